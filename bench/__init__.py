@@ -1,0 +1,1 @@
+"""Benchmarks: each prints ratios against the raw floor it was measured beside."""

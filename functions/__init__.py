@@ -1,0 +1,1 @@
+"""The control plane: one thin module per deployed entry point; `endpoint` alone knows HTTP, `wiring` composes."""

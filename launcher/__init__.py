@@ -1,0 +1,1 @@
+"""The launcher daemon: takes orders off the queue and keeps their machines."""

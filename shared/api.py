@@ -1,0 +1,312 @@
+"""The native wire: what is sent to and answered by `/v1/…`. Strict: unknown fields and wrong types are refused.
+
+Times are RFC 3339 in UTC; sizes are bytes; digests are lower-case hex.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from shared.domain.order import Order, Output, Reason, State
+from shared.domain.spec import AnySpec, OrderKind
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{8,128}$")]
+OrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+Lane = Annotated[str, StringConstraints(pattern=r"^[a-z0-9:._-]+/[a-z]+(/[a-z]+)?$", max_length=200)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+ContentType = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[a-z0-9.+-]+$", max_length=100)]
+Text = Annotated[str, StringConstraints(max_length=4000)]
+Epoch = Annotated[int, Field(ge=1)]
+
+MAX_OUTPUT_BYTES = 5 * 1024**3 - 1
+"""A single PUT stays below 5 GiB (S3 and R2)."""
+
+
+class Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+# --- clients: /v1/orders ---------------------------------------------------------------------------------------------
+
+
+class OrderRequest(Wire):
+    """`POST /v1/orders`; the header `Idempotency-Key` is required."""
+
+    order: AnySpec
+
+
+class OutputView(Wire):
+    file_name: str
+    content_type: str
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, output: Output) -> Self:
+        return cls(file_name=output.file_name, content_type=output.content_type, size=output.size, sha256=output.sha256)
+
+
+class OrderView(Wire):
+    """An order as its account sees it. `entered` says when each state was last entered."""
+
+    id: str
+    account: str
+    kind: OrderKind
+    spec: AnySpec
+    state: State
+    reason: Reason | None
+    message: str | None
+    epoch: int
+    attempt: int
+    max_attempts: int
+    cancel_requested: bool
+    vm: str | None
+    output: OutputView | None
+    metrics: Mapping[str, int | float]
+    created_at: datetime
+    updated_at: datetime
+    entered: Mapping[State, datetime]
+
+    @classmethod
+    def of(cls, order: Order) -> Self:
+        return cls(
+            id=order.id,
+            account=order.account,
+            kind=order.kind,
+            spec=order.spec,
+            state=order.state,
+            reason=order.reason,
+            message=order.message,
+            epoch=order.epoch,
+            attempt=order.attempt,
+            max_attempts=order.max_attempts,
+            cancel_requested=order.cancel_requested_at is not None,
+            vm=order.vm,
+            output=OutputView.of(order.output) if order.output else None,
+            metrics=order.metrics,
+            created_at=order.created_at,
+            updated_at=order.updated_at,
+            entered=order.entered,
+        )
+
+
+class OrderList(Wire):
+    """`GET /v1/orders?state=&kind=&limit=&after=`, newest first; pass `next` as `after` for the following page."""
+
+    orders: tuple[OrderView, ...]
+    next: str | None
+
+
+# --- launchers: /v1/claims, /v1/updates, /v1/heartbeats ---------------------------------------------------------------
+
+
+class ClaimById(Wire):
+    """Claim the order that a bell named."""
+
+    by: Literal["id"] = "id"
+    request_id: RequestId
+    launcher: Name
+    order_id: OrderId
+    lanes: Annotated[tuple[Lane, ...], Field(min_length=1, max_length=30)]
+
+
+class ClaimNext(Wire):
+    """Claim any order of these lanes, waiting up to `wait_seconds` for one."""
+
+    by: Literal["next"] = "next"
+    request_id: RequestId
+    launcher: Name
+    lanes: Annotated[tuple[Lane, ...], Field(min_length=1, max_length=30)]
+    wait_seconds: Annotated[int, Field(ge=0, le=30)] = 0
+
+
+ClaimRequest = Annotated[ClaimById | ClaimNext, Field(discriminator="by")]
+
+
+class Claimed(Wire):
+    """An order, held at `epoch` until `lease_until`. `callback_token` lets the worker of this epoch report."""
+
+    order_id: str
+    epoch: int
+    lease_until: datetime
+    spec: AnySpec
+    callback_token: str
+
+
+class ClaimAnswer(Wire):
+    """`claimed` is null where no order was to be had."""
+
+    claimed: Claimed | None
+
+
+class Provisioning(Wire):
+    """The launcher is about to start the machine `vm`."""
+
+    status: Literal["provisioning"] = "provisioning"
+    request_id: RequestId
+    launcher: Name
+    epoch: Epoch
+    vm: Name
+
+
+class AttemptFailed(Wire):
+    """This attempt is over and its machine is gone."""
+
+    status: Literal["failed"] = "failed"
+    request_id: RequestId
+    launcher: Name
+    epoch: Epoch
+    reason: Reason
+    message: Text
+    retryable: bool
+
+
+class Returned(Wire):
+    """The order is handed back unattempted, and burns no attempt."""
+
+    status: Literal["returned"] = "returned"
+    request_id: RequestId
+    launcher: Name
+    epoch: Epoch
+    message: Text
+
+
+class Stopped(Wire):
+    """The machine of an order that was to be stopped is gone."""
+
+    status: Literal["stopped"] = "stopped"
+    request_id: RequestId
+    launcher: Name
+    epoch: Epoch
+
+
+UpdateRequest = Annotated[Provisioning | AttemptFailed | Returned | Stopped, Field(discriminator="status")]
+
+
+class Hold(Wire):
+    order_id: OrderId
+    epoch: Epoch
+
+
+class HeartbeatRequest(Wire):
+    """Everything the launcher holds, in one request."""
+
+    launcher: Name
+    holds: Annotated[tuple[Hold, ...], Field(max_length=500)]
+
+
+class Renewed(Wire):
+    order_id: str
+    epoch: int
+    lease_until: datetime
+
+
+class StopOrder(Wire):
+    """Stop this machine. `cancelled`: report `stopped` then. `finished`, `lease_lost`: there is nothing to report."""
+
+    order_id: str
+    epoch: int
+    why: Literal["cancelled", "finished", "lease_lost"]
+
+
+class HeartbeatAnswer(Wire):
+    renewed: tuple[Renewed, ...]
+    stop: tuple[StopOrder, ...]
+
+
+# --- workers: /v1/callbacks/{order_id} --------------------------------------------------------------------------------
+
+
+class WorkerStarted(Wire):
+    event: Literal["started"] = "started"
+    epoch: Epoch
+
+
+class UploadRequest(Wire):
+    """Ask for one presigned upload of exactly these bytes."""
+
+    event: Literal["upload"] = "upload"
+    epoch: Epoch
+    file_name: FileName
+    content_type: ContentType
+    size: Annotated[int, Field(ge=0, le=MAX_OUTPUT_BYTES)]
+    sha256: Sha256
+
+
+class WorkerCompleted(Wire):
+    """The output was uploaded, and is this."""
+
+    event: Literal["completed"] = "completed"
+    epoch: Epoch
+    file_name: FileName
+    content_type: ContentType
+    size: Annotated[int, Field(ge=0, le=MAX_OUTPUT_BYTES)]
+    sha256: Sha256
+    metrics: Annotated[Mapping[Name, int | float], Field(max_length=50)] = {}
+
+
+class WorkerFailed(Wire):
+    event: Literal["failed"] = "failed"
+    epoch: Epoch
+    reason: Reason
+    message: Text
+    retryable: bool
+
+
+CallbackRequest = Annotated[
+    WorkerStarted | UploadRequest | WorkerCompleted | WorkerFailed, Field(discriminator="event")
+]
+
+
+class UploadGrant(Wire):
+    """PUT the bytes to `url` with exactly these headers."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+class CallbackAnswer(Wire):
+    """`upload` answers an upload request; it is null otherwise."""
+
+    state: State
+    upload: UploadGrant | None = None
+
+
+# --- operators: /v1/sweeps --------------------------------------------------------------------------------------------
+
+
+class SweepRequest(Wire):
+    limit: Annotated[int, Field(ge=1, le=1000)] = 200
+
+
+class SweepAnswer(Wire):
+    """How many orders were looked at, and what was done to them. `more`: there may be others due."""
+
+    looked_at: int
+    rung: int
+    requeued: int
+    ended: int
+    more: bool
+
+
+# --- errors -----------------------------------------------------------------------------------------------------------
+
+
+class FieldError(Wire):
+    field: str
+    message: str
+
+
+class Problem(Wire):
+    """RFC 9457, `application/problem+json`; `state` and `errors` where they apply."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    state: State | None = None
+    errors: tuple[FieldError, ...] = ()

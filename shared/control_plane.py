@@ -1,0 +1,163 @@
+"""The control plane's Python client: what launchers, the command line and other programs call `/v1/…` with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from shared.api import (
+    ClaimAnswer,
+    ClaimById,
+    ClaimNext,
+    HeartbeatAnswer,
+    HeartbeatRequest,
+    OrderList,
+    OrderRequest,
+    OrderView,
+    Problem,
+    SweepAnswer,
+    SweepRequest,
+    UpdateRequest,
+)
+from shared.domain.order import State
+from shared.domain.spec import AnySpec, OrderKind
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+TIMEOUT: Final = httpx.Timeout(15.0)
+WAIT_MARGIN: Final = 15.0
+"""Seconds beyond a claim's own wait before its answer is given up."""
+CHUNK: Final = 1 << 20
+
+
+class ControlPlaneError(Exception):
+    """The control plane did not do as asked: `Refused` with its answer, or `Unreachable` without one."""
+
+
+class Unreachable(ControlPlaneError):
+    """No answer, or one that says to try again (5xx, 429): the request may or may not have been carried out."""
+
+
+class Refused(ControlPlaneError):
+    """An answer that will be the same next time; `problem` says why (RFC 9457)."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        details = "".join(f"\n  {error.field}: {error.message}" for error in problem.errors)
+        super().__init__(f"{problem.detail}{details}")
+
+    @property
+    def code(self) -> str:
+        """The last part of the problem's type, such as `lease_lost`."""
+        return self.problem.type.rsplit(":", 1)[-1]
+
+
+class ControlPlane:
+    """One base URL and one key. Safe to use from several threads; close it, or use it as a context manager."""
+
+    def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None = None) -> None:
+        headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT, transport=transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def create_order(self, spec: AnySpec, idempotency_key: str) -> OrderView:
+        headers = {"Idempotency-Key": idempotency_key}
+        return self._post("/v1/orders", OrderRequest(order=spec), OrderView, headers=headers)
+
+    def get_order(self, order_id: str) -> OrderView:
+        return self._send("GET", f"/v1/orders/{order_id}", OrderView)
+
+    def list_orders(
+        self,
+        state: State | None = None,
+        kind: OrderKind | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> OrderList:
+        asked = {"state": state, "kind": kind, "limit": limit, "after": after}
+        params = {name: value for name, value in asked.items() if value is not None}
+        return self._send("GET", "/v1/orders", OrderList, params=params)
+
+    def cancel_order(self, order_id: str) -> OrderView:
+        return self._send("POST", f"/v1/orders/{order_id}/cancel", OrderView)
+
+    def download_output(self, order_id: str, to: Path) -> int:
+        """Write the output to the file `to`, which appears only when whole; return its size in bytes."""
+        location = self._redirect(f"/v1/orders/{order_id}/output")
+        partial = to.with_name(f".{to.name}.partial")
+        with _reaching(), httpx.stream("GET", location, timeout=TIMEOUT) as response:
+            if not response.is_success:
+                raise Unreachable(f"The bucket answered {response.status_code} to the download.")
+            with partial.open("wb") as file:
+                for chunk in response.iter_bytes(CHUNK):
+                    file.write(chunk)
+        size = partial.stat().st_size
+        partial.replace(to)
+        return size
+
+    def claim(self, request: ClaimById | ClaimNext) -> ClaimAnswer:
+        wait = request.wait_seconds if isinstance(request, ClaimNext) else 0
+        return self._post("/v1/claims", request, ClaimAnswer, timeout=wait + WAIT_MARGIN)
+
+    def update(self, order_id: str, request: UpdateRequest) -> OrderView:
+        return self._post(f"/v1/updates/{order_id}", request, OrderView)
+
+    def heartbeat(self, request: HeartbeatRequest) -> HeartbeatAnswer:
+        return self._post("/v1/heartbeats", request, HeartbeatAnswer)
+
+    def sweep(self, request: SweepRequest) -> SweepAnswer:
+        return self._post("/v1/sweeps", request, SweepAnswer)
+
+    def _post(self, path: str, body: BaseModel, answer: type[Answer], **options: Any) -> Answer:
+        headers = {"Content-Type": "application/json"} | options.pop("headers", {})
+        return self._send("POST", path, answer, content=body.model_dump_json(), headers=headers, **options)
+
+    def _send(self, method: str, path: str, answer: type[Answer], **options: Any) -> Answer:
+        with _reaching():
+            response = self._http.request(method, path, **options)
+        _raise_for_problem(response)
+        try:
+            return TypeAdapter(answer).validate_json(response.content)
+        except ValidationError as error:
+            raise Unreachable(f"{method} {path} was not answered by a control plane of this version.") from error
+
+    def _redirect(self, path: str) -> str:
+        with _reaching():
+            response = self._http.get(path)
+        _raise_for_problem(response)
+        location = response.headers.get("location")
+        if not response.is_redirect or location is None:
+            raise Unreachable(f"GET {path} was answered {response.status_code} without a location.")
+        return str(location)
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise Unreachable(f"The control plane did not answer: {error}") from error
+
+
+def _raise_for_problem(response: httpx.Response) -> None:
+    if response.status_code < 400:
+        return
+    if response.status_code >= 500 or response.status_code == 429:
+        raise Unreachable(f"The control plane answered {response.status_code}.")
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        raise Unreachable(f"Something that is no control plane answered {response.status_code}.") from None
+    raise Refused(problem)

@@ -1,0 +1,167 @@
+"""What can happen to an order: one frozen class an event, each with the row of the table that it reads."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+from shared.domain.order import Output, Reason
+
+
+class EventKind(StrEnum):
+    RING = "ring"
+    CLAIM = "claim"
+    RENEW = "renew"
+    PROVISION = "provision"
+    START = "start"
+    SUCCEED = "succeed"
+    FAIL = "fail"
+    RETRY = "retry"
+    RETURN = "return"
+    LAPSE = "lapse"
+    CANCEL = "cancel"
+    STOP = "stop"
+    RELEASE = "release"
+    EXPIRE = "expire"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`request_id` names the request that caused it; an order remembers the last few and ignores repeats."""
+
+    kind: ClassVar[EventKind]
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held(Event):
+    """An event that only the holder of the present epoch may cause: the fence."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ring(Event):
+    """The doorbell was published."""
+
+    kind = EventKind.RING
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Event):
+    kind = EventKind.CLAIM
+    launcher: str
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Renew(Held):
+    kind = EventKind.RENEW
+    launcher: str
+    lease_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Provision(Held):
+    """The launcher is about to start the machine `vm`."""
+
+    kind = EventKind.PROVISION
+    launcher: str
+    vm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start(Held):
+    """The worker itself reported that it is up."""
+
+    kind = EventKind.START
+
+
+@dataclass(frozen=True, slots=True)
+class Succeed(Held):
+    kind = EventKind.SUCCEED
+    output: Output | None = None
+    metrics: Mapping[str, int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fail(Held):
+    """It cannot succeed: another attempt would end the same way."""
+
+    kind = EventKind.FAIL
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry(Held):
+    """This attempt failed; another may succeed."""
+
+    kind = EventKind.RETRY
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Return(Held):
+    """The launcher hands the order back unattempted: no room, or it is going down."""
+
+    kind = EventKind.RETURN
+    launcher: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lapse(Held):
+    """The lease ran out without a heartbeat."""
+
+    kind = EventKind.LAPSE
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel(Event):
+    """The client's wish. An order that waits ends at once; one that is held is stopped by its launcher."""
+
+    kind = EventKind.CANCEL
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Held):
+    """The launcher has stopped the machine of an order whose client wished it."""
+
+    kind = EventKind.STOP
+    launcher: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release(Held):
+    """The launcher has taken back the machine of a capacity order that had been fulfilled."""
+
+    kind = EventKind.RELEASE
+    launcher: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expire(Event):
+    """Its queue TTL passed before a launcher took it."""
+
+    kind = EventKind.EXPIRE
+
+
+AnyEvent = (
+    Ring
+    | Claim
+    | Renew
+    | Provision
+    | Start
+    | Succeed
+    | Fail
+    | Retry
+    | Return
+    | Lapse
+    | Cancel
+    | Stop
+    | Release
+    | Expire
+)

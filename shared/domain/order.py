@@ -1,0 +1,137 @@
+"""The order: what was asked, who holds it, and what came of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from shared.domain.spec import AnySpec, OrderKind, lane
+
+LEASE: Final = timedelta(seconds=60)
+"""How long a claim or a heartbeat keeps an order with its launcher."""
+QUEUE_TTL: Final = timedelta(hours=24)
+"""How long an order waits for a launcher before it expires."""
+MAX_ATTEMPTS: Final = 3
+RING_GRACE: Final = timedelta(seconds=10)
+"""How long after its creation an order is given for its first bell to be recorded."""
+RING_AGAIN: Final = timedelta(seconds=60)
+"""How long after a bell an order that still waits is rung for again."""
+REMEMBERED_REQUESTS: Final = 16
+
+
+class State(StrEnum):
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    PROVISIONING = "provisioning"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+HELD: Final = frozenset({State.CLAIMED, State.PROVISIONING, State.RUNNING})
+FINAL: Final = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED, State.EXPIRED})
+
+
+class Reason(StrEnum):
+    """Why an order ended, or was queued again. A closed list: clients may switch on it."""
+
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    QUEUE_TTL = "queue_ttl"
+    LEASE_LAPSED = "lease_lapsed"
+    CANCELLED = "cancelled"
+    RELEASED = "released"
+    RETURNED = "returned"
+    BOOT_TIMEOUT = "boot_timeout"
+    RUN_TIMEOUT = "run_timeout"
+    MACHINE_EXITED = "machine_exited"
+    LAUNCH_FAILED = "launch_failed"
+    IMAGE_REJECTED = "image_rejected"
+    PROGRAM_FAILED = "program_failed"
+    SOURCE_UNAVAILABLE = "source_unavailable"
+    UPLOAD_FAILED = "upload_failed"
+    OUTPUT_MISMATCH = "output_mismatch"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A launcher's hold on an order. The epoch is the order's: one higher at every claim."""
+
+    launcher: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """The object an order's worker left. `size` in bytes, `sha256` in lower-case hex."""
+
+    key: str
+    file_name: str
+    content_type: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One request for work. Changed only by `lifecycle.advance`, stored only through `OrderStore`."""
+
+    id: str
+    account: str
+    spec: AnySpec
+    lane: str
+    state: State
+    created_at: datetime
+    updated_at: datetime
+    available_at: datetime
+    """From when it may be claimed."""
+    expires_at: datetime
+    """Until when it waits for a launcher."""
+    due_at: datetime | None
+    """When the sweep must look at it next; None once it is final."""
+    epoch: int = 0
+    attempt: int = 0
+    max_attempts: int = MAX_ATTEMPTS
+    lease: Lease | None = None
+    cancel_requested_at: datetime | None = None
+    vm: str | None = None
+    reason: Reason | None = None
+    message: str | None = None
+    output: Output | None = None
+    metrics: Mapping[str, int | float] = field(default_factory=dict)
+    entered: Mapping[State, datetime] = field(default_factory=dict)
+    """When each state was last entered."""
+    recent: tuple[str, ...] = ()
+    """The ids of the last requests that changed it, so that a repeat changes nothing."""
+
+    @property
+    def kind(self) -> OrderKind:
+        return self.spec.kind
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+
+def place(order_id: str, account: str, spec: AnySpec, now: datetime, queue_ttl: timedelta = QUEUE_TTL) -> Order:
+    """Return a new order, queued."""
+    return Order(
+        id=order_id,
+        account=account,
+        spec=spec,
+        lane=lane(spec),
+        state=State.QUEUED,
+        created_at=now,
+        updated_at=now,
+        available_at=now,
+        expires_at=now + queue_ttl,
+        due_at=min(now + RING_GRACE, now + queue_ttl),
+        entered={State.QUEUED: now},
+    )
+
+
+def output_key(order_id: str, epoch: int, file_name: str) -> str:
+    """Return the one key that this epoch of this order may write; a stale worker cannot reach a later one's."""
+    return f"outputs/{order_id}/{epoch}/{file_name}"

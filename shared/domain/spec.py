@@ -1,0 +1,93 @@
+"""What an order asks for: one frozen model per kind, the same on the wire, in the store and inside the VM."""
+
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+ANY_POOL: Final = "any"
+"""The pool of orders that every launcher may run, wherever it stands."""
+
+Datacenter = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}:[a-z0-9][a-z0-9._-]{0,95}$", max_length=128)
+]
+"""`<provider>:<location>`, lower case, such as `baremetal:rack-7`."""
+
+Ulid = Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+"""26 characters of Crockford's base 32 (https://github.com/ulid/spec)."""
+
+
+Argument = Annotated[str, StringConstraints(max_length=4096)]
+
+
+class OrderKind(StrEnum):
+    CAPACITY = "capacity"
+    EXPORT = "export"
+    TASK = "task"
+    SESSION = "session"
+
+
+class NodeSize(StrEnum):
+    TINY = "tiny"
+    STANDARD = "standard"
+    LLM = "llm"
+
+
+class CheimarrosMode(StrEnum):
+    """How much of an entity's knowledge graph goes into its record."""
+
+    FULL = "full"
+    MINIMAL = "minimal"
+    SKIP = "skip"
+
+
+class Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CapacitySpec(Spec):
+    """A long-lived VM of a node size in a datacenter."""
+
+    kind: Literal[OrderKind.CAPACITY] = OrderKind.CAPACITY
+    datacenter: Datacenter
+    node_size: NodeSize
+
+
+class ExportOptions(Spec):
+    include_ocr: bool = True
+    cheimarros_mode: CheimarrosMode = CheimarrosMode.FULL
+
+
+class ExportSpec(Spec):
+    """The MODS 3.8 record of one entity."""
+
+    kind: Literal[OrderKind.EXPORT] = OrderKind.EXPORT
+    pi: Ulid
+    options: ExportOptions = ExportOptions()
+
+
+class TaskSpec(Spec):
+    """A command; its standard output and error, as they came, are the output."""
+
+    kind: Literal[OrderKind.TASK] = OrderKind.TASK
+    command: Annotated[
+        tuple[Annotated[str, StringConstraints(max_length=4096)], ...], Field(min_length=1, max_length=64)
+    ]
+
+
+class SessionSpec(Spec):
+    """An agent's job, run by launchers that serve sessions."""
+
+    kind: Literal[OrderKind.SESSION] = OrderKind.SESSION
+    session_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
+    prompt: Annotated[str, StringConstraints(max_length=262_144)]
+
+
+AnySpec = Annotated[CapacitySpec | ExportSpec | TaskSpec | SessionSpec, Field(discriminator="kind")]
+
+
+def lane(spec: CapacitySpec | ExportSpec | TaskSpec | SessionSpec) -> str:
+    """Return what a launcher must serve to run this order, in one string: `<pool>/<kind>[/<size>]`."""
+    if isinstance(spec, CapacitySpec):
+        return f"{spec.datacenter}/{spec.kind}/{spec.node_size}"
+    return f"{ANY_POOL}/{spec.kind}"

@@ -1,0 +1,157 @@
+"""What the functions need from the world. Each port has an in-memory adapter, a real one, and one contract suite."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from shared.domain.access import ApiKey
+from shared.domain.events import AnyEvent
+from shared.domain.order import Order, State
+from shared.domain.spec import OrderKind
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey:
+    """A client's key for one create. `fingerprint` is the SHA-256 of the request's body."""
+
+    account: str
+    value: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """An order as it was read, with the store's own mark of that version (compared, never interpreted)."""
+
+    order: Order
+    version: object
+
+
+@dataclass(frozen=True, slots=True)
+class OrderQuery:
+    """Which orders to list, newest first. `account` None is every account; `after` is the last page's `next`."""
+
+    account: str | None = None
+    state: State | None = None
+    kind: OrderKind | None = None
+    limit: int = 50
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPage:
+    orders: Sequence[Order]
+    next: str | None
+    """Opaque; None on the last page."""
+
+
+class OrderStore(Protocol):
+    """The truth. An order is changed in one way only: `apply`."""
+
+    def create(self, order: Order, key: IdempotencyKey) -> Order:
+        """Store a new order and its key, together or not at all, and return it.
+
+        Where the key was used before with the same fingerprint, return the order of that time instead.
+        Raises KeyReused where the fingerprint differs.
+        """
+
+    def get(self, order_id: str) -> Order:
+        """Raises NotFound."""
+
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot]:
+        """Return those that exist, in one read."""
+
+    def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        """Advance the order by `event`, atomically, and return it as it then stands.
+
+        `seen` saves the first read; where it is stale the order is read again. An answer of the store that may
+        hide a success is resolved by reading again: the order remembers the event's request.
+        Raises NotFound, WrongState, LeaseLost; Unavailable when the store cannot be reached or keeps changing.
+        """
+
+    def page(self, query: OrderQuery) -> OrderPage:
+        """Raises Invalid where `after` is not a page mark of ours."""
+
+    def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
+        """Return queued orders of these lanes (at most 30) that may be claimed now, longest available first."""
+
+    def due(self, now: datetime, limit: int) -> Sequence[Snapshot]:
+        """Return orders whose `due_at` has passed, longest due first."""
+
+
+class KeyStore(Protocol):
+    """API keys, by digest."""
+
+    def find(self, key_digest: str) -> ApiKey | None: ...
+
+    def add(self, key: ApiKey) -> None:
+        """Store a key; the same one twice is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bell:
+    """An order waits. Routing only: whoever hears it reads the order itself from the control plane."""
+
+    order_id: str
+    lane: str
+
+
+class Doorbell(Protocol):
+    def ring(self, bell: Bell) -> None:
+        """Publish; return when the broker has it. Raises Unavailable."""
+
+
+Heard = Callable[[Bell], bool]
+"""Called with each bell, possibly on several threads; True acknowledges it, False gives it back for redelivery."""
+
+
+class Listening(Protocol):
+    def stop(self) -> None:
+        """Take no more bells, give back those not yet handled, and return when no call is under way."""
+
+
+class BellListener(Protocol):
+    def listen(self, heard: Heard, most: int) -> Listening:
+        """Hear bells in the background, at most `most` unacknowledged at once. Malformed ones are never passed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class PresignedUpload:
+    """One PUT to one key. The uploader sends exactly these headers."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadTerms:
+    """What a presigned upload allows: this key, this many bytes, with this SHA-256 (lower-case hex)."""
+
+    key: str
+    content_type: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """`sha256` is lower-case hex, or None where the object was not uploaded on our terms."""
+
+    size: int
+    sha256: str | None
+
+
+class OutputBucket(Protocol):
+    """Where outputs are kept. Bytes never pass through us: they go by presigned URLs."""
+
+    def presign_upload(self, terms: UploadTerms, valid: timedelta) -> PresignedUpload: ...
+
+    def presign_download(self, key: str, file_name: str, valid: timedelta) -> str:
+        """Return a URL whose answer is an attachment named `file_name`."""
+
+    def stat(self, key: str) -> StoredObject | None:
+        """Return None where there is no such object. Raises Unavailable."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object; none there is no error."""

@@ -1,0 +1,42 @@
+"""The configuration that a launcher gives a machine's worker: one canonical JSON document, bound by its SHA-384."""
+
+import hashlib
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.domain.spec import AnySpec
+
+
+class Sources(BaseModel):
+    """Base addresses of what an export reads and links to; no trailing slash."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    api: str = "https://api.arke.institute"
+    ipfs: str = "https://ipfs.arke.institute"
+    cdn: str = "https://cdn.arke.institute"
+    web: str = "https://arke.institute"
+
+
+class WorkerConfig(BaseModel):
+    """`callback_token` reaches one order at one epoch. `loopback_gateway` is where the machine finds the launcher's
+    loopback addresses (10.0.2.2 under QEMU's user network); None where they are its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    order_id: str
+    epoch: int
+    control_plane: str
+    callback_token: str
+    spec: AnySpec
+    sources: Sources = Sources()
+    loopback_gateway: str | None = None
+
+    def canonical(self) -> bytes:
+        """Return the document's bytes: the same for the same configuration."""
+        return self.model_dump_json().encode()
+
+
+def sha384(document: bytes) -> bytes:
+    """Return the 48 bytes that a TD carries as MRCONFIGID (Intel TDX module specification, TD_PARAMS)."""
+    return hashlib.sha384(document).digest()

@@ -1,0 +1,31 @@
+"""What every level of tests may ask for: the emulators, started once a run, and orders made in one line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from emulators.google import start_firestore, start_pubsub
+from emulators.processes import LOOPBACK, free_port, stop
+
+
+@pytest.fixture(scope="session")
+def firestore_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`host:port` of a Firestore emulator of this run's own."""
+    port = free_port()
+    server = start_firestore(port, _logs(tmp_path_factory))
+    yield f"{LOOPBACK}:{port}"
+    stop(server)
+
+
+@pytest.fixture(scope="session")
+def pubsub_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """`host:port` of a Pub/Sub emulator of this run's own."""
+    port = free_port()
+    server = start_pubsub(port, _logs(tmp_path_factory))
+    yield f"{LOOPBACK}:{port}"
+    stop(server)
+
+
+def _logs(factory: pytest.TempPathFactory) -> Path:
+    return factory.mktemp("emulator")

@@ -1,0 +1,35 @@
+"""Orders and events for tests: a default for everything, so that a test says only what it is about."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+from shared.domain.events import Claim
+from shared.domain.lifecycle import advance
+from shared.domain.order import LEASE, Order, place
+from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, TaskSpec
+from shared.ports import IdempotencyKey
+
+NOW: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+ACCOUNT: Final = "acme"
+LAUNCHER: Final = "rack/alpha"
+TASK: Final = TaskSpec(command=("true",))
+CAPACITY: Final = CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY)
+EXPORT: Final = ExportSpec(pi="01K9MHPYR07M6YMZ1QGR8DZB8S")
+
+
+def an_order(spec: AnySpec = TASK, account: str = ACCOUNT, now: datetime = NOW, **changes: Any) -> Order:
+    return replace(place(str(uuid4()), account, spec, now), **changes)
+
+
+def a_key(order: Order, value: str | None = None, fingerprint: str = "0" * 64) -> IdempotencyKey:
+    return IdempotencyKey(order.account, value or order.id, fingerprint)
+
+
+def a_claim(launcher: str = LAUNCHER, now: datetime = NOW, lease: timedelta = LEASE) -> Claim:
+    return Claim(request_id=str(uuid4()), launcher=launcher, lease_until=now + lease)
+
+
+def a_claimed_order(spec: AnySpec = TASK, launcher: str = LAUNCHER, now: datetime = NOW) -> Order:
+    return advance(an_order(spec, now=now), a_claim(launcher, now), now)

@@ -1,0 +1,1 @@
+"""What a worker can be ordered to do, one module a program."""
