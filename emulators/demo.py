@@ -119,7 +119,7 @@ def fetch(api: ControlPlane, order: OrderView, folder: Path) -> Path:
 
 def show_serial_log(home: Path, order: OrderView) -> None:
     """Print what the worker said on its machine's serial console."""
-    log = home / "launcher" / "logs" / f"{order.vm}.log"
+    log = home / "launcher" / "logs" / f"{order.id}-{order.epoch}.log"
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("[worker]")]
     if not lines:
         raise DemoFailed(f"the worker said nothing in {log}")

@@ -33,6 +33,7 @@ class StackSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", frozen=True)
 
     home: Path = Path(".launchyard")
+    images: Path = Path(".launchyard/images")
     port: int = Field(default=8080, ge=1, le=65535)
     firestore_port: int = Field(default=8681, ge=1, le=65535)
     pubsub_port: int = Field(default=8685, ge=1, le=65535)

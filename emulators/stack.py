@@ -1,32 +1,26 @@
 """The whole stack on one machine: started in order, waited for, recorded as it starts, and stopped exactly."""
 
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Final
 
-import httpx
-
-from emulators import google, s3, source
-from emulators.doorbell import ensure_doorbell
-from emulators.environment import api_keys, make_environment, write_environment
-from emulators.processes import Server, StartFailed, await_ready, require_free, start
+from emulators import google, parts, s3, source
+from emulators.environment import make_environment, write_environment
+from emulators.furnishing import furnish
+from emulators.processes import Server, StartFailed, require_free
 from emulators.record import Record
-from emulators.settings import PROJECT, SUBSCRIPTION, TOPIC, Backend, ProviderChoice, StackSettings
+from emulators.settings import BUCKET, Backend, ProviderChoice, StackSettings
 
 QEMU: Final = "qemu-system-x86_64"
-IMAGES: Final = Path(".launchyard/images")
-THREADS: Final = "64"
-"""Of the functions' process: waiting claims hold one each."""
 
 Say = Callable[[str], None]
 Environment = Mapping[str, str]
+Start = Callable[[], Sequence[Server]]
 
 
-def up(settings: StackSettings, say: Say) -> dict[str, str]:
+def up(settings: StackSettings, say: Say) -> Environment:
     """Start everything, wait until all answer, and return the environment that `dev.env` now holds.
 
     Raises StartFailed, having stopped whatever had been started.
@@ -51,116 +45,68 @@ def down(home: Path) -> list[Server]:
 
 
 def _start_all(settings: StackSettings, environment: Environment, record: Record, say: Say) -> None:
-    provider = _provider(settings, say)
-    image = _guest_image() if provider is ProviderChoice.QEMU else {}
-    for server in _start_stores(settings, environment):
-        record.add(server)
-    _furnish(settings, environment)
-    say(f"the stores answer ({_stores(settings)})")
-    record.add(_start_functions(settings, environment))
+    logs = settings.home / "logs"
+    launchers_own = _launchers_own(settings, say)
+    _start_together(_stores(settings, environment, logs), record)
+    if settings.backend is Backend.GOOGLE:
+        furnish(environment)
+        say("the Firestore and Pub/Sub emulators and the S3 server answer")
+    else:
+        say("backend memory: orders and bells live in the functions' process, and end with it; the S3 server answers")
+    record.add(parts.start_functions(settings.port, logs, environment))
     say(f"the control plane answers at {environment['LAUNCHYARD_URL']}")
-    record.add(start("the scheduler", _python("emulators.scheduler"), _logs(settings) / "scheduler.log", environment))
-    record.add(_start_launcher(settings, {**environment, **image}, provider))
-    say(f"the launcher takes orders (provider {provider}, {settings.slots} machines at once)")
+    record.add(parts.start_scheduler(logs, environment))
+    record.add(parts.start_launcher(logs, {**environment, **launchers_own}))
+    say(f"the launcher takes orders: provider {launchers_own['LAUNCHYARD_PROVIDER']}, {settings.slots} machines at once")
 
 
 def _require_ports(settings: StackSettings) -> None:
-    wanted = {"port": "the control plane", "s3_port": "the S3 server", "source_port": "the sample source"}
+    servers = {"port": "the control plane", "s3_port": "the S3 server", "source_port": "the sample source"}
     if settings.backend is Backend.GOOGLE:
-        wanted |= {"firestore_port": "the Firestore emulator", "pubsub_port": "the Pub/Sub emulator"}
-    for name, server in wanted.items():
+        servers |= {"firestore_port": "the Firestore emulator", "pubsub_port": "the Pub/Sub emulator"}
+    for name, server in servers.items():
         require_free(server, getattr(settings, name), f"LAUNCHYARD_{name.upper()}")
 
 
-def _start_stores(settings: StackSettings, environment: Environment) -> list[Server]:
-    """Start them side by side: the emulators take seconds each."""
-    logs = _logs(settings)
-    starts: list[Callable[[], list[Server]]] = [
-        lambda: s3.start_s3(settings.s3_port, logs, *_s3_credentials(environment)),
+def _stores(settings: StackSettings, environment: Environment, logs: Path) -> list[Start]:
+    key, secret = environment["LAUNCHYARD_S3_ACCESS_KEY_ID"], environment["LAUNCHYARD_S3_SECRET_ACCESS_KEY"]
+    starts: list[Start] = [
+        lambda: s3.start_s3(settings.s3_port, logs, key, secret, BUCKET),
         lambda: [source.start_source(settings.source_port, logs)],
     ]
     if settings.backend is Backend.GOOGLE:
         starts.append(lambda: [google.start_firestore(settings.firestore_port, logs)])
         starts.append(lambda: [google.start_pubsub(settings.pubsub_port, logs)])
-    started: list[Server] = []
+    return starts
+
+
+def _start_together(starts: Sequence[Start], record: Record) -> None:
+    """Start servers side by side, for the emulators take seconds each. Every one that started is recorded."""
     failed: list[BaseException] = []
     with ThreadPoolExecutor(len(starts)) as pool:
-        for future in as_completed([pool.submit(begin) for begin in starts]):
-            error = future.exception()
-            if error is None:
-                started.extend(future.result())
-            else:
+        pending: list[Future[Sequence[Server]]] = [pool.submit(begin) for begin in starts]
+        for future in as_completed(pending):
+            if (error := future.exception()) is not None:
                 failed.append(error)
+                continue
+            for server in future.result():
+                record.add(server)
     if failed:
-        for server in started:
-            google.stop(server)
         raise failed[0]
-    return started
 
 
-def _furnish(settings: StackSettings, environment: Environment) -> None:
-    """Make the bucket, the topic, the subscription and the three API keys."""
-    s3.make_bucket(environment)
-    if settings.backend is Backend.GOOGLE:
-        ensure_doorbell(environment["PUBSUB_EMULATOR_HOST"], PROJECT, TOPIC, SUBSCRIPTION)
-        google.add_keys(environment["FIRESTORE_EMULATOR_HOST"], PROJECT, api_keys(environment))
-
-
-def _start_functions(settings: StackSettings, environment: Environment) -> Server:
-    argv = [*_python("functions_framework"), "--source", "functions/main.py", "--target", "everything"]
-    argv += ["--host", LOOPBACK, "--port", str(settings.port)]
-    server = start("the control plane", argv, _logs(settings) / "functions.log", {**environment, "THREADS": THREADS})
-    await_ready(server, lambda: _healthy(f"{environment['LAUNCHYARD_URL']}/v1/health"))
-    return server
-
-
-def _start_launcher(settings: StackSettings, environment: Environment, provider: ProviderChoice) -> Server:
-    own = {
+def _launchers_own(settings: StackSettings, say: Say) -> dict[str, str]:
+    """What only the launcher is told."""
+    provider = settings.provider
+    if provider is ProviderChoice.AUTO:
+        provider = ProviderChoice.QEMU if shutil.which(QEMU) else ProviderChoice.PROCESS
+        if provider is ProviderChoice.PROCESS:
+            say(f"{QEMU} is not installed: workers run as plain processes, not in machines")
+    return {
         "LAUNCHYARD_PROVIDER": provider,
         "LAUNCHYARD_SLOTS": str(settings.slots),
         "LAUNCHYARD_STATE_DIR": str(settings.home.resolve() / "launcher"),
         "LAUNCHYARD_LAUNCHER_NAME": "local",
+        "LAUNCHYARD_HEARTBEAT_SECONDS": "5",
+        **(parts.guest_image(settings.images) if provider is ProviderChoice.QEMU else {}),
     }
-    log = _logs(settings) / "launcher.log"
-    server = start("the launcher", [*_python("launcher"), "run"], log, {**environment, **own})
-    await_ready(server, lambda: READY in log.read_text(errors="replace"))
-    return server
-
-
-def _provider(settings: StackSettings, say: Say) -> ProviderChoice:
-    if settings.provider is not ProviderChoice.AUTO:
-        return settings.provider
-    if shutil.which(QEMU):
-        return ProviderChoice.QEMU
-    say(f"{QEMU} is not installed: workers run as plain processes, not in machines")
-    return ProviderChoice.PROCESS
-
-
-def _guest_image() -> dict[str, str]:
-    """Build the guest image where it is not up to date; return how the launcher is told of it."""
-    built = subprocess.run([*_python("worker.guest.build"), "--out", str(IMAGES)], stdout=sys.stderr, check=False)
-    if built.returncode != 0:
-        raise StartFailed("The guest image was not built; what was missing stands above.")
-    digest = (IMAGES / "current").read_text().strip()
-    return {"LAUNCHYARD_IMAGE": str((IMAGES / digest).resolve()), "LAUNCHYARD_IMAGE_DIGEST": digest}
-
-
-def _healthy(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=10).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
-
-
-def _python(module: str) -> list[str]:
-    return [sys.executable, "-m", module]
-
-
-def _logs(settings: StackSettings) -> Path:
-    return settings.home / "logs"
-
-
-def _stores(settings: StackSettings) -> str:
-    if settings.backend is Backend.GOOGLE:
-        return "the Firestore and Pub/Sub emulators, S3 by moto"
-    return "orders and bells in the functions' own memory, S3 by moto"
