@@ -1,6 +1,8 @@
 """The worker's HTTP: one client for callbacks, source reads and uploads, and the patience that they share."""
 
+import ssl
 from collections.abc import Callable
+from functools import cached_property
 from typing import Final, TypeVar
 
 import httpx
@@ -19,6 +21,29 @@ T = TypeVar("T")
 
 class NoAnswer(Exception):
     """None in five tries, or one that says to try again (5xx, 429). The message carries no URL."""
+
+
+class Direct(httpx.BaseTransport):
+    """Connects to where a URL says.
+
+    The certificate authorities are read when the first https URL comes: under emulation that takes two seconds.
+    """
+
+    @cached_property
+    def _plain(self) -> httpx.HTTPTransport:
+        return httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))  # which trusts nobody
+
+    @cached_property
+    def _secure(self) -> httpx.HTTPTransport:
+        return httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        transport = self._secure if request.url.scheme == "https" else self._plain
+        return transport.handle_request(request)
+
+    def close(self) -> None:
+        for transport in vars(self).values():
+            transport.close()
 
 
 class LoopbackGateway(httpx.BaseTransport):
@@ -47,8 +72,7 @@ class LoopbackGateway(httpx.BaseTransport):
 
 def client(loopback_gateway: str | None) -> httpx.Client:
     """Return the client that all of the worker's HTTP goes through. It trusts no proxy of the environment."""
-    direct = httpx.HTTPTransport()
-    transport = LoopbackGateway(loopback_gateway, direct) if loopback_gateway else direct
+    transport = LoopbackGateway(loopback_gateway, Direct()) if loopback_gateway else Direct()
     return httpx.Client(transport=transport, timeout=TIMEOUT, trust_env=False)
 
 

@@ -1,5 +1,7 @@
 """A task's command: run without a shell, its standard output and error together as the output."""
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Final
@@ -20,20 +22,27 @@ def run(job: Job[TaskSpec]) -> Result:
     if code != 0:
         message = f"The command ended with exit code {code}. Its last output:\n{_tail(file)}"
         raise ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False)
-    return Result(file, "text/plain", {"exit_code": code})
+    return Result(file, "text/plain")
 
 
 def _run(command: tuple[str, ...], output: Path) -> int:
     with output.open("wb") as out:
         try:
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         except (OSError, ValueError) as error:
             message = f"The command cannot be started: {error}"
             raise ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False) from error
         try:
             return child.wait()
-        finally:
-            child.kill()  # where the worker is stopped the command goes with it; of one that has ended nothing is left
+        except SystemExit:  # the worker is stopped, and its command with it
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
 
 
 def _tail(file: Path) -> str:
