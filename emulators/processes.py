@@ -66,6 +66,7 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
             )
         except OSError as error:
             raise StartFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
+    child.returncode = 0  # it may outlive us: keeps Popen, once dropped, from warning of a process that still runs
     return Server(name, child.pid, psutil.Process(child.pid).create_time(), log)
 
 
