@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import quote, unquote, urlsplit
 
+from shared.adapters import page_mark
 from shared.domain.access import ApiKey
 from shared.domain.events import AnyEvent
 from shared.domain.lifecycle import advance
 from shared.domain.order import Order, State
-from shared.domain.refusals import Invalid, KeyReused, NotFound
+from shared.domain.refusals import Conflict, KeyReused, NotFound
 from shared.ports import (
     Bell,
     Heard,
@@ -37,6 +38,8 @@ class MemoryOrderStore:
     def create(self, order: Order, key: IdempotencyKey) -> Order:
         with self._lock:
             used = self._keys.get((key.account, key.value))
+            if used is None and order.id in self._orders:
+                raise Conflict(f"There is an order {order.id} already, of another Idempotency-Key.")
             if used is None:
                 self._keys[key.account, key.value] = (key.fingerprint, order.id)
                 self._orders[order.id] = Snapshot(order, next(self._versions))
@@ -66,12 +69,10 @@ class MemoryOrderStore:
         newest_first = sorted(self._all(), key=_newest_first, reverse=True)
         matching = [order for order in newest_first if _matches(order, query)]
         if query.after is not None:
-            marks = [order.id for order in matching]
-            if query.after not in marks:
-                raise Invalid("The page mark is not one of ours.", {"after": "pass the `next` of the page before"})
-            matching = matching[marks.index(query.after) + 1 :]
+            position = page_mark.read(query.after)
+            matching = [order for order in matching if _newest_first(order) < position]
         page = matching[: query.limit]
-        return OrderPage(page, page[-1].id if len(matching) > len(page) else None)
+        return OrderPage(page, page_mark.mark(page[-1]) if len(matching) > len(page) else None)
 
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         with self._lock:
@@ -83,6 +84,9 @@ class MemoryOrderStore:
                 and snapshot.order.available_at <= now
             ]
         return sorted(waiting, key=lambda snapshot: snapshot.order.available_at)[:limit]
+
+    def remembering(self, request_id: str) -> Sequence[Order]:
+        return [order for order in self._all() if request_id in order.recent]
 
     def due(self, now: datetime, limit: int) -> Sequence[Snapshot]:
         with self._lock:
