@@ -84,6 +84,9 @@ class MemoryOrderStore:
             ]
         return sorted(waiting, key=lambda snapshot: snapshot.order.available_at)[:limit]
 
+    def remembering(self, request_id: str) -> Sequence[Order]:
+        return [order for order in self._all() if request_id in order.recent]
+
     def due(self, now: datetime, limit: int) -> Sequence[Snapshot]:
         with self._lock:
             due = [
