@@ -2,8 +2,9 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn, Self
+from typing import Annotated, Final, NoReturn, Self
 
 from pydantic import (
     BaseModel,
@@ -21,7 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from shared.api import Sha256
 from shared.domain.access import ApiKey, Role
 
-BAD_SETTINGS = 2
+BAD_SETTINGS: Final = 2
 """The process's exit code."""
 
 
@@ -104,5 +105,8 @@ def _refuse(error: ValidationError) -> NoReturn:
     raise SystemExit(BAD_SETTINGS)
 
 
-def _name(loc: tuple[Any, ...]) -> str:
-    return ".".join(str(part) for part in loc)
+def _name(loc: Sequence[int | str]) -> str:
+    """Return the variable's name, also where what is wrong is that it was not given."""
+    field = Settings.model_fields.get(str(loc[0]))
+    variable = field.validation_alias if field else loc[0]
+    return ".".join(str(part) for part in (variable, *loc[1:]))

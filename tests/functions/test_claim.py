@@ -134,7 +134,7 @@ def test_a_repeated_claim_of_the_next_takes_no_second_order(world: World) -> Non
 
 
 def test_a_repeat_that_waits_beside_its_first_shares_the_one_order(world: World) -> None:
-    """The connection was lost, not the request: it goes on waiting at one instance while the repeat waits at another."""
+    """The connection was lost, not the request: it waits on at one instance while the repeat waits at another."""
     body = next_of(wait_seconds=5)
     answers = []
 
