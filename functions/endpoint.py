@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Request, Response
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import ClientDisconnected
 
 from functions import logs, problems
@@ -66,8 +67,8 @@ def _read(request: Request) -> bytes:
             size += len(chunk)
             if len(kept) <= MAX_BODY:
                 kept += chunk
-    except (ClientDisconnected, OSError):
-        raise Malformed("The body ended before its announced length.") from None
+    except (ClientDisconnected, ParseException, OSError):  # Flask's, gunicorn's and the socket's own words for it
+        raise Malformed("The body ends too early, or its chunks are none.") from None
     finally:
         # The framework reads the rest of every body after us, all of it into memory.
         request.stream = io.BytesIO()

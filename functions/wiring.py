@@ -60,12 +60,14 @@ def _memory(settings: Settings) -> Ports:
 
 def _google(settings: Settings) -> Ports:
     """FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST are honoured by Google's libraries themselves."""
-    from google.cloud import firestore, pubsub_v1
+    from google.cloud.firestore import Client
+    from google.cloud.pubsub_v1 import PublisherClient
+
     from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
     from shared.adapters.pubsub import PubSubDoorbell
 
-    client = firestore.Client(project=settings.project, database=settings.database)
-    publisher = pubsub_v1.PublisherClient()
+    client = Client(project=settings.project, database=settings.database)
+    publisher = PublisherClient()
     topic = publisher.topic_path(settings.project, settings.topic)
     return FirestoreOrderStore(client), FirestoreKeyStore(client), PubSubDoorbell(publisher, topic)
 
@@ -78,5 +80,5 @@ def _bucket(settings: Settings) -> OutputBucket:
         settings.bucket,
         endpoint=settings.s3_endpoint,
         access_key_id=settings.s3_access_key_id,
-        secret_access_key=secret and secret.get_secret_value(),
+        secret=secret.get_secret_value() if secret else None,
     )

@@ -8,9 +8,10 @@ from pathlib import Path
 import functions_framework
 import pytest
 import structlog
+from flask import Flask
 
 from functions import wiring
-from tests.functions.world import SECRET, Bells, Clock, World, an_app
+from tests.functions.world import SECRET, World
 
 MAIN = Path(wiring.__file__).parent / "main.py"
 SETTINGS = {
@@ -32,12 +33,11 @@ def world(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
     for name, value in {**SETTINGS, "FUNCTION_TARGET": target, "FUNCTION_SIGNATURE_TYPE": "http"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "path", list(sys.path))  # the framework adds the source's directory
-    clock, bells = Clock(), Bells()
-    app = an_app(clock, bells)
-    monkeypatch.setattr(wiring, "once", lambda make: lambda: served.app)
-    flask = functions_framework.create_app(target, str(MAIN))
-    served = World(app, clock, bells, flask.test_client())
-    yield served
+    world = World()
+    monkeypatch.setattr(wiring, "once", lambda make: lambda: world.app)
+    flask: Flask = functions_framework.create_app(target, str(MAIN))  # type: ignore[no-untyped-call]
+    world.http = flask.test_client()
+    yield world
     structlog.reset_defaults()
     sys.modules.pop("main", None)
 

@@ -122,7 +122,7 @@ def test_each_wrong_field_of_a_claim_is_named(world: World, changes: dict[str, A
 
 def test_a_metric_is_named_as_it_was_sent(world: World) -> None:
     order_id = world.place()["id"]
-    output = {"file_name": "a", "content_type": "a/b", "size": 1, "sha256": "0" * 64}
+    output: dict[str, Any] = {"file_name": "a", "content_type": "a/b", "size": 1, "sha256": "0" * 64}
 
     response = world.call_back(order_id, "completed", **output, metrics={"a": "many", "b c": 1})
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
@@ -107,19 +107,18 @@ def an_app(clock: Clock, bells: Bells) -> App:
 class World:
     """One control plane, its clock, and requests to it in one line each."""
 
-    app: App
-    clock: Clock
-    bells: Bells
-    http: FlaskClient
+    http: FlaskClient = field(init=False)
+    app: App = field(init=False)
+    clock: Clock = field(default_factory=Clock)
+    bells: Bells = field(default_factory=Bells)
+
+    def __post_init__(self) -> None:
+        self.app = an_app(self.clock, self.bells)
 
     @property
     def bucket(self) -> MemoryBucket:
         assert isinstance(self.app.bucket, MemoryBucket)
         return self.app.bucket
-
-    def changed(self, **parts: Any) -> None:
-        """Replace ports of the App."""
-        self.app = replace(self.app, **parts)
 
     def get(self, path: str, key: str = CLIENT) -> TestResponse:
         return self.http.get(path, headers=_bearer(key))
