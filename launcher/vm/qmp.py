@@ -1,0 +1,38 @@
+"""One command at a time over QEMU's monitor socket; QMP takes one client, so none stays connected."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Final
+
+from qemu.qmp import QMPClient, QMPError
+
+from launcher.vm.directory import QMP_SOCKET
+
+ANSWER_SECONDS: Final = 5.0
+
+
+class QmpFailed(Exception):
+    """The monitor did not answer, or refused."""
+
+
+def execute(directory: Path, command: str, seconds: float = ANSWER_SECONDS) -> object:
+    """Send one command to the machine of this directory and return the answer. Raises QmpFailed."""
+    # A Unix socket's path has 108 bytes at most (unix(7)); by the directory's descriptor it is always short.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return asyncio.run(_execute(f"/proc/self/fd/{descriptor}/{QMP_SOCKET}", command, seconds))
+    except (QMPError, OSError, EOFError, TimeoutError) as error:
+        raise QmpFailed(f"{command}: {error or type(error).__name__}") from error
+    finally:
+        os.close(descriptor)
+
+
+async def _execute(address: str, command: str, seconds: float) -> object:
+    client = QMPClient()
+    async with asyncio.timeout(seconds):
+        await client.connect(address)
+        try:
+            return await client.execute(command)
+        finally:
+            await client.disconnect()
