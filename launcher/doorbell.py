@@ -44,10 +44,8 @@ class DoorbellLoop:
         if bell.lane not in self._claims.lanes:
             self._clock.pause(FOREIGN_SECONDS, self._slots.closed)
             return False
-        slot = self._slots.reserve()
-        if slot is None:
-            return False
-        return self._claim(bell, slot)
+        slot = None if self._unserved.is_set() else self._slots.reserve()
+        return slot is not None and self._claim(bell, slot)
 
     def _listen(self, most: int) -> None:
         listening = self._listener.listen(self.hear, most) if most > 0 else None

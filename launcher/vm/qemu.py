@@ -1,6 +1,7 @@
 """The provider `qemu`: virtual machines on this host, from the verified guest image."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -57,8 +58,8 @@ class QemuProvider:
 
     def _gentle_rungs(self, directory: VmDirectory) -> tuple[Rung, ...]:
         return (
-            Rung("system_powerdown", lambda: _heard(directory, "system_powerdown"), self.powerdown_seconds),
-            Rung("quit", lambda: _heard(directory, "quit"), QUIT_SECONDS),
+            Rung("system_powerdown", lambda: _sent(directory, "system_powerdown"), self.powerdown_seconds),
+            Rung("quit", lambda: _sent(directory, "quit"), QUIT_SECONDS),
         )
 
 
@@ -66,18 +67,22 @@ def _answers(machine: ProcessMachine, directory: VmDirectory) -> bool:
     """Wait until the monitor answers; False where QEMU ends first, or the time is over."""
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
-        if _heard(directory, "query-status"):
+        with suppress(qmp.QmpFailed):
+            qmp.execute(directory.path, "query-status")
             return True
         if machine.ended_within(LOOK_SECONDS):
             return False
     return False
 
 
-def _heard(directory: VmDirectory, command: str) -> bool:
+def _sent(directory: VmDirectory, command: str) -> bool:
+    """Send a command that may end the monitor before it answers; return whether it was sent."""
     try:
         qmp.execute(directory.path, command)
-    except qmp.QmpFailed:
+    except qmp.NotConnected:
         return False
+    except qmp.QmpFailed:
+        return True
     return True
 
 
