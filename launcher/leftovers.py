@@ -50,9 +50,17 @@ def _ended(leader: psutil.Process) -> bool:
     family = [leader, *leader.children(recursive=True)]
     _send(family, psutil.Process.terminate)
     _, alive = psutil.wait_procs(family, timeout=TERM_SECONDS)
-    _send(alive, psutil.Process.kill)
+    _send([process for process in alive if _lives(process)], psutil.Process.kill)
     _, alive = psutil.wait_procs(alive, timeout=TERM_SECONDS)
-    return not alive
+    return not any(_lives(process) for process in alive)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """A process that nobody reaps, as in a container without an init, is as good as gone."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _send(processes: list[psutil.Process], signal: Callable[[psutil.Process], None]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import structlog
 
 from launcher.claims import Claims
 from launcher.clock import SYSTEM
@@ -47,6 +48,14 @@ class Pieces:
         self.runs.begin(claimed, slot)
         self.provider.process(claimed.order_id)
         return next(held for held in self.runs.held() if held.claimed == claimed)
+
+
+@pytest.fixture(autouse=True)
+def quiet_log() -> Iterator[None]:
+    """Keep the threads of a launcher off pytest's own standard output, which changes under them."""
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

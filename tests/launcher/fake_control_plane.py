@@ -14,6 +14,7 @@ from werkzeug.serving import make_server
 
 from emulators.processes import LOOPBACK
 from shared.api import (
+    CallbackAnswer,
     ClaimAnswer,
     ClaimById,
     Claimed,
@@ -26,7 +27,7 @@ from shared.api import (
     StopOrder,
     UpdateRequest,
 )
-from shared.domain.order import LEASE
+from shared.domain.order import LEASE, State
 from shared.domain.spec import AnySpec
 from tests.factories import TASK, a_claimed_order
 
@@ -37,6 +38,7 @@ LONG_POLL: Final = 0.1
 CLAIMS: Final = "/v1/claims"
 UPDATES: Final = "/v1/updates"
 HEARTBEATS: Final = "/v1/heartbeats"
+CALLBACKS: Final = "/v1/callbacks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,8 @@ class FakeControlPlane:
             return self._claim(TypeAdapter[ClaimRequest](ClaimRequest).validate_json(body))
         if path == HEARTBEATS:
             return self._heartbeat(HeartbeatRequest.model_validate_json(body))
+        if path.startswith(CALLBACKS):
+            return CallbackAnswer(state=State.RUNNING)
         TypeAdapter[UpdateRequest](UpdateRequest).validate_json(body)
         return OrderView.of(a_claimed_order())
 
