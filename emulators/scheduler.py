@@ -4,20 +4,11 @@ import sys
 import time
 from typing import Final
 
-from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
+from emulators.settings import SchedulerSettings
 from shared.api import SweepRequest
 from shared.control_plane import ControlPlane, ControlPlaneError
 
 EVERY_SECONDS: Final = 5.0
-
-
-class SchedulerSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", frozen=True)
-
-    url: str
-    admin_key: SecretStr
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
-"""Where the local stack listens and keeps its state."""
+"""What the local stack and its own processes read from the environment."""
 
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT: Final = "launchyard-local"
@@ -42,3 +42,18 @@ class StackSettings(BaseSettings):
     slots: int = Field(default=2, ge=1, le=64)
     backend: Backend = Backend.GOOGLE
     provider: ProviderChoice = ProviderChoice.AUTO
+
+
+class S3Settings(BaseSettings):
+    """The secret that presigned URLs of the local S3 are signed with: not in the argv, which anyone may read."""
+
+    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_S3_")
+
+    secret: SecretStr
+
+
+class SchedulerSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", frozen=True)
+
+    url: str
+    admin_key: SecretStr

@@ -57,7 +57,9 @@ def _start_all(settings: StackSettings, environment: Environment, record: Record
     say(f"the control plane answers at {environment['LAUNCHYARD_URL']}")
     record.add(parts.start_scheduler(logs, environment))
     record.add(parts.start_launcher(logs, {**environment, **launchers_own}))
-    say(f"the launcher takes orders: provider {launchers_own['LAUNCHYARD_PROVIDER']}, {settings.slots} machines at once")
+    say(
+        f"the launcher takes orders: provider {launchers_own['LAUNCHYARD_PROVIDER']}, {settings.slots} machines at once"
+    )
 
 
 def _require_ports(settings: StackSettings) -> None:
