@@ -27,6 +27,7 @@ from shared.domain.spec import CapacitySpec, ExportSpec, NodeSize
 HOME: Final = Path(".launchyard/demo")
 PI: Final = "01K9MHPYR07M6YMZ1QGR8DZB8S"
 TITLE: Final = "Ostrel Valley Land Survey Records"
+MODS: Final = "http://www.loc.gov/mods/v3"
 PATIENCE_SECONDS: Final = 180.0
 FULFILLED: Final = frozenset({State.RUNNING})
 LIFE: Final = (State.CLAIMED, State.PROVISIONING, State.RUNNING, State.SUCCEEDED)
@@ -64,8 +65,14 @@ class Steps:
 
 def main() -> int:
     steps = Steps(datetime.now(UTC))
-    ports = {f"{name}_port": free_port() for name in ("firestore", "pubsub", "s3", "source")}
-    settings = StackSettings(home=HOME / datetime.now(UTC).strftime("%Y%m%d-%H%M%S"), port=free_port(), **ports)
+    settings = StackSettings(
+        home=HOME / f"{steps.began:%Y%m%d-%H%M%S}",
+        port=free_port(),
+        firestore_port=free_port(),
+        pubsub_port=free_port(),
+        s3_port=free_port(),
+        source_port=free_port(),
+    )
     try:
         with ExitStack() as cleanup:
             cleanup.callback(stack.down, settings.home)
@@ -111,7 +118,7 @@ def fetch(api: ControlPlane, order: OrderView, folder: Path) -> Path:
     api.download_output(order.id, file)
     if wrong := mods.validate(file):
         raise DemoFailed("the file is not valid MODS 3.8: " + "; ".join(wrong))
-    title = etree.parse(file).findtext(f"{{{mods.NAMESPACE}}}titleInfo/{{{mods.NAMESPACE}}}title")
+    title = etree.parse(file).findtext("m:titleInfo/m:title", namespaces={"m": MODS})
     if title != TITLE:
         raise DemoFailed(f"the record's title is {title!r}")
     return file
