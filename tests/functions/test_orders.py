@@ -6,7 +6,7 @@ import pytest
 
 from shared.domain.order import State
 from shared.domain.refusals import Unavailable
-from tests.factories import CAPACITY, EXPORT, NOW, TASK
+from tests.factories import CAPACITY, EXPORT, NOW, TASK, a_key, an_order
 from tests.functions.world import ADMIN, LAUNCHER, STRANGER, World
 
 TASK_BODY = {"order": {"kind": "task", "command": ["true"]}}
@@ -181,6 +181,15 @@ def test_cancelling_a_held_order_is_a_wish_that_is_noted_once(world: World) -> N
     assert {(answer.status_code, answer.get_json()["state"]) for answer in answers} == {(200, "claimed")}
     assert answers[0].get_json()["cancel_requested"]
     assert len(world.order(order_id).recent) == 2
+
+
+def test_a_wish_is_remembered_longer_than_the_request_that_brought_it(world: World) -> None:
+    order = an_order(state=State.SUCCEEDED, cancel_requested_at=NOW, recent=())
+    world.app.store.create(order, a_key(order))
+
+    response = world.post(f"/v1/orders/{order.id}/cancel")
+
+    assert (response.status_code, response.get_json()["state"]) == (200, "succeeded")
 
 
 def test_an_order_that_ended_otherwise_cannot_be_cancelled(world: World) -> None:
