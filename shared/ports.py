@@ -53,7 +53,7 @@ class OrderStore(Protocol):
         """Store a new order and its key, together or not at all, and return it.
 
         Where the key was used before with the same fingerprint, return the order of that time instead.
-        Raises KeyReused where the fingerprint differs.
+        Raises KeyReused where the fingerprint differs, Conflict where the id is that of another key's order.
         """
 
     def get(self, order_id: str) -> Order:

@@ -1,0 +1,44 @@
+"""Claiming orders, by id or the next that fits."""
+
+from typing import Final
+from uuid import uuid4
+
+from shared.api import ClaimById, Claimed, ClaimNext, ClaimRequest
+from shared.control_plane import ControlPlane, Refused
+
+WAIT_SECONDS: Final = 25
+"""How long a claim of the next order waits for one; the control plane allows 30 s."""
+NEXT: Final = "next order"
+
+
+class Claims:
+    """A claim without an answer may have been carried out: asked again, it is the same request, so that it is answered
+    with the order that it won."""
+
+    def __init__(self, control_plane: ControlPlane, launcher: str, lanes: tuple[str, ...]) -> None:
+        self.lanes = lanes
+        self._control_plane, self._launcher = control_plane, launcher
+        self._unanswered: dict[str, str] = {}
+
+    def by_id(self, order_id: str) -> Claimed | None:
+        """Return the order, claimed; None where there is nothing to be had any more. Raises Unreachable, Refused."""
+        request_id = self._unanswered.setdefault(order_id, str(uuid4()))
+        request = ClaimById(request_id=request_id, launcher=self._launcher, order_id=order_id, lanes=self.lanes)
+        return self._ask(request, order_id)
+
+    def next(self) -> Claimed | None:
+        """Wait for an order and return it, claimed; None where none came. Raises Unreachable, Refused."""
+        request_id = self._unanswered.setdefault(NEXT, str(uuid4()))
+        request = ClaimNext(request_id=request_id, launcher=self._launcher, lanes=self.lanes, wait_seconds=WAIT_SECONDS)
+        return self._ask(request, NEXT)
+
+    def _ask(self, request: ClaimRequest, remembered: str) -> Claimed | None:
+        try:
+            claimed = self._control_plane.claim(request).claimed
+        except Refused as refused:
+            self._unanswered.pop(remembered, None)
+            if refused.code == "not_found":
+                return None
+            raise
+        self._unanswered.pop(remembered, None)
+        return claimed

@@ -1,0 +1,27 @@
+"""Time and chance, as arguments: tests bring their own."""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """`pause(seconds, interrupt)` waits, and returns at once where the interrupt is or becomes set."""
+
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    jitter: Callable[[], float]
+    """From 0 up to, and without, 1."""
+    pause: Callable[[float, threading.Event], None]
+
+
+def _pause(seconds: float, interrupt: threading.Event) -> None:
+    interrupt.wait(seconds)
+
+
+SYSTEM: Final = Clock(lambda: datetime.now(UTC), time.monotonic, random.random, _pause)

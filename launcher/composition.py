@@ -1,0 +1,119 @@
+"""The composition root: settings in, a running daemon out."""
+
+import fcntl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import structlog
+
+from launcher import leftovers, logs
+from launcher.claims import Claims
+from launcher.clock import SYSTEM
+from launcher.daemon import Daemon, Events, Loop
+from launcher.doorbell import DoorbellLoop
+from launcher.heartbeat import HeartbeatLoop
+from launcher.lanes import served
+from launcher.outage import Outage
+from launcher.polling import PollingLoop
+from launcher.reports import Reports
+from launcher.run import Runner
+from launcher.runs import Runs
+from launcher.settings import ProviderName, Settings
+from launcher.slots import Slots
+from launcher.vm.probe import probe
+from launcher.vm.process import ProcessProvider
+from launcher.vm.provider import Provider
+from launcher.vm.qemu import QemuProvider
+from shared.control_plane import ControlPlane
+from shared.ports import BellListener
+
+log = structlog.get_logger()
+
+
+class StateUnusable(Exception):
+    """The state directory cannot be used; the message says why."""
+
+
+def serve(settings: Settings) -> int:
+    """Run the daemon until it is told to go, and return its exit code. Raises ModeRefused, StateUnusable."""
+    logs.configure()
+    threading.excepthook = _log_failure
+    provider = choose_provider(settings)
+    key = settings.launcher_key.get_secret_value()
+    with _own(settings.state_dir), ControlPlane(settings.url, key) as control_plane:
+        events = Events()
+        events.hear_signals()
+        leftovers.clear(settings.state_dir)
+        log.info("launcher starts", name=settings.launcher_name, provider=provider.name, slots=settings.slots)
+        return compose(settings, provider, control_plane).run(events)
+
+
+def compose(settings: Settings, provider: Provider, control_plane: ControlPlane) -> Daemon:
+    name, outage, slots = settings.launcher_name, Outage(SYSTEM.monotonic), Slots(settings.slots)
+    runner = Runner(
+        launcher=name,
+        control_plane=settings.url,
+        sources=settings.sources,
+        state=settings.state_dir,
+        provider=provider,
+        reports=Reports(control_plane, outage, SYSTEM),
+    )
+    runs = Runs(runner.run, slots, SYSTEM)
+    claims = Claims(control_plane, name, served(settings.datacenter))
+    heartbeat = HeartbeatLoop(control_plane, name, runs, settings.heartbeat_seconds, outage, SYSTEM)
+    return Daemon(slots, runs, _intake(settings, claims, runs, slots, outage), heartbeat)
+
+
+def choose_provider(settings: Settings) -> Provider:
+    """Raises ModeRefused."""
+    if settings.provider is ProviderName.PROCESS or settings.image is None or settings.image_digest is None:
+        return ProcessProvider(settings.state_dir.resolve())
+    mode = probe(settings.qemu_mode)
+    log.info("mode chosen", asked=settings.qemu_mode, mode=mode)
+    return QemuProvider(
+        mode=mode,
+        image=settings.image.resolve(),
+        digest=settings.image_digest,
+        memory_mib=settings.machine_memory_mib,
+        vcpus=settings.machine_vcpus,
+    )
+
+
+def _intake(settings: Settings, claims: Claims, runs: Runs, slots: Slots, outage: Outage) -> Loop:
+    if settings.subscription is None:
+        log.info("no subscription: claiming over HTTPS")
+        return PollingLoop(claims, runs, slots, outage, SYSTEM).run
+    return DoorbellLoop(_listener(settings.subscription), claims, runs, slots, outage, SYSTEM).run
+
+
+def _listener(subscription: str) -> BellListener:
+    # Imported here: a launcher that polls does not need it, and it takes the better part of a second.
+    from google.cloud.pubsub_v1 import SubscriberClient  # type: ignore[import-untyped]
+
+    from shared.adapters.pubsub import PubSubListener
+
+    return PubSubListener(SubscriberClient(), subscription)
+
+
+@contextmanager
+def _own(state: Path) -> Iterator[None]:
+    """Keep the state directory to this one daemon: another's machines would look like leftovers."""
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (state / "lock").open("w")
+    except OSError as error:
+        raise StateUnusable(f"{state} cannot be written: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StateUnusable(f"{state} is in use by another launcher.") from error
+        yield
+
+
+def _log_failure(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is not None:
+        name = failure.thread.name if failure.thread else None
+        log.critical("a thread failed", thread=name, exc_info=failure.exc_value)

@@ -1,0 +1,129 @@
+"""A machine's process on this host: started in a session of its own, watched by pidfd, stopped step by step."""
+
+import os
+import select
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from launcher.vm.directory import VmDirectory, VmProcess
+from launcher.vm.provider import LaunchFailed, Patience
+
+TERM_SECONDS: Final = 5.0
+KILL_SECONDS: Final = 10.0
+"""How long a killed process may stay before that is worth a line in the log."""
+ENVIRONMENT: Final = {"PATH": os.defpath, "LANG": "C.UTF-8"}
+"""All that a machine's process inherits: the launcher's own holds its key."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of the ladder down. `ask` returns whether it was heard; then the machine has `seconds` to end."""
+
+    name: str
+    ask: Callable[[], bool]
+    seconds: float
+
+
+class ProcessMachine:
+    """A child of ours. Until `reap`, its process id cannot be another's."""
+
+    def __init__(self, process: subprocess.Popen[bytes], gentle: Sequence[Rung] = ()) -> None:
+        self._process = process
+        self._pidfd = os.pidfd_open(process.pid)
+        self._rungs = (*gentle, Rung("SIGTERM", self._terminate, TERM_SECONDS))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def fileno(self) -> int:
+        return self._pidfd
+
+    def ended_within(self, seconds: float) -> bool:
+        """Wait up to `seconds` for the end; return whether it came."""
+        ended = select.poll()
+        ended.register(self._pidfd, select.POLLIN)
+        return bool(ended.poll(max(seconds, 0) * 1000))
+
+    def stop(self, patience: Patience) -> None:
+        if not self._ended_on_a_rung(patience):
+            self.kill()
+        while not self.ended_within(KILL_SECONDS):
+            log.error("a killed machine is still there", pid=self.pid)
+
+    def kill(self) -> None:
+        self._send(signal.SIGKILL)
+
+    def reap(self) -> int:
+        # The group first: while its leader is not reaped, the group's number cannot be given to another.
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        code = self._process.wait()
+        os.close(self._pidfd)
+        return code
+
+    def _ended_on_a_rung(self, patience: Patience) -> bool:
+        if self.ended_within(0):
+            return True
+        for rung in self._rungs:
+            seconds = min(rung.seconds, patience())
+            if seconds > 0 and rung.ask() and self.ended_within(seconds):
+                log.info("machine stopped", pid=self.pid, by=rung.name)
+                return True
+        return False
+
+    def _terminate(self) -> bool:
+        self._send(signal.SIGTERM)
+        return True
+
+    def _send(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+
+def start_process(directory: VmDirectory, output: Path, cwd: Path | None = None) -> subprocess.Popen[bytes]:
+    """Start what the directory's manifest says, and record the process there. Raises LaunchFailed."""
+    argv = directory.manifest.argv
+    program = shutil.which(argv[0])
+    if program is None:
+        raise LaunchFailed(f"{argv[0]} is not installed on this host.")
+    try:
+        with output.open("ab") as out:
+            process = subprocess.Popen(
+                argv,
+                executable=program,
+                cwd=cwd,
+                env=ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise LaunchFailed(f"{argv[0]} cannot be started: {error.strerror}") from error
+    try:
+        directory.record_process(VmProcess(pid=process.pid, started=started_at(process.pid)))
+    except OSError as error:
+        process.kill()
+        process.wait()
+        raise LaunchFailed(f"The machine's process cannot be recorded: {error.strerror}") from error
+    return process
+
+
+def started_at(pid: int) -> int:
+    """Return when a process started, in clock ticks since boot (proc(5)). Raises OSError where there is none.
+
+    Ticks, not a time of day: those move when the host's clock is set, and a leftover would not be known again.
+    """
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    return int(stat.rpartition(")")[2].split()[19])

@@ -1,0 +1,60 @@
+"""The port behind which machines are made: a plan that is written down first, then a running machine."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from launcher.vm.directory import VmDirectory
+from shared.vm_config import WorkerConfig
+
+
+class LaunchFailed(Exception):
+    """The machine did not start; the message says why. Another attempt, or another host, may do better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one machine will be started. `mode` and `image_digest` are None where the provider has none."""
+
+    argv: tuple[str, ...]
+    mode: str | None = None
+    image_digest: str | None = None
+
+
+Patience = Callable[[], float]
+"""Returns the seconds that a machine may still take to stop by itself; 0 or less: none."""
+
+
+class Machine(Protocol):
+    """A started machine: one process, in a session of its own."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable once the process has ended."""
+
+    def stop(self, patience: Patience) -> None:
+        """Ask politely, then less politely; return when nothing of it is left. Ended already is no error."""
+
+    def kill(self) -> None:
+        """End it now, from whichever thread, without waiting for the end."""
+
+    def reap(self) -> int:
+        """Return the exit code of a process that has ended, having ended what it left behind."""
+
+
+class Provider(Protocol):
+    """`loopback_gateway` is where its machines find this host's loopback addresses; None where they are their own."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def loopback_gateway(self) -> str | None: ...
+
+    def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+        """Decide how to start a machine, having verified its image. Raises ImageRejected, LaunchFailed."""
+
+    def start(self, directory: VmDirectory) -> Machine:
+        """Start the machine that the directory describes. Raises LaunchFailed, and then nothing runs."""

@@ -1,0 +1,47 @@
+"""One command at a time over QEMU's monitor socket; QMP takes one client, so none stays connected."""
+
+import asyncio
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from qemu.qmp import QMPClient, QMPError
+
+from launcher.vm.directory import QMP_SOCKET
+
+ANSWER_SECONDS: Final = 5.0
+
+
+class QmpFailed(Exception):
+    """The monitor did not answer, or refused; the command may have been carried out."""
+
+
+class NotConnected(QmpFailed):
+    """Nobody listens on the socket, or nobody who speaks QMP: the command was not sent."""
+
+
+def execute(directory: Path, command: str, seconds: float = ANSWER_SECONDS) -> object:
+    """Send one command to the machine of this directory and return the answer. Raises QmpFailed, NotConnected."""
+    # A Unix socket's path has 108 bytes at most (unix(7)); by the directory's descriptor it is always short.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return asyncio.run(_execute(f"/proc/self/fd/{descriptor}/{QMP_SOCKET}", command, seconds))
+    except (QMPError, OSError, EOFError, TimeoutError) as error:
+        raise QmpFailed(f"{command}: {error or type(error).__name__}") from error
+    finally:
+        os.close(descriptor)
+
+
+async def _execute(address: str, command: str, seconds: float) -> object:
+    client = QMPClient()
+    async with asyncio.timeout(seconds):
+        try:
+            await client.connect(address)
+        except (QMPError, OSError) as error:
+            raise NotConnected(str(error)) from error
+        try:
+            return await client.execute(command)
+        finally:
+            with suppress(QMPError, OSError, EOFError):  # after `quit` the other end may be gone first
+                await client.disconnect()

@@ -1,0 +1,168 @@
+"""A control plane of a test's own: real HTTP, and answers that the test decides."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import uuid4
+
+from pydantic import BaseModel, TypeAdapter
+from werkzeug import Request, Response
+from werkzeug.serving import make_server
+
+from emulators.processes import LOOPBACK
+from shared.api import (
+    CallbackAnswer,
+    ClaimAnswer,
+    ClaimById,
+    Claimed,
+    ClaimRequest,
+    HeartbeatAnswer,
+    HeartbeatRequest,
+    OrderView,
+    Problem,
+    Renewed,
+    StopOrder,
+    UpdateRequest,
+)
+from shared.domain.order import LEASE, State
+from shared.domain.spec import AnySpec
+from tests.factories import TASK, a_claimed_order
+
+DEADLINE: Final = 20.0
+"""Seconds that a test waits for what it expects."""
+LONG_POLL: Final = 0.1
+
+CLAIMS: Final = "/v1/claims"
+UPDATES: Final = "/v1/updates"
+HEARTBEATS: Final = "/v1/heartbeats"
+CALLBACKS: Final = "/v1/callbacks"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A request as it came."""
+
+    path: str
+    body: Any
+
+
+class FakeControlPlane:
+    """Orders that were offered are claimed once; every request is kept; `refuse` has a path refused from then on."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.seen: list[Seen] = []
+        self.lease = LEASE
+        self.stops: list[StopOrder] = []
+        self._changed = threading.Condition()
+        self._offered: dict[str, Claimed] = {}
+        self._taken: set[str] = set()
+        self._refusals: dict[str, tuple[int, str]] = {}
+
+    def offer(self, spec: AnySpec = TASK) -> str:
+        """Have an order wait, and return its id."""
+        claimed = self.a_claimed(spec)
+        with self._changed:
+            self._offered[claimed.order_id] = claimed
+            self._changed.notify_all()
+        return claimed.order_id
+
+    def a_claimed(self, spec: AnySpec = TASK) -> Claimed:
+        return Claimed(
+            order_id=str(uuid4()),
+            epoch=1,
+            lease_until=datetime.now(UTC) + self.lease,
+            spec=spec,
+            callback_token="token-of-a-callback",
+        )
+
+    def refuse(self, path: str, status: int, code: str = "unavailable") -> None:
+        self._refusals[path] = (status, code)
+
+    def serve(self, path: str) -> None:
+        del self._refusals[path]
+
+    def bodies(self, path: str) -> list[Any]:
+        with self._changed:
+            return [seen.body for seen in self.seen if seen.path.startswith(path)]
+
+    def statuses(self, order_id: str) -> list[str]:
+        """Return what was reported of an order, in its order."""
+        return [body["status"] for body in self.bodies(f"{UPDATES}/{order_id}")]
+
+    def wait_for(self, expected: Callable[[], bool]) -> None:
+        """Wait until a request made `expected()` true; fail the test where none does."""
+        with self._changed:
+            assert self._changed.wait_for(expected, DEADLINE), f"this is all that came: {self.seen}"
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        request = Request(environ)
+        body = request.get_data()
+        path = request.path
+        with self._changed:
+            self.seen.append(Seen(path, request.get_json()))
+            self._changed.notify_all()
+        refusal = next((value for prefix, value in self._refusals.items() if path.startswith(prefix)), None)
+        answer = _problem(*refusal) if refusal else _json(self._answer(path, body))
+        return answer(environ, start_response)
+
+    def _answer(self, path: str, body: bytes) -> BaseModel:
+        if path == CLAIMS:
+            return self._claim(TypeAdapter[ClaimRequest](ClaimRequest).validate_json(body))
+        if path == HEARTBEATS:
+            return self._heartbeat(HeartbeatRequest.model_validate_json(body))
+        if path.startswith(CALLBACKS):
+            return CallbackAnswer(state=State.RUNNING)
+        TypeAdapter[UpdateRequest](UpdateRequest).validate_json(body)
+        return OrderView.of(a_claimed_order())
+
+    def _claim(self, request: ClaimRequest) -> BaseModel:
+        with self._changed:
+            if isinstance(request, ClaimById):
+                if request.order_id not in self._offered | dict.fromkeys(self._taken):
+                    return _a_problem(404, "not_found")
+                claimed = self._offered.pop(request.order_id, None)
+            else:
+                self._changed.wait_for(lambda: self._offered, LONG_POLL)
+                claimed = self._offered.pop(next(iter(self._offered))) if self._offered else None
+            if claimed is not None:
+                self._taken.add(claimed.order_id)
+            return ClaimAnswer(claimed=claimed)
+
+    def _heartbeat(self, request: HeartbeatRequest) -> HeartbeatAnswer:
+        until = datetime.now(UTC) + self.lease
+        stopping = {(stop.order_id, stop.epoch) for stop in self.stops}
+        renewed = [hold for hold in request.holds if (hold.order_id, hold.epoch) not in stopping]
+        return HeartbeatAnswer(
+            renewed=tuple(Renewed(order_id=hold.order_id, epoch=hold.epoch, lease_until=until) for hold in renewed),
+            stop=tuple(self.stops),
+        )
+
+
+@contextmanager
+def a_control_plane() -> Iterator[FakeControlPlane]:
+    fake = FakeControlPlane()
+    server = make_server(LOOPBACK, 0, fake, threaded=True)
+    fake.url = f"http://{LOOPBACK}:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield fake
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _json(answer: BaseModel) -> Response:
+    status = answer.status if isinstance(answer, Problem) else 200
+    return Response(answer.model_dump_json(), status, mimetype="application/json")
+
+
+def _problem(status: int, code: str) -> Response:
+    return _json(_a_problem(status, code))
+
+
+def _a_problem(status: int, code: str) -> Problem:
+    return Problem(type=f"urn:launchyard:problem:{code}", title=code, status=status, detail=f"Refused: {code}.")

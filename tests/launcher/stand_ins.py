@@ -1,0 +1,72 @@
+"""Stand-ins for what a launcher test is not about: a clock that never waits, and plain processes as machines."""
+
+import sys
+import threading
+from datetime import datetime, timedelta
+from typing import Final
+
+import psutil
+
+from launcher.clock import Clock
+from launcher.vm.directory import VmDirectory
+from launcher.vm.machine import ProcessMachine, start_process
+from launcher.vm.provider import Plan
+from shared.vm_config import WorkerConfig
+from tests.factories import NOW
+from tests.launcher.fake_control_plane import DEADLINE
+
+STAYS: Final = (sys.executable, "-c", "import time; time.sleep(600)")
+ENDS: Final = (sys.executable, "-c", "raise SystemExit(3)")
+
+
+class Processes:
+    """A provider whose machines are processes of `argv`, real ones."""
+
+    name = "processes"
+    loopback_gateway: str | None = None
+
+    def __init__(self, argv: tuple[str, ...] = STAYS) -> None:
+        self.argv = argv
+        self._changed = threading.Condition()
+        self._machines: dict[str, ProcessMachine] = {}
+
+    def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+        return Plan((*self.argv, uuid))
+
+    def start(self, directory: VmDirectory) -> ProcessMachine:
+        machine = ProcessMachine(start_process(directory, directory.serial_log))
+        with self._changed:
+            self._machines[directory.manifest.order_id] = machine
+            self._changed.notify_all()
+        return machine
+
+    @property
+    def started(self) -> int:
+        return len(self._machines)
+
+    def process(self, order_id: str) -> psutil.Process:
+        """Return the process of an order's machine, once it was started."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: order_id in self._machines, DEADLINE)
+            return psutil.Process(self._machines[order_id].pid)
+
+
+class ManualClock:
+    """Time passes only in pauses; `most` of them, then the interrupt is set, so that a loop ends."""
+
+    def __init__(self, most: int) -> None:
+        self.pauses: list[float] = []
+        self._most = most
+        self._passed = 0.0
+
+    def clock(self) -> Clock:
+        return Clock(self._now, lambda: self._passed, lambda: 0.0, self._pause)
+
+    def _now(self) -> datetime:
+        return NOW + timedelta(seconds=self._passed)
+
+    def _pause(self, seconds: float, interrupt: threading.Event) -> None:
+        self.pauses.append(seconds)
+        self._passed += seconds
+        if len(self.pauses) >= self._most:
+            interrupt.set()

@@ -1,0 +1,177 @@
+"""The daemon as a process of its own, `python -m launcher run`: its start, its end, and what it leaves: nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from emulators.processes import LOOPBACK, free_port
+from launcher.vm.directory import PROCESS, VmProcess
+from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, UPDATES, FakeControlPlane
+
+ROOT: Final = Path(__file__).parents[2]
+KEY: Final = "ly_a_key_that_no_log_shows"
+
+WORKER: Final = """
+import argparse, json, pathlib, subprocess, sys, time, urllib.request
+parser = argparse.ArgumentParser()
+parser.add_argument("--config", type=pathlib.Path, required=True)
+config = json.loads(parser.parse_args().config.read_bytes())
+print("the worker is up", flush=True)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+address = config["control_plane"] + "/v1/callbacks/" + config["order_id"]
+urllib.request.urlopen(urllib.request.Request(address, b"{}", {"Content-Type": "application/json"}))
+time.sleep(600)
+"""
+"""A worker that calls back and stays, with a child that stays, too."""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start daemons in a folder where `worker` is the stand-in above."""
+    (tmp_path / "worker").mkdir()
+    (tmp_path / "worker" / "__main__.py").write_text(WORKER)
+    with ExitStack() as daemons:
+        yield lambda url, **settings: daemons.enter_context(a_daemon(tmp_path, url, settings))
+
+
+def test_sigterm_returns_every_order_and_leaves_no_process(
+    server: FakeControlPlane, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    order_ids = [server.offer(), server.offer()]
+    daemon = start(server.url)
+    family = machines(server, tmp_path, order_ids)
+
+    daemon.send_signal(signal.SIGTERM)
+    output, _ = daemon.communicate(timeout=DEADLINE)
+
+    assert daemon.returncode == 0, output
+    assert [server.statuses(order_id) for order_id in order_ids] == [["provisioning", "returned"]] * 2
+    assert not any(lives(process) for process in family)
+    assert not list((tmp_path / "state" / "vms").iterdir())
+    assert "the worker is up" in (tmp_path / "state" / "logs" / f"{order_ids[0]}-1.log").read_text()
+
+
+def test_a_second_signal_ends_the_daemon_although_nobody_answers_its_reports(
+    server: FakeControlPlane, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    order_ids = [server.offer()]
+    daemon = start(server.url)
+    family = machines(server, tmp_path, order_ids)
+    server.refuse(UPDATES, 503)
+
+    daemon.send_signal(signal.SIGTERM)
+    server.wait_for(lambda: "returned" in server.statuses(order_ids[0]))
+    daemon.send_signal(signal.SIGINT)
+    daemon.communicate(timeout=DEADLINE)
+
+    assert daemon.returncode == 0
+    assert not any(lives(process) for process in family)
+
+
+def test_the_daemon_sends_heartbeats_and_logs_json_without_secrets(
+    server: FakeControlPlane, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    server.offer()
+    daemon = start(server.url, HEARTBEAT_SECONDS="0.1")
+    server.wait_for(lambda: len(server.bodies(HEARTBEATS)) >= 2)
+
+    daemon.send_signal(signal.SIGTERM)
+    output, _ = daemon.communicate(timeout=DEADLINE)
+
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert all({"severity", "message", "timestamp"} <= set(line) for line in lines)
+    assert KEY not in output
+    assert "token-of-a-callback" not in output
+
+
+def test_a_launcher_without_a_control_plane_keeps_trying_and_goes_when_told(
+    start: Callable[..., subprocess.Popen[str]],
+) -> None:
+    daemon = start(f"http://{LOOPBACK}:{free_port()}")
+    assert daemon.stdout is not None
+    said = next(line for line in daemon.stdout if "does not serve this launcher" in line)
+
+    daemon.send_signal(signal.SIGTERM)
+    daemon.communicate(timeout=DEADLINE)
+
+    assert json.loads(said)["severity"] == "WARNING"
+    assert daemon.returncode == 0
+
+
+def test_a_launcher_that_was_killed_leaves_machines_that_its_successor_stops(
+    server: FakeControlPlane, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    order_ids = [server.offer()]
+    killed = start(server.url)
+    family = machines(server, tmp_path, order_ids)
+    killed.kill()
+    killed.communicate(timeout=DEADLINE)
+    assert all(lives(process) for process in family)
+    claims = len(server.bodies(CLAIMS))
+
+    start(server.url)
+    server.wait_for(lambda: len(server.bodies(CLAIMS)) > claims)
+
+    assert not any(lives(process) for process in family)
+
+
+def test_two_launchers_cannot_share_a_state_directory(
+    server: FakeControlPlane, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    start(server.url)
+    server.wait_for(lambda: bool(server.bodies(CLAIMS)))
+
+    second = start(server.url)
+    output, _ = second.communicate(timeout=DEADLINE)
+
+    assert second.returncode == 2
+    assert "is in use by another launcher" in output
+
+
+@contextmanager
+def a_daemon(folder: Path, url: str, settings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "LAUNCHYARD_LAUNCHER_KEY": KEY,
+        "LAUNCHYARD_DATACENTER": "local:dev",
+        **{f"LAUNCHYARD_{name}": value for name, value in settings.items()},
+    }
+    flags = ("--url", url, "--provider", "process", "--state-dir", str(folder / "state"))
+    with subprocess.Popen(
+        (sys.executable, "-m", "launcher", "run", *flags),
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as daemon:
+        yield daemon
+        if daemon.poll() is None:
+            daemon.terminate()
+            daemon.communicate(timeout=DEADLINE)
+
+
+def machines(server: FakeControlPlane, folder: Path, order_ids: list[str]) -> list[psutil.Process]:
+    """Return the machines' processes and their children, once every worker has called back."""
+    server.wait_for(lambda: all(server.bodies(f"{CALLBACKS}/{order_id}") for order_id in order_ids))
+    family = []
+    for order_id in order_ids:
+        recorded = folder / "state" / "vms" / f"{order_id}-1" / PROCESS
+        leader = psutil.Process(VmProcess.model_validate_json(recorded.read_bytes()).pid)
+        family += [leader, *leader.children(recursive=True)]
+    assert len(family) == 2 * len(order_ids)
+    return family
+
+
+def lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

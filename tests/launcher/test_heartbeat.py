@@ -1,0 +1,94 @@
+"""The heartbeat's loop: one request for everything, obeyed; and what happens when it is not answered."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+import structlog.testing
+
+from launcher.clock import SYSTEM
+from launcher.heartbeat import HeartbeatLoop
+from launcher.outage import Outage
+from shared.api import StopOrder
+from tests.launcher.conftest import Pieces
+from tests.launcher.fake_control_plane import HEARTBEATS
+from tests.launcher.stand_ins import ManualClock
+
+
+def a_heartbeat(pieces: Pieces) -> HeartbeatLoop:
+    return HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
+
+
+def test_one_request_renews_every_lease(pieces: Pieces) -> None:
+    held = [pieces.begin(), pieces.begin()]
+    pieces.server.lease = timedelta(minutes=10)
+
+    assert a_heartbeat(pieces).beat() == 20
+
+    (body,) = pieces.server.bodies(HEARTBEATS)
+    assert body["launcher"] == "alpha"
+    assert [hold["order_id"] for hold in body["holds"]] == [one.hold.order_id for one in held]
+    assert all(one.lease_left() > 500 for one in held)
+
+
+def test_nothing_is_sent_while_nothing_is_held(pieces: Pieces) -> None:
+    a_heartbeat(pieces).beat()
+
+    assert not pieces.server.bodies(HEARTBEATS)
+
+
+def test_a_machine_that_its_client_wishes_gone_is_stopped_and_then_reported(pieces: Pieces) -> None:
+    held, kept = pieces.begin(), pieces.begin()
+    pieces.server.stops = [StopOrder(order_id=held.hold.order_id, epoch=1, why="cancelled")]
+
+    a_heartbeat(pieces).beat()
+
+    pieces.server.wait_for(lambda: pieces.server.statuses(held.hold.order_id) == ["provisioning", "stopped"])
+    pieces.slots.wait_until(lambda: pieces.slots.unfilled == 1)
+    assert pieces.runs.held() == (kept,)
+
+
+@pytest.mark.parametrize("why", ["finished", "lease_lost"])
+def test_a_machine_whose_order_has_ended_or_is_lost_is_stopped_and_nothing_is_said(pieces: Pieces, why: str) -> None:
+    held = pieces.begin()
+    pieces.server.stops = [StopOrder.model_validate({"order_id": held.hold.order_id, "epoch": 1, "why": why})]
+
+    a_heartbeat(pieces).beat()
+
+    pieces.runs.await_end()
+    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+
+
+def test_a_stop_of_another_epoch_stops_nothing(pieces: Pieces) -> None:
+    held = pieces.begin()
+    pieces.server.stops = [StopOrder(order_id=held.hold.order_id, epoch=2, why="cancelled")]
+
+    a_heartbeat(pieces).beat()
+
+    assert held.wish is None
+
+
+def test_a_heartbeat_that_is_not_answered_is_repeated_and_told_of_once_a_minute(pieces: Pieces) -> None:
+    pieces.begin()
+    pieces.server.refuse(HEARTBEATS, 503)
+    clock = ManualClock(most=9)
+    outage = Outage(clock.clock().monotonic)
+
+    with structlog.testing.capture_logs() as logs:
+        HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, outage, clock.clock()).run(threading.Event())
+
+    assert clock.pauses == [1, 2, 4, 8, 16, 20, 20, 20, 20]
+    assert [line["failed_tries"] for line in logs if line["log_level"] == "warning"] == [1, 8]
+
+
+def test_the_end_of_an_outage_is_told(pieces: Pieces) -> None:
+    pieces.begin()
+    heartbeat = a_heartbeat(pieces)
+    pieces.server.refuse(HEARTBEATS, 503)
+    heartbeat.beat()
+    pieces.server.serve(HEARTBEATS)
+
+    with structlog.testing.capture_logs() as logs:
+        heartbeat.beat()
+
+    assert [line["event"] for line in logs] == ["the control plane serves this launcher again"]

@@ -1,0 +1,62 @@
+"""The polling loop: what a launcher without Pub/Sub asks, and how it waits."""
+
+import threading
+
+import structlog.testing
+
+from emulators.processes import LOOPBACK, free_port
+from launcher.claims import Claims
+from launcher.clock import SYSTEM
+from launcher.held import Wish
+from launcher.outage import Outage
+from launcher.polling import PollingLoop
+from shared.control_plane import ControlPlane
+from tests.launcher.conftest import Pieces
+from tests.launcher.fake_control_plane import CLAIMS
+from tests.launcher.stand_ins import ManualClock
+
+
+def test_orders_are_claimed_one_at_a_time_while_there_is_room(pieces: Pieces) -> None:
+    offered = {pieces.server.offer() for _ in range(3)}
+    loop = PollingLoop(pieces.claims, pieces.runs, pieces.slots, pieces.outage, SYSTEM)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    pieces.slots.wait_until(lambda: pieces.slots.unfilled == 0)
+    claims_while_full = len(pieces.server.bodies(CLAIMS))
+
+    pieces.runs.held()[0].ask(Wish.FINISHED)
+    pieces.server.wait_for(lambda: provisioned(pieces) == 3)
+    pieces.slots.close()
+    thread.join()
+
+    assert claims_while_full == 2
+    assert {body["wait_seconds"] for body in pieces.server.bodies(CLAIMS)} == {25}
+    assert {seen.path.rsplit("/", 1)[-1] for seen in pieces.server.seen if "/updates/" in seen.path} == offered
+
+
+def test_an_unreachable_control_plane_is_tried_ever_less_often_and_told_of_once_a_minute(pieces: Pieces) -> None:
+    clock = ManualClock(most=8)
+    with ControlPlane(f"http://{LOOPBACK}:{free_port()}", "ly_key") as nobody, structlog.testing.capture_logs() as logs:
+        claims = Claims(nobody, "alpha", pieces.claims.lanes)
+        outage = Outage(clock.clock().monotonic)
+        PollingLoop(claims, pieces.runs, pieces.slots, outage, clock.clock()).run()
+
+    assert clock.pauses == [1, 2, 4, 8, 16, 30, 30, 30]
+    assert [line["failed_tries"] for line in logs if line["log_level"] == "warning"] == [1, 7]
+
+
+def test_a_claim_without_an_answer_is_repeated_as_the_same_request_and_an_answered_one_is_not(pieces: Pieces) -> None:
+    clock = ManualClock(most=2)
+    pieces.server.refuse(CLAIMS, 503)
+    PollingLoop(pieces.claims, pieces.runs, pieces.slots, pieces.outage, clock.clock()).run()
+    pieces.server.serve(CLAIMS)
+
+    pieces.claims.next()
+    pieces.claims.next()
+
+    ids = [body["request_id"] for body in pieces.server.bodies(CLAIMS)]
+    assert ids[0] == ids[1] == ids[2] != ids[3]
+
+
+def provisioned(pieces: Pieces) -> int:
+    return sum(seen.body.get("status") == "provisioning" for seen in pieces.server.seen)

@@ -1,0 +1,59 @@
+"""The choice of a mode: by a trial boot on this very host, and by what was asked."""
+
+from pathlib import Path
+
+import pytest
+
+from launcher.vm.argv import Mode
+from launcher.vm.probe import ModeRefused, QemuMode, boots, choose, has_tdx, probe
+
+
+def test_a_trial_machine_boots_under_emulation() -> None:
+    assert boots("tcg")
+
+
+def test_a_kvm_device_that_is_there_but_cannot_boot_a_machine_is_not_chosen() -> None:
+    """On a host with a working KVM it is chosen, whatever else is true: the trial boot alone decides."""
+    assert (probe(QemuMode.AUTO) is Mode.TCG) == (not boots("kvm"))
+
+
+def test_without_qemu_nothing_boots() -> None:
+    assert not boots("tcg", binary="qemu-that-is-absent")
+
+
+@pytest.mark.parametrize(
+    ("asked", "kvm_boots", "host_has_tdx", "chosen"),
+    [
+        (QemuMode.AUTO, False, False, Mode.TCG),
+        (QemuMode.AUTO, False, True, Mode.TCG),
+        (QemuMode.AUTO, True, False, Mode.KVM),
+        (QemuMode.AUTO, True, True, Mode.TDX),
+        (QemuMode.TCG, True, True, Mode.TCG),
+        (QemuMode.KVM, True, True, Mode.KVM),
+        (QemuMode.TDX, True, True, Mode.TDX),
+    ],
+)
+def test_what_is_asked_is_weighed_against_what_the_host_has(
+    asked: QemuMode, kvm_boots: bool, host_has_tdx: bool, chosen: Mode
+) -> None:
+    assert choose(asked, kvm_boots, host_has_tdx) is chosen
+
+
+@pytest.mark.parametrize(
+    ("asked", "kvm_boots", "lacking"),
+    [(QemuMode.TDX, True, "TDX host"), (QemuMode.TDX, False, "usable KVM"), (QemuMode.KVM, False, "usable KVM")],
+)
+def test_a_mode_that_the_host_lacks_is_refused_with_what_it_lacks(
+    asked: QemuMode, kvm_boots: bool, lacking: str
+) -> None:
+    with pytest.raises(ModeRefused, match=lacking):
+        choose(asked, kvm_boots, host_has_tdx=False)
+
+
+@pytest.mark.parametrize(("content", "has"), [("Y\n", True), ("N\n", False), (None, False)])
+def test_the_kernel_says_whether_the_host_has_tdx(tmp_path: Path, content: str | None, has: bool) -> None:
+    parameter = tmp_path / "tdx"
+    if content is not None:
+        parameter.write_text(content)
+
+    assert has_tdx(parameter) is has

@@ -1,0 +1,148 @@
+"""The provider `qemu` with real QEMU processes: a kernel of two instructions, or the firmware with nothing to boot."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import psutil
+import pytest
+import structlog.testing
+
+from launcher.vm import directory, qmp
+from launcher.vm.argv import Mode
+from launcher.vm.directory import LAUNCH_LOG, VmDirectory, VmManifest
+from launcher.vm.machine import ProcessMachine
+from launcher.vm.provider import LaunchFailed
+from launcher.vm.qemu import QemuProvider
+from shared.image import ImageFile, ImageManifest
+from shared.vm_config import WorkerConfig
+from tests.factories import TASK
+
+pytestmark = pytest.mark.vm
+
+IMPATIENT: Final = 0.2
+BARE: Final = (
+    *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-m", "16M", "-nodefaults", "-nographic"),
+    *("-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control"),
+)
+
+
+def test_the_arguments_of_a_planned_guest_are_taken_by_qemu_and_its_machine_runs(tmp_path: Path) -> None:
+    provider = a_provider(tmp_path, write_image(tmp_path / "image"))
+    config = WorkerConfig(order_id="one", epoch=1, control_plane="http://h", callback_token="token", spec=TASK)
+    uuid = str(uuid4())
+
+    with machine_of(provider, a_directory(tmp_path, provider.plan(uuid, config).argv)) as (machine, vm):
+        assert qmp.execute(vm.path, "query-uuid") == {"UUID": uuid}
+        assert qmp.execute(vm.path, "query-status", 5) == {"running": True, "singlestep": False, "status": "running"}
+        assert vm.process() is not None
+        assert machine.pid == psutil.Process(machine.pid).pid == getattr(vm.process(), "pid", None)
+
+
+def test_a_machine_that_ignores_the_power_button_is_told_to_quit(tmp_path: Path) -> None:
+    with machine_of(a_provider(tmp_path), a_directory(tmp_path, (*BARE, "-S"))) as (machine, _):
+        assert rung_of(machine, patience=60) == "quit"
+
+
+def test_a_machine_whose_monitor_is_busy_is_terminated(tmp_path: Path) -> None:
+    with machine_of(a_provider(tmp_path), a_directory(tmp_path, BARE)) as (machine, vm):
+        (vm.path / "qmp.sock").unlink()
+
+        assert rung_of(machine, patience=60) == "SIGTERM"
+
+
+def test_a_machine_is_killed_at_once_where_there_is_no_time(tmp_path: Path) -> None:
+    with machine_of(a_provider(tmp_path), a_directory(tmp_path, BARE)) as (machine, _):
+        assert rung_of(machine, patience=0) is None
+
+
+def test_a_machine_that_hears_nothing_is_killed(tmp_path: Path) -> None:
+    with machine_of(a_provider(tmp_path), a_directory(tmp_path, BARE)) as (machine, vm):
+        (vm.path / "qmp.sock").unlink()
+        psutil.Process(machine.pid).suspend()
+
+        assert rung_of(machine, patience=IMPATIENT) is None
+
+
+def test_a_machine_whose_directory_has_a_long_path_answers_all_the_same(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 120)
+
+    with machine_of(a_provider(tmp_path), a_directory(deep, BARE)) as (_, vm):
+        assert qmp.execute(vm.path, "query-status")
+
+
+def test_qemu_that_does_not_start_fails_the_launch_in_its_own_words_and_leaves_nothing(tmp_path: Path) -> None:
+    vm = a_directory(tmp_path, (*BARE, "-device", "no-such-device"))
+
+    with pytest.raises(LaunchFailed, match="no-such-device"):
+        a_provider(tmp_path).start(vm)
+
+    process = vm.process()
+    assert process is not None
+    assert not psutil.pid_exists(process.pid)
+    assert (vm.path / LAUNCH_LOG).exists()
+
+
+@contextmanager
+def machine_of(provider: QemuProvider, vm: VmDirectory) -> Iterator[tuple[ProcessMachine, VmDirectory]]:
+    machine = provider.start(vm)
+    try:
+        yield machine, vm
+    finally:
+        machine.stop(lambda: 0)
+        machine.reap()
+    assert not psutil.pid_exists(machine.pid)
+
+
+def rung_of(machine: ProcessMachine, patience: float) -> str | None:
+    """Stop the machine, and return what it heard; None where it was killed."""
+    with structlog.testing.capture_logs() as logs:
+        machine.stop(lambda: patience)
+    return next((line["by"] for line in logs if line["event"] == "machine stopped"), None)
+
+
+def a_provider(tmp_path: Path, digest: str = "0" * 64) -> QemuProvider:
+    return QemuProvider(Mode.TCG, tmp_path / "image", digest, memory_mib=64, vcpus=1, powerdown_seconds=IMPATIENT)
+
+
+def a_directory(state: Path, argv: tuple[str, ...]) -> VmDirectory:
+    manifest = VmManifest(
+        order_id="one",
+        epoch=1,
+        vm="vm-one",
+        uuid="none",
+        provider="qemu",
+        mode="tcg",
+        image_digest=None,
+        argv=argv,
+    )
+    return directory.create(state, manifest, b"{}")
+
+
+def write_image(path: Path) -> str:
+    """Write an image whose kernel halts at once, and return its digest."""
+    contents = {"kernel": a_kernel(), "initrd": b"\0" * 512, "root.img": b"\0" * 4096}
+    path.mkdir()
+    files = {}
+    for name, content in contents.items():
+        (path / name).write_bytes(content)
+        files[name] = ImageFile(name=name, sha256=hashlib.sha256(content).hexdigest())
+    manifest = ImageManifest(kernel=files["kernel"], initrd=files["initrd"], root=files["root.img"], cmdline="quiet")
+    (path / "manifest.json").write_bytes(manifest.canonical())
+    return manifest.digest()
+
+
+def a_kernel() -> bytes:
+    """Return a kernel by the Linux boot protocol 2.04 (kernel.org, x86/boot): one setup sector, then `hlt; jmp`."""
+    kernel = bytearray(4096)
+    kernel[0x1F1] = 1
+    kernel[0x1FE:0x200] = b"\x55\xaa"
+    kernel[0x202:0x206] = b"HdrS"
+    kernel[0x206:0x208] = b"\x04\x02"
+    kernel[0x211] = 1
+    kernel[0x22C:0x230] = b"\xff\xff\xff\x07"
+    kernel[0x200:0x202] = b"\xf4\xeb"
+    return bytes(kernel)

@@ -1,0 +1,251 @@
+"""One order's run: what is started, what is left, and what is told."""
+
+import dataclasses
+import hashlib
+import stat
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+import structlog.testing
+
+from launcher.clock import SYSTEM, Clock
+from launcher.held import LEASE_MARGIN, Held, Wish
+from launcher.outage import Outage
+from launcher.reports import Reports
+from launcher.vm.argv import Mode
+from launcher.vm.directory import VmDirectory
+from launcher.vm.machine import ProcessMachine
+from launcher.vm.qemu import QemuProvider
+from shared.image import ImageFile, ImageManifest
+from shared.vm_config import WorkerConfig
+from tests.launcher.conftest import Pieces
+from tests.launcher.fake_control_plane import UPDATES
+from tests.launcher.stand_ins import ENDS, STAYS, ManualClock, Processes
+
+
+def test_the_directory_is_whole_before_the_machine_starts(pieces: Pieces) -> None:
+    found: list[VmDirectory] = []
+
+    class Looking(Processes):
+        def start(self, directory: VmDirectory) -> ProcessMachine:
+            found.append(directory)
+            assert WorkerConfig.model_validate_json(directory.config.read_bytes()).control_plane == pieces.server.url
+            assert stat.S_IMODE(directory.config.stat().st_mode) == 0o600
+            assert directory.process() is None
+            return super().start(directory)
+
+    held = pieces.held()
+    dataclasses.replace(pieces.runner, provider=Looking(ENDS)).run(held)
+
+    (directory,) = found
+    assert directory.path == pieces.state / "vms" / f"{held.hold.order_id}-1"
+    (provisioning, _) = pieces.server.bodies(UPDATES)
+    assert provisioning["vm"] == directory.manifest.vm
+
+
+def test_a_machine_that_ends_by_itself_is_reported_as_exited_and_may_be_tried_again(pieces: Pieces) -> None:
+    held = pieces.held()
+
+    dataclasses.replace(pieces.runner, provider=Processes(ENDS)).run(held)
+
+    report = pieces.server.bodies(UPDATES)[-1]
+    assert (report["status"], report["reason"], report["retryable"]) == ("failed", "machine_exited", True)
+    assert "exit code 3" in report["message"]
+
+
+def test_of_a_machine_that_is_gone_only_its_serial_log_remains(pieces: Pieces) -> None:
+    held = pieces.held()
+    speaks = (ENDS[0], "-c", "print('the last words')")
+
+    dataclasses.replace(pieces.runner, provider=Processes(speaks)).run(held)
+
+    assert not list((pieces.state / "vms").iterdir())
+    assert (pieces.state / "logs" / f"{held.hold.order_id}-1.log").read_text() == "the last words\n"
+
+
+def test_an_order_that_is_final_already_needs_no_report_and_the_slot_is_freed(pieces: Pieces) -> None:
+    held = pieces.begin()
+    pieces.server.refuse(UPDATES, 409, "wrong_state")
+
+    held.ask(Wish.CANCELLED)
+    pieces.runs.await_end()
+
+    assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "stopped"]
+    assert pieces.slots.unfilled == 2
+
+
+def test_an_order_whose_lease_was_lost_before_the_start_gets_no_machine(pieces: Pieces) -> None:
+    held = pieces.held()
+    pieces.server.refuse(UPDATES, 409, "lease_lost")
+
+    pieces.runner.run(held)
+
+    assert pieces.provider.started == 0
+    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+    assert not list((pieces.state / "vms").iterdir())
+
+
+def test_a_lost_lease_destroys_the_machine_and_nothing_more_is_told(pieces: Pieces) -> None:
+    held = pieces.begin()
+    process = the_process(pieces, held)
+
+    held.ask(Wish.LEASE_LOST)
+    pieces.runs.await_end()
+
+    assert not process.is_running()
+    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+
+
+def test_a_lease_that_is_not_renewed_ends_the_machine_before_it_ends_itself(pieces: Pieces) -> None:
+    pieces.server.lease = LEASE_MARGIN + timedelta(seconds=1)
+    held = pieces.begin()
+    process = the_process(pieces, held)
+
+    pieces.runs.await_end()
+
+    assert not process.is_running()
+    assert datetime.now(UTC) < held.claimed.lease_until
+    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+
+
+def test_an_order_that_is_cancelled_before_the_start_gets_no_machine(pieces: Pieces) -> None:
+    held = pieces.held()
+    held.ask(Wish.CANCELLED)
+
+    pieces.runner.run(held)
+
+    assert pieces.provider.started == 0
+    assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "stopped"]
+
+
+def test_stopped_is_told_only_once_the_machine_is_gone(pieces: Pieces) -> None:
+    held = pieces.begin()
+    process = the_process(pieces, held)
+    process.suspend()  # it will not hear SIGTERM
+    held.ask(Wish.CANCELLED)
+    held.hurry()
+
+    pieces.server.wait_for(lambda: "stopped" in pieces.server.statuses(held.hold.order_id))
+
+    assert not process.is_running()
+
+
+def test_a_report_is_repeated_as_the_same_request_until_it_is_answered(pieces: Pieces) -> None:
+    held, paused = pieces.held(), []
+
+    def pause(seconds: float, interrupt: threading.Event) -> None:
+        paused.append(seconds)
+        if len(paused) == 3:
+            pieces.server.serve(UPDATES)
+
+    pieces.server.refuse(UPDATES, 503)
+    runner = dataclasses.replace(pieces.runner, reports=reports(pieces, pause), provider=Processes(ENDS))
+    runner.run(held)
+
+    provisioning = [body for body in pieces.server.bodies(UPDATES) if body["status"] == "provisioning"]
+    assert paused == [1, 2, 4]
+    assert len(provisioning) == 4
+    assert all(body == provisioning[0] for body in provisioning)
+
+
+def test_a_report_that_is_not_answered_is_given_up_when_the_lease_is_over(pieces: Pieces) -> None:
+    clock = ManualClock(most=99).clock()
+    claimed = pieces.server.a_claimed().model_copy(update={"lease_until": clock.now() + timedelta(seconds=60)})
+    pieces.server.refuse(UPDATES, 503)
+
+    with structlog.testing.capture_logs():
+        runner = dataclasses.replace(pieces.runner, reports=Reports(pieces.client, Outage(clock.monotonic), clock))
+        runner.run(Held(claimed, clock.now))
+
+    assert pieces.provider.started == 0
+    assert len(pieces.server.bodies(UPDATES)) == 7  # at 0, 1, 3, 7, 15, 31 and 61 s
+
+
+@pytest.mark.parametrize("damaged", ["kernel", "initrd", "root.img", "manifest.json"])
+def test_an_image_that_does_not_match_its_digest_is_never_booted(
+    pieces: Pieces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    digest = write_image(tmp_path / "image")
+    with (tmp_path / "image" / damaged).open("ab") as file:
+        file.write(b" ")
+    started: list[object] = []
+    monkeypatch.setattr("subprocess.Popen", started.append)
+
+    with_qemu(pieces, tmp_path / "image", digest)(pieces.held())
+
+    (report,) = pieces.server.bodies(UPDATES)
+    assert (report["status"], report["reason"], report["retryable"]) == ("failed", "image_rejected", False)
+    assert damaged in report["message"]
+    assert not started
+
+
+def test_without_qemu_the_launch_fails_with_that_reason(pieces: Pieces, tmp_path: Path) -> None:
+    digest = write_image(tmp_path / "image")
+
+    with_qemu(pieces, tmp_path / "image", digest, "qemu-that-is-absent")(pieces.held())
+
+    report = pieces.server.bodies(UPDATES)[-1]
+    assert (report["status"], report["reason"], report["retryable"]) == ("failed", "launch_failed", True)
+    assert report["message"] == "qemu-that-is-absent is not installed on this host."
+    assert not list((pieces.state / "vms").iterdir())
+
+
+def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt(pieces: Pieces) -> None:
+    pieces.provider.argv = ("/no/such/program",)
+    claimed = pieces.server.a_claimed()
+    slot = pieces.slots.reserve()
+    assert slot is not None
+    pieces.runs.begin(claimed, slot)
+    pieces.runs.await_end()
+    assert pieces.server.statuses(claimed.order_id) == ["provisioning", "failed"]
+
+    pieces.provider.argv = STAYS
+    assert pieces.begin().wish is None
+
+
+def test_a_directory_that_cannot_be_written_fails_the_launch(pieces: Pieces) -> None:
+    (pieces.state / "vms").write_text("not a directory")
+
+    pieces.runner.run(pieces.held())
+
+    (report,) = pieces.server.bodies(UPDATES)
+    assert (report["reason"], report["retryable"]) == ("launch_failed", True)
+
+
+def test_a_machine_inherits_nothing_of_the_launchers_environment(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUNCHYARD_LAUNCHER_KEY", "ly_secret")
+    held = pieces.begin()
+
+    assert set(the_process(pieces, held).environ()) == {"PATH", "LANG"}
+
+
+def the_process(pieces: Pieces, held: Held) -> psutil.Process:
+    return pieces.provider.process(held.hold.order_id)
+
+
+def reports(pieces: Pieces, pause: Callable[[float, threading.Event], None]) -> Reports:
+    clock = Clock(SYSTEM.now, SYSTEM.monotonic, lambda: 0.0, pause)
+    return Reports(pieces.client, Outage(clock.monotonic), clock)
+
+
+def with_qemu(pieces: Pieces, image: Path, digest: str, binary: str = "qemu-system-x86_64") -> Callable[[Held], None]:
+    provider = QemuProvider(Mode.TCG, image, digest, memory_mib=64, vcpus=1, binary=binary)
+    return dataclasses.replace(pieces.runner, provider=provider).run
+
+
+def write_image(directory: Path) -> str:
+    """Write an image of three small files, and return its digest."""
+    directory.mkdir()
+    files = {}
+    for name in ("kernel", "initrd", "root.img"):
+        (directory / name).write_bytes(name.encode())
+        files[name] = ImageFile(name=name, sha256=hashlib.sha256(name.encode()).hexdigest())
+    manifest = ImageManifest(kernel=files["kernel"], initrd=files["initrd"], root=files["root.img"], cmdline="quiet")
+    (directory / "manifest.json").write_bytes(manifest.canonical())
+    return manifest.digest()
