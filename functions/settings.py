@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     s3_endpoint: str | None = Field(None, pattern=r"^https?://", validation_alias="LAUNCHYARD_S3_ENDPOINT")
     s3_access_key_id: str | None = Field(None, validation_alias="LAUNCHYARD_S3_ACCESS_KEY_ID")
     s3_secret_access_key: SecretStr | None = Field(None, validation_alias="LAUNCHYARD_S3_SECRET_ACCESS_KEY")
+    sign_as: str | None = Field(None, validation_alias="LAUNCHYARD_SIGN_AS")
+    """For `gs://`: the service account (its e-mail address) that signs URLs; a function's own credentials cannot."""
     callback_secret: SecretStr = Field(min_length=32, validation_alias="LAUNCHYARD_CALLBACK_SECRET")
     keys: Annotated[tuple[SeededKey, ...], NoDecode, BeforeValidator(_json)] = Field(
         (), validation_alias="LAUNCHYARD_KEYS"

@@ -81,4 +81,5 @@ def _bucket(settings: Settings) -> OutputBucket:
         endpoint=settings.s3_endpoint,
         access_key_id=settings.s3_access_key_id,
         secret=secret.get_secret_value() if secret else None,
+        sign_as=settings.sign_as,
     )

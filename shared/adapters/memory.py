@@ -187,13 +187,13 @@ class MemoryBucket:
 
     def presign_upload(self, terms: UploadTerms, valid: timedelta) -> PresignedUpload:
         until = self._clock() + valid
-        url = f"memory:///{quote(terms.key)}?until={quote(until.isoformat())}&sha256={terms.sha256}"
+        url = f"memory://bucket/{quote(terms.key)}?until={quote(until.isoformat())}&sha256={terms.sha256}"
         self._uploads[url] = (terms, until)
         return PresignedUpload(url, {"content-type": terms.content_type, "content-length": str(terms.size)})
 
     def presign_download(self, key: str, file_name: str, valid: timedelta) -> str:
         until = self._clock() + valid
-        url = f"memory:///{quote(key)}?until={quote(until.isoformat())}&filename={quote(file_name)}"
+        url = f"memory://bucket/{quote(key)}?until={quote(until.isoformat())}&filename={quote(file_name)}"
         self._downloads[url] = (key, until)
         return url
 

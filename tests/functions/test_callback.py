@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.domain.order import Reason, State
+from shared.domain.refusals import Forbidden
 from shared.ports import PresignedUpload, UploadTerms
 from tests.factories import CAPACITY, EXPORT
 from tests.functions.world import CLIENT, LAUNCHER, World
@@ -86,10 +87,14 @@ def test_the_output_is_fetched_by_a_redirect_that_is_valid_for_5_minutes(world: 
 
     response = world.get(f"/v1/orders/{held}/output")
 
+    location = response.headers["Location"]
     assert response.status_code == 307
-    assert "valid=300" in response.headers["Location"]
-    assert "filename=mods.xml" in response.headers["Location"]
-    assert world.bucket.fetch(response.headers["Location"]) == BODY
+    assert "filename=mods.xml" in location
+    world.clock.now += timedelta(minutes=5)
+    assert world.bucket.fetch(location) == BODY
+    world.clock.now += timedelta(seconds=1)
+    with pytest.raises(Forbidden):
+        world.bucket.fetch(location)
 
 
 def test_an_output_that_is_not_there_completes_nothing(world: World, held: str) -> None:

@@ -187,6 +187,18 @@ def test_an_unknown_path_or_id_is_not_found(world: World, path: str) -> None:
     problem(world.get(path), 404)
 
 
+@pytest.mark.parametrize("order_id", ["__reserved__", "a%00b", "a%2Fb", "%F0%9F%9A%9A", "x" * 129])
+def test_an_id_that_is_none_never_reaches_the_store(
+    world: World, monkeypatch: pytest.MonkeyPatch, order_id: str
+) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("the store was asked")
+
+    monkeypatch.setattr(world.app.store, "get_many", asked)
+
+    problem(world.get(f"/v1/orders/{order_id}"), 404)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [

@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from shared.domain.order import State
+from shared.domain.order import Output, State
 from shared.domain.refusals import Unavailable
-from tests.factories import CAPACITY, EXPORT, NOW, TASK
+from tests.factories import CAPACITY, EXPORT, NOW, TASK, a_key, an_order
 from tests.functions.world import ADMIN, LAUNCHER, STRANGER, World
 
 TASK_BODY = {"order": {"kind": "task", "command": ["true"]}}
@@ -183,6 +183,15 @@ def test_cancelling_a_held_order_is_a_wish_that_is_noted_once(world: World) -> N
     assert len(world.order(order_id).recent) == 2
 
 
+def test_a_wish_is_remembered_longer_than_the_request_that_brought_it(world: World) -> None:
+    order = an_order(state=State.SUCCEEDED, cancel_requested_at=NOW, recent=())
+    world.app.store.create(order, a_key(order))
+
+    response = world.post(f"/v1/orders/{order.id}/cancel")
+
+    assert (response.status_code, response.get_json()["state"]) == (200, "succeeded")
+
+
 def test_an_order_that_ended_otherwise_cannot_be_cancelled(world: World) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
@@ -201,6 +210,15 @@ def test_the_output_of_an_order_that_has_not_succeeded_is_a_conflict_with_its_st
 
     assert response.status_code == 409
     assert response.get_json()["state"] == "queued"
+
+
+def test_a_presigned_url_is_passed_on_byte_for_byte(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "https://a.example/b/outputs/x/1/a~b.xml?X-Amz-Credential=id%2Fauto%2Fs3&d=a%3B%20f%3D%22x%27%22&s=%2B+/=%7e"
+    order = an_order(state=State.SUCCEEDED, output=Output("key", "a.xml", "application/xml", 1, "0" * 64))
+    world.app.store.create(order, a_key(order))
+    monkeypatch.setattr(world.bucket, "presign_download", lambda *_: url)
+
+    assert world.get(f"/v1/orders/{order.id}/output").headers["Location"] == url
 
 
 def test_a_capacity_order_that_was_released_has_no_output(world: World) -> None:

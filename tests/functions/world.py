@@ -94,7 +94,7 @@ def an_app(clock: Clock, bells: Bells) -> App:
         store=store,
         keys=CachedKeys(keys),
         doorbell=bells,
-        bucket=MemoryBucket(),
+        bucket=MemoryBucket(clock),
         candidates=FirstFitting(store),
         tokens=CallbackTokens(SECRET),
         clock=clock,
