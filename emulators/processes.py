@@ -17,9 +17,6 @@ READY_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 10.0
 
-_CHILDREN: Final[list[subprocess.Popen[bytes]]] = []
-"""Kept, because a handle dropped while its process runs is warned of, and a server may outlive whoever started it."""
-
 
 class StartFailed(Exception):
     """A server did not start; the message says which, why, and where its log is."""
@@ -69,7 +66,7 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
             )
         except OSError as error:
             raise StartFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
-    _CHILDREN.append(child)
+    child.returncode = 0  # it may outlive us: keeps Popen, once dropped, from warning of a process that still runs
     return Server(name, child.pid, psutil.Process(child.pid).create_time(), log)
 
 

@@ -57,7 +57,7 @@ class Candidates:
         return None
 
     def _claim(self, candidate: Snapshot, claim: Claim, now: datetime) -> Order | None:
-        """Return the order where it is ours now, None where another was faster or this claimer already tried it."""
+        """Return the order where it is ours now, None where another was faster, here or elsewhere."""
         mark = _mark(candidate)
         with self._lock:
             if self._was_tried(mark, now):

@@ -31,8 +31,8 @@ ORDERS: Final = "orders"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 API_KEYS: Final = "api_keys"
 
-DOCUMENT_ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_-]{1,128}")
-"""Ids of ours that Firestore can hold: `__…__` are its own (https://firebase.google.com/docs/firestore/quotas)."""
+DOCUMENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+"""The ids of orders. Firestore could not hold every other: `__…__`, `.` and `/` mean something to it."""
 
 REMEMBERING: Final = 10
 """How many orders of one request are read: it changes one, or a few where it raced its own repeat."""

@@ -1,6 +1,7 @@
 """An order as a Firestore document, and back, with nothing lost."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -24,8 +25,10 @@ def decode(document: Mapping[str, Any]) -> Order:
 
 def changes(before: Order, after: Order) -> dict[str, Any]:
     """Return the fields that differ: a spec may be large, and never changes."""
-    was = encode(before)
-    return {name: value for name, value in encode(after).items() if value != was[name]}
+    names = (field.name for field in fields(Order))
+    differing = {name for name in names if getattr(before, name) != getattr(after, name)}
+    document: dict[str, Any] = ORDER.dump_python(after, include=differing)
+    return document
 
 
 def _plain(value: Any) -> Any:

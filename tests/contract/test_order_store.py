@@ -195,11 +195,17 @@ def test_what_was_seen_spares_no_check(orders: OrderStore) -> None:
 def test_what_was_seen_is_no_reason_to_refuse(orders: OrderStore) -> None:
     order = stored(orders)
     stale = orders.get_many([order.id])[order.id]
-    claim = a_claim()
-    orders.apply(order.id, claim, NOW)
-    started = orders.apply(order.id, Start(str(uuid4()), 1), NOW, seen=stale)
+    orders.apply(order.id, a_claim(), NOW)
 
-    assert started.state is State.RUNNING
+    assert orders.apply(order.id, Start(str(uuid4()), 1), NOW, seen=stale).state is State.RUNNING
+
+
+def test_a_repeat_answers_what_stands_and_not_what_was_seen(orders: OrderStore) -> None:
+    order, claim = stored(orders), a_claim()
+    orders.apply(order.id, claim, NOW)
+    stale = orders.get_many([order.id])[order.id]
+    started = orders.apply(order.id, Start(str(uuid4()), 1), NOW)
+
     assert orders.apply(order.id, claim, NOW, seen=stale) == started
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from functions.candidates import READ_AT_ONCE, REST, STALE, Candidates
 from shared.adapters.memory import MemoryOrderStore
-from shared.domain.events import Return
+from shared.domain.events import AnyEvent, Return
 from shared.domain.order import Order, State
 from shared.domain.refusals import Refusal, Unavailable
 from shared.ports import OrderStore, Snapshot
@@ -25,11 +25,12 @@ MANY_LANES = [*LANES, an_order(CAPACITY).lane]
 
 
 class CountedStore(MemoryOrderStore):
-    """Counts its queries, and can hold them up or fail them."""
+    """Counts its queries and tried changes, and can hold queries up or fail them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.queries = 0
+        self.tried: list[str] = []
         self.down = False
         self.asked = threading.Event()
         self.may_answer = threading.Event()
@@ -42,6 +43,10 @@ class CountedStore(MemoryOrderStore):
         if self.down:
             raise Unavailable("The order store does not answer.")
         return super().claimable(lanes, now, limit)
+
+    def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        self.tried.append(order_id)
+        return super().apply(order_id, event, now, seen)
 
 
 class AheadOfItsClaimers(CountedStore):
@@ -99,6 +104,18 @@ def test_claimers_of_overlapping_lanes_get_each_order_once(store: CountedStore) 
     claimed = at_once([partial(_claim_all, candidates, LANES), partial(_claim_all, candidates, MANY_LANES)] * 4)
 
     assert _ids(claimed) == sorted(order.id for order in every)
+
+
+def test_nobody_tries_what_another_of_the_process_took_from_other_lanes(store: CountedStore) -> None:
+    every = stored(store, 4)
+    candidates = Candidates(store)
+    for lanes in (LANES, MANY_LANES):  # each set has read its candidates, and shares two with the other
+        candidates.next(lanes, a_claim(), NOW)
+
+    rest = [*_claim_all(candidates, LANES), *_claim_all(candidates, MANY_LANES)]
+
+    assert len(rest) == 2
+    assert sorted(store.tried) == sorted(order.id for order in every)
 
 
 def test_candidates_that_others_took_are_passed_over(store: CountedStore) -> None:
