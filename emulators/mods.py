@@ -6,6 +6,7 @@ from typing import Final
 
 from lxml import etree
 
+NAMESPACE: Final = "http://www.loc.gov/mods/v3"
 SCHEMAS: Final = Path(__file__).parent / "schemas" / "mods"
 IMPORTED: Final = {
     "http://www.loc.gov/mods/xml.xsd": "xml.xsd",

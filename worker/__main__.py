@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from shared.vm_config import WorkerConfig
 from worker.journal import journal
 from worker.network import client
@@ -15,7 +17,11 @@ from worker.runtime import UNDELIVERED, Worker
 
 def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
-    config = WorkerConfig.model_validate_json(_arguments().config.read_bytes())
+    try:
+        config = WorkerConfig.model_validate_json(_arguments().config.read_bytes())
+    except ValidationError as error:
+        sys.stderr.write(f"[worker] the configuration is not of this version's form: {_fields(error)}\n")
+        return UNDELIVERED
     log = journal(config)
     system = os.uname()
     log.info("started on %s %s, %s s after its boot", system.sysname, system.release, _uptime())
@@ -27,6 +33,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="worker", description="Run the one order of a configuration, then exit.")
     parser.add_argument("--config", type=Path, required=True, help="the JSON document that the launcher wrote")
     return parser.parse_args()
+
+
+def _fields(error: ValidationError) -> str:
+    """What is wrong and where, without the values: one of them is a credential."""
+    wrong = error.errors(include_url=False, include_context=False, include_input=False)
+    return "; ".join(f"{'.'.join(map(str, detail['loc'])) or 'document'}: {detail['type']}" for detail in wrong)
 
 
 def _uptime() -> str:

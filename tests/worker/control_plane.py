@@ -104,7 +104,7 @@ def serving() -> Iterator[FakeControlPlane]:
     plane = FakeControlPlane()
     server = make_server(LOOPBACK, 0, Request.application(plane.answer), threaded=True)
     plane.url = f"http://{LOOPBACK}:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
         yield plane

@@ -59,10 +59,15 @@ class Record:
 
     def texts(self, path: str) -> list[str]:
         """Return the texts of the elements at an XPath; `m:` is the namespace of MODS."""
-        return [element.text or "" for element in self.root.xpath(path, namespaces={"m": NAMESPACE})]
+        return [element.text or "" for element in self._found(path)]
 
     def values(self, path: str) -> list[str]:
-        return [str(value) for value in self.root.xpath(path, namespaces={"m": NAMESPACE})]
+        return [str(value) for value in self._found(path)]
 
     def count(self, path: str) -> int:
-        return len(self.root.xpath(path, namespaces={"m": NAMESPACE}))
+        return len(self._found(path))
+
+    def _found(self, path: str) -> list[Any]:
+        found = self.root.xpath(path, namespaces={"m": NAMESPACE})
+        assert isinstance(found, list)
+        return found

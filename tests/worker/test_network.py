@@ -1,0 +1,113 @@
+"""The worker's way to the network: the loopback gateway, and what is read from a source."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import httpx
+import pytest
+from werkzeug import Request, Response
+from werkzeug.serving import make_server
+
+from shared.vm_config import Sources
+from worker.arke import source
+from worker.arke.documents import Unreadable
+from worker.arke.source import ArkeSource, EntityUnavailable
+from worker.network import client
+
+GATEWAY = "127.0.0.2"
+CID = "bafkreifiuyshp7kiyg3cd2khku3pd3p7jffksuksusqk3pbpwxp5vknm4y"
+
+
+@contextmanager
+def serving(host: str, answers: dict[str, Response]) -> Iterator[tuple[int, list[Request]]]:
+    """A server that answers by path, and the requests that it was sent."""
+    received: list[Request] = []
+
+    def answer(request: Request) -> Response:
+        received.append(request)
+        return answers.get(request.path, Response(status=404))
+
+    server = make_server(host, 0, Request.application(answer), threaded=True)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.server_port, received
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1.2.3"])
+def test_a_loopback_address_is_reached_at_the_gateway_under_its_own_name(host: str) -> None:
+    path = "/a%2Fkey?X-Amz-Signature=a%2Bb&x=%7E"
+    with serving(GATEWAY, {"/a/key": Response("here")}) as (port, received), client(GATEWAY) as http:
+        answer = http.get(f"http://{host}:{port}{path}")
+
+    assert answer.text == "here"
+    assert received[0].headers["Host"] == f"{host}:{port}"
+    assert received[0].environ["RAW_URI"] == path
+
+
+def test_any_other_address_is_reached_as_it_is() -> None:
+    with serving(GATEWAY, {"/": Response("gateway")}) as (port, received), client("10.255.255.1") as http:
+        transport = http._transport
+        request = http.build_request("GET", "http://example.invalid/")
+        with pytest.raises(httpx.ConnectError, match=r"(?i)name|resolution|known"):
+            transport.handle_request(request)
+
+    assert port
+    assert received == []
+
+
+def test_without_a_gateway_loopback_is_the_machine_s_own() -> None:
+    with serving("127.0.0.1", {"/": Response("own")}) as (port, _), client(None) as http:
+        assert http.get(f"http://127.0.0.1:{port}/").text == "own"
+
+
+def test_the_environment_s_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with serving("127.0.0.1", {"/": Response("direct")}) as (port, _), client(None) as http:
+        assert http.get(f"http://127.0.0.1:{port}/").text == "direct"
+
+
+def test_an_id_that_is_none_never_enters_a_path() -> None:
+    with serving("127.0.0.1", {}) as (port, received), client(None) as http:
+        arke = ArkeSource(http, Sources(api=f"http://127.0.0.1:{port}", ipfs=f"http://127.0.0.1:{port}"))
+        for cid in ("", "../entities/x", "a/b", "a?b", "a\n"):
+            with pytest.raises(Unreadable):
+                arke.component(cid)
+
+    assert received == []
+
+
+def test_a_document_over_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "MOST_BYTES", 1000)
+    large = {f"/ipfs/{CID}": Response(b"x" * 1001), "/ipfs/fits": Response(b"x" * 1000)}
+    with serving("127.0.0.1", large) as (port, _), client(None) as http:
+        arke = ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}"))
+
+        assert len(arke.component("fits")) == 1000
+        with pytest.raises(Unreadable, match="larger"):
+            arke.component(CID)
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize(
+    ("status", "tries", "retryable"), [(404, 1, False), (403, 1, False), (429, 5, True), (502, 5, True)]
+)
+def test_an_entity_is_asked_for_again_only_where_it_may_help(status: int, tries: int, retryable: bool) -> None:
+    with serving("127.0.0.1", {"/entities/A1": Response(status=status)}) as (port, received), client(None) as http:
+        arke = ArkeSource(http, Sources(api=f"http://127.0.0.1:{port}"))
+
+        with pytest.raises(EntityUnavailable, match=f"^Failed to fetch manifest: {status} ") as failure:
+            arke.entity("A1")
+
+    assert (len(received), failure.value.retryable) == (tries, retryable)
+
+
+def test_a_component_is_followed_to_where_its_gateway_redirects() -> None:
+    moved = {"/ipfs/cid": Response(status=301, headers={"Location": "/there"}), "/there": Response(b"content")}
+    with serving("127.0.0.1", moved) as (port, _), client(None) as http:
+        assert ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}")).component("cid") == b"content"

@@ -1,0 +1,244 @@
+"""One run of the worker: what it reports, when it gives up, and what its log does not say."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from emulators.mods import validate
+from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
+from shared.vm_config import WorkerConfig
+from tests.worker.control_plane import EPOCH, ORDER, SIGNATURE, TOKEN, FakeControlPlane
+from worker.journal import journal
+from worker.network import client
+from worker.runtime import Worker
+
+ROOT = "01K9MHPYR07M6YMZ1QGR8DZB8S"
+HELLO = TaskSpec(command=("echo", "hello"))
+
+
+def run(config: WorkerConfig, folder: Path) -> int:
+    with client(config.loopback_gateway) as http:
+        return Worker(config, http, folder, journal(config)).run()
+
+
+def test_an_export_is_reported_uploaded_and_completed(plane: FakeControlPlane, arke: str, tmp_path: Path) -> None:
+    code = run(plane.config(ExportSpec(pi=ROOT), source=arke), tmp_path)
+
+    assert code == 0
+    assert plane.events == ["started", "upload", "completed"]
+    [upload] = plane.uploads
+    completed = plane.reports[-1].report
+    assert completed["sha256"] == hashlib.sha256(upload.body).hexdigest()
+    assert (completed["size"], completed["file_name"]) == (len(upload.body), f"{ROOT}.xml")
+    assert completed["metrics"].keys() == {
+        "total_time_ms",
+        "entities_exported",
+        "entities_failed",
+        "entities_incomplete",
+        "entities_written",
+        "peak_memory_mb",
+        "characters_replaced",
+    }
+    uploaded = tmp_path / "uploaded.xml"
+    uploaded.write_bytes(upload.body)
+    assert validate(uploaded) == []
+
+
+def test_every_report_carries_the_token_and_the_epoch(plane: FakeControlPlane, tmp_path: Path) -> None:
+    run(plane.config(HELLO), tmp_path)
+
+    assert {received.path for received in plane.reports} == {f"/v1/callbacks/{ORDER}"}
+    assert {received.headers["authorization"] for received in plane.reports} == {f"Bearer {TOKEN}"}
+    assert {received.report["epoch"] for received in plane.reports} == {EPOCH}
+
+
+def test_an_upload_carries_exactly_the_granted_headers(plane: FakeControlPlane, tmp_path: Path) -> None:
+    run(plane.config(HELLO), tmp_path)
+
+    [upload] = plane.uploads
+    assert upload.path == f"/bucket/a%2Fkey?X-Amz-Signature={SIGNATURE}" or upload.path.startswith("/bucket/a/key?")
+    assert upload.headers == {
+        "host": plane.url.removeprefix("http://"),
+        "content-type": "text/plain",
+        "content-length": "6",
+        "x-amz-checksum-sha256": hashlib.sha256(b"hello\n").hexdigest(),
+    }
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize("event", ["started", "upload", "put", "completed"])
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_busy_answer_is_asked_again(plane: FakeControlPlane, tmp_path: Path, event: str, status: int) -> None:
+    plane.statuses[event] = [status] * 4
+
+    assert run(plane.config(HELLO), tmp_path) == 0
+    assert plane.events[-1] == "completed"
+    assert len(plane.uploads if event == "put" else [e for e in plane.events if e == event]) == 5
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_report_is_given_up_after_five_tries(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.statuses["started"] = [503] * 9
+
+    assert run(plane.config(HELLO), tmp_path) == 1
+    assert plane.events == ["started"] * 5
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_a_control_plane_that_is_gone_is_given_up(plane: FakeControlPlane, tmp_path: Path) -> None:
+    config = plane.config(HELLO).model_copy(update={"control_plane": "http://127.0.0.1:9"})
+
+    assert run(config, tmp_path) == 1
+
+
+@pytest.mark.parametrize("event", ["started", "upload", "completed"])
+@pytest.mark.parametrize("status", [401, 404, 409])
+def test_a_refused_report_ends_the_work_at_once(
+    plane: FakeControlPlane, tmp_path: Path, event: str, status: int
+) -> None:
+    plane.statuses[event] = [status]
+
+    assert run(plane.config(HELLO), tmp_path) == 1
+    assert plane.events[-1] == event
+    assert plane.events.count(event) == 1
+
+
+def test_a_lost_lease_before_the_work_means_no_work(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.statuses["started"] = [409]
+    trace = tmp_path / "ran"
+
+    run(plane.config(TaskSpec(command=("touch", str(trace)))), tmp_path)
+
+    assert not trace.exists()
+
+
+@pytest.mark.usefixtures("no_waiting")
+@pytest.mark.parametrize(("status", "tries"), [(403, 1), (503, 5)])
+def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: Path, status: int, tries: int) -> None:
+    plane.statuses["put"] = [status] * 9
+
+    assert run(plane.config(HELLO), tmp_path) == 0
+    assert plane.events == ["started", "upload", "failed"]
+    failed = plane.reports[-1].report
+    assert (failed["reason"], failed["retryable"], len(plane.uploads)) == ("upload_failed", True, tries)
+    assert SIGNATURE not in failed["message"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said_why"),
+    [
+        (TaskSpec(command=("sh", "-c", "echo out; echo err >&2; exit 7")), "exit code 7. Its last output:\nout\nerr\n"),
+        (TaskSpec(command=("/no/such/command",)), "No such file or directory"),
+        (TaskSpec(command=("a\0b",)), "embedded null byte"),
+        (SessionSpec(session_name="s", prompt="p"), "no program for session orders"),
+    ],
+)
+def test_what_cannot_succeed_is_reported_as_failed_for_good(
+    plane: FakeControlPlane, tmp_path: Path, spec: AnySpec, said_why: str
+) -> None:
+    assert run(plane.config(spec), tmp_path) == 0
+
+    assert plane.events == ["started", "failed"]
+    failed = plane.reports[-1].report
+    assert (failed["reason"], failed["retryable"]) == ("program_failed", False)
+    assert said_why in failed["message"]
+
+
+def test_a_failure_tells_the_end_of_a_long_output(plane: FakeControlPlane, tmp_path: Path) -> None:
+    noisy = "import sys; sys.stdout.buffer.write(b'\\xff' * 100_000 + b'the end'); sys.exit(1)"
+
+    run(plane.config(TaskSpec(command=(sys.executable, "-c", noisy))), tmp_path)
+
+    message = plane.reports[-1].report["message"]
+    assert message.endswith("the end")
+    assert len(message) <= 4000
+
+
+@pytest.mark.usefixtures("no_waiting")
+def test_no_log_line_shows_a_token_or_a_presigned_url(
+    plane: FakeControlPlane, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plane.statuses.update(started=[503], upload=[429], put=[500, 403], completed=[503])
+
+    run(plane.config(HELLO), tmp_path)
+
+    log = capsys.readouterr().out
+    assert "try 1: 503 SERVICE UNAVAILABLE; again" in log
+    assert "reported failed" in log
+    assert TOKEN not in log
+    assert SIGNATURE not in log
+    assert "/bucket/" not in log
+
+
+def test_a_log_line_names_the_order_and_its_epoch(
+    plane: FakeControlPlane, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(plane.config(HELLO), tmp_path)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines
+    assert all(line.startswith(f"[worker] order={ORDER} epoch={EPOCH} ") for line in lines)
+
+
+def test_the_program_runs_from_the_command_line(plane: FakeControlPlane, tmp_path: Path) -> None:
+    worker = start(plane.config(HELLO), tmp_path)
+
+    output, _ = worker.communicate(timeout=60)
+
+    system = os.uname()
+    assert worker.returncode == 0
+    assert f"started on {system.sysname} {system.release}, " in output
+    assert plane.events == ["started", "upload", "completed"]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY), TaskSpec(command=("sleep", "1000"))],
+    ids=["capacity", "task"],
+)
+def test_sigterm_ends_the_worker_without_a_word(plane: FakeControlPlane, tmp_path: Path, spec: AnySpec) -> None:
+    worker = start(plane.config(spec), tmp_path)
+    assert worker.stdout is not None
+    while "running its" not in worker.stdout.readline():
+        assert worker.poll() is None
+
+    worker.send_signal(signal.SIGTERM)
+    worker.communicate(timeout=60)
+
+    assert worker.returncode == 1
+    assert plane.events == ["started"]
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda text: text[:-9], lambda text: text.replace('"epoch":3', '"epoch":"x","more":1')]
+)
+def test_a_configuration_that_cannot_be_read_is_not_shown(
+    plane: FakeControlPlane, tmp_path: Path, spoil: Callable[[str], str]
+) -> None:
+    document = tmp_path / "config.json"
+    document.write_text(spoil(plane.config(HELLO).canonical().decode()))
+
+    worker = launch(document)
+    output, _ = worker.communicate(timeout=60)
+
+    assert worker.returncode == 1
+    assert "the configuration is not of this version's form" in output
+    assert TOKEN not in output
+    assert plane.events == []
+
+
+def start(config: WorkerConfig, folder: Path) -> subprocess.Popen[str]:
+    document = folder / "config.json"
+    document.write_bytes(config.canonical())
+    return launch(document)
+
+
+def launch(document: Path) -> subprocess.Popen[str]:
+    argv = [sys.executable, "-m", "worker", "--config", str(document)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
