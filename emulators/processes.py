@@ -17,6 +17,9 @@ READY_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 10.0
 
+_CHILDREN: Final[list[subprocess.Popen[bytes]]] = []
+"""Kept, because a handle dropped while its process runs is warned of, and a server may outlive whoever started it."""
+
 
 class StartFailed(Exception):
     """A server did not start; the message says which, why, and where its log is."""
@@ -66,17 +69,25 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
             )
         except OSError as error:
             raise StartFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
+    _CHILDREN.append(child)
     return Server(name, child.pid, psutil.Process(child.pid).create_time(), log)
 
 
 def await_ready(server: Server, answers: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
-    """Wait until `answers()`. Raises StartFailed when the server ends first, or the time is over."""
-    deadline = time.monotonic() + seconds
+    """Wait until `answers()`; stop the server where it never does. Raises StartFailed."""
+    try:
+        _await(server, answers, time.monotonic() + seconds)
+    except BaseException:  # an interrupted wait, too, must not leave the server behind
+        stop(server)
+        raise
+
+
+def _await(server: Server, answers: Callable[[], bool], deadline: float) -> None:
     while not answers():
         if not running(server):
             raise StartFailed(f"{server.name} ended while starting; its log is {server.log}")
         if time.monotonic() > deadline:
-            raise StartFailed(f"{server.name} did not answer in {seconds:.0f} s; its log is {server.log}")
+            raise StartFailed(f"{server.name} did not answer in time; its log is {server.log}")
         time.sleep(LOOK_SECONDS)
 
 

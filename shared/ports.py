@@ -53,7 +53,7 @@ class OrderStore(Protocol):
         """Store a new order and its key, together or not at all, and return it.
 
         Where the key was used before with the same fingerprint, return the order of that time instead.
-        Raises KeyReused where the fingerprint differs.
+        Raises KeyReused where the fingerprint differs, Conflict where the id is that of another key's order.
         """
 
     def get(self, order_id: str) -> Order:
@@ -75,6 +75,13 @@ class OrderStore(Protocol):
 
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         """Return queued orders of these lanes (at most 30) that may be claimed now, longest available first."""
+
+    def remembering(self, request_id: str) -> Sequence[Order]:
+        """Return the orders that still remember this request as one that changed them, a few at most.
+
+        So that a claim of "any order" whose answer was lost can be repeated, at whichever instance, without taking a
+        second order.
+        """
 
     def due(self, now: datetime, limit: int) -> Sequence[Snapshot]:
         """Return orders whose `due_at` has passed, longest due first."""

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from google.cloud.firestore import Client
 
 from emulators.google import start_firestore, start_pubsub
 from emulators.processes import LOOPBACK, free_port, stop
@@ -16,6 +18,15 @@ def firestore_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server = start_firestore(port, _logs(tmp_path_factory))
     yield f"{LOOPBACK}:{port}"
     stop(server)
+
+
+@pytest.fixture
+def firestore_client(firestore_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """A client of an empty project of this test's own."""
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_host)
+    client = Client(project=f"test-{uuid4().hex[:20]}")
+    yield client
+    client.close()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(scope="session")

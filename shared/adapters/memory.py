@@ -3,15 +3,16 @@
 import hashlib
 import itertools
 import threading
-from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime, timedelta
-from urllib.parse import quote, unquote, urlsplit
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
 
+from shared.adapters import page_mark
 from shared.domain.access import ApiKey
 from shared.domain.events import AnyEvent
 from shared.domain.lifecycle import advance
 from shared.domain.order import Order, State
-from shared.domain.refusals import Invalid, KeyReused, NotFound
+from shared.domain.refusals import Conflict, Forbidden, KeyReused, NotFound
 from shared.ports import (
     Bell,
     Heard,
@@ -37,6 +38,8 @@ class MemoryOrderStore:
     def create(self, order: Order, key: IdempotencyKey) -> Order:
         with self._lock:
             used = self._keys.get((key.account, key.value))
+            if used is None and order.id in self._orders:
+                raise Conflict(f"There is an order {order.id} already, of another Idempotency-Key.")
             if used is None:
                 self._keys[key.account, key.value] = (key.fingerprint, order.id)
                 self._orders[order.id] = Snapshot(order, next(self._versions))
@@ -66,12 +69,10 @@ class MemoryOrderStore:
         newest_first = sorted(self._all(), key=_newest_first, reverse=True)
         matching = [order for order in newest_first if _matches(order, query)]
         if query.after is not None:
-            marks = [order.id for order in matching]
-            if query.after not in marks:
-                raise Invalid("The page mark is not one of ours.", {"after": "pass the `next` of the page before"})
-            matching = matching[marks.index(query.after) + 1 :]
+            position = page_mark.read(query.after)
+            matching = [order for order in matching if _newest_first(order) < position]
         page = matching[: query.limit]
-        return OrderPage(page, page[-1].id if len(matching) > len(page) else None)
+        return OrderPage(page, page_mark.mark(page[-1]) if len(matching) > len(page) else None)
 
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         with self._lock:
@@ -83,6 +84,9 @@ class MemoryOrderStore:
                 and snapshot.order.available_at <= now
             ]
         return sorted(waiting, key=lambda snapshot: snapshot.order.available_at)[:limit]
+
+    def remembering(self, request_id: str) -> Sequence[Order]:
+        return [order for order in self._all() if request_id in order.recent]
 
     def due(self, now: datetime, limit: int) -> Sequence[Snapshot]:
         with self._lock:
@@ -175,17 +179,23 @@ class _MemoryListening:
 class MemoryBucket:
     """Objects in a dictionary. Its URLs are for `put` and `fetch`, which do what the network would."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
         self._objects: dict[str, tuple[bytes, StoredObject]] = {}
-        self._granted: dict[str, UploadTerms] = {}
+        self._uploads: dict[str, tuple[UploadTerms, datetime]] = {}
+        self._downloads: dict[str, tuple[str, datetime]] = {}
 
     def presign_upload(self, terms: UploadTerms, valid: timedelta) -> PresignedUpload:
-        url = f"memory:///{quote(terms.key)}?valid={valid.total_seconds():.0f}&sha256={terms.sha256}"
-        self._granted[url] = terms
+        until = self._clock() + valid
+        url = f"memory:///{quote(terms.key)}?until={quote(until.isoformat())}&sha256={terms.sha256}"
+        self._uploads[url] = (terms, until)
         return PresignedUpload(url, {"content-type": terms.content_type, "content-length": str(terms.size)})
 
     def presign_download(self, key: str, file_name: str, valid: timedelta) -> str:
-        return f"memory:///{quote(key)}?valid={valid.total_seconds():.0f}&filename={quote(file_name)}"
+        until = self._clock() + valid
+        url = f"memory:///{quote(key)}?until={quote(until.isoformat())}&filename={quote(file_name)}"
+        self._downloads[url] = (key, until)
+        return url
 
     def stat(self, key: str) -> StoredObject | None:
         stored = self._objects.get(key)
@@ -195,13 +205,21 @@ class MemoryBucket:
         self._objects.pop(key, None)
 
     def put(self, upload: PresignedUpload, body: bytes) -> bool:
-        """Upload as a client would; False where the terms do not allow these bytes."""
-        terms = self._granted[upload.url]
+        """Upload as a client would; False where the terms do not allow these bytes, or not any more."""
+        if upload.url not in self._uploads:
+            return False
+        terms, until = self._uploads[upload.url]
         sha256 = hashlib.sha256(body).hexdigest()
-        if (len(body), sha256) != (terms.size, terms.sha256):
+        if (len(body), sha256) != (terms.size, terms.sha256) or self._clock() > until:
             return False
         self._objects[terms.key] = (body, StoredObject(len(body), sha256))
         return True
 
     def fetch(self, url: str) -> bytes:
-        return self._objects[unquote(urlsplit(url).path).lstrip("/")][0]
+        """Download as a client would. Raises Forbidden where the URL is not one of ours, or not any more; NotFound."""
+        key, until = self._downloads.get(url, ("", datetime.min.replace(tzinfo=UTC)))
+        if self._clock() > until:
+            raise Forbidden("This URL allows no download, or not any more.")
+        if key not in self._objects:
+            raise NotFound(f"There is no object {key}.")
+        return self._objects[key][0]

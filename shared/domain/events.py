@@ -50,6 +50,8 @@ class Ring(Event):
 
 @dataclass(frozen=True, slots=True)
 class Claim(Event):
+    """A launcher takes the order, at an epoch one higher than the last."""
+
     kind = EventKind.CLAIM
     launcher: str
     lease_until: datetime
@@ -57,6 +59,8 @@ class Claim(Event):
 
 @dataclass(frozen=True, slots=True)
 class Renew(Held):
+    """The launcher's heartbeat named the order."""
+
     kind = EventKind.RENEW
     launcher: str
     lease_until: datetime
@@ -80,6 +84,8 @@ class Start(Held):
 
 @dataclass(frozen=True, slots=True)
 class Succeed(Held):
+    """The worker completed, and its output is in the bucket."""
+
     kind = EventKind.SUCCEED
     output: Output | None = None
     metrics: Mapping[str, int | float] = field(default_factory=dict)

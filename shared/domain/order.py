@@ -44,8 +44,6 @@ class Reason(StrEnum):
     CANCELLED = "cancelled"
     RELEASED = "released"
     RETURNED = "returned"
-    BOOT_TIMEOUT = "boot_timeout"
-    RUN_TIMEOUT = "run_timeout"
     MACHINE_EXITED = "machine_exited"
     LAUNCH_FAILED = "launch_failed"
     IMAGE_REJECTED = "image_rejected"

@@ -1,0 +1,54 @@
+"""The `launchyard` command: the clients' commands, and those that the installed parts of the product bring."""
+
+import sys
+from importlib.metadata import entry_points
+from typing import Final
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from cli import exports, orders
+from cli.settings import USAGE
+from shared.control_plane import ControlPlaneError
+
+COMMANDS: Final = "launchyard.commands"
+FAILED: Final = 1
+INTERRUPTED: Final = 130
+
+
+errors = Console(stderr=True)
+
+
+def build() -> typer.Typer:
+    app = typer.Typer(
+        name="launchyard",
+        help="Turns an order into a machine that does the work and proves it.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    app.add_typer(orders.app, name="order")
+    app.add_typer(exports.app, name="export")
+    for part in sorted(entry_points(group=COMMANDS)):
+        app.add_typer(part.load())
+    return app
+
+
+def run() -> None:
+    """Run the command. What is wrong is said in words, never as a traceback: exit 1, or 2 for wrong arguments."""
+    try:
+        build()()
+    except ControlPlaneError as error:
+        errors.print(str(error), style="red", markup=False, highlight=False)
+        sys.exit(FAILED)
+    except ValidationError as error:
+        for wrong in error.errors(include_url=False):
+            field = ".".join(str(part) for part in wrong["loc"])
+            errors.print(f"{field}: {wrong['msg']}", style="red", markup=False, highlight=False)
+        sys.exit(USAGE)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,105 @@
+"""`launchyard order …`: create, read, follow and cancel orders."""
+
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from cli import view
+from cli.session import control_plane
+from cli.watching import follow
+from shared.domain.order import State
+from shared.domain.spec import (
+    AnySpec,
+    CapacitySpec,
+    CheimarrosMode,
+    ExportOptions,
+    ExportSpec,
+    NodeSize,
+    OrderKind,
+    TaskSpec,
+)
+
+app = typer.Typer(help="Create, read, follow and cancel orders.", no_args_is_help=True)
+create = typer.Typer(help="Place an order.", no_args_is_help=True)
+app.add_typer(create, name="create")
+
+OrderId = Annotated[str, typer.Argument(help="The order's id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the control plane's JSON.")]
+Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: the same one never makes a second order.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for the order's end.", min=1)]
+
+
+@create.command("capacity")
+def create_capacity(
+    datacenter: Annotated[str, typer.Argument(help="Such as local:dev or baremetal:rack-7.")],
+    node_size: Annotated[NodeSize, typer.Argument(help="The machine's size.")],
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """A long-lived machine of a node size in a datacenter."""
+    _place(CapacitySpec(datacenter=datacenter, node_size=node_size), key, as_json)
+
+
+@create.command("export")
+def create_export(
+    pi: Annotated[str, typer.Argument(help="The entity's 26-character identifier.")],
+    ocr: Annotated[bool, typer.Option(help="Include the pages' OCR text.")] = True,
+    cheimarros: Annotated[
+        CheimarrosMode, typer.Option(help="How much of the knowledge graph to write.")
+    ] = CheimarrosMode.FULL,
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """The MODS 3.8 record of one entity."""
+    _place(ExportSpec(pi=pi, options=ExportOptions(include_ocr=ocr, cheimarros_mode=cheimarros)), key, as_json)
+
+
+@create.command("task")
+def create_task(
+    command: Annotated[list[str], typer.Argument(help="The command and its arguments, after `--`.")],
+    key: Key = None,
+    as_json: AsJson = False,
+) -> None:
+    """A command run in a machine of its own; its output is kept."""
+    _place(TaskSpec(command=tuple(command)), key, as_json)
+
+
+@app.command()
+def get(order_id: OrderId, as_json: AsJson = False) -> None:
+    """Print one order."""
+    with control_plane() as api:
+        view.print_order(api.get_order(order_id), as_json)
+
+
+@app.command("list")
+def list_orders(
+    state: Annotated[State | None, typer.Option(help="Only orders in this state.")] = None,
+    kind: Annotated[OrderKind | None, typer.Option(help="Only orders of this kind.")] = None,
+    limit: Annotated[int, typer.Option(help="Orders a page.", min=1, max=200)] = 20,
+    after: Annotated[str | None, typer.Option(help="The mark that the page before ended with.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print orders, newest first."""
+    with control_plane() as api:
+        view.print_orders(api.list_orders(state, kind, limit, after), as_json)
+
+
+@app.command()
+def watch(order_id: OrderId, timeout: Timeout = 600) -> None:
+    """Follow an order until it ends; exit 1 unless it succeeded."""
+    with control_plane() as api:
+        order = follow(api, order_id, timeout, seen=view.print_step)
+    raise typer.Exit(0 if order.state is State.SUCCEEDED else 1)
+
+
+@app.command()
+def cancel(order_id: OrderId, as_json: AsJson = False) -> None:
+    """Cancel an order, or release the machine of a capacity order that runs."""
+    with control_plane() as api:
+        view.print_order(api.cancel_order(order_id), as_json)
+
+
+def _place(spec: AnySpec, key: str | None, as_json: bool) -> None:
+    with control_plane() as api:
+        view.print_order(api.create_order(spec, key or str(uuid4())), as_json)

@@ -1,0 +1,55 @@
+"""`launchyard up` and `launchyard down`: the local stack."""
+
+import sys
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from emulators import stack
+from emulators.processes import StartFailed
+from emulators.settings import Backend, ProviderChoice, StackSettings
+
+app = typer.Typer()
+out = Console(highlight=False)
+USAGE = 2
+
+
+@app.command()
+def up(
+    backend: Annotated[
+        Backend | None, typer.Option(help="google: the official emulators; memory: nothing to install, nothing kept.")
+    ] = None,
+    provider: Annotated[ProviderChoice | None, typer.Option(help="What runs the workers.")] = None,
+    port: Annotated[int | None, typer.Option(help="The control plane's port.")] = None,
+    slots: Annotated[int | None, typer.Option(help="Machines at once.")] = None,
+) -> None:
+    """Start the local stack and wait until all of it answers. Every port is settable: LAUNCHYARD_…_PORT."""
+    chosen = {"backend": backend, "provider": provider, "port": port, "slots": slots}
+    try:
+        stack.up(_settings({name: value for name, value in chosen.items() if value is not None}), _say)
+    except StartFailed as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+
+
+@app.command()
+def down() -> None:
+    """Stop exactly what `up` started."""
+    for server in stack.down(_settings({}).home):
+        _say(f"stopped {server.name}")
+
+
+def _settings(chosen: dict[str, object]) -> StackSettings:
+    try:
+        return StackSettings.model_validate(StackSettings().model_dump() | chosen)
+    except ValidationError as error:
+        for wrong in error.errors(include_url=False):
+            name = "_".join(str(part) for part in wrong["loc"]).upper()
+            sys.stderr.write(f"LAUNCHYARD_{name}: {wrong['msg']}\n")
+        raise typer.Exit(USAGE) from error
+
+
+def _say(line: str) -> None:
+    out.print(line, markup=False)

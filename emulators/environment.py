@@ -1,0 +1,68 @@
+"""The local stack's environment: what its parts are started with, and what `dev.env` tells a developer's shell."""
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import TypeAdapter
+
+from emulators.processes import LOOPBACK
+from emulators.settings import BUCKET, DATACENTER, PROJECT, SUBSCRIPTION, TOPIC, Backend, StackSettings
+from shared.domain.access import KEY_BYTES, KEY_PREFIX, ApiKey, Role, digest
+
+FILE: Final = "dev.env"
+KEY_OF: Final = {role: f"LAUNCHYARD_{role.upper()}_KEY" for role in Role}
+ACCOUNT_OF: Final = {Role.ADMIN: "operator", Role.CLIENT: "developer", Role.LAUNCHER: "laptop"}
+
+Environment = Mapping[str, str]
+
+
+def make_environment(settings: StackSettings) -> dict[str, str]:
+    """Return a new environment, with secrets of its own."""
+    address = f"http://{LOOPBACK}"
+    environment = {
+        "LAUNCHYARD_URL": f"{address}:{settings.port}",
+        **{name: f"{KEY_PREFIX}{secrets.token_urlsafe(KEY_BYTES)}" for name in KEY_OF.values()},
+        "LAUNCHYARD_BACKEND": settings.backend,
+        "LAUNCHYARD_BUCKET": f"s3://{BUCKET}",
+        "LAUNCHYARD_S3_ENDPOINT": f"{address}:{settings.s3_port}",
+        "LAUNCHYARD_S3_ACCESS_KEY_ID": "local",
+        "LAUNCHYARD_S3_SECRET_ACCESS_KEY": secrets.token_urlsafe(32),
+        "LAUNCHYARD_CALLBACK_SECRET": secrets.token_urlsafe(48),
+        "LAUNCHYARD_DATACENTER": DATACENTER,
+        "LAUNCHYARD_SOURCE_API": f"{address}:{settings.source_port}",
+        "LAUNCHYARD_SOURCE_IPFS": f"{address}:{settings.source_port}",
+    }
+    return environment | (_google(settings) if settings.backend is Backend.GOOGLE else _memory(environment))
+
+
+def api_keys(environment: Environment) -> list[ApiKey]:
+    return [ApiKey(digest(environment[name]), role, ACCOUNT_OF[role]) for role, name in KEY_OF.items()]
+
+
+def write_environment(home: Path, environment: Environment) -> Path:
+    """Write `dev.env`, readable by its owner only: a shell may source it, and `launchyard` reads it."""
+    home.mkdir(parents=True, exist_ok=True)
+    file = home / FILE
+    lines = "".join(f"{name}={value}\n" for name, value in environment.items())
+    file.unlink(missing_ok=True)
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(lines)
+    return file
+
+
+def _google(settings: StackSettings) -> dict[str, str]:
+    return {
+        "GOOGLE_CLOUD_PROJECT": PROJECT,
+        "FIRESTORE_EMULATOR_HOST": f"{LOOPBACK}:{settings.firestore_port}",
+        "PUBSUB_EMULATOR_HOST": f"{LOOPBACK}:{settings.pubsub_port}",
+        "LAUNCHYARD_TOPIC": TOPIC,
+        "LAUNCHYARD_SUBSCRIPTION": f"projects/{PROJECT}/subscriptions/{SUBSCRIPTION}",
+    }
+
+
+def _memory(environment: Environment) -> dict[str, str]:
+    """Without emulators the functions' process knows the keys from its environment: their digests only."""
+    return {"LAUNCHYARD_KEYS": TypeAdapter(list[ApiKey]).dump_json(api_keys(environment)).decode()}

@@ -1,0 +1,49 @@
+"""What the emulators hold before the first request: the doorbell's topics and subscription, and the three API keys.
+
+Runs as a process of its own (`python -m emulators.furnishing`, the keys on its standard input), because Google's
+libraries find the emulators by the environment that they are started with.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from google.cloud import firestore
+from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+from pydantic import TypeAdapter
+
+from emulators.doorbell import ensure_topic_and_subscription
+from emulators.environment import api_keys
+from emulators.processes import StartFailed
+from emulators.settings import PROJECT, SUBSCRIPTION, TOPIC
+from shared.adapters.firestore import FirestoreKeyStore
+from shared.domain.access import ApiKey
+
+KEYS: Final = TypeAdapter(list[ApiKey])
+
+
+def furnish(environment: Mapping[str, str]) -> None:
+    """Raises StartFailed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "emulators.furnishing"],
+        input=KEYS.dump_json(api_keys(environment)),
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise StartFailed(f"The emulators could not be furnished: {done.stderr.decode(errors='replace')[-2000:]}")
+
+
+def _furnish(keys: Sequence[ApiKey]) -> None:
+    client = firestore.Client(project=PROJECT)
+    for key in keys:
+        FirestoreKeyStore(client).add(key)
+    with PublisherClient() as publisher, SubscriberClient() as subscriber:
+        ensure_topic_and_subscription(publisher, subscriber, PROJECT, TOPIC, SUBSCRIPTION)
+
+
+if __name__ == "__main__":
+    _furnish(KEYS.validate_json(sys.stdin.buffer.read()))

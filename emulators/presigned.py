@@ -1,0 +1,128 @@
+"""Checking a presigned request as S3 does (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html).
+
+The signature is recomputed by botocore's own signer, over the request as it was received.
+"""
+
+import base64
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+ALGORITHM: Final = "AWS4-HMAC-SHA256"
+LONGEST: Final = timedelta(days=7)
+SKEW: Final = timedelta(minutes=15)
+CHECKSUM: Final = "x-amz-checksum-sha256"
+
+
+class NotAllowed(Exception):
+    """S3 would refuse the request: the status, code and message of its error document."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A request as it came: the target undecoded, header names in lower case, the body by size and SHA-256."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    size: int
+    sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What the query of a presigned URL says."""
+
+    access_key: str
+    region: str
+    timestamp: str
+    expires: timedelta
+    signed_headers: frozenset[str]
+    signature: str
+
+    @property
+    def signed_at(self) -> datetime:
+        return datetime.strptime(self.timestamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+
+
+def check(request: Received, credentials: Credentials, now: datetime) -> None:
+    """Raises NotAllowed."""
+    claims = _claims(request.target)
+    _check_time(claims, now)
+    _check_headers(claims, request.headers)
+    if claims.access_key != credentials.access_key:
+        raise NotAllowed(403, "InvalidAccessKeyId", "The access key does not exist.")
+    if not hmac.compare_digest(_signature(request, claims, credentials), claims.signature):
+        raise NotAllowed(403, "SignatureDoesNotMatch", "The request is not the one that was signed.")
+    _check_body(request)
+
+
+def _claims(target: str) -> Claims:
+    query = parse_qs(urlsplit(target).query)
+    try:
+        access_key, _, region, _, _ = query["X-Amz-Credential"][0].split("/")
+        claims = Claims(
+            access_key=access_key,
+            region=region,
+            timestamp=query["X-Amz-Date"][0],
+            expires=timedelta(seconds=int(query["X-Amz-Expires"][0])),
+            signed_headers=frozenset(query["X-Amz-SignedHeaders"][0].split(";")),
+            signature=query["X-Amz-Signature"][0],
+        )
+        well_formed = query["X-Amz-Algorithm"] == [ALGORITHM] and claims.signed_at < datetime.max.replace(tzinfo=UTC)
+    except (KeyError, ValueError, OverflowError):
+        well_formed = False
+    if not well_formed:
+        raise NotAllowed(400, "AuthorizationQueryParametersError", "The query is not that of a presigned URL.")
+    return claims
+
+
+def _check_time(claims: Claims, now: datetime) -> None:
+    if not timedelta(0) < claims.expires <= LONGEST:
+        raise NotAllowed(400, "AuthorizationQueryParametersError", "X-Amz-Expires must be 1 second to 7 days.")
+    if claims.signed_at > now + SKEW:
+        raise NotAllowed(403, "AccessDenied", "The request is not valid yet.")
+    if now > claims.signed_at + claims.expires:
+        raise NotAllowed(403, "AccessDenied", "Request has expired")
+
+
+def _check_headers(claims: Claims, headers: Mapping[str, str]) -> None:
+    if missing := claims.signed_headers - headers.keys():
+        raise NotAllowed(403, "SignatureDoesNotMatch", f"Signed headers were not sent: {sorted(missing)}.")
+    amz = {name for name in headers if name.startswith("x-amz-")}
+    if unsigned := amz - claims.signed_headers or {"host"} - claims.signed_headers:
+        raise NotAllowed(403, "AccessDenied", f"Headers were sent that were not signed: {sorted(unsigned)}.")
+
+
+def _signature(request: Received, claims: Claims, credentials: Credentials) -> str:
+    signed = {name: request.headers[name] for name in claims.signed_headers}
+    url = f"http://{request.headers['host']}{without_signature(request.target)}"
+    again = AWSRequest(request.method, url, signed)
+    again.context["timestamp"] = claims.timestamp
+    signer = S3SigV4QueryAuth(credentials, "s3", claims.region)
+    signature: str = signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again)
+    return signature
+
+
+def without_signature(target: str) -> str:
+    path, mark, query = target.partition("?")
+    return path + mark + "&".join(part for part in query.split("&") if not part.startswith("X-Amz-Signature="))
+
+
+def _check_body(request: Received) -> None:
+    if request.headers.get("content-length", "0") != str(request.size):
+        raise NotAllowed(400, "IncompleteBody", "The body is not as long as the Content-Length header says.")
+    declared = request.headers.get(CHECKSUM)
+    if declared is not None and declared != base64.b64encode(request.sha256).decode():
+        raise NotAllowed(400, "BadDigest", "The SHA-256 you specified did not match the calculated checksum.")

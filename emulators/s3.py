@@ -1,0 +1,83 @@
+"""The local S3: moto's server, and before it, on the public port, the proxy that checks presigned requests."""
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import typer
+from botocore.credentials import Credentials
+from botocore.exceptions import BotoCoreError, ClientError
+
+from emulators.processes import LOOPBACK, Server, StartFailed, accepts, await_ready, free_port, start, stop
+from emulators.s3_proxy import CheckingProxy
+from emulators.serving import bind
+from emulators.settings import S3Settings
+from shared.adapters.s3 import s3_client
+
+REGION: Final = "auto"
+"""R2's, so that the local stack signs as production does."""
+
+
+def start_s3(port: int, logs: Path, access_key: str, secret: str, bucket: str) -> Sequence[Server]:
+    """Start the local S3 with one bucket in it, and wait until it answers. Raises StartFailed; then nothing runs."""
+    backend = free_port()
+    started: list[Server] = []
+    try:
+        started.append(start_moto(backend, logs))
+        started.append(_start_proxy(port, backend, logs, access_key, secret))
+        create_bucket(f"http://{LOOPBACK}:{port}", access_key, secret, bucket)
+    except StartFailed:
+        for server in started:
+            stop(server)
+        raise
+    return started
+
+
+def start_moto(port: int, logs: Path) -> Server:
+    """Start moto's server alone. Raises StartFailed."""
+    argv = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)]
+    server = start("the S3 server (moto)", argv, logs / "moto.log")
+    return _ready(server, port)
+
+
+def _start_proxy(port: int, backend: int, logs: Path, access_key: str, secret: str) -> Server:
+    options = [f"--port={port}", f"--backend-port={backend}", f"--access-key={access_key}"]
+    environment = {"LAUNCHYARD_S3_SECRET": secret}
+    server = start("the S3 proxy", [sys.executable, "-m", "emulators.s3", *options], logs / "s3.log", environment)
+    return _ready(server, port)
+
+
+def _ready(server: Server, port: int) -> Server:
+    """Return the server once it answers; one that does not is stopped."""
+    try:
+        await_ready(server, lambda: accepts(port))
+    except StartFailed:
+        stop(server)
+        raise
+    return server
+
+
+def create_bucket(endpoint: str, access_key: str, secret: str, bucket: str) -> None:
+    """Create a bucket; one that is there already is no error. Raises StartFailed."""
+    client = s3_client(endpoint, REGION, access_key, secret)
+    try:
+        client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})  # type: ignore[typeddict-item]
+    except client.exceptions.BucketAlreadyOwnedByYou:
+        return
+    except (BotoCoreError, ClientError) as error:
+        raise StartFailed(f"The bucket {bucket} cannot be created on {endpoint}: {error}") from error
+    finally:
+        client.close()
+
+
+def serve(port: int = typer.Option(), backend_port: int = typer.Option(), access_key: str = typer.Option()) -> None:
+    """Check what comes in on `port` and pass it on to moto on `backend_port`."""
+    credentials = Credentials(access_key, S3Settings().secret.get_secret_value())
+    proxy = CheckingProxy(f"http://{LOOPBACK}:{backend_port}", credentials, lambda: datetime.now(UTC))
+    bind(proxy, port).serve_forever()
+
+
+if __name__ == "__main__":
+    typer.run(serve)

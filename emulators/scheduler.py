@@ -1,0 +1,26 @@
+"""The local stand-in for Cloud Scheduler: asks for a sweep at an even pace. `python -m emulators.scheduler`."""
+
+import sys
+import time
+from typing import Final
+
+from emulators.settings import SchedulerSettings
+from shared.api import SweepRequest
+from shared.control_plane import ControlPlane, ControlPlaneError
+
+EVERY_SECONDS: Final = 5.0
+
+
+def main() -> None:
+    settings = SchedulerSettings()
+    with ControlPlane(settings.url, settings.admin_key.get_secret_value()) as api:
+        while True:
+            try:
+                api.sweep(SweepRequest())
+            except ControlPlaneError as error:
+                sys.stderr.write(f"The sweep failed, and is tried again in {EVERY_SECONDS:.0f} s: {error}\n")
+            time.sleep(EVERY_SECONDS)
+
+
+if __name__ == "__main__":
+    main()

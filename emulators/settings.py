@@ -1,0 +1,59 @@
+"""What the local stack and its own processes read from the environment."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT: Final = "launchyard-local"
+TOPIC: Final = "launchyard-doorbell"
+SUBSCRIPTION: Final = "launchyard-launchers"
+BUCKET: Final = "launchyard-outputs"
+DATACENTER: Final = "local:dev"
+
+
+class Backend(StrEnum):
+    GOOGLE = "google"
+    MEMORY = "memory"
+
+
+class ProviderChoice(StrEnum):
+    """`auto` is qemu where it is installed, and else process."""
+
+    AUTO = "auto"
+    QEMU = "qemu"
+    PROCESS = "process"
+
+
+class StackSettings(BaseSettings):
+    """Every port is of the loopback address; `port` is the control plane's."""
+
+    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", frozen=True)
+
+    home: Path = Path(".launchyard")
+    images: Path = Path(".launchyard/images")
+    port: int = Field(default=8080, ge=1, le=65535)
+    firestore_port: int = Field(default=8681, ge=1, le=65535)
+    pubsub_port: int = Field(default=8685, ge=1, le=65535)
+    s3_port: int = Field(default=8690, ge=1, le=65535)
+    source_port: int = Field(default=8695, ge=1, le=65535)
+    slots: int = Field(default=2, ge=1, le=64)
+    backend: Backend = Backend.GOOGLE
+    provider: ProviderChoice = ProviderChoice.AUTO
+
+
+class S3Settings(BaseSettings):
+    """The secret that presigned URLs of the local S3 are signed with: not in the argv, which anyone may read."""
+
+    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_S3_")
+
+    secret: SecretStr
+
+
+class SchedulerSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", frozen=True)
+
+    url: str
+    admin_key: SecretStr

@@ -1,0 +1,33 @@
+"""What every handler works with: the ports, and where time, ids and waiting come from."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from functions.credentials import CallbackTokens
+from shared.domain.events import Claim
+from shared.domain.order import Order
+from shared.ports import Doorbell, KeyStore, OrderStore, OutputBucket
+
+
+class NextClaim(Protocol):
+    """Finds and claims some order; one is shared by all claimers of a process."""
+
+    def next(self, lanes: Collection[str], claim: Claim, now: datetime) -> Order | None:
+        """Return an order of these lanes after `claim`, or None where none is to be had now."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """`new_id` makes a fresh UUID; `wait` sleeps that many seconds."""
+
+    store: OrderStore
+    keys: KeyStore
+    doorbell: Doorbell
+    bucket: OutputBucket
+    candidates: NextClaim
+    tokens: CallbackTokens
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+    wait: Callable[[float], None]

@@ -1,0 +1,79 @@
+"""For launchers: take an order, by the id that a bell named or as the next that fits."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from functions import logs
+from functions.app import App
+from functions.authentication import Principal
+from functions.holders import find, holder, holds, request_of
+from functions.routing import Route
+from shared.api import ClaimAnswer, ClaimById, Claimed, ClaimNext, ClaimRequest
+from shared.domain.access import Role
+from shared.domain.events import Claim
+from shared.domain.order import LEASE, Order
+from shared.domain.refusals import Conflict, WrongState
+
+LOOK_AGAIN: Final = 1.0
+"""Seconds between two looks for an order while a launcher waits."""
+
+
+def claim(body: ClaimRequest, launcher: Principal, app: App) -> ClaimAnswer:
+    """`claimed` is null where the order is another's by now, or where none fits: the launcher need not ask again."""
+    sender = holder(launcher, body.launcher)
+    order = _by_id(body, sender, app) if isinstance(body, ClaimById) else _next(body, sender, app)
+    if order is None or order.lease is None or not holds(order, sender):
+        return ClaimAnswer(claimed=None)
+    logs.note(order_id=order.id)
+    token = app.tokens.issue(order.id, order.epoch)
+    lease_until = order.lease.until
+    claimed = Claimed(
+        order_id=order.id, epoch=order.epoch, lease_until=lease_until, spec=order.spec, callback_token=token
+    )
+    return ClaimAnswer(claimed=claimed)
+
+
+def _by_id(body: ClaimById, sender: str, app: App) -> Order | None:
+    seen = find(app.store, body.order_id)
+    if seen.order.lane not in body.lanes:
+        raise Conflict(f"The order is of the lane {seen.order.lane}, which is none of those asked for.")
+    try:
+        return app.store.apply(body.order_id, _claim(body, sender, app), app.clock(), seen)
+    except WrongState:
+        return None
+
+
+def _next(body: ClaimNext, sender: str, app: App) -> Order | None:
+    deadline = app.clock() + timedelta(seconds=body.wait_seconds)
+    while (order := _look(body, sender, app)) is None:
+        left = (deadline - app.clock()).total_seconds()
+        if left <= 0:
+            return None
+        app.wait(min(LOOK_AGAIN, left))
+    return order
+
+
+def _look(body: ClaimNext, sender: str, app: App) -> Order | None:
+    """Look for what this request has taken already, then for the next.
+
+    A repeat whose first answer was lost may reach any instance, while the first still waits at another: so each look
+    asks the store, the only thing they have in common, at the price of one read.
+    """
+    asked = _claim(body, sender, app)
+    taken = (order for order in app.store.remembering(asked.request_id) if holds(order, sender))
+    return next(taken, None) or app.candidates.next(body.lanes, asked, app.clock())
+
+
+def _claim(body: ClaimById | ClaimNext, sender: str, app: App) -> Claim:
+    return Claim(request_of(sender, body.request_id), launcher=sender, lease_until=app.clock() + LEASE)
+
+
+BODY: Final[TypeAdapter[Any]] = TypeAdapter(ClaimRequest)
+
+ROUTES: Final = (
+    Route(
+        "POST", "/v1/claims", frozenset({Role.LAUNCHER}), claim, "Take an order", ClaimAnswer, body=BODY, conflicts=True
+    ),
+)

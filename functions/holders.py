@@ -1,0 +1,34 @@
+"""Who holds an order: a launcher of an account, at one epoch."""
+
+from functions.authentication import Principal
+from shared.domain.order import Order
+from shared.domain.refusals import LeaseLost, NotFound
+from shared.ports import OrderStore, Snapshot
+
+
+def holder(launcher: Principal, name: str) -> str:
+    """Return the holder's name in a lease: two accounts' launchers of one name are two."""
+    return f"{launcher.account}/{name}"
+
+
+def request_of(sender: str, request_id: str) -> str:
+    """Return the id by which an order remembers a launcher's request: one launcher cannot repeat another's."""
+    return f"{sender}@{request_id}"
+
+
+def holds(order: Order, sender: str) -> bool:
+    return order.lease is not None and order.lease.launcher == sender
+
+
+def find(store: OrderStore, order_id: str) -> Snapshot:
+    """Return the order as it stands, to be changed. Raises NotFound."""
+    found = store.get_many([order_id]).get(order_id)
+    if found is None:
+        raise NotFound("There is no such order.")
+    return found
+
+
+def fence(order: Order, epoch: int) -> None:
+    """Refuse an epoch that is over, even in a repeat of what was taken then. Raises LeaseLost."""
+    if epoch != order.epoch:
+        raise LeaseLost(f"Epoch {epoch} of this order is over; the present one is {order.epoch}.")

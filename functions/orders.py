@@ -1,0 +1,117 @@
+"""For clients: place orders, read and list them, cancel them, fetch what they left."""
+
+import hashlib
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+
+from functions import logs
+from functions.app import App
+from functions.authentication import Principal
+from functions.holders import find
+from functions.routing import Redirect, Route
+from shared.api import OrderList, OrderRequest, OrderView
+from shared.domain.access import Role
+from shared.domain.events import Cancel, Ring
+from shared.domain.order import Order, State, place
+from shared.domain.refusals import NotFound, Refusal, Unavailable, WrongState
+from shared.domain.spec import OrderKind
+from shared.ports import Bell, IdempotencyKey, OrderQuery, Snapshot
+
+CLIENTS: Final = frozenset({Role.ADMIN, Role.CLIENT})
+DOWNLOAD_VALID: Final = timedelta(minutes=5)
+CANCEL_REQUEST: Final = "cancel@client"
+"""A wish is one, however often it is sent."""
+
+
+class OrderFilter(BaseModel):
+    """The query of `GET /v1/orders`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: State | None = None
+    kind: OrderKind | None = None
+    limit: Annotated[int, Field(ge=1, le=200)] = 50
+    after: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+
+
+def create(body: OrderRequest, client: Principal, app: App, idempotency_key: str) -> OrderView:
+    fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
+    placed = place(app.new_id(), client.account, body.order, app.clock())
+    order = app.store.create(placed, IdempotencyKey(client.account, idempotency_key, fingerprint))
+    logs.note(order_id=order.id)
+    if order.id == placed.id:
+        _ring(order, app)
+    return OrderView.of(order)
+
+
+def read(client: Principal, app: App, order_id: str) -> OrderView:
+    return OrderView.of(_own(order_id, client, app).order)
+
+
+def browse(query: OrderFilter, client: Principal, app: App) -> OrderList:
+    account = None if client.role is Role.ADMIN else client.account
+    page = app.store.page(OrderQuery(account, query.state, query.kind, query.limit, query.after))
+    return OrderList(orders=tuple(OrderView.of(order) for order in page.orders), next=page.next)
+
+
+def cancel(client: Principal, app: App, order_id: str) -> OrderView:
+    own = _own(order_id, client, app)
+    if own.order.cancel_requested_at is not None or own.order.state is State.CANCELLED:
+        return OrderView.of(own.order)
+    return OrderView.of(app.store.apply(order_id, Cancel(CANCEL_REQUEST), app.clock(), own))
+
+
+def output(client: Principal, app: App, order_id: str) -> Redirect:
+    order = _own(order_id, client, app).order
+    if order.state is not State.SUCCEEDED:
+        raise WrongState(f"The order is {order.state}; only one that succeeded has an output.", state=order.state)
+    if order.output is None:
+        raise NotFound("The order succeeded, and leaves no output.")
+    return Redirect(app.bucket.presign_download(order.output.key, order.output.file_name, DOWNLOAD_VALID))
+
+
+def _own(order_id: str, client: Principal, app: App) -> Snapshot:
+    """Another account's order is none. Raises NotFound."""
+    found = find(app.store, order_id)
+    if client.role is not Role.ADMIN and found.order.account != client.account:
+        raise NotFound("There is no such order.")
+    return found
+
+
+def _ring(order: Order, app: App) -> None:
+    """Ring for an order that stands. One that was not rung for is no failure: the sweep rings again."""
+    try:
+        app.doorbell.ring(Bell(order.id, order.lane))
+        app.store.apply(order.id, Ring(app.new_id()), app.clock())
+    except WrongState:
+        return  # a launcher was faster
+    except Unavailable as refusal:
+        _unheard(refusal)
+
+
+def _unheard(refusal: Refusal) -> None:
+    logs.LOG.warning("The order stands; its bell was not recorded, and the sweep rings again.", why=refusal.message)
+
+
+ROUTES: Final = (
+    Route(
+        "POST",
+        "/v1/orders",
+        CLIENTS,
+        create,
+        "Place an order",
+        OrderView,
+        body=TypeAdapter(OrderRequest),
+        keyed=True,
+        status=HTTPStatus.CREATED,
+        location="/v1/orders/{id}",
+        conflicts=True,
+    ),
+    Route("GET", "/v1/orders", CLIENTS, browse, "List orders, newest first", OrderList, query=OrderFilter),
+    Route("GET", "/v1/orders/{order_id}", CLIENTS, read, "Read an order", OrderView),
+    Route("POST", "/v1/orders/{order_id}/cancel", CLIENTS, cancel, "Wish an order stopped", OrderView, conflicts=True),
+    Route("GET", "/v1/orders/{order_id}/output", CLIENTS, output, "Fetch an order's output", None, conflicts=True),
+)

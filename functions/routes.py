@@ -1,0 +1,18 @@
+"""All routes, by the entry point that serves them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from functions import callback, claim, health, orders, sweep, update
+from functions.routing import Route
+
+ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
+    "orders": orders.ROUTES,
+    "claim": claim.ROUTES,
+    "update": update.ROUTES,
+    "callback": callback.ROUTES,
+    "sweep": sweep.ROUTES,
+}
+HEALTH: Final = health.ROUTES
+"""Served by every entry point."""
+EVERY_ROUTE: Final = (*(route for routes in ROUTES_OF.values() for route in routes), *HEALTH)

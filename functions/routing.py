@@ -1,0 +1,90 @@
+"""Routes as data, and finding the one that a request means."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from werkzeug.exceptions import MethodNotAllowed
+from werkzeug.exceptions import NotFound as NoRule
+from werkzeug.routing import Map, Rule
+
+from functions.authentication import Access
+from shared.api import OrderId
+from shared.domain.refusals import NotFound, Refusal
+
+ORDER_ID: Final[TypeAdapter[str]] = TypeAdapter(OrderId)
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """An answer that says where the thing is."""
+
+    url: str
+
+
+Answer = BaseModel | Redirect
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one path. The handler is called with what the route declares, in this order: the parsed body or
+    query, the caller, the App; then by name `order_id` from the path, and `idempotency_key` where `keyed`."""
+
+    method: str
+    path: str
+    access: Access
+    handler: Callable[..., Answer]
+    summary: str
+    answer: type[BaseModel] | None
+    """None: a redirect."""
+    body: TypeAdapter[Any] | None = None
+    query: type[BaseModel] | None = None
+    keyed: bool = False
+    status: HTTPStatus = HTTPStatus.OK
+    location: str | None = None
+    """Where the answer's thing is from now on: a path to fill with its fields."""
+    conflicts: bool = False
+    """Whether it may be refused for what stands (409)."""
+
+
+class WrongMethod(Refusal):
+    """`allowed` names the methods that the path has."""
+
+    code = "method_not_allowed"
+    title = "The path has no such method"
+
+    def __init__(self, message: str, allowed: Sequence[str]) -> None:
+        super().__init__(message)
+        self.allowed = allowed
+
+
+class Routes:
+    """The routes of one entry point."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        rules = [Rule(_rule(route.path), methods=[route.method], endpoint=route) for route in routes]
+        self._paths = Map(rules, merge_slashes=False).bind("control-plane")
+
+    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+        """Return the route and what its path says. Raises NotFound, WrongMethod."""
+        try:
+            route, named = self._paths.match(path, method)
+        except NoRule:
+            raise NotFound("There is nothing at this path.") from None
+        except MethodNotAllowed as error:
+            allowed = sorted(error.valid_methods or ())
+            raise WrongMethod(f"This path takes {', '.join(allowed)}.", allowed) from None
+        return route, {name: _order_id(value) for name, value in named.items()}
+
+
+def _rule(path: str) -> str:
+    return path.replace("{", "<").replace("}", ">")
+
+
+def _order_id(text: str) -> str:
+    try:
+        return ORDER_ID.validate_python(text)
+    except ValidationError:
+        raise NotFound("There is no such order.") from None

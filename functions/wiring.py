@@ -1,0 +1,84 @@
+"""The composition root: which adapters the functions run on.
+
+functions-framework imports the entry points in gunicorn's master process and forks: a gRPC client or a thread that
+existed before would be dead in the workers. So the App is made at the first request, once a process.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from functions.app import App
+from functions.authentication import CachedKeys
+from functions.credentials import CallbackTokens
+from functions.settings import Backend, Settings
+from shared.ports import Doorbell, KeyStore, OrderStore, OutputBucket
+
+Ports = tuple[OrderStore, KeyStore, Doorbell]
+
+
+def once(make: Callable[[], App]) -> Callable[[], App]:
+    """Return a function that makes the App when first called, by whichever thread, and returns that one ever after."""
+    lock, made = threading.Lock(), list[App]()
+
+    def app() -> App:
+        with lock:
+            if not made:
+                made.append(make())
+            return made[0]
+
+    return app
+
+
+def build(settings: Settings) -> App:
+    from functions.candidates import Candidates
+
+    store, keys, doorbell = _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
+    return App(
+        store=store,
+        keys=CachedKeys(keys),
+        doorbell=doorbell,
+        bucket=_bucket(settings),
+        candidates=Candidates(store),
+        tokens=CallbackTokens(settings.callback_secret.get_secret_value()),
+        clock=lambda: datetime.now(UTC),
+        new_id=lambda: str(uuid4()),
+        wait=time.sleep,
+    )
+
+
+def _memory(settings: Settings) -> Ports:
+    from shared.adapters.memory import MemoryDoorbell, MemoryKeyStore, MemoryOrderStore
+
+    keys = MemoryKeyStore()
+    for seeded in settings.keys:
+        keys.add(seeded.key())
+    return MemoryOrderStore(), keys, MemoryDoorbell()
+
+
+def _google(settings: Settings) -> Ports:
+    """FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST are honoured by Google's libraries themselves."""
+    from google.cloud.firestore import Client
+    from google.cloud.pubsub_v1 import PublisherClient
+
+    from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+    from shared.adapters.pubsub import PubSubDoorbell
+
+    client = Client(project=settings.project, database=settings.database)
+    publisher = PublisherClient()
+    topic = publisher.topic_path(settings.project, settings.topic)
+    return FirestoreOrderStore(client), FirestoreKeyStore(client), PubSubDoorbell(publisher, topic)
+
+
+def _bucket(settings: Settings) -> OutputBucket:
+    from shared.adapters.buckets import open_bucket
+
+    secret = settings.s3_secret_access_key
+    return open_bucket(
+        settings.bucket,
+        endpoint=settings.s3_endpoint,
+        access_key_id=settings.s3_access_key_id,
+        secret=secret.get_secret_value() if secret else None,
+    )

@@ -1,0 +1,191 @@
+"""Orders and API keys in Firestore.
+
+An order is changed by a write on the condition that it is still the version that was read (`last_update_time`), never
+in a transaction: nothing is locked while we think, and a lost race is one failed write. Every answer that may hide a
+success is resolved by reading again what only our own write could have left: a key's order, or an order's request ids.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Final
+
+from google.api_core.exceptions import AlreadyExists, FailedPrecondition
+from google.cloud.firestore import Client, DocumentReference, DocumentSnapshot, FieldFilter, Query
+from pydantic import TypeAdapter
+
+from shared.adapters import order_document, page_mark
+from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, persistently
+from shared.domain.access import ApiKey
+from shared.domain.events import AnyEvent
+from shared.domain.lifecycle import advance
+from shared.domain.order import Order, State
+from shared.domain.refusals import Conflict, KeyReused, NotFound, Refusal
+from shared.ports import IdempotencyKey, OrderPage, OrderQuery, Snapshot
+
+ORDERS: Final = "orders"
+IDEMPOTENCY_KEYS: Final = "idempotency_keys"
+API_KEYS: Final = "api_keys"
+
+DOCUMENT_ID: Final = re.compile(r"(?!__.*__$)[A-Za-z0-9_-]{1,128}")
+"""Ids of ours that Firestore can hold: `__…__` are its own (https://firebase.google.com/docs/firestore/quotas)."""
+
+REMEMBERING: Final = 10
+"""How many orders of one request are read: it changes one, or a few where it raced its own repeat."""
+
+API_KEY: Final = TypeAdapter(ApiKey)
+
+
+class FirestoreOrderStore:
+    """One document an order, and one an idempotency key."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._orders = client.collection(ORDERS)
+        self._keys = client.collection(IDEMPOTENCY_KEYS)
+
+    @persistently
+    def create(self, order: Order, key: IdempotencyKey) -> Order:
+        batch = self._client.batch()
+        batch.create(self._document(order.id), order_document.encode(order))
+        batch.create(self._keys.document(_key_id(key)), {**asdict(key), "order_id": order.id})
+        try:
+            batch.commit(**ONCE)
+        except (AlreadyExists, *TRANSIENT) as error:
+            return self._created_before(order, key, error)
+        return order
+
+    @persistently
+    def get(self, order_id: str) -> Order:
+        return self._read(order_id).order
+
+    @persistently
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot]:
+        wanted = [self._orders.document(order_id) for order_id in set(order_ids) if DOCUMENT_ID.fullmatch(order_id)]
+        found = self._client.get_all(wanted, **ONCE) if wanted else ()
+        return {document.id: _snapshot(document) for document in found if document.exists}
+
+    def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        if seen is not None:
+            # Only a write proves that `seen` is the present version: a refusal may be of what was.
+            with suppress(Refusal, *TRANSIENT):
+                changed = advance(seen.order, event, now)
+                if self._replace(seen, changed):
+                    return changed
+        return self._apply_to_present(order_id, event, now)
+
+    @persistently
+    def page(self, query: OrderQuery) -> OrderPage:
+        asked = {"account": query.account, "state": query.state, "spec.kind": query.kind}
+        found: Query = self._orders.order_by("created_at", direction=Query.DESCENDING)
+        found = found.order_by("__name__", direction=Query.DESCENDING)
+        for field, value in asked.items():
+            if value is not None:
+                found = found.where(filter=FieldFilter(field, "==", value))
+        if query.after is not None:
+            found = found.start_after(self._position(query.after))
+        orders = [snapshot.order for snapshot in _run(found, query.limit + 1)]
+        page = orders[: query.limit]
+        return OrderPage(page, page_mark.mark(page[-1]) if len(orders) > len(page) else None)
+
+    @persistently
+    def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
+        if not lanes:
+            return []
+        waiting = self._orders.where(filter=FieldFilter("state", "==", State.QUEUED))
+        fitting = waiting.where(filter=FieldFilter("lane", "in", sorted(lanes)))
+        return _run(fitting.where(filter=FieldFilter("available_at", "<=", now)).order_by("available_at"), limit)
+
+    @persistently
+    def remembering(self, request_id: str) -> Sequence[Order]:
+        found = _run(self._orders.where(filter=FieldFilter("recent", "array_contains", request_id)), REMEMBERING)
+        return [snapshot.order for snapshot in found]
+
+    @persistently
+    def due(self, now: datetime, limit: int) -> Sequence[Snapshot]:
+        return _run(self._orders.where(filter=FieldFilter("due_at", "<=", now)).order_by("due_at"), limit)
+
+    @persistently
+    def _apply_to_present(self, order_id: str, event: AnyEvent, now: datetime) -> Order:
+        present = self._read(order_id)
+        changed = advance(present.order, event, now)
+        self._replace(present, changed)
+        return changed
+
+    def _replace(self, seen: Snapshot, changed: Order) -> bool:
+        """Write what differs, and return whether anything did. Raises LostRace where the order is not as seen."""
+        differences = order_document.changes(seen.order, changed)
+        if not differences:
+            return False
+        unchanged = self._client.write_option(last_update_time=seen.version)
+        try:
+            self._document(changed.id).update(differences, unchanged, **ONCE)
+        except FailedPrecondition as error:
+            raise LostRace(f"Order {changed.id} changed after it was read.") from error
+        return True
+
+    def _created_before(self, order: Order, key: IdempotencyKey, error: Exception) -> Order:
+        """Return the order that this key stands for: one of an earlier request, or ours, whose answer was lost."""
+        used = self._keys.document(_key_id(key)).get(**ONCE)
+        if not used.exists:
+            if isinstance(error, AlreadyExists):
+                raise Conflict(f"There is an order {order.id} already, of another Idempotency-Key.") from error
+            raise error
+        if used.get("fingerprint") != key.fingerprint:
+            raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
+        return self._read(used.get("order_id")).order
+
+    def _read(self, order_id: str) -> Snapshot:
+        document = self._document(order_id).get(**ONCE)
+        if not document.exists:
+            raise _no_order(order_id)
+        return _snapshot(document)
+
+    def _document(self, order_id: str) -> DocumentReference:
+        if not DOCUMENT_ID.fullmatch(order_id):
+            raise _no_order(order_id)
+        return self._orders.document(order_id)
+
+    def _position(self, after: str) -> dict[str, Any]:
+        created_at, order_id = page_mark.read(after)
+        if not DOCUMENT_ID.fullmatch(order_id):
+            raise page_mark.not_ours()
+        return {"created_at": created_at, "__name__": self._orders.document(order_id)}
+
+
+class FirestoreKeyStore:
+    """One document a key, named by its digest."""
+
+    def __init__(self, client: Client) -> None:
+        self._keys = client.collection(API_KEYS)
+
+    @persistently
+    def find(self, key_digest: str) -> ApiKey | None:
+        document = self._keys.document(key_digest).get(**ONCE)
+        return API_KEY.validate_python(document.to_dict()) if document.exists else None
+
+    @persistently
+    def add(self, key: ApiKey) -> None:
+        self._keys.document(key.digest).set(asdict(key), **ONCE)
+
+
+def _run(query: Query, limit: int) -> list[Snapshot]:
+    documents: Iterable[DocumentSnapshot[DocumentReference]] = query.limit(limit).stream(**ONCE)
+    return [_snapshot(document) for document in documents]
+
+
+def _snapshot(document: DocumentSnapshot[DocumentReference]) -> Snapshot:
+    return Snapshot(order_document.decode(document.to_dict() or {}), document.update_time)
+
+
+def _key_id(key: IdempotencyKey) -> str:
+    """Return a document id for any key: a client's own characters may be none that Firestore takes."""
+    return hashlib.sha256(json.dumps([key.account, key.value]).encode()).hexdigest()
+
+
+def _no_order(order_id: str) -> NotFound:
+    return NotFound(f"There is no order {order_id}.")

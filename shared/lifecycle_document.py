@@ -1,0 +1,72 @@
+"""Writes docs/lifecycle.md from the table: `python -m shared.lifecycle_document docs/lifecycle.md`."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.domain.events import AnyEvent, EventKind, Held
+from shared.domain.lifecycle import RULES
+from shared.domain.order import FINAL, Reason, State
+
+HEAD = """# Lifecycle of an order
+
+Generated from the table in `shared/domain/lifecycle.py` by `make docs`; a test fails when this page is stale.
+
+`lapse`, `retry` and `return` lead back to `queued` while attempts remain and the client has not wished the order gone;
+else the first two end in `failed` (`retries_exhausted`), and all three in `cancelled` where that was wished. A final
+state never changes. Events marked *fenced* carry the epoch: any but the present one is refused, `409 lease_lost`.
+"""
+
+
+def render() -> str:
+    return "\n".join([HEAD, *_diagram(), "", *_table(), "", *_events(), "", *_reasons(), ""])
+
+
+def _diagram() -> Iterator[str]:
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    yield "    [*] --> queued"
+    for (state, event), target in RULES.items():
+        if target is not state:
+            yield f"    {state} --> {target}: {event}"
+    for state in State:
+        if state in FINAL:
+            yield f"    {state} --> [*]"
+    yield "```"
+
+
+def _table() -> Iterator[str]:
+    states = [state for state in State if state not in FINAL]
+    yield "## Rules"
+    yield ""
+    yield "| event | " + " | ".join(states) + " |"
+    yield "|---" * (len(states) + 1) + "|"
+    for event in EventKind:
+        cells = [RULES.get((state, event), "") for state in states]
+        yield f"| {event} | " + " | ".join(cells) + " |"
+
+
+def _events() -> Iterator[str]:
+    yield "## Events"
+    yield ""
+    yield "| event | fenced | meaning |"
+    yield "|---|---|---|"
+    for event in AnyEvent.__args__:
+        fenced = "yes" if issubclass(event, Held) else ""
+        yield f"| {event.kind} | {fenced} | {_meaning(event)} |"
+
+
+def _meaning(event: type) -> str:
+    said = event.__doc__ or ""
+    return "" if said.startswith(f"{event.__name__}(") else " ".join(said.split())
+
+
+def _reasons() -> Iterator[str]:
+    yield "## Reasons"
+    yield ""
+    yield "An order that ended, or was queued again, says why with one of these:"
+    yield ", ".join(f"`{reason}`" for reason in Reason) + "."
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(render(), encoding="utf-8")

@@ -1,0 +1,23 @@
+"""Each port's adapters: what one suite of promises is run over."""
+
+import pytest
+
+from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+from shared.adapters.memory import MemoryKeyStore, MemoryOrderStore
+from shared.ports import KeyStore, OrderStore
+
+MEMORY_AND_FIRESTORE = ["memory", pytest.param("firestore", marks=pytest.mark.emulator)]
+
+
+@pytest.fixture(params=MEMORY_AND_FIRESTORE)
+def orders(request: pytest.FixtureRequest) -> OrderStore:
+    if request.param == "memory":
+        return MemoryOrderStore()
+    return FirestoreOrderStore(request.getfixturevalue("firestore_client"))
+
+
+@pytest.fixture(params=MEMORY_AND_FIRESTORE)
+def api_keys(request: pytest.FixtureRequest) -> KeyStore:
+    if request.param == "memory":
+        return MemoryKeyStore()
+    return FirestoreKeyStore(request.getfixturevalue("firestore_client"))

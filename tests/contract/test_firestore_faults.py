@@ -1,0 +1,210 @@
+"""What the Firestore store answers where Firestore itself fails: a lost answer is not a lost order."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from google.api_core.exceptions import (
+    Aborted,
+    DeadlineExceeded,
+    GoogleAPICallError,
+    InternalServerError,
+    PermissionDenied,
+    ServiceUnavailable,
+)
+from google.cloud.firestore import Client
+
+from emulators.processes import LOOPBACK, free_port
+from shared.adapters.firestore import FirestoreOrderStore
+from shared.domain.order import State
+from shared.domain.refusals import KeyReused, Unavailable, WrongState
+from tests.factories import NOW, a_claim, a_key, an_order
+
+pytestmark = pytest.mark.emulator
+
+Commit = Callable[..., Any]
+Fault = Callable[[Commit, tuple[Any, ...], dict[str, Any]], Any]
+
+AMBIGUOUS = [ServiceUnavailable, DeadlineExceeded, InternalServerError, Aborted]
+
+
+class FaultyCommits:
+    """Stands before the client's `commit`, and lets the next ones fail as told; counts those that get through."""
+
+    def __init__(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        api = client._firestore_api
+        self._commit: Commit = api.commit
+        self._faults: list[Fault] = []
+        self.asked = 0
+        monkeypatch.setattr(api, "commit", self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.asked += 1
+        if self._faults:
+            return self._faults.pop(0)(self._commit, args, kwargs)
+        return self._commit(*args, **kwargs)
+
+    def lose_the_answer(self, error: type[GoogleAPICallError]) -> None:
+        def fault(commit: Commit, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            commit(*args, **kwargs)
+            raise error("the answer was lost")
+
+        self._faults.append(fault)
+
+    def lose_the_answer_and_ask_again(self) -> None:
+        """As the library's own retry does: the repeat fails by what the first commit left."""
+
+        def fault(commit: Commit, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            commit(*args, **kwargs)
+            return commit(*args, **kwargs)
+
+        self._faults.append(fault)
+
+    def lose_the_request(self, error: type[GoogleAPICallError], times: int = 1) -> None:
+        def fault(commit: Commit, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            raise error("the request was lost")
+
+        self._faults.extend([fault] * times)
+
+    def recover(self) -> None:
+        self._faults.clear()
+
+
+@pytest.fixture
+def commits(firestore_client: Client, monkeypatch: pytest.MonkeyPatch) -> FaultyCommits:
+    return FaultyCommits(firestore_client, monkeypatch)
+
+
+@pytest.fixture
+def store(firestore_client: Client) -> FirestoreOrderStore:
+    return FirestoreOrderStore(firestore_client)
+
+
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[FirestoreOrderStore]:
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"{LOOPBACK}:{free_port()}")
+    client = Client(project="nowhere")
+    yield FirestoreOrderStore(client)
+    client.close()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("error", AMBIGUOUS)
+def test_a_create_whose_answer_was_lost_is_one_order(
+    store: FirestoreOrderStore, commits: FaultyCommits, error: type[GoogleAPICallError]
+) -> None:
+    order = an_order()
+    commits.lose_the_answer(error)
+
+    assert store.create(order, a_key(order)) == order
+    assert store.get(order.id) == order
+    assert commits.asked == 1
+
+
+def test_a_create_that_lost_to_itself_is_one_order(store: FirestoreOrderStore, commits: FaultyCommits) -> None:
+    order = an_order()
+    commits.lose_the_answer_and_ask_again()
+
+    assert store.create(order, a_key(order)) == order
+
+
+@pytest.mark.parametrize("error", AMBIGUOUS)
+def test_a_create_whose_request_was_lost_is_made_again(
+    store: FirestoreOrderStore, commits: FaultyCommits, error: type[GoogleAPICallError]
+) -> None:
+    order = an_order()
+    commits.lose_the_request(error)
+
+    assert store.create(order, a_key(order)) == order
+    assert commits.asked == 2
+
+
+def test_a_reused_key_is_refused_even_where_the_answer_was_lost(
+    store: FirestoreOrderStore, commits: FaultyCommits
+) -> None:
+    first, other = an_order(), an_order()
+    store.create(first, a_key(first, "key"))
+    commits.lose_the_request(ServiceUnavailable)
+
+    with pytest.raises(KeyReused):
+        store.create(other, a_key(other, "key", fingerprint="1" * 64))
+
+
+@pytest.mark.parametrize("from_seen", [False, True])
+@pytest.mark.parametrize("error", AMBIGUOUS)
+def test_a_claim_whose_answer_was_lost_is_held_once(
+    store: FirestoreOrderStore, commits: FaultyCommits, error: type[GoogleAPICallError], from_seen: bool
+) -> None:
+    order, claim = an_order(), a_claim()
+    store.create(order, a_key(order))
+    seen = store.get_many([order.id])[order.id] if from_seen else None
+    commits.lose_the_answer(error)
+
+    claimed = store.apply(order.id, claim, NOW, seen)
+
+    assert (claimed.state, claimed.epoch, claimed.recent) == (State.CLAIMED, 1, (claim.request_id,))
+    assert claimed == store.get(order.id)
+    assert commits.asked == 2
+
+
+@pytest.mark.parametrize("from_seen", [False, True])
+def test_a_claim_that_lost_to_itself_is_held(
+    store: FirestoreOrderStore, commits: FaultyCommits, from_seen: bool
+) -> None:
+    order = an_order()
+    store.create(order, a_key(order))
+    seen = store.get_many([order.id])[order.id] if from_seen else None
+    commits.lose_the_answer_and_ask_again()
+
+    claimed = store.apply(order.id, a_claim(), NOW, seen)
+
+    assert (claimed.state, claimed.epoch) == (State.CLAIMED, 1)
+    assert claimed == store.get(order.id)
+
+
+def test_a_claim_that_lost_to_another_is_refused_even_where_the_answer_was_lost(
+    store: FirestoreOrderStore, commits: FaultyCommits
+) -> None:
+    order = an_order()
+    store.create(order, a_key(order))
+    seen = store.get_many([order.id])[order.id]
+    held = store.apply(order.id, a_claim(), NOW)
+    commits.lose_the_request(ServiceUnavailable)
+
+    with pytest.raises(WrongState):
+        store.apply(order.id, a_claim("rack/beta"), NOW, seen)
+    assert store.get(order.id) == held
+
+
+def test_a_store_that_keeps_failing_is_unavailable_and_the_same_request_finishes_later(
+    store: FirestoreOrderStore, commits: FaultyCommits
+) -> None:
+    order, claim = an_order(), a_claim()
+    store.create(order, a_key(order))
+    commits.lose_the_request(ServiceUnavailable, times=100)
+
+    with pytest.raises(Unavailable):
+        store.apply(order.id, claim, NOW)
+    assert commits.asked < 20
+    commits.recover()
+    assert store.apply(order.id, claim, NOW).epoch == 1
+
+
+def test_a_store_that_cannot_be_reached_is_unavailable(unreachable: FirestoreOrderStore) -> None:
+    order = an_order()
+
+    with pytest.raises(Unavailable):
+        unreachable.get(order.id)
+    with pytest.raises(Unavailable):
+        unreachable.claimable([order.lane], NOW, limit=1)
+
+
+def test_a_fault_that_no_repeat_can_mend_is_not_called_passing(
+    store: FirestoreOrderStore, commits: FaultyCommits
+) -> None:
+    order = an_order()
+    commits.lose_the_request(PermissionDenied)
+
+    with pytest.raises(PermissionDenied):
+        store.create(order, a_key(order, str(uuid4())))
+    assert commits.asked == 1

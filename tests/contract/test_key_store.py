@@ -1,0 +1,25 @@
+"""What every KeyStore promises."""
+
+from shared.domain.access import ApiKey, Role, digest
+from shared.ports import KeyStore
+
+KEY = ApiKey(digest("ly_made-up"), Role.LAUNCHER, "acme")
+
+
+def test_a_stored_key_is_found_by_its_digest(api_keys: KeyStore) -> None:
+    api_keys.add(KEY)
+
+    assert api_keys.find(KEY.digest) == KEY
+
+
+def test_a_key_that_nobody_holds_is_not_found(api_keys: KeyStore) -> None:
+    api_keys.add(KEY)
+
+    assert api_keys.find(digest("ly_another")) is None
+
+
+def test_the_same_key_twice_is_one(api_keys: KeyStore) -> None:
+    api_keys.add(KEY)
+    api_keys.add(KEY)
+
+    assert api_keys.find(KEY.digest) == KEY

@@ -1,0 +1,322 @@
+"""What every OrderStore promises."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from uuid import uuid4
+
+import pytest
+
+from shared.domain.events import AnyEvent, Cancel, Provision, Renew, Ring, Start, Succeed
+from shared.domain.lifecycle import advance
+from shared.domain.order import LEASE, Order, Output, State
+from shared.domain.refusals import Conflict, Invalid, KeyReused, LeaseLost, NotFound, WrongState
+from shared.domain.spec import OrderKind, SessionSpec
+from shared.ports import OrderPage, OrderQuery, OrderStore
+from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
+from tests.threads import at_once
+
+SOON = timedelta(seconds=1)
+OTHER_LAUNCHER = "rack/beta"
+UNKNOWN_IDS = [str(uuid4()), "__reserved__", "", ".", "..", "a/b", "a/b/c", "x" * 2000]
+
+
+def stored(orders: OrderStore, order: Order | None = None) -> Order:
+    order = order or an_order()
+    return orders.create(order, a_key(order))
+
+
+def test_a_created_order_is_read_as_it_was_created(orders: OrderStore) -> None:
+    session = SessionSpec(session_name="night-shift", prompt="Prüfe alles. " * 20_000)
+    order = an_order(session, now=NOW + timedelta(microseconds=1), metrics={"cpu.s": 1.5, "pages": 3, "ratio": 1.0})
+
+    assert stored(orders, order) == order
+    assert orders.get(order.id) == order
+
+
+@pytest.mark.parametrize("order_id", UNKNOWN_IDS)
+def test_an_unknown_order_is_not_found(orders: OrderStore, order_id: str) -> None:
+    with pytest.raises(NotFound):
+        orders.get(order_id)
+    with pytest.raises(NotFound):
+        orders.apply(order_id, a_claim(), NOW)
+    assert orders.get_many([order_id]) == {}
+
+
+def test_the_same_key_gives_the_order_of_the_first_create_as_it_now_stands(orders: OrderStore) -> None:
+    first, again = an_order(), an_order()
+    orders.create(first, a_key(first, "key"))
+    claimed = orders.apply(first.id, a_claim(), NOW)
+
+    assert orders.create(again, a_key(again, "key")) == claimed
+    with pytest.raises(NotFound):
+        orders.get(again.id)
+
+
+def test_a_key_used_for_another_body_is_refused_and_stores_nothing(orders: OrderStore) -> None:
+    first, other = an_order(), an_order()
+    orders.create(first, a_key(first, "key"))
+
+    with pytest.raises(KeyReused):
+        orders.create(other, a_key(other, "key", fingerprint="1" * 64))
+    with pytest.raises(NotFound):
+        orders.get(other.id)
+
+
+def test_the_same_key_of_another_account_is_another_key(orders: OrderStore) -> None:
+    ours, theirs = an_order(), an_order(account="umbrella")
+    orders.create(ours, a_key(ours, "key"))
+
+    assert orders.create(theirs, a_key(theirs, "key")) == theirs
+
+
+@pytest.mark.parametrize("value", ["a/b", "__x__", ".", "ключ " * 300])
+def test_a_key_may_be_any_text(orders: OrderStore, value: str) -> None:
+    first, again = an_order(), an_order()
+    orders.create(first, a_key(first, value))
+
+    assert orders.create(again, a_key(again, value)) == first
+
+
+def test_an_id_that_is_taken_is_refused_and_its_key_stays_free(orders: OrderStore) -> None:
+    taken, other = stored(orders), an_order()
+
+    with pytest.raises(Conflict):
+        orders.create(replace(an_order(), id=taken.id), a_key(taken, "other key"))
+    assert orders.get(taken.id) == taken
+    assert orders.create(other, a_key(other, "other key")) == other
+
+
+def test_creates_that_race_with_one_key_are_one_order(orders: OrderStore) -> None:
+    rivals = [an_order() for _ in range(8)]
+
+    answers = at_once(partial(orders.create, order, a_key(order, "key")) for order in rivals)
+
+    assert answers == [answers[0]] * len(rivals)
+    assert len(orders.get_many([order.id for order in rivals])) == 1
+
+
+def test_an_event_changes_the_stored_order_as_the_lifecycle_says(orders: OrderStore) -> None:
+    order, claim = stored(orders), a_claim()
+
+    changed = orders.apply(order.id, claim, NOW)
+
+    assert changed == advance(order, claim, NOW) == orders.get(order.id)
+
+
+def test_a_whole_life_is_stored_with_nothing_lost(orders: OrderStore) -> None:
+    order = stored(orders)
+    output = Output("outputs/a/1/a.xml", "a.xml", "application/xml", 5, "0" * 64)
+    succeed = Succeed(str(uuid4()), 1, output, {"bytes.out": 5, "seconds": 0.25})
+    provision, start = Provision(str(uuid4()), 1, LAUNCHER, "vm-1"), Start(str(uuid4()), 1)
+    life: list[AnyEvent] = [a_claim(), provision, start, succeed]
+    for event in life:
+        order = advance(order, event, NOW)
+        assert orders.apply(order.id, event, NOW) == order
+
+    assert orders.get(order.id) == order
+    assert order.state is State.SUCCEEDED
+
+
+def test_a_stale_epoch_changes_nothing(orders: OrderStore) -> None:
+    claimed = orders.apply(stored(orders).id, a_claim(), NOW)
+
+    with pytest.raises(LeaseLost):
+        orders.apply(claimed.id, Start(str(uuid4()), claimed.epoch + 1), NOW)
+    with pytest.raises(LeaseLost):
+        orders.apply(claimed.id, Provision(str(uuid4()), claimed.epoch, OTHER_LAUNCHER, "vm-2"), NOW)
+    assert orders.get(claimed.id) == claimed
+
+
+def test_of_two_claims_of_one_order_exactly_one_wins(orders: OrderStore) -> None:
+    for _ in range(10):
+        order = stored(orders)
+        answers = at_once(partial(orders.apply, order.id, a_claim(who), NOW) for who in (LAUNCHER, OTHER_LAUNCHER))
+
+        winners = [answer for answer in answers if isinstance(answer, Order)]
+        losers = [answer for answer in answers if isinstance(answer, WrongState)]
+        assert (len(winners), len(losers)) == (1, 1)
+        assert orders.get(order.id) == winners[0]
+
+
+def test_a_request_that_comes_twice_changes_the_order_once(orders: OrderStore) -> None:
+    order, claim = stored(orders), a_claim()
+    first = orders.apply(order.id, claim, NOW)
+
+    assert orders.apply(order.id, claim, NOW + SOON) == first
+    assert orders.get(order.id) == first
+
+
+def test_a_request_that_races_itself_changes_the_order_once(orders: OrderStore) -> None:
+    order, claim = stored(orders), a_claim()
+
+    answers = at_once([partial(orders.apply, order.id, claim, NOW)] * 8)
+
+    assert answers == [orders.get(order.id)] * 8
+    assert orders.get(order.id).epoch == 1
+
+
+def test_events_that_race_and_do_not_exclude_each_other_all_happen(orders: OrderStore) -> None:
+    claimed = orders.apply(stored(orders).id, a_claim(), NOW)
+    until = NOW + 2 * LEASE
+    events: list[AnyEvent] = [
+        Provision(str(uuid4()), 1, LAUNCHER, "vm-1"),
+        Renew(str(uuid4()), 1, LAUNCHER, until),
+        Cancel(str(uuid4())),
+    ]
+
+    answers = at_once(partial(orders.apply, claimed.id, event, NOW + SOON) for event in events)
+
+    assert all(isinstance(answer, Order) for answer in answers)
+    order = orders.get(claimed.id)
+    assert order.lease is not None
+    assert (order.vm, order.lease.until, order.cancel_requested_at) == ("vm-1", until, NOW + SOON)
+
+
+def test_an_event_that_alters_nothing_is_no_error(orders: OrderStore) -> None:
+    order = stored(orders)
+    rung = orders.apply(order.id, Ring(str(uuid4())), NOW)
+
+    assert orders.apply(order.id, Ring(str(uuid4())), NOW) == rung
+
+
+def test_what_was_seen_spares_no_check(orders: OrderStore) -> None:
+    order = stored(orders)
+    stale = orders.get_many([order.id])[order.id]
+    claimed = orders.apply(order.id, a_claim(), NOW)
+
+    with pytest.raises(WrongState) as refused:
+        orders.apply(order.id, a_claim(OTHER_LAUNCHER), NOW, seen=stale)
+    assert refused.value.state is State.CLAIMED
+    assert orders.get(order.id) == claimed
+
+
+def test_what_was_seen_is_no_reason_to_refuse(orders: OrderStore) -> None:
+    order = stored(orders)
+    stale = orders.get_many([order.id])[order.id]
+    claim = a_claim()
+    orders.apply(order.id, claim, NOW)
+    started = orders.apply(order.id, Start(str(uuid4()), 1), NOW, seen=stale)
+
+    assert started.state is State.RUNNING
+    assert orders.apply(order.id, claim, NOW, seen=stale) == started
+
+
+def test_what_was_seen_and_still_stands_is_changed(orders: OrderStore) -> None:
+    order = stored(orders)
+    seen = orders.get_many([order.id])[order.id]
+
+    assert orders.apply(order.id, a_claim(), NOW, seen=seen) == orders.get(order.id)
+    assert orders.get(order.id).state is State.CLAIMED
+
+
+def test_many_are_read_at_once_and_missing_ones_left_out(orders: OrderStore) -> None:
+    two = [stored(orders), stored(orders)]
+
+    found = orders.get_many([two[0].id, two[1].id, two[0].id, *UNKNOWN_IDS])
+
+    assert {order_id: snapshot.order for order_id, snapshot in found.items()} == {order.id: order for order in two}
+    assert orders.get_many([]) == {}
+
+
+def test_claimable_are_the_queued_ones_of_these_lanes_from_the_longest_available(orders: OrderStore) -> None:
+    late = stored(orders, an_order(now=NOW - SOON))
+    early = stored(orders, an_order(CAPACITY, now=NOW - 2 * SOON))
+    stored(orders, an_order(EXPORT, now=NOW - SOON))
+    stored(orders, an_order(available_at=NOW + SOON))
+    orders.apply(stored(orders, an_order(now=NOW - SOON)).id, a_claim(), NOW)
+
+    found = orders.claimable([late.lane, early.lane], NOW, limit=10)
+
+    assert [snapshot.order for snapshot in found] == [early, late]
+    assert [snapshot.order for snapshot in orders.claimable([late.lane, early.lane], NOW, limit=1)] == [early]
+    assert orders.claimable([], NOW, limit=10) == []
+
+
+def test_a_claimable_order_is_claimed_from_what_was_seen(orders: OrderStore) -> None:
+    order = stored(orders)
+    (seen,) = orders.claimable([order.lane], NOW, limit=10)
+
+    assert orders.apply(order.id, a_claim(), NOW, seen=seen).state is State.CLAIMED
+    assert orders.claimable([order.lane], NOW, limit=10) == []
+
+
+def test_the_orders_that_a_request_changed_are_found_by_it(orders: OrderStore) -> None:
+    claim = a_claim()
+    claimed = orders.apply(stored(orders).id, claim, NOW)
+    orders.apply(stored(orders).id, a_claim(), NOW)
+
+    assert orders.remembering(claim.request_id) == [claimed]
+    assert orders.remembering(str(uuid4())) == []
+
+
+def test_due_are_those_whose_time_has_come_from_the_longest_due(orders: OrderStore) -> None:
+    late = stored(orders, an_order(due_at=NOW))
+    early = stored(orders, an_order(due_at=NOW - SOON))
+    stored(orders, an_order(due_at=NOW + SOON))
+    stored(orders, an_order(state=State.SUCCEEDED, due_at=None))
+
+    assert [snapshot.order for snapshot in orders.due(NOW, limit=10)] == [early, late]
+    assert [snapshot.order for snapshot in orders.due(NOW, limit=1)] == [early]
+
+
+def test_pages_go_from_the_newest_to_the_oldest_and_miss_none(orders: OrderStore) -> None:
+    twins = [stored(orders, an_order(now=NOW - SOON)) for _ in range(3)]
+    newest, oldest = stored(orders, an_order()), stored(orders, an_order(now=NOW - 2 * SOON))
+    page = partial(_page, orders, limit=2)
+
+    first = page()
+    second = page(after=first.next)
+    third = page(after=second.next)
+
+    expected = [newest, *sorted(twins, key=lambda order: order.id, reverse=True), oldest]
+    assert [*first.orders, *second.orders, *third.orders] == expected
+    assert third.next is None
+
+
+def test_a_page_mark_outlives_its_order_being_changed(orders: OrderStore) -> None:
+    older, newer = stored(orders, an_order(now=NOW - SOON)), stored(orders)
+    first = _page(orders, state=State.QUEUED, limit=1)
+    orders.apply(newer.id, a_claim(), NOW)
+
+    assert _page(orders, state=State.QUEUED, limit=1, after=first.next).orders == [older]
+
+
+FILTERS: list[tuple[OrderQuery, Callable[[Order], bool]]] = [
+    (OrderQuery(), lambda order: True),
+    (OrderQuery(account="acme"), lambda order: order.account == "acme"),
+    (OrderQuery(state=State.CLAIMED), lambda order: order.state is State.CLAIMED),
+    (OrderQuery(kind=OrderKind.EXPORT), lambda order: order.kind is OrderKind.EXPORT),
+    (
+        OrderQuery(account="acme", state=State.QUEUED, kind=OrderKind.TASK),
+        lambda order: (order.account, order.state, order.kind) == ("acme", State.QUEUED, OrderKind.TASK),
+    ),
+]
+
+
+@pytest.mark.parametrize(("query", "fits"), FILTERS)
+def test_a_page_holds_only_what_was_asked_for(
+    orders: OrderStore, query: OrderQuery, fits: Callable[[Order], bool]
+) -> None:
+    every = [
+        stored(orders, an_order(spec, account, state=state))
+        for spec in (TASK, EXPORT)
+        for account in ("acme", "umbrella")
+        for state in (State.QUEUED, State.CLAIMED)
+    ]
+
+    found = orders.page(query).orders
+
+    assert {order.id for order in found} == {order.id for order in every if fits(order)}
+
+
+@pytest.mark.parametrize("after", ["", "nonsense", "bm9uc2Vuc2U=", "MjAyNi0wMS0wMSBpZA==", "ключ"])
+def test_a_page_mark_that_is_not_ours_is_invalid(orders: OrderStore, after: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        _page(orders, after=after)
+    assert set(refused.value.fields) == {"after"}
+
+
+def _page(orders: OrderStore, *, state: State | None = None, limit: int = 50, after: str | None = None) -> OrderPage:
+    return orders.page(OrderQuery(state=state, limit=limit, after=after))

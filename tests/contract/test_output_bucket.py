@@ -1,0 +1,318 @@
+"""What every output bucket promises, over the in-memory one, S3 (moto behind the checking proxy) and a local GCS."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import parse_qs, urlsplit
+from uuid import uuid4
+
+import httpx
+import pytest
+from botocore.credentials import Credentials
+from google.cloud.storage import Client
+from werkzeug import Response
+from werkzeug.http import parse_options_header
+
+from emulators.gcs import LocalGcs
+from emulators.processes import LOOPBACK, free_port, stop
+from emulators.s3 import REGION, create_bucket, start_moto, start_s3
+from emulators.s3_proxy import CheckingProxy
+from emulators.serving import serving
+from shared.adapters.buckets import open_bucket
+from shared.adapters.gcs import GcsBucket
+from shared.adapters.memory import MemoryBucket
+from shared.adapters.s3 import S3Bucket, s3_client
+from shared.domain.refusals import Forbidden, Invalid, NotFound, Unavailable
+from shared.ports import OutputBucket, PresignedUpload, StoredObject, UploadTerms
+
+VALID: Final = timedelta(minutes=10)
+BODY: Final = b"<mods>a title</mods>\n"
+ACCESS_KEY: Final = "local"
+SECRET: Final = "a secret of this test"
+BUCKET: Final = "outputs"
+
+
+class Clock:
+    """The time by which a bucket judges URLs; a test moves it."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    file_name: str
+    body: bytes
+
+
+class Rig(Protocol):
+    """A bucket, and what a client does with its URLs."""
+
+    bucket: OutputBucket
+    clock: Clock
+
+    def put(self, upload: PresignedUpload, body: bytes) -> bool: ...
+
+    def get(self, url: str) -> Downloaded | None: ...
+
+
+class MemoryRig:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.bucket = MemoryBucket(self.clock)
+
+    def put(self, upload: PresignedUpload, body: bytes) -> bool:
+        return self.bucket.put(upload, body)
+
+    def get(self, url: str) -> Downloaded | None:
+        try:
+            body = self.bucket.fetch(url)
+        except (Forbidden, NotFound):
+            return None
+        return Downloaded(parse_qs(urlsplit(url).query)["filename"][0], body)
+
+
+class HttpRig:
+    def __init__(self, bucket: OutputBucket, clock: Clock) -> None:
+        self.bucket, self.clock = bucket, clock
+
+    def put(self, upload: PresignedUpload, body: bytes) -> bool:
+        return _put(upload.url, upload.headers, body).is_success
+
+    def get(self, url: str) -> Downloaded | None:
+        response = httpx.get(url)
+        if not response.is_success:
+            return None
+        kind, parameters = parse_options_header(response.headers["content-disposition"])
+        assert kind == "attachment"
+        return Downloaded(parameters["filename"], response.content)
+
+
+def _put(url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
+    return httpx.put(url, headers={**headers, "content-length": str(len(body))}, content=body)
+
+
+@pytest.fixture(scope="module")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    server = start_moto(port, tmp_path_factory.mktemp("moto"))
+    yield f"http://{LOOPBACK}:{port}"
+    stop(server)
+
+
+@pytest.fixture
+def bucket_name() -> str:
+    return f"outputs-{uuid4()}"
+
+
+@pytest.fixture
+def s3(moto: str, bucket_name: str) -> Iterator[HttpRig]:
+    clock = Clock()
+    proxy = CheckingProxy(moto, Credentials(ACCESS_KEY, SECRET), clock)
+    with serving(proxy) as endpoint:
+        create_bucket(endpoint, ACCESS_KEY, SECRET, bucket_name)
+        client = s3_client(endpoint, REGION, ACCESS_KEY, SECRET)
+        yield HttpRig(S3Bucket(client, bucket_name), clock)
+        client.close()
+    proxy.close()
+
+
+@pytest.fixture
+def gcs() -> Iterator[HttpRig]:
+    clock = Clock()
+    server = LocalGcs(clock)
+    with serving(server) as url:
+        client = Client(project="local", credentials=server.credentials(url), client_options={"api_endpoint": url})
+        yield HttpRig(GcsBucket(client, BUCKET), clock)
+        client.close()
+
+
+@pytest.fixture
+def memory() -> MemoryRig:
+    return MemoryRig()
+
+
+@pytest.fixture(params=["memory", "s3", "gcs"])
+def rig(request: pytest.FixtureRequest) -> Rig:
+    found: Rig = request.getfixturevalue(request.param)
+    return found
+
+
+def terms_of(body: bytes = BODY, key: str = "outputs/order-1/1/mods.xml") -> UploadTerms:
+    return UploadTerms(key, "application/xml", len(body), hashlib.sha256(body).hexdigest())
+
+
+def test_an_upload_on_its_terms_is_stored_and_known_by_size_and_sha256(rig: Rig) -> None:
+    terms = terms_of()
+    assert rig.put(rig.bucket.presign_upload(terms, VALID), BODY)
+    assert rig.bucket.stat(terms.key) == StoredObject(len(BODY), terms.sha256)
+
+
+def test_an_empty_output_is_an_output(rig: Rig) -> None:
+    terms = terms_of(b"")
+    assert rig.put(rig.bucket.presign_upload(terms, VALID), b"")
+    assert rig.bucket.stat(terms.key) == StoredObject(0, terms.sha256)
+
+
+@pytest.mark.parametrize("other", [BODY.replace(b"title", b"tItle"), BODY + b"more", BODY[:-1], b""])
+def test_a_body_other_than_the_terms_is_refused_and_leaves_nothing(rig: Rig, other: bytes) -> None:
+    terms = terms_of()
+    assert not rig.put(rig.bucket.presign_upload(terms, VALID), other)
+    assert rig.bucket.stat(terms.key) is None
+
+
+def test_the_same_upload_may_be_sent_again(rig: Rig) -> None:
+    terms = terms_of()
+    upload = rig.bucket.presign_upload(terms, VALID)
+    assert rig.put(upload, BODY)
+    assert rig.put(upload, BODY)
+    assert rig.bucket.stat(terms.key) == StoredObject(len(BODY), terms.sha256)
+
+
+def test_an_expired_upload_is_refused_and_leaves_nothing(rig: Rig) -> None:
+    terms = terms_of()
+    upload = rig.bucket.presign_upload(terms, VALID)
+    rig.clock.ahead = VALID + timedelta(seconds=5)
+    assert not rig.put(upload, BODY)
+    assert rig.bucket.stat(terms.key) is None
+
+
+def test_an_expired_download_is_refused(rig: Rig) -> None:
+    terms = terms_of()
+    rig.put(rig.bucket.presign_upload(terms, VALID), BODY)
+    url = rig.bucket.presign_download(terms.key, "mods.xml", VALID)
+    rig.clock.ahead = VALID + timedelta(seconds=5)
+    assert rig.get(url) is None
+
+
+def test_an_upload_to_another_key_than_the_signed_one_is_refused_and_leaves_nothing(rig: Rig) -> None:
+    upload = rig.bucket.presign_upload(terms_of(), VALID)
+    assert not rig.put(replace(upload, url=upload.url.replace("order-1", "order-2")), BODY)
+    assert rig.bucket.stat("outputs/order-2/1/mods.xml") is None
+
+
+def test_a_download_of_another_key_than_the_signed_one_is_refused(rig: Rig) -> None:
+    others = terms_of(key="outputs/order-2/1/mods.xml")
+    rig.put(rig.bucket.presign_upload(others, VALID), BODY)
+    url = rig.bucket.presign_download("outputs/order-1/1/mods.xml", "mods.xml", VALID)
+    assert rig.get(url.replace("order-1", "order-2")) is None
+
+
+@pytest.mark.parametrize("name", ["mods.xml", 'a "b" \\ c; d.xml', "Ärger – über.xml"])
+def test_a_download_carries_the_file_name_and_the_bytes(rig: Rig, name: str) -> None:
+    terms = terms_of()
+    rig.put(rig.bucket.presign_upload(terms, VALID), BODY)
+    assert rig.get(rig.bucket.presign_download(terms.key, name, VALID)) == Downloaded(name, BODY)
+
+
+def test_deleting_twice_is_no_error(rig: Rig) -> None:
+    terms = terms_of()
+    rig.put(rig.bucket.presign_upload(terms, VALID), BODY)
+    rig.bucket.delete(terms.key)
+    rig.bucket.delete(terms.key)
+    assert rig.bucket.stat(terms.key) is None
+
+
+def test_nothing_is_known_of_an_object_that_is_not_there(rig: Rig) -> None:
+    assert rig.bucket.stat("outputs/none/1/mods.xml") is None
+
+
+@pytest.mark.parametrize("rig", ["s3", "gcs"], indirect=True)
+@pytest.mark.parametrize("other", [b"", BODY + b"more", BODY.replace(b"title", b"tItle")])
+def test_headers_that_fit_another_body_do_not_fit_the_signature(rig: Rig, other: bytes) -> None:
+    """An uploader that declares the other body's own length and digest is refused as well."""
+    upload = rig.bucket.presign_upload(terms_of(), VALID)
+    its_own = rig.bucket.presign_upload(terms_of(other), VALID)
+    assert not _put(upload.url, its_own.headers, other).is_success
+    assert rig.bucket.stat(terms_of().key) is None
+
+
+@pytest.mark.parametrize("rig", ["s3", "gcs"], indirect=True)
+@pytest.mark.parametrize("change", ["content-type", "meta-sha256"])
+def test_every_header_but_the_hosts_own_is_bound(rig: Rig, change: str) -> None:
+    upload = rig.bucket.presign_upload(terms_of(), VALID)
+    changed = {name: "0" * 64 if change in name else value for name, value in upload.headers.items()}
+    without = {name: value for name, value in upload.headers.items() if change not in name}
+    assert len(without) == len(upload.headers) - 1
+    assert not _put(upload.url, changed, BODY).is_success
+    assert not _put(upload.url, without, BODY).is_success
+    assert rig.bucket.stat(terms_of().key) is None
+
+
+@pytest.mark.parametrize("rig", ["s3", "gcs"], indirect=True)
+def test_a_url_without_its_signature_opens_nothing(rig: Rig) -> None:
+    terms = terms_of()
+    rig.put(rig.bucket.presign_upload(terms, VALID), BODY)
+    url = rig.bucket.presign_download(terms.key, "mods.xml", VALID)
+    assert httpx.get(url.partition("?")[0]).status_code in (401, 403)
+
+
+def test_the_host_that_was_signed_counts_and_not_the_address_that_was_reached(s3: HttpRig) -> None:
+    upload = s3.bucket.presign_upload(terms_of(), VALID)
+    signed_for = urlsplit(upload.url).netloc
+    gateway = upload.url.replace(LOOPBACK, "localhost")
+    assert not _put(gateway, upload.headers, BODY).is_success
+    assert _put(gateway, {**upload.headers, "host": signed_for}, BODY).is_success
+
+
+def test_an_object_not_uploaded_on_our_terms_has_no_sha256(s3: HttpRig, moto: str, bucket_name: str) -> None:
+    client = s3_client(moto, REGION, ACCESS_KEY, SECRET)
+    client.put_object(Bucket=bucket_name, Key="by-hand", Body=b"x")
+    client.close()
+    assert s3.bucket.stat("by-hand") == StoredObject(1, None)
+
+
+def test_a_service_that_keeps_no_sha256_is_asked_for_the_signed_metadata(
+    s3: HttpRig, moto: str, bucket_name: str
+) -> None:
+    client = s3_client(moto, REGION, ACCESS_KEY, SECRET)
+    client.put_object(Bucket=bucket_name, Key="as-on-r2", Body=BODY, Metadata={"sha256": terms_of().sha256})
+    client.close()
+    assert s3.bucket.stat("as-on-r2") == StoredObject(len(BODY), terms_of().sha256)
+
+
+def test_a_bucket_out_of_reach_is_unavailable() -> None:
+    client = s3_client(f"http://{LOOPBACK}:{free_port()}", REGION, ACCESS_KEY, SECRET)
+    with pytest.raises(Unavailable):
+        S3Bucket(client, BUCKET).stat("any")
+    client.close()
+
+
+def test_a_key_that_the_service_does_not_take_is_unavailable_and_not_absent(gcs: HttpRig) -> None:
+    stranger = LocalGcs(Clock())
+    with serving(stranger) as url, serving(Response(status=403)) as closed:
+        client = Client(project="p", credentials=stranger.credentials(url), client_options={"api_endpoint": closed})
+        with pytest.raises(Unavailable):
+            GcsBucket(client, BUCKET).stat("any")
+        client.close()
+
+
+def test_the_local_s3_serves_from_its_own_processes_and_refuses_the_unsigned(tmp_path: Path) -> None:
+    port = free_port()
+    servers = start_s3(port, tmp_path, ACCESS_KEY, SECRET, BUCKET)
+    try:
+        endpoint = f"http://{LOOPBACK}:{port}"
+        bucket = open_bucket(
+            f"s3://{BUCKET}", endpoint=endpoint, region=REGION, access_key_id=ACCESS_KEY, secret=SECRET
+        )
+        upload = bucket.presign_upload(terms_of(), VALID)
+        assert _put(upload.url, upload.headers, BODY).is_success
+        assert bucket.stat(terms_of().key) == StoredObject(len(BODY), terms_of().sha256)
+        assert httpx.get(f"{endpoint}/{BUCKET}").status_code == 403
+        logged = "".join(file.read_text() for file in tmp_path.iterdir())
+        assert parse_qs(urlsplit(upload.url).query)["X-Amz-Signature"][0] not in logged
+    finally:
+        for server in servers:
+            stop(server)
+
+
+@pytest.mark.parametrize("url", ["outputs", "s3://", "ftp://outputs", "file:///outputs"])
+def test_a_bucket_url_of_another_kind_is_invalid(url: str) -> None:
+    with pytest.raises(Invalid):
+        open_bucket(url)

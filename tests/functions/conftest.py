@@ -1,0 +1,51 @@
+"""The control plane under test."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import functions_framework
+import pytest
+import structlog
+from flask import Flask
+
+from functions import wiring
+from tests.functions.world import SECRET, World
+
+MAIN = Path(wiring.__file__).parent / "main.py"
+SETTINGS = {
+    "LAUNCHYARD_BACKEND": "memory",
+    "LAUNCHYARD_BUCKET": "s3://outputs",
+    "LAUNCHYARD_CALLBACK_SECRET": SECRET,
+    "GOOGLE_CLOUD_PROJECT": "a-project",
+}
+
+
+@pytest.fixture
+def target() -> str:
+    """Which entry point is served."""
+    return "everything"
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
+    for name, value in {**SETTINGS, "FUNCTION_TARGET": target, "FUNCTION_SIGNATURE_TYPE": "http"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "path", list(sys.path))  # the framework adds the source's directory
+    world = World()
+    monkeypatch.setattr(wiring, "once", lambda make: lambda: world.app)
+    flask: Flask = functions_framework.create_app(target, str(MAIN))  # type: ignore[no-untyped-call]
+    world.http = flask.test_client()
+    yield world
+    structlog.reset_defaults()
+    sys.modules.pop("main", None)
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without any of our settings; set those that the test is about."""
+    for name in [name for name in os.environ if name.startswith("LAUNCHYARD_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+    return monkeypatch

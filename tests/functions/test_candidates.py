@@ -1,0 +1,242 @@
+"""Claiming any fitting order, by many claimers of one process."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import uuid4
+
+import pytest
+
+from functions.candidates import READ_AT_ONCE, REST, STALE, Candidates
+from shared.adapters.memory import MemoryOrderStore
+from shared.domain.events import Return
+from shared.domain.order import Order, State
+from shared.domain.refusals import Refusal, Unavailable
+from shared.ports import OrderStore, Snapshot
+from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
+from tests.threads import SECONDS, at_once
+
+LANES = [an_order(TASK).lane]
+MANY_LANES = [*LANES, an_order(CAPACITY).lane]
+
+
+class CountedStore(MemoryOrderStore):
+    """Counts its queries, and can hold them up or fail them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries = 0
+        self.down = False
+        self.asked = threading.Event()
+        self.may_answer = threading.Event()
+        self.may_answer.set()
+
+    def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
+        self.queries += 1
+        self.asked.set()
+        assert self.may_answer.wait(SECONDS)
+        if self.down:
+            raise Unavailable("The order store does not answer.")
+        return super().claimable(lanes, now, limit)
+
+
+class AheadOfItsClaimers(CountedStore):
+    """Offers what is claimable only later, as one would whose reader's clock is ahead of the claimers'."""
+
+    def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
+        return super().claimable(lanes, now + STALE, limit)
+
+
+@pytest.fixture
+def store() -> CountedStore:
+    return CountedStore()
+
+
+def stored(store: OrderStore, count: int = 1) -> list[Order]:
+    return [store.create(order, a_key(order)) for order in (an_order() for _ in range(count))]
+
+
+def test_a_claimer_gets_an_order_of_its_lanes(store: CountedStore) -> None:
+    (order,) = stored(store)
+    other = an_order(EXPORT)
+    store.create(other, a_key(other))
+    candidates = Candidates(store)
+
+    claimed = candidates.next(LANES, a_claim(), NOW)
+
+    assert claimed == store.get(order.id)
+    assert claimed.state is State.CLAIMED
+    assert candidates.next(LANES, a_claim(), NOW) is None
+
+
+def test_one_query_serves_many_claims(store: CountedStore) -> None:
+    stored(store, READ_AT_ONCE)
+    candidates = Candidates(store)
+
+    claimed = [candidates.next(LANES, a_claim(), NOW) for _ in range(READ_AT_ONCE)]
+
+    assert all(claimed)
+    assert store.queries == 1
+
+
+def test_claimers_at_once_get_each_order_once(store: CountedStore) -> None:
+    every = stored(store, 3 * READ_AT_ONCE)
+    candidates = Candidates(store)
+
+    claimed = at_once([partial(_claim_all, candidates, LANES)] * 8)
+
+    assert _ids(claimed) == sorted(order.id for order in every)
+
+
+def test_claimers_of_overlapping_lanes_get_each_order_once(store: CountedStore) -> None:
+    every = stored(store, READ_AT_ONCE)
+    candidates = Candidates(store)
+
+    claimed = at_once([partial(_claim_all, candidates, LANES), partial(_claim_all, candidates, MANY_LANES)] * 4)
+
+    assert _ids(claimed) == sorted(order.id for order in every)
+
+
+def test_candidates_that_others_took_are_passed_over(store: CountedStore) -> None:
+    stored(store, 5)
+    here, elsewhere = Candidates(store), Candidates(store)
+    first = here.next(LANES, a_claim(), NOW)
+    taken = _claim_all(elsewhere, LANES, most=3)
+
+    (last,) = _claim_all(here, LANES)
+
+    assert first is not None
+    assert {first.id, last.id}.isdisjoint(order.id for order in taken)
+
+
+def test_the_orders_of_one_query_are_taken_in_an_order_of_the_process(store: CountedStore) -> None:
+    every = stored(store, 3)
+
+    claimed = _claim_all(Candidates(store, shuffle=list.reverse), LANES)
+
+    assert [order.id for order in claimed] == [order.id for order in every]
+
+
+def test_an_order_handed_back_is_offered_again_at_once(store: CountedStore) -> None:
+    (order,) = stored(store)
+    candidates = Candidates(store)
+    candidates.next(LANES, a_claim(), NOW)
+    store.apply(order.id, Return(str(uuid4()), 1, LAUNCHER, "no room"), NOW)
+
+    again = candidates.next(LANES, a_claim(), NOW)
+
+    assert again is not None
+    assert again.epoch == 2
+
+
+def test_an_order_that_could_not_be_claimed_is_offered_again_later() -> None:
+    order, ahead = an_order(available_at=NOW + STALE), AheadOfItsClaimers()
+    ahead.create(order, a_key(order))
+    candidates = Candidates(ahead)
+
+    assert candidates.next(LANES, a_claim(), NOW) is None
+    assert candidates.next(LANES, a_claim(), NOW + STALE) is not None
+
+
+def test_waiting_claimers_cost_one_query_a_second(store: CountedStore) -> None:
+    candidates = Candidates(store)
+    tenth = REST / 10
+
+    for look in range(30):
+        assert candidates.next(LANES, a_claim(), NOW + look * tenth) is None
+
+    assert store.queries == 3
+
+
+def test_lanes_that_rest_do_not_keep_others_waiting(store: CountedStore) -> None:
+    candidates = Candidates(store)
+    candidates.next([an_order(EXPORT).lane], a_claim(), NOW)
+    stored(store)
+
+    assert candidates.next(LANES, a_claim(), NOW) is not None
+
+
+def test_a_new_order_is_found_once_the_rest_is_over(store: CountedStore) -> None:
+    candidates = Candidates(store)
+    candidates.next(LANES, a_claim(), NOW)
+    stored(store)
+
+    assert candidates.next(LANES, a_claim(), NOW + REST) is not None
+
+
+def test_claimers_that_find_nothing_together_share_one_query(store: CountedStore) -> None:
+    answers = _ask_during_a_query(Candidates(store, rest=timedelta()), store, claimers=16)
+
+    assert answers == [None] * 17
+    assert store.queries == 1
+
+
+def test_a_query_that_fails_fails_only_the_claimer_that_made_it(store: CountedStore) -> None:
+    store.down = True
+
+    first, *others = _ask_during_a_query(Candidates(store), store, claimers=4)
+
+    assert isinstance(first, Unavailable)
+    assert others == [None] * 4
+
+
+def test_candidates_read_long_ago_are_read_again(store: CountedStore) -> None:
+    stored(store, 3)
+    candidates = Candidates(store)
+    candidates.next(LANES, a_claim(), NOW)
+
+    candidates.next(LANES, a_claim(), NOW + STALE)
+
+    assert store.queries == 2
+
+
+def _claim_all(candidates: Candidates, lanes: Collection[str], most: int = 10_000) -> list[Order]:
+    claimed: list[Order] = []
+    while len(claimed) < most and (order := candidates.next(lanes, a_claim(), NOW)) is not None:
+        claimed.append(order)
+    return claimed
+
+
+def _ids(claimed: list[list[Order] | Refusal]) -> list[str]:
+    return sorted(order.id for orders in claimed if isinstance(orders, list) for order in orders)
+
+
+def _ask_during_a_query(candidates: Candidates, store: CountedStore, claimers: int) -> list[Order | Refusal | None]:
+    """Return the answers of a claimer that queries, and of others that come, much later, while its query is held up."""
+    store.may_answer.clear()
+    waiting: set[int] = set()
+
+    def ask(now: datetime) -> Order | Refusal | None:
+        try:
+            return candidates.next(LANES, a_claim(), now)
+        except Refusal as refusal:
+            return refusal
+
+    def join(now: datetime) -> Order | Refusal | None:
+        waiting.add(threading.get_ident())
+        return ask(now)
+
+    with ThreadPoolExecutor(claimers + 1) as pool:
+        first = pool.submit(ask, NOW)
+        assert store.asked.wait(SECONDS)
+        others = [pool.submit(join, NOW + 10 * REST) for _ in range(claimers)]
+        _await(lambda: len(waiting) == claimers and all(map(_waits_its_turn, waiting)))
+        store.may_answer.set()
+        return [first.result(SECONDS), *(other.result(SECONDS) for other in others)]
+
+
+def _waits_its_turn(thread: int) -> bool:
+    """Return whether the thread has noted how many queries there were, which it does just before it waits."""
+    frame = sys._current_frames().get(thread)
+    return frame is not None and frame.f_code.co_name == "take" and "looks" in frame.f_locals
+
+
+def _await(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)

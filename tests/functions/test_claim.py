@@ -1,0 +1,200 @@
+"""How launchers take orders."""
+
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+
+from shared.domain.order import LEASE, State
+from shared.domain.refusals import Unavailable
+from tests.factories import CAPACITY, EXPORT, NOW
+from tests.functions.world import LAUNCHER, OTHER_LAUNCHER, SECRET, World, by_id, next_of
+
+
+def test_a_claim_by_id_answers_all_that_a_machine_needs(world: World) -> None:
+    order_id = world.place(EXPORT)["id"]
+
+    claimed = world.claim(order_id)
+
+    assert claimed == {
+        "order_id": order_id,
+        "epoch": 1,
+        "lease_until": (NOW + LEASE).isoformat().replace("+00:00", "Z"),
+        "spec": EXPORT.model_dump(mode="json"),
+        "callback_token": world.app.tokens.issue(order_id, 1),
+    }
+    assert SECRET not in str(claimed)
+    lease = world.order(order_id).lease
+    assert lease is not None
+    assert lease.launcher == "rack/alpha"
+
+
+def test_an_order_that_another_holds_is_not_to_be_had(world: World) -> None:
+    order_id = world.place()["id"]
+    world.claim(order_id)
+
+    assert world.claim(order_id, launcher="beta") is None
+    assert world.claim(order_id, OTHER_LAUNCHER) is None
+    assert world.order(order_id).epoch == 1
+
+
+def test_an_unknown_order_is_not_found_rather_than_taken(world: World) -> None:
+    assert world.post("/v1/claims", by_id("no-such-order"), LAUNCHER).status_code == 404
+
+
+def test_an_order_of_a_lane_not_asked_for_is_a_conflict(world: World) -> None:
+    order_id = world.place(CAPACITY)["id"]
+
+    response = world.post("/v1/claims", by_id(order_id, lanes=["any/task"]), LAUNCHER)
+
+    assert response.status_code == 409
+    assert "local:dev/capacity/tiny" in response.get_json()["detail"]
+    assert world.order(order_id).state is State.QUEUED
+
+
+def test_a_repeated_claim_by_id_answers_the_same_claim(world: World) -> None:
+    body = by_id(world.place()["id"])
+
+    answers = [world.post("/v1/claims", body, LAUNCHER).get_data() for _ in range(2)]
+
+    assert answers[0] == answers[1]
+    assert b"callback_token" in answers[0]
+
+
+def test_a_repeated_claim_after_the_lease_was_lost_hands_out_nothing(world: World) -> None:
+    body = by_id(world.place()["id"])
+    world.post("/v1/claims", body, LAUNCHER)
+    world.lapse(body["order_id"])
+    world.claim(body["order_id"], OTHER_LAUNCHER)
+
+    assert world.post("/v1/claims", body, LAUNCHER).get_json() == {"claimed": None}
+
+
+def test_two_launchers_that_chose_the_same_request_id_do_not_repeat_each_other(world: World) -> None:
+    body = by_id(world.place()["id"], request_id="request-1")
+    world.post("/v1/claims", body, LAUNCHER)
+    world.lapse(body["order_id"])
+
+    answer = world.post("/v1/claims", body, OTHER_LAUNCHER).get_json()
+
+    assert answer["claimed"]["epoch"] == 2
+
+
+def test_the_next_order_of_the_lanes_is_claimed(world: World) -> None:
+    world.place(EXPORT)
+    capacity = world.place(CAPACITY)["id"]
+
+    claimed = world.claim_next(lanes=["local:dev/capacity/tiny"])
+
+    assert claimed is not None
+    assert claimed["order_id"] == capacity
+
+
+def test_a_claim_that_does_not_wait_looks_once(world: World) -> None:
+    assert world.claim_next() is None
+    assert world.clock.waits == []
+
+
+def test_a_waiting_claim_gives_up_after_its_seconds(world: World) -> None:
+    assert world.claim_next(wait_seconds=3) is None
+    assert sum(world.clock.waits) == 3
+
+
+def test_a_waiting_claim_takes_an_order_that_is_placed_meanwhile(world: World) -> None:
+    world.clock.while_waiting = lambda: world.place(idempotency_key="one")
+
+    claimed = world.claim_next(wait_seconds=30)
+
+    assert claimed is not None
+    assert len(world.clock.waits) == 1
+
+
+def test_a_lease_begins_when_the_order_is_claimed_not_when_the_wait_began(world: World) -> None:
+    world.clock.while_waiting = lambda: world.place(idempotency_key="one")
+
+    claimed = world.claim_next(wait_seconds=30)
+
+    assert claimed is not None
+    lease = world.order(claimed["order_id"]).lease
+    assert lease is not None
+    assert lease.until == world.clock.now + LEASE
+
+
+def test_a_repeated_claim_of_the_next_takes_no_second_order(world: World) -> None:
+    for _ in range(2):
+        world.place()
+    body = next_of()
+
+    answers = [world.post("/v1/claims", body, LAUNCHER).get_data() for _ in range(2)]
+
+    assert answers[0] == answers[1]
+    assert world.sweep()["looked_at"] == 0
+    states = [order["state"] for order in world.get("/v1/orders").get_json()["orders"]]
+    assert sorted(states) == ["claimed", "queued"]
+
+
+def test_a_repeat_that_waits_beside_its_first_shares_the_one_order(world: World) -> None:
+    """The connection was lost, not the request: it waits on at one instance while the repeat waits at another."""
+    body = next_of(wait_seconds=5)
+    answers = []
+
+    def first_goes_on() -> None:
+        world.clock.while_waiting = lambda: None
+        for _ in range(2):
+            world.place()
+        answers.append(world.post("/v1/claims", body, LAUNCHER).get_json())
+
+    world.clock.while_waiting = first_goes_on
+    answers.append(world.post("/v1/claims", body, LAUNCHER).get_json())
+
+    assert answers[0] == answers[1]
+    assert answers[0]["claimed"] is not None
+
+
+def test_a_repeat_after_its_order_was_lost_takes_another(world: World) -> None:
+    body = next_of()
+    lost = world.place()["id"]
+    world.post("/v1/claims", body, LAUNCHER)
+    world.lapse(lost)
+    world.claim(lost, OTHER_LAUNCHER)
+    other = world.place()["id"]
+
+    answer = world.post("/v1/claims", body, LAUNCHER).get_json()
+
+    assert answer["claimed"]["order_id"] == other
+
+
+def test_an_order_waiting_for_its_next_attempt_is_not_to_be_had_yet(world: World) -> None:
+    order_id = world.place()["id"]
+    world.claim(order_id)
+    world.update(order_id, "failed", reason="launch_failed", message="no", retryable=True)
+
+    assert world.claim(order_id) is None
+    world.clock.now += timedelta(seconds=10)
+    again = world.claim(order_id)
+
+    assert again is not None
+    assert again["epoch"] == 2
+    assert again["callback_token"] != world.app.tokens.issue(order_id, 1)
+
+
+def test_a_claim_that_the_store_cannot_answer_is_not_taken_for_a_lost_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = world.place()["id"]
+
+    def unreachable(*_: object) -> None:
+        raise Unavailable("Firestore does not answer.")
+
+    monkeypatch.setattr(world.app.store, "apply", unreachable)
+
+    assert world.post("/v1/claims", by_id(order_id), LAUNCHER).status_code == 503
+
+
+def test_an_orders_request_ids_say_whose_they_are(world: World) -> None:
+    order_id = world.place()["id"]
+    request_id = str(uuid4())
+
+    world.claim(order_id, request_id=request_id)
+
+    assert world.order(order_id).recent == (f"rack/alpha@{request_id}",)

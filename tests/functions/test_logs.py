@@ -1,0 +1,122 @@
+"""One line a request, which an operator can search by, and in which no secret stands."""
+
+import json
+from typing import Any
+
+import pytest
+
+from shared.ports import PresignedUpload
+from tests.factories import EXPORT
+from tests.functions.test_callback import BODY, OUTPUT
+from tests.functions.world import CLIENT, KEYS, LAUNCHER, SECRET, World
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    out, err = capsys.readouterr()
+    assert err == ""
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_a_request_is_one_line_that_says_what_who_and_how_long(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    placed = world.place()
+    world.get(f"/v1/orders/{placed['id']}")
+
+    created, read = lines(capsys)
+    assert created["message"] == "POST /v1/orders 201"
+    assert created["order_id"] == read["order_id"] == placed["id"]
+    assert read["severity"] == "INFO"
+    assert (read["method"], read["route"], read["status"]) == ("GET", "/v1/orders/{order_id}", 200)
+    assert read["account"] == "acme"
+    assert read["duration_ms"] >= 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Cloud-Trace-Context": f"{TRACE}/123;o=1"},
+        {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"},
+    ],
+)
+def test_a_line_names_the_requests_trace(
+    world: World, capsys: pytest.CaptureFixture[str], headers: dict[str, str]
+) -> None:
+    world.http.get("/v1/health", headers=headers)
+
+    assert lines(capsys)[0]["logging.googleapis.com/trace"] == f"projects/a-project/traces/{TRACE}"
+
+
+@pytest.mark.parametrize("header", ["", "nonsense", "../../x", TRACE[:-1] + "/1", TRACE + "\u00e9"])
+def test_a_trace_that_is_none_is_left_out(world: World, capsys: pytest.CaptureFixture[str], header: str) -> None:
+    world.http.get("/v1/health", headers={"X-Cloud-Trace-Context": header, "traceparent": header})
+
+    assert "logging.googleapis.com/trace" not in lines(capsys)[0]
+
+
+def test_a_request_says_nothing_of_the_one_before(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.place()
+    world.http.get("/nowhere?token=secret")
+
+    last = lines(capsys)[-1]
+    assert (last["route"], last["status"]) == ("(none)", 404)
+    assert "account" not in last
+    assert "order_id" not in last
+
+
+def test_what_nobody_foresaw_is_logged_with_its_stack(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("the inner workings")
+
+    monkeypatch.setattr(world.app.store, "get_many", broken)
+    world.get("/v1/orders/x")
+
+    line = lines(capsys)[0]
+    assert line["severity"] == "ERROR"
+    assert "in broken" in line["exception"]
+    assert "ZeroDivisionError: the inner workings" in line["exception"]
+
+
+def test_a_broken_doorbell_is_a_warning_that_names_the_order(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.bells.broken = True
+    placed = world.place()
+
+    warning, request = lines(capsys)
+    assert (warning["severity"], warning["order_id"]) == ("WARNING", placed["id"])
+    assert (request["severity"], request["status"]) == ("INFO", 201)
+
+
+def test_no_key_token_url_query_or_body_is_ever_logged(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    order_id = world.place(EXPORT, idempotency_key="an-idempotency-key")["id"]
+    claimed = world.claim(order_id)
+    assert claimed is not None
+    world.call_back(order_id, "started")
+    grant = world.call_back(order_id, "upload", **OUTPUT).get_json()["upload"]
+    world.bucket.put(PresignedUpload(**grant), BODY)
+    world.call_back(order_id, "completed", **OUTPUT)
+    location = world.get(f"/v1/orders/{order_id}/output").headers["Location"]
+    world.get("/v1/orders?after=a-page-mark")
+    world.get("/v1/orders", key="ly_a-key-that-nobody-holds")
+    world.post("/v1/claims", {"callback_token": "sent-by-mistake"}, LAUNCHER)
+
+    logged = capsys.readouterr().out
+    secrets = [
+        CLIENT,
+        LAUNCHER,
+        SECRET,
+        "ly_",
+        claimed["callback_token"],
+        grant["url"],
+        location,
+        "memory://",
+        "a-page-mark",
+        "an-idempotency-key",
+        "sent-by-mistake",
+        *[key.digest for key in KEYS],
+    ]
+    assert len(logged.splitlines()) == 9
+    assert [secret for secret in secrets if secret in logged] == []

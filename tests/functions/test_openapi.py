@@ -1,0 +1,72 @@
+"""The OpenAPI document is that of the routes, and the routes keep to it whatever they are sent."""
+
+from typing import Any, Final
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from functions import openapi
+from functions.authentication import Open
+from functions.routes import EVERY_ROUTE
+from functions.routing import Route
+from shared.domain.access import Role
+from tests.factories import CAPACITY, EXPORT, TASK
+from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World
+
+CHECKS: Final[list[Any]] = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+ROLES: Final = {ADMIN: Role.ADMIN, CLIENT: Role.CLIENT, LAUNCHER: Role.LAUNCHER}
+EXAMPLES: Final = 60
+"""Requests a route."""
+DOCUMENT: Final = schemathesis.openapi.from_dict(openapi.document())
+
+
+def test_the_document_in_docs_is_not_stale() -> None:
+    assert openapi.DOCUMENT.read_text() == openapi.render(), "run: python -m functions.openapi"
+
+
+@pytest.mark.parametrize("route", EVERY_ROUTE, ids=lambda route: f"{route.method} {route.path}")
+@settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_whatever_a_route_is_sent_it_answers_as_documented(world: World, route: Route, data: st.DataObject) -> None:
+    """Half of the requests keep to the schema and half break it; half of them name an order that there is."""
+    operation = DOCUMENT[route.path][route.method]
+    mode = data.draw(st.sampled_from([GenerationMode.POSITIVE, GenerationMode.NEGATIVE]))
+    order_id = data.draw(st.sampled_from([None, *(_orders(world) if "{order_id}" in route.path else ())]))
+    case = data.draw(operation.as_strategy(generation_mode=mode))
+    if order_id is not None:
+        case.path_parameters = {"order_id": order_id}
+    key = data.draw(st.sampled_from([_fitting(route, world, order_id)] * 5 + [ADMIN, CLIENT, LAUNCHER, ""]))
+
+    response = case.call(app=world.http.application, headers={"Authorization": f"Bearer {key}"})
+
+    case.validate_response(response, checks=CHECKS)
+
+
+def _fitting(route: Route, world: World, order_id: str | None) -> str:
+    """Return a key, or a token, that opens the route."""
+    if isinstance(route.access, Open):
+        return world.app.tokens.issue(order_id or "", 1)
+    return next(key for key in (ADMIN, CLIENT, LAUNCHER) if ROLES[key] in route.access)
+
+
+def _orders(world: World) -> list[str]:
+    """One order that waits, one that is held, one that runs."""
+    held: list[str] = [world.place(spec)["id"] for spec in (TASK, EXPORT, CAPACITY)]
+    world.claim(held[1])
+    world.claim(held[2])
+    world.call_back(held[2], "started")
+    return held

@@ -1,0 +1,125 @@
+"""The functions as they are deployed: functions-framework's own process, over real HTTP."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import httpx
+import pytest
+
+from emulators.processes import LOOPBACK, Server, await_ready, free_port, start, stop
+from functions import wiring
+from shared.api import ClaimNext
+from shared.control_plane import ControlPlane
+from tests.factories import EXPORT
+from tests.functions.world import ANY_LANES, CLIENT, KEYS, LAUNCHER, SECRET
+
+ROOT: Final = Path(wiring.__file__).parent.parent
+ENVIRONMENT: Final = {
+    "PYTHONPATH": str(ROOT),
+    "LAUNCHYARD_BACKEND": "memory",
+    "LAUNCHYARD_BUCKET": "s3://outputs",
+    "LAUNCHYARD_S3_ENDPOINT": f"http://{LOOPBACK}:1",
+    "LAUNCHYARD_S3_ACCESS_KEY_ID": "an-id",
+    "LAUNCHYARD_S3_SECRET_ACCESS_KEY": "a-secret-access-key",
+    "LAUNCHYARD_CALLBACK_SECRET": SECRET,
+    "LAUNCHYARD_KEYS": json.dumps([{"digest": key.digest, "role": key.role, "account": key.account} for key in KEYS]),
+    "THREADS": "8",
+}
+
+
+def argv(port: int) -> list[str]:
+    framework = [sys.executable, "-m", "functions_framework", "--source", str(ROOT / "functions" / "main.py")]
+    return [*framework, "--target", "everything", "--host", LOOPBACK, "--port", str(port)]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, int]]:
+    port = free_port()
+    log = tmp_path_factory.mktemp("functions") / "functions.log"
+    server = start("the functions", argv(port), log, ENVIRONMENT)
+    await_ready(server, lambda: healthy(port))
+    yield server, port
+    stop(server)
+
+
+def healthy(port: int) -> bool:
+    try:
+        return httpx.get(f"http://{LOOPBACK}:{port}/v1/health", timeout=5).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def test_an_order_is_placed_claimed_and_logged_over_real_http(served: tuple[Server, int]) -> None:
+    server, port = served
+    url = f"http://{LOOPBACK}:{port}"
+    with ControlPlane(url, CLIENT) as client, ControlPlane(url, LAUNCHER) as launcher:
+        placed = client.create_order(EXPORT, "one")
+        claim = ClaimNext(request_id="a-request", launcher="alpha", lanes=tuple(ANY_LANES), wait_seconds=5)
+        claimed = launcher.claim(claim).claimed
+
+        assert claimed is not None
+        assert claimed.order_id == placed.id
+        assert client.get_order(placed.id).state == "claimed"
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert f"GET /v1/orders/{{order_id}} 200 {placed.id}" in [
+        f"{line['message']} {line.get('order_id')}" for line in lines
+    ]
+
+
+def test_many_clients_at_once_are_served_by_one_app(served: tuple[Server, int]) -> None:
+    _, port = served
+    with ControlPlane(f"http://{LOOPBACK}:{port}", CLIENT) as client, ThreadPoolExecutor(8) as pool:
+        placed = list(pool.map(lambda n: client.create_order(EXPORT, f"many-{n % 8}").id, range(32)))
+
+    assert len(set(placed)) == 8
+
+
+def test_a_body_sent_in_chunks_is_limited_too(served: tuple[Server, int]) -> None:
+    _, port = served
+    headers = {"Authorization": f"Bearer {CLIENT}", "Idempotency-Key": "chunks"}
+
+    response = httpx.post(
+        f"http://{LOOPBACK}:{port}/v1/orders", content=(b" " * 4096 for _ in range(256)), headers=headers
+    )
+
+    assert (response.status_code, response.headers["content-type"]) == (413, "application/problem+json")
+
+
+@pytest.mark.parametrize("chunks", [b"zz\r\nhello\r\n0\r\n\r\n", b"5\r\nhello"])
+def test_chunks_that_are_none_are_malformed(served: tuple[Server, int], chunks: bytes) -> None:
+    _, port = served
+    head = (
+        f"POST /v1/orders HTTP/1.1\r\nHost: {LOOPBACK}\r\nAuthorization: Bearer {CLIENT}\r\n"
+        "Idempotency-Key: chunks\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    )
+    with socket.create_connection((LOOPBACK, port), timeout=10) as connection:
+        connection.sendall(head.encode() + chunks)
+        connection.shutdown(socket.SHUT_WR)
+        status = connection.makefile("rb").readline()
+
+    assert status.split()[1] == b"400"
+
+
+def test_bad_settings_are_all_reported_before_anything_is_served(tmp_path: Path) -> None:
+    bad = {"LAUNCHYARD_BUCKET": "outputs", "LAUNCHYARD_CALLBACK_SECRET": "short", "LAUNCHYARD_KEYS": "nonsense"}
+
+    ended = subprocess.run(
+        argv(free_port()),
+        env={**os.environ, **ENVIRONMENT, **bad},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 2
+    assert [line.split(":")[0].strip() for line in ended.stderr.splitlines()[1:]] == list(bad)
+    assert "Traceback" not in ended.stderr

@@ -1,0 +1,171 @@
+"""What a sweep owes orders that nobody has touched in time."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from shared.domain.events import AnyEvent
+from shared.domain.order import QUEUE_TTL, Order, State
+from shared.domain.refusals import Unavailable
+from shared.ports import Bell, Snapshot
+from tests.functions.world import CLIENT, World
+
+
+def test_an_order_whose_bell_was_not_recorded_is_rung_for_once(world: World) -> None:
+    world.bells.broken = True
+    order_id = world.place()["id"]
+    world.bells.broken = False
+    world.bells.asked.clear()
+    world.clock.now += timedelta(seconds=10)
+
+    first, second = world.sweep(), world.sweep()
+
+    assert (first["rung"], second["rung"]) == (1, 0)
+    assert world.bells.rung == [order_id]
+
+
+def test_an_order_that_still_waits_is_rung_for_again_every_minute(world: World) -> None:
+    order_id = world.place()["id"]
+    for _ in range(3):
+        world.clock.now += timedelta(seconds=60)
+        world.sweep()
+
+    assert world.bells.rung == [order_id] * 4
+
+
+def test_an_order_whose_launcher_fell_silent_waits_again(world: World) -> None:
+    order_id = world.place()["id"]
+    world.claim(order_id)
+    world.clock.now += timedelta(seconds=60)
+
+    answer = world.sweep()
+
+    assert answer == {"looked_at": 1, "rung": 0, "requeued": 1, "ended": 0, "more": False}
+    assert world.order(order_id).state is State.QUEUED
+
+
+def test_an_order_that_used_up_its_attempts_ends(world: World) -> None:
+    order_id = world.place()["id"]
+    for _ in range(2):
+        world.claim(order_id)
+        world.lapse(order_id)
+    world.claim(order_id)
+    world.clock.now += timedelta(seconds=60)
+
+    assert world.sweep()["ended"] == 1
+    view = world.view(order_id)
+    assert (view["state"], view["reason"]) == ("failed", "retries_exhausted")
+
+
+def test_an_order_that_no_launcher_took_expires(world: World) -> None:
+    order_id = world.place()["id"]
+    world.clock.now += QUEUE_TTL
+
+    assert world.sweep()["ended"] == 1
+    assert world.order(order_id).state is State.EXPIRED
+
+
+def test_a_sweep_is_bounded_and_says_that_there_is_more(world: World) -> None:
+    for _ in range(3):
+        world.claim(world.place()["id"])
+    world.clock.now += timedelta(seconds=60)
+
+    first, second = world.sweep(limit=2), world.sweep(limit=2)
+
+    assert (first["requeued"], first["more"]) == (2, True)
+    assert (second["requeued"], second["more"]) == (1, False)
+
+
+def test_a_broken_doorbell_is_tried_once_and_keeps_nothing_else_waiting(world: World) -> None:
+    waiting = [world.place()["id"] for _ in range(3)]
+    held = world.place()["id"]
+    world.claim(held)
+    world.clock.now += timedelta(seconds=60)
+    world.bells.broken = True
+    world.bells.asked.clear()
+
+    answer = world.sweep()
+
+    assert answer == {"looked_at": 4, "rung": 0, "requeued": 1, "ended": 0, "more": False}
+    assert len(world.bells.asked) == 1
+    world.bells.broken = False
+    assert world.sweep()["rung"] == len(waiting)
+
+
+def test_another_sweep_that_is_faster_does_no_harm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    order_id = world.place()["id"]
+    world.claim(order_id)
+    world.clock.now += timedelta(seconds=60)
+    due = world.app.store.due
+
+    def then_another_sweeps(now: datetime, limit: int) -> object:
+        found = due(now, limit)
+        monkeypatch.setattr(world.app.store, "due", due)
+        world.sweep()
+        return found
+
+    monkeypatch.setattr(world.app.store, "due", then_another_sweeps)
+
+    assert world.sweep()["requeued"] == 0
+    order = world.order(order_id)
+    assert (order.state, order.attempt) == (State.QUEUED, 1)
+
+
+def test_a_heartbeat_that_is_faster_keeps_its_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    order_id = world.place()["id"]
+    world.claim(order_id)
+    world.clock.now += timedelta(seconds=60)
+    due = world.app.store.due
+
+    def then_a_heartbeat(now: datetime, limit: int) -> object:
+        found = due(now, limit)
+        world.heartbeat((order_id, 1))
+        return found
+
+    monkeypatch.setattr(world.app.store, "due", then_a_heartbeat)
+
+    assert world.sweep()["requeued"] == 0
+    assert world.order(order_id).state is State.CLAIMED
+
+
+def test_a_launcher_that_hears_the_bell_before_it_is_recorded_keeps_its_claim(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = world.place()["id"]
+    world.clock.now += timedelta(seconds=60)
+    monkeypatch.setattr(world.bells, "ring", lambda bell: world.claim(bell.order_id))
+
+    assert world.sweep()["rung"] == 0
+    assert world.order(order_id).state is State.CLAIMED
+
+
+def test_one_order_that_the_store_cannot_change_does_not_stop_the_sweep(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = [world.place()["id"] for _ in range(2)]
+    for order_id in (stuck, other):
+        world.claim(order_id)
+    world.clock.now += timedelta(seconds=60)
+    apply = world.app.store.apply
+
+    def contended(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        if order_id == stuck:
+            raise Unavailable("The order keeps changing.")
+        return apply(order_id, event, now, seen)
+
+    monkeypatch.setattr(world.app.store, "apply", contended)
+
+    assert world.sweep()["requeued"] == 1
+    assert world.order(other).state is State.QUEUED
+
+
+def test_a_bell_carries_the_lane_that_launchers_choose_by(world: World) -> None:
+    order_id = world.place()["id"]
+    world.clock.now += timedelta(seconds=60)
+    world.sweep()
+
+    assert world.bells.asked == [Bell(order_id, "any/task")] * 2
+
+
+def test_only_an_admin_sweeps(world: World) -> None:
+    assert world.post("/v1/sweeps", {}, CLIENT).status_code == 403

@@ -1,0 +1,241 @@
+"""What a launcher reports about an order it holds, and how it renews them all."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from shared.domain.events import Renew
+from shared.domain.order import LEASE, Order, State
+from shared.domain.refusals import Unavailable
+from shared.ports import Snapshot
+from tests.factories import CAPACITY
+from tests.functions.world import CLIENT, OTHER_LAUNCHER, World
+
+
+@pytest.fixture
+def held(world: World) -> str:
+    """An order that rack/alpha holds at epoch 1."""
+    order_id: str = world.place()["id"]
+    world.claim(order_id)
+    return order_id
+
+
+@pytest.fixture
+def machine(world: World) -> str:
+    """A capacity order that is running, and wished gone."""
+    order_id: str = world.place(CAPACITY)["id"]
+    world.claim(order_id)
+    world.call_back(order_id, "started")
+    world.post(f"/v1/orders/{order_id}/cancel")
+    return order_id
+
+
+def test_a_launcher_says_which_machine_it_is_about_to_start(world: World, held: str) -> None:
+    view = world.update(held, "provisioning", vm="task-1").get_json()
+
+    assert (view["state"], view["vm"]) == ("provisioning", "task-1")
+
+
+@pytest.mark.parametrize(("retryable", "state"), [(True, "queued"), (False, "failed")])
+def test_a_failed_attempt_is_tried_again_where_that_may_help(
+    world: World, held: str, retryable: bool, state: str
+) -> None:
+    response = world.update(held, "failed", reason="machine_exited", message="exit code 1", retryable=retryable)
+
+    view = response.get_json()
+    assert (view["state"], view["reason"], view["message"]) == (state, "machine_exited", "exit code 1")
+
+
+def test_a_launcher_cannot_give_a_reason_that_is_the_control_planes(world: World, held: str) -> None:
+    response = world.update(held, "failed", reason="queue_ttl", message="", retryable=True)
+
+    assert response.status_code == 422
+    assert response.get_json()["errors"][0]["field"] == "reason"
+    assert world.order(held).state is State.CLAIMED
+
+
+def test_a_returned_order_waits_again_and_burns_no_attempt(world: World, held: str) -> None:
+    view = world.update(held, "returned", message="going down").get_json()
+
+    assert (view["state"], view["attempt"]) == ("queued", 0)
+
+
+def test_a_stopped_order_that_its_client_wished_gone_is_cancelled(world: World, held: str) -> None:
+    world.post(f"/v1/orders/{held}/cancel")
+
+    view = world.update(held, "stopped").get_json()
+
+    assert (view["state"], view["reason"]) == ("cancelled", "cancelled")
+
+
+def test_a_stopped_capacity_order_that_ran_has_succeeded_and_is_released(world: World, machine: str) -> None:
+    view = world.update(machine, "stopped").get_json()
+
+    assert (view["state"], view["reason"]) == ("succeeded", "released")
+
+
+def test_a_capacity_order_stopped_before_it_ran_is_cancelled(world: World) -> None:
+    order_id = world.place(CAPACITY)["id"]
+    world.claim(order_id)
+    world.post(f"/v1/orders/{order_id}/cancel")
+
+    assert world.update(order_id, "stopped").get_json()["state"] == "cancelled"
+
+
+def test_stopping_what_nobody_wished_stopped_is_a_conflict(world: World, held: str) -> None:
+    response = world.update(held, "stopped")
+
+    assert response.status_code == 409
+    assert response.get_json()["state"] == "claimed"
+
+
+REPORTS = [
+    ("provisioning", {"vm": "task-1"}),
+    ("failed", {"reason": "machine_exited", "message": "", "retryable": True}),
+    ("failed", {"reason": "machine_exited", "message": "", "retryable": False}),
+    ("returned", {"message": ""}),
+    ("stopped", {}),
+]
+
+
+@pytest.mark.parametrize(("status", "fields"), REPORTS)
+@pytest.mark.parametrize("intruder", [{"key": OTHER_LAUNCHER}, {"launcher": "beta"}])
+def test_only_the_holder_reports(
+    world: World, held: str, status: str, fields: dict[str, object], intruder: dict[str, str]
+) -> None:
+    world.post(f"/v1/orders/{held}/cancel")
+    before = world.order(held)
+
+    response = world.update(held, status, **{**fields, **intruder})  # type: ignore[arg-type]
+
+    assert response.status_code == 409
+    assert response.get_json()["type"] == "urn:launchyard:problem:lease_lost"
+    assert world.order(held) is before
+
+
+@pytest.mark.parametrize(("status", "fields"), REPORTS)
+def test_a_stale_epoch_changes_nothing(world: World, held: str, status: str, fields: dict[str, object]) -> None:
+    world.lapse(held)
+    world.claim(held)
+    world.post(f"/v1/orders/{held}/cancel")
+    before = world.order(held)
+
+    response = world.update(held, status, epoch=1, **fields)  # type: ignore[arg-type]
+
+    assert response.status_code == 409
+    assert response.get_json()["type"] == "urn:launchyard:problem:lease_lost"
+    assert world.order(held) is before
+
+
+@pytest.mark.parametrize(("status", "fields"), REPORTS[:4])
+def test_a_repeated_report_answers_the_same(world: World, held: str, status: str, fields: dict[str, object]) -> None:
+    fields = {**fields, "request_id": "the-same-request"}
+
+    answers = [world.update(held, status, **fields) for _ in range(2)]  # type: ignore[arg-type]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].get_data() == answers[1].get_data()
+
+
+def test_even_a_repeat_is_refused_once_its_epoch_is_over(world: World, held: str) -> None:
+    world.update(held, "provisioning", vm="task-1", request_id="the-same-request")
+    world.lapse(held)
+    world.claim(held, OTHER_LAUNCHER)
+
+    response = world.update(held, "provisioning", vm="task-1", request_id="the-same-request")
+
+    assert response.status_code == 409
+
+
+def test_a_report_on_an_unknown_order_is_not_found(world: World) -> None:
+    assert world.update("no-such-order", "stopped").status_code == 404
+
+
+def test_one_heartbeat_renews_everything_that_is_held(world: World) -> None:
+    held = [world.place()["id"] for _ in range(3)]
+    for order_id in held:
+        world.claim(order_id)
+    world.clock.now += timedelta(seconds=30)
+
+    answer = world.heartbeat(*[(order_id, 1) for order_id in held])
+
+    assert [renewed["order_id"] for renewed in answer["renewed"]] == held
+    assert answer["stop"] == []
+    leases = [world.order(order_id).lease for order_id in held]
+    assert {lease and lease.until for lease in leases} == {world.clock.now + LEASE}
+
+
+def test_a_heartbeat_says_what_to_stop_and_why(world: World) -> None:
+    wished, finished, lapsed, other = [world.place()["id"] for _ in range(4)]
+    for order_id in (wished, finished, lapsed):
+        world.claim(order_id)
+    world.claim(other, OTHER_LAUNCHER)
+    world.post(f"/v1/orders/{wished}/cancel")
+    world.call_back(finished, "failed", reason="program_failed", message="", retryable=False)
+
+    answer = world.heartbeat((wished, 1), (finished, 1), (lapsed, 2), (other, 1), ("no-such-order", 1))
+
+    assert {stop["order_id"]: stop["why"] for stop in answer["stop"]} == {
+        wished: "cancelled",
+        finished: "finished",
+        lapsed: "lease_lost",
+        other: "lease_lost",
+        "no-such-order": "lease_lost",
+    }
+    assert [renewed["order_id"] for renewed in answer["renewed"]] == [wished]
+
+
+def test_an_order_that_lapsed_is_to_be_stopped(world: World, held: str) -> None:
+    world.lapse(held)
+
+    assert world.heartbeat((held, 1))["stop"][0]["why"] == "lease_lost"
+    assert world.order(held).state is State.QUEUED
+
+
+def test_a_hold_that_cannot_be_renewed_now_does_not_fail_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [world.place()["id"] for _ in range(3)]
+    for order_id in held:
+        world.claim(order_id)
+    apply = world.app.store.apply
+
+    def contended(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
+        if order_id == held[1]:
+            raise Unavailable("The order keeps changing.")
+        return apply(order_id, event, now, seen)
+
+    monkeypatch.setattr(world.app.store, "apply", contended)
+
+    answer = world.heartbeat(*[(order_id, 1) for order_id in held])
+
+    assert [renewed["order_id"] for renewed in answer["renewed"]] == [held[0], held[2]]
+    assert answer["stop"] == []
+
+
+def test_an_order_that_ends_between_a_heartbeats_read_and_its_write_is_finished(
+    world: World, held: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_many = world.app.store.get_many
+
+    def then_it_ends(order_ids: set[str]) -> object:
+        seen = get_many(order_ids)
+        monkeypatch.setattr(world.app.store, "get_many", get_many)
+        world.call_back(held, "failed", reason="program_failed", message="", retryable=False)
+        return seen
+
+    monkeypatch.setattr(world.app.store, "get_many", then_it_ends)
+
+    assert world.heartbeat((held, 1))["stop"][0]["why"] == "finished"
+
+
+def test_a_launcher_that_holds_nothing_may_say_so(world: World) -> None:
+    assert world.heartbeat() == {"renewed": [], "stop": []}
+
+
+def test_the_same_hold_twice_is_one(world: World, held: str) -> None:
+    assert len(world.heartbeat((held, 1), (held, 1))["renewed"]) == 1
+
+
+def test_a_client_may_not_report_for_a_launcher(world: World, held: str) -> None:
+    assert world.update(held, "provisioning", vm="x", key=CLIENT).status_code == 403

@@ -1,0 +1,195 @@
+"""A control plane for tests: the real entry point on functions-framework's own Flask app, over the memory adapters."""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
+
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from functions.app import App
+from functions.authentication import CachedKeys
+from functions.credentials import CallbackTokens
+from shared.adapters.memory import MemoryBucket, MemoryDoorbell, MemoryKeyStore, MemoryOrderStore
+from shared.domain.access import ApiKey, Role, digest
+from shared.domain.events import Claim
+from shared.domain.order import Order
+from shared.domain.refusals import Unavailable
+from shared.domain.spec import AnySpec
+from shared.ports import Bell, OrderStore
+from tests.factories import NOW, TASK
+
+ADMIN: Final = "ly_admin-key"
+CLIENT: Final = "ly_client-key"
+STRANGER: Final = "ly_another-accounts-client-key"
+LAUNCHER: Final = "ly_launcher-key"
+OTHER_LAUNCHER: Final = "ly_another-accounts-launcher-key"
+KEYS: Final = (
+    ApiKey(digest(ADMIN), Role.ADMIN, "operators"),
+    ApiKey(digest(CLIENT), Role.CLIENT, "acme"),
+    ApiKey(digest(STRANGER), Role.CLIENT, "globex"),
+    ApiKey(digest(LAUNCHER), Role.LAUNCHER, "rack"),
+    ApiKey(digest(OTHER_LAUNCHER), Role.LAUNCHER, "attic"),
+)
+SECRET: Final = "a callback secret of tests, of 32 characters or more"
+ANY_LANES: Final = ["any/export", "any/task", "any/session", "local:dev/capacity/tiny"]
+
+
+@dataclass
+class Clock:
+    """Stands until it is moved. `while_waiting` is called at each wait, once it is over."""
+
+    now: datetime = NOW
+    waits: list[float] = field(default_factory=list)
+    while_waiting: Callable[[], object] = lambda: None
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        self.now += timedelta(seconds=seconds)
+        self.while_waiting()
+
+
+class Bells(MemoryDoorbell):
+    """Counts what it is asked to ring, and can be out of order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Bell] = []
+        self.broken = False
+
+    @property
+    def rung(self) -> list[str]:
+        return [] if self.broken else [bell.order_id for bell in self.asked]
+
+    def ring(self, bell: Bell) -> None:
+        self.asked.append(bell)
+        if self.broken:
+            raise Unavailable("The broker does not answer.")
+        super().ring(bell)
+
+
+class FirstFitting:
+    """The simplest `NextClaim`: the longest waiting order of the lanes."""
+
+    def __init__(self, store: OrderStore) -> None:
+        self._store = store
+
+    def next(self, lanes: Collection[str], claim: Claim, now: datetime) -> Order | None:
+        for snapshot in self._store.claimable(lanes, now, 1):
+            return self._store.apply(snapshot.order.id, claim, now, snapshot)
+        return None
+
+
+def an_app(clock: Clock, bells: Bells) -> App:
+    store, keys = MemoryOrderStore(), MemoryKeyStore()
+    for key in KEYS:
+        keys.add(key)
+    return App(
+        store=store,
+        keys=CachedKeys(keys),
+        doorbell=bells,
+        bucket=MemoryBucket(),
+        candidates=FirstFitting(store),
+        tokens=CallbackTokens(SECRET),
+        clock=clock,
+        new_id=lambda: str(uuid4()),
+        wait=clock.wait,
+    )
+
+
+@dataclass
+class World:
+    """One control plane, its clock, and requests to it in one line each."""
+
+    http: FlaskClient = field(init=False)
+    app: App = field(init=False)
+    clock: Clock = field(default_factory=Clock)
+    bells: Bells = field(default_factory=Bells)
+
+    def __post_init__(self) -> None:
+        self.app = an_app(self.clock, self.bells)
+
+    @property
+    def bucket(self) -> MemoryBucket:
+        assert isinstance(self.app.bucket, MemoryBucket)
+        return self.app.bucket
+
+    def get(self, path: str, key: str = CLIENT) -> TestResponse:
+        return self.http.get(path, headers=_bearer(key))
+
+    def post(
+        self, path: str, body: object = None, key: str = CLIENT, headers: Mapping[str, str] | None = None
+    ) -> TestResponse:
+        data = b"" if body is None else json.dumps(body)
+        sent = {"Content-Type": "application/json", **_bearer(key), **(headers or {})}
+        return self.http.post(path, data=data, headers=sent)
+
+    def place(self, spec: AnySpec = TASK, key: str = CLIENT, idempotency_key: str | None = None) -> dict[str, Any]:
+        """Return the new order's view."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid4())}
+        return _answer(self.post("/v1/orders", {"order": spec.model_dump(mode="json")}, key, headers), 201)
+
+    def order(self, order_id: str) -> Order:
+        return self.app.store.get(order_id)
+
+    def view(self, order_id: str) -> dict[str, Any]:
+        return _answer(self.get(f"/v1/orders/{order_id}", ADMIN))
+
+    def claim(self, order_id: str, key: str = LAUNCHER, **changes: Any) -> dict[str, Any] | None:
+        """Return what was claimed."""
+        return _claimed(self.post("/v1/claims", by_id(order_id, **changes), key))
+
+    def claim_next(self, key: str = LAUNCHER, **changes: Any) -> dict[str, Any] | None:
+        return _claimed(self.post("/v1/claims", next_of(**changes), key))
+
+    def update(self, order_id: str, status: str, epoch: int = 1, key: str = LAUNCHER, **fields: Any) -> TestResponse:
+        body = {"status": status, "request_id": str(uuid4()), "launcher": "alpha", "epoch": epoch, **fields}
+        return self.post(f"/v1/updates/{order_id}", body, key)
+
+    def heartbeat(self, *holds: tuple[str, int], launcher: str = "alpha", key: str = LAUNCHER) -> dict[str, Any]:
+        body = {"launcher": launcher, "holds": [{"order_id": order_id, "epoch": epoch} for order_id, epoch in holds]}
+        return _answer(self.post("/v1/heartbeats", body, key))
+
+    def call_back(self, order_id: str, event: str, epoch: int = 1, **fields: Any) -> TestResponse:
+        """Report as the worker of this epoch would."""
+        token = self.app.tokens.issue(order_id, epoch)
+        return self.post(f"/v1/callbacks/{order_id}", {"event": event, "epoch": epoch, **fields}, token)
+
+    def sweep(self, **body: Any) -> dict[str, Any]:
+        return _answer(self.post("/v1/sweeps", body, ADMIN))
+
+    def lapse(self, order_id: str) -> None:
+        """Let the order's lease run out, and its backoff pass."""
+        self.clock.now += timedelta(minutes=2)
+        self.sweep()
+        self.clock.now += timedelta(minutes=2)
+
+
+def by_id(order_id: str, **changes: Any) -> dict[str, Any]:
+    body = {"by": "id", "request_id": str(uuid4()), "launcher": "alpha", "order_id": order_id, "lanes": ANY_LANES}
+    return body | changes
+
+
+def next_of(**changes: Any) -> dict[str, Any]:
+    return {"by": "next", "request_id": str(uuid4()), "launcher": "alpha", "lanes": ANY_LANES} | changes
+
+
+def _bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def _claimed(response: TestResponse) -> dict[str, Any] | None:
+    claimed: dict[str, Any] | None = _answer(response)["claimed"]
+    return claimed
+
+
+def _answer(response: TestResponse, status: int = 200) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    answer: dict[str, Any] = response.get_json()
+    return answer

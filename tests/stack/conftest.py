@@ -1,0 +1,61 @@
+"""A terminal: the installed `launchyard` command in a folder of the test's own, on ports of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from emulators.processes import free_port
+
+PORTS = ("PORT", "FIRESTORE_PORT", "PUBSUB_PORT", "S3_PORT", "SOURCE_PORT")
+
+
+@dataclass(frozen=True)
+class Terminal:
+    folder: Path
+    environment: dict[str, str]
+
+    def run(self, *words: str, seconds: float = 120) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "cli.main", *words],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+
+    def succeed(self, *words: str, seconds: float = 120) -> str:
+        """Run a command that must exit 0; return what it printed."""
+        done = self.run(*words, seconds=seconds)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+def make_terminal(folder: Path) -> Terminal:
+    root = Path(__file__).parents[2]
+    own = {f"LAUNCHYARD_{name}": str(free_port()) for name in PORTS}
+    own |= {"PYTHONPATH": str(root), "COLUMNS": "200", "LAUNCHYARD_IMAGES": str(root / ".launchyard" / "images")}
+    return Terminal(folder, {**os.environ, **own})
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    """A terminal in which nothing runs yet; whatever a test leaves running is taken down."""
+    terminal = make_terminal(tmp_path)
+    yield terminal
+    terminal.run("down")
+
+
+@pytest.fixture(scope="module")
+def memory_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    """A stack without emulators and machines: the same functions on the in-memory adapters, workers as processes."""
+    terminal = make_terminal(tmp_path_factory.mktemp("memory"))
+    terminal.succeed("up", "--backend", "memory", "--provider", "process")
+    yield terminal
+    terminal.succeed("down")

@@ -1,0 +1,86 @@
+"""What a developer types, against a stack without emulators: `--backend memory --provider process`."""
+
+import json
+from pathlib import Path
+
+from emulators import mods
+from tests.stack.conftest import Terminal
+
+PI = "01K9MHPYR07M6YMZ1QGR8DZB8S"
+
+
+def created(terminal: Terminal, *words: str) -> str:
+    return str(json.loads(terminal.succeed("order", "create", *words, "--json"))["id"])
+
+
+def test_an_export_is_run_and_its_file_is_valid(memory_stack: Terminal, tmp_path: Path) -> None:
+    said = memory_stack.succeed("export", "run", PI, "--out", str(tmp_path / "out"))
+    assert mods.validate(tmp_path / "out" / f"{PI}.xml") == []
+    assert "entities written" in said
+
+
+def test_an_export_of_what_is_not_there_fails_with_the_sources_words(memory_stack: Terminal, tmp_path: Path) -> None:
+    done = memory_stack.run("export", "run", "01K9MJD9K0G13C0PG6DRH5AN49", "--out", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert "404" in done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_task_is_followed_to_its_end(memory_stack: Terminal) -> None:
+    order = created(memory_stack, "task", "--", "echo", "hello")
+    assert "succeeded" in memory_stack.succeed("order", "watch", order)
+    assert json.loads(memory_stack.succeed("order", "get", order, "--json"))["output"]["size"] == len("hello\n")
+
+
+def test_watching_a_task_that_fails_exits_1(memory_stack: Terminal) -> None:
+    order = created(memory_stack, "task", "--", "false")
+    done = memory_stack.run("order", "watch", order)
+    assert done.returncode == 1
+    assert "program_failed" in done.stdout
+
+
+def test_a_capacity_order_runs_until_it_is_cancelled(memory_stack: Terminal) -> None:
+    order = created(memory_stack, "capacity", "local:dev", "tiny")
+    memory_stack.succeed("order", "cancel", order)
+    done = memory_stack.run("order", "watch", order)
+    assert json.loads(memory_stack.succeed("order", "get", order, "--json"))["state"] in ("succeeded", "cancelled")
+    assert done.returncode in (0, 1)
+
+
+def test_the_same_key_makes_one_order(memory_stack: Terminal) -> None:
+    words = ("task", "--key", "one-and-the-same", "--", "true")
+    first = json.loads(memory_stack.succeed("order", "create", words[0], "--json", *words[1:]))
+    second = json.loads(memory_stack.succeed("order", "create", words[0], "--json", *words[1:]))
+    assert first["id"] == second["id"]
+
+
+def test_orders_are_listed_page_by_page(memory_stack: Terminal) -> None:
+    made = [created(memory_stack, "task", "--", "true") for _ in range(3)]
+    first = json.loads(memory_stack.succeed("order", "list", "--limit", "2", "--json"))
+    rest = json.loads(memory_stack.succeed("order", "list", "--after", first["next"], "--json"))
+    assert [order["id"] for order in first["orders"]] == [made[2], made[1]]
+    assert rest["orders"][0]["id"] == made[0]
+
+
+def test_wrong_words_are_answered_in_words(memory_stack: Terminal) -> None:
+    done = memory_stack.run("order", "create", "capacity", "Nowhere At All", "tiny")
+    assert done.returncode == 2
+    assert "datacenter" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_order_is_refused_in_one_sentence(memory_stack: Terminal) -> None:
+    done = memory_stack.run("order", "get", "no-such-order")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_the_keys_file_is_its_owners_only(memory_stack: Terminal) -> None:
+    assert (memory_stack.folder / ".launchyard" / "dev.env").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_second_up_is_refused(memory_stack: Terminal) -> None:
+    done = memory_stack.run("up", "--backend", "memory", "--provider", "process")
+    assert done.returncode == 1
+    assert "up already" in done.stderr

@@ -1,0 +1,63 @@
+"""Starting and stopping: all of it, exactly it, and clear words where it cannot be."""
+
+import socket
+
+import psutil
+
+from emulators.processes import LOOPBACK
+from emulators.record import Record
+from tests.stack.conftest import Terminal
+
+
+def test_down_stops_exactly_what_up_started(terminal: Terminal) -> None:
+    bystander = psutil.Popen(["sleep", "600"])
+    try:
+        said = terminal.succeed("up", "--backend", "memory", "--provider", "process")
+        assert "backend memory" in said
+        servers = Record(terminal.folder / ".launchyard").alive()
+        families = [child for server in servers for child in psutil.Process(server.pid).children(recursive=True)]
+        assert {"the control plane", "the launcher", "the scheduler"} <= {server.name for server in servers}
+        terminal.succeed("down")
+        assert not [server for server in servers if psutil.pid_exists(server.pid)]
+        assert not [child for child in families if child.is_running()]
+        assert bystander.is_running()
+    finally:
+        bystander.kill()
+        bystander.wait()
+
+
+def test_a_busy_port_is_named_with_the_setting_that_moves_it(terminal: Terminal) -> None:
+    with socket.socket() as squatter:
+        squatter.bind((LOOPBACK, int(terminal.environment["LAUNCHYARD_PORT"])))
+        squatter.listen()
+        done = terminal.run("up", "--backend", "memory", "--provider", "process")
+    assert done.returncode == 1
+    assert terminal.environment["LAUNCHYARD_PORT"] in done.stderr
+    assert "LAUNCHYARD_PORT" in done.stderr
+    assert not Record(terminal.folder / ".launchyard").alive()
+
+
+def test_what_was_started_is_stopped_where_the_rest_does_not_start(terminal: Terminal) -> None:
+    terminal.environment["LAUNCHYARD_SLOTS"] = "2"
+    terminal.environment["LAUNCHYARD_HEARTBEAT_SECONDS"] = "never"
+    done = terminal.run("up", "--backend", "memory", "--provider", "nothing-like-it")
+    assert done.returncode == 2
+    assert not Record(terminal.folder / ".launchyard").alive()
+
+
+def test_wrong_settings_are_all_named_at_once(terminal: Terminal) -> None:
+    terminal.environment |= {"LAUNCHYARD_PORT": "seventy", "LAUNCHYARD_SLOTS": "0"}
+    done = terminal.run("up")
+    assert done.returncode == 2
+    assert "LAUNCHYARD_PORT" in done.stderr
+    assert "LAUNCHYARD_SLOTS" in done.stderr
+
+
+def test_commands_without_a_stack_say_how_to_get_one(terminal: Terminal) -> None:
+    done = terminal.run("order", "list")
+    assert done.returncode == 2
+    assert "launchyard up" in done.stderr
+
+
+def test_down_where_nothing_runs_is_no_error(terminal: Terminal) -> None:
+    assert terminal.succeed("down") == ""

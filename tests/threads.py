@@ -1,0 +1,28 @@
+"""Doing things at the same time."""
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from shared.domain.refusals import Refusal
+
+T = TypeVar("T")
+
+SECONDS = 120.0
+
+
+def at_once(calls: Iterable[Callable[[], T]]) -> list[T | Refusal]:
+    """Make each call on a thread of its own, all released together; return each one's answer or refusal, in order."""
+    waiting = list(calls)
+    barrier = threading.Barrier(len(waiting))
+
+    def run(call: Callable[[], T]) -> T | Refusal:
+        barrier.wait(SECONDS)
+        try:
+            return call()
+        except Refusal as refusal:
+            return refusal
+
+    with ThreadPoolExecutor(len(waiting)) as pool:
+        return list(pool.map(run, waiting, timeout=SECONDS))

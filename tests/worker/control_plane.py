@@ -1,0 +1,120 @@
+"""A small control plane and bucket over real HTTP: it records what a worker sends, and answers as a test says."""
+
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from werkzeug import Request, Response
+from werkzeug.serving import make_server
+
+from emulators.processes import LOOPBACK
+from shared.api import CallbackAnswer, Problem, UploadGrant
+from shared.domain.order import State
+from shared.domain.spec import AnySpec
+from shared.vm_config import Sources, WorkerConfig
+
+ORDER: Final = "0f4d8f0a-5f0e-4c43-8a3e-6f1f6f6a2c11"
+EPOCH: Final = 3
+TOKEN: Final = "callback-token-that-no-log-may-show"
+SIGNATURE: Final = "signature-that-no-log-may-show"
+UPLOAD: Final = "upload"
+PUT: Final = "put"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One request; header names are in lower case."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def report(self) -> dict[str, Any]:
+        return dict(json.loads(self.body))
+
+
+class FakeControlPlane:
+    """`statuses` holds, by event (or `put`), the statuses of the next answers; beyond them all is well."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.statuses: dict[str, list[int]] = defaultdict(list)
+        self.reports: list[Received] = []
+        self.uploads: list[Received] = []
+        self._changed = threading.Condition()
+
+    @property
+    def events(self) -> list[str]:
+        return [received.report["event"] for received in self.reports]
+
+    def await_event(self, event: str, seconds: float = 60.0) -> Received:
+        """Return the event's report once it has come."""
+        with self._changed:
+            came = self._changed.wait_for(lambda: event in self.events, timeout=seconds)
+            assert came, f"no {event!r} in {seconds:.0f} s, but {self.events}"
+            return next(received for received in self.reports if received.report["event"] == event)
+
+    def config(self, spec: AnySpec, source: str = "http://127.0.0.1:9", gateway: str | None = None) -> WorkerConfig:
+        return WorkerConfig(
+            order_id=ORDER,
+            epoch=EPOCH,
+            control_plane=self.url,
+            callback_token=TOKEN,
+            spec=spec,
+            sources=Sources(api=source, ipfs=source),
+            loopback_gateway=gateway,
+        )
+
+    def answer(self, request: Request) -> Response:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        received = Received(request.full_path.rstrip("?"), headers, request.get_data())
+        if request.method == "PUT":
+            return self._take(received, self.uploads, PUT, Response())
+        event = received.report["event"]
+        return self._take(received, self.reports, event, self._accepted(received.report))
+
+    def _take(self, received: Received, to: list[Received], event: str, accepted: Response) -> Response:
+        with self._changed:
+            to.append(received)
+            self._changed.notify_all()
+            status = self.statuses[event].pop(0) if self.statuses[event] else 200
+        return accepted if status == 200 else _problem(status)
+
+    def _accepted(self, report: dict[str, Any]) -> Response:
+        grant = None
+        if report["event"] == UPLOAD:
+            headers = {
+                "content-type": report["content_type"],
+                "content-length": str(report["size"]),
+                "x-amz-checksum-sha256": report["sha256"],
+            }
+            grant = UploadGrant(url=f"{self.url}/bucket/a%2Fkey?X-Amz-Signature={SIGNATURE}", headers=headers)
+        answer = CallbackAnswer(state=State.RUNNING, upload=grant)
+        return Response(answer.model_dump_json(), content_type="application/json")
+
+
+@contextmanager
+def serving() -> Iterator[FakeControlPlane]:
+    """A control plane on a free port of the loopback address."""
+    plane = FakeControlPlane()
+    server = make_server(LOOPBACK, 0, Request.application(plane.answer), threaded=True)
+    plane.url = f"http://{LOOPBACK}:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield plane
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _problem(status: int) -> Response:
+    code = "lease_lost" if status == 409 else "unavailable"
+    problem = Problem(type=f"urn:launchyard:{code}", title=code, status=status, detail=f"Refused for the test: {code}.")
+    return Response(problem.model_dump_json(), status, content_type="application/problem+json")

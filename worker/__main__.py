@@ -1,0 +1,42 @@
+"""`python -m worker --config PATH`: run the one order of the configuration, then exit."""
+
+import argparse
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from shared.vm_config import WorkerConfig
+from worker.journal import journal
+from worker.network import client
+from worker.runtime import UNDELIVERED, Worker
+
+
+def main() -> int:
+    signal.signal(signal.SIGTERM, _stop)
+    config = WorkerConfig.model_validate_json(_arguments().config.read_bytes())
+    log = journal(config)
+    system = os.uname()
+    log.info("started on %s %s, %s s after its boot", system.sysname, system.release, _uptime())
+    with client(config.loopback_gateway) as http, tempfile.TemporaryDirectory(prefix="worker-") as folder:
+        return Worker(config, http, Path(folder), log).run()
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="worker", description="Run the one order of a configuration, then exit.")
+    parser.add_argument("--config", type=Path, required=True, help="the JSON document that the launcher wrote")
+    return parser.parse_args()
+
+
+def _uptime() -> str:
+    return Path("/proc/uptime").read_text().split()[0]
+
+
+def _stop(number: int, frame: object) -> None:  # noqa: ARG001 (what a signal handler is given)
+    """The launcher stops us for a reason that it knows: report nothing."""
+    sys.exit(UNDELIVERED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

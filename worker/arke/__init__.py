@@ -1,0 +1,1 @@
+"""The Arke source: what it serves, and how it is read."""

@@ -1,0 +1,73 @@
+"""Reading the source over HTTP: documents of a bounded size, in a bounded number of tries."""
+
+import re
+from typing import Final
+
+import httpx
+
+from shared.vm_config import Sources
+from worker.arke import documents
+from worker.arke.documents import Entity, Unreadable
+from worker.network import NoAnswer, answered, persist
+
+MOST_BYTES: Final = 32 << 20
+"""A document beyond this is not read: the machine's memory is small, and OCR texts stay far below it."""
+PLAIN: Final = re.compile(r"[A-Za-z0-9]{1,128}")
+"""What may enter a path: PIs are base 32; CIDs are base 32, 36 or 58 (https://github.com/multiformats/cid)."""
+
+
+class EntityUnavailable(Exception):
+    """The entity cannot be had. `retryable`: it might be, another time."""
+
+    def __init__(self, why: str, retryable: bool) -> None:
+        super().__init__(f"Failed to fetch manifest: {why}")
+        self.retryable = retryable
+
+
+class NotServed(Exception):
+    """The source answered, and not with the document."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(f"{status} {text}".strip())
+        self.status = status
+
+
+class ArkeSource:
+    def __init__(self, http: httpx.Client, sources: Sources) -> None:
+        self._http, self._sources = http, sources
+
+    def entity(self, pi: str) -> Entity:
+        """Raises EntityUnavailable."""
+        try:
+            return documents.entity(self._read(f"{self._sources.api}/entities", pi))
+        except NotServed as error:
+            raise EntityUnavailable(str(error), retryable=not 400 <= error.status < 500) from error
+        except (NoAnswer, Unreadable) as error:
+            raise EntityUnavailable(str(error), retryable=True) from error
+
+    def component(self, cid: str) -> bytes:
+        """Return a component's bytes. Raises Unreadable where they cannot be had."""
+        try:
+            return self._read(f"{self._sources.ipfs}/ipfs", cid)
+        except (NotServed, NoAnswer) as error:
+            raise Unreadable(str(error)) from error
+
+    def _read(self, base: str, name: str) -> bytes:
+        if not PLAIN.fullmatch(name):
+            raise Unreadable("its id is none")
+        return persist(lambda: self._read_once(f"{base}/{name}"))
+
+    def _read_once(self, url: str) -> bytes:
+        with self._http.stream("GET", url, follow_redirects=True) as answer:
+            if not answered(answer).is_success:
+                raise NotServed(answer.status_code, answer.reason_phrase)
+            return _body(answer)
+
+
+def _body(answer: httpx.Response) -> bytes:
+    body = bytearray()
+    for chunk in answer.iter_bytes():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise Unreadable(f"it is larger than {MOST_BYTES} bytes")
+    return bytes(body)

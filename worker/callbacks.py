@@ -1,0 +1,99 @@
+"""The worker's reports to the control plane: five tries each, and an end to everything where one is refused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from shared.api import (
+    CallbackAnswer,
+    Problem,
+    UploadGrant,
+    UploadRequest,
+    WorkerCompleted,
+    WorkerFailed,
+    WorkerStarted,
+)
+from shared.vm_config import WorkerConfig
+from worker.network import answered, persist
+from worker.programs import ProgramFailed
+
+MOST_MESSAGE: int = 4000
+"""Characters of a failure's message (shared/api.py)."""
+
+
+class ReportRefused(Exception):
+    """The control plane does not want this worker's reports: its lease is over, or it is no worker of the order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """An output, as it will be claimed: `size` in bytes, `sha256` in lower-case hex."""
+
+    file: Path
+    content_type: str
+    size: int
+    sha256: str
+
+
+class Callbacks:
+    """One order at one epoch. Every report raises NoAnswer where none came, ReportRefused where it was not taken."""
+
+    def __init__(self, http: httpx.Client, config: WorkerConfig) -> None:
+        self._http, self._epoch = http, config.epoch
+        self._url = f"{config.control_plane}/v1/callbacks/{config.order_id}"
+        self._headers = {"Authorization": f"Bearer {config.callback_token}", "Content-Type": "application/json"}
+
+    def started(self) -> None:
+        self._report(WorkerStarted(epoch=self._epoch))
+
+    def upload(self, output: Measured) -> UploadGrant:
+        """Ask for one presigned upload of exactly these bytes."""
+        request = UploadRequest(
+            epoch=self._epoch,
+            file_name=output.file.name,
+            content_type=output.content_type,
+            size=output.size,
+            sha256=output.sha256,
+        )
+        grant = self._report(request).upload
+        if grant is None:
+            raise ReportRefused("The control plane granted no upload.")
+        return grant
+
+    def completed(self, output: Measured, metrics: Mapping[str, int | float]) -> None:
+        report = WorkerCompleted(
+            epoch=self._epoch,
+            file_name=output.file.name,
+            content_type=output.content_type,
+            size=output.size,
+            sha256=output.sha256,
+            metrics=metrics,
+        )
+        self._report(report)
+
+    def failed(self, failure: ProgramFailed) -> None:
+        message = failure.message.encode(errors="replace").decode()[:MOST_MESSAGE]  # without lone surrogates
+        report = WorkerFailed(epoch=self._epoch, reason=failure.reason, message=message, retryable=failure.retryable)
+        self._report(report)
+
+    def _report(self, report: BaseModel) -> CallbackAnswer:
+        return persist(lambda: self._report_once(report.model_dump_json()))
+
+    def _report_once(self, body: str) -> CallbackAnswer:
+        answer = answered(self._http.post(self._url, content=body, headers=self._headers))
+        if not answer.is_success:
+            raise ReportRefused(f"{answer.status_code}: {_detail(answer)}")
+        try:
+            return CallbackAnswer.model_validate_json(answer.content)
+        except ValidationError as error:
+            raise ReportRefused("It was not answered by a control plane of this version.") from error
+
+
+def _detail(answer: httpx.Response) -> str:
+    try:
+        return Problem.model_validate_json(answer.content).detail
+    except ValidationError:
+        return answer.reason_phrase

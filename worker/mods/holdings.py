@@ -1,0 +1,61 @@
+"""Everything of one entity that goes into its record, read from the source."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from shared.domain.spec import CheimarrosMode, ExportOptions
+from worker.arke import documents
+from worker.arke.documents import Entity, Graph, Pinax, Reference, Unreadable
+from worker.arke.source import ArkeSource
+
+PINAX: Final = "pinax.json"
+DESCRIPTION: Final = "description.md"
+CHEIMARROS: Final = "cheimarros.json"
+REFERENCE_SUFFIX: Final = ".ref.json"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """`pinax` None makes the record a minimal one. `references` are those that could be read, by component name."""
+
+    entity: Entity
+    pinax: Pinax | None = None
+    description: str | None = None
+    graph: Graph | None = None
+    references: Mapping[str, Reference] = field(default_factory=dict)
+
+
+def gather(pi: str, options: ExportOptions, source: ArkeSource) -> Holdings:
+    """Raises EntityUnavailable. A component that cannot be had is as good as missing."""
+    entity = source.entity(pi)
+    shelf = _Shelf(entity, source)
+    return Holdings(
+        entity,
+        pinax=shelf.take(PINAX, documents.pinax),
+        description=shelf.take(DESCRIPTION, documents.text),
+        graph=None if options.cheimarros_mode is CheimarrosMode.SKIP else shelf.take(CHEIMARROS, documents.graph),
+        references=shelf.references(),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    entity: Entity
+    source: ArkeSource
+
+    def take(self, name: str, read: Callable[[bytes], T]) -> T | None:
+        cid = self.entity.components.get(name)
+        if cid is None:
+            return None
+        try:
+            return read(self.source.component(cid))
+        except Unreadable:
+            return None
+
+    def references(self) -> dict[str, Reference]:
+        names = [name for name in self.entity.components if name.endswith(REFERENCE_SUFFIX)]
+        taken = {name: self.take(name, documents.reference) for name in names}
+        return {name: reference for name, reference in taken.items() if reference is not None}

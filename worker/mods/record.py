@@ -1,0 +1,136 @@
+"""An entity's MODS record: the crosswalk, element by element, in the order in which they stand in the file."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from shared.domain.spec import ExportOptions
+from shared.vm_config import Sources
+from worker.arke.documents import Entity, Pinax
+from worker.mods import graph, links
+from worker.mods.elements import Element, element
+from worker.mods.holdings import Holdings
+from worker.mods.languages import iso639_2b
+
+MODS_VERSION: Final = "3.8"
+PUBLISHER: Final = "Arke Institute"
+PLACEHOLDER: Final = "PLACEHOLDER"
+"""An access URL that was never filled in."""
+
+RESOURCE_TYPES: Final = {
+    "Collection": "mixed material",
+    "Dataset": "software, multimedia",
+    "Image": "still image",
+    "InteractiveResource": "software, multimedia",
+    "MovingImage": "moving image",
+    "PhysicalObject": "three dimensional object",
+    "Software": "software, multimedia",
+    "Sound": "sound recording",
+    "StillImage": "still image",
+}
+"""DCMI types to MODS's; any other is text."""
+
+
+def record(holdings: Holdings, options: ExportOptions, sources: Sources) -> Element:
+    """Return the record; a minimal one where the entity has no readable pinax."""
+    pinax = holdings.pinax
+    parts = _full(holdings, pinax, options, sources) if pinax else _minimal(holdings, options, sources)
+    return Element("mods", {"version": MODS_VERSION}, tuple(part for part in parts if part is not None))
+
+
+def _full(holdings: Holdings, pinax: Pinax, options: ExportOptions, sources: Sources) -> Iterator[Element | None]:
+    entity = holdings.entity
+    yield element("titleInfo", element("title", pinax.title))
+    for creator in pinax.creators:
+        yield _name(creator, "personal", "creator")
+    yield _name(pinax.institution, "corporate", "repository")
+    yield element("typeOfResource", pinax.type and RESOURCE_TYPES.get(pinax.type, "text"))
+    yield element("originInfo", element("dateCreated", pinax.created, encoding="w3cdtf", keyDate="yes"))
+    yield _language(pinax)
+    yield element("abstract", holdings.description or pinax.description)
+    yield _version(entity)
+    yield element("note", _summary(holdings, pinax), type="summary", displayLabel="PINAX Description")
+    yield element("note", pinax.source, type="source", displayLabel="Source System")
+    yield from links.inventories(entity)
+    yield from graph.notes(holdings.graph, options.cheimarros_mode)
+    for subject in pinax.subjects:
+        yield element("subject", element("topic", subject))
+    for place in pinax.places:
+        yield element("subject", element("geographic", place))
+    yield from graph.subjects(holdings.graph, options.cheimarros_mode)
+    yield from links.related(holdings, options.include_ocr, sources)
+    yield from _whereabouts(entity, pinax, sources)
+    yield element("accessCondition", pinax.rights, type="use and reproduction")
+    yield element(
+        "recordInfo",
+        element("recordContentSource", PUBLISHER),
+        element("recordIdentifier", entity.pi, source="arke-pi"),
+        element("recordCreationDate", entity.ts, encoding="w3cdtf"),
+        element("descriptionStandard", "pinax"),
+    )
+
+
+def _minimal(holdings: Holdings, options: ExportOptions, sources: Sources) -> Iterator[Element | None]:
+    """What can be said of an entity that nobody has described, and how to mend that."""
+    entity = holdings.entity
+    yield element("titleInfo", element("title", f"[Incomplete Record: {entity.pi}]"), type="alternative")
+    yield element("abstract", holdings.description)
+    yield element("note", "The entity has no readable pinax.json: its metadata is missing.", type="metadata-status")
+    yield element("note", "Add a valid pinax.json to the entity, then export it again.", type="metadata-remediation")
+    yield from links.inventories(entity)
+    yield from graph.notes(holdings.graph, options.cheimarros_mode)
+    yield from graph.subjects(holdings.graph, options.cheimarros_mode)
+    yield from links.related(holdings, options.include_ocr, sources)
+    yield element("identifier", entity.pi, type="arke-pi")
+    yield element("identifier", entity.manifest_cid, type="arke-manifest-cid")
+    yield element("location", element("url", f"{sources.api}/entities/{entity.pi}", usage="primary"))
+    yield element(
+        "recordInfo",
+        element("recordContentSource", PUBLISHER),
+        element("recordIdentifier", entity.pi, source="arke-pi"),
+        element("recordCreationDate", entity.ts, encoding="w3cdtf"),
+        element("recordOrigin", "Made from the entity's manifest alone."),
+        element("descriptionStandard", "mods"),
+        element("languageOfCataloging", _code("eng")),
+    )
+
+
+def _name(name: str | None, kind: str, role: str) -> Element | None:
+    if name is None:
+        return None
+    return element(
+        "name", element("namePart", name), element("role", element("roleTerm", role, type="text")), type=kind
+    )
+
+
+def _language(pinax: Pinax) -> Element | None:
+    return element("language", _code(iso639_2b(pinax.language) if pinax.language else None))
+
+
+def _code(language: str | None) -> Element | None:
+    return element("languageTerm", language, type="code", authority="iso639-2b")
+
+
+def _version(entity: Entity) -> Element | None:
+    told = f"Version {entity.ver} • Manifest CID: {entity.manifest_cid}"
+    return element("note", told, type="version", displayLabel="Arke Version")
+
+
+def _summary(holdings: Holdings, pinax: Pinax) -> str | None:
+    """The pinax's description, where the abstract says something else."""
+    if holdings.description is None or pinax.description is None:
+        return None
+    return None if holdings.description.strip() == pinax.description.strip() else pinax.description
+
+
+def _whereabouts(entity: Entity, pinax: Pinax, sources: Sources) -> Iterator[Element | None]:
+    here = f"{sources.web}/{entity.pi}"
+    address = here if pinax.access_url in (None, PLACEHOLDER) else pinax.access_url
+    yield element("identifier", pinax.id, type="local", displayLabel="PINAX ID")
+    yield element("identifier", entity.pi, type="arke-pi", displayLabel="Arke Persistent Identifier")
+    yield element("identifier", address, type="uri", displayLabel="Arke URI")
+    yield element(
+        "location",
+        element("physicalLocation", pinax.institution),
+        element("url", address, usage="primary", access="object in context", displayLabel="View in Arke"),
+        element("url", links.gateway(entity.manifest_cid, sources), displayLabel="IPFS Manifest"),
+    )

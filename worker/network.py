@@ -1,0 +1,103 @@
+"""The worker's HTTP: one client for callbacks, source reads and uploads, and the patience that they share."""
+
+import ssl
+from collections.abc import Callable
+from functools import cached_property
+from typing import Final, TypeVar
+
+import httpx
+import stamina
+
+TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
+"""Seconds without progress before a try is given up."""
+TRIES: Final = 5
+FIRST_WAIT: Final = 0.5
+MOST_WAIT: Final = 15.0
+"""Seconds between tries: doubling from the first, with up to as much again of jitter."""
+LOOPBACK: Final = frozenset({"localhost", "::1"})
+
+T = TypeVar("T")
+
+
+class NoAnswer(Exception):
+    """None in five tries, or one that says to try again (5xx, 429). The message carries no URL."""
+
+
+class Direct(httpx.BaseTransport):
+    """Connects to where a URL says.
+
+    The certificate authorities are read when the first https URL comes: under emulation that takes two seconds.
+    """
+
+    @cached_property
+    def _plain(self) -> httpx.HTTPTransport:
+        return httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))  # which trusts nobody
+
+    @cached_property
+    def _secure(self) -> httpx.HTTPTransport:
+        return httpx.HTTPTransport()
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        transport = self._secure if request.url.scheme == "https" else self._plain
+        return transport.handle_request(request)
+
+    def close(self) -> None:
+        for transport in vars(self).values():
+            transport.close()
+
+
+class LoopbackGateway(httpx.BaseTransport):
+    """Connects to `gateway` where a URL names a loopback address: there the machine finds its host's.
+
+    The request stays as it is, its Host header above all: a presigned URL's signature covers it.
+    """
+
+    def __init__(self, gateway: str, inner: httpx.BaseTransport) -> None:
+        self._gateway, self._inner = gateway, inner
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if _is_loopback(request.url.host):
+            request = httpx.Request(
+                request.method,
+                request.url.copy_with(host=self._gateway),
+                headers=request.headers,
+                stream=request.stream,
+                extensions=request.extensions,
+            )
+        return self._inner.handle_request(request)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+def client(loopback_gateway: str | None) -> httpx.Client:
+    """Return the client that all of the worker's HTTP goes through. It trusts no proxy of the environment."""
+    transport = LoopbackGateway(loopback_gateway, Direct()) if loopback_gateway else Direct()
+    return httpx.Client(transport=transport, timeout=TIMEOUT, trust_env=False)
+
+
+def persist(call: Callable[[], T]) -> T:
+    """Return what `call` returns, having tried five times at most. Raises NoAnswer."""
+    waits = {"wait_initial": FIRST_WAIT, "wait_max": MOST_WAIT, "wait_jitter": FIRST_WAIT}
+    for attempt in stamina.retry_context(on=NoAnswer, attempts=TRIES, timeout=None, **waits):
+        with attempt:
+            return _once(call)
+    raise AssertionError("stamina returns or raises")
+
+
+def answered(response: httpx.Response) -> httpx.Response:
+    """Return a response that is an answer. Raises NoAnswer where it says to try again."""
+    if response.status_code >= 500 or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        raise NoAnswer(f"{response.status_code} {response.reason_phrase}".strip())
+    return response
+
+
+def _once(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except httpx.RequestError as error:
+        raise NoAnswer(type(error).__name__) from error
+
+
+def _is_loopback(host: str) -> bool:
+    return host in LOOPBACK or host.startswith("127.")

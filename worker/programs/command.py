@@ -1,0 +1,52 @@
+"""A task's command: run without a shell, its standard output and error together as the output."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from shared.domain.order import Reason
+from shared.domain.spec import TaskSpec
+from worker.programs import Job, ProgramFailed, Result
+
+OUTPUT: Final = "output.log"
+TAIL_BYTES: Final = 2000
+"""How much of a failed command's output its order tells."""
+
+
+def run(job: Job[TaskSpec]) -> Result:
+    """Leave `output.log`. Raises ProgramFailed where the command cannot be started, or does not exit with 0."""
+    file = job.folder / OUTPUT
+    code = _run(job.spec.command, file)
+    if code != 0:
+        message = f"The command ended with exit code {code}. Its last output:\n{_tail(file)}"
+        raise ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False)
+    return Result(file, "text/plain")
+
+
+def _run(command: tuple[str, ...], output: Path) -> int:
+    with output.open("wb") as out:
+        try:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            message = f"The command cannot be started: {error}"
+            raise ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False) from error
+        try:
+            return child.wait()
+        except SystemExit:  # the worker is stopped, and its command with it
+            os.killpg(child.pid, signal.SIGKILL)
+            raise
+
+
+def _tail(file: Path) -> str:
+    with file.open("rb") as output:
+        size = output.seek(0, 2)
+        output.seek(max(0, size - TAIL_BYTES))
+        return output.read().decode(errors="replace")

@@ -1,0 +1,76 @@
+"""One order's run inside its machine: started → program → upload → completed, or failed."""
+
+import math
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from logging import Logger
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from shared.vm_config import WorkerConfig
+from worker.callbacks import Callbacks, Measured, ReportRefused
+from worker.network import NoAnswer
+from worker.programs import Job, ProgramFailed, Result, table
+from worker.uploads import measure, upload
+
+DELIVERED: Final = 0
+UNDELIVERED: Final = 1
+KIB_PER_MIB: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """`clock` counts seconds; `folder` holds the program's files."""
+
+    config: WorkerConfig
+    http: httpx.Client
+    folder: Path
+    log: Logger
+    clock: Callable[[], float] = time.monotonic
+
+    def run(self) -> int:
+        """Return the exit code: 0 where the final report was delivered."""
+        reports = Callbacks(self.http, self.config)
+        try:
+            self._work(reports)
+        except ReportRefused as refused:
+            self.log.error("stopping: the control plane refused a report: %s", refused)
+            return UNDELIVERED
+        except NoAnswer as error:
+            self.log.error("stopping: the control plane did not answer: %s", error)
+            return UNDELIVERED
+        return DELIVERED
+
+    def _work(self, reports: Callbacks) -> None:
+        reports.started()
+        self.log.info("reported started")
+        begun = self.clock()
+        try:
+            output, result = self._produce(reports)
+        except ProgramFailed as failure:
+            self.log.error("failed: %s: %s", failure.reason, failure.message)
+            reports.failed(failure)
+            self.log.info("reported failed")
+            return
+        took = round((self.clock() - begun) * 1000)
+        reports.completed(output, {**result.metrics, "total_time_ms": took, "peak_memory_mb": _peak_memory()})
+        self.log.info("reported completed, %d ms", took)
+
+    def _produce(self, reports: Callbacks) -> tuple[Measured, Result]:
+        job = Job(self.config.spec, self.config.sources, self.http, self.folder)
+        self.log.info("running its %s program", self.config.spec.kind)
+        result = table.run(job)
+        output = measure(result)
+        self.log.info("produced %s: %d bytes, sha256 %s", output.file.name, output.size, output.sha256)
+        upload(self.http, output, reports.upload(output))
+        self.log.info("uploaded %s", output.file.name)
+        return output, result
+
+
+def _peak_memory() -> int:
+    """Return this process's largest resident set so far, in MiB."""
+    return math.ceil(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_MIB)
