@@ -90,7 +90,7 @@ def _intake(settings: Settings, claims: Claims, runs: Runs, slots: Slots, outage
 
 def _listener(subscription: str) -> BellListener:
     # Imported here: a launcher that polls does not need it, and it takes the better part of a second.
-    from google.cloud.pubsub_v1 import SubscriberClient  # type: ignore[import-untyped]
+    from google.cloud.pubsub_v1 import SubscriberClient
 
     from shared.adapters.pubsub import PubSubListener
 

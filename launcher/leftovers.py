@@ -26,23 +26,21 @@ def clear(state: Path) -> None:
 
 
 def _find(directory: VmDirectory) -> psutil.Process | None:
-    """Return the machine's process where it still runs: the one recorded, or any where the daemon died before that."""
+    """Return the machine's process, where it still runs. One that was not recorded never got to run."""
     recorded = directory.process()
-    for pid in psutil.pids() if recorded is None else [recorded.pid]:
-        try:
-            process = psutil.Process(pid)
-            if _is_machine(process, directory, recorded):
-                return process
-        except (psutil.Error, OSError):
-            continue
-    return None
+    if recorded is None:
+        return None
+    try:
+        process = psutil.Process(recorded.pid)
+        return process if _is_machine(process, directory, recorded) else None
+    except (psutil.Error, OSError):
+        return None
 
 
-def _is_machine(process: psutil.Process, directory: VmDirectory, recorded: VmProcess | None) -> bool:
+def _is_machine(process: psutil.Process, directory: VmDirectory, recorded: VmProcess) -> bool:
     """A process id alone may be another's by now; the uuid among the arguments was made for this one machine."""
-    if recorded is not None and started_at(process.pid) != recorded.started:
-        return False
-    return tuple(process.cmdline()) == directory.manifest.argv
+    started_then = started_at(process.pid) == recorded.started
+    return started_then and directory.manifest.uuid in "\0".join(process.cmdline())
 
 
 def _ended(leader: psutil.Process) -> bool:

@@ -17,6 +17,9 @@ from launcher.vm.directory import VmDirectory, VmProcess
 from launcher.vm.provider import LaunchFailed, Patience
 
 TERM_SECONDS: Final = 5.0
+GATE: Final = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "gate")
+"""What becomes the machine's program once it is told that its process is on record. A daemon that dies before that
+closes the gate's input, and the gate ends: no machine ever runs that nobody knows of."""
 KILL_SECONDS: Final = 10.0
 """How long a killed process may stay before that is worth a line in the log."""
 ENVIRONMENT: Final = {"PATH": os.defpath, "LANG": "C.UTF-8"}
@@ -92,32 +95,43 @@ class ProcessMachine:
 
 
 def start_process(directory: VmDirectory, output: Path, cwd: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start what the directory's manifest says, and record the process there. Raises LaunchFailed."""
-    argv = directory.manifest.argv
-    program = shutil.which(argv[0])
-    if program is None:
-        raise LaunchFailed(f"{argv[0]} is not installed on this host.")
+    """Start what the directory's manifest says, its process having been recorded there. Raises LaunchFailed."""
+    program, *arguments = directory.manifest.argv
+    path = shutil.which(program)
+    if path is None:
+        raise LaunchFailed(f"{program} is not installed on this host.")
     try:
         with output.open("ab") as out:
             process = subprocess.Popen(
-                argv,
-                executable=program,
+                (*GATE, path, *arguments),
                 cwd=cwd,
                 env=ENVIRONMENT,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
     except OSError as error:
-        raise LaunchFailed(f"{argv[0]} cannot be started: {error.strerror}") from error
+        raise LaunchFailed(f"{program} cannot be started: {error.strerror}") from error
+    _record_and_release(process, directory)
+    return process
+
+
+def _record_and_release(process: subprocess.Popen[bytes], directory: VmDirectory) -> None:
     try:
         directory.record_process(VmProcess(pid=process.pid, started=started_at(process.pid)))
     except OSError as error:
-        process.kill()
+        _tell(process, b"")
         process.wait()
         raise LaunchFailed(f"The machine's process cannot be recorded: {error.strerror}") from error
-    return process
+    _tell(process, b"recorded\n")
+
+
+def _tell(gate: subprocess.Popen[bytes], word: bytes) -> None:
+    """Open the gate; or close it for good, with no word at all."""
+    if gate.stdin is not None:
+        with suppress(BrokenPipeError), gate.stdin as gate_input:
+            gate_input.write(word)
 
 
 def started_at(pid: int) -> int:

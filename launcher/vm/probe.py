@@ -50,7 +50,8 @@ def probe(asked: QemuMode) -> Mode:
 
 def boots(accelerator: str, binary: str = "qemu-system-x86_64") -> bool:
     """Return whether a machine without a disk gets as far as saying, by QMP, that it runs."""
-    argv = (binary, "-accel", accelerator, "-machine", "q35", "-m", "16M", "-nodefaults", "-nographic", "-qmp", "stdio")
+    machine = ("-machine", "q35", "-accel", accelerator, "-cpu", "max", "-m", "16M", "-nodefaults", "-nographic")
+    argv = (binary, *machine, "-qmp", "stdio")
     try:
         trial = subprocess.run(argv, input=COMMANDS, capture_output=True, timeout=BOOT_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired):

@@ -10,7 +10,8 @@ import pytest
 from launcher import leftovers
 from launcher.vm import directory
 from launcher.vm.directory import VmDirectory, VmManifest, VmProcess
-from launcher.vm.machine import started_at
+from launcher.vm.machine import GATE, start_process, started_at
+from launcher.vm.provider import LaunchFailed
 from tests.launcher.stand_ins import STAYS
 
 
@@ -55,13 +56,24 @@ def test_a_machine_that_still_runs_is_stopped_and_its_directory_removed(
     assert not left.path.exists()
 
 
-def test_a_machine_that_was_started_but_not_yet_recorded_is_stopped(
-    tmp_path: Path, left: VmDirectory, machine: subprocess.Popen[bytes]
-) -> None:
-    leftovers.clear(tmp_path)
+def test_a_machine_that_cannot_be_recorded_never_runs(left: VmDirectory, tmp_path: Path) -> None:
+    ran, output = tmp_path / "ran", tmp_path / "output"
+    manifest = left.manifest.model_copy(update={"argv": ("touch", str(ran))})
+    left.remove()
 
-    assert machine.poll() is not None
-    assert not left.path.exists()
+    with pytest.raises(LaunchFailed, match="cannot be recorded"):
+        start_process(VmDirectory(left.path, manifest), output)
+
+    assert not ran.exists()
+
+
+def test_a_machine_whose_daemon_dies_before_it_is_recorded_never_runs(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+
+    with subprocess.Popen((*GATE, "touch", str(ran)), stdin=subprocess.PIPE) as gate:
+        gate.communicate()
+
+    assert not ran.exists()
 
 
 def test_a_process_that_took_over_the_machines_number_is_left_alone(

@@ -1,5 +1,6 @@
 """The choice of a mode: by a trial boot on this very host, and by what was asked."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,18 @@ def test_a_trial_machine_boots_under_emulation() -> None:
     assert boots("tcg")
 
 
-def test_a_kvm_device_that_is_there_but_cannot_boot_a_machine_is_not_chosen() -> None:
-    """On a host with a working KVM it is chosen, whatever else is true: the trial boot alone decides."""
-    assert (probe(QemuMode.AUTO) is Mode.TCG) == (not boots("kvm"))
+def test_a_kvm_device_that_cannot_boot_a_machine_is_not_chosen() -> None:
+    chosen = probe(QemuMode.AUTO)
+
+    assert (chosen is Mode.TCG) == (not kvm_runs_a_machine())
+
+
+def test_a_machine_that_greets_and_then_aborts_has_not_booted(tmp_path: Path) -> None:
+    qemu = tmp_path / "qemu"
+    qemu.write_text("""#!/bin/sh\necho '{"QMP": {}}'\ncat > /dev/null\nexit 134\n""")
+    qemu.chmod(0o755)
+
+    assert not boots("kvm", str(qemu))
 
 
 def test_without_qemu_nothing_boots() -> None:
@@ -57,3 +67,10 @@ def test_the_kernel_says_whether_the_host_has_tdx(tmp_path: Path, content: str |
         parameter.write_text(content)
 
     assert has_tdx(parameter) is has
+
+
+def kvm_runs_a_machine() -> bool:
+    """Ask by another way than the probe's: the monitor for people."""
+    argv = ("qemu-system-x86_64", "-machine", "pc", "-accel", "kvm", "-cpu", "host", "-display", "none", "-m", "16M")
+    trial = subprocess.run((*argv, "-monitor", "stdio"), input=b"info status\nquit\n", capture_output=True, check=False)
+    return b"VM status: running" in trial.stdout

@@ -222,7 +222,7 @@ def test_a_machine_inherits_nothing_of_the_launchers_environment(
     monkeypatch.setenv("LAUNCHYARD_LAUNCHER_KEY", "ly_secret")
     held = pieces.begin()
 
-    assert set(the_process(pieces, held).environ()) == {"PATH", "LANG"}
+    assert set(the_process(pieces, held).environ()) <= {"PATH", "LANG", "PWD"}
 
 
 def the_process(pieces: Pieces, held: Held) -> psutil.Process:

@@ -1,0 +1,66 @@
+"""A machine's process: the ladder down, rung by rung."""
+
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from launcher.vm import directory
+from launcher.vm.directory import VmManifest
+from launcher.vm.machine import ProcessMachine, Rung, start_process
+from tests.launcher.stand_ins import STAYS
+
+KILLED: Final = -9
+TERMINATED: Final = -15
+
+
+class Ladder:
+    """A machine with two rungs above SIGTERM, heard and not obeyed; `asked` says which were tried."""
+
+    def __init__(self, state: Path) -> None:
+        self.asked: list[str] = []
+        uuid = str(uuid4())
+        manifest = VmManifest(
+            order_id="one",
+            epoch=1,
+            vm="vm-one",
+            uuid=uuid,
+            provider="processes",
+            mode=None,
+            image_digest=None,
+            argv=(*STAYS, uuid),
+        )
+        vm = directory.create(state, manifest, b"{}")
+        rungs = [Rung(name, lambda name=name: self._ask(name), 0.05) for name in ("first", "second")]  # type: ignore[misc]
+        self.machine = ProcessMachine(start_process(vm, vm.serial_log), rungs)
+
+    def _ask(self, name: str) -> bool:
+        self.asked.append(name)
+        return True
+
+
+def test_every_rung_is_stepped_on_before_a_signal_is_sent(tmp_path: Path) -> None:
+    ladder = Ladder(tmp_path)
+
+    ladder.machine.stop(lambda: 60)
+
+    assert ladder.asked == ["first", "second"]
+    assert ladder.machine.reap() == TERMINATED
+
+
+def test_nothing_is_asked_where_there_is_no_time(tmp_path: Path) -> None:
+    ladder = Ladder(tmp_path)
+
+    ladder.machine.stop(lambda: 0)
+
+    assert not ladder.asked
+    assert ladder.machine.reap() == KILLED
+
+
+def test_the_rest_of_the_ladder_is_skipped_when_the_time_is_over(tmp_path: Path) -> None:
+    ladder = Ladder(tmp_path)
+    left = iter([60.0, 0.0, 0.0])
+
+    ladder.machine.stop(lambda: next(left))
+
+    assert ladder.asked == ["first"]
+    assert ladder.machine.reap() == KILLED
