@@ -6,8 +6,9 @@ from uuid import uuid4
 from shared.api import ClaimById, Claimed, ClaimNext, ClaimRequest
 from shared.control_plane import ControlPlane, Refused
 
-WAIT_SECONDS: Final = 25
-"""How long a claim of the next order waits for one; the control plane allows 30 s."""
+WAIT_SECONDS: Final = 5
+"""How long a claim of the next order waits for one; the control plane allows 30 s, but a launcher that goes down has to
+wait for the answer, which may bring it an order. The control plane's reads are the same: it looks once a second."""
 NEXT: Final = "next order"
 
 

@@ -1,6 +1,6 @@
-"""The doorbell's loop: hear bells while there is room, claim what they name, and give back what is not ours to take."""
+"""The doorbell's loop: hear as many bells as there is room for, claim what they name, give back what is not ours."""
 
-import threading
+from datetime import timedelta
 from typing import Final
 
 import structlog
@@ -9,13 +9,14 @@ from launcher.claims import Claims
 from launcher.clock import Clock
 from launcher.outage import Backoff, Outage
 from launcher.runs import Runs
-from launcher.slots import Slot, Slots
+from launcher.slots import Slots
 from shared.control_plane import Refused, Unreachable
-from shared.ports import Bell, BellListener
+from shared.domain.refusals import Unavailable
+from shared.ports import BellListener, Heard
 
-FOREIGN_SECONDS: Final = 1.0
-"""How long a bell of another's lane is held before it goes back. The subscription's filter keeps them away; where it
-is ignored, as by the emulator, the bell would be back at once, and over and over."""
+AT_ONCE: Final = timedelta()
+FOREIGN: Final = timedelta(seconds=10)
+"""When a bell of another's lane comes again. The subscription's filter keeps them away; the emulator ignores it."""
 
 log = structlog.get_logger()
 
@@ -27,48 +28,64 @@ class DoorbellLoop:
         self._listener, self._claims, self._runs, self._slots = listener, claims, runs, slots
         self._outage, self._clock = outage, clock
         self._backoff = Backoff(clock.jitter)
-        self._unserved = threading.Event()
-        """A claim was not served: to hear more bells now would only give them back."""
 
     def run(self) -> None:
-        """Listen for as many bells as there is room for, anew whenever that number changes, until the slots close."""
-        while not self._slots.closed.is_set():
-            if self._unserved.is_set():
-                self._clock.pause(self._backoff.next(), self._slots.closed)
-                self._unserved.clear()
-            else:
-                self._listen(self._slots.unfilled)
+        """Hear bells while there is room, until the slots close. No bell is heard that there is no room for."""
+        while (room := self._slots.await_room()) > 0:
+            self._clock.pause(self._hear(room), self._slots.closed)
 
-    def hear(self, bell: Bell) -> bool:
-        """Claim the bell's order and start its run; return whether the bell has done its work."""
-        if bell.lane not in self._claims.lanes:
-            self._clock.pause(FOREIGN_SECONDS, self._slots.closed)
-            return False
-        slot = None if self._unserved.is_set() else self._slots.reserve()
-        return slot is not None and self._claim(bell, slot)
-
-    def _listen(self, most: int) -> None:
-        listening = self._listener.listen(self.hear, most) if most > 0 else None
-        self._slots.wait_until(lambda: self._slots.unfilled != most or self._interrupted())
-        if listening is not None:
-            listening.stop()
-
-    def _interrupted(self) -> bool:
-        return self._unserved.is_set() or self._slots.closed.is_set()
-
-    def _claim(self, bell: Bell, slot: Slot) -> bool:
+    def _hear(self, most: int) -> float:
+        """Hear bells once and answer each; return the seconds to wait before the next time."""
         try:
-            claimed = self._claims.by_id(bell.order_id)
+            bells = self._listener.hear(most)
+        except Unavailable as error:
+            self._outage.goes_on(error)
+            return self._backoff.next()
+        wait = 0.0
+        for heard in bells:
+            if wait > 0:  # claims are not served now
+                self._give_back(heard, timedelta(seconds=wait))
+            else:
+                wait = self._answer(heard)
+        return wait
+
+    def _answer(self, heard: Heard) -> float:
+        """Claim the bell's order and start its run; return the seconds to wait where claims are not served."""
+        if heard.bell.lane not in self._claims.lanes:
+            self._give_back(heard, FOREIGN)
+            return 0
+        slot = self._slots.reserve()
+        if slot is None:
+            self._give_back(heard, AT_ONCE)
+            return 0
+        try:
+            claimed = self._claims.by_id(heard.bell.order_id)
         except (Unreachable, Refused) as error:
             self._slots.free(slot)
-            self._outage.goes_on(error)
-            self._unserved.set()
-            self._slots.wake()
-            return False
+            return self._unserved(heard, error)
         self._outage.ends()
         self._backoff.reset()
         if claimed is None:
             self._slots.free(slot)
         else:
             self._runs.begin(claimed, slot)
-        return True
+        self._acknowledge(heard)
+        return 0
+
+    def _unserved(self, heard: Heard, error: Exception) -> float:
+        self._outage.goes_on(error)
+        seconds = self._backoff.next()
+        self._give_back(heard, timedelta(seconds=seconds))
+        return seconds
+
+    def _acknowledge(self, heard: Heard) -> None:
+        try:
+            self._listener.acknowledge(heard)
+        except Unavailable as error:
+            log.warning("a bell will be heard again", order_id=heard.bell.order_id, error=error.message)
+
+    def _give_back(self, heard: Heard, after: timedelta) -> None:
+        try:
+            self._listener.give_back(heard, after)
+        except Unavailable as error:
+            log.warning("a bell comes back late", order_id=heard.bell.order_id, error=error.message)

@@ -34,6 +34,12 @@ class Slots:
             self._changed.wait_for(lambda: self.closed.is_set() or self._room() > 0)
             return self._take()
 
+    def await_room(self) -> int:
+        """Wait for room and return how many slots there are to reserve; 0 once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.closed.is_set() or self._room() > 0)
+            return 0 if self.closed.is_set() else self._room()
+
     def fill(self, slot: Slot) -> None:
         with self._changed:
             self._reserved.discard(slot)
@@ -48,15 +54,11 @@ class Slots:
 
     def close(self) -> None:
         self.closed.set()
-        self.wake()
-
-    def wake(self) -> None:
-        """Have whoever waits look again."""
         with self._changed:
             self._changed.notify_all()
 
     def wait_until(self, reason: Callable[[], bool]) -> None:
-        """Return once `reason()` holds; it is looked at after every change and every `wake`."""
+        """Return once `reason()` holds; it is looked at after every change."""
         with self._changed:
             self._changed.wait_for(reason)
 

@@ -1,6 +1,6 @@
 """What the functions need from the world. Each port has an in-memory adapter, a real one, and one contract suite."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -109,18 +109,31 @@ class Doorbell(Protocol):
         """Publish; return when the broker has it. Raises Unavailable."""
 
 
-Heard = Callable[[Bell], bool]
-"""Called with each bell, possibly on several threads; True acknowledges it, False gives it back for redelivery."""
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A bell as it was delivered; `receipt` is the broker's own, and answers this delivery."""
 
-
-class Listening(Protocol):
-    def stop(self) -> None:
-        """Take no more bells, give back those not yet handled, and return when no call is under way."""
+    bell: Bell
+    receipt: str
 
 
 class BellListener(Protocol):
-    def listen(self, heard: Heard, most: int) -> Listening:
-        """Hear bells in the background, at most `most` unacknowledged at once. Malformed ones are never passed on."""
+    """Bells are asked for, never pushed: a launcher hears as many as it has room for, and none where it has none."""
+
+    def hear(self, most: int) -> Sequence[Heard]:
+        """Wait some seconds for bells and return at most `most`; none is no error. Malformed ones are never returned.
+
+        A bell that is neither acknowledged nor given back is delivered again after half a minute. Raises Unavailable.
+        """
+
+    def acknowledge(self, heard: Heard) -> None:
+        """The bell has done its work. Raises Unavailable; then it may be heard again."""
+
+    def give_back(self, heard: Heard, after: timedelta) -> None:
+        """Have the bell delivered again, to whichever launcher, `after` a time of at most 10 minutes.
+
+        Raises Unavailable; then it comes again by itself.
+        """
 
 
 @dataclass(frozen=True, slots=True)

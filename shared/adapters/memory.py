@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
@@ -131,49 +132,47 @@ class MemoryKeyStore:
 
 
 class MemoryDoorbell:
-    """A broker of one topic and one subscription: each bell goes to one listener, again until it is acknowledged."""
+    """A broker of one topic and one subscription: each bell goes to one listener, again until it is acknowledged.
 
-    def __init__(self) -> None:
+    `patience` is how many seconds `hear` waits.
+    """
+
+    def __init__(self, patience: float = 5.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._patience, self._monotonic = patience, monotonic
         self._changed = threading.Condition()
-        self._waiting: list[Bell] = []
+        self._waiting: list[tuple[float, int, Bell]] = []
+        """When each may be delivered, and in which order they came."""
+        self._numbers = itertools.count(1)
 
     def ring(self, bell: Bell) -> None:
-        with self._changed:
-            self._waiting.append(bell)
-            self._changed.notify()
+        self._offer(bell, self._monotonic())
 
-    def listen(self, heard: Heard, most: int) -> "_MemoryListening":
-        return _MemoryListening(self, heard, most)
-
-    def take(self, stopped: threading.Event) -> Bell | None:
-        """Wait for a bell; None once `stopped`."""
+    def hear(self, most: int) -> Sequence[Heard]:
         with self._changed:
-            self._changed.wait_for(lambda: self._waiting or stopped.is_set())
-            return None if stopped.is_set() else self._waiting.pop(0)
+            end = self._monotonic() + self._patience
+            while not (ready := self._ready(most)) and (left := end - self._monotonic()) > 0:
+                self._changed.wait(min(left, self._until_next(left)))
+            for entry in ready:
+                self._waiting.remove(entry)
+        return [Heard(bell, str(number)) for _, number, bell in ready]
 
-    def wake(self) -> None:
+    def acknowledge(self, heard: Heard) -> None:
+        """It was taken off when it was heard."""
+
+    def give_back(self, heard: Heard, after: timedelta) -> None:
+        self._offer(heard.bell, self._monotonic() + after.total_seconds())
+
+    def _offer(self, bell: Bell, ready_at: float) -> None:
         with self._changed:
+            self._waiting.append((ready_at, next(self._numbers), bell))
             self._changed.notify_all()
 
+    def _ready(self, most: int) -> list[tuple[float, int, Bell]]:
+        now = self._monotonic()
+        return [entry for entry in sorted(self._waiting, key=lambda entry: entry[:2]) if entry[0] <= now][:most]
 
-class _MemoryListening:
-    def __init__(self, bell: MemoryDoorbell, heard: Heard, most: int) -> None:
-        self._doorbell, self._heard = bell, heard
-        self._stopped = threading.Event()
-        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(most)]
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self) -> None:
-        self._stopped.set()
-        self._doorbell.wake()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self) -> None:
-        while (bell := self._doorbell.take(self._stopped)) is not None:
-            if not self._heard(bell):
-                self._doorbell.ring(bell)
+    def _until_next(self, otherwise: float) -> float:
+        return min((ready_at - self._monotonic() for ready_at, _, _ in self._waiting), default=otherwise)
 
 
 class MemoryBucket:

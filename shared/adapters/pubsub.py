@@ -1,32 +1,31 @@
-"""The doorbell over Google Cloud Pub/Sub: delivered at least once, and heard by streaming pull."""
+"""The doorbell over Google Cloud Pub/Sub: delivered at least once, and heard by pulling.
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
+Not by streaming pull: a stream's number of messages is fixed when it is opened, so a launcher whose room changes would
+open one anew each time, and bells on their way to the old stream would be late or lost (ADR 6).
+"""
+
+from collections.abc import Callable, Sequence
 from concurrent.futures import TimeoutError as TookTooLong
-from typing import Final
+from datetime import timedelta
+from math import ceil
+from typing import Any, Final
 
 import structlog
-from google.api_core.exceptions import GoogleAPIError
+from google.api_core.exceptions import DeadlineExceeded, GoogleAPIError
 from google.api_core.retry import Retry
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
-from google.cloud.pubsub_v1.subscriber.futures import StreamingPullFuture
-from google.cloud.pubsub_v1.subscriber.message import Message
-from google.cloud.pubsub_v1.subscriber.scheduler import ThreadScheduler
-from google.cloud.pubsub_v1.types import FlowControl
 
 from shared.domain.refusals import Malformed, Unavailable
 from shared.messages import from_attributes, to_attributes
 from shared.ports import Bell, Heard
 
 PUBLISH_SECONDS: Final = 10.0
+HEAR_SECONDS: Final = 5.0
+"""How long one request waits for bells: a launcher that goes down waits no longer for it than this."""
+ANSWER_SECONDS: Final = 10.0
 RETRY: Final = Retry(initial=0.1, maximum=2.0, timeout=PUBLISH_SECONDS)
-LEASE_SECONDS: Final = 60.0
-"""How long the library renews a bell that is being handled; none is ever held for a machine's lifetime."""
-RENEWAL_SECONDS: Final = 10  # whole: the library copies it into an integer field
-"""For how long at a time, the least that Pub/Sub allows: the bells of a launcher that died come again after it, and so
-do those that were on their way to one that stopped, which nobody is there to give back."""
-REOPEN_SECONDS: Final = 10.0
+AT_ONCE: Final = timedelta()
 
 log = structlog.get_logger(__name__)
 
@@ -50,87 +49,43 @@ class PubSubListener:
     """`subscription_path` is `projects/<project>/subscriptions/<subscription>`."""
 
     def __init__(self, subscriber: SubscriberClient, subscription_path: str) -> None:
-        self._subscriber, self._subscription_path = subscriber, subscription_path
+        self._subscriber, self._subscription = subscriber, subscription_path
 
-    def listen(self, heard: Heard, most: int) -> "_PubSubListening":
-        return _PubSubListening(self._subscriber, self._subscription_path, heard, most)
-
-
-class _PubSubListening:
-    """One thread that keeps a stream open: the library gives one up where the answer is, say, `permission denied`."""
-
-    def __init__(self, subscriber: SubscriberClient, subscription_path: str, heard: Heard, most: int) -> None:
-        self._subscriber, self._subscription_path = subscriber, subscription_path
-        self._heard, self._most = heard, most
-        self._stopping = threading.Event()
-        self._stream_is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stopping.set()
-        self._stream_is_over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._hear_one_stream()
-            self._stopping.wait(REOPEN_SECONDS)
-            self._stream_is_over.clear()
-
-    def _hear_one_stream(self) -> None:
-        # The library's own pool has 10 threads: with a larger `most` it would hold bells that nobody handles.
-        pool = ThreadPoolExecutor(self._most, thread_name_prefix="bell")
-        flow = FlowControl(
-            max_messages=self._most,
-            max_lease_duration=LEASE_SECONDS,
-            max_duration_per_lease_extension=RENEWAL_SECONDS,
-        )
-        stream = self._subscriber.subscribe(
-            self._subscription_path,
-            callback=self._on_message,
-            flow_control=flow,
-            scheduler=ThreadScheduler(pool),
-            await_callbacks_on_shutdown=True,  # or the answers of the calls under way would be lost
-        )
-        stream.add_done_callback(lambda _: self._stream_is_over.set())
-        self._stream_is_over.wait()
-        _close(stream)
-        pool.shutdown(wait=True)  # whatever became of the stream, no call is under way from here on
-
-    def _on_message(self, message: Message) -> None:
-        bell = None if self._stopping.is_set() else _read(message)
-        if bell is not None and self._ask(bell, message):
-            message.ack()
-        else:
-            message.nack()
-
-    def _ask(self, bell: Bell, message: Message) -> bool:
+    def hear(self, most: int) -> Sequence[Heard]:
+        request = {"subscription": self._subscription, "max_messages": most}
         try:
-            return self._heard(bell)
-        except Exception:  # whatever a listener raises, it must not make its launcher deaf
-            log.exception("doorbell.listener_failed", message_id=message.message_id, order_id=bell.order_id)
-            return False
+            answer = self._subscriber.pull(request=request, timeout=HEAR_SECONDS, retry=None)
+        except DeadlineExceeded:
+            return []
+        except (GoogleAPIError, GoogleAuthError) as error:
+            raise Unavailable("The doorbell cannot be heard now.") from error
+        return [heard for received in answer.received_messages if (heard := self._read(received)) is not None]
+
+    def acknowledge(self, heard: Heard) -> None:
+        _answer(self._subscriber.acknowledge, subscription=self._subscription, ack_ids=[heard.receipt])
+
+    def give_back(self, heard: Heard, after: timedelta) -> None:
+        self._deliver_again(heard.receipt, after)
+
+    def _read(self, received: Any) -> Heard | None:
+        """Give a malformed message back: in the end the subscription makes it a dead letter."""
+        try:
+            return Heard(from_attributes(received.message.attributes), received.ack_id)
+        except Malformed:
+            if received.delivery_attempt <= 1:
+                log.warning("doorbell.malformed", message_id=received.message.message_id)
+            self._deliver_again(received.ack_id, AT_ONCE)
+            return None
+
+    def _deliver_again(self, receipt: str, after: timedelta) -> None:
+        seconds = ceil(after.total_seconds())
+        method = self._subscriber.modify_ack_deadline
+        _answer(method, subscription=self._subscription, ack_ids=[receipt], ack_deadline_seconds=seconds)
 
 
-def _read(message: Message) -> Bell | None:
-    """Return None for a malformed message: given back, it becomes a dead letter in the end."""
+def _answer(method: Callable[..., Any], **request: Any) -> None:
+    """Tell the broker once what became of a bell. Raises Unavailable; then it comes again by itself."""
     try:
-        return from_attributes(message.attributes)
-    except Malformed:
-        if message.delivery_attempt in (None, 1):
-            log.warning("doorbell.malformed", message_id=message.message_id)
-        return None
-
-
-def _close(stream: StreamingPullFuture) -> None:
-    """Give back what is undelivered, and wait for the calls under way and for their answers to be sent."""
-    stream.cancel()
-    try:
-        # A call that takes longer than the lease has lost its bell already: nobody waits for its answer.
-        error = stream.exception(LEASE_SECONDS)
-    except TookTooLong:
-        log.warning("doorbell.slow_to_close")
-        return
-    if error is not None:
-        log.warning("doorbell.stream_ended", error=str(error), again_in_seconds=REOPEN_SECONDS)
+        method(request=request, timeout=ANSWER_SECONDS, retry=None)
+    except (GoogleAPIError, GoogleAuthError) as error:
+        raise Unavailable("The doorbell cannot be answered now.") from error

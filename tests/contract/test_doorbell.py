@@ -1,11 +1,14 @@
 """What every doorbell promises, over the in-memory one and the Pub/Sub emulator."""
 
-import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from typing import Final, Protocol
 from uuid import uuid4
 
 import pytest
+from google.api_core.exceptions import DeadlineExceeded
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from structlog.testing import capture_logs
 
@@ -13,11 +16,12 @@ from emulators.doorbell import DoorbellPaths, ensure_topic_and_subscription
 from shared.adapters.memory import MemoryDoorbell
 from shared.adapters.pubsub import PubSubDoorbell, PubSubListener
 from shared.domain.refusals import Unavailable
-from shared.ports import Bell, BellListener, Doorbell
+from shared.ports import Bell, BellListener, Doorbell, Heard
 
-SECONDS: Final = 30.0
+SECONDS: Final = 60.0
 """How long anything may take before a test fails."""
 LANE: Final = "any/task"
+AT_ONCE: Final = timedelta()
 
 
 class Rig(Protocol):
@@ -30,7 +34,7 @@ class Rig(Protocol):
 
 class MemoryRig:
     def __init__(self) -> None:
-        self.doorbell = MemoryDoorbell()
+        self.doorbell = MemoryDoorbell(patience=0.05)
         self.listener = self.doorbell
 
 
@@ -51,6 +55,7 @@ def memory() -> MemoryRig:
 @pytest.fixture
 def pubsub(pubsub_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PubSubRig]:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
+    monkeypatch.setattr("shared.adapters.pubsub.HEAR_SECONDS", 1.0)
     publisher, subscriber = PublisherClient(), SubscriberClient()
     yield PubSubRig(publisher, subscriber)
     publisher.stop()
@@ -64,161 +69,110 @@ def rig(request: pytest.FixtureRequest) -> Rig:
     return found
 
 
-class Ear:
-    """Hears bells: notes each, and answers what `answer` says."""
-
-    def __init__(self, answer: Callable[[Bell], bool] = lambda _: True) -> None:
-        self._answer = answer
-        self._changed = threading.Condition()
-        self.heard: list[Bell] = []
-        self.under_way = 0
-        self.most_under_way = 0
-
-    def __call__(self, bell: Bell) -> bool:
-        with self._changed:
-            self.heard.append(bell)
-            self.under_way += 1
-            self.most_under_way = max(self.most_under_way, self.under_way)
-            self._changed.notify_all()
-        try:
-            return self._answer(bell)
-        finally:
-            with self._changed:
-                self.under_way -= 1
-                self._changed.notify_all()
-
-    def wait(self, fulfilled: Callable[[], bool]) -> None:
-        with self._changed:
-            assert self._changed.wait_for(fulfilled, SECONDS), f"heard only {self.heard}"
-
-
 def a_bell() -> Bell:
     return Bell(str(uuid4()), LANE)
 
 
-def test_a_bell_is_heard(rig: Rig) -> None:
-    bell, ear = a_bell(), Ear()
-    listening = rig.listener.listen(ear, most=2)
-    rig.doorbell.ring(bell)
-    ear.wait(lambda: bell in ear.heard)
-    listening.stop()
+def ring(rig: Rig, count: int) -> list[Bell]:
+    bells = [a_bell() for _ in range(count)]
+    for bell in bells:
+        rig.doorbell.ring(bell)
+    return bells
 
 
-def test_a_bell_rung_while_nobody_listens_is_heard_later(rig: Rig) -> None:
-    bell, ear = a_bell(), Ear()
-    rig.doorbell.ring(bell)
-    listening = rig.listener.listen(ear, most=2)
-    ear.wait(lambda: bell in ear.heard)
-    listening.stop()
+def hear(rig: Rig, count: int, most: int = 10) -> list[Heard]:
+    """Hear until so many bells were delivered."""
+    heard: list[Heard] = []
+    deadline = time.monotonic() + SECONDS
+    while len(heard) < count:
+        assert time.monotonic() < deadline, f"heard only {heard}"
+        heard += rig.listener.hear(most)
+    return heard
+
+
+def until_dead(pubsub: PubSubRig, dead: str) -> list[bytes]:
+    """Hear, in vain, until the broker has given a message up; return the dead letters' contents."""
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        assert pubsub.listener.hear(1) == []
+        with suppress(DeadlineExceeded):
+            answer = pubsub.subscriber.pull(request={"subscription": dead, "max_messages": 9}, timeout=0.5, retry=None)
+            if answer.received_messages:
+                return [received.message.data for received in answer.received_messages]
+    return []
+
+
+def names(heard: Sequence[Heard]) -> list[str]:
+    return sorted(one.bell.order_id for one in heard)
+
+
+def test_a_bell_is_heard_with_all_that_it_says(rig: Rig) -> None:
+    [bell] = ring(rig, 1)
+    assert [one.bell for one in hear(rig, 1)] == [bell]
+
+
+def test_silence_is_no_error(rig: Rig) -> None:
+    assert rig.listener.hear(1) == []
+
+
+def test_an_acknowledged_bell_is_not_heard_again_and_the_next_one_is(rig: Rig) -> None:
+    ring(rig, 1)
+    rig.listener.acknowledge(hear(rig, 1)[0])
+    [following] = ring(rig, 1)
+    assert [one.bell for one in hear(rig, 1)] == [following]
 
 
 def test_a_bell_given_back_is_heard_again(rig: Rig) -> None:
-    bell = a_bell()
-    ear = Ear(lambda _: len(ear.heard) > 1)
-    listening = rig.listener.listen(ear, most=1)
-    rig.doorbell.ring(bell)
-    ear.wait(lambda: ear.heard == [bell, bell])
-    listening.stop()
+    [bell] = ring(rig, 1)
+    rig.listener.give_back(hear(rig, 1)[0], AT_ONCE)
+    assert [one.bell for one in hear(rig, 1)] == [bell]
 
 
-@pytest.mark.parametrize("most", [1, 3, 12])
-def test_no_more_bells_than_asked_for_are_under_way_and_as_many_as_asked_for(rig: Rig, most: int) -> None:
-    full = threading.Event()
-
-    def hold(_: Bell) -> bool:
-        if ear.under_way == most:
-            full.set()
-        return full.wait(SECONDS)
-
-    ear = Ear(hold)
-    bells = [a_bell() for _ in range(2 * most + 1)]
-    for bell in bells:
-        rig.doorbell.ring(bell)
-    listening = rig.listener.listen(ear, most)
-    ear.wait(lambda: set(bells) <= set(ear.heard))
-    listening.stop()
-    assert ear.most_under_way == most
+def test_a_bell_given_back_for_later_does_not_come_before_the_others(rig: Rig) -> None:
+    [bell] = ring(rig, 1)
+    rig.listener.give_back(hear(rig, 1)[0], timedelta(minutes=5))
+    others = ring(rig, 3)
+    assert names(hear(rig, 3)) == sorted(other.order_id for other in others)
+    assert bell not in [one.bell for one in rig.listener.hear(10)]
 
 
-def test_after_a_stop_no_call_is_under_way_and_what_was_not_handled_is_heard_by_the_next(rig: Rig) -> None:
-    stopping = threading.Event()
-    first = Ear(lambda _: stopping.wait(SECONDS))
-    bells = [a_bell() for _ in range(5)]
-    listening = rig.listener.listen(first, most=2)
-    for bell in bells:
-        rig.doorbell.ring(bell)
-    first.wait(lambda: first.under_way == 2)
-    stopper = threading.Thread(target=listening.stop)
-    stopper.start()
-    stopping.set()
-    stopper.join(SECONDS)
-    assert not stopper.is_alive()
-    assert first.under_way == 0
-
-    second = Ear()
-    listening = rig.listener.listen(second, most=2)
-    second.wait(lambda: set(bells) <= {*first.heard, *second.heard})
-    listening.stop()
-    assert not set(first.heard) & set(second.heard), "an answered bell came again"
+@pytest.mark.parametrize("most", [1, 3])
+def test_no_more_bells_are_heard_at_once_than_asked_for_and_none_is_lost(rig: Rig, most: int) -> None:
+    bells = ring(rig, 7)
+    heard: list[Heard] = []
+    deadline = time.monotonic() + SECONDS
+    while len(heard) < len(bells):
+        assert time.monotonic() < deadline
+        some = rig.listener.hear(most)
+        assert len(some) <= most
+        heard += some
+    assert names(heard) == sorted(bell.order_id for bell in bells)
 
 
-def test_a_bell_given_back_while_stopping_is_heard_by_the_next(rig: Rig) -> None:
-    bell, stopping = a_bell(), threading.Event()
-    first = Ear(lambda _: not stopping.wait(SECONDS))
-    listening = rig.listener.listen(first, most=1)
-    rig.doorbell.ring(bell)
-    first.wait(lambda: first.under_way == 1)
-    stopper = threading.Thread(target=listening.stop)
-    stopper.start()
-    stopping.set()
-    stopper.join(SECONDS)
-    second = Ear()
-    listening = rig.listener.listen(second, most=1)
-    second.wait(lambda: bell in second.heard)
-    listening.stop()
-
-
-def test_a_stop_before_anything_was_heard_returns(rig: Rig) -> None:
-    rig.listener.listen(Ear(), most=1).stop()
+def test_bells_are_heard_after_many_silent_times(rig: Rig) -> None:
+    for _ in range(3):
+        assert rig.listener.hear(1) == []
+    [bell] = ring(rig, 1)
+    assert [one.bell for one in hear(rig, 1)] == [bell]
 
 
 @pytest.mark.emulator
 @pytest.mark.parametrize("attributes", [{}, {"order_id": "1"}, {"order_id": "", "lane": LANE}, {"lane": LANE}])
 def test_a_malformed_bell_is_never_passed_on_and_stops_nothing(pubsub: PubSubRig, attributes: dict[str, str]) -> None:
-    bell, ear = a_bell(), Ear()
     pubsub.publisher.publish(pubsub.paths.topic, b"x", **attributes).result(SECONDS)
-    listening = pubsub.listener.listen(ear, most=1)
-    pubsub.doorbell.ring(bell)
-    ear.wait(lambda: bell in ear.heard)
-    listening.stop()
-    assert ear.heard == [bell]
+    [bell] = ring(pubsub, 1)
+    assert [one.bell for one in hear(pubsub, 1, most=1)] == [bell]
 
 
 @pytest.mark.emulator
 def test_a_malformed_bell_is_told_of_once_and_ends_among_the_dead_letters(pubsub: PubSubRig) -> None:
     dead = pubsub.subscriber.subscription_path(pubsub.paths.topic.split("/")[1], "dead")
     pubsub.subscriber.create_subscription(request={"name": dead, "topic": pubsub.paths.dead_letters})
+    message_id = pubsub.publisher.publish(pubsub.paths.topic, b"x").result(SECONDS)
     with capture_logs() as logged:
-        message_id = pubsub.publisher.publish(pubsub.paths.topic, b"x").result(SECONDS)
-        listening = pubsub.listener.listen(Ear(), most=1)
-        answer = pubsub.subscriber.pull(request={"subscription": dead, "max_messages": 1}, timeout=SECONDS)
-        listening.stop()
-    assert [received.message.data for received in answer.received_messages] == [b"x"]
+        letters = until_dead(pubsub, dead)
+    assert letters == [b"x"]
     assert logged == [{"event": "doorbell.malformed", "log_level": "warning", "message_id": message_id}]
-
-
-@pytest.mark.emulator
-def test_a_listener_that_fails_is_asked_again(pubsub: PubSubRig) -> None:
-    def fail_once(_: Bell) -> bool:
-        if len(ear.heard) == 1:
-            raise LookupError("the first time")
-        return True
-
-    bell, ear = a_bell(), Ear(fail_once)
-    listening = pubsub.listener.listen(ear, most=1)
-    pubsub.doorbell.ring(bell)
-    ear.wait(lambda: ear.heard == [bell, bell])
-    listening.stop()
 
 
 @pytest.mark.emulator
@@ -228,15 +182,11 @@ def test_a_broker_that_does_not_take_the_bell_is_unavailable(pubsub: PubSubRig) 
 
 
 @pytest.mark.emulator
-def test_a_listener_hears_again_once_its_subscription_is_there(
-    pubsub: PubSubRig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.adapters.pubsub.REOPEN_SECONDS", 0.1)
-    bell, ear = a_bell(), Ear()
+def test_a_subscription_that_is_not_there_is_unavailable_and_heard_once_it_is(pubsub: PubSubRig) -> None:
     pubsub.subscriber.delete_subscription(request={"subscription": pubsub.paths.subscription})
-    listening = pubsub.listener.listen(ear, most=1)
+    with pytest.raises(Unavailable):
+        pubsub.listener.hear(1)
     project = pubsub.paths.topic.split("/")[1]
     ensure_topic_and_subscription(pubsub.publisher, pubsub.subscriber, project, "orders", "launchers")
-    pubsub.doorbell.ring(bell)
-    ear.wait(lambda: bell in ear.heard)
-    listening.stop()
+    [bell] = ring(pubsub, 1)
+    assert [one.bell for one in hear(pubsub, 1)] == [bell]

@@ -1,8 +1,9 @@
 """The doorbell's loop: what becomes of each bell, and how many are heard at once."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final
 
 import pytest
@@ -17,7 +18,8 @@ from launcher.outage import Outage
 from launcher.slots import Slots
 from shared.adapters.memory import MemoryDoorbell
 from shared.control_plane import ControlPlane
-from shared.ports import Bell, BellListener, Heard, Listening
+from shared.domain.refusals import Unavailable
+from shared.ports import Bell, Heard
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import CLAIMS
 from tests.launcher.stand_ins import ManualClock
@@ -25,20 +27,51 @@ from tests.launcher.stand_ins import ManualClock
 OURS: Final = "any/task"
 
 
-class Recording:
-    """A listener that notes for how many bells it was opened."""
+class Recording(MemoryDoorbell):
+    """A doorbell that notes how many bells were asked for, and what became of each."""
 
-    def __init__(self, listener: BellListener) -> None:
-        self.opened: list[int] = []
-        self._listener = listener
+    def __init__(self) -> None:
+        super().__init__(patience=0.05)
+        self.asked: list[int] = []
+        self.acknowledged: list[str] = []
+        self.given_back: list[tuple[str, float]] = []
 
-    def listen(self, heard: Heard, most: int) -> Listening:
-        self.opened.append(most)
-        return self._listener.listen(heard, most)
+    def hear(self, most: int) -> Sequence[Heard]:
+        heard = super().hear(most)
+        if heard:
+            self.asked.append(most)
+        return heard
+
+    def acknowledge(self, heard: Heard) -> None:
+        super().acknowledge(heard)
+        self.acknowledged.append(heard.bell.order_id)
+
+    def give_back(self, heard: Heard, after: timedelta) -> None:
+        super().give_back(heard, after)
+        self.given_back.append((heard.bell.order_id, after.total_seconds()))
 
 
-def a_loop(pieces: Pieces, listener: BellListener | None = None, clock: Clock = SYSTEM) -> DoorbellLoop:
-    return DoorbellLoop(listener or MemoryDoorbell(), pieces.claims, pieces.runs, pieces.slots, pieces.outage, clock)
+def a_loop(pieces: Pieces, doorbell: MemoryDoorbell, clock: Clock = SYSTEM) -> DoorbellLoop:
+    return DoorbellLoop(doorbell, pieces.claims, pieces.runs, pieces.slots, pieces.outage, clock)
+
+
+def one_turn(pieces: Pieces, doorbell: MemoryDoorbell, claims: Claims | None = None) -> None:
+    """Hear bells once, and answer them."""
+    clock, chosen = ManualClock(most=1), claims or pieces.claims
+    closing = Closing(pieces.slots)
+    DoorbellLoop(doorbell, chosen, pieces.runs, closing, pieces.outage, clock.clock()).run()  # type: ignore[arg-type]
+
+
+class Closing:
+    """The slots of a launcher that goes down after its first turn, and could still run what that brought."""
+
+    def __init__(self, slots: Slots) -> None:
+        self.closed = threading.Event()
+        self.reserve, self.free = slots.reserve, slots.free
+        self._slots = slots
+
+    def await_room(self) -> int:
+        return 0 if self.closed.is_set() else self._slots.await_room()
 
 
 @contextmanager
@@ -51,78 +84,125 @@ def running(loop: DoorbellLoop, pieces: Pieces) -> Iterator[None]:
 
 
 def test_a_bell_is_acknowledged_once_its_order_is_claimed_and_its_machine_lives_on(pieces: Pieces) -> None:
-    order_id = pieces.server.offer()
+    doorbell, order_id = Recording(), pieces.server.offer()
+    doorbell.ring(Bell(order_id, OURS))
 
-    assert a_loop(pieces).hear(Bell(order_id, OURS))
+    one_turn(pieces, doorbell)
 
+    assert doorbell.acknowledged == [order_id]
     pieces.server.wait_for(lambda: pieces.server.statuses(order_id) == ["provisioning"])
     assert [held.hold.order_id for held in pieces.runs.held()] == [order_id]
 
 
 def test_a_bell_of_an_order_that_another_took_is_acknowledged(pieces: Pieces) -> None:
-    order_id = pieces.server.offer()
+    doorbell, order_id = Recording(), pieces.server.offer()
     Claims(pieces.client, "beta", pieces.claims.lanes).by_id(order_id)
+    doorbell.ring(Bell(order_id, OURS))
 
-    assert a_loop(pieces).hear(Bell(order_id, OURS))
+    one_turn(pieces, doorbell)
 
-    assert not pieces.runs.held()
-    assert pieces.slots.unfilled == 2
-
-
-def test_a_bell_of_an_order_that_is_gone_is_acknowledged(pieces: Pieces) -> None:
-    assert a_loop(pieces).hear(Bell("gone", OURS))
+    assert doorbell.acknowledged == [order_id]
     assert both_slots_are_free(pieces)
 
 
-def test_a_bell_of_another_lane_is_given_back_and_nothing_is_claimed(pieces: Pieces) -> None:
-    clock = ManualClock(most=99)
+def test_a_bell_of_an_order_that_is_gone_is_acknowledged(pieces: Pieces) -> None:
+    doorbell = Recording()
+    doorbell.ring(Bell("gone", OURS))
 
-    assert not a_loop(pieces, clock=clock.clock()).hear(Bell(pieces.server.offer(), "rack:7/capacity/tiny"))
+    one_turn(pieces, doorbell)
 
-    assert clock.pauses == [1.0]
+    assert doorbell.acknowledged == ["gone"]
+    assert both_slots_are_free(pieces)
+
+
+def test_a_bell_of_another_lane_is_given_back_for_later_and_nothing_is_claimed(pieces: Pieces) -> None:
+    doorbell, order_id = Recording(), pieces.server.offer()
+    doorbell.ring(Bell(order_id, "rack:7/capacity/tiny"))
+
+    one_turn(pieces, doorbell)
+
+    assert doorbell.given_back == [(order_id, 10)]
     assert not pieces.server.bodies(CLAIMS)
 
 
-def test_a_bell_is_given_back_unclaimed_while_no_slot_is_free(pieces: Pieces) -> None:
-    pieces.slots.reserve()
-    pieces.slots.reserve()
+def test_a_bell_heard_while_going_down_is_given_back_at_once(pieces: Pieces) -> None:
+    class ClosesWhileHearing(Recording):
+        def hear(self, most: int) -> Sequence[Heard]:
+            heard = super().hear(most)
+            pieces.slots.close()
+            return heard
 
-    assert not a_loop(pieces).hear(Bell(pieces.server.offer(), OURS))
+    doorbell, order_id = ClosesWhileHearing(), pieces.server.offer()
+    doorbell.ring(Bell(order_id, OURS))
 
+    a_loop(pieces, doorbell).run()
+
+    assert doorbell.given_back == [(order_id, 0)]
     assert not pieces.server.bodies(CLAIMS)
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (401, "unauthenticated"), (403, "forbidden")])
-def test_a_bell_is_given_back_and_its_slot_freed_where_the_claim_is_not_served(
+def test_bells_are_given_back_and_the_slot_freed_where_claims_are_not_served(
     pieces: Pieces, status: int, code: str
 ) -> None:
+    doorbell = Recording()
+    order_ids = [pieces.server.offer(), pieces.server.offer()]
     pieces.server.refuse(CLAIMS, status, code)
+    for order_id in order_ids:
+        doorbell.ring(Bell(order_id, OURS))
 
-    assert not a_loop(pieces).hear(Bell(pieces.server.offer(), OURS))
+    one_turn(pieces, doorbell)
 
+    assert doorbell.given_back == [(order_id, 1) for order_id in order_ids]
+    assert len(pieces.server.bodies(CLAIMS)) == 1
     assert both_slots_are_free(pieces)
 
 
 def test_a_bell_is_given_back_and_its_slot_freed_where_nobody_answers(pieces: Pieces) -> None:
+    doorbell = Recording()
+    doorbell.ring(Bell("waiting", OURS))
     with ControlPlane(f"http://{LOOPBACK}:{free_port()}", "ly_key") as nobody:
-        claims = Claims(nobody, "alpha", pieces.claims.lanes)
-        loop = DoorbellLoop(MemoryDoorbell(), claims, pieces.runs, pieces.slots, pieces.outage, SYSTEM)
+        one_turn(pieces, doorbell, Claims(nobody, "alpha", pieces.claims.lanes))
 
-        assert not loop.hear(Bell("waiting", OURS))
-
+    assert doorbell.given_back == [("waiting", 1)]
     assert both_slots_are_free(pieces)
 
 
 def test_a_claim_without_an_answer_is_asked_again_as_the_same_request(pieces: Pieces) -> None:
-    bell = Bell(pieces.server.offer(), OURS)
+    doorbell, bell = Recording(), Bell(pieces.server.offer(), OURS)
     pieces.server.refuse(CLAIMS, 503)
-    a_loop(pieces).hear(bell)
+    doorbell.ring(bell)
+    one_turn(pieces, doorbell)
     pieces.server.serve(CLAIMS)
+    doorbell.ring(bell)
 
-    assert a_loop(pieces).hear(bell)
+    one_turn(pieces, doorbell)
 
     first, second = pieces.server.bodies(CLAIMS)
     assert first == second
+
+
+def test_a_doorbell_that_is_out_of_order_is_asked_again_after_longer_and_longer_waits(pieces: Pieces) -> None:
+    class Broken(Recording):
+        def hear(self, most: int) -> Sequence[Heard]:
+            raise Unavailable("out of order")
+
+    clock, slots = ManualClock(most=4), Slots(1)
+    DoorbellLoop(Broken(), pieces.claims, pieces.runs, slots, pieces.outage, clock.clock()).run()
+    assert clock.pauses == [1, 2, 4, 8]
+
+
+def test_a_broker_that_loses_the_acknowledgement_stops_no_order(pieces: Pieces) -> None:
+    class Deaf(Recording):
+        def acknowledge(self, heard: Heard) -> None:
+            raise Unavailable("not now")
+
+    doorbell, order_id = Deaf(), pieces.server.offer()
+    doorbell.ring(Bell(order_id, OURS))
+
+    one_turn(pieces, doorbell)
+
+    assert [held.hold.order_id for held in pieces.runs.held()] == [order_id]
 
 
 def test_an_order_that_is_answered_twice_is_run_once(pieces: Pieces) -> None:
@@ -138,7 +218,7 @@ def test_an_order_that_is_answered_twice_is_run_once(pieces: Pieces) -> None:
 
 
 def test_there_are_never_more_machines_than_slots(pieces: Pieces) -> None:
-    doorbell = MemoryDoorbell()
+    doorbell = Recording()
     order_ids = [pieces.server.offer() for _ in range(5)]
     with running(a_loop(pieces, doorbell), pieces):
         for order_id in order_ids:
@@ -153,33 +233,31 @@ def test_there_are_never_more_machines_than_slots(pieces: Pieces) -> None:
     assert sorted(provisioned(pieces)) == sorted(order_ids)
 
 
-def test_the_stream_is_opened_anew_for_as_many_bells_as_there_is_room_for(pieces: Pieces) -> None:
-    doorbell = MemoryDoorbell()
-    listener = Recording(doorbell)
-    with running(a_loop(pieces, listener), pieces):
+def test_as_many_bells_are_asked_for_as_there_is_room_for(pieces: Pieces) -> None:
+    doorbell = Recording()
+    with running(a_loop(pieces, doorbell), pieces):
         for count in (1, 2):
             doorbell.ring(Bell(pieces.server.offer(), OURS))
             pieces.server.wait_for(lambda so_far=count: len(provisioned(pieces)) == so_far)  # type: ignore[misc]
         pieces.runs.held()[0].ask(Wish.FINISHED)
-        pieces.slots.wait_until(lambda: pieces.slots.unfilled == 1)
         doorbell.ring(Bell(pieces.server.offer(), OURS))
         pieces.server.wait_for(lambda: len(provisioned(pieces)) == 3)
 
-    assert listener.opened == [2, 1, 1]
+    assert doorbell.asked == [2, 1, 1]
+    assert not doorbell.given_back
 
 
 def test_while_claims_are_not_served_one_is_tried_after_each_longer_wait_and_one_line_says_so(pieces: Pieces) -> None:
-    doorbell, clock, slots = MemoryDoorbell(), ManualClock(most=6), Slots(1)
-    listener = Recording(doorbell)
+    doorbell, clock, slots = Recording(), ManualClock(most=6), Slots(1)
     pieces.server.refuse(CLAIMS, 503)
-    doorbell.ring(Bell(pieces.server.offer(), OURS))
+    for _ in range(6):
+        doorbell.ring(Bell(pieces.server.offer(), OURS))
     outage = Outage(clock.clock().monotonic)
 
     with structlog.testing.capture_logs() as logs:
-        DoorbellLoop(listener, pieces.claims, pieces.runs, slots, outage, clock.clock()).run()
+        DoorbellLoop(doorbell, pieces.claims, pieces.runs, slots, outage, clock.clock()).run()
 
     assert clock.pauses == [1, 2, 4, 8, 16, 30]
-    assert listener.opened == [1] * 6
     assert len(pieces.server.bodies(CLAIMS)) == 6
     assert sum(line["log_level"] == "warning" for line in logs) == 1
 

@@ -30,7 +30,7 @@ def test_orders_are_claimed_one_at_a_time_while_there_is_room(pieces: Pieces) ->
     thread.join()
 
     assert claims_while_full == 2
-    assert {body["wait_seconds"] for body in pieces.server.bodies(CLAIMS)} == {25}
+    assert {body["wait_seconds"] for body in pieces.server.bodies(CLAIMS)} == {5}
     assert {seen.path.rsplit("/", 1)[-1] for seen in pieces.server.seen if "/updates/" in seen.path} == offered
 
 

@@ -46,7 +46,7 @@ def test_what_was_started_is_stopped_where_the_rest_does_not_start(terminal: Ter
 
 
 def test_wrong_settings_are_all_named_at_once(terminal: Terminal) -> None:
-    terminal.environment |= {"LAUNCHYARD_PORT": "seventy", "LAUNCHYARD_SLOTS": "0"}
+    terminal.environment.update({"LAUNCHYARD_PORT": "seventy", "LAUNCHYARD_SLOTS": "0"})
     done = terminal.run("up")
     assert done.returncode == 2
     assert "LAUNCHYARD_PORT" in done.stderr
