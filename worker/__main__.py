@@ -37,8 +37,7 @@ def _arguments() -> argparse.Namespace:
 
 def _fields(error: ValidationError) -> str:
     """What is wrong and where, without the values: one of them is a credential."""
-    wrong = error.errors(include_url=False, include_context=False, include_input=False)
-    return "; ".join(f"{'.'.join(map(str, detail['loc'])) or 'document'}: {detail['type']}" for detail in wrong)
+    return "; ".join(f"{'.'.join(map(str, wrong['loc'])) or 'document'}: {wrong['type']}" for wrong in error.errors())
 
 
 def _uptime() -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -20,7 +21,7 @@ from shared.vm_config import WorkerConfig
 from worker.network import answered, persist
 from worker.programs import ProgramFailed
 
-MOST_MESSAGE: int = 4000
+MOST_MESSAGE: Final = 4000
 """Characters of a failure's message (shared/api.py)."""
 
 
@@ -75,7 +76,7 @@ class Callbacks:
         self._report(report)
 
     def failed(self, failure: ProgramFailed) -> None:
-        message = failure.message.encode(errors="replace").decode()[:MOST_MESSAGE]  # without lone surrogates
+        message = failure.message[:MOST_MESSAGE]
         report = WorkerFailed(epoch=self._epoch, reason=failure.reason, message=message, retryable=failure.retryable)
         self._report(report)
 

@@ -71,9 +71,9 @@ class LoopbackGateway(httpx.BaseTransport):
 
 
 def client(loopback_gateway: str | None) -> httpx.Client:
-    """Return the client that all of the worker's HTTP goes through. It trusts no proxy of the environment."""
+    """Return the client that all of the worker's HTTP goes through. With a transport of its own it asks no proxy."""
     transport = LoopbackGateway(loopback_gateway, Direct()) if loopback_gateway else Direct()
-    return httpx.Client(transport=transport, timeout=TIMEOUT, trust_env=False)
+    return httpx.Client(transport=transport, timeout=TIMEOUT)
 
 
 def persist(call: Callable[[], T]) -> T:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -100,13 +101,14 @@ def test_a_control_plane_that_is_gone_is_given_up(plane: FakeControlPlane, tmp_p
 @pytest.mark.parametrize("event", ["started", "upload", "completed"])
 @pytest.mark.parametrize("status", [401, 404, 409])
 def test_a_refused_report_ends_the_work_at_once(
-    plane: FakeControlPlane, tmp_path: Path, event: str, status: int
+    plane: FakeControlPlane, tmp_path: Path, capsys: pytest.CaptureFixture[str], event: str, status: int
 ) -> None:
     plane.statuses[event] = [status]
 
     assert run(plane.config(HELLO), tmp_path) == 1
     assert plane.events[-1] == event
     assert plane.events.count(event) == 1
+    assert f"refused a report: {status}: Refused for the test" in capsys.readouterr().out
 
 
 def test_a_lost_lease_before_the_work_means_no_work(plane: FakeControlPlane, tmp_path: Path) -> None:
@@ -136,6 +138,7 @@ def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: P
         (TaskSpec(command=("sh", "-c", "echo out; echo err >&2; exit 7")), "exit code 7. Its last output:\nout\nerr\n"),
         (TaskSpec(command=("/no/such/command",)), "No such file or directory"),
         (TaskSpec(command=("a\0b",)), "embedded null byte"),
+        (TaskSpec(command=("/" + "x" * 4095,)), "File name too long"),  # a message that must be cut
         (SessionSpec(session_name="s", prompt="p"), "no program for session orders"),
     ],
 )
@@ -231,6 +234,21 @@ def test_a_configuration_that_cannot_be_read_is_not_shown(
     assert "the configuration is not of this version's form" in output
     assert TOKEN not in output
     assert plane.events == []
+
+
+def test_a_stopped_worker_takes_its_command_with_it(plane: FakeControlPlane, tmp_path: Path) -> None:
+    fifo = tmp_path / "alive"
+    os.mkfifo(fifo)
+    command = f"exec 3> {fifo}; echo up >&3; sleep 1000 & wait"
+    worker = start(plane.config(TaskSpec(command=("sh", "-c", command))), tmp_path)
+    with fifo.open() as alive:
+        assert alive.readline() == "up\n"
+
+        worker.terminate()
+        worker.communicate(timeout=60)
+
+        ended, _, _ = select.select([alive], [], [], 30)  # the end of file, once nobody is left to write
+        assert ended
 
 
 def start(config: WorkerConfig, folder: Path) -> subprocess.Popen[str]:

@@ -25,7 +25,7 @@ MODULES: Final = (
     "evdev",
 )
 """In the order in which they must be loaded: no modprobe, no dependency file."""
-FOLDERS: Final = ("bin", "dev", "modules", "proc", "root", "sys")
+FOLDERS: Final = ("bin", "dev", "modules", "newroot", "proc", "sys")
 
 
 def build(kernel: Path, busybox: Path, folder: Path, image: Path) -> None:
