@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +23,13 @@ class Mode(StrEnum):
     TCG = "tcg"
     KVM = "kvm"
     TDX = "tdx"
+
+
+CPU: Final[Mapping[Mode, tuple[str, ...]]] = {
+    Mode.TCG: ("-accel", "tcg", "-cpu", "max"),
+    Mode.KVM: ("-accel", "kvm", "-cpu", "host"),
+    Mode.TDX: ("-accel", "kvm", "-cpu", "host"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +77,10 @@ def build(mode: Mode, guest: Guest, binary: str = "qemu-system-x86_64") -> tuple
 
 
 def _processor(mode: Mode, guest: Guest) -> tuple[str, ...]:
-    match mode:
-        case Mode.TCG:
-            return ("-machine", "q35", "-accel", "tcg", "-cpu", "max")
-        case Mode.KVM:
-            return ("-machine", "q35", "-accel", "kvm", "-cpu", "host")
-        case Mode.TDX:
-            machine = "q35,kernel-irqchip=split,confidential-guest-support=tdx,hpet=off"
-            return (
-                *("-object", _json(_tdx_guest(guest))),
-                *("-machine", machine, "-accel", "kvm", "-cpu", "host"),
-                *("-bios", TDX_FIRMWARE),
-            )
+    if mode is not Mode.TDX:
+        return ("-machine", "q35", *CPU[mode])
+    machine = "q35,kernel-irqchip=split,confidential-guest-support=tdx,hpet=off"
+    return ("-object", _json(_tdx_guest(guest)), "-machine", machine, *CPU[mode], "-bios", TDX_FIRMWARE)
 
 
 def _tdx_guest(guest: Guest) -> dict[str, object]:

@@ -10,7 +10,7 @@ from launcher.vm.probe import ModeRefused, QemuMode, boots, choose, has_tdx, pro
 
 
 def test_a_trial_machine_boots_under_emulation() -> None:
-    assert boots("tcg")
+    assert boots(Mode.TCG)
 
 
 def test_a_kvm_device_that_cannot_boot_a_machine_is_not_chosen() -> None:
@@ -24,11 +24,19 @@ def test_a_machine_that_greets_and_then_aborts_has_not_booted(tmp_path: Path) ->
     qemu.write_text("""#!/bin/sh\necho '{"QMP": {}}'\ncat > /dev/null\nexit 134\n""")
     qemu.chmod(0o755)
 
-    assert not boots("kvm", str(qemu))
+    assert not boots(Mode.KVM, str(qemu))
+
+
+def test_a_machine_that_never_says_that_it_ran_has_not_booted(tmp_path: Path) -> None:
+    qemu = tmp_path / "qemu"
+    qemu.write_text("#!/bin/sh\nexit 0\n")
+    qemu.chmod(0o755)
+
+    assert not boots(Mode.KVM, str(qemu))
 
 
 def test_without_qemu_nothing_boots() -> None:
-    assert not boots("tcg", binary="qemu-that-is-absent")
+    assert not boots(Mode.TCG, binary="qemu-that-is-absent")
 
 
 @pytest.mark.parametrize(
