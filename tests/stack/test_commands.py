@@ -9,8 +9,8 @@ from tests.stack.conftest import Terminal
 PI = "01K9MHPYR07M6YMZ1QGR8DZB8S"
 
 
-def created(terminal: Terminal, *words: str) -> str:
-    return str(json.loads(terminal.succeed("order", "create", *words, "--json"))["id"])
+def created(terminal: Terminal, kind: str, *words: str) -> str:
+    return str(json.loads(terminal.succeed("order", "create", kind, "--json", *words))["id"])
 
 
 def test_an_export_is_run_and_its_file_is_valid(memory_stack: Terminal, tmp_path: Path) -> None:
@@ -48,10 +48,8 @@ def test_a_capacity_order_runs_until_it_is_cancelled(memory_stack: Terminal) -> 
 
 
 def test_the_same_key_makes_one_order(memory_stack: Terminal) -> None:
-    words = ("task", "--key", "one-and-the-same", "--", "true")
-    first = json.loads(memory_stack.succeed("order", "create", words[0], "--json", *words[1:]))
-    second = json.loads(memory_stack.succeed("order", "create", words[0], "--json", *words[1:]))
-    assert first["id"] == second["id"]
+    words = ("--key", "one-and-the-same", "--", "true")
+    assert created(memory_stack, "task", *words) == created(memory_stack, "task", *words)
 
 
 def test_orders_are_listed_page_by_page(memory_stack: Terminal) -> None:
