@@ -74,12 +74,13 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
 
 
 def await_ready(server: Server, answers: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
-    """Wait until `answers()`. Raises StartFailed when the server ends first, or the time is over."""
+    """Wait until `answers()`. Raises StartFailed when the server ends first, or, once stopped, when time is over."""
     deadline = time.monotonic() + seconds
     while not answers():
         if not running(server):
             raise StartFailed(f"{server.name} ended while starting; its log is {server.log}")
         if time.monotonic() > deadline:
+            stop(server)
             raise StartFailed(f"{server.name} did not answer in {seconds:.0f} s; its log is {server.log}")
         time.sleep(LOOK_SECONDS)
 
