@@ -7,9 +7,11 @@ from uuid import uuid4
 
 import pytest
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+from google.cloud.pubsub_v1.subscriber.futures import StreamingPullFuture
 from structlog.testing import capture_logs
 
 from emulators.doorbell import DoorbellPaths, ensure_topic_and_subscription
+from shared.adapters import pubsub as pubsub_adapter
 from shared.adapters.memory import MemoryDoorbell
 from shared.adapters.pubsub import PubSubDoorbell, PubSubListener
 from shared.domain.refusals import Unavailable
@@ -208,17 +210,19 @@ def test_a_malformed_bell_is_told_of_once_and_ends_among_the_dead_letters(pubsub
 
 
 @pytest.mark.emulator
-def test_a_listener_that_fails_is_asked_again(pubsub: PubSubRig) -> None:
+def test_a_listener_that_fails_is_asked_again_on_the_same_stream(pubsub: PubSubRig) -> None:
     def fail_once(_: Bell) -> bool:
         if len(ear.heard) == 1:
             raise LookupError("the first time")
         return True
 
     bell, ear = a_bell(), Ear(fail_once)
-    listening = pubsub.listener.listen(ear, most=1)
-    pubsub.doorbell.ring(bell)
-    ear.wait(lambda: ear.heard == [bell, bell])
-    listening.stop()
+    with capture_logs() as logged:
+        listening = pubsub.listener.listen(ear, most=1)
+        pubsub.doorbell.ring(bell)
+        ear.wait(lambda: ear.heard == [bell, bell])
+        listening.stop()
+    assert [entry["event"] for entry in logged] == ["doorbell.listener_failed"]
 
 
 @pytest.mark.emulator
@@ -227,14 +231,45 @@ def test_a_broker_that_does_not_take_the_bell_is_unavailable(pubsub: PubSubRig) 
         PubSubDoorbell(pubsub.publisher, f"{pubsub.paths.topic}-that-is-not-there").ring(a_bell())
 
 
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Set once a stream has been closed."""
+    event, close = threading.Event(), pubsub_adapter._close
+
+    def close_and_tell(stream: StreamingPullFuture) -> None:
+        close(stream)
+        event.set()
+
+    monkeypatch.setattr(pubsub_adapter, "_close", close_and_tell)
+    return event
+
+
 @pytest.mark.emulator
-def test_a_listener_hears_again_once_its_subscription_is_there(
-    pubsub: PubSubRig, monkeypatch: pytest.MonkeyPatch
+def test_a_stream_stays_open_for_the_answer_of_a_call_under_way(pubsub: PubSubRig, closed: threading.Event) -> None:
+    closed_during_the_call: list[bool] = []
+
+    def outlast_the_stop(_: Bell) -> bool:
+        closed_during_the_call.append(closed.wait(1))
+        return True
+
+    ear = Ear(outlast_the_stop)
+    listening = pubsub.listener.listen(ear, most=1)
+    pubsub.doorbell.ring(a_bell())
+    ear.wait(lambda: ear.under_way == 1)
+    listening.stop()
+    assert closed_during_the_call == [False]
+    assert closed.is_set()
+
+
+@pytest.mark.emulator
+def test_a_listener_whose_subscription_was_missing_hears_once_it_is_there(
+    pubsub: PubSubRig, closed: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.adapters.pubsub.REOPEN_SECONDS", 0.1)
+    monkeypatch.setattr(pubsub_adapter, "REOPEN_SECONDS", 0.1)
     bell, ear = a_bell(), Ear()
     pubsub.subscriber.delete_subscription(request={"subscription": pubsub.paths.subscription})
     listening = pubsub.listener.listen(ear, most=1)
+    assert closed.wait(SECONDS)
     project = pubsub.paths.topic.split("/")[1]
     ensure_topic_and_subscription(pubsub.publisher, pubsub.subscriber, project, "orders", "launchers")
     pubsub.doorbell.ring(bell)
