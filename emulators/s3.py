@@ -39,23 +39,15 @@ def start_moto(port: int, logs: Path) -> Server:
     """Start moto's server alone. Raises StartFailed."""
     argv = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)]
     server = start("the S3 server (moto)", argv, logs / "moto.log")
-    return _ready(server, port)
+    await_ready(server, lambda: accepts(port))
+    return server
 
 
 def _start_proxy(port: int, backend: int, logs: Path, access_key: str, secret: str) -> Server:
     options = [f"--port={port}", f"--backend-port={backend}", f"--access-key={access_key}"]
     environment = {"LAUNCHYARD_S3_SECRET": secret}
     server = start("the S3 proxy", [sys.executable, "-m", "emulators.s3", *options], logs / "s3.log", environment)
-    return _ready(server, port)
-
-
-def _ready(server: Server, port: int) -> Server:
-    """Return the server once it answers; one that does not is stopped."""
-    try:
-        await_ready(server, lambda: accepts(port))
-    except StartFailed:
-        stop(server)
-        raise
+    await_ready(server, lambda: accepts(port))
     return server
 
 

@@ -1,0 +1,110 @@
+"""What the checking proxy refuses of requests presigned by the real library, and by which of S3's codes."""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import urlsplit
+
+import pytest
+from botocore.credentials import Credentials
+
+from emulators.presigned import NotAllowed, Received, check
+from emulators.s3 import REGION
+from shared.adapters.s3 import S3Bucket, s3_client
+from shared.ports import UploadTerms
+
+BODY: Final = b"a body"
+HOST: Final = "127.0.0.1:9000"
+CREDENTIALS: Final = Credentials("local", "a secret of this test")
+VALID: Final = timedelta(minutes=10)
+
+
+@pytest.fixture
+def received() -> Received:
+    """A presigned PUT as the proxy gets it: with a key that needs every kind of quoting."""
+    client = s3_client(f"http://{HOST}", REGION, CREDENTIALS.access_key, CREDENTIALS.secret_key)
+    digest = hashlib.sha256(BODY)
+    terms = UploadTerms("a b/ü~+'(1)&=.xml", "text/plain", len(BODY), digest.hexdigest())
+    upload = S3Bucket(client, "outputs").presign_upload(terms, VALID)
+    client.close()
+    parts = urlsplit(upload.url)
+    headers = {**upload.headers, "host": HOST, "user-agent": "a worker"}
+    return Received("PUT", f"{parts.path}?{parts.query}", headers, len(BODY), digest.digest())
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def with_headers(request: Received, **changes: str) -> Received:
+    headers = {**request.headers, **{name.replace("_", "-"): value for name, value in changes.items()}}
+    return replace(request, headers=headers)
+
+
+def without(request: Received, name: str) -> Received:
+    return replace(request, headers={key: value for key, value in request.headers.items() if key != name})
+
+
+def in_target(old: str, new: str) -> Callable[[Received], Received]:
+    return lambda request: replace(request, target=request.target.replace(old, new))
+
+
+def other_body(request: Received) -> Received:
+    return replace(request, sha256=hashlib.sha256(b"A body").digest())
+
+
+def own_checksum(request: Received) -> Received:
+    digest = hashlib.sha256(b"A body").digest()
+    return replace(with_headers(request, x_amz_checksum_sha256=base64.b64encode(digest).decode()), sha256=digest)
+
+
+def test_a_request_as_it_was_signed_is_allowed(received: Received) -> None:
+    check(received, CREDENTIALS, now())
+    check(received, CREDENTIALS, now() + VALID - timedelta(seconds=5))
+
+
+REFUSED: Final[dict[str, tuple[Callable[[Received], Received], int, str]]] = {
+    "another method": (lambda request: replace(request, method="DELETE"), 403, "SignatureDoesNotMatch"),
+    "another key": (in_target("a%20b", "a%20c"), 403, "SignatureDoesNotMatch"),
+    "another parameter": (in_target("?", "?versionId=1&"), 403, "SignatureDoesNotMatch"),
+    "a longer expiry": (in_target("X-Amz-Expires=600", "X-Amz-Expires=6000"), 403, "SignatureDoesNotMatch"),
+    "no more than a week": (in_target("X-Amz-Expires=600", "X-Amz-Expires=604801"), 400, "AuthorizationQuery"),
+    "fewer signed headers": (in_target("content-length%3B", ""), 403, "SignatureDoesNotMatch"),
+    "no host signed": (in_target("host%3B", ""), 403, "AccessDenied"),
+    "no date": (in_target("X-Amz-Date", "X-Amz-Dat"), 400, "AuthorizationQuery"),
+    "another algorithm": (in_target("AWS4-HMAC-SHA256", "AWS4-HMAC-MD5"), 400, "AuthorizationQuery"),
+    "another access key": (in_target("Credential=local", "Credential=locam"), 403, "InvalidAccessKeyId"),
+    "another host": (lambda request: with_headers(request, host="10.0.2.2:9000"), 403, "SignatureDoesNotMatch"),
+    "another type": (lambda request: with_headers(request, content_type="text/html"), 403, "SignatureDoesNotMatch"),
+    "a signed header left out": (lambda request: without(request, "content-type"), 403, "SignatureDoesNotMatch"),
+    "an unsigned header": (lambda request: with_headers(request, x_amz_acl="public-read"), 403, "AccessDenied"),
+    "another body": (other_body, 400, "BadDigest"),
+    "another body with its own checksum": (own_checksum, 403, "SignatureDoesNotMatch"),
+    "a shorter body": (lambda request: replace(request, size=len(BODY) - 1), 400, "IncompleteBody"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_request_other_than_the_signed_one_is_refused(received: Received, case: str) -> None:
+    change, status, code = REFUSED[case]
+    with pytest.raises(NotAllowed) as refused:
+        check(change(received), CREDENTIALS, now())
+    assert refused.value.status == status
+    assert refused.value.code.startswith(code)
+
+
+def test_another_secret_signs_nothing_of_ours(received: Received) -> None:
+    with pytest.raises(NotAllowed, match="not the one that was signed"):
+        check(received, Credentials("local", "another secret"), now())
+
+
+@pytest.mark.parametrize(
+    ("at", "message"), [(VALID + timedelta(seconds=5), "expired"), (timedelta(minutes=-20), "not valid yet")]
+)
+def test_a_request_before_or_after_its_time_is_refused(received: Received, at: timedelta, message: str) -> None:
+    with pytest.raises(NotAllowed, match=message) as refused:
+        check(received, CREDENTIALS, now() + at)
+    assert (refused.value.status, refused.value.code) == (403, "AccessDenied")
