@@ -30,7 +30,11 @@ def build() -> typer.Typer:
     app.add_typer(orders.app, name="order")
     app.add_typer(exports.app, name="export")
     for part in sorted(entry_points(group=COMMANDS)):
-        app.add_typer(part.load())
+        brought = part.load()
+        if isinstance(brought, typer.Typer):
+            app.add_typer(brought, name=part.name)
+        else:
+            app.command(part.name)(brought)
     return app
 
 

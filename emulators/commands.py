@@ -11,12 +11,10 @@ from emulators import stack
 from emulators.processes import StartFailed
 from emulators.settings import Backend, ProviderChoice, StackSettings
 
-app = typer.Typer()
 out = Console(highlight=False)
 USAGE = 2
 
 
-@app.command()
 def up(
     backend: Annotated[
         Backend | None, typer.Option(help="google: the official emulators; memory: nothing to install, nothing kept.")
@@ -34,7 +32,6 @@ def up(
         raise typer.Exit(1) from error
 
 
-@app.command()
 def down() -> None:
     """Stop exactly what `up` started."""
     for server in stack.down(_settings({}).home):
@@ -52,4 +49,4 @@ def _settings(chosen: dict[str, object]) -> StackSettings:
 
 
 def _say(line: str) -> None:
-    out.print(line, markup=False)
+    out.print(line, markup=False, soft_wrap=True)

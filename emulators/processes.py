@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +16,8 @@ import psutil
 LOOPBACK: Final = "127.0.0.1"
 READY_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.05
-STOP_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 60.0
+"""Longer than a launcher takes to stop its machines one step after the other."""
 
 
 class StartFailed(Exception):
@@ -113,10 +115,25 @@ def stop(server: Server, seconds: float = STOP_SECONDS) -> None:
         os.killpg(server.pid, signal.SIGTERM)
     except (psutil.NoSuchProcess, ProcessLookupError):
         return
-    _, alive = psutil.wait_procs(family, timeout=seconds)
-    for process in alive:
-        try:
+    for process in _still_running(family, seconds):
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(alive, timeout=seconds)
+    _still_running(family, seconds)
+
+
+def _still_running(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Wait until all have ended, and return those that have not. One that nobody has reaped yet has ended."""
+    deadline = time.monotonic() + seconds
+    while (alive := [process for process in processes if not _ended(process)]) and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+    return alive
+
+
+def _ended(process: psutil.Process) -> bool:
+    try:
+        if process.status() != psutil.STATUS_ZOMBIE and process.is_running():
+            return False
+        process.wait(0)  # reaps it, where it is our child; another's is reaped by that other
+    except (psutil.NoSuchProcess, psutil.TimeoutExpired):
+        return True
+    return True

@@ -4,7 +4,7 @@ import socket
 
 import psutil
 
-from emulators.processes import LOOPBACK
+from emulators.processes import LOOPBACK, Server, running
 from emulators.record import Record
 from tests.stack.conftest import Terminal
 
@@ -15,11 +15,11 @@ def test_down_stops_exactly_what_up_started(terminal: Terminal) -> None:
         said = terminal.succeed("up", "--backend", "memory", "--provider", "process")
         assert "backend memory" in said
         servers = Record(terminal.folder / ".launchyard").alive()
-        families = [child for server in servers for child in psutil.Process(server.pid).children(recursive=True)]
+        children = [child for server in servers for child in psutil.Process(server.pid).children(recursive=True)]
+        families = [Server(child.name(), child.pid, child.create_time(), terminal.folder) for child in children]
         assert {"the control plane", "the launcher", "the scheduler"} <= {server.name for server in servers}
         terminal.succeed("down")
-        assert not [server for server in servers if psutil.pid_exists(server.pid)]
-        assert not [child for child in families if child.is_running()]
+        assert not [server for server in (*servers, *families) if running(server)]
         assert bystander.is_running()
     finally:
         bystander.kill()
@@ -38,10 +38,11 @@ def test_a_busy_port_is_named_with_the_setting_that_moves_it(terminal: Terminal)
 
 
 def test_what_was_started_is_stopped_where_the_rest_does_not_start(terminal: Terminal) -> None:
-    terminal.environment["LAUNCHYARD_SLOTS"] = "2"
-    terminal.environment["LAUNCHYARD_HEARTBEAT_SECONDS"] = "never"
-    done = terminal.run("up", "--backend", "memory", "--provider", "nothing-like-it")
-    assert done.returncode == 2
+    terminal.environment["LAUNCHYARD_MACHINE_VCPUS"] = "none"
+    done = terminal.run("up", "--backend", "memory", "--provider", "process")
+    assert done.returncode == 1
+    assert "the launcher ended while starting" in done.stderr
+    assert "the control plane answers" in done.stdout
     assert not Record(terminal.folder / ".launchyard").alive()
 
 
