@@ -8,6 +8,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cli.fetching import fetch
 from cli.session import control_plane
 from cli.view import out
 from cli.watching import follow
@@ -33,12 +34,10 @@ def run(
     """Export an entity's MODS record in a machine of its own, and download it; exit 1 where it fails."""
     with control_plane() as api:
         order = _run(api, ExportSpec(pi=pi), timeout)
-        if order.state is not State.SUCCEEDED or order.output is None:
+        if order.state is not State.SUCCEEDED:
             out.print(f"[red]{order.state}[/]: {order.reason}: {order.message or 'no message'}")
             raise typer.Exit(1)
-        to.mkdir(parents=True, exist_ok=True)
-        file = to / order.output.file_name
-        api.download_output(order.id, file)
+        file = fetch(api, order, to)
     _summarise(order, file)
 
 

@@ -1,11 +1,13 @@
 """`launchyard order …`: create, read, follow and cancel orders."""
 
+from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
 import typer
 
 from cli import view
+from cli.fetching import fetch
 from cli.session import control_plane
 from cli.watching import follow
 from shared.domain.order import State
@@ -98,6 +100,16 @@ def cancel(order_id: OrderId, as_json: AsJson = False) -> None:
     """Cancel an order, or release the machine of a capacity order that runs."""
     with control_plane() as api:
         view.print_order(api.cancel_order(order_id), as_json)
+
+
+@app.command()
+def output(
+    order_id: OrderId,
+    to: Annotated[Path, typer.Option("--out", help="Folder for the file; made where it is missing.", file_okay=False)],
+) -> None:
+    """Download what an order that succeeded left."""
+    with control_plane() as api:
+        view.print_file(fetch(api, api.get_order(order_id), to))
 
 
 def _place(spec: AnySpec, key: str | None, as_json: bool) -> None:

@@ -1,9 +1,15 @@
 """How orders look on a terminal, and as JSON."""
 
+from pathlib import Path
+from typing import Final
+
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from shared.api import OrderList, OrderView
+
+ID_WIDTH: Final = 36
+"""Of a UUID: one that is cut short cannot be copied."""
 
 out = Console(highlight=False)
 
@@ -22,12 +28,16 @@ def print_orders(page: OrderList, as_json: bool) -> None:
     if as_json:
         out.print_json(page.model_dump_json())
         return
-    table = Table("order", "kind", "state", "reason", "created")
+    table = Table(Column("order", no_wrap=True, min_width=ID_WIDTH), "kind", "state", "reason", "created")
     for order in page.orders:
         table.add_row(order.id, order.kind, order.state, order.reason or "", f"{order.created_at:%Y-%m-%d %H:%M:%S}")
     out.print(table)
     if page.next is not None:
         out.print(f"more: --after {page.next}", markup=False)
+
+
+def print_file(file: Path) -> None:
+    out.print(f"{file}: {file.stat().st_size} bytes", markup=False, soft_wrap=True)
 
 
 def print_step(order: OrderView) -> None:

@@ -16,6 +16,7 @@ from lxml import etree
 from rich.console import Console
 from rich.table import Table
 
+from cli.fetching import fetch as fetch_output
 from cli.watching import follow
 from emulators import mods, stack
 from emulators.processes import StartFailed, free_port
@@ -114,11 +115,7 @@ def run_orders(api: ControlPlane, home: Path, steps: Steps) -> Path:
 
 def fetch(api: ControlPlane, order: OrderView, folder: Path) -> Path:
     """Download the record and check it against the schema and the entity it describes."""
-    if order.output is None:
-        raise DemoFailed("the export left no output")
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / order.output.file_name
-    api.download_output(order.id, file)
+    file = fetch_output(api, order, folder)
     if wrong := mods.validate(file):
         raise DemoFailed("the file is not valid MODS 3.8: " + "; ".join(wrong))
     title = etree.parse(file).findtext("m:titleInfo/m:title", namespaces={"m": MODS})

@@ -32,10 +32,11 @@ def test_an_export_of_what_is_not_there_fails_with_the_sources_words(memory_stac
     assert not (tmp_path / "out").exists()
 
 
-def test_a_task_is_followed_to_its_end(memory_stack: Terminal) -> None:
+def test_a_task_is_followed_to_its_end_and_its_output_downloaded(memory_stack: Terminal, tmp_path: Path) -> None:
     order = created(memory_stack, "task", "--", "echo", "hello")
     assert "succeeded" in memory_stack.succeed("order", "watch", order)
-    assert json.loads(memory_stack.succeed("order", "get", order, "--json"))["output"]["size"] == len("hello\n")
+    memory_stack.succeed("order", "output", order, "--out", str(tmp_path / "out"))
+    assert (tmp_path / "out" / "output.log").read_text() == "hello\n"
 
 
 def test_watching_a_task_that_fails_exits_1(memory_stack: Terminal) -> None:
@@ -43,6 +44,7 @@ def test_watching_a_task_that_fails_exits_1(memory_stack: Terminal) -> None:
     done = memory_stack.run("order", "watch", order)
     assert done.returncode == 1
     assert "program_failed" in done.stdout
+    assert "no output" in memory_stack.run("order", "output", order, "--out", "out").stderr
 
 
 def test_a_capacity_order_runs_until_it_is_cancelled(memory_stack: Terminal) -> None:
