@@ -40,6 +40,7 @@ def report(body: CallbackRequest, worker: Bearer, app: App, order_id: str) -> Ca
     fence(seen.order, body.epoch)
     match body:
         case WorkerStarted():
+            _require_lease(seen.order, body.epoch)
             event = Start(f"started@{body.epoch}", body.epoch)
             return CallbackAnswer(state=app.store.apply(order_id, event, app.clock(), seen).state)
         case UploadRequest():
@@ -54,9 +55,8 @@ def _upload(body: UploadRequest, order: Order, app: App) -> CallbackAnswer:
     _require_output(order)
     if order.final:
         raise WrongState(f"The order is {order.state}; nothing more is uploaded.", state=order.state)
-    if order.lease is None:
-        raise LeaseLost(f"The lease of epoch {body.epoch} is over; the order waits to be claimed again.")
-    key = output_key(order.id, body.epoch, body.file_name)
+    _require_lease(order, body.epoch)
+    key = output_key(order.id, body.epoch)
     terms = UploadTerms(key, body.content_type, body.size, body.sha256)
     grant = app.bucket.presign_upload(terms, UPLOAD_VALID)
     return CallbackAnswer(state=order.state, upload=UploadGrant(url=grant.url, headers=grant.headers))
@@ -66,7 +66,7 @@ def _complete(body: WorkerCompleted, seen: Snapshot, app: App) -> CallbackAnswer
     """The order's rules speak first: a repeat is not held against a bucket that was emptied since."""
     order, now = seen.order, app.clock()
     _require_output(order)
-    key = output_key(order.id, body.epoch, body.file_name)
+    key = output_key(order.id, body.epoch)
     output = Output(key, body.file_name, body.content_type, body.size, body.sha256)
     event = Succeed(_request_id(body), body.epoch, output, body.metrics)
     if advance(order, event, now) is not order:
@@ -81,6 +81,12 @@ def _fail(body: WorkerFailed, seen: Snapshot, app: App) -> CallbackAnswer:
     kind = Retry if body.retryable else Fail
     event = kind(_request_id(body), body.epoch, body.reason, body.message)
     return CallbackAnswer(state=app.store.apply(seen.order.id, event, app.clock(), seen).state)
+
+
+def _require_lease(order: Order, epoch: int) -> None:
+    """An epoch that was the last one claimed may be over all the same: its worker is to stop."""
+    if order.lease is None and not order.final:
+        raise LeaseLost(f"The lease of epoch {epoch} is over; the order waits to be claimed again.")
 
 
 def _request_id(body: WorkerCompleted | WorkerFailed) -> str:

@@ -18,8 +18,8 @@ from functions.routing import Answer, Redirect, Route, Routes
 from shared.api import Problem
 from shared.domain.refusals import Malformed, Refusal, TooLarge
 
-MAX_BODY: Final = 64 * 1024
-"""Bytes of a request's body."""
+MOST_KEPT: Final = 1024 * 1024
+"""Bytes of a request's body that are kept: more than any route takes."""
 MOST_DRAINED: Final = 32 * 1024 * 1024
 """Bytes that are read of a body that is too large, so that its sender hears why; the platform's own limit."""
 CHUNK: Final = 64 * 1024
@@ -49,8 +49,8 @@ class Endpoint:
         body = _read(request)
         route, named = self._routes.find(request.method, request.path)
         logs.note(route=route.path, **named)
-        if len(body) > MAX_BODY:
-            raise TooLarge(f"The body is over {MAX_BODY // 1024} KiB.")
+        if len(body) > route.most_bytes:
+            raise TooLarge(f"The body is over {route.most_bytes // 1024} KiB.")
         app = self._app()
         caller = authenticate(route.access, request.headers.get("Authorization"), app.keys)
         if isinstance(caller, Principal):
@@ -60,12 +60,12 @@ class Endpoint:
 
 
 def _read(request: Request) -> bytes:
-    """Return the body, whatever Content-Length says of it; of one over MAX_BODY only so much. Raises Malformed."""
+    """Return the body, whatever Content-Length says of it; of one over MOST_KEPT only so much. Raises Malformed."""
     kept, size = bytearray(), 0
     try:
         while size < MOST_DRAINED and (chunk := request.stream.read(CHUNK)):
             size += len(chunk)
-            if len(kept) <= MAX_BODY:
+            if len(kept) <= MOST_KEPT:
                 kept += chunk
     except (ClientDisconnected, ParseException, OSError):  # Flask's, gunicorn's and the socket's own words for it
         raise Malformed("The body ends too early, or its chunks are none.") from None

@@ -21,6 +21,8 @@ from shared.domain.spec import OrderKind
 from shared.ports import Bell, IdempotencyKey, OrderQuery, Snapshot
 
 CLIENTS: Final = frozenset({Role.ADMIN, Role.CLIENT})
+MOST_BYTES: Final = 512 * 1024
+"""Of an order's body: room for a prompt of 65,536 characters, each as long as JSON may write it."""
 DOWNLOAD_VALID: Final = timedelta(minutes=5)
 CANCEL_REQUEST: Final = "cancel@client"
 """A wish is one, however often it is sent."""
@@ -105,6 +107,7 @@ ROUTES: Final = (
         "Place an order",
         OrderView,
         body=TypeAdapter(OrderRequest),
+        most_bytes=MOST_BYTES,
         keyed=True,
         status=HTTPStatus.CREATED,
         location="/v1/orders/{id}",

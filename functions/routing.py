@@ -41,6 +41,8 @@ class Route:
     """None: a redirect."""
     body: TypeAdapter[Any] | None = None
     query: type[BaseModel] | None = None
+    most_bytes: int = 64 * 1024
+    """Of a request's body."""
     keyed: bool = False
     status: HTTPStatus = HTTPStatus.OK
     location: str | None = None

@@ -14,21 +14,24 @@ from shared.api import SweepAnswer, SweepRequest
 from shared.domain.access import Role
 from shared.domain.events import AnyEvent, Ring
 from shared.domain.lifecycle import due_event
-from shared.domain.order import Order
+from shared.domain.order import HELD, Order, State
 from shared.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 from shared.ports import Bell, Doorbell, Snapshot
 
+WAITING: Final = frozenset({State.QUEUED})
+
 
 def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
-    due = app.store.due(app.clock(), body.limit)
+    """Lapsed leases first, and apart: however many orders wait to be rung for, none of them stands in their way."""
+    lapsed, waiting = (app.store.due(states, app.clock(), body.limit) for states in (HELD, WAITING))
     bells = _Bells(app.doorbell)
-    done = Counter(_settle(snapshot, bells.ring, app) for snapshot in due)
+    done = Counter(_settle(snapshot, bells.ring, app) for snapshot in (*lapsed, *waiting))
     return SweepAnswer(
-        looked_at=len(due),
+        looked_at=len(lapsed) + len(waiting),
         rung=done["rung"],
         requeued=done["requeued"],
         ended=done["ended"],
-        more=len(due) == body.limit,
+        more=body.limit in (len(lapsed), len(waiting)),
     )
 
 

@@ -83,8 +83,8 @@ class OrderStore(Protocol):
         second order.
         """
 
-    def due(self, now: datetime, limit: int) -> Sequence[Snapshot]:
-        """Return orders whose `due_at` has passed, longest due first."""
+    def due(self, states: Collection[State], now: datetime, limit: int) -> Sequence[Snapshot]:
+        """Return orders in one of these states whose `due_at` has passed, longest due first."""
 
 
 class KeyStore(Protocol):

@@ -7,37 +7,37 @@ success is resolved by reading again what only our own write could have left: a 
 
 import hashlib
 import json
-import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any, Final
 
+import structlog
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud.firestore import Client, DocumentReference, DocumentSnapshot, FieldFilter, Query
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from shared.adapters import order_document, page_mark
 from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, persistently
+from shared.adapters.page_mark import ORDER_ID
 from shared.domain.access import ApiKey
 from shared.domain.events import AnyEvent
 from shared.domain.lifecycle import advance
 from shared.domain.order import Order, State
-from shared.domain.refusals import Conflict, KeyReused, NotFound, Refusal
+from shared.domain.refusals import Conflict, KeyReused, NotFound, Refusal, Unavailable
 from shared.ports import IdempotencyKey, OrderPage, OrderQuery, Snapshot
 
 ORDERS: Final = "orders"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 API_KEYS: Final = "api_keys"
 
-DOCUMENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-"""The ids of orders. Firestore could not hold every other: `__…__`, `.` and `/` mean something to it."""
-
 REMEMBERING: Final = 10
 """How many orders of one request are read: it changes one, or a few where it raced its own repeat."""
 
 API_KEY: Final = TypeAdapter(ApiKey)
+
+log = structlog.get_logger(__name__)
 
 
 class FirestoreOrderStore:
@@ -52,7 +52,8 @@ class FirestoreOrderStore:
     def create(self, order: Order, key: IdempotencyKey) -> Order:
         batch = self._client.batch()
         batch.create(self._document(order.id), order_document.encode(order))
-        batch.create(self._keys.document(_key_id(key)), {**asdict(key), "order_id": order.id})
+        used = {**asdict(key), "order_id": order.id, "created_at": order.created_at}
+        batch.create(self._keys.document(_key_id(key)), used)
         try:
             batch.commit(**ONCE)
         except (AlreadyExists, *TRANSIENT) as error:
@@ -65,9 +66,9 @@ class FirestoreOrderStore:
 
     @persistently
     def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot]:
-        wanted = [self._orders.document(order_id) for order_id in set(order_ids) if DOCUMENT_ID.fullmatch(order_id)]
+        wanted = [self._orders.document(order_id) for order_id in set(order_ids) if ORDER_ID.fullmatch(order_id)]
         found = self._client.get_all(wanted, **ONCE) if wanted else ()
-        return {document.id: _snapshot(document) for document in found if document.exists}
+        return {snapshot.order.id: snapshot for snapshot in _readable(found)}
 
     def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
         if seen is not None:
@@ -106,8 +107,9 @@ class FirestoreOrderStore:
         return [snapshot.order for snapshot in found]
 
     @persistently
-    def due(self, now: datetime, limit: int) -> Sequence[Snapshot]:
-        return _run(self._orders.where(filter=FieldFilter("due_at", "<=", now)).order_by("due_at"), limit)
+    def due(self, states: Collection[State], now: datetime, limit: int) -> Sequence[Snapshot]:
+        among = self._orders.where(filter=FieldFilter("state", "in", sorted(states)))
+        return _run(among.where(filter=FieldFilter("due_at", "<=", now)).order_by("due_at"), limit)
 
     @persistently
     def _apply_to_present(self, order_id: str, event: AnyEvent, now: datetime) -> Order:
@@ -143,17 +145,18 @@ class FirestoreOrderStore:
         document = self._document(order_id).get(**ONCE)
         if not document.exists:
             raise _no_order(order_id)
-        return _snapshot(document)
+        try:
+            return _snapshot(document)
+        except ValidationError as error:
+            raise Unavailable("The order was written by another version of the control plane.") from error
 
     def _document(self, order_id: str) -> DocumentReference:
-        if not DOCUMENT_ID.fullmatch(order_id):
+        if not ORDER_ID.fullmatch(order_id):
             raise _no_order(order_id)
         return self._orders.document(order_id)
 
     def _position(self, after: str) -> dict[str, Any]:
         created_at, order_id = page_mark.read(after)
-        if not DOCUMENT_ID.fullmatch(order_id):
-            raise page_mark.not_ours()
         return {"created_at": created_at, "__name__": self._orders.document(order_id)}
 
 
@@ -175,7 +178,19 @@ class FirestoreKeyStore:
 
 def _run(query: Query, limit: int) -> list[Snapshot]:
     documents: Iterable[DocumentSnapshot[DocumentReference]] = query.limit(limit).stream(**ONCE)
-    return [_snapshot(document) for document in documents]
+    return list(_readable(documents))
+
+
+def _readable(documents: Iterable[DocumentSnapshot[DocumentReference]]) -> Iterator[Snapshot]:
+    """Yield the orders that are there; one that this version cannot read must not stand in the way of all others."""
+    for document in documents:
+        if not document.exists:
+            continue
+        try:
+            yield _snapshot(document)
+        except ValidationError as error:
+            wrong = [".".join(str(part) for part in one["loc"]) for one in error.errors()]
+            log.error("an order cannot be read, and is passed over", order_id=document.id, fields=wrong)
 
 
 def _snapshot(document: DocumentSnapshot[DocumentReference]) -> Snapshot:

@@ -89,12 +89,12 @@ class MemoryOrderStore:
     def remembering(self, request_id: str) -> Sequence[Order]:
         return [order for order in self._all() if request_id in order.recent]
 
-    def due(self, now: datetime, limit: int) -> Sequence[Snapshot]:
+    def due(self, states: Collection[State], now: datetime, limit: int) -> Sequence[Snapshot]:
         with self._lock:
             due = [
                 (snapshot.order.due_at, snapshot.order.id, snapshot)
                 for snapshot in self._orders.values()
-                if snapshot.order.due_at is not None and snapshot.order.due_at <= now
+                if snapshot.order.state in states and snapshot.order.due_at is not None and snapshot.order.due_at <= now
             ]
         return [snapshot for _, _, snapshot in sorted(due, key=lambda row: row[:2])[:limit]]
 

@@ -2,10 +2,15 @@
 
 import base64
 import binascii
-from datetime import datetime
+import re
+from datetime import UTC, datetime
+from typing import Final
 
 from shared.domain.order import Order
 from shared.domain.refusals import Invalid
+
+ORDER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+"""The ids of orders. Firestore could not hold every other: `__…__`, `.` and `/` mean something to it."""
 
 
 def mark(order: Order) -> str:
@@ -16,14 +21,17 @@ def mark(order: Order) -> str:
 def read(text: str) -> tuple[datetime, str]:
     """Return when the marked order was created, and its id. Raises Invalid where the mark is not one of ours."""
     try:
-        created_at, _, order_id = base64.b64decode(text, altchars=b"-_", validate=True).decode().partition(" ")
-        position = datetime.fromisoformat(created_at), order_id
-    except (binascii.Error, ValueError) as error:
-        raise not_ours() from error
-    if position[0].tzinfo is None or not order_id:
-        raise not_ours()
-    return position
+        written, _, order_id = base64.b64decode(text, altchars=b"-_", validate=True).decode().partition(" ")
+        created_at = datetime.fromisoformat(written)
+        if created_at.tzinfo is None:
+            raise _not_ours()
+        created_at = created_at.astimezone(UTC)
+    except (binascii.Error, ValueError, OverflowError) as error:
+        raise _not_ours() from error
+    if not ORDER_ID.fullmatch(order_id):
+        raise _not_ours()
+    return created_at, order_id
 
 
-def not_ours() -> Invalid:
+def _not_ours() -> Invalid:
     return Invalid("The page mark is not one of ours.", {"after": "pass the `next` of the page before"})

@@ -35,6 +35,7 @@ from shared.domain.order import (
     HELD,
     REMEMBERED_REQUESTS,
     RING_AGAIN,
+    RING_AT_LEAST,
     Lease,
     Order,
     Reason,
@@ -199,9 +200,11 @@ def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Ord
     if order.attempt >= order.max_attempts:
         message = f"{order.attempt} attempts failed; the last: {order.reason}: {order.message}"
         return replace(order, reason=Reason.RETRIES_EXHAUSTED, message=message), State.FAILED
-    wait = timedelta() if isinstance(event, Return) else backoff(order.attempt)
-    queue_ttl = order.expires_at - order.created_at
-    return replace(order, available_at=now + wait, expires_at=now + wait + queue_ttl), State.QUEUED
+    if isinstance(event, Return):
+        return replace(order, available_at=now), State.QUEUED  # and expires when it did: it may be returned for ever
+    available_at = now + backoff(order.attempt)
+    expires_at = available_at + timedelta(seconds=order.queue_seconds)
+    return replace(order, available_at=available_at, expires_at=expires_at), State.QUEUED
 
 
 def _enter(order: Order, target: State, event: AnyEvent, now: datetime) -> Order:
@@ -232,5 +235,10 @@ def _due_at(order: Order, event: AnyEvent, now: datetime) -> datetime | None:
         return None
     if order.lease is not None:
         return order.lease.until
-    rung = isinstance(event, Ring)
-    return min(order.expires_at, now + RING_AGAIN if rung else order.available_at)
+    next_bell = now + _until_next_bell(order, now) if isinstance(event, Ring) else order.available_at
+    return min(order.expires_at, next_bell)
+
+
+def _until_next_bell(order: Order, now: datetime) -> timedelta:
+    """Twice as long each time: an order that nobody takes must not fill the subscription with its bells."""
+    return min(max(now - order.available_at, RING_AGAIN), RING_AT_LEAST)

@@ -16,7 +16,9 @@ MAX_ATTEMPTS: Final = 3
 RING_GRACE: Final = timedelta(seconds=10)
 """How long after its creation an order is given for its first bell to be recorded."""
 RING_AGAIN: Final = timedelta(seconds=60)
-"""How long after a bell an order that still waits is rung for again."""
+"""How long after a bell an order that still waits is rung for again, at first; then twice as long each time."""
+RING_AT_LEAST: Final = timedelta(minutes=30)
+"""How seldom it is rung for in the end."""
 REMEMBERED_REQUESTS: Final = 16
 
 
@@ -87,6 +89,8 @@ class Order:
     """From when it may be claimed."""
     expires_at: datetime
     """Until when it waits for a launcher."""
+    queue_seconds: float
+    """How long it waits for a launcher after each attempt."""
     due_at: datetime | None
     """When the sweep must look at it next; None once it is final."""
     epoch: int = 0
@@ -125,11 +129,12 @@ def place(order_id: str, account: str, spec: AnySpec, now: datetime, queue_ttl: 
         updated_at=now,
         available_at=now,
         expires_at=now + queue_ttl,
+        queue_seconds=queue_ttl.total_seconds(),
         due_at=min(now + RING_GRACE, now + queue_ttl),
         entered={State.QUEUED: now},
     )
 
 
-def output_key(order_id: str, epoch: int, file_name: str) -> str:
+def output_key(order_id: str, epoch: int) -> str:
     """Return the one key that this epoch of this order may write; a stale worker cannot reach a later one's."""
-    return f"outputs/{order_id}/{epoch}/{file_name}"
+    return f"outputs/{order_id}/{epoch}"

@@ -17,7 +17,8 @@ Ulid = Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"
 """26 characters of Crockford's base 32 (https://github.com/ulid/spec)."""
 
 
-Argument = Annotated[str, StringConstraints(max_length=4096)]
+Argument = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00]*$")]
+"""No NUL: no command can be given one."""
 
 
 class OrderKind(StrEnum):
@@ -70,9 +71,7 @@ class TaskSpec(Spec):
     """A command; its standard output and error, as they came, are the output."""
 
     kind: Literal[OrderKind.TASK] = OrderKind.TASK
-    command: Annotated[
-        tuple[Annotated[str, StringConstraints(max_length=4096)], ...], Field(min_length=1, max_length=64)
-    ]
+    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]
 
 
 class SessionSpec(Spec):
@@ -80,7 +79,7 @@ class SessionSpec(Spec):
 
     kind: Literal[OrderKind.SESSION] = OrderKind.SESSION
     session_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
-    prompt: Annotated[str, StringConstraints(max_length=262_144)]
+    prompt: Annotated[str, StringConstraints(max_length=65_536)]
 
 
 AnySpec = Annotated[CapacitySpec | ExportSpec | TaskSpec | SessionSpec, Field(discriminator="kind")]

@@ -1,20 +1,22 @@
 """What every OrderStore promises."""
 
+import base64
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Final
 from uuid import uuid4
 
 import pytest
 
 from shared.domain.events import AnyEvent, Cancel, Provision, Renew, Ring, Start, Succeed
 from shared.domain.lifecycle import advance
-from shared.domain.order import LEASE, Order, Output, State
+from shared.domain.order import HELD, LEASE, Order, Output, State
 from shared.domain.refusals import Conflict, Invalid, KeyReused, LeaseLost, NotFound, WrongState
 from shared.domain.spec import OrderKind, SessionSpec
 from shared.ports import OrderPage, OrderQuery, OrderStore
-from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
+from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_claimed_order, a_key, an_order
 from tests.threads import at_once
 
 SOON = timedelta(seconds=1)
@@ -28,7 +30,7 @@ def stored(orders: OrderStore, order: Order | None = None) -> Order:
 
 
 def test_a_created_order_is_read_as_it_was_created(orders: OrderStore) -> None:
-    session = SessionSpec(session_name="night-shift", prompt="Prüfe alles. " * 20_000)
+    session = SessionSpec(session_name="night-shift", prompt="Prüfe alles. " * 5_000)
     order = an_order(session, now=NOW + timedelta(microseconds=1), metrics={"cpu.s": 1.5, "pages": 3, "ratio": 1.0})
 
     assert stored(orders, order) == order
@@ -263,8 +265,16 @@ def test_due_are_those_whose_time_has_come_from_the_longest_due(orders: OrderSto
     stored(orders, an_order(due_at=NOW + SOON))
     stored(orders, an_order(state=State.SUCCEEDED, due_at=None))
 
-    assert [snapshot.order for snapshot in orders.due(NOW, limit=10)] == [early, late]
-    assert [snapshot.order for snapshot in orders.due(NOW, limit=1)] == [early]
+    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=10)] == [early, late]
+    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=1)] == [early]
+
+
+def test_due_are_those_of_the_states_asked_for(orders: OrderStore) -> None:
+    waiting = stored(orders, an_order(due_at=NOW))
+    held = stored(orders, replace(a_claimed_order(), due_at=NOW))
+
+    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=10)] == [waiting]
+    assert [snapshot.order for snapshot in orders.due(HELD, NOW, limit=10)] == [held]
 
 
 def test_pages_go_from_the_newest_to_the_oldest_and_miss_none(orders: OrderStore) -> None:
@@ -317,7 +327,22 @@ def test_a_page_holds_only_what_was_asked_for(
     assert {order.id for order in found} == {order.id for order in every if fits(order)}
 
 
-@pytest.mark.parametrize("after", ["", "nonsense", "bm9uc2Vuc2U=", "MjAyNi0wMS0wMSBpZA==", "ключ"])
+FORGED: Final = (
+    "0001-01-01T00:00:00+14:00 abc",  # before the first moment of UTC
+    "9999-12-31T23:59:59.999999-14:00 abc",  # after its last
+    "2026-01-01T00:00:00+00:00 __a__",
+    "2026-01-01T00:00:00+00:00 a/b",
+    "2026-01-01T00:00:00 abc",
+)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        *("", "nonsense", "bm9uc2Vuc2U=", "MjAyNi0wMS0wMSBpZA==", "ключ"),
+        *(base64.urlsafe_b64encode(text.encode()).decode() for text in FORGED),
+    ],
+)
 def test_a_page_mark_that_is_not_ours_is_invalid(orders: OrderStore, after: str) -> None:
     with pytest.raises(Invalid) as refused:
         _page(orders, after=after)

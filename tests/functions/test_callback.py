@@ -65,7 +65,7 @@ def test_an_upload_is_granted_for_one_exact_key_for_15_minutes(
 
     grant = world.call_back(held, "upload", **OUTPUT).get_json()["upload"]
 
-    terms = UploadTerms(f"outputs/{held}/1/mods.xml", "application/xml", len(BODY), SHA256)
+    terms = UploadTerms(f"outputs/{held}/1", "application/xml", len(BODY), SHA256)
     assert asked == [(terms, timedelta(minutes=15))]
     assert grant["headers"]["content-type"] == "application/xml"
 
@@ -101,7 +101,7 @@ def test_an_output_that_is_not_there_completes_nothing(world: World, held: str) 
     response = world.call_back(held, "completed", **OUTPUT)
 
     assert response.status_code == 409
-    assert f"outputs/{held}/1/mods.xml" in response.get_json()["detail"]
+    assert f"outputs/{held}/1" in response.get_json()["detail"]
     assert world.order(held).state is State.CLAIMED
 
 
@@ -199,7 +199,7 @@ def test_every_report_may_be_repeated_and_answers_the_same(world: World, held: s
 def test_a_repeated_completion_does_not_ask_the_bucket_again(world: World, held: str) -> None:
     upload(world, held)
     world.call_back(held, "completed", **OUTPUT)
-    world.bucket.delete(f"outputs/{held}/1/mods.xml")
+    world.bucket.delete(f"outputs/{held}/1")
 
     assert world.call_back(held, "completed", **OUTPUT).status_code == 200
 

@@ -8,7 +8,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from functions.authentication import CachedKeys
-from functions.endpoint import MAX_BODY
+from functions.orders import MOST_BYTES
 from functions.parsing import MOST_FIELDS
 from shared.adapters.memory import MemoryKeyStore
 from shared.api import Problem
@@ -139,16 +139,16 @@ def test_thousands_of_wrong_fields_do_not_make_a_large_answer(world: World) -> N
 
 
 def test_a_body_over_the_limit_is_too_large_and_one_at_the_limit_is_not(world: World) -> None:
-    fitting = TASK_BODY.ljust(MAX_BODY)
+    fitting = TASK_BODY.ljust(MOST_BYTES)
 
     assert create(world, fitting).status_code == 201
-    assert "64 KiB" in problem(create(world, fitting + b" "), 413).detail
+    assert "512 KiB" in problem(create(world, fitting + b" "), 413).detail
 
 
 def test_a_body_over_the_limit_without_a_length_is_too_large(world: World) -> None:
     response = world.http.post(
         "/v1/orders",
-        input_stream=io.BytesIO(b" " * (MAX_BODY + 1)),
+        input_stream=io.BytesIO(b" " * (MOST_BYTES + 1)),
         headers={"Authorization": f"Bearer {CLIENT}", "Idempotency-Key": "one"},
         environ_overrides={"wsgi.input_terminated": True},
     )

@@ -1,5 +1,6 @@
 """What a sweep owes orders that nobody has touched in time."""
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 import pytest
@@ -24,13 +25,16 @@ def test_an_order_whose_bell_was_not_recorded_is_rung_for_once(world: World) -> 
     assert world.bells.rung == [order_id]
 
 
-def test_an_order_that_still_waits_is_rung_for_again_every_minute(world: World) -> None:
+def test_an_order_that_still_waits_is_rung_for_again_ever_more_seldom(world: World) -> None:
     order_id = world.place()["id"]
-    for _ in range(3):
+    rung_after = []
+    for minute in range(1, 10):
         world.clock.now += timedelta(seconds=60)
-        world.sweep()
+        if world.sweep()["rung"]:
+            rung_after.append(minute)
 
-    assert world.bells.rung == [order_id] * 4
+    assert rung_after == [1, 2, 4, 8]
+    assert world.bells.rung == [order_id] * 5
 
 
 def test_an_order_whose_launcher_fell_silent_waits_again(world: World) -> None:
@@ -92,14 +96,26 @@ def test_a_broken_doorbell_is_tried_once_and_keeps_nothing_else_waiting(world: W
     assert world.sweep()["rung"] == len(waiting)
 
 
+def test_lapsed_leases_do_not_wait_behind_bells_that_cannot_be_rung(world: World) -> None:
+    for _ in range(5):
+        world.place()
+    held = world.place()["id"]
+    world.claim(held)
+    world.clock.now += timedelta(seconds=60)
+    world.bells.broken = True
+
+    assert world.sweep(limit=2)["requeued"] == 1
+    assert world.order(held).state is State.QUEUED
+
+
 def test_another_sweep_that_is_faster_does_no_harm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
     world.clock.now += timedelta(seconds=60)
     due = world.app.store.due
 
-    def then_another_sweeps(now: datetime, limit: int) -> object:
-        found = due(now, limit)
+    def then_another_sweeps(states: Collection[State], now: datetime, limit: int) -> object:
+        found = due(states, now, limit)
         monkeypatch.setattr(world.app.store, "due", due)
         world.sweep()
         return found
@@ -117,8 +133,8 @@ def test_a_heartbeat_that_is_faster_keeps_its_lease(world: World, monkeypatch: p
     world.clock.now += timedelta(seconds=60)
     due = world.app.store.due
 
-    def then_a_heartbeat(now: datetime, limit: int) -> object:
-        found = due(now, limit)
+    def then_a_heartbeat(states: Collection[State], now: datetime, limit: int) -> object:
+        found = due(states, now, limit)
         world.heartbeat((order_id, 1))
         return found
 

@@ -218,6 +218,23 @@ def test_a_rung_order_is_due_again_a_minute_later() -> None:
     assert order.due_at == NOW + timedelta(seconds=60)
 
 
+def test_the_bells_of_an_order_that_nobody_takes_grow_rare() -> None:
+    order, now, bells = an_order(), NOW, 0
+    while now < order.expires_at:
+        order = advance(order, Ring(f"bell-{bells}"), now)
+        now, bells = order.due_at or now, bells + 1
+    assert 40 < bells < 60
+
+
+def test_an_order_that_is_always_handed_back_expires_when_it_would_have() -> None:
+    order = an_order()
+    for turn in range(5):
+        now = NOW + timedelta(hours=turn)
+        order = advance(order, a_claim(now=now), now)
+        order = advance(order, Return(f"back-{turn}", order.epoch, LAUNCHER, "no room"), now)
+    assert order.expires_at == NOW + QUEUE_TTL
+
+
 def test_lives_drawn_from_the_table_keep_every_promise_and_use_every_row() -> None:
     fired: Counter[tuple[State, EventKind]] = Counter()
 

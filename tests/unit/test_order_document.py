@@ -36,12 +36,13 @@ from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, Sess
 from tests.factories import NOW, an_order
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+WORD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 (hypothesis wants them naive)
 NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
 METRICS = st.dictionaries(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True), NUMBERS, max_size=3)
 OUTPUTS = st.none() | st.builds(Output, TEXT, TEXT, TEXT, st.integers(0, 5 * 1024**3), TEXT)
 SPECS: st.SearchStrategy[AnySpec] = st.one_of(
-    st.builds(TaskSpec, command=st.lists(TEXT, min_size=1, max_size=3).map(tuple)),
+    st.builds(TaskSpec, command=st.lists(WORD, min_size=1, max_size=3).map(tuple)),
     st.builds(SessionSpec, session_name=st.just("night_shift-1"), prompt=TEXT),
     st.builds(CapacitySpec, datacenter=st.just("local:dev"), node_size=st.sampled_from(NodeSize)),
     st.builds(ExportSpec, pi=st.just("01K9MHPYR07M6YMZ1QGR8DZB8S")),
