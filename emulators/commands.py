@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from emulators import stack
-from emulators.processes import StartFailed
+from emulators.processes import StartFailed, exit_on_sigterm
 from emulators.settings import Backend, ProviderChoice, StackSettings
 
 out = Console(highlight=False)
@@ -24,6 +24,7 @@ def up(
     slots: Annotated[int | None, typer.Option(help="Machines at once.")] = None,
 ) -> None:
     """Start the local stack and wait until all of it answers. Every port is settable: LAUNCHYARD_…_PORT."""
+    exit_on_sigterm()
     chosen = {"backend": backend, "provider": provider, "port": port, "slots": slots}
     try:
         stack.up(_settings({name: value for name, value in chosen.items() if value is not None}), _say)
@@ -34,8 +35,11 @@ def up(
 
 def down() -> None:
     """Stop exactly what `up` started."""
-    for server in stack.down(_settings({}).home):
+    stopped = stack.down(_settings({}).home)
+    for server in reversed(stopped):
         _say(f"stopped {server.name}")
+    if not stopped:
+        _say("nothing was running")
 
 
 def _settings(chosen: dict[str, object]) -> StackSettings:

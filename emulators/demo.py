@@ -19,7 +19,7 @@ from rich.table import Table
 from cli.fetching import fetch as fetch_output
 from cli.watching import follow
 from emulators import mods, stack
-from emulators.processes import StartFailed, free_port
+from emulators.processes import StartFailed, exit_on_sigterm, free_port
 from emulators.settings import DATACENTER, StackSettings
 from shared.api import OrderView
 from shared.control_plane import ControlPlane, ControlPlaneError
@@ -30,6 +30,7 @@ HOME: Final = Path(".launchyard/demo")
 PI: Final = "01K9MHPYR07M6YMZ1QGR8DZB8S"
 TITLE: Final = "Ostrel Valley Land Survey Records"
 MODS: Final = "http://www.loc.gov/mods/v3"
+INTERRUPTED: Final = 130
 PATIENCE_SECONDS: Final = 180.0
 SAYS: Final = re.compile(r"\[(worker|guest)\].*")
 IN_THE_GUEST: Final = "started on Linux"
@@ -68,6 +69,14 @@ class Steps:
 
 
 def main() -> int:
+    exit_on_sigterm()
+    try:
+        return demonstrate()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def demonstrate() -> int:
     steps = Steps(datetime.now(UTC))
     settings = StackSettings(
         home=HOME / f"{steps.began:%Y%m%d-%H%M%S}",

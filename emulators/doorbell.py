@@ -10,7 +10,7 @@ from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
 ATTEMPTS: Final = 5
 ACK_DEADLINE_SECONDS: Final = 30
-"""Longer than a claim takes; the client renews it while it is at work."""
+"""Longer than a claim takes, with its time limit of 15 s."""
 
 
 @dataclass(frozen=True, slots=True)

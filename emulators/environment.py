@@ -53,6 +53,11 @@ def write_environment(home: Path, environment: Environment) -> Path:
     return file
 
 
+def remove_environment(home: Path) -> None:
+    """Remove `dev.env`: it names what no longer runs."""
+    (home / FILE).unlink(missing_ok=True)
+
+
 def _google(settings: StackSettings) -> dict[str, str]:
     return {
         "GOOGLE_CLOUD_PROJECT": PROJECT,

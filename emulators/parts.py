@@ -13,7 +13,7 @@ from emulators.processes import LOOPBACK, Server, StartFailed, await_ready, star
 FUNCTIONS: Final = Path(__file__).parents[1] / "functions" / "main.py"
 THREADS: Final = "64"
 """Of the functions' process: each waiting claim holds one."""
-READY: Final = "launcher starts"
+READY: Final = b"launcher starts"
 """What the launcher's log says once it does."""
 
 Environment = Mapping[str, str]
@@ -33,8 +33,9 @@ def start_scheduler(logs: Path, environment: Environment) -> Server:
 
 def start_launcher(logs: Path, environment: Environment) -> Server:
     log = logs / "launcher.log"
+    earlier = log.stat().st_size if log.exists() else 0
     server = start("the launcher", [*python("launcher"), "run"], log, environment)
-    await_ready(server, lambda: READY in log.read_text(errors="replace"))
+    await_ready(server, lambda: READY in log.read_bytes()[earlier:])
     return server
 
 

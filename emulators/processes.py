@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import psutil
+from pydantic import TypeAdapter
 
 LOOPBACK: Final = "127.0.0.1"
 READY_SECONDS: Final = 60.0
@@ -26,13 +28,23 @@ class StartFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server: the leader of its own process group, known by process id and start time."""
+    """A running server: the leader of its own session, known by process id and start time."""
 
     name: str
     pid: int
     started: float
     """Seconds since the Unix epoch, as the kernel reports it: a reused process id is not taken for ours."""
     log: Path
+
+
+SERVER: Final = TypeAdapter(Server)
+STARTED: Final = "started.jsonl"
+"""Beside the logs: one line for each server, written as soon as its process is there."""
+
+
+def exit_on_sigterm() -> None:
+    """Have SIGTERM end this process as an error does, so that what it started is stopped on the way out."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def free_port() -> int:
@@ -54,7 +66,7 @@ def require_free(name: str, port: int, setting: str) -> None:
 
 
 def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Server:
-    """Start a server in a process group of its own, its output in `log`. Raises StartFailed."""
+    """Start a server in a session of its own, its output in `log`, noted in STARTED beside it. Raises StartFailed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         try:
@@ -69,7 +81,10 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
         except OSError as error:
             raise StartFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
     child.returncode = 0  # it may outlive us: keeps Popen, once dropped, from warning of a process that still runs
-    return Server(name, child.pid, psutil.Process(child.pid).create_time(), log)
+    server = Server(name, child.pid, psutil.Process(child.pid).create_time(), log)
+    with (log.parent / STARTED).open("ab") as record:
+        record.write(SERVER.dump_json(server) + b"\n")
+    return server
 
 
 def await_ready(server: Server, answers: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
@@ -98,27 +113,45 @@ def accepts(port: int) -> bool:
 
 
 def running(server: Server) -> bool:
-    try:
-        process = psutil.Process(server.pid)
-        return process.create_time() == server.started and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    """Return whether the server itself runs; what it started may run on without it."""
+    return any(process.pid == server.pid for process in family(server))
+
+
+def family(server: Server) -> list[psutil.Process]:
+    """Return what runs of the server and of all it started: its session, which outlives its leader, and children."""
+    leader = _process(server.pid)
+    if leader is not None and leader.create_time() != server.started:
+        return []  # the process id is another's by now, so the session has ended
+    session = [process for process in psutil.process_iter() if _session(process) == server.pid]
+    children = leader.children(recursive=True) if leader is not None else []
+    return [process for process in {*session, *children} if not _ended(process)]
 
 
 def stop(server: Server, seconds: float = STOP_SECONDS) -> None:
-    """Stop the server and its children: SIGTERM, then SIGKILL after `seconds`. One that is gone already is no error."""
-    try:
-        leader = psutil.Process(server.pid)
-        if leader.create_time() != server.started:
-            return
-        family = [leader, *leader.children(recursive=True)]
-        os.killpg(server.pid, signal.SIGTERM)
-    except (psutil.NoSuchProcess, ProcessLookupError):
-        return
-    for process in _still_running(family, seconds):
+    """Stop the server and what it started: SIGTERM to its session, then SIGKILL to what is left after `seconds`."""
+    alive = family(server)
+    for process in alive:
+        if _session(process) == server.pid:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+    for process in _still_running(alive, seconds):
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    _still_running(family, seconds)
+    _still_running(alive, seconds)
+
+
+def _process(pid: int) -> psutil.Process | None:
+    try:
+        return psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _session(process: psutil.Process) -> int | None:
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return None
 
 
 def _still_running(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:

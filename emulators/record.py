@@ -1,49 +1,39 @@
-"""What the local stack started: written as it starts, so that whatever happens, `down` stops exactly that."""
+"""What the local stack started: noted by `start` itself, so that whatever happens then, `down` stops exactly that."""
 
 from pathlib import Path
 from typing import Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-from emulators.processes import Server, StartFailed, running, stop
+from emulators.processes import SERVER, STARTED, Server, StartFailed, family, stop
 
-FILE: Final = "stack.json"
-SERVERS: Final = TypeAdapter(list[Server])
+LOGS: Final = "logs"
 
 
 class Record:
     """The servers of the stack whose state is in the folder `home`, in the order they were started."""
 
     def __init__(self, home: Path) -> None:
-        self._file = home / FILE
-
-    def add(self, server: Server) -> None:
-        self._write([*self.read(), server])
+        self._file = home / LOGS / STARTED
 
     def read(self) -> list[Server]:
         """Raises StartFailed where the file is not one of ours."""
         try:
-            return SERVERS.validate_json(self._file.read_bytes())
+            return [SERVER.validate_json(line) for line in self._file.read_bytes().splitlines()]
         except FileNotFoundError:
             return []
         except ValidationError as error:
-            raise StartFailed(
-                f"{self._file} cannot be read: stop the stack's processes by hand, and remove it."
-            ) from error
+            message = f"{self._file} cannot be read: stop the stack's processes by hand, and remove it."
+            raise StartFailed(message) from error
 
     def alive(self) -> list[Server]:
-        return [server for server in self.read() if running(server)]
+        """Return the servers of which anything still runs."""
+        return [server for server in self.read() if family(server)]
 
     def stop_all(self) -> list[Server]:
-        """Stop them, the last started first; return those that were still running."""
+        """Stop them, the last started first; return those of which anything was still running."""
         alive = self.alive()
         for server in reversed(alive):
             stop(server)
         self._file.unlink(missing_ok=True)
         return alive
-
-    def _write(self, servers: list[Server]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._file.with_suffix(".partial")
-        partial.write_bytes(SERVERS.dump_json(servers, indent=2))
-        partial.replace(self._file)

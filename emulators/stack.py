@@ -2,22 +2,24 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from emulators import google, parts, s3, source
-from emulators.environment import make_environment, write_environment
+from emulators.environment import make_environment, remove_environment, write_environment
 from emulators.furnishing import furnish
-from emulators.processes import Server, StartFailed, require_free
-from emulators.record import Record
+from emulators.processes import Server, StartFailed, require_free, running
+from emulators.record import LOGS, Record
 from emulators.settings import BUCKET, Backend, ProviderChoice, StackSettings
+from launcher import leftovers
 
+LAUNCHER: Final = "launcher"
 QEMU: Final = "qemu-system-x86_64"
 
 Say = Callable[[str], None]
 Environment = Mapping[str, str]
-Start = Callable[[], Sequence[Server]]
+Start = Callable[[], object]
 
 
 def up(settings: StackSettings, say: Say) -> Environment:
@@ -25,41 +27,51 @@ def up(settings: StackSettings, say: Say) -> Environment:
 
     Raises StartFailed, having stopped whatever had been started.
     """
-    record = Record(settings.home)
-    if record.alive():
-        raise StartFailed("The local stack is up already; `launchyard down` stops it.")
+    _require_down(settings.home)
     _require_ports(settings)
     environment = make_environment(settings)
     try:
-        _start_all(settings, environment, record, say)
+        _start_all(settings, environment, say)
     except BaseException:
-        record.stop_all()
+        down(settings.home)
         raise
     say(f"the environment is in {write_environment(settings.home, environment)}")
     return environment
 
 
 def down(home: Path) -> list[Server]:
-    """Stop exactly what `up` started; return what was still running."""
-    return Record(home).stop_all()
+    """Stop exactly what `up` started, and the machines of a launcher that died; return what was still running."""
+    stopped = Record(home).stop_all()
+    leftovers.clear(home / LAUNCHER)
+    remove_environment(home)
+    return stopped
 
 
-def _start_all(settings: StackSettings, environment: Environment, record: Record, say: Say) -> None:
-    logs = settings.home / "logs"
+def _start_all(settings: StackSettings, environment: Environment, say: Say) -> None:
+    logs = settings.home / LOGS
     launchers_own = _launchers_own(settings, say)
-    _start_together(_stores(settings, environment, logs), record)
+    _start_together(_stores(settings, environment, logs))
     if settings.backend is Backend.GOOGLE:
         furnish(environment)
         say("the Firestore and Pub/Sub emulators and the S3 server answer")
     else:
         say("backend memory: orders and bells live in the functions' process, and end with it; the S3 server answers")
-    record.add(parts.start_functions(settings.port, logs, environment))
+    parts.start_functions(settings.port, logs, environment)
     say(f"the control plane answers at {environment['LAUNCHYARD_URL']}")
-    record.add(parts.start_scheduler(logs, environment))
-    record.add(parts.start_launcher(logs, {**environment, **launchers_own}))
+    parts.start_scheduler(logs, environment)
+    parts.start_launcher(logs, {**environment, **launchers_own})
     say(
         f"the launcher takes orders: provider {launchers_own['LAUNCHYARD_PROVIDER']}, {settings.slots} machines at once"
     )
+
+
+def _require_down(home: Path) -> None:
+    record = Record(home)
+    if not record.alive():
+        return
+    ended = [server.name for server in record.read() if not running(server)]
+    but = f", but for {', '.join(ended)}, which ended" if ended else ""
+    raise StartFailed(f"The local stack is up already{but}; `launchyard down` stops it.")
 
 
 def _require_ports(settings: StackSettings) -> None:
@@ -74,27 +86,19 @@ def _stores(settings: StackSettings, environment: Environment, logs: Path) -> li
     key, secret = environment["LAUNCHYARD_S3_ACCESS_KEY_ID"], environment["LAUNCHYARD_S3_SECRET_ACCESS_KEY"]
     starts: list[Start] = [
         lambda: s3.start_s3(settings.s3_port, logs, key, secret, BUCKET),
-        lambda: [source.start_source(settings.source_port, logs)],
+        lambda: source.start_source(settings.source_port, logs),
     ]
     if settings.backend is Backend.GOOGLE:
-        starts.append(lambda: [google.start_firestore(settings.firestore_port, logs)])
-        starts.append(lambda: [google.start_pubsub(settings.pubsub_port, logs)])
+        starts.append(lambda: google.start_firestore(settings.firestore_port, logs))
+        starts.append(lambda: google.start_pubsub(settings.pubsub_port, logs))
     return starts
 
 
-def _start_together(starts: Sequence[Start], record: Record) -> None:
-    """Start servers side by side, for the emulators take seconds each. Every one that started is recorded."""
-    failed: list[BaseException] = []
+def _start_together(starts: Sequence[Start]) -> None:
+    """Start servers side by side, for the emulators take seconds each."""
     with ThreadPoolExecutor(len(starts)) as pool:
-        pending: list[Future[Sequence[Server]]] = [pool.submit(begin) for begin in starts]
-        for future in as_completed(pending):
-            if (error := future.exception()) is not None:
-                failed.append(error)
-                continue
-            for server in future.result():
-                record.add(server)
-    if failed:
-        raise failed[0]
+        for future in [pool.submit(begin) for begin in starts]:
+            future.result()
 
 
 def _launchers_own(settings: StackSettings, say: Say) -> dict[str, str]:
@@ -107,7 +111,7 @@ def _launchers_own(settings: StackSettings, say: Say) -> dict[str, str]:
     return {
         "LAUNCHYARD_PROVIDER": provider,
         "LAUNCHYARD_SLOTS": str(settings.slots),
-        "LAUNCHYARD_STATE_DIR": str(settings.home.resolve() / "launcher"),
+        "LAUNCHYARD_STATE_DIR": str(settings.home.resolve() / LAUNCHER),
         "LAUNCHYARD_LAUNCHER_NAME": "local",
         "LAUNCHYARD_HEARTBEAT_SECONDS": "5",
         **(parts.guest_image(settings.images) if provider is ProviderChoice.QEMU else {}),

@@ -30,6 +30,16 @@ class Terminal:
             check=False,
         )
 
+    def start(self, *words: str) -> "subprocess.Popen[bytes]":
+        """Start a command and do not wait for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "cli.main", *words],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
     def succeed(self, *words: str, seconds: float = 120) -> str:
         """Run a command that must exit 0; return what it printed."""
         done = self.run(*words, seconds=seconds)

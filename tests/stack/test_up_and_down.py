@@ -1,10 +1,15 @@
 """Starting and stopping: all of it, exactly it, and clear words where it cannot be."""
 
+import json
+import signal
 import socket
+import time
+from collections.abc import Callable
 
 import psutil
+import pytest
 
-from emulators.processes import LOOPBACK, Server, running
+from emulators.processes import LOOPBACK, Server, family, running
 from emulators.record import Record
 from tests.stack.conftest import Terminal
 
@@ -46,6 +51,50 @@ def test_what_was_started_is_stopped_where_the_rest_does_not_start(terminal: Ter
     assert not Record(terminal.folder / ".launchyard").alive()
 
 
+@pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGINT])
+def test_an_up_that_is_interrupted_leaves_nothing_running(terminal: Terminal, interrupt: signal.Signals) -> None:
+    record = Record(terminal.folder / ".launchyard")
+    with terminal.start("up", "--backend", "memory", "--provider", "process") as up:
+        wait_for(lambda: len(record.read()) >= 2)
+        started = record.read()
+        up.send_signal(interrupt)
+        assert up.wait(60) in (143, 130)
+    assert not [server for server in started if family(server)]
+    assert not record.read()
+
+
+def test_down_stops_what_a_killed_server_left(terminal: Terminal) -> None:
+    terminal.succeed("up", "--backend", "memory", "--provider", "process")
+    servers = Record(terminal.folder / ".launchyard").read()
+    control_plane = next(server for server in servers if server.name == "the control plane")
+    launcher = next(server for server in servers if server.name == "the launcher")
+    order = json.loads(terminal.succeed("order", "create", "capacity", "--json", "local:dev", "tiny"))["id"]
+    wait_for(lambda: "running" in terminal.succeed("order", "get", order))
+    machines = psutil.Process(launcher.pid).children(recursive=True)
+    assert machines
+    for server in (control_plane, launcher):
+        psutil.Process(server.pid).kill()
+    assert "up already, but for the control plane, the launcher" in terminal.run("up").stderr
+    terminal.succeed("down")
+    assert not [server for server in servers if family(server)]
+    wait_for(lambda: not [machine for machine in machines if lives(machine)])
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for(fulfilled: Callable[[], bool]) -> None:
+    """Look until it is so: each look is at processes or files, which tell nobody when they change."""
+    deadline = time.monotonic() + 60
+    while not fulfilled():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_wrong_settings_are_all_named_at_once(terminal: Terminal) -> None:
     terminal.environment.update({"LAUNCHYARD_PORT": "seventy", "LAUNCHYARD_SLOTS": "0"})
     done = terminal.run("up")
@@ -61,4 +110,4 @@ def test_commands_without_a_stack_say_how_to_get_one(terminal: Terminal) -> None
 
 
 def test_down_where_nothing_runs_is_no_error(terminal: Terminal) -> None:
-    assert terminal.succeed("down") == ""
+    assert terminal.succeed("down") == "nothing was running\n"
