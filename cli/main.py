@@ -11,7 +11,7 @@ from rich.console import Console
 from cli import exports, orders
 from cli.settings import USAGE
 from cli.view import plain
-from shared.control_plane import ControlPlaneError
+from shared.control_plane import ControlPlaneError, NoAnswer
 
 COMMANDS: Final = "launchyard.commands"
 FAILED: Final = 1
@@ -45,6 +45,8 @@ def run() -> None:
         build()()
     except ControlPlaneError as error:
         _say(str(error))
+        if isinstance(error, NoAnswer) and error.local:
+            _say("Start the local stack with `launchyard up`.")
         sys.exit(FAILED)
     except ValidationError as error:
         for wrong in error.errors(include_url=False):

@@ -62,3 +62,12 @@ def test_commands_without_a_stack_say_how_to_get_one(terminal: Terminal) -> None
 
 def test_down_where_nothing_runs_is_no_error(terminal: Terminal) -> None:
     assert terminal.succeed("down") == ""
+
+
+def test_a_command_after_down_says_where_it_asked_and_how_to_start(terminal: Terminal) -> None:
+    terminal.succeed("up", "--backend", "memory", "--provider", "process")
+    terminal.succeed("down")
+    done = terminal.run("order", "list")
+    assert done.returncode == 1
+    assert f"http://{LOOPBACK}:{terminal.environment['LAUNCHYARD_PORT']}" in done.stderr
+    assert "launchyard up" in done.stderr
