@@ -6,11 +6,10 @@ from uuid import uuid4
 
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from cli import view
 from cli.fetching import fetch
 from cli.session import control_plane
-from cli.view import out
 from cli.watching import follow
 from shared.api import OrderView
 from shared.control_plane import ControlPlane
@@ -35,26 +34,16 @@ def run(
     with control_plane() as api:
         order = _run(api, ExportSpec(pi=pi), timeout)
         if order.state is not State.SUCCEEDED:
-            out.print(f"[red]{order.state}[/]: {order.reason}: {order.message or 'no message'}")
+            view.print_end(order)
             raise typer.Exit(1)
         file = fetch(api, order, to)
-    _summarise(order, file)
+    view.print_summary(order, file)
 
 
 def _run(api: ControlPlane, spec: ExportSpec, timeout: float) -> OrderView:
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=out, transient=True) as progress:
+    columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
+    with Progress(*columns, console=view.out, transient=True) as progress:
         bar = progress.add_task("placing the order", total=None)
         order = api.create_order(spec, str(uuid4()))
-        out.print(f"order {order.id}", markup=False)
+        view.print_placed(order)
         return follow(api, order.id, timeout, seen=lambda now: progress.update(bar, description=now.state))
-
-
-def _summarise(order: OrderView, file: Path) -> None:
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_row("file", f"{file}")
-    table.add_row("size", f"{file.stat().st_size} bytes")
-    table.add_row("attempts", f"{order.attempt}")
-    for name, value in sorted(order.metrics.items()):
-        table.add_row(name.replace("_", " "), f"{value}")
-    out.print(table)

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from cli import exports, orders
 from cli.settings import USAGE
-from shared.control_plane import ControlPlaneError
+from cli.view import plain
+from shared.control_plane import ControlPlaneError, NoAnswer
 
 COMMANDS: Final = "launchyard.commands"
 FAILED: Final = 1
@@ -43,15 +44,21 @@ def run() -> None:
     try:
         build()()
     except ControlPlaneError as error:
-        errors.print(str(error), style="red", markup=False, highlight=False)
+        _say(str(error))
+        if isinstance(error, NoAnswer) and error.local:
+            _say("Start the local stack with `launchyard up`.")
         sys.exit(FAILED)
     except ValidationError as error:
         for wrong in error.errors(include_url=False):
             field = ".".join(str(part) for part in wrong["loc"])
-            errors.print(f"{field}: {wrong['msg']}", style="red", markup=False, highlight=False)
+            _say(f"{field}: {wrong['msg']}")
         sys.exit(USAGE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _say(what: str) -> None:
+    errors.print(plain(what), style="red", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,49 +1,85 @@
 """How orders look on a terminal, and as JSON."""
 
+import unicodedata
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
 from shared.api import OrderList, OrderView
 
 ID_WIDTH: Final = 36
 """Of a UUID: one that is cut short cannot be copied."""
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+KEPT: Final = "\n\t"
 
 out = Console(highlight=False)
 
 
+def plain(text: str) -> Text:
+    """Return text of others, a worker's above all, as it may be shown: no markup, and no orders to the terminal."""
+    shown = (REPLACEMENT if unicodedata.category(sign) == "Cc" and sign not in KEPT else sign for sign in text)
+    return Text("".join(shown))
+
+
 def print_order(order: OrderView, as_json: bool) -> None:
     if as_json:
-        out.print_json(order.model_dump_json())
+        _print_json(order.model_dump_json())
         return
-    table = Table(show_header=False, box=None, pad_edge=False)
-    for name, value in _rows(order):
-        table.add_row(f"[bold]{name}[/]", value)
-    out.print(table)
+    _print_table([(Text(name, style="bold"), plain(value)) for name, value in _rows(order)])
 
 
 def print_orders(page: OrderList, as_json: bool) -> None:
     if as_json:
-        out.print_json(page.model_dump_json())
+        _print_json(page.model_dump_json())
         return
     table = Table(Column("order", no_wrap=True, min_width=ID_WIDTH), "kind", "state", "reason", "created")
     for order in page.orders:
-        table.add_row(order.id, order.kind, order.state, order.reason or "", f"{order.created_at:%Y-%m-%d %H:%M:%S}")
+        created = f"{order.created_at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(*map(plain, (order.id, order.kind, order.state, order.reason or "", created)))
     out.print(table)
     if page.next is not None:
-        out.print(f"more: --after {page.next}", markup=False)
+        out.print(plain(f"more: --after {page.next}"), soft_wrap=True)
+
+
+def print_placed(order: OrderView) -> None:
+    out.print(plain(f"order {order.id}"), soft_wrap=True)
 
 
 def print_file(file: Path) -> None:
-    out.print(f"{file}: {file.stat().st_size} bytes", markup=False, soft_wrap=True)
+    out.print(plain(f"{file}: {file.stat().st_size} bytes"), soft_wrap=True)
 
 
 def print_step(order: OrderView) -> None:
     """One line at each change of state."""
     why = f" ({order.reason})" if order.reason else ""
-    out.print(f"{order.updated_at:%H:%M:%S}  {order.id}  {order.state}{why}", markup=False)
+    out.print(plain(f"{order.updated_at:%H:%M:%S}  {order.id}  {order.state}{why}"), soft_wrap=True)
+
+
+def print_end(order: OrderView) -> None:
+    """How an order ended that did not succeed."""
+    why = plain(f": {order.reason}: {order.message or 'no message'}")
+    out.print(Text.assemble((order.state, "red"), why))
+
+
+def print_summary(order: OrderView, file: Path) -> None:
+    """What an export left, and what it took."""
+    rows = [("file", f"{file}"), ("size", f"{file.stat().st_size} bytes"), ("attempts", f"{order.attempt}")]
+    rows += [(name.replace("_", " "), f"{value}") for name, value in sorted(order.metrics.items())]
+    _print_table([(plain(name), plain(value)) for name, value in rows])
+
+
+def _print_table(rows: list[tuple[Text, Text]]) -> None:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for name, value in rows:
+        table.add_row(name, value)
+    out.print(table)
+
+
+def _print_json(document: str) -> None:
+    out.print_json(document, ensure_ascii=True)  # JSON's own escapes keep control characters off the terminal
 
 
 def _rows(order: OrderView) -> list[tuple[str, str]]:

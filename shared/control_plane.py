@@ -1,7 +1,7 @@
 """The control plane's Python client: what launchers, the command line and other programs call `/v1/…` with."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+import ipaddress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -18,6 +18,7 @@ from shared.api import (
     OrderList,
     OrderRequest,
     OrderView,
+    OutputView,
     Problem,
     SweepAnswer,
     SweepRequest,
@@ -40,6 +41,22 @@ class ControlPlaneError(Exception):
 
 class Unreachable(ControlPlaneError):
     """No answer, or one that says to try again (5xx, 429): the request may or may not have been carried out."""
+
+
+class NoAnswer(Unreachable):
+    """Nothing answered at the control plane's address."""
+
+    def __init__(self, url: httpx.URL, why: str) -> None:
+        self.local = _is_loopback(url.host)
+        super().__init__(f"The control plane at {url.scheme}://{url.netloc.decode()} did not answer: {why}")
+
+
+class NoOutput(ControlPlaneError):
+    """The order has left nothing to download."""
+
+
+class OutputMismatch(ControlPlaneError):
+    """The bucket's object is not the one that the order's worker reported."""
 
 
 class Refused(ControlPlaneError):
@@ -93,19 +110,19 @@ class ControlPlane:
     def cancel_order(self, order_id: str) -> OrderView:
         return self._send("POST", f"/v1/orders/{order_id}/cancel", OrderView)
 
-    def download_output(self, order_id: str, to: Path) -> int:
-        """Write the output to the file `to`, which appears only when whole; return its size in bytes."""
-        location = self._redirect(f"/v1/orders/{order_id}/output")
+    def download_output(self, order: OrderView, to: Path) -> None:
+        """Write the order's output to the file `to`, which appears only when it is whole and what the order says.
+
+        Raises NoOutput, OutputMismatch.
+        """
+        expected = output_of(order)
+        location = self._redirect(f"/v1/orders/{order.id}/output")
         partial = to.with_name(f".{to.name}.partial")
-        with _reaching(), httpx.stream("GET", location, timeout=TIMEOUT) as response:
-            if not response.is_success:
-                raise Unreachable(f"The bucket answered {response.status_code} to the download.")
-            with partial.open("wb") as file:
-                for chunk in response.iter_bytes(CHUNK):
-                    file.write(chunk)
-        size = partial.stat().st_size
-        partial.replace(to)
-        return size
+        try:
+            _check(order, expected, *_download(location, partial))
+            partial.replace(to)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def claim(self, request: ClaimById | ClaimNext) -> ClaimAnswer:
         wait = request.wait_seconds if isinstance(request, ClaimNext) else 0
@@ -125,17 +142,21 @@ class ControlPlane:
         return self._send("POST", path, answer, content=body.model_dump_json(), headers=headers, **options)
 
     def _send(self, method: str, path: str, answer: type[Answer], **options: Any) -> Answer:
-        with _reaching():
-            response = self._http.request(method, path, **options)
+        response = self._request(method, path, **options)
         _raise_for_problem(response)
         try:
             return TypeAdapter(answer).validate_json(response.content)
         except ValidationError as error:
             raise Unreachable(f"{method} {path} was not answered by a control plane of this version.") from error
 
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise NoAnswer(self._http.base_url, str(error)) from error
+
     def _redirect(self, path: str) -> str:
-        with _reaching():
-            response = self._http.get(path)
+        response = self._request("GET", path)
         _raise_for_problem(response)
         location = response.headers.get("location")
         if not response.is_redirect or location is None:
@@ -143,12 +164,44 @@ class ControlPlane:
         return str(location)
 
 
-@contextmanager
-def _reaching() -> Iterator[None]:
+def output_of(order: OrderView) -> OutputView:
+    """Return what the order left. Raises NoOutput."""
+    if order.output is None:
+        raise NoOutput(f"Order {order.id} is {order.state}; it has no output to download.")
+    return order.output
+
+
+def _download(location: str, to: Path) -> tuple[int, str]:
+    """Write what the bucket answers to the file `to`; return its size and its SHA-256."""
+    digest, size = hashlib.sha256(), 0
     try:
-        yield
-    except httpx.TransportError as error:
-        raise Unreachable(f"The control plane did not answer: {error}") from error
+        with httpx.stream("GET", location, timeout=TIMEOUT) as response, to.open("wb") as file:
+            if not response.is_success:
+                raise Unreachable(f"The bucket answered {response.status_code} to the download.")
+            for chunk in response.iter_bytes(CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+    except httpx.HTTPError as error:
+        raise Unreachable(f"The bucket did not answer the download as it should: {error}") from error
+    return size, digest.hexdigest()
+
+
+def _check(order: OrderView, expected: OutputView, size: int, sha256: str) -> None:
+    if size != expected.size:
+        what = f"is {size} bytes long, and not {expected.size}"
+    elif sha256 != expected.sha256:
+        what = f"has the SHA-256 {sha256}, and not {expected.sha256}"
+    else:
+        return
+    raise OutputMismatch(f"What the bucket holds for order {order.id} {what}; it is not kept.")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _raise_for_problem(response: httpx.Response) -> None:

@@ -111,3 +111,20 @@ def test_commands_without_a_stack_say_how_to_get_one(terminal: Terminal) -> None
 
 def test_down_where_nothing_runs_is_no_error(terminal: Terminal) -> None:
     assert terminal.succeed("down") == "nothing was running\n"
+
+
+def test_a_command_whose_control_plane_does_not_answer_says_where_it_asked_and_how_to_start(terminal: Terminal) -> None:
+    url = f"http://{LOOPBACK}:{terminal.environment['LAUNCHYARD_PORT']}"
+    terminal.environment.update({"LAUNCHYARD_URL": url, "LAUNCHYARD_CLIENT_KEY": "ly_none"})
+    done = terminal.run("order", "list")
+    assert done.returncode == 1
+    assert url in done.stderr
+    assert "launchyard up" in done.stderr
+
+
+def test_after_down_a_command_says_how_to_start(terminal: Terminal) -> None:
+    terminal.succeed("up", "--backend", "memory", "--provider", "process")
+    terminal.succeed("down")
+    done = terminal.run("order", "list")
+    assert done.returncode == 2
+    assert "launchyard up" in done.stderr

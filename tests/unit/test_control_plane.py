@@ -1,0 +1,114 @@
+"""The client's downloads and its words where nothing answers, over real HTTP."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from werkzeug import Request, Response
+from werkzeug.utils import redirect
+
+from emulators.processes import LOOPBACK, free_port
+from emulators.serving import serving
+from shared.api import OrderView
+from shared.control_plane import ControlPlane, NoAnswer, NoOutput, OutputMismatch, Unreachable
+from shared.domain.order import Output, State
+from tests.factories import an_order
+
+CONTENT: Final = b"what the worker left"
+
+
+class Bucket:
+    """A control plane that redirects to a bucket of its own, or to `location`."""
+
+    def __init__(self) -> None:
+        self.answer = Response(CONTENT)
+        self.location = "/bucket/object"
+
+    def serve(self, request: Request) -> Response:
+        if request.path == "/bucket/object":
+            return self.answer
+        where = self.location if "://" in self.location else f"{request.host_url.rstrip('/')}{self.location}"
+        return redirect(where, 303, Response)
+
+
+@pytest.fixture
+def bucket() -> Bucket:
+    return Bucket()
+
+
+@pytest.fixture
+def api(bucket: Bucket) -> Iterator[ControlPlane]:
+    with serving(Request.application(bucket.serve)) as url, ControlPlane(url, "key") as api:
+        yield api
+
+
+def an_order_with_output(content: bytes = CONTENT, **changes: Any) -> OrderView:
+    digest = hashlib.sha256(content).hexdigest()
+    output = Output(key="k", file_name="output.log", content_type="text/plain", size=len(content), sha256=digest)
+    return OrderView.of(an_order(state=State.SUCCEEDED, output=output, **changes))
+
+
+def test_a_download_that_is_what_the_order_says_is_kept(api: ControlPlane, tmp_path: Path) -> None:
+    api.download_output(an_order_with_output(), tmp_path / "output.log")
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [CONTENT]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(CONTENT[:-1] + b"!", "SHA-256"), (CONTENT + b"!", "21 bytes"), (b"", "0 bytes")],
+    ids=["changed", "longer", "empty"],
+)
+def test_a_download_that_is_not_what_the_order_says_is_not_kept(
+    api: ControlPlane, bucket: Bucket, tmp_path: Path, content: bytes, said: str
+) -> None:
+    bucket.answer = Response(content)
+    file = tmp_path / "output.log"
+    file.write_text("of an earlier download")
+    with pytest.raises(OutputMismatch, match=said):
+        api.download_output(an_order_with_output(), file)
+    assert [kept.read_text() for kept in tmp_path.iterdir()] == ["of an earlier download"]
+
+
+def test_a_download_that_breaks_off_leaves_nothing(api: ControlPlane, bucket: Bucket, tmp_path: Path) -> None:
+    bucket.answer = Response(iter([CONTENT]), headers={"Content-Length": str(len(CONTENT) + 1)})
+    with pytest.raises(Unreachable, match="bucket"):
+        api.download_output(an_order_with_output(), tmp_path / "output.log")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("status", [403, 404, 503])
+def test_a_bucket_that_refuses_is_named_and_leaves_nothing(
+    api: ControlPlane, bucket: Bucket, tmp_path: Path, status: int
+) -> None:
+    bucket.answer = Response(status=status)
+    with pytest.raises(Unreachable, match=f"bucket answered {status}"):
+        api.download_output(an_order_with_output(), tmp_path / "output.log")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bucket_that_is_gone_is_named_and_is_no_control_plane(
+    api: ControlPlane, bucket: Bucket, tmp_path: Path
+) -> None:
+    bucket.location = f"http://{LOOPBACK}:{free_port()}/object?signature=secret"
+    with pytest.raises(Unreachable, match="The bucket did not answer") as error:
+        api.download_output(an_order_with_output(), tmp_path / "output.log")
+    assert not isinstance(error.value, NoAnswer)
+    assert "control plane" not in str(error.value)
+    assert "secret" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_order_without_output_is_not_asked_for(api: ControlPlane, tmp_path: Path) -> None:
+    with pytest.raises(NoOutput, match="queued"):
+        api.download_output(OrderView.of(an_order()), tmp_path / "output.log")
+
+
+@pytest.mark.parametrize(("host", "local"), [(LOOPBACK, True), ("localhost", True), ("no-such-host.invalid", False)])
+def test_a_control_plane_that_does_not_answer_is_named(host: str, local: bool) -> None:
+    url = f"http://{host}:{free_port()}"
+    with ControlPlane(url.replace("//", "//user:secret@"), "key") as api, pytest.raises(NoAnswer, match=url) as error:
+        api.get_order("order")
+    assert error.value.local == local
+    assert "secret" not in str(error.value)

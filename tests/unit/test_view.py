@@ -1,0 +1,83 @@
+"""What others wrote is shown on a terminal as text, whatever it is."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from rich.console import Console
+
+from cli import view
+from shared.api import OrderList, OrderView
+from shared.domain.order import Output, Reason, State
+from tests.factories import an_order
+
+HOSTILE: Final = "[/x] [red]a\x1b]0;title\x07b\x1b[2Jc\x00d\x9be\rf[/red]"
+SHOWN: Final = "[/x] [red]a�]0;title�b�[2Jc�d�e�f[/red]"
+
+
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """What has been printed on a terminal that is 80 columns wide."""
+    screen = io.StringIO()
+    monkeypatch.setattr(
+        view, "out", Console(file=screen, highlight=False, width=80, force_terminal=True, no_color=True)
+    )
+    return screen.getvalue
+
+
+def an_order_view(**changes: Any) -> OrderView:
+    failed = an_order(state=State.FAILED, reason=Reason.PROGRAM_FAILED, message=HOSTILE)
+    return OrderView.of(failed).model_copy(update=changes)
+
+
+def test_control_characters_are_replaced_but_for_line_ends_and_tabs() -> None:
+    assert view.plain("a\tb\nc\x1bd\x7fe\x85").plain == "a\tb\nc�d�e�"
+
+
+def test_an_order_s_message_is_no_markup_and_moves_no_cursor(printed: Callable[[], str]) -> None:
+    view.print_order(an_order_view(), as_json=False)
+    assert SHOWN in printed()
+
+
+def test_how_an_export_failed_is_no_markup_and_moves_no_cursor(printed: Callable[[], str]) -> None:
+    view.print_end(an_order_view())
+    assert f"program_failed: {SHOWN}" in printed().replace("\n", " ")
+
+
+def test_json_keeps_control_characters_off_the_terminal_and_their_meaning(printed: Callable[[], str]) -> None:
+    order = an_order_view()
+    view.print_order(order, as_json=True)
+    assert not set(printed()) & set("\x00\x07\r\x9b")
+    assert "\\u001b]0;title\\u0007" in printed()
+
+
+@pytest.mark.parametrize("name", ["id", "vm"])
+def test_every_value_of_the_control_plane_is_shown_as_text(printed: Callable[[], str], name: str) -> None:
+    order = an_order_view(**{name: "[/x]\x1bP\x9b"})
+    view.print_order(order, as_json=False)
+    view.print_step(order)
+    view.print_placed(order)
+    view.print_orders(OrderList(orders=(order,), next=None), as_json=False)
+    assert "[/x]�P�" in printed()
+    assert not set(printed()) & {"\x9b"}
+
+
+def test_a_summary_shows_names_of_measures_as_text(printed: Callable[[], str], tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_text("abc")
+    view.print_summary(an_order_view(metrics={"[/x]\x9b": 1}), file)
+    assert "[/x]�" in printed()
+
+
+def test_the_name_of_an_output_is_shown_as_text(printed: Callable[[], str]) -> None:
+    output = Output(key="k", file_name="[/x]\x9b", content_type="text/plain", size=1, sha256="0" * 64)
+    view.print_order(OrderView.of(an_order(output=output)), as_json=False)
+    assert "[/x]�, 1 bytes" in printed()
+
+
+def test_the_mark_of_the_next_page_is_one_line(printed: Callable[[], str]) -> None:
+    mark = "m" * 300
+    view.print_orders(OrderList(orders=(), next=mark), as_json=False)
+    assert f"more: --after {mark}\n" in printed()
