@@ -47,10 +47,14 @@ class Runner:
             return self._failed(held, Reason.IMAGE_REJECTED, str(rejected), retryable=False)
         except LaunchFailed as failed:
             return self._launch_failed(held, failed)
+        except OSError as error:
+            return self._launch_failed(held, LaunchFailed(f"This host fails: {error.strerror}."))
         try:
-            return self._in_directory(machine_directory, held)
-        finally:
-            _remove(machine_directory)
+            ending = self._in_directory(machine_directory, held)
+        except OSError as error:  # its directory stays: the daemon's next start makes sure that nothing of it runs
+            return self._launch_failed(held, LaunchFailed(f"This host fails: {error.strerror}."))
+        _remove(machine_directory)
+        return ending
 
     def _prepare(self, held: Held) -> VmDirectory:
         uuid = str(uuid4())
@@ -78,17 +82,15 @@ class Runner:
             machine = self.provider.start(machine_directory)
         except LaunchFailed as failed:
             return self._launch_failed(held, failed)
-        log.info("machine started", **held.hold.model_dump(), vm=machine_directory.manifest.vm, pid=machine.pid)
         return self._keep(machine, held)
 
     def _keep(self, machine: Machine, held: Held) -> Ending | None:
-        held.attach(machine)
         try:
+            log.info("machine started", **held.hold.model_dump(), pid=machine.pid)
+            held.attach(machine)
             by_itself = held.watch(machine)
         finally:
-            machine.stop(held.patience)
-            held.attach(None)
-            code = machine.reap()
+            code = _end(machine, held)
         log.info("machine gone", **held.hold.model_dump(), pid=machine.pid, exit_code=code, wish=held.wish)
         if by_itself and held.wish is None:
             return self._failed(held, Reason.MACHINE_EXITED, f"The machine ended by itself, with exit code {code}.")
@@ -137,6 +139,16 @@ class Runner:
             sources=self.sources,
             loopback_gateway=self.provider.loopback_gateway,
         )
+
+
+def _end(machine: Machine, held: Held) -> int:
+    """Stop the machine, and return its exit code; it is gone even where stopping it fails."""
+    try:
+        machine.stop(held.patience)
+    finally:
+        held.attach(None)
+        code = machine.reap()
+    return code
 
 
 def _remove(machine_directory: VmDirectory) -> None:

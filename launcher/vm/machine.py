@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -40,9 +40,8 @@ class Rung:
 class ProcessMachine:
     """A child of ours. Until `reap`, its process id cannot be another's."""
 
-    def __init__(self, process: subprocess.Popen[bytes], gentle: Sequence[Rung] = ()) -> None:
-        self._process = process
-        self._pidfd = os.pidfd_open(process.pid)
+    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, gentle: Sequence[Rung] = ()) -> None:
+        self._process, self._pidfd = process, pidfd
         self._rungs = (*gentle, Rung("SIGTERM", self._terminate, TERM_SECONDS))
 
     @property
@@ -59,10 +58,14 @@ class ProcessMachine:
         return bool(ended.poll(max(seconds, 0) * 1000))
 
     def stop(self, patience: Patience) -> None:
-        if not self._ended_on_a_rung(patience):
-            self.kill()
-        while not self.ended_within(KILL_SECONDS):
-            log.error("a killed machine is still there", pid=self.pid)
+        ended = False
+        try:
+            ended = self._ended_on_a_rung(patience)
+        finally:  # whatever goes wrong on the ladder, its end is the ground
+            if not ended:
+                self.kill()
+            while not self.ended_within(KILL_SECONDS):
+                log.error("a killed machine is still there", pid=self.pid)
 
     def kill(self) -> None:
         self._send(signal.SIGKILL)
@@ -75,15 +78,30 @@ class ProcessMachine:
         os.close(self._pidfd)
         return code
 
+    def destroy(self) -> int:
+        """End it now, and return the exit code once it is gone."""
+        try:
+            self.stop(lambda: 0)
+        finally:
+            code = self.reap()
+        return code
+
     def _ended_on_a_rung(self, patience: Patience) -> bool:
         if self.ended_within(0):
             return True
         for rung in self._rungs:
             seconds = min(rung.seconds, patience())
-            if seconds > 0 and rung.ask() and self.ended_within(seconds):
+            if seconds > 0 and self._heard(rung) and self.ended_within(seconds):
                 log.info("machine stopped", pid=self.pid, by=rung.name)
                 return True
         return False
+
+    def _heard(self, rung: Rung) -> bool:
+        try:
+            return rung.ask()
+        except OSError as error:
+            log.error("a machine cannot be asked to stop", pid=self.pid, by=rung.name, error=error.strerror)
+            return False
 
     def _terminate(self) -> bool:
         self._send(signal.SIGTERM)
@@ -94,15 +112,37 @@ class ProcessMachine:
             signal.pidfd_send_signal(self._pidfd, number)
 
 
-def start_process(directory: VmDirectory, output: Path, cwd: Path | None = None) -> subprocess.Popen[bytes]:
-    """Start what the directory's manifest says, its process having been recorded there. Raises LaunchFailed."""
-    program, *arguments = directory.manifest.argv
+def start_process(
+    directory: VmDirectory, output: Path, gentle: Sequence[Rung] = (), cwd: Path | None = None
+) -> ProcessMachine:
+    """Start what the directory's manifest says, its process having been recorded there.
+
+    Raises LaunchFailed, and then nothing runs.
+    """
+    gate = _gate(directory.manifest.argv, output, cwd)
+    with ExitStack() as undo:
+        undo.callback(gate.wait)
+        undo.callback(_tell, gate, b"")
+        try:
+            pidfd = os.pidfd_open(gate.pid)
+            undo.callback(os.close, pidfd)
+            directory.record_process(VmProcess(pid=gate.pid, started=started_at(gate.pid)))
+        except OSError as error:
+            raise LaunchFailed(f"The machine's process cannot be recorded: {error.strerror}") from error
+        _tell(gate, b"recorded\n")
+        undo.pop_all()
+    return ProcessMachine(gate, pidfd, gentle)
+
+
+def _gate(argv: Sequence[str], output: Path, cwd: Path | None) -> subprocess.Popen[bytes]:
+    """Start the gate before the machine's program; it waits to be told. Raises LaunchFailed."""
+    program, *arguments = argv
     path = shutil.which(program)
     if path is None:
         raise LaunchFailed(f"{program} is not installed on this host.")
     try:
         with output.open("ab") as out:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 (*GATE, path, *arguments),
                 cwd=cwd,
                 env=ENVIRONMENT,
@@ -113,18 +153,6 @@ def start_process(directory: VmDirectory, output: Path, cwd: Path | None = None)
             )
     except OSError as error:
         raise LaunchFailed(f"{program} cannot be started: {error.strerror}") from error
-    _record_and_release(process, directory)
-    return process
-
-
-def _record_and_release(process: subprocess.Popen[bytes], directory: VmDirectory) -> None:
-    try:
-        directory.record_process(VmProcess(pid=process.pid, started=started_at(process.pid)))
-    except OSError as error:
-        _tell(process, b"")
-        process.wait()
-        raise LaunchFailed(f"The machine's process cannot be recorded: {error.strerror}") from error
-    _tell(process, b"recorded\n")
 
 
 def _tell(gate: subprocess.Popen[bytes], word: bytes) -> None:

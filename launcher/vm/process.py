@@ -24,4 +24,4 @@ class ProcessProvider:
         return Plan((sys.executable, "-X", f"launchyard.vm={uuid}", "-m", "worker", "--config", str(document)))
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
-        return ProcessMachine(start_process(directory, directory.serial_log))
+        return start_process(directory, directory.serial_log)

@@ -48,11 +48,14 @@ class QemuProvider:
         return Plan(argv.build(self.mode, guest, self.binary), self.mode, self.digest)
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
-        process = start_process(directory, directory.launch_log, cwd=directory.path)
-        machine = ProcessMachine(process, self._gentle_rungs(directory))
-        if not _answers(machine, directory):
-            machine.stop(lambda: 0)
-            code = machine.reap()
+        machine = start_process(directory, directory.launch_log, self._gentle_rungs(directory), directory.path)
+        answers, code = False, None
+        try:
+            answers = _answers(machine, directory)
+        finally:
+            if not answers:
+                code = machine.destroy()
+        if not answers:
             raise LaunchFailed(f"QEMU did not get as far as QMP (exit code {code}): {_last_words(directory)}")
         return machine
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,14 +24,37 @@ class NotConnected(QmpFailed):
 
 def execute(directory: Path, command: str, seconds: float = ANSWER_SECONDS) -> object:
     """Send one command to the machine of this directory and return the answer. Raises QmpFailed, NotConnected."""
-    # A Unix socket's path has 108 bytes at most (unix(7)); by the directory's descriptor it is always short.
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    with _opened(directory) as descriptor, _loop() as loop:
+        try:
+            return loop.run(_execute(f"/proc/self/fd/{descriptor}/{QMP_SOCKET}", command, seconds))
+        except (QMPError, OSError, EOFError, TimeoutError) as error:
+            raise QmpFailed(f"{command}: {error or type(error).__name__}") from error
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    """Open a directory: a Unix socket's path has 108 bytes at most (unix(7)), and by a descriptor it is always short.
+
+    Raises NotConnected."""
     try:
-        return asyncio.run(_execute(f"/proc/self/fd/{descriptor}/{QMP_SOCKET}", command, seconds))
-    except (QMPError, OSError, EOFError, TimeoutError) as error:
-        raise QmpFailed(f"{command}: {error or type(error).__name__}") from error
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise NotConnected(str(error)) from error
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _loop() -> Iterator[asyncio.Runner]:
+    """An event loop takes descriptors of its own. Raises NotConnected where there are none left."""
+    with asyncio.Runner() as runner:
+        try:
+            runner.get_loop()
+        except OSError as error:
+            raise NotConnected(str(error)) from error
+        yield runner
 
 
 async def _execute(address: str, command: str, seconds: float) -> object:

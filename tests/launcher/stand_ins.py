@@ -34,7 +34,7 @@ class Processes:
         return Plan((*self.argv, uuid))
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
-        machine = ProcessMachine(start_process(directory, directory.serial_log))
+        machine = start_process(directory, directory.serial_log)
         with self._changed:
             self._machines[directory.manifest.order_id] = machine
             self._changed.notify_all()

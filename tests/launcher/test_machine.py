@@ -1,12 +1,17 @@
 """A machine's process: the ladder down, rung by rung."""
 
+import errno
+import os
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+import pytest
+
 from launcher.vm import directory
 from launcher.vm.directory import VmManifest
-from launcher.vm.machine import ProcessMachine, Rung, start_process
+from launcher.vm.machine import Rung, start_process
+from launcher.vm.provider import LaunchFailed
 from tests.launcher.stand_ins import STAYS
 
 KILLED: Final = -9
@@ -18,6 +23,7 @@ class Ladder:
 
     def __init__(self, state: Path) -> None:
         self.asked: list[str] = []
+        self.failure: Exception | None = None
         uuid = str(uuid4())
         manifest = VmManifest(
             order_id="one",
@@ -31,10 +37,12 @@ class Ladder:
         )
         vm = directory.create(state, manifest, b"{}")
         rungs = [Rung(name, lambda name=name: self._ask(name), 0.05) for name in ("first", "second")]  # type: ignore[misc]
-        self.machine = ProcessMachine(start_process(vm, vm.serial_log), rungs)
+        self.machine = start_process(vm, vm.serial_log, rungs)
 
     def _ask(self, name: str) -> bool:
         self.asked.append(name)
+        if self.failure is not None:
+            raise self.failure
         return True
 
 
@@ -64,3 +72,47 @@ def test_the_rest_of_the_ladder_is_skipped_when_the_time_is_over(tmp_path: Path)
 
     assert ladder.asked == ["first"]
     assert ladder.machine.reap() == KILLED
+
+
+def test_a_rung_that_breaks_is_as_good_as_not_heard(tmp_path: Path) -> None:
+    ladder = Ladder(tmp_path)
+    ladder.failure = OSError(errno.EMFILE, "Too many open files")
+
+    ladder.machine.stop(lambda: 60)
+
+    assert ladder.asked == ["first", "second"]
+    assert ladder.machine.reap() == TERMINATED
+
+
+def test_whatever_happens_on_the_ladder_the_machine_is_gone_at_its_end(tmp_path: Path) -> None:
+    ladder = Ladder(tmp_path)
+    ladder.failure = RuntimeError("nobody thought of this")
+
+    with pytest.raises(RuntimeError):
+        ladder.machine.stop(lambda: 60)
+
+    assert ladder.machine.reap() == KILLED
+
+
+def test_a_machine_that_cannot_be_watched_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(pid: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", exhausted)
+    ran = tmp_path / "ran"
+    manifest = VmManifest(
+        order_id="one",
+        epoch=1,
+        vm="vm-one",
+        uuid="none",
+        provider="processes",
+        mode=None,
+        image_digest=None,
+        argv=("touch", str(ran)),
+    )
+    vm = directory.create(tmp_path, manifest, b"{}")
+
+    with pytest.raises(LaunchFailed, match="Too many open files"):
+        start_process(vm, vm.serial_log)
+
+    assert not ran.exists()

@@ -53,6 +53,28 @@ def test_a_machine_whose_monitor_is_busy_is_terminated(tmp_path: Path) -> None:
         assert rung_of(machine, patience=60) == "SIGTERM"
 
 
+def test_a_machine_whose_monitor_cannot_be_opened_is_terminated(tmp_path: Path) -> None:
+    with machine_of(a_provider(tmp_path), a_directory(tmp_path, BARE)) as (machine, vm):
+        vm.path.rename(tmp_path / "elsewhere")
+
+        assert rung_of(machine, patience=60) == "SIGTERM"
+
+
+def test_a_start_that_breaks_leaves_no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(_directory: Path, _command: str) -> object:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(qmp, "execute", breaks)
+    vm = a_directory(tmp_path, BARE)
+
+    with pytest.raises(RuntimeError):
+        a_provider(tmp_path).start(vm)
+
+    process = vm.process()
+    assert process is not None
+    assert not psutil.pid_exists(process.pid)
+
+
 def test_a_machine_is_killed_at_once_where_there_is_no_time(tmp_path: Path) -> None:
     with machine_of(a_provider(tmp_path), a_directory(tmp_path, BARE)) as (machine, _):
         assert rung_of(machine, patience=0) is None

@@ -1,6 +1,7 @@
 """One order's run: what is started, what is left, and what is told."""
 
 import dataclasses
+import errno
 import hashlib
 import stat
 import threading
@@ -17,7 +18,7 @@ from launcher.held import LEASE_MARGIN, Held, Wish
 from launcher.outage import Outage
 from launcher.reports import Reports
 from launcher.vm.argv import Mode
-from launcher.vm.directory import VmDirectory
+from launcher.vm.directory import VmDirectory, remaining
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.qemu import QemuProvider
 from shared.image import ImageFile, ImageManifest
@@ -205,6 +206,23 @@ def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt(pieces: 
 
     pieces.provider.argv = STAYS
     assert pieces.begin().wish is None
+
+
+def test_a_host_that_fails_under_a_run_costs_the_attempt_and_no_machine_is_left(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(_held: Held, _machine: ProcessMachine) -> bool:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(Held, "watch", exhausted)
+    pieces.runner.run(pieces.held())
+
+    report = pieces.server.bodies(UPDATES)[-1]
+    assert (report["status"], report["reason"], report["retryable"]) == ("failed", "launch_failed", True)
+    (directory,) = remaining(pieces.state)
+    recorded = directory.process()
+    assert recorded is not None
+    assert not psutil.pid_exists(recorded.pid)
 
 
 def test_a_directory_that_cannot_be_written_fails_the_launch(pieces: Pieces) -> None:
