@@ -1,4 +1,4 @@
-"""BCP 47 language tags to ISO 639-2/B codes, which MODS calls `iso639-2b`.
+"""BCP 47 language tags and ISO 639-2 codes to ISO 639-2/B codes, which MODS calls `iso639-2b`.
 
 The tables are those of the ISO 639-2 registration authority (https://www.loc.gov/standards/iso639-2/).
 """
@@ -36,10 +36,25 @@ uga umb und vai vot wak wal war was wen xal yao yap ypk zap zbl zen zgh znd zun 
 """
 """The codes of languages without a two-letter one; BCP 47 takes them as they are."""
 
-CODES: Final = dict(pair.split(":") for pair in WITH_TWO_LETTERS.split()) | {
-    code: code for code in THREE_LETTERS_ONLY.split()
-}
-"""By primary subtag."""
+TERMINOLOGY: Final = """
+bod:tib ces:cze cym:wel deu:ger ell:gre eus:baq fas:per fra:fre hye:arm isl:ice kat:geo mkd:mac mri:mao msa:may
+mya:bur nld:dut ron:rum slk:slo sqi:alb zho:chi
+"""
+"""The twenty codes of ISO 639-2/T that differ, each with its code here."""
+
+
+def _codes() -> dict[str, str]:
+    two_letters = _pairs(WITH_TWO_LETTERS)
+    bibliographic = (*two_letters.values(), *THREE_LETTERS_ONLY.split())
+    return two_letters | _pairs(TERMINOLOGY) | {code: code for code in bibliographic}
+
+
+def _pairs(table: str) -> dict[str, str]:
+    return dict(pair.split(":") for pair in table.split())
+
+
+CODES: Final = _codes()
+"""By primary subtag. Sources also write three letters where BCP 47 wants two."""
 
 
 def iso639_2b(tag: str) -> str | None:
