@@ -99,7 +99,8 @@ def _renew(hold: Hold, seen: Mapping[str, Snapshot], sender: str, app: App) -> l
         return [_stop(hold, "finished")]
     except Unavailable:
         return []
-    renewed = Renewed(order_id=hold.order_id, epoch=hold.epoch, lease_until=event.lease_until)
+    left = (event.lease_until - app.clock()).total_seconds()
+    renewed = Renewed(order_id=hold.order_id, epoch=hold.epoch, lease_until=event.lease_until, lease_seconds=left)
     return [renewed] if order.cancel_requested_at is None else [renewed, _stop(hold, "cancelled")]
 
 

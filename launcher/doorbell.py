@@ -58,6 +58,7 @@ class DoorbellLoop:
         if slot is None:
             self._give_back(heard, AT_ONCE)
             return 0
+        asked_at = self._clock.monotonic()
         try:
             claimed = self._claims.by_id(heard.bell.order_id)
         except (Unreachable, Refused) as error:
@@ -68,7 +69,7 @@ class DoorbellLoop:
         if claimed is None:
             self._slots.free(slot)
         else:
-            self._runs.begin(claimed, slot)
+            self._runs.begin(claimed, slot, asked_at)
         self._acknowledge(heard)
         return 0
 

@@ -76,6 +76,8 @@ class Runner:
 
     def _in_directory(self, machine_directory: VmDirectory, held: Held) -> Ending | None:
         verdict = self.reports.send(held, self._provisioning(held, machine_directory.manifest.vm), unless=held.asked)
+        if held.lease_left() <= 0:
+            held.ask(Wish.LEASE_LOST)
         if verdict is not Verdict.TAKEN or held.wish is not None:
             return None if verdict is Verdict.REFUSED else self._farewell(held)
         try:

@@ -160,6 +160,7 @@ def test_one_heartbeat_renews_everything_that_is_held(world: World) -> None:
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
     assert [renewed["order_id"] for renewed in answer["renewed"]] == held
+    assert {renewed["lease_seconds"] for renewed in answer["renewed"]} == {LEASE.total_seconds()}
     assert answer["stop"] == []
     leases = [world.order(order_id).lease for order_id in held]
     assert {lease and lease.until for lease in leases} == {world.clock.now + LEASE}

@@ -210,7 +210,7 @@ def test_an_order_that_is_answered_twice_is_run_once(pieces: Pieces) -> None:
     slot = pieces.slots.reserve()
     assert slot is not None
 
-    pieces.runs.begin(held.claimed, slot)
+    pieces.runs.begin(held.claimed, slot, SYSTEM.monotonic())
 
     assert pieces.runs.held() == (held,)
     assert pieces.slots.unfilled == 1

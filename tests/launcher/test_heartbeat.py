@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 import structlog.testing
 
-from launcher.clock import SYSTEM
+from launcher.clock import SYSTEM, Clock
 from launcher.heartbeat import HeartbeatLoop
+from launcher.held import Held
 from launcher.outage import Outage
-from shared.api import StopOrder
+from shared.api import HeartbeatAnswer, HeartbeatRequest, StopOrder
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import HEARTBEATS
 from tests.launcher.stand_ins import ManualClock
@@ -57,6 +58,29 @@ def test_a_machine_whose_order_has_ended_or_is_lost_is_stopped_and_nothing_is_sa
 
     pieces.runs.await_end()
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+
+
+def test_a_renewed_lease_is_counted_from_before_it_was_asked_for(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = [0.0]
+    clock = Clock(lambda: passed[0], lambda: 0.0, SYSTEM.pause)
+    held = Held(pieces.server.a_claimed(), clock.monotonic(), clock.monotonic)
+    send = pieces.client.heartbeat
+
+    def slowly(request: HeartbeatRequest) -> HeartbeatAnswer:
+        passed[0] += 30
+        return send(request)
+
+    monkeypatch.setattr(pieces.client, "heartbeat", slowly)
+    monkeypatch.setattr(pieces.runs, "held", lambda: (held,))
+    monkeypatch.setattr(pieces.runs, "find", lambda _hold: held)
+    before = held.lease_left()
+
+    HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, clock).beat()
+
+    assert held.lease_left() == before - 30
+    held.close()
 
 
 def test_a_stop_of_another_epoch_stops_nothing(pieces: Pieces) -> None:
