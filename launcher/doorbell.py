@@ -28,6 +28,7 @@ class DoorbellLoop:
         self._listener, self._claims, self._runs, self._slots = listener, claims, runs, slots
         self._outage, self._clock = outage, clock
         self._backoff = Backoff(clock.jitter)
+        self._silence, self._deafness = Backoff(clock.jitter), Outage(clock.monotonic, "the doorbell")
 
     def run(self) -> None:
         """Hear bells while there is room, until the slots close. No bell is heard that there is no room for."""
@@ -39,8 +40,10 @@ class DoorbellLoop:
         try:
             bells = self._listener.hear(most)
         except Unavailable as error:
-            self._outage.goes_on(error)
-            return self._backoff.next()
+            self._deafness.goes_on(error)
+            return self._silence.next()
+        self._deafness.ends()
+        self._silence.reset()
         wait = 0.0
         for heard in bells:
             if wait > 0:  # claims are not served now

@@ -30,13 +30,13 @@ class HeartbeatLoop:
             self._clock.pause(self.beat(), over)
 
     def beat(self) -> float:
-        """Send one heartbeat, where anything is held, and return the seconds to wait before the next."""
-        held = self._runs.held()
-        if not held:
-            return self._every
+        """Send one heartbeat and return the seconds to wait before the next.
+
+        It is sent although nothing is held, too: a launcher that waits for a bell would not know that it is cut off.
+        """
         asked_at = self._clock.monotonic()
         try:
-            answer = self._send(held)
+            answer = self._send(self._runs.held())
         except (Unreachable, Refused) as error:
             self._outage.goes_on(error)
             return min(self._backoff.next(), self._every)

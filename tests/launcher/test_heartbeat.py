@@ -32,10 +32,15 @@ def test_one_request_renews_every_lease(pieces: Pieces) -> None:
     assert all(one.lease_left() > 500 for one in held)
 
 
-def test_nothing_is_sent_while_nothing_is_held(pieces: Pieces) -> None:
-    a_heartbeat(pieces).beat()
+@pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (401, "unauthenticated")])
+def test_a_launcher_that_holds_nothing_finds_out_that_it_is_not_served(pieces: Pieces, status: int, code: str) -> None:
+    pieces.server.refuse(HEARTBEATS, status, code)
 
-    assert not pieces.server.bodies(HEARTBEATS)
+    with structlog.testing.capture_logs() as logs:
+        assert a_heartbeat(pieces).beat() < 20
+
+    assert [line["event"] for line in logs] == ["the control plane does not serve this launcher"]
+    assert [body["holds"] for body in pieces.server.bodies(HEARTBEATS)] == [[]]
 
 
 def test_a_machine_that_its_client_wishes_gone_is_stopped_and_then_reported(pieces: Pieces) -> None:
