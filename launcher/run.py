@@ -43,8 +43,7 @@ class Runner:
         try:
             machine_directory = self._prepare(held)
         except ImageRejected as rejected:
-            log.error("image rejected", **held.hold.model_dump(), error=str(rejected))
-            return self._failed(held, Reason.IMAGE_REJECTED, str(rejected), retryable=False)
+            return self._image_rejected(held, rejected)
         except LaunchFailed as failed:
             return self._launch_failed(held, failed)
         except OSError as error:
@@ -82,6 +81,8 @@ class Runner:
             return None if verdict is Verdict.REFUSED else self._farewell(held)
         try:
             machine = self.provider.start(machine_directory)
+        except ImageRejected as rejected:
+            return self._image_rejected(held, rejected)
         except LaunchFailed as failed:
             return self._launch_failed(held, failed)
         return self._keep(machine, held)
@@ -112,6 +113,10 @@ class Runner:
                 )
             case _:
                 return None
+
+    def _image_rejected(self, held: Held, rejected: ImageRejected) -> AttemptFailed:
+        log.error("image rejected", **held.hold.model_dump(), error=str(rejected))
+        return self._failed(held, Reason.IMAGE_REJECTED, str(rejected), retryable=False)
 
     def _launch_failed(self, held: Held, failed: LaunchFailed) -> AttemptFailed:
         log.error("launch failed", **held.hold.model_dump(), error=str(failed))

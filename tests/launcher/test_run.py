@@ -20,6 +20,7 @@ from launcher.reports import Reports
 from launcher.vm.argv import Mode
 from launcher.vm.directory import VmDirectory, remaining
 from launcher.vm.machine import ProcessMachine
+from launcher.vm.provider import Plan
 from launcher.vm.qemu import QemuProvider
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
@@ -200,6 +201,28 @@ def test_an_image_that_does_not_match_its_digest_is_never_booted(
     (report,) = pieces.server.bodies(UPDATES)
     assert (report["status"], report["reason"], report["retryable"]) == ("failed", "image_rejected", False)
     assert damaged in report["message"]
+    assert not started
+
+
+def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
+    pieces: Pieces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ChangedSince(QemuProvider):
+        def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+            plan = super().plan(uuid, config)
+            (self.image / "kernel").write_bytes(b"another")
+            return plan
+
+    digest = write_image(tmp_path / "image")
+    started: list[object] = []
+    monkeypatch.setattr("subprocess.Popen", started.append)
+
+    provider = ChangedSince(Mode.TCG, tmp_path / "image", digest, memory_mib=64, vcpus=1, binary="sh")
+    dataclasses.replace(pieces.runner, provider=provider).run(pieces.held())
+
+    report = pieces.server.bodies(UPDATES)[-1]
+    assert (report["status"], report["reason"], report["retryable"]) == ("failed", "image_rejected", False)
+    assert "kernel" in report["message"]
     assert not started
 
 
