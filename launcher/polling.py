@@ -26,6 +26,9 @@ class PollingLoop:
 
     def _claim(self, slot: Slot) -> float:
         """Claim once, and return the seconds to wait before the next."""
+        if self._slots.closed.is_set():
+            self._slots.free(slot)
+            return 0
         asked_at = self._clock.monotonic()
         try:
             claimed = self._claims.next()

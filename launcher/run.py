@@ -40,6 +40,8 @@ class Runner:
 
     def _attempt(self, held: Held) -> Ending | None:
         """Return what to report, once the machine and its directory are gone; None where there is nothing to say."""
+        if held.wish is not None:  # a claim under way while the launcher goes down may bring what it just returned
+            return self._farewell(held)
         try:
             machine_directory = self._prepare(held)
         except ImageRejected as rejected:

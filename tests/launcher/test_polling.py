@@ -11,6 +11,7 @@ from launcher.clock import SYSTEM, Clock
 from launcher.held import Wish
 from launcher.outage import Outage
 from launcher.polling import PollingLoop
+from launcher.slots import Slot
 from shared.api import Claimed
 from shared.control_plane import ControlPlane
 from tests.launcher.conftest import Pieces
@@ -78,6 +79,22 @@ def test_the_lease_of_a_claimed_order_is_counted_from_before_it_was_asked_for(
     PollingLoop(pieces.claims, pieces.runs, pieces.slots, pieces.outage, clock).run()
 
     assert begun == [0]
+
+
+def test_nothing_is_claimed_once_the_launcher_goes_down(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    reserve = pieces.slots.reserve_when_free
+
+    def then_closed() -> Slot | None:
+        slot = reserve()
+        pieces.slots.close()
+        return slot
+
+    monkeypatch.setattr(pieces.slots, "reserve_when_free", then_closed)
+
+    PollingLoop(pieces.claims, pieces.runs, pieces.slots, pieces.outage, SYSTEM).run()
+
+    assert not pieces.server.bodies(CLAIMS)
+    assert pieces.slots.unfilled == 2
 
 
 def provisioned(pieces: Pieces) -> int:

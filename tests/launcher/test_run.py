@@ -140,6 +140,32 @@ def test_an_order_that_is_cancelled_before_the_start_gets_no_machine(pieces: Pie
     pieces.runner.run(held)
 
     assert pieces.provider.started == 0
+    assert pieces.server.statuses(held.hold.order_id) == ["stopped"]
+
+
+def test_an_order_that_a_launcher_gets_while_going_down_is_returned_and_nothing_is_made_for_it(pieces: Pieces) -> None:
+    claimed, slot = pieces.server.a_claimed(), pieces.slots.reserve()
+    assert slot is not None
+    pieces.runs.close()
+
+    pieces.runs.begin(claimed, slot, SYSTEM.monotonic())
+    pieces.runs.await_end()
+
+    assert pieces.server.statuses(claimed.order_id) == ["returned"]
+    assert not (pieces.state / "vms").exists()
+
+
+def test_an_order_that_is_cancelled_while_it_is_reported_gets_no_machine(pieces: Pieces) -> None:
+    class WishedGone(Processes):
+        def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+            held.ask(Wish.CANCELLED)
+            return super().plan(uuid, config)
+
+    held, provider = pieces.held(), WishedGone()
+
+    dataclasses.replace(pieces.runner, provider=provider).run(held)
+
+    assert provider.started == 0
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "stopped"]
 
 
