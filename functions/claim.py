@@ -28,9 +28,13 @@ def claim(body: ClaimRequest, launcher: Principal, app: App) -> ClaimAnswer:
         return ClaimAnswer(claimed=None)
     logs.note(order_id=order.id)
     token = app.tokens.issue(order.id, order.epoch)
-    lease_until = order.lease.until
     claimed = Claimed(
-        order_id=order.id, epoch=order.epoch, lease_until=lease_until, spec=order.spec, callback_token=token
+        order_id=order.id,
+        epoch=order.epoch,
+        lease_until=order.lease.until,
+        lease_seconds=(order.lease.until - app.clock()).total_seconds(),
+        spec=order.spec,
+        callback_token=token,
     )
     return ClaimAnswer(claimed=claimed)
 

@@ -54,7 +54,12 @@ def heartbeat(body: HeartbeatRequest, launcher: Principal, app: App) -> Heartbea
     """What the store did not let us renew now is in neither list: its lease stands, and the next heartbeat tries."""
     sender = holder(launcher, body.launcher)
     seen = app.store.get_many({hold.order_id for hold in body.holds})
-    answers = [answer for hold in dict.fromkeys(body.holds) for answer in _renew(hold, seen, sender, app)]
+    answers: list[Renewed | StopOrder] = []
+    for hold in dict.fromkeys(body.holds):
+        try:
+            answers += _renew(hold, seen, sender, app)
+        except Unavailable:  # the others would take as long to fail, and what was renewed is to be told in time
+            break
     return HeartbeatAnswer(
         renewed=tuple(answer for answer in answers if isinstance(answer, Renewed)),
         stop=tuple(answer for answer in answers if isinstance(answer, StopOrder)),
@@ -85,7 +90,7 @@ def _failure(body: AttemptFailed, order: Order, sender: str, request_id: str) ->
 
 
 def _renew(hold: Hold, seen: Mapping[str, Snapshot], sender: str, app: App) -> list[Renewed | StopOrder]:
-    """Return what to tell of one hold; nothing that happens to it concerns the others."""
+    """Return what to tell of one hold. Raises Unavailable, with nothing renewed."""
     snapshot = seen.get(hold.order_id)
     if snapshot is None:
         return [_stop(hold, "lease_lost")]
@@ -97,9 +102,8 @@ def _renew(hold: Hold, seen: Mapping[str, Snapshot], sender: str, app: App) -> l
         return [_stop(hold, "lease_lost")]
     except WrongState:
         return [_stop(hold, "finished")]
-    except Unavailable:
-        return []
-    renewed = Renewed(order_id=hold.order_id, epoch=hold.epoch, lease_until=event.lease_until)
+    left = (event.lease_until - app.clock()).total_seconds()
+    renewed = Renewed(order_id=hold.order_id, epoch=hold.epoch, lease_until=event.lease_until, lease_seconds=left)
     return [renewed] if order.cancel_requested_at is None else [renewed, _stop(hold, "cancelled")]
 
 

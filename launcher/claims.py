@@ -3,6 +3,8 @@
 from typing import Final
 from uuid import uuid4
 
+from cachetools import LRUCache
+
 from shared.api import ClaimById, Claimed, ClaimNext, ClaimRequest
 from shared.control_plane import ControlPlane, Refused
 
@@ -10,6 +12,8 @@ WAIT_SECONDS: Final = 5
 """How long a claim of the next order waits for one; the control plane allows 30 s, but a launcher that goes down has to
 wait for the answer, which may bring it an order. The control plane's reads are the same: it looks once a second."""
 NEXT: Final = "next order"
+REMEMBERED: Final = 1000
+"""How many unanswered claims are remembered: the bell of one may never come again."""
 
 
 class Claims:
@@ -19,7 +23,7 @@ class Claims:
     def __init__(self, control_plane: ControlPlane, launcher: str, lanes: tuple[str, ...]) -> None:
         self.lanes = lanes
         self._control_plane, self._launcher = control_plane, launcher
-        self._unanswered: dict[str, str] = {}
+        self._unanswered: LRUCache[str, str] = LRUCache(REMEMBERED)
 
     def by_id(self, order_id: str) -> Claimed | None:
         """Return the order, claimed; None where there is nothing to be had any more. Raises Unreachable, Refused."""

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 
@@ -13,7 +12,6 @@ from typing import Final
 class Clock:
     """`pause(seconds, interrupt)` waits, and returns at once where the interrupt is or becomes set."""
 
-    now: Callable[[], datetime]
     monotonic: Callable[[], float]
     jitter: Callable[[], float]
     """From 0 up to, and without, 1."""
@@ -24,4 +22,4 @@ def _pause(seconds: float, interrupt: threading.Event) -> None:
     interrupt.wait(seconds)
 
 
-SYSTEM: Final = Clock(lambda: datetime.now(UTC), time.monotonic, random.random, _pause)
+SYSTEM: Final = Clock(time.monotonic, random.random, _pause)

@@ -28,6 +28,7 @@ class DoorbellLoop:
         self._listener, self._claims, self._runs, self._slots = listener, claims, runs, slots
         self._outage, self._clock = outage, clock
         self._backoff = Backoff(clock.jitter)
+        self._silence, self._deafness = Backoff(clock.jitter), Outage(clock.monotonic, "the doorbell")
 
     def run(self) -> None:
         """Hear bells while there is room, until the slots close. No bell is heard that there is no room for."""
@@ -39,8 +40,10 @@ class DoorbellLoop:
         try:
             bells = self._listener.hear(most)
         except Unavailable as error:
-            self._outage.goes_on(error)
-            return self._backoff.next()
+            self._deafness.goes_on(error)
+            return self._silence.next()
+        self._deafness.ends()
+        self._silence.reset()
         wait = 0.0
         for heard in bells:
             if wait > 0:  # claims are not served now
@@ -58,6 +61,7 @@ class DoorbellLoop:
         if slot is None:
             self._give_back(heard, AT_ONCE)
             return 0
+        asked_at = self._clock.monotonic()
         try:
             claimed = self._claims.by_id(heard.bell.order_id)
         except (Unreachable, Refused) as error:
@@ -68,7 +72,7 @@ class DoorbellLoop:
         if claimed is None:
             self._slots.free(slot)
         else:
-            self._runs.begin(claimed, slot)
+            self._runs.begin(claimed, slot, asked_at)
         self._acknowledge(heard)
         return 0
 

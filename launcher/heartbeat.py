@@ -30,28 +30,29 @@ class HeartbeatLoop:
             self._clock.pause(self.beat(), over)
 
     def beat(self) -> float:
-        """Send one heartbeat, where anything is held, and return the seconds to wait before the next."""
-        held = self._runs.held()
-        if not held:
-            return self._every
+        """Send one heartbeat and return the seconds to wait before the next.
+
+        It is sent although nothing is held, too: a launcher that waits for a bell would not know that it is cut off.
+        """
+        asked_at = self._clock.monotonic()
         try:
-            answer = self._send(held)
+            answer = self._send(self._runs.held())
         except (Unreachable, Refused) as error:
             self._outage.goes_on(error)
             return min(self._backoff.next(), self._every)
         self._outage.ends()
         self._backoff.reset()
-        self._obey(answer)
+        self._obey(answer, asked_at)
         return self._every
 
     def _send(self, held: Sequence[Held]) -> HeartbeatAnswer:
         holds = tuple(one.hold for one in held)
         return self._control_plane.heartbeat(HeartbeatRequest(launcher=self._launcher, holds=holds))
 
-    def _obey(self, answer: HeartbeatAnswer) -> None:
+    def _obey(self, answer: HeartbeatAnswer, asked_at: float) -> None:
         for renewed in answer.renewed:
             if (held := self._find(renewed.order_id, renewed.epoch)) is not None:
-                held.renew(renewed.lease_until)
+                held.renew(asked_at, renewed.lease_seconds)
         for stop in answer.stop:
             if (held := self._find(stop.order_id, stop.epoch)) is not None:
                 log.info("asked to stop", order_id=stop.order_id, epoch=stop.epoch, why=stop.why)

@@ -4,15 +4,14 @@ import os
 import select
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from launcher.vm.provider import Machine
 from shared.api import Claimed, Hold
 
-LEASE_MARGIN: Final = timedelta(seconds=10)
-"""How long before its lease ends a machine is killed: by then another launcher's may be about to start."""
+LEASE_MARGIN: Final = 10.0
+"""How many seconds before its lease ends a machine is killed: by then another launcher's may be about to start."""
 
 
 class Wish(StrEnum):
@@ -25,18 +24,22 @@ class Wish(StrEnum):
 
 
 class Held:
-    """Shared between the order's own thread, the heartbeat's, and the daemon's; `close` it at the end."""
+    """Shared between the order's own thread, the heartbeat's, and the daemon's; `close` it at the end.
 
-    def __init__(self, claimed: Claimed, now: Callable[[], datetime]) -> None:
+    Its lease is counted in seconds since it was asked for, on a clock that nobody sets: so it never ends later here
+    than it does for the control plane, whatever time of day either takes it to be.
+    """
+
+    def __init__(self, claimed: Claimed, asked_at: float, monotonic: Callable[[], float]) -> None:
         self.claimed = claimed
         self.hold = Hold(order_id=claimed.order_id, epoch=claimed.epoch)
         self.asked = threading.Event()
         """A wish was made."""
         self.hurried = threading.Event()
         """Whatever still takes time is to be given up."""
-        self._now = now
+        self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._lease_until = claimed.lease_until
+        self._lease_ends = asked_at + claimed.lease_seconds
         self._wish: Wish | None = None
         self._machine: Machine | None = None
         self._woken = os.eventfd(0, os.EFD_CLOEXEC)
@@ -46,16 +49,16 @@ class Held:
     def wish(self) -> Wish | None:
         return self._wish
 
-    def renew(self, lease_until: datetime) -> None:
-        self._lease_until = lease_until
+    def renew(self, asked_at: float, lease_seconds: float) -> None:
+        self._lease_ends = asked_at + lease_seconds
 
     def lease_left(self) -> float:
         """Return the seconds that the machine may still run under its lease; 0 or less: it must be gone."""
-        return (self._lease_until - LEASE_MARGIN - self._now()).total_seconds()
+        return self._lease_ends - LEASE_MARGIN - self._monotonic()
 
     def leased(self) -> bool:
         """Return whether the lease stands, so that a report may still be taken."""
-        return self._now() < self._lease_until
+        return self._monotonic() < self._lease_ends
 
     def ask(self, wish: Wish) -> None:
         """Wish the machine stopped. The first wish counts, but for a lost lease, which overrules all."""

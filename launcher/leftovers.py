@@ -6,6 +6,7 @@ from typing import Final
 
 import psutil
 import structlog
+from pydantic import ValidationError
 
 from launcher.vm.directory import VmDirectory, VmProcess, remaining
 from launcher.vm.machine import started_at
@@ -17,12 +18,20 @@ log = structlog.get_logger()
 
 def clear(state: Path) -> None:
     for directory in remaining(state):
-        process = _find(directory)
-        log.info("clearing a leftover", vm=directory.manifest.vm, pid=process and process.pid)
-        if process is not None and not _ended(process):
-            log.error("a killed machine is still there", vm=directory.manifest.vm, pid=process.pid)
-            continue
-        directory.remove()
+        try:
+            _clear(directory)
+        except (OSError, ValidationError) as error:
+            log.error("a leftover is left alone", vm=directory.manifest.vm, error=type(error).__name__)
+
+
+def _clear(directory: VmDirectory) -> None:
+    """Raises OSError, ValidationError where it cannot be told what runs, or the directory not be removed."""
+    process = _find(directory)
+    log.info("clearing a leftover", vm=directory.manifest.vm, pid=process and process.pid)
+    if process is not None and not _ended(process):
+        log.error("a killed machine is still there", vm=directory.manifest.vm, pid=process.pid)
+        return
+    directory.remove()
 
 
 def _find(directory: VmDirectory) -> psutil.Process | None:

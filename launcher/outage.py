@@ -1,4 +1,4 @@
-"""A control plane that does not answer: how long to wait before the next try, and when to say so."""
+"""A control plane, or a broker, that does not answer: how long to wait before the next try, and when to say so."""
 
 import threading
 from collections.abc import Callable
@@ -30,10 +30,10 @@ class Backoff:
 
 
 class Outage:
-    """One launcher's trouble with its control plane, told once a minute whichever loops have it."""
+    """One launcher's trouble with a server of its, told once a minute whichever loops have it."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
+    def __init__(self, monotonic: Callable[[], float], server: str = "the control plane") -> None:
+        self._monotonic, self._server = monotonic, server
         self._lock = threading.Lock()
         self._said: float | None = None
         self._tries = 0
@@ -46,11 +46,11 @@ class Outage:
             if self._said is not None and now - self._said < SAY_EVERY_SECONDS:
                 return
             self._said = now
-            log.warning("the control plane does not serve this launcher", error=str(error), failed_tries=self._tries)
+            log.warning(f"{self._server} does not serve this launcher", error=str(error), failed_tries=self._tries)
 
     def ends(self) -> None:
         """A try was answered."""
         with self._lock:
             if self._said is not None:
-                log.info("the control plane serves this launcher again", failed_tries=self._tries)
+                log.info(f"{self._server} serves this launcher again", failed_tries=self._tries)
             self._said, self._tries = None, 0

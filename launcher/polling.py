@@ -26,6 +26,10 @@ class PollingLoop:
 
     def _claim(self, slot: Slot) -> float:
         """Claim once, and return the seconds to wait before the next."""
+        if self._slots.closed.is_set():
+            self._slots.free(slot)
+            return 0
+        asked_at = self._clock.monotonic()
         try:
             claimed = self._claims.next()
         except (Unreachable, Refused) as error:
@@ -37,5 +41,5 @@ class PollingLoop:
         if claimed is None:
             self._slots.free(slot)
             return REST_SECONDS * self._clock.jitter()
-        self._runs.begin(claimed, slot)
+        self._runs.begin(claimed, slot, asked_at)
         return 0

@@ -40,11 +40,12 @@ class Runner:
 
     def _attempt(self, held: Held) -> Ending | None:
         """Return what to report, once the machine and its directory are gone; None where there is nothing to say."""
+        if held.wish is not None:  # a claim under way while the launcher goes down may bring what it just returned
+            return self._farewell(held)
         try:
             machine_directory = self._prepare(held)
         except ImageRejected as rejected:
-            log.error("image rejected", **held.hold.model_dump(), error=str(rejected))
-            return self._failed(held, Reason.IMAGE_REJECTED, str(rejected), retryable=False)
+            return self._image_rejected(held, rejected)
         except LaunchFailed as failed:
             return self._launch_failed(held, failed)
         except OSError as error:
@@ -76,10 +77,14 @@ class Runner:
 
     def _in_directory(self, machine_directory: VmDirectory, held: Held) -> Ending | None:
         verdict = self.reports.send(held, self._provisioning(held, machine_directory.manifest.vm), unless=held.asked)
+        if held.lease_left() <= 0:
+            held.ask(Wish.LEASE_LOST)
         if verdict is not Verdict.TAKEN or held.wish is not None:
             return None if verdict is Verdict.REFUSED else self._farewell(held)
         try:
             machine = self.provider.start(machine_directory)
+        except ImageRejected as rejected:
+            return self._image_rejected(held, rejected)
         except LaunchFailed as failed:
             return self._launch_failed(held, failed)
         return self._keep(machine, held)
@@ -110,6 +115,10 @@ class Runner:
                 )
             case _:
                 return None
+
+    def _image_rejected(self, held: Held, rejected: ImageRejected) -> AttemptFailed:
+        log.error("image rejected", **held.hold.model_dump(), error=str(rejected))
+        return self._failed(held, Reason.IMAGE_REJECTED, str(rejected), retryable=False)
 
     def _launch_failed(self, held: Held, failed: LaunchFailed) -> AttemptFailed:
         log.error("launch failed", **held.hold.model_dump(), error=str(failed))

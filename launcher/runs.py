@@ -22,9 +22,12 @@ class Runs:
         self._held: dict[Hold, Held] = {}
         self._closed = False
 
-    def begin(self, claimed: Claimed, slot: Slot) -> None:
-        """Run a claimed order in a reserved slot, which is freed at its end. One held already is not run twice."""
-        held = Held(claimed, self._clock.now)
+    def begin(self, claimed: Claimed, slot: Slot, asked_at: float) -> None:
+        """Run an order in a reserved slot, which is freed at its end. One held already is not run twice.
+
+        `asked_at` is the monotonic time just before it was claimed.
+        """
+        held = Held(claimed, asked_at, self._clock.monotonic)
         with self._changed:
             known = held.hold in self._held
             if not known:

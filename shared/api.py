@@ -128,11 +128,15 @@ ClaimRequest = Annotated[ClaimById | ClaimNext, Field(discriminator="by")]
 
 
 class Claimed(Wire):
-    """An order, held at `epoch` until `lease_until`. `callback_token` lets the worker of this epoch report."""
+    """An order, held at `epoch` for `lease_seconds` from this answer. `callback_token` lets its worker report.
+
+    `lease_until` is the same by the control plane's clock, for information: a launcher's own may tell another time.
+    """
 
     order_id: str
     epoch: int
     lease_until: datetime
+    lease_seconds: float
     spec: AnySpec
     callback_token: str
 
@@ -200,9 +204,12 @@ class HeartbeatRequest(Wire):
 
 
 class Renewed(Wire):
+    """Held for `lease_seconds` more from this answer; `lease_until` is for information, as in a claim's answer."""
+
     order_id: str
     epoch: int
     lease_until: datetime
+    lease_seconds: float
 
 
 class StopOrder(Wire):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 MANIFEST: Final = "manifest.json"
 CONFIG: Final = "config.json"
@@ -18,6 +19,8 @@ QMP_SOCKET: Final = "qmp.sock"
 
 KEPT_LOGS: Final = 200
 """How many machines' serial logs outlive their machines, in `<state>/logs/`."""
+
+log = structlog.get_logger()
 
 
 class VmManifest(BaseModel):
@@ -79,7 +82,8 @@ class VmDirectory:
         if self.serial_log.exists():
             self.serial_log.replace(logs / f"{self.path.name}.log")
         _prune(logs)
-        shutil.rmtree(self.path)
+        # Renamed first: a directory that is half removed when the daemon dies is known as one.
+        shutil.rmtree(self.path.rename(self.path.with_name(f".{self.path.name}.removed")))
 
 
 def create(state: Path, manifest: VmManifest, config: bytes) -> VmDirectory:
@@ -104,12 +108,20 @@ def location(state: Path, order_id: str, epoch: int) -> Path:
 
 
 def remaining(state: Path) -> Iterator[VmDirectory]:
-    """Yield the directories that an earlier daemon left, having removed those it had not finished writing."""
+    """Yield the directories that an earlier daemon left, having removed those half written or half removed.
+
+    One that cannot be read is left alone: nobody knows what it is, and it must not keep the daemon from starting.
+    """
     for path in sorted((state / "vms").glob("*")):
-        if path.name.startswith("."):
-            shutil.rmtree(path)
-        else:
-            yield VmDirectory(path, VmManifest.model_validate_json((path / MANIFEST).read_bytes()))
+        try:
+            if path.name.startswith("."):
+                shutil.rmtree(path)
+                continue
+            directory = VmDirectory(path, VmManifest.model_validate_json((path / MANIFEST).read_bytes()))
+        except (OSError, ValidationError) as error:
+            log.error("a directory is left alone", path=str(path), error=type(error).__name__)
+            continue
+        yield directory
 
 
 def write_durably(path: Path, content: bytes) -> None:

@@ -57,4 +57,4 @@ class Provider(Protocol):
         """Decide how to start a machine, having verified its image. Raises ImageRejected, LaunchFailed."""
 
     def start(self, directory: VmDirectory) -> Machine:
-        """Start the machine that the directory describes. Raises LaunchFailed, and then nothing runs."""
+        """Start the machine that the directory describes. Raises ImageRejected, LaunchFailed: then nothing runs."""

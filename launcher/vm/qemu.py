@@ -48,6 +48,7 @@ class QemuProvider:
         return Plan(argv.build(self.mode, guest, self.binary), self.mode, self.digest)
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
+        verify(self.image, self.digest)  # again: since the plan was made, minutes may have passed
         machine = start_process(directory, directory.launch_log, self._gentle_rungs(directory), directory.path)
         answers, code = False, None
         try:

@@ -20,6 +20,7 @@ def test_a_claim_by_id_answers_all_that_a_machine_needs(world: World) -> None:
         "order_id": order_id,
         "epoch": 1,
         "lease_until": (NOW + LEASE).isoformat().replace("+00:00", "Z"),
+        "lease_seconds": LEASE.total_seconds(),
         "spec": EXPORT.model_dump(mode="json"),
         "callback_token": world.app.tokens.issue(order_id, 1),
     }
@@ -59,6 +60,16 @@ def test_a_repeated_claim_by_id_answers_the_same_claim(world: World) -> None:
 
     assert answers[0] == answers[1]
     assert b"callback_token" in answers[0]
+
+
+def test_a_repeated_claim_says_what_is_left_of_the_lease(world: World) -> None:
+    body = by_id(world.place()["id"])
+    world.post("/v1/claims", body, LAUNCHER)
+    world.clock.now += timedelta(seconds=20)
+
+    claimed = world.post("/v1/claims", body, LAUNCHER).get_json()["claimed"]
+
+    assert claimed["lease_seconds"] == LEASE.total_seconds() - 20
 
 
 def test_a_repeated_claim_after_the_lease_was_lost_hands_out_nothing(world: World) -> None:

@@ -160,6 +160,7 @@ def test_one_heartbeat_renews_everything_that_is_held(world: World) -> None:
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
     assert [renewed["order_id"] for renewed in answer["renewed"]] == held
+    assert {renewed["lease_seconds"] for renewed in answer["renewed"]} == {LEASE.total_seconds()}
     assert answer["stop"] == []
     leases = [world.order(order_id).lease for order_id in held]
     assert {lease and lease.until for lease in leases} == {world.clock.now + LEASE}
@@ -192,24 +193,26 @@ def test_an_order_that_lapsed_is_to_be_stopped(world: World, held: str) -> None:
     assert world.order(held).state is State.QUEUED
 
 
-def test_a_hold_that_cannot_be_renewed_now_does_not_fail_the_others(
+def test_a_heartbeat_ends_at_the_first_hold_that_cannot_be_renewed_now_and_answers_what_was(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = [world.place()["id"] for _ in range(3)]
     for order_id in held:
         world.claim(order_id)
-    apply = world.app.store.apply
+    apply, tried = world.app.store.apply, []
 
-    def contended(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
+    def unavailable(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
+        tried.append(order_id)
         if order_id == held[1]:
-            raise Unavailable("The order keeps changing.")
+            raise Unavailable("The store does not answer.")
         return apply(order_id, event, now, seen)
 
-    monkeypatch.setattr(world.app.store, "apply", contended)
+    monkeypatch.setattr(world.app.store, "apply", unavailable)
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
-    assert [renewed["order_id"] for renewed in answer["renewed"]] == [held[0], held[2]]
+    assert [renewed["order_id"] for renewed in answer["renewed"]] == [held[0]]
+    assert tried == held[:2]
     assert answer["stop"] == []
 
 

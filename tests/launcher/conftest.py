@@ -38,14 +38,14 @@ class Pieces:
 
     def held(self) -> Held:
         """Return an order that was claimed, and that no thread runs yet."""
-        return Held(self.server.a_claimed(), SYSTEM.now)
+        return Held(self.server.a_claimed(), SYSTEM.monotonic(), SYSTEM.monotonic)
 
     def begin(self) -> Held:
         """Start the run of an order, and return it once its machine was started."""
         claimed = self.server.a_claimed()
         slot = self.slots.reserve()
         assert slot is not None
-        self.runs.begin(claimed, slot)
+        self.runs.begin(claimed, slot, SYSTEM.monotonic())
         self.provider.process(claimed.order_id)
         return next(held for held in self.runs.held() if held.claimed == claimed)
 

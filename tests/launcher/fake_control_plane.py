@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
 
@@ -50,12 +50,16 @@ class Seen:
 
 
 class FakeControlPlane:
-    """Orders that were offered are claimed once; every request is kept; `refuse` has a path refused from then on."""
+    """Orders that were offered are claimed once; every request is kept; `refuse` has a path refused from then on.
+
+    `ahead` is by how much its clock differs from the launcher's.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.seen: list[Seen] = []
         self.lease = LEASE
+        self.ahead = timedelta()
         self.stops: list[StopOrder] = []
         self._changed = threading.Condition()
         self._offered: dict[str, Claimed] = {}
@@ -74,7 +78,8 @@ class FakeControlPlane:
         return Claimed(
             order_id=str(uuid4()),
             epoch=1,
-            lease_until=datetime.now(UTC) + self.lease,
+            lease_until=datetime.now(UTC) + self.ahead + self.lease,
+            lease_seconds=self.lease.total_seconds(),
             spec=spec,
             callback_token="token-of-a-callback",
         )
@@ -133,11 +138,14 @@ class FakeControlPlane:
             return ClaimAnswer(claimed=claimed)
 
     def _heartbeat(self, request: HeartbeatRequest) -> HeartbeatAnswer:
-        until = datetime.now(UTC) + self.lease
+        lease = {
+            "lease_until": datetime.now(UTC) + self.ahead + self.lease,
+            "lease_seconds": self.lease.total_seconds(),
+        }
         stopping = {(stop.order_id, stop.epoch) for stop in self.stops}
         renewed = [hold for hold in request.holds if (hold.order_id, hold.epoch) not in stopping]
         return HeartbeatAnswer(
-            renewed=tuple(Renewed(order_id=hold.order_id, epoch=hold.epoch, lease_until=until) for hold in renewed),
+            renewed=tuple(Renewed.model_validate(hold.model_dump() | lease) for hold in renewed),
             stop=tuple(self.stops),
         )
 

@@ -2,7 +2,6 @@
 
 import sys
 import threading
-from datetime import datetime, timedelta
 from typing import Final
 
 import psutil
@@ -12,7 +11,6 @@ from launcher.vm.directory import VmDirectory
 from launcher.vm.machine import ProcessMachine, start_process
 from launcher.vm.provider import Plan
 from shared.vm_config import WorkerConfig
-from tests.factories import NOW
 from tests.launcher.fake_control_plane import DEADLINE
 
 STAYS: Final = (sys.executable, "-c", "import time; time.sleep(600)")
@@ -60,10 +58,7 @@ class ManualClock:
         self._passed = 0.0
 
     def clock(self) -> Clock:
-        return Clock(self._now, lambda: self._passed, lambda: 0.0, self._pause)
-
-    def _now(self) -> datetime:
-        return NOW + timedelta(seconds=self._passed)
+        return Clock(lambda: self._passed, lambda: 0.0, self._pause)
 
     def _pause(self, seconds: float, interrupt: threading.Event) -> None:
         self.pauses.append(seconds)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,10 +15,16 @@ import psutil
 import pytest
 
 from emulators.processes import LOOPBACK, free_port
+from launcher.clock import SYSTEM
+from launcher.daemon import Daemon, Events
+from launcher.heartbeat import HeartbeatLoop
 from launcher.vm.directory import PROCESS, VmProcess
+from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, UPDATES, FakeControlPlane
 
 ROOT: Final = Path(__file__).parents[2]
+UNDER_WAY: Final = 0.3
+"""Seconds that a claim takes to be answered while the launcher goes down."""
 KEY: Final = "ly_a_key_that_no_log_shows"
 
 WORKER: Final = """
@@ -122,6 +129,30 @@ def test_a_launcher_that_was_killed_leaves_machines_that_its_successor_stops(
     server.wait_for(lambda: len(server.bodies(CLAIMS)) > claims)
 
     assert not any(lives(process) for process in family)
+
+
+def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_daemon_is_gone(pieces: Pieces) -> None:
+    over_early: list[bool] = []
+    over_seen, claimed, slot = threading.Event(), pieces.server.a_claimed(), pieces.slots.reserve()
+
+    class Watching(HeartbeatLoop):
+        def run(self, over: threading.Event) -> None:
+            over.wait(DEADLINE)
+            over_seen.set()
+
+    def intake() -> None:
+        pieces.slots.closed.wait(DEADLINE)
+        over_early.append(over_seen.wait(UNDER_WAY))
+        assert slot is not None
+        pieces.runs.begin(claimed, slot, SYSTEM.monotonic())
+
+    heartbeat = Watching(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
+    events = Events()
+    events.put("SIGTERM")
+
+    assert Daemon(pieces.slots, pieces.runs, intake, heartbeat).run(events) == 0
+    assert over_early == [False]
+    assert pieces.server.statuses(claimed.order_id) == ["returned"]
 
 
 def test_two_launchers_cannot_share_a_state_directory(

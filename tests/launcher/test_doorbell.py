@@ -192,6 +192,27 @@ def test_a_doorbell_that_is_out_of_order_is_asked_again_after_longer_and_longer_
     assert clock.pauses == [1, 2, 4, 8]
 
 
+def test_a_doorbell_that_works_again_is_told_of_and_its_next_failure_is_a_first_one(pieces: Pieces) -> None:
+    class Hiccups(Recording):
+        fails = iter([True, True, False, True])
+
+        def hear(self, most: int) -> Sequence[Heard]:
+            if next(self.fails):
+                raise Unavailable("out of order")
+            return super().hear(most)
+
+    clock, slots = ManualClock(most=4), Slots(1)
+    with structlog.testing.capture_logs() as logs:
+        DoorbellLoop(Hiccups(), pieces.claims, pieces.runs, slots, pieces.outage, clock.clock()).run()
+
+    assert clock.pauses == [1, 2, 0, 1]
+    assert [line["event"] for line in logs] == [
+        "the doorbell does not serve this launcher",
+        "the doorbell serves this launcher again",
+        "the doorbell does not serve this launcher",
+    ]
+
+
 def test_a_broker_that_loses_the_acknowledgement_stops_no_order(pieces: Pieces) -> None:
     class Deaf(Recording):
         def acknowledge(self, heard: Heard) -> None:
@@ -210,7 +231,7 @@ def test_an_order_that_is_answered_twice_is_run_once(pieces: Pieces) -> None:
     slot = pieces.slots.reserve()
     assert slot is not None
 
-    pieces.runs.begin(held.claimed, slot)
+    pieces.runs.begin(held.claimed, slot, SYSTEM.monotonic())
 
     assert pieces.runs.held() == (held,)
     assert pieces.slots.unfilled == 1

@@ -6,10 +6,11 @@ from datetime import timedelta
 import pytest
 import structlog.testing
 
-from launcher.clock import SYSTEM
+from launcher.clock import SYSTEM, Clock
 from launcher.heartbeat import HeartbeatLoop
+from launcher.held import Held
 from launcher.outage import Outage
-from shared.api import StopOrder
+from shared.api import HeartbeatAnswer, HeartbeatRequest, StopOrder
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import HEARTBEATS
 from tests.launcher.stand_ins import ManualClock
@@ -31,10 +32,15 @@ def test_one_request_renews_every_lease(pieces: Pieces) -> None:
     assert all(one.lease_left() > 500 for one in held)
 
 
-def test_nothing_is_sent_while_nothing_is_held(pieces: Pieces) -> None:
-    a_heartbeat(pieces).beat()
+@pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (401, "unauthenticated")])
+def test_a_launcher_that_holds_nothing_finds_out_that_it_is_not_served(pieces: Pieces, status: int, code: str) -> None:
+    pieces.server.refuse(HEARTBEATS, status, code)
 
-    assert not pieces.server.bodies(HEARTBEATS)
+    with structlog.testing.capture_logs() as logs:
+        assert a_heartbeat(pieces).beat() < 20
+
+    assert [line["event"] for line in logs] == ["the control plane does not serve this launcher"]
+    assert [body["holds"] for body in pieces.server.bodies(HEARTBEATS)] == [[]]
 
 
 def test_a_machine_that_its_client_wishes_gone_is_stopped_and_then_reported(pieces: Pieces) -> None:
@@ -57,6 +63,29 @@ def test_a_machine_whose_order_has_ended_or_is_lost_is_stopped_and_nothing_is_sa
 
     pieces.runs.await_end()
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+
+
+def test_a_renewed_lease_is_counted_from_before_it_was_asked_for(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed = [0.0]
+    clock = Clock(lambda: passed[0], lambda: 0.0, SYSTEM.pause)
+    held = Held(pieces.server.a_claimed(), clock.monotonic(), clock.monotonic)
+    send = pieces.client.heartbeat
+
+    def slowly(request: HeartbeatRequest) -> HeartbeatAnswer:
+        passed[0] += 30
+        return send(request)
+
+    monkeypatch.setattr(pieces.client, "heartbeat", slowly)
+    monkeypatch.setattr(pieces.runs, "held", lambda: (held,))
+    monkeypatch.setattr(pieces.runs, "find", lambda _hold: held)
+    before = held.lease_left()
+
+    HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, clock).beat()
+
+    assert held.lease_left() == before - 30
+    held.close()
 
 
 def test_a_stop_of_another_epoch_stops_nothing(pieces: Pieces) -> None:

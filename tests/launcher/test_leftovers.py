@@ -1,15 +1,17 @@
 """What an earlier daemon left: stopped where it is certain to be its machine, and never otherwise."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import structlog.testing
 
 from launcher import leftovers
 from launcher.vm import directory
-from launcher.vm.directory import VmDirectory, VmManifest, VmProcess
+from launcher.vm.directory import MANIFEST, PROCESS, VmDirectory, VmManifest, VmProcess
 from launcher.vm.machine import GATE, start_process, started_at
 from launcher.vm.provider import LaunchFailed
 from tests.launcher.stand_ins import STAYS
@@ -113,3 +115,35 @@ def test_a_directory_that_was_never_finished_is_removed(tmp_path: Path) -> None:
     leftovers.clear(tmp_path)
 
     assert not list((tmp_path / "vms").iterdir())
+
+
+def test_a_directory_whose_removal_was_cut_short_is_removed_by_the_next_daemon(
+    tmp_path: Path, left: VmDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_short(path: Path) -> None:
+        (path / MANIFEST).unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            left.remove()
+
+    leftovers.clear(tmp_path)
+
+    assert not list((tmp_path / "vms").iterdir())
+
+
+@pytest.mark.parametrize("damaged", [MANIFEST, PROCESS])
+def test_a_directory_that_cannot_be_read_is_told_of_and_left_alone_and_the_others_are_cleared(
+    tmp_path: Path, left: VmDirectory, damaged: str
+) -> None:
+    other = directory.create(tmp_path, left.manifest.model_copy(update={"order_id": "two"}), b"{}")
+    (left.path / damaged).write_text("not what it was")
+
+    with structlog.testing.capture_logs() as logs:
+        leftovers.clear(tmp_path)
+
+    assert left.path.exists()
+    assert not other.path.exists()
+    assert sum(line["log_level"] == "error" for line in logs) == 1

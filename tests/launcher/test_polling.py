@@ -2,14 +2,17 @@
 
 import threading
 
+import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
 from launcher.claims import Claims
-from launcher.clock import SYSTEM
+from launcher.clock import SYSTEM, Clock
 from launcher.held import Wish
 from launcher.outage import Outage
 from launcher.polling import PollingLoop
+from launcher.slots import Slot
+from shared.api import Claimed
 from shared.control_plane import ControlPlane
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import CLAIMS
@@ -56,6 +59,42 @@ def test_a_claim_without_an_answer_is_repeated_as_the_same_request_and_an_answer
 
     ids = [body["request_id"] for body in pieces.server.bodies(CLAIMS)]
     assert ids[0] == ids[1] == ids[2] != ids[3]
+
+
+def test_the_lease_of_a_claimed_order_is_counted_from_before_it_was_asked_for(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed, begun = [0.0], []
+    clock = Clock(lambda: passed[0], lambda: 0.0, lambda _seconds, interrupt: interrupt.set())
+    ask = pieces.claims.next
+
+    def slowly() -> Claimed | None:
+        passed[0] += 5
+        return ask()
+
+    monkeypatch.setattr(pieces.claims, "next", slowly)
+    monkeypatch.setattr(pieces.runs, "begin", lambda _claimed, _slot, asked_at: begun.append(asked_at))
+    pieces.server.offer()
+
+    PollingLoop(pieces.claims, pieces.runs, pieces.slots, pieces.outage, clock).run()
+
+    assert begun == [0]
+
+
+def test_nothing_is_claimed_once_the_launcher_goes_down(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    reserve = pieces.slots.reserve_when_free
+
+    def then_closed() -> Slot | None:
+        slot = reserve()
+        pieces.slots.close()
+        return slot
+
+    monkeypatch.setattr(pieces.slots, "reserve_when_free", then_closed)
+
+    PollingLoop(pieces.claims, pieces.runs, pieces.slots, pieces.outage, SYSTEM).run()
+
+    assert not pieces.server.bodies(CLAIMS)
+    assert pieces.slots.unfilled == 2
 
 
 def provisioned(pieces: Pieces) -> int:

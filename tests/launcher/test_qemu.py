@@ -31,7 +31,7 @@ BARE: Final = (
 
 
 def test_the_arguments_of_a_planned_guest_are_taken_by_qemu_and_its_machine_runs(tmp_path: Path) -> None:
-    provider = a_provider(tmp_path, write_image(tmp_path / "image"))
+    provider = a_provider(tmp_path)
     config = WorkerConfig(order_id="one", epoch=1, control_plane="http://h", callback_token="token", spec=TASK)
     uuid = str(uuid4())
 
@@ -125,7 +125,8 @@ def rung_of(machine: ProcessMachine, patience: float) -> str | None:
     return next((line["by"] for line in logs if line["event"] == "machine stopped"), None)
 
 
-def a_provider(tmp_path: Path, digest: str = "0" * 64) -> QemuProvider:
+def a_provider(tmp_path: Path) -> QemuProvider:
+    digest = write_image(tmp_path / "image")
     return QemuProvider(Mode.TCG, tmp_path / "image", digest, memory_mib=64, vcpus=1, powerdown_seconds=IMPATIENT)
 
 

@@ -20,6 +20,7 @@ from launcher.reports import Reports
 from launcher.vm.argv import Mode
 from launcher.vm.directory import VmDirectory, remaining
 from launcher.vm.machine import ProcessMachine
+from launcher.vm.provider import Plan
 from launcher.vm.qemu import QemuProvider
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
@@ -102,7 +103,7 @@ def test_a_lost_lease_destroys_the_machine_and_nothing_more_is_told(pieces: Piec
 
 
 def test_a_lease_that_is_not_renewed_ends_the_machine_before_it_ends_itself(pieces: Pieces) -> None:
-    pieces.server.lease = LEASE_MARGIN + timedelta(seconds=1)
+    pieces.server.lease = timedelta(seconds=LEASE_MARGIN + 1)
     held = pieces.begin()
     process = the_process(pieces, held)
 
@@ -113,6 +114,25 @@ def test_a_lease_that_is_not_renewed_ends_the_machine_before_it_ends_itself(piec
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
 
 
+def test_a_machine_is_not_started_where_too_little_of_the_lease_is_left(pieces: Pieces) -> None:
+    pieces.server.lease = timedelta(seconds=LEASE_MARGIN)
+    held = pieces.held()
+
+    pieces.runner.run(held)
+
+    assert pieces.provider.started == 0
+    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(hours=1)])
+def test_a_lease_lasts_as_long_as_it_was_given_for_whatever_the_time_of_day(pieces: Pieces, ahead: timedelta) -> None:
+    pieces.server.ahead = ahead
+
+    left = pieces.held().lease_left()
+
+    assert 0 < left <= pieces.server.lease.total_seconds() - LEASE_MARGIN
+
+
 def test_an_order_that_is_cancelled_before_the_start_gets_no_machine(pieces: Pieces) -> None:
     held = pieces.held()
     held.ask(Wish.CANCELLED)
@@ -120,6 +140,32 @@ def test_an_order_that_is_cancelled_before_the_start_gets_no_machine(pieces: Pie
     pieces.runner.run(held)
 
     assert pieces.provider.started == 0
+    assert pieces.server.statuses(held.hold.order_id) == ["stopped"]
+
+
+def test_an_order_that_a_launcher_gets_while_going_down_is_returned_and_nothing_is_made_for_it(pieces: Pieces) -> None:
+    claimed, slot = pieces.server.a_claimed(), pieces.slots.reserve()
+    assert slot is not None
+    pieces.runs.close()
+
+    pieces.runs.begin(claimed, slot, SYSTEM.monotonic())
+    pieces.runs.await_end()
+
+    assert pieces.server.statuses(claimed.order_id) == ["returned"]
+    assert not (pieces.state / "vms").exists()
+
+
+def test_an_order_that_is_cancelled_while_it_is_reported_gets_no_machine(pieces: Pieces) -> None:
+    class WishedGone(Processes):
+        def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+            held.ask(Wish.CANCELLED)
+            return super().plan(uuid, config)
+
+    held, provider = pieces.held(), WishedGone()
+
+    dataclasses.replace(pieces.runner, provider=provider).run(held)
+
+    assert provider.started == 0
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "stopped"]
 
 
@@ -155,12 +201,12 @@ def test_a_report_is_repeated_as_the_same_request_until_it_is_answered(pieces: P
 
 def test_a_report_that_is_not_answered_is_given_up_when_the_lease_is_over(pieces: Pieces) -> None:
     clock = ManualClock(most=99).clock()
-    claimed = pieces.server.a_claimed().model_copy(update={"lease_until": clock.now() + timedelta(seconds=60)})
+    claimed = pieces.server.a_claimed().model_copy(update={"lease_seconds": 60.0})
     pieces.server.refuse(UPDATES, 503)
 
     with structlog.testing.capture_logs():
         runner = dataclasses.replace(pieces.runner, reports=Reports(pieces.client, Outage(clock.monotonic), clock))
-        runner.run(Held(claimed, clock.now))
+        runner.run(Held(claimed, clock.monotonic(), clock.monotonic))
 
     assert pieces.provider.started == 0
     assert len(pieces.server.bodies(UPDATES)) == 7  # at 0, 1, 3, 7, 15, 31 and 61 s
@@ -184,6 +230,28 @@ def test_an_image_that_does_not_match_its_digest_is_never_booted(
     assert not started
 
 
+def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
+    pieces: Pieces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ChangedSince(QemuProvider):
+        def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+            plan = super().plan(uuid, config)
+            (self.image / "kernel").write_bytes(b"another")
+            return plan
+
+    digest = write_image(tmp_path / "image")
+    started: list[object] = []
+    monkeypatch.setattr("subprocess.Popen", started.append)
+
+    provider = ChangedSince(Mode.TCG, tmp_path / "image", digest, memory_mib=64, vcpus=1, binary="sh")
+    dataclasses.replace(pieces.runner, provider=provider).run(pieces.held())
+
+    report = pieces.server.bodies(UPDATES)[-1]
+    assert (report["status"], report["reason"], report["retryable"]) == ("failed", "image_rejected", False)
+    assert "kernel" in report["message"]
+    assert not started
+
+
 def test_without_qemu_the_launch_fails_with_that_reason(pieces: Pieces, tmp_path: Path) -> None:
     digest = write_image(tmp_path / "image")
 
@@ -200,7 +268,7 @@ def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt(pieces: 
     claimed = pieces.server.a_claimed()
     slot = pieces.slots.reserve()
     assert slot is not None
-    pieces.runs.begin(claimed, slot)
+    pieces.runs.begin(claimed, slot, SYSTEM.monotonic())
     pieces.runs.await_end()
     assert pieces.server.statuses(claimed.order_id) == ["provisioning", "failed"]
 
@@ -248,7 +316,7 @@ def the_process(pieces: Pieces, held: Held) -> psutil.Process:
 
 
 def reports(pieces: Pieces, pause: Callable[[float, threading.Event], None]) -> Reports:
-    clock = Clock(SYSTEM.now, SYSTEM.monotonic, lambda: 0.0, pause)
+    clock = Clock(SYSTEM.monotonic, lambda: 0.0, pause)
     return Reports(pieces.client, Outage(clock.monotonic), clock)
 
 
