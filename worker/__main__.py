@@ -45,7 +45,8 @@ def _uptime() -> str:
 
 
 def _stop(number: int, frame: object) -> None:  # noqa: ARG001 (what a signal handler is given)
-    """The launcher stops us for a reason that it knows: report nothing."""
+    """The launcher stops us for a reason that it knows: report nothing. Once is enough: what follows is tidying."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(UNDELIVERED)
 
 

@@ -6,8 +6,10 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -236,27 +238,70 @@ def test_a_configuration_that_cannot_be_read_is_not_shown(
     assert plane.events == []
 
 
-def test_a_stopped_worker_takes_its_command_with_it(plane: FakeControlPlane, tmp_path: Path) -> None:
-    fifo = tmp_path / "alive"
+@contextmanager
+def a_worker_at_work(
+    plane: FakeControlPlane, folder: Path, child: str = "sleep 1000"
+) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """A worker, leading its own process group, whose command and the command's child hold the pipe open."""
+    fifo, temporary = folder / "alive", folder / "tmp"
     os.mkfifo(fifo)
-    command = f"exec 3> {fifo}; echo up >&3; sleep 1000 & wait"
-    worker = start(plane.config(TaskSpec(command=("sh", "-c", command))), tmp_path)
-    with fifo.open() as alive:
-        assert alive.readline() == "up\n"
+    temporary.mkdir()
+    command = f"exec 3> {fifo}; echo up >&3; {child} & wait"
+    worker = start(plane.config(TaskSpec(command=("sh", "-c", command))), folder, {"TMPDIR": str(temporary)})
+    try:
+        with fifo.open() as alive:
+            assert alive.readline() == "up\n"
+            yield worker, alive
+    finally:
+        worker.kill()
+        worker.communicate(timeout=60)
 
+
+def ended(alive: IO[str]) -> bool:
+    """Wait for the end of file: it comes once nobody is left to write."""
+    ready, _, _ = select.select([alive], [], [], 30)
+    return bool(ready) and not alive.read()
+
+
+@pytest.mark.parametrize("child", ["sleep 1000", "setsid sleep 1000", "sh -c 'sleep 1000; :'"])
+def test_a_stopped_worker_takes_its_command_with_it(plane: FakeControlPlane, tmp_path: Path, child: str) -> None:
+    with a_worker_at_work(plane, tmp_path, child) as (worker, alive):
         worker.terminate()
         worker.communicate(timeout=60)
 
-        ended, _, _ = select.select([alive], [], [], 30)  # the end of file, once nobody is left to write
-        assert ended
+        assert ended(alive)
 
 
-def start(config: WorkerConfig, folder: Path) -> subprocess.Popen[str]:
+def test_a_command_goes_with_the_process_group_of_its_worker(plane: FakeControlPlane, tmp_path: Path) -> None:
+    with a_worker_at_work(plane, tmp_path) as (worker, alive):
+        os.killpg(worker.pid, signal.SIGKILL)
+
+        assert ended(alive)
+
+
+def test_a_stopped_worker_leaves_no_temporary_folder(plane: FakeControlPlane, tmp_path: Path) -> None:
+    with a_worker_at_work(plane, tmp_path) as (worker, _):
+        assert list((tmp_path / "tmp").iterdir())
+        worker.terminate()
+        worker.terminate()
+        worker.communicate(timeout=60)
+
+        assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def start(config: WorkerConfig, folder: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     document = folder / "config.json"
     document.write_bytes(config.canonical())
-    return launch(document)
+    return launch(document, environment)
 
 
-def launch(document: Path) -> subprocess.Popen[str]:
+def launch(document: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     argv = [sys.executable, "-m", "worker", "--config", str(document)]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(environment or {})},
+        start_new_session=True,
+    )

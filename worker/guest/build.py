@@ -41,15 +41,16 @@ def build(out: Path, cache: Path) -> str:
     """Return the digest of the image in `out` that is made of the present inputs. Raises BuildFailed."""
     require_tools()
     chosen = packages.resolve()
-    inputs = _digest_of_inputs(chosen)
+    inputs = digest_of_inputs(chosen)
     standing = _standing(out, inputs)
     return standing or _build(chosen, inputs, out.absolute(), cache.absolute())
 
 
-def _digest_of_inputs(chosen: tuple[Package, ...]) -> str:
-    recipe = sorted(file for file in Path(__file__).parent.iterdir() if file.is_file())
+def digest_of_inputs(chosen: tuple[Package, ...], project: Path = root.PROJECT) -> str:
+    """Return the SHA-256 over the packages, the recipe and the project's files that the image is made of."""
+    recipe = sorted(file for file in (project / root.RECIPE).iterdir() if file.is_file())
     lines = [f"{package.file} {package.sha256}" for package in chosen]
-    lines += [f"{file.relative_to(root.PROJECT)} {file_digest(file)}" for file in (*recipe, *root.sources())]
+    lines += [f"{file.relative_to(project)} {file_digest(file)}" for file in (*recipe, *root.sources(project))]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

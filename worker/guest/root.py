@@ -17,7 +17,8 @@ SOURCES: Final = (
     "worker",
 )
 """What of the project runs inside the guest."""
-LEFT_OUT: Final = PROJECT / "worker" / "guest"
+RECIPE: Final = "worker/guest"
+"""What is not: how the image itself is made."""
 
 SITE: Final = "opt/site"
 APP: Final = "opt/launchyard"
@@ -36,9 +37,10 @@ COMPILED: Final = ("usr/lib/python3.11", SITE, APP)
 PROOF: Final = "import lxml.etree, ssl, zlib, worker.__main__"
 
 
-def sources() -> list[Path]:
+def sources(project: Path = PROJECT) -> list[Path]:
     """Return the project's files that go into the root, sorted."""
-    return sorted(file for name in SOURCES for file in _python_files(PROJECT / name))
+    files = (file for name in SOURCES for file in _python_files(project / name))
+    return sorted(file for file in files if project / RECIPE not in file.parents)
 
 
 def build(debs: Iterable[Path], wheel_cache: Path, folder: Path, image: Path) -> None:
@@ -109,5 +111,4 @@ def _level(folder: Path) -> None:
 
 
 def _python_files(path: Path) -> Iterable[Path]:
-    files = path.rglob("*.py") if path.is_dir() else [path]
-    return (file for file in files if LEFT_OUT not in file.parents)
+    return path.rglob("*.py") if path.is_dir() else [path]

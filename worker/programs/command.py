@@ -1,14 +1,15 @@
-"""A task's command: run without a shell, its standard output and error together as the output."""
+"""A task's command: run without a shell, its standard output and error together as the output.
 
-import os
-import signal
+It stays in the worker's process group: a launcher that kills the group, the worker being gone, ends it too.
+"""
+
 import subprocess
 from pathlib import Path
 from typing import Final
 
 from shared.domain.order import Reason
 from shared.domain.spec import TaskSpec
-from worker.programs import Job, ProgramFailed, Result
+from worker.programs import Job, ProgramFailed, Result, family
 
 OUTPUT: Final = "output.log"
 TAIL_BYTES: Final = 2000
@@ -28,20 +29,13 @@ def run(job: Job[TaskSpec]) -> Result:
 def _run(command: tuple[str, ...], output: Path) -> int:
     with output.open("wb") as out:
         try:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+            return child.wait()
         except (OSError, ValueError) as error:
             message = f"The command cannot be started: {error}"
             raise ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False) from error
-        try:
-            return child.wait()
-        except SystemExit:  # the worker is stopped, and its command with it
-            os.killpg(child.pid, signal.SIGKILL)
+        except SystemExit:  # the worker is stopped, perhaps while its command starts; the command goes with it
+            family.end()
             raise
 
 
