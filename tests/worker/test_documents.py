@@ -100,7 +100,7 @@ def test_a_graph_s_odd_members_are_left_out() -> None:
         ("pt_BR", "por"),
         ("xx", None),
         ("English", None),
-        ("deu", None),
+        ("deu", "ger"),
     ],
 )
 def test_a_language_tag_maps_by_its_primary_subtag(tag: str, code: str | None) -> None:

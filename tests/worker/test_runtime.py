@@ -139,8 +139,7 @@ def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: P
     [
         (TaskSpec(command=("sh", "-c", "echo out; echo err >&2; exit 7")), "exit code 7. Its last output:\nout\nerr\n"),
         (TaskSpec(command=("/no/such/command",)), "No such file or directory"),
-        (TaskSpec(command=("a\0b",)), "embedded null byte"),
-        (TaskSpec(command=("/" + "x" * 4095,)), "File name too long"),  # a message that must be cut
+        (TaskSpec(command=("/" + "x" * 1023,)), "File name too long"),
         (SessionSpec(session_name="s", prompt="p"), "no program for session orders"),
     ],
 )
