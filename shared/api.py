@@ -40,7 +40,9 @@ class OrderRequest(Wire):
 
 
 class OutputView(Wire):
-    file_name: str
+    """`file_name` is a plain name: a client may join it to a folder of its own."""
+
+    file_name: FileName
     content_type: str
     size: int
     sha256: str

@@ -29,6 +29,7 @@ CHECKS: Final[list[Any]] = [
     response_schema_conformance,
 ]
 ROLES: Final = {ADMIN: Role.ADMIN, CLIENT: Role.CLIENT, LAUNCHER: Role.LAUNCHER}
+WARNING: Final = "hypothesis.errors.HypothesisDeprecationWarning"
 EXAMPLES: Final = 60
 """Requests a route."""
 DOCUMENT: Final = schemathesis.openapi.from_dict(openapi.document())
@@ -39,7 +40,10 @@ def test_the_document_in_docs_is_not_stale() -> None:
 
 
 @pytest.mark.parametrize("route", EVERY_ROUTE, ids=lambda route: f"{route.method} {route.path}")
-@settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.filterwarnings(f"ignore:Do not use the `random` module:{WARNING}")  # schemathesis does, on rare paths
+@settings(
+    max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(data=st.data())
 def test_whatever_a_route_is_sent_it_answers_as_documented(world: World, route: Route, data: st.DataObject) -> None:
     """Half of the requests keep to the schema and half break it; half of them name an order that there is."""
