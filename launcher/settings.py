@@ -58,7 +58,6 @@ class Settings(BaseSettings):
     """None: claims over HTTPS."""
     source_api: BaseUrl = Sources().api
     source_ipfs: BaseUrl = Sources().ipfs
-    source_cdn: BaseUrl = Sources().cdn
     source_web: BaseUrl = Sources().web
     heartbeat_seconds: Annotated[float, Field(gt=0, le=45)] = 20
     """Well below the lease's 60 s."""
@@ -74,7 +73,7 @@ class Settings(BaseSettings):
 
     @property
     def sources(self) -> Sources:
-        return Sources(api=self.source_api, ipfs=self.source_ipfs, cdn=self.source_cdn, web=self.source_web)
+        return Sources(api=self.source_api, ipfs=self.source_ipfs, web=self.source_web)
 
 
 def read(flags: Mapping[str, object]) -> Settings:

@@ -14,7 +14,6 @@ class Sources(BaseModel):
 
     api: str = "https://api.arke.institute"
     ipfs: str = "https://ipfs.arke.institute"
-    cdn: str = "https://cdn.arke.institute"
     web: str = "https://arke.institute"
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from pydantic import ValidationError
 from rich.console import Console
 
 from cli import view
-from shared.api import OrderList, OrderView
-from shared.domain.order import Output, Reason, State
+from shared.api import OrderList, OrderView, OutputView
+from shared.domain.order import Reason, State
 from tests.factories import an_order
 
 HOSTILE: Final = "[/x] [red]a\x1b]0;title\x07b\x1b[2Jc\x00d\x9be\rf[/red]"
@@ -71,10 +72,10 @@ def test_a_summary_shows_names_of_measures_as_text(printed: Callable[[], str], t
     assert "[/x]�" in printed()
 
 
-def test_the_name_of_an_output_is_shown_as_text(printed: Callable[[], str]) -> None:
-    output = Output(key="k", file_name="[/x]\x9b", content_type="text/plain", size=1, sha256="0" * 64)
-    view.print_order(OrderView.of(an_order(output=output)), as_json=False)
-    assert "[/x]�, 1 bytes" in printed()
+@pytest.mark.parametrize("name", ["[/x]\x9b", "../escaped", "/etc/passwd", ".hidden", ""])
+def test_an_output_whose_name_is_not_plain_is_not_taken_from_a_control_plane(name: str) -> None:
+    with pytest.raises(ValidationError, match="file_name"):
+        OutputView(file_name=name, content_type="text/plain", size=1, sha256="0" * 64)
 
 
 def test_the_mark_of_the_next_page_is_one_line(printed: Callable[[], str]) -> None:
