@@ -31,13 +31,13 @@ class Slots:
     def reserve_when_free(self) -> Slot | None:
         """Wait for a slot; None once closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self.closed.is_set() or self._room() > 0)
+            self._wait_for_room()
             return self._take()
 
     def await_room(self) -> int:
         """Wait for room and return how many slots there are to reserve; 0 once closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self.closed.is_set() or self._room() > 0)
+            self._wait_for_room()
             return 0 if self.closed.is_set() else self._room()
 
     def fill(self, slot: Slot) -> None:
@@ -61,6 +61,10 @@ class Slots:
         """Return once `reason()` holds; it is looked at after every change."""
         with self._changed:
             self._changed.wait_for(reason)
+
+    def _wait_for_room(self) -> None:
+        """Called with the lock held; returns, too, once closed."""
+        self._changed.wait_for(lambda: self.closed.is_set() or self._room() > 0)
 
     def _take(self) -> Slot | None:
         if self.closed.is_set() or self._room() <= 0:
