@@ -9,9 +9,13 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from shared.api import OrderList, OrderView
+from shared.domain.order import State
+from shared.domain.spec import OrderKind
 
 ID_WIDTH: Final = 36
 """Of a UUID: one that is cut short cannot be copied."""
+KIND_WIDTH: Final = max(map(len, OrderKind))
+STATE_WIDTH: Final = max(map(len, State))
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 KEPT: Final = "\n\t"
 
@@ -35,7 +39,9 @@ def print_orders(page: OrderList, as_json: bool) -> None:
     if as_json:
         _print_json(page.model_dump_json())
         return
-    table = Table(Column("order", no_wrap=True, min_width=ID_WIDTH), "kind", "state", "reason", "created")
+    whole = {"order": ID_WIDTH, "kind": KIND_WIDTH, "state": STATE_WIDTH}
+    columns = [Column(name, no_wrap=True, min_width=width) for name, width in whole.items()]
+    table = Table(*columns, "reason", "created", box=None, pad_edge=False)
     for order in page.orders:
         created = f"{order.created_at:%Y-%m-%d %H:%M:%S}"
         table.add_row(*map(plain, (order.id, order.kind, order.state, order.reason or "", created)))

@@ -78,6 +78,15 @@ def test_an_output_whose_name_is_not_plain_is_not_taken_from_a_control_plane(nam
         OutputView(file_name=name, content_type="text/plain", size=1, sha256="0" * 64)
 
 
+def test_at_80_columns_a_list_still_shows_whole_ids_kinds_and_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = io.StringIO()
+    monkeypatch.setattr(view, "out", Console(file=narrow, width=80, highlight=False))
+    order = an_order(state=State.PROVISIONING)
+    view.print_orders(OrderList(orders=(OrderView.of(order),), next=None), as_json=False)
+    for whole in (order.id, "task", "provisioning"):
+        assert whole in narrow.getvalue()
+
+
 def test_the_mark_of_the_next_page_is_one_line(printed: Callable[[], str]) -> None:
     mark = "m" * 300
     view.print_orders(OrderList(orders=(), next=mark), as_json=False)
