@@ -17,6 +17,7 @@ from shared.api import (
     WorkerFailed,
     WorkerStarted,
 )
+from shared.domain.order import Failure
 from shared.vm_config import WorkerConfig
 from worker.network import answered, persist
 from worker.programs import ProgramFailed
@@ -77,7 +78,12 @@ class Callbacks:
 
     def failed(self, failure: ProgramFailed) -> None:
         message = failure.message[:MOST_MESSAGE]
-        report = WorkerFailed(epoch=self._epoch, reason=failure.reason, message=message, retryable=failure.retryable)
+        report = WorkerFailed(
+            epoch=self._epoch,
+            reason=failure.reason,
+            message=message,
+            failure=Failure.RETRYABLE if failure.retryable else Failure.PERMANENT,
+        )
         self._report(report)
 
     def _report(self, report: BaseModel) -> CallbackAnswer:

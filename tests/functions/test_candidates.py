@@ -142,7 +142,7 @@ def test_an_order_handed_back_is_offered_again_at_once(store: CountedStore) -> N
     (order,) = stored(store)
     candidates = Candidates(store)
     candidates.next(LANES, a_claim(), NOW)
-    store.apply(order.id, Return(str(uuid4()), 1, LAUNCHER, "no room"), NOW)
+    store.apply(order.id, Return(str(uuid4()), 1, LAUNCHER, Reason.RETURNED, "going down"), NOW)
 
     again = candidates.next(LANES, a_claim(), NOW)
 

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from shared.domain.events import AnyEvent
-from shared.domain.order import QUEUE_TTL, Order, State
+from shared.domain.limits import DEFAULT_LIMITS
+from shared.domain.order import Order, State
 from shared.domain.refusals import Unavailable
 from shared.ports import Bell, Snapshot
 from tests.functions.world import CLIENT, World
@@ -63,7 +64,7 @@ def test_an_order_that_used_up_its_attempts_ends(world: World) -> None:
 
 def test_an_order_that_no_launcher_took_expires(world: World) -> None:
     order_id = world.place()["id"]
-    world.clock.now += QUEUE_TTL
+    world.clock.now += DEFAULT_LIMITS.queue
 
     assert world.sweep()["ended"] == 1
     assert world.order(order_id).state is State.EXPIRED

@@ -130,7 +130,7 @@ def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: P
     assert run(plane.config(HELLO), tmp_path) == 0
     assert plane.events == ["started", "upload", "failed"]
     failed = plane.reports[-1].report
-    assert (failed["reason"], failed["retryable"], len(plane.uploads)) == ("upload_failed", True, tries)
+    assert (failed["reason"], failed["failure"], len(plane.uploads)) == ("upload_failed", "retryable", tries)
     assert SIGNATURE not in failed["message"]
 
 
@@ -150,7 +150,7 @@ def test_what_cannot_succeed_is_reported_as_failed_for_good(
 
     assert plane.events == ["started", "failed"]
     failed = plane.reports[-1].report
-    assert (failed["reason"], failed["retryable"]) == ("program_failed", False)
+    assert (failed["reason"], failed["failure"]) == ("program_failed", "permanent")
     assert said_why in failed["message"]
 
 
