@@ -10,6 +10,7 @@ from typing import Final
 import psutil
 
 from emulators import stack
+from emulators.parts import python
 from emulators.processes import Server, await_ready, free_port, start
 from emulators.record import LOGS, Record
 from emulators.settings import Backend, ProviderChoice, StackSettings
@@ -42,8 +43,7 @@ class Stack:
         """Start a launcher with another's environment, but for some settings, and wait until it says that it runs."""
         log = self.home / LOGS / "launcher.log"
         earlier = log.stat().st_size
-        argv = psutil.Process().exe(), "-m", "launcher", "run"
-        server = start("the launcher", argv, log, like | changes)
+        server = start("the launcher", [*python("launcher"), "run"], log, like | changes)
         await_ready(server, lambda: STARTS in log.read_bytes()[earlier:])
         return server
 
