@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -17,6 +17,7 @@ from shared.api import (
     WorkerFailed,
     WorkerStarted,
 )
+from shared.domain.order import Failure
 from shared.vm_config import WorkerConfig
 from worker.network import answered, persist
 from worker.programs import ProgramFailed
@@ -77,8 +78,10 @@ class Callbacks:
 
     def failed(self, failure: ProgramFailed) -> None:
         message = failure.message[:MOST_MESSAGE]
-        report = WorkerFailed(epoch=self._epoch, reason=failure.reason, message=message, retryable=failure.retryable)
-        self._report(report)
+        kind: Literal[Failure.RETRYABLE, Failure.PERMANENT] = (
+            Failure.RETRYABLE if failure.retryable else Failure.PERMANENT
+        )
+        self._report(WorkerFailed(epoch=self._epoch, reason=failure.reason, message=message, failure=kind))
 
     def _report(self, report: BaseModel) -> CallbackAnswer:
         return persist(lambda: self._report_once(report.model_dump_json()))
