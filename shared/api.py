@@ -97,7 +97,8 @@ class OutputView(Wire):
 class OrderView(Wire):
     """An order as its account sees it. `entered` says when each state was last entered.
 
-    While it waits, it may be claimed from `available_at` until `expires_at`. `discarded_at`: when its output was removed.
+    While it waits, it may be claimed from `available_at` until `expires_at`. `discarded_at`: when its
+    output was removed.
     """
 
     id: str

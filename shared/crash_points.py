@@ -1,4 +1,4 @@
-"""Named points after durable writes, at which the crash suite kills the process: nothing happens where none is armed."""
+"""Named points after durable writes, where the crash suite kills the process. None is armed in production."""
 
 import os
 import signal

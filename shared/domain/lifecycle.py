@@ -139,6 +139,12 @@ def due_event(order: Order, now: datetime, request_id: str) -> AnyEvent | None:
     return Expire(request_id) if order.expires_at <= now else Ring(request_id)
 
 
+def require_ended(order: Order) -> None:
+    """Raises WrongState where the order may still change."""
+    if not order.final:
+        raise WrongState(f"The order is {order.state}; only one that has ended allows that.", state=order.state)
+
+
 def backoff(nth: int, spread: float = 0) -> timedelta:
     """Return how long an order waits after its nth failure: 10 s, doubling, at most 10 minutes, and a spread on top.
 
@@ -232,7 +238,7 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
 
 
 def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Order, State]:
-    """An attempt is over. Queue the order again, unless its client wished it gone or there shall be no other attempt."""
+    """An attempt is over. Queue the order again, unless its client wished it gone or no other may follow."""
     if order.cancel_requested_at is not None:
         return replace(order, reason=Reason.CANCELLED), State.CANCELLED
     if order.state is State.RUNNING and not POLICIES[order.kind].reruns:
@@ -246,7 +252,7 @@ def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Ord
 
 
 def _available_again(order: Order, now: datetime) -> datetime:
-    """An order handed back may go to another launcher at once; one that no host has room for waits, longer each time."""
+    """Handed back, it may go to another launcher at once; for want of room it waits, longer each time."""
     if order.reason is Reason.RETURNED:
         return now
     return now + backoff(order.epoch - order.attempt, _spread(order))
