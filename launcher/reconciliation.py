@@ -24,7 +24,7 @@ class Reconciliation:
         self._endings = Endings(launcher)
 
     def run(self, interrupt: threading.Event) -> None:
-        """Give them up before the first order is taken; try until the control plane answers, or the interrupt is set."""
+        """Give them up before the first order is taken; try until the control plane answers, or `interrupt` is set."""
         backoff = Backoff(self._clock.jitter)
         while not interrupt.is_set():
             try:

@@ -82,7 +82,7 @@ class VmDirectory:
     def cap_logs(self) -> None:
         """Empty a log that has grown too large. Whoever writes it appends, and so goes on at its start. Raises OSError.
 
-        QEMU opens a chardev's file with O_APPEND where `append=on`: tests/launcher/test_qemu.py looks at the descriptor.
+        QEMU opens a chardev's file with O_APPEND where `append=on`: test_qemu.py looks at its descriptor.
         """
         for log in (self.serial_log, self.launch_log):
             if log.exists() and log.stat().st_size > LOG_MIB * MIB:
