@@ -9,10 +9,12 @@ from uuid import uuid4
 import pytest
 
 from launcher.vm import directory
-from launcher.vm.directory import VmManifest
-from launcher.vm.machine import Rung, start_process
+from launcher.vm.launch import start_process
+from launcher.vm.machine import Rung
 from launcher.vm.provider import LaunchFailed
-from tests.launcher.stand_ins import STAYS
+from launcher.vm.records import VmManifest
+from launcher.vm.resources import Resources
+from tests.launcher.stand_ins import A_LEASE, STAYS
 
 KILLED: Final = -9
 TERMINATED: Final = -15
@@ -34,8 +36,9 @@ class Ladder:
             mode=None,
             image_digest=None,
             argv=(*STAYS, uuid),
+            resources=Resources(),
         )
-        vm = directory.create(state, manifest, b"{}")
+        vm = directory.create(state, manifest, b"{}", A_LEASE)
         rungs = [Rung(name, lambda name=name: self._ask(name), 0.05) for name in ("first", "second")]  # type: ignore[misc]
         self.machine = start_process(vm, vm.serial_log, rungs)
 
@@ -109,8 +112,9 @@ def test_a_machine_that_cannot_be_watched_never_runs(tmp_path: Path, monkeypatch
         mode=None,
         image_digest=None,
         argv=("touch", str(ran)),
+        resources=Resources(),
     )
-    vm = directory.create(tmp_path, manifest, b"{}")
+    vm = directory.create(tmp_path, manifest, b"{}", A_LEASE)
 
     with pytest.raises(LaunchFailed, match="Too many open files"):
         start_process(vm, vm.serial_log)

@@ -13,13 +13,17 @@ import structlog.testing
 
 from launcher.vm import directory, qmp
 from launcher.vm.argv import Mode
-from launcher.vm.directory import LAUNCH_LOG, VmDirectory, VmManifest, VmProcess
-from launcher.vm.machine import ProcessMachine, started_at
+from launcher.vm.directory import LAUNCH_LOG, VmDirectory
+from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import LaunchFailed
 from launcher.vm.qemu import QemuProvider
+from launcher.vm.recognition import started_at
+from launcher.vm.records import VmManifest, VmProcess
+from launcher.vm.resources import Resources
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
 from tests.factories import TASK
+from tests.launcher.stand_ins import A_LEASE
 
 pytestmark = pytest.mark.vm
 
@@ -135,13 +139,14 @@ def a_directory(state: Path, argv: tuple[str, ...]) -> VmDirectory:
         order_id="one",
         epoch=1,
         vm="vm-one",
-        uuid="none",
+        uuid=str(uuid4()),
         provider="qemu",
         mode="tcg",
         image_digest=None,
         argv=argv,
+        resources=Resources(),
     )
-    return directory.create(state, manifest, b"{}")
+    return directory.create(state, manifest, b"{}", A_LEASE)
 
 
 def write_image(path: Path) -> str:
