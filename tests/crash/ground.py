@@ -55,7 +55,9 @@ class Ground:
                 own.setenv(FIRESTORE, firestore)  # Google's libraries look for the emulators there
                 own.setenv(PUBSUB, pubsub)
                 with PublisherClient() as publisher, SubscriberClient() as subscriber:
-                    yield cls(environment, publisher, subscriber, objects)
+                    ground = cls(environment, publisher, subscriber, objects)
+                    with ground.project():  # an emulator's first calls take long, and longer side by side
+                        yield ground
         finally:
             objects.close()
             for server in servers:

@@ -14,7 +14,6 @@ from typing import Final
 from shared.crash_points import Point
 
 ROOT: Final = Path(__file__).parents[2]
-STOP_SECONDS: Final = 20.0
 KILLED: Final = -signal.SIGKILL
 
 
@@ -77,14 +76,11 @@ class Lives:
                 self._process.send_signal(number)
 
     def end(self) -> None:
-        """Stop the present life, and start no other."""
+        """Kill the present life, and start no other."""
         with self._lock:
             self._over.set()
-            process = self._process
-        if process is not None:
-            process.send_signal(signal.SIGCONT)
-            process.terminate()
-            _await_end(process)
+            if self._process is not None:
+                self._process.kill()
         self._thread.join()
 
     def _live(self) -> None:
@@ -101,11 +97,3 @@ class Lives:
                 self.died.set()
             if code != KILLED:  # it would end so for ever
                 return
-
-
-def _await_end(process: "subprocess.Popen[bytes]") -> None:
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -1,16 +1,20 @@
-"""One point's play: the scenario, the death, the settling, and the rest after it."""
+"""One point's play: the scenario, the death, and the settling after it."""
 
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from shared.api import OrderView
 from shared.crash_points import Point
 from shared.domain.order import LAPSE_MARGIN, State
 from tests.crash.ground import Ground
 from tests.crash.scenarios import Scenario
 from tests.crash.stage import LEASE_SECONDS, SWEEP_SECONDS, Stage
 from tests.crash.verdict import differences, final
-from tests.crash.waiting import await_value
+from tests.crash.waiting import LOOK_SECONDS
 
+SETTLE_SECONDS: Final = 120.0
 REST: Final = 4
 LONG_REST: Final = REST + int((LEASE_SECONDS + LAPSE_MARGIN.total_seconds()) / SWEEP_SECONDS)
 """Sweeps that a lease does not outlast that nobody renews."""
@@ -26,22 +30,24 @@ def play(point: Point, scenario: Scenario, ground: Ground, home: Path) -> None:
                 act(stage)
             stage.await_death()
             _settle(stage, ground)
-            _rest(stage, ground)
         assert stage.functions.as_armed, stage.functions.deaths
         assert stage.launcher.as_armed, stage.launcher.deaths
 
 
 def _settle(stage: Stage, ground: Ground) -> None:
-    try:
-        await_value(lambda: not differences(stage, ground) or None, "a settled stage")
-    except TimeoutError as error:
-        raise AssertionError("\n".join(differences(stage, ground))) from error
-
-
-def _rest(stage: Stage, ground: Ground) -> None:
-    """See that it stays so: final states do not change, and what runs is renewed."""
-    ended = final(stage)
+    """Wait until everything is as it is to be, and stays so for a while; what was final once does not change at all."""
+    deadline = time.monotonic() + SETTLE_SECONDS
     runs = any(ending.state is State.RUNNING for ending in stage.endings.values())
-    stage.await_sweeps(LONG_REST if runs else REST)
-    assert differences(stage, ground) == []
+    ended: Mapping[str, OrderView] = {}
+    while wrong := differences(stage, ground) or _after_a_rest(stage, ground, LONG_REST if runs else REST):
+        assert time.monotonic() < deadline, "\n".join(wrong)
+        before, ended = ended, final(stage)
+        assert {order_id: ended.get(order_id) for order_id in before} == before
+        time.sleep(LOOK_SECONDS)
+
+
+def _after_a_rest(stage: Stage, ground: Ground, sweeps: int) -> list[str]:
+    ended = final(stage)
+    stage.await_sweeps(sweeps)
     assert final(stage) == ended
+    return differences(stage, ground)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from emulators.processes import LOOPBACK, free_port
+from launcher import leftovers
 from shared.adapters.firestore import FirestoreOrderStore
 from shared.crash_points import Point
 from shared.domain.order import State
@@ -17,7 +18,7 @@ from tests.crash.lives import Lives, Program
 from tests.crash.machines import Machines
 from tests.crash.waiting import await_value
 
-LEASE_SECONDS: Final = 5.0
+LEASE_SECONDS: Final = 6.0
 SWEEP_SECONDS: Final = 0.5
 FUNCTIONS: Final = {"LAUNCHYARD_LEASE_SECONDS": f"{LEASE_SECONDS:g}"}
 LAUNCHER: Final = {
@@ -96,6 +97,7 @@ class Stage:
             over.set()
             sweeping.join()
             self.functions.end()
+            leftovers.clear(self.state)
 
     @property
     def victim(self) -> Lives:

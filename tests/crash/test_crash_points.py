@@ -10,7 +10,7 @@ from tests.crash.ground import Ground
 from tests.crash.play import play
 from tests.crash.scenarios import SCENARIOS
 
-AT_ONCE = 6
+AT_ONCE = 4
 """Most of a play is waiting: for leases, backoffs and bells."""
 
 

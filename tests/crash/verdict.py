@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from shared.api import OrderView
-from shared.domain.order import State, output_key
+from shared.domain.order import FINAL, State, output_key
 from tests.crash.ground import Ground
 from tests.crash.stage import Stage
 
@@ -11,12 +11,12 @@ from tests.crash.stage import Stage
 def differences(stage: Stage, ground: Ground) -> list[str]:
     """Return what is not as it is to be, one line each."""
     orders = {order.id: order for order in stage.client.orders()}
-    return [*_of_orders(stage, orders), *_of_objects(stage, ground, orders), *_of_machines(stage, orders)]
+    return [*_of_orders(stage, orders)] or [*_of_machines(stage, orders), *_of_objects(stage, ground, orders)]
 
 
 def final(stage: Stage) -> Mapping[str, OrderView]:
     """Return the orders that are not to change any more."""
-    return {order.id: order for order in stage.client.orders() if order.state is not State.RUNNING}
+    return {order.id: order for order in stage.client.orders() if order.state in FINAL}
 
 
 def _of_orders(stage: Stage, orders: Mapping[str, OrderView]) -> Iterator[str]:

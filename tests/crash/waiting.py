@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 SECONDS: Final = 90.0
-LOOK_SECONDS: Final = 0.1
+LOOK_SECONDS: Final = 0.25
 
 
 def await_value(look: Callable[[], T | None], what: str, seconds: float = SECONDS) -> T:
