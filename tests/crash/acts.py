@@ -21,9 +21,10 @@ Act = Callable[[Stage], None]
 
 SAY: Final = "echo {text}"
 SAY_LATE: Final = "sleep 3; echo {text}"
+SAY_VERY_LATE: Final = "sleep 15; echo {text}"
 FAIL: Final = "exit 3"
 STAY: Final = "sleep 600; echo {text}"
-LATER: Final = timedelta(seconds=2)
+LATER: Final = timedelta(seconds=4)
 MUCH_LATER: Final = timedelta(days=1)
 YESTERDAY: Final = timedelta(hours=25)
 
@@ -94,10 +95,16 @@ def kill_launcher(stage: Stage) -> None:
     stage.launcher.send(signal.SIGKILL)
 
 
-def freeze_launcher_until_the_death(stage: Stage) -> None:
+def freeze_launcher(stage: Stage) -> None:
     stage.launcher.send(signal.SIGSTOP)
-    stage.await_death()
+
+
+def thaw_launcher(stage: Stage) -> None:
     stage.launcher.send(signal.SIGCONT)
+
+
+def await_death(stage: Stage) -> None:
+    stage.await_death()
 
 
 def a_strange_directory(stage: Stage) -> None:

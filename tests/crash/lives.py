@@ -58,6 +58,8 @@ class Lives:
         self._program = program
         self._lock = threading.Lock()
         self._over = threading.Event()
+        self._points = chain(armed, repeat(None))
+        self._point: Point | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._live)
 
@@ -67,6 +69,8 @@ class Lives:
         return self.deaths == [Death(point, KILLED) for point in self.armed]
 
     def begin(self) -> None:
+        """Start the first life; it is there when this returns."""
+        self._start_next()
         self._thread.start()
 
     def send(self, number: signal.Signals) -> None:
@@ -84,16 +88,19 @@ class Lives:
         self._thread.join()
 
     def _live(self) -> None:
-        for point in chain(self.armed, repeat(None)):
-            with self._lock:
-                if self._over.is_set():
-                    return
-                process = self._process = self._program.start(point)
+        while (process := self._process) is not None:
             code = process.wait()
             if self._over.is_set():
                 return
-            self.deaths.append(Death(point, code))
+            self.deaths.append(Death(self._point, code))
             if len(self.deaths) == len(self.armed):
                 self.died.set()
             if code != KILLED:  # it would end so for ever
                 return
+            self._start_next()
+
+    def _start_next(self) -> None:
+        with self._lock:
+            if not self._over.is_set():
+                self._point = next(self._points)
+                self._process = self._program.start(self._point)

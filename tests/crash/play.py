@@ -22,7 +22,7 @@ LONG_REST: Final = REST + int((LEASE_SECONDS + LAPSE_MARGIN.total_seconds()) / S
 
 def play(point: Point, scenario: Scenario, ground: Ground, home: Path) -> None:
     """Raises AssertionError, TimeoutError where anything is not as it is to be."""
-    with Stage.prepared(point, ground, home, scenario.launcher_lives(point)) as stage:
+    with Stage.prepared(point, ground, home, scenario.earlier, scenario.polling) as stage:
         for act in scenario.setting:
             act(stage)
         with stage.playing():

@@ -55,9 +55,9 @@ class Stage:
     @classmethod
     @contextmanager
     def prepared(
-        cls, point: Point, ground: Ground, home: Path, launcher_lives: Sequence[Point | None]
+        cls, point: Point, ground: Ground, home: Path, earlier: Sequence[Point | None], polling: bool
     ) -> Iterator[Self]:
-        """Yield a stage on which nothing runs yet. `launcher_lives` are those of a point that is the launcher's."""
+        """Yield a stage on which nothing runs yet. `earlier` and `polling` are as in `scenarios.Scenario`."""
         of_launcher = point.name.startswith("LAUNCHER_")
         port, state = free_port(), home / "launcher"
         url = f"http://{LOOPBACK}:{port}"
@@ -66,10 +66,11 @@ class Stage:
             functions = Program(
                 ("tests.crash.functions", "--port", f"{port}"), told | FUNCTIONS, home / "functions.log"
             )
-            launcher = Program(("tests.crash.launcher",), told | LAUNCHER, home / "launcher.log")
+            own = LAUNCHER | ({"LAUNCHYARD_SUBSCRIPTION": ""} if polling else {})
+            launcher = Program(("tests.crash.launcher",), told | own, home / "launcher.log")
             stage = cls(
                 functions=Lives(functions, () if of_launcher else (point,)),
-                launcher=Lives(launcher, launcher_lives if of_launcher else ()),
+                launcher=Lives(launcher, (*earlier, point) if of_launcher else ()),
                 client=Client(url, told["LAUNCHYARD_CLIENT_KEY"]),
                 scheduler=Client(url, told["LAUNCHYARD_ADMIN_KEY"]),
                 store=project.store,
