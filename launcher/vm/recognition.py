@@ -3,7 +3,7 @@
 import os
 import select
 import signal
-from contextlib import suppress
+import time
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,9 @@ MARK: Final = "LAUNCHYARD_VM"
 """In the environment of a machine's process, and so of all that it starts: the machine's uuid."""
 STATE_FIELD, STARTED_FIELD = 0, 19
 """Of /proc/<pid>/stat, counted from behind the program's name: fields 3 and 22 of proc(5)."""
+ARGUMENTS_SECONDS: Final = 1.0
+"""How long a process may show no arguments before that is strange."""
+LOOK_SECONDS: Final = 0.01
 KILLED_SECONDS: Final = 10.0
 """How long a killed process is waited for before it is looked for again."""
 
@@ -36,16 +39,17 @@ def trace(directory: VmDirectory) -> Trace:
     recorded = directory.process()
     if recorded is None:
         return Trace.NEVER_RAN
+    deadline = time.monotonic() + ARGUMENTS_SECONDS
     try:
-        if started_at(recorded.pid) != recorded.started or _is_zombie(recorded.pid):
-            return Trace.ENDED
-        named = directory.manifest.uuid.encode() in _read(recorded.pid, "cmdline")
+        while started_at(recorded.pid) == recorded.started and not _is_zombie(recorded.pid):
+            if arguments := _read(recorded.pid, "cmdline"):
+                return Trace.RUNS if directory.manifest.uuid.encode() in arguments else Trace.UNEXPLAINED
+            if time.monotonic() > deadline:
+                return Trace.UNEXPLAINED
+            time.sleep(LOOK_SECONDS)  # it has none for a moment, when its program starts and when it ends
     except (FileNotFoundError, ProcessLookupError):
         return Trace.ENDED
-    if named:
-        return Trace.RUNS
-    # A process that ends loses its arguments before it is a zombie.
-    return Trace.UNEXPLAINED if _lives(recorded.pid, recorded.started) else Trace.ENDED
+    return Trace.ENDED
 
 
 def started_at(pid: int) -> int:
@@ -99,12 +103,6 @@ def _is_marked(pid: int, mark: bytes) -> bool:
         return mark in _read(pid, "environ").split(b"\0")
     except OSError:  # it has ended, or is another user's
         return False
-
-
-def _lives(pid: int, started: int) -> bool:
-    with suppress(OSError):
-        return started_at(pid) == started and not _is_zombie(pid) and bool(_read(pid, "cmdline"))
-    return False
 
 
 def _is_zombie(pid: int) -> bool:

@@ -3,6 +3,7 @@
 import sys
 import threading
 from typing import Final
+from uuid import uuid4
 
 import psutil
 
@@ -11,7 +12,7 @@ from launcher.vm.directory import VmDirectory
 from launcher.vm.launch import start_process
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import Plan
-from launcher.vm.records import VmLease
+from launcher.vm.records import VmLease, VmManifest
 from launcher.vm.resources import Resources
 from shared.vm_config import WorkerConfig
 from tests.launcher.fake_control_plane import DEADLINE
@@ -19,6 +20,22 @@ from tests.launcher.fake_control_plane import DEADLINE
 A_LEASE: Final = VmLease(ends=0, seconds=60)
 STAYS: Final = (sys.executable, "-c", "import time; time.sleep(600)")
 ENDS: Final = (sys.executable, "-c", "raise SystemExit(3)")
+
+
+def a_manifest(order_id: str = "one", argv: tuple[str, ...] = STAYS, epoch: int = 1) -> VmManifest:
+    """Return the manifest of a process that names its machine by its last argument."""
+    uuid = str(uuid4())
+    return VmManifest(
+        order_id=order_id,
+        epoch=epoch,
+        vm=f"vm-{uuid}",
+        uuid=uuid,
+        provider="processes",
+        mode=None,
+        image_digest=None,
+        argv=(*argv, uuid),
+        resources=Resources(machines=1),
+    )
 
 
 class Processes:

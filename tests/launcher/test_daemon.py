@@ -21,9 +21,10 @@ from launcher.daemon import Daemon, Events
 from launcher.heartbeat import HeartbeatLoop
 from launcher.vm.directory import PROCESS
 from launcher.vm.records import VmProcess
-from shared.api import StopOrder
+from shared.api import HoldView, StopOrder
+from shared.domain.order import State
 from tests.launcher.conftest import Pieces
-from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, UPDATES, FakeControlPlane
+from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -179,6 +180,20 @@ def test_a_launcher_that_was_killed_leaves_machines_that_its_successor_adopts_re
     server.wait_for(lambda: server.statuses(order_id) == ["provisioning", "stopped"])
 
     assert not any(lives(process) for process in family)
+
+
+def test_what_the_control_plane_believes_held_is_given_up_before_the_first_order_is_taken(
+    server: FakeControlPlane, start: Start
+) -> None:
+    server.holds = [HoldView(order_id="forgotten", epoch=2, state=State.CLAIMED)]
+    server.offer()
+
+    start(server.url)
+    server.wait_for(lambda: bool(server.bodies(CLAIMS)))
+
+    paths = [seen.path for seen in server.seen]
+    assert server.statuses("forgotten") == ["returned"]
+    assert paths.index(HOLDS) < paths.index(f"{UPDATES}/forgotten") < paths.index(CLAIMS)
 
 
 def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_daemon_is_gone(pieces: Pieces) -> None:

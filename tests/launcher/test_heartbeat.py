@@ -87,6 +87,42 @@ def test_a_renewed_lease_is_counted_from_before_it_was_asked_for(
     held.close()
 
 
+def test_a_short_lease_is_renewed_when_a_third_of_it_is_over(pieces: Pieces) -> None:
+    held = pieces.begin()
+    held.renew(SYSTEM.monotonic(), 6)
+    pieces.server.lease = timedelta(seconds=6)
+
+    assert a_heartbeat(pieces).beat() == 2
+
+
+def test_an_order_with_a_short_lease_that_comes_between_two_heartbeats_is_renewed_in_time(pieces: Pieces) -> None:
+    pieces.server.lease = timedelta(seconds=3)
+    over = threading.Event()
+    beating = threading.Thread(target=a_heartbeat(pieces).run, args=(over,))
+    beating.start()
+    pieces.server.wait_for(lambda: len(pieces.server.bodies(HEARTBEATS)) == 1)  # the next is due in 20 s
+
+    held = pieces.begin()
+    given = held.lease.ends
+    pieces.server.wait_for(lambda: len(pieces.server.bodies(HEARTBEATS)) >= 3)
+
+    assert held.wish is None
+    assert held.lease.ends > given
+    over.set()
+    pieces.runs.news.set()
+    beating.join()
+
+
+def test_an_order_that_the_answer_leaves_out_keeps_its_lease(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = pieces.begin()
+    lease = held.lease
+    monkeypatch.setattr(pieces.client, "heartbeat", lambda _request: HeartbeatAnswer(renewed=(), stop=()))
+
+    a_heartbeat(pieces).beat()
+
+    assert (held.lease, held.wish) == (lease, None)
+
+
 def test_a_stop_of_another_epoch_stops_nothing(pieces: Pieces) -> None:
     held = pieces.begin()
     pieces.server.stops = [StopOrder(order_id=held.hold.order_id, epoch=2, why="cancelled")]

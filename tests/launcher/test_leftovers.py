@@ -15,26 +15,13 @@ from launcher.vm.directory import MANIFEST, PROCESS, VmDirectory
 from launcher.vm.launch import GATE, start_process
 from launcher.vm.provider import LaunchFailed
 from launcher.vm.recognition import started_at
-from launcher.vm.records import VmManifest, VmProcess
-from launcher.vm.resources import Resources
-from tests.launcher.stand_ins import A_LEASE, STAYS
+from launcher.vm.records import VmProcess
+from tests.launcher.stand_ins import A_LEASE, STAYS, a_manifest
 
 
 @pytest.fixture
 def left(tmp_path: Path) -> VmDirectory:
-    uuid = str(uuid4())
-    manifest = VmManifest(
-        order_id="one",
-        epoch=1,
-        vm=f"vm-{uuid}",
-        uuid=uuid,
-        provider="processes",
-        mode=None,
-        image_digest=None,
-        argv=(*STAYS, uuid),
-        resources=Resources(),
-    )
-    return directory.create(tmp_path, manifest, b"{}", A_LEASE)
+    return directory.create(tmp_path, a_manifest(), b"{}", A_LEASE)
 
 
 @pytest.fixture
