@@ -112,6 +112,7 @@ def a_strange_directory(stage: Stage) -> None:
     strange = stage.state / "vms" / f"{uuid4()}-1"
     strange.mkdir(parents=True)
     (strange / "manifest.json").write_text("{")
+    stage.strange.append(strange.name)
 
 
 def _says(script: str, text: str) -> TaskSpec:

@@ -22,6 +22,14 @@ LONG_REST: Final = REST + int((LEASE_SECONDS + LAPSE_MARGIN.total_seconds()) / S
 
 def play(point: Point, scenario: Scenario, ground: Ground, home: Path) -> None:
     """Raises AssertionError, TimeoutError where anything is not as it is to be."""
+    try:
+        _play(point, scenario, ground, home)
+    except (AssertionError, TimeoutError) as error:
+        error.add_note(f"What its processes said is in {home}.")
+        raise
+
+
+def _play(point: Point, scenario: Scenario, ground: Ground, home: Path) -> None:
     with Stage.prepared(point, ground, home, scenario.earlier, scenario.polling) as stage:
         for act in scenario.setting:
             act(stage)

@@ -50,6 +50,8 @@ class Stage:
     machines: Machines
     endings: dict[str, Ending] = field(default_factory=dict)
     last: str = ""
+    strange: list[str] = field(default_factory=list)
+    """Names of directories that the launcher is to put aside, and nothing else."""
     sweeps: int = 0
 
     @classmethod

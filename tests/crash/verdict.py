@@ -1,6 +1,7 @@
 """Whether everything is as it is to be: the orders, the bucket, the machines and their directories."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from shared.api import OrderView
 from shared.domain.order import FINAL, State, output_key
@@ -43,6 +44,12 @@ def _of_machines(stage: Stage, orders: Mapping[str, OrderView]) -> Iterator[str]
     found = stage.machines.look()
     if found != wanted:
         yield f"the machines are {found}, not {wanted}"
-    directories = sorted(path.name for path in (stage.state / "vms").glob("*"))
+    directories = _names(stage.state / "vms")
     if directories != wanted:
         yield f"the machines' directories are {directories}, not {wanted}"
+    if (aside := _names(stage.state / "quarantine")) != stage.strange:
+        yield f"the directories put aside are {aside}, not {stage.strange}"
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("*"))
