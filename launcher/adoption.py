@@ -35,13 +35,18 @@ class Adoption:
     admission: Admission
 
     def run(self) -> None:
-        """Go through every directory once. Nothing is ever killed that is not certain to be our machine."""
+        """Go through every directory once. Nothing is ever killed that is not certain to be our machine.
+
+        Raises OSError where this host cannot have a machine watched: then no daemon can run here.
+        """
         for path in remaining(self.runner.state):
             try:
                 directory = read(path)
-                self._settle(directory, trace(directory))
+                left = trace(directory)
             except (OSError, ValidationError) as error:
                 put_aside(path, f"it cannot be read: {type(error).__name__}")
+            else:
+                self._settle(directory, left)
 
     def _settle(self, directory: VmDirectory, left: Trace) -> None:
         match left:

@@ -26,6 +26,8 @@ class Events:
     """What the daemon's main thread waits for: signals, a loop's failure, and the end."""
 
     def __init__(self) -> None:
+        self.failed = False
+        """Whether a loop failed, at any time."""
         self._queue: SimpleQueue[str] = SimpleQueue()
 
     def hear_signals(self) -> None:
@@ -33,6 +35,7 @@ class Events:
             signal.signal(number, lambda heard, _frame: self.put(signal.Signals(heard).name))
 
     def put(self, event: str) -> None:
+        self.failed = self.failed or event == FAILED
         self._queue.put(event)
 
     def get(self, seconds: float | None = None) -> str:
@@ -73,7 +76,7 @@ class Daemon:
             self.runs.hurry()
             self.runs.await_end()
         log.info("gone")
-        return 1 if FAILED in (first, last) else 0
+        return 1 if events.failed else 0
 
     def _drain(self, events: Events) -> str:
         """Wait until nothing is held, but not for ever; return the event that ended this."""

@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     url: BaseUrl
     launcher_key: SecretStr
     launcher_name: Name = Field(default_factory=host_name)
+    """One daemon's own: what a launcher of its name holds and it does not know of, it gives up at its start."""
     datacenter: Datacenter
     provider: ProviderName = ProviderName.QEMU
     qemu_mode: QemuMode = QemuMode.AUTO

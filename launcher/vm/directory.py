@@ -150,7 +150,7 @@ def quarantine(path: Path) -> Path:
 def used_mib(path: Path) -> int:
     """Return what the files of a directory take, in MiB; 0 where there is none."""
     try:
-        return sum(entry.stat().st_blocks * BLOCK for entry in path.rglob("*")) // MIB
+        return sum(entry.lstat().st_blocks * BLOCK for entry in path.rglob("*")) // MIB
     except OSError:  # it is being removed
         return 0
 

@@ -9,6 +9,7 @@ from launcher.admission import Admission
 from launcher.vm import directory, host
 from launcher.vm.resources import Resources
 from shared.api import Hold
+from tests.launcher.fake_control_plane import DEADLINE
 
 NEED = Resources(machines=1, memory_mib=100, vcpus=2, disk_mib=10, tdx_keys=1)
 PLENTY = Resources(machines=100, memory_mib=10_000, vcpus=200, tdx_keys=100)
@@ -76,7 +77,12 @@ def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path, monkeypatch: 
     free = iter([0, 0, 0])
     admission = Admission(tmp_path, PLENTY, NEED, lambda: next(free, 10))
 
-    assert admission.await_room() == 1
+    found: list[int] = []
+    waiting = threading.Thread(target=lambda: found.append(admission.await_room()), daemon=True)
+    waiting.start()
+    waiting.join(DEADLINE)
+
+    assert found == [1]
 
 
 def test_whoever_waits_for_room_is_told_when_admission_closes(tmp_path: Path) -> None:

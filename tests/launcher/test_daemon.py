@@ -220,6 +220,25 @@ def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_dae
     assert pieces.server.statuses(claimed.order_id) == ["returned"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("when", ["at once", "while it drains"])
+def test_a_loop_that_fails_has_every_order_returned_and_is_told_by_the_exit_code(pieces: Pieces, when: str) -> None:
+    held, events = pieces.begin(), Events()
+
+    def intake() -> None:
+        if when == "while it drains":
+            pieces.admission.closed.wait(DEADLINE)
+        raise RuntimeError("nobody thought of this")
+
+    if when == "while it drains":
+        events.put("SIGTERM")
+    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
+    daemon = Daemon(lambda: None, pieces.admission, pieces.runs, intake, heartbeat, drain_seconds=60)
+
+    assert daemon.run(events) == 1
+    assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "returned"]
+
+
 def test_two_launchers_cannot_share_a_state_directory(server: FakeControlPlane, start: Start) -> None:
     start(server.url)
     server.wait_for(lambda: bool(server.bodies(CLAIMS)))
