@@ -36,7 +36,7 @@ from shared.domain.spec import OrderKind
 from shared.ports import Snapshot
 
 LAUNCHERS: Final = frozenset({Role.LAUNCHER})
-ENOUGH: Final = timedelta(seconds=8)
+ENOUGH: Final = timedelta(seconds=6)
 """How long a heartbeat goes on renewing: its launcher waits 15 s for the answer."""
 OURS: Final = frozenset(
     {

@@ -17,7 +17,7 @@ class Limits:
 
     queue_seconds: float = DAY
     """How long it waits for a launcher, at first and after each attempt."""
-    boot_seconds: float = 600
+    boot_seconds: float = 600.0
     """How long after a claim its worker may take to report."""
     run_seconds: float | None = None
     """How long it may run then; None: until it is stopped. A capacity order that has run so long has done its work."""

@@ -14,7 +14,7 @@ import pytest
 from functions.candidates import READ_AT_ONCE, REST, STALE, Candidates
 from shared.adapters.memory import MemoryOrderStore
 from shared.domain.events import AnyEvent, Return
-from shared.domain.order import Order, State
+from shared.domain.order import Order, Reason, State
 from shared.domain.refusals import Refusal, Unavailable
 from shared.ports import OrderStore, Snapshot
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order

@@ -191,27 +191,45 @@ def test_an_order_that_lapsed_is_to_be_stopped(world: World, held: str) -> None:
     assert world.order(held).state is State.QUEUED
 
 
-def test_a_heartbeat_ends_at_the_first_hold_that_cannot_be_renewed_now_and_answers_what_was(
+def test_a_hold_that_cannot_be_renewed_now_does_not_keep_the_others_from_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = [world.place()["id"] for _ in range(3)]
     for order_id in held:
         world.claim(order_id)
-    apply, tried = world.app.store.apply, []
+    apply = world.app.store.apply
 
-    def unavailable(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
-        tried.append(order_id)
+    def contended(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
         if order_id == held[1]:
-            raise Unavailable("The store does not answer.")
+            raise Unavailable("The order keeps changing.")
         return apply(order_id, event, now, seen)
 
-    monkeypatch.setattr(world.app.store, "apply", unavailable)
+    monkeypatch.setattr(world.app.store, "apply", contended)
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
-    assert [renewed["order_id"] for renewed in answer["renewed"]] == [held[0]]
-    assert tried == held[:2]
+    assert [renewed["order_id"] for renewed in answer["renewed"]] == [held[0], held[2]]
     assert answer["stop"] == []
+
+
+def test_a_heartbeat_answers_in_time_what_was_renewed_those_that_end_soonest_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [world.place()["id"] for _ in range(3)]
+    for order_id in reversed(held):
+        world.clock.now += timedelta(seconds=1)
+        world.claim(order_id)
+    apply = world.app.store.apply
+
+    def slow(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
+        world.clock.now += timedelta(seconds=5)
+        return apply(order_id, event, now, seen)
+
+    monkeypatch.setattr(world.app.store, "apply", slow)
+
+    answer = world.heartbeat(*[(order_id, 1) for order_id in held])
+
+    assert [renewed["order_id"] for renewed in answer["renewed"]] == [held[2], held[1]]
 
 
 def test_an_order_that_ends_between_a_heartbeats_read_and_its_write_is_finished(
