@@ -5,13 +5,12 @@ from typing import Any
 
 import pytest
 
-from shared.domain.events import AnyEvent
 from shared.domain.order import State, output_key
 from shared.domain.refusals import NotFound
 from shared.domain.spec import AnySpec
 from shared.ports import UploadTerms
 from tests.factories import CAPACITY, EXPORT, TASK
-from tests.functions.world import ADMIN, LAUNCHER, STRANGER, World
+from tests.functions.world import ADMIN, CLIENT, LAUNCHER, STRANGER, World
 
 CONTENT = b"what an attempt left"
 
@@ -32,8 +31,8 @@ def leave(world: World, order_id: str, epoch: int = 1) -> str:
     return key
 
 
-def requeue(world: World, order_id: str, key: str | None = None) -> dict[str, Any]:
-    response = world.post(f"/v1/orders/{order_id}/requeue", **({} if key is None else {"key": key}))
+def requeue(world: World, order_id: str, key: str = CLIENT) -> dict[str, Any]:
+    response = world.post(f"/v1/orders/{order_id}/requeue", key=key)
     assert response.status_code == 201, response.text
     view: dict[str, Any] = response.get_json()
     assert response.headers["Location"] == f"/v1/orders/{view['id']}"
@@ -211,5 +210,5 @@ def test_a_purge_that_died_between_its_steps_is_finished_by_the_next(
         world.order(dead)
 
 
-def _die(*_: AnyEvent) -> None:
+def _die(*_: object) -> None:
     raise ZeroDivisionError("killed here")
