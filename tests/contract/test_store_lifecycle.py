@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 from google.cloud.firestore import Client
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -310,6 +310,9 @@ def live(make_store: Callable[[], OrderStore], examples: int, steps: int) -> Cou
         deadline=None,
         derandomize=True,
         database=None,
+        phases=[
+            Phase.generate
+        ],  # a failure is shown as it was found: to make it smaller over an emulator takes minutes
         suppress_health_check=list(HealthCheck),
     )
     for first in range(GROUPS):
