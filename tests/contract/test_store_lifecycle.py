@@ -35,6 +35,7 @@ LANES: Final = ("any/task", "any/session", "local:dev/capacity/tiny")
 ONLY_CAPACITY: Final = frozenset({K.TTL_PASSED, K.RELEASE})
 WISHED: Final = frozenset({K.STOP, K.RELEASE})
 """What happens only where the client wished the order gone."""
+NAMED: Final = [kind for kind in FENCED if hasattr(MAKE[kind]("x", an_order(), NOW), "launcher")]
 ATTEMPTS: Final = 3
 GROUPS: Final = 8
 """Into how many the table's rows are dealt: each group's orders live at once."""
@@ -111,6 +112,7 @@ class Life:
         """Do to the model what the event does to the order."""
         self.now = now
         before, self.state = self.state, RULES[self.state, event.kind]
+        assert before not in FINAL or self.state is before, f"the table leads out of {before}"
         match event:
             case Claim():
                 self.epoch, self.burned = self.epoch + 1, self.burned + 1
@@ -139,7 +141,7 @@ class Life:
 
 
 class Lives(RuleBasedStateMachine):
-    """Each step is a legal row for one of the orders, a repeat, an intruder, a sweep, a removal, or a new order."""
+    """Each step is some legal rows of an order, a repeat, an intruder, a sweep, a removal, or a new order."""
 
     def __init__(self, store: OrderStore, rows: Sequence[Row], fired: Counter[Row]) -> None:
         super().__init__()
@@ -186,19 +188,35 @@ class Lives(RuleBasedStateMachine):
         life, event = data.draw(st.sampled_from(repeats), label="repeat")
         assert self.store.apply(life.answered.id, event, self.now, self._seen(life, data)) == life.answered
 
-    @rule(data=st.data(), kind=st.sampled_from(list(K)), tampered=st.sampled_from(["epoch", "launcher", "nothing"]))
-    def intrude(self, data: st.DataObject, kind: EventKind, tampered: str) -> None:
-        life = self._any(data)
-        event = self._event(kind, life, LAUNCHERS[0])
-        match tampered:
-            case "epoch" if kind in FENCED:
-                event = replace(event, epoch=life.epoch + data.draw(st.sampled_from([-1, 1])))  # type: ignore[arg-type]
-            case "launcher" if kind in FENCED and hasattr(event, "launcher"):
+    @rule(data=st.data(), theirs=st.sampled_from(["epoch before", "epoch after", "launcher"]))
+    def intrude(self, data: st.DataObject, theirs: str) -> None:
+        """Send what its holder could send now, but as another."""
+        held = [life for life in self.lives.values() if life.holder is not None]
+        kinds = NAMED if theirs == "launcher" else FENCED
+        able = [(life, kind) for life in held for kind in kinds if life.happens(kind, self.now)]
+        if not able:
+            return
+        life, kind = data.draw(st.sampled_from(able), label="intruder")
+        event = self._event(kind, life, "")
+        match theirs:
+            case "launcher":
                 event = replace(event, launcher="rack/nobody")  # type: ignore[arg-type]
-            case _ if life.happens(kind, self.now):
-                return
-        with pytest.raises((WrongState, LeaseLost)):
+            case "epoch before":
+                event = replace(event, epoch=life.epoch - 1)  # type: ignore[arg-type]
+            case _:
+                event = replace(event, epoch=life.epoch + 1)  # type: ignore[arg-type]
+        with pytest.raises(LeaseLost):
             self.store.apply(life.answered.id, event, self.now, self._seen(life, data))
+
+    @rule(data=st.data(), kind=st.sampled_from(list(K)))
+    def ask_out_of_turn(self, data: st.DataObject, kind: EventKind) -> None:
+        """Send what cannot happen to the order in its state, or not yet, or not without its client's wish."""
+        deaf = [life for life in self.lives.values() if not life.happens(kind, self.now)]
+        if not deaf:
+            return
+        life = data.draw(st.sampled_from(deaf), label="order")
+        with pytest.raises((WrongState, LeaseLost)):
+            self.store.apply(life.answered.id, self._event(kind, life, LAUNCHERS[0]), self.now, self._seen(life, data))
 
     @rule(limit=st.integers(1, 5))
     def sweep(self, limit: int) -> None:

@@ -165,17 +165,27 @@ def test_the_key_of_a_purged_order_makes_no_second_one(world: World) -> None:
     assert response.get_json()["type"] == "urn:launchyard:problem:gone"
 
 
-@pytest.mark.parametrize("held", [False, True])
-def test_an_order_that_lives_is_not_purged(world: World, held: bool) -> None:
+def test_an_order_that_waits_is_not_purged(world: World) -> None:
     order_id = world.place()["id"]
-    if held:
-        world.claim(order_id)
     before = world.order(order_id)
 
     response = world.delete(f"/v1/orders/{order_id}")
 
-    assert (response.status_code, response.get_json()["state"]) == (409, before.state)
+    assert (response.status_code, response.get_json()["state"]) == (409, "queued")
     assert world.order(order_id) is before
+
+
+def test_an_order_that_is_held_is_not_purged_and_keeps_what_was_uploaded(world: World) -> None:
+    order_id = world.place()["id"]
+    world.claim(order_id)
+    key = leave(world, order_id)
+    before = world.order(order_id)
+
+    response = world.delete(f"/v1/orders/{order_id}")
+
+    assert (response.status_code, response.get_json()["state"]) == (409, "claimed")
+    assert world.order(order_id) is before
+    assert world.bucket.stat(key) is not None
 
 
 def test_another_accounts_order_and_its_output_are_untouched(world: World) -> None:
