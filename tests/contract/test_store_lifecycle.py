@@ -260,7 +260,8 @@ class Lives(RuleBasedStateMachine):
             assert (order.lease is not None) == (life.state in HELD)
             assert order.lease is None or order.lease.until == life.lease_until
         for id_, snapshot in stored.items():
-            self.snapshots[id_].append(snapshot)
+            if snapshot not in self.snapshots[id_]:
+                self.snapshots[id_].append(snapshot)
 
     @invariant()
     def what_is_found_is_what_the_model_says(self) -> None:
