@@ -36,6 +36,9 @@ ONLY_CAPACITY: Final = frozenset({K.TTL_PASSED, K.RELEASE})
 WISHED: Final = frozenset({K.STOP, K.RELEASE})
 """What happens only where the client wished the order gone."""
 NAMED: Final = [kind for kind in FENCED if hasattr(MAKE[kind]("x", an_order(), NOW), "launcher")]
+TIMED: Final = (K.CLAIM, K.EXPIRE, K.LAPSE, K.BOOT_TIMEOUT, K.RUN_TIMEOUT, K.TTL_PASSED, K.DISCARD)
+"""What happens only from a certain time on."""
+MOMENT: Final = timedelta(microseconds=1)
 ATTEMPTS: Final = 3
 GROUPS: Final = 8
 """Into how many the table's rows are dealt: each group's orders live at once."""
@@ -141,7 +144,7 @@ class Life:
 
 
 class Lives(RuleBasedStateMachine):
-    """Each step is some legal rows of an order, a repeat, an intruder, a sweep, a removal, or a new order."""
+    """Each step is some legal rows of an order, or a repeat, an intruder, a removal, a sweep, a new order."""
 
     def __init__(self, store: OrderStore, rows: Sequence[Row], fired: Counter[Row]) -> None:
         super().__init__()
@@ -217,6 +220,17 @@ class Lives(RuleBasedStateMachine):
         life = data.draw(st.sampled_from(deaf), label="order")
         with pytest.raises((WrongState, LeaseLost)):
             self.store.apply(life.answered.id, self._event(kind, life, LAUNCHERS[0]), self.now, self._seen(life, data))
+
+    @rule(data=st.data())
+    def come_too_early(self, data: st.DataObject) -> None:
+        """Send what is to happen to the order a moment later."""
+        soon = [(life, kind) for life in self.lives.values() for kind in TIMED if life.possible(kind)]
+        if not soon:
+            return
+        life, kind = data.draw(st.sampled_from(soon), label="event")
+        early = life.earliest(kind) - MOMENT
+        with pytest.raises(WrongState):
+            self.store.apply(life.answered.id, self._event(kind, life, LAUNCHERS[0]), early, self._seen(life, data))
 
     @rule(limit=st.integers(1, 5))
     def sweep(self, limit: int) -> None:

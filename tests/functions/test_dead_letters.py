@@ -220,5 +220,19 @@ def test_a_purge_that_died_between_its_steps_is_finished_by_the_next(
         world.order(dead)
 
 
+def test_an_order_whose_output_could_not_be_removed_is_kept_so_that_a_repeat_removes_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = fail(world)
+    key = leave(world, dead)
+    with monkeypatch.context() as dying:
+        dying.setattr(world.bucket, "delete", _die)
+        assert world.delete(f"/v1/orders/{dead}").status_code == 500
+
+    assert world.order(dead).state is State.FAILED
+    assert world.delete(f"/v1/orders/{dead}").status_code == 204
+    assert world.bucket.stat(key) is None
+
+
 def _die(*_: object) -> None:
     raise ZeroDivisionError("killed here")
