@@ -55,6 +55,7 @@ def test_a_launcher_frozen_past_its_lease_changes_nothing_when_it_resumes_and_st
         environment = frozen.environ()
 
         frozen.suspend()
+        machine.suspend()  # else its worker would find out by itself, and end
         try:
             stack.await_order(order.id, in_state(State.QUEUED))
             other = tmp_path / "other"
