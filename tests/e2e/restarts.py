@@ -14,7 +14,8 @@ from emulators.parts import python
 from emulators.processes import Server, await_ready, free_port, start
 from emulators.record import LOGS, Record
 from emulators.settings import Backend, ProviderChoice, StackSettings
-from launcher.vm.directory import PROCESS, VmProcess
+from launcher.vm.directory import PROCESS
+from launcher.vm.records import VmProcess
 from shared.api import OrderView
 from shared.control_plane import ControlPlane
 from shared.domain.order import State
