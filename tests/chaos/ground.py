@@ -1,6 +1,8 @@
 """The stack that a chaos run breaks: started on ports and in a folder of its own, and stopped whatever happens."""
 
+import json
 import os
+import re
 import signal
 import threading
 import time
@@ -32,6 +34,7 @@ SLOTS: Final = "3"
 HEARTBEAT_SECONDS: Final = "2"
 KILL_SECONDS: Final = 10.0
 STARTED: Final = b"machine started"
+ERROR: Final = re.compile(r'"severity": "(ERROR|CRITICAL)"|^Traceback')
 
 
 @dataclass
@@ -134,6 +137,12 @@ class Ground:
         return {
             place.name: (self.logs / f"{_log_name(place)}.log").read_bytes().count(STARTED) for place in self._launchers
         }
+
+    def errors(self) -> dict[str, int]:
+        """Return how often the functions and the launchers logged each error."""
+        logs = sorted([self.logs / "functions.log", *self.logs.glob("launcher-*.log")])
+        found = (f"{log.stem}: {message}" for log in logs for message in _errors(log))
+        return dict(sorted(Counter(found).items()))
 
     def objects(self) -> dict[str, bytes]:
         """Return everything in the bucket."""
@@ -267,6 +276,15 @@ def _frozen(server: Server | None) -> Iterator[None]:
     finally:
         with suppress(psutil.NoSuchProcess):
             process.resume()
+
+
+def _errors(log: Path) -> Iterator[str]:
+    for line in log.read_text(errors="replace").splitlines():
+        if ERROR.search(line):
+            try:
+                yield str(json.loads(line).get("message"))
+            except ValueError:
+                yield line[:300]
 
 
 def _log_name(place: Place) -> str:

@@ -33,6 +33,8 @@ class Report:
     broken: Mapping[str, int]
     faults: Mapping[str, int]
     machines_started: Mapping[str, int]
+    errors: Mapping[str, int]
+    """What the functions and the launchers logged as errors."""
     failures: tuple[Failure, ...]
 
 
@@ -76,6 +78,7 @@ def _lines(report: Report) -> Iterator[str]:
         ("broken", report.broken),
         ("faults", report.faults),
         ("machines started", report.machines_started),
+        ("errors logged", report.errors),
     ):
         yield f"{title}:"
         yield from (f"  {name}: {count}" for name, count in sorted(figures.items()))

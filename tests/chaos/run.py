@@ -154,5 +154,6 @@ def _report(ground: Ground, settled: float, remains: Remains, verdict: Verdict) 
         broken=dict(sorted(ground.done.items())),
         faults=ground.faults(),
         machines_started=ground.machines_started(),
+        errors=ground.errors(),
         failures=failures,
     )
