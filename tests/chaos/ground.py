@@ -207,6 +207,7 @@ class Ground:
             **self.environment,
             "LAUNCHYARD_PROVIDER": "process",
             "LAUNCHYARD_SLOTS": SLOTS,
+            "LAUNCHYARD_VCPUS": SLOTS,  # more than a small host has: what is broken here is not the admission
             "LAUNCHYARD_STATE_DIR": str(self.home.resolve() / "launchers" / place.name),
             "LAUNCHYARD_LAUNCHER_NAME": place.name,
             "LAUNCHYARD_HEARTBEAT_SECONDS": HEARTBEAT_SECONDS,

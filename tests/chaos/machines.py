@@ -34,9 +34,12 @@ def processes(home: Path, run: str) -> Iterator[tuple[psutil.Process, Process]]:
 
 
 def directories(home: Path) -> Iterator[str]:
-    """Yield the names of the machines' directories, half written and half removed ones included."""
+    """Yield the names of the machines' directories: half written and half removed ones, and those that a launcher put
+    aside because it could not explain them, are none that an order may have."""
     for path in sorted(home.glob("launchers/*/vms/*")):
         yield path.name
+    for path in sorted(home.glob("launchers/*/quarantine/*")):
+        yield f"quarantine/{path.name}"
 
 
 def _is_machine(argv: list[str], home: Path) -> bool:

@@ -16,8 +16,8 @@ SAYS: Final = 'echo "$1"; exec sleep "$2"'
 FAILS: Final = 'echo "$1"; sleep "$2"; exit 3'
 EXPORTS, CAPACITIES, FAILURES, CANCELS = 0.15, 0.06, 0.05, 0.10
 """Shares of all orders."""
-KEPT: Final = 3
-"""How many capacity orders are meant to run still at the end."""
+KEPT: Final = (0.6, 0.75, 0.9)
+"""How far into the storm the capacity orders are placed that are meant to run still at the end."""
 LONGEST_TASK: Final = 3.0
 SOONEST_CANCEL, LATEST_CANCEL = 0.2, 12.0
 """Seconds after an order was placed; of capacity orders that are not kept, too."""
@@ -114,11 +114,10 @@ def plan(terms: Terms) -> Sequence[Timed]:
 
 
 def _orders(terms: Terms, chance: random.Random) -> Iterator[Timed]:
-    kept = 0
+    kept = {int(terms.orders * share) for share in KEPT}
     for number in range(terms.orders):
         at = terms.seconds * number / terms.orders
-        wanted = _wanted(terms, number, chance, keep=kept < KEPT)
-        kept += wanted.keep
+        wanted = _wanted(terms, number, chance, keep=number in kept)
         yield Timed(at, Place(wanted))
         if _is_cancelled(wanted, chance):
             after = chance.uniform(SOONEST_CANCEL, LATEST_CANCEL)
@@ -128,12 +127,11 @@ def _orders(terms: Terms, chance: random.Random) -> Iterator[Timed]:
 def _wanted(terms: Terms, number: int, chance: random.Random, keep: bool) -> Wanted:
     text, seconds = f"{terms.run}-{number}", f"{chance.uniform(0, LONGEST_TASK):.2f}"
     key, share = f"{text}-{chance.getrandbits(64):016x}", chance.random()
-    if share < EXPORTS:
-        return Wanted(number, key, ExportSpec(pi=chance.choice(ENTITIES)), text)
-    share -= EXPORTS
-    if share < CAPACITIES:
+    if keep or share < CAPACITIES:
         return Wanted(number, key, CapacitySpec(datacenter=DATACENTER, node_size=NodeSize.TINY), text, keep)
-    script = FAILS if share - CAPACITIES < FAILURES else SAYS
+    if share < CAPACITIES + EXPORTS:
+        return Wanted(number, key, ExportSpec(pi=chance.choice(ENTITIES)), text)
+    script = FAILS if share < CAPACITIES + EXPORTS + FAILURES else SAYS
     command = ("env", f"{RUN}={terms.run}", "sh", "-c", script, "task", text, seconds)
     return Wanted(number, key, TaskSpec(command=command), text)
 
@@ -149,7 +147,7 @@ def _blows(terms: Terms, chance: random.Random) -> Iterator[Timed]:
     makers: Sequence[tuple[float, Callable[[], Action]]] = (
         (20, lambda: KillLauncher(chance.randrange(terms.launchers), chance.uniform(0, 5))),
         (15, lambda: FreezeLauncher(chance.randrange(terms.launchers), _freeze(terms, chance))),
-        (6, lambda: KillMachine(chance.random())),
+        (8, lambda: KillMachine(chance.random())),
         (45, lambda: KillFunctions(chance.uniform(0, 2))),
         (3, lambda: RingAgain(chance.random())),
         (15, Mumble),
