@@ -83,7 +83,7 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"{title}:"
         yield from (f"  {name}: {count}" for name, count in sorted(figures.items()))
     for failure in report.failures:
-        yield f"failed: {failure.order_id} ({failure.text}), {failure.attempts} attempts, {failure.reason}"
-        yield from (f"  {line}" for line in failure.message.splitlines())
+        message = " ".join(failure.message.split())
+        yield f"failed: {failure.order_id} ({failure.text}), {failure.attempts} attempts, {failure.reason}: {message}"
     for violation in verdict.violations:
         yield f"{violation.wrong.upper()}: {violation.what}"
