@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from functions.credentials import CallbackTokens
 from shared.domain.events import Claim
-from shared.domain.order import Order
+from shared.domain.order import LEASE, Order
 from shared.ports import Doorbell, KeyStore, OrderStore, OutputBucket
 
 
@@ -20,7 +20,7 @@ class NextClaim(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """`new_id` makes a fresh UUID; `wait` sleeps that many seconds."""
+    """`new_id` makes a fresh UUID; `wait` sleeps that many seconds; `lease` is how long a claim or heartbeat lasts."""
 
     store: OrderStore
     keys: KeyStore
@@ -31,3 +31,4 @@ class App:
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     wait: Callable[[float], None]
+    lease: timedelta = LEASE

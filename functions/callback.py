@@ -19,9 +19,10 @@ from shared.api import (
     WorkerFailed,
     WorkerStarted,
 )
+from shared.crash_points import Point, reach
 from shared.domain.events import Fail, Retry, Start, Succeed
 from shared.domain.lifecycle import advance
-from shared.domain.order import Order, Output, Reason, output_key
+from shared.domain.order import Failure, Order, Output, Reason, output_key
 from shared.domain.refusals import Conflict, Invalid, LeaseLost, Unauthenticated, WrongState
 from shared.domain.spec import OrderKind
 from shared.ports import OutputBucket, Snapshot, UploadTerms
@@ -42,7 +43,9 @@ def report(body: CallbackRequest, worker: Bearer, app: App, order_id: str) -> Ca
         case WorkerStarted():
             _require_lease(seen.order, body.epoch)
             event = Start(f"started@{body.epoch}", body.epoch)
-            return CallbackAnswer(state=app.store.apply(order_id, event, app.clock(), seen).state)
+            order = app.store.apply(order_id, event, app.clock(), seen)
+            reach(Point.CALLBACK_STARTED)
+            return CallbackAnswer(state=order.state)
         case UploadRequest():
             return _upload(body, seen.order, app)
         case WorkerCompleted():
@@ -72,15 +75,18 @@ def _complete(body: WorkerCompleted, seen: Snapshot, app: App) -> CallbackAnswer
     if advance(order, event, now) is not order:
         _require_object(output, app.bucket)
         order = app.store.apply(order.id, event, now, seen)
+        reach(Point.CALLBACK_COMPLETED)
     return CallbackAnswer(state=order.state)
 
 
 def _fail(body: WorkerFailed, seen: Snapshot, app: App) -> CallbackAnswer:
     if body.reason not in WORKER_REASONS:
         raise Invalid("The body's fields are not as they should be.", {"reason": "Not a worker's reason to give"})
-    kind = Retry if body.retryable else Fail
+    kind = Retry if body.failure is Failure.RETRYABLE else Fail
     event = kind(_request_id(body), body.epoch, body.reason, body.message)
-    return CallbackAnswer(state=app.store.apply(seen.order.id, event, app.clock(), seen).state)
+    order = app.store.apply(seen.order.id, event, app.clock(), seen)
+    reach(Point.CALLBACK_FAILED)
+    return CallbackAnswer(state=order.state)
 
 
 def _require_lease(order: Order, epoch: int) -> None:

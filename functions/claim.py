@@ -11,9 +11,10 @@ from functions.authentication import Principal
 from functions.holders import find, holder, holds, request_of
 from functions.routing import Route
 from shared.api import ClaimAnswer, ClaimById, Claimed, ClaimNext, ClaimRequest
+from shared.crash_points import Point, reach
 from shared.domain.access import Role
 from shared.domain.events import Claim
-from shared.domain.order import LEASE, Order
+from shared.domain.order import Order
 from shared.domain.refusals import Conflict, WrongState
 
 LOOK_AGAIN: Final = 1.0
@@ -26,6 +27,7 @@ def claim(body: ClaimRequest, launcher: Principal, app: App) -> ClaimAnswer:
     order = _by_id(body, sender, app) if isinstance(body, ClaimById) else _next(body, sender, app)
     if order is None or order.lease is None or not holds(order, sender):
         return ClaimAnswer(claimed=None)
+    reach(Point.CLAIM_STORED)
     logs.note(order_id=order.id)
     token = app.tokens.issue(order.id, order.epoch)
     claimed = Claimed(
@@ -71,7 +73,7 @@ def _look(body: ClaimNext, sender: str, app: App) -> Order | None:
 
 
 def _claim(body: ClaimById | ClaimNext, sender: str, app: App) -> Claim:
-    return Claim(request_of(sender, body.request_id), launcher=sender, lease_until=app.clock() + LEASE)
+    return Claim(request_of(sender, body.request_id), launcher=sender, lease_until=app.clock() + app.lease)
 
 
 BODY: Final[TypeAdapter[Any]] = TypeAdapter(ClaimRequest)

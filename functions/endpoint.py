@@ -14,7 +14,7 @@ from functions import logs, problems
 from functions.app import App
 from functions.authentication import Principal, authenticate
 from functions.parsing import parse_body, parse_query
-from functions.routing import Answer, Redirect, Route, Routes
+from functions.routing import Answer, Nothing, Redirect, Route, Routes
 from shared.api import Problem
 from shared.domain.refusals import Malformed, Refusal, TooLarge
 
@@ -100,6 +100,8 @@ def _keyed(request: Request, route: Route) -> Mapping[str, str]:
 def _render(route: Route, answer: Answer) -> Response:
     if isinstance(answer, Redirect):
         return _response(HTTPStatus.TEMPORARY_REDIRECT, "", "text/plain", {"Location": answer.url})
+    if isinstance(answer, Nothing):
+        return _response(route.status, "", "text/plain", {})
     headers = {"Location": route.location.format_map(dict(answer))} if route.location else {}
     return _response(route.status, answer.model_dump_json(), "application/json", headers)
 

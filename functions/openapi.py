@@ -99,8 +99,11 @@ def _query_parameters(route: Route) -> list[Json]:
     if route.query is None:
         return []
     schema = TypeAdapter(route.query).json_schema()
-    inlined = json.loads(json.dumps(schema["properties"]), object_hook=lambda part: _inline(part, schema["$defs"]))
-    return [{"name": name, "in": "query", "required": False, "schema": part} for name, part in inlined.items()]
+    inlined = json.loads(
+        json.dumps(schema["properties"]), object_hook=lambda part: _inline(part, schema.get("$defs", {}))
+    )
+    needed = schema.get("required", [])
+    return [{"name": name, "in": "query", "required": name in needed, "schema": part} for name, part in inlined.items()]
 
 
 def _inline(part: Json, definitions: Json) -> Json:
@@ -122,6 +125,8 @@ def _headers(route: Route) -> list[Json]:
 def _responses(route: Route, schemas: Schemas) -> Json:
     problem = {"content": {problems.MEDIA_TYPE: {"schema": schemas["problem", "serialization"]}}}
     refused = {str(status.value): {"description": status.phrase, **problem} for status in _refusals(route)}
+    if route.status is HTTPStatus.NO_CONTENT:
+        return {str(route.status.value): {"description": route.summary}, **refused}
     if route.answer is None:
         moved = HTTPStatus.TEMPORARY_REDIRECT
         return {str(moved.value): {"description": "Where it can be downloaded for 5 minutes"}, **refused}
@@ -142,7 +147,7 @@ def _refusals(route: Route) -> list[HTTPStatus]:
     if route.body is not None or route.query is not None:
         statuses |= {HTTPStatus.UNPROCESSABLE_ENTITY}
     if route.conflicts:
-        statuses |= {HTTPStatus.CONFLICT}
+        statuses |= {HTTPStatus.CONFLICT, HTTPStatus.GONE}
     return sorted(statuses)
 
 

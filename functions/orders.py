@@ -1,7 +1,8 @@
 """For clients: place orders, read and list them, cancel them, fetch what they left."""
 
 import hashlib
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Final
 
@@ -13,10 +14,12 @@ from functions.authentication import Principal
 from functions.holders import find
 from functions.routing import Redirect, Route
 from shared.api import OrderList, OrderRequest, OrderView
+from shared.crash_points import Point, reach
 from shared.domain.access import Role
 from shared.domain.events import Cancel, Ring
+from shared.domain.limits import POLICIES, Limits
 from shared.domain.order import Order, State, place
-from shared.domain.refusals import NotFound, Refusal, Unavailable, WrongState
+from shared.domain.refusals import Gone, Invalid, NotFound, Refusal, Unavailable, WrongState
 from shared.domain.spec import OrderKind
 from shared.ports import Bell, IdempotencyKey, OrderQuery, Snapshot
 
@@ -24,6 +27,8 @@ CLIENTS: Final = frozenset({Role.ADMIN, Role.CLIENT})
 MOST_BYTES: Final = 512 * 1024
 """Of an order's body: room for a prompt of 65,536 characters, each as long as JSON may write it."""
 DOWNLOAD_VALID: Final = timedelta(minutes=5)
+LATEST: Final = timedelta(days=30)
+"""How far off an order may be placed for."""
 CANCEL_REQUEST: Final = "cancel@client"
 """A wish is one, however often it is sent."""
 
@@ -41,16 +46,19 @@ class OrderFilter(BaseModel):
 
 def create(body: OrderRequest, client: Principal, app: App, idempotency_key: str) -> OrderView:
     fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
-    placed = place(app.new_id(), client.account, body.order, app.clock())
+    limits, now = _limits(body), app.clock()
+    _require_soon(body.not_before, now)
+    placed = place(app.new_id(), client.account, body.order, now, limits, body.not_before)
     order = app.store.create(placed, IdempotencyKey(client.account, idempotency_key, fingerprint))
+    reach(Point.CREATE_STORED)
     logs.note(order_id=order.id)
     if order.id == placed.id:
-        _ring(order, app)
+        ring(order, app)
     return OrderView.of(order)
 
 
 def read(client: Principal, app: App, order_id: str) -> OrderView:
-    return OrderView.of(_own(order_id, client, app).order)
+    return OrderView.of(own(order_id, client, app).order)
 
 
 def browse(query: OrderFilter, client: Principal, app: App) -> OrderList:
@@ -60,22 +68,26 @@ def browse(query: OrderFilter, client: Principal, app: App) -> OrderList:
 
 
 def cancel(client: Principal, app: App, order_id: str) -> OrderView:
-    own = _own(order_id, client, app)
-    if own.order.cancel_requested_at is not None or own.order.state is State.CANCELLED:
-        return OrderView.of(own.order)
-    return OrderView.of(app.store.apply(order_id, Cancel(CANCEL_REQUEST), app.clock(), own))
+    seen = own(order_id, client, app)
+    if seen.order.cancel_requested_at is not None or seen.order.state is State.CANCELLED:
+        return OrderView.of(seen.order)
+    order = app.store.apply(order_id, Cancel(CANCEL_REQUEST), app.clock(), seen)
+    reach(Point.CANCEL_STORED)
+    return OrderView.of(order)
 
 
 def output(client: Principal, app: App, order_id: str) -> Redirect:
-    order = _own(order_id, client, app).order
+    order = own(order_id, client, app).order
     if order.state is not State.SUCCEEDED:
         raise WrongState(f"The order is {order.state}; only one that succeeded has an output.", state=order.state)
+    if order.discarded_at is not None:
+        raise Gone(f"The output was removed on {order.discarded_at:%Y-%m-%d %H:%M} UTC; its retention was over.")
     if order.output is None:
         raise NotFound("The order succeeded, and leaves no output.")
     return Redirect(app.bucket.presign_download(order.output.key, order.output.file_name, DOWNLOAD_VALID))
 
 
-def _own(order_id: str, client: Principal, app: App) -> Snapshot:
+def own(order_id: str, client: Principal, app: App) -> Snapshot:
     """Another account's order is none. Raises NotFound."""
     found = find(app.store, order_id)
     if client.role is not Role.ADMIN and found.order.account != client.account:
@@ -83,11 +95,42 @@ def _own(order_id: str, client: Principal, app: App) -> Snapshot:
     return found
 
 
-def _ring(order: Order, app: App) -> None:
-    """Ring for an order that stands. One that was not rung for is no failure: the sweep rings again."""
+def _limits(body: OrderRequest) -> Limits:
+    """Return what was asked for over what is usual. Raises Invalid."""
+    asked, capacity = body.limits, body.order.kind is OrderKind.CAPACITY
+    misplaced = {
+        "limits.ttl_seconds": "Only a capacity order has one" if asked.ttl_seconds and not capacity else "",
+        "limits.run_timeout_seconds": "A capacity order has a ttl_seconds"
+        if asked.run_timeout_seconds and capacity
+        else "",
+    }
+    if any(misplaced.values()):
+        wrong = {field: why for field, why in misplaced.items() if why}
+        raise Invalid("The body's fields are not as they should be.", wrong)
+    given = {
+        "queue_seconds": asked.queue_ttl_seconds,
+        "boot_seconds": asked.boot_timeout_seconds,
+        "run_seconds": asked.ttl_seconds or asked.run_timeout_seconds,
+        "keep_seconds": asked.retention_seconds,
+    }
+    return replace(POLICIES[body.order.kind].limits, **{name: value for name, value in given.items() if value})
+
+
+def _require_soon(not_before: datetime | None, now: datetime) -> None:
+    if not_before is not None and not_before > now + LATEST:
+        raise Invalid("The body's fields are not as they should be.", {"not_before": "At most 30 days from now"})
+
+
+def ring(order: Order, app: App) -> None:
+    """Ring for an order that may be claimed. One that was not rung for is no failure: the sweep rings again."""
+    now = app.clock()
+    if order.available_at > now:
+        return
     try:
         app.doorbell.ring(Bell(order.id, order.lane))
-        app.store.apply(order.id, Ring(app.new_id()), app.clock())
+        reach(Point.CREATE_RUNG)
+        app.store.apply(order.id, Ring(app.new_id()), now)
+        reach(Point.CREATE_RECORDED)
     except WrongState:
         return  # a launcher was faster
     except Unavailable as refusal:

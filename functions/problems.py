@@ -10,6 +10,7 @@ from shared.domain.order import State
 from shared.domain.refusals import (
     Conflict,
     Forbidden,
+    Gone,
     Invalid,
     Malformed,
     NotFound,
@@ -31,6 +32,7 @@ STATUSES: Final[Mapping[type[Refusal], HTTPStatus]] = {
     NotFound: HTTPStatus.NOT_FOUND,
     WrongMethod: HTTPStatus.METHOD_NOT_ALLOWED,
     Conflict: HTTPStatus.CONFLICT,
+    Gone: HTTPStatus.GONE,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,

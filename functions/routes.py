@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from functions import callback, claim, health, orders, sweep, update
+from functions import callback, claim, dead_letters, health, orders, sweep, update
 from functions.routing import Route
 
 ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
-    "orders": orders.ROUTES,
+    "orders": (*orders.ROUTES, *dead_letters.ROUTES),
     "claim": claim.ROUTES,
     "update": update.ROUTES,
     "callback": callback.ROUTES,

@@ -24,7 +24,12 @@ class Redirect:
     url: str
 
 
-Answer = BaseModel | Redirect
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """It is done, and there is nothing to say of it."""
+
+
+Answer = BaseModel | Redirect | Nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,7 @@ class Route:
     handler: Callable[..., Answer]
     summary: str
     answer: type[BaseModel] | None
-    """None: a redirect."""
+    """None: a redirect, or nothing where the status says so."""
     body: TypeAdapter[Any] | None = None
     query: type[BaseModel] | None = None
     most_bytes: int = 64 * 1024
@@ -48,7 +53,7 @@ class Route:
     location: str | None = None
     """Where the answer's thing is from now on: a path to fill with its fields."""
     conflicts: bool = False
-    """Whether it may be refused for what stands (409)."""
+    """Whether it may be refused for what stands (409), or stood (410)."""
 
 
 class WrongMethod(Refusal):

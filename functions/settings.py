@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     sign_as: str | None = Field(None, validation_alias="LAUNCHYARD_SIGN_AS")
     """For `gs://`: the service account (its e-mail address) that signs URLs; a function's own credentials cannot."""
     callback_secret: SecretStr = Field(min_length=32, validation_alias="LAUNCHYARD_CALLBACK_SECRET")
+    lease_seconds: float = Field(60, ge=3, le=600, validation_alias="LAUNCHYARD_LEASE_SECONDS")
+    """How long a claim or a heartbeat lasts."""
     keys: Annotated[tuple[SeededKey, ...], NoDecode, BeforeValidator(_json)] = Field(
         (), validation_alias="LAUNCHYARD_KEYS"
     )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -11,27 +12,37 @@ from functions.app import App
 from functions.authentication import Principal
 from functions.routing import Route
 from shared.api import SweepAnswer, SweepRequest
+from shared.crash_points import Point, reach
 from shared.domain.access import Role
-from shared.domain.events import AnyEvent, Ring
+from shared.domain.events import AnyEvent, Discard, Ring
 from shared.domain.lifecycle import due_event
-from shared.domain.order import HELD, Order, State
+from shared.domain.order import FINAL, HELD, Order, State, output_keys
 from shared.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 from shared.ports import Bell, Doorbell, Snapshot
 
 WAITING: Final = frozenset({State.QUEUED})
+KEYS_KEPT: Final = timedelta(hours=24)
+"""How long an Idempotency-Key stands for its order; a repeat after that is a new order."""
 
 
 def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
-    """Lapsed leases first, and apart: however many orders wait to be rung for, none of them stands in their way."""
-    lapsed, waiting = (app.store.due(states, app.clock(), body.limit) for states in (HELD, WAITING))
+    """Held orders first, and each family apart: however many wait to be rung for, none stands in a lapsed one's way.
+
+    It reads what is due, never what is merely stored, and at most `limit` of each; the next sweep finds the rest.
+    """
+    due = [app.store.due(states, app.clock(), body.limit) for states in (HELD, WAITING, FINAL)]
     bells = _Bells(app.doorbell)
-    done = Counter(_settle(snapshot, bells.ring, app) for snapshot in (*lapsed, *waiting))
+    done = Counter(_settle(snapshot, bells.ring, app) for family in due for snapshot in family)
+    forgotten = app.store.forget_keys(app.clock() - KEYS_KEPT, body.limit)
+    reach(Point.SWEEP_FORGOT)
     return SweepAnswer(
-        looked_at=len(lapsed) + len(waiting),
+        looked_at=sum(map(len, due)),
         rung=done["rung"],
         requeued=done["requeued"],
         ended=done["ended"],
-        more=body.limit in (len(lapsed), len(waiting)),
+        discarded=done["discarded"],
+        keys_forgotten=forgotten,
+        more=body.limit in (forgotten, *map(len, due)),
     )
 
 
@@ -61,17 +72,34 @@ def _settle(snapshot: Snapshot, ring: Callable[[Bell], None], app: App) -> str:
     if event is None:
         return "nothing"
     try:
-        if isinstance(event, Ring):
-            ring(Bell(snapshot.order.id, snapshot.order.lane))
-        return _outcome(event, app.store.apply(snapshot.order.id, event, now, snapshot))
+        _do(event, snapshot.order, ring, app)
+        order = app.store.apply(snapshot.order.id, event, now, snapshot)
     except (WrongState, LeaseLost, NotFound, Unavailable):
         return "nothing"
+    reach(Point.SWEEP_APPLIED)
+    return _outcome(event, order)
+
+
+def _do(event: AnyEvent, order: Order, ring: Callable[[Bell], None], app: App) -> None:
+    """Do what the event says was done, before it is recorded: done twice is no harm, recorded and not done would be."""
+    match event:
+        case Ring():
+            ring(Bell(order.id, order.lane))
+            reach(Point.SWEEP_RUNG)
+        case Discard():
+            for key in output_keys(order):
+                app.bucket.delete(key)
+            reach(Point.SWEEP_DELETED)
 
 
 def _outcome(event: AnyEvent, order: Order) -> str:
-    if isinstance(event, Ring):
-        return "rung"
-    return "ended" if order.final else "requeued"
+    match event:
+        case Ring():
+            return "rung"
+        case Discard():
+            return "discarded"
+        case _:
+            return "ended" if order.final else "requeued"
 
 
 ROUTES: Final = (

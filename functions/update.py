@@ -1,9 +1,11 @@
 """For launchers: report on an order they hold, and renew all they hold with one heartbeat."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from functions.app import App
 from functions.authentication import Principal
@@ -14,6 +16,9 @@ from shared.api import (
     HeartbeatAnswer,
     HeartbeatRequest,
     Hold,
+    HoldsView,
+    HoldView,
+    Name,
     OrderView,
     Provisioning,
     Renewed,
@@ -22,18 +27,24 @@ from shared.api import (
     Stopped,
     UpdateRequest,
 )
+from shared.crash_points import Point, reach
 from shared.domain.access import Role
 from shared.domain.events import AnyEvent, Fail, Provision, Release, Renew, Retry, Return, Stop
-from shared.domain.order import LEASE, Order, Reason, State
+from shared.domain.order import Failure, Order, Reason, State
 from shared.domain.refusals import Invalid, LeaseLost, NotFound, Unavailable, WrongState
 from shared.domain.spec import OrderKind
 from shared.ports import Snapshot
 
 LAUNCHERS: Final = frozenset({Role.LAUNCHER})
+ENOUGH: Final = timedelta(seconds=6)
+"""How long a heartbeat goes on renewing: its launcher waits 15 s for the answer."""
 OURS: Final = frozenset(
     {
         Reason.RETRIES_EXHAUSTED,
         Reason.QUEUE_TTL,
+        Reason.BOOT_TIMEOUT,
+        Reason.RUN_TIMEOUT,
+        Reason.TTL,
         Reason.LEASE_LAPSED,
         Reason.CANCELLED,
         Reason.RELEASED,
@@ -43,27 +54,48 @@ OURS: Final = frozenset(
 """Reasons that only the control plane gives; a launcher's are all others."""
 
 
+class HoldsQuery(BaseModel):
+    """The query of `GET /v1/holds`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    launcher: Name
+
+
 def update(body: UpdateRequest, launcher: Principal, app: App, order_id: str) -> OrderView:
     seen = find(app.store, order_id)
     fence(seen.order, body.epoch)
     event = _event(body, seen.order, holder(launcher, body.launcher))
-    return OrderView.of(app.store.apply(order_id, event, app.clock(), seen))
+    order = app.store.apply(order_id, event, app.clock(), seen)
+    reach(Point.UPDATE_STORED)
+    return OrderView.of(order)
 
 
 def heartbeat(body: HeartbeatRequest, launcher: Principal, app: App) -> HeartbeatAnswer:
-    """What the store did not let us renew now is in neither list: its lease stands, and the next heartbeat tries."""
+    """What the store did not let us renew now is in neither list: its lease stands, and the next heartbeat tries.
+
+    The leases that end soonest come first, and only so much time is spent: what was renewed must be told in time.
+    """
     sender = holder(launcher, body.launcher)
     seen = app.store.get_many({hold.order_id for hold in body.holds})
+    enough = app.clock() + ENOUGH
     answers: list[Renewed | StopOrder] = []
-    for hold in dict.fromkeys(body.holds):
-        try:
+    for hold in sorted(dict.fromkeys(body.holds), key=lambda hold: _lease_until(seen.get(hold.order_id))):
+        with suppress(Unavailable):
             answers += _renew(hold, seen, sender, app)
-        except Unavailable:  # the others would take as long to fail, and what was renewed is to be told in time
+            reach(Point.HEARTBEAT_RENEWED)
+        if app.clock() >= enough:
             break
     return HeartbeatAnswer(
         renewed=tuple(answer for answer in answers if isinstance(answer, Renewed)),
         stop=tuple(answer for answer in answers if isinstance(answer, StopOrder)),
     )
+
+
+def holds(query: HoldsQuery, launcher: Principal, app: App) -> HoldsView:
+    """What a launcher that has just started is believed to hold: it may have died between a claim and its record."""
+    held = app.store.held_by(holder(launcher, query.launcher))
+    return HoldsView(holds=tuple(HoldView(order_id=one.id, epoch=one.epoch, state=one.state) for one in held))
 
 
 def _event(body: UpdateRequest, order: Order, sender: str) -> AnyEvent:
@@ -74,19 +106,32 @@ def _event(body: UpdateRequest, order: Order, sender: str) -> AnyEvent:
         case AttemptFailed():
             return _failure(body, order, sender, request_id)
         case Returned():
-            return Return(request_id, body.epoch, sender, body.message)
+            return Return(request_id, body.epoch, sender, Reason.RETURNED, body.message)
         case Stopped():
             fulfilled = order.kind is OrderKind.CAPACITY and order.state is State.RUNNING
             return (Release if fulfilled else Stop)(request_id, body.epoch, sender)
 
 
-def _failure(body: AttemptFailed, order: Order, sender: str, request_id: str) -> Fail | Retry:
-    """The event itself does not name its launcher, since workers send it too: so the sender is checked here."""
+def _failure(body: AttemptFailed, order: Order, sender: str, request_id: str) -> Fail | Retry | Return:
+    """Two of these events do not name their launcher, since workers send them too: so the sender is checked here."""
     if body.reason in OURS:
         raise Invalid("The body's fields are not as they should be.", {"reason": "Not a launcher's reason to give"})
     if order.lease is not None and order.lease.launcher != sender:
         raise LeaseLost(f"Epoch {body.epoch} of this order is held by another launcher.")
-    return (Retry if body.retryable else Fail)(request_id, body.epoch, body.reason, body.message)
+    match body.failure:
+        case Failure.RETRYABLE:
+            return Retry(request_id, body.epoch, body.reason, body.message)
+        case Failure.PERMANENT:
+            return Fail(request_id, body.epoch, body.reason, body.message)
+        case Failure.NO_CAPACITY:
+            return Return(request_id, body.epoch, sender, body.reason, body.message)
+
+
+def _lease_until(snapshot: Snapshot | None) -> datetime:
+    """A hold of nothing is answered first: that costs nothing."""
+    if snapshot is None or snapshot.order.lease is None:
+        return datetime.min.replace(tzinfo=UTC)
+    return snapshot.order.lease.until
 
 
 def _renew(hold: Hold, seen: Mapping[str, Snapshot], sender: str, app: App) -> list[Renewed | StopOrder]:
@@ -95,7 +140,7 @@ def _renew(hold: Hold, seen: Mapping[str, Snapshot], sender: str, app: App) -> l
     if snapshot is None:
         return [_stop(hold, "lease_lost")]
     now = app.clock()
-    event = Renew(f"renew@{hold.epoch}", hold.epoch, sender, now + LEASE)
+    event = Renew(f"renew@{hold.epoch}", hold.epoch, sender, now + app.lease)
     try:
         order = app.store.apply(hold.order_id, event, now, snapshot)
     except (LeaseLost, NotFound):
@@ -132,5 +177,8 @@ ROUTES: Final = (
         "Renew everything that is held",
         HeartbeatAnswer,
         body=TypeAdapter(HeartbeatRequest),
+    ),
+    Route(
+        "GET", "/v1/holds", LAUNCHERS, holds, "List what a launcher is believed to hold", HoldsView, query=HoldsQuery
     ),
 )

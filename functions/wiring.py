@@ -7,7 +7,7 @@ existed before would be dead in the workers. So the App is made at the first req
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from functions.app import App
@@ -46,6 +46,7 @@ def build(settings: Settings) -> App:
         clock=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid4()),
         wait=time.sleep,
+        lease=timedelta(seconds=settings.lease_seconds),
     )
 
 

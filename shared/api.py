@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-from shared.domain.order import Order, Output, Reason, State
+from shared.domain.limits import Limits
+from shared.domain.order import Failure, Order, Output, Reason, State
 from shared.domain.spec import AnySpec, OrderKind
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -33,10 +34,51 @@ class Wire(BaseModel):
 # --- clients: /v1/orders ---------------------------------------------------------------------------------------------
 
 
+Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600, allow_inf_nan=False)]
+
+
+class LimitsRequest(Wire):
+    """What an order is to be limited to, in seconds; what is null is as usual for its kind."""
+
+    queue_ttl_seconds: Seconds | None = None
+    """How long it waits for a launcher, at first and after each attempt."""
+    boot_timeout_seconds: Seconds | None = None
+    """How long after a claim its worker may take to report."""
+    run_timeout_seconds: Seconds | None = None
+    """How long its worker may run then. Not for capacity orders."""
+    ttl_seconds: Seconds | None = None
+    """For capacity orders: how long after it was fulfilled its machine is taken back."""
+    retention_seconds: Seconds | None = None
+    """How long after its end its output is kept."""
+
+
 class OrderRequest(Wire):
-    """`POST /v1/orders`; the header `Idempotency-Key` is required."""
+    """`POST /v1/orders`; the header `Idempotency-Key` is required. No launcher takes it before `not_before`."""
 
     order: AnySpec
+    limits: LimitsRequest = LimitsRequest()
+    not_before: AwareDatetime | None = None
+
+
+class LimitsView(Wire):
+    """In seconds; one that is null is not set."""
+
+    queue_ttl_seconds: float
+    boot_timeout_seconds: float
+    run_timeout_seconds: float | None
+    ttl_seconds: float | None
+    retention_seconds: float
+
+    @classmethod
+    def of(cls, limits: Limits, kind: OrderKind) -> Self:
+        capacity = kind is OrderKind.CAPACITY
+        return cls(
+            queue_ttl_seconds=limits.queue_seconds,
+            boot_timeout_seconds=limits.boot_seconds,
+            run_timeout_seconds=None if capacity else limits.run_seconds,
+            ttl_seconds=limits.run_seconds if capacity else None,
+            retention_seconds=limits.keep_seconds,
+        )
 
 
 class OutputView(Wire):
@@ -53,7 +95,11 @@ class OutputView(Wire):
 
 
 class OrderView(Wire):
-    """An order as its account sees it. `entered` says when each state was last entered."""
+    """An order as its account sees it. `entered` says when each state was last entered.
+
+    While it waits, it may be claimed from `available_at` until `expires_at`. `discarded_at`: when its
+    output was removed.
+    """
 
     id: str
     account: str
@@ -65,9 +111,14 @@ class OrderView(Wire):
     epoch: int
     attempt: int
     max_attempts: int
+    limits: LimitsView
+    available_at: datetime
+    expires_at: datetime
     cancel_requested: bool
+    requeued_from: str | None
     vm: str | None
     output: OutputView | None
+    discarded_at: datetime | None
     metrics: Mapping[str, int | float]
     created_at: datetime
     updated_at: datetime
@@ -86,9 +137,14 @@ class OrderView(Wire):
             epoch=order.epoch,
             attempt=order.attempt,
             max_attempts=order.max_attempts,
+            limits=LimitsView.of(order.limits, order.kind),
+            available_at=order.available_at,
+            expires_at=order.expires_at,
             cancel_requested=order.cancel_requested_at is not None,
+            requeued_from=order.requeued_from,
             vm=order.vm,
             output=OutputView.of(order.output) if order.output else None,
+            discarded_at=order.discarded_at,
             metrics=order.metrics,
             created_at=order.created_at,
             updated_at=order.updated_at,
@@ -103,7 +159,7 @@ class OrderList(Wire):
     next: str | None
 
 
-# --- launchers: /v1/claims, /v1/updates, /v1/heartbeats ---------------------------------------------------------------
+# --- launchers: /v1/claims, /v1/updates, /v1/heartbeats, /v1/holds ----------------------------------------------------
 
 
 class ClaimById(Wire):
@@ -160,7 +216,7 @@ class Provisioning(Wire):
 
 
 class AttemptFailed(Wire):
-    """This attempt is over and its machine is gone."""
+    """This attempt is over and its machine is gone; or there was none, for want of capacity."""
 
     status: Literal["failed"] = "failed"
     request_id: RequestId
@@ -168,7 +224,7 @@ class AttemptFailed(Wire):
     epoch: Epoch
     reason: Reason
     message: Text
-    retryable: bool
+    failure: Failure
 
 
 class Returned(Wire):
@@ -227,6 +283,20 @@ class HeartbeatAnswer(Wire):
     stop: tuple[StopOrder, ...]
 
 
+class HoldView(Wire):
+    """An order that a launcher holds, as the control plane knows it."""
+
+    order_id: str
+    epoch: int
+    state: State
+
+
+class HoldsView(Wire):
+    """`GET /v1/holds?launcher=`: at most 500."""
+
+    holds: tuple[HoldView, ...]
+
+
 # --- workers: /v1/callbacks/{order_id} --------------------------------------------------------------------------------
 
 
@@ -263,7 +333,7 @@ class WorkerFailed(Wire):
     epoch: Epoch
     reason: Reason
     message: Text
-    retryable: bool
+    failure: Literal[Failure.RETRYABLE, Failure.PERMANENT]
 
 
 CallbackRequest = Annotated[
@@ -293,12 +363,17 @@ class SweepRequest(Wire):
 
 
 class SweepAnswer(Wire):
-    """How many orders were looked at, and what was done to them. `more`: there may be others due."""
+    """How many orders were looked at, and what was done to them. `more`: there may be others due.
+
+    `discarded` counts orders whose output was removed, `keys_forgotten` idempotency keys past their day.
+    """
 
     looked_at: int
     rung: int
     requeued: int
     ended: int
+    discarded: int
+    keys_forgotten: int
     more: bool
 
 

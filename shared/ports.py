@@ -3,12 +3,15 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from shared.domain.access import ApiKey
 from shared.domain.events import AnyEvent
 from shared.domain.order import Order, State
 from shared.domain.spec import OrderKind
+
+MOST_HELD: Final = 500
+"""How many orders one launcher can hold: a heartbeat names them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,8 @@ class OrderStore(Protocol):
         """Store a new order and its key, together or not at all, and return it.
 
         Where the key was used before with the same fingerprint, return the order of that time instead.
-        Raises KeyReused where the fingerprint differs, Conflict where the id is that of another key's order.
+        Raises KeyReused where the fingerprint differs, Gone where the order of that time was removed since,
+        Conflict where the id is that of another key's order.
         """
 
     def get(self, order_id: str) -> Order:
@@ -82,6 +86,15 @@ class OrderStore(Protocol):
         So that a claim of "any order" whose answer was lost can be repeated, at whichever instance, without taking a
         second order.
         """
+
+    def held_by(self, launcher: str) -> Sequence[Order]:
+        """Return the orders whose lease names this launcher, at most MOST_HELD."""
+
+    def remove(self, order_id: str) -> None:
+        """Remove an order that has ended; none there is no error. Raises WrongState where it has not ended."""
+
+    def forget_keys(self, used_before: datetime, limit: int) -> int:
+        """Remove idempotency keys first used before that time, at most `limit`, and return how many they were."""
 
     def due(self, states: Collection[State], now: datetime, limit: int) -> Sequence[Snapshot]:
         """Return orders in one of these states whose `due_at` has passed, longest due first."""

@@ -8,7 +8,7 @@ from uuid import uuid4
 from shared.domain.events import Claim
 from shared.domain.lifecycle import advance
 from shared.domain.order import LEASE, Order, place
-from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, TaskSpec
+from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
 from shared.ports import IdempotencyKey
 
 NOW: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -16,6 +16,7 @@ ACCOUNT: Final = "acme"
 LAUNCHER: Final = "rack/alpha"
 TASK: Final = TaskSpec(command=("true",))
 CAPACITY: Final = CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY)
+SESSION: Final = SessionSpec(session_name="nightly", prompt="Tidy up.")
 EXPORT: Final = ExportSpec(pi="01K9MHPYR07M6YMZ1QGR8DZB8S")
 
 

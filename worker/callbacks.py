@@ -17,6 +17,7 @@ from shared.api import (
     WorkerFailed,
     WorkerStarted,
 )
+from shared.domain.order import Failure, State
 from shared.vm_config import WorkerConfig
 from worker.network import answered, persist
 from worker.programs import ProgramFailed
@@ -47,8 +48,9 @@ class Callbacks:
         self._url = f"{config.control_plane}/v1/callbacks/{config.order_id}"
         self._headers = {"Authorization": f"Bearer {config.callback_token}", "Content-Type": "application/json"}
 
-    def started(self) -> None:
-        self._report(WorkerStarted(epoch=self._epoch))
+    def started(self) -> State:
+        """Return the order's state: said again, it changes nothing."""
+        return self._report(WorkerStarted(epoch=self._epoch)).state
 
     def upload(self, output: Measured) -> UploadGrant:
         """Ask for one presigned upload of exactly these bytes."""
@@ -77,7 +79,12 @@ class Callbacks:
 
     def failed(self, failure: ProgramFailed) -> None:
         message = failure.message[:MOST_MESSAGE]
-        report = WorkerFailed(epoch=self._epoch, reason=failure.reason, message=message, retryable=failure.retryable)
+        report = WorkerFailed(
+            epoch=self._epoch,
+            reason=failure.reason,
+            message=message,
+            failure=Failure.RETRYABLE if failure.retryable else Failure.PERMANENT,
+        )
         self._report(report)
 
     def _report(self, report: BaseModel) -> CallbackAnswer:

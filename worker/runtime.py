@@ -1,7 +1,9 @@
 """One order's run inside its machine: started → program → upload → completed, or failed."""
 
 import math
+import os
 import resource
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Final
 import httpx
 
 from shared.vm_config import WorkerConfig
+from worker import lease
 from worker.callbacks import Callbacks, Measured, ReportRefused
 from worker.network import NoAnswer
 from worker.programs import Job, ProgramFailed, Result, table
@@ -22,15 +25,21 @@ UNDELIVERED: Final = 1
 KIB_PER_MIB: Final = 1024
 
 
+def _terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """`clock` counts seconds; `folder` holds the program's files."""
+    """`clock` counts seconds; `folder` holds the program's files; `end` ends this process from another thread."""
 
     config: WorkerConfig
     http: httpx.Client
     folder: Path
     log: Logger
     clock: Callable[[], float] = time.monotonic
+    end: Callable[[], None] = _terminate
+    watch_seconds: float = lease.EVERY_SECONDS
 
     def run(self) -> int:
         """Return the exit code: 0 where the final report was delivered."""
@@ -50,7 +59,8 @@ class Worker:
         self.log.info("reported started")
         begun = self.clock()
         try:
-            output, result = self._produce(reports)
+            with lease.watched(reports, self.end, self.log, self.watch_seconds):
+                output, result = self._produce(reports)
         except ProgramFailed as failure:
             self.log.error("failed: %s: %s", failure.reason, failure.message)
             reports.failed(failure)

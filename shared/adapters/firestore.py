@@ -23,10 +23,10 @@ from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, persisten
 from shared.adapters.page_mark import ORDER_ID
 from shared.domain.access import ApiKey
 from shared.domain.events import AnyEvent
-from shared.domain.lifecycle import advance
+from shared.domain.lifecycle import advance, require_ended
 from shared.domain.order import Order, State
-from shared.domain.refusals import Conflict, KeyReused, NotFound, Refusal, Unavailable
-from shared.ports import IdempotencyKey, OrderPage, OrderQuery, Snapshot
+from shared.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal, Unavailable
+from shared.ports import MOST_HELD, IdempotencyKey, OrderPage, OrderQuery, Snapshot
 
 ORDERS: Final = "orders"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
@@ -107,6 +107,35 @@ class FirestoreOrderStore:
         return [snapshot.order for snapshot in found]
 
     @persistently
+    def held_by(self, launcher: str) -> Sequence[Order]:
+        found = _run(self._orders.where(filter=FieldFilter("lease.launcher", "==", launcher)), MOST_HELD)
+        return [snapshot.order for snapshot in found]
+
+    @persistently
+    def remove(self, order_id: str) -> None:
+        try:
+            present = self._read(order_id)
+        except NotFound:
+            return
+        require_ended(present.order)
+        unchanged = self._client.write_option(last_update_time=present.version)
+        try:
+            self._document(order_id).delete(unchanged, **ONCE)
+        except FailedPrecondition as error:
+            raise LostRace(f"Order {order_id} changed after it was read.") from error
+
+    @persistently
+    def forget_keys(self, used_before: datetime, limit: int) -> int:
+        old = self._keys.where(filter=FieldFilter("created_at", "<", used_before)).order_by("created_at")
+        found = [document.reference for document in old.limit(limit).stream(**ONCE)]
+        batch = self._client.batch()
+        for reference in found:
+            batch.delete(reference)
+        if found:
+            batch.commit(**ONCE)
+        return len(found)
+
+    @persistently
     def due(self, states: Collection[State], now: datetime, limit: int) -> Sequence[Snapshot]:
         among = self._orders.where(filter=FieldFilter("state", "in", sorted(states)))
         return _run(among.where(filter=FieldFilter("due_at", "<=", now)).order_by("due_at"), limit)
@@ -139,7 +168,10 @@ class FirestoreOrderStore:
             raise error
         if used.get("fingerprint") != key.fingerprint:
             raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
-        return self._read(used.get("order_id")).order
+        try:
+            return self._read(used.get("order_id")).order
+        except NotFound:
+            raise Gone(f"The order {used.get('order_id')} of this Idempotency-Key was removed.") from error
 
     def _read(self, order_id: str) -> Snapshot:
         document = self._document(order_id).get(**ONCE)

@@ -5,16 +5,18 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 from shared.adapters import page_mark
 from shared.domain.access import ApiKey
 from shared.domain.events import AnyEvent
-from shared.domain.lifecycle import advance
+from shared.domain.lifecycle import advance, require_ended
 from shared.domain.order import Order, State
-from shared.domain.refusals import Conflict, Forbidden, KeyReused, NotFound
+from shared.domain.refusals import Conflict, Forbidden, Gone, KeyReused, NotFound
 from shared.ports import (
+    MOST_HELD,
     Bell,
     Heard,
     IdempotencyKey,
@@ -27,13 +29,20 @@ from shared.ports import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _UsedKey:
+    fingerprint: str
+    order_id: str
+    at: datetime
+
+
 class MemoryOrderStore:
     """Orders in a dictionary, changed under one lock; the version counts changes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._orders: dict[str, Snapshot] = {}
-        self._keys: dict[tuple[str, str], tuple[str, str]] = {}
+        self._keys: dict[tuple[str, str], _UsedKey] = {}
         self._versions = itertools.count(1)
 
     def create(self, order: Order, key: IdempotencyKey) -> Order:
@@ -42,13 +51,14 @@ class MemoryOrderStore:
             if used is None and order.id in self._orders:
                 raise Conflict(f"There is an order {order.id} already, of another Idempotency-Key.")
             if used is None:
-                self._keys[key.account, key.value] = (key.fingerprint, order.id)
+                self._keys[key.account, key.value] = _UsedKey(key.fingerprint, order.id, order.created_at)
                 self._orders[order.id] = Snapshot(order, next(self._versions))
                 return order
-            fingerprint, order_id = used
-            if fingerprint != key.fingerprint:
+            if used.fingerprint != key.fingerprint:
                 raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
-            return self._orders[order_id].order
+            if used.order_id not in self._orders:
+                raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.")
+            return self._orders[used.order_id].order
 
     def get(self, order_id: str) -> Order:
         with self._lock:
@@ -88,6 +98,23 @@ class MemoryOrderStore:
 
     def remembering(self, request_id: str) -> Sequence[Order]:
         return [order for order in self._all() if request_id in order.recent]
+
+    def held_by(self, launcher: str) -> Sequence[Order]:
+        held = (order for order in self._all() if order.lease is not None and order.lease.launcher == launcher)
+        return list(itertools.islice(held, MOST_HELD))
+
+    def remove(self, order_id: str) -> None:
+        with self._lock:
+            if order_id in self._orders:
+                require_ended(self._orders[order_id].order)
+                del self._orders[order_id]
+
+    def forget_keys(self, used_before: datetime, limit: int) -> int:
+        with self._lock:
+            old = [key for key, used in self._keys.items() if used.at < used_before][:limit]
+            for key in old:
+                del self._keys[key]
+        return len(old)
 
     def due(self, states: Collection[State], now: datetime, limit: int) -> Sequence[Snapshot]:
         with self._lock:

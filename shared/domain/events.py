@@ -20,10 +20,14 @@ class EventKind(StrEnum):
     RETRY = "retry"
     RETURN = "return"
     LAPSE = "lapse"
+    BOOT_TIMEOUT = "boot_timeout"
+    RUN_TIMEOUT = "run_timeout"
+    TTL_PASSED = "ttl_passed"
     CANCEL = "cancel"
     STOP = "stop"
     RELEASE = "release"
     EXPIRE = "expire"
+    DISCARD = "discard"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +115,11 @@ class Retry(Held):
 
 @dataclass(frozen=True, slots=True)
 class Return(Held):
-    """The launcher hands the order back unattempted: no room, or it is going down."""
+    """The launcher hands the order back untried: it has no capacity, or is going down. That burns no attempt."""
 
     kind = EventKind.RETURN
     launcher: str
+    reason: Reason
     message: str
 
 
@@ -123,6 +128,27 @@ class Lapse(Held):
     """The lease ran out without a heartbeat."""
 
     kind = EventKind.LAPSE
+
+
+@dataclass(frozen=True, slots=True)
+class BootTimeout(Held):
+    """Its worker did not report within the order's boot limit."""
+
+    kind = EventKind.BOOT_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimeout(Held):
+    """Its worker ran longer than the order's run limit."""
+
+    kind = EventKind.RUN_TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class TtlPassed(Held):
+    """A capacity order has run as long as it was to."""
+
+    kind = EventKind.TTL_PASSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +181,13 @@ class Expire(Event):
     kind = EventKind.EXPIRE
 
 
+@dataclass(frozen=True, slots=True)
+class Discard(Event):
+    """What it left in the bucket was kept as long as it was to be, and is removed."""
+
+    kind = EventKind.DISCARD
+
+
 AnyEvent = (
     Ring
     | Claim
@@ -166,8 +199,12 @@ AnyEvent = (
     | Retry
     | Return
     | Lapse
+    | BootTimeout
+    | RunTimeout
+    | TtlPassed
     | Cancel
     | Stop
     | Release
     | Expire
+    | Discard
 )

@@ -3,18 +3,23 @@
     queued → claimed → provisioning → running → succeeded | failed | cancelled
        ↑________|____________|___________|      expired (from queued)
 
+A final state never changes; what such an order left in the bucket is discarded in time.
+
 Anything sent by, or on behalf of, a holder carries the epoch; one that is not the present one is refused (`LeaseLost`).
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, assert_never
 
 from shared.domain.events import (
     AnyEvent,
+    BootTimeout,
     Cancel,
     Claim,
+    Discard,
     EventKind,
     Expire,
     Fail,
@@ -26,13 +31,17 @@ from shared.domain.events import (
     Retry,
     Return,
     Ring,
+    RunTimeout,
     Start,
     Stop,
     Succeed,
+    TtlPassed,
 )
+from shared.domain.limits import POLICIES
 from shared.domain.order import (
     FINAL,
     HELD,
+    LAPSE_MARGIN,
     REMEMBERED_REQUESTS,
     RING_AGAIN,
     RING_AT_LEAST,
@@ -40,6 +49,7 @@ from shared.domain.order import (
     Order,
     Reason,
     State,
+    output_keys,
 )
 from shared.domain.refusals import LeaseLost, WrongState
 from shared.domain.spec import OrderKind
@@ -60,6 +70,7 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.CLAIMED, K.RETRY): S.QUEUED,
     (S.CLAIMED, K.RETURN): S.QUEUED,
     (S.CLAIMED, K.LAPSE): S.QUEUED,
+    (S.CLAIMED, K.BOOT_TIMEOUT): S.QUEUED,
     (S.CLAIMED, K.CANCEL): S.CLAIMED,  # noted; the launcher stops
     (S.CLAIMED, K.STOP): S.CANCELLED,
     #
@@ -70,6 +81,7 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.PROVISIONING, K.RETRY): S.QUEUED,
     (S.PROVISIONING, K.RETURN): S.QUEUED,
     (S.PROVISIONING, K.LAPSE): S.QUEUED,
+    (S.PROVISIONING, K.BOOT_TIMEOUT): S.QUEUED,
     (S.PROVISIONING, K.CANCEL): S.PROVISIONING,
     (S.PROVISIONING, K.STOP): S.CANCELLED,
     #
@@ -80,13 +92,22 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.RUNNING, K.RETRY): S.QUEUED,
     (S.RUNNING, K.RETURN): S.QUEUED,
     (S.RUNNING, K.LAPSE): S.QUEUED,
+    (S.RUNNING, K.RUN_TIMEOUT): S.FAILED,  # another attempt would take as long
+    (S.RUNNING, K.TTL_PASSED): S.SUCCEEDED,
     (S.RUNNING, K.CANCEL): S.RUNNING,
     (S.RUNNING, K.STOP): S.CANCELLED,
     (S.RUNNING, K.RELEASE): S.SUCCEEDED,  # a capacity order given back has done its work
+    #
+    (S.SUCCEEDED, K.DISCARD): S.SUCCEEDED,
+    (S.FAILED, K.DISCARD): S.FAILED,
+    (S.CANCELLED, K.DISCARD): S.CANCELLED,
+    (S.EXPIRED, K.DISCARD): S.EXPIRED,
 }
 
 BACKOFF_FIRST: Final = timedelta(seconds=10)
 BACKOFF_MOST: Final = timedelta(minutes=10)
+SPREAD: Final = 0.25
+"""How much longer a wait may be than it must: orders that failed together must not all come back together."""
 
 
 def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
@@ -111,16 +132,25 @@ def due_event(order: Order, now: datetime, request_id: str) -> AnyEvent | None:
     """Return what the sweep owes an order whose `due_at` has passed: None where nothing is due."""
     if order.due_at is None or order.due_at > now:
         return None
+    if order.final:
+        return Discard(request_id)
     if order.lease is not None:
-        return Lapse(request_id=request_id, epoch=order.epoch)
-    if order.expires_at <= now:
-        return Expire(request_id=request_id)
-    return Ring(request_id=request_id)
+        return _limit_passed(order, now, request_id) or Lapse(request_id, order.epoch)
+    return Expire(request_id) if order.expires_at <= now else Ring(request_id)
 
 
-def backoff(attempt: int) -> timedelta:
-    """Return how long an order waits after its nth failed attempt: 10 s, doubling, at most 10 minutes."""
-    return min(BACKOFF_FIRST * (1 << max(attempt - 1, 0)), BACKOFF_MOST)
+def require_ended(order: Order) -> None:
+    """Raises WrongState where the order may still change."""
+    if not order.final:
+        raise WrongState(f"The order is {order.state}; only one that has ended allows that.", state=order.state)
+
+
+def backoff(nth: int, spread: float = 0) -> timedelta:
+    """Return how long an order waits after its nth failure: 10 s, doubling, at most 10 minutes, and a spread on top.
+
+    `spread` is from 0 to 1, of a quarter of the wait.
+    """
+    return min(BACKOFF_FIRST * (1 << min(max(nth - 1, 0), 10)), BACKOFF_MOST) * (1 + SPREAD * spread)
 
 
 def _fence(order: Order, event: AnyEvent) -> None:
@@ -144,10 +174,14 @@ def _allow(order: Order, event: AnyEvent, now: datetime) -> None:
             raise WrongState("The order waits before its next attempt; it cannot be claimed yet.", state=order.state)
         case Claim() if now >= order.expires_at:
             raise WrongState("The order has waited too long; it is about to expire.", state=order.state)
-        case Lapse() if order.lease is not None and now < order.lease.until:
+        case Lapse() if order.lease is not None and now < order.lease.until + LAPSE_MARGIN:
             raise WrongState("The lease was renewed; it has not lapsed.", state=order.state)
         case Expire() if now < order.expires_at:
             raise WrongState("The order's queue TTL has not passed.", state=order.state)
+        case BootTimeout() | RunTimeout() | TtlPassed() if _limit_passed(order, now, event.request_id) != event:
+            raise WrongState("The order has reached no such limit.", state=order.state)
+        case Discard() if order.due_at is None or now < order.due_at:
+            raise WrongState("Nothing of the order is to be discarded yet.", state=order.state)
         case Stop() | Release() if order.cancel_requested_at is None:
             raise WrongState("Nobody wished this order stopped.", state=order.state)
         case Release() if order.kind is not OrderKind.CAPACITY:
@@ -176,9 +210,19 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
         case Fail() | Retry():
             return replace(order, reason=event.reason, message=event.message)
         case Return():
-            return replace(order, attempt=order.attempt - 1, reason=Reason.RETURNED, message=event.message)
+            return replace(order, attempt=order.attempt - 1, reason=event.reason, message=event.message)
         case Lapse():
             return replace(order, reason=Reason.LEASE_LAPSED, message="The launcher's heartbeat stopped.")
+        case BootTimeout():
+            message = f"Its worker did not report within {order.limits.boot_seconds:g} s."
+            return replace(order, reason=Reason.BOOT_TIMEOUT, message=message)
+        case RunTimeout():
+            message = f"Its worker ran for more than {order.limits.run_seconds:g} s."
+            return replace(order, reason=Reason.RUN_TIMEOUT, message=message)
+        case TtlPassed():
+            return replace(order, reason=Reason.TTL)
+        case Discard():
+            return replace(order, discarded_at=now)
         case Cancel():
             return replace(order, cancel_requested_at=order.cancel_requested_at or now)
         case Stop():
@@ -194,17 +238,36 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
 
 
 def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Order, State]:
-    """An attempt is over. Queue the order again, unless its client wished it gone or its attempts are used up."""
+    """An attempt is over. Queue the order again, unless its client wished it gone or no other may follow."""
     if order.cancel_requested_at is not None:
         return replace(order, reason=Reason.CANCELLED), State.CANCELLED
-    if order.attempt >= order.max_attempts:
-        message = f"{order.attempt} attempts failed; the last: {order.reason}: {order.message}"
-        return replace(order, reason=Reason.RETRIES_EXHAUSTED, message=message), State.FAILED
+    if order.state is State.RUNNING and not POLICIES[order.kind].reruns:
+        return replace(order, message=f"It had begun, and is not run again: {order.message}"), State.FAILED
     if isinstance(event, Return):
-        return replace(order, available_at=now), State.QUEUED  # and expires when it did: it may be returned for ever
-    available_at = now + backoff(order.attempt)
-    expires_at = available_at + timedelta(seconds=order.queue_seconds)
-    return replace(order, available_at=available_at, expires_at=expires_at), State.QUEUED
+        return replace(order, available_at=_available_again(order, now)), State.QUEUED  # and expires when it did
+    if order.attempt >= order.max_attempts:
+        return _exhausted(order), State.FAILED
+    available_at = now + backoff(order.attempt, _spread(order))
+    return replace(order, available_at=available_at, expires_at=available_at + order.limits.queue), State.QUEUED
+
+
+def _available_again(order: Order, now: datetime) -> datetime:
+    """Handed back, it may go to another launcher at once; for want of room it waits, longer each time."""
+    if order.reason is Reason.RETURNED:
+        return now
+    return now + backoff(order.epoch - order.attempt, _spread(order))
+
+
+def _exhausted(order: Order) -> Order:
+    """A limit keeps its own reason; of any other failure the message tells."""
+    reason = Reason.BOOT_TIMEOUT if order.reason is Reason.BOOT_TIMEOUT else Reason.RETRIES_EXHAUSTED
+    message = f"{order.attempt} attempts failed; the last: {order.reason}: {order.message}"
+    return replace(order, reason=reason, message=message)
+
+
+def _spread(order: Order) -> float:
+    """Return a number from 0 to 1 that differs between orders, and between the attempts of one."""
+    return zlib.crc32(f"{order.id}/{order.epoch}".encode()) / (1 << 32)
 
 
 def _enter(order: Order, target: State, event: AnyEvent, now: datetime) -> Order:
@@ -232,11 +295,27 @@ def _remember(order: Order, event: AnyEvent) -> tuple[str, ...]:
 
 def _due_at(order: Order, event: AnyEvent, now: datetime) -> datetime | None:
     if order.final:
-        return None
+        return now + order.limits.keep if output_keys(order) and order.discarded_at is None else None
     if order.lease is not None:
-        return order.lease.until
+        return min(order.lease.until + LAPSE_MARGIN, _limit_at(order) or datetime.max.replace(tzinfo=UTC))
     next_bell = now + _until_next_bell(order, now) if isinstance(event, Ring) else order.available_at
     return min(order.expires_at, next_bell)
+
+
+def _limit_at(order: Order) -> datetime | None:
+    """Return when the limit of a held order's state passes."""
+    if order.state is not State.RUNNING:
+        return order.entered[State.CLAIMED] + order.limits.boot
+    return None if order.limits.run is None else order.entered[State.RUNNING] + order.limits.run
+
+
+def _limit_passed(order: Order, now: datetime, request_id: str) -> BootTimeout | RunTimeout | TtlPassed | None:
+    limit_at = _limit_at(order)
+    if limit_at is None or now < limit_at:
+        return None
+    if order.state is not State.RUNNING:
+        return BootTimeout(request_id, order.epoch)
+    return (TtlPassed if order.kind is OrderKind.CAPACITY else RunTimeout)(request_id, order.epoch)
 
 
 def _until_next_bell(order: Order, now: datetime) -> timedelta:

@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from shared.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, POLICIES, Limits
 from shared.domain.spec import AnySpec, OrderKind, lane
 
 LEASE: Final = timedelta(seconds=60)
-"""How long a claim or a heartbeat keeps an order with its launcher."""
-QUEUE_TTL: Final = timedelta(hours=24)
-"""How long an order waits for a launcher before it expires."""
-MAX_ATTEMPTS: Final = 3
+"""How long a claim or a heartbeat keeps an order with its launcher, where the deployment does not say otherwise."""
+LAPSE_MARGIN: Final = timedelta(seconds=5)
+"""How long after its end a lease lapses: by then the launcher, which stops before the end, has nothing left running."""
 RING_GRACE: Final = timedelta(seconds=10)
 """How long after its creation an order is given for its first bell to be recorded."""
 RING_AGAIN: Final = timedelta(seconds=60)
@@ -42,17 +42,36 @@ class Reason(StrEnum):
 
     RETRIES_EXHAUSTED = "retries_exhausted"
     QUEUE_TTL = "queue_ttl"
+    BOOT_TIMEOUT = "boot_timeout"
+    RUN_TIMEOUT = "run_timeout"
+    TTL = "ttl"
     LEASE_LAPSED = "lease_lapsed"
     CANCELLED = "cancelled"
     RELEASED = "released"
     RETURNED = "returned"
+    NO_CAPACITY = "no_capacity"
     MACHINE_EXITED = "machine_exited"
     LAUNCH_FAILED = "launch_failed"
+    DISK_FULL = "disk_full"
+    HYPERVISOR_MISSING = "hypervisor_missing"
+    PORT_TAKEN = "port_taken"
+    IMAGE_MISSING = "image_missing"
     IMAGE_REJECTED = "image_rejected"
     PROGRAM_FAILED = "program_failed"
     SOURCE_UNAVAILABLE = "source_unavailable"
     UPLOAD_FAILED = "upload_failed"
     OUTPUT_MISMATCH = "output_mismatch"
+
+
+class Failure(StrEnum):
+    """What a failure says of the next attempt."""
+
+    RETRYABLE = "retryable"
+    """Another attempt may succeed."""
+    PERMANENT = "permanent"
+    """Another attempt would end the same way."""
+    NO_CAPACITY = "no_capacity"
+    """It was not tried: this host has no room for it. That burns no attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +108,23 @@ class Order:
     """From when it may be claimed."""
     expires_at: datetime
     """Until when it waits for a launcher."""
-    queue_seconds: float
-    """How long it waits for a launcher after each attempt."""
     due_at: datetime | None
-    """When the sweep must look at it next; None once it is final."""
+    """When the sweep must look at it next; None where there is nothing more to do."""
+    limits: Limits = DEFAULT_LIMITS
+    max_attempts: int = DEFAULT_ATTEMPTS
     epoch: int = 0
     attempt: int = 0
-    max_attempts: int = MAX_ATTEMPTS
+    """How many attempts were begun, but for those that were handed back untried."""
     lease: Lease | None = None
     cancel_requested_at: datetime | None = None
     vm: str | None = None
     reason: Reason | None = None
     message: str | None = None
     output: Output | None = None
+    discarded_at: datetime | None = None
+    """When what it left in the bucket was removed."""
+    requeued_from: str | None = None
+    """The order that this one was placed again for."""
     metrics: Mapping[str, int | float] = field(default_factory=dict)
     entered: Mapping[State, datetime] = field(default_factory=dict)
     """When each state was last entered."""
@@ -117,8 +140,20 @@ class Order:
         return self.state in FINAL
 
 
-def place(order_id: str, account: str, spec: AnySpec, now: datetime, queue_ttl: timedelta = QUEUE_TTL) -> Order:
-    """Return a new order, queued."""
+def place(
+    order_id: str,
+    account: str,
+    spec: AnySpec,
+    now: datetime,
+    limits: Limits | None = None,
+    not_before: datetime | None = None,
+    requeued_from: str | None = None,
+) -> Order:
+    """Return a new order, queued. `limits` None are those of its kind; it cannot be claimed `not_before` that time."""
+    policy = POLICIES[spec.kind]
+    limits = limits or policy.limits
+    available_at = max(now, not_before or now)
+    expires_at = available_at + limits.queue
     return Order(
         id=order_id,
         account=account,
@@ -127,10 +162,12 @@ def place(order_id: str, account: str, spec: AnySpec, now: datetime, queue_ttl: 
         state=State.QUEUED,
         created_at=now,
         updated_at=now,
-        available_at=now,
-        expires_at=now + queue_ttl,
-        queue_seconds=queue_ttl.total_seconds(),
-        due_at=min(now + RING_GRACE, now + queue_ttl),
+        available_at=available_at,
+        expires_at=expires_at,
+        limits=limits,
+        max_attempts=policy.max_attempts,
+        due_at=min(now + RING_GRACE if available_at == now else available_at, expires_at),
+        requeued_from=requeued_from,
         entered={State.QUEUED: now},
     )
 
@@ -138,3 +175,10 @@ def place(order_id: str, account: str, spec: AnySpec, now: datetime, queue_ttl: 
 def output_key(order_id: str, epoch: int) -> str:
     """Return the one key that this epoch of this order may write; a stale worker cannot reach a later one's."""
     return f"outputs/{order_id}/{epoch}"
+
+
+def output_keys(order: Order) -> tuple[str, ...]:
+    """Return every key that a worker of this order may have written."""
+    if order.kind is OrderKind.CAPACITY:
+        return ()
+    return tuple(output_key(order.id, epoch) for epoch in range(1, order.epoch + 1))

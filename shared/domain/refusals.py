@@ -10,6 +10,7 @@ Refusal
 │  ├─ WrongState      the order is in a state that does not allow it (`state`)
 │  ├─ LeaseLost       the sender's epoch is over: it must destroy its machine
 │  └─ KeyReused       the Idempotency-Key was used for another body
+├─ Gone               it was there, and was removed
 ├─ TooLarge           over a size limit
 └─ Unavailable        not now; the same request may be sent again
 """
@@ -87,6 +88,11 @@ class LeaseLost(Conflict):
 class KeyReused(Conflict):
     code = "idempotency_key_reused"
     title = "The Idempotency-Key was used for another request"
+
+
+class Gone(Refusal):
+    code = "gone"
+    title = "It was removed"
 
 
 class TooLarge(Refusal):

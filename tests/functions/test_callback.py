@@ -116,13 +116,11 @@ def test_an_output_that_is_not_as_reported_completes_nothing(world: World, held:
     assert world.order(held).state is State.CLAIMED
 
 
-@pytest.mark.parametrize(("retryable", "state"), [(True, "queued"), (False, "failed")])
-def test_a_failed_program_is_tried_again_where_that_may_help(
-    world: World, held: str, retryable: bool, state: str
-) -> None:
+@pytest.mark.parametrize(("failure", "state"), [("retryable", "queued"), ("permanent", "failed")])
+def test_a_failed_program_is_tried_again_where_that_may_help(world: World, held: str, failure: str, state: str) -> None:
     world.call_back(held, "started")
 
-    response = world.call_back(held, "failed", reason="source_unavailable", message="503", retryable=retryable)
+    response = world.call_back(held, "failed", reason="source_unavailable", message="503", failure=failure)
 
     assert response.get_json()["state"] == state
     assert world.view(held)["message"] == "503"
@@ -130,7 +128,7 @@ def test_a_failed_program_is_tried_again_where_that_may_help(
 
 @pytest.mark.parametrize("reason", [reason for reason in Reason if "program" not in reason])
 def test_a_worker_gives_only_a_workers_reasons(world: World, held: str, reason: Reason) -> None:
-    response = world.call_back(held, "failed", reason=reason, message="", retryable=True)
+    response = world.call_back(held, "failed", reason=reason, message="", failure="retryable")
 
     allowed = {Reason.SOURCE_UNAVAILABLE, Reason.UPLOAD_FAILED, Reason.OUTPUT_MISMATCH}
     assert response.status_code == (200 if reason in allowed else 422)
@@ -141,7 +139,7 @@ def reports(world: World, order_id: str) -> list[tuple[str, dict[str, Any]]]:
         ("started", {}),
         ("upload", OUTPUT),
         ("completed", OUTPUT),
-        ("failed", {"reason": "program_failed", "message": "", "retryable": True}),
+        ("failed", {"reason": "program_failed", "message": "", "failure": "retryable"}),
     ]
 
 
@@ -185,7 +183,7 @@ def test_an_epoch_that_is_yet_to_come_changes_nothing(world: World, held: str) -
 @pytest.mark.parametrize("final", ["completed", "failed"])
 def test_every_report_may_be_repeated_and_answers_the_same(world: World, held: str, final: str) -> None:
     upload(world, held)
-    failure = {"reason": "program_failed", "message": "exit 1", "retryable": False}
+    failure = {"reason": "program_failed", "message": "exit 1", "failure": "permanent"}
     fields = OUTPUT if final == "completed" else failure
     world.call_back(held, "started")
 
@@ -207,7 +205,7 @@ def test_a_repeated_completion_does_not_ask_the_bucket_again(world: World, held:
 @pytest.mark.parametrize(
     ("event", "fields"),
     [
-        ("failed", {"reason": "program_failed", "message": "", "retryable": True}),
+        ("failed", {"reason": "program_failed", "message": "", "failure": "retryable"}),
         ("completed", OUTPUT | {"content_type": "text/plain"}),
         ("upload", OUTPUT),
     ],

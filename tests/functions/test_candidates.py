@@ -14,7 +14,7 @@ import pytest
 from functions.candidates import READ_AT_ONCE, REST, STALE, Candidates
 from shared.adapters.memory import MemoryOrderStore
 from shared.domain.events import AnyEvent, Return
-from shared.domain.order import Order, State
+from shared.domain.order import Order, Reason, State
 from shared.domain.refusals import Refusal, Unavailable
 from shared.ports import OrderStore, Snapshot
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
@@ -142,7 +142,7 @@ def test_an_order_handed_back_is_offered_again_at_once(store: CountedStore) -> N
     (order,) = stored(store)
     candidates = Candidates(store)
     candidates.next(LANES, a_claim(), NOW)
-    store.apply(order.id, Return(str(uuid4()), 1, LAUNCHER, "no room"), NOW)
+    store.apply(order.id, Return(str(uuid4()), 1, LAUNCHER, Reason.RETURNED, "going down"), NOW)
 
     again = candidates.next(LANES, a_claim(), NOW)
 

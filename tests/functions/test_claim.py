@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from shared.domain.lifecycle import backoff
 from shared.domain.order import LEASE, State
 from shared.domain.refusals import Unavailable
 from tests.factories import CAPACITY, EXPORT, NOW
@@ -178,10 +179,10 @@ def test_a_repeat_after_its_order_was_lost_takes_another(world: World) -> None:
 def test_an_order_waiting_for_its_next_attempt_is_not_to_be_had_yet(world: World) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
-    world.update(order_id, "failed", reason="launch_failed", message="no", retryable=True)
+    world.update(order_id, "failed", reason="launch_failed", message="no", failure="retryable")
 
     assert world.claim(order_id) is None
-    world.clock.now += timedelta(seconds=10)
+    world.clock.now += backoff(1, spread=1)
     again = world.claim(order_id)
 
     assert again is not None

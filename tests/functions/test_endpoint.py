@@ -203,7 +203,7 @@ def test_an_id_that_is_none_never_reaches_the_store(
     ("method", "path", "allowed"),
     [
         ("DELETE", "/v1/orders", "GET, HEAD, POST"),
-        ("PUT", "/v1/orders/x", "GET, HEAD"),
+        ("PUT", "/v1/orders/x", "DELETE, GET, HEAD"),
         ("OPTIONS", "/v1/orders", "GET, HEAD, POST"),
         ("GET", "/v1/claims", "POST"),
         ("HEAD", "/v1/claims", "POST"),

@@ -195,7 +195,7 @@ def test_a_wish_is_remembered_longer_than_the_request_that_brought_it(world: Wor
 def test_an_order_that_ended_otherwise_cannot_be_cancelled(world: World) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
-    world.update(order_id, "failed", reason="launch_failed", message="no", retryable=False)
+    world.update(order_id, "failed", reason="launch_failed", message="no", failure="permanent")
 
     response = world.post(f"/v1/orders/{order_id}/cancel")
 

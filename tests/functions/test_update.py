@@ -36,18 +36,16 @@ def test_a_launcher_says_which_machine_it_is_about_to_start(world: World, held: 
     assert (view["state"], view["vm"]) == ("provisioning", "task-1")
 
 
-@pytest.mark.parametrize(("retryable", "state"), [(True, "queued"), (False, "failed")])
-def test_a_failed_attempt_is_tried_again_where_that_may_help(
-    world: World, held: str, retryable: bool, state: str
-) -> None:
-    response = world.update(held, "failed", reason="machine_exited", message="exit code 1", retryable=retryable)
+@pytest.mark.parametrize(("failure", "state"), [("retryable", "queued"), ("permanent", "failed")])
+def test_a_failed_attempt_is_tried_again_where_that_may_help(world: World, held: str, failure: str, state: str) -> None:
+    response = world.update(held, "failed", reason="machine_exited", message="exit code 1", failure=failure)
 
     view = response.get_json()
     assert (view["state"], view["reason"], view["message"]) == (state, "machine_exited", "exit code 1")
 
 
 def test_a_launcher_cannot_give_a_reason_that_is_the_control_planes(world: World, held: str) -> None:
-    response = world.update(held, "failed", reason="queue_ttl", message="", retryable=True)
+    response = world.update(held, "failed", reason="queue_ttl", message="", failure="retryable")
 
     assert response.status_code == 422
     assert response.get_json()["errors"][0]["field"] == "reason"
@@ -91,8 +89,8 @@ def test_stopping_what_nobody_wished_stopped_is_a_conflict(world: World, held: s
 
 REPORTS = [
     ("provisioning", {"vm": "task-1"}),
-    ("failed", {"reason": "machine_exited", "message": "", "retryable": True}),
-    ("failed", {"reason": "machine_exited", "message": "", "retryable": False}),
+    ("failed", {"reason": "machine_exited", "message": "", "failure": "retryable"}),
+    ("failed", {"reason": "machine_exited", "message": "", "failure": "permanent"}),
     ("returned", {"message": ""}),
     ("stopped", {}),
 ]
@@ -172,7 +170,7 @@ def test_a_heartbeat_says_what_to_stop_and_why(world: World) -> None:
         world.claim(order_id)
     world.claim(other, OTHER_LAUNCHER)
     world.post(f"/v1/orders/{wished}/cancel")
-    world.call_back(finished, "failed", reason="program_failed", message="", retryable=False)
+    world.call_back(finished, "failed", reason="program_failed", message="", failure="permanent")
 
     answer = world.heartbeat((wished, 1), (finished, 1), (lapsed, 2), (other, 1), ("no-such-order", 1))
 
@@ -193,27 +191,45 @@ def test_an_order_that_lapsed_is_to_be_stopped(world: World, held: str) -> None:
     assert world.order(held).state is State.QUEUED
 
 
-def test_a_heartbeat_ends_at_the_first_hold_that_cannot_be_renewed_now_and_answers_what_was(
+def test_a_hold_that_cannot_be_renewed_now_does_not_keep_the_others_from_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = [world.place()["id"] for _ in range(3)]
     for order_id in held:
         world.claim(order_id)
-    apply, tried = world.app.store.apply, []
+    apply = world.app.store.apply
 
-    def unavailable(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
-        tried.append(order_id)
+    def contended(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
         if order_id == held[1]:
-            raise Unavailable("The store does not answer.")
+            raise Unavailable("The order keeps changing.")
         return apply(order_id, event, now, seen)
 
-    monkeypatch.setattr(world.app.store, "apply", unavailable)
+    monkeypatch.setattr(world.app.store, "apply", contended)
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
-    assert [renewed["order_id"] for renewed in answer["renewed"]] == [held[0]]
-    assert tried == held[:2]
+    assert [renewed["order_id"] for renewed in answer["renewed"]] == [held[0], held[2]]
     assert answer["stop"] == []
+
+
+def test_a_heartbeat_answers_in_time_what_was_renewed_those_that_end_soonest_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [world.place()["id"] for _ in range(3)]
+    for order_id in reversed(held):
+        world.clock.now += timedelta(seconds=1)
+        world.claim(order_id)
+    apply = world.app.store.apply
+
+    def slow(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
+        world.clock.now += timedelta(seconds=5)
+        return apply(order_id, event, now, seen)
+
+    monkeypatch.setattr(world.app.store, "apply", slow)
+
+    answer = world.heartbeat(*[(order_id, 1) for order_id in held])
+
+    assert [renewed["order_id"] for renewed in answer["renewed"]] == [held[2], held[1]]
 
 
 def test_an_order_that_ends_between_a_heartbeats_read_and_its_write_is_finished(
@@ -224,7 +240,7 @@ def test_an_order_that_ends_between_a_heartbeats_read_and_its_write_is_finished(
     def then_it_ends(order_ids: set[str]) -> object:
         seen = get_many(order_ids)
         monkeypatch.setattr(world.app.store, "get_many", get_many)
-        world.call_back(held, "failed", reason="program_failed", message="", retryable=False)
+        world.call_back(held, "failed", reason="program_failed", message="", failure="permanent")
         return seen
 
     monkeypatch.setattr(world.app.store, "get_many", then_it_ends)

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from shared.adapters.order_document import changes, decode, encode
 from shared.domain.events import (
     AnyEvent,
+    BootTimeout,
     Cancel,
     Claim,
+    Discard,
     EventKind,
     Expire,
     Fail,
@@ -25,11 +27,14 @@ from shared.domain.events import (
     Retry,
     Return,
     Ring,
+    RunTimeout,
     Start,
     Stop,
     Succeed,
+    TtlPassed,
 )
 from shared.domain.lifecycle import RULES, advance
+from shared.domain.limits import Limits
 from shared.domain.order import Order, Output, Reason, place
 from shared.domain.refusals import Refusal
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
@@ -40,6 +45,8 @@ WORD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 (hypothesis wants them naive)
 NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
 METRICS = st.dictionaries(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True), NUMBERS, max_size=3)
+SECONDS = st.floats(1, 1e6)
+LIMITS = st.none() | st.builds(Limits, SECONDS, SECONDS, st.none() | SECONDS, SECONDS)
 OUTPUTS = st.none() | st.builds(Output, TEXT, TEXT, TEXT, st.integers(0, 5 * 1024**3), TEXT)
 SPECS: st.SearchStrategy[AnySpec] = st.one_of(
     st.builds(TaskSpec, command=st.lists(WORD, min_size=1, max_size=3).map(tuple)),
@@ -53,7 +60,7 @@ SPECS: st.SearchStrategy[AnySpec] = st.one_of(
 def orders(draw: st.DrawFn) -> Order:
     """Orders of any kind, some legal events into their lives."""
     now = draw(TIMES)
-    order = place("an-id", draw(TEXT), draw(SPECS), now)
+    order = place("an-id", draw(TEXT), draw(SPECS), now, draw(LIMITS), draw(st.none() | TIMES), draw(st.none() | TEXT))
     for _ in range(draw(st.integers(0, 12))):
         if order.final:
             break
@@ -77,12 +84,16 @@ def legal_events(order: Order, now: datetime) -> st.SearchStrategy[AnyEvent]:
         EventKind.SUCCEED: st.builds(Succeed, by, epoch, OUTPUTS, METRICS),
         EventKind.FAIL: st.builds(Fail, by, epoch, reason, TEXT),
         EventKind.RETRY: st.builds(Retry, by, epoch, reason, TEXT),
-        EventKind.RETURN: st.builds(Return, by, epoch, launcher, TEXT),
+        EventKind.RETURN: st.builds(Return, by, epoch, launcher, reason, TEXT),
         EventKind.LAPSE: st.builds(Lapse, by, epoch),
+        EventKind.BOOT_TIMEOUT: st.builds(BootTimeout, by, epoch),
+        EventKind.RUN_TIMEOUT: st.builds(RunTimeout, by, epoch),
+        EventKind.TTL_PASSED: st.builds(TtlPassed, by, epoch),
         EventKind.CANCEL: st.builds(Cancel, by),
         EventKind.STOP: st.builds(Stop, by, epoch, launcher),
         EventKind.RELEASE: st.builds(Release, by, epoch, launcher),
         EventKind.EXPIRE: st.builds(Expire, by),
+        EventKind.DISCARD: st.builds(Discard, by),
     }
     return st.one_of(*(event for kind, event in any_event.items() if (order.state, kind) in RULES))
 

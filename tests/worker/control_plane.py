@@ -43,6 +43,7 @@ class FakeControlPlane:
 
     def __init__(self) -> None:
         self.url = ""
+        self.state_after_start = State.RUNNING
         self.statuses: dict[str, list[int]] = defaultdict(list)
         self.reports: list[Received] = []
         self.uploads: list[Received] = []
@@ -94,7 +95,9 @@ class FakeControlPlane:
                 "x-amz-checksum-sha256": report["sha256"],
             }
             grant = UploadGrant(url=f"{self.url}/bucket/a%2Fkey?X-Amz-Signature={SIGNATURE}", headers=headers)
-        answer = CallbackAnswer(state=State.RUNNING, upload=grant)
+        repeated = report["event"] == "started" and self.events.count("started") > 1
+        state = self.state_after_start if repeated else State.RUNNING
+        answer = CallbackAnswer(state=state, upload=grant)
         return Response(answer.model_dump_json(), content_type="application/json")
 
 

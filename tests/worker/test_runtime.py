@@ -1,11 +1,13 @@
 """One run of the worker: what it reports, when it gives up, and what its log does not say."""
 
+import contextlib
 import hashlib
 import os
 import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import IO
 import pytest
 
 from emulators.mods import validate
+from shared.domain.order import State
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
 from shared.vm_config import WorkerConfig
 from tests.worker.control_plane import EPOCH, ORDER, SIGNATURE, TOKEN, FakeControlPlane
@@ -22,6 +25,7 @@ from worker.network import client
 from worker.runtime import Worker
 
 ROOT = "01K9MHPYR07M6YMZ1QGR8DZB8S"
+UNTIL_ENDED = "for look in $(seq 200); do [ -e ended ] && break; sleep 0.05; done"
 HELLO = TaskSpec(command=("echo", "hello"))
 
 
@@ -130,7 +134,7 @@ def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: P
     assert run(plane.config(HELLO), tmp_path) == 0
     assert plane.events == ["started", "upload", "failed"]
     failed = plane.reports[-1].report
-    assert (failed["reason"], failed["retryable"], len(plane.uploads)) == ("upload_failed", True, tries)
+    assert (failed["reason"], failed["failure"], len(plane.uploads)) == ("upload_failed", "retryable", tries)
     assert SIGNATURE not in failed["message"]
 
 
@@ -150,7 +154,7 @@ def test_what_cannot_succeed_is_reported_as_failed_for_good(
 
     assert plane.events == ["started", "failed"]
     failed = plane.reports[-1].report
-    assert (failed["reason"], failed["retryable"]) == ("program_failed", False)
+    assert (failed["reason"], failed["failure"]) == ("program_failed", "permanent")
     assert said_why in failed["message"]
 
 
@@ -304,3 +308,46 @@ def launch(document: Path, environment: Mapping[str, str] | None = None) -> subp
         env={**os.environ, **(environment or {})},
         start_new_session=True,
     )
+
+
+@pytest.mark.parametrize("answer", ["lease_lost", "final"])
+def test_a_worker_whose_order_is_another_s_by_now_ends_although_its_launcher_is_gone(
+    plane: FakeControlPlane, tmp_path: Path, answer: str
+) -> None:
+    if answer == "final":
+        plane.state_after_start = State.SUCCEEDED
+    else:
+        plane.statuses["started"] = [200, 200, 409]
+    ended = threading.Event()
+    config = plane.config(TaskSpec(command=("sh", "-c", UNTIL_ENDED)))
+
+    def end() -> None:
+        ended.set()
+        Path("ended").touch()
+
+    with contextlib.chdir(tmp_path), client(None) as http:
+        Worker(config, http, tmp_path, journal(config), end=end, watch_seconds=0.05).run()
+
+    assert ended.is_set()
+
+
+def test_a_worker_that_gets_no_answer_about_its_lease_works_on(plane: FakeControlPlane, tmp_path: Path) -> None:
+    plane.statuses["started"] = [200, *[503] * 40]
+    config = plane.config(TaskSpec(command=("sleep", "1")))
+
+    with client(None) as http:
+        code = Worker(config, http, tmp_path, journal(config), end=pytest.fail, watch_seconds=0.05).run()
+
+    assert (code, plane.events[-1]) == (0, "completed")
+
+
+def test_the_worker_ends_itself_as_its_launcher_would(plane: FakeControlPlane, tmp_path: Path) -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: heard.append(number))
+    config = plane.config(HELLO)
+    try:
+        with client(None) as http:
+            Worker(config, http, tmp_path, journal(config)).end()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]

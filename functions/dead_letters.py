@@ -1,0 +1,76 @@
+"""For clients and operators: what to do with orders that failed for good (`GET /v1/orders?state=failed` lists them)."""
+
+from http import HTTPStatus
+from typing import Final
+from uuid import UUID, uuid5
+
+from functions.app import App
+from functions.authentication import Principal
+from functions.orders import CLIENTS, own, ring
+from functions.routing import Nothing, Route
+from shared.api import OrderView
+from shared.crash_points import Point, reach
+from shared.domain.lifecycle import require_ended
+from shared.domain.order import State, output_keys, place
+from shared.domain.refusals import NotFound, WrongState
+from shared.ports import IdempotencyKey
+
+REQUEUED: Final = UUID("774e4218-93ba-4e29-9834-be9c7b646c5d")
+"""The namespace of the ids of orders placed again: each dead order has one successor, however often it is asked for."""
+
+
+def requeue(client: Principal, app: App, order_id: str) -> OrderView:
+    """Place an order again that failed for good. A final state never changes: it is a new order, and only ever one."""
+    dead = own(order_id, client, app).order
+    require_ended(dead)
+    if dead.state is State.SUCCEEDED:
+        raise WrongState("The order succeeded; to have its work done again, place a new one.", state=dead.state)
+    new_id = str(uuid5(REQUEUED, dead.id))
+    standing = app.store.get_many([new_id]).get(new_id)
+    if standing is not None:
+        return OrderView.of(standing.order)
+    placed = place(new_id, dead.account, dead.spec, app.clock(), dead.limits, requeued_from=dead.id)
+    order = app.store.create(placed, IdempotencyKey(dead.account, f"requeue {dead.id}", new_id))
+    reach(Point.REQUEUE_STORED)
+    ring(order, app)
+    return OrderView.of(order)
+
+
+def purge(client: Principal, app: App, order_id: str) -> Nothing:
+    """Remove an order that has ended, and all it left. None there, or none of this account's, is removed already."""
+    try:
+        order = own(order_id, client, app).order
+    except NotFound:
+        return Nothing()
+    require_ended(order)
+    for key in output_keys(order):
+        app.bucket.delete(key)
+    reach(Point.PURGE_DELETED)
+    app.store.remove(order_id)
+    reach(Point.PURGE_REMOVED)
+    return Nothing()
+
+
+ROUTES: Final = (
+    Route(
+        "POST",
+        "/v1/orders/{order_id}/requeue",
+        CLIENTS,
+        requeue,
+        "Place a failed order again",
+        OrderView,
+        status=HTTPStatus.CREATED,
+        location="/v1/orders/{id}",
+        conflicts=True,
+    ),
+    Route(
+        "DELETE",
+        "/v1/orders/{order_id}",
+        CLIENTS,
+        purge,
+        "Remove an order that has ended, and its output",
+        None,
+        status=HTTPStatus.NO_CONTENT,
+        conflicts=True,
+    ),
+)

@@ -1,0 +1,74 @@
+"""A launcher that is killed or frozen while its machine runs: what it finds when it comes back."""
+
+import os
+import signal
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from emulators.settings import Backend, ProviderChoice
+from shared.domain.order import State
+from shared.domain.spec import ExportSpec, TaskSpec
+from tests.e2e.restarts import await_end, await_machine, in_state, lives, stack_of
+
+PI = "01K9MHPYR07M6YMZ1QGR8DZB8S"
+
+
+@pytest.mark.vm
+@pytest.mark.emulator
+def test_a_launcher_killed_while_a_machine_boots_adopts_it_and_the_export_succeeds_without_a_second_boot(
+    guest_image: Path, tmp_path: Path
+) -> None:
+    with stack_of(tmp_path, ProviderChoice.QEMU, Backend.GOOGLE, guest_image.parent) as stack:
+        order = stack.api.create_order(ExportSpec(pi=PI), str(uuid4()))
+        machine = await_machine(stack.state)
+        stack.await_order(order.id, in_state(State.PROVISIONING, State.RUNNING))
+        daemon = psutil.Process(stack.launcher.pid)
+        environment = daemon.environ()
+
+        daemon.kill()
+        await_end(daemon)
+        assert lives(machine)
+        stack.start_launcher(environment)
+
+        done = stack.await_order(order.id, in_state(State.SUCCEEDED, State.FAILED))
+        await_end(machine)
+        assert (done.state, done.epoch, done.attempt) == (State.SUCCEEDED, 1, 1), done
+        stack.api.download_output(done, tmp_path / "record.xml")
+        [log] = stack.await_no_machine()
+        assert log.read_text(errors="replace").count("started on Linux") == 1
+
+
+def test_a_launcher_frozen_past_its_lease_changes_nothing_when_it_resumes_and_stops_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUNCHYARD_LEASE_SECONDS", "4")
+    with stack_of(tmp_path, ProviderChoice.PROCESS, Backend.MEMORY, tmp_path) as stack:
+        done = tmp_path / "done"
+        wait = f"for look in $(seq 1200); do [ -e {done} ] && break; sleep 0.1; done; echo over"
+        order = stack.api.create_order(TaskSpec(command=("sh", "-c", wait)), str(uuid4()))
+        stack.await_order(order.id, in_state(State.RUNNING))
+        machine = await_machine(stack.state)
+        frozen = psutil.Process(stack.launcher.pid)
+        environment = frozen.environ()
+
+        frozen.suspend()
+        machine.suspend()  # else its worker would find out by itself, and end
+        try:
+            stack.await_order(order.id, in_state(State.QUEUED))
+            other = tmp_path / "other"
+            stack.start_launcher(environment, LAUNCHYARD_LAUNCHER_NAME="other", LAUNCHYARD_STATE_DIR=str(other))
+            taken = stack.await_order(order.id, in_state(State.RUNNING))
+            assert lives(machine)
+        finally:
+            os.kill(frozen.pid, signal.SIGCONT)
+        await_end(machine)
+        assert stack.await_no_machine()
+
+        after = stack.api.get_order(order.id)
+        assert (after.state, after.epoch, after.vm) == (State.RUNNING, 2, taken.vm)
+        done.touch()
+        succeeded = stack.await_order(order.id, in_state(State.SUCCEEDED, State.FAILED))
+        assert (succeeded.state, succeeded.epoch) == (State.SUCCEEDED, 2)
