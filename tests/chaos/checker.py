@@ -22,6 +22,8 @@ class Wrong(StrEnum):
     """A running order without its one machine."""
     REFUSED = "refused"
     """A create that was refused: each was well formed, and had a key of its own."""
+    ENDED = "ended"
+    """A server that nobody killed, and that runs no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Remains:
     processes: tuple[Process, ...]
     directories: tuple[str, ...]
     """Names of machines' directories, `<order id>-<epoch>`."""
+    ended: tuple[str, ...] = ()
+    """Names of the servers that ended by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ class Verdict:
 
 
 def check(remains: Remains) -> Verdict:
-    parts = (_refused, _lost, _two_orders, _outputs, _objects, _orphans, _ghosts)
+    parts = (_refused, _lost, _two_orders, _outputs, _objects, _orphans, _ghosts, _ended)
     orders = remains.orders.values()
     return Verdict(
         created=sum(bool(asked.answers) for asked in remains.asked),
@@ -206,6 +210,11 @@ def _ghosts(remains: Remains) -> Iterator[Violation]:
     for order in _running(remains):
         if machines[order.vm] != 1:
             yield Violation(Wrong.GHOST, f"order {order.id} runs in {order.vm}, with {machines[order.vm]} processes")
+
+
+def _ended(remains: Remains) -> Iterator[Violation]:
+    for name in remains.ended:
+        yield Violation(Wrong.ENDED, f"{name} ended by itself")
 
 
 def _running(remains: Remains) -> list[Order]:

@@ -65,6 +65,7 @@ class Ground:
         self._functions = Place("the functions")
         self._launchers = [Place(name) for name in NAMES[: terms.launchers]]
         self._proxies: list[Server] = []
+        self._ended: list[str] = []
         self.done: Counter[str] = Counter()
         """What was broken, and how often."""
 
@@ -123,6 +124,12 @@ class Ground:
         """End the faults at both proxies."""
         for proxy in self._proxies:
             psutil.Process(proxy.pid).send_signal(signal.SIGUSR1)
+
+    def ended(self) -> list[str]:
+        """Return the names of what ended although nobody killed it."""
+        servers = {place.name: place.server for place in (self._functions, *self._launchers)}
+        servers |= {proxy.name: proxy for proxy in self._proxies}
+        return self._ended + [name for name, server in servers.items() if server is None or not running(server)]
 
     def faults(self) -> dict[str, int]:
         """Return how many faults of each kind both proxies have made, by the proxy's name."""
@@ -226,8 +233,9 @@ class Ground:
                 process.kill()
 
     def _kill(self, place: Place, what: str) -> None:
-        if place.server is not None and running(place.server):
-            self._note(what, place.name)
+        if place.server is not None and not running(place.server):
+            self._ended.append(place.name)
+        self._note(what, place.name)
         _end(place)
 
     def _publish(self, attributes: dict[str, str]) -> None:

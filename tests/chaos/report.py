@@ -72,7 +72,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"seed {terms.seed}, {terms.seconds:g} s, {terms.orders} orders, {terms.launchers} launchers ({terms.run})"
     yield f"at rest {report.settled:.0f} s after the storm"
     yield counts(verdict)
-    yield f"unanswered {verdict.unanswered} / refused {verdict.count(Wrong.REFUSED)}"
+    refused, ended = verdict.count(Wrong.REFUSED), verdict.count(Wrong.ENDED)
+    yield f"unanswered {verdict.unanswered} / refused {refused} / servers that ended by themselves {ended}"
     yield f"stale uploads {len(verdict.stale_uploads)}"
     for title, figures in (
         ("broken", report.broken),

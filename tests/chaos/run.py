@@ -133,6 +133,7 @@ def _settle(ground: Ground, clients: Clients, deadline: float) -> tuple[Remains,
                 objects=ground.objects(),
                 processes=tuple(seen for _, seen in machines.processes(ground.home, ground.terms.run)),
                 directories=tuple(machines.directories(ground.home)),
+                ended=tuple(ground.ended()),
             )
             verdict = check(remains)
             if verdict.good or out_of_time:

@@ -211,3 +211,7 @@ def test_a_running_order_with_two_machines_is_a_ghost() -> None:
 def test_a_create_that_was_refused_is_wrong() -> None:
     order = a_task(State.CANCELLED)
     assert found(remains(asked=(asked(order, answers=frozenset(), refusal="no"),))) == [Wrong.REFUSED]
+
+
+def test_a_server_that_ended_by_itself_is_told() -> None:
+    assert found(remains(ended=("alpha",))) == [Wrong.ENDED]
