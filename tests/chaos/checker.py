@@ -21,7 +21,7 @@ class Wrong(StrEnum):
     GHOST = "ghost"
     """A running order without its one machine."""
     REFUSED = "refused"
-    """A create that was refused: each was well formed, and had a key of its own."""
+    """A create that was refused, or never answered: each was well formed, and had a key of its own."""
     ENDED = "ended"
     """A server that nobody killed, and that runs no more."""
 
@@ -113,8 +113,8 @@ def unsettled(asked: tuple[Asked, ...], orders: Mapping[str, Order], keys: Mappi
 
 def _refused(remains: Remains) -> Iterator[Violation]:
     for asked in remains.asked:
-        if asked.refusal is not None:
-            yield Violation(Wrong.REFUSED, f"{asked.wanted.text}: {asked.refusal}")
+        if asked.refusal is not None or not asked.answers:
+            yield Violation(Wrong.REFUSED, f"{asked.wanted.text}: {asked.refusal or 'never answered'}")
 
 
 def _lost(remains: Remains) -> Iterator[Violation]:

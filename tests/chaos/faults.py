@@ -87,9 +87,3 @@ def write(family: str, fault: Fault) -> None:
     """Write one line a fault to standard output, which is the proxy's log."""
     sys.stdout.write(json.dumps({"fault": f"{family} {fault.kind}", "seconds": round(fault.seconds, 3)}) + "\n")
     sys.stdout.flush()
-
-
-def count(log: bytes) -> Counter[str]:
-    """Return how many faults of each kind a proxy's log tells of."""
-    lines = (json.loads(line) for line in log.splitlines() if line.startswith(b'{"fault"'))
-    return Counter(line["fault"] for line in lines)

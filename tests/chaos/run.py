@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -12,10 +12,11 @@ from shared.control_plane import ControlPlane
 from shared.domain.order import State
 from shared.domain.spec import lane
 from shared.ports import Bell
-from tests.chaos import machines
+from tests.chaos import evidence, machines
 from tests.chaos.checker import Remains, Verdict, check, unsettled
 from tests.chaos.clients import Clients
 from tests.chaos.ground import Ground
+from tests.chaos.places import keep_going
 from tests.chaos.report import Failure, Report
 from tests.chaos.schedule import (
     Action,
@@ -76,6 +77,7 @@ class _Storm:
         return self
 
     def __exit__(self, *_: object) -> None:
+        keep_going()  # what is under way may be starting a server still
         self._over.set()
         self._pool.shutdown(cancel_futures=True)
 
@@ -89,10 +91,10 @@ class _Storm:
         self._over.wait(max(0.0, left))
 
     def abate(self, seconds: float) -> None:
-        """Wait until all that was begun is done. Raises what went wrong with any."""
-        deadline = time.monotonic() + seconds
-        for future in self._under_way:
-            future.result(max(0.0, deadline - time.monotonic()))
+        """Wait until all that was begun is done, so long at most. Raises what went wrong with any."""
+        done, _ = wait(self._under_way, seconds)
+        for future in done:
+            future.result()
 
     def _carry_out(self, action: Action) -> None:
         match action:
@@ -130,7 +132,7 @@ def _settle(ground: Ground, clients: Clients, deadline: float) -> tuple[Remains,
                 asked=clients.asked(),
                 orders=stored.orders,
                 keys=stored.keys,
-                objects=ground.objects(),
+                objects=evidence.objects(ground.environment),
                 processes=tuple(seen for _, seen in machines.processes(ground.home, ground.terms.run)),
                 directories=tuple(machines.directories(ground.home)),
                 ended=tuple(ground.ended()),
@@ -153,8 +155,8 @@ def _report(ground: Ground, settled: float, remains: Remains, verdict: Verdict) 
         settled=settled,
         verdict=verdict,
         broken=dict(sorted(ground.done.items())),
-        faults=ground.faults(),
-        machines_started=ground.machines_started(),
-        errors=ground.errors(),
+        faults=evidence.faults(ground.logs),
+        machines_started=evidence.machines_started(ground.logs),
+        errors=evidence.errors(ground.logs),
         failures=failures,
     )

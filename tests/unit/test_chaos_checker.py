@@ -97,7 +97,7 @@ def test_an_order_that_was_stored_without_an_answer_is_not_left_waiting_either()
     order = a_task(State.QUEUED)
     world = remains(order, asked=(asked(order, answers=frozenset()),))
 
-    assert found(world) == [Wrong.LOST]
+    assert found(world) == [Wrong.REFUSED, Wrong.LOST]
     assert check(world).unanswered == 1
 
 
