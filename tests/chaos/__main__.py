@@ -24,7 +24,7 @@ def chaos(
     seed: Annotated[int | None, typer.Option(help="[default: the clock's]")] = None,
     orders: Annotated[int, typer.Option(min=1)] = 300,
     launchers: Annotated[int, typer.Option(min=1, max=8)] = 4,
-    lease: Annotated[float, typer.Option(min=3, help="How long a claim lasts, in seconds.")] = 8,
+    lease: Annotated[float, typer.Option(min=3, help="How long a claim lasts, in seconds.")] = 10,
     settle: Annotated[float, typer.Option(min=1, help="How long all may take to come to rest, in seconds.")] = 300,
     home: Annotated[Path | None, typer.Option(help="[default: .launchyard/chaos/<seed>-<time>]")] = None,
 ) -> None:

@@ -81,7 +81,7 @@ def _lines(report: Report) -> Iterator[str]:
         ("machines started", report.machines_started),
         ("errors logged", report.errors),
     ):
-        yield f"{title}:"
+        yield f"{title}:{'' if figures else ' none'}"
         yield from (f"  {name}: {count}" for name, count in sorted(figures.items()))
     for failure in report.failures:
         message = " ".join(failure.message.split())
