@@ -19,7 +19,7 @@ LOOPBACK: Final = "127.0.0.1"
 READY_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 60.0
-"""Longer than a launcher takes to stop its machines one step after the other."""
+"""Longer than a launcher takes to hear the answers that it still waits for."""
 
 
 class StartFailed(Exception):
@@ -118,22 +118,23 @@ def running(server: Server) -> bool:
 
 
 def family(server: Server) -> list[psutil.Process]:
-    """Return what runs of the server and of all it started: its session, which outlives its leader, and children."""
+    """Return what runs of the server: its session, which outlives its leader.
+
+    What it started in sessions of their own is to outlive it, as a launcher's machines do.
+    """
     leader = _process(server.pid)
     if leader is not None and leader.create_time() != server.started:
         return []  # the process id is another's by now, so the session has ended
     session = [process for process in psutil.process_iter() if _session(process) == server.pid]
-    children = leader.children(recursive=True) if leader is not None else []
-    return [process for process in {*session, *children} if not _ended(process)]
+    return [process for process in session if not _ended(process)]
 
 
 def stop(server: Server, seconds: float = STOP_SECONDS) -> None:
-    """Stop the server and what it started: SIGTERM to its session, then SIGKILL to what is left after `seconds`."""
+    """Stop the server: SIGTERM to its session, then SIGKILL to what is left of it after `seconds`."""
     alive = family(server)
     for process in alive:
-        if _session(process) == server.pid:
-            with suppress(psutil.NoSuchProcess):
-                process.terminate()
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
     for process in _still_running(alive, seconds):
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -40,7 +40,7 @@ def up(settings: StackSettings, say: Say) -> Environment:
 
 
 def down(home: Path) -> list[Server]:
-    """Stop exactly what `up` started, and the machines of a launcher that died; return what was still running."""
+    """Stop exactly what `up` started, and the machines that its launcher left; return what was still running."""
     stopped = Record(home).stop_all()
     leftovers.clear(home / LAUNCHER)
     remove_environment(home)
@@ -114,5 +114,6 @@ def _launchers_own(settings: StackSettings, say: Say) -> dict[str, str]:
         "LAUNCHYARD_STATE_DIR": str(settings.home.resolve() / LAUNCHER),
         "LAUNCHYARD_LAUNCHER_NAME": "local",
         "LAUNCHYARD_HEARTBEAT_SECONDS": "5",
+        "LAUNCHYARD_DRAIN_SECONDS": "0",  # its machines are stopped by `down`, and no other daemon comes
         **(parts.guest_image(settings.images) if provider is ProviderChoice.QEMU else {}),
     }

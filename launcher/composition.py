@@ -8,7 +8,9 @@ from pathlib import Path
 
 import structlog
 
-from launcher import leftovers, logs
+from launcher import logs
+from launcher.admission import Admission
+from launcher.adoption import Adoption
 from launcher.claims import Claims
 from launcher.clock import SYSTEM
 from launcher.daemon import Daemon, Events, Loop
@@ -17,15 +19,17 @@ from launcher.heartbeat import HeartbeatLoop
 from launcher.lanes import served
 from launcher.outage import Outage
 from launcher.polling import PollingLoop
+from launcher.reconciliation import Reconciliation
 from launcher.reports import Reports
 from launcher.run import Runner
 from launcher.runs import Runs
 from launcher.settings import ProviderName, Settings
-from launcher.slots import Slots
+from launcher.vm import host
 from launcher.vm.probe import probe
 from launcher.vm.process import ProcessProvider
 from launcher.vm.provider import Provider
 from launcher.vm.qemu import QemuProvider
+from launcher.vm.resources import Resources
 from shared.control_plane import ControlPlane
 from shared.ports import BellListener
 
@@ -45,13 +49,12 @@ def serve(settings: Settings) -> int:
     with _own(settings.state_dir), ControlPlane(settings.url, key) as control_plane:
         events = Events()
         events.hear_signals()
-        leftovers.clear(settings.state_dir)
         log.info("launcher starts", name=settings.launcher_name, provider=provider.name, slots=settings.slots)
         return compose(settings, provider, control_plane).run(events)
 
 
 def compose(settings: Settings, provider: Provider, control_plane: ControlPlane) -> Daemon:
-    name, outage, slots = settings.launcher_name, Outage(SYSTEM.monotonic), Slots(settings.slots)
+    name, outage, admission = settings.launcher_name, Outage(SYSTEM.monotonic), _admission(settings, provider)
     runner = Runner(
         launcher=name,
         control_plane=settings.url,
@@ -60,16 +63,38 @@ def compose(settings: Settings, provider: Provider, control_plane: ControlPlane)
         provider=provider,
         reports=Reports(control_plane, outage, SYSTEM),
     )
-    runs = Runs(runner.run, slots, SYSTEM)
+    runs = Runs(runner.run, admission, SYSTEM)
     claims = Claims(control_plane, name, served(settings.datacenter))
     heartbeat = HeartbeatLoop(control_plane, name, runs, settings.heartbeat_seconds, outage, SYSTEM)
-    return Daemon(slots, runs, _intake(settings, claims, runs, slots, outage), heartbeat)
+    reconciliation = Reconciliation(control_plane, name, runs, outage, SYSTEM)
+    intake = _intake(settings, claims, runs, admission, outage)
+
+    def reconciled_intake() -> None:
+        reconciliation.run(admission.closed)
+        intake()
+
+    adoption = Adoption(runner, runs, admission)
+    return Daemon(adoption.run, admission, runs, reconciled_intake, heartbeat, settings.drain_seconds)
+
+
+def _admission(settings: Settings, provider: Provider) -> Admission:
+    whole = Resources(
+        machines=settings.slots, memory_mib=settings.memory_mib, vcpus=settings.vcpus, tdx_keys=host.tdx_keys()
+    )
+    state = settings.state_dir
+    admission = Admission(state, whole, provider.resources, lambda: host.free_disk_mib(state))
+    said = {"a_machine_needs": provider.resources.model_dump(), "this_host_has": whole.model_dump()}
+    if admission.fits:
+        log.info("room for machines", room=admission.room(), **said)
+    else:
+        log.error("no machine fits this host: no order is taken", **said)
+    return admission
 
 
 def choose_provider(settings: Settings) -> Provider:
     """Raises ModeRefused."""
     if settings.provider is ProviderName.PROCESS or settings.image is None or settings.image_digest is None:
-        return ProcessProvider(settings.state_dir.resolve())
+        return ProcessProvider(settings.state_dir.resolve(), settings.machine_disk_mib)
     mode = probe(settings.qemu_mode)
     log.info("mode chosen", asked=settings.qemu_mode, mode=mode)
     return QemuProvider(
@@ -78,14 +103,15 @@ def choose_provider(settings: Settings) -> Provider:
         digest=settings.image_digest,
         memory_mib=settings.machine_memory_mib,
         vcpus=settings.machine_vcpus,
+        disk_mib=settings.machine_disk_mib,
     )
 
 
-def _intake(settings: Settings, claims: Claims, runs: Runs, slots: Slots, outage: Outage) -> Loop:
+def _intake(settings: Settings, claims: Claims, runs: Runs, admission: Admission, outage: Outage) -> Loop:
     if settings.subscription is None:
         log.info("no subscription: claiming over HTTPS")
-        return PollingLoop(claims, runs, slots, outage, SYSTEM).run
-    return DoorbellLoop(_listener(settings.subscription), claims, runs, slots, outage, SYSTEM).run
+        return PollingLoop(claims, runs, admission, outage, SYSTEM).run
+    return DoorbellLoop(_listener(settings.subscription), claims, runs, admission, outage, SYSTEM).run
 
 
 def _listener(subscription: str) -> BellListener:
@@ -99,7 +125,7 @@ def _listener(subscription: str) -> BellListener:
 
 @contextmanager
 def _own(state: Path) -> Iterator[None]:
-    """Keep the state directory to this one daemon: another's machines would look like leftovers."""
+    """Keep the state directory to this one daemon: another's machines would be adopted."""
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (state / "lock").open("w")

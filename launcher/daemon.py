@@ -4,19 +4,20 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import structlog
 
+from launcher.admission import Admission
 from launcher.heartbeat import HeartbeatLoop
 from launcher.runs import Runs
-from launcher.slots import Slots
 
 Loop = Callable[[], None]
 
 CLOSED: Final = "closed"
 FAILED: Final = "a loop failed"
+DEADLINE: Final = "the time is over"
 
 log = structlog.get_logger()
 
@@ -25,6 +26,8 @@ class Events:
     """What the daemon's main thread waits for: signals, a loop's failure, and the end."""
 
     def __init__(self) -> None:
+        self.failed = False
+        """Whether a loop failed, at any time."""
         self._queue: SimpleQueue[str] = SimpleQueue()
 
     def hear_signals(self) -> None:
@@ -32,45 +35,74 @@ class Events:
             signal.signal(number, lambda heard, _frame: self.put(signal.Signals(heard).name))
 
     def put(self, event: str) -> None:
+        self.failed = self.failed or event == FAILED
         self._queue.put(event)
 
-    def get(self) -> str:
-        return self._queue.get()
+    def get(self, seconds: float | None = None) -> str:
+        """Wait for the next; DEADLINE where none came within `seconds`."""
+        try:
+            return self._queue.get(timeout=seconds)
+        except Empty:
+            return DEADLINE
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """`intake` takes orders until the slots close."""
+    """`adopt` goes on with what an earlier daemon left; `intake` takes orders until admission closes."""
 
-    slots: Slots
+    adopt: Loop
+    admission: Admission
     runs: Runs
     intake: Loop
     heartbeat: HeartbeatLoop
+    drain_seconds: float
 
     def run(self, events: Events) -> int:
-        """Run orders until the first event, then hand them back; a second one hurries that. Return the exit code."""
+        """Run orders until the first event, then drain: finish what is held, or leave it to the next daemon.
+
+        A second event has everything stopped and handed back, a third hurries that. Return the exit code.
+        """
         over = threading.Event()
-        intake = _start(self.intake, "intake", events)
-        heartbeat = _start(lambda: self.heartbeat.run(over), "heartbeat", events)
+        self.adopt()
+        loops = (_start(self.intake, "intake", events), _start(lambda: self.heartbeat.run(over), "heartbeat", events))
         first = events.get()
-        log.info("going down", because=first)
-
-        def close() -> None:
-            self.slots.close()
-            self.runs.close()
-            intake.join()  # a claim under way may still bring an order, which is then returned
-            self.runs.await_end()
-            over.set()
-            heartbeat.join()
-            events.put(CLOSED)
-
-        threading.Thread(target=close, name="close", daemon=True).start()
-        if (second := events.get()) != CLOSED:
-            log.warning("going down at once", because=second)
+        log.info("going down", because=first, held=len(self.runs.held()))
+        self.admission.close()
+        self.runs.drain()
+        threading.Thread(target=self._close, args=(*loops, over, events), name="close", daemon=True).start()
+        last = self._stop(events) if first == FAILED else self._drain(events)
+        if last != CLOSED:
+            log.warning("going down at once", because=last)
             self.runs.hurry()
             self.runs.await_end()
         log.info("gone")
-        return 1 if first == FAILED else 0
+        return 1 if events.failed else 0
+
+    def _drain(self, events: Events) -> str:
+        """Wait until nothing is held, but not for ever; return the event that ended this."""
+        event = events.get(self.drain_seconds)
+        if event == CLOSED:
+            return event
+        if event == DEADLINE:
+            self.runs.leave()
+            return events.get()
+        log.warning("stopping", because=event)
+        return self._stop(events)
+
+    def _stop(self, events: Events) -> str:
+        self.runs.close()
+        return events.get()
+
+    def _close(
+        self, intake: threading.Thread, heartbeat: threading.Thread, over: threading.Event, events: Events
+    ) -> None:
+        """Say when nothing is held and nothing more can come."""
+        intake.join()  # a claim under way may still bring an order, which is then returned
+        self.runs.await_end()
+        over.set()
+        self.runs.news.set()
+        heartbeat.join()
+        events.put(CLOSED)
 
 
 def _start(loop: Loop, name: str, events: Events) -> threading.Thread:

@@ -5,11 +5,11 @@ from typing import Final
 
 import structlog
 
+from launcher.admission import Admission
 from launcher.claims import Claims
 from launcher.clock import Clock
 from launcher.outage import Backoff, Outage
 from launcher.runs import Runs
-from launcher.slots import Slots
 from shared.control_plane import Refused, Unreachable
 from shared.domain.refusals import Unavailable
 from shared.ports import BellListener, Heard
@@ -23,17 +23,17 @@ log = structlog.get_logger()
 
 class DoorbellLoop:
     def __init__(
-        self, listener: BellListener, claims: Claims, runs: Runs, slots: Slots, outage: Outage, clock: Clock
+        self, listener: BellListener, claims: Claims, runs: Runs, admission: Admission, outage: Outage, clock: Clock
     ) -> None:
-        self._listener, self._claims, self._runs, self._slots = listener, claims, runs, slots
+        self._listener, self._claims, self._runs, self._admission = listener, claims, runs, admission
         self._outage, self._clock = outage, clock
         self._backoff = Backoff(clock.jitter)
         self._silence, self._deafness = Backoff(clock.jitter), Outage(clock.monotonic, "the doorbell")
 
     def run(self) -> None:
-        """Hear bells while there is room, until the slots close. No bell is heard that there is no room for."""
-        while (room := self._slots.await_room()) > 0:
-            self._clock.pause(self._hear(room), self._slots.closed)
+        """Hear bells while there is room, until admission closes. No bell is heard that there is no room for."""
+        while (room := self._admission.await_room()) > 0:
+            self._clock.pause(self._hear(room), self._admission.closed)
 
     def _hear(self, most: int) -> float:
         """Hear bells once and answer each; return the seconds to wait before the next time."""
@@ -57,22 +57,22 @@ class DoorbellLoop:
         if heard.bell.lane not in self._claims.lanes:
             self._give_back(heard, FOREIGN)
             return 0
-        slot = self._slots.reserve()
-        if slot is None:
+        room = self._admission.reserve()
+        if room is None:
             self._give_back(heard, AT_ONCE)
             return 0
         asked_at = self._clock.monotonic()
         try:
             claimed = self._claims.by_id(heard.bell.order_id)
         except (Unreachable, Refused) as error:
-            self._slots.free(slot)
+            self._admission.free(room)
             return self._unserved(heard, error)
         self._outage.ends()
         self._backoff.reset()
         if claimed is None:
-            self._slots.free(slot)
+            self._admission.free(room)
         else:
-            self._runs.begin(claimed, slot, asked_at)
+            self._runs.begin(claimed, room, asked_at)
         self._acknowledge(heard)
         return 0
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from typing import Final
 
 import structlog
 
@@ -12,11 +13,17 @@ from launcher.runs import Runs
 from shared.api import HeartbeatAnswer, HeartbeatRequest, Hold
 from shared.control_plane import ControlPlane, Refused, Unreachable
 
+PART: Final = 1 / 3
+"""Of the shortest lease: so two heartbeats may fail before it is in danger."""
+
 log = structlog.get_logger()
 
 
 class HeartbeatLoop:
-    """`every` is in seconds. Each run itself stops its machine before a lease that is not renewed ends."""
+    """`every` is in seconds, and the most: a lease is renewed when a third of it is over.
+
+    Each run itself stops its machine before a lease that is not renewed ends.
+    """
 
     def __init__(
         self, control_plane: ControlPlane, launcher: str, runs: Runs, every: float, outage: Outage, clock: Clock
@@ -26,8 +33,9 @@ class HeartbeatLoop:
         self._backoff = Backoff(clock.jitter)
 
     def run(self, over: threading.Event) -> None:
+        """Send heartbeats until `over`, which is looked at whenever there is news."""
         while not over.is_set():
-            self._clock.pause(self.beat(), over)
+            self._wait(self._clock.monotonic() + self.beat(), over)
 
     def beat(self) -> float:
         """Send one heartbeat and return the seconds to wait before the next.
@@ -39,11 +47,25 @@ class HeartbeatLoop:
             answer = self._send(self._runs.held())
         except (Unreachable, Refused) as error:
             self._outage.goes_on(error)
-            return min(self._backoff.next(), self._every)
+            return min(self._backoff.next(), self._longest())
         self._outage.ends()
         self._backoff.reset()
         self._obey(answer, asked_at)
-        return self._every
+        return self._longest()
+
+    def _wait(self, due: float, over: threading.Event) -> None:
+        """Wait until the next heartbeat is due: sooner than it was, where an order came whose lease is short."""
+        while True:
+            self._runs.news.clear()
+            now = self._clock.monotonic()
+            due = min(due, now + self._longest())
+            if over.is_set() or due <= now:
+                return
+            self._clock.pause(due - now, self._runs.news)
+
+    def _longest(self) -> float:
+        """Return the seconds that may pass between two heartbeats."""
+        return min([self._every, *(held.lease.seconds * PART for held in self._runs.held())])
 
     def _send(self, held: Sequence[Held]) -> HeartbeatAnswer:
         holds = tuple(one.hold for one in held)

@@ -7,11 +7,18 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
-from launcher.vm.provider import Machine
-from shared.api import Claimed, Hold
+import structlog
 
-LEASE_MARGIN: Final = 10.0
-"""How many seconds before its lease ends a machine is killed: by then another launcher's may be about to start."""
+from launcher.vm.directory import VmDirectory
+from launcher.vm.provider import Machine
+from launcher.vm.records import VmLease
+from shared.api import Hold
+from shared.crash_points import Point, reach
+
+MARGIN: Final = 1 / 6
+"""The part of its lease at whose beginning a machine is killed: at the end another launcher's may be about to start."""
+
+log = structlog.get_logger()
 
 
 class Wish(StrEnum):
@@ -21,6 +28,12 @@ class Wish(StrEnum):
     FINISHED = "finished"
     LEASE_LOST = "lease_lost"
     GOING_DOWN = "going_down"
+    LEFT = "left"
+    """It is to run on: the next daemon adopts it. Only what has not been started is returned."""
+
+
+class LeftRunning(Exception):
+    """The machine runs on without this daemon."""
 
 
 class Held:
@@ -30,35 +43,61 @@ class Held:
     than it does for the control plane, whatever time of day either takes it to be.
     """
 
-    def __init__(self, claimed: Claimed, asked_at: float, monotonic: Callable[[], float]) -> None:
-        self.claimed = claimed
-        self.hold = Hold(order_id=claimed.order_id, epoch=claimed.epoch)
+    def __init__(self, hold: Hold, lease: VmLease, monotonic: Callable[[], float]) -> None:
+        self.hold = hold
         self.asked = threading.Event()
         """A wish was made."""
         self.hurried = threading.Event()
         """Whatever still takes time is to be given up."""
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._lease_ends = asked_at + claimed.lease_seconds
+        self._lease = lease
         self._wish: Wish | None = None
+        self._directory: VmDirectory | None = None
         self._machine: Machine | None = None
-        self._woken = os.eventfd(0, os.EFD_CLOEXEC)
-        self._closed = False
+        self._woken: int | None = None
+        self._recording = threading.Lock()
 
     @property
     def wish(self) -> Wish | None:
         return self._wish
 
+    @property
+    def lease(self) -> VmLease:
+        return self._lease
+
+    def open(self) -> int:
+        """Return the descriptor that a wish makes readable. Raises OSError where this host has none left."""
+        with self._lock:
+            if self._woken is None:
+                self._woken = os.eventfd(int(self._wish is not None), os.EFD_CLOEXEC)
+            return self._woken
+
+    def close(self) -> None:
+        with self._lock:
+            if self._woken is not None:
+                os.close(self._woken)
+            self._woken = None
+
+    def keep_lease_in(self, directory: VmDirectory | None) -> None:
+        """From now on record the lease in the machine's directory, for a daemon that comes after this one."""
+        with self._recording:
+            self._directory = directory
+            self._record()
+
     def renew(self, asked_at: float, lease_seconds: float) -> None:
-        self._lease_ends = asked_at + lease_seconds
+        with self._recording:
+            self._lease = VmLease(ends=asked_at + lease_seconds, seconds=lease_seconds)
+            self._record()
 
     def lease_left(self) -> float:
         """Return the seconds that the machine may still run under its lease; 0 or less: it must be gone."""
-        return self._lease_ends - LEASE_MARGIN - self._monotonic()
+        lease = self._lease
+        return lease.ends - lease.seconds * MARGIN - self._monotonic()
 
     def leased(self) -> bool:
         """Return whether the lease stands, so that a report may still be taken."""
-        return self._monotonic() < self._lease_ends
+        return self._monotonic() < self._lease.ends
 
     def ask(self, wish: Wish) -> None:
         """Wish the machine stopped. The first wish counts, but for a lost lease, which overrules all."""
@@ -66,8 +105,13 @@ class Held:
             if self._wish is None or wish is Wish.LEASE_LOST:
                 self._wish = wish
             self.asked.set()
-            if not self._closed:
+            if self._woken is not None:
                 os.eventfd_write(self._woken, 1)
+
+    def leave(self) -> None:
+        """Have the machine run on, and whatever else is under way given up."""
+        self.ask(Wish.LEFT)
+        self.hurried.set()
 
     def hurry(self) -> None:
         with self._lock:
@@ -89,13 +133,20 @@ class Held:
         """Wait until the machine ends by itself (True), or is to be stopped (False); so it is when its lease ends."""
         events = select.poll()
         events.register(machine.fileno(), select.POLLIN)
-        events.register(self._woken, select.POLLIN)
+        events.register(self.open(), select.POLLIN)
         while not (happened := dict(events.poll(max(self.lease_left(), 0) * 1000))):
             if self.lease_left() <= 0:
                 self.ask(Wish.LEASE_LOST)
         return machine.fileno() in happened
 
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            os.close(self._woken)
+    def _record(self) -> None:
+        """A lease that cannot be recorded ends earlier for the next daemon: nothing worse."""
+        directory = self._directory
+        if directory is None:
+            return
+        try:
+            directory.record_lease(self._lease)
+            directory.cap_logs()
+        except OSError as error:
+            log.warning("a lease is not recorded", **self.hold.model_dump(), error=error.strerror)
+        reach(Point.LAUNCHER_LEASE)

@@ -1,78 +1,35 @@
-"""What an earlier daemon left: its machines are stopped and their directories removed, before any order is taken."""
+"""For a launcher that has gone for good: its machines are stopped, and their directories removed."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import psutil
 import structlog
 from pydantic import ValidationError
 
-from launcher.vm.directory import VmDirectory, VmProcess, remaining
-from launcher.vm.machine import started_at
+from launcher.adoption import adopted
+from launcher.vm.directory import read, remaining
+from launcher.vm.recognition import end_stragglers
 
-TERM_SECONDS: Final = 10.0
+PATIENCE_SECONDS: Final = 10.0
 
 log = structlog.get_logger()
 
 
 def clear(state: Path) -> None:
-    for directory in remaining(state):
+    for path in remaining(state):
         try:
-            _clear(directory)
+            _clear(path)
         except (OSError, ValidationError) as error:
-            log.error("a leftover is left alone", vm=directory.manifest.vm, error=type(error).__name__)
+            log.error("a leftover is left alone", path=str(path), error=type(error).__name__)
 
 
-def _clear(directory: VmDirectory) -> None:
+def _clear(path: Path) -> None:
     """Raises OSError, ValidationError where it cannot be told what runs, or the directory not be removed."""
-    process = _find(directory)
-    log.info("clearing a leftover", vm=directory.manifest.vm, pid=process and process.pid)
-    if process is not None and not _ended(process):
-        log.error("a killed machine is still there", vm=directory.manifest.vm, pid=process.pid)
-        return
+    directory = read(path)
+    machine = adopted(directory)
+    log.info("clearing a leftover", vm=directory.manifest.vm, pid=machine and machine.pid)
+    if machine is not None:
+        machine.stop(lambda: PATIENCE_SECONDS)
+        machine.reap()
+    end_stragglers(directory.manifest.uuid)
     directory.remove()
-
-
-def _find(directory: VmDirectory) -> psutil.Process | None:
-    """Return the machine's process, where it still runs. One that was not recorded never got to run."""
-    recorded = directory.process()
-    if recorded is None:
-        return None
-    try:
-        process = psutil.Process(recorded.pid)
-        return process if _is_machine(process, directory, recorded) else None
-    except (psutil.Error, OSError):
-        return None
-
-
-def _is_machine(process: psutil.Process, directory: VmDirectory, recorded: VmProcess) -> bool:
-    """A process id alone may be another's by now; the uuid among the arguments was made for this one machine."""
-    started_then = started_at(process.pid) == recorded.started
-    return started_then and directory.manifest.uuid in "\0".join(process.cmdline())
-
-
-def _ended(leader: psutil.Process) -> bool:
-    """Stop a process and its children, and return whether they are gone."""
-    family = [leader, *leader.children(recursive=True)]
-    _send(family, psutil.Process.terminate)
-    _, alive = psutil.wait_procs(family, timeout=TERM_SECONDS)
-    _send([process for process in alive if _lives(process)], psutil.Process.kill)
-    _, alive = psutil.wait_procs(alive, timeout=TERM_SECONDS)
-    return not any(_lives(process) for process in alive)
-
-
-def _lives(process: psutil.Process) -> bool:
-    """A process that nobody reaps, as in a container without an init, is as good as gone."""
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _send(processes: list[psutil.Process], signal: Callable[[psutil.Process], None]) -> None:
-    for process in processes:
-        try:
-            signal(process)
-        except psutil.NoSuchProcess:
-            continue

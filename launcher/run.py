@@ -2,21 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 from uuid import uuid4
 
 import structlog
 
-from launcher.held import Held, Wish
+from launcher.endings import Ending, Endings
+from launcher.held import Held, LeftRunning, Wish
 from launcher.reports import Reports, Verdict
 from launcher.vm import directory
-from launcher.vm.directory import VmDirectory, VmManifest
+from launcher.vm.directory import VmDirectory
+from launcher.vm.failures import of_host
 from launcher.vm.provider import LaunchFailed, Machine, Provider
-from shared.api import AttemptFailed, Provisioning, Returned, Stopped
-from shared.domain.order import Reason
+from launcher.vm.records import VmManifest
+from shared.api import Claimed
+from shared.crash_points import Point, reach
 from shared.image import ImageRejected
 from shared.vm_config import Sources, WorkerConfig
-
-Ending = AttemptFailed | Returned | Stopped
 
 log = structlog.get_logger()
 
@@ -32,34 +34,54 @@ class Runner:
     provider: Provider
     reports: Reports
 
-    def run(self, held: Held) -> None:
-        """Run the order to its end. When this returns, nothing of its machine is left."""
-        ending = self._attempt(held)
+    @property
+    def endings(self) -> Endings:
+        return Endings(self.launcher)
+
+    def run(self, held: Held, claimed: Claimed) -> None:
+        """Run the order to its end. When this returns, nothing of its machine is left, or it runs on without us."""
+        try:
+            ending = self._attempt(held, claimed)
+        except LeftRunning:
+            return
+        self.tell(held, ending)
+
+    def resume(self, held: Held, machine_directory: VmDirectory, machine: Machine) -> None:
+        """Go on with the machine that an earlier daemon started, to its end."""
+        try:
+            ending = self._keep_in(machine_directory, machine, held)
+        except LeftRunning:
+            return
+        except OSError as error:
+            ending = self.endings.launch_failed(held, of_host(error, "This host fails"))
+        self.tell(held, ending)
+
+    def tell(self, held: Held, ending: Ending | None) -> None:
         if ending is not None:
             self.reports.send(held, ending, unless=held.hurried)
+            reach(Point.LAUNCHER_REPORTED)
 
-    def _attempt(self, held: Held) -> Ending | None:
+    def _attempt(self, held: Held, claimed: Claimed) -> Ending | None:
         """Return what to report, once the machine and its directory are gone; None where there is nothing to say."""
         if held.wish is not None:  # a claim under way while the launcher goes down may bring what it just returned
-            return self._farewell(held)
+            return self.endings.farewell(held)
         try:
-            machine_directory = self._prepare(held)
+            held.open()
+            machine_directory = self._prepare(held, claimed)
         except ImageRejected as rejected:
-            return self._image_rejected(held, rejected)
+            return self.endings.image_rejected(held, rejected)
         except LaunchFailed as failed:
-            return self._launch_failed(held, failed)
+            return self.endings.launch_failed(held, failed)
         except OSError as error:
-            return self._launch_failed(held, LaunchFailed(f"This host fails: {error.strerror}."))
+            return self.endings.launch_failed(held, of_host(error, "This host fails"))
         try:
-            ending = self._in_directory(machine_directory, held)
+            return self._in_directory(machine_directory, held)
         except OSError as error:  # its directory stays: the daemon's next start makes sure that nothing of it runs
-            return self._launch_failed(held, LaunchFailed(f"This host fails: {error.strerror}."))
-        _remove(machine_directory)
-        return ending
+            return self.endings.launch_failed(held, of_host(error, "This host fails"))
 
-    def _prepare(self, held: Held) -> VmDirectory:
+    def _prepare(self, held: Held, claimed: Claimed) -> VmDirectory:
         uuid = str(uuid4())
-        config = self._configuration(held)
+        config = self._configuration(claimed)
         plan = self.provider.plan(uuid, config)
         manifest = VmManifest(
             **held.hold.model_dump(),
@@ -69,76 +91,60 @@ class Runner:
             mode=plan.mode,
             image_digest=plan.image_digest,
             argv=plan.argv,
+            resources=self.provider.resources,
         )
         try:
-            return directory.create(self.state, manifest, config.canonical())
+            created = directory.create(self.state, manifest, config.canonical(), held.lease)
         except OSError as error:
-            raise LaunchFailed(f"The machine's directory cannot be written: {error.strerror}") from error
+            raise of_host(error, "The machine's directory cannot be written") from error
+        reach(Point.LAUNCHER_DIRECTORY)
+        held.keep_lease_in(created)
+        return created
 
     def _in_directory(self, machine_directory: VmDirectory, held: Held) -> Ending | None:
-        verdict = self.reports.send(held, self._provisioning(held, machine_directory.manifest.vm), unless=held.asked)
+        vm = machine_directory.manifest.vm
+        verdict = self.reports.send(held, self.endings.provisioning(held, vm), unless=held.asked)
+        reach(Point.LAUNCHER_PROVISIONING)
         if held.lease_left() <= 0:
             held.ask(Wish.LEASE_LOST)
         if verdict is not Verdict.TAKEN or held.wish is not None:
-            return None if verdict is Verdict.REFUSED else self._farewell(held)
+            discard(machine_directory, held)
+            return None if verdict is Verdict.REFUSED else self.endings.farewell(held)
         try:
             machine = self.provider.start(machine_directory)
         except ImageRejected as rejected:
-            return self._image_rejected(held, rejected)
+            discard(machine_directory, held)
+            return self.endings.image_rejected(held, rejected)
         except LaunchFailed as failed:
-            return self._launch_failed(held, failed)
-        return self._keep(machine, held)
+            discard(machine_directory, held)
+            return self.endings.launch_failed(held, failed)
+        log.info("machine started", **held.hold.model_dump(), pid=machine.pid)
+        reach(Point.LAUNCHER_STARTED)
+        return self._keep_in(machine_directory, machine, held)
+
+    def _keep_in(self, machine_directory: VmDirectory, machine: Machine, held: Held) -> Ending | None:
+        ending = self._keep(machine, held)
+        reach(Point.LAUNCHER_STOPPED)
+        discard(machine_directory, held)
+        return ending
 
     def _keep(self, machine: Machine, held: Held) -> Ending | None:
+        """Return what to report once the machine is gone. Raises LeftRunning where it is to run on."""
+        left = False
         try:
-            log.info("machine started", **held.hold.model_dump(), pid=machine.pid)
             held.attach(machine)
             by_itself = held.watch(machine)
+            left = held.wish is Wish.LEFT and not by_itself
         finally:
-            code = _end(machine, held)
+            code = None if left else _end(machine, held)
+        if left:
+            _leave(machine, held)
         log.info("machine gone", **held.hold.model_dump(), pid=machine.pid, exit_code=code, wish=held.wish)
-        if by_itself and held.wish is None:
-            return self._failed(held, Reason.MACHINE_EXITED, f"The machine ended by itself, with exit code {code}.")
-        return self._farewell(held)
+        if by_itself and held.wish in (None, Wish.LEFT):
+            return self.endings.machine_exited(held, code)
+        return self.endings.farewell(held)
 
-    def _farewell(self, held: Held) -> Ending | None:
-        """Return what a stopped order's wish demands to be reported."""
-        match held.wish:
-            case Wish.CANCELLED:
-                return Stopped(request_id=str(uuid4()), launcher=self.launcher, epoch=held.hold.epoch)
-            case Wish.GOING_DOWN:
-                return Returned(
-                    request_id=str(uuid4()),
-                    launcher=self.launcher,
-                    epoch=held.hold.epoch,
-                    message="The launcher is going down.",
-                )
-            case _:
-                return None
-
-    def _image_rejected(self, held: Held, rejected: ImageRejected) -> AttemptFailed:
-        log.error("image rejected", **held.hold.model_dump(), error=str(rejected))
-        return self._failed(held, Reason.IMAGE_REJECTED, str(rejected), retryable=False)
-
-    def _launch_failed(self, held: Held, failed: LaunchFailed) -> AttemptFailed:
-        log.error("launch failed", **held.hold.model_dump(), error=str(failed))
-        return self._failed(held, Reason.LAUNCH_FAILED, str(failed))
-
-    def _failed(self, held: Held, reason: Reason, message: str, retryable: bool = True) -> AttemptFailed:
-        return AttemptFailed(
-            request_id=str(uuid4()),
-            launcher=self.launcher,
-            epoch=held.hold.epoch,
-            reason=reason,
-            message=message,
-            retryable=retryable,
-        )
-
-    def _provisioning(self, held: Held, vm: str) -> Provisioning:
-        return Provisioning(request_id=str(uuid4()), launcher=self.launcher, epoch=held.hold.epoch, vm=vm)
-
-    def _configuration(self, held: Held) -> WorkerConfig:
-        claimed = held.claimed
+    def _configuration(self, claimed: Claimed) -> WorkerConfig:
         return WorkerConfig(
             order_id=claimed.order_id,
             epoch=claimed.epoch,
@@ -150,7 +156,7 @@ class Runner:
         )
 
 
-def _end(machine: Machine, held: Held) -> int:
+def _end(machine: Machine, held: Held) -> int | None:
     """Stop the machine, and return its exit code; it is gone even where stopping it fails."""
     try:
         machine.stop(held.patience)
@@ -160,9 +166,19 @@ def _end(machine: Machine, held: Held) -> int:
     return code
 
 
-def _remove(machine_directory: VmDirectory) -> None:
+def _leave(machine: Machine, held: Held) -> NoReturn:
+    """Raises LeftRunning, always."""
+    held.attach(None)
+    machine.leave()
+    log.info("machine left running, for the next daemon to adopt", **held.hold.model_dump(), pid=machine.pid)
+    raise LeftRunning
+
+
+def discard(machine_directory: VmDirectory, held: Held) -> None:
     """Remove the directory of a machine that is gone; where that fails, the next start of the daemon tries again."""
+    held.keep_lease_in(None)
     try:
         machine_directory.remove()
     except OSError as error:
         log.error("a machine's directory cannot be removed", vm=machine_directory.manifest.vm, error=error.strerror)
+    reach(Point.LAUNCHER_REMOVED)

@@ -5,42 +5,56 @@ from collections.abc import Callable
 
 import structlog
 
+from launcher.admission import Admission, Reservation
 from launcher.clock import Clock
 from launcher.held import Held, Wish
-from launcher.slots import Slot, Slots
+from launcher.vm.records import VmLease
 from shared.api import Claimed, Hold
+from shared.crash_points import Point, reach
 
-Run = Callable[[Held], None]
+Run = Callable[[Held, Claimed], None]
+Resume = Callable[[Held], None]
 
 log = structlog.get_logger()
 
 
 class Runs:
-    def __init__(self, run: Run, slots: Slots, clock: Clock) -> None:
-        self._run, self._slots, self._clock = run, slots, clock
+    def __init__(self, run: Run, admission: Admission, clock: Clock) -> None:
+        self.news = threading.Event()
+        """Set when an order comes: its lease may ask for an earlier heartbeat than was planned."""
+        self._run, self._admission, self._clock = run, admission, clock
         self._changed = threading.Condition()
         self._held: dict[Hold, Held] = {}
-        self._closed = False
+        self._draining = False
 
-    def begin(self, claimed: Claimed, slot: Slot, asked_at: float) -> None:
-        """Run an order in a reserved slot, which is freed at its end. One held already is not run twice.
+    def begin(self, claimed: Claimed, reservation: Reservation, asked_at: float) -> None:
+        """Run an order in the room reserved for it, which is freed at its end. One held already is not run twice.
 
         `asked_at` is the monotonic time just before it was claimed.
         """
-        held = Held(claimed, asked_at, self._clock.monotonic)
+        reach(Point.LAUNCHER_CLAIMED)
+        hold = Hold(order_id=claimed.order_id, epoch=claimed.epoch)
+        lease = VmLease(ends=asked_at + claimed.lease_seconds, seconds=claimed.lease_seconds)
+        held = Held(hold, lease, self._clock.monotonic)
         with self._changed:
-            known = held.hold in self._held
+            known = hold in self._held
             if not known:
-                self._held[held.hold] = held
-            if self._closed:
+                self._held[hold] = held
+            if self._draining:
                 held.ask(Wish.GOING_DOWN)
         if known:
-            held.close()
-            self._slots.free(slot)
+            self._admission.free(reservation)
             return
-        log.info("order claimed", **held.hold.model_dump(), kind=claimed.spec.kind)
-        self._slots.fill(slot)
-        threading.Thread(target=self._until_the_end, args=(held, slot), name=f"run-{claimed.order_id}").start()
+        log.info("order claimed", **hold.model_dump(), kind=claimed.spec.kind)
+        self._admission.fill(reservation, hold)
+        self._start(held, reservation, lambda held: self._run(held, claimed))
+
+    def resume(self, hold: Hold, lease: VmLease, reservation: Reservation, run: Resume) -> None:
+        """Go on with an order that an earlier daemon held."""
+        held = Held(hold, lease, self._clock.monotonic)
+        with self._changed:
+            self._held[hold] = held
+        self._start(held, reservation, run)
 
     def held(self) -> tuple[Held, ...]:
         with self._changed:
@@ -50,12 +64,22 @@ class Runs:
         with self._changed:
             return self._held.get(hold)
 
-    def close(self) -> None:
-        """Have every machine stopped and its order returned; those of orders that still come, too."""
+    def drain(self) -> None:
+        """Have orders that still come returned; those held go on."""
         with self._changed:
-            self._closed = True
-            for held in self._held.values():
-                held.ask(Wish.GOING_DOWN)
+            self._draining = True
+
+    def close(self) -> None:
+        """Have every machine stopped and its order returned."""
+        self.drain()
+        for held in self.held():
+            held.ask(Wish.GOING_DOWN)
+
+    def leave(self) -> None:
+        """Have every machine run on without this daemon."""
+        self.drain()
+        for held in self.held():
+            held.leave()
 
     def hurry(self) -> None:
         for held in self.held():
@@ -66,12 +90,17 @@ class Runs:
         with self._changed:
             self._changed.wait_for(lambda: not self._held)
 
-    def _until_the_end(self, held: Held, slot: Slot) -> None:
+    def _start(self, held: Held, reservation: Reservation, run: Resume) -> None:
+        self.news.set()
+        name = f"run-{held.hold.order_id}"
+        threading.Thread(target=self._until_the_end, args=(held, reservation, run), name=name).start()
+
+    def _until_the_end(self, held: Held, reservation: Reservation, run: Resume) -> None:
         try:
-            self._run(held)
+            run(held)
         finally:
             held.close()
             with self._changed:
                 del self._held[held.hold]
                 self._changed.notify_all()
-            self._slots.free(slot)
+            self._admission.free(reservation)

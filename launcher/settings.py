@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import Field, SecretStr, StringConstraints, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from launcher.vm.host import host_memory_mib, host_vcpus
 from launcher.vm.probe import QemuMode
 from shared.api import Name
 from shared.domain.spec import Datacenter
@@ -46,11 +47,15 @@ class Settings(BaseSettings):
     url: BaseUrl
     launcher_key: SecretStr
     launcher_name: Name = Field(default_factory=host_name)
+    """One daemon's own: what a launcher of its name holds and it does not know of, it gives up at its start."""
     datacenter: Datacenter
     provider: ProviderName = ProviderName.QEMU
     qemu_mode: QemuMode = QemuMode.AUTO
     slots: Annotated[int, Field(ge=1, le=500)] = 2
     """Machines at once; a heartbeat carries 500 at most."""
+    memory_mib: Annotated[int, Field(ge=64)] = Field(default_factory=host_memory_mib)
+    """For all machines together; so are the vcpus."""
+    vcpus: Annotated[int, Field(ge=1)] = Field(default_factory=host_vcpus)
     state_dir: Path = Path("/var/lib/launchyard")
     image: Path | None = None
     image_digest: Digest | None = None
@@ -60,9 +65,13 @@ class Settings(BaseSettings):
     source_ipfs: BaseUrl = Sources().ipfs
     source_web: BaseUrl = Sources().web
     heartbeat_seconds: Annotated[float, Field(gt=0, le=45)] = 20
-    """Well below the lease's 60 s."""
+    """At most; a lease is renewed when a third of it is over."""
+    drain_seconds: Annotated[float, Field(ge=0)] = 60
+    """How long a launcher that is told to go waits for its orders; then their machines run on for the next one."""
     machine_memory_mib: Annotated[int, Field(ge=64)] = 256
     machine_vcpus: Annotated[int, Field(ge=1)] = 1
+    machine_disk_mib: Annotated[int, Field(ge=1)] = 64
+    """For a machine's directory: its configuration and logs."""
 
     @field_validator("image", "image_digest")
     @classmethod

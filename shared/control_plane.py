@@ -16,6 +16,7 @@ from shared.api import (
     ClaimNext,
     HeartbeatAnswer,
     HeartbeatRequest,
+    HoldsView,
     LimitsRequest,
     OrderList,
     OrderRequest,
@@ -156,6 +157,10 @@ class ControlPlane:
 
     def heartbeat(self, request: HeartbeatRequest) -> HeartbeatAnswer:
         return self._post("/v1/heartbeats", request, HeartbeatAnswer)
+
+    def holds(self, launcher: str) -> HoldsView:
+        """Return what the control plane believes the launcher to hold."""
+        return self._send("GET", "/v1/holds", HoldsView, params={"launcher": launcher})
 
     def sweep(self, request: SweepRequest) -> SweepAnswer:
         return self._post("/v1/sweeps", request, SweepAnswer)

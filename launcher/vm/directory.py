@@ -1,4 +1,7 @@
-"""One directory a machine, `<state>/vms/<order_id>-<epoch>/`: whole on the disk before the machine starts."""
+"""One directory a machine, `<state>/vms/<order_id>-<epoch>/`: whole on the disk before the machine starts.
+
+All that a daemon must know to go on with a machine that an earlier one started is in it.
+"""
 
 import os
 import shutil
@@ -8,43 +11,31 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
+
+from launcher.vm.records import PARTIAL, VmLease, VmManifest, VmProcess, replace, synchronise, write_durably
+from shared.crash_points import Point, reach
 
 MANIFEST: Final = "manifest.json"
 CONFIG: Final = "config.json"
 PROCESS: Final = "process.json"
+LEASE: Final = "lease.json"
 SERIAL_LOG: Final = "serial.log"
 LAUNCH_LOG: Final = "launch.log"
 QMP_SOCKET: Final = "qmp.sock"
+TEMPORARY: Final = "tmp"
+
+QUARANTINE: Final = "quarantine"
+REMOVED: Final = ".removed"
 
 KEPT_LOGS: Final = 200
 """How many machines' serial logs outlive their machines, in `<state>/logs/`."""
+LOG_MIB: Final = 16
+"""How large a machine's log may grow before it starts anew."""
+MIB: Final = 1 << 20
+BLOCK: Final = 512
+"""Bytes of a block as stat(2) counts them."""
 
 log = structlog.get_logger()
-
-
-class VmManifest(BaseModel):
-    """What this machine is. `argv` is what was to be run, with file names relative to the directory."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    order_id: str
-    epoch: int
-    vm: str
-    uuid: str
-    provider: str
-    mode: str | None
-    image_digest: str | None
-    argv: tuple[str, ...]
-
-
-class VmProcess(BaseModel):
-    """The process that was started. `started` is in clock ticks since the host booted (proc(5), field 22 of stat)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pid: int
-    started: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +56,11 @@ class VmDirectory:
         """What the machine's own process says, as against the guest in it."""
         return self.path / LAUNCH_LOG
 
+    @property
+    def temporary(self) -> Path:
+        """Where a machine that is a plain process puts its temporary files, so that they go with it."""
+        return self.path / TEMPORARY
+
     def record_process(self, process: VmProcess) -> None:
         write_durably(self.path / PROCESS, process.model_dump_json(indent=2).encode())
 
@@ -75,6 +71,23 @@ class VmDirectory:
         except FileNotFoundError:
             return None
 
+    def record_lease(self, lease: VmLease) -> None:
+        """Not synchronised to the disk: after a crash of the host no machine runs. Raises OSError."""
+        replace(self.path / LEASE, lease.model_dump_json().encode())
+
+    def lease(self) -> VmLease:
+        """Raises OSError, ValidationError."""
+        return VmLease.model_validate_json((self.path / LEASE).read_bytes())
+
+    def cap_logs(self) -> None:
+        """Empty a log that has grown too large. Whoever writes it appends, and so goes on at its start. Raises OSError.
+
+        QEMU opens a chardev's file with O_APPEND where `append=on`: test_qemu.py looks at its descriptor.
+        """
+        for log in (self.serial_log, self.launch_log):
+            if log.exists() and log.stat().st_size > LOG_MIB * MIB:
+                os.truncate(log, 0)
+
     def remove(self) -> None:
         """Remove the directory of a machine that is gone, keeping its serial log in `<state>/logs/`."""
         logs = self.path.parent.parent / "logs"
@@ -83,23 +96,26 @@ class VmDirectory:
             self.serial_log.replace(logs / f"{self.path.name}.log")
         _prune(logs)
         # Renamed first: a directory that is half removed when the daemon dies is known as one.
-        shutil.rmtree(self.path.rename(self.path.with_name(f".{self.path.name}.removed")))
+        removed = self.path.rename(self.path.with_name(f".{self.path.name}{REMOVED}"))
+        reach(Point.LAUNCHER_REMOVING)
+        shutil.rmtree(removed)
 
 
-def create(state: Path, manifest: VmManifest, config: bytes) -> VmDirectory:
+def create(state: Path, manifest: VmManifest, config: bytes, lease: VmLease) -> VmDirectory:
     """Write a machine's directory: there whole, or not at all. Raises OSError."""
     path = location(state, manifest.order_id, manifest.epoch)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
         partial.mkdir(mode=0o700)
         write_durably(partial / MANIFEST, manifest.model_dump_json(indent=2).encode())
         write_durably(partial / CONFIG, config)
+        replace(partial / LEASE, lease.model_dump_json().encode())
         partial.rename(path)
     except OSError:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    _sync(path.parent)
+    synchronise(path.parent)
     return VmDirectory(path, manifest)
 
 
@@ -107,40 +123,36 @@ def location(state: Path, order_id: str, epoch: int) -> Path:
     return state / "vms" / f"{order_id}-{epoch}"
 
 
-def remaining(state: Path) -> Iterator[VmDirectory]:
-    """Yield the directories that an earlier daemon left, having removed those half written or half removed.
-
-    One that cannot be read is left alone: nobody knows what it is, and it must not keep the daemon from starting.
-    """
+def remaining(state: Path) -> Iterator[Path]:
+    """Yield what stands where machines' directories are, having removed those half written or half removed."""
     for path in sorted((state / "vms").glob("*")):
-        try:
-            if path.name.startswith("."):
-                shutil.rmtree(path)
-                continue
-            directory = VmDirectory(path, VmManifest.model_validate_json((path / MANIFEST).read_bytes()))
-        except (OSError, ValidationError) as error:
-            log.error("a directory is left alone", path=str(path), error=type(error).__name__)
+        if not path.name.startswith("."):
+            yield path
             continue
-        yield directory
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            log.error("a half removed directory stays", path=str(path), error=error.strerror)
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file that only its owner reads: after a crash it is there whole, or not at all. Raises OSError."""
-    partial = path.with_name(f".{path.name}.partial")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    _sync(path.parent)
+def read(path: Path) -> VmDirectory:
+    """Raises OSError, ValidationError where there is no machine's directory."""
+    return VmDirectory(path, VmManifest.model_validate_json((path / MANIFEST).read_bytes()))
 
 
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def quarantine(path: Path) -> Path:
+    """Put a directory that cannot be explained aside, and return where. Raises OSError."""
+    aside = path.parent.parent / QUARANTINE / path.name
+    aside.parent.mkdir(exist_ok=True, mode=0o700)
+    return path.rename(aside)
+
+
+def used_mib(path: Path) -> int:
+    """Return what the files of a directory take, in MiB; 0 where there is none."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return sum(entry.lstat().st_blocks * BLOCK for entry in path.rglob("*")) // MIB
+    except OSError:  # it is being removed
+        return 0
 
 
 def _prune(logs: Path) -> None:

@@ -3,11 +3,18 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from launcher.vm.directory import CONFIG, VmDirectory, location
-from launcher.vm.machine import ProcessMachine, start_process
+from launcher.vm.failures import of_host
+from launcher.vm.launch import start_process
+from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import Plan
+from launcher.vm.resources import Resources
 from shared.vm_config import WorkerConfig
+
+MEMORY_MIB: Final = 128
+"""About what a worker takes that is a plain process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +22,13 @@ class ProcessProvider:
     """`state` is the launcher's state directory. The worker runs in the launcher's own working directory."""
 
     state: Path
+    disk_mib: int = 64
     name: str = "process"
     loopback_gateway: str | None = None
+
+    @property
+    def resources(self) -> Resources:
+        return Resources(machines=1, memory_mib=MEMORY_MIB, disk_mib=self.disk_mib)
 
     def plan(self, uuid: str, config: WorkerConfig) -> Plan:
         document = location(self.state, config.order_id, config.epoch) / CONFIG
@@ -24,4 +36,9 @@ class ProcessProvider:
         return Plan((sys.executable, "-X", f"launchyard.vm={uuid}", "-m", "worker", "--config", str(document)))
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
-        return start_process(directory, directory.serial_log)
+        try:
+            directory.temporary.mkdir(exist_ok=True)
+        except OSError as error:
+            raise of_host(error, "The machine's directory cannot be written") from error
+        variables = {"TMPDIR": str(directory.temporary.resolve())}
+        return start_process(directory, directory.serial_log, variables=variables)

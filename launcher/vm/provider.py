@@ -5,11 +5,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from launcher.vm.directory import VmDirectory
+from launcher.vm.resources import Resources
+from shared.domain.order import Failure, Reason
 from shared.vm_config import WorkerConfig
 
 
 class LaunchFailed(Exception):
     """The machine did not start; the message says why. Another attempt, or another host, may do better."""
+
+    def __init__(
+        self, message: str, reason: Reason = Reason.LAUNCH_FAILED, failure: Failure = Failure.RETRYABLE
+    ) -> None:
+        super().__init__(message)
+        self.reason, self.failure = reason, failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +48,13 @@ class Machine(Protocol):
     def kill(self) -> None:
         """End it now, from whichever thread, without waiting for the end."""
 
-    def reap(self) -> int:
-        """Return the exit code of a process that has ended, having ended what it left behind."""
+    def reap(self) -> int | None:
+        """Return the exit code of a process that has ended, having ended what it left behind.
+
+        None where it was no child of ours, and only its parent is told."""
+
+    def leave(self) -> None:
+        """Let it run on, and watch it no more."""
 
 
 class Provider(Protocol):
@@ -52,6 +65,10 @@ class Provider(Protocol):
 
     @property
     def loopback_gateway(self) -> str | None: ...
+
+    @property
+    def resources(self) -> Resources:
+        """What each of its machines takes of this host."""
 
     def plan(self, uuid: str, config: WorkerConfig) -> Plan:
         """Decide how to start a machine, having verified its image. Raises ImageRejected, LaunchFailed."""

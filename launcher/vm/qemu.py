@@ -8,11 +8,16 @@ from typing import Final
 
 from launcher.vm import argv, qmp
 from launcher.vm.directory import VmDirectory
-from launcher.vm.machine import ProcessMachine, Rung, start_process
+from launcher.vm.failures import of_words
+from launcher.vm.launch import start_process
+from launcher.vm.machine import ProcessMachine, Rung
 from launcher.vm.provider import LaunchFailed, Plan
-from shared.image import verify
+from launcher.vm.resources import Resources
+from shared.domain.order import Reason
+from shared.image import MANIFEST, ImageManifest, verify
 from shared.vm_config import WorkerConfig, sha384
 
+NAME: Final = "qemu"
 LOOPBACK_GATEWAY: Final = "10.0.2.2"
 """The host's loopback, as QEMU's user-mode network shows it to the guest."""
 READY_SECONDS: Final = 30.0
@@ -20,6 +25,8 @@ LOOK_SECONDS: Final = 0.05
 POWERDOWN_SECONDS: Final = 15.0
 QUIT_SECONDS: Final = 5.0
 LAST_WORDS: Final = 500
+OWN_MEMORY_MIB: Final = 512
+"""About what a QEMU takes beside its guest's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +38,27 @@ class QemuProvider:
     digest: str
     memory_mib: int
     vcpus: int
+    disk_mib: int = 64
     binary: str = "qemu-system-x86_64"
     powerdown_seconds: float = POWERDOWN_SECONDS
-    name: str = "qemu"
+    name: str = NAME
     loopback_gateway: str | None = LOOPBACK_GATEWAY
+
+    @property
+    def resources(self) -> Resources:
+        return Resources(
+            machines=1,
+            memory_mib=self.memory_mib + OWN_MEMORY_MIB,
+            vcpus=self.vcpus,
+            disk_mib=self.disk_mib,
+            tdx_keys=1 if self.mode is argv.Mode.TDX else 0,
+        )
 
     def plan(self, uuid: str, config: WorkerConfig) -> Plan:
         guest = argv.Guest(
             uuid=uuid,
             image=self.image,
-            manifest=verify(self.image, self.digest),
+            manifest=self._verified(),
             memory_mib=self.memory_mib,
             vcpus=self.vcpus,
             config_digest=sha384(config.canonical()),
@@ -48,8 +66,9 @@ class QemuProvider:
         return Plan(argv.build(self.mode, guest, self.binary), self.mode, self.digest)
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
-        verify(self.image, self.digest)  # again: since the plan was made, minutes may have passed
-        machine = start_process(directory, directory.launch_log, self._gentle_rungs(directory), directory.path)
+        self._verified()  # again: since the plan was made, minutes may have passed
+        gentle = gentle_rungs(directory, self.powerdown_seconds)
+        machine = start_process(directory, directory.launch_log, gentle, directory.path)
         answers, code = False, None
         try:
             answers = _answers(machine, directory)
@@ -57,14 +76,23 @@ class QemuProvider:
             if not answers:
                 code = machine.destroy()
         if not answers:
-            raise LaunchFailed(f"QEMU did not get as far as QMP (exit code {code}): {_last_words(directory)}")
+            words = _last_words(directory)
+            raise of_words(words, f"QEMU did not get as far as QMP (exit code {code}): {words}")
         return machine
 
-    def _gentle_rungs(self, directory: VmDirectory) -> tuple[Rung, ...]:
-        return (
-            Rung("system_powerdown", lambda: _sent(directory, "system_powerdown"), self.powerdown_seconds),
-            Rung("quit", lambda: _sent(directory, "quit"), QUIT_SECONDS),
-        )
+    def _verified(self) -> ImageManifest:
+        """Raises ImageRejected, LaunchFailed."""
+        if not (self.image / MANIFEST).exists():
+            raise LaunchFailed(f"The guest image is not there: {self.image.name}.", Reason.IMAGE_MISSING)
+        return verify(self.image, self.digest)
+
+
+def gentle_rungs(directory: VmDirectory, powerdown_seconds: float = POWERDOWN_SECONDS) -> tuple[Rung, ...]:
+    """Return how a machine is asked to stop before it is told."""
+    return (
+        Rung("system_powerdown", lambda: _sent(directory, "system_powerdown"), powerdown_seconds),
+        Rung("quit", lambda: _sent(directory, "quit"), QUIT_SECONDS),
+    )
 
 
 def _answers(machine: ProcessMachine, directory: VmDirectory) -> bool:

@@ -1,5 +1,7 @@
 """A launcher in pieces, around a fake control plane; whatever it started is gone when the test ends."""
 
+import dataclasses
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,18 +9,22 @@ from pathlib import Path
 import pytest
 import structlog
 
+from launcher.admission import Admission
 from launcher.claims import Claims
-from launcher.clock import SYSTEM
+from launcher.clock import SYSTEM, Clock
 from launcher.held import Held
 from launcher.lanes import served
 from launcher.outage import Outage
 from launcher.reports import Reports
 from launcher.run import Runner
 from launcher.runs import Runs
-from launcher.slots import Slots
+from launcher.vm.provider import Provider
+from launcher.vm.records import VmLease
+from launcher.vm.resources import Resources
+from shared.api import Claimed, Hold
 from shared.control_plane import ControlPlane
 from shared.vm_config import Sources
-from tests.launcher.fake_control_plane import FakeControlPlane, a_control_plane
+from tests.launcher.fake_control_plane import DEADLINE, FakeControlPlane, a_control_plane
 from tests.launcher.stand_ins import Processes
 
 
@@ -31,23 +37,47 @@ class Pieces:
     claims: Claims
     provider: Processes
     runner: Runner
-    slots: Slots
+    admission: Admission
     runs: Runs
     outage: Outage
     state: Path
 
     def held(self) -> Held:
         """Return an order that was claimed, and that no thread runs yet."""
-        return Held(self.server.a_claimed(), SYSTEM.monotonic(), SYSTEM.monotonic)
+        return a_held(self.server.a_claimed())
+
+    def run(self, held: Held, provider: Provider | None = None) -> None:
+        """Run an order that is held, on this thread."""
+        runner = dataclasses.replace(self.runner, provider=provider or self.provider)
+        runner.run(held, self.server.a_claimed().model_copy(update=held.hold.model_dump()))
+        held.close()
 
     def begin(self) -> Held:
         """Start the run of an order, and return it once its machine was started."""
         claimed = self.server.a_claimed()
-        slot = self.slots.reserve()
-        assert slot is not None
-        self.runs.begin(claimed, slot, SYSTEM.monotonic())
+        room = self.admission.reserve()
+        assert room is not None
+        self.runs.begin(claimed, room, SYSTEM.monotonic())
         self.provider.process(claimed.order_id)
-        return next(held for held in self.runs.held() if held.claimed == claimed)
+        return next(held for held in self.runs.held() if held.hold.order_id == claimed.order_id)
+
+    def await_room(self, machines: int) -> None:
+        """Wait until there is room for this many: a run frees its own as the last thing it does."""
+        deadline = time.monotonic() + DEADLINE
+        while self.admission.room() != machines:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def a_held(claimed: Claimed, clock: Clock = SYSTEM) -> Held:
+    hold = Hold(order_id=claimed.order_id, epoch=claimed.epoch)
+    lease = VmLease(ends=clock.monotonic() + claimed.lease_seconds, seconds=claimed.lease_seconds)
+    return Held(hold, lease, clock.monotonic)
+
+
+def room_for(state: Path, machines: int) -> Admission:
+    """An admission that counts machines, and nothing else."""
+    return Admission(state, Resources(machines=machines), Resources(machines=1), lambda: 0)
 
 
 @pytest.fixture(autouse=True)
@@ -67,13 +97,13 @@ def server() -> Iterator[FakeControlPlane]:
 @pytest.fixture
 def pieces(server: FakeControlPlane, tmp_path: Path) -> Iterator[Pieces]:
     with ControlPlane(server.url, "ly_key") as client:
-        provider, outage, slots = Processes(), Outage(SYSTEM.monotonic), Slots(2)
+        provider, outage, admission = Processes(), Outage(SYSTEM.monotonic), room_for(tmp_path, 2)
         reports = Reports(client, outage, SYSTEM)
         runner = Runner("alpha", server.url, Sources(), tmp_path, provider, reports)
-        runs = Runs(runner.run, slots, SYSTEM)
+        runs = Runs(runner.run, admission, SYSTEM)
         claims = Claims(client, "alpha", served("local:dev"))
-        yield Pieces(server, client, claims, provider, runner, slots, runs, outage, tmp_path)
-        slots.close()
+        yield Pieces(server, client, claims, provider, runner, admission, runs, outage, tmp_path)
+        admission.close()
         runs.close()
         runs.hurry()
         runs.await_end()

@@ -21,6 +21,8 @@ from shared.api import (
     ClaimRequest,
     HeartbeatAnswer,
     HeartbeatRequest,
+    HoldsView,
+    HoldView,
     OrderView,
     Problem,
     Renewed,
@@ -38,6 +40,7 @@ LONG_POLL: Final = 0.1
 CLAIMS: Final = "/v1/claims"
 UPDATES: Final = "/v1/updates"
 HEARTBEATS: Final = "/v1/heartbeats"
+HOLDS: Final = "/v1/holds"
 CALLBACKS: Final = "/v1/callbacks"
 
 
@@ -60,6 +63,7 @@ class FakeControlPlane:
         self.seen: list[Seen] = []
         self.lease = LEASE
         self.ahead = timedelta()
+        self.holds: list[HoldView] = []
         self.stops: list[StopOrder] = []
         self._changed = threading.Condition()
         self._offered: dict[str, Claimed] = {}
@@ -108,7 +112,7 @@ class FakeControlPlane:
         body = request.get_data()
         path = request.path
         with self._changed:
-            self.seen.append(Seen(path, request.get_json()))
+            self.seen.append(Seen(path, request.get_json(silent=True) or request.args.to_dict()))
             self._changed.notify_all()
         refusal = next((value for prefix, value in self._refusals.items() if path.startswith(prefix)), None)
         answer = _problem(*refusal) if refusal else _json(self._answer(path, body))
@@ -119,6 +123,8 @@ class FakeControlPlane:
             return self._claim(TypeAdapter[ClaimRequest](ClaimRequest).validate_json(body))
         if path == HEARTBEATS:
             return self._heartbeat(HeartbeatRequest.model_validate_json(body))
+        if path == HOLDS:
+            return HoldsView(holds=tuple(self.holds))
         if path.startswith(CALLBACKS):
             return CallbackAnswer(state=State.RUNNING)
         TypeAdapter[UpdateRequest](UpdateRequest).validate_json(body)

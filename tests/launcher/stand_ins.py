@@ -3,18 +3,39 @@
 import sys
 import threading
 from typing import Final
+from uuid import uuid4
 
 import psutil
 
 from launcher.clock import Clock
 from launcher.vm.directory import VmDirectory
-from launcher.vm.machine import ProcessMachine, start_process
+from launcher.vm.launch import start_process
+from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import Plan
+from launcher.vm.records import VmLease, VmManifest
+from launcher.vm.resources import Resources
 from shared.vm_config import WorkerConfig
 from tests.launcher.fake_control_plane import DEADLINE
 
+A_LEASE: Final = VmLease(ends=0, seconds=60)
 STAYS: Final = (sys.executable, "-c", "import time; time.sleep(600)")
 ENDS: Final = (sys.executable, "-c", "raise SystemExit(3)")
+
+
+def a_manifest(order_id: str = "one", argv: tuple[str, ...] = STAYS, epoch: int = 1) -> VmManifest:
+    """Return the manifest of a process that names its machine by its last argument."""
+    uuid = str(uuid4())
+    return VmManifest(
+        order_id=order_id,
+        epoch=epoch,
+        vm=f"vm-{uuid}",
+        uuid=uuid,
+        provider="processes",
+        mode=None,
+        image_digest=None,
+        argv=(*argv, uuid),
+        resources=Resources(machines=1),
+    )
 
 
 class Processes:
@@ -22,6 +43,7 @@ class Processes:
 
     name = "processes"
     loopback_gateway: str | None = None
+    resources = Resources(machines=1)
 
     def __init__(self, argv: tuple[str, ...] = STAYS) -> None:
         self.argv = argv
@@ -50,9 +72,10 @@ class Processes:
 
 
 class ManualClock:
-    """Time passes only in pauses; `most` of them, then the interrupt is set, so that a loop ends."""
+    """Time passes only in pauses; `most` of them, then the interrupt is set, so that a loop ends; `over`, too."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, over: threading.Event | None = None) -> None:
+        self._over = over
         self.pauses: list[float] = []
         self._most = most
         self._passed = 0.0
@@ -65,3 +88,5 @@ class ManualClock:
         self._passed += seconds
         if len(self.pauses) >= self._most:
             interrupt.set()
+            if self._over is not None:
+                self._over.set()

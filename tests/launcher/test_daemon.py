@@ -15,12 +15,18 @@ import psutil
 import pytest
 
 from emulators.processes import LOOPBACK, free_port
+from launcher import leftovers
 from launcher.clock import SYSTEM
 from launcher.daemon import Daemon, Events
 from launcher.heartbeat import HeartbeatLoop
-from launcher.vm.directory import PROCESS, VmProcess
+from launcher.vm.directory import PROCESS
+from launcher.vm.records import VmProcess
+from shared.api import HoldView, StopOrder
+from shared.domain.order import State
 from tests.launcher.conftest import Pieces
-from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, UPDATES, FakeControlPlane
+from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
+
+Start = Callable[..., "subprocess.Popen[str]"]
 
 ROOT: Final = Path(__file__).parents[2]
 UNDER_WAY: Final = 0.3
@@ -42,21 +48,64 @@ time.sleep(600)
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Start daemons in a folder where `worker` is the stand-in above."""
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker" / "__main__.py").write_text(WORKER)
     with ExitStack() as daemons:
+        daemons.callback(leftovers.clear, tmp_path / "state")
         yield lambda url, **settings: daemons.enter_context(a_daemon(tmp_path, url, settings))
 
 
-def test_sigterm_returns_every_order_and_leaves_no_process(
-    server: FakeControlPlane, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+def test_sigterm_drains_no_order_is_taken_any_more_and_those_held_are_renewed_until_they_end(
+    server: FakeControlPlane, start: Start, tmp_path: Path
+) -> None:
+    order_id = server.offer()
+    daemon = start(server.url, HEARTBEAT_SECONDS="0.1")
+    family = machines(server, tmp_path, [order_id])
+
+    daemon.send_signal(signal.SIGTERM)
+    said(daemon, "going down")
+    server.offer()
+    claims, beats = len(server.bodies(CLAIMS)), len(server.bodies(HEARTBEATS))
+    server.wait_for(lambda: len(server.bodies(HEARTBEATS)) >= beats + 3)
+    assert all(lives(process) for process in family)
+    server.stops = [StopOrder(order_id=order_id, epoch=1, why="finished")]
+    daemon.communicate(timeout=DEADLINE)
+
+    assert daemon.returncode == 0
+    assert len(server.bodies(CLAIMS)) <= claims + 1  # one may have been under way
+    assert not any(lives(process) for process in family)
+    assert not list((tmp_path / "state" / "vms").iterdir())
+
+
+def test_at_the_end_of_the_drain_machines_are_left_running_and_named_in_the_log(
+    server: FakeControlPlane, start: Start, tmp_path: Path
+) -> None:
+    order_id = server.offer()
+    daemon = start(server.url, DRAIN_SECONDS="0")
+    family = machines(server, tmp_path, [order_id])
+
+    daemon.send_signal(signal.SIGTERM)
+    output, _ = daemon.communicate(timeout=DEADLINE)
+
+    assert daemon.returncode == 0
+    assert all(lives(process) for process in family)
+    lines = [json.loads(line) for line in output.splitlines()]
+    left = [line["order_id"] for line in lines if line["message"].startswith("machine left running")]
+    assert left == [order_id]
+    assert server.statuses(order_id) == ["provisioning"]
+
+
+def test_a_second_signal_returns_every_order_and_leaves_no_process(
+    server: FakeControlPlane, start: Start, tmp_path: Path
 ) -> None:
     order_ids = [server.offer(), server.offer()]
     daemon = start(server.url)
     family = machines(server, tmp_path, order_ids)
 
+    daemon.send_signal(signal.SIGTERM)
+    said(daemon, "going down")
     daemon.send_signal(signal.SIGTERM)
     output, _ = daemon.communicate(timeout=DEADLINE)
 
@@ -67,14 +116,16 @@ def test_sigterm_returns_every_order_and_leaves_no_process(
     assert "the worker is up" in (tmp_path / "state" / "logs" / f"{order_ids[0]}-1.log").read_text()
 
 
-def test_a_second_signal_ends_the_daemon_although_nobody_answers_its_reports(
-    server: FakeControlPlane, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+def test_a_third_signal_ends_the_daemon_although_nobody_answers_its_reports(
+    server: FakeControlPlane, start: Start, tmp_path: Path
 ) -> None:
     order_ids = [server.offer()]
     daemon = start(server.url)
     family = machines(server, tmp_path, order_ids)
     server.refuse(UPDATES, 503)
 
+    daemon.send_signal(signal.SIGTERM)
+    said(daemon, "going down")
     daemon.send_signal(signal.SIGTERM)
     server.wait_for(lambda: "returned" in server.statuses(order_ids[0]))
     daemon.send_signal(signal.SIGINT)
@@ -84,11 +135,9 @@ def test_a_second_signal_ends_the_daemon_although_nobody_answers_its_reports(
     assert not any(lives(process) for process in family)
 
 
-def test_the_daemon_sends_heartbeats_and_logs_json_without_secrets(
-    server: FakeControlPlane, start: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_the_daemon_sends_heartbeats_and_logs_json_without_secrets(server: FakeControlPlane, start: Start) -> None:
     server.offer()
-    daemon = start(server.url, HEARTBEAT_SECONDS="0.1")
+    daemon = start(server.url, HEARTBEAT_SECONDS="0.1", DRAIN_SECONDS="0")
     server.wait_for(lambda: len(server.bodies(HEARTBEATS)) >= 2)
 
     daemon.send_signal(signal.SIGTERM)
@@ -101,7 +150,7 @@ def test_the_daemon_sends_heartbeats_and_logs_json_without_secrets(
 
 
 def test_a_launcher_without_a_control_plane_keeps_trying_and_goes_when_told(
-    start: Callable[..., subprocess.Popen[str]],
+    start: Start,
 ) -> None:
     daemon = start(f"http://{LOOPBACK}:{free_port()}")
     assert daemon.stdout is not None
@@ -114,26 +163,42 @@ def test_a_launcher_without_a_control_plane_keeps_trying_and_goes_when_told(
     assert daemon.returncode == 0
 
 
-def test_a_launcher_that_was_killed_leaves_machines_that_its_successor_stops(
-    server: FakeControlPlane, start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+def test_a_launcher_that_was_killed_leaves_machines_that_its_successor_adopts_renews_and_ends(
+    server: FakeControlPlane, start: Start, tmp_path: Path
 ) -> None:
-    order_ids = [server.offer()]
+    order_id = server.offer()
     killed = start(server.url)
-    family = machines(server, tmp_path, order_ids)
+    family = machines(server, tmp_path, [order_id])
     killed.kill()
     killed.communicate(timeout=DEADLINE)
-    assert all(lives(process) for process in family)
-    claims = len(server.bodies(CLAIMS))
+    beats = len(server.bodies(HEARTBEATS))
 
-    start(server.url)
-    server.wait_for(lambda: len(server.bodies(CLAIMS)) > claims)
+    start(server.url, HEARTBEAT_SECONDS="0.1")
+    server.wait_for(lambda: named(server, order_id, beats))
+    assert all(lives(process) for process in family)
+    server.stops = [StopOrder(order_id=order_id, epoch=1, why="cancelled")]
+    server.wait_for(lambda: server.statuses(order_id) == ["provisioning", "stopped"])
 
     assert not any(lives(process) for process in family)
 
 
+def test_what_the_control_plane_believes_held_is_given_up_before_the_first_order_is_taken(
+    server: FakeControlPlane, start: Start
+) -> None:
+    server.holds = [HoldView(order_id="forgotten", epoch=2, state=State.CLAIMED)]
+    server.offer()
+
+    start(server.url)
+    server.wait_for(lambda: bool(server.bodies(CLAIMS)))
+
+    paths = [seen.path for seen in server.seen]
+    assert server.statuses("forgotten") == ["returned"]
+    assert paths.index(HOLDS) < paths.index(f"{UPDATES}/forgotten") < paths.index(CLAIMS)
+
+
 def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_daemon_is_gone(pieces: Pieces) -> None:
     over_early: list[bool] = []
-    over_seen, claimed, slot = threading.Event(), pieces.server.a_claimed(), pieces.slots.reserve()
+    over_seen, claimed, room = threading.Event(), pieces.server.a_claimed(), pieces.admission.reserve()
 
     class Watching(HeartbeatLoop):
         def run(self, over: threading.Event) -> None:
@@ -141,23 +206,40 @@ def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_dae
             over_seen.set()
 
     def intake() -> None:
-        pieces.slots.closed.wait(DEADLINE)
+        pieces.admission.closed.wait(DEADLINE)
         over_early.append(over_seen.wait(UNDER_WAY))
-        assert slot is not None
-        pieces.runs.begin(claimed, slot, SYSTEM.monotonic())
+        assert room is not None
+        pieces.runs.begin(claimed, room, SYSTEM.monotonic())
 
     heartbeat = Watching(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
     events = Events()
     events.put("SIGTERM")
 
-    assert Daemon(pieces.slots, pieces.runs, intake, heartbeat).run(events) == 0
+    assert Daemon(lambda: None, pieces.admission, pieces.runs, intake, heartbeat, drain_seconds=60).run(events) == 0
     assert over_early == [False]
     assert pieces.server.statuses(claimed.order_id) == ["returned"]
 
 
-def test_two_launchers_cannot_share_a_state_directory(
-    server: FakeControlPlane, start: Callable[..., subprocess.Popen[str]]
-) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("when", ["at once", "while it drains"])
+def test_a_loop_that_fails_has_every_order_returned_and_is_told_by_the_exit_code(pieces: Pieces, when: str) -> None:
+    held, events = pieces.begin(), Events()
+
+    def intake() -> None:
+        if when == "while it drains":
+            pieces.admission.closed.wait(DEADLINE)
+        raise RuntimeError("nobody thought of this")
+
+    if when == "while it drains":
+        events.put("SIGTERM")
+    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
+    daemon = Daemon(lambda: None, pieces.admission, pieces.runs, intake, heartbeat, drain_seconds=60)
+
+    assert daemon.run(events) == 1
+    assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "returned"]
+
+
+def test_two_launchers_cannot_share_a_state_directory(server: FakeControlPlane, start: Start) -> None:
     start(server.url)
     server.wait_for(lambda: bool(server.bodies(CLAIMS)))
 
@@ -188,7 +270,7 @@ def a_daemon(folder: Path, url: str, settings: dict[str, str]) -> Iterator[subpr
     ) as daemon:
         yield daemon
         if daemon.poll() is None:
-            daemon.terminate()
+            daemon.kill()
             daemon.communicate(timeout=DEADLINE)
 
 
@@ -202,6 +284,17 @@ def machines(server: FakeControlPlane, folder: Path, order_ids: list[str]) -> li
         family += [leader, *leader.children(recursive=True)]
     assert len(family) == 2 * len(order_ids)
     return family
+
+
+def named(server: FakeControlPlane, order_id: str, since: int) -> bool:
+    """Return whether a heartbeat since then renewed the order."""
+    return any(hold["order_id"] == order_id for body in server.bodies(HEARTBEATS)[since:] for hold in body["holds"])
+
+
+def said(daemon: subprocess.Popen[str], message: str) -> None:
+    """Wait until the daemon's log says it."""
+    assert daemon.stdout is not None
+    assert any(message in line for line in daemon.stdout)
 
 
 def lives(process: psutil.Process) -> bool:

@@ -10,17 +10,17 @@ import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
+from launcher.admission import Admission
 from launcher.claims import Claims
 from launcher.clock import SYSTEM, Clock
 from launcher.doorbell import DoorbellLoop
 from launcher.held import Wish
 from launcher.outage import Outage
-from launcher.slots import Slots
 from shared.adapters.memory import MemoryDoorbell
 from shared.control_plane import ControlPlane
 from shared.domain.refusals import Unavailable
 from shared.ports import Bell, Heard
-from tests.launcher.conftest import Pieces
+from tests.launcher.conftest import Pieces, room_for
 from tests.launcher.fake_control_plane import CLAIMS
 from tests.launcher.stand_ins import ManualClock
 
@@ -52,26 +52,26 @@ class Recording(MemoryDoorbell):
 
 
 def a_loop(pieces: Pieces, doorbell: MemoryDoorbell, clock: Clock = SYSTEM) -> DoorbellLoop:
-    return DoorbellLoop(doorbell, pieces.claims, pieces.runs, pieces.slots, pieces.outage, clock)
+    return DoorbellLoop(doorbell, pieces.claims, pieces.runs, pieces.admission, pieces.outage, clock)
 
 
 def one_turn(pieces: Pieces, doorbell: MemoryDoorbell, claims: Claims | None = None) -> None:
     """Hear bells once, and answer them."""
     clock, chosen = ManualClock(most=1), claims or pieces.claims
-    closing = Closing(pieces.slots)
+    closing = Closing(pieces.admission)
     DoorbellLoop(doorbell, chosen, pieces.runs, closing, pieces.outage, clock.clock()).run()  # type: ignore[arg-type]
 
 
 class Closing:
     """The slots of a launcher that goes down after its first turn, and could still run what that brought."""
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, admission: Admission) -> None:
         self.closed = threading.Event()
-        self.reserve, self.free = slots.reserve, slots.free
-        self._slots = slots
+        self.reserve, self.free = admission.reserve, admission.free
+        self._admission = admission
 
     def await_room(self) -> int:
-        return 0 if self.closed.is_set() else self._slots.await_room()
+        return 0 if self.closed.is_set() else self._admission.await_room()
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def running(loop: DoorbellLoop, pieces: Pieces) -> Iterator[None]:
     thread = threading.Thread(target=loop.run)
     thread.start()
     yield
-    pieces.slots.close()
+    pieces.admission.close()
     thread.join()
 
 
@@ -129,7 +129,7 @@ def test_a_bell_heard_while_going_down_is_given_back_at_once(pieces: Pieces) -> 
     class ClosesWhileHearing(Recording):
         def hear(self, most: int) -> Sequence[Heard]:
             heard = super().hear(most)
-            pieces.slots.close()
+            pieces.admission.close()
             return heard
 
     doorbell, order_id = ClosesWhileHearing(), pieces.server.offer()
@@ -187,8 +187,8 @@ def test_a_doorbell_that_is_out_of_order_is_asked_again_after_longer_and_longer_
         def hear(self, most: int) -> Sequence[Heard]:
             raise Unavailable("out of order")
 
-    clock, slots = ManualClock(most=4), Slots(1)
-    DoorbellLoop(Broken(), pieces.claims, pieces.runs, slots, pieces.outage, clock.clock()).run()
+    clock, admission = ManualClock(most=4), room_for(pieces.state, 1)
+    DoorbellLoop(Broken(), pieces.claims, pieces.runs, admission, pieces.outage, clock.clock()).run()
     assert clock.pauses == [1, 2, 4, 8]
 
 
@@ -201,9 +201,9 @@ def test_a_doorbell_that_works_again_is_told_of_and_its_next_failure_is_a_first_
                 raise Unavailable("out of order")
             return super().hear(most)
 
-    clock, slots = ManualClock(most=4), Slots(1)
+    clock, admission = ManualClock(most=4), room_for(pieces.state, 1)
     with structlog.testing.capture_logs() as logs:
-        DoorbellLoop(Hiccups(), pieces.claims, pieces.runs, slots, pieces.outage, clock.clock()).run()
+        DoorbellLoop(Hiccups(), pieces.claims, pieces.runs, admission, pieces.outage, clock.clock()).run()
 
     assert clock.pauses == [1, 2, 0, 1]
     assert [line["event"] for line in logs] == [
@@ -228,14 +228,14 @@ def test_a_broker_that_loses_the_acknowledgement_stops_no_order(pieces: Pieces) 
 
 def test_an_order_that_is_answered_twice_is_run_once(pieces: Pieces) -> None:
     held = pieces.begin()
-    slot = pieces.slots.reserve()
-    assert slot is not None
+    room = pieces.admission.reserve()
+    assert room is not None
+    again = pieces.server.a_claimed().model_copy(update=held.hold.model_dump())
 
-    pieces.runs.begin(held.claimed, slot, SYSTEM.monotonic())
+    pieces.runs.begin(again, room, SYSTEM.monotonic())
 
     assert pieces.runs.held() == (held,)
-    assert pieces.slots.unfilled == 1
-    assert pieces.slots.reserve() is not None
+    assert pieces.admission.room() == 1
 
 
 def test_there_are_never_more_machines_than_slots(pieces: Pieces) -> None:
@@ -247,9 +247,7 @@ def test_there_are_never_more_machines_than_slots(pieces: Pieces) -> None:
         for ended in range(5):
             pieces.server.wait_for(lambda so_far=ended: len(provisioned(pieces)) >= min(so_far + 2, 5))  # type: ignore[misc]
             assert len(pieces.runs.held()) <= 2
-            assert pieces.slots.unfilled >= 0
             pieces.runs.held()[0].ask(Wish.FINISHED)
-            pieces.slots.wait_until(lambda: pieces.slots.unfilled > 0)
 
     assert sorted(provisioned(pieces)) == sorted(order_ids)
 
@@ -269,14 +267,14 @@ def test_as_many_bells_are_asked_for_as_there_is_room_for(pieces: Pieces) -> Non
 
 
 def test_while_claims_are_not_served_one_is_tried_after_each_longer_wait_and_one_line_says_so(pieces: Pieces) -> None:
-    doorbell, clock, slots = Recording(), ManualClock(most=6), Slots(1)
+    doorbell, clock, admission = Recording(), ManualClock(most=6), room_for(pieces.state, 1)
     pieces.server.refuse(CLAIMS, 503)
     for _ in range(6):
         doorbell.ring(Bell(pieces.server.offer(), OURS))
     outage = Outage(clock.clock().monotonic)
 
     with structlog.testing.capture_logs() as logs:
-        DoorbellLoop(doorbell, pieces.claims, pieces.runs, slots, outage, clock.clock()).run()
+        DoorbellLoop(doorbell, pieces.claims, pieces.runs, admission, outage, clock.clock()).run()
 
     assert clock.pauses == [1, 2, 4, 8, 16, 30]
     assert len(pieces.server.bodies(CLAIMS)) == 6
@@ -284,7 +282,7 @@ def test_while_claims_are_not_served_one_is_tried_after_each_longer_wait_and_one
 
 
 def both_slots_are_free(pieces: Pieces) -> bool:
-    return pieces.slots.reserve() is not None and pieces.slots.reserve() is not None
+    return pieces.admission.reserve() is not None and pieces.admission.reserve() is not None
 
 
 def provisioned(pieces: Pieces) -> list[str]:

@@ -8,11 +8,10 @@ import structlog.testing
 
 from launcher.clock import SYSTEM, Clock
 from launcher.heartbeat import HeartbeatLoop
-from launcher.held import Held
 from launcher.outage import Outage
 from shared.api import HeartbeatAnswer, HeartbeatRequest, StopOrder
-from tests.launcher.conftest import Pieces
-from tests.launcher.fake_control_plane import HEARTBEATS
+from tests.launcher.conftest import Pieces, a_held
+from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS
 from tests.launcher.stand_ins import ManualClock
 
 
@@ -29,7 +28,7 @@ def test_one_request_renews_every_lease(pieces: Pieces) -> None:
     (body,) = pieces.server.bodies(HEARTBEATS)
     assert body["launcher"] == "alpha"
     assert [hold["order_id"] for hold in body["holds"]] == [one.hold.order_id for one in held]
-    assert all(one.lease_left() > 500 for one in held)
+    assert all(one.lease_left() > 490 for one in held)
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (401, "unauthenticated")])
@@ -50,7 +49,7 @@ def test_a_machine_that_its_client_wishes_gone_is_stopped_and_then_reported(piec
     a_heartbeat(pieces).beat()
 
     pieces.server.wait_for(lambda: pieces.server.statuses(held.hold.order_id) == ["provisioning", "stopped"])
-    pieces.slots.wait_until(lambda: pieces.slots.unfilled == 1)
+    pieces.await_room(1)
     assert pieces.runs.held() == (kept,)
 
 
@@ -70,7 +69,7 @@ def test_a_renewed_lease_is_counted_from_before_it_was_asked_for(
 ) -> None:
     passed = [0.0]
     clock = Clock(lambda: passed[0], lambda: 0.0, SYSTEM.pause)
-    held = Held(pieces.server.a_claimed(), clock.monotonic(), clock.monotonic)
+    held = a_held(pieces.server.a_claimed(), clock)
     send = pieces.client.heartbeat
 
     def slowly(request: HeartbeatRequest) -> HeartbeatAnswer:
@@ -88,6 +87,49 @@ def test_a_renewed_lease_is_counted_from_before_it_was_asked_for(
     held.close()
 
 
+def test_a_short_lease_is_renewed_when_a_third_of_it_is_over(pieces: Pieces) -> None:
+    held = pieces.begin()
+    held.renew(SYSTEM.monotonic(), 6)
+    pieces.server.lease = timedelta(seconds=6)
+
+    assert a_heartbeat(pieces).beat() == 2
+
+
+def test_an_order_with_a_short_lease_that_comes_between_two_heartbeats_is_renewed_in_time(pieces: Pieces) -> None:
+    pieces.server.lease = timedelta(seconds=3)
+    over, waiting = threading.Event(), threading.Event()
+
+    def pause(seconds: float, interrupt: threading.Event) -> None:
+        waiting.set()
+        SYSTEM.pause(seconds, interrupt)
+
+    clock = Clock(SYSTEM.monotonic, SYSTEM.jitter, pause)
+    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, clock)
+    beating = threading.Thread(target=heartbeat.run, args=(over,), daemon=True)
+    beating.start()
+    assert waiting.wait(DEADLINE)  # for the next, which is due in 20 s
+
+    held = pieces.begin()
+    given = held.lease.ends
+    pieces.server.wait_for(lambda: renewals(pieces) >= 2)
+
+    assert held.wish is None
+    assert held.lease.ends > given
+    over.set()
+    pieces.runs.news.set()
+    beating.join()
+
+
+def test_an_order_that_the_answer_leaves_out_keeps_its_lease(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = pieces.begin()
+    lease = held.lease
+    monkeypatch.setattr(pieces.client, "heartbeat", lambda _request: HeartbeatAnswer(renewed=(), stop=()))
+
+    a_heartbeat(pieces).beat()
+
+    assert (held.lease, held.wish) == (lease, None)
+
+
 def test_a_stop_of_another_epoch_stops_nothing(pieces: Pieces) -> None:
     held = pieces.begin()
     pieces.server.stops = [StopOrder(order_id=held.hold.order_id, epoch=2, why="cancelled")]
@@ -100,11 +142,12 @@ def test_a_stop_of_another_epoch_stops_nothing(pieces: Pieces) -> None:
 def test_a_heartbeat_that_is_not_answered_is_repeated_and_told_of_once_a_minute(pieces: Pieces) -> None:
     pieces.begin()
     pieces.server.refuse(HEARTBEATS, 503)
-    clock = ManualClock(most=9)
+    over = threading.Event()
+    clock = ManualClock(most=9, over=over)
     outage = Outage(clock.clock().monotonic)
 
     with structlog.testing.capture_logs() as logs:
-        HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, outage, clock.clock()).run(threading.Event())
+        HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, outage, clock.clock()).run(over)
 
     assert clock.pauses == [1, 2, 4, 8, 16, 20, 20, 20, 20]
     assert [line["failed_tries"] for line in logs if line["log_level"] == "warning"] == [1, 8]
@@ -121,3 +164,8 @@ def test_the_end_of_an_outage_is_told(pieces: Pieces) -> None:
         heartbeat.beat()
 
     assert [line["event"] for line in logs] == ["the control plane serves this launcher again"]
+
+
+def renewals(pieces: Pieces) -> int:
+    """Return how many heartbeats named an order."""
+    return sum(bool(body["holds"]) for body in pieces.server.bodies(HEARTBEATS))

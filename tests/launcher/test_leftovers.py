@@ -1,4 +1,4 @@
-"""What an earlier daemon left: stopped where it is certain to be its machine, and never otherwise."""
+"""What a launcher that is gone for good left: stopped where it is certain to be its machine, and never otherwise."""
 
 import shutil
 import subprocess
@@ -11,26 +11,17 @@ import structlog.testing
 
 from launcher import leftovers
 from launcher.vm import directory
-from launcher.vm.directory import MANIFEST, PROCESS, VmDirectory, VmManifest, VmProcess
-from launcher.vm.machine import GATE, start_process, started_at
+from launcher.vm.directory import MANIFEST, PROCESS, VmDirectory
+from launcher.vm.launch import GATE, start_process
 from launcher.vm.provider import LaunchFailed
-from tests.launcher.stand_ins import STAYS
+from launcher.vm.recognition import started_at
+from launcher.vm.records import VmProcess
+from tests.launcher.stand_ins import A_LEASE, STAYS, a_manifest
 
 
 @pytest.fixture
 def left(tmp_path: Path) -> VmDirectory:
-    uuid = str(uuid4())
-    manifest = VmManifest(
-        order_id="one",
-        epoch=1,
-        vm=f"vm-{uuid}",
-        uuid=uuid,
-        provider="processes",
-        mode=None,
-        image_digest=None,
-        argv=(*STAYS, uuid),
-    )
-    return directory.create(tmp_path, manifest, b"{}")
+    return directory.create(tmp_path, a_manifest(), b"{}", A_LEASE)
 
 
 @pytest.fixture
@@ -138,7 +129,7 @@ def test_a_directory_whose_removal_was_cut_short_is_removed_by_the_next_daemon(
 def test_a_directory_that_cannot_be_read_is_told_of_and_left_alone_and_the_others_are_cleared(
     tmp_path: Path, left: VmDirectory, damaged: str
 ) -> None:
-    other = directory.create(tmp_path, left.manifest.model_copy(update={"order_id": "two"}), b"{}")
+    other = directory.create(tmp_path, left.manifest.model_copy(update={"order_id": "two"}), b"{}", A_LEASE)
     (left.path / damaged).write_text("not what it was")
 
     with structlog.testing.capture_logs() as logs:

@@ -4,15 +4,14 @@ import errno
 import os
 from pathlib import Path
 from typing import Final
-from uuid import uuid4
 
 import pytest
 
 from launcher.vm import directory
-from launcher.vm.directory import VmManifest
-from launcher.vm.machine import Rung, start_process
+from launcher.vm.launch import start_process
+from launcher.vm.machine import Rung
 from launcher.vm.provider import LaunchFailed
-from tests.launcher.stand_ins import STAYS
+from tests.launcher.stand_ins import A_LEASE, a_manifest
 
 KILLED: Final = -9
 TERMINATED: Final = -15
@@ -24,18 +23,7 @@ class Ladder:
     def __init__(self, state: Path) -> None:
         self.asked: list[str] = []
         self.failure: Exception | None = None
-        uuid = str(uuid4())
-        manifest = VmManifest(
-            order_id="one",
-            epoch=1,
-            vm="vm-one",
-            uuid=uuid,
-            provider="processes",
-            mode=None,
-            image_digest=None,
-            argv=(*STAYS, uuid),
-        )
-        vm = directory.create(state, manifest, b"{}")
+        vm = directory.create(state, a_manifest(), b"{}", A_LEASE)
         rungs = [Rung(name, lambda name=name: self._ask(name), 0.05) for name in ("first", "second")]  # type: ignore[misc]
         self.machine = start_process(vm, vm.serial_log, rungs)
 
@@ -100,17 +88,8 @@ def test_a_machine_that_cannot_be_watched_never_runs(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, "pidfd_open", exhausted)
     ran = tmp_path / "ran"
-    manifest = VmManifest(
-        order_id="one",
-        epoch=1,
-        vm="vm-one",
-        uuid="none",
-        provider="processes",
-        mode=None,
-        image_digest=None,
-        argv=("touch", str(ran)),
-    )
-    vm = directory.create(tmp_path, manifest, b"{}")
+    manifest = a_manifest().model_copy(update={"argv": ("touch", str(ran))})
+    vm = directory.create(tmp_path, manifest, b"{}", A_LEASE)
 
     with pytest.raises(LaunchFailed, match="Too many open files"):
         start_process(vm, vm.serial_log)

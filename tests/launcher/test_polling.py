@@ -6,12 +6,12 @@ import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
+from launcher.admission import Reservation
 from launcher.claims import Claims
 from launcher.clock import SYSTEM, Clock
 from launcher.held import Wish
 from launcher.outage import Outage
 from launcher.polling import PollingLoop
-from launcher.slots import Slot
 from shared.api import Claimed
 from shared.control_plane import ControlPlane
 from tests.launcher.conftest import Pieces
@@ -21,15 +21,15 @@ from tests.launcher.stand_ins import ManualClock
 
 def test_orders_are_claimed_one_at_a_time_while_there_is_room(pieces: Pieces) -> None:
     offered = {pieces.server.offer() for _ in range(3)}
-    loop = PollingLoop(pieces.claims, pieces.runs, pieces.slots, pieces.outage, SYSTEM)
+    loop = PollingLoop(pieces.claims, pieces.runs, pieces.admission, pieces.outage, SYSTEM)
     thread = threading.Thread(target=loop.run)
     thread.start()
-    pieces.slots.wait_until(lambda: pieces.slots.unfilled == 0)
+    pieces.await_room(0)
     claims_while_full = len(pieces.server.bodies(CLAIMS))
 
     pieces.runs.held()[0].ask(Wish.FINISHED)
     pieces.server.wait_for(lambda: provisioned(pieces) == 3)
-    pieces.slots.close()
+    pieces.admission.close()
     thread.join()
 
     assert claims_while_full == 2
@@ -42,7 +42,7 @@ def test_an_unreachable_control_plane_is_tried_ever_less_often_and_told_of_once_
     with ControlPlane(f"http://{LOOPBACK}:{free_port()}", "ly_key") as nobody, structlog.testing.capture_logs() as logs:
         claims = Claims(nobody, "alpha", pieces.claims.lanes)
         outage = Outage(clock.clock().monotonic)
-        PollingLoop(claims, pieces.runs, pieces.slots, outage, clock.clock()).run()
+        PollingLoop(claims, pieces.runs, pieces.admission, outage, clock.clock()).run()
 
     assert clock.pauses == [1, 2, 4, 8, 16, 30, 30, 30]
     assert [line["failed_tries"] for line in logs if line["log_level"] == "warning"] == [1, 7]
@@ -51,7 +51,7 @@ def test_an_unreachable_control_plane_is_tried_ever_less_often_and_told_of_once_
 def test_a_claim_without_an_answer_is_repeated_as_the_same_request_and_an_answered_one_is_not(pieces: Pieces) -> None:
     clock = ManualClock(most=2)
     pieces.server.refuse(CLAIMS, 503)
-    PollingLoop(pieces.claims, pieces.runs, pieces.slots, pieces.outage, clock.clock()).run()
+    PollingLoop(pieces.claims, pieces.runs, pieces.admission, pieces.outage, clock.clock()).run()
     pieces.server.serve(CLAIMS)
 
     pieces.claims.next()
@@ -76,25 +76,25 @@ def test_the_lease_of_a_claimed_order_is_counted_from_before_it_was_asked_for(
     monkeypatch.setattr(pieces.runs, "begin", lambda _claimed, _slot, asked_at: begun.append(asked_at))
     pieces.server.offer()
 
-    PollingLoop(pieces.claims, pieces.runs, pieces.slots, pieces.outage, clock).run()
+    PollingLoop(pieces.claims, pieces.runs, pieces.admission, pieces.outage, clock).run()
 
     assert begun == [0]
 
 
 def test_nothing_is_claimed_once_the_launcher_goes_down(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
-    reserve = pieces.slots.reserve_when_free
+    reserve = pieces.admission.reserve_when_free
 
-    def then_closed() -> Slot | None:
+    def then_closed() -> Reservation | None:
         slot = reserve()
-        pieces.slots.close()
+        pieces.admission.close()
         return slot
 
-    monkeypatch.setattr(pieces.slots, "reserve_when_free", then_closed)
+    monkeypatch.setattr(pieces.admission, "reserve_when_free", then_closed)
 
-    PollingLoop(pieces.claims, pieces.runs, pieces.slots, pieces.outage, SYSTEM).run()
+    PollingLoop(pieces.claims, pieces.runs, pieces.admission, pieces.outage, SYSTEM).run()
 
     assert not pieces.server.bodies(CLAIMS)
-    assert pieces.slots.unfilled == 2
+    assert pieces.admission.room() == 2
 
 
 def provisioned(pieces: Pieces) -> int:

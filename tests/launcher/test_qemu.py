@@ -1,6 +1,7 @@
 """The provider `qemu` with real QEMU processes: a kernel of two instructions, or the firmware with nothing to boot."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +14,17 @@ import structlog.testing
 
 from launcher.vm import directory, qmp
 from launcher.vm.argv import Mode
-from launcher.vm.directory import LAUNCH_LOG, VmDirectory, VmManifest, VmProcess
-from launcher.vm.machine import ProcessMachine, started_at
+from launcher.vm.directory import LAUNCH_LOG, VmDirectory
+from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import LaunchFailed
 from launcher.vm.qemu import QemuProvider
+from launcher.vm.recognition import started_at
+from launcher.vm.records import VmManifest, VmProcess
+from launcher.vm.resources import Resources
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
 from tests.factories import TASK
+from tests.launcher.stand_ins import A_LEASE
 
 pytestmark = pytest.mark.vm
 
@@ -39,6 +44,17 @@ def test_the_arguments_of_a_planned_guest_are_taken_by_qemu_and_its_machine_runs
         assert qmp.execute(vm.path, "query-uuid") == {"UUID": uuid}
         assert qmp.execute(vm.path, "query-status")
         assert vm.process() == VmProcess(pid=machine.pid, started=started_at(machine.pid))
+
+
+def test_qemu_appends_to_the_serial_log_so_that_it_can_be_emptied_under_it(tmp_path: Path) -> None:
+    provider = a_provider(tmp_path)
+    config = WorkerConfig(order_id="one", epoch=1, control_plane="http://h", callback_token="token", spec=TASK)
+
+    with machine_of(provider, a_directory(tmp_path, provider.plan(str(uuid4()), config).argv)) as (machine, vm):
+        (number,) = [file.fd for file in psutil.Process(machine.pid).open_files() if file.path == str(vm.serial_log)]
+        flags = Path(f"/proc/{machine.pid}/fdinfo/{number}").read_text().split("flags:")[1].split()[0]
+
+    assert int(flags, 8) & os.O_APPEND
 
 
 def test_a_machine_that_ignores_the_power_button_is_told_to_quit(tmp_path: Path) -> None:
@@ -135,13 +151,14 @@ def a_directory(state: Path, argv: tuple[str, ...]) -> VmDirectory:
         order_id="one",
         epoch=1,
         vm="vm-one",
-        uuid="none",
+        uuid=str(uuid4()),
         provider="qemu",
         mode="tcg",
         image_digest=None,
         argv=argv,
+        resources=Resources(),
     )
-    return directory.create(state, manifest, b"{}")
+    return directory.create(state, manifest, b"{}", A_LEASE)
 
 
 def write_image(path: Path) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import stat
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -14,17 +14,17 @@ import pytest
 import structlog.testing
 
 from launcher.clock import SYSTEM, Clock
-from launcher.held import LEASE_MARGIN, Held, Wish
+from launcher.held import MARGIN, Held, Wish
 from launcher.outage import Outage
 from launcher.reports import Reports
 from launcher.vm.argv import Mode
-from launcher.vm.directory import VmDirectory, remaining
+from launcher.vm.directory import VmDirectory, read, remaining
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import Plan
 from launcher.vm.qemu import QemuProvider
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
-from tests.launcher.conftest import Pieces
+from tests.launcher.conftest import Pieces, a_held
 from tests.launcher.fake_control_plane import UPDATES
 from tests.launcher.stand_ins import ENDS, STAYS, ManualClock, Processes
 
@@ -41,7 +41,7 @@ def test_the_directory_is_whole_before_the_machine_starts(pieces: Pieces) -> Non
             return super().start(directory)
 
     held = pieces.held()
-    dataclasses.replace(pieces.runner, provider=Looking(ENDS)).run(held)
+    pieces.run(held, Looking(ENDS))
 
     (directory,) = found
     assert directory.path == pieces.state / "vms" / f"{held.hold.order_id}-1"
@@ -52,10 +52,10 @@ def test_the_directory_is_whole_before_the_machine_starts(pieces: Pieces) -> Non
 def test_a_machine_that_ends_by_itself_is_reported_as_exited_and_may_be_tried_again(pieces: Pieces) -> None:
     held = pieces.held()
 
-    dataclasses.replace(pieces.runner, provider=Processes(ENDS)).run(held)
+    pieces.run(held, Processes(ENDS))
 
     report = pieces.server.bodies(UPDATES)[-1]
-    assert (report["status"], report["reason"], report["retryable"]) == ("failed", "machine_exited", True)
+    assert (report["status"], report["reason"], report["failure"]) == ("failed", "machine_exited", "retryable")
     assert "exit code 3" in report["message"]
 
 
@@ -63,7 +63,7 @@ def test_of_a_machine_that_is_gone_only_its_serial_log_remains(pieces: Pieces) -
     held = pieces.held()
     speaks = (ENDS[0], "-c", "print('the last words')")
 
-    dataclasses.replace(pieces.runner, provider=Processes(speaks)).run(held)
+    pieces.run(held, Processes(speaks))
 
     assert not list((pieces.state / "vms").iterdir())
     assert (pieces.state / "logs" / f"{held.hold.order_id}-1.log").read_text() == "the last words\n"
@@ -77,14 +77,14 @@ def test_an_order_that_is_final_already_needs_no_report_and_the_slot_is_freed(pi
     pieces.runs.await_end()
 
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "stopped"]
-    assert pieces.slots.unfilled == 2
+    assert pieces.admission.room() == 2
 
 
 def test_an_order_whose_lease_was_lost_before_the_start_gets_no_machine(pieces: Pieces) -> None:
     held = pieces.held()
     pieces.server.refuse(UPDATES, 409, "lease_lost")
 
-    pieces.runner.run(held)
+    pieces.run(held)
 
     assert pieces.provider.started == 0
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
@@ -103,22 +103,23 @@ def test_a_lost_lease_destroys_the_machine_and_nothing_more_is_told(pieces: Piec
 
 
 def test_a_lease_that_is_not_renewed_ends_the_machine_before_it_ends_itself(pieces: Pieces) -> None:
-    pieces.server.lease = timedelta(seconds=LEASE_MARGIN + 1)
+    pieces.server.lease = timedelta(seconds=6)
     held = pieces.begin()
     process = the_process(pieces, held)
 
     pieces.runs.await_end()
 
     assert not process.is_running()
-    assert datetime.now(UTC) < held.claimed.lease_until
+    assert held.leased()
+    assert 0 < held.lease.ends - SYSTEM.monotonic() <= held.lease.seconds * MARGIN
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
 
 
 def test_a_machine_is_not_started_where_too_little_of_the_lease_is_left(pieces: Pieces) -> None:
-    pieces.server.lease = timedelta(seconds=LEASE_MARGIN)
     held = pieces.held()
+    held.renew(SYSTEM.monotonic() - 50, 60)
 
-    pieces.runner.run(held)
+    pieces.run(held)
 
     assert pieces.provider.started == 0
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
@@ -130,25 +131,25 @@ def test_a_lease_lasts_as_long_as_it_was_given_for_whatever_the_time_of_day(piec
 
     left = pieces.held().lease_left()
 
-    assert 0 < left <= pieces.server.lease.total_seconds() - LEASE_MARGIN
+    assert 0 < left <= pieces.server.lease.total_seconds() * (1 - MARGIN)
 
 
 def test_an_order_that_is_cancelled_before_the_start_gets_no_machine(pieces: Pieces) -> None:
     held = pieces.held()
     held.ask(Wish.CANCELLED)
 
-    pieces.runner.run(held)
+    pieces.run(held)
 
     assert pieces.provider.started == 0
     assert pieces.server.statuses(held.hold.order_id) == ["stopped"]
 
 
 def test_an_order_that_a_launcher_gets_while_going_down_is_returned_and_nothing_is_made_for_it(pieces: Pieces) -> None:
-    claimed, slot = pieces.server.a_claimed(), pieces.slots.reserve()
-    assert slot is not None
+    claimed, room = pieces.server.a_claimed(), pieces.admission.reserve()
+    assert room is not None
     pieces.runs.close()
 
-    pieces.runs.begin(claimed, slot, SYSTEM.monotonic())
+    pieces.runs.begin(claimed, room, SYSTEM.monotonic())
     pieces.runs.await_end()
 
     assert pieces.server.statuses(claimed.order_id) == ["returned"]
@@ -163,7 +164,7 @@ def test_an_order_that_is_cancelled_while_it_is_reported_gets_no_machine(pieces:
 
     held, provider = pieces.held(), WishedGone()
 
-    dataclasses.replace(pieces.runner, provider=provider).run(held)
+    pieces.run(held, provider)
 
     assert provider.started == 0
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "stopped"]
@@ -190,8 +191,8 @@ def test_a_report_is_repeated_as_the_same_request_until_it_is_answered(pieces: P
             pieces.server.serve(UPDATES)
 
     pieces.server.refuse(UPDATES, 503)
-    runner = dataclasses.replace(pieces.runner, reports=reports(pieces, pause), provider=Processes(ENDS))
-    runner.run(held)
+    repeating = dataclasses.replace(pieces, runner=dataclasses.replace(pieces.runner, reports=reports(pieces, pause)))
+    repeating.run(held, Processes(ENDS))
 
     provisioning = [body for body in pieces.server.bodies(UPDATES) if body["status"] == "provisioning"]
     assert paused == [1, 2, 4]
@@ -206,7 +207,9 @@ def test_a_report_that_is_not_answered_is_given_up_when_the_lease_is_over(pieces
 
     with structlog.testing.capture_logs():
         runner = dataclasses.replace(pieces.runner, reports=Reports(pieces.client, Outage(clock.monotonic), clock))
-        runner.run(Held(claimed, clock.monotonic(), clock.monotonic))
+        held = a_held(claimed, clock)
+        runner.run(held, claimed)
+        held.close()
 
     assert pieces.provider.started == 0
     assert len(pieces.server.bodies(UPDATES)) == 7  # at 0, 1, 3, 7, 15, 31 and 61 s
@@ -225,7 +228,7 @@ def test_an_image_that_does_not_match_its_digest_is_never_booted(
     with_qemu(pieces, tmp_path / "image", digest)(pieces.held())
 
     (report,) = pieces.server.bodies(UPDATES)
-    assert (report["status"], report["reason"], report["retryable"]) == ("failed", "image_rejected", False)
+    assert (report["status"], report["reason"], report["failure"]) == ("failed", "image_rejected", "permanent")
     assert damaged in report["message"]
     assert not started
 
@@ -244,10 +247,10 @@ def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
     monkeypatch.setattr("subprocess.Popen", started.append)
 
     provider = ChangedSince(Mode.TCG, tmp_path / "image", digest, memory_mib=64, vcpus=1, binary="sh")
-    dataclasses.replace(pieces.runner, provider=provider).run(pieces.held())
+    pieces.run(pieces.held(), provider)
 
     report = pieces.server.bodies(UPDATES)[-1]
-    assert (report["status"], report["reason"], report["retryable"]) == ("failed", "image_rejected", False)
+    assert (report["status"], report["reason"], report["failure"]) == ("failed", "image_rejected", "permanent")
     assert "kernel" in report["message"]
     assert not started
 
@@ -258,7 +261,7 @@ def test_without_qemu_the_launch_fails_with_that_reason(pieces: Pieces, tmp_path
     with_qemu(pieces, tmp_path / "image", digest, "qemu-that-is-absent")(pieces.held())
 
     report = pieces.server.bodies(UPDATES)[-1]
-    assert (report["status"], report["reason"], report["retryable"]) == ("failed", "launch_failed", True)
+    assert (report["status"], report["reason"], report["failure"]) == ("failed", "hypervisor_missing", "retryable")
     assert report["message"] == "qemu-that-is-absent is not installed on this host."
     assert not list((pieces.state / "vms").iterdir())
 
@@ -266,9 +269,9 @@ def test_without_qemu_the_launch_fails_with_that_reason(pieces: Pieces, tmp_path
 def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt(pieces: Pieces) -> None:
     pieces.provider.argv = ("/no/such/program",)
     claimed = pieces.server.a_claimed()
-    slot = pieces.slots.reserve()
-    assert slot is not None
-    pieces.runs.begin(claimed, slot, SYSTEM.monotonic())
+    room = pieces.admission.reserve()
+    assert room is not None
+    pieces.runs.begin(claimed, room, SYSTEM.monotonic())
     pieces.runs.await_end()
     assert pieces.server.statuses(claimed.order_id) == ["provisioning", "failed"]
 
@@ -283,12 +286,12 @@ def test_a_host_that_fails_under_a_run_costs_the_attempt_and_no_machine_is_left(
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
     monkeypatch.setattr(Held, "watch", exhausted)
-    pieces.runner.run(pieces.held())
+    pieces.run(pieces.held())
 
     report = pieces.server.bodies(UPDATES)[-1]
-    assert (report["status"], report["reason"], report["retryable"]) == ("failed", "launch_failed", True)
-    (directory,) = remaining(pieces.state)
-    recorded = directory.process()
+    assert (report["status"], report["reason"], report["failure"]) == ("failed", "no_capacity", "no_capacity")
+    (path,) = remaining(pieces.state)
+    recorded = read(path).process()
     assert recorded is not None
     assert not psutil.pid_exists(recorded.pid)
 
@@ -296,10 +299,10 @@ def test_a_host_that_fails_under_a_run_costs_the_attempt_and_no_machine_is_left(
 def test_a_directory_that_cannot_be_written_fails_the_launch(pieces: Pieces) -> None:
     (pieces.state / "vms").write_text("not a directory")
 
-    pieces.runner.run(pieces.held())
+    pieces.run(pieces.held())
 
     (report,) = pieces.server.bodies(UPDATES)
-    assert (report["reason"], report["retryable"]) == ("launch_failed", True)
+    assert (report["reason"], report["failure"]) == ("launch_failed", "retryable")
 
 
 def test_a_machine_inherits_nothing_of_the_launchers_environment(
@@ -308,7 +311,7 @@ def test_a_machine_inherits_nothing_of_the_launchers_environment(
     monkeypatch.setenv("LAUNCHYARD_LAUNCHER_KEY", "ly_secret")
     held = pieces.begin()
 
-    assert set(the_process(pieces, held).environ()) <= {"PATH", "LANG", "PWD"}
+    assert set(the_process(pieces, held).environ()) <= {"PATH", "LANG", "PWD", "LAUNCHYARD_VM"}
 
 
 def the_process(pieces: Pieces, held: Held) -> psutil.Process:
@@ -322,7 +325,7 @@ def reports(pieces: Pieces, pause: Callable[[float, threading.Event], None]) -> 
 
 def with_qemu(pieces: Pieces, image: Path, digest: str, binary: str = "qemu-system-x86_64") -> Callable[[Held], None]:
     provider = QemuProvider(Mode.TCG, image, digest, memory_mib=64, vcpus=1, binary=binary)
-    return dataclasses.replace(pieces.runner, provider=provider).run
+    return lambda held: pieces.run(held, provider)
 
 
 def write_image(directory: Path) -> str:

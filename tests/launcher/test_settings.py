@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from launcher.commands import app
 from launcher.settings import ProviderName, SettingsWrong, read
+from launcher.vm import host
 from shared.vm_config import Sources
 
 GOOD = {"url": "http://127.0.0.1:8080", "launcher_key": "ly_secret", "datacenter": "local:dev", "provider": "process"}
@@ -26,6 +27,8 @@ def test_what_is_not_given_has_a_default(monkeypatch: pytest.MonkeyPatch) -> Non
     settings = read(GOOD)
 
     assert (settings.slots, settings.heartbeat_seconds, settings.subscription) == (2, 20, None)
+    assert (settings.drain_seconds, settings.machine_disk_mib) == (60, 64)
+    assert (settings.memory_mib, settings.vcpus) == (host.host_memory_mib(), host.host_vcpus())
     assert settings.launcher_name == "rack-7-alpha.example"
     assert settings.sources == Sources()
 

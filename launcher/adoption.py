@@ -1,0 +1,127 @@
+"""What an earlier daemon left: its machines are adopted, the ends of others reported, and what is unclear put aside."""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+from pydantic import ValidationError
+
+from launcher.admission import Admission
+from launcher.held import Held
+from launcher.run import Runner, discard
+from launcher.runs import Resume, Runs
+from launcher.vm.directory import VmDirectory, quarantine, read, remaining
+from launcher.vm.machine import AdoptedMachine
+from launcher.vm.qemu import NAME as QEMU
+from launcher.vm.qemu import gentle_rungs
+from launcher.vm.recognition import Trace, end_stragglers, trace
+from launcher.vm.records import VmLease
+from shared.api import Hold
+from shared.crash_points import Point, reach
+from shared.domain.order import LEASE
+
+OVER: Final = VmLease(ends=0, seconds=LEASE.total_seconds())
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Adoption:
+    runner: Runner
+    runs: Runs
+    admission: Admission
+
+    def run(self) -> None:
+        """Go through every directory once. Nothing is ever killed that is not certain to be our machine.
+
+        Raises OSError where this host cannot have a machine watched: then no daemon can run here.
+        """
+        for path in remaining(self.runner.state):
+            try:
+                directory = read(path)
+                left = trace(directory)
+            except (OSError, ValidationError) as error:
+                put_aside(path, f"it cannot be read: {type(error).__name__}")
+            else:
+                self._settle(directory, left)
+
+    def _settle(self, directory: VmDirectory, left: Trace) -> None:
+        match left:
+            case Trace.RUNS:
+                self._adopt(directory)
+            case Trace.UNEXPLAINED:
+                put_aside(directory.path, "the process on record runs, and its arguments do not name the machine")
+            case _:
+                self._go_on(directory, partial(self._bury, directory, left))
+
+    def _adopt(self, directory: VmDirectory) -> None:
+        machine = adopted(directory)
+        if machine is None:
+            self._go_on(directory, partial(self._bury, directory, Trace.ENDED))
+            return
+        self._go_on(directory, partial(self._watch, directory, machine))
+        log.info("machine adopted", vm=directory.manifest.vm, pid=machine.pid)
+        reach(Point.LAUNCHER_ADOPTED)
+
+    def _go_on(self, directory: VmDirectory, run: Resume) -> None:
+        manifest = directory.manifest
+        hold = Hold(order_id=manifest.order_id, epoch=manifest.epoch)
+        reservation = self.admission.readmit(hold, manifest.resources)
+        self.runs.resume(hold, _lease(directory), reservation, run)
+
+    def _watch(self, directory: VmDirectory, machine: AdoptedMachine, held: Held) -> None:
+        held.keep_lease_in(directory)
+        self.runner.resume(held, directory, machine)
+
+    def _bury(self, directory: VmDirectory, left: Trace, held: Held) -> None:
+        """Report the end of a machine that is gone, and remove what is left of it."""
+        end_stragglers(directory.manifest.uuid)
+        endings = self.runner.endings
+        if left is Trace.NEVER_RAN:
+            ending = endings.returned(held.hold.epoch, "The launcher ended before the machine was started.")
+            self.runner.tell(held, ending)
+        else:
+            self.runner.tell(held, endings.machine_exited(held, None))
+        discard(directory, held)
+
+
+def adopted(directory: VmDirectory) -> AdoptedMachine | None:
+    """Return the machine of a directory whose process runs; None where it has just ended."""
+    recorded = directory.process()
+    if recorded is None:
+        return None
+    try:
+        pidfd = os.pidfd_open(recorded.pid)
+    except ProcessLookupError:
+        return None
+    if trace(directory) is not Trace.RUNS:  # asked again: only now is the descriptor certain to be the machine's
+        os.close(pidfd)
+        return None
+    gentle = gentle_rungs(directory) if directory.manifest.provider == QEMU else ()
+    return AdoptedMachine(recorded.pid, pidfd, directory.manifest.uuid, gentle)
+
+
+def put_aside(path: Path, why: str) -> None:
+    try:
+        kept = quarantine(path)
+    except OSError as error:
+        log.error("a directory that cannot be explained is left alone", path=str(path), why=why, error=error.strerror)
+        return
+    log.error(
+        "a directory was quarantined",
+        path=str(kept),
+        why=why,
+        to_do="end the process in its process.json yourself if it is the machine's; then remove the directory",
+    )
+    reach(Point.LAUNCHER_QUARANTINED)
+
+
+def _lease(directory: VmDirectory) -> VmLease:
+    """Return until when the machine may run; one whose lease is not known may not."""
+    try:
+        return directory.lease()
+    except (OSError, ValidationError):
+        return OVER

@@ -1,0 +1,61 @@
+"""What a launcher tells of an order: each in one place, so that adopted machines end in the same words."""
+
+from dataclasses import dataclass
+from uuid import uuid4
+
+import structlog
+
+from launcher.held import Held, Wish
+from launcher.vm.provider import LaunchFailed
+from shared.api import AttemptFailed, Provisioning, Returned, Stopped
+from shared.domain.order import Failure, Reason
+from shared.image import ImageRejected
+
+Ending = AttemptFailed | Returned | Stopped
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Endings:
+    """Each is a request of its own, sent as it is until it is answered."""
+
+    launcher: str
+
+    def provisioning(self, held: Held, vm: str) -> Provisioning:
+        return Provisioning(request_id=str(uuid4()), launcher=self.launcher, epoch=held.hold.epoch, vm=vm)
+
+    def farewell(self, held: Held) -> Ending | None:
+        """Return what a stopped order's wish demands to be reported."""
+        match held.wish:
+            case Wish.CANCELLED:
+                return Stopped(request_id=str(uuid4()), launcher=self.launcher, epoch=held.hold.epoch)
+            case Wish.GOING_DOWN | Wish.LEFT:
+                return self.returned(held.hold.epoch, "The launcher is going down.")
+            case _:
+                return None
+
+    def returned(self, epoch: int, message: str) -> Returned:
+        return Returned(request_id=str(uuid4()), launcher=self.launcher, epoch=epoch, message=message)
+
+    def machine_exited(self, held: Held, code: int | None) -> AttemptFailed:
+        told = "" if code is None else f", with exit code {code}"
+        return self.failed(held.hold.epoch, Reason.MACHINE_EXITED, f"The machine ended by itself{told}.")
+
+    def image_rejected(self, held: Held, rejected: ImageRejected) -> AttemptFailed:
+        log.error("image rejected", **held.hold.model_dump(), error=str(rejected))
+        return self.failed(held.hold.epoch, Reason.IMAGE_REJECTED, str(rejected), Failure.PERMANENT)
+
+    def launch_failed(self, held: Held, failed: LaunchFailed) -> AttemptFailed:
+        log.error("launch failed", **held.hold.model_dump(), reason=failed.reason, error=str(failed))
+        return self.failed(held.hold.epoch, failed.reason, str(failed), failed.failure)
+
+    def failed(self, epoch: int, reason: Reason, message: str, failure: Failure = Failure.RETRYABLE) -> AttemptFailed:
+        return AttemptFailed(
+            request_id=str(uuid4()),
+            launcher=self.launcher,
+            epoch=epoch,
+            reason=reason,
+            message=message,
+            failure=failure,
+        )

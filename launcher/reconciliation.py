@@ -1,0 +1,56 @@
+"""Orders that the control plane believes this launcher to hold, and of which nothing is left here, are given up."""
+
+import threading
+
+import structlog
+
+from launcher.clock import Clock
+from launcher.endings import Ending, Endings
+from launcher.outage import Backoff, Outage
+from launcher.runs import Runs
+from shared.api import Hold, HoldView
+from shared.control_plane import ControlPlane, Refused, Unreachable
+from shared.domain.order import Reason, State
+
+log = structlog.get_logger()
+
+
+class Reconciliation:
+    """A daemon that is killed between a claim and the machine's directory comes back without knowing of that order."""
+
+    def __init__(self, control_plane: ControlPlane, launcher: str, runs: Runs, outage: Outage, clock: Clock) -> None:
+        self._control_plane, self._launcher, self._runs = control_plane, launcher, runs
+        self._outage, self._clock = outage, clock
+        self._endings = Endings(launcher)
+
+    def run(self, interrupt: threading.Event) -> None:
+        """Give them up before the first order is taken; try until the control plane answers, or `interrupt` is set."""
+        backoff = Backoff(self._clock.jitter)
+        while not interrupt.is_set():
+            try:
+                self._give_up_unknown()
+            except (Unreachable, Refused) as error:
+                self._outage.goes_on(error)
+                self._clock.pause(backoff.next(), interrupt)
+            else:
+                self._outage.ends()
+                return
+
+    def _give_up_unknown(self) -> None:
+        known = {held.hold for held in self._runs.held()}  # before the answer: one that ends meanwhile is not unknown
+        for view in self._control_plane.holds(self._launcher).holds:
+            if Hold(order_id=view.order_id, epoch=view.epoch) not in known:
+                self._give_up(view)
+
+    def _give_up(self, view: HoldView) -> None:
+        log.warning("an order is held of which nothing is left", order_id=view.order_id, epoch=view.epoch)
+        try:
+            self._control_plane.update(view.order_id, self._ending(view))
+        except Refused as refused:  # it has ended meanwhile, or lapsed
+            log.info("report refused", order_id=view.order_id, epoch=view.epoch, code=refused.code)
+
+    def _ending(self, view: HoldView) -> Ending:
+        message = "The launcher was restarted, and nothing is left of the machine."
+        if view.state is State.RUNNING:
+            return self._endings.failed(view.epoch, Reason.MACHINE_EXITED, message)
+        return self._endings.returned(view.epoch, message)

@@ -1,0 +1,35 @@
+"""What this host has for machines."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+MIB: Final = 1 << 20
+OVERCOMMIT: Final = 2
+"""Virtual CPUs a processor: machines wait for the network most of the time."""
+MISC_CAPACITY: Final = Path("/sys/fs/cgroup/misc.capacity")
+"""Where the kernel says how many TDX keys there are, to anyone: the line `tdx 63`."""
+
+
+def host_memory_mib() -> int:
+    return int(psutil.virtual_memory().total // MIB)
+
+
+def host_vcpus() -> int:
+    return (os.cpu_count() or 1) * OVERCOMMIT
+
+
+def free_disk_mib(folder: Path) -> int:
+    return shutil.disk_usage(folder).free // MIB
+
+
+def tdx_keys(capacity: Path = MISC_CAPACITY) -> int:
+    """Return how many TDs can run at once; 0 where there are none."""
+    try:
+        lines = capacity.read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("tdx "))

@@ -1,0 +1,84 @@
+"""Starting a machine's process: in a session of its own, marked as the machine's, and on record before it runs."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Final
+
+from launcher.vm.directory import VmDirectory
+from launcher.vm.failures import of_host
+from launcher.vm.machine import ProcessMachine, Rung
+from launcher.vm.provider import LaunchFailed
+from launcher.vm.recognition import MARK, started_at
+from launcher.vm.records import VmManifest, VmProcess
+from shared.crash_points import Point, reach
+from shared.domain.order import Reason
+
+GATE: Final = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "gate")
+"""What becomes the machine's program once it is told that its process is on record. A daemon that dies before that
+closes the gate's input, and the gate ends: no machine ever runs that nobody knows of."""
+
+
+def environment(uuid: str) -> dict[str, str]:
+    """Return all that a machine's process inherits: the launcher's own environment holds its key."""
+    return {"PATH": os.defpath, "LANG": "C.UTF-8", MARK: uuid}
+
+
+def start_process(
+    directory: VmDirectory,
+    output: Path,
+    gentle: Sequence[Rung] = (),
+    cwd: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> ProcessMachine:
+    """Start what the directory's manifest says, its process having been recorded there.
+
+    Raises LaunchFailed, and then nothing runs.
+    """
+    gate = _gate(directory.manifest, output, cwd, variables or {})
+    with ExitStack() as undo:
+        undo.callback(gate.wait)
+        undo.callback(_tell, gate, b"")
+        try:
+            pidfd = os.pidfd_open(gate.pid)
+            undo.callback(os.close, pidfd)
+            directory.record_process(VmProcess(pid=gate.pid, started=started_at(gate.pid)))
+        except OSError as error:
+            raise of_host(error, "The machine's process cannot be recorded") from error
+        reach(Point.LAUNCHER_RECORDED)
+        _tell(gate, b"recorded\n")
+        undo.pop_all()
+    return ProcessMachine(gate, pidfd, directory.manifest.uuid, gentle)
+
+
+def _gate(
+    manifest: VmManifest, output: Path, cwd: Path | None, variables: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start the gate before the machine's program; it waits to be told. Raises LaunchFailed."""
+    program, *arguments = manifest.argv
+    path = shutil.which(program)
+    if path is None:
+        raise LaunchFailed(f"{program} is not installed on this host.", Reason.HYPERVISOR_MISSING)
+    try:
+        with output.open("ab") as out:
+            return subprocess.Popen(
+                (*GATE, path, *arguments),
+                cwd=cwd,
+                env={**environment(manifest.uuid), **variables},
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+    except OSError as error:
+        raise of_host(error, f"{program} cannot be started") from error
+
+
+def _tell(gate: subprocess.Popen[bytes], word: bytes) -> None:
+    """Open the gate; or close it for good, with no word at all."""
+    if gate.stdin is not None:
+        with suppress(BrokenPipeError), gate.stdin as gate_input:
+            gate_input.write(word)

@@ -1,0 +1,105 @@
+"""Admission: how many machines there is room for, by each thing that a machine takes."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from launcher.admission import Admission
+from launcher.vm import directory, host
+from launcher.vm.resources import Resources
+from shared.api import Hold
+from tests.launcher.fake_control_plane import DEADLINE
+
+NEED = Resources(machines=1, memory_mib=100, vcpus=2, disk_mib=10, tdx_keys=1)
+PLENTY = Resources(machines=100, memory_mib=10_000, vcpus=200, tdx_keys=100)
+
+
+def an_admission(state: Path, free_disk_mib: int = 1000, **there_is: int) -> Admission:
+    return Admission(state, PLENTY.model_copy(update=there_is), NEED, lambda: free_disk_mib)
+
+
+@pytest.mark.parametrize(
+    "there_is",
+    [{"machines": 2}, {"memory_mib": 299}, {"vcpus": 5}, {"tdx_keys": 2}, {"free_disk_mib": 29}],
+    ids=lambda there_is: next(iter(there_is)),
+)
+def test_there_is_never_more_reserved_than_there_is(tmp_path: Path, there_is: dict[str, int]) -> None:
+    admission = an_admission(tmp_path, **there_is)
+
+    taken = [admission.reserve() for _ in range(3)]
+
+    assert [room is not None for room in taken] == [True, True, False]
+    assert admission.room() == 0
+    assert taken[0] is not None
+    admission.free(taken[0])
+    assert admission.reserve() is not None
+
+
+def test_what_a_machine_does_not_need_is_not_asked_for(tmp_path: Path) -> None:
+    whole = Resources(machines=3, memory_mib=1000)
+    admission = Admission(tmp_path, whole, Resources(machines=1, memory_mib=128), lambda: 0)
+
+    assert admission.room() == 3
+
+
+@pytest.mark.parametrize("lacking", [{"memory_mib": 99}, {"vcpus": 1}, {"tdx_keys": 0}])
+def test_a_host_too_small_for_one_machine_takes_none_and_says_so(tmp_path: Path, lacking: dict[str, int]) -> None:
+    admission = an_admission(tmp_path, **lacking)
+
+    assert not admission.fits
+    assert admission.reserve() is None
+
+
+def test_a_disk_that_is_full_now_may_have_room_later(tmp_path: Path) -> None:
+    admission = an_admission(tmp_path, free_disk_mib=0)
+
+    assert admission.fits
+    assert admission.reserve() is None
+
+
+def test_what_a_machine_has_written_is_not_counted_twice(tmp_path: Path) -> None:
+    admission = an_admission(tmp_path, free_disk_mib=24)
+    room, hold = admission.reserve(), Hold(order_id="one", epoch=1)
+    assert room is not None
+    assert admission.room() == 1
+    written = directory.location(tmp_path, "one", 1) / "serial.log"
+    written.parent.mkdir(parents=True)
+    written.write_bytes(b"\1" * (6 << 20))
+
+    admission.fill(room, hold)
+
+    assert admission.room() == 2  # 24 MiB are free, and 4 of them are spoken for
+
+
+def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launcher.admission.LOOK_AGAIN_SECONDS", 0.01)
+    free = iter([0, 0, 0])
+    admission = Admission(tmp_path, PLENTY, NEED, lambda: next(free, 10))
+
+    found: list[int] = []
+    waiting = threading.Thread(target=lambda: found.append(admission.await_room()), daemon=True)
+    waiting.start()
+    waiting.join(DEADLINE)
+
+    assert found == [1]
+
+
+def test_whoever_waits_for_room_is_told_when_admission_closes(tmp_path: Path) -> None:
+    admission = an_admission(tmp_path, machines=0)
+    found: list[object] = []
+    waiting = threading.Thread(target=lambda: found.append(admission.reserve_when_free()))
+    waiting.start()
+
+    admission.close()
+    waiting.join()
+
+    assert found == [None]
+
+
+def test_the_kernel_says_how_many_tdx_keys_there_are(tmp_path: Path) -> None:
+    capacity = tmp_path / "misc.capacity"
+    capacity.write_text("sev 0\ntdx 63\n")
+
+    assert host.tdx_keys(capacity) == 63
+    assert host.tdx_keys(tmp_path / "absent") == 0

@@ -1,0 +1,441 @@
+"""What the next daemon makes of what an earlier one left: adopted, reported, put aside; and nothing else is touched."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import psutil
+import pytest
+import structlog.testing
+
+from launcher.adoption import Adoption
+from launcher.clock import SYSTEM, Clock
+from launcher.daemon import Daemon, Events
+from launcher.heartbeat import HeartbeatLoop
+from launcher.held import Wish
+from launcher.reconciliation import Reconciliation
+from launcher.runs import Runs
+from launcher.vm import directory
+from launcher.vm.directory import LEASE, MANIFEST, PROCESS, VmDirectory, read
+from launcher.vm.launch import start_process
+from launcher.vm.machine import ProcessMachine
+from launcher.vm.recognition import end_stragglers, started_at
+from launcher.vm.records import VmLease, VmProcess
+from shared.api import HoldView, StopOrder
+from shared.domain.order import State
+from tests.launcher.conftest import Pieces, room_for
+from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, HOLDS, UPDATES
+from tests.launcher.stand_ins import STAYS, a_manifest
+
+PARENT: Final = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+"""A machine with a child in a session of its own."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """A machine that an earlier daemon started, whose child it is no more, as far as the next daemon knows."""
+
+    directory: VmDirectory
+    machine: ProcessMachine
+
+    @property
+    def process(self) -> psutil.Process:
+        return psutil.Process(self.machine.pid)
+
+    @property
+    def order_id(self) -> str:
+        return self.directory.manifest.order_id
+
+    def reaped(self) -> int:
+        """Return how it ended, as only its parent learns."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.machine.pid, 0)[1])
+
+
+@pytest.fixture
+def leave(pieces: Pieces) -> Iterator[Callable[..., Left]]:
+    """Leave machines behind, each with a lease of so many seconds from now; none outlives the test."""
+    left: list[Left] = []
+
+    def leave_one(argv: tuple[str, ...] = STAYS, seconds: float = 60) -> Left:
+        vm = a_directory(pieces.state, argv, seconds)
+        machine = start_process(vm, vm.serial_log)
+        machine.leave()
+        left.append(Left(vm, machine))
+        return left[-1]
+
+    yield leave_one
+    for one in left:
+        end_stragglers(one.directory.manifest.uuid)
+        with suppress(ChildProcessError):
+            os.waitpid(one.machine.pid, 0)
+
+
+def a_directory(state: Path, argv: tuple[str, ...] = STAYS, seconds: float = 60) -> VmDirectory:
+    manifest = a_manifest(str(uuid4()), argv)
+    return directory.create(state, manifest, b"{}", VmLease(ends=SYSTEM.monotonic() + seconds, seconds=seconds))
+
+
+def adopt(pieces: Pieces) -> list[dict[str, object]]:
+    """Do what a daemon does at its start, and return what it says."""
+    with structlog.testing.capture_logs() as logs:
+        Adoption(pieces.runner, pieces.runs, pieces.admission).run()
+    return [dict(line) for line in logs]
+
+
+def test_a_machine_that_runs_is_adopted_renewed_and_ended_when_its_client_wishes_it(
+    pieces: Pieces, leave: Callable[..., Left]
+) -> None:
+    left = leave()
+
+    adopt(pieces)
+    (held,) = pieces.runs.held()
+    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
+    pieces.server.lease = timedelta(minutes=10)
+    heartbeat.beat()
+
+    assert left.process.is_running()
+    assert held.lease_left() > 400
+    assert left.directory.lease() == held.lease
+    assert pieces.admission.room() == 1
+
+    pieces.server.stops = [StopOrder(order_id=left.order_id, epoch=1, why="cancelled")]
+    heartbeat.beat()
+    pieces.runs.await_end()
+
+    assert left.reaped() == -signal.SIGTERM
+    assert pieces.server.statuses(left.order_id) == ["stopped"]
+    assert not left.directory.path.exists()
+    pieces.await_room(2)
+
+
+def test_two_daemons_one_after_the_other_run_one_machine(pieces: Pieces) -> None:
+    held = pieces.begin()
+    process = pieces.provider.process(held.hold.order_id)
+    first, second = Events(), Events()
+
+    first.put("SIGTERM")
+    assert a_daemon(pieces, pieces.runs).run(first) == 0
+    assert process.is_running()
+    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+
+    pieces.server.stops = [StopOrder(order_id=held.hold.order_id, epoch=1, why="finished")]
+    runs = Runs(pieces.runner.run, room_for(pieces.state, 2), SYSTEM)
+    next_daemon = threading.Thread(target=a_daemon(pieces, runs).run, args=(second,))
+    next_daemon.start()
+    os.waitpid(process.pid, 0)
+    second.put("SIGTERM")
+    next_daemon.join(DEADLINE)
+
+    assert not next_daemon.is_alive()
+    assert {hold["order_id"] for body in pieces.server.bodies(HEARTBEATS) for hold in body["holds"]} == {
+        held.hold.order_id
+    }
+    assert not list((pieces.state / "vms").iterdir())
+
+
+def test_an_adopted_machine_that_ends_by_itself_is_reported_without_an_exit_code(
+    pieces: Pieces, leave: Callable[..., Left]
+) -> None:
+    left = leave()
+    adopt(pieces)
+
+    left.process.kill()
+    left.reaped()
+    pieces.runs.await_end()
+
+    (report,) = pieces.server.bodies(UPDATES)
+    assert (report["reason"], report["failure"]) == ("machine_exited", "retryable")
+    assert "exit code" not in report["message"]
+
+
+def test_an_adopted_machine_is_ended_in_time_although_the_control_plane_is_away(
+    pieces: Pieces, leave: Callable[..., Left]
+) -> None:
+    for path in (UPDATES, HEARTBEATS):
+        pieces.server.refuse(path, 503)
+    left = leave(seconds=3)
+    lease = left.directory.lease()
+
+    adopt(pieces)
+    pieces.runs.await_end()
+
+    assert left.reaped() == -signal.SIGKILL
+    assert SYSTEM.monotonic() < lease.ends
+
+
+@pytest.mark.parametrize("lease", ["not a lease", '{"ends": 0.0, "seconds": 60.0}'])
+def test_a_machine_whose_lease_is_over_or_unknown_is_ended_at_once(
+    pieces: Pieces, leave: Callable[..., Left], lease: str
+) -> None:
+    left = leave()
+    (left.directory.path / LEASE).write_text(lease)
+
+    adopt(pieces)
+    pieces.runs.await_end()
+
+    assert left.reaped() == -signal.SIGKILL
+    assert not pieces.server.bodies(UPDATES)
+
+
+def test_a_machine_whose_process_is_gone_is_reported_as_exited_and_its_stragglers_are_ended(
+    pieces: Pieces, leave: Callable[..., Left]
+) -> None:
+    left = leave((sys.executable, "-c", PARENT))
+    straggler = psutil.Process(int(first_line(left.directory.serial_log)))
+    left.process.kill()
+    left.reaped()
+    assert straggler.is_running()
+
+    adopt(pieces)
+    pieces.runs.await_end()
+
+    (report,) = pieces.server.bodies(UPDATES)
+    assert (report["reason"], report["failure"]) == ("machine_exited", "retryable")
+    assert not lives(straggler)
+    assert not left.directory.path.exists()
+
+
+def test_an_ended_machine_that_nobody_reaped_is_an_ended_one(pieces: Pieces, leave: Callable[..., Left]) -> None:
+    left = leave()
+    left.process.kill()
+    os.waitid(os.P_PID, left.machine.pid, os.WEXITED | os.WNOWAIT)
+
+    adopt(pieces)
+    pieces.runs.await_end()
+
+    (report,) = pieces.server.bodies(UPDATES)
+    assert report["reason"] == "machine_exited"
+    left.reaped()
+
+
+def test_what_an_adopted_machine_started_is_ended_with_it(pieces: Pieces, leave: Callable[..., Left]) -> None:
+    left = leave((sys.executable, "-c", PARENT))
+    straggler = psutil.Process(int(first_line(left.directory.serial_log)))
+    adopt(pieces)
+    (held,) = pieces.runs.held()
+
+    held.ask(Wish.FINISHED)
+    pieces.runs.await_end()
+
+    assert not lives(straggler)
+    left.reaped()
+
+
+def test_a_machine_that_was_never_started_burns_no_attempt(pieces: Pieces) -> None:
+    vm = a_directory(pieces.state)
+
+    adopt(pieces)
+    pieces.runs.await_end()
+
+    assert pieces.server.statuses(vm.manifest.order_id) == ["returned"]
+    assert not vm.path.exists()
+
+
+def test_a_process_that_has_the_machines_number_by_now_is_left_alone_and_the_machine_is_an_ended_one(
+    pieces: Pieces, leave: Callable[..., Left]
+) -> None:
+    vm, stranger = a_directory(pieces.state), leave()
+    pid = stranger.machine.pid
+    vm.record_process(VmProcess(pid=pid, started=started_at(pid) - 1))
+    stranger.directory.path.rename(pieces.state / "elsewhere")
+
+    adopt(pieces)
+    pieces.runs.await_end()
+
+    assert stranger.process.is_running()
+    (report,) = pieces.server.bodies(UPDATES)
+    assert report["reason"] == "machine_exited"
+    assert not vm.path.exists()
+
+
+def test_a_process_that_is_the_recorded_one_and_does_not_name_the_machine_is_never_killed(
+    pieces: Pieces, leave: Callable[..., Left]
+) -> None:
+    vm, stranger = a_directory(pieces.state), leave()
+    pid = stranger.machine.pid
+    vm.record_process(VmProcess(pid=pid, started=started_at(pid)))
+    stranger.directory.path.rename(pieces.state / "elsewhere")
+
+    logs = adopt(pieces)
+
+    assert not pieces.runs.held()
+    assert stranger.process.is_running()
+    assert_quarantined(pieces, vm, logs)
+
+
+@pytest.mark.parametrize("damaged", [MANIFEST, PROCESS])
+def test_a_directory_that_cannot_be_read_is_kept_aside_and_its_process_runs_on(
+    pieces: Pieces, leave: Callable[..., Left], damaged: str
+) -> None:
+    left = leave()
+    (left.directory.path / damaged).write_text("not what it was")
+
+    logs = adopt(pieces)
+
+    assert not pieces.runs.held()
+    assert left.process.is_running()
+    assert_quarantined(pieces, left.directory, logs)
+
+
+def test_a_directory_without_a_manifest_is_kept_aside_and_the_others_are_adopted(
+    pieces: Pieces, leave: Callable[..., Left]
+) -> None:
+    strange = pieces.state / "vms" / "0-strange"
+    strange.mkdir(parents=True)
+    left = leave()
+
+    adopt(pieces)
+
+    assert (pieces.state / "quarantine" / "0-strange").is_dir()
+    assert [held.hold.order_id for held in pieces.runs.held()] == [left.order_id]
+
+
+def test_a_directory_half_written_or_half_removed_is_removed(pieces: Pieces) -> None:
+    for name in (".one-1.partial", ".two-1.removed"):
+        (pieces.state / "vms" / name).mkdir(parents=True)
+
+    adopt(pieces)
+
+    assert not list((pieces.state / "vms").iterdir())
+    assert not pieces.server.seen
+
+
+def test_adopted_machines_count_although_there_are_more_than_would_be_admitted(
+    pieces: Pieces, leave: Callable[..., Left]
+) -> None:
+    left = [leave() for _ in range(3)]
+
+    adopt(pieces)
+
+    assert len(pieces.runs.held()) == len(left)
+    assert pieces.admission.room() == 0
+    assert pieces.admission.reserve() is None
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [(State.CLAIMED, "returned"), (State.PROVISIONING, "returned"), (State.RUNNING, "failed")],
+)
+def test_an_order_of_which_nothing_is_left_here_is_given_up(pieces: Pieces, state: State, status: str) -> None:
+    pieces.server.holds = [HoldView(order_id="forgotten", epoch=3, state=state)]
+
+    a_reconciliation(pieces).run(pieces.admission.closed)
+
+    (report,) = pieces.server.bodies(UPDATES)
+    assert (report["status"], report["epoch"]) == (status, 3)
+    assert pieces.server.bodies(HOLDS) == [{"launcher": "alpha"}]
+
+
+def test_an_order_that_is_held_is_not_given_up(pieces: Pieces) -> None:
+    held = pieces.begin()
+    pieces.server.holds = [HoldView(order_id=held.hold.order_id, epoch=1, state=State.RUNNING)]
+
+    a_reconciliation(pieces).run(pieces.admission.closed)
+
+    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+
+
+@pytest.mark.parametrize("refused", [HOLDS, UPDATES])
+def test_what_is_held_is_asked_for_until_it_is_answered(pieces: Pieces, refused: str) -> None:
+    paused: list[float] = []
+
+    def pause(seconds: float, interrupt: threading.Event) -> None:
+        paused.append(seconds)
+        if len(paused) == 2:
+            pieces.server.serve(refused)
+
+    pieces.server.refuse(refused, 503)
+    pieces.server.holds = [HoldView(order_id="forgotten", epoch=3, state=State.CLAIMED)]
+
+    a_reconciliation(pieces, pause).run(pieces.admission.closed)
+
+    assert paused == [1, 2]
+    assert pieces.server.statuses("forgotten")[-1] == "returned"
+
+
+def test_a_daemon_that_goes_down_waits_for_no_answer(pieces: Pieces) -> None:
+    pieces.server.refuse(HOLDS, 503)
+
+    a_reconciliation(pieces, lambda _seconds, interrupt: interrupt.set()).run(pieces.admission.closed)
+
+    assert len(pieces.server.bodies(HOLDS)) == 1
+
+
+def test_a_lease_is_on_the_disk_before_the_machine_starts_and_after_each_renewal(pieces: Pieces) -> None:
+    held = pieces.begin()
+    path = directory.location(pieces.state, held.hold.order_id, 1)
+    assert read(path).lease() == held.lease
+
+    held.renew(SYSTEM.monotonic(), 600)
+
+    assert read(path).lease() == held.lease
+    assert held.lease.seconds == 600
+
+
+def test_a_lease_that_cannot_be_written_stops_nothing(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_self: VmDirectory, _lease: VmLease) -> None:
+        raise OSError(28, "No space left on device")
+
+    held = pieces.begin()
+    monkeypatch.setattr(VmDirectory, "record_lease", full)
+
+    held.renew(SYSTEM.monotonic(), 600)
+
+    assert held.lease_left() > 400
+    assert held.wish is None
+
+
+def a_daemon(pieces: Pieces, runs: Runs) -> Daemon:
+    """A daemon that takes no orders, and leaves at once what it holds when it is told to go."""
+    admission = room_for(pieces.state, 2)
+    heartbeat = HeartbeatLoop(pieces.client, "alpha", runs, 0.05, pieces.outage, SYSTEM)
+    adoption = Adoption(pieces.runner, runs, admission) if runs is not pieces.runs else None
+    return Daemon(
+        adopt=adoption.run if adoption else lambda: None,
+        admission=admission,
+        runs=runs,
+        intake=lambda: None,
+        heartbeat=heartbeat,
+        drain_seconds=0,
+    )
+
+
+def a_reconciliation(pieces: Pieces, pause: Callable[[float, threading.Event], None] = SYSTEM.pause) -> Reconciliation:
+    clock = Clock(SYSTEM.monotonic, lambda: 0.0, pause)
+    return Reconciliation(pieces.client, "alpha", pieces.runs, pieces.outage, clock)
+
+
+def assert_quarantined(pieces: Pieces, vm: VmDirectory, logs: list[dict[str, object]]) -> None:
+    assert not vm.path.exists()
+    assert (pieces.state / "quarantine" / vm.path.name).is_dir()
+    assert not pieces.runs.held()
+    assert not pieces.server.bodies(UPDATES)
+    (said,) = [line for line in logs if line["log_level"] == "error"]
+    assert "to_do" in said
+
+
+def first_line(log: Path) -> str:
+    """Look until a machine has said something, and return it: a file tells nobody when it grows."""
+    deadline = time.monotonic() + DEADLINE
+    while not (said := log.read_text()).endswith("\n"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return said
+
+
+def lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

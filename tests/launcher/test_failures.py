@@ -1,0 +1,147 @@
+"""What keeps a machine from starting, each by its own reason; and a daemon that goes on."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from launcher.clock import SYSTEM
+from launcher.vm import directory
+from launcher.vm.argv import Mode
+from launcher.vm.directory import LOG_MIB, MIB
+from launcher.vm.failures import of_words
+from launcher.vm.launch import environment
+from launcher.vm.process import ProcessProvider
+from launcher.vm.provider import Plan
+from launcher.vm.qemu import QemuProvider
+from launcher.vm.recognition import MARK
+from shared.vm_config import WorkerConfig
+from tests.launcher.conftest import Pieces
+from tests.launcher.fake_control_plane import UPDATES
+from tests.launcher.stand_ins import STAYS
+
+TELLS_TMPDIR = "import tempfile, time; print(tempfile.mkdtemp(prefix='worker-'), flush=True)"
+
+
+def the_failure(pieces: Pieces) -> tuple[str, str]:
+    report = pieces.server.bodies(UPDATES)[-1]
+    assert report["status"] == "failed"
+    return report["reason"], report["failure"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize(
+    "full", ["launcher.vm.directory.write_durably", "launcher.vm.launch.VmDirectory.record_process"]
+)
+def test_a_full_disk_fails_the_order_by_that_reason_and_burns_no_attempt(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch, number: int, full: str
+) -> None:
+    def refuse(*_arguments: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(full, refuse)
+
+    pieces.run(pieces.held())
+
+    assert the_failure(pieces) == ("disk_full", "no_capacity")
+    assert not list((pieces.state / "vms").iterdir())
+    monkeypatch.undo()
+    assert pieces.begin().wish is None
+
+
+def test_an_image_that_is_not_there_may_be_there_another_time(pieces: Pieces) -> None:
+    provider = QemuProvider(Mode.TCG, pieces.state / "no-image", "0" * 64, memory_mib=64, vcpus=1)
+
+    pieces.run(pieces.held(), provider)
+
+    assert the_failure(pieces) == ("image_missing", "retryable")
+
+
+def test_a_host_without_a_descriptor_left_hands_the_order_back_and_goes_on(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(_value: int, _flags: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    claimed, room = pieces.server.a_claimed(), pieces.admission.reserve()
+    assert room is not None
+    monkeypatch.setattr(os, "eventfd", exhausted)
+
+    pieces.runs.begin(claimed, room, SYSTEM.monotonic())
+    pieces.runs.await_end()
+
+    assert the_failure(pieces) == ("no_capacity", "no_capacity")
+    monkeypatch.undo()
+    assert pieces.begin().wish is None
+
+
+def test_an_adopted_machine_that_cannot_be_watched_is_ended(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(_value: int, _flags: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    held = pieces.held()
+    claimed = pieces.server.a_claimed().model_copy(update=held.hold.model_dump())
+    vm = pieces.runner._prepare(held, claimed)
+    machine = pieces.provider.start(vm)
+    monkeypatch.setattr(os, "eventfd", exhausted)
+
+    pieces.runner.resume(held, vm, machine)
+
+    assert the_failure(pieces) == ("no_capacity", "no_capacity")
+    assert not psutil.pid_exists(machine.pid)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("-netdev user,hostfwd=…: Could not set up host forwarding: Address already in use", "port_taken retryable"),
+        ("KVM_TDX_INIT_VM failed: No space left on device", "no_capacity no_capacity"),
+        ("Failed to write to disk: No space left on device", "disk_full no_capacity"),
+        ("cannot set up guest memory 'pc.ram': Cannot allocate memory", "no_capacity no_capacity"),
+        ("Cannot allocate memory", "no_capacity no_capacity"),
+        ("-device no-such-device: not a valid device model name", "launch_failed retryable"),
+        ("", "launch_failed retryable"),
+    ],
+)
+def test_qemus_own_words_say_what_was_lacking(words: str, expected: str) -> None:
+    failed = of_words(words, "It did not start.")
+
+    assert f"{failed.reason} {failed.failure}" == expected
+
+
+def test_a_log_that_has_grown_too_large_starts_anew_and_its_writer_goes_on(pieces: Pieces) -> None:
+    held = pieces.begin()
+    vm = directory.read(directory.location(pieces.state, held.hold.order_id, 1))
+    with vm.serial_log.open("ab") as machine:
+        machine.write(b"x" * (LOG_MIB * MIB + 1))
+        machine.flush()
+
+        held.renew(held.lease.ends, 60)
+        machine.write(b"and on")
+
+    assert vm.serial_log.read_bytes() == b"and on"
+
+
+def test_what_a_plain_worker_leaves_in_its_temporary_folder_goes_with_its_machine(pieces: Pieces) -> None:
+    class Telling(ProcessProvider):
+        def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+            return Plan((STAYS[0], "-c", TELLS_TMPDIR, uuid))
+
+    held = pieces.held()
+    pieces.run(held, Telling(pieces.state))
+
+    told = Path((pieces.state / "logs" / f"{held.hold.order_id}-1.log").read_text().strip())
+    assert told.is_relative_to(directory.location(pieces.state, held.hold.order_id, 1))
+    assert not told.exists()
+
+
+def test_a_machine_is_marked_in_its_environment_and_so_is_what_it_starts(pieces: Pieces) -> None:
+    held = pieces.begin()
+    vm = directory.read(directory.location(pieces.state, held.hold.order_id, 1))
+    process = pieces.provider.process(held.hold.order_id)
+
+    assert process.environ()[MARK] == vm.manifest.uuid
+    assert environment("one")[MARK] == "one"
