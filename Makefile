@@ -5,8 +5,10 @@ PYTHON ?= $(firstword $(shell command -v python3.11 python3))
 BIN := .venv/bin
 IMAGES := .launchyard/images
 INSTALLED := .venv/installed
+SECONDS ?= 600
+SEED ?=
 
-.PHONY: help demo test check fast up down guest-image docs bench lock packages clean
+.PHONY: help demo test check fast up down guest-image docs chaos bench lock packages clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -36,6 +38,9 @@ guest-image: $(INSTALLED) packages ## build the guest image, where it is not up 
 docs: $(INSTALLED) ## write the generated pages anew
 	$(BIN)/python -m shared.lifecycle_document docs/lifecycle.md
 	$(BIN)/python -m functions.openapi docs/openapi.json
+
+chaos: $(INSTALLED) ## break everything at random for SECONDS, from SEED; count what was lost, doubled or left
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 bench: $(INSTALLED) ## claims a second, beside the raw floor
 	$(BIN)/python -m bench.claims

@@ -1,5 +1,6 @@
-"""`launchyard order …`: create, read, follow and cancel orders."""
+"""`launchyard order …`: create, read, follow and cancel orders, and see to those that failed."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
@@ -10,6 +11,7 @@ from cli import view
 from cli.fetching import fetch
 from cli.session import control_plane
 from cli.watching import follow
+from shared.api import LimitsRequest
 from shared.domain.order import State
 from shared.domain.spec import (
     AnySpec,
@@ -22,13 +24,22 @@ from shared.domain.spec import (
     TaskSpec,
 )
 
-app = typer.Typer(help="Create, read, follow and cancel orders.", no_args_is_help=True)
+app = typer.Typer(help="Create, read, follow and cancel orders, and see to those that failed.", no_args_is_help=True)
 create = typer.Typer(help="Place an order.", no_args_is_help=True)
 app.add_typer(create, name="create")
 
 OrderId = Annotated[str, typer.Argument(help="The order's id.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the control plane's JSON.")]
 Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: the same one never makes a second order.")]
+BootTimeout = Annotated[float | None, typer.Option(help="Seconds from a claim until its worker must have reported.")]
+RunTimeout = Annotated[float | None, typer.Option(help="Seconds that its worker may run.")]
+Ttl = Annotated[float | None, typer.Option(help="Seconds that the machine is kept; without, until it is cancelled.")]
+QueueTtl = Annotated[float | None, typer.Option(help="Seconds that it waits for a launcher.")]
+Retention = Annotated[float | None, typer.Option(help="Seconds that its output is kept after its end.")]
+NotBefore = Annotated[
+    datetime | None,
+    typer.Option(help="When it may be started, in UTC.", formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M"]),
+]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for the order's end.", min=1)]
 
 
@@ -36,11 +47,16 @@ Timeout = Annotated[float, typer.Option(help="Seconds to wait for the order's en
 def create_capacity(
     datacenter: Annotated[str, typer.Argument(help="Such as local:dev or baremetal:rack-7.")],
     node_size: Annotated[NodeSize, typer.Argument(help="The machine's size.")],
+    queue_ttl: QueueTtl = None,
+    boot_timeout: BootTimeout = None,
+    ttl: Ttl = None,
+    not_before: NotBefore = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """A long-lived machine of a node size in a datacenter."""
-    _place(CapacitySpec(datacenter=datacenter, node_size=node_size), key, as_json)
+    limits = LimitsRequest(queue_ttl_seconds=queue_ttl, boot_timeout_seconds=boot_timeout, ttl_seconds=ttl)
+    _place(CapacitySpec(datacenter=datacenter, node_size=node_size), limits, not_before, key, as_json)
 
 
 @create.command("export")
@@ -50,21 +66,33 @@ def create_export(
     cheimarros: Annotated[
         CheimarrosMode, typer.Option(help="How much of the knowledge graph to write.")
     ] = CheimarrosMode.FULL,
+    queue_ttl: QueueTtl = None,
+    boot_timeout: BootTimeout = None,
+    run_timeout: RunTimeout = None,
+    retention: Retention = None,
+    not_before: NotBefore = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """The MODS 3.8 record of one entity."""
-    _place(ExportSpec(pi=pi, options=ExportOptions(include_ocr=ocr, cheimarros_mode=cheimarros)), key, as_json)
+    spec = ExportSpec(pi=pi, options=ExportOptions(include_ocr=ocr, cheimarros_mode=cheimarros))
+    _place(spec, _limits(queue_ttl, boot_timeout, run_timeout, retention), not_before, key, as_json)
 
 
 @create.command("task")
 def create_task(
     command: Annotated[list[str], typer.Argument(help="The command and its arguments, after `--`.")],
+    queue_ttl: QueueTtl = None,
+    boot_timeout: BootTimeout = None,
+    run_timeout: RunTimeout = None,
+    retention: Retention = None,
+    not_before: NotBefore = None,
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
     """A command run in a machine of its own; its output is kept."""
-    _place(TaskSpec(command=tuple(command)), key, as_json)
+    limits = _limits(queue_ttl, boot_timeout, run_timeout, retention)
+    _place(TaskSpec(command=tuple(command)), limits, not_before, key, as_json)
 
 
 @app.command()
@@ -103,6 +131,20 @@ def cancel(order_id: OrderId, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def requeue(order_id: OrderId, as_json: AsJson = False) -> None:
+    """Place a failed order again, as a new one; asked twice, it is the same one."""
+    with control_plane() as api:
+        view.print_order(api.requeue_order(order_id), as_json)
+
+
+@app.command()
+def purge(order_id: OrderId) -> None:
+    """Remove an order that has ended, and its output."""
+    with control_plane() as api:
+        api.purge_order(order_id)
+
+
+@app.command()
 def output(
     order_id: OrderId,
     to: Annotated[Path, typer.Option("--out", help="Folder for the file; made where it is missing.", file_okay=False)],
@@ -112,6 +154,18 @@ def output(
         view.print_file(fetch(api, api.get_order(order_id), to))
 
 
-def _place(spec: AnySpec, key: str | None, as_json: bool) -> None:
+def _limits(
+    queue_ttl: float | None, boot_timeout: float | None, run_timeout: float | None, retention: float | None
+) -> LimitsRequest:
+    return LimitsRequest(
+        queue_ttl_seconds=queue_ttl,
+        boot_timeout_seconds=boot_timeout,
+        run_timeout_seconds=run_timeout,
+        retention_seconds=retention,
+    )
+
+
+def _place(spec: AnySpec, limits: LimitsRequest, not_before: datetime | None, key: str | None, as_json: bool) -> None:
+    start = not_before and not_before.replace(tzinfo=UTC)
     with control_plane() as api:
-        view.print_order(api.create_order(spec, key or str(uuid4())), as_json)
+        view.print_order(api.create_order(spec, key or str(uuid4()), limits, start), as_json)

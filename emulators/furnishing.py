@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import stamina
 from google.cloud import firestore
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from pydantic import TypeAdapter
@@ -20,6 +21,7 @@ from emulators.processes import StartFailed
 from emulators.settings import PROJECT, SUBSCRIPTION, TOPIC
 from shared.adapters.firestore import FirestoreKeyStore
 from shared.domain.access import ApiKey
+from shared.domain.refusals import Unavailable
 
 KEYS: Final = TypeAdapter(list[ApiKey])
 
@@ -37,6 +39,7 @@ def furnish(environment: Mapping[str, str]) -> None:
         raise StartFailed(f"The emulators could not be furnished: {done.stderr.decode(errors='replace')[-2000:]}")
 
 
+@stamina.retry(on=Unavailable, attempts=5)  # on a busy machine an emulator's first answer takes many seconds
 def _furnish(keys: Sequence[ApiKey]) -> None:
     client = firestore.Client(project=PROJECT)
     for key in keys:

@@ -31,8 +31,8 @@ def start_scheduler(logs: Path, environment: Environment) -> Server:
     return start("the scheduler", python("emulators.scheduler"), logs / "scheduler.log", environment)
 
 
-def start_launcher(logs: Path, environment: Environment) -> Server:
-    log = logs / "launcher.log"
+def start_launcher(logs: Path, environment: Environment, log_name: str = "launcher") -> Server:
+    log = logs / f"{log_name}.log"
     earlier = log.stat().st_size if log.exists() else 0
     server = start("the launcher", [*python("launcher"), "run"], log, environment)
     await_ready(server, lambda: READY in log.read_bytes()[earlier:])

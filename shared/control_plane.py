@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -16,6 +17,7 @@ from shared.api import (
     HeartbeatAnswer,
     HeartbeatRequest,
     HoldsView,
+    LimitsRequest,
     OrderList,
     OrderRequest,
     OrderView,
@@ -34,6 +36,8 @@ TIMEOUT: Final = httpx.Timeout(15.0)
 WAIT_MARGIN: Final = 15.0
 """Seconds beyond a claim's own wait before its answer is given up."""
 CHUNK: Final = 1 << 20
+USUAL: Final = LimitsRequest()
+"""The limits that are usual for an order's kind."""
 
 
 class ControlPlaneError(Exception):
@@ -90,9 +94,16 @@ class ControlPlane:
     def close(self) -> None:
         self._http.close()
 
-    def create_order(self, spec: AnySpec, idempotency_key: str) -> OrderView:
+    def create_order(
+        self,
+        spec: AnySpec,
+        idempotency_key: str,
+        limits: LimitsRequest = USUAL,
+        not_before: datetime | None = None,
+    ) -> OrderView:
         headers = {"Idempotency-Key": idempotency_key}
-        return self._post("/v1/orders", OrderRequest(order=spec), OrderView, headers=headers)
+        request = OrderRequest(order=spec, limits=limits, not_before=not_before)
+        return self._post("/v1/orders", request, OrderView, headers=headers)
 
     def get_order(self, order_id: str) -> OrderView:
         return self._send("GET", f"/v1/orders/{order_id}", OrderView)
@@ -110,6 +121,18 @@ class ControlPlane:
 
     def cancel_order(self, order_id: str) -> OrderView:
         return self._send("POST", f"/v1/orders/{order_id}/cancel", OrderView)
+
+    def requeue_order(self, order_id: str) -> OrderView:
+        """Return the order that was placed in a failed one's stead: the same one however often it is asked for."""
+        return self._send("POST", f"/v1/orders/{order_id}/requeue", OrderView)
+
+    def purge_order(self, order_id: str) -> None:
+        """Remove an order that has ended, and what it left; one that is not there is no error."""
+        path = f"/v1/orders/{order_id}"
+        response = self._request("DELETE", path)
+        _raise_for_problem(response)
+        if response.status_code != httpx.codes.NO_CONTENT:
+            raise Unreachable(f"DELETE {path} was answered {response.status_code}; a control plane answers 204.")
 
     def download_output(self, order: OrderView, to: Path) -> None:
         """Write the order's output to the file `to`, which appears only when it is whole and what the order says.

@@ -19,7 +19,7 @@ from shared.api import (
 )
 from shared.domain.order import Failure, State
 from shared.vm_config import WorkerConfig
-from worker.network import answered, persist
+from worker.network import answered, once, persist
 from worker.programs import ProgramFailed
 
 MOST_MESSAGE: Final = 4000
@@ -48,9 +48,13 @@ class Callbacks:
         self._url = f"{config.control_plane}/v1/callbacks/{config.order_id}"
         self._headers = {"Authorization": f"Bearer {config.callback_token}", "Content-Type": "application/json"}
 
-    def started(self) -> State:
-        """Return the order's state: said again, it changes nothing."""
-        return self._report(WorkerStarted(epoch=self._epoch)).state
+    def started(self) -> None:
+        self._report(WorkerStarted(epoch=self._epoch))
+
+    def started_again(self) -> State:
+        """Report what was reported before, which changes nothing; return the order's state. It is tried once only."""
+        report = WorkerStarted(epoch=self._epoch).model_dump_json()
+        return once(lambda: self._report_once(report)).state
 
     def upload(self, output: Measured) -> UploadGrant:
         """Ask for one presigned upload of exactly these bytes."""

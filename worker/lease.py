@@ -30,16 +30,18 @@ def watched(reports: Callbacks, end: Callable[[], None], log: Logger, every: flo
                 end()
                 return
 
-    threading.Thread(target=watch, name="lease", daemon=True).start()
+    watcher = threading.Thread(target=watch, name="lease", daemon=True)
+    watcher.start()
     try:
         yield
     finally:
         over.set()
+        watcher.join()  # whoever comes after closes the HTTP client
 
 
 def _ours(reports: Callbacks, log: Logger) -> bool:
     try:
-        state = reports.started()
+        state = reports.started_again()
     except NoAnswer:
         return True
     except ReportRefused as refused:

@@ -81,7 +81,7 @@ def persist(call: Callable[[], T]) -> T:
     waits = {"wait_initial": FIRST_WAIT, "wait_max": MOST_WAIT, "wait_jitter": FIRST_WAIT}
     for attempt in stamina.retry_context(on=NoAnswer, attempts=TRIES, timeout=None, **waits):
         with attempt:
-            return _once(call)
+            return once(call)
     raise AssertionError("stamina returns or raises")
 
 
@@ -92,7 +92,8 @@ def answered(response: httpx.Response) -> httpx.Response:
     return response
 
 
-def _once(call: Callable[[], T]) -> T:
+def once(call: Callable[[], T]) -> T:
+    """Return what `call` returns. Raises NoAnswer."""
     try:
         return call()
     except httpx.RequestError as error:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final, Protocol
 from uuid import uuid4
@@ -10,18 +11,29 @@ from uuid import uuid4
 import pytest
 from google.api_core.exceptions import DeadlineExceeded
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1.types import PubsubMessage
 from structlog.testing import capture_logs
 
-from emulators.doorbell import DoorbellPaths, ensure_topic_and_subscription
+from emulators.doorbell import ATTEMPTS, DoorbellPaths, ensure_topic_and_subscription
+from functions.authentication import Principal
+from functions.sweep import sweep
 from shared.adapters.memory import MemoryDoorbell
 from shared.adapters.pubsub import PubSubDoorbell, PubSubListener
+from shared.api import SweepRequest
+from shared.domain.access import Role
+from shared.domain.order import RING_GRACE
 from shared.domain.refusals import Unavailable
+from shared.messages import ORDER_ID
 from shared.ports import Bell, BellListener, Doorbell, Heard
+from tests.factories import a_key, an_order
+from tests.functions.world import Bells, Clock, an_app
 
 SECONDS: Final = 60.0
 """How long anything may take before a test fails."""
 LANE: Final = "any/task"
 AT_ONCE: Final = timedelta()
+DELIVERIES: Final = "CloudPubSubDeadLetterSourceDeliveryCount"
+"""What the broker writes on a dead letter: how often it was delivered."""
 
 
 class Rig(Protocol):
@@ -90,16 +102,26 @@ def hear(rig: Rig, count: int, most: int = 10) -> list[Heard]:
     return heard
 
 
-def until_dead(pubsub: PubSubRig, dead: str) -> list[bytes]:
-    """Hear, in vain, until the broker has given a message up; return the dead letters' contents."""
+def dead_letters(pubsub: PubSubRig) -> str:
+    """Return a subscription to what the broker gives up from now on."""
+    dead: str = pubsub.subscriber.subscription_path(pubsub.paths.topic.split("/")[1], "dead")
+    pubsub.subscriber.create_subscription(request={"name": dead, "topic": pubsub.paths.dead_letters})
+    return dead
+
+
+def until_dead(pubsub: PubSubRig, dead: str) -> tuple[list[Bell], list[PubsubMessage]]:
+    """Hear, and give back what is heard, until the broker has given a message up; return what was heard, what died."""
+    heard: list[Bell] = []
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
-        assert pubsub.listener.hear(1) == []
+        for one in pubsub.listener.hear(1):
+            heard.append(one.bell)
+            pubsub.listener.give_back(one, AT_ONCE)
         with suppress(DeadlineExceeded):
             answer = pubsub.subscriber.pull(request={"subscription": dead, "max_messages": 9}, timeout=0.5, retry=None)
             if answer.received_messages:
-                return [received.message.data for received in answer.received_messages]
-    return []
+                return heard, [received.message for received in answer.received_messages]
+    raise AssertionError(f"nothing died; heard {heard}")
 
 
 def names(heard: Sequence[Heard]) -> list[str]:
@@ -166,13 +188,36 @@ def test_a_malformed_bell_is_never_passed_on_and_stops_nothing(pubsub: PubSubRig
 
 @pytest.mark.emulator
 def test_a_malformed_bell_is_told_of_once_and_ends_among_the_dead_letters(pubsub: PubSubRig) -> None:
-    dead = pubsub.subscriber.subscription_path(pubsub.paths.topic.split("/")[1], "dead")
-    pubsub.subscriber.create_subscription(request={"name": dead, "topic": pubsub.paths.dead_letters})
+    dead = dead_letters(pubsub)
     message_id = pubsub.publisher.publish(pubsub.paths.topic, b"x").result(SECONDS)
+
     with capture_logs() as logged:
-        letters = until_dead(pubsub, dead)
-    assert letters == [b"x"]
+        heard, [letter] = until_dead(pubsub, dead)
+
+    assert (heard, letter.data) == ([], b"x")
+    assert letter.attributes[DELIVERIES] == str(ATTEMPTS)
     assert logged == [{"event": "doorbell.malformed", "log_level": "warning", "message_id": message_id}]
+
+
+@pytest.mark.emulator
+def test_a_bell_that_was_given_back_too_often_is_a_dead_letter_and_its_order_is_rung_for_again(
+    pubsub: PubSubRig,
+) -> None:
+    clock = Clock()
+    app = replace(an_app(clock, Bells()), doorbell=pubsub.doorbell)
+    order = an_order()
+    app.store.create(order, a_key(order))
+    bell = Bell(order.id, order.lane)
+    dead = dead_letters(pubsub)
+    pubsub.doorbell.ring(bell)
+
+    heard, [letter] = until_dead(pubsub, dead)
+    clock.now += RING_GRACE
+    answer = sweep(SweepRequest(), Principal(Role.ADMIN, "operators"), app)
+
+    assert (heard, letter.attributes[ORDER_ID]) == ([bell] * ATTEMPTS, order.id)
+    assert answer.rung == 1
+    assert [one.bell for one in hear(pubsub, 1)] == [bell]
 
 
 @pytest.mark.emulator

@@ -16,9 +16,10 @@ from google.api_core.exceptions import (
 from google.cloud.firestore import Client
 
 from emulators.processes import LOOPBACK, free_port
-from shared.adapters.firestore import FirestoreOrderStore
-from shared.domain.order import State
-from shared.domain.refusals import KeyReused, Unavailable, WrongState
+from shared.adapters.firestore import ORDERS, FirestoreOrderStore
+from shared.domain.events import Cancel
+from shared.domain.order import LEASE, State
+from shared.domain.refusals import KeyReused, NotFound, Unavailable, WrongState
 from tests.factories import NOW, a_claim, a_key, an_order
 
 pytestmark = pytest.mark.emulator
@@ -66,6 +67,15 @@ class FaultyCommits:
             raise error("the request was lost")
 
         self._faults.extend([fault] * times)
+
+    def let_another(self, change: Callable[[], object]) -> None:
+        """Have another writer be faster."""
+
+        def fault(commit: Commit, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            change()
+            return commit(*args, **kwargs)
+
+        self._faults.append(fault)
 
     def recover(self) -> None:
         self._faults.clear()
@@ -176,6 +186,80 @@ def test_a_claim_that_lost_to_another_is_refused_even_where_the_answer_was_lost(
     assert store.get(order.id) == held
 
 
+@pytest.mark.parametrize("error", AMBIGUOUS)
+def test_a_removal_whose_answer_was_lost_is_done(
+    store: FirestoreOrderStore, commits: FaultyCommits, error: type[GoogleAPICallError]
+) -> None:
+    order_id = cancelled(store)
+    commits.lose_the_answer(error)
+    asked = commits.asked
+
+    store.remove(order_id)
+
+    with pytest.raises(NotFound):
+        store.get(order_id)
+    assert commits.asked == asked + 1
+
+
+def test_a_removal_that_lost_to_itself_is_done(store: FirestoreOrderStore, commits: FaultyCommits) -> None:
+    order_id = cancelled(store)
+    commits.lose_the_answer_and_ask_again()
+
+    store.remove(order_id)
+
+    with pytest.raises(NotFound):
+        store.get(order_id)
+
+
+@pytest.mark.parametrize("error", AMBIGUOUS)
+def test_a_removal_whose_request_was_lost_is_made_again(
+    store: FirestoreOrderStore, commits: FaultyCommits, error: type[GoogleAPICallError]
+) -> None:
+    order_id = cancelled(store)
+    commits.lose_the_request(error)
+
+    store.remove(order_id)
+
+    with pytest.raises(NotFound):
+        store.get(order_id)
+
+
+def test_an_order_that_changes_while_it_is_removed_is_looked_at_again(
+    store: FirestoreOrderStore, firestore_client: Client, commits: FaultyCommits
+) -> None:
+    order_id = cancelled(store)
+    commits.let_another(lambda: firestore_client.collection(ORDERS).document(order_id).update({"state": "queued"}))
+
+    with pytest.raises(WrongState):
+        store.remove(order_id)
+    assert store.get(order_id).state is State.QUEUED
+
+
+@pytest.mark.parametrize("error", AMBIGUOUS)
+def test_keys_whose_forgetting_was_not_answered_are_forgotten(
+    store: FirestoreOrderStore, commits: FaultyCommits, error: type[GoogleAPICallError]
+) -> None:
+    order, again = an_order(), an_order()
+    store.create(order, a_key(order, "key"))
+    commits.lose_the_answer(error)
+
+    store.forget_keys(NOW + LEASE, limit=10)
+
+    assert store.create(again, a_key(again, "key")) == again
+
+
+@pytest.mark.parametrize("error", AMBIGUOUS)
+def test_keys_whose_forgetting_was_not_asked_are_forgotten_at_the_next_try(
+    store: FirestoreOrderStore, commits: FaultyCommits, error: type[GoogleAPICallError]
+) -> None:
+    order, again = an_order(), an_order()
+    store.create(order, a_key(order, "key"))
+    commits.lose_the_request(error)
+
+    assert store.forget_keys(NOW + LEASE, limit=10) == 1
+    assert store.create(again, a_key(again, "key")) == again
+
+
 def test_a_store_that_keeps_failing_is_unavailable_and_the_same_request_finishes_later(
     store: FirestoreOrderStore, commits: FaultyCommits
 ) -> None:
@@ -208,3 +292,10 @@ def test_a_fault_that_no_repeat_can_mend_is_not_called_passing(
     with pytest.raises(PermissionDenied):
         store.create(order, a_key(order, str(uuid4())))
     assert commits.asked == 1
+
+
+def cancelled(store: FirestoreOrderStore) -> str:
+    """Return the id of a stored order that has ended."""
+    order = an_order()
+    store.create(order, a_key(order))
+    return store.apply(order.id, Cancel(str(uuid4())), NOW).id

@@ -1,7 +1,7 @@
 """What every OrderStore promises."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
-from shared.domain.events import AnyEvent, Cancel, Provision, Renew, Ring, Start, Succeed
+from shared.domain.events import AnyEvent, Cancel, Provision, Renew, Return, Ring, Start, Succeed
 from shared.domain.lifecycle import advance
-from shared.domain.order import HELD, LEASE, Order, Output, State
-from shared.domain.refusals import Conflict, Invalid, KeyReused, LeaseLost, NotFound, WrongState
+from shared.domain.order import FINAL, HELD, LEASE, Order, Output, Reason, State
+from shared.domain.refusals import Conflict, Gone, Invalid, KeyReused, LeaseLost, NotFound, WrongState
 from shared.domain.spec import OrderKind, SessionSpec
 from shared.ports import OrderPage, OrderQuery, OrderStore
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_claimed_order, a_key, an_order
@@ -277,6 +277,104 @@ def test_due_are_those_of_the_states_asked_for(orders: OrderStore) -> None:
     assert [snapshot.order for snapshot in orders.due(HELD, NOW, limit=10)] == [held]
 
 
+def test_due_are_ended_ones_whose_output_was_kept_long_enough(orders: OrderStore) -> None:
+    succeeded = stored(orders, an_order(EXPORT, state=State.SUCCEEDED, due_at=NOW - SOON))
+    failed = stored(orders, an_order(state=State.FAILED, due_at=NOW))
+    stored(orders, an_order(state=State.SUCCEEDED, due_at=NOW + SOON))
+    stored(orders, an_order(state=State.CANCELLED, due_at=None))
+    stored(orders, an_order(due_at=NOW))
+
+    assert [snapshot.order for snapshot in orders.due(FINAL, NOW, limit=10)] == [succeeded, failed]
+
+
+def test_a_launcher_holds_the_orders_whose_lease_names_it(orders: OrderStore) -> None:
+    held = [orders.apply(stored(orders).id, a_claim(), NOW) for _ in range(2)]
+    orders.apply(stored(orders).id, a_claim(OTHER_LAUNCHER), NOW)
+    stored(orders)
+    given_back = orders.apply(stored(orders).id, a_claim(), NOW)
+    orders.apply(given_back.id, Return(str(uuid4()), 1, LAUNCHER, Reason.RETURNED, "going down"), NOW)
+
+    assert _by_id(orders.held_by(LAUNCHER)) == _by_id(held)
+    assert orders.held_by("rack/gamma") == []
+
+
+def test_a_removed_order_is_nowhere_and_removed_again_is_no_error(orders: OrderStore) -> None:
+    ended, other = _ended(orders), _ended(orders)
+    seen = orders.get_many([ended.id])[ended.id]
+
+    orders.remove(ended.id)
+    orders.remove(ended.id)
+
+    with pytest.raises(NotFound):
+        orders.get(ended.id)
+    with pytest.raises(NotFound):
+        orders.apply(ended.id, Cancel(str(uuid4())), NOW, seen=seen)
+    assert orders.page(OrderQuery()).orders == [other]
+
+
+@pytest.mark.parametrize("order_id", UNKNOWN_IDS)
+def test_removing_an_order_that_is_none_is_no_error(orders: OrderStore, order_id: str) -> None:
+    orders.remove(order_id)
+
+
+def test_an_order_that_has_not_ended_is_not_removed(orders: OrderStore) -> None:
+    waiting = stored(orders)
+    held = orders.apply(stored(orders).id, a_claim(), NOW)
+
+    for order in (waiting, held):
+        with pytest.raises(WrongState) as refused:
+            orders.remove(order.id)
+        assert refused.value.state is order.state
+        assert orders.get(order.id) == order
+
+
+def test_the_key_of_a_removed_order_stands_for_nothing_else(orders: OrderStore) -> None:
+    ended, again = _ended(orders, "key"), an_order()
+    orders.remove(ended.id)
+
+    with pytest.raises(Gone):
+        orders.create(again, a_key(again, "key"))
+    with pytest.raises(KeyReused):
+        orders.create(again, a_key(again, "key", fingerprint="1" * 64))
+    with pytest.raises(NotFound):
+        orders.get(again.id)
+
+
+def test_a_forgotten_key_may_be_used_anew_and_its_order_stays(orders: OrderStore) -> None:
+    first, again = an_order(now=NOW - SOON), an_order()
+    orders.create(first, a_key(first, "key"))
+
+    assert orders.forget_keys(NOW, limit=10) == 1
+    assert orders.get(first.id) == first
+    assert orders.create(again, a_key(again, "key")) == again
+
+
+def test_only_keys_used_before_that_time_are_forgotten(orders: OrderStore) -> None:
+    order = an_order()
+    orders.create(order, a_key(order, "key"))
+
+    assert orders.forget_keys(NOW, limit=10) == 0
+    assert orders.create(an_order(), a_key(order, "key")) == order
+
+
+def test_keys_are_forgotten_some_at_a_time(orders: OrderStore) -> None:
+    for _ in range(5):
+        stored(orders, an_order(now=NOW - SOON))
+
+    assert [orders.forget_keys(NOW, limit=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_forgetting_keys_twice_at_once_does_no_harm(orders: OrderStore) -> None:
+    for _ in range(20):
+        stored(orders, an_order(now=NOW - SOON))
+
+    answers = at_once([partial(orders.forget_keys, NOW, 10)] * 4)
+
+    assert all(isinstance(answer, int) for answer in answers)
+    orders.forget_keys(NOW, limit=100)
+    assert orders.forget_keys(NOW, limit=100) == 0
+
+
 def test_pages_go_from_the_newest_to_the_oldest_and_miss_none(orders: OrderStore) -> None:
     twins = [stored(orders, an_order(now=NOW - SOON)) for _ in range(3)]
     newest, oldest = stored(orders, an_order()), stored(orders, an_order(now=NOW - 2 * SOON))
@@ -351,3 +449,14 @@ def test_a_page_mark_that_is_not_ours_is_invalid(orders: OrderStore, after: str)
 
 def _page(orders: OrderStore, *, state: State | None = None, limit: int = 50, after: str | None = None) -> OrderPage:
     return orders.page(OrderQuery(state=state, limit=limit, after=after))
+
+
+def _ended(orders: OrderStore, key: str | None = None) -> Order:
+    """A stored order that was cancelled before anybody took it."""
+    order = an_order()
+    orders.create(order, a_key(order, key))
+    return orders.apply(order.id, Cancel(str(uuid4())), NOW)
+
+
+def _by_id(orders: Iterable[Order]) -> list[Order]:
+    return sorted(orders, key=lambda order: order.id)

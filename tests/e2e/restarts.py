@@ -14,6 +14,7 @@ from emulators.parts import python
 from emulators.processes import Server, await_ready, free_port, start
 from emulators.record import LOGS, Record
 from emulators.settings import Backend, ProviderChoice, StackSettings
+from launcher import leftovers
 from launcher.vm.directory import PROCESS
 from launcher.vm.records import VmProcess
 from shared.api import OrderView
@@ -76,6 +77,8 @@ def stack_of(folder: Path, provider: ProviderChoice, backend: Backend, images: P
             yield Stack(folder, api)
     finally:
         stack.down(folder)
+        for other in folder.glob("*/vms"):
+            leftovers.clear(other.parent)
 
 
 def in_state(*states: State) -> Callable[[OrderView], bool]:

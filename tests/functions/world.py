@@ -130,6 +130,9 @@ class World:
         sent = {"Content-Type": "application/json", **_bearer(key), **(headers or {})}
         return self.http.post(path, data=data, headers=sent)
 
+    def delete(self, path: str, key: str = CLIENT) -> TestResponse:
+        return self.http.delete(path, headers=_bearer(key))
+
     def place(self, spec: AnySpec = TASK, key: str = CLIENT, idempotency_key: str | None = None) -> dict[str, Any]:
         """Return the new order's view."""
         headers = {"Idempotency-Key": idempotency_key or str(uuid4())}

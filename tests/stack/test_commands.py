@@ -1,6 +1,7 @@
 """What a developer types, against a stack without emulators: `--backend memory --provider process`."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from emulators import mods
@@ -52,6 +53,43 @@ def test_a_capacity_order_runs_until_it_is_cancelled(memory_stack: Terminal) -> 
     until(memory_stack, order, "running")
     assert json.loads(memory_stack.succeed("order", "cancel", order, "--json"))["cancel_requested"]
     assert "released" in memory_stack.succeed("order", "watch", order)
+
+
+def test_an_order_that_failed_is_placed_again_and_purged(memory_stack: Terminal) -> None:
+    dead = created(memory_stack, "task", "--", "false")
+    until(memory_stack, dead, "failed")
+    again = [json.loads(memory_stack.succeed("order", "requeue", dead, "--json")) for _ in range(2)]
+    assert [order["requeued_from"] for order in again] == [dead, dead]
+    assert again[0]["id"] == again[1]["id"]
+    assert [memory_stack.succeed("order", "purge", dead) for _ in range(2)] == ["", ""]
+    assert memory_stack.run("order", "get", dead).returncode == 1
+
+
+def test_an_order_for_later_waits_until_then_and_is_not_purged_meanwhile(memory_stack: Terminal) -> None:
+    tomorrow = datetime.now(UTC).replace(microsecond=0, tzinfo=None) + timedelta(days=1)
+    order = created(memory_stack, "task", "--not-before", tomorrow.isoformat(), "--", "true")
+    shown = json.loads(memory_stack.succeed("order", "get", order, "--json"))
+    assert datetime.fromisoformat(shown["available_at"]) == tomorrow.replace(tzinfo=UTC)
+    refused = memory_stack.run("order", "purge", order)
+    assert (refused.returncode, "queued" in refused.stderr) == (1, True)
+
+
+def test_an_order_is_created_with_its_limits(memory_stack: Terminal) -> None:
+    words = ("--queue-ttl", "600", "--boot-timeout", "60", "--run-timeout", "90", "--retention", "30", "--", "true")
+    order = json.loads(memory_stack.succeed("order", "create", "task", "--json", *words))
+    assert order["limits"] == {
+        "queue_ttl_seconds": 600,
+        "boot_timeout_seconds": 60,
+        "run_timeout_seconds": 90,
+        "ttl_seconds": None,
+        "retention_seconds": 30,
+    }
+
+
+def test_a_limit_that_is_none_is_named(memory_stack: Terminal) -> None:
+    done = memory_stack.run("order", "create", "capacity", "local:dev", "tiny", "--ttl", "0")
+    assert done.returncode == 2
+    assert "ttl_seconds" in done.stderr
 
 
 def test_the_same_key_makes_one_order(memory_stack: Terminal) -> None:

@@ -1,6 +1,7 @@
 """The client's downloads and its words where nothing answers, over real HTTP."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +12,10 @@ from werkzeug.utils import redirect
 
 from emulators.processes import LOOPBACK, free_port
 from emulators.serving import serving
-from shared.api import OrderView
-from shared.control_plane import ControlPlane, NoAnswer, NoOutput, OutputMismatch, Unreachable
+from shared.api import LimitsRequest, OrderRequest, OrderView, Problem
+from shared.control_plane import ControlPlane, NoAnswer, NoOutput, OutputMismatch, Refused, Unreachable
 from shared.domain.order import Output, State
-from tests.factories import an_order
+from tests.factories import NOW, TASK, an_order
 
 CONTENT: Final = b"what the worker left"
 
@@ -98,6 +99,60 @@ def test_a_bucket_that_is_gone_is_named_and_is_no_control_plane(
     assert "control plane" not in str(error.value)
     assert "secret" not in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+class Recorder:
+    """A control plane that keeps what it is asked, and gives one answer."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, object]] = []
+        self.answer = Response(OrderView.of(an_order()).model_dump_json(), content_type="application/json")
+
+    def serve(self, request: Request) -> Response:
+        body = json.loads(request.get_data()) if request.get_data() else None
+        self.asked.append((request.method, request.path, body))
+        return self.answer
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def recorded(recorder: Recorder) -> Iterator[ControlPlane]:
+    with serving(Request.application(recorder.serve)) as url, ControlPlane(url, "key") as api:
+        yield api
+
+
+def test_an_order_is_placed_with_its_limits_and_its_time(recorded: ControlPlane, recorder: Recorder) -> None:
+    recorded.create_order(TASK, "one", LimitsRequest(run_timeout_seconds=60), NOW)
+    [(_, _, body)] = recorder.asked
+    request = OrderRequest.model_validate_json(json.dumps(body))
+    assert (request.order, request.not_before) == (TASK, NOW)
+    assert request.limits == LimitsRequest(run_timeout_seconds=60)
+
+
+def test_a_failed_order_is_placed_again(recorded: ControlPlane, recorder: Recorder) -> None:
+    placed = recorded.requeue_order("dead")
+    assert recorder.asked == [("POST", "/v1/orders/dead/requeue", None)]
+    assert placed.state is State.QUEUED
+
+
+def test_a_purge_is_answered_without_a_body(recorded: ControlPlane, recorder: Recorder) -> None:
+    recorder.answer = Response(status=204)
+    recorded.purge_order("dead")
+    assert recorder.asked == [("DELETE", "/v1/orders/dead", None)]
+
+
+@pytest.mark.parametrize(("status", "error"), [(200, Unreachable), (503, Unreachable), (409, Refused)])
+def test_a_purge_that_was_not_done_is_an_error(
+    recorded: ControlPlane, recorder: Recorder, status: int, error: type[Exception]
+) -> None:
+    problem = Problem(type="urn:launchyard:problem:wrong_state", title="", status=409, detail="The order is queued.")
+    recorder.answer = Response(problem.model_dump_json(), status)
+    with pytest.raises(error):
+        recorded.purge_order("dead")
 
 
 def test_an_order_without_output_is_not_asked_for(api: ControlPlane, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from google.cloud.firestore_v1.types import StructuredQuery
 
 from shared.adapters import page_mark
 from shared.adapters.firestore import FirestoreOrderStore
-from shared.domain.order import HELD, State
+from shared.domain.order import FINAL, HELD, State
 from shared.domain.spec import OrderKind
 from shared.ports import OrderQuery
 from tests.factories import NOW, an_order
@@ -44,7 +44,10 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> list[StructuredQuery]:
         store.page(OrderQuery(account=account, state=state, kind=kind, after=mark))
     store.claimable(["any/task", "any/export"], NOW, limit=10)
     store.due(HELD, NOW, limit=10)
+    store.due(FINAL, NOW, limit=10)
     store.remembering("a request")
+    store.held_by("rack/alpha")
+    store.forget_keys(NOW, limit=10)
     return sent
 
 

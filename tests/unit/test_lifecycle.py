@@ -1,7 +1,6 @@
 """The lifecycle's promises, drawn from its own table: every legal row, and at each step an intruder's event."""
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import product
@@ -12,87 +11,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.events import (
-    AnyEvent,
     BootTimeout,
     Cancel,
-    Claim,
     Discard,
     EventKind,
     Expire,
-    Fail,
     Lapse,
-    Provision,
     Release,
     Renew,
     Retry,
     Return,
     Ring,
-    RunTimeout,
     Start,
     Stop,
     Succeed,
-    TtlPassed,
 )
 from shared.domain.lifecycle import RULES, advance, backoff, due_event
-from shared.domain.limits import DEFAULT_LIMITS, POLICIES, Limits
-from shared.domain.order import FINAL, HELD, LAPSE_MARGIN, LEASE, Lease, Order, Output, Reason, State, place
+from shared.domain.limits import DEFAULT_LIMITS, POLICIES
+from shared.domain.order import FINAL, HELD, LAPSE_MARGIN, LEASE, Lease, Order, Reason, State, place
 from shared.domain.refusals import LeaseLost, WrongState
 from shared.domain.spec import AnySpec
 from shared.lifecycle_document import render
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, SESSION, TASK, a_claim, a_claimed_order, an_order
-
-OUTPUT = Output("outputs/x/1/a.xml", "a.xml", "application/xml", 3, "0" * 64)
-
-MAKE: dict[EventKind, Callable[[str, Order, datetime], AnyEvent]] = {
-    EventKind.RING: lambda id_, order, now: Ring(id_),
-    EventKind.CLAIM: lambda id_, order, now: Claim(id_, LAUNCHER, now + LEASE),
-    EventKind.RENEW: lambda id_, order, now: Renew(id_, order.epoch, LAUNCHER, now + LEASE),
-    EventKind.PROVISION: lambda id_, order, now: Provision(id_, order.epoch, LAUNCHER, "vm-1"),
-    EventKind.START: lambda id_, order, now: Start(id_, order.epoch),
-    EventKind.SUCCEED: lambda id_, order, now: Succeed(id_, order.epoch, OUTPUT),
-    EventKind.FAIL: lambda id_, order, now: Fail(id_, order.epoch, Reason.PROGRAM_FAILED, "no"),
-    EventKind.RETRY: lambda id_, order, now: Retry(id_, order.epoch, Reason.MACHINE_EXITED, "gone"),
-    EventKind.RETURN: lambda id_, order, now: Return(id_, order.epoch, LAUNCHER, Reason.RETURNED, "going down"),
-    EventKind.LAPSE: lambda id_, order, now: Lapse(id_, order.epoch),
-    EventKind.BOOT_TIMEOUT: lambda id_, order, now: BootTimeout(id_, order.epoch),
-    EventKind.RUN_TIMEOUT: lambda id_, order, now: RunTimeout(id_, order.epoch),
-    EventKind.TTL_PASSED: lambda id_, order, now: TtlPassed(id_, order.epoch),
-    EventKind.CANCEL: lambda id_, order, now: Cancel(id_),
-    EventKind.STOP: lambda id_, order, now: Stop(id_, order.epoch, LAUNCHER),
-    EventKind.RELEASE: lambda id_, order, now: Release(id_, order.epoch, LAUNCHER),
-    EventKind.EXPIRE: lambda id_, order, now: Expire(id_),
-    EventKind.DISCARD: lambda id_, order, now: Discard(id_),
-}
-FENCED = [kind for kind in EventKind if hasattr(MAKE[kind]("x", an_order(), NOW), "epoch")]
-
+from tests.lives import FENCED, LIMITS, LIVES, MAKE, OUTPUT
 
 SPECS: list[AnySpec] = [CAPACITY, TASK]
-LIMITS = Limits(boot_seconds=200, run_seconds=300, keep_seconds=1000)
 NOT_CAPACITY = frozenset({EventKind.RUN_TIMEOUT, EventKind.DISCARD})
 """What never happens to a capacity order."""
-CLAIM, CANCEL = EventKind.CLAIM, EventKind.CANCEL
-WAY_TO: dict[State, list[EventKind]] = {
-    State.QUEUED: [],
-    State.CLAIMED: [CLAIM],
-    State.PROVISIONING: [CLAIM, EventKind.PROVISION],
-    State.RUNNING: [CLAIM, EventKind.PROVISION, EventKind.START],
-    State.SUCCEEDED: [CLAIM, EventKind.SUCCEED],
-    State.FAILED: [CLAIM, EventKind.FAIL],
-    State.CANCELLED: [CLAIM, CANCEL, EventKind.STOP],
-    State.EXPIRED: [CLAIM, EventKind.RETURN, EventKind.EXPIRE],
-}
-LOST_ROUNDS = st.lists(st.sampled_from([EventKind.RETRY, EventKind.LAPSE, EventKind.RETURN]), max_size=2)
-
-
-def _life(lost: list[EventKind], row: tuple[State, EventKind], wished: bool, after: list[EventKind]) -> list[EventKind]:
-    """Some lost attempts, then the way to a row of the table and the row itself, then anything at all."""
-    rounds = [kind for last in lost for kind in (CLAIM, last)]
-    return [*rounds, *WAY_TO[row[0]], *([CANCEL] if wished else []), row[1], *after]
-
-
-LIVES = st.builds(
-    _life, LOST_ROUNDS, st.sampled_from(list(RULES)), st.booleans(), st.lists(st.sampled_from(EventKind), max_size=6)
-)
 
 
 def in_state(state: State, kind: EventKind | None = None) -> Order:

@@ -1,0 +1,47 @@
+"""`python -m tests.chaos --seconds 600 --seed 7`: exits with 0 where nothing was lost, doubled or left behind."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Final
+from uuid import uuid4
+
+import typer
+
+from emulators.processes import StartFailed, exit_on_sigterm
+from tests.chaos import report
+from tests.chaos.run import run
+from tests.chaos.schedule import Terms
+
+HOMES: Final = Path(".launchyard/chaos")
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def chaos(
+    seconds: Annotated[float, typer.Option(min=1, help="How long the storm lasts.")] = 600,
+    seed: Annotated[int | None, typer.Option(help="[default: the clock's]")] = None,
+    orders: Annotated[int, typer.Option(min=1)] = 300,
+    launchers: Annotated[int, typer.Option(min=1, max=8)] = 4,
+    lease: Annotated[float, typer.Option(min=3, help="How long a claim lasts, in seconds.")] = 10,
+    settle: Annotated[float, typer.Option(min=1, help="How long all may take to come to rest, in seconds.")] = 300,
+    home: Annotated[Path | None, typer.Option(help="[default: .launchyard/chaos/<seed>-<time>]")] = None,
+) -> None:
+    """Break the whole line at random, and count what came of it."""
+    exit_on_sigterm()
+    seed = int(time.time()) if seed is None else seed
+    home = home or HOMES / f"{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    terms = Terms(f"chaos-{uuid4().hex[:12]}", seed, seconds, orders, launchers, lease)
+    typer.echo(f"seed {seed}: {orders} orders in {seconds:g} s; the report, and every log, will be in {home}")
+    try:
+        result = run(terms, home, settle)
+    except StartFailed as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(2) from error
+    typer.echo(report.write(result, home), nl=False)
+    raise typer.Exit(0 if result.verdict.good else 1)
+
+
+if __name__ == "__main__":
+    app()

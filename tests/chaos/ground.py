@@ -1,0 +1,200 @@
+"""The stack that a chaos run breaks: started on ports and in a folder of its own, and stopped whatever happens."""
+
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Self
+
+import httpx
+import psutil
+
+from emulators import google, parts, s3, source
+from emulators.environment import make_environment
+from emulators.furnishing import furnish
+from emulators.processes import LOOPBACK, accepts, await_ready, free_port, start
+from emulators.record import LOGS, Record
+from emulators.settings import BUCKET, PROJECT, TOPIC, StackSettings
+from shared.messages import to_attributes
+from shared.ports import Bell
+from tests.chaos import machines
+from tests.chaos.evidence import LAUNCHER
+from tests.chaos.places import Place, keep_going
+from tests.chaos.schedule import Terms
+
+NAMES: Final = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta")
+SLOTS: Final = "3"
+HEARTBEAT_SECONDS: Final = "2"
+
+
+class Ground:
+    """`environment` is the clients': through the HTTP proxy; the store that it names is the emulator itself."""
+
+    def __init__(self, home: Path, terms: Terms) -> None:
+        self.home, self.terms = home, terms
+        self.logs = home / LOGS
+        self.settings = StackSettings(
+            home=home,
+            port=free_port(),
+            firestore_port=free_port(),
+            pubsub_port=free_port(),
+            s3_port=free_port(),
+            source_port=free_port(),
+        )
+        self.environment = make_environment(self.settings)
+        self._functions_port, self._store_proxy_port = free_port(), free_port()
+        self._functions = Place("the functions")
+        self._launchers = [Place(name) for name in NAMES[: terms.launchers]]
+        self._proxies: list[Place] = []
+        self._ended: list[str] = []
+        self._noting = threading.Lock()
+        self.done: Counter[str] = Counter()
+        """What was broken, and how often."""
+
+    @classmethod
+    @contextmanager
+    def prepared(cls, home: Path, terms: Terms) -> Iterator[Self]:
+        """Yield a ground on which everything runs; stop all of it at the end."""
+        ground = cls(home, terms)
+        try:
+            ground._start()
+            yield ground
+        finally:
+            keep_going()
+            ground._stop()
+
+    # --- breaking ---
+
+    def kill_launcher(self, number: int, pause: float, over: threading.Event) -> None:
+        place = self._launchers[number]
+        with place.lock:
+            self._kill(place, "launcher killed")
+            over.wait(pause)
+            self._start_launcher(place)
+
+    def freeze_launcher(self, number: int, seconds: float, over: threading.Event) -> None:
+        place = self._launchers[number]
+        with place.lock, place.frozen():
+            past = seconds > self.terms.lease
+            self._note(f"launcher frozen {'past' if past else 'within'} its lease", place.name, seconds)
+            over.wait(seconds)
+
+    def kill_functions(self, pause: float, over: threading.Event) -> None:
+        with self._functions.lock:
+            self._kill(self._functions, "functions killed")
+            over.wait(pause)
+            self._start_functions()
+
+    def kill_machine(self, draw: float) -> None:
+        found = [process for process, seen in machines.processes(self.home, self.terms.run) if seen.machine]
+        if found:
+            victim = found[int(draw * len(found))]
+            with suppress(psutil.NoSuchProcess):
+                victim.kill()
+                self._note("machine killed", victim.pid)
+
+    def ring(self, bell: Bell) -> None:
+        self._publish(to_attributes(bell))
+        self._note("bell repeated", bell.order_id)
+
+    def mumble(self) -> None:
+        self._publish({"order": "none"})
+        self._note("malformed message")
+
+    # --- settling ---
+
+    def quiet(self) -> None:
+        """End the faults at both proxies."""
+        for proxy in self._proxies:
+            if proxy.server is not None:
+                psutil.Process(proxy.server.pid).send_signal(signal.SIGUSR1)
+
+    def ended(self) -> list[str]:
+        """Return the names of what ended although nobody killed it."""
+        places = (self._functions, *self._launchers, *self._proxies)
+        return self._ended + [place.name for place in places if not place.runs]
+
+    # --- starting and stopping ---
+
+    def _start(self) -> None:
+        self._start_stores()
+        furnish(self.environment)
+        store = ["--port", str(self._store_proxy_port), "--upstream", self.environment["FIRESTORE_EMULATOR_HOST"]]
+        self._start_proxy("store_proxy", "the store proxy", store, self._store_proxy_port)
+        self._start_functions()
+        functions = f"http://{LOOPBACK}:{self._functions_port}"
+        http = ["--port", str(self.settings.port), "--upstream", functions]
+        self._start_proxy("http_proxy", "the HTTP proxy", http, self.settings.port)
+        parts.start_scheduler(self.logs, self.environment)
+        with ThreadPoolExecutor(len(self._launchers)) as pool:
+            list(pool.map(self._start_launcher, self._launchers))
+
+    def _start_stores(self) -> None:
+        settings, environment = self.settings, self.environment
+        key, secret = environment["LAUNCHYARD_S3_ACCESS_KEY_ID"], environment["LAUNCHYARD_S3_SECRET_ACCESS_KEY"]
+        starts: list[Callable[[], object]] = [
+            lambda: google.start_firestore(settings.firestore_port, self.logs),
+            lambda: google.start_pubsub(settings.pubsub_port, self.logs),
+            lambda: s3.start_s3(settings.s3_port, self.logs, key, secret, BUCKET),
+            lambda: source.start_source(settings.source_port, self.logs),
+        ]
+        with ThreadPoolExecutor(len(starts)) as pool:
+            list(pool.map(lambda begin: begin(), starts))
+
+    def _start_proxy(self, module: str, name: str, options: list[str], port: int) -> None:
+        argv = [*parts.python(f"tests.chaos.{module}"), *options, "--seed", str(self.terms.seed)]
+        proxy = start(name, argv, self.logs / f"{module}.log")
+        self._proxies.append(Place(name, server=proxy))
+        await_ready(proxy, lambda: accepts(port))
+
+    def _start_functions(self) -> None:
+        environment = {
+            **self.environment,
+            "FIRESTORE_EMULATOR_HOST": f"{LOOPBACK}:{self._store_proxy_port}",
+            "LAUNCHYARD_LEASE_SECONDS": f"{self.terms.lease:g}",
+        }
+        self._functions.server = parts.start_functions(self._functions_port, self.logs, environment)
+
+    def _start_launcher(self, place: Place) -> None:
+        """Every other launcher hears the doorbell; the rest poll."""
+        environment = {
+            **self.environment,
+            "LAUNCHYARD_PROVIDER": "process",
+            "LAUNCHYARD_SLOTS": SLOTS,
+            "LAUNCHYARD_VCPUS": SLOTS,  # more than a small host has: what is broken here is not the admission
+            "LAUNCHYARD_STATE_DIR": str(self.home.resolve() / "launchers" / place.name),
+            "LAUNCHYARD_LAUNCHER_NAME": place.name,
+            "LAUNCHYARD_HEARTBEAT_SECONDS": HEARTBEAT_SECONDS,
+        }
+        if NAMES.index(place.name) % 2:
+            environment["LAUNCHYARD_SUBSCRIPTION"] = ""
+        place.server = parts.start_launcher(self.logs, environment, f"{LAUNCHER}{place.name}")
+
+    def _stop(self) -> None:
+        """Launchers first, and at once: told to go, they would hand back what the others then take."""
+        for place in (*self._launchers, self._functions):
+            place.kill()
+        Record(self.home).stop_all()
+        for process, _ in machines.processes(self.home, self.terms.run):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _kill(self, place: Place, what: str) -> None:
+        if not place.runs:
+            self._ended.append(place.name)
+        self._note(what, place.name)
+        place.kill()
+
+    def _publish(self, attributes: dict[str, str]) -> None:
+        """Over the emulator's REST interface: a gRPC client would not survive the processes that are started here."""
+        url = f"http://{self.environment['PUBSUB_EMULATOR_HOST']}/v1/projects/{PROJECT}/topics/{TOPIC}:publish"
+        httpx.post(url, json={"messages": [{"attributes": attributes}]}, timeout=30).raise_for_status()
+
+    def _note(self, what: str, *about: object) -> None:
+        with self._noting, (self.home / "blows.log").open("a") as log:
+            self.done[what] += 1
+            log.write(f"{datetime.now(UTC).isoformat()} {what}: {' '.join(map(str, about))}\n")

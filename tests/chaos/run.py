@@ -1,0 +1,162 @@
+"""A chaos run: a storm of orders, blows and faults; then quiet, until all has come to rest; then the check."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from shared.control_plane import ControlPlane
+from shared.domain.order import State
+from shared.domain.spec import lane
+from shared.ports import Bell
+from tests.chaos import evidence, machines
+from tests.chaos.checker import Remains, Verdict, check, unsettled
+from tests.chaos.clients import Clients
+from tests.chaos.ground import Ground
+from tests.chaos.places import keep_going
+from tests.chaos.report import Failure, Report
+from tests.chaos.schedule import (
+    Action,
+    Cancel,
+    FreezeLauncher,
+    KillFunctions,
+    KillLauncher,
+    KillMachine,
+    Mumble,
+    Place,
+    RingAgain,
+    Terms,
+    Timed,
+    plan,
+)
+from tests.chaos.store_reader import read_store
+
+WORKERS: Final = 48
+"""What is done at once: mostly waiting for answers, and for frozen launchers."""
+LOOK_SECONDS: Final = 2.0
+
+
+def run(terms: Terms, home: Path, settle_seconds: float) -> Report:
+    """Raises StartFailed where the ground could not be prepared, or a server not be started again."""
+    home.mkdir(parents=True)
+    with Ground.prepared(home, terms) as ground:
+        url, key = ground.environment["LAUNCHYARD_URL"], ground.environment["LAUNCHYARD_CLIENT_KEY"]
+        with ControlPlane(url, key) as api, _ending() as over:
+            clients = Clients(api, over)
+            with _Storm(ground, clients, over) as storm:
+                storm.rage(plan(terms))
+                ground.quiet()
+                begun = time.monotonic()
+                storm.abate(settle_seconds)
+                remains, verdict = _settle(ground, clients, begun + settle_seconds)
+            settled = time.monotonic() - begun
+        return _report(ground, settled, remains, verdict)
+
+
+@contextmanager
+def _ending() -> Iterator[threading.Event]:
+    over = threading.Event()
+    try:
+        yield over
+    finally:
+        over.set()
+
+
+class _Storm:
+    """Carries out a schedule. `over` ends whatever is still under way."""
+
+    def __init__(self, ground: Ground, clients: Clients, over: threading.Event) -> None:
+        self._ground, self._clients, self._over = ground, clients, over
+        self._pool = ThreadPoolExecutor(WORKERS)
+        self._under_way: list[Future[None]] = []
+
+    def __enter__(self) -> "_Storm":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        keep_going()  # what is under way may be starting a server still
+        self._over.set()
+        self._pool.shutdown(cancel_futures=True)
+
+    def rage(self, schedule: Sequence[Timed]) -> None:
+        """Begin each action at its time; return when the last has begun."""
+        begun = time.monotonic()
+        for timed in schedule:
+            self._over.wait(max(0.0, begun + timed.at - time.monotonic()))
+            self._under_way.append(self._pool.submit(self._carry_out, timed.action))
+        left = self._ground.terms.seconds - (time.monotonic() - begun)
+        self._over.wait(max(0.0, left))
+
+    def abate(self, seconds: float) -> None:
+        """Wait until all that was begun is done, so long at most. Raises what went wrong with any."""
+        done, _ = wait(self._under_way, seconds)
+        for future in done:
+            future.result()
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case Place(wanted):
+                self._clients.place(wanted)
+            case Cancel(wanted):
+                self._clients.cancel(wanted)
+            case KillLauncher(launcher, pause):
+                self._ground.kill_launcher(launcher, pause, self._over)
+            case FreezeLauncher(launcher, seconds):
+                self._ground.freeze_launcher(launcher, seconds, self._over)
+            case KillMachine(draw):
+                self._ground.kill_machine(draw)
+            case KillFunctions(pause):
+                self._ground.kill_functions(pause, self._over)
+            case RingAgain(draw):
+                self._ring_again(draw)
+            case Mumble():
+                self._ground.mumble()
+
+    def _ring_again(self, draw: float) -> None:
+        placed = self._clients.placed()
+        if placed:
+            wanted, order_id = placed[int(draw * len(placed))]
+            self._ground.ring(Bell(order_id, lane(wanted.spec)))
+
+
+def _settle(ground: Ground, clients: Clients, deadline: float) -> tuple[Remains, Verdict]:
+    """Look until all is as it is to be, or until the deadline; return the last look, and what was wrong then."""
+    while True:
+        stored = read_store(ground.environment)
+        out_of_time = time.monotonic() > deadline
+        if out_of_time or not unsettled(clients.asked(), stored.orders, stored.keys):
+            remains = Remains(
+                asked=clients.asked(),
+                orders=stored.orders,
+                keys=stored.keys,
+                objects=evidence.objects(ground.environment),
+                processes=tuple(seen for _, seen in machines.processes(ground.home, ground.terms.run)),
+                directories=tuple(machines.directories(ground.home)),
+                ended=tuple(ground.ended()),
+            )
+            verdict = check(remains)
+            if verdict.good or out_of_time:
+                return remains, verdict
+        time.sleep(LOOK_SECONDS)
+
+
+def _report(ground: Ground, settled: float, remains: Remains, verdict: Verdict) -> Report:
+    texts = {remains.keys.get(asked.wanted.key): asked.wanted.text for asked in remains.asked}
+    failures = tuple(
+        Failure(order.id, texts.get(order.id, ""), str(order.reason), order.attempt, order.message or "")
+        for order in remains.orders.values()
+        if order.state is State.FAILED
+    )
+    return Report(
+        terms=ground.terms,
+        settled=settled,
+        verdict=verdict,
+        broken=dict(sorted(ground.done.items())),
+        faults=evidence.faults(ground.logs),
+        machines_started=evidence.machines_started(ground.logs),
+        errors=evidence.errors(ground.logs),
+        failures=failures,
+    )

@@ -1,0 +1,56 @@
+"""The store's orders and keys, read from the emulator itself: neither the proxies nor the API are believed.
+
+Runs as a process of its own (`python -m tests.chaos.store_reader`), because Google's clients find the emulator by the
+environment that they are started with, and the chaos run itself starts processes all the time.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from google.cloud.firestore import Client
+from pydantic import TypeAdapter
+
+from emulators.parts import python
+from emulators.settings import PROJECT
+from shared.adapters import order_document
+from shared.adapters.firestore import IDEMPOTENCY_KEYS, ORDERS
+from shared.domain.order import Order
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """`keys` leads from an Idempotency-Key to its order."""
+
+    orders: dict[str, Order]
+    keys: dict[str, str]
+
+
+STORED: Final = TypeAdapter(Stored)
+SECONDS: Final = 60.0
+
+
+def read_store(environment: Mapping[str, str]) -> Stored:
+    """Raises CalledProcessError, TimeoutExpired."""
+    done = subprocess.run(
+        python("tests.chaos.store_reader"),
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        timeout=SECONDS,
+        check=True,
+    )
+    return STORED.validate_json(done.stdout)
+
+
+def read_all(client: Client) -> Stored:
+    orders = [order_document.decode(document.to_dict() or {}) for document in client.collection(ORDERS).stream()]
+    keys = client.collection(IDEMPOTENCY_KEYS).stream()
+    return Stored({order.id: order for order in orders}, {key.get("value"): key.get("order_id") for key in keys})
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(STORED.dump_json(read_all(Client(project=PROJECT))))

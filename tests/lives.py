@@ -1,0 +1,85 @@
+"""Every event of an order's life, made in one line: for tests that draw lives from the lifecycle's table."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+from hypothesis import strategies as st
+
+from shared.domain.events import (
+    AnyEvent,
+    BootTimeout,
+    Cancel,
+    Claim,
+    Discard,
+    EventKind,
+    Expire,
+    Fail,
+    Lapse,
+    Provision,
+    Release,
+    Renew,
+    Retry,
+    Return,
+    Ring,
+    RunTimeout,
+    Start,
+    Stop,
+    Succeed,
+    TtlPassed,
+)
+from shared.domain.lifecycle import RULES
+from shared.domain.limits import Limits
+from shared.domain.order import LEASE, Order, Output, Reason, State
+from tests.factories import LAUNCHER, NOW, an_order
+
+OUTPUT: Final = Output("outputs/x/1/a.xml", "a.xml", "application/xml", 3, "0" * 64)
+LIMITS: Final = Limits(boot_seconds=200, run_seconds=300, keep_seconds=1000)
+
+MAKE: Final[Mapping[EventKind, Callable[[str, Order, datetime], AnyEvent]]] = {
+    EventKind.RING: lambda id_, order, now: Ring(id_),
+    EventKind.CLAIM: lambda id_, order, now: Claim(id_, LAUNCHER, now + LEASE),
+    EventKind.RENEW: lambda id_, order, now: Renew(id_, order.epoch, LAUNCHER, now + LEASE),
+    EventKind.PROVISION: lambda id_, order, now: Provision(id_, order.epoch, LAUNCHER, "vm-1"),
+    EventKind.START: lambda id_, order, now: Start(id_, order.epoch),
+    EventKind.SUCCEED: lambda id_, order, now: Succeed(id_, order.epoch, OUTPUT),
+    EventKind.FAIL: lambda id_, order, now: Fail(id_, order.epoch, Reason.PROGRAM_FAILED, "no"),
+    EventKind.RETRY: lambda id_, order, now: Retry(id_, order.epoch, Reason.MACHINE_EXITED, "gone"),
+    EventKind.RETURN: lambda id_, order, now: Return(id_, order.epoch, LAUNCHER, Reason.RETURNED, "going down"),
+    EventKind.LAPSE: lambda id_, order, now: Lapse(id_, order.epoch),
+    EventKind.BOOT_TIMEOUT: lambda id_, order, now: BootTimeout(id_, order.epoch),
+    EventKind.RUN_TIMEOUT: lambda id_, order, now: RunTimeout(id_, order.epoch),
+    EventKind.TTL_PASSED: lambda id_, order, now: TtlPassed(id_, order.epoch),
+    EventKind.CANCEL: lambda id_, order, now: Cancel(id_),
+    EventKind.STOP: lambda id_, order, now: Stop(id_, order.epoch, LAUNCHER),
+    EventKind.RELEASE: lambda id_, order, now: Release(id_, order.epoch, LAUNCHER),
+    EventKind.EXPIRE: lambda id_, order, now: Expire(id_),
+    EventKind.DISCARD: lambda id_, order, now: Discard(id_),
+}
+FENCED: Final = [kind for kind in EventKind if hasattr(MAKE[kind]("x", an_order(), NOW), "epoch")]
+
+CLAIM, CANCEL = EventKind.CLAIM, EventKind.CANCEL
+WAY_TO: Final[Mapping[State, list[EventKind]]] = {
+    State.QUEUED: [],
+    State.CLAIMED: [CLAIM],
+    State.PROVISIONING: [CLAIM, EventKind.PROVISION],
+    State.RUNNING: [CLAIM, EventKind.PROVISION, EventKind.START],
+    State.SUCCEEDED: [CLAIM, EventKind.SUCCEED],
+    State.FAILED: [CLAIM, EventKind.FAIL],
+    State.CANCELLED: [CLAIM, CANCEL, EventKind.STOP],
+    State.EXPIRED: [CLAIM, EventKind.RETURN, EventKind.EXPIRE],
+}
+LOST_ROUNDS: Final = st.lists(st.sampled_from([EventKind.RETRY, EventKind.LAPSE, EventKind.RETURN]), max_size=2)
+
+
+def a_life(
+    lost: list[EventKind], row: tuple[State, EventKind], wished: bool, after: list[EventKind]
+) -> list[EventKind]:
+    """Some lost attempts, then the way to a row of the table and the row itself, then anything at all."""
+    rounds = [kind for last in lost for kind in (CLAIM, last)]
+    return [*rounds, *WAY_TO[row[0]], *([CANCEL] if wished else []), row[1], *after]
+
+
+LIVES: Final = st.builds(
+    a_life, LOST_ROUNDS, st.sampled_from(list(RULES)), st.booleans(), st.lists(st.sampled_from(EventKind), max_size=6)
+)

@@ -1,0 +1,217 @@
+"""The chaos run's checker finds each kind of thing that must not be: it is given a small world with one in it."""
+
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from shared.domain.order import Lease, Order, Output, Reason, State, output_key
+from shared.domain.spec import AnySpec, TaskSpec
+from tests.chaos.checker import Asked, Process, Remains, Wrong, check, unsettled
+from tests.chaos.schedule import Wanted
+from tests.factories import CAPACITY, EXPORT, NOW, an_order
+
+SAID = b"text-1\n"
+
+
+def asked(order: Order, **changes: Any) -> Asked:
+    wanted = Wanted(1, f"key-of-{order.id}", order.spec, "text-1", keep=order.kind == "capacity")
+    return Asked(wanted, **{"answers": frozenset([order.id]), **changes})
+
+
+def a_task(state: State = State.SUCCEEDED, epoch: int = 2, spec: AnySpec | None = None, **changes: Any) -> Order:
+    return an_order(spec or TaskSpec(command=("echo", "text-1")), state=state, epoch=epoch, **changes)
+
+
+def succeeded(content: bytes = SAID, spec: AnySpec | None = None) -> Order:
+    order = a_task(spec=spec)
+    output = Output(
+        output_key(order.id, 2), "output.log", "text/plain", len(content), hashlib.sha256(content).hexdigest()
+    )
+    return replace(order, output=output)
+
+
+def running() -> Order:
+    return an_order(CAPACITY, state=State.RUNNING, epoch=1, vm="vm-1", lease=Lease("rack/alpha", NOW))
+
+
+def a_machine(vm: str | None = "vm-1", machine: bool = True) -> Process:
+    return Process(4711, vm, machine, "python -m worker")
+
+
+def remains(*orders: Order, **changes: Any) -> Remains:
+    """Everything as it should be with these orders, but for the changes."""
+    as_it_should_be: dict[str, Any] = {
+        "asked": tuple(asked(order) for order in orders),
+        "orders": {order.id: order for order in orders},
+        "keys": {f"key-of-{order.id}": order.id for order in orders},
+        "objects": {order.output.key: SAID for order in orders if order.output},
+        "processes": tuple(a_machine(order.vm) for order in orders if order.state is State.RUNNING),
+        "directories": tuple(f"{order.id}-{order.epoch}" for order in orders if order.state is State.RUNNING),
+    }
+    return Remains(**as_it_should_be | changes)
+
+
+def found(world: Remains) -> list[Wrong]:
+    return [violation.wrong for violation in check(world).violations]
+
+
+def test_a_world_as_it_should_be_is_good_and_counted() -> None:
+    failed = a_task(State.FAILED, reason=Reason.PROGRAM_FAILED)
+    verdict = check(remains(succeeded(), failed, a_task(State.CANCELLED), running()))
+
+    assert verdict.good
+    assert (verdict.created, verdict.unanswered, verdict.stale_uploads) == (4, 0, ())
+    assert verdict.states == {State.SUCCEEDED: 1, State.FAILED: 1, State.CANCELLED: 1, State.RUNNING: 1}
+    assert verdict.failed == {"program_failed": 1}
+
+
+def test_an_order_that_was_answered_and_is_not_there_is_lost() -> None:
+    order = succeeded()
+    world = remains(asked=(asked(order),))
+
+    assert found(world) == [Wrong.LOST]
+    assert order.id in check(world).violations[0].what
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.CLAIMED, State.PROVISIONING])
+def test_an_order_that_is_not_final_is_lost(state: State) -> None:
+    assert found(remains(a_task(state))) == [Wrong.LOST]
+
+
+def test_a_capacity_order_that_runs_is_lost_where_it_was_not_meant_to() -> None:
+    order = running()
+    released = asked(order)
+    world = remains(order, asked=(replace(released, wanted=replace(released.wanted, keep=False)),))
+
+    assert found(world) == [Wrong.LOST]
+    assert unsettled(world.asked, world.orders, world.keys) == [order]
+
+
+def test_a_kept_capacity_order_that_waits_is_lost() -> None:
+    assert found(remains(replace(running(), state=State.QUEUED, vm=None))) == [Wrong.LOST]
+
+
+def test_an_order_that_was_stored_without_an_answer_is_not_left_waiting_either() -> None:
+    order = a_task(State.QUEUED)
+    world = remains(order, asked=(asked(order, answers=frozenset()),))
+
+    assert found(world) == [Wrong.REFUSED, Wrong.LOST]
+    assert check(world).unanswered == 1
+
+
+def test_two_answers_to_one_key_are_a_duplicate() -> None:
+    one, other = succeeded(), succeeded()
+    world = remains(one, other, asked=(asked(one, answers=frozenset([one.id, other.id])), asked(other)))
+
+    assert found(world) == [Wrong.DUPLICATE]
+
+
+def test_an_order_that_no_key_leads_to_is_a_duplicate() -> None:
+    one, other = succeeded(), succeeded()
+    world = remains(one, other, asked=(asked(one),), keys={f"key-of-{one.id}": one.id})
+
+    assert Wrong.DUPLICATE in found(world)
+    assert other.id in check(world).violations[0].what
+
+
+def test_a_key_that_leads_elsewhere_than_its_answer_is_a_duplicate() -> None:
+    one, other = succeeded(), succeeded()
+    world = remains(one, other, keys={f"key-of-{one.id}": other.id, f"key-of-{other.id}": one.id})
+
+    assert found(world) == [Wrong.DUPLICATE, Wrong.DUPLICATE]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"text-1", b"text-2\n"])
+def test_an_accepted_output_that_is_not_in_the_bucket_as_accepted_is_wrong(content: bytes | None) -> None:
+    order = succeeded()
+    assert order.output is not None
+    objects = {} if content is None else {order.output.key: content}
+
+    assert found(remains(order, objects=objects)) == [Wrong.DUPLICATE]
+
+
+def test_an_output_that_another_order_was_to_say_is_wrong() -> None:
+    order = succeeded(b"text-2\n")
+    assert order.output is not None
+
+    assert found(remains(order, objects={order.output.key: b"text-2\n"})) == [Wrong.DUPLICATE]
+
+
+def test_an_export_that_is_not_of_its_entity_is_wrong() -> None:
+    order = succeeded(spec=EXPORT)
+
+    assert found(remains(order)) == [Wrong.DUPLICATE]
+
+
+def test_a_task_that_succeeded_without_an_output_is_wrong() -> None:
+    assert found(remains(a_task())) == [Wrong.DUPLICATE]
+
+
+def test_an_accepted_output_of_an_order_that_did_not_succeed_is_wrong() -> None:
+    assert set(found(remains(replace(succeeded(), state=State.CANCELLED)))) == {Wrong.DUPLICATE}
+
+
+def test_an_accepted_output_of_another_epoch_is_wrong() -> None:
+    assert Wrong.DUPLICATE in found(remains(replace(succeeded(), epoch=3)))
+
+
+def test_an_object_of_a_later_epoch_is_a_duplicate() -> None:
+    order = succeeded()
+    assert order.output is not None
+    world = remains(order, objects={order.output.key: SAID, output_key(order.id, 3): SAID})
+
+    assert found(world) == [Wrong.DUPLICATE]
+    assert f"{order.id}/3" in check(world).violations[0].what
+
+
+@pytest.mark.parametrize("key", ["outputs/nobody/1", "elsewhere", "outputs/"])
+def test_an_object_of_no_order_is_a_duplicate(key: str) -> None:
+    assert found(remains(objects={key: SAID})) == [Wrong.DUPLICATE]
+
+
+def test_uploads_of_epochs_that_were_over_are_stale_and_nothing_worse() -> None:
+    order, cancelled = succeeded(), a_task(State.CANCELLED)
+    assert order.output is not None
+    stale = [output_key(order.id, 1), output_key(cancelled.id, 1), output_key(cancelled.id, 2)]
+    verdict = check(remains(order, cancelled, objects=dict.fromkeys([order.output.key, *stale], SAID)))
+
+    assert verdict.good
+    assert set(verdict.stale_uploads) == set(stale)
+
+
+@pytest.mark.parametrize("vm", ["vm-2", None])
+def test_a_process_that_no_running_order_has_is_an_orphan(vm: str | None) -> None:
+    world = remains(running(), processes=(a_machine(), a_machine(vm, machine=False)))
+
+    assert found(world) == [Wrong.ORPHAN]
+    assert "4711" in check(world).violations[0].what
+
+
+def test_the_machine_of_an_order_that_ended_is_an_orphan() -> None:
+    assert found(remains(replace(succeeded(), vm="vm-1"), processes=(a_machine(),))) == [Wrong.ORPHAN]
+
+
+def test_a_directory_that_no_running_order_has_is_an_orphan() -> None:
+    order = running()
+    left = (f"{order.id}-{order.epoch}", f"{order.id}-0", ".half.removed")
+
+    assert found(remains(order, directories=left)) == [Wrong.ORPHAN, Wrong.ORPHAN]
+
+
+def test_a_running_order_without_a_machine_is_a_ghost() -> None:
+    assert found(remains(running(), processes=(a_machine(machine=False),))) == [Wrong.GHOST]
+
+
+def test_a_running_order_with_two_machines_is_a_ghost() -> None:
+    assert found(remains(running(), processes=(a_machine(), a_machine()))) == [Wrong.GHOST]
+
+
+def test_a_create_that_was_refused_is_wrong() -> None:
+    order = a_task(State.CANCELLED)
+    assert found(remains(asked=(asked(order, answers=frozenset(), refusal="no"),))) == [Wrong.REFUSED]
+
+
+def test_a_server_that_ended_by_itself_is_told() -> None:
+    assert found(remains(ended=("alpha",))) == [Wrong.ENDED]

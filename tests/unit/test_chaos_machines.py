@@ -1,0 +1,58 @@
+"""The chaos run knows its own machines in the process table, and what their tasks left, whoever the parent is."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from tests.chaos import machines
+from tests.chaos.checker import Process
+from tests.chaos.schedule import RUN
+
+UUID = str(uuid4())
+SLEEPS = "import time; print(flush=True); time.sleep(60)"
+
+
+@contextmanager
+def a_process(*argv: str, **environment: str) -> Iterator[int]:
+    """Start a process that sleeps, and wait until its program runs."""
+    with subprocess.Popen(
+        [sys.executable, *argv[:2], "-c", SLEEPS, *argv[2:]], env=environment, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def seen(home: Path, run: str) -> list[Process]:
+    return [process for _, process in machines.processes(home, run)]
+
+
+def test_a_machine_is_known_by_its_arguments_below_the_runs_home(tmp_path: Path) -> None:
+    state = tmp_path.resolve() / "launchers" / "alpha" / "vms" / "config.json"
+    with a_process("-X", f"launchyard.vm={UUID}", str(state)) as pid:
+        (found,) = seen(tmp_path, "chaos-test")
+
+        assert (found.pid, found.vm, found.machine) == (pid, f"vm-{UUID}", True)
+        assert seen(tmp_path / "another", "chaos-test") == []
+
+
+def test_what_a_task_left_is_known_by_the_runs_name_and_is_no_machine(tmp_path: Path) -> None:
+    run = f"chaos-{uuid4()}"
+    with a_process(**{RUN: run, "LAUNCHYARD_VM": UUID}) as pid:
+        (found,) = seen(tmp_path, run)
+
+        assert (found.pid, found.vm, found.machine) == (pid, f"vm-{UUID}", False)
+        assert seen(tmp_path, "chaos-another") == []
+
+
+def test_directories_are_all_that_stand_there(tmp_path: Path) -> None:
+    for name in ("vms/an-order-1", "vms/.an-order-2.partial", "quarantine/an-order-3"):
+        (tmp_path / "launchers" / "alpha" / name).mkdir(parents=True)
+
+    assert set(machines.directories(tmp_path)) == {"an-order-1", ".an-order-2.partial", "quarantine/an-order-3"}
