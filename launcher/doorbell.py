@@ -11,6 +11,7 @@ from launcher.clock import Clock
 from launcher.outage import Backoff, Outage
 from launcher.runs import Runs
 from shared.control_plane import Refused, Unreachable
+from shared.crash_points import Point, reach
 from shared.domain.refusals import Unavailable
 from shared.ports import BellListener, Heard
 
@@ -87,6 +88,7 @@ class DoorbellLoop:
             self._listener.acknowledge(heard)
         except Unavailable as error:
             log.warning("a bell will be heard again", order_id=heard.bell.order_id, error=error.message)
+        reach(Point.LAUNCHER_ACKNOWLEDGED)
 
     def _give_back(self, heard: Heard, after: timedelta) -> None:
         try:
