@@ -12,9 +12,11 @@ HEAD = """# Lifecycle of an order
 
 Generated from the table in `shared/domain/lifecycle.py` by `make docs`; a test fails when this page is stale.
 
-`lapse`, `retry` and `return` lead back to `queued` while attempts remain and the client has not wished the order gone;
-else the first two end in `failed` (`retries_exhausted`), and all three in `cancelled` where that was wished. A final
-state never changes. Events marked *fenced* carry the epoch: any but the present one is refused, `409 lease_lost`.
+`lapse`, `retry`, `boot_timeout` and `return` lead back to `queued` while attempts remain and the client has not wished
+the order gone. Without attempts left the first three end in `failed`. Where it was wished gone, all end in
+`cancelled`; but a capacity order that ran has done its work (`succeeded`, `released`). A session that had begun fails
+instead of being run again. A final state never changes. Events marked *fenced* carry the epoch: any but the present one
+is refused, `409 lease_lost`.
 """
 
 

@@ -240,7 +240,7 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
 def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Order, State]:
     """An attempt is over. Queue the order again, unless its client wished it gone or no other may follow."""
     if order.cancel_requested_at is not None:
-        return replace(order, reason=Reason.CANCELLED), State.CANCELLED
+        return _wished_gone(order)
     if order.state is State.RUNNING and not POLICIES[order.kind].reruns:
         return replace(order, message=f"It had begun, and is not run again: {order.message}"), State.FAILED
     if isinstance(event, Return):
@@ -249,6 +249,13 @@ def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Ord
         return _exhausted(order), State.FAILED
     available_at = now + backoff(order.attempt, _spread(order))
     return replace(order, available_at=available_at, expires_at=available_at + order.limits.queue), State.QUEUED
+
+
+def _wished_gone(order: Order) -> tuple[Order, State]:
+    """Whoever tells of the end: a machine that was fulfilled has done its work, anything else was cancelled."""
+    if order.state is State.RUNNING and order.kind is OrderKind.CAPACITY:
+        return replace(order, reason=Reason.RELEASED, message=None), State.SUCCEEDED
+    return replace(order, reason=Reason.CANCELLED), State.CANCELLED
 
 
 def _available_again(order: Order, now: datetime) -> datetime:

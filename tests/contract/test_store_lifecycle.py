@@ -137,7 +137,7 @@ class Life:
 
     def _after_an_attempt(self, before: State, event: AnyEvent) -> State:
         if self.wished:
-            return S.CANCELLED
+            return S.SUCCEEDED if before is S.RUNNING and self.capacity else S.CANCELLED
         begun = before is S.RUNNING and self.answered.kind is OrderKind.SESSION
         spent = self.burned >= ATTEMPTS and event.kind is not K.RETURN
         return S.FAILED if begun or spent else S.QUEUED

@@ -170,8 +170,15 @@ def test_an_order_handed_back_burns_no_attempt_and_may_be_claimed_at_once() -> N
 
 @pytest.mark.parametrize("kind", [EventKind.LAPSE, EventKind.RETRY, EventKind.RETURN])
 def test_an_order_wished_gone_is_not_queued_again(kind: EventKind) -> None:
-    order, now = in_state(State.RUNNING), in_time(kind)
+    order, now = in_state(State.PROVISIONING), in_time(kind)
     assert advance(order, MAKE[kind]("r", order, now), now).state is State.CANCELLED
+
+
+@pytest.mark.parametrize("kind", [EventKind.LAPSE, EventKind.RETRY, EventKind.RETURN])
+def test_a_machine_that_was_fulfilled_and_wished_gone_is_released_whoever_tells_of_its_end(kind: EventKind) -> None:
+    order, now = in_state(State.RUNNING), in_time(kind)
+    released = advance(order, MAKE[kind]("r", order, now), now)
+    assert (released.state, released.reason) == (State.SUCCEEDED, Reason.RELEASED)
 
 
 @pytest.mark.parametrize("kind", [EventKind.STOP, EventKind.RELEASE])
