@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 SECONDS ?= 600
 SEED ?=
 
-.PHONY: help demo test check fast up down guest-image docs chaos bench lock packages clean
+.PHONY: help demo test lint check up down guest-image docs chaos bench lock packages clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -19,11 +19,13 @@ demo: $(INSTALLED) guest-image ## place a capacity order and an export, boot the
 test: $(INSTALLED) guest-image ## all tests: both emulators, real machines
 	$(BIN)/python -m pytest
 
-check: $(INSTALLED) ## format, lint, types, directions of imports, fast tests
+lint: $(INSTALLED) ## format, lint, types, directions of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint ## what a change must pass: lint, and every test that needs neither emulator nor machine
 	$(BIN)/python -m pytest -q -m "not emulator and not vm"
 
 up: $(INSTALLED) guest-image ## start the local stack
