@@ -318,7 +318,8 @@ def test_a_host_that_is_short_of_descriptors_puts_nothing_aside_and_leaves_what_
     with pytest.raises(OSError, match="Too many open files"):
         daemon.run(Events())
     assert pieces.runs.held() == ()
-    assert first.process.is_running() and second.process.is_running()
+    assert first.process.is_running()
+    assert second.process.is_running()
     assert sorted(directory.remaining(pieces.state)) == [first.directory.path, second.directory.path]
 
 
