@@ -17,8 +17,8 @@ from shared.ports import IdempotencyKey
 
 REQUEUED: Final = UUID("774e4218-93ba-4e29-9834-be9c7b646c5d")
 """The namespace of the ids of orders placed again: each dead order has one successor, however often it is asked for."""
-KEY: Final = "requeue\n"
-"""Begins the idempotency key of an order placed again: no header can hold it, so no client's own key is one."""
+KEY_PREFIX: Final = "requeue\n"
+"""Of the idempotency key of an order placed again: no client can send a line break in its own."""
 
 
 def requeue(client: Principal, app: App, order_id: str) -> OrderView:
@@ -32,7 +32,7 @@ def requeue(client: Principal, app: App, order_id: str) -> OrderView:
     if standing is not None:
         return OrderView.of(standing.order)
     placed = place(new_id, dead.account, dead.spec, app.clock(), dead.limits, requeued_from=dead.id)
-    order = app.store.create(placed, IdempotencyKey(dead.account, f"{KEY}{dead.id}", new_id))
+    order = app.store.create(placed, IdempotencyKey(dead.account, f"{KEY_PREFIX}{dead.id}", new_id))
     reach(Point.REQUEUE_STORED)
     ring(order, app)
     return OrderView.of(order)

@@ -1,5 +1,6 @@
 """What an earlier daemon left: its machines are adopted, the ends of others reported, and what is unclear put aside."""
 
+import errno
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,8 @@ from shared.api import Hold
 from shared.crash_points import Point, reach
 from shared.domain.order import LEASE
 
+SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What says that this host is short of something, and nothing of the directory."""
 OVER: Final = VmLease(ends=0, seconds=LEASE.total_seconds())
 
 log = structlog.get_logger()
@@ -37,13 +40,15 @@ class Adoption:
     def run(self) -> None:
         """Go through every directory once. Nothing is ever killed that is not certain to be our machine.
 
-        Raises OSError where this host cannot have a machine watched: then no daemon can run here.
+        Raises OSError where this host cannot have a machine looked at or watched: then no daemon can run here.
         """
         for path in remaining(self.runner.state):
             try:
                 directory = read(path)
                 left = trace(directory)
             except (OSError, ValidationError) as error:
+                if isinstance(error, OSError) and error.errno in SHORT:
+                    raise
                 put_aside(path, f"it cannot be read: {type(error).__name__}")
             else:
                 self._settle(directory, left)

@@ -63,7 +63,7 @@ class Daemon:
         A second event has everything stopped and handed back, a third hurries that. Return the exit code.
         """
         over = threading.Event()
-        self.adopt()
+        self._adopt_all()
         loops = (_start(self.intake, "intake", events), _start(lambda: self.heartbeat.run(over), "heartbeat", events))
         first = events.get()
         log.info("going down", because=first, held=len(self.runs.held()))
@@ -77,6 +77,15 @@ class Daemon:
             self.runs.await_end()
         log.info("gone")
         return 1 if events.failed else 0
+
+    def _adopt_all(self) -> None:
+        """Where that fails, no heartbeat will renew what was adopted by then: it runs on for the next daemon."""
+        try:
+            self.adopt()
+        except BaseException:
+            self.runs.leave()
+            self.runs.await_end()
+            raise
 
     def _drain(self, events: Events) -> str:
         """Wait until nothing is held, but not for ever; return the event that ended this."""

@@ -93,14 +93,22 @@ class Runs:
     def _start(self, held: Held, reservation: Reservation, run: Resume) -> None:
         self.news.set()
         name = f"run-{held.hold.order_id}"
-        threading.Thread(target=self._until_the_end, args=(held, reservation, run), name=name).start()
+        thread = threading.Thread(target=self._until_the_end, args=(held, reservation, run), name=name)
+        try:
+            thread.start()
+        except RuntimeError:  # this host has no thread left: what is not run must not be renewed, nor waited for
+            self._forget(held, reservation)
+            raise
 
     def _until_the_end(self, held: Held, reservation: Reservation, run: Resume) -> None:
         try:
             run(held)
         finally:
-            held.close()
-            with self._changed:
-                del self._held[held.hold]
-                self._changed.notify_all()
-            self._admission.free(reservation)
+            self._forget(held, reservation)
+
+    def _forget(self, held: Held, reservation: Reservation) -> None:
+        held.close()
+        with self._changed:
+            del self._held[held.hold]
+            self._changed.notify_all()
+        self._admission.free(reservation)

@@ -180,7 +180,7 @@ class ControlPlane:
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             return self._http.request(method, path, **options)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise NoAnswer(self._http.base_url, str(error)) from error
 
     def _redirect(self, path: str) -> str:

@@ -30,6 +30,10 @@ class ReportRefused(Exception):
     """The control plane does not want this worker's reports: its lease is over, or it is no worker of the order."""
 
 
+class NotUnderstood(ReportRefused):
+    """The answer is not one of a control plane of this version, or of none: it says nothing of the lease."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
     """An output, as it will be claimed: `size` in bytes, `sha256` in lower-case hex."""
@@ -97,15 +101,15 @@ class Callbacks:
     def _report_once(self, body: str) -> CallbackAnswer:
         answer = answered(self._http.post(self._url, content=body, headers=self._headers))
         if not answer.is_success:
-            raise ReportRefused(f"{answer.status_code}: {_detail(answer)}")
+            raise _refusal(answer)
         try:
             return CallbackAnswer.model_validate_json(answer.content)
         except ValidationError as error:
-            raise ReportRefused("It was not answered by a control plane of this version.") from error
+            raise NotUnderstood("It was not answered by a control plane of this version.") from error
 
 
-def _detail(answer: httpx.Response) -> str:
+def _refusal(answer: httpx.Response) -> ReportRefused:
     try:
-        return Problem.model_validate_json(answer.content).detail
+        return ReportRefused(f"{answer.status_code}: {Problem.model_validate_json(answer.content).detail}")
     except ValidationError:
-        return answer.reason_phrase
+        return NotUnderstood(f"{answer.status_code}: {answer.reason_phrase}")

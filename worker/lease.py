@@ -10,7 +10,7 @@ from logging import Logger
 from typing import Final
 
 from shared.domain.order import FINAL
-from worker.callbacks import Callbacks, ReportRefused
+from worker.callbacks import Callbacks, NotUnderstood, ReportRefused
 from worker.network import NoAnswer
 
 EVERY_SECONDS: Final = 30.0
@@ -20,7 +20,8 @@ EVERY_SECONDS: Final = 30.0
 def watched(reports: Callbacks, end: Callable[[], None], log: Logger, every: float = EVERY_SECONDS) -> Iterator[None]:
     """Ask every so many seconds whether the order is still this worker's; call `end` once where it is not.
 
-    No answer is no reason to end: then the launcher, which keeps the lease's time, stops the machine.
+    No answer is no reason to end, nor is one that is not understood, be it a proxy's or a later version's: then the
+    launcher, which keeps the lease's time, stops the machine.
     """
     over = threading.Event()
 
@@ -42,7 +43,7 @@ def watched(reports: Callbacks, end: Callable[[], None], log: Logger, every: flo
 def _ours(reports: Callbacks, log: Logger) -> bool:
     try:
         state = reports.started_again()
-    except NoAnswer:
+    except (NoAnswer, NotUnderstood):
         return True
     except ReportRefused as refused:
         log.error("stopping: the order is not this worker's any more: %s", refused)

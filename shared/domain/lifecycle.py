@@ -202,7 +202,7 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
                 message=None,
             )
         case Renew():
-            return replace(order, lease=Lease(event.launcher, event.lease_until))
+            return replace(order, lease=_renewed(order.lease, event))
         case Provision():
             return replace(order, vm=event.vm)
         case Succeed():
@@ -237,6 +237,12 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
             assert_never(event)
 
 
+def _renewed(lease: Lease | None, event: Renew) -> Lease:
+    """A heartbeat that was overtaken by the next takes back nothing: its launcher was told the later end."""
+    until = event.lease_until if lease is None else max(lease.until, event.lease_until)
+    return Lease(event.launcher, until)
+
+
 def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Order, State]:
     """An attempt is over. Queue the order again, unless its client wished it gone or no other may follow."""
     if order.cancel_requested_at is not None:
@@ -244,7 +250,7 @@ def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Ord
     if order.state is State.RUNNING and not POLICIES[order.kind].reruns:
         return replace(order, message=f"It had begun, and is not run again: {order.message}"), State.FAILED
     if isinstance(event, Return):
-        return replace(order, available_at=_available_again(order, now)), State.QUEUED  # and expires when it did
+        return _handed_back(order, now), State.QUEUED
     if order.attempt >= order.max_attempts:
         return _exhausted(order), State.FAILED
     available_at = now + backoff(order.attempt, _spread(order))
@@ -256,6 +262,13 @@ def _wished_gone(order: Order) -> tuple[Order, State]:
     if order.state is State.RUNNING and order.kind is OrderKind.CAPACITY:
         return replace(order, reason=Reason.RELEASED, message=None), State.SUCCEEDED
     return replace(order, reason=Reason.CANCELLED), State.CANCELLED
+
+
+def _handed_back(order: Order, now: datetime) -> Order:
+    """One that did not run expires when it would have; one that did, perhaps for days, waits anew."""
+    available_at = _available_again(order, now)
+    expires_at = available_at + order.limits.queue if order.state is State.RUNNING else order.expires_at
+    return replace(order, available_at=available_at, expires_at=expires_at)
 
 
 def _available_again(order: Order, now: datetime) -> datetime:

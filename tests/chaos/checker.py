@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.domain.order import Order, Output, State, output_key
+from shared.domain.order import Order, Output, Reason, State, output_key
 from shared.domain.spec import CapacitySpec, ExportSpec, TaskSpec
-from tests.chaos.schedule import Wanted
+from tests.chaos.schedule import FAILS, Wanted
 
 
 class Wrong(StrEnum):
@@ -22,6 +22,8 @@ class Wrong(StrEnum):
     """A running order without its one machine."""
     REFUSED = "refused"
     """A create that was refused, or never answered: each was well formed, and had a key of its own."""
+    UNEXPLAINED = "unexplained"
+    """An end that neither the order, nor its client, nor any blow accounts for."""
     ENDED = "ended"
     """A server that nobody killed, and that runs no more."""
 
@@ -89,7 +91,7 @@ class Verdict:
 
 
 def check(remains: Remains) -> Verdict:
-    parts = (_refused, _lost, _two_orders, _outputs, _objects, _orphans, _ghosts, _ended)
+    parts = (_refused, _lost, _two_orders, _outputs, _objects, _orphans, _ghosts, _unexplained, _ended)
     orders = remains.orders.values()
     return Verdict(
         created=sum(bool(asked.answers) for asked in remains.asked),
@@ -210,6 +212,26 @@ def _ghosts(remains: Remains) -> Iterator[Violation]:
     for order in _running(remains):
         if machines[order.vm] != 1:
             yield Violation(Wrong.GHOST, f"order {order.id} runs in {order.vm}, with {machines[order.vm]} processes")
+
+
+def _unexplained(remains: Remains) -> Iterator[Violation]:
+    for order in remains.orders.values():
+        if order.final and not _is_explained(order):
+            yield Violation(Wrong.UNEXPLAINED, f"order {order.id} is {order.state}: {order.reason}: {order.message}")
+
+
+def _is_explained(order: Order) -> bool:
+    """A blow costs an attempt, and no more; no run is as long as a queue TTL; what is to fail does not succeed."""
+    doomed = isinstance(order.spec, TaskSpec) and FAILS in order.spec.command
+    match order.state:
+        case State.SUCCEEDED:
+            return not doomed
+        case State.FAILED:
+            return order.reason is Reason.RETRIES_EXHAUSTED or (doomed and order.reason is Reason.PROGRAM_FAILED)
+        case State.CANCELLED:
+            return order.cancel_requested_at is not None
+        case _:
+            return False
 
 
 def _ended(remains: Remains) -> Iterator[Violation]:

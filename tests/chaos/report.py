@@ -73,7 +73,9 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"at rest {report.settled:.0f} s after the storm"
     yield counts(verdict)
     refused, ended = verdict.count(Wrong.REFUSED), verdict.count(Wrong.ENDED)
+    unexplained = verdict.count(Wrong.UNEXPLAINED)
     yield f"unanswered {verdict.unanswered} / refused {refused} / servers that ended by themselves {ended}"
+    yield f"unexplained ends {unexplained}"
     yield f"stale uploads {len(verdict.stale_uploads)}"
     for title, figures in (
         ("broken", report.broken),

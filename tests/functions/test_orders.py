@@ -247,3 +247,14 @@ def test_a_launchers_key_places_no_orders(world: World) -> None:
     response = world.post("/v1/orders", TASK_BODY, LAUNCHER, {"Idempotency-Key": "one"})
 
     assert response.status_code == 403
+
+
+def test_no_key_of_a_clients_own_stands_in_the_way_of_placing_a_dead_order_again(world: World) -> None:
+    dead = world.place()["id"]
+    world.post(f"/v1/orders/{dead}/cancel")
+    world.place(idempotency_key=f"requeue {dead}")
+
+    again = world.post(f"/v1/orders/{dead}/requeue")
+
+    assert again.status_code == 201, again.text
+    assert again.get_json()["requeued_from"] == dead

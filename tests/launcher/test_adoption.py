@@ -1,5 +1,6 @@
 """What the next daemon makes of what an earlier one left: adopted, reported, put aside; and nothing else is touched."""
 
+import errno
 import os
 import signal
 import sys
@@ -289,6 +290,37 @@ def test_a_directory_that_cannot_be_read_is_kept_aside_and_its_process_runs_on(
     assert not pieces.runs.held()
     assert left.process.is_running()
     assert_quarantined(pieces, left.directory, logs)
+
+
+@pytest.mark.parametrize("short_of", ["reading", "watching"])
+def test_a_host_that_is_short_of_descriptors_puts_nothing_aside_and_leaves_what_was_adopted_running(
+    pieces: Pieces, leave: Callable[..., Left], monkeypatch: pytest.MonkeyPatch, short_of: str
+) -> None:
+    first, second = sorted((leave(), leave()), key=lambda left: left.directory.path)
+    reading, watching = Path.read_bytes, os.pidfd_open
+
+    def read_bytes(path: Path) -> bytes:
+        if short_of == "reading" and path == second.directory.path / MANIFEST:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return reading(path)
+
+    def pidfd_open(pid: int, flags: int = 0) -> int:
+        if short_of == "watching" and pid == second.machine.pid:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return watching(pid, flags)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
+    adoption = Adoption(pieces.runner, pieces.runs, pieces.admission)
+    daemon = Daemon(adoption.run, pieces.admission, pieces.runs, lambda: None, heartbeat, drain_seconds=60)
+
+    with pytest.raises(OSError, match="Too many open files"):
+        daemon.run(Events())
+    assert pieces.runs.held() == ()
+    assert first.process.is_running()
+    assert second.process.is_running()
+    assert sorted(directory.remaining(pieces.state)) == [first.directory.path, second.directory.path]
 
 
 def test_a_directory_without_a_manifest_is_kept_aside_and_the_others_are_adopted(

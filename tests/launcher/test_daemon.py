@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -237,6 +238,31 @@ def test_a_loop_that_fails_has_every_order_returned_and_is_told_by_the_exit_code
 
     assert daemon.run(events) == 1
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "returned"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_order_that_no_thread_can_be_started_for_neither_stays_held_nor_keeps_the_daemon(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed, room, start = pieces.server.a_claimed(), pieces.admission.reserve(), threading.Thread.start
+    assert room is not None
+
+    def start_but_no_run(thread: threading.Thread) -> None:
+        if thread.name.startswith("run-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_but_no_run)
+    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
+    intake = partial(pieces.runs.begin, claimed, room, SYSTEM.monotonic())
+    daemon = Daemon(lambda: None, pieces.admission, pieces.runs, intake, heartbeat, drain_seconds=60)
+    codes: list[int] = []
+    running = threading.Thread(target=lambda: codes.append(daemon.run(Events())), daemon=True)
+    running.start()
+    running.join(DEADLINE)
+
+    assert codes == [1]
+    assert pieces.runs.held() == ()
 
 
 def test_two_launchers_cannot_share_a_state_directory(server: FakeControlPlane, start: Start) -> None:

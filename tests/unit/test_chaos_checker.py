@@ -9,10 +9,11 @@ import pytest
 from shared.domain.order import Lease, Order, Output, Reason, State, output_key
 from shared.domain.spec import AnySpec, TaskSpec
 from tests.chaos.checker import Asked, Process, Remains, Wrong, check, unsettled
-from tests.chaos.schedule import Wanted
+from tests.chaos.schedule import FAILS, Wanted
 from tests.factories import CAPACITY, EXPORT, NOW, an_order
 
 SAID = b"text-1\n"
+DOOMED = TaskSpec(command=("sh", "-c", FAILS, "task", "text-1", "0"))
 
 
 def asked(order: Order, **changes: Any) -> Asked:
@@ -58,8 +59,9 @@ def found(world: Remains) -> list[Wrong]:
 
 
 def test_a_world_as_it_should_be_is_good_and_counted() -> None:
-    failed = a_task(State.FAILED, reason=Reason.PROGRAM_FAILED)
-    verdict = check(remains(succeeded(), failed, a_task(State.CANCELLED), running()))
+    failed = a_task(State.FAILED, spec=DOOMED, reason=Reason.PROGRAM_FAILED)
+    cancelled = a_task(State.CANCELLED, cancel_requested_at=NOW)
+    verdict = check(remains(succeeded(), failed, cancelled, running()))
 
     assert verdict.good
     assert (verdict.created, verdict.unanswered, verdict.stale_uploads) == (4, 0, ())
@@ -150,7 +152,9 @@ def test_a_task_that_succeeded_without_an_output_is_wrong() -> None:
 
 
 def test_an_accepted_output_of_an_order_that_did_not_succeed_is_wrong() -> None:
-    assert set(found(remains(replace(succeeded(), state=State.CANCELLED)))) == {Wrong.DUPLICATE}
+    assert set(found(remains(replace(succeeded(), state=State.CANCELLED, cancel_requested_at=NOW)))) == {
+        Wrong.DUPLICATE
+    }
 
 
 def test_an_accepted_output_of_another_epoch_is_wrong() -> None:
@@ -172,7 +176,7 @@ def test_an_object_of_no_order_is_a_duplicate(key: str) -> None:
 
 
 def test_uploads_of_epochs_that_were_over_are_stale_and_nothing_worse() -> None:
-    order, cancelled = succeeded(), a_task(State.CANCELLED)
+    order, cancelled = succeeded(), a_task(State.CANCELLED, cancel_requested_at=NOW)
     assert order.output is not None
     stale = [output_key(order.id, 1), output_key(cancelled.id, 1), output_key(cancelled.id, 2)]
     verdict = check(remains(order, cancelled, objects=dict.fromkeys([order.output.key, *stale], SAID)))
@@ -215,3 +219,22 @@ def test_a_create_that_was_refused_is_wrong() -> None:
 
 def test_a_server_that_ended_by_itself_is_told() -> None:
     assert found(remains(ended=("alpha",))) == [Wrong.ENDED]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        a_task(State.FAILED, reason=Reason.LAUNCH_FAILED),
+        a_task(State.FAILED, reason=Reason.PROGRAM_FAILED),
+        a_task(State.EXPIRED, reason=Reason.QUEUE_TTL),
+        a_task(State.CANCELLED, reason=Reason.CANCELLED),
+        succeeded(spec=DOOMED),
+    ],
+    ids=lambda order: f"{order.state}, {order.reason}",
+)
+def test_an_end_that_nothing_accounts_for_is_wrong(order: Order) -> None:
+    assert found(remains(order)) == [Wrong.UNEXPLAINED]
+
+
+def test_an_order_whose_attempts_were_used_up_is_explained() -> None:
+    assert check(remains(a_task(State.FAILED, reason=Reason.RETRIES_EXHAUSTED))).good

@@ -167,3 +167,13 @@ def test_a_control_plane_that_does_not_answer_is_named(host: str, local: bool) -
         api.get_order("order")
     assert error.value.local == local
     assert "secret" not in str(error.value)
+
+
+def test_an_answer_that_cannot_be_decoded_is_none() -> None:
+    """Were it anything else, one such answer would end a launcher's loop, and with it the daemon."""
+
+    def garble(request: Request) -> Response:
+        return Response(b"not gzip", headers={"Content-Encoding": "gzip"})
+
+    with serving(Request.application(garble)) as url, ControlPlane(url, "ly_key") as api, pytest.raises(Unreachable):
+        api.holds("alpha")

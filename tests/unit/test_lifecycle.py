@@ -225,6 +225,22 @@ def test_an_order_that_is_always_handed_back_expires_when_it_would_have() -> Non
     assert order.expires_at == NOW + DEFAULT_LIMITS.queue
 
 
+def test_an_order_that_ran_past_its_queue_ttl_and_is_handed_back_waits_anew() -> None:
+    days = NOW + timedelta(days=3)
+    running = replace(a_claimed_order(), state=State.RUNNING, entered={State.CLAIMED: NOW, State.RUNNING: NOW})
+    back = advance(running, Return("back", running.epoch, LAUNCHER, Reason.RETURNED, "down"), days)
+    assert (back.state, back.available_at, back.expires_at) == (State.QUEUED, days, days + DEFAULT_LIMITS.queue)
+    assert advance(back, a_claim(now=days), days).state is State.CLAIMED
+
+
+def test_a_heartbeat_that_the_next_one_overtook_does_not_shorten_the_lease() -> None:
+    order, late = a_claimed_order(), NOW + timedelta(seconds=300)
+    renewed = advance(order, Renew("r", order.epoch, LAUNCHER, late), NOW)
+    overtaken = advance(renewed, Renew("r", order.epoch, LAUNCHER, late - timedelta(seconds=10)), NOW)
+    assert overtaken.lease is not None
+    assert overtaken.lease.until == late
+
+
 def test_an_order_that_no_host_has_room_for_burns_no_attempt_and_waits_longer_each_time() -> None:
     order, now, waits = an_order(), NOW, []
     for turn in range(5):

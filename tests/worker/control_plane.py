@@ -45,6 +45,7 @@ class FakeControlPlane:
         self.url = ""
         self.state_after_start = State.RUNNING
         self.statuses: dict[str, list[int]] = defaultdict(list)
+        self.answer_after_start: Response | None = None
         self.reports: list[Received] = []
         self.uploads: list[Received] = []
         self._changed = threading.Condition()
@@ -96,6 +97,8 @@ class FakeControlPlane:
             }
             grant = UploadGrant(url=f"{self.url}/bucket/a%2Fkey?X-Amz-Signature={SIGNATURE}", headers=headers)
         repeated = report["event"] == "started" and self.events.count("started") > 1
+        if repeated and self.answer_after_start is not None:
+            return self.answer_after_start
         state = self.state_after_start if repeated else State.RUNNING
         answer = CallbackAnswer(state=state, upload=grant)
         return Response(answer.model_dump_json(), content_type="application/json")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from werkzeug import Response
 
 from emulators.mods import validate
 from shared.domain.order import State
@@ -339,6 +340,28 @@ def test_a_worker_that_gets_no_answer_about_its_lease_works_on(plane: FakeContro
         code = Worker(config, http, tmp_path, journal(config), end=pytest.fail, watch_seconds=0.05).run()
 
     assert (code, plane.events[-1]) == (0, "completed")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Response("<h1>Forbidden</h1>", 403, content_type="text/html"),
+        Response("<h1>Welcome</h1>", content_type="text/html"),
+        Response('{"state":"running","upload":null,"of_a_later_version":1}', content_type="application/json"),
+    ],
+    ids=["a proxy refuses", "a proxy answers", "a later version answers"],
+)
+def test_a_worker_that_does_not_understand_what_is_said_of_its_lease_works_on(
+    plane: FakeControlPlane, tmp_path: Path, answer: Response
+) -> None:
+    plane.answer_after_start = answer
+    config = plane.config(TaskSpec(command=("sleep", "0.5")))
+
+    with client(None) as http:
+        code = Worker(config, http, tmp_path, journal(config), end=pytest.fail, watch_seconds=0.05).run()
+
+    assert (code, plane.events[-1]) == (0, "completed")
+    assert plane.events.count("started") > 2
 
 
 def test_the_worker_ends_itself_as_its_launcher_would(plane: FakeControlPlane, tmp_path: Path) -> None:
