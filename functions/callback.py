@@ -1,7 +1,6 @@
 """For workers: started, an upload, completed, failed. A worker's token reaches one order at one epoch."""
 
 import hashlib
-from datetime import timedelta
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -22,12 +21,11 @@ from shared.api import (
 from shared.crash_points import Point, reach
 from shared.domain.events import Fail, Retry, Start, Succeed
 from shared.domain.lifecycle import advance
-from shared.domain.order import Failure, Order, Output, Reason, output_key
+from shared.domain.order import UPLOAD_VALID, Failure, Order, Output, Reason, output_key
 from shared.domain.refusals import Conflict, Invalid, LeaseLost, Unauthenticated, WrongState
 from shared.domain.spec import OrderKind
 from shared.ports import OutputBucket, Snapshot, UploadTerms
 
-UPLOAD_VALID: Final = timedelta(minutes=15)
 WORKER_REASONS: Final = frozenset(
     {Reason.PROGRAM_FAILED, Reason.SOURCE_UNAVAILABLE, Reason.UPLOAD_FAILED, Reason.OUTPUT_MISMATCH}
 )

@@ -131,8 +131,8 @@ def ring(order: Order, app: App) -> None:
         reach(Point.CREATE_RUNG)
         app.store.apply(order.id, Ring(app.new_id()), now)
         reach(Point.CREATE_RECORDED)
-    except WrongState:
-        return  # a launcher was faster
+    except (WrongState, NotFound):
+        return  # a launcher was faster, or its client, who has no more use for it
     except Unavailable as refusal:
         _unheard(refusal)
 

@@ -45,6 +45,7 @@ from shared.domain.order import (
     REMEMBERED_REQUESTS,
     RING_AGAIN,
     RING_AT_LEAST,
+    UPLOAD_VALID,
     Lease,
     Order,
     Reason,
@@ -222,7 +223,7 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
         case TtlPassed():
             return replace(order, reason=Reason.TTL)
         case Discard():
-            return replace(order, discarded_at=now)
+            return replace(order, discarded_at=order.discarded_at or now)
         case Cancel():
             return replace(order, cancel_requested_at=order.cancel_requested_at or now)
         case Stop():
@@ -230,7 +231,7 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
         case Release():
             return replace(order, reason=Reason.RELEASED)
         case Expire():
-            return replace(order, reason=Reason.QUEUE_TTL, message="No launcher took it in time.")
+            return replace(order, reason=Reason.QUEUE_TTL, message=_not_taken(order))
         case Ring() | Start():
             return order
         case _:
@@ -255,6 +256,12 @@ def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Ord
         return _exhausted(order), State.FAILED
     available_at = now + backoff(order.attempt, _spread(order))
     return replace(order, available_at=available_at, expires_at=available_at + order.limits.queue), State.QUEUED
+
+
+def _not_taken(order: Order) -> str:
+    """Return what to say of an order that expired: perhaps launchers took it, and could not run it."""
+    last = "" if order.reason is None else f" The last that tried: {order.reason}: {order.message}"
+    return f"No launcher ran it in time.{last}"
 
 
 def _wished_gone(order: Order) -> tuple[Order, State]:
@@ -315,11 +322,21 @@ def _remember(order: Order, event: AnyEvent) -> tuple[str, ...]:
 
 def _due_at(order: Order, event: AnyEvent, now: datetime) -> datetime | None:
     if order.final:
-        return now + order.limits.keep if output_keys(order) and order.discarded_at is None else None
+        return _discard_at(order, now)
     if order.lease is not None:
         return min(order.lease.until + LAPSE_MARGIN, _limit_at(order) or datetime.max.replace(tzinfo=UTC))
     next_bell = now + _until_next_bell(order, now) if isinstance(event, Ring) else order.available_at
     return min(order.expires_at, next_bell)
+
+
+def _discard_at(order: Order, now: datetime) -> datetime | None:
+    """Return when what an ended order left is to be removed; again when no upload can begin any more."""
+    if not output_keys(order):
+        return None
+    if order.discarded_at is None:
+        return now + order.limits.keep
+    last = order.entered[order.state] + UPLOAD_VALID
+    return last if now < last else None
 
 
 def _limit_at(order: Order) -> datetime | None:

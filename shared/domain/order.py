@@ -20,6 +20,8 @@ RING_AGAIN: Final = timedelta(seconds=60)
 RING_AT_LEAST: Final = timedelta(minutes=30)
 """How seldom it is rung for in the end."""
 REMEMBERED_REQUESTS: Final = 16
+UPLOAD_VALID: Final = timedelta(minutes=15)
+"""How long an upload that was granted may begin."""
 
 
 class State(StrEnum):
@@ -122,7 +124,7 @@ class Order:
     message: str | None = None
     output: Output | None = None
     discarded_at: datetime | None = None
-    """When what it left in the bucket was removed."""
+    """When what it left in the bucket was removed, first: an upload may still come late."""
     requeued_from: str | None = None
     """The order that this one was placed again for."""
     metrics: Mapping[str, int | float] = field(default_factory=dict)

@@ -1,5 +1,6 @@
 """What a launcher reports about an order it holds, and how it renews them all."""
 
+import threading
 from datetime import datetime, timedelta
 
 import pytest
@@ -212,24 +213,52 @@ def test_a_hold_that_cannot_be_renewed_now_does_not_keep_the_others_from_it(
     assert answer["stop"] == []
 
 
-def test_a_heartbeat_answers_in_time_what_was_renewed_those_that_end_soonest_first(
+def test_an_order_that_the_store_does_not_answer_for_keeps_no_other_waiting(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    held = [world.place()["id"] for _ in range(3)]
+    for order_id in held:
+        world.claim(order_id)
+    apply, over = world.app.store.apply, threading.Event()
+
+    def stuck(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
+        if order_id == held[0]:
+            over.wait()
+        return apply(order_id, event, now, seen)
+
+    monkeypatch.setattr(world.app.store, "apply", stuck)
+    monkeypatch.setattr("functions.update.ENOUGH", timedelta(seconds=2))
+    try:
+        answer = world.heartbeat(*[(order_id, 1) for order_id in held])
+    finally:
+        over.set()
+
+    assert [renewed["order_id"] for renewed in answer["renewed"]] == held[1:]
+    assert answer["stop"] == []
+
+
+def test_the_leases_that_end_soonest_are_renewed_first(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     held = [world.place()["id"] for _ in range(3)]
     for order_id in reversed(held):
         world.clock.now += timedelta(seconds=1)
         world.claim(order_id)
-    apply = world.app.store.apply
-
-    def slow(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
-        world.clock.now += timedelta(seconds=5)
-        return apply(order_id, event, now, seen)
-
-    monkeypatch.setattr(world.app.store, "apply", slow)
+    monkeypatch.setattr("functions.update.AT_ONCE", 1)
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
-    assert [renewed["order_id"] for renewed in answer["renewed"]] == [held[2], held[1]]
+    assert [renewed["order_id"] for renewed in answer["renewed"]] == held[::-1]
+
+
+def test_an_order_that_cannot_be_read_now_is_not_taken_for_a_lost_one(
+    world: World, held: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object) -> Order:
+        raise Unavailable("The order was written by another version of the control plane.")
+
+    monkeypatch.setattr(world.app.store, "get_many", lambda order_ids: {})
+    monkeypatch.setattr(world.app.store, "apply", unreadable)
+
+    assert world.heartbeat((held, 1)) == {"renewed": [], "stop": []}
 
 
 def test_an_order_that_ends_between_a_heartbeats_read_and_its_write_is_finished(

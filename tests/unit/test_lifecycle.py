@@ -16,6 +16,7 @@ from shared.domain.events import (
     Discard,
     EventKind,
     Expire,
+    Fail,
     Lapse,
     Release,
     Renew,
@@ -27,8 +28,8 @@ from shared.domain.events import (
     Succeed,
 )
 from shared.domain.lifecycle import RULES, advance, backoff, due_event
-from shared.domain.limits import DEFAULT_LIMITS, POLICIES
-from shared.domain.order import FINAL, HELD, LAPSE_MARGIN, LEASE, Lease, Order, Reason, State, place
+from shared.domain.limits import DEFAULT_LIMITS, POLICIES, Limits
+from shared.domain.order import FINAL, HELD, LAPSE_MARGIN, LEASE, UPLOAD_VALID, Lease, Order, Reason, State, place
 from shared.domain.refusals import LeaseLost, WrongState
 from shared.domain.spec import AnySpec
 from shared.lifecycle_document import render
@@ -44,7 +45,7 @@ def in_state(state: State, kind: EventKind | None = None) -> Order:
     """An order in `state`, about which everything that the rule of `kind` may ask for holds."""
     order = a_claimed_order(TASK if kind in NOT_CAPACITY else CAPACITY)
     order = replace(order, state=state, cancel_requested_at=NOW, limits=LIMITS)
-    order = replace(order, entered={**order.entered, State.RUNNING: NOW})
+    order = replace(order, entered={**order.entered, State.RUNNING: NOW, state: NOW})
     if state in HELD:
         return order
     if kind is EventKind.DISCARD:
@@ -320,6 +321,23 @@ def test_what_an_ended_order_left_is_discarded_once_after_its_retention() -> Non
     assert discarded.due_at is None
     with pytest.raises(WrongState):
         advance(discarded, Discard("again"), kept + timedelta(days=1))
+
+
+def test_an_upload_that_comes_after_a_short_retention_is_discarded_too() -> None:
+    briefly = Limits(run_seconds=300, keep_seconds=60)
+    order = advance(an_order(EXPORT, limits=briefly), a_claim(), NOW)
+    ended = advance(order, Fail("f", 1, Reason.PROGRAM_FAILED, "no"), NOW)
+    once = advance(ended, Discard("1"), NOW + timedelta(seconds=60))
+    assert once.due_at == NOW + UPLOAD_VALID
+    twice = advance(once, Discard("2"), NOW + UPLOAD_VALID)
+    assert (twice.due_at, twice.discarded_at) == (None, once.discarded_at)
+
+
+def test_an_order_that_no_launcher_could_run_says_what_the_last_one_lacked() -> None:
+    held = advance(an_order(), a_claim(), NOW)
+    waiting = advance(held, Return("r", 1, LAUNCHER, Reason.NO_CAPACITY, "No free TDX key."), NOW)
+    expired = advance(waiting, Expire("e"), waiting.expires_at)
+    assert expired.message == "No launcher ran it in time. The last that tried: no_capacity: No free TDX key."
 
 
 def test_nothing_is_discarded_of_an_order_that_no_worker_had() -> None:
