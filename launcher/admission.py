@@ -6,12 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import structlog
+
 from launcher.vm.directory import location, used_mib
 from launcher.vm.resources import Resources
 from shared.api import Hold
 
+REST_SECONDS: Final = 60.0
+"""How long nothing is admitted after a machine could not be started through this host's fault."""
 LOOK_AGAIN_SECONDS: Final = 5.0
 """How often the disk is looked at while there is no room: others fill it and free it, and tell nobody."""
+
+log = structlog.get_logger()
 
 
 @dataclass(eq=False, slots=True)
@@ -25,10 +31,18 @@ class Reservation:
 class Admission:
     """Every machine needs the same, so there is room for a number of them. Once closed, nothing more is reserved."""
 
-    def __init__(self, state: Path, whole: Resources, need: Resources, free_disk_mib: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        state: Path,
+        whole: Resources,
+        need: Resources,
+        free_disk_mib: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
         """`whole` is what this host has in all, but for its disk: that is shared, and asked about each time."""
         self.closed = threading.Event()
         self._state, self._whole, self._need, self._free_disk_mib = state, whole, need, free_disk_mib
+        self._monotonic, self._rests_until = monotonic, 0.0
         self._changed = threading.Condition()
         self._reserved: set[Reservation] = set()
 
@@ -76,6 +90,11 @@ class Admission:
             self._reserved.discard(reservation)
             self._changed.notify_all()
 
+    def rest(self) -> None:
+        """Admit nothing for a while: other hosts may do better with what this one would fail again."""
+        log.warning("no order is taken for a while", seconds=REST_SECONDS)
+        self._rests_until = self._monotonic() + REST_SECONDS
+
     def close(self) -> None:
         self.closed.set()
         with self._changed:
@@ -94,6 +113,8 @@ class Admission:
         return reservation
 
     def _room(self) -> int:
+        if self._monotonic() < self._rests_until:
+            return 0
         taken, used = Resources(), 0
         for reservation in self._reserved:
             taken += reservation.resources

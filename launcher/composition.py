@@ -62,6 +62,7 @@ def compose(settings: Settings, provider: Provider, control_plane: ControlPlane)
         state=settings.state_dir,
         provider=provider,
         reports=Reports(control_plane, outage, SYSTEM),
+        rest=admission.rest,
     )
     runs = Runs(runner.run, admission, SYSTEM)
     claims = Claims(control_plane, name, served(settings.datacenter))
@@ -82,7 +83,7 @@ def _admission(settings: Settings, provider: Provider) -> Admission:
         machines=settings.slots, memory_mib=settings.memory_mib, vcpus=settings.vcpus, tdx_keys=host.tdx_keys()
     )
     state = settings.state_dir
-    admission = Admission(state, whole, provider.resources, lambda: host.free_disk_mib(state))
+    admission = Admission(state, whole, provider.resources, lambda: host.free_disk_mib(state), SYSTEM.monotonic)
     said = {"a_machine_needs": provider.resources.model_dump(), "this_host_has": whole.model_dump()}
     if admission.fits:
         log.info("room for machines", room=admission.room(), **said)

@@ -60,7 +60,8 @@ class Daemon:
     def run(self, events: Events) -> int:
         """Run orders until the first event, then drain: finish what is held, or leave it to the next daemon.
 
-        A second event has everything stopped and handed back, a third hurries that. Return the exit code.
+        A second signal has everything stopped and handed back, a third hurries that. Where a loop fails, machines are
+        left running at once: the daemon is what is broken, not they. Return the exit code.
         """
         over = threading.Event()
         self._adopt_all()
@@ -70,7 +71,7 @@ class Daemon:
         self.admission.close()
         self.runs.drain()
         threading.Thread(target=self._close, args=(*loops, over, events), name="close", daemon=True).start()
-        last = self._stop(events) if first == FAILED else self._drain(events)
+        last = self._leave(events) if first == FAILED else self._drain(events)
         if last != CLOSED:
             log.warning("going down at once", because=last)
             self.runs.hurry()
@@ -92,14 +93,14 @@ class Daemon:
         event = events.get(self.drain_seconds)
         if event == CLOSED:
             return event
-        if event == DEADLINE:
-            self.runs.leave()
-            return events.get()
+        if event in (DEADLINE, FAILED):
+            return self._leave(events)
         log.warning("stopping", because=event)
-        return self._stop(events)
-
-    def _stop(self, events: Events) -> str:
         self.runs.close()
+        return events.get()
+
+    def _leave(self, events: Events) -> str:
+        self.runs.leave()
         return events.get()
 
     def _close(

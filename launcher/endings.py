@@ -44,7 +44,7 @@ class Endings:
 
     def image_rejected(self, held: Held, rejected: ImageRejected) -> AttemptFailed:
         log.error("image rejected", **held.hold.model_dump(), error=str(rejected))
-        return self.failed(held.hold.epoch, Reason.IMAGE_REJECTED, str(rejected), Failure.PERMANENT)
+        return self.failed(held.hold.epoch, Reason.IMAGE_REJECTED, str(rejected))
 
     def launch_failed(self, held: Held, failed: LaunchFailed) -> AttemptFailed:
         log.error("launch failed", **held.hold.model_dump(), reason=failed.reason, error=str(failed))

@@ -1,8 +1,9 @@
 """One order's run: plan, directory, machine, end; and what is told of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 from uuid import uuid4
 
 import structlog
@@ -15,17 +16,30 @@ from launcher.vm.directory import VmDirectory
 from launcher.vm.failures import of_host
 from launcher.vm.provider import LaunchFailed, Machine, Provider
 from launcher.vm.records import VmManifest
-from shared.api import Claimed
+from shared.api import AttemptFailed, Claimed
 from shared.crash_points import Point, reach
+from shared.domain.order import Reason
 from shared.image import ImageRejected
 from shared.vm_config import Sources, WorkerConfig
+
+HOSTS_FAULT: Final = frozenset(
+    {
+        Reason.DISK_FULL,
+        Reason.HYPERVISOR_MISSING,
+        Reason.IMAGE_MISSING,
+        Reason.IMAGE_REJECTED,
+        Reason.NO_CAPACITY,
+        Reason.PORT_TAKEN,
+    }
+)
+"""What the next order would meet here, too, and perhaps not elsewhere."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """`control_plane` is the URL that the machine's worker calls back."""
+    """`control_plane` is the URL that the machine's worker calls back; `rest` has no order taken for a while."""
 
     launcher: str
     control_plane: str
@@ -33,6 +47,7 @@ class Runner:
     state: Path
     provider: Provider
     reports: Reports
+    rest: Callable[[], None]
 
     @property
     def endings(self) -> Endings:
@@ -57,6 +72,8 @@ class Runner:
         self.tell(held, ending)
 
     def tell(self, held: Held, ending: Ending | None) -> None:
+        if isinstance(ending, AttemptFailed) and ending.reason in HOSTS_FAULT:
+            self.rest()  # first: another host is to have the order, before this one burns its attempts
         if ending is not None:
             self.reports.send(held, ending, unless=held.hurried)
             reach(Point.LAUNCHER_REPORTED)

@@ -15,8 +15,8 @@ MARK: Final = "LAUNCHYARD_VM"
 """In the environment of a machine's process, and so of all that it starts: the machine's uuid."""
 STATE_FIELD, STARTED_FIELD = 0, 19
 """Of /proc/<pid>/stat, counted from behind the program's name: fields 3 and 22 of proc(5)."""
-ARGUMENTS_SECONDS: Final = 1.0
-"""How long a process may show no arguments before that is strange."""
+ARGUMENTS_SECONDS: Final = 10.0
+"""How long a process may show no arguments before that is strange: a large one takes a while to give back memory."""
 LOOK_SECONDS: Final = 0.01
 KILLED_SECONDS: Final = 10.0
 """How long a killed process is waited for before it is looked for again."""

@@ -1,4 +1,7 @@
-"""What is written down of a machine, and how: whole or not at all."""
+"""What is written down of a machine, and how: whole or not at all.
+
+A later daemon may have written more than this one knows: it must not put its machines aside for that.
+"""
 
 import os
 from pathlib import Path
@@ -14,7 +17,7 @@ PARTIAL: Final = ".partial"
 class VmManifest(BaseModel):
     """What this machine is. `argv` is what was to be run, with file names relative to the directory."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     order_id: str
     epoch: int
@@ -31,7 +34,7 @@ class VmManifest(BaseModel):
 class VmProcess(BaseModel):
     """The process that was started. `started` is in clock ticks since the host booted (proc(5), field 22 of stat)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     pid: int
     started: int
@@ -43,7 +46,7 @@ class VmLease(BaseModel):
     It was last given for `seconds`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     ends: float
     seconds: float

@@ -77,7 +77,7 @@ def a_held(claimed: Claimed, clock: Clock = SYSTEM) -> Held:
 
 def room_for(state: Path, machines: int) -> Admission:
     """An admission that counts machines, and nothing else."""
-    return Admission(state, Resources(machines=machines), Resources(machines=1), lambda: 0)
+    return Admission(state, Resources(machines=machines), Resources(machines=1), lambda: 0, SYSTEM.monotonic)
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def pieces(server: FakeControlPlane, tmp_path: Path) -> Iterator[Pieces]:
     with ControlPlane(server.url, "ly_key") as client:
         provider, outage, admission = Processes(), Outage(SYSTEM.monotonic), room_for(tmp_path, 2)
         reports = Reports(client, outage, SYSTEM)
-        runner = Runner("alpha", server.url, Sources(), tmp_path, provider, reports)
+        runner = Runner("alpha", server.url, Sources(), tmp_path, provider, reports, admission.rest)
         runs = Runs(runner.run, admission, SYSTEM)
         claims = Claims(client, "alpha", served("local:dev"))
         yield Pieces(server, client, claims, provider, runner, admission, runs, outage, tmp_path)

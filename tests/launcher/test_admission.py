@@ -16,7 +16,7 @@ PLENTY = Resources(machines=100, memory_mib=10_000, vcpus=200, tdx_keys=100)
 
 
 def an_admission(state: Path, free_disk_mib: int = 1000, **there_is: int) -> Admission:
-    return Admission(state, PLENTY.model_copy(update=there_is), NEED, lambda: free_disk_mib)
+    return Admission(state, PLENTY.model_copy(update=there_is), NEED, lambda: free_disk_mib, lambda: 1000.0)
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,20 @@ def test_there_is_never_more_reserved_than_there_is(tmp_path: Path, there_is: di
     assert admission.reserve() is not None
 
 
+def test_a_host_at_fault_rests_and_then_has_room_again(tmp_path: Path) -> None:
+    now = [1000.0]
+    admission = Admission(tmp_path, PLENTY, Resources(machines=1), lambda: 0, lambda: now[0])
+
+    admission.rest()
+
+    assert (admission.room(), admission.reserve()) == (0, None)
+    now[0] += 60
+    assert admission.room() == PLENTY.machines
+
+
 def test_what_a_machine_does_not_need_is_not_asked_for(tmp_path: Path) -> None:
     whole = Resources(machines=3, memory_mib=1000)
-    admission = Admission(tmp_path, whole, Resources(machines=1, memory_mib=128), lambda: 0)
+    admission = Admission(tmp_path, whole, Resources(machines=1, memory_mib=128), lambda: 0, lambda: 1000.0)
 
     assert admission.room() == 3
 
@@ -75,7 +86,7 @@ def test_what_a_machine_has_written_is_not_counted_twice(tmp_path: Path) -> None
 def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("launcher.admission.LOOK_AGAIN_SECONDS", 0.01)
     free = iter([0, 0, 0])
-    admission = Admission(tmp_path, PLENTY, NEED, lambda: next(free, 10))
+    admission = Admission(tmp_path, PLENTY, NEED, lambda: next(free, 10), lambda: 1000.0)
 
     found: list[int] = []
     waiting = threading.Thread(target=lambda: found.append(admission.await_room()), daemon=True)

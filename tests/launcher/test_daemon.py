@@ -223,8 +223,11 @@ def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_dae
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("when", ["at once", "while it drains"])
-def test_a_loop_that_fails_has_every_order_returned_and_is_told_by_the_exit_code(pieces: Pieces, when: str) -> None:
+def test_a_loop_that_fails_leaves_the_machines_to_the_next_daemon_and_is_told_by_the_exit_code(
+    pieces: Pieces, when: str
+) -> None:
     held, events = pieces.begin(), Events()
+    machine = pieces.provider.process(held.hold.order_id)
 
     def intake() -> None:
         if when == "while it drains":
@@ -237,7 +240,9 @@ def test_a_loop_that_fails_has_every_order_returned_and_is_told_by_the_exit_code
     daemon = Daemon(lambda: None, pieces.admission, pieces.runs, intake, heartbeat, drain_seconds=60)
 
     assert daemon.run(events) == 1
-    assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "returned"]
+    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+    assert lives(machine)
+    leftovers.clear(pieces.state)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -43,6 +43,7 @@ def test_a_full_disk_fails_the_order_by_that_reason_and_burns_no_attempt(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(full, refuse)
+    monkeypatch.setattr("launcher.admission.REST_SECONDS", 0)
 
     pieces.run(pieces.held())
 
@@ -69,6 +70,7 @@ def test_a_host_without_a_descriptor_left_hands_the_order_back_and_goes_on(
     claimed, room = pieces.server.a_claimed(), pieces.admission.reserve()
     assert room is not None
     monkeypatch.setattr(os, "eventfd", exhausted)
+    monkeypatch.setattr("launcher.admission.REST_SECONDS", 0)
 
     pieces.runs.begin(claimed, room, SYSTEM.monotonic())
     pieces.runs.await_end()

@@ -24,7 +24,7 @@ def test_orders_are_claimed_one_at_a_time_while_there_is_room(pieces: Pieces) ->
     loop = PollingLoop(pieces.claims, pieces.runs, pieces.admission, pieces.outage, SYSTEM)
     thread = threading.Thread(target=loop.run)
     thread.start()
-    pieces.await_room(0)
+    pieces.server.wait_for(lambda: provisioned(pieces) == 2)
     claims_while_full = len(pieces.server.bodies(CLAIMS))
 
     pieces.runs.held()[0].ask(Wish.FINISHED)

@@ -228,9 +228,10 @@ def test_an_image_that_does_not_match_its_digest_is_never_booted(
     with_qemu(pieces, tmp_path / "image", digest)(pieces.held())
 
     (report,) = pieces.server.bodies(UPDATES)
-    assert (report["status"], report["reason"], report["failure"]) == ("failed", "image_rejected", "permanent")
+    assert (report["status"], report["reason"], report["failure"]) == ("failed", "image_rejected", "retryable")
     assert damaged in report["message"]
     assert not started
+    assert pieces.admission.room() == 0  # the next order would meet the same image here
 
 
 def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
@@ -250,7 +251,7 @@ def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
     pieces.run(pieces.held(), provider)
 
     report = pieces.server.bodies(UPDATES)[-1]
-    assert (report["status"], report["reason"], report["failure"]) == ("failed", "image_rejected", "permanent")
+    assert (report["status"], report["reason"], report["failure"]) == ("failed", "image_rejected", "retryable")
     assert "kernel" in report["message"]
     assert not started
 
@@ -266,7 +267,10 @@ def test_without_qemu_the_launch_fails_with_that_reason(pieces: Pieces, tmp_path
     assert not list((pieces.state / "vms").iterdir())
 
 
-def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt(pieces: Pieces) -> None:
+def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt_and_a_rest(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launcher.admission.REST_SECONDS", 0)
     pieces.provider.argv = ("/no/such/program",)
     claimed = pieces.server.a_claimed()
     room = pieces.admission.reserve()
