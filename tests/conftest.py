@@ -1,5 +1,6 @@
 """What every level of tests may ask for: the emulators, started once a run, and orders made in one line."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -9,6 +10,9 @@ from google.cloud.firestore import Client
 
 from emulators.google import start_firestore, start_pubsub
 from emulators.processes import LOOPBACK, free_port, stop
+
+# A shell that starts us in the background has SIGINT ignored, and so would all that we start: some of it is interrupted.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
