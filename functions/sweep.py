@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from itertools import chain, takewhile
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -21,6 +22,8 @@ from shared.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 from shared.ports import Bell, Doorbell, Snapshot
 
 WAITING: Final = frozenset({State.QUEUED})
+ENOUGH: Final = timedelta(seconds=40)
+"""How long a sweep goes on: a function has 60 s where it is not deployed with more."""
 KEYS_KEPT: Final = timedelta(hours=24)
 """How long an Idempotency-Key stands for its order; a repeat after that is a new order."""
 
@@ -28,21 +31,23 @@ KEYS_KEPT: Final = timedelta(hours=24)
 def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
     """Held orders first, and each family apart: however many wait to be rung for, none stands in a lapsed one's way.
 
-    It reads what is due, never what is merely stored, and at most `limit` of each; the next sweep finds the rest.
+    It reads what is due, never what is merely stored, at most `limit` of each, for so long; the next finds the rest.
     """
+    enough = app.clock() + ENOUGH
     due = [app.store.due(states, app.clock(), body.limit) for states in (HELD, WAITING, FINAL)]
+    in_time = takewhile(lambda _: app.clock() < enough, chain.from_iterable(due))
     bells = _Bells(app.doorbell)
-    done = Counter(_settle(snapshot, bells.ring, app) for family in due for snapshot in family)
+    done = Counter(_settle(snapshot, bells.ring, app) for snapshot in in_time)
     forgotten = app.store.forget_keys(app.clock() - KEYS_KEPT, body.limit)
     reach(Point.SWEEP_FORGOT)
     return SweepAnswer(
-        looked_at=sum(map(len, due)),
+        looked_at=done.total(),
         rung=done["rung"],
         requeued=done["requeued"],
         ended=done["ended"],
         discarded=done["discarded"],
         keys_forgotten=forgotten,
-        more=body.limit in (forgotten, *map(len, due)),
+        more=done.total() < sum(map(len, due)) or body.limit in (forgotten, *map(len, due)),
     )
 
 

@@ -82,6 +82,27 @@ def test_a_sweep_is_bounded_and_says_that_there_is_more(world: World) -> None:
     assert (second["requeued"], second["more"]) == (1, False)
 
 
+def test_a_sweep_that_takes_long_ends_in_time_and_says_that_there_is_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        world.claim(world.place()["id"])
+    world.clock.now += LEASE + LAPSE_MARGIN
+    apply = world.app.store.apply
+
+    def slow(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        world.clock.now += timedelta(seconds=15)
+        return apply(order_id, event, now, seen)
+
+    with monkeypatch.context() as slowly:
+        slowly.setattr(world.app.store, "apply", slow)
+        first = world.sweep()
+    second = world.sweep()
+
+    assert (first["requeued"], first["looked_at"], first["more"]) == (3, 3, True)
+    assert (second["requeued"], second["more"]) == (1, False)
+
+
 def test_a_broken_doorbell_is_tried_once_and_keeps_nothing_else_waiting(world: World) -> None:
     waiting = [world.place()["id"] for _ in range(3)]
     held = world.place()["id"]
