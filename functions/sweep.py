@@ -1,9 +1,10 @@
 """On a schedule: do what is owed to orders that nobody has touched in time. Two sweeps at once do no harm."""
 
+import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
-from itertools import chain, takewhile
+from itertools import chain
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -12,6 +13,7 @@ from functions import logs
 from functions.app import App
 from functions.authentication import Principal
 from functions.routing import Route
+from functions.together import together
 from shared.api import SweepAnswer, SweepRequest
 from shared.crash_points import Point, reach
 from shared.domain.access import Role
@@ -22,22 +24,21 @@ from shared.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 from shared.ports import Bell, Doorbell, Snapshot
 
 WAITING: Final = frozenset({State.QUEUED})
-ENOUGH: Final = timedelta(seconds=40)
-"""How long a sweep goes on: a function has 60 s where it is not deployed with more."""
+ENOUGH: Final = timedelta(seconds=25)
+"""How long a sweep goes on, before it forgets keys: a function has 60 s where it is not deployed with more."""
 KEYS_KEPT: Final = timedelta(hours=24)
 """How long an Idempotency-Key stands for its order; a repeat after that is a new order."""
 
 
 def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
-    """Held orders first, and each family apart: however many wait to be rung for, none stands in a lapsed one's way.
-
-    It reads what is due, never what is merely stored, at most `limit` of each, for so long; the next finds the rest.
+    """It reads what is due, never what is merely stored, at most `limit` of each family, and goes on for so long; the
+    next sweep finds the rest. Held orders first, but side by side: none stands in another's way for long.
     """
     enough = app.clock() + ENOUGH
     due = [app.store.due(states, app.clock(), body.limit) for states in (HELD, WAITING, FINAL)]
-    in_time = takewhile(lambda _: app.clock() < enough, chain.from_iterable(due))
     bells = _Bells(app.doorbell)
-    done = Counter(_settle(snapshot, bells.ring, app) for snapshot in in_time)
+    left = (enough - app.clock()).total_seconds()
+    done = Counter(together(lambda snapshot: _settle(snapshot, bells.ring, app), [*chain.from_iterable(due)], left))
     forgotten = app.store.forget_keys(app.clock() - KEYS_KEPT, body.limit)
     reach(Point.SWEEP_FORGOT)
     return SweepAnswer(
@@ -52,14 +53,19 @@ def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
 
 
 class _Bells:
-    """A doorbell that, once out of order, is left alone for the rest of the sweep."""
+    """A doorbell that, once out of order, is left alone for the rest of the sweep: rung by one at a time, to know."""
 
     def __init__(self, doorbell: Doorbell) -> None:
         self._doorbell = doorbell
+        self._ringing = threading.Lock()
         self._broken: Unavailable | None = None
 
     def ring(self, bell: Bell) -> None:
         """Raises Unavailable."""
+        with self._ringing:
+            self._ring(bell)
+
+    def _ring(self, bell: Bell) -> None:
         if self._broken is not None:
             raise self._broken
         try:

@@ -1,6 +1,5 @@
 """For launchers: report on an order they hold, and renew all they hold with one heartbeat."""
 
-from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -10,6 +9,7 @@ from functions.app import App
 from functions.authentication import Principal
 from functions.holders import fence, find, holder, request_of
 from functions.routing import Route
+from functions.together import together
 from shared.api import (
     AttemptFailed,
     HeartbeatAnswer,
@@ -35,10 +35,8 @@ from shared.domain.spec import OrderKind
 from shared.ports import Snapshot
 
 LAUNCHERS: Final = frozenset({Role.LAUNCHER})
-ENOUGH: Final = timedelta(seconds=8)
+ENOUGH: Final = timedelta(seconds=10)
 """How long a heartbeat goes on renewing: its launcher waits 15 s for the answer."""
-AT_ONCE: Final = 16
-"""How many orders of one heartbeat are renewed at once."""
 OURS: Final = frozenset(
     {
         Reason.RETRIES_EXHAUSTED,
@@ -78,16 +76,15 @@ def heartbeat(body: HeartbeatRequest, launcher: Principal, app: App) -> Heartbea
     Renewed side by side, those that end soonest first: one that the store will not write keeps no other waiting, and
     what was renewed is told in time.
     """
-    sender = holder(launcher, body.launcher)
+    sender, enough = holder(launcher, body.launcher), app.clock() + ENOUGH
     seen = app.store.get_many({hold.order_id for hold in body.holds})
     asked = sorted(dict.fromkeys(body.holds), key=lambda hold: _lease_until(seen.get(hold.order_id)))
-    renewing = ThreadPoolExecutor(AT_ONCE)
-    try:
-        answers = [renewing.submit(_renew, hold, seen.get(hold.order_id), sender, app) for hold in asked]
-        answered, _ = wait(answers, ENOUGH.total_seconds())
-    finally:
-        renewing.shutdown(wait=False, cancel_futures=True)
-    told = [part for answer in answers if answer in answered for part in answer.result()]
+
+    def renew(hold: Hold) -> list[Renewed | StopOrder]:
+        return _renew(hold, seen.get(hold.order_id), sender, app)
+
+    left = (enough - app.clock()).total_seconds()
+    told = [part for parts in together(renew, asked, left) for part in parts]
     return HeartbeatAnswer(
         renewed=tuple(part for part in told if isinstance(part, Renewed)),
         stop=tuple(part for part in told if isinstance(part, StopOrder)),

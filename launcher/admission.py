@@ -59,13 +59,12 @@ class Admission:
     def reserve(self) -> Reservation | None:
         """Return room for one machine; None where there is none."""
         with self._changed:
-            return self._take()
+            return self._take(self._room())
 
     def reserve_when_free(self) -> Reservation | None:
         """Wait for room; None once closed."""
         with self._changed:
-            self._wait_for_room()
-            return self._take()
+            return self._take(self._wait_for_room())
 
     def readmit(self, hold: Hold, resources: Resources) -> Reservation:
         """Count a machine that runs already, whether or not it would be admitted now."""
@@ -78,8 +77,7 @@ class Admission:
     def await_room(self) -> int:
         """Wait for room and return how many machines there is room for; 0 once closed."""
         with self._changed:
-            self._wait_for_room()
-            return 0 if self.closed.is_set() else self._room()
+            return self._wait_for_room()
 
     def fill(self, reservation: Reservation, hold: Hold) -> None:
         """Say whose the reservation is."""
@@ -93,20 +91,27 @@ class Admission:
     def rest(self) -> None:
         """Admit nothing for a while: other hosts may do better with what this one would fail again."""
         log.warning("no order is taken for a while", seconds=REST_SECONDS)
-        self._rests_until = self._monotonic() + REST_SECONDS
+        with self._changed:
+            self._rests_until = self._monotonic() + REST_SECONDS
 
     def close(self) -> None:
         self.closed.set()
         with self._changed:
             self._changed.notify_all()
 
-    def _wait_for_room(self) -> None:
-        """Called with the lock held; returns, too, once closed."""
-        while not self.closed.is_set() and self._room() <= 0:
-            self._changed.wait(LOOK_AGAIN_SECONDS)
+    def _wait_for_room(self) -> int:
+        """Return the room that was found; 0 once closed, and only then. Called with the lock held.
 
-    def _take(self) -> Reservation | None:
-        if self.closed.is_set() or self._room() <= 0:
+        What was found is not asked for again: others fill the disk meanwhile, and no room would look like the end.
+        """
+        while not self.closed.is_set():
+            if (room := self._room()) > 0:
+                return room
+            self._changed.wait(LOOK_AGAIN_SECONDS)
+        return 0
+
+    def _take(self, room: int) -> Reservation | None:
+        if self.closed.is_set() or room <= 0:
             return None
         reservation = Reservation(self._need)
         self._reserved.add(reservation)

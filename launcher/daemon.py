@@ -64,12 +64,21 @@ class Daemon:
         left running at once: the daemon is what is broken, not they. Return the exit code.
         """
         over = threading.Event()
-        self._adopt_all()
+        try:
+            return self._run(events, over)
+        except BaseException:  # nobody keeps what is held any more: it runs on for the next daemon
+            over.set()
+            self.runs.leave()
+            self.runs.await_end()
+            raise
+
+    def _run(self, events: Events, over: threading.Event) -> int:
+        self.adopt()
         loops = (_start(self.intake, "intake", events), _start(lambda: self.heartbeat.run(over), "heartbeat", events))
         first = events.get()
-        log.info("going down", because=first, held=len(self.runs.held()))
         self.admission.close()
         self.runs.drain()
+        log.info("going down", because=first, held=len(self.runs.held()))
         threading.Thread(target=self._close, args=(*loops, over, events), name="close", daemon=True).start()
         last = self._leave(events) if first == FAILED else self._drain(events)
         if last != CLOSED:
@@ -78,15 +87,6 @@ class Daemon:
             self.runs.await_end()
         log.info("gone")
         return 1 if events.failed else 0
-
-    def _adopt_all(self) -> None:
-        """Where that fails, no heartbeat will renew what was adopted by then: it runs on for the next daemon."""
-        try:
-            self.adopt()
-        except BaseException:
-            self.runs.leave()
-            self.runs.await_end()
-            raise
 
     def _drain(self, events: Events) -> str:
         """Wait until nothing is held, but not for ever; return the event that ended this."""
@@ -100,8 +100,11 @@ class Daemon:
         return events.get()
 
     def _leave(self, events: Events) -> str:
+        """Return the next event but for failures: that another loop fails, too, is no reason to stop a machine."""
         self.runs.leave()
-        return events.get()
+        while (event := events.get()) == FAILED:
+            log.error("another loop failed")
+        return event
 
     def _close(
         self, intake: threading.Thread, heartbeat: threading.Thread, over: threading.Event, events: Events

@@ -116,7 +116,7 @@ class Held:
     def hurry(self) -> None:
         with self._lock:
             self.hurried.set()
-            if self._machine is not None:
+            if self._machine is not None and self._wish is not Wish.LEFT:
                 self._machine.kill()
 
     def patience(self) -> float:

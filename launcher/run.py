@@ -28,6 +28,7 @@ HOSTS_FAULT: Final = frozenset(
         Reason.HYPERVISOR_MISSING,
         Reason.IMAGE_MISSING,
         Reason.IMAGE_REJECTED,
+        Reason.LAUNCH_FAILED,
         Reason.NO_CAPACITY,
         Reason.PORT_TAKEN,
     }

@@ -35,6 +35,8 @@ Answer = TypeVar("Answer", bound=BaseModel)
 TIMEOUT: Final = httpx.Timeout(15.0)
 WAIT_MARGIN: Final = 15.0
 """Seconds beyond a claim's own wait before its answer is given up."""
+SWEEP_SECONDS: Final = 60.0
+"""How long a sweep may take: asked for again before its end, two would do the same."""
 CHUNK: Final = 1 << 20
 USUAL: Final = LimitsRequest()
 """The limits that are usual for an order's kind."""
@@ -163,7 +165,7 @@ class ControlPlane:
         return self._send("GET", "/v1/holds", HoldsView, params={"launcher": launcher})
 
     def sweep(self, request: SweepRequest) -> SweepAnswer:
-        return self._post("/v1/sweeps", request, SweepAnswer)
+        return self._post("/v1/sweeps", request, SweepAnswer, timeout=SWEEP_SECONDS)
 
     def _post(self, path: str, body: BaseModel, answer: type[Answer], **options: Any) -> Answer:
         headers = {"Content-Type": "application/json"} | options.pop("headers", {})

@@ -61,12 +61,12 @@ class Worker:
         try:
             with lease.watched(reports, self.end, self.log, self.watch_seconds):
                 output, result = self._produce(reports)
+                took = round((self.clock() - begun) * 1000)
         except ProgramFailed as failure:
             self.log.error("failed: %s: %s", failure.reason, failure.message)
             reports.failed(failure)
             self.log.info("reported failed")
             return
-        took = round((self.clock() - begun) * 1000)
         reports.completed(output, {**result.metrics, "total_time_ms": took, "peak_memory_mb": _peak_memory()})
         self.log.info("reported completed, %d ms", took)
 

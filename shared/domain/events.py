@@ -176,7 +176,7 @@ class Release(Held):
 
 @dataclass(frozen=True, slots=True)
 class Expire(Event):
-    """Its queue TTL passed before a launcher took it."""
+    """Its queue TTL passed, and no launcher ran it."""
 
     kind = EventKind.EXPIRE
 

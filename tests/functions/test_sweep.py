@@ -1,5 +1,6 @@
 """What a sweep owes orders that nobody has touched in time."""
 
+import threading
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
@@ -82,25 +83,49 @@ def test_a_sweep_is_bounded_and_says_that_there_is_more(world: World) -> None:
     assert (second["requeued"], second["more"]) == (1, False)
 
 
-def test_a_sweep_that_takes_long_ends_in_time_and_says_that_there_is_more(
+def test_orders_that_the_store_does_not_answer_for_keep_no_other_waiting(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(4):
-        world.claim(world.place()["id"])
+    stuck, other = [world.place()["id"] for _ in range(2)]
+    for order_id in (stuck, other):
+        world.claim(order_id)
+    waiting = world.place()["id"]
+    world.clock.now += LEASE + LAPSE_MARGIN
+    world.bells.asked.clear()
+    apply, over = world.app.store.apply, threading.Event()
+
+    def silent(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        if order_id == stuck:
+            over.wait()
+        return apply(order_id, event, now, seen)
+
+    monkeypatch.setattr(world.app.store, "apply", silent)
+    monkeypatch.setattr("functions.sweep.ENOUGH", timedelta(seconds=2))
+    try:
+        answer = world.sweep()
+    finally:
+        over.set()
+
+    assert (answer["looked_at"], answer["requeued"], answer["rung"], answer["more"]) == (2, 1, 1, True)
+    assert world.bells.rung == [waiting]
+
+
+def test_an_order_that_nobody_foresaw_does_not_stop_the_sweep(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd, other = [world.place()["id"] for _ in range(2)]
+    for order_id in (odd, other):
+        world.claim(order_id)
     world.clock.now += LEASE + LAPSE_MARGIN
     apply = world.app.store.apply
 
-    def slow(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
-        world.clock.now += timedelta(seconds=15)
+    def surprising(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        if order_id == odd:
+            raise RuntimeError("nobody thought of this")
         return apply(order_id, event, now, seen)
 
-    with monkeypatch.context() as slowly:
-        slowly.setattr(world.app.store, "apply", slow)
-        first = world.sweep()
-    second = world.sweep()
+    monkeypatch.setattr(world.app.store, "apply", surprising)
 
-    assert (first["requeued"], first["looked_at"], first["more"]) == (3, 3, True)
-    assert (second["requeued"], second["more"]) == (1, False)
+    assert world.sweep()["requeued"] == 1
+    assert world.order(other).state is State.QUEUED
 
 
 def test_a_broken_doorbell_is_tried_once_and_keeps_nothing_else_waiting(world: World) -> None:

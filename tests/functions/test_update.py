@@ -242,7 +242,7 @@ def test_the_leases_that_end_soonest_are_renewed_first(world: World, monkeypatch
     for order_id in reversed(held):
         world.clock.now += timedelta(seconds=1)
         world.claim(order_id)
-    monkeypatch.setattr("functions.update.AT_ONCE", 1)
+    monkeypatch.setattr("functions.together.AT_ONCE", 1)
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 

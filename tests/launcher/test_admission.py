@@ -36,6 +36,13 @@ def test_there_is_never_more_reserved_than_there_is(tmp_path: Path, there_is: di
     assert admission.reserve() is not None
 
 
+def test_room_that_was_found_is_not_asked_for_again(tmp_path: Path) -> None:
+    free = iter([1000])
+    admission = Admission(tmp_path, PLENTY, NEED, lambda: next(free, 0), lambda: 1000.0)
+
+    assert admission.reserve_when_free() is not None  # None would be the end of the launcher's intake
+
+
 def test_a_host_at_fault_rests_and_then_has_room_again(tmp_path: Path) -> None:
     now = [1000.0]
     admission = Admission(tmp_path, PLENTY, Resources(machines=1), lambda: 0, lambda: now[0])

@@ -18,7 +18,7 @@ import pytest
 from emulators.processes import LOOPBACK, free_port
 from launcher import leftovers
 from launcher.clock import SYSTEM
-from launcher.daemon import Daemon, Events
+from launcher.daemon import FAILED, Daemon, Events
 from launcher.heartbeat import HeartbeatLoop
 from launcher.vm.directory import PROCESS
 from launcher.vm.records import VmProcess
@@ -222,7 +222,7 @@ def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_dae
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("when", ["at once", "while it drains"])
+@pytest.mark.parametrize("when", ["at once", "while it drains", "after another"])
 def test_a_loop_that_fails_leaves_the_machines_to_the_next_daemon_and_is_told_by_the_exit_code(
     pieces: Pieces, when: str
 ) -> None:
@@ -234,13 +234,38 @@ def test_a_loop_that_fails_leaves_the_machines_to_the_next_daemon_and_is_told_by
             pieces.admission.closed.wait(DEADLINE)
         raise RuntimeError("nobody thought of this")
 
-    if when == "while it drains":
-        events.put("SIGTERM")
+    if when != "at once":
+        events.put("SIGTERM" if when == "while it drains" else FAILED)
     heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
     daemon = Daemon(lambda: None, pieces.admission, pieces.runs, intake, heartbeat, drain_seconds=60)
 
     assert daemon.run(events) == 1
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+    assert lives(machine)
+    leftovers.clear(pieces.state)
+
+
+@pytest.mark.parametrize("lacking", ["heartbeat", "close"])
+def test_a_daemon_that_cannot_start_a_thread_leaves_its_machines_to_the_next(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    held, events, start = pieces.begin(), Events(), threading.Thread.start
+    machine = pieces.provider.process(held.hold.order_id)
+
+    def start_but_one(thread: threading.Thread) -> None:
+        if thread.name == lacking:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_but_one)
+    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
+    daemon = Daemon(lambda: None, pieces.admission, pieces.runs, lambda: None, heartbeat, drain_seconds=60)
+    events.put("SIGTERM")
+
+    with pytest.raises(RuntimeError):
+        daemon.run(events)
+
+    assert pieces.runs.held() == ()
     assert lives(machine)
     leftovers.clear(pieces.state)
 
