@@ -30,7 +30,7 @@ from tests.chaos.schedule import MUMBLES, Terms
 
 NAMES: Final = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta")
 SLOTS: Final = "3"
-AIM_SECONDS: Final = 5.0
+AIM_SECONDS: Final = 15.0
 """How long a blow waits for a launcher that holds a machine."""
 THAW_LATER_SECONDS: Final = 30.0
 """Beyond the time that an orphan may be left: what its launcher does not end by then is found out."""
@@ -77,16 +77,14 @@ class Ground:
     # --- breaking ---
 
     def kill_launcher(self, draw: float, pause: float, over: threading.Event) -> None:
-        place, held = self._aim(draw, over)
-        with place.lock:
+        with self._aimed(draw, over) as (place, held):
             self._kill(place, f"launcher killed{'' if held else ' that held nothing'}")
             over.wait(pause)
             self._start_launcher(place)
 
     def freeze_launcher(self, draw: float, seconds: float, with_machines: bool, over: threading.Event) -> None:
-        place, held = self._aim(draw, over)
         with ExitStack() as thaw:
-            with place.lock, place.frozen():
+            with self._aimed(draw, over) as (place, held), place.frozen():
                 # The launcher first: so it starts none meanwhile.
                 frozen = thaw.enter_context(self._frozen_machines(place)) if with_machines else []
                 past = "past" if seconds > self.terms.lease else "within"
@@ -126,17 +124,26 @@ class Ground:
         self._publish(MUMBLES[number])
         self._note("malformed message", number)
 
-    def _aim(self, draw: float, over: threading.Event) -> tuple[Place, list[machines.Held]]:
-        """Return a launcher that nobody is breaking, and what it holds: something, where any does within a while."""
+    @contextmanager
+    def _aimed(self, draw: float, over: threading.Event) -> Iterator[tuple[Place, bool]]:
+        """Yield a launcher, locked, that nobody else breaks, and whether it holds a machine: so it does if any does."""
+        place, held = self._aim(draw, over)
+        try:
+            yield place, held
+        finally:
+            place.lock.release()
+
+    def _aim(self, draw: float, over: threading.Event) -> tuple[Place, bool]:
         deadline = time.monotonic() + AIM_SECONDS
         while True:
             free = {place.name: place for place in self._launchers if not place.lock.locked()}
             held = [one for one in machines.held(self.home, self.terms.run) if one.launcher in free]
-            if held:
-                place = free[held[int(draw * len(held))].launcher]
-                return place, [one for one in held if one.launcher == place.name]
+            if held and (place := free[held[int(draw * len(held))].launcher]).lock.acquire(blocking=False):
+                return place, True
             if time.monotonic() > deadline or over.wait(LOOK_SECONDS):
-                return (list(free.values()) or self._launchers)[0], []
+                place = next(iter(free.values()), self._launchers[0])
+                place.lock.acquire()
+                return place, False
 
     # --- settling ---
 

@@ -21,6 +21,8 @@ EXPORTS, CAPACITIES, FAILURES, DETACHED, CANCELS = 0.15, 0.06, 0.05, 0.05, 0.10
 """Shares of all orders."""
 KEPT: Final = (0.05, 0.25, 0.5, 0.75)
 """How far into the storm the capacity orders are placed that are meant to run still at the end."""
+DOOMED: Final = (0.02, 0.3)
+"""How far into the storm tasks are placed that fail, whatever the seed: so that there is something to place again."""
 LONGEST_TASK: Final = 3.0
 LONG: Final = 0.15
 """The share of the tasks that last longer than that."""
@@ -164,24 +166,30 @@ def last(terms: Terms) -> Wanted:
 
 def _orders(terms: Terms, chance: random.Random) -> Iterator[Timed]:
     kept = {int(terms.orders * share) for share in KEPT}
+    doomed = {int(terms.orders * share) for share in DOOMED} - kept
     for number in range(terms.orders):
         at = terms.seconds * number / terms.orders
-        wanted = _wanted(terms, number, chance, keep=number in kept)
+        wanted = _wanted(terms, number, chance, keep=number in kept, fail=number in doomed)
         yield Timed(at, Place(wanted))
-        if _is_cancelled(wanted, chance):
+        if number not in doomed and _is_cancelled(wanted, chance):
             after = chance.uniform(SOONEST_CANCEL, LATEST_CANCEL)
             yield Timed(min(at + after, terms.seconds), Cancel(wanted))
 
 
-def _wanted(terms: Terms, number: int, chance: random.Random, keep: bool) -> Wanted:
+def _wanted(terms: Terms, number: int, chance: random.Random, keep: bool, fail: bool) -> Wanted:
     text, seconds = f"{terms.run}-{number}", f"{_length(chance):.2f}"
     key, share = f"{text}-{chance.getrandbits(64):016x}", chance.random()
+    if fail:
+        return Wanted(number, key, _task(terms, FAILS, text, "0.50"), text)
     if keep or share < CAPACITIES:
         return Wanted(number, key, CapacitySpec(datacenter=DATACENTER, node_size=NodeSize.TINY), text, keep)
     if share < CAPACITIES + EXPORTS:
         return Wanted(number, key, ExportSpec(pi=chance.choice(ENTITIES)), text)
-    command = ("env", f"{RUN}={terms.run}", "sh", "-c", _script(share), "task", text, seconds)
-    return Wanted(number, key, TaskSpec(command=command), text)
+    return Wanted(number, key, _task(terms, _script(share), text, seconds), text)
+
+
+def _task(terms: Terms, script: str, text: str, seconds: str) -> TaskSpec:
+    return TaskSpec(command=("env", f"{RUN}={terms.run}", "sh", "-c", script, "task", text, seconds))
 
 
 def _length(chance: random.Random) -> float:
