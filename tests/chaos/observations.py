@@ -70,7 +70,7 @@ class Effects:
     """Refused with 409, because the lease was lost or the order had ended."""
     claims_beyond_the_first: int = 0
     detached_children: int = 0
-    """Orders whose task was to start one, and that came to run."""
+    """Orders whose task was to start one, and that came to run, but for those that were removed since."""
 
 
 EFFECTS: Final = Effects()

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from emulators.settings import DATACENTER
@@ -21,8 +21,9 @@ EXPORTS, CAPACITIES, FAILURES, DETACHED, CANCELS = 0.15, 0.06, 0.05, 0.05, 0.10
 """Shares of all orders."""
 KEPT: Final = (0.05, 0.25, 0.5, 0.75)
 """How far into the storm the capacity orders are placed that are meant to run still at the end."""
-DOOMED: Final = (0.02, 0.3)
-"""How far into the storm tasks are placed that fail, whatever the seed: so that there is something to place again."""
+SURE: Final = ((0.02, FAILS, "0.5"), (0.2, DETACHES, "2"), (0.3, FAILS, "0.5"), (0.66, DETACHES, "15"))
+"""How far into the storm which tasks are placed whatever the seed: there is always something to place again, and there
+are always children that were detached, some of them when the launcher is frozen."""
 LONGEST_TASK: Final = 3.0
 LONG: Final = 0.15
 """The share of the tasks that last longer than that."""
@@ -166,29 +167,29 @@ def last(terms: Terms) -> Wanted:
 
 def _orders(terms: Terms, chance: random.Random) -> Iterator[Timed]:
     kept = {int(terms.orders * share) for share in KEPT}
-    doomed = {int(terms.orders * share) for share in DOOMED} - kept
+    sure = {int(terms.orders * share): task for share, *task in SURE}
     for number in range(terms.orders):
         at = terms.seconds * number / terms.orders
-        wanted = _wanted(terms, number, chance, keep=number in kept, fail=number in doomed)
+        wanted = _wanted(terms, number, chance, keep=number in kept)
+        if number in sure and not wanted.keep:
+            wanted = replace(wanted, spec=_task(terms, wanted.text, *sure[number]))
         yield Timed(at, Place(wanted))
-        if number not in doomed and _is_cancelled(wanted, chance):
+        if number not in sure and _is_cancelled(wanted, chance):
             after = chance.uniform(SOONEST_CANCEL, LATEST_CANCEL)
             yield Timed(min(at + after, terms.seconds), Cancel(wanted))
 
 
-def _wanted(terms: Terms, number: int, chance: random.Random, keep: bool, fail: bool) -> Wanted:
+def _wanted(terms: Terms, number: int, chance: random.Random, keep: bool) -> Wanted:
     text, seconds = f"{terms.run}-{number}", f"{_length(chance):.2f}"
     key, share = f"{text}-{chance.getrandbits(64):016x}", chance.random()
-    if fail:
-        return Wanted(number, key, _task(terms, FAILS, text, "0.50"), text)
     if keep or share < CAPACITIES:
         return Wanted(number, key, CapacitySpec(datacenter=DATACENTER, node_size=NodeSize.TINY), text, keep)
     if share < CAPACITIES + EXPORTS:
         return Wanted(number, key, ExportSpec(pi=chance.choice(ENTITIES)), text)
-    return Wanted(number, key, _task(terms, _script(share), text, seconds), text)
+    return Wanted(number, key, _task(terms, text, _script(share), seconds), text)
 
 
-def _task(terms: Terms, script: str, text: str, seconds: str) -> TaskSpec:
+def _task(terms: Terms, text: str, script: str, seconds: str) -> TaskSpec:
     return TaskSpec(command=("env", f"{RUN}={terms.run}", "sh", "-c", script, "task", text, seconds))
 
 

@@ -70,12 +70,15 @@ def test_every_storm_kills_the_launcher_of_the_oldest_machine_twice_and_freezes_
         assert freezes[0].seconds > TERMS.lease + LAPSE_MARGIN.total_seconds()
 
 
-def test_every_storm_has_orders_that_fail_whatever_the_seed() -> None:
+def test_every_storm_has_tasks_that_fail_and_tasks_that_leave_a_child_whatever_the_seed() -> None:
     for seed in range(20):
         placed = [timed.action.wanted for timed in plan(replace(TERMS, seed=seed)) if isinstance(timed.action, Place)]
-        failing = [one for one in placed if isinstance(one.spec, TaskSpec) and schedule.FAILS in one.spec.command]
+        commands = {one.number: one.spec.command for one in placed if isinstance(one.spec, TaskSpec)}
 
-        assert {int(TERMS.orders * share) for share in schedule.DOOMED} <= {one.number for one in failing}
+        for share, script, seconds in schedule.SURE:
+            command = commands[int(TERMS.orders * share)]
+            assert script in command
+            assert command[-1] == seconds
 
 
 def test_some_tasks_last_long_and_some_leave_a_child_behind() -> None:
