@@ -41,8 +41,11 @@ SURE_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Violation:
+    """`passed`: it was so, and no later look makes it good."""
+
     wrong: Wrong
     what: str
+    passed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Verdict:
     @property
     def may_pass(self) -> bool:
         """Whether a later look may find less."""
-        return any(violation.wrong in PASSING for violation in self.violations)
+        return any(violation.wrong in PASSING and not violation.passed for violation in self.violations)
 
     def count(self, wrong: Wrong) -> int:
         return sum(violation.wrong is wrong for violation in self.violations)
@@ -263,7 +266,8 @@ def _late(remains: Remains) -> Iterator[Violation]:
     allowed = bound(remains.lease)
     for orphan, age in sorted(remains.ages.items()):
         if age > allowed:
-            yield Violation(Wrong.ORPHAN, f"for {age:.0f} s, where {allowed:.0f} are allowed: {orphan}")
+            what = f"for {age:.0f} s, where {allowed:.0f} are allowed: {orphan}"
+            yield Violation(Wrong.ORPHAN, what, passed=True)
 
 
 def _ghosts(remains: Remains) -> Iterator[Violation]:

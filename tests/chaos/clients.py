@@ -69,7 +69,7 @@ class Clients:
             self._requeues.append(Requeue(chosen.id, frozenset(answers), refusal))
 
     def purge(self, draw: float) -> None:
-        chosen = self._choose(draw, None, lambda order: order.state in FINAL)
+        chosen = self._choose(draw, None, lambda order: order.state in FINAL - {State.FAILED})
         if chosen is not None:
             answers, refusal = self._repeated(lambda: self._api.purge_order(chosen.id))
             self._purges.append(Purged(chosen.id, bool(answers), refusal))

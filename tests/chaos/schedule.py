@@ -109,7 +109,7 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """Remove one of the orders that ended until then."""
+    """Remove one of the orders that ended until then, but for those that failed: they are placed again."""
 
     draw: float
 
@@ -155,7 +155,7 @@ class Terms:
 def plan(terms: Terms) -> Sequence[Timed]:
     """Return the whole schedule, soonest first: the same for the same terms."""
     chance = random.Random(terms.seed)
-    return sorted([*_orders(terms, chance), *_sure_blows(terms), *_others(terms, chance)], key=lambda timed: timed.at)
+    return sorted([*_orders(terms, chance), *_sure(terms), *_others(terms, chance)], key=lambda timed: timed.at)
 
 
 def last(terms: Terms) -> Wanted:
@@ -212,11 +212,13 @@ def _is_cancelled(wanted: Wanted, chance: random.Random) -> bool:
     return chance.random() < CANCELS
 
 
-def _sure_blows(terms: Terms) -> Iterator[Timed]:
-    """What no run is to be without, whatever the seed: it falls on the machine that has run longest."""
+def _sure(terms: Terms) -> Iterator[Timed]:
+    """What no run is to be without, whatever the seed. The blows fall on the machine that has run longest."""
     yield Timed(terms.seconds * 0.3, KillLauncher(0, 0.5))
     yield Timed(terms.seconds * 0.5, KillLauncher(0, 0.5))
     yield Timed(terms.seconds * 0.7, FreezeLauncher(0, _long_freeze(terms, 1.4), machines=True))
+    yield Timed(terms.seconds * 0.6, Again(0))
+    yield Timed(terms.seconds * 0.9, Again(0))
 
 
 def _others(terms: Terms, chance: random.Random) -> Iterator[Timed]:

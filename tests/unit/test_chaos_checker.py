@@ -347,6 +347,11 @@ def test_an_orphan_that_went_too_late_is_one_still() -> None:
     assert found(world) == [Wrong.ORPHAN]
     assert "4711" in check(world).violations[0].what
     assert check(world).longest_orphan == bound(60) + 1
+    assert not check(world).may_pass
+
+
+def test_an_orphan_that_is_there_may_be_gone_at_the_next_look() -> None:
+    assert check(remains(processes=(a_machine(),))).may_pass
 
 
 EFFECTS = Effects(machines_adopted=1, machines_lost=1)

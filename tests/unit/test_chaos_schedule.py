@@ -9,7 +9,7 @@ from shared.domain.refusals import Malformed
 from shared.domain.spec import CapacitySpec, ExportSpec, TaskSpec
 from shared.messages import from_attributes
 from tests.chaos import schedule
-from tests.chaos.schedule import Action, Cancel, FreezeLauncher, KillLauncher, Place, Terms, plan
+from tests.chaos.schedule import Action, Again, Cancel, FreezeLauncher, KillLauncher, Place, Terms, plan
 
 TERMS = Terms("chaos-test", seed=7, seconds=60, orders=80, launchers=4, lease=8)
 
@@ -59,13 +59,14 @@ def test_launchers_are_frozen_within_their_lease_and_past_it_and_then_with_and_w
     }
 
 
-def test_every_storm_kills_the_launcher_of_the_oldest_machine_twice_and_freezes_it_until_all_has_lapsed() -> None:
+def test_every_storm_breaks_the_oldest_machines_launcher_and_places_failed_orders_again_whatever_the_seed() -> None:
     for seed in range(20):
         actions = [timed.action for timed in plan(replace(TERMS, seed=seed))]
         kills = [action for action in actions if isinstance(action, KillLauncher) and action.draw == 0]
         freezes = [action for action in actions if isinstance(action, FreezeLauncher) and action.draw == 0]
 
         assert len(kills) == 2
+        assert Again(0) in actions
         assert [freeze.machines for freeze in freezes] == [True]
         assert freezes[0].seconds > TERMS.lease + LAPSE_MARGIN.total_seconds()
 
