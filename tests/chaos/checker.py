@@ -1,14 +1,17 @@
 """What a chaos run must not have done: pure functions over what was read once everything had come to rest."""
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from shared.domain.order import Order, Output, Reason, State, output_key
 from shared.domain.spec import CapacitySpec, ExportSpec, TaskSpec
-from tests.chaos.schedule import FAILS, Wanted
+from tests.chaos.observations import Asked, Remains
+from tests.chaos.orphans import bound, orphans
+from tests.chaos.schedule import FAILS
 
 
 class Wrong(StrEnum):
@@ -26,49 +29,23 @@ class Wrong(StrEnum):
     """An end that neither the order, nor its client, nor any blow accounts for."""
     ENDED = "ended"
     """A server that nobody killed, and that runs no more."""
+    HOLLOW = "hollow"
+    """A run that proves nothing, because what it is to be about did not happen in it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A create as its client knows it: the ids it was answered with, and what it was refused with."""
-
-    wanted: Wanted
-    answers: frozenset[str]
-    refusal: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process of a machine, or of what a machine's task started. `vm` is its machine's name, where it is known.
-
-    `machine`: it is the machine itself.
-    """
-
-    pid: int
-    vm: str | None
-    machine: bool
-    argv: str
-
-
-@dataclass(frozen=True, slots=True)
-class Remains:
-    """Everything that was read. `keys` leads from an Idempotency-Key to its order; `objects` are whole."""
-
-    asked: tuple[Asked, ...]
-    orders: Mapping[str, Order]
-    keys: Mapping[str, str]
-    objects: Mapping[str, bytes]
-    processes: tuple[Process, ...]
-    directories: tuple[str, ...]
-    """Names of machines' directories, `<order id>-<epoch>`."""
-    ended: tuple[str, ...] = ()
-    """Names of the servers that ended by themselves."""
+PASSING: Final = frozenset({Wrong.LOST, Wrong.DUPLICATE, Wrong.ORPHAN, Wrong.GHOST})
+"""What may be so for a while, and no more a moment later."""
+SURE_SECONDS: Final = 60.0
+"""A storm that lasts so long meets adoptions and lost leases, whatever its seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
+    """`passed`: it was so, and no later look makes it good."""
+
     wrong: Wrong
     what: str
+    passed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +58,42 @@ class Verdict:
     stale_uploads: tuple[str, ...]
     """Objects of epochs that were over, or of orders that did not succeed: left for the sweep to remove."""
     violations: tuple[Violation, ...]
+    requeued: int = 0
+    purged: int = 0
+    downloaded: int = 0
+    longest_orphan: float = 0.0
+    """Seconds."""
 
     @property
     def good(self) -> bool:
         return not self.violations
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether a later look may find less."""
+        return any(violation.wrong in PASSING and not violation.passed for violation in self.violations)
 
     def count(self, wrong: Wrong) -> int:
         return sum(violation.wrong is wrong for violation in self.violations)
 
 
 def check(remains: Remains) -> Verdict:
-    parts = (_refused, _lost, _two_orders, _outputs, _objects, _orphans, _ghosts, _unexplained, _ended)
+    parts: Sequence[Callable[[Remains], Iterator[Violation]]] = (
+        _refused,
+        _lost,
+        _two_orders,
+        _successors,
+        _purged,
+        _outputs,
+        _downloads,
+        _objects,
+        _orphans,
+        _late,
+        _ghosts,
+        _unexplained,
+        _ended,
+        _hollow,
+    )
     orders = remains.orders.values()
     return Verdict(
         created=sum(bool(asked.answers) for asked in remains.asked),
@@ -100,6 +102,10 @@ def check(remains: Remains) -> Verdict:
         failed=Counter(str(order.reason) for order in orders if order.state is State.FAILED),
         stale_uploads=tuple(key for key in sorted(remains.objects) if _is_stale(key, remains)),
         violations=tuple(violation for part in parts for violation in part(remains)),
+        requeued=sum(bool(requeue.answers) for requeue in remains.requeues),
+        purged=sum(purge.done for purge in remains.purges),
+        downloaded=sum(download.content is not None for download in remains.downloads),
+        longest_orphan=max(remains.ages.values(), default=0.0),
     )
 
 
@@ -117,11 +123,21 @@ def _refused(remains: Remains) -> Iterator[Violation]:
     for asked in remains.asked:
         if asked.refusal is not None or not asked.answers:
             yield Violation(Wrong.REFUSED, f"{asked.wanted.text}: {asked.refusal or 'never answered'}")
+    for requeue in remains.requeues:
+        if requeue.refusal is not None or not requeue.answers:
+            yield Violation(Wrong.REFUSED, f"requeue of {requeue.order_id}: {requeue.refusal or 'never answered'}")
+    for purge in remains.purges:
+        if purge.refusal is not None or not purge.done:
+            yield Violation(Wrong.REFUSED, f"purge of {purge.order_id}: {purge.refusal or 'never answered'}")
+    for download in remains.downloads:
+        if download.refusal is not None or download.content is None:
+            yield Violation(Wrong.REFUSED, f"download of {download.order_id}: {download.refusal or 'never answered'}")
 
 
 def _lost(remains: Remains) -> Iterator[Violation]:
+    purged = {purge.order_id for purge in remains.purges}
     for asked in remains.asked:
-        for order_id in sorted(asked.answers - remains.orders.keys()):
+        for order_id in sorted(asked.answers - remains.orders.keys() - purged):
             yield Violation(Wrong.LOST, f"order {order_id} of {asked.wanted.text} was answered, and is not there")
     for order in unsettled(remains.asked, remains.orders, remains.keys):
         yield Violation(Wrong.LOST, f"order {order.id} is {order.state} still, at epoch {order.epoch}")
@@ -136,11 +152,55 @@ def _two_orders(remains: Remains) -> Iterator[Violation]:
         yield Violation(Wrong.DUPLICATE, f"order {order_id} is of no Idempotency-Key")
 
 
+def _successors(remains: Remains) -> Iterator[Violation]:
+    """An order that was placed again has one successor, the one that was answered; no other order has any."""
+    stored = defaultdict[str, set[str]](set)
+    for order in remains.orders.values():
+        if order.requeued_from is not None:
+            stored[order.requeued_from].add(order.id)
+    answered = {requeue.order_id: requeue.answers for requeue in remains.requeues}
+    for order_id in sorted(stored.keys() | answered.keys()):
+        there, known = stored[order_id], answered.get(order_id, frozenset())
+        for lost in sorted(known - there):
+            yield Violation(Wrong.LOST, f"order {lost}, in the stead of {order_id}, was answered, and is not there")
+        if len(there | known) > 1 or order_id not in answered:
+            successors = ", ".join(sorted(there | known))
+            yield Violation(Wrong.DUPLICATE, f"order {order_id} was placed again as {successors}")
+
+
+def _purged(remains: Remains) -> Iterator[Violation]:
+    for purge in remains.purges:
+        if purge.done and purge.order_id in remains.orders:
+            yield Violation(Wrong.DUPLICATE, f"order {purge.order_id} was removed, and is there")
+
+
+def texts(remains: Remains) -> dict[str, str]:
+    """Return what each order is to say: one in another's stead says the same."""
+    known = {remains.keys.get(asked.wanted.key, ""): asked.wanted.text for asked in remains.asked}
+    again = {
+        order.id: known[order.requeued_from]
+        for order in remains.orders.values()
+        if order.requeued_from is not None and order.requeued_from in known
+    }
+    return known | again
+
+
+def _downloads(remains: Remains) -> Iterator[Violation]:
+    said = texts(remains)
+    for download in remains.downloads:
+        order = remains.orders.get(download.order_id)
+        if download.content is None or order is None or order.output is None:
+            continue
+        wrong = _wrong_with_bytes(order, order.output, download.content, said.get(order.id))
+        if wrong is not None:
+            yield Violation(Wrong.DUPLICATE, f"the download of order {order.id}: {wrong}")
+
+
 def _outputs(remains: Remains) -> Iterator[Violation]:
     """The accepted output is the one object of its key, and says what this order alone was to say."""
-    texts = {remains.keys.get(asked.wanted.key): asked.wanted.text for asked in remains.asked}
+    said = texts(remains)
     for order in remains.orders.values():
-        wrong = _wrong_with_output(order, texts.get(order.id), remains.objects)
+        wrong = _wrong_with_output(order, said.get(order.id), remains.objects)
         if wrong is not None:
             yield Violation(Wrong.DUPLICATE, f"order {order.id}: {wrong}")
 
@@ -197,14 +257,17 @@ def _owner(key: str, remains: Remains) -> tuple[Order | None, int]:
 
 
 def _orphans(remains: Remains) -> Iterator[Violation]:
-    running = {order.vm for order in _running(remains)}
-    for process in remains.processes:
-        if process.vm not in running:
-            yield Violation(Wrong.ORPHAN, f"process {process.pid} of {process.vm}: {process.argv}")
-    held = {f"{order.id}-{order.epoch}" for order in _running(remains)}
-    for name in remains.directories:
-        if name not in held:
-            yield Violation(Wrong.ORPHAN, f"the directory of a machine, {name}")
+    for orphan in orphans(remains.orders.values(), remains.processes, remains.directories):
+        yield Violation(Wrong.ORPHAN, orphan)
+
+
+def _late(remains: Remains) -> Iterator[Violation]:
+    """What went, but only after a worker or a task had come to its own end."""
+    allowed = bound(remains.lease)
+    for orphan, age in sorted(remains.ages.items()):
+        if age > allowed:
+            what = f"for {age:.0f} s, where {allowed:.0f} are allowed: {orphan}"
+            yield Violation(Wrong.ORPHAN, what, passed=True)
 
 
 def _ghosts(remains: Remains) -> Iterator[Violation]:
@@ -237,6 +300,18 @@ def _is_explained(order: Order) -> bool:
 def _ended(remains: Remains) -> Iterator[Violation]:
     for name in remains.ended:
         yield Violation(Wrong.ENDED, f"{name} ended by itself")
+
+
+def _hollow(remains: Remains) -> Iterator[Violation]:
+    if remains.storm_seconds < SURE_SECONDS:
+        return
+    if not remains.effects.machines_adopted:
+        yield Violation(Wrong.HOLLOW, "no machine was adopted")
+    if not remains.effects.machines_lost:
+        yield Violation(Wrong.HOLLOW, "no machine was stopped because its lease was lost")
+    kept = {remains.keys.get(asked.wanted.key) for asked in remains.asked if asked.wanted.keep}
+    if not any(order.id in kept for order in _running(remains)):
+        yield Violation(Wrong.HOLLOW, "no capacity order that is meant to run is running")
 
 
 def _running(remains: Remains) -> list[Order]:

@@ -10,11 +10,18 @@ from typing import Final
 from emulators import s3
 from emulators.settings import BUCKET
 from shared.adapters.s3 import s3_client
+from shared.domain.order import Order, State
+from shared.domain.spec import TaskSpec
+from tests.chaos.observations import Effects
+from tests.chaos.schedule import DETACHES
 
 LAUNCHER: Final = "launcher-"
 """How the names of launchers' logs begin."""
 PROXIES: Final = ("http_proxy", "store_proxy")
 STARTED: Final = b"machine started"
+ADOPTED, GONE, REFUSED = '"message": "machine adopted"', '"message": "machine gone"', '"message": "report refused"'
+LOST, STALE = '"wish": "lease_lost"', '"code": "lease_lost"'
+CALLBACK_REFUSED: Final = '"message": "POST /v1/callbacks/{order_id} 409"'
 ERROR: Final = re.compile(r'"severity": "(ERROR|CRITICAL)"|^Traceback')
 
 
@@ -44,6 +51,25 @@ def machines_started(logs: Path) -> dict[str, int]:
     """Return how many machines each launcher has started."""
     launchers = sorted(logs.glob(f"{LAUNCHER}*.log"))
     return {log.stem.removeprefix(LAUNCHER): log.read_bytes().count(STARTED) for log in launchers}
+
+
+def effects(logs: Path, orders: Iterable[Order]) -> Effects:
+    """Return what the blows came to, as the logs and the orders tell."""
+    told = [line for log in sorted(logs.glob(f"{LAUNCHER}*.log")) for line in log.read_text().splitlines()]
+    refused = (logs / "functions.log").read_text(errors="replace").count(CALLBACK_REFUSED)
+    every = list(orders)
+    return Effects(
+        machines_adopted=sum(ADOPTED in line for line in told),
+        machines_lost=sum(GONE in line and LOST in line for line in told),
+        stale_reports=sum(REFUSED in line and STALE in line for line in told),
+        worker_reports_refused=refused,
+        claims_beyond_the_first=sum(max(0, order.epoch - 1) for order in every),
+        detached_children=sum(_detached(order) for order in every),
+    )
+
+
+def _detached(order: Order) -> bool:
+    return isinstance(order.spec, TaskSpec) and DETACHES in order.spec.command and State.RUNNING in order.entered
 
 
 def errors(logs: Path) -> dict[str, int]:

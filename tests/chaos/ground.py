@@ -2,10 +2,11 @@
 
 import signal
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
@@ -16,19 +17,23 @@ import psutil
 from emulators import google, parts, s3, source
 from emulators.environment import make_environment
 from emulators.furnishing import furnish
-from emulators.processes import LOOPBACK, accepts, await_ready, free_port, start
+from emulators.processes import LOOK_SECONDS, LOOPBACK, accepts, await_ready, free_port, start
 from emulators.record import LOGS, Record
 from emulators.settings import BUCKET, PROJECT, TOPIC, StackSettings
 from shared.messages import to_attributes
 from shared.ports import Bell
 from tests.chaos import machines
 from tests.chaos.evidence import LAUNCHER
-from tests.chaos.places import Place, keep_going
-from tests.chaos.schedule import Terms
+from tests.chaos.orphans import HEARTBEAT_SECONDS, bound
+from tests.chaos.places import Place, keep_going, suspended
+from tests.chaos.schedule import MUMBLES, Terms
 
 NAMES: Final = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta")
 SLOTS: Final = "3"
-HEARTBEAT_SECONDS: Final = "2"
+AIM_SECONDS: Final = 15.0
+"""How long a blow waits for a launcher that holds a machine."""
+THAW_LATER_SECONDS: Final = 30.0
+"""Beyond the time that an orphan may be left: what its launcher does not end by then is found out."""
 
 
 class Ground:
@@ -51,6 +56,8 @@ class Ground:
         self._launchers = [Place(name) for name in NAMES[: terms.launchers]]
         self._proxies: list[Place] = []
         self._ended: list[str] = []
+        self._spared: set[str] = set()
+        """Machines that are, or were, frozen: no blow ends them."""
         self._noting = threading.Lock()
         self.done: Counter[str] = Counter()
         """What was broken, and how often."""
@@ -69,19 +76,31 @@ class Ground:
 
     # --- breaking ---
 
-    def kill_launcher(self, number: int, pause: float, over: threading.Event) -> None:
-        place = self._launchers[number]
-        with place.lock:
-            self._kill(place, "launcher killed")
+    def kill_launcher(self, draw: float, pause: float, over: threading.Event) -> None:
+        with self._aimed(draw, over) as (place, held):
+            self._kill(place, f"launcher killed{'' if held else ' that held nothing'}")
             over.wait(pause)
             self._start_launcher(place)
 
-    def freeze_launcher(self, number: int, seconds: float, over: threading.Event) -> None:
-        place = self._launchers[number]
-        with place.lock, place.frozen():
-            past = seconds > self.terms.lease
-            self._note(f"launcher frozen {'past' if past else 'within'} its lease", place.name, seconds)
-            over.wait(seconds)
+    def freeze_launcher(self, draw: float, seconds: float, with_machines: bool, over: threading.Event) -> None:
+        with ExitStack() as thaw:
+            with self._aimed(draw, over) as (place, held), place.frozen():
+                # The launcher first: so it starts none meanwhile.
+                frozen = thaw.enter_context(self._frozen_machines(place)) if with_machines else []
+                past = "past" if seconds > self.terms.lease else "within"
+                what = f"launcher{' and its machines' if with_machines else ''} frozen {past} its lease"
+                self._note(f"{what}{'' if held else ', that held nothing'}", place.name, seconds)
+                over.wait(seconds)
+            _await_end(frozen, bound(self.terms.lease) + THAW_LATER_SECONDS, over)
+
+    @contextmanager
+    def _frozen_machines(self, place: Place) -> Iterator[list[psutil.Process]]:
+        """Freeze all that runs of a launcher's machines; nothing but their launcher ends those until the thaw."""
+        vms = {one.vm for one in machines.held(self.home, self.terms.run) if one.launcher == place.name}
+        processes = machines.of(vms, self.home, self.terms.run)
+        self._spared |= vms
+        with suspended(processes):
+            yield processes
 
     def kill_functions(self, pause: float, over: threading.Event) -> None:
         with self._functions.lock:
@@ -90,20 +109,41 @@ class Ground:
             self._start_functions()
 
     def kill_machine(self, draw: float) -> None:
-        found = [process for process, seen in machines.processes(self.home, self.terms.run) if seen.machine]
+        found = [one for one in machines.held(self.home, self.terms.run) if one.vm not in self._spared]
         if found:
             victim = found[int(draw * len(found))]
             with suppress(psutil.NoSuchProcess):
-                victim.kill()
-                self._note("machine killed", victim.pid)
+                victim.process.kill()
+                self._note("machine killed", victim.process.pid, victim.launcher)
 
     def ring(self, bell: Bell) -> None:
         self._publish(to_attributes(bell))
         self._note("bell repeated", bell.order_id)
 
-    def mumble(self) -> None:
-        self._publish({"order": "none"})
-        self._note("malformed message")
+    def mumble(self, number: int) -> None:
+        self._publish(MUMBLES[number])
+        self._note("malformed message", number)
+
+    @contextmanager
+    def _aimed(self, draw: float, over: threading.Event) -> Iterator[tuple[Place, bool]]:
+        """Yield a launcher, locked, that nobody else breaks, and whether it holds a machine: so it does if any does."""
+        place, held = self._aim(draw, over)
+        try:
+            yield place, held
+        finally:
+            place.lock.release()
+
+    def _aim(self, draw: float, over: threading.Event) -> tuple[Place, bool]:
+        deadline = time.monotonic() + AIM_SECONDS
+        while True:
+            free = {place.name: place for place in self._launchers if not place.lock.locked()}
+            held = [one for one in machines.held(self.home, self.terms.run) if one.launcher in free]
+            if held and (place := free[held[int(draw * len(held))].launcher]).lock.acquire(blocking=False):
+                return place, True
+            if time.monotonic() > deadline or over.wait(LOOK_SECONDS):
+                place = next(iter(free.values()), self._launchers[0])
+                place.lock.acquire()
+                return place, False
 
     # --- settling ---
 
@@ -168,7 +208,7 @@ class Ground:
             "LAUNCHYARD_VCPUS": SLOTS,  # more than a small host has: what is broken here is not the admission
             "LAUNCHYARD_STATE_DIR": str(self.home.resolve() / "launchers" / place.name),
             "LAUNCHYARD_LAUNCHER_NAME": place.name,
-            "LAUNCHYARD_HEARTBEAT_SECONDS": HEARTBEAT_SECONDS,
+            "LAUNCHYARD_HEARTBEAT_SECONDS": f"{HEARTBEAT_SECONDS:g}",
         }
         if NAMES.index(place.name) % 2:
             environment["LAUNCHYARD_SUBSCRIPTION"] = ""
@@ -189,12 +229,27 @@ class Ground:
         self._note(what, place.name)
         place.kill()
 
-    def _publish(self, attributes: dict[str, str]) -> None:
+    def _publish(self, attributes: Mapping[str, str]) -> None:
         """Over the emulator's REST interface: a gRPC client would not survive the processes that are started here."""
         url = f"http://{self.environment['PUBSUB_EMULATOR_HOST']}/v1/projects/{PROJECT}/topics/{TOPIC}:publish"
-        httpx.post(url, json={"messages": [{"attributes": attributes}]}, timeout=30).raise_for_status()
+        httpx.post(url, json={"messages": [{"attributes": dict(attributes)}]}, timeout=30).raise_for_status()
 
     def _note(self, what: str, *about: object) -> None:
         with self._noting, (self.home / "blows.log").open("a") as log:
             self.done[what] += 1
             log.write(f"{datetime.now(UTC).isoformat()} {what}: {' '.join(map(str, about))}\n")
+
+
+def _await_end(processes: Sequence[psutil.Process], seconds: float, over: threading.Event) -> None:
+    """Wait until none of them runs, so long at most."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and any(map(_runs, processes)):
+        if over.wait(LOOK_SECONDS):
+            return
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

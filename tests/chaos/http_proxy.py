@@ -24,6 +24,9 @@ FAMILIES: Final[Mapping[tuple[str, str], str]] = {
     ("POST", "heartbeats"): "heartbeat",
     ("POST", "callbacks"): "callback",
     ("POST", "sweeps"): "sweep",
+    ("GET", "holds"): "holds",
+    ("GET", "orders"): "read",
+    ("DELETE", "orders"): "purge",
 }
 """By the method, and the word after `/v1/`."""
 FAULTS: Final[Faults] = {
@@ -33,6 +36,9 @@ FAULTS: Final[Faults] = {
     "heartbeat": {Kind.DROP: 0.05, Kind.DELAY: 0.03, Kind.DUPLICATE: 0.05, Kind.REFUSE: 0.03},
     "callback": {Kind.DROP: 0.08, Kind.DELAY: 0.05, Kind.DUPLICATE: 0.08, Kind.REFUSE: 0.05},
     "sweep": {Kind.DROP: 0.05, Kind.DUPLICATE: 0.20},
+    "holds": {Kind.DROP: 0.15, Kind.DELAY: 0.10, Kind.DUPLICATE: 0.15, Kind.REFUSE: 0.15},
+    "read": {Kind.DROP: 0.10, Kind.DELAY: 0.05, Kind.DUPLICATE: 0.05, Kind.REFUSE: 0.05},
+    "purge": {Kind.DROP: 0.15, Kind.DELAY: 0.05, Kind.DUPLICATE: 0.15, Kind.REFUSE: 0.10},
     OTHER: {Kind.DROP: 0.03, Kind.REFUSE: 0.03},
 }
 SECONDS: Final = 60.0

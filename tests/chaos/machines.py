@@ -2,13 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psutil
 
-from tests.chaos.checker import Process
+from tests.chaos.observations import Process
 from tests.chaos.schedule import RUN
 
 ARGUMENT: Final = re.compile(r"launchyard\.vm=([0-9a-f-]{36})")
@@ -33,6 +34,30 @@ def processes(home: Path, run: str) -> Iterator[tuple[psutil.Process, Process]]:
         yield process, Process(process.pid, vm and f"vm-{vm}", _is_machine(argv, home), " ".join(argv)[:300])
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A machine that runs, and the launcher in whose state directory it does."""
+
+    launcher: str
+    process: psutil.Process
+    vm: str
+
+
+def held(home: Path, run: str) -> list[Held]:
+    """Return the machines that run, the one that has run longest first."""
+    found = [
+        (process.create_time(), Held(launcher, process, seen.vm))
+        for process, seen in processes(home, run)
+        if seen.vm is not None and (launcher := _launcher(process, home)) is not None
+    ]
+    return [one for _, one in sorted(found, key=lambda pair: (pair[0], pair[1].vm))]
+
+
+def of(vms: Collection[str], home: Path, run: str) -> list[psutil.Process]:
+    """Return all that runs of these machines."""
+    return [process for process, seen in processes(home, run) if seen.vm in vms]
+
+
 def directories(home: Path) -> Iterator[str]:
     """Yield the names of the machines' directories: half written and half removed ones, and those that a launcher put
     aside because it could not explain them, are none that an order may have."""
@@ -40,6 +65,17 @@ def directories(home: Path) -> Iterator[str]:
         yield path.name
     for path in sorted(home.glob("launchers/*/quarantine/*")):
         yield f"quarantine/{path.name}"
+
+
+def _launcher(process: psutil.Process, home: Path) -> str | None:
+    """Return the name of the launcher whose machine this process is; None where it is none, or has ended."""
+    try:
+        argv = process.cmdline()
+    except psutil.NoSuchProcess:
+        return None
+    states = f"{home.resolve()}/launchers/"
+    found = re.search(re.escape(states) + "([a-z]+)/", "\0".join(argv))
+    return found[1] if found and _is_machine(argv, home) else None
 
 
 def _is_machine(argv: list[str], home: Path) -> bool:

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -44,11 +44,20 @@ class Place:
         if self.server is None or not running(self.server):
             yield
             return
-        process = psutil.Process(self.server.pid)
-        process.suspend()
-        try:
+        with suspended([psutil.Process(self.server.pid)]):
             yield
-        finally:
+
+
+@contextmanager
+def suspended(processes: Sequence[psutil.Process]) -> Iterator[None]:
+    """SIGSTOP of all that still run, and SIGCONT in the end."""
+    try:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
+        yield
+    finally:
+        for process in processes:
             with suppress(psutil.NoSuchProcess):
                 process.resume()
 

@@ -1,7 +1,7 @@
 """A chaos run's report: what was ordered, what was broken, what came of it; as JSON, and to be read."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -9,6 +9,8 @@ from pydantic import TypeAdapter
 
 from shared.domain.order import State
 from tests.chaos.checker import Verdict, Wrong
+from tests.chaos.observations import Effects
+from tests.chaos.orphans import bound
 from tests.chaos.schedule import Terms
 
 
@@ -30,6 +32,7 @@ class Report:
     terms: Terms
     settled: float
     verdict: Verdict
+    effects: Effects
     broken: Mapping[str, int]
     faults: Mapping[str, int]
     machines_started: Mapping[str, int]
@@ -75,9 +78,12 @@ def _lines(report: Report) -> Iterator[str]:
     refused, ended = verdict.count(Wrong.REFUSED), verdict.count(Wrong.ENDED)
     unexplained = verdict.count(Wrong.UNEXPLAINED)
     yield f"unanswered {verdict.unanswered} / refused {refused} / servers that ended by themselves {ended}"
-    yield f"unexplained ends {unexplained}"
+    yield f"unexplained ends {unexplained} / hollow {verdict.count(Wrong.HOLLOW)}"
+    yield f"placed again {verdict.requeued} / removed {verdict.purged} / downloaded {verdict.downloaded}"
+    yield f"longest orphan {verdict.longest_orphan:.0f} s, of {bound(terms.lease):.0f} s allowed"
     yield f"stale uploads {len(verdict.stale_uploads)}"
     for title, figures in (
+        ("came of the blows", {name.replace("_", " "): count for name, count in asdict(report.effects).items()}),
         ("broken", report.broken),
         ("faults", report.faults),
         ("machines started", report.machines_started),

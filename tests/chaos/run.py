@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,23 +14,29 @@ from shared.domain.order import State
 from shared.domain.spec import lane
 from shared.ports import Bell
 from tests.chaos import evidence, machines
-from tests.chaos.checker import Remains, Verdict, check, unsettled
+from tests.chaos.checker import Verdict, check, texts, unsettled
 from tests.chaos.clients import Clients
 from tests.chaos.ground import Ground
+from tests.chaos.observations import Remains
+from tests.chaos.orphans import Ages, orphans
 from tests.chaos.places import keep_going
 from tests.chaos.report import Failure, Report
 from tests.chaos.schedule import (
     Action,
+    Again,
     Cancel,
+    Download,
     FreezeLauncher,
     KillFunctions,
     KillLauncher,
     KillMachine,
     Mumble,
     Place,
+    Purge,
     RingAgain,
     Terms,
     Timed,
+    last,
     plan,
 )
 from tests.chaos.store_reader import read_store
@@ -50,8 +57,10 @@ def run(terms: Terms, home: Path, settle_seconds: float) -> Report:
                 storm.rage(plan(terms))
                 ground.quiet()
                 begun = time.monotonic()
-                storm.abate(settle_seconds)
-                remains, verdict = _settle(ground, clients, begun + settle_seconds)
+                settling = _Settling(ground, clients)
+                storm.abate(settle_seconds, settling.look)
+                clients.place(last(terms))
+                remains, verdict = settling.run(begun + settle_seconds)
             settled = time.monotonic() - begun
         return _report(ground, settled, remains, verdict)
 
@@ -90,10 +99,12 @@ class _Storm:
         left = self._ground.terms.seconds - (time.monotonic() - begun)
         self._over.wait(max(0.0, left))
 
-    def abate(self, seconds: float) -> None:
-        """Wait until all that was begun is done, so long at most. Raises what went wrong with any."""
-        done, _ = wait(self._under_way, seconds)
-        for future in done:
+    def abate(self, seconds: float, look: Callable[[], object]) -> None:
+        """Wait until all that was begun is done, so long at most, and look meanwhile. Raises what went wrong."""
+        deadline = time.monotonic() + seconds
+        while wait(self._under_way, LOOK_SECONDS).not_done and time.monotonic() < deadline:
+            look()
+        for future in (future for future in self._under_way if future.done()):
             future.result()
 
     def _carry_out(self, action: Action) -> None:
@@ -102,18 +113,24 @@ class _Storm:
                 self._clients.place(wanted)
             case Cancel(wanted):
                 self._clients.cancel(wanted)
-            case KillLauncher(launcher, pause):
-                self._ground.kill_launcher(launcher, pause, self._over)
-            case FreezeLauncher(launcher, seconds):
-                self._ground.freeze_launcher(launcher, seconds, self._over)
+            case Again(draw):
+                self._clients.requeue(draw)
+            case Purge(draw):
+                self._clients.purge(draw)
+            case Download(draw):
+                self._clients.download(draw)
+            case KillLauncher(draw, pause):
+                self._ground.kill_launcher(draw, pause, self._over)
+            case FreezeLauncher(draw, seconds, with_machines):
+                self._ground.freeze_launcher(draw, seconds, with_machines, self._over)
             case KillMachine(draw):
                 self._ground.kill_machine(draw)
             case KillFunctions(pause):
                 self._ground.kill_functions(pause, self._over)
             case RingAgain(draw):
                 self._ring_again(draw)
-            case Mumble():
-                self._ground.mumble()
+            case Mumble(number):
+                self._ground.mumble(number)
 
     def _ring_again(self, draw: float) -> None:
         placed = self._clients.placed()
@@ -122,31 +139,59 @@ class _Storm:
             self._ground.ring(Bell(order_id, lane(wanted.spec)))
 
 
-def _settle(ground: Ground, clients: Clients, deadline: float) -> tuple[Remains, Verdict]:
-    """Look until all is as it is to be, or until the deadline; return the last look, and what was wrong then."""
-    while True:
+class _Settling:
+    """Looks until all is as it is to be."""
+
+    def __init__(self, ground: Ground, clients: Clients) -> None:
+        self._ground, self._clients, self._ages = ground, clients, Ages()
+
+    def run(self, deadline: float) -> tuple[Remains, Verdict]:
+        """Return the last look, and what was wrong then: nothing that would have passed, or the deadline has."""
+        while True:
+            out_of_time = time.monotonic() > deadline
+            remains = self.look()
+            if out_of_time or not unsettled(remains.asked, remains.orders, remains.keys):
+                remains = self._whole(remains)
+                verdict = check(remains)
+                if out_of_time or not verdict.may_pass:
+                    return remains, verdict
+            time.sleep(LOOK_SECONDS)
+
+    def look(self) -> Remains:
+        """Return all but what takes long to read."""
+        ground, terms = self._ground, self._ground.terms
+        processes = tuple(seen for _, seen in machines.processes(ground.home, terms.run))
+        directories = tuple(machines.directories(ground.home))
         stored = read_store(ground.environment)
-        out_of_time = time.monotonic() > deadline
-        if out_of_time or not unsettled(clients.asked(), stored.orders, stored.keys):
-            remains = Remains(
-                asked=clients.asked(),
-                orders=stored.orders,
-                keys=stored.keys,
-                objects=evidence.objects(ground.environment),
-                processes=tuple(seen for _, seen in machines.processes(ground.home, ground.terms.run)),
-                directories=tuple(machines.directories(ground.home)),
-                ended=tuple(ground.ended()),
-            )
-            verdict = check(remains)
-            if verdict.good or out_of_time:
-                return remains, verdict
-        time.sleep(LOOK_SECONDS)
+        self._ages.look(time.monotonic(), orphans(stored.orders.values(), processes, directories))
+        return Remains(
+            asked=self._clients.asked(),
+            orders=stored.orders,
+            keys=stored.keys,
+            objects={},
+            processes=processes,
+            directories=directories,
+            ended=tuple(ground.ended()),
+            requeues=self._clients.requeues(),
+            purges=self._clients.purges(),
+            downloads=self._clients.downloads(),
+            storm_seconds=terms.seconds,
+            lease=terms.lease,
+            ages=self._ages.longest,
+        )
+
+    def _whole(self, remains: Remains) -> Remains:
+        return replace(
+            remains,
+            objects=evidence.objects(self._ground.environment),
+            effects=evidence.effects(self._ground.logs, remains.orders.values()),
+        )
 
 
 def _report(ground: Ground, settled: float, remains: Remains, verdict: Verdict) -> Report:
-    texts = {remains.keys.get(asked.wanted.key): asked.wanted.text for asked in remains.asked}
+    said = texts(remains)
     failures = tuple(
-        Failure(order.id, texts.get(order.id, ""), str(order.reason), order.attempt, order.message or "")
+        Failure(order.id, said.get(order.id, ""), str(order.reason), order.attempt, order.message or "")
         for order in remains.orders.values()
         if order.state is State.FAILED
     )
@@ -154,6 +199,7 @@ def _report(ground: Ground, settled: float, remains: Remains, verdict: Verdict) 
         terms=ground.terms,
         settled=settled,
         verdict=verdict,
+        effects=remains.effects,
         broken=dict(sorted(ground.done.items())),
         faults=evidence.faults(ground.logs),
         machines_started=evidence.machines_started(ground.logs),

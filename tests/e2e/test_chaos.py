@@ -42,17 +42,23 @@ def test_a_minute_of_chaos_loses_nothing_doubles_nothing_and_leaves_nothing(tmp_
     counted = COUNTS.search(done.stdout)
     assert counted is not None, done.stdout
     created, *ended = (int(figure) for figure in counted.groups())
-    assert created == ORDERS == sum(ended)
+    assert created == ORDERS + 1  # the last is placed when all is over
     assert ended[0] > ORDERS / 2  # where hardly anything succeeds, nothing is lost, doubled or left either
     assert (home / "report.txt").read_text() in done.stdout
     report = json.loads((home / "report.json").read_text())
+    verdict = report["verdict"]
+    assert sum(ended) == created + verdict["requeued"] - verdict["purged"]
+    assert verdict["requeued"]
+    assert verdict["purged"]
+    assert verdict["downloaded"]
+    assert report["effects"]["machines_adopted"]
+    assert report["effects"]["machines_lost"]
     assert {fault.split()[-1] for fault in report["faults"]} >= {"drop", "delay", "duplicate", "refuse"}
     assert {"launcher killed", "machine killed", "functions killed", "bell repeated"} <= report["broken"].keys()
     assert not working_in(home)
 
 
-@pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGINT])
-def test_a_chaos_run_that_is_interrupted_leaves_nothing_running(tmp_path: Path, interrupt: signal.Signals) -> None:
+def test_a_chaos_run_that_is_interrupted_leaves_nothing_running(tmp_path: Path) -> None:
     home = tmp_path / "chaos"
     output = (tmp_path / "output").open("wb")
     with output, subprocess.Popen(argv(home), cwd=ROOT, stdout=output, stderr=output) as run:
@@ -61,18 +67,19 @@ def test_a_chaos_run_that_is_interrupted_leaves_nothing_running(tmp_path: Path, 
             assert run.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        run.send_signal(interrupt)
-        assert run.wait(120) in (128 + interrupt, 1)
+        run.send_signal(signal.SIGTERM)
+        assert run.wait(120) in (128 + signal.SIGTERM, 1)
 
     assert not working_in(home)
 
 
 def working_in(home: Path) -> list[str]:
-    """What runs still and names the run's folder, or was started for one of its processes."""
+    """What runs still and names the run's folder in its arguments, or in its environment: as what a task detached."""
     started = home / "logs" / "started.jsonl"
     assert not started.exists()
     return [
-        " ".join(process.info["cmdline"])
-        for process in psutil.process_iter(["cmdline", "pid"])
-        if process.info["pid"] != os.getpid() and str(home) in " ".join(process.info["cmdline"] or ())
+        " ".join(process.info["cmdline"] or ())
+        for process in psutil.process_iter(["cmdline", "environ", "pid"])
+        if process.info["pid"] != os.getpid()
+        and str(home) in " ".join([*(process.info["cmdline"] or ()), *(process.info["environ"] or {}).values()])
     ]

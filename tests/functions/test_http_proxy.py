@@ -152,7 +152,9 @@ def test_functions_that_are_down_end_the_connection(script: Scripted) -> None:
     [
         ("POST /v1/orders", "order"),
         ("POST /v1/orders/an-id/cancel", "order"),
-        ("GET /v1/orders/an-id", "other"),
+        ("GET /v1/orders/an-id", "read"),
+        ("DELETE /v1/orders/an-id", "purge"),
+        ("GET /v1/holds", "holds"),
         ("POST /v1/callbacks/an-id", "callback"),
         ("POST /v1/heartbeats", "heartbeat"),
         ("GET /", "other"),

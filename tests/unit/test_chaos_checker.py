@@ -8,7 +8,9 @@ import pytest
 
 from shared.domain.order import Lease, Order, Output, Reason, State, output_key
 from shared.domain.spec import AnySpec, TaskSpec
-from tests.chaos.checker import Asked, Process, Remains, Wrong, check, unsettled
+from tests.chaos.checker import Wrong, check, unsettled
+from tests.chaos.observations import Asked, Downloaded, Effects, Process, Purged, Remains, Requeue
+from tests.chaos.orphans import bound
 from tests.chaos.schedule import FAILS, Wanted
 from tests.factories import CAPACITY, EXPORT, NOW, an_order
 
@@ -238,3 +240,139 @@ def test_an_end_that_nothing_accounts_for_is_wrong(order: Order) -> None:
 
 def test_an_order_whose_attempts_were_used_up_is_explained() -> None:
     assert check(remains(a_task(State.FAILED, reason=Reason.RETRIES_EXHAUSTED))).good
+
+
+def a_successor_of(order: Order) -> Order:
+    return replace(succeeded(), requeued_from=order.id)
+
+
+def a_failed() -> Order:
+    return a_task(State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
+
+
+def again(dead: Order, *successors: Order, answers: frozenset[str] | None = None, **changes: Any) -> Remains:
+    """The dead order was placed again: as these, and answered so unless told otherwise."""
+    known = frozenset(successor.id for successor in successors) if answers is None else answers
+    keys = {f"key-of-{dead.id}": dead.id} | {f"key-of-{successor.id}": successor.id for successor in successors}
+    world = {"asked": (asked(dead),), "keys": keys, "requeues": (Requeue(dead.id, known),)}
+    return remains(dead, *successors, **world | changes)
+
+
+def test_an_order_that_was_placed_again_once_says_what_the_first_was_to_say_and_is_counted() -> None:
+    dead = a_failed()
+    verdict = check(again(dead, a_successor_of(dead)))
+
+    assert verdict.good
+    assert verdict.requeued == 1
+
+
+def test_an_order_in_anothers_stead_that_says_something_else_is_wrong() -> None:
+    dead = a_failed()
+    other = replace(succeeded(b"text-2\n"), requeued_from=dead.id)
+    assert other.output is not None
+
+    assert found(again(dead, other, objects={other.output.key: b"text-2\n"})) == [Wrong.DUPLICATE]
+
+
+def test_two_successors_of_one_order_are_a_duplicate() -> None:
+    dead = a_failed()
+
+    assert found(again(dead, a_successor_of(dead), a_successor_of(dead))) == [Wrong.DUPLICATE]
+
+
+def test_a_successor_that_nobody_asked_for_is_a_duplicate() -> None:
+    dead = a_failed()
+
+    assert found(again(dead, a_successor_of(dead), requeues=())) == [Wrong.DUPLICATE]
+
+
+def test_a_successor_that_was_answered_and_is_not_there_is_lost() -> None:
+    assert found(again(a_failed(), answers=frozenset(["successor"]))) == [Wrong.LOST]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"requeues": (Requeue("an-id", frozenset()),)},
+        {"purges": (Purged("an-id", done=False, refusal="no"),)},
+        {"purges": (Purged("an-id", done=False),)},
+        {"downloads": (Downloaded("an-id", None, "no"),)},
+        {"downloads": (Downloaded("an-id", None),)},
+    ],
+)
+def test_what_was_refused_or_never_answered_is_wrong(changes: dict[str, Any]) -> None:
+    assert found(remains(**changes)) == [Wrong.REFUSED]
+
+
+def test_an_order_that_the_run_itself_removed_is_not_lost_and_is_counted() -> None:
+    order = succeeded()
+    verdict = check(remains(asked=(asked(order),), purges=(Purged(order.id, done=True),)))
+
+    assert verdict.good
+    assert verdict.purged == 1
+
+
+def test_an_order_that_was_removed_and_is_there_is_wrong() -> None:
+    order = succeeded()
+
+    assert found(remains(order, purges=(Purged(order.id, done=True),))) == [Wrong.DUPLICATE]
+
+
+def test_what_is_left_in_the_bucket_of_an_order_that_was_removed_is_wrong() -> None:
+    order = succeeded()
+    world = remains(
+        asked=(asked(order),), purges=(Purged(order.id, done=True),), objects={output_key(order.id, 2): SAID}
+    )
+
+    assert found(world) == [Wrong.DUPLICATE]
+
+
+def test_a_download_that_is_what_the_order_was_to_say_is_counted() -> None:
+    order = succeeded()
+    verdict = check(remains(order, downloads=(Downloaded(order.id, SAID),)))
+
+    assert verdict.good
+    assert verdict.downloaded == 1
+
+
+def test_a_download_that_says_something_else_is_wrong() -> None:
+    order = succeeded()
+
+    assert found(remains(order, downloads=(Downloaded(order.id, b"text-2\n"),))) == [Wrong.DUPLICATE]
+
+
+def test_an_orphan_that_went_too_late_is_one_still() -> None:
+    world = remains(ages={"process 4711": bound(60) + 1, "process 4712": bound(60) - 1})
+
+    assert found(world) == [Wrong.ORPHAN]
+    assert "4711" in check(world).violations[0].what
+    assert check(world).longest_orphan == bound(60) + 1
+    assert not check(world).may_pass
+
+
+def test_an_orphan_that_is_there_may_be_gone_at_the_next_look() -> None:
+    assert check(remains(processes=(a_machine(),))).may_pass
+
+
+EFFECTS = Effects(machines_adopted=1, machines_lost=1)
+
+
+def test_a_long_storm_with_all_that_it_is_about_is_not_hollow() -> None:
+    assert check(remains(running(), storm_seconds=60.0, effects=EFFECTS)).good
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"effects": replace(EFFECTS, machines_adopted=0)}, {"effects": replace(EFFECTS, machines_lost=0)}],
+    ids=["no adoption", "no lost lease"],
+)
+def test_a_long_storm_that_met_no_adoption_or_no_lost_lease_is_hollow(changes: dict[str, Any]) -> None:
+    world = {"storm_seconds": 60.0, **changes}
+
+    assert found(remains(running(), **world)) == [Wrong.HOLLOW]
+    assert not check(remains(running(), **world)).may_pass
+    assert found(remains(running(), **world | {"storm_seconds": 59.0})) == []
+
+
+def test_a_long_storm_after_which_no_capacity_order_runs_that_was_meant_to_is_hollow() -> None:
+    assert found(remains(succeeded(), storm_seconds=60.0, effects=EFFECTS)) == [Wrong.HOLLOW]

@@ -8,7 +8,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from tests.chaos import machines
-from tests.chaos.checker import Process
+from tests.chaos.observations import Process
 from tests.chaos.schedule import RUN
 
 UUID = str(uuid4())
@@ -49,6 +49,21 @@ def test_what_a_task_left_is_known_by_the_runs_name_and_is_no_machine(tmp_path: 
 
         assert (found.pid, found.vm, found.machine) == (pid, f"vm-{UUID}", False)
         assert seen(tmp_path, "chaos-another") == []
+
+
+def test_a_machine_is_its_launchers_and_all_that_runs_of_it_is_found_the_oldest_first(tmp_path: Path) -> None:
+    run = f"chaos-{uuid4()}"
+    states = [str(tmp_path.resolve() / "launchers" / name / "vms") for name in ("alpha", "beta")]
+    other = str(uuid4())
+    with (
+        a_process("-X", f"launchyard.vm={UUID}", states[0]) as first,
+        a_process("-X", f"launchyard.vm={other}", states[1]),
+        a_process(**{RUN: run, "LAUNCHYARD_VM": UUID}) as child,
+    ):
+        held = machines.held(tmp_path, run)
+
+        assert [(one.launcher, one.vm) for one in held] == [("alpha", f"vm-{UUID}"), ("beta", f"vm-{other}")]
+        assert {process.pid for process in machines.of({f"vm-{UUID}"}, tmp_path, run)} == {first, child}
 
 
 def test_directories_are_all_that_stand_there(tmp_path: Path) -> None:

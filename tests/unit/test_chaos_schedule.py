@@ -2,9 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
+from shared.domain.order import LAPSE_MARGIN
+from shared.domain.refusals import Malformed
 from shared.domain.spec import CapacitySpec, ExportSpec, TaskSpec
+from shared.messages import from_attributes
 from tests.chaos import schedule
-from tests.chaos.schedule import Action, Cancel, FreezeLauncher, KillLauncher, Place, Terms, plan
+from tests.chaos.schedule import Action, Again, Cancel, FreezeLauncher, KillLauncher, Place, Terms, plan
 
 TERMS = Terms("chaos-test", seed=7, seconds=60, orders=80, launchers=4, lease=8)
 
@@ -43,10 +48,54 @@ def test_every_kind_of_blow_falls_within_the_storm_whatever_the_seed() -> None:
         assert [one.at for one in timed] == sorted(one.at for one in timed)
 
 
-def test_launchers_are_frozen_within_their_lease_and_past_it() -> None:
-    actions = [timed.action for timed in plan(replace(TERMS, seconds=600))]
+def test_launchers_are_frozen_within_their_lease_and_past_it_and_then_with_and_without_their_machines() -> None:
+    actions = [timed.action for timed in plan(replace(TERMS, seconds=900))]
     freezes = [action for action in actions if isinstance(action, FreezeLauncher)]
 
-    assert {freeze.seconds > TERMS.lease for freeze in freezes} == {True, False}
-    assert {freeze.launcher for freeze in freezes} == set(range(TERMS.launchers))
-    assert {action.launcher for action in actions if isinstance(action, KillLauncher)} == set(range(TERMS.launchers))
+    assert {(freeze.seconds > TERMS.lease, freeze.machines) for freeze in freezes} == {
+        (False, False),
+        (True, False),
+        (True, True),
+    }
+
+
+def test_every_storm_breaks_the_oldest_machines_launcher_and_places_failed_orders_again_whatever_the_seed() -> None:
+    for seed in range(20):
+        actions = [timed.action for timed in plan(replace(TERMS, seed=seed))]
+        kills = [action for action in actions if isinstance(action, KillLauncher) and action.draw == 0]
+        freezes = [action for action in actions if isinstance(action, FreezeLauncher) and action.draw == 0]
+
+        assert len(kills) == 2
+        assert Again(0) in actions
+        assert [freeze.machines for freeze in freezes] == [True]
+        assert freezes[0].seconds > TERMS.lease + LAPSE_MARGIN.total_seconds()
+
+
+def test_every_storm_has_tasks_that_fail_and_tasks_that_leave_a_child_whatever_the_seed() -> None:
+    for seed in range(20):
+        placed = [timed.action.wanted for timed in plan(replace(TERMS, seed=seed)) if isinstance(timed.action, Place)]
+        commands = {one.number: one.spec.command for one in placed if isinstance(one.spec, TaskSpec)}
+
+        for share, script, seconds in schedule.SURE:
+            command = commands[int(TERMS.orders * share)]
+            assert script in command
+            assert command[-1] == seconds
+
+
+def test_some_tasks_last_long_and_some_leave_a_child_behind() -> None:
+    commands = [
+        timed.action.wanted.spec.command
+        for timed in plan(replace(TERMS, orders=1000))
+        if isinstance(timed.action, Place) and isinstance(timed.action.wanted.spec, TaskSpec)
+    ]
+    long = [command for command in commands if float(command[-1]) >= schedule.SHORTEST_LONG]
+    leaving = [command for command in commands if schedule.DETACHES in command]
+
+    assert 0.1 < len(long) / len(commands) < 0.2
+    assert 0.02 < len(leaving) / len(commands) < 0.1
+
+
+def test_what_is_mumbled_is_no_bell() -> None:
+    for attributes in schedule.MUMBLES:
+        with pytest.raises(Malformed):
+            from_attributes(attributes)

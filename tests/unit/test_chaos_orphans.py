@@ -1,0 +1,48 @@
+"""The chaos run times each orphan from when it was first seen as one until it is gone, or an order has it."""
+
+from shared.domain.order import LAPSE_MARGIN, State
+from tests.chaos.observations import Process
+from tests.chaos.orphans import Ages, bound, orphans
+from tests.factories import an_order
+
+PROCESS = Process(4711, "vm-1", True, "python -m worker")
+
+
+def test_an_orphan_is_as_old_as_the_looks_at_it_are_apart_though_it_went() -> None:
+    ages = Ages()
+    ages.look(10, ["one"])
+    ages.look(12, ["one", "other"])
+    ages.look(15, ["other"])
+    ages.look(16, [])
+
+    assert ages.longest == {"one": 2, "other": 3}
+
+
+def test_an_orphan_that_an_order_had_meanwhile_begins_anew() -> None:
+    ages = Ages()
+    for now, names in ((10, ["one"]), (12, []), (20, ["one"]), (21, ["one"])):
+        ages.look(now, names)
+
+    assert ages.longest == {"one": 1}
+
+
+def test_what_a_held_order_has_is_no_orphan_and_all_else_is() -> None:
+    held = an_order(state=State.PROVISIONING, epoch=2, vm="vm-1")
+    unstarted = an_order(state=State.CLAIMED, epoch=1, vm=None)
+    ended = an_order(state=State.SUCCEEDED, epoch=1, vm="vm-2")
+    unknown = Process(4712, None, False, "sleep")
+    gone = Process(4713, "vm-2", True, "python -m worker")
+    directories = [f"{held.id}-2", f"{held.id}-1", f"{unstarted.id}-1", f"{ended.id}-1"]
+
+    found = orphans([held, unstarted, ended], [PROCESS, unknown, gone], directories)
+
+    assert found == [
+        "process 4712 of None: sleep",
+        "process 4713 of vm-2: python -m worker",
+        f"the directory of a machine, {held.id}-1",
+        f"the directory of a machine, {ended.id}-1",
+    ]
+
+
+def test_what_is_allowed_is_more_than_a_lease_takes_to_lapse() -> None:
+    assert bound(10) > 10 + LAPSE_MARGIN.total_seconds()
