@@ -29,6 +29,8 @@ MOST_BYTES: Final = 512 * 1024
 DOWNLOAD_VALID: Final = timedelta(minutes=5)
 LATEST: Final = timedelta(days=30)
 """How far off an order may be placed for."""
+TTL_MISPLACED: Final = ("ttl_seconds", "Only a capacity order has one; give run_timeout_seconds")
+RUN_TIMEOUT_MISPLACED: Final = ("run_timeout_seconds", "A capacity order has none; give ttl_seconds")
 CANCEL_REQUEST: Final = "cancel@client"
 """A wish is one, however often it is sent."""
 
@@ -98,15 +100,9 @@ def own(order_id: str, client: Principal, app: App) -> Snapshot:
 def _limits(body: OrderRequest) -> Limits:
     """Return what was asked for over what is usual. Raises Invalid."""
     asked, capacity = body.limits, body.order.kind is OrderKind.CAPACITY
-    misplaced = {
-        "limits.ttl_seconds": "Only a capacity order has one" if asked.ttl_seconds and not capacity else "",
-        "limits.run_timeout_seconds": "A capacity order has a ttl_seconds"
-        if asked.run_timeout_seconds and capacity
-        else "",
-    }
-    if any(misplaced.values()):
-        wrong = {field: why for field, why in misplaced.items() if why}
-        raise Invalid("The body's fields are not as they should be.", wrong)
+    field, why = RUN_TIMEOUT_MISPLACED if capacity else TTL_MISPLACED
+    if getattr(asked, field) is not None:
+        raise Invalid("The body's fields are not as they should be.", {f"limits.{field}": why})
     given = {
         "queue_seconds": asked.queue_ttl_seconds,
         "boot_seconds": asked.boot_timeout_seconds,
