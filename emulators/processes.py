@@ -1,6 +1,7 @@
 """Starting a server as a child process, waiting until it answers, and stopping exactly what was started."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -20,6 +21,12 @@ READY_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 60.0
 """Longer than a launcher takes to hear the answers that it still waits for."""
+
+
+PORTS: Final = range(20_000, 32_768)
+"""Below those that the kernel gives to outgoing connections (ip(7), ip_local_port_range): any client could be given one
+of these between the look and a server's start, which may take its time."""
+_given: set[int] = set()
 
 
 class StartFailed(Exception):
@@ -48,10 +55,20 @@ def exit_on_sigterm() -> None:
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on now."""
+    """Return a port of the loopback address that nobody listens on now, and none that was returned before."""
+    while (port := secrets.choice(PORTS)) in _given or not _is_free(port):
+        continue
+    _given.add(port)
+    return port
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
 
 
 def require_free(name: str, port: int, setting: str) -> None:
