@@ -68,7 +68,8 @@ class Settings(BaseSettings):
     """For `gs://`: the service account (its e-mail address) that signs URLs; a function's own credentials cannot."""
     callback_secret: SecretStr = Field(min_length=32, validation_alias="LAUNCHYARD_CALLBACK_SECRET")
     lease_seconds: float = Field(60, ge=3, le=600, validation_alias="LAUNCHYARD_LEASE_SECONDS")
-    """How long a claim or a heartbeat lasts."""
+    """How long a claim or a heartbeat lasts. A launcher that polls counts from when it asked, and may wait 5 s for the
+    answer: below some 10 s it may find the lease over."""
     keys: Annotated[tuple[SeededKey, ...], NoDecode, BeforeValidator(_json)] = Field(
         (), validation_alias="LAUNCHYARD_KEYS"
     )
