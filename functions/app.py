@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from functions.capacity.parts import Capacity
 from functions.credentials import CallbackTokens
 from shared.domain.events import Claim
 from shared.domain.order import LEASE, Order
@@ -27,7 +28,10 @@ class App:
     doorbell: Doorbell
     bucket: OutputBucket
     candidates: NextClaim
+    oldest: NextClaim
+    """The same for the capacity contract, whose claims are given the oldest order first."""
     tokens: CallbackTokens
+    capacity: Capacity
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     wait: Callable[[float], None]

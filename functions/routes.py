@@ -16,3 +16,5 @@ ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
 HEALTH: Final = health.ROUTES
 """Served by every entry point."""
 EVERY_ROUTE: Final = (*(route for routes in ROUTES_OF.values() for route in routes), *HEALTH)
+NATIVE_ROUTES: Final = tuple(route for route in EVERY_ROUTE if route.path.startswith("/v1/"))
+"""Those that docs/openapi.json describes; the faces' are described by the contracts they keep."""
