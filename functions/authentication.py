@@ -35,10 +35,11 @@ Access = frozenset[Role] | Open
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whose API key it was."""
+    """Whose API key it was, and for which datacenters it is good (see ApiKey)."""
 
     role: Role
     account: str
+    datacenters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +94,7 @@ def authenticate(access: Access, authorization: str | None, keys: KeyStore) -> C
         raise Unauthenticated("Nobody holds this key.")
     if key.role not in access:
         raise Forbidden(f"A key of the role {key.role} may not do that; it takes {' or '.join(sorted(access))}.")
-    return Principal(key.role, key.account)
+    return Principal(key.role, key.account, key.datacenters)
 
 
 def _bearer(authorization: str | None) -> str:

@@ -41,9 +41,10 @@ class SeededKey(BaseModel):
     role: Role
     account: Annotated[str, StringConstraints(min_length=1)]
     revocable: bool = False
+    datacenters: tuple[str, ...] = ()
 
     def key(self) -> ApiKey:
-        return ApiKey(self.digest, self.role, self.account, self.revocable)
+        return ApiKey(self.digest, self.role, self.account, self.revocable, self.datacenters)
 
 
 def _json(text: object) -> object:

@@ -55,7 +55,7 @@ def authenticate(access: Access, authorization: str | None, app: App) -> Caller:
         raise Unauthenticated(WRONG_KEY)
     if key.role not in access:
         raise Forbidden(WRONG_ROLE.get(access, "This API key may not do that"))
-    return Principal(key.role, key.account)
+    return Principal(key.role, key.account, key.datacenters)
 
 
 def admin(token: str, app: App) -> Principal:

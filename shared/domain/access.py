@@ -22,13 +22,15 @@ class Role(StrEnum):
 class ApiKey:
     """What is stored of a key: never the key itself. `digest` is its SHA-256 in lower-case hex.
 
-    One that its holder may withdraw (`revocable`) is looked up at each use, so that it is dead at once.
+    One that its holder may withdraw (`revocable`) is looked up at each use, so that it is dead at once. A launcher's
+    may be good for some `datacenters` only (`gcp`, `gcp:us-central1-a`); none named: any.
     """
 
     digest: str
     role: Role
     account: str
     revocable: bool = False
+    datacenters: tuple[str, ...] = ()
 
 
 def digest(key: str) -> str:
