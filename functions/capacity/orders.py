@@ -146,10 +146,11 @@ def _report(status: Status, body: UpdateBody, seen: Snapshot, sender: str, app: 
         if status is stands:
             return order
         raise Conflict(f"The order is {stands}; it cannot become {status}")
-    if status is Status.FAILED and body.vm_name is not None:
-        note = Note(app.new_id(), order.epoch, sender, order.lease.until if order.lease else app.clock(), body.vm_name)
-        order = app.store.apply(order.id, note, app.clock(), seen)
-    return app.store.apply(order.id, _event(status, body, order, sender, app), app.clock())
+    event = _event(status, body, order, sender, app)
+    if status is not Status.FAILED or body.vm_name is None:
+        return app.store.apply(order.id, event, app.clock(), seen)
+    app.store.apply(order.id, Note(app.new_id(), order.epoch, sender, app.clock(), body.vm_name), app.clock(), seen)
+    return app.store.apply(order.id, event, app.clock())
 
 
 def _event(status: Status, body: UpdateBody, order: Order, sender: str, app: App) -> AnyEvent:
