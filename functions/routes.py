@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from functions import callback, claim, dead_letters, health, orders, sweep, update
+from functions.capacity import accounts, admin, signup
 from functions.routing import Route
 
 ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
@@ -12,6 +13,7 @@ ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
     "update": update.ROUTES,
     "callback": callback.ROUTES,
     "sweep": sweep.ROUTES,
+    "capacity": (*signup.ROUTES, *accounts.ROUTES, *admin.ROUTES),
 }
 HEALTH: Final = health.ROUTES
 """Served by every entry point."""

@@ -57,6 +57,10 @@ class Enrolment:
     expires_at: datetime
     used_by: str | None = None
 
+    def stands(self, account_type: AccountType, now: datetime) -> bool:
+        """Return whether an account of this type may be created with it."""
+        return self.used_by is None and self.account_type is account_type and now < self.expires_at
+
 
 def scope(text: str) -> str:
     """Return a cloud or a datacenter as `Account.datacenters` has it: `Google` is `gcp`. Raises ValueError."""
