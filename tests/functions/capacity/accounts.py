@@ -1,11 +1,13 @@
 """Accounts of the contract in one line each."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from werkzeug.test import TestResponse
 
+from functions.capacity.api_keys import PREFIX
+from shared.domain.access import digest
 from tests.functions.world import ADMIN, World
 
 PATH = "/api/v1/accounts"
@@ -50,6 +52,23 @@ def wrong_fields(response: TestResponse) -> list[list[str]]:
 def reshape(world: World, **capacity: Any) -> None:
     """Have the control plane's capacity part be otherwise."""
     world.app = replace(world.app, capacity=replace(world.app.capacity, **capacity))
+
+
+def note_keys(world: World) -> list[str]:
+    """Return a list to which every key is added that is made from now on, also where nobody is told."""
+    keys, make = list[str](), world.app.new_secret
+
+    def noted(size: int) -> str:
+        secret = make(size)
+        keys.append(f"{PREFIX}{secret}")
+        return secret
+
+    world.app = replace(world.app, new_secret=noted)
+    return keys
+
+
+def alive(world: World, keys: Iterable[str]) -> list[str]:
+    return [key for key in keys if world.app.keys.find(digest(key)) is not None]
 
 
 def stored(world: World, account_id: str) -> Mapping[str, Any]:
