@@ -1,7 +1,6 @@
 """What an earlier daemon left: its machines are adopted, the ends of others reported, and what is unclear put aside."""
 
 import errno
-import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +14,8 @@ from launcher.held import Held
 from launcher.run import Runner, discard
 from launcher.runs import Resume, Runs
 from launcher.vm.directory import VmDirectory, quarantine, read, remaining
-from launcher.vm.machine import AdoptedMachine
-from launcher.vm.qemu import NAME as QEMU
-from launcher.vm.qemu import gentle_rungs
-from launcher.vm.recognition import Trace, end_stragglers, trace
+from launcher.vm.provider import Machine
+from launcher.vm.recognition import Trace, end_stragglers
 from launcher.vm.records import VmLease
 from shared.api import Hold
 from shared.crash_points import Point, reach
@@ -45,7 +42,7 @@ class Adoption:
         for path in remaining(self.runner.state):
             try:
                 directory = read(path)
-                left = trace(directory)
+                left = self.runner.provider.trace(directory)
             except (OSError, ValidationError) as error:
                 if isinstance(error, OSError) and error.errno in SHORT:
                     raise
@@ -63,7 +60,7 @@ class Adoption:
                 self._go_on(directory, partial(self._bury, directory, left))
 
     def _adopt(self, directory: VmDirectory) -> None:
-        machine = adopted(directory)
+        machine = self.runner.provider.adopt(directory)
         if machine is None:
             self._go_on(directory, partial(self._bury, directory, Trace.ENDED))
             return
@@ -77,7 +74,7 @@ class Adoption:
         reservation = self.admission.readmit(hold, manifest.resources)
         self.runs.resume(hold, _lease(directory), reservation, run)
 
-    def _watch(self, directory: VmDirectory, machine: AdoptedMachine, held: Held) -> None:
+    def _watch(self, directory: VmDirectory, machine: Machine, held: Held) -> None:
         held.keep_lease_in(directory)
         self.runner.resume(held, directory, machine)
 
@@ -91,22 +88,6 @@ class Adoption:
         else:
             self.runner.tell(held, endings.machine_exited(held, None))
         discard(directory, held)
-
-
-def adopted(directory: VmDirectory) -> AdoptedMachine | None:
-    """Return the machine of a directory whose process runs; None where it has just ended."""
-    recorded = directory.process()
-    if recorded is None:
-        return None
-    try:
-        pidfd = os.pidfd_open(recorded.pid)
-    except ProcessLookupError:
-        return None
-    if trace(directory) is not Trace.RUNS:  # asked again: only now is the descriptor certain to be the machine's
-        os.close(pidfd)
-        return None
-    gentle = gentle_rungs(directory) if directory.manifest.provider == QEMU else ()
-    return AdoptedMachine(recorded.pid, pidfd, directory.manifest.uuid, gentle)
 
 
 def put_aside(path: Path, why: str) -> None:

@@ -31,6 +31,7 @@ from launcher.vm.provider import Provider
 from launcher.vm.qemu import QemuProvider
 from launcher.vm.resources import Resources
 from shared.control_plane import ControlPlane
+from shared.domain.spec import TaskSpec
 from shared.ports import BellListener
 
 log = structlog.get_logger()
@@ -82,9 +83,9 @@ def _admission(settings: Settings, provider: Provider) -> Admission:
     whole = Resources(
         machines=settings.slots, memory_mib=settings.memory_mib, vcpus=settings.vcpus, tdx_keys=host.tdx_keys()
     )
-    state = settings.state_dir
-    admission = Admission(state, whole, provider.resources, lambda: host.free_disk_mib(state), SYSTEM.monotonic)
-    said = {"a_machine_needs": provider.resources.model_dump(), "this_host_has": whole.model_dump()}
+    state, need = settings.state_dir, provider.resources(TaskSpec(command=("true",)))
+    admission = Admission(state, whole, need, lambda: host.free_disk_mib(state), SYSTEM.monotonic)
+    said = {"a_machine_needs": need.model_dump(), "this_host_has": whole.model_dump()}
     if admission.fits:
         log.info("room for machines", room=admission.room(), **said)
     else:

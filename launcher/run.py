@@ -100,7 +100,7 @@ class Runner:
     def _prepare(self, held: Held, claimed: Claimed) -> VmDirectory:
         uuid = str(uuid4())
         config = self._configuration(claimed)
-        plan = self.provider.plan(uuid, config)
+        plan = self.provider.plan(held.hold, uuid, config)
         manifest = VmManifest(
             **held.hold.model_dump(),
             vm=f"vm-{uuid}",
@@ -109,7 +109,7 @@ class Runner:
             mode=plan.mode,
             image_digest=plan.image_digest,
             argv=plan.argv,
-            resources=self.provider.resources,
+            resources=self.provider.resources(claimed.spec),
         )
         try:
             created = directory.create(self.state, manifest, config.canonical(), held.lease)

@@ -9,28 +9,29 @@ from typing import Final
 from launcher.vm import argv, qmp
 from launcher.vm.directory import VmDirectory
 from launcher.vm.failures import of_words
+from launcher.vm.ladder import POWERDOWN_SECONDS, gentle_rungs
 from launcher.vm.launch import start_process
-from launcher.vm.machine import ProcessMachine, Rung
+from launcher.vm.local import QEMU, LocalMachines
+from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import LaunchFailed, Plan
 from launcher.vm.resources import Resources
+from shared.api import Hold
 from shared.domain.order import Reason
+from shared.domain.spec import AnySpec
 from shared.image import MANIFEST, ImageManifest, verify
 from shared.vm_config import WorkerConfig, sha384
 
-NAME: Final = "qemu"
 LOOPBACK_GATEWAY: Final = "10.0.2.2"
 """The host's loopback, as QEMU's user-mode network shows it to the guest."""
 READY_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 0.05
-POWERDOWN_SECONDS: Final = 15.0
-QUIT_SECONDS: Final = 5.0
 LAST_WORDS: Final = 500
 OWN_MEMORY_MIB: Final = 512
 """About what a QEMU takes beside its guest's memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class QemuProvider:
+class QemuProvider(LocalMachines):
     """`digest` is what the image's manifest must hash to; nothing else is ever booted."""
 
     mode: argv.Mode
@@ -41,11 +42,10 @@ class QemuProvider:
     disk_mib: int = 64
     binary: str = "qemu-system-x86_64"
     powerdown_seconds: float = POWERDOWN_SECONDS
-    name: str = NAME
+    name: str = QEMU
     loopback_gateway: str | None = LOOPBACK_GATEWAY
 
-    @property
-    def resources(self) -> Resources:
+    def resources(self, _spec: AnySpec) -> Resources:
         return Resources(
             machines=1,
             memory_mib=self.memory_mib + OWN_MEMORY_MIB,
@@ -54,7 +54,7 @@ class QemuProvider:
             tdx_keys=1 if self.mode is argv.Mode.TDX else 0,
         )
 
-    def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+    def plan(self, _hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
         guest = argv.Guest(
             uuid=uuid,
             image=self.image,
@@ -87,14 +87,6 @@ class QemuProvider:
         return verify(self.image, self.digest)
 
 
-def gentle_rungs(directory: VmDirectory, powerdown_seconds: float = POWERDOWN_SECONDS) -> tuple[Rung, ...]:
-    """Return how a machine is asked to stop before it is told."""
-    return (
-        Rung("system_powerdown", lambda: _sent(directory, "system_powerdown"), powerdown_seconds),
-        Rung("quit", lambda: _sent(directory, "quit"), QUIT_SECONDS),
-    )
-
-
 def _answers(machine: ProcessMachine, directory: VmDirectory) -> bool:
     """Wait until the monitor answers; False where QEMU ends first, or the time is over."""
     deadline = time.monotonic() + READY_SECONDS
@@ -105,17 +97,6 @@ def _answers(machine: ProcessMachine, directory: VmDirectory) -> bool:
         if machine.ended_within(LOOK_SECONDS):
             return False
     return False
-
-
-def _sent(directory: VmDirectory, command: str) -> bool:
-    """Send a command that may end the monitor before it answers; return whether it was sent."""
-    try:
-        qmp.execute(directory.path, command)
-    except qmp.NotConnected:
-        return False
-    except qmp.QmpFailed:
-        return True
-    return True
 
 
 def _last_words(directory: VmDirectory) -> str:

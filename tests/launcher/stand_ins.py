@@ -10,10 +10,13 @@ import psutil
 from launcher.clock import Clock
 from launcher.vm.directory import VmDirectory
 from launcher.vm.launch import start_process
+from launcher.vm.local import LocalMachines
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import Plan
 from launcher.vm.records import VmLease, VmManifest
 from launcher.vm.resources import Resources
+from shared.api import Hold
+from shared.domain.spec import AnySpec
 from shared.vm_config import WorkerConfig
 from tests.launcher.fake_control_plane import DEADLINE
 
@@ -38,19 +41,21 @@ def a_manifest(order_id: str = "one", argv: tuple[str, ...] = STAYS, epoch: int 
     )
 
 
-class Processes:
+class Processes(LocalMachines):
     """A provider whose machines are processes of `argv`, real ones."""
 
     name = "processes"
     loopback_gateway: str | None = None
-    resources = Resources(machines=1)
 
     def __init__(self, argv: tuple[str, ...] = STAYS) -> None:
         self.argv = argv
         self._changed = threading.Condition()
         self._machines: dict[str, ProcessMachine] = {}
 
-    def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+    def resources(self, spec: AnySpec) -> Resources:
+        return Resources(machines=1)
+
+    def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
         return Plan((*self.argv, uuid))
 
     def start(self, directory: VmDirectory) -> ProcessMachine:

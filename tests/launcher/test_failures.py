@@ -18,6 +18,7 @@ from launcher.vm.process import ProcessProvider
 from launcher.vm.provider import Plan
 from launcher.vm.qemu import QemuProvider
 from launcher.vm.recognition import MARK
+from shared.api import Hold
 from shared.vm_config import WorkerConfig
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import UPDATES
@@ -129,7 +130,7 @@ def test_a_log_that_has_grown_too_large_starts_anew_and_its_writer_goes_on(piece
 
 def test_what_a_plain_worker_leaves_in_its_temporary_folder_goes_with_its_machine(pieces: Pieces) -> None:
     class Telling(ProcessProvider):
-        def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
             return Plan((STAYS[0], "-c", TELLS_TMPDIR, uuid))
 
     held = pieces.held()

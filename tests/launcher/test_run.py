@@ -22,6 +22,7 @@ from launcher.vm.directory import VmDirectory, read, remaining
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import Plan
 from launcher.vm.qemu import QemuProvider
+from shared.api import Hold
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
 from tests.launcher.conftest import Pieces, a_held
@@ -158,9 +159,9 @@ def test_an_order_that_a_launcher_gets_while_going_down_is_returned_and_nothing_
 
 def test_an_order_that_is_cancelled_while_it_is_reported_gets_no_machine(pieces: Pieces) -> None:
     class WishedGone(Processes):
-        def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
             held.ask(Wish.CANCELLED)
-            return super().plan(uuid, config)
+            return super().plan(hold, uuid, config)
 
     held, provider = pieces.held(), WishedGone()
 
@@ -238,8 +239,8 @@ def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
     pieces: Pieces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class ChangedSince(QemuProvider):
-        def plan(self, uuid: str, config: WorkerConfig) -> Plan:
-            plan = super().plan(uuid, config)
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+            plan = super().plan(hold, uuid, config)
             (self.image / "kernel").write_bytes(b"another")
             return plan
 
