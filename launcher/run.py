@@ -103,7 +103,7 @@ class Runner:
         plan = self.provider.plan(held.hold, uuid, config)
         manifest = VmManifest(
             **held.hold.model_dump(),
-            vm=f"vm-{uuid}",
+            vm=plan.vm or f"vm-{uuid}",
             uuid=uuid,
             provider=self.provider.name,
             mode=plan.mode,

@@ -28,11 +28,13 @@ class Plan:
     """How one machine will be started.
 
     `argv` is empty where it is no process of this host; `mode` and `image_digest` are None where the provider has none.
+    `vm` is what the machine is called, None where any name will do.
     """
 
     argv: tuple[str, ...]
     mode: str | None = None
     image_digest: str | None = None
+    vm: str | None = None
 
 
 Patience = Callable[[], float]
