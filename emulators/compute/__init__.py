@@ -1,4 +1,4 @@
-"""A small Compute Engine: of its REST API v1 the instances and zone operations that a launcher uses. No official emulator exists.
+"""A small Compute Engine: of its REST API v1 the instances and zone operations that a launcher uses.
 
-`python -m emulators.compute --port N` serves it; the real client library talks to it.
+`python -m emulators.compute` serves it, and the real client library talks to it. No official emulator exists.
 """

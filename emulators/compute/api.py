@@ -1,7 +1,7 @@
 """The fake's REST API: routes, JSON, errors; and its control route, by which tests say how it is to behave.
 
-GET /control answers the behaviour, how often each method was called, and every instance that was ever made. PUT /control
-replaces the behaviour; POST /control/clock sets the clock forward.
+GET /control answers the behaviour, how often each method was called, and every instance that was ever made. PUT
+/control replaces the behaviour; POST /control/clock sets the clock forward.
 """
 
 import json
@@ -10,7 +10,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from werkzeug import Request, Response
@@ -52,7 +51,7 @@ class LocalCompute:
             endpoint, values = ROUTES.bind_to_environ(environ).match()
         except HTTPException as error:
             return error(environ, start_response)
-        return self._answer(endpoint, Request(environ), values)(environ, start_response)
+        return self._answer(endpoint, Request(environ), dict(values))(environ, start_response)
 
     def _answer(self, endpoint: str, request: Request, values: dict[str, str]) -> Response:
         if endpoint == "control":
@@ -131,7 +130,6 @@ class LocalCompute:
     def _instance(self, instance: Instance) -> Document:
         project, zone, name = instance.place
         address = f"https://www.googleapis.com{ROOT}/projects/{project}/zones/{zone}"
-        begun = datetime.now(UTC).isoformat()
         return {
             **instance.body,
             "kind": "compute#instance",
@@ -139,14 +137,13 @@ class LocalCompute:
             "status": instance.status(self._engine.now()),
             "zone": address,
             "selfLink": f"{address}/instances/{name}",
-            "creationTimestamp": begun,
         }
 
     def _operation(self, operation: Operation) -> Document:
         project, zone, name = operation.place
         address = f"https://www.googleapis.com{ROOT}/projects/{project}/zones/{zone}"
         done = self._engine.now() >= operation.done_at
-        document = {
+        document: dict[str, Any] = {
             "kind": "compute#operation",
             "name": operation.name,
             "operationType": operation.kind,
@@ -154,7 +151,7 @@ class LocalCompute:
             "targetLink": f"{address}/instances/{name}",
             "zone": address,
         }
-        return document | (_failure(operation.error, zone) if done and operation.error else {})
+        return {**document, **(_failure(operation.error, zone) if done and operation.error else {})}
 
     def _count(self, method: Method) -> None:
         """Count a request, and refuse it where it is to be. Raises Refused."""
@@ -217,10 +214,9 @@ def _conditions(text: str) -> Iterator[tuple[str, str]]:
 
 def _failure(code: str, zone: str) -> Document:
     message = f"The fake was told that {zone} has none left."
-    status = {"httpErrorStatusCode": 403, "httpErrorMessage": "FORBIDDEN"} if code == "QUOTA_EXCEEDED" else {}
-    return {"error": {"errors": [{"code": code, "message": message}]}} | (
-        status or {"httpErrorStatusCode": 503, "httpErrorMessage": "SERVICE UNAVAILABLE"}
-    )
+    status, words = (403, "FORBIDDEN") if code == "QUOTA_EXCEEDED" else (503, "SERVICE UNAVAILABLE")
+    errors = [{"code": code, "message": message}]
+    return {"error": {"errors": errors}, "httpErrorStatusCode": status, "httpErrorMessage": words}
 
 
 def _refusal(refused: Refused) -> Response:

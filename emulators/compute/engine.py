@@ -48,14 +48,14 @@ class Operation:
 
 @dataclass
 class Instance:
-    """`stopped_at` is when it began to stop; `deleted`, whether it is gone after that, or TERMINATED."""
+    """From `gone_at`, once it began to stop, it is gone where it was `deleted`, and else TERMINATED."""
 
     id: int
     place: Place
     body: Document
     stage_seconds: float
     inserted_at: float
-    stopped_at: float | None = None
+    gone_at: float | None = None
     deleted: bool = False
     booted: bool = False
 
@@ -66,10 +66,6 @@ class Instance:
     @property
     def runs_from(self) -> float:
         return self.inserted_at + 2 * self.stage_seconds
-
-    @property
-    def gone_at(self) -> float | None:
-        return None if self.stopped_at is None else self.stopped_at + self.stage_seconds
 
     @property
     def ends_at(self) -> float | None:
@@ -91,7 +87,7 @@ class Engine:
 
     clock: Callable[[], float]
     guests: Guests
-    behaviour: Behaviour = Behaviour()
+    behaviour: Behaviour = field(default_factory=Behaviour)
     forward: float = 0
     instances: dict[Place, Instance] = field(default_factory=dict)
     made: list[Instance] = field(default_factory=list)
@@ -167,7 +163,7 @@ class Engine:
     def _settle(self, now: float) -> None:
         ended = self.guests.ended()
         for place, instance in list(self.instances.items()):
-            if instance.stopped_at is None and instance.ends_at is not None and now >= instance.ends_at:
+            if instance.gone_at is None and instance.ends_at is not None and now >= instance.ends_at:
                 action = instance.body["scheduling"]["instanceTerminationAction"]
                 self._stop(instance, instance.ends_at, deleted=action == "DELETE")
             if instance.name in ended:
@@ -179,8 +175,8 @@ class Engine:
                 self.guests.start(instance.name, _config(instance.body))
 
     def _stop(self, instance: Instance, now: float, deleted: bool) -> None:
-        if instance.stopped_at is None:
-            instance.stopped_at = now
+        if instance.gone_at is None:
+            instance.gone_at = now + self.behaviour.stage_seconds
             self.guests.stop(instance.name)
         instance.deleted = instance.deleted or deleted
 
@@ -193,9 +189,7 @@ class Engine:
         short = (shortage.code for shortage in self.behaviour.shortages if shortage.zone in (None, zone))
         return next(short, None)
 
-    def _begun(
-        self, kind: str, place: Place, done_at: float, request_id: str, error: str | None = None
-    ) -> Operation:
+    def _begun(self, kind: str, place: Place, done_at: float, request_id: str, error: str | None = None) -> Operation:
         operation = Operation(f"operation-{next(self._numbers)}", kind, place, done_at, error)
         self._operations[operation.name] = operation
         if request_id:
