@@ -103,9 +103,8 @@ def choose_provider(settings: Settings) -> Provider:
         mode=mode,
         image=settings.image.resolve(),
         digest=settings.image_digest,
-        memory_mib=settings.machine_memory_mib,
-        vcpus=settings.machine_vcpus,
-        disk_mib=settings.machine_disk_mib,
+        sizes=settings.sizes,
+        directory_mib=settings.machine_disk_mib,
     )
 
 

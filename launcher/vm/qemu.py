@@ -15,6 +15,7 @@ from launcher.vm.local import QEMU, LocalMachines
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import LaunchFailed, Plan
 from launcher.vm.resources import Resources
+from launcher.vm.sizes import Sizes
 from shared.api import Hold
 from shared.domain.order import Reason
 from shared.domain.spec import AnySpec
@@ -37,30 +38,32 @@ class QemuProvider(LocalMachines):
     mode: argv.Mode
     image: Path
     digest: str
-    memory_mib: int
-    vcpus: int
-    disk_mib: int = 64
+    sizes: Sizes
+    directory_mib: int = 64
     binary: str = "qemu-system-x86_64"
     powerdown_seconds: float = POWERDOWN_SECONDS
     name: str = QEMU
     loopback_gateway: str | None = LOOPBACK_GATEWAY
 
-    def resources(self, _spec: AnySpec) -> Resources:
+    def resources(self, spec: AnySpec) -> Resources:
+        size = self.sizes.of(spec)
         return Resources(
             machines=1,
-            memory_mib=self.memory_mib + OWN_MEMORY_MIB,
-            vcpus=self.vcpus,
-            disk_mib=self.disk_mib,
+            memory_mib=size.memory_mib + OWN_MEMORY_MIB,
+            vcpus=size.vcpus,
+            disk_mib=self.directory_mib + size.disk_mib,
+            gpus=size.gpus,
             tdx_keys=1 if self.mode is argv.Mode.TDX else 0,
         )
 
     def plan(self, _hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+        size = self.sizes.of(config.spec)
         guest = argv.Guest(
             uuid=uuid,
             image=self.image,
             manifest=self._verified(),
-            memory_mib=self.memory_mib,
-            vcpus=self.vcpus,
+            memory_mib=size.memory_mib,
+            vcpus=size.vcpus,
             config_digest=sha384(config.canonical()),
         )
         return Plan(argv.build(self.mode, guest, self.binary), self.mode, self.digest)
