@@ -9,6 +9,7 @@ from typing import Final
 from launcher.vm import argv, qmp
 from launcher.vm.directory import VmDirectory
 from launcher.vm.failures import of_words
+from launcher.vm.hypervisor import Hypervisor
 from launcher.vm.ladder import POWERDOWN_SECONDS, gentle_rungs
 from launcher.vm.launch import start_process
 from launcher.vm.local import QEMU, LocalMachines
@@ -40,7 +41,7 @@ class QemuProvider(LocalMachines):
     memory_mib: int
     vcpus: int
     disk_mib: int = 64
-    binary: str = "qemu-system-x86_64"
+    hypervisor: Hypervisor = argv.QEMU_HERE
     powerdown_seconds: float = POWERDOWN_SECONDS
     name: str = QEMU
     loopback_gateway: str | None = LOOPBACK_GATEWAY
@@ -63,7 +64,7 @@ class QemuProvider(LocalMachines):
             vcpus=self.vcpus,
             config_digest=sha384(config.canonical()),
         )
-        return Plan(argv.build(self.mode, guest, self.binary), self.mode, self.digest)
+        return Plan(argv.build(self.mode, guest, self.hypervisor), self.mode, self.digest)
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
         self._verified()  # again: since the plan was made, minutes may have passed
