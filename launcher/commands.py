@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from launcher import doctor
 from launcher.composition import StateUnusable, serve
 from launcher.settings import SettingsWrong, read
 from launcher.vm.probe import ModeRefused
@@ -13,6 +14,8 @@ WRONG_SETTINGS = 2
 app = typer.Typer(help="The launcher daemon.", no_args_is_help=True)
 
 Flag = str | None
+
+app.command()(doctor.doctor)
 
 
 @app.callback()

@@ -11,6 +11,7 @@ import structlog
 from launcher import logs
 from launcher.admission import Admission
 from launcher.adoption import Adoption
+from launcher.checks.case import Host
 from launcher.claims import Claims
 from launcher.clock import SYSTEM
 from launcher.daemon import Daemon, Events, Loop
@@ -97,15 +98,16 @@ def choose_provider(settings: Settings) -> Provider:
     """Raises ModeRefused."""
     if settings.provider is ProviderName.PROCESS or settings.image is None or settings.image_digest is None:
         return ProcessProvider(settings.state_dir.resolve(), settings.machine_disk_mib)
-    mode = probe(settings.qemu_mode)
+    mode = probe(settings.qemu_mode, settings.qemu)
     log.info("mode chosen", asked=settings.qemu_mode, mode=mode)
     return QemuProvider(
         mode=mode,
         image=settings.image.resolve(),
         digest=settings.image_digest,
-        memory_mib=settings.machine_memory_mib,
-        vcpus=settings.machine_vcpus,
-        disk_mib=settings.machine_disk_mib,
+        sizes=settings.sizes,
+        directory_mib=settings.machine_disk_mib,
+        host=Host(settings.hypervisor),
+        gpus=settings.llm_gpus,
     )
 
 

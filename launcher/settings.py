@@ -5,22 +5,20 @@ import socket
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, TypeVar
 
 from pydantic import Field, SecretStr, StringConstraints, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from launcher.vm.host import host_memory_mib, host_vcpus
 from launcher.vm.probe import QemuMode
+from launcher.vm.settings import PREFIX, HostSettings
 from shared.api import Name
 from shared.domain.spec import Datacenter
 from shared.image import Digest
 from shared.vm_config import Sources
 
-PREFIX: Final = "LAUNCHYARD_"
-
 BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*[^/?#\s])?$")]
 """No trailing slash."""
+AnySettings = TypeVar("AnySettings", bound=HostSettings)
 Subscription = Annotated[str, StringConstraints(pattern=r"^projects/[^/\s]+/subscriptions/[^/\s]+$")]
 
 
@@ -39,10 +37,8 @@ def host_name() -> str:
     return fitting[:64] or "launcher"
 
 
-class Settings(BaseSettings):
+class Settings(HostSettings):
     """Each field is the environment's `LAUNCHYARD_<FIELD>`; a flag wins over it."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, validate_default=True)
 
     url: BaseUrl
     launcher_key: SecretStr
@@ -53,9 +49,6 @@ class Settings(BaseSettings):
     qemu_mode: QemuMode = QemuMode.AUTO
     slots: Annotated[int, Field(ge=1, le=500)] = 2
     """Machines at once; a heartbeat carries 500 at most."""
-    memory_mib: Annotated[int, Field(ge=64)] = Field(default_factory=host_memory_mib)
-    """For all machines together; so are the vcpus."""
-    vcpus: Annotated[int, Field(ge=1)] = Field(default_factory=host_vcpus)
     state_dir: Path = Path("/var/lib/launchyard")
     image: Path | None = None
     image_digest: Digest | None = None
@@ -68,10 +61,6 @@ class Settings(BaseSettings):
     """At most; a lease is renewed when a third of it is over."""
     drain_seconds: Annotated[float, Field(ge=0)] = 60
     """How long a launcher that is told to go waits for its orders; then their machines run on for the next one."""
-    machine_memory_mib: Annotated[int, Field(ge=64)] = 256
-    machine_vcpus: Annotated[int, Field(ge=1)] = 1
-    machine_disk_mib: Annotated[int, Field(ge=1)] = 64
-    """For a machine's directory: its configuration and logs."""
 
     @field_validator("image", "image_digest")
     @classmethod
@@ -87,8 +76,13 @@ class Settings(BaseSettings):
 
 def read(flags: Mapping[str, object]) -> Settings:
     """Return the settings; `flags` are fields that were given on the command line. Raises SettingsWrong."""
+    return read_as(Settings, flags)
+
+
+def read_as(kind: type[AnySettings], flags: Mapping[str, object]) -> AnySettings:
+    """Return the settings of one kind. Raises SettingsWrong."""
     try:
-        return Settings(**flags)  # type: ignore[arg-type]  # values are parsed, and refused, by the model
+        return kind(**flags)  # type: ignore[arg-type]  # values are parsed, and refused, by the model
     except ValidationError as error:
         lines = (f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors(include_input=False))
         raise SettingsWrong("\n".join(lines)) from None

@@ -25,12 +25,12 @@ class ProcessProvider(LocalMachines):
     """`state` is the launcher's state directory. The worker runs in the launcher's own working directory."""
 
     state: Path
-    disk_mib: int = 64
+    directory_mib: int = 64
     name: str = PROCESS
     loopback_gateway: str | None = None
 
     def resources(self, _spec: AnySpec) -> Resources:
-        return Resources(machines=1, memory_mib=MEMORY_MIB, disk_mib=self.disk_mib)
+        return Resources(machines=1, memory_mib=MEMORY_MIB, disk_mib=self.directory_mib)
 
     def plan(self, hold: Hold, uuid: str, _config: WorkerConfig) -> Plan:
         document = location(self.state, hold.order_id, hold.epoch) / CONFIG

@@ -8,13 +8,14 @@ from pydantic import BaseModel, ConfigDict
 class Resources(BaseModel):
     """`disk_mib` is what a machine's directory may grow to; a TDX key is held for as long as a TD runs."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     machines: int = 0
     memory_mib: int = 0
     vcpus: int = 0
     disk_mib: int = 0
     tdx_keys: int = 0
+    gpus: int = 0
 
     def __add__(self, other: Self) -> Self:
         return type(self)(**{name: value + getattr(other, name) for name, value in self})

@@ -15,6 +15,7 @@ from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import Plan
 from launcher.vm.records import VmLease, VmManifest
 from launcher.vm.resources import Resources
+from launcher.vm.sizes import Size, Sizes
 from shared.api import Hold
 from shared.domain.spec import AnySpec
 from shared.vm_config import WorkerConfig
@@ -23,6 +24,8 @@ from tests.launcher.fake_control_plane import DEADLINE
 A_LEASE: Final = VmLease(ends=0, seconds=60)
 STAYS: Final = (sys.executable, "-c", "import time; time.sleep(600)")
 ENDS: Final = (sys.executable, "-c", "raise SystemExit(3)")
+
+SMALL: Final = Sizes(work=Size(memory_mib=64, vcpus=1))
 
 
 def a_manifest(order_id: str = "one", argv: tuple[str, ...] = STAYS, epoch: int = 1) -> VmManifest:

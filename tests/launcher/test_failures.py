@@ -22,7 +22,7 @@ from shared.api import Hold
 from shared.vm_config import WorkerConfig
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import UPDATES
-from tests.launcher.stand_ins import STAYS
+from tests.launcher.stand_ins import SMALL, STAYS
 
 TELLS_TMPDIR = "import tempfile, time; print(tempfile.mkdtemp(prefix='worker-'), flush=True)"
 
@@ -55,7 +55,7 @@ def test_a_full_disk_fails_the_order_by_that_reason_and_burns_no_attempt(
 
 
 def test_an_image_that_is_not_there_may_be_there_another_time(pieces: Pieces) -> None:
-    provider = QemuProvider(Mode.TCG, pieces.state / "no-image", "0" * 64, memory_mib=64, vcpus=1)
+    provider = QemuProvider(Mode.TCG, pieces.state / "no-image", "0" * 64, sizes=SMALL)
 
     pieces.run(pieces.held(), provider)
 

@@ -25,7 +25,7 @@ from shared.api import Hold
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
 from tests.factories import TASK
-from tests.launcher.stand_ins import A_LEASE
+from tests.launcher.stand_ins import A_LEASE, SMALL
 
 pytestmark = pytest.mark.vm
 
@@ -145,7 +145,7 @@ def rung_of(machine: ProcessMachine, patience: float) -> str | None:
 
 def a_provider(tmp_path: Path) -> QemuProvider:
     digest = write_image(tmp_path / "image")
-    return QemuProvider(Mode.TCG, tmp_path / "image", digest, memory_mib=64, vcpus=1, powerdown_seconds=IMPATIENT)
+    return QemuProvider(Mode.TCG, tmp_path / "image", digest, sizes=SMALL, powerdown_seconds=IMPATIENT)
 
 
 def a_directory(state: Path, argv: tuple[str, ...]) -> VmDirectory:

@@ -27,7 +27,7 @@ from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
 from tests.launcher.conftest import Pieces, a_held
 from tests.launcher.fake_control_plane import UPDATES
-from tests.launcher.stand_ins import ENDS, STAYS, ManualClock, Processes
+from tests.launcher.stand_ins import ENDS, SMALL, STAYS, ManualClock, Processes
 
 
 def test_the_directory_is_whole_before_the_machine_starts(pieces: Pieces) -> None:
@@ -248,7 +248,7 @@ def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
     started: list[object] = []
     monkeypatch.setattr("subprocess.Popen", started.append)
 
-    provider = ChangedSince(Mode.TCG, tmp_path / "image", digest, memory_mib=64, vcpus=1, binary="sh")
+    provider = ChangedSince(Mode.TCG, tmp_path / "image", digest, sizes=SMALL, binary="sh")
     pieces.run(pieces.held(), provider)
 
     report = pieces.server.bodies(UPDATES)[-1]
@@ -329,7 +329,7 @@ def reports(pieces: Pieces, pause: Callable[[float, threading.Event], None]) -> 
 
 
 def with_qemu(pieces: Pieces, image: Path, digest: str, binary: str = "qemu-system-x86_64") -> Callable[[Held], None]:
-    provider = QemuProvider(Mode.TCG, image, digest, memory_mib=64, vcpus=1, binary=binary)
+    provider = QemuProvider(Mode.TCG, image, digest, sizes=SMALL, binary=binary)
     return lambda held: pieces.run(held, provider)
 
 

@@ -75,7 +75,7 @@ def test_the_key_is_in_no_message_and_no_representation() -> None:
 def test_a_mode_that_this_host_lacks_is_told_and_the_launcher_exits_with_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.vm.probe.boots", lambda accelerator: False)
+    monkeypatch.setattr("launcher.vm.probe.boots", lambda accelerator, binary: False)
     monkeypatch.setattr("launcher.logs.configure", lambda: None)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back at the end
     for field, value in (GOOD | {"provider": "qemu", "image": str(tmp_path), "image_digest": "0" * 64}).items():
