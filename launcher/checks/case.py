@@ -21,21 +21,25 @@ ROOT: Final = Path("/")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """`root` is where its files are looked for: a test has a tree of its own. So has it a trial boot of its own."""
+    """`root` is where its files are looked for: a test has a tree of its own."""
 
     hypervisor: Hypervisor = QEMU_HERE
     root: Path = ROOT
     boots: Callable[[Mode, str], bool] = boots
+    which: Callable[[str], str | None] = shutil.which
 
     def path(self, path: Path) -> Path:
         return self.root / path.relative_to(ROOT)
 
-    def text(self, path: Path) -> str:
+    def bytes(self, path: Path) -> bytes:
         """Return a file's content; nothing where it cannot be read."""
         try:
-            return self.path(path).read_text()
+            return self.path(path).read_bytes()
         except OSError:
-            return ""
+            return b""
+
+    def text(self, path: Path) -> str:
+        return self.bytes(path).decode(errors="replace")
 
     def qemu(self, *arguments: str) -> str:
         """Return what QEMU prints; nothing where it does not run."""
@@ -43,10 +47,6 @@ class Host:
             argv = (self.hypervisor.binary, *arguments)
             return subprocess.run(argv, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False).stdout
         return ""
-
-    def program(self, name: str) -> str | None:
-        """Return where a program is that this host can run."""
-        return shutil.which(name)
 
     def connects(self, path: Path) -> bool:
         """Return whether somebody answers on a Unix socket."""

@@ -2,17 +2,21 @@
 
 import re
 from typing import Final
+from uuid import UUID
 
 from launcher.checks.case import Case, Finding
 
 LEAST_FOR_TDX: Final = (10, 1)
 """The first QEMU with the object `tdx-guest` (its release notes for 10.1)."""
+TDX_METADATA: Final = UUID("e47a6535-984a-4798-865e-4685a7bf8ec2").bytes_le
+"""In the table at the end of a firmware that can start a trust domain (edk2, OvmfPkg/ResetVector)."""
+TABLE_BYTES: Final = 4096
 VERSION: Final = re.compile(r"version (\d+)\.(\d+)(?:\.\d+)?")
 
 
 def installed(case: Case) -> Finding:
     binary = case.host.hypervisor.binary
-    path = case.host.program(binary)
+    path = case.host.which(binary)
     return Finding(
         met=path is not None,
         found=path or f"no {binary} on the PATH",
@@ -43,10 +47,11 @@ def tdx_object(case: Case) -> Finding:
 
 def firmware(case: Case) -> Finding:
     path = case.host.hypervisor.firmware
-    there = case.host.path(path).is_file()
+    content = case.host.bytes(path)
+    fit = TDX_METADATA in content[-TABLE_BYTES:]
     return Finding(
-        met=there,
-        found=f"{path}" if there else f"no firmware {path}",
+        met=fit,
+        found=str(path) if fit else f"{path} has no TDX metadata" if content else f"no firmware {path}",
         needed="the firmware that a trust domain boots from (TDVF)",
         to_do="install the package ovmf, or name another file in LAUNCHYARD_TDX_FIRMWARE",
     )

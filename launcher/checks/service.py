@@ -17,7 +17,7 @@ ANSWER_SECONDS: Final = 10.0
 def scopes(case: Case) -> Finding:
     """Whether machines can be put in control groups of their own, outside their launcher's."""
     wanted, systemd = case.host.hypervisor.slice, case.host.path(BOOTED).is_dir()
-    able = systemd and case.host.program(SYSTEMD_RUN) is not None
+    able = systemd and case.host.which(SYSTEMD_RUN) is not None
     place = f"the slice {wanted}" if wanted else "their launcher's control group, in sessions of their own"
     return Finding(
         met=able or not wanted,

@@ -59,12 +59,12 @@ class QemuProvider(LocalMachines):
 
     def plan_guest(self, uuid: str, size: Size, configuration: bytes) -> Plan:
         """Decide how to start a machine of any configuration. Raises ImageRejected, LaunchFailed."""
-        gpus = self.gpus if size.gpus else ()
+        manifest, gpus = self._verified(), self.gpus if size.gpus else ()
         require(Case(self.host, self.mode, gpus))
         guest = argv.Guest(
             uuid=uuid,
             image=self.image,
-            manifest=self._verified(),
+            manifest=manifest,
             memory_mib=size.memory_mib,
             vcpus=size.vcpus,
             config_digest=sha384(configuration),

@@ -13,11 +13,13 @@ import psutil
 import pytest
 import structlog.testing
 
+from launcher.checks.case import Host
 from launcher.clock import SYSTEM, Clock
 from launcher.held import MARGIN, Held, Wish
 from launcher.outage import Outage
 from launcher.reports import Reports
 from launcher.vm.argv import Mode
+from launcher.vm.hypervisor import Hypervisor
 from launcher.vm.directory import VmDirectory, read, remaining
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import Plan
@@ -248,7 +250,7 @@ def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
     started: list[object] = []
     monkeypatch.setattr("subprocess.Popen", started.append)
 
-    provider = ChangedSince(Mode.TCG, tmp_path / "image", digest, sizes=SMALL, binary="sh")
+    provider = ChangedSince(Mode.TCG, tmp_path / "image", digest, sizes=SMALL, host=Host(Hypervisor("sh")))
     pieces.run(pieces.held(), provider)
 
     report = pieces.server.bodies(UPDATES)[-1]
@@ -264,7 +266,7 @@ def test_without_qemu_the_launch_fails_with_that_reason(pieces: Pieces, tmp_path
 
     report = pieces.server.bodies(UPDATES)[-1]
     assert (report["status"], report["reason"], report["failure"]) == ("failed", "hypervisor_missing", "retryable")
-    assert report["message"] == "qemu-that-is-absent is not installed on this host."
+    assert report["message"].startswith("qemu: no qemu-that-is-absent on the PATH; ")
     assert not list((pieces.state / "vms").iterdir())
 
 
@@ -329,7 +331,7 @@ def reports(pieces: Pieces, pause: Callable[[float, threading.Event], None]) -> 
 
 
 def with_qemu(pieces: Pieces, image: Path, digest: str, binary: str = "qemu-system-x86_64") -> Callable[[Held], None]:
-    provider = QemuProvider(Mode.TCG, image, digest, sizes=SMALL, binary=binary)
+    provider = QemuProvider(Mode.TCG, image, digest, sizes=SMALL, host=Host(Hypervisor(binary)))
     return lambda held: pieces.run(held, provider)
 
 
