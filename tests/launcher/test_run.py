@@ -19,8 +19,8 @@ from launcher.held import MARGIN, Held, Wish
 from launcher.outage import Outage
 from launcher.reports import Reports
 from launcher.vm.argv import Mode
-from launcher.vm.hypervisor import Hypervisor
 from launcher.vm.directory import VmDirectory, read, remaining
+from launcher.vm.hypervisor import Hypervisor
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import Plan
 from launcher.vm.qemu import QemuProvider
@@ -267,7 +267,7 @@ def test_without_qemu_the_launch_fails_with_that_reason(pieces: Pieces, tmp_path
     report = pieces.server.bodies(UPDATES)[-1]
     assert (report["status"], report["reason"], report["failure"]) == ("failed", "hypervisor_missing", "retryable")
     assert report["message"].startswith("qemu: no qemu-that-is-absent on the PATH; ")
-    assert not list((pieces.state / "vms").iterdir())
+    assert not (pieces.state / "vms").exists()
 
 
 def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt_and_a_rest(
