@@ -43,7 +43,7 @@ def claim(body: ClaimRequest, launcher: Principal, app: App) -> ClaimAnswer:
 
 def _by_id(body: ClaimById, sender: str, app: App) -> Order | None:
     seen = find(app.store, body.order_id)
-    if seen.order.lane not in body.lanes:
+    if not set(seen.order.lanes) & set(body.lanes):
         raise Conflict(f"The order is of the lane {seen.order.lane}, which is none of those asked for.")
     try:
         return app.store.apply(body.order_id, _claim(body, sender, app), app.clock(), seen)
@@ -73,7 +73,7 @@ def _look(body: ClaimNext, sender: str, app: App) -> Order | None:
 
 
 def _claim(body: ClaimById | ClaimNext, sender: str, app: App) -> Claim:
-    return Claim(request_of(sender, body.request_id), launcher=sender, lease_until=app.clock() + app.lease)
+    return Claim(request_of(sender, body.request_id), sender, app.clock() + app.lease, body.attended)
 
 
 BODY: Final[TypeAdapter[Any]] = TypeAdapter(ClaimRequest)

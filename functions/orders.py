@@ -65,7 +65,8 @@ def read(client: Principal, app: App, order_id: str) -> OrderView:
 
 def browse(query: OrderFilter, client: Principal, app: App) -> OrderList:
     account = None if client.role is Role.ADMIN else client.account
-    page = app.store.page(OrderQuery(account, query.state, query.kind, query.limit, query.after))
+    states = frozenset(() if query.state is None else (query.state,))
+    page = app.store.page(OrderQuery(account, states, query.kind, limit=query.limit, after=query.after))
     return OrderList(orders=tuple(OrderView.of(order) for order in page.orders), next=page.next)
 
 

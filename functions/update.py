@@ -81,7 +81,7 @@ def heartbeat(body: HeartbeatRequest, launcher: Principal, app: App) -> Heartbea
     asked = sorted(dict.fromkeys(body.holds), key=lambda hold: _lease_until(seen.get(hold.order_id)))
 
     def renew(hold: Hold) -> list[Renewed | StopOrder]:
-        return _renew(hold, seen.get(hold.order_id), sender, app)
+        return _renew(hold, seen.get(hold.order_id), sender, body.attended, app)
 
     left = (enough - app.clock()).total_seconds()
     told = [part for parts in together(renew, asked, left) for part in parts]
@@ -133,10 +133,10 @@ def _lease_until(snapshot: Snapshot | None) -> datetime:
     return snapshot.order.lease.until
 
 
-def _renew(hold: Hold, seen: Snapshot | None, sender: str, app: App) -> list[Renewed | StopOrder]:
+def _renew(hold: Hold, seen: Snapshot | None, sender: str, attended: bool, app: App) -> list[Renewed | StopOrder]:
     """Return what to tell of one hold: nothing where it cannot be renewed now."""
     now = app.clock()
-    event = Renew(f"renew@{hold.epoch}", hold.epoch, sender, now + app.lease)
+    event = Renew(f"renew@{hold.epoch}", hold.epoch, sender, now + app.lease, attended)
     try:
         order = app.store.apply(hold.order_id, event, now, seen)
     except (LeaseLost, NotFound):
@@ -147,7 +147,9 @@ def _renew(hold: Hold, seen: Snapshot | None, sender: str, app: App) -> list[Ren
         return []
     reach(Point.HEARTBEAT_RENEWED)
     left = (event.lease_until - app.clock()).total_seconds()
-    renewed = Renewed(order_id=hold.order_id, epoch=hold.epoch, lease_until=event.lease_until, lease_seconds=left)
+    renewed = Renewed(
+        order_id=hold.order_id, epoch=hold.epoch, lease_until=event.lease_until, lease_seconds=left, state=order.state
+    )
     return [renewed] if order.cancel_requested_at is None else [renewed, _stop(hold, "cancelled")]
 
 

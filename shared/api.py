@@ -16,7 +16,7 @@ from shared.domain.spec import AnySpec, OrderKind
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{8,128}$")]
 OrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")]
-Lane = Annotated[str, StringConstraints(pattern=r"^[a-z0-9:._-]+/[a-z]+(/[a-z]+)?$", max_length=200)]
+Lane = Annotated[str, StringConstraints(pattern=r"^([a-z0-9:._-]+|[a-z0-9_-]+:\*)/[a-z]+(/[a-z]+)?$", max_length=200)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 ContentType = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[a-z0-9.+-]+$", max_length=100)]
@@ -163,22 +163,27 @@ class OrderList(Wire):
 
 
 class ClaimById(Wire):
-    """Claim the order that a bell named."""
+    """Claim the order that a bell named. Not `attended`: once it runs, nobody sends heartbeats for it."""
 
     by: Literal["id"] = "id"
     request_id: RequestId
     launcher: Name
     order_id: OrderId
     lanes: Annotated[tuple[Lane, ...], Field(min_length=1, max_length=30)]
+    attended: bool = True
 
 
 class ClaimNext(Wire):
-    """Claim any order of these lanes, waiting up to `wait_seconds` for one."""
+    """Claim any order of these lanes, waiting up to `wait_seconds` for one.
+
+    `<cloud>:*/capacity/<size>` is any of a cloud's.
+    """
 
     by: Literal["next"] = "next"
     request_id: RequestId
     launcher: Name
     lanes: Annotated[tuple[Lane, ...], Field(min_length=1, max_length=30)]
+    attended: bool = True
     wait_seconds: Annotated[int, Field(ge=0, le=30)] = 0
 
 
@@ -255,10 +260,11 @@ class Hold(Wire):
 
 
 class HeartbeatRequest(Wire):
-    """Everything the launcher holds, in one request."""
+    """Everything the launcher holds, in one request. Not `attended`: it will leave them once they run."""
 
     launcher: Name
     holds: Annotated[tuple[Hold, ...], Field(max_length=500)]
+    attended: bool = True
 
 
 class Renewed(Wire):
@@ -268,6 +274,7 @@ class Renewed(Wire):
     epoch: int
     lease_until: datetime
     lease_seconds: float
+    state: State
 
 
 class StopOrder(Wire):

@@ -33,11 +33,16 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class OrderQuery:
-    """Which orders to list, newest first. `account` None is every account; `after` is the last page's `next`."""
+    """Which orders to list, newest first or oldest. `account` None is every account, no `states` every state.
+
+    `lane` is any in which the order may be asked for; `after` is the last page's `next`.
+    """
 
     account: str | None = None
-    state: State | None = None
+    states: frozenset[State] = frozenset()
     kind: OrderKind | None = None
+    lane: str | None = None
+    oldest_first: bool = False
     limit: int = 50
     after: str | None = None
 
@@ -76,6 +81,9 @@ class OrderStore(Protocol):
 
     def page(self, query: OrderQuery) -> OrderPage:
         """Raises Invalid where `after` is not a page mark of ours."""
+
+    def count(self, query: OrderQuery) -> int:
+        """Return how many orders the query has on all its pages, up to 100,000."""
 
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         """Return queued orders of these lanes (at most 30) that may be claimed now, longest available first."""

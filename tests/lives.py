@@ -16,7 +16,9 @@ from shared.domain.events import (
     Expire,
     Fail,
     Lapse,
+    Note,
     Provision,
+    Register,
     Release,
     Renew,
     Retry,
@@ -40,8 +42,10 @@ MAKE: Final[Mapping[EventKind, Callable[[str, Order, datetime], AnyEvent]]] = {
     EventKind.RING: lambda id_, order, now: Ring(id_),
     EventKind.CLAIM: lambda id_, order, now: Claim(id_, LAUNCHER, now + LEASE),
     EventKind.RENEW: lambda id_, order, now: Renew(id_, order.epoch, LAUNCHER, now + LEASE),
+    EventKind.NOTE: lambda id_, order, now: Note(id_, order.epoch, LAUNCHER, now + LEASE, "vm-2"),
     EventKind.PROVISION: lambda id_, order, now: Provision(id_, order.epoch, LAUNCHER, "vm-1"),
     EventKind.START: lambda id_, order, now: Start(id_, order.epoch),
+    EventKind.REGISTER: lambda id_, order, now: Register(id_, order.epoch, "agent-1", "vm-1"),
     EventKind.SUCCEED: lambda id_, order, now: Succeed(id_, order.epoch, OUTPUT),
     EventKind.FAIL: lambda id_, order, now: Fail(id_, order.epoch, Reason.PROGRAM_FAILED, "no"),
     EventKind.RETRY: lambda id_, order, now: Retry(id_, order.epoch, Reason.MACHINE_EXITED, "gone"),
@@ -80,6 +84,9 @@ def a_life(
     return [*rounds, *WAY_TO[row[0]], *([CANCEL] if wished else []), row[1], *after]
 
 
-LIVES: Final = st.builds(
-    a_life, LOST_ROUNDS, st.sampled_from(list(RULES)), st.booleans(), st.lists(st.sampled_from(EventKind), max_size=6)
-)
+ANYTHING: Final = st.lists(st.sampled_from(EventKind), max_size=6)
+LIVES: Final = st.builds(a_life, LOST_ROUNDS, st.sampled_from(list(RULES)), st.booleans(), ANYTHING)
+
+
+def lives_to(row: tuple[State, EventKind]) -> st.SearchStrategy[list[EventKind]]:
+    return st.builds(a_life, LOST_ROUNDS, st.just(row), st.booleans(), ANYTHING)

@@ -77,21 +77,26 @@ class MemoryOrderStore:
             return changed
 
     def page(self, query: OrderQuery) -> OrderPage:
-        newest_first = sorted(self._all(), key=_newest_first, reverse=True)
-        matching = [order for order in newest_first if _matches(order, query)]
+        in_order = sorted(self._all(), key=_position, reverse=not query.oldest_first)
+        matching = [order for order in in_order if _matches(order, query)]
         if query.after is not None:
-            position = page_mark.read(query.after)
-            matching = [order for order in matching if _newest_first(order) < position]
+            after = page_mark.read(query.after)
+            matching = [order for order in matching if (_position(order) > after) is query.oldest_first]
+            matching = [order for order in matching if _position(order) != after]
         page = matching[: query.limit]
         return OrderPage(page, page_mark.mark(page[-1]) if len(matching) > len(page) else None)
 
+    def count(self, query: OrderQuery) -> int:
+        return sum(_matches(order, query) for order in self._all())
+
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
+        wanted = set(lanes)
         with self._lock:
             waiting = [
                 snapshot
                 for snapshot in self._orders.values()
                 if snapshot.order.state is State.QUEUED
-                and snapshot.order.lane in lanes
+                and not wanted.isdisjoint(snapshot.order.lanes)
                 and snapshot.order.available_at <= now
             ]
         return sorted(waiting, key=lambda snapshot: snapshot.order.available_at)[:limit]
@@ -135,15 +140,16 @@ class MemoryOrderStore:
             return [snapshot.order for snapshot in self._orders.values()]
 
 
-def _newest_first(order: Order) -> tuple[datetime, str]:
+def _position(order: Order) -> tuple[datetime, str]:
     return order.created_at, order.id
 
 
 def _matches(order: Order, query: OrderQuery) -> bool:
     return (
         query.account in (None, order.account)
-        and query.state in (None, order.state)
+        and (not query.states or order.state in query.states)
         and query.kind in (None, order.kind)
+        and (query.lane is None or query.lane in order.lanes)
     )
 
 

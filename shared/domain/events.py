@@ -13,8 +13,10 @@ class EventKind(StrEnum):
     RING = "ring"
     CLAIM = "claim"
     RENEW = "renew"
+    NOTE = "note"
     PROVISION = "provision"
     START = "start"
+    REGISTER = "register"
     SUCCEED = "succeed"
     FAIL = "fail"
     RETRY = "retry"
@@ -54,36 +56,62 @@ class Ring(Event):
 
 @dataclass(frozen=True, slots=True)
 class Claim(Event):
-    """A launcher takes the order, at an epoch one higher than the last."""
+    """A launcher takes the order, at an epoch one higher than the last. One not `attended` sends no heartbeats."""
 
     kind = EventKind.CLAIM
     launcher: str
     lease_until: datetime
+    attended: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Renew(Held):
-    """The launcher's heartbeat named the order."""
+    """The launcher's heartbeat named the order; from now on it is attended, or not."""
 
     kind = EventKind.RENEW
     launcher: str
     lease_until: datetime
+    attended: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Note(Held):
+    """The launcher tells of its machine, and keeps the order. Of `vm` and `message`, None keeps what stands."""
+
+    kind = EventKind.NOTE
+    launcher: str
+    lease_until: datetime
+    vm: str | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Provision(Held):
-    """The launcher is about to start the machine `vm`."""
+    """The launcher starts the machine `vm`; it may ask for more time. None keeps what stands."""
 
     kind = EventKind.PROVISION
     launcher: str
-    vm: str
+    vm: str | None
+    lease_until: datetime | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Start(Held):
-    """The worker itself reported that it is up."""
+    """The worker itself reported that it is up, or a launcher that keeps no watch said so. None keeps what stands."""
 
     kind = EventKind.START
+    vm: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Register(Held):
+    """An agent in the machine registered, its quote appraised: one an epoch."""
+
+    kind = EventKind.REGISTER
+    agent: str
+    vm: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,8 +220,10 @@ AnyEvent = (
     Ring
     | Claim
     | Renew
+    | Note
     | Provision
     | Start
+    | Register
     | Succeed
     | Fail
     | Retry

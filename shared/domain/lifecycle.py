@@ -11,7 +11,7 @@ Anything sent by, or on behalf of, a holder carries the epoch; one that is not t
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, assert_never
 
 from shared.domain.events import (
@@ -25,7 +25,9 @@ from shared.domain.events import (
     Fail,
     Held,
     Lapse,
+    Note,
     Provision,
+    Register,
     Release,
     Renew,
     Retry,
@@ -42,6 +44,7 @@ from shared.domain.order import (
     FINAL,
     HELD,
     LAPSE_MARGIN,
+    REMEMBERED_HOLDERS,
     REMEMBERED_REQUESTS,
     RING_AGAIN,
     RING_AT_LEAST,
@@ -53,7 +56,7 @@ from shared.domain.order import (
     output_keys,
 )
 from shared.domain.refusals import LeaseLost, WrongState
-from shared.domain.spec import OrderKind
+from shared.domain.spec import Attestation, CapacitySpec, OrderKind
 
 K, S = EventKind, State
 
@@ -64,6 +67,8 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.QUEUED, K.EXPIRE): S.EXPIRED,
     #
     (S.CLAIMED, K.RENEW): S.CLAIMED,
+    (S.CLAIMED, K.NOTE): S.CLAIMED,
+    (S.CLAIMED, K.REGISTER): S.RUNNING,
     (S.CLAIMED, K.PROVISION): S.PROVISIONING,
     (S.CLAIMED, K.START): S.RUNNING,  # the worker's report overtook the launcher's
     (S.CLAIMED, K.SUCCEED): S.SUCCEEDED,  # and so did its last
@@ -76,6 +81,9 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.CLAIMED, K.STOP): S.CANCELLED,
     #
     (S.PROVISIONING, K.RENEW): S.PROVISIONING,
+    (S.PROVISIONING, K.NOTE): S.PROVISIONING,
+    (S.PROVISIONING, K.PROVISION): S.PROVISIONING,  # it asks for more time
+    (S.PROVISIONING, K.REGISTER): S.RUNNING,
     (S.PROVISIONING, K.START): S.RUNNING,
     (S.PROVISIONING, K.SUCCEED): S.SUCCEEDED,  # "completed" overtook "started"
     (S.PROVISIONING, K.FAIL): S.FAILED,
@@ -87,6 +95,7 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.PROVISIONING, K.STOP): S.CANCELLED,
     #
     (S.RUNNING, K.RENEW): S.RUNNING,
+    (S.RUNNING, K.REGISTER): S.RUNNING,  # its launcher said so first
     (S.RUNNING, K.PROVISION): S.RUNNING,  # the launcher's report comes late, and names the machine
     (S.RUNNING, K.SUCCEED): S.SUCCEEDED,
     (S.RUNNING, K.FAIL): S.FAILED,
@@ -95,7 +104,7 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.RUNNING, K.LAPSE): S.QUEUED,
     (S.RUNNING, K.RUN_TIMEOUT): S.FAILED,  # another attempt would take as long
     (S.RUNNING, K.TTL_PASSED): S.SUCCEEDED,
-    (S.RUNNING, K.CANCEL): S.RUNNING,
+    (S.RUNNING, K.CANCEL): S.RUNNING,  # noted; it ends at once where no launcher watches over it
     (S.RUNNING, K.STOP): S.CANCELLED,
     (S.RUNNING, K.RELEASE): S.SUCCEEDED,  # a capacity order given back has done its work
     #
@@ -107,6 +116,8 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
 
 BACKOFF_FIRST: Final = timedelta(seconds=10)
 BACKOFF_MOST: Final = timedelta(minutes=10)
+UNWATCHED_BOOT: Final = timedelta(minutes=30)
+"""How long a machine may take at least whose launcher sends no heartbeats: it may build it by hand."""
 SPREAD: Final = 0.25
 """How much longer a wait may be than it must: orders that failed together must not all come back together."""
 
@@ -124,6 +135,8 @@ def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
         raise WrongState(f"The order is {order.state}; it cannot {event.kind}.", state=order.state)
     _allow(order, event, now)
     changed = _record(order, event, now)
+    if isinstance(event, Cancel) and order.unattended:
+        changed, target = _wished_gone(changed)
     if target is State.QUEUED and order.state in HELD:
         changed, target = _give_up_or_queue(changed, event, now)
     return _enter(changed, target, event, now)
@@ -175,8 +188,16 @@ def _allow(order: Order, event: AnyEvent, now: datetime) -> None:
             raise WrongState("The order waits before its next attempt; it cannot be claimed yet.", state=order.state)
         case Claim() if now >= order.expires_at:
             raise WrongState("The order has waited too long; it is about to expire.", state=order.state)
+        case Lapse() if order.unattended:
+            raise WrongState("The order runs, and nobody watches over it; its lease has no end.", state=order.state)
         case Lapse() if order.lease is not None and now < order.lease.until + LAPSE_MARGIN:
             raise WrongState("The lease was renewed; it has not lapsed.", state=order.state)
+        case Start() if order.agent is None and _demands_attestation(order):
+            raise WrongState("The order demands attestation: an agent in its machine must register.", state=order.state)
+        case Register() if order.agent not in (None, event.agent):
+            raise WrongState("Another agent registered from this order's machine.", state=order.state)
+        case Register() if order.kind is not OrderKind.CAPACITY:
+            raise WrongState("Only a capacity order's machine has an agent that registers.", state=order.state)
         case Expire() if now < order.expires_at:
             raise WrongState("The order's queue TTL has not passed.", state=order.state)
         case BootTimeout() | RunTimeout() | TtlPassed() if _limit_passed(order, now, event.request_id) != event:
@@ -197,15 +218,21 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
                 order,
                 epoch=order.epoch + 1,
                 attempt=order.attempt + 1,
-                lease=Lease(event.launcher, event.lease_until),
+                lease=Lease(event.launcher, event.lease_until, event.attended),
+                claimed_by=event.launcher,
+                agent=None,
                 vm=None,
                 reason=None,
                 message=None,
             )
         case Renew():
             return replace(order, lease=_renewed(order.lease, event))
-        case Provision():
-            return replace(order, vm=event.vm)
+        case Note() | Provision():
+            return _told(replace(order, lease=_extended(order.lease, event.lease_until)), event)
+        case Start():
+            return _told(order, event)
+        case Register():
+            return replace(order, agent=event.agent, vm=order.vm or event.vm)
         case Succeed():
             return replace(order, output=event.output, metrics=event.metrics)
         case Fail() | Retry():
@@ -232,7 +259,7 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
             return replace(order, reason=Reason.RELEASED)
         case Expire():
             return replace(order, reason=Reason.QUEUE_TTL, message=_not_taken(order))
-        case Ring() | Start():
+        case Ring():
             return order
         case _:
             assert_never(event)
@@ -241,7 +268,22 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
 def _renewed(lease: Lease | None, event: Renew) -> Lease:
     """A heartbeat that was overtaken by the next takes back nothing: its launcher was told the later end."""
     until = event.lease_until if lease is None else max(lease.until, event.lease_until)
-    return Lease(event.launcher, until)
+    return Lease(event.launcher, until, event.attended)
+
+
+def _extended(lease: Lease | None, until: datetime | None) -> Lease | None:
+    return lease if lease is None or until is None else replace(lease, until=max(lease.until, until))
+
+
+def _told(order: Order, event: Note | Provision | Start) -> Order:
+    """Return the order with what its launcher says of the machine; an empty text takes back what was said."""
+    vm = order.vm if event.vm is None else event.vm or None
+    message = order.message if event.message is None else event.message or None
+    return replace(order, vm=vm, message=message)
+
+
+def _demands_attestation(order: Order) -> bool:
+    return isinstance(order.spec, CapacitySpec) and order.spec.attestation is Attestation.REQUIRED
 
 
 def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Order, State]:
@@ -307,10 +349,20 @@ def _enter(order: Order, target: State, event: AnyEvent, now: datetime) -> Order
         state=target,
         updated_at=now,
         lease=order.lease if held else None,
+        claimed_by=None if target is State.QUEUED else order.claimed_by,
+        former=_former(order, event),
         entered=entered,
         recent=_remember(order, event),
     )
     return replace(changed, due_at=_due_at(changed, event, now))
+
+
+def _former(order: Order, event: AnyEvent) -> tuple[str, ...]:
+    """Add a holder that was given up unheard: it may yet come with the machine."""
+    if not isinstance(event, Lapse | BootTimeout) or order.claimed_by is None:
+        return order.former
+    others = tuple(holder for holder in order.former if holder != order.claimed_by)
+    return (*others, order.claimed_by)[-REMEMBERED_HOLDERS:]
 
 
 def _remember(order: Order, event: AnyEvent) -> tuple[str, ...]:
@@ -324,7 +376,8 @@ def _due_at(order: Order, event: AnyEvent, now: datetime) -> datetime | None:
     if order.final:
         return _discard_at(order, now)
     if order.lease is not None:
-        return min(order.lease.until + LAPSE_MARGIN, _limit_at(order) or datetime.max.replace(tzinfo=UTC))
+        ends = [_limit_at(order), None if order.unattended else order.lease.until + LAPSE_MARGIN]
+        return min((end for end in ends if end is not None), default=None)
     next_bell = now + _until_next_bell(order, now) if isinstance(event, Ring) else order.available_at
     return min(order.expires_at, next_bell)
 
@@ -342,7 +395,9 @@ def _discard_at(order: Order, now: datetime) -> datetime | None:
 def _limit_at(order: Order) -> datetime | None:
     """Return when the limit of a held order's state passes."""
     if order.state is not State.RUNNING:
-        return order.entered[State.CLAIMED] + order.limits.boot
+        watched = order.lease is None or order.lease.attended
+        boot = order.limits.boot if watched else max(order.limits.boot, UNWATCHED_BOOT)
+        return order.entered[State.CLAIMED] + boot
     return None if order.limits.run is None else order.entered[State.RUNNING] + order.limits.run
 
 

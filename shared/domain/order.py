@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from shared.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, POLICIES, Limits
-from shared.domain.spec import AnySpec, OrderKind, lane
+from shared.domain.spec import AnySpec, OrderKind, lane, offered
 
 LEASE: Final = timedelta(seconds=60)
 """How long a claim or a heartbeat keeps an order with its launcher, where the deployment does not say otherwise."""
@@ -20,6 +20,7 @@ RING_AGAIN: Final = timedelta(seconds=60)
 RING_AT_LEAST: Final = timedelta(minutes=30)
 """How seldom it is rung for in the end."""
 REMEMBERED_REQUESTS: Final = 16
+REMEMBERED_HOLDERS: Final = 4
 UPLOAD_VALID: Final = timedelta(minutes=15)
 """How long an upload that was granted may begin."""
 
@@ -59,6 +60,7 @@ class Reason(StrEnum):
     PORT_TAKEN = "port_taken"
     IMAGE_MISSING = "image_missing"
     IMAGE_REJECTED = "image_rejected"
+    AGENT_LOST = "agent_lost"
     PROGRAM_FAILED = "program_failed"
     SOURCE_UNAVAILABLE = "source_unavailable"
     UPLOAD_FAILED = "upload_failed"
@@ -78,10 +80,14 @@ class Failure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A launcher's hold on an order. The epoch is the order's: one higher at every claim."""
+    """A launcher's hold on an order. The epoch is the order's: one higher at every claim.
+
+    One that is not `attended`, by heartbeats, has no end from when the order runs: its launcher keeps no watch.
+    """
 
     launcher: str
     until: datetime
+    attended: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,8 @@ class Order:
     account: str
     spec: AnySpec
     lane: str
+    lanes: tuple[str, ...]
+    """Every lane in which it may be asked for, its own among them."""
     state: State
     created_at: datetime
     updated_at: datetime
@@ -118,6 +126,12 @@ class Order:
     attempt: int = 0
     """How many attempts were begun, but for those that were handed back untried."""
     lease: Lease | None = None
+    claimed_by: str | None = None
+    """Who holds it, or held it when it ended."""
+    former: tuple[str, ...] = ()
+    """The last few that held it until their lease lapsed: their machine may yet come up."""
+    agent: str | None = None
+    """The id of the agent that registered from inside its machine."""
     cancel_requested_at: datetime | None = None
     vm: str | None = None
     reason: Reason | None = None
@@ -141,6 +155,11 @@ class Order:
     def final(self) -> bool:
         return self.state in FINAL
 
+    @property
+    def unattended(self) -> bool:
+        """Whether it runs, and no launcher watches over it."""
+        return self.state is State.RUNNING and self.lease is not None and not self.lease.attended
+
 
 def place(
     order_id: str,
@@ -161,6 +180,7 @@ def place(
         account=account,
         spec=spec,
         lane=lane(spec),
+        lanes=offered(lane(spec)),
         state=State.QUEUED,
         created_at=now,
         updated_at=now,

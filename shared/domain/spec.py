@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 ANY_POOL: Final = "any"
 """The pool of orders that every launcher may run, wherever it stands."""
+EVERY: Final = "*"
+"""In a lane: whichever datacenter, or whichever of a cloud's."""
 
 Datacenter = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}:[a-z0-9][a-z0-9._-]{0,95}$", max_length=128)
@@ -42,6 +44,15 @@ class CheimarrosMode(StrEnum):
     SKIP = "skip"
 
 
+class Attestation(StrEnum):
+    """Whose word it takes that a capacity order is fulfilled."""
+
+    OPTIONAL = "optional"
+    """The worker's in the machine; or the launcher's, where it is one that keeps no watch over its machines."""
+    REQUIRED = "required"
+    """Only that of an agent in the machine whose quote was appraised."""
+
+
 class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,6 +63,9 @@ class CapacitySpec(Spec):
     kind: Literal[OrderKind.CAPACITY] = OrderKind.CAPACITY
     datacenter: Datacenter
     node_size: NodeSize
+    attestation: Attestation = Attestation.OPTIONAL
+    purpose: Annotated[str, StringConstraints(max_length=200)] = ""
+    """Why it was ordered, in its client's words."""
 
 
 class ExportOptions(Spec):
@@ -90,3 +104,16 @@ def lane(spec: CapacitySpec | ExportSpec | TaskSpec | SessionSpec) -> str:
     if isinstance(spec, CapacitySpec):
         return f"{spec.datacenter}/{spec.kind}/{spec.node_size}"
     return f"{ANY_POOL}/{spec.kind}"
+
+
+def offered(exact: str) -> tuple[str, ...]:
+    """Return the lanes in which an order of this exact lane may be asked for, itself first.
+
+    A capacity order may be asked for by any of: its datacenter, any of its cloud, any at all; of its size or of any.
+    """
+    datacenter, kind, *size = exact.split("/")
+    if kind != OrderKind.CAPACITY:
+        return (exact,)
+    cloud = datacenter.partition(":")[0]
+    places = (datacenter, f"{cloud}:{EVERY}", EVERY)
+    return tuple("/".join((place, kind, *sized)) for sized in (size, ()) for place in places)

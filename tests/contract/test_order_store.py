@@ -400,10 +400,15 @@ def test_a_page_mark_outlives_its_order_being_changed(orders: OrderStore) -> Non
 FILTERS: list[tuple[OrderQuery, Callable[[Order], bool]]] = [
     (OrderQuery(), lambda order: True),
     (OrderQuery(account="acme"), lambda order: order.account == "acme"),
-    (OrderQuery(state=State.CLAIMED), lambda order: order.state is State.CLAIMED),
+    (OrderQuery(states=frozenset({State.CLAIMED})), lambda order: order.state is State.CLAIMED),
     (OrderQuery(kind=OrderKind.EXPORT), lambda order: order.kind is OrderKind.EXPORT),
+    (OrderQuery(lane="*/capacity"), lambda order: order.kind is OrderKind.CAPACITY),
     (
-        OrderQuery(account="acme", state=State.QUEUED, kind=OrderKind.TASK),
+        OrderQuery("acme", frozenset({State.QUEUED, State.CLAIMED}), lane="local:*/capacity/tiny", oldest_first=True),
+        lambda order: (order.account, order.kind) == ("acme", OrderKind.CAPACITY),
+    ),
+    (
+        OrderQuery(account="acme", states=frozenset({State.QUEUED}), kind=OrderKind.TASK),
         lambda order: (order.account, order.state, order.kind) == ("acme", State.QUEUED, OrderKind.TASK),
     ),
 ]
@@ -415,7 +420,7 @@ def test_a_page_holds_only_what_was_asked_for(
 ) -> None:
     every = [
         stored(orders, an_order(spec, account, state=state))
-        for spec in (TASK, EXPORT)
+        for spec in (TASK, EXPORT, CAPACITY)
         for account in ("acme", "umbrella")
         for state in (State.QUEUED, State.CLAIMED)
     ]
@@ -423,6 +428,26 @@ def test_a_page_holds_only_what_was_asked_for(
     found = orders.page(query).orders
 
     assert {order.id for order in found} == {order.id for order in every if fits(order)}
+    assert orders.count(query) == len(found)
+
+
+def test_pages_lead_from_the_oldest_order_to_the_newest_where_that_is_asked_for(orders: OrderStore) -> None:
+    older, twins = stored(orders, an_order(now=NOW - SOON)), [stored(orders), stored(orders)]
+    first = orders.page(OrderQuery(oldest_first=True, limit=2))
+    second = orders.page(OrderQuery(oldest_first=True, limit=2, after=first.next))
+
+    assert [*first.orders, *second.orders] == [older, *sorted(twins, key=lambda order: order.id)]
+    assert second.next is None
+
+
+@pytest.mark.parametrize(
+    "lane", ["local:dev/capacity/tiny", "local:*/capacity/tiny", "*/capacity/tiny", "local:dev/capacity", "*/capacity"]
+)
+def test_a_capacity_order_may_be_asked_for_by_place_or_cloud_or_size_or_none(orders: OrderStore, lane: str) -> None:
+    order = stored(orders, an_order(CAPACITY))
+    stored(orders, an_order(TASK))
+
+    assert [snapshot.order for snapshot in orders.claimable([lane], NOW, limit=10)] == [order]
 
 
 FORGED: Final = (
@@ -448,7 +473,7 @@ def test_a_page_mark_that_is_not_ours_is_invalid(orders: OrderStore, after: str)
 
 
 def _page(orders: OrderStore, *, state: State | None = None, limit: int = 50, after: str | None = None) -> OrderPage:
-    return orders.page(OrderQuery(state=state, limit=limit, after=after))
+    return orders.page(OrderQuery(states=frozenset({state} if state else ()), limit=limit, after=after))
 
 
 def _ended(orders: OrderStore, key: str | None = None) -> Order:

@@ -17,8 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from shared.adapters.firestore import FirestoreOrderStore
 from shared.adapters.memory import MemoryOrderStore
-from shared.domain.events import AnyEvent, Claim, EventKind, Renew, Return
-from shared.domain.lifecycle import RULES, due_event
+from shared.domain.events import AnyEvent, Cancel, Claim, EventKind, Note, Renew, Return
+from shared.domain.lifecycle import RULES, UNWATCHED_BOOT, due_event
 from shared.domain.order import FINAL, HELD, LAPSE_MARGIN, REMEMBERED_REQUESTS, Order, State
 from shared.domain.refusals import Gone, LeaseLost, NotFound, WrongState
 from shared.domain.spec import AnySpec, OrderKind
@@ -32,7 +32,9 @@ Row = tuple[State, EventKind]
 LAUNCHERS: Final = ("rack/alpha", "rack/beta", "attic/alpha")
 SPECS: Final[tuple[AnySpec, ...]] = (TASK, CAPACITY, SESSION)
 LANES: Final = ("any/task", "any/session", "local:dev/capacity/tiny")
-ONLY_CAPACITY: Final = frozenset({K.TTL_PASSED, K.RELEASE})
+ONLY_CAPACITY: Final = frozenset({K.TTL_PASSED, K.RELEASE, K.REGISTER})
+UNWATCHFUL: Final = LAUNCHERS[-1]
+"""One of the launchers sends no heartbeats once its orders run."""
 WISHED: Final = frozenset({K.STOP, K.RELEASE})
 """What happens only where the client wished the order gone."""
 NAMED: Final = [kind for kind in FENCED if hasattr(MAKE[kind]("x", an_order(), NOW), "launcher")]
@@ -58,6 +60,7 @@ class Life:
     epoch: int = 0
     burned: int = 0
     holder: str | None = None
+    attended: bool = True
     wished: bool = False
     discarded: bool = False
     lease_until: datetime = NOW
@@ -74,8 +77,10 @@ class Life:
         match kind:
             case K.RUN_TIMEOUT:
                 allowed = not self.capacity
-            case K.TTL_PASSED:
+            case K.TTL_PASSED | K.REGISTER:
                 allowed = self.capacity
+            case K.LAPSE:
+                allowed = self.attended or self.state is not S.RUNNING
             case K.STOP:
                 allowed = self.wished
             case K.RELEASE:
@@ -96,7 +101,7 @@ class Life:
             case K.LAPSE:
                 return self.lease_until + LAPSE_MARGIN
             case K.BOOT_TIMEOUT:
-                return self.entered[S.CLAIMED] + LIMITS.boot
+                return self.entered[S.CLAIMED] + (LIMITS.boot if self.attended else UNWATCHED_BOOT)
             case K.RUN_TIMEOUT | K.TTL_PASSED:
                 return self.entered[S.RUNNING] + timedelta(seconds=LIMITS.run_seconds or 0)
             case K.DISCARD:
@@ -119,9 +124,13 @@ class Life:
         match event:
             case Claim():
                 self.epoch, self.burned = self.epoch + 1, self.burned + 1
-                self.holder, self.lease_until = event.launcher, event.lease_until
+                self.holder, self.lease_until, self.attended = event.launcher, event.lease_until, event.attended
             case Renew():
-                self.lease_until = event.lease_until
+                self.lease_until, self.attended = event.lease_until, event.attended
+            case Note():
+                self.lease_until = max(self.lease_until, event.lease_until)
+            case Cancel() if before is S.RUNNING and not self.attended:
+                self.state = S.SUCCEEDED if self.capacity else S.CANCELLED
             case Return():
                 self.burned -= 1
         self.wished |= event.kind is K.CANCEL
@@ -312,7 +321,8 @@ class Lives(RuleBasedStateMachine):
         event = MAKE[kind](self._id("request"), life.answered, self.now)
         if not hasattr(event, "launcher"):
             return event
-        return replace(event, launcher=claimer if kind is K.CLAIM else life.holder or claimer)  # type: ignore[arg-type]
+        sent = replace(event, launcher=claimer if kind is K.CLAIM else life.holder or claimer)  # type: ignore[arg-type]
+        return replace(sent, attended=sent.launcher != UNWATCHFUL) if isinstance(sent, Claim | Renew) else sent
 
     def _seen(self, life: Life, data: st.DataObject) -> Snapshot | None:
         """Return some version of the order that was read at some time, or none."""

@@ -29,7 +29,6 @@ CHECKS: Final[list[Any]] = [
     response_schema_conformance,
 ]
 ROLES: Final = {ADMIN: Role.ADMIN, CLIENT: Role.CLIENT, LAUNCHER: Role.LAUNCHER}
-WARNING: Final = "hypothesis.errors.HypothesisDeprecationWarning"
 EXAMPLES: Final = 60
 """Requests a route."""
 DOCUMENT: Final = schemathesis.openapi.from_dict(openapi.document())
@@ -40,7 +39,6 @@ def test_the_document_in_docs_is_not_stale() -> None:
 
 
 @pytest.mark.parametrize("route", EVERY_ROUTE, ids=lambda route: f"{route.method} {route.path}")
-@pytest.mark.filterwarnings(f"ignore:Do not use the `random` module:{WARNING}")  # schemathesis does, on rare paths
 @settings(
     max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )

@@ -20,6 +20,7 @@ from tests.factories import NOW, an_order
 
 FILE: Final = Path(__file__).parents[2] / "infra" / "firestore.indexes.json"
 EQUAL: Final = {"EQUAL", "IN"}
+CONTAINED: Final = {"ARRAY_CONTAINS", "ARRAY_CONTAINS_ANY"}
 
 Index = tuple[str, ...]
 """A collection, then each field with its order, such as `state ASCENDING`."""
@@ -38,10 +39,11 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> list[StructuredQuery]:
     credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
     store = FirestoreOrderStore(Client(project="none", credentials=credentials))
     after = page_mark.mark(an_order())
-    for account, state, kind, mark in product(
-        (None, "acme"), (None, State.QUEUED), (None, OrderKind.TASK), (None, after)
-    ):
-        store.page(OrderQuery(account=account, state=state, kind=kind, after=mark))
+    queued = frozenset({State.QUEUED})
+    for account, states, mark in product((None, "acme"), (frozenset(), queued), (None, after)):
+        for kind in (None, OrderKind.TASK):
+            store.page(OrderQuery(account=account, states=states, kind=kind, after=mark))
+        store.page(OrderQuery(account=account, states=states, lane="*/capacity", oldest_first=True, after=mark))
     store.claimable(["any/task", "any/export"], NOW, limit=10)
     store.due(HELD, NOW, limit=10)
     store.due(FINAL, NOW, limit=10)
@@ -69,19 +71,23 @@ def _needed(query: StructuredQuery) -> Index:
     """Return the one index that serves the query alone: equalities first, then what it is sorted by."""
     filters = [part.field_filter for part in query.where.composite_filter.filters] or [query.where.field_filter]
     equal = sorted(part.field.field_path for part in filters if part.op.name in EQUAL)
-    contained = [part.field.field_path for part in filters if part.op.name == "ARRAY_CONTAINS"]
+    contained = [part.field.field_path for part in filters if part.op.name in CONTAINED]
     sorted_by = [f"{part.field.field_path} {part.direction.name}" for part in query.order_by]
-    assert sorted_by[1:] in ([], ["__name__ DESCENDING"])  # which an index that ends in a descending field has anyway
+    directions = [part.direction.name for part in query.order_by]
+    assert sorted_by[1:] == [f"__name__ {way}" for way in directions[1:]]  # which every index ends in anyway
+    assert len(set(directions)) <= 1
     (source,) = query.from_
     fields = [*(f"{field} ASCENDING" for field in equal), *(f"{field} CONTAINS" for field in contained)]
-    return (source.collection_id, *fields, *sorted_by[:1])
+    if not sorted_by:
+        return (source.collection_id, *fields)
+    return (source.collection_id, *sorted(fields), sorted_by[0])
 
 
 def _composite_indexes() -> set[Index]:
     """Return the listed ones; the order of their fields before the last is of no account to equalities."""
     indexes = set()
     for index in json.loads(FILE.read_text())["indexes"]:
-        *equal, last = [f"{field['fieldPath']} {field['order']}" for field in index["fields"]]
+        *equal, last = [f"{field['fieldPath']} {field.get('order') or 'CONTAINS'}" for field in index["fields"]]
         indexes.add((index["collectionGroup"], *sorted(equal), last))
     return indexes
 

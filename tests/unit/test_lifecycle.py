@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from shared.domain.events import (
     BootTimeout,
     Cancel,
+    Claim,
     Discard,
     EventKind,
     Expire,
     Fail,
     Lapse,
+    Note,
+    Register,
     Release,
     Renew,
     Retry,
@@ -31,12 +34,19 @@ from shared.domain.lifecycle import RULES, advance, backoff, due_event
 from shared.domain.limits import DEFAULT_LIMITS, POLICIES, Limits
 from shared.domain.order import FINAL, HELD, LAPSE_MARGIN, LEASE, UPLOAD_VALID, Lease, Order, Reason, State, place
 from shared.domain.refusals import LeaseLost, WrongState
-from shared.domain.spec import AnySpec
+from shared.domain.spec import AnySpec, Attestation
 from shared.lifecycle_document import render
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, SESSION, TASK, a_claim, a_claimed_order, an_order
-from tests.lives import FENCED, LIMITS, LIVES, MAKE, OUTPUT
+from tests.lives import FENCED, LIMITS, MAKE, OUTPUT, lives_to
 
 SPECS: list[AnySpec] = [CAPACITY, TASK]
+
+
+def unwatched(lease_until: datetime = NOW + LEASE) -> Claim:
+    """A claim of a launcher that sends no heartbeats."""
+    return Claim("claim", LAUNCHER, lease_until, attended=False)
+
+
 NOT_CAPACITY = frozenset({EventKind.RUN_TIMEOUT, EventKind.DISCARD})
 """What never happens to a capacity order."""
 
@@ -93,7 +103,9 @@ def test_an_event_of_another_epoch_is_refused(state: State, kind: EventKind, epo
         advance(order, event, now)
 
 
-@pytest.mark.parametrize("kind", [EventKind.RENEW, EventKind.PROVISION, EventKind.RETURN, EventKind.STOP])
+@pytest.mark.parametrize(
+    "kind", [EventKind.RENEW, EventKind.NOTE, EventKind.PROVISION, EventKind.RETURN, EventKind.STOP]
+)
 def test_another_launcher_cannot_use_the_epoch(kind: EventKind) -> None:
     order = replace(in_state(State.RUNNING), lease=Lease("rack/other", NOW + LEASE))
     with pytest.raises(LeaseLost):
@@ -351,11 +363,11 @@ def test_nothing_is_discarded_of_an_order_that_no_worker_had() -> None:
 def test_lives_drawn_from_the_table_keep_every_promise_and_use_every_row() -> None:
     fired: Counter[tuple[State, EventKind]] = Counter()
 
-    @settings(max_examples=1500, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=30, deadline=None, derandomize=True, database=None)
     @given(st.data())
-    def live(data: st.DataObject) -> None:
+    def live(row: tuple[State, EventKind], data: st.DataObject) -> None:
         order, now = an_order(data.draw(st.sampled_from(SPECS)), limits=LIMITS), NOW
-        for step, kind in enumerate(data.draw(LIVES)):
+        for step, kind in enumerate(data.draw(lives_to(row))):
             _intrude(order, data, step)
             now = max(now, order.available_at) + (in_time(kind) - NOW)
             try:
@@ -366,7 +378,8 @@ def test_lives_drawn_from_the_table_keep_every_promise_and_use_every_row() -> No
             _check(order, after)
             order = after
 
-    live()
+    for row in RULES:
+        live(row)
     assert set(RULES) == set(fired)
 
 
@@ -385,6 +398,59 @@ def _check(before: Order, after: Order) -> None:
     assert after.due_at is not None or after.state in FINAL
     assert after.attempt <= after.max_attempts
     assert after.reason is not None or after.state not in FINAL or after.state is State.SUCCEEDED
+
+
+def test_an_order_that_runs_unattended_never_lapses() -> None:
+    order = advance(advance(an_order(CAPACITY), unwatched(), NOW), Start("s", 1, "vm-1"), NOW)
+    assert (order.vm, order.due_at) == ("vm-1", None)
+    with pytest.raises(WrongState, match="has no end"):
+        advance(order, Lapse("sweep", 1), NOW + timedelta(days=9))
+
+
+def test_an_unattended_order_lapses_until_it_runs_and_remembers_who_held_it() -> None:
+    held = advance(an_order(CAPACITY), unwatched(), NOW)
+    lapsed = advance(held, Lapse("sweep", 1), in_time(EventKind.LAPSE))
+    assert (held.due_at, held.claimed_by) == (NOW + LEASE + LAPSE_MARGIN, LAUNCHER)
+    assert (lapsed.state, lapsed.claimed_by, lapsed.former) == (State.QUEUED, None, (LAUNCHER,))
+
+
+def test_a_heartbeat_makes_an_order_attended_again() -> None:
+    order = advance(advance(an_order(CAPACITY), unwatched(), NOW), Start("s", 1), NOW)
+    renewed = advance(order, Renew("r", 1, LAUNCHER, NOW + LEASE), NOW)
+    assert renewed.due_at == NOW + LEASE + LAPSE_MARGIN
+
+
+@pytest.mark.parametrize(("spec", "state"), [(CAPACITY, State.SUCCEEDED), (TASK, State.CANCELLED)])
+def test_a_wish_ends_an_order_that_runs_unattended_at_once(spec: AnySpec, state: State) -> None:
+    order = advance(advance(an_order(spec), unwatched(), NOW), Start("s", 1), NOW)
+    assert advance(order, Cancel("c"), NOW).state is state
+
+
+def test_a_launcher_that_keeps_no_watch_has_half_an_hour_to_boot() -> None:
+    order = advance(an_order(CAPACITY), unwatched(NOW + timedelta(hours=2)), NOW)
+    assert order.due_at == NOW + timedelta(minutes=30)
+
+
+def test_a_note_extends_the_lease_and_keeps_what_it_does_not_mention() -> None:
+    order = advance(a_claimed_order(CAPACITY), Note("n1", 1, LAUNCHER, NOW + 2 * LEASE, "vm-1", "slow"), NOW)
+    noted = advance(order, Note("n2", 1, LAUNCHER, NOW + LEASE, None, ""), NOW)
+    assert noted.lease == Lease(LAUNCHER, NOW + 2 * LEASE)
+    assert (noted.state, noted.vm, noted.message) == (State.CLAIMED, "vm-1", None)
+
+
+def test_where_attestation_is_required_only_a_registered_agent_makes_an_order_run() -> None:
+    spec = CAPACITY.model_copy(update={"attestation": Attestation.REQUIRED})
+    order = a_claimed_order(spec)
+    with pytest.raises(WrongState, match="demands attestation"):
+        advance(order, Start("s", 1), NOW)
+    assert advance(order, Register("r", 1, "agent-1", "vm-1"), NOW).state is State.RUNNING
+
+
+def test_one_agent_registers_for_an_epoch_and_no_second() -> None:
+    order = advance(a_claimed_order(CAPACITY), Register("r1", 1, "agent-1", "vm-1"), NOW)
+    assert (order.agent, order.vm) == ("agent-1", "vm-1")
+    with pytest.raises(WrongState, match="Another agent"):
+        advance(order, Register("r2", 1, "agent-2", "vm-2"), NOW)
 
 
 def test_the_lifecycle_page_is_what_the_table_says() -> None:
