@@ -28,7 +28,8 @@ class AgentsPlane:
         if request.method == "GET" and request.path == AGENTS:
             listed = [{"agent_id": agent, "vm_name": name, "status": "ready"} for agent, name in self.agents.items()]
             return Response(json.dumps({"agents": listed, "total": len(listed)}), content_type="application/json")
-        if request.method == "DELETE" and self.agents.pop(request.path.removeprefix(f"{AGENTS}/"), None):
+        if request.method == "DELETE" and request.path.removeprefix(f"{AGENTS}/") in self.agents:
+            del self.agents[request.path.removeprefix(f"{AGENTS}/")]
             return Response("{}", content_type="application/json")
         return Response('{"detail":"Agent not found"}', 404, content_type="application/json")
 

@@ -9,8 +9,7 @@ from uuid import uuid4
 
 import psutil
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from launcher.checks.case import Case, Host
 from launcher.checks.table import examine, missing
@@ -275,7 +274,7 @@ def test_a_machine_that_ends_is_not_waited_for(tmp_path: Path) -> None:
     process.wait(10)
 
     with pytest.raises(NothingSaid, match="The machine ended"):
-        console.await_sign(made, pytest.fail)
+        console.await_sign(made, lambda seconds: pytest.fail(f"waited {seconds} s"))
 
     machines.end(made)
 
