@@ -51,20 +51,9 @@ def _gcp(settings: Settings) -> Provider:
     """Raises CloudRefused."""
     # Imported here: it brings Google's client, which takes seconds.
     from launcher.vm.gcp.errors import Refused
-    from launcher.vm.gcp.options import GcpOptions
     from launcher.vm.gcp.provider import GcpProvider
 
-    options = GcpOptions(
-        project=settings.gcp_project or "",
-        launcher=settings.launcher_name,
-        endpoint=settings.gcp_endpoint,
-        name_prefix=settings.name_prefix,
-        zones=settings.gcp_zones,
-        machine_type=settings.gcp_machine_type_default,
-        machine_types=settings.gcp_machine_types,
-        image=settings.gcp_image,
-        max_run_seconds=settings.gcp_max_run_seconds,
-    )
+    options = settings.gcp_options(settings.gcp_project or "", settings.launcher_name)
     try:
         return GcpProvider(options)
     except Refused as refused:

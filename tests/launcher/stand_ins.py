@@ -8,6 +8,7 @@ from uuid import uuid4
 import psutil
 
 from launcher.clock import Clock
+from launcher.lanes import Lane
 from launcher.vm.directory import VmDirectory
 from launcher.vm.launch import start_process
 from launcher.vm.local import LocalMachines
@@ -42,6 +43,9 @@ def a_manifest(order_id: str = "one", argv: tuple[str, ...] = STAYS, epoch: int 
         argv=(*argv, uuid),
         resources=Resources(machines=1),
     )
+
+
+TASKS: Final = Lane("any/task", "processes", Resources(machines=1))
 
 
 class Processes(LocalMachines):
