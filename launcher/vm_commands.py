@@ -11,24 +11,21 @@ import typer
 from pydantic import ValidationError
 
 from launcher import logs
-from launcher.checks.case import Host
 from launcher.settings import SettingsWrong, read_as
 from launcher.tool import agents, console, facts, machines, measuring
 from launcher.tool.settings import ToolSettings
+from launcher.tool.wiring import provider_of, size_of
 from launcher.vm.argv import Mode
 from launcher.vm.directory import VmDirectory
 from launcher.vm.probe import ModeRefused, probe
 from launcher.vm.provider import LaunchFailed
-from launcher.vm.qemu import QemuProvider
-from launcher.vm.sizes import Size
 from shared.domain.spec import NodeSize
-from shared.image import MANIFEST, ImageRejected, file_digest
+from shared.image import ImageRejected
 from shared.vm_config import OrderlessConfig, OrderlessProgram
 
 FAILED: Final = 1
 USAGE: Final = 2
 CONTRACTS_URL: Final = "https://app.easyenclave.com"
-AGENT: Final = "agent"
 USER_NETWORK: Final = "user"
 REFUSALS: Final = (
     *(ImageRejected, LaunchFailed, ModeRefused),
@@ -74,20 +71,19 @@ def new(
     if intel_api_key or bootstrap_token:
         typer.echo("The key and the token stay here: a machine's configuration holds no secret.", err=True)
     settings = _settings(image=image, easyenclave_url=easyenclave_url, vm_state_dir=state_dir)
-    node_size = size or settings.default_size
     config = OrderlessConfig(
         program=OrderlessProgram.IDLE,
         vm=machines.new_name(),
         control_plane=settings.easyenclave_url or CONTRACTS_URL,
         datacenter=datacenter or f"{cloud_provider}:{availability_zone or region or 'default'}",
-        node_size=node_size,
+        node_size=size or settings.default_size,
         bootstrap_order_id=bootstrap_order_id,
     )
     with _told():
-        of_size = _size(settings, node_size, memory, vcpus, disk)
-        provider = _provider(settings, probe(settings.qemu_mode, settings.qemu))
+        of_size = size_of(settings, size, memory, vcpus, disk)
+        provider = provider_of(settings, probe(settings.qemu_mode, settings.qemu))
         made = machines.start(settings.vm_state_dir, provider, of_size, config)
-        answer = _described(made)
+        answer = facts.described(made)
         if wait:
             answer |= {"ip": _awaited(made, debug), "network": USER_NETWORK}
     typer.echo(json.dumps(answer, indent=2))
@@ -153,8 +149,8 @@ def measure(
     """
     settings = _settings(image=image, vm_state_dir=state_dir)
     with _told():
-        of_size = _size(settings, size or settings.default_size, memory, vcpus, disk)
-        registers = measuring.measure(settings.vm_state_dir, _provider(settings, Mode.TDX), of_size, timeout)
+        of_size = size_of(settings, size, memory, vcpus, disk)
+        registers = measuring.measure(settings.vm_state_dir, provider_of(settings, Mode.TDX), of_size, timeout)
     typer.echo(json.dumps(registers, indent=2) if as_json else registers["mrtd"])
 
 
@@ -165,42 +161,6 @@ def _settings(**flags: Any) -> ToolSettings:
     except SettingsWrong as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
-
-
-def _size(settings: ToolSettings, name: NodeSize, memory: int | None, vcpus: int | None, disk: int | None) -> Size:
-    """Return a node size, with what was asked for instead."""
-    asked = {"memory_mib": memory, "vcpus": vcpus, "disk_mib": disk}
-    chosen = {field: value for field, value in asked.items() if value is not None}
-    return Size.model_validate(settings.sizes.of_node(name).model_dump() | chosen)
-
-
-def _provider(settings: ToolSettings, mode: Mode) -> QemuProvider:
-    """Raises ImageRejected, LaunchFailed."""
-    if settings.image is None:
-        raise LaunchFailed("No image is named: give --image, or set LAUNCHYARD_IMAGE.")
-    image = settings.image.resolve()
-    return QemuProvider(
-        mode=mode,
-        image=image,
-        digest=settings.image_digest or file_digest(image / MANIFEST),
-        sizes=settings.sizes,
-        directory_mib=settings.machine_disk_mib,
-        host=Host(settings.hypervisor),
-        gpus=settings.llm_gpus,
-    )
-
-
-def _described(made: VmDirectory) -> dict[str, object]:
-    manifest = made.manifest
-    return {
-        "name": manifest.vm,
-        "uuid": manifest.uuid,
-        "mode": AGENT,
-        "qemu_mode": manifest.mode,
-        "verity": True,
-        "serial_log": str(made.serial_log.resolve()),
-        "info": facts.text(facts.dominfo(made)),
-    }
 
 
 def _awaited(made: VmDirectory, debug: bool) -> str:

@@ -8,6 +8,8 @@ from launcher.vm.directory import VmDirectory
 from launcher.vm.qemu import OWN_MEMORY_MIB
 from launcher.vm.recognition import Trace, trace
 
+AGENT: Final = "agent"
+"""What the contract calls a machine that may serve orders."""
 KIB: Final = 1024
 RUNNING: Final = "running"
 SHUT_OFF: Final = "shut off"
@@ -39,6 +41,20 @@ def dominfo(directory: VmDirectory) -> Dominfo:
         "Persistent": "no",
         "Autostart": "disable",
         "Managed save": "no",
+    }
+
+
+def described(directory: VmDirectory) -> dict[str, object]:
+    """Return what a new machine's operator, or a program of the contract's, is told."""
+    manifest = directory.manifest
+    return {
+        "name": manifest.vm,
+        "uuid": manifest.uuid,
+        "mode": AGENT,
+        "qemu_mode": manifest.mode,
+        "verity": True,
+        "serial_log": str(directory.serial_log.resolve()),
+        "info": text(dominfo(directory)),
     }
 
 
