@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+import structlog
+from pydantic import ValidationError
+
 from launcher.vm import directory
 from launcher.vm.directory import VmDirectory
 from launcher.vm.local import LocalMachines
@@ -21,6 +24,8 @@ NO_LEASE: Final = VmLease(ends=0, seconds=0)
 NO_EPOCH: Final = 0
 PATIENCE_SECONDS: Final = 10.0
 """How long a machine may take for each step of its stop."""
+
+log = structlog.get_logger()
 
 
 class NoSuchMachine(Exception):
@@ -62,12 +67,16 @@ def start(state: Path, provider: QemuProvider, size: Size, config: OrderlessConf
 
 
 def known(state: Path) -> Iterator[VmDirectory]:
-    """Yield the machines, running or not. Raises OSError, ValidationError where one cannot be read.
+    """Yield the machines, running or not.
 
-    One that is being made or removed is passed over, and left alone: another command is at it.
+    One that is being made or removed is passed over, and left alone: another command is at it. So is one whose record
+    cannot be read, which is told.
     """
     for path in sorted((state / "vms").glob("[!.]*")):
-        yield directory.read(path)
+        try:
+            yield directory.read(path)
+        except (OSError, ValidationError) as error:
+            log.warning("a machine's directory cannot be read", path=str(path), error=type(error).__name__)
 
 
 def find(state: Path, name: str) -> VmDirectory:

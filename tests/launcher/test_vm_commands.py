@@ -305,6 +305,16 @@ def test_what_is_half_made_is_neither_listed_nor_removed(tool: Tool) -> None:
     assert partial.is_dir()
 
 
+def test_what_cannot_be_read_hides_no_other_machine_and_is_told(tool: Tool) -> None:
+    made, _ = a_machine(tool.state, STAYS)
+    write(tool.state / "vms" / "another-0" / "manifest.json", "{}")
+
+    done = tool.run("list")
+
+    assert (done.exit_code, done.stdout) == (0, f"{made.manifest.vm}\n")
+    assert "another-0" in done.stderr
+
+
 def test_with_an_admins_token_the_agents_of_a_deleted_machine_are_deleted_too(tool: Tool) -> None:
     made, _ = a_machine(tool.state, STAYS)
     name = made.manifest.vm
