@@ -102,3 +102,7 @@ class ManualClock:
             interrupt.set()
             if self._over is not None:
                 self._over.set()
+
+
+def lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

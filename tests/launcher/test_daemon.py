@@ -26,6 +26,7 @@ from shared.api import HoldView, StopOrder
 from shared.domain.order import State
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
+from tests.launcher.stand_ins import lives
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -349,7 +350,3 @@ def said(daemon: subprocess.Popen[str], message: str) -> None:
     """Wait until the daemon's log says it."""
     assert daemon.stdout is not None
     assert any(message in line for line in daemon.stdout)
-
-
-def lives(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
