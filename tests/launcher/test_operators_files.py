@@ -72,4 +72,4 @@ def test_only_the_machines_may_use_what_is_handed_to_them() -> None:
     }
 
     assert allowed[SERVICE] == {"/dev/kvm"}
-    assert allowed[SLICE] >= {"/dev/kvm", "/dev/iommu", "char-vfio", "/dev/vhost-vsock"}
+    assert allowed[SLICE] >= {"/dev/kvm", "/dev/iommu", "char-vfio", "char-vfio-dev", "/dev/vhost-vsock"}
