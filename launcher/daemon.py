@@ -16,8 +16,12 @@ from launcher.runs import Runs
 Loop = Callable[[], None]
 
 CLOSED: Final = "closed"
+DONE: Final = "done"
+"""As many orders were taken as were to be, and whichever still runs needs no watching."""
 FAILED: Final = "a loop failed"
 DEADLINE: Final = "the time is over"
+INTERRUPTED: Final = 130
+"""The exit code of what SIGINT ended, as shells have it."""
 
 log = structlog.get_logger()
 
@@ -29,6 +33,7 @@ class Events:
         self.failed = False
         """Whether a loop failed, at any time."""
         self._queue: SimpleQueue[str] = SimpleQueue()
+        self._told = False
 
     def hear_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -41,14 +46,20 @@ class Events:
     def get(self, seconds: float | None = None) -> str:
         """Wait for the next; DEADLINE where none came within `seconds`."""
         try:
-            return self._queue.get(timeout=seconds)
+            while (event := self._queue.get(timeout=seconds)) == DONE and self._told:
+                continue  # whatever came first, it goes already
         except Empty:
             return DEADLINE
+        self._told = True
+        return event
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """`adopt` goes on with what an earlier daemon left; `intake` takes orders until admission closes."""
+    """`adopt` goes on with what an earlier daemon left; `intake` takes orders until admission closes.
+
+    Not `attended`: what runs is left running, and told to go the daemon waits for nothing else.
+    """
 
     adopt: Loop
     admission: Admission
@@ -56,6 +67,7 @@ class Daemon:
     intake: Loop
     heartbeat: HeartbeatLoop
     drain_seconds: float
+    attended: bool = True
 
     def run(self, events: Events) -> int:
         """Run orders until the first event, then drain: finish what is held, or leave it to the next daemon.
@@ -80,13 +92,25 @@ class Daemon:
         self.runs.drain()
         log.info("going down", because=first, held=len(self.runs.held()))
         threading.Thread(target=self._close, args=(*loops, over, events), name="close", daemon=True).start()
-        last = self._leave(events) if first == FAILED else self._drain(events)
+        last = self._take_leave(first, events)
         if last != CLOSED:
             log.warning("going down at once", because=last)
             self.runs.hurry()
             self.runs.await_end()
         log.info("gone")
-        return 1 if events.failed else 0
+        return 1 if events.failed else self._code(first)
+
+    def _take_leave(self, first: str, events: Events) -> str:
+        if first in (FAILED, DONE):
+            return self._leave(events)
+        if self.attended:
+            return self._drain(events)
+        self.runs.part()
+        return events.get()
+
+    def _code(self, first: str) -> int:
+        interrupted = first == signal.SIGINT.name or (first != DONE and not self.attended)
+        return INTERRUPTED if interrupted else 0
 
     def _drain(self, events: Events) -> str:
         """Wait until nothing is held, but not for ever; return the event that ended this."""

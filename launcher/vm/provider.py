@@ -66,7 +66,17 @@ class Machine(Protocol):
         """Let it run on, and watch it no more."""
 
 
-class Provider(Protocol):
+class Keeper(Protocol):
+    """Finds machines again that an earlier daemon started. Each raises LaunchFailed where it cannot ask for them now."""
+
+    def trace(self, directory: VmDirectory) -> Trace:
+        """Return what is left of the directory's machine. Raises OSError, ValidationError where that cannot be told."""
+
+    def adopt(self, directory: VmDirectory) -> Machine | None:
+        """Return the directory's machine; None where it has just ended. Raises OSError, ValidationError as `trace`."""
+
+
+class Provider(Keeper, Protocol):
     """`loopback_gateway` is where its machines find this host's loopback addresses; None where they are their own."""
 
     @property
@@ -84,13 +94,8 @@ class Provider(Protocol):
     def start(self, directory: VmDirectory) -> Machine:
         """Start the machine that the directory describes. Raises ImageRejected, LaunchFailed: then nothing runs."""
 
-    def trace(self, directory: VmDirectory) -> Trace:
-        """Return what is left of the directory's machine. Raises OSError, ValidationError where that cannot be told."""
-
-    def adopt(self, directory: VmDirectory) -> Machine | None:
-        """Return the directory's machine, which an earlier daemon started; None where it has just ended.
-
-        Raises OSError, ValidationError as `trace` does."""
-
     def reap_strays(self, held: Collection[Hold]) -> None:
-        """End machines of this launcher's that run elsewhere, and that no hold explains. None are, of local ones."""
+        """End machines of this launcher's that run elsewhere, and that no hold explains; local ones never do.
+
+        Called while nothing is being started. Raises LaunchFailed where they cannot be looked for.
+        """

@@ -24,6 +24,10 @@ class Resources(BaseModel):
         """Return how often this much fits into the room; 0 where there is none."""
         return min((max(getattr(room, name), 0) // value for name, value in self if value > 0), default=0)
 
+    def most(self, other: Self) -> Self:
+        """Return the more of the two, of each thing."""
+        return type(self)(**{name: max(value, getattr(other, name)) for name, value in self})
+
     def left_of(self, whole: Self) -> Self:
         """Return what is left of the whole once this much of it is taken: less than nothing where it was too much."""
         return type(self)(**{name: getattr(whole, name) - value for name, value in self})

@@ -1,0 +1,28 @@
+"""Names of datacenters as people write them, made one: `<cloud>:<zone>`."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+ALIASES: Final[Mapping[str, str]] = {
+    "google": "gcp",
+    "az": "azure",
+    "bare-metal": "baremetal",
+    "onprem": "baremetal",
+    "on-prem": "baremetal",
+    "self-hosted": "baremetal",
+}
+DEFAULT_ZONE: Final = "default"
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}:[a-z0-9][a-z0-9._-]{0,95}")
+
+
+def parse(text: str) -> str:
+    """Return the datacenter that is meant: `Google:us-central1-a` is `gcp:us-central1-a`, `onprem` `baremetal:default`.
+
+    Raises ValueError.
+    """
+    cloud, _, zone = text.strip().lower().partition(":")
+    name = f"{ALIASES.get(cloud, cloud)}:{zone or DEFAULT_ZONE}"
+    if not NAME.fullmatch(name):
+        raise ValueError("Invalid datacenter. Expected '<cloud>:<zone>', such as 'baremetal:rack-7'.")
+    return name
