@@ -99,6 +99,7 @@ class GcpProvider:
         return GcpMachine(written, self._compute, self._watch)
 
     def reap_strays(self, held: Collection[Hold]) -> None:
+        """Raises LaunchFailed where they cannot be looked for, or not be deleted."""
         known = [of_hold(hold).items() for hold in {*held, *self._begun}]
         try:
             for found in self._fleet.look().values():
@@ -106,7 +107,7 @@ class GcpProvider:
                     log.warning("an instance that no order explains is deleted", name=found.name, zone=found.zone)
                     self._compute.delete(found.zone, found.name)
         except ComputeError as error:
-            log.error("stray instances cannot be looked for", error=str(error))
+            raise LaunchFailed(f"Compute Engine cannot be asked for instances of no order: {error}") from error
 
     def _zones(self, spec: CapacitySpec) -> tuple[str, ...]:
         """Return where to try, in turn: the order's own zone first, where it names one."""
