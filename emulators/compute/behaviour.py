@@ -45,6 +45,8 @@ class Behaviour(Shape):
     refusals: tuple[Refusal, ...] = ()
     shortages: tuple[Shortage, ...] = ()
     silent: frozenset[Method] = frozenset()
+    unseen: frozenset[str] = frozenset()
+    """Zones that a list leaves out, as it does with one that does not answer."""
     latency_seconds: float = Field(default=0, ge=0)
     """Of every answer."""
     stage_seconds: float = Field(default=0.1, ge=0)

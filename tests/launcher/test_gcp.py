@@ -226,8 +226,11 @@ def test_an_insert_whose_answer_is_lost_is_repeated_and_makes_one_instance(
 
 def test_the_same_order_and_epoch_is_the_same_request(fake: Fake, provider: GcpProvider, place: Place) -> None:
     placed = place()
+    machine = provider.start(placed)
+    machine.stop(lambda: DEADLINE)
+    machine.reap()
     provider.start(placed).leave()
-    provider.start(placed).leave()
+    assert fake.calls()["insert"] == 2
     assert len(fake.made()) == 1
 
 
@@ -255,9 +258,12 @@ def test_where_a_zone_is_exhausted_the_next_is_tried(
     assert fake.made()[0]["labels"]["ee-dc"] == f"gcp-{ZONE}"
 
 
-def test_an_order_that_names_no_zone_has_the_configured_ones(fake: Fake, provider: GcpProvider, place: Place) -> None:
+def test_an_order_that_names_no_zone_has_the_configured_ones_or_the_usual(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
     provider.start(place(zone="default")).leave()
-    assert zones_of(fake.made()) == [OTHER_ZONE]
+    GcpProvider(replace(options, zones=())).start(place(zone="default")).leave()
+    assert zones_of(fake.made()) == [OTHER_ZONE, "us-central1-a"]
 
 
 @pytest.mark.parametrize(
@@ -403,6 +409,21 @@ def test_a_list_that_fails_ends_no_machine(fake: Fake, provider: GcpProvider, pl
     await_calls(fake, "list", 3)
     assert not ends_within(machine, 0)
     machine.leave()
+
+
+def test_a_zone_that_does_not_answer_ends_none_of_its_machines_and_hides_no_others_end(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, guests: NoGuests
+) -> None:
+    unseen, seen = provider.start(place(zone=OTHER_ZONE)), provider.start(place())
+    fake.behave(unseen=[OTHER_ZONE])
+    await_calls(fake, "get", 2)
+    assert not ends_within(unseen, 0)
+    fake.behave(unseen=[OTHER_ZONE], refusals=[{"method": "get"}])
+    guests.off.add(seen.name)
+    assert ends_within(seen, DEADLINE)
+    assert not ends_within(unseen, 0)
+    for machine in (unseen, seen):
+        machine.leave()
 
 
 def test_many_machines_are_watched_with_one_call_a_look(fake: Fake, provider: GcpProvider, place: Place) -> None:

@@ -114,7 +114,11 @@ class Compute:
 def _repeated(call: Callable[[], T]) -> T:
     """Raises Refused, NoAnswer."""
     for attempt in stamina.retry_context(
-        on=NoAnswer, attempts=ATTEMPTS, timeout=RETRY_SECONDS, wait_initial=FIRST_WAIT_SECONDS
+        on=NoAnswer,
+        attempts=ATTEMPTS,
+        timeout=RETRY_SECONDS,
+        wait_initial=FIRST_WAIT_SECONDS,
+        wait_jitter=FIRST_WAIT_SECONDS,
     ):
         with attempt, _translated():
             return call()

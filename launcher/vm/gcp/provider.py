@@ -33,6 +33,7 @@ DISK_MIB: Final = 1
 """Of this host: what is written down of an instance."""
 ANY_ZONE: Final = "default"
 """The zone of a datacenter that names none."""
+USUAL_ZONE: Final = "us-central1-a"
 INSERT_SECONDS: Final = 300.0
 """How long an instance may take to be made, or to be refused."""
 
@@ -63,21 +64,13 @@ class GcpProvider:
 
     def start(self, directory: VmDirectory) -> GcpMachine:
         """Raises OSError, too, where it cannot be told whether something runs: then the directory must stay."""
-        config = _configuration(directory)
-        hold, zones = _hold(directory), self._zones(_capacity(config))
+        hold = _hold(directory)
         self._begun.add(hold)
-        tried: list[str] = []
-        for zone in zones:
-            tried.append(zone)
-            try:
-                written = self._begin(directory, tuple(tried), config)
-            except Refused as refused:
-                if refused.none_left and zone != zones[-1]:
-                    log.warning("a zone has no machine left", zone=zone, error=str(refused))
-                    continue
-                raise launch_failed(refused) from refused
-            return GcpMachine(written, self._compute, self._watch)
-        raise LaunchFailed("No zone is given to start an instance in.")
+        try:
+            return GcpMachine(self._begin_somewhere(directory), self._compute, self._watch)
+        except (LaunchFailed, OSError):
+            self._begun.discard(hold)
+            raise
 
     def trace(self, directory: VmDirectory) -> Trace:
         """One of which nobody can tell now is taken to run: it is adopted, and watched until somebody can."""
@@ -112,13 +105,28 @@ class GcpProvider:
     def _zones(self, spec: CapacitySpec) -> tuple[str, ...]:
         """Return where to try, in turn: the order's own zone first, where it names one."""
         own = spec.datacenter.partition(":")[2]
-        wanted = (own, *self._options.zones) if own != ANY_ZONE else self._options.zones
+        wanted = (own, *self._options.zones) if own != ANY_ZONE else self._options.zones or (USUAL_ZONE,)
         return tuple(dict.fromkeys(wanted))
+
+    def _begin_somewhere(self, directory: VmDirectory) -> InstanceRecord:
+        """Raises LaunchFailed, OSError as `start` does."""
+        config = _configuration(directory)
+        zones, refusals = self._zones(_capacity(config)), []
+        for tried in range(1, len(zones) + 1):
+            try:
+                return self._begin(directory, zones[:tried], config)
+            except Refused as refused:
+                if not refused.none_left:
+                    raise launch_failed(refused) from refused
+                log.warning("a zone has no machine left", zone=zones[tried - 1], error=str(refused))
+                refusals.append(refused)
+        raise launch_failed(refusals[-1]) from refusals[-1]
 
     def _begin(self, directory: VmDirectory, zones: tuple[str, ...], config: WorkerConfig) -> InstanceRecord:
         """Have the instance made in the last of these zones, and return its record, which is written first.
 
-        Raises Refused where there is none then, LaunchFailed, and OSError where that cannot be told."""
+        Raises Refused where there is none then, LaunchFailed, and OSError where that cannot be told.
+        """
         hold, spec, zone = _hold(directory), _capacity(config), zones[-1]
         written = InstanceRecord(project=self._options.project, name=directory.manifest.vm, zones=zones)
         try:
