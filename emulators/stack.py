@@ -115,6 +115,8 @@ def _launchers_own(settings: StackSettings, say: Say) -> dict[str, str]:
     return {
         "LAUNCHYARD_PROVIDER": provider,
         "LAUNCHYARD_SLOTS": str(settings.slots),
+        "LAUNCHYARD_TINY_MEMORY_MIB": "256",  # its guests boot in that: a desk has not four GiB for each
+        "LAUNCHYARD_TINY_VCPUS": "1",
         "LAUNCHYARD_STATE_DIR": str(settings.home.resolve() / LAUNCHER),
         "LAUNCHYARD_LAUNCHER_NAME": "local",
         "LAUNCHYARD_HEARTBEAT_SECONDS": "5",

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from launcher import doctor
 from launcher.composition import NotServed, StateUnusable, serve
 from launcher.settings import SettingsWrong, read
 from launcher.vm.probe import ModeRefused
@@ -15,6 +16,8 @@ WRONG_SETTINGS = 2
 app = typer.Typer(help="The launcher daemon.", no_args_is_help=True)
 
 Flag = str | None
+
+app.command()(doctor.doctor)
 
 
 @app.callback()
@@ -84,7 +87,7 @@ def run(
     ] = None,
     provider: Annotated[
         Flag,
-        typer.Option(help="What makes this host's machines: qemu or process. [env: LAUNCHYARD_PROVIDER; default: qemu]"),
+        typer.Option(help="What makes machines here: qemu or process. [env: LAUNCHYARD_PROVIDER; default: qemu]"),
     ] = None,
     qemu_mode: Annotated[
         Flag, typer.Option(help="auto, tcg, kvm or tdx. [env: LAUNCHYARD_QEMU_MODE; default: auto]")
@@ -102,9 +105,7 @@ def run(
     ] = None,
     subscription: Annotated[
         Flag,
-        typer.Option(
-            help="projects/P/subscriptions/S; without, orders are polled. [env: LAUNCHYARD_SUBSCRIPTION]"
-        ),
+        typer.Option(help="projects/P/subscriptions/S; without, orders are polled. [env: LAUNCHYARD_SUBSCRIPTION]"),
     ] = None,
     name_prefix: Annotated[
         Flag,
@@ -114,7 +115,7 @@ def run(
     ] = None,
     gcp_project: Annotated[
         Flag,
-        typer.Option(help="The project of instances: gcp needs it. [env: LAUNCHYARD_GCP_PROJECT, LAUNCHER_GCP_PROJECT]"),
+        typer.Option(help="The instances' project: gcp needs it. [env: LAUNCHYARD_GCP_PROJECT, LAUNCHER_GCP_PROJECT]"),
     ] = None,
     gcp_zones: Annotated[
         Flag,
@@ -132,15 +133,12 @@ def run(
     gcp_machine_type_default: Annotated[
         Flag,
         typer.Option(
-            help="[env: LAUNCHYARD_GCP_MACHINE_TYPE_DEFAULT, LAUNCHER_GCP_MACHINE_TYPE_DEFAULT; "
-            "default: c3-standard-4]"
+            help="[env: LAUNCHYARD_GCP_MACHINE_TYPE_DEFAULT, LAUNCHER_GCP_MACHINE_TYPE_DEFAULT; default: c3-standard-4]"
         ),
     ] = None,
     gcp_machine_type_tiny: Annotated[
         Flag,
-        typer.Option(
-            help="[env: LAUNCHYARD_GCP_MACHINE_TYPE_TINY, LAUNCHER_GCP_MACHINE_TYPE_TINY; default: as above]"
-        ),
+        typer.Option(help="[env: LAUNCHYARD_GCP_MACHINE_TYPE_TINY, LAUNCHER_GCP_MACHINE_TYPE_TINY; default: as above]"),
     ] = None,
     gcp_machine_type_standard: Annotated[
         Flag,
@@ -150,9 +148,7 @@ def run(
     ] = None,
     gcp_machine_type_llm: Annotated[
         Flag,
-        typer.Option(
-            help="[env: LAUNCHYARD_GCP_MACHINE_TYPE_LLM, LAUNCHER_GCP_MACHINE_TYPE_LLM; default: as above]"
-        ),
+        typer.Option(help="[env: LAUNCHYARD_GCP_MACHINE_TYPE_LLM, LAUNCHER_GCP_MACHINE_TYPE_LLM; default: as above]"),
     ] = None,
 ) -> None:
     """Take orders and run their machines, until SIGTERM or as many as were asked for."""

@@ -20,7 +20,7 @@ from launcher.clock import SYSTEM
 from launcher.daemon import DONE, Daemon, Events, Loop
 from launcher.doorbell import DoorbellLoop
 from launcher.heartbeat import HeartbeatLoop
-from launcher.lanes import Lane, Lanes, served
+from launcher.lanes import Lanes, served
 from launcher.outage import Outage
 from launcher.polling import PollingLoop
 from launcher.providers import Providers
@@ -90,7 +90,8 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
     heartbeat = HeartbeatLoop(control_plane, name, runs, every, outage, SYSTEM, attended)
     reconciliation = Reconciliation(control_plane, name, runs, outage, SYSTEM)
     polling = PollingLoop(claims, runs, admission, outage, SYSTEM, settings.poll_seconds)
-    bounded = None if settings.most is None else Bounded(polling, claims, runs, admission, settings.most, settings.one_shot)
+    bounded = Bounded(polling, claims, runs, admission, settings.most or 0, settings.one_shot)
+    unbounded = _intake(settings, polling, claims, runs, admission, outage)
 
     def adopt() -> None:
         Adoption(runner, runs, admission, None if attended else reconciliation.states()).run()
@@ -98,14 +99,14 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
     def intake() -> None:
         reconciliation.run(admission.closed)
         reconciliation.reap_strays(providers)
-        if bounded is None:
-            _intake(settings, polling, claims, runs, admission, outage)()
+        if attended:
+            unbounded()
         else:
             bounded.run()
             events.put(DONE)
 
     daemon = Daemon(adopt, admission, runs, intake, heartbeat, settings.drain_seconds, attended)
-    return daemon.run(events) or (bounded is not None and bounded.failed)
+    return daemon.run(events) or int(bounded.failed)
 
 
 def _admission(settings: Settings) -> Admission:
@@ -124,20 +125,23 @@ def _admission(settings: Settings) -> Admission:
 def _fitting(settings: Settings, providers: Providers, admission: Admission) -> Lanes:
     """Return the lanes of which at least one machine would fit this host. Raises NotServed where none are to be had."""
     asked = served(providers, settings.datacenter, settings.node_size, work=settings.most is None)
-    fitting = []
+    fitting = tuple(lane for lane in asked if admission.fits(lane.need))
     for lane in asked:
-        if admission.fits(lane.need):
-            fitting.append(lane)
-            log.info("lane served", lane=lane.name, room=admission.room(lane), a_machine_needs=lane.need.model_dump())
+        said = {"lane": lane.name, "provider": lane.provider, "a_machine_needs": lane.need.model_dump()}
+        if lane in fitting:
+            log.info("lane served", room=admission.room(lane), **said)
         else:
-            log.warning("no machine of a lane fits this host: it is not served", lane=lane.name, a_machine_needs=lane.need.model_dump())
+            log.warning("no machine of a lane fits this host: it is not served", **said)
+    if not fitting and settings.most is not None:
+        raise NotServed("No machine for such an order fits this host.")
     if not fitting:
         log.error("no machine fits this host: no order is taken")
-        if settings.most is not None: raise NotServed("No machine of the orders that are asked for fits this host.")
-    return Lanes(tuple(fitting))
+    return Lanes(fitting)
 
 
-def _intake(settings: Settings, polling: PollingLoop, claims: Claims, runs: Runs, admission: Admission, outage: Outage) -> Loop:
+def _intake(
+    settings: Settings, polling: PollingLoop, claims: Claims, runs: Runs, admission: Admission, outage: Outage
+) -> Loop:
     if settings.subscription is None:
         log.info("no subscription: claiming over HTTPS")
         return polling.run

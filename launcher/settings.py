@@ -5,7 +5,7 @@ import socket
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import (
     AliasChoices,
@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
-from launcher.vm.gcp.options import IMAGE, MACHINE_TYPE, MAX_RUN_SECONDS
+from launcher.vm.gcp.settings import GcpSettings
 from launcher.vm.probe import QemuMode
 from launcher.vm.settings import PREFIX, HostSettings
 from shared.api import Name
@@ -65,8 +65,8 @@ def _twins(field: str, *twins: str) -> AliasChoices:
 
 BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*[^/?#\s])?$")]
 """No trailing slash."""
+AnySettings = TypeVar("AnySettings", bound=HostSettings)
 Subscription = Annotated[str, StringConstraints(pattern=r"^projects/[^/\s]+/subscriptions/[^/\s]+$")]
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts)]
 
 
 class SettingsWrong(Exception):
@@ -79,7 +79,7 @@ def host_name() -> str:
     return fitting[:64] or "launcher"
 
 
-class Settings(HostSettings):
+class Settings(HostSettings, GcpSettings):
     """Each field is the environment's `LAUNCHYARD_<FIELD>`, or its twin; a flag wins over both."""
 
     url: BaseUrl = Field(validation_alias=_twins("URL", "CP_URL"))
@@ -106,9 +106,7 @@ class Settings(HostSettings):
     )
     """Between two claims that brought nothing; None: at most a second, since a claim itself waits for orders."""
     one_shot: bool = False
-    max_orders: Annotated[int, Field(ge=0)] = Field(
-        0, validation_alias=_twins("MAX_ORDERS", "LAUNCHER_MAX_ORDERS")
-    )
+    max_orders: Annotated[int, Field(ge=0)] = Field(0, validation_alias=_twins("MAX_ORDERS", "LAUNCHER_MAX_ORDERS"))
     """0: no limit."""
     provider: ProviderName = ProviderName.QEMU
     qemu_mode: QemuMode = QemuMode.AUTO
@@ -126,36 +124,18 @@ class Settings(HostSettings):
     """At most; a lease is renewed when a third of it is over."""
     drain_seconds: Annotated[float, Field(ge=0)] = 60
     """How long a launcher that is told to go waits for its orders; then their machines run on for the next one."""
-    name_prefix: Annotated[str, Field(min_length=1)] = Field(
-        "easyenclave-agent", validation_alias=_twins("NAME_PREFIX", "LAUNCHER_NAME_PREFIX")
-    )
-    """Of the names of machines that are not this host's."""
-    gcp_project: str | None = Field(None, validation_alias=_twins("GCP_PROJECT", "LAUNCHER_GCP_PROJECT"))
-    gcp_zones: Words = Field((), validation_alias=_twins("GCP_ZONES", "LAUNCHER_GCP_ZONES"))
-    """Where to try in turn after the order's own zone, or where that is none."""
-    gcp_image: str = Field(IMAGE, validation_alias=_twins("GCP_IMAGE", "LAUNCHER_GCP_IMAGE"))
-    """A link to it, or `<project>/<family>`."""
-    gcp_endpoint: BaseUrl | None = None
-    """None: Google's."""
-    gcp_max_run_seconds: Annotated[int, Field(ge=1)] = MAX_RUN_SECONDS
-    """After which Compute Engine itself deletes an instance."""
-    gcp_machine_type_default: str = Field(
-        MACHINE_TYPE, validation_alias=_twins("GCP_MACHINE_TYPE_DEFAULT", "LAUNCHER_GCP_MACHINE_TYPE_DEFAULT")
-    )
-    gcp_machine_type_tiny: str | None = Field(
-        None, validation_alias=_twins("GCP_MACHINE_TYPE_TINY", "LAUNCHER_GCP_MACHINE_TYPE_TINY")
-    )
-    gcp_machine_type_standard: str | None = Field(
-        None, validation_alias=_twins("GCP_MACHINE_TYPE_STANDARD", "LAUNCHER_GCP_MACHINE_TYPE_STANDARD")
-    )
-    gcp_machine_type_llm: str | None = Field(
-        None, validation_alias=_twins("GCP_MACHINE_TYPE_LLM", "LAUNCHER_GCP_MACHINE_TYPE_LLM")
-    )
 
     @field_validator("url", mode="before")
     @classmethod
     def _without_slash(cls, value: object) -> object:
         return value.rstrip("/") if isinstance(value, str) else value
+
+    @field_validator("providers")
+    @classmethod
+    def _project_for_gcp(cls, value: tuple[Cloud, ...], info: ValidationInfo) -> tuple[Cloud, ...]:
+        if Cloud.GCP in value and not info.data.get("gcp_project"):
+            raise ValueError("the provider gcp needs LAUNCHYARD_GCP_PROJECT")
+        return value
 
     @field_validator("datacenter")
     @classmethod
@@ -173,13 +153,6 @@ class Settings(HostSettings):
             raise ValueError("the provider qemu needs it")
         return value
 
-    @field_validator("gcp_project")
-    @classmethod
-    def _project_for_gcp(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if not value and Cloud.GCP in info.data.get("providers", ()):
-            raise ValueError("the provider gcp needs it")
-        return value
-
     @property
     def sources(self) -> Sources:
         return Sources(api=self.source_api, ipfs=self.source_ipfs, web=self.source_web)
@@ -189,21 +162,16 @@ class Settings(HostSettings):
         """How many orders are to be taken; None: as many as there are."""
         return 1 if self.one_shot else self.max_orders or None
 
-    @property
-    def gcp_machine_types(self) -> Mapping[NodeSize, str]:
-        """For the sizes whose machine type is not the default."""
-        types = {
-            NodeSize.TINY: self.gcp_machine_type_tiny,
-            NodeSize.STANDARD: self.gcp_machine_type_standard,
-            NodeSize.LLM: self.gcp_machine_type_llm,
-        }
-        return {size: named for size, named in types.items() if named}
-
 
 def read(flags: Mapping[str, object]) -> Settings:
     """Return the settings; `flags` are fields that were given on the command line. Raises SettingsWrong."""
+    return read_as(Settings, flags)
+
+
+def read_as(kind: type[AnySettings], flags: Mapping[str, object]) -> AnySettings:
+    """Return the settings of one kind. Raises SettingsWrong."""
     try:
-        return Settings(**flags)  # type: ignore[arg-type]  # values are parsed, and refused, by the model
+        return kind(**flags)  # type: ignore[arg-type]  # values are parsed, and refused, by the model
     except ValidationError as error:
         lines = (f"{_named(str(one['loc'][0]))}: {one['msg']}" for one in error.errors(include_input=False))
         raise SettingsWrong("\n".join(lines)) from None

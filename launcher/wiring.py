@@ -2,6 +2,7 @@
 
 import structlog
 
+from launcher.checks.case import Host
 from launcher.providers import Providers, cloud
 from launcher.settings import Cloud, ProviderName, Settings
 from launcher.vm.probe import probe
@@ -33,7 +34,7 @@ def _local(settings: Settings) -> Provider:
     """Raises ModeRefused."""
     if settings.provider is ProviderName.PROCESS or settings.image is None or settings.image_digest is None:
         return ProcessProvider(settings.state_dir.resolve(), settings.machine_disk_mib)
-    mode = probe(settings.qemu_mode)
+    mode = probe(settings.qemu_mode, settings.qemu)
     log.info("mode chosen", asked=settings.qemu_mode, mode=mode)
     return QemuProvider(
         mode=mode,
@@ -41,6 +42,8 @@ def _local(settings: Settings) -> Provider:
         digest=settings.image_digest,
         sizes=settings.sizes,
         directory_mib=settings.machine_disk_mib,
+        host=Host(settings.hypervisor),
+        gpus=settings.llm_gpus,
     )
 
 
@@ -48,20 +51,9 @@ def _gcp(settings: Settings) -> Provider:
     """Raises CloudRefused."""
     # Imported here: it brings Google's client, which takes seconds.
     from launcher.vm.gcp.errors import Refused
-    from launcher.vm.gcp.options import GcpOptions
     from launcher.vm.gcp.provider import GcpProvider
 
-    options = GcpOptions(
-        project=settings.gcp_project or "",
-        launcher=settings.launcher_name,
-        endpoint=settings.gcp_endpoint,
-        name_prefix=settings.name_prefix,
-        zones=settings.gcp_zones,
-        machine_type=settings.gcp_machine_type_default,
-        machine_types=settings.gcp_machine_types,
-        image=settings.gcp_image,
-        max_run_seconds=settings.gcp_max_run_seconds,
-    )
+    options = settings.gcp_options(settings.gcp_project or "", settings.launcher_name)
     try:
         return GcpProvider(options)
     except Refused as refused:

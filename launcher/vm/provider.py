@@ -67,7 +67,7 @@ class Machine(Protocol):
 
 
 class Keeper(Protocol):
-    """Finds machines again that an earlier daemon started. Each raises LaunchFailed where it cannot ask for them now."""
+    """Finds machines again that an earlier daemon started. Raises LaunchFailed where it cannot ask for them now."""
 
     def trace(self, directory: VmDirectory) -> Trace:
         """Return what is left of the directory's machine. Raises OSError, ValidationError where that cannot be told."""

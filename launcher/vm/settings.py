@@ -1,11 +1,13 @@
 """What this host offers, and how large its machines are: from the environment, for the daemon and operators' tools."""
 
+from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import AliasChoices, Field, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from launcher.vm.host import host_memory_mib, host_vcpus
+from launcher.vm.hypervisor import BINARY, QUOTE_SOCKET, TDX_FIRMWARE, Hypervisor
 from launcher.vm.sizes import GIB, Size, Sizes
 
 PREFIX: Final = "LAUNCHYARD_"
@@ -15,6 +17,9 @@ Vcpus = Annotated[int, Field(ge=1)]
 Disk = Annotated[int, Field(ge=0)]
 PciAddress = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")]
 """As in /sys/bus/pci/devices, such as 0000:17:00.0."""
+
+Slice = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.\\-]+\.slice$")]
+"""A systemd unit's name: systemd.unit(5)."""
 
 
 class HostSettings(BaseSettings):
@@ -47,12 +52,23 @@ class HostSettings(BaseSettings):
     llm_gpus: Annotated[tuple[PciAddress, ...], NoDecode] = ()
     """PCI addresses, separated by commas: all of them are passed through to one machine of size llm."""
 
+    qemu: str = BINARY
+    """A name on the PATH, or a path."""
+    tdx_firmware: Path = TDX_FIRMWARE
+    quote_socket: Path = QUOTE_SOCKET
+    slice: Slice | None = None
+    """Where systemd keeps machines, outside their launcher's control group."""
+
     @field_validator("llm_gpus", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        return Hypervisor(self.qemu, self.tdx_firmware, self.quote_socket, self.slice)
 
     @property
     def sizes(self) -> Sizes:

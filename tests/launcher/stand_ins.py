@@ -8,6 +8,7 @@ from uuid import uuid4
 import psutil
 
 from launcher.clock import Clock
+from launcher.lanes import Lane
 from launcher.vm.directory import VmDirectory
 from launcher.vm.launch import start_process
 from launcher.vm.local import LocalMachines
@@ -42,6 +43,9 @@ def a_manifest(order_id: str = "one", argv: tuple[str, ...] = STAYS, epoch: int 
         argv=(*argv, uuid),
         resources=Resources(machines=1),
     )
+
+
+TASKS: Final = Lane("any/task", "processes", Resources(machines=1))
 
 
 class Processes(LocalMachines):
@@ -98,3 +102,7 @@ class ManualClock:
             interrupt.set()
             if self._over is not None:
                 self._over.set()
+
+
+def lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -35,7 +35,7 @@ from shared.api import HoldView, StopOrder
 from shared.domain.order import State
 from tests.launcher.conftest import Pieces, room_for
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, HOLDS, UPDATES
-from tests.launcher.stand_ins import STAYS, a_manifest
+from tests.launcher.stand_ins import STAYS, TASKS, a_manifest
 
 PARENT: Final = """
 import subprocess, sys, time
@@ -111,7 +111,7 @@ def test_a_machine_that_runs_is_adopted_renewed_and_ended_when_its_client_wishes
     assert left.process.is_running()
     assert held.lease_left() > 400
     assert left.directory.lease() == held.lease
-    assert pieces.admission.room() == 1
+    assert pieces.room() == 1
 
     pieces.server.stops = [StopOrder(order_id=left.order_id, epoch=1, why="cancelled")]
     heartbeat.beat()
@@ -354,8 +354,8 @@ def test_adopted_machines_count_although_there_are_more_than_would_be_admitted(
     adopt(pieces)
 
     assert len(pieces.runs.held()) == len(left)
-    assert pieces.admission.room() == 0
-    assert pieces.admission.reserve() is None
+    assert pieces.room() == 0
+    assert pieces.admission.reserve(TASKS) is None
 
 
 @pytest.mark.parametrize(

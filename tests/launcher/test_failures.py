@@ -68,8 +68,7 @@ def test_a_host_without_a_descriptor_left_hands_the_order_back_and_goes_on(
     def exhausted(_value: int, _flags: int) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    claimed, room = pieces.server.a_claimed(), pieces.admission.reserve()
-    assert room is not None
+    claimed, room = pieces.server.a_claimed(), pieces.reserve()
     monkeypatch.setattr(os, "eventfd", exhausted)
     monkeypatch.setattr("launcher.admission.REST_SECONDS", 0)
 
@@ -87,7 +86,7 @@ def test_an_adopted_machine_that_cannot_be_watched_is_ended(pieces: Pieces, monk
 
     held = pieces.held()
     claimed = pieces.server.a_claimed().model_copy(update=held.hold.model_dump())
-    vm = pieces.runner._prepare(held, claimed)
+    vm = pieces.runner._prepare(held, claimed, pieces.provider)
     machine = pieces.provider.start(vm)
     monkeypatch.setattr(os, "eventfd", exhausted)
 

@@ -1,15 +1,17 @@
 """The polling loop: what a launcher without Pub/Sub asks, and how it waits."""
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.admission import Reservation
+from launcher.admission import Room
 from launcher.claims import Claims
 from launcher.clock import SYSTEM, Clock
 from launcher.held import Wish
+from launcher.lanes import Lanes
 from launcher.outage import Outage
 from launcher.polling import PollingLoop
 from shared.api import Claimed
@@ -54,8 +56,8 @@ def test_a_claim_without_an_answer_is_repeated_as_the_same_request_and_an_answer
     PollingLoop(pieces.claims, pieces.runs, pieces.admission, pieces.outage, clock.clock()).run()
     pieces.server.serve(CLAIMS)
 
-    pieces.claims.next()
-    pieces.claims.next()
+    pieces.claims.next(["any/task"])
+    pieces.claims.next(["any/task"])
 
     ids = [body["request_id"] for body in pieces.server.bodies(CLAIMS)]
     assert ids[0] == ids[1] == ids[2] != ids[3]
@@ -68,9 +70,9 @@ def test_the_lease_of_a_claimed_order_is_counted_from_before_it_was_asked_for(
     clock = Clock(lambda: passed[0], lambda: 0.0, lambda _seconds, interrupt: interrupt.set())
     ask = pieces.claims.next
 
-    def slowly() -> Claimed | None:
+    def slowly(lanes: Sequence[str], wait_seconds: int) -> Claimed | None:
         passed[0] += 5
-        return ask()
+        return ask(lanes, wait_seconds)
 
     monkeypatch.setattr(pieces.claims, "next", slowly)
     monkeypatch.setattr(pieces.runs, "begin", lambda _claimed, _slot, asked_at: begun.append(asked_at))
@@ -84,8 +86,8 @@ def test_the_lease_of_a_claimed_order_is_counted_from_before_it_was_asked_for(
 def test_nothing_is_claimed_once_the_launcher_goes_down(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
     reserve = pieces.admission.reserve_when_free
 
-    def then_closed() -> Reservation | None:
-        slot = reserve()
+    def then_closed(lanes: Lanes) -> Room | None:
+        slot = reserve(lanes)
         pieces.admission.close()
         return slot
 
@@ -94,7 +96,7 @@ def test_nothing_is_claimed_once_the_launcher_goes_down(pieces: Pieces, monkeypa
     PollingLoop(pieces.claims, pieces.runs, pieces.admission, pieces.outage, SYSTEM).run()
 
     assert not pieces.server.bodies(CLAIMS)
-    assert pieces.admission.room() == 2
+    assert pieces.room() == 2
 
 
 def provisioned(pieces: Pieces) -> int:

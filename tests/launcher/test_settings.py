@@ -46,7 +46,7 @@ def test_the_environment_sets_what_no_flag_does(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_wrong_setting_is_told_at_once_and_the_launcher_exits_with_2() -> None:
-    flags = ["--url", "nowhere", "--datacenter", "Local", "--slots", "0", "--qemu-mode", "xen", "--subscription", "s"]
+    flags = ["--url", "nowhere", "--datacenter", "lo cal", "--slots", "0", "--qemu-mode", "xen", "--subscription", "s"]
 
     result = CliRunner().invoke(app, ["run", *flags])
 
@@ -75,8 +75,8 @@ def test_the_key_is_in_no_message_and_no_representation() -> None:
 def test_a_mode_that_this_host_lacks_is_told_and_the_launcher_exits_with_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.vm.probe.boots", lambda accelerator: False)
-    monkeypatch.setattr("launcher.logs.configure", lambda: None)
+    monkeypatch.setattr("launcher.vm.probe.boots", lambda accelerator, binary: False)
+    monkeypatch.setattr("launcher.logs.configure", lambda file: None)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back at the end
     for field, value in (GOOD | {"provider": "qemu", "image": str(tmp_path), "image_digest": "0" * 64}).items():
         monkeypatch.setenv(f"LAUNCHYARD_{field.upper()}", value)
