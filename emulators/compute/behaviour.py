@@ -30,10 +30,14 @@ class Refusal(Shape):
 
 
 class Shortage(Shape):
-    """An insert is taken, and its operation fails with this code. `zone` None is every zone."""
+    """An insert is taken, and its operation fails with this code. `zone` None is every zone.
+
+    `lingers`: the instance is there all the same.
+    """
 
     code: str = "ZONE_RESOURCE_POOL_EXHAUSTED"
     zone: str | None = None
+    lingers: bool = False
 
 
 class Behaviour(Shape):

@@ -24,6 +24,7 @@ from tests.compute import PROJECT, ZONE, Fake
 
 SECONDS: Final = 120.0
 LOOK_SECONDS: Final = 0.05
+ONE_SHOT: Final = "--one-shot"
 ORDER: Final = CapacitySpec(datacenter=f"gcp:{ZONE}", node_size=NodeSize.TINY)
 
 
@@ -36,18 +37,18 @@ class Ground:
     environment: dict[str, str]
     state: Path
 
-    def begin_launcher(self) -> "subprocess.Popen[str]":
-        """Start a launcher for one order, told only what the contract's worker is told, and where the fake is."""
+    def begin_launcher(self, *flags: str) -> "subprocess.Popen[str]":
+        """Start a launcher, told only what the contract's worker is told, and where the fake is."""
         return subprocess.Popen(
-            [*python("launcher"), "run", "--providers", "gcp", "--one-shot"],
+            [*python("launcher"), "run", "--providers", "gcp", *flags],
             env={"PATH": os.defpath, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def run_launcher(self) -> "subprocess.CompletedProcess[str]":
-        with self.begin_launcher() as launcher:
+    def run_once(self) -> "subprocess.CompletedProcess[str]":
+        with self.begin_launcher(ONE_SHOT) as launcher:
             try:
                 out, err = launcher.communicate(timeout=SECONDS)
             except BaseException:
@@ -99,7 +100,7 @@ def test_one_shot_leaves_a_td_running_whose_worker_fulfils_the_order(ground: Gro
     ground.fake.behave(boot=True, stage_seconds=0.1)
     order_id = ground.order()
 
-    done = ground.run_launcher()
+    done = ground.run_once()
 
     assert done.returncode == 0, done.stderr
     [instance] = ground.fake.instances()
@@ -120,7 +121,7 @@ def test_one_shot_leaves_a_td_running_whose_worker_fulfils_the_order(ground: Gro
 
     ground.api.cancel_order(order_id)
     ground.await_order(order_id, lambda order: order.state is State.SUCCEEDED)
-    assert ground.run_launcher().returncode == 0
+    assert ground.run_once().returncode == 0
     ground.fake.await_gone()
     assert ground.directories() == []
 
@@ -128,18 +129,39 @@ def test_one_shot_leaves_a_td_running_whose_worker_fulfils_the_order(ground: Gro
 def test_a_launcher_killed_after_the_insert_and_restarted_makes_no_second_instance(ground: Ground) -> None:
     ground.fake.behave(silent=["insert"], boot=True, stage_seconds=0.1)
     order_id = ground.order()
-    with ground.begin_launcher() as killed:
+    with ground.begin_launcher(ONE_SHOT) as killed:
         ground.fake.await_made()
         killed.kill()
     ground.fake.behave(boot=True, stage_seconds=0.1)
 
-    done = ground.run_launcher()
+    done = ground.run_once()
 
     assert done.returncode == 0, done.stderr
     [made] = ground.fake.made()
     order = ground.api.get_order(order_id)
     assert (order.state, order.epoch, order.attempt, order.vm) == (State.RUNNING, 1, 1, made["name"])
     assert ground.fake.calls()["insert"] == 1
+
+
+def test_a_daemon_that_is_killed_leaves_its_machine_to_the_next_which_ends_it_when_its_order_does(
+    ground: Ground,
+) -> None:
+    ground.fake.behave(boot=True, stage_seconds=0.1)
+    order_id = ground.order()
+    with ground.begin_launcher() as killed:
+        ground.await_order(order_id, lambda order: order.state is State.RUNNING)
+        killed.kill()
+
+    with ground.begin_launcher() as following:
+        ground.api.cancel_order(order_id)
+        order = ground.await_order(order_id, lambda order: order.state is State.SUCCEEDED)
+        following.terminate()
+        assert following.wait(SECONDS) == 0
+
+    assert (order.epoch, order.reason) == (1, Reason.RELEASED)
+    assert len(ground.fake.made()) == 1
+    assert ground.fake.instances() == []
+    assert ground.directories() == []
 
 
 @pytest.mark.parametrize(
@@ -156,7 +178,7 @@ def test_a_quota_error_queues_the_order_again_and_burns_no_attempt(
     ground.fake.behave(**behaviour)
     order_id = ground.order()
 
-    done = ground.run_launcher()
+    done = ground.run_once()
 
     assert done.returncode == 1, done.stderr
     order = ground.api.get_order(order_id)

@@ -58,7 +58,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def options(fake: Fake) -> GcpOptions:
     return GcpOptions(
-        project=PROJECT, launcher="Alpha.1", endpoint=fake.url, zones=(OTHER_ZONE, THIRD_ZONE), look_seconds=0.05
+        project=PROJECT,
+        launcher="Alpha.1",
+        control_plane="https://control-plane.example",
+        endpoint=fake.url,
+        zones=(OTHER_ZONE, THIRD_ZONE),
+        look_seconds=0.05,
     )
 
 
@@ -149,6 +154,7 @@ def test_an_instance_carries_labels_of_ours_and_of_the_contract(
     told = fake.made()[0]["labels"]
     order_id = placed.manifest.order_id
     assert told.pop("launchyard-launcher").startswith("alpha-1-")
+    assert told.pop("launchyard-control-plane")
     assert told == {
         "launchyard": "managed",
         "launchyard-order": order_id,
@@ -190,7 +196,7 @@ def test_a_name_is_one_that_compute_engine_takes_and_another_epoch_has_another(p
 
 def test_orders_whose_ids_differ_in_what_a_label_cannot_hold_have_other_labels() -> None:
     spec = CapacitySpec(datacenter=f"gcp:{ZONE}", node_size=NodeSize.TINY)
-    options = GcpOptions(project=PROJECT, launcher="alpha")
+    options = GcpOptions(PROJECT, "alpha", "https://control-plane.example")
     ids = ("ABC", "abc", "x" * 100 + "1", "x" * 100 + "2")
     told = {labels(options, Hold(order_id=one, epoch=1), spec)["launchyard-order"] for one in ids}
     assert len(told) == len(ids)
@@ -239,7 +245,7 @@ def test_a_name_that_an_earlier_request_took_is_the_machine(
 ) -> None:
     placed = place()
     provider.start(placed).leave()
-    monkeypatch.setattr("launcher.vm.gcp.provider.request_id", lambda *_: str(uuid4()))
+    monkeypatch.setattr("launcher.vm.gcp.insertion.request_id", lambda *_: str(uuid4()))
     provider.start(placed).leave()
     assert fake.calls()["insert"] == 2
     assert len(fake.made()) == 1
@@ -320,6 +326,15 @@ def test_an_insert_that_is_carried_out_and_never_answered_leaves_nothing(
     fake.behave()
     assert len(fake.made()) == 1
     fake.await_gone()
+
+
+def test_an_instance_that_lingers_after_its_operation_failed_is_deleted(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    fake.behave(shortages=[{"zone": ZONE, "lingers": True}])
+    provider.start(place()).leave()
+    assert zones_of(fake.made()) == [ZONE, OTHER_ZONE]
+    assert zones_of(fake.instances()) == [OTHER_ZONE]
 
 
 def test_where_it_cannot_be_told_whether_something_runs_its_directory_stays(
@@ -510,6 +525,15 @@ def test_an_instance_that_has_ended_and_is_still_there_is_adopted_to_be_deleted(
     fake.await_gone()
 
 
+def test_an_instance_of_another_project_is_not_taken_to_have_ended(
+    provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
+    placed = place()
+    provider.start(placed).leave()
+    with pytest.raises(OSError, match=PROJECT):
+        GcpProvider(replace(options, project="another")).trace(placed)
+
+
 def test_where_compute_engine_does_not_answer_a_machine_is_adopted_all_the_same(
     fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
 ) -> None:
@@ -552,12 +576,14 @@ def test_what_no_hold_explains_is_deleted_and_nothing_else(
     earlier = place(Hold(order_id=kept.manifest.order_id, epoch=7))
     for placed in (kept, stray, earlier):
         provider.start(placed).leave()
-    other = GcpProvider(replace(options, launcher="beta"))
-    anothers = place()
-    other.start(anothers).leave()
+    beta = GcpProvider(replace(options, launcher="beta"))
+    namesake = GcpProvider(replace(options, control_plane="https://another.example"))
+    anothers = [place(), place()]
+    for other, placed in zip((beta, namesake), anothers, strict=True):
+        other.start(placed).leave()
     GcpProvider(replace(options, name_prefix="another")).reap_strays([hold_of(kept)])
     left = {one["name"] for one in fake.instances()}
-    assert left == {kept.manifest.vm, anothers.manifest.vm}
+    assert left == {placed.manifest.vm for placed in (kept, *anothers)}
 
 
 def test_what_this_daemon_itself_started_is_no_stray(fake: Fake, provider: GcpProvider, place: Place) -> None:

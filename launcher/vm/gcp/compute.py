@@ -85,7 +85,7 @@ class Compute:
         except NoAnswer:  # it is waited for at the other end, and may take longer than a call
             return False
         for error in operation_now.error.errors:
-            raise Refused(error.code, operation_now.http_error_status_code, error.message)
+            raise Refused(error.code, operation_now.http_error_status_code, error.message, begun=True)
         return bool(operation_now.status == Operation.Status.DONE)
 
     def find(self, zone: str, name: str) -> Found | None:
