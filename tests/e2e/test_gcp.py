@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -37,24 +38,28 @@ class Ground:
     environment: dict[str, str]
     state: Path
 
-    def begin_launcher(self, *flags: str) -> "subprocess.Popen[str]":
-        """Start a launcher, told only what the contract's worker is told, and where the fake is."""
-        return subprocess.Popen(
-            [*python("launcher"), "run", "--providers", "gcp", *flags],
-            env={"PATH": os.defpath, **self.environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def run_once(self) -> "subprocess.CompletedProcess[str]":
-        with self.begin_launcher(ONE_SHOT) as launcher:
+    @contextmanager
+    def launcher(self, *flags: str) -> Iterator["subprocess.Popen[str]"]:
+        """Run a launcher, told only what the contract's worker is told, and where the fake is; it is killed at last."""
+        with (self.state.parent / "launcher.log").open("a") as log:
+            process = subprocess.Popen(
+                [*python("launcher"), "run", "--providers", "gcp", *flags],
+                env={"PATH": os.defpath, **self.environment},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        with process:
             try:
-                out, err = launcher.communicate(timeout=SECONDS)
-            except BaseException:
-                launcher.kill()
-                raise
-        return subprocess.CompletedProcess(launcher.args, launcher.returncode, out, err)
+                yield process
+            finally:
+                process.kill()
+
+    def run_once(self) -> tuple[int, list[str]]:
+        """Run a launcher for one order; return its exit code, and the lines that it printed."""
+        with self.launcher(ONE_SHOT) as launcher:
+            printed, _ = launcher.communicate(timeout=SECONDS)
+            return launcher.returncode, printed.splitlines()
 
     def order(self) -> str:
         return self.api.create_order(ORDER, idempotency_key=os.urandom(8).hex()).id
@@ -100,11 +105,11 @@ def test_one_shot_leaves_a_td_running_whose_worker_fulfils_the_order(ground: Gro
     ground.fake.behave(boot=True, stage_seconds=0.1)
     order_id = ground.order()
 
-    done = ground.run_once()
+    code, printed = ground.run_once()
 
-    assert done.returncode == 0, done.stderr
+    assert code == 0
     [instance] = ground.fake.instances()
-    assert done.stdout.splitlines() == [
+    assert printed == [
         f"[launcher] claimed order={order_id} dc=gcp:{ZONE} size=tiny",
         f"[launcher] order={order_id} fulfilled vm={instance['name']}",
     ]
@@ -121,7 +126,7 @@ def test_one_shot_leaves_a_td_running_whose_worker_fulfils_the_order(ground: Gro
 
     ground.api.cancel_order(order_id)
     ground.await_order(order_id, lambda order: order.state is State.SUCCEEDED)
-    assert ground.run_once().returncode == 0
+    assert ground.run_once() == (0, [])
     ground.fake.await_gone()
     assert ground.directories() == []
 
@@ -129,14 +134,14 @@ def test_one_shot_leaves_a_td_running_whose_worker_fulfils_the_order(ground: Gro
 def test_a_launcher_killed_after_the_insert_and_restarted_makes_no_second_instance(ground: Ground) -> None:
     ground.fake.behave(silent=["insert"], boot=True, stage_seconds=0.1)
     order_id = ground.order()
-    with ground.begin_launcher(ONE_SHOT) as killed:
+    with ground.launcher(ONE_SHOT) as killed:
         ground.fake.await_made()
         killed.kill()
     ground.fake.behave(boot=True, stage_seconds=0.1)
 
-    done = ground.run_once()
+    code, _ = ground.run_once()
 
-    assert done.returncode == 0, done.stderr
+    assert code == 0
     [made] = ground.fake.made()
     order = ground.api.get_order(order_id)
     assert (order.state, order.epoch, order.attempt, order.vm) == (State.RUNNING, 1, 1, made["name"])
@@ -148,11 +153,11 @@ def test_a_daemon_that_is_killed_leaves_its_machine_to_the_next_which_ends_it_wh
 ) -> None:
     ground.fake.behave(boot=True, stage_seconds=0.1)
     order_id = ground.order()
-    with ground.begin_launcher() as killed:
+    with ground.launcher() as killed:
         ground.await_order(order_id, lambda order: order.state is State.RUNNING)
         killed.kill()
 
-    with ground.begin_launcher() as following:
+    with ground.launcher() as following:
         ground.api.cancel_order(order_id)
         order = ground.await_order(order_id, lambda order: order.state is State.SUCCEEDED)
         following.terminate()
@@ -178,9 +183,9 @@ def test_a_quota_error_queues_the_order_again_and_burns_no_attempt(
     ground.fake.behave(**behaviour)
     order_id = ground.order()
 
-    done = ground.run_once()
+    code, _ = ground.run_once()
 
-    assert done.returncode == 1, done.stderr
+    assert code == 1
     order = ground.api.get_order(order_id)
     assert (order.state, order.attempt, order.reason) == (State.QUEUED, 0, Reason.NO_CAPACITY)
     assert ground.fake.made() == []
