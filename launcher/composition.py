@@ -105,7 +105,7 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
             bounded.run()
             events.put(DONE)
 
-    daemon = Daemon(adopt, admission, runs, intake, heartbeat, settings.drain_seconds, attended)
+    daemon = Daemon(adopt, admission, runs, intake, heartbeat, settings.drain_seconds, attended, settings.supervision)
     return daemon.run(events) or int(bounded.failed)
 
 

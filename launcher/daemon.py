@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -12,6 +13,7 @@ import structlog
 from launcher.admission import Admission
 from launcher.heartbeat import HeartbeatLoop
 from launcher.runs import Runs
+from launcher.supervision import ALIVE, NOBODY, READY, STOPPING, Supervision
 
 Loop = Callable[[], None]
 
@@ -43,10 +45,10 @@ class Events:
         self.failed = self.failed or event == FAILED
         self._queue.put(event)
 
-    def get(self, seconds: float | None = None) -> str:
+    def get(self, seconds: float = inf) -> str:
         """Wait for the next; DEADLINE where none came within `seconds`."""
         try:
-            while (event := self._queue.get(timeout=seconds)) == DONE and self._told:
+            while (event := self._queue.get(timeout=None if seconds == inf else seconds)) == DONE and self._told:
                 continue  # whatever came first, it goes already
         except Empty:
             return DEADLINE
@@ -68,6 +70,7 @@ class Daemon:
     heartbeat: HeartbeatLoop
     drain_seconds: float
     attended: bool = True
+    supervision: Supervision = NOBODY
 
     def run(self, events: Events) -> int:
         """Run orders until the first event, then drain: finish what is held, or leave it to the next daemon.
@@ -87,7 +90,9 @@ class Daemon:
     def _run(self, events: Events, over: threading.Event) -> int:
         self.adopt()
         loops = (_start(self.intake, "intake", events), _start(lambda: self.heartbeat.run(over), "heartbeat", events))
-        first = events.get()
+        self.supervision.tell(READY)
+        first = self._next(events)
+        self.supervision.tell(STOPPING)
         self.admission.close()
         self.runs.drain()
         log.info("going down", because=first, held=len(self.runs.held()))
@@ -106,7 +111,7 @@ class Daemon:
         if self.attended:
             return self._drain(events)
         self.runs.part()
-        return events.get()
+        return self._next(events)
 
     def _code(self, first: str) -> int:
         interrupted = first == signal.SIGINT.name or (first != DONE and not self.attended)
@@ -114,20 +119,29 @@ class Daemon:
 
     def _drain(self, events: Events) -> str:
         """Wait until nothing is held, but not for ever; return the event that ended this."""
-        event = events.get(self.drain_seconds)
+        event = self._next(events, self.drain_seconds)
         if event == CLOSED:
             return event
         if event in (DEADLINE, FAILED):
             return self._leave(events)
         log.warning("stopping", because=event)
         self.runs.close()
-        return events.get()
+        return self._next(events)
 
     def _leave(self, events: Events) -> str:
         """Return the next event but for failures: that another loop fails, too, is no reason to stop a machine."""
         self.runs.leave()
-        while (event := events.get()) == FAILED:
+        while (event := self._next(events)) == FAILED:
             log.error("another loop failed")
+        return event
+
+    def _next(self, events: Events, seconds: float = inf) -> str:
+        """Wait for the next event, and meanwhile tell the supervisor that the daemon lives, as long as it does."""
+        every = self.supervision.every or inf
+        while (event := events.get(min(seconds, every))) == DEADLINE and seconds > every:
+            seconds -= every
+            if self.heartbeat.lives():
+                self.supervision.tell(ALIVE)
         return event
 
     def _close(

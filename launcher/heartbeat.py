@@ -17,6 +17,9 @@ from shared.domain.order import State
 PART: Final = 1 / 3
 """Of the shortest lease: so two heartbeats may fail before it is in danger."""
 
+STUCK_SECONDS: Final = 180.0
+"""More than the longest wait between two heartbeats, and the longest that one takes to be given up."""
+
 log = structlog.get_logger()
 
 
@@ -40,6 +43,11 @@ class HeartbeatLoop:
         self._control_plane, self._launcher, self._runs = control_plane, launcher, runs
         self._every, self._outage, self._clock, self._attended = every, outage, clock, attended
         self._backoff = Backoff(clock.jitter)
+        self._turned_at = clock.monotonic()
+
+    def lives(self) -> bool:
+        """Return whether the loop still turns, as far as can be told: a request may take its time."""
+        return self._clock.monotonic() - self._turned_at < STUCK_SECONDS
 
     def run(self, over: threading.Event) -> None:
         """Send heartbeats until `over`, which is looked at whenever there is news."""
@@ -51,7 +59,7 @@ class HeartbeatLoop:
 
         It is sent although nothing is held, too: a launcher that waits for a bell would not know that it is cut off.
         """
-        asked_at = self._clock.monotonic()
+        asked_at = self._turned_at = self._clock.monotonic()
         try:
             answer = self._send(self._runs.held())
         except (Unreachable, Refused) as error:

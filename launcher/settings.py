@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
+from launcher.supervision import Supervision
 from launcher.vm.gcp.settings import GcpSettings
 from launcher.vm.probe import QemuMode
 from launcher.vm.settings import PREFIX, HostSettings
@@ -125,6 +126,10 @@ class Settings(HostSettings, GcpSettings):
     drain_seconds: Annotated[float, Field(ge=0)] = 60
     """How long a launcher that is told to go waits for its orders; then their machines run on for the next one."""
 
+    notify_socket: str | None = Field(None, validation_alias="NOTIFY_SOCKET")
+    """Where systemd is told how the launcher is; None: nobody asks. So with the watchdog's time."""
+    watchdog_usec: Annotated[int, Field(ge=1)] | None = Field(None, validation_alias="WATCHDOG_USEC")
+
     @field_validator("url", mode="before")
     @classmethod
     def _without_slash(cls, value: object) -> object:
@@ -156,6 +161,10 @@ class Settings(HostSettings, GcpSettings):
     @property
     def sources(self) -> Sources:
         return Sources(api=self.source_api, ipfs=self.source_ipfs, web=self.source_web)
+
+    @property
+    def supervision(self) -> Supervision:
+        return Supervision(self.notify_socket, self.watchdog_usec and self.watchdog_usec / 1e6)
 
     @property
     def most(self) -> int | None:

@@ -121,6 +121,36 @@ def test_whoever_waits_for_room_is_told_when_admission_closes(tmp_path: Path) ->
     assert found == [None]
 
 
+TINY = Lane("x:y/capacity/tiny", "qemu", Resources(machines=1, memory_mib=100, disk_mib=1000))
+LLM = Lane("x:y/capacity/llm", "qemu", Resources(machines=1, memory_mib=900, gpus=1))
+
+
+def test_room_is_reserved_for_the_most_that_any_fitting_lane_needs_and_the_rest_is_given_back(tmp_path: Path) -> None:
+    admission = an_admission(tmp_path, free_disk_mib=1000, memory_mib=1000, gpus=1)
+
+    room = admission.reserve_when_free([TINY, LLM])
+
+    assert room is not None
+    assert room.lanes == (TINY, LLM)
+    assert (admission.room(TINY), admission.room(LLM)) == (0, 0)
+    admission.resize(room.reservation, TINY.need)
+    assert (admission.room(TINY), admission.room(LLM)) == (0, 1)  # the one disk is taken, by a machine of its own size
+    admission.free(room.reservation)
+    assert (admission.room(TINY), admission.room(LLM)) == (1, 1)
+
+
+def test_only_lanes_that_fit_now_are_asked_for(tmp_path: Path) -> None:
+    admission = an_admission(tmp_path, free_disk_mib=5000, memory_mib=1000, gpus=1)
+    assert admission.reserve(TINY) is not None
+    assert admission.reserve(TINY) is not None
+
+    room = admission.reserve_when_free([TINY, LLM])
+
+    assert room is not None
+    assert room.lanes == (TINY,)
+    assert admission.await_room([TINY, LLM]) == 2
+
+
 def test_the_kernel_says_how_many_tdx_keys_there_are(tmp_path: Path) -> None:
     capacity = tmp_path / "misc.capacity"
     capacity.write_text("sev 0\ntdx 63\n")

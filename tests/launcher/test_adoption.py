@@ -471,3 +471,32 @@ def first_line(log: Path) -> str:
 
 def lives(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_machine_of_a_provider_that_is_not_enabled_any_more_is_kept_aside_and_not_taken_for_gone(
+    pieces: Pieces,
+) -> None:
+    manifest = a_manifest(argv=()).model_copy(update={"argv": (), "provider": "gcp"})
+    vm = directory.create(pieces.state, manifest, b"{}", VmLease(ends=0, seconds=60))
+
+    logs = adopt(pieces)
+
+    assert (pieces.state / "quarantine" / vm.path.name).exists()
+    assert any("gcp is not enabled" in str(line.get("why")) for line in logs)
+    assert not pieces.server.bodies(UPDATES)
+
+
+def test_the_watch_of_a_machine_that_had_been_left_to_itself_ends_it_once_its_new_lease_is_not_renewed(
+    pieces: Pieces, leave: Callable[..., Left]
+) -> None:
+    left = leave()
+    left.directory.record_lease(VmLease(ends=0, seconds=0.6, endless=True))
+
+    adopt(pieces)
+    (held,) = pieces.runs.held()
+    assert left.process.is_running()
+    held.renew(SYSTEM.monotonic(), 0.6)
+    pieces.runs.await_end()
+
+    assert held.wish is Wish.LEASE_LOST
+    assert left.reaped() < 0

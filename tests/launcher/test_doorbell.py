@@ -15,17 +15,22 @@ from launcher.claims import Claims
 from launcher.clock import SYSTEM, Clock
 from launcher.doorbell import DoorbellLoop
 from launcher.held import Wish
-from launcher.lanes import Lanes
+from launcher.lanes import Lane, Lanes
 from launcher.outage import Outage
+from launcher.runs import Runs
+from launcher.vm.resources import Resources
 from shared.adapters.memory import MemoryDoorbell
 from shared.control_plane import ControlPlane
 from shared.domain.refusals import Unavailable
+from shared.domain.spec import CapacitySpec, NodeSize
 from shared.ports import Bell, Heard
 from tests.launcher.conftest import Pieces, room_for
 from tests.launcher.fake_control_plane import CLAIMS
 from tests.launcher.stand_ins import ManualClock
 
 OURS: Final = "any/task"
+LANES: Final = {OURS: 10, "local:*/capacity/tiny": 145}
+"""Each with what its machines take of this host, in MiB."""
 
 
 class Recording(MemoryDoorbell):
@@ -140,6 +145,27 @@ def test_a_bell_heard_while_going_down_is_given_back_at_once(pieces: Pieces) -> 
 
     assert doorbell.given_back == [(order_id, 0)]
     assert not pieces.server.bodies(CLAIMS)
+
+
+def test_a_bell_that_there_is_no_room_for_now_is_given_back_for_a_while_and_others_are_heard(pieces: Pieces) -> None:
+    tasks, tiny = (Lane(name, "processes", Resources(machines=1, memory_mib=mib)) for name, mib in LANES.items())
+    admission = Admission(pieces.state, Resources(machines=9, memory_mib=150), lambda: 0, SYSTEM.monotonic)
+    claims = Claims(pieces.client, "alpha", Lanes((tasks, tiny)))
+    doorbell, runs = Recording(), Runs(pieces.runner.run, admission, SYSTEM)
+    assert admission.reserve(tasks) is not None
+    order_ids = [pieces.server.offer(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY))]
+    order_ids.append(pieces.server.offer())
+    doorbell.ring(Bell(order_ids[0], "local:dev/capacity/tiny"))
+    doorbell.ring(Bell(order_ids[1], OURS))
+    closing = Closing(admission)
+
+    clock = ManualClock(most=1).clock()
+    DoorbellLoop(doorbell, claims, runs, closing, pieces.outage, clock).run()  # type: ignore[arg-type]
+
+    assert doorbell.given_back == [(order_ids[0], 5)]
+    assert doorbell.acknowledged == [order_ids[1]]
+    runs.close()
+    runs.await_end()
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (401, "unauthenticated"), (403, "forbidden")])

@@ -7,17 +7,20 @@ import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.admission import Room
+from launcher.admission import Admission, Room
 from launcher.claims import Claims
 from launcher.clock import SYSTEM, Clock
-from launcher.held import Wish
-from launcher.lanes import Lanes
+from launcher.held import Held, Wish
+from launcher.lanes import Lane, Lanes
 from launcher.outage import Outage
 from launcher.polling import PollingLoop
+from launcher.runs import Runs
+from launcher.vm.resources import Resources
 from shared.api import Claimed
 from shared.control_plane import ControlPlane
+from shared.domain.spec import CapacitySpec, NodeSize
 from tests.launcher.conftest import Pieces
-from tests.launcher.fake_control_plane import CLAIMS
+from tests.launcher.fake_control_plane import CLAIMS, DEADLINE
 from tests.launcher.stand_ins import ManualClock
 
 
@@ -97,6 +100,31 @@ def test_nothing_is_claimed_once_the_launcher_goes_down(pieces: Pieces, monkeypa
 
     assert not pieces.server.bodies(CLAIMS)
     assert pieces.room() == 2
+
+
+def test_only_what_there_is_room_for_is_asked_for_and_an_order_keeps_no_more_than_it_takes(pieces: Pieces) -> None:
+    tiny = Lane("x:y/capacity/tiny", "processes", Resources(machines=1, memory_mib=100))
+    llm = Lane("x:y/capacity/llm", "processes", Resources(machines=1, memory_mib=800))
+    admission = Admission(pieces.state, Resources(machines=9, memory_mib=1000), lambda: 0, SYSTEM.monotonic)
+    runs = Runs(stay, admission, SYSTEM)
+    claims = Claims(pieces.client, "alpha", Lanes((tiny, llm)))
+    polling = PollingLoop(claims, runs, admission, pieces.outage, SYSTEM)
+    for size in (NodeSize.TINY, NodeSize.LLM, NodeSize.TINY):
+        pieces.server.offer(CapacitySpec(datacenter="x:y", node_size=size))
+
+    polling.run(most=3)
+
+    asked = [body["lanes"] for body in pieces.server.bodies(CLAIMS)]
+    assert asked == [[tiny.name, llm.name], [tiny.name, llm.name], [tiny.name]]
+    assert admission.room(tiny) == 0
+    runs.close()
+    runs.await_end()
+    assert admission.room(llm) == 1
+
+
+def stay(held: Held, _claimed: Claimed) -> None:
+    """Run an order until it is to be stopped."""
+    held.asked.wait(DEADLINE)
 
 
 def provisioned(pieces: Pieces) -> int:
