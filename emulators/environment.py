@@ -13,8 +13,8 @@ from emulators.settings import BUCKET, DATACENTER, PROJECT, SUBSCRIPTION, TOPIC,
 from shared.domain.access import KEY_BYTES, KEY_PREFIX, ApiKey, Role, digest
 
 FILE: Final = "dev.env"
-KEY_OF: Final = {role: f"LAUNCHYARD_{role.upper()}_KEY" for role in Role}
 ACCOUNT_OF: Final = {Role.ADMIN: "operator", Role.CLIENT: "developer", Role.LAUNCHER: "laptop"}
+KEY_OF: Final = {role: f"LAUNCHYARD_{role.upper()}_KEY" for role in ACCOUNT_OF}
 
 Environment = Mapping[str, str]
 
