@@ -90,8 +90,16 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
     heartbeat = HeartbeatLoop(control_plane, name, runs, every, outage, SYSTEM, attended)
     reconciliation = Reconciliation(control_plane, name, runs, outage, SYSTEM)
     polling = PollingLoop(claims, runs, admission, outage, SYSTEM, settings.poll_seconds)
-    bounded = Bounded(polling, claims, runs, admission, settings.most or 0, settings.one_shot)
-    unbounded = _intake(settings, polling, claims, runs, admission, outage)
+    bounded = None
+    if settings.most is not None:
+        bounded = Bounded(polling, claims, runs, admission, settings.most, settings.one_shot)
+        take: Loop = bounded.run
+    elif settings.subscription is not None:
+        listener = _listener(settings.subscription)
+        take = DoorbellLoop(listener, claims, runs, admission, outage, SYSTEM).run
+    else:
+        log.info("no subscription: claiming over HTTPS")
+        take = polling.run
 
     def adopt() -> None:
         Adoption(runner, runs, admission, None if attended else reconciliation.states()).run()
@@ -99,14 +107,11 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
     def intake() -> None:
         reconciliation.run(admission.closed)
         reconciliation.reap_strays(providers)
-        if attended:
-            unbounded()
-        else:
-            bounded.run()
-            events.put(DONE)
+        take()
+        events.put(DONE)
 
     daemon = Daemon(adopt, admission, runs, intake, heartbeat, settings.drain_seconds, attended, settings.supervision)
-    return daemon.run(events) or int(bounded.failed)
+    return daemon.run(events) or int(bounded is not None and bounded.failed)
 
 
 def _admission(settings: Settings) -> Admission:
@@ -137,15 +142,6 @@ def _fitting(settings: Settings, providers: Providers, admission: Admission) -> 
     if not fitting:
         log.error("no machine fits this host: no order is taken")
     return Lanes(fitting)
-
-
-def _intake(
-    settings: Settings, polling: PollingLoop, claims: Claims, runs: Runs, admission: Admission, outage: Outage
-) -> Loop:
-    if settings.subscription is None:
-        log.info("no subscription: claiming over HTTPS")
-        return polling.run
-    return DoorbellLoop(_listener(settings.subscription), claims, runs, admission, outage, SYSTEM).run
 
 
 def _listener(subscription: str) -> BellListener:

@@ -22,7 +22,7 @@ from launcher.adoption import Adoption
 from launcher.clock import SYSTEM, Clock
 from launcher.daemon import Daemon, Events
 from launcher.heartbeat import HeartbeatLoop
-from launcher.held import Wish
+from launcher.held import Held, Wish
 from launcher.reconciliation import Reconciliation
 from launcher.runs import Runs
 from launcher.vm import directory
@@ -487,13 +487,21 @@ def test_a_machine_of_a_provider_that_is_not_enabled_any_more_is_kept_aside_and_
 
 
 def test_the_watch_of_a_machine_that_had_been_left_to_itself_ends_it_once_its_new_lease_is_not_renewed(
-    pieces: Pieces, leave: Callable[..., Left]
+    pieces: Pieces, leave: Callable[..., Left], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    watched, look_again = threading.Event(), Held._look_again
+
+    def looked(held: Held) -> float:
+        watched.set()
+        return look_again(held)
+
     left = leave()
     left.directory.record_lease(VmLease(ends=0, seconds=0.6, endless=True))
+    monkeypatch.setattr(Held, "_look_again", looked)
 
     adopt(pieces)
     (held,) = pieces.runs.held()
+    assert watched.wait(DEADLINE)  # while the lease has no end
     assert left.process.is_running()
     held.renew(SYSTEM.monotonic(), 0.6)
     pieces.runs.await_end()
