@@ -175,6 +175,26 @@ def test_a_rotation_that_died_before_it_withdrew_the_old_key_is_made_good_by_the
     assert alive(world, keys) == [fresh]
 
 
+def test_a_rotation_that_died_while_another_was_under_way_is_made_good_by_that_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = note_keys(world)
+    created = create(world, "rack-7")
+    accounts, change_it = world.app.capacity.accounts, world.app.capacity.accounts.change
+
+    def late(id_: str, change: Callable[[Account], Account]) -> Account:
+        monkeypatch.setattr(accounts, "change", change_it)
+        with monkeypatch.context() as dying:
+            dying.setattr(world.app.keys, "remove", die)
+            assert rotate(world, created["account_id"], created["api_key"]).status_code == 500
+        return change_it(id_, change)
+
+    monkeypatch.setattr(accounts, "change", late)
+    fresh = answered(rotate(world, created["account_id"], created["api_key"]))["api_key"]
+    assert len(keys) == 3
+    assert alive(world, keys) == [fresh]
+
+
 def test_a_rotation_whose_commits_answer_was_lost_does_not_withdraw_its_own_key(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from tests.functions.capacity.accounts import (
     create,
     detail,
     enrol,
+    note_keys,
     reshape,
     stored,
     wrong_fields,
@@ -103,6 +104,13 @@ def test_a_name_that_is_taken_is_a_conflict(world: World, name: str) -> None:
     first = create(world, name)
     assert create(world, name, "contributor", key="", status=409) == {"detail": f"Account '{name}' already exists"}
     assert answered(world.get(f"{PATH}/{first['account_id']}", first["api_key"]))["account_type"] == "launcher"
+
+
+def test_no_key_is_made_for_a_name_that_is_taken(world: World) -> None:
+    create(world, "rack-7")
+    keys = note_keys(world)
+    create(world, "rack-7", status=409)
+    assert keys == []
 
 
 def test_names_of_another_case_are_others(world: World) -> None:
@@ -291,6 +299,17 @@ def test_a_name_that_was_taken_meanwhile_is_told_also_where_the_token_was_forgot
     monkeypatch.setattr(world.app.capacity.accounts, "get", expire)
     monkeypatch.setattr(world.app.keys, "remove", lambda _: forget_enrolments(world.app))
     assert create(world, "taken", key=token, status=409) == {"detail": "Account 'taken' already exists"}
+
+
+def test_a_token_that_is_forgotten_while_it_is_used_is_of_no_use(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = enrol(world)
+
+    def expire(_: str) -> None:
+        world.clock.now += timedelta(days=2)
+        forget_enrolments(world.app)
+
+    monkeypatch.setattr(world.app.capacity.accounts, "get", expire)
+    assert "expired" in create(world, "one", key=token, status=403)["detail"]
 
 
 def test_expired_enrolments_are_forgotten_so_many_at_a_time(world: World) -> None:
