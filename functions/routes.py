@@ -5,6 +5,7 @@ from typing import Final
 
 from functions import callback, claim, dead_letters, health, orders, sweep, update
 from functions.capacity import orders as capacity_orders
+from functions.capacity import pools, purchases
 from functions.routing import Route
 
 ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
@@ -13,7 +14,7 @@ ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
     "update": update.ROUTES,
     "callback": callback.ROUTES,
     "sweep": sweep.ROUTES,
-    "capacity": capacity_orders.ROUTES,
+    "capacity": (*capacity_orders.ROUTES, *pools.ROUTES, *purchases.ROUTES),
 }
 HEALTH: Final = health.ROUTES
 """Served by every entry point."""
