@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Final, NoReturn, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,6 +22,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.api import Sha256
 from shared.domain.access import ApiKey, Role
+from shared.domain.datacenters import parse
+from shared.domain.pools import MOST_MACHINES
 from shared.domain.spec import Attestation
 
 BAD_SETTINGS: Final = 2
@@ -81,6 +84,12 @@ class Settings(BaseSettings):
     claim_ttl_seconds: float = Field(600, gt=0, le=86_400, validation_alias="CAPACITY_ORDER_CLAIM_TTL_SECONDS")
     attestation: Attestation = Field(Attestation.OPTIONAL, validation_alias="LAUNCHYARD_ATTESTATION")
     """What pools demand that say nothing of it."""
+    default_pool: bool = Field(False, validation_alias="DEFAULT_GCP_TINY_ENABLED")
+    """Whether the deployment begins with the contract's pool of tiny machines. The contract has it on; but it costs."""
+    default_pool_datacenter: Annotated[str, AfterValidator(parse)] = Field(
+        "gcp:us-central1-a", validation_alias="DEFAULT_GCP_TINY_DATACENTER"
+    )
+    default_pool_count: int = Field(1, ge=0, le=MOST_MACHINES, validation_alias="DEFAULT_GCP_TINY_MIN_WARM_COUNT")
     keys: Annotated[tuple[SeededKey, ...], NoDecode, BeforeValidator(_json)] = Field(
         (), validation_alias="LAUNCHYARD_KEYS"
     )

@@ -14,13 +14,14 @@ from uuid import uuid4
 
 from functions.app import App
 from functions.authentication import CachedKeys
-from functions.capacity.parts import Capacity
+from functions.capacity.parts import Capacity, DefaultPool
 from functions.capacity.sessions import Sessions
 from functions.credentials import CallbackTokens
 from functions.settings import Backend, Settings
 from shared.domain.accounts import Account, Enrolment
 from shared.domain.agents import Agent, Challenge
 from shared.domain.pools import Pool
+from shared.domain.spec import NodeSize
 from shared.ports import Doorbell, KeyStore, OrderStore, OutputBucket, Records
 
 SHORTEST_CLAIM: Final = 30.0
@@ -105,7 +106,14 @@ def _capacity(settings: Settings, records: Callable[[str, type[Any]], Records[An
         claim_ttl=timedelta(seconds=max(settings.claim_ttl_seconds, SHORTEST_CLAIM)),
         open_signup=settings.open_signup,
         attestation=settings.attestation,
+        default_pool=_default_pool(settings),
     )
+
+
+def _default_pool(settings: Settings) -> DefaultPool | None:
+    if not settings.default_pool:
+        return None
+    return DefaultPool(settings.default_pool_datacenter, NodeSize.TINY, settings.default_pool_count)
 
 
 def _bucket(settings: Settings) -> OutputBucket:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from launcher import logs
 from launcher.settings import SettingsWrong, read_as
 from launcher.tool import agents, console, facts, machines, measuring
+from launcher.tool.amounts import mib
 from launcher.tool.settings import ToolSettings
 from launcher.tool.wiring import provider_of, size_of
 from launcher.vm.argv import Mode
@@ -39,9 +40,13 @@ StateDir = Annotated[Path | None, typer.Option(help="Where machines are kept. [L
 Image = Annotated[Path | None, typer.Option("-i", "--image", help="The guest image's directory. [LAUNCHYARD_IMAGE]")]
 Url = Annotated[str | None, typer.Option(help="The control plane. [EASYENCLAVE_CP_URL]")]
 SizeName = Annotated[NodeSize | None, typer.Option(help="The node size. [EASYENCLAVE_DEFAULT_SIZE, tiny]")]
-Memory = Annotated[int | None, typer.Option(min=64, help="MiB, instead of the size's.")]
+Memory = Annotated[
+    int | None, typer.Option(parser=mib, metavar="GIB", help="Instead of the size's: 4 is 4 GiB, 256M are 256 MiB.")
+]
 Vcpus = Annotated[int | None, typer.Option(min=1, help="Instead of the size's.")]
-Disk = Annotated[int | None, typer.Option(min=0, help="MiB of the data disk, instead of the size's.")]
+Disk = Annotated[
+    int | None, typer.Option(parser=mib, metavar="GIB", help="Of the data disk, instead of the size's: 80, or 512M.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -29,7 +29,7 @@ def provider_of(settings: ToolSettings, mode: Mode) -> QemuProvider:
 def size_of(
     settings: ToolSettings, name: NodeSize | None, memory: int | None, vcpus: int | None, disk: int | None
 ) -> Size:
-    """Return a node size, with what was asked for instead."""
+    """Return a node size, with what was asked for instead. Raises ValidationError."""
     asked = {"memory_mib": memory, "vcpus": vcpus, "disk_mib": disk}
     chosen = {field: value for field, value in asked.items() if value is not None}
-    return settings.sizes.of_node(name or settings.default_size).model_copy(update=chosen)
+    return Size.model_validate(settings.sizes.of_node(name or settings.default_size).model_dump() | chosen)

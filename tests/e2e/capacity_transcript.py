@@ -1,4 +1,4 @@
-"""A conversation with the capacity contract's routes, written down: what was asked, what was answered, what must be seen."""
+"""A conversation with the capacity contract's routes, written down: what was asked, and what was answered."""
 
 import re
 from collections.abc import Mapping

@@ -15,7 +15,7 @@ from shared.vm_config import UP
 pytestmark = pytest.mark.vm
 
 TOOL: Final = (sys.executable, "-c", "from launcher.vm_commands import app; app()")
-SMALL: Final = ("--size", "tiny", "--memory", "256", "--vcpus", "1")
+SMALL: Final = ("--size", "tiny", "--memory", "256M", "--vcpus", "1")
 
 
 def vm(state: Path, *words: str) -> str:

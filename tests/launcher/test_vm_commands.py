@@ -32,7 +32,7 @@ from tests.launcher.tdx_host import a_tdx_host, write
 from tests.launcher.test_qemu import write_image
 
 NAME: Final = "tdvirsh-trust_domain_verity-"
-SMALL: Final = ("--size", "tiny", "--memory", "64", "--vcpus", "1", "--disk", "2")
+SMALL: Final = ("--size", "tiny", "--memory", "64M", "--vcpus", "1", "--disk", "2M")
 VALUES: Final = {name: f"{number:02x}" * 48 for number, name in enumerate(REGISTERS)}
 MEASURED: Final = f"MEASURE {' '.join(f'{name}={value}' for name, value in VALUES.items())}"
 
@@ -174,7 +174,7 @@ def test_a_machine_that_does_not_start_leaves_nothing(tool: Tool, monkeypatch: p
         (("new",), 1, "No image is named"),
         (("new", "-i", "/no/such/image"), 1, "manifest.json cannot be read"),
         (("new", "--size", "huge"), 2, "huge"),
-        (("new", "--memory", "1"), 2, "memory"),
+        (("new", "--memory", "a lot"), 2, "memory"),
         (("new", "--easyenclave-url", "nowhere"), 2, "EASYENCLAVE_URL"),
         (("measure", "--no-such-flag"), 2, "no-such-flag"),
     ],
