@@ -1,4 +1,4 @@
-"""The capacity contract, section by section, over real HTTP: every route, field, default, status and message it names."""
+"""The capacity contract, section by section, over real HTTP: every route, field, default, status and message."""
 
 import json
 import time
@@ -38,6 +38,28 @@ REQUEST: Final = "/api/v1/accounts/{account_id}/capacity/request"
 ALL_ORDERS: Final = "/api/v1/admin/agents/capacity/orders"
 TARGETS: Final = "/api/v1/admin/agents/capacity/targets"
 RECONCILE: Final = "/api/v1/admin/agents/capacity/reconcile"
+ROUTES: Final = {
+    *(f"POST {ACCOUNTS}", f"GET {ACCOUNTS}", f"GET {ACCOUNT}", f"DELETE {ACCOUNT}", f"POST {ACCOUNT}/api-key/rotate"),
+    *("POST /admin/login", f"POST {CLAIM}", f"POST {ORDER}", f"GET {ALL_ORDERS}", f"GET {OWN_ORDERS}"),
+    *(f"POST {REQUEST}", f"PUT {TARGETS}", f"GET {TARGETS}", f"DELETE {TARGETS}", f"POST {RECONCILE}"),
+}
+MESSAGES: Final = {
+    "Missing Authorization header",
+    "Invalid Authorization header format. Expected: Bearer <api_key>",
+    "Invalid Authorization header format. Expected: Bearer <token>",
+    "Invalid API key",
+    "Invalid session token",
+    "Session expired",
+    "Account name is required",
+    "Account 'rack-7' already exists",
+    "Launcher API key required",
+    "Invalid node_size. Expected one of: tiny, standard, llm",
+    "invalid order status",
+    "Capacity launch order not found",
+    "Invalid launch order status filter",
+    "Cannot access other account orders",
+}
+"""Those in code font; two more are not errors of a route, or have an ending of their own."""
 FIELDS: Final = {
     *("order_id", "datacenter", "node_size", "status", "reason", "requested_count", "account_id"),
     *("claimed_by_account_id", "claim_expires_at", "claimed_at", "fulfilled_at", "vm_name", "error"),
@@ -70,7 +92,11 @@ class Contract:
                 "Invalid Authorization header format. Expected: Bearer <api_key>",
                 "Invalid Authorization header format. Expected: Bearer <token>",
             ),
-            ("Bearer one two", SOMETHING, SOMETHING),  # type: ignore[list-item]
+            (
+                "Bearer one two",
+                "Invalid Authorization header format. Expected: Bearer <api_key>",
+                "Invalid Authorization header format. Expected: Bearer <token>",
+            ),
             ("Bearer nobodys", "Invalid API key", "Invalid session token"),
         ):
             headers = {} if header is None else {"Authorization": header}
@@ -226,7 +252,7 @@ class Contract:
             self.ask("POST", ORDER, 200, failed, body={"status": "failed", "error": "no"}, **path)
 
     def unheld(self) -> None:
-        other = self.account("rack-8", "launcher")["api_key"]
+        self.other_key = other = self.account("rack-8", "launcher")["api_key"]
         nobody = "4a0e1ae5-5b0d-4c86-9a6c-6f5d3d0c3a10"
         for order_id in (nobody, self.expiring["order_id"]):
             gone = "Capacity launch order not found"
@@ -241,7 +267,7 @@ class Contract:
             if expired:
                 break
             assert time.monotonic() - self.begun < EXPIRY_SECONDS
-            self.ask("POST", CLAIM, 200, key=self.buyer_claims, body={"datacenter": "gcp:nowhere"})
+            self.ask("POST", CLAIM, 200, key=self.other_key, body={"datacenter": "gcp:nowhere"})
             time.sleep(1)
         assert time.monotonic() - self.begun > 30
         (order,) = expired
@@ -266,6 +292,73 @@ class Contract:
         self.ask("GET", OWN_ORDERS, 403, theirs, key=self.rack_key, account_id=self.buyer)
         self.ask("GET", OWN_ORDERS, 200, {"orders": [], "total": 0}, key=self.buyer_key, account_id=self.buyer)
 
+    def targets(self) -> None:
+        self.said.section("5. Pool targets and reconciliation")
+        wrong = self.ask("PUT", TARGETS, 422, key=self.session, body={"node_size": "tiny"})["detail"]
+        assert [(one["type"], one["loc"]) for one in wrong] == [("missing", ["body", "datacenter"])]
+        size = "Invalid node_size. Expected one of: tiny, standard, llm"
+        self.ask("PUT", TARGETS, 422, size, key=self.session, body={"datacenter": "gcp:a", "node_size": ""})
+        defaults = {
+            "datacenter": "gcp:us-central1-a",
+            "node_size": "standard",
+            "min_warm_count": 0,
+            "enabled": True,
+            "require_verified": True,
+            "require_healthy": True,
+            "require_hostname": True,
+            "dispatch": False,
+            "reason": "capacity-pool-controller",
+            "eligible_agents": 0,
+            "open_reservations": 0,
+            "shortfall": 0,
+        }
+        place = {"datacenter": "google:us-central1-a", "node_size": "Standard"}
+        self.ask("PUT", TARGETS, 200, defaults, key=self.session, body=place)
+        listed = self.ask("GET", TARGETS, 200, {"total": 2}, key=self.session)["targets"]
+        assert [target["datacenter"] for target in listed] == ["baremetal:rack-7", "gcp:us-central1-a"]
+        wanted = {"datacenter": "gcp:us-central1-a", "node_size": "standard", "min_count": 2}
+        found = {**wanted, "eligible_count": 0, "shortfall": 2, "eligible_agent_ids": []}
+        looked = self.ask("POST", RECONCILE, 200, key=self.session, body={"targets": [wanted]})
+        assert (looked["eligible"], looked["total_shortfall"], looked["dispatches"]) == (False, 2, [])
+        assert looked["targets"][0].items() >= found.items()
+        for _ in range(2):  # it is ordered once
+            done = self.ask("POST", RECONCILE, 200, key=self.session, body={"targets": [wanted], "dispatch": True})
+            (dispatched,) = done["dispatches"]
+            assert (dispatched["status_code"], dispatched["requested_count"], dispatched["dispatched"]) == (
+                202,
+                2,
+                True,
+            )
+        ordered = f"{ALL_ORDERS}?datacenter=gcp:us-central1-a&status=open"
+        self.ask("GET", ordered, 200, {"total": 2}, key=self.session)
+        gone = {"status": "deleted", "released": 2}
+        self.ask("DELETE", f"{TARGETS}?datacenter=gcp:us-central1-a&node_size=standard", 200, gone, key=self.session)
+        self.ask("DELETE", f"{TARGETS}?datacenter=gcp:us-central1-a&node_size=llm", 404, SOMETHING, key=self.session)
+        self.ask("GET", ordered, 200, {"total": 0}, key=self.session)
+        self.ask("GET", TARGETS, 200, {"total": 1}, key=self.session)
+
+    def purchase(self) -> None:
+        self.said.section("5. Capacity for an account")
+        place = {"datacenter": "gcp:europe-west4-a"}
+        path = {"account_id": self.buyer}
+        self.ask("POST", REQUEST, 403, SOMETHING, key=self.rack_key, body=place, account_id=self.rack)
+        self.ask("POST", REQUEST, 422, key=self.buyer_key, body={}, **path)
+        for wrong in ({"min_warm_count": 0}, {"months": 0}):
+            self.ask("POST", REQUEST, 422, key=self.buyer_key, body={**place, **wrong}, **path)
+        bought = self.ask("POST", REQUEST, 200, key=self.buyer_key, body=place, **path)
+        assert bought["request_id"] == Like("capacity-[0-9a-f]{16}")
+        assert (bought["charged_amount_usd"], bought["balance_after"]) == (25.0, 0.0)
+        assert bought["transaction_id"]
+        assert (bought["target"]["min_warm_count"], bought["target"]["node_size"]) == (1, "tiny")
+        assert bought["target"]["reason"] == "capacity-purchase"
+        assert (bought["capacity"]["total_shortfall"], bought["capacity"]["dispatches"][0]["status_code"]) == (1, 202)
+        more = {**place, "node_size": "tiny", "min_warm_count": 3, "months": 2, "reason": "peak"}
+        again = self.ask("POST", REQUEST, 200, {"charged_amount_usd": 150.0}, key=self.buyer_key, body=more, **path)
+        assert again["target"]["min_warm_count"] == 3
+        own = self.ask("GET", OWN_ORDERS, 200, {"total": 3}, key=self.buyer_key, **path)["orders"]
+        assert {order["account_id"] for order in own} == {self.buyer}
+        self.ask("GET", f"{OWN_ORDERS}?status=fulfilled", 200, {"total": 0}, key=self.buyer_key, **path)
+
 
 @pytest.fixture
 def contract(tmp_path: Path) -> Iterator[Contract]:
@@ -280,4 +373,9 @@ def test_the_contract_is_kept_section_by_section(contract: Contract) -> None:
     contract.accounts()
     contract.orders()
     contract.lists()
+    contract.targets()
+    contract.purchase()
     contract.expiry()
+
+    assert contract.said.routes >= ROUTES
+    assert contract.said.messages >= MESSAGES
