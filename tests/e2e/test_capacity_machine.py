@@ -1,6 +1,8 @@
 """A capacity order of the contract, fulfilled by a real machine of our own launcher, and given back."""
 
 import json
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,9 @@ import pytest
 from emulators.environment import FILE
 from emulators.settings import DATACENTER, Backend, ProviderChoice
 from launcher.vm.directory import MANIFEST
+from shared.control_plane import ControlPlane
 from shared.domain.order import State
-from tests.e2e.restarts import Stack, await_end, await_machine, in_state, lives, machine, stack_of
+from tests.e2e.restarts import await_end, await_machine, in_state, lives, machine, stack_of
 
 TARGETS = "/api/v1/admin/agents/capacity/targets"
 RECONCILE = "/api/v1/admin/agents/capacity/reconcile"
@@ -23,7 +26,12 @@ ORDERS = "/api/v1/admin/agents/capacity/orders"
 def test_a_target_of_one_boots_a_machine_that_its_own_report_fulfils_and_a_target_of_none_ends_it(
     guest_image: Path, tmp_path: Path
 ) -> None:
-    with stack_of(tmp_path, ProviderChoice.QEMU, Backend.GOOGLE, guest_image.parent) as stack, operator(stack) as admin:
+    with ExitStack() as cleanup:
+        stack = cleanup.enter_context(stack_of(tmp_path, ProviderChoice.QEMU, Backend.GOOGLE, guest_image.parent))
+        url, key = operator(stack.home)
+        stack = replace(stack, api=cleanup.enter_context(ControlPlane(url, key)))
+        bearer = {"Authorization": f"Bearer {key}"}
+        admin = cleanup.enter_context(httpx.Client(base_url=url, headers=bearer, timeout=30))
         aim(admin, 1)
         (open_,) = orders(admin)
         process = await_machine(stack.state)
@@ -49,12 +57,10 @@ def test_a_target_of_one_boots_a_machine_that_its_own_report_fulfils_and_a_targe
         assert (ended["status"], ended["fulfilled_at"]) == ("fulfilled", fulfilled["fulfilled_at"])
 
 
-def operator(stack: Stack) -> httpx.Client:
-    """A client of the stack's control plane with the operators' key."""
-    lines = (stack.home / FILE).read_text().splitlines()
-    environment = dict(line.split("=", 1) for line in lines)
-    headers = {"Authorization": f"Bearer {environment['LAUNCHYARD_ADMIN_KEY']}"}
-    return httpx.Client(base_url=environment["LAUNCHYARD_URL"], headers=headers, timeout=30)
+def operator(home: Path) -> tuple[str, str]:
+    """Return the stack's address, and the operators' key."""
+    environment = dict(line.split("=", 1) for line in (home / FILE).read_text().splitlines())
+    return environment["LAUNCHYARD_URL"], environment["LAUNCHYARD_ADMIN_KEY"]
 
 
 def aim(admin: httpx.Client, count: int) -> None:
