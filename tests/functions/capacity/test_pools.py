@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from functions.capacity.parts import DefaultPool
+from functions.capacity.reconciliation import reconcile as reconcile_pool
 from functions.capacity.reconciliation import see_to_pools
 from shared.adapters.memory import MemoryOrderStore
 from shared.adapters.memory_records import MemoryRecords
@@ -283,6 +284,24 @@ def test_of_many_sweeps_at_once_one_order_a_place_comes(world: World) -> None:
     at_once([lambda: swept(world)] * 6)
     assert len(alive(world)) == 5
     assert swept(world)["created"] == 0
+
+
+def test_what_was_decided_meanwhile_stands_against_a_sweep_that_read_the_pool_before(world: World) -> None:
+    aim(world, 2)
+    before = world.app.capacity.pools.get(ID)
+    assert before is not None
+    aim(world, 1, reason="less")
+    reconcile_pool(before, world.app)
+    assert len(alive(world)) == 1
+    assert (listed(world)[0]["min_warm_count"], listed(world)[0]["reason"]) == (1, "less")
+
+    fail(world, alive(world)[0])
+    before = world.app.capacity.pools.get(ID)
+    assert before is not None
+    answer(world.delete(f"{TARGETS}?datacenter={DATACENTER}&node_size=tiny", ADMIN))
+    reconcile_pool(before, world.app)
+    assert alive(world) == []
+    assert listed(world) == []
 
 
 def test_one_bad_pool_keeps_no_other_from_being_seen_to(world: World) -> None:
