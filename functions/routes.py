@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from functions import callback, claim, dead_letters, health, orders, sweep, update
+from functions.capacity import accounts, admin, pools, purchases, signup
 from functions.capacity import orders as capacity_orders
-from functions.capacity import pools, purchases
 from functions.routing import Route
 
 ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
@@ -14,7 +14,14 @@ ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
     "update": update.ROUTES,
     "callback": callback.ROUTES,
     "sweep": sweep.ROUTES,
-    "capacity": (*capacity_orders.ROUTES, *pools.ROUTES, *purchases.ROUTES),
+    "capacity": (
+        *signup.ROUTES,
+        *accounts.ROUTES,
+        *admin.ROUTES,
+        *capacity_orders.ROUTES,
+        *pools.ROUTES,
+        *purchases.ROUTES,
+    ),
 }
 HEALTH: Final = health.ROUTES
 """Served by every entry point."""

@@ -4,6 +4,7 @@ functions-framework imports the entry points in gunicorn's master process and fo
 existed before would be dead in the workers. So the App is made at the first request, once a process.
 """
 
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -57,6 +58,7 @@ def build(settings: Settings) -> App:
         tokens=CallbackTokens(settings.callback_secret.get_secret_value()),
         clock=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid4()),
+        new_secret=secrets.token_urlsafe,
         wait=time.sleep,
         lease=timedelta(seconds=settings.lease_seconds),
     )

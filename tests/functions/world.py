@@ -118,6 +118,7 @@ def an_app(clock: Clock, bells: Bells) -> App:
         tokens=CallbackTokens(SECRET),
         clock=clock,
         new_id=lambda: str(uuid4()),
+        new_secret=secrets.token_urlsafe,
         wait=clock.wait,
     )
 
