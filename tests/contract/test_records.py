@@ -8,7 +8,9 @@ import pytest
 
 from shared.adapters.memory_records import MemoryRecords
 from shared.adapters.records import FirestoreRecords
+from shared.domain.accounts import NOBODY
 from shared.domain.agents import Challenge
+from shared.domain.pools import Pool, given_up, plan
 from shared.domain.refusals import Conflict, NotFound
 from shared.ports import Records
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
@@ -96,3 +98,18 @@ def test_records_are_found_by_a_field_by_a_time_and_all(records: Records[Challen
     assert records.before("issued_at", NOW + 2 * SOON, 1) == [early]
     assert sorted(one.vm_name for one in records.all(10)) == ["vm-1", "vm-2"]
     assert len(records.all(1)) == 1
+
+
+@pytest.fixture(params=MEMORY_AND_FIRESTORE)
+def pools(request: pytest.FixtureRequest) -> Records[Pool]:
+    if request.param == "memory":
+        return MemoryRecords()
+    return FirestoreRecords(request.getfixturevalue("firestore_client"), "pools", Pool)
+
+
+def test_a_pool_comes_back_with_its_members_as_it_went(pools: Records[Pool]) -> None:
+    pool = plan(Pool("1" * 32, NOBODY, "gcp:a", "tiny", 2, "warm", NOW, NOW, dispatch=True), {})
+    pools.add(pool.id, pool)
+    assert pools.get(pool.id) == pool
+    assert pools.find("account", NOBODY, 10) == [pool]
+    assert pools.change(pool.id, lambda one: given_up(one, NOW)) == pools.get(pool.id)

@@ -180,6 +180,13 @@ def test_a_machine_that_nobody_watches_over_is_never_released_and_counts() -> No
     assert [stays(member, orders) for member in pool.members] == [True, False, True]
 
 
+def test_an_order_whose_client_wished_it_gone_counts_no_more_and_its_place_is_kept_for_it() -> None:
+    pool, orders = filled(1)
+    (order,) = orders.values()
+    again = plan(pool, {order.id: lived(order, lambda _: Cancel("x"))})
+    assert [(member.place, member.generation) for member in again.members] == [(1, 1), (2, 1)]
+
+
 def test_a_released_place_that_an_unwatched_launcher_took_meanwhile_counts_again() -> None:
     pool = plan(a_pool(1), {})
     pool = plan(replace(pool, min_warm_count=0), created(pool))

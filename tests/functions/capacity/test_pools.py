@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from functions.capacity.parts import DefaultPool
+from functions.capacity.reconciliation import reconcile as reconcile_pool
 from functions.capacity.reconciliation import see_to_pools
 from shared.adapters.memory import MemoryOrderStore
 from shared.adapters.memory_records import MemoryRecords
 from shared.domain.accounts import NOBODY, AccountType
 from shared.domain.agents import Agent
+from shared.domain.events import Register
 from shared.domain.order import Order, State
-from shared.domain.pools import Pool, pool_id
+from shared.domain.pools import MOST_MACHINES, Pool, pool_id
 from shared.domain.refusals import Unavailable
 from shared.domain.spec import Attestation, NodeSize
 from shared.ports import IdempotencyKey, OrderQuery, Snapshot
@@ -94,6 +96,80 @@ def fail(world: World, order: Order) -> None:
 def register(world: World, order: Order, agent_id: str = "agent-1", **changes: Any) -> None:
     now = world.clock.now
     agent = Agent(agent_id, f"vm-of-{agent_id}", DATACENTER, "tiny", "00", True, "1.0.0", now, now)
+    world.app.capacity.agents.add(agent.vm_name, replace(agent, **{"hostname": "node.example", **changes}))
+    epoch = world.order(order.id).epoch
+    world.app.store.apply(order.id, Register(agent_id, epoch, agent_id, agent.vm_name), now)
+
+
+# --- targets -------------------------------------------------------------------------------------
+
+
+def test_a_target_has_the_contracts_fields_and_defaults(world: World) -> None:
+    target = answer(put(world, PLACE))
+    assert target == {
+        "account_id": None,
+        **PLACE,
+        "min_warm_count": 0,
+        "enabled": True,
+        "require_verified": True,
+        "require_healthy": True,
+        "require_hostname": True,
+        "dispatch": False,
+        "reason": "capacity-pool-controller",
+        "attestation": "optional",
+        "created_at": "2026-11-22T12:00:00Z",
+        "updated_at": "2026-11-22T12:00:00Z",
+        "eligible_agents": 0,
+        "open_reservations": 0,
+        "shortfall": 0,
+        "surplus": 0,
+    }
+    assert listed(world) == [target]
+
+
+def test_a_target_is_set_anew_in_its_place_however_that_is_written(world: World) -> None:
+    aim(world, 2)
+    world.clock.now += timedelta(minutes=1)
+    body = {"datacenter": " Google:US-central1-a ", "node_size": " TINY ", "min_warm_count": 3, "unknown": 1}
+    changed = answer(put(world, body))
+    assert (changed["datacenter"], changed["node_size"]) == (DATACENTER, "tiny")
+    assert (changed["min_warm_count"], changed["dispatch"], changed["shortfall"]) == (3, False, 3)
+    assert (changed["created_at"], changed["updated_at"]) == ("2026-11-22T12:00:00Z", "2026-11-22T12:01:00Z")
+    world.clock.now += timedelta(minutes=1)
+    assert answer(put(world, body)) == changed
+    assert listed(world) == [changed]
+
+
+def test_a_target_without_a_size_is_refused(world: World) -> None:
+    wrong = "Invalid node_size. Expected one of: tiny, standard, llm"
+    for size in ("", "  ", "huge"):
+        assert refused(put(world, {**PLACE, "node_size": size}), 422) == wrong
+    assert refused(put(world, {"datacenter": "gcp:a"}), 422) == [
+        {"type": "missing", "loc": ["body", "node_size"], "msg": "Field required"}
+    ]
+    assert listed(world) == []
+
+
+@pytest.mark.parametrize("datacenter", ["gcp/us", ":", "gcp:a:b", "", "gcp:" + "a" * 97])
+def test_a_target_of_no_datacenter_is_refused(world: World, datacenter: str) -> None:
+    detail = refused(put(world, {**PLACE, "datacenter": datacenter}), 422)
+    assert detail.startswith("Invalid datacenter. Expected '<cloud>:<zone>'")
+
+
+@pytest.mark.parametrize("count", [-1, MOST_MACHINES + 1, 1_000_000, "many", None, 1.5])
+def test_a_count_out_of_bounds_is_refused_by_its_name(world: World, count: object) -> None:
+    (wrong,) = refused(put(world, {**PLACE, "min_warm_count": count}), 422)
+    assert wrong["loc"] == ["body", "min_warm_count"]
+    (wrong,) = refused(world.post(RECONCILE, {"targets": [{**PLACE, "min_count": count}]}, ADMIN), 422)
+    assert wrong["loc"] == ["body", "targets", 0, "min_count"]
+
+
+def test_targets_are_for_operators_only(world: World) -> None:
+    deployer = world.admit(AccountType.DEPLOYER)[1]
+    assert refused(world.http.get(TARGETS), 401) == "Missing Authorization header"
+    assert refused(world.http.get(TARGETS, headers={"Authorization": "Bearer a b"}), 401) == (
+        "Invalid Authorization header format. Expected: Bearer <token>"
+    )
     for key in (deployer, CLIENT, LAUNCHER):
         assert refused(put(world, PLACE, key), 401) == "Invalid session token"
         assert refused(world.get(TARGETS, key), 401) == "Invalid session token"
@@ -208,6 +284,24 @@ def test_of_many_sweeps_at_once_one_order_a_place_comes(world: World) -> None:
     at_once([lambda: swept(world)] * 6)
     assert len(alive(world)) == 5
     assert swept(world)["created"] == 0
+
+
+def test_what_was_decided_meanwhile_stands_against_a_sweep_that_read_the_pool_before(world: World) -> None:
+    aim(world, 2)
+    before = world.app.capacity.pools.get(ID)
+    assert before is not None
+    aim(world, 1, reason="less")
+    reconcile_pool(before, world.app)
+    assert len(alive(world)) == 1
+    assert (listed(world)[0]["min_warm_count"], listed(world)[0]["reason"]) == (1, "less")
+
+    fail(world, alive(world)[0])
+    before = world.app.capacity.pools.get(ID)
+    assert before is not None
+    answer(world.delete(f"{TARGETS}?datacenter={DATACENTER}&node_size=tiny", ADMIN))
+    reconcile_pool(before, world.app)
+    assert alive(world) == []
+    assert listed(world) == []
 
 
 def test_one_bad_pool_keeps_no_other_from_being_seen_to(world: World) -> None:
