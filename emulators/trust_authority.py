@@ -7,7 +7,7 @@ POST /appraisal/v1/attest    {"quote": base64} with the header x-api-key: {"toke
 import base64
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
@@ -47,14 +47,22 @@ class LocalTrustAuthority:
         """Sign with a new key from now on; the one before is published no longer."""
         self._key, self._key_id = generate_private_key(public_exponent=65537, key_size=2048), secrets.token_hex(16)
 
+    def pose_as(self, other: "LocalTrustAuthority") -> None:
+        """Name the other's key in tokens, and sign them with one's own."""
+        self._key_id = other._key_id
+
     def appraise(self, quote: TdxQuote, algorithm: str = "PS384", nested: bool = False, **claims: Any) -> str:
         """Return a token for this quote; `nested` is version 2's form. A claim that is given as None is left out."""
-        measured = self._measured(quote)
-        body = {**self._about(), **({"tdx": measured} if nested else measured), **claims}
-        return self.sign({name: value for name, value in body.items() if value is not None}, algorithm)
+        body = {**self.claims(quote, nested), **claims}
+        return self.sign(json.dumps({name: value for name, value in body.items() if value is not None}), algorithm)
 
-    def sign(self, claims: Mapping[str, Any], algorithm: str = "PS384") -> str:
-        return jwt.encode(dict(claims), self._key, algorithm, headers={"kid": self._key_id})
+    def claims(self, quote: TdxQuote, nested: bool = False) -> dict[str, Any]:
+        measured = self._measured(quote)
+        return {**self._about(), **({"tdx": measured} if nested else measured)}
+
+    def sign(self, payload: str, algorithm: str = "PS384") -> str:
+        """Return the payload signed, whatever it is."""
+        return jwt.PyJWS().encode(payload.encode(), self._key, algorithm, headers={"kid": self._key_id, "typ": "JWT"})
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         return self._answer(Request(environ))(environ, start_response)
