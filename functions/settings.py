@@ -50,7 +50,7 @@ class SeededKey(BaseModel):
         return ApiKey(self.digest, self.role, self.account, self.revocable, self.datacenters)
 
 
-Measurement = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{96}$", to_lower=True)]
+Measurement = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{96}$", to_lower=True)]
 """SHA-384."""
 
 
