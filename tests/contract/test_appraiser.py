@@ -274,7 +274,7 @@ def test_a_list_of_keys_that_is_none_is_no_answer(http: httpx.Client, document: 
 
 def test_keys_that_cannot_be_used_are_passed_over(http: httpx.Client, authority: LocalTrustAuthority) -> None:
     (good,) = authority.certs["keys"]
-    listed = [7, {"kty": "x"}, {**good, "kid": 7}, {**good, "kid": "broken", "n": ""}, good]
+    listed = [7, {"kty": "x"}, {**good, "kid": ["x"]}, {**good, "kid": "broken", "n": ""}, good]
     with serving(Request.application(lambda _: Response(json.dumps({"keys": listed})))) as address:
         keys = PublishedKeys(http, address)
 

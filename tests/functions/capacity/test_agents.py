@@ -235,6 +235,12 @@ def test_the_trusted_image_is_an_agents_or_a_proxys(world: World, kind: str, sta
     assert register(world).status_code == status
 
 
+def test_what_an_image_is_trusted_for_is_said(world: World) -> None:
+    trusting(world, images=[Image(MRTD.hex(), "launcher")])
+
+    assert "is that of a launcher" in refused(register(world), 403)
+
+
 def test_a_machine_that_can_be_debugged_is_refused(world: World) -> None:
     trusting(world, tcb=Tcb.DISABLED)
 
@@ -589,6 +595,15 @@ def test_a_quote_alone_is_appraised_for_nobody(world: World) -> None:
     assert world.authority.asked == []
 
 
+def test_a_bootstrap_token_that_was_used_buys_no_other_machine_an_appraisal(world: World, worker: str) -> None:
+    pair = bootstrap(*claimed(world, worker))
+    agent_id = registered(world, attestation=quote_only(), **pair)
+
+    refused(register(world, vm_name="vm-2", attestation=quote_only(), **pair), 403)
+    assert world.authority.asked.count("/appraisal/v1/attest") == 1
+    assert registered(world, attestation=quote_only(), **pair) == agent_id
+
+
 @pytest.mark.parametrize(("quote_b64", "status"), [("!", 400), ("é", 400), ("AAAA", 403)])
 def test_a_quote_that_is_none_is_refused(world: World, worker: str, quote_b64: str, status: int) -> None:
     pair = bootstrap(*claimed(world, worker))
@@ -903,6 +918,19 @@ def test_challenges_past_their_end_are_forgotten(world: World) -> None:
 
     assert (see_to(world, limit=1), see_to(world), see_to(world)) == (1, 1, 0)
     assert world.app.capacity.challenges.get("vm-2") is not None
+
+
+def test_a_challenge_that_was_renewed_while_the_sweep_looks_stands(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nonce(world)
+    world.clock.now += timedelta(seconds=301)
+    old = world.app.capacity.challenges.before("expires_at", world.clock.now, 1)
+    renewed = nonce(world)
+    monkeypatch.setattr(world.app.capacity.challenges, "before", lambda *_: old)
+
+    assert see_to(world) == 0
+    registered(world, attestation=with_nonce(world, renewed))
 
 
 # --- whatever is sent -------------------------------------------------------------------------------------------------
