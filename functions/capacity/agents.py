@@ -1,27 +1,22 @@
-"""For agents: heartbeats. For operators: which agents there are. For the sweep: those that were lost."""
+"""For agents: heartbeats. For operators: which agents there are."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Self
 
 from pydantic import TypeAdapter
 
-from functions import logs
 from functions.app import App
 from functions.authentication import Anyone, Open, Principal
-from functions.capacity import challenges, links, registration
+from functions.capacity import registration
 from functions.capacity.evidence import HeartbeatRequest, believe, read
 from functions.capacity.face import ADMINS
+from functions.capacity.lost_agents import replace_node
 from functions.capacity.wire import Answer, Lenient
 from functions.routing import Route
 from shared.domain.agents import Agent
-from shared.domain.events import Retry
-from shared.domain.order import Order, Reason
-from shared.domain.refusals import Conflict, Forbidden, LeaseLost, NotFound, Unavailable, WrongState
+from shared.domain.refusals import Forbidden, NotFound
 
-BEAT: Final = timedelta(seconds=3600)
-LOST_AFTER: Final = 2 * BEAT + timedelta(seconds=300)
-"""Two heartbeats that did not come, and some."""
 MOST_AGENTS: Final = 10_000
 MISSING: Final = "Agent not found"
 
@@ -106,18 +101,9 @@ def delete(_admin: Principal, app: App, agent_id: str) -> Deleted:
     what was cut short.
     """
     agent = _find(agent_id, app)
-    _replace_node(agent, "An operator removed its agent.", app)
+    replace_node(agent, "An operator removed its agent.", app)
     app.capacity.agents.take(agent.vm_name)
     return Deleted(agent_id=agent.id)
-
-
-def see_to_agents(app: App, now: datetime, limit: int) -> int:
-    """Replace the nodes of agents that were lost, and forget those and challenges past their end: at most `limit` of
-    each. Return how many were forgotten.
-    """
-    lost = app.capacity.agents.before("last_seen_at", now - LOST_AFTER, limit)
-    forgotten = sum(_see_to(agent, now, app) for agent in lost)
-    return forgotten + challenges.forget(app.capacity.challenges, now, limit)
 
 
 def _seen(agent: Agent, said: HeartbeatRequest, app: App) -> None:
@@ -148,46 +134,6 @@ def _find(agent_id: str, app: App) -> Agent:
 def _asked_for(agent: Agent, query: AgentQuery) -> bool:
     status, part = query.status.strip().lower(), query.vm_name.strip().lower()
     return status in ("", agent.status.lower()) and part in agent.vm_name.lower()
-
-
-def _see_to(agent: Agent, now: datetime, app: App) -> bool:
-    """One whose launcher watches over the machine is left: that one knows better."""
-    try:
-        order = links.standing(agent, app)
-        if order is not None and not order.unattended:
-            return False
-        _retry(order, agent, "Its agent was not heard of for two hours.", app)
-        return _forget(agent, now, app)
-    except Unavailable as refusal:
-        logs.LOG.warning("A lost agent is seen to by the next sweep.", agent_id=agent.id, why=refusal.message)
-        return False
-
-
-def _replace_node(agent: Agent, why: str, app: App) -> None:
-    order = links.standing(agent, app)
-    _retry(order if order is not None and order.unattended else None, agent, why, app)
-
-
-def _retry(order: Order | None, agent: Agent, why: str, app: App) -> None:
-    if order is None:
-        return
-    event = Retry(f"agent-lost@{order.epoch}@{agent.id}", order.epoch, Reason.AGENT_LOST, why)
-    try:
-        app.store.apply(order.id, event, app.clock())
-    except (WrongState, LeaseLost, NotFound):
-        logs.LOG.info("The order of a lost agent had moved on.", order_id=order.id)
-
-
-def _forget(agent: Agent, now: datetime, app: App) -> bool:
-    """One that was heard of, or registered anew, since it was looked at is put back."""
-    taken = app.capacity.agents.take(agent.vm_name)
-    if taken is None or taken.last_seen_at < now - LOST_AFTER:
-        return taken is not None
-    try:
-        app.capacity.agents.add(taken.vm_name, taken)
-    except Conflict:
-        logs.LOG.info("A lost agent's machine registered anew.", agent_id=taken.id)
-    return False
 
 
 BODY: Final[TypeAdapter[Any]] = TypeAdapter(object)

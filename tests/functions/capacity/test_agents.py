@@ -16,8 +16,8 @@ from werkzeug.test import TestResponse
 
 from emulators.tdx_quote import TdxQuote
 from functions.capacity import links
-from functions.capacity.agents import LOST_AFTER, see_to_agents
 from functions.capacity.attestation import Image, Nonces, Tcb
+from functions.capacity.lost_agents import LOST_AFTER, see_to_agents
 from shared.domain.accounts import AccountType
 from shared.domain.agents import Agent
 from shared.domain.order import Order, Reason, State
@@ -857,11 +857,28 @@ def test_an_agent_that_beats_is_not_lost(world: World, worker: str) -> None:
 def test_an_agent_that_is_heard_while_the_sweep_looks_is_not_lost(
     world: World, worker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registered(world)
+    order_id = fulfilled(world, worker)
+    agent_id = registered(world)
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
     stale = agent(world)
-    registered(world)
+    beat(world, agent_id)
     monkeypatch.setattr(world.app.capacity.agents, "before", lambda *_: [stale])
+
+    assert see_to(world) == 0
+    assert listed(world) == ["vm-1"]
+    assert world.order(order_id).state is State.RUNNING
+
+
+def test_an_agent_that_is_heard_in_the_last_moment_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent_id = registered(world)
+    world.clock.now += LOST_AFTER + timedelta(seconds=1)
+    take = world.app.capacity.agents.take
+
+    def heard_just_before(id_: str) -> Agent | None:
+        beat(world, agent_id)
+        return take(id_)
+
+    monkeypatch.setattr(world.app.capacity.agents, "take", heard_just_before)
 
     assert see_to(world) == 0
     assert listed(world) == ["vm-1"]
