@@ -34,6 +34,7 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "LAUNCHYARD_DATACENTER": DATACENTER,
         "LAUNCHYARD_SOURCE_API": f"{address}:{settings.source_port}",
         "LAUNCHYARD_SOURCE_IPFS": f"{address}:{settings.source_port}",
+        "LAUNCHYARD_GCP_ENDPOINT": f"{address}:{settings.compute_port}",
     }
     return environment | (_google(settings) if settings.backend is Backend.GOOGLE else _memory(environment))
 

@@ -21,7 +21,8 @@ class NextClaim(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """`new_id` makes a fresh UUID; `wait` sleeps that many seconds; `lease` is how long a claim or heartbeat lasts."""
+    """`new_id` makes a fresh UUID, `new_secret` so many random bytes in URL-safe base64; `wait` sleeps that many
+    seconds; `lease` is how long a claim or heartbeat lasts."""
 
     store: OrderStore
     keys: KeyStore
@@ -34,5 +35,6 @@ class App:
     capacity: Capacity
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
+    new_secret: Callable[[int], str]
     wait: Callable[[float], None]
     lease: timedelta = LEASE

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from functions import callback, claim, dead_letters, health, orders, sweep, update
-from functions.capacity import agents
+from functions.capacity import accounts, admin, agents, pools, purchases, signup
 from functions.capacity import orders as capacity_orders
 from functions.routing import Route
 
@@ -14,7 +14,15 @@ ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
     "update": update.ROUTES,
     "callback": callback.ROUTES,
     "sweep": sweep.ROUTES,
-    "capacity": (*capacity_orders.ROUTES, *agents.ROUTES),
+    "capacity": (
+        *signup.ROUTES,
+        *accounts.ROUTES,
+        *admin.ROUTES,
+        *capacity_orders.ROUTES,
+        *pools.ROUTES,
+        *purchases.ROUTES,
+        *agents.ROUTES,
+    ),
 }
 HEALTH: Final = health.ROUTES
 """Served by every entry point."""

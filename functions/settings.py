@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal, NoReturn, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -22,6 +23,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from functions.capacity.attestation import Image, Nonces, Tcb
 from shared.api import Sha256
 from shared.domain.access import ApiKey, Role
+from shared.domain.datacenters import parse
+from shared.domain.pools import MOST_MACHINES
 from shared.domain.spec import Attestation
 
 BAD_SETTINGS: Final = 2
@@ -112,6 +115,12 @@ class Settings(BaseSettings):
     ita_api: str = Field(ITA_API, pattern=r"^https?://", validation_alias="LAUNCHYARD_ITA_API")
     ita_certs: str = Field(ITA_CERTS, pattern=r"^https?://", validation_alias="LAUNCHYARD_ITA_CERTS")
     """Where its public keys are."""
+    default_pool: bool = Field(False, validation_alias="DEFAULT_GCP_TINY_ENABLED")
+    """Whether the deployment begins with the contract's pool of tiny machines. The contract has it on; but it costs."""
+    default_pool_datacenter: Annotated[str, AfterValidator(parse)] = Field(
+        "gcp:us-central1-a", validation_alias="DEFAULT_GCP_TINY_DATACENTER"
+    )
+    default_pool_count: int = Field(1, ge=0, le=MOST_MACHINES, validation_alias="DEFAULT_GCP_TINY_MIN_WARM_COUNT")
     keys: Annotated[tuple[SeededKey, ...], NoDecode, BeforeValidator(_json)] = Field(
         (), validation_alias="LAUNCHYARD_KEYS"
     )

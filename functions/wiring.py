@@ -4,6 +4,7 @@ functions-framework imports the entry points in gunicorn's master process and fo
 existed before would be dead in the workers. So the App is made at the first request, once a process.
 """
 
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -14,13 +15,14 @@ from uuid import uuid4
 from functions.app import App
 from functions.authentication import CachedKeys
 from functions.capacity.attestation import Trust
-from functions.capacity.parts import Capacity
+from functions.capacity.parts import Capacity, DefaultPool
 from functions.capacity.sessions import Sessions
 from functions.credentials import CallbackTokens
 from functions.settings import Backend, Settings
 from shared.domain.accounts import Account, Enrolment
 from shared.domain.agents import Agent, Challenge
 from shared.domain.pools import Pool
+from shared.domain.spec import NodeSize
 from shared.ports import Appraiser, Doorbell, KeyStore, OrderStore, OutputBucket, Records
 
 SHORTEST_CLAIM: Final = 30.0
@@ -60,6 +62,7 @@ def build(settings: Settings) -> App:
         tokens=CallbackTokens(settings.callback_secret.get_secret_value()),
         clock=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid4()),
+        new_secret=secrets.token_urlsafe,
         wait=time.sleep,
         lease=timedelta(seconds=settings.lease_seconds),
     )
@@ -109,6 +112,7 @@ def _capacity(settings: Settings, records: Callable[[str, type[Any]], Records[An
         claim_ttl=timedelta(seconds=max(settings.claim_ttl_seconds, SHORTEST_CLAIM)),
         open_signup=settings.open_signup,
         attestation=settings.attestation,
+        default_pool=_default_pool(settings),
     )
 
 
@@ -121,6 +125,12 @@ def _appraiser(settings: Settings) -> Appraiser:
     http, api_key = httpx.Client(timeout=APPRAISAL_SECONDS), settings.ita_api_key
     keys = PublishedKeys(http, settings.ita_certs)
     return TrustAuthority(http, keys, settings.ita_api, api_key.get_secret_value() if api_key else None)
+
+
+def _default_pool(settings: Settings) -> DefaultPool | None:
+    if not settings.default_pool:
+        return None
+    return DefaultPool(settings.default_pool_datacenter, NodeSize.TINY, settings.default_pool_count)
 
 
 def _bucket(settings: Settings) -> OutputBucket:

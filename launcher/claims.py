@@ -1,10 +1,12 @@
 """Claiming orders, by id or the next that fits."""
 
+from collections.abc import Sequence
 from typing import Final
 from uuid import uuid4
 
 from cachetools import LRUCache
 
+from launcher.lanes import Lanes
 from shared.api import ClaimById, Claimed, ClaimNext, ClaimRequest
 from shared.control_plane import ControlPlane, Refused
 
@@ -18,23 +20,37 @@ REMEMBERED: Final = 1000
 
 class Claims:
     """A claim without an answer may have been carried out: asked again, it is the same request, so that it is answered
-    with the order that it won."""
+    with the order that it won. Not `attended`: the machines are left once they run.
+    """
 
-    def __init__(self, control_plane: ControlPlane, launcher: str, lanes: tuple[str, ...]) -> None:
+    def __init__(self, control_plane: ControlPlane, launcher: str, lanes: Lanes, attended: bool = True) -> None:
         self.lanes = lanes
-        self._control_plane, self._launcher = control_plane, launcher
+        self._control_plane, self._launcher, self._attended = control_plane, launcher, attended
         self._unanswered: LRUCache[str, str] = LRUCache(REMEMBERED)
 
     def by_id(self, order_id: str) -> Claimed | None:
         """Return the order, claimed; None where there is nothing to be had any more. Raises Unreachable, Refused."""
-        request_id = self._unanswered.setdefault(order_id, str(uuid4()))
-        request = ClaimById(request_id=request_id, launcher=self._launcher, order_id=order_id, lanes=self.lanes)
+        request = ClaimById(
+            request_id=self._unanswered.setdefault(order_id, str(uuid4())),
+            launcher=self._launcher,
+            order_id=order_id,
+            lanes=self.lanes.names,
+            attended=self._attended,
+        )
         return self._ask(request, order_id)
 
-    def next(self) -> Claimed | None:
-        """Wait for an order and return it, claimed; None where none came. Raises Unreachable, Refused."""
-        request_id = self._unanswered.setdefault(NEXT, str(uuid4()))
-        request = ClaimNext(request_id=request_id, launcher=self._launcher, lanes=self.lanes, wait_seconds=WAIT_SECONDS)
+    def next(self, lanes: Sequence[str], wait_seconds: int = WAIT_SECONDS) -> Claimed | None:
+        """Wait for an order of these lanes, and return it, claimed; None where none came. Raises Unreachable, Refused.
+
+        One that an unanswered claim won is returned whatever its lane.
+        """
+        request = ClaimNext(
+            request_id=self._unanswered.setdefault(NEXT, str(uuid4())),
+            launcher=self._launcher,
+            lanes=tuple(lanes),
+            attended=self._attended,
+            wait_seconds=wait_seconds,
+        )
         return self._ask(request, NEXT)
 
     def _ask(self, request: ClaimRequest, remembered: str) -> Claimed | None:

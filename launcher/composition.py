@@ -1,37 +1,43 @@
 """The composition root: settings in, a running daemon out."""
 
 import fcntl
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import structlog
+import typer
 
 from launcher import logs
 from launcher.admission import Admission
 from launcher.adoption import Adoption
+from launcher.bounded import Bounded
 from launcher.claims import Claims
 from launcher.clock import SYSTEM
-from launcher.daemon import Daemon, Events, Loop
+from launcher.daemon import DONE, Daemon, Events, Loop
 from launcher.doorbell import DoorbellLoop
 from launcher.heartbeat import HeartbeatLoop
-from launcher.lanes import served
+from launcher.lanes import Lanes, served
 from launcher.outage import Outage
 from launcher.polling import PollingLoop
+from launcher.providers import Providers
 from launcher.reconciliation import Reconciliation
 from launcher.reports import Reports
 from launcher.run import Runner
 from launcher.runs import Runs
-from launcher.settings import ProviderName, Settings
+from launcher.settings import Settings
 from launcher.vm import host
-from launcher.vm.probe import probe
-from launcher.vm.process import ProcessProvider
-from launcher.vm.provider import Provider
-from launcher.vm.qemu import QemuProvider
+from launcher.vm.provider import LaunchFailed
 from launcher.vm.resources import Resources
-from shared.control_plane import ControlPlane
+from launcher.wiring import wire_providers
+from shared.control_plane import ControlPlane, Refused, Unreachable
 from shared.ports import BellListener
+
+BOUNDED_SECONDS: Final = 2.0
+"""Between two heartbeats of a launcher that goes once its orders run: that is how it hears of it."""
 
 log = structlog.get_logger()
 
@@ -40,79 +46,102 @@ class StateUnusable(Exception):
     """The state directory cannot be used; the message says why."""
 
 
+class NotServed(Exception):
+    """The launcher cannot begin now; the message says why."""
+
+
 def serve(settings: Settings) -> int:
-    """Run the daemon until it is told to go, and return its exit code. Raises ModeRefused, StateUnusable."""
-    logs.configure()
+    """Run until told to go, or until as many orders were taken as were to be, and return the exit code.
+
+    Raises ModeRefused, StateUnusable, NotServed.
+    """
+    logs.configure(sys.stdout if settings.most is None else sys.stderr)
     threading.excepthook = _log_failure
-    provider = choose_provider(settings)
+    providers = wire_providers(settings)
     key = settings.launcher_key.get_secret_value()
     with _own(settings.state_dir), ControlPlane(settings.url, key) as control_plane:
         events = Events()
         events.hear_signals()
-        log.info("launcher starts", name=settings.launcher_name, provider=provider.name, slots=settings.slots)
-        return compose(settings, provider, control_plane).run(events)
+        names = [provider.name for provider in providers.all()]
+        log.info("launcher starts", name=settings.launcher_name, providers=names, slots=settings.slots)
+        try:
+            return _run(settings, providers, control_plane, events)
+        except (Unreachable, Refused, LaunchFailed) as error:
+            raise NotServed(str(error)) from error
 
 
-def compose(settings: Settings, provider: Provider, control_plane: ControlPlane) -> Daemon:
-    name, outage, admission = settings.launcher_name, Outage(SYSTEM.monotonic), _admission(settings, provider)
+def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, events: Events) -> int:
+    """Raises Unreachable, Refused, LaunchFailed, NotServed."""
+    name, attended, outage = settings.launcher_name, settings.most is None, Outage(SYSTEM.monotonic)
+    admission = _admission(settings)
+    lanes = _fitting(settings, providers, admission)
     runner = Runner(
         launcher=name,
         control_plane=settings.url,
         sources=settings.sources,
         state=settings.state_dir,
-        provider=provider,
+        providers=providers,
         reports=Reports(control_plane, outage, SYSTEM),
         rest=admission.rest,
     )
-    runs = Runs(runner.run, admission, SYSTEM)
-    claims = Claims(control_plane, name, served(settings.datacenter))
-    heartbeat = HeartbeatLoop(control_plane, name, runs, settings.heartbeat_seconds, outage, SYSTEM)
+    runs = Runs(runner.run, admission, SYSTEM, _silent if attended else typer.echo)
+    claims = Claims(control_plane, name, lanes, attended)
+    every = settings.heartbeat_seconds if attended else min(settings.heartbeat_seconds, BOUNDED_SECONDS)
+    heartbeat = HeartbeatLoop(control_plane, name, runs, every, outage, SYSTEM, attended)
     reconciliation = Reconciliation(control_plane, name, runs, outage, SYSTEM)
-    intake = _intake(settings, claims, runs, admission, outage)
-
-    def reconciled_intake() -> None:
-        reconciliation.run(admission.closed)
-        intake()
-
-    adoption = Adoption(runner, runs, admission)
-    return Daemon(adoption.run, admission, runs, reconciled_intake, heartbeat, settings.drain_seconds)
-
-
-def _admission(settings: Settings, provider: Provider) -> Admission:
-    whole = Resources(
-        machines=settings.slots, memory_mib=settings.memory_mib, vcpus=settings.vcpus, tdx_keys=host.tdx_keys()
-    )
-    state = settings.state_dir
-    admission = Admission(state, whole, provider.resources, lambda: host.free_disk_mib(state), SYSTEM.monotonic)
-    said = {"a_machine_needs": provider.resources.model_dump(), "this_host_has": whole.model_dump()}
-    if admission.fits:
-        log.info("room for machines", room=admission.room(), **said)
+    polling = PollingLoop(claims, runs, admission, outage, SYSTEM, settings.poll_seconds)
+    bounded = None
+    if settings.most is not None:
+        bounded = Bounded(polling, claims, runs, admission, settings.most, settings.one_shot)
+        take: Loop = bounded.run
+    elif settings.subscription is not None:
+        listener = _listener(settings.subscription)
+        take = DoorbellLoop(listener, claims, runs, admission, outage, SYSTEM).run
     else:
-        log.error("no machine fits this host: no order is taken", **said)
-    return admission
-
-
-def choose_provider(settings: Settings) -> Provider:
-    """Raises ModeRefused."""
-    if settings.provider is ProviderName.PROCESS or settings.image is None or settings.image_digest is None:
-        return ProcessProvider(settings.state_dir.resolve(), settings.machine_disk_mib)
-    mode = probe(settings.qemu_mode)
-    log.info("mode chosen", asked=settings.qemu_mode, mode=mode)
-    return QemuProvider(
-        mode=mode,
-        image=settings.image.resolve(),
-        digest=settings.image_digest,
-        memory_mib=settings.machine_memory_mib,
-        vcpus=settings.machine_vcpus,
-        disk_mib=settings.machine_disk_mib,
-    )
-
-
-def _intake(settings: Settings, claims: Claims, runs: Runs, admission: Admission, outage: Outage) -> Loop:
-    if settings.subscription is None:
         log.info("no subscription: claiming over HTTPS")
-        return PollingLoop(claims, runs, admission, outage, SYSTEM).run
-    return DoorbellLoop(_listener(settings.subscription), claims, runs, admission, outage, SYSTEM).run
+        take = polling.run
+
+    def adopt() -> None:
+        Adoption(runner, runs, admission, None if attended else reconciliation.states()).run()
+
+    def intake() -> None:
+        reconciliation.run(admission.closed)
+        reconciliation.reap_strays(providers)
+        take()
+        events.put(DONE)
+
+    daemon = Daemon(adopt, admission, runs, intake, heartbeat, settings.drain_seconds, attended, settings.supervision)
+    return daemon.run(events) or int(bounded is not None and bounded.failed)
+
+
+def _admission(settings: Settings) -> Admission:
+    whole = Resources(
+        machines=settings.slots,
+        memory_mib=settings.memory_mib,
+        vcpus=settings.vcpus,
+        tdx_keys=host.tdx_keys(),
+        gpus=len(settings.llm_gpus),
+    )
+    log.info("resources", this_host_has=whole.model_dump())
+    state = settings.state_dir
+    return Admission(state, whole, lambda: host.free_disk_mib(state), SYSTEM.monotonic)
+
+
+def _fitting(settings: Settings, providers: Providers, admission: Admission) -> Lanes:
+    """Return the lanes of which at least one machine would fit this host. Raises NotServed where none are to be had."""
+    asked = served(providers, settings.datacenter, settings.node_size, work=settings.most is None)
+    fitting = tuple(lane for lane in asked if admission.fits(lane.need))
+    for lane in asked:
+        said = {"lane": lane.name, "provider": lane.provider, "a_machine_needs": lane.need.model_dump()}
+        if lane in fitting:
+            log.info("lane served", room=admission.room(lane), **said)
+        else:
+            log.warning("no machine of a lane fits this host: it is not served", **said)
+    if not fitting and settings.most is not None:
+        raise NotServed("No machine for such an order fits this host.")
+    if not fitting:
+        log.error("no machine fits this host: no order is taken")
+    return Lanes(fitting)
 
 
 def _listener(subscription: str) -> BellListener:
@@ -138,6 +167,10 @@ def _own(state: Path) -> Iterator[None]:
         except OSError as error:
             raise StateUnusable(f"{state} is in use by another launcher.") from error
         yield
+
+
+def _silent(_line: str) -> None:
+    """Say nothing: a daemon is heard by its log."""
 
 
 def _log_failure(failure: threading.ExceptHookArgs) -> None:

@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -12,12 +13,17 @@ import structlog
 from launcher.admission import Admission
 from launcher.heartbeat import HeartbeatLoop
 from launcher.runs import Runs
+from launcher.supervision import ALIVE, NOBODY, READY, STOPPING, Supervision
 
 Loop = Callable[[], None]
 
 CLOSED: Final = "closed"
+DONE: Final = "done"
+"""As many orders were taken as were to be, and whichever still runs needs no watching."""
 FAILED: Final = "a loop failed"
 DEADLINE: Final = "the time is over"
+INTERRUPTED: Final = 130
+"""The exit code of what SIGINT ended, as shells have it."""
 
 log = structlog.get_logger()
 
@@ -29,6 +35,7 @@ class Events:
         self.failed = False
         """Whether a loop failed, at any time."""
         self._queue: SimpleQueue[str] = SimpleQueue()
+        self._told = False
 
     def hear_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -38,17 +45,23 @@ class Events:
         self.failed = self.failed or event == FAILED
         self._queue.put(event)
 
-    def get(self, seconds: float | None = None) -> str:
+    def get(self, seconds: float = inf) -> str:
         """Wait for the next; DEADLINE where none came within `seconds`."""
         try:
-            return self._queue.get(timeout=seconds)
+            while (event := self._queue.get(timeout=None if seconds == inf else seconds)) == DONE and self._told:
+                continue  # whatever came first, it goes already
         except Empty:
             return DEADLINE
+        self._told = True
+        return event
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """`adopt` goes on with what an earlier daemon left; `intake` takes orders until admission closes."""
+    """`adopt` goes on with what an earlier daemon left; `intake` takes orders until admission closes.
+
+    Not `attended`: what runs is left running, and told to go the daemon waits for nothing else.
+    """
 
     adopt: Loop
     admission: Admission
@@ -56,6 +69,8 @@ class Daemon:
     intake: Loop
     heartbeat: HeartbeatLoop
     drain_seconds: float
+    attended: bool = True
+    supervision: Supervision = NOBODY
 
     def run(self, events: Events) -> int:
         """Run orders until the first event, then drain: finish what is held, or leave it to the next daemon.
@@ -75,35 +90,58 @@ class Daemon:
     def _run(self, events: Events, over: threading.Event) -> int:
         self.adopt()
         loops = (_start(self.intake, "intake", events), _start(lambda: self.heartbeat.run(over), "heartbeat", events))
-        first = events.get()
+        self.supervision.tell(READY)
+        first = self._next(events)
+        self.supervision.tell(STOPPING)
         self.admission.close()
         self.runs.drain()
         log.info("going down", because=first, held=len(self.runs.held()))
         threading.Thread(target=self._close, args=(*loops, over, events), name="close", daemon=True).start()
-        last = self._leave(events) if first == FAILED else self._drain(events)
+        last = self._take_leave(first, events)
         if last != CLOSED:
             log.warning("going down at once", because=last)
             self.runs.hurry()
             self.runs.await_end()
         log.info("gone")
-        return 1 if events.failed else 0
+        return 1 if events.failed else self._code(first)
+
+    def _take_leave(self, first: str, events: Events) -> str:
+        if first in (FAILED, DONE):
+            return self._leave(events)
+        if self.attended:
+            return self._drain(events)
+        self.runs.part()
+        return self._next(events)
+
+    def _code(self, first: str) -> int:
+        interrupted = first == signal.SIGINT.name or (first != DONE and not self.attended)
+        return INTERRUPTED if interrupted else 0
 
     def _drain(self, events: Events) -> str:
         """Wait until nothing is held, but not for ever; return the event that ended this."""
-        event = events.get(self.drain_seconds)
+        event = self._next(events, self.drain_seconds)
         if event == CLOSED:
             return event
         if event in (DEADLINE, FAILED):
             return self._leave(events)
         log.warning("stopping", because=event)
         self.runs.close()
-        return events.get()
+        return self._next(events)
 
     def _leave(self, events: Events) -> str:
         """Return the next event but for failures: that another loop fails, too, is no reason to stop a machine."""
         self.runs.leave()
-        while (event := events.get()) == FAILED:
+        while (event := self._next(events)) == FAILED:
             log.error("another loop failed")
+        return event
+
+    def _next(self, events: Events, seconds: float = inf) -> str:
+        """Wait for the next event, and meanwhile tell the supervisor that the daemon lives, as long as it does."""
+        every = self.supervision.every or inf
+        while (event := events.get(min(seconds, every))) == DEADLINE and seconds > every:
+            seconds -= every
+            if self.heartbeat.lives():
+                self.supervision.tell(ALIVE)
         return event
 
     def _close(

@@ -16,6 +16,8 @@ from shared.domain.refusals import Unavailable
 from shared.ports import BellListener, Heard
 
 AT_ONCE: Final = timedelta()
+NO_ROOM: Final = timedelta(seconds=5)
+"""When a bell comes again that there is no room for now: another launcher may have some."""
 FOREIGN: Final = timedelta(seconds=10)
 """When a bell of another's lane comes again. The subscription's filter keeps them away; the emulator ignores it."""
 
@@ -33,7 +35,7 @@ class DoorbellLoop:
 
     def run(self) -> None:
         """Hear bells while there is room, until admission closes. No bell is heard that there is no room for."""
-        while (room := self._admission.await_room()) > 0:
+        while (room := self._admission.await_room(self._claims.lanes)) > 0:
             self._clock.pause(self._hear(room), self._admission.closed)
 
     def _hear(self, most: int) -> float:
@@ -55,12 +57,13 @@ class DoorbellLoop:
 
     def _answer(self, heard: Heard) -> float:
         """Claim the bell's order and start its run; return the seconds to wait where claims are not served."""
-        if heard.bell.lane not in self._claims.lanes:
+        lane = self._claims.lanes.rung(heard.bell.lane)
+        if lane is None:
             self._give_back(heard, FOREIGN)
             return 0
-        room = self._admission.reserve()
+        room = self._admission.reserve(lane)
         if room is None:
-            self._give_back(heard, AT_ONCE)
+            self._give_back(heard, AT_ONCE if self._admission.closed.is_set() else NO_ROOM)
             return 0
         asked_at = self._clock.monotonic()
         try:

@@ -12,9 +12,13 @@ from launcher.outage import Backoff, Outage
 from launcher.runs import Runs
 from shared.api import HeartbeatAnswer, HeartbeatRequest, Hold
 from shared.control_plane import ControlPlane, Refused, Unreachable
+from shared.domain.order import State
 
 PART: Final = 1 / 3
 """Of the shortest lease: so two heartbeats may fail before it is in danger."""
+
+STUCK_SECONDS: Final = 180.0
+"""More than the longest wait between two heartbeats, and the longest that one takes to be given up."""
 
 log = structlog.get_logger()
 
@@ -22,15 +26,28 @@ log = structlog.get_logger()
 class HeartbeatLoop:
     """`every` is in seconds, and the most: a lease is renewed when a third of it is over.
 
-    Each run itself stops its machine before a lease that is not renewed ends.
+    Each run itself stops its machine before a lease that is not renewed ends. Not `attended`: it has no end any more
+    once the order runs, and the machine may be left to itself.
     """
 
     def __init__(
-        self, control_plane: ControlPlane, launcher: str, runs: Runs, every: float, outage: Outage, clock: Clock
+        self,
+        control_plane: ControlPlane,
+        launcher: str,
+        runs: Runs,
+        every: float,
+        outage: Outage,
+        clock: Clock,
+        attended: bool = True,
     ) -> None:
         self._control_plane, self._launcher, self._runs = control_plane, launcher, runs
-        self._every, self._outage, self._clock = every, outage, clock
+        self._every, self._outage, self._clock, self._attended = every, outage, clock, attended
         self._backoff = Backoff(clock.jitter)
+        self._turned_at = clock.monotonic()
+
+    def lives(self) -> bool:
+        """Return whether the loop still turns, as far as can be told: a request may take its time."""
+        return self._clock.monotonic() - self._turned_at < STUCK_SECONDS
 
     def run(self, over: threading.Event) -> None:
         """Send heartbeats until `over`, which is looked at whenever there is news."""
@@ -42,7 +59,7 @@ class HeartbeatLoop:
 
         It is sent although nothing is held, too: a launcher that waits for a bell would not know that it is cut off.
         """
-        asked_at = self._clock.monotonic()
+        asked_at = self._turned_at = self._clock.monotonic()
         try:
             answer = self._send(self._runs.held())
         except (Unreachable, Refused) as error:
@@ -69,12 +86,16 @@ class HeartbeatLoop:
 
     def _send(self, held: Sequence[Held]) -> HeartbeatAnswer:
         holds = tuple(one.hold for one in held)
-        return self._control_plane.heartbeat(HeartbeatRequest(launcher=self._launcher, holds=holds))
+        request = HeartbeatRequest(launcher=self._launcher, holds=holds, attended=self._attended)
+        return self._control_plane.heartbeat(request)
 
     def _obey(self, answer: HeartbeatAnswer, asked_at: float) -> None:
         for renewed in answer.renewed:
             if (held := self._find(renewed.order_id, renewed.epoch)) is not None:
-                held.renew(asked_at, renewed.lease_seconds)
+                running = renewed.state is State.RUNNING
+                held.renew(asked_at, renewed.lease_seconds, endless=running and not self._attended)
+                if running:
+                    self._runs.fulfilled(held)
         for stop in answer.stop:
             if (held := self._find(stop.order_id, stop.epoch)) is not None:
                 log.info("asked to stop", order_id=stop.order_id, epoch=stop.epoch, why=stop.why)

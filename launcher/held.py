@@ -1,5 +1,6 @@
 """An order in this launcher's hands: its lease, the wish to stop it, and its machine while there is one."""
 
+import math
 import os
 import select
 import threading
@@ -49,6 +50,10 @@ class Held:
         """A wish was made."""
         self.hurried = threading.Event()
         """Whatever still takes time is to be given up."""
+        self.runs = False
+        """The control plane has said that it runs."""
+        self.spent = False
+        """Nothing is expected of it any more but its end."""
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._lease = lease
@@ -65,6 +70,12 @@ class Held:
     @property
     def lease(self) -> VmLease:
         return self._lease
+
+    @property
+    def vm(self) -> str | None:
+        """The machine's name; None where there is none yet."""
+        directory = self._directory
+        return None if directory is None else directory.manifest.vm
 
     def open(self) -> int:
         """Return the descriptor that a wish makes readable. Raises OSError where this host has none left."""
@@ -85,19 +96,20 @@ class Held:
             self._directory = directory
             self._record()
 
-    def renew(self, asked_at: float, lease_seconds: float) -> None:
+    def renew(self, asked_at: float, lease_seconds: float, endless: bool = False) -> None:
         with self._recording:
-            self._lease = VmLease(ends=asked_at + lease_seconds, seconds=lease_seconds)
+            self._lease = VmLease(ends=asked_at + lease_seconds, seconds=lease_seconds, endless=endless)
             self._record()
 
     def lease_left(self) -> float:
         """Return the seconds that the machine may still run under its lease; 0 or less: it must be gone."""
         lease = self._lease
-        return lease.ends - lease.seconds * MARGIN - self._monotonic()
+        return math.inf if lease.endless else lease.ends - lease.seconds * MARGIN - self._monotonic()
 
     def leased(self) -> bool:
         """Return whether the lease stands, so that a report may still be taken."""
-        return self._monotonic() < self._lease.ends
+        lease = self._lease
+        return lease.endless or self._monotonic() < lease.ends
 
     def ask(self, wish: Wish) -> None:
         """Wish the machine stopped. The first wish counts, but for a lost lease, which overrules all."""
@@ -134,10 +146,14 @@ class Held:
         events = select.poll()
         events.register(machine.fileno(), select.POLLIN)
         events.register(self.open(), select.POLLIN)
-        while not (happened := dict(events.poll(max(self.lease_left(), 0) * 1000))):
+        while not (happened := dict(events.poll(self._look_again() * 1000))):
             if self.lease_left() <= 0:
                 self.ask(Wish.LEASE_LOST)
         return machine.fileno() in happened
+
+    def _look_again(self) -> float:
+        """Return after how many seconds the lease must be looked at: one that had no end may have been given one."""
+        return min(max(self.lease_left(), 0), self._lease.seconds * (1 - MARGIN))
 
     def _record(self) -> None:
         """A lease that cannot be recorded ends earlier for the next daemon: nothing worse."""

@@ -6,8 +6,8 @@ from typing import Final
 import structlog
 from pydantic import ValidationError
 
-from launcher.adoption import adopted
 from launcher.vm.directory import read, remaining
+from launcher.vm.local import LocalMachines
 from launcher.vm.recognition import end_stragglers
 
 PATIENCE_SECONDS: Final = 10.0
@@ -26,7 +26,10 @@ def clear(state: Path) -> None:
 def _clear(path: Path) -> None:
     """Raises OSError, ValidationError where it cannot be told what runs, or the directory not be removed."""
     directory = read(path)
-    machine = adopted(directory)
+    if not directory.manifest.argv:
+        log.error("a leftover runs elsewhere, and is left alone", vm=directory.manifest.vm)
+        return
+    machine = LocalMachines().adopt(directory)
     log.info("clearing a leftover", vm=directory.manifest.vm, pid=machine and machine.pid)
     if machine is not None:
         machine.stop(lambda: PATIENCE_SECONDS)

@@ -1,13 +1,13 @@
-"""The launcher's log: one JSON object a line on standard output, with the fields that Cloud Logging reads."""
+"""The launcher's log: one JSON object a line, with the fields that Cloud Logging reads."""
 
-import sys
+from typing import TextIO
 
 import structlog
 import structlog.tracebacks
 from structlog.typing import EventDict
 
 
-def configure() -> None:
+def configure(file: TextIO) -> None:
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -18,7 +18,7 @@ def configure() -> None:
             _severity,
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=structlog.PrintLoggerFactory(file),
     )
 
 

@@ -2,44 +2,75 @@
 
 from typing import Final
 
-from launcher.admission import Admission, Reservation
-from launcher.claims import Claims
+from launcher.admission import Admission, Room
+from launcher.claims import WAIT_SECONDS, Claims
 from launcher.clock import Clock
+from launcher.lanes import names
 from launcher.outage import Backoff, Outage
 from launcher.runs import Runs
-from shared.control_plane import Refused, Unreachable
+from shared.control_plane import ControlPlaneError, Refused, Unreachable
+from shared.domain import spec
 
 REST_SECONDS: Final = 1.0
 """At most this long, at random, between two claims that brought nothing: launchers must not ask in step."""
 
 
 class PollingLoop:
-    def __init__(self, claims: Claims, runs: Runs, admission: Admission, outage: Outage, clock: Clock) -> None:
+    """`every` is how long to wait between two claims that brought nothing; None: as above."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        runs: Runs,
+        admission: Admission,
+        outage: Outage,
+        clock: Clock,
+        every: float | None = None,
+    ) -> None:
+        self.begun = 0
+        """How many orders were begun."""
         self._claims, self._runs, self._admission = claims, runs, admission
-        self._outage, self._clock = outage, clock
+        self._outage, self._clock, self._every = outage, clock, every
         self._backoff = Backoff(clock.jitter)
 
-    def run(self) -> None:
-        """Claim until admission closes."""
-        while (room := self._admission.reserve_when_free()) is not None:
-            self._clock.pause(self._claim(room), self._admission.closed)
+    def run(self, most: int | None = None) -> None:
+        """Claim until admission closes, or `most` orders were begun."""
+        while most is None or self.begun < most:
+            room = self._admission.reserve_when_free(self._claims.lanes)
+            if room is None:
+                return
+            self._clock.pause(self._turn(room), self._admission.closed)
 
-    def _claim(self, room: Reservation) -> float:
-        """Claim once, and return the seconds to wait before the next."""
-        if self._admission.closed.is_set():
-            self._admission.free(room)
-            return 0
+    def claim(self, room: Room, wait_seconds: int = WAIT_SECONDS) -> bool:
+        """Claim once, and return whether that brought an order. Raises Unreachable, Refused."""
         asked_at = self._clock.monotonic()
         try:
-            claimed = self._claims.next()
+            claimed = self._claims.next(names(room.lanes), wait_seconds)
+        except ControlPlaneError:
+            self._admission.free(room.reservation)
+            raise
+        if claimed is None:
+            self._admission.free(room.reservation)
+            return False
+        if (lane := self._claims.lanes.rung(spec.lane(claimed.spec))) is not None:
+            self._admission.resize(room.reservation, lane.need)
+        self._runs.begin(claimed, room.reservation, asked_at)
+        self.begun += 1
+        return True
+
+    def _turn(self, room: Room) -> float:
+        """Claim once, and return the seconds to wait before the next."""
+        if self._admission.closed.is_set():
+            self._admission.free(room.reservation)
+            return 0
+        try:
+            brought = self.claim(room)
         except (Unreachable, Refused) as error:
-            self._admission.free(room)
             self._outage.goes_on(error)
             return self._backoff.next()
         self._outage.ends()
         self._backoff.reset()
-        if claimed is None:
-            self._admission.free(room)
-            return REST_SECONDS * self._clock.jitter()
-        self._runs.begin(claimed, room, asked_at)
-        return 0
+        return 0 if brought else self._rest()
+
+    def _rest(self) -> float:
+        return REST_SECONDS * self._clock.jitter() if self._every is None else self._every

@@ -1,13 +1,16 @@
 """Orders that the control plane believes this launcher to hold, and of which nothing is left here, are given up."""
 
 import threading
+from collections.abc import Mapping
 
 import structlog
 
 from launcher.clock import Clock
 from launcher.endings import Ending, Endings
 from launcher.outage import Backoff, Outage
+from launcher.providers import Providers
 from launcher.runs import Runs
+from launcher.vm.provider import LaunchFailed
 from shared.api import Hold, HoldView
 from shared.control_plane import ControlPlane, Refused, Unreachable
 from shared.domain.order import Reason, State
@@ -36,6 +39,11 @@ class Reconciliation:
                 self._outage.ends()
                 return
 
+    def states(self) -> Mapping[Hold, State]:
+        """Return what the control plane believes held, and how far each is. Raises Unreachable, Refused."""
+        holds = self._control_plane.holds(self._launcher).holds
+        return {Hold(order_id=view.order_id, epoch=view.epoch): view.state for view in holds}
+
     def _give_up_unknown(self) -> None:
         known = {held.hold for held in self._runs.held()}  # before the answer: one that ends meanwhile is not unknown
         for view in self._control_plane.holds(self._launcher).holds:
@@ -48,6 +56,14 @@ class Reconciliation:
             self._control_plane.update(view.order_id, self._ending(view))
         except Refused as refused:  # it has ended meanwhile, or lapsed
             log.info("report refused", order_id=view.order_id, epoch=view.epoch, code=refused.code)
+
+    def reap_strays(self, providers: Providers) -> None:
+        """The other way about: end machines elsewhere that run without an order in this launcher's hands."""
+        for provider in providers.all():
+            try:
+                provider.reap_strays([held.hold for held in self._runs.held()])
+            except LaunchFailed as failed:
+                log.error("stray machines cannot be looked for", provider=provider.name, error=str(failed))
 
     def _ending(self, view: HoldView) -> Ending:
         message = "The launcher was restarted, and nothing is left of the machine."

@@ -10,6 +10,7 @@ import structlog
 
 from launcher.endings import Ending, Endings
 from launcher.held import Held, LeftRunning, Wish
+from launcher.providers import Providers
 from launcher.reports import Reports, Verdict
 from launcher.vm import directory
 from launcher.vm.directory import VmDirectory
@@ -40,15 +41,16 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Runner:
-    """`control_plane` is the URL that the machine's worker calls back; `rest` has no order taken for a while."""
+    """`control_plane` is the URL that the machine's worker calls back; `rest` has no order of a provider's taken for a
+    while."""
 
     launcher: str
     control_plane: str
     sources: Sources
     state: Path
-    provider: Provider
+    providers: Providers
     reports: Reports
-    rest: Callable[[], None]
+    rest: Callable[[str], None]
 
     @property
     def endings(self) -> Endings:
@@ -56,11 +58,12 @@ class Runner:
 
     def run(self, held: Held, claimed: Claimed) -> None:
         """Run the order to its end. When this returns, nothing of its machine is left, or it runs on without us."""
+        provider = self.providers.of(claimed.spec)
         try:
-            ending = self._attempt(held, claimed)
+            ending = self._attempt(held, claimed, provider)
         except LeftRunning:
             return
-        self.tell(held, ending)
+        self.tell(held, ending, provider.name)
 
     def resume(self, held: Held, machine_directory: VmDirectory, machine: Machine) -> None:
         """Go on with the machine that an earlier daemon started, to its end."""
@@ -70,22 +73,22 @@ class Runner:
             return
         except OSError as error:
             ending = self.endings.launch_failed(held, of_host(error, "This host fails"))
-        self.tell(held, ending)
+        self.tell(held, ending, machine_directory.manifest.provider)
 
-    def tell(self, held: Held, ending: Ending | None) -> None:
+    def tell(self, held: Held, ending: Ending | None, provider: str) -> None:
         if isinstance(ending, AttemptFailed) and ending.reason in HOSTS_FAULT:
-            self.rest()  # first: another host is to have the order, before this one burns its attempts
+            self.rest(provider)  # first: another host is to have the order, before this one burns its attempts
         if ending is not None:
             self.reports.send(held, ending, unless=held.hurried)
             reach(Point.LAUNCHER_REPORTED)
 
-    def _attempt(self, held: Held, claimed: Claimed) -> Ending | None:
+    def _attempt(self, held: Held, claimed: Claimed, provider: Provider) -> Ending | None:
         """Return what to report, once the machine and its directory are gone; None where there is nothing to say."""
         if held.wish is not None:  # a claim under way while the launcher goes down may bring what it just returned
             return self.endings.farewell(held)
         try:
             held.open()
-            machine_directory = self._prepare(held, claimed)
+            machine_directory = self._prepare(held, claimed, provider)
         except ImageRejected as rejected:
             return self.endings.image_rejected(held, rejected)
         except LaunchFailed as failed:
@@ -93,23 +96,23 @@ class Runner:
         except OSError as error:
             return self.endings.launch_failed(held, of_host(error, "This host fails"))
         try:
-            return self._in_directory(machine_directory, held)
+            return self._in_directory(machine_directory, held, provider)
         except OSError as error:  # its directory stays: the daemon's next start makes sure that nothing of it runs
             return self.endings.launch_failed(held, of_host(error, "This host fails"))
 
-    def _prepare(self, held: Held, claimed: Claimed) -> VmDirectory:
+    def _prepare(self, held: Held, claimed: Claimed, provider: Provider) -> VmDirectory:
         uuid = str(uuid4())
-        config = self._configuration(claimed)
-        plan = self.provider.plan(uuid, config)
+        config = self._configuration(claimed, provider)
+        plan = provider.plan(held.hold, uuid, config)
         manifest = VmManifest(
             **held.hold.model_dump(),
-            vm=f"vm-{uuid}",
+            vm=plan.vm or f"vm-{uuid}",
             uuid=uuid,
-            provider=self.provider.name,
+            provider=provider.name,
             mode=plan.mode,
             image_digest=plan.image_digest,
             argv=plan.argv,
-            resources=self.provider.resources,
+            resources=provider.resources(claimed.spec),
         )
         try:
             created = directory.create(self.state, manifest, config.canonical(), held.lease)
@@ -119,7 +122,7 @@ class Runner:
         held.keep_lease_in(created)
         return created
 
-    def _in_directory(self, machine_directory: VmDirectory, held: Held) -> Ending | None:
+    def _in_directory(self, machine_directory: VmDirectory, held: Held, provider: Provider) -> Ending | None:
         vm = machine_directory.manifest.vm
         verdict = self.reports.send(held, self.endings.provisioning(held, vm), unless=held.asked)
         reach(Point.LAUNCHER_PROVISIONING)
@@ -129,7 +132,7 @@ class Runner:
             discard(machine_directory, held)
             return None if verdict is Verdict.REFUSED else self.endings.farewell(held)
         try:
-            machine = self.provider.start(machine_directory)
+            machine = provider.start(machine_directory)
         except ImageRejected as rejected:
             discard(machine_directory, held)
             return self.endings.image_rejected(held, rejected)
@@ -162,7 +165,7 @@ class Runner:
             return self.endings.machine_exited(held, code)
         return self.endings.farewell(held)
 
-    def _configuration(self, claimed: Claimed) -> WorkerConfig:
+    def _configuration(self, claimed: Claimed, provider: Provider) -> WorkerConfig:
         return WorkerConfig(
             order_id=claimed.order_id,
             epoch=claimed.epoch,
@@ -170,7 +173,7 @@ class Runner:
             callback_token=claimed.callback_token,
             spec=claimed.spec,
             sources=self.sources,
-            loopback_gateway=self.provider.loopback_gateway,
+            loopback_gateway=provider.loopback_gateway,
         )
 
 

@@ -11,6 +11,7 @@ from launcher.held import Held, Wish
 from launcher.vm.records import VmLease
 from shared.api import Claimed, Hold
 from shared.crash_points import Point, reach
+from shared.domain.spec import CapacitySpec
 
 Run = Callable[[Held, Claimed], None]
 Resume = Callable[[Held], None]
@@ -19,10 +20,16 @@ log = structlog.get_logger()
 
 
 class Runs:
-    def __init__(self, run: Run, admission: Admission, clock: Clock) -> None:
+    """`say` tells whoever started the launcher."""
+
+    def __init__(
+        self, run: Run, admission: Admission, clock: Clock, say: Callable[[str], None] = lambda _line: None
+    ) -> None:
         self.news = threading.Event()
         """Set when an order comes: its lease may ask for an earlier heartbeat than was planned."""
-        self._run, self._admission, self._clock = run, admission, clock
+        self.lost = 0
+        """How many orders ended before they ran."""
+        self._run, self._admission, self._clock, self._say = run, admission, clock, say
         self._changed = threading.Condition()
         self._held: dict[Hold, Held] = {}
         self._draining = False
@@ -46,12 +53,22 @@ class Runs:
             self._admission.free(reservation)
             return
         log.info("order claimed", **hold.model_dump(), kind=claimed.spec.kind)
+        self._say(_claimed(claimed))
         self._admission.fill(reservation, hold)
         self._start(held, reservation, lambda held: self._run(held, claimed))
 
-    def resume(self, hold: Hold, lease: VmLease, reservation: Reservation, run: Resume) -> None:
-        """Go on with an order that an earlier daemon held."""
+    def resume(
+        self,
+        hold: Hold,
+        lease: VmLease,
+        reservation: Reservation,
+        run: Resume,
+        runs: bool = False,
+        spent: bool = False,
+    ) -> None:
+        """Go on with an order that an earlier daemon held; `runs` and `spent` are as in `Held`."""
         held = Held(hold, lease, self._clock.monotonic)
+        held.runs, held.spent = runs, spent
         with self._changed:
             self._held[hold] = held
         self._start(held, reservation, run)
@@ -64,6 +81,23 @@ class Runs:
         with self._changed:
             return self._held.get(hold)
 
+    def fulfilled(self, held: Held) -> None:
+        """Note that an order runs."""
+        with self._changed:
+            known, held.runs = held.runs, True
+            self._changed.notify_all()
+        if not known:
+            self._say(f"[launcher] order={held.hold.order_id} fulfilled vm={held.vm}")
+
+    def booting(self) -> int:
+        """Return how many orders are held that do not run yet, and are to."""
+        return sum(not held.runs and not held.spent for held in self.held())
+
+    def await_settled(self) -> None:
+        """Return when all that are held run, and none of them is to be stopped."""
+        with self._changed:
+            self._changed.wait_for(lambda: all(held.runs and held.wish is None for held in self._held.values()))
+
     def drain(self) -> None:
         """Have orders that still come returned; those held go on."""
         with self._changed:
@@ -74,6 +108,15 @@ class Runs:
         self.drain()
         for held in self.held():
             held.ask(Wish.GOING_DOWN)
+
+    def part(self) -> None:
+        """Have what runs run on without this daemon, and the rest stopped and its orders returned."""
+        self.drain()
+        for held in self.held():
+            if held.runs:
+                held.leave()
+            else:
+                held.ask(Wish.GOING_DOWN)
 
     def leave(self) -> None:
         """Have every machine run on without this daemon."""
@@ -110,5 +153,12 @@ class Runs:
         held.close()
         with self._changed:
             del self._held[held.hold]
+            self.lost += not held.runs and not held.spent
             self._changed.notify_all()
         self._admission.free(reservation)
+
+
+def _claimed(claimed: Claimed) -> str:
+    spec = claimed.spec
+    what = f"dc={spec.datacenter} size={spec.node_size}" if isinstance(spec, CapacitySpec) else f"kind={spec.kind}"
+    return f"[launcher] claimed order={claimed.order_id} {what}"

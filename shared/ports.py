@@ -137,8 +137,11 @@ class Records(Protocol[T]):
         Raises NotFound, and whatever `change` raises: then nothing is changed.
         """
 
-    def take(self, id_: str) -> T | None:
-        """Remove the record and return it: of several that take it, one gets it at most. None: there is none."""
+    def take(self, id_: str, which: Callable[[T], bool] = lambda _: True) -> T | None:
+        """Remove the record and return it: of several that take it, one gets it at most.
+
+        None: there is none, or `which` says that it is not the one meant.
+        """
 
     def find(self, field: str, value: str, limit: int) -> Sequence[T]:
         """Return those whose field is this."""

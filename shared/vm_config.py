@@ -1,10 +1,18 @@
 """The configuration that a launcher gives a machine's worker: one canonical JSON document, bound by its SHA-384."""
 
 import hashlib
+from enum import StrEnum
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.spec import AnySpec
+
+UP: Final = "the machine is up"
+"""What a machine without an order says on its serial console once its worker runs."""
+MEASURE: Final = "MEASURE"
+"""How the line begins on which a measuring machine says its registers: `MEASURE mrtd=<hex> rtmr0=<hex> …`."""
+REGISTERS: Final = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
 
 
 class Sources(BaseModel):
@@ -33,6 +41,31 @@ class WorkerConfig(BaseModel):
 
     def canonical(self) -> bytes:
         """Return the document's bytes: the same for the same configuration."""
+        return self.model_dump_json().encode()
+
+
+class OrderlessProgram(StrEnum):
+    IDLE = "idle"
+    MEASURE = "measure"
+
+
+class OrderlessConfig(BaseModel):
+    """The configuration of a machine that an operator started, and no order. Its worker reports to nobody.
+
+    `control_plane` to `bootstrap_order_id` are for what else runs in the machine. No secret is among them: whoever runs
+    the host reads every configuration.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    program: OrderlessProgram
+    vm: str
+    control_plane: str | None = None
+    datacenter: str | None = None
+    node_size: str | None = None
+    bootstrap_order_id: str | None = None
+
+    def canonical(self) -> bytes:
         return self.model_dump_json().encode()
 
 

@@ -1,15 +1,17 @@
-"""`python -m worker --config PATH`: run the one order of the configuration, then exit."""
+"""`python -m worker --config PATH`: run the one order of the configuration, then exit; or a machine that has none."""
 
 import argparse
 import os
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from shared.vm_config import WorkerConfig
+from shared.vm_config import OrderlessConfig, WorkerConfig
+from worker import orderless
 from worker.journal import journal
 from worker.network import client
 from worker.runtime import UNDELIVERED, Worker
@@ -18,15 +20,25 @@ from worker.runtime import UNDELIVERED, Worker
 def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
-        config = WorkerConfig.model_validate_json(_arguments().config.read_bytes())
+        config = _read(_arguments().config)
     except ValidationError as error:
         sys.stderr.write(f"[worker] the configuration is not of this version's form: {_fields(error)}\n")
         return UNDELIVERED
+    if isinstance(config, OrderlessConfig):
+        return orderless.run(config, _uptime())
     log = journal(config)
     system = os.uname()
     log.info("started on %s %s, %s s after its boot", system.sysname, system.release, _uptime())
     with client(config.loopback_gateway) as http, tempfile.TemporaryDirectory(prefix="worker-") as folder:
         return Worker(config, http, Path(folder), log).run()
+
+
+def _read(path: Path) -> WorkerConfig | OrderlessConfig:
+    """Raises ValidationError, of an order's configuration."""
+    document = path.read_bytes()
+    with suppress(ValidationError):
+        return OrderlessConfig.model_validate_json(document)
+    return WorkerConfig.model_validate_json(document)
 
 
 def _arguments() -> argparse.Namespace:

@@ -9,11 +9,20 @@ from functions.capacity.sessions import Sessions
 from shared.domain.accounts import Account, Enrolment
 from shared.domain.agents import Agent, Challenge
 from shared.domain.pools import Pool
-from shared.domain.spec import Attestation
+from shared.domain.spec import Attestation, NodeSize
 from shared.ports import Appraiser, Records
 
 CLAIM_TTL: Final = timedelta(seconds=600)
 """How long a claim stands of a worker that sends no heartbeats (the contract's CAPACITY_ORDER_CLAIM_TTL_SECONDS)."""
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultPool:
+    """The pool that a deployment begins with."""
+
+    datacenter: str
+    node_size: NodeSize
+    min_warm_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +41,4 @@ class Capacity:
     claim_ttl: timedelta = CLAIM_TTL
     open_signup: bool = False
     attestation: Attestation = Attestation.OPTIONAL
+    default_pool: DefaultPool | None = None

@@ -8,15 +8,20 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from launcher.vm.directory import CONFIG, QMP_SOCKET, SERIAL_LOG
+from launcher.vm.directory import CONFIG, DATA_DISK, QMP_SOCKET, SERIAL_LOG
+from launcher.vm.hypervisor import Hypervisor
 from shared.image import ImageManifest
 
 FW_CFG: Final = "opt/launchyard/config.json"
 """The guest reads it below /sys/firmware/qemu_fw_cfg/by_name/. Host-readable, like every channel into a guest."""
-TDX_FIRMWARE: Final = "/usr/share/ovmf/OVMF.fd"
-"""Where Debian and Ubuntu's package `ovmf` puts it; with TDX it is given by -bios, pflash being unsupported."""
-QUOTE_SOCKET: Final = "/var/run/tdx-qgs/qgs.socket"
-"""Where Intel's quote generation service listens (QEMU, docs/system/i386/tdx.rst)."""
+DATA_SERIAL: Final = "data"
+"""The guest finds its data disk by it: /dev/disk/by-id/virtio-data, where udev runs, or /sys/block/vdb/serial."""
+GPU_MMIO_MIB: Final = 262_144
+"""How much room for a GPU's 64-bit BARs the firmware sets aside: an H100 asks for 128 GiB, its default is far less.
+
+By edk2's fw_cfg file opt/ovmf/X-PciMmio64Mb (OvmfPkg, MemDetect.c).
+"""
+QEMU_HERE: Final = Hypervisor()
 
 
 class Mode(StrEnum):
@@ -34,7 +39,10 @@ CPU: Final[Mapping[Mode, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Guest:
-    """`config_digest` is the SHA-384 of the worker's configuration, which a TD carries as MRCONFIGID."""
+    """`config_digest` is the SHA-384 of the worker's configuration, which a TD carries as MRCONFIGID.
+
+    `gpus` are PCI addresses of this host's that go to the guest; `disk_mib` is its data disk, 0 for none.
+    """
 
     uuid: str
     image: Path
@@ -42,32 +50,29 @@ class Guest:
     memory_mib: int
     vcpus: int
     config_digest: bytes
+    disk_mib: int = 0
+    gpus: tuple[str, ...] = ()
 
 
-def build(mode: Mode, guest: Guest, binary: str = "qemu-system-x86_64") -> tuple[str, ...]:
+def build(mode: Mode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> tuple[str, ...]:
     """Return the argv, its own files named relative to the machine's directory, where QEMU is to be started."""
     image, manifest = guest.image, guest.manifest
-    root = {
-        "driver": "raw",
-        "node-name": "root",
-        "read-only": True,
-        "file": {"driver": "file", "filename": str(image / manifest.root.name), "read-only": True},
-    }
     return (
-        binary,
+        hypervisor.binary,
         *("-uuid", guest.uuid),
         *("-nodefaults", "-nographic", "-no-reboot", "-no-user-config"),
         *("-vga", "none"),
-        *_processor(mode, guest),
+        *_processor(mode, guest, hypervisor),
         *("-m", f"{guest.memory_mib}M"),
         *("-smp", str(guest.vcpus)),
         *("-kernel", str(image / manifest.kernel.name)),
         *("-initrd", str(image / manifest.initrd.name)),
         *("-append", manifest.cmdline),
-        *("-blockdev", _json(root)),
-        *("-device", "virtio-blk-pci,drive=root"),
+        *_root_disk(image / manifest.root.name),
+        *_data_disk(guest),
         *("-netdev", "user,id=net"),
         *("-device", "virtio-net-pci,netdev=net,romfile="),
+        *_gpus(guest.gpus),
         *("-fw_cfg", f"name={FW_CFG},file={CONFIG}"),
         *("-chardev", f"file,id=serial,path={SERIAL_LOG},append=on"),
         *("-serial", "chardev:serial"),
@@ -76,21 +81,45 @@ def build(mode: Mode, guest: Guest, binary: str = "qemu-system-x86_64") -> tuple
     )
 
 
-def _processor(mode: Mode, guest: Guest) -> tuple[str, ...]:
+def _processor(mode: Mode, guest: Guest, hypervisor: Hypervisor) -> tuple[str, ...]:
     if mode is not Mode.TDX:
         return ("-machine", "q35", *CPU[mode])
-    machine = "q35,kernel-irqchip=split,confidential-guest-support=tdx,hpet=off"
-    return ("-object", _json(_tdx_guest(guest)), "-machine", machine, *CPU[mode], "-bios", TDX_FIRMWARE)
-
-
-def _tdx_guest(guest: Guest) -> dict[str, object]:
-    return {
+    td = {
         "qom-type": "tdx-guest",
         "id": "tdx",
         "mrconfigid": base64.b64encode(guest.config_digest).decode(),
-        "quote-generation-socket": {"type": "unix", "path": QUOTE_SOCKET},
+        "quote-generation-socket": {"type": "unix", "path": str(hypervisor.quote_socket)},
     }
+    machine = "q35,kernel-irqchip=split,confidential-guest-support=tdx,hpet=off"
+    return ("-object", _json(td), "-machine", machine, *CPU[mode], "-bios", str(hypervisor.firmware))
 
 
-def _json(value: dict[str, object]) -> str:
+def _root_disk(root: Path) -> tuple[str, ...]:
+    """The first disk, /dev/vda in the guest."""
+    file = {"driver": "file", "filename": str(root), "read-only": True}
+    disk = {"driver": "raw", "node-name": "root", "read-only": True, "file": file}
+    return ("-blockdev", _json(disk), "-device", "virtio-blk-pci,drive=root")
+
+
+def _data_disk(guest: Guest) -> tuple[str, ...]:
+    """What the guest discards is freed on the host: the file is sparse."""
+    if not guest.disk_mib:
+        return ()
+    file = {"driver": "file", "filename": DATA_DISK, "discard": "unmap"}
+    disk = {"driver": "raw", "node-name": "data", "discard": "unmap", "file": file}
+    return ("-blockdev", _json(disk), "-device", f"virtio-blk-pci,drive=data,serial={DATA_SERIAL}")
+
+
+def _gpus(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Each GPU below a root port of its own, through one iommufd (QEMU, docs/devel/vfio-iommufd.rst)."""
+    if not addresses:
+        return ()
+    devices: list[str] = ["-object", "iommufd,id=iommufd0"]
+    for number, address in enumerate(addresses, 1):
+        devices += ["-device", f"pcie-root-port,id=gpu{number},bus=pcie.0,chassis={number}"]
+        devices += ["-device", f"vfio-pci,host={address},bus=gpu{number},iommufd=iommufd0"]
+    return (*devices, "-fw_cfg", f"name=opt/ovmf/X-PciMmio64Mb,string={GPU_MMIO_MIB * len(addresses)}")
+
+
+def _json(value: Mapping[str, object]) -> str:
     return json.dumps(value, separators=(",", ":"))

@@ -22,6 +22,7 @@ LEASE: Final = "lease.json"
 SERIAL_LOG: Final = "serial.log"
 LAUNCH_LOG: Final = "launch.log"
 QMP_SOCKET: Final = "qmp.sock"
+DATA_DISK: Final = "data.img"
 TEMPORARY: Final = "tmp"
 
 QUARANTINE: Final = "quarantine"

@@ -20,6 +20,9 @@ from shared.domain.order import Reason
 GATE: Final = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "gate")
 """What becomes the machine's program once it is told that its process is on record. A daemon that dies before that
 closes the gate's input, and the gate ends: no machine ever runs that nobody knows of."""
+SCOPE: Final = ("systemd-run", "--scope", "--quiet", "--collect")
+"""Moves itself into a transient unit of its own and then becomes the program (systemd-run(1)): the process on record
+stays the machine's, and its control group is not its launcher's, with which systemd would end it."""
 
 
 def environment(uuid: str) -> dict[str, str]:
@@ -33,12 +36,13 @@ def start_process(
     gentle: Sequence[Rung] = (),
     cwd: Path | None = None,
     variables: Mapping[str, str] | None = None,
+    unit_slice: str | None = None,
 ) -> ProcessMachine:
-    """Start what the directory's manifest says, its process having been recorded there.
+    """Start what the directory's manifest says, its process having been recorded there; in a systemd slice, if named.
 
     Raises LaunchFailed, and then nothing runs.
     """
-    gate = _gate(directory.manifest, output, cwd, variables or {})
+    gate = _gate(directory.manifest, output, cwd, variables or {}, unit_slice)
     with ExitStack() as undo:
         undo.callback(gate.wait)
         undo.callback(_tell, gate, b"")
@@ -55,17 +59,15 @@ def start_process(
 
 
 def _gate(
-    manifest: VmManifest, output: Path, cwd: Path | None, variables: Mapping[str, str]
+    manifest: VmManifest, output: Path, cwd: Path | None, variables: Mapping[str, str], unit_slice: str | None
 ) -> subprocess.Popen[bytes]:
     """Start the gate before the machine's program; it waits to be told. Raises LaunchFailed."""
     program, *arguments = manifest.argv
-    path = shutil.which(program)
-    if path is None:
-        raise LaunchFailed(f"{program} is not installed on this host.", Reason.HYPERVISOR_MISSING)
+    command = (*_scope(manifest.uuid, unit_slice), _installed(program), *arguments)
     try:
         with output.open("ab") as out:
             return subprocess.Popen(
-                (*GATE, path, *arguments),
+                (*GATE, *command),
                 cwd=cwd,
                 env={**environment(manifest.uuid), **variables},
                 stdin=subprocess.PIPE,
@@ -75,6 +77,21 @@ def _gate(
             )
     except OSError as error:
         raise of_host(error, f"{program} cannot be started") from error
+
+
+def _scope(uuid: str, unit_slice: str | None) -> tuple[str, ...]:
+    """Return what puts a machine into a unit of its own; nothing where no slice is named. Raises LaunchFailed."""
+    if unit_slice is None:
+        return ()
+    program, *options = SCOPE
+    return (_installed(program), *options, f"--slice={unit_slice}", f"--unit=launchyard-vm-{uuid}", "--")
+
+
+def _installed(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        raise LaunchFailed(f"{program} is not installed on this host.", Reason.HYPERVISOR_MISSING)
+    return path
 
 
 def _tell(gate: subprocess.Popen[bytes], word: bytes) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from launcher.vm.argv import CPU, Mode
+from launcher.vm.hypervisor import BINARY
 
 TDX_PARAMETER: Final = Path("/sys/module/kvm_intel/parameters/tdx")
 BOOT_SECONDS: Final = 20.0
@@ -48,14 +49,14 @@ def choose(asked: QemuMode, kvm_boots: bool, host_has_tdx: bool) -> Mode:
     return Mode.TDX if host_has_tdx and asked is not QemuMode.KVM else Mode.KVM
 
 
-def probe(asked: QemuMode) -> Mode:
+def probe(asked: QemuMode, binary: str = BINARY) -> Mode:
     """Look at this host and choose. Raises ModeRefused."""
     if asked is QemuMode.TCG:
         return Mode.TCG
-    return choose(asked, boots(Mode.KVM), has_tdx())
+    return choose(asked, boots(Mode.KVM, binary), has_tdx())
 
 
-def boots(mode: Mode, binary: str = "qemu-system-x86_64") -> bool:
+def boots(mode: Mode, binary: str = BINARY) -> bool:
     """Return whether a machine with this mode's accelerator and CPU executes instructions here.
 
     Less is not enough: with an unusable /dev/kvm a machine may greet by QMP, and abort when its CPU is set up.

@@ -8,9 +8,12 @@ from typing import Final
 from launcher.vm.directory import CONFIG, VmDirectory, location
 from launcher.vm.failures import of_host
 from launcher.vm.launch import start_process
+from launcher.vm.local import PROCESS, LocalMachines
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import Plan
 from launcher.vm.resources import Resources
+from shared.api import Hold
+from shared.domain.spec import AnySpec
 from shared.vm_config import WorkerConfig
 
 MEMORY_MIB: Final = 128
@@ -18,20 +21,19 @@ MEMORY_MIB: Final = 128
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessProvider:
+class ProcessProvider(LocalMachines):
     """`state` is the launcher's state directory. The worker runs in the launcher's own working directory."""
 
     state: Path
-    disk_mib: int = 64
-    name: str = "process"
+    directory_mib: int = 64
+    name: str = PROCESS
     loopback_gateway: str | None = None
 
-    @property
-    def resources(self) -> Resources:
-        return Resources(machines=1, memory_mib=MEMORY_MIB, disk_mib=self.disk_mib)
+    def resources(self, _spec: AnySpec) -> Resources:
+        return Resources(machines=1, memory_mib=MEMORY_MIB, disk_mib=self.directory_mib)
 
-    def plan(self, uuid: str, config: WorkerConfig) -> Plan:
-        document = location(self.state, config.order_id, config.epoch) / CONFIG
+    def plan(self, hold: Hold, uuid: str, _config: WorkerConfig) -> Plan:
+        document = location(self.state, hold.order_id, hold.epoch) / CONFIG
         # Python keeps -X options that it does not know: the uuid makes this process known again by its arguments.
         return Plan((sys.executable, "-X", f"launchyard.vm={uuid}", "-m", "worker", "--config", str(document)))
 

@@ -1,12 +1,15 @@
 """The port behind which machines are made: a plan that is written down first, then a running machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from launcher.vm.directory import VmDirectory
+from launcher.vm.recognition import Trace
 from launcher.vm.resources import Resources
+from shared.api import Hold
 from shared.domain.order import Failure, Reason
+from shared.domain.spec import AnySpec
 from shared.vm_config import WorkerConfig
 
 
@@ -22,11 +25,16 @@ class LaunchFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How one machine will be started. `mode` and `image_digest` are None where the provider has none."""
+    """How one machine will be started.
+
+    `argv` is empty where it is no process of this host; `mode` and `image_digest` are None where the provider has none.
+    `vm` is what the machine is called, None where any name will do.
+    """
 
     argv: tuple[str, ...]
     mode: str | None = None
     image_digest: str | None = None
+    vm: str | None = None
 
 
 Patience = Callable[[], float]
@@ -34,13 +42,14 @@ Patience = Callable[[], float]
 
 
 class Machine(Protocol):
-    """A started machine: one process, in a session of its own."""
+    """A started machine."""
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int | None:
+        """Its process, in a session of its own; None where it is no process of this host."""
 
     def fileno(self) -> int:
-        """Return a descriptor that becomes readable once the process has ended."""
+        """Return a descriptor that becomes readable once the machine has ended."""
 
     def stop(self, patience: Patience) -> None:
         """Ask politely, then less politely; return when nothing of it is left. Ended already is no error."""
@@ -49,7 +58,7 @@ class Machine(Protocol):
         """End it now, from whichever thread, without waiting for the end."""
 
     def reap(self) -> int | None:
-        """Return the exit code of a process that has ended, having ended what it left behind.
+        """Return the exit code of a machine that has ended, having ended what it left behind.
 
         None where it was no child of ours, and only its parent is told."""
 
@@ -57,7 +66,17 @@ class Machine(Protocol):
         """Let it run on, and watch it no more."""
 
 
-class Provider(Protocol):
+class Keeper(Protocol):
+    """Finds machines again that an earlier daemon started. Raises LaunchFailed where it cannot ask for them now."""
+
+    def trace(self, directory: VmDirectory) -> Trace:
+        """Return what is left of the directory's machine. Raises OSError, ValidationError where that cannot be told."""
+
+    def adopt(self, directory: VmDirectory) -> Machine | None:
+        """Return the directory's machine; None where it has just ended. Raises OSError, ValidationError as `trace`."""
+
+
+class Provider(Keeper, Protocol):
     """`loopback_gateway` is where its machines find this host's loopback addresses; None where they are their own."""
 
     @property
@@ -66,12 +85,17 @@ class Provider(Protocol):
     @property
     def loopback_gateway(self) -> str | None: ...
 
-    @property
-    def resources(self) -> Resources:
-        """What each of its machines takes of this host."""
+    def resources(self, spec: AnySpec, /) -> Resources:
+        """Return what a machine for this order takes of this host."""
 
-    def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+    def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> Plan:
         """Decide how to start a machine, having verified its image. Raises ImageRejected, LaunchFailed."""
 
     def start(self, directory: VmDirectory) -> Machine:
         """Start the machine that the directory describes. Raises ImageRejected, LaunchFailed: then nothing runs."""
+
+    def reap_strays(self, held: Collection[Hold]) -> None:
+        """End machines of this launcher's that run elsewhere, and that no hold explains; local ones never do.
+
+        Called while nothing is being started. Raises LaunchFailed where they cannot be looked for.
+        """

@@ -6,69 +6,79 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from launcher.checks.case import HERE, Case, Host
+from launcher.checks.table import require
 from launcher.vm import argv, qmp
-from launcher.vm.directory import VmDirectory
-from launcher.vm.failures import of_words
+from launcher.vm.directory import DATA_DISK, MIB, VmDirectory
+from launcher.vm.failures import of_host, of_words
+from launcher.vm.ladder import POWERDOWN_SECONDS, gentle_rungs
 from launcher.vm.launch import start_process
-from launcher.vm.machine import ProcessMachine, Rung
+from launcher.vm.local import QEMU, LocalMachines
+from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import LaunchFailed, Plan
 from launcher.vm.resources import Resources
+from launcher.vm.sizes import Size, Sizes
+from shared.api import Hold
 from shared.domain.order import Reason
+from shared.domain.spec import AnySpec
 from shared.image import MANIFEST, ImageManifest, verify
 from shared.vm_config import WorkerConfig, sha384
 
-NAME: Final = "qemu"
 LOOPBACK_GATEWAY: Final = "10.0.2.2"
 """The host's loopback, as QEMU's user-mode network shows it to the guest."""
 READY_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 0.05
-POWERDOWN_SECONDS: Final = 15.0
-QUIT_SECONDS: Final = 5.0
 LAST_WORDS: Final = 500
 OWN_MEMORY_MIB: Final = 512
 """About what a QEMU takes beside its guest's memory."""
 
 
 @dataclass(frozen=True, slots=True)
-class QemuProvider:
-    """`digest` is what the image's manifest must hash to; nothing else is ever booted."""
+class QemuProvider(LocalMachines):
+    """`digest` is what the image's manifest must hash to; nothing else is ever booted.
+
+    `gpus` are the PCI addresses that go to each machine of a size with GPUs.
+    """
 
     mode: argv.Mode
     image: Path
     digest: str
-    memory_mib: int
-    vcpus: int
-    disk_mib: int = 64
-    binary: str = "qemu-system-x86_64"
+    sizes: Sizes
+    directory_mib: int = 64
+    host: Host = HERE
+    gpus: tuple[str, ...] = ()
     powerdown_seconds: float = POWERDOWN_SECONDS
-    name: str = NAME
+    name: str = QEMU
     loopback_gateway: str | None = LOOPBACK_GATEWAY
 
-    @property
-    def resources(self) -> Resources:
-        return Resources(
-            machines=1,
-            memory_mib=self.memory_mib + OWN_MEMORY_MIB,
-            vcpus=self.vcpus,
-            disk_mib=self.disk_mib,
-            tdx_keys=1 if self.mode is argv.Mode.TDX else 0,
-        )
+    def resources(self, spec: AnySpec) -> Resources:
+        return takes(self.sizes.of(spec), self.mode, self.directory_mib)
 
-    def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+    def plan(self, _hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+        return self.plan_guest(uuid, self.sizes.of(config.spec), config.canonical())
+
+    def plan_guest(self, uuid: str, size: Size, configuration: bytes) -> Plan:
+        """Decide how to start a machine of any configuration. Raises ImageRejected, LaunchFailed."""
+        manifest, gpus = self._verified(), self.gpus if size.gpus else ()
+        require(Case(self.host, self.mode, gpus))
         guest = argv.Guest(
             uuid=uuid,
             image=self.image,
-            manifest=self._verified(),
-            memory_mib=self.memory_mib,
-            vcpus=self.vcpus,
-            config_digest=sha384(config.canonical()),
+            manifest=manifest,
+            memory_mib=size.memory_mib,
+            vcpus=size.vcpus,
+            config_digest=sha384(configuration),
+            disk_mib=size.disk_mib,
+            gpus=gpus,
         )
-        return Plan(argv.build(self.mode, guest, self.binary), self.mode, self.digest)
+        return Plan(argv.build(self.mode, guest, self.host.hypervisor), self.mode, self.digest)
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
         self._verified()  # again: since the plan was made, minutes may have passed
+        self._make_data_disk(directory)
         gentle = gentle_rungs(directory, self.powerdown_seconds)
-        machine = start_process(directory, directory.launch_log, gentle, directory.path)
+        group = self.host.hypervisor.slice
+        machine = start_process(directory, directory.launch_log, gentle, directory.path, unit_slice=group)
         answers, code = False, None
         try:
             answers = _answers(machine, directory)
@@ -80,6 +90,17 @@ class QemuProvider:
             raise of_words(words, f"QEMU did not get as far as QMP (exit code {code}): {words}")
         return machine
 
+    def _make_data_disk(self, directory: VmDirectory) -> None:
+        """What a machine may fill beside its directory's share is its data disk: a file without a block so far."""
+        mib = directory.manifest.resources.disk_mib - self.directory_mib
+        if mib <= 0:
+            return
+        try:
+            with (directory.path / DATA_DISK).open("wb") as disk:
+                disk.truncate(mib * MIB)
+        except OSError as error:
+            raise of_host(error, "The machine's data disk cannot be made") from error
+
     def _verified(self) -> ImageManifest:
         """Raises ImageRejected, LaunchFailed."""
         if not (self.image / MANIFEST).exists():
@@ -87,11 +108,15 @@ class QemuProvider:
         return verify(self.image, self.digest)
 
 
-def gentle_rungs(directory: VmDirectory, powerdown_seconds: float = POWERDOWN_SECONDS) -> tuple[Rung, ...]:
-    """Return how a machine is asked to stop before it is told."""
-    return (
-        Rung("system_powerdown", lambda: _sent(directory, "system_powerdown"), powerdown_seconds),
-        Rung("quit", lambda: _sent(directory, "quit"), QUIT_SECONDS),
+def takes(size: Size, mode: argv.Mode, directory_mib: int) -> Resources:
+    """Return what a machine of a size takes of its host."""
+    return Resources(
+        machines=1,
+        memory_mib=size.memory_mib + OWN_MEMORY_MIB,
+        vcpus=size.vcpus,
+        disk_mib=directory_mib + size.disk_mib,
+        gpus=size.gpus,
+        tdx_keys=1 if mode is argv.Mode.TDX else 0,
     )
 
 
@@ -105,17 +130,6 @@ def _answers(machine: ProcessMachine, directory: VmDirectory) -> bool:
         if machine.ended_within(LOOK_SECONDS):
             return False
     return False
-
-
-def _sent(directory: VmDirectory, command: str) -> bool:
-    """Send a command that may end the monitor before it answers; return whether it was sent."""
-    try:
-        qmp.execute(directory.path, command)
-    except qmp.NotConnected:
-        return False
-    except qmp.QmpFailed:
-        return True
-    return True
 
 
 def _last_words(directory: VmDirectory) -> str:

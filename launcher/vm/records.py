@@ -43,13 +43,14 @@ class VmProcess(BaseModel):
 class VmLease(BaseModel):
     """Until when the machine may run: `ends` is a time of CLOCK_MONOTONIC, which all processes of a host share.
 
-    It was last given for `seconds`.
+    It was last given for `seconds`. One that is `endless` is that of a machine that runs, and that is left to itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     ends: float
     seconds: float
+    endless: bool = False
 
 
 def write_durably(path: Path, content: bytes) -> None:

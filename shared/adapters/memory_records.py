@@ -33,9 +33,10 @@ class MemoryRecords(Generic[T]):
             self._records[id_] = change(self._records[id_])
             return self._records[id_]
 
-    def take(self, id_: str) -> T | None:
+    def take(self, id_: str, which: Callable[[T], bool] = lambda _: True) -> T | None:
         with self._lock:
-            return self._records.pop(id_, None)
+            record = self._records.get(id_)
+            return self._records.pop(id_) if record is not None and which(record) else None
 
     def find(self, field: str, value: str, limit: int) -> Sequence[T]:
         return [record for record in self.all(limit=1 << 30) if getattr(record, field) == value][:limit]

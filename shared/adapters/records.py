@@ -54,16 +54,16 @@ class FirestoreRecords(Generic[T]):
         return changed
 
     @persistently
-    def take(self, id_: str) -> T | None:
+    def take(self, id_: str, which: Callable[[T], bool] = lambda _: True) -> T | None:
         document = self._document(id_).get(**ONCE)
-        if not document.exists:
+        if not document.exists or not which(record := self._decoded(document)):
             return None
         unchanged = self._client.write_option(last_update_time=document.update_time)
         try:
             self._document(id_).delete(unchanged, **ONCE)
         except FailedPrecondition as error:
             raise LostRace(f"The record of {id_} changed after it was read.") from error
-        return self._decoded(document)
+        return record
 
     @persistently
     def find(self, field: str, value: str, limit: int) -> Sequence[T]:

@@ -77,6 +77,14 @@ def test_of_many_that_take_a_record_one_gets_it(records: Records[Challenge]) -> 
     assert records.get("vm-1") is None
 
 
+def test_a_record_that_is_not_the_one_meant_is_left(records: Records[Challenge]) -> None:
+    records.add("vm-1", a_challenge(nonce="01"))
+    assert records.take("vm-1", lambda one: one.nonce == "00") is None
+    assert records.get("vm-1") == a_challenge(nonce="01")
+    assert records.take("vm-1", lambda one: one.nonce == "01") == a_challenge(nonce="01")
+    assert records.get("vm-1") is None
+
+
 def test_records_are_found_by_a_field_by_a_time_and_all(records: Records[Challenge]) -> None:
     late, early = a_challenge("vm-1", issued_at=SOON), a_challenge("vm-2")
     records.add("1", late)

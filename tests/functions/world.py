@@ -131,6 +131,7 @@ def an_app(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None = N
         tokens=CallbackTokens(SECRET),
         clock=clock,
         new_id=lambda: str(uuid4()),
+        new_secret=secrets.token_urlsafe,
         wait=clock.wait,
     )
 

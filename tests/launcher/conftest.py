@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import structlog
 
-from launcher.admission import Admission
+from launcher.admission import Admission, Reservation
 from launcher.claims import Claims
 from launcher.clock import SYSTEM, Clock
 from launcher.held import Held
-from launcher.lanes import served
+from launcher.lanes import Lanes, served
 from launcher.outage import Outage
+from launcher.providers import Providers
 from launcher.reports import Reports
 from launcher.run import Runner
 from launcher.runs import Runs
@@ -25,7 +26,7 @@ from shared.api import Claimed, Hold
 from shared.control_plane import ControlPlane
 from shared.vm_config import Sources
 from tests.launcher.fake_control_plane import DEADLINE, FakeControlPlane, a_control_plane
-from tests.launcher.stand_ins import Processes
+from tests.launcher.stand_ins import TASKS, Processes
 
 
 @dataclass(frozen=True)
@@ -48,23 +49,30 @@ class Pieces:
 
     def run(self, held: Held, provider: Provider | None = None) -> None:
         """Run an order that is held, on this thread."""
-        runner = dataclasses.replace(self.runner, provider=provider or self.provider)
+        providers = Providers({}, provider or self.provider)
+        runner = dataclasses.replace(self.runner, providers=providers)
         runner.run(held, self.server.a_claimed().model_copy(update=held.hold.model_dump()))
         held.close()
 
     def begin(self) -> Held:
         """Start the run of an order, and return it once its machine was started."""
         claimed = self.server.a_claimed()
-        room = self.admission.reserve()
-        assert room is not None
-        self.runs.begin(claimed, room, SYSTEM.monotonic())
+        self.runs.begin(claimed, self.reserve(), SYSTEM.monotonic())
         self.provider.process(claimed.order_id)
         return next(held for held in self.runs.held() if held.hold.order_id == claimed.order_id)
+
+    def reserve(self) -> Reservation:
+        room = self.admission.reserve(TASKS)
+        assert room is not None
+        return room
+
+    def room(self) -> int:
+        return self.admission.room(TASKS)
 
     def await_room(self, machines: int) -> None:
         """Wait until there is room for this many: a run frees its own as the last thing it does."""
         deadline = time.monotonic() + DEADLINE
-        while self.admission.room() != machines:
+        while self.room() != machines:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
@@ -77,7 +85,7 @@ def a_held(claimed: Claimed, clock: Clock = SYSTEM) -> Held:
 
 def room_for(state: Path, machines: int) -> Admission:
     """An admission that counts machines, and nothing else."""
-    return Admission(state, Resources(machines=machines), Resources(machines=1), lambda: 0, SYSTEM.monotonic)
+    return Admission(state, Resources(machines=machines), lambda: 0, SYSTEM.monotonic)
 
 
 @pytest.fixture(autouse=True)
@@ -99,9 +107,10 @@ def pieces(server: FakeControlPlane, tmp_path: Path) -> Iterator[Pieces]:
     with ControlPlane(server.url, "ly_key") as client:
         provider, outage, admission = Processes(), Outage(SYSTEM.monotonic), room_for(tmp_path, 2)
         reports = Reports(client, outage, SYSTEM)
-        runner = Runner("alpha", server.url, Sources(), tmp_path, provider, reports, admission.rest)
+        providers = Providers({"local": provider}, provider)
+        runner = Runner("alpha", server.url, Sources(), tmp_path, providers, reports, admission.rest)
         runs = Runs(runner.run, admission, SYSTEM)
-        claims = Claims(client, "alpha", served("local:dev"))
+        claims = Claims(client, "alpha", Lanes(served(providers, "local:dev")))
         yield Pieces(server, client, claims, provider, runner, admission, runs, outage, tmp_path)
         admission.close()
         runs.close()

@@ -18,6 +18,7 @@ from shared.api import (
     ClaimAnswer,
     ClaimById,
     Claimed,
+    ClaimNext,
     ClaimRequest,
     HeartbeatAnswer,
     HeartbeatRequest,
@@ -30,7 +31,7 @@ from shared.api import (
     UpdateRequest,
 )
 from shared.domain.order import LEASE, State
-from shared.domain.spec import AnySpec
+from shared.domain.spec import AnySpec, lane, offered
 from tests.factories import TASK, a_claimed_order
 
 DEADLINE: Final = 20.0
@@ -65,6 +66,8 @@ class FakeControlPlane:
         self.ahead = timedelta()
         self.holds: list[HoldView] = []
         self.stops: list[StopOrder] = []
+        self.states: dict[str, State] = {}
+        """Of orders whose workers have reported; the others are provisioned."""
         self._changed = threading.Condition()
         self._offered: dict[str, Claimed] = {}
         self._taken: set[str] = set()
@@ -126,6 +129,7 @@ class FakeControlPlane:
         if path == HOLDS:
             return HoldsView(holds=tuple(self.holds))
         if path.startswith(CALLBACKS):
+            self.states[path.rpartition("/")[2]] = State.RUNNING
             return CallbackAnswer(state=State.RUNNING)
         TypeAdapter[UpdateRequest](UpdateRequest).validate_json(body)
         return OrderView.of(a_claimed_order())
@@ -137,21 +141,31 @@ class FakeControlPlane:
                     return _a_problem(404, "not_found")
                 claimed = self._offered.pop(request.order_id, None)
             else:
-                self._changed.wait_for(lambda: self._offered, LONG_POLL)
-                claimed = self._offered.pop(next(iter(self._offered))) if self._offered else None
+                self._changed.wait_for(lambda: self._next(request), LONG_POLL)
+                found = self._next(request)
+                claimed = None if found is None else self._offered.pop(found)
             if claimed is not None:
                 self._taken.add(claimed.order_id)
             return ClaimAnswer(claimed=claimed)
 
+    def _next(self, request: ClaimNext) -> str | None:
+        """Return the id of an order of these lanes."""
+        asked = set(request.lanes)
+        lanes = ((order_id, offered(lane(claimed.spec))) for order_id, claimed in self._offered.items())
+        return next((order_id for order_id, served in lanes if asked & set(served)), None)
+
     def _heartbeat(self, request: HeartbeatRequest) -> HeartbeatAnswer:
-        lease = {
+        lease: dict[str, Any] = {
             "lease_until": datetime.now(UTC) + self.ahead + self.lease,
             "lease_seconds": self.lease.total_seconds(),
         }
         stopping = {(stop.order_id, stop.epoch) for stop in self.stops}
         renewed = [hold for hold in request.holds if (hold.order_id, hold.epoch) not in stopping]
         return HeartbeatAnswer(
-            renewed=tuple(Renewed.model_validate(hold.model_dump() | lease) for hold in renewed),
+            renewed=tuple(
+                Renewed(**hold.model_dump(), **lease, state=self.states.get(hold.order_id, State.PROVISIONING))
+                for hold in renewed
+            ),
             stop=tuple(self.stops),
         )
 

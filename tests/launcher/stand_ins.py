@@ -8,18 +8,25 @@ from uuid import uuid4
 import psutil
 
 from launcher.clock import Clock
+from launcher.lanes import Lane
 from launcher.vm.directory import VmDirectory
 from launcher.vm.launch import start_process
+from launcher.vm.local import LocalMachines
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import Plan
 from launcher.vm.records import VmLease, VmManifest
 from launcher.vm.resources import Resources
+from launcher.vm.sizes import Size, Sizes
+from shared.api import Hold
+from shared.domain.spec import AnySpec
 from shared.vm_config import WorkerConfig
 from tests.launcher.fake_control_plane import DEADLINE
 
 A_LEASE: Final = VmLease(ends=0, seconds=60)
 STAYS: Final = (sys.executable, "-c", "import time; time.sleep(600)")
 ENDS: Final = (sys.executable, "-c", "raise SystemExit(3)")
+
+SMALL: Final = Sizes(work=Size(memory_mib=64, vcpus=1))
 
 
 def a_manifest(order_id: str = "one", argv: tuple[str, ...] = STAYS, epoch: int = 1) -> VmManifest:
@@ -38,19 +45,24 @@ def a_manifest(order_id: str = "one", argv: tuple[str, ...] = STAYS, epoch: int 
     )
 
 
-class Processes:
+TASKS: Final = Lane("any/task", "processes", Resources(machines=1))
+
+
+class Processes(LocalMachines):
     """A provider whose machines are processes of `argv`, real ones."""
 
     name = "processes"
     loopback_gateway: str | None = None
-    resources = Resources(machines=1)
 
     def __init__(self, argv: tuple[str, ...] = STAYS) -> None:
         self.argv = argv
         self._changed = threading.Condition()
         self._machines: dict[str, ProcessMachine] = {}
 
-    def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+    def resources(self, spec: AnySpec) -> Resources:
+        return Resources(machines=1)
+
+    def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
         return Plan((*self.argv, uuid))
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
@@ -90,3 +102,7 @@ class ManualClock:
             interrupt.set()
             if self._over is not None:
                 self._over.set()
+
+
+def lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

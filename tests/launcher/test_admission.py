@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher.admission import Admission
+from launcher.lanes import Lane
 from launcher.vm import directory, host
 from launcher.vm.resources import Resources
 from shared.api import Hold
@@ -15,8 +16,11 @@ NEED = Resources(machines=1, memory_mib=100, vcpus=2, disk_mib=10, tdx_keys=1)
 PLENTY = Resources(machines=100, memory_mib=10_000, vcpus=200, tdx_keys=100)
 
 
+LANE = Lane("any/task", "qemu", NEED)
+
+
 def an_admission(state: Path, free_disk_mib: int = 1000, **there_is: int) -> Admission:
-    return Admission(state, PLENTY.model_copy(update=there_is), NEED, lambda: free_disk_mib, lambda: 1000.0)
+    return Admission(state, PLENTY.model_copy(update=there_is), lambda: free_disk_mib, lambda: 1000.0)
 
 
 @pytest.mark.parametrize(
@@ -27,76 +31,78 @@ def an_admission(state: Path, free_disk_mib: int = 1000, **there_is: int) -> Adm
 def test_there_is_never_more_reserved_than_there_is(tmp_path: Path, there_is: dict[str, int]) -> None:
     admission = an_admission(tmp_path, **there_is)
 
-    taken = [admission.reserve() for _ in range(3)]
+    taken = [admission.reserve(LANE) for _ in range(3)]
 
     assert [room is not None for room in taken] == [True, True, False]
-    assert admission.room() == 0
+    assert admission.room(LANE) == 0
     assert taken[0] is not None
     admission.free(taken[0])
-    assert admission.reserve() is not None
+    assert admission.reserve(LANE) is not None
 
 
 def test_room_that_was_found_is_not_asked_for_again(tmp_path: Path) -> None:
     free = iter([1000])
-    admission = Admission(tmp_path, PLENTY, NEED, lambda: next(free, 0), lambda: 1000.0)
+    admission = Admission(tmp_path, PLENTY, lambda: next(free, 0), lambda: 1000.0)
 
-    assert admission.reserve_when_free() is not None  # None would be the end of the launcher's intake
+    assert admission.reserve_when_free([LANE]) is not None  # None would be the end of the launcher's intake
 
 
-def test_a_host_at_fault_rests_and_then_has_room_again(tmp_path: Path) -> None:
+def test_a_provider_at_fault_rests_and_then_has_room_again_and_others_do_not_rest(tmp_path: Path) -> None:
     now = [1000.0]
-    admission = Admission(tmp_path, PLENTY, Resources(machines=1), lambda: 0, lambda: now[0])
+    admission = Admission(tmp_path, PLENTY, lambda: 0, lambda: now[0])
+    here, there = (Lane("any/task", name, Resources(machines=1)) for name in ("qemu", "gcp"))
 
-    admission.rest()
+    admission.rest("qemu")
 
-    assert (admission.room(), admission.reserve()) == (0, None)
+    assert (admission.room(here), admission.reserve(here)) == (0, None)
+    assert admission.room(there) == PLENTY.machines
     now[0] += 60
-    assert admission.room() == PLENTY.machines
+    assert admission.room(here) == PLENTY.machines
 
 
 def test_what_a_machine_does_not_need_is_not_asked_for(tmp_path: Path) -> None:
     whole = Resources(machines=3, memory_mib=1000)
-    admission = Admission(tmp_path, whole, Resources(machines=1, memory_mib=128), lambda: 0, lambda: 1000.0)
+    admission = Admission(tmp_path, whole, lambda: 0, lambda: 1000.0)
 
-    assert admission.room() == 3
+    assert admission.room(Lane("any/task", "qemu", Resources(machines=1, memory_mib=128))) == 3
 
 
 @pytest.mark.parametrize("lacking", [{"memory_mib": 99}, {"vcpus": 1}, {"tdx_keys": 0}])
 def test_a_host_too_small_for_one_machine_takes_none_and_says_so(tmp_path: Path, lacking: dict[str, int]) -> None:
     admission = an_admission(tmp_path, **lacking)
 
-    assert not admission.fits
-    assert admission.reserve() is None
+    assert not admission.fits(NEED)
+    assert admission.reserve(LANE) is None
 
 
 def test_a_disk_that_is_full_now_may_have_room_later(tmp_path: Path) -> None:
     admission = an_admission(tmp_path, free_disk_mib=0)
 
-    assert admission.fits
-    assert admission.reserve() is None
+    assert admission.fits(NEED)
+    assert admission.reserve(LANE) is None
 
 
 def test_what_a_machine_has_written_is_not_counted_twice(tmp_path: Path) -> None:
     admission = an_admission(tmp_path, free_disk_mib=24)
-    room, hold = admission.reserve(), Hold(order_id="one", epoch=1)
+    room, hold = admission.reserve(LANE), Hold(order_id="one", epoch=1)
     assert room is not None
-    assert admission.room() == 1
+    assert admission.room(LANE) == 1
     written = directory.location(tmp_path, "one", 1) / "serial.log"
     written.parent.mkdir(parents=True)
     written.write_bytes(b"\1" * (6 << 20))
 
     admission.fill(room, hold)
 
-    assert admission.room() == 2  # 24 MiB are free, and 4 of them are spoken for
+    assert admission.room(LANE) == 2  # 24 MiB are free, and 4 of them are spoken for
 
 
 def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("launcher.admission.LOOK_AGAIN_SECONDS", 0.01)
     free = iter([0, 0, 0])
-    admission = Admission(tmp_path, PLENTY, NEED, lambda: next(free, 10), lambda: 1000.0)
+    admission = Admission(tmp_path, PLENTY, lambda: next(free, 10), lambda: 1000.0)
 
     found: list[int] = []
-    waiting = threading.Thread(target=lambda: found.append(admission.await_room()), daemon=True)
+    waiting = threading.Thread(target=lambda: found.append(admission.await_room([LANE])), daemon=True)
     waiting.start()
     waiting.join(DEADLINE)
 
@@ -106,13 +112,43 @@ def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path, monkeypatch: 
 def test_whoever_waits_for_room_is_told_when_admission_closes(tmp_path: Path) -> None:
     admission = an_admission(tmp_path, machines=0)
     found: list[object] = []
-    waiting = threading.Thread(target=lambda: found.append(admission.reserve_when_free()))
+    waiting = threading.Thread(target=lambda: found.append(admission.reserve_when_free([LANE])))
     waiting.start()
 
     admission.close()
     waiting.join()
 
     assert found == [None]
+
+
+TINY = Lane("x:y/capacity/tiny", "qemu", Resources(machines=1, memory_mib=100, disk_mib=1000))
+LLM = Lane("x:y/capacity/llm", "qemu", Resources(machines=1, memory_mib=900, gpus=1))
+
+
+def test_room_is_reserved_for_the_most_that_any_fitting_lane_needs_and_the_rest_is_given_back(tmp_path: Path) -> None:
+    admission = an_admission(tmp_path, free_disk_mib=1000, memory_mib=1000, gpus=1)
+
+    room = admission.reserve_when_free([TINY, LLM])
+
+    assert room is not None
+    assert room.lanes == (TINY, LLM)
+    assert (admission.room(TINY), admission.room(LLM)) == (0, 0)
+    admission.resize(room.reservation, TINY.need)
+    assert (admission.room(TINY), admission.room(LLM)) == (0, 1)  # the one disk is taken, by a machine of its own size
+    admission.free(room.reservation)
+    assert (admission.room(TINY), admission.room(LLM)) == (1, 1)
+
+
+def test_only_lanes_that_fit_now_are_asked_for(tmp_path: Path) -> None:
+    admission = an_admission(tmp_path, free_disk_mib=5000, memory_mib=1000, gpus=1)
+    assert admission.reserve(TINY) is not None
+    assert admission.reserve(TINY) is not None
+
+    room = admission.reserve_when_free([TINY, LLM])
+
+    assert room is not None
+    assert room.lanes == (TINY,)
+    assert admission.await_room([TINY, LLM]) == 2
 
 
 def test_the_kernel_says_how_many_tdx_keys_there_are(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from launcher.adoption import Adoption
 from launcher.clock import SYSTEM, Clock
 from launcher.daemon import Daemon, Events
 from launcher.heartbeat import HeartbeatLoop
-from launcher.held import Wish
+from launcher.held import Held, Wish
 from launcher.reconciliation import Reconciliation
 from launcher.runs import Runs
 from launcher.vm import directory
@@ -35,7 +35,7 @@ from shared.api import HoldView, StopOrder
 from shared.domain.order import State
 from tests.launcher.conftest import Pieces, room_for
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, HOLDS, UPDATES
-from tests.launcher.stand_ins import STAYS, a_manifest
+from tests.launcher.stand_ins import STAYS, TASKS, a_manifest
 
 PARENT: Final = """
 import subprocess, sys, time
@@ -111,7 +111,7 @@ def test_a_machine_that_runs_is_adopted_renewed_and_ended_when_its_client_wishes
     assert left.process.is_running()
     assert held.lease_left() > 400
     assert left.directory.lease() == held.lease
-    assert pieces.admission.room() == 1
+    assert pieces.room() == 1
 
     pieces.server.stops = [StopOrder(order_id=left.order_id, epoch=1, why="cancelled")]
     heartbeat.beat()
@@ -354,8 +354,8 @@ def test_adopted_machines_count_although_there_are_more_than_would_be_admitted(
     adopt(pieces)
 
     assert len(pieces.runs.held()) == len(left)
-    assert pieces.admission.room() == 0
-    assert pieces.admission.reserve() is None
+    assert pieces.room() == 0
+    assert pieces.admission.reserve(TASKS) is None
 
 
 @pytest.mark.parametrize(
@@ -471,3 +471,40 @@ def first_line(log: Path) -> str:
 
 def lives(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_machine_of_a_provider_that_is_not_enabled_any_more_is_kept_aside_and_not_taken_for_gone(
+    pieces: Pieces,
+) -> None:
+    manifest = a_manifest(argv=()).model_copy(update={"argv": (), "provider": "gcp"})
+    vm = directory.create(pieces.state, manifest, b"{}", VmLease(ends=0, seconds=60))
+
+    logs = adopt(pieces)
+
+    assert (pieces.state / "quarantine" / vm.path.name).exists()
+    assert any("gcp is not enabled" in str(line.get("why")) for line in logs)
+    assert not pieces.server.bodies(UPDATES)
+
+
+def test_the_watch_of_a_machine_that_had_been_left_to_itself_ends_it_once_its_new_lease_is_not_renewed(
+    pieces: Pieces, leave: Callable[..., Left], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched, look_again = threading.Event(), Held._look_again
+
+    def looked(held: Held) -> float:
+        watched.set()
+        return look_again(held)
+
+    left = leave()
+    left.directory.record_lease(VmLease(ends=0, seconds=0.6, endless=True))
+    monkeypatch.setattr(Held, "_look_again", looked)
+
+    adopt(pieces)
+    (held,) = pieces.runs.held()
+    assert watched.wait(DEADLINE)  # while the lease has no end
+    assert left.process.is_running()
+    held.renew(SYSTEM.monotonic(), 0.6)
+    pieces.runs.await_end()
+
+    assert held.wish is Wish.LEASE_LOST
+    assert left.reaped() < 0

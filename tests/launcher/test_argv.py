@@ -1,11 +1,16 @@
 """QEMU's arguments, against golden files: one argument with its value a line."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from launcher.vm.argv import Guest, Mode, build
+from launcher.vm.hypervisor import Hypervisor
+from launcher.vm.sizes import Size, Sizes
+from shared.domain.spec import NodeSize
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import sha384
 
@@ -23,6 +28,17 @@ GUEST: Final = Guest(
     vcpus=1,
     config_digest=sha384(b"{}"),
 )
+GPUS: Final = ("0000:17:00.0", "0000:65:00.0")
+
+
+def sized(size: Size) -> Guest:
+    return replace(GUEST, memory_mib=size.memory_mib, vcpus=size.vcpus, disk_mib=size.disk_mib)
+
+
+OF_SIZE: Final[Mapping[str, Guest]] = {
+    **{size: sized(Sizes().of_node(size)) for size in NodeSize},
+    "llm-gpus": replace(sized(Sizes().llm), gpus=GPUS),
+}
 ONLY_IN_TDX: Final = {"-object", "-bios"}
 MAY_DIFFER: Final = {"-accel", "-cpu", "-machine"}
 
@@ -30,6 +46,30 @@ MAY_DIFFER: Final = {"-accel", "-cpu", "-machine"}
 @pytest.mark.parametrize("mode", Mode)
 def test_the_arguments_are_those_of_the_golden_file(mode: Mode) -> None:
     assert lines(build(mode, GUEST)) == (GOLDEN / f"{mode}.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize("size", OF_SIZE)
+@pytest.mark.parametrize("mode", [Mode.TCG, Mode.TDX])
+def test_the_arguments_of_a_node_size_are_those_of_its_golden_file(mode: Mode, size: str) -> None:
+    assert lines(build(mode, OF_SIZE[size])) == (GOLDEN / f"{mode}-{size}.txt").read_text().splitlines()
+
+
+def test_a_guest_without_gpus_has_no_iommufd_and_one_without_a_data_disk_none() -> None:
+    words = " ".join(build(Mode.TDX, OF_SIZE[NodeSize.STANDARD]))
+
+    assert "iommufd" not in words
+    assert "vfio-pci" not in words
+    assert "data.img" not in words
+
+
+def test_firmware_and_quote_socket_are_those_of_this_hosts_settings() -> None:
+    hypervisor = Hypervisor("/opt/qemu", Path("/opt/OVMF.inteltdx.fd"), Path("/run/qgs"))
+
+    argv = build(Mode.TDX, GUEST, hypervisor)
+
+    assert argv[0] == "/opt/qemu"
+    assert argv[argv.index("-bios") + 1] == "/opt/OVMF.inteltdx.fd"
+    assert '"path":"/run/qgs"' in argv[argv.index("-object") + 1]
 
 
 def test_tcg_and_tdx_differ_only_in_accelerator_cpu_machine_firmware_and_the_tdx_guest() -> None:
@@ -40,7 +80,7 @@ def test_tcg_and_tdx_differ_only_in_accelerator_cpu_machine_firmware_and_the_tdx
 
 
 def test_a_comma_in_the_images_path_cannot_add_options_to_a_drive() -> None:
-    guest = Guest(GUEST.uuid, Path("/image,readonly=off"), GUEST.manifest, 256, 1, GUEST.config_digest)
+    guest = replace(GUEST, image=Path("/image,readonly=off"))
 
     (drive,) = [line for line in lines(build(Mode.TCG, guest)) if options(line) == "-blockdev"]
 

@@ -26,6 +26,7 @@ from shared.api import HoldView, StopOrder
 from shared.domain.order import State
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
+from tests.launcher.stand_ins import lives
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -199,7 +200,7 @@ def test_what_the_control_plane_believes_held_is_given_up_before_the_first_order
 
 def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_daemon_is_gone(pieces: Pieces) -> None:
     over_early: list[bool] = []
-    over_seen, claimed, room = threading.Event(), pieces.server.a_claimed(), pieces.admission.reserve()
+    over_seen, claimed, room = threading.Event(), pieces.server.a_claimed(), pieces.reserve()
 
     class Watching(HeartbeatLoop):
         def run(self, over: threading.Event) -> None:
@@ -209,7 +210,6 @@ def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_dae
     def intake() -> None:
         pieces.admission.closed.wait(DEADLINE)
         over_early.append(over_seen.wait(UNDER_WAY))
-        assert room is not None
         pieces.runs.begin(claimed, room, SYSTEM.monotonic())
 
     heartbeat = Watching(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
@@ -274,8 +274,7 @@ def test_a_daemon_that_cannot_start_a_thread_leaves_its_machines_to_the_next(
 def test_an_order_that_no_thread_can_be_started_for_neither_stays_held_nor_keeps_the_daemon(
     pieces: Pieces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claimed, room, start = pieces.server.a_claimed(), pieces.admission.reserve(), threading.Thread.start
-    assert room is not None
+    claimed, room, start = pieces.server.a_claimed(), pieces.reserve(), threading.Thread.start
 
     def start_but_no_run(thread: threading.Thread) -> None:
         if thread.name.startswith("run-"):
@@ -351,7 +350,3 @@ def said(daemon: subprocess.Popen[str], message: str) -> None:
     """Wait until the daemon's log says it."""
     assert daemon.stdout is not None
     assert any(message in line for line in daemon.stdout)
-
-
-def lives(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

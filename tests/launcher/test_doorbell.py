@@ -15,16 +15,22 @@ from launcher.claims import Claims
 from launcher.clock import SYSTEM, Clock
 from launcher.doorbell import DoorbellLoop
 from launcher.held import Wish
+from launcher.lanes import Lane, Lanes
 from launcher.outage import Outage
+from launcher.runs import Runs
+from launcher.vm.resources import Resources
 from shared.adapters.memory import MemoryDoorbell
 from shared.control_plane import ControlPlane
 from shared.domain.refusals import Unavailable
+from shared.domain.spec import CapacitySpec, NodeSize
 from shared.ports import Bell, Heard
 from tests.launcher.conftest import Pieces, room_for
 from tests.launcher.fake_control_plane import CLAIMS
 from tests.launcher.stand_ins import ManualClock
 
 OURS: Final = "any/task"
+LANES: Final = {OURS: 10, "local:*/capacity/tiny": 145}
+"""Each with what its machines take of this host, in MiB."""
 
 
 class Recording(MemoryDoorbell):
@@ -70,8 +76,8 @@ class Closing:
         self.reserve, self.free = admission.reserve, admission.free
         self._admission = admission
 
-    def await_room(self) -> int:
-        return 0 if self.closed.is_set() else self._admission.await_room()
+    def await_room(self, lanes: Lanes) -> int:
+        return 0 if self.closed.is_set() else self._admission.await_room(lanes)
 
 
 @contextmanager
@@ -139,6 +145,27 @@ def test_a_bell_heard_while_going_down_is_given_back_at_once(pieces: Pieces) -> 
 
     assert doorbell.given_back == [(order_id, 0)]
     assert not pieces.server.bodies(CLAIMS)
+
+
+def test_a_bell_that_there_is_no_room_for_now_is_given_back_for_a_while_and_others_are_heard(pieces: Pieces) -> None:
+    tasks, tiny = (Lane(name, "processes", Resources(machines=1, memory_mib=mib)) for name, mib in LANES.items())
+    admission = Admission(pieces.state, Resources(machines=9, memory_mib=150), lambda: 0, SYSTEM.monotonic)
+    claims = Claims(pieces.client, "alpha", Lanes((tasks, tiny)))
+    doorbell, runs = Recording(), Runs(pieces.runner.run, admission, SYSTEM)
+    assert admission.reserve(tasks) is not None
+    order_ids = [pieces.server.offer(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY))]
+    order_ids.append(pieces.server.offer())
+    doorbell.ring(Bell(order_ids[0], "local:dev/capacity/tiny"))
+    doorbell.ring(Bell(order_ids[1], OURS))
+    closing = Closing(admission)
+
+    clock = ManualClock(most=1).clock()
+    DoorbellLoop(doorbell, claims, runs, closing, pieces.outage, clock).run()  # type: ignore[arg-type]
+
+    assert doorbell.given_back == [(order_ids[0], 5)]
+    assert doorbell.acknowledged == [order_ids[1]]
+    runs.close()
+    runs.await_end()
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (401, "unauthenticated"), (403, "forbidden")])
@@ -228,14 +255,13 @@ def test_a_broker_that_loses_the_acknowledgement_stops_no_order(pieces: Pieces) 
 
 def test_an_order_that_is_answered_twice_is_run_once(pieces: Pieces) -> None:
     held = pieces.begin()
-    room = pieces.admission.reserve()
-    assert room is not None
+    room = pieces.reserve()
     again = pieces.server.a_claimed().model_copy(update=held.hold.model_dump())
 
     pieces.runs.begin(again, room, SYSTEM.monotonic())
 
     assert pieces.runs.held() == (held,)
-    assert pieces.admission.room() == 1
+    assert pieces.room() == 1
 
 
 def test_there_are_never_more_machines_than_slots(pieces: Pieces) -> None:
@@ -282,7 +308,7 @@ def test_while_claims_are_not_served_one_is_tried_after_each_longer_wait_and_one
 
 
 def both_slots_are_free(pieces: Pieces) -> bool:
-    return pieces.admission.reserve() is not None and pieces.admission.reserve() is not None
+    return pieces.room() == 2
 
 
 def provisioned(pieces: Pieces) -> list[str]:

@@ -18,10 +18,11 @@ from launcher.vm.process import ProcessProvider
 from launcher.vm.provider import Plan
 from launcher.vm.qemu import QemuProvider
 from launcher.vm.recognition import MARK
+from shared.api import Hold
 from shared.vm_config import WorkerConfig
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import UPDATES
-from tests.launcher.stand_ins import STAYS
+from tests.launcher.stand_ins import SMALL, STAYS
 
 TELLS_TMPDIR = "import tempfile, time; print(tempfile.mkdtemp(prefix='worker-'), flush=True)"
 
@@ -54,7 +55,7 @@ def test_a_full_disk_fails_the_order_by_that_reason_and_burns_no_attempt(
 
 
 def test_an_image_that_is_not_there_may_be_there_another_time(pieces: Pieces) -> None:
-    provider = QemuProvider(Mode.TCG, pieces.state / "no-image", "0" * 64, memory_mib=64, vcpus=1)
+    provider = QemuProvider(Mode.TCG, pieces.state / "no-image", "0" * 64, sizes=SMALL)
 
     pieces.run(pieces.held(), provider)
 
@@ -67,8 +68,7 @@ def test_a_host_without_a_descriptor_left_hands_the_order_back_and_goes_on(
     def exhausted(_value: int, _flags: int) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    claimed, room = pieces.server.a_claimed(), pieces.admission.reserve()
-    assert room is not None
+    claimed, room = pieces.server.a_claimed(), pieces.reserve()
     monkeypatch.setattr(os, "eventfd", exhausted)
     monkeypatch.setattr("launcher.admission.REST_SECONDS", 0)
 
@@ -86,7 +86,7 @@ def test_an_adopted_machine_that_cannot_be_watched_is_ended(pieces: Pieces, monk
 
     held = pieces.held()
     claimed = pieces.server.a_claimed().model_copy(update=held.hold.model_dump())
-    vm = pieces.runner._prepare(held, claimed)
+    vm = pieces.runner._prepare(held, claimed, pieces.provider)
     machine = pieces.provider.start(vm)
     monkeypatch.setattr(os, "eventfd", exhausted)
 
@@ -129,7 +129,7 @@ def test_a_log_that_has_grown_too_large_starts_anew_and_its_writer_goes_on(piece
 
 def test_what_a_plain_worker_leaves_in_its_temporary_folder_goes_with_its_machine(pieces: Pieces) -> None:
     class Telling(ProcessProvider):
-        def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
             return Plan((STAYS[0], "-c", TELLS_TMPDIR, uuid))
 
     held = pieces.held()

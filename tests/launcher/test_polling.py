@@ -1,21 +1,26 @@
 """The polling loop: what a launcher without Pub/Sub asks, and how it waits."""
 
 import threading
+from collections.abc import Sequence
 
 import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.admission import Reservation
+from launcher.admission import Admission, Room
 from launcher.claims import Claims
 from launcher.clock import SYSTEM, Clock
-from launcher.held import Wish
+from launcher.held import Held, Wish
+from launcher.lanes import Lane, Lanes
 from launcher.outage import Outage
 from launcher.polling import PollingLoop
+from launcher.runs import Runs
+from launcher.vm.resources import Resources
 from shared.api import Claimed
 from shared.control_plane import ControlPlane
+from shared.domain.spec import CapacitySpec, NodeSize
 from tests.launcher.conftest import Pieces
-from tests.launcher.fake_control_plane import CLAIMS
+from tests.launcher.fake_control_plane import CLAIMS, DEADLINE
 from tests.launcher.stand_ins import ManualClock
 
 
@@ -54,8 +59,8 @@ def test_a_claim_without_an_answer_is_repeated_as_the_same_request_and_an_answer
     PollingLoop(pieces.claims, pieces.runs, pieces.admission, pieces.outage, clock.clock()).run()
     pieces.server.serve(CLAIMS)
 
-    pieces.claims.next()
-    pieces.claims.next()
+    pieces.claims.next(["any/task"])
+    pieces.claims.next(["any/task"])
 
     ids = [body["request_id"] for body in pieces.server.bodies(CLAIMS)]
     assert ids[0] == ids[1] == ids[2] != ids[3]
@@ -68,9 +73,9 @@ def test_the_lease_of_a_claimed_order_is_counted_from_before_it_was_asked_for(
     clock = Clock(lambda: passed[0], lambda: 0.0, lambda _seconds, interrupt: interrupt.set())
     ask = pieces.claims.next
 
-    def slowly() -> Claimed | None:
+    def slowly(lanes: Sequence[str], wait_seconds: int) -> Claimed | None:
         passed[0] += 5
-        return ask()
+        return ask(lanes, wait_seconds)
 
     monkeypatch.setattr(pieces.claims, "next", slowly)
     monkeypatch.setattr(pieces.runs, "begin", lambda _claimed, _slot, asked_at: begun.append(asked_at))
@@ -84,8 +89,8 @@ def test_the_lease_of_a_claimed_order_is_counted_from_before_it_was_asked_for(
 def test_nothing_is_claimed_once_the_launcher_goes_down(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
     reserve = pieces.admission.reserve_when_free
 
-    def then_closed() -> Reservation | None:
-        slot = reserve()
+    def then_closed(lanes: Lanes) -> Room | None:
+        slot = reserve(lanes)
         pieces.admission.close()
         return slot
 
@@ -94,7 +99,32 @@ def test_nothing_is_claimed_once_the_launcher_goes_down(pieces: Pieces, monkeypa
     PollingLoop(pieces.claims, pieces.runs, pieces.admission, pieces.outage, SYSTEM).run()
 
     assert not pieces.server.bodies(CLAIMS)
-    assert pieces.admission.room() == 2
+    assert pieces.room() == 2
+
+
+def test_only_what_there_is_room_for_is_asked_for_and_an_order_keeps_no_more_than_it_takes(pieces: Pieces) -> None:
+    tiny = Lane("x:y/capacity/tiny", "processes", Resources(machines=1, memory_mib=100))
+    llm = Lane("x:y/capacity/llm", "processes", Resources(machines=1, memory_mib=800))
+    admission = Admission(pieces.state, Resources(machines=9, memory_mib=1000), lambda: 0, SYSTEM.monotonic)
+    runs = Runs(stay, admission, SYSTEM)
+    claims = Claims(pieces.client, "alpha", Lanes((tiny, llm)))
+    polling = PollingLoop(claims, runs, admission, pieces.outage, SYSTEM)
+    for size in (NodeSize.TINY, NodeSize.LLM, NodeSize.TINY):
+        pieces.server.offer(CapacitySpec(datacenter="x:y", node_size=size))
+
+    polling.run(most=3)
+
+    asked = [body["lanes"] for body in pieces.server.bodies(CLAIMS)]
+    assert asked == [[tiny.name, llm.name], [tiny.name, llm.name], [tiny.name]]
+    assert admission.room(tiny) == 0
+    runs.close()
+    runs.await_end()
+    assert admission.room(llm) == 1
+
+
+def stay(held: Held, _claimed: Claimed) -> None:
+    """Run an order until it is to be stopped."""
+    held.asked.wait(DEADLINE)
 
 
 def provisioned(pieces: Pieces) -> int:

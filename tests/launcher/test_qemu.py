@@ -21,13 +21,15 @@ from launcher.vm.qemu import QemuProvider
 from launcher.vm.recognition import started_at
 from launcher.vm.records import VmManifest, VmProcess
 from launcher.vm.resources import Resources
+from shared.api import Hold
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
 from tests.factories import TASK
-from tests.launcher.stand_ins import A_LEASE
+from tests.launcher.stand_ins import A_LEASE, SMALL
 
 pytestmark = pytest.mark.vm
 
+A_HOLD: Final = Hold(order_id="one", epoch=1)
 IMPATIENT: Final = 0.2
 BARE: Final = (
     *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-m", "16M", "-nodefaults", "-nographic"),
@@ -40,7 +42,7 @@ def test_the_arguments_of_a_planned_guest_are_taken_by_qemu_and_its_machine_runs
     config = WorkerConfig(order_id="one", epoch=1, control_plane="http://h", callback_token="token", spec=TASK)
     uuid = str(uuid4())
 
-    with machine_of(provider, a_directory(tmp_path, provider.plan(uuid, config).argv)) as (machine, vm):
+    with machine_of(provider, a_directory(tmp_path, provider.plan(A_HOLD, uuid, config).argv)) as (machine, vm):
         assert qmp.execute(vm.path, "query-uuid") == {"UUID": uuid}
         assert qmp.execute(vm.path, "query-status")
         assert vm.process() == VmProcess(pid=machine.pid, started=started_at(machine.pid))
@@ -50,7 +52,7 @@ def test_qemu_appends_to_the_serial_log_so_that_it_can_be_emptied_under_it(tmp_p
     provider = a_provider(tmp_path)
     config = WorkerConfig(order_id="one", epoch=1, control_plane="http://h", callback_token="token", spec=TASK)
 
-    with machine_of(provider, a_directory(tmp_path, provider.plan(str(uuid4()), config).argv)) as (machine, vm):
+    with machine_of(provider, a_directory(tmp_path, provider.plan(A_HOLD, str(uuid4()), config).argv)) as (machine, vm):
         (number,) = [file.fd for file in psutil.Process(machine.pid).open_files() if file.path == str(vm.serial_log)]
         flags = Path(f"/proc/{machine.pid}/fdinfo/{number}").read_text().split("flags:")[1].split()[0]
 
@@ -143,7 +145,7 @@ def rung_of(machine: ProcessMachine, patience: float) -> str | None:
 
 def a_provider(tmp_path: Path) -> QemuProvider:
     digest = write_image(tmp_path / "image")
-    return QemuProvider(Mode.TCG, tmp_path / "image", digest, memory_mib=64, vcpus=1, powerdown_seconds=IMPATIENT)
+    return QemuProvider(Mode.TCG, tmp_path / "image", digest, sizes=SMALL, powerdown_seconds=IMPATIENT)
 
 
 def a_directory(state: Path, argv: tuple[str, ...]) -> VmDirectory:

@@ -13,20 +13,23 @@ import psutil
 import pytest
 import structlog.testing
 
+from launcher.checks.case import Host
 from launcher.clock import SYSTEM, Clock
 from launcher.held import MARGIN, Held, Wish
 from launcher.outage import Outage
 from launcher.reports import Reports
 from launcher.vm.argv import Mode
 from launcher.vm.directory import VmDirectory, read, remaining
+from launcher.vm.hypervisor import Hypervisor
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import Plan
 from launcher.vm.qemu import QemuProvider
+from shared.api import Hold
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
 from tests.launcher.conftest import Pieces, a_held
 from tests.launcher.fake_control_plane import UPDATES
-from tests.launcher.stand_ins import ENDS, STAYS, ManualClock, Processes
+from tests.launcher.stand_ins import ENDS, SMALL, STAYS, TASKS, ManualClock, Processes
 
 
 def test_the_directory_is_whole_before_the_machine_starts(pieces: Pieces) -> None:
@@ -77,7 +80,7 @@ def test_an_order_that_is_final_already_needs_no_report_and_the_slot_is_freed(pi
     pieces.runs.await_end()
 
     assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "stopped"]
-    assert pieces.admission.room() == 2
+    assert pieces.room() == 2
 
 
 def test_an_order_whose_lease_was_lost_before_the_start_gets_no_machine(pieces: Pieces) -> None:
@@ -145,8 +148,7 @@ def test_an_order_that_is_cancelled_before_the_start_gets_no_machine(pieces: Pie
 
 
 def test_an_order_that_a_launcher_gets_while_going_down_is_returned_and_nothing_is_made_for_it(pieces: Pieces) -> None:
-    claimed, room = pieces.server.a_claimed(), pieces.admission.reserve()
-    assert room is not None
+    claimed, room = pieces.server.a_claimed(), pieces.reserve()
     pieces.runs.close()
 
     pieces.runs.begin(claimed, room, SYSTEM.monotonic())
@@ -158,9 +160,9 @@ def test_an_order_that_a_launcher_gets_while_going_down_is_returned_and_nothing_
 
 def test_an_order_that_is_cancelled_while_it_is_reported_gets_no_machine(pieces: Pieces) -> None:
     class WishedGone(Processes):
-        def plan(self, uuid: str, config: WorkerConfig) -> Plan:
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
             held.ask(Wish.CANCELLED)
-            return super().plan(uuid, config)
+            return super().plan(hold, uuid, config)
 
     held, provider = pieces.held(), WishedGone()
 
@@ -231,15 +233,16 @@ def test_an_image_that_does_not_match_its_digest_is_never_booted(
     assert (report["status"], report["reason"], report["failure"]) == ("failed", "image_rejected", "retryable")
     assert damaged in report["message"]
     assert not started
-    assert pieces.admission.room() == 0  # the next order would meet the same image here
+    of_qemu = dataclasses.replace(TASKS, provider="qemu")
+    assert pieces.admission.room(of_qemu) == 0  # the next order would meet the same image here
 
 
 def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
     pieces: Pieces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class ChangedSince(QemuProvider):
-        def plan(self, uuid: str, config: WorkerConfig) -> Plan:
-            plan = super().plan(uuid, config)
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+            plan = super().plan(hold, uuid, config)
             (self.image / "kernel").write_bytes(b"another")
             return plan
 
@@ -247,7 +250,7 @@ def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
     started: list[object] = []
     monkeypatch.setattr("subprocess.Popen", started.append)
 
-    provider = ChangedSince(Mode.TCG, tmp_path / "image", digest, memory_mib=64, vcpus=1, binary="sh")
+    provider = ChangedSince(Mode.TCG, tmp_path / "image", digest, sizes=SMALL, host=Host(Hypervisor("sh")))
     pieces.run(pieces.held(), provider)
 
     report = pieces.server.bodies(UPDATES)[-1]
@@ -263,8 +266,8 @@ def test_without_qemu_the_launch_fails_with_that_reason(pieces: Pieces, tmp_path
 
     report = pieces.server.bodies(UPDATES)[-1]
     assert (report["status"], report["reason"], report["failure"]) == ("failed", "hypervisor_missing", "retryable")
-    assert report["message"] == "qemu-that-is-absent is not installed on this host."
-    assert not list((pieces.state / "vms").iterdir())
+    assert report["message"].startswith("qemu: no qemu-that-is-absent on the PATH; ")
+    assert not (pieces.state / "vms").exists()
 
 
 def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt_and_a_rest(
@@ -273,8 +276,7 @@ def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt_and_a_re
     monkeypatch.setattr("launcher.admission.REST_SECONDS", 0)
     pieces.provider.argv = ("/no/such/program",)
     claimed = pieces.server.a_claimed()
-    room = pieces.admission.reserve()
-    assert room is not None
+    room = pieces.reserve()
     pieces.runs.begin(claimed, room, SYSTEM.monotonic())
     pieces.runs.await_end()
     assert pieces.server.statuses(claimed.order_id) == ["provisioning", "failed"]
@@ -328,7 +330,7 @@ def reports(pieces: Pieces, pause: Callable[[float, threading.Event], None]) -> 
 
 
 def with_qemu(pieces: Pieces, image: Path, digest: str, binary: str = "qemu-system-x86_64") -> Callable[[Held], None]:
-    provider = QemuProvider(Mode.TCG, image, digest, memory_mib=64, vcpus=1, binary=binary)
+    provider = QemuProvider(Mode.TCG, image, digest, sizes=SMALL, host=Host(Hypervisor(binary)))
     return lambda held: pieces.run(held, provider)
 
 

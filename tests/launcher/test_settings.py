@@ -3,16 +3,37 @@
 import socket
 import threading
 from pathlib import Path
+from typing import Final
 
 import pytest
+from pydantic import SecretStr
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from launcher.commands import app
-from launcher.settings import ProviderName, SettingsWrong, read
+from launcher.settings import Cloud, ProviderName, Settings, SettingsWrong, read
 from launcher.vm import host
+from launcher.vm.sizes import Size
 from shared.vm_config import Sources
 
 GOOD = {"url": "http://127.0.0.1:8080", "launcher_key": "ly_secret", "datacenter": "local:dev", "provider": "process"}
+
+VALUES: Final = {
+    "url": ("http://one", "http://two", "http://three"),
+    "datacenter": ("baremetal:one", "baremetal:two", "baremetal:three"),
+    "node_size": ("tiny", "standard", "llm"),
+    "providers": ("baremetal,gcp", "gcp", "baremetal"),
+    "poll_seconds": ("10", "20", "30"),
+    "max_orders": ("1", "2", "3"),
+    "llm_vcpus": ("1", "2", "3"),
+}
+"""Three of each, but for those that are any words."""
+FLAGS: Final = {
+    *("--cp-url", "--launcher-api-key", "--intel-api-key", "--providers", "--datacenter", "--node-size"),
+    *("--poll-seconds", "--one-shot", "--max-orders", "--name-prefix", "--gcp-project", "--gcp-zones", "--gcp-image"),
+    *("--gcp-machine-type-default", "--gcp-machine-type-tiny", "--gcp-machine-type-standard"),
+    *("--gcp-machine-type-llm", "--url", "--provider", "--qemu-mode", "--slots", "--state-dir"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +66,106 @@ def test_the_environment_sets_what_no_flag_does(monkeypatch: pytest.MonkeyPatch)
     assert settings.subscription is None
 
 
+@pytest.mark.parametrize(
+    ("ours", "twin", "field"),
+    [
+        ("URL", "CP_URL", "url"),
+        ("LAUNCHER_KEY", "LAUNCHER_API_KEY", "launcher_key"),
+        ("INTEL_API_KEY", "INTEL_API_KEY", "intel_api_key"),
+        ("INTEL_API_KEY", "ITA_API_KEY", "intel_api_key"),
+        ("DATACENTER", "LAUNCHER_DATACENTER", "datacenter"),
+        ("NODE_SIZE", "LAUNCHER_NODE_SIZE", "node_size"),
+        ("PROVIDERS", "LAUNCHER_PROVIDERS", "providers"),
+        ("POLL_SECONDS", "LAUNCHER_POLL_SECONDS", "poll_seconds"),
+        ("MAX_ORDERS", "LAUNCHER_MAX_ORDERS", "max_orders"),
+        ("NAME_PREFIX", "LAUNCHER_NAME_PREFIX", "name_prefix"),
+        ("GCP_PROJECT", "LAUNCHER_GCP_PROJECT", "gcp_project"),
+        ("LLM_VCPUS", "EASYENCLAVE_LLM_VCPUS", "llm_vcpus"),
+    ],
+)
+def test_a_setting_may_be_given_by_the_contracts_name_and_ours_wins_and_a_flag_wins_over_both(
+    monkeypatch: pytest.MonkeyPatch, ours: str, twin: str, field: str
+) -> None:
+    first, second, third = VALUES.get(field, ("one", "two", "three"))
+    others = {name: value for name, value in (GOOD | {"gcp_project": "p"}).items() if name not in (field, "datacenter")}
+
+    monkeypatch.setenv(twin, first)
+    assert said(read(others), field) == first
+    monkeypatch.setenv(f"LAUNCHYARD_{ours}", second)
+    assert said(read(others), field) == second
+    assert said(read(others | {field: third}), field) == third
+
+
+def test_the_contracts_defaults_are_ours() -> None:
+    settings = read(GOOD | {"datacenter": ""})
+
+    assert settings.providers == (Cloud.BAREMETAL,)
+    assert (settings.datacenter, settings.node_size, settings.most) == (None, None, None)
+    assert settings.name_prefix == "easyenclave-agent"
+    assert settings.gcp_machine_type_default == "c3-standard-4"
+    assert settings.sizes.tiny == Size(memory_mib=4096, vcpus=4)
+    assert settings.sizes.standard == Size(memory_mib=16384, vcpus=16)
+    assert settings.sizes.llm == Size(memory_mib=131072, vcpus=16, disk_mib=81920)
+
+
+def test_node_sizes_are_settings_in_mib_and_those_of_llm_have_twins_in_gib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EASYENCLAVE_LLM_MEM_GIB", "64")
+    monkeypatch.setenv("EASYENCLAVE_LLM_DISK_GIB", "0")
+    monkeypatch.setenv("LAUNCHYARD_TINY_MEMORY_MIB", "256")
+    monkeypatch.setenv("LAUNCHYARD_LLM_GPUS", "0000:17:00.0, 0000:65:00.0")
+
+    sizes = read(GOOD).sizes
+
+    assert sizes.tiny == Size(memory_mib=256, vcpus=4)
+    assert sizes.llm == Size(memory_mib=65536, vcpus=16, disk_mib=0, gpus=2)
+    monkeypatch.setenv("LAUNCHYARD_LLM_MEMORY_MIB", "1000")
+    assert read(GOOD).sizes.llm.memory_mib == 1000
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ({"providers": "gcp"}, "LAUNCHYARD_PROVIDERS"),
+        ({"providers": "azure"}, "LAUNCHYARD_PROVIDERS"),
+        ({"datacenter": "google:us-central1-a"}, "LAUNCHYARD_DATACENTER"),
+        ({"providers": "gcp", "gcp_project": "p", "datacenter": "baremetal:rack-7"}, "LAUNCHYARD_DATACENTER"),
+        ({"node_size": "huge"}, "LAUNCHYARD_NODE_SIZE"),
+        ({"poll_seconds": "1"}, "LAUNCHYARD_POLL_SECONDS"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_does_not_go_together_is_refused(flags: dict[str, str], told: str) -> None:
+    with pytest.raises(SettingsWrong, match=told):
+        read(GOOD | flags)
+
+
+def test_a_cloud_alone_needs_no_guest_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = read(GOOD | {"provider": "qemu", "providers": "gcp", "gcp_project": "p", "datacenter": "google"})
+
+    assert settings.datacenter == "gcp:default"
+    assert settings.image is None
+
+
+def test_every_flag_is_documented_with_its_twin_in_the_environment() -> None:
+    command = get_command(app).commands["run"]  # type: ignore[attr-defined]
+
+    helped = {name: parameter.help for parameter in command.params for name in parameter.opts}
+
+    assert set(helped) >= FLAGS
+    assert [name for name in FLAGS - {"--one-shot"} if "[env: LAUNCHYARD_" not in helped[name]] == []
+    assert "130 interrupted" in command.epilog
+
+
+def said(settings: Settings, field: str) -> str:
+    """Return a setting as it would be written."""
+    value = getattr(settings, field)
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return ",".join(value) if isinstance(value, tuple) else str(value).removesuffix(".0")
+
+
 def test_every_wrong_setting_is_told_at_once_and_the_launcher_exits_with_2() -> None:
-    flags = ["--url", "nowhere", "--datacenter", "Local", "--slots", "0", "--qemu-mode", "xen", "--subscription", "s"]
+    flags = ["--url", "nowhere", "--datacenter", "lo cal", "--slots", "0", "--qemu-mode", "xen", "--subscription", "s"]
 
     result = CliRunner().invoke(app, ["run", *flags])
 
@@ -75,8 +194,8 @@ def test_the_key_is_in_no_message_and_no_representation() -> None:
 def test_a_mode_that_this_host_lacks_is_told_and_the_launcher_exits_with_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.vm.probe.boots", lambda accelerator: False)
-    monkeypatch.setattr("launcher.logs.configure", lambda: None)
+    monkeypatch.setattr("launcher.vm.probe.boots", lambda accelerator, binary: False)
+    monkeypatch.setattr("launcher.logs.configure", lambda file: None)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back at the end
     for field, value in (GOOD | {"provider": "qemu", "image": str(tmp_path), "image_digest": "0" * 64}).items():
         monkeypatch.setenv(f"LAUNCHYARD_{field.upper()}", value)

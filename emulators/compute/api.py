@@ -1,0 +1,228 @@
+"""The fake's REST API: routes, JSON, errors; and its control route, by which tests say how it is to behave.
+
+GET /control answers the behaviour, how often each method was called, and every instance that was ever made. PUT
+/control replaces the behaviour; POST /control/clock sets the clock forward.
+"""
+
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from werkzeug import Request, Response
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+
+from emulators.compute.behaviour import Behaviour, Forward, Method, Refusal
+from emulators.compute.engine import Engine, Instance, NameTaken, NotThere, Operation
+from emulators.compute.rules import ZONE, Document, wrongs
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+ROOT: Final = "/compute/v1"
+WAIT_SECONDS: Final = 5.0
+"""How long a request that waits for an operation is held; the real one's is two minutes."""
+LOOK_SECONDS: Final = 0.02
+FILTER: Final = re.compile(r"labels\.([a-z][a-z0-9_-]*)\s*(?:=|eq)\s*\"?([a-z0-9_-]*)\"?")
+ZONES: Final = "/projects/<project>/zones/<zone>"
+
+
+class Refused(Exception):
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.reason, self.message = status, reason, message
+
+
+class LocalCompute:
+    """A WSGI application around an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._changed = threading.Condition()
+        self._calls: Counter[str] = Counter()
+        self._refused: Counter[Refusal] = Counter()
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        try:
+            endpoint, values = ROUTES.bind_to_environ(environ).match()
+        except HTTPException as error:
+            return error(environ, start_response)
+        return self._answer(endpoint, Request(environ), dict(values))(environ, start_response)
+
+    def _answer(self, endpoint: str, request: Request, values: dict[str, str]) -> Response:
+        if endpoint == "control":
+            return self._control(request)
+        if endpoint == "clock":
+            self._engine.forward += Forward.model_validate_json(request.get_data()).seconds
+            return _json({})
+        try:
+            method = Method(endpoint.partition(" ")[0])
+            self._count(method)
+            document = self._carry_out(endpoint, request, values)
+        except Refused as refused:
+            return _refusal(refused)
+        except NotThere:
+            return _refusal(Refused(404, "notFound", f"The resource '{request.path}' was not found"))
+        self._withhold(method)
+        return _json(document)
+
+    def _carry_out(self, endpoint: str, request: Request, values: dict[str, str]) -> Document:
+        handlers: dict[str, Callable[[Request, dict[str, str]], Document]] = {
+            "insert": self._insert,
+            "get": lambda _, at: self._instance(self._engine.find((at["project"], at["zone"], at["name"]))),
+            "list": self._list,
+            "list all": self._list_all,
+            "delete": self._delete,
+            "operation": lambda _, at: self._operation(self._engine.operation(at["name"])),
+            "operation wait": lambda _, at: self._wait(at["name"]),
+        }
+        return handlers[endpoint](request, values)
+
+    def _insert(self, request: Request, at: dict[str, str]) -> Document:
+        body, request_id = request.get_json(), request.args.get("requestId", "")
+        if not ZONE.fullmatch(at["zone"]):
+            raise Refused(404, "notFound", f"The zone '{at['zone']}' was not found")
+        if wrong := list(wrongs(at["zone"], body, request_id)):
+            raise Refused(400, "invalid", wrong[0])
+        try:
+            return self._operation(self._engine.insert(at["project"], at["zone"], body, request_id))
+        except NameTaken:
+            message = f"The resource '{request.path[len(ROOT) + 1 :]}/{body['name']}' already exists"
+            raise Refused(409, "alreadyExists", message) from None
+
+    def _delete(self, request: Request, at: dict[str, str]) -> Document:
+        place = (at["project"], at["zone"], at["name"])
+        return self._operation(self._engine.delete(place, request.args.get("requestId", "")))
+
+    def _list(self, request: Request, at: dict[str, str]) -> Document:
+        page, following = self._page(request, lambda one: one.place[:2] == (at["project"], at["zone"]))
+        return {"kind": "compute#instanceList", "items": [self._instance(one) for one in page], **following}
+
+    def _list_all(self, request: Request, at: dict[str, str]) -> Document:
+        page, following = self._page(request, lambda one: one.place[0] == at["project"])
+        scopes: dict[str, Any] = {}
+        for one in page:
+            scopes.setdefault(f"zones/{one.place[1]}", {"instances": []})["instances"].append(self._instance(one))
+        return {"kind": "compute#instanceAggregatedList", "items": scopes, **following}
+
+    def _page(self, request: Request, chosen: Callable[[Instance], bool]) -> tuple[list[Instance], Document]:
+        """Return the instances of the page that was asked for, and how the next is to be."""
+        wanted = dict(_conditions(request.args.get("filter", "")))
+        found = self._engine.those(lambda one: chosen(one) and wanted.items() <= one.body.get("labels", {}).items())
+        found = [one for one in found if one.place[1] not in self._engine.behaviour.unseen]
+        begin = int(request.args.get("pageToken") or 0)
+        end = begin + min(int(request.args.get("maxResults") or 500), self._engine.behaviour.page_size)
+        return found[begin:end], {"nextPageToken": str(end)} if end < len(found) else {}
+
+    def _wait(self, name: str) -> Document:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (told := self._operation(self._engine.operation(name)))["status"] != "DONE":
+            if time.monotonic() > deadline:
+                break
+            time.sleep(LOOK_SECONDS)
+        return told
+
+    def _instance(self, instance: Instance) -> Document:
+        project, zone, name = instance.place
+        address = f"https://www.googleapis.com{ROOT}/projects/{project}/zones/{zone}"
+        return {
+            **instance.body,
+            "kind": "compute#instance",
+            "id": str(instance.id),
+            "status": instance.status(self._engine.now()),
+            "zone": address,
+            "selfLink": f"{address}/instances/{name}",
+        }
+
+    def _operation(self, operation: Operation) -> Document:
+        project, zone, name = operation.place
+        address = f"https://www.googleapis.com{ROOT}/projects/{project}/zones/{zone}"
+        done = self._engine.now() >= operation.done_at
+        document: dict[str, Any] = {
+            "kind": "compute#operation",
+            "name": operation.name,
+            "operationType": operation.kind,
+            "status": "DONE" if done else "RUNNING",
+            "targetLink": f"{address}/instances/{name}",
+            "zone": address,
+        }
+        return {**document, **(_failure(operation.error, zone) if done and operation.error else {})}
+
+    def _count(self, method: Method) -> None:
+        """Count a request, and refuse it where it is to be. Raises Refused."""
+        behaviour = self._engine.behaviour
+        time.sleep(behaviour.latency_seconds)
+        with self._changed:
+            self._calls[method] += 1
+            for refusal in behaviour.refusals:
+                used = self._refused[refusal]
+                if refusal.method is method and (refusal.times is None or used < refusal.times):
+                    self._refused[refusal] += 1
+                    raise Refused(refusal.status, refusal.reason, refusal.message)
+
+    def _withhold(self, method: Method) -> None:
+        """Return once the method is to be answered."""
+        with self._changed:
+            self._changed.wait_for(lambda: method not in self._engine.behaviour.silent)
+
+    def _control(self, request: Request) -> Response:
+        with self._changed:
+            if request.method == "PUT":
+                self._engine.behaviour = Behaviour.model_validate_json(request.get_data())
+                self._refused.clear()
+                self._changed.notify_all()
+            calls = dict(self._calls)
+        there = self._engine.those(lambda _: True)
+        return _json(
+            {
+                "behaviour": self._engine.behaviour.model_dump(mode="json"),
+                "calls": calls,
+                "instances": [self._instance(one) for one in there],
+                "made": [self._instance(one) for one in self._engine.made],
+            }
+        )
+
+
+ROUTES: Final = Map(
+    [
+        Rule("/control", endpoint="control", methods=["GET", "PUT"]),
+        Rule("/control/clock", endpoint="clock", methods=["POST"]),
+        Rule(f"{ROOT}{ZONES}/instances", endpoint="insert", methods=["POST"]),
+        Rule(f"{ROOT}{ZONES}/instances", endpoint="list", methods=["GET"]),
+        Rule(f"{ROOT}{ZONES}/instances/<name>", endpoint="get", methods=["GET"]),
+        Rule(f"{ROOT}{ZONES}/instances/<name>", endpoint="delete", methods=["DELETE"]),
+        Rule(f"{ROOT}/projects/<project>/aggregated/instances", endpoint="list all", methods=["GET"]),
+        Rule(f"{ROOT}{ZONES}/operations/<name>", endpoint="operation", methods=["GET"]),
+        Rule(f"{ROOT}{ZONES}/operations/<name>/wait", endpoint="operation wait", methods=["POST"]),
+    ]
+)
+
+
+def _conditions(text: str) -> Iterator[tuple[str, str]]:
+    """Yield the labels that a filter asks for, all of which an instance must have. Raises Refused."""
+    for part in filter(None, text.split(" AND ")):
+        condition = FILTER.fullmatch(part.strip().strip("()"))
+        if condition is None:
+            raise Refused(400, "invalid", f"Invalid value for field 'filter': '{text}'.")
+        yield condition[1], condition[2]
+
+
+def _failure(code: str, zone: str) -> Document:
+    message = f"The fake was told that {zone} has none left."
+    status, words = (403, "FORBIDDEN") if code == "QUOTA_EXCEEDED" else (503, "SERVICE UNAVAILABLE")
+    errors = [{"code": code, "message": message}]
+    return {"error": {"errors": errors}, "httpErrorStatusCode": status, "httpErrorMessage": words}
+
+
+def _refusal(refused: Refused) -> Response:
+    errors = [{"message": refused.message, "domain": "global", "reason": refused.reason}]
+    error = {"code": refused.status, "message": refused.message, "errors": errors}
+    return _json({"error": error}, refused.status)
+
+
+def _json(document: Document, status: int = 200) -> Response:
+    return Response(json.dumps(document), status, content_type="application/json")

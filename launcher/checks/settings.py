@@ -1,0 +1,14 @@
+"""What the doctor is told of a launcher: its settings as far as they are set, none of which it must have."""
+
+from pathlib import Path
+
+from launcher.settings import BaseUrl
+from launcher.vm.settings import HostSettings
+from shared.image import Digest
+
+
+class DoctorSettings(HostSettings):
+    url: BaseUrl | None = None
+    state_dir: Path = Path("/var/lib/launchyard")
+    image: Path | None = None
+    image_digest: Digest | None = None

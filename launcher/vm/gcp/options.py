@@ -1,0 +1,48 @@
+"""Where and what this launcher's instances are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from shared.domain.spec import NodeSize
+
+MACHINE_TYPE: Final = "c3-standard-4"
+"""The smallest that runs TDX."""
+IMAGE: Final = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64"
+MAX_RUN_SECONDS: Final = 30 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class GcpOptions:
+    """By `launcher`, its name, and `control_plane`, its URL, instances are known as this launcher's own.
+
+    `zones` are tried after the order's own where that has no machine left. `endpoint` None is Google's.
+    """
+
+    project: str
+    launcher: str
+    control_plane: str
+    endpoint: str | None = None
+    name_prefix: str = "easyenclave-agent"
+    zones: tuple[str, ...] = ()
+    machine_type: str = MACHINE_TYPE
+    machine_types: Mapping[NodeSize, str] = field(default_factory=dict)
+    """Other than `machine_type`, for some sizes."""
+    image: str = IMAGE
+    disk_gib: int = 80
+    disk_type: str = "pd-balanced"
+    network: str = "global/networks/default"
+    subnetwork: str | None = None
+    max_run_seconds: int = MAX_RUN_SECONDS
+    """After which Compute Engine itself deletes an instance: so nothing is paid for ever that everybody forgot."""
+    look_seconds: float = 10.0
+    """How often all instances are looked at."""
+
+    def machine_type_of(self, size: NodeSize) -> str:
+        return self.machine_types.get(size, self.machine_type)
+
+
+def image_path(named: str) -> str:
+    """Return an image's path: given as `<project>/<family>`, or as a link already."""
+    project, slash, family = named.partition("/")
+    return f"projects/{project}/global/images/family/{family}" if slash and "/" not in family else named

@@ -1,0 +1,119 @@
+"""The provider `gcp`: its machines are instances of Compute Engine, known again by their names and labels."""
+
+import errno
+import time
+from collections.abc import Collection
+from typing import Final
+
+import structlog
+
+from launcher.vm.directory import VmDirectory
+from launcher.vm.failures import of_host
+from launcher.vm.gcp import record
+from launcher.vm.gcp.compute import Compute
+from launcher.vm.gcp.errors import ComputeError
+from launcher.vm.gcp.fleet import Fleet
+from launcher.vm.gcp.insertion import Insertion, Wanted
+from launcher.vm.gcp.machine import GcpMachine
+from launcher.vm.gcp.names import instance_name, of_hold, of_launcher
+from launcher.vm.gcp.options import GcpOptions
+from launcher.vm.gcp.watch import Watch
+from launcher.vm.provider import LaunchFailed, Plan
+from launcher.vm.recognition import Trace
+from launcher.vm.resources import Resources
+from shared.api import Hold
+from shared.domain.spec import AnySpec, CapacitySpec
+from shared.vm_config import WorkerConfig
+
+NAME: Final = "gcp"
+MODE: Final = "tdx"
+DISK_MIB: Final = 1
+"""Of this host: what is written down of an instance."""
+
+log = structlog.get_logger()
+
+
+class GcpProvider:
+    """Its machines take nothing of this host but a slot."""
+
+    name = NAME
+    loopback_gateway: str | None = None
+
+    def __init__(self, options: GcpOptions) -> None:
+        """Raises Refused where this host has no credentials."""
+        self._options = options
+        self._compute = Compute(options.project, options.endpoint)
+        self._insertion = Insertion(options, self._compute)
+        self._fleet = Fleet(self._compute, of_launcher(options), time.monotonic)
+        self._watch = Watch(self._fleet, options.look_seconds)
+        self._begun: set[Hold] = set()
+        """What this daemon started or adopted: never a stray, whatever a list of holds says that is a moment old."""
+
+    def resources(self, spec: AnySpec, /) -> Resources:  # noqa: ARG002 (every size takes the same of this host)
+        return Resources(machines=1, disk_mib=DISK_MIB)
+
+    def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> Plan:  # noqa: ARG002 (it has a name of its own)
+        _capacity(config)
+        return Plan(argv=(), mode=MODE, vm=instance_name(self._options.name_prefix, hold))
+
+    def start(self, directory: VmDirectory) -> GcpMachine:
+        """Raises OSError, too, where it cannot be told whether anything runs: then the directory must stay."""
+        wanted = _wanted(directory)
+        self._begun.add(wanted.hold)
+        try:
+            return GcpMachine(self._insertion.run(directory, wanted), self._compute, self._watch)
+        except (LaunchFailed, OSError):
+            self._begun.discard(wanted.hold)
+            raise
+
+    def trace(self, directory: VmDirectory) -> Trace:
+        """One of which nobody can tell now is taken to run: it is adopted, and watched until somebody can."""
+        written = record.read(directory)
+        if written is None:
+            return Trace.NEVER_RAN
+        if written.project != self._options.project:
+            raise OSError(errno.ENXIO, f"The instance is of the project {written.project}")
+        try:
+            found = self._fleet.recent().get(written.name) or self._fleet.find(written.name, written.zones)
+        except ComputeError as error:
+            log.warning("an instance cannot be looked for", name=written.name, error=str(error))
+            return Trace.RUNS
+        return Trace.ENDED if found is None else Trace.RUNS
+
+    def adopt(self, directory: VmDirectory) -> GcpMachine | None:
+        written = record.read(directory)
+        if written is None:
+            return None
+        self._begun.add(_hold(directory))
+        return GcpMachine(written, self._compute, self._watch)
+
+    def reap_strays(self, held: Collection[Hold]) -> None:
+        """Raises LaunchFailed where they cannot be looked for, or not be deleted."""
+        known = [of_hold(hold).items() for hold in {*held, *self._begun}]
+        try:
+            for found in self._fleet.look().values():
+                if not any(labelled <= found.labels.items() for labelled in known):
+                    log.warning("an instance that no order explains is deleted", name=found.name, zone=found.zone)
+                    self._compute.delete(found.zone, found.name)
+        except ComputeError as error:
+            raise LaunchFailed(f"Compute Engine cannot be asked for instances of no order: {error}") from error
+
+
+def _hold(directory: VmDirectory) -> Hold:
+    return Hold(order_id=directory.manifest.order_id, epoch=directory.manifest.epoch)
+
+
+def _wanted(directory: VmDirectory) -> Wanted:
+    """Raises LaunchFailed."""
+    try:
+        config = WorkerConfig.model_validate_json(directory.config.read_bytes())
+    except OSError as error:
+        raise of_host(error, "The machine's directory cannot be read") from error
+    return Wanted(_hold(directory), _capacity(config), directory.manifest.vm, config.canonical().decode())
+
+
+def _capacity(config: WorkerConfig) -> CapacitySpec:
+    """Raises LaunchFailed."""
+    if not isinstance(config.spec, CapacitySpec):
+        raise LaunchFailed(f"Compute Engine is for capacity; this order is of the kind {config.spec.kind}.")
+    return config.spec

@@ -1,0 +1,289 @@
+"""`--one-shot` and `--max-orders` as processes of their own: what they take, what they leave, and how they exit."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+import pytest
+
+from emulators.processes import LOOPBACK, free_port
+from launcher import leftovers
+from launcher.vm import directory
+from launcher.vm.directory import VmDirectory
+from launcher.vm.records import VmLease
+from shared.api import HoldView, StopOrder
+from shared.domain.order import State
+from shared.domain.spec import CapacitySpec, NodeSize
+from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, UPDATES, FakeControlPlane
+from tests.launcher.stand_ins import lives
+
+ROOT: Final = Path(__file__).parents[2]
+TINY: Final = CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY)
+REPORTS: Final = """
+import argparse, json, pathlib, time, urllib.request
+parser = argparse.ArgumentParser()
+parser.add_argument("--config", type=pathlib.Path, required=True)
+config = json.loads(parser.parse_args().config.read_bytes())
+address = config["control_plane"] + "/v1/callbacks/" + config["order_id"]
+urllib.request.urlopen(urllib.request.Request(address, b"{}", {"Content-Type": "application/json"}))
+time.sleep(600)
+"""
+NEVER_REPORTS: Final = "import time; time.sleep(600)"
+ENDS: Final = "raise SystemExit(3)"
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where launchers run one after the other; `worker` says what their machines do."""
+
+    folder: Path
+    server: FakeControlPlane
+    launchers: ExitStack
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    def worker(self, program: str) -> None:
+        (self.folder / "worker" / "__main__.py").write_text(program)
+
+    def begin(self, *flags: str, url: str | None = None) -> "subprocess.Popen[str]":
+        argv = (sys.executable, "-m", "launcher", "run", "--cp-url", url or self.server.url, *flags)
+        launcher = self.launchers.enter_context(
+            subprocess.Popen(
+                (*argv, "--provider", "process", "--state-dir", str(self.state)),
+                cwd=self.folder,
+                env={
+                    "PATH": os.environ["PATH"],
+                    "PYTHONPATH": str(ROOT),
+                    "LAUNCHER_API_KEY": "ly_key",
+                    "LAUNCHER_DATACENTER": "Local:dev",
+                },
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        self.launchers.callback(launcher.kill)
+        return launcher
+
+    def run(self, *flags: str, url: str | None = None) -> tuple[int, list[str]]:
+        """Return the exit code, and what was said on standard output."""
+        launcher = self.begin(*flags, url=url)
+        output, _ = launcher.communicate(timeout=DEADLINE)
+        return launcher.returncode, output.splitlines()
+
+    def directory(self, order_id: str) -> VmDirectory:
+        return directory.read(directory.location(self.state, order_id, 1))
+
+    def machine(self, order_id: str) -> psutil.Process:
+        recorded = self.directory(order_id).process()
+        assert recorded is not None
+        return psutil.Process(recorded.pid)
+
+    def hold(self, order_id: str, state: State) -> HoldView:
+        return HoldView(order_id=order_id, epoch=1, state=state)
+
+
+@pytest.fixture
+def ground(tmp_path: Path, server: FakeControlPlane) -> Iterator[Ground]:
+    (tmp_path / "worker").mkdir()
+    with ExitStack() as launchers:
+        launchers.callback(leftovers.clear, tmp_path / "state")
+        one = Ground(tmp_path, server, launchers)
+        one.worker(REPORTS)
+        yield one
+
+
+def test_one_shot_without_an_order_exits_with_0_having_asked_once_for_capacity_that_it_will_not_attend(
+    ground: Ground,
+) -> None:
+    ground.server.offer()  # a task
+
+    assert ground.run("--one-shot") == (0, [])
+
+    (claim,) = ground.server.bodies(CLAIMS)
+    assert claim["lanes"] == [f"local:dev/capacity/{size}" for size in NodeSize]
+    assert claim["attended"] is False
+
+
+def test_one_shot_takes_one_order_and_leaves_its_machine_running_once_it_runs(ground: Ground) -> None:
+    order_id, other = ground.server.offer(TINY), ground.server.offer(TINY)
+
+    code, said = ground.run("--one-shot", "--node-size", "tiny")
+
+    vm = ground.directory(order_id)
+    assert code == 0
+    assert said == [
+        f"[launcher] claimed order={order_id} dc=local:dev size=tiny",
+        f"[launcher] order={order_id} fulfilled vm={vm.manifest.vm}",
+    ]
+    assert lives(ground.machine(order_id))
+    assert vm.lease().endless
+    assert ground.server.statuses(order_id) == ["provisioning"]
+    assert not ground.server.statuses(other)
+    assert {body["attended"] for body in ground.server.bodies(HEARTBEATS)} == {False}
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_one_shot_that_cannot_claim_exits_with_1(ground: Ground, status: int) -> None:
+    ground.server.refuse(CLAIMS, status)
+
+    assert ground.run("--one-shot") == (1, [])
+
+
+def test_without_a_control_plane_it_says_so_and_exits_with_1(ground: Ground) -> None:
+    launcher = ground.begin("--one-shot", url=f"http://{LOOPBACK}:{free_port()}")
+
+    _, said = launcher.communicate(timeout=DEADLINE)
+
+    assert launcher.returncode == 1
+    assert said.splitlines()[-1].startswith("The control plane at http://127.0.0.1")
+
+
+def test_one_shot_whose_machine_ends_before_it_runs_reports_that_and_exits_with_1(ground: Ground) -> None:
+    ground.worker(ENDS)
+    order_id = ground.server.offer(TINY)
+
+    code, said = ground.run("--one-shot")
+
+    assert (code, said) == (1, [f"[launcher] claimed order={order_id} dc=local:dev size=tiny"])
+    assert ground.server.statuses(order_id) == ["provisioning", "failed"]
+
+
+def test_one_shot_whose_order_is_lost_while_it_boots_ends_the_machine_and_exits_with_1(ground: Ground) -> None:
+    ground.worker(NEVER_REPORTS)
+    order_id = ground.server.offer(TINY)
+    ground.server.stops = [StopOrder(order_id=order_id, epoch=1, why="lease_lost")]
+
+    code, _ = ground.run("--one-shot")
+
+    assert code == 1
+    assert not list((ground.state / "vms").iterdir())
+
+
+@pytest.mark.parametrize("flags", [("--one-shot",), ("--max-orders", "3")], ids=" ".join)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_a_machine_boots_it_hands_the_order_back_and_exits_with_130(
+    ground: Ground, flags: tuple[str, ...], number: signal.Signals
+) -> None:
+    ground.worker(NEVER_REPORTS)
+    order_id = ground.server.offer(TINY)
+    launcher = ground.begin(*flags)
+    ground.server.wait_for(lambda: named(ground.server, order_id))
+
+    launcher.send_signal(number)
+    launcher.communicate(timeout=DEADLINE)
+
+    assert launcher.returncode == 130
+    assert ground.server.statuses(order_id) == ["provisioning", "returned"]
+    assert not list((ground.state / "vms").iterdir())
+
+
+def test_what_a_killed_one_shot_left_booting_is_the_next_ones_one_order(ground: Ground) -> None:
+    ground.worker(NEVER_REPORTS)
+    order_id, _ = ground.server.offer(TINY), ground.server.offer(TINY)
+    killed = ground.begin("--one-shot")
+    ground.server.wait_for(lambda: named(ground.server, order_id))
+    killed.kill()
+    killed.communicate(timeout=DEADLINE)
+    machine = ground.machine(order_id)
+    ground.server.holds = [ground.hold(order_id, State.PROVISIONING)]
+    ground.server.states[order_id] = State.RUNNING
+
+    code, said = ground.run("--one-shot")
+
+    vm = ground.directory(order_id).manifest.vm
+    assert (code, said) == (0, [f"[launcher] order={order_id} fulfilled vm={vm}"])
+    assert len(ground.server.bodies(CLAIMS)) == 1
+    assert lives(machine)
+
+
+def test_machines_that_run_are_left_alone_by_the_next_one_shot_although_their_lease_was_not_renewed(
+    ground: Ground,
+) -> None:
+    first = ground.server.offer(TINY)
+    ground.run("--one-shot")
+    machine = ground.machine(first)
+    ground.server.holds = [ground.hold(first, State.RUNNING)]
+    ground.directory(first).record_lease(VmLease(ends=0, seconds=60))  # as where it was killed before it was told
+    second = ground.server.offer(TINY)
+
+    code, said = ground.run("--one-shot")
+
+    assert code == 0
+    assert [line.split()[1] for line in said] == ["claimed", f"order={second}"]
+    assert lives(machine)
+    assert lives(ground.machine(second))
+    assert ground.server.statuses(first) == ["provisioning"]
+
+
+def test_a_machine_whose_order_has_ended_meanwhile_is_ended_by_the_next_one_shot(ground: Ground) -> None:
+    first = ground.server.offer(TINY)
+    ground.run("--one-shot")
+    machine = ground.machine(first)
+    ground.server.stops = [StopOrder(order_id=first, epoch=1, why="finished")]
+
+    assert ground.run("--one-shot") == (0, [])
+
+    assert not lives(machine)
+    assert not list((ground.state / "vms").iterdir())
+    assert ground.server.statuses(first) == ["provisioning"]
+
+
+def test_so_many_orders_are_taken_failed_ones_counted_and_then_it_exits_with_0(ground: Ground) -> None:
+    ground.worker(ENDS)
+    order_ids = [ground.server.offer(TINY) for _ in range(3)]
+
+    code, said = ground.run("--max-orders", "2")
+
+    assert code == 0
+    assert said == [f"[launcher] claimed order={order_id} dc=local:dev size=tiny" for order_id in order_ids[:2]]
+    assert not ground.server.statuses(order_ids[2])
+
+
+def test_with_a_limit_it_waits_for_orders_and_goes_once_all_it_took_run(ground: Ground) -> None:
+    launcher = ground.begin("--max-orders", "2")
+    ground.server.wait_for(lambda: bool(ground.server.bodies(CLAIMS)))
+    order_ids = [ground.server.offer(TINY), ground.server.offer(TINY)]
+
+    output, _ = launcher.communicate(timeout=DEADLINE)
+
+    assert launcher.returncode == 0
+    assert sum("fulfilled" in line for line in output.splitlines()) == 2
+    assert all(lives(ground.machine(order_id)) for order_id in order_ids)
+
+
+def test_a_daemon_takes_over_the_watch_of_machines_that_were_left_to_themselves(ground: Ground) -> None:
+    order_id = ground.server.offer(TINY)
+    ground.run("--one-shot")
+    beats = len(ground.server.bodies(HEARTBEATS))
+
+    daemon = ground.begin()
+    ground.server.wait_for(lambda: named(ground.server, order_id, beats))
+    ground.server.wait_for(lambda: bool(ground.server.bodies(CLAIMS)[1:]))
+    daemon.send_signal(signal.SIGINT)
+    ground.server.stops = [StopOrder(order_id=order_id, epoch=1, why="finished")]
+    daemon.send_signal(signal.SIGINT)
+    daemon.communicate(timeout=DEADLINE)
+
+    assert daemon.returncode == 130
+    assert ground.server.bodies(HEARTBEATS)[beats]["attended"] is True
+    assert ground.server.bodies(CLAIMS)[-1]["attended"] is True
+    assert not list((ground.state / "vms").iterdir())
+
+
+def named(server: FakeControlPlane, order_id: str, since: int = 0) -> bool:
+    """Return whether a heartbeat since then named the order, and its machine has been told of."""
+    told = bool(server.bodies(f"{UPDATES}/{order_id}")) or bool(server.bodies(f"{CALLBACKS}/{order_id}"))
+    beats = server.bodies(HEARTBEATS)[since:]
+    return told and any(hold["order_id"] == order_id for body in beats for hold in body["holds"])

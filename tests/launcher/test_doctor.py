@@ -1,0 +1,104 @@
+"""`launchyard launcher doctor`, as a process of its own on this very host."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from launcher.checks.table import TABLE
+from tests.launcher.fake_control_plane import FakeControlPlane
+from tests.launcher.tdx_host import write
+
+OF_TDX: Final = {"tdx processor", "tdx module", "tdx keys", "qemu version", "tdx-guest", "quote service"}
+SMALL: Final = {"LAUNCHYARD_TINY_MEMORY_MIB": "64", "LAUNCHYARD_TINY_VCPUS": "1"}
+
+
+def doctor(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    bare = {name: value for name, value in os.environ.items() if not name.startswith(("LAUNCHYARD_", "EASYENCLAVE_"))}
+    return subprocess.run(
+        (sys.executable, "-m", "launcher", "doctor", *words),
+        env={**bare, **SMALL, "COLUMNS": "200", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def document(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
+    assert done.returncode in (0, 1), done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def named(document: dict[str, Any], verdict: str) -> set[str]:
+    return {check["name"] for check in document["checks"] if check["verdict"] == verdict}
+
+
+@pytest.mark.vm
+def test_a_host_without_tdx_is_told_every_missing_thing_and_the_doctor_exits_1() -> None:
+    done = doctor("--json")
+
+    said = document(done)
+    assert done.returncode == 1
+    assert (said["mode"], said["ready"]) == ("tdx", False)
+    assert named(said, "missing") >= OF_TDX
+    assert {check["name"] for check in said["checks"]} == {check.name for check in TABLE}
+
+
+@pytest.mark.vm
+def test_what_is_missing_is_told_in_words_with_what_to_do() -> None:
+    missing = named(document(doctor("--json")), "missing")
+
+    done = doctor()
+
+    assert done.returncode == 1
+    blocks = done.stdout.split("\n\n")[1:]
+    assert {block.split(":")[0] for block in blocks[:-1]} == missing
+    assert all("\n  needed: " in block and "\n  to do: " in block for block in blocks[:-1])
+    assert blocks[-1] == f"Mode tdx: {len(missing)} missing.\n"
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("mode", ["tcg", "auto"])
+def test_emulation_needs_nothing_of_tdx_and_the_doctor_exits_0(mode: str) -> None:
+    done = doctor("--mode", mode, "--json")
+
+    said = document(done)
+    assert done.returncode == 0
+    assert said["ready"]
+    assert named(said, "missing") == set()
+    assert named(said, "unneeded") >= OF_TDX
+
+
+@pytest.mark.vm
+def test_what_the_launcher_is_configured_with_is_looked_at(tmp_path: Path, server: FakeControlPlane) -> None:
+    server.refuse("/v1/health", 503)
+    write(tmp_path / "manifest.json", "{}")
+
+    done = doctor(
+        *("--mode", "tcg", "--json"),
+        LAUNCHYARD_URL=server.url,
+        LAUNCHYARD_IMAGE=str(tmp_path),
+        LAUNCHYARD_IMAGE_DIGEST="0" * 64,
+        LAUNCHYARD_LLM_GPUS="0000:17:00.0",
+        LAUNCHYARD_SLICE="launchyard-vms.slice",
+        LAUNCHYARD_QEMU="qemu-that-is-absent",
+    )
+
+    assert done.returncode == 1
+    expected = {"qemu", "emulation", "gpus", "iommu", "image", "control plane"}
+    assert named(document(done), "missing") - {"scopes"} == expected
+
+
+def test_wrong_settings_are_told_and_the_doctor_exits_2() -> None:
+    done = doctor(LAUNCHYARD_URL="nowhere", LAUNCHYARD_SLICE="no slice", LAUNCHYARD_LLM_GPUS="17:00.0,host=1")
+
+    assert done.returncode == 2
+    assert {line.split(":")[0] for line in done.stderr.splitlines()} == {
+        "LAUNCHYARD_URL",
+        "LAUNCHYARD_SLICE",
+        "LAUNCHYARD_LLM_GPUS",
+    }

@@ -1,0 +1,599 @@
+"""The provider `gcp` against the fake Compute Engine, by the real client library."""
+
+import errno
+import select
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import pytest
+
+from launcher.vm import directory
+from launcher.vm.directory import VmDirectory
+from launcher.vm.gcp import compute, record
+from launcher.vm.gcp import machine as gcp_machine
+from launcher.vm.gcp.errors import Refused
+from launcher.vm.gcp.machine import GcpMachine
+from launcher.vm.gcp.names import NAME, instance_name, labels
+from launcher.vm.gcp.options import GcpOptions, image_path
+from launcher.vm.gcp.provider import GcpProvider
+from launcher.vm.provider import LaunchFailed
+from launcher.vm.recognition import Trace
+from launcher.vm.records import VmManifest
+from shared.api import Hold
+from shared.domain.order import Failure, Reason
+from shared.domain.spec import CapacitySpec, NodeSize, TaskSpec
+from shared.vm_config import WorkerConfig
+from tests.compute import PROJECT, ZONE, Fake, NoGuests, a_fake
+from tests.launcher.stand_ins import A_LEASE
+
+OTHER_ZONE: Final = "us-central1-b"
+THIRD_ZONE: Final = "us-east1-b"
+DEADLINE: Final = 20.0
+QUOTA_403: Final = {"method": "insert", "status": 403, "reason": "quotaExceeded"}
+
+
+@pytest.fixture
+def guests() -> NoGuests:
+    return NoGuests()
+
+
+@pytest.fixture
+def fake(guests: NoGuests) -> Iterator[Fake]:
+    with a_fake(guests) as fake:
+        yield fake
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have calls be repeated, but without a rest between."""
+    monkeypatch.setattr(compute, "FIRST_WAIT_SECONDS", 0)
+    monkeypatch.setattr(compute, "ATTEMPTS", 3)
+    monkeypatch.setattr(gcp_machine, "AGAIN_SECONDS", 0.01)
+
+
+@pytest.fixture
+def options(fake: Fake) -> GcpOptions:
+    return GcpOptions(
+        project=PROJECT,
+        launcher="Alpha.1",
+        control_plane="https://control-plane.example",
+        endpoint=fake.url,
+        zones=(OTHER_ZONE, THIRD_ZONE),
+        look_seconds=0.05,
+    )
+
+
+@pytest.fixture
+def provider(options: GcpOptions) -> GcpProvider:
+    return GcpProvider(options)
+
+
+@pytest.fixture
+def place(tmp_path: Path, provider: GcpProvider) -> Callable[..., VmDirectory]:
+    """Plan a machine and write its directory, as the runner does."""
+
+    def placed(hold: Hold | None = None, size: NodeSize = NodeSize.TINY, zone: str = ZONE) -> VmDirectory:
+        hold = hold or a_hold()
+        config = a_config(hold, size, zone)
+        plan = provider.plan(hold, str(uuid4()), config)
+        manifest = VmManifest(
+            **hold.model_dump(),
+            vm=plan.vm or "",
+            uuid=str(uuid4()),
+            provider=provider.name,
+            mode=plan.mode,
+            image_digest=plan.image_digest,
+            argv=plan.argv,
+            resources=provider.resources(config.spec),
+        )
+        return directory.create(tmp_path, manifest, config.canonical(), A_LEASE)
+
+    return placed
+
+
+def a_hold(epoch: int = 1) -> Hold:
+    return Hold(order_id=str(uuid4()), epoch=epoch)
+
+
+def a_config(hold: Hold, size: NodeSize = NodeSize.TINY, zone: str = ZONE) -> WorkerConfig:
+    return WorkerConfig(
+        **hold.model_dump(),
+        control_plane="https://control-plane.example",
+        callback_token="token-of-a-callback",
+        spec=CapacitySpec(datacenter=f"gcp:{zone}", node_size=size),
+    )
+
+
+def hold_of(placed: VmDirectory) -> Hold:
+    return Hold(order_id=placed.manifest.order_id, epoch=placed.manifest.epoch)
+
+
+def ends_within(machine: GcpMachine, seconds: float) -> bool:
+    ended = select.poll()
+    ended.register(machine.fileno(), select.POLLIN)
+    return bool(ended.poll(seconds * 1000))
+
+
+def zones_of(instances: list[dict[str, Any]]) -> list[str]:
+    return [one["zone"].rpartition("/")[2] for one in instances]
+
+
+Place = Callable[..., VmDirectory]
+
+
+# --- what an instance is ----------------------------------------------------------------------------------------------
+
+
+def test_an_instance_is_a_td_that_nobody_pays_for_for_ever(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    placed = place()
+    provider.start(placed).leave()
+    [made] = fake.made()
+    assert made["name"] == placed.manifest.vm == f"easyenclave-agent-{placed.manifest.order_id}-1"
+    assert made["machineType"] == f"zones/{ZONE}/machineTypes/c3-standard-4"
+    assert made["confidentialInstanceConfig"] == {"confidentialInstanceType": "TDX"}
+    assert made["scheduling"] == {
+        "onHostMaintenance": "TERMINATE",
+        "automaticRestart": False,
+        "maxRunDuration": {"seconds": str(30 * 24 * 3600)},
+        "instanceTerminationAction": "DELETE",
+    }
+    assert made["networkInterfaces"][0]["nicType"] == "GVNIC"
+    assert made["disks"][0]["autoDelete"] is True
+    assert made.get("serviceAccounts", []) == []
+
+
+def test_an_instance_carries_labels_of_ours_and_of_the_contract(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    placed = place(size=NodeSize.STANDARD)
+    provider.start(placed).leave()
+    told = fake.made()[0]["labels"]
+    order_id = placed.manifest.order_id
+    assert told.pop("launchyard-launcher").startswith("alpha-1-")
+    assert told.pop("launchyard-control-plane")
+    assert told == {
+        "launchyard": "managed",
+        "launchyard-order": order_id,
+        "launchyard-epoch": "1",
+        "easyenclave": "managed",
+        "ee-run": order_id[:30],
+        "ee-cloud": "gcp",
+        "ee-node": "standard",
+        "ee-dc": "gcp-us-central1-a",
+    }
+
+
+def test_its_worker_finds_its_configuration_in_the_metadata(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    placed = place()
+    provider.start(placed).leave()
+    [item] = fake.made()[0]["metadata"]["items"]
+    assert item["key"] == "launchyard-config"
+    assert item["value"].encode() == placed.config.read_bytes()
+
+
+def test_a_size_may_have_a_machine_type_of_its_own(fake: Fake, options: GcpOptions, place: Place) -> None:
+    own = GcpProvider(replace(options, machine_types={NodeSize.LLM: "a3-highgpu-1g"}, max_run_seconds=3600))
+    own.start(place(size=NodeSize.LLM)).leave()
+    own.start(place(size=NodeSize.TINY)).leave()
+    llm, tiny = fake.made()
+    assert llm["machineType"].endswith("/a3-highgpu-1g")
+    assert tiny["machineType"].endswith("/c3-standard-4")
+    assert llm["scheduling"]["maxRunDuration"] == {"seconds": "3600"}
+
+
+@pytest.mark.parametrize("prefix", ["easyenclave-agent", "A_Prefix.Of-ours", "9", "p" * 80])
+@pytest.mark.parametrize("order_id", [str(uuid4()), "An_order-" + "x" * 100, "a"])
+def test_a_name_is_one_that_compute_engine_takes_and_another_epoch_has_another(prefix: str, order_id: str) -> None:
+    names = [instance_name(prefix, Hold(order_id=order_id, epoch=epoch)) for epoch in (1, 2, 123_456)]
+    assert all(NAME.fullmatch(name) for name in names)
+    assert len(set(names)) == 3
+    assert instance_name(prefix, Hold(order_id=order_id, epoch=1)) == names[0]
+
+
+def test_orders_whose_ids_differ_in_what_a_label_cannot_hold_have_other_labels() -> None:
+    spec = CapacitySpec(datacenter=f"gcp:{ZONE}", node_size=NodeSize.TINY)
+    options = GcpOptions(PROJECT, "alpha", "https://control-plane.example")
+    ids = ("ABC", "abc", "x" * 100 + "1", "x" * 100 + "2")
+    told = {labels(options, Hold(order_id=one, epoch=1), spec)["launchyard-order"] for one in ids}
+    assert len(told) == len(ids)
+
+
+def test_an_image_is_named_by_its_link_or_its_project_and_family() -> None:
+    assert image_path("ours/guest") == "projects/ours/global/images/family/guest"
+    assert image_path("projects/ours/global/images/guest-7") == "projects/ours/global/images/guest-7"
+
+
+def test_work_that_is_no_capacity_never_goes_to_compute_engine(provider: GcpProvider) -> None:
+    config = a_config(a_hold()).model_copy(update={"spec": TaskSpec(command=("true",))})
+    with pytest.raises(LaunchFailed, match="task"):
+        provider.plan(a_hold(), str(uuid4()), config)
+
+
+# --- asking for one ---------------------------------------------------------------------------------------------------
+
+
+def test_a_start_takes_one_insert_and_one_wait(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    provider.start(place()).leave()
+    assert fake.calls() == {"insert": 1, "operation": 1}
+
+
+def test_an_insert_whose_answer_is_lost_is_repeated_and_makes_one_instance(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    fake.behave(refusals=[{"method": "insert", "times": 2}])
+    provider.start(place()).leave()
+    assert fake.calls()["insert"] == 3
+    assert len(fake.made()) == 1
+
+
+def test_the_same_order_and_epoch_is_the_same_request(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    placed = place()
+    machine = provider.start(placed)
+    machine.stop(lambda: DEADLINE)
+    machine.reap()
+    provider.start(placed).leave()
+    assert fake.calls()["insert"] == 2
+    assert len(fake.made()) == 1
+
+
+def test_a_name_that_an_earlier_request_took_is_the_machine(
+    fake: Fake, provider: GcpProvider, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed = place()
+    provider.start(placed).leave()
+    monkeypatch.setattr("launcher.vm.gcp.insertion.request_id", lambda *_: str(uuid4()))
+    provider.start(placed).leave()
+    assert fake.calls()["insert"] == 2
+    assert len(fake.made()) == 1
+
+
+@pytest.mark.parametrize("code", ["ZONE_RESOURCE_POOL_EXHAUSTED", "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS"])
+def test_where_a_zone_is_exhausted_the_next_is_tried(
+    fake: Fake, provider: GcpProvider, place: Place, code: str
+) -> None:
+    fake.behave(shortages=[{"code": code, "zone": ZONE}, {"code": "QUOTA_EXCEEDED", "zone": OTHER_ZONE}])
+    placed = place()
+    machine = provider.start(placed)
+    machine.leave()
+    assert machine.zones == (ZONE, OTHER_ZONE, THIRD_ZONE)
+    assert zones_of(fake.made()) == [THIRD_ZONE]
+    assert fake.made()[0]["labels"]["ee-dc"] == f"gcp-{ZONE}"
+
+
+def test_an_order_that_names_no_zone_has_the_configured_ones_or_the_usual(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
+    provider.start(place(zone="default")).leave()
+    GcpProvider(replace(options, zones=())).start(place(zone="default")).leave()
+    assert zones_of(fake.made()) == [OTHER_ZONE, "us-central1-a"]
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        {"shortages": [{"code": "ZONE_RESOURCE_POOL_EXHAUSTED"}]},
+        {"shortages": [{"code": "QUOTA_EXCEEDED"}]},
+        {"refusals": [QUOTA_403]},
+    ],
+)
+def test_where_nothing_is_left_anywhere_no_attempt_is_burnt(
+    fake: Fake, provider: GcpProvider, place: Place, behaviour: dict[str, Any]
+) -> None:
+    fake.behave(**behaviour)
+    with pytest.raises(LaunchFailed) as failed:
+        provider.start(place())
+    assert failed.value.reason is Reason.NO_CAPACITY
+    assert failed.value.failure is Failure.NO_CAPACITY
+    assert fake.calls()["insert"] == 3  # one a zone
+    assert not fake.made()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        ({"status": 403, "reason": "forbidden"}, Reason.HYPERVISOR_MISSING),
+        ({"status": 401, "reason": "authError"}, Reason.HYPERVISOR_MISSING),
+        (
+            {"status": 404, "reason": "notFound", "message": "'projects/p/global/images/i' was not found"},
+            Reason.IMAGE_MISSING,
+        ),
+        ({"status": 400, "reason": "invalid"}, Reason.LAUNCH_FAILED),
+        ({"status": 503}, Reason.LAUNCH_FAILED),
+    ],
+)
+def test_what_no_zone_would_do_better_is_told_as_what_it_is(
+    fake: Fake, provider: GcpProvider, place: Place, refusal: dict[str, Any], reason: Reason
+) -> None:
+    fake.behave(refusals=[{"method": "insert", **refusal}])
+    with pytest.raises(LaunchFailed) as failed:
+        provider.start(place())
+    assert failed.value.reason is reason
+    assert failed.value.failure is Failure.RETRYABLE
+    assert "token-of-a-callback" not in str(failed.value)
+
+
+def test_an_insert_that_is_carried_out_and_never_answered_leaves_nothing(
+    fake: Fake, provider: GcpProvider, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute, "HOW", {"timeout": 0.2, "retry": None})
+    fake.behave(silent=["insert"])
+    with pytest.raises(LaunchFailed, match="does not answer"):
+        provider.start(place())
+    fake.behave()
+    assert len(fake.made()) == 1
+    fake.await_gone()
+
+
+def test_an_instance_that_lingers_after_its_operation_failed_is_deleted(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    fake.behave(shortages=[{"zone": ZONE, "lingers": True}])
+    provider.start(place()).leave()
+    assert zones_of(fake.made()) == [ZONE, OTHER_ZONE]
+    assert zones_of(fake.instances()) == [OTHER_ZONE]
+
+
+def test_where_it_cannot_be_told_whether_something_runs_its_directory_stays(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    fake.behave(refusals=[{"method": "insert"}, {"method": "delete"}])
+    with pytest.raises(OSError, match="cannot be told") as failed:
+        provider.start(place())
+    assert failed.value.errno == errno.EIO
+
+
+# --- its end ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_machine_that_is_deleted_elsewhere_has_ended(
+    provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
+    machine = provider.start(place())
+    assert not ends_within(machine, 0)
+    GcpProvider(options).reap_strays(())
+    assert ends_within(machine, DEADLINE)
+    machine.reap()
+
+
+def test_a_machine_whose_guest_powers_off_has_ended_and_is_deleted(
+    fake: Fake, provider: GcpProvider, place: Place, guests: NoGuests
+) -> None:
+    machine = provider.start(place())
+    guests.off.add(machine.name)
+    assert ends_within(machine, DEADLINE)
+    assert fake.instances()[0]["status"] == "TERMINATED"
+    assert machine.reap() is None
+    fake.await_gone()
+
+
+def test_the_cost_backstop_ends_a_machine(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    machine = provider.start(place())
+    fake.forward(30 * 24 * 3600)
+    assert ends_within(machine, DEADLINE)
+    machine.reap()
+
+
+def test_a_stopped_machine_is_gone(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    fake.behave(stage_seconds=0.2)
+    machine = provider.start(place())
+    machine.stop(lambda: DEADLINE)
+    assert not fake.instances()
+    machine.reap()
+    assert fake.calls()["delete"] == 1
+
+
+def test_a_stop_without_patience_asks_for_the_end_and_does_not_wait(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    machine = provider.start(place())
+    fake.behave(stage_seconds=3600)
+    machine.stop(lambda: 0)
+    machine.reap()
+    [left] = fake.instances()
+    assert left["status"] == "STOPPING"
+    assert fake.calls()["delete"] == 1
+
+
+def test_a_stop_is_tried_until_it_is_taken(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    machine = provider.start(place())
+    fake.behave(refusals=[{"method": "delete", "times": 7}])
+    machine.stop(lambda: 0)
+    machine.reap()
+    fake.await_gone()
+
+
+def test_a_stop_that_is_hurried_and_not_taken_leaves_the_directory_to_the_next_daemon(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    machine = provider.start(place())
+    fake.behave(refusals=[{"method": "delete"}])
+    machine.kill()
+    with pytest.raises(OSError, match="cannot be deleted"):
+        machine.stop(lambda: DEADLINE)
+    machine.reap()
+    assert fake.instances()
+
+
+def test_a_list_that_fails_ends_no_machine(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    machine = provider.start(place())
+    fake.behave(refusals=[{"method": "list"}])
+    await_calls(fake, "list", 3)
+    assert not ends_within(machine, 0)
+    machine.leave()
+
+
+def test_a_zone_that_does_not_answer_ends_none_of_its_machines_and_hides_no_others_end(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, guests: NoGuests
+) -> None:
+    unseen, seen = provider.start(place(zone=OTHER_ZONE)), provider.start(place())
+    fake.behave(unseen=[OTHER_ZONE])
+    await_calls(fake, "get", 2)
+    assert not ends_within(unseen, 0)
+    fake.behave(unseen=[OTHER_ZONE], refusals=[{"method": "get"}])
+    guests.off.add(seen.name)
+    assert ends_within(seen, DEADLINE)
+    assert not ends_within(unseen, 0)
+    for machine in (unseen, seen):
+        machine.leave()
+
+
+def test_many_machines_are_watched_with_one_call_a_look(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    machines = [provider.start(place()) for _ in range(5)]
+    before = fake.calls().get("list", 0)
+    await_calls(fake, "list", before + 3)
+    assert "get" not in fake.calls()
+    for machine in machines:
+        machine.leave()
+
+
+def await_calls(fake: Fake, method: str, count: int) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while fake.calls().get(method, 0) < count:
+        assert time.monotonic() < deadline, fake.calls()
+        time.sleep(0.02)
+
+
+# --- after a restart --------------------------------------------------------------------------------------------------
+
+
+def test_the_next_daemon_adopts_a_machine_and_ends_it(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
+    placed = place()
+    provider.start(placed).leave()
+    following = GcpProvider(options)
+    assert following.trace(placed) is Trace.RUNS
+    machine = following.adopt(placed)
+    assert machine is not None
+    assert machine.pid is None
+    assert not ends_within(machine, 0)
+    machine.stop(lambda: DEADLINE)
+    machine.reap()
+    fake.await_gone()
+    assert len(fake.made()) == 1
+
+
+def test_an_instance_of_which_only_the_intention_was_written_down_is_found_in_whichever_zone_it_is(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
+    placed = place()
+    fake.behave(shortages=[{"zone": ZONE}])
+    machine = provider.start(placed)
+    machine.leave()
+    assert record.read(placed) == record.InstanceRecord(project=PROJECT, name=machine.name, zones=(ZONE, OTHER_ZONE))
+    following = GcpProvider(options)
+    assert following.trace(placed) is Trace.RUNS
+    adopted = following.adopt(placed)
+    assert adopted is not None
+    adopted.stop(lambda: DEADLINE)
+    adopted.reap()
+    fake.await_gone()
+
+
+def test_a_directory_whose_instance_was_never_asked_for_has_none(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    assert provider.trace(place()) is Trace.NEVER_RAN
+    assert fake.calls() == {}
+
+
+def test_an_instance_that_is_gone_has_ended(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    placed = place()
+    machine = provider.start(placed)
+    machine.stop(lambda: DEADLINE)
+    machine.reap()
+    assert provider.trace(placed) is Trace.ENDED
+
+
+def test_an_instance_that_has_ended_and_is_still_there_is_adopted_to_be_deleted(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, guests: NoGuests
+) -> None:
+    placed = place()
+    machine = provider.start(placed)
+    machine.leave()
+    guests.off.add(machine.name)
+    following = GcpProvider(options)
+    assert following.trace(placed) is Trace.RUNS
+    adopted = following.adopt(placed)
+    assert adopted is not None
+    assert ends_within(adopted, DEADLINE)
+    adopted.reap()
+    fake.await_gone()
+
+
+def test_an_instance_of_another_project_is_not_taken_to_have_ended(
+    provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
+    placed = place()
+    provider.start(placed).leave()
+    with pytest.raises(OSError, match=PROJECT):
+        GcpProvider(replace(options, project="another")).trace(placed)
+
+
+def test_where_compute_engine_does_not_answer_a_machine_is_adopted_all_the_same(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
+    placed = place()
+    provider.start(placed).leave()
+    fake.behave(refusals=[{"method": "list"}, {"method": "get"}])
+    following = GcpProvider(options)
+    assert following.trace(placed) is Trace.RUNS
+    adopted = following.adopt(placed)
+    assert adopted is not None
+    assert not ends_within(adopted, 0.2)
+    adopted.leave()
+
+
+def test_many_machines_are_traced_with_one_call(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
+    placed = [place() for _ in range(5)]
+    for one in placed:
+        provider.start(one).leave()
+    before = fake.calls().get("list", 0)
+    following = GcpProvider(options)
+    assert {following.trace(one) for one in placed} == {Trace.RUNS}
+    assert fake.calls()["list"] == before + 1
+
+
+def test_a_host_without_credentials_is_told_so(options: GcpOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")
+    with pytest.raises(Refused, match="credentials"):
+        GcpProvider(replace(options, endpoint=None))
+
+
+# --- strays -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_no_hold_explains_is_deleted_and_nothing_else(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
+    kept, stray = place(), place()
+    earlier = place(Hold(order_id=kept.manifest.order_id, epoch=7))
+    for placed in (kept, stray, earlier):
+        provider.start(placed).leave()
+    beta = GcpProvider(replace(options, launcher="beta"))
+    namesake = GcpProvider(replace(options, control_plane="https://another.example"))
+    anothers = [place(), place()]
+    for other, placed in zip((beta, namesake), anothers, strict=True):
+        other.start(placed).leave()
+    GcpProvider(replace(options, name_prefix="another")).reap_strays([hold_of(kept)])
+    left = {one["name"] for one in fake.instances()}
+    assert left == {placed.manifest.vm for placed in (kept, *anothers)}
+
+
+def test_what_this_daemon_itself_started_is_no_stray(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    provider.start(place()).leave()
+    provider.reap_strays(())
+    assert len(fake.instances()) == 1
+
+
+def test_strays_that_cannot_be_looked_for_are_left_for_another_time(fake: Fake, provider: GcpProvider) -> None:
+    fake.behave(refusals=[{"method": "list"}])
+    with pytest.raises(LaunchFailed):
+        provider.reap_strays(())
+    assert fake.calls() == {"list": 3}

@@ -1,0 +1,50 @@
+"""What the provider `gcp` is told: by our names, by the contract's, and where neither says anything."""
+
+import pytest
+from pydantic import ValidationError
+
+from launcher.vm.gcp.options import GcpOptions
+from launcher.vm.gcp.settings import GcpSettings
+from shared.domain.spec import NodeSize
+
+URL = "https://control-plane.example"
+
+
+def told(**environment: str) -> GcpOptions:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        return GcpSettings().gcp_options("a-project", "alpha", URL)
+
+
+def test_what_nobody_says_is_as_the_contract_has_it() -> None:
+    options = told()
+    assert options == GcpOptions(project="a-project", launcher="alpha", control_plane=URL)
+    assert {options.machine_type_of(size) for size in NodeSize} == {"c3-standard-4"}
+    assert options.name_prefix == "easyenclave-agent"
+
+
+def test_the_contracts_names_are_taken_and_ours_win() -> None:
+    options = told(
+        LAUNCHER_NAME_PREFIX="fleet",
+        LAUNCHER_GCP_ZONES="us-central1-b, us-east1-b",
+        LAUNCHER_GCP_MACHINE_TYPE_DEFAULT="c3-standard-8",
+        LAUNCHER_GCP_MACHINE_TYPE_LLM="a3-highgpu-1g",
+        LAUNCHYARD_GCP_MACHINE_TYPE_DEFAULT="c3-standard-22",
+    )
+    assert options.name_prefix == "fleet"
+    assert options.zones == ("us-central1-b", "us-east1-b")
+    assert options.machine_type_of(NodeSize.TINY) == "c3-standard-22"
+    assert options.machine_type_of(NodeSize.LLM) == "a3-highgpu-1g"
+
+
+def test_an_empty_machine_type_is_the_default() -> None:
+    assert told(LAUNCHER_GCP_MACHINE_TYPE_TINY="").machine_type_of(NodeSize.TINY) == "c3-standard-4"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("GCP_ZONES", "us-central1"), ("GCP_MAX_RUN_SECONDS", "29"), ("GCP_DISK_GIB", "none")]
+)
+def test_what_compute_engine_would_not_take_is_refused_at_the_start(name: str, value: str) -> None:
+    with pytest.raises(ValidationError):
+        told(**{f"LAUNCHYARD_{name}": value})

@@ -1,0 +1,85 @@
+"""Which orders a launcher asks for, by its providers and filters, and what their machines take."""
+
+from pathlib import Path
+
+import pytest
+
+from launcher.lanes import Lanes, names, served
+from launcher.providers import Providers
+from launcher.vm.argv import Mode
+from launcher.vm.qemu import OWN_MEMORY_MIB, QemuProvider
+from launcher.vm.sizes import Size, Sizes
+from shared.domain.spec import CapacitySpec, NodeSize
+from tests.factories import TASK
+from tests.launcher.stand_ins import Processes, a_manifest
+
+WORK = ("any/export", "any/task")
+HERE, ELSEWHERE = Processes(), Processes()
+BOTH = Providers({"baremetal": HERE, "gcp": ELSEWHERE}, HERE)
+
+
+def capacity(pool: str) -> tuple[str, ...]:
+    return tuple(f"{pool}/capacity/{size}" for size in NodeSize)
+
+
+@pytest.mark.parametrize(
+    ("providers", "datacenter", "expected"),
+    [
+        (BOTH, None, (*capacity("baremetal:*"), *capacity("gcp:*"), *WORK)),
+        (BOTH, "gcp:us-central1-a", (*capacity("gcp:us-central1-a"), *WORK)),
+        (Providers({"gcp": ELSEWHERE}, None), None, capacity("gcp:*")),
+        (Providers({"gcp": ELSEWHERE}, None), "baremetal:rack-7", ()),
+    ],
+    ids=["two clouds", "a datacenter", "a cloud alone makes no machine for work", "another's datacenter"],
+)
+def test_a_launcher_asks_for_what_its_providers_make(
+    providers: Providers, datacenter: str | None, expected: tuple[str, ...]
+) -> None:
+    assert names(served(providers, datacenter)) == expected
+
+
+def test_a_launcher_of_one_node_size_takes_nothing_else() -> None:
+    assert names(served(BOTH, "gcp:x", NodeSize.LLM)) == ("gcp:x/capacity/llm",)
+
+
+@pytest.mark.parametrize(
+    ("rung", "taken"),
+    [
+        ("gcp:us-central1-a/capacity/tiny", "gcp:*/capacity/tiny"),
+        ("any/task", "any/task"),
+        ("azure:eastus2-3/capacity/tiny", None),
+        ("any/session", None),
+    ],
+)
+def test_a_bell_names_one_datacenter_and_is_heard_by_whoever_serves_its_cloud(rung: str, taken: str | None) -> None:
+    lane = Lanes(served(BOTH, None)).rung(rung)
+
+    assert (lane and lane.name) == taken
+
+
+def test_a_machine_takes_what_its_node_size_says_its_data_disk_included(tmp_path: Path) -> None:
+    sizes = Sizes(llm=Size(memory_mib=8192, vcpus=8, disk_mib=1000, gpus=2), work=Size(memory_mib=128, vcpus=1))
+    qemu = QemuProvider(Mode.TDX, tmp_path, "0" * 64, sizes, directory_mib=64)
+
+    lanes = {lane.name: lane.need for lane in served(Providers({"baremetal": qemu}, qemu), None)}
+
+    assert lanes["baremetal:*/capacity/llm"].model_dump() == {
+        "machines": 1,
+        "memory_mib": 8192 + OWN_MEMORY_MIB,
+        "vcpus": 8,
+        "disk_mib": 1064,
+        "tdx_keys": 1,
+        "gpus": 2,
+    }
+    assert lanes["any/task"].disk_mib == 64
+    assert lanes["any/task"].gpus == 0
+
+
+def test_an_order_of_no_provider_of_ours_is_refused_and_so_is_a_machine_elsewhere() -> None:
+    providers = Providers({"gcp": ELSEWHERE}, None)
+
+    assert providers.of(CapacitySpec(datacenter="gcp:x", node_size=NodeSize.TINY)) is ELSEWHERE
+    with pytest.raises(LookupError):
+        providers.of(TASK)
+    with pytest.raises(LookupError, match="azure is not enabled"):
+        providers.keeper(a_manifest().model_copy(update={"argv": (), "provider": "azure"}))

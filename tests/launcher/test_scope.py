@@ -1,0 +1,86 @@
+"""Machines in control groups of their own, by a stand-in for systemd-run: like the real one it becomes the program."""
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from launcher.vm import directory
+from launcher.vm.directory import VmDirectory
+from launcher.vm.launch import start_process
+from launcher.vm.local import LocalMachines
+from launcher.vm.machine import ProcessMachine
+from launcher.vm.provider import LaunchFailed
+from launcher.vm.recognition import MARK, Trace, started_at, trace
+from launcher.vm.records import VmProcess
+from shared.domain.order import Reason
+from tests.launcher.stand_ins import A_LEASE, a_manifest
+from tests.launcher.tdx_host import write
+
+SLICE = "launchyard-vms.slice"
+SYSTEMD_RUN = """#!/bin/sh
+echo "$$ $*" > {said}
+while [ "$1" != -- ]; do shift; done
+shift
+exec "$@"
+"""
+
+
+@pytest.fixture
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the stand-in, first on the PATH, writes its process id and arguments."""
+    said = tmp_path / "said"
+    write(tmp_path / "bin" / "systemd-run", SYSTEMD_RUN.format(said=said)).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return said
+
+
+def a_scoped_machine(state: Path) -> tuple[VmDirectory, ProcessMachine]:
+    ready = state / "ready"
+    os.mkfifo(ready)
+    argv = ("sh", "-c", f"echo > {ready}; sleep 600; :")
+    vm = directory.create(state, a_manifest(argv=argv), b"{}", A_LEASE)
+    machine = start_process(vm, vm.launch_log, unit_slice=SLICE)
+    ready.read_text()  # by now the machine's program runs
+    return vm, machine
+
+
+def test_a_machine_in_a_scope_is_the_process_on_record(tmp_path: Path, said: Path) -> None:
+    vm, machine = a_scoped_machine(tmp_path)
+    try:
+        uuid = vm.manifest.uuid
+        pid, *options = said.read_text().split(" -- ")[0].split()
+        assert int(pid) == machine.pid
+        assert options == ["--scope", "--quiet", "--collect", f"--slice={SLICE}", f"--unit=launchyard-vm-{uuid}"]
+        assert vm.process() == VmProcess(pid=machine.pid, started=started_at(machine.pid))
+        assert psutil.Process(machine.pid).environ()[MARK] == uuid
+        assert trace(vm) is Trace.RUNS
+    finally:
+        machine.destroy()
+    assert trace(vm) is Trace.ENDED
+
+
+def test_a_machine_in_a_scope_is_adopted_and_stopped(tmp_path: Path, said: Path) -> None:
+    vm, machine = a_scoped_machine(tmp_path)
+    try:
+        adopted = LocalMachines().adopt(vm)
+        assert adopted is not None
+        adopted.stop(lambda: 10)
+        adopted.reap()
+        assert trace(vm) is Trace.ENDED
+    finally:
+        machine.destroy()
+
+
+def test_where_systemd_run_is_not_installed_the_launch_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    vm = directory.create(tmp_path, a_manifest(), b"{}", A_LEASE)
+
+    with pytest.raises(LaunchFailed, match="systemd-run is not installed") as failed:
+        start_process(vm, vm.launch_log, unit_slice=SLICE)
+
+    assert failed.value.reason is Reason.HYPERVISOR_MISSING
+    assert vm.process() is None

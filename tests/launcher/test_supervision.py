@@ -1,0 +1,100 @@
+"""What systemd is told, by a daemon as a process of its own, and what it is not told by one that hangs."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from launcher.clock import SYSTEM, Clock
+from launcher.daemon import Daemon, Events
+from launcher.heartbeat import STUCK_SECONDS, HeartbeatLoop
+from launcher.supervision import Supervision
+from tests.launcher.conftest import Pieces
+from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, FakeControlPlane
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.settimeout(DEADLINE)
+        yield listening
+
+
+def test_systemd_is_told_when_the_launcher_is_ready_that_it_lives_and_when_it_goes(
+    server: FakeControlPlane, supervisor: socket.socket, tmp_path: Path
+) -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "LAUNCHYARD_LAUNCHER_KEY": "ly_key",
+        "LAUNCHYARD_PROVIDER": "process",
+        "NOTIFY_SOCKET": supervisor.getsockname(),
+        "WATCHDOG_USEC": "200000",
+    }
+    argv = (sys.executable, "-m", "launcher", "run", "--url", server.url, "--state-dir", str(tmp_path / "state"))
+    with subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as daemon:
+        told = [supervisor.recv(64) for _ in range(3)]
+        server.wait_for(lambda: bool(server.bodies(HEARTBEATS)))
+        daemon.send_signal(signal.SIGTERM)
+        while (last := supervisor.recv(64)) == b"WATCHDOG=1":
+            pass
+        daemon.wait(DEADLINE)
+
+    assert told == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+    assert last == b"STOPPING=1"
+    assert daemon.returncode == 0
+
+
+def test_a_launcher_whose_heartbeats_hang_says_no_more_that_it_lives(pieces: Pieces, supervisor: socket.socket) -> None:
+    hangs, over, now = threading.Event(), threading.Event(), [0.0]
+
+    class Hanging(HeartbeatLoop):
+        def run(self, _over: threading.Event) -> None:
+            now[0] += STUCK_SECONDS
+            hangs.set()
+            over.wait(DEADLINE)
+
+    clock, events = Clock(lambda: now[0], SYSTEM.jitter, SYSTEM.pause), Events()
+    heartbeat = Hanging(pieces.client, "alpha", pieces.runs, 20, pieces.outage, clock)
+    supervision = Supervision(supervisor.getsockname(), patience=0.1)
+    daemon = Daemon(lambda: None, pieces.admission, pieces.runs, lambda: None, heartbeat, 60, supervision=supervision)
+    running = threading.Thread(target=daemon.run, args=(events,))
+    running.start()
+    hangs.wait(DEADLINE)
+    supervisor.settimeout(0.5)
+    told = list(iter(lambda: heard(supervisor), None))
+    events.put("SIGTERM")
+    over.set()
+    running.join(DEADLINE)
+
+    assert told[0] == b"READY=1"
+    assert told.count(b"WATCHDOG=1") <= 1  # which may have been on its way
+
+
+def heard(supervisor: socket.socket) -> bytes | None:
+    """Return what is said next; None where nothing is."""
+    try:
+        return supervisor.recv(64)
+    except TimeoutError:
+        return None
+
+
+def test_a_supervisor_that_is_gone_costs_a_line_in_the_log_and_an_abstract_address_is_one(tmp_path: Path) -> None:
+    Supervision(str(tmp_path / "nobody")).tell(b"READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind("\0launchyard-test-" + tmp_path.name)
+        listening.settimeout(DEADLINE)
+
+        Supervision("@launchyard-test-" + tmp_path.name).tell(b"READY=1")
+
+        assert listening.recv(64) == b"READY=1"
