@@ -102,7 +102,7 @@ def delete(_admin: Principal, app: App, agent_id: str) -> Deleted:
     """
     agent = _find(agent_id, app)
     replace_node(agent, "An operator removed its agent.", app)
-    app.capacity.agents.take(agent.vm_name)
+    app.capacity.agents.take(agent.vm_name, lambda stands: stands.id == agent.id)
     return Deleted(agent_id=agent.id)
 
 

@@ -1,6 +1,5 @@
 """Nonces that go into a quote's report data, so that an old quote does not pass for a new one."""
 
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -9,7 +8,7 @@ from typing import Final
 from functions.capacity.attestation import Nonces
 from functions.capacity.upsert import upsert
 from shared.domain.agents import Challenge
-from shared.domain.refusals import Conflict, Forbidden, Malformed, NotFound
+from shared.domain.refusals import Forbidden, Malformed, NotFound
 from shared.ports import Records
 
 NONCE_BYTES: Final = 16
@@ -41,7 +40,8 @@ def meet(
 
 def forget(challenges: Records[Challenge], now: datetime, limit: int) -> int:
     """Remove challenges past their end, and return how many they were."""
-    return sum(_forget(challenges, old.vm_name, now) for old in challenges.before("expires_at", now, limit))
+    old = challenges.before("expires_at", now, limit)
+    return sum(challenges.take(one.vm_name, lambda stands: stands.expires_at < now) is not None for one in old)
 
 
 def _met(standing: Challenge, sent: str, evidence: str, mode: Nonces, now: datetime) -> Challenge:
@@ -64,13 +64,3 @@ def _refusal(sent: str) -> Forbidden | Malformed:
     if sent.strip("0"):
         return Forbidden("The nonce is not the one of a challenge that stands for this machine.")
     return Malformed("A nonce is required: ask for a challenge, and begin the quote's report data with it.")
-
-
-def _forget(challenges: Records[Challenge], vm_name: str, now: datetime) -> bool:
-    """One that was replaced since it was looked at is put back, unless another stands by now."""
-    taken = challenges.take(vm_name)
-    if taken is None or taken.expires_at < now:
-        return taken is not None
-    with suppress(Conflict):
-        challenges.add(vm_name, taken)
-    return False

@@ -10,7 +10,7 @@ from functions.capacity import challenges, links
 from shared.domain.agents import Agent
 from shared.domain.events import Retry
 from shared.domain.order import Reason
-from shared.domain.refusals import Conflict, LeaseLost, NotFound, Unavailable, WrongState
+from shared.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 
 BEAT: Final = timedelta(seconds=3600)
 LOST_AFTER: Final = 2 * BEAT + timedelta(seconds=300)
@@ -41,20 +41,15 @@ def replace_node(agent: Agent, why: str, app: App) -> bool:
 
 
 def _see_to(agent: Agent, now: datetime, app: App) -> bool:
+    def unheard(stands: Agent) -> bool:
+        return stands.id == agent.id and stands.last_seen_at < now - LOST_AFTER
+
     try:
-        if app.capacity.agents.get(agent.vm_name) != agent:
-            return False  # it was heard of while others were seen to
-        return replace_node(agent, "Its agent was not heard of for two hours.", app) and _forget(agent, now, app)
+        stands = app.capacity.agents.get(agent.vm_name)
+        if stands is None or not unheard(stands):  # it was heard of while others were seen to
+            return False
+        replaced = replace_node(stands, "Its agent was not heard of for two hours.", app)
+        return replaced and app.capacity.agents.take(agent.vm_name, unheard) is not None
     except Unavailable as refusal:
         logs.LOG.warning("A lost agent is seen to by the next sweep.", agent_id=agent.id, why=refusal.message)
         return False
-
-
-def _forget(agent: Agent, now: datetime, app: App) -> bool:
-    """One that was heard of, or registered anew, since it was looked at is put back."""
-    taken = app.capacity.agents.take(agent.vm_name)
-    if taken is None or taken.last_seen_at < now - LOST_AFTER:
-        return taken is not None
-    with suppress(Conflict):
-        app.capacity.agents.add(taken.vm_name, taken)
-    return False

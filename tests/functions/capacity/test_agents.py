@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -874,9 +874,9 @@ def test_an_agent_that_is_heard_in_the_last_moment_is_kept(world: World, monkeyp
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
     take = world.app.capacity.agents.take
 
-    def heard_just_before(id_: str) -> Agent | None:
+    def heard_just_before(id_: str, which: Callable[[Agent], bool]) -> Agent | None:
         beat(world, agent_id)
-        return take(id_)
+        return take(id_, which)
 
     monkeypatch.setattr(world.app.capacity.agents, "take", heard_just_before)
 
