@@ -21,7 +21,7 @@ from shared.api import (
 from shared.crash_points import Point, reach
 from shared.domain.events import Fail, Retry, Start, Succeed
 from shared.domain.lifecycle import advance
-from shared.domain.order import UPLOAD_VALID, Failure, Order, Output, Reason, output_key
+from shared.domain.order import UPLOAD_VALID, Failure, Order, Output, Reason, State, output_key
 from shared.domain.refusals import Conflict, Invalid, LeaseLost, Unauthenticated, WrongState
 from shared.domain.spec import OrderKind
 from shared.ports import OutputBucket, Snapshot, UploadTerms
@@ -40,16 +40,25 @@ def report(body: CallbackRequest, worker: Bearer, app: App, order_id: str) -> Ca
     match body:
         case WorkerStarted():
             _require_lease(seen.order, body.epoch)
-            event = Start(f"started@{body.epoch}", body.epoch)
-            order = app.store.apply(order_id, event, app.clock(), seen)
-            reach(Point.CALLBACK_STARTED)
-            return CallbackAnswer(state=order.state)
+            return _start(body, seen, app)
         case UploadRequest():
             return _upload(body, seen.order, app)
         case WorkerCompleted():
             return _complete(body, seen, app)
         case WorkerFailed():
             return _fail(body, seen, app)
+
+
+def _start(body: WorkerStarted, seen: Snapshot, app: App) -> CallbackAnswer:
+    """One that runs already was made to by its machine's agent."""
+    try:
+        order = app.store.apply(seen.order.id, Start(f"started@{body.epoch}", body.epoch), app.clock(), seen)
+    except WrongState as refusal:
+        if refusal.state != State.RUNNING:
+            raise
+        return CallbackAnswer(state=State.RUNNING)
+    reach(Point.CALLBACK_STARTED)
+    return CallbackAnswer(state=order.state)
 
 
 def _upload(body: UploadRequest, order: Order, app: App) -> CallbackAnswer:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from functions import callback, claim, dead_letters, health, orders, sweep, update
-from functions.capacity import accounts, admin, pools, purchases, signup
+from functions.capacity import accounts, admin, agents, pools, purchases, signup
 from functions.capacity import orders as capacity_orders
 from functions.routing import Route
 
@@ -21,6 +21,7 @@ ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
         *capacity_orders.ROUTES,
         *pools.ROUTES,
         *purchases.ROUTES,
+        *agents.ROUTES,
     ),
 }
 HEALTH: Final = health.ROUTES

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Final, NoReturn, Self
+from typing import Annotated, Final, Literal, NoReturn, Self
 
 from pydantic import (
     AfterValidator,
@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from functions.capacity.attestation import Image, Nonces, Tcb
 from shared.api import Sha256
 from shared.domain.access import ApiKey, Role
 from shared.domain.datacenters import parse
@@ -28,6 +29,8 @@ from shared.domain.spec import Attestation
 
 BAD_SETTINGS: Final = 2
 """The process's exit code."""
+ITA_API: Final = "https://api.trustauthority.intel.com"
+ITA_CERTS: Final = "https://portal.trustauthority.intel.com/certs"
 
 
 class Backend(StrEnum):
@@ -48,6 +51,23 @@ class SeededKey(BaseModel):
 
     def key(self) -> ApiKey:
         return ApiKey(self.digest, self.role, self.account, self.revocable, self.datacenters)
+
+
+Measurement = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{96}$", to_lower=True)]
+"""SHA-384."""
+
+
+class TrustedImage(BaseModel):
+    """A measured image; of its RTMRs those that matter, such as `{"1": "…"}`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mrtd: Measurement
+    type: Annotated[str, StringConstraints(min_length=1)]
+    rtmrs: dict[Literal["0", "1", "2", "3"], Measurement] = {}
+
+    def image(self) -> Image:
+        return Image(self.mrtd, self.type, {int(number): rtmr for number, rtmr in self.rtmrs.items()})
 
 
 def _json(text: object) -> object:
@@ -84,6 +104,17 @@ class Settings(BaseSettings):
     claim_ttl_seconds: float = Field(600, gt=0, le=86_400, validation_alias="CAPACITY_ORDER_CLAIM_TTL_SECONDS")
     attestation: Attestation = Field(Attestation.OPTIONAL, validation_alias="LAUNCHYARD_ATTESTATION")
     """What pools demand that say nothing of it."""
+    trusted_images: Annotated[tuple[TrustedImage, ...], NoDecode, BeforeValidator(_json)] = Field(
+        (), validation_alias="LAUNCHYARD_TRUSTED_MRTDS"
+    )
+    """Whose agents may register; none without it."""
+    tcb: Tcb = Field(Tcb.STRICT, validation_alias="TCB_ENFORCEMENT_MODE")
+    nonces: Nonces = Field(Nonces.OPTIONAL, validation_alias="NONCE_ENFORCEMENT_MODE")
+    ita_api_key: SecretStr | None = Field(None, min_length=1, validation_alias="LAUNCHYARD_ITA_API_KEY")
+    """Of Intel Trust Authority, for hosts that have none: without it, an agent brings its own token."""
+    ita_api: str = Field(ITA_API, pattern=r"^https?://", validation_alias="LAUNCHYARD_ITA_API")
+    ita_certs: str = Field(ITA_CERTS, pattern=r"^https?://", validation_alias="LAUNCHYARD_ITA_CERTS")
+    """Where its public keys are."""
     default_pool: bool = Field(False, validation_alias="DEFAULT_GCP_TINY_ENABLED")
     """Whether the deployment begins with the contract's pool of tiny machines. The contract has it on; but it costs."""
     default_pool_datacenter: Annotated[str, AfterValidator(parse)] = Field(

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from functions.app import App
 from functions.authentication import CachedKeys
+from functions.capacity.attestation import Trust
 from functions.capacity.parts import Capacity, DefaultPool
 from functions.capacity.sessions import Sessions
 from functions.credentials import CallbackTokens
@@ -22,10 +23,13 @@ from shared.domain.accounts import Account, Enrolment
 from shared.domain.agents import Agent, Challenge
 from shared.domain.pools import Pool
 from shared.domain.spec import NodeSize
-from shared.ports import Doorbell, KeyStore, OrderStore, OutputBucket, Records
+from shared.ports import Appraiser, Doorbell, KeyStore, OrderStore, OutputBucket, Records
 
 SHORTEST_CLAIM: Final = 30.0
 """Seconds: the contract's."""
+
+APPRAISAL_SECONDS: Final = 10.0
+"""How long Intel Trust Authority may take to answer: an agent gives us 30."""
 
 Ports = tuple[OrderStore, KeyStore, Doorbell, Capacity]
 
@@ -103,11 +107,24 @@ def _capacity(settings: Settings, records: Callable[[str, type[Any]], Records[An
             password.get_secret_value() if password else None,
             settings.password_login,
         ),
+        appraiser=_appraiser(settings),
+        trust=Trust([trusted.image() for trusted in settings.trusted_images], settings.tcb, settings.nonces),
         claim_ttl=timedelta(seconds=max(settings.claim_ttl_seconds, SHORTEST_CLAIM)),
         open_signup=settings.open_signup,
         attestation=settings.attestation,
         default_pool=_default_pool(settings),
     )
+
+
+def _appraiser(settings: Settings) -> Appraiser:
+    import httpx
+
+    from shared.adapters.published_keys import PublishedKeys
+    from shared.adapters.trust_authority import TrustAuthority
+
+    http, api_key = httpx.Client(timeout=APPRAISAL_SECONDS), settings.ita_api_key
+    keys = PublishedKeys(http, settings.ita_certs)
+    return TrustAuthority(http, keys, settings.ita_api, api_key.get_secret_value() if api_key else None)
 
 
 def _default_pool(settings: Settings) -> DefaultPool | None:

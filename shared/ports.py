@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 
 from shared.domain.access import ApiKey
+from shared.domain.agents import Measured
 from shared.domain.events import AnyEvent
 from shared.domain.order import Order, State
 from shared.domain.spec import OrderKind
@@ -149,6 +150,19 @@ class Records(Protocol[T]):
         """Return those whose time is before this one, the oldest first."""
 
     def all(self, limit: int) -> Sequence[T]: ...
+
+
+class Appraiser(Protocol):
+    """Says what a TD is, from its quote: never we ourselves, who have no collateral."""
+
+    def appraise(self, quote: str) -> str:
+        """Return the token of a quote, in base64.
+
+        Raises Forbidden where the quote is refused, Malformed where we may ask for no token, Unavailable.
+        """
+
+    def measured(self, token: str, now: datetime) -> Measured:
+        """Return what the token vouches for. Raises Malformed where it is none, Forbidden, Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from functions.capacity.attestation import Trust
 from functions.capacity.sessions import Sessions
 from shared.domain.accounts import Account, Enrolment
 from shared.domain.agents import Agent, Challenge
 from shared.domain.pools import Pool
 from shared.domain.spec import Attestation, NodeSize
-from shared.ports import Records
+from shared.ports import Appraiser, Records
 
 CLAIM_TTL: Final = timedelta(seconds=600)
 """How long a claim stands of a worker that sends no heartbeats (the contract's CAPACITY_ORDER_CLAIM_TTL_SECONDS)."""
@@ -35,6 +36,8 @@ class Capacity:
     challenges: Records[Challenge]
     agents: Records[Agent]
     sessions: Sessions
+    appraiser: Appraiser
+    trust: Trust
     claim_ttl: timedelta = CLAIM_TTL
     open_signup: bool = False
     attestation: Attestation = Attestation.OPTIONAL

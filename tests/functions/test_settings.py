@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from functions.capacity.attestation import Image, Nonces, Tcb, Trust
 from functions.capacity.parts import DefaultPool
 from functions.settings import Backend, Settings
 from functions.wiring import build, once
 from shared.domain.access import Role
+from shared.domain.refusals import Malformed
 from shared.domain.spec import NodeSize
 from tests.functions.world import SECRET, Bells, Clock, an_app
 
@@ -120,3 +122,54 @@ def test_an_app_is_made_once() -> None:
     app = once(lambda: an_app(Clock(), Bells()))
 
     assert app() is app()
+
+
+def test_images_are_trusted_by_their_measurements(settings: pytest.MonkeyPatch) -> None:
+    trusted = [{"mrtd": "AB" * 48, "type": "agent", "rtmrs": {"1": "0c" * 48}}, {"mrtd": "cd" * 48, "type": "proxy"}]
+    given(settings, **MINIMAL, LAUNCHYARD_TRUSTED_MRTDS=json.dumps(trusted), LAUNCHYARD_ITA_API_KEY="the-ita-key")
+
+    read = Settings.read()
+
+    assert [one.image() for one in read.trusted_images] == [
+        Image("ab" * 48, "agent", {1: "0c" * 48}),
+        Image("cd" * 48, "proxy"),
+    ]
+    assert "the-ita-key" not in repr(read)
+
+
+def test_attestation_is_strict_where_nothing_is_said_of_it(settings: pytest.MonkeyPatch) -> None:
+    given(settings, **MINIMAL)
+
+    read = Settings.read()
+
+    assert (read.trusted_images, read.tcb, read.nonces, read.ita_api_key) == ((), Tcb.STRICT, Nonces.OPTIONAL, None)
+    assert read.ita_api == "https://api.trustauthority.intel.com"
+    assert read.ita_certs == "https://portal.trustauthority.intel.com/certs"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [{"mrtd": "ab", "type": "agent"}, {"mrtd": "ab" * 48}, {"mrtd": "ab" * 48, "type": "agent", "rtmrs": {"4": ""}}],
+)
+def test_an_image_that_is_not_whole_is_an_error(
+    settings: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], image: dict[str, object]
+) -> None:
+    given(settings, **MINIMAL, LAUNCHYARD_TRUSTED_MRTDS=json.dumps([image]), TCB_ENFORCEMENT_MODE="lax")
+
+    with pytest.raises(SystemExit):
+        Settings.read()
+
+    said = capsys.readouterr().err
+    assert "  LAUNCHYARD_TRUSTED_MRTDS.0." in said
+    assert "  TCB_ENFORCEMENT_MODE: " in said
+
+
+def test_the_control_plane_is_wired_to_intels_trust_authority_without_asking_it(settings: pytest.MonkeyPatch) -> None:
+    given(settings, **MINIMAL, LAUNCHYARD_TRUSTED_MRTDS=json.dumps([{"mrtd": "ab" * 48, "type": "agent"}]))
+    settings.setenv("NONCE_ENFORCEMENT_MODE", "required")
+
+    capacity = build(Settings.read()).capacity
+
+    assert capacity.trust == Trust([Image("ab" * 48, "agent")], Tcb.STRICT, Nonces.REQUIRED)
+    with pytest.raises(Malformed, match="intel_ta_token is missing"):
+        capacity.appraiser.appraise("AAAA")

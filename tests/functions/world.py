@@ -8,16 +8,21 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
 
+import httpx
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from emulators.trust_authority import LocalTrustAuthority
 from functions.app import App
 from functions.authentication import CachedKeys
+from functions.capacity.attestation import Image, Trust
 from functions.capacity.parts import Capacity
 from functions.capacity.sessions import Sessions
 from functions.credentials import CallbackTokens
 from shared.adapters.memory import MemoryBucket, MemoryDoorbell, MemoryKeyStore, MemoryOrderStore
 from shared.adapters.memory_records import MemoryRecords
+from shared.adapters.published_keys import PublishedKeys
+from shared.adapters.trust_authority import TrustAuthority
 from shared.domain.access import ApiKey, Role, digest
 from shared.domain.accounts import ROLE_OF, Account, AccountType
 from shared.domain.events import Claim
@@ -39,6 +44,10 @@ KEYS: Final = (
     ApiKey(digest(LAUNCHER), Role.LAUNCHER, "rack"),
     ApiKey(digest(OTHER_LAUNCHER), Role.LAUNCHER, "attic"),
 )
+AUTHORITY: Final = "http://trust-authority.test"
+ITA_API_KEY: Final = "a key of Intel Trust Authority"
+MRTD: Final = b"\x91" * 48
+"""Of the one image that is trusted."""
 PASSWORD: Final = "an operator's password of tests"
 SECRET: Final = "a callback secret of tests, of 32 characters or more"
 ANY_LANES: Final = ["any/export", "any/task", "any/session", "local:dev/capacity/tiny"]
@@ -92,7 +101,9 @@ class FirstFitting:
         return None
 
 
-def a_capacity() -> Capacity:
+def a_capacity(authority: LocalTrustAuthority) -> Capacity:
+    http = httpx.Client(transport=httpx.WSGITransport(authority), base_url=AUTHORITY)
+    keys = PublishedKeys(http, f"{AUTHORITY}/certs")
     return Capacity(
         accounts=MemoryRecords(),
         enrolments=MemoryRecords(),
@@ -100,10 +111,12 @@ def a_capacity() -> Capacity:
         challenges=MemoryRecords(),
         agents=MemoryRecords(),
         sessions=Sessions(SECRET, PASSWORD),
+        appraiser=TrustAuthority(http, keys, AUTHORITY, ITA_API_KEY),
+        trust=Trust([Image(MRTD.hex(), "agent")]),
     )
 
 
-def an_app(clock: Clock, bells: Bells) -> App:
+def an_app(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None = None) -> App:
     store, keys = MemoryOrderStore(), MemoryKeyStore()
     for key in KEYS:
         keys.add(key)
@@ -114,7 +127,7 @@ def an_app(clock: Clock, bells: Bells) -> App:
         bucket=MemoryBucket(clock),
         candidates=FirstFitting(store),
         oldest=FirstFitting(store),
-        capacity=a_capacity(),
+        capacity=a_capacity(authority or LocalTrustAuthority(clock, ITA_API_KEY)),
         tokens=CallbackTokens(SECRET),
         clock=clock,
         new_id=lambda: str(uuid4()),
@@ -131,9 +144,11 @@ class World:
     app: App = field(init=False)
     clock: Clock = field(default_factory=Clock)
     bells: Bells = field(default_factory=Bells)
+    authority: LocalTrustAuthority = field(init=False)
 
     def __post_init__(self) -> None:
-        self.app = an_app(self.clock, self.bells)
+        self.authority = LocalTrustAuthority(self.clock, ITA_API_KEY)
+        self.app = an_app(self.clock, self.bells, self.authority)
 
     @property
     def bucket(self) -> MemoryBucket:
