@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from functions import logs
 from functions.app import App
 from functions.authentication import Principal
+from functions.capacity.upkeep import keep_up
 from functions.routing import Route
 from functions.together import together
 from shared.api import SweepAnswer, SweepRequest
@@ -24,8 +25,8 @@ from shared.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 from shared.ports import Bell, Doorbell, Snapshot
 
 WAITING: Final = frozenset({State.QUEUED})
-ENOUGH: Final = timedelta(seconds=25)
-"""How long a sweep goes on, before it forgets keys: a function has 60 s where it is not deployed with more."""
+ENOUGH: Final = timedelta(seconds=20)
+"""How long a sweep goes on with orders; pools have as much. A function has 60 s where it is not deployed with more."""
 KEYS_KEPT: Final = timedelta(hours=24)
 """How long an Idempotency-Key stands for its order; a repeat after that is a new order."""
 
@@ -39,6 +40,7 @@ def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
     bells = _Bells(app.doorbell)
     left = (enough - app.clock()).total_seconds()
     done = Counter(together(lambda snapshot: _settle(snapshot, bells.ring, app), [*chain.from_iterable(due)], left))
+    kept_up = keep_up(app, body.limit)
     forgotten = app.store.forget_keys(app.clock() - KEYS_KEPT, body.limit)
     reach(Point.SWEEP_FORGOT)
     return SweepAnswer(
@@ -48,6 +50,10 @@ def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
         ended=done["ended"],
         discarded=done["discarded"],
         keys_forgotten=forgotten,
+        pools=kept_up["pools"],
+        created=kept_up["created"],
+        released=kept_up["released"],
+        records_forgotten=kept_up["forgotten"],
         more=done.total() < sum(map(len, due)) or body.limit in (forgotten, *map(len, due)),
     )
 

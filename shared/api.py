@@ -372,7 +372,8 @@ class SweepRequest(Wire):
 class SweepAnswer(Wire):
     """How many orders were looked at, and what was done to them. `more`: there may be others due.
 
-    `discarded` counts orders whose output was removed, `keys_forgotten` idempotency keys past their day.
+    `discarded` counts orders whose output was removed, `keys_forgotten` idempotency keys past their day. Of the
+    capacity contract: `pools` seen to, orders `created` and `released` for them, and `records_forgotten`.
     """
 
     looked_at: int
@@ -381,6 +382,10 @@ class SweepAnswer(Wire):
     ended: int
     discarded: int
     keys_forgotten: int
+    pools: int
+    created: int
+    released: int
+    records_forgotten: int
     more: bool
 
 
