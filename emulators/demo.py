@@ -85,6 +85,7 @@ def demonstrate() -> int:
         pubsub_port=free_port(),
         s3_port=free_port(),
         source_port=free_port(),
+        compute_port=free_port(),
     )
     try:
         with ExitStack() as cleanup:

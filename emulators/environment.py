@@ -13,8 +13,8 @@ from emulators.settings import BUCKET, DATACENTER, PROJECT, SUBSCRIPTION, TOPIC,
 from shared.domain.access import KEY_BYTES, KEY_PREFIX, ApiKey, Role, digest
 
 FILE: Final = "dev.env"
-KEY_OF: Final = {role: f"LAUNCHYARD_{role.upper()}_KEY" for role in Role}
 ACCOUNT_OF: Final = {Role.ADMIN: "operator", Role.CLIENT: "developer", Role.LAUNCHER: "laptop"}
+KEY_OF: Final = {role: f"LAUNCHYARD_{role.upper()}_KEY" for role in ACCOUNT_OF}
 
 Environment = Mapping[str, str]
 
@@ -34,6 +34,7 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "LAUNCHYARD_DATACENTER": DATACENTER,
         "LAUNCHYARD_SOURCE_API": f"{address}:{settings.source_port}",
         "LAUNCHYARD_SOURCE_IPFS": f"{address}:{settings.source_port}",
+        "LAUNCHYARD_GCP_ENDPOINT": f"{address}:{settings.compute_port}",
     }
     return environment | (_google(settings) if settings.backend is Backend.GOOGLE else _memory(environment))
 

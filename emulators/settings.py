@@ -39,6 +39,7 @@ class StackSettings(BaseSettings):
     pubsub_port: int = Field(default=8685, ge=1, le=65535)
     s3_port: int = Field(default=8690, ge=1, le=65535)
     source_port: int = Field(default=8695, ge=1, le=65535)
+    compute_port: int = Field(default=8700, ge=1, le=65535)
     slots: int = Field(default=2, ge=1, le=64)
     backend: Backend = Backend.GOOGLE
     provider: ProviderChoice = ProviderChoice.AUTO

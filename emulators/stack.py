@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from emulators import google, parts, s3, source
+from emulators.compute.server import start_compute
 from emulators.environment import make_environment, remove_environment, write_environment
 from emulators.furnishing import furnish
 from emulators.processes import Server, StartFailed, require_free, running
@@ -56,6 +57,7 @@ def _start_all(settings: StackSettings, environment: Environment, say: Say) -> N
         say("the Firestore and Pub/Sub emulators and the S3 server answer")
     else:
         say("backend memory: orders and bells live in the functions' process, and end with it; the S3 server answers")
+    say(f"a Compute Engine answers at {environment['LAUNCHYARD_GCP_ENDPOINT']}")
     parts.start_functions(settings.port, logs, environment)
     say(f"the control plane answers at {environment['LAUNCHYARD_URL']}")
     parts.start_scheduler(logs, environment)
@@ -76,6 +78,7 @@ def _require_down(home: Path) -> None:
 
 def _require_ports(settings: StackSettings) -> None:
     servers = {"port": "the control plane", "s3_port": "the S3 server", "source_port": "the sample source"}
+    servers |= {"compute_port": "the Compute Engine"}
     if settings.backend is Backend.GOOGLE:
         servers |= {"firestore_port": "the Firestore emulator", "pubsub_port": "the Pub/Sub emulator"}
     for name, server in servers.items():
@@ -87,6 +90,7 @@ def _stores(settings: StackSettings, environment: Environment, logs: Path) -> li
     starts: list[Start] = [
         lambda: s3.start_s3(settings.s3_port, logs, key, secret, BUCKET),
         lambda: source.start_source(settings.source_port, logs),
+        lambda: start_compute(settings.compute_port, logs),
     ]
     if settings.backend is Backend.GOOGLE:
         starts.append(lambda: google.start_firestore(settings.firestore_port, logs))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from functions.capacity.parts import Capacity
 from functions.credentials import CallbackTokens
 from shared.domain.events import Claim
 from shared.domain.order import LEASE, Order
@@ -20,15 +21,20 @@ class NextClaim(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """`new_id` makes a fresh UUID; `wait` sleeps that many seconds; `lease` is how long a claim or heartbeat lasts."""
+    """`new_id` makes a fresh UUID, `new_secret` so many random bytes in URL-safe base64; `wait` sleeps that many
+    seconds; `lease` is how long a claim or heartbeat lasts."""
 
     store: OrderStore
     keys: KeyStore
     doorbell: Doorbell
     bucket: OutputBucket
     candidates: NextClaim
+    oldest: NextClaim
+    """The same for the capacity contract, whose claims are given the oldest order first."""
     tokens: CallbackTokens
+    capacity: Capacity
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
+    new_secret: Callable[[int], str]
     wait: Callable[[float], None]
     lease: timedelta = LEASE

@@ -19,10 +19,14 @@ KEY_CACHE_SIZE: Final = 4096
 
 
 class Open(Enum):
-    """A route that no API key opens: `WORKER` takes a token, which its handler verifies; `ANYONE` takes nothing."""
+    """A route that no API key opens: `WORKER` takes a token, which its handler verifies; `ANYONE` takes nothing.
+
+    `EITHER` takes a token or nothing, and its handler decides.
+    """
 
     WORKER = "worker"
     ANYONE = "anyone"
+    EITHER = "either"
 
 
 Access = frozenset[Role] | Open
@@ -31,10 +35,11 @@ Access = frozenset[Role] | Open
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whose API key it was."""
+    """Whose API key it was, and for which datacenters it is good (see ApiKey)."""
 
     role: Role
     account: str
+    datacenters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class CachedKeys:
     def find(self, key_digest: str) -> ApiKey | None:
         with self._lock:
             found = self._found.get(key_digest)
-        if found is None and (found := self._store.find(key_digest)) is not None:
+        if found is None and (found := self._store.find(key_digest)) is not None and not found.revocable:
             with self._lock:
                 self._found[key_digest] = found
         return found
@@ -71,10 +76,15 @@ class CachedKeys:
     def add(self, key: ApiKey) -> None:
         self._store.add(key)
 
+    def remove(self, key_digest: str) -> None:
+        self._store.remove(key_digest)
+        with self._lock:
+            self._found.pop(key_digest, None)
+
 
 def authenticate(access: Access, authorization: str | None, keys: KeyStore) -> Caller:
     """Return who calls, from the Authorization header. Raises Unauthenticated, Forbidden."""
-    if access is Open.ANYONE:
+    if access is Open.ANYONE or (access is Open.EITHER and authorization is None):
         return Anyone()
     token = _bearer(authorization)
     if isinstance(access, Open):
@@ -84,7 +94,7 @@ def authenticate(access: Access, authorization: str | None, keys: KeyStore) -> C
         raise Unauthenticated("Nobody holds this key.")
     if key.role not in access:
         raise Forbidden(f"A key of the role {key.role} may not do that; it takes {' or '.join(sorted(access))}.")
-    return Principal(key.role, key.account)
+    return Principal(key.role, key.account, key.datacenters)
 
 
 def _bearer(authorization: str | None) -> str:

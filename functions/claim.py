@@ -10,12 +10,13 @@ from functions.app import App
 from functions.authentication import Principal
 from functions.holders import find, holder, holds, request_of
 from functions.routing import Route
+from functions.scopes import narrowed
 from shared.api import ClaimAnswer, ClaimById, Claimed, ClaimNext, ClaimRequest
 from shared.crash_points import Point, reach
 from shared.domain.access import Role
 from shared.domain.events import Claim
 from shared.domain.order import Order
-from shared.domain.refusals import Conflict, WrongState
+from shared.domain.refusals import Conflict, Forbidden, WrongState
 
 LOOK_AGAIN: Final = 1.0
 """Seconds between two looks for an order while a launcher waits."""
@@ -24,6 +25,10 @@ LOOK_AGAIN: Final = 1.0
 def claim(body: ClaimRequest, launcher: Principal, app: App) -> ClaimAnswer:
     """`claimed` is null where the order is another's by now, or where none fits: the launcher need not ask again."""
     sender = holder(launcher, body.launcher)
+    lanes = narrowed(body.lanes, launcher.datacenters)
+    if not lanes:
+        raise Forbidden(f"This key is good for {', '.join(launcher.datacenters)} only, and for none of these lanes.")
+    body = body.model_copy(update={"lanes": lanes})
     order = _by_id(body, sender, app) if isinstance(body, ClaimById) else _next(body, sender, app)
     if order is None or order.lease is None or not holds(order, sender):
         return ClaimAnswer(claimed=None)

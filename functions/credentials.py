@@ -13,9 +13,19 @@ class CallbackTokens:
 
     def issue(self, order_id: str, epoch: int) -> str:
         """Return the token: HMAC-SHA256 (RFC 2104) over `order_id|epoch`, in URL-safe base64 without padding."""
-        mac = hmac.digest(self._secret, f"{order_id}|{epoch}".encode(), hashlib.sha256)
-        return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+        return self._derive(f"{order_id}|{epoch}")
 
     def verify(self, order_id: str, epoch: int, token: str) -> bool:
         """Return whether `token` is that of this order and epoch, in a time that tells nothing about it."""
         return hmac.compare_digest(self.issue(order_id, epoch).encode(), token.encode())
+
+    def bootstrap(self, order_id: str, epoch: int) -> str:
+        """Return the token that lets one agent register as that of this order's machine: 32 bytes, the same form."""
+        return self._derive(f"{order_id}|{epoch}|bootstrap")
+
+    def verify_bootstrap(self, order_id: str, epoch: int, token: str) -> bool:
+        return hmac.compare_digest(self.bootstrap(order_id, epoch).encode(), token.encode())
+
+    def _derive(self, what: str) -> str:
+        mac = hmac.digest(self._secret, what.encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()

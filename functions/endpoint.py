@@ -10,12 +10,12 @@ from flask import Request, Response
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import ClientDisconnected
 
-from functions import logs, problems
+from functions import logs
 from functions.app import App
-from functions.authentication import Principal, authenticate
-from functions.parsing import parse_body, parse_query
+from functions.authentication import Principal
+from functions.capacity.face import CAPACITY, PREFIXES
+from functions.faces import NATIVE, Face, Refused
 from functions.routing import Answer, Nothing, Redirect, Route, Routes
-from shared.api import Problem
 from shared.domain.refusals import Malformed, Refusal, TooLarge
 
 MOST_KEPT: Final = 1024 * 1024
@@ -35,27 +35,28 @@ class Endpoint:
 
     def __call__(self, request: Request) -> Response:
         started, failure = time.monotonic(), None
+        face = CAPACITY if request.path.startswith(PREFIXES) else NATIVE
         logs.begin(request.headers, self._project)
         try:
-            response = self._answer(request)
+            response = self._answer(request, face)
         except Refusal as refusal:
-            response = _problem(problems.problem(refusal), problems.headers(refusal))
+            response = _refused(face.refused(refusal))
         except Exception as error:  # noqa: BLE001 (the edge: whatever nobody foresaw is logged, and not told)
-            response, failure = _problem(problems.INTERNAL), error
+            response, failure = _refused(face.internal), error
         logs.end(request.method, response.status_code, time.monotonic() - started, failure)
         return response
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: Request, face: Face) -> Response:
         body = _read(request)
         route, named = self._routes.find(request.method, request.path)
         logs.note(route=route.path, **named)
         if len(body) > route.most_bytes:
             raise TooLarge(f"The body is over {route.most_bytes // 1024} KiB.")
         app = self._app()
-        caller = authenticate(route.access, request.headers.get("Authorization"), app.keys)
+        caller = face.authenticate(route.access, request.headers.get("Authorization"), app)
         if isinstance(caller, Principal):
             logs.note(account=caller.account)
-        answer = route.handler(*_parsed(request, route, body), caller, app, **named, **_keyed(request, route))
+        answer = route.handler(*_parsed(request, route, body, face), caller, app, **named, **_keyed(request, route))
         return _render(route, answer)
 
 
@@ -75,13 +76,13 @@ def _read(request: Request) -> bytes:
     return bytes(kept)
 
 
-def _parsed(request: Request, route: Route, body: bytes) -> Sequence[Any]:
+def _parsed(request: Request, route: Route, body: bytes, face: Face) -> Sequence[Any]:
     if route.body is not None:
         if request.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Malformed("Send the body without a Content-Encoding.")
-        return [parse_body(body, route.body)]
+        return [face.body(body, route.body)]
     if route.query is not None:
-        return [parse_query(request.args.items(multi=True), route.query)]
+        return [face.query(request.args.items(multi=True), route.query)]
     return []
 
 
@@ -106,9 +107,8 @@ def _render(route: Route, answer: Answer) -> Response:
     return _response(route.status, answer.model_dump_json(), "application/json", headers)
 
 
-def _problem(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
-    document = problem.model_dump_json(exclude_defaults=True)
-    return _response(HTTPStatus(problem.status), document, problems.MEDIA_TYPE, headers or {})
+def _refused(refused: Refused) -> Response:
+    return _response(refused.status, refused.document, refused.media_type, refused.headers)
 
 
 def _response(status: HTTPStatus, body: str, media_type: str, headers: Mapping[str, str]) -> Response:

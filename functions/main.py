@@ -39,5 +39,9 @@ def sweep(request: Request) -> Response:
     return SERVING["sweep"](request)
 
 
+def capacity(request: Request) -> Response:
+    return SERVING["capacity"](request)
+
+
 def everything(request: Request) -> Response:
     return EVERYTHING(request)

@@ -12,8 +12,8 @@ from pydantic.json_schema import JsonSchemaMode
 from functions import problems
 from functions.authentication import Open
 from functions.endpoint import KEY_HEADER, LONGEST_KEY
-from functions.routes import EVERY_ROUTE
-from functions.routing import ORDER_ID, Route
+from functions.routes import NATIVE_ROUTES
+from functions.routing import ID, Route
 from shared.api import Problem
 
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "openapi.json"
@@ -27,12 +27,12 @@ Schemas = Mapping[tuple[str, JsonSchemaMode], Json]
 def document() -> Json:
     """Return the OpenAPI 3.1 document of `/v1/…`."""
     schemas, components = TypeAdapter.json_schemas(
-        [(_name(route), mode, model) for route in EVERY_ROUTE for mode, model in _models(route)]
+        [(_name(route), mode, model) for route in NATIVE_ROUTES for mode, model in _models(route)]
         + [("problem", "serialization", PROBLEM)],
         ref_template=REFERENCE,
     )
     paths: dict[str, Json] = {}
-    for route in EVERY_ROUTE:
+    for route in NATIVE_ROUTES:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.0",
@@ -81,7 +81,7 @@ def _operation(route: Route, schemas: Schemas) -> Json:
 
 def _security(route: Route) -> list[Json]:
     match route.access:
-        case Open.ANYONE:
+        case Open.ANYONE | Open.EITHER:
             return []
         case Open.WORKER:
             return [{"callback": []}]
@@ -92,7 +92,7 @@ def _security(route: Route) -> list[Json]:
 def _path_parameters(route: Route) -> list[Json]:
     if "{order_id}" not in route.path:
         return []
-    return [{"name": "order_id", "in": "path", "required": True, "schema": ORDER_ID.json_schema()}]
+    return [{"name": "order_id", "in": "path", "required": True, "schema": ID.json_schema()}]
 
 
 def _query_parameters(route: Route) -> list[Json]:

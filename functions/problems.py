@@ -52,7 +52,7 @@ def problem(refusal: Refusal) -> Problem:
     return Problem(
         type=f"{TYPE}{refusal.code}",
         title=refusal.title,
-        status=_status(refusal).value,
+        status=status(refusal).value,
         detail=refusal.message,
         state=State(refusal.state) if isinstance(refusal, WrongState) else None,
         errors=tuple(FieldError(field=field, message=message) for field, message in fields.items()),
@@ -72,5 +72,5 @@ def headers(refusal: Refusal) -> Mapping[str, str]:
             return {}
 
 
-def _status(refusal: Refusal) -> HTTPStatus:
+def status(refusal: Refusal) -> HTTPStatus:
     return next(STATUSES[family] for family in type(refusal).__mro__ if family in STATUSES)

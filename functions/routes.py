@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from functions import callback, claim, dead_letters, health, orders, sweep, update
+from functions.capacity import accounts, admin, pools, purchases, signup
+from functions.capacity import orders as capacity_orders
 from functions.routing import Route
 
 ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
@@ -12,7 +14,17 @@ ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
     "update": update.ROUTES,
     "callback": callback.ROUTES,
     "sweep": sweep.ROUTES,
+    "capacity": (
+        *signup.ROUTES,
+        *accounts.ROUTES,
+        *admin.ROUTES,
+        *capacity_orders.ROUTES,
+        *pools.ROUTES,
+        *purchases.ROUTES,
+    ),
 }
 HEALTH: Final = health.ROUTES
 """Served by every entry point."""
 EVERY_ROUTE: Final = (*(route for routes in ROUTES_OF.values() for route in routes), *HEALTH)
+NATIVE_ROUTES: Final = tuple(route for route in EVERY_ROUTE if route.path.startswith("/v1/"))
+"""Those that docs/openapi.json describes; the faces' are described by the contracts they keep."""

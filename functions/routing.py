@@ -14,7 +14,8 @@ from functions.authentication import Access
 from shared.api import OrderId
 from shared.domain.refusals import NotFound, Refusal
 
-ORDER_ID: Final[TypeAdapter[str]] = TypeAdapter(OrderId)
+ID: Final[TypeAdapter[str]] = TypeAdapter(OrderId)
+"""The ids in paths: of orders, and all others are narrower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ Answer = BaseModel | Redirect | Nothing
 @dataclass(frozen=True, slots=True)
 class Route:
     """One method of one path. The handler is called with what the route declares, in this order: the parsed body or
-    query, the caller, the App; then by name `order_id` from the path, and `idempotency_key` where `keyed`."""
+    query, the caller, the App; then by name the ids in the path, and `idempotency_key` where `keyed`."""
 
     method: str
     path: str
@@ -52,6 +53,8 @@ class Route:
     status: HTTPStatus = HTTPStatus.OK
     location: str | None = None
     """Where the answer's thing is from now on: a path to fill with its fields."""
+    missing: str = "There is no such order."
+    """What to say where what the path names cannot be an id at all."""
     conflicts: bool = False
     """Whether it may be refused for what stands (409), or stood (410)."""
 
@@ -83,15 +86,15 @@ class Routes:
         except MethodNotAllowed as error:
             allowed = sorted(error.valid_methods or ())
             raise WrongMethod(f"This path takes {', '.join(allowed)}.", allowed) from None
-        return route, {name: _order_id(value) for name, value in named.items()}
+        return route, {name: _id(value, route) for name, value in named.items()}
 
 
 def _rule(path: str) -> str:
     return path.replace("{", "<").replace("}", ">")
 
 
-def _order_id(text: str) -> str:
+def _id(text: str, route: Route) -> str:
     try:
-        return ORDER_ID.validate_python(text)
+        return ID.validate_python(text)
     except ValidationError:
-        raise NotFound("There is no such order.") from None
+        raise NotFound(route.missing) from None

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Final, NoReturn, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -21,6 +22,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.api import Sha256
 from shared.domain.access import ApiKey, Role
+from shared.domain.datacenters import parse
+from shared.domain.pools import MOST_MACHINES
+from shared.domain.spec import Attestation
 
 BAD_SETTINGS: Final = 2
 """The process's exit code."""
@@ -39,9 +43,11 @@ class SeededKey(BaseModel):
     digest: Sha256
     role: Role
     account: Annotated[str, StringConstraints(min_length=1)]
+    revocable: bool = False
+    datacenters: tuple[str, ...] = ()
 
     def key(self) -> ApiKey:
-        return ApiKey(self.digest, self.role, self.account)
+        return ApiKey(self.digest, self.role, self.account, self.revocable, self.datacenters)
 
 
 def _json(text: object) -> object:
@@ -70,6 +76,20 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(60, ge=3, le=600, validation_alias="LAUNCHYARD_LEASE_SECONDS")
     """How long a claim or a heartbeat lasts. A launcher that polls counts from when it asked, and may wait 5 s for the
     answer: below some 10 s it may find the lease over."""
+    admin_password: SecretStr | None = Field(None, min_length=12, validation_alias="LAUNCHYARD_ADMIN_PASSWORD")
+    """Of the capacity contract's `POST /admin/login`; without one, operators use their key."""
+    password_login: bool = Field(True, validation_alias="LAUNCHYARD_PASSWORD_LOGIN")
+    open_signup: bool = Field(False, validation_alias="OPEN_SIGNUP")
+    """Whether anybody may create accounts of every type, privileged ones too."""
+    claim_ttl_seconds: float = Field(600, gt=0, le=86_400, validation_alias="CAPACITY_ORDER_CLAIM_TTL_SECONDS")
+    attestation: Attestation = Field(Attestation.OPTIONAL, validation_alias="LAUNCHYARD_ATTESTATION")
+    """What pools demand that say nothing of it."""
+    default_pool: bool = Field(False, validation_alias="DEFAULT_GCP_TINY_ENABLED")
+    """Whether the deployment begins with the contract's pool of tiny machines. The contract has it on; but it costs."""
+    default_pool_datacenter: Annotated[str, AfterValidator(parse)] = Field(
+        "gcp:us-central1-a", validation_alias="DEFAULT_GCP_TINY_DATACENTER"
+    )
+    default_pool_count: int = Field(1, ge=0, le=MOST_MACHINES, validation_alias="DEFAULT_GCP_TINY_MIN_WARM_COUNT")
     keys: Annotated[tuple[SeededKey, ...], NoDecode, BeforeValidator(_json)] = Field(
         (), validation_alias="LAUNCHYARD_KEYS"
     )

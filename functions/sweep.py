@@ -52,6 +52,13 @@ def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
     )
 
 
+def settle_held(app: App, most: int) -> None:
+    """Do what is owed to held orders whose time has come, at most so many: a claim that found nothing does so."""
+    bells = _Bells(app.doorbell)
+    for snapshot in app.store.due(HELD, app.clock(), most):
+        _settle(snapshot, bells.ring, app)
+
+
 class _Bells:
     """A doorbell that, once out of order, is left alone for the rest of the sweep: rung by one at a time, to know."""
 

@@ -4,19 +4,30 @@ functions-framework imports the entry points in gunicorn's master process and fo
 existed before would be dead in the workers. So the App is made at the first request, once a process.
 """
 
+import secrets
 import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 from uuid import uuid4
 
 from functions.app import App
 from functions.authentication import CachedKeys
+from functions.capacity.parts import Capacity, DefaultPool
+from functions.capacity.sessions import Sessions
 from functions.credentials import CallbackTokens
 from functions.settings import Backend, Settings
-from shared.ports import Doorbell, KeyStore, OrderStore, OutputBucket
+from shared.domain.accounts import Account, Enrolment
+from shared.domain.agents import Agent, Challenge
+from shared.domain.pools import Pool
+from shared.domain.spec import NodeSize
+from shared.ports import Doorbell, KeyStore, OrderStore, OutputBucket, Records
 
-Ports = tuple[OrderStore, KeyStore, Doorbell]
+SHORTEST_CLAIM: Final = 30.0
+"""Seconds: the contract's."""
+
+Ports = tuple[OrderStore, KeyStore, Doorbell, Capacity]
 
 
 def once(make: Callable[[], App]) -> Callable[[], App]:
@@ -35,16 +46,19 @@ def once(make: Callable[[], App]) -> Callable[[], App]:
 def build(settings: Settings) -> App:
     from functions.candidates import Candidates
 
-    store, keys, doorbell = _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
+    store, keys, doorbell, capacity = _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
     return App(
         store=store,
         keys=CachedKeys(keys),
         doorbell=doorbell,
         bucket=_bucket(settings),
         candidates=Candidates(store),
+        oldest=Candidates(store, rest=timedelta(), shuffle=list.reverse),  # they are taken from the end
+        capacity=capacity,
         tokens=CallbackTokens(settings.callback_secret.get_secret_value()),
         clock=lambda: datetime.now(UTC),
         new_id=lambda: str(uuid4()),
+        new_secret=secrets.token_urlsafe,
         wait=time.sleep,
         lease=timedelta(seconds=settings.lease_seconds),
     )
@@ -52,11 +66,12 @@ def build(settings: Settings) -> App:
 
 def _memory(settings: Settings) -> Ports:
     from shared.adapters.memory import MemoryDoorbell, MemoryKeyStore, MemoryOrderStore
+    from shared.adapters.memory_records import MemoryRecords
 
     keys = MemoryKeyStore()
     for seeded in settings.keys:
         keys.add(seeded.key())
-    return MemoryOrderStore(), keys, MemoryDoorbell()
+    return MemoryOrderStore(), keys, MemoryDoorbell(), _capacity(settings, lambda _collection, _kind: MemoryRecords())
 
 
 def _google(settings: Settings) -> Ports:
@@ -66,11 +81,39 @@ def _google(settings: Settings) -> Ports:
 
     from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
     from shared.adapters.pubsub import PubSubDoorbell
+    from shared.adapters.records import FirestoreRecords
 
     client = Client(project=settings.project, database=settings.database)
     publisher = PublisherClient()
     topic = publisher.topic_path(settings.project, settings.topic)
-    return FirestoreOrderStore(client), FirestoreKeyStore(client), PubSubDoorbell(publisher, topic)
+    capacity = _capacity(settings, lambda collection, kind: FirestoreRecords(client, collection, kind))
+    return FirestoreOrderStore(client), FirestoreKeyStore(client), PubSubDoorbell(publisher, topic), capacity
+
+
+def _capacity(settings: Settings, records: Callable[[str, type[Any]], Records[Any]]) -> Capacity:
+    password = settings.admin_password
+    return Capacity(
+        accounts=records("accounts", Account),
+        enrolments=records("enrolments", Enrolment),
+        pools=records("pools", Pool),
+        challenges=records("challenges", Challenge),
+        agents=records("agents", Agent),
+        sessions=Sessions(
+            settings.callback_secret.get_secret_value(),
+            password.get_secret_value() if password else None,
+            settings.password_login,
+        ),
+        claim_ttl=timedelta(seconds=max(settings.claim_ttl_seconds, SHORTEST_CLAIM)),
+        open_signup=settings.open_signup,
+        attestation=settings.attestation,
+        default_pool=_default_pool(settings),
+    )
+
+
+def _default_pool(settings: Settings) -> DefaultPool | None:
+    if not settings.default_pool:
+        return None
+    return DefaultPool(settings.default_pool_datacenter, NodeSize.TINY, settings.default_pool_count)
 
 
 def _bucket(settings: Settings) -> OutputBucket:

@@ -53,7 +53,7 @@ def _gcp(settings: Settings) -> Provider:
     from launcher.vm.gcp.errors import Refused
     from launcher.vm.gcp.provider import GcpProvider
 
-    options = settings.gcp_options(settings.gcp_project or "", settings.launcher_name)
+    options = settings.gcp_options(settings.gcp_project or "", settings.launcher_name, settings.url)
     try:
         return GcpProvider(options)
     except Refused as refused:

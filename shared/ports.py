@@ -1,14 +1,16 @@
 """What the functions need from the world. Each port has an in-memory adapter, a real one, and one contract suite."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from shared.domain.access import ApiKey
 from shared.domain.events import AnyEvent
 from shared.domain.order import Order, State
 from shared.domain.spec import OrderKind
+
+T = TypeVar("T")
 
 MOST_HELD: Final = 500
 """How many orders one launcher can hold: a heartbeat names them all."""
@@ -115,6 +117,38 @@ class KeyStore(Protocol):
 
     def add(self, key: ApiKey) -> None:
         """Store a key; the same one twice is one."""
+
+    def remove(self, key_digest: str) -> None:
+        """Withdraw a key; none there is no error."""
+
+
+class Records(Protocol[T]):
+    """Small things of one kind, frozen dataclasses, each under an id: any text. All raise Unavailable."""
+
+    def add(self, id_: str, record: T) -> None:
+        """Raises Conflict where there is another of this id; the same one twice is one."""
+
+    def get(self, id_: str) -> T | None: ...
+
+    def change(self, id_: str, change: Callable[[T], T]) -> T:
+        """Replace the record by what `change` makes of it, and return that: again where another was faster.
+
+        Raises NotFound, and whatever `change` raises: then nothing is changed.
+        """
+
+    def take(self, id_: str, which: Callable[[T], bool] = lambda _: True) -> T | None:
+        """Remove the record and return it: of several that take it, one gets it at most.
+
+        None: there is none, or `which` says that it is not the one meant.
+        """
+
+    def find(self, field: str, value: str, limit: int) -> Sequence[T]:
+        """Return those whose field is this."""
+
+    def before(self, field: str, time: datetime, limit: int) -> Sequence[T]:
+        """Return those whose time is before this one, the oldest first."""
+
+    def all(self, limit: int) -> Sequence[T]: ...
 
 
 @dataclass(frozen=True, slots=True)

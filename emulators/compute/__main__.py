@@ -1,4 +1,4 @@
-"""`python -m emulators.compute --port N --guests FOLDER`."""
+"""`python -m emulators.compute --port N --logs FOLDER`."""
 
 import argparse
 from pathlib import Path
@@ -7,6 +7,6 @@ from emulators.compute.server import serve
 
 parser = argparse.ArgumentParser(description="Serve a small Compute Engine on the loopback address.")
 parser.add_argument("--port", type=int, required=True)
-parser.add_argument("--guests", type=Path, required=True, help="where the instances' guests keep their files")
+parser.add_argument("--logs", type=Path, required=True, help="for the logs and configurations of instances' guests")
 arguments = parser.parse_args()
-serve(arguments.port, arguments.guests)
+serve(arguments.port, arguments.logs)

@@ -112,9 +112,8 @@ class LocalCompute:
     def _page(self, request: Request, chosen: Callable[[Instance], bool]) -> tuple[list[Instance], Document]:
         """Return the instances of the page that was asked for, and how the next is to be."""
         wanted = dict(_conditions(request.args.get("filter", "")))
-        found = self._engine.those(
-            lambda one: chosen(one) and wanted.items() <= one.body.get("labels", {}).items(),
-        )
+        found = self._engine.those(lambda one: chosen(one) and wanted.items() <= one.body.get("labels", {}).items())
+        found = [one for one in found if one.place[1] not in self._engine.behaviour.unseen]
         begin = int(request.args.get("pageToken") or 0)
         end = begin + min(int(request.args.get("maxResults") or 500), self._engine.behaviour.page_size)
         return found[begin:end], {"nextPageToken": str(end)} if end < len(found) else {}

@@ -30,10 +30,14 @@ class Refusal(Shape):
 
 
 class Shortage(Shape):
-    """An insert is taken, and its operation fails with this code. `zone` None is every zone."""
+    """An insert is taken, and its operation fails with this code. `zone` None is every zone.
+
+    `lingers`: the instance is there all the same.
+    """
 
     code: str = "ZONE_RESOURCE_POOL_EXHAUSTED"
     zone: str | None = None
+    lingers: bool = False
 
 
 class Behaviour(Shape):
@@ -45,6 +49,8 @@ class Behaviour(Shape):
     refusals: tuple[Refusal, ...] = ()
     shortages: tuple[Shortage, ...] = ()
     silent: frozenset[Method] = frozenset()
+    unseen: frozenset[str] = frozenset()
+    """Zones that a list leaves out, as it does with one that does not answer."""
     latency_seconds: float = Field(default=0, ge=0)
     """Of every answer."""
     stage_seconds: float = Field(default=0.1, ge=0)

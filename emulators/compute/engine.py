@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Protocol
 
-from emulators.compute.behaviour import Behaviour
+from emulators.compute.behaviour import Behaviour, Shortage
 from emulators.compute.rules import Document, metadata
 
 CONFIG_KEY: Final = "launchyard-config"
@@ -108,13 +108,12 @@ class Engine:
                 return self._by_request[request_id]
             if place in self.instances:
                 raise NameTaken
-            stage = self.behaviour.stage_seconds
-            if (shortage := self._shortage(zone)) is not None:
-                return self._begun("insert", place, now + stage, request_id, shortage)
-            made = Instance(next(self._numbers), place, body, stage, now)
-            self.instances[place] = made
-            self.made.append(made)
-            return self._begun("insert", place, made.runs_from, request_id)
+            shortage = self._shortage(zone)
+            made = Instance(next(self._numbers), place, body, self.behaviour.stage_seconds, now)
+            if shortage is None or shortage.lingers:
+                self.instances[place] = made
+                self.made.append(made)
+            return self._begun("insert", place, made.runs_from, request_id, shortage.code if shortage else None)
 
     def delete(self, place: Place, request_id: str) -> Operation:
         """Raises NotThere."""
@@ -185,9 +184,8 @@ class Engine:
             raise NotThere
         return self.instances[place]
 
-    def _shortage(self, zone: str) -> str | None:
-        short = (shortage.code for shortage in self.behaviour.shortages if shortage.zone in (None, zone))
-        return next(short, None)
+    def _shortage(self, zone: str) -> Shortage | None:
+        return next((short for short in self.behaviour.shortages if short.zone in (None, zone)), None)
 
     def _begun(self, kind: str, place: Place, done_at: float, request_id: str, error: str | None = None) -> Operation:
         operation = Operation(f"operation-{next(self._numbers)}", kind, place, done_at, error)

@@ -7,19 +7,19 @@ from emulators.processes import Server, running, start, stop
 
 
 class WorkerGuests:
-    """`folder` is for their configurations and logs."""
+    """`logs` is for their logs and configurations; what is started is noted there, as all of the local stack is."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
         self._running: dict[str, Server] = {}
 
     def start(self, name: str, config: str) -> None:
-        document = self._folder / f"{name}.json"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        document = self._logs / f"{name}.json"
+        self._logs.mkdir(parents=True, exist_ok=True)
         document.touch(mode=0o600)
         document.write_text(config)
         argv = [sys.executable, "-m", "worker", "--config", str(document)]
-        self._running[name] = start(f"the guest of {name}", argv, self._folder / f"{name}.log")
+        self._running[name] = start(f"the guest of {name}", argv, self._logs / f"{name}.log")
 
     def stop(self, name: str) -> None:
         if (guest := self._running.pop(name, None)) is not None:

@@ -13,21 +13,20 @@ from emulators.processes import Server, accepts, await_ready, exit_on_sigterm, s
 from emulators.serving import bind
 
 LOOK_SECONDS: Final = 0.1
-GUESTS: Final = "guests"
 
 
 def start_compute(port: int, logs: Path) -> Server:
     """Start the fake and wait until it answers. Raises StartFailed."""
-    argv = [sys.executable, "-m", "emulators.compute", "--port", str(port), "--guests", str(logs / GUESTS)]
+    argv = [sys.executable, "-m", "emulators.compute", "--port", str(port), "--logs", str(logs)]
     server = start("the Compute Engine", argv, logs / "compute.log")
     await_ready(server, lambda: accepts(port))
     return server
 
 
-def serve(port: int, guests: Path) -> None:
+def serve(port: int, logs: Path) -> None:
     """Serve until told to go; then every guest is stopped."""
     exit_on_sigterm()
-    engine = Engine(time.monotonic, WorkerGuests(guests))
+    engine = Engine(time.monotonic, WorkerGuests(logs))
     over = threading.Event()
     keeper = threading.Thread(target=_keep, args=(engine, over))
     keeper.start()

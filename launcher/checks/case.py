@@ -31,7 +31,7 @@ class Host:
     def path(self, path: Path) -> Path:
         return self.root / path.relative_to(ROOT)
 
-    def bytes(self, path: Path) -> bytes:
+    def content(self, path: Path) -> bytes:
         """Return a file's content; nothing where it cannot be read."""
         try:
             return self.path(path).read_bytes()
@@ -39,7 +39,7 @@ class Host:
             return b""
 
     def text(self, path: Path) -> str:
-        return self.bytes(path).decode(errors="replace")
+        return self.content(path).decode(errors="replace")
 
     def qemu(self, *arguments: str) -> str:
         """Return what QEMU prints; nothing where it does not run."""

@@ -47,7 +47,7 @@ def tdx_object(case: Case) -> Finding:
 
 def firmware(case: Case) -> Finding:
     path = case.host.hypervisor.firmware
-    content = case.host.bytes(path)
+    content = case.host.content(path)
     fit = TDX_METADATA in content[-TABLE_BYTES:]
     return Finding(
         met=fit,

@@ -225,6 +225,10 @@ class FirestoreKeyStore:
     def add(self, key: ApiKey) -> None:
         self._keys.document(key.digest).set(asdict(key), **ONCE)
 
+    @persistently
+    def remove(self, key_digest: str) -> None:
+        self._keys.document(key_digest).delete(**ONCE)
+
 
 def _run(query: Query, limit: int) -> list[Snapshot]:
     documents: Iterable[DocumentSnapshot[DocumentReference]] = query.limit(limit).stream(**ONCE)

@@ -163,6 +163,9 @@ class MemoryKeyStore:
     def add(self, key: ApiKey) -> None:
         self._keys[key.digest] = key
 
+    def remove(self, key_digest: str) -> None:
+        self._keys.pop(key_digest, None)
+
 
 class MemoryDoorbell:
     """A broker of one topic and one subscription: each bell goes to one listener, again until it is acknowledged.

@@ -20,7 +20,7 @@ def encode(order: Order) -> dict[str, Any]:
 
 def decode(document: Mapping[str, Any]) -> Order:
     """Return the order. Fields of a later version are left out; those an earlier one had not get their defaults."""
-    return ORDER.validate_python(_plain(document), extra="ignore")
+    return ORDER.validate_python(plain(document), extra="ignore")
 
 
 def changes(before: Order, after: Order) -> dict[str, Any]:
@@ -31,14 +31,14 @@ def changes(before: Order, after: Order) -> dict[str, Any]:
     return document
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return the value with Firestore's own subclass of datetime replaced by the standard one."""
     match value:
         case datetime():
             return datetime.combine(value.date(), value.timetz())
         case dict():
-            return {name: _plain(part) for name, part in value.items()}
+            return {name: plain(part) for name, part in value.items()}
         case list():
-            return [_plain(part) for part in value]
+            return [plain(part) for part in value]
         case _:
             return value

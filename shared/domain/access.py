@@ -14,15 +14,23 @@ class Role(StrEnum):
     ADMIN = "admin"
     CLIENT = "client"
     LAUNCHER = "launcher"
+    AGENT = "agent"
+    CONTRIBUTOR = "contributor"
 
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is stored of a key: never the key itself. `digest` is its SHA-256 in lower-case hex."""
+    """What is stored of a key: never the key itself. `digest` is its SHA-256 in lower-case hex.
+
+    One that its holder may withdraw (`revocable`) is looked up at each use, so that it is dead at once. A launcher's
+    may be good for some `datacenters` only (`gcp`, `gcp:us-central1-a`); none named: any.
+    """
 
     digest: str
     role: Role
     account: str
+    revocable: bool = False
+    datacenters: tuple[str, ...] = ()
 
 
 def digest(key: str) -> str:

@@ -135,8 +135,8 @@ def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
         raise WrongState(f"The order is {order.state}; it cannot {event.kind}.", state=order.state)
     _allow(order, event, now)
     changed = _record(order, event, now)
-    if isinstance(event, Cancel) and order.unattended:
-        changed, target = _wished_gone(changed)
+    if target is State.RUNNING and _nobody_stops(changed):
+        changed, target = _wished_gone(replace(changed, state=target))
     if target is State.QUEUED and order.state in HELD:
         changed, target = _give_up_or_queue(changed, event, now)
     return _enter(changed, target, event, now)
@@ -151,6 +151,11 @@ def due_event(order: Order, now: datetime, request_id: str) -> AnyEvent | None:
     if order.lease is not None:
         return _limit_passed(order, now, request_id) or Lapse(request_id, order.epoch)
     return Expire(request_id) if order.expires_at <= now else Ring(request_id)
+
+
+def demands_attestation(order: Order) -> bool:
+    """Return whether only a registered agent makes the order run."""
+    return isinstance(order.spec, CapacitySpec) and order.spec.attestation is Attestation.REQUIRED
 
 
 def require_ended(order: Order) -> None:
@@ -184,7 +189,7 @@ def _fence(order: Order, event: AnyEvent) -> None:
 def _allow(order: Order, event: AnyEvent, now: datetime) -> None:
     """Refuse what the table allows in this state, but not yet, no longer, or not without the client's wish."""
     match event:
-        case Claim() if now < order.available_at:
+        case Claim() if now < order.available_at and event.launcher not in order.former:
             raise WrongState("The order waits before its next attempt; it cannot be claimed yet.", state=order.state)
         case Claim() if now >= order.expires_at:
             raise WrongState("The order has waited too long; it is about to expire.", state=order.state)
@@ -192,7 +197,7 @@ def _allow(order: Order, event: AnyEvent, now: datetime) -> None:
             raise WrongState("The order runs, and nobody watches over it; its lease has no end.", state=order.state)
         case Lapse() if order.lease is not None and now < order.lease.until + LAPSE_MARGIN:
             raise WrongState("The lease was renewed; it has not lapsed.", state=order.state)
-        case Start() if order.agent is None and _demands_attestation(order):
+        case Start() if order.agent is None and demands_attestation(order):
             raise WrongState("The order demands attestation: an agent in its machine must register.", state=order.state)
         case Register() if order.agent not in (None, event.agent):
             raise WrongState("Another agent registered from this order's machine.", state=order.state)
@@ -282,10 +287,6 @@ def _told(order: Order, event: Note | Provision | Start) -> Order:
     return replace(order, vm=vm, message=message)
 
 
-def _demands_attestation(order: Order) -> bool:
-    return isinstance(order.spec, CapacitySpec) and order.spec.attestation is Attestation.REQUIRED
-
-
 def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Order, State]:
     """An attempt is over. Queue the order again, unless its client wished it gone or no other may follow."""
     if order.cancel_requested_at is not None:
@@ -298,6 +299,11 @@ def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Ord
         return _exhausted(order), State.FAILED
     available_at = now + backoff(order.attempt, _spread(order))
     return replace(order, available_at=available_at, expires_at=available_at + order.limits.queue), State.QUEUED
+
+
+def _nobody_stops(order: Order) -> bool:
+    """Whether it was wished gone, and no launcher asks what to stop."""
+    return order.cancel_requested_at is not None and order.lease is not None and not order.lease.attended
 
 
 def _not_taken(order: Order) -> str:

@@ -11,7 +11,7 @@ EVERY: Final = "*"
 """In a lane: whichever datacenter, or whichever of a cloud's."""
 
 Datacenter = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}:[a-z0-9][a-z0-9._-]{0,95}$", max_length=128)
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}:[a-z0-9][a-z0-9._-]{0,95}$", max_length=129)
 ]
 """`<provider>:<location>`, lower case, such as `baremetal:rack-7`."""
 

@@ -9,6 +9,7 @@ from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import BadRequest, Conflict, Forbidden, GoogleAPICallError, NotFound, ServiceUnavailable
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.compute_v1 import InstancesClient, Operation, ZoneOperationsClient
+from requests import RequestException
 
 from tests.compute import PROJECT, ZONE, Fake, NoGuests, a_fake
 
@@ -187,6 +188,25 @@ def test_a_method_is_refused_as_often_as_it_is_to_be(fake: Fake, client: Client)
             client.insert(an_instance())
     client.insert(an_instance())
     assert fake.calls()["insert"] == 3
+
+
+def test_an_answer_may_be_slower_than_a_client_waits(fake: Fake, client: Client) -> None:
+    fake.behave(latency_seconds=1)
+    with pytest.raises(RequestException):
+        client.instances.get({"project": PROJECT, "zone": ZONE, "instance": "one"}, retry=None, timeout=0.05)
+
+
+def test_a_zone_may_be_left_out_of_lists(fake: Fake, client: Client) -> None:
+    client.insert(an_instance())
+    fake.behave(unseen=[ZONE])
+    assert client.names() == []
+    assert client.status("one") == "RUNNING"
+
+
+def test_an_instance_may_linger_although_its_operation_failed(fake: Fake, client: Client) -> None:
+    fake.behave(shortages=[{"lingers": True}])
+    assert client.wait(client.insert(an_instance())).error.errors
+    assert client.status("one") == "RUNNING"
 
 
 def test_an_instance_is_deleted_when_it_has_run_as_long_as_it_may(fake: Fake, client: Client) -> None:

@@ -23,3 +23,11 @@ def test_the_same_key_twice_is_one(api_keys: KeyStore) -> None:
     api_keys.add(KEY)
 
     assert api_keys.find(KEY.digest) == KEY
+
+
+def test_a_key_that_was_withdrawn_is_not_found(api_keys: KeyStore) -> None:
+    api_keys.add(KEY)
+    api_keys.remove(KEY.digest)
+    api_keys.remove(KEY.digest)
+
+    assert api_keys.find(KEY.digest) is None

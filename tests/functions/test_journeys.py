@@ -67,6 +67,7 @@ def test_a_machine_runs_until_its_client_wishes_it_gone(world: World) -> None:
         ("update", "/v1/heartbeats", "/v1/orders"),
         ("callback", "/v1/callbacks/x", "/v1/orders"),
         ("sweep", "/v1/sweeps", "/v1/orders"),
+        ("capacity", "/admin/login", "/v1/orders"),
     ],
 )
 def test_each_entry_point_serves_its_own_routes_and_says_that_it_is_ready(

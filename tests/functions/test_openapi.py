@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
 
 from functions import openapi
 from functions.authentication import Open
-from functions.routes import EVERY_ROUTE
+from functions.routes import NATIVE_ROUTES
 from functions.routing import Route
 from shared.domain.access import Role
 from tests.factories import CAPACITY, EXPORT, TASK
@@ -38,7 +38,7 @@ def test_the_document_in_docs_is_not_stale() -> None:
     assert openapi.DOCUMENT.read_text() == openapi.render(), "run: python -m functions.openapi"
 
 
-@pytest.mark.parametrize("route", EVERY_ROUTE, ids=lambda route: f"{route.method} {route.path}")
+@pytest.mark.parametrize("route", NATIVE_ROUTES, ids=lambda route: f"{route.method} {route.path}")
 @settings(
     max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )

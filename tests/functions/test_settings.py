@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from functions.capacity.parts import DefaultPool
 from functions.settings import Backend, Settings
-from functions.wiring import once
+from functions.wiring import build, once
 from shared.domain.access import Role
+from shared.domain.spec import NodeSize
 from tests.functions.world import SECRET, Bells, Clock, an_app
 
 MINIMAL = {
@@ -35,6 +37,17 @@ def test_the_memory_backend_can_be_seeded_with_keys(settings: pytest.MonkeyPatch
     given(settings, **MINIMAL, LAUNCHYARD_KEYS=json.dumps(keys))
 
     assert [seeded.key().role for seeded in Settings.read().keys] == [Role.LAUNCHER]
+
+
+def test_there_is_no_default_pool_where_none_is_wanted_and_the_contracts_where_one_is(
+    settings: pytest.MonkeyPatch,
+) -> None:
+    given(settings, **MINIMAL)
+    assert build(Settings.read()).capacity.default_pool is None
+    given(settings, DEFAULT_GCP_TINY_ENABLED="true")
+    assert build(Settings.read()).capacity.default_pool == DefaultPool("gcp:us-central1-a", NodeSize.TINY, 1)
+    given(settings, DEFAULT_GCP_TINY_DATACENTER="Google:europe-west4-b", DEFAULT_GCP_TINY_MIN_WARM_COUNT="3")
+    assert build(Settings.read()).capacity.default_pool == DefaultPool("gcp:europe-west4-b", NodeSize.TINY, 3)
 
 
 def test_every_error_is_reported_at_once(settings: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

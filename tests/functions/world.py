@@ -1,6 +1,7 @@
 """A control plane for tests: the real entry point on functions-framework's own Flask app, over the memory adapters."""
 
 import json
+import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,9 +13,13 @@ from werkzeug.test import TestResponse
 
 from functions.app import App
 from functions.authentication import CachedKeys
+from functions.capacity.parts import Capacity
+from functions.capacity.sessions import Sessions
 from functions.credentials import CallbackTokens
 from shared.adapters.memory import MemoryBucket, MemoryDoorbell, MemoryKeyStore, MemoryOrderStore
+from shared.adapters.memory_records import MemoryRecords
 from shared.domain.access import ApiKey, Role, digest
+from shared.domain.accounts import ROLE_OF, Account, AccountType
 from shared.domain.events import Claim
 from shared.domain.order import Order
 from shared.domain.refusals import Unavailable
@@ -34,6 +39,7 @@ KEYS: Final = (
     ApiKey(digest(LAUNCHER), Role.LAUNCHER, "rack"),
     ApiKey(digest(OTHER_LAUNCHER), Role.LAUNCHER, "attic"),
 )
+PASSWORD: Final = "an operator's password of tests"
 SECRET: Final = "a callback secret of tests, of 32 characters or more"
 ANY_LANES: Final = ["any/export", "any/task", "any/session", "local:dev/capacity/tiny"]
 
@@ -86,6 +92,17 @@ class FirstFitting:
         return None
 
 
+def a_capacity() -> Capacity:
+    return Capacity(
+        accounts=MemoryRecords(),
+        enrolments=MemoryRecords(),
+        pools=MemoryRecords(),
+        challenges=MemoryRecords(),
+        agents=MemoryRecords(),
+        sessions=Sessions(SECRET, PASSWORD),
+    )
+
+
 def an_app(clock: Clock, bells: Bells) -> App:
     store, keys = MemoryOrderStore(), MemoryKeyStore()
     for key in KEYS:
@@ -96,9 +113,12 @@ def an_app(clock: Clock, bells: Bells) -> App:
         doorbell=bells,
         bucket=MemoryBucket(clock),
         candidates=FirstFitting(store),
+        oldest=FirstFitting(store),
+        capacity=a_capacity(),
         tokens=CallbackTokens(SECRET),
         clock=clock,
         new_id=lambda: str(uuid4()),
+        new_secret=secrets.token_urlsafe,
         wait=clock.wait,
     )
 
@@ -143,6 +163,15 @@ class World:
 
     def view(self, order_id: str) -> dict[str, Any]:
         return _answer(self.get(f"/v1/orders/{order_id}", ADMIN))
+
+    def admit(self, account_type: AccountType, name: str | None = None) -> tuple[str, str]:
+        """Return the id and key of a new account of the capacity contract."""
+        account_id, key = str(uuid4()), f"ee_live_{secrets.token_urlsafe(24)}"
+        self.app.keys.add(ApiKey(digest(key), ROLE_OF[account_type], account_id, revocable=True))
+        name = name or f"{account_type}-{account_id[:8]}"
+        account = Account(account_id, name, account_type, "", digest(key), self.clock.now)
+        self.app.capacity.accounts.add(name, account)
+        return account_id, key
 
     def claim(self, order_id: str, key: str = LAUNCHER, **changes: Any) -> dict[str, Any] | None:
         """Return what was claimed."""

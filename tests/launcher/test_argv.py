@@ -9,6 +9,8 @@ import pytest
 
 from launcher.vm.argv import Guest, Mode, build
 from launcher.vm.hypervisor import Hypervisor
+from launcher.vm.sizes import Size, Sizes
+from shared.domain.spec import NodeSize
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import sha384
 
@@ -26,13 +28,16 @@ GUEST: Final = Guest(
     vcpus=1,
     config_digest=sha384(b"{}"),
 )
-GIB: Final = 1024
 GPUS: Final = ("0000:17:00.0", "0000:65:00.0")
+
+
+def sized(size: Size) -> Guest:
+    return replace(GUEST, memory_mib=size.memory_mib, vcpus=size.vcpus, disk_mib=size.disk_mib)
+
+
 OF_SIZE: Final[Mapping[str, Guest]] = {
-    "tiny": replace(GUEST, memory_mib=4 * GIB, vcpus=4),
-    "standard": replace(GUEST, memory_mib=16 * GIB, vcpus=16),
-    "llm": replace(GUEST, memory_mib=128 * GIB, vcpus=16, disk_mib=80 * GIB),
-    "llm-gpus": replace(GUEST, memory_mib=128 * GIB, vcpus=16, disk_mib=80 * GIB, gpus=GPUS),
+    **{size: sized(Sizes().of_node(size)) for size in NodeSize},
+    "llm-gpus": replace(sized(Sizes().llm), gpus=GPUS),
 }
 ONLY_IN_TDX: Final = {"-object", "-bios"}
 MAY_DIFFER: Final = {"-accel", "-cpu", "-machine"}
@@ -50,7 +55,7 @@ def test_the_arguments_of_a_node_size_are_those_of_its_golden_file(mode: Mode, s
 
 
 def test_a_guest_without_gpus_has_no_iommufd_and_one_without_a_data_disk_none() -> None:
-    words = " ".join(build(Mode.TDX, OF_SIZE["standard"]))
+    words = " ".join(build(Mode.TDX, OF_SIZE[NodeSize.STANDARD]))
 
     assert "iommufd" not in words
     assert "vfio-pci" not in words

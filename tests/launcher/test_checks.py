@@ -43,7 +43,7 @@ def driven_by_nvidia(root: Path) -> None:
 
 SPOILT: list[tuple[str, Spoil, str, Reason | None]] = [
     ("kvm", with_qemu(STUCK), "does not run a trial machine", None),
-    ("processor", with_content("proc/cpuinfo", "flags : vmx\n"), "no tdx_host_platform", Reason.HYPERVISOR_MISSING),
+    ("tdx processor", with_content("proc/cpuinfo", "flags : vmx\n"), "no tdx_host_platform", Reason.HYPERVISOR_MISSING),
     ("tdx module", with_content("sys/module/kvm_intel/parameters/tdx", "N\n"), "is N", Reason.HYPERVISOR_MISSING),
     ("tdx module", without("sys/module/kvm_intel/parameters/tdx"), "not there", Reason.HYPERVISOR_MISSING),
     ("tdx keys", with_content("sys/fs/cgroup/misc.current", "tdx 63\n"), "0 of 63", None),
@@ -130,7 +130,7 @@ def test_what_a_mode_goes_without_is_shown_and_does_not_count(tmp_path: Path) ->
 
     assert missing(tuple(results.values())) == ()
     assert {name for name, result in results.items() if result.verdict is Verdict.UNNEEDED} >= {
-        *("kvm", "processor", "tdx module", "tdx keys", "qemu version", "tdx-guest", "firmware", "quote service"),
+        *("kvm", "tdx processor", "tdx module", "tdx keys", "qemu version", "tdx-guest", "firmware", "quote service"),
         *("iommu", "gpus", "scopes", "image", "control plane"),
     }
     assert "nobody answers" in results["quote service"].finding.found
@@ -149,7 +149,7 @@ def test_a_guest_without_gpus_needs_no_iommu(tmp_path: Path, mode: Mode) -> None
     ("name", "asked", "found"),
     [
         ("memory", {"memory_mib": 4607}, "enough for no size"),
-        ("processors", {"vcpus": 3}, "enough for no size"),
+        ("vcpus", {"vcpus": 3}, "enough for no size"),
         ("disk", {"sizes": {"tiny": Resources(disk_mib=1 << 40)}}, "enough for no size"),
     ],
 )

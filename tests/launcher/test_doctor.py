@@ -13,7 +13,7 @@ from launcher.checks.table import TABLE
 from tests.launcher.fake_control_plane import FakeControlPlane
 from tests.launcher.tdx_host import write
 
-OF_TDX: Final = {"processor", "tdx module", "tdx keys", "qemu version", "tdx-guest", "quote service"}
+OF_TDX: Final = {"tdx processor", "tdx module", "tdx keys", "qemu version", "tdx-guest", "quote service"}
 SMALL: Final = {"LAUNCHYARD_TINY_MEMORY_MIB": "64", "LAUNCHYARD_TINY_VCPUS": "1"}
 
 

@@ -58,7 +58,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def options(fake: Fake) -> GcpOptions:
     return GcpOptions(
-        project=PROJECT, launcher="Alpha.1", endpoint=fake.url, zones=(OTHER_ZONE, THIRD_ZONE), look_seconds=0.05
+        project=PROJECT,
+        launcher="Alpha.1",
+        control_plane="https://control-plane.example",
+        endpoint=fake.url,
+        zones=(OTHER_ZONE, THIRD_ZONE),
+        look_seconds=0.05,
     )
 
 
@@ -149,6 +154,7 @@ def test_an_instance_carries_labels_of_ours_and_of_the_contract(
     told = fake.made()[0]["labels"]
     order_id = placed.manifest.order_id
     assert told.pop("launchyard-launcher").startswith("alpha-1-")
+    assert told.pop("launchyard-control-plane")
     assert told == {
         "launchyard": "managed",
         "launchyard-order": order_id,
@@ -190,7 +196,7 @@ def test_a_name_is_one_that_compute_engine_takes_and_another_epoch_has_another(p
 
 def test_orders_whose_ids_differ_in_what_a_label_cannot_hold_have_other_labels() -> None:
     spec = CapacitySpec(datacenter=f"gcp:{ZONE}", node_size=NodeSize.TINY)
-    options = GcpOptions(project=PROJECT, launcher="alpha")
+    options = GcpOptions(PROJECT, "alpha", "https://control-plane.example")
     ids = ("ABC", "abc", "x" * 100 + "1", "x" * 100 + "2")
     told = {labels(options, Hold(order_id=one, epoch=1), spec)["launchyard-order"] for one in ids}
     assert len(told) == len(ids)
@@ -226,8 +232,11 @@ def test_an_insert_whose_answer_is_lost_is_repeated_and_makes_one_instance(
 
 def test_the_same_order_and_epoch_is_the_same_request(fake: Fake, provider: GcpProvider, place: Place) -> None:
     placed = place()
+    machine = provider.start(placed)
+    machine.stop(lambda: DEADLINE)
+    machine.reap()
     provider.start(placed).leave()
-    provider.start(placed).leave()
+    assert fake.calls()["insert"] == 2
     assert len(fake.made()) == 1
 
 
@@ -236,7 +245,7 @@ def test_a_name_that_an_earlier_request_took_is_the_machine(
 ) -> None:
     placed = place()
     provider.start(placed).leave()
-    monkeypatch.setattr("launcher.vm.gcp.provider.request_id", lambda *_: str(uuid4()))
+    monkeypatch.setattr("launcher.vm.gcp.insertion.request_id", lambda *_: str(uuid4()))
     provider.start(placed).leave()
     assert fake.calls()["insert"] == 2
     assert len(fake.made()) == 1
@@ -255,9 +264,12 @@ def test_where_a_zone_is_exhausted_the_next_is_tried(
     assert fake.made()[0]["labels"]["ee-dc"] == f"gcp-{ZONE}"
 
 
-def test_an_order_that_names_no_zone_has_the_configured_ones(fake: Fake, provider: GcpProvider, place: Place) -> None:
+def test_an_order_that_names_no_zone_has_the_configured_ones_or_the_usual(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
     provider.start(place(zone="default")).leave()
-    assert zones_of(fake.made()) == [OTHER_ZONE]
+    GcpProvider(replace(options, zones=())).start(place(zone="default")).leave()
+    assert zones_of(fake.made()) == [OTHER_ZONE, "us-central1-a"]
 
 
 @pytest.mark.parametrize(
@@ -314,6 +326,15 @@ def test_an_insert_that_is_carried_out_and_never_answered_leaves_nothing(
     fake.behave()
     assert len(fake.made()) == 1
     fake.await_gone()
+
+
+def test_an_instance_that_lingers_after_its_operation_failed_is_deleted(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    fake.behave(shortages=[{"zone": ZONE, "lingers": True}])
+    provider.start(place()).leave()
+    assert zones_of(fake.made()) == [ZONE, OTHER_ZONE]
+    assert zones_of(fake.instances()) == [OTHER_ZONE]
 
 
 def test_where_it_cannot_be_told_whether_something_runs_its_directory_stays(
@@ -405,6 +426,21 @@ def test_a_list_that_fails_ends_no_machine(fake: Fake, provider: GcpProvider, pl
     machine.leave()
 
 
+def test_a_zone_that_does_not_answer_ends_none_of_its_machines_and_hides_no_others_end(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, guests: NoGuests
+) -> None:
+    unseen, seen = provider.start(place(zone=OTHER_ZONE)), provider.start(place())
+    fake.behave(unseen=[OTHER_ZONE])
+    await_calls(fake, "get", 2)
+    assert not ends_within(unseen, 0)
+    fake.behave(unseen=[OTHER_ZONE], refusals=[{"method": "get"}])
+    guests.off.add(seen.name)
+    assert ends_within(seen, DEADLINE)
+    assert not ends_within(unseen, 0)
+    for machine in (unseen, seen):
+        machine.leave()
+
+
 def test_many_machines_are_watched_with_one_call_a_look(fake: Fake, provider: GcpProvider, place: Place) -> None:
     machines = [provider.start(place()) for _ in range(5)]
     before = fake.calls().get("list", 0)
@@ -489,6 +525,15 @@ def test_an_instance_that_has_ended_and_is_still_there_is_adopted_to_be_deleted(
     fake.await_gone()
 
 
+def test_an_instance_of_another_project_is_not_taken_to_have_ended(
+    provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
+    placed = place()
+    provider.start(placed).leave()
+    with pytest.raises(OSError, match=PROJECT):
+        GcpProvider(replace(options, project="another")).trace(placed)
+
+
 def test_where_compute_engine_does_not_answer_a_machine_is_adopted_all_the_same(
     fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
 ) -> None:
@@ -531,12 +576,14 @@ def test_what_no_hold_explains_is_deleted_and_nothing_else(
     earlier = place(Hold(order_id=kept.manifest.order_id, epoch=7))
     for placed in (kept, stray, earlier):
         provider.start(placed).leave()
-    other = GcpProvider(replace(options, launcher="beta"))
-    anothers = place()
-    other.start(anothers).leave()
+    beta = GcpProvider(replace(options, launcher="beta"))
+    namesake = GcpProvider(replace(options, control_plane="https://another.example"))
+    anothers = [place(), place()]
+    for other, placed in zip((beta, namesake), anothers, strict=True):
+        other.start(placed).leave()
     GcpProvider(replace(options, name_prefix="another")).reap_strays([hold_of(kept)])
     left = {one["name"] for one in fake.instances()}
-    assert left == {kept.manifest.vm, anothers.manifest.vm}
+    assert left == {placed.manifest.vm for placed in (kept, *anothers)}
 
 
 def test_what_this_daemon_itself_started_is_no_stray(fake: Fake, provider: GcpProvider, place: Place) -> None:
@@ -547,5 +594,6 @@ def test_what_this_daemon_itself_started_is_no_stray(fake: Fake, provider: GcpPr
 
 def test_strays_that_cannot_be_looked_for_are_left_for_another_time(fake: Fake, provider: GcpProvider) -> None:
     fake.behave(refusals=[{"method": "list"}])
-    provider.reap_strays(())
+    with pytest.raises(LaunchFailed):
+        provider.reap_strays(())
     assert fake.calls() == {"list": 3}

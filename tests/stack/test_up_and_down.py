@@ -22,7 +22,9 @@ def test_down_stops_exactly_what_up_started(terminal: Terminal) -> None:
         servers = Record(terminal.folder / ".launchyard").alive()
         children = [child for server in servers for child in psutil.Process(server.pid).children(recursive=True)]
         families = [Server(child.name(), child.pid, child.create_time(), terminal.folder) for child in children]
-        assert {"the control plane", "the launcher", "the scheduler"} <= {server.name for server in servers}
+        assert {"the control plane", "the launcher", "the scheduler", "the Compute Engine"} <= {
+            server.name for server in servers
+        }
         terminal.succeed("down")
         assert not [server for server in (*servers, *families) if running(server)]
         assert bystander.is_running()

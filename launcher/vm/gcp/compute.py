@@ -85,7 +85,7 @@ class Compute:
         except NoAnswer:  # it is waited for at the other end, and may take longer than a call
             return False
         for error in operation_now.error.errors:
-            raise Refused(error.code, operation_now.http_error_status_code, error.message)
+            raise Refused(error.code, operation_now.http_error_status_code, error.message, begun=True)
         return bool(operation_now.status == Operation.Status.DONE)
 
     def find(self, zone: str, name: str) -> Found | None:
@@ -114,7 +114,11 @@ class Compute:
 def _repeated(call: Callable[[], T]) -> T:
     """Raises Refused, NoAnswer."""
     for attempt in stamina.retry_context(
-        on=NoAnswer, attempts=ATTEMPTS, timeout=RETRY_SECONDS, wait_initial=FIRST_WAIT_SECONDS
+        on=NoAnswer,
+        attempts=ATTEMPTS,
+        timeout=RETRY_SECONDS,
+        wait_initial=FIRST_WAIT_SECONDS,
+        wait_jitter=FIRST_WAIT_SECONDS,
     ):
         with attempt, _translated():
             return call()

@@ -27,11 +27,14 @@ class NoAnswer(ComputeError):
 
 
 class Refused(ComputeError):
-    """`code` is Compute Engine's word, `status` the HTTP status; either may be empty or 0."""
+    """`code` is Compute Engine's word, `status` the HTTP status; either may be empty or 0.
 
-    def __init__(self, code: str, status: int, message: str) -> None:
+    `begun`: the request was taken, and its operation failed.
+    """
+
+    def __init__(self, code: str, status: int, message: str, begun: bool = False) -> None:
         super().__init__(f"{code or status}: {message[:MESSAGE_LENGTH]}")
-        self.code, self.status = code, status
+        self.code, self.status, self.begun = code, status, begun
 
     @property
     def none_left(self) -> bool:

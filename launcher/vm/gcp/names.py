@@ -19,6 +19,7 @@ REQUESTS: Final = uuid5(NAMESPACE_URL, "urn:launchyard:compute")
 
 MANAGED: Final = "launchyard"
 LAUNCHER: Final = "launchyard-launcher"
+CONTROL_PLANE: Final = "launchyard-control-plane"
 ORDER: Final = "launchyard-order"
 EPOCH: Final = "launchyard-epoch"
 
@@ -31,8 +32,7 @@ def instance_name(prefix: str, hold: Hold) -> str:
     if NAME.fullmatch(plain):
         return plain
     start = re.sub(r"[^a-z0-9-]", "-", prefix.lower())[:PREFIX_LENGTH].strip("-")
-    digest = hashlib.sha256(hold.order_id.encode()).hexdigest()[:DIGEST_LENGTH]
-    return f"{start if NAME.fullmatch(start) else 'vm'}-{digest}-{hold.epoch}"
+    return f"{start if NAME.fullmatch(start) else 'vm'}-{_digest(hold.order_id)}-{hold.epoch}"
 
 
 def request_id(hold: Hold, zone: str) -> str:
@@ -43,7 +43,7 @@ def request_id(hold: Hold, zone: str) -> str:
 def labels(options: GcpOptions, hold: Hold, spec: CapacitySpec) -> Labels:
     """Return what an instance is found by, ours first and then those of the EasyEnclave contract (section 8)."""
     return {
-        **of_launcher(options.launcher),
+        **of_launcher(options),
         **of_hold(hold),
         "easyenclave": "managed",
         "ee-run": fitted(hold.order_id)[:RUN_LENGTH],
@@ -53,8 +53,9 @@ def labels(options: GcpOptions, hold: Hold, spec: CapacitySpec) -> Labels:
     }
 
 
-def of_launcher(launcher: str) -> Labels:
-    return {MANAGED: "managed", LAUNCHER: _exact(launcher)}
+def of_launcher(options: GcpOptions) -> Labels:
+    """Another control plane's launcher may have the same name, and a project for its instances that is the same."""
+    return {MANAGED: "managed", LAUNCHER: _exact(options.launcher), CONTROL_PLANE: _digest(options.control_plane)}
 
 
 def of_hold(hold: Hold) -> Labels:
@@ -70,5 +71,8 @@ def _exact(text: str) -> str:
     """Return a text as a label's value may be, such that no other comes out the same."""
     if (value := fitted(text)) == text:
         return value
-    digest = hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]
-    return f"{value[: LABEL_LENGTH - DIGEST_LENGTH - 1]}-{digest}"
+    return f"{value[: LABEL_LENGTH - DIGEST_LENGTH - 1]}-{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_LENGTH]

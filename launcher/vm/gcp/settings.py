@@ -57,8 +57,8 @@ class GcpSettings(BaseSettings):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
-    def gcp_options(self, project: str, launcher: str) -> GcpOptions:
-        """Return where and what the instances of the launcher of this name are."""
+    def gcp_options(self, project: str, launcher: str, control_plane: str) -> GcpOptions:
+        """Return where and what the instances of this launcher are."""
         types = {
             NodeSize.TINY: self.gcp_machine_type_tiny,
             NodeSize.STANDARD: self.gcp_machine_type_standard,
@@ -67,6 +67,7 @@ class GcpSettings(BaseSettings):
         return GcpOptions(
             project=project,
             launcher=launcher,
+            control_plane=control_plane,
             endpoint=self.gcp_endpoint,
             name_prefix=self.name_prefix,
             zones=self.gcp_zones,

@@ -72,7 +72,12 @@ class Watch:
                 self._tell(machine)
 
     def _has_ended(self, machine: Watched, there: Mapping[str, Found]) -> bool:
-        found = there.get(machine.name) or self._fleet.find(machine.name, machine.zones)
+        """One that the list leaves out may be in a zone that does not answer: then nobody can tell."""
+        try:
+            found = there.get(machine.name) or self._fleet.find(machine.name, machine.zones)
+        except ComputeError as error:
+            log.warning("an instance cannot be looked for", name=machine.name, error=str(error))
+            return False
         return found is None or found.ended
 
     def _tell(self, machine: Watched) -> None:

@@ -1,0 +1,75 @@
+"""A worker comes with its machine after its claim expired: the machine runs, so it is put to use, or kept in the books.
+
+The contract's worker ends at any refusal, and nobody could tell it to stop its machine. So a former holder is not told
+that its order is another's: it gets the order back where nobody has it, and else its machine gets an order of its own.
+"""
+
+from dataclasses import replace
+from typing import Final
+from uuid import UUID, uuid5
+
+from functions import logs
+from functions.app import App
+from functions.capacity.wire import Status
+from shared.domain.events import Claim, Provision, Start
+from shared.domain.lifecycle import UNWATCHED_BOOT, demands_attestation
+from shared.domain.order import Order, State, place
+from shared.domain.refusals import LeaseLost, NotFound, WrongState
+from shared.ports import IdempotencyKey
+
+ADOPTED: Final = UUID("0f3bc5de-6a8e-4f0e-9d0c-5a9d4c1d8a37")
+"""The namespace of the ids of orders made for machines that came too late for their own."""
+
+
+def accept_late(status: Status, vm_name: str | None, order: Order, sender: str, app: App) -> Order:
+    """Return the order as it then stands. Raises NotFound where the sender never held it."""
+    if sender not in order.former:
+        raise NotFound("Capacity launch order not found")
+    if status is Status.FAILED:
+        return order  # there is no machine, and the order has gone on without it
+    if order.state is State.QUEUED:
+        taken = _take_back(status, vm_name, order, sender, app)
+        if taken is not None:
+            return taken
+    if status is not Status.FULFILLED:
+        raise NotFound("Capacity launch order not found")
+    _adopt(vm_name, order, sender, app)
+    return order
+
+
+def _take_back(status: Status, vm_name: str | None, order: Order, sender: str, app: App) -> Order | None:
+    """Give the order back to its former holder; None where another was faster."""
+    now = app.clock()
+    try:
+        taken = app.store.apply(order.id, Claim(app.new_id(), sender, now + app.capacity.claim_ttl, False), now)
+    except WrongState:
+        return None
+    logs.LOG.info("An order was given back to its former holder.", order_id=order.id, epoch=taken.epoch)
+    return _started(status, vm_name, taken, sender, app)
+
+
+def _started(status: Status, vm_name: str | None, order: Order, sender: str, app: App) -> Order:
+    """Return the order, of which its holder has just said what it is."""
+    now = app.clock()
+    if status is Status.FULFILLED and not demands_attestation(order):
+        return app.store.apply(order.id, Start(app.new_id(), order.epoch, vm_name), now)
+    told = Provision(app.new_id(), order.epoch, sender, vm_name, now + UNWATCHED_BOOT)
+    return order if status is Status.CLAIMED else app.store.apply(order.id, told, now)
+
+
+def _adopt(vm_name: str | None, order: Order, sender: str, app: App) -> None:
+    """Make an order for the machine; the same one however often it is told of."""
+    new_id = str(uuid5(ADOPTED, f"{order.id}\n{sender}\n{vm_name}"))
+    placed = place(new_id, order.account, order.spec, app.clock(), order.limits, requeued_from=order.id)
+    # Nobody else can claim it meanwhile: only a former holder may before its time.
+    placed = replace(placed, former=(sender,), available_at=placed.expires_at)
+    adopted = app.store.create(placed, IdempotencyKey(order.account, f"late\n{new_id}", new_id))
+    logs.LOG.warning("A machine came too late for its order; it has one of its own.", order_id=order.id, adopted=new_id)
+    if adopted.state is not State.QUEUED:
+        return
+    try:
+        claim = Claim(f"late@{sender}", sender, app.clock() + app.capacity.claim_ttl, attended=False)
+        taken = app.store.apply(new_id, claim, app.clock())
+        _started(Status.FULFILLED, vm_name, taken, sender, app)
+    except (WrongState, LeaseLost):
+        return  # a repeat of this report was faster

@@ -1,0 +1,274 @@
+"""The contract's orders: claimed and reported on by workers that send no heartbeats; listed for people."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Annotated, Final
+
+from pydantic import Field, StringConstraints, TypeAdapter
+
+from functions import logs
+from functions.app import App
+from functions.authentication import Principal
+from functions.capacity.face import ACCOUNTS, ADMINS
+from functions.capacity.late import accept_late
+from functions.capacity.wire import STATUS_OF, Answer, CapacityOrder, Lenient, Status, lane_of, size_of
+from functions.holders import holder
+from functions.routing import Route
+from functions.scopes import narrowed
+from functions.sweep import settle_held
+from shared.domain.access import Role
+from shared.domain.datacenters import parse
+from shared.domain.events import AnyEvent, Claim, Fail, Note, Provision, Return, Start
+from shared.domain.lifecycle import UNWATCHED_BOOT, demands_attestation
+from shared.domain.order import Order, Reason, State
+from shared.domain.refusals import Conflict, Forbidden, Invalid, LeaseLost, NotFound, Unavailable
+from shared.domain.spec import NodeSize, OrderKind
+from shared.ports import OrderQuery, Snapshot
+
+UNNAMED: Final = "*"
+"""The holder's name of an account's workers of the contract, which have none; no launcher of ours can be called so."""
+MORE_TIME: Final = timedelta(minutes=15)
+"""How long a worker may provision until it is heard again."""
+MOST_LISTED: Final = 10_000
+PAGE: Final = 500
+EXPIRED_AT_ONCE: Final = 10
+"""How many expired claims a claim that found nothing releases."""
+NOT_ENABLED: Final = "is not enabled on this launcher"
+"""What a worker says of an order that it should not have been given: another may run it."""
+NO_ORDER: Final = "Capacity launch order not found"
+WRONG_SIZE: Final = f"Invalid node_size. Expected one of: {', '.join(NodeSize)}"
+LAUNCHERS: Final = frozenset({Role.LAUNCHER})
+REPORTED: Final = frozenset(Status) - {Status.OPEN}
+
+
+class ClaimBody(Lenient):
+    """Either may be empty: any."""
+
+    datacenter: str = ""
+    node_size: str = ""
+
+
+class ClaimAnswer(Answer):
+    claimed: bool
+    order: CapacityOrder | None = None
+    bootstrap_token: str | None = None
+
+
+class UpdateBody(Lenient):
+    """Of `vm_name` and `error`, null keeps what stands, an empty text clears it."""
+
+    status: str
+    vm_name: Annotated[str, StringConstraints(max_length=255)] | None = None
+    error: Annotated[str, StringConstraints(max_length=4000)] | None = None
+
+
+class OrderFilter(Lenient):
+    """Compared after trimming and in lower case; the contract knows no paging, `limit` and `after` are ours."""
+
+    status: str = ""
+    datacenter: str = ""
+    node_size: str = ""
+    limit: Annotated[int, Field(ge=1, le=MOST_LISTED)] = MOST_LISTED
+    after: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+
+
+class OrderList(Answer):
+    """`next`, where there is more, is the `after` of the next page."""
+
+    orders: tuple[CapacityOrder, ...]
+    total: int
+    next: str | None = None
+
+
+NOTHING: Final = ClaimAnswer(claimed=False)
+
+
+def claim(body: ClaimBody, launcher: Principal, app: App) -> ClaimAnswer:
+    """Give the oldest order that fits.
+
+    A worker of the contract ends at any error: where the store does not answer, it is told that there is nothing.
+    """
+    lanes = narrowed([lane_of(_datacenter(body.datacenter), _size(body.node_size))], launcher.datacenters)
+    try:
+        order = _next(lanes, holder(launcher, UNNAMED), app)
+    except Unavailable as refusal:
+        logs.LOG.warning("No order is claimed: the store does not answer.", why=refusal.message)
+        return NOTHING
+    if order is None:
+        return NOTHING
+    logs.note(order_id=order.id)
+    token = app.tokens.bootstrap(order.id, order.epoch)
+    return ClaimAnswer(claimed=True, order=CapacityOrder.of(order), bootstrap_token=token)
+
+
+def update(body: UpdateBody, launcher: Principal, app: App, order_id: str) -> CapacityOrder:
+    """Take a worker's report; a repeat of the last one changes nothing."""
+    status = _reported(body.status)
+    seen = app.store.get_many([order_id]).get(order_id)
+    sender = holder(launcher, UNNAMED)
+    if seen is None or seen.order.kind is not OrderKind.CAPACITY:
+        raise NotFound(NO_ORDER)
+    if seen.order.claimed_by != sender:
+        return CapacityOrder.of(accept_late(status, body.vm_name, seen.order, sender, app))
+    try:
+        return CapacityOrder.of(_report(status, body, seen, sender, app))
+    except LeaseLost:
+        raise NotFound(NO_ORDER) from None
+
+
+def browse(query: OrderFilter, _admin: Principal, app: App) -> OrderList:
+    return _listed(query, None, app)
+
+
+def browse_own(query: OrderFilter, caller: Principal, app: App, account_id: str) -> OrderList:
+    if caller.account != account_id:
+        raise Forbidden("Cannot access other account orders")
+    return _listed(query, account_id, app)
+
+
+def _next(lanes: tuple[str, ...], sender: str, app: App) -> Order | None:
+    """Return an order, claimed. Where there is none, expired claims are released: the next claim may find them."""
+    if not lanes:
+        return None
+    now = app.clock()
+    asked = Claim(app.new_id(), sender, now + app.capacity.claim_ttl, attended=False)
+    order = app.oldest.next(lanes, asked, now)
+    if order is None:
+        settle_held(app, EXPIRED_AT_ONCE)
+    return order
+
+
+def _report(status: Status, body: UpdateBody, seen: Snapshot, sender: str, app: App) -> Order:
+    order = seen.order
+    stands = STATUS_OF[order.state]
+    if stands not in MAY_BECOME or status not in MAY_BECOME[stands]:
+        if status is stands:
+            return order
+        raise Conflict(f"The order is {stands}; it cannot become {status}")
+    event = _event(status, body, order, sender, app)
+    if status is not Status.FAILED or body.vm_name is None:
+        return app.store.apply(order.id, event, app.clock(), seen)
+    app.store.apply(order.id, Note(app.new_id(), order.epoch, sender, app.clock(), body.vm_name), app.clock(), seen)
+    return app.store.apply(order.id, event, app.clock())
+
+
+def _event(status: Status, body: UpdateBody, order: Order, sender: str, app: App) -> AnyEvent:
+    request_id, now = app.new_id(), app.clock()
+    match status:
+        case Status.CLAIMED:
+            return Note(request_id, order.epoch, sender, now + app.capacity.claim_ttl, body.vm_name, body.error)
+        case Status.PROVISIONING:
+            return Provision(request_id, order.epoch, sender, body.vm_name, now + MORE_TIME, body.error)
+        case Status.FULFILLED if demands_attestation(order):
+            # Its word ends the provisioning only; from now on the machine's agent is waited for.
+            return Provision(request_id, order.epoch, sender, body.vm_name, now + UNWATCHED_BOOT, body.error)
+        case Status.FULFILLED:
+            return Start(request_id, order.epoch, body.vm_name, body.error)
+        case _:
+            return _failure(request_id, body.error or "The launcher reported a failure.", order, sender)
+
+
+def _failure(request_id: str, error: str, order: Order, sender: str) -> Fail | Return:
+    if NOT_ENABLED in error:
+        return Return(request_id, order.epoch, sender, Reason.NO_CAPACITY, error)
+    return Fail(request_id, order.epoch, Reason.LAUNCH_FAILED, error)
+
+
+def _listed(query: OrderFilter, account: str | None, app: App) -> OrderList:
+    wanted = OrderQuery(
+        account=account,
+        states=_states(query.status),
+        lane=lane_of(query.datacenter.strip().lower(), query.node_size.strip().lower()),
+        oldest_first=True,
+        limit=min(query.limit, PAGE),
+        after=query.after,
+    )
+    orders, after = list[Order](), query.after
+    while len(orders) < query.limit:
+        page = app.store.page(replace(wanted, after=after, limit=min(PAGE, query.limit - len(orders))))
+        orders += page.orders
+        after = page.next
+        if after is None:
+            break
+    complete = query.after is None and after is None
+    total = len(orders) if complete else app.store.count(replace(wanted, after=None))
+    return OrderList(orders=tuple(CapacityOrder.of(order) for order in orders), total=total, next=after)
+
+
+def _states(text: str) -> frozenset[State]:
+    named = text.strip().lower()
+    if not named:
+        return frozenset()
+    if named not in set(Status):
+        raise Invalid("Invalid launch order status filter")
+    return frozenset(state for state, status in STATUS_OF.items() if status == named)
+
+
+def _datacenter(text: str) -> str:
+    try:
+        return parse(text) if text.strip() else ""
+    except ValueError as error:
+        raise Invalid(str(error)) from None
+
+
+def _size(text: str) -> str:
+    try:
+        return size_of(text) or ""
+    except ValueError:
+        raise Invalid(WRONG_SIZE) from None
+
+
+def _reported(text: str) -> Status:
+    named = text.strip().lower()
+    if named not in REPORTED:
+        raise Invalid("invalid order status")
+    return Status(named)
+
+
+MAY_BECOME: Final[Mapping[Status, frozenset[Status]]] = {
+    Status.CLAIMED: REPORTED,
+    Status.PROVISIONING: REPORTED - {Status.CLAIMED},
+}
+"""What a worker may report of an order that is so; of one that has ended, only that again."""
+
+ROUTES: Final = (
+    Route(
+        "POST",
+        "/api/v1/launchers/capacity/orders/claim",
+        LAUNCHERS,
+        claim,
+        "Claim the oldest order",
+        ClaimAnswer,
+        body=TypeAdapter(ClaimBody),
+    ),
+    Route(
+        "POST",
+        "/api/v1/launchers/capacity/orders/{order_id}",
+        LAUNCHERS,
+        update,
+        "Report on an order",
+        CapacityOrder,
+        body=TypeAdapter(UpdateBody),
+        missing=NO_ORDER,
+    ),
+    Route(
+        "GET",
+        "/api/v1/admin/agents/capacity/orders",
+        ADMINS,
+        browse,
+        "List orders, oldest first",
+        OrderList,
+        query=OrderFilter,
+    ),
+    Route(
+        "GET",
+        "/api/v1/accounts/{account_id}/capacity/orders",
+        ACCOUNTS,
+        browse_own,
+        "List an account's orders",
+        OrderList,
+        query=OrderFilter,
+        missing="Account not found",
+    ),
+)

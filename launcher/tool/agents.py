@@ -1,0 +1,51 @@
+"""The record that a control plane keeps of a machine's agent, deleted with the machine."""
+
+from typing import Annotated, Final
+
+import httpx
+from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
+
+TIMEOUT_SECONDS: Final = 30.0
+
+
+class AgentsFailed(Exception):
+    """The control plane did not do as it was asked."""
+
+
+class Agent(BaseModel):
+    agent_id: str
+    vm_name: str
+
+
+def _listed(document: object) -> object:
+    """Some answer with the list, some with an object that has it."""
+    return document["agents"] if isinstance(document, dict) and "agents" in document else document
+
+
+AGENTS: Final[TypeAdapter[list[Agent]]] = TypeAdapter(Annotated[list[Agent], BeforeValidator(_listed)])
+
+
+def delete(url: str, token: str, name: str) -> int:
+    """Delete the records of the machine's agents, and return how many there were. Raises AgentsFailed."""
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+    try:
+        with httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS) as http:
+            listed = http.get("/api/v1/agents", params={"vm_name": name}).raise_for_status()
+            # The original does not know the filter, and answers with everybody's.
+            found = [agent for agent in AGENTS.validate_json(listed.content) if agent.vm_name == name]
+            for agent in found:
+                _gone(http.delete(f"/api/v1/agents/{agent.agent_id}"))
+    except httpx.HTTPStatusError as error:
+        raise AgentsFailed(
+            f"The control plane answered {error.response.status_code} at {error.request.url.path}."
+        ) from error
+    except httpx.HTTPError as error:
+        raise AgentsFailed(f"The control plane cannot be reached: {type(error).__name__}.") from error
+    except ValidationError as error:
+        raise AgentsFailed("The control plane's list of agents cannot be read.") from error
+    return len(found)
+
+
+def _gone(answer: httpx.Response) -> None:
+    if answer.status_code != httpx.codes.NOT_FOUND:  # which it may be by now, and is what was wanted
+        answer.raise_for_status()

@@ -1,0 +1,100 @@
+"""The operator's machines: made, found again by their directories, and ended."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import structlog
+from pydantic import ValidationError
+
+from launcher.vm import directory
+from launcher.vm.directory import VmDirectory
+from launcher.vm.local import LocalMachines
+from launcher.vm.machine import ProcessMachine
+from launcher.vm.qemu import QemuProvider, takes
+from launcher.vm.recognition import Trace, end_stragglers, trace
+from launcher.vm.records import VmLease, VmManifest
+from launcher.vm.sizes import Size
+from shared.vm_config import OrderlessConfig
+
+PREFIX: Final = "tdvirsh-trust_domain_verity-"
+NO_LEASE: Final = VmLease(ends=0, seconds=0)
+"""An operator's machine runs until it is deleted; a daemon that looks at its directory has no business there."""
+NO_EPOCH: Final = 0
+PATIENCE_SECONDS: Final = 10.0
+"""How long a machine may take for each step of its stop."""
+
+log = structlog.get_logger()
+
+
+class NoSuchMachine(Exception):
+    """None of this name is known here."""
+
+
+class MachineUnclear(Exception):
+    """What runs cannot be told for certain to be the machine; it was left alone."""
+
+
+def new_name() -> str:
+    return f"{PREFIX}{uuid4()}"
+
+
+def start(state: Path, provider: QemuProvider, size: Size, config: OrderlessConfig) -> VmDirectory:
+    """Start a machine that outlives us. Raises ImageRejected, LaunchFailed, OSError: then nothing is left of it."""
+    uuid = config.vm.removeprefix(PREFIX)
+    plan = provider.plan_guest(uuid, size, config.canonical())
+    manifest = VmManifest(
+        order_id=uuid,
+        epoch=NO_EPOCH,
+        vm=config.vm,
+        uuid=uuid,
+        provider=provider.name,
+        mode=plan.mode,
+        image_digest=plan.image_digest,
+        argv=plan.argv,
+        resources=takes(size, provider.mode, provider.directory_mib),
+    )
+    made = directory.create(state, manifest, config.canonical(), NO_LEASE)
+    machine: ProcessMachine | None = None
+    try:
+        machine = provider.start(made)
+    finally:
+        if machine is None:
+            made.remove()
+    machine.leave()
+    return made
+
+
+def known(state: Path) -> Iterator[VmDirectory]:
+    """Yield the machines, running or not.
+
+    One that is being made or removed is passed over, and left alone: another command is at it. So is one whose record
+    cannot be read, which is told.
+    """
+    for path in sorted((state / "vms").glob("[!.]*")):
+        try:
+            yield directory.read(path)
+        except (OSError, ValidationError) as error:
+            log.warning("a machine's directory cannot be read", path=str(path), error=type(error).__name__)
+
+
+def find(state: Path, name: str) -> VmDirectory:
+    """Raises NoSuchMachine."""
+    for one in known(state):
+        if one.manifest.vm == name:
+            return one
+    raise NoSuchMachine(f"There is no machine {name} in {state}.")
+
+
+def end(machine_directory: VmDirectory) -> None:
+    """Stop the machine and remove its directory. Raises MachineUnclear, OSError."""
+    if trace(machine_directory) is Trace.UNEXPLAINED:
+        name, path = machine_directory.manifest.vm, machine_directory.path
+        raise MachineUnclear(f"{name}: the process on record in {path} does not name the machine; end it by hand.")
+    machine = LocalMachines().adopt(machine_directory)
+    if machine is not None:
+        machine.stop(lambda: PATIENCE_SECONDS)
+        machine.reap()
+    end_stragglers(machine_directory.manifest.uuid)
+    machine_directory.remove()

@@ -1,0 +1,126 @@
+"""How an order's instance comes to be: written down, asked for zone by zone, and waited for."""
+
+import errno
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from launcher.vm.directory import VmDirectory
+from launcher.vm.failures import of_host
+from launcher.vm.gcp.compute import Compute
+from launcher.vm.gcp.errors import ComputeError, NoAnswer, Refused, launch_failed
+from launcher.vm.gcp.instance import Resource, build
+from launcher.vm.gcp.names import labels, request_id
+from launcher.vm.gcp.options import GcpOptions
+from launcher.vm.gcp.record import InstanceRecord
+from launcher.vm.provider import LaunchFailed
+from shared.api import Hold
+from shared.domain.spec import CapacitySpec
+
+ANY_ZONE: Final = "default"
+"""The zone of a datacenter that names none."""
+USUAL_ZONE: Final = "us-central1-a"
+INSERT_SECONDS: Final = 300.0
+"""How long an instance may take to be made, or to be refused."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`config` is the document in which its worker finds its order."""
+
+    hold: Hold
+    spec: CapacitySpec
+    name: str
+    config: str
+
+
+@dataclass(frozen=True, slots=True)
+class Insertion:
+    options: GcpOptions
+    compute: Compute
+
+    def run(self, directory: VmDirectory, wanted: Wanted) -> InstanceRecord:
+        """Have the instance made in the first zone that has room, and return where that was.
+
+        Raises LaunchFailed: then there is none; and OSError where that cannot be told.
+        """
+        zones, refusals = self._zones(wanted.spec), []
+        for tried in range(1, len(zones) + 1):
+            try:
+                return self._begin(directory, zones[:tried], wanted)
+            except Refused as refused:
+                if not refused.none_left:
+                    raise launch_failed(refused) from refused
+                log.warning("a zone has no machine left", zone=zones[tried - 1], error=str(refused))
+                refusals.append(refused)
+        raise launch_failed(refusals[-1]) from refusals[-1]
+
+    def _zones(self, spec: CapacitySpec) -> tuple[str, ...]:
+        """Return where to try, in turn: the order's own zone first, where it names one."""
+        own = spec.datacenter.partition(":")[2]
+        wanted = (own, *self.options.zones) if own != ANY_ZONE else self.options.zones or (USUAL_ZONE,)
+        return tuple(dict.fromkeys(wanted))
+
+    def _begin(self, directory: VmDirectory, zones: tuple[str, ...], wanted: Wanted) -> InstanceRecord:
+        """Have the instance made in the last of these zones. Raises Refused where that one has no room, and as `run`.
+
+        Its record is written first: a launcher that dies now is to find it again.
+        """
+        record = InstanceRecord(project=self.options.project, name=wanted.name, zones=zones)
+        try:
+            record.write(directory)
+        except OSError as error:
+            raise of_host(error, "The machine's directory cannot be written") from error
+        try:
+            self._insert(zones[-1], wanted)
+        except NoAnswer as error:
+            raise LaunchFailed(f"Compute Engine does not answer: {error}") from error
+        return record
+
+    def _insert(self, zone: str, wanted: Wanted) -> None:
+        """Return once the instance is there. Raises Refused, NoAnswer: then there is none; and OSError."""
+        try:
+            operation = self.compute.insert(zone, self._resource(zone, wanted), request_id(wanted.hold, zone))
+            self._await(zone, operation)
+        except NoAnswer:
+            self._make_sure_of_none(zone, wanted.name)
+            raise
+        except Refused as refused:
+            if refused.taken and self._is_there(zone, wanted.name):
+                return
+            if refused.begun:
+                self._make_sure_of_none(zone, wanted.name)
+            raise
+
+    def _resource(self, zone: str, wanted: Wanted) -> Resource:
+        labelled = labels(self.options, wanted.hold, wanted.spec)
+        return build(self.options, zone, wanted.name, labelled, wanted.spec.node_size, wanted.config)
+
+    def _await(self, zone: str, operation: str) -> None:
+        """Raises Refused, NoAnswer."""
+        deadline = time.monotonic() + INSERT_SECONDS
+        while not self.compute.await_operation(zone, operation):
+            if time.monotonic() > deadline:
+                raise NoAnswer(f"the instance was not there within {INSERT_SECONDS:g} s")
+
+    def _is_there(self, zone: str, name: str) -> bool:
+        """Return whether an earlier request of ours took the name, for nobody else would. Raises OSError."""
+        try:
+            return self.compute.find(zone, name) is not None
+        except ComputeError as error:
+            raise _unknown(name) from error
+
+    def _make_sure_of_none(self, zone: str, name: str) -> None:
+        """Delete what may have been made, although nobody said so. Raises OSError."""
+        try:
+            self.compute.delete(zone, name)
+        except ComputeError as error:
+            raise _unknown(name) from error
+
+
+def _unknown(name: str) -> OSError:
+    return OSError(errno.EIO, f"It cannot be told whether the instance {name} runs")

@@ -1,0 +1,98 @@
+"""What every Records promises."""
+
+from collections import Counter
+from datetime import timedelta
+from functools import partial
+
+import pytest
+
+from shared.adapters.memory_records import MemoryRecords
+from shared.adapters.records import FirestoreRecords
+from shared.domain.agents import Challenge
+from shared.domain.refusals import Conflict, NotFound
+from shared.ports import Records
+from tests.contract.conftest import MEMORY_AND_FIRESTORE
+from tests.factories import NOW
+from tests.threads import at_once
+
+SOON = timedelta(minutes=5)
+
+
+def a_challenge(vm_name: str = "vm-1", nonce: str = "00", issued_at: timedelta = timedelta()) -> Challenge:
+    return Challenge(vm_name, nonce, NOW + issued_at, NOW + issued_at + SOON)
+
+
+@pytest.fixture(params=MEMORY_AND_FIRESTORE)
+def records(request: pytest.FixtureRequest) -> Records[Challenge]:
+    if request.param == "memory":
+        return MemoryRecords()
+    return FirestoreRecords(request.getfixturevalue("firestore_client"), "challenges", Challenge)
+
+
+@pytest.mark.parametrize("id_", ["vm-1", "a/b", "__x__", ".", "ключ", " "])
+def test_a_record_is_found_under_whatever_id_it_was_added(records: Records[Challenge], id_: str) -> None:
+    records.add(id_, a_challenge())
+    assert records.get(id_) == a_challenge()
+    assert records.get("another") is None
+
+
+def test_the_same_record_twice_is_one_and_another_of_its_id_conflicts(records: Records[Challenge]) -> None:
+    records.add("vm-1", a_challenge())
+    records.add("vm-1", a_challenge())
+    with pytest.raises(Conflict):
+        records.add("vm-1", a_challenge(nonce="01"))
+    assert records.get("vm-1") == a_challenge()
+
+
+def test_of_many_that_add_under_one_id_one_wins(records: Records[Challenge]) -> None:
+    rivals = [partial(records.add, "vm-1", a_challenge(nonce=f"{number:02}")) for number in range(8)]
+    answers = at_once(rivals)
+    assert Counter(type(answer) for answer in answers) == {type(None): 1, Conflict: 7}
+
+
+def test_a_change_is_made_of_what_stands_then_also_when_many_change_at_once(records: Records[Challenge]) -> None:
+    records.add("vm-1", a_challenge(nonce=""))
+    at_once([lambda: records.change("vm-1", lambda one: a_challenge(nonce=one.nonce + "x"))] * 4)
+    found = records.get("vm-1")
+    assert found is not None
+    assert found.nonce == "xxxx"
+
+
+def test_nothing_is_changed_where_there_is_nothing_or_the_change_is_refused(records: Records[Challenge]) -> None:
+    def refuse(_: Challenge) -> Challenge:
+        raise Conflict("no")
+
+    with pytest.raises(NotFound):
+        records.change("vm-1", lambda one: one)
+    records.add("vm-1", a_challenge())
+    with pytest.raises(Conflict):
+        records.change("vm-1", refuse)
+    assert records.get("vm-1") == a_challenge()
+
+
+def test_of_many_that_take_a_record_one_gets_it(records: Records[Challenge]) -> None:
+    records.add("vm-1", a_challenge())
+    got = at_once([lambda: records.take("vm-1")] * 8)
+    assert Counter(one is not None for one in got) == {True: 1, False: 7}
+    assert records.get("vm-1") is None
+
+
+def test_a_record_that_is_not_the_one_meant_is_left(records: Records[Challenge]) -> None:
+    records.add("vm-1", a_challenge(nonce="01"))
+    assert records.take("vm-1", lambda one: one.nonce == "00") is None
+    assert records.get("vm-1") == a_challenge(nonce="01")
+    assert records.take("vm-1", lambda one: one.nonce == "01") == a_challenge(nonce="01")
+    assert records.get("vm-1") is None
+
+
+def test_records_are_found_by_a_field_by_a_time_and_all(records: Records[Challenge]) -> None:
+    late, early = a_challenge("vm-1", issued_at=SOON), a_challenge("vm-2")
+    records.add("1", late)
+    records.add("2", early)
+    assert records.find("vm_name", "vm-1", 10) == [late]
+    assert records.find("vm_name", "vm-9", 10) == []
+    assert records.before("issued_at", NOW + SOON, 10) == [early]
+    assert records.before("issued_at", NOW + 2 * SOON, 10) == [early, late]
+    assert records.before("issued_at", NOW + 2 * SOON, 1) == [early]
+    assert sorted(one.vm_name for one in records.all(10)) == ["vm-1", "vm-2"]
+    assert len(records.all(1)) == 1

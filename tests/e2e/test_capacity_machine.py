@@ -1,0 +1,69 @@
+"""A capacity order of the contract, fulfilled by a real machine of our own launcher, and given back."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from emulators.environment import FILE
+from emulators.settings import DATACENTER, Backend, ProviderChoice
+from launcher.vm.directory import MANIFEST
+from shared.domain.order import State
+from tests.e2e.restarts import Stack, await_end, await_machine, in_state, lives, machine, stack_of
+
+TARGETS = "/api/v1/admin/agents/capacity/targets"
+RECONCILE = "/api/v1/admin/agents/capacity/reconcile"
+ORDERS = "/api/v1/admin/agents/capacity/orders"
+
+
+@pytest.mark.vm
+@pytest.mark.emulator
+def test_a_target_of_one_boots_a_machine_that_its_own_report_fulfils_and_a_target_of_none_ends_it(
+    guest_image: Path, tmp_path: Path
+) -> None:
+    with stack_of(tmp_path, ProviderChoice.QEMU, Backend.GOOGLE, guest_image.parent) as stack, operator(stack) as admin:
+        aim(admin, 1)
+        (open_,) = orders(admin)
+        process = await_machine(stack.state)
+        running = stack.await_order(open_["order_id"], in_state(State.RUNNING))
+
+        (fulfilled,) = orders(admin, "?status=fulfilled")
+        (directory,) = stack.state.glob("vms/*")
+        manifest = json.loads((directory / MANIFEST).read_text())
+        assert (running.epoch, running.attempt) == (1, 1)
+        assert fulfilled["vm_name"] == manifest["vm"] == running.vm
+        assert (manifest["order_id"], manifest["epoch"]) == (running.id, 1)
+        assert any(manifest["uuid"] in argument for argument in process.cmdline())
+        assert "started on Linux" in (directory / "serial.log").read_text(errors="replace")
+        assert lives(process)
+
+        aim(admin, 0)
+        released = stack.await_order(running.id, in_state(State.SUCCEEDED))
+        await_end(process)
+        stack.await_no_machine()
+        assert (released.reason, machine(stack.state)) == ("released", None)
+        assert orders(admin, "?status=open") == []
+        (ended,) = orders(admin)
+        assert (ended["status"], ended["fulfilled_at"]) == ("fulfilled", fulfilled["fulfilled_at"])
+
+
+def operator(stack: Stack) -> httpx.Client:
+    """A client of the stack's control plane with the operators' key."""
+    lines = (stack.home / FILE).read_text().splitlines()
+    environment = dict(line.split("=", 1) for line in lines)
+    headers = {"Authorization": f"Bearer {environment['LAUNCHYARD_ADMIN_KEY']}"}
+    return httpx.Client(base_url=environment["LAUNCHYARD_URL"], headers=headers, timeout=30)
+
+
+def aim(admin: httpx.Client, count: int) -> None:
+    """Say how many machines there are to be, and have that seen to."""
+    target = {"datacenter": DATACENTER, "node_size": "tiny", "min_warm_count": count, "dispatch": True}
+    assert admin.put(TARGETS, json=target).status_code == 200
+    assert admin.post(RECONCILE, json={"dispatch": True}).status_code == 200
+
+
+def orders(admin: httpx.Client, query: str = "") -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = admin.get(f"{ORDERS}{query}").json()["orders"]
+    return listed

@@ -1,0 +1,192 @@
+"""`launchyard launcher run --providers gcp --one-shot`: real processes, the real client, a fake Compute Engine whose
+instances run the real worker."""
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from emulators.compute.server import start_compute
+from emulators.environment import make_environment
+from emulators.parts import python, start_functions
+from emulators.processes import LOOPBACK, free_port, stop
+from emulators.settings import Backend, StackSettings
+from shared.api import OrderView
+from shared.control_plane import ControlPlane
+from shared.domain.order import Reason, State
+from shared.domain.spec import CapacitySpec, NodeSize
+from tests.compute import PROJECT, ZONE, Fake
+
+SECONDS: Final = 120.0
+LOOK_SECONDS: Final = 0.05
+ONE_SHOT: Final = "--one-shot"
+ORDER: Final = CapacitySpec(datacenter=f"gcp:{ZONE}", node_size=NodeSize.TINY)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A control plane and a fake Compute Engine, as processes. `environment` is a launcher's."""
+
+    api: ControlPlane
+    fake: Fake
+    environment: dict[str, str]
+    state: Path
+
+    @contextmanager
+    def launcher(self, *flags: str) -> Iterator["subprocess.Popen[str]"]:
+        """Run a launcher, told only what the contract's worker is told, and where the fake is; it is killed at last."""
+        with (self.state.parent / "launcher.log").open("a") as log:
+            process = subprocess.Popen(
+                [*python("launcher"), "run", "--providers", "gcp", *flags],
+                env={"PATH": os.defpath, **self.environment},
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def run_once(self) -> tuple[int, list[str]]:
+        """Run a launcher for one order; return its exit code, and the lines that it printed."""
+        with self.launcher(ONE_SHOT) as launcher:
+            printed, _ = launcher.communicate(timeout=SECONDS)
+            return launcher.returncode, printed.splitlines()
+
+    def order(self) -> str:
+        return self.api.create_order(ORDER, idempotency_key=os.urandom(8).hex()).id
+
+    def await_order(self, order_id: str, reached: Callable[[OrderView], bool]) -> OrderView:
+        deadline = time.monotonic() + SECONDS
+        while not reached(order := self.api.get_order(order_id)):
+            assert time.monotonic() < deadline, order
+            time.sleep(LOOK_SECONDS)
+        return order
+
+    def directories(self) -> list[str]:
+        return [path.name for path in self.state.glob("vms/*")]
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Ground]:
+    logs, port = tmp_path / "logs", free_port()
+    settings = StackSettings(port=port, compute_port=free_port(), backend=Backend.MEMORY, home=tmp_path)
+    told = make_environment(settings)
+    compute = start_compute(settings.compute_port, logs)
+    try:
+        functions = start_functions(port, logs, told)
+        try:
+            environment = {
+                "CP_URL": told["LAUNCHYARD_URL"],
+                "LAUNCHER_API_KEY": told["LAUNCHYARD_LAUNCHER_KEY"],
+                "INTEL_API_KEY": "key-of-intels",
+                "LAUNCHER_GCP_PROJECT": PROJECT,
+                "LAUNCHYARD_GCP_ENDPOINT": told["LAUNCHYARD_GCP_ENDPOINT"],
+                "LAUNCHYARD_STATE_DIR": str(tmp_path / "state"),
+            }
+            fake = Fake(f"http://{LOOPBACK}:{settings.compute_port}")
+            with ControlPlane(told["LAUNCHYARD_URL"], told["LAUNCHYARD_CLIENT_KEY"]) as api:
+                yield Ground(api, fake, environment, tmp_path / "state")
+        finally:
+            stop(functions)
+    finally:
+        stop(compute)
+
+
+def test_one_shot_leaves_a_td_running_whose_worker_fulfils_the_order(ground: Ground) -> None:
+    ground.fake.behave(boot=True, stage_seconds=0.1)
+    order_id = ground.order()
+
+    code, printed = ground.run_once()
+
+    assert code == 0
+    [instance] = ground.fake.instances()
+    assert printed == [
+        f"[launcher] claimed order={order_id} dc=gcp:{ZONE} size=tiny",
+        f"[launcher] order={order_id} fulfilled vm={instance['name']}",
+    ]
+    order = ground.api.get_order(order_id)
+    assert (order.state, order.vm) == (State.RUNNING, instance["name"])
+    assert instance["status"] == "RUNNING"
+    assert instance["confidentialInstanceConfig"]["confidentialInstanceType"] == "TDX"
+    assert instance["scheduling"]["onHostMaintenance"] == "TERMINATE"
+    assert instance["scheduling"]["maxRunDuration"]["seconds"] == str(30 * 24 * 3600)
+    assert instance["scheduling"]["instanceTerminationAction"] == "DELETE"
+    labelled = {"launchyard-order": order_id, "launchyard-epoch": "1", "ee-node": "tiny", "easyenclave": "managed"}
+    assert labelled.items() <= instance["labels"].items()
+    assert "key-of-intels" not in str(instance)
+
+    ground.api.cancel_order(order_id)
+    ground.await_order(order_id, lambda order: order.state is State.SUCCEEDED)
+    assert ground.run_once() == (0, [])
+    ground.fake.await_gone()
+    assert ground.directories() == []
+
+
+def test_a_launcher_killed_after_the_insert_and_restarted_makes_no_second_instance(ground: Ground) -> None:
+    ground.fake.behave(silent=["insert"], boot=True, stage_seconds=0.1)
+    order_id = ground.order()
+    with ground.launcher(ONE_SHOT) as killed:
+        ground.fake.await_made()
+        killed.kill()
+    ground.fake.behave(boot=True, stage_seconds=0.1)
+
+    code, _ = ground.run_once()
+
+    assert code == 0
+    [made] = ground.fake.made()
+    order = ground.api.get_order(order_id)
+    assert (order.state, order.epoch, order.attempt, order.vm) == (State.RUNNING, 1, 1, made["name"])
+    assert ground.fake.calls()["insert"] == 1
+
+
+def test_a_daemon_that_is_killed_leaves_its_machine_to_the_next_which_ends_it_when_its_order_does(
+    ground: Ground,
+) -> None:
+    ground.fake.behave(boot=True, stage_seconds=0.1)
+    order_id = ground.order()
+    with ground.launcher() as killed:
+        ground.await_order(order_id, lambda order: order.state is State.RUNNING)
+        killed.kill()
+
+    with ground.launcher() as following:
+        ground.api.cancel_order(order_id)
+        order = ground.await_order(order_id, lambda order: order.state is State.SUCCEEDED)
+        following.terminate()
+        assert following.wait(SECONDS) == 0
+
+    assert (order.epoch, order.reason) == (1, Reason.RELEASED)
+    assert len(ground.fake.made()) == 1
+    assert ground.fake.instances() == []
+    assert ground.directories() == []
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        {"refusals": [{"method": "insert", "status": 403, "reason": "quotaExceeded"}]},
+        {"shortages": [{"code": "QUOTA_EXCEEDED"}]},
+    ],
+    ids=["of the request", "of the operation"],
+)
+def test_a_quota_error_queues_the_order_again_and_burns_no_attempt(
+    ground: Ground, behaviour: dict[str, object]
+) -> None:
+    ground.fake.behave(**behaviour)
+    order_id = ground.order()
+
+    code, _ = ground.run_once()
+
+    assert code == 1
+    order = ground.api.get_order(order_id)
+    assert (order.state, order.attempt, order.reason) == (State.QUEUED, 0, Reason.NO_CAPACITY)
+    assert ground.fake.made() == []
+    assert ground.directories() == []

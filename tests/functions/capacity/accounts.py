@@ -1,0 +1,77 @@
+"""Accounts of the contract in one line each."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from werkzeug.test import TestResponse
+
+from functions.capacity.api_keys import PREFIX
+from shared.domain.access import digest
+from tests.functions.world import ADMIN, World
+
+PATH = "/api/v1/accounts"
+ENROLMENTS = "/api/v1/admin/enrolments"
+
+
+def create(
+    world: World, name: str, account_type: str = "launcher", key: str = ADMIN, status: int = 200, **fields: object
+) -> dict[str, Any]:
+    body = {"name": name, "account_type": account_type, **fields}
+    return answered(world.post(PATH, body, key), status)
+
+
+def enrol(world: World, account_type: str = "launcher", **fields: object) -> str:
+    """Return the token."""
+    token: str = answered(world.post(ENROLMENTS, {"account_type": account_type, **fields}, ADMIN))["token"]
+    return token
+
+
+def answered(response: TestResponse, status: int = 200) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.content_type == "application/json"
+    answer: dict[str, Any] = response.get_json()
+    return answer
+
+
+def detail(response: TestResponse, status: int) -> str:
+    """Return what is said of an error, which is all there is in its answer."""
+    answer = answered(response, status)
+    assert list(answer) == ["detail"]
+    assert isinstance(answer["detail"], str)
+    return answer["detail"]
+
+
+def wrong_fields(response: TestResponse) -> list[list[str]]:
+    """Return where each wrong field of a 422 is."""
+    answer = answered(response, 422)
+    assert all({"type", "loc", "msg"} <= set(error) for error in answer["detail"])
+    return [error["loc"] for error in answer["detail"]]
+
+
+def reshape(world: World, **capacity: Any) -> None:
+    """Have the control plane's capacity part be otherwise."""
+    world.app = replace(world.app, capacity=replace(world.app.capacity, **capacity))
+
+
+def note_keys(world: World) -> list[str]:
+    """Return a list to which every key is added that is made from now on, also where nobody is told."""
+    keys, make = list[str](), world.app.new_secret
+
+    def noted(size: int) -> str:
+        secret = make(size)
+        keys.append(f"{PREFIX}{secret}")
+        return secret
+
+    world.app = replace(world.app, new_secret=noted)
+    return keys
+
+
+def alive(world: World, keys: Iterable[str]) -> list[str]:
+    return [key for key in keys if world.app.keys.find(digest(key)) is not None]
+
+
+def stored(world: World, account_id: str) -> Mapping[str, Any]:
+    """Return what is kept of an account, by field."""
+    (account,) = world.app.capacity.accounts.find("id", account_id, 2)
+    return {name: getattr(account, name) for name in account.__dataclass_fields__}

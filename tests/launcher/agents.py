@@ -1,0 +1,49 @@
+"""A control plane of a test's own that keeps agents, and lists them all, whatever it is asked for."""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from werkzeug import Request, Response
+from werkzeug.serving import make_server
+
+from emulators.processes import LOOPBACK
+
+AGENTS = "/api/v1/agents"
+
+
+@dataclass
+class AgentsPlane:
+    """`agents` are the machines' names by the agents' ids."""
+
+    agents: dict[str, str]
+    token: str
+    url: str = ""
+
+    def answer(self, request: Request) -> Response:
+        if request.headers.get("Authorization") != f"Bearer {self.token}":
+            return Response('{"detail":"Invalid session token"}', 401, content_type="application/json")
+        if request.method == "GET" and request.path == AGENTS:
+            listed = [{"agent_id": agent, "vm_name": name, "status": "ready"} for agent, name in self.agents.items()]
+            return Response(json.dumps({"agents": listed, "total": len(listed)}), content_type="application/json")
+        if request.method == "DELETE" and request.path.removeprefix(f"{AGENTS}/") in self.agents:
+            del self.agents[request.path.removeprefix(f"{AGENTS}/")]
+            return Response("{}", content_type="application/json")
+        return Response('{"detail":"Agent not found"}', 404, content_type="application/json")
+
+
+@contextmanager
+def a_control_plane_with_agents(agents: Mapping[str, str], token: str) -> Iterator[AgentsPlane]:
+    plane = AgentsPlane(dict(agents), token)
+    server = make_server(LOOPBACK, 0, Request.application(plane.answer), threaded=True)
+    plane.url = f"http://{LOOPBACK}:{server.port}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield plane
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,75 @@
+"""What an operator installs and reads: the systemd units, the example of their environment, and the page."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from launcher.settings import Settings
+from launcher.tool.settings import ToolSettings
+from launcher.vm.settings import PREFIX, HostSettings
+
+ROOT: Final = Path(__file__).parents[2]
+UNITS: Final = ROOT / "infra" / "systemd"
+SERVICE: Final = UNITS / "launchyard-launcher.service"
+SLICE: Final = UNITS / "launchyard-vms.slice"
+PAGE: Final = ROOT / "docs" / "operators.md"
+EXAMPLE: Final = UNITS / "launchyard.env"
+NAME: Final = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
+NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in (Settings, ToolSettings) for field in kind.model_fields}
+
+
+def directives(unit: Path, section: str) -> list[tuple[str, str]]:
+    """Return a section's lines: a name may come more than once (systemd.syntax(7))."""
+    text = unit.read_text().split(f"[{section}]\n")[1].split("\n[")[0]
+    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
+    return [(line.split("=", 1)[0], line.split("=", 1)[1]) for line in lines]
+
+
+def example() -> dict[str, str]:
+    """Return what the example sets, and what it would set."""
+    lines = (line.removeprefix("#") for line in EXAMPLE.read_text().splitlines())
+    return dict(line.split("=", 1) for line in lines if line.startswith(PREFIX))
+
+
+def test_the_example_is_a_launchers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in example().items():
+        monkeypatch.setenv(name, value)
+
+    settings = Settings()
+
+    assert settings.hypervisor.quote_socket == HostSettings().hypervisor.quote_socket
+    assert settings.llm_gpus == ("0000:17:00.0",)
+
+
+@pytest.mark.parametrize("file", [SERVICE, EXAMPLE, PAGE])
+def test_every_setting_that_is_named_is_one(file: Path) -> None:
+    assert set(NAME.findall(file.read_text())) <= NAMES
+
+
+def test_every_setting_of_the_host_is_on_the_page() -> None:
+    hosts = {name for name in NAMES if name.removeprefix(PREFIX).lower() in HostSettings.model_fields}
+
+    named = set(NAME.findall(PAGE.read_text()))
+
+    assert {name for name in hosts if not name.endswith("_GIB")} <= named
+
+
+def test_the_service_outlives_its_drain_and_leaves_its_machines_to_the_slice() -> None:
+    service = dict(directives(SERVICE, "Service"))
+
+    assert (service["Type"], service["KillMode"]) == ("notify", "mixed")
+    assert int(service["TimeoutStopSec"]) > Settings.model_fields["drain_seconds"].default
+    assert f"LAUNCHYARD_SLICE={SLICE.name}" in service["Environment"].split()
+    assert SLICE.name in dict(directives(SERVICE, "Unit"))["Wants"].split()
+
+
+def test_only_the_machines_may_use_what_is_handed_to_them() -> None:
+    allowed = {
+        unit: {value.split()[0] for name, value in directives(unit, section) if name == "DeviceAllow"}
+        for unit, section in ((SERVICE, "Service"), (SLICE, "Slice"))
+    }
+
+    assert allowed[SERVICE] == {"/dev/kvm"}
+    assert allowed[SLICE] >= {"/dev/kvm", "/dev/iommu", "char-vfio", "char-vfio-dev", "/dev/vhost-vsock"}

@@ -1,0 +1,345 @@
+"""`launchyard vm` with real QEMU processes, whose kernel halts at once; and a control plane that knows agents."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import psutil
+import pytest
+from typer.testing import CliRunner, Result
+
+from launcher.checks.case import Case, Host
+from launcher.checks.table import examine, missing
+from launcher.tool import console, machines, measuring
+from launcher.tool.console import NothingSaid
+from launcher.vm import directory
+from launcher.vm.argv import Mode
+from launcher.vm.directory import VmDirectory
+from launcher.vm.launch import start_process
+from launcher.vm.qemu import QemuProvider
+from launcher.vm.recognition import started_at
+from launcher.vm.records import VmProcess
+from launcher.vm.sizes import Size, Sizes
+from launcher.vm_commands import app
+from shared.vm_config import REGISTERS, UP
+from tests.launcher.agents import a_control_plane_with_agents
+from tests.launcher.stand_ins import A_LEASE, ENDS, STAYS, a_manifest
+from tests.launcher.tdx_host import QEMU as QEMU_SCRIPT
+from tests.launcher.tdx_host import a_tdx_host, write
+from tests.launcher.test_qemu import write_image
+
+NAME: Final = "tdvirsh-trust_domain_verity-"
+SMALL: Final = ("--size", "tiny", "--memory", "64M", "--vcpus", "1", "--disk", "2M")
+VALUES: Final = {name: f"{number:02x}" * 48 for number, name in enumerate(REGISTERS)}
+MEASURED: Final = f"MEASURE {' '.join(f'{name}={value}' for name, value in VALUES.items())}"
+
+
+@dataclass(frozen=True)
+class Tool:
+    state: Path
+    image: Path
+
+    def run(self, command: str, *words: str) -> Result:
+        return CliRunner().invoke(app, [command, *words, "--state-dir", str(self.state)])
+
+    def succeed(self, command: str, *words: str) -> str:
+        done = self.run(command, *words)
+        assert done.exit_code == 0, done.stderr
+        return done.stdout
+
+    def new(self, *words: str) -> dict[str, Any]:
+        return dict(json.loads(self.succeed("new", "-i", str(self.image), *SMALL, *words)))
+
+    def process(self, name: str) -> psutil.Process:
+        return psutil.Process(int(json.loads(self.succeed("status", name))["id"]))
+
+
+@pytest.fixture
+def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tool]:
+    for name in ("ADMIN_TOKEN", "EASYENCLAVE_CP_URL", "EASYENCLAVE_DEFAULT_SIZE", "LAUNCHYARD_IMAGE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LAUNCHYARD_QEMU_MODE", "tcg")
+    monkeypatch.setattr(machines, "PATIENCE_SECONDS", 0.2)  # a kernel that halts hears no power button
+    write_image(tmp_path / "image")
+    tool = Tool(tmp_path / "state", tmp_path / "image")
+    yield tool
+    tool.succeed("delete", "all")
+
+
+@pytest.mark.vm
+def test_new_prints_one_object_and_its_machine_outlives_the_command(tool: Tool) -> None:
+    said = tool.new()
+
+    assert set(said) == {"name", "uuid", "mode", "qemu_mode", "verity", "serial_log", "info"}
+    assert said["name"] == f"{NAME}{said['uuid']}"
+    assert (said["mode"], said["qemu_mode"], said["verity"]) == ("agent", "tcg", True)
+    assert said["info"].splitlines()[1] == f"Name:           {said['name']}"
+    assert Path(said["serial_log"]).is_absolute()
+    assert said["uuid"] in tool.process(said["name"]).cmdline()
+
+
+@pytest.mark.vm
+def test_machines_are_listed_and_looked_at_by_name(tool: Tool) -> None:
+    names = sorted(tool.new()["name"] for _ in range(2))
+
+    assert sorted(tool.succeed("list").splitlines()) == names
+    listed = json.loads(tool.succeed("list", "--json"))
+    assert sorted((one["name"], one["state"]) for one in listed) == [(name, "running") for name in names]
+    status = json.loads(tool.succeed("status", names[0]))
+    assert status["name"] == names[0]
+    assert (status["state"], status["cpu(s)"], status["max_memory"]) == ("running", "1", f"{64 << 10} KiB")
+
+
+@pytest.mark.vm
+def test_a_deleted_machine_is_gone_and_the_others_stay(tool: Tool) -> None:
+    gone, stays = tool.new()["name"], tool.new()["name"]
+    process = tool.process(gone)
+
+    assert tool.succeed("delete", gone) == f"deleted {gone}\n"
+
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    assert tool.succeed("list").splitlines() == [stays]
+    assert tool.process(stays).is_running()
+
+
+@pytest.mark.vm
+def test_a_machine_that_ended_by_itself_is_shut_off_until_it_is_deleted(tool: Tool) -> None:
+    name = tool.new()["name"]
+    process = tool.process(name)
+    process.kill()
+    process.wait(10)
+
+    assert json.loads(tool.succeed("status", name))["state"] == "shut off"
+    tool.succeed("delete", name)
+    assert tool.succeed("list") == ""
+
+
+@pytest.mark.vm
+def test_a_machine_whose_wait_fails_is_ended_and_nothing_is_printed(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(made: VmDirectory) -> str:
+        processes.append(psutil.Process(made.process().pid))  # type: ignore[union-attr]  # it was just started
+        raise NothingSaid("not a word")
+
+    processes: list[psutil.Process] = []
+    monkeypatch.setattr(console, "await_sign", silent)
+
+    done = tool.run("new", "-i", str(tool.image), *SMALL, "--wait")
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "not a word" in done.stderr
+    assert not processes[0].is_running() or processes[0].status() == psutil.STATUS_ZOMBIE
+    assert tool.succeed("list") == ""
+
+
+@pytest.mark.vm
+def test_what_a_machine_is_told_holds_no_secret(tool: Tool) -> None:
+    flags = ("--intel-api-key", "s3cret", "--bootstrap-token", "s3cret", "--bootstrap-order-id", "one")
+    place = ("--cloud-provider", "baremetal", "--availability-zone", "rack-7", "--easyenclave-url", "http://h/")
+
+    said = tool.new(*flags, *place)
+
+    vm = machines.find(tool.state, said["name"])
+    assert b"s3cret" not in b"".join(file.read_bytes() for file in vm.path.iterdir() if file.is_file())
+    assert json.loads(vm.config.read_text()) == {
+        "program": "idle",
+        "vm": said["name"],
+        "control_plane": "http://h",
+        "datacenter": "baremetal:rack-7",
+        "node_size": "tiny",
+        "bootstrap_order_id": "one",
+    }
+
+
+@pytest.mark.vm
+def test_a_machine_that_does_not_start_leaves_nothing(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUNCHYARD_QEMU", "/bin/false")
+
+    done = tool.run("new", "-i", str(tool.image), *SMALL)
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr
+    assert list((tool.state / "vms").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("status", "nobody"), 1, "no machine nobody"),
+        (("delete", "nobody"), 1, "no machine nobody"),
+        (("new",), 1, "No image is named"),
+        (("new", "-i", "/no/such/image"), 1, "manifest.json cannot be read"),
+        (("new", "--size", "huge"), 2, "huge"),
+        (("new", "--memory", "a lot"), 2, "memory"),
+        (("new", "--easyenclave-url", "nowhere"), 2, "EASYENCLAVE_URL"),
+        (("measure", "--no-such-flag"), 2, "no-such-flag"),
+    ],
+)
+def test_failures_exit_1_and_wrong_words_2_with_text_on_stderr(
+    tool: Tool, words: tuple[str, ...], code: int, said: str
+) -> None:
+    done = tool.run(*words)
+
+    assert (done.exit_code, done.stdout) == (code, "")
+    assert said in done.stderr
+
+
+def test_a_host_without_tdx_measures_nothing_and_says_so_in_the_doctors_words(tool: Tool) -> None:
+    done = tool.run("measure", "-i", str(tool.image))
+
+    assert (done.exit_code, done.stdout) == (1, "")
+    told = {f"{result.check.name}: {result.finding}" for result in missing(examine(Case(Host(), Mode.TDX)))}
+    assert set(done.stderr.splitlines()) <= told
+    assert "tdx module: " in done.stderr
+
+
+def a_measuring_provider(folder: Path, host: Host, console_says: str) -> QemuProvider:
+    """A provider of a TDX host whose QEMU is a real one under emulation, with words on the console beforehand."""
+    stays = 'exec qemu-system-x86_64 -uuid "$2" -machine q35 -accel tcg -m 16M -nodefaults -nographic'
+    monitor = "-chardev socket,id=qmp,path=qmp.sock,server=on,wait=off -mon chardev=qmp,mode=control"
+    script = QEMU_SCRIPT.replace(
+        "*) exit", f"-uuid) echo '{console_says}' >> serial.log; {stays} {monitor};;\n  *) exit"
+    )
+    write(Path(host.hypervisor.binary), script)
+    sizes = Sizes(work=Size(memory_mib=64, vcpus=1))
+    return QemuProvider(Mode.TDX, folder / "image", write_image(folder / "image"), sizes, host=host)
+
+
+@pytest.mark.vm
+def test_a_trust_domain_says_its_registers_and_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machines, "PATIENCE_SECONDS", 0.2)
+    with a_tdx_host(tmp_path) as host:
+        provider = a_measuring_provider(tmp_path, host, MEASURED)
+
+        said = measuring.measure(tmp_path / "state", provider, Size(memory_mib=64, vcpus=1), seconds=20)
+
+    assert said == VALUES
+    assert list((tmp_path / "state" / "vms").iterdir()) == []
+
+
+@pytest.mark.vm
+def test_a_trust_domain_that_cannot_measure_itself_is_told_and_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machines, "PATIENCE_SECONDS", 0.2)
+    with a_tdx_host(tmp_path) as host:
+        provider = a_measuring_provider(tmp_path, host, "MEASURE failed: /sys: No such file or directory")
+
+        with pytest.raises(NothingSaid, match="could not measure itself: failed: /sys"):
+            measuring.measure(tmp_path / "state", provider, Size(memory_mib=64, vcpus=1), seconds=20)
+
+    assert list((tmp_path / "state" / "vms").iterdir()) == []
+
+
+def a_machine(state: Path, argv: tuple[str, ...]) -> tuple[VmDirectory, psutil.Process]:
+    manifest = a_manifest(argv=argv).model_copy(update={"vm": f"{NAME}{uuid4()}"})
+    made = directory.create(state, manifest, b"{}", A_LEASE)
+    machine = start_process(made, made.launch_log)
+    machine.leave()
+    return made, psutil.Process(machine.pid)
+
+
+def test_a_sign_of_life_is_looked_for_every_two_seconds(tmp_path: Path) -> None:
+    made, _ = a_machine(tmp_path, STAYS)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            made.serial_log.write_text(f"SeaBIOS\r\n[worker] vm=one {UP}, 5.0 s after its boot\r\n")
+
+    assert console.await_sign(made, pause) == "10.0.2.15"
+    assert pauses == [2, 2, 2]
+    machines.end(made)
+
+
+def test_a_machine_that_says_nothing_is_given_up_after_its_time(tmp_path: Path) -> None:
+    made, _ = a_machine(tmp_path, STAYS)
+    made.serial_log.write_text("Kernel panic")
+    pauses: list[float] = []
+
+    with pytest.raises(NothingSaid, match=r"nothing in 120 s\. Its last words: Kernel panic"):
+        console.await_sign(made, pauses.append)
+
+    assert sum(pauses) == 120
+    machines.end(made)
+
+
+def test_a_machine_that_ends_is_not_waited_for(tmp_path: Path) -> None:
+    made, process = a_machine(tmp_path, ENDS)
+    process.wait(10)
+
+    with pytest.raises(NothingSaid, match="The machine ended"):
+        console.await_sign(made, lambda seconds: pytest.fail(f"waited {seconds} s"))
+
+    machines.end(made)
+
+
+def test_what_cannot_be_told_to_be_a_machine_is_left_alone(tool: Tool) -> None:
+    stranger = psutil.Popen((*STAYS, str(uuid4())))
+    made = directory.create(tool.state, a_manifest(), b"{}", A_LEASE)
+    made.record_process(VmProcess(pid=stranger.pid, started=started_at(stranger.pid)))
+    try:
+        done = tool.run("delete", made.manifest.vm)
+
+        assert done.exit_code == 1
+        assert "end it by hand" in done.stderr
+        assert stranger.is_running()
+        assert made.path.exists()
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_what_is_half_made_is_neither_listed_nor_removed(tool: Tool) -> None:
+    partial = tool.state / "vms" / ".one-0.partial"
+    partial.mkdir(parents=True)
+
+    assert tool.succeed("list") == ""
+    tool.succeed("delete", "all")
+
+    assert partial.is_dir()
+
+
+def test_what_cannot_be_read_hides_no_other_machine_and_is_told(tool: Tool) -> None:
+    made, _ = a_machine(tool.state, STAYS)
+    write(tool.state / "vms" / "another-0" / "manifest.json", "{}")
+
+    done = tool.run("list")
+
+    assert (done.exit_code, done.stdout) == (0, f"{made.manifest.vm}\n")
+    assert "another-0" in done.stderr
+
+
+def test_with_an_admins_token_the_agents_of_a_deleted_machine_are_deleted_too(tool: Tool) -> None:
+    made, _ = a_machine(tool.state, STAYS)
+    name = made.manifest.vm
+    with a_control_plane_with_agents({"a": name, "b": "another", "c": name}, "t0ken") as plane:
+        said = tool.succeed("delete", name, "--easyenclave-url", plane.url, "--admin-token", "t0ken")
+
+        assert plane.agents == {"b": "another"}
+    assert said.splitlines() == [f"deleted {name}", f"deleted 2 agent records of {name}"]
+
+
+def test_without_a_token_no_agent_is_looked_for(tool: Tool) -> None:
+    made, _ = a_machine(tool.state, STAYS)
+    with a_control_plane_with_agents({"a": made.manifest.vm}, "t0ken") as plane:
+        tool.succeed("delete", made.manifest.vm, "--easyenclave-url", plane.url)
+
+        assert plane.agents == {"a": made.manifest.vm}
+
+
+def test_a_control_plane_that_refuses_is_told_after_the_machine_is_gone(tool: Tool) -> None:
+    made, process = a_machine(tool.state, STAYS)
+    with a_control_plane_with_agents({"a": made.manifest.vm}, "t0ken") as plane:
+        flags = ("--easyenclave-url", plane.url, "--admin-token", "wr0ng")
+        done = tool.run("delete", made.manifest.vm, *flags)
+
+    assert done.exit_code == 1
+    assert "The control plane answered 401 at /api/v1/agents." in done.stderr
+    assert "wr0ng" not in done.stderr + done.stdout
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
