@@ -504,7 +504,8 @@ def test_the_watch_of_a_machine_that_had_been_left_to_itself_ends_it_once_its_ne
     assert watched.wait(DEADLINE)  # while the lease has no end
     assert left.process.is_running()
     held.renew(SYSTEM.monotonic(), 0.6)
-    pieces.runs.await_end()
 
+    assert held.asked.wait(DEADLINE)
     assert held.wish is Wish.LEASE_LOST
+    pieces.runs.await_end()
     assert left.reaped() < 0
