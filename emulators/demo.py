@@ -86,6 +86,7 @@ def demonstrate() -> int:
         s3_port=free_port(),
         source_port=free_port(),
         compute_port=free_port(),
+        trust_port=free_port(),
     )
     try:
         with ExitStack() as cleanup:

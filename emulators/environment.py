@@ -35,6 +35,11 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "LAUNCHYARD_SOURCE_API": f"{address}:{settings.source_port}",
         "LAUNCHYARD_SOURCE_IPFS": f"{address}:{settings.source_port}",
         "LAUNCHYARD_GCP_ENDPOINT": f"{address}:{settings.compute_port}",
+        "LAUNCHYARD_ITA_API": f"{address}:{settings.trust_port}",
+        "LAUNCHYARD_ITA_CERTS": f"{address}:{settings.trust_port}/certs",
+        "LAUNCHYARD_ITA_API_KEY": secrets.token_urlsafe(24),
+        "LAUNCHYARD_ADMIN_PASSWORD": secrets.token_urlsafe(24),
+        "OPEN_SIGNUP": "true",
     }
     return environment | (_google(settings) if settings.backend is Backend.GOOGLE else _memory(environment))
 

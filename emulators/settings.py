@@ -40,6 +40,7 @@ class StackSettings(BaseSettings):
     s3_port: int = Field(default=8690, ge=1, le=65535)
     source_port: int = Field(default=8695, ge=1, le=65535)
     compute_port: int = Field(default=8700, ge=1, le=65535)
+    trust_port: int = Field(default=8705, ge=1, le=65535)
     slots: int = Field(default=2, ge=1, le=64)
     backend: Backend = Backend.GOOGLE
     provider: ProviderChoice = ProviderChoice.AUTO
@@ -51,6 +52,12 @@ class S3Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_S3_")
 
     secret: SecretStr
+
+
+class TrustSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_")
+
+    ita_api_key: SecretStr
 
 
 class SchedulerSettings(BaseSettings):

@@ -13,6 +13,7 @@ from emulators.furnishing import furnish
 from emulators.processes import Server, StartFailed, require_free, running
 from emulators.record import LOGS, Record
 from emulators.settings import BUCKET, Backend, ProviderChoice, StackSettings
+from emulators.trust_authority import start_trust_authority
 from launcher import leftovers
 
 LAUNCHER: Final = "launcher"
@@ -78,7 +79,7 @@ def _require_down(home: Path) -> None:
 
 def _require_ports(settings: StackSettings) -> None:
     servers = {"port": "the control plane", "s3_port": "the S3 server", "source_port": "the sample source"}
-    servers |= {"compute_port": "the Compute Engine"}
+    servers |= {"compute_port": "the Compute Engine", "trust_port": "the trust authority"}
     if settings.backend is Backend.GOOGLE:
         servers |= {"firestore_port": "the Firestore emulator", "pubsub_port": "the Pub/Sub emulator"}
     for name, server in servers.items():
@@ -91,6 +92,7 @@ def _stores(settings: StackSettings, environment: Environment, logs: Path) -> li
         lambda: s3.start_s3(settings.s3_port, logs, key, secret, BUCKET),
         lambda: source.start_source(settings.source_port, logs),
         lambda: start_compute(settings.compute_port, logs),
+        lambda: start_trust_authority(settings.trust_port, logs, environment["LAUNCHYARD_ITA_API_KEY"]),
     ]
     if settings.backend is Backend.GOOGLE:
         starts.append(lambda: google.start_firestore(settings.firestore_port, logs))

@@ -7,23 +7,38 @@ POST /appraisal/v1/attest    {"quote": base64} with the header x-api-key: {"toke
 import base64
 import json
 import secrets
+import sys
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import jwt
+import typer
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from jwt.algorithms import RSAAlgorithm
 from werkzeug import Request, Response
 
+from emulators.processes import Server, accepts, await_ready, start
+from emulators.serving import bind
+from emulators.settings import TrustSettings
 from emulators.tdx_quote import NoQuote, TdxQuote
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
+API_KEY: Final = "LAUNCHYARD_ITA_API_KEY"
 ISSUER: Final = "Intel Trust Authority"
 VALID: Final = timedelta(minutes=5)
+
+
+def start_trust_authority(port: int, logs: Path, api_key: str) -> Server:
+    """Start the local one and wait until it answers. Raises StartFailed."""
+    argv = [sys.executable, "-m", "emulators.trust_authority", "--port", str(port)]
+    server = start("the trust authority", argv, logs / "trust_authority.log", {API_KEY: api_key})
+    await_ready(server, lambda: accepts(port))
+    return server
 
 
 class LocalTrustAuthority:
@@ -111,3 +126,13 @@ def any_key() -> RSAPrivateKey:
 
 def _json(document: object, status: int = 200) -> Response:
     return Response(json.dumps(document), status, content_type="application/json")
+
+
+def serve(port: int = typer.Option()) -> None:
+    """Serve on the loopback address, with the key that the environment holds."""
+    authority = LocalTrustAuthority(lambda: datetime.now(UTC), TrustSettings().ita_api_key.get_secret_value())
+    bind(authority, port).serve_forever()
+
+
+if __name__ == "__main__":
+    typer.run(serve)

@@ -11,6 +11,7 @@ from functions.authentication import Principal
 from functions.capacity import api_keys
 from functions.capacity.account_views import AccountView
 from functions.capacity.face import ACCOUNTS, ADMINS
+from functions.capacity.reconciliation import release_all
 from functions.routing import Route
 from shared.domain.access import Role, digest
 from shared.domain.accounts import Account
@@ -84,7 +85,7 @@ def delete(caller: Principal, app: App, account_id: str) -> Deleted:
         raise Malformed(f"Cannot delete an account whose balance is not zero: it is {account.balance:.2f} USD")
     api_keys.withdraw([account.key_digest, *account.retired], app)
     for pool in app.capacity.pools.find("account", account.id, MOST_POOLS):
-        app.capacity.pools.take(pool.id)
+        release_all(pool, app, app.clock())
     gone = app.capacity.accounts.take(account.name, lambda standing: standing.id == account.id)
     if gone is not None:  # it may have been given another key since it was read
         api_keys.withdraw([gone.key_digest, *gone.retired], app)

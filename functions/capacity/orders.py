@@ -12,6 +12,7 @@ from functions.app import App
 from functions.authentication import Principal
 from functions.capacity.face import ACCOUNTS, ADMINS
 from functions.capacity.late import accept_late
+from functions.capacity.links import meet
 from functions.capacity.wire import STATUS_OF, Answer, CapacityOrder, Lenient, Status, lane_of, size_of
 from functions.holders import holder
 from functions.routing import Route
@@ -110,9 +111,9 @@ def update(body: UpdateBody, launcher: Principal, app: App, order_id: str) -> Ca
     if seen is None or seen.order.kind is not OrderKind.CAPACITY:
         raise NotFound(NO_ORDER)
     if seen.order.claimed_by != sender:
-        return CapacityOrder.of(accept_late(status, body.vm_name, seen.order, sender, app))
+        return CapacityOrder.of(meet(accept_late(status, body.vm_name, seen.order, sender, app), app))
     try:
-        return CapacityOrder.of(_report(status, body, seen, sender, app))
+        return CapacityOrder.of(meet(_report(status, body, seen, sender, app), app))
     except LeaseLost:
         raise NotFound(NO_ORDER) from None
 

@@ -82,7 +82,6 @@ class ReconcileBody(Lenient):
     dispatch: bool = False
     require_verified: bool | None = None
     require_healthy: bool | None = None
-    require_hostname: bool | None = None
     reason: Why = CONTROLLER
 
 
@@ -187,7 +186,6 @@ def _demands(body: ReconcileBody, otherwise: Demands) -> Demands:
     said = {
         "verified": body.require_verified,
         "healthy": body.require_healthy,
-        "hostname": body.require_hostname,
     }
     return replace(otherwise, **{name: value for name, value in said.items() if value is not None})
 

@@ -129,7 +129,7 @@ def agents_of(rounds: Sequence[Round], app: App) -> Agents:
 
 
 def demands_of(pool: Pool) -> Demands:
-    return Demands(pool.require_verified, pool.require_healthy, pool.require_hostname)
+    return Demands(pool.require_verified, pool.require_healthy)
 
 
 def account_id(pool: Pool) -> str | None:

@@ -13,11 +13,14 @@ UNHEARD: Final = timedelta(hours=2, minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What a machine must be, beside running: its agent's quote appraised; heard of lately; reachable by a name."""
+    """What a machine must be, beside running: its agent's quote appraised; heard of lately.
+
+    That it be reachable by a name, which the contract can demand too, is not among them: we give machines none, so
+    that none would ever count.
+    """
 
     verified: bool = True
     healthy: bool = True
-    hostname: bool = True
 
 
 def eligible(order: Order, agent: Agent | None, demands: Demands, now: datetime) -> bool:
@@ -27,7 +30,6 @@ def eligible(order: Order, agent: Agent | None, demands: Demands, now: datetime)
         and order.cancel_requested_at is None
         and (not demands.verified or (agent is not None and agent.verified))
         and (not demands.healthy or _healthy(order, agent, now))
-        and (not demands.hostname or (agent is not None and bool(agent.hostname)))
     )
 
 

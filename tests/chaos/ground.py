@@ -50,6 +50,7 @@ class Ground:
             s3_port=free_port(),
             source_port=free_port(),
             compute_port=free_port(),
+            trust_port=free_port(),
         )
         self.environment = make_environment(self.settings)
         self._functions_port, self._store_proxy_port = free_port(), free_port()

@@ -68,7 +68,7 @@ class Stack:
 @contextmanager
 def stack_of(folder: Path, provider: ProviderChoice, backend: Backend, images: Path) -> Iterator[Stack]:
     """A stack in a folder and on ports of its own; whatever is left of it is taken down."""
-    names = ("port", "firestore_port", "pubsub_port", "s3_port", "source_port", "compute_port")
+    names = ("port", "firestore_port", "pubsub_port", "s3_port", "source_port", "compute_port", "trust_port")
     ports = {name: free_port() for name in names}
     chosen = {"home": folder, "images": images, "backend": backend, "provider": provider}
     settings = StackSettings.model_validate(chosen | ports)

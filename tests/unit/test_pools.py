@@ -255,7 +255,7 @@ def test_a_pool_comes_back_from_a_document_as_it_went() -> None:
 # --- which count --------------------------------------------------------------------------------
 
 
-ALL, NONE = Demands(), Demands(verified=False, healthy=False, hostname=False)
+ALL, NONE = Demands(), Demands(verified=False, healthy=False)
 
 
 def a_machine(attended: bool = True) -> Order:
@@ -265,7 +265,7 @@ def a_machine(attended: bool = True) -> Order:
 
 
 def an_agent(**changes: Any) -> Agent:
-    agent = Agent("a", "vm", *PLACE, "00", True, "1.0.0", NOW, NOW, hostname="vm.example")
+    agent = Agent("a", "vm", *PLACE, "00", True, "1.0.0", NOW, NOW)
     return replace(agent, **changes)
 
 
@@ -278,8 +278,6 @@ def an_agent(**changes: Any) -> Agent:
         (a_machine(attended=False), None, NONE, True),
         (a_machine(), None, replace(NONE, verified=True), False),
         (a_machine(), an_agent(verified=False), replace(NONE, verified=True), False),
-        (a_machine(), None, replace(NONE, hostname=True), False),
-        (a_machine(), an_agent(hostname=None), replace(NONE, hostname=True), False),
         (a_machine(), None, replace(NONE, healthy=True), True),
         (a_machine(attended=False), None, replace(NONE, healthy=True), False),
         (a_machine(attended=False), an_agent(), replace(NONE, healthy=True), True),

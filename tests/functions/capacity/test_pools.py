@@ -96,7 +96,7 @@ def fail(world: World, order: Order) -> None:
 def register(world: World, order: Order, agent_id: str = "agent-1", **changes: Any) -> None:
     now = world.clock.now
     agent = Agent(agent_id, f"vm-of-{agent_id}", DATACENTER, "tiny", "00", True, "1.0.0", now, now)
-    world.app.capacity.agents.add(agent.vm_name, replace(agent, **{"hostname": "node.example", **changes}))
+    world.app.capacity.agents.add(agent.vm_name, replace(agent, **changes))
     epoch = world.order(order.id).epoch
     world.app.store.apply(order.id, Register(agent_id, epoch, agent_id, agent.vm_name), now)
 
@@ -523,10 +523,10 @@ def test_what_counts_depends_on_what_is_required(world: World) -> None:
     run(world, one)
     run(world, other)
     assert reconcile(world)["targets"][0]["eligible_count"] == 0
-    assert reconcile(world, require_verified=False, require_hostname=False)["eligible"] is True
+    assert reconcile(world, require_verified=False)["eligible"] is True
 
     register(world, one, "agent-1")
-    register(world, other, "agent-2", hostname=None)
+    register(world, other, "agent-2", verified=False)
     (target,) = reconcile(world)["targets"]
     assert (target["eligible_count"], target["shortfall"], target["eligible_agent_ids"]) == (1, 1, ["agent-1"])
     assert listed(world)[0]["eligible_agents"] == 1
