@@ -1,9 +1,11 @@
 """The capacity contract, section by section, over real HTTP: every route, field, default, status and message."""
 
+import base64
 import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -12,12 +14,17 @@ import pytest
 
 from emulators.parts import start_functions
 from emulators.processes import LOOPBACK, free_port, stop
+from emulators.serving import serving
+from emulators.tdx_quote import TdxQuote
+from emulators.trust_authority import LocalTrustAuthority
 from functions.capacity.sessions import Sessions
 from shared.domain.access import Role, digest
 from tests.e2e.capacity_transcript import A_TIME, AN_ID, SOMETHING, Json, Like, Transcript
 
 ADMIN: Final = "ly_the-operators-own-key"
 SECRET: Final = "a callback secret of tests, of 32 characters or more"
+ITA_KEY: Final = "the control plane's own key for the trust authority"
+GENUINE: Final = TdxQuote(b"\xaa" * 48)
 PASSWORD: Final = "an operator's password"
 ENVIRONMENT: Final = {
     "LAUNCHYARD_BACKEND": "memory",
@@ -26,6 +33,8 @@ ENVIRONMENT: Final = {
     "LAUNCHYARD_KEYS": json.dumps([{"digest": digest(ADMIN), "role": Role.ADMIN, "account": "operators"}]),
     "LAUNCHYARD_ADMIN_PASSWORD": PASSWORD,
     "CAPACITY_ORDER_CLAIM_TTL_SECONDS": "1",  # which is never under 30
+    "LAUNCHYARD_ITA_API_KEY": ITA_KEY,
+    "LAUNCHYARD_TRUSTED_MRTDS": json.dumps([{"mrtd": GENUINE.mrtd.hex(), "type": "agent"}]),
 }
 EXPIRY_SECONDS: Final = 90.0
 KEY: Final = Like(r"ee_live_[A-Za-z0-9_-]{32}")
@@ -35,12 +44,18 @@ CLAIM: Final = "/api/v1/launchers/capacity/orders/claim"
 ORDER: Final = "/api/v1/launchers/capacity/orders/{order_id}"
 OWN_ORDERS: Final = "/api/v1/accounts/{account_id}/capacity/orders"
 REQUEST: Final = "/api/v1/accounts/{account_id}/capacity/request"
+CHALLENGE: Final = "/api/v1/agents/challenge"
+REGISTER: Final = "/api/v1/agents/register"
+HEARTBEAT: Final = "/api/v1/agents/{agent_id}/heartbeat"
+AGENTS: Final = "/api/v1/agents"
+AGENT: Final = "/api/v1/agents/{agent_id}"
 ALL_ORDERS: Final = "/api/v1/admin/agents/capacity/orders"
 TARGETS: Final = "/api/v1/admin/agents/capacity/targets"
 RECONCILE: Final = "/api/v1/admin/agents/capacity/reconcile"
 ROUTES: Final = {
     *(f"POST {ACCOUNTS}", f"GET {ACCOUNTS}", f"GET {ACCOUNT}", f"DELETE {ACCOUNT}", f"POST {ACCOUNT}/api-key/rotate"),
     *("POST /admin/login", f"POST {CLAIM}", f"POST {ORDER}", f"GET {ALL_ORDERS}", f"GET {OWN_ORDERS}"),
+    *(f"GET {CHALLENGE}", f"POST {REGISTER}", f"POST {HEARTBEAT}", f"GET {AGENTS}", f"DELETE {AGENT}"),
     *(f"POST {REQUEST}", f"PUT {TARGETS}", f"GET {TARGETS}", f"DELETE {TARGETS}", f"POST {RECONCILE}"),
 }
 MESSAGES: Final = {
@@ -58,6 +73,7 @@ MESSAGES: Final = {
     "Capacity launch order not found",
     "Invalid launch order status filter",
     "Cannot access other account orders",
+    "Invalid bootstrap token",
 }
 """Those in code font; two more are not errors of a route, or have an ending of their own."""
 FIELDS: Final = {
@@ -70,8 +86,8 @@ FIELDS: Final = {
 class Contract:
     """One run through the contract. The accounts that it makes are used from section to section."""
 
-    def __init__(self, base: str) -> None:
-        self.said = Transcript(base)
+    def __init__(self, base: str, authority: LocalTrustAuthority) -> None:
+        self.said, self.authority = Transcript(base), authority
         self.ask = self.said.ask
         self.session = ""
 
@@ -359,13 +375,107 @@ class Contract:
         assert {order["account_id"] for order in own} == {self.buyer}
         self.ask("GET", f"{OWN_ORDERS}?status=fulfilled", 200, {"total": 0}, key=self.buyer_key, **path)
 
+    # --- 9 ---
+
+    def agents(self) -> None:
+        self.said.section("9. Attestation challenge and registration")
+        for query, status in (("", 422), ("?vm_name=", 400)):
+            self.ask("GET", f"{CHALLENGE}{query}", status)
+        first = self.challenge("tdx-agent-1")
+        nonce = self.challenge("tdx-agent-1")
+        assert nonce != first
+        place = {"vm_name": "tdx-agent-1", "node_size": "tiny", "datacenter": "baremetal:rack-7"}
+        for missing in ("attestation", *place):
+            self.register(400, {**self.evidence(GENUINE), **place, missing: ""})
+        strange = TdxQuote(b"\xbb" * 48)
+        overtaken = replace(GENUINE, report_data=bytes.fromhex(first))
+        for refused in (strange, overtaken, replace(GENUINE, debuggable=True)):
+            self.register(403, {**self.evidence(refused), **place})
+        self.register(403, {**self.evidence(GENUINE, tcb_status="OutOfDate"), **place})
+        met = {**self.evidence(replace(GENUINE, report_data=bytes.fromhex(nonce))), **place, "version": "1.0.0"}
+        agent = self.register(200, met)
+        assert agent == {"agent_id": AN_ID, "poll_interval": 30, "tunnel_token": None, "hostname": None}
+        assert self.register(200, {**self.evidence(GENUINE), **place}) == agent
+        self.register(409, {**self.evidence(GENUINE), **place, "node_size": "llm"})
+        beat = {**self.evidence(GENUINE), "vm_name": "tdx-agent-1", "status": "deployed", "deployment_id": "d-1"}
+        self.ask("POST", HEARTBEAT, 200, body=beat, agent_id=agent["agent_id"])
+        self.ask("POST", HEARTBEAT, 404, SOMETHING, body=beat, agent_id="4a0e1ae5-5b0d-4c86-9a6c-6f5d3d0c3a10")
+        listed = self.ask("GET", f"{AGENTS}?vm_name=agent-1", 200, {"total": 1}, key=self.session)["agents"]
+        assert (listed[0]["agent_id"], listed[0]["status"]) == (agent["agent_id"], "deployed")
+        self.ask("DELETE", AGENT, 200, key=self.session, agent_id=agent["agent_id"])
+        self.ask("GET", AGENTS, 200, {"total": 0}, key=self.session)
+
+    def attested(self) -> None:
+        self.said.section("9. Where attestation is required, the guest's registration fulfils")
+        target = {
+            "datacenter": "baremetal:rack-9",
+            "node_size": "tiny",
+            "min_warm_count": 1,
+            "dispatch": True,
+            "attestation": "required",
+        }
+        self.ask("PUT", TARGETS, 200, key=self.session, body=target)
+        self.ask("POST", RECONCILE, 200, key=self.session, body={"dispatch": True})
+        claimed = self.ask("POST", CLAIM, 200, key=self.rack_key, body={"datacenter": "baremetal:rack-9"})
+        order_id, token = claimed["order"]["order_id"], claimed["bootstrap_token"]
+        assert token == Like(r"[A-Za-z0-9_-]{43}")
+        word = {"status": "fulfilled", "vm_name": "tdvirsh-9"}
+        self.ask("POST", ORDER, 200, {"status": "provisioning"}, key=self.rack_key, body=word, order_id=order_id)
+        quote_only = {"attestation": {"tdx": {"quote_b64": base64.b64encode(GENUINE.pack()).decode()}}}
+        guest = {**quote_only, "vm_name": "tdx-agent-9", "node_size": "tiny", "datacenter": "baremetal:rack-9"}
+        self.register(400, guest)
+        wrong = {**guest, "bootstrap_order_id": order_id, "bootstrap_token": "x" * 43}
+        assert self.register(403, wrong)["detail"] == "Invalid bootstrap token"
+        right = {**guest, "bootstrap_order_id": order_id, "bootstrap_token": token}
+        agent = self.register(200, right)
+        assert self.register(200, right) == agent
+        again = self.register(403, {**right, "vm_name": "tdx-agent-10"})
+        assert again["detail"] == "Invalid bootstrap token"
+        fulfilled = self.ask("GET", f"{ALL_ORDERS}?datacenter=baremetal:rack-9", 200, {"total": 1}, key=self.session)
+        assert fulfilled["orders"][0]["status"] == "fulfilled"
+        tally = {"datacenter": "baremetal:rack-9", "node_size": "tiny", "min_count": 1}
+        found = self.ask("POST", RECONCILE, 200, {"eligible": True}, key=self.session, body={"targets": [tally]})
+        assert found["targets"][0]["eligible_agent_ids"] == [agent["agent_id"]]
+
+    def challenge(self, vm_name: str) -> str:
+        given = self.ask("GET", f"{CHALLENGE}?vm_name={vm_name}", 200)
+        assert given == {"nonce": Like("[0-9a-f]{32}"), "ttl_seconds": 300, "issued_at": A_TIME}
+        return str(given["nonce"])
+
+    def evidence(self, quote: TdxQuote, tcb_status: str = "UpToDate") -> Json:
+        token = self.authority.appraise(quote, attester_tcb_status=tcb_status)
+        quote_b64 = base64.b64encode(quote.pack()).decode()
+        return {"attestation": {"tdx": {"quote_b64": quote_b64, "measurements": {}, "intel_ta_token": token}}}
+
+    def register(self, status: int, body: Json) -> Json:
+        return self.ask("POST", REGISTER, status, body=body)
+
 
 @pytest.fixture
 def contract(tmp_path: Path) -> Iterator[Contract]:
     port = free_port()
+    authority = LocalTrustAuthority(lambda: datetime.now(UTC), ITA_KEY)
     with ExitStack() as cleanup:
-        cleanup.callback(stop, start_functions(port, tmp_path, ENVIRONMENT))
-        yield Contract(f"http://{LOOPBACK}:{port}")
+        address = cleanup.enter_context(serving(authority))
+        trusted = {"LAUNCHYARD_ITA_API": address, "LAUNCHYARD_ITA_CERTS": f"{address}/certs"}
+        cleanup.callback(stop, start_functions(port, tmp_path, ENVIRONMENT | trusted))
+        yield Contract(f"http://{LOOPBACK}:{port}", authority)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [({"LAUNCHYARD_PASSWORD_LOGIN": "false"}, 403), ({"LAUNCHYARD_ADMIN_PASSWORD": ""}, 500)],
+)
+def test_operators_log_in_only_where_the_deployment_lets_them(
+    tmp_path: Path, changes: dict[str, str], status: int
+) -> None:
+    port = free_port()
+    server = start_functions(port, tmp_path, ENVIRONMENT | changes)
+    try:
+        said = Transcript(f"http://{LOOPBACK}:{port}")
+        said.ask("POST", "/admin/login", status, SOMETHING, body={"password": PASSWORD})
+    finally:
+        stop(server)
 
 
 def test_the_contract_is_kept_section_by_section(contract: Contract) -> None:
@@ -375,6 +485,8 @@ def test_the_contract_is_kept_section_by_section(contract: Contract) -> None:
     contract.lists()
     contract.targets()
     contract.purchase()
+    contract.agents()
+    contract.attested()
     contract.expiry()
 
     assert contract.said.routes >= ROUTES
