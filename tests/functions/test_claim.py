@@ -5,9 +5,11 @@ from uuid import uuid4
 
 import pytest
 
+from shared.domain.access import ApiKey, Role, digest
 from shared.domain.lifecycle import backoff
 from shared.domain.order import LEASE, State
 from shared.domain.refusals import Unavailable
+from shared.domain.spec import CapacitySpec, NodeSize
 from tests.factories import CAPACITY, EXPORT, NOW
 from tests.functions.world import LAUNCHER, OTHER_LAUNCHER, SECRET, World, by_id, next_of
 
@@ -210,3 +212,18 @@ def test_an_orders_request_ids_say_whose_they_are(world: World) -> None:
     world.claim(order_id, request_id=request_id)
 
     assert world.order(order_id).recent == (f"rack/alpha@{request_id}",)
+
+
+def test_a_key_kept_to_some_datacenters_claims_no_others_orders(world: World) -> None:
+    world.app.keys.add(ApiKey(digest("ly_kept"), Role.LAUNCHER, "kept", datacenters=("gcp:us-central1-a",)))
+    here, there = (CapacitySpec(datacenter=f"gcp:us-central1-{zone}", node_size=NodeSize.TINY) for zone in "ab")
+    world.place(there)
+    order_id = world.place(here)["id"]
+    lanes = ["gcp:*/capacity/tiny", "baremetal:*/capacity/tiny"]
+
+    claimed = world.claim_next("ly_kept", lanes=lanes)
+    assert claimed is not None
+    assert claimed["order_id"] == order_id
+    assert world.claim_next("ly_kept", lanes=lanes) is None
+    refused = world.post("/v1/claims", next_of(lanes=["baremetal:*/capacity/tiny"]), "ly_kept")
+    assert (refused.status_code, refused.get_json()["type"]) == (403, "urn:launchyard:problem:forbidden")

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from emulators.tdx_quote import TdxQuote
-from functions.capacity import links
 from functions.capacity.attestation import Image, Nonces, Tcb
 from functions.capacity.lost_agents import LOST_AFTER, see_to_agents
 from shared.domain.accounts import AccountType
@@ -499,10 +498,10 @@ def test_the_order_is_found_among_many(world: World, worker: str, monkeypatch: p
 def test_a_guest_that_was_faster_than_its_launchers_report_is_met_afterwards(world: World, worker: str) -> None:
     order_id, _ = claimed(world, worker, ATTESTED)
     agent_id = registered(world)
+
     report(world, worker, order_id, "fulfilled", "vm-1")
 
-    met = links.meet(world.order(order_id), world.app)
-
+    met = world.order(order_id)
     assert (met.state, met.agent) == (State.RUNNING, agent_id)
     assert agent(world).order_id == order_id
 
@@ -511,9 +510,10 @@ def test_an_agent_from_before_the_claim_is_in_another_machine(world: World, work
     registered(world)
     world.clock.now += timedelta(seconds=1)
     order_id, _ = claimed(world, worker, ATTESTED)
+
     report(world, worker, order_id, "fulfilled", "vm-1")
 
-    assert links.meet(world.order(order_id), world.app).agent is None
+    assert world.order(order_id).agent is None
 
 
 def wrong_tokens(world: World, order_id: str, token: str) -> dict[str, dict[str, str]]:

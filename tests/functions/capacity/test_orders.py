@@ -1,7 +1,7 @@
 """The capacity contract's orders, sections 3 to 5 and 10: a worker claims and reports, people list."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from werkzeug.test import TestResponse
@@ -62,6 +62,10 @@ def claimed(world: World, key: str, spec: CapacitySpec = GCP) -> str:
 def lapse(world: World, seconds: float = 606) -> None:
     world.clock.now += timedelta(seconds=seconds)
     world.sweep()
+
+
+def unavailable(*_: object, **__: object) -> NoReturn:
+    raise Unavailable("The order store does not answer.")
 
 
 def refused(answer: TestResponse, status: int) -> str:
@@ -161,10 +165,7 @@ def test_a_mistyped_field_is_named(world: World, worker: str) -> None:
 def test_a_claim_where_the_store_does_not_answer_finds_nothing_rather_than_end_the_worker(
     world: World, worker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def down(*_: object) -> None:
-        raise Unavailable("The order store does not answer.")
-
-    monkeypatch.setattr(type(world.app.oldest), "next", down)
+    monkeypatch.setattr(type(world.app.oldest), "next", unavailable)
     assert claim(world, worker)["claimed"] is False
 
 
@@ -383,6 +384,21 @@ def test_a_machine_that_comes_when_its_order_is_anothers_has_an_order_of_its_own
         assert told(world, worker, order_id, "fulfilled", vm_name="vm-late")["status"] == "claimed"
     orders = world.get("/api/v1/admin/agents/capacity/orders", ADMIN).get_json()["orders"]
     assert [(order["status"], order["vm_name"]) for order in orders] == [("claimed", None), ("fulfilled", "vm-late")]
+
+
+def test_an_order_made_for_a_late_machine_is_offered_to_nobody_else(
+    world: World, worker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id, other = claimed(world, worker), world.admit(AccountType.LAUNCHER)[1]
+    lapse(world)
+    world.clock.now += timedelta(seconds=20)
+    assert claim(world, other)["claimed"]
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(type(world.app.store), "apply", unavailable)
+        assert report(world, worker, order_id, "fulfilled", vm_name="vm-late").status_code == 503
+    assert not claim(world, other)["claimed"]
+    told(world, worker, order_id, "fulfilled", vm_name="vm-late")
+    assert listed(world, "?status=fulfilled") != []
 
 
 def test_a_former_holders_failure_is_taken_note_of_and_changes_nothing(world: World, worker: str) -> None:

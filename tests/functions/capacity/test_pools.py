@@ -72,6 +72,13 @@ def swept(world: World, limit: int = 200) -> dict[str, int]:
     return dict(see_to_pools(world.app, world.clock.now, limit))
 
 
+def test_the_sweep_fills_pools(world: World) -> None:
+    aim(world, 2)
+    done = world.sweep()
+    assert (done["pools"], done["created"], done["released"]) == (1, 2, 0)
+    assert [order.state for order in orders(world)] == [State.QUEUED] * 2
+
+
 def orders(world: World, *states: State) -> list[Order]:
     return list(world.app.store.page(OrderQuery(states=frozenset(states), oldest_first=True, limit=500)).orders)
 
