@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from emulators.tdx_quote import TdxQuote
+from functions.capacity import links
 from functions.capacity.attestation import Image, Nonces, Tcb
 from functions.capacity.lost_agents import LOST_AFTER, see_to_agents
 from shared.domain.accounts import AccountType
