@@ -11,7 +11,7 @@ from functions import logs
 from functions.app import App
 from functions.authentication import Principal
 from functions.capacity.face import ACCOUNTS, ADMINS
-from functions.capacity.late import accept_late
+from functions.capacity.late import accept_late, comes_late
 from functions.capacity.links import meet
 from functions.capacity.wire import STATUS_OF, Answer, CapacityOrder, Lenient, Status, lane_of, size_of
 from functions.holders import holder
@@ -110,8 +110,8 @@ def update(body: UpdateBody, launcher: Principal, app: App, order_id: str) -> Ca
     sender = holder(launcher, UNNAMED)
     if seen is None or seen.order.kind is not OrderKind.CAPACITY:
         raise NotFound(NO_ORDER)
-    if seen.order.claimed_by != sender:
-        return CapacityOrder.of(meet(accept_late(status, body.vm_name, seen.order, sender, app), app))
+    if comes_late(seen.order, sender):
+        return CapacityOrder.of(accept_late(status, body.vm_name, seen.order, sender, app))
     try:
         return CapacityOrder.of(meet(_report(status, body, seen, sender, app), app))
     except LeaseLost:

@@ -507,6 +507,20 @@ def test_a_guest_that_was_faster_than_its_launchers_report_is_met_afterwards(wor
     assert agent(world).order_id == order_id
 
 
+def test_a_guest_that_registered_before_its_launchers_late_report_fulfils_the_order_that_is_given_back(
+    world: World, worker: str
+) -> None:
+    order_id, _ = claimed(world, worker, ATTESTED)
+    agent_id = registered(world)
+    world.clock.now += timedelta(minutes=11)
+    world.sweep()
+    assert world.order(order_id).state is State.QUEUED
+
+    report(world, worker, order_id, "fulfilled", "vm-1")
+
+    assert (world.order(order_id).state, world.order(order_id).agent) == (State.RUNNING, agent_id)
+
+
 def test_an_agent_from_before_the_claim_is_in_another_machine(world: World, worker: str) -> None:
     registered(world)
     world.clock.now += timedelta(seconds=1)
