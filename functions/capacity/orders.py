@@ -11,7 +11,7 @@ from functions import logs
 from functions.app import App
 from functions.authentication import Principal
 from functions.capacity.face import ACCOUNTS, ADMINS
-from functions.capacity.late import accept_late, comes_late
+from functions.capacity.late import accept_late, adopt, comes_late
 from functions.capacity.links import meet
 from functions.capacity.wire import STATUS_OF, Answer, CapacityOrder, Lenient, Status, lane_of, size_of
 from functions.holders import holder
@@ -145,13 +145,27 @@ def _report(status: Status, body: UpdateBody, seen: Snapshot, sender: str, app: 
     stands = STATUS_OF[order.state]
     if stands not in MAY_BECOME or status not in MAY_BECOME[stands]:
         if status is stands:
-            return order
+            return _told_again(body, seen, sender, app)
         raise Conflict(f"The order is {stands}; it cannot become {status}")
     event = _event(status, body, order, sender, app)
     if status is not Status.FAILED or body.vm_name is None:
         return app.store.apply(order.id, event, app.clock(), seen)
     app.store.apply(order.id, Note(app.new_id(), order.epoch, sender, app.clock(), body.vm_name), app.clock(), seen)
     return app.store.apply(order.id, event, app.clock())
+
+
+def _told_again(body: UpdateBody, seen: Snapshot, sender: str, app: App) -> Order:
+    """Return the order, which is what was reported. Its machine may have no name yet but its agent's, which was
+    faster; or another machine is meant, from a claim of this account's that expired.
+    """
+    order = seen.order
+    if order.state is not State.RUNNING or not body.vm_name or body.vm_name == order.vm:
+        return order
+    if order.agent is not None or order.vm is None:
+        return app.store.apply(order.id, Provision(app.new_id(), order.epoch, sender, body.vm_name), app.clock(), seen)
+    if sender in order.former:
+        adopt(body.vm_name, order, sender, app)
+    return order
 
 
 def _event(status: Status, body: UpdateBody, order: Order, sender: str, app: App) -> AnyEvent:

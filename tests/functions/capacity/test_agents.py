@@ -467,6 +467,18 @@ def test_where_attestation_is_required_the_workers_word_ends_provisioning_and_th
     assert world.order(order_id).state is State.RUNNING
 
 
+def test_the_launcher_names_the_machine_also_where_its_guest_was_faster(world: World, worker: str) -> None:
+    order_id, token = claimed(world, worker)
+    agent_id = registered(world, vm_name="guest", **bootstrap(order_id, token))
+    assert (world.order(order_id).state, world.order(order_id).vm) == (State.RUNNING, "guest")
+
+    report(world, worker, order_id, "fulfilled", "tdvirsh-1")
+
+    order = world.order(order_id)
+    assert (order.state, order.vm, order.agent) == (State.RUNNING, "tdvirsh-1", agent_id)
+    assert registered(world, vm_name="guest") == agent_id
+
+
 def test_a_name_tells_whose_machine_it_is_where_there_is_no_token(world: World, worker: str) -> None:
     order_id, _ = claimed(world, worker, ATTESTED)
     report(world, worker, order_id, "fulfilled", "vm-1")

@@ -440,6 +440,16 @@ def test_a_machine_that_comes_after_its_claim_lapsed_on_a_cancelled_order_is_kep
     assert machines(world) == [("failed", None), ("fulfilled", "vm-late")]
 
 
+def test_of_two_machines_of_one_accounts_workers_the_second_has_an_order_of_its_own(world: World, worker: str) -> None:
+    order_id = claimed(world, worker)
+    lapse(world)
+    world.clock.now += timedelta(seconds=20)
+    assert claim(world, worker)["claimed"]
+    for vm_name in ("vm-1", "vm-2", "vm-1", "vm-2"):
+        assert told(world, worker, order_id, "fulfilled", vm_name=vm_name)["vm_name"] == "vm-1"
+    assert machines(world) == [("fulfilled", "vm-1"), ("fulfilled", "vm-2")]
+
+
 def test_a_machine_that_came_too_late_is_never_replaced(world: World, worker: str) -> None:
     order_id = claimed(world, worker, GCP.model_copy(update={"attestation": Attestation.REQUIRED}))
     lapse(world)
