@@ -14,7 +14,7 @@ from cachetools import LRUCache
 
 from shared.domain.events import Claim
 from shared.domain.order import Order
-from shared.domain.refusals import WrongState
+from shared.domain.refusals import NotFound, WrongState
 from shared.ports import OrderStore, Snapshot
 
 READ_AT_ONCE: Final = 128
@@ -65,7 +65,7 @@ class Candidates:
             self._tried[mark] = now
         try:
             return self._store.apply(candidate.order.id, claim, now, seen=candidate)
-        except WrongState:
+        except (WrongState, NotFound):  # its client may have removed it since it was read
             return None
 
     def _queue(self, lanes: frozenset[str]) -> "_Queue":

@@ -13,7 +13,7 @@ import pytest
 
 from functions.candidates import READ_AT_ONCE, REST, STALE, Candidates
 from shared.adapters.memory import MemoryOrderStore
-from shared.domain.events import AnyEvent, Return
+from shared.domain.events import AnyEvent, Cancel, Return
 from shared.domain.order import Order, Reason, State
 from shared.domain.refusals import Refusal, Unavailable
 from shared.ports import OrderStore, Snapshot
@@ -116,6 +116,22 @@ def test_nobody_tries_what_another_of_the_process_took_from_other_lanes(store: C
 
     assert len(rest) == 2
     assert sorted(store.tried) == sorted(order.id for order in every)
+
+
+def test_candidates_that_were_removed_since_are_passed_over(store: CountedStore) -> None:
+    every = stored(store, 4)
+    candidates = Candidates(store)
+    candidates.next(LANES, a_claim(), NOW)  # which reads them all
+    waiting = [order for order in every if store.get(order.id).state is State.QUEUED]
+    for order in waiting[:2]:
+        store.apply(order.id, Cancel("cancel"), NOW)
+        store.remove(order.id)
+
+    claimed = candidates.next(LANES, a_claim(), NOW)
+
+    assert claimed is not None
+    assert claimed.id == waiting[2].id
+    assert candidates.next(LANES, a_claim(), NOW) is None
 
 
 def test_candidates_that_others_took_are_passed_over(store: CountedStore) -> None:
