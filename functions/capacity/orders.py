@@ -23,7 +23,7 @@ from shared.domain.datacenters import parse
 from shared.domain.events import AnyEvent, Claim, Fail, Note, Provision, Return, Start
 from shared.domain.lifecycle import UNWATCHED_BOOT, demands_attestation
 from shared.domain.order import Order, Reason, State
-from shared.domain.refusals import Conflict, Forbidden, Invalid, LeaseLost, NotFound, Unavailable
+from shared.domain.refusals import Conflict, Forbidden, Invalid, LeaseLost, NotFound
 from shared.domain.spec import NodeSize, OrderKind
 from shared.ports import OrderQuery, Snapshot
 
@@ -83,19 +83,13 @@ class OrderList(Answer):
 
 
 NOTHING: Final = ClaimAnswer(claimed=False)
+"""Also where the store does not answer: a worker of the contract ends at any error."""
 
 
 def claim(body: ClaimBody, launcher: Principal, app: App) -> ClaimAnswer:
-    """Give the oldest order that fits.
-
-    A worker of the contract ends at any error: where the store does not answer, it is told that there is nothing.
-    """
+    """Give the oldest order that fits."""
     lanes = narrowed([lane_of(_datacenter(body.datacenter), _size(body.node_size))], launcher.datacenters)
-    try:
-        order = _next(lanes, holder(launcher, UNNAMED), app)
-    except Unavailable as refusal:
-        logs.LOG.warning("No order is claimed: the store does not answer.", why=refusal.message)
-        return NOTHING
+    order = _next(lanes, holder(launcher, UNNAMED), app)
     if order is None:
         return NOTHING
     logs.note(order_id=order.id)
@@ -256,6 +250,7 @@ ROUTES: Final = (
         "Claim the oldest order",
         ClaimAnswer,
         body=TypeAdapter(ClaimBody),
+        degraded=NOTHING,
     ),
     Route(
         "POST",

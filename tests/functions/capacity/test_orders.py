@@ -171,6 +171,18 @@ def test_a_claim_where_the_store_does_not_answer_finds_nothing_rather_than_end_t
     assert claim(world, worker)["claimed"] is False
 
 
+def test_a_claim_whose_key_cannot_be_looked_up_finds_nothing_rather_than_end_the_worker(
+    world: World, worker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object) -> None:
+        raise Unavailable("The order store does not answer.")
+
+    order_id = claimed(world, worker)
+    monkeypatch.setattr(world.app.keys, "find", down)
+    assert claim(world, worker) == {"claimed": False, "order": None, "bootstrap_token": None}
+    refused(report(world, worker, order_id, "provisioning"), 503)
+
+
 def test_an_account_that_is_kept_to_some_datacenters_gets_no_other_order(world: World) -> None:
     world.app.keys.add(ApiKey(digest("ee_live_kept"), Role.LAUNCHER, "kept", datacenters=("baremetal",)))
     place(world, GCP)
