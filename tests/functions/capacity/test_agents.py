@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -952,6 +953,31 @@ def test_one_lost_agent_whose_order_cannot_be_read_keeps_no_other_from_being_see
 
     assert see_to(world) == 1
     assert world.app.store.get(orders[1]).state is State.QUEUED
+
+
+@pytest.mark.parametrize("stuck", ["challenge", "agent"])
+def test_a_record_that_the_store_does_not_answer_for_keeps_the_sweep_from_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch, stuck: str
+) -> None:
+    records: Any = world.app.capacity.challenges if stuck == "challenge" else world.app.capacity.agents
+    for number in range(3):
+        registered(world, vm_name=f"vm-{number}")
+        nonce(world, f"vm-{number}")
+    take, over = records.take, threading.Event()
+
+    def silent(id_: str, *which: Callable[[Any], bool]) -> object:
+        if id_ == "vm-0":
+            over.wait()
+        return take(id_, *which)
+
+    monkeypatch.setattr(records, "take", silent)
+    monkeypatch.setattr("functions.capacity.challenges.SECONDS", 1.0)
+    monkeypatch.setattr("functions.capacity.lost_agents.SECONDS", 1.0)
+    world.clock.now += LOST_AFTER + timedelta(seconds=1)
+    try:
+        assert world.sweep()["records_forgotten"] == 5
+    finally:
+        over.set()
 
 
 def test_challenges_past_their_end_are_forgotten(world: World) -> None:
