@@ -17,7 +17,8 @@ from functions.capacity.reconciliation import reconcile as reconcile_pool
 from functions.capacity.reconciliation import see_to_pools
 from shared.adapters.memory import MemoryOrderStore
 from shared.adapters.memory_records import MemoryRecords
-from shared.domain.accounts import NOBODY, AccountType
+from shared.domain.access import ApiKey, Role, digest
+from shared.domain.accounts import NOBODY, Account, AccountType
 from shared.domain.agents import Agent
 from shared.domain.events import Register
 from shared.domain.order import Order, State
@@ -604,6 +605,44 @@ def test_the_same_purchase_twice_is_one_target_and_no_more_orders(world: World) 
     answer(buy(world, account, key, datacenter="gcp:a", min_warm_count=3))
     assert len(orders(world)) == 3
     assert [target["account_id"] for target in listed(world)] == [account]
+
+
+def test_a_purchase_that_the_accounts_deletion_overtakes_orders_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, key = world.admit(AccountType.DEPLOYER)
+    pools, add = world.app.capacity.pools, world.app.capacity.pools.add
+
+    def overtaken(id_: str, pool: Pool) -> None:
+        answer(world.delete(f"/api/v1/accounts/{account}", key))
+        add(id_, pool)
+
+    monkeypatch.setattr(pools, "add", overtaken)
+
+    assert refused(buy(world, account, key, **PLACE), 404) == "Account not found"
+    world.sweep()
+    assert (listed(world), orders(world)) == ([], [])
+
+
+def test_a_purchase_in_the_midst_of_the_accounts_deletion_is_given_up_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, key = world.admit(AccountType.DEPLOYER)
+    accounts, take = world.app.capacity.accounts, world.app.capacity.accounts.take
+    bought = list[int]()
+
+    def after_a_purchase(id_: str, which: Callable[[Account], bool]) -> Account | None:
+        _, another = world.admit(AccountType.DEPLOYER)
+        world.app.keys.add(ApiKey(digest(another), Role.CLIENT, account, revocable=True))  # that was checked before
+        bought.append(buy(world, account, another, **PLACE).status_code)
+        return take(id_, which)
+
+    monkeypatch.setattr(accounts, "take", after_a_purchase)
+
+    answer(world.delete(f"/api/v1/accounts/{account}", key))
+
+    assert bought == [200]
+    assert (listed(world), alive(world)) == ([], [])
 
 
 def test_pools_of_two_accounts_in_one_place_are_two(world: World) -> None:
