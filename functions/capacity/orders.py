@@ -23,7 +23,7 @@ from shared.domain.datacenters import parse
 from shared.domain.events import AnyEvent, Claim, Fail, Note, Provision, Return, Start
 from shared.domain.lifecycle import UNWATCHED_BOOT, demands_attestation
 from shared.domain.order import Order, Reason, State
-from shared.domain.refusals import Conflict, Forbidden, Invalid, LeaseLost, NotFound
+from shared.domain.refusals import Conflict, Forbidden, Invalid, LeaseLost, NotFound, Unavailable, WrongState
 from shared.domain.spec import NodeSize, OrderKind
 from shared.ports import OrderQuery, Snapshot
 
@@ -35,6 +35,8 @@ MOST_LISTED: Final = 10_000
 PAGE: Final = 500
 EXPIRED_AT_ONCE: Final = 10
 """How many expired claims a claim that found nothing releases."""
+TRIES: Final = 4
+"""How often a report is tried on an order that others change meanwhile."""
 NOT_ENABLED: Final = "is not enabled on this launcher"
 """What a worker says of an order that it should not have been given: another may run it."""
 NO_ORDER: Final = "Capacity launch order not found"
@@ -98,18 +100,16 @@ def claim(body: ClaimBody, launcher: Principal, app: App) -> ClaimAnswer:
 
 
 def update(body: UpdateBody, launcher: Principal, app: App, order_id: str) -> CapacityOrder:
-    """Take a worker's report; a repeat of the last one changes nothing."""
-    status = _reported(body.status)
-    seen = app.store.get_many([order_id]).get(order_id)
-    sender = holder(launcher, UNNAMED)
-    if seen is None or seen.order.kind is not OrderKind.CAPACITY:
-        raise NotFound(NO_ORDER)
-    if comes_late(seen.order, sender):
-        return CapacityOrder.of(accept_late(status, body.vm_name, seen.order, sender, app))
-    try:
-        return CapacityOrder.of(meet(_report(status, body, seen, sender, app), app))
-    except LeaseLost:
-        raise NotFound(NO_ORDER) from None
+    """Take a worker's report; a repeat of the last one changes nothing. Where the order changes while it is taken (its
+    guest registers, its claim expires), it is taken of what stands then.
+    """
+    status, sender = _reported(body.status), holder(launcher, UNNAMED)
+    for _ in range(TRIES):
+        try:
+            return CapacityOrder.of(_taken(status, body, _seen(order_id, app), sender, app))
+        except (LeaseLost, WrongState):
+            continue
+    raise Unavailable("Others change the order at this moment; send the same report again.")
 
 
 def browse(query: OrderFilter, _admin: Principal, app: App) -> OrderList:
@@ -132,6 +132,19 @@ def _next(lanes: tuple[str, ...], sender: str, app: App) -> Order | None:
     if order is None:
         settle_held(app, EXPIRED_AT_ONCE)
     return order
+
+
+def _seen(order_id: str, app: App) -> Snapshot:
+    seen = app.store.get_many([order_id]).get(order_id)
+    if seen is None or seen.order.kind is not OrderKind.CAPACITY:
+        raise NotFound(NO_ORDER)
+    return seen
+
+
+def _taken(status: Status, body: UpdateBody, seen: Snapshot, sender: str, app: App) -> Order:
+    if comes_late(seen.order, sender):
+        return accept_late(status, body.vm_name, seen.order, sender, app)
+    return meet(_report(status, body, seen, sender, app), app)
 
 
 def _report(status: Status, body: UpdateBody, seen: Snapshot, sender: str, app: App) -> Order:

@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -21,9 +21,11 @@ from functions.capacity.attestation import Image, Nonces, Tcb
 from functions.capacity.lost_agents import LOST_AFTER, see_to_agents
 from shared.domain.accounts import AccountType
 from shared.domain.agents import Agent
+from shared.domain.events import AnyEvent
 from shared.domain.order import Order, Reason, State
 from shared.domain.refusals import Unavailable
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
+from shared.ports import Snapshot
 from tests.functions.world import ADMIN, CLIENT, MRTD, World
 from tests.threads import at_once
 
@@ -478,6 +480,24 @@ def test_the_launcher_names_the_machine_also_where_its_guest_was_faster(world: W
     order = world.order(order_id)
     assert (order.state, order.vm, order.agent) == (State.RUNNING, "tdvirsh-1", agent_id)
     assert registered(world, vm_name="guest") == agent_id
+
+
+def test_a_guest_that_registers_while_its_launcher_reports_is_no_fault_of_that_one(
+    world: World, worker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id, token = claimed(world, worker)
+    apply = world.app.store.apply
+
+    def registered_just_before(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        monkeypatch.setattr(world.app.store, "apply", apply)
+        registered(world, vm_name="guest", **bootstrap(order_id, token))
+        return apply(order_id, event, now, seen)
+
+    monkeypatch.setattr(world.app.store, "apply", registered_just_before)
+
+    report(world, worker, order_id, "fulfilled", "tdvirsh-1")
+
+    assert (world.order(order_id).state, world.order(order_id).vm) == (State.RUNNING, "tdvirsh-1")
 
 
 def test_a_name_tells_whose_machine_it_is_where_there_is_no_token(world: World, worker: str) -> None:

@@ -462,6 +462,24 @@ def test_of_two_machines_of_one_accounts_workers_the_second_has_an_order_of_its_
     assert machines(world) == [("fulfilled", "vm-1"), ("fulfilled", "vm-2")]
 
 
+def test_a_claim_that_expires_while_its_machine_is_reported_is_given_back(
+    world: World, worker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = claimed(world, worker)
+    apply = world.app.store.apply
+
+    def expired_just_before(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        monkeypatch.setattr(world.app.store, "apply", apply)
+        lapse(world)
+        return apply(order_id, event, now, seen)
+
+    monkeypatch.setattr(world.app.store, "apply", expired_just_before)
+
+    order = told(world, worker, order_id, "fulfilled", vm_name="vm-1")
+
+    assert (order["status"], order["vm_name"], world.order(order_id).epoch) == ("fulfilled", "vm-1", 2)
+
+
 def test_a_machine_that_came_too_late_is_never_replaced(world: World, worker: str) -> None:
     order_id = claimed(world, worker, GCP.model_copy(update={"attestation": Attestation.REQUIRED}))
     lapse(world)
