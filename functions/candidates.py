@@ -89,6 +89,11 @@ class Candidates:
         return at is not None and now - at < STALE
 
 
+def oldest_last(candidates: list[Snapshot]) -> None:
+    """Sort them so that the oldest order is taken first: from the end. One queued again is as old as it was."""
+    candidates.sort(key=lambda candidate: (candidate.order.created_at, candidate.order.id), reverse=True)
+
+
 def _mark(candidate: Snapshot) -> Mark:
     return candidate.order.id, candidate.order.epoch
 
