@@ -431,6 +431,17 @@ def test_a_place_whose_order_was_removed_gets_another(world: World) -> None:
     assert again.id != order.id
 
 
+def test_a_released_place_whose_order_was_removed_gets_no_other(world: World) -> None:
+    aim(world, 1)
+    swept(world)
+    (order,) = orders(world)
+    answer(world.delete(f"{TARGETS}?datacenter={DATACENTER}&node_size=tiny", ADMIN))
+    assert world.delete(f"/v1/orders/{order.id}", ADMIN).status_code == 204
+    for _ in range(3):
+        assert swept(world).get("created", 0) == 0
+    assert orders(world) == []
+
+
 def test_a_pool_at_rest_costs_two_reads_and_no_write(world: World, store: Faulty, records: Counted) -> None:
     aim(world, 2)
     swept(world)
