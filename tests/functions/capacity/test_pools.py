@@ -221,7 +221,7 @@ def test_a_target_set_again_after_its_removal_counts_what_could_not_be_stopped(w
 
 def test_the_sweep_creates_what_is_missing_once_and_rings_for_it(world: World) -> None:
     aim(world, 2, reason="tests", attestation="required")
-    assert swept(world) == {"pools": 1, "created": 2, "released": 0, "surplus": 0}
+    assert swept(world) == {"pools": 1, "created": 2, "released": 0}
     assert swept(world)["created"] == 0
     placed = orders(world)
     assert len(placed) == 2
@@ -274,7 +274,7 @@ def test_surplus_is_released_and_what_nobody_can_stop_is_counted_and_kept(world:
     world.claim(taken.id, lanes=[LANE], attended=False)
 
     aim(world, 0)
-    assert swept(world) == {"pools": 1, "created": 0, "released": 2, "surplus": 2}
+    assert swept(world) == {"pools": 1, "created": 0, "released": 2}
 
     assert world.order(watched.id).cancel_requested_at is not None
     assert world.order(waiting.id).state is State.CANCELLED
