@@ -14,7 +14,7 @@ from cachetools import LRUCache
 
 from shared.domain.events import Claim
 from shared.domain.order import Order
-from shared.domain.refusals import WrongState
+from shared.domain.refusals import NotFound, WrongState
 from shared.ports import OrderStore, Snapshot
 
 READ_AT_ONCE: Final = 128
@@ -65,7 +65,7 @@ class Candidates:
             self._tried[mark] = now
         try:
             return self._store.apply(candidate.order.id, claim, now, seen=candidate)
-        except WrongState:
+        except (WrongState, NotFound):  # its client may have removed it since it was read
             return None
 
     def _queue(self, lanes: frozenset[str]) -> "_Queue":
@@ -87,6 +87,11 @@ class Candidates:
     def _was_tried(self, mark: Mark, now: datetime) -> bool:
         at = self._tried.get(mark)
         return at is not None and now - at < STALE
+
+
+def oldest_last(candidates: list[Snapshot]) -> None:
+    """Sort them so that the oldest order is taken first: from the end. One queued again is as old as it was."""
+    candidates.sort(key=lambda candidate: (candidate.order.created_at, candidate.order.id), reverse=True)
 
 
 def _mark(candidate: Snapshot) -> Mark:

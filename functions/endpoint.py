@@ -16,7 +16,7 @@ from functions.authentication import Principal
 from functions.capacity.face import CAPACITY, PREFIXES
 from functions.faces import NATIVE, Face, Refused
 from functions.routing import Answer, Nothing, Redirect, Route, Routes
-from shared.domain.refusals import Malformed, Refusal, TooLarge
+from shared.domain.refusals import Malformed, Refusal, TooLarge, Unavailable
 
 MOST_KEPT: Final = 1024 * 1024
 """Bytes of a request's body that are kept: more than any route takes."""
@@ -52,12 +52,21 @@ class Endpoint:
         logs.note(route=route.path, **named)
         if len(body) > route.most_bytes:
             raise TooLarge(f"The body is over {route.most_bytes // 1024} KiB.")
+        try:
+            answer = self._handled(request, route, body, face, named)
+        except Unavailable as refusal:
+            if route.degraded is None:
+                raise
+            logs.LOG.warning("A request is answered without the store, which does not answer.", why=refusal.message)
+            answer = route.degraded
+        return _render(route, answer)
+
+    def _handled(self, request: Request, route: Route, body: bytes, face: Face, named: Mapping[str, str]) -> Answer:
         app = self._app()
         caller = face.authenticate(route.access, request.headers.get("Authorization"), app)
         if isinstance(caller, Principal):
             logs.note(account=caller.account)
-        answer = route.handler(*_parsed(request, route, body, face), caller, app, **named, **_keyed(request, route))
-        return _render(route, answer)
+        return route.handler(*_parsed(request, route, body, face), caller, app, **named, **_keyed(request, route))
 
 
 def _read(request: Request) -> bytes:

@@ -55,6 +55,8 @@ class Route:
     """Where the answer's thing is from now on: a path to fill with its fields."""
     missing: str = "There is no such order."
     """What to say where what the path names cannot be an id at all."""
+    degraded: BaseModel | None = None
+    """What is answered where we do not know better, for the store does not answer; None: 503."""
     conflicts: bool = False
     """Whether it may be refused for what stands (409), or stood (410)."""
 

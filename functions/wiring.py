@@ -48,7 +48,7 @@ def once(make: Callable[[], App]) -> Callable[[], App]:
 
 
 def build(settings: Settings) -> App:
-    from functions.candidates import Candidates
+    from functions.candidates import Candidates, oldest_last
 
     store, keys, doorbell, capacity = _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
     return App(
@@ -57,7 +57,7 @@ def build(settings: Settings) -> App:
         doorbell=doorbell,
         bucket=_bucket(settings),
         candidates=Candidates(store),
-        oldest=Candidates(store, rest=timedelta(), shuffle=list.reverse),  # they are taken from the end
+        oldest=Candidates(store, rest=timedelta(), shuffle=oldest_last),
         capacity=capacity,
         tokens=CallbackTokens(settings.callback_secret.get_secret_value()),
         clock=lambda: datetime.now(UTC),

@@ -89,7 +89,7 @@ class OrderStore(Protocol):
         """Return how many orders the query has on all its pages, up to 100,000."""
 
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
-        """Return queued orders of these lanes (at most 30) that may be claimed now, longest available first."""
+        """Return queued orders of these lanes that may be claimed now, longest available first."""
 
     def remembering(self, request_id: str) -> Sequence[Order]:
         """Return the orders that still remember this request as one that changed them, a few at most.

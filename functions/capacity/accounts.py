@@ -84,11 +84,11 @@ def delete(caller: Principal, app: App, account_id: str) -> Deleted:
     if account.balance:
         raise Malformed(f"Cannot delete an account whose balance is not zero: it is {account.balance:.2f} USD")
     api_keys.withdraw([account.key_digest, *account.retired], app)
-    for pool in app.capacity.pools.find("account", account.id, MOST_POOLS):
-        release_all(pool, app, app.clock())
+    _give_up_pools(account, app)
     gone = app.capacity.accounts.take(account.name, lambda standing: standing.id == account.id)
     if gone is not None:  # it may have been given another key since it was read
         api_keys.withdraw([gone.key_digest, *gone.retired], app)
+    _give_up_pools(account, app)  # a purchase may have been under way; from now on each finds that the account is gone
     return Deleted(account_id=account.id)
 
 
@@ -104,6 +104,12 @@ def account_of(account_id: str, app: App) -> Account:
     for account in app.capacity.accounts.find("id", account_id, 1):
         return account
     raise NotFound(MISSING)
+
+
+def _give_up_pools(account: Account, app: App) -> None:
+    for pool in app.capacity.pools.find("account", account.id, MOST_POOLS):
+        if pool.standing:
+            release_all(pool, app, app.clock())
 
 
 def _rekey(account: Account, key_digest: str, app: App) -> Account:

@@ -17,6 +17,7 @@ from functions.authentication import Anyone, Bearer, Principal
 from functions.capacity import face
 from functions.capacity.account_views import account_type
 from functions.capacity.sessions import SESSION_TOKEN
+from functions.together import together
 from shared.domain.access import Role, digest
 from shared.domain.accounts import PRIVILEGED, AccountType, Enrolment
 from shared.domain.refusals import Forbidden, Malformed, NotFound, Refusal, Unauthenticated
@@ -25,8 +26,8 @@ TOKEN: Final = "ee_enrol_"  # noqa: S105 (what such tokens begin with)
 TOKEN_BYTES: Final = 32
 USUAL: Final = timedelta(days=1)
 LONGEST: Final = timedelta(days=30)
-MOST_FORGOTTEN: Final = 100
-"""Enrolments that one sweep forgets."""
+SECONDS: Final = 2.0
+"""How long a sweep goes on forgetting enrolments."""
 USELESS: Final = "This token is unknown, expired, used, or not for {type} accounts. "
 NEXT_STEP: Final = (
     "To create a {type} account, send an admin's key or session, or have an operator issue an enrolment token: "
@@ -96,10 +97,10 @@ def spending(enrolment: Enrolment | None, account_id: str, app: App) -> Iterator
         raise
 
 
-def forget_enrolments(app: App, limit: int = MOST_FORGOTTEN) -> int:
-    """Remove enrolments that have expired, at most `limit`, and return how many they were."""
+def forget_enrolments(app: App, limit: int) -> int:
+    """Remove enrolments that have expired, at most `limit`, for so long, and return how many they were."""
     expired = app.capacity.enrolments.before("expires_at", app.clock(), limit)
-    return sum(app.capacity.enrolments.take(enrolment.digest) is not None for enrolment in expired)
+    return sum(together(lambda enrolment: app.capacity.enrolments.take(enrolment.digest) is not None, expired, SECONDS))
 
 
 def _standing(token: str, wanted: AccountType, app: App) -> Enrolment:

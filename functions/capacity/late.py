@@ -10,7 +10,8 @@ from uuid import UUID, uuid5
 
 from functions import logs
 from functions.app import App
-from functions.capacity.wire import Status
+from functions.capacity.links import meet
+from functions.capacity.wire import STATUS_OF, Status
 from shared.domain.events import Claim, Provision, Start
 from shared.domain.lifecycle import UNWATCHED_BOOT, demands_attestation
 from shared.domain.order import Order, State, place
@@ -19,6 +20,12 @@ from shared.ports import IdempotencyKey
 
 ADOPTED: Final = UUID("0f3bc5de-6a8e-4f0e-9d0c-5a9d4c1d8a37")
 """The namespace of the ids of orders made for machines that came too late for their own."""
+
+
+def comes_late(order: Order, sender: str) -> bool:
+    """Whether the sender's claim is over: also where it was the last, and the order ended because nothing was heard."""
+    ended_unheard = STATUS_OF[order.state] is Status.FAILED and sender in order.former
+    return order.claimed_by != sender or ended_unheard
 
 
 def accept_late(status: Status, vm_name: str | None, order: Order, sender: str, app: App) -> Order:
@@ -33,8 +40,27 @@ def accept_late(status: Status, vm_name: str | None, order: Order, sender: str, 
             return taken
     if status is not Status.FULFILLED:
         raise NotFound("Capacity launch order not found")
-    _adopt(vm_name, order, sender, app)
+    adopt(vm_name, order, sender, app)
     return order
+
+
+def adopt(vm_name: str | None, order: Order, sender: str, app: App) -> None:
+    """Make an order for the machine; the same one however often it is told of."""
+    new_id = str(uuid5(ADOPTED, f"{order.id}\n{sender}\n{vm_name}"))
+    placed = place(new_id, order.account, order.spec, app.clock(), order.limits, requeued_from=order.id)
+    # Nobody else can claim it: only a former holder may before its time, and it is never tried again. What was asked
+    # for is the first order's to bring; a machine that came too late is not replaced.
+    placed = replace(placed, former=(sender,), available_at=placed.expires_at, max_attempts=1)
+    adopted = app.store.create(placed, IdempotencyKey(order.account, f"late\n{new_id}", new_id))
+    logs.LOG.warning("A machine came too late for its order; it has one of its own.", order_id=order.id, adopted=new_id)
+    if adopted.state not in (State.QUEUED, State.CLAIMED):  # claimed: the report before this one was cut short
+        return
+    try:
+        claim = Claim(f"late@{sender}", sender, app.clock() + app.capacity.claim_ttl, attended=False)
+        taken = app.store.apply(new_id, claim, app.clock())
+        meet(_started(Status.FULFILLED, vm_name, taken, sender, app), app, order.created_at)
+    except (WrongState, LeaseLost):
+        return  # a repeat of this report was faster
 
 
 def _take_back(status: Status, vm_name: str | None, order: Order, sender: str, app: App) -> Order | None:
@@ -45,7 +71,7 @@ def _take_back(status: Status, vm_name: str | None, order: Order, sender: str, a
     except WrongState:
         return None
     logs.LOG.info("An order was given back to its former holder.", order_id=order.id, epoch=taken.epoch)
-    return _started(status, vm_name, taken, sender, app)
+    return meet(_started(status, vm_name, taken, sender, app), app, order.created_at)
 
 
 def _started(status: Status, vm_name: str | None, order: Order, sender: str, app: App) -> Order:
@@ -55,21 +81,3 @@ def _started(status: Status, vm_name: str | None, order: Order, sender: str, app
         return app.store.apply(order.id, Start(app.new_id(), order.epoch, vm_name), now)
     told = Provision(app.new_id(), order.epoch, sender, vm_name, now + UNWATCHED_BOOT)
     return order if status is Status.CLAIMED else app.store.apply(order.id, told, now)
-
-
-def _adopt(vm_name: str | None, order: Order, sender: str, app: App) -> None:
-    """Make an order for the machine; the same one however often it is told of."""
-    new_id = str(uuid5(ADOPTED, f"{order.id}\n{sender}\n{vm_name}"))
-    placed = place(new_id, order.account, order.spec, app.clock(), order.limits, requeued_from=order.id)
-    # Nobody else can claim it meanwhile: only a former holder may before its time.
-    placed = replace(placed, former=(sender,), available_at=placed.expires_at)
-    adopted = app.store.create(placed, IdempotencyKey(order.account, f"late\n{new_id}", new_id))
-    logs.LOG.warning("A machine came too late for its order; it has one of its own.", order_id=order.id, adopted=new_id)
-    if adopted.state is not State.QUEUED:
-        return
-    try:
-        claim = Claim(f"late@{sender}", sender, app.clock() + app.capacity.claim_ttl, attended=False)
-        taken = app.store.apply(new_id, claim, app.clock())
-        _started(Status.FULFILLED, vm_name, taken, sender, app)
-    except (WrongState, LeaseLost):
-        return  # a repeat of this report was faster

@@ -1,6 +1,7 @@
 """Which order an agent's machine is of: by the order's bootstrap token, or by the name that its launcher gave it."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from functions.app import App
@@ -62,10 +63,13 @@ def link(order: Order, agent: Agent, app: App) -> Order | None:
         return None
 
 
-def meet(order: Order, app: App) -> Order:
-    """Return the order, with its agent where that one registered before the launcher said how its machine is named."""
+def meet(order: Order, app: App, since: datetime | None = None) -> Order:
+    """Return the order, with its agent where that one registered before the launcher said how its machine is named.
+
+    `since`: from when its machine may be there; None: from its claim.
+    """
     agent = app.capacity.agents.get(order.vm) if order.vm and order.agent is None else None
-    if agent is None or not _of(order, agent) or standing(agent, app) is not None:
+    if agent is None or not _of(order, agent, since) or standing(agent, app) is not None:
         return order
     return link(order, agent, app) or order
 
@@ -78,12 +82,12 @@ def _held(order_id: str, app: App) -> Order | None:
     return order if order.state in HELD and order.kind is OrderKind.CAPACITY else None
 
 
-def _of(order: Order, agent: Agent) -> bool:
+def _of(order: Order, agent: Agent, since: datetime | None) -> bool:
     """One that registered before the order was claimed is in another machine, of the same name."""
     spec = order.spec
     return (
         isinstance(spec, CapacitySpec)
         and order.state in HELD
         and (spec.datacenter, spec.node_size) == (agent.datacenter, agent.node_size)
-        and agent.registered_at >= order.entered[State.CLAIMED]
+        and agent.registered_at >= (since or order.entered[State.CLAIMED])
     )

@@ -7,6 +7,7 @@ from typing import Final
 from functions import logs
 from functions.app import App
 from functions.capacity import challenges, links
+from functions.together import together
 from shared.domain.agents import Agent
 from shared.domain.events import Retry
 from shared.domain.order import Reason
@@ -15,16 +16,18 @@ from shared.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 BEAT: Final = timedelta(seconds=3600)
 LOST_AFTER: Final = 2 * BEAT + timedelta(seconds=300)
 """Two heartbeats that did not come, and some."""
+SECONDS: Final = 6.0
+"""How long a sweep goes on with lost agents."""
 
 
 def see_to_agents(app: App, now: datetime, limit: int) -> int:
     """Replace the nodes of agents that were lost, and forget those and challenges past their end: at most `limit` of
-    each. Return how many were forgotten.
+    each, and for so long. Return how many were forgotten.
 
     An agent whose launcher watches over its machine is left: that one knows better. Raises Unavailable.
     """
     lost = app.capacity.agents.before("last_seen_at", now - LOST_AFTER, limit)
-    forgotten = sum(_see_to(agent, now, app) for agent in lost)
+    forgotten = sum(together(lambda agent: _see_to(agent, now, app), lost, SECONDS))
     return forgotten + challenges.forget(app.capacity.challenges, now, limit)
 
 

@@ -11,7 +11,7 @@ from functions import logs
 from functions.app import App
 from functions.authentication import Principal
 from functions.capacity.face import ACCOUNTS, ADMINS
-from functions.capacity.late import accept_late
+from functions.capacity.late import accept_late, adopt, comes_late
 from functions.capacity.links import meet
 from functions.capacity.wire import STATUS_OF, Answer, CapacityOrder, Lenient, Status, lane_of, size_of
 from functions.holders import holder
@@ -23,7 +23,7 @@ from shared.domain.datacenters import parse
 from shared.domain.events import AnyEvent, Claim, Fail, Note, Provision, Return, Start
 from shared.domain.lifecycle import UNWATCHED_BOOT, demands_attestation
 from shared.domain.order import Order, Reason, State
-from shared.domain.refusals import Conflict, Forbidden, Invalid, LeaseLost, NotFound, Unavailable
+from shared.domain.refusals import Conflict, Forbidden, Invalid, LeaseLost, NotFound, Unavailable, WrongState
 from shared.domain.spec import NodeSize, OrderKind
 from shared.ports import OrderQuery, Snapshot
 
@@ -35,6 +35,8 @@ MOST_LISTED: Final = 10_000
 PAGE: Final = 500
 EXPIRED_AT_ONCE: Final = 10
 """How many expired claims a claim that found nothing releases."""
+TRIES: Final = 4
+"""How often a report is tried on an order that others change meanwhile."""
 NOT_ENABLED: Final = "is not enabled on this launcher"
 """What a worker says of an order that it should not have been given: another may run it."""
 NO_ORDER: Final = "Capacity launch order not found"
@@ -83,19 +85,13 @@ class OrderList(Answer):
 
 
 NOTHING: Final = ClaimAnswer(claimed=False)
+"""Also where the store does not answer: a worker of the contract ends at any error."""
 
 
 def claim(body: ClaimBody, launcher: Principal, app: App) -> ClaimAnswer:
-    """Give the oldest order that fits.
-
-    A worker of the contract ends at any error: where the store does not answer, it is told that there is nothing.
-    """
+    """Give the oldest order that fits."""
     lanes = narrowed([lane_of(_datacenter(body.datacenter), _size(body.node_size))], launcher.datacenters)
-    try:
-        order = _next(lanes, holder(launcher, UNNAMED), app)
-    except Unavailable as refusal:
-        logs.LOG.warning("No order is claimed: the store does not answer.", why=refusal.message)
-        return NOTHING
+    order = _next(lanes, holder(launcher, UNNAMED), app)
     if order is None:
         return NOTHING
     logs.note(order_id=order.id)
@@ -104,18 +100,16 @@ def claim(body: ClaimBody, launcher: Principal, app: App) -> ClaimAnswer:
 
 
 def update(body: UpdateBody, launcher: Principal, app: App, order_id: str) -> CapacityOrder:
-    """Take a worker's report; a repeat of the last one changes nothing."""
-    status = _reported(body.status)
-    seen = app.store.get_many([order_id]).get(order_id)
-    sender = holder(launcher, UNNAMED)
-    if seen is None or seen.order.kind is not OrderKind.CAPACITY:
-        raise NotFound(NO_ORDER)
-    if seen.order.claimed_by != sender:
-        return CapacityOrder.of(meet(accept_late(status, body.vm_name, seen.order, sender, app), app))
-    try:
-        return CapacityOrder.of(meet(_report(status, body, seen, sender, app), app))
-    except LeaseLost:
-        raise NotFound(NO_ORDER) from None
+    """Take a worker's report; a repeat of the last one changes nothing. Where the order changes while it is taken (its
+    guest registers, its claim expires), it is taken of what stands then.
+    """
+    status, sender = _reported(body.status), holder(launcher, UNNAMED)
+    for _ in range(TRIES):
+        try:
+            return CapacityOrder.of(_taken(status, body, _seen(order_id, app), sender, app))
+        except (LeaseLost, WrongState):
+            continue
+    raise Unavailable("Others change the order at this moment; send the same report again.")
 
 
 def browse(query: OrderFilter, _admin: Principal, app: App) -> OrderList:
@@ -140,18 +134,45 @@ def _next(lanes: tuple[str, ...], sender: str, app: App) -> Order | None:
     return order
 
 
+def _seen(order_id: str, app: App) -> Snapshot:
+    seen = app.store.get_many([order_id]).get(order_id)
+    if seen is None or seen.order.kind is not OrderKind.CAPACITY:
+        raise NotFound(NO_ORDER)
+    return seen
+
+
+def _taken(status: Status, body: UpdateBody, seen: Snapshot, sender: str, app: App) -> Order:
+    if comes_late(seen.order, sender):
+        return accept_late(status, body.vm_name, seen.order, sender, app)
+    return meet(_report(status, body, seen, sender, app), app)
+
+
 def _report(status: Status, body: UpdateBody, seen: Snapshot, sender: str, app: App) -> Order:
     order = seen.order
     stands = STATUS_OF[order.state]
     if stands not in MAY_BECOME or status not in MAY_BECOME[stands]:
         if status is stands:
-            return order
+            return _told_again(body, seen, sender, app)
         raise Conflict(f"The order is {stands}; it cannot become {status}")
     event = _event(status, body, order, sender, app)
     if status is not Status.FAILED or body.vm_name is None:
         return app.store.apply(order.id, event, app.clock(), seen)
     app.store.apply(order.id, Note(app.new_id(), order.epoch, sender, app.clock(), body.vm_name), app.clock(), seen)
     return app.store.apply(order.id, event, app.clock())
+
+
+def _told_again(body: UpdateBody, seen: Snapshot, sender: str, app: App) -> Order:
+    """Return the order, which is what was reported. Its machine may have no name yet but its agent's, which was
+    faster; or another machine is meant, from a claim of this account's that expired.
+    """
+    order = seen.order
+    if order.state is not State.RUNNING or not body.vm_name or body.vm_name == order.vm:
+        return order
+    if order.agent is not None or order.vm is None:
+        return app.store.apply(order.id, Provision(app.new_id(), order.epoch, sender, body.vm_name), app.clock(), seen)
+    if sender in order.former:
+        adopt(body.vm_name, order, sender, app)
+    return order
 
 
 def _event(status: Status, body: UpdateBody, order: Order, sender: str, app: App) -> AnyEvent:
@@ -242,6 +263,7 @@ ROUTES: Final = (
         "Claim the oldest order",
         ClaimAnswer,
         body=TypeAdapter(ClaimBody),
+        degraded=NOTHING,
     ),
     Route(
         "POST",

@@ -8,12 +8,12 @@ from pydantic import Field, TypeAdapter
 from functions.app import App
 from functions.authentication import Principal
 from functions.capacity.pools import Reconciled, Why, Wish, place_of, set_target, told
-from functions.capacity.reconciliation import reconcile
+from functions.capacity.reconciliation import reconcile, release_all
 from functions.capacity.tallies import Target, agents_of, demands_of
 from functions.capacity.wire import Answer, Lenient
 from functions.routing import Route
 from shared.domain.access import Role
-from shared.domain.pools import MONTHLY_USD, MOST_MACHINES, pool_id
+from shared.domain.pools import MONTHLY_USD, MOST_MACHINES, Pool, pool_id
 from shared.domain.refusals import Forbidden, Invalid, NotFound
 from shared.domain.spec import NodeSize
 
@@ -61,6 +61,7 @@ def buy(body: PurchaseBody, deployer: Principal, app: App, account_id: str) -> P
         dispatch=True,
         attestation=app.capacity.attestation,
     )
+    _require_account(account_id, pool, app)
     done = reconcile(pool, app)
     return Purchase(
         request_id=f"capacity-{UUID(app.new_id()).hex[:16]}",
@@ -76,6 +77,15 @@ def _balance(account_id: str, app: App) -> float:
     for account in app.capacity.accounts.find("id", account_id, 1):
         return account.balance
     raise NotFound(NO_ACCOUNT)
+
+
+def _require_account(account_id: str, pool: Pool, app: App) -> None:
+    """Raises NotFound where the account was deleted meanwhile: then nobody else would give up its pool."""
+    try:
+        _balance(account_id, app)
+    except NotFound:
+        release_all(pool, app, app.clock())
+        raise
 
 
 def _require_room(account_id: str, pool: str, app: App) -> None:

@@ -97,7 +97,7 @@ def reconcile(pool: Pool, app: App, at_least: int = 0) -> Round:
 
 
 def see_to_pools(app: App, now: datetime, limit: int) -> Counter[str]:
-    """Reconcile at most `limit` pools, and return how many `pools`, `created`, `released` and `surplus` there were.
+    """Reconcile at most `limit` pools, and return how many `pools`, `created` and `released` there were.
 
     One that fails keeps no other from being seen to. Where there are more, each round begins somewhere else.
     """
@@ -107,7 +107,7 @@ def see_to_pools(app: App, now: datetime, limit: int) -> Counter[str]:
     chosen = [*pools[first:], *pools[:first]][:limit]
     counts = Counter[str]()
     for done in together(partial(_seen_to, app), chosen, SECONDS):
-        counts.update(pools=1, created=done.created, released=done.released, surplus=done.surplus)
+        counts.update(pools=1, created=done.created, released=done.released)
     return counts
 
 

@@ -34,6 +34,8 @@ IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 API_KEYS: Final = "api_keys"
 
 MOST_COUNTED: Final = 100_000
+MOST_LANES: Final = 30
+"""Of one query: Firestore compares with no more values."""
 REMEMBERING: Final = 10
 """How many orders of one request are read: it changes one, or a few where it raced its own repeat."""
 
@@ -100,11 +102,10 @@ class FirestoreOrderStore:
 
     @persistently
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
-        if not lanes:
-            return []
-        waiting = self._orders.where(filter=FieldFilter("state", "==", State.QUEUED))
-        fitting = waiting.where(filter=FieldFilter("lanes", "array_contains_any", sorted(lanes)))
-        return _run(fitting.where(filter=FieldFilter("available_at", "<=", now)).order_by("available_at"), limit)
+        wanted = sorted(set(lanes))
+        some = [wanted[first : first + MOST_LANES] for first in range(0, len(wanted), MOST_LANES)]
+        found = {one.order.id: one for lanes_ in some for one in self._claimable(lanes_, now, limit)}
+        return sorted(found.values(), key=lambda one: (one.order.available_at, one.order.id))[:limit]
 
     @persistently
     def remembering(self, request_id: str) -> Sequence[Order]:
@@ -186,6 +187,11 @@ class FirestoreOrderStore:
             return _snapshot(document)
         except ValidationError as error:
             raise Unavailable("The order was written by another version of the control plane.") from error
+
+    def _claimable(self, lanes: Collection[str], now: datetime, limit: int) -> list[Snapshot]:
+        waiting = self._orders.where(filter=FieldFilter("state", "==", State.QUEUED))
+        fitting = waiting.where(filter=FieldFilter("lanes", "array_contains_any", lanes))
+        return _run(fitting.where(filter=FieldFilter("available_at", "<=", now)).order_by("available_at"), limit)
 
     def _matching(self, query: OrderQuery) -> Query:
         asked = [

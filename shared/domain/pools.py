@@ -111,12 +111,14 @@ def plan(pool: Pool, orders: Orders, at_least: int = 0) -> Pool:
 
 
 def passed_over(pool: Pool, order_id: str) -> Pool:
-    """Return the pool with the next order for the place of this one, which was removed before it was seen to end."""
+    """Return the pool with the next order for the place of this one, which was removed before it was seen to end.
+
+    A place that was released needs none: it is given up.
+    """
     members = tuple(
-        _member(pool, member.place, member.generation + 1, member.failures, member.released)
-        if member.order_id == order_id
-        else member
+        _member(pool, member.place, member.generation + 1, member.failures) if member.order_id == order_id else member
         for member in pool.members
+        if not (member.order_id == order_id and member.released)
     )
     return replace(pool, members=members)
 
@@ -176,6 +178,6 @@ def _failures(member: Member, ended: Order) -> int:
     return 1 if settled else member.failures + 1
 
 
-def _member(pool: Pool, number: int, generation: int = 1, failures: int = 0, released: bool = False) -> Member:
+def _member(pool: Pool, number: int, generation: int = 1, failures: int = 0) -> Member:
     order_id = str(uuid5(UUID(pool.id), f"{number}/{generation}"))
-    return Member(order_id, number, generation, failures, released)
+    return Member(order_id, number, generation, failures)

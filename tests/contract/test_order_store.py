@@ -242,6 +242,13 @@ def test_claimable_are_the_queued_ones_of_these_lanes_from_the_longest_available
     assert orders.claimable([], NOW, limit=10) == []
 
 
+def test_any_number_of_lanes_may_be_asked_for_at_once(orders: OrderStore) -> None:
+    order = stored(orders, an_order(CAPACITY, now=NOW - SOON))
+    lanes = [*order.lanes, *(f"gcp:{zone}/capacity" for zone in range(60))]
+
+    assert [snapshot.order for snapshot in orders.claimable(lanes, NOW, limit=10)] == [order]
+
+
 def test_a_claimable_order_is_claimed_from_what_was_seen(orders: OrderStore) -> None:
     order = stored(orders)
     (seen,) = orders.claimable([order.lane], NOW, limit=10)

@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from functions.candidates import READ_AT_ONCE, REST, STALE, Candidates
+from functions.candidates import READ_AT_ONCE, REST, STALE, Candidates, oldest_last
 from shared.adapters.memory import MemoryOrderStore
-from shared.domain.events import AnyEvent, Return
+from shared.domain.events import AnyEvent, Cancel, Return
 from shared.domain.order import Order, Reason, State
 from shared.domain.refusals import Refusal, Unavailable
 from shared.ports import OrderStore, Snapshot
@@ -116,6 +116,35 @@ def test_nobody_tries_what_another_of_the_process_took_from_other_lanes(store: C
 
     assert len(rest) == 2
     assert sorted(store.tried) == sorted(order.id for order in every)
+
+
+def test_the_oldest_order_is_taken_first_also_where_it_was_queued_again(store: CountedStore) -> None:
+    every = [an_order(now=NOW + timedelta(seconds=nth)) for nth in range(4)]
+    for order in every:
+        store.create(order, a_key(order))
+    store.apply(every[0].id, a_claim(), NOW)
+    store.apply(every[0].id, Return("return", 1, LAUNCHER, Reason.NO_CAPACITY, "no room"), NOW)
+    candidates, later = Candidates(store, shuffle=oldest_last), NOW + timedelta(hours=1)
+
+    taken = [candidates.next(LANES, a_claim(), later) for _ in every]
+
+    assert [order.id for order in taken if order] == [order.id for order in every]
+
+
+def test_candidates_that_were_removed_since_are_passed_over(store: CountedStore) -> None:
+    every = stored(store, 4)
+    candidates = Candidates(store)
+    candidates.next(LANES, a_claim(), NOW)  # which reads them all
+    waiting = [order for order in every if store.get(order.id).state is State.QUEUED]
+    for order in waiting[:2]:
+        store.apply(order.id, Cancel("cancel"), NOW)
+        store.remove(order.id)
+
+    claimed = candidates.next(LANES, a_claim(), NOW)
+
+    assert claimed is not None
+    assert claimed.id == waiting[2].id
+    assert candidates.next(LANES, a_claim(), NOW) is None
 
 
 def test_candidates_that_others_took_are_passed_over(store: CountedStore) -> None:

@@ -2,9 +2,10 @@
 
 import base64
 import json
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -20,9 +21,11 @@ from functions.capacity.attestation import Image, Nonces, Tcb
 from functions.capacity.lost_agents import LOST_AFTER, see_to_agents
 from shared.domain.accounts import AccountType
 from shared.domain.agents import Agent
+from shared.domain.events import AnyEvent
 from shared.domain.order import Order, Reason, State
 from shared.domain.refusals import Unavailable
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
+from shared.ports import Snapshot
 from tests.functions.world import ADMIN, CLIENT, MRTD, World
 from tests.threads import at_once
 
@@ -467,6 +470,36 @@ def test_where_attestation_is_required_the_workers_word_ends_provisioning_and_th
     assert world.order(order_id).state is State.RUNNING
 
 
+def test_the_launcher_names_the_machine_also_where_its_guest_was_faster(world: World, worker: str) -> None:
+    order_id, token = claimed(world, worker)
+    agent_id = registered(world, vm_name="guest", **bootstrap(order_id, token))
+    assert (world.order(order_id).state, world.order(order_id).vm) == (State.RUNNING, "guest")
+
+    report(world, worker, order_id, "fulfilled", "tdvirsh-1")
+
+    order = world.order(order_id)
+    assert (order.state, order.vm, order.agent) == (State.RUNNING, "tdvirsh-1", agent_id)
+    assert registered(world, vm_name="guest") == agent_id
+
+
+def test_a_guest_that_registers_while_its_launcher_reports_is_no_fault_of_that_one(
+    world: World, worker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id, token = claimed(world, worker)
+    apply = world.app.store.apply
+
+    def registered_just_before(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        monkeypatch.setattr(world.app.store, "apply", apply)
+        registered(world, vm_name="guest", **bootstrap(order_id, token))
+        return apply(order_id, event, now, seen)
+
+    monkeypatch.setattr(world.app.store, "apply", registered_just_before)
+
+    report(world, worker, order_id, "fulfilled", "tdvirsh-1")
+
+    assert (world.order(order_id).state, world.order(order_id).vm) == (State.RUNNING, "tdvirsh-1")
+
+
 def test_a_name_tells_whose_machine_it_is_where_there_is_no_token(world: World, worker: str) -> None:
     order_id, _ = claimed(world, worker, ATTESTED)
     report(world, worker, order_id, "fulfilled", "vm-1")
@@ -505,6 +538,20 @@ def test_a_guest_that_was_faster_than_its_launchers_report_is_met_afterwards(wor
     met = world.order(order_id)
     assert (met.state, met.agent) == (State.RUNNING, agent_id)
     assert agent(world).order_id == order_id
+
+
+def test_a_guest_that_registered_before_its_launchers_late_report_fulfils_the_order_that_is_given_back(
+    world: World, worker: str
+) -> None:
+    order_id, _ = claimed(world, worker, ATTESTED)
+    agent_id = registered(world)
+    world.clock.now += timedelta(minutes=11)
+    world.sweep()
+    assert world.order(order_id).state is State.QUEUED
+
+    report(world, worker, order_id, "fulfilled", "vm-1")
+
+    assert (world.order(order_id).state, world.order(order_id).agent) == (State.RUNNING, agent_id)
 
 
 def test_an_agent_from_before_the_claim_is_in_another_machine(world: World, worker: str) -> None:
@@ -926,6 +973,31 @@ def test_one_lost_agent_whose_order_cannot_be_read_keeps_no_other_from_being_see
 
     assert see_to(world) == 1
     assert world.app.store.get(orders[1]).state is State.QUEUED
+
+
+@pytest.mark.parametrize("stuck", ["challenge", "agent"])
+def test_a_record_that_the_store_does_not_answer_for_keeps_the_sweep_from_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch, stuck: str
+) -> None:
+    records: Any = world.app.capacity.challenges if stuck == "challenge" else world.app.capacity.agents
+    for number in range(3):
+        registered(world, vm_name=f"vm-{number}")
+        nonce(world, f"vm-{number}")
+    take, over = records.take, threading.Event()
+
+    def silent(id_: str, *which: Callable[[Any], bool]) -> object:
+        if id_ == "vm-0":
+            over.wait()
+        return take(id_, *which)
+
+    monkeypatch.setattr(records, "take", silent)
+    monkeypatch.setattr("functions.capacity.challenges.SECONDS", 1.0)
+    monkeypatch.setattr("functions.capacity.lost_agents.SECONDS", 1.0)
+    world.clock.now += LOST_AFTER + timedelta(seconds=1)
+    try:
+        assert world.sweep()["records_forgotten"] == 5
+    finally:
+        over.set()
 
 
 def test_challenges_past_their_end_are_forgotten(world: World) -> None:

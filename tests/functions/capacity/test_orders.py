@@ -1,6 +1,6 @@
 """The capacity contract's orders, sections 3 to 5 and 10: a worker claims and reports, people list."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
 import pytest
@@ -8,9 +8,11 @@ from werkzeug.test import TestResponse
 
 from shared.domain.access import ApiKey, Role, digest
 from shared.domain.accounts import NOBODY, AccountType
-from shared.domain.order import Reason, State
+from shared.domain.events import AnyEvent, Start
+from shared.domain.order import Order, Reason, State
 from shared.domain.refusals import Unavailable
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
+from shared.ports import Snapshot
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World
 
 CLAIM = "/api/v1/launchers/capacity/orders/claim"
@@ -167,6 +169,18 @@ def test_a_claim_where_the_store_does_not_answer_finds_nothing_rather_than_end_t
 ) -> None:
     monkeypatch.setattr(type(world.app.oldest), "next", unavailable)
     assert claim(world, worker)["claimed"] is False
+
+
+def test_a_claim_whose_key_cannot_be_looked_up_finds_nothing_rather_than_end_the_worker(
+    world: World, worker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object) -> None:
+        raise Unavailable("The order store does not answer.")
+
+    order_id = claimed(world, worker)
+    monkeypatch.setattr(world.app.keys, "find", down)
+    assert claim(world, worker) == {"claimed": False, "order": None, "bootstrap_token": None}
+    refused(report(world, worker, order_id, "provisioning"), 503)
 
 
 def test_an_account_that_is_kept_to_some_datacenters_gets_no_other_order(world: World) -> None:
@@ -405,6 +419,106 @@ def test_a_former_holders_failure_is_taken_note_of_and_changes_nothing(world: Wo
     order_id = claimed(world, worker)
     lapse(world)
     assert told(world, worker, order_id, "failed", error="too slow")["status"] == "open"
+
+
+def machines(world: World) -> list[tuple[str, str | None]]:
+    orders = world.get("/api/v1/admin/agents/capacity/orders", ADMIN).get_json()["orders"]
+    return [(order["status"], order["vm_name"]) for order in orders]
+
+
+def test_a_machine_that_comes_after_the_last_attempt_has_an_order_of_its_own(world: World, worker: str) -> None:
+    order_id = claimed(world, worker)
+    for _ in range(2):
+        lapse(world)
+        world.clock.now += timedelta(minutes=1)
+        assert claim(world, worker)["claimed"]
+    lapse(world)
+    assert world.order(order_id).state is State.FAILED
+
+    assert told(world, worker, order_id, "failed", error="too slow")["status"] == "failed"
+    assert machines(world) == [("failed", None)]
+    for _ in range(2):
+        assert told(world, worker, order_id, "fulfilled", vm_name="vm-late")["status"] == "failed"
+    assert machines(world) == [("failed", None), ("fulfilled", "vm-late")]
+
+
+def test_a_machine_that_comes_after_its_claim_lapsed_on_a_cancelled_order_is_kept_in_the_books(
+    world: World, worker: str
+) -> None:
+    order_id = claimed(world, worker)
+    world.post(f"/v1/orders/{order_id}/cancel")
+    lapse(world)
+    assert told(world, worker, order_id, "fulfilled", vm_name="vm-late")["status"] == "failed"
+    assert machines(world) == [("failed", None), ("fulfilled", "vm-late")]
+
+
+def test_of_two_machines_of_one_accounts_workers_the_second_has_an_order_of_its_own(world: World, worker: str) -> None:
+    order_id = claimed(world, worker)
+    lapse(world)
+    world.clock.now += timedelta(seconds=20)
+    assert claim(world, worker)["claimed"]
+    for vm_name in ("vm-1", "vm-2", "vm-1", "vm-2"):
+        assert told(world, worker, order_id, "fulfilled", vm_name=vm_name)["vm_name"] == "vm-1"
+    assert machines(world) == [("fulfilled", "vm-1"), ("fulfilled", "vm-2")]
+
+
+def test_a_claim_that_expires_while_its_machine_is_reported_is_given_back(
+    world: World, worker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = claimed(world, worker)
+    apply = world.app.store.apply
+
+    def expired_just_before(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        monkeypatch.setattr(world.app.store, "apply", apply)
+        lapse(world)
+        return apply(order_id, event, now, seen)
+
+    monkeypatch.setattr(world.app.store, "apply", expired_just_before)
+
+    order = told(world, worker, order_id, "fulfilled", vm_name="vm-1")
+
+    assert (order["status"], order["vm_name"], world.order(order_id).epoch) == ("fulfilled", "vm-1", 2)
+
+
+def test_a_machine_that_came_too_late_is_never_replaced(world: World, worker: str) -> None:
+    order_id = claimed(world, worker, GCP.model_copy(update={"attestation": Attestation.REQUIRED}))
+    lapse(world)
+    world.clock.now += timedelta(seconds=20)
+    _, other = world.admit(AccountType.LAUNCHER)
+    assert claim(world, other)["claimed"]
+    told(world, worker, order_id, "fulfilled", vm_name="vm-late")
+    told(world, other, order_id, "failed", error="no machine")
+    assert machines(world) == [("failed", None), ("provisioning", "vm-late")]
+
+    lapse(world, 31 * 60)  # no agent registered from it
+
+    assert machines(world) == [("failed", None), ("failed", "vm-late")]
+    world.clock.now += timedelta(minutes=11)
+    assert not claim(world, other)["claimed"]
+
+
+def test_a_late_report_that_was_cut_short_is_healed_by_the_same_again(
+    world: World, worker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = claimed(world, worker)
+    lapse(world)
+    world.clock.now += timedelta(seconds=20)
+    assert claim(world, world.admit(AccountType.LAUNCHER)[1])["claimed"]
+    apply = world.app.store.apply
+
+    def cut_short(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        if isinstance(event, Start):
+            raise Unavailable("The order store does not answer.")
+        return apply(order_id, event, now, seen)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(world.app.store, "apply", cut_short)
+        refused(report(world, worker, order_id, "fulfilled", vm_name="vm-late"), 503)
+    assert machines(world) == [("claimed", None), ("claimed", None)]
+
+    told(world, worker, order_id, "fulfilled", vm_name="vm-late")
+
+    assert machines(world) == [("claimed", None), ("fulfilled", "vm-late")]
 
 
 # --- attestation -----------------------------------------------------------------------------------

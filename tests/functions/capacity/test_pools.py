@@ -17,7 +17,8 @@ from functions.capacity.reconciliation import reconcile as reconcile_pool
 from functions.capacity.reconciliation import see_to_pools
 from shared.adapters.memory import MemoryOrderStore
 from shared.adapters.memory_records import MemoryRecords
-from shared.domain.accounts import NOBODY, AccountType
+from shared.domain.access import ApiKey, Role, digest
+from shared.domain.accounts import NOBODY, Account, AccountType
 from shared.domain.agents import Agent
 from shared.domain.events import Register
 from shared.domain.order import Order, State
@@ -220,7 +221,7 @@ def test_a_target_set_again_after_its_removal_counts_what_could_not_be_stopped(w
 
 def test_the_sweep_creates_what_is_missing_once_and_rings_for_it(world: World) -> None:
     aim(world, 2, reason="tests", attestation="required")
-    assert swept(world) == {"pools": 1, "created": 2, "released": 0, "surplus": 0}
+    assert swept(world) == {"pools": 1, "created": 2, "released": 0}
     assert swept(world)["created"] == 0
     placed = orders(world)
     assert len(placed) == 2
@@ -273,7 +274,7 @@ def test_surplus_is_released_and_what_nobody_can_stop_is_counted_and_kept(world:
     world.claim(taken.id, lanes=[LANE], attended=False)
 
     aim(world, 0)
-    assert swept(world) == {"pools": 1, "created": 0, "released": 2, "surplus": 2}
+    assert swept(world) == {"pools": 1, "created": 0, "released": 2}
 
     assert world.order(watched.id).cancel_requested_at is not None
     assert world.order(waiting.id).state is State.CANCELLED
@@ -428,6 +429,17 @@ def test_a_place_whose_order_was_removed_gets_another(world: World) -> None:
     swept(world)
     (again,) = alive(world)
     assert again.id != order.id
+
+
+def test_a_released_place_whose_order_was_removed_gets_no_other(world: World) -> None:
+    aim(world, 1)
+    swept(world)
+    (order,) = orders(world)
+    answer(world.delete(f"{TARGETS}?datacenter={DATACENTER}&node_size=tiny", ADMIN))
+    assert world.delete(f"/v1/orders/{order.id}", ADMIN).status_code == 204
+    for _ in range(3):
+        assert swept(world).get("created", 0) == 0
+    assert orders(world) == []
 
 
 def test_a_pool_at_rest_costs_two_reads_and_no_write(world: World, store: Faulty, records: Counted) -> None:
@@ -604,6 +616,44 @@ def test_the_same_purchase_twice_is_one_target_and_no_more_orders(world: World) 
     answer(buy(world, account, key, datacenter="gcp:a", min_warm_count=3))
     assert len(orders(world)) == 3
     assert [target["account_id"] for target in listed(world)] == [account]
+
+
+def test_a_purchase_that_the_accounts_deletion_overtakes_orders_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, key = world.admit(AccountType.DEPLOYER)
+    pools, add = world.app.capacity.pools, world.app.capacity.pools.add
+
+    def overtaken(id_: str, pool: Pool) -> None:
+        answer(world.delete(f"/api/v1/accounts/{account}", key))
+        add(id_, pool)
+
+    monkeypatch.setattr(pools, "add", overtaken)
+
+    assert refused(buy(world, account, key, **PLACE), 404) == "Account not found"
+    world.sweep()
+    assert (listed(world), orders(world)) == ([], [])
+
+
+def test_a_purchase_in_the_midst_of_the_accounts_deletion_is_given_up_with_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account, key = world.admit(AccountType.DEPLOYER)
+    accounts, take = world.app.capacity.accounts, world.app.capacity.accounts.take
+    bought = list[int]()
+
+    def after_a_purchase(id_: str, which: Callable[[Account], bool]) -> Account | None:
+        _, another = world.admit(AccountType.DEPLOYER)
+        world.app.keys.add(ApiKey(digest(another), Role.CLIENT, account, revocable=True))  # that was checked before
+        bought.append(buy(world, account, another, **PLACE).status_code)
+        return take(id_, which)
+
+    monkeypatch.setattr(accounts, "take", after_a_purchase)
+
+    answer(world.delete(f"/api/v1/accounts/{account}", key))
+
+    assert bought == [200]
+    assert (listed(world), alive(world)) == ([], [])
 
 
 def test_pools_of_two_accounts_in_one_place_are_two(world: World) -> None:
