@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 from functions import logs
 from functions.app import App
 from functions.capacity.wire import Status
+from shared.crash_points import Point, reach
 from shared.domain.events import Claim, Provision, Start
 from shared.domain.lifecycle import UNWATCHED_BOOT, demands_attestation
 from shared.domain.order import Order, State, place
@@ -64,12 +65,14 @@ def _adopt(vm_name: str | None, order: Order, sender: str, app: App) -> None:
     # Nobody else can claim it meanwhile: only a former holder may before its time.
     placed = replace(placed, former=(sender,), available_at=placed.expires_at)
     adopted = app.store.create(placed, IdempotencyKey(order.account, f"late\n{new_id}", new_id))
+    reach(Point.LATE_CREATED)
     logs.LOG.warning("A machine came too late for its order; it has one of its own.", order_id=order.id, adopted=new_id)
     if adopted.state is not State.QUEUED:
         return
     try:
         claim = Claim(f"late@{sender}", sender, app.clock() + app.capacity.claim_ttl, attended=False)
         taken = app.store.apply(new_id, claim, app.clock())
+        reach(Point.LATE_CLAIMED)
         _started(Status.FULFILLED, vm_name, taken, sender, app)
     except (WrongState, LeaseLost):
         return  # a repeat of this report was faster

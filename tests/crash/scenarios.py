@@ -29,6 +29,7 @@ from tests.crash.acts import (
     until,
     until_discarded,
 )
+from tests.crash.contract import a_machine_that_comes_late, a_pool, an_attested_machine, lower
 
 BRIEFLY: Final = LimitsRequest(retention_seconds=1)
 
@@ -71,6 +72,10 @@ ADOPTED_TASK: Final = Scenario(
     "a task of a killed launcher", (a_task(SAY_VERY_LATE), until(State.RUNNING), kill_launcher), earlier=(None,)
 )
 OLD_KEY: Final = Scenario("a key of yesterday", (a_task(),), setting=(a_task_of_yesterday,))
+POOL: Final = Scenario("a pool of two", (a_pool(2),))
+LOWERED_POOL: Final = Scenario("a pool of three that is lowered to one", (a_pool(3), lower(1)))
+ATTESTED_MACHINE: Final = Scenario("an attested machine", (an_attested_machine,))
+LATE_MACHINE: Final = Scenario("a machine that comes late", (a_machine_that_comes_late,))
 STRANGE_DIRECTORY: Final = Scenario("a strange directory", (a_task(),), setting=(a_strange_directory,))
 
 SCENARIOS: Final[Mapping[Point, Sequence[Scenario]]] = {
@@ -91,6 +96,12 @@ SCENARIOS: Final[Mapping[Point, Sequence[Scenario]]] = {
     Point.REQUEUE_STORED: [REQUEUED_TASK],
     Point.PURGE_DELETED: [PURGED_TASK],
     Point.PURGE_REMOVED: [PURGED_TASK],
+    Point.POOL_RECORDED: [POOL],
+    Point.POOL_CREATED: [POOL],
+    Point.POOL_RELEASED: [LOWERED_POOL],
+    Point.REGISTER_WRITTEN: [ATTESTED_MACHINE],
+    Point.LATE_CREATED: [LATE_MACHINE],
+    Point.LATE_CLAIMED: [LATE_MACHINE],
     Point.LAUNCHER_CLAIMED: [TASK, POLLED],
     Point.LAUNCHER_ACKNOWLEDGED: [TASK],
     Point.LAUNCHER_DIRECTORY: [TASK],
