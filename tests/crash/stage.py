@@ -33,6 +33,7 @@ LAUNCHER: Final = {
     "LAUNCHYARD_LAUNCHER_NAME": "alpha",
     "LAUNCHYARD_PROVIDER": "process",
     "LAUNCHYARD_HEARTBEAT_SECONDS": "1",
+    "LAUNCHYARD_SLOTS": "4",
 }
 
 

@@ -385,6 +385,24 @@ def test_a_machine_that_comes_when_its_order_is_anothers_has_an_order_of_its_own
     assert [(order["status"], order["vm_name"]) for order in orders] == [("claimed", None), ("fulfilled", "vm-late")]
 
 
+def test_a_late_machines_order_is_its_own_from_the_first_write_on(
+    world: World, worker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def down(*_: object) -> None:
+        raise Unavailable("The order store does not answer.")
+
+    order_id = claimed(world, worker)
+    lapse(world)
+    world.clock.now += timedelta(seconds=20)
+    assert claim(world, world.admit(AccountType.LAUNCHER)[1])["claimed"]
+    with monkeypatch.context() as after_the_creation:
+        after_the_creation.setattr(type(world.app.store), "apply", down)
+        report(world, worker, order_id, "fulfilled", vm_name="vm-late")
+    lapse(world)
+    orders = world.get("/api/v1/admin/agents/capacity/orders", ADMIN).get_json()["orders"]
+    assert [(order["status"], order["vm_name"]) for order in orders] == [("open", None), ("fulfilled", "vm-late")]
+
+
 def test_a_former_holders_failure_is_taken_note_of_and_changes_nothing(world: World, worker: str) -> None:
     order_id = claimed(world, worker)
     lapse(world)
