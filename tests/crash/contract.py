@@ -43,8 +43,9 @@ class Worker:
         self.stage.elsewhere.append(f"tdvirsh-trust_domain_verity-{uuid4()}")
         return self.stage.elsewhere[-1]
 
-    def report(self, order_id: str, status: str, vm_name: str | None = None) -> None:
-        self.api.ask("POST", f"{ORDERS}/{order_id}", HTTPStatus.OK, json={"status": status, "vm_name": vm_name})
+    def fulfil(self, order_id: str, vm_name: str) -> None:
+        """Report the order as fulfilled by this machine."""
+        self.api.ask("POST", f"{ORDERS}/{order_id}", HTTPStatus.OK, json={"status": "fulfilled", "vm_name": vm_name})
 
     def _claim(self, place: dict[str, str]) -> dict[str, Any] | None:
         answer: dict[str, Any] = self.api.ask("POST", f"{ORDERS}/claim", HTTPStatus.OK, json=place).json()
@@ -63,16 +64,20 @@ def a_pool(count: int) -> Act:
 
 
 def lower(count: int) -> Act:
-    """Once all machines of the pool run, have the operator want only so many: as many others are to be given back."""
+    """Have the operator want only so many machines: of the pool's others those that run are given back, the rest never
+    do."""
 
     def act(stage: Stage) -> None:
-        every = len(stage.endings)
-        _as_many(stage, every, lambda order: order.state is State.RUNNING)
+        given = len(stage.endings) - count
         _aim(stage, count)
-        for order in _as_many(stage, every - count, lambda order: order.cancel_requested or order.state in FINAL):
-            stage.expect(order.id, Ending(State.SUCCEEDED))
+        for order in _as_many(stage, given, lambda order: order.cancel_requested or order.state in FINAL):
+            stage.expect(order.id, Ending(State.SUCCEEDED if State.RUNNING in order.entered else State.CANCELLED))
 
     return act
+
+
+def until_all_run(stage: Stage) -> None:
+    _as_many(stage, len(stage.endings), lambda order: order.state is State.RUNNING)
 
 
 def an_attested_machine(stage: Stage) -> None:
@@ -82,7 +87,7 @@ def an_attested_machine(stage: Stage) -> None:
     worker = _a_worker(stage)
     claimed = worker.claim(RACK)
     name = worker.start()
-    worker.report(order.id, "fulfilled", name)
+    worker.fulfil(order.id, name)
     agent_id = _register(stage, name, order.id, claimed["bootstrap_token"])
     listed = stage.operator.ask("GET", AGENTS, HTTPStatus.OK).json()["agents"]
     assert [(agent["agent_id"], agent["order_id"]) for agent in listed] == [(agent_id, order.id)]
@@ -99,7 +104,7 @@ def a_machine_that_comes_late(stage: Stage) -> None:
     worker.claim(PLACE)
     thaw_launcher(stage)
     stage.await_state(State.RUNNING)
-    worker.report(stage.last, "fulfilled", worker.start())
+    worker.fulfil(stage.last, worker.start())
     for order in _as_many(stage, 2, lambda _order: True):
         stage.expect(order.id, Ending(State.RUNNING))
 

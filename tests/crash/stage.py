@@ -1,4 +1,5 @@
-"""One control plane and one launcher on a project of their own, with a client, and a scheduler that asks for sweeps."""
+"""One control plane and one launcher on a project of their own, with a client, a scheduler that asks for sweeps, an
+operator, and, where a scenario has any, workers of the capacity contract."""
 
 import json
 import threading
