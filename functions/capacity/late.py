@@ -12,10 +12,11 @@ from functions import logs
 from functions.app import App
 from functions.capacity.links import meet
 from functions.capacity.wire import STATUS_OF, Status
+from shared.crash_points import Point, reach
 from shared.domain.events import Claim, Provision, Start
-from shared.domain.lifecycle import UNWATCHED_BOOT, demands_attestation
+from shared.domain.lifecycle import UNWATCHED_BOOT, advance, demands_attestation
 from shared.domain.order import Order, State, place
-from shared.domain.refusals import LeaseLost, NotFound, WrongState
+from shared.domain.refusals import NotFound, WrongState
 from shared.ports import IdempotencyKey
 
 ADOPTED: Final = UUID("0f3bc5de-6a8e-4f0e-9d0c-5a9d4c1d8a37")
@@ -45,22 +46,21 @@ def accept_late(status: Status, vm_name: str | None, order: Order, sender: str, 
 
 
 def adopt(vm_name: str | None, order: Order, sender: str, app: App) -> None:
-    """Make an order for the machine; the same one however often it is told of."""
-    new_id = str(uuid5(ADOPTED, f"{order.id}\n{sender}\n{vm_name}"))
-    placed = place(new_id, order.account, order.spec, app.clock(), order.limits, requeued_from=order.id)
-    # Nobody else can claim it: only a former holder may before its time, and it is never tried again. What was asked
-    # for is the first order's to bring; a machine that came too late is not replaced.
-    placed = replace(placed, former=(sender,), available_at=placed.expires_at, max_attempts=1)
-    adopted = app.store.create(placed, IdempotencyKey(order.account, f"late\n{new_id}", new_id))
+    """Make an order for the machine; the same one however often it is told of.
+
+    In one write: an order that waited, or was only claimed, would become another machine's where this is cut short. It
+    is never tried again: what was asked for is the first order's to bring, and a machine that came too late is not
+    replaced.
+    """
+    now, new_id = app.clock(), str(uuid5(ADOPTED, f"{order.id}\n{sender}\n{vm_name}"))
+    placed = place(new_id, order.account, order.spec, now, order.limits, requeued_from=order.id)
+    claim = Claim(app.new_id(), sender, now + app.capacity.claim_ttl, attended=False)
+    taken = advance(replace(placed, max_attempts=1), claim, now)
+    told = advance(taken, _news(Status.FULFILLED, vm_name, taken, sender, app), now)
+    adopted = app.store.create(told, IdempotencyKey(order.account, f"late\n{new_id}", new_id))
+    reach(Point.LATE_CREATED)
     logs.LOG.warning("A machine came too late for its order; it has one of its own.", order_id=order.id, adopted=new_id)
-    if adopted.state not in (State.QUEUED, State.CLAIMED):  # claimed: the report before this one was cut short
-        return
-    try:
-        claim = Claim(f"late@{sender}", sender, app.clock() + app.capacity.claim_ttl, attended=False)
-        taken = app.store.apply(new_id, claim, app.clock())
-        meet(_started(Status.FULFILLED, vm_name, taken, sender, app), app, order.created_at)
-    except (WrongState, LeaseLost):
-        return  # a repeat of this report was faster
+    meet(adopted, app, order.created_at)
 
 
 def _take_back(status: Status, vm_name: str | None, order: Order, sender: str, app: App) -> Order | None:
@@ -71,13 +71,13 @@ def _take_back(status: Status, vm_name: str | None, order: Order, sender: str, a
     except WrongState:
         return None
     logs.LOG.info("An order was given back to its former holder.", order_id=order.id, epoch=taken.epoch)
-    return meet(_started(status, vm_name, taken, sender, app), app, order.created_at)
+    news = _news(status, vm_name, taken, sender, app)
+    told = taken if status is Status.CLAIMED else app.store.apply(order.id, news, now)
+    return meet(told, app, order.created_at)
 
 
-def _started(status: Status, vm_name: str | None, order: Order, sender: str, app: App) -> Order:
-    """Return the order, of which its holder has just said what it is."""
-    now = app.clock()
+def _news(status: Status, vm_name: str | None, order: Order, sender: str, app: App) -> Provision | Start:
+    """Return what its holder, the sender, has just said of an order."""
     if status is Status.FULFILLED and not demands_attestation(order):
-        return app.store.apply(order.id, Start(app.new_id(), order.epoch, vm_name), now)
-    told = Provision(app.new_id(), order.epoch, sender, vm_name, now + UNWATCHED_BOOT)
-    return order if status is Status.CLAIMED else app.store.apply(order.id, told, now)
+        return Start(app.new_id(), order.epoch, vm_name)
+    return Provision(app.new_id(), order.epoch, sender, vm_name, app.clock() + UNWATCHED_BOOT)

@@ -17,6 +17,7 @@ from functions.app import App
 from functions.capacity.wire import CONTROLLER
 from functions.orders import ring
 from functions.together import together
+from shared.crash_points import Point, reach
 from shared.domain.accounts import NOBODY
 from shared.domain.events import Cancel
 from shared.domain.order import Order, State
@@ -85,6 +86,7 @@ def reconcile(pool: Pool, app: App, at_least: int = 0) -> Round:
     orders = look(pool, app).orders
     if plan(pool, orders, at_least) != pool:
         pool = app.capacity.pools.change(pool.id, lambda standing: plan(standing, orders, at_least))
+        reach(Point.POOL_RECORDED)
     missing = [member for member in pool.members if member.order_id not in orders]
     made = [order for order in together(partial(_create, pool, app), missing, SECONDS) if order is not None]
     orders = {**orders, **{order.id: order for order in made}}
@@ -131,6 +133,7 @@ def _create(pool: Pool, app: App, member: Member) -> Order | None:
     except Gone:
         app.capacity.pools.change(pool.id, lambda standing: passed_over(standing, order.id))
         return None
+    reach(Point.POOL_CREATED)
     if order.state is State.QUEUED and not member.released:
         ring(order, app)
     return order
@@ -145,9 +148,11 @@ def _to_release(member: Member, orders: Mapping[str, Order]) -> bool:
 
 def _release(app: App, member: Member) -> Order | None:
     try:
-        return app.store.apply(member.order_id, Cancel(RELEASE_REQUEST), app.clock())
+        order = app.store.apply(member.order_id, Cancel(RELEASE_REQUEST), app.clock())
     except (WrongState, NotFound):
         return None  # it has just ended
+    reach(Point.POOL_RELEASED)
+    return order
 
 
 def _provide_default(app: App, now: datetime) -> None:

@@ -14,6 +14,7 @@ from functions.capacity.evidence import Believed, RegisterRequest, VmName, belie
 from functions.capacity.upsert import upsert
 from functions.capacity.wire import Answer, Lenient
 from functions.routing import Route
+from shared.crash_points import Point, reach
 from shared.domain.agents import Agent
 from shared.domain.order import Order
 from shared.domain.refusals import Conflict, Forbidden, Malformed
@@ -68,6 +69,7 @@ def register(body: object, _anyone: Anyone, app: App) -> Registered:
     believed = believe(asked.attestation, app, appraised_here=bootstrapped is not None)
     _meet_challenge(asked, believed, app)
     agent = _written(asked, believed, app)
+    reach(Point.REGISTER_WRITTEN)
     order = bootstrapped or links.standing(agent, app) or links.named(agent, app)
     if order is not None and links.link(order, agent, app) is None and bootstrapped is not None:
         raise Forbidden(links.INVALID)

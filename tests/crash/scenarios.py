@@ -29,6 +29,7 @@ from tests.crash.acts import (
     until,
     until_discarded,
 )
+from tests.crash.contract import a_machine_that_comes_late, a_pool, an_attested_machine, lower, until_all_run
 
 BRIEFLY: Final = LimitsRequest(retention_seconds=1)
 
@@ -71,6 +72,13 @@ ADOPTED_TASK: Final = Scenario(
     "a task of a killed launcher", (a_task(SAY_VERY_LATE), until(State.RUNNING), kill_launcher), earlier=(None,)
 )
 OLD_KEY: Final = Scenario("a key of yesterday", (a_task(),), setting=(a_task_of_yesterday,))
+POOL: Final = Scenario("a pool of two", (a_pool(2),))
+LOWERED_POOL: Final = Scenario("a pool of three that is lowered to one", (a_pool(3), until_all_run, lower(1)))
+UNHEARD_POOL: Final = Scenario(  # of more orders than are wished gone side by side: not all are when the first is
+    "a pool that no launcher hears yet and that is lowered", (freeze_launcher, a_pool(24), lower(1), thaw_launcher)
+)
+ATTESTED_MACHINE: Final = Scenario("an attested machine", (an_attested_machine,))
+LATE_MACHINE: Final = Scenario("a machine that comes late", (a_machine_that_comes_late,))
 STRANGE_DIRECTORY: Final = Scenario("a strange directory", (a_task(),), setting=(a_strange_directory,))
 
 SCENARIOS: Final[Mapping[Point, Sequence[Scenario]]] = {
@@ -91,6 +99,11 @@ SCENARIOS: Final[Mapping[Point, Sequence[Scenario]]] = {
     Point.REQUEUE_STORED: [REQUEUED_TASK],
     Point.PURGE_DELETED: [PURGED_TASK],
     Point.PURGE_REMOVED: [PURGED_TASK],
+    Point.POOL_RECORDED: [POOL],
+    Point.POOL_CREATED: [POOL],
+    Point.POOL_RELEASED: [LOWERED_POOL, UNHEARD_POOL],
+    Point.REGISTER_WRITTEN: [ATTESTED_MACHINE],
+    Point.LATE_CREATED: [LATE_MACHINE],
     Point.LAUNCHER_CLAIMED: [TASK, POLLED],
     Point.LAUNCHER_ACKNOWLEDGED: [TASK],
     Point.LAUNCHER_DIRECTORY: [TASK],

@@ -1,5 +1,7 @@
-"""One control plane and one launcher on a project of their own, with a client, and a scheduler that asks for sweeps."""
+"""One control plane and one launcher on a project of their own, with a client, a scheduler that asks for sweeps, an
+operator, and, where a scenario has any, workers of the capacity contract."""
 
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from emulators.processes import LOOPBACK, free_port
+from emulators.tdx_quote import TdxQuote
 from launcher import leftovers
 from shared.adapters.firestore import FirestoreOrderStore
 from shared.crash_points import Point
@@ -20,11 +23,18 @@ from tests.crash.waiting import await_value
 
 LEASE_SECONDS: Final = 6.0
 SWEEP_SECONDS: Final = 0.5
-FUNCTIONS: Final = {"LAUNCHYARD_LEASE_SECONDS": f"{LEASE_SECONDS:g}"}
+GENUINE: Final = TdxQuote(b"\xaa" * 48)
+"""The quote of a machine that is trusted."""
+FUNCTIONS: Final = {
+    "LAUNCHYARD_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
+    "CAPACITY_ORDER_CLAIM_TTL_SECONDS": "1",  # which is never under 30
+    "LAUNCHYARD_TRUSTED_MRTDS": json.dumps([{"mrtd": GENUINE.mrtd.hex(), "type": "agent"}]),
+}
 LAUNCHER: Final = {
     "LAUNCHYARD_LAUNCHER_NAME": "alpha",
     "LAUNCHYARD_PROVIDER": "process",
     "LAUNCHYARD_HEARTBEAT_SECONDS": "1",
+    "LAUNCHYARD_SLOTS": "4",
 }
 
 
@@ -44,6 +54,7 @@ class Stage:
     launcher: Lives
     client: Client
     scheduler: Client
+    operator: Client
     store: FirestoreOrderStore
     state: Path
     """The launcher's state directory."""
@@ -52,6 +63,9 @@ class Stage:
     last: str = ""
     strange: list[str] = field(default_factory=list)
     """Names of directories that the launcher is to put aside, and nothing else."""
+    elsewhere: list[str] = field(default_factory=list)
+    """Names of the machines that workers of the capacity contract run: no processes of ours."""
+    workers: list[Client] = field(default_factory=list)
     sweeps: int = 0
 
     @classmethod
@@ -75,6 +89,7 @@ class Stage:
                 launcher=Lives(launcher, (*earlier, point) if of_launcher else ()),
                 client=Client(url, told["LAUNCHYARD_CLIENT_KEY"]),
                 scheduler=Client(url, told["LAUNCHYARD_ADMIN_KEY"]),
+                operator=Client(url, told["LAUNCHYARD_ADMIN_KEY"]),
                 store=project.store,
                 state=state,
                 machines=Machines(state),
@@ -84,6 +99,9 @@ class Stage:
             finally:
                 stage.client.close()
                 stage.scheduler.close()
+                stage.operator.close()
+                for worker in stage.workers:
+                    worker.close()
 
     @contextmanager
     def playing(self) -> Iterator[None]:
@@ -110,6 +128,11 @@ class Stage:
     def expect(self, order_id: str, ending: Ending) -> None:
         self.last = order_id
         self.endings[order_id] = ending
+
+    def worker(self, key: str) -> Client:
+        """Return a client for a worker of the capacity contract, which has this key."""
+        self.workers.append(Client(self.client.url, key))
+        return self.workers[-1]
 
     def await_death(self) -> None:
         await_value(lambda: self.victim.died.is_set() or None, "a death at the point")

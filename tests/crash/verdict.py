@@ -11,13 +11,13 @@ from tests.crash.stage import Stage
 
 def differences(stage: Stage, ground: Ground) -> list[str]:
     """Return what is not as it is to be, one line each."""
-    orders = {order.id: order for order in stage.client.orders()}
+    orders = {order.id: order for order in stage.operator.orders()}
     return [*_of_orders(stage, orders)] or [*_of_machines(stage, orders), *_of_objects(stage, ground, orders)]
 
 
 def final(stage: Stage) -> Mapping[str, OrderView]:
     """Return the orders that are not to change any more."""
-    return {order.id: order for order in stage.client.orders() if order.state in FINAL}
+    return {order.id: order for order in stage.operator.orders() if order.state in FINAL}
 
 
 def _of_orders(stage: Stage, orders: Mapping[str, OrderView]) -> Iterator[str]:
@@ -40,13 +40,17 @@ def _of_objects(stage: Stage, ground: Ground, orders: Mapping[str, OrderView]) -
 
 
 def _of_machines(stage: Stage, orders: Mapping[str, OrderView]) -> Iterator[str]:
-    wanted = sorted(f"{order.id}-{order.epoch}" for order in orders.values() if order.state is State.RUNNING)
+    running = [order for order in orders.values() if order.state is State.RUNNING]
+    wanted = sorted(f"{order.id}-{order.epoch}" for order in running if order.vm not in stage.elsewhere)
     found = stage.machines.look()
     if found != wanted:
         yield f"the machines are {found}, not {wanted}"
     directories = _names(stage.state / "vms")
     if directories != wanted:
         yield f"the machines' directories are {directories}, not {wanted}"
+    ordered = [vm for vm in stage.elsewhere for order in running if order.vm == vm]
+    if ordered != stage.elsewhere:
+        yield f"the workers' machines that have an order are {ordered}, not {stage.elsewhere}"
     if (aside := _names(stage.state / "quarantine")) != stage.strange:
         yield f"the directories put aside are {aside}, not {stage.strange}"
 

@@ -8,7 +8,7 @@ from werkzeug.test import TestResponse
 
 from shared.domain.access import ApiKey, Role, digest
 from shared.domain.accounts import NOBODY, AccountType
-from shared.domain.events import AnyEvent, Start
+from shared.domain.events import AnyEvent
 from shared.domain.order import Order, Reason, State
 from shared.domain.refusals import Unavailable
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
@@ -400,19 +400,19 @@ def test_a_machine_that_comes_when_its_order_is_anothers_has_an_order_of_its_own
     assert [(order["status"], order["vm_name"]) for order in orders] == [("claimed", None), ("fulfilled", "vm-late")]
 
 
-def test_an_order_made_for_a_late_machine_is_offered_to_nobody_else(
+def test_a_late_machines_order_is_its_own_from_the_first_write_on(
     world: World, worker: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order_id, other = claimed(world, worker), world.admit(AccountType.LAUNCHER)[1]
+    order_id = claimed(world, worker)
     lapse(world)
     world.clock.now += timedelta(seconds=20)
-    assert claim(world, other)["claimed"]
-    with monkeypatch.context() as cut_off:
-        cut_off.setattr(type(world.app.store), "apply", unavailable)
-        assert report(world, worker, order_id, "fulfilled", vm_name="vm-late").status_code == 503
-    assert not claim(world, other)["claimed"]
-    told(world, worker, order_id, "fulfilled", vm_name="vm-late")
-    assert listed(world, "?status=fulfilled") != []
+    assert claim(world, world.admit(AccountType.LAUNCHER)[1])["claimed"]
+    with monkeypatch.context() as after_the_creation:
+        after_the_creation.setattr(type(world.app.store), "apply", unavailable)
+        report(world, worker, order_id, "fulfilled", vm_name="vm-late")
+    lapse(world)
+    orders = world.get("/api/v1/admin/agents/capacity/orders", ADMIN).get_json()["orders"]
+    assert [(order["status"], order["vm_name"]) for order in orders] == [("open", None), ("fulfilled", "vm-late")]
 
 
 def test_a_former_holders_failure_is_taken_note_of_and_changes_nothing(world: World, worker: str) -> None:
@@ -495,30 +495,6 @@ def test_a_machine_that_came_too_late_is_never_replaced(world: World, worker: st
     assert machines(world) == [("failed", None), ("failed", "vm-late")]
     world.clock.now += timedelta(minutes=11)
     assert not claim(world, other)["claimed"]
-
-
-def test_a_late_report_that_was_cut_short_is_healed_by_the_same_again(
-    world: World, worker: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order_id = claimed(world, worker)
-    lapse(world)
-    world.clock.now += timedelta(seconds=20)
-    assert claim(world, world.admit(AccountType.LAUNCHER)[1])["claimed"]
-    apply = world.app.store.apply
-
-    def cut_short(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
-        if isinstance(event, Start):
-            raise Unavailable("The order store does not answer.")
-        return apply(order_id, event, now, seen)
-
-    with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(world.app.store, "apply", cut_short)
-        refused(report(world, worker, order_id, "fulfilled", vm_name="vm-late"), 503)
-    assert machines(world) == [("claimed", None), ("claimed", None)]
-
-    told(world, worker, order_id, "fulfilled", vm_name="vm-late")
-
-    assert machines(world) == [("claimed", None), ("fulfilled", "vm-late")]
 
 
 # --- attestation -----------------------------------------------------------------------------------
