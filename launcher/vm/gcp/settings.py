@@ -52,7 +52,7 @@ class GcpSettings(BaseSettings):
 
     @field_validator("gcp_zones", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _split_zones(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
