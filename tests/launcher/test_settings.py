@@ -145,6 +145,10 @@ def test_zones_are_a_list_with_commas_in_the_launchers_own_settings_too(monkeypa
     assert read(GOOD | {"gcp_zones": "us-central1-c"}).gcp_zones == ("us-central1-c",)
 
 
+def test_an_empty_machine_type_is_the_default_as_a_flag_too() -> None:
+    assert read(GOOD | {"gcp_machine_type_tiny": ""}).gcp_machine_type_tiny is None
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
