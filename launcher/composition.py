@@ -102,7 +102,9 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
         take = polling.run
 
     def adopt() -> None:
-        Adoption(runner, runs, admission, None if attended else reconciliation.states()).run()
+        states = None if attended else reconciliation.states()
+        leases = reconciliation.renew_if_answered() if attended else reconciliation.renew(attended)
+        Adoption(runner, runs, admission, states, leases).run()
 
     def intake() -> None:
         reconciliation.run(admission.closed)
