@@ -318,6 +318,17 @@ def test_a_one_shot_that_cannot_renew_what_runs_touches_nothing_and_exits_with_1
     assert ground.directory(order_id).lease().ends == 0
 
 
+def test_a_one_shot_whose_lines_nobody_reads_does_its_work_and_exits_all_the_same(ground: Ground) -> None:
+    order_id = ground.server.offer(TINY)
+    launcher = ground.begin("--one-shot")
+    assert launcher.stdout is not None
+    launcher.stdout.close()
+
+    assert launcher.wait(DEADLINE) == 0
+
+    assert lives(ground.machine(order_id))
+
+
 def named(server: FakeControlPlane, order_id: str, since: int = 0) -> bool:
     """Return whether a heartbeat since then named the order, and its machine has been told of."""
     told = bool(server.bodies(f"{UPDATES}/{order_id}")) or bool(server.bodies(f"{CALLBACKS}/{order_id}"))
