@@ -10,6 +10,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import pytest
+from google.cloud.compute_v1 import InstancesClient
 
 from launcher.vm import directory
 from launcher.vm.directory import VmDirectory
@@ -324,6 +325,41 @@ def test_an_insert_that_is_carried_out_and_never_answered_leaves_nothing(
     with pytest.raises(LaunchFailed, match="does not answer"):
         provider.start(place())
     fake.behave()
+    assert len(fake.made()) == 1
+    fake.await_gone()
+
+
+@pytest.mark.parametrize("refusal", [QUOTA_403, {"method": "insert", "status": 403, "reason": "forbidden"}])
+def test_an_insert_whose_answer_is_lost_and_whose_repeat_is_refused_leaves_nothing(
+    fake: Fake,
+    options: GcpOptions,
+    provider: GcpProvider,
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: dict[str, object],
+) -> None:
+    monkeypatch.setattr(compute, "HOW", {"timeout": 0.5, "retry": None})
+    placed, insert = place(), InstancesClient.insert_unary
+
+    def insert_once(*asked: Any, **how: Any) -> Any:
+        fake.behave(silent=["insert"]) if not fake.made() else fake.behave(refusals=[refusal])
+        return insert(*asked, **how)
+
+    monkeypatch.setattr(InstancesClient, "insert_unary", insert_once)
+
+    with pytest.raises(LaunchFailed):
+        provider.start(placed)
+
+    assert len(fake.made()) == 1
+    fake.await_gone()
+
+
+def test_an_insert_whose_operation_may_not_be_asked_for_leaves_nothing(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    fake.behave(refusals=[{"method": "operation", "status": 403, "reason": "forbidden"}])
+    with pytest.raises(LaunchFailed, match="forbidden"):
+        provider.start(place())
     assert len(fake.made()) == 1
     fake.await_gone()
 

@@ -84,6 +84,9 @@ class Compute:
                 operation_now = self._operations.wait(request, **HOW)
         except NoAnswer:  # it is waited for at the other end, and may take longer than a call
             return False
+        except Refused as refused:
+            refused.begun = True
+            raise
         for error in operation_now.error.errors:
             raise Refused(error.code, operation_now.http_error_status_code, error.message, begun=True)
         return bool(operation_now.status == Operation.Status.DONE)
@@ -120,8 +123,13 @@ def _repeated(call: Callable[[], T]) -> T:
         wait_initial=FIRST_WAIT_SECONDS,
         wait_jitter=FIRST_WAIT_SECONDS,
     ):
-        with attempt, _translated():
-            return call()
+        with attempt:
+            try:
+                with _translated():
+                    return call()
+            except Refused as refused:
+                refused.begun = attempt.num > 1
+                raise
     raise AssertionError("the last attempt either returns or raises")
 
 
