@@ -341,6 +341,20 @@ def test_an_orders_machine_is_none_of_an_operators_whatever_the_folder(tool: Too
         machine.destroy()
 
 
+def test_a_machine_that_ends_while_it_is_looked_at_is_told_of_all_the_same(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(process: psutil.Process) -> None:
+        raise psutil.NoSuchProcess(process.pid)
+
+    made, _ = a_machine(tool.state, STAYS)
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "cpu_times", ended)
+        said = json.loads(tool.succeed("status", made.manifest.vm))
+
+    assert (said["id"], said["cpu_time"], said["used_memory"]) == ("-", "0.0s", "0 KiB")
+
+
 def test_what_is_half_made_is_neither_listed_nor_removed(tool: Tool) -> None:
     partial = tool.state / "vms" / ".one-0.partial"
     partial.mkdir(parents=True)
