@@ -11,12 +11,14 @@ from uuid import uuid4
 
 import pytest
 from google.cloud.compute_v1 import InstancesClient
+from werkzeug import Response
 
+from emulators.serving import serving
 from launcher.vm import directory
 from launcher.vm.directory import VmDirectory
 from launcher.vm.gcp import compute, record
 from launcher.vm.gcp import machine as gcp_machine
-from launcher.vm.gcp.errors import Refused
+from launcher.vm.gcp.errors import NoAnswer, Refused
 from launcher.vm.gcp.machine import GcpMachine
 from launcher.vm.gcp.names import NAME, instance_name, labels
 from launcher.vm.gcp.options import GcpOptions, image_path
@@ -362,6 +364,14 @@ def test_an_insert_whose_operation_may_not_be_asked_for_leaves_nothing(
         provider.start(place())
     assert len(fake.made()) == 1
     fake.await_gone()
+
+
+def test_what_is_no_answer_of_compute_engines_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Response("<html>Please log in.</html>", content_type="text/html")) as url:
+        asked = compute.Compute(PROJECT, url)
+        for ask in (lambda: asked.labelled({"a": "b"}), lambda: asked.insert(ZONE, {"name": "one"}, str(uuid4()))):
+            with pytest.raises(NoAnswer, match="ParseError"):
+                ask()
 
 
 def test_an_instance_that_lingers_after_its_operation_failed_is_deleted(

@@ -15,6 +15,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud.compute_v1 import Instance, InstancesClient, Operation, ZoneOperationsClient
+from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from requests import RequestException
 
 from launcher.vm.gcp.errors import RATE, NoAnswer, Refused
@@ -142,7 +143,7 @@ def _translated() -> Iterator[None]:
         if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR or refused.status in AGAIN or refused.code in RATE:
             raise NoAnswer(str(refused)) from error
         raise refused from error
-    except (RequestException, TransportError) as error:
+    except (RequestException, TransportError, ParseError) as error:  # a proxy may answer 200 with words of its own
         raise NoAnswer(type(error).__name__) from error
     except GoogleAuthError as error:
         raise Refused("credentials", HTTPStatus.UNAUTHORIZED, str(error)) from error
