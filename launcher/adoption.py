@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -36,6 +36,8 @@ class Adoption:
     admission: Admission
     states: Mapping[Hold, State] | None = None
     """Of the orders that this launcher holds, as the control plane told before; None where it was not asked."""
+    leases: Mapping[Hold, VmLease] = field(default_factory=dict)
+    """Those that were renewed just now; of any other machine the lease on record counts."""
 
     def run(self) -> None:
         """Go through every directory once. Nothing is ever killed that is not certain to be our machine.
@@ -77,10 +79,9 @@ class Adoption:
         reach(Point.LAUNCHER_ADOPTED)
 
     def _go_on(self, directory: VmDirectory, run: Resume, spent: bool) -> None:
-        hold, lease = _hold(directory), _lease(directory)
+        hold = _hold(directory)
+        lease = self.leases.get(hold) or _lease(directory)
         runs = self.states is not None and self.states.get(hold) is State.RUNNING
-        if runs:  # the launcher before this one may have ended before it was told
-            lease = lease.model_copy(update={"endless": True})
         reservation = self.admission.readmit(hold, directory.manifest.resources)
         self.runs.resume(hold, lease, reservation, run, runs, spent)
 

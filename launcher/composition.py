@@ -1,6 +1,7 @@
 """The composition root: settings in, a running daemon out."""
 
 import fcntl
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-import typer
 
 from launcher import logs
 from launcher.admission import Admission
@@ -84,7 +84,7 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
         reports=Reports(control_plane, outage, SYSTEM),
         rest=admission.rest,
     )
-    runs = Runs(runner.run, admission, SYSTEM, _silent if attended else typer.echo)
+    runs = Runs(runner.run, admission, SYSTEM, _silent if attended else _say)
     claims = Claims(control_plane, name, lanes, attended)
     every = settings.heartbeat_seconds if attended else min(settings.heartbeat_seconds, BOUNDED_SECONDS)
     heartbeat = HeartbeatLoop(control_plane, name, runs, every, outage, SYSTEM, attended)
@@ -102,7 +102,9 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
         take = polling.run
 
     def adopt() -> None:
-        Adoption(runner, runs, admission, None if attended else reconciliation.states()).run()
+        states = None if attended else reconciliation.states()
+        leases = reconciliation.renew_if_answered() if attended else reconciliation.renew(attended)
+        Adoption(runner, runs, admission, states, leases).run()
 
     def intake() -> None:
         reconciliation.run(admission.closed)
@@ -167,6 +169,14 @@ def _own(state: Path) -> Iterator[None]:
         except OSError as error:
             raise StateUnusable(f"{state} is in use by another launcher.") from error
         yield
+
+
+def _say(line: str) -> None:
+    """Past Python's buffer, which would keep what cannot be written, and fail again at the end."""
+    try:
+        os.write(sys.stdout.fileno(), f"{line}\n".encode())
+    except OSError as error:
+        log.warning("nobody reads what is said", line=line, error=error.strerror)
 
 
 def _silent(_line: str) -> None:

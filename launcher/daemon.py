@@ -24,6 +24,9 @@ FAILED: Final = "a loop failed"
 DEADLINE: Final = "the time is over"
 INTERRUPTED: Final = 130
 """The exit code of what SIGINT ended, as shells have it."""
+SIGNAL_SECONDS: Final = 1.0
+"""How long the main thread waits at most. A signal that comes just before, or that another thread is given, does not
+end the wait, and Python's handler runs only after it."""
 
 log = structlog.get_logger()
 
@@ -47,13 +50,20 @@ class Events:
 
     def get(self, seconds: float = inf) -> str:
         """Wait for the next; DEADLINE where none came within `seconds`."""
+        while seconds > 0:
+            event = self._wait(min(seconds, SIGNAL_SECONDS))
+            if event == DEADLINE:
+                seconds -= SIGNAL_SECONDS
+            elif event != DONE or not self._told:  # whatever came first, it goes already
+                self._told = True
+                return event
+        return DEADLINE
+
+    def _wait(self, seconds: float) -> str:
         try:
-            while (event := self._queue.get(timeout=None if seconds == inf else seconds)) == DONE and self._told:
-                continue  # whatever came first, it goes already
+            return self._queue.get(timeout=seconds)
         except Empty:
             return DEADLINE
-        self._told = True
-        return event
 
 
 @dataclass(frozen=True, slots=True)

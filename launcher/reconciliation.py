@@ -11,7 +11,8 @@ from launcher.outage import Backoff, Outage
 from launcher.providers import Providers
 from launcher.runs import Runs
 from launcher.vm.provider import LaunchFailed
-from shared.api import Hold, HoldView
+from launcher.vm.records import VmLease
+from shared.api import HeartbeatRequest, Hold, HoldView
 from shared.control_plane import ControlPlane, Refused, Unreachable
 from shared.domain.order import Reason, State
 
@@ -43,6 +44,32 @@ class Reconciliation:
         """Return what the control plane believes held, and how far each is. Raises Unreachable, Refused."""
         holds = self._control_plane.holds(self._launcher).holds
         return {Hold(order_id=view.order_id, epoch=view.epoch): view.state for view in holds}
+
+    def renew(self, attended: bool) -> Mapping[Hold, VmLease]:
+        """Renew what the control plane believes held, and return until when. Raises Unreachable, Refused.
+
+        What is on record here may be over, and its order run all the same: nobody may have watched over it.
+        """
+        asked_at, holds = self._clock.monotonic(), tuple(self.states())
+        if not holds:
+            return {}
+        request = HeartbeatRequest(launcher=self._launcher, holds=holds, attended=attended)
+        return {
+            Hold(order_id=one.order_id, epoch=one.epoch): VmLease(
+                ends=asked_at + one.lease_seconds,
+                seconds=one.lease_seconds,
+                endless=one.state is State.RUNNING and not attended,
+            )
+            for one in self._control_plane.heartbeat(request).renewed
+        }
+
+    def renew_if_answered(self) -> Mapping[Hold, VmLease]:
+        """As `renew`, for a daemon that starts without the control plane, too: then what is on record counts."""
+        try:
+            return self.renew(attended=True)
+        except (Unreachable, Refused) as error:
+            self._outage.goes_on(error)
+            return {}
 
     def _give_up_unknown(self) -> None:
         known = {held.hold for held in self._runs.held()}  # before the answer: one that ends meanwhile is not unknown

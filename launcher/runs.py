@@ -67,7 +67,7 @@ class Runs:
         spent: bool = False,
     ) -> None:
         """Go on with an order that an earlier daemon held; `runs` and `spent` are as in `Held`."""
-        held = Held(hold, lease, self._clock.monotonic)
+        held = Held(hold, self._of_this_boot(lease), self._clock.monotonic)
         held.runs, held.spent = runs, spent
         with self._changed:
             self._held[hold] = held
@@ -132,6 +132,15 @@ class Runs:
         """Return when nothing is held."""
         with self._changed:
             self._changed.wait_for(lambda: not self._held)
+
+    def _of_this_boot(self, lease: VmLease) -> VmLease:
+        """One with more left than it was given for counts on another boot's clock, and may be over.
+
+        Machines elsewhere outlive this host's boots.
+        """
+        if lease.endless or lease.ends - self._clock.monotonic() <= lease.seconds:
+            return lease
+        return lease.model_copy(update={"ends": 0.0})
 
     def _start(self, held: Held, reservation: Reservation, run: Resume) -> None:
         self.news.set()

@@ -59,13 +59,21 @@ def _datacenter(value: object) -> object:
     return datacenters.parse(plain) if isinstance(plain, str) else plain
 
 
-def _twins(field: str, *twins: str) -> AliasChoices:
+def twins(field: str, *twins: str) -> AliasChoices:
     """Return the environment's names for a field; the first that is set counts."""
     return AliasChoices(f"{PREFIX}{field}", *twins)
 
 
-BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*[^/?#\s])?$")]
-"""No trailing slash."""
+def _without_slash(value: object) -> object:
+    return value.rstrip("/") if isinstance(value, str) else value
+
+
+BaseUrl = Annotated[
+    str,
+    StringConstraints(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*[^/?#\s])?$"),
+    BeforeValidator(_without_slash),
+]
+"""Read without its trailing slash."""
 AnySettings = TypeVar("AnySettings", bound=HostSettings)
 Subscription = Annotated[str, StringConstraints(pattern=r"^projects/[^/\s]+/subscriptions/[^/\s]+$")]
 
@@ -83,31 +91,31 @@ def host_name() -> str:
 class Settings(HostSettings, GcpSettings):
     """Each field is the environment's `LAUNCHYARD_<FIELD>`, or its twin; a flag wins over both."""
 
-    url: BaseUrl = Field(validation_alias=_twins("URL", "CP_URL"))
-    launcher_key: SecretStr = Field(validation_alias=_twins("LAUNCHER_KEY", "LAUNCHER_API_KEY"))
+    url: BaseUrl = Field(validation_alias=twins("URL", "CP_URL"))
+    launcher_key: SecretStr = Field(validation_alias=twins("LAUNCHER_KEY", "LAUNCHER_API_KEY"))
     intel_api_key: SecretStr | None = Field(
-        None, validation_alias=_twins("INTEL_API_KEY", "INTEL_API_KEY", "ITA_API_KEY")
+        None, validation_alias=twins("INTEL_API_KEY", "INTEL_API_KEY", "ITA_API_KEY")
     )
     """Taken as the contract's worker takes it. No machine is given it: the control plane has quotes appraised."""
     launcher_name: Name = Field(default_factory=host_name)
     """One daemon's own: what a launcher of its name holds and it does not know of, it gives up at its start."""
     providers: Annotated[tuple[Cloud, ...], NoDecode, BeforeValidator(_parts), Field(min_length=1)] = Field(
-        (Cloud.BAREMETAL,), validation_alias=_twins("PROVIDERS", "LAUNCHER_PROVIDERS")
+        (Cloud.BAREMETAL,), validation_alias=twins("PROVIDERS", "LAUNCHER_PROVIDERS")
     )
     datacenter: Annotated[Datacenter | None, BeforeValidator(_datacenter)] = Field(
-        None, validation_alias=_twins("DATACENTER", "LAUNCHER_DATACENTER")
+        None, validation_alias=twins("DATACENTER", "LAUNCHER_DATACENTER")
     )
     """None: any of the providers'."""
     node_size: Annotated[NodeSize | None, BeforeValidator(_plain)] = Field(
-        None, validation_alias=_twins("NODE_SIZE", "LAUNCHER_NODE_SIZE")
+        None, validation_alias=twins("NODE_SIZE", "LAUNCHER_NODE_SIZE")
     )
     """Only orders of this size; None: of any, and exports and tasks."""
     poll_seconds: Annotated[float, Field(ge=2)] | None = Field(
-        None, validation_alias=_twins("POLL_SECONDS", "LAUNCHER_POLL_SECONDS")
+        None, validation_alias=twins("POLL_SECONDS", "LAUNCHER_POLL_SECONDS")
     )
     """Between two claims that brought nothing; None: at most a second, since a claim itself waits for orders."""
     one_shot: bool = False
-    max_orders: Annotated[int, Field(ge=0)] = Field(0, validation_alias=_twins("MAX_ORDERS", "LAUNCHER_MAX_ORDERS"))
+    max_orders: Annotated[int, Field(ge=0)] = Field(0, validation_alias=twins("MAX_ORDERS", "LAUNCHER_MAX_ORDERS"))
     """0: no limit."""
     provider: ProviderName = ProviderName.QEMU
     qemu_mode: QemuMode = QemuMode.AUTO
@@ -129,11 +137,6 @@ class Settings(HostSettings, GcpSettings):
     notify_socket: str | None = Field(None, validation_alias="NOTIFY_SOCKET")
     """Where systemd is told how the launcher is; None: nobody asks. So with the watchdog's time."""
     watchdog_usec: Annotated[int, Field(ge=1)] | None = Field(None, validation_alias="WATCHDOG_USEC")
-
-    @field_validator("url", mode="before")
-    @classmethod
-    def _without_slash(cls, value: object) -> object:
-        return value.rstrip("/") if isinstance(value, str) else value
 
     @field_validator("providers")
     @classmethod

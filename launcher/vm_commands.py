@@ -128,13 +128,10 @@ def delete(
     settings = _settings(easyenclave_url=easyenclave_url, admin_token=admin_token, vm_state_dir=state_dir)
     with _told():
         state = settings.vm_state_dir
-        for one in list(machines.known(state)) if name == "all" else [machines.find(state, name)]:
-            machines.end(one)
-            typer.echo(f"deleted {one.manifest.vm}")
-            if settings.easyenclave_url and settings.admin_token:
-                token = settings.admin_token.get_secret_value()
-                records = agents.delete(settings.easyenclave_url, token, one.manifest.vm)
-                typer.echo(f"deleted {records} agent records of {one.manifest.vm}")
+        named = list(machines.known(state)) if name == "all" else [machines.find(state, name)]
+    failed = [one for one in named if not _deleted(one, settings)]
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 @app.command()
@@ -166,6 +163,21 @@ def _settings(**flags: Any) -> ToolSettings:
     except SettingsWrong as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
+
+
+def _deleted(one: VmDirectory, settings: ToolSettings) -> bool:
+    """Delete one machine, and return whether all went well: what is wrong with it must keep no other running."""
+    try:
+        machines.end(one)
+        typer.echo(f"deleted {one.manifest.vm}")
+        if settings.easyenclave_url and settings.admin_token:
+            token = settings.admin_token.get_secret_value()
+            records = agents.delete(settings.easyenclave_url, token, one.manifest.vm)
+            typer.echo(f"deleted {records} agent records of {one.manifest.vm}")
+    except REFUSALS as error:
+        typer.echo(str(error), err=True)
+        return False
+    return True
 
 
 def _awaited(made: VmDirectory, debug: bool) -> str:

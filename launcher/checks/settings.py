@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from launcher.settings import BaseUrl
+from pydantic import Field
+
+from launcher.settings import BaseUrl, twins
 from launcher.vm.settings import HostSettings
 from shared.image import Digest
 
 
 class DoctorSettings(HostSettings):
-    url: BaseUrl | None = None
+    url: BaseUrl | None = Field(None, validation_alias=twins("URL", "CP_URL"))
     state_dir: Path = Path("/var/lib/launchyard")
     image: Path | None = None
     image_digest: Digest | None = None

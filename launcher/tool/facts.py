@@ -1,6 +1,6 @@
 """What is said of a machine: the keys of libvirt's `dominfo`, which the contract's clients know."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil
 
@@ -19,6 +19,12 @@ STATES: Final = {Trace.RUNS: RUNNING, Trace.UNEXPLAINED: UNCLEAR}
 Dominfo = dict[str, str]
 
 
+class Use(NamedTuple):
+    pid: int
+    cpu_seconds: float
+    memory_kib: int
+
+
 def state_of(directory: VmDirectory) -> str:
     return STATES.get(trace(directory), SHUT_OFF)
 
@@ -26,18 +32,18 @@ def state_of(directory: VmDirectory) -> str:
 def dominfo(directory: VmDirectory) -> Dominfo:
     """Return libvirt's names with ours as values; what runs is told of while it runs."""
     manifest, state = directory.manifest, state_of(directory)
-    process = _process(directory) if state == RUNNING else None
+    use = _use(directory) if state == RUNNING else None
     memory_kib = (manifest.resources.memory_mib - OWN_MEMORY_MIB) * KIB
     return {
-        "Id": str(process.pid) if process else "-",
+        "Id": str(use.pid) if use else "-",
         "Name": manifest.vm,
         "UUID": manifest.uuid,
         "OS Type": "hvm",
         "State": state,
         "CPU(s)": str(manifest.resources.vcpus),
-        "CPU time": f"{sum(process.cpu_times()[:2]):.1f}s" if process else "0.0s",
+        "CPU time": f"{use.cpu_seconds if use else 0:.1f}s",
         "Max memory": f"{memory_kib} KiB",
-        "Used memory": f"{process.memory_info().rss // KIB} KiB" if process else "0 KiB",
+        "Used memory": f"{use.memory_kib if use else 0} KiB",
         "Persistent": "no",
         "Autostart": "disable",
         "Managed save": "no",
@@ -67,11 +73,13 @@ def keyed(facts: Dominfo) -> Dominfo:
     return {key.lower().replace(" ", "_"): value for key, value in facts.items()}
 
 
-def _process(directory: VmDirectory) -> psutil.Process | None:
+def _use(directory: VmDirectory) -> Use | None:
+    """Return what a machine takes; None where it has just ended."""
     recorded = directory.process()
     if recorded is None:
         return None
     try:
-        return psutil.Process(recorded.pid)
+        process = psutil.Process(recorded.pid)
+        return Use(recorded.pid, sum(process.cpu_times()[:2]), process.memory_info().rss // KIB)
     except psutil.NoSuchProcess:
         return None

@@ -70,13 +70,16 @@ def known(state: Path) -> Iterator[VmDirectory]:
     """Yield the machines, running or not.
 
     One that is being made or removed is passed over, and left alone: another command is at it. So is one whose record
-    cannot be read, which is told.
+    cannot be read, which is told, and an order's, where the folder is a launcher's.
     """
     for path in sorted((state / "vms").glob("[!.]*")):
         try:
-            yield directory.read(path)
+            one = directory.read(path)
         except (OSError, ValidationError) as error:
             log.warning("a machine's directory cannot be read", path=str(path), error=type(error).__name__)
+            continue
+        if one.manifest.vm.startswith(PREFIX):
+            yield one
 
 
 def find(state: Path, name: str) -> VmDirectory:

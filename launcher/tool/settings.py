@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 
 from launcher.settings import BaseUrl
 from launcher.vm.probe import QemuMode
@@ -20,8 +20,3 @@ class ToolSettings(HostSettings):
     easyenclave_url: BaseUrl | None = Field(None, validation_alias="EASYENCLAVE_CP_URL")
     admin_token: SecretStr | None = Field(None, validation_alias="ADMIN_TOKEN")
     default_size: NodeSize = Field(NodeSize.TINY, validation_alias="EASYENCLAVE_DEFAULT_SIZE")
-
-    @field_validator("easyenclave_url", mode="before")
-    @classmethod
-    def _without_slash(cls, value: object) -> object:
-        return value.rstrip("/") if isinstance(value, str) else value

@@ -61,7 +61,7 @@ class HostSettings(BaseSettings):
 
     @field_validator("llm_gpus", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _split_gpus(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return tuple(part.strip().lower() for part in value.split(",") if part.strip())

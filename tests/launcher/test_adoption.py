@@ -123,6 +123,19 @@ def test_a_machine_that_runs_is_adopted_renewed_and_ended_when_its_client_wishes
     pieces.await_room(2)
 
 
+def test_a_lease_that_was_recorded_before_the_host_booted_anew_is_over(
+    pieces: Pieces, leave: Callable[..., Left]
+) -> None:
+    left = leave()
+    left.directory.record_lease(VmLease(ends=SYSTEM.monotonic() + 30 * 24 * 3600, seconds=60))
+
+    adopt(pieces)
+    pieces.await_room(2)
+
+    assert left.reaped() == -signal.SIGKILL
+    assert not left.directory.path.exists()
+
+
 def test_two_daemons_one_after_the_other_run_one_machine(pieces: Pieces) -> None:
     held = pieces.begin()
     process = pieces.provider.process(held.hold.order_id)

@@ -21,7 +21,7 @@ from launcher.vm.records import VmLease
 from shared.api import HoldView, StopOrder
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize
-from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, UPDATES, FakeControlPlane
+from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
 from tests.launcher.stand_ins import lives
 
 ROOT: Final = Path(__file__).parents[2]
@@ -280,6 +280,53 @@ def test_a_daemon_takes_over_the_watch_of_machines_that_were_left_to_themselves(
     assert ground.server.bodies(CLAIMS)[-1]["attended"] is True
     assert ground.server.statuses(order_id) == ["provisioning", "returned"]
     assert not list((ground.state / "vms").iterdir())
+
+
+@pytest.mark.parametrize("flags", [(), ("--max-orders", "2")], ids=["attended", "bounded"])
+def test_what_a_one_shot_left_that_was_killed_before_it_was_told_that_it_runs_is_taken_over_after_its_leases_end(
+    ground: Ground, flags: tuple[str, ...]
+) -> None:
+    order_id = ground.server.offer(TINY)
+    ground.run("--one-shot")
+    machine = ground.machine(order_id)
+    ground.server.holds = [ground.hold(order_id, State.RUNNING)]
+    ground.directory(order_id).record_lease(VmLease(ends=0, seconds=60))
+    beats, claims = len(ground.server.bodies(HEARTBEATS)), len(ground.server.bodies(CLAIMS))
+
+    launcher = ground.begin(*flags)
+    ground.server.wait_for(lambda: named(ground.server, order_id, beats))
+    ground.server.wait_for(lambda: len(ground.server.bodies(CLAIMS)) > claims)
+
+    assert lives(machine)
+    assert ground.directory(order_id).lease().ends > 0
+    assert ground.server.statuses(order_id) == ["provisioning"]
+    launcher.kill()
+
+
+@pytest.mark.parametrize("refused", [HOLDS, HEARTBEATS])
+def test_a_one_shot_that_cannot_renew_what_runs_touches_nothing_and_exits_with_1(ground: Ground, refused: str) -> None:
+    order_id = ground.server.offer(TINY)
+    ground.run("--one-shot")
+    machine = ground.machine(order_id)
+    ground.server.holds = [ground.hold(order_id, State.RUNNING)]
+    ground.directory(order_id).record_lease(VmLease(ends=0, seconds=60))
+    ground.server.refuse(refused, 503)
+
+    assert ground.run("--one-shot") == (1, [])
+
+    assert lives(machine)
+    assert ground.directory(order_id).lease().ends == 0
+
+
+def test_a_one_shot_whose_lines_nobody_reads_does_its_work_and_exits_all_the_same(ground: Ground) -> None:
+    order_id = ground.server.offer(TINY)
+    launcher = ground.begin("--one-shot")
+    assert launcher.stdout is not None
+    launcher.stdout.close()
+
+    assert launcher.wait(DEADLINE) == 0
+
+    assert lives(ground.machine(order_id))
 
 
 def named(server: FakeControlPlane, order_id: str, since: int = 0) -> bool:

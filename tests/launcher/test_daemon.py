@@ -59,6 +59,19 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield lambda url, **settings: daemons.enter_context(a_daemon(tmp_path, url, settings))
 
 
+def test_a_signal_that_does_not_interrupt_the_main_threads_wait_is_heard_all_the_same() -> None:
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
+    events = Events()
+    events.hear_signals()
+    elsewhere = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM))
+    threading.Timer(0.2, elsewhere.start).start()  # the wait has begun by then, or the signal is heard before it
+    try:
+        assert events.get(DEADLINE) == "SIGTERM"
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
 def test_sigterm_drains_no_order_is_taken_any_more_and_those_held_are_renewed_until_they_end(
     server: FakeControlPlane, start: Start, tmp_path: Path
 ) -> None:

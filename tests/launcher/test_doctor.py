@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import pytest
 
+from launcher.checks.settings import DoctorSettings
 from launcher.checks.table import TABLE
+from launcher.settings import read_as
 from tests.launcher.fake_control_plane import FakeControlPlane
 from tests.launcher.tdx_host import write
 
@@ -46,6 +48,17 @@ def test_a_host_without_tdx_is_told_every_missing_thing_and_the_doctor_exits_1()
     assert (said["mode"], said["ready"]) == ("tdx", False)
     assert named(said, "missing") >= OF_TDX
     assert {check["name"] for check in said["checks"]} == {check.name for check in TABLE}
+
+
+@pytest.mark.parametrize("name", ["LAUNCHYARD_URL", "CP_URL"])
+def test_the_control_plane_is_looked_for_where_the_launcher_would_find_it(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    for other in ("LAUNCHYARD_URL", "CP_URL"):
+        monkeypatch.delenv(other, raising=False)
+    monkeypatch.setenv(name, "https://control-plane.example/")
+
+    assert read_as(DoctorSettings, {}).url == "https://control-plane.example"
 
 
 @pytest.mark.vm

@@ -10,12 +10,15 @@ from typing import Any, Final
 from uuid import uuid4
 
 import pytest
+from google.cloud.compute_v1 import InstancesClient
+from werkzeug import Response
 
+from emulators.serving import serving
 from launcher.vm import directory
 from launcher.vm.directory import VmDirectory
 from launcher.vm.gcp import compute, record
 from launcher.vm.gcp import machine as gcp_machine
-from launcher.vm.gcp.errors import Refused
+from launcher.vm.gcp.errors import NoAnswer, Refused
 from launcher.vm.gcp.machine import GcpMachine
 from launcher.vm.gcp.names import NAME, instance_name, labels
 from launcher.vm.gcp.options import GcpOptions, image_path
@@ -326,6 +329,49 @@ def test_an_insert_that_is_carried_out_and_never_answered_leaves_nothing(
     fake.behave()
     assert len(fake.made()) == 1
     fake.await_gone()
+
+
+@pytest.mark.parametrize("refusal", [QUOTA_403, {"method": "insert", "status": 403, "reason": "forbidden"}])
+def test_an_insert_whose_answer_is_lost_and_whose_repeat_is_refused_leaves_nothing(
+    fake: Fake,
+    options: GcpOptions,
+    provider: GcpProvider,
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: dict[str, object],
+) -> None:
+    monkeypatch.setattr(compute, "HOW", {"timeout": 0.5, "retry": None})
+    placed, insert = place(), InstancesClient.insert_unary
+
+    def insert_once(*asked: Any, **how: Any) -> Any:
+        fake.behave(silent=["insert"]) if not fake.made() else fake.behave(refusals=[refusal])
+        return insert(*asked, **how)
+
+    monkeypatch.setattr(InstancesClient, "insert_unary", insert_once)
+
+    with pytest.raises(LaunchFailed):
+        provider.start(placed)
+
+    assert len(fake.made()) == 1
+    fake.await_gone()
+
+
+def test_an_insert_whose_operation_may_not_be_asked_for_leaves_nothing(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    fake.behave(refusals=[{"method": "operation", "status": 403, "reason": "forbidden"}])
+    with pytest.raises(LaunchFailed, match="forbidden"):
+        provider.start(place())
+    assert len(fake.made()) == 1
+    fake.await_gone()
+
+
+def test_what_is_no_answer_of_compute_engines_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(Response("<html>Please log in.</html>", content_type="text/html")) as url:
+        asked = compute.Compute(PROJECT, url)
+        for ask in (lambda: asked.labelled({"a": "b"}), lambda: asked.insert(ZONE, {"name": "one"}, str(uuid4()))):
+            with pytest.raises(NoAnswer, match="ParseError"):
+                ask()
 
 
 def test_an_instance_that_lingers_after_its_operation_failed_is_deleted(

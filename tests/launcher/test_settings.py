@@ -138,6 +138,17 @@ def test_node_sizes_are_settings_in_mib_and_those_of_llm_have_twins_in_gib(monke
     assert read(GOOD).sizes.llm.memory_mib == 1000
 
 
+def test_zones_are_a_list_with_commas_in_the_launchers_own_settings_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUNCHER_GCP_ZONES", "us-central1-b, us-east1-b")
+
+    assert read(GOOD).gcp_zones == ("us-central1-b", "us-east1-b")
+    assert read(GOOD | {"gcp_zones": "us-central1-c"}).gcp_zones == ("us-central1-c",)
+
+
+def test_an_empty_machine_type_is_the_default_as_a_flag_too() -> None:
+    assert read(GOOD | {"gcp_machine_type_tiny": ""}).gcp_machine_type_tiny is None
+
+
 @pytest.mark.parametrize(
     ("flags", "told"),
     [

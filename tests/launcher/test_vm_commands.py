@@ -21,7 +21,7 @@ from launcher.vm.directory import VmDirectory
 from launcher.vm.launch import start_process
 from launcher.vm.qemu import QemuProvider
 from launcher.vm.recognition import started_at
-from launcher.vm.records import VmProcess
+from launcher.vm.records import VmManifest, VmProcess
 from launcher.vm.sizes import Size, Sizes
 from launcher.vm_commands import app
 from shared.vm_config import REGISTERS, UP
@@ -235,9 +235,12 @@ def test_a_trust_domain_that_cannot_measure_itself_is_told_and_gone(
     assert list((tmp_path / "state" / "vms").iterdir()) == []
 
 
+def an_operators_manifest(argv: tuple[str, ...] = STAYS, order_id: str | None = None) -> VmManifest:
+    return a_manifest(order_id or str(uuid4()), argv).model_copy(update={"vm": f"{NAME}{uuid4()}"})
+
+
 def a_machine(state: Path, argv: tuple[str, ...]) -> tuple[VmDirectory, psutil.Process]:
-    manifest = a_manifest(argv=argv).model_copy(update={"vm": f"{NAME}{uuid4()}"})
-    made = directory.create(state, manifest, b"{}", A_LEASE)
+    made = directory.create(state, an_operators_manifest(argv), b"{}", A_LEASE)
     machine = start_process(made, made.launch_log)
     machine.leave()
     return made, psutil.Process(machine.pid)
@@ -281,7 +284,7 @@ def test_a_machine_that_ends_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_what_cannot_be_told_to_be_a_machine_is_left_alone(tool: Tool) -> None:
     stranger = psutil.Popen((*STAYS, str(uuid4())))
-    made = directory.create(tool.state, a_manifest(), b"{}", A_LEASE)
+    made = directory.create(tool.state, an_operators_manifest(), b"{}", A_LEASE)
     made.record_process(VmProcess(pid=stranger.pid, started=started_at(stranger.pid)))
     try:
         done = tool.run("delete", made.manifest.vm)
@@ -293,6 +296,63 @@ def test_what_cannot_be_told_to_be_a_machine_is_left_alone(tool: Tool) -> None:
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_all_that_can_be_deleted_are_although_one_of_them_cannot(tool: Tool) -> None:
+    stranger = psutil.Popen((*STAYS, str(uuid4())))
+    unclear = directory.create(tool.state, an_operators_manifest(STAYS, "0"), b"{}", A_LEASE)
+    unclear.record_process(VmProcess(pid=stranger.pid, started=started_at(stranger.pid)))
+    made, process = a_machine(tool.state, STAYS)
+    try:
+        done = tool.run("delete", "all")
+
+        assert (done.exit_code, done.stdout) == (1, f"deleted {made.manifest.vm}\n")
+        assert "end it by hand" in done.stderr
+        assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        assert stranger.is_running()
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_all_are_deleted_although_the_control_plane_refuses(tool: Tool) -> None:
+    processes = [a_machine(tool.state, STAYS)[1] for _ in range(2)]
+    with a_control_plane_with_agents({}, "t0ken") as plane:
+        done = tool.run("delete", "all", "--easyenclave-url", plane.url, "--admin-token", "wr0ng")
+
+    assert done.exit_code == 1
+    assert done.stderr.count("The control plane answered 401 at /api/v1/agents.") == 2
+    assert all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in processes)
+    assert tool.succeed("list") == ""
+
+
+def test_an_orders_machine_is_none_of_an_operators_whatever_the_folder(tool: Tool) -> None:
+    manifest = a_manifest(argv=STAYS)
+    made = directory.create(tool.state, manifest, b"{}", A_LEASE)
+    machine = start_process(made, made.launch_log)
+    try:
+        assert tool.succeed("list") == ""
+        assert tool.succeed("delete", "all") == ""
+        assert tool.run("delete", manifest.vm).exit_code == 1
+
+        assert psutil.Process(machine.pid).is_running()
+        assert made.path.exists()
+    finally:
+        machine.destroy()
+
+
+def test_a_machine_that_ends_while_it_is_looked_at_is_told_of_all_the_same(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(process: psutil.Process) -> None:
+        raise psutil.NoSuchProcess(process.pid)
+
+    made, _ = a_machine(tool.state, STAYS)
+    with monkeypatch.context() as patch:
+        patch.setattr(psutil.Process, "cpu_times", ended)
+        said = json.loads(tool.succeed("status", made.manifest.vm))
+
+    assert (said["id"], said["cpu_time"], said["used_memory"]) == ("-", "0.0s", "0 KiB")
 
 
 def test_what_is_half_made_is_neither_listed_nor_removed(tool: Tool) -> None:

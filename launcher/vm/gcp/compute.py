@@ -15,6 +15,7 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud.compute_v1 import Instance, InstancesClient, Operation, ZoneOperationsClient
+from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from requests import RequestException
 
 from launcher.vm.gcp.errors import RATE, NoAnswer, Refused
@@ -84,6 +85,9 @@ class Compute:
                 operation_now = self._operations.wait(request, **HOW)
         except NoAnswer:  # it is waited for at the other end, and may take longer than a call
             return False
+        except Refused as refused:
+            refused.begun = True
+            raise
         for error in operation_now.error.errors:
             raise Refused(error.code, operation_now.http_error_status_code, error.message, begun=True)
         return bool(operation_now.status == Operation.Status.DONE)
@@ -120,8 +124,13 @@ def _repeated(call: Callable[[], T]) -> T:
         wait_initial=FIRST_WAIT_SECONDS,
         wait_jitter=FIRST_WAIT_SECONDS,
     ):
-        with attempt, _translated():
-            return call()
+        with attempt:
+            try:
+                with _translated():
+                    return call()
+            except Refused as refused:
+                refused.begun = attempt.num > 1
+                raise
     raise AssertionError("the last attempt either returns or raises")
 
 
@@ -134,7 +143,7 @@ def _translated() -> Iterator[None]:
         if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR or refused.status in AGAIN or refused.code in RATE:
             raise NoAnswer(str(refused)) from error
         raise refused from error
-    except (RequestException, TransportError) as error:
+    except (RequestException, TransportError, ParseError) as error:  # a proxy may answer 200 with words of its own
         raise NoAnswer(type(error).__name__) from error
     except GoogleAuthError as error:
         raise Refused("credentials", HTTPStatus.UNAUTHORIZED, str(error)) from error

@@ -29,7 +29,8 @@ class NoAnswer(ComputeError):
 class Refused(ComputeError):
     """`code` is Compute Engine's word, `status` the HTTP status; either may be empty or 0.
 
-    `begun`: the request was taken, and its operation failed.
+    `begun`: the request was taken, and its operation failed or cannot be asked for; or an earlier one may have been
+    taken that was not answered.
     """
 
     def __init__(self, code: str, status: int, message: str, begun: bool = False) -> None:

@@ -50,9 +50,15 @@ class GcpSettings(BaseSettings):
     gcp_look_seconds: Annotated[float, Field(gt=0, le=60)] = 10
     """How often all instances are looked at."""
 
+    @field_validator("gcp_machine_type_tiny", "gcp_machine_type_standard", "gcp_machine_type_llm", mode="before")
+    @classmethod
+    def _none_for_empty(cls, value: object) -> object:
+        """As the environment's empty values are: a flag may be empty, too."""
+        return value or None
+
     @field_validator("gcp_zones", mode="before")
     @classmethod
-    def _split(cls, value: object) -> object:
+    def _split_zones(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
