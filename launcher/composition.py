@@ -167,7 +167,7 @@ def _own(state: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise StateUnusable(f"{state} is in use by another launcher.") from error
+            raise NotServed(f"{state} is in use by another launcher.") from error
         yield
 
 

@@ -314,7 +314,7 @@ def test_two_launchers_cannot_share_a_state_directory(server: FakeControlPlane, 
     second = start(server.url)
     output, _ = second.communicate(timeout=DEADLINE)
 
-    assert second.returncode == 2
+    assert second.returncode == 1  # not 2: it may be free later, and systemd tries again
     assert "is in use by another launcher" in output
 
 
