@@ -632,6 +632,17 @@ def test_what_no_hold_explains_is_deleted_and_nothing_else(
     assert left == {placed.manifest.vm for placed in (kept, *anothers)}
 
 
+def test_a_stray_that_cannot_be_deleted_keeps_no_other_from_it(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+) -> None:
+    for placed in (place(), place()):
+        provider.start(placed).leave()
+    fake.behave(refusals=[{"method": "delete", "status": 403, "reason": "forbidden", "times": 1}])
+    with pytest.raises(LaunchFailed, match="cannot be deleted"):
+        GcpProvider(options).reap_strays(())
+    assert len(fake.instances()) == 1
+
+
 def test_what_this_daemon_itself_started_is_no_stray(fake: Fake, provider: GcpProvider, place: Place) -> None:
     provider.start(place()).leave()
     provider.reap_strays(())

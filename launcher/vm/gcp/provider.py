@@ -10,7 +10,7 @@ import structlog
 from launcher.vm.directory import VmDirectory
 from launcher.vm.failures import of_host
 from launcher.vm.gcp import record
-from launcher.vm.gcp.compute import Compute
+from launcher.vm.gcp.compute import Compute, Found
 from launcher.vm.gcp.errors import ComputeError
 from launcher.vm.gcp.fleet import Fleet
 from launcher.vm.gcp.insertion import Insertion, Wanted
@@ -88,15 +88,24 @@ class GcpProvider:
         return GcpMachine(written, self._compute, self._watch)
 
     def reap_strays(self, held: Collection[Hold]) -> None:
-        """Raises LaunchFailed where they cannot be looked for, or not be deleted."""
+        """Raises LaunchFailed where they cannot be looked for, or one of them not be deleted: the others are."""
         known = [of_hold(hold).items() for hold in {*held, *self._begun}]
         try:
-            for found in self._fleet.look().values():
-                if not any(labelled <= found.labels.items() for labelled in known):
-                    log.warning("an instance that no order explains is deleted", name=found.name, zone=found.zone)
-                    self._compute.delete(found.zone, found.name)
+            there = self._fleet.look().values()
         except ComputeError as error:
             raise LaunchFailed(f"Compute Engine cannot be asked for instances of no order: {error}") from error
+        strays = [one for one in there if not any(labelled <= one.labels.items() for labelled in known)]
+        if left := [found.name for found in strays if not self._deleted(found)]:
+            raise LaunchFailed(f"Instances of no order cannot be deleted: {', '.join(left)}")
+
+    def _deleted(self, stray: Found) -> bool:
+        log.warning("an instance that no order explains is deleted", name=stray.name, zone=stray.zone)
+        try:
+            self._compute.delete(stray.zone, stray.name)
+        except ComputeError as error:
+            log.error("an instance cannot be deleted", name=stray.name, zone=stray.zone, error=str(error))
+            return False
+        return True
 
 
 def _hold(directory: VmDirectory) -> Hold:
