@@ -132,7 +132,8 @@ class Records(Protocol[T]):
     def get(self, id_: str) -> T | None: ...
 
     def change(self, id_: str, change: Callable[[T], T]) -> T:
-        """Replace the record by what `change` makes of it, and return that: again where another was faster.
+        """Replace the record by what `change` makes of it, and return that: again where another was faster. Nothing is
+        written where that is the same.
 
         Raises NotFound, and whatever `change` raises: then nothing is changed.
         """

@@ -203,8 +203,6 @@ def _listed(query: OrderFilter, account: str | None, app: App) -> OrderList:
         states=_states(query.status),
         lane=lane_of(query.datacenter.strip().lower(), query.node_size.strip().lower()),
         oldest_first=True,
-        limit=min(query.limit, PAGE),
-        after=query.after,
     )
     orders, after = list[Order](), query.after
     while len(orders) < query.limit:
@@ -214,7 +212,7 @@ def _listed(query: OrderFilter, account: str | None, app: App) -> OrderList:
         if after is None:
             break
     complete = query.after is None and after is None
-    total = len(orders) if complete else app.store.count(replace(wanted, after=None))
+    total = len(orders) if complete else app.store.count(wanted)
     return OrderList(orders=tuple(CapacityOrder.of(order) for order in orders), total=total, next=after)
 
 

@@ -13,6 +13,7 @@ from functions.capacity.face import ADMINS
 from functions.capacity.orders import WRONG_SIZE
 from functions.capacity.reconciliation import MOST_POOLS, SECONDS, Round, look, reconcile, release_all
 from functions.capacity.tallies import Dispatch, Tally, Target, account_id, agents_of, demands_of
+from functions.capacity.upsert import upsert
 from functions.capacity.wire import CONTROLLER, Answer, Lenient, size_of
 from functions.routing import Route
 from functions.together import together
@@ -20,7 +21,7 @@ from shared.domain.accounts import NOBODY
 from shared.domain.datacenters import parse
 from shared.domain.eligibility import Demands
 from shared.domain.pools import MOST_MACHINES, Pool, pool_id, revised
-from shared.domain.refusals import Conflict, Invalid, NotFound, Unavailable
+from shared.domain.refusals import Invalid, NotFound, Unavailable
 from shared.domain.spec import Attestation, NodeSize
 
 MOST_TARGETS: Final = 100
@@ -156,7 +157,7 @@ def set_target(account: str, where: tuple[str, NodeSize], app: App, **fields: An
     """Return the account's pool of this place, stored with these fields as its target."""
     now = app.clock()
     fresh = replace(_unstored(account, where, app), **fields, standing=True)
-    return _keep(fresh, lambda pool: revised(pool, now, **fields, standing=True), app)
+    return upsert(app.capacity.pools, fresh.id, fresh, lambda pool: revised(pool, now, **fields, standing=True))
 
 
 def place_of(datacenter: str, node_size: str) -> tuple[str, NodeSize]:
@@ -198,7 +199,11 @@ def _filled(wish: Wish, app: App) -> Round:
 
 def _noted(pool: Pool, app: App) -> Pool:
     now = app.clock()
-    return _keep(pool, lambda kept: kept if kept.standing else revised(kept, now, reason=pool.reason), app)
+
+    def noted(kept: Pool) -> Pool:
+        return kept if kept.standing else revised(kept, now, reason=pool.reason)
+
+    return upsert(app.capacity.pools, pool.id, pool, noted)
 
 
 def _unstored(account: str, where: tuple[str, NodeSize], app: App) -> Pool:
@@ -217,18 +222,6 @@ def _unstored(account: str, where: tuple[str, NodeSize], app: App) -> Pool:
         attestation=app.capacity.attestation,
         standing=False,
     )
-
-
-def _keep(fresh: Pool, revise: Callable[[Pool], Pool], app: App) -> Pool:
-    """Store the pool, or change the one that stands there, where that changes it at all."""
-    kept = app.capacity.pools.get(fresh.id)
-    if kept is None:
-        try:
-            app.capacity.pools.add(fresh.id, fresh)
-        except Conflict:
-            return app.capacity.pools.change(fresh.id, revise)  # another was faster
-        return fresh
-    return kept if revise(kept) == kept else app.capacity.pools.change(fresh.id, revise)
 
 
 def _standing(app: App) -> list[Pool]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import operator
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -81,8 +82,8 @@ class MemoryOrderStore:
         matching = [order for order in in_order if _matches(order, query)]
         if query.after is not None:
             after = page_mark.read(query.after)
-            matching = [order for order in matching if (_position(order) > after) is query.oldest_first]
-            matching = [order for order in matching if _position(order) != after]
+            beyond = operator.gt if query.oldest_first else operator.lt
+            matching = [order for order in matching if beyond(_position(order), after)]
         page = matching[: query.limit]
         return OrderPage(page, page_mark.mark(page[-1]) if len(matching) > len(page) else None)
 

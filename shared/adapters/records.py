@@ -45,7 +45,10 @@ class FirestoreRecords(Generic[T]):
         document = self._document(id_).get(**ONCE)
         if not document.exists:
             raise NotFound(f"There is no record of {id_}.")
-        changed = change(self._decoded(document))
+        standing = self._decoded(document)
+        changed = change(standing)
+        if changed == standing:
+            return standing
         unchanged = self._client.write_option(last_update_time=document.update_time)
         try:
             self._document(id_).update(self._encoded(changed), unchanged, **ONCE)

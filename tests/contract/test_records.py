@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
+from google.cloud.firestore import Client
 
 from shared.adapters.memory_records import MemoryRecords
 from shared.adapters.records import FirestoreRecords
@@ -70,6 +71,21 @@ def test_nothing_is_changed_where_there_is_nothing_or_the_change_is_refused(reco
     with pytest.raises(Conflict):
         records.change("vm-1", refuse)
     assert records.get("vm-1") == a_challenge()
+
+
+@pytest.mark.emulator
+def test_a_change_that_changes_nothing_is_no_write(firestore_client: Client) -> None:
+    records = FirestoreRecords(firestore_client, "challenges", Challenge)
+    records.add("vm-1", a_challenge())
+
+    def written() -> list[object]:
+        return [document.update_time for document in firestore_client.collection("challenges").stream()]
+
+    before = written()
+    assert records.change("vm-1", lambda one: one) == a_challenge()
+    assert written() == before
+    records.change("vm-1", lambda _: a_challenge(nonce="01"))
+    assert written() != before
 
 
 def test_of_many_that_take_a_record_one_gets_it(records: Records[Challenge]) -> None:
