@@ -17,7 +17,8 @@ USAGE = 2
 
 def up(
     backend: Annotated[
-        Backend | None, typer.Option(help="google: the official emulators; memory: nothing to install, nothing kept.")
+        Backend | None,
+        typer.Option(help="google: the official emulators; memory: nothing kept; auto: memory if they cannot be had."),
     ] = None,
     provider: Annotated[ProviderChoice | None, typer.Option(help="What runs the workers.")] = None,
     port: Annotated[int | None, typer.Option(help="The control plane's port.")] = None,

@@ -35,6 +35,13 @@ PATIENCE_SECONDS: Final = 180.0
 SAYS: Final = re.compile(r"\[(worker|guest)\].*")
 IN_THE_GUEST: Final = "started on Linux"
 FULFILLED: Final = frozenset({State.RUNNING})
+NEXT: Final = f"""\
+  . .venv/bin/activate
+  launchyard up                                    # the local stack, with machines; it runs until `launchyard down`
+  launchyard export run {PI} --out out
+  launchyard order create task -- uname -a         # a command in a machine of its own
+  launchyard down"""
+"""What a reader may type after the demo, as it stands."""
 LIFE: Final = (State.CLAIMED, State.PROVISIONING, State.RUNNING, State.SUCCEEDED)
 
 out = Console(highlight=False)
@@ -102,6 +109,7 @@ def demonstrate() -> int:
         return 1
     out.print(steps.table())
     out.print(f"{file}: {file.stat().st_size} bytes, valid MODS 3.8, “{TITLE}”", markup=False, soft_wrap=True)
+    out.print(f"\nNext, from here:\n{NEXT}", markup=False, soft_wrap=True)
     return 0
 
 

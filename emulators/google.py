@@ -1,16 +1,22 @@
-"""The official Firestore and Pub/Sub emulators: the Google Cloud SDK's, else installed into it, else downloaded."""
+"""The official Firestore and Pub/Sub emulators: the Google Cloud SDK's, else installed into it, else downloaded.
+
+`python -m emulators.google` exits 0 if their files are here or can be fetched, whether or not there is Java to run them.
+"""
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import httpx
+from rich.console import Console
 
-from emulators.fetch import Download, fetch
-from emulators.processes import LOOPBACK, Server, StartFailed, accepts, await_ready, start
+from emulators.fetch import Download, Unobtainable, fetch, is_cached, require_answer
+from emulators.processes import LOOPBACK, Server, accepts, await_ready, start
+from emulators.progress import STDERR, say
 
 CACHE: Final = Path(".launchyard/emulators")
 INSTALL_SECONDS: Final = 600
@@ -72,17 +78,33 @@ def start_pubsub(port: int, logs: Path, cache: Path = CACHE) -> Server:
     return server
 
 
-def command(emulator: Emulator, cache: Path) -> list[str]:
-    """Return the command that runs the emulator, having installed or fetched it where needed. Raises StartFailed."""
+def obtain(cache: Path = CACHE) -> None:
+    """Have both emulators at hand, installed or fetched if need be: minutes, the first time. Raises Unobtainable."""
+    for emulator in (FIRESTORE, PUBSUB):
+        command(emulator, cache)
+
+
+def command(emulator: Emulator, cache: Path, console: Console = STDERR) -> list[str]:
+    """Return the command that runs the emulator, installed or fetched if need be. Raises Unobtainable."""
     if shutil.which("java") is None:
-        raise StartFailed(
-            f"{emulator.name} needs Java: install a runtime of it (Debian: default-jre-headless), "
-            "or do without the emulators: --backend memory."
-        )
-    installed = _of_the_sdk(emulator)
-    if installed is not None:
-        return [str(installed), *emulator.arguments]
-    return [*emulator.runner, str(fetch(emulator.download, cache))]
+        raise Unobtainable(f"{emulator.name} needs Java, which is not installed (apt-get install default-jre-headless)")
+    if not _is_here(emulator, cache) and (gcloud := shutil.which("gcloud")):
+        require_answer(emulator.download.url)  # without a way to Google's downloads the SDK takes minutes to fail
+        _install(gcloud, emulator, console)
+    if program := _of_the_sdk(emulator):
+        return [str(program), *emulator.arguments]
+    return [*emulator.runner, str(fetch(emulator.download, cache, console))]
+
+
+def require_within_reach(cache: Path = CACHE) -> None:
+    """Ask once whether both emulators' files are here or can be fetched. Raises Unobtainable."""
+    for emulator in (FIRESTORE, PUBSUB):
+        if not _is_here(emulator, cache):
+            require_answer(emulator.download.url)
+
+
+def _is_here(emulator: Emulator, cache: Path) -> bool:
+    return _of_the_sdk(emulator) is not None or is_cached(emulator.download, cache)
 
 
 def _of_the_sdk(emulator: Emulator) -> Path | None:
@@ -90,18 +112,17 @@ def _of_the_sdk(emulator: Emulator) -> Path | None:
     if gcloud is None:
         return None
     program = Path(gcloud).resolve().parent.parent / emulator.program
-    if not program.exists():
-        _install(gcloud, emulator.component)
     return program if program.exists() else None
 
 
-def _install(gcloud: str, component: str) -> None:
+def _install(gcloud: str, emulator: Emulator, console: Console) -> None:
     """Ask the SDK to install a component. One that a package manager keeps refuses, and it is fetched instead."""
-    argv = [gcloud, "components", "install", component, "--quiet"]
+    argv = [gcloud, "components", "install", emulator.component, "--quiet"]
+    say(console, f"runs `gcloud {' '.join(argv[1:])}`, which may take minutes")
     try:
         subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=INSTALL_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return
+        say(console, f"gcloud did not end in {INSTALL_SECONDS} s; {emulator.name} is downloaded instead")
 
 
 def _says_ok(port: int) -> bool:
@@ -109,3 +130,15 @@ def _says_ok(port: int) -> bool:
         return httpx.get(f"http://{LOOPBACK}:{port}/", timeout=2).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
+
+
+def main() -> int:
+    try:
+        require_within_reach()
+    except Unobtainable:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

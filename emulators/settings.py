@@ -15,6 +15,9 @@ DATACENTER: Final = "local:dev"
 
 
 class Backend(StrEnum):
+    """`auto` is google if the emulators can be had, and else memory."""
+
+    AUTO = "auto"
     GOOGLE = "google"
     MEMORY = "memory"
 
@@ -42,7 +45,7 @@ class StackSettings(BaseSettings):
     compute_port: int = Field(default=8700, ge=1, le=65535)
     trust_port: int = Field(default=8705, ge=1, le=65535)
     slots: int = Field(default=2, ge=1, le=64)
-    backend: Backend = Backend.GOOGLE
+    backend: Backend = Backend.AUTO
     provider: ProviderChoice = ProviderChoice.AUTO
 
 

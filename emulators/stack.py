@@ -9,6 +9,7 @@ from typing import Final
 from emulators import google, parts, s3, source
 from emulators.compute.server import start_compute
 from emulators.environment import make_environment, remove_environment, write_environment
+from emulators.fetch import Unobtainable
 from emulators.furnishing import furnish
 from emulators.processes import Server, StartFailed, require_free, running
 from emulators.record import LOGS, Record
@@ -30,6 +31,7 @@ def up(settings: StackSettings, say: Say) -> Environment:
     Raises StartFailed, having stopped whatever had been started.
     """
     _require_down(settings.home)
+    settings = settings.model_copy(update={"backend": choose_backend(settings.backend, say)})
     _require_ports(settings)
     environment = make_environment(settings)
     try:
@@ -39,6 +41,20 @@ def up(settings: StackSettings, say: Say) -> Environment:
         raise
     say(f"the environment is in {write_environment(settings.home, environment)}")
     return environment
+
+
+def choose_backend(wanted: Backend, say: Say, obtain: Start = google.obtain) -> Backend:
+    """Return the backend that is run, having fetched what it needs. Raises StartFailed if `google` cannot be had."""
+    if wanted is Backend.MEMORY:
+        return wanted
+    try:
+        obtain()
+    except Unobtainable as error:
+        if wanted is Backend.GOOGLE:
+            raise StartFailed(f"The emulators cannot be had: {error}; --backend memory does without them.") from error
+        say(f"goes on with backend memory, for the emulators cannot be had: {error}")
+        return Backend.MEMORY
+    return Backend.GOOGLE
 
 
 def down(home: Path) -> list[Server]:

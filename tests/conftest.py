@@ -11,6 +11,8 @@ from google.cloud.firestore import Client
 from emulators.google import start_firestore, start_pubsub
 from emulators.processes import LOOPBACK, free_port, stop
 
+pytest_plugins = ["tests.left_out"]
+
 # A shell that starts us in the background has SIGINT ignored, as all that we start would; some of that is interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
