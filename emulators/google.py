@@ -1,6 +1,6 @@
 """The official Firestore and Pub/Sub emulators: the Google Cloud SDK's, else installed into it, else downloaded.
 
-`python -m emulators.google` exits 0 if their files are here or can be fetched, whether or not Java is there to run them.
+`python -m emulators.google` exits 0 if their files are here or can be fetched, even if there is no Java to run them.
 """
 
 import shutil

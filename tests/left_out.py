@@ -1,6 +1,6 @@
 """Leaves out the tests marked `emulator` if the emulators cannot be had, and says at the end how many and why.
 
-Whether they can be had is found out once a run, by fetching them: under xdist the controller does, and tells its workers.
+Whether they can be had is found out once a run, by fetching them. Under xdist the controller does so for its workers.
 Emulators that are there and do not start fail their tests.
 """
 
