@@ -25,7 +25,6 @@ from emulators.progress import STDERR, Told, progress, say
 
 TIMEOUT: Final = httpx.Timeout(20, connect=5)
 ATTEMPTS: Final = 5
-CHUNK: Final = 1 << 20
 
 
 class Unobtainable(StartFailed):
@@ -151,7 +150,9 @@ def _write(response: httpx.Response, partial: Path, there: int, told: Told) -> N
     length = response.headers.get("Content-Length", "")
     whole = there + int(length) if length.isdecimal() else None
     with partial.open("ab" if there else "wb") as file:
-        for chunk in response.iter_raw(CHUNK):
+        for (
+            chunk
+        ) in response.iter_raw():  # as it comes: a size of ours would lose what is short of it at an interruption
             file.write(chunk)
             there += len(chunk)
             told(there, whole)

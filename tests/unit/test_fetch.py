@@ -2,35 +2,67 @@
 
 import hashlib
 import io
+import socket
 import stat
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
+import stamina
+from rich.console import Console
 from werkzeug import Request, Response
 
-from emulators.fetch import Download, fetch
-from emulators.google import FIRESTORE, PUBSUB, Emulator, command
+from emulators.fetch import ATTEMPTS, Download, Unobtainable, fetch
+from emulators.google import FIRESTORE, PUBSUB, Emulator, command, require_within_reach
 from emulators.processes import LOOPBACK, StartFailed, free_port
+from emulators.progress import progress
 from emulators.serving import serving
 
 JAR: Final = b"the bytes of a program"
 
 
 class Files:
-    """A static server that counts what it served."""
+    """A static server that notes what it was asked for, and can break off, know no ranges, or refuse."""
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
         self.served: list[str] = []
+        self.asked_from: list[int] = []
+        self.breaks_off: list[int] = []
+        """After how many bytes each of the next answers ends."""
+        self.refusals: list[int] = []
+        """The statuses of the next answers."""
+        self.knows_ranges = True
 
     def answer(self, request: Request) -> Response:
+        if request.method == "HEAD":
+            return Response(status=200 if request.path in self.contents else 404)
         self.served.append(request.path)
         content = self.contents.get(request.path)
-        return Response(status=404) if content is None else Response(content)
+        if content is None:
+            return Response(status=404)
+        if self.refusals:
+            return Response(status=self.refusals.pop(0))
+        start = request.range.ranges[0][0] if request.range and self.knows_ranges else 0
+        self.asked_from.append(start)
+        if start >= len(content):
+            return Response(status=416)
+        rest = content[start:]
+        sent = rest[: self.breaks_off.pop(0)] if self.breaks_off else rest
+        response = Response([sent], status=206 if start else 200)
+        response.headers["Content-Length"] = str(len(rest))
+        return response
+
+
+@pytest.fixture(autouse=True)
+def no_waits() -> Iterator[None]:
+    with stamina.set_testing(True, attempts=ATTEMPTS):
+        yield
 
 
 @pytest.fixture
@@ -95,6 +127,117 @@ def test_a_download_that_cannot_be_had_says_which(files: Files, url: str, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("breaks_off", [[5], [5, 3, 1]])
+def test_a_download_that_breaks_off_goes_on_where_it_ended(
+    files: Files, url: str, tmp_path: Path, breaks_off: list[int]
+) -> None:
+    download = a_jar(files, url)
+    files.breaks_off = list(breaks_off)
+    assert fetch(download, tmp_path).read_bytes() == JAR
+    assert files.asked_from == [sum(breaks_off[:count]) for count in range(len(breaks_off) + 1)]
+
+
+def test_a_download_that_always_breaks_off_is_given_up_and_goes_on_the_next_time(
+    files: Files, url: str, tmp_path: Path
+) -> None:
+    download = a_jar(files, url)
+    files.breaks_off = [1] * ATTEMPTS
+    with pytest.raises(Unobtainable, match=r"emulator\.jar cannot be fetched"):
+        fetch(download, tmp_path)
+    assert len(files.served) == ATTEMPTS
+    assert fetch(download, tmp_path).read_bytes() == JAR
+    assert files.asked_from[-1] == ATTEMPTS
+    assert [file.name for file in tmp_path.iterdir()] == ["emulator.jar"]
+
+
+def test_a_server_without_ranges_sends_it_all_again(files: Files, url: str, tmp_path: Path) -> None:
+    files.knows_ranges = False
+    download = a_jar(files, url)
+    files.breaks_off = [5]
+    assert fetch(download, tmp_path).read_bytes() == JAR
+
+
+@pytest.mark.parametrize("left", [b"of another file", JAR + b" and more"])
+def test_what_an_earlier_run_left_is_thrown_away_if_it_is_not_of_the_file(
+    files: Files, url: str, tmp_path: Path, left: bytes
+) -> None:
+    download = a_jar(files, url)
+    partial_of(download, tmp_path).write_bytes(left)
+    assert fetch(download, tmp_path).read_bytes() == JAR
+
+
+def test_a_download_that_was_whole_when_its_process_ended_is_kept(files: Files, url: str, tmp_path: Path) -> None:
+    download = a_jar(files, url)
+    partial_of(download, tmp_path).write_bytes(JAR)
+    assert fetch(download, tmp_path).read_bytes() == JAR
+    assert files.asked_from == [len(JAR)]
+
+
+def test_a_server_that_is_overloaded_for_a_moment_is_asked_again(files: Files, url: str, tmp_path: Path) -> None:
+    download = a_jar(files, url)
+    files.refusals = [503, 429]
+    assert fetch(download, tmp_path).read_bytes() == JAR
+
+
+@pytest.mark.parametrize("status", [302, 403, 410])
+def test_a_refusal_is_final(files: Files, url: str, tmp_path: Path, status: int) -> None:
+    download = a_jar(files, url)
+    files.refusals = [status]
+    with pytest.raises(Unobtainable, match=str(status)):
+        fetch(download, tmp_path)
+    assert len(files.served) == 1
+
+
+def test_a_server_that_never_answers_is_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emulators.fetch.TIMEOUT", httpx.Timeout(0.2))
+    with socket.socket() as silent:
+        silent.bind((LOOPBACK, 0))
+        silent.listen()
+        silent.settimeout(0)
+        where = f"http://{LOOPBACK}:{silent.getsockname()[1]}/emulator.jar"
+        with pytest.raises(Unobtainable, match="timed out"):
+            fetch(Download(where, "0" * 64, "emulator.jar"), tmp_path)
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+
+
+def test_of_two_that_fetch_at_once_one_does_and_the_other_waits(files: Files, url: str, tmp_path: Path) -> None:
+    download = a_zip(files, url)
+    with ThreadPoolExecutor(4) as pool:
+        programs = list(pool.map(lambda _: fetch(download, tmp_path), range(4)))
+    assert len(set(programs)) == 1
+    assert files.served == ["/emulator.zip"]
+
+
+def test_a_cache_that_cannot_be_written_is_named(files: Files, url: str, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with pytest.raises(Unobtainable, match=r"cannot be kept in .*/cache: File exists"):
+        fetch(a_jar(files, url), tmp_path / "cache")
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal() -> None:
+    ticks = iter([0.0, 1.0, 6.0, 6.0, 7.0, 12.0, 12.0])
+    said = io.StringIO()
+    with progress("emulator.jar", Console(file=said), lambda: next(ticks)) as told:
+        for there in (1, 2_000_000, 3_000_000):
+            told(there, 4_000_000)
+        told(5_000_000, None)
+    assert said.getvalue().splitlines() == ["emulator.jar: 2.0 of 4.0 MB, 50 %", "emulator.jar: 5.0 MB"]
+
+
+def test_progress_shows_bytes_and_percent_on_a_terminal() -> None:
+    said = io.StringIO()
+    with progress("emulator.jar", Console(file=said, force_terminal=True, width=120)) as told:
+        told(2_000_000, 4_000_000)
+    assert "2.0/4.0 MB" in said.getvalue()
+    assert "50%" in said.getvalue()
+
+
+def partial_of(download: Download, cache: Path) -> Path:
+    return cache / f"{download.file_name}.{download.sha256[:12]}.part"
+
+
 @pytest.fixture
 def sdk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An SDK's root on a PATH that holds nothing else but a java."""
@@ -117,11 +260,47 @@ def test_an_emulator_of_the_sdk_is_taken_as_it_is(sdk: Path, tmp_path: Path) -> 
     assert command(FIRESTORE, tmp_path / "cache") == [str(sdk / FIRESTORE.program), "start"]
 
 
-def test_an_sdk_without_the_emulator_is_asked_to_install_it(sdk: Path, tmp_path: Path) -> None:
-    program = sdk / PUBSUB.program
+def test_an_sdk_without_the_emulator_is_asked_to_install_it(
+    files: Files, url: str, sdk: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    emulator = replace(PUBSUB, download=a_zip(files, url))
+    program = sdk / emulator.program
     a_script(sdk / "bin/gcloud", f'/bin/mkdir -p "{program.parent}"; echo "$@" > "{program}"')
-    assert command(PUBSUB, tmp_path / "cache") == [str(program)]
+    assert command(emulator, tmp_path / "cache") == [str(program)]
     assert program.read_text() == "components install pubsub-emulator --quiet\n"
+    assert "gcloud components install pubsub-emulator --quiet`, which may take minutes" in capfd.readouterr().err
+
+
+def test_an_sdk_is_not_asked_to_install_if_its_downloads_are_out_of_reach(sdk: Path, tmp_path: Path) -> None:
+    a_script(sdk / "bin/gcloud", f'/bin/touch "{tmp_path}/asked"')
+    nowhere = Download(f"http://{LOOPBACK}:{free_port()}/emulator.jar", "0" * 64, "emulator.jar")
+    with pytest.raises(Unobtainable, match=r"emulator\.jar cannot be fetched"):
+        command(replace(PUBSUB, download=nowhere), tmp_path / "cache")
+    assert not (tmp_path / "asked").exists()
+
+
+def test_an_sdk_is_not_asked_for_what_was_downloaded_before(files: Files, url: str, sdk: Path, tmp_path: Path) -> None:
+    emulator = replace(FIRESTORE, download=a_jar(files, url))
+    fetch(emulator.download, tmp_path / "cache")
+    a_script(sdk / "bin/gcloud", f'/bin/touch "{tmp_path}/asked"')
+    assert command(emulator, tmp_path / "cache")[-1] == str(tmp_path / "cache/emulator.jar")
+    assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_whether_the_files_can_be_had_is_asked_without_fetching_them(
+    files: Files, url: str, sdk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: bool
+) -> None:
+    (sdk / "bin/java").unlink()  # it is installed if they can be had
+    nowhere = Download(f"http://{LOOPBACK}:{free_port()}/emulator.jar", "0" * 64, "emulator.jar")
+    monkeypatch.setattr("emulators.google.FIRESTORE", replace(FIRESTORE, download=a_jar(files, url)))
+    monkeypatch.setattr("emulators.google.PUBSUB", replace(PUBSUB, download=a_zip(files, url) if here else nowhere))
+    if here:
+        require_within_reach(tmp_path / "cache")
+    else:
+        with pytest.raises(Unobtainable):
+            require_within_reach(tmp_path / "cache")
+    assert files.served == []
 
 
 def test_an_sdk_that_installs_nothing_is_done_without(files: Files, url: str, sdk: Path, tmp_path: Path) -> None:
@@ -138,11 +317,10 @@ def test_without_an_sdk_the_emulator_is_fetched(files: Files, url: str, sdk: Pat
     assert Path(program).read_text() == "#!/bin/sh\n"
 
 
-def test_without_java_the_way_out_is_named_and_nothing_is_fetched(sdk: Path, tmp_path: Path) -> None:
+def test_without_java_what_to_install_is_named_and_nothing_is_fetched(sdk: Path, tmp_path: Path) -> None:
     (sdk / "bin/java").unlink()
-    with pytest.raises(StartFailed, match=r"Java.*--backend memory") as refused:
+    with pytest.raises(Unobtainable, match=r"Java, which is not installed.*default-jre-headless"):
         command(FIRESTORE, tmp_path / "cache")
-    assert str(refused.value).count(". ") == 0
     assert not (tmp_path / "cache").exists()
 
 
