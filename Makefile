@@ -7,8 +7,10 @@ IMAGES := .launchyard/images
 INSTALLED := .venv/installed
 SECONDS ?= 600
 SEED ?=
+WORKERS ?= 4
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help demo test lint check up down guest-image docs chaos bench lock packages clean
+.PHONY: help demo test test-slow lint check up down guest-image docs chaos bench lock packages clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -16,8 +18,11 @@ help: ## say what there is
 demo: $(INSTALLED) guest-image ## place a capacity order and an export, boot their machines, fetch the file
 	$(BIN)/python -m emulators.demo
 
-test: $(INSTALLED) guest-image ## all tests: both emulators, real machines
-	$(BIN)/python -m pytest
+test: $(INSTALLED) guest-image ## tests of every kind, in minutes: both emulators, real machines, a sample of crashes and chaos
+	$(PYTEST) -m "not slow"
+
+test-slow: $(INSTALLED) guest-image ## all other tests: every crash point, a minute of chaos, real waits
+	$(PYTEST) -m slow
 
 lint: $(INSTALLED) ## format, lint, types, directions of imports
 	$(BIN)/ruff format --check .
@@ -25,8 +30,8 @@ lint: $(INSTALLED) ## format, lint, types, directions of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint ## what a change must pass: lint, and every test that needs neither emulator nor machine
-	$(BIN)/python -m pytest -q -m "not emulator and not vm"
+check: lint ## what a change must pass: lint, and the fast tests that need neither emulator nor machine
+	$(PYTEST) -q -m "not emulator and not vm and not slow"
 
 up: $(INSTALLED) guest-image ## start the local stack
 	$(BIN)/launchyard up
