@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 SECONDS ?= 600
 SEED ?=
 WORKERS ?= 4
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
 .PHONY: help demo test test-slow lint check up down guest-image docs chaos bench lock packages clean
 

@@ -52,7 +52,6 @@ def test_every_point_has_a_scenario() -> None:
 
 
 @pytest.mark.emulator
-@pytest.mark.xdist_group("crash")  # on one worker: they share a ground, and are played side by side there
 @pytest.mark.parametrize("name", [_marked(name) for name in PLAYS])
 def test_nothing_is_lost_doubled_or_left_running_after_a_death(name: str, played: Mapping[str, Future[None]]) -> None:
     played[name].result()

@@ -4,12 +4,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from emulators import mods
 from tests.stack.conftest import Terminal
-
-pytestmark = pytest.mark.xdist_group("memory stack")
 
 PI = "01K9MHPYR07M6YMZ1QGR8DZB8S"
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from emulators.processes import BLOCK, LOOPBACK, free_port
+from emulators.settings import StackSettings, free_ports
 
 RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,14 @@ def test_a_free_port_is_none_that_a_client_may_be_given_before_its_server_starts
 
     assert max(ports) < int(RANGE.read_text().split()[0])
     assert len(set(ports)) == 50
+
+
+def test_every_server_of_the_stack_is_given_a_port_of_its_own() -> None:
+    ports = free_ports()
+
+    assert ports.keys() == {name for name in StackSettings.model_fields if "port" in name.split("_")}
+    assert len(set(ports.values())) == len(ports)
+    assert StackSettings.model_validate(ports).model_dump().items() >= ports.items()
 
 
 def test_no_two_processes_that_run_are_given_the_same_port() -> None:
