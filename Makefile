@@ -6,8 +6,10 @@ BIN := .venv/bin
 IMAGES := .launchyard/images
 SECONDS ?= 600
 SEED ?=
+WORKERS ?= 4
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help demo test lint check up down guest-image docs chaos bench lock setup clean
+.PHONY: help demo test test-slow lint check up down guest-image docs chaos bench lock setup clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -15,8 +17,11 @@ help: ## say what there is
 demo: guest-image ## place a capacity order and an export, boot their machines, fetch the file
 	$(BIN)/python -m emulators.demo
 
-test: guest-image ## all tests: both emulators, real machines
-	$(BIN)/python -m pytest
+test: guest-image ## tests of every kind, in minutes: both emulators, real machines, a sample of crashes and chaos
+	$(PYTEST) -m "not slow"
+
+test-slow: guest-image ## all other tests: every crash point, a minute of chaos, real waits
+	$(PYTEST) -m slow
 
 lint: setup ## format, lint, types, directions of imports
 	$(BIN)/ruff format --check .
@@ -24,8 +29,8 @@ lint: setup ## format, lint, types, directions of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check: lint ## what a change must pass: lint, and every test that needs neither emulator nor machine
-	$(BIN)/python -m pytest -q -m "not emulator and not vm"
+check: lint ## what a change must pass: lint, and the fast tests that need neither emulator nor machine
+	$(PYTEST) -q -m "not emulator and not vm and not slow"
 
 up: guest-image ## start the local stack
 	$(BIN)/launchyard up

@@ -19,8 +19,8 @@ from rich.table import Table
 from cli.fetching import fetch as fetch_output
 from cli.watching import follow
 from emulators import mods, stack
-from emulators.processes import StartFailed, exit_on_sigterm, free_port
-from emulators.settings import DATACENTER, StackSettings
+from emulators.processes import StartFailed, exit_on_sigterm
+from emulators.settings import DATACENTER, StackSettings, free_ports
 from shared.api import OrderView
 from shared.control_plane import ControlPlane, ControlPlaneError
 from shared.domain.order import State
@@ -85,16 +85,8 @@ def main() -> int:
 
 def demonstrate() -> int:
     steps = Steps(datetime.now(UTC))
-    settings = StackSettings(
-        home=HOME / f"{steps.began:%Y%m%d-%H%M%S}",
-        port=free_port(),
-        firestore_port=free_port(),
-        pubsub_port=free_port(),
-        s3_port=free_port(),
-        source_port=free_port(),
-        compute_port=free_port(),
-        trust_port=free_port(),
-    )
+    home = HOME / f"{steps.began:%Y%m%d-%H%M%S-%f}"
+    settings = StackSettings.model_validate({"home": home, **free_ports()})
     try:
         with ExitStack() as cleanup:
             cleanup.callback(stack.down, settings.home)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -22,11 +23,11 @@ LOOK_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 60.0
 """Longer than a launcher takes to hear the answers that it still waits for."""
 
-
 PORTS: Final = range(20_000, 32_768)
 """Below those that the kernel gives to outgoing connections (ip(7), ip_local_port_range): any client could be given one
 of these between the look and a server's start, which may take its time."""
-_given: set[int] = set()
+BLOCK: Final = 64
+"""How many of them a process reserves at a time."""
 
 
 class StartFailed(Exception):
@@ -54,12 +55,49 @@ def exit_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
+class _Ports:
+    """Hands out ports of blocks that no other process of this host has reserved.
+
+    A reservation is a socket of a name in the abstract namespace (unix(7)): the kernel gives a name to one process of a
+    network namespace, and takes it back when that process ends, however it ends.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._reservations: list[socket.socket] = []
+        self._left: list[int] = []
+
+    def take(self) -> int:
+        with self._lock:
+            while True:
+                while self._left:
+                    if _is_free(port := self._left.pop()):
+                        return port
+                self._left = self._reserve()
+
+    def _reserve(self) -> list[int]:
+        """Return the ports of a block that is ours from now on. Raises StartFailed."""
+        starts = list(PORTS[::BLOCK])
+        while starts:
+            start = starts.pop(secrets.randbelow(len(starts)))
+            reservation = socket.socket(socket.AF_UNIX)
+            try:
+                reservation.bind(f"\0launchyard/ports/{start}")
+            except OSError:
+                reservation.close()
+                continue
+            self._reservations.append(reservation)
+            return list(range(start, min(start + BLOCK, PORTS.stop)))
+        raise StartFailed(f"Other processes have reserved all ports from {PORTS.start} to {PORTS.stop - 1}: end some.")
+
+
+_ports: Final = _Ports()
+
+
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on now, and none that was returned before."""
-    while (port := secrets.choice(PORTS)) in _given or not _is_free(port):
-        continue
-    _given.add(port)
-    return port
+    """Return a port of the loopback address that nobody listens on, and that neither this process nor another that
+    runs was given before. Raises StartFailed."""
+    return _ports.take()
 
 
 def _is_free(port: int) -> bool:

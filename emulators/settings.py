@@ -7,6 +7,8 @@ from typing import Final
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from emulators.processes import free_port
+
 PROJECT: Final = "launchyard-local"
 TOPIC: Final = "launchyard-doorbell"
 SUBSCRIPTION: Final = "launchyard-launchers"
@@ -47,6 +49,11 @@ class StackSettings(BaseSettings):
     slots: int = Field(default=2, ge=1, le=64)
     backend: Backend = Backend.AUTO
     provider: ProviderChoice = ProviderChoice.AUTO
+
+
+def free_ports() -> dict[str, int]:
+    """Return a free port for each setting of the stack that is a port, by the setting's name. Raises StartFailed."""
+    return {name: free_port() for name in StackSettings.model_fields if name == "port" or name.endswith("_port")}
 
 
 class S3Settings(BaseSettings):

@@ -1,29 +1,16 @@
-"""What every level of tests may ask for: the emulators, started once a run, and orders made in one line."""
+"""What every level of tests may ask for."""
 
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from google.cloud.firestore import Client
 
-from emulators.google import start_firestore, start_pubsub
-from emulators.processes import LOOPBACK, free_port, stop
-
-pytest_plugins = ["tests.left_out"]
+pytest_plugins = ["tests.left_out", "tests.shared_emulators", "tests.workers"]
 
 # A shell that starts us in the background has SIGINT ignored, as all that we start would; some of that is interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture(scope="session")
-def firestore_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`host:port` of a Firestore emulator of this run's own."""
-    port = free_port()
-    server = start_firestore(port, _logs(tmp_path_factory))
-    yield f"{LOOPBACK}:{port}"
-    stop(server)
 
 
 @pytest.fixture
@@ -33,16 +20,3 @@ def firestore_client(firestore_host: str, monkeypatch: pytest.MonkeyPatch) -> It
     client = Client(project=f"test-{uuid4().hex[:20]}")
     yield client
     client.close()  # type: ignore[no-untyped-call]
-
-
-@pytest.fixture(scope="session")
-def pubsub_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`host:port` of a Pub/Sub emulator of this run's own."""
-    port = free_port()
-    server = start_pubsub(port, _logs(tmp_path_factory))
-    yield f"{LOOPBACK}:{port}"
-    stop(server)
-
-
-def _logs(factory: pytest.TempPathFactory) -> Path:
-    return factory.mktemp("emulator")

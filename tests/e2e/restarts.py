@@ -11,9 +11,9 @@ import psutil
 
 from emulators import stack
 from emulators.parts import python
-from emulators.processes import Server, await_ready, free_port, start
+from emulators.processes import Server, await_ready, start
 from emulators.record import LOGS, Record
-from emulators.settings import Backend, ProviderChoice, StackSettings
+from emulators.settings import Backend, ProviderChoice, StackSettings, free_ports
 from launcher import leftovers
 from launcher.vm.directory import PROCESS
 from launcher.vm.records import VmProcess
@@ -68,10 +68,8 @@ class Stack:
 @contextmanager
 def stack_of(folder: Path, provider: ProviderChoice, backend: Backend, images: Path) -> Iterator[Stack]:
     """A stack in a folder and on ports of its own; whatever is left of it is taken down."""
-    names = ("port", "firestore_port", "pubsub_port", "s3_port", "source_port", "compute_port", "trust_port")
-    ports = {name: free_port() for name in names}
     chosen = {"home": folder, "images": images, "backend": backend, "provider": provider}
-    settings = StackSettings.model_validate(chosen | ports)
+    settings = StackSettings.model_validate(chosen | free_ports())
     try:
         environment = stack.up(settings, lambda _: None)
         with ControlPlane(environment["LAUNCHYARD_URL"], environment["LAUNCHYARD_CLIENT_KEY"]) as api:

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emulators.processes import free_port
-
-PORTS = ("PORT", "FIRESTORE_PORT", "PUBSUB_PORT", "S3_PORT", "SOURCE_PORT", "COMPUTE_PORT")
+from emulators.settings import free_ports
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Terminal:
 
 def make_terminal(folder: Path) -> Terminal:
     root = Path(__file__).parents[2]
-    own = {f"LAUNCHYARD_{name}": str(free_port()) for name in PORTS}
+    own = {f"LAUNCHYARD_{name.upper()}": str(port) for name, port in free_ports().items()}
     own |= {"PYTHONPATH": str(root), "COLUMNS": "200", "LAUNCHYARD_IMAGES": str(root / ".launchyard" / "images")}
     return Terminal(folder, {**os.environ, **own})
 

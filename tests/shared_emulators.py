@@ -1,0 +1,81 @@
+"""The emulators of one run: each is started when the first test asks for it, and serves all workers until the run ends.
+
+pytest-xdist gives each worker a session of its own. A folder that all of them know holds what the first has started;
+the process that starts the workers stops it at the end. In a run without workers one process does both.
+"""
+
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from emulators.google import start_firestore, start_pubsub
+from emulators.processes import LOOPBACK, Server, free_port
+from emulators.record import LOGS, Record
+
+HOME: Final = pytest.StashKey[Path]()
+TOLD: Final = "shared"
+"""Under this name a worker is told the folder."""
+
+Start = Callable[[int, Path], Server]
+
+
+@pytest.fixture(scope="session")
+def shared(request: pytest.FixtureRequest) -> Path:
+    """The folder of what the workers of this run share."""
+    return request.config.stash[HOME]
+
+
+@pytest.fixture(scope="session")
+def firestore_host(shared: Path) -> str:
+    """`host:port` of the run's Firestore emulator."""
+    return address(shared, "firestore", start_firestore)
+
+
+@pytest.fixture(scope="session")
+def pubsub_host(shared: Path) -> str:
+    """`host:port` of the run's Pub/Sub emulator."""
+    return address(shared, "pubsub", start_pubsub)
+
+
+def address(home: Path, name: str, start: Start) -> str:
+    """Return `host:port` of the run's server of this name, started by whoever asks first. Raises StartFailed."""
+    with alone(home, name):
+        file = home / name
+        if not file.exists():
+            port = free_port()
+            start(port, home / LOGS)
+            file.write_text(f"{LOOPBACK}:{port}")
+        return file.read_text()
+
+
+@contextmanager
+def alone(home: Path, name: str) -> Iterator[None]:
+    """Do something while no other worker of the run does the same."""
+    with (home / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    told = getattr(config, "workerinput", None)
+    config.stash[HOME] = Path(told[TOLD] if told else tempfile.mkdtemp(prefix="launchyard-tests-"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell a worker that is about to start where the folder is."""
+    node.workerinput[TOLD] = str(node.config.stash[HOME])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop what was started, once no worker runs any more."""
+    home = config.stash.get(HOME, None)
+    if home is not None and not hasattr(config, "workerinput"):
+        Record(home).stop_all()
+        shutil.rmtree(home)
