@@ -1,4 +1,4 @@
-"""What a new user does: starts the stack on a machine without the emulators, and types what the demo says comes next."""
+"""A new user's first steps: the stack on a machine without the emulators, and what the demo says comes next."""
 
 import subprocess
 import sys
