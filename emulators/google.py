@@ -80,6 +80,7 @@ def start_pubsub(port: int, logs: Path, cache: Path = CACHE) -> Server:
 
 def obtain(cache: Path = CACHE) -> None:
     """Have both emulators at hand, installed or fetched if need be: minutes, the first time. Raises Unobtainable."""
+    require_within_reach(cache)  # first, since Java without the emulators is no help
     for emulator in (FIRESTORE, PUBSUB):
         command(emulator, cache)
 

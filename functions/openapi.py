@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
+from werkzeug.http import HTTP_STATUS_CODES
 
 from functions import problems
 from functions.authentication import Open
@@ -124,7 +125,8 @@ def _headers(route: Route) -> list[Json]:
 
 def _responses(route: Route, schemas: Schemas) -> Json:
     problem = {"content": {problems.MEDIA_TYPE: {"schema": schemas["problem", "serialization"]}}}
-    refused = {str(status.value): {"description": status.phrase, **problem} for status in _refusals(route)}
+    # The phrases are werkzeug's, which is locked: those of HTTPStatus differ from Python to Python.
+    refused = {str(status.value): {"description": HTTP_STATUS_CODES[status], **problem} for status in _refusals(route)}
     if route.status is HTTPStatus.NO_CONTENT:
         return {str(route.status.value): {"description": route.summary}, **refused}
     if route.answer is None:

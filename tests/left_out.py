@@ -4,15 +4,20 @@ Whether they can be had is found out once a run, by fetching them. Under xdist t
 Emulators that are there and do not start fail their tests.
 """
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import pytest
 
 from emulators import google
 from emulators.fetch import Unobtainable
 
-if TYPE_CHECKING:
-    from xdist.workermanage import WorkerController
+
+class Node(Protocol):
+    """A worker as xdist's controller has it; `workeroutput` is there once the worker has ended of itself."""
+
+    config: pytest.Config
+    workerinput: dict[str, Any]
+
 
 MARKER: Final = "emulator"
 WHY: Final = pytest.StashKey[str | None]()
@@ -60,7 +65,7 @@ def _find_out(config: pytest.Config) -> str | None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: "WorkerController") -> None:
+def pytest_configure_node(node: Node) -> None:
     node.workerinput[TO_WORKERS] = why_not(node.config)
 
 
@@ -70,7 +75,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: "WorkerController", error: object) -> None:
+def pytest_testnodedown(node: Node, error: object) -> None:
     """Take the count from a worker: all of them collect the same tests."""
     counted = getattr(node, "workeroutput", {}).get(FROM_WORKERS, 0)
     node.config.stash[COUNT] = max(node.config.stash.get(COUNT, 0), counted)

@@ -1,5 +1,6 @@
-"""The whole line: a POST, both emulators, a launcher, real machines, the bucket, the download."""
+"""The whole line: a POST, the store and the bell, a launcher, real machines, the bucket, the download."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,12 +12,21 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.vm
-@pytest.mark.emulator
-def test_the_demo_runs_a_capacity_order_and_an_export_in_machines_and_leaves_nothing(guest_image: Path) -> None:
+@pytest.mark.parametrize("backend", ["memory", pytest.param("auto", marks=pytest.mark.emulator)])
+def test_the_demo_runs_a_capacity_order_and_an_export_in_machines_and_leaves_nothing(
+    guest_image: Path, backend: str
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "emulators.demo"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", "emulators.demo"],
+        cwd=ROOT,
+        env={**os.environ, "LAUNCHYARD_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert ("the Firestore and Pub/Sub emulators" in done.stdout) == (backend == "auto")
     assert "started on Linux" in done.stdout
     assert "valid MODS 3.8" in done.stdout
     home = next(line.split()[-1] for line in done.stdout.splitlines() if "the environment is in" in line)

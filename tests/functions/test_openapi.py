@@ -1,5 +1,6 @@
 """The OpenAPI document is that of the routes, and the routes keep to it whatever they are sent."""
 
+from http import HTTPStatus
 from typing import Any, Final
 
 import pytest
@@ -36,6 +37,12 @@ DOCUMENT: Final = schemathesis.openapi.from_dict(openapi.document())
 
 def test_the_document_in_docs_is_not_stale() -> None:
     assert openapi.DOCUMENT.read_text() == openapi.render(), "run: python -m functions.openapi"
+
+
+def test_the_document_is_the_same_on_a_python_that_names_statuses_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for status in HTTPStatus:
+        monkeypatch.setattr(status, "phrase", "as another Python says")
+    assert openapi.DOCUMENT.read_text() == openapi.render()
 
 
 @pytest.mark.parametrize("route", NATIVE_ROUTES, ids=lambda route: f"{route.method} {route.path}")

@@ -1,0 +1,75 @@
+"""A new user's first steps: the stack on a machine without the emulators, and what the demo says comes next."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emulators.demo import NEXT, PI
+from emulators.fetch import Unobtainable
+from emulators.processes import LOOPBACK, StartFailed, free_port
+from emulators.record import Record
+from emulators.settings import Backend
+from emulators.stack import choose_backend
+from tests.stack.conftest import Terminal
+
+
+@pytest.fixture
+def out_of_the_way(terminal: Terminal) -> Terminal:
+    """A terminal without Java and Google's SDK, whose only way out is a proxy that nobody runs."""
+    terminal.environment["PATH"] = str(terminal.folder)
+    terminal.environment["HTTPS_PROXY"] = f"http://{LOOPBACK}:{free_port()}"
+    return terminal
+
+
+def test_without_the_emulators_up_goes_on_in_memory_and_says_why(out_of_the_way: Terminal) -> None:
+    said = out_of_the_way.succeed("up", "--provider", "process")
+    (why,) = [line for line in said.splitlines() if "cannot be had" in line]
+    assert why.startswith("goes on with backend memory, for the emulators cannot be had: ")
+    assert why.count("cannot be fetched") == 1
+    assert "LAUNCHYARD_BACKEND=memory\n" in (out_of_the_way.folder / ".launchyard" / "dev.env").read_text()
+    out_of_the_way.succeed("order", "list")
+
+
+def test_emulators_that_were_asked_for_are_not_replaced(out_of_the_way: Terminal) -> None:
+    done = out_of_the_way.run("up", "--backend", "google", "--provider", "process")
+    assert done.returncode == 1
+    assert "cannot be fetched" in done.stderr
+    assert "--backend memory" in done.stderr
+    assert not Record(out_of_the_way.folder / ".launchyard").read()
+
+
+def out_of_reach() -> None:
+    raise Unobtainable("no way to the downloads")
+
+
+def test_auto_is_memory_only_if_the_emulators_cannot_be_had() -> None:
+    said: list[str] = []
+    assert choose_backend(Backend.AUTO, said.append, lambda: None) is Backend.GOOGLE
+    assert said == []
+    assert choose_backend(Backend.AUTO, said.append, out_of_reach) is Backend.MEMORY
+    assert said == ["goes on with backend memory, for the emulators cannot be had: no way to the downloads"]
+
+
+def test_memory_looks_for_no_emulators_and_google_goes_on_with_nothing_else() -> None:
+    assert choose_backend(Backend.MEMORY, print, out_of_reach) is Backend.MEMORY
+    with pytest.raises(StartFailed, match="no way to the downloads"):
+        choose_backend(Backend.GOOGLE, print, out_of_reach)
+
+
+def test_what_the_demo_says_comes_next_works_as_it_stands(terminal: Terminal) -> None:
+    (terminal.folder / ".venv").symlink_to(Path(sys.prefix))
+    environment = terminal.environment | {"LAUNCHYARD_BACKEND": "memory", "LAUNCHYARD_PROVIDER": "process"}
+    done = subprocess.run(
+        ["/bin/sh", "-e", "-c", NEXT],
+        cwd=terminal.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (terminal.folder / "out" / f"{PI}.xml").exists()
+    assert "stopped the control plane" in done.stdout
