@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.emulator
 def test_the_demo_runs_a_capacity_order_and_an_export_in_machines_and_leaves_nothing(guest_image: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "emulators.demo"], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-m", "emulators.demo"], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "started on Linux" in done.stdout

@@ -198,7 +198,7 @@ def test_a_log_line_names_the_order_and_its_epoch(
 def test_the_program_runs_from_the_command_line(plane: FakeControlPlane, tmp_path: Path) -> None:
     worker = start(plane.config(HELLO), tmp_path)
 
-    output, _ = worker.communicate(timeout=60)
+    output, _ = worker.communicate(timeout=300)
 
     system = os.uname()
     assert worker.returncode == 0
@@ -218,7 +218,7 @@ def test_sigterm_ends_the_worker_without_a_word(plane: FakeControlPlane, tmp_pat
         assert worker.poll() is None
 
     worker.send_signal(signal.SIGTERM)
-    worker.communicate(timeout=60)
+    worker.communicate(timeout=300)
 
     assert worker.returncode == 1
     assert plane.events == ["started"]
@@ -234,7 +234,7 @@ def test_a_configuration_that_cannot_be_read_is_not_shown(
     document.write_text(spoil(plane.config(HELLO).canonical().decode()))
 
     worker = launch(document)
-    output, _ = worker.communicate(timeout=60)
+    output, _ = worker.communicate(timeout=300)
 
     assert worker.returncode == 1
     assert "the configuration is not of this version's form" in output
@@ -258,7 +258,7 @@ def a_worker_at_work(
             yield worker, alive
     finally:
         worker.kill()
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=300)
 
 
 def ended(alive: IO[str]) -> bool:
@@ -271,7 +271,7 @@ def ended(alive: IO[str]) -> bool:
 def test_a_stopped_worker_takes_its_command_with_it(plane: FakeControlPlane, tmp_path: Path, child: str) -> None:
     with a_worker_at_work(plane, tmp_path, child) as (worker, alive):
         worker.terminate()
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=300)
 
         assert ended(alive)
 
@@ -288,7 +288,7 @@ def test_a_stopped_worker_leaves_no_temporary_folder(plane: FakeControlPlane, tm
         assert list((tmp_path / "tmp").iterdir())
         worker.terminate()
         worker.terminate()
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=300)
 
         assert list((tmp_path / "tmp").iterdir()) == []
 
