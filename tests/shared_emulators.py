@@ -6,6 +6,7 @@ the process that starts the workers stops it at the end. In a run without worker
 
 import fcntl
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -97,6 +98,8 @@ def alone(home: Path, name: str) -> Iterator[None]:
 
 def pytest_configure(config: pytest.Config) -> None:
     told = getattr(config, "workerinput", None)
+    if not told:  # to be told to go ends a run as Ctrl-C does: what it started is stopped
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.stash[HOME] = Path(told[TOLD] if told else tempfile.mkdtemp(prefix="launchyard-tests-"))
 
 
