@@ -70,7 +70,7 @@ def warm_up_firestore() -> None:
     document.create({"warm": True}, timeout=WARM_UP_SECONDS)
     document.get(timeout=WARM_UP_SECONDS)
     list(collection.where(filter=FieldFilter("warm", "==", True)).stream(timeout=WARM_UP_SECONDS))
-    collection.count().get(timeout=WARM_UP_SECONDS)
+    collection.count().get(timeout=WARM_UP_SECONDS)  # type: ignore[no-untyped-call]
     document.delete(timeout=WARM_UP_SECONDS)
     client.close()  # type: ignore[no-untyped-call]
 
