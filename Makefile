@@ -7,7 +7,8 @@ IMAGES := .launchyard/images
 SECONDS ?= 600
 SEED ?=
 WORKERS ?= 4
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS)
+# Bytecode is kept whatever the shell says: else each worker, and each process that a test starts, compiles everything anew.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS)
 
 .PHONY: help demo test test-slow lint check up down guest-image docs chaos bench lock setup clean
 

@@ -1,4 +1,8 @@
-"""`launchyard up` and `launchyard down`: the local stack."""
+"""`launchyard up` and `launchyard down`: the local stack.
+
+Every `launchyard` command loads this module. So it imports the stack, which loads Google's and Amazon's libraries for a
+second, only once one of these two runs.
+"""
 
 import sys
 from typing import Annotated
@@ -7,7 +11,6 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from emulators import stack
 from emulators.processes import StartFailed, exit_on_sigterm
 from emulators.settings import Backend, ProviderChoice, StackSettings
 
@@ -25,6 +28,8 @@ def up(
     slots: Annotated[int | None, typer.Option(help="Machines at once.")] = None,
 ) -> None:
     """Start the local stack and wait until all of it answers. Every port is settable: LAUNCHYARD_…_PORT."""
+    from emulators import stack
+
     exit_on_sigterm()
     chosen = {"backend": backend, "provider": provider, "port": port, "slots": slots}
     try:
@@ -36,6 +41,8 @@ def up(
 
 def down() -> None:
     """Stop exactly what `up` started."""
+    from emulators import stack
+
     stopped = stack.down(_settings({}).home)
     for server in reversed(stopped):
         _say(f"stopped {server.name}")

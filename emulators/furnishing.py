@@ -1,7 +1,8 @@
 """What the emulators hold before the first request: the doorbell's topics and subscription, and the three API keys.
 
 Runs as a process of its own (`python -m emulators.furnishing`, the keys on its standard input), because Google's
-libraries find the emulators by the environment that they are started with.
+libraries find the emulators by the environment that they are started with. Only that process
+loads them, which takes a second.
 """
 
 import os
@@ -11,15 +12,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import stamina
-from google.cloud import firestore
-from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from pydantic import TypeAdapter
 
-from emulators.doorbell import ensure_topic_and_subscription
 from emulators.environment import api_keys
 from emulators.processes import StartFailed
 from emulators.settings import PROJECT, SUBSCRIPTION, TOPIC
-from shared.adapters.firestore import FirestoreKeyStore
 from shared.domain.access import ApiKey
 from shared.domain.refusals import Unavailable
 
@@ -41,6 +38,12 @@ def furnish(environment: Mapping[str, str]) -> None:
 
 @stamina.retry(on=Unavailable, attempts=5)  # on a busy machine an emulator's first answer takes many seconds
 def _furnish(keys: Sequence[ApiKey]) -> None:
+    from google.cloud import firestore
+    from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
+
+    from emulators.doorbell import ensure_topic_and_subscription
+    from shared.adapters.firestore import FirestoreKeyStore
+
     client = firestore.Client(project=PROJECT)
     for key in keys:
         FirestoreKeyStore(client).add(key)

@@ -18,7 +18,8 @@ import psutil
 from pydantic import TypeAdapter
 
 LOOPBACK: Final = "127.0.0.1"
-READY_SECONDS: Final = 60.0
+READY_SECONDS: Final = 180.0
+"""A server that ends while starting is told of at once; one that is slow has a busy machine to start on."""
 LOOK_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 60.0
 """Longer than a launcher takes to hear the answers that it still waits for."""

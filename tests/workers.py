@@ -4,6 +4,7 @@ Most modules are one piece of work each: their tests share what was prepared for
 nothing are pieces by themselves, and are handed out first, so that no worker is left with them at the end.
 """
 
+import re
 from typing import Any, Final
 
 import pytest
@@ -19,6 +20,7 @@ SINGLY: Final = (
 """Where each test is a piece by itself."""
 FIRST: Final = ("tests/e2e/test_chaos.py", "tests/crash/", *SINGLY)
 """What takes long, the longest first."""
+A_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class Pieces(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
@@ -32,6 +34,11 @@ class Pieces(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Pieces:
     config.option.loadscopereorder = False  # the order is ours
     return Pieces(config, log)
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name a parameter that is an id drawn by chance by what it is: all workers must find tests of the same names."""
+    return argname if isinstance(val, str) and A_UUID.fullmatch(val) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -28,7 +28,7 @@ from shared.ports import Bell, BellListener, Doorbell, Heard
 from tests.factories import a_key, an_order
 from tests.functions.world import Bells, Clock, an_app
 
-SECONDS: Final = 60.0
+SECONDS: Final = 300.0
 """How long anything may take before a test fails."""
 LANE: Final = "any/task"
 AT_ONCE: Final = timedelta()

@@ -136,7 +136,7 @@ def test_a_silent_commit_was_carried_out_and_ends_at_its_callers_deadline(client
     script.next("commit", Kind.SILENCE)
 
     with pytest.raises(DeadlineExceeded):
-        document.set({"there": True}, retry=ONCE["retry"], timeout=0.5)
+        document.set({"there": True}, retry=ONCE["retry"], timeout=5)
     assert document.get().exists
 
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 FIRESTORE: Final = "FIRESTORE_EMULATOR_HOST"
 PUBSUB: Final = "PUBSUB_EMULATOR_HOST"
-WARM_UP_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,6 @@ class Ground:
                 own.setenv(FIRESTORE, firestore)  # Google's libraries look for the emulators there
                 own.setenv(PUBSUB, pubsub)
                 with PublisherClient() as publisher, SubscriberClient() as subscriber:
-                    _warm_up()
                     yield cls(environment, publisher, subscriber, objects)
         finally:
             objects.close()
@@ -83,10 +81,3 @@ class Ground:
         """Return the keys of all objects below a prefix of the bucket."""
         found = self.objects.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
         return [entry["Key"] for entry in found.get("Contents", [])]
-
-
-def _warm_up() -> None:
-    """Wait for a first answer: on a busy machine a new emulator takes longer for that than the product would wait."""
-    client = Firestore(project="crash-warm-up")
-    client.document("warm/up").get(timeout=WARM_UP_SECONDS)
-    client.close()  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ from tests.crash.stage import LEASE_SECONDS, SWEEP_SECONDS, Stage
 from tests.crash.verdict import differences, final
 from tests.crash.waiting import LOOK_SECONDS
 
-SETTLE_SECONDS: Final = 120.0
+SETTLE_SECONDS: Final = 300.0
 REST: Final = 4
 LONG_REST: Final = REST + int((LEASE_SECONDS + LAPSE_MARGIN.total_seconds()) / SWEEP_SECONDS)
 """Sweeps that a lease does not outlast that nobody renews."""

@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 T = TypeVar("T")
 
-SECONDS: Final = 90.0
+SECONDS: Final = 300.0
 LOOK_SECONDS: Final = 0.25
 
 

@@ -21,7 +21,7 @@ from shared.api import OrderView
 from shared.control_plane import ControlPlane
 from shared.domain.order import State
 
-SECONDS: Final = 120.0
+SECONDS: Final = 300.0
 """How long anything may take before a test fails."""
 LOOK_SECONDS: Final = 0.05
 STARTS: Final = b"launcher starts"

@@ -21,6 +21,7 @@ RECONCILE = "/api/v1/admin/agents/capacity/reconcile"
 ORDERS = "/api/v1/admin/agents/capacity/orders"
 
 
+@pytest.mark.slow
 @pytest.mark.vm
 @pytest.mark.emulator
 def test_a_target_of_one_boots_a_machine_that_its_own_report_fulfils_and_a_target_of_none_ends_it(

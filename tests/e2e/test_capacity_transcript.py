@@ -36,7 +36,7 @@ ENVIRONMENT: Final = {
     "LAUNCHYARD_ITA_API_KEY": ITA_KEY,
     "LAUNCHYARD_TRUSTED_MRTDS": json.dumps([{"mrtd": GENUINE.mrtd.hex(), "type": "agent"}]),
 }
-EXPIRY_SECONDS: Final = 90.0
+EXPIRY_SECONDS: Final = 600.0
 KEY: Final = Like(r"ee_live_[A-Za-z0-9_-]{32}")
 ACCOUNTS: Final = "/api/v1/accounts"
 ACCOUNT: Final = "/api/v1/accounts/{account_id}"

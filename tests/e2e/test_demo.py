@@ -22,7 +22,7 @@ def test_the_demo_runs_a_capacity_order_and_an_export_in_machines_and_leaves_not
         env={**os.environ, "LAUNCHYARD_BACKEND": backend},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -23,7 +23,7 @@ from shared.domain.order import Reason, State
 from shared.domain.spec import CapacitySpec, NodeSize
 from tests.compute import PROJECT, ZONE, Fake
 
-SECONDS: Final = 120.0
+SECONDS: Final = 300.0
 LOOK_SECONDS: Final = 0.05
 ONE_SHOT: Final = "--one-shot"
 ORDER: Final = CapacitySpec(datacenter=f"gcp:{ZONE}", node_size=NodeSize.TINY)

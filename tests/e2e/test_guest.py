@@ -25,8 +25,8 @@ pytestmark = pytest.mark.vm
 
 GATEWAY: Final = "10.0.2.2"
 """Where QEMU's user network shows the host's loopback addresses."""
-BOOT_SECONDS: Final = 180.0
-OFF_SECONDS: Final = 60.0
+BOOT_SECONDS: Final = 600.0
+OFF_SECONDS: Final = 300.0
 ORAL: Final = "01K9MHYD10FX3DM9PX4BQZ5B48"
 
 

@@ -30,7 +30,7 @@ CHECKS: Final[list[Any]] = [
     response_schema_conformance,
 ]
 ROLES: Final = {ADMIN: Role.ADMIN, CLIENT: Role.CLIENT, LAUNCHER: Role.LAUNCHER}
-EXAMPLES: Final = 60
+FEW_AND_MANY: Final = [15, pytest.param(60, marks=pytest.mark.slow)]
 """Requests a route."""
 DOCUMENT: Final = schemathesis.openapi.from_dict(openapi.document())
 
@@ -46,23 +46,28 @@ def test_the_document_is_the_same_on_a_python_that_names_statuses_otherwise(monk
 
 
 @pytest.mark.parametrize("route", NATIVE_ROUTES, ids=lambda route: f"{route.method} {route.path}")
-@settings(
-    max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
-@given(data=st.data())
-def test_whatever_a_route_is_sent_it_answers_as_documented(world: World, route: Route, data: st.DataObject) -> None:
+@pytest.mark.parametrize("examples", FEW_AND_MANY)
+def test_whatever_a_route_is_sent_it_answers_as_documented(world: World, route: Route, examples: int) -> None:
     """Half of the requests keep to the schema and half break it; half of them name an order that there is."""
     operation = DOCUMENT[route.path][route.method]
-    mode = data.draw(st.sampled_from([GenerationMode.POSITIVE, GenerationMode.NEGATIVE]))
-    order_id = data.draw(st.sampled_from([None, *(_orders(world) if "{order_id}" in route.path else ())]))
-    case = data.draw(operation.as_strategy(generation_mode=mode))
-    if order_id is not None:
-        case.path_parameters = {"order_id": order_id}
-    key = data.draw(st.sampled_from([_fitting(route, world, order_id)] * 5 + [ADMIN, CLIENT, LAUNCHER, ""]))
 
-    response = case.call(app=world.http.application, headers={"Authorization": f"Bearer {key}"})
+    @settings(
+        max_examples=examples, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
+    @given(data=st.data())
+    def answers(data: st.DataObject) -> None:
+        mode = data.draw(st.sampled_from([GenerationMode.POSITIVE, GenerationMode.NEGATIVE]))
+        order_id = data.draw(st.sampled_from([None, *(_orders(world) if "{order_id}" in route.path else ())]))
+        case = data.draw(operation.as_strategy(generation_mode=mode))
+        if order_id is not None:
+            case.path_parameters = {"order_id": order_id}
+        key = data.draw(st.sampled_from([_fitting(route, world, order_id)] * 5 + [ADMIN, CLIENT, LAUNCHER, ""]))
 
-    case.validate_response(response, checks=CHECKS)
+        response = case.call(app=world.http.application, headers={"Authorization": f"Bearer {key}"})
+
+        case.validate_response(response, checks=CHECKS)
+
+    answers()
 
 
 def _fitting(route: Route, world: World, order_id: str | None) -> str:

@@ -116,7 +116,7 @@ def test_bad_settings_are_all_reported_before_anything_is_served(tmp_path: Path)
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 

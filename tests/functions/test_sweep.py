@@ -101,7 +101,7 @@ def test_orders_that_the_store_does_not_answer_for_keep_no_other_waiting(
         return apply(order_id, event, now, seen)
 
     monkeypatch.setattr(world.app.store, "apply", silent)
-    monkeypatch.setattr("functions.sweep.ENOUGH", timedelta(seconds=2))
+    monkeypatch.setattr("functions.sweep.ENOUGH", timedelta(seconds=5))
     try:
         answer = world.sweep()
     finally:

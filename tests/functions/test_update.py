@@ -227,7 +227,7 @@ def test_an_order_that_the_store_does_not_answer_for_keeps_no_other_waiting(
         return apply(order_id, event, now, seen)
 
     monkeypatch.setattr(world.app.store, "apply", stuck)
-    monkeypatch.setattr("functions.update.ENOUGH", timedelta(seconds=2))
+    monkeypatch.setattr("functions.update.ENOUGH", timedelta(seconds=5))
     try:
         answer = world.heartbeat(*[(order_id, 1) for order_id in held])
     finally:

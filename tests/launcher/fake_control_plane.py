@@ -34,7 +34,7 @@ from shared.domain.order import LEASE, State
 from shared.domain.spec import AnySpec, lane, offered
 from tests.factories import TASK, a_claimed_order
 
-DEADLINE: Final = 20.0
+DEADLINE: Final = 120.0
 """Seconds that a test waits for what it expects."""
 LONG_POLL: Final = 0.1
 

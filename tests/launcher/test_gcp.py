@@ -35,7 +35,7 @@ from tests.launcher.stand_ins import A_LEASE
 
 OTHER_ZONE: Final = "us-central1-b"
 THIRD_ZONE: Final = "us-east1-b"
-DEADLINE: Final = 20.0
+DEADLINE: Final = 120.0
 QUOTA_403: Final = {"method": "insert", "status": 403, "reason": "quotaExceeded"}
 
 

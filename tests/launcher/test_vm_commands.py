@@ -110,7 +110,7 @@ def test_a_machine_that_ended_by_itself_is_shut_off_until_it_is_deleted(tool: To
     name = tool.new()["name"]
     process = tool.process(name)
     process.kill()
-    process.wait(10)
+    process.wait(120)
 
     assert json.loads(tool.succeed("status", name))["state"] == "shut off"
     tool.succeed("delete", name)
@@ -274,7 +274,7 @@ def test_a_machine_that_says_nothing_is_given_up_after_its_time(tmp_path: Path) 
 
 def test_a_machine_that_ends_is_not_waited_for(tmp_path: Path) -> None:
     made, process = a_machine(tmp_path, ENDS)
-    process.wait(10)
+    process.wait(120)
 
     with pytest.raises(NothingSaid, match="The machine ended"):
         console.await_sign(made, lambda seconds: pytest.fail(f"waited {seconds} s"))

@@ -17,7 +17,7 @@ class Terminal:
     folder: Path
     environment: dict[str, str]
 
-    def run(self, *words: str, seconds: float = 120) -> "subprocess.CompletedProcess[str]":
+    def run(self, *words: str, seconds: float = 300) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-m", "cli.main", *words],
             cwd=self.folder,
@@ -38,7 +38,7 @@ class Terminal:
             stderr=subprocess.DEVNULL,
         )
 
-    def succeed(self, *words: str, seconds: float = 120) -> str:
+    def succeed(self, *words: str, seconds: float = 300) -> str:
         """Run a command that must exit 0; return what it printed."""
         done = self.run(*words, seconds=seconds)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -54,12 +54,17 @@ class FakeControlPlane:
     def events(self) -> list[str]:
         return [received.report["event"] for received in self.reports]
 
-    def await_event(self, event: str, seconds: float = 60.0) -> Received:
+    def await_event(self, event: str, seconds: float = 300.0) -> Received:
         """Return the event's report once it has come."""
         with self._changed:
             came = self._changed.wait_for(lambda: event in self.events, timeout=seconds)
             assert came, f"no {event!r} in {seconds:.0f} s, but {self.events}"
             return next(received for received in self.reports if received.report["event"] == event)
+
+    def await_events(self, event: str, count: int, seconds: float = 300.0) -> None:
+        """Wait until the event has come so often."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.events.count(event) >= count, timeout=seconds), self.events
 
     def config(self, spec: AnySpec, source: str = "http://127.0.0.1:9", gateway: str | None = None) -> WorkerConfig:
         return WorkerConfig(

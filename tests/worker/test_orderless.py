@@ -23,7 +23,7 @@ def test_an_idle_worker_says_that_it_is_up_and_stays_until_it_is_stopped(tmp_pat
         line = worker.stdout.readline()
         assert worker.poll() is None
         worker.send_signal(signal.SIGTERM)
-        rest, _ = worker.communicate(timeout=60)
+        rest, _ = worker.communicate(timeout=300)
 
     assert line.startswith(f"[worker] vm=one {UP}, ")
     assert rest == ""

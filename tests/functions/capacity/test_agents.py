@@ -991,8 +991,8 @@ def test_a_record_that_the_store_does_not_answer_for_keeps_the_sweep_from_nothin
         return take(id_, *which)
 
     monkeypatch.setattr(records, "take", silent)
-    monkeypatch.setattr("functions.capacity.challenges.SECONDS", 1.0)
-    monkeypatch.setattr("functions.capacity.lost_agents.SECONDS", 1.0)
+    monkeypatch.setattr("functions.capacity.challenges.SECONDS", 5.0)
+    monkeypatch.setattr("functions.capacity.lost_agents.SECONDS", 5.0)
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
     try:
         assert world.sweep()["records_forgotten"] == 5

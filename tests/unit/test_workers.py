@@ -1,0 +1,64 @@
+"""What the workers of one run share, and how its tests are divided among them."""
+
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import pytest
+
+from emulators.processes import Server
+from tests.shared_emulators import address
+from tests.threads import at_once
+from tests.workers import FIRST, SINGLY, Pieces, pytest_make_parametrize_id
+
+ROOT: Final = Path(__file__).parents[2]
+
+
+def test_whichever_worker_asks_first_an_emulator_is_started_and_warmed_up_once(tmp_path: Path) -> None:
+    started, warmed = list[int](), list[str]()
+
+    def start(port: int, logs: Path) -> Server:
+        started.append(port)
+        return Server("an emulator", 1, 0.0, logs)
+
+    addresses = at_once([lambda: address(tmp_path, "any", start, lambda: warmed.append("up"))] * 6)
+
+    assert (len(started), warmed) == (1, ["up"])
+    assert set(addresses) == {f"127.0.0.1:{started[0]}"}
+
+
+def test_an_emulator_that_did_not_start_is_no_ones_address(tmp_path: Path) -> None:
+    def fail(port: int, logs: Path) -> Server:
+        raise RuntimeError("it did not start")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="did not start"):
+            address(tmp_path, "any", fail, lambda: None)
+
+
+def test_tests_that_share_a_modules_fixture_stay_together() -> None:
+    sharing = [
+        file
+        for file in (ROOT / "tests").rglob("*.py")
+        if '@pytest.fixture(scope="module")' in file.read_text(encoding="utf-8")
+    ]
+
+    assert sharing
+    assert [str(file) for file in sharing if str(file.relative_to(ROOT)).startswith(SINGLY)] == []
+
+
+def test_what_is_divided_and_what_comes_first_is_there() -> None:
+    assert [where for where in (*FIRST, *SINGLY) if not (ROOT / where).exists()] == []
+
+
+def test_a_module_is_one_piece_of_work_but_for_those_whose_tests_take_long() -> None:
+    def piece(nodeid: str) -> str:
+        return str(Pieces._split_scope(Pieces.__new__(Pieces), nodeid))
+
+    assert piece("tests/unit/test_a.py::TestB::test_c[x::y]") == "tests/unit/test_a.py"
+    assert piece("tests/e2e/test_a.py::test_b[c]") == "tests/e2e/test_a.py::test_b[c]"
+
+
+def test_a_parameter_drawn_by_chance_has_the_same_name_in_every_worker() -> None:
+    assert pytest_make_parametrize_id(str(uuid4()), "order_id") == "order_id"
+    assert pytest_make_parametrize_id("tiny", "size") is None
