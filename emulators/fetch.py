@@ -11,6 +11,8 @@ from typing import Final
 import httpx
 
 from emulators.processes import StartFailed
+from shared.http_client import explain, open_client
+from shared.settings import SettingsWrong
 
 TIMEOUT: Final = httpx.Timeout(30, connect=10)
 CHUNK: Final = 1 << 20
@@ -47,12 +49,20 @@ def _download(download: Download, to: Path) -> None:
     with tempfile.TemporaryDirectory(dir=to.parent) as scratch:
         partial = Path(scratch) / to.name
         try:
-            with httpx.stream("GET", download.url, timeout=TIMEOUT) as response, partial.open("wb") as file:
+            with (
+                open_client(download.url, timeout=TIMEOUT) as http,
+                http.stream("GET", download.url) as response,
+                partial.open("wb") as file,
+            ):
                 response.raise_for_status()
                 for chunk in response.iter_raw(CHUNK):
                     file.write(chunk)
+        except httpx.HTTPStatusError as error:
+            raise StartFailed(f"{download.url} was answered {error.response.status_code}.") from None
         except httpx.HTTPError as error:
-            raise StartFailed(f"{download.url} cannot be fetched: {error}") from error
+            raise StartFailed(f"{download.url} cannot be fetched: {explain(error, httpx.URL(download.url))}") from None
+        except SettingsWrong as error:
+            raise StartFailed(str(error)) from None
         if _digest(partial) != download.sha256:
             raise StartFailed(f"{download.url} does not have the SHA-256 {download.sha256}; it was thrown away.")
         partial.replace(to)

@@ -106,6 +106,6 @@ def _install(gcloud: str, component: str) -> None:
 
 def _says_ok(port: int) -> bool:
     try:
-        return httpx.get(f"http://{LOOPBACK}:{port}/", timeout=2).status_code == httpx.codes.OK
+        return httpx.get(f"http://{LOOPBACK}:{port}/", timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False

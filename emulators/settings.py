@@ -4,8 +4,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.address import ControlPlaneUrl
+from shared.secret import Secret
 
 PROJECT: Final = "launchyard-local"
 TOPIC: Final = "launchyard-doorbell"
@@ -30,7 +33,7 @@ class ProviderChoice(StrEnum):
 class StackSettings(BaseSettings):
     """Every port is of the loopback address; `port` is the control plane's."""
 
-    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", env_ignore_empty=True, frozen=True)
 
     home: Path = Path(".launchyard")
     images: Path = Path(".launchyard/images")
@@ -51,17 +54,17 @@ class S3Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_S3_")
 
-    secret: SecretStr
+    secret: Secret
 
 
 class TrustSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_")
 
-    ita_api_key: SecretStr
+    ita_api_key: Secret
 
 
 class SchedulerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", frozen=True)
 
-    url: str
-    admin_key: SecretStr
+    url: ControlPlaneUrl
+    admin_key: Secret

@@ -50,7 +50,10 @@ class Callbacks:
     def __init__(self, http: httpx.Client, config: WorkerConfig) -> None:
         self._http, self._epoch = http, config.epoch
         self._url = f"{config.control_plane}/v1/callbacks/{config.order_id}"
-        self._headers = {"Authorization": f"Bearer {config.callback_token}", "Content-Type": "application/json"}
+        self._headers = {
+            "Authorization": f"Bearer {config.callback_token.get_secret_value()}",
+            "Content-Type": "application/json",
+        }
 
     def started(self) -> None:
         self._report(WorkerStarted(epoch=self._epoch))
