@@ -10,6 +10,7 @@ from shared.settings import SettingsWrong, read
 
 LOCAL: Final = ".launchyard/dev.env"
 """Where `launchyard up` writes the local stack's address and keys; the environment wins over it."""
+MISSING: Final = "Field required"
 
 
 class CliSettings(BaseSettings):
@@ -26,5 +27,7 @@ def read_settings() -> CliSettings:
     try:
         return read(CliSettings)
     except SettingsWrong as error:
+        if MISSING not in str(error):
+            raise
         told = f"Set these in the environment, or start the local stack: `launchyard up` writes {LOCAL}."
         raise SettingsWrong(f"{error}\n{told}") from None

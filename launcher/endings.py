@@ -78,5 +78,6 @@ def _last_words(directory: VmDirectory) -> str:
         return ""
     said = ["".join(filter(str.isprintable, line)).strip() for line in lines]
     last = next((line for line in reversed(said) if line), None)
-    quoted = f"Its serial log ends with: {last[:LINE_LENGTH]} —" if last else "Its serial log is empty:"
-    return f" {quoted} {directory.kept_log}"
+    if last is None:
+        return f" It said nothing on its serial console ({directory.kept_log})."
+    return f" The last line of its serial log, {directory.kept_log}: {last[:LINE_LENGTH]}"

@@ -60,7 +60,7 @@ def twins(field: str, *twins: str) -> AliasChoices:
     return AliasChoices(f"{PREFIX}{field}", *twins)
 
 
-IPV4_ONLY: Final = "machines of the provider qemu have IPv4 alone: give a name, or an IPv4 address such as 127.0.0.1"
+REACHABLE: Final = "machines of the provider qemu have IPv4 alone: give a name, or an address such as 127.0.0.1"
 Subscription = Annotated[str, StringConstraints(pattern=r"^projects/[^/\s]+/subscriptions/[^/\s]+$")]
 
 
@@ -145,13 +145,14 @@ class Settings(HostSettings, GcpSettings):
     @classmethod
     def _reached_by_machines(cls, value: str, info: ValidationInfo) -> str:
         """QEMU's user network shows a machine its host's 127.0.0.1, and no IPv6 address."""
-        given = info.data if info.field_name == "provider" else info.data | {"url": value}
+        on_url = info.field_name == "provider"
+        given = info.data if on_url else info.data | {"url": value}
         made_here = Cloud.BAREMETAL in given.get("providers", ()) and ProviderName.QEMU in (
             value,
             given.get("provider"),
         )
         if made_here and is_ipv6(httpx.URL(given.get("url", "")).host):
-            raise ValueError(IPV4_ONLY if info.field_name != "provider" else f"LAUNCHYARD_URL: {IPV4_ONLY}")
+            raise ValueError(f"LAUNCHYARD_URL is an IPv6 address, and {REACHABLE}" if on_url else REACHABLE)
         return value
 
     @property

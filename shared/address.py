@@ -48,7 +48,7 @@ def origin(url: httpx.URL) -> str:
 
 
 def _base(text: str) -> str:
-    text = text.strip().rstrip("/")
+    text = text.strip()
     if not text.startswith(SCHEMES):
         raise ValueError("it must begin with http:// or https://, without quotes")
     url = parse(text)
@@ -56,7 +56,7 @@ def _base(text: str) -> str:
         raise ValueError("it holds a user or a password: leave them out, a key is a setting of its own")
     if "?" in text or "#" in text:
         raise ValueError("it has a query or a fragment: give the part before it")
-    return text
+    return text.rstrip("/")
 
 
 def _without_version(text: str) -> str:

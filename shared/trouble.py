@@ -60,9 +60,10 @@ def _by_cause(cause: BaseException) -> str | None:
         to_do = CERTIFICATES.get(cause.verify_code, "look at it with `openssl s_client`")
         return f"its certificate is not trusted ({cause.verify_message}): {to_do}"
     if isinstance(cause, ssl.SSLError):
-        if cause.reason in NO_TLS:
+        reason = getattr(cause, "reason", None)  # which only OpenSSL's own have
+        if reason in NO_TLS:
             return "it does not speak TLS at that port: check the port, and whether it is http://"
-        return f"no TLS connection came about ({cause.reason})"
+        return f"no TLS connection came about ({reason or type(cause).__name__})"
     if isinstance(cause, socket.gaierror):
         if cause.errno == socket.EAI_AGAIN:
             return "its name cannot be looked up now: check the name server"

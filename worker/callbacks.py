@@ -107,8 +107,8 @@ class Callbacks:
             raise _refusal(answer)
         try:
             return CallbackAnswer.model_validate_json(answer.content)
-        except ValidationError as error:
-            raise NotUnderstood("It was not answered by a control plane of this version.") from error
+        except ValidationError:  # whose text repeats the answer, a presigned URL in it
+            raise NotUnderstood("It was not answered by a control plane of this version.") from None
 
 
 def _refusal(answer: httpx.Response) -> ReportRefused:

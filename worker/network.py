@@ -71,7 +71,8 @@ class LoopbackGateway(httpx.BaseTransport):
                 request.url.copy_with(host=self._gateway),
                 headers=request.headers,
                 stream=request.stream,
-                extensions=request.extensions,
+                # A certificate is made out to the name in the URL.
+                extensions=request.extensions | {"sni_hostname": request.url.host},
             )
         return self._inner.handle_request(request)
 
