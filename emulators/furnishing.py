@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from emulators.doorbell import ensure_topic_and_subscription
 from emulators.environment import api_keys
-from emulators.processes import StartFailed
+from emulators.processes import StartFailed, unproxied
 from emulators.settings import PROJECT, SUBSCRIPTION, TOPIC
 from shared.adapters.firestore import FirestoreKeyStore
 from shared.domain.access import ApiKey
@@ -31,7 +31,7 @@ def furnish(environment: Mapping[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "emulators.furnishing"],
         input=KEYS.dump_json(api_keys(environment)),
-        env={**os.environ, **environment},
+        env={**os.environ, **unproxied(os.environ), **environment},
         capture_output=True,
         check=False,
     )

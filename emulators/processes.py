@@ -93,7 +93,7 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **_unproxied(os.environ), **(environment or {})},
+                env={**os.environ, **unproxied(os.environ), **(environment or {})},
                 start_new_session=True,
             )
         except OSError as error:
@@ -105,7 +105,7 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
     return server
 
 
-def _unproxied(environment: Mapping[str, str]) -> dict[str, str]:
+def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that keep libraries (gRPC's, Google's) from asking a proxy for the stack's own addresses."""
     excepted = {name: environment.get(name, "") for name in ("NO_PROXY", "no_proxy")}
     return {name: ",".join(filter(None, (value, *OURS))) for name, value in excepted.items()}
