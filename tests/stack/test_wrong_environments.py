@@ -264,7 +264,7 @@ def test_an_empty_key_is_sent_as_it_is_and_so_is_refused_by_the_control_plane(
 
 @pytest.mark.parametrize(("option", "variable"), [("--state-dir", "STATE_DIR"), ("--image", "IMAGE"), ("--url", "URL")])
 def test_an_empty_option_of_the_launcher_is_a_mistake_and_not_an_absent_one(option: str, variable: str) -> None:
-    done = CliRunner().invoke(launcher, ["run", "--provider", "process", option, ""])
+    done = CliRunner().invoke(launcher, ["run", "--provider", "process", "--one-shot", option, ""])
 
     assert_told(Done(done.exit_code, done.stderr), 2, f"LAUNCHYARD_{variable}")
 
