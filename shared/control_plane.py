@@ -206,7 +206,8 @@ class ControlPlane:
     def _redirect(self, path: str) -> str:
         response = self._request("GET", path)
         location = response.headers.get("location")
-        if response.status_code == httpx.codes.SEE_OTHER and location is not None:
+        moved_itself = location is None or location.partition("?")[0].endswith(path)
+        if response.is_redirect and not moved_itself:
             return str(location)
         _raise_for_problem(response)
         raise Unreachable(f"GET {path} was answered {response.status_code} without a location.")

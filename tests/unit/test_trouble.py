@@ -12,11 +12,13 @@ import pytest
 from werkzeug import Request, Response
 
 from emulators.processes import LOOPBACK, free_port
+from shared.api import OrderView
 from shared.control_plane import ControlPlane, NoAnswer, RequestWrong, Unreachable
+from shared.domain.order import Output, State
 from shared.settings import SettingsWrong
 from shared.trouble import explain
 from tests.certificates import Authority, an_authority, serving_tls
-from tests.factories import TASK
+from tests.factories import TASK, an_order
 
 CANARY: Final = "ly_canary"
 
@@ -114,6 +116,20 @@ def test_an_address_that_redirects_is_told_with_where_it_points(status: int) -> 
         told = said(f"http://{LOOPBACK}:{port}")
 
     assert told.startswith(f"http://{LOOPBACK}:{port} redirects to https://real.example ({status})")
+
+
+def test_an_address_that_redirects_is_not_taken_for_an_outputs_bucket(tmp_path: Path) -> None:
+    def elsewhere(request: Request) -> Response:
+        return Response(status=307, headers={"Location": f"https://real.example{request.path}"})
+
+    output = Output(key="k", file_name="f", content_type="text/plain", size=1, sha256="0" * 64)
+    order = OrderView.of(an_order(state=State.SUCCEEDED, output=output))
+    with (
+        serving_tls(None, elsewhere) as port,
+        ControlPlane(f"http://{LOOPBACK}:{port}", CANARY) as api,
+        pytest.raises(Unreachable, match=r"redirects to https://real\.example \(307\)"),
+    ):
+        api.download_output(order, tmp_path / "f")
 
 
 def test_a_redirect_to_a_page_of_its_own_is_told_as_something_else() -> None:
