@@ -1,6 +1,5 @@
 """`launchyard export …`: place an export, wait for it, and fetch its file."""
 
-from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
@@ -8,7 +7,7 @@ import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cli import view
-from cli.fetching import fetch
+from cli.fetching import Folder, fetch
 from cli.session import control_plane
 from cli.watching import follow
 from shared.api import OrderView
@@ -27,7 +26,7 @@ def exports() -> None:
 @app.command()
 def run(
     pi: Annotated[str, typer.Argument(help="The entity's 26-character identifier.")],
-    to: Annotated[Path, typer.Option("--out", help="Folder for the file; made where it is missing.", file_okay=False)],
+    to: Folder,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the export's end.", min=1)] = 600,
 ) -> None:
     """Export an entity's MODS record in a machine of its own, and download it; exit 1 where it fails."""

@@ -1,9 +1,21 @@
 """Fetching what an order left."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from shared.api import OrderView
 from shared.control_plane import ControlPlane, output_of
+
+
+def _folder(text: str) -> Path:
+    if not text or Path(text).is_file():
+        raise typer.BadParameter("it names no folder: give one, or . for this one")
+    return Path(text)
+
+
+Folder = Annotated[Path, typer.Option("--out", help="Folder for the file; made where it is missing.", parser=_folder)]
 
 
 def fetch(api: ControlPlane, order: OrderView, folder: Path) -> Path:

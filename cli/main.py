@@ -9,14 +9,15 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from cli import exports, orders
-from cli.settings import USAGE
 from cli.view import plain
-from shared.control_plane import ControlPlaneError, NoAnswer
+from shared import standard_streams
+from shared.control_plane import ControlPlaneError, NoAnswer, RequestWrong
+from shared.settings import SettingsWrong
 
 COMMANDS: Final = "launchyard.commands"
 FAILED: Final = 1
+USAGE: Final = 2
 INTERRUPTED: Final = 130
-
 
 errors = Console(stderr=True)
 
@@ -41,18 +42,25 @@ def build() -> typer.Typer:
 
 def run() -> None:
     """Run the command. What is wrong is said in words, never as a traceback: exit 1, or 2 for wrong arguments."""
+    standard_streams.prepare()
     try:
         build()()
+    except (SettingsWrong, RequestWrong) as error:
+        _say(str(error))
+        sys.exit(USAGE)
     except ControlPlaneError as error:
         _say(str(error))
         if isinstance(error, NoAnswer) and error.local:
             _say("Start the local stack with `launchyard up`.")
         sys.exit(FAILED)
     except ValidationError as error:
-        for wrong in error.errors(include_url=False):
+        for wrong in error.errors(include_input=False, include_url=False):
             field = ".".join(str(part) for part in wrong["loc"])
-            _say(f"{field}: {wrong['msg']}")
+            _say(f"{field}: {wrong['msg'].removeprefix('Value error, ')}")
         sys.exit(USAGE)
+    except OSError as error:  # of a file that the command was to read or write
+        _say(f"{error.filename or 'A file'}: {error.strerror}")
+        sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 

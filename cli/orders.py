@@ -1,14 +1,13 @@
 """`launchyard order …`: create, read, follow and cancel orders, and see to those that failed."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 from uuid import uuid4
 
 import typer
 
 from cli import view
-from cli.fetching import fetch
+from cli.fetching import Folder, fetch
 from cli.session import control_plane
 from cli.watching import follow
 from shared.api import LimitsRequest
@@ -28,7 +27,7 @@ app = typer.Typer(help="Create, read, follow and cancel orders, and see to those
 create = typer.Typer(help="Place an order.", no_args_is_help=True)
 app.add_typer(create, name="create")
 
-OrderId = Annotated[str, typer.Argument(help="The order's id.")]
+OrderId = Annotated[str, typer.Argument(help="The order's id.", parser=str.strip)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the control plane's JSON.")]
 Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: the same one never makes a second order.")]
 BootTimeout = Annotated[float | None, typer.Option(help="Seconds from a claim until its worker must have reported.")]
@@ -147,7 +146,7 @@ def purge(order_id: OrderId) -> None:
 @app.command()
 def output(
     order_id: OrderId,
-    to: Annotated[Path, typer.Option("--out", help="Folder for the file; made where it is missing.", file_okay=False)],
+    to: Folder,
 ) -> None:
     """Download what an order that succeeded left."""
     with control_plane() as api:
@@ -168,4 +167,4 @@ def _limits(
 def _place(spec: AnySpec, limits: LimitsRequest, not_before: datetime | None, key: str | None, as_json: bool) -> None:
     start = not_before and not_before.replace(tzinfo=UTC)
     with control_plane() as api:
-        view.print_order(api.create_order(spec, key or str(uuid4()), limits, start), as_json)
+        view.print_order(api.create_order(spec, str(uuid4()) if key is None else key, limits, start), as_json)

@@ -1,30 +1,33 @@
 """Which control plane the commands talk to, and with which key."""
 
-import sys
 from typing import Final
 
-from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.address import ControlPlaneUrl
+from shared.secret import Secret
+from shared.settings import SettingsWrong, read
 
 LOCAL: Final = ".launchyard/dev.env"
 """Where `launchyard up` writes the local stack's address and keys; the environment wins over it."""
-USAGE: Final = 2
+MISSING: Final = "Field required"
 
 
 class CliSettings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", env_file=LOCAL, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="LAUNCHYARD_", env_file=LOCAL, env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
-    url: str = Field(pattern=r"^https?://")
-    client_key: SecretStr
+    url: ControlPlaneUrl
+    client_key: Secret
 
 
 def read_settings() -> CliSettings:
-    """Return the settings; with wrong ones say every error at once and exit with 2."""
+    """Return the settings. Raises SettingsWrong, which tells every error at once."""
     try:
-        return CliSettings()
-    except ValidationError as error:
-        for wrong in error.errors(include_input=False, include_url=False):
-            name = "_".join(str(part) for part in wrong["loc"]).upper()
-            sys.stderr.write(f"LAUNCHYARD_{name}: {wrong['msg']}\n")
-        sys.stderr.write(f"Set these in the environment, or start the local stack: `launchyard up` writes {LOCAL}.\n")
-        sys.exit(USAGE)
+        return read(CliSettings)
+    except SettingsWrong as error:
+        if MISSING not in str(error):
+            raise
+        told = f"Set these in the environment, or start the local stack: `launchyard up` writes {LOCAL}."
+        raise SettingsWrong(f"{error}\n{told}") from None

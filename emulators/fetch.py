@@ -22,6 +22,8 @@ from rich.console import Console
 
 from emulators.processes import StartFailed
 from emulators.progress import STDERR, Told, progress, say
+from shared.http_client import explain, open_client
+from shared.settings import SettingsWrong
 
 TIMEOUT: Final = httpx.Timeout(20, connect=5)
 ATTEMPTS: Final = 5
@@ -74,9 +76,10 @@ def is_cached(download: Download, cache: Path) -> bool:
 def require_answer(url: str) -> None:
     """Ask once whether the URL can be had now. Raises Unobtainable."""
     try:
-        httpx.head(url, timeout=TIMEOUT).raise_for_status()
-    except httpx.HTTPError as error:
-        raise _unobtainable(url, error) from error
+        with open_client(url, timeout=TIMEOUT) as http:
+            http.head(url).raise_for_status()
+    except (httpx.HTTPError, SettingsWrong) as error:
+        raise _unobtainable(url, error) from None
 
 
 @contextmanager
@@ -110,8 +113,8 @@ def _download(download: Download, to: Path, console: Console) -> None:
             for attempt in attempts:
                 with attempt:
                     _receive(download, partial, told)
-    except (httpx.HTTPError, _Spoilt) as error:
-        raise _unobtainable(download.url, error) from error
+    except (httpx.HTTPError, SettingsWrong, _Spoilt) as error:
+        raise _unobtainable(download.url, error) from None
     finally:
         if _size(partial) == 0:
             partial.unlink(missing_ok=True)
@@ -131,7 +134,10 @@ def _receive(download: Download, partial: Path, told: Told) -> None:
     """Add to the partial file what it lacks, until it has the pinned digest."""
     there = _size(partial)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
-    with httpx.stream("GET", download.url, headers=headers, timeout=TIMEOUT) as response:
+    with (
+        open_client(download.url, timeout=TIMEOUT) as http,
+        http.stream("GET", download.url, headers=headers) as response,
+    ):
         past_the_end = there > 0 and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE
         if not past_the_end:
             response.raise_for_status()
@@ -152,15 +158,17 @@ def _write(response: httpx.Response, partial: Path, there: int, told: Told) -> N
     with partial.open("ab" if there else "wb") as file:
         for (
             chunk
-        ) in response.iter_raw():  # as it comes: a size of ours would lose what is short of it at an interruption
+        ) in response.iter_raw():  # as it comes: a size of ours would lose what an interruption leaves short of it
             file.write(chunk)
             there += len(chunk)
             told(there, whole)
 
 
 def _unobtainable(url: str, error: Exception) -> Unobtainable:
-    said = str(error) or type(error).__name__
-    return Unobtainable(f"{url} cannot be fetched: {said.splitlines()[0]}")
+    if isinstance(error, httpx.HTTPStatusError):
+        return Unobtainable(f"{url} cannot be fetched: it was answered {error.response.status_code}")
+    said = explain(error, httpx.URL(url)) if isinstance(error, httpx.HTTPError) else str(error)
+    return Unobtainable(f"{url} cannot be fetched: {said}")
 
 
 def _size(file: Path) -> int:

@@ -15,7 +15,7 @@ import stamina
 from pydantic import TypeAdapter
 
 from emulators.environment import api_keys
-from emulators.processes import StartFailed
+from emulators.processes import StartFailed, unproxied
 from emulators.settings import PROJECT, SUBSCRIPTION, TOPIC
 from shared.domain.access import ApiKey
 from shared.domain.refusals import Unavailable
@@ -28,7 +28,7 @@ def furnish(environment: Mapping[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "emulators.furnishing"],
         input=KEYS.dump_json(api_keys(environment)),
-        env={**os.environ, **environment},
+        env={**os.environ, **unproxied(os.environ), **environment},
         capture_output=True,
         check=False,
     )

@@ -128,7 +128,7 @@ def _install(gcloud: str, emulator: Emulator, console: Console) -> None:
 
 def _says_ok(port: int) -> bool:
     try:
-        return httpx.get(f"http://{LOOPBACK}:{port}/", timeout=2).status_code == httpx.codes.OK
+        return httpx.get(f"http://{LOOPBACK}:{port}/", timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 

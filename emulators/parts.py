@@ -55,6 +55,6 @@ def python(module: str) -> list[str]:
 
 def _healthy(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=10).status_code == httpx.codes.OK
+        return httpx.get(url, timeout=10, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False

@@ -18,6 +18,7 @@ import psutil
 from pydantic import TypeAdapter
 
 LOOPBACK: Final = "127.0.0.1"
+OURS: Final = ("localhost", LOOPBACK)
 READY_SECONDS: Final = 180.0
 """A server that ends while starting is told of at once; one that is slow has a busy machine to start on."""
 LOOK_SECONDS: Final = 0.05
@@ -131,7 +132,7 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **(environment or {})},
+                env={**os.environ, **unproxied(os.environ), **(environment or {})},
                 start_new_session=True,
             )
         except OSError as error:
@@ -141,6 +142,12 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
     with (log.parent / STARTED).open("ab") as record:
         record.write(SERVER.dump_json(server) + b"\n")
     return server
+
+
+def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that keep libraries (gRPC's, Google's) from asking a proxy for the stack's own addresses."""
+    excepted = {name: environment.get(name, "") for name in ("NO_PROXY", "no_proxy")}
+    return {name: ",".join(filter(None, (value, *OURS))) for name, value in excepted.items()}
 
 
 def await_ready(server: Server, answers: Callable[[], bool], seconds: float = READY_SECONDS) -> None:

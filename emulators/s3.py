@@ -15,6 +15,7 @@ from emulators.s3_proxy import CheckingProxy
 from emulators.serving import bind
 from emulators.settings import S3Settings
 from shared.adapters.s3 import s3_client
+from shared.settings import read_or_exit
 
 REGION: Final = "auto"
 """R2's, so that the local stack signs as production does."""
@@ -66,7 +67,7 @@ def create_bucket(endpoint: str, access_key: str, secret: str, bucket: str) -> N
 
 def serve(port: int = typer.Option(), backend_port: int = typer.Option(), access_key: str = typer.Option()) -> None:
     """Check what comes in on `port` and pass it on to moto on `backend_port`."""
-    credentials = Credentials(access_key, S3Settings().secret.get_secret_value())
+    credentials = Credentials(access_key, read_or_exit(S3Settings).secret.get_secret_value())
     proxy = CheckingProxy(f"http://{LOOPBACK}:{backend_port}", credentials, lambda: datetime.now(UTC))
     bind(proxy, port).serve_forever()
 

@@ -34,7 +34,7 @@ class CheckingProxy:
 
     def __init__(self, backend: str, credentials: Credentials, clock: Callable[[], datetime]) -> None:
         self._credentials, self._clock = credentials, clock
-        self._http = httpx.Client(base_url=backend, timeout=60)
+        self._http = httpx.Client(base_url=backend, timeout=60, trust_env=False)
 
     def close(self) -> None:
         self._http.close()

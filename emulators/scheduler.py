@@ -7,13 +7,19 @@ from typing import Final
 from emulators.settings import SchedulerSettings
 from shared.api import SweepRequest
 from shared.control_plane import ControlPlane, ControlPlaneError
+from shared.settings import WRONG_SETTINGS, SettingsWrong, read
 
 EVERY_SECONDS: Final = 5.0
 
 
 def main() -> None:
-    settings = SchedulerSettings()
-    with ControlPlane(settings.url, settings.admin_key.get_secret_value()) as api:
+    try:
+        settings = read(SchedulerSettings)
+        control_plane = ControlPlane(settings.url, settings.admin_key.get_secret_value())
+    except SettingsWrong as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(WRONG_SETTINGS)
+    with control_plane as api:
         while True:
             try:
                 api.sweep(SweepRequest())

@@ -4,10 +4,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from emulators.processes import free_port
+from shared.address import ControlPlaneUrl
+from shared.secret import Secret
 
 PROJECT: Final = "launchyard-local"
 TOPIC: Final = "launchyard-doorbell"
@@ -35,7 +37,7 @@ class ProviderChoice(StrEnum):
 class StackSettings(BaseSettings):
     """Every port is of the loopback address; `port` is the control plane's."""
 
-    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", env_ignore_empty=True, frozen=True)
 
     home: Path = Path(".launchyard")
     images: Path = Path(".launchyard/images")
@@ -61,17 +63,17 @@ class S3Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_S3_")
 
-    secret: SecretStr
+    secret: Secret
 
 
 class TrustSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_")
 
-    ita_api_key: SecretStr
+    ita_api_key: Secret
 
 
 class SchedulerSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", frozen=True)
 
-    url: str
-    admin_key: SecretStr
+    url: ControlPlaneUrl
+    admin_key: Secret

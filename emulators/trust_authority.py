@@ -24,6 +24,7 @@ from emulators.processes import Server, accepts, await_ready, start
 from emulators.serving import bind
 from emulators.settings import TrustSettings
 from emulators.tdx_quote import NoQuote, TdxQuote
+from shared.settings import read_or_exit
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -130,7 +131,9 @@ def _json(document: object, status: int = 200) -> Response:
 
 def serve(port: int = typer.Option()) -> None:
     """Serve on the loopback address, with the key that the environment holds."""
-    authority = LocalTrustAuthority(lambda: datetime.now(UTC), TrustSettings().ita_api_key.get_secret_value())
+    authority = LocalTrustAuthority(
+        lambda: datetime.now(UTC), read_or_exit(TrustSettings).ita_api_key.get_secret_value()
+    )
     bind(authority, port).serve_forever()
 
 

@@ -1,10 +1,8 @@
 """What the functions are told by their environment. Every error is reported at once."""
 
 import json
-import sys
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Final, Literal, NoReturn, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -12,23 +10,22 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    SecretStr,
     StringConstraints,
-    ValidationError,
     ValidationInfo,
     field_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from functions.capacity.attestation import Image, Nonces, Tcb
+from shared.address import BaseUrl
 from shared.api import Sha256
 from shared.domain.access import ApiKey, Role
 from shared.domain.datacenters import parse
 from shared.domain.pools import MOST_MACHINES
 from shared.domain.spec import Attestation
+from shared.secret import Secret
+from shared.settings import read_or_exit
 
-BAD_SETTINGS: Final = 2
-"""The process's exit code."""
 ITA_API: Final = "https://api.trustauthority.intel.com"
 ITA_CERTS: Final = "https://portal.trustauthority.intel.com/certs"
 
@@ -53,6 +50,8 @@ class SeededKey(BaseModel):
         return ApiKey(self.digest, self.role, self.account, self.revocable, self.datacenters)
 
 
+KeyId = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[!-~]+$")]
+"""Sent in a header, as it is."""
 Measurement = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{96}$", to_lower=True)]
 """SHA-384."""
 
@@ -87,16 +86,16 @@ class Settings(BaseSettings):
     database: str = Field("(default)", validation_alias="LAUNCHYARD_DATABASE")
     topic: str = Field("launchyard-doorbell", validation_alias="LAUNCHYARD_TOPIC")
     bucket: str = Field(pattern=r"^(s3|gs)://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", validation_alias="LAUNCHYARD_BUCKET")
-    s3_endpoint: str | None = Field(None, pattern=r"^https?://", validation_alias="LAUNCHYARD_S3_ENDPOINT")
-    s3_access_key_id: str | None = Field(None, validation_alias="LAUNCHYARD_S3_ACCESS_KEY_ID")
-    s3_secret_access_key: SecretStr | None = Field(None, validation_alias="LAUNCHYARD_S3_SECRET_ACCESS_KEY")
+    s3_endpoint: BaseUrl | None = Field(None, validation_alias="LAUNCHYARD_S3_ENDPOINT")
+    s3_access_key_id: KeyId | None = Field(None, validation_alias="LAUNCHYARD_S3_ACCESS_KEY_ID")
+    s3_secret_access_key: Secret | None = Field(None, validation_alias="LAUNCHYARD_S3_SECRET_ACCESS_KEY")
     sign_as: str | None = Field(None, validation_alias="LAUNCHYARD_SIGN_AS")
     """For `gs://`: the service account (its e-mail address) that signs URLs; a function's own credentials cannot."""
-    callback_secret: SecretStr = Field(min_length=32, validation_alias="LAUNCHYARD_CALLBACK_SECRET")
+    callback_secret: Secret = Field(min_length=32, validation_alias="LAUNCHYARD_CALLBACK_SECRET")
     lease_seconds: float = Field(60, ge=3, le=600, validation_alias="LAUNCHYARD_LEASE_SECONDS")
     """How long a claim or a heartbeat lasts. A launcher that polls counts from when it asked, and may wait 5 s for the
     answer: below some 10 s it may find the lease over."""
-    admin_password: SecretStr | None = Field(None, min_length=12, validation_alias="LAUNCHYARD_ADMIN_PASSWORD")
+    admin_password: Secret | None = Field(None, min_length=12, validation_alias="LAUNCHYARD_ADMIN_PASSWORD")
     """Of the capacity contract's `POST /admin/login`; without one, operators use their key."""
     password_login: bool = Field(True, validation_alias="LAUNCHYARD_PASSWORD_LOGIN")
     open_signup: bool = Field(False, validation_alias="OPEN_SIGNUP")
@@ -110,10 +109,10 @@ class Settings(BaseSettings):
     """Whose agents may register; none without it."""
     tcb: Tcb = Field(Tcb.STRICT, validation_alias="TCB_ENFORCEMENT_MODE")
     nonces: Nonces = Field(Nonces.OPTIONAL, validation_alias="NONCE_ENFORCEMENT_MODE")
-    ita_api_key: SecretStr | None = Field(None, min_length=1, validation_alias="LAUNCHYARD_ITA_API_KEY")
+    ita_api_key: Secret | None = Field(None, validation_alias="LAUNCHYARD_ITA_API_KEY")
     """Of Intel Trust Authority, for hosts that have none: without it, an agent brings its own token."""
-    ita_api: str = Field(ITA_API, pattern=r"^https?://", validation_alias="LAUNCHYARD_ITA_API")
-    ita_certs: str = Field(ITA_CERTS, pattern=r"^https?://", validation_alias="LAUNCHYARD_ITA_CERTS")
+    ita_api: BaseUrl = Field(ITA_API, validation_alias="LAUNCHYARD_ITA_API")
+    ita_certs: BaseUrl = Field(ITA_CERTS, validation_alias="LAUNCHYARD_ITA_CERTS")
     """Where its public keys are."""
     default_pool: bool = Field(False, validation_alias="DEFAULT_GCP_TINY_ENABLED")
     """Whether the deployment begins with the contract's pool of tiny machines. The contract has it on; but it costs."""
@@ -134,7 +133,7 @@ class Settings(BaseSettings):
 
     @field_validator("s3_secret_access_key")
     @classmethod
-    def _s3_keys_come_in_pairs(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _s3_keys_come_in_pairs(cls, secret: Secret | None, info: ValidationInfo) -> Secret | None:
         if (secret is None) != (info.data.get("s3_access_key_id") is None):
             raise ValueError("LAUNCHYARD_S3_ACCESS_KEY_ID and LAUNCHYARD_S3_SECRET_ACCESS_KEY belong together")
         return secret
@@ -149,20 +148,4 @@ class Settings(BaseSettings):
     @classmethod
     def read(cls) -> Self:
         """Return the environment's settings, or say all that is wrong with them and exit with 2."""
-        try:
-            return cls()
-        except ValidationError as error:
-            _refuse(error)
-
-
-def _refuse(error: ValidationError) -> NoReturn:
-    lines = [f"  {_name(wrong['loc'])}: {wrong['msg']}\n" for wrong in error.errors(include_input=False)]
-    sys.stderr.write(f"These settings are not as they should be:\n{''.join(lines)}")
-    raise SystemExit(BAD_SETTINGS)
-
-
-def _name(loc: Sequence[int | str]) -> str:
-    """Return the variable's name, also where what is wrong is that it was not given."""
-    field = Settings.model_fields.get(str(loc[0]))
-    variable = field.validation_alias if field else loc[0]
-    return ".".join(str(part) for part in (variable, *loc[1:]))
+        return read_or_exit(cls)

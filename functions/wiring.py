@@ -117,13 +117,13 @@ def _capacity(settings: Settings, records: Callable[[str, type[Any]], Records[An
 
 
 def _appraiser(settings: Settings) -> Appraiser:
-    import httpx
-
     from shared.adapters.published_keys import PublishedKeys
     from shared.adapters.trust_authority import TrustAuthority
+    from shared.http_client import open_client
 
-    http, api_key = httpx.Client(timeout=APPRAISAL_SECONDS), settings.ita_api_key
-    keys = PublishedKeys(http, settings.ita_certs)
+    api_key = settings.ita_api_key
+    keys = PublishedKeys(open_client(settings.ita_certs, timeout=APPRAISAL_SECONDS), settings.ita_certs)
+    http = open_client(settings.ita_api, timeout=APPRAISAL_SECONDS)
     return TrustAuthority(http, keys, settings.ita_api, api_key.get_secret_value() if api_key else None)
 
 

@@ -99,7 +99,7 @@ class Adoption:
             ending = endings.returned(held.hold.epoch, "The launcher ended before the machine was started.")
             self.runner.tell(held, ending, provider)
         else:
-            self.runner.tell(held, endings.machine_exited(held, None), provider)
+            self.runner.tell(held, endings.machine_exited(held, None, directory), provider)
         discard(directory, held)
 
 

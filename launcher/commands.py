@@ -6,9 +6,10 @@ import typer
 
 from launcher import doctor
 from launcher.composition import NotServed, StateUnusable, serve
-from launcher.settings import SettingsWrong, read
+from launcher.settings import read
 from launcher.vm.probe import ModeRefused
 from launcher.wiring import CloudRefused
+from shared.settings import SettingsWrong
 
 FAILED = 1
 WRONG_SETTINGS = 2

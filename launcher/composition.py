@@ -35,6 +35,7 @@ from launcher.vm.resources import Resources
 from launcher.wiring import wire_providers
 from shared.control_plane import ControlPlane, Refused, Unreachable
 from shared.ports import BellListener
+from shared.trust import private_authorities
 
 BOUNDED_SECONDS: Final = 2.0
 """Between two heartbeats of a launcher that goes once its orders run: that is how it hears of it."""
@@ -53,7 +54,7 @@ class NotServed(Exception):
 def serve(settings: Settings) -> int:
     """Run until told to go, or until as many orders were taken as were to be, and return the exit code.
 
-    Raises ModeRefused, StateUnusable, NotServed.
+    Raises ModeRefused, StateUnusable, NotServed, SettingsWrong.
     """
     logs.configure(sys.stdout if settings.most is None else sys.stderr)
     threading.excepthook = _log_failure
@@ -83,6 +84,7 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
         providers=providers,
         reports=Reports(control_plane, outage, SYSTEM),
         rest=admission.rest,
+        authorities=private_authorities(),
     )
     runs = Runs(runner.run, admission, SYSTEM, _silent if attended else _say)
     claims = Claims(control_plane, name, lanes, attended)

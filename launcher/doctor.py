@@ -11,11 +11,11 @@ from rich.table import Table
 from launcher.checks.case import Case, Host
 from launcher.checks.settings import DoctorSettings
 from launcher.checks.table import Result, Verdict, examine, missing
-from launcher.settings import SettingsWrong, read_as
 from launcher.vm.argv import Mode
 from launcher.vm.probe import TDX_PARAMETER, QemuMode, choose, has_tdx
 from launcher.vm.qemu import takes
 from shared.domain.spec import NodeSize
+from shared.settings import SettingsWrong, read
 
 READY: Final = 0
 NOT_READY: Final = 1
@@ -34,7 +34,7 @@ def doctor(
     It reads the launcher's own settings as far as they are set, and needs none.
     """
     try:
-        settings = read_as(DoctorSettings, {})
+        settings = read(DoctorSettings)
     except SettingsWrong as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None

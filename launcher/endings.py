@@ -1,15 +1,21 @@
 """What a launcher tells of an order: each in one place, so that adopted machines end in the same words."""
 
 from dataclasses import dataclass
+from typing import Final
 from uuid import uuid4
 
 import structlog
 
 from launcher.held import Held, Wish
+from launcher.vm.directory import VmDirectory
 from launcher.vm.provider import LaunchFailed
 from shared.api import AttemptFailed, Provisioning, Returned, Stopped
 from shared.domain.order import Failure, Reason
 from shared.image import ImageRejected
+
+LAST_BYTES: Final = 4096
+LINE_LENGTH: Final = 300
+"""How much of a serial log's last line a message repeats."""
 
 Ending = AttemptFailed | Returned | Stopped
 
@@ -38,9 +44,10 @@ class Endings:
     def returned(self, epoch: int, message: str) -> Returned:
         return Returned(request_id=str(uuid4()), launcher=self.launcher, epoch=epoch, message=message)
 
-    def machine_exited(self, held: Held, code: int | None) -> AttemptFailed:
+    def machine_exited(self, held: Held, code: int | None, directory: VmDirectory) -> AttemptFailed:
         told = "" if code is None else f", with exit code {code}"
-        return self.failed(held.hold.epoch, Reason.MACHINE_EXITED, f"The machine ended by itself{told}.")
+        message = f"The machine ended by itself{told}.{_last_words(directory)}"
+        return self.failed(held.hold.epoch, Reason.MACHINE_EXITED, message)
 
     def image_rejected(self, held: Held, rejected: ImageRejected) -> AttemptFailed:
         log.error("image rejected", **held.hold.model_dump(), error=str(rejected))
@@ -59,3 +66,18 @@ class Endings:
             message=message,
             failure=failure,
         )
+
+
+def _last_words(directory: VmDirectory) -> str:
+    """Return what a machine said last on its serial console, and where the rest is kept; nothing where it has none."""
+    try:
+        with directory.serial_log.open("rb") as log:
+            log.seek(max(0, directory.serial_log.stat().st_size - LAST_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+    except OSError:  # it has none: a machine elsewhere, or a disk that fails
+        return ""
+    said = ["".join(filter(str.isprintable, line)).strip() for line in lines]
+    last = next((line for line in reversed(said) if line), None)
+    if last is None:
+        return f" It said nothing on its serial console ({directory.kept_log})."
+    return f" The last line of its serial log, {directory.kept_log}: {last[:LINE_LENGTH]}"

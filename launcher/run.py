@@ -42,7 +42,7 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class Runner:
     """`control_plane` is the URL that the machine's worker calls back; `rest` has no order of a provider's taken for a
-    while."""
+    while; `authorities` are the certificate authorities, as PEM, that machines are to trust beside the public ones."""
 
     launcher: str
     control_plane: str
@@ -51,6 +51,7 @@ class Runner:
     providers: Providers
     reports: Reports
     rest: Callable[[str], None]
+    authorities: str | None = None
 
     @property
     def endings(self) -> Endings:
@@ -144,12 +145,12 @@ class Runner:
         return self._keep_in(machine_directory, machine, held)
 
     def _keep_in(self, machine_directory: VmDirectory, machine: Machine, held: Held) -> Ending | None:
-        ending = self._keep(machine, held)
+        ending = self._keep(machine_directory, machine, held)
         reach(Point.LAUNCHER_STOPPED)
         discard(machine_directory, held)
         return ending
 
-    def _keep(self, machine: Machine, held: Held) -> Ending | None:
+    def _keep(self, machine_directory: VmDirectory, machine: Machine, held: Held) -> Ending | None:
         """Return what to report once the machine is gone. Raises LeftRunning where it is to run on."""
         left = False
         try:
@@ -162,7 +163,7 @@ class Runner:
             _leave(machine, held)
         log.info("machine gone", **held.hold.model_dump(), pid=machine.pid, exit_code=code, wish=held.wish)
         if by_itself and held.wish in (None, Wish.LEFT):
-            return self.endings.machine_exited(held, code)
+            return self.endings.machine_exited(held, code, machine_directory)
         return self.endings.farewell(held)
 
     def _configuration(self, claimed: Claimed, provider: Provider) -> WorkerConfig:
@@ -174,6 +175,7 @@ class Runner:
             spec=claimed.spec,
             sources=self.sources,
             loopback_gateway=provider.loopback_gateway,
+            authorities=self.authorities,
         )
 
 

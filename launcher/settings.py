@@ -5,28 +5,24 @@ import socket
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Final
 
-from pydantic import (
-    AliasChoices,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    StringConstraints,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+import httpx
+from pydantic import AliasChoices, BeforeValidator, Field, StringConstraints, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+import shared.settings
 from launcher.supervision import Supervision
 from launcher.vm.gcp.settings import GcpSettings
 from launcher.vm.probe import QemuMode
 from launcher.vm.settings import PREFIX, HostSettings
+from shared.address import BaseUrl, ControlPlaneUrl, is_ipv6
 from shared.api import Name
 from shared.domain import datacenters
 from shared.domain.spec import Datacenter, NodeSize
 from shared.image import Digest
+from shared.secret import Secret
+from shared.settings import Location
 from shared.vm_config import Sources
 
 
@@ -64,22 +60,8 @@ def twins(field: str, *twins: str) -> AliasChoices:
     return AliasChoices(f"{PREFIX}{field}", *twins)
 
 
-def _without_slash(value: object) -> object:
-    return value.rstrip("/") if isinstance(value, str) else value
-
-
-BaseUrl = Annotated[
-    str,
-    StringConstraints(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*[^/?#\s])?$"),
-    BeforeValidator(_without_slash),
-]
-"""Read without its trailing slash."""
-AnySettings = TypeVar("AnySettings", bound=HostSettings)
+REACHABLE: Final = "machines of the provider qemu have IPv4 alone: give a name, or an address such as 127.0.0.1"
 Subscription = Annotated[str, StringConstraints(pattern=r"^projects/[^/\s]+/subscriptions/[^/\s]+$")]
-
-
-class SettingsWrong(Exception):
-    """The message names every setting that is wrong, one a line, and repeats no value."""
 
 
 def host_name() -> str:
@@ -91,11 +73,9 @@ def host_name() -> str:
 class Settings(HostSettings, GcpSettings):
     """Each field is the environment's `LAUNCHYARD_<FIELD>`, or its twin; a flag wins over both."""
 
-    url: BaseUrl = Field(validation_alias=twins("URL", "CP_URL"))
-    launcher_key: SecretStr = Field(validation_alias=twins("LAUNCHER_KEY", "LAUNCHER_API_KEY"))
-    intel_api_key: SecretStr | None = Field(
-        None, validation_alias=twins("INTEL_API_KEY", "INTEL_API_KEY", "ITA_API_KEY")
-    )
+    url: ControlPlaneUrl = Field(validation_alias=twins("URL", "CP_URL"))
+    launcher_key: Secret = Field(validation_alias=twins("LAUNCHER_KEY", "LAUNCHER_API_KEY"))
+    intel_api_key: Secret | None = Field(None, validation_alias=twins("INTEL_API_KEY", "INTEL_API_KEY", "ITA_API_KEY"))
     """Taken as the contract's worker takes it. No machine is given it: the control plane has quotes appraised."""
     launcher_name: Name = Field(default_factory=host_name)
     """One daemon's own: what a launcher of its name holds and it does not know of, it gives up at its start."""
@@ -121,8 +101,8 @@ class Settings(HostSettings, GcpSettings):
     qemu_mode: QemuMode = QemuMode.AUTO
     slots: Annotated[int, Field(ge=1, le=500)] = 2
     """Machines at once; a heartbeat carries 500 at most."""
-    state_dir: Path = Path("/var/lib/launchyard")
-    image: Path | None = None
+    state_dir: Location = Path("/var/lib/launchyard")
+    image: Location | None = None
     image_digest: Digest | None = None
     subscription: Subscription | None = None
     """None: claims over HTTPS."""
@@ -161,6 +141,20 @@ class Settings(HostSettings, GcpSettings):
             raise ValueError("the provider qemu needs it")
         return value
 
+    @field_validator("provider", "source_api", "source_ipfs", "source_web")
+    @classmethod
+    def _reached_by_machines(cls, value: str, info: ValidationInfo) -> str:
+        """QEMU's user network shows a machine its host's 127.0.0.1, and no IPv6 address."""
+        on_url = info.field_name == "provider"
+        given = info.data if on_url else info.data | {"url": value}
+        made_here = Cloud.BAREMETAL in given.get("providers", ()) and ProviderName.QEMU in (
+            value,
+            given.get("provider"),
+        )
+        if made_here and is_ipv6(httpx.URL(given.get("url", "")).host):
+            raise ValueError(f"LAUNCHYARD_URL is an IPv6 address, and {REACHABLE}" if on_url else REACHABLE)
+        return value
+
     @property
     def sources(self) -> Sources:
         return Sources(api=self.source_api, ipfs=self.source_ipfs, web=self.source_web)
@@ -177,23 +171,9 @@ class Settings(HostSettings, GcpSettings):
 
 def read(flags: Mapping[str, object]) -> Settings:
     """Return the settings; `flags` are fields that were given on the command line. Raises SettingsWrong."""
-    return read_as(Settings, flags)
-
-
-def read_as(kind: type[AnySettings], flags: Mapping[str, object]) -> AnySettings:
-    """Return the settings of one kind. Raises SettingsWrong."""
-    try:
-        return kind(**flags)  # type: ignore[arg-type]  # values are parsed, and refused, by the model
-    except ValidationError as error:
-        lines = (f"{_named(str(one['loc'][0]))}: {one['msg']}" for one in error.errors(include_input=False))
-        raise SettingsWrong("\n".join(lines)) from None
+    return shared.settings.read(Settings, flags)
 
 
 def _cloud(datacenter: str) -> Cloud:
     """Return who makes a datacenter's machines: whichever is no cloud's is this host's."""
     return Cloud.GCP if datacenter.startswith(f"{Cloud.GCP}:") else Cloud.BAREMETAL
-
-
-def _named(location: str) -> str:
-    """Return the environment's name of a field, by which errors are told."""
-    return location if location.isupper() else f"{PREFIX}{location.upper()}"

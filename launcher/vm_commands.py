@@ -4,14 +4,12 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from pydantic import ValidationError
 
 from launcher import logs
-from launcher.settings import SettingsWrong, read_as
 from launcher.tool import agents, console, facts, machines, measuring
 from launcher.tool.amounts import mib
 from launcher.tool.settings import ToolSettings
@@ -22,6 +20,7 @@ from launcher.vm.probe import ModeRefused, probe
 from launcher.vm.provider import LaunchFailed
 from shared.domain.spec import NodeSize
 from shared.image import ImageRejected
+from shared.settings import SettingsWrong, read
 from shared.vm_config import OrderlessConfig, OrderlessProgram
 
 FAILED: Final = 1
@@ -31,13 +30,13 @@ USER_NETWORK: Final = "user"
 REFUSALS: Final = (
     *(ImageRejected, LaunchFailed, ModeRefused),
     *(agents.AgentsFailed, console.NothingSaid, machines.MachineUnclear, machines.NoSuchMachine),
-    *(OSError, ValidationError),
+    *(OSError, SettingsWrong, ValidationError),
 )
 
 app = typer.Typer(help="An operator's own machines on this host.", no_args_is_help=True)
 
-StateDir = Annotated[Path | None, typer.Option(help="Where machines are kept. [LAUNCHYARD_VM_STATE_DIR]")]
-Image = Annotated[Path | None, typer.Option("-i", "--image", help="The guest image's directory. [LAUNCHYARD_IMAGE]")]
+StateDir = Annotated[str | None, typer.Option(help="Where machines are kept. [LAUNCHYARD_VM_STATE_DIR]")]
+Image = Annotated[str | None, typer.Option("-i", "--image", help="The guest image's directory. [LAUNCHYARD_IMAGE]")]
 Url = Annotated[str | None, typer.Option(help="The control plane. [EASYENCLAVE_CP_URL]")]
 SizeName = Annotated[NodeSize | None, typer.Option(help="The node size. [EASYENCLAVE_DEFAULT_SIZE, tiny]")]
 Memory = Annotated[
@@ -75,6 +74,8 @@ def new(
     """
     if intel_api_key or bootstrap_token:
         typer.echo("The key and the token stay here: a machine's configuration holds no secret.", err=True)
+    if datacenter == "":
+        raise typer.BadParameter("it is empty: name one, or leave the option out", param_hint="--datacenter")
     settings = _settings(image=image, easyenclave_url=easyenclave_url, vm_state_dir=state_dir)
     config = OrderlessConfig(
         program=OrderlessProgram.IDLE,
@@ -159,7 +160,7 @@ def measure(
 def _settings(**flags: Any) -> ToolSettings:
     logs.configure(sys.stderr)
     try:
-        return read_as(ToolSettings, {field: value for field, value in flags.items() if value is not None})
+        return read(ToolSettings, {field: value for field, value in flags.items() if value is not None})
     except SettingsWrong as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None

@@ -1,7 +1,7 @@
 """The control plane's Python client: what launchers, the command line and other programs call `/v1/…` with."""
 
 import hashlib
-import ipaddress
+import re
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +10,7 @@ from typing import Any, Final, Self, TypeVar
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from shared.address import is_loopback, origin, parse
 from shared.api import (
     ClaimAnswer,
     ClaimById,
@@ -29,6 +30,9 @@ from shared.api import (
 )
 from shared.domain.order import State
 from shared.domain.spec import AnySpec, OrderKind
+from shared.http_client import explain, moved, open_client
+from shared.secret import is_sendable
+from shared.settings import SettingsWrong
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -38,12 +42,18 @@ WAIT_MARGIN: Final = 15.0
 SWEEP_SECONDS: Final = 60.0
 """How long a sweep may take: asked for again before its end, two would do the same."""
 CHUNK: Final = 1 << 20
+ORDER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+"""What may be put into a path."""
 USUAL: Final = LimitsRequest()
 """The limits that are usual for an order's kind."""
 
 
 class ControlPlaneError(Exception):
     """The control plane did not do as asked: `Refused` with its answer, or `Unreachable` without one."""
+
+
+class RequestWrong(ControlPlaneError):
+    """The request cannot be sent as it is: nothing was asked, and it is wrong the next time, too."""
 
 
 class Unreachable(ControlPlaneError):
@@ -54,8 +64,8 @@ class NoAnswer(Unreachable):
     """Nothing answered at the control plane's address."""
 
     def __init__(self, url: httpx.URL, why: str) -> None:
-        self.local = _is_loopback(url.host)
-        super().__init__(f"The control plane at {url.scheme}://{url.netloc.decode()} did not answer: {why}")
+        self.local = is_loopback(url.host)
+        super().__init__(f"The control plane at {origin(url)} did not answer: {why}.")
 
 
 class NoOutput(ControlPlaneError):
@@ -84,8 +94,12 @@ class ControlPlane:
     """One base URL and one key. Safe to use from several threads; close it, or use it as a context manager."""
 
     def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None = None) -> None:
+        """Raises SettingsWrong if the key, or a variable of shared.http_client, keeps every request from being sent."""
+        if not is_sendable(key):
+            raise SettingsWrong("The control plane's key holds a character that is not printable ASCII: copy it again.")
         headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT, transport=transport)
+        given = {} if transport is None else {"transport": transport}
+        self._http = open_client(url, headers=headers, timeout=TIMEOUT, **given)
 
     def __enter__(self) -> Self:
         return self
@@ -103,12 +117,14 @@ class ControlPlane:
         limits: LimitsRequest = USUAL,
         not_before: datetime | None = None,
     ) -> OrderView:
+        if not is_sendable(idempotency_key):
+            raise RequestWrong("The idempotency key holds a character that is not printable ASCII: choose another.")
         headers = {"Idempotency-Key": idempotency_key}
         request = OrderRequest(order=spec, limits=limits, not_before=not_before)
         return self._post("/v1/orders", request, OrderView, headers=headers)
 
     def get_order(self, order_id: str) -> OrderView:
-        return self._send("GET", f"/v1/orders/{order_id}", OrderView)
+        return self._send("GET", _path_of(order_id), OrderView)
 
     def list_orders(
         self,
@@ -122,15 +138,15 @@ class ControlPlane:
         return self._send("GET", "/v1/orders", OrderList, params=params)
 
     def cancel_order(self, order_id: str) -> OrderView:
-        return self._send("POST", f"/v1/orders/{order_id}/cancel", OrderView)
+        return self._send("POST", f"{_path_of(order_id)}/cancel", OrderView)
 
     def requeue_order(self, order_id: str) -> OrderView:
         """Return the order that was placed in a failed one's stead: the same one however often it is asked for."""
-        return self._send("POST", f"/v1/orders/{order_id}/requeue", OrderView)
+        return self._send("POST", f"{_path_of(order_id)}/requeue", OrderView)
 
     def purge_order(self, order_id: str) -> None:
         """Remove an order that has ended, and what it left; one that is not there is no error."""
-        path = f"/v1/orders/{order_id}"
+        path = _path_of(order_id)
         response = self._request("DELETE", path)
         _raise_for_problem(response)
         if response.status_code != httpx.codes.NO_CONTENT:
@@ -176,22 +192,25 @@ class ControlPlane:
         _raise_for_problem(response)
         try:
             return TypeAdapter(answer).validate_json(response.content)
-        except ValidationError as error:
-            raise Unreachable(f"{method} {path} was not answered by a control plane of this version.") from error
+        except ValidationError:  # whose text repeats the answer, a worker's token in it
+            raise Unreachable(f"{method} {path} was not answered by a control plane of this version.") from None
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             return self._http.request(method, path, **options)
-        except httpx.RequestError as error:
-            raise NoAnswer(self._http.base_url, str(error)) from error
+        except httpx.RequestError as error:  # whose text may repeat a header
+            raise NoAnswer(self._http.base_url, explain(error, self._http.base_url)) from None
+        except (httpx.InvalidURL, UnicodeError):
+            raise RequestWrong("The request holds a character that cannot be sent.") from None
 
     def _redirect(self, path: str) -> str:
         response = self._request("GET", path)
-        _raise_for_problem(response)
         location = response.headers.get("location")
-        if not response.is_redirect or location is None:
-            raise Unreachable(f"GET {path} was answered {response.status_code} without a location.")
-        return str(location)
+        moved_itself = location is None or location.partition("?")[0].endswith(path)
+        if response.is_redirect and not moved_itself:
+            return str(location)
+        _raise_for_problem(response)
+        raise Unreachable(f"GET {path} was answered {response.status_code} without a location.")
 
 
 def output_of(order: OrderView) -> OutputView:
@@ -205,7 +224,15 @@ def _download(location: str, to: Path) -> tuple[int, str]:
     """Write what the bucket answers to the file `to`; return its size and its SHA-256."""
     digest, size = hashlib.sha256(), 0
     try:
-        with httpx.stream("GET", location, timeout=TIMEOUT) as response, to.open("wb") as file:
+        bucket = parse(location)
+    except ValueError as error:
+        raise Unreachable(f"The control plane's answer names no bucket: {error}.") from None
+    try:
+        with (
+            open_client(origin(bucket), timeout=TIMEOUT) as http,
+            http.stream("GET", bucket) as response,
+            to.open("wb") as file,
+        ):
             if not response.is_success:
                 raise Unreachable(f"The bucket answered {response.status_code} to the download.")
             for chunk in response.iter_bytes(CHUNK):
@@ -213,7 +240,7 @@ def _download(location: str, to: Path) -> tuple[int, str]:
                 digest.update(chunk)
                 size += len(chunk)
     except httpx.HTTPError as error:
-        raise Unreachable(f"The bucket did not answer the download as it should: {error}") from error
+        raise Unreachable(f"The bucket did not answer the download as it should: {explain(error, bucket)}.") from None
     return size, digest.hexdigest()
 
 
@@ -227,14 +254,16 @@ def _check(order: OrderView, expected: OutputView, size: int, sha256: str) -> No
     raise OutputMismatch(f"What the bucket holds for order {order.id} {what}; it is not kept.")
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _path_of(order_id: str) -> str:
+    """Raises RequestWrong."""
+    if not ORDER_ID.fullmatch(order_id):
+        raise RequestWrong("What is given is no order's id: `launchyard order list` shows those there are.")
+    return f"/v1/orders/{order_id}"
 
 
 def _raise_for_problem(response: httpx.Response) -> None:
+    if response.is_redirect:
+        raise Unreachable(moved(response))
     if response.status_code < 400:
         return
     if response.status_code >= 500 or response.status_code == 429:
@@ -242,5 +271,6 @@ def _raise_for_problem(response: httpx.Response) -> None:
     try:
         problem = Problem.model_validate_json(response.content)
     except ValidationError:
-        raise Unreachable(f"Something that is no control plane answered {response.status_code}.") from None
+        told = f"Something that is no control plane answered {response.status_code}: check its address"
+        raise Unreachable(f"{told}, {origin(response.url)}.") from None
     raise Refused(problem)

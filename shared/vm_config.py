@@ -4,9 +4,10 @@ import hashlib
 from enum import StrEnum
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
 from shared.domain.spec import AnySpec
+from shared.secret import Secret
 
 UP: Final = "the machine is up"
 """What a machine without an order says on its serial console once its worker runs."""
@@ -27,17 +28,23 @@ class Sources(BaseModel):
 
 class WorkerConfig(BaseModel):
     """`callback_token` reaches one order at one epoch. `loopback_gateway` is where the machine finds the launcher's
-    loopback addresses (10.0.2.2 under QEMU's user network); None where they are its own."""
+    loopback addresses (10.0.2.2 under QEMU's user network); None where they are its own. `authorities`, as PEM, are
+    trusted beside the public ones; None is left out, so that an image from before the field boots."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     order_id: str
     epoch: int
     control_plane: str
-    callback_token: str
+    callback_token: Secret
     spec: AnySpec
     sources: Sources = Sources()
     loopback_gateway: str | None = None
+    authorities: str | None = Field(None, exclude_if=lambda given: given is None)
+
+    @field_serializer("callback_token", when_used="json")
+    def _for_the_worker(self, token: Secret) -> str:
+        return token.get_secret_value()
 
     def canonical(self) -> bytes:
         """Return the document's bytes: the same for the same configuration."""

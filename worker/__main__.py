@@ -29,7 +29,10 @@ def main() -> int:
     log = journal(config)
     system = os.uname()
     log.info("started on %s %s, %s s after its boot", system.sysname, system.release, _uptime())
-    with client(config.loopback_gateway) as http, tempfile.TemporaryDirectory(prefix="worker-") as folder:
+    with (
+        client(config.loopback_gateway, config.authorities) as http,
+        tempfile.TemporaryDirectory(prefix="worker-") as folder,
+    ):
         return Worker(config, http, Path(folder), log).run()
 
 

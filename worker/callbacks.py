@@ -50,7 +50,10 @@ class Callbacks:
     def __init__(self, http: httpx.Client, config: WorkerConfig) -> None:
         self._http, self._epoch = http, config.epoch
         self._url = f"{config.control_plane}/v1/callbacks/{config.order_id}"
-        self._headers = {"Authorization": f"Bearer {config.callback_token}", "Content-Type": "application/json"}
+        self._headers = {
+            "Authorization": f"Bearer {config.callback_token.get_secret_value()}",
+            "Content-Type": "application/json",
+        }
 
     def started(self) -> None:
         self._report(WorkerStarted(epoch=self._epoch))
@@ -104,8 +107,8 @@ class Callbacks:
             raise _refusal(answer)
         try:
             return CallbackAnswer.model_validate_json(answer.content)
-        except ValidationError as error:
-            raise NotUnderstood("It was not answered by a control plane of this version.") from error
+        except ValidationError:  # whose text repeats the answer, a presigned URL in it
+            raise NotUnderstood("It was not answered by a control plane of this version.") from None
 
 
 def _refusal(answer: httpx.Response) -> ReportRefused:

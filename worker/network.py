@@ -8,6 +8,8 @@ from typing import Final, TypeVar
 import httpx
 import stamina
 
+from shared.trouble import explain
+
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 """Seconds without progress before a try is given up."""
 TRIES: Final = 5
@@ -24,10 +26,13 @@ class NoAnswer(Exception):
 
 
 class Direct(httpx.BaseTransport):
-    """Connects to where a URL says.
+    """Connects to where a URL says. `authorities`, as PEM, are trusted beside the public ones.
 
     The certificate authorities are read when the first https URL comes: under emulation that takes two seconds.
     """
+
+    def __init__(self, authorities: str | None) -> None:
+        self._authorities = authorities
 
     @cached_property
     def _plain(self) -> httpx.HTTPTransport:
@@ -35,7 +40,10 @@ class Direct(httpx.BaseTransport):
 
     @cached_property
     def _secure(self) -> httpx.HTTPTransport:
-        return httpx.HTTPTransport()
+        trusted = httpx.create_ssl_context()
+        if self._authorities is not None:
+            trusted.load_verify_locations(cadata=self._authorities)
+        return httpx.HTTPTransport(verify=trusted)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         transport = self._secure if request.url.scheme == "https" else self._plain
@@ -43,7 +51,8 @@ class Direct(httpx.BaseTransport):
 
     def close(self) -> None:
         for transport in vars(self).values():
-            transport.close()
+            if isinstance(transport, httpx.HTTPTransport):
+                transport.close()
 
 
 class LoopbackGateway(httpx.BaseTransport):
@@ -62,7 +71,8 @@ class LoopbackGateway(httpx.BaseTransport):
                 request.url.copy_with(host=self._gateway),
                 headers=request.headers,
                 stream=request.stream,
-                extensions=request.extensions,
+                # A certificate is made out to the name in the URL.
+                extensions=request.extensions | {"sni_hostname": request.url.host},
             )
         return self._inner.handle_request(request)
 
@@ -70,9 +80,10 @@ class LoopbackGateway(httpx.BaseTransport):
         self._inner.close()
 
 
-def client(loopback_gateway: str | None) -> httpx.Client:
+def client(loopback_gateway: str | None, authorities: str | None = None) -> httpx.Client:
     """Return the client that all of the worker's HTTP goes through. With a transport of its own it asks no proxy."""
-    transport = LoopbackGateway(loopback_gateway, Direct()) if loopback_gateway else Direct()
+    direct = Direct(authorities)
+    transport = LoopbackGateway(loopback_gateway, direct) if loopback_gateway else direct
     return httpx.Client(transport=transport, timeout=TIMEOUT)
 
 
@@ -96,8 +107,8 @@ def once(call: Callable[[], T]) -> T:
     """Return what `call` returns. Raises NoAnswer."""
     try:
         return call()
-    except httpx.RequestError as error:
-        raise NoAnswer(type(error).__name__) from error
+    except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:  # whose text may hold a header, or a URL
+        raise NoAnswer(explain(error)) from None
 
 
 def _is_loopback(host: str) -> bool:

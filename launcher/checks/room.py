@@ -31,7 +31,7 @@ def _against(case: Case, figure: Callable[[Resources], int], has: int, unit: str
         met=bool(fitting),
         found=f"{found}, not for {', '.join(too_large)}" if fitting and too_large else found,
         needed=", ".join(f"{needs} for {name}" for name, needs in figures.items()),
-        to_do="make room, or make a size smaller (LAUNCHYARD_TINY_MEMORY_MIB, …_VCPUS, …_DISK_MIB)",
+        to_do="make room, or make a size smaller (LAUNCHYARD_TINY_MEMORY_MIB, _VCPUS or _DISK_MIB)",
     )
 
 

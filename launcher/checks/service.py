@@ -1,17 +1,22 @@
 """Checks of what surrounds the machines: systemd, the guest image, the control plane."""
 
+import socket
 from pathlib import Path
 from typing import Final
 
 import httpx
 
 from launcher.checks.case import Case, Finding
+from shared.address import origin
+from shared.http_client import explain, moved, open_client
 from shared.image import ImageRejected, verify
+from shared.settings import SettingsWrong
 
 BOOTED: Final = Path("/run/systemd/system")
 """There where process 1 is systemd: sd_booted(3)."""
 SYSTEMD_RUN: Final = "systemd-run"
 ANSWER_SECONDS: Final = 10.0
+ELSEWHERE: Final = "check the address, the name server and the firewall"
 
 
 def scopes(case: Case) -> Finding:
@@ -37,11 +42,12 @@ def image(case: Case) -> Finding:
 
 
 def control_plane(case: Case) -> Finding:
+    wrong, to_do = (None, "") if case.url is None else _unreached(case.url)
     return Finding(
-        met=case.url is None or (said := _health(case.url)) == str(httpx.codes.OK.value),
-        found="none is configured" if case.url is None else f"{case.url}/v1/health: {said}",
-        needed="a control plane that answers at LAUNCHYARD_URL",
-        to_do="check the address, the name server and the firewall",
+        met=wrong is None,
+        found=wrong or ("none is configured" if case.url is None else f"{case.url} answers"),
+        needed="a control plane that answers at LAUNCHYARD_URL, to this host and to its machines",
+        to_do=to_do,
     )
 
 
@@ -56,8 +62,29 @@ def _rejected(image: Path, digest: str | None) -> str | None:
     return None
 
 
-def _health(url: str) -> str:
+def _unreached(url: str) -> tuple[str | None, str]:
+    """Return what keeps the control plane from being reached, None where nothing does; and what to do."""
+    asked = httpx.URL(url)
     try:
-        return str(httpx.get(f"{url}/v1/health", timeout=ANSWER_SECONDS).status_code)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return type(error).__name__
+        with open_client(url, timeout=ANSWER_SECONDS) as http:
+            answer = http.get("/v1/health")
+    except SettingsWrong as error:
+        return str(error), "correct the variable"
+    except httpx.HTTPError as error:
+        why, _, to_do = explain(error, asked).partition(": ")
+        return f"{url} did not answer: {why}", to_do or ELSEWHERE
+    if answer.is_redirect:
+        return moved(answer), "set LAUNCHYARD_URL to the address that answers by itself"
+    if answer.status_code != httpx.codes.OK:
+        return f"{url}/v1/health: {answer.status_code}", ELSEWHERE
+    return _unreached_by_machines(asked)
+
+
+def _unreached_by_machines(url: httpx.URL) -> tuple[str | None, str]:
+    """Machines have IPv4 alone, and ask no proxy."""
+    try:
+        socket.getaddrinfo(url.host, url.port, socket.AF_INET)
+    except OSError:
+        told = f"this host reaches {origin(url)}, and its machines do not: they have IPv4 alone, and ask no proxy"
+        return told, "give LAUNCHYARD_URL a name with an IPv4 address, or an IPv4 address such as 127.0.0.1"
+    return None, ""

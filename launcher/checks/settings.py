@@ -4,13 +4,14 @@ from pathlib import Path
 
 from pydantic import Field
 
-from launcher.settings import BaseUrl, twins
+from launcher.settings import twins
 from launcher.vm.settings import HostSettings
+from shared.address import ControlPlaneUrl
 from shared.image import Digest
 
 
 class DoctorSettings(HostSettings):
-    url: BaseUrl | None = Field(None, validation_alias=twins("URL", "CP_URL"))
+    url: ControlPlaneUrl | None = Field(None, validation_alias=twins("URL", "CP_URL"))
     state_dir: Path = Path("/var/lib/launchyard")
     image: Path | None = None
     image_digest: Digest | None = None

@@ -5,6 +5,8 @@ from typing import Annotated, Final
 import httpx
 from pydantic import BaseModel, BeforeValidator, TypeAdapter, ValidationError
 
+from shared.http_client import explain, open_client
+
 TIMEOUT_SECONDS: Final = 30.0
 
 
@@ -29,7 +31,7 @@ def delete(url: str, token: str, name: str) -> int:
     """Delete the records of the machine's agents, and return how many there were. Raises AgentsFailed."""
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_SECONDS) as http:
+        with open_client(url, headers=headers, timeout=TIMEOUT_SECONDS) as http:
             listed = http.get("/api/v1/agents", params={"vm_name": name}).raise_for_status()
             # The original does not know the filter, and answers with everybody's.
             found = [agent for agent in AGENTS.validate_json(listed.content) if agent.vm_name == name]
@@ -40,9 +42,9 @@ def delete(url: str, token: str, name: str) -> int:
             f"The control plane answered {error.response.status_code} at {error.request.url.path}."
         ) from error
     except httpx.HTTPError as error:
-        raise AgentsFailed(f"The control plane cannot be reached: {type(error).__name__}.") from error
-    except ValidationError as error:
-        raise AgentsFailed("The control plane's list of agents cannot be read.") from error
+        raise AgentsFailed(f"The control plane did not answer: {explain(error, httpx.URL(url))}.") from None
+    except ValidationError:
+        raise AgentsFailed("The control plane's list of agents cannot be read.") from None
     return len(found)
 
 

@@ -2,21 +2,23 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from launcher.settings import BaseUrl
 from launcher.vm.probe import QemuMode
 from launcher.vm.settings import HostSettings
+from shared.address import BaseUrl
 from shared.domain.spec import NodeSize
 from shared.image import Digest
+from shared.secret import Secret
+from shared.settings import Location
 
 
 class ToolSettings(HostSettings):
     qemu_mode: QemuMode = QemuMode.AUTO
-    image: Path | None = None
+    image: Location | None = None
     image_digest: Digest | None = None
     """None: the image is what its directory holds."""
-    vm_state_dir: Path = Path("/var/lib/launchyard/vm")
+    vm_state_dir: Location = Path("/var/lib/launchyard/vm")
     easyenclave_url: BaseUrl | None = Field(None, validation_alias="EASYENCLAVE_CP_URL")
-    admin_token: SecretStr | None = Field(None, validation_alias="ADMIN_TOKEN")
+    admin_token: Secret | None = Field(None, validation_alias="ADMIN_TOKEN")
     default_size: NodeSize = Field(NodeSize.TINY, validation_alias="EASYENCLAVE_DEFAULT_SIZE")

@@ -25,6 +25,7 @@ QMP_SOCKET: Final = "qmp.sock"
 DATA_DISK: Final = "data.img"
 TEMPORARY: Final = "tmp"
 
+LOGS: Final = "logs"
 QUARANTINE: Final = "quarantine"
 REMOVED: Final = ".removed"
 
@@ -51,6 +52,11 @@ class VmDirectory:
     @property
     def serial_log(self) -> Path:
         return self.path / SERIAL_LOG
+
+    @property
+    def kept_log(self) -> Path:
+        """Where its serial log is once the directory is removed."""
+        return self.path.parent.parent / LOGS / f"{self.path.name}.log"
 
     @property
     def launch_log(self) -> Path:
@@ -91,10 +97,10 @@ class VmDirectory:
 
     def remove(self) -> None:
         """Remove the directory of a machine that is gone, keeping its serial log in `<state>/logs/`."""
-        logs = self.path.parent.parent / "logs"
+        logs = self.kept_log.parent
         logs.mkdir(exist_ok=True)
         if self.serial_log.exists():
-            self.serial_log.replace(logs / f"{self.path.name}.log")
+            self.serial_log.replace(self.kept_log)
         _prune(logs)
         # Renamed first: a directory that is half removed when the daemon dies is known as one.
         removed = self.path.rename(self.path.with_name(f".{self.path.name}{REMOVED}"))

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.adapters.disposition import attachment
+from shared.address import is_loopback
 from shared.domain.refusals import Unavailable
 from shared.ports import PresignedUpload, StoredObject, UploadTerms
 
@@ -44,8 +46,13 @@ def s3_client(endpoint: str | None, region: str, access_key_id: str | None, secr
         region_name=region,
         aws_access_key_id=access_key_id,
         aws_secret_access_key=secret,
-        config=CONFIG,
+        config=CONFIG.merge(Config(proxies={})) if _is_local(endpoint) else CONFIG,
     )
+
+
+def _is_local(endpoint: str | None) -> bool:
+    """Return whether no proxy can reach the endpoint for us: botocore asks one that the environment names even so."""
+    return endpoint is not None and is_loopback(urlsplit(endpoint).hostname or "")
 
 
 class S3Bucket:

@@ -62,6 +62,29 @@ def test_a_machine_that_ends_by_itself_is_reported_as_exited_and_may_be_tried_ag
     assert "exit code 3" in report["message"]
 
 
+@pytest.mark.parametrize(
+    ("program", "last"),
+    [
+        ("print('first'); print('the last words'); print(' ')", "the last words"),
+        ("print('x' * 9000)", "x" * 300),
+        ("import sys; sys.stdout.buffer.write(bytes(range(256)) + b'end')", "end"),
+        ("pass", "It said nothing"),
+    ],
+)
+def test_a_machine_that_ends_by_itself_is_reported_with_where_its_serial_log_is_and_its_last_line(
+    pieces: Pieces, program: str, last: str
+) -> None:
+    held = pieces.held()
+
+    pieces.run(held, Processes((ENDS[0], "-c", program)))
+
+    message = pieces.server.bodies(UPDATES)[-1]["message"]
+    assert str(pieces.state / "logs" / f"{held.hold.order_id}-1.log") in message
+    assert last in message
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
 def test_of_a_machine_that_is_gone_only_its_serial_log_remains(pieces: Pieces) -> None:
     held = pieces.held()
     speaks = (ENDS[0], "-c", "print('the last words')")

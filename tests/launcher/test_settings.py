@@ -11,9 +11,10 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from launcher.commands import app
-from launcher.settings import Cloud, ProviderName, Settings, SettingsWrong, read
+from launcher.settings import Cloud, ProviderName, Settings, read
 from launcher.vm import host
 from launcher.vm.sizes import Size
+from shared.settings import SettingsWrong
 from shared.vm_config import Sources
 
 GOOD = {"url": "http://127.0.0.1:8080", "launcher_key": "ly_secret", "datacenter": "local:dev", "provider": "process"}

@@ -175,7 +175,10 @@ def test_a_machine_that_does_not_start_leaves_nothing(tool: Tool, monkeypatch: p
         (("new", "-i", "/no/such/image"), 1, "manifest.json cannot be read"),
         (("new", "--size", "huge"), 2, "huge"),
         (("new", "--memory", "a lot"), 2, "memory"),
-        (("new", "--easyenclave-url", "nowhere"), 2, "EASYENCLAVE_URL"),
+        (("new", "--easyenclave-url", "nowhere"), 2, "EASYENCLAVE_CP_URL"),
+        (("new", "--image", ""), 2, "LAUNCHYARD_IMAGE"),
+        (("new", "--datacenter", ""), 2, "--datacenter"),
+        (("delete", "nobody", "--admin-token", ""), 2, "ADMIN_TOKEN"),
         (("measure", "--no-such-flag"), 2, "no-such-flag"),
     ],
 )

@@ -26,12 +26,13 @@ class Bucket:
     def __init__(self) -> None:
         self.answer = Response(CONTENT)
         self.location = "/bucket/object"
+        self.status = 307
 
     def serve(self, request: Request) -> Response:
         if request.path == "/bucket/object":
             return self.answer
         where = self.location if "://" in self.location else f"{request.host_url.rstrip('/')}{self.location}"
-        return redirect(where, 303, Response)
+        return redirect(where, self.status, Response)
 
 
 @pytest.fixture
@@ -51,7 +52,11 @@ def an_order_with_output(content: bytes = CONTENT, **changes: Any) -> OrderView:
     return OrderView.of(an_order(state=State.SUCCEEDED, output=output, **changes))
 
 
-def test_a_download_that_is_what_the_order_says_is_kept(api: ControlPlane, tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [302, 303, 307])
+def test_a_download_that_is_what_the_order_says_is_kept(
+    api: ControlPlane, bucket: Bucket, tmp_path: Path, status: int
+) -> None:
+    bucket.status = status
     api.download_output(an_order_with_output(), tmp_path / "output.log")
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [CONTENT]
 

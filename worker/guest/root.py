@@ -13,6 +13,8 @@ SOURCES: Final = (
     "shared/__init__.py",
     "shared/api.py",
     "shared/domain",
+    "shared/secret.py",
+    "shared/trouble.py",
     "shared/vm_config.py",
     "worker",
 )

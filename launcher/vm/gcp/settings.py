@@ -6,6 +6,7 @@ from pydantic import AliasChoices, Field, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from launcher.vm.gcp.options import IMAGE, MACHINE_TYPE, MAX_RUN_SECONDS, GcpOptions
+from shared.address import BaseUrl
 from shared.domain.spec import NodeSize
 
 PREFIX: Final = "LAUNCHYARD_"
@@ -39,7 +40,7 @@ class GcpSettings(BaseSettings):
     """Separated by commas: tried in turn where an order's own has no machine left, or an order names none."""
     gcp_image: str = _twinned(IMAGE, "GCP_IMAGE")
     """A link, or `<project>/<family>`."""
-    gcp_endpoint: str | None = None
+    gcp_endpoint: BaseUrl | None = None
     """None: Google's."""
     gcp_disk_gib: Annotated[int, Field(ge=10)] = 80
     gcp_disk_type: str = "pd-balanced"

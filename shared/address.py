@@ -1,0 +1,70 @@
+"""Addresses of servers, as settings give them: a wrong one is refused before anything is sent, and not repeated."""
+
+import ipaddress
+from typing import Annotated, Final
+
+import httpx
+from pydantic import AfterValidator
+
+SCHEMES: Final = ("http://", "https://")
+PORTS: Final = range(1, 65536)
+NATIVE: Final = "/v1"
+
+
+def parse(text: str) -> httpx.URL:
+    """Return an address whose host can be looked up and whose port there is. Raises ValueError."""
+    if any(sign.isspace() or not sign.isprintable() for sign in text):
+        raise ValueError("it holds a blank or a control character")
+    try:
+        url = httpx.URL(text)
+        host = url.raw_host.decode("ascii")
+        host.encode("idna")  # which the resolver does, and what it cannot write it cannot look up
+    except (httpx.InvalidURL, UnicodeError):
+        raise ValueError("its host or port is misspelt: an address is such as https://control-plane.example") from None
+    if not host:
+        raise ValueError("it names no host: an address is such as https://control-plane.example")
+    if url.port is not None and url.port not in PORTS:
+        raise ValueError("its port is none: ports go from 1 to 65535")
+    return url
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).version == 6
+    except ValueError:
+        return False
+
+
+def origin(url: httpx.URL) -> str:
+    """Return the part of an address that may be shown: neither user nor password, path nor query."""
+    return f"{url.scheme}://{url.netloc.decode()}"
+
+
+def _base(text: str) -> str:
+    text = text.strip()
+    if not text.startswith(SCHEMES):
+        raise ValueError("it must begin with http:// or https://, without quotes")
+    url = parse(text)
+    if url.userinfo:
+        raise ValueError("it holds a user or a password: leave them out, a key is a setting of its own")
+    if "?" in text or "#" in text:
+        raise ValueError("it has a query or a fragment: give the part before it")
+    return text.rstrip("/")
+
+
+def _without_version(text: str) -> str:
+    if text.endswith(NATIVE):
+        raise ValueError(f"it ends in {NATIVE}: give the part before it")
+    return text
+
+
+BaseUrl = Annotated[str, AfterValidator(_base)]
+"""What paths are appended to: read without blanks around it and without its trailing slash."""
+ControlPlaneUrl = Annotated[BaseUrl, AfterValidator(_without_version)]
