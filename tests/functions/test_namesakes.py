@@ -27,6 +27,7 @@ from tests.functions.world import ANY_LANES, LAUNCHER, World
 
 ROOT: Final = Path(__file__).parents[2]
 DEADLINE: Final = 60.0
+NAMESAKE: Final = "another launcher has this name"
 FIRST, SECOND = "0c1f8c0e-0000-4000-8000-000000000001", "0c1f8c0e-0000-4000-8000-000000000002"
 STAYS: Final = """
 import argparse, json, pathlib, time, urllib.request
@@ -128,19 +129,18 @@ def test_two_launchers_of_one_name_leave_each_others_orders_alone(world: World, 
         renewed = lease_of(world, order_id)
 
         second = launchers.enter_context(a_launcher(tmp_path, url, "two"))
-        assert second.stdout is not None
-        told = next(line for line in second.stdout if "another launcher has this name" in line)
         other = world.place()["id"]
         await_state(world, other, State.RUNNING)  # it takes orders: each has a slot
         await_that(lambda: lease_of(world, order_id) > renewed)
 
+        (told,) = [line for line in (tmp_path / "two.log").read_text().splitlines() if NAMESAKE in line]
         assert order_id in told
         assert world.order(order_id).state is State.RUNNING
         assert world.order(order_id).epoch == 1
         assert directory.is_dir()
         second.send_signal(signal.SIGTERM)
         second.send_signal(signal.SIGINT)
-        second.communicate(timeout=DEADLINE)
+        second.wait(DEADLINE)
         assert world.order(order_id).state is State.RUNNING
 
 
@@ -173,8 +173,8 @@ def served(world: World) -> Iterator[str]:
 
 
 @contextmanager
-def a_launcher(folder: Path, url: str, state: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run the launcher `alpha` with a state directory of its own and one slot."""
+def a_launcher(folder: Path, url: str, state: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run the launcher `alpha` with a state directory and a log of its own, and one slot."""
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
@@ -185,9 +185,11 @@ def a_launcher(folder: Path, url: str, state: str) -> Iterator["subprocess.Popen
     }
     flags = ("--name", "alpha", "--url", url, "--provider", "process", "--state-dir", str(folder / state))
     argv = (sys.executable, "-m", "launcher", "run", *flags)
-    with subprocess.Popen(argv, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with (
+        (folder / f"{state}.log").open("wb") as log,
+        subprocess.Popen(argv, cwd=folder, env=environment, stdout=log) as process,
+    ):
         try:
             yield process
         finally:
             process.kill()
-            process.communicate(timeout=DEADLINE)
