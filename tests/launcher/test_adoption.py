@@ -449,7 +449,7 @@ NEARLY: Final = st.dictionaries(FIELDS, VALUES, max_size=2).map(
 """The manifest of the directory 0-1, but for a field or two."""
 
 
-@settings(deadline=None, max_examples=200, derandomize=True)
+@settings(deadline=None, max_examples=100, derandomize=True)
 @given(garbage=st.dictionaries(NAMES, CONTENTS | FILES | NEARLY | st.just("link") | st.just("nowhere"), max_size=4))
 def test_whatever_lies_beside_a_machines_directory_it_is_adopted(garbage: Mapping[str, object]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -61,12 +61,12 @@ def of_launcher(options: GcpOptions) -> Labels:
     return {MANAGED: "managed", LAUNCHER: _exact(options.launcher), CONTROL_PLANE: _digest(options.control_plane)}
 
 
-def are_of(labels: Mapping[str, str], identity: str) -> bool:
-    """Return whether an instance that carries these labels is of the launcher of this identity, and not a namesake's.
+def is_own(options: GcpOptions, labels: Mapping[str, str]) -> bool:
+    """Return whether the labels say that this launcher made the instance, and not another of its name.
 
-    Launchers of earlier versions gave their instances none: nobody can tell whose those are.
+    Launchers of earlier versions gave their instances no identity: nobody can tell whose those are.
     """
-    return labels.get(IDENTITY) == fitted(identity)
+    return of_launcher(options).items() <= labels.items() and labels.get(IDENTITY) == fitted(options.identity)
 
 
 def of_hold(hold: Hold) -> Labels:
