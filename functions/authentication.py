@@ -35,11 +35,15 @@ Access = frozenset[Role] | Open
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whose API key it was, and for which datacenters it is good (see ApiKey)."""
+    """Whose API key it was, and for which datacenters it is good (see ApiKey).
+
+    `identity` tells launchers of one name apart; None if it was not sent.
+    """
 
     role: Role
     account: str
     datacenters: tuple[str, ...] = ()
+    identity: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

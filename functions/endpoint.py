@@ -3,11 +3,13 @@
 import io
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
 from flask import Request, Response
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
+from pydantic import TypeAdapter, ValidationError
 from werkzeug.exceptions import ClientDisconnected
 
 from functions import logs
@@ -16,7 +18,8 @@ from functions.authentication import Principal
 from functions.capacity.face import CAPACITY, PREFIXES
 from functions.faces import NATIVE, Face, Refused
 from functions.routing import Answer, Nothing, Redirect, Route, Routes
-from shared.domain.refusals import Malformed, Refusal, TooLarge, Unavailable
+from shared.api import IDENTITY_HEADER, Identity
+from shared.domain.refusals import Invalid, Malformed, Refusal, TooLarge, Unavailable
 
 MOST_KEPT: Final = 1024 * 1024
 """Bytes of a request's body that are kept: more than any route takes."""
@@ -24,6 +27,7 @@ MOST_DRAINED: Final = 32 * 1024 * 1024
 """Bytes that are read of a body that is too large, so that its sender hears why; the platform's own limit."""
 CHUNK: Final = 64 * 1024
 KEY_HEADER: Final = "Idempotency-Key"
+IDENTITY: Final = TypeAdapter(Identity)
 LONGEST_KEY: Final = 200
 
 
@@ -66,6 +70,7 @@ class Endpoint:
         caller = face.authenticate(route.access, request.headers.get("Authorization"), app)
         if isinstance(caller, Principal):
             logs.note(account=caller.account)
+            caller = replace(caller, identity=_identity(request) if face is NATIVE else None)
         return route.handler(*_parsed(request, route, body, face), caller, app, **named, **_keyed(request, route))
 
 
@@ -93,6 +98,18 @@ def _parsed(request: Request, route: Route, body: bytes, face: Face) -> Sequence
     if route.query is not None:
         return [face.query(request.args.items(multi=True), route.query)]
     return []
+
+
+def _identity(request: Request) -> str | None:
+    """Return which of the launchers of one name calls; None if it does not say. Raises Invalid."""
+    said = request.headers.get(IDENTITY_HEADER)
+    if not said:
+        return None
+    try:
+        return IDENTITY.validate_python(said)
+    except ValidationError:
+        wrong = {IDENTITY_HEADER: "Send the UUID that the launcher's state directory keeps, in lower case, or nothing."}
+        raise Invalid("A header is not as it should be.", wrong) from None
 
 
 def _keyed(request: Request, route: Route) -> Mapping[str, str]:

@@ -1,14 +1,15 @@
 """Who holds an order: a launcher of an account, at one epoch."""
 
 from functions.authentication import Principal
+from shared.domain.holder import are_one, holder_of
 from shared.domain.order import Order
 from shared.domain.refusals import LeaseLost, NotFound
 from shared.ports import OrderStore, Snapshot
 
 
 def holder(launcher: Principal, name: str) -> str:
-    """Return the holder's name in a lease: two accounts' launchers of one name are two."""
-    return f"{launcher.account}/{name}"
+    """Return the holder's text in a lease."""
+    return holder_of(launcher.account, name, launcher.identity)
 
 
 def request_of(sender: str, request_id: str) -> str:
@@ -17,7 +18,7 @@ def request_of(sender: str, request_id: str) -> str:
 
 
 def holds(order: Order, sender: str) -> bool:
-    return order.lease is not None and order.lease.launcher == sender
+    return order.lease is not None and are_one(order.lease.launcher, sender)
 
 
 def find(store: OrderStore, order_id: str) -> Snapshot:

@@ -6,13 +6,16 @@ https://cloud.google.com/logging/docs/structured-logging
 
 import logging
 import re
+import sys
 from collections.abc import MutableMapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
 from werkzeug.datastructures import Headers
+
+from shared.lines import Lines
 
 NO_ROUTE: Final = "(none)"
 TRACE: Final = "logging.googleapis.com/trace"
@@ -33,7 +36,7 @@ def configure() -> None:
             structlog.processors.EventRenamer("message"),
             structlog.processors.JSONRenderer(),
         ],
-        logger_factory=structlog.WriteLoggerFactory(),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", Lines(lambda: sys.stdout))),
     )
 
 

@@ -12,10 +12,11 @@ from werkzeug.http import HTTP_STATUS_CODES
 
 from functions import problems
 from functions.authentication import Open
-from functions.endpoint import KEY_HEADER, LONGEST_KEY
+from functions.endpoint import IDENTITY, KEY_HEADER, LONGEST_KEY
 from functions.routes import NATIVE_ROUTES
 from functions.routing import ID, Route
-from shared.api import Problem
+from shared.api import IDENTITY_HEADER, Problem
+from shared.domain.access import Role
 
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "openapi.json"
 REFERENCE: Final = "#/components/schemas/{model}"
@@ -117,10 +118,14 @@ def _inline(part: Json, definitions: Json) -> Json:
 
 
 def _headers(route: Route) -> list[Json]:
-    if not route.keyed:
-        return []
-    schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[!-~]+$"}
-    return [{"name": KEY_HEADER, "in": "header", "required": True, "schema": schema}]
+    headers: list[Json] = []
+    if route.keyed:
+        schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[!-~]+$"}
+        headers.append({"name": KEY_HEADER, "in": "header", "required": True, "schema": schema})
+    if not isinstance(route.access, Open) and Role.LAUNCHER in route.access:
+        said = {"description": "Tells launchers of one name apart", "schema": IDENTITY.json_schema()}
+        headers.append({"name": IDENTITY_HEADER, "in": "header", "required": False, **said})
+    return headers
 
 
 def _responses(route: Route, schemas: Schemas) -> Json:

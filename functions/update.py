@@ -29,6 +29,7 @@ from shared.api import (
 from shared.crash_points import Point, reach
 from shared.domain.access import Role
 from shared.domain.events import AnyEvent, Fail, Provision, Release, Renew, Retry, Return, Stop
+from shared.domain.holder import are_one
 from shared.domain.order import Failure, Order, Reason, State
 from shared.domain.refusals import Invalid, LeaseLost, NotFound, Unavailable, WrongState
 from shared.domain.spec import OrderKind
@@ -92,7 +93,10 @@ def heartbeat(body: HeartbeatRequest, launcher: Principal, app: App) -> Heartbea
 
 
 def holds(query: HoldsQuery, launcher: Principal, app: App) -> HoldsView:
-    """What a launcher that has just started is believed to hold: it may have died between a claim and its record."""
+    """What a launcher that has just started is believed to hold: it may have died between a claim and its record.
+
+    Without an identity: what all launchers of its name hold.
+    """
     held = app.store.held_by(holder(launcher, query.launcher))
     return HoldsView(holds=tuple(HoldView(order_id=one.id, epoch=one.epoch, state=one.state) for one in held))
 
@@ -115,7 +119,7 @@ def _failure(body: AttemptFailed, order: Order, sender: str, request_id: str) ->
     """Two of these events do not name their launcher, since workers send them too: so the sender is checked here."""
     if body.reason in OURS:
         raise Invalid("The body's fields are not as they should be.", {"reason": "Not a launcher's reason to give"})
-    if order.lease is not None and order.lease.launcher != sender:
+    if order.lease is not None and not are_one(order.lease.launcher, sender):
         raise LeaseLost(f"Epoch {body.epoch} of this order is held by another launcher.")
     match body.failure:
         case Failure.RETRYABLE:

@@ -51,6 +51,8 @@ class Admission:
         self._rest_until: dict[str, float] = {}
         self._changed = threading.Condition()
         self._reserved: set[Reservation] = set()
+        self._without: dict[Lane, tuple[str, ...]] = {}
+        """What each lane that has no room lacks, as was said."""
 
     def fits(self, need: Resources) -> bool:
         """Return whether even one such machine would fit if nothing else ran here."""
@@ -129,10 +131,26 @@ class Admission:
         asked = tuple(lanes)
         while not self.closed.is_set():
             left = self._left()
+            for lane in asked:
+                self._tell(lane, left)
             if found := {lane: room for lane in asked if (room := self._room(lane, left)) > 0}:
                 return found
             self._changed.wait(LOOK_AGAIN_SECONDS)
         return {}
+
+    def _tell(self, lane: Lane, left: Resources) -> None:
+        """Say when a lane begins to have no room, and when it has some again. Full slots are no news."""
+        lacks = tuple(name for name, value in lane.need if 0 < value > getattr(left, name) and name != "machines")
+        known = self._without.get(lane, ())
+        if lacks:
+            self._without[lane] = lacks
+        else:
+            self._without.pop(lane, None)
+        if lacks and not known:
+            said = {"needed": lane.need.model_dump(include=set(lacks)), "left": left.model_dump(include=set(lacks))}
+            log.warning("no order of a lane is taken: there is no room for its machine", lane=lane.name, **said)
+        elif known and not lacks:
+            log.info("orders of a lane are taken again: there is room for its machine", lane=lane.name)
 
     def _take(self, need: Resources) -> Reservation:
         reservation = Reservation(need)

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,10 +15,10 @@ from launcher.admission import Admission
 from launcher.held import Held, Wish
 from launcher.run import Runner, discard
 from launcher.runs import Resume, Runs
-from launcher.vm.directory import VmDirectory, quarantine, read, remaining
+from launcher.vm.directory import LinkOrCopy, VmDirectory, quarantine, read, remaining
 from launcher.vm.provider import Keeper, Machine
-from launcher.vm.recognition import Trace, end_stragglers
-from launcher.vm.records import VmLease
+from launcher.vm.recognition import MARK, Trace, end_stragglers, marked
+from launcher.vm.records import VmLease, VmManifest
 from shared.api import Hold
 from shared.crash_points import Point, reach
 from shared.domain.order import LEASE, State
@@ -46,40 +47,46 @@ class Adoption:
         elsewhere cannot: then no daemon can run here now.
         """
         for path in remaining(self.runner.state):
+            manifest: VmManifest | None = None
             try:
                 directory = read(path)
-                keeper = self.runner.providers.keeper(directory.manifest)
-                left = keeper.trace(directory)
-            except LookupError as error:
-                put_aside(path, str(error))
-            except (OSError, ValidationError) as error:
-                if isinstance(error, OSError) and error.errno in SHORT:
+                manifest = directory.manifest
+                if not manifest.is_operators:
+                    self._settle(directory)
+            except OSError as error:
+                if error.errno in SHORT:
                     raise
-                put_aside(path, f"it cannot be read: {type(error).__name__}")
-            else:
-                self._settle(directory, keeper, left)
+                put_aside(path, f"it cannot be read: {error.strerror or type(error).__name__}", manifest)
+            except ValidationError as error:
+                put_aside(path, f"what is in it is not what it should be: {_wrong(error)}", manifest)
+            except LinkOrCopy as error:
+                put_aside(path, str(error), advice={"to_do": "remove this: the machine's own directory is another"})
+            except (LookupError, ValueError) as error:
+                put_aside(path, str(error), manifest)
 
-    def _settle(self, directory: VmDirectory, keeper: Keeper, left: Trace) -> None:
-        match left:
+    def _settle(self, directory: VmDirectory) -> None:
+        """Raises OSError, ValueError, LookupError if it cannot be told what is in the directory, and LaunchFailed."""
+        hold = hold_of(directory)
+        keeper = self.runner.providers.keeper(directory.manifest)
+        match left := keeper.trace(directory):
             case Trace.RUNS:
-                self._adopt(directory, keeper)
+                self._adopt(directory, hold, keeper)
             case Trace.UNEXPLAINED:
-                put_aside(directory.path, "the process on record runs, and its arguments do not name the machine")
+                raise ValueError("the process on record runs, and its arguments do not name the machine")
             case _:
-                self._go_on(directory, partial(self._bury, directory, left), spent=True)
+                self._go_on(directory, hold, partial(self._bury, directory, left), spent=True)
 
-    def _adopt(self, directory: VmDirectory, keeper: Keeper) -> None:
+    def _adopt(self, directory: VmDirectory, hold: Hold, keeper: Keeper) -> None:
         machine = keeper.adopt(directory)
         if machine is None:
-            self._go_on(directory, partial(self._bury, directory, Trace.ENDED), spent=True)
+            self._go_on(directory, hold, partial(self._bury, directory, Trace.ENDED), spent=True)
             return
-        over = self.states is not None and _hold(directory) not in self.states
-        self._go_on(directory, partial(self._watch, directory, machine), spent=over)
+        over = self.states is not None and hold not in self.states
+        self._go_on(directory, hold, partial(self._watch, directory, machine), spent=over)
         log.info("machine adopted", vm=directory.manifest.vm, pid=machine.pid)
         reach(Point.LAUNCHER_ADOPTED)
 
-    def _go_on(self, directory: VmDirectory, run: Resume, spent: bool) -> None:
-        hold = _hold(directory)
+    def _go_on(self, directory: VmDirectory, hold: Hold, run: Resume, spent: bool) -> None:
         lease = self.leases.get(hold) or _lease(directory)
         runs = self.states is not None and self.states.get(hold) is State.RUNNING
         reservation = self.admission.readmit(hold, directory.manifest.resources)
@@ -103,23 +110,53 @@ class Adoption:
         discard(directory, held)
 
 
-def put_aside(path: Path, why: str) -> None:
+def holds_in(state: Path) -> frozenset[Hold]:
+    """Return the holds whose machines' directories are here, as far as they can be read. Raises OSError."""
+    found: set[Hold] = set()
+    for path in remaining(state):
+        with suppress(OSError, ValueError):
+            directory = read(path)
+            if not directory.manifest.is_operators:
+                found.add(hold_of(directory))
+    return frozenset(found)
+
+
+def hold_of(directory: VmDirectory) -> Hold:
+    """Raises ValidationError if the manifest names no order and epoch that there can be."""
+    return Hold(order_id=directory.manifest.order_id, epoch=directory.manifest.epoch)
+
+
+def put_aside(
+    path: Path, why: str, manifest: VmManifest | None = None, advice: Mapping[str, object] | None = None
+) -> None:
+    """Move a directory out of the way, and say what to do; `manifest` is None if nobody can tell whose it is."""
     try:
         kept = quarantine(path)
     except OSError as error:
         log.error("a directory that cannot be explained is left alone", path=str(path), why=why, error=error.strerror)
         return
-    log.error(
-        "a directory was quarantined",
-        path=str(kept),
-        why=why,
-        to_do="end the process in its process.json yourself if it is the machine's; then remove the directory",
-    )
+    log.error("a directory was quarantined", path=str(kept), why=why, **(advice or _advice(manifest)))
     reach(Point.LAUNCHER_QUARANTINED)
 
 
-def _hold(directory: VmDirectory) -> Hold:
-    return Hold(order_id=directory.manifest.order_id, epoch=directory.manifest.epoch)
+def _advice(manifest: VmManifest | None) -> dict[str, object]:
+    """Return what an operator must know to end what still runs of a machine, and nothing else."""
+    if manifest is None:
+        return {
+            "to_do": f"end the process whose environment has the {MARK} of this machine, if it runs; then remove this"
+        }
+    known = {"vm": manifest.vm, "uuid": manifest.uuid}
+    if not manifest.argv:
+        return {**known, "to_do": f"delete the instance {manifest.vm} if {manifest.provider} has it; then remove this"}
+    if pids := marked(manifest.uuid):
+        return {**known, "pids": pids, "to_do": "end these processes, which are the machine's; then remove this"}
+    return {**known, "pids": [], "to_do": "remove this: nothing runs that carries the machine's mark"}
+
+
+def _wrong(error: ValidationError) -> str:
+    """Return which fields are wrong, and no value: a configuration holds a token."""
+    wrong = sorted({".".join(str(part) for part in one["loc"]) or error.title for one in error.errors()})
+    return ", ".join(wrong)
 
 
 def _lease(directory: VmDirectory) -> VmLease:

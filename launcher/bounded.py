@@ -26,19 +26,22 @@ class Bounded:
         self, polling: PollingLoop, claims: Claims, runs: Runs, admission: Admission, most: int, one_shot: bool
     ) -> None:
         self._polling, self._claims, self._runs, self._admission = polling, claims, runs, admission
-        self._most, self._one_shot = most, one_shot
+        self._left, self._one_shot = most, one_shot
         self._failed = False
 
     @property
     def failed(self) -> bool:
         return self._one_shot and (self._failed or self._runs.lost > 0)
 
+    def count_what_boots(self) -> None:
+        """Take so many orders less as an earlier launcher left booting. Call it before anything tells that they run."""
+        self._left -= self._runs.booting()
+
     def run(self) -> None:
-        """Take the orders, and return when none of them still boots. What an earlier launcher left booting counts."""
-        left = self._most - self._runs.booting()
+        """Take the orders, and return when none of them still boots."""
         if not self._one_shot:
-            self._polling.run(left)
-        elif left > 0:
+            self._polling.run(self._left)
+        elif self._left > 0:
             self._take_one()
         self._runs.await_settled()
 

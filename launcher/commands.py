@@ -1,5 +1,6 @@
 """`launchyard launcher run`: starts the launcher. Each flag is a setting's twin, and wins over the environment."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ from launcher.composition import NotServed, StateUnusable, serve
 from launcher.settings import read
 from launcher.vm.probe import ModeRefused
 from launcher.wiring import CloudRefused
+from shared.lines import Lines
 from shared.settings import SettingsWrong
 
 FAILED = 1
@@ -156,10 +158,14 @@ def run(
     flags = {field: value for field, value in locals().items() if value not in (None, False)}
     try:
         code = serve(read(flags))
-    except (SettingsWrong, ModeRefused, CloudRefused, StateUnusable) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(WRONG_SETTINGS) from None
-    except NotServed as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(FAILED) from None
+    except (SettingsWrong, ModeRefused, StateUnusable) as error:
+        code = _told(error, WRONG_SETTINGS)
+    except (CloudRefused, NotServed) as error:  # such as credentials that are mounted or served a moment later
+        code = _told(error, FAILED)
     raise typer.Exit(code)
+
+
+def _told(error: Exception, code: int) -> int:
+    """Say what is wrong and return the exit code: a supervisor must get it even if nobody can read the words."""
+    Lines(lambda: sys.stderr).write(f"{error}\n")
+    return code

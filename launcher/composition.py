@@ -1,25 +1,28 @@
 """The composition root: settings in, a running daemon out."""
 
+import errno
 import fcntl
-import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import structlog
+from pydantic import ValidationError
 
 from launcher import logs
 from launcher.admission import Admission
-from launcher.adoption import Adoption
+from launcher.adoption import Adoption, holds_in
 from launcher.bounded import Bounded
 from launcher.claims import Claims
 from launcher.clock import SYSTEM
 from launcher.daemon import DONE, Daemon, Events, Loop
 from launcher.doorbell import DoorbellLoop
 from launcher.heartbeat import HeartbeatLoop
+from launcher.identity import identity_in
 from launcher.lanes import Lanes, served
 from launcher.outage import Outage
 from launcher.polling import PollingLoop
@@ -31,48 +34,77 @@ from launcher.runs import Runs
 from launcher.settings import Settings
 from launcher.vm import host
 from launcher.vm.provider import LaunchFailed
+from launcher.vm.records import VmLease
 from launcher.vm.resources import Resources
 from launcher.wiring import wire_providers
+from shared.api import Hold
 from shared.control_plane import ControlPlane, Refused, Unreachable
+from shared.domain.order import State
+from shared.lines import Lines
 from shared.ports import BellListener
 from shared.trust import private_authorities
 
 BOUNDED_SECONDS: Final = 2.0
 """Between two heartbeats of a launcher that goes once its orders run: that is how it hears of it."""
+FOR_A_PERSON: Final = frozenset(
+    {
+        errno.EACCES,
+        errno.EEXIST,
+        errno.EINVAL,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOTDIR,
+        errno.EPERM,
+    }
+)
+"""What stays as it is until somebody changes the state directory. Any other error, such as a full disk, may pass."""
 
 log = structlog.get_logger()
 
 
 class StateUnusable(Exception):
-    """The state directory cannot be used; the message says why."""
+    """The state directory cannot be used until somebody changes it; the message says why."""
 
 
 class NotServed(Exception):
-    """The launcher cannot begin now; the message says why."""
+    """The launcher cannot begin now, and may later; the message says why."""
 
 
 def serve(settings: Settings) -> int:
     """Run until told to go, or until as many orders were taken as were to be, and return the exit code.
 
-    Raises ModeRefused, StateUnusable, NotServed, SettingsWrong.
+    Raises ModeRefused, CloudRefused, StateUnusable, NotServed, SettingsWrong.
     """
     logs.configure(sys.stdout if settings.most is None else sys.stderr)
     threading.excepthook = _log_failure
-    providers = wire_providers(settings)
-    key = settings.launcher_key.get_secret_value()
-    with _own(settings.state_dir), ControlPlane(settings.url, key) as control_plane:
-        events = Events()
-        events.hear_signals()
-        names = [provider.name for provider in providers.all()]
-        log.info("launcher starts", name=settings.launcher_name, providers=names, slots=settings.slots)
-        try:
-            return _run(settings, providers, control_plane, events)
-        except (Unreachable, Refused, LaunchFailed) as error:
-            raise NotServed(str(error)) from error
+    with _own(settings.state_dir) as identity:
+        providers = wire_providers(settings, identity)
+        key = settings.launcher_key.get_secret_value()
+        with ControlPlane(settings.url, key, identity=identity) as control_plane:
+            return _begin(settings, providers, control_plane, identity)
+
+
+def _begin(settings: Settings, providers: Providers, control_plane: ControlPlane, identity: str) -> int:
+    """Raises StateUnusable, NotServed."""
+    events = Events()
+    events.hear_signals()
+    names = [provider.name for provider in providers.all()]
+    name = settings.launcher_name
+    log.info("launcher starts", name=name, identity=identity, providers=names, slots=settings.slots)
+    try:
+        return _run(settings, providers, control_plane, events)
+    except (Unreachable, Refused, LaunchFailed) as error:
+        raise NotServed(str(error)) from error
+    except OSError as error:
+        raise _unusable("The launcher cannot go on with what is there", error) from error
+    except ValidationError as error:  # of what is sent or was kept: no setting is wrong
+        log.exception("the launcher has failed")
+        raise NotServed("The launcher has failed; its log says how.") from error
 
 
 def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, events: Events) -> int:
-    """Raises Unreachable, Refused, LaunchFailed, NotServed."""
+    """Raises Unreachable, Refused, LaunchFailed, NotServed, OSError, ValidationError."""
     name, attended, outage = settings.launcher_name, settings.most is None, Outage(SYSTEM.monotonic)
     admission = _admission(settings)
     lanes = _fitting(settings, providers, admission)
@@ -86,7 +118,7 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
         rest=admission.rest,
         authorities=private_authorities(),
     )
-    runs = Runs(runner.run, admission, SYSTEM, _silent if attended else _say)
+    runs = Runs(runner.run, admission, SYSTEM, _silent if attended else _sayer())
     claims = Claims(control_plane, name, lanes, attended)
     every = settings.heartbeat_seconds if attended else min(settings.heartbeat_seconds, BOUNDED_SECONDS)
     heartbeat = HeartbeatLoop(control_plane, name, runs, every, outage, SYSTEM, attended)
@@ -104,9 +136,17 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
         take = polling.run
 
     def adopt() -> None:
-        states = None if attended else reconciliation.states()
-        leases = reconciliation.renew_if_answered() if attended else reconciliation.renew(attended)
+        here = holds_in(settings.state_dir)
+        states: Mapping[Hold, State] | None = None
+        leases: Mapping[Hold, VmLease]
+        if attended:
+            leases = reconciliation.renew_if_answered(here)
+        else:
+            states = reconciliation.states()
+            leases = reconciliation.renew(here, attended)
         Adoption(runner, runs, admission, states, leases).run()
+        if bounded is not None:  # before the first heartbeat says what runs by now
+            bounded.count_what_boots()
 
     def intake() -> None:
         reconciliation.run(admission.closed)
@@ -158,27 +198,44 @@ def _listener(subscription: str) -> BellListener:
 
 
 @contextmanager
-def _own(state: Path) -> Iterator[None]:
-    """Keep the state directory to this one daemon: another's machines would be adopted."""
+def _own(state: Path) -> Iterator[str]:
+    """Keep the state directory to this one daemon: another's machines would be adopted. Yield its identity.
+
+    Raises StateUnusable, NotServed.
+    """
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (state / "lock").open("w")
     except OSError as error:
-        raise StateUnusable(f"{state} cannot be written: {error.strerror}") from error
+        raise _unusable(f"{state} cannot be written", error) from error
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            identity = identity_in(state, lambda: str(uuid4()))
+        except BlockingIOError as error:
             raise NotServed(f"{state} is in use by another launcher.") from error
-        yield
+        except OSError as error:
+            raise _unusable(f"{state} cannot be locked and written", error) from error
+        yield identity
 
 
-def _say(line: str) -> None:
-    """Past Python's buffer, which would keep what cannot be written, and fail again at the end."""
-    try:
-        os.write(sys.stdout.fileno(), f"{line}\n".encode())
-    except OSError as error:
-        log.warning("nobody reads what is said", line=line, error=error.strerror)
+def _unusable(what: str, error: OSError) -> StateUnusable | NotServed:
+    """Return what a supervisor must know: whether it can help to try again."""
+    kind = StateUnusable if error.errno in FOR_A_PERSON else NotServed
+    where = f" ({error.filename})" if error.filename else ""
+    return kind(f"{what}: {error.strerror or error}{where}")
+
+
+def _sayer() -> Callable[[str], None]:
+    """Return what tells whoever started the launcher, on standard output."""
+    lines = Lines(lambda: sys.stdout)
+
+    def say(line: str) -> None:
+        lines.write(f"{line}\n")
+        if lines.lost:
+            log.warning("nobody reads what is said", line=line)
+
+    return say
 
 
 def _silent(_line: str) -> None:

@@ -24,6 +24,12 @@ FAILED: Final = "a loop failed"
 DEADLINE: Final = "the time is over"
 INTERRUPTED: Final = 130
 """The exit code of what SIGINT ended, as shells have it."""
+LEAVE_SECONDS: Final = 20.0
+"""How long the way down waits for orders whose machines are left running: as long as a request under way may take."""
+STOP_SECONDS: Final = 120.0
+"""How long the way down waits for orders whose machines are stopped and handed back: as long as a lease and a stop."""
+LAST_SECONDS: Final = 5.0
+"""How long the way down waits once everything is hurried. What is left then is on the disk for the next daemon."""
 SIGNAL_SECONDS: Final = 1.0
 """How long the main thread waits at most. A signal that comes just before, or that another thread is given, does not
 end the wait, and Python's handler runs only after it."""
@@ -94,7 +100,7 @@ class Daemon:
         except BaseException:  # nobody keeps what is held any more: it runs on for the next daemon
             over.set()
             self.runs.leave()
-            self.runs.await_end()
+            self._await_end(LEAVE_SECONDS)
             raise
 
     def _run(self, events: Events, over: threading.Event) -> int:
@@ -111,7 +117,8 @@ class Daemon:
         if last != CLOSED:
             log.warning("going down at once", because=last)
             self.runs.hurry()
-            self.runs.await_end()
+            if not self._await_end(LAST_SECONDS):
+                return 1
         log.info("gone")
         return 1 if events.failed else self._code(first)
 
@@ -121,7 +128,7 @@ class Daemon:
         if self.attended:
             return self._drain(events)
         self.runs.part()
-        return self._next(events)
+        return self._next(events, STOP_SECONDS)
 
     def _code(self, first: str) -> int:
         interrupted = first == signal.SIGINT.name or (first != DONE and not self.attended)
@@ -136,14 +143,22 @@ class Daemon:
             return self._leave(events)
         log.warning("stopping", because=event)
         self.runs.close()
-        return self._next(events)
+        return self._next(events, STOP_SECONDS)
 
     def _leave(self, events: Events) -> str:
         """Return the next event but for failures: that another loop fails, too, is no reason to stop a machine."""
         self.runs.leave()
-        while (event := self._next(events)) == FAILED:
+        while (event := self._next(events, LEAVE_SECONDS)) == FAILED:
             log.error("another loop failed")
         return event
+
+    def _await_end(self, seconds: float) -> bool:
+        """Return whether nothing is held any more within so many seconds; say what is, if it is."""
+        if self.runs.await_end(seconds):
+            return True
+        left = [held.hold.model_dump() for held in self.runs.held()]
+        log.error("gone before every order's end: the next daemon goes on with them", left=left)
+        return False
 
     def _next(self, events: Events, seconds: float = inf) -> str:
         """Wait for the next event, and meanwhile tell the supervisor that the daemon lives, as long as it does."""

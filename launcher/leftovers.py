@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Final
 
 import structlog
-from pydantic import ValidationError
 
 from launcher.vm.directory import read, remaining
 from launcher.vm.local import LocalMachines
@@ -19,12 +18,12 @@ def clear(state: Path) -> None:
     for path in remaining(state):
         try:
             _clear(path)
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             log.error("a leftover is left alone", path=str(path), error=type(error).__name__)
 
 
 def _clear(path: Path) -> None:
-    """Raises OSError, ValidationError where it cannot be told what runs, or the directory not be removed."""
+    """Raises OSError, ValueError if it cannot be told what runs, or the directory not be removed."""
     directory = read(path)
     if not directory.manifest.argv:
         log.error("a leftover runs elsewhere, and is left alone", vm=directory.manifest.vm)

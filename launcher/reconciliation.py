@@ -1,7 +1,7 @@
 """Orders that the control plane believes this launcher to hold, and of which nothing is left here, are given up."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 
@@ -32,7 +32,7 @@ class Reconciliation:
         backoff = Backoff(self._clock.jitter)
         while not interrupt.is_set():
             try:
-                self._give_up_unknown()
+                self._reconcile()
             except (Unreachable, Refused) as error:
                 self._outage.goes_on(error)
                 self._clock.pause(backoff.next(), interrupt)
@@ -41,16 +41,20 @@ class Reconciliation:
                 return
 
     def states(self) -> Mapping[Hold, State]:
-        """Return what the control plane believes held, and how far each is. Raises Unreachable, Refused."""
-        holds = self._control_plane.holds(self._launcher).holds
-        return {Hold(order_id=view.order_id, epoch=view.epoch): view.state for view in holds}
+        """Return what the control plane believes held by launchers of this name. Raises Unreachable, Refused.
 
-    def renew(self, attended: bool) -> Mapping[Hold, VmLease]:
-        """Renew what the control plane believes held, and return until when. Raises Unreachable, Refused.
-
-        What is on record here may be over, and its order run all the same: nobody may have watched over it.
+        Whatever their identity: an order that an earlier version of this launcher claimed has none.
         """
-        asked_at, holds = self._clock.monotonic(), tuple(self.states())
+        holds = self._control_plane.holds(self._launcher, namesakes=True).holds
+        return {_hold(view): view.state for view in holds}
+
+    def renew(self, here: Collection[Hold], attended: bool) -> Mapping[Hold, VmLease]:
+        """Renew what the control plane believes held and is `here`; return until when. Raises Unreachable, Refused.
+
+        What is on record here may be over, and its order run all the same: nobody may have watched over it. What is
+        not here may be another launcher's of this name.
+        """
+        asked_at, holds = self._clock.monotonic(), tuple(hold for hold in self.states() if hold in here)
         if not holds:
             return {}
         request = HeartbeatRequest(launcher=self._launcher, holds=holds, attended=attended)
@@ -63,19 +67,32 @@ class Reconciliation:
             for one in self._control_plane.heartbeat(request).renewed
         }
 
-    def renew_if_answered(self) -> Mapping[Hold, VmLease]:
+    def renew_if_answered(self, here: Collection[Hold]) -> Mapping[Hold, VmLease]:
         """As `renew`, for a daemon that starts without the control plane, too: then what is on record counts."""
         try:
-            return self.renew(attended=True)
+            return self.renew(here, attended=True)
         except (Unreachable, Refused) as error:
             self._outage.goes_on(error)
             return {}
 
-    def _give_up_unknown(self) -> None:
+    def _reconcile(self) -> None:
         known = {held.hold for held in self._runs.held()}  # before the answer: one that ends meanwhile is not unknown
-        for view in self._control_plane.holds(self._launcher).holds:
-            if Hold(order_id=view.order_id, epoch=view.epoch) not in known:
+        ours = self._control_plane.holds(self._launcher).holds
+        for view in ours:
+            if _hold(view) not in known:
                 self._give_up(view)
+        self._tell_of_namesakes(known.union(_hold(view) for view in ours))
+
+    def _tell_of_namesakes(self, ours: Collection[Hold]) -> None:
+        """Say that orders are held by this name which are not this launcher's: they are left alone."""
+        if anothers := [hold.model_dump() for hold in self.states() if hold not in ours]:
+            log.warning(
+                "another launcher has this name, or this one lost its state directory: what it holds is left alone",
+                name=self._launcher,
+                orders=anothers,
+                to_do="give each launcher a LAUNCHYARD_LAUNCHER_NAME of its own; if the state directory was lost, "
+                "the orders wait again once their leases have lapsed",
+            )
 
     def _give_up(self, view: HoldView) -> None:
         log.warning("an order is held of which nothing is left", order_id=view.order_id, epoch=view.epoch)
@@ -97,3 +114,7 @@ class Reconciliation:
         if view.state is State.RUNNING:
             return self._endings.failed(view.epoch, Reason.MACHINE_EXITED, message)
         return self._endings.returned(view.epoch, message)
+
+
+def _hold(view: HoldView) -> Hold:
+    return Hold(order_id=view.order_id, epoch=view.epoch)

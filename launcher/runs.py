@@ -1,7 +1,9 @@
 """The orders in this launcher's hands, each with a thread of its own."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import inf
 
 import structlog
 
@@ -52,10 +54,11 @@ class Runs:
         if known:
             self._admission.free(reservation)
             return
-        log.info("order claimed", **hold.model_dump(), kind=claimed.spec.kind)
-        self._say(_claimed(claimed))
-        self._admission.fill(reservation, hold)
-        self._start(held, reservation, lambda held: self._run(held, claimed))
+        with self._forgotten_unless_started(held, reservation):
+            log.info("order claimed", **hold.model_dump(), kind=claimed.spec.kind)
+            self._say(_claimed(claimed))
+            self._admission.fill(reservation, hold)
+            self._start(held, reservation, lambda held: self._run(held, claimed))
 
     def resume(
         self,
@@ -71,7 +74,8 @@ class Runs:
         held.runs, held.spent = runs, spent
         with self._changed:
             self._held[hold] = held
-        self._start(held, reservation, run)
+        with self._forgotten_unless_started(held, reservation):
+            self._start(held, reservation, run)
 
     def held(self) -> tuple[Held, ...]:
         with self._changed:
@@ -128,10 +132,10 @@ class Runs:
         for held in self.held():
             held.hurry()
 
-    def await_end(self) -> None:
-        """Return when nothing is held."""
+    def await_end(self, seconds: float = inf) -> bool:
+        """Wait up to so many seconds until nothing is held; return whether that came."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._held)
+            return self._changed.wait_for(lambda: not self._held, None if seconds == inf else seconds)
 
     def _of_this_boot(self, lease: VmLease) -> VmLease:
         """One with more left than it was given for counts on another boot's clock, and may be over.
@@ -142,15 +146,21 @@ class Runs:
             return lease
         return lease.model_copy(update={"ends": 0.0})
 
-    def _start(self, held: Held, reservation: Reservation, run: Resume) -> None:
-        self.news.set()
-        name = f"run-{held.hold.order_id}"
-        thread = threading.Thread(target=self._until_the_end, args=(held, reservation, run), name=name)
+    @contextmanager
+    def _forgotten_unless_started(self, held: Held, reservation: Reservation) -> Iterator[None]:
+        """Forget an order whose thread does not start: nobody else would, and the way down waits for what is held."""
         try:
-            thread.start()
-        except RuntimeError:  # this host has no thread left: what is not run must not be renewed, nor waited for
+            yield
+        except BaseException:
             self._forget(held, reservation)
             raise
+
+    def _start(self, held: Held, reservation: Reservation, run: Resume) -> None:
+        """Raises RuntimeError if this host has no thread left."""
+        self.news.set()
+        name = f"run-{held.hold.order_id}"
+        # A thread that hangs must not keep the process: its machine is on the disk for the next daemon.
+        threading.Thread(target=self._until_the_end, args=(held, reservation, run), name=name, daemon=True).start()
 
     def _until_the_end(self, held: Held, reservation: Reservation, run: Resume) -> None:
         try:

@@ -78,7 +78,7 @@ class Settings(HostSettings, GcpSettings):
     intel_api_key: Secret | None = Field(None, validation_alias=twins("INTEL_API_KEY", "INTEL_API_KEY", "ITA_API_KEY"))
     """Taken as the contract's worker takes it. No machine is given it: the control plane has quotes appraised."""
     launcher_name: Name = Field(default_factory=host_name)
-    """One daemon's own: what a launcher of its name holds and it does not know of, it gives up at its start."""
+    """One launcher's own. Those that share a name are told apart by the identities in their state directories."""
     providers: Annotated[tuple[Cloud, ...], NoDecode, BeforeValidator(_parts), Field(min_length=1)] = Field(
         (Cloud.BAREMETAL,), validation_alias=twins("PROVIDERS", "LAUNCHER_PROVIDERS")
     )

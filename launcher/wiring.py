@@ -17,8 +17,8 @@ class CloudRefused(Exception):
     """A cloud cannot be asked for machines from here; the message says why."""
 
 
-def wire_providers(settings: Settings) -> Providers:
-    """Raises ModeRefused, CloudRefused."""
+def wire_providers(settings: Settings, identity: str) -> Providers:
+    """`identity` is the launcher's own. Raises ModeRefused, CloudRefused."""
     by_cloud: dict[str, Provider] = {}
     work = None
     if Cloud.BAREMETAL in settings.providers:
@@ -26,7 +26,7 @@ def wire_providers(settings: Settings) -> Providers:
         if settings.datacenter is not None:
             by_cloud[cloud(settings.datacenter)] = work
     if Cloud.GCP in settings.providers:
-        by_cloud[Cloud.GCP] = _gcp(settings)
+        by_cloud[Cloud.GCP] = _gcp(settings, identity)
     return Providers(by_cloud, work)
 
 
@@ -47,13 +47,13 @@ def _local(settings: Settings) -> Provider:
     )
 
 
-def _gcp(settings: Settings) -> Provider:
+def _gcp(settings: Settings, identity: str) -> Provider:
     """Raises CloudRefused."""
     # Imported here: it brings Google's client, which takes seconds.
     from launcher.vm.gcp.errors import Refused
     from launcher.vm.gcp.provider import GcpProvider
 
-    options = settings.gcp_options(settings.gcp_project or "", settings.launcher_name, settings.url)
+    options = settings.gcp_options(settings.gcp_project or "", settings.launcher_name, identity, settings.url)
     try:
         return GcpProvider(options)
     except Refused as refused:

@@ -14,6 +14,9 @@ from shared.domain.order import Failure, Order, Output, Reason, State
 from shared.domain.spec import AnySpec, OrderKind
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Identity = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+"""Tells launchers of one name apart: sent with each of a launcher's requests, as IDENTITY_HEADER."""
+IDENTITY_HEADER = "Launchyard-Launcher-Identity"
 RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{8,128}$")]
 OrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")]
 Lane = Annotated[str, StringConstraints(pattern=r"^([a-z0-9:._-]+|[a-z0-9_-]+:\*)/[a-z]+(/[a-z]+)?$", max_length=200)]

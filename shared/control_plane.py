@@ -12,6 +12,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from shared.address import is_loopback, origin, parse
 from shared.api import (
+    IDENTITY_HEADER,
     ClaimAnswer,
     ClaimById,
     ClaimNext,
@@ -93,10 +94,16 @@ class Refused(ControlPlaneError):
 class ControlPlane:
     """One base URL and one key. Safe to use from several threads; close it, or use it as a context manager."""
 
-    def __init__(self, url: str, key: str, transport: httpx.BaseTransport | None = None) -> None:
-        """Raises SettingsWrong if the key, or a variable of shared.http_client, keeps every request from being sent."""
+    def __init__(
+        self, url: str, key: str, transport: httpx.BaseTransport | None = None, identity: str | None = None
+    ) -> None:
+        """`identity` tells launchers of one name apart; None for any other program.
+
+        Raises SettingsWrong if the key, or a variable of shared.http_client, keeps every request from being sent.
+        """
         if not is_sendable(key):
             raise SettingsWrong("The control plane's key holds a character that is not printable ASCII: copy it again.")
+        self._identity = {} if identity is None else {IDENTITY_HEADER: identity}
         headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
         given = {} if transport is None else {"transport": transport}
         self._http = open_client(url, headers=headers, timeout=TIMEOUT, **given)
@@ -168,17 +175,18 @@ class ControlPlane:
 
     def claim(self, request: ClaimById | ClaimNext) -> ClaimAnswer:
         wait = request.wait_seconds if isinstance(request, ClaimNext) else 0
-        return self._post("/v1/claims", request, ClaimAnswer, timeout=wait + WAIT_MARGIN)
+        return self._post("/v1/claims", request, ClaimAnswer, timeout=wait + WAIT_MARGIN, headers=self._identity)
 
     def update(self, order_id: str, request: UpdateRequest) -> OrderView:
-        return self._post(f"/v1/updates/{order_id}", request, OrderView)
+        return self._post(f"/v1/updates/{order_id}", request, OrderView, headers=self._identity)
 
     def heartbeat(self, request: HeartbeatRequest) -> HeartbeatAnswer:
-        return self._post("/v1/heartbeats", request, HeartbeatAnswer)
+        return self._post("/v1/heartbeats", request, HeartbeatAnswer, headers=self._identity)
 
-    def holds(self, launcher: str) -> HoldsView:
-        """Return what the control plane believes the launcher to hold."""
-        return self._send("GET", "/v1/holds", HoldsView, params={"launcher": launcher})
+    def holds(self, launcher: str, namesakes: bool = False) -> HoldsView:
+        """Return what the control plane believes the launcher to hold; with `namesakes`, all launchers of its name."""
+        headers = {} if namesakes else self._identity
+        return self._send("GET", "/v1/holds", HoldsView, params={"launcher": launcher}, headers=headers)
 
     def sweep(self, request: SweepRequest) -> SweepAnswer:
         return self._post("/v1/sweeps", request, SweepAnswer, timeout=SWEEP_SECONDS)

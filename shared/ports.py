@@ -99,7 +99,10 @@ class OrderStore(Protocol):
         """
 
     def held_by(self, launcher: str) -> Sequence[Order]:
-        """Return the orders whose lease names this launcher, at most MOST_HELD."""
+        """Return the orders whose lease names this launcher, at most MOST_HELD.
+
+        One without an identity means every launcher of its account and name (`holder.means`).
+        """
 
     def remove(self, order_id: str) -> None:
         """Remove an order that has ended; none there is no error. Raises WrongState where it has not ended."""

@@ -6,7 +6,6 @@ from typing import Final
 from uuid import uuid4
 
 import structlog
-from pydantic import ValidationError
 
 from launcher.vm import directory
 from launcher.vm.directory import VmDirectory
@@ -14,11 +13,10 @@ from launcher.vm.local import LocalMachines
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.qemu import QemuProvider, takes
 from launcher.vm.recognition import Trace, end_stragglers, trace
-from launcher.vm.records import VmLease, VmManifest
+from launcher.vm.records import OPERATORS, VmLease, VmManifest
 from launcher.vm.sizes import Size
 from shared.vm_config import OrderlessConfig
 
-PREFIX: Final = "tdvirsh-trust_domain_verity-"
 NO_LEASE: Final = VmLease(ends=0, seconds=0)
 """An operator's machine runs until it is deleted; a daemon that looks at its directory has no business there."""
 NO_EPOCH: Final = 0
@@ -37,12 +35,12 @@ class MachineUnclear(Exception):
 
 
 def new_name() -> str:
-    return f"{PREFIX}{uuid4()}"
+    return f"{OPERATORS}{uuid4()}"
 
 
 def start(state: Path, provider: QemuProvider, size: Size, config: OrderlessConfig) -> VmDirectory:
     """Start a machine that outlives us. Raises ImageRejected, LaunchFailed, OSError: then nothing is left of it."""
-    uuid = config.vm.removeprefix(PREFIX)
+    uuid = config.vm.removeprefix(OPERATORS)
     plan = provider.plan_guest(uuid, size, config.canonical())
     manifest = VmManifest(
         order_id=uuid,
@@ -75,10 +73,10 @@ def known(state: Path) -> Iterator[VmDirectory]:
     for path in sorted((state / "vms").glob("[!.]*")):
         try:
             one = directory.read(path)
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:
             log.warning("a machine's directory cannot be read", path=str(path), error=type(error).__name__)
             continue
-        if one.manifest.vm.startswith(PREFIX):
+        if one.manifest.is_operators:
             yield one
 
 

@@ -3,9 +3,10 @@
 All that a daemon must know to go on with a machine that an earlier one started is in it.
 """
 
+import errno
 import os
 import shutil
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,9 +26,13 @@ QMP_SOCKET: Final = "qmp.sock"
 DATA_DISK: Final = "data.img"
 TEMPORARY: Final = "tmp"
 
+VMS: Final = "vms"
 LOGS: Final = "logs"
 QUARANTINE: Final = "quarantine"
 REMOVED: Final = ".removed"
+FILE_SYSTEMS_OWN: Final = "lost+found"
+MOST_ASIDE: Final = 1000
+"""Of one name."""
 
 KEPT_LOGS: Final = 200
 """How many machines' serial logs outlive their machines, in `<state>/logs/`."""
@@ -38,6 +43,10 @@ BLOCK: Final = 512
 """Bytes of a block as stat(2) counts them."""
 
 log = structlog.get_logger()
+
+
+class LinkOrCopy(ValueError):
+    """This only looks like a machine's directory; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +105,14 @@ class VmDirectory:
                 os.truncate(log, 0)
 
     def remove(self) -> None:
-        """Remove the directory of a machine that is gone, keeping its serial log in `<state>/logs/`."""
-        logs = self.kept_log.parent
-        logs.mkdir(exist_ok=True)
-        if self.serial_log.exists():
-            self.serial_log.replace(self.kept_log)
-        _prune(logs)
+        """Remove the directory of a machine that is gone, keeping its serial log in `<state>/logs/`. Raises OSError.
+
+        A log that cannot be kept does not keep the directory: its disk may be 80 GiB.
+        """
+        try:
+            _keep(self.serial_log, self.kept_log)
+        except OSError as error:
+            log.warning("a machine's serial log is not kept", vm=self.manifest.vm, error=error.strerror or str(error))
         # Renamed first: a directory that is half removed when the daemon dies is known as one.
         removed = self.path.rename(self.path.with_name(f".{self.path.name}{REMOVED}"))
         reach(Point.LAUNCHER_REMOVING)
@@ -127,31 +138,45 @@ def create(state: Path, manifest: VmManifest, config: bytes, lease: VmLease) -> 
 
 
 def location(state: Path, order_id: str, epoch: int) -> Path:
-    return state / "vms" / f"{order_id}-{epoch}"
+    return state / VMS / _name(order_id, epoch)
 
 
-def remaining(state: Path) -> Iterator[Path]:
-    """Yield what stands where machines' directories are, having removed those half written or half removed."""
-    for path in sorted((state / "vms").glob("*")):
-        if not path.name.startswith("."):
-            yield path
-            continue
-        try:
-            shutil.rmtree(path)
-        except OSError as error:
-            log.error("a half removed directory stays", path=str(path), error=error.strerror)
+def remaining(state: Path) -> list[Path]:
+    """Return what stands where machines' directories are, having removed those half written or half removed.
+
+    Raises OSError if that cannot be listed: to take it for empty is to give up the orders of machines that run.
+    """
+    try:
+        paths = sorted((state / VMS).iterdir())
+    except FileNotFoundError:
+        return []
+    for path in paths:
+        if path.name.startswith(".") and path.name.endswith((PARTIAL, REMOVED)):
+            _finish_removing(path)
+    return [path for path in paths if not path.name.startswith(".") and path.name != FILE_SYSTEMS_OWN]
 
 
 def read(path: Path) -> VmDirectory:
-    """Raises OSError, ValidationError where there is no machine's directory."""
-    return VmDirectory(path, VmManifest.model_validate_json((path / MANIFEST).read_bytes()))
+    """Raises OSError, ValidationError if this is no machine's directory, and LinkOrCopy."""
+    if path.is_symlink():
+        raise LinkOrCopy("it is a symbolic link")
+    manifest = VmManifest.model_validate_json((path / MANIFEST).read_bytes())
+    if path.name != _name(manifest.order_id, manifest.epoch):
+        raise LinkOrCopy(f"its manifest is that of {_name(manifest.order_id, manifest.epoch)}")
+    return VmDirectory(path, manifest)
 
 
 def quarantine(path: Path) -> Path:
-    """Put a directory that cannot be explained aside, and return where. Raises OSError."""
-    aside = path.parent.parent / QUARANTINE / path.name
-    aside.parent.mkdir(exist_ok=True, mode=0o700)
-    return path.rename(aside)
+    """Put aside what cannot be explained, and return where it is now. Raises OSError.
+
+    Nothing is copied: if `vms` is a file system of its own, it stays there, under a name that nobody looks at.
+    """
+    try:
+        return _moved(path, path.parent.parent / QUARANTINE)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    return _moved(path, path.parent / f".{QUARANTINE}")
 
 
 def used_mib(path: Path) -> int:
@@ -162,7 +187,45 @@ def used_mib(path: Path) -> int:
         return 0
 
 
+def _name(order_id: str, epoch: int) -> str:
+    return f"{order_id}-{epoch}"
+
+
+def _finish_removing(path: Path) -> None:
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        log.error("a half removed directory stays", path=str(path), error=error.strerror)
+
+
+def _moved(path: Path, folder: Path) -> Path:
+    """Move into a folder, under a name that is free there. Raises OSError."""
+    folder.mkdir(exist_ok=True, mode=0o700)
+    names = (path.name, *(f"{path.name}.{number}" for number in range(1, MOST_ASIDE)))
+    free = next((name for name in names if not os.path.lexists(folder / name)), None)
+    if free is None:
+        raise FileExistsError(errno.EEXIST, "There are too many of this name", str(folder / path.name))
+    return path.rename(folder / free)
+
+
+def _keep(serial_log: Path, kept: Path) -> None:
+    """Move a log to where logs are kept, which may be another file system, and remove the oldest. Raises OSError."""
+    kept.parent.mkdir(exist_ok=True)
+    if serial_log.exists():
+        try:
+            shutil.move(serial_log, kept)
+        except OSError:
+            kept.unlink(missing_ok=True)  # half of it, if that disk is full
+            raise
+    _prune(kept.parent)
+
+
 def _prune(logs: Path) -> None:
-    oldest_first = sorted(logs.glob("*.log"), key=lambda log: log.stat().st_mtime)
-    for log in oldest_first[:-KEPT_LOGS]:
-        log.unlink(missing_ok=True)
+    """Remove the oldest logs. Others may be at it, too: what one of them removed meanwhile is no error."""
+    found: list[tuple[float, Path]] = []
+    for path in logs.glob("*.log"):
+        with suppress(OSError):
+            found.append((path.stat().st_mtime, path))
+    for _, path in sorted(found)[:-KEPT_LOGS]:
+        with suppress(OSError):
+            path.unlink()

@@ -66,10 +66,14 @@ def end_stragglers(uuid: str) -> None:
     By the mark in the environment, which says it exactly: a process group's number may be another's once the machine's
     own process is reaped.
     """
-    mark = f"{MARK}={uuid}".encode()
-    while marked := [pid for pid in _pids() if _is_marked(pid, mark)]:
-        for pid in marked:
-            _kill(pid, mark)
+    while pids := marked(uuid):
+        for pid in pids:
+            _kill(pid, _mark(uuid))
+
+
+def marked(uuid: str) -> list[int]:
+    """Return the processes that carry a machine's mark, as far as this user may look at them."""
+    return [pid for pid in _pids() if _is_marked(pid, _mark(uuid))]
 
 
 def _kill(pid: int, mark: bytes) -> None:
@@ -92,6 +96,10 @@ def ended_within(pidfd: int, seconds: float) -> bool:
     ended = select.poll()
     ended.register(pidfd, select.POLLIN)
     return bool(ended.poll(max(seconds, 0) * 1000))
+
+
+def _mark(uuid: str) -> bytes:
+    return f"{MARK}={uuid}".encode()
 
 
 def _pids() -> list[int]:

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from launcher.vm.resources import Resources
 
 PARTIAL: Final = ".partial"
+OPERATORS: Final = "tdvirsh-trust_domain_verity-"
+"""How the names of the machines begin that `launchyard vm` makes: no daemon has any business with them."""
 
 
 class VmManifest(BaseModel):
@@ -29,6 +31,10 @@ class VmManifest(BaseModel):
     argv: tuple[str, ...]
     resources: Resources
     """What is reserved for it on this host, until its process has ended."""
+
+    @property
+    def is_operators(self) -> bool:
+        return self.vm.startswith(OPERATORS)
 
 
 class VmProcess(BaseModel):

@@ -24,6 +24,7 @@ from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, persisten
 from shared.adapters.page_mark import ORDER_ID
 from shared.domain.access import ApiKey
 from shared.domain.events import AnyEvent
+from shared.domain.holder import means, parts
 from shared.domain.lifecycle import advance, require_ended
 from shared.domain.order import Order, State
 from shared.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal, Unavailable
@@ -114,8 +115,10 @@ class FirestoreOrderStore:
 
     @persistently
     def held_by(self, launcher: str) -> Sequence[Order]:
-        found = _run(self._orders.where(filter=FieldFilter("lease.launcher", "==", launcher)), MOST_HELD)
-        return [snapshot.order for snapshot in found]
+        name, _ = parts(launcher)
+        found = _run(self._orders.where(filter=FieldFilter("lease.launcher", "==", name)), MOST_HELD)
+        held = (snapshot.order for snapshot in found)
+        return [order for order in held if order.lease is not None and means(launcher, order.lease.launcher)]
 
     @persistently
     def remove(self, order_id: str) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from shared.adapters import page_mark
 from shared.domain.access import ApiKey
 from shared.domain.events import AnyEvent
+from shared.domain.holder import means
 from shared.domain.lifecycle import advance, require_ended
 from shared.domain.order import Order, State
 from shared.domain.refusals import Conflict, Forbidden, Gone, KeyReused, NotFound
@@ -106,7 +107,7 @@ class MemoryOrderStore:
         return [order for order in self._all() if request_id in order.recent]
 
     def held_by(self, launcher: str) -> Sequence[Order]:
-        held = (order for order in self._all() if order.lease is not None and order.lease.launcher == launcher)
+        held = (order for order in self._all() if order.lease is not None and means(launcher, order.lease.launcher))
         return list(itertools.islice(held, MOST_HELD))
 
     def remove(self, order_id: str) -> None:

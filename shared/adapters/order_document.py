@@ -1,4 +1,8 @@
-"""An order as a Firestore document, and back, with nothing lost."""
+"""An order as a Firestore document, and back, with nothing lost.
+
+The identity of a lease's launcher is a field of its own: an instance of an earlier version leaves it out, and knows the
+launcher by its name, as it always did.
+"""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -7,28 +11,28 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
+from shared.domain.holder import MARK, parts
 from shared.domain.order import Order
 
 ORDER: Final = TypeAdapter(Order)
+IDENTITY: Final = "identity"
 
 
 def encode(order: Order) -> dict[str, Any]:
     """Return the document: every field, times as times, so that Firestore can compare them."""
-    document: dict[str, Any] = ORDER.dump_python(order)
-    return document
+    return _with_identity_apart(ORDER.dump_python(order))
 
 
 def decode(document: Mapping[str, Any]) -> Order:
     """Return the order. Fields of a later version are left out; those an earlier one had not get their defaults."""
-    return ORDER.validate_python(plain(document), extra="ignore")
+    return ORDER.validate_python(_with_identity_joined(plain(document)), extra="ignore")
 
 
 def changes(before: Order, after: Order) -> dict[str, Any]:
     """Return the fields that differ: a spec may be large, and never changes."""
     names = (field.name for field in fields(Order))
     differing = {name for name in names if getattr(before, name) != getattr(after, name)}
-    document: dict[str, Any] = ORDER.dump_python(after, include=differing)
-    return document
+    return _with_identity_apart(ORDER.dump_python(after, include=differing))
 
 
 def plain(value: Any) -> Any:
@@ -42,3 +46,18 @@ def plain(value: Any) -> Any:
             return [plain(part) for part in value]
         case _:
             return value
+
+
+def _with_identity_apart(document: dict[str, Any]) -> dict[str, Any]:
+    lease = document.get("lease")
+    if lease is None:
+        return document
+    name, identity = parts(lease["launcher"])
+    return document if identity is None else document | {"lease": lease | {"launcher": name, IDENTITY: identity}}
+
+
+def _with_identity_joined(document: dict[str, Any]) -> dict[str, Any]:
+    lease = document.get("lease")
+    if not isinstance(lease, dict) or not all(isinstance(lease.get(name), str) for name in ("launcher", IDENTITY)):
+        return document  # without identity; or unreadable, which the validation says
+    return document | {"lease": lease | {"launcher": f"{lease['launcher']}{MARK}{lease[IDENTITY]}"}}

@@ -39,6 +39,7 @@ from shared.domain.events import (
     Succeed,
     TtlPassed,
 )
+from shared.domain.holder import are_one
 from shared.domain.limits import POLICIES
 from shared.domain.order import (
     FINAL,
@@ -182,7 +183,7 @@ def _fence(order: Order, event: AnyEvent) -> None:
     if order.lease is None:
         raise LeaseLost(f"The lease of epoch {event.epoch} is over; the order waits to be claimed again.")
     launcher = getattr(event, "launcher", order.lease.launcher)
-    if launcher != order.lease.launcher:
+    if not are_one(launcher, order.lease.launcher):
         raise LeaseLost(f"Epoch {event.epoch} of this order is held by another launcher.")
 
 

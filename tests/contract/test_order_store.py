@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from shared.domain.events import AnyEvent, Cancel, Provision, Renew, Return, Ring, Start, Succeed
+from shared.domain.holder import holder_of
 from shared.domain.lifecycle import advance
 from shared.domain.order import FINAL, HELD, LEASE, Order, Output, Reason, State
 from shared.domain.refusals import Conflict, Gone, Invalid, KeyReused, LeaseLost, NotFound, WrongState
@@ -303,6 +304,21 @@ def test_a_launcher_holds_the_orders_whose_lease_names_it(orders: OrderStore) ->
 
     assert _by_id(orders.held_by(LAUNCHER)) == _by_id(held)
     assert orders.held_by("rack/gamma") == []
+
+
+def test_a_name_without_identity_holds_what_all_of_its_identities_hold_and_an_identity_its_own(
+    orders: OrderStore,
+) -> None:
+    one, other = (holder_of("rack", "alpha", str(uuid4())) for _ in range(2))
+    of_one = [orders.apply(stored(orders).id, a_claim(one), NOW)]
+    of_other = [orders.apply(stored(orders).id, a_claim(other), NOW)]
+    of_none = [orders.apply(stored(orders).id, a_claim("rack/alpha"), NOW)]
+    for holder in ("rack/alpha-2", "rack/alpha.2", "rack/alph", holder_of("attic", "alpha", str(uuid4()))):
+        orders.apply(stored(orders).id, a_claim(holder), NOW)
+
+    assert _by_id(orders.held_by("rack/alpha")) == _by_id([*of_one, *of_other, *of_none])
+    assert _by_id(orders.held_by(one)) == _by_id(of_one)
+    assert _by_id(orders.held_by(other)) == _by_id(of_other)
 
 
 def test_a_removed_order_is_nowhere_and_removed_again_is_no_error(orders: OrderStore) -> None:

@@ -120,3 +120,12 @@ def test_no_key_token_url_query_or_body_is_ever_logged(world: World, capsys: pyt
     ]
     assert len(logged.splitlines()) == 9
     assert [secret for secret in secrets if secret in logged] == []
+
+
+def test_a_request_is_answered_although_its_line_cannot_be_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+
+        assert world.get("/v1/health").status_code == 200

@@ -66,6 +66,8 @@ class FakeControlPlane:
         self.ahead = timedelta()
         self.holds: list[HoldView] = []
         self.stops: list[StopOrder] = []
+        self.before: Callable[[str], object] = lambda _path: None
+        """Called with the path of each request before it is answered."""
         self.states: dict[str, State] = {}
         """Of orders whose workers have reported; the others are provisioned."""
         self._changed = threading.Condition()
@@ -117,6 +119,7 @@ class FakeControlPlane:
         with self._changed:
             self.seen.append(Seen(path, request.get_json(silent=True) or request.args.to_dict()))
             self._changed.notify_all()
+        self.before(path)
         refusal = next((value for prefix, value in self._refusals.items() if path.startswith(prefix)), None)
         answer = _problem(*refusal) if refusal else _json(self._answer(path, body))
         return answer(environ, start_response)

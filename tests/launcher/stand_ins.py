@@ -1,7 +1,9 @@
 """Stand-ins for what a launcher test is not about: a clock that never waits, and plain processes as machines."""
 
+import os
 import sys
 import threading
+from contextlib import suppress
 from typing import Final
 from uuid import uuid4
 
@@ -22,6 +24,9 @@ from shared.domain.spec import AnySpec
 from shared.vm_config import WorkerConfig
 from tests.launcher.fake_control_plane import DEADLINE
 
+IDENTITY: Final = "0c1f8c0e-0000-4000-8000-000000000001"
+NAMESAKES: Final = "0c1f8c0e-0000-4000-8000-000000000002"
+"""The identity of another launcher of the same name."""
 A_LEASE: Final = VmLease(ends=0, seconds=60)
 STAYS: Final = (sys.executable, "-c", "import time; time.sleep(600)")
 ENDS: Final = (sys.executable, "-c", "raise SystemExit(3)")
@@ -102,6 +107,17 @@ class ManualClock:
             interrupt.set()
             if self._over is not None:
                 self._over.set()
+
+
+def fill(pipe: int) -> int:
+    """Fill a pipe as a writer does whose reader is behind; return how many bytes that took."""
+    os.set_blocking(pipe, False)
+    filled = 0
+    with suppress(BlockingIOError):
+        while True:
+            filled += os.write(pipe, b"x" * 4096)
+    os.set_blocking(pipe, True)
+    return filled
 
 
 def lives(process: psutil.Process) -> bool:

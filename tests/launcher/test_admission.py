@@ -4,6 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import structlog.testing
 
 from launcher.admission import Admission
 from launcher.lanes import Lane
@@ -107,6 +108,41 @@ def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path, monkeypatch: 
     waiting.join(DEADLINE)
 
     assert found == [1]
+
+
+@pytest.mark.parametrize("lacking", ["disk_mib", "memory_mib", "vcpus", "tdx_keys"])
+def test_a_launcher_that_takes_nothing_for_want_of_something_says_so_once_and_when_it_is_over(
+    tmp_path: Path, lacking: str
+) -> None:
+    has = {"free_disk_mib": 100} if lacking == "disk_mib" else {lacking: getattr(NEED, lacking)}
+    disk = [has.pop("free_disk_mib", 1000)]
+    admission = Admission(tmp_path, PLENTY.model_copy(update=has), lambda: disk[0], lambda: 1000.0)
+    small = Lane("any/export", "qemu", Resources(machines=1))
+    taken = admission.reserve(LANE)
+    assert taken is not None
+    disk[0] = 9 if lacking == "disk_mib" else 1000
+
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(3):
+            admission.await_room([LANE, small])
+        admission.free(taken)
+        disk[0] = 1000
+        for _ in range(3):
+            admission.await_room([LANE, small])
+
+    assert [(line["log_level"], line["lane"]) for line in logs] == [("warning", LANE.name), ("info", LANE.name)]
+    assert list(logs[0]["needed"]) == list(logs[0]["left"]) == [lacking]
+
+
+def test_a_launcher_whose_slots_are_taken_says_nothing(tmp_path: Path) -> None:
+    admission = an_admission(tmp_path, machines=1)
+    other = Lane("any/export", "qemu", Resources(vcpus=1))
+    admission.reserve(LANE)
+
+    with structlog.testing.capture_logs() as logs:
+        admission.await_room([LANE, other])
+
+    assert logs == []
 
 
 def test_whoever_waits_for_room_is_told_when_admission_closes(tmp_path: Path) -> None:

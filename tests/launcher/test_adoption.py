@@ -1,38 +1,48 @@
 """What the next daemon makes of what an earlier one left: adopted, reported, put aside; and nothing else is touched."""
 
 import errno
+import json
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 from uuid import uuid4
 
 import psutil
 import pytest
 import structlog.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from launcher.adoption import Adoption
+from launcher.adoption import Adoption, holds_in
 from launcher.clock import SYSTEM, Clock
 from launcher.daemon import Daemon, Events
 from launcher.heartbeat import HeartbeatLoop
 from launcher.held import Held, Wish
+from launcher.providers import Providers
 from launcher.reconciliation import Reconciliation
+from launcher.reports import Reports
+from launcher.run import Runner
 from launcher.runs import Runs
+from launcher.tool.machines import new_name
 from launcher.vm import directory
 from launcher.vm.directory import LEASE, MANIFEST, PROCESS, VmDirectory, read
 from launcher.vm.launch import start_process
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.recognition import end_stragglers, started_at
-from launcher.vm.records import VmLease, VmProcess
-from shared.api import HoldView, StopOrder
+from launcher.vm.records import VmLease, VmManifest, VmProcess
+from shared.api import Hold, HoldsView, HoldView, StopOrder
 from shared.domain.order import State
+from shared.vm_config import Sources
 from tests.launcher.conftest import Pieces, room_for
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, HOLDS, UPDATES
 from tests.launcher.stand_ins import STAYS, TASKS, a_manifest
@@ -349,6 +359,129 @@ def test_a_directory_without_a_manifest_is_kept_aside_and_the_others_are_adopted
     assert [held.hold.order_id for held in pieces.runs.held()] == [left.order_id]
 
 
+@pytest.mark.parametrize("damaged", [MANIFEST, PROCESS])
+def test_what_is_said_of_a_directory_that_was_put_aside_leads_to_what_still_runs_of_it(
+    pieces: Pieces, leave: Callable[..., Left], damaged: str
+) -> None:
+    left = leave()
+    (left.directory.path / damaged).write_text("{}")
+
+    (said,) = [line for line in adopt(pieces) if line["log_level"] == "error"]
+
+    if damaged == MANIFEST:  # nobody can tell whose it is
+        assert "LAUNCHYARD_VM" in str(said["to_do"])
+    else:
+        assert (said["uuid"], said["pids"]) == (left.directory.manifest.uuid, [left.machine.pid])
+        assert "pid" in str(said["why"])
+
+
+def test_machines_of_the_operators_are_left_alone(pieces: Pieces, leave: Callable[..., Left]) -> None:
+    manifest = a_manifest(str(uuid4()), epoch=0).model_copy(update={"vm": new_name()})
+    theirs = directory.create(pieces.state, manifest, b"{}", VmLease(ends=0, seconds=0))
+    left = leave()
+
+    adopt(pieces)
+
+    assert [held.hold.order_id for held in pieces.runs.held()] == [left.order_id]
+    assert read(theirs.path) == theirs
+    assert holds_in(pieces.state) == {Hold(order_id=left.order_id, epoch=1)}
+
+
+@pytest.mark.parametrize("how", ["copied", "linked"])
+def test_a_copy_of_a_directory_or_a_link_to_it_is_put_aside_and_its_machine_adopted_once(
+    pieces: Pieces, leave: Callable[..., Left], how: str
+) -> None:
+    left = leave()
+    other = left.directory.path.with_name(f"0-{left.directory.path.name}")
+    if how == "copied":
+        shutil.copytree(left.directory.path, other)
+    else:
+        other.symlink_to(left.directory.path)
+
+    (said,) = [line for line in adopt(pieces) if line["log_level"] == "error"]
+
+    assert [held.hold.order_id for held in pieces.runs.held()] == [left.order_id]
+    assert "pids" not in said
+    assert left.process.is_running()
+
+
+def test_a_directory_that_is_put_aside_a_second_time_is_put_beside_the_first(pieces: Pieces) -> None:
+    for _ in range(2):
+        (pieces.state / "vms" / "strange").mkdir(parents=True)
+        adopt(pieces)
+
+    assert sorted(path.name for path in (pieces.state / "quarantine").iterdir()) == ["strange", "strange.1"]
+
+
+def test_directories_that_cannot_be_listed_are_not_taken_for_none(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pieces.state / "vms").write_text("not a folder")
+
+    with pytest.raises(NotADirectoryError):
+        adopt(pieces)
+
+
+class Resumed:
+    """The runs, as far as adoption knows them: what is to be gone on with is noted, and nothing done."""
+
+    def __init__(self) -> None:
+        self.holds: list[Hold] = []
+
+    def resume(self, hold: Hold, *_: object) -> None:
+        self.holds.append(hold)
+
+
+NAMES: Final = st.sampled_from(
+    ["0-1", "zz-1", "x", "notes.txt", "lost+found", ".hidden", ".x-1.partial", ".x-1.removed", "é-1", "a b-2"]
+)
+VALUES: Final = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda some: st.lists(some, max_size=3) | st.dictionaries(st.text(max_size=5), some, max_size=3),
+    max_leaves=5,
+)
+FIELDS: Final = st.sampled_from([*VmManifest.model_fields, "pid", "started", "ends", "seconds"])
+CONTENTS: Final = st.binary(max_size=50) | st.dictionaries(FIELDS, VALUES).map(lambda made: json.dumps(made).encode())
+FILES: Final = st.dictionaries(st.sampled_from([MANIFEST, PROCESS, LEASE, "config.json", "x"]), CONTENTS)
+NEARLY: Final = st.dictionaries(FIELDS, VALUES, max_size=2).map(
+    lambda changes: {MANIFEST: json.dumps(a_manifest("0").model_dump(mode="json") | changes).encode()}
+)
+"""The manifest of the directory 0-1, but for a field or two."""
+
+
+@settings(deadline=None, max_examples=100, derandomize=True)
+@given(garbage=st.dictionaries(NAMES, CONTENTS | FILES | NEARLY | st.just("link") | st.just("nowhere"), max_size=4))
+def test_whatever_lies_beside_a_machines_directory_it_is_adopted(garbage: Mapping[str, object]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder)
+        good = a_directory(state)
+        for name, content in garbage.items():
+            place(state / "vms" / name, content, good.path)
+        resumed, providers = Resumed(), Providers({}, None)
+        runner = Runner("alpha", "http://nowhere", Sources(), state, providers, cast("Reports", None), lambda _: None)
+
+        Adoption(runner, cast("Runs", resumed), room_for(state, 2)).run()
+
+        assert Hold(order_id=good.manifest.order_id, epoch=1) in resumed.holds
+        assert read(good.path) == good
+        assert len(resumed.holds) == len(set(resumed.holds))
+        assert Hold(order_id=good.manifest.order_id, epoch=1) in holds_in(state)
+
+
+def place(path: Path, content: object, good: Path) -> None:
+    match content:
+        case "link":
+            path.symlink_to(good)
+        case "nowhere":
+            path.symlink_to(path.with_name("nothing"))
+        case bytes():
+            path.write_bytes(content)
+        case dict():
+            path.mkdir()
+            for name, part in content.items():
+                (path / name).write_bytes(part)
+
+
 def test_a_directory_half_written_or_half_removed_is_removed(pieces: Pieces) -> None:
     for name in (".one-1.partial", ".two-1.removed"):
         (pieces.state / "vms" / name).mkdir(parents=True)
@@ -382,7 +515,7 @@ def test_an_order_of_which_nothing_is_left_here_is_given_up(pieces: Pieces, stat
 
     (report,) = pieces.server.bodies(UPDATES)
     assert (report["status"], report["epoch"]) == (status, 3)
-    assert pieces.server.bodies(HOLDS) == [{"launcher": "alpha"}]
+    assert pieces.server.bodies(HOLDS) == [{"launcher": "alpha"}, {"launcher": "alpha"}]  # its own, then the name's
 
 
 def test_an_order_that_is_held_is_not_given_up(pieces: Pieces) -> None:
@@ -410,6 +543,31 @@ def test_what_is_held_is_asked_for_until_it_is_answered(pieces: Pieces, refused:
 
     assert paused == [1, 2]
     assert pieces.server.statuses("forgotten")[-1] == "returned"
+
+
+def test_what_is_renewed_at_the_start_is_what_is_here_and_a_namesakes_orders_are_only_told_of(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vm = a_directory(pieces.state)
+    here = HoldView(order_id=vm.manifest.order_id, epoch=1, state=State.PROVISIONING)
+    anothers = HoldView(order_id="anothers", epoch=1, state=State.RUNNING)
+    monkeypatch.setattr(
+        pieces.client,
+        "holds",
+        lambda _name, namesakes=False: HoldsView(holds=(here, anothers) if namesakes else (here,)),
+    )
+    reconciliation = a_reconciliation(pieces)
+
+    renewed = reconciliation.renew(holds_in(pieces.state), attended=True)
+    with structlog.testing.capture_logs() as logs:
+        reconciliation.run(pieces.admission.closed)
+
+    assert list(renewed) == [Hold(order_id=vm.manifest.order_id, epoch=1)]
+    (beat,) = pieces.server.bodies(HEARTBEATS)
+    assert beat["holds"] == [{"order_id": vm.manifest.order_id, "epoch": 1}]
+    assert not pieces.server.statuses("anothers")
+    (told,) = [line for line in logs if "another launcher has this name" in line["event"]]
+    assert told["orders"] == [{"order_id": "anothers", "epoch": 1}]
 
 
 def test_a_daemon_that_goes_down_waits_for_no_answer(pieces: Pieces) -> None:

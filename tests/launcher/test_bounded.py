@@ -35,6 +35,8 @@ address = config["control_plane"] + "/v1/callbacks/" + config["order_id"]
 urllib.request.urlopen(urllib.request.Request(address, b"{}", {"Content-Type": "application/json"}))
 time.sleep(600)
 """
+ADOPTIONS_LOOKS: Final = 2
+"""How often a launcher that goes asks what is held, before its loops start."""
 NEVER_REPORTS: Final = "import time; time.sleep(600)"
 ENDS: Final = "raise SystemExit(3)"
 
@@ -206,6 +208,32 @@ def test_what_a_killed_one_shot_left_booting_is_the_next_ones_one_order(ground: 
     assert (code, said) == (0, [f"[launcher] order={order_id} fulfilled vm={vm}"])
     assert len(ground.server.bodies(CLAIMS)) == 1
     assert lives(machine)
+
+
+def test_what_boots_is_counted_before_anything_can_say_that_it_runs(ground: Ground) -> None:
+    ground.worker(NEVER_REPORTS)
+    order_id, _ = ground.server.offer(TINY), ground.server.offer(TINY)
+    killed = ground.begin("--one-shot")
+    ground.server.wait_for(lambda: named(ground.server, order_id))
+    killed.kill()
+    killed.communicate(timeout=DEADLINE)
+    ground.server.holds = [ground.hold(order_id, State.PROVISIONING)]
+    known, beats = len(ground.server.bodies(HOLDS)), len(ground.server.bodies(HEARTBEATS))
+
+    def before(path: str) -> None:
+        """Hold back the intake's look at what is held until the launcher has learnt that the order runs."""
+        if path == HEARTBEATS and len(ground.server.bodies(HEARTBEATS)) > beats + 1:  # the first is the adoption's own
+            ground.server.states[order_id] = State.RUNNING
+        if path == HOLDS and len(ground.server.bodies(HOLDS)) > known + ADOPTIONS_LOOKS:
+            ground.server.wait_for(lambda: len(ground.server.bodies(HEARTBEATS)) > beats + 3)
+
+    ground.server.before = before
+
+    code, _ = ground.run("--one-shot")
+
+    assert code == 0
+    assert ground.server.states == {order_id: State.RUNNING}
+    assert len(ground.server.bodies(CLAIMS)) == 1
 
 
 def test_machines_that_run_are_left_alone_by_the_next_one_shot_although_their_lease_was_not_renewed(

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -20,13 +21,14 @@ from launcher import leftovers
 from launcher.clock import SYSTEM
 from launcher.daemon import FAILED, Daemon, Events
 from launcher.heartbeat import HeartbeatLoop
+from launcher.runs import Runs
 from launcher.vm.directory import PROCESS
 from launcher.vm.records import VmProcess
 from shared.api import HoldView, StopOrder
 from shared.domain.order import State
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
-from tests.launcher.stand_ins import lives
+from tests.launcher.stand_ins import fill, lives
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -56,7 +58,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     (tmp_path / "worker" / "__main__.py").write_text(WORKER)
     with ExitStack() as daemons:
         daemons.callback(leftovers.clear, tmp_path / "state")
-        yield lambda url, **settings: daemons.enter_context(a_daemon(tmp_path, url, settings))
+        yield lambda url, log=subprocess.PIPE, **settings: daemons.enter_context(a_daemon(tmp_path, url, settings, log))
 
 
 def test_a_signal_that_does_not_interrupt_the_main_threads_wait_is_heard_all_the_same() -> None:
@@ -307,6 +309,75 @@ def test_an_order_that_no_thread_can_be_started_for_neither_stays_held_nor_keeps
     assert pieces.runs.held() == ()
 
 
+@pytest.mark.parametrize("trouble", ["its reader has gone", "its reader is behind", "its disk is full"])
+def test_a_log_that_cannot_be_written_costs_no_order_and_the_daemon_goes_when_told(
+    server: FakeControlPlane, tmp_path: Path, start: Start, trouble: str
+) -> None:
+    reader, writer = os.pipe()
+    log = os.open("/dev/full", os.O_WRONLY) if trouble == "its disk is full" else writer
+    daemon = start(server.url, log=log, HEARTBEAT_SECONDS="0.1", DRAIN_SECONDS="0.1")
+    server.wait_for(lambda: bool(server.bodies(CLAIMS)))
+    if trouble == "its reader has gone":
+        os.close(reader)
+    if trouble == "its reader is behind":
+        fill(writer)
+
+    order_id = server.offer()
+    family = machines(server, tmp_path, [order_id])
+    beats = len(server.bodies(HEARTBEATS))
+    server.wait_for(lambda: named(server, order_id, beats + 3))
+    daemon.send_signal(signal.SIGTERM)
+
+    assert daemon.wait(DEADLINE) == 0
+    assert server.statuses(order_id) == ["provisioning"]
+    assert all(lives(process) for process in family)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("lacking", ["log", "say", "thread"])
+def test_an_order_whose_run_does_not_begin_is_forgotten_and_its_room_is_free(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    runs = Runs(pieces.runner.run, pieces.admission, SYSTEM, fails if lacking == "say" else lambda _line: None)
+    if lacking == "log":
+        monkeypatch.setattr("launcher.runs.log", Mock(info=fails))
+    if lacking == "thread":
+        monkeypatch.setattr(threading.Thread, "start", fails)
+
+    with pytest.raises(RuntimeError):
+        runs.begin(pieces.server.a_claimed(), pieces.reserve(), SYSTEM.monotonic())
+
+    assert runs.held() == ()
+    assert pieces.room() == 2
+
+
+@pytest.mark.parametrize("told", [("SIGTERM",), ("SIGTERM", "SIGINT"), ("SIGTERM", "SIGINT", "SIGTERM"), (FAILED,)])
+def test_a_daemon_that_is_told_to_go_goes_although_an_order_never_ends(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch, told: tuple[str, ...]
+) -> None:
+    for bound in ("LEAVE_SECONDS", "STOP_SECONDS", "LAST_SECONDS"):
+        monkeypatch.setattr(f"launcher.daemon.{bound}", 0.1)
+    stuck, events = threading.Event(), Events()
+    runs = Runs(lambda _held, _claimed: await_event(stuck), pieces.admission, SYSTEM)
+    runs.begin(pieces.server.a_claimed(), pieces.reserve(), SYSTEM.monotonic())
+    heartbeat = HeartbeatLoop(pieces.client, "alpha", runs, 20, pieces.outage, SYSTEM)
+    daemon = Daemon(lambda: None, pieces.admission, runs, lambda: None, heartbeat, drain_seconds=0.1)
+    for event in told:
+        events.put(event)
+    codes: list[int] = []
+
+    going = threading.Thread(target=lambda: codes.append(daemon.run(events)), daemon=True)
+    going.start()
+    going.join(DEADLINE)
+
+    assert codes == [1]
+    stuck.set()
+    runs.await_end()
+
+
 def test_two_launchers_cannot_share_a_state_directory(server: FakeControlPlane, start: Start) -> None:
     start(server.url)
     server.wait_for(lambda: bool(server.bodies(CLAIMS)))
@@ -319,7 +390,9 @@ def test_two_launchers_cannot_share_a_state_directory(server: FakeControlPlane, 
 
 
 @contextmanager
-def a_daemon(folder: Path, url: str, settings: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def a_daemon(
+    folder: Path, url: str, settings: dict[str, str], log: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": str(ROOT),
@@ -332,7 +405,7 @@ def a_daemon(folder: Path, url: str, settings: dict[str, str]) -> Iterator[subpr
         (sys.executable, "-m", "launcher", "run", *flags),
         cwd=folder,
         env=environment,
-        stdout=subprocess.PIPE,
+        stdout=log,
         stderr=subprocess.STDOUT,
         text=True,
     ) as daemon:
@@ -352,6 +425,10 @@ def machines(server: FakeControlPlane, folder: Path, order_ids: list[str]) -> li
         family += [leader, *leader.children(recursive=True)]
     assert len(family) == 2 * len(order_ids)
     return family
+
+
+def await_event(event: threading.Event) -> None:
+    event.wait()
 
 
 def named(server: FakeControlPlane, order_id: str, since: int) -> bool:

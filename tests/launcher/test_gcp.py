@@ -31,7 +31,7 @@ from shared.domain.order import Failure, Reason
 from shared.domain.spec import CapacitySpec, NodeSize, TaskSpec
 from shared.vm_config import WorkerConfig
 from tests.compute import PROJECT, ZONE, Fake, NoGuests, a_fake
-from tests.launcher.stand_ins import A_LEASE
+from tests.launcher.stand_ins import A_LEASE, IDENTITY, NAMESAKES
 
 OTHER_ZONE: Final = "us-central1-b"
 THIRD_ZONE: Final = "us-east1-b"
@@ -63,6 +63,7 @@ def options(fake: Fake) -> GcpOptions:
     return GcpOptions(
         project=PROJECT,
         launcher="Alpha.1",
+        identity=IDENTITY,
         control_plane="https://control-plane.example",
         endpoint=fake.url,
         zones=(OTHER_ZONE, THIRD_ZONE),
@@ -160,6 +161,7 @@ def test_an_instance_carries_labels_of_ours_and_of_the_contract(
     assert told.pop("launchyard-control-plane")
     assert told == {
         "launchyard": "managed",
+        "launchyard-identity": IDENTITY,
         "launchyard-order": order_id,
         "launchyard-epoch": "1",
         "easyenclave": "managed",
@@ -199,7 +201,7 @@ def test_a_name_is_one_that_compute_engine_takes_and_another_epoch_has_another(p
 
 def test_orders_whose_ids_differ_in_what_a_label_cannot_hold_have_other_labels() -> None:
     spec = CapacitySpec(datacenter=f"gcp:{ZONE}", node_size=NodeSize.TINY)
-    options = GcpOptions(PROJECT, "alpha", "https://control-plane.example")
+    options = GcpOptions(PROJECT, "alpha", IDENTITY, "https://control-plane.example")
     ids = ("ABC", "abc", "x" * 100 + "1", "x" * 100 + "2")
     told = {labels(options, Hold(order_id=one, epoch=1), spec)["launchyard-order"] for one in ids}
     assert len(told) == len(ids)
@@ -624,8 +626,9 @@ def test_what_no_hold_explains_is_deleted_and_nothing_else(
         provider.start(placed).leave()
     beta = GcpProvider(replace(options, launcher="beta"))
     namesake = GcpProvider(replace(options, control_plane="https://another.example"))
-    anothers = [place(), place()]
-    for other, placed in zip((beta, namesake), anothers, strict=True):
+    twin = GcpProvider(replace(options, identity=NAMESAKES))
+    anothers = [place(), place(), place()]
+    for other, placed in zip((beta, namesake, twin), anothers, strict=True):
         other.start(placed).leave()
     GcpProvider(replace(options, name_prefix="another")).reap_strays([hold_of(kept)])
     left = {one["name"] for one in fake.instances()}

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 from launcher.vm.gcp.options import GcpOptions
 from launcher.vm.gcp.settings import GcpSettings
 from shared.domain.spec import NodeSize
+from tests.launcher.stand_ins import IDENTITY
 
 URL = "https://control-plane.example"
 
@@ -14,12 +15,12 @@ def told(**environment: str) -> GcpOptions:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        return GcpSettings().gcp_options("a-project", "alpha", URL)
+        return GcpSettings().gcp_options("a-project", "alpha", IDENTITY, URL)
 
 
 def test_what_nobody_says_is_as_the_contract_has_it() -> None:
     options = told()
-    assert options == GcpOptions(project="a-project", launcher="alpha", control_plane=URL)
+    assert options == GcpOptions(project="a-project", launcher="alpha", identity=IDENTITY, control_plane=URL)
     assert {options.machine_type_of(size) for size in NodeSize} == {"c3-standard-4"}
     assert options.name_prefix == "easyenclave-agent"
 

@@ -33,12 +33,13 @@ from shared.domain.events import (
     Succeed,
     TtlPassed,
 )
+from shared.domain.holder import holder_of
 from shared.domain.lifecycle import RULES, advance
 from shared.domain.limits import Limits
 from shared.domain.order import Order, Output, Reason, place
 from shared.domain.refusals import Refusal
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
-from tests.factories import NOW, an_order
+from tests.factories import NOW, a_claimed_order, an_order
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 WORD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
@@ -127,6 +128,17 @@ def test_a_document_of_a_later_version_is_still_read() -> None:
     order = an_order()
 
     assert decode({**encode(order), "priority": 7}) == order
+
+
+def test_an_earlier_version_knows_a_launcher_with_an_identity_by_its_name() -> None:
+    order = a_claimed_order(launcher=holder_of("rack", "alpha", "an-identity"))
+    document = encode(order)
+    assert order.lease is not None
+    rewritten = {name: part for name, part in document["lease"].items() if name != "identity"}
+
+    assert document["lease"]["launcher"] == "rack/alpha"
+    assert decode(document) == order
+    assert decode(document | {"lease": rewritten}).lease == replace(order.lease, launcher="rack/alpha")
 
 
 def test_a_document_of_an_earlier_version_gets_the_defaults() -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
@@ -19,6 +20,7 @@ REQUESTS: Final = uuid5(NAMESPACE_URL, "urn:launchyard:compute")
 
 MANAGED: Final = "launchyard"
 LAUNCHER: Final = "launchyard-launcher"
+IDENTITY: Final = "launchyard-identity"
 CONTROL_PLANE: Final = "launchyard-control-plane"
 ORDER: Final = "launchyard-order"
 EPOCH: Final = "launchyard-epoch"
@@ -44,6 +46,7 @@ def labels(options: GcpOptions, hold: Hold, spec: CapacitySpec) -> Labels:
     """Return what an instance is found by, ours first and then those of the EasyEnclave contract (section 8)."""
     return {
         **of_launcher(options),
+        IDENTITY: fitted(options.identity),
         **of_hold(hold),
         "easyenclave": "managed",
         "ee-run": fitted(hold.order_id)[:RUN_LENGTH],
@@ -56,6 +59,14 @@ def labels(options: GcpOptions, hold: Hold, spec: CapacitySpec) -> Labels:
 def of_launcher(options: GcpOptions) -> Labels:
     """Another control plane's launcher may have the same name, and a project for its instances that is the same."""
     return {MANAGED: "managed", LAUNCHER: _exact(options.launcher), CONTROL_PLANE: _digest(options.control_plane)}
+
+
+def is_own(options: GcpOptions, labels: Mapping[str, str]) -> bool:
+    """Return whether the labels say that this launcher made the instance, and not another of its name.
+
+    Launchers of earlier versions gave their instances no identity: nobody can tell whose those are.
+    """
+    return of_launcher(options).items() <= labels.items() and labels.get(IDENTITY) == fitted(options.identity)
 
 
 def of_hold(hold: Hold) -> Labels:

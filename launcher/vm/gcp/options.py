@@ -14,13 +14,14 @@ MAX_RUN_SECONDS: Final = 30 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class GcpOptions:
-    """By `launcher`, its name, and `control_plane`, its URL, instances are known as this launcher's own.
+    """By `launcher`, its name, `identity`, and `control_plane`, its URL, instances are known as this launcher's own.
 
     `zones` are tried after the order's own where that has no machine left. `endpoint` None is Google's.
     """
 
     project: str
     launcher: str
+    identity: str
     control_plane: str
     endpoint: str | None = None
     name_prefix: str = "easyenclave-agent"

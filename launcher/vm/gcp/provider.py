@@ -15,7 +15,7 @@ from launcher.vm.gcp.errors import ComputeError
 from launcher.vm.gcp.fleet import Fleet
 from launcher.vm.gcp.insertion import Insertion, Wanted
 from launcher.vm.gcp.machine import GcpMachine
-from launcher.vm.gcp.names import instance_name, of_hold, of_launcher
+from launcher.vm.gcp.names import instance_name, is_own, of_hold, of_launcher
 from launcher.vm.gcp.options import GcpOptions
 from launcher.vm.gcp.watch import Watch
 from launcher.vm.provider import LaunchFailed, Plan
@@ -91,7 +91,7 @@ class GcpProvider:
         """Raises LaunchFailed where they cannot be looked for, or one of them not be deleted: the others are."""
         known = [of_hold(hold).items() for hold in {*held, *self._begun}]
         try:
-            there = self._fleet.look().values()
+            there = [one for one in self._fleet.look().values() if is_own(self._options, one.labels)]
         except ComputeError as error:
             raise LaunchFailed(f"Compute Engine cannot be asked for instances of no order: {error}") from error
         strays = [one for one in there if not any(labelled <= one.labels.items() for labelled in known)]

@@ -64,7 +64,7 @@ class GcpSettings(BaseSettings):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
-    def gcp_options(self, project: str, launcher: str, control_plane: str) -> GcpOptions:
+    def gcp_options(self, project: str, launcher: str, identity: str, control_plane: str) -> GcpOptions:
         """Return where and what the instances of this launcher are."""
         types = {
             NodeSize.TINY: self.gcp_machine_type_tiny,
@@ -74,6 +74,7 @@ class GcpSettings(BaseSettings):
         return GcpOptions(
             project=project,
             launcher=launcher,
+            identity=identity,
             control_plane=control_plane,
             endpoint=self.gcp_endpoint,
             name_prefix=self.name_prefix,

@@ -1,0 +1,195 @@
+"""Launchers of one name: only the one whose identity holds an order changes it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import httpx
+import pytest
+from werkzeug.serving import make_server
+
+from emulators.processes import LOOPBACK
+from launcher import leftovers
+from shared.api import IDENTITY_HEADER, ClaimById, HeartbeatRequest, Hold, Returned
+from shared.control_plane import ControlPlane, Refused
+from shared.domain.order import State
+from tests.functions.world import ANY_LANES, LAUNCHER, World
+
+ROOT: Final = Path(__file__).parents[2]
+DEADLINE: Final = 60.0
+NAMESAKE: Final = "another launcher has this name"
+FIRST, SECOND = "0c1f8c0e-0000-4000-8000-000000000001", "0c1f8c0e-0000-4000-8000-000000000002"
+STAYS: Final = """
+import argparse, json, pathlib, time, urllib.request
+parser = argparse.ArgumentParser()
+parser.add_argument("--config", type=pathlib.Path, required=True)
+config = json.loads(parser.parse_args().config.read_bytes())
+body = json.dumps({"event": "started", "epoch": config["epoch"]}).encode()
+headers = {"Content-Type": "application/json", "Authorization": "Bearer " + config["callback_token"]}
+address = config["control_plane"] + "/v1/callbacks/" + config["order_id"]
+urllib.request.urlopen(urllib.request.Request(address, body, headers))
+time.sleep(600)
+"""
+"""A worker that reports that it is up, and stays."""
+
+As = Callable[[str | None], ControlPlane]
+
+
+@pytest.fixture
+def launcher(world: World) -> Iterator[As]:
+    """Return what the launcher `alpha` of an identity calls with; None: one of an earlier version."""
+    with ExitStack() as clients:
+        transport = httpx.WSGITransport(app=world.http.application)
+        yield lambda identity: clients.enter_context(ControlPlane("http://test", LAUNCHER, transport, identity))
+
+
+def claimed(world: World, client: ControlPlane) -> Hold:
+    order_id = world.place()["id"]
+    request = ClaimById(request_id=str(uuid4()), launcher="alpha", order_id=order_id, lanes=tuple(ANY_LANES))
+    assert client.claim(request).claimed is not None
+    return Hold(order_id=order_id, epoch=1)
+
+
+def renews(client: ControlPlane, hold: Hold) -> bool:
+    answer = client.heartbeat(HeartbeatRequest(launcher="alpha", holds=(hold,)))
+    assert [stop.why for stop in answer.stop] == ([] if answer.renewed else ["lease_lost"])
+    return bool(answer.renewed)
+
+
+def gives_up(client: ControlPlane, hold: Hold) -> None:
+    client.update(hold.order_id, Returned(request_id=str(uuid4()), launcher="alpha", epoch=1, message="gone"))
+
+
+def holds(client: ControlPlane, namesakes: bool = False) -> list[str]:
+    return [view.order_id for view in client.holds("alpha", namesakes).holds]
+
+
+def test_a_namesake_neither_holds_renews_nor_gives_up_what_another_holds(world: World, launcher: As) -> None:
+    hold = claimed(world, launcher(FIRST))
+
+    assert holds(launcher(SECOND)) == []
+    assert holds(launcher(SECOND), namesakes=True) == [hold.order_id]
+    assert not renews(launcher(SECOND), hold)
+    with pytest.raises(Refused) as refused:
+        gives_up(launcher(SECOND), hold)
+    assert refused.value.code == "lease_lost"
+    assert holds(launcher(FIRST)) == [hold.order_id]
+    assert renews(launcher(FIRST), hold)
+
+
+def test_what_an_earlier_version_claimed_is_renewed_after_the_upgrade_and_is_nobody_elses_then(
+    world: World, launcher: As
+) -> None:
+    hold = claimed(world, launcher(None))
+
+    assert holds(launcher(FIRST)) == []  # nobody can tell whose it is: it is not given up
+    assert renews(launcher(FIRST), hold)
+    assert holds(launcher(FIRST)) == [hold.order_id]
+    assert not renews(launcher(SECOND), hold)
+
+
+def test_a_launcher_that_goes_back_to_an_earlier_version_keeps_its_orders(world: World, launcher: As) -> None:
+    hold = claimed(world, launcher(FIRST))
+
+    assert holds(launcher(None)) == [hold.order_id]
+    assert renews(launcher(None), hold)
+    assert renews(launcher(FIRST), hold)
+
+
+def test_an_identity_that_is_none_is_refused_by_the_headers_name(world: World) -> None:
+    headers = {"Authorization": f"Bearer {LAUNCHER}", IDENTITY_HEADER: "not one"}
+
+    response = world.http.get("/v1/holds?launcher=alpha", headers=headers)
+
+    assert response.status_code == 422
+    assert [error["field"] for error in response.get_json()["errors"]] == [IDENTITY_HEADER]
+
+
+def test_two_launchers_of_one_name_leave_each_others_orders_alone(world: World, tmp_path: Path) -> None:
+    world.app = replace(world.app, clock=lambda: datetime.now(UTC), wait=time.sleep)
+    (tmp_path / "worker").mkdir()
+    (tmp_path / "worker" / "__main__.py").write_text(STAYS)
+    with served(world) as url, ExitStack() as launchers:
+        launchers.callback(leftovers.clear, tmp_path / "one")
+        launchers.callback(leftovers.clear, tmp_path / "two")
+        order_id = world.place()["id"]
+        launchers.enter_context(a_launcher(tmp_path, url, "one"))
+        await_state(world, order_id, State.RUNNING)
+        ((directory),) = (tmp_path / "one" / "vms").iterdir()
+        renewed = lease_of(world, order_id)
+
+        second = launchers.enter_context(a_launcher(tmp_path, url, "two"))
+        other = world.place()["id"]
+        await_state(world, other, State.RUNNING)  # it takes orders: each has a slot
+        await_that(lambda: lease_of(world, order_id) > renewed)
+
+        (told,) = [line for line in (tmp_path / "two.log").read_text().splitlines() if NAMESAKE in line]
+        assert order_id in told
+        assert world.order(order_id).state is State.RUNNING
+        assert world.order(order_id).epoch == 1
+        assert directory.is_dir()
+        second.send_signal(signal.SIGTERM)
+        second.send_signal(signal.SIGINT)
+        second.wait(DEADLINE)
+        assert world.order(order_id).state is State.RUNNING
+
+
+def lease_of(world: World, order_id: str) -> datetime:
+    lease = world.order(order_id).lease
+    assert lease is not None
+    return lease.until
+
+
+def await_state(world: World, order_id: str, state: State) -> None:
+    await_that(lambda: world.order(order_id).state is state)
+
+
+def await_that(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextmanager
+def served(world: World) -> Iterator[str]:
+    server = make_server(LOOPBACK, 0, world.http.application, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield f"http://{LOOPBACK}:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@contextmanager
+def a_launcher(folder: Path, url: str, state: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run the launcher `alpha` with a state directory and a log of its own, and one slot."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "LAUNCHYARD_LAUNCHER_KEY": LAUNCHER,
+        "LAUNCHYARD_DATACENTER": "local:dev",
+        "LAUNCHYARD_SLOTS": "1",
+        "LAUNCHYARD_HEARTBEAT_SECONDS": "0.5",
+    }
+    flags = ("--name", "alpha", "--url", url, "--provider", "process", "--state-dir", str(folder / state))
+    argv = (sys.executable, "-m", "launcher", "run", *flags)
+    with (
+        (folder / f"{state}.log").open("wb") as log,
+        subprocess.Popen(argv, cwd=folder, env=environment, stdout=log) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()

@@ -1,0 +1,101 @@
+"""A machine's directory goes with its machine, whatever becomes of its log and of the other directories."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from launcher.vm import directory
+from launcher.vm.directory import KEPT_LOGS, VmDirectory
+from tests.launcher.stand_ins import A_LEASE, a_manifest
+from tests.threads import at_once
+
+ELSEWHERE: Final = Path("/dev/shm")  # noqa: S108 (folders of random names are made in it)
+"""A file system of its own on every Linux host."""
+
+
+def a_directory(state: Path, order_id: str = "one") -> VmDirectory:
+    made = directory.create(state, a_manifest(order_id), b"{}", A_LEASE)
+    made.serial_log.write_text("it booted\n")
+    return made
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """Return a folder on another file system than `tmp_path`."""
+    with tempfile.TemporaryDirectory(dir=ELSEWHERE) as folder:
+        assert os.stat(folder).st_dev != tmp_path.stat().st_dev
+        yield Path(folder)
+
+
+def test_a_log_is_kept_on_another_file_system_and_the_directory_is_gone(tmp_path: Path, elsewhere: Path) -> None:
+    made = a_directory(tmp_path)
+    (tmp_path / "logs").symlink_to(elsewhere)
+
+    made.remove()
+
+    assert (elsewhere / "one-1.log").read_text() == "it booted\n"
+    assert not list((tmp_path / "vms").iterdir())
+
+
+def test_a_log_that_cannot_be_kept_does_not_keep_the_directory(tmp_path: Path) -> None:
+    made = a_directory(tmp_path)
+    (tmp_path / "logs").write_text("not a folder")
+
+    made.remove()
+
+    assert not list((tmp_path / "vms").iterdir())
+
+
+def test_a_log_that_is_kept_half_for_want_of_disk_is_not_kept(
+    tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def move(_source: Path, target: Path) -> None:
+        target.write_text("it bo")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    made = a_directory(tmp_path)
+    (tmp_path / "logs").symlink_to(elsewhere)
+    monkeypatch.setattr("shutil.move", move)
+
+    made.remove()
+
+    assert not list(elsewhere.iterdir())
+    assert not list((tmp_path / "vms").iterdir())
+
+
+def test_what_is_put_aside_from_a_file_system_of_its_own_is_not_copied(tmp_path: Path, elsewhere: Path) -> None:
+    (tmp_path / "vms").symlink_to(elsewhere)
+    strange = tmp_path / "vms" / "strange"
+    strange.mkdir()
+    number = strange.stat().st_ino
+
+    aside = directory.quarantine(strange)
+
+    assert (aside.stat().st_dev, aside.stat().st_ino) == (elsewhere.stat().st_dev, number)
+    assert directory.remaining(tmp_path) == []
+
+
+def test_machines_that_end_together_leave_no_directory_and_as_many_logs_as_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for number in range(700):
+        (tmp_path / "logs" / f"{number}.log").touch()
+    (tmp_path / "logs" / "a-folder.log").mkdir()
+    ended = [a_directory(tmp_path, f"order{number}") for number in range(12)]
+
+    at_once([one.remove for one in ended])
+
+    assert not list((tmp_path / "vms").iterdir())
+    assert len(list((tmp_path / "logs").iterdir())) <= KEPT_LOGS + 1
+
+
+def test_hidden_folders_of_others_are_neither_removed_nor_taken_for_machines(tmp_path: Path) -> None:
+    for name in (".snapshot", ".one-1.partial", "lost+found"):
+        (tmp_path / "vms" / name).mkdir(parents=True)
+
+    assert directory.remaining(tmp_path) == []
+    assert sorted(path.name for path in (tmp_path / "vms").iterdir()) == [".snapshot", "lost+found"]

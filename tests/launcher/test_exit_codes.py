@@ -1,0 +1,70 @@
+"""What a launcher that cannot run tells its supervisor: 1, it may pass; 2, nobody need try again until it is mended."""
+
+import errno
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from emulators.processes import LOOPBACK, free_port
+from launcher.commands import app
+from shared.api import Hold
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        *((number, 1) for number in ("ENOSPC", "EDQUOT", "EROFS", "EIO", "ESTALE", "EMFILE", "ENFILE", "ENOMEM")),
+        *((number, 2) for number in ("EACCES", "EPERM", "ENOTDIR", "EEXIST", "ELOOP", "ENAMETOOLONG")),
+    ],
+)
+@pytest.mark.parametrize("where", ["mkdir", "open", "replace", "iterdir"])
+def test_a_state_directory_that_cannot_be_used_is_told_as_what_may_pass_or_as_what_a_person_must_mend(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: str, code: int
+) -> None:
+    state, error, real = tmp_path / "state", getattr(errno, number), getattr(Path, where)
+
+    def fails(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == state or state in path.parents:
+            raise OSError(error, os.strerror(error), str(path))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, where, fails)
+
+    result = run(monkeypatch, state)
+
+    assert result.exit_code == code
+    assert os.strerror(error) in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_what_fails_within_is_not_told_as_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launcher.daemon.Daemon.run", lambda *_: Hold(order_id="", epoch=0))
+
+    assert run(monkeypatch, tmp_path).exit_code == 1
+
+
+def test_a_cloud_without_credentials_may_have_some_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PROVIDERS": "gcp", "GCP_PROJECT": "a-project"}.items():
+        monkeypatch.setenv(f"LAUNCHYARD_{name}", value)
+    monkeypatch.delenv("LAUNCHYARD_DATACENTER", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nothing"))
+
+    result = run(monkeypatch, tmp_path)
+
+    assert result.exit_code == 1
+    assert "Compute Engine cannot be asked" in result.stderr
+
+
+def run(monkeypatch: pytest.MonkeyPatch, state: Path) -> Result:
+    """Run a launcher of this state directory, whose control plane does not answer."""
+    monkeypatch.setattr("launcher.logs.configure", lambda file: None)
+    monkeypatch.setattr("launcher.daemon.Events.hear_signals", lambda events: None)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back at the end
+    settings = {"URL": f"http://{LOOPBACK}:{free_port()}", "LAUNCHER_KEY": "ly_secret", "PROVIDER": "process"}
+    for name, value in settings.items():
+        monkeypatch.setenv(f"LAUNCHYARD_{name}", value)
+    return CliRunner().invoke(app, ["run", "--state-dir", str(state)])

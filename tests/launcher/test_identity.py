@@ -1,0 +1,30 @@
+"""Which of all launchers of one name this is: the state directory says it."""
+
+from pathlib import Path
+
+import pytest
+
+from launcher.identity import FILE, UNREADABLE, identity_in
+from tests.launcher.stand_ins import IDENTITY, NAMESAKES
+
+
+def test_an_identity_is_made_once_and_kept(tmp_path: Path) -> None:
+    assert identity_in(tmp_path, lambda: IDENTITY) == IDENTITY
+    assert identity_in(tmp_path, lambda: NAMESAKES) == IDENTITY
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\xff\xfe", b"not one", IDENTITY.upper().encode()])
+def test_what_is_no_identity_is_kept_aside_and_a_new_one_made(tmp_path: Path, garbage: bytes) -> None:
+    (tmp_path / FILE).write_bytes(garbage)
+
+    assert identity_in(tmp_path, lambda: NAMESAKES) == NAMESAKES
+    assert identity_in(tmp_path, lambda: IDENTITY) == NAMESAKES
+    assert (tmp_path / UNREADABLE).read_bytes() == garbage
+
+
+def test_a_folder_in_its_place_is_kept_aside_too(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+
+    assert identity_in(tmp_path, lambda: IDENTITY) == IDENTITY
+    assert (tmp_path / UNREADABLE).is_dir()
