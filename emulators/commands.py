@@ -1,7 +1,7 @@
 """`launchyard up` and `launchyard down`: the local stack."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -29,13 +29,15 @@ def up(
     try:
         stack.up(_settings({name: value for name, value in chosen.items() if value is not None}), _say)
     except StartFailed as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from error
+        _fail(error)
 
 
 def down() -> None:
     """Stop exactly what `up` started."""
-    stopped = stack.down(_settings({}).home)
+    try:
+        stopped = stack.down(_settings({}).home)
+    except StartFailed as error:
+        _fail(error)
     for server in reversed(stopped):
         _say(f"stopped {server.name}")
     if not stopped:
@@ -50,6 +52,12 @@ def _settings(chosen: dict[str, object]) -> StackSettings:
             name = "_".join(str(part) for part in wrong["loc"]).upper()
             sys.stderr.write(f"LAUNCHYARD_{name}: {wrong['msg']}\n")
         raise typer.Exit(USAGE) from error
+
+
+def _fail(error: StartFailed) -> NoReturn:
+    """Say why, and exit with 1."""
+    Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1) from error
 
 
 def _say(line: str) -> None:

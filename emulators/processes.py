@@ -16,6 +16,8 @@ from typing import Final
 import psutil
 from pydantic import TypeAdapter
 
+from launcher.vm.recognition import started_at
+
 LOOPBACK: Final = "127.0.0.1"
 READY_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.05
@@ -39,8 +41,8 @@ class Server:
 
     name: str
     pid: int
-    started: float
-    """Seconds since the Unix epoch, as the kernel reports it: a reused process id is not taken for ours."""
+    ticks: int
+    """When it started, in clock ticks since boot: no setting of the clock makes it another's, as a time of day would."""
     log: Path
 
 
@@ -98,7 +100,7 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
         except OSError as error:
             raise StartFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
     child.returncode = 0  # it may outlive us: keeps Popen, once dropped, from warning of a process that still runs
-    server = Server(name, child.pid, psutil.Process(child.pid).create_time(), log)
+    server = Server(name, child.pid, started_at(child.pid), log)
     with (log.parent / STARTED).open("ab") as record:
         record.write(SERVER.dump_json(server) + b"\n")
     return server
@@ -139,8 +141,7 @@ def family(server: Server) -> list[psutil.Process]:
 
     What it started in sessions of their own is to outlive it, as a launcher's machines do.
     """
-    leader = _process(server.pid)
-    if leader is not None and leader.create_time() != server.started:
+    if _started_at(server.pid) not in (None, server.ticks):
         return []  # the process id is another's by now, so the session has ended
     session = [process for process in psutil.process_iter() if _session(process) == server.pid]
     return [process for process in session if not _ended(process)]
@@ -158,10 +159,11 @@ def stop(server: Server, seconds: float = STOP_SECONDS) -> None:
     _still_running(alive, seconds)
 
 
-def _process(pid: int) -> psutil.Process | None:
+def _started_at(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None if there is none."""
     try:
-        return psutil.Process(pid)
-    except psutil.NoSuchProcess:
+        return started_at(pid)
+    except OSError:
         return None
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from emulators.processes import LOOPBACK, Server, family, running
 from emulators.record import Record
+from launcher.vm.recognition import started_at
 from tests.stack.conftest import Terminal
 
 
@@ -21,7 +22,7 @@ def test_down_stops_exactly_what_up_started(terminal: Terminal) -> None:
         assert "backend memory" in said
         servers = Record(terminal.folder / ".launchyard").alive()
         children = [child for server in servers for child in psutil.Process(server.pid).children(recursive=True)]
-        families = [Server(child.name(), child.pid, child.create_time(), terminal.folder) for child in children]
+        families = [Server(child.name(), child.pid, started_at(child.pid), terminal.folder) for child in children]
         assert {"the control plane", "the launcher", "the scheduler", "the Compute Engine"} <= {
             server.name for server in servers
         }
