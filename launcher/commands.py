@@ -7,7 +7,7 @@ import typer
 from launcher import doctor
 from launcher.composition import NotServed, StateUnusable, serve
 from launcher.settings import SettingsWrong, read
-from launcher.vm.probe import ModeRefused
+from launcher.vm.probe import ModeRefused, TrialImpossible
 from launcher.wiring import CloudRefused
 
 FAILED = 1
@@ -158,7 +158,7 @@ def run(
     except (SettingsWrong, ModeRefused, CloudRefused, StateUnusable) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(WRONG_SETTINGS) from None
-    except NotServed as error:
+    except (NotServed, TrialImpossible) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(FAILED) from None
     raise typer.Exit(code)

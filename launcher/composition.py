@@ -53,7 +53,7 @@ class NotServed(Exception):
 def serve(settings: Settings) -> int:
     """Run until told to go, or until as many orders were taken as were to be, and return the exit code.
 
-    Raises ModeRefused, StateUnusable, NotServed.
+    Raises ModeRefused, TrialImpossible, StateUnusable, NotServed.
     """
     logs.configure(sys.stdout if settings.most is None else sys.stderr)
     threading.excepthook = _log_failure

@@ -22,7 +22,7 @@ from pydantic_settings import NoDecode
 from launcher.supervision import Supervision
 from launcher.vm.gcp.settings import GcpSettings
 from launcher.vm.probe import QemuMode
-from launcher.vm.settings import PREFIX, HostSettings
+from launcher.vm.settings import PREFIX, AbsolutePath, HostSettings
 from shared.api import Name
 from shared.domain import datacenters
 from shared.domain.spec import Datacenter, NodeSize
@@ -121,8 +121,8 @@ class Settings(HostSettings, GcpSettings):
     qemu_mode: QemuMode = QemuMode.AUTO
     slots: Annotated[int, Field(ge=1, le=500)] = 2
     """Machines at once; a heartbeat carries 500 at most."""
-    state_dir: Path = Path("/var/lib/launchyard")
-    image: Path | None = None
+    state_dir: AbsolutePath = Path("/var/lib/launchyard")
+    image: AbsolutePath | None = None
     image_digest: Digest | None = None
     subscription: Subscription | None = None
     """None: claims over HTTPS."""

@@ -18,7 +18,7 @@ from launcher.tool.settings import ToolSettings
 from launcher.tool.wiring import provider_of, size_of
 from launcher.vm.argv import Mode
 from launcher.vm.directory import VmDirectory
-from launcher.vm.probe import ModeRefused, probe
+from launcher.vm.probe import ModeRefused, TrialImpossible, probe
 from launcher.vm.provider import LaunchFailed
 from shared.domain.spec import NodeSize
 from shared.image import ImageRejected
@@ -29,7 +29,7 @@ USAGE: Final = 2
 CONTRACTS_URL: Final = "https://app.easyenclave.com"
 USER_NETWORK: Final = "user"
 REFUSALS: Final = (
-    *(ImageRejected, LaunchFailed, ModeRefused),
+    *(ImageRejected, LaunchFailed, ModeRefused, TrialImpossible),
     *(agents.AgentsFailed, console.NothingSaid, machines.MachineUnclear, machines.NoSuchMachine),
     *(OSError, ValidationError),
 )

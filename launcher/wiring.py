@@ -18,7 +18,7 @@ class CloudRefused(Exception):
 
 
 def wire_providers(settings: Settings) -> Providers:
-    """Raises ModeRefused, CloudRefused."""
+    """Raises ModeRefused, TrialImpossible, CloudRefused."""
     by_cloud: dict[str, Provider] = {}
     work = None
     if Cloud.BAREMETAL in settings.providers:

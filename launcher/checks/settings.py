@@ -5,12 +5,12 @@ from pathlib import Path
 from pydantic import Field
 
 from launcher.settings import BaseUrl, twins
-from launcher.vm.settings import HostSettings
+from launcher.vm.settings import AbsolutePath, HostSettings
 from shared.image import Digest
 
 
 class DoctorSettings(HostSettings):
     url: BaseUrl | None = Field(None, validation_alias=twins("URL", "CP_URL"))
-    state_dir: Path = Path("/var/lib/launchyard")
-    image: Path | None = None
+    state_dir: AbsolutePath = Path("/var/lib/launchyard")
+    image: AbsolutePath | None = None
     image_digest: Digest | None = None

@@ -91,7 +91,7 @@ def _installed(program: str) -> str:
     path = shutil.which(program)
     if path is None:
         raise LaunchFailed(f"{program} is not installed on this host.", Reason.HYPERVISOR_MISSING)
-    return path
+    return str(Path(path).absolute())  # a PATH may have relative folders, and the machine starts in its own directory
 
 
 def _tell(gate: subprocess.Popen[bytes], word: bytes) -> None:

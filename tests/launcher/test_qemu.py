@@ -12,7 +12,7 @@ import psutil
 import pytest
 import structlog.testing
 
-from launcher.vm import directory, qmp
+from launcher.vm import directory, qemu, qmp
 from launcher.vm.argv import Mode
 from launcher.vm.directory import LAUNCH_LOG, VmDirectory
 from launcher.vm.machine import ProcessMachine
@@ -21,11 +21,12 @@ from launcher.vm.qemu import QemuProvider
 from launcher.vm.recognition import started_at
 from launcher.vm.records import VmManifest, VmProcess
 from launcher.vm.resources import Resources
+from launcher.vm.sizes import GIB
 from shared.api import Hold
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
 from tests.factories import TASK
-from tests.launcher.stand_ins import A_LEASE, SMALL
+from tests.launcher.stand_ins import A_LEASE, SMALL, STAYS
 
 pytestmark = pytest.mark.vm
 
@@ -123,6 +124,29 @@ def test_qemu_that_does_not_start_fails_the_launch_in_its_own_words_and_leaves_n
     assert process is not None
     assert not psutil.pid_exists(process.pid)
     assert (vm.path / LAUNCH_LOG).exists()
+
+
+def test_a_monitor_that_does_not_answer_in_time_is_told_with_the_time_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu, "READY_SECONDS", 1)
+    vm = a_directory(tmp_path, STAYS)
+
+    with pytest.raises(LaunchFailed, match=r"did not answer within 1 s: QEMU said nothing\. To do: .*MEMORY_MIB"):
+        a_provider(tmp_path).start(vm)
+
+    process = vm.process()
+    assert process is not None
+    assert not psutil.pid_exists(process.pid)
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "gpus", "seconds"), [(256, 0, 30), (16 * GIB, 0, 30), (128 * GIB, 0, 128), (128 * GIB, 8, 512)]
+)
+def test_the_time_that_qemu_has_until_its_monitor_answers_grows_with_its_memory(
+    memory_mib: int, gpus: int, seconds: float
+) -> None:
+    assert qemu.ready_seconds(Resources(memory_mib=memory_mib, gpus=gpus)) == seconds
 
 
 @contextmanager

@@ -156,6 +156,17 @@ def test_what_a_machine_is_told_holds_no_secret(tool: Tool) -> None:
 
 
 @pytest.mark.vm
+def test_a_hypervisor_named_relative_to_the_working_directory_is_found_from_the_machines_own(
+    tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "bin" / "qemu", '#!/bin/sh\nexec qemu-system-x86_64 "$@"\n').chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAUNCHYARD_QEMU", "bin/qemu")
+
+    assert tool.process(tool.new()["name"]).is_running()
+
+
+@pytest.mark.vm
 def test_a_machine_that_does_not_start_leaves_nothing(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAUNCHYARD_QEMU", "/bin/false")
 
