@@ -12,6 +12,7 @@ from cli import exports, orders
 from cli.settings import USAGE
 from cli.view import plain
 from shared.control_plane import ControlPlaneError, NoAnswer
+from shared.signals import exit_when_told
 
 COMMANDS: Final = "launchyard.commands"
 FAILED: Final = 1
@@ -41,6 +42,7 @@ def build() -> typer.Typer:
 
 def run() -> None:
     """Run the command. What is wrong is said in words, never as a traceback: exit 1, or 2 for wrong arguments."""
+    exit_when_told()
     try:
         build()()
     except ControlPlaneError as error:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from emulators import stack
-from emulators.processes import StartFailed, exit_on_sigterm
+from emulators.processes import StartFailed
 from emulators.settings import Backend, ProviderChoice, StackSettings
 
 out = Console(highlight=False)
@@ -24,7 +24,6 @@ def up(
     slots: Annotated[int | None, typer.Option(help="Machines at once.")] = None,
 ) -> None:
     """Start the local stack and wait until all of it answers. Every port is settable: LAUNCHYARD_…_PORT."""
-    exit_on_sigterm()
     chosen = {"backend": backend, "provider": provider, "port": port, "slots": slots}
     try:
         stack.up(_settings({name: value for name, value in chosen.items() if value is not None}), _say)

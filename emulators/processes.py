@@ -2,10 +2,8 @@
 
 import os
 import secrets
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -49,11 +47,6 @@ class Server:
 SERVER: Final = TypeAdapter(Server)
 STARTED: Final = "started.jsonl"
 """Beside the logs: one line for each server, written as soon as its process is there."""
-
-
-def exit_on_sigterm() -> None:
-    """Have SIGTERM end this process as an error does, so that what it started is stopped on the way out."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def free_port() -> int:

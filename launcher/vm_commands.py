@@ -87,11 +87,12 @@ def new(
     with _told():
         of_size = size_of(settings, size, memory, vcpus, disk)
         provider = provider_of(settings, probe(settings.qemu_mode, settings.qemu))
-        made = machines.start(settings.vm_state_dir, provider, of_size, config)
-        answer = facts.described(made)
-        if wait:
-            answer |= {"ip": _awaited(made, debug), "network": USER_NETWORK}
-    typer.echo(json.dumps(answer, indent=2))
+        with machines.gone_unless_told(settings.vm_state_dir, config.vm):
+            made = machines.start(settings.vm_state_dir, provider, of_size, config)
+            answer = facts.described(made)
+            if wait:
+                answer |= {"ip": _awaited(made, debug), "network": USER_NETWORK}
+            typer.echo(json.dumps(answer, indent=2))
 
 
 @app.command("list")
@@ -181,16 +182,12 @@ def _deleted(one: VmDirectory, settings: ToolSettings) -> bool:
 
 
 def _awaited(made: VmDirectory, debug: bool) -> str:
-    """Return the machine's address once it is up. Raises NothingSaid, and then it is gone."""
-    address = None
+    """Return the machine's address once it is up. Raises NothingSaid."""
     try:
-        address = console.await_sign(made)
+        return console.await_sign(made)
     finally:
         if debug:
             typer.echo(console.read(made), err=True)
-        if address is None:
-            machines.end(made)
-    return address
 
 
 @contextmanager
