@@ -18,7 +18,7 @@ from launcher.vm import directory
 from launcher.vm.directory import VmDirectory
 from launcher.vm.gcp import compute, record
 from launcher.vm.gcp import machine as gcp_machine
-from launcher.vm.gcp.errors import NoAnswer, Refused
+from launcher.vm.gcp.errors import Kind, NoAnswer, Refused
 from launcher.vm.gcp.machine import GcpMachine
 from launcher.vm.gcp.names import NAME, instance_name, labels
 from launcher.vm.gcp.options import GcpOptions, image_path
@@ -265,6 +265,96 @@ def test_where_a_zone_is_exhausted_the_next_is_tried(
     assert machine.zones == (ZONE, OTHER_ZONE, THIRD_ZONE)
     assert zones_of(fake.made()) == [THIRD_ZONE]
     assert fake.made()[0]["labels"]["ee-dc"] == f"gcp-{ZONE}"
+
+
+def test_a_zone_without_the_machine_type_is_passed_over(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    fake.behave(lacking=[ZONE, OTHER_ZONE])
+    provider.start(place()).leave()
+    assert zones_of(fake.made()) == [THIRD_ZONE]
+
+
+def test_a_configured_zone_that_there_is_not_is_passed_over_and_keeps_no_machine_from_its_end(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    fake.behave(shortages=[{"zone": ZONE}], no_zones=[OTHER_ZONE])
+    machine = provider.start(place())
+    assert machine.zones == (ZONE, OTHER_ZONE, THIRD_ZONE)
+    machine.kill()  # so that a deletion that is refused is not tried again for ever
+    machine.stop(lambda: DEADLINE)
+    machine.reap()
+    fake.await_gone()
+
+
+@pytest.mark.parametrize(
+    ("zone", "behaviour", "told"),
+    [
+        ("mars-1", {}, "Unknown zone"),
+        ("us-mars1-a", {"no_zones": ["us-mars1-a"]}, "Unknown zone"),
+        (ZONE, {"lacking": [ZONE, OTHER_ZONE, THIRD_ZONE]}, "does not exist in zone"),
+        (ZONE, {"lacking": [ZONE, OTHER_ZONE], "no_zones": [THIRD_ZONE]}, "does not exist in zone"),
+    ],
+)
+def test_what_an_order_asks_wrongly_is_its_own_failure_for_good(
+    fake: Fake, provider: GcpProvider, place: Place, zone: str, behaviour: dict[str, Any], told: str
+) -> None:
+    fake.behave(**behaviour)
+    with pytest.raises(LaunchFailed, match=told) as failed:
+        provider.start(place(zone=zone))
+    assert failed.value.failure is Failure.PERMANENT
+    assert not fake.made()
+
+
+@pytest.mark.parametrize("behaviour", [{"lacking": [OTHER_ZONE, THIRD_ZONE]}, {"no_zones": [OTHER_ZONE, THIRD_ZONE]}])
+def test_zones_that_only_the_launcher_names_wrongly_are_no_orders_failure(
+    fake: Fake, provider: GcpProvider, place: Place, behaviour: dict[str, Any]
+) -> None:
+    fake.behave(**behaviour)
+    with pytest.raises(LaunchFailed) as failed:
+        provider.start(place(zone="default"))
+    assert failed.value.failure is Failure.RETRYABLE
+
+
+def test_where_one_zone_may_have_room_later_the_order_waits(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    fake.behave(lacking=[ZONE, THIRD_ZONE], shortages=[{"zone": OTHER_ZONE}])
+    with pytest.raises(LaunchFailed, match="EXHAUSTED") as failed:
+        provider.start(place())
+    assert failed.value.failure is Failure.NO_CAPACITY
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "message", "kind"),
+    [
+        ("ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", 503, "The zone has none of it.", Kind.EXHAUSTED),
+        ("QUOTA_EXCEEDED", 403, "Quota 'C3_CPUS' exceeded.  Limit: 8.0 in region us-central1.", Kind.EXHAUSTED),
+        ("quotaExceeded", 403, "Quota 'C3_CPUS' exceeded.", Kind.EXHAUSTED),
+        ("forbidden", 403, "Required 'compute.instances.create' permission", Kind.CREDENTIALS),
+        ("invalid", 400, "Invalid value for field 'zone': 'mars-1'. Unknown zone.", Kind.NO_ZONE),
+        ("notFound", 404, "The resource 'projects/p/zones/us-mars1-a' was not found", Kind.NO_ZONE),
+        (
+            *("invalid", 400),
+            "Invalid value for field 'resource.machineType': 'zones/europe-west8-a/machineTypes/f1-micro'. "
+            "Machine type with name 'f1-micro' does not exist in zone 'europe-west8-a'.",
+            Kind.LACKING,
+        ),
+        ("notFound", 404, "The resource 'projects/p/zones/us-a1-a/machineTypes/c3' was not found", Kind.LACKING),
+        ("invalid", 400, "Confidential instance type TDX is not supported in zone us-a1-a.", Kind.LACKING),
+        ("notFound", 404, "The resource 'projects/p/global/images/family/i' was not found", Kind.IMAGE),
+        (
+            *("invalid", 400),
+            "Invalid value for field 'resource.confidentialInstanceConfig': '{}'. Confidential Instance Config can "
+            "only be set when using a TDX compatible image.",
+            Kind.IMAGE,
+        ),
+        ("invalid", 400, "Invalid value for field 'resource.metadata.items[0].value': too large.", Kind.ORDER),
+        ("invalid", 400, "Invalid value for field 'resource.networkInterfaces[0].network': 'n'.", Kind.OTHER),
+        ("notFound", 404, "The resource 'projects/p/zones/us-a1-a/diskTypes/pd-quick' was not found", Kind.OTHER),
+        ("notFound", 404, "The resource 'projects/p/global/networks/n' was not found", Kind.OTHER),
+    ],
+)
+def test_a_refusal_is_of_the_kind_that_compute_engines_words_say(
+    code: str, status: int, message: str, kind: Kind
+) -> None:
+    assert Refused(code, status, message).kind is kind
 
 
 def test_an_order_that_names_no_zone_has_the_configured_ones_or_the_usual(

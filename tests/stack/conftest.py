@@ -11,7 +11,7 @@ import pytest
 
 from emulators.processes import free_port
 
-PORTS = ("PORT", "FIRESTORE_PORT", "PUBSUB_PORT", "S3_PORT", "SOURCE_PORT", "COMPUTE_PORT")
+PORTS = ("PORT", "FIRESTORE_PORT", "PUBSUB_PORT", "S3_PORT", "SOURCE_PORT", "COMPUTE_PORT", "TRUST_PORT")
 
 
 @dataclass(frozen=True)

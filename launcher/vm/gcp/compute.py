@@ -73,7 +73,7 @@ class Compute:
         try:
             return str(_repeated(lambda: self._instances.delete_unary(request, **HOW)).name)
         except Refused as refused:
-            if refused.status == HTTPStatus.NOT_FOUND:
+            if refused.nothing_there:
                 return None
             raise
 
@@ -97,7 +97,7 @@ class Compute:
         try:
             return _found(zone, _repeated(lambda: self._instances.get(request, **HOW)))
         except Refused as refused:
-            if refused.status == HTTPStatus.NOT_FOUND:
+            if refused.nothing_there:
                 return None
             raise
 
