@@ -40,7 +40,7 @@ class Server:
     name: str
     pid: int
     ticks: int
-    """When it started, in clock ticks since boot: no setting of the clock makes it another's, as a time of day would."""
+    """When it started, in clock ticks since boot: a time of day would change if the clock were set."""
     log: Path
 
 

@@ -108,7 +108,7 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
 
     def intake() -> None:
         reconciliation.run(admission.closed)
-        reconciliation.reap_strays(providers)
+        reconciliation.keep_clear(providers, admission.closed)
         take()
         events.put(DONE)
 

@@ -18,6 +18,7 @@ Disk = Annotated[int, Field(ge=0)]
 PciAddress = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")]
 """As in /sys/bus/pci/devices, such as 0000:17:00.0."""
 
+
 def _absolute(name: str) -> str:
     """Return a path made absolute; a name without a slash is looked for on the PATH, and stays."""
     return str(Path(name).absolute()) if "/" in name else name

@@ -474,9 +474,7 @@ def test_a_measurement_that_is_interrupted_leaves_no_machine(tmp_path: Path, mon
     assert list((tmp_path / "state" / "vms").iterdir()) == []
 
 
-def test_a_machine_that_cannot_be_removed_on_the_way_out_is_named(
-    tool: Tool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_that_cannot_be_removed_on_the_way_out_is_named(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
     def unclear(_made: VmDirectory) -> None:
         raise machines.MachineUnclear("end it by hand")
 

@@ -31,6 +31,8 @@ FIRST_WAIT_SECONDS: Final = 0.2
 AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 PLAIN: Final = "http://"
 """How an address begins that is not Google's: there nobody asks who we are, and no credential is sent in clear."""
+ENDING: Final = frozenset({"STOPPING"})
+"""It ends, or is being deleted: which of the two shows when it has."""
 ENDED: Final = frozenset({"STOPPING", "STOPPED", "TERMINATED", "SUSPENDING", "SUSPENDED"})
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
@@ -56,6 +57,11 @@ def labels(options: GcpOptions, hold: Hold, spec: CapacitySpec) -> Labels:
 def of_launcher(options: GcpOptions) -> Labels:
     """Another control plane's launcher may have the same name, and a project for its instances that is the same."""
     return {MANAGED: "managed", LAUNCHER: _exact(options.launcher), CONTROL_PLANE: _digest(options.control_plane)}
+
+
+def is_own(options: GcpOptions, labels: Mapping[str, str]) -> bool:
+    """Return whether the labels say that this launcher made the instance: no other is ever deleted."""
+    return of_launcher(options).items() <= labels.items()
 
 
 def of_hold(hold: Hold) -> Labels:
