@@ -3,8 +3,10 @@
 All that a daemon must know to go on with a machine that an earlier one started is in it.
 """
 
+import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +33,10 @@ REMOVED: Final = ".removed"
 KEPT_LOGS: Final = 200
 """How many machines' serial logs outlive their machines, in `<state>/logs/`."""
 LOG_MIB: Final = 16
-"""How large a machine's log may grow before it starts anew."""
+"""How large a machine's log may grow; then its first half goes."""
+LOGS_SECONDS: Final = 5.0
+"""How long the writer of an ended machine's logs is waited for, which has a pipe to empty."""
+LOOK_SECONDS: Final = 0.01
 MIB: Final = 1 << 20
 BLOCK: Final = 512
 """Bytes of a block as stat(2) counts them."""
@@ -81,16 +86,32 @@ class VmDirectory:
         return VmLease.model_validate_json((self.path / LEASE).read_bytes())
 
     def cap_logs(self) -> None:
-        """Empty a log that has grown too large. Whoever writes it appends, and so goes on at its start. Raises OSError.
-
-        QEMU opens a chardev's file with O_APPEND where `append=on`: test_qemu.py looks at its descriptor.
+        """Empty a log that has grown too large, of a machine that an earlier version started: it has no writer that
+        bounds it. It appends, and so goes on at its start. Raises OSError.
         """
         for log in (self.serial_log, self.launch_log):
             if log.exists() and log.stat().st_size > LOG_MIB * MIB:
                 os.truncate(log, 0)
 
+    def await_logs(self) -> None:
+        """Return once all that the machine wrote before its end is in its logs. Raises OSError.
+
+        By the lock that the logs' writer holds (bounded_log.py); whatever still keeps that alive is not waited for.
+        """
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        deadline = time.monotonic() + LOGS_SECONDS
+        try:
+            while not _locked(folder):
+                if time.monotonic() > deadline:
+                    log.warning("a machine's logs are still written", vm=self.manifest.vm)
+                    return
+                time.sleep(LOOK_SECONDS)
+        finally:
+            os.close(folder)
+
     def remove(self) -> None:
         """Remove the directory of a machine that is gone, keeping its serial log in `<state>/logs/`."""
+        self.await_logs()
         logs = self.path.parent.parent / "logs"
         logs.mkdir(exist_ok=True)
         if self.serial_log.exists():
@@ -154,6 +175,15 @@ def used_mib(path: Path) -> int:
         return sum(entry.lstat().st_blocks * BLOCK for entry in path.rglob("*")) // MIB
     except OSError:  # it is being removed
         return 0
+
+
+def _locked(folder: int) -> bool:
+    """Take the lock on a folder, and return whether that went well at once."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _prune(logs: Path) -> None:

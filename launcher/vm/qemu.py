@@ -85,7 +85,9 @@ class QemuProvider(LocalMachines):
         self._make_data_disk(directory)
         gentle = gentle_rungs(directory, self.powerdown_seconds)
         group = self.host.hypervisor.slice
-        machine = start_process(directory, directory.launch_log, gentle, directory.path, unit_slice=group)
+        machine = start_process(
+            directory, directory.launch_log, gentle, directory.path, unit_slice=group, console=directory.serial_log
+        )
         seconds = ready_seconds(directory.manifest.resources)
         answers, ended = False, False
         try:
@@ -159,4 +161,5 @@ def _silent(seconds: float, words: str) -> str:
 
 
 def _last_words(directory: VmDirectory) -> str:
+    directory.await_logs()
     return directory.launch_log.read_text(errors="replace").strip()[-LAST_WORDS:]
