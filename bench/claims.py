@@ -32,6 +32,7 @@ from shared.domain.lifecycle import advance
 from shared.domain.order import LEASE, Order, place
 from shared.domain.refusals import Refusal
 from shared.domain.spec import TaskSpec
+from shared.signals import exit_when_told
 
 ORDERS_BY_THREADS: Final = {1: 150, 8: 500, 32: 800}
 WARM_UP: Final = (8, 1000)
@@ -47,6 +48,7 @@ Way = Callable[[Client, Order], ClaimOne]
 
 
 def main() -> None:
+    exit_when_told()
     with emulator():
         measure(conditional_write, *WARM_UP)
         table = Table("threads", "way", "claims/s", "of the floor", "failed", title="Claims on the Firestore emulator")

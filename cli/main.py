@@ -13,6 +13,7 @@ from cli.view import plain
 from shared import standard_streams
 from shared.control_plane import ControlPlaneError, NoAnswer, RequestWrong
 from shared.settings import SettingsWrong
+from shared.signals import exit_when_told
 
 COMMANDS: Final = "launchyard.commands"
 FAILED: Final = 1
@@ -43,6 +44,7 @@ def build() -> typer.Typer:
 def run() -> None:
     """Run the command. What is wrong is said in words, never as a traceback: exit 1, or 2 for wrong arguments."""
     standard_streams.prepare()
+    exit_when_told()
     try:
         build()()
     except (SettingsWrong, RequestWrong) as error:

@@ -5,13 +5,13 @@ second, only once one of these two runs.
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from emulators.processes import StartFailed, exit_on_sigterm
+from emulators.processes import StartFailed
 from emulators.settings import Backend, ProviderChoice, StackSettings
 
 out = Console(highlight=False)
@@ -30,20 +30,21 @@ def up(
     """Start the local stack and wait until all of it answers. Every port is settable: LAUNCHYARD_…_PORT."""
     from emulators import stack
 
-    exit_on_sigterm()
     chosen = {"backend": backend, "provider": provider, "port": port, "slots": slots}
     try:
         stack.up(_settings({name: value for name, value in chosen.items() if value is not None}), _say)
     except StartFailed as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
-        raise typer.Exit(1) from error
+        _fail(error)
 
 
 def down() -> None:
     """Stop exactly what `up` started."""
     from emulators import stack
 
-    stopped = stack.down(_settings({}).home)
+    try:
+        stopped = stack.down(_settings({}).home)
+    except StartFailed as error:
+        _fail(error)
     for server in reversed(stopped):
         _say(f"stopped {server.name}")
     if not stopped:
@@ -58,6 +59,12 @@ def _settings(chosen: dict[str, object]) -> StackSettings:
             name = "_".join(str(part) for part in wrong["loc"]).upper()
             sys.stderr.write(f"LAUNCHYARD_{name}: {wrong['msg']}\n")
         raise typer.Exit(USAGE) from error
+
+
+def _fail(error: StartFailed) -> NoReturn:
+    """Say why, and exit with 1."""
+    Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(1) from error
 
 
 def _say(line: str) -> None:

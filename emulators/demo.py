@@ -19,12 +19,13 @@ from rich.table import Table
 from cli.fetching import fetch as fetch_output
 from cli.watching import follow
 from emulators import mods, stack
-from emulators.processes import StartFailed, exit_on_sigterm
+from emulators.processes import StartFailed
 from emulators.settings import DATACENTER, StackSettings, free_ports
 from shared.api import OrderView
 from shared.control_plane import ControlPlane, ControlPlaneError
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, ExportSpec, NodeSize
+from shared.signals import exit_when_told
 
 HOME: Final = Path(".launchyard/demo")
 PI: Final = "01K9MHPYR07M6YMZ1QGR8DZB8S"
@@ -76,7 +77,7 @@ class Steps:
 
 
 def main() -> int:
-    exit_on_sigterm()
+    exit_when_told()
     try:
         return demonstrate()
     except KeyboardInterrupt:

@@ -2,10 +2,8 @@
 
 import os
 import secrets
-import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +14,8 @@ from typing import Final
 
 import psutil
 from pydantic import TypeAdapter
+
+from launcher.vm.recognition import started_at
 
 LOOPBACK: Final = "127.0.0.1"
 OURS: Final = ("localhost", LOOPBACK)
@@ -42,19 +42,14 @@ class Server:
 
     name: str
     pid: int
-    started: float
-    """Seconds since the Unix epoch, as the kernel reports it: a reused process id is not taken for ours."""
+    ticks: int
+    """When it started, in clock ticks since boot: a time of day would change if the clock were set."""
     log: Path
 
 
 SERVER: Final = TypeAdapter(Server)
 STARTED: Final = "started.jsonl"
 """Beside the logs: one line for each server, written as soon as its process is there."""
-
-
-def exit_on_sigterm() -> None:
-    """Have SIGTERM end this process as an error does, so that what it started is stopped on the way out."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 class _Ports:
@@ -138,7 +133,7 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
         except OSError as error:
             raise StartFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
     child.returncode = 0  # it may outlive us: keeps Popen, once dropped, from warning of a process that still runs
-    server = Server(name, child.pid, psutil.Process(child.pid).create_time(), log)
+    server = Server(name, child.pid, started_at(child.pid), log)
     with (log.parent / STARTED).open("ab") as record:
         record.write(SERVER.dump_json(server) + b"\n")
     return server
@@ -185,8 +180,7 @@ def family(server: Server) -> list[psutil.Process]:
 
     What it started in sessions of their own is to outlive it, as a launcher's machines do.
     """
-    leader = _process(server.pid)
-    if leader is not None and leader.create_time() != server.started:
+    if _started_at(server.pid) not in (None, server.ticks):
         return []  # the process id is another's by now, so the session has ended
     session = [process for process in psutil.process_iter() if _session(process) == server.pid]
     return [process for process in session if not _ended(process)]
@@ -204,10 +198,11 @@ def stop(server: Server, seconds: float = STOP_SECONDS) -> None:
     _still_running(alive, seconds)
 
 
-def _process(pid: int) -> psutil.Process | None:
+def _started_at(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None if there is none."""
     try:
-        return psutil.Process(pid)
-    except psutil.NoSuchProcess:
+        return started_at(pid)
+    except OSError:
         return None
 
 

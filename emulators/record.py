@@ -17,13 +17,16 @@ class Record:
         self._file = home / LOGS / STARTED
 
     def read(self) -> list[Server]:
-        """Raises StartFailed where the file is not one of ours."""
+        """Raises StartFailed if another version wrote the file: it may know processes in another way."""
         try:
             return [SERVER.validate_json(line) for line in self._file.read_bytes().splitlines()]
         except FileNotFoundError:
             return []
         except ValidationError as error:
-            message = f"{self._file} cannot be read: stop the stack's processes by hand, and remove it."
+            message = (
+                f"{self._file} cannot be read; another version of launchyard may have written it. "
+                "Stop the processes that it names by hand, and remove it."
+            )
             raise StartFailed(message) from error
 
     def alive(self) -> list[Server]:

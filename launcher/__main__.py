@@ -2,6 +2,8 @@
 
 from launcher.commands import app
 from shared import standard_streams
+from shared.signals import exit_when_told
 
 standard_streams.prepare()
+exit_when_told()
 app(prog_name="python -m launcher")

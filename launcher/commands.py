@@ -8,7 +8,7 @@ import typer
 from launcher import doctor
 from launcher.composition import NotServed, StateUnusable, serve
 from launcher.settings import read
-from launcher.vm.probe import ModeRefused
+from launcher.vm.probe import ModeRefused, TrialImpossible
 from launcher.wiring import CloudRefused
 from shared.lines import Lines
 from shared.settings import SettingsWrong
@@ -160,7 +160,11 @@ def run(
         code = serve(read(flags))
     except (SettingsWrong, ModeRefused, StateUnusable) as error:
         code = _told(error, WRONG_SETTINGS)
-    except (CloudRefused, NotServed) as error:  # such as credentials that are mounted or served a moment later
+    except (
+        CloudRefused,
+        NotServed,
+        TrialImpossible,
+    ) as error:  # such as credentials that are mounted or served a moment later
         code = _told(error, FAILED)
     raise typer.Exit(code)
 

@@ -74,7 +74,7 @@ class NotServed(Exception):
 def serve(settings: Settings) -> int:
     """Run until told to go, or until as many orders were taken as were to be, and return the exit code.
 
-    Raises ModeRefused, CloudRefused, StateUnusable, NotServed, SettingsWrong.
+    Raises ModeRefused, TrialImpossible, CloudRefused, StateUnusable, NotServed, SettingsWrong.
     """
     logs.configure(sys.stdout if settings.most is None else sys.stderr)
     threading.excepthook = _log_failure
@@ -150,7 +150,7 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
 
     def intake() -> None:
         reconciliation.run(admission.closed)
-        reconciliation.reap_strays(providers)
+        reconciliation.keep_clear(providers, admission.closed)
         take()
         events.put(DONE)
 

@@ -14,6 +14,7 @@ from launcher.admission import Admission
 from launcher.heartbeat import HeartbeatLoop
 from launcher.runs import Runs
 from launcher.supervision import ALIVE, NOBODY, READY, STOPPING, Supervision
+from shared.signals import heeded
 
 Loop = Callable[[], None]
 
@@ -47,7 +48,7 @@ class Events:
         self._told = False
 
     def hear_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGINT, *heeded()):
             signal.signal(number, lambda heard, _frame: self.put(signal.Signals(heard).name))
 
     def put(self, event: str) -> None:

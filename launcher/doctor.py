@@ -12,7 +12,7 @@ from launcher.checks.case import Case, Host
 from launcher.checks.settings import DoctorSettings
 from launcher.checks.table import Result, Verdict, examine, missing
 from launcher.vm.argv import Mode
-from launcher.vm.probe import TDX_PARAMETER, QemuMode, choose, has_tdx
+from launcher.vm.probe import TDX_PARAMETER, QemuMode, TrialImpossible, choose, has_tdx
 from launcher.vm.qemu import takes
 from shared.domain.spec import NodeSize
 from shared.settings import SettingsWrong, read
@@ -82,7 +82,10 @@ def document(mode: Mode, results: tuple[Result, ...]) -> dict[str, object]:
 def _mode(host: Host, asked: QemuMode) -> Mode:
     if asked is not QemuMode.AUTO:
         return Mode(asked)
-    kvm = host.boots(Mode.KVM, host.hypervisor.binary)
+    try:
+        kvm = host.boots(Mode.KVM, host.hypervisor.binary)
+    except TrialImpossible:  # which the row of the mode that is left tells
+        kvm = False
     return choose(asked, kvm, has_tdx(host.path(TDX_PARAMETER)))
 
 

@@ -20,7 +20,8 @@ class Providers:
         """Return what makes a machine for this order. Raises LookupError for one that is never asked for here."""
         provider = self.by_cloud.get(cloud(spec.datacenter)) if isinstance(spec, CapacitySpec) else self.work
         if provider is None:
-            raise LookupError(f"No provider of this launcher makes machines for such an order: {spec.kind}.")
+            wanted = f"capacity of {cloud(spec.datacenter)}" if isinstance(spec, CapacitySpec) else spec.kind
+            raise LookupError(f"No provider of this launcher makes machines for such an order: {wanted}.")
         return provider
 
     def keeper(self, manifest: VmManifest) -> Keeper:

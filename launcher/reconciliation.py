@@ -10,7 +10,6 @@ from launcher.endings import Ending, Endings
 from launcher.outage import Backoff, Outage
 from launcher.providers import Providers
 from launcher.runs import Runs
-from launcher.vm.provider import LaunchFailed
 from launcher.vm.records import VmLease
 from shared.api import HeartbeatRequest, Hold, HoldView
 from shared.control_plane import ControlPlane, Refused, Unreachable
@@ -101,13 +100,10 @@ class Reconciliation:
         except Refused as refused:  # it has ended meanwhile, or lapsed
             log.info("report refused", order_id=view.order_id, epoch=view.epoch, code=refused.code)
 
-    def reap_strays(self, providers: Providers) -> None:
+    def keep_clear(self, providers: Providers, until: threading.Event) -> None:
         """The other way about: end machines elsewhere that run without an order in this launcher's hands."""
         for provider in providers.all():
-            try:
-                provider.reap_strays([held.hold for held in self._runs.held()])
-            except LaunchFailed as failed:
-                log.error("stray machines cannot be looked for", provider=provider.name, error=str(failed))
+            provider.keep_clear(lambda: [held.hold for held in self._runs.held()], until)
 
     def _ending(self, view: HoldView) -> Ending:
         message = "The launcher was restarted, and nothing is left of the machine."

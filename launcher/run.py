@@ -19,7 +19,7 @@ from launcher.vm.provider import LaunchFailed, Machine, Provider
 from launcher.vm.records import VmManifest
 from shared.api import AttemptFailed, Claimed
 from shared.crash_points import Point, reach
-from shared.domain.order import Reason
+from shared.domain.order import Failure, Reason
 from shared.image import ImageRejected
 from shared.vm_config import Sources, WorkerConfig
 
@@ -34,7 +34,8 @@ HOSTS_FAULT: Final = frozenset(
         Reason.PORT_TAKEN,
     }
 )
-"""What the next order would meet here, too, and perhaps not elsewhere."""
+"""What the next order would meet here, too, and perhaps not elsewhere: unless the failure is permanent, for then it is
+the order's own, and any host would meet it."""
 
 log = structlog.get_logger()
 
@@ -59,7 +60,12 @@ class Runner:
 
     def run(self, held: Held, claimed: Claimed) -> None:
         """Run the order to its end. When this returns, nothing of its machine is left, or it runs on without us."""
-        provider = self.providers.of(claimed.spec)
+        try:
+            provider = self.providers.of(claimed.spec)
+        except LookupError as error:  # another launcher of this name may have such a provider
+            log.error("an order cannot be run here", **held.hold.model_dump(), error=str(error))
+            self.reports.send(held, self.endings.returned(held.hold.epoch, str(error)), unless=held.hurried)
+            return
         try:
             ending = self._attempt(held, claimed, provider)
         except LeftRunning:
@@ -77,7 +83,7 @@ class Runner:
         self.tell(held, ending, machine_directory.manifest.provider)
 
     def tell(self, held: Held, ending: Ending | None, provider: str) -> None:
-        if isinstance(ending, AttemptFailed) and ending.reason in HOSTS_FAULT:
+        if isinstance(ending, AttemptFailed) and _hosts_fault(ending):
             self.rest(provider)  # first: another host is to have the order, before this one burns its attempts
         if ending is not None:
             self.reports.send(held, ending, unless=held.hurried)
@@ -177,6 +183,10 @@ class Runner:
             loopback_gateway=provider.loopback_gateway,
             authorities=self.authorities,
         )
+
+
+def _hosts_fault(ending: AttemptFailed) -> bool:
+    return ending.reason in HOSTS_FAULT and ending.failure is not Failure.PERMANENT
 
 
 def _end(machine: Machine, held: Held) -> int | None:

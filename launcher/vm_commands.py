@@ -16,7 +16,7 @@ from launcher.tool.settings import ToolSettings
 from launcher.tool.wiring import provider_of, size_of
 from launcher.vm.argv import Mode
 from launcher.vm.directory import VmDirectory
-from launcher.vm.probe import ModeRefused, probe
+from launcher.vm.probe import ModeRefused, TrialImpossible, probe
 from launcher.vm.provider import LaunchFailed
 from shared.domain.spec import NodeSize
 from shared.image import ImageRejected
@@ -28,7 +28,7 @@ USAGE: Final = 2
 CONTRACTS_URL: Final = "https://app.easyenclave.com"
 USER_NETWORK: Final = "user"
 REFUSALS: Final = (
-    *(ImageRejected, LaunchFailed, ModeRefused),
+    *(ImageRejected, LaunchFailed, ModeRefused, TrialImpossible),
     *(agents.AgentsFailed, console.NothingSaid, machines.MachineUnclear, machines.NoSuchMachine),
     *(OSError, SettingsWrong, ValidationError),
 )
@@ -88,11 +88,12 @@ def new(
     with _told():
         of_size = size_of(settings, size, memory, vcpus, disk)
         provider = provider_of(settings, probe(settings.qemu_mode, settings.qemu))
-        made = machines.start(settings.vm_state_dir, provider, of_size, config)
-        answer = facts.described(made)
-        if wait:
-            answer |= {"ip": _awaited(made, debug), "network": USER_NETWORK}
-    typer.echo(json.dumps(answer, indent=2))
+        with machines.gone_unless_told(settings.vm_state_dir, config.vm):
+            made = machines.start(settings.vm_state_dir, provider, of_size, config)
+            answer = facts.described(made)
+            if wait:
+                answer |= {"ip": _awaited(made, debug), "network": USER_NETWORK}
+            typer.echo(json.dumps(answer, indent=2))
 
 
 @app.command("list")
@@ -182,16 +183,12 @@ def _deleted(one: VmDirectory, settings: ToolSettings) -> bool:
 
 
 def _awaited(made: VmDirectory, debug: bool) -> str:
-    """Return the machine's address once it is up. Raises NothingSaid, and then it is gone."""
-    address = None
+    """Return the machine's address once it is up. Raises NothingSaid."""
     try:
-        address = console.await_sign(made)
+        return console.await_sign(made)
     finally:
         if debug:
             typer.echo(console.read(made), err=True)
-        if address is None:
-            machines.end(made)
-    return address
 
 
 @contextmanager

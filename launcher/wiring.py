@@ -18,7 +18,7 @@ class CloudRefused(Exception):
 
 
 def wire_providers(settings: Settings, identity: str) -> Providers:
-    """`identity` is the launcher's own. Raises ModeRefused, CloudRefused."""
+    """`identity` is the launcher's own. Raises ModeRefused, TrialImpossible, CloudRefused."""
     by_cloud: dict[str, Provider] = {}
     work = None
     if Cloud.BAREMETAL in settings.providers:

@@ -6,7 +6,7 @@ from pathlib import Path
 from textwrap import indent
 from typing import Annotated, Final, TypeVar
 
-from pydantic import AliasChoices, BeforeValidator, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, ValidationError
 from pydantic_settings import BaseSettings
 
 WRONG_SETTINGS: Final = 2
@@ -22,8 +22,9 @@ def _given(value: object) -> object:
     return value
 
 
-Location = Annotated[Path, BeforeValidator(_given)]
-"""A path that an option may give; an empty one would be the working directory."""
+Location = Annotated[Path, BeforeValidator(_given), AfterValidator(Path.absolute)]
+"""A path that an option may give; an empty one would be the working directory. A relative one is taken from where the
+command was started: a machine's process runs in its own directory."""
 
 
 class SettingsWrong(Exception):

@@ -80,13 +80,17 @@ class LocalCompute:
             "operation": lambda _, at: self._operation(self._engine.operation(at["name"])),
             "operation wait": lambda _, at: self._wait(at["name"]),
         }
+        self._require_zone(values.get("zone"))
         return handlers[endpoint](request, values)
+
+    def _require_zone(self, zone: str | None) -> None:
+        """Raises Refused, in Compute Engine's own words."""
+        if zone is not None and (not ZONE.fullmatch(zone) or zone in self._engine.behaviour.no_zones):
+            raise Refused(400, "invalid", f"Invalid value for field 'zone': '{zone}'. Unknown zone.")
 
     def _insert(self, request: Request, at: dict[str, str]) -> Document:
         body, request_id = request.get_json(), request.args.get("requestId", "")
-        if not ZONE.fullmatch(at["zone"]):
-            raise Refused(404, "notFound", f"The zone '{at['zone']}' was not found")
-        if wrong := list(wrongs(at["zone"], body, request_id)):
+        if wrong := list(wrongs(at["zone"], body, request_id, self._engine.behaviour.lacking)):
             raise Refused(400, "invalid", wrong[0])
         try:
             return self._operation(self._engine.insert(at["project"], at["zone"], body, request_id))

@@ -48,6 +48,10 @@ class Behaviour(Shape):
 
     refusals: tuple[Refusal, ...] = ()
     shortages: tuple[Shortage, ...] = ()
+    no_zones: frozenset[str] = frozenset()
+    """Zones that there are not, although they have a zone's name."""
+    lacking: frozenset[str] = frozenset()
+    """Zones without any machine type that is asked for."""
     silent: frozenset[Method] = frozenset()
     unseen: frozenset[str] = frozenset()
     """Zones that a list leaves out, as it does with one that does not answer."""

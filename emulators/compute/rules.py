@@ -5,7 +5,7 @@ https://cloud.google.com/confidential-computing/confidential-vm/docs/supported-c
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -24,14 +24,14 @@ METADATA_BYTES: Final = 256 * 1024
 Document = Mapping[str, Any]
 
 
-def wrongs(zone: str, instance: Document, request_id: str) -> Iterator[str]:
-    """Yield what is wrong with the request, one sentence each."""
+def wrongs(zone: str, instance: Document, request_id: str, lacking: Container[str] = ()) -> Iterator[str]:
+    """Yield what is wrong with the request, one sentence each. Zones that are `lacking` have no machine type."""
     if request_id and not _is_request_id(request_id):
         yield "Invalid value for field 'requestId': it must be a UUID other than zero."
     if not NAME.fullmatch(instance.get("name", "")):
         yield f"Invalid value for field 'resource.name': '{instance.get('name', '')}'."
     yield from _of_labels(instance.get("labels", {}))
-    yield from _of_machine(zone, instance)
+    yield from _of_machine(zone, instance, zone in lacking)
     yield from _of_scheduling(instance.get("scheduling", {}))
     if not any(disk.get("boot") for disk in instance.get("disks", ())):
         yield "Invalid value for field 'resource.disks': a boot disk must be specified."
@@ -58,10 +58,15 @@ def _of_labels(labels: Mapping[str, str]) -> Iterator[str]:
             yield f"Invalid value for field 'resource.labels': '{key}': '{value}'."
 
 
-def _of_machine(zone: str, instance: Document) -> Iterator[str]:
+def _of_machine(zone: str, instance: Document, lacking: bool) -> Iterator[str]:
     named = MACHINE_TYPE.fullmatch(instance.get("machineType", ""))
     if named is None or named[1] != zone:
         yield "Invalid value for field 'resource.machineType': the URL is malformed."
+    elif lacking:
+        yield (
+            f"Invalid value for field 'resource.machineType': '{named[0]}'. "
+            f"Machine type with name '{named[2]}' does not exist in zone '{zone}'."
+        )
     elif is_confidential(instance) and not TDX_MACHINE.fullmatch(named[2]):
         yield f"Confidential instance type TDX is not supported on machine type {named[2]}."
     if is_confidential(instance) and instance.get("scheduling", {}).get("onHostMaintenance") != "TERMINATE":

@@ -9,8 +9,9 @@ from typing import Final
 from emulators.compute.api import LocalCompute
 from emulators.compute.engine import Engine
 from emulators.compute.guests import WorkerGuests
-from emulators.processes import Server, accepts, await_ready, exit_on_sigterm, start
+from emulators.processes import Server, accepts, await_ready, start
 from emulators.serving import bind
+from shared.signals import exit_when_told
 
 LOOK_SECONDS: Final = 0.1
 
@@ -25,7 +26,7 @@ def start_compute(port: int, logs: Path) -> Server:
 
 def serve(port: int, logs: Path) -> None:
     """Serve until told to go; then every guest is stopped."""
-    exit_on_sigterm()
+    exit_when_told()
     engine = Engine(time.monotonic, WorkerGuests(logs))
     over = threading.Event()
     keeper = threading.Thread(target=_keep, args=(engine, over))

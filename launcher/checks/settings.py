@@ -8,10 +8,11 @@ from launcher.settings import twins
 from launcher.vm.settings import HostSettings
 from shared.address import ControlPlaneUrl
 from shared.image import Digest
+from shared.settings import Location
 
 
 class DoctorSettings(HostSettings):
     url: ControlPlaneUrl | None = Field(None, validation_alias=twins("URL", "CP_URL"))
-    state_dir: Path = Path("/var/lib/launchyard")
-    image: Path | None = None
+    state_dir: Location = Path("/var/lib/launchyard")
+    image: Location | None = None
     image_digest: Digest | None = None

@@ -6,7 +6,7 @@ from typing import Final
 from launcher.checks.case import Case, Finding, Host
 from launcher.vm.argv import Mode
 from launcher.vm.host import MISC_CAPACITY, tdx_keys
-from launcher.vm.probe import TDX_PARAMETER, has_tdx
+from launcher.vm.probe import TDX_PARAMETER, TrialImpossible, has_tdx
 
 CPUINFO: Final = Path("/proc/cpuinfo")
 FLAG: Final = "tdx_host_platform"
@@ -15,10 +15,10 @@ MISC_CURRENT: Final = MISC_CAPACITY.with_name("misc.current")
 
 
 def emulation(case: Case) -> Finding:
-    runs = case.host.boots(Mode.TCG, case.host.hypervisor.binary)
+    runs, why_not = _trial(case.host, Mode.TCG)
     return Finding(
         met=runs,
-        found="a trial machine ran under emulation" if runs else "a trial machine did not run under emulation",
+        found=why_not or f"a trial machine {'ran' if runs else 'did not run'} under emulation",
         needed="a QEMU that runs machines",
         to_do="run QEMU by hand and see what it says",
     )
@@ -26,14 +26,23 @@ def emulation(case: Case) -> Finding:
 
 def kvm(case: Case) -> Finding:
     """By a trial boot: the device may be there and of no use."""
-    runs = case.host.boots(Mode.KVM, case.host.hypervisor.binary)
+    runs, why_not = _trial(case.host, Mode.KVM)
     there = case.host.path(KVM).exists()
+    found = "a trial machine ran" if runs else f"{KVM} does not run a trial machine" if there else f"no {KVM}"
     return Finding(
         met=runs,
-        found="a trial machine ran" if runs else f"{KVM} does not run a trial machine" if there else f"no {KVM}",
+        found=why_not or found,
         needed="a usable KVM",
         to_do="load kvm_intel, switch virtualisation on in the firmware, and give this user /dev/kvm (group kvm)",
     )
+
+
+def _trial(host: Host, mode: Mode) -> tuple[bool, str | None]:
+    """Return whether a trial machine ran, and why none could be started."""
+    try:
+        return host.boots(mode, host.hypervisor.binary), None
+    except TrialImpossible as impossible:
+        return False, str(impossible).rstrip(".")
 
 
 def module(case: Case) -> Finding:

@@ -50,6 +50,8 @@ def await_words(
     """Look every two seconds. Raises NothingSaid where the machine ends first, or the time is over."""
     for _ in range(max(int(seconds / LOOK_SECONDS), 1)):
         ended = trace(directory) is not Trace.RUNS  # before the console is read, or its last words would be missed
+        if ended:
+            directory.await_logs()
         console = read(directory)
         if found := words.search(console):
             return found

@@ -1,6 +1,7 @@
 """The operator's machines: made, found again by their directories, and ended."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -10,7 +11,6 @@ import structlog
 from launcher.vm import directory
 from launcher.vm.directory import VmDirectory
 from launcher.vm.local import LocalMachines
-from launcher.vm.machine import ProcessMachine
 from launcher.vm.qemu import QemuProvider, takes
 from launcher.vm.recognition import Trace, end_stragglers, trace
 from launcher.vm.records import OPERATORS, VmLease, VmManifest
@@ -53,15 +53,29 @@ def start(state: Path, provider: QemuProvider, size: Size, config: OrderlessConf
         argv=plan.argv,
         resources=takes(size, provider.mode, provider.directory_mib),
     )
-    made = directory.create(state, manifest, config.canonical(), NO_LEASE)
-    machine: ProcessMachine | None = None
-    try:
-        machine = provider.start(made)
-    finally:
-        if machine is None:
-            made.remove()
-    machine.leave()
+    with gone_unless_told(state, config.vm):
+        made = directory.create(state, manifest, config.canonical(), NO_LEASE)
+        provider.start(made).leave()
     return made
+
+
+@contextmanager
+def gone_unless_told(state: Path, name: str) -> Iterator[None]:
+    """Remove the machine of this name if what goes on here ends early, by an error or a signal: nobody knows of it.
+
+    If it cannot be removed, its name is logged.
+    """
+    try:
+        yield
+    except BaseException:
+        gone = False
+        try:
+            _end_if_there(state, name)
+            gone = True
+        finally:
+            if not gone:
+                log.error("a machine may still run: end it with `launchyard vm delete`", vm=name)
+        raise
 
 
 def known(state: Path) -> Iterator[VmDirectory]:
@@ -86,6 +100,11 @@ def find(state: Path, name: str) -> VmDirectory:
         if one.manifest.vm == name:
             return one
     raise NoSuchMachine(f"There is no machine {name} in {state}.")
+
+
+def _end_if_there(state: Path, name: str) -> None:
+    with suppress(NoSuchMachine):
+        end(find(state, name))
 
 
 def end(machine_directory: VmDirectory) -> None:

@@ -14,8 +14,8 @@ def measure(state: Path, provider: QemuProvider, size: Size, seconds: float) -> 
     Raises ImageRejected, LaunchFailed, NothingSaid, MachineUnclear, OSError.
     """
     config = OrderlessConfig(program=OrderlessProgram.MEASURE, vm=machines.new_name())
-    made = machines.start(state, provider, size, config)
-    try:
-        return console.await_registers(made, seconds)
-    finally:
+    with machines.gone_unless_told(state, config.vm):
+        made = machines.start(state, provider, size, config)
+        registers = console.await_registers(made, seconds)
         machines.end(made)
+    return registers

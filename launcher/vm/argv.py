@@ -8,7 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from launcher.vm.directory import CONFIG, DATA_DISK, QMP_SOCKET, SERIAL_LOG
+from launcher.vm.bounded_log import CONSOLE
+from launcher.vm.directory import CONFIG, DATA_DISK, QMP_SOCKET
 from launcher.vm.hypervisor import Hypervisor
 from shared.image import ImageManifest
 
@@ -74,7 +75,7 @@ def build(mode: Mode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> tuple
         *("-device", "virtio-net-pci,netdev=net,romfile="),
         *_gpus(guest.gpus),
         *("-fw_cfg", f"name={FW_CFG},file={CONFIG}"),
-        *("-chardev", f"file,id=serial,path={SERIAL_LOG},append=on"),
+        *("-chardev", f"file,id=serial,path=/proc/self/fd/{CONSOLE},append=on"),
         *("-serial", "chardev:serial"),
         *("-chardev", f"socket,id=qmp,path={QMP_SOCKET},server=on,wait=off"),
         *("-mon", "chardev=qmp,mode=control"),

@@ -4,8 +4,10 @@ All that a daemon must know to go on with a machine that an earlier one started 
 """
 
 import errno
+import fcntl
 import os
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +39,10 @@ MOST_ASIDE: Final = 1000
 KEPT_LOGS: Final = 200
 """How many machines' serial logs outlive their machines, in `<state>/logs/`."""
 LOG_MIB: Final = 16
-"""How large a machine's log may grow before it starts anew."""
+"""How large a machine's log may grow; then its first half goes."""
+LOGS_SECONDS: Final = 5.0
+"""How long the writer of an ended machine's logs is waited for, which has a pipe to empty."""
+LOOK_SECONDS: Final = 0.01
 MIB: Final = 1 << 20
 BLOCK: Final = 512
 """Bytes of a block as stat(2) counts them."""
@@ -96,19 +101,35 @@ class VmDirectory:
         return VmLease.model_validate_json((self.path / LEASE).read_bytes())
 
     def cap_logs(self) -> None:
-        """Empty a log that has grown too large. Whoever writes it appends, and so goes on at its start. Raises OSError.
-
-        QEMU opens a chardev's file with O_APPEND where `append=on`: test_qemu.py looks at its descriptor.
+        """Empty a log that has grown too large, of a machine that an earlier version started: it has no writer that
+        bounds it. It appends, and so goes on at its start. Raises OSError.
         """
         for log in (self.serial_log, self.launch_log):
             if log.exists() and log.stat().st_size > LOG_MIB * MIB:
                 os.truncate(log, 0)
+
+    def await_logs(self) -> None:
+        """Return once all that the machine wrote before its end is in its logs. Raises OSError.
+
+        By the lock that the logs' writer holds (bounded_log.py); whatever still keeps that alive is not waited for.
+        """
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        deadline = time.monotonic() + LOGS_SECONDS
+        try:
+            while not _locked(folder):
+                if time.monotonic() > deadline:
+                    log.warning("a machine's logs are still written", vm=self.manifest.vm)
+                    return
+                time.sleep(LOOK_SECONDS)
+        finally:
+            os.close(folder)
 
     def remove(self) -> None:
         """Remove the directory of a machine that is gone, keeping its serial log in `<state>/logs/`. Raises OSError.
 
         A log that cannot be kept does not keep the directory: its disk may be 80 GiB.
         """
+        self.await_logs()
         try:
             _keep(self.serial_log, self.kept_log)
         except OSError as error:
@@ -218,6 +239,15 @@ def _keep(serial_log: Path, kept: Path) -> None:
             kept.unlink(missing_ok=True)  # half of it, if that disk is full
             raise
     _prune(kept.parent)
+
+
+def _locked(folder: int) -> bool:
+    """Take the lock on a folder, and return whether that went well at once."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _prune(logs: Path) -> None:

@@ -8,7 +8,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
-from launcher.vm.directory import VmDirectory
+from launcher.vm import bounded_log
+from launcher.vm.directory import LOG_MIB, MIB, VmDirectory
 from launcher.vm.failures import of_host
 from launcher.vm.machine import ProcessMachine, Rung
 from launcher.vm.provider import LaunchFailed
@@ -37,12 +38,14 @@ def start_process(
     cwd: Path | None = None,
     variables: Mapping[str, str] | None = None,
     unit_slice: str | None = None,
+    console: Path | None = None,
 ) -> ProcessMachine:
     """Start what the directory's manifest says, its process having been recorded there; in a systemd slice, if named.
 
+    Its output, and what it writes to the descriptor bounded_log.CONSOLE, go to logs that never grow beyond LOG_MIB.
     Raises LaunchFailed, and then nothing runs.
     """
-    gate = _gate(directory.manifest, output, cwd, variables or {}, unit_slice)
+    gate = _gate(directory.manifest, output, console, cwd, variables or {}, unit_slice)
     with ExitStack() as undo:
         undo.callback(gate.wait)
         undo.callback(_tell, gate, b"")
@@ -59,11 +62,17 @@ def start_process(
 
 
 def _gate(
-    manifest: VmManifest, output: Path, cwd: Path | None, variables: Mapping[str, str], unit_slice: str | None
+    manifest: VmManifest,
+    output: Path,
+    console: Path | None,
+    cwd: Path | None,
+    variables: Mapping[str, str],
+    unit_slice: str | None,
 ) -> subprocess.Popen[bytes]:
     """Start the gate before the machine's program; it waits to be told. Raises LaunchFailed."""
     program, *arguments = manifest.argv
-    command = (*_scope(manifest.uuid, unit_slice), _installed(program), *arguments)
+    logged = bounded_log.command((_installed(program), *arguments), LOG_MIB * MIB, output, console)
+    command = (*_scope(manifest.uuid, unit_slice), *logged)
     try:
         with output.open("ab") as out:
             return subprocess.Popen(
@@ -91,7 +100,7 @@ def _installed(program: str) -> str:
     path = shutil.which(program)
     if path is None:
         raise LaunchFailed(f"{program} is not installed on this host.", Reason.HYPERVISOR_MISSING)
-    return path
+    return str(Path(path).absolute())  # a PATH may have relative folders, and the machine starts in its own directory
 
 
 def _tell(gate: subprocess.Popen[bytes], word: bytes) -> None:

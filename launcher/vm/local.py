@@ -1,7 +1,8 @@
 """Machines that are processes of this host, whichever provider started them, in this daemon or an earlier one."""
 
 import os
-from collections.abc import Collection
+import threading
+from collections.abc import Callable, Collection
 from typing import Final
 
 from launcher.vm.directory import VmDirectory
@@ -36,5 +37,5 @@ class LocalMachines:
         gentle = gentle_rungs(directory) if directory.manifest.provider == QEMU else ()
         return AdoptedMachine(recorded.pid, pidfd, directory.manifest.uuid, gentle)
 
-    def reap_strays(self, held: Collection[Hold]) -> None:
+    def keep_clear(self, held: Callable[[], Collection[Hold]], until: threading.Event) -> None:
         """Leave all alone: every process of a machine is on record before the machine runs."""

@@ -1,7 +1,9 @@
 """Which mode QEMU can run in on this host: found out by really booting, since /dev/kvm may exist and be unusable."""
 
+import os
 import subprocess
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -36,6 +38,10 @@ class ModeRefused(Exception):
     """This host cannot run the mode that was asked for; the message says what it lacks."""
 
 
+class TrialImpossible(Exception):
+    """No trial machine can be started on this host now, whatever QEMU could do; the message says why."""
+
+
 def choose(asked: QemuMode, kvm_boots: bool, host_has_tdx: bool) -> Mode:
     """Return the mode to run in. Raises ModeRefused."""
     if asked is QemuMode.TCG:
@@ -50,7 +56,7 @@ def choose(asked: QemuMode, kvm_boots: bool, host_has_tdx: bool) -> Mode:
 
 
 def probe(asked: QemuMode, binary: str = BINARY) -> Mode:
-    """Look at this host and choose. Raises ModeRefused."""
+    """Look at this host and choose. Raises ModeRefused, TrialImpossible."""
     if asked is QemuMode.TCG:
         return Mode.TCG
     return choose(asked, boots(Mode.KVM, binary), has_tdx())
@@ -60,17 +66,34 @@ def boots(mode: Mode, binary: str = BINARY) -> bool:
     """Return whether a machine with this mode's accelerator and CPU executes instructions here.
 
     Less is not enough: with an unusable /dev/kvm a machine may greet by QMP, and abort when its CPU is set up.
+    Raises TrialImpossible.
     """
-    with tempfile.NamedTemporaryFile(suffix=".rom") as rom:
-        rom.write(ROM)
-        rom.flush()
-        argv = (binary, *CPU[mode], "-machine", "q35", "-m", "16M", "-bios", rom.name, "-nodefaults", "-nographic")
+    with _rom() as rom:
+        bios = f"/proc/self/fd/{rom}"
+        argv = (binary, *CPU[mode], "-machine", "q35", "-m", "16M", "-bios", bios, "-nodefaults", "-nographic")
         argv = (*argv, "-no-reboot", "-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1")
         try:
-            trial = subprocess.run(argv, capture_output=True, timeout=BOOT_SECONDS, check=False)
-        except (OSError, subprocess.TimeoutExpired):
+            trial = subprocess.run(argv, capture_output=True, timeout=BOOT_SECONDS, check=False, pass_fds=(rom,))
+        except (FileNotFoundError, NotADirectoryError, PermissionError, subprocess.TimeoutExpired):
             return False
+        except OSError as error:
+            raise TrialImpossible(f"The trial cannot be made: {error.strerror}.") from error
     return trial.returncode == RAN
+
+
+@contextmanager
+def _rom() -> Iterator[int]:
+    """Yield a descriptor of the firmware, in memory: there need be no folder to write in. Raises TrialImpossible."""
+    try:
+        rom = os.memfd_create("trial.rom")
+    except OSError as error:
+        raise TrialImpossible(f"The trial cannot be made: {error.strerror}.") from error
+    try:
+        with open(rom, "wb", closefd=False) as file:
+            file.write(ROM)
+        yield rom
+    finally:
+        os.close(rom)
 
 
 def has_tdx(parameter: Path = TDX_PARAMETER) -> bool:

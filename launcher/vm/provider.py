@@ -1,5 +1,6 @@
 """The port behind which machines are made: a plan that is written down first, then a running machine."""
 
+import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
@@ -94,8 +95,8 @@ class Provider(Keeper, Protocol):
     def start(self, directory: VmDirectory) -> Machine:
         """Start the machine that the directory describes. Raises ImageRejected, LaunchFailed: then nothing runs."""
 
-    def reap_strays(self, held: Collection[Hold]) -> None:
-        """End machines of this launcher's that run elsewhere, and that no hold explains; local ones never do.
+    def keep_clear(self, held: Callable[[], Collection[Hold]], until: threading.Event) -> None:
+        """From now on, until told, end machines of this launcher's that run elsewhere, and that no hold explains.
 
-        Called while nothing is being started. Raises LaunchFailed where they cannot be looked for.
+        To be called once, when earlier machines have been adopted; `held` returns what is held when it is called.
         """

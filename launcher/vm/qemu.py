@@ -17,7 +17,7 @@ from launcher.vm.local import QEMU, LocalMachines
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.provider import LaunchFailed, Plan
 from launcher.vm.resources import Resources
-from launcher.vm.sizes import Size, Sizes
+from launcher.vm.sizes import GIB, Size, Sizes
 from shared.api import Hold
 from shared.domain.order import Reason
 from shared.domain.spec import AnySpec
@@ -27,6 +27,13 @@ from shared.vm_config import WorkerConfig, sha384
 LOOPBACK_GATEWAY: Final = "10.0.2.2"
 """The host's loopback, as QEMU's user-mode network shows it to the guest."""
 READY_SECONDS: Final = 30.0
+"""The least that QEMU is given until its monitor answers."""
+READY_SECONDS_A_GIB: Final = 1.0
+PASSED_THROUGH: Final = 4
+"""How many times as long a machine with GPUs takes: all its memory is pinned for them.
+
+Both figures are those of Proxmox (qemu-server, config_aware_timeout), which has them from its users' reports.
+"""
 LOOK_SECONDS: Final = 0.05
 LAST_WORDS: Final = 500
 OWN_MEMORY_MIB: Final = 512
@@ -78,16 +85,20 @@ class QemuProvider(LocalMachines):
         self._make_data_disk(directory)
         gentle = gentle_rungs(directory, self.powerdown_seconds)
         group = self.host.hypervisor.slice
-        machine = start_process(directory, directory.launch_log, gentle, directory.path, unit_slice=group)
-        answers, code = False, None
+        machine = start_process(
+            directory, directory.launch_log, gentle, directory.path, unit_slice=group, console=directory.serial_log
+        )
+        seconds = ready_seconds(directory.manifest.resources)
+        answers, ended = False, False
         try:
-            answers = _answers(machine, directory)
+            answers = _answers(machine, directory, seconds)
         finally:
             if not answers:
+                ended = machine.ended_within(0)
                 code = machine.destroy()
         if not answers:
             words = _last_words(directory)
-            raise of_words(words, f"QEMU did not get as far as QMP (exit code {code}): {words}")
+            raise of_words(words, _ended(code, words) if ended else _silent(seconds, words))
         return machine
 
     def _make_data_disk(self, directory: VmDirectory) -> None:
@@ -120,9 +131,15 @@ def takes(size: Size, mode: argv.Mode, directory_mib: int) -> Resources:
     )
 
 
-def _answers(machine: ProcessMachine, directory: VmDirectory) -> bool:
-    """Wait until the monitor answers; False where QEMU ends first, or the time is over."""
-    deadline = time.monotonic() + READY_SECONDS
+def ready_seconds(takes: Resources) -> float:
+    """Return the seconds that QEMU has until its monitor answers: by then it has taken, and may have pinned, memory."""
+    seconds = max(READY_SECONDS, takes.memory_mib / GIB * READY_SECONDS_A_GIB)
+    return seconds * PASSED_THROUGH if takes.gpus else seconds
+
+
+def _answers(machine: ProcessMachine, directory: VmDirectory, seconds: float) -> bool:
+    """Wait until the monitor answers; False if QEMU ends first, or the time is over."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with suppress(qmp.QmpFailed):
             qmp.execute(directory.path, "query-status")
@@ -132,5 +149,17 @@ def _answers(machine: ProcessMachine, directory: VmDirectory) -> bool:
     return False
 
 
+def _ended(code: int | None, words: str) -> str:
+    return f"QEMU ended before its monitor answered (exit code {code}): {words or 'it said nothing'}"
+
+
+def _silent(seconds: float, words: str) -> str:
+    return (
+        f"QEMU's monitor did not answer within {seconds:.0f} s: {words or 'QEMU said nothing'}. To do: look at the "
+        "host's load and free memory, or make the size smaller (LAUNCHYARD_…_MEMORY_MIB)"
+    )
+
+
 def _last_words(directory: VmDirectory) -> str:
+    directory.await_logs()
     return directory.launch_log.read_text(errors="replace").strip()[-LAST_WORDS:]

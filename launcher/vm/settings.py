@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AliasChoices, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from launcher.vm.host import host_memory_mib, host_vcpus
 from launcher.vm.hypervisor import BINARY, QUOTE_SOCKET, TDX_FIRMWARE, Hypervisor
 from launcher.vm.sizes import GIB, Size, Sizes
+from shared.settings import Location
 
 PREFIX: Final = "LAUNCHYARD_"
 
@@ -18,6 +19,14 @@ Disk = Annotated[int, Field(ge=0)]
 PciAddress = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")]
 """As in /sys/bus/pci/devices, such as 0000:17:00.0."""
 
+
+def _absolute(name: str) -> str:
+    """Return a path made absolute; a name without a slash is looked for on the PATH, and stays."""
+    return str(Path(name).absolute()) if "/" in name else name
+
+
+Program = Annotated[str, AfterValidator(_absolute)]
+"""A name on the PATH, or a path."""
 Slice = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.\\-]+\.slice$")]
 """A systemd unit's name: systemd.unit(5)."""
 
@@ -52,10 +61,9 @@ class HostSettings(BaseSettings):
     llm_gpus: Annotated[tuple[PciAddress, ...], NoDecode] = ()
     """PCI addresses, separated by commas: all of them are passed through to one machine of size llm."""
 
-    qemu: str = BINARY
-    """A name on the PATH, or a path."""
-    tdx_firmware: Path = TDX_FIRMWARE
-    quote_socket: Path = QUOTE_SOCKET
+    qemu: Program = BINARY
+    tdx_firmware: Location = TDX_FIRMWARE
+    quote_socket: Location = QUOTE_SOCKET
     slice: Slice | None = None
     """Where systemd keeps machines, outside their launcher's control group."""
 

@@ -174,7 +174,7 @@ def test_one_shot_whose_order_is_lost_while_it_boots_ends_the_machine_and_exits_
 
 
 @pytest.mark.parametrize("flags", [("--one-shot",), ("--max-orders", "3")], ids=" ".join)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_while_a_machine_boots_it_hands_the_order_back_and_exits_with_130(
     ground: Ground, flags: tuple[str, ...], number: signal.Signals
 ) -> None:

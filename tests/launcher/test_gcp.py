@@ -2,9 +2,11 @@
 
 import errno
 import select
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -18,11 +20,13 @@ from launcher.vm import directory
 from launcher.vm.directory import VmDirectory
 from launcher.vm.gcp import compute, record
 from launcher.vm.gcp import machine as gcp_machine
-from launcher.vm.gcp.errors import NoAnswer, Refused
+from launcher.vm.gcp.errors import Kind, NoAnswer, Refused
+from launcher.vm.gcp.fleet import Fleet
 from launcher.vm.gcp.machine import GcpMachine
-from launcher.vm.gcp.names import NAME, instance_name, labels
+from launcher.vm.gcp.names import NAME, instance_name, labels, of_launcher
 from launcher.vm.gcp.options import GcpOptions, image_path
 from launcher.vm.gcp.provider import GcpProvider
+from launcher.vm.gcp.strays import Strays
 from launcher.vm.provider import LaunchFailed
 from launcher.vm.recognition import Trace
 from launcher.vm.records import VmManifest
@@ -56,6 +60,14 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compute, "FIRST_WAIT_SECONDS", 0)
     monkeypatch.setattr(compute, "ATTEMPTS", 3)
     monkeypatch.setattr(gcp_machine, "AGAIN_SECONDS", 0.01)
+
+
+@pytest.fixture
+def over(fake: Fake) -> Iterator[threading.Event]:
+    """Until when providers look for strays."""
+    over = threading.Event()
+    yield over
+    over.set()
 
 
 @pytest.fixture
@@ -269,6 +281,96 @@ def test_where_a_zone_is_exhausted_the_next_is_tried(
     assert fake.made()[0]["labels"]["ee-dc"] == f"gcp-{ZONE}"
 
 
+def test_a_zone_without_the_machine_type_is_passed_over(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    fake.behave(lacking=[ZONE, OTHER_ZONE])
+    provider.start(place()).leave()
+    assert zones_of(fake.made()) == [THIRD_ZONE]
+
+
+def test_a_configured_zone_that_there_is_not_is_passed_over_and_keeps_no_machine_from_its_end(
+    fake: Fake, provider: GcpProvider, place: Place
+) -> None:
+    fake.behave(shortages=[{"zone": ZONE}], no_zones=[OTHER_ZONE])
+    machine = provider.start(place())
+    assert machine.zones == (ZONE, OTHER_ZONE, THIRD_ZONE)
+    machine.kill()  # so that a deletion that is refused is not tried again for ever
+    machine.stop(lambda: DEADLINE)
+    machine.reap()
+    fake.await_gone()
+
+
+@pytest.mark.parametrize(
+    ("zone", "behaviour", "told"),
+    [
+        ("mars-1", {}, "Unknown zone"),
+        ("us-mars1-a", {"no_zones": ["us-mars1-a"]}, "Unknown zone"),
+        (ZONE, {"lacking": [ZONE, OTHER_ZONE, THIRD_ZONE]}, "does not exist in zone"),
+        (ZONE, {"lacking": [ZONE, OTHER_ZONE], "no_zones": [THIRD_ZONE]}, "does not exist in zone"),
+    ],
+)
+def test_what_an_order_asks_wrongly_is_its_own_failure_for_good(
+    fake: Fake, provider: GcpProvider, place: Place, zone: str, behaviour: dict[str, Any], told: str
+) -> None:
+    fake.behave(**behaviour)
+    with pytest.raises(LaunchFailed, match=told) as failed:
+        provider.start(place(zone=zone))
+    assert failed.value.failure is Failure.PERMANENT
+    assert not fake.made()
+
+
+@pytest.mark.parametrize("behaviour", [{"lacking": [OTHER_ZONE, THIRD_ZONE]}, {"no_zones": [OTHER_ZONE, THIRD_ZONE]}])
+def test_zones_that_only_the_launcher_names_wrongly_are_no_orders_failure(
+    fake: Fake, provider: GcpProvider, place: Place, behaviour: dict[str, Any]
+) -> None:
+    fake.behave(**behaviour)
+    with pytest.raises(LaunchFailed) as failed:
+        provider.start(place(zone="default"))
+    assert failed.value.failure is Failure.RETRYABLE
+
+
+def test_where_one_zone_may_have_room_later_the_order_waits(fake: Fake, provider: GcpProvider, place: Place) -> None:
+    fake.behave(lacking=[ZONE, THIRD_ZONE], shortages=[{"zone": OTHER_ZONE}])
+    with pytest.raises(LaunchFailed, match="EXHAUSTED") as failed:
+        provider.start(place())
+    assert failed.value.failure is Failure.NO_CAPACITY
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "message", "kind"),
+    [
+        ("ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", 503, "The zone has none of it.", Kind.EXHAUSTED),
+        ("QUOTA_EXCEEDED", 403, "Quota 'C3_CPUS' exceeded.  Limit: 8.0 in region us-central1.", Kind.EXHAUSTED),
+        ("quotaExceeded", 403, "Quota 'C3_CPUS' exceeded.", Kind.EXHAUSTED),
+        ("forbidden", 403, "Required 'compute.instances.create' permission", Kind.CREDENTIALS),
+        ("invalid", 400, "Invalid value for field 'zone': 'mars-1'. Unknown zone.", Kind.NO_ZONE),
+        ("notFound", 404, "The resource 'projects/p/zones/us-mars1-a' was not found", Kind.NO_ZONE),
+        (
+            *("invalid", 400),
+            "Invalid value for field 'resource.machineType': 'zones/europe-west8-a/machineTypes/f1-micro'. "
+            "Machine type with name 'f1-micro' does not exist in zone 'europe-west8-a'.",
+            Kind.LACKING,
+        ),
+        ("notFound", 404, "The resource 'projects/p/zones/us-a1-a/machineTypes/c3' was not found", Kind.LACKING),
+        ("invalid", 400, "Confidential instance type TDX is not supported in zone us-a1-a.", Kind.LACKING),
+        ("notFound", 404, "The resource 'projects/p/global/images/family/i' was not found", Kind.IMAGE),
+        (
+            *("invalid", 400),
+            "Invalid value for field 'resource.confidentialInstanceConfig': '{}'. Confidential Instance Config can "
+            "only be set when using a TDX compatible image.",
+            Kind.IMAGE,
+        ),
+        ("invalid", 400, "Invalid value for field 'resource.metadata.items[0].value': too large.", Kind.ORDER),
+        ("invalid", 400, "Invalid value for field 'resource.networkInterfaces[0].network': 'n'.", Kind.OTHER),
+        ("notFound", 404, "The resource 'projects/p/zones/us-a1-a/diskTypes/pd-quick' was not found", Kind.OTHER),
+        ("notFound", 404, "The resource 'projects/p/global/networks/n' was not found", Kind.OTHER),
+    ],
+)
+def test_a_refusal_is_of_the_kind_that_compute_engines_words_say(
+    code: str, status: int, message: str, kind: Kind
+) -> None:
+    assert Refused(code, status, message).kind is kind
+
+
 def test_an_order_that_names_no_zone_has_the_configured_ones_or_the_usual(
     fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
 ) -> None:
@@ -398,11 +500,11 @@ def test_where_it_cannot_be_told_whether_something_runs_its_directory_stays(
 
 
 def test_a_machine_that_is_deleted_elsewhere_has_ended(
-    provider: GcpProvider, options: GcpOptions, place: Place
+    provider: GcpProvider, options: GcpOptions, place: Place, over: threading.Event
 ) -> None:
     machine = provider.start(place())
     assert not ends_within(machine, 0)
-    GcpProvider(options).reap_strays(())
+    GcpProvider(options).keep_clear(tuple, over)
     assert ends_within(machine, DEADLINE)
     machine.reap()
 
@@ -617,8 +719,15 @@ def test_a_host_without_credentials_is_told_so(options: GcpOptions, monkeypatch:
 # --- strays -----------------------------------------------------------------------------------------------------------
 
 
-def test_what_no_hold_explains_is_deleted_and_nothing_else(
-    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+@pytest.fixture
+def strays(options: GcpOptions) -> Strays:
+    """Those of another daemon of the same name, which looks when it is told to, and then always at a new list."""
+    asked = compute.Compute(PROJECT, options.endpoint)
+    return Strays(options, asked, Fleet(asked, of_launcher(options), count(0, 60).__next__))
+
+
+def test_what_no_hold_explains_is_deleted_when_it_is_seen_twice_and_nothing_else(
+    fake: Fake, provider: GcpProvider, strays: Strays, options: GcpOptions, place: Place
 ) -> None:
     kept, stray = place(), place()
     earlier = place(Hold(order_id=kept.manifest.order_id, epoch=7))
@@ -630,30 +739,109 @@ def test_what_no_hold_explains_is_deleted_and_nothing_else(
     anothers = [place(), place(), place()]
     for other, placed in zip((beta, namesake, twin), anothers, strict=True):
         other.start(placed).leave()
-    GcpProvider(replace(options, name_prefix="another")).reap_strays([hold_of(kept)])
-    left = {one["name"] for one in fake.instances()}
+
+    strays.look(lambda: [hold_of(kept)])
+    assert len(fake.instances()) == 5
+    strays.look(lambda: [hold_of(kept)])
+
+    left = {one["name"] for one in fake.instances() if one["status"] == "RUNNING"}
     assert left == {placed.manifest.vm for placed in (kept, *anothers)}
 
 
-def test_a_stray_that_cannot_be_deleted_keeps_no_other_from_it(
-    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+def test_no_instance_is_deleted_whose_labels_name_another_launcher_whatever_a_list_shows(
+    fake: Fake, options: GcpOptions, provider: GcpProvider, place: Place
+) -> None:
+    provider.start(place()).leave()
+    asked = compute.Compute(PROJECT, options.endpoint)
+    another = replace(options, launcher="beta")
+    strays = Strays(another, asked, Fleet(asked, of_launcher(options), count(0, 60).__next__))
+
+    for _ in range(3):
+        strays.look(tuple)
+
+    assert len(fake.instances()) == 1
+
+
+def test_one_list_that_is_looked_at_twice_is_one_look(
+    fake: Fake, options: GcpOptions, provider: GcpProvider, place: Place
+) -> None:
+    provider.start(place()).leave()
+    asked = compute.Compute(PROJECT, options.endpoint)
+    strays = Strays(options, asked, Fleet(asked, of_launcher(options), lambda: 0.0))
+
+    for _ in range(3):
+        strays.look(tuple)
+
+    assert len(fake.instances()) == 1
+
+
+def test_an_insert_that_is_carried_out_late_is_met_while_the_launcher_runs(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, over: threading.Event
+) -> None:
+    provider.keep_clear(tuple, over)
+    await_calls(fake, "list", 2)
+    late = GcpProvider(options)  # whose requests come when this one has given up
+    late.start(place()).leave()
+    fake.await_gone()
+
+
+def test_an_instance_that_ended_by_itself_and_that_nobody_holds_is_deleted_with_its_disk(
+    fake: Fake, provider: GcpProvider, place: Place, strays: Strays, guests: NoGuests
+) -> None:
+    placed = place()
+    provider.start(placed).leave()
+    guests.off.add(placed.manifest.vm)
+    while fake.instances()[0]["status"] != "TERMINATED":
+        time.sleep(0.01)
+    for _ in range(2):
+        strays.look(tuple)
+    fake.await_gone()
+
+
+def test_a_stray_that_cannot_be_deleted_keeps_no_other_from_it_and_is_tried_again(
+    fake: Fake, provider: GcpProvider, strays: Strays, place: Place
 ) -> None:
     for placed in (place(), place()):
         provider.start(placed).leave()
     fake.behave(refusals=[{"method": "delete", "status": 403, "reason": "forbidden", "times": 1}])
-    with pytest.raises(LaunchFailed, match="cannot be deleted"):
-        GcpProvider(options).reap_strays(())
+    for _ in range(2):
+        strays.look(tuple)
+    assert len([one for one in fake.instances() if one["status"] == "RUNNING"]) == 1
+    strays.look(tuple)
+    fake.await_gone()
+
+
+def test_what_this_daemon_itself_started_or_adopted_is_no_stray(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, over: threading.Event
+) -> None:
+    placed = place()
+    provider.start(placed).leave()
+    provider.keep_clear(tuple, over)
+    following = GcpProvider(options)
+    adopted = following.adopt(placed)
+    following.keep_clear(tuple, over)
+    await_calls(fake, "list", 6)
     assert len(fake.instances()) == 1
+    assert adopted is not None
+    adopted.leave()
 
 
-def test_what_this_daemon_itself_started_is_no_stray(fake: Fake, provider: GcpProvider, place: Place) -> None:
+def test_a_machine_whose_last_deletion_was_refused_is_a_stray(
+    fake: Fake, provider: GcpProvider, place: Place, guests: NoGuests, over: threading.Event
+) -> None:
+    provider.keep_clear(tuple, over)
+    machine = provider.start(place())
+    fake.behave(refusals=[{"method": "delete", "times": 3}])
+    guests.off.add(machine.name)
+    assert ends_within(machine, DEADLINE)
+    machine.reap()
+    fake.await_gone()
+
+
+def test_the_look_for_strays_is_repeated_until_it_is_answered(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, over: threading.Event
+) -> None:
     provider.start(place()).leave()
-    provider.reap_strays(())
-    assert len(fake.instances()) == 1
-
-
-def test_strays_that_cannot_be_looked_for_are_left_for_another_time(fake: Fake, provider: GcpProvider) -> None:
-    fake.behave(refusals=[{"method": "list"}])
-    with pytest.raises(LaunchFailed):
-        provider.reap_strays(())
-    assert fake.calls() == {"list": 3}
+    fake.behave(refusals=[{"method": "list", "times": 7}])
+    GcpProvider(options).keep_clear(tuple, over)
+    fake.await_gone()

@@ -1,12 +1,19 @@
 """The choice of a mode: by a trial boot on this very host, and by what was asked."""
 
+import errno
+import json
+import os
 import subprocess
+import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from typer.testing import CliRunner
 
+from launcher.commands import app
 from launcher.vm.argv import Mode
-from launcher.vm.probe import ModeRefused, QemuMode, boots, choose, has_tdx, probe
+from launcher.vm.probe import ModeRefused, QemuMode, TrialImpossible, boots, choose, has_tdx, probe
 
 
 def test_a_trial_machine_boots_under_emulation() -> None:
@@ -37,6 +44,49 @@ def test_a_machine_that_never_says_that_it_ran_has_not_booted(tmp_path: Path) ->
 
 def test_without_qemu_nothing_boots() -> None:
     assert not boots(Mode.TCG, binary="qemu-that-is-absent")
+
+
+def test_a_trial_needs_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: "/nowhere")
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+
+    assert boots(Mode.TCG)
+
+
+@pytest.mark.parametrize("impossible", ["memfd_create", "pipe"])
+def test_a_host_on_which_no_trial_can_be_made_is_not_taken_to_lack_the_mode(
+    monkeypatch: pytest.MonkeyPatch, impossible: str
+) -> None:
+    no_descriptors_left(monkeypatch, impossible)
+
+    with pytest.raises(TrialImpossible, match=r"^The trial cannot be made: Too many open files\.$"):
+        boots(Mode.KVM)
+
+
+def test_a_launcher_that_cannot_make_its_trial_says_so_in_one_line_and_exits_with_1_to_be_started_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    no_descriptors_left(monkeypatch, "memfd_create")
+    needed = {"URL": "http://127.0.0.1:1", "LAUNCHER_KEY": "ly_x", "IMAGE": str(tmp_path), "IMAGE_DIGEST": "0" * 64}
+    for name, value in needed.items():
+        monkeypatch.setenv(f"LAUNCHYARD_{name}", value)
+
+    done = CliRunner().invoke(app, ["run", "--state-dir", str(tmp_path)])
+
+    assert done.exit_code == 1
+    assert done.stderr == "The trial cannot be made: Too many open files.\n"
+
+
+def test_the_doctor_has_a_row_for_a_trial_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_descriptors_left(monkeypatch, "memfd_create")
+
+    done = CliRunner().invoke(app, ["doctor", "--mode", "auto", "--json"])
+
+    assert done.exit_code == 1
+    [row] = [check for check in json.loads(done.stdout)["checks"] if check["name"] == "emulation"]
+    assert row["verdict"] == "missing"
+    assert row["found"] == "The trial cannot be made: Too many open files"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +125,13 @@ def test_the_kernel_says_whether_the_host_has_tdx(tmp_path: Path, content: str |
         parameter.write_text(content)
 
     assert has_tdx(parameter) is has
+
+
+def no_descriptors_left(monkeypatch: pytest.MonkeyPatch, whatever: str) -> None:
+    def refuse(*_: object) -> NoReturn:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, whatever, refuse)
 
 
 def kvm_runs_a_machine() -> bool:

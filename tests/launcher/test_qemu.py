@@ -1,7 +1,6 @@
 """The provider `qemu` with real QEMU processes: a kernel of two instructions, or the firmware with nothing to boot."""
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,8 @@ import psutil
 import pytest
 import structlog.testing
 
-from launcher.vm import directory, qmp
+from launcher.tool import console
+from launcher.vm import directory, qemu, qmp
 from launcher.vm.argv import Mode
 from launcher.vm.directory import LAUNCH_LOG, VmDirectory
 from launcher.vm.machine import ProcessMachine
@@ -21,11 +21,12 @@ from launcher.vm.qemu import QemuProvider
 from launcher.vm.recognition import started_at
 from launcher.vm.records import VmManifest, VmProcess
 from launcher.vm.resources import Resources
+from launcher.vm.sizes import GIB
 from shared.api import Hold
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
 from tests.factories import TASK
-from tests.launcher.stand_ins import A_LEASE, SMALL
+from tests.launcher.stand_ins import A_LEASE, SMALL, STAYS
 
 pytestmark = pytest.mark.vm
 
@@ -48,15 +49,13 @@ def test_the_arguments_of_a_planned_guest_are_taken_by_qemu_and_its_machine_runs
         assert vm.process() == VmProcess(pid=machine.pid, started=started_at(machine.pid))
 
 
-def test_qemu_appends_to_the_serial_log_so_that_it_can_be_emptied_under_it(tmp_path: Path) -> None:
+def test_what_a_guest_says_on_its_console_is_in_its_serial_log(tmp_path: Path) -> None:
     provider = a_provider(tmp_path)
     config = WorkerConfig(order_id="one", epoch=1, control_plane="http://h", callback_token="token", spec=TASK)
 
     with machine_of(provider, a_directory(tmp_path, provider.plan(A_HOLD, str(uuid4()), config).argv)) as (machine, vm):
-        (number,) = [file.fd for file in psutil.Process(machine.pid).open_files() if file.path == str(vm.serial_log)]
-        flags = Path(f"/proc/{machine.pid}/fdinfo/{number}").read_text().split("flags:")[1].split()[0]
-
-    assert int(flags, 8) & os.O_APPEND
+        while "SeaBIOS" not in console.read(vm):
+            assert not machine.ended_within(0.05)
 
 
 def test_a_machine_that_ignores_the_power_button_is_told_to_quit(tmp_path: Path) -> None:
@@ -123,6 +122,29 @@ def test_qemu_that_does_not_start_fails_the_launch_in_its_own_words_and_leaves_n
     assert process is not None
     assert not psutil.pid_exists(process.pid)
     assert (vm.path / LAUNCH_LOG).exists()
+
+
+def test_a_monitor_that_does_not_answer_in_time_is_told_with_the_time_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu, "READY_SECONDS", 1)
+    vm = a_directory(tmp_path, STAYS)
+
+    with pytest.raises(LaunchFailed, match=r"did not answer within 1 s: QEMU said nothing\. To do: .*MEMORY_MIB"):
+        a_provider(tmp_path).start(vm)
+
+    process = vm.process()
+    assert process is not None
+    assert not psutil.pid_exists(process.pid)
+
+
+@pytest.mark.parametrize(
+    ("memory_mib", "gpus", "seconds"), [(256, 0, 30), (16 * GIB, 0, 30), (128 * GIB, 0, 128), (128 * GIB, 8, 512)]
+)
+def test_the_time_that_qemu_has_until_its_monitor_answers_grows_with_its_memory(
+    memory_mib: int, gpus: int, seconds: float
+) -> None:
+    assert qemu.ready_seconds(Resources(memory_mib=memory_mib, gpus=gpus)) == seconds
 
 
 @contextmanager

@@ -22,14 +22,18 @@ from launcher.vm.argv import Mode
 from launcher.vm.directory import VmDirectory, read, remaining
 from launcher.vm.hypervisor import Hypervisor
 from launcher.vm.machine import ProcessMachine
-from launcher.vm.provider import Plan
+from launcher.vm.provider import LaunchFailed, Plan
 from launcher.vm.qemu import QemuProvider
 from shared.api import Hold
+from shared.domain.order import Failure, Reason
+from shared.domain.spec import CapacitySpec, NodeSize
 from shared.image import ImageFile, ImageManifest
 from shared.vm_config import WorkerConfig
 from tests.launcher.conftest import Pieces, a_held
 from tests.launcher.fake_control_plane import UPDATES
 from tests.launcher.stand_ins import ENDS, SMALL, STAYS, TASKS, ManualClock, Processes
+
+ELSEWHERE = CapacitySpec(datacenter="gcp:us-central1-a", node_size=NodeSize.TINY)
 
 
 def test_the_directory_is_whole_before_the_machine_starts(pieces: Pieces) -> None:
@@ -306,6 +310,41 @@ def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt_and_a_re
 
     pieces.provider.argv = STAYS
     assert pieces.begin().wish is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "failure", "room"),
+    [
+        (Reason.LAUNCH_FAILED, Failure.PERMANENT, 2),
+        (Reason.LAUNCH_FAILED, Failure.RETRYABLE, 0),
+        (Reason.NO_CAPACITY, Failure.NO_CAPACITY, 0),
+        (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE, 0),
+    ],
+)
+def test_a_provider_rests_for_what_the_next_order_would_meet_and_for_nothing_that_one_order_asks(
+    pieces: Pieces, reason: Reason, failure: Failure, room: int
+) -> None:
+    class Refuses(Processes):
+        def start(self, directory: VmDirectory) -> ProcessMachine:
+            raise LaunchFailed("not this one", reason, failure)
+
+    pieces.run(pieces.held(), Refuses())
+
+    report = pieces.server.bodies(UPDATES)[-1]
+    assert (report["reason"], report["failure"]) == (reason, failure)
+    assert pieces.room() == room
+
+
+def test_an_order_for_which_no_provider_is_enabled_is_handed_back_and_costs_nobody_anything(pieces: Pieces) -> None:
+    claimed = pieces.server.a_claimed().model_copy(update={"spec": ELSEWHERE})
+
+    pieces.runs.begin(claimed, pieces.reserve(), SYSTEM.monotonic())
+    pieces.runs.await_end()
+
+    (report,) = pieces.server.bodies(UPDATES)
+    assert report["status"] == "returned"
+    assert "gcp" in report["message"]
+    assert pieces.room() == 2
 
 
 def test_a_host_that_fails_under_a_run_costs_the_attempt_and_no_machine_is_left(

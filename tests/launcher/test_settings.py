@@ -10,9 +10,13 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
+import shared.settings
+from launcher.checks.settings import DoctorSettings
 from launcher.commands import app
 from launcher.settings import Cloud, ProviderName, Settings, read
+from launcher.tool.settings import ToolSettings
 from launcher.vm import host
+from launcher.vm.settings import HostSettings
 from launcher.vm.sizes import Size
 from shared.settings import SettingsWrong
 from shared.vm_config import Sources
@@ -220,6 +224,26 @@ def test_the_key_is_in_no_message_and_no_representation() -> None:
 
     assert "ly_secret" not in repr(settings)
     assert "ly_secret" not in str(wrong.value)
+
+
+@pytest.mark.parametrize("kind", [Settings, DoctorSettings, ToolSettings])
+def test_a_relative_path_is_relative_to_where_the_command_was_started_whichever_setting_it_is(
+    kind: type[HostSettings],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = {name for name, field in kind.model_fields.items() if "Path" in str(field.annotation)} | {"qemu"}
+    given = {name: f"bin/{name}" for name in paths}
+
+    read = shared.settings.read(kind, ({**GOOD, "image_digest": "0" * 64} if kind is Settings else {}) | given)
+
+    assert {name: str(getattr(read, name)) for name in paths} == {name: f"{tmp_path}/bin/{name}" for name in paths}
+    assert paths >= {"image", "tdx_firmware", "quote_socket"}
+
+
+def test_a_hypervisor_named_without_a_folder_is_looked_for_on_the_path() -> None:
+    assert read({**GOOD, "qemu": "qemu-system-x86_64"}).qemu == "qemu-system-x86_64"
 
 
 def test_a_mode_that_this_host_lacks_is_told_and_the_launcher_exits_with_2(

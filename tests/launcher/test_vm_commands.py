@@ -1,6 +1,10 @@
 """`launchyard vm` with real QEMU processes, whose kernel halts at once; and a control plane that knows agents."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +13,7 @@ from uuid import uuid4
 
 import psutil
 import pytest
+import structlog.testing
 from typer.testing import CliRunner, Result
 
 from launcher.checks.case import Case, Host
@@ -26,6 +31,7 @@ from launcher.vm.sizes import Size, Sizes
 from launcher.vm_commands import app
 from shared.vm_config import REGISTERS, UP
 from tests.launcher.agents import a_control_plane_with_agents
+from tests.launcher.fake_control_plane import DEADLINE
 from tests.launcher.stand_ins import A_LEASE, ENDS, STAYS, a_manifest
 from tests.launcher.tdx_host import QEMU as QEMU_SCRIPT
 from tests.launcher.tdx_host import a_tdx_host, write
@@ -153,6 +159,17 @@ def test_what_a_machine_is_told_holds_no_secret(tool: Tool) -> None:
         "node_size": "tiny",
         "bootstrap_order_id": "one",
     }
+
+
+@pytest.mark.vm
+def test_a_hypervisor_named_relative_to_the_working_directory_is_found_from_the_machines_own(
+    tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "bin" / "qemu", '#!/bin/sh\nexec qemu-system-x86_64 "$@"\n').chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAUNCHYARD_QEMU", "bin/qemu")
+
+    assert tool.process(tool.new()["name"]).is_running()
 
 
 @pytest.mark.vm
@@ -406,3 +423,85 @@ def test_a_control_plane_that_refuses_is_told_after_the_machine_is_gone(tool: To
     assert "The control plane answered 401 at /api/v1/agents." in done.stderr
     assert "wr0ng" not in done.stderr + done.stdout
     assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_command_that_is_told_to_end_while_it_waits_leaves_no_machine(
+    tool: Tool, tmp_path: Path, number: signal.Signals
+) -> None:
+    command = a_waiting_command(tool)
+    process = psutil.Process(await_process(tool.state))
+
+    command.send_signal(number)
+    said, told = command.communicate(timeout=DEADLINE)
+
+    assert command.returncode not in (0, -number), told
+    assert said == b""
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    assert list((tool.state / "vms").iterdir()) == []
+
+
+@pytest.mark.vm
+def test_the_way_out_is_not_cut_short_by_being_told_again(tool: Tool) -> None:
+    command = a_waiting_command(tool)
+    process = psutil.Process(await_process(tool.state))
+
+    process.suspend()  # so that its end takes until it is killed
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGTERM):
+        command.send_signal(number)
+    command.communicate(timeout=DEADLINE)
+
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    assert list((tool.state / "vms").iterdir()) == []
+
+
+@pytest.mark.vm
+def test_a_measurement_that_is_interrupted_leaves_no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(made: VmDirectory, _seconds: float) -> dict[str, str]:
+        recorded = made.process()
+        assert recorded is not None
+        processes.append(psutil.Process(recorded.pid))
+        raise SystemExit(128 + signal.SIGTERM)
+
+    processes: list[psutil.Process] = []
+    monkeypatch.setattr(machines, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(console, "await_registers", interrupted)
+    with a_tdx_host(tmp_path) as host:
+        provider = a_measuring_provider(tmp_path, host, "")
+
+        with pytest.raises(SystemExit):
+            measuring.measure(tmp_path / "state", provider, Size(memory_mib=64, vcpus=1), seconds=20)
+
+    assert not processes[0].is_running() or processes[0].status() == psutil.STATUS_ZOMBIE
+    assert list((tmp_path / "state" / "vms").iterdir()) == []
+
+
+def test_a_machine_that_cannot_be_removed_on_the_way_out_is_named(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unclear(_made: VmDirectory) -> None:
+        raise machines.MachineUnclear("end it by hand")
+
+    made, _ = a_machine(tool.state, STAYS)
+    with monkeypatch.context() as patch, structlog.testing.capture_logs() as logs:
+        patch.setattr(machines, "end", unclear)
+        with pytest.raises(machines.MachineUnclear), machines.gone_unless_told(tool.state, made.manifest.vm):
+            raise SystemExit(1)
+
+    assert [line["vm"] for line in logs] == [made.manifest.vm]
+
+
+def a_waiting_command(tool: Tool) -> "subprocess.Popen[bytes]":
+    words = ("new", "-i", str(tool.image), *SMALL, "--wait", "--state-dir", str(tool.state))
+    argv = (sys.executable, "-m", "cli.main", "vm", *words)
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def await_process(state: Path) -> int:
+    """Return the process of the one machine, once its monitor is there: what is looked at tells nobody of it."""
+    deadline = time.monotonic() + DEADLINE
+    while not (sockets := list(state.glob("vms/[!.]*/qmp.sock"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    recorded = directory.read(sockets[0].parent).process()
+    assert recorded is not None
+    return recorded.pid

@@ -11,7 +11,11 @@ import pytest
 
 from emulators.processes import LOOPBACK, Server, family, running
 from emulators.record import Record
+from launcher.vm.recognition import started_at
 from tests.stack.conftest import Terminal
+
+PATIENCE = 300
+"""Seconds: on a busy host eight servers take a minute to start, and an interrupted start waits for those under way."""
 
 
 def test_down_stops_exactly_what_up_started(terminal: Terminal) -> None:
@@ -21,7 +25,7 @@ def test_down_stops_exactly_what_up_started(terminal: Terminal) -> None:
         assert "backend memory" in said
         servers = Record(terminal.folder / ".launchyard").alive()
         children = [child for server in servers for child in psutil.Process(server.pid).children(recursive=True)]
-        families = [Server(child.name(), child.pid, child.create_time(), terminal.folder) for child in children]
+        families = [Server(child.name(), child.pid, started_at(child.pid), terminal.folder) for child in children]
         assert {"the control plane", "the launcher", "the scheduler", "the Compute Engine"} <= {
             server.name for server in servers
         }
@@ -53,14 +57,14 @@ def test_what_was_started_is_stopped_where_the_rest_does_not_start(terminal: Ter
     assert not Record(terminal.folder / ".launchyard").alive()
 
 
-@pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_an_up_that_is_interrupted_leaves_nothing_running(terminal: Terminal, interrupt: signal.Signals) -> None:
     record = Record(terminal.folder / ".launchyard")
     with terminal.start("up", "--backend", "memory", "--provider", "process") as up:
         wait_for(lambda: len(record.read()) >= 2)
         started = record.read()
         up.send_signal(interrupt)
-        assert up.wait(300) in (143, 130)
+        assert up.wait(PATIENCE) in (143, 129, 130)
     assert not [server for server in started if family(server)]
     assert not record.read()
 
@@ -91,7 +95,7 @@ def lives(process: psutil.Process) -> bool:
 
 def wait_for(fulfilled: Callable[[], bool]) -> None:
     """Look until it is so: each look is at processes or files, which tell nobody when they change."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     while not fulfilled():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -31,6 +31,8 @@ FIRST_WAIT_SECONDS: Final = 0.2
 AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 PLAIN: Final = "http://"
 """How an address begins that is not Google's: there nobody asks who we are, and no credential is sent in clear."""
+ENDING: Final = frozenset({"STOPPING"})
+"""It ends, or is being deleted: which of the two shows when it has."""
 ENDED: Final = frozenset({"STOPPING", "STOPPED", "TERMINATED", "SUSPENDING", "SUSPENDED"})
 
 
@@ -73,7 +75,7 @@ class Compute:
         try:
             return str(_repeated(lambda: self._instances.delete_unary(request, **HOW)).name)
         except Refused as refused:
-            if refused.status == HTTPStatus.NOT_FOUND:
+            if refused.nothing_there:
                 return None
             raise
 
@@ -97,7 +99,7 @@ class Compute:
         try:
             return _found(zone, _repeated(lambda: self._instances.get(request, **HOW)))
         except Refused as refused:
-            if refused.status == HTTPStatus.NOT_FOUND:
+            if refused.nothing_there:
                 return None
             raise
 

@@ -25,10 +25,12 @@ class Fleet:
         with self._lock:
             return self._look()
 
-    def recent(self) -> Mapping[str, Found]:
-        """Return what was there a moment ago. Raises ComputeError, where nobody could say a moment ago, too."""
+    def recent(self, within: float = RECENT_SECONDS) -> Mapping[str, Found]:
+        """Return what was there at some time in these last seconds: the same object, if nobody has looked since.
+
+        Raises ComputeError, also if nobody could say within that time."""
         with self._lock:
-            if self._monotonic() - self._seen_at > RECENT_SECONDS:
+            if self._monotonic() - self._seen_at > within:
                 return self._look()
             if isinstance(self._seen, ComputeError):
                 raise self._seen

@@ -10,7 +10,7 @@ import structlog
 from launcher.vm.directory import VmDirectory
 from launcher.vm.failures import of_host
 from launcher.vm.gcp.compute import Compute
-from launcher.vm.gcp.errors import ComputeError, NoAnswer, Refused, launch_failed
+from launcher.vm.gcp.errors import ComputeError, Kind, NoAnswer, Refused, launch_failed
 from launcher.vm.gcp.instance import Resource, build
 from launcher.vm.gcp.names import labels, request_id
 from launcher.vm.gcp.options import GcpOptions
@@ -48,21 +48,28 @@ class Insertion:
 
         Raises LaunchFailed: then there is none; and OSError where that cannot be told.
         """
-        zones, refusals = self._zones(wanted.spec), []
-        for tried in range(1, len(zones) + 1):
+        zones, names_zone = self._zones(wanted.spec), own_zone(wanted.spec) is not None
+        refusals: list[Refused] = []
+        for tried, zone in enumerate(zones, 1):
             try:
                 return self._begin(directory, zones[:tried], wanted)
             except Refused as refused:
-                if not refused.none_left:
-                    raise launch_failed(refused) from refused
-                log.warning("a zone has no machine left", zone=zones[tried - 1], error=str(refused))
                 refusals.append(refused)
-        raise launch_failed(refusals[-1]) from refusals[-1]
+                if not self._passes_over(zone, refused, wanted.spec):
+                    raise launch_failed([refused], names_zone) from refused
+                log.warning("a zone has no such machine", zone=zone, error=str(refused))
+        raise launch_failed(refusals, names_zone) from refusals[-1]
+
+    def _passes_over(self, zone: str, refused: Refused, spec: CapacitySpec) -> bool:
+        """Return whether another zone may do better. An order that names a zone that there is not names no other."""
+        if refused.kind is Kind.NO_ZONE:
+            return zone != own_zone(spec)
+        return refused.kind in (Kind.EXHAUSTED, Kind.LACKING)
 
     def _zones(self, spec: CapacitySpec) -> tuple[str, ...]:
         """Return where to try, in turn: the order's own zone first, where it names one."""
-        own = spec.datacenter.partition(":")[2]
-        wanted = (own, *self.options.zones) if own != ANY_ZONE else self.options.zones or (USUAL_ZONE,)
+        own = own_zone(spec)
+        wanted = (own, *self.options.zones) if own is not None else self.options.zones or (USUAL_ZONE,)
         return tuple(dict.fromkeys(wanted))
 
     def _begin(self, directory: VmDirectory, zones: tuple[str, ...], wanted: Wanted) -> InstanceRecord:
@@ -120,6 +127,12 @@ class Insertion:
             self.compute.delete(zone, name)
         except ComputeError as error:
             raise _unknown(name) from error
+
+
+def own_zone(spec: CapacitySpec) -> str | None:
+    """Return the zone that an order names; None if any will do."""
+    zone = spec.datacenter.partition(":")[2]
+    return None if zone == ANY_ZONE else zone
 
 
 def _unknown(name: str) -> OSError:

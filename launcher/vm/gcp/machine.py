@@ -3,6 +3,7 @@
 import errno
 import os
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -26,10 +27,12 @@ class GcpMachine:
 
     pid: int | None = None
 
-    def __init__(self, record: InstanceRecord, compute: Compute, watch: Watch) -> None:
-        """Raises OSError where this host has no descriptor left."""
+    def __init__(
+        self, record: InstanceRecord, compute: Compute, watch: Watch, gone: Callable[[], None] = lambda: None
+    ) -> None:
+        """`gone` is told once nothing more is done here about the instance. Raises OSError if no descriptor is left."""
         self.name, self.zones = record.name, record.zones
-        self._compute, self._watch = compute, watch
+        self._compute, self._watch, self._gone = compute, watch, gone
         self._over = os.eventfd(0, os.EFD_CLOEXEC)
         self._deleted = False
         self._hurried = threading.Event()
@@ -61,7 +64,8 @@ class GcpMachine:
             if not self._deleted:
                 self._delete()
         except ComputeError as error:
-            log.error("an instance that has ended stays for the next start", name=self.name, error=str(error))
+            log.error("an instance that has ended is still there", name=self.name, error=str(error))
+        self._gone()  # what is left of it is a stray
         self.leave()
         return None
 

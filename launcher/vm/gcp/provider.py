@@ -1,8 +1,8 @@
 """The provider `gcp`: its machines are instances of Compute Engine, known again by their names and labels."""
 
 import errno
+import threading
 import time
-from collections.abc import Collection
 from typing import Final
 
 import structlog
@@ -10,13 +10,14 @@ import structlog
 from launcher.vm.directory import VmDirectory
 from launcher.vm.failures import of_host
 from launcher.vm.gcp import record
-from launcher.vm.gcp.compute import Compute, Found
+from launcher.vm.gcp.compute import Compute
 from launcher.vm.gcp.errors import ComputeError
 from launcher.vm.gcp.fleet import Fleet
 from launcher.vm.gcp.insertion import Insertion, Wanted
 from launcher.vm.gcp.machine import GcpMachine
-from launcher.vm.gcp.names import instance_name, is_own, of_hold, of_launcher
+from launcher.vm.gcp.names import instance_name, of_launcher
 from launcher.vm.gcp.options import GcpOptions
+from launcher.vm.gcp.strays import Held, Strays
 from launcher.vm.gcp.watch import Watch
 from launcher.vm.provider import LaunchFailed, Plan
 from launcher.vm.recognition import Trace
@@ -46,8 +47,7 @@ class GcpProvider:
         self._insertion = Insertion(options, self._compute)
         self._fleet = Fleet(self._compute, of_launcher(options), time.monotonic)
         self._watch = Watch(self._fleet, options.look_seconds)
-        self._begun: set[Hold] = set()
-        """What this daemon started or adopted: never a stray, whatever a list of holds says that is a moment old."""
+        self._strays = Strays(options, self._compute, self._fleet)
 
     def resources(self, spec: AnySpec, /) -> Resources:  # noqa: ARG002 (every size takes the same of this host)
         return Resources(machines=1, disk_mib=DISK_MIB)
@@ -59,12 +59,15 @@ class GcpProvider:
     def start(self, directory: VmDirectory) -> GcpMachine:
         """Raises OSError, too, where it cannot be told whether anything runs: then the directory must stay."""
         wanted = _wanted(directory)
-        self._begun.add(wanted.hold)
+        self._strays.begin(wanted.hold)
+        started = False
         try:
-            return GcpMachine(self._insertion.run(directory, wanted), self._compute, self._watch)
-        except (LaunchFailed, OSError):
-            self._begun.discard(wanted.hold)
-            raise
+            machine = self._machine(self._insertion.run(directory, wanted), wanted.hold)
+            started = True
+        finally:
+            if not started:
+                self._strays.end(wanted.hold)
+        return machine
 
     def trace(self, directory: VmDirectory) -> Trace:
         """One of which nobody can tell now is taken to run: it is adopted, and watched until somebody can."""
@@ -84,28 +87,15 @@ class GcpProvider:
         written = record.read(directory)
         if written is None:
             return None
-        self._begun.add(_hold(directory))
-        return GcpMachine(written, self._compute, self._watch)
+        self._strays.begin(_hold(directory))
+        return self._machine(written, _hold(directory))
 
-    def reap_strays(self, held: Collection[Hold]) -> None:
-        """Raises LaunchFailed where they cannot be looked for, or one of them not be deleted: the others are."""
-        known = [of_hold(hold).items() for hold in {*held, *self._begun}]
-        try:
-            there = [one for one in self._fleet.look().values() if is_own(self._options, one.labels)]
-        except ComputeError as error:
-            raise LaunchFailed(f"Compute Engine cannot be asked for instances of no order: {error}") from error
-        strays = [one for one in there if not any(labelled <= one.labels.items() for labelled in known)]
-        if left := [found.name for found in strays if not self._deleted(found)]:
-            raise LaunchFailed(f"Instances of no order cannot be deleted: {', '.join(left)}")
+    def keep_clear(self, held: Held, until: threading.Event) -> None:
+        self._strays.watch(held, until)
 
-    def _deleted(self, stray: Found) -> bool:
-        log.warning("an instance that no order explains is deleted", name=stray.name, zone=stray.zone)
-        try:
-            self._compute.delete(stray.zone, stray.name)
-        except ComputeError as error:
-            log.error("an instance cannot be deleted", name=stray.name, zone=stray.zone, error=str(error))
-            return False
-        return True
+    def _machine(self, written: record.InstanceRecord, hold: Hold) -> GcpMachine:
+        """Raises OSError if this host has no descriptor left."""
+        return GcpMachine(written, self._compute, self._watch, lambda: self._strays.end(hold))
 
 
 def _hold(directory: VmDirectory) -> Hold:

@@ -1,0 +1,51 @@
+"""The local stack's processes: known again whatever the clock says, and never taken for another's."""
+
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from emulators.processes import SERVER, STARTED, Server, StartFailed, family, running, start, stop
+from emulators.record import LOGS, Record
+
+SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)")
+
+
+def test_after_the_clock_was_set_what_was_started_is_still_known_and_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start("a sleeper", SLEEPS, tmp_path / LOGS / "sleeper.log")
+    before = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: before(process) + 1)
+    try:
+        assert running(server)
+        assert Record(tmp_path).stop_all() == [server]
+        assert not family(server)
+    finally:
+        stop(server)
+
+
+def test_a_process_that_has_the_servers_number_by_now_is_left_alone(tmp_path: Path) -> None:
+    bystander = start("a bystander", SLEEPS, tmp_path / "bystander.log")
+    try:
+        ended = Server("an ended server", bystander.pid, bystander.ticks - 1, tmp_path / "ended.log")
+        stop(ended)
+        assert not running(ended)
+        assert running(bystander)
+    finally:
+        stop(bystander)
+
+
+def test_a_record_that_knows_processes_by_the_time_of_day_stops_nothing_and_is_kept(tmp_path: Path) -> None:
+    bystander = start("a bystander", SLEEPS, tmp_path / LOGS / "bystander.log")
+    try:
+        record = tmp_path / LOGS / STARTED
+        older = SERVER.dump_json(bystander).replace(b'"ticks":', b'"started":')
+        record.write_bytes(older + b"\n")
+        with pytest.raises(StartFailed, match="another version"):
+            Record(tmp_path).stop_all()
+        assert running(bystander)
+        assert record.read_bytes() == older + b"\n"
+    finally:
+        stop(bystander)

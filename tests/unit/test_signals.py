@@ -1,0 +1,57 @@
+"""Being told to end: an exception on the main thread of every command that runs long."""
+
+import signal
+import subprocess
+import sys
+from typing import Final
+
+import pytest
+
+WAITS: Final = """
+import sys, threading
+from shared.signals import exit_when_told
+exit_when_told()
+try:
+    print("begun", flush=True)
+    threading.Event().wait()
+finally:
+    print("cleaned up", flush=True)
+"""
+DEADLINE: Final = 60
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_told_to_end_cleans_up(number: signal.Signals) -> None:
+    with subprocess.Popen((sys.executable, "-c", WAITS), stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == "begun\n"
+        command.send_signal(number)
+        assert command.stdout.read() == "cleaned up\n"
+        assert command.wait(DEADLINE) == 128 + number
+
+
+def test_a_command_that_was_started_to_outlive_its_terminal_does() -> None:
+    argv = ("nohup", sys.executable, "-c", WAITS)
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == "begun\n"
+        command.send_signal(signal.SIGHUP)
+        command.send_signal(signal.SIGTERM)
+        assert command.stdout.read() == "cleaned up\n"
+        assert command.wait(DEADLINE) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("module", ["cli.main", "launcher"])
+def test_every_command_that_runs_long_is_told_so_whichever_way_it_is_started(module: str) -> None:
+    """The handlers are there before the command is known, so that no command can forget them."""
+    said = f"""
+import runpy, signal, sys
+sys.argv = ["x", "--help"]
+try:
+    runpy.run_module({module!r}, run_name="__main__")
+except SystemExit:
+    pass
+print(*(signal.getsignal(number).__module__ for number in (signal.SIGTERM, signal.SIGHUP)))
+"""
+    done = subprocess.run((sys.executable, "-c", said), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "shared.signals shared.signals"
