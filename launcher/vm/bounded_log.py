@@ -98,7 +98,7 @@ def run(limit: str, logs: Sequence[str], program: Sequence[str]) -> None:
     for descriptor, (_, writing) in zip((1, CONSOLE), pipes, strict=False):
         os.dup2(writing, descriptor)
     os.dup2(1, 2)
-    os.execv(program[0], program)  # noqa: S606 (no shell is wanted)
+    os.execv(program[0], list(program))  # noqa: S606 (no shell is wanted)
 
 
 def main(arguments: Sequence[str]) -> None:
