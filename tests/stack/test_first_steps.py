@@ -58,6 +58,14 @@ def test_memory_looks_for_no_emulators_and_google_goes_on_with_nothing_else() ->
         choose_backend(Backend.GOOGLE, print, out_of_reach)
 
 
+def test_emulators_that_do_not_start_fail_the_stack() -> None:
+    def not_starting() -> None:
+        raise StartFailed("it ended while starting")
+
+    with pytest.raises(StartFailed, match="ended while starting"):
+        choose_backend(Backend.AUTO, print, not_starting)
+
+
 def test_what_the_demo_says_comes_next_works_as_it_stands(terminal: Terminal) -> None:
     (terminal.folder / ".venv").symlink_to(Path(sys.prefix))
     environment = terminal.environment | {"LAUNCHYARD_BACKEND": "memory", "LAUNCHYARD_PROVIDER": "process"}
