@@ -52,4 +52,8 @@ def _furnish(keys: Sequence[ApiKey]) -> None:
 
 
 if __name__ == "__main__":
+    from emulators import warm_up
+
+    warm_up.firestore()
+    warm_up.pubsub()
     _furnish(KEYS.validate_json(sys.stdin.buffer.read()))

@@ -14,10 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from google.cloud.firestore import Client
-from google.cloud.firestore_v1.base_query import FieldFilter
-from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
+from emulators import warm_up
 from emulators.google import start_firestore, start_pubsub
 from emulators.processes import LOOPBACK, Server, free_port
 from emulators.record import LOGS, Record
@@ -25,7 +23,6 @@ from emulators.record import LOGS, Record
 HOME: Final = pytest.StashKey[Path]()
 TOLD: Final = "shared"
 """Under this name a worker is told the folder."""
-WARM_UP_SECONDS: Final = 180.0
 
 Start = Callable[[int, Path], Server]
 
@@ -39,17 +36,20 @@ def shared(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def firestore_host(shared: Path) -> str:
     """`host:port` of the run's Firestore emulator."""
-    return address(shared, "firestore", start_firestore, warm_up_firestore)
+    return address(shared, "firestore", start_firestore, warm_up.firestore)
 
 
 @pytest.fixture(scope="session")
 def pubsub_host(shared: Path) -> str:
     """`host:port` of the run's Pub/Sub emulator."""
-    return address(shared, "pubsub", start_pubsub, warm_up_pubsub)
+    return address(shared, "pubsub", start_pubsub, warm_up.pubsub)
 
 
-def address(home: Path, name: str, start: Start, warm_up: Callable[[], None]) -> str:
-    """Return `host:port` of the run's emulator of this name, started by whoever asks first. Raises StartFailed."""
+def address(home: Path, name: str, start: Start, answer: Callable[[], None]) -> str:
+    """Return `host:port` of the run's emulator of this name, started by whoever asks first.
+
+    `answer` has it answer once each thing that tests ask of it. Raises StartFailed.
+    """
     with alone(home, name):
         file = home / name
         if not file.exists():
@@ -57,35 +57,9 @@ def address(home: Path, name: str, start: Start, warm_up: Callable[[], None]) ->
             start(port, home / LOGS)
             with pytest.MonkeyPatch.context() as own:
                 own.setenv(f"{name.upper()}_EMULATOR_HOST", f"{LOOPBACK}:{port}")
-                warm_up()
+                answer()
             file.write_text(f"{LOOPBACK}:{port}")
         return file.read_text()
-
-
-def warm_up_firestore() -> None:
-    """Wait for the first answer of each kind: on a busy machine it takes longer than the product would wait."""
-    client = Client(project="warm-up")
-    collection = client.collection("warm")
-    document = collection.document("up")
-    document.create({"warm": True}, timeout=WARM_UP_SECONDS)
-    document.get(timeout=WARM_UP_SECONDS)
-    list(collection.where(filter=FieldFilter("warm", "==", True)).stream(timeout=WARM_UP_SECONDS))
-    collection.count().get(timeout=WARM_UP_SECONDS)  # type: ignore[no-untyped-call]
-    document.delete(timeout=WARM_UP_SECONDS)
-    client.close()  # type: ignore[no-untyped-call]
-
-
-def warm_up_pubsub() -> None:
-    """Wait for the first answer of each kind, as with Firestore."""
-    with PublisherClient() as publisher, SubscriberClient() as subscriber:
-        topic = publisher.topic_path("warm-up", "warm-up")
-        subscription = subscriber.subscription_path("warm-up", "warm-up")
-        publisher.create_topic(request={"name": topic}, timeout=WARM_UP_SECONDS)
-        request = {"name": subscription, "topic": topic}
-        subscriber.create_subscription(request=request, timeout=WARM_UP_SECONDS)
-        publisher.publish(topic, b"warm").result(WARM_UP_SECONDS)
-        asked = {"subscription": subscription, "max_messages": 1}
-        subscriber.pull(request=asked, timeout=WARM_UP_SECONDS)
 
 
 @contextmanager

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.shared_emulators import alone
 from worker.guest.build import build
 from worker.guest.root import PROJECT
 
 
 @pytest.fixture(scope="session")
-def guest_image() -> Path:
-    """The directory of the guest image made of this checkout; built where it is not up to date."""
+def guest_image(shared: Path) -> Path:
+    """The directory of the guest image made of this checkout; built, by one worker, if it is not up to date."""
     kept = PROJECT / ".launchyard"
-    return kept / "images" / build(kept / "images", kept / "cache")
+    with alone(shared, "guest image"):
+        return kept / "images" / build(kept / "images", kept / "cache")

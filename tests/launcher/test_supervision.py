@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import pytest
 
@@ -92,10 +93,11 @@ def heard(supervisor: socket.socket) -> bytes | None:
 
 def test_a_supervisor_that_is_gone_costs_a_line_in_the_log_and_an_abstract_address_is_one(tmp_path: Path) -> None:
     Supervision(str(tmp_path / "nobody")).tell(b"READY=1")
+    name = f"launchyard-test-{uuid4()}"  # of this run's own: such names are the whole machine's
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
-        listening.bind("\0launchyard-test-" + tmp_path.name)
+        listening.bind(f"\0{name}")
         listening.settimeout(DEADLINE)
 
-        Supervision("@launchyard-test-" + tmp_path.name).tell(b"READY=1")
+        Supervision(f"@{name}").tell(b"READY=1")
 
         assert listening.recv(64) == b"READY=1"
