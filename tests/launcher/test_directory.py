@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import structlog.testing
 
 from launcher.vm import directory
 from launcher.vm.directory import KEPT_LOGS, VmDirectory
@@ -85,12 +86,15 @@ def test_machines_that_end_together_leave_no_directory_and_as_many_logs_as_are_k
     for number in range(700):
         (tmp_path / "logs" / f"{number}.log").touch()
     (tmp_path / "logs" / "a-folder.log").mkdir()
+    (tmp_path / "logs" / "removed-meanwhile.log").symlink_to("nothing")  # it is listed, and is not there
     ended = [a_directory(tmp_path, f"order{number}") for number in range(12)]
 
-    at_once([one.remove for one in ended])
+    with structlog.testing.capture_logs() as said:
+        at_once([one.remove for one in ended])
 
+    assert said == []
     assert not list((tmp_path / "vms").iterdir())
-    assert len(list((tmp_path / "logs").iterdir())) <= KEPT_LOGS + 1
+    assert len(list((tmp_path / "logs").iterdir())) <= KEPT_LOGS + 2
 
 
 def test_hidden_folders_of_others_are_neither_removed_nor_taken_for_machines(tmp_path: Path) -> None:
