@@ -93,8 +93,12 @@ def run(limit: str, logs: Sequence[str], program: Sequence[str]) -> None:
     fcntl.flock(lock, fcntl.LOCK_SH)
     targets = (*zip((reading for reading, _ in pipes), (0, CONSOLE), strict=False), (lock, LOCK))
     actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in targets]
-    # Without the machine's mark in its environment: what is marked is killed, and the last words would be lost.
-    os.posix_spawn(SCRIPT[0], [*SCRIPT, WRITE, limit, *logs], {}, file_actions=actions, setsid=True)
+    if (between := os.fork()) == 0:  # the writer is to be no child of the machine, which would not reap it
+        # Without the machine's mark in its environment: what is marked is killed, and the last words would be lost.
+        os.posix_spawn(SCRIPT[0], [*SCRIPT, WRITE, limit, *logs], {}, file_actions=actions, setsid=True)
+        os._exit(0)
+    if os.waitpid(between, 0)[1] != 0:
+        sys.exit("The writer of the machine's logs cannot be started.")
     for descriptor, (_, writing) in zip((1, CONSOLE), pipes, strict=False):
         os.dup2(writing, descriptor)
     os.dup2(1, 2)

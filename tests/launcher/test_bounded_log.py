@@ -122,6 +122,7 @@ def test_the_writer_of_a_machines_logs_is_no_part_of_the_machine_and_ends_with_i
     while not (writers := [one for one in psutil.process_iter() if is_writer(one, vm)]):
         assert not machine.ended_within(0.01)
     [writer] = writers
+    assert writer not in psutil.Process(machine.pid).children(recursive=True)
     assert MARK not in writer.environ()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         writer.send_signal(number)
