@@ -49,6 +49,12 @@ class ImageManifest(BaseModel):
         return hashlib.sha256(self.canonical()).hexdigest()
 
 
+class _Format(BaseModel):
+    """What every manifest says, of whatever version."""
+
+    format: int
+
+
 def verify(directory: Path, digest: str) -> ImageManifest:
     """Return the image's manifest, having read every byte of it. Raises ImageRejected, with the file's name."""
     try:
@@ -60,12 +66,21 @@ def verify(directory: Path, digest: str) -> ImageManifest:
     try:
         manifest = ImageManifest.model_validate_json(document)
     except ValidationError as error:
-        again = "build the image anew (make guest-image)"
-        raise ImageRejected(f"{MANIFEST} is not of format {FORMAT}, which this version boots: {again}") from error
+        raise ImageRejected(_misread(document)) from error
     for file in (manifest.kernel, manifest.unpacked_kernel, manifest.initrd, manifest.root):
         if file_digest(directory / file.name) != file.sha256:
             raise ImageRejected(f"{file.name} does not match its SHA-256 in {MANIFEST}")
     return manifest
+
+
+def _misread(document: bytes) -> str:
+    try:
+        written = _Format.model_validate_json(document).format
+    except ValidationError:
+        return f"{MANIFEST} is not of a manifest's form"
+    if written == FORMAT:
+        return f"{MANIFEST} is not of format {FORMAT}'s form"
+    return f"{MANIFEST} has format {written}, and this version boots {FORMAT}: build the image anew (make guest-image)"
 
 
 def file_digest(path: Path) -> str:

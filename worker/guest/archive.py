@@ -4,6 +4,7 @@ mmdebstrap lays out the folder and chooses the mirror. apt checks the lists agai
 against the lists (apt-secure(8)); the host's own lists, keys and suite play no part. Nothing here needs root.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -86,17 +87,19 @@ class Archive:
     def resolve(self) -> Packages:
         """Return what both trees are made of at present, with the newest kernel of backports."""
         names = {**NAMES, Tree.TOOLS: (*NAMES[Tree.TOOLS], *self._kernel())}
-        return tuple(package for tree in Tree for package in self._resolve(tree, names[tree]))
+        return tuple(package for tree in Tree for package in self.closure(tree, names[tree]))
+
+    def closure(self, tree: Tree, names: Iterable[str], release: str = SUITE) -> Packages:
+        """Return the packages of these names, of that release if it has them, and all that they depend on."""
+        words = ("--yes", "--print-uris", f"--target-release={release}")
+        chosen = INSTALLED.findall(self._apt("apt-get", "install", *words, *names))
+        exact = (Package(tree, file, "").exact for file in chosen)
+        offered = OFFERED.finditer(self._apt("apt-get", "download", "--print-uris", *exact))
+        return tuple(Package(tree, line["file"], line["sha256"]) for line in offered)
 
     def download(self, packages: Iterable[Package], folder: Path) -> None:
         """Leave the packages' files in the folder."""
         self._apt("apt-get", "download", *(package.exact for package in packages), folder=folder)
-
-    def _resolve(self, tree: Tree, names: Iterable[str]) -> Iterator[Package]:
-        chosen = self._apt("apt-get", "install", "--yes", "--print-uris", *names)
-        exact = [Package(tree, file, "").exact for file in INSTALLED.findall(chosen)]
-        for line in OFFERED.finditer(self._apt("apt-get", "download", "--print-uris", *exact)):
-            yield Package(tree, line["file"], line["sha256"])
 
     def _kernel(self) -> tuple[str, ...]:
         """The packages that hold the kernel, found through the meta package and the kernel's own."""
@@ -112,7 +115,7 @@ class Archive:
 
     def _apt(self, program: str, *arguments: str, folder: Path | None = None) -> str:
         options = ["--quiet=2"] if program == "apt-get" else []
-        return run([program, *options, *arguments], folder, environment={"APT_CONFIG": str(self.configuration)})
+        return run([program, *options, *arguments], folder, environment={**os.environ, "APT_CONFIG": str(self.configuration)})
 
 
 def _sources(uri: str) -> str:

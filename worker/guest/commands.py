@@ -42,7 +42,10 @@ def run(
     stdin: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the program's standard output. Raises BuildFailed with what it said, in one line."""
+    """Return the program's standard output. Raises BuildFailed with what it said, in one line.
+
+    `environment` takes the place of this process's own.
+    """
     try:
         done = subprocess.run(
             argv,
@@ -52,7 +55,7 @@ def run(
             text=True,
             errors="replace",
             check=False,
-            env={**os.environ, **REPRODUCIBLE, **(environment or {})},
+            env={**(os.environ if environment is None else environment), **REPRODUCIBLE},
         )
     except FileNotFoundError as error:
         raise BuildFailed(f"The guest image needs {argv[0]}, which is not there.") from error

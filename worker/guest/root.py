@@ -87,7 +87,7 @@ def _compile(packages: Unpacked) -> None:
     environment = {
         "PYTHONHOME": str(folder / "usr"),
         "PYTHONPATH": f"{folder / APP}:{folder / SITE}",
-        "PYTHONDONTWRITEBYTECODE": "",
+        "PYTHONNOUSERSITE": "1",
     }
     packages.run(INTERPRETER, "-m", "compileall", *options, *roots, **environment)
     packages.run(INTERPRETER, "-B", "-c", PROOF, **environment)

@@ -1,8 +1,10 @@
 """The two trees that the packages are unpacked into, and running a tree's programs without being root.
 
-Every program that shapes a byte of the image comes from a tree, never from the host.
+Every program that shapes a byte of the image comes from a tree, never from the host; and it sees nothing of the host's
+environment, nor of its files through a link.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,11 +33,11 @@ class Unpacked:
 
     def libraries(self, program: str) -> list[Path]:
         """Return the files of the libraries that a program of this tree loads."""
-        listed = run([*self._loader(), "--list", str(self.folder / program)])
+        listed = run([*self._loader(), "--list", str(self.folder / program)], environment={})
         return [Path(line.split(" => ")[1].split(" ")[0]) for line in listed.splitlines() if " => " in line]
 
     def _loader(self) -> tuple[str, ...]:
-        return (str(self.folder / LOADER), "--library-path", str(self.folder / LIBRARIES))
+        return (str(self.folder / LOADER), "--inhibit-cache", "--library-path", str(self.folder / LIBRARIES))
 
 
 def unpack(debs: Iterable[Path], folder: Path) -> Unpacked:
@@ -43,4 +45,15 @@ def unpack(debs: Iterable[Path], folder: Path) -> Unpacked:
     folder.mkdir(parents=True)
     for deb in debs:
         run(["dpkg-deb", "--extract", str(deb), str(folder)])
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            _keep_inside(path, folder)
     return Unpacked(folder)
+
+
+def _keep_inside(link: Path, folder: Path) -> None:
+    """Make an absolute link relative: here it would lead to a file of the host."""
+    target = link.readlink()
+    if target.is_absolute():
+        link.unlink()
+        link.symlink_to(os.path.relpath(folder / target.relative_to("/"), link.parent))
