@@ -28,8 +28,8 @@ class ImageManifest(BaseModel):
     """`kernel` is a bzImage, which a firmware starts. `unpacked_kernel` is the same as an ELF file, which QEMU starts
     itself if there is no firmware (PVH), about a second earlier.
 
-    `cmdline` is the same for every machine of this image: per-machine data would destroy its RTMR2 reference. It holds the
-    root's hash, so that RTMR2 stands for the root, too.
+    `cmdline` is the same for every machine of this image: per-machine data would destroy its RTMR2 reference. It holds
+    the root's hash, so that RTMR2 stands for the root, too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -8,7 +8,6 @@ import pytest
 
 from shared.image import MANIFEST, ImageFile, ImageManifest, ImageRejected, file_digest, verify
 
-
 FILES: Final = ("kernel", "unpacked_kernel", "initrd", "root")
 
 

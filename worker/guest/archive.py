@@ -115,7 +115,9 @@ class Archive:
 
     def _apt(self, program: str, *arguments: str, folder: Path | None = None) -> str:
         options = ["--quiet=2"] if program == "apt-get" else []
-        return run([program, *options, *arguments], folder, environment={**os.environ, "APT_CONFIG": str(self.configuration)})
+        return run(
+            [program, *options, *arguments], folder, environment={**os.environ, "APT_CONFIG": str(self.configuration)}
+        )
 
 
 def _sources(uri: str) -> str:

@@ -40,7 +40,6 @@ Tell = Callable[[str], None]
 
 def main() -> int:
     """Build or, with --lock, write the lock anew; say what is wrong in one line."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is unfinished is cleared away
     arguments = _arguments()
     try:
         mirror = ImageSettings(**({"debian_mirror": arguments.mirror} if arguments.mirror else {})).debian_mirror
@@ -48,8 +47,10 @@ def main() -> int:
             relock(arguments.cache, mirror, _tell)
         else:
             sys.stdout.write(f"{build(arguments.out, arguments.cache, mirror, arguments.locked, _tell)}\n")
-    except ValidationError as error:
-        return _failed(f"The mirror (--mirror, {MIRROR}) is no http, https or file address: {error.errors()[0]['input']}")
+    except ValidationError:
+        return _failed(
+            f"The mirror is not the address of a Debian archive (http, https or file): see --mirror, {MIRROR}."
+        )
     except BuildFailed as error:
         return _failed(str(error))
     except OSError as error:  # no room, no right
@@ -62,8 +63,8 @@ def build(
 ) -> str:
     """Return the digest of the image in `out` that is made of the present inputs.
 
-    `mirror` is the address of a Debian archive, in place of mmdebstrap's own choice. If `only_locked`, an image of other
-    packages than the lock's will not do. Raises BuildFailed, OSError.
+    `mirror` is the address of a Debian archive, in place of mmdebstrap's own choice. If `only_locked`, an image of
+    other packages than the lock's will not do. Raises BuildFailed, OSError.
     """
     out, cache = out.absolute(), cache.absolute()
     with alone_in(out, tell):
@@ -125,7 +126,8 @@ def _build(out: Path, cache: Path, mirror: str | None, only_locked: bool, tell: 
 def _assemble(chosen: Packages, kept: Path, wheels: Path, scratch: Path, image: Path) -> Verity:
     """Write the image's files, each tool that shapes one having come with the packages."""
     trees = {
-        tree: unpack((kept / package.file for package in chosen if package.tree is tree), scratch / tree) for tree in Tree
+        tree: unpack((kept / package.file for package in chosen if package.tree is tree), scratch / tree)
+        for tree in Tree
     }
     tools = trees[Tree.TOOLS]
     root.build(trees[Tree.ROOT], tools, wheels, image / "root.img")
@@ -184,4 +186,5 @@ def _failed(why: str) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is unfinished is cleared away
     sys.exit(main())

@@ -42,8 +42,9 @@ class Package:
 Packages = tuple[Package, ...]
 
 
-def read(lock: Path = LOCK) -> Packages:
+def read(lock: Path | None = None) -> Packages:
     """Return the packages of the lock. Raises BuildFailed, naming the line that is wrong."""
+    lock = lock or LOCK
     try:
         lines = lock.read_text().splitlines()
     except FileNotFoundError:

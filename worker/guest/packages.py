@@ -1,4 +1,4 @@
-"""The image's packages: kept ones first, then the archive; and what to do when the archive has them no more (ADR 13)."""
+"""The image's packages: kept ones first, then the archive's; and what to do if it has dropped some (ADR 13)."""
 
 import hashlib
 import tempfile
@@ -27,9 +27,7 @@ Opened = Callable[[], AbstractContextManager[Archive]]
 """Opens the archive; called if a package is not kept."""
 
 
-def obtain(
-    locked: Packages, kept: Path, opened: Opened, only_locked: bool, tell: Callable[[str], None]
-) -> Packages:
+def obtain(locked: Packages, kept: Path, opened: Opened, only_locked: bool, tell: Callable[[str], None]) -> Packages:
     """Return the packages to build from, each of which is then a verified file in the folder `kept`.
 
     They are those of the lock, or, if these cannot be had and `only_locked` is false, those of the suite at present.
@@ -42,7 +40,7 @@ def obtain(
     with opened() as archive:
         gone = archive.lacks(absent)
         if not gone:
-            _fetch(absent, archive, kept, tell)
+            keep(absent, kept, archive, tell)
             return locked
         remedy = f"{lock.RENEW}; a snapshot mirror (--mirror) still has the locked versions"
         moved = f"Debian's archive no longer has {_named(gone)} of the lock: {remedy}."
@@ -50,7 +48,7 @@ def obtain(
             raise BuildFailed(moved)
         tell(f"{moved} Building from the suite's present packages.")
         present = archive.resolve()
-        _fetch(_absent(present, kept), archive, kept, tell)
+        keep(present, kept, archive, tell)
         return present
 
 
@@ -59,24 +57,19 @@ def renew(kept: Path, opened: Opened, tell: Callable[[str], None]) -> Packages:
     kept.mkdir(parents=True, exist_ok=True)
     with opened() as archive:
         present = archive.resolve()
-        _fetch(_absent(present, kept), archive, kept, tell)
+        keep(present, kept, archive, tell)
         return present
 
 
-def _absent(packages: Packages, kept: Path) -> Packages:
-    """Those that are not kept whole, each file once."""
-    once = {package.file: package for package in packages}.values()
-    return tuple(package for package in once if _sha256(kept / package.file) != package.sha256)
-
-
-def _fetch(packages: Packages, archive: Archive, kept: Path, tell: Callable[[str], None]) -> None:
-    """Fetch packages into `kept`, none of which ever holds a file that is not what `packages` says."""
-    if not packages:
+def keep(packages: Packages, kept: Path, archive: Archive, tell: Callable[[str], None]) -> None:
+    """Fetch what is not kept; `kept` never holds a file that is not what `packages` says. Raises BuildFailed."""
+    absent = _absent(packages, kept)
+    if not absent:
         return
-    tell(f"Fetching {len(packages)} Debian packages.")
+    tell(f"Fetching {len(absent)} Debian packages.")
     with tempfile.TemporaryDirectory(dir=kept, prefix=".fetching-") as folder:
-        archive.download(packages, Path(folder))
-        for package in packages:
+        archive.download(absent, Path(folder))
+        for package in absent:
             file = Path(folder) / package.file
             if _sha256(file) != package.sha256:
                 raise BuildFailed(
@@ -84,6 +77,12 @@ def _fetch(packages: Packages, archive: Archive, kept: Path, tell: Callable[[str
                     f"find out why before {lock.RENEW}."
                 )
             file.replace(kept / package.file)
+
+
+def _absent(packages: Packages, kept: Path) -> Packages:
+    """Those that are not kept whole, each file once."""
+    once = {package.file: package for package in packages}.values()
+    return tuple(package for package in once if _sha256(kept / package.file) != package.sha256)
 
 
 def _sha256(file: Path) -> str | None:

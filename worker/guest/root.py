@@ -57,7 +57,17 @@ def build(packages: Unpacked, tools: Unpacked, wheel_cache: Path, image: Path) -
     _compile(packages)
     _level(folder)
     # By SOURCE_DATE_EPOCH it gives every file the same time; it sorts them by name.
-    options = ["-comp", "lz4", "-Xhc", "-noappend", "-all-root", "-no-xattrs", "-reproducible", "-quiet", "-no-progress"]
+    options = [
+        "-comp",
+        "lz4",
+        "-Xhc",
+        "-noappend",
+        "-all-root",
+        "-no-xattrs",
+        "-reproducible",
+        "-quiet",
+        "-no-progress",
+    ]
     tools.run("usr/bin/mksquashfs", str(folder), str(image), *options)
 
 

@@ -9,7 +9,7 @@ BACKPORTS: Final = f"{SUITE}-backports"
 PYTHON: Final = "3.13"
 
 KERNEL: Final = "linux-image-cloud-amd64"
-"""A meta package: in backports it names the newest kernel. The cloud flavour has virtio, squashfs, dm-verity and TDX."""
+"""A meta package: in backports it names the newest kernel. This flavour has virtio, squashfs, dm-verity and TDX."""
 KERNEL_PARTS: Final = ("linux-binary-", "linux-modules-")
 """How the names of the packages begin that hold vmlinuz and the modules: nothing else of the kernel is needed."""
 
