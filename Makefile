@@ -8,7 +8,7 @@ INSTALLED := .venv/installed
 SECONDS ?= 600
 SEED ?=
 
-.PHONY: help demo test lint check up down guest-image docs chaos bench lock packages clean
+.PHONY: help demo test lint check up down guest-image docs chaos bench lock lock-image packages clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -50,8 +50,11 @@ bench: $(INSTALLED) ## claims a second, beside the raw floor
 lock: ## pin every dependency anew, with hashes and without addresses (needs uv)
 	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --all-extras pyproject.toml -o requirements.lock
-	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	uv pip compile --python-version 3.13 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  worker/guest/requirements.in -o worker/guest/requirements.lock
+
+lock-image: $(INSTALLED) packages ## pin the guest image's Debian packages anew, from the suite at present
+	$(BIN)/python -m worker.guest.build --lock
 
 packages:
 	@infra/debian/install
