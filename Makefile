@@ -10,7 +10,7 @@ WORKERS ?= 4
 # Bytecode is kept whatever the shell says: else each worker, and each process that a test starts, compiles everything anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS)
 
-.PHONY: help demo test test-slow lint check up down guest-image docs chaos bench lock setup clean
+.PHONY: help demo test test-slow lint check up down guest-image docs chaos bench lock lock-image setup clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -55,8 +55,11 @@ bench: setup ## claims a second, beside the raw floor
 lock: ## pin every dependency anew for Python 3.11 and later, with hashes and without addresses (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --all-extras pyproject.toml -o requirements.lock
-	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	uv pip compile --python-version 3.13 --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  worker/guest/requirements.in -o worker/guest/requirements.lock
+
+lock-image: setup ## pin the guest image's Debian packages anew, from the suite at present
+	$(BIN)/python -m worker.guest.build --lock
 
 setup: ## make .venv ready, and install the Debian packages that are missing; the others do this first
 	@infra/setup

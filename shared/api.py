@@ -31,7 +31,7 @@ MAX_OUTPUT_BYTES = 5 * 1024**3 - 1
 
 
 class Wire(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 # --- clients: /v1/orders ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 MANIFEST: Final = "manifest.json"
+FORMAT: Final = 2
 
 PlainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -24,12 +25,18 @@ class ImageFile(BaseModel):
 
 
 class ImageManifest(BaseModel):
-    """`cmdline` is the same for every machine of this image: per-machine data would destroy its RTMR2 reference."""
+    """`kernel` is a bzImage, which a firmware starts. `unpacked_kernel` is the same as an ELF file, which QEMU starts
+    itself if there is no firmware (PVH), about a second earlier.
+
+    `cmdline` is the same for every machine of this image: per-machine data would destroy its RTMR2 reference. It holds
+    the root's hash, so that RTMR2 stands for the root, too.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: Literal[1] = 1
+    format: Literal[2] = FORMAT
     kernel: ImageFile
+    unpacked_kernel: ImageFile
     initrd: ImageFile
     root: ImageFile
     cmdline: str
@@ -40,6 +47,12 @@ class ImageManifest(BaseModel):
     def digest(self) -> str:
         """Return the image's digest, in lower-case hex."""
         return hashlib.sha256(self.canonical()).hexdigest()
+
+
+class _Format(BaseModel):
+    """What every manifest says, of whatever version."""
+
+    format: int
 
 
 def verify(directory: Path, digest: str) -> ImageManifest:
@@ -53,11 +66,21 @@ def verify(directory: Path, digest: str) -> ImageManifest:
     try:
         manifest = ImageManifest.model_validate_json(document)
     except ValidationError as error:
-        raise ImageRejected(f"{MANIFEST} is not of this version's form") from error
-    for file in (manifest.kernel, manifest.initrd, manifest.root):
+        raise ImageRejected(_misread(document)) from error
+    for file in (manifest.kernel, manifest.unpacked_kernel, manifest.initrd, manifest.root):
         if file_digest(directory / file.name) != file.sha256:
             raise ImageRejected(f"{file.name} does not match its SHA-256 in {MANIFEST}")
     return manifest
+
+
+def _misread(document: bytes) -> str:
+    try:
+        written = _Format.model_validate_json(document).format
+    except ValidationError:
+        return f"{MANIFEST} is not of a manifest's form"
+    if written == FORMAT:
+        return f"{MANIFEST} is not of format {FORMAT}'s form"
+    return f"{MANIFEST} has format {written}, and this version boots {FORMAT}: build the image anew (make guest-image)"
 
 
 def file_digest(path: Path) -> str:

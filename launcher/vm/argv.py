@@ -11,7 +11,7 @@ from typing import Final
 from launcher.vm.bounded_log import CONSOLE
 from launcher.vm.directory import CONFIG, DATA_DISK, QMP_SOCKET
 from launcher.vm.hypervisor import Hypervisor
-from shared.image import ImageManifest
+from shared.image import ImageFile, ImageManifest
 
 FW_CFG: Final = "opt/launchyard/config.json"
 """The guest reads it below /sys/firmware/qemu_fw_cfg/by_name/. Host-readable, like every channel into a guest."""
@@ -66,7 +66,7 @@ def build(mode: Mode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> tuple
         *_processor(mode, guest, hypervisor),
         *("-m", f"{guest.memory_mib}M"),
         *("-smp", str(guest.vcpus)),
-        *("-kernel", str(image / manifest.kernel.name)),
+        *("-kernel", str(image / _kernel(mode, manifest).name)),
         *("-initrd", str(image / manifest.initrd.name)),
         *("-append", manifest.cmdline),
         *_root_disk(image / manifest.root.name),
@@ -80,6 +80,11 @@ def build(mode: Mode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> tuple
         *("-chardev", f"socket,id=qmp,path={QMP_SOCKET},server=on,wait=off"),
         *("-mon", "chardev=qmp,mode=control"),
     )
+
+
+def _kernel(mode: Mode, manifest: ImageManifest) -> ImageFile:
+    """A firmware starts the packed kernel, QEMU itself the unpacked one (PVH)."""
+    return manifest.kernel if mode is Mode.TDX else manifest.unpacked_kernel
 
 
 def _processor(mode: Mode, guest: Guest, hypervisor: Hypervisor) -> tuple[str, ...]:

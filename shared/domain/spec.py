@@ -54,7 +54,7 @@ class Attestation(StrEnum):
 
 
 class Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class CapacitySpec(Spec):

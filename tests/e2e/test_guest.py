@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,13 @@ from emulators.mods import validate
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.source import start_source
 from shared.domain.spec import CapacitySpec, ExportSpec, NodeSize
-from shared.image import verify
+from shared.image import MANIFEST, ImageManifest, verify
 from tests.worker.control_plane import SIGNATURE, TOKEN, serving
+from worker.guest import lock
 from worker.guest.build import build
+from worker.guest.commands import BuildFailed
 from worker.guest.root import PROJECT
+from worker.guest.verity import BLOCK
 
 pytestmark = pytest.mark.vm
 
@@ -27,15 +31,25 @@ GATEWAY: Final = "10.0.2.2"
 """Where QEMU's user network shows the host's loopback addresses."""
 BOOT_SECONDS: Final = 600.0
 OFF_SECONDS: Final = 300.0
+CACHE: Final = PROJECT / ".launchyard" / "cache"
+READ: Final = "virtio_blk_handle_read"
+"""QEMU's trace event: one line a read of a disk, with its first sector."""
+SECTOR: Final = 512
 ORAL: Final = "01K9MHYD10FX3DM9PX4BQZ5B48"
 
 
 @contextmanager
-def machine(image: Path, configuration: bytes, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A running machine: its serial console is `folder/serial.log`, its QMP socket `folder/qmp`."""
+def machine(
+    image: Path, configuration: bytes, folder: Path, cmdline: str | None = None, trace: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A running machine: its serial console is `folder/serial.log`, its QMP socket `folder/qmp`.
+
+    `cmdline` takes the place of the image's own; `trace` has each read of the root's disk written to `folder/reads`.
+    """
     (folder / "config.json").write_bytes(configuration)
+    argv = [*arguments(image, folder, cmdline), *(("-trace", f"{READ},file={folder / 'reads'}") if trace else ())]
     with (folder / "qemu.log").open("wb") as log:
-        running = subprocess.Popen(argv(image, folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        running = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         yield running
     finally:
@@ -43,13 +57,13 @@ def machine(image: Path, configuration: bytes, folder: Path) -> Iterator[subproc
         running.wait()
 
 
-def argv(image: Path, folder: Path) -> list[str]:
-    manifest = verify(image, image.name)
+def arguments(image: Path, folder: Path, cmdline: str | None) -> list[str]:
+    manifest = ImageManifest.model_validate_json((image / MANIFEST).read_bytes())
     return [
         *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256"),
         *("-nodefaults", "-nographic", "-no-reboot", "-vga", "none"),
-        *("-kernel", str(image / manifest.kernel.name), "-initrd", str(image / manifest.initrd.name)),
-        *("-append", manifest.cmdline),
+        *("-kernel", str(image / manifest.unpacked_kernel.name), "-initrd", str(image / manifest.initrd.name)),
+        *("-append", manifest.cmdline if cmdline is None else cmdline),
         *("-drive", f"file={image / manifest.root.name},if=virtio,format=raw,readonly=on"),
         *("-netdev", "user,id=net0", "-device", "virtio-net-pci,netdev=net0,romfile="),
         *("-fw_cfg", f"name=opt/launchyard/config.json,file={folder / 'config.json'}"),
@@ -106,15 +120,114 @@ def test_a_worker_that_cannot_start_still_powers_its_machine_off(guest_image: Pa
     assert "[guest] the worker exited with 1; powering off" in (tmp_path / "serial.log").read_text(errors="replace")
 
 
-def test_the_same_inputs_give_the_same_image(guest_image: Path, tmp_path: Path) -> None:
-    assert build(tmp_path, PROJECT / ".launchyard" / "cache") == guest_image.name
+def test_a_root_with_a_changed_superblock_ends_the_machine_before_its_worker_starts(
+    guest_image: Path, tmp_path: Path
+) -> None:
+    serial = await_end(changed(guest_image, tmp_path, offset=8), tmp_path)
+
+    assert "is corrupted" in serial
+    assert "[worker]" not in serial
+
+
+def test_a_changed_byte_of_what_the_worker_reads_before_its_report_ends_the_machine(
+    guest_image: Path, tmp_path: Path
+) -> None:
+    with serving() as plane:
+        configuration = plane.config(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY), gateway=GATEWAY)
+        with machine(guest_image, configuration.canonical(), tmp_path, trace=True):
+            plane.await_event("started", BOOT_SECONDS)
+        reads = data_reads(guest_image, tmp_path)
+        imported = reads[len(reads) * 3 // 4]  # by then Python runs; a few reads may be of after the report
+        copy = changed(guest_image, tmp_path, imported)
+
+        serial = await_end(copy, tmp_path, configuration.canonical())
+
+    assert "panic - not syncing: dm-verity device corrupted" in serial
+    assert plane.events == ["started"]  # the whole image's
+
+
+def test_a_command_line_without_the_roots_hash_powers_the_machine_off(guest_image: Path, tmp_path: Path) -> None:
+    manifest = verify(guest_image, guest_image.name)
+    cmdline = re.sub(r" roothash=\w+", "", manifest.cmdline)
+    assert cmdline != manifest.cmdline
+
+    serial = await_end(guest_image, tmp_path, cmdline=cmdline)
+
+    assert "[guest] the command line has no root hash; powering off" in serial
+    assert "[worker]" not in serial
+
+
+def test_every_module_loads_and_a_machine_that_is_no_trust_domain_goes_on(guest_image: Path, tmp_path: Path) -> None:
+    serial = await_end(guest_image, tmp_path)
+
+    assert "cannot be loaded" not in serial
+    assert "[guest] the worker exited with 1; powering off" in serial
+
+
+@pytest.mark.slow
+def test_the_same_inputs_give_the_same_image_whatever_surrounds_the_build(
+    guest_image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TZ": "Asia/Tokyo", "LANG": "de_DE.UTF-8", "PYTHONOPTIMIZE": "2", "ZSTD_CLEVEL": "1"}.items():
+        monkeypatch.setenv(name, value)
+    before = os.umask(0o077)
+    try:
+        assert build(tmp_path, CACHE) == guest_image.name
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.slow
+def test_a_lock_that_the_archive_does_not_have_is_refused_or_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doctored = tmp_path / "packages.lock"
+    busybox = next(package for package in lock.read() if package.name == "busybox-static")
+    doctored.write_text(lock.LOCK.read_text().replace(busybox.file, busybox.file.replace("1.3", "0.3")))
+    monkeypatch.setattr(lock, "LOCK", doctored)
+    told: list[str] = []
+
+    with pytest.raises(BuildFailed, match=r"no longer has busybox-static 1:0\.3"):
+        build(tmp_path / "images", CACHE, only_locked=True)
+    digest = build(tmp_path / "images", CACHE, tell=told.append)
+
+    assert any("Building from the suite's present packages" in line for line in told)
+    assert verify(tmp_path / "images" / digest, digest)
 
 
 def test_an_image_that_is_up_to_date_is_not_built_again(guest_image: Path) -> None:
     before = guest_image.stat().st_mtime_ns
 
-    assert build(guest_image.parent, PROJECT / ".launchyard" / "cache") == guest_image.name
+    assert build(guest_image.parent, CACHE) == guest_image.name
     assert guest_image.stat().st_mtime_ns == before
+
+
+def await_end(image: Path, folder: Path, configuration: bytes = b"{}", cmdline: str | None = None) -> str:
+    """Run a machine until it ends by itself, and return what it said on its serial console."""
+    (folder / "serial.log").unlink(missing_ok=True)
+    with machine(image, configuration, folder, cmdline) as running:
+        assert running.wait(BOOT_SECONDS) == 0
+    return (folder / "serial.log").read_text(errors="replace")
+
+
+def changed(image: Path, folder: Path, offset: int) -> Path:
+    """Return a copy of an image with one byte of its root changed."""
+    copy = folder / "image"
+    shutil.copytree(image, copy)
+    with (copy / verify(image, image.name).root.name).open("r+b") as root:
+        root.seek(offset)
+        [byte] = root.read(1)
+        root.seek(offset)
+        root.write(bytes([byte ^ 1]))
+    return copy
+
+
+def data_reads(image: Path, folder: Path) -> list[int]:
+    """Return where the machine read its root, in bytes from its start, in order; the hash tree left out."""
+    blocks = re.search(r"rootblocks=(\d+)", verify(image, image.name).cmdline)
+    assert blocks
+    sectors = [int(sector) for sector in re.findall(r" sector (\d+) ", (folder / "reads").read_text())]
+    return [sector * SECTOR for sector in sectors if sector * SECTOR < int(blocks[1]) * BLOCK]
 
 
 async def press_power_button(socket: Path) -> None:

@@ -20,8 +20,9 @@ GUEST: Final = Guest(
     image=Path("/image"),
     manifest=ImageManifest(
         kernel=ImageFile(name="vmlinuz", sha256="1" * 64),
-        initrd=ImageFile(name="initrd.gz", sha256="2" * 64),
-        root=ImageFile(name="root.squashfs", sha256="3" * 64),
+        unpacked_kernel=ImageFile(name="vmlinux", sha256="4" * 64),
+        initrd=ImageFile(name="initrd.zst", sha256="2" * 64),
+        root=ImageFile(name="root.img", sha256="3" * 64),
         cmdline="console=ttyS0 panic=-1 quiet",
     ),
     memory_mib=256,
@@ -40,7 +41,7 @@ OF_SIZE: Final[Mapping[str, Guest]] = {
     "llm-gpus": replace(sized(Sizes().llm), gpus=GPUS),
 }
 ONLY_IN_TDX: Final = {"-object", "-bios"}
-MAY_DIFFER: Final = {"-accel", "-cpu", "-machine"}
+MAY_DIFFER: Final = {"-accel", "-cpu", "-kernel", "-machine"}
 
 
 @pytest.mark.parametrize("mode", Mode)
@@ -52,6 +53,16 @@ def test_the_arguments_are_those_of_the_golden_file(mode: Mode) -> None:
 @pytest.mark.parametrize("mode", [Mode.TCG, Mode.TDX])
 def test_the_arguments_of_a_node_size_are_those_of_its_golden_file(mode: Mode, size: str) -> None:
     assert lines(build(mode, OF_SIZE[size])) == (GOLDEN / f"{mode}-{size}.txt").read_text().splitlines()
+
+
+def test_a_firmware_starts_the_packed_kernel_and_qemu_itself_the_unpacked_one() -> None:
+    started = {mode: [line for line in lines(build(mode, GUEST)) if options(line) == "-kernel"] for mode in Mode}
+
+    assert started == {
+        Mode.TCG: ["-kernel /image/vmlinux"],
+        Mode.KVM: ["-kernel /image/vmlinux"],
+        Mode.TDX: ["-kernel /image/vmlinuz"],
+    }
 
 
 def test_a_guest_without_gpus_has_no_iommufd_and_one_without_a_data_disk_none() -> None:
@@ -72,7 +83,7 @@ def test_firmware_and_quote_socket_are_those_of_this_hosts_settings() -> None:
     assert '"path":"/run/qgs"' in argv[argv.index("-object") + 1]
 
 
-def test_tcg_and_tdx_differ_only_in_accelerator_cpu_machine_firmware_and_the_tdx_guest() -> None:
+def test_tcg_and_tdx_differ_only_in_accelerator_cpu_machine_kernel_firmware_and_the_tdx_guest() -> None:
     tcg, tdx = set(lines(build(Mode.TCG, GUEST))), set(lines(build(Mode.TDX, GUEST)))
 
     assert {options(line) for line in tcg - tdx} == MAY_DIFFER
@@ -84,7 +95,7 @@ def test_a_comma_in_the_images_path_cannot_add_options_to_a_drive() -> None:
 
     (drive,) = [line for line in lines(build(Mode.TCG, guest)) if options(line) == "-blockdev"]
 
-    assert '"filename":"/image,readonly=off/root.squashfs"' in drive
+    assert '"filename":"/image,readonly=off/root.img"' in drive
 
 
 def lines(argv: tuple[str, ...]) -> list[str]:

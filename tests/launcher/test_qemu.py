@@ -193,7 +193,13 @@ def write_image(path: Path) -> str:
     for name, content in contents.items():
         (path / name).write_bytes(content)
         files[name] = ImageFile(name=name, sha256=hashlib.sha256(content).hexdigest())
-    manifest = ImageManifest(kernel=files["kernel"], initrd=files["initrd"], root=files["root.img"], cmdline="quiet")
+    manifest = ImageManifest(
+        kernel=files["kernel"],
+        unpacked_kernel=files["kernel"],
+        initrd=files["initrd"],
+        root=files["root.img"],
+        cmdline="quiet",
+    )
     (path / "manifest.json").write_bytes(manifest.canonical())
     return manifest.digest()
 

@@ -403,6 +403,12 @@ def write_image(directory: Path) -> str:
     for name in ("kernel", "initrd", "root.img"):
         (directory / name).write_bytes(name.encode())
         files[name] = ImageFile(name=name, sha256=hashlib.sha256(name.encode()).hexdigest())
-    manifest = ImageManifest(kernel=files["kernel"], initrd=files["initrd"], root=files["root.img"], cmdline="quiet")
+    manifest = ImageManifest(
+        kernel=files["kernel"],
+        unpacked_kernel=files["kernel"],
+        initrd=files["initrd"],
+        root=files["root.img"],
+        cmdline="quiet",
+    )
     (directory / "manifest.json").write_bytes(manifest.canonical())
     return manifest.digest()

@@ -1,16 +1,20 @@
 """A guest image that is not what its digest says is never booted."""
 
+import json
 from pathlib import Path
+from typing import Final
 
 import pytest
 
 from shared.image import MANIFEST, ImageFile, ImageManifest, ImageRejected, file_digest, verify
 
+FILES: Final = ("kernel", "unpacked_kernel", "initrd", "root")
+
 
 @pytest.fixture
 def image(tmp_path: Path) -> tuple[Path, ImageManifest]:
     files = {}
-    for name in ("kernel", "initrd", "root"):
+    for name in FILES:
         (tmp_path / name).write_text(f"the {name}")
         files[name] = ImageFile(name=name, sha256=file_digest(tmp_path / name))
     manifest = ImageManifest(cmdline="quiet", **files)
@@ -24,7 +28,7 @@ def test_a_whole_image_is_taken(image: tuple[Path, ImageManifest]) -> None:
     assert verify(folder, manifest.digest()) == manifest
 
 
-@pytest.mark.parametrize("name", ["kernel", "initrd", "root"])
+@pytest.mark.parametrize("name", FILES)
 def test_one_changed_byte_is_refused(image: tuple[Path, ImageManifest], name: str) -> None:
     folder, manifest = image
     (folder / name).write_text(f"thE {name}")
@@ -33,7 +37,7 @@ def test_one_changed_byte_is_refused(image: tuple[Path, ImageManifest], name: st
         verify(folder, manifest.digest())
 
 
-@pytest.mark.parametrize("name", ["kernel", "initrd", "root", MANIFEST])
+@pytest.mark.parametrize("name", [*FILES, MANIFEST])
 def test_a_missing_file_is_refused(image: tuple[Path, ImageManifest], name: str) -> None:
     folder, manifest = image
     (folder / name).unlink()
@@ -56,4 +60,16 @@ def test_a_digest_over_something_else_is_refused(image: tuple[Path, ImageManifes
     (folder / MANIFEST).write_text("{}")
 
     with pytest.raises(ImageRejected, match="form"):
+        verify(folder, file_digest(folder / MANIFEST))
+
+
+@pytest.mark.parametrize("written", [1, 3])
+def test_an_image_of_another_format_is_refused_in_words_that_help(
+    image: tuple[Path, ImageManifest], written: int
+) -> None:
+    folder, manifest = image
+    document = json.loads(manifest.canonical()) | {"format": written}
+    (folder / MANIFEST).write_text(json.dumps(document))
+
+    with pytest.raises(ImageRejected, match=rf"has format {written}, .* build the image anew \(make guest-image\)"):
         verify(folder, file_digest(folder / MANIFEST))

@@ -1,6 +1,6 @@
 """`python -m worker.guest.build --out FOLDER`: build the guest image, unless the one that stands is up to date.
 
-FOLDER/<digest>/    kernel, initrd, root, manifest.json
+FOLDER/<digest>/    kernel in two forms, initrd, root, manifest.json
 FOLDER/current      the digest of the newest
 FOLDER/inputs       the SHA-256 of what it was built from
 """
@@ -8,61 +8,97 @@ FOLDER/inputs       the SHA-256 of what it was built from
 import argparse
 import hashlib
 import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from shared.image import MANIFEST, ImageFile, ImageManifest, ImageRejected, file_digest, verify
-from worker.guest import initrd, packages, root
-from worker.guest.commands import BuildFailed, require_tools, run
-from worker.guest.packages import Package
+from pydantic import ValidationError
 
-CMDLINE: Final = "console=ttyS0 panic=-1 quiet"
+from shared.image import MANIFEST, ImageFile, ImageManifest, ImageRejected, file_digest, verify
+from worker.guest import archive, initrd, kernel, lock, packages, root, verity
+from worker.guest.commands import BuildFailed, require_tools
+from worker.guest.exclusive import alone_in
+from worker.guest.lock import Packages
+from worker.guest.settings import MIRROR, ImageSettings
+from worker.guest.suite import Tree
+from worker.guest.trees import unpack
+from worker.guest.verity import Verity
+
+CMDLINE: Final = "console=ttyS0 panic=-1 quiet cryptomgr.notests"
+"""No self-tests of the kernel's ciphers: under emulation they take most of a second."""
+CACHE: Final = Path(".launchyard/cache")
 CURRENT: Final = "current"
 INPUTS: Final = "inputs"
+KEPT: Final = "debs"
+
+Tell = Callable[[str], None]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Build the guest image, unless the one that stands is up to date.")
-    parser.add_argument("--out", type=Path, required=True, help="where images are kept")
-    parser.add_argument("--cache", type=Path, default=Path(".launchyard/cache"), help="where downloads are kept")
-    arguments = parser.parse_args()
+    """Build or, with --lock, write the lock anew; say what is wrong in one line."""
+    arguments = _arguments()
     try:
-        digest = build(arguments.out, arguments.cache)
+        mirror = ImageSettings(**({"debian_mirror": arguments.mirror} if arguments.mirror else {})).debian_mirror
+        if arguments.lock:
+            relock(arguments.cache, mirror, _tell)
+        else:
+            sys.stdout.write(f"{build(arguments.out, arguments.cache, mirror, arguments.locked, _tell)}\n")
+    except ValidationError:
+        return _failed(
+            f"The mirror is not the address of a Debian archive (http, https or file): see --mirror, {MIRROR}."
+        )
     except BuildFailed as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    sys.stdout.write(f"{digest}\n")
+        return _failed(str(error))
+    except OSError as error:  # no room, no right
+        return _failed(f"The guest image cannot be built: {error.filename or arguments.out}: {error.strerror}.")
     return 0
 
 
-def build(out: Path, cache: Path) -> str:
-    """Return the digest of the image in `out` that is made of the present inputs. Raises BuildFailed."""
+def build(
+    out: Path, cache: Path, mirror: str | None = None, only_locked: bool = False, tell: Tell = lambda _: None
+) -> str:
+    """Return the digest of the image in `out` that is made of the present inputs.
+
+    `mirror` is the address of a Debian archive, in place of mmdebstrap's own choice. If `only_locked`, an image of
+    other packages than the lock's will not do. Raises BuildFailed, OSError.
+    """
+    out, cache = out.absolute(), cache.absolute()
+    with alone_in(out, tell):
+        return _standing(out, only_locked) or _build(out, cache, mirror, only_locked, tell)
+
+
+def relock(cache: Path, mirror: str | None, tell: Tell) -> None:
+    """Write the lock anew, from what the suite has at present. Raises BuildFailed, OSError."""
     require_tools()
-    chosen = packages.resolve()
-    inputs = digest_of_inputs(chosen)
-    standing = _standing(out, inputs)
-    return standing or _build(chosen, inputs, out.absolute(), cache.absolute())
+    cache = cache.absolute()
+    with alone_in(cache / KEPT, tell):
+        present = packages.renew(cache / KEPT, partial(archive.opened, cache / KEPT, mirror), tell)
+    lock.write(present)
+    tell(f"{lock.LOCK.name} now names {len(present)} packages: look at what changed, build, test, commit.")
 
 
-def digest_of_inputs(chosen: tuple[Package, ...], project: Path = root.PROJECT) -> str:
-    """Return the SHA-256 over the packages, the recipe and the project's files that the image is made of."""
+def digest_of_inputs(locked: bool, project: Path = root.PROJECT) -> str:
+    """Return the SHA-256 over the recipe, its locks, and the project's files that the image is made of.
+
+    `locked`: whether its packages are the lock's, or what the suite had instead.
+    """
     recipe = sorted(file for file in (project / root.RECIPE).iterdir() if file.is_file())
-    lines = [f"{package.file} {package.sha256}" for package in chosen]
-    lines += [f"{file.relative_to(project)} {file_digest(file)}" for file in (*recipe, *root.sources(project))]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    lines = [f"{file.relative_to(project)} {file_digest(file)}" for file in (*recipe, *root.sources(project))]
+    return hashlib.sha256("\n".join((f"locked {locked}", *lines)).encode()).hexdigest()
 
 
-def _standing(out: Path, inputs: str) -> str | None:
-    """The present image's digest, where it was made of these inputs and is whole."""
+def _standing(out: Path, only_locked: bool) -> str | None:
+    """The present image's digest, if it was made of these inputs and is whole."""
     try:
-        if (out / INPUTS).read_text() != inputs:
-            return None
-        digest = (out / CURRENT).read_text()
+        inputs, digest = (out / INPUTS).read_text(), (out / CURRENT).read_text()
     except FileNotFoundError:
         return None
-    return digest if _is_whole(out, digest) else None
+    wanted = [digest_of_inputs(locked) for locked in ({True} if only_locked else {True, False})]
+    return digest if inputs in wanted and _is_whole(out, digest) else None
 
 
 def _is_whole(out: Path, digest: str) -> bool:
@@ -73,26 +109,41 @@ def _is_whole(out: Path, digest: str) -> bool:
     return True
 
 
-def _build(chosen: tuple[Package, ...], inputs: str, out: Path, cache: Path) -> str:
-    out.mkdir(parents=True, exist_ok=True)
-    kernel_deb, *root_debs = packages.fetch(chosen, cache / "debs").values()
+def _build(out: Path, cache: Path, mirror: str | None, only_locked: bool, tell: Tell) -> str:
+    require_tools()
+    kept, locked = cache / KEPT, lock.read()
+    with alone_in(kept, tell):
+        chosen = packages.obtain(locked, kept, partial(archive.opened, kept, mirror), only_locked, tell)
+    inputs = digest_of_inputs(chosen == locked)
+    tell("Building the guest image.")
     with tempfile.TemporaryDirectory(dir=out, prefix=".building-") as temporary:
-        scratch, image = Path(temporary) / "scratch", Path(temporary) / "image"
-        image.mkdir(parents=True)
-        root.build(root_debs, cache / "wheels", scratch / "root", image / "root.squashfs")
-        run(["dpkg", "-x", str(kernel_deb), str(scratch / "kernel")])
-        busybox = scratch / "root" / "bin" / "busybox"
-        initrd.build(scratch / "kernel", busybox, scratch / "initrd", image / "initrd.gz")
-        shutil.copyfile(next((scratch / "kernel" / "boot").glob("vmlinuz-*")), image / "vmlinuz")
-        return _publish(image, inputs, out)
+        image = Path(temporary) / "image"
+        image.mkdir()
+        made = _assemble(chosen, kept, cache / "wheels", Path(temporary), image)
+        return _publish(image, made, inputs, out)
 
 
-def _publish(image: Path, inputs: str, out: Path) -> str:
+def _assemble(chosen: Packages, kept: Path, wheels: Path, scratch: Path, image: Path) -> Verity:
+    """Write the image's files, each tool that shapes one having come with the packages."""
+    trees = {
+        tree: unpack((kept / package.file for package in chosen if package.tree is tree), scratch / tree)
+        for tree in Tree
+    }
+    tools = trees[Tree.TOOLS]
+    root.build(trees[Tree.ROOT], tools, wheels, image / "root.img")
+    made = verity.append(tools, image / "root.img")
+    initrd.build(tools, scratch / "initrd", image / "initrd.zst")
+    kernel.write(tools, image / "vmlinuz", image / "vmlinux")
+    return made
+
+
+def _publish(image: Path, made: Verity, inputs: str, out: Path) -> str:
     manifest = ImageManifest(
         kernel=_file(image / "vmlinuz"),
-        initrd=_file(image / "initrd.gz"),
-        root=_file(image / "root.squashfs"),
-        cmdline=CMDLINE,
+        unpacked_kernel=_file(image / "vmlinux"),
+        initrd=_file(image / "initrd.zst"),
+        root=_file(image / "root.img"),
+        cmdline=f"{CMDLINE} {made.words}",
     )
     (image / MANIFEST).write_bytes(manifest.canonical())
     digest = manifest.digest()
@@ -114,5 +165,26 @@ def _write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Build the guest image, unless the one that stands is up to date.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, help="where images are kept")
+    what.add_argument("--lock", action="store_true", help="write packages.lock anew instead, from the suite at present")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where downloads are kept")
+    parser.add_argument("--mirror", help=f"the address of a Debian archive [{MIRROR}]")
+    parser.add_argument("--locked", action="store_true", help="of the lock's packages, or not at all: for a release")
+    return parser.parse_args()
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def _failed(why: str) -> int:
+    _tell(why)
+    return 1
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is unfinished is cleared away
     sys.exit(main())

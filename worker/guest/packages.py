@@ -1,98 +1,99 @@
-"""The Debian packages of the image: which ones, in which versions, and their verified files.
-
-Versions and SHA-256 come from apt's lists, which apt checked against the archive's signature when it fetched them
-(apt-secure(8)). `apt-get download` verifies each file against them; files kept from earlier are verified here.
-"""
+"""The image's packages: kept ones first, then the archive's; and what to do if it has dropped some (ADR 13)."""
 
 import hashlib
-import re
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from worker.guest.commands import BuildFailed, run
+from worker.guest import lock
+from worker.guest.commands import BuildFailed
+from worker.guest.lock import Package, Packages
 
-KERNEL: Final = "linux-image-cloud-amd64"
-"""A meta-package: it depends on the present kernel. The cloud flavour has virtio, squashfs and TDX guest support."""
-ROOT: Final = (
-    "busybox-static",
-    "libbz2-1.0",
-    "libc6",
-    "libcrypt1",
-    "libexpat1",
-    "libffi8",
-    "libgcc-s1",
-    "liblzma5",
-    "libpython3.11-minimal",
-    "libpython3.11-stdlib",
-    "libssl3",
-    "libuuid1",
-    "python3.11-minimal",
-    "zlib1g",
-)
-LINE: Final = re.compile(r"'[^']+' (?P<file>\S+) \d+ SHA256:(?P<sha256>[0-9a-f]{64})")
-"""One of `apt-get download --print-uris`."""
-STALE: Final = "Is this Debian 12, and are its lists fresh (apt-get update)?"
+NAMED: Final = 3
+"""How many packages a message names."""
 
 
-@dataclass(frozen=True, slots=True)
-class Package:
-    """`file` is the package's file name, which holds its version."""
+class Archive(Protocol):
+    """See worker/guest/archive.py."""
 
-    name: str
-    file: str
-    sha256: str
-
-
-def resolve() -> tuple[Package, ...]:
-    """Return the kernel's package, then the root's, as apt's lists have them. Raises BuildFailed."""
-    names = (_kernel(), *ROOT)
-    lines = LINE.finditer(_apt("download", "--print-uris", *names))
-    found = {
-        line["file"].partition("_")[0]: Package(line["file"].partition("_")[0], **line.groupdict()) for line in lines
-    }
-    missing = [name for name in names if name not in found]
-    if missing:
-        raise BuildFailed(f"apt knows no package {', '.join(missing)}. {STALE}")
-    return tuple(found[name] for name in names)
+    def lacks(self, packages: Iterable[Package]) -> Packages: ...
+    def resolve(self) -> Packages: ...
+    def download(self, packages: Iterable[Package], folder: Path) -> None: ...
 
 
-def fetch(packages: tuple[Package, ...], cache: Path) -> dict[str, Path]:
-    """Return each package's verified file by the package's name, from the cache or the archive."""
-    cache.mkdir(parents=True, exist_ok=True)
-    absent = [package for package in packages if not _is_whole(cache / package.file, package)]
-    if absent:
-        _download(absent, cache)
-    return {package.name: cache / package.file for package in packages}
+Opened = Callable[[], AbstractContextManager[Archive]]
+"""Opens the archive; called if a package is not kept."""
 
 
-def _download(packages: list[Package], cache: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".fetching-") as folder:
-        _apt("download", *(package.name for package in packages), folder=Path(folder))
-        for package in packages:
+def obtain(locked: Packages, kept: Path, opened: Opened, only_locked: bool, tell: Callable[[str], None]) -> Packages:
+    """Return the packages to build from, each of which is then a verified file in the folder `kept`.
+
+    They are those of the lock, or, if these cannot be had and `only_locked` is false, those of the suite at present.
+    Raises BuildFailed.
+    """
+    kept.mkdir(parents=True, exist_ok=True)
+    absent = _absent(locked, kept)
+    if not absent:
+        return locked
+    with opened() as archive:
+        gone = archive.lacks(absent)
+        if not gone:
+            keep(absent, kept, archive, tell)
+            return locked
+        remedy = f"{lock.RENEW}; a snapshot mirror (--mirror) still has the locked versions"
+        moved = f"Debian's archive no longer has {_named(gone)} of the lock: {remedy}."
+        if only_locked:
+            raise BuildFailed(moved)
+        tell(f"{moved} Building from the suite's present packages.")
+        present = archive.resolve()
+        keep(present, kept, archive, tell)
+        return present
+
+
+def renew(kept: Path, opened: Opened, tell: Callable[[str], None]) -> Packages:
+    """Return the suite's present packages, having fetched them. Raises BuildFailed."""
+    kept.mkdir(parents=True, exist_ok=True)
+    with opened() as archive:
+        present = archive.resolve()
+        keep(present, kept, archive, tell)
+        return present
+
+
+def keep(packages: Packages, kept: Path, archive: Archive, tell: Callable[[str], None]) -> None:
+    """Fetch what is not kept; `kept` never holds a file that is not what `packages` says. Raises BuildFailed."""
+    absent = _absent(packages, kept)
+    if not absent:
+        return
+    tell(f"Fetching {len(absent)} Debian packages.")
+    with tempfile.TemporaryDirectory(dir=kept, prefix=".fetching-") as folder:
+        archive.download(absent, Path(folder))
+        for package in absent:
             file = Path(folder) / package.file
-            if not _is_whole(file, package):
-                raise BuildFailed(f"{package.file} is not what apt's lists promise. {STALE}")
-            file.replace(cache / package.file)
+            if _sha256(file) != package.sha256:
+                raise BuildFailed(
+                    f"{package.file} of Debian's archive does not match its SHA-256 in {lock.LOCK.name}: "
+                    f"find out why before {lock.RENEW}."
+                )
+            file.replace(kept / package.file)
 
 
-def _kernel() -> str:
-    depends = run(["apt-cache", "depends", KERNEL])
-    for line in depends.splitlines():
-        relation, _, name = line.strip().partition(": ")
-        if relation == "Depends" and name.startswith("linux-image-"):
-            return name
-    raise BuildFailed(f"apt knows no package {KERNEL}. {STALE}")
+def _absent(packages: Packages, kept: Path) -> Packages:
+    """Those that are not kept whole, each file once."""
+    once = {package.file: package for package in packages}.values()
+    return tuple(package for package in once if _sha256(kept / package.file) != package.sha256)
 
 
-def _apt(*arguments: str, folder: Path | None = None) -> str:
-    # Without the sandbox user, who could not write to a folder of ours.
-    return run(["apt-get", "--quiet", "--option", "APT::Sandbox::User=root", *arguments], folder)
+def _sha256(file: Path) -> str | None:
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
 
 
-def _is_whole(file: Path, package: Package) -> bool:
-    if not file.exists():
-        return False
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest() == package.sha256
+def _named(packages: Packages) -> str:
+    more = len(packages) - NAMED
+    named = ", ".join(f"{package.name} {package.version}" for package in packages[:NAMED])
+    return f"{named} and {more} more" if more > 0 else named

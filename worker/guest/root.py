@@ -7,6 +7,8 @@ from typing import Final
 
 from worker.guest import wheels
 from worker.guest.commands import run
+from worker.guest.suite import PYTHON
+from worker.guest.trees import Unpacked
 
 PROJECT: Final = Path(__file__).parents[2]
 SOURCES: Final = (
@@ -31,11 +33,12 @@ FILES: Final = {
     "etc/passwd": "root:x:0:0::/:/bin/sh\nworker:x:1000:1000::/tmp:/bin/sh\n",
     "etc/resolv.conf": "nameserver 10.0.2.3\n",  # QEMU's user network
 }
-UNUSED: Final = ("usr/share", "usr/lib/python3.11/pydoc_data")
-
-LOADER: Final = "lib64/ld-linux-x86-64.so.2"
-LIBRARIES: Final = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
-COMPILED: Final = ("usr/lib/python3.11", SITE, APP)
+LINKS: Final = ("bin", "lib", "lib64", "sbin")
+"""What Debian's base-files has: each leads to its folder below usr."""
+UNUSED: Final = ("dev", "etc", "tmp", "usr/share", "var", f"usr/lib/python{PYTHON}/pydoc_data")
+"""What the packages bring and the guest does without."""
+INTERPRETER: Final = f"usr/bin/python{PYTHON}"
+COMPILED: Final = (f"usr/lib/python{PYTHON}", SITE, APP)
 PROOF: Final = "import lxml.etree, ssl, zlib, worker.__main__"
 
 
@@ -45,62 +48,61 @@ def sources(project: Path = PROJECT) -> list[Path]:
     return sorted(file for file in files if project / RECIPE not in file.parents)
 
 
-def build(debs: Iterable[Path], wheel_cache: Path, folder: Path, image: Path) -> None:
-    """Assemble the root in `folder` and write it as the file `image`. Raises BuildFailed."""
-    folder.mkdir(parents=True)
-    for deb in debs:
-        run(["dpkg", "-x", str(deb), str(folder)])
-    for path in UNUSED:
-        shutil.rmtree(folder / path)
+def build(packages: Unpacked, tools: Unpacked, wheel_cache: Path, image: Path) -> None:
+    """Turn the unpacked packages into the root, and write it as the file `image`. Raises BuildFailed."""
+    folder = packages.folder
+    for path in (folder / name for name in UNUSED):
+        if path.exists():
+            shutil.rmtree(path)
     wheels.install(wheel_cache, folder / SITE)
     _place(folder)
-    _compile(folder)
+    _compile(packages)
     _level(folder)
-    run(
-        [
-            "mksquashfs",
-            str(folder),
-            str(image),
-            "-comp",
-            "lz4",
-            "-Xhc",
-            "-noappend",
-            "-all-root",
-            "-no-xattrs",
-            "-quiet",
-        ]
-    )
+    # By SOURCE_DATE_EPOCH it gives every file the same time; it sorts them by name.
+    options = [
+        "-comp",
+        "lz4",
+        "-Xhc",
+        "-noappend",
+        "-all-root",
+        "-no-xattrs",
+        "-reproducible",
+        "-quiet",
+        "-no-progress",
+    ]
+    tools.run("usr/bin/mksquashfs", str(folder), str(image), *options)
 
 
 def _place(folder: Path) -> None:
+    for name in LINKS:
+        (folder / name).symlink_to(f"usr/{name}")
+    (folder / "usr/bin/python3").symlink_to(f"python{PYTHON}")
     for name in MOUNT_POINTS:
         (folder / name).mkdir(exist_ok=True)
     for name, text in FILES.items():
         (folder / name).write_text(text)
-    for applet in run([str(folder / "bin" / "busybox"), "--list"]).split():
-        if applet != "busybox":
-            (folder / "bin" / applet).symlink_to("busybox")
+    programs = folder / "usr/bin"
+    for applet in run([str(programs / "busybox"), "--list"]).split():
+        if not (programs / applet).exists():
+            (programs / applet).symlink_to("busybox")
     for source in sources():
         target = folder / APP / source.relative_to(PROJECT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
 
 
-def _compile(folder: Path) -> None:
+def _compile(packages: Unpacked) -> None:
     """Compile ahead with the guest's own Python, in one process: the same bytes each time. It saves seconds of boot."""
+    folder = packages.folder
     roots = [str(folder / name) for name in COMPILED]
     options = ["-q", "-f", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", "/"]
-    _python(folder, "-m", "compileall", *options, *roots)
-    _python(folder, "-B", "-c", PROOF)
-
-
-def _python(folder: Path, *arguments: str) -> None:
-    """Run the guest's Python from its folder, which needs no chroot, and so no root."""
-    libraries = ":".join(str(folder / name) for name in LIBRARIES)
-    python = [str(folder / LOADER), "--library-path", libraries, str(folder / "usr/bin/python3.11")]
-    path = f"{folder / APP}:{folder / SITE}"
-    environment = {"PYTHONHOME": str(folder / "usr"), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": ""}
-    run([*python, *arguments], environment=environment)
+    environment = {
+        "PYTHONHOME": str(folder / "usr"),
+        "PYTHONPATH": f"{folder / APP}:{folder / SITE}",
+        "PYTHONNOUSERSITE": "1",
+    }
+    packages.run(INTERPRETER, "-m", "compileall", *options, *roots, **environment)
+    packages.run(INTERPRETER, "-B", "-c", PROOF, **environment)
 
 
 def _level(folder: Path) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Final
 
 from worker.guest.commands import BuildFailed, run
+from worker.guest.suite import PYTHON
 
 LOCK: Final = Path(__file__).parent / "requirements.lock"
-PYTHON: Final = "3.11"
 TARGET: Final = (
     "--implementation=cp",
     f"--python-version={PYTHON}",
-    "--abi=cp311",
+    f"--abi=cp{PYTHON.replace('.', '')}",
     "--abi=abi3",
     "--abi=none",
     "--platform=manylinux_2_28_x86_64",
@@ -34,7 +34,7 @@ def install(cache: Path, site: Path) -> None:
 
 def _fetch(cache: Path) -> list[Path]:
     lock = LOCK.read_text()
-    folder = cache / hashlib.sha256(lock.encode()).hexdigest()
+    folder = cache / hashlib.sha256("\n".join((*TARGET, lock)).encode()).hexdigest()
     if not folder.exists():
         _download(folder)
     wheels = sorted(folder.glob("*.whl"))

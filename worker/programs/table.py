@@ -5,12 +5,34 @@ from typing import Any, Final
 
 from shared.domain.order import Reason
 from shared.domain.spec import OrderKind
-from worker.programs import Job, Program, ProgramFailed, Result, agent, command, mods_export
+from worker.programs import Job, Program, ProgramFailed, Result
+
+# Each program is imported when it runs: under emulation all of them together take a fifth of a second, and the control
+# plane waits for the worker's first report.
+
+
+def _stay(job: Job[Any]) -> Result:
+    from worker.programs.agent import stay
+
+    return stay(job)
+
+
+def _export(job: Job[Any]) -> Result:
+    from worker.programs.mods_export import export
+
+    return export(job)
+
+
+def _command(job: Job[Any]) -> Result:
+    from worker.programs.command import run as run_command
+
+    return run_command(job)
+
 
 PROGRAMS: Final[Mapping[OrderKind, Program]] = {
-    OrderKind.CAPACITY: agent.stay,
-    OrderKind.EXPORT: mods_export.export,
-    OrderKind.TASK: command.run,
+    OrderKind.CAPACITY: _stay,
+    OrderKind.EXPORT: _export,
+    OrderKind.TASK: _command,
 }
 
 

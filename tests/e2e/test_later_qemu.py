@@ -1,0 +1,119 @@
+"""The QEMU that knows TDX, from Debian's backports: it takes our arguments whole, and boots the guest."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from launcher.vm.argv import Guest, Mode, build
+from launcher.vm.hypervisor import Hypervisor
+from shared.domain.spec import CapacitySpec, NodeSize
+from shared.image import verify
+from shared.vm_config import sha384
+from tests.worker.control_plane import serving
+from worker.guest import archive, packages, trees
+from worker.guest.exclusive import alone_in
+from worker.guest.root import PROJECT
+from worker.guest.suite import BACKPORTS, Tree
+from worker.guest.trees import LIBRARIES, LOADER, Unpacked
+
+pytestmark = [pytest.mark.vm, pytest.mark.slow]
+
+KEPT: Final = PROJECT / ".launchyard" / "cache" / "debs"
+PACKAGES: Final = ("qemu-system-x86", "seabios")
+QEMU: Final = "usr/bin/qemu-system-x86_64"
+DATA: Final = ("usr/share/qemu", "usr/share/seabios")
+LIMIT_SECONDS: Final = 180.0
+NO_TDX: Final = "vm-type TDX not supported by KVM"
+NO_KVM: Final = "Could not access KVM kernel module"
+
+
+@pytest.fixture(scope="module")
+def later_qemu(tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
+    """QEMU of Debian's backports with all that it needs, checked like the image's packages, and not installed."""
+    with alone_in(KEPT, lambda _: None), archive.opened(KEPT, None) as debian:
+        chosen = debian.closure(Tree.TOOLS, PACKAGES, BACKPORTS)
+        packages.keep(chosen, KEPT, debian, lambda _: None)
+    return trees.unpack((KEPT / package.file for package in chosen), tmp_path_factory.mktemp("later") / "qemu")
+
+
+@pytest.fixture
+def guest(guest_image: Path, tmp_path: Path) -> Guest:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "data.img").write_bytes(bytes(4096))
+    return Guest(
+        uuid="6f1c1c58-6c2f-4d8b-9a53-0c7a4f0d2b11",
+        image=guest_image,
+        manifest=verify(guest_image, guest_image.name),
+        memory_mib=256,
+        vcpus=1,
+        config_digest=sha384(b"{}"),
+    )
+
+
+def started(qemu: Unpacked, argv: Sequence[str]) -> list[str]:
+    """Return the command that runs our arguments with that QEMU: its own loader, libraries and data."""
+    loader = (str(qemu.folder / LOADER), "--library-path", str(qemu.folder / LIBRARIES), str(qemu.folder / QEMU))
+    data = (word for folder in DATA for word in ("-L", str(qemu.folder / folder)))
+    return [*loader, *data, *argv[1:]]
+
+
+def last_words(qemu: Unpacked, argv: Sequence[str], folder: Path) -> str:
+    ended = subprocess.run(
+        started(qemu, argv), cwd=folder, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+    )
+    assert ended.returncode == 1, ended.stderr
+    return ended.stderr.splitlines()[-1]
+
+
+def tdx(qemu: Unpacked, guest: Guest) -> tuple[str, ...]:
+    firmware = qemu.folder / "usr/share/seabios/bios-256k.bin"  # none is run: KVM comes first
+    return build(Mode.TDX, guest, Hypervisor(firmware=firmware))
+
+
+def test_it_takes_every_argument_of_a_trust_domain_and_stops_only_for_want_of_tdx(
+    later_qemu: Unpacked, guest: Guest, tmp_path: Path
+) -> None:
+    words = last_words(later_qemu, tdx(later_qemu, guest), tmp_path)
+
+    assert (NO_TDX if os.access("/dev/kvm", os.R_OK | os.W_OK) else NO_KVM) in words
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "says"),
+    [
+        ('"mrconfigid"', '"mrconfigit"', "Parameter 'mrconfigit' is unexpected"),
+        ('"quote-generation-socket"', '"quote-socket"', "Parameter 'quote-socket' is unexpected"),
+        ("confidential-guest-support=tdx", "confidential-guest=tdx", ".confidential-guest' not found"),
+        ("hpet=off", "hpte=off", ".hpte' not found"),
+        ('"read-only":true', '"read-onyl":true', "Parameter 'read-onyl' is unexpected"),
+    ],
+)
+def test_a_misspelt_property_of_a_trust_domain_is_an_error(
+    later_qemu: Unpacked, guest: Guest, tmp_path: Path, right: str, wrong: str, says: str
+) -> None:
+    argv = tdx(later_qemu, guest)
+    misspelt = [word.replace(right, wrong, 1) for word in argv]
+    assert misspelt != list(argv)
+
+    assert says in last_words(later_qemu, misspelt, tmp_path)
+
+
+def test_a_guest_reaches_its_worker_under_it(later_qemu: Unpacked, guest: Guest, tmp_path: Path) -> None:
+    """With a data disk: the devices, too, are as a trust domain's, which is refused before QEMU looks at them."""
+    with serving() as plane:
+        config = plane.config(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY), gateway="10.0.2.2")
+        (tmp_path / "config.json").write_bytes(config.canonical())
+        argv = started(later_qemu, build(Mode.TCG, replace(guest, disk_mib=1)))
+        with (tmp_path / "qemu.log").open("wb") as log:
+            running = subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        try:
+            plane.await_event("started", LIMIT_SECONDS)
+        finally:
+            running.kill()
+            running.wait()
+    assert plane.events == ["started"]
