@@ -5,6 +5,7 @@ library itself can do: read a known document and write it on the condition that 
 """
 
 import os
+import sys
 import tempfile
 import threading
 import time
@@ -22,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emulators.google import start_firestore
-from emulators.processes import LOOPBACK, free_port, stop
+from emulators.processes import LOOPBACK, StartFailed, free_port, stop
 from functions.candidates import Candidates
 from shared.adapters import order_document
 from shared.adapters.firestore import ORDERS, FirestoreOrderStore
@@ -190,4 +191,7 @@ def emulator() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except StartFailed as error:
+        sys.exit(str(error))
