@@ -19,7 +19,7 @@ def test_whichever_worker_asks_first_an_emulator_is_started_and_warmed_up_once(t
 
     def start(port: int, logs: Path) -> Server:
         started.append(port)
-        return Server("an emulator", 1, 0.0, logs)
+        return Server("an emulator", 1, 0, logs)
 
     addresses = at_once([lambda: address(tmp_path, "any", start, lambda: warmed.append("up"))] * 6)
 
