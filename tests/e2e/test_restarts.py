@@ -16,6 +16,7 @@ from tests.e2e.restarts import await_end, await_machine, in_state, lives, stack_
 PI = "01K9MHPYR07M6YMZ1QGR8DZB8S"
 
 
+@pytest.mark.slow
 @pytest.mark.vm
 @pytest.mark.emulator
 def test_a_launcher_killed_while_a_machine_boots_adopts_it_and_the_export_succeeds_without_a_second_boot(
