@@ -44,7 +44,11 @@ def test_a_state_directory_that_cannot_be_used_is_told_as_what_may_pass_or_as_wh
 def test_what_fails_within_is_not_told_as_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("launcher.daemon.Daemon.run", lambda *_: Hold(order_id="", epoch=0))
 
-    assert run(monkeypatch, tmp_path).exit_code == 1
+    result = run(monkeypatch, tmp_path)
+
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)  # and not the error itself, which the command would take for usage
+    assert "its log says how" in result.stderr
 
 
 def test_a_cloud_without_credentials_may_have_some_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
