@@ -9,6 +9,7 @@ from typing import Final
 
 import psutil
 import pytest
+import structlog.testing
 
 from launcher.vm import bounded_log, directory, launch
 from launcher.vm.directory import MIB, VmDirectory
@@ -98,6 +99,23 @@ def test_the_log_that_is_kept_of_a_machine_that_was_killed_has_all_that_it_said(
     assert (tmp_path / "logs" / f"{vm.path.name}.log").read_bytes().endswith(b"xthe last words")
 
 
+def test_a_log_that_is_still_written_is_waited_for_before_it_is_put_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "LOGS_SECONDS", 0.05)
+    vm = a_directory(tmp_path, *STAYS)
+    machine = start(vm)
+    writer = await_writer(vm, machine)
+    writer.suspend()
+    try:
+        machine.destroy()
+        with structlog.testing.capture_logs() as logs:
+            vm.remove()
+        assert [line["event"] for line in logs] == ["a machine's logs are still written"]
+    finally:
+        writer.resume()
+
+
 def test_a_disk_that_is_full_loses_the_log_and_never_holds_up_the_machine(tmp_path: Path) -> None:
     vm = a_directory(tmp_path, sys.executable, "-c", FLOODS)
     vm.serial_log.symlink_to("/dev/full")
@@ -119,9 +137,7 @@ def test_where_a_log_cannot_be_cut_it_starts_anew(tmp_path: Path) -> None:
 def test_the_writer_of_a_machines_logs_is_no_part_of_the_machine_and_ends_with_it(tmp_path: Path) -> None:
     vm = a_directory(tmp_path, *STAYS)
     machine = start(vm)
-    while not (writers := [one for one in psutil.process_iter() if is_writer(one, vm)]):
-        assert not machine.ended_within(0.01)
-    [writer] = writers
+    writer = await_writer(vm, machine)
     assert writer not in psutil.Process(machine.pid).children(recursive=True)
     assert MARK not in writer.environ()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
@@ -133,6 +149,13 @@ def test_the_writer_of_a_machines_logs_is_no_part_of_the_machine_and_ends_with_i
     machine.reap()
     vm.await_logs()
     assert psutil.wait_procs([writer], DEADLINE)[1] == []
+
+
+def await_writer(vm: VmDirectory, machine: ProcessMachine) -> psutil.Process:
+    while not (writers := [one for one in psutil.process_iter() if is_writer(one, vm)]):
+        assert not machine.ended_within(0.01)
+    [writer] = writers
+    return writer
 
 
 def is_writer(process: psutil.Process, vm: VmDirectory) -> bool:
