@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from flask import Request, Response
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from functions import logs
 from functions.app import App
-from functions.authentication import Principal
+from functions.authentication import Open, Principal
 from functions.capacity.face import CAPACITY, PREFIXES
 from functions.faces import NATIVE, Face, Refused
-from functions.routing import Answer, Nothing, Redirect, Route, Routes
+from functions.routing import Answer, NoSuchPath, Nothing, Redirect, Route, Routes
 from shared.domain.refusals import Malformed, Refusal, TooLarge, Unavailable
 
 MOST_KEPT: Final = 1024 * 1024
@@ -34,24 +34,17 @@ class Endpoint:
         self._routes, self._app, self._project = Routes(routes), app, project
 
     def __call__(self, request: Request) -> Response:
-        started, failure = time.monotonic(), None
-        face = CAPACITY if request.path.startswith(PREFIXES) else NATIVE
-        logs.begin(request.headers, self._project)
-        try:
-            response = self._answer(request, face)
-        except Refusal as refusal:
-            response = _refused(face.refused(refusal))
-        except Exception as error:  # noqa: BLE001 (the edge: whatever nobody foresaw is logged, and not told)
-            response, failure = _refused(face.internal), error
-        logs.end(request.method, response.status_code, time.monotonic() - started, failure)
-        return response
+        return _told(request, self._answer, self._project)
 
     def _answer(self, request: Request, face: Face) -> Response:
         body = _read(request)
         route, named = self._routes.find(request.method, request.path)
         logs.note(route=route.path, **named)
         if len(body) > route.most_bytes:
-            raise TooLarge(f"The body is over {route.most_bytes // 1024} KiB.")
+            raise TooLarge(
+                f"The body is over {route.most_bytes // 1024} KiB, more than its fields may have together. "
+                "Shorten its longest field; characters take least room in UTF-8, most as \\u escapes."
+            )
         try:
             answer = self._handled(request, route, body, face, named)
         except Unavailable as refusal:
@@ -63,10 +56,41 @@ class Endpoint:
 
     def _handled(self, request: Request, route: Route, body: bytes, face: Face, named: Mapping[str, str]) -> Answer:
         app = self._app()
-        caller = face.authenticate(route.access, request.headers.get("Authorization"), app)
+        authorization = None if route.access is Open.ANYONE else _single(request, "Authorization")
+        caller = face.authenticate(route.access, authorization, app)
         if isinstance(caller, Principal):
             logs.note(account=caller.account)
         return route.handler(*_parsed(request, route, body, face), caller, app, **named, **_keyed(request, route))
+
+
+def unroutable(request: Request, error: HTTPException, project: str | None = None) -> Response:
+    """Answer a request that the framework refuses before any endpoint is asked, in the form of its face.
+
+    Its router knows no line break in a path, and no Host that cannot be a name.
+    """
+
+    def refuse(request: Request, _face: Face) -> Response:
+        _read(request)
+        if error.code == HTTPStatus.NOT_FOUND:
+            raise NoSuchPath
+        raise Malformed(f"The request cannot be read ({error.name}): look at its Host header and its address.")
+
+    return _told(request, refuse, project)
+
+
+def _told(request: Request, answer: Callable[[Request, Face], Response], project: str | None) -> Response:
+    """Return the answer, or the refusal in the words of the request's face; log either."""
+    started, failure = time.monotonic(), None
+    face = CAPACITY if request.path.startswith(PREFIXES) else NATIVE
+    logs.begin(request.headers, project)
+    try:
+        response = answer(request, face)
+    except Refusal as refusal:
+        response = _refused(face.refused(refusal))
+    except Exception as error:  # noqa: BLE001 (the edge: whatever nobody foresaw is logged, and not told)
+        response, failure = _refused(face.internal), error
+    logs.end(request.method, response.status_code, time.monotonic() - started, failure)
+    return response
 
 
 def _read(request: Request) -> bytes:
@@ -87,7 +111,8 @@ def _read(request: Request) -> bytes:
 
 def _parsed(request: Request, route: Route, body: bytes, face: Face) -> Sequence[Any]:
     if route.body is not None:
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        codings = {coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
+        if codings - {"", "identity"}:
             raise Malformed("Send the body without a Content-Encoding.")
         return [face.body(body, route.body)]
     if route.query is not None:
@@ -98,13 +123,24 @@ def _parsed(request: Request, route: Route, body: bytes, face: Face) -> Sequence
 def _keyed(request: Request, route: Route) -> Mapping[str, str]:
     if not route.keyed:
         return {}
-    key = request.headers.get(KEY_HEADER, "")
+    key = _single(request, KEY_HEADER) or ""
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise Malformed(
-            f"The header {KEY_HEADER} is needed: 1 to {LONGEST_KEY} printable ASCII characters. "
+            f"The header {KEY_HEADER} is needed: 1 to {LONGEST_KEY} printable ASCII characters, no comma. "
             "Send a fresh UUID with each new order, and the same one again when you repeat the request."
         )
     return {"idempotency_key": key}
+
+
+def _single(request: Request, name: str) -> str | None:
+    """Return the header's value, None if it was not sent. Raises Malformed if it was sent twice.
+
+    The server joins headers of one name with commas before we see them: RFC 9110, section 5.3.
+    """
+    value = request.headers.get(name)
+    if value is not None and "," in value:
+        raise Malformed(f"The header {name} was sent more than once, or has a comma. Send it once, without a comma.")
+    return value
 
 
 def _render(route: Route, answer: Answer) -> Response:

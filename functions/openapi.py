@@ -118,7 +118,7 @@ def _inline(part: Json, definitions: Json) -> Json:
 def _headers(route: Route) -> list[Json]:
     if not route.keyed:
         return []
-    schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[!-~]+$"}
+    schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[-!-+.-~]+$"}
     return [{"name": KEY_HEADER, "in": "header", "required": True, "schema": schema}]
 
 
