@@ -34,7 +34,7 @@ class Endpoint:
         self._routes, self._app, self._project = Routes(routes), app, project
 
     def __call__(self, request: Request) -> Response:
-        return _told(request, self._answer, self._project)
+        return _respond(request, self._answer, self._project)
 
     def _answer(self, request: Request, face: Face) -> Response:
         body = _read(request)
@@ -42,8 +42,8 @@ class Endpoint:
         logs.note(route=route.path, **named)
         if len(body) > route.most_bytes:
             raise TooLarge(
-                f"The body is over {route.most_bytes // 1024} KiB, more than its fields may have together. "
-                "Shorten its longest field; characters take least room in UTF-8, most as \\u escapes."
+                f"The body is over {route.most_bytes // 1024} KiB, the most that this route takes. "
+                "Shorten its longest field, or write its characters as UTF-8: \\u escapes take more room."
             )
         try:
             answer = self._handled(request, route, body, face, named)
@@ -73,12 +73,12 @@ def unroutable(request: Request, error: HTTPException, project: str | None = Non
         _read(request)
         if error.code == HTTPStatus.NOT_FOUND:
             raise NoSuchPath
-        raise Malformed(f"The request cannot be read ({error.name}): look at its Host header and its address.")
+        raise Malformed("The Host header or the address cannot be read: send the control plane's own name and path.")
 
-    return _told(request, refuse, project)
+    return _respond(request, refuse, project)
 
 
-def _told(request: Request, answer: Callable[[Request, Face], Response], project: str | None) -> Response:
+def _respond(request: Request, answer: Callable[[Request, Face], Response], project: str | None) -> Response:
     """Return the answer, or the refusal in the words of the request's face; log either."""
     started, failure = time.monotonic(), None
     face = CAPACITY if request.path.startswith(PREFIXES) else NATIVE

@@ -21,7 +21,8 @@ EVERYTHING = Endpoint(EVERY_ROUTE, APP, SETTINGS.project)
 SERVING = {name: Endpoint((*routes, *HEALTH), APP, SETTINGS.project) for name, routes in ROUTES_OF.items()}
 
 
-@functions_framework.errorhandler(HTTPException)  # type: ignore[untyped-decorator]  # the framework's, for the application that imports us
+# The framework imports us while it makes the application, and `errorhandler` is that application's.
+@functions_framework.errorhandler(HTTPException)  # type: ignore[untyped-decorator]
 def unroutable(error: HTTPException) -> Response:
     return endpoint.unroutable(request, error, SETTINGS.project)
 

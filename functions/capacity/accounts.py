@@ -41,7 +41,7 @@ class AccountFilter(BaseModel):
 
 
 class AccountList(BaseModel):
-    """Those that fit into one answer; `total` counts those that do not, too."""
+    """The accounts that fit into one answer; `total` counts all."""
 
     accounts: tuple[AccountView, ...]
     total: int

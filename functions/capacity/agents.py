@@ -57,7 +57,7 @@ class AgentView(Answer):
 
 
 class AgentList(Answer):
-    """Those that fit into one answer; `total` counts those that do not, too."""
+    """The agents that fit into one answer; `total` counts all."""
 
     agents: tuple[AgentView, ...]
     total: int

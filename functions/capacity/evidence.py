@@ -18,8 +18,7 @@ from shared.domain.spec import NodeSize
 
 LONGEST_NAME: Final = 255
 VM_NAME: Final = r"^[^\x00-\x1f\x7f]+$"
-PRINTABLE: Final = "^[!-~]*$"
-"""ASCII: base64, tokens."""
+ASCII: Final = r"^[\t\n\r -~]*$"
 MOST_NAMED: Final = 10
 """How many wrong fields a refusal names."""
 
@@ -27,9 +26,9 @@ VmName = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME, pattern=VM_NAME)
 ]
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=VM_NAME)]
-Evidence = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100_000, pattern=PRINTABLE)]
-"""A quote has some 8 KiB, and so has its token."""
-Secret = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000, pattern=PRINTABLE)]
+Evidence = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100_000, pattern=ASCII)]
+"""A quote in base64, or a token: either has some 10 KiB."""
+Secret = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
 
 
 def _size(text: str) -> NodeSize:

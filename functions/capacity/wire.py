@@ -18,8 +18,8 @@ UNHEARD: Final = frozenset({Reason.LEASE_LAPSED, Reason.BOOT_TIMEOUT})
 
 
 Short = Annotated[str, StringConstraints(max_length=150)]
-"""What names or filters. Two of them are in a lane, and Firestore compares with values of at most 1,500 bytes
-(https://firebase.google.com/docs/firestore/quotas); no datacenter has more than 129 characters."""
+"""A name, or what a list is filtered by. A lane has two of them, and Firestore compares with values of at most 1,500
+bytes (https://firebase.google.com/docs/firestore/quotas). The longest name of a datacenter has 129 characters."""
 Why = Annotated[str, StringConstraints(max_length=200)]
 
 
