@@ -1,5 +1,6 @@
 """Who calls: API keys looked up by their digest, and the bearer tokens of workers."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from shared.ports import KeyStore
 KEY_CACHE_SECONDS: Final = 30.0
 """How long a key that was withdrawn may still be taken by an instance that has seen it."""
 KEY_CACHE_SIZE: Final = 4096
+BEARER: Final = re.compile(r"bearer[ \t]+([^ \t]+)", re.IGNORECASE)
 
 
 class Open(Enum):
@@ -90,7 +92,9 @@ def authenticate(access: Access, authorization: str | None, keys: KeyStore) -> C
     """Return who calls, from the Authorization header. Raises Unauthenticated, Forbidden."""
     if access is Open.ANYONE or (access is Open.EITHER and authorization is None):
         return Anyone()
-    token = _bearer(authorization)
+    token = bearer(authorization)
+    if token is None:
+        raise Unauthenticated("Send the header `Authorization: Bearer <key>`.")
     if isinstance(access, Open):
         return Bearer(token)
     key = keys.find(digest(token))
@@ -101,8 +105,7 @@ def authenticate(access: Access, authorization: str | None, keys: KeyStore) -> C
     return Principal(key.role, key.account, key.datacenters)
 
 
-def _bearer(authorization: str | None) -> str:
-    scheme, _, token = (authorization or "").strip().partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthenticated("Send the header `Authorization: Bearer <key>`.")
-    return token.strip()
+def bearer(authorization: str | None) -> str | None:
+    """Return the key or token that an Authorization header brings (RFC 6750), None if it brings none."""
+    found = BEARER.fullmatch((authorization or "").strip(" \t"))
+    return found and found[1]

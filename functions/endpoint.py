@@ -10,14 +10,14 @@ from typing import Any, Final
 from flask import Request, Response
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from pydantic import TypeAdapter, ValidationError
-from werkzeug.exceptions import ClientDisconnected
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from functions import logs
 from functions.app import App
-from functions.authentication import Principal
+from functions.authentication import Open, Principal
 from functions.capacity.face import CAPACITY, PREFIXES
 from functions.faces import NATIVE, Face, Refused
-from functions.routing import Answer, Nothing, Redirect, Route, Routes
+from functions.routing import Answer, NoSuchPath, Nothing, Redirect, Route, Routes
 from shared.api import IDENTITY_HEADER, Identity
 from shared.domain.refusals import Invalid, Malformed, Refusal, TooLarge, Unavailable
 
@@ -38,24 +38,17 @@ class Endpoint:
         self._routes, self._app, self._project = Routes(routes), app, project
 
     def __call__(self, request: Request) -> Response:
-        started, failure = time.monotonic(), None
-        face = CAPACITY if request.path.startswith(PREFIXES) else NATIVE
-        logs.begin(request.headers, self._project)
-        try:
-            response = self._answer(request, face)
-        except Refusal as refusal:
-            response = _refused(face.refused(refusal))
-        except Exception as error:  # noqa: BLE001 (the edge: whatever nobody foresaw is logged, and not told)
-            response, failure = _refused(face.internal), error
-        logs.end(request.method, response.status_code, time.monotonic() - started, failure)
-        return response
+        return _respond(request, self._answer, self._project)
 
     def _answer(self, request: Request, face: Face) -> Response:
         body = _read(request)
         route, named = self._routes.find(request.method, request.path)
         logs.note(route=route.path, **named)
         if len(body) > route.most_bytes:
-            raise TooLarge(f"The body is over {route.most_bytes // 1024} KiB.")
+            raise TooLarge(
+                f"The body is over {route.most_bytes // 1024} KiB, the most that this route takes. "
+                "Shorten its longest field, or write its characters as UTF-8: \\u escapes take more room."
+            )
         try:
             answer = self._handled(request, route, body, face, named)
         except Unavailable as refusal:
@@ -67,11 +60,42 @@ class Endpoint:
 
     def _handled(self, request: Request, route: Route, body: bytes, face: Face, named: Mapping[str, str]) -> Answer:
         app = self._app()
-        caller = face.authenticate(route.access, request.headers.get("Authorization"), app)
+        authorization = None if route.access is Open.ANYONE else _single(request, "Authorization")
+        caller = face.authenticate(route.access, authorization, app)
         if isinstance(caller, Principal):
             logs.note(account=caller.account)
             caller = replace(caller, identity=_identity(request) if face is NATIVE else None)
         return route.handler(*_parsed(request, route, body, face), caller, app, **named, **_keyed(request, route))
+
+
+def unroutable(request: Request, error: HTTPException, project: str | None = None) -> Response:
+    """Answer a request that the framework refuses before any endpoint is asked, in the form of its face.
+
+    Its router knows no line break in a path, and no Host that cannot be a name.
+    """
+
+    def refuse(request: Request, _face: Face) -> Response:
+        _read(request)
+        if error.code == HTTPStatus.NOT_FOUND:
+            raise NoSuchPath
+        raise Malformed("The Host header or the address cannot be read: send the control plane's own name and path.")
+
+    return _respond(request, refuse, project)
+
+
+def _respond(request: Request, answer: Callable[[Request, Face], Response], project: str | None) -> Response:
+    """Return the answer, or the refusal in the words of the request's face; log either."""
+    started, failure = time.monotonic(), None
+    face = CAPACITY if request.path.startswith(PREFIXES) else NATIVE
+    logs.begin(request.headers, project)
+    try:
+        response = answer(request, face)
+    except Refusal as refusal:
+        response = _refused(face.refused(refusal))
+    except Exception as error:  # noqa: BLE001 (the edge: whatever nobody foresaw is logged, and not told)
+        response, failure = _refused(face.internal), error
+    logs.end(request.method, response.status_code, time.monotonic() - started, failure)
+    return response
 
 
 def _read(request: Request) -> bytes:
@@ -92,7 +116,8 @@ def _read(request: Request) -> bytes:
 
 def _parsed(request: Request, route: Route, body: bytes, face: Face) -> Sequence[Any]:
     if route.body is not None:
-        if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        codings = {coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
+        if codings - {"", "identity"}:
             raise Malformed("Send the body without a Content-Encoding.")
         return [face.body(body, route.body)]
     if route.query is not None:
@@ -101,8 +126,8 @@ def _parsed(request: Request, route: Route, body: bytes, face: Face) -> Sequence
 
 
 def _identity(request: Request) -> str | None:
-    """Return which of the launchers of one name calls; None if it does not say. Raises Invalid."""
-    said = request.headers.get(IDENTITY_HEADER)
+    """Return which of the launchers of one name calls; None if it does not say. Raises Invalid, Malformed."""
+    said = _single(request, IDENTITY_HEADER)
     if not said:
         return None
     try:
@@ -115,13 +140,24 @@ def _identity(request: Request) -> str | None:
 def _keyed(request: Request, route: Route) -> Mapping[str, str]:
     if not route.keyed:
         return {}
-    key = request.headers.get(KEY_HEADER, "")
+    key = _single(request, KEY_HEADER) or ""
     if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise Malformed(
-            f"The header {KEY_HEADER} is needed: 1 to {LONGEST_KEY} printable ASCII characters. "
+            f"The header {KEY_HEADER} is needed: 1 to {LONGEST_KEY} printable ASCII characters, no comma. "
             "Send a fresh UUID with each new order, and the same one again when you repeat the request."
         )
     return {"idempotency_key": key}
+
+
+def _single(request: Request, name: str) -> str | None:
+    """Return the header's value, None if it was not sent. Raises Malformed if it was sent twice.
+
+    The server joins headers of one name with commas before we see them: RFC 9110, section 5.3.
+    """
+    value = request.headers.get(name)
+    if value is not None and "," in value:
+        raise Malformed(f"The header {name} was sent more than once, or has a comma. Send it once, without a comma.")
+    return value
 
 
 def _render(route: Route, answer: Answer) -> Response:

@@ -5,9 +5,11 @@
 Bad settings end the process here, before it serves; everything else waits for the first request (see `wiring`).
 """
 
-from flask import Request, Response
+import functions_framework
+from flask import Request, Response, request
+from werkzeug.exceptions import HTTPException
 
-from functions import logs, wiring
+from functions import endpoint, logs, wiring
 from functions.endpoint import Endpoint
 from functions.routes import EVERY_ROUTE, HEALTH, ROUTES_OF
 from functions.settings import Settings
@@ -17,6 +19,12 @@ SETTINGS = Settings.read()
 APP = wiring.once(lambda: wiring.build(SETTINGS))
 EVERYTHING = Endpoint(EVERY_ROUTE, APP, SETTINGS.project)
 SERVING = {name: Endpoint((*routes, *HEALTH), APP, SETTINGS.project) for name, routes in ROUTES_OF.items()}
+
+
+# The framework imports us while it makes the application, and `errorhandler` is that application's.
+@functions_framework.errorhandler(HTTPException)  # type: ignore[untyped-decorator]
+def unroutable(error: HTTPException) -> Response:
+    return endpoint.unroutable(request, error, SETTINGS.project)
 
 
 def orders(request: Request) -> Response:

@@ -120,7 +120,7 @@ def _inline(part: Json, definitions: Json) -> Json:
 def _headers(route: Route) -> list[Json]:
     headers: list[Json] = []
     if route.keyed:
-        schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[!-~]+$"}
+        schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[-!-+.-~]+$"}
         headers.append({"name": KEY_HEADER, "in": "header", "required": True, "schema": schema})
     if not isinstance(route.access, Open) and Role.LAUNCHER in route.access:
         said = {"description": "Tells launchers of one name apart", "schema": IDENTITY.json_schema()}

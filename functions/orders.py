@@ -12,6 +12,7 @@ from functions import logs
 from functions.app import App
 from functions.authentication import Principal
 from functions.holders import find
+from functions.paging import page_of
 from functions.routing import Redirect, Route
 from shared.api import OrderList, OrderRequest, OrderView
 from shared.crash_points import Point, reach
@@ -24,8 +25,9 @@ from shared.domain.spec import OrderKind
 from shared.ports import Bell, IdempotencyKey, OrderQuery, Snapshot
 
 CLIENTS: Final = frozenset({Role.ADMIN, Role.CLIENT})
-MOST_BYTES: Final = 512 * 1024
-"""Of an order's body: room for a prompt of 65,536 characters, each as long as JSON may write it."""
+MOST_BYTES: Final = 1024 * 1024
+"""Of an order's body: a prompt has 65,536 characters, of which JSON may write each as two escapes of 6 bytes."""
+READ_AT_ONCE: Final = 50
 DOWNLOAD_VALID: Final = timedelta(minutes=5)
 LATEST: Final = timedelta(days=30)
 """How far off an order may be placed for."""
@@ -66,8 +68,9 @@ def read(client: Principal, app: App, order_id: str) -> OrderView:
 def browse(query: OrderFilter, client: Principal, app: App) -> OrderList:
     account = None if client.role is Role.ADMIN else client.account
     states = frozenset(() if query.state is None else (query.state,))
-    page = app.store.page(OrderQuery(account, states, query.kind, limit=query.limit, after=query.after))
-    return OrderList(orders=tuple(OrderView.of(order) for order in page.orders), next=page.next)
+    wanted = OrderQuery(account, states, query.kind, limit=query.limit, after=query.after)
+    views, after = page_of(wanted, OrderView.of, READ_AT_ONCE, app.store)
+    return OrderList(orders=views, next=after)
 
 
 def cancel(client: Principal, app: App, order_id: str) -> OrderView:
@@ -156,5 +159,14 @@ ROUTES: Final = (
     Route("GET", "/v1/orders", CLIENTS, browse, "List orders, newest first", OrderList, query=OrderFilter),
     Route("GET", "/v1/orders/{order_id}", CLIENTS, read, "Read an order", OrderView),
     Route("POST", "/v1/orders/{order_id}/cancel", CLIENTS, cancel, "Wish an order stopped", OrderView, conflicts=True),
-    Route("GET", "/v1/orders/{order_id}/output", CLIENTS, output, "Fetch an order's output", None, conflicts=True),
+    Route(
+        "GET",
+        "/v1/orders/{order_id}/output",
+        CLIENTS,
+        output,
+        "Fetch an order's output",
+        None,
+        conflicts=True,
+        head=False,  # the presigned URL is good for GET only
+    ),
 )

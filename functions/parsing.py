@@ -26,7 +26,7 @@ def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:
     try:
         return model.validate_json(body, strict=True)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False)
+        wrong = told(error)
         if wrong[0]["type"] == "json_invalid":  # what Python's reader lets pass: deep nesting, lone surrogates
             raise Malformed(f"The body cannot be read: {wrong[0]['msg']}.") from None
         raise Invalid("The body's fields are not as they should be.", _named(wrong, document)) from None
@@ -42,8 +42,7 @@ def parse_query(pairs: Iterable[tuple[str, str]], model: type[BaseModel]) -> Bas
     try:
         return model.model_validate_strings(given)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False)
-        raise Invalid("The query's parameters are not as they should be.", _named(wrong, given)) from None
+        raise Invalid("The query's parameters are not as they should be.", _named(told(error), given)) from None
 
 
 def _read_json(body: bytes) -> object:
@@ -82,15 +81,26 @@ def _finite(text: str) -> float:
 
 def _integer(text: str) -> int:
     if len(text) > len(str(-LARGEST_INTEGER)) or abs(number := int(text)) > LARGEST_INTEGER:
-        raise ValueError("an integer has more than 64 bits")
+        raise ValueError(f"an integer is beyond ±{LARGEST_INTEGER}")
     return number
 
 
+def told(error: ValidationError) -> Sequence[ErrorDetails]:
+    """Return what is wrong with what was sent, without what was sent: it may hold a secret.
+
+    Pydantic counts only the items that are right, and says of a list with a wrong one that it is too short, too.
+    """
+    wrong = error.errors(include_url=False, include_input=False)
+    within = {one["loc"][:length] for one in wrong for length in range(len(one["loc"]))}
+    return [one for one in wrong if one["type"] != "too_short" or one["loc"] not in within]
+
+
 def _named(wrong: Sequence[ErrorDetails], document: object) -> Mapping[str, str]:
-    fields: dict[str, str] = {}
+    """Return what is wrong with each field. One that may be of several types is told what is wrong with it as each."""
+    fields: dict[str, list[str]] = {}
     for error in wrong[:MOST_FIELDS]:
-        fields.setdefault(_field(error, document)[:LONGEST_FIELD], error["msg"])
-    return fields
+        fields.setdefault(_field(error, document)[:LONGEST_FIELD], []).append(error["msg"])
+    return {field: "; or: ".join(dict.fromkeys(messages)) for field, messages in fields.items()}
 
 
 def _field(error: ErrorDetails, document: Any) -> str:

@@ -59,6 +59,15 @@ class Route:
     """What is answered where we do not know better, for the store does not answer; None: 503."""
     conflicts: bool = False
     """Whether it may be refused for what stands (409), or stood (410)."""
+    head: bool = True
+    """For GET: whether HEAD is answered like it. Not if what it answers with is good for a GET only, or used up."""
+
+
+class NoSuchPath(NotFound):
+    """No route has the path."""
+
+    def __init__(self) -> None:
+        super().__init__("There is nothing at this path.")
 
 
 class WrongMethod(Refusal):
@@ -76,23 +85,26 @@ class Routes:
     """The routes of one entry point."""
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        rules = [Rule(_rule(route.path), methods=[route.method], endpoint=route) for route in routes]
-        self._paths = Map(rules, merge_slashes=False).bind("control-plane")
+        self._paths = Map([_rule(route) for route in routes], merge_slashes=False).bind("control-plane")
 
     def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         """Return the route and what its path says. Raises NotFound, WrongMethod."""
         try:
             route, named = self._paths.match(path, method)
         except NoRule:
-            raise NotFound("There is nothing at this path.") from None
+            raise NoSuchPath from None
         except MethodNotAllowed as error:
             allowed = sorted(error.valid_methods or ())
             raise WrongMethod(f"This path takes {', '.join(allowed)}.", allowed) from None
         return route, {name: _id(value, route) for name, value in named.items()}
 
 
-def _rule(path: str) -> str:
-    return path.replace("{", "<").replace("}", ">")
+def _rule(route: Route) -> Rule:
+    path = route.path.replace("{", "<").replace("}", ">")
+    rule = Rule(path, methods=[route.method], endpoint=route)
+    if rule.methods is not None and not route.head:
+        rule.methods.discard("HEAD")  # werkzeug adds it to each GET
+    return rule
 
 
 def _id(text: str, route: Route) -> str:

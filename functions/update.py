@@ -182,6 +182,7 @@ ROUTES: Final = (
         "Renew everything that is held",
         HeartbeatAnswer,
         body=TypeAdapter(HeartbeatRequest),
+        most_bytes=128 * 1024,  # 500 holds, with ids of 128 characters
     ),
     Route(
         "GET", "/v1/holds", LAUNCHERS, holds, "List what a launcher is believed to hold", HoldsView, query=HoldsQuery

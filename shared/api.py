@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.domain.limits import Limits
 from shared.domain.order import Failure, Order, Output, Reason, State
 from shared.domain.spec import AnySpec, OrderKind
+from shared.domain.times import Time
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Identity = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
@@ -60,7 +61,7 @@ class OrderRequest(Wire):
 
     order: AnySpec
     limits: LimitsRequest = LimitsRequest()
-    not_before: AwareDatetime | None = None
+    not_before: Time | None = None
 
 
 class LimitsView(Wire):
@@ -156,7 +157,10 @@ class OrderView(Wire):
 
 
 class OrderList(Wire):
-    """`GET /v1/orders?state=&kind=&limit=&after=`, newest first; pass `next` as `after` for the following page."""
+    """`GET /v1/orders?state=&kind=&limit=&after=`, newest first; pass `next` as `after` for the following page.
+
+    A page of large orders ends before `limit`, at some 8 MiB; the last one has no `next`.
+    """
 
     orders: tuple[OrderView, ...]
     next: str | None

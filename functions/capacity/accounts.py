@@ -12,6 +12,9 @@ from functions.capacity import api_keys
 from functions.capacity.account_views import AccountView
 from functions.capacity.face import ACCOUNTS, ADMINS
 from functions.capacity.reconciliation import release_all
+from functions.capacity.signup import Name
+from functions.capacity.wire import Short
+from functions.paging import fitting
 from functions.routing import Route
 from shared.domain.access import Role, digest
 from shared.domain.accounts import Account
@@ -29,8 +32,8 @@ class AccountFilter(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str = ""
-    account_type: str = ""
+    name: Name = ""
+    account_type: Short = ""
 
     def takes(self, account: Account) -> bool:
         named = self.name.strip().casefold() in account.name.casefold()
@@ -38,6 +41,8 @@ class AccountFilter(BaseModel):
 
 
 class AccountList(BaseModel):
+    """The accounts that fit into one answer; `total` counts all."""
+
     accounts: tuple[AccountView, ...]
     total: int
 
@@ -64,7 +69,7 @@ def browse(query: AccountFilter, _admin: Principal, app: App) -> AccountList:
     """Oldest first."""
     found = [account for account in app.capacity.accounts.all(MOST_LISTED) if query.takes(account)]
     found.sort(key=lambda account: (account.created_at, account.id))
-    return AccountList(accounts=tuple(AccountView.model_validate(account) for account in found), total=len(found))
+    return AccountList(accounts=fitting(AccountView.model_validate(account) for account in found), total=len(found))
 
 
 def rotate(caller: Principal, app: App, account_id: str) -> RotatedKey:

@@ -1,9 +1,9 @@
 """For operators: a session for a password, and enrolment tokens."""
 
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, SecretStr, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter
 
 from functions.app import App
 from functions.authentication import Anyone, Open
@@ -17,7 +17,7 @@ class Login(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    password: SecretStr
+    password: Annotated[SecretStr, Field(max_length=1000)]
 
 
 class Session(BaseModel):

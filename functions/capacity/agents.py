@@ -2,17 +2,18 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import TypeAdapter
+from pydantic import StringConstraints, TypeAdapter
 
 from functions.app import App
 from functions.authentication import Anyone, Open, Principal
 from functions.capacity import registration
-from functions.capacity.evidence import HeartbeatRequest, believe, read
+from functions.capacity.evidence import LONGEST_NAME, HeartbeatRequest, believe, read
 from functions.capacity.face import ADMINS
 from functions.capacity.lost_agents import replace_node
-from functions.capacity.wire import Answer, Lenient
+from functions.capacity.wire import Answer, Lenient, Short
+from functions.paging import fitting
 from functions.routing import Route
 from shared.domain.agents import Agent
 from shared.domain.refusals import Forbidden, NotFound
@@ -56,6 +57,8 @@ class AgentView(Answer):
 
 
 class AgentList(Answer):
+    """The agents that fit into one answer; `total` counts all."""
+
     agents: tuple[AgentView, ...]
     total: int
 
@@ -63,8 +66,8 @@ class AgentList(Answer):
 class AgentQuery(Lenient):
     """`status` exactly, `vm_name` in part; both without case, and empty for any."""
 
-    status: str = ""
-    vm_name: str = ""
+    status: Short = ""
+    vm_name: Annotated[str, StringConstraints(max_length=LONGEST_NAME)] = ""
 
 
 class Beaten(Answer):
@@ -93,7 +96,7 @@ def heartbeat(body: object, _anyone: Anyone, app: App, agent_id: str) -> Beaten:
 def list_agents(query: AgentQuery, _admin: Principal, app: App) -> AgentList:
     found = [agent for agent in app.capacity.agents.all(MOST_AGENTS) if _asked_for(agent, query)]
     found.sort(key=lambda agent: (agent.registered_at, agent.id))
-    return AgentList(agents=tuple(AgentView.of(agent) for agent in found), total=len(found))
+    return AgentList(agents=fitting(AgentView.of(agent) for agent in found), total=len(found))
 
 
 def delete(_admin: Principal, app: App, agent_id: str) -> Deleted:

@@ -17,6 +17,7 @@ from functions.authentication import Anyone, Bearer, Principal
 from functions.capacity import face
 from functions.capacity.account_views import account_type
 from functions.capacity.sessions import SESSION_TOKEN
+from functions.capacity.wire import Short
 from functions.together import together
 from shared.domain.access import Role, digest
 from shared.domain.accounts import PRIVILEGED, AccountType, Enrolment
@@ -40,7 +41,7 @@ class NewEnrolment(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    account_type: str
+    account_type: Short
     ttl_seconds: Annotated[int, Field(ge=1, le=LONGEST.total_seconds())] = int(USUAL.total_seconds())
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Final, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 
 from functions.app import App
-from functions.capacity.wire import Lenient
+from functions.capacity.wire import Lenient, Short
+from functions.parsing import told
 from shared.api import OrderId
 from shared.domain import datacenters
 from shared.domain.agents import Measured
@@ -17,6 +18,7 @@ from shared.domain.spec import NodeSize
 
 LONGEST_NAME: Final = 255
 VM_NAME: Final = r"^[^\x00-\x1f\x7f]+$"
+ASCII: Final = r"^[\t\n\r -~]*$"
 MOST_NAMED: Final = 10
 """How many wrong fields a refusal names."""
 
@@ -24,7 +26,9 @@ VmName = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_NAME, pattern=VM_NAME)
 ]
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=VM_NAME)]
-Secret = Annotated[str, StringConstraints(strip_whitespace=True)]
+Evidence = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100_000, pattern=ASCII)]
+"""A quote in base64, or a token: either has some 10 KiB."""
+Secret = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
 
 
 def _size(text: str) -> NodeSize:
@@ -40,8 +44,8 @@ def _absent(value: object) -> object:
 class Tdx(Lenient):
     """`measurements`, which agents send too, proves nothing, and is not read."""
 
-    quote_b64: Annotated[Secret | None, BeforeValidator(_absent)] = Field(None, repr=False)
-    intel_ta_token: Annotated[Secret | None, BeforeValidator(_absent)] = Field(None, repr=False)
+    quote_b64: Annotated[Evidence | None, BeforeValidator(_absent)] = Field(None, repr=False)
+    intel_ta_token: Annotated[Evidence | None, BeforeValidator(_absent)] = Field(None, repr=False)
 
 
 class Attestation(Lenient):
@@ -51,8 +55,8 @@ class Attestation(Lenient):
 class RegisterRequest(Lenient):
     attestation: Attestation
     vm_name: VmName
-    node_size: Annotated[str, AfterValidator(_size)]
-    datacenter: Annotated[str, AfterValidator(datacenters.parse)]
+    node_size: Annotated[Short, AfterValidator(_size)]
+    datacenter: Annotated[Short, AfterValidator(datacenters.parse)]
     version: Word = "1.0.0"
     bootstrap_order_id: Annotated[OrderId | None, BeforeValidator(_absent)] = None
     bootstrap_token: Annotated[Secret | None, BeforeValidator(_absent)] = Field(None, repr=False)
@@ -83,8 +87,7 @@ def read(model: type[Request], body: object) -> Request:
     try:
         return model.model_validate(body)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False, include_context=False)[:MOST_NAMED]
-        raise Malformed("; ".join(_said(one) for one in wrong)) from None
+        raise Malformed("; ".join(_said(one) for one in told(error)[:MOST_NAMED])) from None
 
 
 def believe(sent: Attestation, app: App, appraised_here: bool) -> Believed:

@@ -9,12 +9,13 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from functions import problems
 from functions.app import App
-from functions.authentication import Access, Anyone, Bearer, Caller, Open, Principal
+from functions.authentication import Access, Anyone, Bearer, Caller, Open, Principal, bearer
 from functions.capacity.sessions import SESSION_TOKEN, NotConfigured
 from functions.faces import Face, Refused
-from functions.routing import WrongMethod
+from functions.parsing import MOST_FIELDS, told
+from functions.routing import NoSuchPath, WrongMethod
 from shared.domain.access import Role, digest
-from shared.domain.refusals import Forbidden, Invalid, NotFound, Refusal, Unauthenticated
+from shared.domain.refusals import Forbidden, Invalid, Refusal, Unauthenticated
 
 PREFIXES: Final = ("/api/", "/admin/")
 
@@ -72,10 +73,10 @@ def admin(token: str, app: App) -> Principal:
 def _token(authorization: str | None, what: str) -> str:
     if authorization is None:
         raise Unauthenticated(MISSING)
-    words = authorization.split()
-    if len(words) != 2 or words[0].lower() != "bearer":
+    token = bearer(authorization)
+    if token is None:
         raise Unauthenticated(MALFORMED.format(what=what))
-    return words[1]
+    return token
 
 
 def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:
@@ -97,9 +98,7 @@ def parse_query(pairs: Iterable[tuple[str, str]], model: type[BaseModel]) -> Bas
 
 
 def _errors(error: ValidationError, where: str) -> list[dict[str, Any]]:
-    """Return the errors without what was sent: it may hold a secret."""
-    wrong = error.errors(include_url=False, include_input=False, include_context=False)
-    return [{"type": one["type"], "loc": [where, *one["loc"]], "msg": one["msg"]} for one in wrong[:50]]
+    return [{"type": one["type"], "loc": [where, *one["loc"]], "msg": one["msg"]} for one in told(error)[:MOST_FIELDS]]
 
 
 def refused(refusal: Refusal) -> Refused:
@@ -114,7 +113,7 @@ def refused(refusal: Refusal) -> Refused:
         case Invalid() if refusal.fields:
             said = "; ".join(f"{field}: {message}" for field, message in refusal.fields.items())
             return _detail(HTTPStatus.UNPROCESSABLE_ENTITY, said)
-        case NotFound(message="There is nothing at this path."):
+        case NoSuchPath():
             return _detail(HTTPStatus.NOT_FOUND, "Not Found")
         case _:
             return _detail(problems.status(refusal), refusal.message, headers)

@@ -13,8 +13,9 @@ from functions.authentication import Principal
 from functions.capacity.face import ACCOUNTS, ADMINS
 from functions.capacity.late import accept_late, adopt, comes_late
 from functions.capacity.links import meet
-from functions.capacity.wire import STATUS_OF, Answer, CapacityOrder, Lenient, Status, lane_of, size_of
+from functions.capacity.wire import STATUS_OF, Answer, CapacityOrder, Lenient, Short, Status, lane_of, size_of
 from functions.holders import holder
+from functions.paging import page_of
 from functions.routing import Route
 from functions.scopes import narrowed
 from functions.sweep import settle_held
@@ -32,7 +33,7 @@ UNNAMED: Final = "*"
 MORE_TIME: Final = timedelta(minutes=15)
 """How long a worker may provision until it is heard again."""
 MOST_LISTED: Final = 10_000
-PAGE: Final = 500
+READ_AT_ONCE: Final = 500
 EXPIRED_AT_ONCE: Final = 10
 """How many expired claims a claim that found nothing releases."""
 TRIES: Final = 4
@@ -48,8 +49,8 @@ REPORTED: Final = frozenset(Status) - {Status.OPEN}
 class ClaimBody(Lenient):
     """Either may be empty: any."""
 
-    datacenter: str = ""
-    node_size: str = ""
+    datacenter: Short = ""
+    node_size: Short = ""
 
 
 class ClaimAnswer(Answer):
@@ -61,7 +62,7 @@ class ClaimAnswer(Answer):
 class UpdateBody(Lenient):
     """Of `vm_name` and `error`, null keeps what stands, an empty text clears it."""
 
-    status: str
+    status: Short
     vm_name: Annotated[str, StringConstraints(max_length=255)] | None = None
     error: Annotated[str, StringConstraints(max_length=4000)] | None = None
 
@@ -69,9 +70,9 @@ class UpdateBody(Lenient):
 class OrderFilter(Lenient):
     """Compared after trimming and in lower case; the contract knows no paging, `limit` and `after` are ours."""
 
-    status: str = ""
-    datacenter: str = ""
-    node_size: str = ""
+    status: Short = ""
+    datacenter: Short = ""
+    node_size: Short = ""
     limit: Annotated[int, Field(ge=1, le=MOST_LISTED)] = MOST_LISTED
     after: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
 
@@ -203,17 +204,11 @@ def _listed(query: OrderFilter, account: str | None, app: App) -> OrderList:
         states=_states(query.status),
         lane=lane_of(query.datacenter.strip().lower(), query.node_size.strip().lower()),
         oldest_first=True,
+        limit=query.limit,
     )
-    orders, after = list[Order](), query.after
-    while len(orders) < query.limit:
-        page = app.store.page(replace(wanted, after=after, limit=min(PAGE, query.limit - len(orders))))
-        orders += page.orders
-        after = page.next
-        if after is None:
-            break
+    views, after = page_of(replace(wanted, after=query.after), CapacityOrder.of, READ_AT_ONCE, app.store)
     complete = query.after is None and after is None
-    total = len(orders) if complete else app.store.count(wanted)
-    return OrderList(orders=tuple(CapacityOrder.of(order) for order in orders), total=total, next=after)
+    return OrderList(orders=views, total=len(views) if complete else app.store.count(wanted), next=after)
 
 
 def _states(text: str) -> frozenset[State]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, StringConstraints, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from functions.app import App
 from functions.authentication import Principal
@@ -14,7 +14,7 @@ from functions.capacity.orders import WRONG_SIZE
 from functions.capacity.reconciliation import MOST_POOLS, SECONDS, Round, look, reconcile, release_all
 from functions.capacity.tallies import Dispatch, Tally, Target, account_id, agents_of, demands_of
 from functions.capacity.upsert import upsert
-from functions.capacity.wire import CONTROLLER, Answer, Lenient, size_of
+from functions.capacity.wire import CONTROLLER, Answer, Lenient, Short, Why, size_of
 from functions.routing import Route
 from functions.together import together
 from shared.domain.accounts import NOBODY
@@ -28,14 +28,12 @@ MOST_TARGETS: Final = 100
 """Of one reconciliation."""
 NO_TARGET: Final = "Capacity pool target not found"
 
-Why = Annotated[str, StringConstraints(max_length=200)]
-
 
 class TargetBody(Lenient):
     """`attestation`, what its orders demand, is ours."""
 
-    datacenter: str
-    node_size: str
+    datacenter: Short
+    node_size: Short
     min_warm_count: Annotated[int, Field(ge=0, le=MOST_MACHINES)] = 0
     enabled: bool = True
     require_verified: bool = True
@@ -49,9 +47,9 @@ class TargetBody(Lenient):
 class TargetNamed(Lenient):
     """`account_id`, where it is not the operator's own, is ours."""
 
-    datacenter: str
-    node_size: str
-    account_id: str = NOBODY
+    datacenter: Short
+    node_size: Short
+    account_id: Short = NOBODY
 
 
 class TargetList(Answer):
@@ -71,8 +69,8 @@ class TargetRemoved(Answer):
 
 
 class Wanted(Lenient):
-    datacenter: str
-    node_size: str
+    datacenter: Short
+    node_size: Short
     min_count: Annotated[int, Field(ge=0, le=MOST_MACHINES)]
 
 
@@ -269,5 +267,6 @@ ROUTES: Final = (
         "See what pools lack, and order it",
         Reconciled,
         body=TypeAdapter(ReconcileBody),
+        most_bytes=512 * 1024,
     ),
 )

@@ -7,10 +7,10 @@ from pydantic import Field, TypeAdapter
 
 from functions.app import App
 from functions.authentication import Principal
-from functions.capacity.pools import Reconciled, Why, Wish, place_of, set_target, told
+from functions.capacity.pools import Reconciled, Wish, place_of, set_target, told
 from functions.capacity.reconciliation import reconcile, release_all
 from functions.capacity.tallies import Target, agents_of, demands_of
-from functions.capacity.wire import Answer, Lenient
+from functions.capacity.wire import Answer, Lenient, Short, Why
 from functions.routing import Route
 from shared.domain.access import Role
 from shared.domain.pools import MONTHLY_USD, MOST_MACHINES, Pool, pool_id
@@ -27,8 +27,8 @@ DEPLOYERS: Final = frozenset({Role.CLIENT})
 
 
 class PurchaseBody(Lenient):
-    datacenter: str
-    node_size: str = NodeSize.TINY.value
+    datacenter: Short
+    node_size: Short = NodeSize.TINY.value
     min_warm_count: Annotated[int, Field(ge=1, le=MOST_MACHINES)] = 1
     months: Annotated[int, Field(ge=1, le=LONGEST)] = 1
     reason: Why = PURCHASE

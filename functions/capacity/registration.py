@@ -26,7 +26,7 @@ NAME: Final[TypeAdapter[str]] = TypeAdapter(VmName)
 
 
 class ChallengeQuery(Lenient):
-    vm_name: Annotated[str, StringConstraints(strip_whitespace=True)]
+    vm_name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
 
 
 class ChallengeAnswer(Answer):
@@ -141,6 +141,7 @@ ROUTES: Final = (
         "Ask for the nonce of a registration",
         ChallengeAnswer,
         query=ChallengeQuery,
+        head=False,  # it would put a nonce that nobody is told in place of the one that stands
     ),
     Route(
         "POST",

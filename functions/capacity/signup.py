@@ -11,12 +11,12 @@ from functions.capacity import api_keys
 from functions.capacity.account_views import AccountFields, account_type
 from functions.capacity.enrolments import authorize, spending
 from functions.capacity.face import Unprocessable
+from functions.capacity.wire import Short
 from functions.routing import Route
 from shared.domain.access import digest
 from shared.domain.accounts import Account, AccountType, scope
 from shared.domain.refusals import Conflict, Malformed
 
-NAME: Final = StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^\P{Cc}*$")
 NAME_REQUIRED: Final = "Account name is required"
 NAME_TAKEN: Final = "Account '{name}' already exists"
 NO_DATACENTERS: Final = {
@@ -25,7 +25,8 @@ NO_DATACENTERS: Final = {
     "msg": "Only a launcher account is held to datacenters",
 }
 
-Scope = Annotated[str, StringConstraints(max_length=200), AfterValidator(scope)]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^\P{Cc}*$")]
+Scope = Annotated[Short, AfterValidator(scope)]
 """`gcp` or `gcp:us-central1-a`."""
 
 
@@ -34,8 +35,8 @@ class NewAccount(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: Annotated[str, NAME]
-    account_type: str
+    name: Name
+    account_type: Short
     description: Annotated[str, StringConstraints(max_length=2000)] = ""
     datacenters: Annotated[tuple[Scope, ...], Field(max_length=50)] = ()
 
@@ -105,6 +106,7 @@ ROUTES: Final = (
         "Create an account",
         CreatedAccount,
         body=TypeAdapter(NewAccount),
+        most_bytes=128 * 1024,
         conflicts=True,
     ),
 )

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from shared.domain.accounts import NOBODY
 from shared.domain.order import Order, Reason, State
@@ -15,6 +15,12 @@ CONTROLLER: Final = "capacity-pool-controller"
 """Why an order was placed that says nothing of it."""
 REQUEUED: Final = "claim expired and was re-queued"
 UNHEARD: Final = frozenset({Reason.LEASE_LAPSED, Reason.BOOT_TIMEOUT})
+
+
+Short = Annotated[str, StringConstraints(max_length=150)]
+"""A name, or what a list is filtered by. A lane has two of them, and Firestore compares with values of at most 1,500
+bytes (https://firebase.google.com/docs/firestore/quotas). The longest name of a datacenter has 129 characters."""
+Why = Annotated[str, StringConstraints(max_length=200)]
 
 
 class Lenient(BaseModel):

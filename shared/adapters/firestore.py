@@ -20,7 +20,7 @@ from google.cloud.firestore_v1.base_aggregation import AggregationResult
 from pydantic import TypeAdapter, ValidationError
 
 from shared.adapters import order_document, page_mark
-from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, persistently
+from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
 from shared.adapters.page_mark import ORDER_ID
 from shared.domain.access import ApiKey
 from shared.domain.events import AnyEvent
@@ -84,23 +84,25 @@ class FirestoreOrderStore:
                     return changed
         return self._apply_to_present(order_id, event, now)
 
+    @of_callers
     @persistently
     def page(self, query: OrderQuery) -> OrderPage:
-        direction = Query.ASCENDING if query.oldest_first else Query.DESCENDING
-        found = self._matching(query).order_by("created_at", direction=direction)
-        found = found.order_by("__name__", direction=direction)
+        found = self._sorted(query)
         if query.after is not None:
             found = found.start_after(self._position(query.after))
         orders = [snapshot.order for snapshot in _run(found, query.limit + 1)]
         page = orders[: query.limit]
         return OrderPage(page, page_mark.mark(page[-1]) if len(orders) > len(page) else None)
 
+    @of_callers
     @persistently
     def count(self, query: OrderQuery) -> int:
         # Bounded, since a count is billed by the thousand; and the list that it belongs to is read by people.
-        answers: list[list[AggregationResult]] = self._matching(query).limit(MOST_COUNTED).count().get(**ONCE)  # type: ignore[assignment]  # it is typed as one list, and is one a document
+        found = self._sorted(query).limit(MOST_COUNTED).count()
+        answers: list[list[AggregationResult]] = found.get(**ONCE)  # type: ignore[assignment]  # it is typed as one list, and is one a document
         return int(answers[0][0].value)
 
+    @of_callers
     @persistently
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         wanted = sorted(set(lanes))
@@ -108,11 +110,13 @@ class FirestoreOrderStore:
         found = {one.order.id: one for lanes_ in some for one in self._claimable(lanes_, now, limit)}
         return sorted(found.values(), key=lambda one: (one.order.available_at, one.order.id))[:limit]
 
+    @of_callers
     @persistently
     def remembering(self, request_id: str) -> Sequence[Order]:
         found = _run(self._orders.where(filter=FieldFilter("recent", "array_contains", request_id)), REMEMBERING)
         return [snapshot.order for snapshot in found]
 
+    @of_callers
     @persistently
     def held_by(self, launcher: str) -> Sequence[Order]:
         name, _ = parts(launcher)
@@ -196,7 +200,8 @@ class FirestoreOrderStore:
         fitting = waiting.where(filter=FieldFilter("lanes", "array_contains_any", lanes))
         return _run(fitting.where(filter=FieldFilter("available_at", "<=", now)).order_by("available_at"), limit)
 
-    def _matching(self, query: OrderQuery) -> Query:
+    def _sorted(self, query: OrderQuery) -> Query:
+        """Return the query, sorted for a count too: an index serves a query that is sorted as the index is."""
         asked = [
             ("account", "==", query.account),
             ("spec.kind", "==", query.kind),
@@ -207,7 +212,8 @@ class FirestoreOrderStore:
         for field, operator, value in asked:
             if value is not None:
                 found = found.where(filter=FieldFilter(field, operator, value))
-        return found
+        direction = Query.ASCENDING if query.oldest_first else Query.DESCENDING
+        return found.order_by("created_at", direction=direction).order_by("__name__", direction=direction)
 
     def _document(self, order_id: str) -> DocumentReference:
         if not ORDER_ID.fullmatch(order_id):

@@ -9,10 +9,12 @@ from functools import wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
 import stamina
+import structlog
 from google.api_core.exceptions import (
     Aborted,
     DeadlineExceeded,
     InternalServerError,
+    InvalidArgument,
     ResourceExhausted,
     RetryError,
     ServiceUnavailable,
@@ -20,7 +22,9 @@ from google.api_core.exceptions import (
 )
 from google.api_core.retry import Retry, if_exception_type
 
-from shared.domain.refusals import Unavailable
+from shared.domain.refusals import Invalid, Unavailable
+
+log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,3 +65,21 @@ def persistently(operation: Callable[P, T]) -> Callable[P, T]:
             raise Unavailable("The order store does not answer; send the same request again.") from error
 
     return persistent
+
+
+def of_callers(query: Callable[P, T]) -> Callable[P, T]:
+    """Refuse values that Firestore refuses, in a query that is made with a caller's. Raises Invalid.
+
+    A net: values are bounded where they are read, so one that comes so far is logged as our fault. Queries with our own
+    values, and writes, have no net: nobody else can be at fault there.
+    """
+
+    @wraps(query)
+    def refusing(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return query(*args, **kwargs)
+        except InvalidArgument as error:
+            log.error("Firestore refused a caller's value.", query=query.__qualname__, why=error.message)
+            raise Invalid("One of the values that were sent is too long to look for; shorten it.") from error
+
+    return refusing

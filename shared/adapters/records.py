@@ -9,7 +9,7 @@ from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud.firestore import Client, DocumentReference, DocumentSnapshot, FieldFilter
 from pydantic import TypeAdapter
 
-from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, persistently
+from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
 from shared.adapters.order_document import plain
 from shared.domain.refusals import Conflict, NotFound
 
@@ -68,6 +68,7 @@ class FirestoreRecords(Generic[T]):
             raise LostRace(f"The record of {id_} changed after it was read.") from error
         return record
 
+    @of_callers
     @persistently
     def find(self, field: str, value: str, limit: int) -> Sequence[T]:
         found = self._records.where(filter=FieldFilter(field, "==", value)).limit(limit)

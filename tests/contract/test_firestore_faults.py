@@ -10,19 +10,27 @@ from google.api_core.exceptions import (
     DeadlineExceeded,
     GoogleAPICallError,
     InternalServerError,
+    InvalidArgument,
     PermissionDenied,
     ServiceUnavailable,
 )
 from google.cloud.firestore import Client
+from structlog.testing import capture_logs
 
 from emulators.processes import LOOPBACK, free_port
 from shared.adapters.firestore import ORDERS, FirestoreOrderStore
+from shared.adapters.records import FirestoreRecords
+from shared.domain.accounts import Account
 from shared.domain.events import Cancel
 from shared.domain.order import LEASE, State
-from shared.domain.refusals import KeyReused, NotFound, Unavailable, WrongState
+from shared.domain.refusals import Invalid, KeyReused, NotFound, Unavailable, WrongState
+from shared.ports import OrderQuery
 from tests.factories import NOW, a_claim, a_key, an_order
 
 pytestmark = pytest.mark.emulator
+
+LONG = "x" * 1501
+"""More bytes than Firestore compares with."""
 
 Commit = Callable[..., Any]
 Fault = Callable[[Commit, tuple[Any, ...], dict[str, Any]], Any]
@@ -292,6 +300,40 @@ def test_a_fault_that_no_repeat_can_mend_is_not_called_passing(
     with pytest.raises(PermissionDenied):
         store.create(order, a_key(order, str(uuid4())))
     assert commits.asked == 1
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda store: store.page(OrderQuery(lane=LONG)),
+        lambda store: store.count(OrderQuery(lane=LONG)),
+        lambda store: store.page(OrderQuery(account=LONG)),
+        lambda store: store.claimable(["any/task", LONG], NOW, limit=1),
+        lambda store: store.remembering(LONG),
+        lambda store: store.held_by(LONG),
+    ],
+    ids=["a list's lane", "a count's", "an account", "a claim's lanes", "a request", "a launcher"],
+)
+def test_a_value_that_firestore_does_not_look_for_is_the_callers_fault_and_is_logged(
+    store: FirestoreOrderStore, look: Callable[[FirestoreOrderStore], object]
+) -> None:
+    with capture_logs() as lines, pytest.raises(Invalid):
+        look(store)
+
+    assert [line["log_level"] for line in lines] == ["error"]
+    assert LONG not in str(lines)
+
+
+def test_a_records_value_that_firestore_does_not_look_for_is_the_callers_fault(firestore_client: Client) -> None:
+    with pytest.raises(Invalid):
+        FirestoreRecords(firestore_client, "accounts", Account).find("id", LONG, 1)
+
+
+def test_a_write_that_firestore_refuses_is_nobodys_fault_but_ours(store: FirestoreOrderStore) -> None:
+    order = an_order(message="x" * 1024 * 1024)
+
+    with pytest.raises(InvalidArgument):
+        store.create(order, a_key(order))
 
 
 def cancelled(store: FirestoreOrderStore) -> str:

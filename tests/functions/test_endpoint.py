@@ -8,6 +8,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from functions.authentication import CachedKeys
+from functions.endpoint import CHUNK, MOST_KEPT
 from functions.orders import MOST_BYTES
 from functions.parsing import MOST_FIELDS
 from shared.adapters.memory import MemoryKeyStore
@@ -120,6 +121,38 @@ def test_each_wrong_field_of_a_claim_is_named(world: World, changes: dict[str, A
     assert [error.field for error in found.errors] == [field]
 
 
+@pytest.mark.parametrize(
+    ("spec", "field", "said"),
+    [
+        ({"kind": "task", "command": ["a\0b"]}, "order.command.0", "should match"),
+        ({"kind": "task", "command": ["x" * 1025]}, "order.command.0", "at most 1024"),
+        ({"kind": "task", "command": [7]}, "order.command.0", "valid string"),
+        ({"kind": "task", "command": []}, "order.command", "at least 1"),
+        ({"kind": "task", "command": ["true"] * 65}, "order.command", "at most 64"),
+    ],
+)
+def test_one_mistake_is_told_once_and_as_it_is(world: World, spec: dict[str, Any], field: str, said: str) -> None:
+    (error,) = problem(create(world, json.dumps({"order": spec}).encode()), 422).errors
+
+    assert error.field == field
+    assert said in error.message
+
+
+def test_a_wrong_lane_does_not_make_the_lanes_too_few(world: World) -> None:
+    (error,) = problem(world.post("/v1/claims", by_id("an-order", lanes=["no lane"]), LAUNCHER), 422).errors
+
+    assert error.field == "lanes.0"
+
+
+def test_a_field_that_may_be_of_two_types_is_told_both(world: World) -> None:
+    output: dict[str, Any] = {"file_name": "a", "content_type": "a/b", "size": 1, "sha256": "0" * 64}
+
+    (error,) = problem(world.call_back(world.place()["id"], "completed", **output, metrics={"a": "many"}), 422).errors
+
+    assert "valid integer" in error.message
+    assert "valid number" in error.message
+
+
 def test_a_metric_is_named_as_it_was_sent(world: World) -> None:
     order_id = world.place()["id"]
     output: dict[str, Any] = {"file_name": "a", "content_type": "a/b", "size": 1, "sha256": "0" * 64}
@@ -142,7 +175,7 @@ def test_a_body_over_the_limit_is_too_large_and_one_at_the_limit_is_not(world: W
     fitting = TASK_BODY.ljust(MOST_BYTES)
 
     assert create(world, fitting).status_code == 201
-    assert "512 KiB" in problem(create(world, fitting + b" "), 413).detail
+    assert "1024 KiB" in problem(create(world, fitting + b" "), 413).detail
 
 
 def test_a_body_over_the_limit_without_a_length_is_too_large(world: World) -> None:
@@ -185,6 +218,50 @@ def test_a_body_shorter_than_its_length_is_malformed(world: World) -> None:
 )
 def test_an_unknown_path_or_id_is_not_found(world: World, path: str) -> None:
     problem(world.get(path), 404)
+
+
+@pytest.mark.parametrize("path", ["/v1/orders/a%0Ab", "/v1/orders/%0A", "/robots.txt", "/favicon.ico"])
+@pytest.mark.parametrize("method", ["GET", "POST", "BREW"])
+def test_a_path_that_the_framework_refuses_is_not_found_like_any_other(world: World, path: str, method: str) -> None:
+    response = world.http.open(path, method=method, data=b"x" * 100)
+
+    assert problem(response, 404).detail == problem(world.get("/nothing"), 404).detail
+
+
+def test_a_path_of_the_contract_that_the_framework_refuses_is_told_in_the_contracts_words(world: World) -> None:
+    response = world.get("/api/v1/accounts/a%0Ab")
+
+    assert (response.status_code, response.get_json()) == (404, {"detail": "Not Found"})
+
+
+@pytest.mark.parametrize("host", [".", "a..b", "x" * 70])
+def test_a_host_that_is_none_is_malformed(world: World, host: str) -> None:
+    assert "Host" in problem(world.http.get("/v1/health", headers={"Host": host}), 400).detail
+
+
+class Pieces(io.BytesIO):
+    """A body that is read in pieces, never as a whole."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        assert size is not None
+        assert 0 < size <= CHUNK
+        return super().read(size)
+
+
+@pytest.mark.parametrize("path", ["/v1/orders/%0A", "/v1/orders"])
+def test_a_body_that_nobody_wants_is_not_kept_in_memory(world: World, path: str) -> None:
+    body = Pieces(b"x" * (MOST_KEPT * 2))
+
+    response = world.http.post(path, input_stream=body, environ_overrides={"wsgi.input_terminated": True})
+
+    assert 400 <= response.status_code < 500
+    assert body.tell() == MOST_KEPT * 2
+
+
+def test_what_the_framework_refuses_is_logged(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    world.http.post("/v1/orders/%0A")
+
+    assert json.loads(capsys.readouterr().out)["message"] == "POST (none) 404"
 
 
 @pytest.mark.parametrize("order_id", ["__reserved__", "a%00b", "a%2Fb", "%F0%9F%9A%9A", "x" * 129])

@@ -86,7 +86,7 @@ def test_a_body_sent_in_chunks_is_limited_too(served: tuple[Server, int]) -> Non
     headers = {"Authorization": f"Bearer {CLIENT}", "Idempotency-Key": "chunks"}
 
     response = httpx.post(
-        f"http://{LOOPBACK}:{port}/v1/orders", content=(b" " * 4096 for _ in range(256)), headers=headers
+        f"http://{LOOPBACK}:{port}/v1/orders", content=(b" " * 4096 for _ in range(257)), headers=headers
     )
 
     assert (response.status_code, response.headers["content-type"]) == (413, "application/problem+json")
@@ -105,6 +105,31 @@ def test_chunks_that_are_none_are_malformed(served: tuple[Server, int], chunks: 
         status = connection.makefile("rb").readline()
 
     assert status.split()[1] == b"400"
+
+
+def test_a_header_that_is_sent_twice_is_seen_so(served: tuple[Server, int]) -> None:
+    _, port = served
+    headers = [("Authorization", f"Bearer {CLIENT}"), ("Idempotency-Key", "twice"), ("Idempotency-Key", "twice")]
+    body = b'{"order": {"kind": "task", "command": ["true"]}}'
+
+    response = httpx.post(f"http://{LOOPBACK}:{port}/v1/orders", content=body, headers=headers)
+
+    assert (response.status_code, "sent more than once" in response.json()["detail"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "host", "status"), [("/v1/orders/a%0Ab", LOOPBACK, b"404"), ("/v1/orders", ".", b"400")]
+)
+def test_what_the_framework_refuses_is_answered_in_our_form(
+    served: tuple[Server, int], path: str, host: str, status: bytes
+) -> None:
+    _, port = served
+    with socket.create_connection((LOOPBACK, port), timeout=10) as connection:
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = connection.makefile("rb").read()
+
+    assert answer.split()[1] == status
+    assert b"application/problem+json" in answer
 
 
 def test_bad_settings_are_all_reported_before_anything_is_served(tmp_path: Path) -> None:

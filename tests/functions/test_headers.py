@@ -1,0 +1,147 @@
+"""A header that a request may have once, and the methods that read without changing: what both faces make of them."""
+
+from typing import Final
+from uuid import uuid4
+
+import pytest
+from werkzeug.test import TestResponse
+
+from functions.authentication import Open
+from functions.routes import EVERY_ROUTE
+from functions.routing import Route
+from shared.domain.accounts import AccountType
+from shared.domain.order import Output, State
+from tests.factories import a_key, an_order
+from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World
+
+TASK_BODY: Final = b'{"order": {"kind": "task", "command": ["true"]}}'
+BEARER: Final = f"Bearer {CLIENT}"
+EVERY_GET: Final = [route for route in EVERY_ROUTE if route.method == "GET"]
+
+
+def name_of(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def place(world: World, *headers: tuple[str, str]) -> TestResponse:
+    return world.http.post("/v1/orders", data=TASK_BODY, headers=[("Authorization", BEARER), *headers])
+
+
+@pytest.mark.parametrize("again", ["", "another-key"])
+def test_an_idempotency_key_that_is_sent_twice_is_no_key(world: World, again: str) -> None:
+    key = str(uuid4())
+
+    refused = place(world, ("Idempotency-Key", key), ("Idempotency-Key", again or key))
+
+    assert refused.status_code == 400
+    assert "Idempotency-Key was sent more than once" in refused.get_json()["detail"]
+    assert world.bells.asked == []
+
+
+@pytest.mark.parametrize("route", [one for one in EVERY_ROUTE if one.access is not Open.ANYONE], ids=name_of)
+def test_a_credential_that_is_sent_twice_is_none(world: World, route: Route) -> None:
+    path = route.path.replace("{order_id}", "x").replace("{account_id}", "x").replace("{agent_id}", "x")
+
+    refused = world.http.open(path, method=route.method, headers=[("Authorization", BEARER)] * 2)
+
+    assert refused.status_code == 400
+    assert "Authorization was sent more than once" in refused.get_json()["detail"]
+
+
+@pytest.mark.parametrize("route", [one for one in EVERY_ROUTE if one.access is Open.ANYONE], ids=name_of)
+def test_a_route_that_is_open_to_all_does_not_look_at_credentials(world: World, route: Route) -> None:
+    path = route.path.replace("{agent_id}", "x")
+
+    answer = world.http.open(path, method=route.method, headers=[("Authorization", "Digest a=b, c=d")])
+
+    assert "Authorization" not in answer.text
+
+
+@pytest.mark.parametrize("space", [" ", "\t", "  ", " \t "])
+def test_what_is_between_scheme_and_key_is_the_same_to_both_faces(world: World, space: str) -> None:
+    account_id, key = world.admit(AccountType.DEPLOYER)
+    header = {"Authorization": f"bEARER{space}{key} "}
+
+    native = world.http.get("/v1/orders", headers=header)
+    contract = world.http.get(f"/api/v1/accounts/{account_id}/capacity/orders", headers=header)
+
+    assert (native.status_code, contract.status_code) == (200, 200)
+
+
+@pytest.mark.parametrize(
+    "header", ["", "Bearer", "Bearer ", "Basic dXNlcg==", "Bearer a b", "Bearer\u00a0a", "Bearer\x85a", "key", "\u00ff"]
+)
+def test_what_brings_no_key_is_unauthenticated_on_both_faces(world: World, header: str) -> None:
+    account_id, _ = world.admit(AccountType.DEPLOYER)
+
+    native = world.http.get("/v1/orders", headers={"Authorization": header})
+    contract = world.http.get(f"/api/v1/accounts/{account_id}", headers={"Authorization": header})
+
+    assert (native.status_code, contract.status_code) == (401, 401)
+    assert "Bearer" in native.get_json()["detail"]
+    assert "Bearer" in contract.get_json()["detail"]
+
+
+@pytest.mark.parametrize("coding", ["", " ", "identity", "Identity", "identity, identity"])
+def test_a_body_without_a_coding_may_say_so(world: World, coding: str) -> None:
+    placed = place(world, ("Idempotency-Key", "one"), ("Content-Encoding", coding))
+
+    assert placed.status_code == 201
+
+
+@pytest.mark.parametrize("coding", ["gzip", "identity, gzip", "gzip, gzip", "br"])
+def test_a_body_with_a_coding_is_refused(world: World, coding: str) -> None:
+    refused = place(world, ("Idempotency-Key", "one"), ("Content-Encoding", coding))
+
+    assert refused.status_code == 400
+    assert "Content-Encoding" in refused.get_json()["detail"]
+
+
+@pytest.mark.parametrize("route", [route for route in EVERY_GET if route.head], ids=name_of)
+def test_head_is_answered_as_get_is_without_a_body(world: World, route: Route) -> None:
+    account_id, key = world.admit(AccountType.DEPLOYER)
+    path = route.path.format(order_id=world.place()["id"], account_id=account_id, agent_id="x")
+    query = "?launcher=alpha" if path == "/v1/holds" else ""
+    fitting = [one for one in (ADMIN, LAUNCHER, key) if world.get(path + query, one).status_code == 200]
+
+    got, head = (
+        world.http.open(path + query, method=method, headers={"Authorization": f"Bearer {fitting[0]}"})
+        for method in ("GET", "HEAD")
+    )
+
+    assert (got.status_code, head.status_code) == (200, 200)
+    assert list(head.headers) == list(got.headers)
+    assert got.get_data()
+    assert not head.get_data()
+
+
+def test_head_is_refused_where_it_would_lead_to_what_is_good_for_get_only(world: World) -> None:
+    order = an_order(state=State.SUCCEEDED, output=Output("key", "a.xml", "application/xml", 1, "0" * 64))
+    world.app.store.create(order, a_key(order))
+    path = f"/v1/orders/{order.id}/output"
+
+    head = world.http.head(path, headers={"Authorization": BEARER})
+
+    assert world.get(path).status_code == 307
+    assert (head.status_code, head.headers["Allow"]) == (405, "GET")
+
+
+def test_head_takes_no_nonce_away(world: World) -> None:
+    path = "/api/v1/agents/challenge?vm_name=vm-1"
+    nonce = world.get(path, "").get_json()["nonce"]
+
+    head = world.http.head(path)
+
+    assert head.status_code == 405
+    assert "HEAD" not in head.headers["Allow"]
+    standing = world.app.capacity.challenges.get("vm-1")
+    assert standing is not None
+    assert standing.nonce == nonce
+
+
+def test_every_get_that_leads_elsewhere_or_writes_refuses_head() -> None:
+    assert {route.path for route in EVERY_GET if not route.head} == {
+        "/v1/orders/{order_id}/output",
+        "/api/v1/agents/challenge",
+    }
+    assert [route.path for route in EVERY_GET if route.answer is None and route.head] == []

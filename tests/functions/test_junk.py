@@ -1,0 +1,97 @@
+"""Whatever any route is sent, it answers in its face's form, and never with a 5xx: not the real store either."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any, Final
+
+import pytest
+from google.cloud.firestore import Client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from werkzeug.test import TestResponse
+
+from functions.authentication import CachedKeys
+from functions.candidates import Candidates
+from functions.routes import EVERY_ROUTE
+from functions.routing import Route
+from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+from shared.adapters.memory_records import MemoryRecords
+from shared.adapters.records import FirestoreRecords
+from shared.domain.accounts import Account, Enrolment
+from shared.domain.agents import Agent, Challenge
+from shared.domain.pools import Pool
+from tests.functions.junk import Known, known, requests
+from tests.functions.world import KEYS, World
+
+NATIVE: Final = "/v1/"
+KINDS: Final = {"accounts": Account, "enrolments": Enrolment, "pools": Pool, "challenges": Challenge, "agents": Agent}
+EVERY: Final = pytest.mark.parametrize("route", EVERY_ROUTE, ids=lambda route: f"{route.method} {route.path}")
+SAME_EACH_TIME: Final[Any] = {
+    "deadline": None,
+    "database": None,
+    "derandomize": True,
+    "suppress_health_check": list(HealthCheck),
+}
+
+
+@EVERY
+@pytest.mark.parametrize("examples", [15, pytest.param(60, marks=pytest.mark.slow)])
+def test_junk_is_answered_in_the_routes_form_and_is_nobodys_fault(world: World, route: Route, examples: int) -> None:
+    send_junk(world, route, examples, lambda: known(world, route))
+
+
+@pytest.mark.emulator
+@EVERY
+@pytest.mark.parametrize("examples", [5, pytest.param(30, marks=pytest.mark.slow)])
+def test_junk_is_answered_so_over_firestore_too(stored: World, there: Known, route: Route, examples: int) -> None:
+    send_junk(stored, route, examples, lambda: there)
+
+
+def send_junk(world: World, route: Route, examples: int, there: Callable[[], Known]) -> None:
+    """Send so many requests, each of which finds in the store what `there` returns."""
+
+    @settings(max_examples=examples, **SAME_EACH_TIME)
+    @given(data=st.data())
+    def answers(data: st.DataObject) -> None:
+        answered(world.http.open(**data.draw(requests(route, there()))), route)
+
+    answers()
+
+
+def answered(response: TestResponse, route: Route) -> None:
+    assert response.status_code < 500, response.text
+    if response.status_code < 400:
+        assert response.status_code in (route.status, 307)
+    elif route.path.startswith(NATIVE):
+        assert response.content_type == "application/problem+json"
+        assert response.get_json()["status"] == response.status_code
+    else:
+        assert response.content_type == "application/json"
+        assert list(response.get_json()) == ["detail"]
+
+
+@pytest.fixture
+def stored(world: World, firestore_client: Client) -> World:
+    """The same control plane over Firestore."""
+    store, keys = FirestoreOrderStore(firestore_client), FirestoreKeyStore(firestore_client)
+    for key in KEYS:
+        keys.add(key)
+    capacity = world.app.capacity
+    kept = {field.name for field in fields(capacity) if isinstance(getattr(capacity, field.name), MemoryRecords)}
+    assert kept == set(KINDS)
+    records: dict[str, Any] = {name: FirestoreRecords(firestore_client, name, kind) for name, kind in KINDS.items()}
+    world.app = replace(
+        world.app,
+        store=store,
+        keys=CachedKeys(keys),
+        candidates=Candidates(store),
+        oldest=Candidates(store),
+        capacity=replace(capacity, **records),
+    )
+    return world
+
+
+@pytest.fixture
+def there(stored: World, route: Route) -> Known:
+    """What is there before the first request: writing it anew for each would take most of the time."""
+    return known(stored, route)
