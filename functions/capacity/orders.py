@@ -135,8 +135,11 @@ def _next(lanes: tuple[str, ...], sender: str, app: App) -> Order | None:
 
 
 def _seen(order_id: str, app: App) -> Snapshot:
-    seen = app.store.get_many([order_id]).get(order_id)
-    if seen is None or seen.order.kind is not OrderKind.CAPACITY:
+    try:
+        seen = app.store.look(order_id)
+    except NotFound:
+        raise NotFound(NO_ORDER) from None
+    if seen.order.kind is not OrderKind.CAPACITY:
         raise NotFound(NO_ORDER)
     return seen
 

@@ -185,7 +185,7 @@ def test_an_event_that_alters_nothing_is_no_error(orders: OrderStore) -> None:
 
 def test_what_was_seen_spares_no_check(orders: OrderStore) -> None:
     order = stored(orders)
-    stale = orders.get_many([order.id])[order.id]
+    stale = orders.look(order.id)
     claimed = orders.apply(order.id, a_claim(), NOW)
 
     with pytest.raises(WrongState) as refused:
@@ -196,7 +196,7 @@ def test_what_was_seen_spares_no_check(orders: OrderStore) -> None:
 
 def test_what_was_seen_is_no_reason_to_refuse(orders: OrderStore) -> None:
     order = stored(orders)
-    stale = orders.get_many([order.id])[order.id]
+    stale = orders.look(order.id)
     orders.apply(order.id, a_claim(), NOW)
 
     assert orders.apply(order.id, Start(str(uuid4()), 1), NOW, seen=stale).state is State.RUNNING
@@ -205,7 +205,7 @@ def test_what_was_seen_is_no_reason_to_refuse(orders: OrderStore) -> None:
 def test_a_repeat_answers_what_stands_and_not_what_was_seen(orders: OrderStore) -> None:
     order, claim = stored(orders), a_claim()
     orders.apply(order.id, claim, NOW)
-    stale = orders.get_many([order.id])[order.id]
+    stale = orders.look(order.id)
     started = orders.apply(order.id, Start(str(uuid4()), 1), NOW)
 
     assert orders.apply(order.id, claim, NOW, seen=stale) == started
@@ -213,7 +213,7 @@ def test_a_repeat_answers_what_stands_and_not_what_was_seen(orders: OrderStore) 
 
 def test_what_was_seen_and_still_stands_is_changed(orders: OrderStore) -> None:
     order = stored(orders)
-    seen = orders.get_many([order.id])[order.id]
+    seen = orders.look(order.id)
 
     assert orders.apply(order.id, a_claim(), NOW, seen=seen) == orders.get(order.id)
     assert orders.get(order.id).state is State.CLAIMED
@@ -224,7 +224,8 @@ def test_many_are_read_at_once_and_missing_ones_left_out(orders: OrderStore) -> 
 
     found = orders.get_many([two[0].id, two[1].id, two[0].id, *UNKNOWN_IDS])
 
-    assert {order_id: snapshot.order for order_id, snapshot in found.items()} == {order.id: order for order in two}
+    assert found == {order.id: orders.look(order.id) for order in two}
+    assert [orders.look(order.id).order for order in two] == two
     assert orders.get_many([]) == {}
 
 
@@ -272,16 +273,16 @@ def test_due_are_those_whose_time_has_come_from_the_longest_due(orders: OrderSto
     stored(orders, an_order(due_at=NOW + SOON))
     stored(orders, an_order(state=State.SUCCEEDED, due_at=None))
 
-    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=10)] == [early, late]
-    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=1)] == [early]
+    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=10).orders] == [early, late]
+    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=1).orders] == [early]
 
 
 def test_due_are_those_of_the_states_asked_for(orders: OrderStore) -> None:
     waiting = stored(orders, an_order(due_at=NOW))
     held = stored(orders, replace(a_claimed_order(), due_at=NOW))
 
-    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=10)] == [waiting]
-    assert [snapshot.order for snapshot in orders.due(HELD, NOW, limit=10)] == [held]
+    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=10).orders] == [waiting]
+    assert [snapshot.order for snapshot in orders.due(HELD, NOW, limit=10).orders] == [held]
 
 
 def test_due_are_ended_ones_whose_output_was_kept_long_enough(orders: OrderStore) -> None:
@@ -291,7 +292,7 @@ def test_due_are_ended_ones_whose_output_was_kept_long_enough(orders: OrderStore
     stored(orders, an_order(state=State.CANCELLED, due_at=None))
     stored(orders, an_order(due_at=NOW))
 
-    assert [snapshot.order for snapshot in orders.due(FINAL, NOW, limit=10)] == [succeeded, failed]
+    assert [snapshot.order for snapshot in orders.due(FINAL, NOW, limit=10).orders] == [succeeded, failed]
 
 
 def test_a_launcher_holds_the_orders_whose_lease_names_it(orders: OrderStore) -> None:
@@ -307,7 +308,7 @@ def test_a_launcher_holds_the_orders_whose_lease_names_it(orders: OrderStore) ->
 
 def test_a_removed_order_is_nowhere_and_removed_again_is_no_error(orders: OrderStore) -> None:
     ended, other = _ended(orders), _ended(orders)
-    seen = orders.get_many([ended.id])[ended.id]
+    seen = orders.look(ended.id)
 
     orders.remove(ended.id)
     orders.remove(ended.id)
