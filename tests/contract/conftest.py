@@ -5,7 +5,7 @@ import pytest
 from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from shared.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from shared.ports import KeyStore, OrderStore
-from tests.contract.later_version import InFirestore, InMemory, LaterVersion
+from tests.later_version import InFirestore, InMemory, LaterVersion
 
 MEMORY_AND_FIRESTORE = ["memory", pytest.param("firestore", marks=pytest.mark.emulator)]
 

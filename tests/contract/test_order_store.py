@@ -493,3 +493,65 @@ def _ended(orders: OrderStore, key: str | None = None) -> Order:
 
 def _by_id(orders: Iterable[Order]) -> list[Order]:
     return sorted(orders, key=lambda order: order.id)
+
+
+def test_a_lasting_key_is_kept_until_the_order_that_it_is_removed_with(orders: OrderStore) -> None:
+    dead, successor = _ended(orders), an_order()
+    key = replace(a_key(successor, "requeue\nit"), lasting=True)
+    orders.create(successor, key)
+    orders.apply(successor.id, Cancel(str(uuid4())), NOW)
+    orders.remove(successor.id)
+
+    assert orders.forget_keys(NOW + timedelta(days=365), limit=10) == 1
+    with pytest.raises(Gone):
+        orders.create(successor, key)
+    orders.remove(dead.id, "requeue\nit")
+    assert orders.create(successor, key) == successor
+
+
+def test_a_request_that_holds_an_order_is_given_that_one_and_takes_no_other(orders: OrderStore) -> None:
+    first, second = stored(orders), stored(orders)
+    claim = a_claim()
+
+    held = orders.claim(orders.look(first.id), claim, NOW)
+
+    assert held == advance(first, claim, NOW)
+    assert orders.claim(orders.look(second.id), claim, NOW) == held
+    assert orders.get(second.id) == second
+    assert orders.claim(orders.look(second.id), a_claim(OTHER_LAUNCHER), NOW).id == second.id
+
+
+def test_a_request_that_lost_its_order_takes_another_and_then_holds_that(orders: OrderStore) -> None:
+    first, second, third = stored(orders), stored(orders), stored(orders)
+    claim = a_claim()
+    orders.claim(orders.look(first.id), claim, NOW)
+    orders.apply(first.id, Return(str(uuid4()), 1, LAUNCHER, Reason.RETURNED, "going down"), NOW)
+
+    assert orders.claim(orders.look(second.id), claim, NOW).id == second.id
+    assert orders.claim(orders.look(third.id), claim, NOW).id == second.id
+    assert orders.get(third.id) == third
+
+
+def test_of_claims_of_one_request_at_once_one_order_comes(orders: OrderStore) -> None:
+    claim, waiting = a_claim(), [stored(orders) for _ in range(10)]
+    seen = [orders.look(order.id) for order in waiting]
+
+    answers = at_once(partial(orders.claim, one, claim, NOW) for one in seen)
+
+    (held,) = {answer.id for answer in answers if isinstance(answer, Order)}
+    assert len(answers) == 10
+    assert [order.id for order in waiting if orders.get(order.id).state is State.CLAIMED] == [held]
+
+
+def test_a_claim_is_refused_as_any_other_change_would_be(orders: OrderStore) -> None:
+    order = stored(orders)
+    stale = orders.look(order.id)
+    orders.claim(stale, a_claim(), NOW)
+
+    with pytest.raises(WrongState):
+        orders.claim(stale, a_claim(OTHER_LAUNCHER), NOW)
+    ended = _ended(orders)
+    seen = orders.look(ended.id)
+    orders.remove(ended.id)
+    with pytest.raises(NotFound):
+        orders.claim(seen, a_claim(), NOW)

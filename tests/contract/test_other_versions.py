@@ -21,8 +21,8 @@ from shared.domain.order import HELD, Order, State
 from shared.domain.refusals import OtherVersion
 from shared.ports import KeyStore, OrderQuery, OrderStore, Records, Unreadable
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
-from tests.contract.later_version import InFirestore, InMemory, LaterVersion
 from tests.factories import LAUNCHER, NOW, a_claim, a_key, an_order
+from tests.later_version import InFirestore, InMemory, LaterVersion
 
 SOON: Final = timedelta(minutes=5)
 MANY: Final = 300
