@@ -244,34 +244,36 @@ def test_a_key_kept_to_some_datacenters_claims_no_others_orders(world: World) ->
 AT_ONCE = 10
 
 
-def test_one_request_made_many_times_at_once_takes_one_order(at_instances: Callable[[], World]) -> None:
+def test_one_request_made_many_times_at_once_takes_one_order(world: World, at_instances: Callable[[], World]) -> None:
     """As by proxies that repeat, or a launcher whose connection breaks: each at an instance of its own, none waits."""
-    worlds = [at_instances() for _ in range(AT_ONCE)]
-    ids = {worlds[0].place()["id"] for _ in range(2 * AT_ONCE)}
+    instances = [at_instances() for _ in range(AT_ONCE)]
+    ids = {world.place()["id"] for _ in range(2 * AT_ONCE)}
     body = next_of()
 
-    answers = at_once([partial(_claimed_by, world, body) for world in worlds])
+    answers = at_once([partial(_claimed_by, instance, body) for instance in instances])
 
     (held,) = {str(answer) for answer in answers}
-    states = [worlds[0].order(order_id) for order_id in ids]
+    states = [world.order(order_id) for order_id in ids]
     assert [order.id for order in states if order.state is State.CLAIMED] == [held]
 
 
-def test_one_request_made_again_after_its_order_lapsed_takes_one_other(at_instances: Callable[[], World]) -> None:
-    worlds = [at_instances() for _ in range(AT_ONCE)]
-    lost = worlds[0].place()["id"]
+def test_one_request_made_again_after_its_order_lapsed_takes_one_other(
+    world: World, at_instances: Callable[[], World]
+) -> None:
+    instances = [at_instances() for _ in range(AT_ONCE)]
+    lost = world.place()["id"]
     body = next_of()
-    assert _claimed_by(worlds[0], body) == lost
-    for world in worlds:
-        world.clock.now += LEASE + timedelta(minutes=1)
-    worlds[0].sweep()
-    worlds[0].claim(lost, OTHER_LAUNCHER)
-    others = {worlds[0].place()["id"] for _ in range(2 * AT_ONCE)}
+    assert _claimed_by(instances[0], body) == lost
+    world.lapse(lost)
+    for instance in instances:
+        instance.clock.now = world.clock.now
+    assert world.claim(lost, OTHER_LAUNCHER) is not None
+    others = {world.place()["id"] for _ in range(2 * AT_ONCE)}
 
-    answers = at_once([partial(_claimed_by, world, body) for world in worlds])
+    answers = at_once([partial(_claimed_by, instance, body) for instance in instances])
 
     (held,) = {str(answer) for answer in answers}
-    claimed = {order_id for order_id in others if worlds[0].order(order_id).state is State.CLAIMED}
+    claimed = {order_id for order_id in others if world.order(order_id).state is State.CLAIMED}
     assert claimed == {held}
 
 

@@ -172,7 +172,7 @@ def test_claims_go_on_behind_more_such_orders_than_they_read_at_once(world: Worl
 def test_a_sweep_goes_on_behind_more_such_orders_than_it_reads_at_once_and_says_truly_whether_there_are_more(
     world: World, later: LaterVersion
 ) -> None:
-    plant(world, later, MANY, due_at=NOW - timedelta(days=1))
+    plant(world, later, MANY, state=State.CLAIMED, due_at=NOW - timedelta(days=1))
     held = world.place()["id"]
     world.claim(held)
     world.clock.now += timedelta(minutes=2)
