@@ -15,6 +15,7 @@ from functions.app import App
 from functions.authentication import Principal
 from functions.capacity.face import CAPACITY, PREFIXES
 from functions.faces import NATIVE, Face, Refused
+from functions.presence import presence
 from functions.routing import Answer, Nothing, Redirect, Route, Routes
 from shared.domain.refusals import Malformed, Refusal, TooLarge, Unavailable
 
@@ -66,7 +67,9 @@ class Endpoint:
         caller = face.authenticate(route.access, request.headers.get("Authorization"), app)
         if isinstance(caller, Principal):
             logs.note(account=caller.account)
-        return route.handler(*_parsed(request, route, body, face), caller, app, **named, **_keyed(request, route))
+        parsed, named = _parsed(request, route, body, face), {**named, **_keyed(request, route)}
+        watched = {"present": presence(request.environ)} if route.waits else {}
+        return route.handler(*parsed, caller, app, **named, **watched)
 
 
 def _read(request: Request) -> bytes:

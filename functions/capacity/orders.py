@@ -15,6 +15,7 @@ from functions.capacity.late import accept_late, adopt, comes_late
 from functions.capacity.links import meet
 from functions.capacity.wire import STATUS_OF, Answer, CapacityOrder, Lenient, Status, lane_of, size_of
 from functions.holders import holder
+from functions.presence import Present
 from functions.routing import Route
 from functions.scopes import narrowed
 from functions.sweep import settle_held
@@ -88,8 +89,10 @@ NOTHING: Final = ClaimAnswer(claimed=False)
 """Also where the store does not answer: a worker of the contract ends at any error."""
 
 
-def claim(body: ClaimBody, launcher: Principal, app: App) -> ClaimAnswer:
-    """Give the oldest order that fits."""
+def claim(body: ClaimBody, launcher: Principal, app: App, present: Present) -> ClaimAnswer:
+    """Give the oldest order that fits, to a worker that is there to hear of it."""
+    if not present():
+        return NOTHING
     lanes = narrowed([lane_of(_datacenter(body.datacenter), _size(body.node_size))], launcher.datacenters)
     order = _next(lanes, holder(launcher, UNNAMED), app)
     if order is None:
@@ -264,6 +267,7 @@ ROUTES: Final = (
         "Claim the oldest order",
         ClaimAnswer,
         body=TypeAdapter(ClaimBody),
+        waits=True,
         degraded=NOTHING,
     ),
     Route(

@@ -245,7 +245,11 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
         case Return():
             return replace(order, attempt=order.attempt - 1, reason=event.reason, message=event.message)
         case Lapse():
-            return replace(order, reason=Reason.LEASE_LAPSED, message="The launcher's heartbeat stopped.")
+            untried = order.state is State.CLAIMED
+            message = (
+                "The launcher took it and was not heard again." if untried else "The launcher's heartbeat stopped."
+            )
+            return replace(order, attempt=order.attempt - untried, reason=Reason.LEASE_LAPSED, message=message)
         case BootTimeout():
             message = f"Its worker did not report within {order.limits.boot_seconds:g} s."
             return replace(order, reason=Reason.BOOT_TIMEOUT, message=message)
@@ -295,6 +299,8 @@ def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Ord
         return replace(order, message=f"It had begun, and is not run again: {order.message}"), State.FAILED
     if isinstance(event, Return):
         return _handed_back(order, now), State.QUEUED
+    if isinstance(event, Lapse) and order.state is State.CLAIMED:
+        return _never_begun(order, now), State.QUEUED
     if order.attempt >= order.max_attempts:
         return _exhausted(order), State.FAILED
     available_at = now + backoff(order.attempt, _spread(order))
@@ -324,6 +330,16 @@ def _handed_back(order: Order, now: datetime) -> Order:
     available_at = _available_again(order, now)
     expires_at = available_at + order.limits.queue if order.state is State.RUNNING else order.expires_at
     return replace(order, available_at=available_at, expires_at=expires_at)
+
+
+def _never_begun(order: Order, now: datetime) -> Order:
+    """A launcher tells before it starts a machine, and this one did not: it died, or never heard of its claim's order.
+
+    That burns no attempt, or three callers that hung up would end an order that nobody tried. It waits longer each
+    time, and expires later by as long as it was held.
+    """
+    available_at = now + backoff(order.epoch - order.attempt, _spread(order))
+    return replace(order, available_at=available_at, expires_at=order.expires_at + (now - order.entered[State.CLAIMED]))
 
 
 def _available_again(order: Order, now: datetime) -> datetime:

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from shared.adapters.firestore import FirestoreOrderStore
 from shared.adapters.memory import MemoryOrderStore
-from shared.domain.events import AnyEvent, Cancel, Claim, EventKind, Note, Renew, Return
+from shared.domain.events import AnyEvent, Cancel, Claim, EventKind, Lapse, Note, Renew, Return
 from shared.domain.lifecycle import RULES, UNWATCHED_BOOT, due_event
 from shared.domain.order import FINAL, HELD, LAPSE_MARGIN, REMEMBERED_REQUESTS, Order, State
 from shared.domain.refusals import Gone, LeaseLost, NotFound, WrongState
@@ -132,6 +132,8 @@ class Life:
             case Cancel() if before is S.RUNNING and not self.attended:
                 self.state = S.SUCCEEDED if self.capacity else S.CANCELLED
             case Return():
+                self.burned -= 1
+            case Lapse() if before is S.CLAIMED:
                 self.burned -= 1
         self.wished |= event.kind is K.CANCEL
         self.discarded |= event.kind is K.DISCARD

@@ -296,6 +296,6 @@ def at_instances(request: pytest.FixtureRequest, world: World) -> Callable[[], W
 def _claimed_by(world: World, body: dict[str, Any]) -> str:
     """Return the id of the order that this instance's claim is answered with."""
     launcher = Principal(Role.LAUNCHER, "rack")
-    answer = claim(parse_body(json.dumps(body).encode(), BODY), launcher, world.app)
+    answer = claim(parse_body(json.dumps(body).encode(), BODY), launcher, world.app, lambda: True)
     assert answer.claimed is not None
     return answer.claimed.order_id
