@@ -20,6 +20,7 @@ from shared.domain.events import (
     Fail,
     Lapse,
     Note,
+    Provision,
     Register,
     Release,
     Renew,
