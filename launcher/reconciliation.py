@@ -40,7 +40,7 @@ class Reconciliation:
                 self._outage.ends()
                 return
 
-    def states(self) -> Mapping[Hold, State]:
+    def states(self) -> Mapping[Hold, State | str]:
         """Return what the control plane believes held, and how far each is. Raises Unreachable, Refused."""
         holds = self._control_plane.holds(self._launcher).holds
         return {Hold(order_id=view.order_id, epoch=view.epoch): view.state for view in holds}

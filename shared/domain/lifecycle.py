@@ -245,11 +245,8 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
         case Return():
             return replace(order, attempt=order.attempt - 1, reason=event.reason, message=event.message)
         case Lapse():
-            untried = order.state is State.CLAIMED
-            message = (
-                "The launcher took it and was not heard again." if untried else "The launcher's heartbeat stopped."
-            )
-            return replace(order, attempt=order.attempt - untried, reason=Reason.LEASE_LAPSED, message=message)
+            attempt, message = order.attempt - _not_begun(order), "The launcher's heartbeat stopped."
+            return replace(order, attempt=attempt, reason=Reason.LEASE_LAPSED, message=message)
         case BootTimeout():
             message = f"Its worker did not report within {order.limits.boot_seconds:g} s."
             return replace(order, reason=Reason.BOOT_TIMEOUT, message=message)
@@ -299,8 +296,8 @@ def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Ord
         return replace(order, message=f"It had begun, and is not run again: {order.message}"), State.FAILED
     if isinstance(event, Return):
         return _handed_back(order, now), State.QUEUED
-    if isinstance(event, Lapse) and order.state is State.CLAIMED:
-        return _never_begun(order, now), State.QUEUED
+    if isinstance(event, Lapse) and _not_begun(order):
+        return _waits_on(order, now), State.QUEUED
     if order.attempt >= order.max_attempts:
         return _exhausted(order), State.FAILED
     available_at = now + backoff(order.attempt, _spread(order))
@@ -332,12 +329,17 @@ def _handed_back(order: Order, now: datetime) -> Order:
     return replace(order, available_at=available_at, expires_at=expires_at)
 
 
-def _never_begun(order: Order, now: datetime) -> Order:
-    """A launcher tells before it starts a machine, and this one did not: it died, or never heard of its claim's order.
+def _not_begun(order: Order) -> bool:
+    """Whether no machine was started for its claim: a launcher that sends heartbeats tells before it starts one.
 
-    That burns no attempt, or three callers that hung up would end an order that nobody tried. It waits longer each
-    time, and expires later by as long as it was held.
+    Its lapse burns no attempt, or three callers that hung up would end an order that nobody tried. Others may have
+    started one, and be late to tell.
     """
+    return order.state is State.CLAIMED and order.lease is not None and order.lease.attended
+
+
+def _waits_on(order: Order, now: datetime) -> Order:
+    """Longer each time, and until its queue TTL, to which the time that it was held is added."""
     available_at = now + backoff(order.epoch - order.attempt, _spread(order))
     return replace(order, available_at=available_at, expires_at=order.expires_at + (now - order.entered[State.CLAIMED]))
 

@@ -133,7 +133,7 @@ class Life:
                 self.state = S.SUCCEEDED if self.capacity else S.CANCELLED
             case Return():
                 self.burned -= 1
-            case Lapse() if before is S.CLAIMED:
+            case Lapse() if before is S.CLAIMED and self.attended:
                 self.burned -= 1
         self.wished |= event.kind is K.CANCEL
         self.discarded |= event.kind is K.DISCARD

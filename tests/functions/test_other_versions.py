@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from google.cloud.firestore import Client
@@ -139,8 +139,7 @@ def test_a_worker_reaches_the_order_again_once_a_newer_instance_answers(world: W
     """As in a roll-out: the report is refused by none, so it is repeated, and the attempt goes on."""
     order_id = world.place()["id"]
     world.claim(order_id)
-    here = world.app.store
-    later.order(here, order_id)
+    later.order(world.app.store, order_id)
 
     assert world.call_back(order_id, "started").status_code == 503
     assert world.heartbeat((order_id, 1)) == {"renewed": [], "stop": []}
@@ -150,10 +149,10 @@ def test_a_worker_reaches_the_order_again_once_a_newer_instance_answers(world: W
 
 
 def _readable_again(world: World, order_id: str) -> None:
-    store = world.app.store
+    store: object = world.app.store
     if isinstance(store, MemoryOrderStore):
         store.unreadable.remove(order_id)
-    if isinstance(store, FirestoreOrderStore):
+    elif isinstance(store, FirestoreOrderStore):
         store._orders.document(order_id).update({"reason": None})
 
 
@@ -188,7 +187,7 @@ def test_a_list_has_every_order_that_can_be_read(world: World, later: LaterVersi
     ids = [world.place()["id"] for _ in range(12)]
     for order_id in ids[:-1:3]:
         later.order(world.app.store, order_id)
-    found, after = set(), ""
+    found, after = set[str](), cast("str | None", "")
     while after is not None:
         page = world.get(f"/v1/orders?limit=4{after and f'&after={after}'}").get_json()
         found |= {order["id"] for order in page["orders"]}

@@ -198,10 +198,12 @@ def test_an_order_that_lapses_before_a_machine_is_begun_burns_no_attempt_and_wai
     assert advance(order, Expire("e"), order.expires_at).state is State.EXPIRED
 
 
-def test_an_order_whose_machine_was_begun_burns_an_attempt_when_it_lapses() -> None:
+def test_an_order_whose_machine_was_or_may_have_been_begun_burns_an_attempt_when_it_lapses() -> None:
     begun = advance(a_claimed_order(), Provision("p", 1, LAUNCHER, "vm-1"), NOW)
-    lapsed = advance(begun, Lapse("sweep", 1), in_time(EventKind.LAPSE))
-    assert (lapsed.state, lapsed.attempt) == (State.QUEUED, 1)
+    unwatched = advance(an_order(CAPACITY), replace(a_claim(), attended=False), NOW)
+    for order in (begun, unwatched):
+        lapsed = advance(order, Lapse("sweep", 1), in_time(EventKind.LAPSE))
+        assert (lapsed.state, lapsed.attempt) == (State.QUEUED, 1)
 
 
 @pytest.mark.parametrize("kind", [EventKind.LAPSE, EventKind.RETRY, EventKind.RETURN])
