@@ -20,8 +20,22 @@ def firestore_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`host:port` of a Firestore emulator of this run's own."""
     port = free_port()
     server = start_firestore(port, _logs(tmp_path_factory))
+    _warm_up(f"{LOOPBACK}:{port}")
     yield f"{LOOPBACK}:{port}"
     stop(server)
+
+
+def _warm_up(host: str) -> None:
+    """Write and query once, with patience: the first time takes the emulator longer than a store waits."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("FIRESTORE_EMULATOR_HOST", host)
+        client = Client(project="warm-up")
+    first = client.collection("first")
+    batch = client.batch()
+    batch.create(first.document("one"), {"number": 1})
+    batch.commit(timeout=120)
+    assert [document.id for document in first.order_by("number").stream(timeout=120)] == ["one"]
+    client.close()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture

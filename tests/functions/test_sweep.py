@@ -164,7 +164,6 @@ def test_another_sweep_that_is_faster_does_no_harm(world: World, monkeypatch: py
 def test_a_heartbeat_that_is_faster_keeps_its_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
-    world.update(order_id, "provisioning", vm="vm-1")
     world.clock.now += LEASE + LAPSE_MARGIN
     due = world.app.store.due
 
