@@ -14,7 +14,7 @@ from cachetools import LRUCache
 
 from shared.domain.events import Claim
 from shared.domain.order import Order
-from shared.domain.refusals import NotFound, WrongState
+from shared.domain.refusals import NotFound, OtherVersion, WrongState
 from shared.ports import OrderStore, Snapshot
 
 READ_AT_ONCE: Final = 128
@@ -33,7 +33,7 @@ class Candidates:
     """Shared by all claimers of a process.
 
     However many claimers wait, a set of lanes costs one query each `rest`; so "none" may be that old an answer. A
-    repeated request may get a second order: whoever calls looks first whether the request took one before.
+    request that has an order by now is given that one.
     """
 
     def __init__(
@@ -64,8 +64,8 @@ class Candidates:
                 return None
             self._tried[mark] = now
         try:
-            return self._store.apply(candidate.order.id, claim, now, seen=candidate)
-        except (WrongState, NotFound):  # its client may have removed it since it was read
+            return self._store.claim(candidate, claim, now)
+        except (WrongState, NotFound, OtherVersion):  # it may have been removed, or changed by another version
             return None
 
     def _queue(self, lanes: frozenset[str]) -> "_Queue":

@@ -9,6 +9,7 @@ from functions import logs
 from functions.app import App
 from functions.authentication import Principal
 from functions.holders import find, holder, holds, request_of
+from functions.presence import Present
 from functions.routing import Route
 from functions.scopes import narrowed
 from shared.api import ClaimAnswer, ClaimById, Claimed, ClaimNext, ClaimRequest
@@ -22,14 +23,14 @@ LOOK_AGAIN: Final = 1.0
 """Seconds between two looks for an order while a launcher waits."""
 
 
-def claim(body: ClaimRequest, launcher: Principal, app: App) -> ClaimAnswer:
+def claim(body: ClaimRequest, launcher: Principal, app: App, present: Present) -> ClaimAnswer:
     """`claimed` is null where the order is another's by now, or where none fits: the launcher need not ask again."""
     sender = holder(launcher, body.launcher)
     lanes = narrowed(body.lanes, launcher.datacenters)
     if not lanes:
         raise Forbidden(f"This key is good for {', '.join(launcher.datacenters)} only, and for none of these lanes.")
     body = body.model_copy(update={"lanes": lanes})
-    order = _by_id(body, sender, app) if isinstance(body, ClaimById) else _next(body, sender, app)
+    order = _by_id(body, sender, app) if isinstance(body, ClaimById) else _next(body, sender, app, present)
     if order is None or order.lease is None or not holds(order, sender):
         return ClaimAnswer(claimed=None)
     reach(Point.CLAIM_STORED)
@@ -56,14 +57,15 @@ def _by_id(body: ClaimById, sender: str, app: App) -> Order | None:
         return None
 
 
-def _next(body: ClaimNext, sender: str, app: App) -> Order | None:
+def _next(body: ClaimNext, sender: str, app: App, present: Present) -> Order | None:
+    """A launcher that has hung up gets no order: it is looked for just before each try."""
     deadline = app.clock() + timedelta(seconds=body.wait_seconds)
-    while (order := _look(body, sender, app)) is None:
-        left = (deadline - app.clock()).total_seconds()
-        if left <= 0:
-            return None
+    while present():
+        order, left = _look(body, sender, app), (deadline - app.clock()).total_seconds()
+        if order is not None or left <= 0:
+            return order
         app.wait(min(LOOK_AGAIN, left))
-    return order
+    return None
 
 
 def _look(body: ClaimNext, sender: str, app: App) -> Order | None:
@@ -85,6 +87,14 @@ BODY: Final[TypeAdapter[Any]] = TypeAdapter(ClaimRequest)
 
 ROUTES: Final = (
     Route(
-        "POST", "/v1/claims", frozenset({Role.LAUNCHER}), claim, "Take an order", ClaimAnswer, body=BODY, conflicts=True
+        "POST",
+        "/v1/claims",
+        frozenset({Role.LAUNCHER}),
+        claim,
+        "Take an order",
+        ClaimAnswer,
+        body=BODY,
+        waits=True,
+        conflicts=True,
     ),
 )

@@ -1,5 +1,6 @@
 """For clients and operators: what to do with orders that failed for good (`GET /v1/orders?state=failed` lists them)."""
 
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 from uuid import UUID, uuid5
@@ -12,13 +13,14 @@ from shared.api import OrderView
 from shared.crash_points import Point, reach
 from shared.domain.lifecycle import require_ended
 from shared.domain.order import State, output_keys, place
-from shared.domain.refusals import NotFound, WrongState
+from shared.domain.refusals import Gone, NotFound, WrongState
 from shared.ports import IdempotencyKey
 
 REQUEUED: Final = UUID("774e4218-93ba-4e29-9834-be9c7b646c5d")
 """The namespace of the ids of orders placed again: each dead order has one successor, however often it is asked for."""
 KEY_PREFIX: Final = "requeue\n"
-"""Of the idempotency key of an order placed again: no client can send a line break in its own."""
+"""Of the idempotency key of an order placed again: no client can send a line break in its own. It lasts as long as the
+dead order: no successor's id is given twice, also where the successor was removed."""
 
 
 def requeue(client: Principal, app: App, order_id: str) -> OrderView:
@@ -28,11 +30,13 @@ def requeue(client: Principal, app: App, order_id: str) -> OrderView:
     if dead.state is State.SUCCEEDED:
         raise WrongState("The order succeeded; to have its work done again, place a new one.", state=dead.state)
     new_id = str(uuid5(REQUEUED, dead.id))
-    standing = app.store.get_many([new_id]).get(new_id)
-    if standing is not None:
-        return OrderView.of(standing.order)
+    with suppress(NotFound):
+        return OrderView.of(app.store.get(new_id))
     placed = place(new_id, dead.account, dead.spec, app.clock(), dead.limits, requeued_from=dead.id)
-    order = app.store.create(placed, IdempotencyKey(dead.account, f"{KEY_PREFIX}{dead.id}", new_id))
+    try:
+        order = app.store.create(placed, IdempotencyKey(dead.account, _key(dead.id), new_id, lasting=True))
+    except Gone:
+        raise Gone(f"Its successor, the order {new_id}, was removed; place a new order.") from None
     reach(Point.REQUEUE_STORED)
     ring(order, app)
     return OrderView.of(order)
@@ -48,9 +52,13 @@ def purge(client: Principal, app: App, order_id: str) -> Nothing:
     for key in output_keys(order):
         app.bucket.delete(key)
     reach(Point.PURGE_DELETED)
-    app.store.remove(order_id)
+    app.store.remove(order_id, _key(order_id))
     reach(Point.PURGE_REMOVED)
     return Nothing()
+
+
+def _key(dead_id: str) -> str:
+    return f"{KEY_PREFIX}{dead_id}"
 
 
 ROUTES: Final = (

@@ -17,6 +17,7 @@ from functions.app import App
 from functions.authentication import Open, Principal
 from functions.capacity.face import CAPACITY, PREFIXES
 from functions.faces import NATIVE, Face, Refused
+from functions.presence import presence
 from functions.routing import Answer, NoSuchPath, Nothing, Redirect, Route, Routes
 from shared.api import IDENTITY_HEADER, Identity
 from shared.domain.refusals import Invalid, Malformed, Refusal, TooLarge, Unavailable
@@ -65,7 +66,9 @@ class Endpoint:
         if isinstance(caller, Principal):
             logs.note(account=caller.account)
             caller = replace(caller, identity=_identity(request) if face is NATIVE else None)
-        return route.handler(*_parsed(request, route, body, face), caller, app, **named, **_keyed(request, route))
+        parsed, named = _parsed(request, route, body, face), {**named, **_keyed(request, route)}
+        watched = {"present": presence(request.environ)} if route.waits else {}
+        return route.handler(*parsed, caller, app, **named, **watched)
 
 
 def unroutable(request: Request, error: HTTPException, project: str | None = None) -> Response:

@@ -22,11 +22,11 @@ def holds(order: Order, sender: str) -> bool:
 
 
 def find(store: OrderStore, order_id: str) -> Snapshot:
-    """Return the order as it stands, to be changed. Raises NotFound."""
-    found = store.get_many([order_id]).get(order_id)
-    if found is None:
-        raise NotFound("There is no such order.")
-    return found
+    """Return the order as it stands, to be changed. Raises NotFound, and Unavailable where another version wrote it."""
+    try:
+        return store.look(order_id)
+    except NotFound:
+        raise NotFound("There is no such order.") from None
 
 
 def fence(order: Order, epoch: int) -> None:

@@ -36,7 +36,8 @@ Answer = BaseModel | Redirect | Nothing
 @dataclass(frozen=True, slots=True)
 class Route:
     """One method of one path. The handler is called with what the route declares, in this order: the parsed body or
-    query, the caller, the App; then by name the ids in the path, and `idempotency_key` where `keyed`."""
+    query, the caller, the App; then by name the ids in the path, `idempotency_key` where `keyed`, and `present` where
+    it `waits`."""
 
     method: str
     path: str
@@ -50,6 +51,8 @@ class Route:
     most_bytes: int = 64 * 1024
     """Of a request's body."""
     keyed: bool = False
+    waits: bool = False
+    """Whether the handler is given `present`, which says whether the caller is still there."""
     status: HTTPStatus = HTTPStatus.OK
     location: str | None = None
     """Where the answer's thing is from now on: a path to fill with its fields."""

@@ -36,10 +36,11 @@ def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
     next sweep finds the rest. Held orders first, but side by side: none stands in another's way for long.
     """
     enough = app.clock() + ENOUGH
-    due = [app.store.due(states, app.clock(), body.limit) for states in (HELD, WAITING, FINAL)]
+    families = [app.store.due(states, app.clock(), body.limit) for states in (HELD, WAITING, FINAL)]
+    due = [*chain.from_iterable(family.orders for family in families)]
     bells = _Bells(app.doorbell)
     left = (enough - app.clock()).total_seconds()
-    done = Counter(together(lambda snapshot: _settle(snapshot, bells.ring, app), [*chain.from_iterable(due)], left))
+    done = Counter(together(lambda snapshot: _settle(snapshot, bells.ring, app), due, left))
     kept_up = keep_up(app, body.limit)
     forgotten = app.store.forget_keys(app.clock() - KEYS_KEPT, body.limit)
     reach(Point.SWEEP_FORGOT)
@@ -54,14 +55,14 @@ def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
         created=kept_up["created"],
         released=kept_up["released"],
         records_forgotten=kept_up["forgotten"],
-        more=done.total() < sum(map(len, due)) or body.limit in (forgotten, *map(len, due)),
+        more=done.total() < len(due) or forgotten == body.limit or any(family.more for family in families),
     )
 
 
 def settle_held(app: App, most: int) -> None:
     """Do what is owed to held orders whose time has come, at most so many: a claim that found nothing does so."""
     bells = _Bells(app.doorbell)
-    for snapshot in app.store.due(HELD, app.clock(), most):
+    for snapshot in app.store.due(HELD, app.clock(), most).orders:
         _settle(snapshot, bells.ring, app)
 
 

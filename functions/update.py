@@ -33,7 +33,7 @@ from shared.domain.holder import are_one
 from shared.domain.order import Failure, Order, Reason, State
 from shared.domain.refusals import Invalid, LeaseLost, NotFound, Unavailable, WrongState
 from shared.domain.spec import OrderKind
-from shared.ports import Snapshot
+from shared.ports import Snapshot, Unreadable
 
 LAUNCHERS: Final = frozenset({Role.LAUNCHER})
 ENOUGH: Final = timedelta(seconds=10)
@@ -130,15 +130,19 @@ def _failure(body: AttemptFailed, order: Order, sender: str, request_id: str) ->
             return Return(request_id, body.epoch, sender, body.reason, body.message)
 
 
-def _lease_until(snapshot: Snapshot | None) -> datetime:
+def _lease_until(seen: Snapshot | Unreadable | None) -> datetime:
     """A hold of nothing is answered first: that costs nothing."""
-    if snapshot is None or snapshot.order.lease is None:
+    if not isinstance(seen, Snapshot) or seen.order.lease is None:
         return datetime.min.replace(tzinfo=UTC)
-    return snapshot.order.lease.until
+    return seen.order.lease.until
 
 
-def _renew(hold: Hold, seen: Snapshot | None, sender: str, attended: bool, app: App) -> list[Renewed | StopOrder]:
+def _renew(
+    hold: Hold, seen: Snapshot | Unreadable | None, sender: str, attended: bool, app: App
+) -> list[Renewed | StopOrder]:
     """Return what to tell of one hold: nothing where it cannot be renewed now."""
+    if isinstance(seen, Unreadable):
+        return []
     now = app.clock()
     event = Renew(f"renew@{hold.epoch}", hold.epoch, sender, now + app.lease, attended)
     try:

@@ -35,7 +35,7 @@ class Adoption:
     runner: Runner
     runs: Runs
     admission: Admission
-    states: Mapping[Hold, State] | None = None
+    states: Mapping[Hold, State | str] | None = None
     """Of the orders that this launcher holds, as the control plane told before; None where it was not asked."""
     leases: Mapping[Hold, VmLease] = field(default_factory=dict)
     """Those that were renewed just now; of any other machine the lease on record counts."""

@@ -105,7 +105,7 @@ def _begin(settings: Settings, providers: Providers, control_plane: ControlPlane
 
 def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, events: Events) -> int:
     """Raises Unreachable, Refused, LaunchFailed, NotServed, OSError, ValidationError."""
-    name, attended, outage = settings.launcher_name, settings.most is None, Outage(SYSTEM.monotonic)
+    name, attended = settings.launcher_name, settings.most is None
     admission = _admission(settings)
     lanes = _fitting(settings, providers, admission)
     runner = Runner(
@@ -114,23 +114,23 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
         sources=settings.sources,
         state=settings.state_dir,
         providers=providers,
-        reports=Reports(control_plane, outage, SYSTEM),
+        reports=Reports(control_plane, SYSTEM),
         rest=admission.rest,
         authorities=private_authorities(),
     )
     runs = Runs(runner.run, admission, SYSTEM, _silent if attended else _sayer())
     claims = Claims(control_plane, name, lanes, attended)
     every = settings.heartbeat_seconds if attended else min(settings.heartbeat_seconds, BOUNDED_SECONDS)
-    heartbeat = HeartbeatLoop(control_plane, name, runs, every, outage, SYSTEM, attended)
-    reconciliation = Reconciliation(control_plane, name, runs, outage, SYSTEM)
-    polling = PollingLoop(claims, runs, admission, outage, SYSTEM, settings.poll_seconds)
+    heartbeat = HeartbeatLoop(control_plane, name, runs, every, _outage("heartbeats"), SYSTEM, attended)
+    reconciliation = Reconciliation(control_plane, name, runs, _outage("what is held"), SYSTEM)
+    polling = PollingLoop(claims, runs, admission, _outage("claims"), SYSTEM, settings.poll_seconds)
     bounded = None
     if settings.most is not None:
         bounded = Bounded(polling, claims, runs, admission, settings.most, settings.one_shot)
         take: Loop = bounded.run
     elif settings.subscription is not None:
         listener = _listener(settings.subscription)
-        take = DoorbellLoop(listener, claims, runs, admission, outage, SYSTEM).run
+        take = DoorbellLoop(listener, claims, runs, admission, _outage("claims"), SYSTEM).run
     else:
         log.info("no subscription: claiming over HTTPS")
         take = polling.run
@@ -156,6 +156,10 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
 
     daemon = Daemon(adopt, admission, runs, intake, heartbeat, settings.drain_seconds, attended, settings.supervision)
     return daemon.run(events) or int(bounded is not None and bounded.failed)
+
+
+def _outage(asked: str) -> Outage:
+    return Outage(SYSTEM.monotonic, asked=asked)
 
 
 def _admission(settings: Settings) -> Admission:

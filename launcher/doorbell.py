@@ -31,7 +31,7 @@ class DoorbellLoop:
         self._listener, self._claims, self._runs, self._admission = listener, claims, runs, admission
         self._outage, self._clock = outage, clock
         self._backoff = Backoff(clock.jitter)
-        self._silence, self._deafness = Backoff(clock.jitter), Outage(clock.monotonic, "the doorbell")
+        self._silence, self._deafness = Backoff(clock.jitter), Outage(clock.monotonic, "the doorbell", "bells")
 
     def run(self) -> None:
         """Hear bells while there is room, until admission closes. No bell is heard that there is no room for."""

@@ -99,7 +99,7 @@ class HeartbeatLoop:
         for stop in answer.stop:
             if (held := self._find(stop.order_id, stop.epoch)) is not None:
                 log.info("asked to stop", order_id=stop.order_id, epoch=stop.epoch, why=stop.why)
-                held.ask(Wish(stop.why))
+                held.ask(Wish.of(stop.why))
 
     def _find(self, order_id: str, epoch: int) -> Held | None:
         return self._runs.find(Hold(order_id=order_id, epoch=epoch))

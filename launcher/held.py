@@ -6,7 +6,7 @@ import select
 import threading
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Final
+from typing import Final, Self
 
 import structlog
 
@@ -31,6 +31,11 @@ class Wish(StrEnum):
     GOING_DOWN = "going_down"
     LEFT = "left"
     """It is to run on: the next daemon adopts it. Only what has not been started is returned."""
+
+    @classmethod
+    def of(cls, why: str) -> Self:
+        """Return what the control plane's word means; any that was added since is obeyed like a lease that was lost."""
+        return cls(why) if why in (cls.CANCELLED, cls.FINISHED) else cls(cls.LEASE_LOST)
 
 
 class LeftRunning(Exception):

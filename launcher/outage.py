@@ -30,10 +30,15 @@ class Backoff:
 
 
 class Outage:
-    """One launcher's trouble with a server of its, told once a minute whichever loops have it."""
+    """One kind of request that a server of the launcher's does not answer, told once a minute.
 
-    def __init__(self, monotonic: Callable[[], float], server: str = "the control plane") -> None:
-        self._monotonic, self._server = monotonic, server
+    Each kind has its own: that claims are answered must not say that heartbeats are. `asked` names it in the log.
+    """
+
+    def __init__(
+        self, monotonic: Callable[[], float], server: str = "the control plane", asked: str = "requests"
+    ) -> None:
+        self._monotonic, self._server, self._asked = monotonic, server, asked
         self._lock = threading.Lock()
         self._said: float | None = None
         self._tries = 0
@@ -46,11 +51,12 @@ class Outage:
             if self._said is not None and now - self._said < SAY_EVERY_SECONDS:
                 return
             self._said = now
-            log.warning(f"{self._server} does not serve this launcher", error=str(error), failed_tries=self._tries)
+            said = {"asked": self._asked, "error": str(error), "failed_tries": self._tries}
+            log.warning(f"{self._server} does not serve this launcher", **said)
 
     def ends(self) -> None:
         """A try was answered."""
         with self._lock:
             if self._said is not None:
-                log.info(f"{self._server} serves this launcher again", failed_tries=self._tries)
+                log.info(f"{self._server} serves this launcher again", asked=self._asked, failed_tries=self._tries)
             self._said, self._tries = None, 0

@@ -39,7 +39,7 @@ class Reconciliation:
                 self._outage.ends()
                 return
 
-    def states(self) -> Mapping[Hold, State]:
+    def states(self) -> Mapping[Hold, State | str]:
         """Return what the control plane believes held by launchers of this name. Raises Unreachable, Refused.
 
         Whatever their identity: an order that an earlier version of this launcher claimed has none.

@@ -22,22 +22,22 @@ class Verdict(Enum):
 
 
 class Reports:
-    def __init__(self, control_plane: ControlPlane, outage: Outage, clock: Clock) -> None:
-        self._control_plane, self._outage, self._clock = control_plane, outage, clock
+    def __init__(self, control_plane: ControlPlane, clock: Clock) -> None:
+        self._control_plane, self._clock = control_plane, clock
 
     def send(self, held: Held, update: UpdateRequest, unless: threading.Event) -> Verdict:
         """Send the same request until it is answered, `unless` is set, or the lease is over."""
-        backoff = Backoff(self._clock.jitter)
+        backoff, outage = Backoff(self._clock.jitter), Outage(self._clock.monotonic, asked="reports")
         while True:
             try:
                 self._control_plane.update(held.hold.order_id, update)
             except Unreachable as error:
-                self._outage.goes_on(error)
+                outage.goes_on(error)
             except Refused as refused:
                 log.info("report refused", **held.hold.model_dump(), status=update.status, code=refused.code)
                 return Verdict.REFUSED
             else:
-                self._outage.ends()
+                outage.ends()
                 log.info("reported", **held.hold.model_dump(), status=update.status)
                 return Verdict.TAKEN
             if unless.is_set() or not held.leased():

@@ -1,11 +1,15 @@
-"""The native wire: what is sent to and answered by `/v1/…`. Strict: unknown fields and wrong types are refused.
+"""The native wire: what is sent to and answered by `/v1/…`.
+
+A request is read strictly: unknown fields and wrong types are refused. An answer is read by whoever asked, which may be
+of an earlier version than the control plane: fields that it does not know are ignored, and a value that was added to a
+list since is kept as the text it is.
 
 Times are RFC 3339 in UTC; sizes are bytes; digests are lower-case hex.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -31,8 +35,30 @@ MAX_OUTPUT_BYTES = 5 * 1024**3 - 1
 """A single PUT stays below 5 GiB (S3 and R2)."""
 
 
-class Wire(BaseModel):
+class Request(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+
+class Answer(BaseModel):
+    """Add fields to it as you like, and values to its lists; take none away, and change no field's type."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, defer_build=True)
+
+
+A = TypeVar("A", bound=Answer)
+
+LEFT_TO_RIGHT = Field(union_mode="left_to_right")
+AnyState = Annotated[State | str, LEFT_TO_RIGHT]
+AnyReason = Annotated[Reason | str, LEFT_TO_RIGHT]
+AnyKind = Annotated[OrderKind | str, LEFT_TO_RIGHT]
+SpecView = Annotated[AnySpec | Mapping[str, Any], LEFT_TO_RIGHT]
+"""A mapping where it is one of a later version."""
+WhyStop = Annotated[Literal["cancelled", "finished", "lease_lost"] | str, LEFT_TO_RIGHT]
+
+
+def read_answer(kind: type[A], document: bytes) -> A:
+    """Return the answer that this JSON document is. Raises ValidationError."""
+    return kind.model_validate_json(document, extra="ignore")  # also within what requests are made of, such as specs
 
 
 # --- clients: /v1/orders ---------------------------------------------------------------------------------------------
@@ -41,7 +67,7 @@ class Wire(BaseModel):
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600, allow_inf_nan=False)]
 
 
-class LimitsRequest(Wire):
+class LimitsRequest(Request):
     """What an order is to be limited to, in seconds; what is null is as usual for its kind."""
 
     queue_ttl_seconds: Seconds | None = None
@@ -56,7 +82,7 @@ class LimitsRequest(Wire):
     """How long after its end its output is kept."""
 
 
-class OrderRequest(Wire):
+class OrderRequest(Request):
     """`POST /v1/orders`; the header `Idempotency-Key` is required. No launcher takes it before `not_before`."""
 
     order: AnySpec
@@ -64,7 +90,7 @@ class OrderRequest(Wire):
     not_before: Time | None = None
 
 
-class LimitsView(Wire):
+class LimitsView(Answer):
     """In seconds; one that is null is not set."""
 
     queue_ttl_seconds: float
@@ -85,7 +111,7 @@ class LimitsView(Wire):
         )
 
 
-class OutputView(Wire):
+class OutputView(Answer):
     """`file_name` is a plain name: a client may join it to a folder of its own."""
 
     file_name: FileName
@@ -98,7 +124,7 @@ class OutputView(Wire):
         return cls(file_name=output.file_name, content_type=output.content_type, size=output.size, sha256=output.sha256)
 
 
-class OrderView(Wire):
+class OrderView(Answer):
     """An order as its account sees it. `entered` says when each state was last entered.
 
     While it waits, it may be claimed from `available_at` until `expires_at`. `discarded_at`: when its
@@ -107,10 +133,10 @@ class OrderView(Wire):
 
     id: str
     account: str
-    kind: OrderKind
-    spec: AnySpec
-    state: State
-    reason: Reason | None
+    kind: AnyKind
+    spec: SpecView
+    state: AnyState
+    reason: AnyReason | None
     message: str | None
     epoch: int
     attempt: int
@@ -126,7 +152,7 @@ class OrderView(Wire):
     metrics: Mapping[str, int | float]
     created_at: datetime
     updated_at: datetime
-    entered: Mapping[State, datetime]
+    entered: Mapping[AnyState, datetime]
 
     @classmethod
     def of(cls, order: Order) -> Self:
@@ -152,11 +178,11 @@ class OrderView(Wire):
             metrics=order.metrics,
             created_at=order.created_at,
             updated_at=order.updated_at,
-            entered=order.entered,
+            entered={state: at for state, at in order.entered.items()},  # noqa: C416 (keys of a wider type)
         )
 
 
-class OrderList(Wire):
+class OrderList(Answer):
     """`GET /v1/orders?state=&kind=&limit=&after=`, newest first; pass `next` as `after` for the following page.
 
     A page of large orders ends before `limit`, at some 8 MiB; the last one has no `next`.
@@ -169,7 +195,7 @@ class OrderList(Wire):
 # --- launchers: /v1/claims, /v1/updates, /v1/heartbeats, /v1/holds ----------------------------------------------------
 
 
-class ClaimById(Wire):
+class ClaimById(Request):
     """Claim the order that a bell named. Not `attended`: once it runs, nobody sends heartbeats for it."""
 
     by: Literal["id"] = "id"
@@ -180,7 +206,7 @@ class ClaimById(Wire):
     attended: bool = True
 
 
-class ClaimNext(Wire):
+class ClaimNext(Request):
     """Claim any order of these lanes, waiting up to `wait_seconds` for one.
 
     `<cloud>:*/capacity/<size>` is any of a cloud's.
@@ -197,7 +223,7 @@ class ClaimNext(Wire):
 ClaimRequest = Annotated[ClaimById | ClaimNext, Field(discriminator="by")]
 
 
-class Claimed(Wire):
+class Claimed(Answer):
     """An order, held at `epoch` for `lease_seconds` from this answer. `callback_token` lets its worker report.
 
     `lease_until` is the same by the control plane's clock, for information: a launcher's own may tell another time.
@@ -211,13 +237,13 @@ class Claimed(Wire):
     callback_token: str
 
 
-class ClaimAnswer(Wire):
+class ClaimAnswer(Answer):
     """`claimed` is null where no order was to be had."""
 
     claimed: Claimed | None
 
 
-class Provisioning(Wire):
+class Provisioning(Request):
     """The launcher is about to start the machine `vm`."""
 
     status: Literal["provisioning"] = "provisioning"
@@ -227,7 +253,7 @@ class Provisioning(Wire):
     vm: Name
 
 
-class AttemptFailed(Wire):
+class AttemptFailed(Request):
     """This attempt is over and its machine is gone; or there was none, for want of capacity."""
 
     status: Literal["failed"] = "failed"
@@ -239,7 +265,7 @@ class AttemptFailed(Wire):
     failure: Failure
 
 
-class Returned(Wire):
+class Returned(Request):
     """The order is handed back unattempted, and burns no attempt."""
 
     status: Literal["returned"] = "returned"
@@ -249,7 +275,7 @@ class Returned(Wire):
     message: Text
 
 
-class Stopped(Wire):
+class Stopped(Request):
     """The machine of an order that was to be stopped is gone."""
 
     status: Literal["stopped"] = "stopped"
@@ -261,12 +287,12 @@ class Stopped(Wire):
 UpdateRequest = Annotated[Provisioning | AttemptFailed | Returned | Stopped, Field(discriminator="status")]
 
 
-class Hold(Wire):
+class Hold(Request):
     order_id: OrderId
     epoch: Epoch
 
 
-class HeartbeatRequest(Wire):
+class HeartbeatRequest(Request):
     """Everything the launcher holds, in one request. Not `attended`: it will leave them once they run."""
 
     launcher: Name
@@ -274,38 +300,38 @@ class HeartbeatRequest(Wire):
     attended: bool = True
 
 
-class Renewed(Wire):
+class Renewed(Answer):
     """Held for `lease_seconds` more from this answer; `lease_until` is for information, as in a claim's answer."""
 
     order_id: str
     epoch: int
     lease_until: datetime
     lease_seconds: float
-    state: State
+    state: AnyState
 
 
-class StopOrder(Wire):
-    """Stop this machine. `cancelled`: report `stopped` then. `finished`, `lease_lost`: there is nothing to report."""
+class StopOrder(Answer):
+    """Stop this machine. `cancelled`: report `stopped` then. `finished`, `lease_lost`, any other: report nothing."""
 
     order_id: str
     epoch: int
-    why: Literal["cancelled", "finished", "lease_lost"]
+    why: WhyStop
 
 
-class HeartbeatAnswer(Wire):
+class HeartbeatAnswer(Answer):
     renewed: tuple[Renewed, ...]
     stop: tuple[StopOrder, ...]
 
 
-class HoldView(Wire):
+class HoldView(Answer):
     """An order that a launcher holds, as the control plane knows it."""
 
     order_id: str
     epoch: int
-    state: State
+    state: AnyState
 
 
-class HoldsView(Wire):
+class HoldsView(Answer):
     """`GET /v1/holds?launcher=`: at most 500."""
 
     holds: tuple[HoldView, ...]
@@ -314,12 +340,12 @@ class HoldsView(Wire):
 # --- workers: /v1/callbacks/{order_id} --------------------------------------------------------------------------------
 
 
-class WorkerStarted(Wire):
+class WorkerStarted(Request):
     event: Literal["started"] = "started"
     epoch: Epoch
 
 
-class UploadRequest(Wire):
+class UploadRequest(Request):
     """Ask for one presigned upload of exactly these bytes."""
 
     event: Literal["upload"] = "upload"
@@ -330,7 +356,7 @@ class UploadRequest(Wire):
     sha256: Sha256
 
 
-class WorkerCompleted(Wire):
+class WorkerCompleted(Request):
     """The output was uploaded, and is this."""
 
     event: Literal["completed"] = "completed"
@@ -342,7 +368,7 @@ class WorkerCompleted(Wire):
     metrics: Annotated[Mapping[Name, int | float], Field(max_length=50)] = {}
 
 
-class WorkerFailed(Wire):
+class WorkerFailed(Request):
     event: Literal["failed"] = "failed"
     epoch: Epoch
     reason: Reason
@@ -355,28 +381,28 @@ CallbackRequest = Annotated[
 ]
 
 
-class UploadGrant(Wire):
+class UploadGrant(Answer):
     """PUT the bytes to `url` with exactly these headers."""
 
     url: str
     headers: Mapping[str, str]
 
 
-class CallbackAnswer(Wire):
+class CallbackAnswer(Answer):
     """`upload` answers an upload request; it is null otherwise."""
 
-    state: State
+    state: AnyState
     upload: UploadGrant | None = None
 
 
 # --- operators: /v1/sweeps --------------------------------------------------------------------------------------------
 
 
-class SweepRequest(Wire):
+class SweepRequest(Request):
     limit: Annotated[int, Field(ge=1, le=1000)] = 200
 
 
-class SweepAnswer(Wire):
+class SweepAnswer(Answer):
     """How many orders were looked at, and what was done to them. `more`: there may be others due.
 
     `discarded` counts orders whose output was removed, `keys_forgotten` idempotency keys past their day. Of the
@@ -399,17 +425,17 @@ class SweepAnswer(Wire):
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
-class FieldError(Wire):
+class FieldError(Answer):
     field: str
     message: str
 
 
-class Problem(Wire):
+class Problem(Answer):
     """RFC 9457, `application/problem+json`; `state` and `errors` where they apply."""
 
     type: str
     title: str
     status: int
     detail: str
-    state: State | None = None
+    state: AnyState | None = None
     errors: tuple[FieldError, ...] = ()

@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from shared.address import is_loopback, origin, parse
 from shared.api import (
     IDENTITY_HEADER,
+    Answer,
     ClaimAnswer,
     ClaimById,
     ClaimNext,
@@ -28,6 +29,7 @@ from shared.api import (
     SweepAnswer,
     SweepRequest,
     UpdateRequest,
+    read_answer,
 )
 from shared.domain.order import State
 from shared.domain.spec import AnySpec, OrderKind
@@ -35,7 +37,7 @@ from shared.http_client import explain, moved, open_client
 from shared.secret import is_sendable
 from shared.settings import SettingsWrong
 
-Answer = TypeVar("Answer", bound=BaseModel)
+T = TypeVar("T", bound=Answer)
 
 TIMEOUT: Final = httpx.Timeout(15.0)
 WAIT_MARGIN: Final = 15.0
@@ -191,15 +193,15 @@ class ControlPlane:
     def sweep(self, request: SweepRequest) -> SweepAnswer:
         return self._post("/v1/sweeps", request, SweepAnswer, timeout=SWEEP_SECONDS)
 
-    def _post(self, path: str, body: BaseModel, answer: type[Answer], **options: Any) -> Answer:
+    def _post(self, path: str, body: BaseModel, answer: type[T], **options: Any) -> T:
         headers = {"Content-Type": "application/json"} | options.pop("headers", {})
         return self._send("POST", path, answer, content=body.model_dump_json(), headers=headers, **options)
 
-    def _send(self, method: str, path: str, answer: type[Answer], **options: Any) -> Answer:
+    def _send(self, method: str, path: str, answer: type[T], **options: Any) -> T:
         response = self._request(method, path, **options)
         _raise_for_problem(response)
         try:
-            return TypeAdapter(answer).validate_json(response.content)
+            return read_answer(answer, response.content)
         except ValidationError:  # whose text repeats the answer, a worker's token in it
             raise Unreachable(f"{method} {path} was not answered by a control plane of this version.") from None
 
@@ -277,7 +279,7 @@ def _raise_for_problem(response: httpx.Response) -> None:
     if response.status_code >= 500 or response.status_code == 429:
         raise Unreachable(f"The control plane answered {response.status_code}.")
     try:
-        problem = Problem.model_validate_json(response.content)
+        problem = read_answer(Problem, response.content)
     except ValidationError:
         told = f"Something that is no control plane answered {response.status_code}: check its address"
         raise Unreachable(f"{told}, {origin(response.url)}.") from None

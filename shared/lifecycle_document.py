@@ -12,11 +12,13 @@ HEAD = """# Lifecycle of an order
 
 Generated from the table in `shared/domain/lifecycle.py` by `make docs`; a test fails when this page is stale.
 
-`lapse`, `retry`, `boot_timeout` and `return` lead back to `queued` while attempts remain and the client has not wished
-the order gone. Without attempts left the first three end in `failed`. Where it was wished gone, all end in
+`lapse`, `retry`, `boot_timeout` and `return` lead back to `queued` while attempts remain and the client has not
+wished the order gone. Without attempts left the first three end in `failed`. A launcher that sends heartbeats tells
+before it starts a machine (`provision`): a `lapse` before that burns no attempt, since nothing was tried, and the
+order waits on until its queue TTL, to which the time that it was held is added. Where it was wished gone, all end in
 `cancelled`; but a capacity order that ran has done its work (`succeeded`, `released`). A session that had begun fails
-instead of being run again. A final state never changes. Events marked *fenced* carry the epoch: any but the present one
-is refused, `409 lease_lost`.
+instead of being run again. A final state never changes. Events marked *fenced* carry the epoch: any but the present
+one is refused, `409 lease_lost`.
 """
 
 

@@ -7,7 +7,7 @@ from typing import Final, Protocol, TypeVar
 
 from shared.domain.access import ApiKey
 from shared.domain.agents import Measured
-from shared.domain.events import AnyEvent
+from shared.domain.events import AnyEvent, Claim
 from shared.domain.order import Order, State
 from shared.domain.spec import OrderKind
 
@@ -19,11 +19,15 @@ MOST_HELD: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyKey:
-    """A client's key for one create. `fingerprint` is the SHA-256 of the request's body."""
+    """A client's key for one create. `fingerprint` is the SHA-256 of the request's body.
+
+    One that is `lasting` is not forgotten with time, but by `OrderStore.remove`.
+    """
 
     account: str
     value: str
     fingerprint: str
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,21 @@ class Snapshot:
 
     order: Order
     version: object
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An order that there is, and that another version of the control plane wrote: this one cannot read it."""
+
+    order_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Orders whose time has come. `more`: others may be due that were not read."""
+
+    orders: Sequence[Snapshot]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +71,19 @@ class OrderQuery:
 
 @dataclass(frozen=True, slots=True)
 class OrderPage:
+    """Fewer orders than asked for, and a `next`: so many could not be read that the store gave up."""
+
     orders: Sequence[Order]
     next: str | None
     """Opaque; None on the last page."""
 
 
 class OrderStore(Protocol):
-    """The truth. An order is changed in one way only: `apply`."""
+    """The truth. An order is changed in one way only: `apply`, and `claim`, which is one too.
+
+    An order that this version cannot read raises OtherVersion whenever it is asked for by its id, or by the idempotency
+    key that it was created with; what returns many passes it over, and goes on behind it.
+    """
 
     def create(self, order: Order, key: IdempotencyKey) -> Order:
         """Store a new order and its key, together or not at all, and return it.
@@ -71,7 +96,10 @@ class OrderStore(Protocol):
     def get(self, order_id: str) -> Order:
         """Raises NotFound."""
 
-    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot]:
+    def look(self, order_id: str) -> Snapshot:
+        """Return the order as it stands, to be changed. Raises NotFound."""
+
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
         """Return those that exist, in one read."""
 
     def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
@@ -91,6 +119,13 @@ class OrderStore(Protocol):
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         """Return queued orders of these lanes that may be claimed now, longest available first."""
 
+    def claim(self, seen: Snapshot, claim: Claim, now: datetime) -> Order:
+        """Claim the order that was seen, as `apply` would, for a request that asked for any order.
+
+        One request holds one order, however often and at however many instances it is made at once: if it holds another
+        by now, that one is returned, and this one is left. Raises as `apply` does.
+        """
+
     def remembering(self, request_id: str) -> Sequence[Order]:
         """Return the orders that still remember this request as one that changed them, a few at most.
 
@@ -104,20 +139,27 @@ class OrderStore(Protocol):
         One without an identity means every launcher of its account and name (`holder.means`).
         """
 
-    def remove(self, order_id: str) -> None:
-        """Remove an order that has ended; none there is no error. Raises WrongState where it has not ended."""
+    def remove(self, order_id: str, key: str | None = None) -> None:
+        """Remove an order that has ended, and with it this key of its account, which may be a lasting one.
+
+        None there is no error. Raises WrongState where it has not ended.
+        """
 
     def forget_keys(self, used_before: datetime, limit: int) -> int:
-        """Remove idempotency keys first used before that time, at most `limit`, and return how many they were."""
+        """Remove idempotency keys first used before that time, at most `limit`, and return how many they were.
 
-    def due(self, states: Collection[State], now: datetime, limit: int) -> Sequence[Snapshot]:
-        """Return orders in one of these states whose `due_at` has passed, longest due first."""
+        What claims are remembered by is forgotten like them.
+        """
+
+    def due(self, states: Collection[State], now: datetime, limit: int) -> Due:
+        """Return at most `limit` orders in one of these states whose `due_at` has passed, longest due first."""
 
 
 class KeyStore(Protocol):
     """API keys, by digest."""
 
-    def find(self, key_digest: str) -> ApiKey | None: ...
+    def find(self, key_digest: str) -> ApiKey | None:
+        """Raises OtherVersion if there is such a key that this version cannot read."""
 
     def add(self, key: ApiKey) -> None:
         """Store a key; the same one twice is one."""
@@ -127,7 +169,11 @@ class KeyStore(Protocol):
 
 
 class Records(Protocol[T]):
-    """Small things of one kind, frozen dataclasses, each under an id: any text. All raise Unavailable."""
+    """Small things of one kind, frozen dataclasses, each under an id: any text. All raise Unavailable.
+
+    A record that this version cannot read raises OtherVersion whenever it is asked for by its id; `find`, `before` and
+    `all` pass it over, and go on behind it.
+    """
 
     def add(self, id_: str, record: T) -> None:
         """Raises Conflict where there is another of this id; the same one twice is one."""
@@ -149,6 +195,10 @@ class Records(Protocol[T]):
 
     def find(self, field: str, value: str, limit: int) -> Sequence[T]:
         """Return those whose field is this."""
+
+    def find_every(self, field: str, value: str, limit: int) -> Sequence[T]:
+        """As `find`, for those who act on all of them, or on there being none. Raises OtherVersion if one cannot be
+        read."""
 
     def before(self, field: str, time: datetime, limit: int) -> Sequence[T]:
         """Return those whose time is before this one, the oldest first."""

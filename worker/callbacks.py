@@ -1,4 +1,4 @@
-"""The worker's reports to the control plane: five tries each, and an end to everything where one is refused."""
+"""The worker's reports to the control plane: twelve tries each, and an end to everything where one is refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +16,15 @@ from shared.api import (
     WorkerCompleted,
     WorkerFailed,
     WorkerStarted,
+    read_answer,
 )
 from shared.domain.order import Failure, State
 from shared.vm_config import WorkerConfig
 from worker.network import answered, once, persist
 from worker.programs import ProgramFailed
 
+TRIES: Final = 12
+"""Some two minutes: during a roll-out an instance may answer 503 to what another, newer one has written."""
 MOST_MESSAGE: Final = 4000
 """Characters of a failure's message (shared/api.py)."""
 
@@ -58,7 +61,7 @@ class Callbacks:
     def started(self) -> None:
         self._report(WorkerStarted(epoch=self._epoch))
 
-    def started_again(self) -> State:
+    def started_again(self) -> State | str:
         """Report what was reported before, which changes nothing; return the order's state. It is tried once only."""
         report = WorkerStarted(epoch=self._epoch).model_dump_json()
         return once(lambda: self._report_once(report)).state
@@ -99,20 +102,20 @@ class Callbacks:
         self._report(report)
 
     def _report(self, report: BaseModel) -> CallbackAnswer:
-        return persist(lambda: self._report_once(report.model_dump_json()))
+        return persist(lambda: self._report_once(report.model_dump_json()), TRIES)
 
     def _report_once(self, body: str) -> CallbackAnswer:
         answer = answered(self._http.post(self._url, content=body, headers=self._headers))
         if not answer.is_success:
             raise _refusal(answer)
         try:
-            return CallbackAnswer.model_validate_json(answer.content)
+            return read_answer(CallbackAnswer, answer.content)
         except ValidationError:  # whose text repeats the answer, a presigned URL in it
             raise NotUnderstood("It was not answered by a control plane of this version.") from None
 
 
 def _refusal(answer: httpx.Response) -> ReportRefused:
     try:
-        return ReportRefused(f"{answer.status_code}: {Problem.model_validate_json(answer.content).detail}")
+        return ReportRefused(f"{answer.status_code}: {read_answer(Problem, answer.content).detail}")
     except ValidationError:
         return NotUnderstood(f"{answer.status_code}: {answer.reason_phrase}")

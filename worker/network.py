@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class NoAnswer(Exception):
-    """None in five tries, or one that says to try again (5xx, 429). The message carries no URL."""
+    """None however often it was tried, or one that says to try again (5xx, 429). The message carries no URL."""
 
 
 class Direct(httpx.BaseTransport):
@@ -87,10 +87,10 @@ def client(loopback_gateway: str | None, authorities: str | None = None) -> http
     return httpx.Client(transport=transport, timeout=TIMEOUT)
 
 
-def persist(call: Callable[[], T]) -> T:
-    """Return what `call` returns, having tried five times at most. Raises NoAnswer."""
+def persist(call: Callable[[], T], tries: int = TRIES) -> T:
+    """Return what `call` returns, having tried `tries` times at most. Raises NoAnswer."""
     waits = {"wait_initial": FIRST_WAIT, "wait_max": MOST_WAIT, "wait_jitter": FIRST_WAIT}
-    for attempt in stamina.retry_context(on=NoAnswer, attempts=TRIES, timeout=None, **waits):
+    for attempt in stamina.retry_context(on=NoAnswer, attempts=tries, timeout=None, **waits):
         with attempt:
             return once(call)
     raise AssertionError("stamina returns or raises")

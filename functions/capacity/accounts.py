@@ -1,5 +1,6 @@
 """Accounts: read, given another key, deleted, by their own key or an operator; listed by operators."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final, Literal
@@ -18,6 +19,7 @@ from functions.paging import fitting
 from functions.routing import Route
 from shared.domain.access import Role, digest
 from shared.domain.accounts import Account
+from shared.domain.pools import Pool
 from shared.domain.refusals import Forbidden, Malformed, NotFound
 
 OWNERS: Final = ACCOUNTS | ADMINS
@@ -88,6 +90,7 @@ def delete(caller: Principal, app: App, account_id: str) -> Deleted:
     account = own(account_id, caller, app, "delete")
     if account.balance:
         raise Malformed(f"Cannot delete an account whose balance is not zero: it is {account.balance:.2f} USD")
+    _pools(account, app)  # first: one that cannot be read could not be given up, and the caller is to ask again
     api_keys.withdraw([account.key_digest, *account.retired], app)
     _give_up_pools(account, app)
     gone = app.capacity.accounts.take(account.name, lambda standing: standing.id == account.id)
@@ -105,16 +108,21 @@ def own(account_id: str, caller: Principal, app: App, doing: str) -> Account:
 
 
 def account_of(account_id: str, app: App) -> Account:
-    """Raises NotFound."""
-    for account in app.capacity.accounts.find("id", account_id, 1):
+    """Raises NotFound, and Unavailable where another version wrote it."""
+    for account in app.capacity.accounts.find_every("id", account_id, 1):
         return account
     raise NotFound(MISSING)
 
 
 def _give_up_pools(account: Account, app: App) -> None:
-    for pool in app.capacity.pools.find("account", account.id, MOST_POOLS):
+    for pool in _pools(account, app):
         if pool.standing:
             release_all(pool, app, app.clock())
+
+
+def _pools(account: Account, app: App) -> Sequence[Pool]:
+    """Raises Unavailable where another version wrote one of them."""
+    return app.capacity.pools.find_every("account", account.id, MOST_POOLS)
 
 
 def _rekey(account: Account, key_digest: str, app: App) -> Account:

@@ -128,7 +128,7 @@ def _same(stands: Agent, agent: Agent) -> Agent:
 
 
 def _find(agent_id: str, app: App) -> Agent:
-    found = app.capacity.agents.find("id", agent_id, 1)
+    found = app.capacity.agents.find_every("id", agent_id, 1)
     if not found:
         raise NotFound(MISSING)
     return found[0]

@@ -16,6 +16,7 @@ from functions.capacity.links import meet
 from functions.capacity.wire import STATUS_OF, Answer, CapacityOrder, Lenient, Short, Status, lane_of, size_of
 from functions.holders import holder
 from functions.paging import page_of
+from functions.presence import Present
 from functions.routing import Route
 from functions.scopes import narrowed
 from functions.sweep import settle_held
@@ -89,8 +90,10 @@ NOTHING: Final = ClaimAnswer(claimed=False)
 """Also where the store does not answer: a worker of the contract ends at any error."""
 
 
-def claim(body: ClaimBody, launcher: Principal, app: App) -> ClaimAnswer:
-    """Give the oldest order that fits."""
+def claim(body: ClaimBody, launcher: Principal, app: App, present: Present) -> ClaimAnswer:
+    """Give the oldest order that fits, to a worker that is there to hear of it."""
+    if not present():
+        return NOTHING
     lanes = narrowed([lane_of(_datacenter(body.datacenter), _size(body.node_size))], launcher.datacenters)
     order = _next(lanes, holder(launcher, UNNAMED), app)
     if order is None:
@@ -136,8 +139,11 @@ def _next(lanes: tuple[str, ...], sender: str, app: App) -> Order | None:
 
 
 def _seen(order_id: str, app: App) -> Snapshot:
-    seen = app.store.get_many([order_id]).get(order_id)
-    if seen is None or seen.order.kind is not OrderKind.CAPACITY:
+    try:
+        seen = app.store.look(order_id)
+    except NotFound:
+        raise NotFound(NO_ORDER) from None
+    if seen.order.kind is not OrderKind.CAPACITY:
         raise NotFound(NO_ORDER)
     return seen
 
@@ -256,6 +262,7 @@ ROUTES: Final = (
         "Claim the oldest order",
         ClaimAnswer,
         body=TypeAdapter(ClaimBody),
+        waits=True,
         degraded=NOTHING,
     ),
     Route(

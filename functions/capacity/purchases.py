@@ -74,7 +74,7 @@ def buy(body: PurchaseBody, deployer: Principal, app: App, account_id: str) -> P
 
 
 def _balance(account_id: str, app: App) -> float:
-    for account in app.capacity.accounts.find("id", account_id, 1):
+    for account in app.capacity.accounts.find_every("id", account_id, 1):
         return account.balance
     raise NotFound(NO_ACCOUNT)
 

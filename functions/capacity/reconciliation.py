@@ -33,8 +33,8 @@ from shared.domain.pools import (
     stays,
     unwatched,
 )
-from shared.domain.refusals import Conflict, Gone, NotFound, WrongState
-from shared.ports import IdempotencyKey
+from shared.domain.refusals import Conflict, Gone, NotFound, OtherVersion, WrongState
+from shared.ports import IdempotencyKey, Snapshot
 
 SECONDS: Final = 20.0
 """How long one round goes on; the next goes on from there."""
@@ -51,6 +51,8 @@ class Round:
 
     pool: Pool
     orders: Mapping[str, Order]
+    unreadable: frozenset[str] = frozenset()
+    """Those of its orders that another version wrote: they count as on their way, and are left to that version."""
     created: int = 0
     released: int = 0
 
@@ -78,21 +80,24 @@ class Round:
 def look(pool: Pool, app: App) -> Round:
     ids = [member.order_id for member in pool.members]
     found = app.store.get_many(ids) if ids else {}
-    return Round(pool, {order_id: snapshot.order for order_id, snapshot in found.items()})
+    orders = {order_id: seen.order for order_id, seen in found.items() if isinstance(seen, Snapshot)}
+    return Round(pool, orders, frozenset(found.keys() - orders.keys()))
 
 
 def reconcile(pool: Pool, app: App, at_least: int = 0) -> Round:
     """Give every place its order, `at_least` so many, and release what is too much. Raises NotFound, Unavailable."""
-    orders = look(pool, app).orders
+    seen = look(pool, app)
+    orders = seen.orders
     if plan(pool, orders, at_least) != pool:
         pool = app.capacity.pools.change(pool.id, lambda standing: plan(standing, orders, at_least))
         reach(Point.POOL_RECORDED)
-    missing = [member for member in pool.members if member.order_id not in orders]
+    missing = [member for member in pool.members if member.order_id not in {*orders, *seen.unreadable}]
     made = [order for order in together(partial(_create, pool, app), missing, SECONDS) if order is not None]
     orders = {**orders, **{order.id: order for order in made}}
     given = [member for member in pool.members if _to_release(member, orders)]
     wished = [order for order in together(partial(_release, app), given, SECONDS) if order is not None]
-    done = Round(pool, {**orders, **{order.id: order for order in wished}}, len(made), len(wished))
+    orders = {**orders, **{order.id: order for order in wished}}
+    done = Round(pool, orders, seen.unreadable, len(made), len(wished))
     if done.surplus:
         logs.LOG.warning("A pool has machines too many, and nobody to stop them.", pool=pool.id, surplus=done.surplus)
     return done
@@ -149,8 +154,8 @@ def _to_release(member: Member, orders: Mapping[str, Order]) -> bool:
 def _release(app: App, member: Member) -> Order | None:
     try:
         order = app.store.apply(member.order_id, Cancel(RELEASE_REQUEST), app.clock())
-    except (WrongState, NotFound):
-        return None  # it has just ended
+    except (WrongState, NotFound, OtherVersion):
+        return None  # it has just ended, or another version has it
     reach(Point.POOL_RELEASED)
     return order
 
@@ -161,8 +166,11 @@ def _provide_default(app: App, now: datetime) -> None:
     if default is None:
         return
     id_ = pool_id(NOBODY, default.datacenter, default.node_size)
-    if app.capacity.pools.get(id_) is not None:
-        return
+    try:
+        if app.capacity.pools.get(id_) is not None:
+            return
+    except OtherVersion:
+        return  # it is there
     pool = Pool(
         id=id_,
         account=NOBODY,

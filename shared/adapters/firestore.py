@@ -7,28 +7,38 @@ success is resolved by reading again what only our own write could have left: a 
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final
 
-import structlog
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
-from google.cloud.firestore import Client, DocumentReference, DocumentSnapshot, FieldFilter, Query
+from google.cloud.firestore import Client, DocumentReference, FieldFilter, Query
 from google.cloud.firestore_v1.base_aggregation import AggregationResult
 from pydantic import TypeAdapter, ValidationError
 
 from shared.adapters import order_document, page_mark
 from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
+from shared.adapters.firestore_claims import Claims
+from shared.adapters.order_document import ORDER, plain
 from shared.adapters.page_mark import ORDER_ID
+from shared.adapters.reading import (
+    Document,
+    Reading,
+    note_unreadable,
+    other_version,
+    parse,
+    read_one,
+    read_past,
+)
 from shared.domain.access import ApiKey
-from shared.domain.events import AnyEvent
+from shared.domain.events import AnyEvent, Claim
 from shared.domain.holder import means, parts
 from shared.domain.lifecycle import advance, require_ended
 from shared.domain.order import Order, State
-from shared.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal, Unavailable
-from shared.ports import MOST_HELD, IdempotencyKey, OrderPage, OrderQuery, Snapshot
+from shared.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal
+from shared.ports import MOST_HELD, Due, IdempotencyKey, OrderPage, OrderQuery, Snapshot, Unreadable
 
 ORDERS: Final = "orders"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
@@ -42,7 +52,16 @@ REMEMBERING: Final = 10
 
 API_KEY: Final = TypeAdapter(ApiKey)
 
-log = structlog.get_logger(__name__)
+
+@dataclass(frozen=True, slots=True)
+class _UsedKey:
+    """What is read of an idempotency key's document."""
+
+    fingerprint: str
+    order_id: str
+
+
+USED_KEY: Final = TypeAdapter(_UsedKey)
 
 
 class FirestoreOrderStore:
@@ -52,13 +71,14 @@ class FirestoreOrderStore:
         self._client = client
         self._orders = client.collection(ORDERS)
         self._keys = client.collection(IDEMPOTENCY_KEYS)
+        self._claims = Claims(client, self._orders, self._keys)
 
     @persistently
     def create(self, order: Order, key: IdempotencyKey) -> Order:
         batch = self._client.batch()
         batch.create(self._document(order.id), order_document.encode(order))
-        used = {**asdict(key), "order_id": order.id, "created_at": order.created_at}
-        batch.create(self._keys.document(_key_id(key)), used)
+        used = {**asdict(key), "order_id": order.id, "created_at": None if key.lasting else order.created_at}
+        batch.create(self._keys.document(_key_id(key.account, key.value)), used)
         try:
             batch.commit(**ONCE)
         except (AlreadyExists, *TRANSIENT) as error:
@@ -70,10 +90,22 @@ class FirestoreOrderStore:
         return self._read(order_id).order
 
     @persistently
-    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot]:
+    def look(self, order_id: str) -> Snapshot:
+        return self._read(order_id)
+
+    @persistently
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
         wanted = [self._orders.document(order_id) for order_id in set(order_ids) if ORDER_ID.fullmatch(order_id)]
-        found = self._client.get_all(wanted, **ONCE) if wanted else ()
-        return {snapshot.order.id: snapshot for snapshot in _readable(found)}
+        found, passed = dict[str, Snapshot | Unreadable](), dict[str, ValidationError]()
+        for document in self._client.get_all(wanted, **ONCE) if wanted else ():
+            if not document.exists:
+                continue
+            try:
+                found[document.id] = _snapshot(document)
+            except ValidationError as error:
+                found[document.id], passed[document.id] = Unreadable(document.id), error
+        note_unreadable(passed)
+        return found
 
     def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
         if seen is not None:
@@ -90,9 +122,11 @@ class FirestoreOrderStore:
         found = self._sorted(query)
         if query.after is not None:
             found = found.start_after(self._position(query.after))
-        orders = [snapshot.order for snapshot in _run(found, query.limit + 1)]
-        page = orders[: query.limit]
-        return OrderPage(page, page_mark.mark(page[-1]) if len(orders) > len(page) else None)
+        read = read_past(found, query.limit + 1, _snapshot)
+        page = [snapshot.order for snapshot in read.found[: query.limit]]
+        if len(read.found) > query.limit:
+            return OrderPage(page, page_mark.mark(page[-1]))
+        return OrderPage(page, _mark(read))
 
     @of_callers
     @persistently
@@ -110,6 +144,9 @@ class FirestoreOrderStore:
         found = {one.order.id: one for lanes_ in some for one in self._claimable(lanes_, now, limit)}
         return sorted(found.values(), key=lambda one: (one.order.available_at, one.order.id))[:limit]
 
+    def claim(self, seen: Snapshot, claim: Claim, now: datetime) -> Order:
+        return self._claims.claim(seen, claim, now)
+
     @of_callers
     @persistently
     def remembering(self, request_id: str) -> Sequence[Order]:
@@ -125,15 +162,18 @@ class FirestoreOrderStore:
         return [order for order in held if order.lease is not None and means(launcher, order.lease.launcher)]
 
     @persistently
-    def remove(self, order_id: str) -> None:
+    def remove(self, order_id: str, key: str | None = None) -> None:
         try:
             present = self._read(order_id)
         except NotFound:
             return
         require_ended(present.order)
-        unchanged = self._client.write_option(last_update_time=present.version)
+        batch = self._client.batch()
+        batch.delete(self._document(order_id), self._client.write_option(last_update_time=present.version))
+        if key is not None:
+            batch.delete(self._keys.document(_key_id(present.order.account, key)))
         try:
-            self._document(order_id).delete(unchanged, **ONCE)
+            batch.commit(**ONCE)
         except FailedPrecondition as error:
             raise LostRace(f"Order {order_id} changed after it was read.") from error
 
@@ -149,9 +189,10 @@ class FirestoreOrderStore:
         return len(found)
 
     @persistently
-    def due(self, states: Collection[State], now: datetime, limit: int) -> Sequence[Snapshot]:
+    def due(self, states: Collection[State], now: datetime, limit: int) -> Due:
         among = self._orders.where(filter=FieldFilter("state", "in", sorted(states)))
-        return _run(among.where(filter=FieldFilter("due_at", "<=", now)).order_by("due_at"), limit)
+        read = read_past(among.where(filter=FieldFilter("due_at", "<=", now)).order_by("due_at"), limit, _snapshot)
+        return Due(read.found, not read.whole)
 
     @persistently
     def _apply_to_present(self, order_id: str, event: AnyEvent, now: datetime) -> Order:
@@ -174,17 +215,18 @@ class FirestoreOrderStore:
 
     def _created_before(self, order: Order, key: IdempotencyKey, error: Exception) -> Order:
         """Return the order that this key stands for: one of an earlier request, or ours, whose answer was lost."""
-        used = self._keys.document(_key_id(key)).get(**ONCE)
-        if not used.exists:
+        document = self._keys.document(_key_id(key.account, key.value)).get(**ONCE)
+        if not document.exists:
             if isinstance(error, AlreadyExists):
                 raise Conflict(f"There is an order {order.id} already, of another Idempotency-Key.") from error
             raise error
-        if used.get("fingerprint") != key.fingerprint:
+        used = read_one(document, USED_KEY)
+        if used.fingerprint != key.fingerprint:
             raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
         try:
-            return self._read(used.get("order_id")).order
+            return self._read(used.order_id).order
         except NotFound:
-            raise Gone(f"The order {used.get('order_id')} of this Idempotency-Key was removed.") from error
+            raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.") from error
 
     def _read(self, order_id: str) -> Snapshot:
         document = self._document(order_id).get(**ONCE)
@@ -193,9 +235,9 @@ class FirestoreOrderStore:
         try:
             return _snapshot(document)
         except ValidationError as error:
-            raise Unavailable("The order was written by another version of the control plane.") from error
+            raise other_version(f"The order {order_id}") from error
 
-    def _claimable(self, lanes: Collection[str], now: datetime, limit: int) -> list[Snapshot]:
+    def _claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         waiting = self._orders.where(filter=FieldFilter("state", "==", State.QUEUED))
         fitting = waiting.where(filter=FieldFilter("lanes", "array_contains_any", lanes))
         return _run(fitting.where(filter=FieldFilter("available_at", "<=", now)).order_by("available_at"), limit)
@@ -234,7 +276,7 @@ class FirestoreKeyStore:
     @persistently
     def find(self, key_digest: str) -> ApiKey | None:
         document = self._keys.document(key_digest).get(**ONCE)
-        return API_KEY.validate_python(document.to_dict()) if document.exists else None
+        return read_one(document, API_KEY) if document.exists else None
 
     @persistently
     def add(self, key: ApiKey) -> None:
@@ -245,30 +287,25 @@ class FirestoreKeyStore:
         self._keys.document(key_digest).delete(**ONCE)
 
 
-def _run(query: Query, limit: int) -> list[Snapshot]:
-    documents: Iterable[DocumentSnapshot[DocumentReference]] = query.limit(limit).stream(**ONCE)
-    return list(_readable(documents))
+def _run(query: Query, limit: int) -> Sequence[Snapshot]:
+    return read_past(query, limit, _snapshot).found
 
 
-def _readable(documents: Iterable[DocumentSnapshot[DocumentReference]]) -> Iterator[Snapshot]:
-    """Yield the orders that are there; one that this version cannot read must not stand in the way of all others."""
-    for document in documents:
-        if not document.exists:
-            continue
-        try:
-            yield _snapshot(document)
-        except ValidationError as error:
-            wrong = [".".join(str(part) for part in one["loc"]) for one in error.errors()]
-            log.error("an order cannot be read, and is passed over", order_id=document.id, fields=wrong)
+def _snapshot(document: Document) -> Snapshot:
+    """Raises ValidationError."""
+    return Snapshot(parse(document, ORDER), document.update_time)
 
 
-def _snapshot(document: DocumentSnapshot[DocumentReference]) -> Snapshot:
-    return Snapshot(order_document.decode(document.to_dict() or {}), document.update_time)
+def _mark(read: Reading[Snapshot]) -> str | None:
+    """Return where to go on behind what was read, None where nothing is left."""
+    if read.whole or read.last is None:
+        return None
+    return page_mark.mark_at(plain(read.last.get("created_at")), read.last.id)
 
 
-def _key_id(key: IdempotencyKey) -> str:
+def _key_id(account: str, value: str) -> str:
     """Return a document id for any key: a client's own characters may be none that Firestore takes."""
-    return hashlib.sha256(json.dumps([key.account, key.value]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([account, value]).encode()).hexdigest()
 
 
 def _no_order(order_id: str) -> NotFound:

@@ -14,8 +14,13 @@ ORDER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
 def mark(order: Order) -> str:
-    """Return the `after` of the page that follows this order, newest first."""
-    return base64.urlsafe_b64encode(f"{order.created_at.isoformat()} {order.id}".encode()).decode()
+    """Return the `after` of the page that follows this order."""
+    return mark_at(order.created_at, order.id)
+
+
+def mark_at(created_at: datetime, order_id: str) -> str:
+    """Return the `after` of the page that follows what was created then, with this id."""
+    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {order_id}".encode()).decode()
 
 
 def read(text: str) -> tuple[datetime, str]:

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
-from google.cloud.firestore import Client, DocumentReference, DocumentSnapshot, FieldFilter
+from google.cloud.firestore import Client, DocumentReference, DocumentSnapshot, FieldFilter, Query
 from pydantic import TypeAdapter
 
 from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
-from shared.adapters.order_document import plain
+from shared.adapters.reading import parse, read_one, read_past
 from shared.domain.refusals import Conflict, NotFound
 
 T = TypeVar("T")
@@ -71,17 +71,25 @@ class FirestoreRecords(Generic[T]):
     @of_callers
     @persistently
     def find(self, field: str, value: str, limit: int) -> Sequence[T]:
-        found = self._records.where(filter=FieldFilter(field, "==", value)).limit(limit)
-        return [self._decoded(document) for document in found.stream(**ONCE)]
+        return self._read_past(self._where(field, value), limit)
+
+    @persistently
+    def find_every(self, field: str, value: str, limit: int) -> Sequence[T]:
+        return [self._decoded(document) for document in self._where(field, value).limit(limit).stream(**ONCE)]
 
     @persistently
     def before(self, field: str, time: datetime, limit: int) -> Sequence[T]:
-        found = self._records.where(filter=FieldFilter(field, "<", time)).order_by(field).limit(limit)
-        return [self._decoded(document) for document in found.stream(**ONCE)]
+        return self._read_past(self._records.where(filter=FieldFilter(field, "<", time)).order_by(field), limit)
 
     @persistently
     def all(self, limit: int) -> Sequence[T]:
-        return [self._decoded(document) for document in self._records.limit(limit).stream(**ONCE)]
+        return self._read_past(Query(self._records), limit)
+
+    def _where(self, field: str, value: str) -> Query:
+        return self._records.where(filter=FieldFilter(field, "==", value))
+
+    def _read_past(self, query: Query, limit: int) -> Sequence[T]:
+        return read_past(query, limit, lambda document: parse(document, self._form)).found
 
     def _document(self, id_: str) -> DocumentReference:
         return self._records.document(hashlib.sha256(id_.encode()).hexdigest())
@@ -91,4 +99,4 @@ class FirestoreRecords(Generic[T]):
         return document
 
     def _decoded(self, document: DocumentSnapshot[Any]) -> T:
-        return self._form.validate_python(plain(document.to_dict() or {}), extra="ignore")
+        return read_one(document, self._form)

@@ -153,7 +153,7 @@ class Return(Held):
 
 @dataclass(frozen=True, slots=True)
 class Lapse(Held):
-    """The lease ran out without a heartbeat."""
+    """The lease ran out without a heartbeat. If no machine was begun, that burns no attempt."""
 
     kind = EventKind.LAPSE
 

@@ -246,7 +246,8 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
         case Return():
             return replace(order, attempt=order.attempt - 1, reason=event.reason, message=event.message)
         case Lapse():
-            return replace(order, reason=Reason.LEASE_LAPSED, message="The launcher's heartbeat stopped.")
+            attempt, message = order.attempt - _not_begun(order), "The launcher's heartbeat stopped."
+            return replace(order, attempt=attempt, reason=Reason.LEASE_LAPSED, message=message)
         case BootTimeout():
             message = f"Its worker did not report within {order.limits.boot_seconds:g} s."
             return replace(order, reason=Reason.BOOT_TIMEOUT, message=message)
@@ -296,6 +297,8 @@ def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Ord
         return replace(order, message=f"It had begun, and is not run again: {order.message}"), State.FAILED
     if isinstance(event, Return):
         return _handed_back(order, now), State.QUEUED
+    if isinstance(event, Lapse) and _not_begun(order):
+        return _waits_on(order, now), State.QUEUED
     if order.attempt >= order.max_attempts:
         return _exhausted(order), State.FAILED
     available_at = now + backoff(order.attempt, _spread(order))
@@ -325,6 +328,21 @@ def _handed_back(order: Order, now: datetime) -> Order:
     available_at = _available_again(order, now)
     expires_at = available_at + order.limits.queue if order.state is State.RUNNING else order.expires_at
     return replace(order, available_at=available_at, expires_at=expires_at)
+
+
+def _not_begun(order: Order) -> bool:
+    """Whether no machine was started for its claim: a launcher that sends heartbeats tells before it starts one.
+
+    Its lapse burns no attempt, or three callers that hung up would end an order that nobody tried. Others may have
+    started one, and be late to tell.
+    """
+    return order.state is State.CLAIMED and order.lease is not None and order.lease.attended
+
+
+def _waits_on(order: Order, now: datetime) -> Order:
+    """Longer each time, and until its queue TTL, to which the time that it was held is added."""
+    available_at = now + backoff(order.epoch - order.attempt, _spread(order))
+    return replace(order, available_at=available_at, expires_at=order.expires_at + (now - order.entered[State.CLAIMED]))
 
 
 def _available_again(order: Order, now: datetime) -> datetime:

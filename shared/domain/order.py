@@ -124,7 +124,7 @@ class Order:
     max_attempts: int = DEFAULT_ATTEMPTS
     epoch: int = 0
     attempt: int = 0
-    """How many attempts were begun, but for those that were handed back untried."""
+    """How many attempts were begun, but for those that were handed back untried, or lapsed before that."""
     lease: Lease | None = None
     claimed_by: str | None = None
     """Who holds it, or held it when it ended."""

@@ -13,6 +13,7 @@ Refusal
 ├─ Gone               it was there, and was removed
 ├─ TooLarge           over a size limit
 └─ Unavailable        not now; the same request may be sent again
+   └─ OtherVersion    a later version wrote it, or an earlier one, and this one cannot read it
 """
 
 from collections.abc import Mapping
@@ -103,3 +104,7 @@ class TooLarge(Refusal):
 class Unavailable(Refusal):
     code = "unavailable"
     title = "Not available now"
+
+
+class OtherVersion(Unavailable):
+    """It is there: an instance of the version that wrote it can answer."""

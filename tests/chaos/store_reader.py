@@ -48,8 +48,9 @@ def read_store(environment: Mapping[str, str]) -> Stored:
 
 def read_all(client: Client) -> Stored:
     orders = [order_document.decode(document.to_dict() or {}) for document in client.collection(ORDERS).stream()]
-    keys = client.collection(IDEMPOTENCY_KEYS).stream()
-    return Stored({order.id: order for order in orders}, {key.get("value"): key.get("order_id") for key in keys})
+    used = (document.to_dict() or {} for document in client.collection(IDEMPOTENCY_KEYS).stream())
+    keys = {key["value"]: key["order_id"] for key in used if "value" in key}  # those of claims have none
+    return Stored({order.id: order for order in orders}, keys)
 
 
 if __name__ == "__main__":

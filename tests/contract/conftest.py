@@ -5,6 +5,7 @@ import pytest
 from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from shared.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from shared.ports import KeyStore, OrderStore
+from tests.later_version import InFirestore, InMemory, LaterVersion
 
 MEMORY_AND_FIRESTORE = ["memory", pytest.param("firestore", marks=pytest.mark.emulator)]
 
@@ -14,6 +15,14 @@ def orders(request: pytest.FixtureRequest) -> OrderStore:
     if request.param == "memory":
         return MemoryOrderStore()
     return FirestoreOrderStore(request.getfixturevalue("firestore_client"))
+
+
+@pytest.fixture
+def later(request: pytest.FixtureRequest, orders: OrderStore) -> LaterVersion:
+    """Of the control plane whose store `orders` is."""
+    if isinstance(orders, MemoryOrderStore):
+        return InMemory()
+    return InFirestore(request.getfixturevalue("firestore_client"))
 
 
 @pytest.fixture(params=MEMORY_AND_FIRESTORE)

@@ -1,14 +1,19 @@
 """Orders that another version wrote: read where they can be, and passed over where not."""
 
+from dataclasses import replace
+
 import pytest
 from google.cloud.firestore import Client
 from structlog.testing import capture_logs
 
 from shared.adapters.firestore import ORDERS, FirestoreOrderStore
+from shared.adapters.records import FirestoreRecords
+from shared.domain.agents import Challenge
+from shared.domain.events import Provision
 from shared.domain.order import State
 from shared.domain.refusals import Unavailable
-from shared.ports import OrderQuery
-from tests.factories import NOW, a_key, an_order
+from shared.ports import OrderQuery, Unreadable
+from tests.factories import LAUNCHER, NOW, a_claim, a_key, an_order
 
 pytestmark = pytest.mark.emulator
 
@@ -35,9 +40,37 @@ def test_one_order_that_cannot_be_read_stands_in_no_others_way(
     firestore_client.collection(ORDERS).document(bad.id).update({"spec.command": "not a list"})
 
     with capture_logs() as logged:
-        assert [found.order for found in store.due({State.QUEUED}, NOW, limit=10)] == [good]
-        assert list(store.get_many([good.id, bad.id])) == [good.id]
+        assert [found.order for found in store.due({State.QUEUED}, NOW, limit=10).orders] == [good]
+        assert store.get_many([good.id, bad.id]) == {good.id: store.look(good.id), bad.id: Unreadable(bad.id)}
         assert store.page(OrderQuery()).orders == [good]
-    assert {line["order_id"] for line in logged} == {bad.id}
+    (said,) = logged  # once, however often it is met
+    assert (said["documents"], said["fields"], said["passed_over"]) == ([bad.id], ["spec.task.command"], 1)
     with pytest.raises(Unavailable):
         store.get(bad.id)
+
+
+def test_what_a_later_version_added_stays_when_this_one_changes_the_order(
+    store: FirestoreOrderStore, firestore_client: Client
+) -> None:
+    order = an_order()
+    store.create(order, a_key(order))
+    document = firestore_client.collection(ORDERS).document(order.id)
+    document.update({"newer": 1, "spec.newer": 1})
+
+    store.claim(store.look(order.id), a_claim(), NOW)
+    store.apply(order.id, Provision("p", 1, LAUNCHER, "vm-1"), NOW)
+
+    stored = document.get().to_dict() or {}
+    assert (stored["state"], stored["newer"], stored["spec"]["newer"]) == ("provisioning", 1, 1)
+
+
+def test_what_a_later_version_added_stays_when_this_one_changes_a_record(firestore_client: Client) -> None:
+    records = FirestoreRecords(firestore_client, "challenges", Challenge)
+    records.add("vm", Challenge("vm", "00", NOW, NOW))
+    (document,) = firestore_client.collection("challenges").stream()
+    document.reference.update({"newer": 1})
+
+    records.change("vm", lambda one: replace(one, nonce="01"))
+
+    stored = document.reference.get().to_dict() or {}
+    assert (stored["nonce"], stored["newer"]) == ("01", 1)

@@ -155,7 +155,7 @@ def test_a_claim_whose_answer_was_lost_is_held_once(
 ) -> None:
     order, claim = an_order(), a_claim()
     store.create(order, a_key(order))
-    seen = store.get_many([order.id])[order.id] if from_seen else None
+    seen = store.look(order.id) if from_seen else None
     commits.lose_the_answer(error)
 
     claimed = store.apply(order.id, claim, NOW, seen)
@@ -171,7 +171,7 @@ def test_a_claim_that_lost_to_itself_is_held(
 ) -> None:
     order = an_order()
     store.create(order, a_key(order))
-    seen = store.get_many([order.id])[order.id] if from_seen else None
+    seen = store.look(order.id) if from_seen else None
     commits.lose_the_answer_and_ask_again()
 
     claimed = store.apply(order.id, a_claim(), NOW, seen)
@@ -185,7 +185,7 @@ def test_a_claim_that_lost_to_another_is_refused_even_where_the_answer_was_lost(
 ) -> None:
     order = an_order()
     store.create(order, a_key(order))
-    seen = store.get_many([order.id])[order.id]
+    seen = store.look(order.id)
     held = store.apply(order.id, a_claim(), NOW)
     commits.lose_the_request(ServiceUnavailable)
 

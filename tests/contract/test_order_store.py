@@ -186,7 +186,7 @@ def test_an_event_that_alters_nothing_is_no_error(orders: OrderStore) -> None:
 
 def test_what_was_seen_spares_no_check(orders: OrderStore) -> None:
     order = stored(orders)
-    stale = orders.get_many([order.id])[order.id]
+    stale = orders.look(order.id)
     claimed = orders.apply(order.id, a_claim(), NOW)
 
     with pytest.raises(WrongState) as refused:
@@ -197,7 +197,7 @@ def test_what_was_seen_spares_no_check(orders: OrderStore) -> None:
 
 def test_what_was_seen_is_no_reason_to_refuse(orders: OrderStore) -> None:
     order = stored(orders)
-    stale = orders.get_many([order.id])[order.id]
+    stale = orders.look(order.id)
     orders.apply(order.id, a_claim(), NOW)
 
     assert orders.apply(order.id, Start(str(uuid4()), 1), NOW, seen=stale).state is State.RUNNING
@@ -206,7 +206,7 @@ def test_what_was_seen_is_no_reason_to_refuse(orders: OrderStore) -> None:
 def test_a_repeat_answers_what_stands_and_not_what_was_seen(orders: OrderStore) -> None:
     order, claim = stored(orders), a_claim()
     orders.apply(order.id, claim, NOW)
-    stale = orders.get_many([order.id])[order.id]
+    stale = orders.look(order.id)
     started = orders.apply(order.id, Start(str(uuid4()), 1), NOW)
 
     assert orders.apply(order.id, claim, NOW, seen=stale) == started
@@ -214,7 +214,7 @@ def test_a_repeat_answers_what_stands_and_not_what_was_seen(orders: OrderStore) 
 
 def test_what_was_seen_and_still_stands_is_changed(orders: OrderStore) -> None:
     order = stored(orders)
-    seen = orders.get_many([order.id])[order.id]
+    seen = orders.look(order.id)
 
     assert orders.apply(order.id, a_claim(), NOW, seen=seen) == orders.get(order.id)
     assert orders.get(order.id).state is State.CLAIMED
@@ -225,7 +225,8 @@ def test_many_are_read_at_once_and_missing_ones_left_out(orders: OrderStore) -> 
 
     found = orders.get_many([two[0].id, two[1].id, two[0].id, *UNKNOWN_IDS])
 
-    assert {order_id: snapshot.order for order_id, snapshot in found.items()} == {order.id: order for order in two}
+    assert found == {order.id: orders.look(order.id) for order in two}
+    assert [orders.look(order.id).order for order in two] == two
     assert orders.get_many([]) == {}
 
 
@@ -273,16 +274,16 @@ def test_due_are_those_whose_time_has_come_from_the_longest_due(orders: OrderSto
     stored(orders, an_order(due_at=NOW + SOON))
     stored(orders, an_order(state=State.SUCCEEDED, due_at=None))
 
-    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=10)] == [early, late]
-    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=1)] == [early]
+    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=10).orders] == [early, late]
+    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=1).orders] == [early]
 
 
 def test_due_are_those_of_the_states_asked_for(orders: OrderStore) -> None:
     waiting = stored(orders, an_order(due_at=NOW))
     held = stored(orders, replace(a_claimed_order(), due_at=NOW))
 
-    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=10)] == [waiting]
-    assert [snapshot.order for snapshot in orders.due(HELD, NOW, limit=10)] == [held]
+    assert [snapshot.order for snapshot in orders.due({State.QUEUED}, NOW, limit=10).orders] == [waiting]
+    assert [snapshot.order for snapshot in orders.due(HELD, NOW, limit=10).orders] == [held]
 
 
 def test_due_are_ended_ones_whose_output_was_kept_long_enough(orders: OrderStore) -> None:
@@ -292,7 +293,7 @@ def test_due_are_ended_ones_whose_output_was_kept_long_enough(orders: OrderStore
     stored(orders, an_order(state=State.CANCELLED, due_at=None))
     stored(orders, an_order(due_at=NOW))
 
-    assert [snapshot.order for snapshot in orders.due(FINAL, NOW, limit=10)] == [succeeded, failed]
+    assert [snapshot.order for snapshot in orders.due(FINAL, NOW, limit=10).orders] == [succeeded, failed]
 
 
 def test_a_launcher_holds_the_orders_whose_lease_names_it(orders: OrderStore) -> None:
@@ -323,7 +324,7 @@ def test_a_name_without_identity_holds_what_all_of_its_identities_hold_and_an_id
 
 def test_a_removed_order_is_nowhere_and_removed_again_is_no_error(orders: OrderStore) -> None:
     ended, other = _ended(orders), _ended(orders)
-    seen = orders.get_many([ended.id])[ended.id]
+    seen = orders.look(ended.id)
 
     orders.remove(ended.id)
     orders.remove(ended.id)
@@ -508,3 +509,65 @@ def _ended(orders: OrderStore, key: str | None = None) -> Order:
 
 def _by_id(orders: Iterable[Order]) -> list[Order]:
     return sorted(orders, key=lambda order: order.id)
+
+
+def test_a_lasting_key_is_kept_until_the_order_that_it_is_removed_with(orders: OrderStore) -> None:
+    dead, successor = _ended(orders), an_order()
+    key = replace(a_key(successor, "requeue\nit"), lasting=True)
+    orders.create(successor, key)
+    orders.apply(successor.id, Cancel(str(uuid4())), NOW)
+    orders.remove(successor.id)
+
+    assert orders.forget_keys(NOW + timedelta(days=365), limit=10) == 1
+    with pytest.raises(Gone):
+        orders.create(successor, key)
+    orders.remove(dead.id, "requeue\nit")
+    assert orders.create(successor, key) == successor
+
+
+def test_a_request_that_holds_an_order_is_given_that_one_and_takes_no_other(orders: OrderStore) -> None:
+    first, second = stored(orders), stored(orders)
+    claim = a_claim()
+
+    held = orders.claim(orders.look(first.id), claim, NOW)
+
+    assert held == advance(first, claim, NOW)
+    assert orders.claim(orders.look(second.id), claim, NOW) == held
+    assert orders.get(second.id) == second
+    assert orders.claim(orders.look(second.id), a_claim(OTHER_LAUNCHER), NOW).id == second.id
+
+
+def test_a_request_that_lost_its_order_takes_another_and_then_holds_that(orders: OrderStore) -> None:
+    first, second, third = stored(orders), stored(orders), stored(orders)
+    claim = a_claim()
+    orders.claim(orders.look(first.id), claim, NOW)
+    orders.apply(first.id, Return(str(uuid4()), 1, LAUNCHER, Reason.RETURNED, "going down"), NOW)
+
+    assert orders.claim(orders.look(second.id), claim, NOW).id == second.id
+    assert orders.claim(orders.look(third.id), claim, NOW).id == second.id
+    assert orders.get(third.id) == third
+
+
+def test_of_claims_of_one_request_at_once_one_order_comes(orders: OrderStore) -> None:
+    claim, waiting = a_claim(), [stored(orders) for _ in range(10)]
+    seen = [orders.look(order.id) for order in waiting]
+
+    answers = at_once(partial(orders.claim, one, claim, NOW) for one in seen)
+
+    (held,) = {answer.id for answer in answers if isinstance(answer, Order)}
+    assert len(answers) == 10
+    assert [order.id for order in waiting if orders.get(order.id).state is State.CLAIMED] == [held]
+
+
+def test_a_claim_is_refused_as_any_other_change_would_be(orders: OrderStore) -> None:
+    order = stored(orders)
+    stale = orders.look(order.id)
+    orders.claim(stale, a_claim(), NOW)
+
+    with pytest.raises(WrongState):
+        orders.claim(stale, a_claim(OTHER_LAUNCHER), NOW)
+    ended = _ended(orders)
+    seen = orders.look(ended.id)
+    orders.remove(ended.id)
+    with pytest.raises(NotFound):
+        orders.claim(seen, a_claim(), NOW)

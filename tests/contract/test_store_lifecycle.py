@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from shared.adapters.firestore import FirestoreOrderStore
 from shared.adapters.memory import MemoryOrderStore
-from shared.domain.events import AnyEvent, Cancel, Claim, EventKind, Note, Renew, Return
+from shared.domain.events import AnyEvent, Cancel, Claim, EventKind, Lapse, Note, Renew, Return
 from shared.domain.lifecycle import RULES, UNWATCHED_BOOT, due_event
 from shared.domain.order import FINAL, HELD, LAPSE_MARGIN, REMEMBERED_REQUESTS, Order, State
 from shared.domain.refusals import Gone, LeaseLost, NotFound, WrongState
@@ -133,6 +133,8 @@ class Life:
                 self.state = S.SUCCEEDED if self.capacity else S.CANCELLED
             case Return():
                 self.burned -= 1
+            case Lapse() if before is S.CLAIMED and self.attended:
+                self.burned -= 1
         self.wished |= event.kind is K.CANCEL
         self.discarded |= event.kind is K.DISCARD
         if before in HELD and self.state is S.QUEUED:
@@ -244,7 +246,7 @@ class Lives(RuleBasedStateMachine):
     @rule(limit=st.integers(1, 5))
     def sweep(self, limit: int) -> None:
         for states in (HELD, WAITING, FINAL):
-            for snapshot in self.store.due(states, self.now, limit):
+            for snapshot in self.store.due(states, self.now, limit).orders:
                 event = due_event(snapshot.order, self.now, self._id("sweep"))
                 assert event is not None
                 self._take(self.lives[snapshot.order.id], event, snapshot)
@@ -272,7 +274,8 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def what_is_stored_is_what_the_model_says(self) -> None:
-        stored = self.store.get_many(self.lives.keys())
+        found = self.store.get_many(self.lives.keys())
+        stored = {id_: seen for id_, seen in found.items() if isinstance(seen, Snapshot)}
         assert {id_: snapshot.order for id_, snapshot in stored.items()} == {
             id_: life.answered for id_, life in self.lives.items()
         }
@@ -291,7 +294,7 @@ class Lives(RuleBasedStateMachine):
         orders = [life.answered for life in self.lives.values()]
         for states in (HELD, WAITING, FINAL):
             due = [order for order in orders if order.state in states and order.due_at and order.due_at <= self.now]
-            found = [snapshot.order for snapshot in self.store.due(states, self.now, ALL)]
+            found = [snapshot.order for snapshot in self.store.due(states, self.now, ALL).orders]
             _same(found, due, lambda order: order.due_at)
         waiting = [order for order in orders if order.state is S.QUEUED and order.available_at <= self.now]
         for lanes in (LANES[:1], LANES):

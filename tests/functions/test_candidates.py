@@ -13,7 +13,7 @@ import pytest
 
 from functions.candidates import READ_AT_ONCE, REST, STALE, Candidates, oldest_last
 from shared.adapters.memory import MemoryOrderStore
-from shared.domain.events import AnyEvent, Cancel, Return
+from shared.domain.events import Cancel, Claim, Return
 from shared.domain.order import Order, Reason, State
 from shared.domain.refusals import Refusal, Unavailable
 from shared.ports import OrderStore, Snapshot
@@ -44,9 +44,9 @@ class CountedStore(MemoryOrderStore):
             raise Unavailable("The order store does not answer.")
         return super().claimable(lanes, now, limit)
 
-    def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
-        self.tried.append(order_id)
-        return super().apply(order_id, event, now, seen)
+    def claim(self, seen: Snapshot, claim: Claim, now: datetime) -> Order:
+        self.tried.append(seen.order.id)
+        return super().claim(seen, claim, now)
 
 
 class AheadOfItsClaimers(CountedStore):

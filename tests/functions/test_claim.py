@@ -1,17 +1,29 @@
 """How launchers take orders."""
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from functions.authentication import Principal
+from functions.candidates import Candidates
+from functions.claim import BODY, claim
+from functions.parsing import parse_body
+from shared.adapters.firestore import FirestoreOrderStore
 from shared.domain.access import ApiKey, Role, digest
 from shared.domain.lifecycle import backoff
 from shared.domain.order import LEASE, State
 from shared.domain.refusals import Unavailable
 from shared.domain.spec import CapacitySpec, NodeSize
+from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import CAPACITY, EXPORT, NOW
 from tests.functions.world import LAUNCHER, OTHER_LAUNCHER, SECRET, World, by_id, next_of
+from tests.threads import at_once
 
 
 def test_a_claim_by_id_answers_all_that_a_machine_needs(world: World) -> None:
@@ -227,3 +239,63 @@ def test_a_key_kept_to_some_datacenters_claims_no_others_orders(world: World) ->
     assert world.claim_next("ly_kept", lanes=lanes) is None
     refused = world.post("/v1/claims", next_of(lanes=["baremetal:*/capacity/tiny"]), "ly_kept")
     assert (refused.status_code, refused.get_json()["type"]) == (403, "urn:launchyard:problem:forbidden")
+
+
+AT_ONCE = 10
+
+
+def test_one_request_made_many_times_at_once_takes_one_order(world: World, at_instances: Callable[[], World]) -> None:
+    """As by proxies that repeat, or a launcher whose connection breaks: each at an instance of its own, none waits."""
+    instances = [at_instances() for _ in range(AT_ONCE)]
+    ids = {world.place()["id"] for _ in range(2 * AT_ONCE)}
+    body = next_of()
+
+    answers = at_once([partial(_claimed_by, instance, body) for instance in instances])
+
+    (held,) = {str(answer) for answer in answers}
+    states = [world.order(order_id) for order_id in ids]
+    assert [order.id for order in states if order.state is State.CLAIMED] == [held]
+
+
+def test_one_request_made_again_after_its_order_lapsed_takes_one_other(
+    world: World, at_instances: Callable[[], World]
+) -> None:
+    instances = [at_instances() for _ in range(AT_ONCE)]
+    lost = world.place()["id"]
+    body = next_of()
+    assert _claimed_by(instances[0], body) == lost
+    world.lapse(lost)
+    for instance in instances:
+        instance.clock.now = world.clock.now
+    assert world.claim(lost, OTHER_LAUNCHER) is not None
+    others = {world.place()["id"] for _ in range(2 * AT_ONCE)}
+
+    answers = at_once([partial(_claimed_by, instance, body) for instance in instances])
+
+    (held,) = {str(answer) for answer in answers}
+    claimed = {order_id for order_id in others if world.order(order_id).state is State.CLAIMED}
+    assert claimed == {held}
+
+
+@pytest.fixture(params=MEMORY_AND_FIRESTORE)
+def at_instances(request: pytest.FixtureRequest, world: World) -> Callable[[], World]:
+    """Make instances of the control plane, each with candidates of its own, over one store."""
+    if request.param == "firestore":
+        world.app = replace(world.app, store=FirestoreOrderStore(request.getfixturevalue("firestore_client")))
+
+    def another() -> World:
+        instance = World()
+        instance.http = world.http.application.test_client()
+        candidates = Candidates(world.app.store, rest=timedelta())
+        instance.app = replace(world.app, candidates=candidates, clock=instance.clock)
+        return instance
+
+    return another
+
+
+def _claimed_by(world: World, body: dict[str, Any]) -> str:
+    """Return the id of the order that this instance's claim is answered with."""
+    launcher = Principal(Role.LAUNCHER, "rack")
+    answer = claim(parse_body(json.dumps(body).encode(), BODY), launcher, world.app, lambda: True)
+    assert answer.claimed is not None
+    return answer.claimed.order_id

@@ -89,5 +89,5 @@ def _assert_each_claimed_once(
     assert len(shares) == len(answers), [answer for answer in answers if isinstance(answer, Refusal)]
     claimed = Counter(order.id for share in shares for order in share)
     assert claimed == Counter(order.id for order in queued)
-    stands = store.get_many(claimed).values()
+    stands = [store.look(order_id) for order_id in claimed]
     assert {(snapshot.order.state, snapshot.order.epoch) for snapshot in stands} == {(State.CLAIMED, 1)}

@@ -1,6 +1,7 @@
 """What becomes of orders that ended badly: listed, placed again, removed."""
 
 import hashlib
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -84,6 +85,23 @@ def test_an_order_placed_again_is_still_one_when_its_key_was_forgotten(world: Wo
     world.app.store.forget_keys(world.clock.now + world.app.lease, 100)
 
     assert requeue(world, dead)["id"] == first["id"]
+
+
+@pytest.mark.parametrize("days", [0, 30])
+def test_a_successor_that_was_removed_is_never_placed_again(world: World, days: int) -> None:
+    """Its id would come back, with epochs that a late worker of the removed one has the tokens of."""
+    dead = fail(world)
+    first = requeue(world, dead)["id"]
+    world.post(f"/v1/orders/{first}/cancel")
+    assert world.delete(f"/v1/orders/{first}").status_code == 204
+    world.clock.now += timedelta(days=days)
+    world.sweep()
+
+    for _ in range(2):
+        refused = world.post(f"/v1/orders/{dead}/requeue")
+        assert refused.status_code == 410
+        assert refused.get_json()["detail"] == f"Its successor, the order {first}, was removed; place a new order."
+    assert world.get(f"/v1/orders/{first}").status_code == 404
 
 
 def test_one_that_was_placed_again_and_failed_is_placed_again_itself(world: World) -> None:

@@ -271,7 +271,7 @@ def test_an_id_that_is_none_never_reaches_the_store(
     def asked(*_: object) -> None:
         raise AssertionError("the store was asked")
 
-    monkeypatch.setattr(world.app.store, "get_many", asked)
+    monkeypatch.setattr(world.app.store, "look", asked)
 
     problem(world.get(f"/v1/orders/{order_id}"), 404)
 
@@ -356,7 +356,7 @@ def test_what_nobody_foresaw_is_a_500_without_details(world: World, monkeypatch:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("the inner workings")
 
-    monkeypatch.setattr(world.app.store, "get_many", broken)
+    monkeypatch.setattr(world.app.store, "look", broken)
 
     response = world.get("/v1/orders/x")
 

@@ -235,7 +235,7 @@ def test_a_store_that_cannot_be_reached_says_when_to_come_again(world: World, mo
     def unreachable(*_: object) -> None:
         raise Unavailable("Firestore does not answer.")
 
-    monkeypatch.setattr(world.app.store, "get_many", unreachable)
+    monkeypatch.setattr(world.app.store, "look", unreachable)
 
     response = world.get("/v1/orders/x")
 

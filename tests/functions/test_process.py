@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,7 @@ from emulators.processes import LOOPBACK, Server, await_ready, free_port, start,
 from functions import wiring
 from shared.api import ClaimNext
 from shared.control_plane import ControlPlane
-from tests.factories import EXPORT
+from tests.factories import EXPORT, SESSION
 from tests.functions.world import ANY_LANES, CLIENT, KEYS, LAUNCHER, SECRET
 
 ROOT: Final = Path(wiring.__file__).parent.parent
@@ -148,3 +149,25 @@ def test_bad_settings_are_all_reported_before_anything_is_served(tmp_path: Path)
     assert ended.returncode == 2
     assert [line.split(":")[0].strip() for line in ended.stderr.splitlines()[1:]] == list(bad)
     assert "Traceback" not in ended.stderr
+
+
+def test_a_launcher_that_has_hung_up_gets_no_order(served: tuple[Server, int]) -> None:
+    """Under the server that functions are deployed with."""
+    server, port = served
+    body = {"by": "next", "request_id": "one-that-hangs-up", "launcher": "gone", "lanes": ["any/session"]}
+    document = json.dumps(body | {"wait_seconds": 20})
+    before = _claims_answered(server)
+    with socket.create_connection((LOOPBACK, port)) as connection:
+        head = f"POST /v1/claims HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {LAUNCHER}\r\n"
+        connection.sendall(f"{head}Content-Length: {len(document)}\r\n\r\n{document}".encode())
+    with ControlPlane(f"http://{LOOPBACK}:{port}", CLIENT) as client:
+        order_id = client.create_order(SESSION, "nobody-hears-of-it").id
+        end = time.monotonic() + 60
+        while _claims_answered(server) == before:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert client.get_order(order_id).state == "queued"
+
+
+def _claims_answered(server: Server) -> int:
+    return server.log.read_text().count("POST /v1/claims 200")

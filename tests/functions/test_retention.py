@@ -11,7 +11,7 @@ import pytest
 from functions.sweep import KEYS_KEPT
 from shared.domain.order import State, output_key
 from shared.domain.spec import AnySpec
-from shared.ports import OrderStore, PresignedUpload
+from shared.ports import Due, OrderStore, PresignedUpload
 from tests.factories import CAPACITY, EXPORT, NOW, TASK
 from tests.functions.world import World
 
@@ -193,7 +193,7 @@ class CountedCalls:
         def counted(*args: Any, **kwargs: Any) -> Any:
             self.calls[name] += 1
             answer = method(*args, **kwargs)
-            self.orders += len(answer) if isinstance(answer, list) else 0
+            self.orders += len(answer.orders) if isinstance(answer, Due) else 0
             return answer
 
         return counted

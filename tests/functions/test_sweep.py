@@ -54,10 +54,12 @@ def test_an_order_whose_launcher_fell_silent_waits_again(world: World) -> None:
 
 def test_an_order_that_used_up_its_attempts_ends(world: World) -> None:
     order_id = world.place()["id"]
-    for _ in range(2):
+    for epoch in (1, 2):
         world.claim(order_id)
+        world.update(order_id, "provisioning", epoch, vm="vm-1")
         world.lapse(order_id)
     world.claim(order_id)
+    world.update(order_id, "provisioning", 3, vm="vm-1")
     world.clock.now += LEASE + LAPSE_MARGIN
 
     assert world.sweep()["ended"] == 1
@@ -142,6 +144,7 @@ def test_lapsed_leases_do_not_wait_behind_bells_that_cannot_be_rung(world: World
 def test_another_sweep_that_is_faster_does_no_harm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
+    world.update(order_id, "provisioning", vm="vm-1")
     world.clock.now += LEASE + LAPSE_MARGIN
     due = world.app.store.due
 

@@ -106,7 +106,7 @@ def server() -> Iterator[FakeControlPlane]:
 def pieces(server: FakeControlPlane, tmp_path: Path) -> Iterator[Pieces]:
     with ControlPlane(server.url, "ly_key") as client:
         provider, outage, admission = Processes(), Outage(SYSTEM.monotonic), room_for(tmp_path, 2)
-        reports = Reports(client, outage, SYSTEM)
+        reports = Reports(client, SYSTEM)
         providers = Providers({"local": provider}, provider)
         runner = Runner("alpha", server.url, Sources(), tmp_path, providers, reports, admission.rest)
         runs = Runs(runner.run, admission, SYSTEM)

@@ -1,5 +1,6 @@
 """A control plane of a test's own: real HTTP, and answers that the test decides."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -68,6 +69,8 @@ class FakeControlPlane:
         self.stops: list[StopOrder] = []
         self.before: Callable[[str], object] = lambda _path: None
         """Called with the path of each request before it is answered."""
+        self.later: Callable[[Any], Any] = lambda document: document
+        """How a later version would tell what is answered."""
         self.states: dict[str, State] = {}
         """Of orders whose workers have reported; the others are provisioned."""
         self._changed = threading.Condition()
@@ -121,7 +124,7 @@ class FakeControlPlane:
             self._changed.notify_all()
         self.before(path)
         refusal = next((value for prefix, value in self._refusals.items() if path.startswith(prefix)), None)
-        answer = _problem(*refusal) if refusal else _json(self._answer(path, body))
+        answer = _problem(*refusal) if refusal else _json(self._answer(path, body), self.later)
         return answer(environ, start_response)
 
     def _answer(self, path: str, body: bytes) -> BaseModel:
@@ -186,9 +189,9 @@ def a_control_plane() -> Iterator[FakeControlPlane]:
     server.server_close()
 
 
-def _json(answer: BaseModel) -> Response:
+def _json(answer: BaseModel, told: Callable[[Any], Any] = lambda document: document) -> Response:
     status = answer.status if isinstance(answer, Problem) else 200
-    return Response(answer.model_dump_json(), status, mimetype="application/json")
+    return Response(json.dumps(told(answer.model_dump(mode="json"))), status, mimetype="application/json")
 
 
 def _problem(status: int, code: str) -> Response:

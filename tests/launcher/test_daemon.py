@@ -26,6 +26,7 @@ from launcher.vm.directory import PROCESS
 from launcher.vm.records import VmProcess
 from shared.api import HoldView, StopOrder
 from shared.domain.order import State
+from tests.later_answers import with_more_fields
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
 from tests.launcher.stand_ins import fill, lives
@@ -376,6 +377,34 @@ def test_a_daemon_that_is_told_to_go_goes_although_an_order_never_ends(
     assert codes == [1]
     stuck.set()
     runs.await_end()
+
+
+def test_a_machine_runs_on_under_a_control_plane_of_a_later_version_and_is_stopped_when_that_says_so(
+    server: FakeControlPlane, start: Start, tmp_path: Path
+) -> None:
+    server.later = with_more_fields
+    order_id = server.offer()
+    start(server.url, HEARTBEAT_SECONDS="0.1")
+    family = machines(server, tmp_path, [order_id])
+    since = len(server.bodies(HEARTBEATS))
+    server.wait_for(lambda: named(server, order_id, since + 3))
+    assert all(lives(one) for one in family)
+
+    server.stops = [StopOrder(order_id=order_id, epoch=1, why="cancelled")]
+    server.wait_for(lambda: server.statuses(order_id)[-1] == "stopped")
+
+
+def test_that_claims_are_answered_does_not_say_that_heartbeats_are(server: FakeControlPlane, start: Start) -> None:
+    server.refuse(HEARTBEATS, 503)
+    daemon = start(server.url)
+    server.wait_for(lambda: bool(server.bodies(HEARTBEATS)))
+    since = len(server.bodies(CLAIMS))
+    server.wait_for(lambda: len(server.bodies(CLAIMS)) > since + 2)
+    daemon.terminate()
+    output, _ = daemon.communicate(timeout=DEADLINE)
+
+    assert '"asked": "heartbeats"' in output
+    assert "serves this launcher again" not in output
 
 
 def test_two_launchers_cannot_share_a_state_directory(server: FakeControlPlane, start: Start) -> None:

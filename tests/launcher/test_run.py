@@ -16,7 +16,6 @@ import structlog.testing
 from launcher.checks.case import Host
 from launcher.clock import SYSTEM, Clock
 from launcher.held import MARGIN, Held, Wish
-from launcher.outage import Outage
 from launcher.reports import Reports
 from launcher.vm.argv import Mode
 from launcher.vm.directory import VmDirectory, read, remaining
@@ -235,7 +234,7 @@ def test_a_report_that_is_not_answered_is_given_up_when_the_lease_is_over(pieces
     pieces.server.refuse(UPDATES, 503)
 
     with structlog.testing.capture_logs():
-        runner = dataclasses.replace(pieces.runner, reports=Reports(pieces.client, Outage(clock.monotonic), clock))
+        runner = dataclasses.replace(pieces.runner, reports=Reports(pieces.client, clock))
         held = a_held(claimed, clock)
         runner.run(held, claimed)
         held.close()
@@ -388,7 +387,7 @@ def the_process(pieces: Pieces, held: Held) -> psutil.Process:
 
 def reports(pieces: Pieces, pause: Callable[[float, threading.Event], None]) -> Reports:
     clock = Clock(SYSTEM.monotonic, lambda: 0.0, pause)
-    return Reports(pieces.client, Outage(clock.monotonic), clock)
+    return Reports(pieces.client, clock)
 
 
 def with_qemu(pieces: Pieces, image: Path, digest: str, binary: str = "qemu-system-x86_64") -> Callable[[Held], None]:

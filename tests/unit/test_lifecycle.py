@@ -20,6 +20,7 @@ from shared.domain.events import (
     Fail,
     Lapse,
     Note,
+    Provision,
     Register,
     Release,
     Renew,
@@ -179,6 +180,30 @@ def test_orders_that_fail_together_do_not_come_back_together() -> None:
 def test_an_order_handed_back_burns_no_attempt_and_may_be_claimed_at_once() -> None:
     order = advance(a_claimed_order(), Return("r", 1, LAUNCHER, Reason.RETURNED, "down"), NOW)
     assert (order.state, order.attempt, order.epoch, order.available_at) == (State.QUEUED, 0, 1, NOW)
+
+
+def test_an_order_that_lapses_before_a_machine_is_begun_burns_no_attempt_and_waits_longer_each_time() -> None:
+    """As of claims by callers that had hung up; but of one that every launcher dies of, the queue TTL comes in time."""
+    order, now, waits, held = an_order(), NOW, list[timedelta](), timedelta()
+    while now < order.expires_at:
+        order = advance(order, a_claim(now=now), now)
+        lapses = now + LEASE + LAPSE_MARGIN
+        held, order = held + (lapses - now), advance(order, Lapse(f"sweep-{order.epoch}", order.epoch), lapses)
+        assert (order.state, order.attempt, order.reason) == (State.QUEUED, 0, Reason.LEASE_LAPSED)
+        waits.append(order.available_at - lapses)
+        now = order.available_at
+    assert order.expires_at == NOW + DEFAULT_LIMITS.queue + held
+    assert waits[0] <= backoff(1, spread=1) < backoff(3) <= waits[2]
+    assert max(waits) <= backoff(99, spread=1)
+    assert advance(order, Expire("e"), order.expires_at).state is State.EXPIRED
+
+
+def test_an_order_whose_machine_was_or_may_have_been_begun_burns_an_attempt_when_it_lapses() -> None:
+    begun = advance(a_claimed_order(), Provision("p", 1, LAUNCHER, "vm-1"), NOW)
+    unwatched = advance(an_order(CAPACITY), replace(a_claim(), attended=False), NOW)
+    for order in (begun, unwatched):
+        lapsed = advance(order, Lapse("sweep", 1), in_time(EventKind.LAPSE))
+        assert (lapsed.state, lapsed.attempt) == (State.QUEUED, 1)
 
 
 @pytest.mark.parametrize("kind", [EventKind.LAPSE, EventKind.RETRY, EventKind.RETURN])

@@ -25,7 +25,7 @@ from shared.domain.order import Order, State
 from shared.domain.pools import MOST_MACHINES, Pool, pool_id
 from shared.domain.refusals import Unavailable
 from shared.domain.spec import Attestation, NodeSize
-from shared.ports import IdempotencyKey, OrderQuery, Snapshot
+from shared.ports import IdempotencyKey, OrderQuery, Snapshot, Unreadable
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World, by_id
 from tests.threads import at_once
 
@@ -358,7 +358,7 @@ class Faulty(MemoryOrderStore):
             raise Unavailable("The store does not answer.")
         return super().create(order, key)
 
-    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot]:
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
         self.asked.append("get_many")
         return super().get_many(order_ids)
 
@@ -560,7 +560,7 @@ def test_an_answer_about_fewer_pools_than_there_are_is_none(world: World, store:
     body = reconcile(world, dispatch=True)
     assert body["targets"][0]["in_flight"] == 1
 
-    def broken(order_ids: Collection[str]) -> Mapping[str, Snapshot]:
+    def broken(order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
         raise Unavailable("The store does not answer.")
 
     store.get_many = broken  # type: ignore[method-assign]

@@ -1,0 +1,53 @@
+"""What a later version of the control plane leaves in the store: documents that this version cannot read."""
+
+import hashlib
+from typing import Any, Protocol
+
+from google.cloud.firestore import Client
+
+from shared.adapters.firestore import API_KEYS, ORDERS
+from shared.adapters.memory import MemoryKeyStore, MemoryOrderStore
+from shared.adapters.memory_records import MemoryRecords
+from shared.ports import KeyStore, OrderStore, Records
+
+LATER: Any = {"a later": "version's"}
+"""In a field that holds a text now."""
+
+
+class LaterVersion(Protocol):
+    """Has a later version write what is stored, in a form of its own."""
+
+    def order(self, orders: OrderStore, order_id: str) -> None: ...
+
+    def record(self, records: Records[Any], collection: str, id_: str, field: str) -> None: ...
+
+    def key(self, keys: KeyStore, digest: str) -> None: ...
+
+
+class InMemory:
+    def order(self, orders: OrderStore, order_id: str) -> None:
+        assert isinstance(orders, MemoryOrderStore)
+        orders.unreadable.add(order_id)
+
+    def record(self, records: Records[Any], collection: str, id_: str, field: str) -> None:
+        assert isinstance(records, MemoryRecords)
+        records.unreadable.add(id_)
+
+    def key(self, keys: KeyStore, digest: str) -> None:
+        assert isinstance(keys, MemoryKeyStore)
+        keys.unreadable.add(digest)
+
+
+class InFirestore:
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def order(self, orders: OrderStore, order_id: str) -> None:
+        self._client.collection(ORDERS).document(order_id).update({"reason": "a_reason_of_later"})
+
+    def record(self, records: Records[Any], collection: str, id_: str, field: str) -> None:
+        name = hashlib.sha256(id_.encode()).hexdigest()
+        self._client.collection(collection).document(name).update({field: LATER})
+
+    def key(self, keys: KeyStore, digest: str) -> None:
+        self._client.collection(API_KEYS).document(digest).update({"role": "a_role_of_later"})
