@@ -137,7 +137,7 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
 
     def adopt() -> None:
         here = holds_in(settings.state_dir)
-        states: Mapping[Hold, State] | None = None
+        states: Mapping[Hold, State | str] | None = None
         leases: Mapping[Hold, VmLease]
         if attended:
             leases = reconciliation.renew_if_answered(here)
