@@ -282,7 +282,7 @@ def test_an_address_that_no_machine_reaches_is_refused_where_machines_are_made_h
 ) -> None:
     monkeypatch.setenv(variable, value)
 
-    done = CliRunner().invoke(launcher, ["run", "--image", "image", "--image-digest", "0" * 64])
+    done = CliRunner().invoke(launcher, ["run", "--one-shot", "--image", "image", "--image-digest", "0" * 64])
 
     assert done.exit_code == 2
     assert told in done.stderr
