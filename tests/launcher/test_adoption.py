@@ -20,7 +20,7 @@ from uuid import uuid4
 import psutil
 import pytest
 import structlog.testing
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from launcher.adoption import Adoption, holds_in
@@ -450,6 +450,8 @@ NEARLY: Final = st.dictionaries(FIELDS, VALUES, max_size=2).map(
 
 
 @settings(deadline=None, max_examples=100, derandomize=True)
+@example(garbage={"0-0": {MANIFEST: a_manifest("0", epoch=0).model_dump_json().encode()}})
+@example(garbage={"-1": {MANIFEST: a_manifest("").model_dump_json().encode()}})
 @given(garbage=st.dictionaries(NAMES, CONTENTS | FILES | NEARLY | st.just("link") | st.just("nowhere"), max_size=4))
 def test_whatever_lies_beside_a_machines_directory_it_is_adopted(garbage: Mapping[str, object]) -> None:
     with tempfile.TemporaryDirectory() as folder:

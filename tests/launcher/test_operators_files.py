@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from launcher.daemon import LAST_SECONDS, LEAVE_SECONDS
 from launcher.settings import Settings
 from launcher.tool.settings import ToolSettings
 from launcher.vm.settings import PREFIX, HostSettings
@@ -60,7 +61,8 @@ def test_the_service_outlives_its_drain_and_leaves_its_machines_to_the_slice() -
     service = dict(directives(SERVICE, "Service"))
 
     assert (service["Type"], service["KillMode"]) == ("notify", "mixed")
-    assert int(service["TimeoutStopSec"]) > Settings.model_fields["drain_seconds"].default
+    drain = Settings.model_fields["drain_seconds"].default
+    assert int(service["TimeoutStopSec"]) > drain + LEAVE_SECONDS + LAST_SECONDS
     assert f"LAUNCHYARD_SLICE={SLICE.name}" in service["Environment"].split()
     assert SLICE.name in dict(directives(SERVICE, "Unit"))["Wants"].split()
 
