@@ -15,7 +15,7 @@ from emulators.serving import serving
 
 PROJECT: Final = "a-project"
 ZONE: Final = "us-central1-a"
-DEADLINE: Final = 20.0
+DEADLINE: Final = 120.0
 LOOK_SECONDS: Final = 0.02
 
 
