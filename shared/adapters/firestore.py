@@ -48,7 +48,7 @@ MOST_COUNTED: Final = 100_000
 MOST_LANES: Final = 30
 """Of one query: Firestore compares with no more values."""
 REMEMBERING: Final = 10
-"""How many orders of one request are read: it changes one, or a few where it raced its own repeat."""
+"""How many orders of one request are read: it holds one, and may have lost some before."""
 
 API_KEY: Final = TypeAdapter(ApiKey)
 

@@ -9,12 +9,12 @@ from typing import Any, Final, cast
 import pytest
 from google.cloud.firestore import Client
 
-from functions.candidates import READ_AT_ONCE, Candidates, oldest_last
+from functions import candidates
+from functions.candidates import Candidates, oldest_last
 from functions.routes import EVERY_ROUTE
 from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from shared.adapters.memory import MemoryOrderStore
 from shared.adapters.records import FirestoreRecords
-from shared.api import SweepRequest
 from shared.domain.access import digest
 from shared.domain.accounts import NOBODY, Account, AccountType, Enrolment
 from shared.domain.agents import Agent, Challenge
@@ -25,8 +25,9 @@ from tests.factories import CAPACITY, NOW, TASK, a_key, an_order
 from tests.functions.world import ADMIN, CLIENT, KEYS, LAUNCHER, World, by_id
 from tests.later_version import InFirestore, InMemory, LaterVersion
 
-MANY: Final = max(READ_AT_ONCE, SweepRequest().limit) + 10
-"""More orders than a claim reads at once, or a sweep."""
+AT_ONCE: Final = 10
+MANY: Final = 4 * AT_ONCE
+"""More orders than a claim reads at once here, or a sweep."""
 TARGETS: Final = "/api/v1/admin/agents/capacity/targets"
 RECORDS: Final[dict[str, type[Any]]] = {
     "accounts": Account,
@@ -156,7 +157,10 @@ def _readable_again(world: World, order_id: str) -> None:
         store._orders.document(order_id).update({"reason": None})
 
 
-def test_claims_go_on_behind_more_such_orders_than_they_read_at_once(world: World, later: LaterVersion) -> None:
+def test_claims_go_on_behind_more_such_orders_than_they_read_at_once(
+    world: World, later: LaterVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(candidates, "READ_AT_ONCE", AT_ONCE)
     plant(world, later, MANY)
     order_id, machine = world.place()["id"], world.place(CAPACITY)["id"]
     plant(world, later, MANY, spec=CAPACITY)
@@ -177,7 +181,7 @@ def test_a_sweep_goes_on_behind_more_such_orders_than_it_reads_at_once_and_says_
     world.claim(held)
     world.clock.now += timedelta(minutes=2)
 
-    answer = world.sweep()
+    answer = world.sweep(limit=AT_ONCE)
 
     assert (answer["requeued"], answer["more"]) == (1, False)
     assert world.order(held).state is State.QUEUED
