@@ -111,7 +111,7 @@ def test_a_tools_environment_is_the_same_on_every_host(tmp_path: Path, monkeypat
     (tmp_path / trees.LOADER).write_text("#!/bin/sh\nenv\n")
     (tmp_path / trees.LOADER).chmod(0o755)
 
-    seen = dict(line.split("=", 1) for line in tree.run("usr/bin/zstd", OWN="1").splitlines())
+    seen = dict(line.split("=", 1) for line in tree.run("usr/bin/zstd", environment={"OWN": "1"}).splitlines())
 
     assert "ZSTD_CLEVEL" not in seen
     assert {"LC_ALL": "C", "TZ": "UTC", "SOURCE_DATE_EPOCH": "0", "OWN": "1"}.items() <= seen.items()

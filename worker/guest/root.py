@@ -14,13 +14,17 @@ PROJECT: Final = Path(__file__).parents[2]
 SOURCES: Final = (
     "shared/__init__.py",
     "shared/api.py",
-    "shared/domain",
+    "shared/domain/__init__.py",
+    "shared/domain/limits.py",
+    "shared/domain/order.py",
+    "shared/domain/spec.py",
+    "shared/domain/times.py",
     "shared/secret.py",
     "shared/trouble.py",
     "shared/vm_config.py",
     "worker",
 )
-"""What of the project runs inside the guest."""
+"""What of the project runs inside the guest: no more of shared/ than the worker imports."""
 RECIPE: Final = "worker/guest"
 """What is not: how the image itself is made."""
 
@@ -39,7 +43,11 @@ UNUSED: Final = ("dev", "etc", "tmp", "usr/share", "var", f"usr/lib/python{PYTHO
 """What the packages bring and the guest does without."""
 INTERPRETER: Final = f"usr/bin/python{PYTHON}"
 COMPILED: Final = (f"usr/lib/python{PYTHON}", SITE, APP)
-PROOF: Final = "import lxml.etree, ssl, zlib, worker.__main__"
+PROOF: Final = """\
+import lxml.etree, ssl, zlib
+import worker.__main__
+from worker.programs import agent, command, mods_export
+"""
 
 
 def sources(project: Path = PROJECT) -> list[Path]:
@@ -101,8 +109,8 @@ def _compile(packages: Unpacked) -> None:
         "PYTHONPATH": f"{folder / APP}:{folder / SITE}",
         "PYTHONNOUSERSITE": "1",
     }
-    packages.run(INTERPRETER, "-m", "compileall", *options, *roots, **environment)
-    packages.run(INTERPRETER, "-B", "-c", PROOF, **environment)
+    packages.run(INTERPRETER, "-m", "compileall", *options, *roots, environment=environment)
+    packages.run(INTERPRETER, "-B", "-c", PROOF, environment=environment)
 
 
 def _level(folder: Path) -> None:

@@ -5,7 +5,7 @@ environment, nor of its files through a link.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from worker.guest.commands import run
 
 LOADER: Final = "usr/lib64/ld-linux-x86-64.so.2"
 LIBRARIES: Final = "usr/lib/x86_64-linux-gnu"
+NOTHING: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +24,14 @@ class Unpacked:
     folder: Path
 
     def run(
-        self, program: str, *arguments: str, folder: Path | None = None, stdin: str | None = None, **environment: str
+        self,
+        program: str,
+        *arguments: str,
+        folder: Path | None = None,
+        stdin: str | None = None,
+        environment: Mapping[str, str] = NOTHING,
     ) -> str:
-        """Return what a program of this tree printed. Raises BuildFailed.
+        """Return what a program of this tree printed; `environment` is all that it sees. Raises BuildFailed.
 
         The tree's own loader starts it with the tree's libraries: that needs no chroot, and so no root.
         """
@@ -33,7 +39,7 @@ class Unpacked:
 
     def libraries(self, program: str) -> list[Path]:
         """Return the files of the libraries that a program of this tree loads."""
-        listed = run([*self._loader(), "--list", str(self.folder / program)], environment={})
+        listed = run([*self._loader(), "--list", str(self.folder / program)], environment=NOTHING)
         return [Path(line.split(" => ")[1].split(" ")[0]) for line in listed.splitlines() if " => " in line]
 
     def _loader(self) -> tuple[str, ...]:
