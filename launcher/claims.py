@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import uuid4
 
+import structlog
 from cachetools import LRUCache
 
+from launcher.endings import Endings
 from launcher.lanes import Lanes
 from shared.api import ClaimById, Claimed, ClaimNext, ClaimRequest
-from shared.control_plane import ControlPlane, Refused
+from shared.control_plane import ControlPlane, LaterOrder, Refused
+from shared.domain.order import Failure, Reason
 
 WAIT_SECONDS: Final = 5
 """How long a claim of the next order waits for one; the control plane allows 30 s, but a launcher that goes down has to
@@ -16,6 +19,8 @@ wait for the answer, which may bring it an order. The control plane's reads are 
 NEXT: Final = "next order"
 REMEMBERED: Final = 1000
 """How many unanswered claims are remembered: the bell of one may never come again."""
+
+log = structlog.get_logger()
 
 
 class Claims:
@@ -61,5 +66,17 @@ class Claims:
             if refused.code == "not_found":
                 return None
             raise
+        except LaterOrder as later:
+            self._hand_back(later)
+            claimed = None
         self._unanswered.pop(remembered, None)
         return claimed
+
+    def _hand_back(self, later: LaterOrder) -> None:
+        """Have another launcher run it; this one is not offered it again at once. Raises Unreachable."""
+        log.error("an order of a later version is handed back", order_id=later.order_id, epoch=later.epoch)
+        ending = Endings(self._launcher).failed(later.epoch, Reason.NO_CAPACITY, str(later), Failure.NO_CAPACITY)
+        try:
+            self._control_plane.update(later.order_id, ending)
+        except Refused as refused:  # its lease is over, or it has ended
+            log.info("report refused", order_id=later.order_id, epoch=later.epoch, code=refused.code)

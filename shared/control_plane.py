@@ -5,7 +5,7 @@ import re
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Annotated, Any, Final, Self, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
@@ -13,9 +13,11 @@ from pydantic import BaseModel, ValidationError
 from shared.address import is_loopback, origin, parse
 from shared.api import (
     IDENTITY_HEADER,
+    LEFT_TO_RIGHT,
     Answer,
     ClaimAnswer,
     ClaimById,
+    Claimed,
     ClaimNext,
     HeartbeatAnswer,
     HeartbeatRequest,
@@ -71,6 +73,14 @@ class NoAnswer(Unreachable):
         super().__init__(f"The control plane at {origin(url)} did not answer: {why}.")
 
 
+class LaterOrder(ControlPlaneError):
+    """An order was claimed that this version cannot read: a later one placed it. It is held, at `epoch`."""
+
+    def __init__(self, order_id: str, epoch: int) -> None:
+        self.order_id, self.epoch = order_id, epoch
+        super().__init__(f"The order {order_id} is of a later version than this launcher: update the launcher.")
+
+
 class NoOutput(ControlPlaneError):
     """The order has left nothing to download."""
 
@@ -91,6 +101,17 @@ class Refused(ControlPlaneError):
     def code(self) -> str:
         """The last part of the problem's type, such as `lease_lost`."""
         return self.problem.type.rsplit(":", 1)[-1]
+
+
+class _Unread(Answer):
+    """What can be read of every version's claim."""
+
+    order_id: str
+    epoch: int
+
+
+class _AnyClaim(Answer):
+    claimed: Annotated[Claimed | _Unread | None, LEFT_TO_RIGHT]
 
 
 class ControlPlane:
@@ -176,8 +197,12 @@ class ControlPlane:
             partial.unlink(missing_ok=True)
 
     def claim(self, request: ClaimById | ClaimNext) -> ClaimAnswer:
+        """Raises LaterOrder, too."""
         wait = request.wait_seconds if isinstance(request, ClaimNext) else 0
-        return self._post("/v1/claims", request, ClaimAnswer, timeout=wait + WAIT_MARGIN, headers=self._identity)
+        answer = self._post("/v1/claims", request, _AnyClaim, timeout=wait + WAIT_MARGIN, headers=self._identity)
+        if isinstance(answer.claimed, _Unread):
+            raise LaterOrder(answer.claimed.order_id, answer.claimed.epoch)
+        return ClaimAnswer(claimed=answer.claimed)
 
     def update(self, order_id: str, request: UpdateRequest) -> OrderView:
         return self._post(f"/v1/updates/{order_id}", request, OrderView, headers=self._identity)

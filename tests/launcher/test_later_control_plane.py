@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -73,6 +74,29 @@ def test_it_stops_what_it_is_told_to_stop_whatever_for(pieces: Pieces, why: str,
     a_heartbeat(pieces).beat()
 
     assert held.wish is wish
+
+
+@pytest.mark.parametrize("bell", [True, False])
+def test_an_order_that_it_cannot_read_is_handed_back_and_keeps_no_other_waiting(pieces: Pieces, bell: bool) -> None:
+    """It burns no attempt, and is not offered again at once: another launcher may be of its version."""
+    later = pieces.server.offer()
+    pieces.server.later = with_a_later_spec
+    claim = partial(pieces.claims.by_id, later) if bell else partial(pieces.claims.next, ANY_LANES)
+
+    assert claim() is None
+    assert [report["failure"] for report in pieces.server.bodies(f"{UPDATES}/{later}")] == ["no_capacity"]
+
+    pieces.server.later = with_more_fields
+    order_id = pieces.server.offer()
+    claimed = pieces.claims.next(ANY_LANES)
+    assert claimed is not None
+    assert claimed.order_id == order_id
+
+
+def with_a_later_spec(document: Any) -> Any:
+    if isinstance(document, dict) and isinstance(claimed := document.get("claimed"), dict):
+        return {**document, "claimed": {**claimed, "spec": {"kind": "of_a_later_version"}}}
+    return document
 
 
 @pytest.mark.usefixtures("later")
