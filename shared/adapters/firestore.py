@@ -21,14 +21,13 @@ from pydantic import TypeAdapter, ValidationError
 from shared.adapters import order_document, page_mark
 from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
 from shared.adapters.firestore_claims import Claims
-from shared.adapters.order_document import ORDER, plain
+from shared.adapters.order_document import plain
 from shared.adapters.page_mark import ORDER_ID
 from shared.adapters.reading import (
     Document,
     Reading,
     note_unreadable,
     other_version,
-    parse,
     read_one,
     read_past,
 )
@@ -293,7 +292,7 @@ def _run(query: Query, limit: int) -> Sequence[Snapshot]:
 
 def _snapshot(document: Document) -> Snapshot:
     """Raises ValidationError."""
-    return Snapshot(parse(document, ORDER), document.update_time)
+    return Snapshot(order_document.decode(document.to_dict() or {}), document.update_time)
 
 
 def _mark(read: Reading[Snapshot]) -> str | None:

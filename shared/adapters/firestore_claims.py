@@ -17,8 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from shared.adapters import order_document
 from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, persistently
-from shared.adapters.order_document import ORDER
-from shared.adapters.reading import Document, other_version, parse, read_one
+from shared.adapters.reading import Document, other_version, read_one
 from shared.domain.events import Claim
 from shared.domain.lifecycle import advance
 from shared.domain.order import Order
@@ -84,7 +83,7 @@ class Claims:
         """Return the order that the request holds; None where it lost that again, or this version cannot read it."""
         document = self._orders.document(read_one(ticket, TICKET).order_id).get(**ONCE)
         try:
-            order = parse(document, ORDER) if document.exists else None
+            order = order_document.decode(document.to_dict() or {}) if document.exists else None
         except ValidationError:
             return None
         if order is None or order.lease is None or order.lease.launcher != claim.launcher:
@@ -96,7 +95,7 @@ def _present(document: Document) -> Snapshot:
     if not document.exists:
         raise NotFound(f"There is no order {document.id}.")
     try:
-        return Snapshot(parse(document, ORDER), document.update_time)
+        return Snapshot(order_document.decode(document.to_dict() or {}), document.update_time)
     except ValidationError as error:
         raise other_version(f"The order {document.id}") from error
 
