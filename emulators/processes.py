@@ -61,7 +61,6 @@ class _Ports:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._reservations: list[socket.socket] = []
         self._left: list[int] = []
 
     def take(self) -> int:
@@ -83,7 +82,7 @@ class _Ports:
             except OSError:
                 reservation.close()
                 continue
-            self._reservations.append(reservation)
+            reservation.detach()  # it stays open as long as this process runs, and nothing closes it before
             return list(range(start, min(start + BLOCK, PORTS.stop)))
         raise StartFailed(f"Other processes have reserved all ports from {PORTS.start} to {PORTS.stop - 1}: end some.")
 

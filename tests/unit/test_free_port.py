@@ -34,11 +34,12 @@ def test_every_server_of_the_stack_is_given_a_port_of_its_own() -> None:
 def test_no_two_processes_that_run_are_given_the_same_port() -> None:
     # 640 of 12,768 ports each: two that draw by themselves are as good as sure to draw some of the other's.
     pipe = subprocess.PIPE
-    takers = [subprocess.Popen([sys.executable, "-c", TAKE], cwd=ROOT, stdin=pipe, stdout=pipe) for _ in range(2)]
+    argv = [sys.executable, "-W", "error", "-c", TAKE]
+    takers = [subprocess.Popen(argv, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) for _ in range(2)]
     given = [set((taker.stdout or sys.stdin.buffer).readline().split()) for taker in takers]
-    for taker in takers:
-        taker.communicate()
+    said = [taker.communicate()[1] for taker in takers]
 
+    assert said == [b"", b""]
     assert [len(ports) for ports in given] == [640, 640]
     assert not given[0] & given[1]
 
