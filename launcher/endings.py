@@ -69,7 +69,7 @@ class Endings:
 
 
 def _last_words(directory: VmDirectory) -> str:
-    """Return what an ended machine said last on its serial console, and where the rest is kept; nothing if it has none."""
+    """Return what an ended machine said last on its serial console, and where the rest is kept; nothing without one."""
     try:
         directory.await_logs()  # another process writes them, and may not have written the last line yet
         with directory.serial_log.open("rb") as log:

@@ -52,7 +52,7 @@ def _page() -> str:
 
 
 def _rows() -> list[list[str]]:
-    """Return the cells of each row of the table of guards, from the second on: what is before the first bar is empty."""
+    """Return the cells of each row of the table of guards; the first is empty, for a row begins with a bar."""
     rows = [row.split("|") for row in _page().splitlines() if row.startswith("|") and row.count("|") == 5]
     return [row for row in rows if row[1].strip() not in ("invariant", "---")]
 
