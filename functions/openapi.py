@@ -144,7 +144,7 @@ def _responses(route: Route, schemas: Schemas) -> Json:
 def _refusals(route: Route) -> list[HTTPStatus]:
     statuses = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.METHOD_NOT_ALLOWED}
     if route.access is not Open.ANYONE:
-        statuses |= {HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE}
+        statuses |= {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE}
     if not isinstance(route.access, Open):
         statuses |= {HTTPStatus.FORBIDDEN}
     if "{order_id}" in route.path or route.conflicts:

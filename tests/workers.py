@@ -18,6 +18,8 @@ SINGLY: Final = (
     "tests/launcher/test_doctor.py",
 )
 """Where each test is a piece by itself."""
+TOGETHER: Final = ("tests/e2e/test_later_qemu.py",)
+"""Where it is not, for what is prepared takes longer than the tests."""
 FIRST: Final = ("tests/e2e/test_chaos.py", "tests/crash/", *SINGLY)
 """What takes long, the longest first."""
 A_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -27,7 +29,7 @@ class Pieces(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
     """Hands out a module at a time, of `SINGLY` a test at a time."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if nodeid.startswith(SINGLY) else nodeid.partition("::")[0]
+        return nodeid if nodeid.startswith(SINGLY) and not nodeid.startswith(TOGETHER) else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)

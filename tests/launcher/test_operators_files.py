@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from launcher.daemon import LAST_SECONDS, LEAVE_SECONDS
 from launcher.settings import Settings
 from launcher.tool.settings import ToolSettings
 from launcher.vm.settings import PREFIX, HostSettings
+from worker.guest.settings import ImageSettings
 
 ROOT: Final = Path(__file__).parents[2]
 UNITS: Final = ROOT / "infra" / "systemd"
@@ -18,7 +20,8 @@ SLICE: Final = UNITS / "launchyard-vms.slice"
 PAGE: Final = ROOT / "docs" / "operators.md"
 EXAMPLE: Final = UNITS / "launchyard.env"
 NAME: Final = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
-NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in (Settings, ToolSettings) for field in kind.model_fields}
+KINDS: Final[tuple[type[BaseSettings], ...]] = (Settings, ToolSettings, ImageSettings)
+NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in KINDS for field in kind.model_fields}
 
 
 def directives(unit: Path, section: str) -> list[tuple[str, str]]:

@@ -50,10 +50,11 @@ ASKED: Final[Mapping[str, Callable[[FirestoreOrderStore], object]]] = {
 }
 RECORDS: Final[Mapping[str, Callable[[FirestoreRecords[Account]], object]]] = {
     "find": lambda records: records.find("id", "an-account", 1),
+    "find_every": lambda records: records.find_every("id", "an-account", 1),
     "before": lambda records: records.before("created_at", NOW, 10),
     "all": lambda records: records.all(10),
 }
-BY_ID: Final = {"create", "get", "get_many", "apply", "remove", "add", "change", "take"}
+BY_ID: Final = {"create", "get", "get_many", "apply", "remove", "add", "change", "take", "look", "claim"}
 """What asks for documents by their ids, which no index serves."""
 
 Index = tuple[str, ...]
