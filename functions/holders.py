@@ -1,7 +1,7 @@
 """Who holds an order: a launcher of an account, at one epoch."""
 
 from functions.authentication import Principal
-from shared.domain.holder import are_one, holder_of
+from shared.domain.holder import are_one, holder_of, parts
 from shared.domain.order import Order
 from shared.domain.refusals import LeaseLost, NotFound
 from shared.ports import OrderStore, Snapshot
@@ -13,8 +13,12 @@ def holder(launcher: Principal, name: str) -> str:
 
 
 def request_of(sender: str, request_id: str) -> str:
-    """Return the id by which an order remembers a launcher's request: one launcher cannot repeat another's."""
-    return f"{sender}@{request_id}"
+    """Return the id by which an order remembers a launcher's request: one account or name cannot repeat another's.
+
+    The identity is no part of it: an instance of an earlier version, which a repeat may reach, does not know it.
+    """
+    name, _ = parts(sender)
+    return f"{name}@{request_id}"
 
 
 def holds(order: Order, sender: str) -> bool:

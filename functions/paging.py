@@ -28,16 +28,18 @@ def page_of(
 ) -> tuple[tuple[View, ...], str | None]:
     """Return the page's orders as they are told, and the `after` of the next page.
 
-    Orders are read `at_once`: so many of the largest, beside ENOUGH, must fit into an answer.
+    Orders are read `at_once`: so many of the largest, beside ENOUGH, must fit into an answer. Where the store gives up
+    before so many, the page ends: behind many orders that cannot be read, one answer would take too long.
     """
     views, size, after = list[View](), 0, query.after
     while True:
-        page = store.page(replace(query, after=after, limit=min(at_once, query.limit - len(views))))
+        wanted = min(at_once, query.limit - len(views))
+        page = store.page(replace(query, after=after, limit=wanted))
         told = [view(order) for order in page.orders]
         views += told
         size += sum(map(_size, told))
         after = page.next
-        if after is None or len(views) >= query.limit or size >= ENOUGH:
+        if after is None or len(told) < wanted or len(views) >= query.limit or size >= ENOUGH:
             return tuple(views), after
 
 

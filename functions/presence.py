@@ -27,7 +27,7 @@ def _open(connection: socket.socket) -> bool:
     """Peek, and wait for nothing: a peer that has closed, or shut down its side, reads as the end of the stream."""
     try:
         return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-    except BlockingIOError:
+    except (BlockingIOError, ValueError):  # nothing to read yet; a TLS socket, which cannot be peeked into
         return True
-    except (OSError, ValueError):  # reset, or closed here; flags that a wrapped socket does not take
+    except OSError:  # reset, or closed here
         return False

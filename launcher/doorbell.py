@@ -10,7 +10,7 @@ from launcher.claims import Claims
 from launcher.clock import Clock
 from launcher.outage import Backoff, Outage
 from launcher.runs import Runs
-from shared.control_plane import Refused, Unreachable
+from shared.control_plane import OtherVersion, Refused, Unreachable
 from shared.crash_points import Point, reach
 from shared.domain.refusals import Unavailable
 from shared.ports import BellListener, Heard
@@ -20,6 +20,8 @@ NO_ROOM: Final = timedelta(seconds=5)
 """When a bell comes again that there is no room for now: another launcher may have some."""
 FOREIGN: Final = timedelta(seconds=10)
 """When a bell of another's lane comes again. The subscription's filter keeps them away; the emulator ignores it."""
+UNREADABLE: Final = timedelta(seconds=30)
+"""When a bell comes again whose order the control plane cannot read now, in a roll-out or after a rollback."""
 
 log = structlog.get_logger()
 
@@ -68,6 +70,11 @@ class DoorbellLoop:
         asked_at = self._clock.monotonic()
         try:
             claimed = self._claims.by_id(heard.bell.order_id)
+        except OtherVersion as error:  # of this order alone: the others' bells do not wait
+            self._admission.free(room)
+            log.warning("an order cannot be claimed now", order_id=heard.bell.order_id, error=str(error))
+            self._give_back(heard, UNREADABLE)
+            return 0
         except (Unreachable, Refused) as error:
             self._admission.free(room)
             return self._unserved(heard, error)

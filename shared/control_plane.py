@@ -33,6 +33,7 @@ from shared.api import (
     UpdateRequest,
     read_answer,
 )
+from shared.domain import refusals
 from shared.domain.order import State
 from shared.domain.spec import AnySpec, OrderKind
 from shared.http_client import explain, moved, open_client
@@ -63,6 +64,10 @@ class RequestWrong(ControlPlaneError):
 
 class Unreachable(ControlPlaneError):
     """No answer, or one that says to try again (5xx, 429): the request may or may not have been carried out."""
+
+
+class OtherVersion(Unreachable):
+    """What the request names cannot be read by the instance that answered: everything else is served."""
 
 
 class NoAnswer(Unreachable):
@@ -100,7 +105,7 @@ class Refused(ControlPlaneError):
     @property
     def code(self) -> str:
         """The last part of the problem's type, such as `lease_lost`."""
-        return self.problem.type.rsplit(":", 1)[-1]
+        return _code(self.problem)
 
 
 class _Unread(Answer):
@@ -301,11 +306,25 @@ def _raise_for_problem(response: httpx.Response) -> None:
         raise Unreachable(moved(response))
     if response.status_code < 400:
         return
+    problem = _problem(response)
     if response.status_code >= 500 or response.status_code == 429:
+        if problem is not None and _code(problem) == refusals.OtherVersion.code:
+            raise OtherVersion(problem.detail)
         raise Unreachable(f"The control plane answered {response.status_code}.")
-    try:
-        problem = read_answer(Problem, response.content)
-    except ValidationError:
+    if problem is None:
         told = f"Something that is no control plane answered {response.status_code}: check its address"
-        raise Unreachable(f"{told}, {origin(response.url)}.") from None
+        raise Unreachable(f"{told}, {origin(response.url)}.")
     raise Refused(problem)
+
+
+def _problem(response: httpx.Response) -> Problem | None:
+    """Return the problem that the answer tells of; None if it is not in a control plane's form."""
+    try:
+        return read_answer(Problem, response.content)
+    except ValidationError:
+        return None
+
+
+def _code(problem: Problem) -> str:
+    """Return the last part of its type."""
+    return problem.type.rsplit(":", 1)[-1]

@@ -19,6 +19,7 @@ from shared.adapters import order_document
 from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, persistently
 from shared.adapters.reading import Document, other_version, read_one
 from shared.domain.events import Claim
+from shared.domain.holder import are_one
 from shared.domain.lifecycle import advance
 from shared.domain.order import Order
 from shared.domain.refusals import NotFound, Refusal
@@ -86,7 +87,7 @@ class Claims:
             order = order_document.decode(document.to_dict() or {}) if document.exists else None
         except ValidationError:
             return None
-        if order is None or order.lease is None or order.lease.launcher != claim.launcher:
+        if order is None or order.lease is None or not are_one(order.lease.launcher, claim.launcher):
             return None
         return order if claim.request_id in order.recent else None
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from shared.adapters import page_mark
 from shared.domain.access import ApiKey
 from shared.domain.events import AnyEvent, Claim
-from shared.domain.holder import means
+from shared.domain.holder import are_one, means
 from shared.domain.lifecycle import advance, require_ended
 from shared.domain.order import Order, State
 from shared.domain.refusals import Conflict, Forbidden, Gone, KeyReused, NotFound, OtherVersion
@@ -121,7 +121,7 @@ class MemoryOrderStore:
         with self._lock:
             for snapshot in self._orders.values():
                 order = snapshot.order
-                holds = order.lease is not None and order.lease.launcher == claim.launcher
+                holds = order.lease is not None and are_one(order.lease.launcher, claim.launcher)
                 if holds and claim.request_id in order.recent and order.id not in self.unreadable:
                     return order
             return self._apply(seen.order.id, claim, now)

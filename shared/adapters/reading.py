@@ -6,6 +6,7 @@ over, and what counts is how far was read, not how much of that was readable: th
 behind them.
 """
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
@@ -34,6 +35,7 @@ Document = DocumentSnapshot[DocumentReference]
 log = structlog.get_logger(__name__)
 
 _told: TTLCache[str, bool] = TTLCache(MOST_READ, TOLD_SECONDS)
+_telling = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,11 @@ def read_past(query: Query, limit: int, decode: Callable[[Document], T]) -> Read
 
 def note_unreadable(passed: Mapping[str, ValidationError]) -> None:
     """Log which documents were passed over, and why; each once in TOLD_SECONDS."""
-    news = [id_ for id_ in passed if id_ not in _told][:MOST_NAMED]
+    with _telling:  # many requests read at once, and two that write at once break a cache for good
+        news = [id_ for id_ in passed if id_ not in _told][:MOST_NAMED]
+        _told.update(dict.fromkeys(news, True))
     if not news:
         return
-    _told.update(dict.fromkeys(news, True))
     wrong = sorted({".".join(map(str, one["loc"])) for id_ in news for one in passed[id_].errors()})
     log.error("documents of another version are passed over", documents=news, fields=wrong, passed_over=len(passed))
 

@@ -108,3 +108,5 @@ class Unavailable(Refusal):
 
 class OtherVersion(Unavailable):
     """It is there: an instance of the version that wrote it can answer."""
+
+    code = "other_version"

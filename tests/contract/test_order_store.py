@@ -559,6 +559,16 @@ def test_of_claims_of_one_request_at_once_one_order_comes(orders: OrderStore) ->
     assert [order.id for order in waiting if orders.get(order.id).state is State.CLAIMED] == [held]
 
 
+def test_a_claim_is_known_again_though_an_earlier_version_took_its_launchers_identity_away(orders: OrderStore) -> None:
+    claim = a_claim(holder_of("rack", "alpha", str(uuid4())))
+    first, second = stored(orders), stored(orders)
+    orders.claim(orders.look(first.id), claim, NOW)
+    renewed = orders.apply(first.id, Renew(str(uuid4()), 1, holder_of("rack", "alpha"), NOW + LEASE), NOW)
+
+    assert orders.claim(orders.look(second.id), claim, NOW) == renewed
+    assert orders.get(second.id).state is State.QUEUED
+
+
 def test_a_claim_is_refused_as_any_other_change_would_be(orders: OrderStore) -> None:
     order = stored(orders)
     stale = orders.look(order.id)

@@ -1,13 +1,17 @@
 """What another version wrote, and this one cannot read, hides nothing, blocks nothing, and is not taken for nothing."""
 
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
 
 import pytest
+from cachetools import TTLCache
 from google.cloud.firestore import Client
+from pydantic import TypeAdapter, ValidationError
 
 from shared.adapters import reading
 from shared.adapters.firestore import IDEMPOTENCY_KEYS, FirestoreKeyStore, FirestoreOrderStore
@@ -23,6 +27,7 @@ from shared.ports import KeyStore, OrderQuery, OrderStore, Records, Unreadable
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import LAUNCHER, NOW, a_claim, a_key, an_order
 from tests.later_version import InFirestore, InMemory, LaterVersion
+from tests.threads import at_once
 
 SOON: Final = timedelta(minutes=5)
 AT_ONCE: Final = 10
@@ -122,6 +127,26 @@ def test_how_much_is_read_to_get_past_it_has_a_bound_and_more_is_told(
     assert first.next is not None
     second = orders.page(OrderQuery(limit=2, oldest_first=True, after=first.next))
     assert (second.orders, second.next) == ([last], None)
+
+
+def test_that_many_are_told_of_at_once_harms_no_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So little is remembered here that almost each thread forgets something, too."""
+    monkeypatch.setattr(reading, "_told", TTLCache(20, 0.0001))
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(int).validate_python("none")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def tell(thread: int) -> None:
+        for nth in range(300):
+            reading.note_unreadable({f"{thread}-{nth}-{one}": caught.value for one in range(5)})
+
+    try:
+        answers = at_once(partial(tell, thread) for thread in range(8))
+    finally:
+        sys.setswitchinterval(interval)
+
+    assert answers == [None] * 8
 
 
 @pytest.fixture(params=MEMORY_AND_FIRESTORE)

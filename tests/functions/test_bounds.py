@@ -18,9 +18,11 @@ from functions.endpoint import MOST_KEPT
 from functions.paging import ENOUGH, MOST_ANSWERED
 from functions.routes import EVERY_ROUTE
 from functions.routing import Route
+from shared.adapters.memory import MemoryOrderStore
 from shared.api import OrderView
 from shared.domain.accounts import Account, AccountType
 from shared.domain.spec import CapacitySpec, NodeSize, SessionSpec
+from shared.ports import OrderPage, OrderQuery
 from tests.factories import NOW, an_order
 from tests.functions import schemas
 from tests.functions.world import ADMIN, CLIENT, World
@@ -104,6 +106,24 @@ def test_a_list_of_large_orders_has_more_pages_and_leaves_none_out(world: World)
     ids = [order["id"] for page in pages for order in page.get_json()["orders"]]
     assert (len(ids), set(ids)) == (100, placed)
     assert max(len(page.get_data()) for page in pages) < MOST_ANSWERED
+
+
+def test_a_page_ends_where_the_store_gives_up_and_the_next_goes_on_from_there(world: World) -> None:
+    placed = world.place()["id"]
+
+    whole = world.app.store
+
+    class GivesUpOnce(MemoryOrderStore):
+        def page(self, query: OrderQuery) -> OrderPage:
+            return OrderPage([], "behind") if query.after is None else whole.page(replace(query, after=None))
+
+    world.app = replace(world.app, store=GivesUpOnce())
+
+    first = world.get("/v1/orders?limit=10").get_json()
+    second = world.get("/v1/orders?limit=10&after=behind").get_json()
+
+    assert first == {"orders": [], "next": "behind"}
+    assert [order["id"] for order in second["orders"]] == [placed]
 
 
 def test_lists_of_the_contract_fit_into_an_answer_and_say_how_many_there_are(world: World) -> None:

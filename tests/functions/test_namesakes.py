@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 
 from emulators.processes import LOOPBACK
 from launcher import leftovers
-from shared.api import IDENTITY_HEADER, ClaimById, HeartbeatRequest, Hold, Returned
+from shared.api import IDENTITY_HEADER, ClaimById, ClaimNext, HeartbeatRequest, Hold, Returned
 from shared.control_plane import ControlPlane, Refused
 from shared.domain.order import State
 from tests.functions.world import ANY_LANES, LAUNCHER, World
@@ -104,6 +104,24 @@ def test_a_launcher_that_goes_back_to_an_earlier_version_keeps_its_orders(world:
     assert holds(launcher(None)) == [hold.order_id]
     assert renews(launcher(None), hold)
     assert renews(launcher(FIRST), hold)
+
+
+@pytest.mark.parametrize("by_id", [True, False])
+@pytest.mark.parametrize(("first", "again"), [(None, FIRST), (FIRST, None)])
+def test_a_claim_that_is_repeated_to_an_instance_of_another_version_takes_what_it_took(
+    world: World, launcher: As, first: str | None, again: str | None, by_id: bool
+) -> None:
+    """An instance of an earlier version sees no identity."""
+    order_id, _ = world.place()["id"], world.place()
+    asked = {"request_id": str(uuid4()), "launcher": "alpha", "lanes": tuple(ANY_LANES)}
+    request = ClaimById(order_id=order_id, **asked) if by_id else ClaimNext(**asked)
+
+    taken = launcher(first).claim(request).claimed
+    repeated = launcher(again).claim(request).claimed
+
+    assert taken is not None
+    assert repeated is not None
+    assert (repeated.order_id, repeated.epoch) == (taken.order_id, 1)
 
 
 def test_an_identity_that_is_none_is_refused_by_the_headers_name(world: World) -> None:

@@ -116,6 +116,8 @@ def test_whoever_names_an_order_of_a_later_version_is_told_to_ask_again(
 
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2"), answer.text
     assert "another version" in answer.text
+    if path.startswith("/v1/"):  # a launcher is to know that this is of the order alone
+        assert answer.get_json()["type"] == "urn:launchyard:problem:other_version"
     assert world.get("/v1/orders").get_json() == {"orders": [], "next": None}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -109,4 +110,9 @@ def test_a_connection_says_whether_its_caller_is_there(name: str, end: str) -> N
 
 
 def test_a_caller_whose_connection_cannot_be_looked_at_is_taken_to_be_there() -> None:
+    ours, peer = socket.socketpair()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
+
+    with tls, peer:
+        assert presence({"gunicorn.socket": tls})()
     assert presence({})()

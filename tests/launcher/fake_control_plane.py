@@ -73,6 +73,8 @@ class FakeControlPlane:
         """How a later version would tell what is answered."""
         self.states: dict[str, State] = {}
         """Of orders whose workers have reported; the others are provisioned."""
+        self.unreadable: set[str] = set()
+        """Ids of orders that another version wrote."""
         self._changed = threading.Condition()
         self._offered: dict[str, Claimed] = {}
         self._taken: set[str] = set()
@@ -143,6 +145,8 @@ class FakeControlPlane:
     def _claim(self, request: ClaimRequest) -> BaseModel:
         with self._changed:
             if isinstance(request, ClaimById):
+                if request.order_id in self.unreadable:
+                    return _a_problem(503, "other_version")
                 if request.order_id not in self._offered | dict.fromkeys(self._taken):
                     return _a_problem(404, "not_found")
                 claimed = self._offered.pop(request.order_id, None)

@@ -185,6 +185,22 @@ def test_bells_are_given_back_and_the_slot_freed_where_claims_are_not_served(
     assert both_slots_are_free(pieces)
 
 
+def test_an_order_that_the_control_plane_cannot_read_keeps_no_other_bell_waiting(pieces: Pieces) -> None:
+    """After a rollback there may be many: were each an outage, the bells of all others would starve behind them."""
+    doorbell, unreadable = Recording(), ["of-later-1", "of-later-2"]
+    pieces.server.unreadable.update(unreadable)
+    order_id = pieces.server.offer()
+    for one in (unreadable[0], order_id, unreadable[1]):
+        doorbell.ring(Bell(one, OURS))
+    clock, closing = ManualClock(most=2), Closing(pieces.admission)
+
+    DoorbellLoop(doorbell, pieces.claims, pieces.runs, closing, pieces.outage, clock.clock()).run()  # type: ignore[arg-type]
+
+    assert doorbell.given_back == [(one, 30) for one in unreadable]
+    assert doorbell.acknowledged == [order_id]
+    assert set(clock.pauses) == {0}
+
+
 def test_a_bell_is_given_back_and_its_slot_freed_where_nobody_answers(pieces: Pieces) -> None:
     doorbell = Recording()
     doorbell.ring(Bell("waiting", OURS))
