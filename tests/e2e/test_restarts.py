@@ -42,6 +42,7 @@ def test_a_launcher_killed_while_a_machine_boots_adopts_it_and_the_export_succee
         assert log.read_text(errors="replace").count("started on Linux") == 1
 
 
+@pytest.mark.slow
 def test_a_launcher_frozen_past_its_lease_changes_nothing_when_it_resumes_and_stops_its_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

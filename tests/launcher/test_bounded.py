@@ -39,6 +39,8 @@ ADOPTIONS_LOOKS: Final = 2
 """How often a launcher that goes asks what is held, before its loops start."""
 NEVER_REPORTS: Final = "import time; time.sleep(600)"
 ENDS: Final = "raise SystemExit(3)"
+OTHERS: Final = (signal.SIGTERM, signal.SIGHUP)
+"""What interrupts it beside SIGINT."""
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -174,7 +176,7 @@ def test_one_shot_whose_order_is_lost_while_it_boots_ends_the_machine_and_exits_
 
 
 @pytest.mark.parametrize("flags", [("--one-shot",), ("--max-orders", "3")], ids=" ".join)
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, *(pytest.param(one, marks=pytest.mark.slow) for one in OTHERS)])
 def test_interrupted_while_a_machine_boots_it_hands_the_order_back_and_exits_with_130(
     ground: Ground, flags: tuple[str, ...], number: signal.Signals
 ) -> None:

@@ -9,6 +9,7 @@ from emulators.processes import LOOPBACK, free_port
 from tests.stack.conftest import Terminal, make_terminal
 
 
+@pytest.mark.slow
 @pytest.mark.emulator
 def test_a_stack_runs_a_task_although_the_environments_proxy_is_down(tmp_path: Path) -> None:
     """Firestore and Pub/Sub over gRPC, the bucket over boto3, and our own calls."""

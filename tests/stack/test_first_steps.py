@@ -66,6 +66,7 @@ def test_emulators_that_do_not_start_fail_the_stack() -> None:
         choose_backend(Backend.AUTO, print, not_starting)
 
 
+@pytest.mark.slow
 def test_what_the_demo_says_comes_next_works_as_it_stands(terminal: Terminal) -> None:
     (terminal.folder / ".venv").symlink_to(Path(sys.prefix))
     environment = terminal.environment | {"LAUNCHYARD_BACKEND": "memory", "LAUNCHYARD_PROVIDER": "process"}

@@ -14,6 +14,8 @@ from emulators.record import Record
 from launcher.vm.recognition import started_at
 from tests.stack.conftest import Terminal
 
+OTHERS = (signal.SIGHUP, signal.SIGINT)
+"""What ends a command beside SIGTERM."""
 PATIENCE = 300
 """Seconds: on a busy host eight servers take a minute to start, and an interrupted start waits for those under way."""
 
@@ -57,7 +59,7 @@ def test_what_was_started_is_stopped_where_the_rest_does_not_start(terminal: Ter
     assert not Record(terminal.folder / ".launchyard").alive()
 
 
-@pytest.mark.parametrize("interrupt", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("interrupt", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.slow) for one in OTHERS)])
 def test_an_up_that_is_interrupted_leaves_nothing_running(terminal: Terminal, interrupt: signal.Signals) -> None:
     record = Record(terminal.folder / ".launchyard")
     with terminal.start("up", "--backend", "memory", "--provider", "process") as up:
