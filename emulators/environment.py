@@ -20,7 +20,9 @@ Environment = Mapping[str, str]
 
 
 def make_environment(settings: StackSettings) -> dict[str, str]:
-    """Return a new environment, with secrets of its own."""
+    """Return a new environment, with secrets of its own. The backend was chosen before: `auto` is none."""
+    if settings.backend is Backend.AUTO:
+        raise ValueError("The backend `auto` is chosen before an environment is made: stack.choose_backend.")
     address = f"http://{LOOPBACK}"
     environment = {
         "LAUNCHYARD_URL": f"{address}:{settings.port}",

@@ -139,8 +139,11 @@ class Admission:
         return {}
 
     def _tell(self, lane: Lane, left: Resources) -> None:
-        """Say when a lane begins to have no room, and when it has some again. Full slots are no news."""
-        lacks = tuple(name for name, value in lane.need if 0 < value > getattr(left, name) and name != "machines")
+        """Say when a lane begins to have no room, and when it has some again. Full slots are no news, whatever is left
+        beside them."""
+        if left.machines < lane.need.machines:
+            return
+        lacks = tuple(name for name, value in lane.need if 0 < value > getattr(left, name))
         known = self._without.get(lane, ())
         if lacks:
             self._without[lane] = lacks

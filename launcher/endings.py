@@ -69,8 +69,9 @@ class Endings:
 
 
 def _last_words(directory: VmDirectory) -> str:
-    """Return what a machine said last on its serial console, and where the rest is kept; nothing where it has none."""
+    """Return what an ended machine said last on its serial console, and where the rest is kept; nothing without one."""
     try:
+        directory.await_logs()  # another process writes them, and may not have written the last line yet
         with directory.serial_log.open("rb") as log:
             log.seek(max(0, directory.serial_log.stat().st_size - LAST_BYTES))
             lines = log.read().decode(errors="replace").splitlines()

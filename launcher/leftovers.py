@@ -15,7 +15,12 @@ log = structlog.get_logger()
 
 
 def clear(state: Path) -> None:
-    for path in remaining(state):
+    try:
+        left = remaining(state)
+    except OSError as error:
+        log.error("leftovers cannot be looked for", path=str(state), error=error.strerror)
+        return
+    for path in left:
         try:
             _clear(path)
         except (OSError, ValueError) as error:

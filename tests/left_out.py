@@ -66,7 +66,9 @@ def _find_out(config: pytest.Config) -> str | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Node) -> None:
-    node.workerinput[TO_WORKERS] = why_not(node.config)
+    """Under xdist nothing is collected here: unless -m says otherwise, the tests may need the emulators."""
+    others_only = f"not {MARKER}" in node.config.option.markexpr
+    node.workerinput[TO_WORKERS] = None if others_only else why_not(node.config)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

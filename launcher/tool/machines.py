@@ -82,9 +82,10 @@ def known(state: Path) -> Iterator[VmDirectory]:
     """Yield the machines, running or not.
 
     One that is being made or removed is passed over, and left alone: another command is at it. So is one whose record
-    cannot be read, which is told, and an order's, where the folder is a launcher's.
+    cannot be read, which is told, and an order's, where the folder is a launcher's. Raises OSError if they cannot be
+    listed.
     """
-    for path in sorted((state / "vms").glob("[!.]*")):
+    for path in directory.listed(state):
         try:
             one = directory.read(path)
         except (OSError, ValueError) as error:
@@ -95,7 +96,7 @@ def known(state: Path) -> Iterator[VmDirectory]:
 
 
 def find(state: Path, name: str) -> VmDirectory:
-    """Raises NoSuchMachine."""
+    """Raises NoSuchMachine, OSError."""
     for one in known(state):
         if one.manifest.vm == name:
             return one

@@ -165,16 +165,20 @@ def location(state: Path, order_id: str, epoch: int) -> Path:
 def remaining(state: Path) -> list[Path]:
     """Return what stands where machines' directories are, having removed those half written or half removed.
 
-    Raises OSError if that cannot be listed: to take it for empty is to give up the orders of machines that run.
+    Raises OSError if that cannot be listed.
     """
-    try:
-        paths = sorted((state / VMS).iterdir())
-    except FileNotFoundError:
-        return []
-    for path in paths:
+    for path in _entries(state):
         if path.name.startswith(".") and path.name.endswith((PARTIAL, REMOVED)):
             _finish_removing(path)
-    return [path for path in paths if not path.name.startswith(".") and path.name != FILE_SYSTEMS_OWN]
+    return listed(state)
+
+
+def listed(state: Path) -> list[Path]:
+    """Return what stands where machines' directories are, but for those half written or half removed.
+
+    Raises OSError if that cannot be listed: to take it for empty is to give up the orders of machines that run.
+    """
+    return [path for path in _entries(state) if not path.name.startswith(".") and path.name != FILE_SYSTEMS_OWN]
 
 
 def read(path: Path) -> VmDirectory:
@@ -206,6 +210,13 @@ def used_mib(path: Path) -> int:
         return sum(entry.lstat().st_blocks * BLOCK for entry in path.rglob("*")) // MIB
     except OSError:  # it is being removed
         return 0
+
+
+def _entries(state: Path) -> list[Path]:
+    try:
+        return sorted((state / VMS).iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def _name(order_id: str, epoch: int) -> str:

@@ -19,7 +19,7 @@ from emulators.environment import make_environment
 from emulators.furnishing import furnish
 from emulators.processes import LOOK_SECONDS, LOOPBACK, accepts, await_ready, free_port, start
 from emulators.record import LOGS, Record
-from emulators.settings import BUCKET, PROJECT, TOPIC, StackSettings, free_ports
+from emulators.settings import BUCKET, PROJECT, TOPIC, Backend, StackSettings, free_ports
 from shared.messages import to_attributes
 from shared.ports import Bell
 from tests.chaos import machines
@@ -42,7 +42,7 @@ class Ground:
     def __init__(self, home: Path, terms: Terms) -> None:
         self.home, self.terms = home, terms
         self.logs = home / LOGS
-        self.settings = StackSettings.model_validate({"home": home, **free_ports()})
+        self.settings = StackSettings.model_validate({"home": home, "backend": Backend.GOOGLE, **free_ports()})
         self.environment = make_environment(self.settings)
         self._functions_port, self._store_proxy_port = free_port(), free_port()
         self._functions = Place("the functions")

@@ -15,7 +15,7 @@ from emulators import s3
 from emulators.doorbell import ensure_topic_and_subscription
 from emulators.environment import api_keys, make_environment
 from emulators.processes import LOOPBACK, free_port, stop
-from emulators.settings import BUCKET, SUBSCRIPTION, TOPIC, StackSettings
+from emulators.settings import BUCKET, SUBSCRIPTION, TOPIC, Backend, StackSettings
 from emulators.trust_authority import API_KEY, start_trust_authority
 from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from shared.adapters.s3 import s3_client
@@ -46,7 +46,7 @@ class Ground:
     @contextmanager
     def prepared(cls, firestore: str, pubsub: str, logs: Path) -> Iterator[Self]:
         """Yield a ground on these emulators, with a bucket of its own."""
-        settings = StackSettings(home=logs, s3_port=free_port(), trust_port=free_port())
+        settings = StackSettings(home=logs, backend=Backend.GOOGLE, s3_port=free_port(), trust_port=free_port())
         environment = make_environment(settings) | {FIRESTORE: firestore, PUBSUB: pubsub}
         key, secret = environment["LAUNCHYARD_S3_ACCESS_KEY_ID"], environment["LAUNCHYARD_S3_SECRET_ACCESS_KEY"]
         servers = [*s3.start_s3(settings.s3_port, logs, key, secret, BUCKET)]

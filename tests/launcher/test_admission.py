@@ -134,8 +134,9 @@ def test_a_launcher_that_takes_nothing_for_want_of_something_says_so_once_and_wh
     assert list(logs[0]["needed"]) == list(logs[0]["left"]) == [lacking]
 
 
-def test_a_launcher_whose_slots_are_taken_says_nothing(tmp_path: Path) -> None:
-    admission = an_admission(tmp_path, machines=1)
+@pytest.mark.parametrize("memory_mib", [PLENTY.memory_mib, NEED.memory_mib])
+def test_a_launcher_whose_slots_are_taken_says_nothing(tmp_path: Path, memory_mib: int) -> None:
+    admission = an_admission(tmp_path, machines=1, memory_mib=memory_mib)
     other = Lane("any/export", "qemu", Resources(vcpus=1))
     admission.reserve(LANE)
 

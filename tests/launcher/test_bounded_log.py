@@ -4,18 +4,23 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Final
 
 import psutil
 import pytest
 import structlog.testing
 
+from launcher.endings import Endings
+from launcher.held import Held
 from launcher.vm import bounded_log, directory, launch
 from launcher.vm.directory import MIB, VmDirectory
 from launcher.vm.local import LocalMachines
 from launcher.vm.machine import ProcessMachine
 from launcher.vm.recognition import MARK, Trace, trace
+from shared.api import Hold
 from tests.launcher.fake_control_plane import DEADLINE
 from tests.launcher.stand_ins import A_LEASE, STAYS, a_manifest
 
@@ -114,6 +119,28 @@ def test_a_log_that_is_still_written_is_waited_for_before_it_is_put_away(
         assert [line["event"] for line in logs] == ["a machine's logs are still written"]
     finally:
         writer.resume()
+
+
+def test_what_is_reported_of_a_machine_that_ended_is_its_last_line_though_that_is_still_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = tmp_path / "waits"
+    os.mkfifo(waits)
+    vm = a_directory(tmp_path, sys.executable, "-c", f"import os\nopen({str(waits)!r}).read()\nos.write(3, b'no disk')")
+    machine = start(vm)
+    writer = await_writer(vm, machine)
+    writer.suspend()
+    waits.write_text("go")
+    await_end(vm)
+    machine.reap()
+    # Whoever waits for the writer has it go on.
+    monkeypatch.setattr(directory, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: writer.resume()))
+    held = Held(Hold(order_id="one", epoch=1), A_LEASE, time.monotonic)
+    try:
+        ending = Endings("t").machine_exited(held, 0, vm)
+    finally:
+        writer.resume()
+    assert ending.message.endswith(f"The last line of its serial log, {vm.kept_log}: no disk")
 
 
 def test_a_disk_that_is_full_loses_the_log_and_never_holds_up_the_machine(tmp_path: Path) -> None:

@@ -138,3 +138,12 @@ def test_a_directory_that_cannot_be_read_is_told_of_and_left_alone_and_the_other
     assert left.path.exists()
     assert not other.path.exists()
     assert sum(line["log_level"] == "error" for line in logs) == 1
+
+
+def test_leftovers_that_cannot_be_listed_are_told_and_hold_up_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "vms").write_text("not a folder")
+
+    with structlog.testing.capture_logs() as logs:
+        leftovers.clear(tmp_path)
+
+    assert [line["error"] for line in logs] == ["Not a directory"]

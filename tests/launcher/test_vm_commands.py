@@ -395,6 +395,26 @@ def test_what_cannot_be_read_hides_no_other_machine_and_is_told(tool: Tool) -> N
     assert "another-0" in done.stderr
 
 
+def test_machines_that_cannot_be_listed_are_not_taken_for_none(tool: Tool) -> None:
+    tool.state.mkdir()
+    unlisted = write(tool.state / "vms", "not a folder")
+
+    for words in (("list",), ("delete", "all"), ("status", "any")):
+        done = tool.run(*words)
+        assert (done.exit_code, done.stdout) == (1, "")
+        assert "Not a directory" in done.stderr
+
+    unlisted.unlink()
+
+
+def test_what_a_file_system_has_of_its_own_is_no_machine(tool: Tool) -> None:
+    (tool.state / "vms" / "lost+found").mkdir(parents=True)
+
+    done = tool.run("list")
+
+    assert (done.exit_code, done.output) == (0, "")
+
+
 def test_with_an_admins_token_the_agents_of_a_deleted_machine_are_deleted_too(tool: Tool) -> None:
     made, _ = a_machine(tool.state, STAYS)
     name = made.manifest.vm

@@ -11,6 +11,7 @@ RUN: Final = Path(__file__).parents[2] / ".ci" / "run"
 PARTS: Final = ("lint", "test", "test-slow")
 MAKE: Final = """#!/bin/sh
 echo "$1" >>"{ran}"
+[ "$1" = lint ] || echo "left out: 7 tests, for a reason of $1"
 echo "===== 3 passed, 2 deselected in 1.00s ====="
 echo "make: a last line that says nothing"
 [ "$1" != "{broken}" ]
@@ -34,4 +35,8 @@ def test_every_part_is_run_and_summed_up_and_one_that_fails_fails_the_whole(tmp_
     assert all("3 passed, 2 deselected in 1.00s" in line for line in summary)
     assert [part for part, line in zip(PARTS, summary, strict=True) if "exit 0" not in line] == [
         part for part in PARTS if part == broken
+    ]
+    told = done.stdout.splitlines()[done.stdout.splitlines().index(summary[0]) :]
+    assert [line for line in told if line.startswith("left out")] == [
+        f"left out: 7 tests, for a reason of {part}" for part in ("test", "test-slow")
     ]

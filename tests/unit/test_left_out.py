@@ -85,11 +85,14 @@ def test_nothing_is_left_out_if_the_emulators_can_be_had_and_one_that_fails_is_a
     assert "left out" not in done.stdout.str()
 
 
-def test_who_asks_for_other_tests_only_is_not_kept_waiting(pytester: pytest.Pytester, emulators: Emulators) -> None:
+@pytest.mark.parametrize("workers", WORKERS)
+def test_who_asks_for_other_tests_only_is_not_kept_waiting(
+    pytester: pytest.Pytester, emulators: Emulators, workers: tuple[str, ...]
+) -> None:
     emulators.error = Unobtainable("no way to the downloads")
     pytester.makepyfile(TESTS.format(body="pass"))
-    done = run(pytester, "-m", "not emulator")
-    done.assert_outcomes(passed=2, deselected=2)
+    done = run(pytester, "-m", "not emulator and not vm", *workers)
+    done.assert_outcomes(passed=2, deselected=0 if workers else 2)
     assert "left out" not in done.stdout.str()
     assert emulators.asked == 0
 
