@@ -33,6 +33,7 @@ class DoorbellLoop:
         self._listener, self._claims, self._runs, self._admission = listener, claims, runs, admission
         self._outage, self._clock = outage, clock
         self._backoff = Backoff(clock.jitter)
+        self._unreadable = Outage(clock.monotonic, asked="orders of another version")
         self._silence, self._deafness = Backoff(clock.jitter), Outage(clock.monotonic, "the doorbell", "bells")
 
     def run(self) -> None:
@@ -72,7 +73,7 @@ class DoorbellLoop:
             claimed = self._claims.by_id(heard.bell.order_id)
         except OtherVersion as error:  # of this order alone: the others' bells do not wait
             self._admission.free(room)
-            log.warning("an order cannot be claimed now", order_id=heard.bell.order_id, error=str(error))
+            self._unreadable.goes_on(error)
             self._give_back(heard, UNREADABLE)
             return 0
         except (Unreachable, Refused) as error:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import httpx
@@ -113,7 +113,7 @@ def test_a_claim_that_is_repeated_to_an_instance_of_another_version_takes_what_i
 ) -> None:
     """An instance of an earlier version sees no identity."""
     order_id, _ = world.place()["id"], world.place()
-    asked = {"request_id": str(uuid4()), "launcher": "alpha", "lanes": tuple(ANY_LANES)}
+    asked: dict[str, Any] = {"request_id": str(uuid4()), "launcher": "alpha", "lanes": tuple(ANY_LANES)}
     request = ClaimById(order_id=order_id, **asked) if by_id else ClaimNext(**asked)
 
     taken = launcher(first).claim(request).claimed

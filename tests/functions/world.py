@@ -97,7 +97,7 @@ class FirstFitting:
 
     def next(self, lanes: Collection[str], claim: Claim, now: datetime) -> Order | None:
         for snapshot in self._store.claimable(lanes, now, 1):
-            return self._store.apply(snapshot.order.id, claim, now, snapshot)
+            return self._store.claim(snapshot, claim, now)
         return None
 
 

@@ -194,11 +194,13 @@ def test_an_order_that_the_control_plane_cannot_read_keeps_no_other_bell_waiting
         doorbell.ring(Bell(one, OURS))
     clock, closing = ManualClock(most=2), Closing(pieces.admission)
 
-    DoorbellLoop(doorbell, pieces.claims, pieces.runs, closing, pieces.outage, clock.clock()).run()  # type: ignore[arg-type]
+    with structlog.testing.capture_logs() as logs:
+        DoorbellLoop(doorbell, pieces.claims, pieces.runs, closing, pieces.outage, clock.clock()).run()  # type: ignore[arg-type]
 
     assert doorbell.given_back == [(one, 30) for one in unreadable]
     assert doorbell.acknowledged == [order_id]
     assert set(clock.pauses) == {0}
+    assert [line["asked"] for line in logs if "asked" in line] == ["orders of another version"]
 
 
 def test_a_bell_is_given_back_and_its_slot_freed_where_nobody_answers(pieces: Pieces) -> None:

@@ -262,7 +262,16 @@ def test_an_empty_key_is_sent_as_it_is_and_so_is_refused_by_the_control_plane(
     assert keys == [""]
 
 
-@pytest.mark.parametrize(("option", "variable"), [("--state-dir", "STATE_DIR"), ("--image", "IMAGE"), ("--url", "URL")])
+@pytest.mark.parametrize(
+    ("option", "variable"),
+    [
+        ("--state-dir", "STATE_DIR"),
+        ("--image", "IMAGE"),
+        ("--url", "URL"),
+        ("--gcp-image", "GCP_IMAGE"),
+        ("--name-prefix", "NAME_PREFIX"),
+    ],
+)
 def test_an_empty_option_of_the_launcher_is_a_mistake_and_not_an_absent_one(option: str, variable: str) -> None:
     done = CliRunner().invoke(launcher, ["run", "--provider", "process", "--one-shot", option, ""])
 

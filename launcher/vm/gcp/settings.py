@@ -14,6 +14,7 @@ TWIN: Final = "LAUNCHER_"
 """How the contract's names begin, where ours begin with PREFIX."""
 
 Zone = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$")]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 MachineType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
 
 
@@ -28,8 +29,8 @@ class GcpSettings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, frozen=True, validate_default=True, populate_by_name=True
     )
 
-    name_prefix: str = _twinned("easyenclave-agent", "NAME_PREFIX")
-    gcp_project: str | None = _twinned(None, "GCP_PROJECT")
+    name_prefix: Text = _twinned("easyenclave-agent", "NAME_PREFIX")
+    gcp_project: Annotated[str, StringConstraints(strip_whitespace=True)] | None = _twinned(None, "GCP_PROJECT")
     """None: orders of `gcp` are not served."""
     gcp_machine_type_default: MachineType = _twinned(MACHINE_TYPE, "GCP_MACHINE_TYPE_DEFAULT")
     gcp_machine_type_tiny: MachineType | None = _twinned(None, "GCP_MACHINE_TYPE_TINY")
@@ -38,7 +39,7 @@ class GcpSettings(BaseSettings):
     gcp_machine_type_llm: MachineType | None = _twinned(None, "GCP_MACHINE_TYPE_LLM")
     gcp_zones: Annotated[tuple[Zone, ...], NoDecode] = _twinned((), "GCP_ZONES")
     """Separated by commas: tried in turn where an order's own has no machine left, or an order names none."""
-    gcp_image: str = _twinned(IMAGE, "GCP_IMAGE")
+    gcp_image: Text = _twinned(IMAGE, "GCP_IMAGE")
     """A link, or `<project>/<family>`."""
     gcp_endpoint: BaseUrl | None = None
     """None: Google's."""
