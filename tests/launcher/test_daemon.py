@@ -340,7 +340,7 @@ def test_an_order_whose_run_does_not_begin_is_forgotten_and_its_room_is_free(
     pieces: Pieces, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
     def fails(*_: object, **__: object) -> None:
-        raise RuntimeError("nobody thought of this")
+        raise OSError("nobody thought of this")
 
     runs = Runs(pieces.runner.run, pieces.admission, SYSTEM, fails if lacking == "say" else lambda _line: None)
     if lacking == "log":
@@ -348,7 +348,7 @@ def test_an_order_whose_run_does_not_begin_is_forgotten_and_its_room_is_free(
     if lacking == "thread":
         monkeypatch.setattr(threading.Thread, "start", fails)
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(OSError, match="nobody thought"):
         runs.begin(pieces.server.a_claimed(), pieces.reserve(), SYSTEM.monotonic())
 
     assert runs.held() == ()
@@ -375,6 +375,34 @@ def test_a_daemon_that_is_told_to_go_goes_although_an_order_never_ends(
     going.join(DEADLINE)
 
     assert codes == [1]
+    stuck.set()
+    runs.await_end()
+
+
+def test_a_daemon_that_fails_itself_goes_although_an_order_never_ends(
+    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise LookupError("nobody thought of this")
+
+    monkeypatch.setattr("launcher.daemon.LEAVE_SECONDS", 0.1)
+    stuck, failures = threading.Event(), list[Exception]()
+    runs = Runs(lambda _held, _claimed: await_event(stuck), pieces.admission, SYSTEM)
+    runs.begin(pieces.server.a_claimed(), pieces.reserve(), SYSTEM.monotonic())
+    heartbeat = HeartbeatLoop(pieces.client, "alpha", runs, 20, pieces.outage, SYSTEM)
+    daemon = Daemon(fail, pieces.admission, runs, lambda: None, heartbeat, drain_seconds=0.1)
+
+    def go() -> None:
+        try:
+            daemon.run(Events())
+        except LookupError as error:
+            failures.append(error)
+
+    going = threading.Thread(target=go, daemon=True)
+    going.start()
+    going.join(DEADLINE)
+
+    assert len(failures) == 1
     stuck.set()
     runs.await_end()
 

@@ -11,7 +11,7 @@ import pytest
 import structlog.testing
 
 from launcher.vm import directory
-from launcher.vm.directory import KEPT_LOGS, VmDirectory
+from launcher.vm.directory import KEPT_LOGS, LinkOrCopy, VmDirectory
 from tests.launcher.stand_ins import A_LEASE, a_manifest
 from tests.threads import at_once
 
@@ -103,3 +103,12 @@ def test_hidden_folders_of_others_are_neither_removed_nor_taken_for_machines(tmp
 
     assert directory.remaining(tmp_path) == []
     assert sorted(path.name for path in (tmp_path / "vms").iterdir()) == [".snapshot", "lost+found"]
+
+
+def test_a_link_is_no_machines_directory_though_its_name_is_one(tmp_path: Path) -> None:
+    made = a_directory(tmp_path)
+    made.path.rename(tmp_path / "moved")
+    made.path.symlink_to(tmp_path / "moved")
+
+    with pytest.raises(LinkOrCopy, match="symbolic link"):
+        directory.read(made.path)

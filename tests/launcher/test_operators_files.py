@@ -1,6 +1,7 @@
 """What an operator installs and reads: the systemd units, the example of their environment, and the page."""
 
 import re
+import signal
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from launcher.daemon import LAST_SECONDS, LEAVE_SECONDS
 from launcher.settings import Settings
 from launcher.tool.settings import ToolSettings
 from launcher.vm.settings import PREFIX, HostSettings
+from shared.signals import TOLD
 from worker.guest.settings import ImageSettings
 
 ROOT: Final = Path(__file__).parents[2]
@@ -68,6 +70,10 @@ def test_the_service_outlives_its_drain_and_leaves_its_machines_to_the_slice() -
     assert int(service["TimeoutStopSec"]) > drain + LEAVE_SECONDS + LAST_SECONDS
     assert f"LAUNCHYARD_SLICE={SLICE.name}" in service["Environment"].split()
     assert SLICE.name in dict(directives(SERVICE, "Unit"))["Wants"].split()
+
+
+def test_a_service_that_is_stopped_while_it_starts_has_not_failed() -> None:
+    assert dict(directives(SERVICE, "Service"))["SuccessExitStatus"] == str(TOLD + signal.SIGTERM)
 
 
 def test_only_the_machines_may_use_what_is_handed_to_them() -> None:
