@@ -10,6 +10,7 @@ from typing import Final
 import pytest
 
 from launcher.vm.argv import Guest, Mode, build
+from launcher.vm.bounded_log import CONSOLE
 from launcher.vm.hypervisor import Hypervisor
 from shared.domain.spec import CapacitySpec, NodeSize
 from shared.image import verify
@@ -56,10 +57,13 @@ def guest(guest_image: Path, tmp_path: Path) -> Guest:
 
 
 def started(qemu: Unpacked, argv: Sequence[str]) -> list[str]:
-    """Return the command that runs our arguments with that QEMU: its own loader, libraries and data."""
+    """Return the command that runs our arguments with that QEMU: its own loader, libraries and data.
+
+    The serial console is the descriptor that a launcher hands to QEMU: here it leads to a file.
+    """
     loader = (str(qemu.folder / LOADER), "--library-path", str(qemu.folder / LIBRARIES), str(qemu.folder / QEMU))
     data = (word for folder in DATA for word in ("-L", str(qemu.folder / folder)))
-    return [*loader, *data, *argv[1:]]
+    return ["/bin/sh", "-c", f'exec "$@" {CONSOLE}>serial.log', "sh", *loader, *data, *argv[1:]]
 
 
 def last_words(qemu: Unpacked, argv: Sequence[str], folder: Path) -> str:
