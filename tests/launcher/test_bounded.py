@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ time.sleep(600)
 """
 ADOPTIONS_LOOKS: Final = 2
 """How often a launcher that goes asks what is held, before its loops start."""
-NEVER_REPORTS: Final = "import time; time.sleep(600)"
+NEVER_REPORTS: Final = "import time; print('up', flush=True); time.sleep(600)"
 ENDS: Final = "raise SystemExit(3)"
 OTHERS: Final = (signal.SIGTERM, signal.SIGHUP)
 """What interrupts it beside SIGINT."""
@@ -93,6 +94,20 @@ class Ground:
         recorded = self.directory(order_id).process()
         assert recorded is not None
         return psutil.Process(recorded.pid)
+
+    def await_boot(self, order_id: str) -> None:
+        """Return once the machine's program runs: a launcher that is killed before leaves none, and loses the order."""
+        self.server.wait_for(lambda: named(self.server, order_id))
+        deadline = time.monotonic() + DEADLINE
+        while not self._says_something(order_id):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def _says_something(self, order_id: str) -> bool:
+        try:
+            return bool(self.directory(order_id).serial_log.read_bytes())
+        except FileNotFoundError:
+            return False
 
     def hold(self, order_id: str, state: State) -> HoldView:
         return HoldView(order_id=order_id, epoch=1, state=state)
@@ -183,7 +198,7 @@ def test_interrupted_while_a_machine_boots_it_hands_the_order_back_and_exits_wit
     ground.worker(NEVER_REPORTS)
     order_id = ground.server.offer(TINY)
     launcher = ground.begin(*flags)
-    ground.server.wait_for(lambda: named(ground.server, order_id))
+    ground.await_boot(order_id)
 
     launcher.send_signal(number)
     launcher.communicate(timeout=DEADLINE)
@@ -197,7 +212,7 @@ def test_what_a_killed_one_shot_left_booting_is_the_next_ones_one_order(ground: 
     ground.worker(NEVER_REPORTS)
     order_id, _ = ground.server.offer(TINY), ground.server.offer(TINY)
     killed = ground.begin("--one-shot")
-    ground.server.wait_for(lambda: named(ground.server, order_id))
+    ground.await_boot(order_id)
     killed.kill()
     killed.communicate(timeout=DEADLINE)
     machine = ground.machine(order_id)
@@ -216,7 +231,7 @@ def test_what_boots_is_counted_before_anything_can_say_that_it_runs(ground: Grou
     ground.worker(NEVER_REPORTS)
     order_id, _ = ground.server.offer(TINY), ground.server.offer(TINY)
     killed = ground.begin("--one-shot")
-    ground.server.wait_for(lambda: named(ground.server, order_id))
+    ground.await_boot(order_id)
     killed.kill()
     killed.communicate(timeout=DEADLINE)
     ground.server.holds = [ground.hold(order_id, State.PROVISIONING)]
