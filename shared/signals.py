@@ -28,5 +28,9 @@ def heeded() -> tuple[signal.Signals, ...]:
 
 def _exit(number: int, _frame: FrameType | None) -> None:
     for other in ENDING:
-        signal.signal(other, signal.SIG_IGN)
+        signal.signal(other, _go_on)
     sys.exit(TOLD + number)
+
+
+def _go_on(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing. Were the signal ignored instead, what is started from now on would be deaf to it, too (execve(2))."""

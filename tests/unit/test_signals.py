@@ -55,3 +55,27 @@ print(*(signal.getsignal(number).__module__ for number in (signal.SIGTERM, signa
 """
     done = subprocess.run((sys.executable, "-c", said), capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "shared.signals shared.signals"
+
+
+STARTS_ONE_MORE: Final = """
+import subprocess, sys
+from shared.signals import exit_when_told
+exit_when_told()
+try:
+    print("begun", flush=True)
+    sys.stdin.read()
+finally:
+    one_more = "import signal; print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)"
+    subprocess.run((sys.executable, "-c", one_more))
+"""
+
+
+def test_what_a_command_starts_on_its_way_out_hears_signals() -> None:
+    """A stack that is interrupted stops servers that were starting: one deaf to SIGTERM kept it for a minute."""
+    argv, pipe = (sys.executable, "-c", STARTS_ONE_MORE), subprocess.PIPE
+    with subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline() == "begun\n"
+        command.send_signal(signal.SIGTERM)
+        assert command.stdout.read() == "True\n"
+        assert command.wait(DEADLINE) == 128 + signal.SIGTERM
