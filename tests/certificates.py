@@ -1,4 +1,7 @@
-"""A private certificate authority, and a TLS server with a certificate of its."""
+"""A private certificate authority, and a TLS server with a certificate of its.
+
+They have no key identifiers, as many private ones.
+"""
 
 import ipaddress
 import ssl

@@ -41,6 +41,7 @@ class Direct(httpx.BaseTransport):
     @cached_property
     def _secure(self) -> httpx.HTTPTransport:
         trusted = httpx.create_ssl_context()
+        trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as its launcher does: shared/trust.py
         if self._authorities is not None:
             trusted.load_verify_locations(cadata=self._authorities)
         return httpx.HTTPTransport(verify=trusted)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from launcher.vm.recognition import MARK
 from shared.api import Hold
 from shared.vm_config import WorkerConfig
 from tests.launcher.conftest import Pieces
-from tests.launcher.fake_control_plane import UPDATES
+from tests.launcher.fake_control_plane import DEADLINE, UPDATES
 from tests.launcher.stand_ins import SMALL, STAYS
 
 TELLS_TMPDIR = "import tempfile, time; print(tempfile.mkdtemp(prefix='worker-'), flush=True)"
@@ -145,5 +146,8 @@ def test_a_machine_is_marked_in_its_environment_and_so_is_what_it_starts(pieces:
     vm = directory.read(directory.location(pieces.state, held.hold.order_id, 1))
     process = pieces.provider.process(held.hold.order_id)
 
-    assert process.environ()[MARK] == vm.manifest.uuid
+    deadline = time.monotonic() + DEADLINE
+    while not (variables := process.environ()):  # it has none for a moment, when its program starts
+        assert time.monotonic() < deadline
+    assert variables[MARK] == vm.manifest.uuid
     assert environment("one")[MARK] == "one"
