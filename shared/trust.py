@@ -24,8 +24,8 @@ HASHED: Final = re.compile(r"[0-9a-f]{8}\.[0-9]+")
 def context() -> ssl.SSLContext:
     """Return a context that trusts whom the environment says, on every Python alike. Raises SettingsWrong.
 
-    From 3.13 on Python refuses chains that lack what RFC 5280 demands of authorities, and many private ones leave out, such
-    as a key identifier: an update of Python would cut a launcher off.
+    From 3.13 on Python refuses chains that lack what RFC 5280 demands of authorities and many private ones leave out,
+    such as a key identifier: an update of Python would cut a launcher off.
     """
     trusted = _trusting()
     trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT
