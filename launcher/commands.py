@@ -160,11 +160,8 @@ def run(
         code = serve(read(flags))
     except (SettingsWrong, ModeRefused, StateUnusable) as error:
         code = _told(error, WRONG_SETTINGS)
-    except (
-        CloudRefused,
-        NotServed,
-        TrialImpossible,
-    ) as error:  # such as credentials that are mounted or served a moment later
+    except (CloudRefused, NotServed, TrialImpossible) as error:
+        # Such as credentials that are mounted or served a moment later.
         code = _told(error, FAILED)
     raise typer.Exit(code)
 

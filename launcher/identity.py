@@ -5,18 +5,19 @@ the machine-id of a container or of a read-only image changes at every start.
 """
 
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import structlog
+from pydantic import TypeAdapter, ValidationError
 
 from launcher.vm.records import write_durably
+from shared.api import Identity
 
 FILE: Final = "identity"
 UNREADABLE: Final = "identity.unreadable"
-IDENTITY: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+IDENTITY: Final = TypeAdapter(Identity)
 
 log = structlog.get_logger()
 
@@ -24,10 +25,11 @@ log = structlog.get_logger()
 def identity_in(state: Path, make: Callable[[], str]) -> str:
     """Return the identity kept in a state directory; `make` one, a UUID, if there is none. Raises OSError."""
     path = state / FILE
-    kept = _kept(path)
-    if kept is not None and IDENTITY.fullmatch(kept):
-        return kept
-    if kept is not None:
+    try:
+        return IDENTITY.validate_python(path.read_text(errors="replace").strip())
+    except FileNotFoundError:
+        pass
+    except (IsADirectoryError, ValidationError):
         os.replace(path, state / UNREADABLE)
         log.error(
             "the identity in the state directory cannot be read: a new one is made",
@@ -37,13 +39,3 @@ def identity_in(state: Path, make: Callable[[], str]) -> str:
     made = make()
     write_durably(path, f"{made}\n".encode())
     return made
-
-
-def _kept(path: Path) -> str | None:
-    """Return what the file says, whatever it is; None if there is no file. Raises OSError."""
-    try:
-        return path.read_text(errors="replace").strip()
-    except FileNotFoundError:
-        return None
-    except IsADirectoryError:
-        return ""

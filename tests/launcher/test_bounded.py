@@ -103,6 +103,16 @@ class Ground:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
+    def leave_booting(self) -> str:
+        """Kill a one-shot whose machine boots, while another order waits; return the order of the machine."""
+        self.worker(NEVER_REPORTS)
+        order_id, _ = self.server.offer(TINY), self.server.offer(TINY)
+        killed = self.begin("--one-shot")
+        self.await_boot(order_id)
+        killed.kill()
+        killed.communicate(timeout=DEADLINE)
+        return order_id
+
     def _says_something(self, order_id: str) -> bool:
         try:
             return bool(self.directory(order_id).serial_log.read_bytes())
@@ -209,12 +219,7 @@ def test_interrupted_while_a_machine_boots_it_hands_the_order_back_and_exits_wit
 
 
 def test_what_a_killed_one_shot_left_booting_is_the_next_ones_one_order(ground: Ground) -> None:
-    ground.worker(NEVER_REPORTS)
-    order_id, _ = ground.server.offer(TINY), ground.server.offer(TINY)
-    killed = ground.begin("--one-shot")
-    ground.await_boot(order_id)
-    killed.kill()
-    killed.communicate(timeout=DEADLINE)
+    order_id = ground.leave_booting()
     machine = ground.machine(order_id)
     ground.server.holds = [ground.hold(order_id, State.PROVISIONING)]
     ground.server.states[order_id] = State.RUNNING
@@ -228,12 +233,7 @@ def test_what_a_killed_one_shot_left_booting_is_the_next_ones_one_order(ground: 
 
 
 def test_what_boots_is_counted_before_anything_can_say_that_it_runs(ground: Ground) -> None:
-    ground.worker(NEVER_REPORTS)
-    order_id, _ = ground.server.offer(TINY), ground.server.offer(TINY)
-    killed = ground.begin("--one-shot")
-    ground.await_boot(order_id)
-    killed.kill()
-    killed.communicate(timeout=DEADLINE)
+    order_id = ground.leave_booting()
     ground.server.holds = [ground.hold(order_id, State.PROVISIONING)]
     known, beats = len(ground.server.bodies(HOLDS)), len(ground.server.bodies(HEARTBEATS))
 
