@@ -39,7 +39,7 @@ up: guest-image ## start the local stack
 down: setup ## stop exactly what `make up` started
 	$(BIN)/launchyard down
 
-guest-image: setup ## build the guest image, where it is not up to date
+guest-image: setup ## build the guest image, if it is not up to date
 	$(BIN)/python -m worker.guest.build --out $(IMAGES)
 
 docs: setup ## write the generated pages anew

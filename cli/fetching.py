@@ -15,7 +15,7 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-Folder = Annotated[Path, typer.Option("--out", help="Folder for the file; made where it is missing.", parser=_folder)]
+Folder = Annotated[Path, typer.Option("--out", help="Folder for the file; made if it is missing.", parser=_folder)]
 
 
 def fetch(api: ControlPlane, order: OrderView, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Fetching a pinned download into a cache, for machines where the Google Cloud SDK brings no emulators.
+"""Fetching a pinned download into a cache, for machines on which the Google Cloud SDK brings no emulators.
 
 A download that was interrupted goes on where it ended. The pinned digest alone says whether a file is the right one, so
 neither the server's ETag nor its promise of ranges need be trusted.

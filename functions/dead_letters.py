@@ -20,7 +20,7 @@ REQUEUED: Final = UUID("774e4218-93ba-4e29-9834-be9c7b646c5d")
 """The namespace of the ids of orders placed again: each dead order has one successor, however often it is asked for."""
 KEY_PREFIX: Final = "requeue\n"
 """Of the idempotency key of an order placed again: no client can send a line break in its own. It lasts as long as the
-dead order: no successor's id is given twice, also where the successor was removed."""
+dead order: no successor's id is given twice, even if the successor was removed."""
 
 
 def requeue(client: Principal, app: App, order_id: str) -> OrderView:

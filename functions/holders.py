@@ -26,7 +26,7 @@ def holds(order: Order, sender: str) -> bool:
 
 
 def find(store: OrderStore, order_id: str) -> Snapshot:
-    """Return the order as it stands, to be changed. Raises NotFound, and Unavailable where another version wrote it."""
+    """Return the order as it stands, to be changed. Raises NotFound, and Unavailable if another version wrote it."""
     try:
         return store.look(order_id)
     except NotFound:

@@ -28,7 +28,7 @@ def page_of(
 ) -> tuple[tuple[View, ...], str | None]:
     """Return the page's orders as they are told, and the `after` of the next page.
 
-    Orders are read `at_once`: so many of the largest, beside ENOUGH, must fit into an answer. Where the store gives up
+    Orders are read `at_once`: so many of the largest, beside ENOUGH, must fit into an answer. If the store gives up
     before so many, the page ends: behind many orders that cannot be read, one answer would take too long.
     """
     views, size, after = list[View](), 0, query.after

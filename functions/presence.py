@@ -16,7 +16,7 @@ SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")
 def presence(environ: Mapping[str, Any]) -> Present:
     """Return a look at the request's connection, made each time it is called.
 
-    Where there is none to look at, the caller is taken to be there. If it is not, the order loses a lease's time, and
+    If there is none to look at, the caller is taken to be there. If it is not, the order loses a lease's time, and
     no attempt: nothing was started (`lifecycle._not_begun`).
     """
     connection = next((environ[name] for name in SOCKETS if name in environ), None)

@@ -36,7 +36,7 @@ Answer = BaseModel | Redirect | Nothing
 @dataclass(frozen=True, slots=True)
 class Route:
     """One method of one path. The handler is called with what the route declares, in this order: the parsed body or
-    query, the caller, the App; then by name the ids in the path, `idempotency_key` where `keyed`, and `present` where
+    query, the caller, the App; then by name the ids in the path, `idempotency_key` if `keyed`, and `present` if
     it `waits`."""
 
     method: str

@@ -142,7 +142,7 @@ class OrderStore(Protocol):
     def remove(self, order_id: str, key: str | None = None) -> None:
         """Remove an order that has ended, and with it this key of its account, which may be a lasting one.
 
-        None there is no error. Raises WrongState where it has not ended.
+        None there is no error. Raises WrongState if it has not ended.
         """
 
     def forget_keys(self, used_before: datetime, limit: int) -> int:

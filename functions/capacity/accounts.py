@@ -108,7 +108,7 @@ def own(account_id: str, caller: Principal, app: App, doing: str) -> Account:
 
 
 def account_of(account_id: str, app: App) -> Account:
-    """Raises NotFound, and Unavailable where another version wrote it."""
+    """Raises NotFound, and Unavailable if another version wrote it."""
     for account in app.capacity.accounts.find_every("id", account_id, 1):
         return account
     raise NotFound(MISSING)
@@ -121,7 +121,7 @@ def _give_up_pools(account: Account, app: App) -> None:
 
 
 def _pools(account: Account, app: App) -> Sequence[Pool]:
-    """Raises Unavailable where another version wrote one of them."""
+    """Raises Unavailable if another version wrote one of them."""
     return app.capacity.pools.find_every("account", account.id, MOST_POOLS)
 
 

@@ -63,7 +63,7 @@ def _rejected(image: Path, digest: str | None) -> str | None:
 
 
 def _unreached(url: str) -> tuple[str | None, str]:
-    """Return what keeps the control plane from being reached, None where nothing does; and what to do."""
+    """Return what keeps the control plane from being reached, None if nothing does; and what to do."""
     asked = httpx.URL(url)
     try:
         with open_client(url, timeout=ANSWER_SECONDS) as http:

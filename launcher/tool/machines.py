@@ -82,7 +82,7 @@ def known(state: Path) -> Iterator[VmDirectory]:
     """Yield the machines, running or not.
 
     One that is being made or removed is passed over, and left alone: another command is at it. So is one whose record
-    cannot be read, which is told, and an order's, where the folder is a launcher's. Raises OSError if they cannot be
+    cannot be read, which is told, and an order's, if the folder is a launcher's. Raises OSError if they cannot be
     listed.
     """
     for path in directory.listed(state):

@@ -24,10 +24,11 @@ from shared.adapters.firestore_claims import Claims
 from shared.adapters.order_document import plain
 from shared.adapters.page_mark import ORDER_ID
 from shared.adapters.reading import (
-    Document,
     Reading,
+    no_order,
     note_unreadable,
-    other_version,
+    order_of,
+    present_order,
     read_one,
     read_past,
 )
@@ -100,7 +101,7 @@ class FirestoreOrderStore:
             if not document.exists:
                 continue
             try:
-                found[document.id] = _snapshot(document)
+                found[document.id] = order_of(document)
             except ValidationError as error:
                 found[document.id], passed[document.id] = Unreadable(document.id), error
         note_unreadable(passed)
@@ -121,7 +122,7 @@ class FirestoreOrderStore:
         found = self._sorted(query)
         if query.after is not None:
             found = found.start_after(self._position(query.after))
-        read = read_past(found, query.limit + 1, _snapshot)
+        read = read_past(found, query.limit + 1, order_of)
         page = [snapshot.order for snapshot in read.found[: query.limit]]
         if len(read.found) > query.limit:
             return OrderPage(page, page_mark.mark(page[-1]))
@@ -190,7 +191,7 @@ class FirestoreOrderStore:
     @persistently
     def due(self, states: Collection[State], now: datetime, limit: int) -> Due:
         among = self._orders.where(filter=FieldFilter("state", "in", sorted(states)))
-        read = read_past(among.where(filter=FieldFilter("due_at", "<=", now)).order_by("due_at"), limit, _snapshot)
+        read = read_past(among.where(filter=FieldFilter("due_at", "<=", now)).order_by("due_at"), limit, order_of)
         return Due(read.found, not read.whole)
 
     @persistently
@@ -228,13 +229,7 @@ class FirestoreOrderStore:
             raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.") from error
 
     def _read(self, order_id: str) -> Snapshot:
-        document = self._document(order_id).get(**ONCE)
-        if not document.exists:
-            raise _no_order(order_id)
-        try:
-            return _snapshot(document)
-        except ValidationError as error:
-            raise other_version(f"The order {order_id}") from error
+        return present_order(self._document(order_id).get(**ONCE))
 
     def _claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         waiting = self._orders.where(filter=FieldFilter("state", "==", State.QUEUED))
@@ -258,7 +253,7 @@ class FirestoreOrderStore:
 
     def _document(self, order_id: str) -> DocumentReference:
         if not ORDER_ID.fullmatch(order_id):
-            raise _no_order(order_id)
+            raise no_order(order_id)
         return self._orders.document(order_id)
 
     def _position(self, after: str) -> dict[str, Any]:
@@ -287,16 +282,11 @@ class FirestoreKeyStore:
 
 
 def _run(query: Query, limit: int) -> Sequence[Snapshot]:
-    return read_past(query, limit, _snapshot).found
-
-
-def _snapshot(document: Document) -> Snapshot:
-    """Raises ValidationError."""
-    return Snapshot(order_document.decode(document.to_dict() or {}), document.update_time)
+    return read_past(query, limit, order_of).found
 
 
 def _mark(read: Reading[Snapshot]) -> str | None:
-    """Return where to go on behind what was read, None where nothing is left."""
+    """Return where to go on behind what was read, None if nothing is left."""
     if read.whole or read.last is None:
         return None
     return page_mark.mark_at(plain(read.last.get("created_at")), read.last.id)
@@ -305,7 +295,3 @@ def _mark(read: Reading[Snapshot]) -> str | None:
 def _key_id(account: str, value: str) -> str:
     """Return a document id for any key: a client's own characters may be none that Firestore takes."""
     return hashlib.sha256(json.dumps([account, value]).encode()).hexdigest()
-
-
-def _no_order(order_id: str) -> NotFound:
-    return NotFound(f"There is no order {order_id}.")

@@ -17,12 +17,12 @@ from pydantic import TypeAdapter, ValidationError
 
 from shared.adapters import order_document
 from shared.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, persistently
-from shared.adapters.reading import Document, other_version, read_one
+from shared.adapters.reading import Document, order_of, present_order, read_one
 from shared.domain.events import Claim
 from shared.domain.holder import are_one
 from shared.domain.lifecycle import advance
 from shared.domain.order import Order
-from shared.domain.refusals import NotFound, Refusal
+from shared.domain.refusals import Refusal
 from shared.ports import Snapshot
 
 
@@ -43,7 +43,7 @@ class Claims:
         self._client, self._orders, self._tickets = client, orders, tickets
 
     def claim(self, seen: Snapshot, claim: Claim, now: datetime) -> Order:
-        """One remote call where nobody was faster: two conditional writes in one commit."""
+        """One remote call if nobody was faster: two conditional writes in one commit."""
         # Only a write proves that `seen` is the present version: a refusal may be of what was.
         with suppress(Refusal, *TRANSIENT):
             return self._take(seen, None, claim, now)
@@ -56,7 +56,7 @@ class Claims:
         ticket, order = (read[reference.id] for reference in wanted)
         if ticket.exists and (won := self._won(ticket, claim)) is not None:
             return won
-        return self._take(_present(order), ticket if ticket.exists else None, claim, now)
+        return self._take(present_order(order), ticket if ticket.exists else None, claim, now)
 
     def _take(self, seen: Snapshot, ticket: Document | None, claim: Claim, now: datetime) -> Order:
         """Write the claim and its ticket, in place of one that holds nothing any more. Raises LostRace."""
@@ -81,24 +81,15 @@ class Claims:
         return changed
 
     def _won(self, ticket: Document, claim: Claim) -> Order | None:
-        """Return the order that the request holds; None where it lost that again, or this version cannot read it."""
+        """Return the order that the request holds; None if it lost that again, or this version cannot read it."""
         document = self._orders.document(read_one(ticket, TICKET).order_id).get(**ONCE)
         try:
-            order = order_document.decode(document.to_dict() or {}) if document.exists else None
+            order = order_of(document).order if document.exists else None
         except ValidationError:
             return None
         if order is None or order.lease is None or not are_one(order.lease.launcher, claim.launcher):
             return None
         return order if claim.request_id in order.recent else None
-
-
-def _present(document: Document) -> Snapshot:
-    if not document.exists:
-        raise NotFound(f"There is no order {document.id}.")
-    try:
-        return Snapshot(order_document.decode(document.to_dict() or {}), document.update_time)
-    except ValidationError as error:
-        raise other_version(f"The order {document.id}") from error
 
 
 def _ticket_id(claim: Claim) -> str:

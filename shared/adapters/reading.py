@@ -16,9 +16,11 @@ from cachetools import TTLCache
 from google.cloud.firestore import DocumentReference, DocumentSnapshot, Query
 from pydantic import TypeAdapter, ValidationError
 
+from shared.adapters import order_document
 from shared.adapters.firestore_calls import ONCE
 from shared.adapters.order_document import plain
-from shared.domain.refusals import OtherVersion
+from shared.domain.refusals import NotFound, OtherVersion
+from shared.ports import Snapshot
 
 MOST_READ: Final = 10_000
 """Documents that are read at most to find those that were asked for."""
@@ -81,6 +83,25 @@ def note_unreadable(passed: Mapping[str, ValidationError]) -> None:
         return
     wrong = sorted({".".join(map(str, one["loc"])) for id_ in news for one in passed[id_].errors()})
     log.error("documents of another version are passed over", documents=news, fields=wrong, passed_over=len(passed))
+
+
+def order_of(document: Document) -> Snapshot:
+    """Return the order that the document says. Raises ValidationError."""
+    return Snapshot(order_document.decode(document.to_dict() or {}), document.update_time)
+
+
+def present_order(document: Document) -> Snapshot:
+    """Return the order as it stands. Raises NotFound, OtherVersion."""
+    if not document.exists:
+        raise no_order(document.id)
+    try:
+        return order_of(document)
+    except ValidationError as error:
+        raise other_version(f"The order {document.id}") from error
+
+
+def no_order(order_id: str) -> NotFound:
+    return NotFound(f"There is no order {order_id}.")
 
 
 def read_one(document: Document, form: TypeAdapter[T]) -> T:

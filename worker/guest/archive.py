@@ -121,7 +121,7 @@ class Archive:
 
 
 def _sources(uri: str) -> str:
-    """The suite with its updates, backports and, where the mirror is laid out as Debian's are, its security updates."""
+    """The suite with its updates, backports and, if the mirror is laid out as Debian's are, its security updates."""
     archives = [(uri, suite) for suite in (SUITE, f"{SUITE}-updates", BACKPORTS)]
     security = re.sub(r"/debian(?=/|$)", "/debian-security", uri)
     if security != uri:
