@@ -24,14 +24,15 @@ from rich.table import Table
 
 from emulators.google import start_firestore
 from emulators.processes import LOOPBACK, StartFailed, free_port, stop
-from functions.candidates import Candidates
-from shared.adapters import order_document
-from shared.adapters.firestore import ORDERS, FirestoreOrderStore
-from shared.adapters.firestore_calls import ONCE
-from shared.domain.events import Claim
-from shared.domain.lifecycle import advance
-from shared.domain.order import LEASE, Order, place
-from shared.domain.refusals import Refusal
+from functions.adapters import order_document
+from functions.adapters.firestore import ORDERS, FirestoreOrderStore
+from functions.adapters.firestore_calls import ONCE
+from functions.domain.events import Claim
+from functions.domain.lifecycle import advance
+from functions.domain.order import Order, place
+from functions.domain.refusals import Refusal
+from functions.engine.candidates import Candidates
+from shared.domain.order import LEASE
 from shared.domain.spec import TaskSpec
 from shared.signals import exit_when_told
 

@@ -10,10 +10,10 @@ from cli import view
 from cli.fetching import Folder, fetch
 from cli.session import control_plane
 from cli.watching import follow
-from shared.api import OrderView
-from shared.control_plane import ControlPlane
+from shared.client import ControlPlane
 from shared.domain.order import State
 from shared.domain.spec import ExportSpec
+from shared.wire.orders import OrderView
 
 app = typer.Typer(help="Run exports.", no_args_is_help=True)
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from shared.api import OrderView
-from shared.control_plane import ControlPlane, output_of
+from shared.client import ControlPlane, output_of
+from shared.wire.orders import OrderView
 
 
 def _folder(text: str) -> Path:

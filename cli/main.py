@@ -11,7 +11,7 @@ from rich.console import Console
 from cli import exports, orders
 from cli.view import plain
 from shared import standard_streams
-from shared.control_plane import ControlPlaneError, NoAnswer, RequestWrong
+from shared.client import ControlPlaneError, NoAnswer, RequestWrong
 from shared.settings import SettingsWrong
 from shared.signals import exit_when_told
 

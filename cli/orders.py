@@ -10,7 +10,6 @@ from cli import view
 from cli.fetching import Folder, fetch
 from cli.session import control_plane
 from cli.watching import follow
-from shared.api import LimitsRequest
 from shared.domain.order import State
 from shared.domain.spec import (
     AnySpec,
@@ -22,6 +21,7 @@ from shared.domain.spec import (
     OrderKind,
     TaskSpec,
 )
+from shared.wire.orders import LimitsRequest
 
 app = typer.Typer(help="Create, read, follow and cancel orders, and see to those that failed.", no_args_is_help=True)
 create = typer.Typer(help="Place an order.", no_args_is_help=True)

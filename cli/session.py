@@ -1,7 +1,7 @@
 """A control plane client made from the settings."""
 
 from cli.settings import read_settings
-from shared.control_plane import ControlPlane
+from shared.client import ControlPlane
 
 
 def control_plane() -> ControlPlane:

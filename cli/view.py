@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from shared.api import OrderList, OrderView
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
+from shared.wire.orders import OrderList, OrderView
 
 ID_WIDTH: Final = 36
 """Of a UUID: one that is cut short cannot be copied."""

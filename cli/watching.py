@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from shared.api import OrderView
-from shared.control_plane import ControlPlane, ControlPlaneError, Unreachable
+from shared.client import ControlPlane, ControlPlaneError, Unreachable
 from shared.domain.order import FINAL, State
+from shared.wire.orders import OrderView
 
 LOOK_SECONDS: Final = 0.5
 

@@ -21,11 +21,11 @@ from cli.watching import follow
 from emulators import mods, stack
 from emulators.processes import StartFailed
 from emulators.settings import DATACENTER, StackSettings, free_ports
-from shared.api import OrderView
-from shared.control_plane import ControlPlane, ControlPlaneError
+from shared.client import ControlPlane, ControlPlaneError
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, ExportSpec, NodeSize
 from shared.signals import exit_when_told
+from shared.wire.orders import OrderView
 
 HOME: Final = Path(".launchyard/demo")
 PI: Final = "01K9MHPYR07M6YMZ1QGR8DZB8S"

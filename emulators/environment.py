@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from emulators.processes import LOOPBACK
 from emulators.settings import BUCKET, DATACENTER, PROJECT, SUBSCRIPTION, TOPIC, Backend, StackSettings
-from shared.domain.access import KEY_BYTES, KEY_PREFIX, ApiKey, Role, digest
+from functions.domain.access import KEY_BYTES, KEY_PREFIX, ApiKey, Role, digest
 
 FILE: Final = "dev.env"
 ACCOUNT_OF: Final = {Role.ADMIN: "operator", Role.CLIENT: "developer", Role.LAUNCHER: "laptop"}

@@ -17,8 +17,8 @@ from pydantic import TypeAdapter
 from emulators.environment import api_keys
 from emulators.processes import StartFailed, unproxied
 from emulators.settings import PROJECT, SUBSCRIPTION, TOPIC
-from shared.domain.access import ApiKey
-from shared.domain.refusals import Unavailable
+from functions.domain.access import ApiKey
+from functions.domain.refusals import Unavailable
 
 KEYS: Final = TypeAdapter(list[ApiKey])
 
@@ -42,7 +42,7 @@ def _furnish(keys: Sequence[ApiKey]) -> None:
     from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
     from emulators.doorbell import ensure_topic_and_subscription
-    from shared.adapters.firestore import FirestoreKeyStore
+    from functions.adapters.firestore import FirestoreKeyStore
 
     client = firestore.Client(project=PROJECT)
     for key in keys:

@@ -15,7 +15,7 @@ from typing import Final
 import psutil
 from pydantic import TypeAdapter
 
-from launcher.vm.recognition import started_at
+from launcher.providers.process.identity import started_at
 
 LOOPBACK: Final = "127.0.0.1"
 OURS: Final = ("localhost", LOOPBACK)

@@ -14,7 +14,7 @@ from emulators.processes import LOOPBACK, Server, StartFailed, accepts, await_re
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import bind
 from emulators.settings import S3Settings
-from shared.adapters.s3 import s3_client
+from functions.adapters.s3 import s3_client
 from shared.settings import read_or_exit
 
 REGION: Final = "auto"

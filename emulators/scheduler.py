@@ -5,9 +5,9 @@ import time
 from typing import Final
 
 from emulators.settings import SchedulerSettings
-from shared.api import SweepRequest
-from shared.control_plane import ControlPlane, ControlPlaneError
+from shared.client import ControlPlane, ControlPlaneError
 from shared.settings import WRONG_SETTINGS, SettingsWrong, read
+from shared.wire.operators import SweepRequest
 
 EVERY_SECONDS: Final = 5.0
 

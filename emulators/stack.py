@@ -15,7 +15,7 @@ from emulators.processes import Server, StartFailed, require_free, running
 from emulators.record import LOGS, Record
 from emulators.settings import BUCKET, Backend, ProviderChoice, StackSettings
 from emulators.trust_authority import start_trust_authority
-from launcher import leftovers
+from launcher.orders import leftovers
 
 LAUNCHER: Final = "launcher"
 QEMU: Final = "qemu-system-x86_64"

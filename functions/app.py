@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from functions.capacity.parts import Capacity
-from functions.credentials import CallbackTokens
-from shared.domain.events import Claim
-from shared.domain.order import LEASE, Order
-from shared.ports import Doorbell, KeyStore, OrderStore, OutputBucket
+from functions.apis.capacity.parts import Capacity
+from functions.domain.events import Claim
+from functions.domain.order import Order
+from functions.engine.credentials import CallbackTokens
+from functions.ports import Doorbell, KeyStore, OrderStore, OutputBucket
+from shared.domain.order import LEASE
 
 
 class NextClaim(Protocol):

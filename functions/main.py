@@ -9,8 +9,9 @@ import functions_framework
 from flask import Request, Response, request
 from werkzeug.exceptions import HTTPException
 
-from functions import endpoint, logs, wiring
-from functions.endpoint import Endpoint
+from functions import wiring
+from functions.http import endpoint, logs
+from functions.http.endpoint import Endpoint
 from functions.routes import EVERY_ROUTE, HEALTH, ROUTES_OF
 from functions.settings import Settings
 

@@ -3,10 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from functions import callback, claim, dead_letters, health, orders, sweep, update
-from functions.capacity import accounts, admin, agents, pools, purchases, signup
-from functions.capacity import orders as capacity_orders
-from functions.routing import Route
+from functions.apis.capacity import accounts, admin, agents, pools, purchases, signup
+from functions.apis.capacity import orders as capacity_orders
+from functions.apis.v1 import claims as claim
+from functions.apis.v1 import failed_orders as dead_letters
+from functions.apis.v1 import health, orders
+from functions.apis.v1 import launchers as update
+from functions.apis.v1 import sweeps as sweep
+from functions.apis.v1 import workers as callback
+from functions.http.routing import Route
 
 ROUTES_OF: Final[Mapping[str, Sequence[Route]]] = {
     "orders": (*orders.ROUTES, *dead_letters.ROUTES),

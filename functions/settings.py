@@ -16,15 +16,15 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from functions.capacity.attestation import Image, Nonces, Tcb
+from functions.apis.capacity.attestation import Image, Nonces, Tcb
+from functions.domain.access import ApiKey, Role
+from functions.domain.pools import MOST_MACHINES
 from shared.address import BaseUrl
-from shared.api import Sha256
-from shared.domain.access import ApiKey, Role
 from shared.domain.datacenters import parse
-from shared.domain.pools import MOST_MACHINES
 from shared.domain.spec import Attestation
 from shared.secret import Secret
 from shared.settings import read_or_exit
+from shared.wire.base import Sha256
 
 ITA_API: Final = "https://api.trustauthority.intel.com"
 ITA_CERTS: Final = "https://portal.trustauthority.intel.com/certs"

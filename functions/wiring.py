@@ -12,18 +12,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
 
+from functions.apis.capacity.attestation import Trust
+from functions.apis.capacity.parts import Capacity, DefaultPool
+from functions.apis.capacity.sessions import Sessions
 from functions.app import App
-from functions.authentication import CachedKeys
-from functions.capacity.attestation import Trust
-from functions.capacity.parts import Capacity, DefaultPool
-from functions.capacity.sessions import Sessions
-from functions.credentials import CallbackTokens
+from functions.domain.accounts import Account, Enrolment
+from functions.domain.agents import Agent, Challenge
+from functions.domain.pools import Pool
+from functions.engine.credentials import CallbackTokens
+from functions.http.authentication import CachedKeys
+from functions.ports import Appraiser, Doorbell, KeyStore, OrderStore, OutputBucket, Records
 from functions.settings import Backend, Settings
-from shared.domain.accounts import Account, Enrolment
-from shared.domain.agents import Agent, Challenge
-from shared.domain.pools import Pool
 from shared.domain.spec import NodeSize
-from shared.ports import Appraiser, Doorbell, KeyStore, OrderStore, OutputBucket, Records
 
 SHORTEST_CLAIM: Final = 30.0
 """Seconds: the contract's."""
@@ -48,7 +48,7 @@ def once(make: Callable[[], App]) -> Callable[[], App]:
 
 
 def build(settings: Settings) -> App:
-    from functions.candidates import Candidates, oldest_last
+    from functions.engine.candidates import Candidates, oldest_last
 
     store, keys, doorbell, capacity = _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
     return App(
@@ -69,13 +69,13 @@ def build(settings: Settings) -> App:
 
 
 def _memory(settings: Settings) -> Ports:
-    from shared.adapters.memory import MemoryDoorbell, MemoryKeyStore, MemoryOrderStore
-    from shared.adapters.memory_records import MemoryRecords
+    from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore, SilentDoorbell
+    from functions.adapters.memory_records import MemoryRecords
 
     keys = MemoryKeyStore()
     for seeded in settings.keys:
         keys.add(seeded.key())
-    return MemoryOrderStore(), keys, MemoryDoorbell(), _capacity(settings, lambda _collection, _kind: MemoryRecords())
+    return MemoryOrderStore(), keys, SilentDoorbell(), _capacity(settings, lambda _collection, _kind: MemoryRecords())
 
 
 def _google(settings: Settings) -> Ports:
@@ -83,9 +83,9 @@ def _google(settings: Settings) -> Ports:
     from google.cloud.firestore import Client
     from google.cloud.pubsub_v1 import PublisherClient
 
-    from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
-    from shared.adapters.pubsub import PubSubDoorbell
-    from shared.adapters.records import FirestoreRecords
+    from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+    from functions.adapters.pubsub import PubSubDoorbell
+    from functions.adapters.records import FirestoreRecords
 
     client = Client(project=settings.project, database=settings.database)
     publisher = PublisherClient()
@@ -117,8 +117,8 @@ def _capacity(settings: Settings, records: Callable[[str, type[Any]], Records[An
 
 
 def _appraiser(settings: Settings) -> Appraiser:
-    from shared.adapters.published_keys import PublishedKeys
-    from shared.adapters.trust_authority import TrustAuthority
+    from functions.adapters.published_keys import PublishedKeys
+    from functions.adapters.trust_authority import TrustAuthority
     from shared.http_client import open_client
 
     api_key = settings.ita_api_key
@@ -134,7 +134,7 @@ def _default_pool(settings: Settings) -> DefaultPool | None:
 
 
 def _bucket(settings: Settings) -> OutputBucket:
-    from shared.adapters.buckets import open_bucket
+    from functions.adapters.buckets import open_bucket
 
     secret = settings.s3_secret_access_key
     return open_bucket(

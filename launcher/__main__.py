@@ -1,6 +1,6 @@
 """`python -m launcher`: the same commands without the `launchyard` program."""
 
-from launcher.commands import app
+from launcher.cli.daemon import app
 from shared import standard_streams
 from shared.signals import exit_when_told
 

@@ -13,36 +13,36 @@ from uuid import uuid4
 import structlog
 from pydantic import ValidationError
 
-from launcher import logs
-from launcher.admission import Admission
-from launcher.adoption import Adoption, holds_in
-from launcher.bounded import Bounded
-from launcher.claims import Claims
 from launcher.clock import SYSTEM
-from launcher.daemon import DONE, Daemon, Events, Loop
-from launcher.doorbell import DoorbellLoop
-from launcher.heartbeat import HeartbeatLoop
-from launcher.identity import identity_in
-from launcher.lanes import Lanes, served
-from launcher.outage import Outage
-from launcher.polling import PollingLoop
-from launcher.providers import Providers
-from launcher.reconciliation import Reconciliation
-from launcher.reports import Reports
-from launcher.run import Runner
-from launcher.runs import Runs
+from launcher.daemon import logs
+from launcher.daemon.bell import DoorbellLoop
+from launcher.daemon.bells import BellListener
+from launcher.daemon.daemon import DONE, Daemon, Events, Loop
+from launcher.daemon.heartbeat import HeartbeatLoop
+from launcher.daemon.identity import identity_in
+from launcher.daemon.limited import Bounded
+from launcher.daemon.outage import Outage
+from launcher.daemon.poll import PollingLoop
+from launcher.host import facts as host
+from launcher.machines.port import LaunchFailed
+from launcher.machines.records import VmLease
+from launcher.machines.resources import Resources
+from launcher.orders.admission import Admission
+from launcher.orders.adoption import Adoption, holds_in
+from launcher.orders.assignments import Runs
+from launcher.orders.attempt import Runner
+from launcher.orders.claims import Claims
+from launcher.orders.lanes import Lanes, served
+from launcher.orders.reconciliation import Reconciliation
+from launcher.orders.reports import Reports
+from launcher.providers.registry import Providers
 from launcher.settings import Settings
-from launcher.vm import host
-from launcher.vm.provider import LaunchFailed
-from launcher.vm.records import VmLease
-from launcher.vm.resources import Resources
 from launcher.wiring import wire_providers
-from shared.api import Hold
-from shared.control_plane import ControlPlane, Refused, Unreachable
+from shared.client import ControlPlane, Refused, Unreachable
 from shared.domain.order import State
 from shared.lines import Lines
-from shared.ports import BellListener
 from shared.trust import private_authorities
+from shared.wire.launchers import Hold
 
 BOUNDED_SECONDS: Final = 2.0
 """Between two heartbeats of a launcher that goes once its orders run: that is how it hears of it."""
@@ -196,7 +196,7 @@ def _listener(subscription: str) -> BellListener:
     # Imported here: a launcher that polls does not need it, and it takes the better part of a second.
     from google.cloud.pubsub_v1 import SubscriberClient
 
-    from shared.adapters.pubsub import PubSubListener
+    from launcher.daemon.pubsub import PubSubListener
 
     return PubSubListener(SubscriberClient(), subscription)
 

@@ -12,18 +12,18 @@ from pydantic import AliasChoices, BeforeValidator, Field, StringConstraints, Va
 from pydantic_settings import NoDecode
 
 import shared.settings
-from launcher.supervision import Supervision
-from launcher.vm.gcp.settings import GcpSettings
-from launcher.vm.probe import QemuMode
-from launcher.vm.settings import PREFIX, HostSettings
+from launcher.daemon.supervision import Supervision
+from launcher.providers.gcp.settings import GcpSettings
+from launcher.providers.qemu.probe import QemuMode
+from launcher.providers.qemu.settings import PREFIX, HostSettings
 from shared.address import BaseUrl, ControlPlaneUrl, is_ipv6
-from shared.api import Name
 from shared.domain import datacenters
 from shared.domain.spec import Datacenter, NodeSize
-from shared.image import Digest
+from shared.guest.config import Sources
+from shared.guest.image import Digest
 from shared.secret import Secret
 from shared.settings import Location
-from shared.vm_config import Sources
+from shared.wire.base import Name
 
 
 class ProviderName(StrEnum):

@@ -2,13 +2,13 @@
 
 import structlog
 
-from launcher.checks.case import Host
-from launcher.providers import Providers, cloud
+from launcher.host.checks.case import Host
+from launcher.machines.port import Provider
+from launcher.providers.process.process import ProcessProvider
+from launcher.providers.qemu.probe import probe
+from launcher.providers.qemu.provider import QemuProvider
+from launcher.providers.registry import Providers, cloud
 from launcher.settings import Cloud, ProviderName, Settings
-from launcher.vm.probe import probe
-from launcher.vm.process import ProcessProvider
-from launcher.vm.provider import Provider
-from launcher.vm.qemu import QemuProvider
 
 log = structlog.get_logger()
 
@@ -50,8 +50,8 @@ def _local(settings: Settings) -> Provider:
 def _gcp(settings: Settings, identity: str) -> Provider:
     """Raises CloudRefused."""
     # Imported here: it brings Google's client, which takes seconds.
-    from launcher.vm.gcp.errors import Refused
-    from launcher.vm.gcp.provider import GcpProvider
+    from launcher.providers.gcp.errors import Refused
+    from launcher.providers.gcp.provider import GcpProvider
 
     options = settings.gcp_options(settings.gcp_project or "", settings.launcher_name, identity, settings.url)
     try:

@@ -5,11 +5,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
 
-from shared.domain.events import Claim
-from shared.domain.lifecycle import advance
-from shared.domain.order import LEASE, Order, place
+from functions.domain.events import Claim
+from functions.domain.lifecycle import advance
+from functions.domain.order import Order, place
+from functions.ports import IdempotencyKey
+from shared.domain.order import LEASE
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
-from shared.ports import IdempotencyKey
 
 NOW: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 ACCOUNT: Final = "acme"

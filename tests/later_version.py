@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 from google.cloud.firestore import Client
 
-from shared.adapters.firestore import API_KEYS, ORDERS
-from shared.adapters.memory import MemoryKeyStore, MemoryOrderStore
-from shared.adapters.memory_records import MemoryRecords
-from shared.ports import KeyStore, OrderStore, Records
+from functions.adapters.firestore import API_KEYS, ORDERS
+from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
+from functions.adapters.memory_records import MemoryRecords
+from functions.ports import KeyStore, OrderStore, Records
 
 LATER: Any = {"a later": "version's"}
 """In a field that holds a text now."""

@@ -6,7 +6,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from shared.domain.events import (
+from functions.domain.events import (
     AnyEvent,
     BootTimeout,
     Cancel,
@@ -30,9 +30,10 @@ from shared.domain.events import (
     Succeed,
     TtlPassed,
 )
-from shared.domain.lifecycle import RULES
-from shared.domain.limits import Limits
-from shared.domain.order import LEASE, Order, Output, Reason, State
+from functions.domain.lifecycle import RULES
+from functions.domain.limits import Limits
+from functions.domain.order import Order, Output
+from shared.domain.order import LEASE, Reason, State
 from tests.factories import LAUNCHER, NOW, an_order
 
 OUTPUT: Final = Output("outputs/x/1/a.xml", "a.xml", "application/xml", 3, "0" * 64)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from shared.domain.refusals import Refusal
+from functions.domain.refusals import Refusal
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from shared.vm_config import OrderlessConfig, WorkerConfig
+from shared.guest.config import OrderlessConfig, WorkerConfig
 from worker import orderless
 from worker.journal import journal
 from worker.network import client

@@ -8,18 +8,11 @@ from typing import Final
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from shared.api import (
-    CallbackAnswer,
-    Problem,
-    UploadGrant,
-    UploadRequest,
-    WorkerCompleted,
-    WorkerFailed,
-    WorkerStarted,
-    read_answer,
-)
 from shared.domain.order import Failure, State
-from shared.vm_config import WorkerConfig
+from shared.guest.config import WorkerConfig
+from shared.wire.base import read_answer
+from shared.wire.problems import Problem
+from shared.wire.workers import CallbackAnswer, UploadGrant, UploadRequest, WorkerCompleted, WorkerFailed, WorkerStarted
 from worker.network import answered, once, persist
 from worker.programs import ProgramFailed
 

@@ -8,7 +8,7 @@ import sys
 
 from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 
-from shared.vm_config import WorkerConfig
+from shared.guest.config import WorkerConfig
 
 
 def journal(config: WorkerConfig) -> logging.Logger:

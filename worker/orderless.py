@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from shared.vm_config import MEASURE, REGISTERS, UP, OrderlessConfig, OrderlessProgram
+from shared.guest.config import OrderlessConfig, OrderlessProgram
+from shared.guest.console import MEASURE, REGISTERS, UP
 
 MEASUREMENTS: Final = Path("/sys/class/misc/tdx_guest/measurements")
 """Where a trust domain's kernel shows its registers, from 6.16 on: <register>:sha384, 48 bytes

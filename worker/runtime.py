@@ -13,7 +13,7 @@ from typing import Final
 
 import httpx
 
-from shared.vm_config import WorkerConfig
+from shared.guest.config import WorkerConfig
 from worker import lease
 from worker.callbacks import Callbacks, Measured, ReportRefused
 from worker.network import NoAnswer

@@ -4,8 +4,8 @@ import hashlib
 
 import httpx
 
-from shared.api import MAX_OUTPUT_BYTES, UploadGrant
 from shared.domain.order import Reason
+from shared.wire.workers import MAX_OUTPUT_BYTES, UploadGrant
 from worker.callbacks import Measured
 from worker.network import NoAnswer, answered, persist
 from worker.programs import ProgramFailed, Result

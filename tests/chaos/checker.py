@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from shared.domain.order import Order, Output, Reason, State, output_key
+from functions.domain.order import Order, Output, output_key
+from shared.domain.order import Reason, State
 from shared.domain.spec import CapacitySpec, ExportSpec, TaskSpec
 from tests.chaos.observations import Asked, Remains
 from tests.chaos.orphans import bound, orphans

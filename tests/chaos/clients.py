@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final, TypeVar
 
-from shared.api import OrderView
-from shared.control_plane import ControlPlane, ControlPlaneError, Refused, Unreachable
+from shared.client import ControlPlane, ControlPlaneError, Refused, Unreachable
 from shared.domain.order import FINAL, State
 from shared.domain.spec import OrderKind
+from shared.wire.orders import OrderView
 from tests.chaos.observations import Asked, Downloaded, Purged, Requeue
 from tests.chaos.schedule import Wanted
 

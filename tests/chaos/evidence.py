@@ -9,8 +9,9 @@ from typing import Final
 
 from emulators import s3
 from emulators.settings import BUCKET
-from shared.adapters.s3 import s3_client
-from shared.domain.order import Order, State
+from functions.adapters.s3 import s3_client
+from functions.domain.order import Order
+from shared.domain.order import State
 from shared.domain.spec import TaskSpec
 from tests.chaos.observations import Effects
 from tests.chaos.schedule import DETACHES

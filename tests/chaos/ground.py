@@ -20,8 +20,7 @@ from emulators.furnishing import furnish
 from emulators.processes import LOOK_SECONDS, LOOPBACK, accepts, await_ready, free_port, start
 from emulators.record import LOGS, Record
 from emulators.settings import BUCKET, PROJECT, TOPIC, Backend, StackSettings, free_ports
-from shared.messages import to_attributes
-from shared.ports import Bell
+from shared.wire.bell import Bell, to_attributes
 from tests.chaos import machines
 from tests.chaos.evidence import LAUNCHER
 from tests.chaos.orphans import HEARTBEAT_SECONDS, bound

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from shared.domain.order import LEASE, Order
+from functions.domain.order import Order
+from shared.domain.order import LEASE
 from tests.chaos.schedule import Wanted
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from launcher.vm.machine import KILL_SECONDS, TERM_SECONDS
-from shared.domain.order import HELD, LAPSE_MARGIN, Order
+from functions.domain.order import HELD, LAPSE_MARGIN, Order
+from launcher.providers.process.supervise import KILL_SECONDS, TERM_SECONDS
 from tests.chaos.observations import Process
 
 HEARTBEAT_SECONDS: Final = 2.0

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from shared.control_plane import ControlPlane
+from shared.client import ControlPlane
+from shared.domain.lanes import lane
 from shared.domain.order import State
-from shared.domain.spec import lane
-from shared.ports import Bell
+from shared.wire.bell import Bell
 from tests.chaos import evidence, machines
 from tests.chaos.checker import Verdict, check, texts, unsettled
 from tests.chaos.clients import Clients

@@ -7,7 +7,7 @@ from typing import Final
 
 from emulators.settings import DATACENTER
 from emulators.source import FOLDER
-from shared.domain.order import LAPSE_MARGIN
+from functions.domain.order import LAPSE_MARGIN
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, TaskSpec
 
 ENTITIES: Final = tuple(sorted(file.name for file in (FOLDER / "entities").iterdir()))

@@ -16,9 +16,9 @@ from pydantic import TypeAdapter
 
 from emulators.parts import python
 from emulators.settings import PROJECT
-from shared.adapters import order_document
-from shared.adapters.firestore import IDEMPOTENCY_KEYS, ORDERS
-from shared.domain.order import Order
+from functions.adapters import order_document
+from functions.adapters.firestore import IDEMPOTENCY_KEYS, ORDERS
+from functions.domain.order import Order
 
 
 @dataclass(frozen=True, slots=True)

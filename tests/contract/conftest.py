@@ -2,9 +2,9 @@
 
 import pytest
 
-from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
-from shared.adapters.memory import MemoryKeyStore, MemoryOrderStore
-from shared.ports import KeyStore, OrderStore
+from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
+from functions.ports import KeyStore, OrderStore
 from tests.later_version import InFirestore, InMemory, LaterVersion
 
 MEMORY_AND_FIRESTORE = ["memory", pytest.param("firestore", marks=pytest.mark.emulator)]

@@ -18,10 +18,10 @@ from emulators.processes import LOOPBACK, free_port
 from emulators.serving import serving
 from emulators.tdx_quote import TdxQuote
 from emulators.trust_authority import LocalTrustAuthority, any_key
-from shared.adapters.published_keys import LOOK_AGAIN, REMEMBERED, TRY_AGAIN, PublishedKeys
-from shared.adapters.trust_authority import SKEW, TrustAuthority
-from shared.domain.agents import Measured
-from shared.domain.refusals import Forbidden, Malformed, Unavailable
+from functions.adapters.published_keys import LOOK_AGAIN, REMEMBERED, TRY_AGAIN, PublishedKeys
+from functions.adapters.trust_authority import SKEW, TrustAuthority
+from functions.domain.agents import Measured
+from functions.domain.refusals import Forbidden, Malformed, Unavailable
 from tests.factories import NOW
 from tests.threads import at_once
 

@@ -15,18 +15,20 @@ from google.pubsub_v1.types import PubsubMessage
 from structlog.testing import capture_logs
 
 from emulators.doorbell import ATTEMPTS, DoorbellPaths, ensure_topic_and_subscription
-from functions.authentication import Principal
-from functions.sweep import sweep
-from shared.adapters.memory import MemoryDoorbell
-from shared.adapters.pubsub import PubSubDoorbell, PubSubListener
-from shared.api import SweepRequest
-from shared.domain.access import Role
-from shared.domain.order import RING_GRACE
-from shared.domain.refusals import Unavailable
-from shared.messages import ORDER_ID
-from shared.ports import Bell, BellListener, Doorbell, Heard
+from functions.adapters.pubsub import PubSubDoorbell
+from functions.apis.v1.sweeps import sweep
+from functions.domain.access import Role
+from functions.domain.order import RING_GRACE
+from functions.domain.refusals import Unavailable
+from functions.http.authentication import Principal
+from functions.ports import Doorbell
+from launcher.daemon.bells import BellListener, BellsUnavailable, Heard
+from launcher.daemon.pubsub import PubSubListener
+from shared.wire.bell import ORDER_ID, Bell
+from shared.wire.operators import SweepRequest
 from tests.factories import a_key, an_order
 from tests.functions.world import Bells, Clock, an_app
+from tests.memory_doorbell import MemoryDoorbell
 
 SECONDS: Final = 300.0
 """How long anything may take before a test fails."""
@@ -67,7 +69,7 @@ def memory() -> MemoryRig:
 @pytest.fixture
 def pubsub(pubsub_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PubSubRig]:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
-    monkeypatch.setattr("shared.adapters.pubsub.HEAR_SECONDS", 1.0)
+    monkeypatch.setattr("launcher.daemon.pubsub.HEAR_SECONDS", 1.0)
     publisher, subscriber = PublisherClient(), SubscriberClient()
     yield PubSubRig(publisher, subscriber)
     publisher.stop()
@@ -229,7 +231,7 @@ def test_a_broker_that_does_not_take_the_bell_is_unavailable(pubsub: PubSubRig) 
 @pytest.mark.emulator
 def test_a_subscription_that_is_not_there_is_unavailable_and_heard_once_it_is(pubsub: PubSubRig) -> None:
     pubsub.subscriber.delete_subscription(request={"subscription": pubsub.paths.subscription})
-    with pytest.raises(Unavailable):
+    with pytest.raises(BellsUnavailable):
         pubsub.listener.hear(1)
     project = pubsub.paths.topic.split("/")[1]
     ensure_topic_and_subscription(pubsub.publisher, pubsub.subscriber, project, "orders", "launchers")

@@ -6,13 +6,13 @@ import pytest
 from google.cloud.firestore import Client
 from structlog.testing import capture_logs
 
-from shared.adapters.firestore import ORDERS, FirestoreOrderStore
-from shared.adapters.records import FirestoreRecords
-from shared.domain.agents import Challenge
-from shared.domain.events import Provision
+from functions.adapters.firestore import ORDERS, FirestoreOrderStore
+from functions.adapters.records import FirestoreRecords
+from functions.domain.agents import Challenge
+from functions.domain.events import Provision
+from functions.domain.refusals import Unavailable
+from functions.ports import OrderQuery, Unreadable
 from shared.domain.order import State
-from shared.domain.refusals import Unavailable
-from shared.ports import OrderQuery, Unreadable
 from tests.factories import LAUNCHER, NOW, a_claim, a_key, an_order
 
 pytestmark = pytest.mark.emulator

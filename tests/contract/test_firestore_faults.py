@@ -18,13 +18,13 @@ from google.cloud.firestore import Client
 from structlog.testing import capture_logs
 
 from emulators.processes import LOOPBACK, free_port
-from shared.adapters.firestore import ORDERS, FirestoreOrderStore
-from shared.adapters.records import FirestoreRecords
-from shared.domain.accounts import Account
-from shared.domain.events import Cancel
+from functions.adapters.firestore import ORDERS, FirestoreOrderStore
+from functions.adapters.records import FirestoreRecords
+from functions.domain.accounts import Account
+from functions.domain.events import Cancel
+from functions.domain.refusals import Invalid, KeyReused, NotFound, Unavailable, WrongState
+from functions.ports import OrderQuery
 from shared.domain.order import LEASE, State
-from shared.domain.refusals import Invalid, KeyReused, NotFound, Unavailable, WrongState
-from shared.ports import OrderQuery
 from tests.factories import NOW, a_claim, a_key, an_order
 
 pytestmark = pytest.mark.emulator

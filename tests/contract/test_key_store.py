@@ -1,7 +1,7 @@
 """What every KeyStore promises."""
 
-from shared.domain.access import ApiKey, Role, digest
-from shared.ports import KeyStore
+from functions.domain.access import ApiKey, Role, digest
+from functions.ports import KeyStore
 
 KEY = ApiKey(digest("ly_made-up"), Role.LAUNCHER, "acme")
 

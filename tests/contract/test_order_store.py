@@ -10,13 +10,14 @@ from uuid import uuid4
 
 import pytest
 
-from shared.domain.events import AnyEvent, Cancel, Provision, Renew, Return, Ring, Start, Succeed
-from shared.domain.holder import holder_of
-from shared.domain.lifecycle import advance
-from shared.domain.order import FINAL, HELD, LEASE, Order, Output, Reason, State
-from shared.domain.refusals import Conflict, Gone, Invalid, KeyReused, LeaseLost, NotFound, WrongState
+from functions.domain.events import AnyEvent, Cancel, Provision, Renew, Return, Ring, Start, Succeed
+from functions.domain.holder import holder_of
+from functions.domain.lifecycle import advance
+from functions.domain.order import HELD, Order, Output
+from functions.domain.refusals import Conflict, Gone, Invalid, KeyReused, LeaseLost, NotFound, WrongState
+from functions.ports import OrderPage, OrderQuery, OrderStore
+from shared.domain.order import FINAL, LEASE, Reason, State
 from shared.domain.spec import OrderKind, SessionSpec
-from shared.ports import OrderPage, OrderQuery, OrderStore
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_claimed_order, a_key, an_order
 from tests.threads import at_once
 

@@ -13,17 +13,18 @@ from cachetools import TTLCache
 from google.cloud.firestore import Client
 from pydantic import TypeAdapter, ValidationError
 
-from shared.adapters import reading
-from shared.adapters.firestore import IDEMPOTENCY_KEYS, FirestoreKeyStore, FirestoreOrderStore
-from shared.adapters.memory import MemoryKeyStore
-from shared.adapters.memory_records import MemoryRecords
-from shared.adapters.records import FirestoreRecords
-from shared.domain.access import ApiKey, Role
-from shared.domain.agents import Challenge
-from shared.domain.events import Cancel
-from shared.domain.order import HELD, Order, State
-from shared.domain.refusals import OtherVersion
-from shared.ports import KeyStore, OrderQuery, OrderStore, Records, Unreadable
+from functions.adapters import reading
+from functions.adapters.firestore import IDEMPOTENCY_KEYS, FirestoreKeyStore, FirestoreOrderStore
+from functions.adapters.memory import MemoryKeyStore
+from functions.adapters.memory_records import MemoryRecords
+from functions.adapters.records import FirestoreRecords
+from functions.domain.access import ApiKey, Role
+from functions.domain.agents import Challenge
+from functions.domain.events import Cancel
+from functions.domain.order import HELD, Order
+from functions.domain.refusals import OtherVersion
+from functions.ports import KeyStore, OrderQuery, OrderStore, Records, Unreadable
+from shared.domain.order import State
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import LAUNCHER, NOW, a_claim, a_key, an_order
 from tests.later_version import InFirestore, InMemory, LaterVersion

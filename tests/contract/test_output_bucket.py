@@ -21,12 +21,12 @@ from emulators.processes import LOOPBACK, free_port, stop
 from emulators.s3 import REGION, create_bucket, start_moto, start_s3
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
-from shared.adapters.buckets import open_bucket
-from shared.adapters.gcs import GcsBucket
-from shared.adapters.memory import MemoryBucket
-from shared.adapters.s3 import S3Bucket, s3_client
-from shared.domain.refusals import Forbidden, Invalid, NotFound, Unavailable
-from shared.ports import OutputBucket, PresignedUpload, StoredObject, UploadTerms
+from functions.adapters.buckets import open_bucket
+from functions.adapters.gcs import GcsBucket
+from functions.adapters.s3 import S3Bucket, s3_client
+from functions.domain.refusals import Forbidden, Invalid, NotFound, Unavailable
+from functions.ports import OutputBucket, PresignedUpload, StoredObject, UploadTerms
+from tests.memory_bucket import MemoryBucket
 
 VALID: Final = timedelta(minutes=10)
 BODY: Final = b"<mods>a title</mods>\n"

@@ -7,13 +7,13 @@ from functools import partial
 import pytest
 from google.cloud.firestore import Client
 
-from shared.adapters.memory_records import MemoryRecords
-from shared.adapters.records import FirestoreRecords
-from shared.domain.accounts import NOBODY
-from shared.domain.agents import Challenge
-from shared.domain.pools import Pool, given_up, plan
-from shared.domain.refusals import Conflict, NotFound
-from shared.ports import Records
+from functions.adapters.memory_records import MemoryRecords
+from functions.adapters.records import FirestoreRecords
+from functions.domain.accounts import NOBODY
+from functions.domain.agents import Challenge
+from functions.domain.pools import Pool, given_up, plan
+from functions.domain.refusals import Conflict, NotFound
+from functions.ports import Records
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import NOW
 from tests.threads import at_once

@@ -15,14 +15,15 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from shared.adapters.firestore import FirestoreOrderStore
-from shared.adapters.memory import MemoryOrderStore
-from shared.domain.events import AnyEvent, Cancel, Claim, EventKind, Lapse, Note, Renew, Return
-from shared.domain.lifecycle import RULES, UNWATCHED_BOOT, due_event
-from shared.domain.order import FINAL, HELD, LAPSE_MARGIN, REMEMBERED_REQUESTS, Order, State
-from shared.domain.refusals import Gone, LeaseLost, NotFound, WrongState
+from functions.adapters.firestore import FirestoreOrderStore
+from functions.adapters.memory import MemoryOrderStore
+from functions.domain.events import AnyEvent, Cancel, Claim, EventKind, Lapse, Note, Renew, Return
+from functions.domain.lifecycle import RULES, UNWATCHED_BOOT, due_event
+from functions.domain.order import HELD, LAPSE_MARGIN, REMEMBERED_REQUESTS, Order
+from functions.domain.refusals import Gone, LeaseLost, NotFound, WrongState
+from functions.ports import IdempotencyKey, OrderStore, Snapshot
+from shared.domain.order import FINAL, State
 from shared.domain.spec import AnySpec, OrderKind
-from shared.ports import IdempotencyKey, OrderStore, Snapshot
 from tests.factories import CAPACITY, NOW, SESSION, TASK, a_key, an_order
 from tests.lives import FENCED, LIMITS, LIVES, MAKE, a_life
 

@@ -10,11 +10,11 @@ from google.api_core.exceptions import DeadlineExceeded, FailedPrecondition, Not
 from google.cloud.firestore import Client
 
 from emulators.processes import LOOPBACK
-from shared.adapters.firestore import ORDERS, FirestoreOrderStore
-from shared.adapters.firestore_calls import ONCE
+from functions.adapters.firestore import ORDERS, FirestoreOrderStore
+from functions.adapters.firestore_calls import ONCE
+from functions.domain.refusals import WrongState
+from functions.ports import OrderQuery
 from shared.domain.order import State
-from shared.domain.refusals import WrongState
-from shared.ports import OrderQuery
 from tests.chaos.faults import Dice, Kind
 from tests.chaos.scripted import Scripted
 from tests.chaos.store_proxy import proxying

@@ -7,11 +7,12 @@ from typing import Final
 from uuid import uuid4
 
 from emulators.environment import ACCOUNT_OF
-from shared.api import LimitsRequest
-from shared.domain.access import Role
-from shared.domain.order import State, place
+from functions.domain.access import Role
+from functions.domain.order import place
+from functions.ports import IdempotencyKey
+from shared.domain.order import State
 from shared.domain.spec import TaskSpec
-from shared.ports import IdempotencyKey
+from shared.wire.orders import LimitsRequest
 from tests.crash.client import NO_LIMITS
 from tests.crash.stage import Ending, Stage
 from tests.crash.waiting import await_value

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import httpx
 
-from shared.api import LimitsRequest, OrderList, OrderRequest, OrderView
 from shared.domain.spec import AnySpec
+from shared.wire.orders import LimitsRequest, OrderList, OrderRequest, OrderView
 from tests.crash.waiting import await_value
 
 NO_LIMITS: Final = LimitsRequest()

@@ -8,9 +8,9 @@ from typing import Any, Final
 from uuid import uuid4
 
 from emulators.settings import DATACENTER
-from shared.api import OrderView
 from shared.domain.order import FINAL, State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
+from shared.wire.orders import OrderView
 from tests.crash.acts import Act, a_machine, freeze_launcher, thaw_launcher
 from tests.crash.client import Client
 from tests.crash.stage import GENUINE, Ending, Stage

@@ -17,8 +17,8 @@ from emulators.environment import api_keys, make_environment
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.settings import BUCKET, SUBSCRIPTION, TOPIC, Backend, StackSettings
 from emulators.trust_authority import API_KEY, start_trust_authority
-from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
-from shared.adapters.s3 import s3_client
+from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+from functions.adapters.s3 import s3_client
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -2,7 +2,7 @@
 
 import argparse
 
-from launcher.commands import app
+from launcher.cli.daemon import app
 from shared.crash_points import Point, arm
 
 

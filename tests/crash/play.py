@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from shared.api import OrderView
+from functions.domain.order import LAPSE_MARGIN
 from shared.crash_points import Point
-from shared.domain.order import LAPSE_MARGIN, State
+from shared.domain.order import State
+from shared.wire.orders import OrderView
 from tests.crash.ground import Ground
 from tests.crash.scenarios import Scenario
 from tests.crash.stage import LEASE_SECONDS, SWEEP_SECONDS, Stage

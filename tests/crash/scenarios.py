@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shared.api import LimitsRequest
 from shared.crash_points import Point
 from shared.domain.order import State
+from shared.wire.orders import LimitsRequest
 from tests.crash.acts import (
     FAIL,
     LATER,

@@ -11,8 +11,8 @@ from typing import Final, Self
 
 from emulators.processes import LOOPBACK, free_port
 from emulators.tdx_quote import TdxQuote
-from launcher import leftovers
-from shared.adapters.firestore import FirestoreOrderStore
+from functions.adapters.firestore import FirestoreOrderStore
+from launcher.orders import leftovers
 from shared.crash_points import Point
 from shared.domain.order import State
 from tests.crash.client import Client

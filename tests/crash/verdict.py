@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from shared.api import OrderView
-from shared.domain.order import FINAL, State, output_key
+from functions.domain.order import output_key
+from shared.domain.order import FINAL, State
+from shared.wire.orders import OrderView
 from tests.crash.ground import Ground
 from tests.crash.stage import Stage
 

@@ -14,12 +14,12 @@ from emulators.parts import python
 from emulators.processes import Server, await_ready, start
 from emulators.record import LOGS, Record
 from emulators.settings import Backend, ProviderChoice, StackSettings, free_ports
-from launcher import leftovers
-from launcher.vm.directory import PROCESS
-from launcher.vm.records import VmProcess
-from shared.api import OrderView
-from shared.control_plane import ControlPlane
+from launcher.machines.directory import PROCESS
+from launcher.machines.records import VmProcess
+from launcher.orders import leftovers
+from shared.client import ControlPlane
 from shared.domain.order import State
+from shared.wire.orders import OrderView
 
 SECONDS: Final = 300.0
 """How long anything may take before a test fails."""

@@ -18,7 +18,7 @@ import pytest
 
 from emulators.parts import start_functions
 from emulators.processes import LOOPBACK, free_port, stop
-from shared.control_plane import ControlPlane
+from shared.client import ControlPlane
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize, OrderKind
 from tests.crash.ground import Ground

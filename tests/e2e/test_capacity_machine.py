@@ -11,8 +11,8 @@ import pytest
 
 from emulators.environment import FILE
 from emulators.settings import DATACENTER, Backend, ProviderChoice
-from launcher.vm.directory import MANIFEST
-from shared.control_plane import ControlPlane
+from launcher.machines.directory import MANIFEST
+from shared.client import ControlPlane
 from shared.domain.order import State
 from tests.e2e.restarts import await_end, await_machine, in_state, lives, machine, stack_of
 

@@ -17,10 +17,10 @@ from emulators.environment import make_environment
 from emulators.parts import python, start_functions
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.settings import Backend, StackSettings
-from shared.api import OrderView
-from shared.control_plane import ControlPlane
+from shared.client import ControlPlane
 from shared.domain.order import Reason, State
 from shared.domain.spec import CapacitySpec, NodeSize
+from shared.wire.orders import OrderView
 from tests.compute import PROJECT, ZONE, Fake
 
 SECONDS: Final = 300.0

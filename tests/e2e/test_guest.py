@@ -17,7 +17,7 @@ from emulators.mods import validate
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.source import start_source
 from shared.domain.spec import CapacitySpec, ExportSpec, NodeSize
-from shared.image import MANIFEST, ImageManifest, verify
+from shared.guest.image import MANIFEST, ImageManifest, verify
 from tests.worker.control_plane import SIGNATURE, TOKEN, serving
 from worker.guest import lock
 from worker.guest.build import build

@@ -9,12 +9,12 @@ from typing import Final
 
 import pytest
 
-from launcher.vm.argv import Guest, Mode, build
-from launcher.vm.bounded_log import CONSOLE
-from launcher.vm.hypervisor import Hypervisor
+from launcher.machines.bounded_log import CONSOLE
+from launcher.providers.qemu.argv import Guest, Mode, build
+from launcher.providers.qemu.hypervisor import Hypervisor
 from shared.domain.spec import CapacitySpec, NodeSize
-from shared.image import verify
-from shared.vm_config import sha384
+from shared.guest.config import sha384
+from shared.guest.image import verify
 from tests.worker.control_plane import serving
 from worker.guest import archive, packages, trees
 from worker.guest.exclusive import alone_in

@@ -10,11 +10,11 @@ from typing import Final
 import psutil
 import pytest
 
-from shared.vm_config import UP
+from shared.guest.console import UP
 
 pytestmark = pytest.mark.vm
 
-TOOL: Final = (sys.executable, "-c", "from launcher.vm_commands import app; app()")
+TOOL: Final = (sys.executable, "-c", "from launcher.cli.vm import app; app()")
 SMALL: Final = ("--size", "tiny", "--memory", "256M", "--vcpus", "1")
 
 

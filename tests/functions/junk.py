@@ -11,13 +11,13 @@ from uuid import uuid4
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from functions.authentication import Open
-from functions.capacity import agents, registration
-from functions.capacity.evidence import HeartbeatRequest, RegisterRequest
-from functions.endpoint import KEY_HEADER
-from functions.routing import Route
-from shared.domain.access import digest
-from shared.domain.accounts import AccountType
+from functions.apis.capacity import agents, registration
+from functions.apis.capacity.evidence import HeartbeatRequest, RegisterRequest
+from functions.domain.access import digest
+from functions.domain.accounts import AccountType
+from functions.http.authentication import Open
+from functions.http.endpoint import KEY_HEADER
+from functions.http.routing import Route
 from tests.factories import CAPACITY, TASK
 from tests.functions.capacity.accounts import enrol
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, PASSWORD, World

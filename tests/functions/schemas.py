@@ -5,7 +5,7 @@ from math import inf
 from re import _parser  # nothing public tells how long a match can be
 from typing import Any, Final
 
-from functions.routing import Route
+from functions.http.routing import Route
 from tests.functions.junk import EVIDENCE
 
 ESCAPED: Final = len(r"\ud83d\ude80")

@@ -11,18 +11,18 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from werkzeug.test import TestResponse
 
-from functions import orders
-from functions.capacity import orders as capacity_orders
-from functions.capacity.wire import CapacityOrder, lane_of
-from functions.endpoint import MOST_KEPT
-from functions.paging import ENOUGH, MOST_ANSWERED
+from functions.adapters.memory import MemoryOrderStore
+from functions.apis.capacity import orders as capacity_orders
+from functions.apis.capacity.wire import CapacityOrder, lane_of
+from functions.apis.v1 import orders
+from functions.apis.v1.views import order_view
+from functions.domain.accounts import Account, AccountType
+from functions.http.endpoint import MOST_KEPT
+from functions.http.paging import ENOUGH, MOST_ANSWERED
+from functions.http.routing import Route
+from functions.ports import OrderPage, OrderQuery
 from functions.routes import EVERY_ROUTE
-from functions.routing import Route
-from shared.adapters.memory import MemoryOrderStore
-from shared.api import OrderView
-from shared.domain.accounts import Account, AccountType
 from shared.domain.spec import CapacitySpec, NodeSize, SessionSpec
-from shared.ports import OrderPage, OrderQuery
 from tests.factories import NOW, an_order
 from tests.functions import schemas
 from tests.functions.world import ADMIN, CLIENT, World
@@ -85,7 +85,7 @@ def test_a_body_that_is_too_large_is_told_what_helps(world: World) -> None:
 @pytest.mark.parametrize(
     ("largest", "at_once"),
     [
-        (OrderView.of(replace(an_order(SESSION), message=AWKWARD * 4000, metrics=METRICS)), orders.READ_AT_ONCE),
+        (order_view(replace(an_order(SESSION), message=AWKWARD * 4000, metrics=METRICS)), orders.READ_AT_ONCE),
         (
             CapacityOrder.of(replace(an_order(CAPACITY), message=AWKWARD * 4000, vm=AWKWARD * 255)),
             capacity_orders.READ_AT_ONCE,

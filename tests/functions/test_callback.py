@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from functions.domain.refusals import Forbidden
+from functions.ports import PresignedUpload, UploadTerms
 from shared.domain.order import Reason, State
-from shared.domain.refusals import Forbidden
-from shared.ports import PresignedUpload, UploadTerms
 from tests.factories import CAPACITY, EXPORT
 from tests.functions.world import CLIENT, LAUNCHER, World
 

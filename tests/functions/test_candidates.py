@@ -11,12 +11,13 @@ from uuid import uuid4
 
 import pytest
 
-from functions.candidates import READ_AT_ONCE, REST, STALE, Candidates, oldest_last
-from shared.adapters.memory import MemoryOrderStore
-from shared.domain.events import Cancel, Claim, Return
-from shared.domain.order import Order, Reason, State
-from shared.domain.refusals import Refusal, Unavailable
-from shared.ports import OrderStore, Snapshot
+from functions.adapters.memory import MemoryOrderStore
+from functions.domain.events import Cancel, Claim, Return
+from functions.domain.order import Order
+from functions.domain.refusals import Refusal, Unavailable
+from functions.engine.candidates import READ_AT_ONCE, REST, STALE, Candidates, oldest_last
+from functions.ports import OrderStore, Snapshot
+from shared.domain.order import Reason, State
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
 from tests.threads import SECONDS, at_once
 

@@ -10,15 +10,15 @@ from uuid import uuid4
 
 import pytest
 
-from functions.authentication import Principal
-from functions.candidates import Candidates
-from functions.claim import BODY, claim
-from functions.parsing import parse_body
-from shared.adapters.firestore import FirestoreOrderStore
-from shared.domain.access import ApiKey, Role, digest
-from shared.domain.lifecycle import backoff
+from functions.adapters.firestore import FirestoreOrderStore
+from functions.apis.v1.claims import BODY, claim
+from functions.domain.access import ApiKey, Role, digest
+from functions.domain.lifecycle import backoff
+from functions.domain.refusals import Unavailable
+from functions.engine.candidates import Candidates
+from functions.http.authentication import Principal
+from functions.http.parsing import parse_body
 from shared.domain.order import LEASE, State
-from shared.domain.refusals import Unavailable
 from shared.domain.spec import CapacitySpec, NodeSize
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import CAPACITY, EXPORT, NOW

@@ -9,10 +9,11 @@ from functools import partial
 import pytest
 from google.cloud.firestore import Client
 
-from functions.candidates import Candidates
-from shared.adapters.firestore import FirestoreOrderStore
-from shared.domain.order import Order, State
-from shared.domain.refusals import Refusal, WrongState
+from functions.adapters.firestore import FirestoreOrderStore
+from functions.domain.order import Order
+from functions.domain.refusals import Refusal, WrongState
+from functions.engine.candidates import Candidates
+from shared.domain.order import State
 from tests.factories import NOW, a_claim, a_key, an_order
 from tests.threads import at_once
 

@@ -2,7 +2,7 @@
 
 from base64 import urlsafe_b64decode
 
-from functions.credentials import CallbackTokens
+from functions.engine.credentials import CallbackTokens
 
 TOKENS = CallbackTokens("a secret of at least thirty-two characters")
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from shared.domain.order import State, output_key
-from shared.domain.refusals import NotFound
+from functions.domain.order import output_key
+from functions.domain.refusals import NotFound
+from functions.ports import UploadTerms
+from shared.domain.order import State
 from shared.domain.spec import AnySpec
-from shared.ports import UploadTerms
 from tests.factories import CAPACITY, EXPORT, TASK
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, STRANGER, World
 

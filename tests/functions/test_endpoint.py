@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from functions.authentication import CachedKeys
-from functions.endpoint import CHUNK, MOST_KEPT
-from functions.orders import MOST_BYTES
-from functions.parsing import MOST_FIELDS
-from shared.adapters.memory import MemoryKeyStore
-from shared.api import Problem
-from shared.domain.access import ApiKey, Role
+from functions.adapters.memory import MemoryKeyStore
+from functions.apis.v1.orders import MOST_BYTES
+from functions.domain.access import ApiKey, Role
+from functions.http.authentication import CachedKeys
+from functions.http.endpoint import CHUNK, MOST_KEPT
+from functions.http.parsing import MOST_FIELDS
+from shared.wire.problems import Problem
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World, by_id
 
 TASK_BODY = b'{"order": {"kind": "task", "command": ["true"]}}'

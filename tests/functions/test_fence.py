@@ -3,7 +3,7 @@
 import hashlib
 from typing import Any
 
-from shared.ports import PresignedUpload
+from functions.ports import PresignedUpload
 from tests.functions.world import World
 
 

@@ -6,11 +6,12 @@ from uuid import uuid4
 import pytest
 from werkzeug.test import TestResponse
 
-from functions.authentication import Open
+from functions.domain.accounts import AccountType
+from functions.domain.order import Output
+from functions.http.authentication import Open
+from functions.http.routing import Route
 from functions.routes import EVERY_ROUTE
-from functions.routing import Route
-from shared.domain.accounts import AccountType
-from shared.domain.order import Output, State
+from shared.domain.order import State
 from tests.factories import a_key, an_order
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World
 

@@ -8,9 +8,10 @@ import pytest
 from werkzeug import Request, Response
 
 from emulators.serving import serving
-from shared.api import ClaimById, ClaimNext, OrderView
-from shared.control_plane import ControlPlane, NoAnswer, Refused, Unreachable
+from shared.client import ControlPlane, NoAnswer, Refused, Unreachable
 from shared.domain.order import State
+from shared.wire.launchers import ClaimById, ClaimNext
+from shared.wire.orders import OrderView
 from tests.chaos.faults import Kind
 from tests.chaos.http_proxy import family, proxying
 from tests.chaos.scripted import Scripted

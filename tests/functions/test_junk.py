@@ -10,16 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from functions.authentication import CachedKeys
-from functions.candidates import Candidates
+from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+from functions.adapters.memory_records import MemoryRecords
+from functions.adapters.records import FirestoreRecords
+from functions.domain.accounts import Account, Enrolment
+from functions.domain.agents import Agent, Challenge
+from functions.domain.pools import Pool
+from functions.engine.candidates import Candidates
+from functions.http.authentication import CachedKeys
+from functions.http.routing import Route
 from functions.routes import EVERY_ROUTE
-from functions.routing import Route
-from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
-from shared.adapters.memory_records import MemoryRecords
-from shared.adapters.records import FirestoreRecords
-from shared.domain.accounts import Account, Enrolment
-from shared.domain.agents import Agent, Challenge
-from shared.domain.pools import Pool
 from tests.functions.junk import Known, known, requests
 from tests.functions.world import KEYS, World
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.ports import PresignedUpload
+from functions.ports import PresignedUpload
 from tests.factories import EXPORT
 from tests.functions.test_callback import BODY, OUTPUT
 from tests.functions.world import CLIENT, KEYS, LAUNCHER, SECRET, World

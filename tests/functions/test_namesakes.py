@@ -19,10 +19,11 @@ import pytest
 from werkzeug.serving import make_server
 
 from emulators.processes import LOOPBACK
-from launcher import leftovers
-from shared.api import IDENTITY_HEADER, ClaimById, ClaimNext, HeartbeatRequest, Hold, Returned
-from shared.control_plane import ControlPlane, Refused
+from launcher.orders import leftovers
+from shared.client import ControlPlane, Refused
 from shared.domain.order import State
+from shared.wire.base import IDENTITY_HEADER
+from shared.wire.launchers import ClaimById, ClaimNext, HeartbeatRequest, Hold, Returned
 from tests.functions.world import ANY_LANES, LAUNCHER, World
 
 ROOT: Final = Path(__file__).parents[2]

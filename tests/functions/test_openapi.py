@@ -15,11 +15,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from functions import openapi
-from functions.authentication import Open
+from functions.domain.access import Role
+from functions.http import openapi
+from functions.http.authentication import Open
+from functions.http.routing import Route
 from functions.routes import NATIVE_ROUTES
-from functions.routing import Route
-from shared.domain.access import Role
 from tests.factories import CAPACITY, EXPORT, TASK
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World
 
@@ -36,7 +36,7 @@ DOCUMENT: Final = schemathesis.openapi.from_dict(openapi.document())
 
 
 def test_the_document_in_docs_is_not_stale() -> None:
-    assert openapi.DOCUMENT.read_text() == openapi.render(), "run: python -m functions.openapi"
+    assert openapi.DOCUMENT.read_text() == openapi.render(), "run: python -m functions.http.openapi"
 
 
 def test_the_document_is_the_same_on_a_python_that_names_statuses_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:

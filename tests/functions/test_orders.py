@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from shared.domain.order import Output, State
-from shared.domain.refusals import Unavailable
+from functions.domain.order import Output
+from functions.domain.refusals import Unavailable
+from shared.domain.order import State
 from tests.factories import CAPACITY, EXPORT, NOW, TASK, a_key, an_order
 from tests.functions.world import ADMIN, LAUNCHER, STRANGER, World
 

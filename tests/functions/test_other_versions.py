@@ -9,17 +9,17 @@ from typing import Any, Final, cast
 import pytest
 from google.cloud.firestore import Client
 
-from functions import candidates
-from functions.candidates import Candidates, oldest_last
+from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+from functions.adapters.memory import MemoryOrderStore
+from functions.adapters.records import FirestoreRecords
+from functions.domain.access import digest
+from functions.domain.accounts import NOBODY, Account, AccountType, Enrolment
+from functions.domain.agents import Agent, Challenge
+from functions.domain.pools import Pool, pool_id
+from functions.engine import candidates
+from functions.engine.candidates import Candidates, oldest_last
 from functions.routes import EVERY_ROUTE
-from shared.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
-from shared.adapters.memory import MemoryOrderStore
-from shared.adapters.records import FirestoreRecords
-from shared.domain.access import digest
-from shared.domain.accounts import NOBODY, Account, AccountType, Enrolment
-from shared.domain.agents import Agent, Challenge
 from shared.domain.order import State
-from shared.domain.pools import Pool, pool_id
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import CAPACITY, NOW, TASK, a_key, an_order
 from tests.functions.world import ADMIN, CLIENT, KEYS, LAUNCHER, World, by_id

@@ -12,8 +12,8 @@ import pytest
 from werkzeug.serving import make_server
 
 from emulators.processes import LOOPBACK
-from functions.presence import SOCKETS, presence
-from shared.domain.accounts import AccountType
+from functions.domain.accounts import AccountType
+from functions.http.presence import SOCKETS, presence
 from shared.domain.order import State
 from tests.factories import CAPACITY
 from tests.functions.world import LAUNCHER, World, next_of

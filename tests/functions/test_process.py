@@ -16,8 +16,8 @@ import pytest
 
 from emulators.processes import LOOPBACK, Server, await_ready, free_port, start, stop
 from functions import wiring
-from shared.api import ClaimNext
-from shared.control_plane import ControlPlane
+from shared.client import ControlPlane
+from shared.wire.launchers import ClaimNext
 from tests.factories import EXPORT, SESSION
 from tests.functions.world import ANY_LANES, CLIENT, KEYS, LAUNCHER, SECRET
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from functions.sweep import KEYS_KEPT
-from shared.domain.order import State, output_key
+from functions.apis.v1.sweeps import KEYS_KEPT
+from functions.domain.order import output_key
+from functions.ports import Due, OrderStore, PresignedUpload
+from shared.domain.order import State
 from shared.domain.spec import AnySpec
-from shared.ports import Due, OrderStore, PresignedUpload
 from tests.factories import CAPACITY, EXPORT, NOW, TASK
 from tests.functions.world import World
 

@@ -12,10 +12,10 @@ from google.cloud.firestore import Client
 from werkzeug import Request, Response
 
 from emulators.serving import serving
-from shared.adapters.firestore import ORDERS, FirestoreOrderStore
+from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from shared.domain.order import State
 from shared.domain.spec import TaskSpec
-from shared.vm_config import WorkerConfig
+from shared.guest.config import WorkerConfig
 from tests.functions.world import World
 from tests.later_answers import with_more_fields
 from worker.journal import journal

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from functions.capacity.attestation import Image, Nonces, Tcb, Trust
-from functions.capacity.parts import DefaultPool
+from functions.apis.capacity.attestation import Image, Nonces, Tcb, Trust
+from functions.apis.capacity.parts import DefaultPool
+from functions.domain.access import Role
+from functions.domain.refusals import Malformed
 from functions.settings import Backend, Settings
 from functions.wiring import build, once
-from shared.domain.access import Role
-from shared.domain.refusals import Malformed
 from shared.domain.spec import NodeSize
 from tests.functions.world import SECRET, Bells, Clock, an_app
 

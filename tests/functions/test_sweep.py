@@ -6,11 +6,13 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from shared.domain.events import AnyEvent
-from shared.domain.limits import DEFAULT_LIMITS
-from shared.domain.order import LAPSE_MARGIN, LEASE, Order, State
-from shared.domain.refusals import Unavailable
-from shared.ports import Bell, Snapshot
+from functions.domain.events import AnyEvent
+from functions.domain.limits import DEFAULT_LIMITS
+from functions.domain.order import LAPSE_MARGIN, Order
+from functions.domain.refusals import Unavailable
+from functions.ports import Snapshot
+from shared.domain.order import LEASE, State
+from shared.wire.bell import Bell
 from tests.functions.world import CLIENT, World
 
 
@@ -103,7 +105,7 @@ def test_orders_that_the_store_does_not_answer_for_keep_no_other_waiting(
         return apply(order_id, event, now, seen)
 
     monkeypatch.setattr(world.app.store, "apply", silent)
-    monkeypatch.setattr("functions.sweep.ENOUGH", timedelta(seconds=5))
+    monkeypatch.setattr("functions.apis.v1.sweeps.ENOUGH", timedelta(seconds=5))
     try:
         answer = world.sweep()
     finally:

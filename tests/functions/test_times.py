@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from functions.routes import EVERY_ROUTE
-from shared.domain.times import PATTERN
+from shared.wire.times import PATTERN
 from tests.factories import NOW
 from tests.functions import schemas
 from tests.functions.world import World

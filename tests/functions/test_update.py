@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from shared.domain.events import Renew
-from shared.domain.order import LEASE, Order, State
-from shared.domain.refusals import Unavailable
-from shared.ports import Snapshot
+from functions.domain.events import Renew
+from functions.domain.order import Order
+from functions.domain.refusals import Unavailable
+from functions.ports import Snapshot
+from shared.domain.order import LEASE, State
 from tests.factories import CAPACITY
 from tests.functions.world import CLIENT, OTHER_LAUNCHER, World
 
@@ -227,7 +228,7 @@ def test_an_order_that_the_store_does_not_answer_for_keeps_no_other_waiting(
         return apply(order_id, event, now, seen)
 
     monkeypatch.setattr(world.app.store, "apply", stuck)
-    monkeypatch.setattr("functions.update.ENOUGH", timedelta(seconds=5))
+    monkeypatch.setattr("functions.apis.v1.launchers.ENOUGH", timedelta(seconds=5))
     try:
         answer = world.heartbeat(*[(order_id, 1) for order_id in held])
     finally:
@@ -242,7 +243,7 @@ def test_the_leases_that_end_soonest_are_renewed_first(world: World, monkeypatch
     for order_id in reversed(held):
         world.clock.now += timedelta(seconds=1)
         world.claim(order_id)
-    monkeypatch.setattr("functions.together.AT_ONCE", 1)
+    monkeypatch.setattr("functions.engine.concurrency.AT_ONCE", 1)
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 

@@ -13,24 +13,27 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from emulators.trust_authority import LocalTrustAuthority
+from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
+from functions.adapters.memory_records import MemoryRecords
+from functions.adapters.published_keys import PublishedKeys
+from functions.adapters.trust_authority import TrustAuthority
+from functions.apis.capacity.attestation import Image, Trust
+from functions.apis.capacity.parts import Capacity
+from functions.apis.capacity.sessions import Sessions
 from functions.app import App
-from functions.authentication import CachedKeys
-from functions.capacity.attestation import Image, Trust
-from functions.capacity.parts import Capacity
-from functions.capacity.sessions import Sessions
-from functions.credentials import CallbackTokens
-from shared.adapters.memory import MemoryBucket, MemoryDoorbell, MemoryKeyStore, MemoryOrderStore
-from shared.adapters.memory_records import MemoryRecords
-from shared.adapters.published_keys import PublishedKeys
-from shared.adapters.trust_authority import TrustAuthority
-from shared.domain.access import ApiKey, Role, digest
-from shared.domain.accounts import ROLE_OF, Account, AccountType
-from shared.domain.events import Claim
-from shared.domain.order import Order
-from shared.domain.refusals import Unavailable
+from functions.domain.access import ApiKey, Role, digest
+from functions.domain.accounts import ROLE_OF, Account, AccountType
+from functions.domain.events import Claim
+from functions.domain.order import Order
+from functions.domain.refusals import Unavailable
+from functions.engine.credentials import CallbackTokens
+from functions.http.authentication import CachedKeys
+from functions.ports import OrderStore
 from shared.domain.spec import AnySpec
-from shared.ports import Bell, OrderStore
+from shared.wire.bell import Bell
 from tests.factories import NOW, TASK
+from tests.memory_bucket import MemoryBucket
+from tests.memory_doorbell import MemoryDoorbell
 
 ADMIN: Final = "ly_admin-key"
 CLIENT: Final = "ly_client-key"

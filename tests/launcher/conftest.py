@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 import structlog
 
-from launcher.admission import Admission, Reservation
-from launcher.claims import Claims
 from launcher.clock import SYSTEM, Clock
-from launcher.held import Held
-from launcher.lanes import Lanes, served
-from launcher.outage import Outage
-from launcher.providers import Providers
-from launcher.reports import Reports
-from launcher.run import Runner
-from launcher.runs import Runs
-from launcher.vm.provider import Provider
-from launcher.vm.records import VmLease
-from launcher.vm.resources import Resources
-from shared.api import Claimed, Hold
-from shared.control_plane import ControlPlane
-from shared.vm_config import Sources
+from launcher.daemon.outage import Outage
+from launcher.machines.port import Provider
+from launcher.machines.records import VmLease
+from launcher.machines.resources import Resources
+from launcher.orders.admission import Admission, Reservation
+from launcher.orders.assignment import Held
+from launcher.orders.assignments import Runs
+from launcher.orders.attempt import Runner
+from launcher.orders.claims import Claims
+from launcher.orders.lanes import Lanes, served
+from launcher.orders.reports import Reports
+from launcher.providers.registry import Providers
+from shared.client import ControlPlane
+from shared.guest.config import Sources
+from shared.wire.launchers import Claimed, Hold
 from tests.launcher.fake_control_plane import DEADLINE, FakeControlPlane, a_control_plane
 from tests.launcher.stand_ins import TASKS, Processes
 

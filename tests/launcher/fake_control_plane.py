@@ -14,8 +14,11 @@ from werkzeug import Request, Response
 from werkzeug.serving import make_server
 
 from emulators.processes import LOOPBACK
-from shared.api import (
-    CallbackAnswer,
+from functions.apis.v1.views import order_view
+from shared.domain.lanes import lane, offered
+from shared.domain.order import LEASE, State
+from shared.domain.spec import AnySpec
+from shared.wire.launchers import (
     ClaimAnswer,
     ClaimById,
     Claimed,
@@ -25,14 +28,12 @@ from shared.api import (
     HeartbeatRequest,
     HoldsView,
     HoldView,
-    OrderView,
-    Problem,
     Renewed,
     StopOrder,
     UpdateRequest,
 )
-from shared.domain.order import LEASE, State
-from shared.domain.spec import AnySpec, lane, offered
+from shared.wire.problems import Problem
+from shared.wire.workers import CallbackAnswer
 from tests.factories import TASK, a_claimed_order
 
 DEADLINE: Final = 120.0
@@ -140,7 +141,7 @@ class FakeControlPlane:
             self.states[path.rpartition("/")[2]] = State.RUNNING
             return CallbackAnswer(state=State.RUNNING)
         TypeAdapter[UpdateRequest](UpdateRequest).validate_json(body)
-        return OrderView.of(a_claimed_order())
+        return order_view(a_claimed_order())
 
     def _claim(self, request: ClaimRequest) -> BaseModel:
         with self._changed:

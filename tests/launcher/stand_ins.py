@@ -10,18 +10,18 @@ from uuid import uuid4
 import psutil
 
 from launcher.clock import Clock
-from launcher.lanes import Lane
-from launcher.vm.directory import VmDirectory
-from launcher.vm.launch import start_process
-from launcher.vm.local import LocalMachines
-from launcher.vm.machine import ProcessMachine
-from launcher.vm.provider import Plan
-from launcher.vm.records import VmLease, VmManifest
-from launcher.vm.resources import Resources
-from launcher.vm.sizes import Size, Sizes
-from shared.api import Hold
+from launcher.machines.directory import VmDirectory
+from launcher.machines.port import Plan
+from launcher.machines.records import VmLease, VmManifest
+from launcher.machines.resources import Resources
+from launcher.machines.sizes import Size, Sizes
+from launcher.orders.lanes import Lane
+from launcher.providers.process.provider import LocalMachines
+from launcher.providers.process.start import start_process
+from launcher.providers.process.supervise import ProcessMachine
 from shared.domain.spec import AnySpec
-from shared.vm_config import WorkerConfig
+from shared.guest.config import WorkerConfig
+from shared.wire.launchers import Hold
 from tests.launcher.fake_control_plane import DEADLINE
 
 IDENTITY: Final = "0c1f8c0e-0000-4000-8000-000000000001"

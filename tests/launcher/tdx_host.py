@@ -6,12 +6,12 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from launcher.checks.case import Case, Host
-from launcher.checks.hypervisor import TDX_METADATA
-from launcher.vm.argv import Mode
-from launcher.vm.hypervisor import Hypervisor
-from launcher.vm.probe import RAN
-from launcher.vm.resources import Resources
+from launcher.host.checks.case import Case, Host
+from launcher.host.checks.hypervisor import TDX_METADATA
+from launcher.machines.resources import Resources
+from launcher.providers.qemu.argv import Mode
+from launcher.providers.qemu.hypervisor import Hypervisor
+from launcher.providers.qemu.probe import RAN
 
 GPU: Final = "0000:17:00.0"
 QEMU: Final = f"""#!/bin/sh

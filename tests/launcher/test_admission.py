@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import structlog.testing
 
-from launcher.admission import Admission
-from launcher.lanes import Lane
-from launcher.vm import directory, host
-from launcher.vm.resources import Resources
-from shared.api import Hold
+from launcher.host import facts as host
+from launcher.machines import directory
+from launcher.machines.resources import Resources
+from launcher.orders.admission import Admission
+from launcher.orders.lanes import Lane
+from shared.wire.launchers import Hold
 from tests.launcher.fake_control_plane import DEADLINE
 
 NEED = Resources(machines=1, memory_mib=100, vcpus=2, disk_mib=10, tdx_keys=1)
@@ -98,7 +99,7 @@ def test_what_a_machine_has_written_is_not_counted_twice(tmp_path: Path) -> None
 
 
 def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launcher.admission.LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("launcher.orders.admission.LOOK_AGAIN_SECONDS", 0.01)
     free = iter([0, 0, 0])
     admission = Admission(tmp_path, PLENTY, lambda: next(free, 10), lambda: 1000.0)
 

@@ -23,26 +23,26 @@ import structlog.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from launcher.adoption import Adoption, holds_in
 from launcher.clock import SYSTEM, Clock
-from launcher.daemon import Daemon, Events
-from launcher.heartbeat import HeartbeatLoop
-from launcher.held import Held, Wish
-from launcher.providers import Providers
-from launcher.reconciliation import Reconciliation
-from launcher.reports import Reports
-from launcher.run import Runner
-from launcher.runs import Runs
-from launcher.tool.machines import new_name
-from launcher.vm import directory
-from launcher.vm.directory import LEASE, MANIFEST, PROCESS, VmDirectory, read
-from launcher.vm.launch import start_process
-from launcher.vm.machine import ProcessMachine
-from launcher.vm.recognition import end_stragglers, started_at
-from launcher.vm.records import VmLease, VmManifest, VmProcess
-from shared.api import Hold, HoldsView, HoldView, StopOrder
+from launcher.daemon.daemon import Daemon, Events
+from launcher.daemon.heartbeat import HeartbeatLoop
+from launcher.machines import directory
+from launcher.machines.directory import LEASE, MANIFEST, PROCESS, VmDirectory, read
+from launcher.machines.records import VmLease, VmManifest, VmProcess
+from launcher.orders.adoption import Adoption, holds_in
+from launcher.orders.assignment import Held, Wish
+from launcher.orders.assignments import Runs
+from launcher.orders.attempt import Runner
+from launcher.orders.reconciliation import Reconciliation
+from launcher.orders.reports import Reports
+from launcher.providers.process.identity import end_stragglers, started_at
+from launcher.providers.process.start import start_process
+from launcher.providers.process.supervise import ProcessMachine
+from launcher.providers.registry import Providers
+from launcher.vm_tool.machines import new_name
 from shared.domain.order import State
-from shared.vm_config import Sources
+from shared.guest.config import Sources
+from shared.wire.launchers import Hold, HoldsView, HoldView, StopOrder
 from tests.launcher.conftest import Pieces, room_for
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, HOLDS, UPDATES
 from tests.launcher.stand_ins import STAYS, TASKS, a_manifest

@@ -7,12 +7,12 @@ from typing import Final
 
 import pytest
 
-from launcher.vm.argv import Guest, Mode, build
-from launcher.vm.hypervisor import Hypervisor
-from launcher.vm.sizes import Size, Sizes
+from launcher.machines.sizes import Size, Sizes
+from launcher.providers.qemu.argv import Guest, Mode, build
+from launcher.providers.qemu.hypervisor import Hypervisor
 from shared.domain.spec import NodeSize
-from shared.image import ImageFile, ImageManifest
-from shared.vm_config import sha384
+from shared.guest.config import sha384
+from shared.guest.image import ImageFile, ImageManifest
 
 GOLDEN: Final = Path(__file__).parent / "golden"
 GUEST: Final = Guest(

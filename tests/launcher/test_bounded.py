@@ -15,13 +15,13 @@ import psutil
 import pytest
 
 from emulators.processes import LOOPBACK, free_port
-from launcher import leftovers
-from launcher.vm import directory
-from launcher.vm.directory import VmDirectory
-from launcher.vm.records import VmLease
-from shared.api import HoldView, StopOrder
+from launcher.machines import directory
+from launcher.machines.directory import VmDirectory
+from launcher.machines.records import VmLease
+from launcher.orders import leftovers
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize
+from shared.wire.launchers import HoldView, StopOrder
 from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
 from tests.launcher.stand_ins import lives
 

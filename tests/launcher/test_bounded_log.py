@@ -13,14 +13,15 @@ import psutil
 import pytest
 import structlog.testing
 
-from launcher.endings import Endings
-from launcher.held import Held
-from launcher.vm import bounded_log, directory, launch
-from launcher.vm.directory import MIB, VmDirectory
-from launcher.vm.local import LocalMachines
-from launcher.vm.machine import ProcessMachine
-from launcher.vm.recognition import MARK, Trace, trace
-from shared.api import Hold
+from launcher.machines import bounded_log, directory
+from launcher.machines.directory import MIB, VmDirectory
+from launcher.orders.assignment import Held
+from launcher.orders.endings import Endings
+from launcher.providers.process import start as launch
+from launcher.providers.process.identity import MARK, Trace, trace
+from launcher.providers.process.provider import LocalMachines
+from launcher.providers.process.supervise import ProcessMachine
+from shared.wire.launchers import Hold
 from tests.launcher.fake_control_plane import DEADLINE
 from tests.launcher.stand_ins import A_LEASE, STAYS, a_manifest
 
@@ -36,7 +37,8 @@ for log in (1, 3):
 STARTS: Final = """
 import os, sys
 from pathlib import Path
-from launcher.vm import directory, launch
+from launcher.machines import directory
+from launcher.providers.process import start as launch
 launch.LOG_MIB = 1
 vm = directory.read(Path(sys.argv[1]))
 launch.start_process(vm, vm.launch_log, console=vm.serial_log)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from launcher.checks.case import Case
-from launcher.checks.table import TABLE, Verdict, examine, missing, require
-from launcher.vm.argv import Mode
-from launcher.vm.provider import LaunchFailed
-from launcher.vm.resources import Resources
+from launcher.host.checks.case import Case
+from launcher.host.checks.table import TABLE, Verdict, examine, missing, require
+from launcher.machines.port import LaunchFailed
+from launcher.machines.resources import Resources
+from launcher.providers.qemu.argv import Mode
 from shared.domain.order import Reason
 from tests.launcher.fake_control_plane import FakeControlPlane
 from tests.launcher.tdx_host import GPU, SOCKET, a_case, a_tdx_host, write

@@ -17,15 +17,15 @@ import psutil
 import pytest
 
 from emulators.processes import LOOPBACK, free_port
-from launcher import leftovers
 from launcher.clock import SYSTEM
-from launcher.daemon import FAILED, Daemon, Events
-from launcher.heartbeat import HeartbeatLoop
-from launcher.runs import Runs
-from launcher.vm.directory import PROCESS
-from launcher.vm.records import VmProcess
-from shared.api import HoldView, StopOrder
+from launcher.daemon.daemon import FAILED, Daemon, Events
+from launcher.daemon.heartbeat import HeartbeatLoop
+from launcher.machines.directory import PROCESS
+from launcher.machines.records import VmProcess
+from launcher.orders import leftovers
+from launcher.orders.assignments import Runs
 from shared.domain.order import State
+from shared.wire.launchers import HoldView, StopOrder
 from tests.later_answers import with_more_fields
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
@@ -344,7 +344,7 @@ def test_an_order_whose_run_does_not_begin_is_forgotten_and_its_room_is_free(
 
     runs = Runs(pieces.runner.run, pieces.admission, SYSTEM, fails if lacking == "say" else lambda _line: None)
     if lacking == "log":
-        monkeypatch.setattr("launcher.runs.log", Mock(info=fails))
+        monkeypatch.setattr("launcher.orders.assignments.log", Mock(info=fails))
     if lacking == "thread":
         monkeypatch.setattr(threading.Thread, "start", fails)
 
@@ -360,7 +360,7 @@ def test_a_daemon_that_is_told_to_go_goes_although_an_order_never_ends(
     pieces: Pieces, monkeypatch: pytest.MonkeyPatch, told: tuple[str, ...]
 ) -> None:
     for bound in ("LEAVE_SECONDS", "STOP_SECONDS", "LAST_SECONDS"):
-        monkeypatch.setattr(f"launcher.daemon.{bound}", 0.1)
+        monkeypatch.setattr(f"launcher.daemon.daemon.{bound}", 0.1)
     stuck, events = threading.Event(), Events()
     runs = Runs(lambda _held, _claimed: await_event(stuck), pieces.admission, SYSTEM)
     runs.begin(pieces.server.a_claimed(), pieces.reserve(), SYSTEM.monotonic())
@@ -385,7 +385,7 @@ def test_a_daemon_that_fails_itself_goes_although_an_order_never_ends(
     def fail() -> None:
         raise LookupError("nobody thought of this")
 
-    monkeypatch.setattr("launcher.daemon.LEAVE_SECONDS", 0.1)
+    monkeypatch.setattr("launcher.daemon.daemon.LEAVE_SECONDS", 0.1)
     stuck, failures = threading.Event(), list[Exception]()
     runs = Runs(lambda _held, _claimed: await_event(stuck), pieces.admission, SYSTEM)
     runs.begin(pieces.server.a_claimed(), pieces.reserve(), SYSTEM.monotonic())

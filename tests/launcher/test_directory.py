@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 import structlog.testing
 
-from launcher.vm import directory
-from launcher.vm.directory import KEPT_LOGS, LinkOrCopy, VmDirectory
+from launcher.machines import directory
+from launcher.machines.directory import KEPT_LOGS, LinkOrCopy, VmDirectory
 from tests.launcher.stand_ins import A_LEASE, a_manifest
 from tests.threads import at_once
 

@@ -10,23 +10,23 @@ import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.admission import Admission
-from launcher.claims import Claims
 from launcher.clock import SYSTEM, Clock
-from launcher.doorbell import DoorbellLoop
-from launcher.held import Wish
-from launcher.lanes import Lane, Lanes
-from launcher.outage import Outage
-from launcher.runs import Runs
-from launcher.vm.resources import Resources
-from shared.adapters.memory import MemoryDoorbell
-from shared.control_plane import ControlPlane
-from shared.domain.refusals import Unavailable
+from launcher.daemon.bell import DoorbellLoop
+from launcher.daemon.bells import BellsUnavailable, Heard
+from launcher.daemon.outage import Outage
+from launcher.machines.resources import Resources
+from launcher.orders.admission import Admission
+from launcher.orders.assignment import Wish
+from launcher.orders.assignments import Runs
+from launcher.orders.claims import Claims
+from launcher.orders.lanes import Lane, Lanes
+from shared.client import ControlPlane
 from shared.domain.spec import CapacitySpec, NodeSize
-from shared.ports import Bell, Heard
+from shared.wire.bell import Bell
 from tests.launcher.conftest import Pieces, room_for
 from tests.launcher.fake_control_plane import CLAIMS
 from tests.launcher.stand_ins import ManualClock
+from tests.memory_doorbell import MemoryDoorbell
 
 OURS: Final = "any/task"
 LANES: Final = {OURS: 10, "local:*/capacity/tiny": 145}
@@ -230,7 +230,7 @@ def test_a_claim_without_an_answer_is_asked_again_as_the_same_request(pieces: Pi
 def test_a_doorbell_that_is_out_of_order_is_asked_again_after_longer_and_longer_waits(pieces: Pieces) -> None:
     class Broken(Recording):
         def hear(self, most: int) -> Sequence[Heard]:
-            raise Unavailable("out of order")
+            raise BellsUnavailable("out of order")
 
     clock, admission = ManualClock(most=4), room_for(pieces.state, 1)
     DoorbellLoop(Broken(), pieces.claims, pieces.runs, admission, pieces.outage, clock.clock()).run()
@@ -243,7 +243,7 @@ def test_a_doorbell_that_works_again_is_told_of_and_its_next_failure_is_a_first_
 
         def hear(self, most: int) -> Sequence[Heard]:
             if next(self.fails):
-                raise Unavailable("out of order")
+                raise BellsUnavailable("out of order")
             return super().hear(most)
 
     clock, admission = ManualClock(most=4), room_for(pieces.state, 1)
@@ -261,7 +261,7 @@ def test_a_doorbell_that_works_again_is_told_of_and_its_next_failure_is_a_first_
 def test_a_broker_that_loses_the_acknowledgement_stops_no_order(pieces: Pieces) -> None:
     class Deaf(Recording):
         def acknowledge(self, heard: Heard) -> None:
-            raise Unavailable("not now")
+            raise BellsUnavailable("not now")
 
     doorbell, order_id = Deaf(), pieces.server.offer()
     doorbell.ring(Bell(order_id, OURS))

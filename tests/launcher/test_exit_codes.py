@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.commands import app
-from shared.api import Hold
+from launcher.cli.daemon import app
+from shared.wire.launchers import Hold
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_state_directory_that_cannot_be_used_is_told_as_what_may_pass_or_as_wh
 
 
 def test_what_fails_within_is_not_told_as_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launcher.daemon.Daemon.run", lambda *_: Hold(order_id="", epoch=0))
+    monkeypatch.setattr("launcher.daemon.daemon.Daemon.run", lambda *_: Hold(order_id="", epoch=0))
 
     result = run(monkeypatch, tmp_path)
 
@@ -65,8 +65,8 @@ def test_a_cloud_without_credentials_may_have_some_later(tmp_path: Path, monkeyp
 
 def run(monkeypatch: pytest.MonkeyPatch, state: Path) -> Result:
     """Run a launcher of this state directory, whose control plane does not answer."""
-    monkeypatch.setattr("launcher.logs.configure", lambda file: None)
-    monkeypatch.setattr("launcher.daemon.Events.hear_signals", lambda events: None)
+    monkeypatch.setattr("launcher.daemon.logs.configure", lambda file: None)
+    monkeypatch.setattr("launcher.daemon.daemon.Events.hear_signals", lambda events: None)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back at the end
     settings = {"URL": f"http://{LOOPBACK}:{free_port()}", "LAUNCHER_KEY": "ly_secret", "PROVIDER": "process"}
     for name, value in settings.items():

@@ -10,17 +10,17 @@ import psutil
 import pytest
 
 from launcher.clock import SYSTEM
-from launcher.vm import directory
-from launcher.vm.argv import Mode
-from launcher.vm.directory import LOG_MIB, MIB
-from launcher.vm.failures import of_words
-from launcher.vm.launch import environment
-from launcher.vm.process import ProcessProvider
-from launcher.vm.provider import Plan
-from launcher.vm.qemu import QemuProvider
-from launcher.vm.recognition import MARK
-from shared.api import Hold
-from shared.vm_config import WorkerConfig
+from launcher.machines import directory
+from launcher.machines.directory import LOG_MIB, MIB
+from launcher.machines.failures import of_words
+from launcher.machines.port import Plan
+from launcher.providers.process.identity import MARK
+from launcher.providers.process.process import ProcessProvider
+from launcher.providers.process.start import environment
+from launcher.providers.qemu.argv import Mode
+from launcher.providers.qemu.provider import QemuProvider
+from shared.guest.config import WorkerConfig
+from shared.wire.launchers import Hold
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import DEADLINE, UPDATES
 from tests.launcher.stand_ins import SMALL, STAYS
@@ -36,7 +36,7 @@ def the_failure(pieces: Pieces) -> tuple[str, str]:
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize(
-    "full", ["launcher.vm.directory.write_durably", "launcher.vm.launch.VmDirectory.record_process"]
+    "full", ["launcher.machines.directory.write_durably", "launcher.providers.process.start.VmDirectory.record_process"]
 )
 def test_a_full_disk_fails_the_order_by_that_reason_and_burns_no_attempt(
     pieces: Pieces, monkeypatch: pytest.MonkeyPatch, number: int, full: str
@@ -45,7 +45,7 @@ def test_a_full_disk_fails_the_order_by_that_reason_and_burns_no_attempt(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(full, refuse)
-    monkeypatch.setattr("launcher.admission.REST_SECONDS", 0)
+    monkeypatch.setattr("launcher.orders.admission.REST_SECONDS", 0)
 
     pieces.run(pieces.held())
 
@@ -71,7 +71,7 @@ def test_a_host_without_a_descriptor_left_hands_the_order_back_and_goes_on(
 
     claimed, room = pieces.server.a_claimed(), pieces.reserve()
     monkeypatch.setattr(os, "eventfd", exhausted)
-    monkeypatch.setattr("launcher.admission.REST_SECONDS", 0)
+    monkeypatch.setattr("launcher.orders.admission.REST_SECONDS", 0)
 
     pieces.runs.begin(claimed, room, SYSTEM.monotonic())
     pieces.runs.await_end()

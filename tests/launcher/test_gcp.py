@@ -16,24 +16,24 @@ from google.cloud.compute_v1 import InstancesClient
 from werkzeug import Response
 
 from emulators.serving import serving
-from launcher.vm import directory
-from launcher.vm.directory import VmDirectory
-from launcher.vm.gcp import compute, record
-from launcher.vm.gcp import machine as gcp_machine
-from launcher.vm.gcp.errors import Kind, NoAnswer, Refused
-from launcher.vm.gcp.fleet import Fleet
-from launcher.vm.gcp.machine import GcpMachine
-from launcher.vm.gcp.names import NAME, instance_name, labels, of_launcher
-from launcher.vm.gcp.options import GcpOptions, image_path
-from launcher.vm.gcp.provider import GcpProvider
-from launcher.vm.gcp.strays import Strays
-from launcher.vm.provider import LaunchFailed
-from launcher.vm.recognition import Trace
-from launcher.vm.records import VmManifest
-from shared.api import Hold
+from launcher.machines import directory
+from launcher.machines.directory import VmDirectory
+from launcher.machines.port import LaunchFailed
+from launcher.machines.records import VmManifest
+from launcher.providers.gcp import compute, record
+from launcher.providers.gcp import machine as gcp_machine
+from launcher.providers.gcp.errors import Kind, NoAnswer, Refused
+from launcher.providers.gcp.fleet import Fleet
+from launcher.providers.gcp.machine import GcpMachine
+from launcher.providers.gcp.names import NAME, instance_name, labels, of_launcher
+from launcher.providers.gcp.options import GcpOptions, image_path
+from launcher.providers.gcp.provider import GcpProvider
+from launcher.providers.gcp.strays import Strays
+from launcher.providers.process.identity import Trace
 from shared.domain.order import Failure, Reason
 from shared.domain.spec import CapacitySpec, NodeSize, TaskSpec
-from shared.vm_config import WorkerConfig
+from shared.guest.config import WorkerConfig
+from shared.wire.launchers import Hold
 from tests.compute import PROJECT, ZONE, Fake, NoGuests, a_fake
 from tests.launcher.stand_ins import A_LEASE, IDENTITY, NAMESAKES
 
@@ -262,7 +262,7 @@ def test_a_name_that_an_earlier_request_took_is_the_machine(
 ) -> None:
     placed = place()
     provider.start(placed).leave()
-    monkeypatch.setattr("launcher.vm.gcp.insertion.request_id", lambda *_: str(uuid4()))
+    monkeypatch.setattr("launcher.providers.gcp.insertion.request_id", lambda *_: str(uuid4()))
     provider.start(placed).leave()
     assert fake.calls()["insert"] == 2
     assert len(fake.made()) == 1

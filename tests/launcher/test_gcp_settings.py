@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from launcher.vm.gcp.options import GcpOptions
-from launcher.vm.gcp.settings import GcpSettings
+from launcher.providers.gcp.options import GcpOptions
+from launcher.providers.gcp.settings import GcpSettings
 from shared.domain.spec import NodeSize
 from tests.launcher.stand_ins import IDENTITY
 

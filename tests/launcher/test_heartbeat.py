@@ -7,9 +7,9 @@ import pytest
 import structlog.testing
 
 from launcher.clock import SYSTEM, Clock
-from launcher.heartbeat import HeartbeatLoop
-from launcher.outage import Outage
-from shared.api import HeartbeatAnswer, HeartbeatRequest, StopOrder
+from launcher.daemon.heartbeat import HeartbeatLoop
+from launcher.daemon.outage import Outage
+from shared.wire.launchers import HeartbeatAnswer, HeartbeatRequest, StopOrder
 from tests.launcher.conftest import Pieces, a_held
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS
 from tests.launcher.stand_ins import ManualClock

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from launcher.lanes import Lanes, names, served
-from launcher.providers import Providers
-from launcher.vm.argv import Mode
-from launcher.vm.qemu import OWN_MEMORY_MIB, QemuProvider
-from launcher.vm.sizes import Size, Sizes
+from launcher.machines.sizes import Size, Sizes
+from launcher.orders.lanes import Lanes, names, served
+from launcher.providers.qemu.argv import Mode
+from launcher.providers.qemu.provider import OWN_MEMORY_MIB, QemuProvider
+from launcher.providers.registry import Providers
 from shared.domain.spec import CapacitySpec, NodeSize
 from tests.factories import TASK
 from tests.launcher.stand_ins import Processes, a_manifest

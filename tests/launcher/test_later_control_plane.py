@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from launcher.clock import SYSTEM
-from launcher.heartbeat import HeartbeatLoop
-from launcher.held import Wish
-from launcher.reconciliation import Reconciliation
-from launcher.reports import Verdict
-from shared.api import HoldView, StopOrder, Stopped
+from launcher.daemon.heartbeat import HeartbeatLoop
+from launcher.orders.assignment import Wish
+from launcher.orders.reconciliation import Reconciliation
+from launcher.orders.reports import Verdict
 from shared.domain.order import State
+from shared.wire.launchers import HoldView, StopOrder, Stopped
 from tests.functions.world import ANY_LANES
 from tests.later_answers import with_more_fields, with_more_values
 from tests.launcher.conftest import Pieces

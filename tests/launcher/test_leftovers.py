@@ -9,13 +9,13 @@ from uuid import uuid4
 import pytest
 import structlog.testing
 
-from launcher import leftovers
-from launcher.vm import directory
-from launcher.vm.directory import MANIFEST, PROCESS, VmDirectory
-from launcher.vm.launch import GATE, start_process
-from launcher.vm.provider import LaunchFailed
-from launcher.vm.recognition import started_at
-from launcher.vm.records import VmProcess
+from launcher.machines import directory
+from launcher.machines.directory import MANIFEST, PROCESS, VmDirectory
+from launcher.machines.port import LaunchFailed
+from launcher.machines.records import VmProcess
+from launcher.orders import leftovers
+from launcher.providers.process.identity import started_at
+from launcher.providers.process.start import GATE, start_process
 from tests.launcher.stand_ins import A_LEASE, STAYS, a_manifest
 
 

@@ -11,7 +11,7 @@ from typing import TextIO
 import pytest
 import structlog
 
-from launcher import logs
+from launcher.daemon import logs
 from shared.lines import Lines
 from tests.launcher.stand_ins import fill
 

@@ -7,10 +7,10 @@ from typing import Final
 
 import pytest
 
-from launcher.vm import directory
-from launcher.vm.launch import start_process
-from launcher.vm.machine import Rung
-from launcher.vm.provider import LaunchFailed
+from launcher.machines import directory
+from launcher.machines.port import LaunchFailed
+from launcher.providers.process.start import start_process
+from launcher.providers.process.supervise import Rung
 from tests.launcher.stand_ins import A_LEASE, a_manifest
 
 KILLED: Final = -9

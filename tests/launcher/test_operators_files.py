@@ -8,10 +8,10 @@ from typing import Final
 import pytest
 from pydantic_settings import BaseSettings
 
-from launcher.daemon import LAST_SECONDS, LEAVE_SECONDS
+from launcher.daemon.daemon import LAST_SECONDS, LEAVE_SECONDS
+from launcher.providers.qemu.settings import PREFIX, HostSettings
 from launcher.settings import Settings
-from launcher.tool.settings import ToolSettings
-from launcher.vm.settings import PREFIX, HostSettings
+from launcher.vm_tool.settings import ToolSettings
 from shared.signals import TOLD
 from worker.guest.settings import ImageSettings
 

@@ -7,18 +7,18 @@ import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.admission import Admission, Room
-from launcher.claims import Claims
 from launcher.clock import SYSTEM, Clock
-from launcher.held import Held, Wish
-from launcher.lanes import Lane, Lanes
-from launcher.outage import Outage
-from launcher.polling import PollingLoop
-from launcher.runs import Runs
-from launcher.vm.resources import Resources
-from shared.api import Claimed
-from shared.control_plane import ControlPlane
+from launcher.daemon.outage import Outage
+from launcher.daemon.poll import PollingLoop
+from launcher.machines.resources import Resources
+from launcher.orders.admission import Admission, Room
+from launcher.orders.assignment import Held, Wish
+from launcher.orders.assignments import Runs
+from launcher.orders.claims import Claims
+from launcher.orders.lanes import Lane, Lanes
+from shared.client import ControlPlane
 from shared.domain.spec import CapacitySpec, NodeSize
+from shared.wire.launchers import Claimed
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import CLAIMS, DEADLINE
 from tests.launcher.stand_ins import ManualClock

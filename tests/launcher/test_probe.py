@@ -11,9 +11,9 @@ from typing import NoReturn
 import pytest
 from typer.testing import CliRunner
 
-from launcher.commands import app
-from launcher.vm.argv import Mode
-from launcher.vm.probe import ModeRefused, QemuMode, TrialImpossible, boots, choose, has_tdx, probe
+from launcher.cli.daemon import app
+from launcher.providers.qemu.argv import Mode
+from launcher.providers.qemu.probe import ModeRefused, QemuMode, TrialImpossible, boots, choose, has_tdx, probe
 
 
 def test_a_trial_machine_boots_under_emulation() -> None:

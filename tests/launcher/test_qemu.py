@@ -11,20 +11,22 @@ import psutil
 import pytest
 import structlog.testing
 
-from launcher.tool import console
-from launcher.vm import directory, qemu, qmp
-from launcher.vm.argv import Mode
-from launcher.vm.directory import LAUNCH_LOG, VmDirectory
-from launcher.vm.machine import ProcessMachine
-from launcher.vm.provider import LaunchFailed
-from launcher.vm.qemu import QemuProvider
-from launcher.vm.recognition import started_at
-from launcher.vm.records import VmManifest, VmProcess
-from launcher.vm.resources import Resources
-from launcher.vm.sizes import GIB
-from shared.api import Hold
-from shared.image import ImageFile, ImageManifest
-from shared.vm_config import WorkerConfig
+from launcher.machines import directory
+from launcher.machines.directory import LAUNCH_LOG, VmDirectory
+from launcher.machines.port import LaunchFailed
+from launcher.machines.records import VmManifest, VmProcess
+from launcher.machines.resources import Resources
+from launcher.machines.sizes import GIB
+from launcher.providers.process.identity import started_at
+from launcher.providers.process.supervise import ProcessMachine
+from launcher.providers.qemu import monitor as qmp
+from launcher.providers.qemu import provider as qemu
+from launcher.providers.qemu.argv import Mode
+from launcher.providers.qemu.provider import QemuProvider
+from launcher.vm_tool import console
+from shared.guest.config import WorkerConfig
+from shared.guest.image import ImageFile, ImageManifest
+from shared.wire.launchers import Hold
 from tests.factories import TASK
 from tests.launcher.stand_ins import A_LEASE, SMALL, STAYS
 

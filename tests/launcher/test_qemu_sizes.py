@@ -6,18 +6,19 @@ from uuid import uuid4
 
 import pytest
 
-from launcher.checks.case import Case, Host
-from launcher.checks.table import examine, missing
-from launcher.vm import directory, qmp
-from launcher.vm.argv import Mode
-from launcher.vm.directory import DATA_DISK, MIB
-from launcher.vm.provider import LaunchFailed
-from launcher.vm.qemu import QemuProvider
-from launcher.vm.records import VmManifest
-from launcher.vm.sizes import Size, Sizes
+from launcher.host.checks.case import Case, Host
+from launcher.host.checks.table import examine, missing
+from launcher.machines import directory
+from launcher.machines.directory import DATA_DISK, MIB
+from launcher.machines.port import LaunchFailed
+from launcher.machines.records import VmManifest
+from launcher.machines.sizes import Size, Sizes
+from launcher.providers.qemu import monitor as qmp
+from launcher.providers.qemu.argv import Mode
+from launcher.providers.qemu.provider import QemuProvider
 from shared.domain.order import Reason
 from shared.domain.spec import AnySpec, CapacitySpec, NodeSize
-from shared.vm_config import WorkerConfig
+from shared.guest.config import WorkerConfig
 from tests.factories import CAPACITY, TASK
 from tests.launcher.stand_ins import A_LEASE
 from tests.launcher.tdx_host import GPU, a_tdx_host

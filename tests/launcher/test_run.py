@@ -13,21 +13,21 @@ import psutil
 import pytest
 import structlog.testing
 
-from launcher.checks.case import Host
 from launcher.clock import SYSTEM, Clock
-from launcher.held import MARGIN, Held, Wish
-from launcher.reports import Reports
-from launcher.vm.argv import Mode
-from launcher.vm.directory import VmDirectory, read, remaining
-from launcher.vm.hypervisor import Hypervisor
-from launcher.vm.machine import ProcessMachine
-from launcher.vm.provider import LaunchFailed, Plan
-from launcher.vm.qemu import QemuProvider
-from shared.api import Hold
+from launcher.host.checks.case import Host
+from launcher.machines.directory import VmDirectory, read, remaining
+from launcher.machines.port import LaunchFailed, Plan
+from launcher.orders.assignment import MARGIN, Held, Wish
+from launcher.orders.reports import Reports
+from launcher.providers.process.supervise import ProcessMachine
+from launcher.providers.qemu.argv import Mode
+from launcher.providers.qemu.hypervisor import Hypervisor
+from launcher.providers.qemu.provider import QemuProvider
 from shared.domain.order import Failure, Reason
 from shared.domain.spec import CapacitySpec, NodeSize
-from shared.image import ImageFile, ImageManifest
-from shared.vm_config import WorkerConfig
+from shared.guest.config import WorkerConfig
+from shared.guest.image import ImageFile, ImageManifest
+from shared.wire.launchers import Hold
 from tests.launcher.conftest import Pieces, a_held
 from tests.launcher.fake_control_plane import UPDATES
 from tests.launcher.stand_ins import ENDS, SMALL, STAYS, TASKS, ManualClock, Processes
@@ -299,7 +299,7 @@ def test_without_qemu_the_launch_fails_with_that_reason(pieces: Pieces, tmp_path
 def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt_and_a_rest(
     pieces: Pieces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.admission.REST_SECONDS", 0)
+    monkeypatch.setattr("launcher.orders.admission.REST_SECONDS", 0)
     pieces.provider.argv = ("/no/such/program",)
     claimed = pieces.server.a_claimed()
     room = pieces.reserve()

@@ -6,14 +6,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launcher.vm import directory
-from launcher.vm.directory import VmDirectory
-from launcher.vm.launch import start_process
-from launcher.vm.local import LocalMachines
-from launcher.vm.machine import ProcessMachine
-from launcher.vm.provider import LaunchFailed
-from launcher.vm.recognition import MARK, Trace, started_at, trace
-from launcher.vm.records import VmProcess
+from launcher.machines import directory
+from launcher.machines.directory import VmDirectory
+from launcher.machines.port import LaunchFailed
+from launcher.machines.records import VmProcess
+from launcher.providers.process.identity import MARK, Trace, started_at, trace
+from launcher.providers.process.provider import LocalMachines
+from launcher.providers.process.start import start_process
+from launcher.providers.process.supervise import ProcessMachine
 from shared.domain.order import Reason
 from tests.launcher.stand_ins import A_LEASE, a_manifest
 from tests.launcher.tdx_host import write

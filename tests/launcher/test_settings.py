@@ -11,15 +11,15 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 import shared.settings
-from launcher.checks.settings import DoctorSettings
-from launcher.commands import app
+from launcher.cli.daemon import app
+from launcher.host import facts as host
+from launcher.host.checks.settings import DoctorSettings
+from launcher.machines.sizes import Size
+from launcher.providers.qemu.settings import HostSettings
 from launcher.settings import Cloud, ProviderName, Settings, read
-from launcher.tool.settings import ToolSettings
-from launcher.vm import host
-from launcher.vm.settings import HostSettings
-from launcher.vm.sizes import Size
+from launcher.vm_tool.settings import ToolSettings
+from shared.guest.config import Sources
 from shared.settings import SettingsWrong
-from shared.vm_config import Sources
 
 GOOD = {"url": "http://127.0.0.1:8080", "launcher_key": "ly_secret", "datacenter": "local:dev", "provider": "process"}
 
@@ -249,8 +249,8 @@ def test_a_hypervisor_named_without_a_folder_is_looked_for_on_the_path() -> None
 def test_a_mode_that_this_host_lacks_is_told_and_the_launcher_exits_with_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.vm.probe.boots", lambda accelerator, binary: False)
-    monkeypatch.setattr("launcher.logs.configure", lambda file: None)
+    monkeypatch.setattr("launcher.providers.qemu.probe.boots", lambda accelerator, binary: False)
+    monkeypatch.setattr("launcher.daemon.logs.configure", lambda file: None)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back at the end
     for field, value in (GOOD | {"provider": "qemu", "image": str(tmp_path), "image_digest": "0" * 64}).items():
         monkeypatch.setenv(f"LAUNCHYARD_{field.upper()}", value)

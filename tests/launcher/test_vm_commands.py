@@ -16,20 +16,20 @@ import pytest
 import structlog.testing
 from typer.testing import CliRunner, Result
 
-from launcher.checks.case import Case, Host
-from launcher.checks.table import examine, missing
-from launcher.tool import console, machines, measuring
-from launcher.tool.console import NothingSaid
-from launcher.vm import directory
-from launcher.vm.argv import Mode
-from launcher.vm.directory import VmDirectory
-from launcher.vm.launch import start_process
-from launcher.vm.qemu import QemuProvider
-from launcher.vm.recognition import started_at
-from launcher.vm.records import VmManifest, VmProcess
-from launcher.vm.sizes import Size, Sizes
-from launcher.vm_commands import app
-from shared.vm_config import REGISTERS, UP
+from launcher.cli.vm import app
+from launcher.host.checks.case import Case, Host
+from launcher.host.checks.table import examine, missing
+from launcher.machines import directory
+from launcher.machines.directory import VmDirectory
+from launcher.machines.records import VmManifest, VmProcess
+from launcher.machines.sizes import Size, Sizes
+from launcher.providers.process.identity import started_at
+from launcher.providers.process.start import start_process
+from launcher.providers.qemu.argv import Mode
+from launcher.providers.qemu.provider import QemuProvider
+from launcher.vm_tool import console, machines, measuring
+from launcher.vm_tool.console import NothingSaid
+from shared.guest.console import REGISTERS, UP
 from tests.launcher.agents import a_control_plane_with_agents
 from tests.launcher.fake_control_plane import DEADLINE
 from tests.launcher.stand_ins import A_LEASE, ENDS, STAYS, a_manifest

@@ -11,7 +11,7 @@ import pytest
 
 from emulators.processes import LOOPBACK, Server, family, running
 from emulators.record import Record
-from launcher.vm.recognition import started_at
+from launcher.providers.process.identity import started_at
 from tests.stack.conftest import Terminal
 
 OTHERS = (signal.SIGHUP, signal.SIGINT)

@@ -16,11 +16,11 @@ from cli import main
 from emulators import scheduler
 from emulators.processes import LOOPBACK, free_port
 from functions.settings import Settings as FunctionsSettings
-from launcher.checks.case import Case, Host
-from launcher.checks.service import control_plane
-from launcher.checks.settings import DoctorSettings
-from launcher.commands import app as launcher
-from launcher.vm.argv import Mode
+from launcher.cli.daemon import app as launcher
+from launcher.host.checks.case import Case, Host
+from launcher.host.checks.service import control_plane
+from launcher.host.checks.settings import DoctorSettings
+from launcher.providers.qemu.argv import Mode
 from shared.settings import SettingsWrong, read
 from tests.certificates import serving_tls
 
@@ -116,7 +116,7 @@ def test_the_command_line_names_the_variable_and_exits_2(
 def test_the_launcher_names_the_variable_and_exits_2_so_that_nothing_starts_it_again_and_again(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
-    monkeypatch.setattr("launcher.logs.configure", lambda file: None)
+    monkeypatch.setattr("launcher.daemon.logs.configure", lambda file: None)
     monkeypatch.setattr("threading.excepthook", lambda failure: None)
     monkeypatch.setenv(variable, value)
 

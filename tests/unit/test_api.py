@@ -7,37 +7,51 @@ from typing import Any, Final, get_args
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from functions.apis.v1.views import order_view
 from functions.routes import NATIVE_ROUTES
-from shared import api
-from shared.api import Answer, Request, read_answer
 from shared.domain.order import Reason, State
+from shared.wire.base import Answer, Request, read_answer
+from shared.wire.launchers import (
+    ClaimAnswer,
+    Claimed,
+    HeartbeatAnswer,
+    HeartbeatRequest,
+    HoldsView,
+    HoldView,
+    Renewed,
+    StopOrder,
+)
+from shared.wire.operators import SweepAnswer
+from shared.wire.orders import OrderList
+from shared.wire.problems import FieldError, Problem
+from shared.wire.workers import CallbackAnswer, UploadGrant
 from tests.factories import CAPACITY, EXPORT, NOW, SESSION, TASK, an_order
 from tests.later_answers import OF_LATER, with_more_fields, with_more_values
 
 ENDED: Final = an_order(state=State.FAILED, reason=Reason.BOOT_TIMEOUT, metrics={"pages": 1})
 ORDERS: Final = (ENDED, an_order(CAPACITY), an_order(EXPORT), an_order(SESSION), an_order(TASK))
-VIEWS: Final = tuple(map(api.OrderView.of, ORDERS))
-CLAIMED: Final = api.Claimed(
+VIEWS: Final = tuple(map(order_view, ORDERS))
+CLAIMED: Final = Claimed(
     order_id="one", epoch=1, lease_until=NOW, lease_seconds=60.0, spec=CAPACITY, callback_token="token"
 )
 ANSWERS: Final[tuple[Answer, ...]] = (
     *VIEWS,
-    api.OrderList(orders=VIEWS, next="more"),
-    api.ClaimAnswer(claimed=CLAIMED),
-    api.HeartbeatAnswer(
-        renewed=(api.Renewed(order_id="one", epoch=1, lease_until=NOW, lease_seconds=60.0, state=State.RUNNING),),
-        stop=(api.StopOrder(order_id="two", epoch=1, why="cancelled"),),
+    OrderList(orders=VIEWS, next="more"),
+    ClaimAnswer(claimed=CLAIMED),
+    HeartbeatAnswer(
+        renewed=(Renewed(order_id="one", epoch=1, lease_until=NOW, lease_seconds=60.0, state=State.RUNNING),),
+        stop=(StopOrder(order_id="two", epoch=1, why="cancelled"),),
     ),
-    api.HoldsView(holds=(api.HoldView(order_id="one", epoch=1, state=State.CLAIMED),)),
-    api.CallbackAnswer(state=State.RUNNING, upload=api.UploadGrant(url="http://x", headers={"content-type": "a/b"})),
-    api.SweepAnswer.model_validate(dict.fromkeys(api.SweepAnswer.model_fields, 1) | {"more": True}),
-    api.Problem(
+    HoldsView(holds=(HoldView(order_id="one", epoch=1, state=State.CLAIMED),)),
+    CallbackAnswer(state=State.RUNNING, upload=UploadGrant(url="http://x", headers={"content-type": "a/b"})),
+    SweepAnswer.model_validate(dict.fromkeys(SweepAnswer.model_fields, 1) | {"more": True}),
+    Problem(
         type="t",
         title="t",
         status=409,
         detail="d",
         state=State.QUEUED,
-        errors=(api.FieldError(field="f", message=""),),
+        errors=(FieldError(field="f", message=""),),
     ),
 )
 
@@ -54,11 +68,11 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _ours(annotation: Any) -> set[type[BaseModel]]:
     """Without what orders ask for, which both have."""
-    return {model for model in _models(annotation) if model.__module__ == api.__name__}
+    return {model for model in _models(annotation) if model.__module__.startswith("shared.wire.")}
 
 
 def test_every_model_of_a_request_is_strict_and_every_model_of_an_answer_is_open() -> None:
-    answers = set().union(*(_ours(route.answer) for route in NATIVE_ROUTES), _ours(api.Problem))
+    answers = set().union(*(_ours(route.answer) for route in NATIVE_ROUTES), _ours(Problem))
     bodies = set().union(*(_ours(_type(route.body)) for route in NATIVE_ROUTES if route.body is not None))
 
     assert {type(answer) for answer in ANSWERS} <= answers
@@ -91,10 +105,10 @@ def test_an_answer_with_values_that_were_added_since_is_read_and_keeps_them(answ
 
 
 def test_an_order_of_a_kind_that_was_added_since_is_shown_beside_the_others() -> None:
-    document = api.OrderList(orders=VIEWS[:2], next=None).model_dump(mode="json")
+    document = OrderList(orders=VIEWS[:2], next=None).model_dump(mode="json")
     document["orders"][0] |= {"kind": OF_LATER, "spec": {"kind": OF_LATER, "of": {"later": 1}}}
 
-    first, second = read_answer(api.OrderList, json.dumps(document).encode()).orders
+    first, second = read_answer(OrderList, json.dumps(document).encode()).orders
 
     assert (first.kind, first.spec) == (OF_LATER, {"kind": OF_LATER, "of": {"later": 1}})
     assert second == VIEWS[1]
@@ -111,4 +125,4 @@ def test_an_answer_that_lacks_what_it_must_have_is_none(answer: Answer) -> None:
 
 def test_a_request_with_a_field_that_is_not_known_is_refused() -> None:
     with pytest.raises(ValidationError, match="extra_forbidden"):
-        api.HeartbeatRequest.model_validate({"launcher": "alpha", "holds": (), OF_LATER: 1})
+        HeartbeatRequest.model_validate({"launcher": "alpha", "holds": (), OF_LATER: 1})

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from shared.domain.order import Lease, Order, Output, Reason, State, output_key
+from functions.domain.order import Lease, Order, Output, output_key
+from shared.domain.order import Reason, State
 from shared.domain.spec import AnySpec, TaskSpec
 from tests.chaos.checker import Wrong, check, unsettled
 from tests.chaos.observations import Asked, Downloaded, Effects, Process, Purged, Remains, Requeue

@@ -1,6 +1,7 @@
 """The chaos run times each orphan from when it was first seen as one until it is gone, or an order has it."""
 
-from shared.domain.order import LAPSE_MARGIN, State
+from functions.domain.order import LAPSE_MARGIN
+from shared.domain.order import State
 from tests.chaos.observations import Process
 from tests.chaos.orphans import Ages, bound, orphans
 from tests.factories import an_order

@@ -4,10 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from shared.domain.order import LAPSE_MARGIN
-from shared.domain.refusals import Malformed
+from functions.domain.order import LAPSE_MARGIN
 from shared.domain.spec import CapacitySpec, ExportSpec, TaskSpec
-from shared.messages import from_attributes
+from shared.wire.bell import MalformedBell, from_attributes
 from tests.chaos import schedule
 from tests.chaos.schedule import Action, Again, Cancel, FreezeLauncher, KillLauncher, Place, Terms, plan
 
@@ -97,5 +96,5 @@ def test_some_tasks_last_long_and_some_leave_a_child_behind() -> None:
 
 def test_what_is_mumbled_is_no_bell() -> None:
     for attributes in schedule.MUMBLES:
-        with pytest.raises(Malformed):
+        with pytest.raises(MalformedBell):
             from_attributes(attributes)

@@ -12,9 +12,12 @@ from werkzeug.utils import redirect
 
 from emulators.processes import LOOPBACK, free_port
 from emulators.serving import serving
-from shared.api import LimitsRequest, OrderRequest, OrderView, Problem
-from shared.control_plane import ControlPlane, NoAnswer, NoOutput, OutputMismatch, Refused, Unreachable
-from shared.domain.order import Output, State
+from functions.apis.v1.views import order_view
+from functions.domain.order import Output
+from shared.client import ControlPlane, NoAnswer, NoOutput, OutputMismatch, Refused, Unreachable
+from shared.domain.order import State
+from shared.wire.orders import LimitsRequest, OrderRequest, OrderView
+from shared.wire.problems import Problem
 from tests.factories import NOW, TASK, an_order
 
 CONTENT: Final = b"what the worker left"
@@ -49,7 +52,7 @@ def api(bucket: Bucket) -> Iterator[ControlPlane]:
 def an_order_with_output(content: bytes = CONTENT, **changes: Any) -> OrderView:
     digest = hashlib.sha256(content).hexdigest()
     output = Output(key="k", file_name="output.log", content_type="text/plain", size=len(content), sha256=digest)
-    return OrderView.of(an_order(state=State.SUCCEEDED, output=output, **changes))
+    return order_view(an_order(state=State.SUCCEEDED, output=output, **changes))
 
 
 @pytest.mark.parametrize("status", [302, 303, 307])
@@ -111,7 +114,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, object]] = []
-        self.answer = Response(OrderView.of(an_order()).model_dump_json(), content_type="application/json")
+        self.answer = Response(order_view(an_order()).model_dump_json(), content_type="application/json")
 
     def serve(self, request: Request) -> Response:
         body = json.loads(request.get_data()) if request.get_data() else None
@@ -162,7 +165,7 @@ def test_a_purge_that_was_not_done_is_an_error(
 
 def test_an_order_without_output_is_not_asked_for(api: ControlPlane, tmp_path: Path) -> None:
     with pytest.raises(NoOutput, match="queued"):
-        api.download_output(OrderView.of(an_order()), tmp_path / "output.log")
+        api.download_output(order_view(an_order()), tmp_path / "output.log")
 
 
 @pytest.mark.parametrize(("host", "local"), [(LOOPBACK, True), ("localhost", True), ("no-such-host.invalid", False)])

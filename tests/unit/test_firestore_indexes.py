@@ -13,18 +13,19 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.firestore import Client
 from google.cloud.firestore_v1.types import RunAggregationQueryResponse, StructuredQuery
 
-from functions import orders
-from functions.authentication import Principal
-from functions.capacity import orders as capacity_orders
-from functions.capacity.wire import Status
-from shared.adapters import page_mark
-from shared.adapters.firestore import FirestoreOrderStore
-from shared.adapters.records import FirestoreRecords
-from shared.domain.access import Role
-from shared.domain.accounts import Account
-from shared.domain.order import FINAL, HELD, State
+from functions.adapters import page_mark
+from functions.adapters.firestore import FirestoreOrderStore
+from functions.adapters.records import FirestoreRecords
+from functions.apis.capacity import orders as capacity_orders
+from functions.apis.capacity.wire import Status
+from functions.apis.v1 import orders
+from functions.domain.access import Role
+from functions.domain.accounts import Account
+from functions.domain.order import HELD
+from functions.http.authentication import Principal
+from functions.ports import OrderQuery, OrderStore, Records
+from shared.domain.order import FINAL, State
 from shared.domain.spec import NodeSize, OrderKind
-from shared.ports import OrderQuery, OrderStore, Records
 from tests.factories import NOW, an_order
 from tests.functions.world import Bells, Clock, an_app
 

@@ -41,9 +41,9 @@ def test_the_same_inputs_have_the_same_stamp(project: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "shared/api.py",
+        "shared/wire/workers.py",
         "shared/domain/spec.py",
-        "shared/vm_config.py",
+        "shared/guest/config.py",
         "worker/__main__.py",
         "worker/guest/build.py",
         "worker/guest/init",
@@ -71,7 +71,7 @@ def test_a_new_and_a_renamed_file_change_the_stamp(project: Path) -> None:
 
 def test_a_file_that_is_not_in_the_image_leaves_the_stamp(project: Path) -> None:
     before = digest_of_inputs(True, project)
-    (project / "shared/control_plane.py").write_text("")
+    (project / "shared/client.py").write_text("")
     assert digest_of_inputs(True, project) == before
 
 

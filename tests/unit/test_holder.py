@@ -2,7 +2,7 @@
 
 import pytest
 
-from shared.domain.holder import are_one, holder_of, means
+from functions.domain.holder import are_one, holder_of, means
 
 ONE, OTHER = "0c1f8c0e-0000-4000-8000-000000000001", "0c1f8c0e-0000-4000-8000-000000000002"
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from shared.image import MANIFEST, ImageFile, ImageManifest, ImageRejected, file_digest, verify
+from shared.guest.image import MANIFEST, ImageFile, ImageManifest, ImageRejected, file_digest, verify
 
 FILES: Final = ("kernel", "unpacked_kernel", "initrd", "root")
 

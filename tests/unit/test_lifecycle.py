@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.domain.events import (
+from functions.domain.events import (
     BootTimeout,
     Cancel,
     Claim,
@@ -31,14 +31,15 @@ from shared.domain.events import (
     Stop,
     Succeed,
 )
-from shared.domain.lifecycle import RULES, advance, backoff, due_event
-from shared.domain.limits import DEFAULT_LIMITS, POLICIES, Limits
-from shared.domain.order import FINAL, HELD, LAPSE_MARGIN, LEASE, UPLOAD_VALID, Lease, Order, Reason, State, place
-from shared.domain.refusals import LeaseLost, WrongState
+from functions.domain.lifecycle import RULES, advance, backoff, due_event
+from functions.domain.limits import DEFAULT_LIMITS, POLICIES, Limits
+from functions.domain.order import HELD, LAPSE_MARGIN, UPLOAD_VALID, Lease, Order, place
+from functions.domain.refusals import LeaseLost, WrongState
+from shared.domain.order import FINAL, LEASE, Reason, State
 from shared.domain.spec import AnySpec, Attestation
-from shared.lifecycle_document import render
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, SESSION, TASK, a_claim, a_claimed_order, an_order
 from tests.lives import FENCED, LIMITS, MAKE, OUTPUT, lives_to
+from tools.lifecycle_page import render
 
 SPECS: list[AnySpec] = [CAPACITY, TASK]
 

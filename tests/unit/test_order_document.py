@@ -10,8 +10,8 @@ from google.cloud.firestore_v1 import _helpers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.adapters.order_document import changes, decode, encode
-from shared.domain.events import (
+from functions.adapters.order_document import changes, decode, encode
+from functions.domain.events import (
     AnyEvent,
     BootTimeout,
     Cancel,
@@ -33,11 +33,12 @@ from shared.domain.events import (
     Succeed,
     TtlPassed,
 )
-from shared.domain.holder import holder_of
-from shared.domain.lifecycle import RULES, advance
-from shared.domain.limits import Limits
-from shared.domain.order import Order, Output, Reason, place
-from shared.domain.refusals import Refusal
+from functions.domain.holder import holder_of
+from functions.domain.lifecycle import RULES, advance
+from functions.domain.limits import Limits
+from functions.domain.order import Order, Output, place
+from functions.domain.refusals import Refusal
+from shared.domain.order import Reason
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
 from tests.factories import NOW, a_claimed_order, an_order
 

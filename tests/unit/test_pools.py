@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pydantic import TypeAdapter
 
-from shared.domain.accounts import NOBODY
-from shared.domain.agents import Agent
-from shared.domain.eligibility import UNHEARD, Demands, eligible
-from shared.domain.events import AnyEvent, Cancel, Claim, Fail, Lapse, Register, Release, Start, Stop
-from shared.domain.lifecycle import BACKOFF_FIRST, BACKOFF_MOST, SPREAD, advance
-from shared.domain.order import LAPSE_MARGIN, LEASE, Order, Reason, State
-from shared.domain.pools import (
+from functions.domain.accounts import NOBODY
+from functions.domain.agents import Agent
+from functions.domain.eligibility import UNHEARD, Demands, eligible
+from functions.domain.events import AnyEvent, Cancel, Claim, Fail, Lapse, Register, Release, Start, Stop
+from functions.domain.lifecycle import BACKOFF_FIRST, BACKOFF_MOST, SPREAD, advance
+from functions.domain.order import LAPSE_MARGIN, Order
+from functions.domain.pools import (
     SETTLED,
     Member,
     Pool,
@@ -31,7 +31,8 @@ from shared.domain.pools import (
     stays,
     unwatched,
 )
-from shared.domain.refusals import LeaseLost, WrongState
+from functions.domain.refusals import LeaseLost, WrongState
+from shared.domain.order import LEASE, Reason, State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
 from tests.factories import LAUNCHER, NOW
 

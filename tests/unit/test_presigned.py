@@ -13,8 +13,8 @@ from botocore.credentials import Credentials
 
 from emulators.presigned import NotAllowed, Received, check
 from emulators.s3 import REGION
-from shared.adapters.s3 import S3Bucket, s3_client
-from shared.ports import UploadTerms
+from functions.adapters.s3 import S3Bucket, s3_client
+from functions.ports import UploadTerms
 
 BODY: Final = b"a body"
 HOST: Final = "127.0.0.1:9000"

@@ -20,11 +20,11 @@ from cli.settings import CliSettings
 from emulators.settings import S3Settings, SchedulerSettings, TrustSettings
 from functions.settings import Settings as FunctionsSettings
 from launcher.settings import Settings as LauncherSettings
-from launcher.tool.settings import ToolSettings
+from launcher.vm_tool.settings import ToolSettings
 from shared.domain.spec import TaskSpec
+from shared.guest.config import WorkerConfig
 from shared.secret import _sendable
 from shared.settings import SettingsWrong, read
-from shared.vm_config import WorkerConfig
 
 CANARY: Final = "ly_canary-of-at-least-32-characters"
 SECRET: Final = re.compile(r"(^|_)(key|secret|token|password)$")

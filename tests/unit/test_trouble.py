@@ -12,9 +12,10 @@ import pytest
 from werkzeug import Request, Response
 
 from emulators.processes import LOOPBACK, free_port
-from shared.api import OrderView
-from shared.control_plane import ControlPlane, NoAnswer, RequestWrong, Unreachable
-from shared.domain.order import Output, State
+from functions.apis.v1.views import order_view
+from functions.domain.order import Output
+from shared.client import ControlPlane, NoAnswer, RequestWrong, Unreachable
+from shared.domain.order import State
 from shared.settings import SettingsWrong
 from shared.trouble import explain
 from tests.certificates import Authority, an_authority, serving_tls
@@ -123,7 +124,7 @@ def test_an_address_that_redirects_is_not_taken_for_an_outputs_bucket(tmp_path: 
         return Response(status=307, headers={"Location": f"https://real.example{request.path}"})
 
     output = Output(key="k", file_name="f", content_type="text/plain", size=1, sha256="0" * 64)
-    order = OrderView.of(an_order(state=State.SUCCEEDED, output=output))
+    order = order_view(an_order(state=State.SUCCEEDED, output=output))
     with (
         serving_tls(None, elsewhere) as port,
         ControlPlane(f"http://{LOOPBACK}:{port}", CANARY) as api,

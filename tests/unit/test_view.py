@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from cli import view
-from shared.api import OrderList, OrderView, OutputView
+from functions.apis.v1.views import order_view
 from shared.domain.order import Reason, State
+from shared.wire.orders import OrderList, OrderView, OutputView
 from tests.factories import an_order
 
 HOSTILE: Final = "[/x] [red]a\x1b]0;title\x07b\x1b[2Jc\x00d\x9be\rf[/red]"
@@ -30,7 +31,7 @@ def printed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
 
 def an_order_view(**changes: Any) -> OrderView:
     failed = an_order(state=State.FAILED, reason=Reason.PROGRAM_FAILED, message=HOSTILE)
-    return OrderView.of(failed).model_copy(update=changes)
+    return order_view(failed).model_copy(update=changes)
 
 
 def test_control_characters_are_replaced_but_for_line_ends_and_tabs() -> None:
@@ -82,7 +83,7 @@ def test_at_80_columns_a_list_still_shows_whole_ids_kinds_and_states(monkeypatch
     narrow = io.StringIO()
     monkeypatch.setattr(view, "out", Console(file=narrow, width=80, highlight=False))
     order = an_order(state=State.PROVISIONING)
-    view.print_orders(OrderList(orders=(OrderView.of(order),), next=None), as_json=False)
+    view.print_orders(OrderList(orders=(order_view(order),), next=None), as_json=False)
     for whole in (order.id, "task", "provisioning"):
         assert whole in narrow.getvalue()
 

@@ -12,10 +12,11 @@ from werkzeug import Request, Response
 from werkzeug.serving import make_server
 
 from emulators.processes import LOOPBACK
-from shared.api import CallbackAnswer, Problem, UploadGrant
 from shared.domain.order import State
 from shared.domain.spec import AnySpec
-from shared.vm_config import Sources, WorkerConfig
+from shared.guest.config import Sources, WorkerConfig
+from shared.wire.problems import Problem
+from shared.wire.workers import CallbackAnswer, UploadGrant
 
 ORDER: Final = "0f4d8f0a-5f0e-4c43-8a3e-6f1f6f6a2c11"
 EPOCH: Final = 3

@@ -10,7 +10,7 @@ from lxml import etree
 
 from emulators.source import FOLDER
 from shared.domain.spec import CheimarrosMode, ExportOptions, ExportSpec
-from shared.vm_config import Sources
+from shared.guest.config import Sources
 from worker.arke.source import ArkeSource
 from worker.mods.document import NAMESPACE, write
 from worker.mods.holdings import gather

@@ -8,7 +8,7 @@ import pytest
 
 from emulators.mods import validate
 from shared.domain.spec import ExportOptions
-from shared.vm_config import Sources
+from shared.guest.config import Sources
 from worker.arke import documents
 from worker.arke.documents import Unreadable
 from worker.mods.document import write

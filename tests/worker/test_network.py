@@ -9,7 +9,7 @@ import pytest
 from werkzeug import Request, Response
 from werkzeug.serving import make_server
 
-from shared.vm_config import Sources
+from shared.guest.config import Sources
 from worker.arke import source
 from worker.arke.documents import Unreadable
 from worker.arke.source import ArkeSource, EntityUnavailable

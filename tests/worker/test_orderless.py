@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.vm_config import REGISTERS, UP, OrderlessConfig, OrderlessProgram
+from shared.guest.config import OrderlessConfig, OrderlessProgram
+from shared.guest.console import REGISTERS, UP
 from worker import orderless
 
 MEASURING = OrderlessConfig(program=OrderlessProgram.MEASURE, vm="one")

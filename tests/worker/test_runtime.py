@@ -19,7 +19,7 @@ from werkzeug import Response
 from emulators.mods import validate
 from shared.domain.order import State
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
-from shared.vm_config import WorkerConfig
+from shared.guest.config import WorkerConfig
 from tests.worker.control_plane import EPOCH, ORDER, SIGNATURE, TOKEN, FakeControlPlane
 from worker.journal import journal
 from worker.network import client

@@ -5,7 +5,7 @@ from typing import Final
 
 import httpx
 
-from shared.vm_config import Sources
+from shared.guest.config import Sources
 from worker.arke import documents
 from worker.arke.documents import Entity, Unreadable
 from worker.network import NoAnswer, answered, persist

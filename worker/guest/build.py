@@ -18,7 +18,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from shared.image import MANIFEST, ImageFile, ImageManifest, ImageRejected, file_digest, verify
+from shared.guest.image import MANIFEST, ImageFile, ImageManifest, ImageRejected, file_digest, verify
 from worker.guest import archive, initrd, kernel, lock, packages, root, verity
 from worker.guest.commands import BuildFailed, require_tools
 from worker.guest.exclusive import alone_in

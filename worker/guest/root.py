@@ -13,15 +13,18 @@ from worker.guest.trees import Unpacked
 PROJECT: Final = Path(__file__).parents[2]
 SOURCES: Final = (
     "shared/__init__.py",
-    "shared/api.py",
     "shared/domain/__init__.py",
-    "shared/domain/limits.py",
     "shared/domain/order.py",
     "shared/domain/spec.py",
-    "shared/domain/times.py",
+    "shared/guest/__init__.py",
+    "shared/guest/config.py",
+    "shared/guest/console.py",
     "shared/secret.py",
     "shared/trouble.py",
-    "shared/vm_config.py",
+    "shared/wire/__init__.py",
+    "shared/wire/base.py",
+    "shared/wire/problems.py",
+    "shared/wire/workers.py",
     "worker",
 )
 """What of the project runs inside the guest: no more of shared/ than the worker imports."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from shared.vm_config import Sources
+from shared.guest.config import Sources
 from worker.arke.documents import Entity, Reference
 from worker.mods.elements import Element, element
 from worker.mods.holdings import CHEIMARROS, DESCRIPTION, PINAX, REFERENCE_SUFFIX, Holdings

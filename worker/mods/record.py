@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from shared.domain.spec import ExportOptions
-from shared.vm_config import Sources
+from shared.guest.config import Sources
 from worker.arke.documents import Entity, Pinax
 from worker.mods import graph, links
 from worker.mods.elements import Element, element

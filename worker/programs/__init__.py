@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from shared.domain.order import Reason
-from shared.vm_config import Sources
+from shared.guest.config import Sources
 
 SpecT = TypeVar("SpecT")
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
-from functions.capacity.api_keys import PREFIX
-from shared.domain.access import digest
+from functions.apis.capacity.api_keys import PREFIX
+from functions.domain.access import digest
 from tests.functions.world import ADMIN, World
 
 PATH = "/api/v1/accounts"

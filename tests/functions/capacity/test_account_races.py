@@ -8,11 +8,11 @@ import pytest
 from google.cloud.firestore import Client
 from werkzeug.test import TestResponse
 
-from functions.authentication import CachedKeys
-from shared.adapters.firestore import FirestoreKeyStore
-from shared.adapters.records import FirestoreRecords
-from shared.domain.accounts import Account, Enrolment
-from shared.domain.pools import Pool
+from functions.adapters.firestore import FirestoreKeyStore
+from functions.adapters.records import FirestoreRecords
+from functions.domain.accounts import Account, Enrolment
+from functions.domain.pools import Pool
+from functions.http.authentication import CachedKeys
 from tests.functions.capacity.accounts import PATH, alive, answered, create, enrol, note_keys, reshape
 from tests.functions.world import ADMIN, KEYS, World
 from tests.threads import at_once

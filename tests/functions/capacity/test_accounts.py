@@ -10,9 +10,9 @@ from uuid import uuid4
 import pytest
 from werkzeug.test import TestResponse
 
-from shared.domain.access import digest
-from shared.domain.accounts import Account, AccountType
-from shared.domain.pools import Pool
+from functions.domain.access import digest
+from functions.domain.accounts import Account, AccountType
+from functions.domain.pools import Pool
 from tests.factories import NOW
 from tests.functions.capacity.accounts import PATH, alive, answered, create, detail, note_keys, stored
 from tests.functions.world import ADMIN, CLIENT, PASSWORD, World

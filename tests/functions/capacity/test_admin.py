@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from functions.capacity.sessions import Sessions
-from shared.domain.access import digest
-from shared.domain.accounts import AccountType
+from functions.apis.capacity.sessions import Sessions
+from functions.domain.access import digest
+from functions.domain.accounts import AccountType
 from tests.factories import NOW
 from tests.functions.capacity.accounts import ENROLMENTS, PATH, answered, detail, enrol, reshape, wrong_fields
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, PASSWORD, SECRET, World

@@ -16,16 +16,17 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from emulators.tdx_quote import TdxQuote
-from functions.capacity import links
-from functions.capacity.attestation import Image, Nonces, Tcb
-from functions.capacity.lost_agents import LOST_AFTER, see_to_agents
-from shared.domain.accounts import AccountType
-from shared.domain.agents import Agent
-from shared.domain.events import AnyEvent
-from shared.domain.order import Order, Reason, State
-from shared.domain.refusals import Unavailable
+from functions.apis.capacity import links
+from functions.apis.capacity.attestation import Image, Nonces, Tcb
+from functions.apis.capacity.lost_agents import LOST_AFTER, see_to_agents
+from functions.domain.accounts import AccountType
+from functions.domain.agents import Agent
+from functions.domain.events import AnyEvent
+from functions.domain.order import Order
+from functions.domain.refusals import Unavailable
+from functions.ports import Snapshot
+from shared.domain.order import Reason, State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
-from shared.ports import Snapshot
 from tests.functions.world import ADMIN, CLIENT, MRTD, World
 from tests.threads import at_once
 
@@ -991,8 +992,8 @@ def test_a_record_that_the_store_does_not_answer_for_keeps_the_sweep_from_nothin
         return take(id_, *which)
 
     monkeypatch.setattr(records, "take", silent)
-    monkeypatch.setattr("functions.capacity.challenges.SECONDS", 5.0)
-    monkeypatch.setattr("functions.capacity.lost_agents.SECONDS", 5.0)
+    monkeypatch.setattr("functions.apis.capacity.challenges.SECONDS", 5.0)
+    monkeypatch.setattr("functions.apis.capacity.lost_agents.SECONDS", 5.0)
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
     try:
         assert world.sweep()["records_forgotten"] == 5

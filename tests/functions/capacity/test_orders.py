@@ -6,13 +6,14 @@ from typing import Any, NoReturn
 import pytest
 from werkzeug.test import TestResponse
 
-from shared.domain.access import ApiKey, Role, digest
-from shared.domain.accounts import NOBODY, AccountType
-from shared.domain.events import AnyEvent
-from shared.domain.order import Order, Reason, State
-from shared.domain.refusals import Unavailable
+from functions.domain.access import ApiKey, Role, digest
+from functions.domain.accounts import NOBODY, AccountType
+from functions.domain.events import AnyEvent
+from functions.domain.order import Order
+from functions.domain.refusals import Unavailable
+from functions.ports import Snapshot
+from shared.domain.order import Reason, State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
-from shared.ports import Snapshot
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World
 
 CLAIM = "/api/v1/launchers/capacity/orders/claim"

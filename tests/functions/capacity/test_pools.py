@@ -12,20 +12,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from functions.capacity.parts import DefaultPool
-from functions.capacity.reconciliation import reconcile as reconcile_pool
-from functions.capacity.reconciliation import see_to_pools
-from shared.adapters.memory import MemoryOrderStore
-from shared.adapters.memory_records import MemoryRecords
-from shared.domain.access import ApiKey, Role, digest
-from shared.domain.accounts import NOBODY, Account, AccountType
-from shared.domain.agents import Agent
-from shared.domain.events import Register
-from shared.domain.order import Order, State
-from shared.domain.pools import MOST_MACHINES, Pool, pool_id
-from shared.domain.refusals import Unavailable
+from functions.adapters.memory import MemoryOrderStore
+from functions.adapters.memory_records import MemoryRecords
+from functions.apis.capacity.parts import DefaultPool
+from functions.apis.capacity.reconciliation import reconcile as reconcile_pool
+from functions.apis.capacity.reconciliation import see_to_pools
+from functions.domain.access import ApiKey, Role, digest
+from functions.domain.accounts import NOBODY, Account, AccountType
+from functions.domain.agents import Agent
+from functions.domain.events import Register
+from functions.domain.order import Order
+from functions.domain.pools import MOST_MACHINES, Pool, pool_id
+from functions.domain.refusals import Unavailable
+from functions.ports import IdempotencyKey, OrderQuery, Snapshot, Unreadable
+from shared.domain.order import State
 from shared.domain.spec import Attestation, NodeSize
-from shared.ports import IdempotencyKey, OrderQuery, Snapshot, Unreadable
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World, by_id
 from tests.threads import at_once
 

@@ -6,11 +6,11 @@ from uuid import UUID
 
 import pytest
 
-from functions.capacity.enrolments import forget_enrolments
-from shared.adapters.memory_records import MemoryRecords
-from shared.domain.access import Role, digest
-from shared.domain.accounts import Account, AccountType
-from shared.domain.refusals import Unavailable
+from functions.adapters.memory_records import MemoryRecords
+from functions.apis.capacity.enrolments import forget_enrolments
+from functions.domain.access import Role, digest
+from functions.domain.accounts import Account, AccountType
+from functions.domain.refusals import Unavailable
 from tests.factories import NOW
 from tests.functions.capacity.accounts import (
     ENROLMENTS,

@@ -1,0 +1,290 @@
+"""Orders and API keys in Firestore.
+
+An order is changed by a write on the condition that it is still the version that was read (`last_update_time`), never
+in a transaction: nothing is locked while we think, and a lost race is one failed write. Every answer that may hide a
+success is resolved by reading again what only our own write could have left: a key's order, or an order's request ids.
+"""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from google.api_core.exceptions import AlreadyExists, FailedPrecondition
+from google.cloud.firestore import Client, DocumentReference, FieldFilter, Query
+from google.cloud.firestore_v1.base_aggregation import AggregationResult
+from pydantic import TypeAdapter, ValidationError
+
+from functions.adapters import order_document, page_mark
+from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
+from functions.adapters.firestore_claims import Claims
+from functions.adapters.order_document import plain
+from functions.adapters.page_mark import ORDER_ID
+from functions.adapters.reading import Reading, no_order, note_unreadable, order_of, present_order, read_one, read_past
+from functions.domain.access import ApiKey
+from functions.domain.events import AnyEvent, Claim
+from functions.domain.holder import means, parts
+from functions.domain.lifecycle import advance, require_ended
+from functions.domain.order import Order
+from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal
+from functions.ports import MOST_HELD, Due, IdempotencyKey, OrderPage, OrderQuery, Snapshot, Unreadable
+from shared.domain.order import State
+
+ORDERS: Final = "orders"
+IDEMPOTENCY_KEYS: Final = "idempotency_keys"
+API_KEYS: Final = "api_keys"
+
+MOST_COUNTED: Final = 100_000
+MOST_LANES: Final = 30
+"""Of one query: Firestore compares with no more values."""
+REMEMBERING: Final = 10
+"""How many orders of one request are read: it holds one, and may have lost some before."""
+
+API_KEY: Final = TypeAdapter(ApiKey)
+
+
+@dataclass(frozen=True, slots=True)
+class _UsedKey:
+    """What is read of an idempotency key's document."""
+
+    fingerprint: str
+    order_id: str
+
+
+USED_KEY: Final = TypeAdapter(_UsedKey)
+
+
+class FirestoreOrderStore:
+    """One document an order, and one an idempotency key."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._orders = client.collection(ORDERS)
+        self._keys = client.collection(IDEMPOTENCY_KEYS)
+        self._claims = Claims(client, self._orders, self._keys)
+
+    @persistently
+    def create(self, order: Order, key: IdempotencyKey) -> Order:
+        batch = self._client.batch()
+        batch.create(self._document(order.id), order_document.encode(order))
+        used = {**asdict(key), "order_id": order.id, "created_at": None if key.lasting else order.created_at}
+        batch.create(self._keys.document(_key_id(key.account, key.value)), used)
+        try:
+            batch.commit(**ONCE)
+        except (AlreadyExists, *TRANSIENT) as error:
+            return self._created_before(order, key, error)
+        return order
+
+    @persistently
+    def get(self, order_id: str) -> Order:
+        return self._read(order_id).order
+
+    @persistently
+    def look(self, order_id: str) -> Snapshot:
+        return self._read(order_id)
+
+    @persistently
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
+        wanted = [self._orders.document(order_id) for order_id in set(order_ids) if ORDER_ID.fullmatch(order_id)]
+        found, passed = dict[str, Snapshot | Unreadable](), dict[str, ValidationError]()
+        for document in self._client.get_all(wanted, **ONCE) if wanted else ():
+            if not document.exists:
+                continue
+            try:
+                found[document.id] = order_of(document)
+            except ValidationError as error:
+                found[document.id], passed[document.id] = Unreadable(document.id), error
+        note_unreadable(passed)
+        return found
+
+    def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
+        if seen is not None:
+            # Only a write proves that `seen` is the present version: a refusal may be of what was.
+            with suppress(Refusal, *TRANSIENT):
+                changed = advance(seen.order, event, now)
+                if self._replace(seen, changed):
+                    return changed
+        return self._apply_to_present(order_id, event, now)
+
+    @of_callers
+    @persistently
+    def page(self, query: OrderQuery) -> OrderPage:
+        found = self._sorted(query)
+        if query.after is not None:
+            found = found.start_after(self._position(query.after))
+        read = read_past(found, query.limit + 1, order_of)
+        page = [snapshot.order for snapshot in read.found[: query.limit]]
+        if len(read.found) > query.limit:
+            return OrderPage(page, page_mark.mark(page[-1]))
+        return OrderPage(page, _mark(read))
+
+    @of_callers
+    @persistently
+    def count(self, query: OrderQuery) -> int:
+        # Bounded, since a count is billed by the thousand; and the list that it belongs to is read by people.
+        found = self._sorted(query).limit(MOST_COUNTED).count()
+        answers: list[list[AggregationResult]] = found.get(**ONCE)  # type: ignore[assignment]  # it is typed as one list, and is one a document
+        return int(answers[0][0].value)
+
+    @of_callers
+    @persistently
+    def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
+        wanted = sorted(set(lanes))
+        some = [wanted[first : first + MOST_LANES] for first in range(0, len(wanted), MOST_LANES)]
+        found = {one.order.id: one for lanes_ in some for one in self._claimable(lanes_, now, limit)}
+        return sorted(found.values(), key=lambda one: (one.order.available_at, one.order.id))[:limit]
+
+    def claim(self, seen: Snapshot, claim: Claim, now: datetime) -> Order:
+        return self._claims.claim(seen, claim, now)
+
+    @of_callers
+    @persistently
+    def remembering(self, request_id: str) -> Sequence[Order]:
+        found = _run(self._orders.where(filter=FieldFilter("recent", "array_contains", request_id)), REMEMBERING)
+        return [snapshot.order for snapshot in found]
+
+    @of_callers
+    @persistently
+    def held_by(self, launcher: str) -> Sequence[Order]:
+        name, _ = parts(launcher)
+        found = _run(self._orders.where(filter=FieldFilter("lease.launcher", "==", name)), MOST_HELD)
+        held = (snapshot.order for snapshot in found)
+        return [order for order in held if order.lease is not None and means(launcher, order.lease.launcher)]
+
+    @persistently
+    def remove(self, order_id: str, key: str | None = None) -> None:
+        try:
+            present = self._read(order_id)
+        except NotFound:
+            return
+        require_ended(present.order)
+        batch = self._client.batch()
+        batch.delete(self._document(order_id), self._client.write_option(last_update_time=present.version))
+        if key is not None:
+            batch.delete(self._keys.document(_key_id(present.order.account, key)))
+        try:
+            batch.commit(**ONCE)
+        except FailedPrecondition as error:
+            raise LostRace(f"Order {order_id} changed after it was read.") from error
+
+    @persistently
+    def forget_keys(self, used_before: datetime, limit: int) -> int:
+        old = self._keys.where(filter=FieldFilter("created_at", "<", used_before)).order_by("created_at")
+        found = [document.reference for document in old.limit(limit).stream(**ONCE)]
+        batch = self._client.batch()
+        for reference in found:
+            batch.delete(reference)
+        if found:
+            batch.commit(**ONCE)
+        return len(found)
+
+    @persistently
+    def due(self, states: Collection[State], now: datetime, limit: int) -> Due:
+        among = self._orders.where(filter=FieldFilter("state", "in", sorted(states)))
+        read = read_past(among.where(filter=FieldFilter("due_at", "<=", now)).order_by("due_at"), limit, order_of)
+        return Due(read.found, not read.whole)
+
+    @persistently
+    def _apply_to_present(self, order_id: str, event: AnyEvent, now: datetime) -> Order:
+        present = self._read(order_id)
+        changed = advance(present.order, event, now)
+        self._replace(present, changed)
+        return changed
+
+    def _replace(self, seen: Snapshot, changed: Order) -> bool:
+        """Write what differs, and return whether anything did. Raises LostRace where the order is not as seen."""
+        differences = order_document.changes(seen.order, changed)
+        if not differences:
+            return False
+        unchanged = self._client.write_option(last_update_time=seen.version)
+        try:
+            self._document(changed.id).update(differences, unchanged, **ONCE)
+        except FailedPrecondition as error:
+            raise LostRace(f"Order {changed.id} changed after it was read.") from error
+        return True
+
+    def _created_before(self, order: Order, key: IdempotencyKey, error: Exception) -> Order:
+        """Return the order that this key stands for: one of an earlier request, or ours, whose answer was lost."""
+        document = self._keys.document(_key_id(key.account, key.value)).get(**ONCE)
+        if not document.exists:
+            if isinstance(error, AlreadyExists):
+                raise Conflict(f"There is an order {order.id} already, of another Idempotency-Key.") from error
+            raise error
+        used = read_one(document, USED_KEY)
+        if used.fingerprint != key.fingerprint:
+            raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
+        try:
+            return self._read(used.order_id).order
+        except NotFound:
+            raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.") from error
+
+    def _read(self, order_id: str) -> Snapshot:
+        return present_order(self._document(order_id).get(**ONCE))
+
+    def _claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
+        waiting = self._orders.where(filter=FieldFilter("state", "==", State.QUEUED))
+        fitting = waiting.where(filter=FieldFilter("lanes", "array_contains_any", lanes))
+        return _run(fitting.where(filter=FieldFilter("available_at", "<=", now)).order_by("available_at"), limit)
+
+    def _sorted(self, query: OrderQuery) -> Query:
+        """Return the query, sorted for a count too: an index serves a query that is sorted as the index is."""
+        asked = [
+            ("account", "==", query.account),
+            ("spec.kind", "==", query.kind),
+            ("state", "in", sorted(query.states) or None),
+            ("lanes", "array_contains", query.lane),
+        ]
+        found: Query = Query(self._orders)
+        for field, operator, value in asked:
+            if value is not None:
+                found = found.where(filter=FieldFilter(field, operator, value))
+        direction = Query.ASCENDING if query.oldest_first else Query.DESCENDING
+        return found.order_by("created_at", direction=direction).order_by("__name__", direction=direction)
+
+    def _document(self, order_id: str) -> DocumentReference:
+        if not ORDER_ID.fullmatch(order_id):
+            raise no_order(order_id)
+        return self._orders.document(order_id)
+
+    def _position(self, after: str) -> dict[str, Any]:
+        created_at, order_id = page_mark.read(after)
+        return {"created_at": created_at, "__name__": self._orders.document(order_id)}
+
+
+class FirestoreKeyStore:
+    """One document a key, named by its digest."""
+
+    def __init__(self, client: Client) -> None:
+        self._keys = client.collection(API_KEYS)
+
+    @persistently
+    def find(self, key_digest: str) -> ApiKey | None:
+        document = self._keys.document(key_digest).get(**ONCE)
+        return read_one(document, API_KEY) if document.exists else None
+
+    @persistently
+    def add(self, key: ApiKey) -> None:
+        self._keys.document(key.digest).set(asdict(key), **ONCE)
+
+    @persistently
+    def remove(self, key_digest: str) -> None:
+        self._keys.document(key_digest).delete(**ONCE)
+
+
+def _run(query: Query, limit: int) -> Sequence[Snapshot]:
+    return read_past(query, limit, order_of).found
+
+
+def _mark(read: Reading[Snapshot]) -> str | None:
+    """Return where to go on behind what was read, None if nothing is left."""
+    if read.whole or read.last is None:
+        return None
+    return page_mark.mark_at(plain(read.last.get("created_at")), read.last.id)
+
+
+def _key_id(account: str, value: str) -> str:
+    """Return a document id for any key: a client's own characters may be none that Firestore takes."""
+    return hashlib.sha256(json.dumps([account, value]).encode()).hexdigest()

@@ -1,0 +1,96 @@
+"""Claims of any order in Firestore: one request holds one order, at however many instances it is made at once.
+
+The write that claims an order also writes a document that is named by the request, on the condition that there is none
+yet: of a request's claims that race, one commits. That document is an idempotency key like those of creates, and is
+forgotten with them.
+"""
+
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from google.api_core.exceptions import AlreadyExists, FailedPrecondition
+from google.cloud.firestore import Client, CollectionReference
+from pydantic import TypeAdapter, ValidationError
+
+from functions.adapters import order_document
+from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, persistently
+from functions.adapters.reading import Document, order_of, present_order, read_one
+from functions.domain.events import Claim
+from functions.domain.holder import are_one
+from functions.domain.lifecycle import advance
+from functions.domain.order import Order
+from functions.domain.refusals import Refusal
+from functions.ports import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class _Ticket:
+    """Which order a request claimed."""
+
+    order_id: str
+
+
+TICKET: Final = TypeAdapter(_Ticket)
+
+
+class Claims:
+    """`tickets` is the collection of idempotency keys."""
+
+    def __init__(self, client: Client, orders: CollectionReference, tickets: CollectionReference) -> None:
+        self._client, self._orders, self._tickets = client, orders, tickets
+
+    def claim(self, seen: Snapshot, claim: Claim, now: datetime) -> Order:
+        """One remote call if nobody was faster: two conditional writes in one commit."""
+        # Only a write proves that `seen` is the present version: a refusal may be of what was.
+        with suppress(Refusal, *TRANSIENT):
+            return self._take(seen, None, claim, now)
+        return self._claim_present(seen.order.id, claim, now)
+
+    @persistently
+    def _claim_present(self, order_id: str, claim: Claim, now: datetime) -> Order:
+        wanted = [self._tickets.document(_ticket_id(claim)), self._orders.document(order_id)]
+        read: dict[str, Document] = {document.id: document for document in self._client.get_all(wanted, **ONCE)}
+        ticket, order = (read[reference.id] for reference in wanted)
+        if ticket.exists and (won := self._won(ticket, claim)) is not None:
+            return won
+        return self._take(present_order(order), ticket if ticket.exists else None, claim, now)
+
+    def _take(self, seen: Snapshot, ticket: Document | None, claim: Claim, now: datetime) -> Order:
+        """Write the claim and its ticket, in place of one that holds nothing any more. Raises LostRace."""
+        changed = advance(seen.order, claim, now)
+        differences = order_document.changes(seen.order, changed)
+        if not differences:
+            return changed
+        batch = self._client.batch()
+        unchanged = self._client.write_option(last_update_time=seen.version)
+        batch.update(self._orders.document(changed.id), differences, unchanged)
+        named: dict[str, Any] = {"order_id": changed.id, "created_at": now}
+        if ticket is None:
+            batch.create(self._tickets.document(_ticket_id(claim)), named)
+        else:
+            batch.update(ticket.reference, named, self._client.write_option(last_update_time=ticket.update_time))
+        try:
+            batch.commit(**ONCE)
+        except (AlreadyExists, FailedPrecondition) as error:
+            raise LostRace(
+                f"Order {changed.id}, or what its claim's request holds, changed after it was read."
+            ) from error
+        return changed
+
+    def _won(self, ticket: Document, claim: Claim) -> Order | None:
+        """Return the order that the request holds; None if it lost that again, or this version cannot read it."""
+        document = self._orders.document(read_one(ticket, TICKET).order_id).get(**ONCE)
+        try:
+            order = order_of(document).order if document.exists else None
+        except ValidationError:
+            return None
+        if order is None or order.lease is None or not are_one(order.lease.launcher, claim.launcher):
+            return None
+        return order if claim.request_id in order.recent else None
+
+
+def _ticket_id(claim: Claim) -> str:
+    return hashlib.sha256(f"claim\n{claim.request_id}".encode()).hexdigest()

@@ -1,0 +1,102 @@
+"""Outputs in a bucket of Google Cloud Storage, through V4 signed URLs.
+
+What an upload's URL binds, and who keeps it to that:
+
+- key, method, content type and expiry: in the signature;
+- the exact length: `x-goog-content-length-range`, which the service enforces;
+- the bytes: `x-goog-content-sha256` is the payload's hash in the signed canonical request
+  (https://cloud.google.com/storage/docs/authentication/canonical-requests). Google's client libraries sign it so and
+  say that the service compares it; its reference pages promise no such refusal, and it was not measured here.
+
+Weaker than on S3: the service keeps no SHA-256 of its own (only CRC32C and MD5), so `stat` reports the one that the
+signed metadata declares. Whoever fetches an output compares it with the order's SHA-256 in any case.
+
+No `x-goog-if-generation-match: 0`: a worker whose answer was lost sends the same bytes to the same key again, and must
+not be refused. A later epoch writes another key, so there is nothing else that it would protect.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Final
+
+import google.auth
+from google.api_core.exceptions import GoogleAPIError, NotFound
+from google.auth import impersonated_credentials
+from google.auth.credentials import Signing
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.storage import Client
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests.exceptions import RequestException
+
+from functions.adapters.disposition import attachment
+from functions.domain.refusals import Unavailable
+from functions.ports import PresignedUpload, StoredObject, UploadTerms
+
+DECLARED: Final = "sha256"
+SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
+TIMEOUT: Final = (5.0, 10.0)
+"""Seconds to connect, and to read."""
+RETRY: Final = DEFAULT_RETRY.with_timeout(20.0)
+
+
+def gcs_client(sign_as: str | None) -> Client:
+    """Return a client of the surrounding credentials.
+
+    Those of a function hold no private key: they sign as the service account `sign_as` (its e-mail address), on which
+    they need the role `roles/iam.serviceAccountTokenCreator`.
+    """
+    credentials, project = google.auth.default(scopes=[SCOPE])
+    if not isinstance(credentials, Signing) and sign_as is not None:
+        credentials = impersonated_credentials.Credentials(  # type: ignore[no-untyped-call]
+            credentials, sign_as, target_scopes=[SCOPE]
+        )
+    return Client(project=project, credentials=credentials)
+
+
+class GcsBucket:
+    """`client` carries credentials that can sign: a service account's, or impersonated ones."""
+
+    def __init__(self, client: Client, bucket: str) -> None:
+        self._bucket = client.bucket(bucket)
+
+    def presign_upload(self, terms: UploadTerms, valid: timedelta) -> PresignedUpload:
+        signed = {
+            "content-type": terms.content_type,
+            "x-goog-content-length-range": f"{terms.size},{terms.size}",
+            "x-goog-content-sha256": terms.sha256,
+            f"x-goog-meta-{DECLARED}": terms.sha256,
+        }
+        with _reaching():
+            url = self._bucket.blob(terms.key).generate_signed_url(
+                version="v4", method="PUT", expiration=valid, headers=dict(signed)
+            )
+        return PresignedUpload(url, {"content-length": str(terms.size), **signed})
+
+    def presign_download(self, key: str, file_name: str, valid: timedelta) -> str:
+        with _reaching():
+            url: str = self._bucket.blob(key).generate_signed_url(
+                version="v4", method="GET", expiration=valid, response_disposition=attachment(file_name)
+            )
+        return url
+
+    def stat(self, key: str) -> StoredObject | None:
+        with _reaching():
+            blob = self._bucket.get_blob(key, timeout=TIMEOUT, retry=RETRY)
+        return blob and StoredObject(blob.size, (blob.metadata or {}).get(DECLARED))
+
+    def delete(self, key: str) -> None:
+        with _reaching():
+            try:
+                self._bucket.delete_blob(key, timeout=TIMEOUT, retry=RETRY)
+            except NotFound:
+                return
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """Signing, too, may be a request: impersonated credentials have the IAM API sign."""
+    try:
+        yield
+    except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+        raise Unavailable("The output bucket did not answer as it should.") from error

@@ -1,0 +1,215 @@
+"""The ports in this process's memory: for tests, and for a local stack without emulators. It ends with the process."""
+
+import itertools
+import operator
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from functions.adapters import page_mark
+from functions.domain.access import ApiKey
+from functions.domain.events import AnyEvent, Claim
+from functions.domain.holder import are_one, means
+from functions.domain.lifecycle import advance, require_ended
+from functions.domain.order import Order
+from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, OtherVersion
+from functions.ports import (
+    MOST_HELD,
+    Due,
+    IdempotencyKey,
+    OrderPage,
+    OrderQuery,
+    Snapshot,
+    Unreadable,
+)
+from shared.domain.order import State
+from shared.wire.bell import Bell
+
+
+@dataclass(frozen=True, slots=True)
+class _UsedKey:
+    """`at` None: it is not forgotten with time."""
+
+    fingerprint: str
+    order_id: str
+    at: datetime | None
+
+
+class MemoryOrderStore:
+    """Orders in a dictionary, changed under one lock; the version counts changes.
+
+    What is named in `unreadable` is treated as another version's: none shares this memory, but tests ask what would
+    happen.
+    """
+
+    def __init__(self) -> None:
+        self.unreadable: set[str] = set()
+        self._lock = threading.Lock()
+        self._orders: dict[str, Snapshot] = {}
+        self._keys: dict[tuple[str, str], _UsedKey] = {}
+        self._versions = itertools.count(1)
+
+    def create(self, order: Order, key: IdempotencyKey) -> Order:
+        with self._lock:
+            used = self._keys.get((key.account, key.value))
+            if used is None and order.id in self._orders:
+                raise Conflict(f"There is an order {order.id} already, of another Idempotency-Key.")
+            if used is None:
+                at = None if key.lasting else order.created_at
+                self._keys[key.account, key.value] = _UsedKey(key.fingerprint, order.id, at)
+                self._orders[order.id] = Snapshot(order, next(self._versions))
+                return order
+            if used.fingerprint != key.fingerprint:
+                raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
+            if used.order_id not in self._orders:
+                raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.")
+            return self._find(used.order_id).order
+
+    def get(self, order_id: str) -> Order:
+        return self.look(order_id).order
+
+    def look(self, order_id: str) -> Snapshot:
+        with self._lock:
+            return self._find(order_id)
+
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
+        with self._lock:
+            return {
+                order_id: Unreadable(order_id) if order_id in self.unreadable else self._orders[order_id]
+                for order_id in order_ids
+                if order_id in self._orders
+            }
+
+    def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:  # noqa: ARG002 (reading again costs nothing here)
+        with self._lock:
+            return self._apply(order_id, event, now)
+
+    def page(self, query: OrderQuery) -> OrderPage:
+        in_order = sorted(self._readable(), key=_position, reverse=not query.oldest_first)
+        matching = [order for order in in_order if _matches(order, query)]
+        if query.after is not None:
+            after = page_mark.read(query.after)
+            beyond = operator.gt if query.oldest_first else operator.lt
+            matching = [order for order in matching if beyond(_position(order), after)]
+        page = matching[: query.limit]
+        return OrderPage(page, page_mark.mark(page[-1]) if len(matching) > len(page) else None)
+
+    def count(self, query: OrderQuery) -> int:
+        return sum(_matches(order, query) for order in self._all())
+
+    def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
+        wanted = set(lanes)
+        with self._lock:
+            waiting = [
+                snapshot
+                for snapshot in self._orders.values()
+                if snapshot.order.id not in self.unreadable
+                and snapshot.order.state is State.QUEUED
+                and not wanted.isdisjoint(snapshot.order.lanes)
+                and snapshot.order.available_at <= now
+            ]
+        return sorted(waiting, key=lambda snapshot: snapshot.order.available_at)[:limit]
+
+    def claim(self, seen: Snapshot, claim: Claim, now: datetime) -> Order:
+        with self._lock:
+            for snapshot in self._orders.values():
+                order = snapshot.order
+                holds = order.lease is not None and are_one(order.lease.launcher, claim.launcher)
+                if holds and claim.request_id in order.recent and order.id not in self.unreadable:
+                    return order
+            return self._apply(seen.order.id, claim, now)
+
+    def remembering(self, request_id: str) -> Sequence[Order]:
+        return [order for order in self._readable() if request_id in order.recent]
+
+    def held_by(self, launcher: str) -> Sequence[Order]:
+        held = (
+            order for order in self._readable() if order.lease is not None and means(launcher, order.lease.launcher)
+        )
+        return list(itertools.islice(held, MOST_HELD))
+
+    def remove(self, order_id: str, key: str | None = None) -> None:
+        with self._lock:
+            if order_id in self._orders:
+                order = self._find(order_id).order
+                require_ended(order)
+                del self._orders[order_id]
+                self._keys.pop((order.account, key or ""), None)
+
+    def forget_keys(self, used_before: datetime, limit: int) -> int:
+        with self._lock:
+            old = [key for key, used in self._keys.items() if used.at is not None and used.at < used_before][:limit]
+            for key in old:
+                del self._keys[key]
+        return len(old)
+
+    def due(self, states: Collection[State], now: datetime, limit: int) -> Due:
+        with self._lock:
+            due = [
+                (snapshot.order.due_at, snapshot.order.id, snapshot)
+                for snapshot in self._orders.values()
+                if snapshot.order.state in states and snapshot.order.due_at is not None and snapshot.order.due_at <= now
+            ]
+        readable = [row for row in due if row[1] not in self.unreadable]
+        orders = [snapshot for _, _, snapshot in sorted(readable, key=lambda row: row[:2])[:limit]]
+        return Due(orders, more=len(orders) == limit)
+
+    def _apply(self, order_id: str, event: AnyEvent, now: datetime) -> Order:
+        order = self._find(order_id).order
+        changed = advance(order, event, now)
+        if changed is not order:
+            self._orders[order_id] = Snapshot(changed, next(self._versions))
+        return changed
+
+    def _find(self, order_id: str) -> Snapshot:
+        if order_id not in self._orders:
+            raise NotFound(f"There is no order {order_id}.")
+        if order_id in self.unreadable:
+            raise OtherVersion(f"The order {order_id} was written by another version; send the same request again.")
+        return self._orders[order_id]
+
+    def _all(self) -> list[Order]:
+        with self._lock:
+            return [snapshot.order for snapshot in self._orders.values()]
+
+    def _readable(self) -> list[Order]:
+        return [order for order in self._all() if order.id not in self.unreadable]
+
+
+def _position(order: Order) -> tuple[datetime, str]:
+    return order.created_at, order.id
+
+
+def _matches(order: Order, query: OrderQuery) -> bool:
+    return (
+        query.account in (None, order.account)
+        and (not query.states or order.state in query.states)
+        and query.kind in (None, order.kind)
+        and (query.lane is None or query.lane in order.lanes)
+    )
+
+
+class MemoryKeyStore:
+    """`unreadable` as above, by digest."""
+
+    def __init__(self) -> None:
+        self.unreadable: set[str] = set()
+        self._keys: dict[str, ApiKey] = {}
+
+    def find(self, key_digest: str) -> ApiKey | None:
+        if key_digest in self.unreadable:
+            raise OtherVersion("The key was stored by another version; send the same request again.")
+        return self._keys.get(key_digest)
+
+    def add(self, key: ApiKey) -> None:
+        self._keys[key.digest] = key
+
+    def remove(self, key_digest: str) -> None:
+        self._keys.pop(key_digest, None)
+
+
+class SilentDoorbell:
+    """The memory backend has no broker: its launchers poll."""
+
+    def ring(self, bell: Bell) -> None: ...

@@ -1,0 +1,66 @@
+"""Small records in this process's memory."""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from functions.domain.refusals import Conflict, NotFound, OtherVersion
+
+T = TypeVar("T")
+
+
+class MemoryRecords(Generic[T]):
+    """A dictionary under one lock. The ids in `unreadable` are treated as those of another version's records."""
+
+    def __init__(self) -> None:
+        self.unreadable: set[str] = set()
+        self._lock = threading.Lock()
+        self._records: dict[str, T] = {}
+
+    def add(self, id_: str, record: T) -> None:
+        with self._lock:
+            self._require_readable(id_)
+            if self._records.setdefault(id_, record) != record:
+                raise Conflict(f"There is a record of {id_} already.")
+
+    def get(self, id_: str) -> T | None:
+        with self._lock:
+            self._require_readable(id_)
+            return self._records.get(id_)
+
+    def change(self, id_: str, change: Callable[[T], T]) -> T:
+        with self._lock:
+            self._require_readable(id_)
+            if id_ not in self._records:
+                raise NotFound(f"There is no record of {id_}.")
+            self._records[id_] = change(self._records[id_])
+            return self._records[id_]
+
+    def take(self, id_: str, which: Callable[[T], bool] = lambda _: True) -> T | None:
+        with self._lock:
+            self._require_readable(id_)
+            record = self._records.get(id_)
+            return self._records.pop(id_) if record is not None and which(record) else None
+
+    def find(self, field: str, value: str, limit: int) -> Sequence[T]:
+        return [record for record in self.all(limit=1 << 30) if getattr(record, field) == value][:limit]
+
+    def find_every(self, field: str, value: str, limit: int) -> Sequence[T]:
+        with self._lock:
+            meant = {id_: record for id_, record in self._records.items() if getattr(record, field) == value}
+            for id_ in meant:
+                self._require_readable(id_)
+            return list(meant.values())[:limit]
+
+    def before(self, field: str, time: datetime, limit: int) -> Sequence[T]:
+        old = [record for record in self.all(limit=1 << 30) if getattr(record, field) < time]
+        return sorted(old, key=lambda record: getattr(record, field))[:limit]
+
+    def all(self, limit: int) -> Sequence[T]:
+        with self._lock:
+            return [record for id_, record in self._records.items() if id_ not in self.unreadable][:limit]
+
+    def _require_readable(self, id_: str) -> None:
+        if id_ in self.unreadable:
+            raise OtherVersion(f"{id_} was written by another version; send the same request again.")

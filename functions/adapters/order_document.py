@@ -1,0 +1,63 @@
+"""An order as a Firestore document, and back, with nothing lost.
+
+The identity of a lease's launcher is a field of its own: an instance of an earlier version leaves it out, and knows the
+launcher by its name, as it always did.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+
+from functions.domain.holder import MARK, parts
+from functions.domain.order import Order
+
+ORDER: Final = TypeAdapter(Order)
+IDENTITY: Final = "identity"
+
+
+def encode(order: Order) -> dict[str, Any]:
+    """Return the document: every field, times as times, so that Firestore can compare them."""
+    return _with_identity_apart(ORDER.dump_python(order))
+
+
+def decode(document: Mapping[str, Any]) -> Order:
+    """Return the order. Fields of a later version are left out; those an earlier one had not get their defaults."""
+    return ORDER.validate_python(_with_identity_joined(plain(document)), extra="ignore")
+
+
+def changes(before: Order, after: Order) -> dict[str, Any]:
+    """Return the fields that differ: a spec may be large, and never changes."""
+    names = (field.name for field in fields(Order))
+    differing = {name for name in names if getattr(before, name) != getattr(after, name)}
+    return _with_identity_apart(ORDER.dump_python(after, include=differing))
+
+
+def plain(value: Any) -> Any:
+    """Return the value with Firestore's own subclass of datetime replaced by the standard one."""
+    match value:
+        case datetime():
+            return datetime.combine(value.date(), value.timetz())
+        case dict():
+            return {name: plain(part) for name, part in value.items()}
+        case list():
+            return [plain(part) for part in value]
+        case _:
+            return value
+
+
+def _with_identity_apart(document: dict[str, Any]) -> dict[str, Any]:
+    lease = document.get("lease")
+    if lease is None:
+        return document
+    name, identity = parts(lease["launcher"])
+    return document if identity is None else document | {"lease": lease | {"launcher": name, IDENTITY: identity}}
+
+
+def _with_identity_joined(document: dict[str, Any]) -> dict[str, Any]:
+    lease = document.get("lease")
+    if not isinstance(lease, dict) or not all(isinstance(lease.get(name), str) for name in ("launcher", IDENTITY)):
+        return document  # without identity; or unreadable, which the validation says
+    return document | {"lease": lease | {"launcher": f"{lease['launcher']}{MARK}{lease[IDENTITY]}"}}

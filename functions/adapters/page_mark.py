@@ -1,0 +1,42 @@
+"""The mark between two pages of orders: where the last one ended, in one opaque string."""
+
+import base64
+import binascii
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+from functions.domain.order import Order
+from functions.domain.refusals import Invalid
+
+ORDER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+"""The ids of orders. Firestore could not hold every other: `__…__`, `.` and `/` mean something to it."""
+
+
+def mark(order: Order) -> str:
+    """Return the `after` of the page that follows this order."""
+    return mark_at(order.created_at, order.id)
+
+
+def mark_at(created_at: datetime, order_id: str) -> str:
+    """Return the `after` of the page that follows what was created then, with this id."""
+    return base64.urlsafe_b64encode(f"{created_at.isoformat()} {order_id}".encode()).decode()
+
+
+def read(text: str) -> tuple[datetime, str]:
+    """Return when the marked order was created, and its id. Raises Invalid where the mark is not one of ours."""
+    try:
+        written, _, order_id = base64.b64decode(text, altchars=b"-_", validate=True).decode().partition(" ")
+        created_at = datetime.fromisoformat(written)
+        if created_at.tzinfo is None:
+            raise _not_ours()
+        created_at = created_at.astimezone(UTC)
+    except (binascii.Error, ValueError, OverflowError) as error:
+        raise _not_ours() from error
+    if not ORDER_ID.fullmatch(order_id):
+        raise _not_ours()
+    return created_at, order_id
+
+
+def _not_ours() -> Invalid:
+    return Invalid("The page mark is not one of ours.", {"after": "pass the `next` of the page before"})

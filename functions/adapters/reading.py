@@ -1,0 +1,122 @@
+"""Reading Firestore's documents, some of which another version of the control plane may have written.
+
+During a roll-out, and after a rollback, there may be documents that this version cannot read. Asked for by id, each is
+`OtherVersion`: whoever asks repeats the request until an instance that can read it answers. Of many they are passed
+over, and what counts is how far was read, not how much of that was readable: they neither end a list nor hide what is
+behind them.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+from cachetools import TTLCache
+from google.cloud.firestore import DocumentReference, DocumentSnapshot, Query
+from pydantic import TypeAdapter, ValidationError
+
+from functions.adapters import order_document
+from functions.adapters.firestore_calls import ONCE
+from functions.adapters.order_document import plain
+from functions.domain.refusals import NotFound, OtherVersion
+from functions.ports import Snapshot
+
+MOST_READ: Final = 10_000
+"""Documents that are read at most to find those that were asked for."""
+AT_ONCE: Final = 500
+"""Documents of one query that goes on past unreadable ones."""
+MOST_NAMED: Final = 5
+"""Documents that one line of the log names."""
+TOLD_SECONDS: Final = 600.0
+"""How long a document that was named in the log is not named again."""
+
+T = TypeVar("T")
+Document = DocumentSnapshot[DocumentReference]
+
+log = structlog.get_logger(__name__)
+
+_told: TTLCache[str, bool] = TTLCache(MOST_READ, TOLD_SECONDS)
+_telling = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T]):
+    """What a query found. Not `whole`: there may be more behind `last`, the last document that was read."""
+
+    found: Sequence[T]
+    last: Document | None
+    whole: bool
+
+
+def read_past(query: Query, limit: int, decode: Callable[[Document], T]) -> Reading[T]:
+    """Return the first `limit` documents of the query that can be read: one query if all of them can.
+
+    Gives up after MOST_READ documents, or `limit` if that is more.
+    """
+    found, passed, last, read = list[T](), dict[str, ValidationError](), None, 0
+    whole, most = False, max(MOST_READ, limit)
+    while not whole and len(found) < limit and read < most:
+        asked = max(limit - len(found), min(read, AT_ONCE))
+        page = query if last is None else query.start_after(last)
+        documents: list[Document] = list(page.limit(asked).stream(**ONCE))
+        whole = len(documents) < asked
+        for document in documents:
+            last, read = document, read + 1
+            try:
+                found.append(decode(document))
+            except ValidationError as error:
+                passed[document.id] = error
+            if len(found) == limit:
+                whole = False
+                break
+    note_unreadable(passed)
+    return Reading(found, last, whole)
+
+
+def note_unreadable(passed: Mapping[str, ValidationError]) -> None:
+    """Log which documents were passed over, and why; each once in TOLD_SECONDS."""
+    with _telling:  # many requests read at once, and two that write at once break a cache for good
+        news = [id_ for id_ in passed if id_ not in _told][:MOST_NAMED]
+        _told.update(dict.fromkeys(news, True))
+    if not news:
+        return
+    wrong = sorted({".".join(map(str, one["loc"])) for id_ in news for one in passed[id_].errors()})
+    log.error("documents of another version are passed over", documents=news, fields=wrong, passed_over=len(passed))
+
+
+def order_of(document: Document) -> Snapshot:
+    """Return the order that the document says. Raises ValidationError."""
+    return Snapshot(order_document.decode(document.to_dict() or {}), document.update_time)
+
+
+def present_order(document: Document) -> Snapshot:
+    """Return the order as it stands. Raises NotFound, OtherVersion."""
+    if not document.exists:
+        raise no_order(document.id)
+    try:
+        return order_of(document)
+    except ValidationError as error:
+        raise other_version(f"The order {document.id}") from error
+
+
+def no_order(order_id: str) -> NotFound:
+    return NotFound(f"There is no order {order_id}.")
+
+
+def read_one(document: Document, form: TypeAdapter[T]) -> T:
+    """Return what the document says; fields of a later version are left out. Raises OtherVersion."""
+    try:
+        return parse(document, form)
+    except ValidationError as error:
+        raise other_version(document.id) from error
+
+
+def parse(document: Document, form: TypeAdapter[T]) -> T:
+    """As `read_one`, but raises ValidationError."""
+    fields: dict[str, Any] = document.to_dict() or {}
+    return form.validate_python(plain(fields), extra="ignore")
+
+
+def other_version(what: str) -> OtherVersion:
+    return OtherVersion(f"{what} was written by another version of the control plane; send the same request again.")

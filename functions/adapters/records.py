@@ -1,0 +1,102 @@
+"""Small records in Firestore: a collection for each kind."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from google.api_core.exceptions import AlreadyExists, FailedPrecondition
+from google.cloud.firestore import Client, DocumentReference, DocumentSnapshot, FieldFilter, Query
+from pydantic import TypeAdapter
+
+from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
+from functions.adapters.reading import parse, read_one, read_past
+from functions.domain.refusals import Conflict, NotFound
+
+T = TypeVar("T")
+
+
+class FirestoreRecords(Generic[T]):
+    """One document a record, named by its id's SHA-256: an id may hold what Firestore's own may not."""
+
+    def __init__(self, client: Client, collection: str, kind: type[T]) -> None:
+        self._client = client
+        self._records = client.collection(collection)
+        self._form: TypeAdapter[T] = TypeAdapter(kind)
+
+    @persistently
+    def add(self, id_: str, record: T) -> None:
+        try:
+            self._document(id_).create(self._encoded(record), **ONCE)
+        except (AlreadyExists, *TRANSIENT) as error:
+            standing = self._document(id_).get(**ONCE)
+            if not standing.exists:
+                raise
+            if self._decoded(standing) != record:  # else it is ours, whose answer was lost
+                raise Conflict(f"There is a record of {id_} already.") from error
+
+    @persistently
+    def get(self, id_: str) -> T | None:
+        document = self._document(id_).get(**ONCE)
+        return self._decoded(document) if document.exists else None
+
+    @persistently
+    def change(self, id_: str, change: Callable[[T], T]) -> T:
+        document = self._document(id_).get(**ONCE)
+        if not document.exists:
+            raise NotFound(f"There is no record of {id_}.")
+        standing = self._decoded(document)
+        changed = change(standing)
+        if changed == standing:
+            return standing
+        unchanged = self._client.write_option(last_update_time=document.update_time)
+        try:
+            self._document(id_).update(self._encoded(changed), unchanged, **ONCE)
+        except FailedPrecondition as error:
+            raise LostRace(f"The record of {id_} changed after it was read.") from error
+        return changed
+
+    @persistently
+    def take(self, id_: str, which: Callable[[T], bool] = lambda _: True) -> T | None:
+        document = self._document(id_).get(**ONCE)
+        if not document.exists or not which(record := self._decoded(document)):
+            return None
+        unchanged = self._client.write_option(last_update_time=document.update_time)
+        try:
+            self._document(id_).delete(unchanged, **ONCE)
+        except FailedPrecondition as error:
+            raise LostRace(f"The record of {id_} changed after it was read.") from error
+        return record
+
+    @of_callers
+    @persistently
+    def find(self, field: str, value: str, limit: int) -> Sequence[T]:
+        return self._read_past(self._where(field, value), limit)
+
+    @persistently
+    def find_every(self, field: str, value: str, limit: int) -> Sequence[T]:
+        return [self._decoded(document) for document in self._where(field, value).limit(limit).stream(**ONCE)]
+
+    @persistently
+    def before(self, field: str, time: datetime, limit: int) -> Sequence[T]:
+        return self._read_past(self._records.where(filter=FieldFilter(field, "<", time)).order_by(field), limit)
+
+    @persistently
+    def all(self, limit: int) -> Sequence[T]:
+        return self._read_past(Query(self._records), limit)
+
+    def _where(self, field: str, value: str) -> Query:
+        return self._records.where(filter=FieldFilter(field, "==", value))
+
+    def _read_past(self, query: Query, limit: int) -> Sequence[T]:
+        return read_past(query, limit, lambda document: parse(document, self._form)).found
+
+    def _document(self, id_: str) -> DocumentReference:
+        return self._records.document(hashlib.sha256(id_.encode()).hexdigest())
+
+    def _encoded(self, record: T) -> dict[str, Any]:
+        document: dict[str, Any] = self._form.dump_python(record)
+        return document
+
+    def _decoded(self, document: DocumentSnapshot[Any]) -> T:
+        return read_one(document, self._form)

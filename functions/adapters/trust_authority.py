@@ -1,0 +1,141 @@
+"""Intel Trust Authority: its tokens checked with its published keys, and quotes appraised with an account's key.
+
+https://docs.trustauthority.intel.com, https://portal.trustauthority.intel.com/eat_profile.html
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import httpx
+import jwt
+from jwt.types import Options
+
+from functions.adapters.published_keys import PublishedKeys
+from functions.domain.agents import Measured
+from functions.domain.refusals import Forbidden, Malformed, Unavailable
+
+ISSUERS: Final = ("Intel Trust Authority", "https://portal.trustauthority.intel.com")
+"""What version 1 and 2 of its tokens say."""
+ALGORITHMS: Final = ("PS384", "RS256")
+SKEW: Final = timedelta(seconds=30)
+"""How much its clock and ours may differ."""
+HEX: Final = re.compile(r"(?:[0-9a-f]{2})+")
+REFUSED: Final = (400, 413, 422)
+"""Statuses that say something of the quote; any other is of us, or of them."""
+CHECKS: Final[Options] = {
+    "require": ["exp", "iss"],
+    "verify_signature": True,
+    "verify_aud": False,
+    "verify_exp": False,  # PyJWT has a clock of its own: times are compared here, with the one we are given
+    "verify_iat": False,
+    "verify_nbf": False,
+}
+
+
+class TrustAuthority:
+    """`api_key` None: tokens are checked, and no quote is appraised for anybody."""
+
+    def __init__(
+        self,
+        http: httpx.Client,
+        keys: PublishedKeys,
+        api: str,
+        api_key: str | None = None,
+        issuers: Sequence[str] = ISSUERS,
+    ) -> None:
+        self._http, self._keys, self._issuers = http, keys, issuers
+        self._attest, self._api_key = f"{api.rstrip('/')}/appraisal/v1/attest", api_key
+
+    def appraise(self, quote: str) -> str:
+        if self._api_key is None:
+            raise Malformed("attestation.tdx.intel_ta_token is missing, and no quote is appraised here.")
+        headers = {"x-api-key": self._api_key, "Accept": "application/json"}
+        try:
+            answer = self._http.post(self._attest, json={"quote": quote}, headers=headers)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"Intel Trust Authority did not answer: {type(error).__name__}.") from error
+        if answer.status_code in REFUSED:
+            raise Forbidden("Intel Trust Authority refused the quote.")
+        return _token(answer)
+
+    def measured(self, token: str, now: datetime) -> Measured:
+        claims = self._verified(token)
+        _require_time(claims, now)
+        nested = claims.get("tdx")  # in version 2
+        return _measured({**claims, **nested} if isinstance(nested, dict) else claims)
+
+    def _verified(self, token: str) -> Mapping[str, Any]:
+        key = self._keys.find(_key_id(token))
+        if key is None:
+            raise Forbidden("The attestation token is signed with a key that Intel Trust Authority does not publish.")
+        try:
+            claims: Mapping[str, Any] = jwt.decode(
+                token, key, algorithms=ALGORITHMS, issuer=self._issuers, options=CHECKS
+            )
+        except jwt.InvalidTokenError as error:
+            raise Forbidden(f"The attestation token is refused: {error}.") from None
+        return claims
+
+
+def _token(answer: httpx.Response) -> str:
+    """Whatever is wrong with the answer is between us and Intel: whoever asked may ask again."""
+    if answer.status_code != httpx.codes.OK:
+        raise Unavailable(f"Intel Trust Authority answered {answer.status_code}.")
+    try:
+        token = answer.json()["token"]
+    except (ValueError, KeyError, TypeError):
+        token = None
+    if not isinstance(token, str):
+        raise Unavailable("Intel Trust Authority answered without a token.")
+    return token
+
+
+def _key_id(token: str) -> str:
+    """Raises Malformed where it is no token, Forbidden where it is none of theirs."""
+    try:
+        header = jwt.get_unverified_header(token)
+    except jwt.InvalidTokenError:
+        raise Malformed("The attestation token is not a JSON Web Token.") from None
+    if header.get("alg") not in ALGORITHMS:
+        raise Forbidden(f"The attestation token is refused: it is not signed with {' or '.join(ALGORITHMS)}.")
+    if not isinstance(key_id := header.get("kid"), str):
+        raise Forbidden("The attestation token is refused: it does not name its key.")
+    return key_id
+
+
+def _require_time(claims: Mapping[str, Any], now: datetime) -> None:
+    ends, begins = _seconds(claims, "exp"), _seconds(claims, "nbf")
+    if ends is None or not (now - SKEW).timestamp() < ends:
+        raise Forbidden("The attestation token has expired.")
+    if begins is not None and not (now + SKEW).timestamp() >= begins:
+        raise Forbidden("The attestation token is not valid yet.")
+
+
+def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
+    value = claims.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Forbidden(f"The attestation token is refused: its {name} is no number.")
+    return value
+
+
+def _measured(claims: Mapping[str, Any]) -> Measured:
+    """One that does not say that it cannot be debugged is taken as one that can."""
+    status = claims.get("attester_tcb_status")
+    rtmrs = {number: _hex(claims, f"tdx_rtmr{number}") for number in range(4)}
+    return Measured(
+        mrtd=_hex(claims, "tdx_mrtd"),
+        tcb_status=status if isinstance(status, str) else "",
+        report_data=_hex(claims, "tdx_report_data"),
+        rtmrs={number: rtmr for number, rtmr in rtmrs.items() if rtmr},
+        debuggable=claims.get("tdx_is_debuggable") is not False,
+    )
+
+
+def _hex(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    text = value.lower() if isinstance(value, str) else ""
+    return text if HEX.fullmatch(text) else ""

@@ -1,0 +1,132 @@
+"""How the capacity contract speaks HTTP: `{"detail": …}` for every error, lenient bodies, its own words for keys."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from functions.apis.capacity.sessions import SESSION_TOKEN, NotConfigured
+from functions.app import App
+from functions.domain.access import Role, digest
+from functions.domain.refusals import Forbidden, Invalid, Refusal, Unauthenticated
+from functions.http import problems
+from functions.http.authentication import Access, Anyone, Bearer, Caller, Open, Principal, bearer
+from functions.http.dialect import Face, Refused
+from functions.http.parsing import MOST_FIELDS, told
+from functions.http.routing import NoSuchPath, WrongMethod
+
+PREFIXES: Final = ("/api/", "/admin/")
+
+MISSING: Final = "Missing Authorization header"
+MALFORMED: Final = "Invalid Authorization header format. Expected: Bearer <{what}>"
+WRONG_KEY: Final = "Invalid API key"
+WRONG_ROLE: Final[Mapping[frozenset[Role], str]] = {
+    frozenset({Role.LAUNCHER}): "Launcher API key required",
+    frozenset({Role.CLIENT}): "Deployer API key required",
+}
+ACCOUNTS: Final = frozenset(Role) - {Role.ADMIN}
+"""Any account's key."""
+ADMINS: Final = frozenset({Role.ADMIN})
+
+
+class Unprocessable(Refusal):
+    """`errors` are as the contract's own framework lists them: `type`, `loc`, `msg`."""
+
+    code = "unprocessable"
+    title = "Some fields are wrong"
+
+    def __init__(self, errors: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__("Some fields are wrong.")
+        self.errors = errors
+
+
+def authenticate(access: Access, authorization: str | None, app: App) -> Caller:
+    """Return who calls. Raises Unauthenticated, Forbidden, in the contract's words."""
+    if access is Open.ANYONE or (access is Open.EITHER and authorization is None):
+        return Anyone()
+    token = _token(authorization, "token" if access == ADMINS else "api_key")
+    if isinstance(access, Open):
+        return Bearer(token)
+    if access == ADMINS or (Role.ADMIN in access and token.startswith(SESSION_TOKEN)):
+        return admin(token, app)
+    key = app.keys.find(digest(token))
+    if key is None:
+        raise Unauthenticated(WRONG_KEY)
+    if key.role not in access:
+        raise Forbidden(WRONG_ROLE.get(access, "This API key may not do that"))
+    return Principal(key.role, key.account, key.datacenters)
+
+
+def admin(token: str, app: App) -> Principal:
+    """Return the operator whose session or key it is. Raises Unauthenticated."""
+    if token.startswith(SESSION_TOKEN):
+        app.capacity.sessions.check(token, app.clock())
+        return Principal(Role.ADMIN, "admin")
+    key = app.keys.find(digest(token))
+    if key is None or key.role is not Role.ADMIN:
+        raise Unauthenticated("Invalid session token")
+    return Principal(key.role, key.account)
+
+
+def _token(authorization: str | None, what: str) -> str:
+    if authorization is None:
+        raise Unauthenticated(MISSING)
+    token = bearer(authorization)
+    if token is None:
+        raise Unauthenticated(MALFORMED.format(what=what))
+    return token
+
+
+def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:
+    """Return the model; what it does not know is ignored. Raises Unprocessable."""
+    if not body:
+        raise Unprocessable([{"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}])
+    try:
+        return model.validate_json(body)
+    except ValidationError as error:
+        raise Unprocessable(_errors(error, "body")) from None
+
+
+def parse_query(pairs: Iterable[tuple[str, str]], model: type[BaseModel]) -> BaseModel:
+    """Return the model of the query's parameters; of one given twice the last counts. Raises Unprocessable."""
+    try:
+        return model.model_validate(dict(pairs))
+    except ValidationError as error:
+        raise Unprocessable(_errors(error, "query")) from None
+
+
+def _errors(error: ValidationError, where: str) -> list[dict[str, Any]]:
+    return [{"type": one["type"], "loc": [where, *one["loc"]], "msg": one["msg"]} for one in told(error)[:MOST_FIELDS]]
+
+
+def refused(refusal: Refusal) -> Refused:
+    headers = problems.headers(refusal)
+    match refusal:
+        case Unprocessable():
+            return _detail(HTTPStatus.UNPROCESSABLE_ENTITY, list(refusal.errors))
+        case NotConfigured():
+            return _detail(HTTPStatus.INTERNAL_SERVER_ERROR, refusal.message)
+        case WrongMethod():
+            return _detail(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", headers)
+        case Invalid() if refusal.fields:
+            said = "; ".join(f"{field}: {message}" for field, message in refusal.fields.items())
+            return _detail(HTTPStatus.UNPROCESSABLE_ENTITY, said)
+        case NoSuchPath():
+            return _detail(HTTPStatus.NOT_FOUND, "Not Found")
+        case _:
+            return _detail(problems.status(refusal), refusal.message, headers)
+
+
+def _detail(status: HTTPStatus, detail: object, headers: Mapping[str, str] | None = None) -> Refused:
+    return Refused(status, json.dumps({"detail": detail}), headers=headers or {})
+
+
+CAPACITY: Final = Face(
+    authenticate=authenticate,
+    body=parse_body,
+    query=parse_query,
+    refused=refused,
+    internal=_detail(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error"),
+)

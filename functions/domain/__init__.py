@@ -1,0 +1,1 @@
+"""Rules that only the control plane needs. No I/O."""

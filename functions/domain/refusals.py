@@ -1,0 +1,114 @@
+"""Why a request was refused. Every refusal is one of a few families, and the edge maps each family to a status.
+
+Refusal
+├─ Malformed          the request cannot be read
+├─ Invalid            it can be read, and its fields are wrong (`fields` names each)
+├─ Unauthenticated    no credential, or one nobody holds
+├─ Forbidden          the credential is good for something else
+├─ NotFound           no such thing, or none that this account may see
+├─ Conflict           it contradicts what stands
+│  ├─ WrongState      the order is in a state that does not allow it (`state`)
+│  ├─ LeaseLost       the sender's epoch is over: it must destroy its machine
+│  └─ KeyReused       the Idempotency-Key was used for another body
+├─ Gone               it was there, and was removed
+├─ TooLarge           over a size limit
+└─ Unavailable        not now; the same request may be sent again
+   └─ OtherVersion    a later version wrote it, or an earlier one, and this one cannot read it
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar, Final
+
+from shared.wire.problems import OTHER_VERSION
+
+NO_FIELDS: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Refusal(Exception):
+    """A request was refused; the message says why, for whoever sent it."""
+
+    code: ClassVar[str] = "refused"
+    title: ClassVar[str] = "Refused"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class Malformed(Refusal):
+    code = "malformed"
+    title = "The request cannot be read"
+
+
+class Invalid(Refusal):
+    """`fields` maps each wrong field, as a dotted path, to what is wrong with it."""
+
+    code = "invalid"
+    title = "Some fields are wrong"
+
+    def __init__(self, message: str, fields: Mapping[str, str] = NO_FIELDS) -> None:
+        super().__init__(message)
+        self.fields = fields
+
+
+class Unauthenticated(Refusal):
+    code = "unauthenticated"
+    title = "A valid key is needed"
+
+
+class Forbidden(Refusal):
+    code = "forbidden"
+    title = "This key may not do that"
+
+
+class NotFound(Refusal):
+    code = "not_found"
+    title = "Not found"
+
+
+class Conflict(Refusal):
+    code = "conflict"
+    title = "Conflict"
+
+
+class WrongState(Conflict):
+    """`state` is the order's present state."""
+
+    code = "wrong_state"
+    title = "The order's state does not allow it"
+
+    def __init__(self, message: str, state: str) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class LeaseLost(Conflict):
+    code = "lease_lost"
+    title = "The lease is over"
+
+
+class KeyReused(Conflict):
+    code = "idempotency_key_reused"
+    title = "The Idempotency-Key was used for another request"
+
+
+class Gone(Refusal):
+    code = "gone"
+    title = "It was removed"
+
+
+class TooLarge(Refusal):
+    code = "too_large"
+    title = "Too large"
+
+
+class Unavailable(Refusal):
+    code = "unavailable"
+    title = "Not available now"
+
+
+class OtherVersion(Unavailable):
+    """It is there: an instance of the version that wrote it can answer."""
+
+    code = OTHER_VERSION

@@ -1,0 +1,1 @@
+"""The use cases of the control plane: no HTTP, no wire models."""

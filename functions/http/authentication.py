@@ -1,0 +1,111 @@
+"""Who calls: API keys looked up by their digest, and the bearer tokens of workers."""
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from cachetools import TTLCache
+
+from functions.domain.access import ApiKey, Role, digest
+from functions.domain.refusals import Forbidden, Unauthenticated
+from functions.ports import KeyStore
+
+KEY_CACHE_SECONDS: Final = 30.0
+"""How long a key that was withdrawn may still be taken by an instance that has seen it."""
+KEY_CACHE_SIZE: Final = 4096
+BEARER: Final = re.compile(r"bearer[ \t]+([^ \t]+)", re.IGNORECASE)
+
+
+class Open(Enum):
+    """A route that no API key opens: `WORKER` takes a token, which its handler verifies; `ANYONE` takes nothing.
+
+    `EITHER` takes a token or nothing, and its handler decides.
+    """
+
+    WORKER = "worker"
+    ANYONE = "anyone"
+    EITHER = "either"
+
+
+Access = frozenset[Role] | Open
+"""The roles that may call a route, or how else it is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Whose API key it was, and for which datacenters it is good (see ApiKey).
+
+    `identity` tells launchers of one name apart; None if it was not sent.
+    """
+
+    role: Role
+    account: str
+    datacenters: tuple[str, ...] = ()
+    identity: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bearer:
+    """A token, not yet verified."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Anyone:
+    """Nobody in particular."""
+
+
+Caller = Principal | Bearer | Anyone
+
+
+class CachedKeys:
+    """A KeyStore that remembers the keys it found for a while, so that a request does not cost a read."""
+
+    def __init__(self, store: KeyStore, timer: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._found: TTLCache[str, ApiKey] = TTLCache(KEY_CACHE_SIZE, KEY_CACHE_SECONDS, timer)
+
+    def find(self, key_digest: str) -> ApiKey | None:
+        with self._lock:
+            found = self._found.get(key_digest)
+        if found is None and (found := self._store.find(key_digest)) is not None and not found.revocable:
+            with self._lock:
+                self._found[key_digest] = found
+        return found
+
+    def add(self, key: ApiKey) -> None:
+        self._store.add(key)
+
+    def remove(self, key_digest: str) -> None:
+        self._store.remove(key_digest)
+        with self._lock:
+            self._found.pop(key_digest, None)
+
+
+def authenticate(access: Access, authorization: str | None, keys: KeyStore) -> Caller:
+    """Return who calls, from the Authorization header. Raises Unauthenticated, Forbidden."""
+    if access is Open.ANYONE or (access is Open.EITHER and authorization is None):
+        return Anyone()
+    token = bearer(authorization)
+    if token is None:
+        raise Unauthenticated("Send the header `Authorization: Bearer <key>`.")
+    if isinstance(access, Open):
+        return Bearer(token)
+    key = keys.find(digest(token))
+    if key is None:
+        raise Unauthenticated("Nobody holds this key.")
+    if key.role not in access:
+        raise Forbidden(f"A key of the role {key.role} may not do that; it takes {' or '.join(sorted(access))}.")
+    return Principal(key.role, key.account, key.datacenters)
+
+
+def bearer(authorization: str | None) -> str | None:
+    """Return the key or token that an Authorization header brings (RFC 6750), None if it brings none."""
+    found = BEARER.fullmatch((authorization or "").strip(" \t"))
+    return found and found[1]

@@ -1,0 +1,164 @@
+"""The OpenAPI document, made from the routes: `python -m functions.http.openapi` writes it to docs/openapi.json."""
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
+from werkzeug.http import HTTP_STATUS_CODES
+
+from functions.domain.access import Role
+from functions.http import problems
+from functions.http.authentication import Open
+from functions.http.endpoint import IDENTITY, KEY_HEADER, LONGEST_KEY
+from functions.http.routing import ID, Route
+from functions.routes import NATIVE_ROUTES
+from shared.wire.base import IDENTITY_HEADER
+from shared.wire.problems import Problem
+
+DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "openapi.json"
+REFERENCE: Final = "#/components/schemas/{model}"
+PROBLEM: Final = TypeAdapter(Problem)
+
+Json = dict[str, Any]
+Schemas = Mapping[tuple[str, JsonSchemaMode], Json]
+
+
+def document() -> Json:
+    """Return the OpenAPI 3.1 document of `/v1/…`."""
+    schemas, components = TypeAdapter.json_schemas(
+        [(_name(route), mode, model) for route in NATIVE_ROUTES for mode, model in _models(route)]
+        + [("problem", "serialization", PROBLEM)],
+        ref_template=REFERENCE,
+    )
+    paths: dict[str, Json] = {}
+    for route in NATIVE_ROUTES:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Launchyard", "version": "v1", "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": components["$defs"],
+            "securitySchemes": {
+                "key": {"type": "http", "scheme": "bearer", "description": "An API key"},
+                "callback": {"type": "http", "scheme": "bearer", "description": "The token of one order at one epoch"},
+            },
+        },
+    }
+
+
+def render() -> str:
+    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _name(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def _models(route: Route) -> list[tuple[JsonSchemaMode, TypeAdapter[Any]]]:
+    models: list[tuple[JsonSchemaMode, TypeAdapter[Any]]] = []
+    if route.body is not None:
+        models.append(("validation", route.body))
+    if route.answer is not None:
+        models.append(("serialization", TypeAdapter(route.answer)))
+    return models
+
+
+def _operation(route: Route, schemas: Schemas) -> Json:
+    operation: Json = {
+        "summary": route.summary,
+        "operationId": f"{route.handler.__module__.rsplit('.', 1)[-1]}.{route.handler.__name__}",
+        "security": _security(route),
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_headers(route)],
+        "responses": _responses(route, schemas),
+    }
+    if route.body is not None:
+        content = {"application/json": {"schema": schemas[_name(route), "validation"]}}
+        operation["requestBody"] = {"required": True, "content": content}
+    return operation
+
+
+def _security(route: Route) -> list[Json]:
+    match route.access:
+        case Open.ANYONE | Open.EITHER:
+            return []
+        case Open.WORKER:
+            return [{"callback": []}]
+        case roles:
+            return [{"key": [str(role) for role in sorted(roles)]}]
+
+
+def _path_parameters(route: Route) -> list[Json]:
+    if "{order_id}" not in route.path:
+        return []
+    return [{"name": "order_id", "in": "path", "required": True, "schema": ID.json_schema()}]
+
+
+def _query_parameters(route: Route) -> list[Json]:
+    if route.query is None:
+        return []
+    schema = TypeAdapter(route.query).json_schema()
+    inlined = json.loads(
+        json.dumps(schema["properties"]), object_hook=lambda part: _inline(part, schema.get("$defs", {}))
+    )
+    needed = schema.get("required", [])
+    return [{"name": name, "in": "query", "required": name in needed, "schema": part} for name, part in inlined.items()]
+
+
+def _inline(part: Json, definitions: Json) -> Json:
+    """Return what `part` refers to, and without the null that stands for "not given": a query cannot send one."""
+    if "$ref" in part:
+        return dict(definitions[part["$ref"].rsplit("/", 1)[-1]])
+    if {"type": "null"} in part.get("anyOf", ()):
+        return next(dict(choice) for choice in part["anyOf"] if choice != {"type": "null"})
+    return part
+
+
+def _headers(route: Route) -> list[Json]:
+    headers: list[Json] = []
+    if route.keyed:
+        schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[-!-+.-~]+$"}
+        headers.append({"name": KEY_HEADER, "in": "header", "required": True, "schema": schema})
+    if not isinstance(route.access, Open) and Role.LAUNCHER in route.access:
+        said = {"description": "Tells launchers of one name apart", "schema": IDENTITY.json_schema()}
+        headers.append({"name": IDENTITY_HEADER, "in": "header", "required": False, **said})
+    return headers
+
+
+def _responses(route: Route, schemas: Schemas) -> Json:
+    problem = {"content": {problems.MEDIA_TYPE: {"schema": schemas["problem", "serialization"]}}}
+    # The phrases are werkzeug's, which is locked: those of HTTPStatus differ from Python to Python.
+    refused = {str(status.value): {"description": HTTP_STATUS_CODES[status], **problem} for status in _refusals(route)}
+    if route.status is HTTPStatus.NO_CONTENT:
+        return {str(route.status.value): {"description": route.summary}, **refused}
+    if route.answer is None:
+        moved = HTTPStatus.TEMPORARY_REDIRECT
+        return {str(moved.value): {"description": "Where it can be downloaded for 5 minutes"}, **refused}
+    content = {"application/json": {"schema": schemas[_name(route), "serialization"]}}
+    return {str(route.status.value): {"description": route.summary, "content": content}, **refused}
+
+
+def _refusals(route: Route) -> list[HTTPStatus]:
+    statuses = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.METHOD_NOT_ALLOWED}
+    if route.access is not Open.ANYONE:
+        statuses |= {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE}
+    if not isinstance(route.access, Open):
+        statuses |= {HTTPStatus.FORBIDDEN}
+    if "{order_id}" in route.path or route.conflicts:
+        statuses |= {HTTPStatus.NOT_FOUND}
+    if route.body is not None:
+        statuses |= {HTTPStatus.BAD_REQUEST}
+    if route.body is not None or route.query is not None:
+        statuses |= {HTTPStatus.UNPROCESSABLE_ENTITY}
+    if route.conflicts:
+        statuses |= {HTTPStatus.CONFLICT, HTTPStatus.GONE}
+    return sorted(statuses)
+
+
+if __name__ == "__main__":
+    DOCUMENT.parent.mkdir(exist_ok=True)
+    DOCUMENT.write_text(render())

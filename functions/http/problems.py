@@ -1,0 +1,76 @@
+"""Refusals as problem documents (RFC 9457): the family decides the status."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from functions.domain.refusals import (
+    Conflict,
+    Forbidden,
+    Gone,
+    Invalid,
+    Malformed,
+    NotFound,
+    Refusal,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    WrongState,
+)
+from functions.http.routing import WrongMethod
+from shared.domain.order import State
+from shared.wire.problems import FieldError, Problem
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPE: Final = "urn:launchyard:problem:"
+RETRY_SECONDS: Final = 2
+
+STATUSES: Final[Mapping[type[Refusal], HTTPStatus]] = {
+    Malformed: HTTPStatus.BAD_REQUEST,
+    Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+    WrongMethod: HTTPStatus.METHOD_NOT_ALLOWED,
+    Conflict: HTTPStatus.CONFLICT,
+    Gone: HTTPStatus.GONE,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+INTERNAL: Final = Problem(
+    type=f"{TYPE}internal",
+    title="Something went wrong here",
+    status=HTTPStatus.INTERNAL_SERVER_ERROR.value,
+    detail="It was logged. The same request may be sent again.",
+)
+
+
+def problem(refusal: Refusal) -> Problem:
+    """Return what the caller is told: nothing that it did not send or may not know."""
+    fields = refusal.fields if isinstance(refusal, Invalid) else {}
+    return Problem(
+        type=f"{TYPE}{refusal.code}",
+        title=refusal.title,
+        status=status(refusal).value,
+        detail=refusal.message,
+        state=State(refusal.state) if isinstance(refusal, WrongState) else None,
+        errors=tuple(FieldError(field=field, message=message) for field, message in fields.items()),
+    )
+
+
+def headers(refusal: Refusal) -> Mapping[str, str]:
+    """Return the headers that HTTP asks for beside such a refusal (RFC 9110)."""
+    match refusal:
+        case Unauthenticated():
+            return {"WWW-Authenticate": 'Bearer realm="launchyard"'}
+        case WrongMethod():
+            return {"Allow": ", ".join(refusal.allowed)}
+        case Unavailable():
+            return {"Retry-After": str(RETRY_SECONDS)}
+        case _:
+            return {}
+
+
+def status(refusal: Refusal) -> HTTPStatus:
+    return next(STATUSES[family] for family in type(refusal).__mro__ if family in STATUSES)

@@ -1,0 +1,1 @@
+"""The commands `launchyard launcher` and `launchyard vm`."""

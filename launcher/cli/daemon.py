@@ -1,0 +1,172 @@
+"""`launchyard launcher run`: starts the launcher. Each flag is a setting's twin, and wins over the environment."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from launcher.cli import doctor
+from launcher.composition import NotServed, StateUnusable, serve
+from launcher.providers.qemu.probe import ModeRefused, TrialImpossible
+from launcher.settings import read
+from launcher.wiring import CloudRefused
+from shared.lines import Lines
+from shared.settings import SettingsWrong
+
+FAILED = 1
+WRONG_SETTINGS = 2
+
+app = typer.Typer(help="The launcher daemon.", no_args_is_help=True)
+
+Flag = str | None
+
+app.command()(doctor.doctor)
+
+
+@app.callback()
+def launcher() -> None:
+    """The launcher daemon: takes orders off the queue and keeps their machines."""
+
+
+@app.command(epilog="Exit codes: 0 done, 1 an error, 2 wrong settings or usage, 130 interrupted.")
+def run(
+    url: Annotated[
+        Flag, typer.Option("--url", "--cp-url", help="The control plane's base URL. (env LAUNCHYARD_URL, CP_URL)")
+    ] = None,
+    launcher_key: Annotated[
+        Flag,
+        typer.Option(
+            "--launcher-api-key",
+            help="The launcher's key. Others may read a command line: better set it. "
+            "(env LAUNCHYARD_LAUNCHER_KEY, LAUNCHER_API_KEY)",
+        ),
+    ] = None,
+    intel_api_key: Annotated[
+        Flag,
+        typer.Option(
+            help="Accepted, and given to no machine. (env LAUNCHYARD_INTEL_API_KEY, INTEL_API_KEY, ITA_API_KEY)"
+        ),
+    ] = None,
+    launcher_name: Annotated[
+        Flag, typer.Option("--name", help="This launcher's name. (env LAUNCHYARD_LAUNCHER_NAME; default: the host's)")
+    ] = None,
+    providers: Annotated[
+        Flag,
+        typer.Option(
+            help="baremetal, gcp, or both with a comma. "
+            "(env LAUNCHYARD_PROVIDERS, LAUNCHER_PROVIDERS; default: baremetal)"
+        ),
+    ] = None,
+    datacenter: Annotated[
+        Flag,
+        typer.Option(
+            help="Capacity of this datacenter only, such as gcp:us-central1-a. "
+            "(env LAUNCHYARD_DATACENTER, LAUNCHER_DATACENTER; default: any of the providers')"
+        ),
+    ] = None,
+    node_size: Annotated[
+        Flag,
+        typer.Option(
+            help="Capacity of this size only, and no work: tiny, standard or llm. "
+            "(env LAUNCHYARD_NODE_SIZE, LAUNCHER_NODE_SIZE; default: any)"
+        ),
+    ] = None,
+    poll_seconds: Annotated[
+        Flag,
+        typer.Option(
+            help="Between two claims that brought nothing, at least 2. (env LAUNCHYARD_POLL_SECONDS, "
+            "LAUNCHER_POLL_SECONDS; default: up to 1, for a claim itself waits 5)"
+        ),
+    ] = None,
+    one_shot: Annotated[
+        bool, typer.Option("--one-shot", help="Take one capacity order at most, leave its machine running, and exit.")
+    ] = False,
+    max_orders: Annotated[
+        Flag,
+        typer.Option(
+            help="Take so many capacity orders, failed ones counted, leave their machines running, and exit. "
+            "(env LAUNCHYARD_MAX_ORDERS, LAUNCHER_MAX_ORDERS; default: 0, no limit)"
+        ),
+    ] = None,
+    provider: Annotated[
+        Flag,
+        typer.Option(help="What makes machines here: qemu or process. (env LAUNCHYARD_PROVIDER; default: qemu)"),
+    ] = None,
+    qemu_mode: Annotated[
+        Flag, typer.Option(help="auto, tcg, kvm or tdx. (env LAUNCHYARD_QEMU_MODE; default: auto)")
+    ] = None,
+    slots: Annotated[Flag, typer.Option(help="Machines at once. (env LAUNCHYARD_SLOTS; default: 2)")] = None,
+    state_dir: Annotated[
+        Flag,
+        typer.Option(
+            help="Where machines' directories are kept. (env LAUNCHYARD_STATE_DIR; default: /var/lib/launchyard)"
+        ),
+    ] = None,
+    image: Annotated[Flag, typer.Option(help="The guest image's directory. (env LAUNCHYARD_IMAGE)")] = None,
+    image_digest: Annotated[
+        Flag, typer.Option(help="The guest image's digest: 64 hexadecimal digits. (env LAUNCHYARD_IMAGE_DIGEST)")
+    ] = None,
+    subscription: Annotated[
+        Flag,
+        typer.Option(help="projects/P/subscriptions/S; without, orders are polled. (env LAUNCHYARD_SUBSCRIPTION)"),
+    ] = None,
+    name_prefix: Annotated[
+        Flag,
+        typer.Option(
+            help="Of instances' names. (env LAUNCHYARD_NAME_PREFIX, LAUNCHER_NAME_PREFIX; default: easyenclave-agent)"
+        ),
+    ] = None,
+    gcp_project: Annotated[
+        Flag,
+        typer.Option(help="The instances' project: gcp needs it. (env LAUNCHYARD_GCP_PROJECT, LAUNCHER_GCP_PROJECT)"),
+    ] = None,
+    gcp_zones: Annotated[
+        Flag,
+        typer.Option(
+            help="Zones to try after the order's own, with commas. (env LAUNCHYARD_GCP_ZONES, LAUNCHER_GCP_ZONES)"
+        ),
+    ] = None,
+    gcp_image: Annotated[
+        Flag,
+        typer.Option(
+            help="The image of instances: a link to it, or PROJECT/FAMILY. (env LAUNCHYARD_GCP_IMAGE, "
+            "LAUNCHER_GCP_IMAGE; default: ubuntu-os-cloud/ubuntu-2404-lts-amd64)"
+        ),
+    ] = None,
+    gcp_machine_type_default: Annotated[
+        Flag,
+        typer.Option(
+            help="(env LAUNCHYARD_GCP_MACHINE_TYPE_DEFAULT, LAUNCHER_GCP_MACHINE_TYPE_DEFAULT; default: c3-standard-4)"
+        ),
+    ] = None,
+    gcp_machine_type_tiny: Annotated[
+        Flag,
+        typer.Option(help="(env LAUNCHYARD_GCP_MACHINE_TYPE_TINY, LAUNCHER_GCP_MACHINE_TYPE_TINY; else the default)"),
+    ] = None,
+    gcp_machine_type_standard: Annotated[
+        Flag,
+        typer.Option(
+            help="(env LAUNCHYARD_GCP_MACHINE_TYPE_STANDARD, LAUNCHER_GCP_MACHINE_TYPE_STANDARD; else the default)"
+        ),
+    ] = None,
+    gcp_machine_type_llm: Annotated[
+        Flag,
+        typer.Option(help="(env LAUNCHYARD_GCP_MACHINE_TYPE_LLM, LAUNCHER_GCP_MACHINE_TYPE_LLM; else the default)"),
+    ] = None,
+) -> None:
+    """Take orders and run their machines, until SIGTERM or as many as were asked for."""
+    flags = {field: value for field, value in locals().items() if value not in (None, False)}
+    try:
+        code = serve(read(flags))
+    except (SettingsWrong, ModeRefused, StateUnusable) as error:
+        code = _told(error, WRONG_SETTINGS)
+    except (CloudRefused, NotServed, TrialImpossible) as error:
+        # Such as credentials that are mounted or served a moment later.
+        code = _told(error, FAILED)
+    raise typer.Exit(code)
+
+
+def _told(error: Exception, code: int) -> int:
+    """Say what is wrong and return the exit code: a supervisor must get it even if nobody can read the words."""
+    Lines(lambda: sys.stderr).write(f"{error}\n")
+    return code

@@ -1,0 +1,104 @@
+"""`launchyard launcher doctor`: what this host has, what it lacks, and what to do about it."""
+
+import json
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from launcher.host.checks.case import Case, Host
+from launcher.host.checks.settings import DoctorSettings
+from launcher.host.checks.table import Result, Verdict, examine, missing
+from launcher.providers.qemu.argv import Mode
+from launcher.providers.qemu.probe import TDX_PARAMETER, QemuMode, TrialImpossible, choose, has_tdx
+from launcher.providers.qemu.provider import takes
+from shared.domain.spec import NodeSize
+from shared.settings import SettingsWrong, read
+
+READY: Final = 0
+NOT_READY: Final = 1
+USAGE: Final = 2
+STYLES: Final = {Verdict.OK: "green", Verdict.MISSING: "red", Verdict.UNNEEDED: "dim"}
+
+
+def doctor(
+    mode: Annotated[
+        QemuMode, typer.Option(help="What this host is to run; auto: the best that it can.")
+    ] = QemuMode.TDX,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Look at this host: exit 0 where it can run machines in this mode, 1 with all that is missing.
+
+    It reads the launcher's own settings as far as they are set, and needs none.
+    """
+    try:
+        settings = read(DoctorSettings)
+    except SettingsWrong as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(USAGE) from None
+    case = case_of(settings, mode)
+    results = examine(case)
+    if as_json:
+        typer.echo(json.dumps(document(case.mode, results), indent=2))
+    else:
+        _show(case.mode, results)
+    raise typer.Exit(NOT_READY if missing(results) else READY)
+
+
+def case_of(settings: DoctorSettings, asked: QemuMode) -> Case:
+    host = Host(settings.hypervisor)
+    mode = _mode(host, asked)
+    sizes = {size.value: takes(settings.sizes.of_node(size), mode, settings.machine_disk_mib) for size in NodeSize}
+    return Case(
+        host=host,
+        mode=mode,
+        gpus=settings.llm_gpus,
+        sizes=sizes,
+        memory_mib=settings.memory_mib,
+        vcpus=settings.vcpus,
+        state=settings.state_dir,
+        image=settings.image,
+        image_digest=settings.image_digest,
+        url=settings.url,
+    )
+
+
+def document(mode: Mode, results: tuple[Result, ...]) -> dict[str, object]:
+    checks = [
+        {
+            "name": result.check.name,
+            "verdict": result.verdict,
+            "found": result.finding.found,
+            "needed": result.finding.needed,
+            "to_do": result.finding.to_do,
+        }
+        for result in results
+    ]
+    return {"mode": mode, "ready": not missing(results), "checks": checks}
+
+
+def _mode(host: Host, asked: QemuMode) -> Mode:
+    if asked is not QemuMode.AUTO:
+        return Mode(asked)
+    try:
+        kvm = host.boots(Mode.KVM, host.hypervisor.binary)
+    except TrialImpossible:  # which the row of the mode that is left tells
+        kvm = False
+    return choose(asked, kvm, has_tdx(host.path(TDX_PARAMETER)))
+
+
+def _show(mode: Mode, results: tuple[Result, ...]) -> None:
+    out = Console(highlight=False)
+    table = Table("check", "", "found", box=None)
+    for result in results:
+        style = STYLES[result.verdict]
+        table.add_row(result.check.name, f"[{style}]{result.verdict}[/]", escape(result.finding.found))
+    out.print(table)
+    lacking = missing(results)
+    for result in lacking:
+        finding = result.finding
+        out.print(f"\n{result.check.name}: {finding.found}", style="red", markup=False, soft_wrap=True)
+        out.print(f"  needed: {finding.needed}\n  to do: {finding.to_do}", markup=False, soft_wrap=True)
+    out.print(f"\nMode {mode}: {f'{len(lacking)} missing' if lacking else 'ready'}.")

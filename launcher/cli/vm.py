@@ -1,0 +1,201 @@
+"""`launchyard vm`: an operator's own machines on this host, each started, looked at and deleted by name."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
+
+import typer
+from pydantic import ValidationError
+
+from launcher.daemon import logs
+from launcher.machines.directory import VmDirectory
+from launcher.machines.port import LaunchFailed
+from launcher.providers.qemu.argv import Mode
+from launcher.providers.qemu.probe import ModeRefused, TrialImpossible, probe
+from launcher.vm_tool import agents, console, facts, machines, measuring
+from launcher.vm_tool.amounts import mib
+from launcher.vm_tool.settings import ToolSettings
+from launcher.vm_tool.wiring import provider_of, size_of
+from shared.domain.spec import NodeSize
+from shared.guest.config import OrderlessConfig, OrderlessProgram
+from shared.guest.image import ImageRejected
+from shared.settings import SettingsWrong, read
+
+FAILED: Final = 1
+USAGE: Final = 2
+CONTRACTS_URL: Final = "https://app.easyenclave.com"
+USER_NETWORK: Final = "user"
+REFUSALS: Final = (
+    *(ImageRejected, LaunchFailed, ModeRefused, TrialImpossible),
+    *(agents.AgentsFailed, console.NothingSaid, machines.MachineUnclear, machines.NoSuchMachine),
+    *(OSError, SettingsWrong, ValidationError),
+)
+
+app = typer.Typer(help="An operator's own machines on this host.", no_args_is_help=True)
+
+StateDir = Annotated[str | None, typer.Option(help="Where machines are kept. [LAUNCHYARD_VM_STATE_DIR]")]
+Image = Annotated[str | None, typer.Option("-i", "--image", help="The guest image's directory. [LAUNCHYARD_IMAGE]")]
+Url = Annotated[str | None, typer.Option(help="The control plane. [EASYENCLAVE_CP_URL]")]
+SizeName = Annotated[NodeSize | None, typer.Option(help="The node size. [EASYENCLAVE_DEFAULT_SIZE, tiny]")]
+Memory = Annotated[
+    int | None, typer.Option(parser=mib, metavar="GIB", help="Instead of the size's: 4 is 4 GiB, 256M are 256 MiB.")
+]
+Vcpus = Annotated[int | None, typer.Option(min=1, help="Instead of the size's.")]
+Disk = Annotated[
+    int | None, typer.Option(parser=mib, metavar="GIB", help="Of the data disk, instead of the size's: 80, or 512M.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def new(
+    image: Image = None,
+    easyenclave_url: Url = None,
+    intel_api_key: Annotated[str | None, typer.Option(help="Accepted, and given to nobody.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Until the guest says that it is up: 120 s at most.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show its serial console on stderr.")] = False,
+    cloud_provider: Annotated[str, typer.Option()] = "baremetal",
+    availability_zone: Annotated[str | None, typer.Option()] = None,
+    region: Annotated[str | None, typer.Option()] = None,
+    datacenter: Annotated[str | None, typer.Option(help="<cloud>:<zone>, instead of the three above.")] = None,
+    size: SizeName = None,
+    memory: Memory = None,
+    vcpus: Vcpus = None,
+    disk: Disk = None,
+    bootstrap_order_id: Annotated[str | None, typer.Option()] = None,
+    bootstrap_token: Annotated[str | None, typer.Option(help="Accepted, and given to nobody.")] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Start a machine that idles until it is deleted, and print exactly one JSON object.
+
+    Key and token stay here: whoever runs a host reads every configuration on it. A machine whose wait fails is ended.
+    """
+    if intel_api_key or bootstrap_token:
+        typer.echo("The key and the token stay here: a machine's configuration holds no secret.", err=True)
+    if datacenter == "":
+        raise typer.BadParameter("it is empty: name one, or leave the option out", param_hint="--datacenter")
+    settings = _settings(image=image, easyenclave_url=easyenclave_url, vm_state_dir=state_dir)
+    config = OrderlessConfig(
+        program=OrderlessProgram.IDLE,
+        vm=machines.new_name(),
+        control_plane=settings.easyenclave_url or CONTRACTS_URL,
+        datacenter=datacenter or f"{cloud_provider}:{availability_zone or region or 'default'}",
+        node_size=size or settings.default_size,
+        bootstrap_order_id=bootstrap_order_id,
+    )
+    with _told():
+        of_size = size_of(settings, size, memory, vcpus, disk)
+        provider = provider_of(settings, probe(settings.qemu_mode, settings.qemu))
+        with machines.gone_unless_told(settings.vm_state_dir, config.vm):
+            made = machines.start(settings.vm_state_dir, provider, of_size, config)
+            answer = facts.described(made)
+            if wait:
+                answer |= {"ip": _awaited(made, debug), "network": USER_NETWORK}
+            typer.echo(json.dumps(answer, indent=2))
+
+
+@app.command("list")
+def list_machines(as_json: AsJson = False, state_dir: StateDir = None) -> None:
+    """Print the machines' names, one a line, whether or not they run."""
+    settings = _settings(vm_state_dir=state_dir)
+    with _told():
+        known = list(machines.known(settings.vm_state_dir))
+        states = [{"name": one.manifest.vm, "uuid": one.manifest.uuid, "state": facts.state_of(one)} for one in known]
+    if as_json:
+        typer.echo(json.dumps(states, indent=2))
+        return
+    for state in states:
+        typer.echo(state["name"])
+
+
+@app.command()
+def status(name: str, state_dir: StateDir = None) -> None:
+    """Print what is known of a machine, as one JSON object with the keys of libvirt's dominfo."""
+    settings = _settings(vm_state_dir=state_dir)
+    with _told():
+        said = facts.keyed(facts.dominfo(machines.find(settings.vm_state_dir, name)))
+    typer.echo(json.dumps(said, indent=2))
+
+
+@app.command()
+def delete(
+    name: Annotated[str, typer.Argument(help="A machine's name, or `all`.")],
+    easyenclave_url: Url = None,
+    admin_token: Annotated[str | None, typer.Option(help="To delete its agent's record, too. [ADMIN_TOKEN]")] = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Stop a machine and remove what is left of it; with a control plane and its admin's token, its agent's record."""
+    settings = _settings(easyenclave_url=easyenclave_url, admin_token=admin_token, vm_state_dir=state_dir)
+    with _told():
+        state = settings.vm_state_dir
+        named = list(machines.known(state)) if name == "all" else [machines.find(state, name)]
+    failed = [one for one in named if not _deleted(one, settings)]
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def measure(
+    image: Image = None,
+    timeout: Annotated[float, typer.Option(help="Seconds.")] = 180,
+    as_json: AsJson = False,
+    size: SizeName = None,
+    memory: Memory = None,
+    vcpus: Vcpus = None,
+    disk: Disk = None,
+    state_dir: StateDir = None,
+) -> None:
+    """Start a trust domain that measures itself, and print its MRTD, or with --json all its registers.
+
+    It needs a TDX host, and a guest whose kernel shows its registers: Linux 6.16 or later.
+    """
+    settings = _settings(image=image, vm_state_dir=state_dir)
+    with _told():
+        of_size = size_of(settings, size, memory, vcpus, disk)
+        registers = measuring.measure(settings.vm_state_dir, provider_of(settings, Mode.TDX), of_size, timeout)
+    typer.echo(json.dumps(registers, indent=2) if as_json else registers["mrtd"])
+
+
+def _settings(**flags: Any) -> ToolSettings:
+    logs.configure(sys.stderr)
+    try:
+        return read(ToolSettings, {field: value for field, value in flags.items() if value is not None})
+    except SettingsWrong as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(USAGE) from None
+
+
+def _deleted(one: VmDirectory, settings: ToolSettings) -> bool:
+    """Delete one machine, and return whether all went well: what is wrong with it must keep no other running."""
+    try:
+        machines.end(one)
+        typer.echo(f"deleted {one.manifest.vm}")
+        if settings.easyenclave_url and settings.admin_token:
+            token = settings.admin_token.get_secret_value()
+            records = agents.delete(settings.easyenclave_url, token, one.manifest.vm)
+            typer.echo(f"deleted {records} agent records of {one.manifest.vm}")
+    except REFUSALS as error:
+        typer.echo(str(error), err=True)
+        return False
+    return True
+
+
+def _awaited(made: VmDirectory, debug: bool) -> str:
+    """Return the machine's address once it is up. Raises NothingSaid."""
+    try:
+        return console.await_sign(made)
+    finally:
+        if debug:
+            typer.echo(console.read(made), err=True)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell what went wrong in words, and exit with 1."""
+    try:
+        yield
+    except REFUSALS as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(FAILED) from None

@@ -1,0 +1,40 @@
+"""The port through which a launcher hears the doorbell."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from shared.wire.bell import Bell
+
+
+class BellsUnavailable(Exception):
+    """The broker did not answer; the same may be asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A bell as it was delivered; `receipt` is the broker's own, and answers this delivery."""
+
+    bell: Bell
+    receipt: str
+
+
+class BellListener(Protocol):
+    """Bells are asked for, never pushed: a launcher hears as many as it has room for, and none where it has none."""
+
+    def hear(self, most: int) -> Sequence[Heard]:
+        """Wait some seconds for bells and return at most `most`; none is no error. Malformed ones are never returned.
+
+        A bell that is neither acknowledged nor given back is delivered again after half a minute. Raises
+        BellsUnavailable.
+        """
+
+    def acknowledge(self, heard: Heard) -> None:
+        """The bell has done its work. Raises BellsUnavailable; then it may be heard again."""
+
+    def give_back(self, heard: Heard, after: timedelta) -> None:
+        """Have the bell delivered again, to whichever launcher, `after` a time of at most 10 minutes.
+
+        Raises BellsUnavailable; then it comes again by itself.
+        """

@@ -1,0 +1,76 @@
+"""The polling loop, for a launcher without Pub/Sub: one claim of the next order at a time, while there is room."""
+
+from typing import Final
+
+from launcher.clock import Clock
+from launcher.daemon.outage import Backoff, Outage
+from launcher.orders.admission import Admission, Room
+from launcher.orders.assignments import Runs
+from launcher.orders.claims import WAIT_SECONDS, Claims
+from launcher.orders.lanes import names
+from shared.client import ControlPlaneError, Refused, Unreachable
+from shared.domain.lanes import lane as lane_of
+
+REST_SECONDS: Final = 1.0
+"""At most this long, at random, between two claims that brought nothing: launchers must not ask in step."""
+
+
+class PollingLoop:
+    """`every` is how long to wait between two claims that brought nothing; None: as above."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        runs: Runs,
+        admission: Admission,
+        outage: Outage,
+        clock: Clock,
+        every: float | None = None,
+    ) -> None:
+        self.begun = 0
+        """How many orders were begun."""
+        self._claims, self._runs, self._admission = claims, runs, admission
+        self._outage, self._clock, self._every = outage, clock, every
+        self._backoff = Backoff(clock.jitter)
+
+    def run(self, most: int | None = None) -> None:
+        """Claim until admission closes, or `most` orders were begun."""
+        while most is None or self.begun < most:
+            room = self._admission.reserve_when_free(self._claims.lanes)
+            if room is None:
+                return
+            self._clock.pause(self._turn(room), self._admission.closed)
+
+    def claim(self, room: Room, wait_seconds: int = WAIT_SECONDS) -> bool:
+        """Claim once, and return whether that brought an order. Raises Unreachable, Refused."""
+        asked_at = self._clock.monotonic()
+        try:
+            claimed = self._claims.next(names(room.lanes), wait_seconds)
+        except ControlPlaneError:
+            self._admission.free(room.reservation)
+            raise
+        if claimed is None:
+            self._admission.free(room.reservation)
+            return False
+        if (lane := self._claims.lanes.rung(lane_of(claimed.spec))) is not None:
+            self._admission.resize(room.reservation, lane.need)
+        self._runs.begin(claimed, room.reservation, asked_at)
+        self.begun += 1
+        return True
+
+    def _turn(self, room: Room) -> float:
+        """Claim once, and return the seconds to wait before the next."""
+        if self._admission.closed.is_set():
+            self._admission.free(room.reservation)
+            return 0
+        try:
+            brought = self.claim(room)
+        except (Unreachable, Refused) as error:
+            self._outage.goes_on(error)
+            return self._backoff.next()
+        self._outage.ends()
+        self._backoff.reset()
+        return 0 if brought else self._rest()
+
+    def _rest(self) -> float:
+        return REST_SECONDS * self._clock.jitter() if self._every is None else self._every

@@ -1,0 +1,76 @@
+"""Bells from Google Cloud Pub/Sub, delivered at least once and heard by pulling.
+
+Not by streaming pull: a stream's number of messages is fixed when it is opened, so a launcher whose room changes would
+open one anew each time, and bells on their way to the old stream would be late or lost (ADR 6).
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from math import ceil
+from typing import Any, Final
+
+import structlog
+from google.api_core.exceptions import DeadlineExceeded, GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.pubsub_v1 import SubscriberClient
+
+from launcher.daemon.bells import BellsUnavailable, Heard
+from shared.wire.bell import MalformedBell, from_attributes
+
+HEAR_SECONDS: Final = 5.0
+"""How long one request waits for bells: a launcher that goes down waits no longer for it than this."""
+
+
+ANSWER_SECONDS: Final = 10.0
+
+
+AT_ONCE: Final = timedelta()
+
+
+log = structlog.get_logger(__name__)
+
+
+class PubSubListener:
+    """`subscription_path` is `projects/<project>/subscriptions/<subscription>`."""
+
+    def __init__(self, subscriber: SubscriberClient, subscription_path: str) -> None:
+        self._subscriber, self._subscription = subscriber, subscription_path
+
+    def hear(self, most: int) -> Sequence[Heard]:
+        request = {"subscription": self._subscription, "max_messages": most}
+        try:
+            answer = self._subscriber.pull(request=request, timeout=HEAR_SECONDS, retry=None)
+        except DeadlineExceeded:
+            return []
+        except (GoogleAPIError, GoogleAuthError) as error:
+            raise BellsUnavailable("The doorbell cannot be heard now.") from error
+        return [heard for received in answer.received_messages if (heard := self._read(received)) is not None]
+
+    def acknowledge(self, heard: Heard) -> None:
+        _answer(self._subscriber.acknowledge, subscription=self._subscription, ack_ids=[heard.receipt])
+
+    def give_back(self, heard: Heard, after: timedelta) -> None:
+        self._deliver_again(heard.receipt, after)
+
+    def _read(self, received: Any) -> Heard | None:
+        """Give a malformed message back: in the end the subscription makes it a dead letter."""
+        try:
+            return Heard(from_attributes(received.message.attributes), received.ack_id)
+        except MalformedBell:
+            if received.delivery_attempt <= 1:
+                log.warning("doorbell.malformed", message_id=received.message.message_id)
+            self._deliver_again(received.ack_id, AT_ONCE)
+            return None
+
+    def _deliver_again(self, receipt: str, after: timedelta) -> None:
+        seconds = ceil(after.total_seconds())
+        method = self._subscriber.modify_ack_deadline
+        _answer(method, subscription=self._subscription, ack_ids=[receipt], ack_deadline_seconds=seconds)
+
+
+def _answer(method: Callable[..., Any], **request: Any) -> None:
+    """Tell the broker once what became of a bell. Raises BellsUnavailable; then it comes again by itself."""
+    try:
+        method(request=request, timeout=ANSWER_SECONDS, retry=None)
+    except (GoogleAPIError, GoogleAuthError) as error:
+        raise BellsUnavailable("The doorbell cannot be answered now.") from error

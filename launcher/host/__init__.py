@@ -1,0 +1,1 @@
+"""The host that the launcher runs on."""

@@ -1,0 +1,97 @@
+"""A host under examination, and what it is to be able to do."""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from launcher.machines.resources import Resources
+from launcher.providers.qemu.argv import QEMU_HERE, Mode
+from launcher.providers.qemu.hypervisor import Hypervisor
+from launcher.providers.qemu.probe import boots
+
+ANSWER_SECONDS: Final = 10.0
+ROOT: Final = Path("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """`root` is where its files are looked for: a test has a tree of its own."""
+
+    hypervisor: Hypervisor = QEMU_HERE
+    root: Path = ROOT
+    boots: Callable[[Mode, str], bool] = boots
+    which: Callable[[str], str | None] = shutil.which
+
+    def path(self, path: Path) -> Path:
+        return self.root / path.relative_to(ROOT)
+
+    def content(self, path: Path) -> bytes:
+        """Return a file's content; nothing where it cannot be read."""
+        try:
+            return self.path(path).read_bytes()
+        except OSError:
+            return b""
+
+    def text(self, path: Path) -> str:
+        return self.content(path).decode(errors="replace")
+
+    def qemu(self, *arguments: str) -> str:
+        """Return what QEMU prints; nothing where it does not run."""
+        with suppress(OSError, subprocess.TimeoutExpired):
+            argv = (self.hypervisor.binary, *arguments)
+            return subprocess.run(argv, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False).stdout
+        return ""
+
+    def connects(self, path: Path) -> bool:
+        """Return whether somebody answers on a Unix socket."""
+        there = self.path(path)
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            folder = os.open(there.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                client.settimeout(ANSWER_SECONDS)
+                client.connect(f"/proc/self/fd/{folder}/{there.name}")  # which is never too long a path: unix(7)
+            finally:
+                os.close(folder)
+            return True
+        return False
+
+
+HERE: Final = Host()
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`gpus` are the PCI addresses to be passed through; what is None or empty is not asked for.
+
+    `sizes` says what a machine of each size takes, `memory_mib` and `vcpus` what this host has for all of them.
+    """
+
+    host: Host
+    mode: Mode
+    gpus: tuple[str, ...] = ()
+    sizes: Mapping[str, Resources] = field(default_factory=dict)
+    memory_mib: int = 0
+    vcpus: int = 0
+    state: Path = ROOT
+    image: Path | None = None
+    image_digest: str | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found, and where that is not enough (`met`), what is needed and what to do about it."""
+
+    met: bool
+    found: str
+    needed: str
+    to_do: str
+
+    def __str__(self) -> str:
+        return f"{self.found}; needed: {self.needed}. To do: {self.to_do}."

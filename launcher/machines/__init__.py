@@ -1,0 +1,1 @@
+"""What every provider and its machines have in common."""

@@ -1,0 +1,1 @@
+"""The orders in this launcher's hands."""

@@ -1,0 +1,168 @@
+"""Compute Engine as this launcher uses it: each call has a timeout, and is made again a few times where that may help.
+
+Importing this takes seconds, for it brings Google's client: only a launcher that serves `gcp` imports it.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final, TypeVar
+
+import stamina
+from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import GoogleAPICallError
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError, TransportError
+from google.cloud.compute_v1 import Instance, InstancesClient, Operation, ZoneOperationsClient
+from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
+from requests import RequestException
+
+from launcher.providers.gcp.errors import RATE, NoAnswer, Refused
+
+T = TypeVar("T")
+
+CALL_SECONDS: Final = 20.0
+HOW: Final[Mapping[str, Any]] = {"timeout": CALL_SECONDS, "retry": None}
+"""Of every call. Repeating is ours: the client's own would go on for ten minutes, and only after some answers."""
+ATTEMPTS: Final = 5
+RETRY_SECONDS: Final = 45.0
+FIRST_WAIT_SECONDS: Final = 0.2
+AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+PLAIN: Final = "http://"
+"""How an address begins that is not Google's: there nobody asks who we are, and no credential is sent in clear."""
+ENDING: Final = frozenset({"STOPPING"})
+"""It ends, or is being deleted: which of the two shows when it has."""
+ENDED: Final = frozenset({"STOPPING", "STOPPED", "TERMINATED", "SUSPENDING", "SUSPENDED"})
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An instance that is there; `ended` even so, where it does not run any more."""
+
+    zone: str
+    name: str
+    status: str
+    labels: Mapping[str, str]
+
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+
+class Compute:
+    """One project's instances. Every method raises Refused and NoAnswer, and may be called from any thread."""
+
+    def __init__(self, project: str, endpoint: str | None) -> None:
+        self._project = project
+        with _translated():
+            how = _client_arguments(endpoint)
+            self._instances, self._operations = InstancesClient(**how), ZoneOperationsClient(**how)
+
+    def insert(self, zone: str, instance: Mapping[str, Any], request_id: str) -> str:
+        """Have an instance made, and return the operation's name; the same request twice makes one."""
+        request = {
+            "project": self._project,
+            "zone": zone,
+            "instance_resource": dict(instance),
+            "request_id": request_id,
+        }
+        return str(_repeated(lambda: self._instances.insert_unary(request, **HOW)).name)
+
+    def delete(self, zone: str, name: str) -> str | None:
+        """Have an instance deleted, and return the operation's name; None where there is none."""
+        request = {"project": self._project, "zone": zone, "instance": name}
+        try:
+            return str(_repeated(lambda: self._instances.delete_unary(request, **HOW)).name)
+        except Refused as refused:
+            if refused.nothing_there:
+                return None
+            raise
+
+    def await_operation(self, zone: str, operation: str) -> bool:
+        """Wait for a while; return whether it is done. One that failed is Refused."""
+        request = {"project": self._project, "zone": zone, "operation": operation}
+        try:
+            with _translated():
+                operation_now = self._operations.wait(request, **HOW)
+        except NoAnswer:  # it is waited for at the other end, and may take longer than a call
+            return False
+        except Refused as refused:
+            refused.begun = True
+            raise
+        for error in operation_now.error.errors:
+            raise Refused(error.code, operation_now.http_error_status_code, error.message, begun=True)
+        return bool(operation_now.status == Operation.Status.DONE)
+
+    def find(self, zone: str, name: str) -> Found | None:
+        request = {"project": self._project, "zone": zone, "instance": name}
+        try:
+            return _found(zone, _repeated(lambda: self._instances.get(request, **HOW)))
+        except Refused as refused:
+            if refused.nothing_there:
+                return None
+            raise
+
+    def labelled(self, labels: Mapping[str, str]) -> list[Found]:
+        """Return the instances that have all these labels, whichever their zone."""
+        conditions = " AND ".join(f"(labels.{key}={value})" for key, value in labels.items())
+        request = {"project": self._project, "filter": conditions}
+        return _repeated(lambda: self._listed(request))
+
+    def _listed(self, request: dict[str, str]) -> list[Found]:
+        return [
+            _found(scope.removeprefix("zones/"), instance)
+            for scope, scoped in self._instances.aggregated_list(request, **HOW)
+            for instance in scoped.instances
+        ]
+
+
+def _repeated(call: Callable[[], T]) -> T:
+    """Raises Refused, NoAnswer."""
+    for attempt in stamina.retry_context(
+        on=NoAnswer,
+        attempts=ATTEMPTS,
+        timeout=RETRY_SECONDS,
+        wait_initial=FIRST_WAIT_SECONDS,
+        wait_jitter=FIRST_WAIT_SECONDS,
+    ):
+        with attempt:
+            try:
+                with _translated():
+                    return call()
+            except Refused as refused:
+                refused.begun = attempt.num > 1
+                raise
+    raise AssertionError("the last attempt either returns or raises")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except GoogleAPICallError as error:
+        refused = _refused(error)
+        if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR or refused.status in AGAIN or refused.code in RATE:
+            raise NoAnswer(str(refused)) from error
+        raise refused from error
+    except (RequestException, TransportError, ParseError) as error:  # a proxy may answer 200 with words of its own
+        raise NoAnswer(type(error).__name__) from error
+    except GoogleAuthError as error:
+        raise Refused("credentials", HTTPStatus.UNAUTHORIZED, str(error)) from error
+
+
+def _refused(error: GoogleAPICallError) -> Refused:
+    reasons = [one.get("reason", "") for one in error.errors if isinstance(one, dict)]
+    return Refused(next(iter(reasons), ""), int(error.code or 0), error.message)
+
+
+def _found(zone: str, instance: Instance) -> Found:
+    return Found(zone, instance.name, instance.status, dict(instance.labels))
+
+
+def _client_arguments(endpoint: str | None) -> dict[str, Any]:
+    """Return how a client is made: by the credentials that the environment names, unless nobody asks for any."""
+    if endpoint is None:
+        return {}
+    anonymous = {"credentials": AnonymousCredentials()} if endpoint.startswith(PLAIN) else {}  # type: ignore[no-untyped-call]
+    return {"client_options": ClientOptions(api_endpoint=endpoint), **anonymous}

@@ -1,0 +1,101 @@
+"""An instance while it runs: watched from afar, and deleted to stop it."""
+
+import errno
+import os
+import threading
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from launcher.machines.port import Patience
+from launcher.providers.gcp.compute import Compute
+from launcher.providers.gcp.errors import ComputeError
+from launcher.providers.gcp.record import InstanceRecord
+from launcher.providers.gcp.watch import Watch
+
+AGAIN_SECONDS: Final = 5.0
+
+log = structlog.get_logger()
+
+Deletions = dict[str, str]
+"""The operations under way, each by its zone."""
+
+
+class GcpMachine:
+    """`fileno` becomes readable once the watch has seen that the instance has ended."""
+
+    pid: int | None = None
+
+    def __init__(
+        self, record: InstanceRecord, compute: Compute, watch: Watch, gone: Callable[[], None] = lambda: None
+    ) -> None:
+        """`gone` is told once nothing more is done here about the instance. Raises OSError if no descriptor is left."""
+        self.name, self.zones = record.name, record.zones
+        self._compute, self._watch, self._gone = compute, watch, gone
+        self._over = os.eventfd(0, os.EFD_CLOEXEC)
+        self._deleted = False
+        self._hurried = threading.Event()
+        watch.add(self)
+
+    def fileno(self) -> int:
+        return self._over
+
+    def ended(self) -> None:
+        os.eventfd_write(self._over, 1)
+
+    def stop(self, patience: Patience) -> None:
+        """Have it deleted, and wait for that for as long as there is patience: once asked for, its end is certain.
+
+        Raises OSError where it cannot be asked for, and nobody waits any longer."""
+        deletions = self._delete_at_last()
+        self._deleted = True
+        while deletions and patience() > 0 and not self._hurried.is_set():
+            deletions = self._left_of(deletions)
+        log.info("instance deleted", name=self.name, gone=not deletions)
+
+    def kill(self) -> None:
+        """Have `stop` be as short as it can be: there is no quicker end than to be deleted."""
+        self._hurried.set()
+
+    def reap(self) -> int | None:
+        """Delete one that ended by itself, too: its disk is paid for as long as it is there."""
+        try:
+            if not self._deleted:
+                self._delete()
+        except ComputeError as error:
+            log.error("an instance that has ended is still there", name=self.name, error=str(error))
+        self._gone()  # what is left of it is a stray
+        self.leave()
+        return None
+
+    def leave(self) -> None:
+        self._watch.forget(self)
+        os.close(self._over)
+
+    def _delete_at_last(self) -> Deletions:
+        """Raises OSError where it was tried in vain when hurried."""
+        while True:
+            try:
+                return self._delete()
+            except ComputeError as error:
+                log.error("an instance cannot be deleted", name=self.name, error=str(error))
+                if self._hurried.wait(AGAIN_SECONDS):
+                    raise OSError(errno.EIO, f"The instance {self.name} cannot be deleted") from error
+
+    def _delete(self) -> Deletions:
+        """Raises ComputeError."""
+        begun = {zone: self._compute.delete(zone, self.name) for zone in self.zones}
+        return {zone: operation for zone, operation in begun.items() if operation is not None}
+
+    def _left_of(self, deletions: Deletions) -> Deletions:
+        """Wait for a while; return what is not done yet. One that failed is asked for again."""
+        try:
+            return {
+                zone: operation
+                for zone, operation in deletions.items()
+                if not self._compute.await_operation(zone, operation)
+            }
+        except ComputeError as error:
+            log.error("an instance was not deleted", name=self.name, error=str(error))
+            return self._delete_at_last()

@@ -1,0 +1,86 @@
+"""The watch over all running instances: one look a while, on one thread, for as long as there are any."""
+
+import threading
+from collections.abc import Mapping
+from typing import Final, Protocol
+
+import structlog
+
+from launcher.providers.gcp.compute import Found
+from launcher.providers.gcp.errors import ComputeError
+from launcher.providers.gcp.fleet import Fleet
+
+MOST_SECONDS: Final = 60.0
+"""Between two looks, where none is answered."""
+
+log = structlog.get_logger()
+
+
+class Watched(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def zones(self) -> tuple[str, ...]: ...
+
+    def ended(self) -> None:
+        """It does not run any more."""
+
+
+class Watch:
+    def __init__(self, fleet: Fleet, look_seconds: float) -> None:
+        self._fleet, self._look_seconds = fleet, look_seconds
+        self._changed = threading.Condition()
+        self._watched: dict[str, Watched] = {}
+        self._runs = False
+
+    def add(self, machine: Watched) -> None:
+        with self._changed:
+            self._watched[machine.name] = machine
+            if not self._runs:
+                threading.Thread(target=self._run, name="gcp-watch", daemon=True).start()
+                self._runs = True
+
+    def forget(self, machine: Watched) -> None:
+        """When this returns, the machine is told nothing any more."""
+        with self._changed:
+            self._watched.pop(machine.name, None)
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        pause = self._look_seconds
+        while machines := self._after(pause):
+            try:
+                self._look(machines)
+                pause = self._look_seconds
+            except ComputeError as error:
+                pause = min(pause * 2, MOST_SECONDS)
+                log.warning("the instances cannot be looked at", error=str(error), again_in=pause)
+
+    def _after(self, pause: float) -> tuple[Watched, ...]:
+        """Wait, and return those watched then; none of them: the thread is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._watched, pause)
+            self._runs = bool(self._watched)
+            return tuple(self._watched.values())
+
+    def _look(self, machines: tuple[Watched, ...]) -> None:
+        """Raises ComputeError."""
+        there = self._fleet.look()
+        for machine in machines:
+            if self._has_ended(machine, there):
+                self._tell(machine)
+
+    def _has_ended(self, machine: Watched, there: Mapping[str, Found]) -> bool:
+        """One that the list leaves out may be in a zone that does not answer: then nobody can tell."""
+        try:
+            found = there.get(machine.name) or self._fleet.find(machine.name, machine.zones)
+        except ComputeError as error:
+            log.warning("an instance cannot be looked for", name=machine.name, error=str(error))
+            return False
+        return found is None or found.ended
+
+    def _tell(self, machine: Watched) -> None:
+        with self._changed:
+            if self._watched.get(machine.name) is machine:
+                machine.ended()

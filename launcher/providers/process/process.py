@@ -1,0 +1,46 @@
+"""The provider `process`: the worker as a subprocess of this host, for machines without QEMU. It isolates nothing."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from launcher.machines.directory import CONFIG, VmDirectory, location
+from launcher.machines.failures import of_host
+from launcher.machines.port import Plan
+from launcher.machines.resources import Resources
+from launcher.providers.process.provider import PROCESS, LocalMachines
+from launcher.providers.process.start import start_process
+from launcher.providers.process.supervise import ProcessMachine
+from shared.domain.spec import AnySpec
+from shared.guest.config import WorkerConfig
+from shared.wire.launchers import Hold
+
+MEMORY_MIB: Final = 128
+"""About what a worker takes that is a plain process."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessProvider(LocalMachines):
+    """`state` is the launcher's state directory. The worker runs in the launcher's own working directory."""
+
+    state: Path
+    directory_mib: int = 64
+    name: str = PROCESS
+    loopback_gateway: str | None = None
+
+    def resources(self, _spec: AnySpec) -> Resources:
+        return Resources(machines=1, memory_mib=MEMORY_MIB, disk_mib=self.directory_mib)
+
+    def plan(self, hold: Hold, uuid: str, _config: WorkerConfig) -> Plan:
+        document = location(self.state, hold.order_id, hold.epoch) / CONFIG
+        # Python keeps -X options that it does not know: the uuid makes this process known again by its arguments.
+        return Plan((sys.executable, "-X", f"launchyard.vm={uuid}", "-m", "worker", "--config", str(document)))
+
+    def start(self, directory: VmDirectory) -> ProcessMachine:
+        try:
+            directory.temporary.mkdir(exist_ok=True)
+        except OSError as error:
+            raise of_host(error, "The machine's directory cannot be written") from error
+        variables = {"TMPDIR": str(directory.temporary.resolve())}
+        return start_process(directory, directory.serial_log, variables=variables)

@@ -1,0 +1,123 @@
+"""A machine's process on this host, while it runs: watched by pidfd, stopped step by step."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from launcher.machines.port import Patience
+from launcher.providers.process.identity import end_stragglers, ended_within
+
+TERM_SECONDS: Final = 5.0
+KILL_SECONDS: Final = 10.0
+"""How long a killed process may stay before that is worth a line in the log."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of the ladder down. `ask` returns whether it was heard; then the machine has `seconds` to end."""
+
+    name: str
+    ask: Callable[[], bool]
+    seconds: float
+
+
+class WatchedProcess:
+    """What all machines' processes have in common, whoever their parent is."""
+
+    def __init__(self, pid: int, pidfd: int, uuid: str, gentle: Sequence[Rung] = ()) -> None:
+        self.pid, self._pidfd, self._uuid = pid, pidfd, uuid
+        self._rungs = (*gentle, Rung("SIGTERM", self._terminate, TERM_SECONDS))
+
+    def fileno(self) -> int:
+        return self._pidfd
+
+    def ended_within(self, seconds: float) -> bool:
+        """Wait up to `seconds` for the end; return whether it came."""
+        return ended_within(self._pidfd, seconds)
+
+    def stop(self, patience: Patience) -> None:
+        ended = False
+        try:
+            ended = self._ended_on_a_rung(patience)
+        finally:  # whatever goes wrong on the ladder, its end is the ground
+            if not ended:
+                self.kill()
+            while not self.ended_within(KILL_SECONDS):
+                log.error("a killed machine is still there", pid=self.pid)
+
+    def kill(self) -> None:
+        self._send(signal.SIGKILL)
+
+    def reap(self) -> int | None:
+        """End what the process left behind, and let go of it."""
+        end_stragglers(self._uuid)
+        os.close(self._pidfd)
+        return None
+
+    def leave(self) -> None:
+        os.close(self._pidfd)
+
+    def destroy(self) -> int | None:
+        """End it now, and return the exit code once it is gone."""
+        try:
+            self.stop(lambda: 0)
+        finally:
+            code = self.reap()
+        return code
+
+    def _ended_on_a_rung(self, patience: Patience) -> bool:
+        if self.ended_within(0):
+            return True
+        for rung in self._rungs:
+            seconds = min(rung.seconds, patience())
+            if seconds > 0 and self._heard(rung) and self.ended_within(seconds):
+                log.info("machine stopped", pid=self.pid, by=rung.name)
+                return True
+        return False
+
+    def _heard(self, rung: Rung) -> bool:
+        try:
+            return rung.ask()
+        except OSError as error:
+            log.error("a machine cannot be asked to stop", pid=self.pid, by=rung.name, error=error.strerror)
+            return False
+
+    def _terminate(self) -> bool:
+        self._send(signal.SIGTERM)
+        return True
+
+    def _send(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, number)
+
+
+class AdoptedMachine(WatchedProcess):
+    """A process that an earlier daemon started: its exit code is told to whoever became its parent."""
+
+
+class ProcessMachine(WatchedProcess):
+    """A child of ours. Until `reap`, its process id cannot be another's."""
+
+    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, uuid: str, gentle: Sequence[Rung] = ()) -> None:
+        super().__init__(process.pid, pidfd, uuid, gentle)
+        self._process = process
+
+    def reap(self) -> int:
+        # The group first: while its leader is not reaped, the group's number cannot be given to another.
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        code = self._process.wait()
+        super().reap()
+        return code
+
+    def leave(self) -> None:
+        self._process.returncode = 0  # keeps Popen, once dropped, from warning of a process that still runs
+        super().leave()

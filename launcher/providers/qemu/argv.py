@@ -1,0 +1,131 @@
+"""QEMU's arguments for one guest. The modes differ in accelerator, CPU, machine properties, firmware and TDX object."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from launcher.machines.bounded_log import CONSOLE
+from launcher.machines.directory import CONFIG, DATA_DISK, QMP_SOCKET
+from launcher.providers.qemu.hypervisor import Hypervisor
+from shared.guest.image import ImageFile, ImageManifest
+
+FW_CFG: Final = "opt/launchyard/config.json"
+"""The guest reads it below /sys/firmware/qemu_fw_cfg/by_name/. Host-readable, like every channel into a guest."""
+DATA_SERIAL: Final = "data"
+"""The guest finds its data disk by it: /dev/disk/by-id/virtio-data, where udev runs, or /sys/block/vdb/serial."""
+GPU_MMIO_MIB: Final = 262_144
+"""How much room for a GPU's 64-bit BARs the firmware sets aside: an H100 asks for 128 GiB, its default is far less.
+
+By edk2's fw_cfg file opt/ovmf/X-PciMmio64Mb (OvmfPkg, MemDetect.c).
+"""
+QEMU_HERE: Final = Hypervisor()
+
+
+class Mode(StrEnum):
+    TCG = "tcg"
+    KVM = "kvm"
+    TDX = "tdx"
+
+
+CPU: Final[Mapping[Mode, tuple[str, ...]]] = {
+    Mode.TCG: ("-accel", "tcg", "-cpu", "max"),
+    Mode.KVM: ("-accel", "kvm", "-cpu", "host"),
+    Mode.TDX: ("-accel", "kvm", "-cpu", "host"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """`config_digest` is the SHA-384 of the worker's configuration, which a TD carries as MRCONFIGID.
+
+    `gpus` are PCI addresses of this host's that go to the guest; `disk_mib` is its data disk, 0 for none.
+    """
+
+    uuid: str
+    image: Path
+    manifest: ImageManifest
+    memory_mib: int
+    vcpus: int
+    config_digest: bytes
+    disk_mib: int = 0
+    gpus: tuple[str, ...] = ()
+
+
+def build(mode: Mode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> tuple[str, ...]:
+    """Return the argv, its own files named relative to the machine's directory, where QEMU is to be started."""
+    image, manifest = guest.image, guest.manifest
+    return (
+        hypervisor.binary,
+        *("-uuid", guest.uuid),
+        *("-nodefaults", "-nographic", "-no-reboot", "-no-user-config"),
+        *("-vga", "none"),
+        *_processor(mode, guest, hypervisor),
+        *("-m", f"{guest.memory_mib}M"),
+        *("-smp", str(guest.vcpus)),
+        *("-kernel", str(image / _kernel(mode, manifest).name)),
+        *("-initrd", str(image / manifest.initrd.name)),
+        *("-append", manifest.cmdline),
+        *_root_disk(image / manifest.root.name),
+        *_data_disk(guest),
+        *("-netdev", "user,id=net"),
+        *("-device", "virtio-net-pci,netdev=net,romfile="),
+        *_gpus(guest.gpus),
+        *("-fw_cfg", f"name={FW_CFG},file={CONFIG}"),
+        *("-chardev", f"file,id=serial,path=/proc/self/fd/{CONSOLE},append=on"),
+        *("-serial", "chardev:serial"),
+        *("-chardev", f"socket,id=qmp,path={QMP_SOCKET},server=on,wait=off"),
+        *("-mon", "chardev=qmp,mode=control"),
+    )
+
+
+def _kernel(mode: Mode, manifest: ImageManifest) -> ImageFile:
+    """A firmware starts the packed kernel, QEMU itself the unpacked one (PVH)."""
+    return manifest.kernel if mode is Mode.TDX else manifest.unpacked_kernel
+
+
+def _processor(mode: Mode, guest: Guest, hypervisor: Hypervisor) -> tuple[str, ...]:
+    if mode is not Mode.TDX:
+        return ("-machine", "q35", *CPU[mode])
+    td = {
+        "qom-type": "tdx-guest",
+        "id": "tdx",
+        "mrconfigid": base64.b64encode(guest.config_digest).decode(),
+        "quote-generation-socket": {"type": "unix", "path": str(hypervisor.quote_socket)},
+    }
+    machine = "q35,kernel-irqchip=split,confidential-guest-support=tdx,hpet=off"
+    return ("-object", _json(td), "-machine", machine, *CPU[mode], "-bios", str(hypervisor.firmware))
+
+
+def _root_disk(root: Path) -> tuple[str, ...]:
+    """The first disk, /dev/vda in the guest."""
+    file = {"driver": "file", "filename": str(root), "read-only": True}
+    disk = {"driver": "raw", "node-name": "root", "read-only": True, "file": file}
+    return ("-blockdev", _json(disk), "-device", "virtio-blk-pci,drive=root")
+
+
+def _data_disk(guest: Guest) -> tuple[str, ...]:
+    """What the guest discards is freed on the host: the file is sparse."""
+    if not guest.disk_mib:
+        return ()
+    file = {"driver": "file", "filename": DATA_DISK, "discard": "unmap"}
+    disk = {"driver": "raw", "node-name": "data", "discard": "unmap", "file": file}
+    return ("-blockdev", _json(disk), "-device", f"virtio-blk-pci,drive=data,serial={DATA_SERIAL}")
+
+
+def _gpus(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Each GPU below a root port of its own, through one iommufd (QEMU, docs/devel/vfio-iommufd.rst)."""
+    if not addresses:
+        return ()
+    devices: list[str] = ["-object", "iommufd,id=iommufd0"]
+    for number, address in enumerate(addresses, 1):
+        devices += ["-device", f"pcie-root-port,id=gpu{number},bus=pcie.0,chassis={number}"]
+        devices += ["-device", f"vfio-pci,host={address},bus=gpu{number},iommufd=iommufd0"]
+    return (*devices, "-fw_cfg", f"name=opt/ovmf/X-PciMmio64Mb,string={GPU_MMIO_MIB * len(addresses)}")
+
+
+def _json(value: Mapping[str, object]) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,71 @@
+"""One command at a time over QEMU's monitor socket; QMP takes one client, so none stays connected."""
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from qemu.qmp import QMPClient, QMPError
+
+from launcher.machines.directory import QMP_SOCKET
+
+ANSWER_SECONDS: Final = 5.0
+
+
+class QmpFailed(Exception):
+    """The monitor did not answer, or refused; the command may have been carried out."""
+
+
+class NotConnected(QmpFailed):
+    """Nobody listens on the socket, or nobody who speaks QMP: the command was not sent."""
+
+
+def execute(directory: Path, command: str, seconds: float = ANSWER_SECONDS) -> object:
+    """Send one command to the machine of this directory and return the answer. Raises QmpFailed, NotConnected."""
+    with _opened(directory) as descriptor, _loop() as loop:
+        try:
+            return loop.run(_execute(f"/proc/self/fd/{descriptor}/{QMP_SOCKET}", command, seconds))
+        except (QMPError, OSError, EOFError, TimeoutError) as error:
+            raise QmpFailed(f"{command}: {error or type(error).__name__}") from error
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    """Open a directory: a Unix socket's path has 108 bytes at most (unix(7)), and by a descriptor it is always short.
+
+    Raises NotConnected."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise NotConnected(str(error)) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _loop() -> Iterator[asyncio.Runner]:
+    """An event loop takes descriptors of its own. Raises NotConnected where there are none left."""
+    with asyncio.Runner() as runner:
+        try:
+            runner.get_loop()
+        except OSError as error:
+            raise NotConnected(str(error)) from error
+        yield runner
+
+
+async def _execute(address: str, command: str, seconds: float) -> object:
+    client = QMPClient()
+    async with asyncio.timeout(seconds):
+        try:
+            await client.connect(address)
+        except (QMPError, OSError) as error:
+            raise NotConnected(str(error)) from error
+        try:
+            return await client.execute(command)
+        finally:
+            with suppress(QMPError, OSError, EOFError):  # after `quit` the other end may be gone first
+                await client.disconnect()

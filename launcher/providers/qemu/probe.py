@@ -1,0 +1,103 @@
+"""Which mode QEMU can run in on this host: found out by really booting, since /dev/kvm may exist and be unusable."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from launcher.providers.qemu.argv import CPU, Mode
+from launcher.providers.qemu.hypervisor import BINARY
+
+TDX_PARAMETER: Final = Path("/sys/module/kvm_intel/parameters/tdx")
+BOOT_SECONDS: Final = 20.0
+EXIT_PORT: Final = 0xF4
+ROM: Final = bytes(0xFFF0) + bytes.fromhex(
+    "ba f400"  # mov dx, 0xf4
+    "b0 10"  # mov al, 0x10
+    "ee"  # out dx, al
+    "f4"  # hlt
+).ljust(16, b"\xf4")
+"""A firmware of four instructions at the reset vector, the last 16 bytes: the machine says by itself that it ran."""
+RAN: Final = 0x10 << 1 | 1
+"""QEMU's exit code where its isa-debug-exit device was given 0x10."""
+
+
+class QemuMode(StrEnum):
+    """What an operator may ask for."""
+
+    AUTO = "auto"
+    TCG = "tcg"
+    KVM = "kvm"
+    TDX = "tdx"
+
+
+class ModeRefused(Exception):
+    """This host cannot run the mode that was asked for; the message says what it lacks."""
+
+
+class TrialImpossible(Exception):
+    """No trial machine can be started on this host now, whatever QEMU could do; the message says why."""
+
+
+def choose(asked: QemuMode, kvm_boots: bool, host_has_tdx: bool) -> Mode:
+    """Return the mode to run in. Raises ModeRefused."""
+    if asked is QemuMode.TCG:
+        return Mode.TCG
+    if asked in (QemuMode.TDX, QemuMode.KVM) and not kvm_boots:
+        raise ModeRefused(f"Mode {asked} needs a usable KVM: a trial machine did not boot with -accel kvm here.")
+    if asked is QemuMode.TDX and not host_has_tdx:
+        raise ModeRefused(f"Mode tdx needs a TDX host: {TDX_PARAMETER} is not Y here.")
+    if not kvm_boots:
+        return Mode.TCG
+    return Mode.TDX if host_has_tdx and asked is not QemuMode.KVM else Mode.KVM
+
+
+def probe(asked: QemuMode, binary: str = BINARY) -> Mode:
+    """Look at this host and choose. Raises ModeRefused, TrialImpossible."""
+    if asked is QemuMode.TCG:
+        return Mode.TCG
+    return choose(asked, boots(Mode.KVM, binary), has_tdx())
+
+
+def boots(mode: Mode, binary: str = BINARY) -> bool:
+    """Return whether a machine with this mode's accelerator and CPU executes instructions here.
+
+    Less is not enough: with an unusable /dev/kvm a machine may greet by QMP, and abort when its CPU is set up.
+    Raises TrialImpossible.
+    """
+    with _rom() as rom:
+        bios = f"/proc/self/fd/{rom}"
+        argv = (binary, *CPU[mode], "-machine", "q35", "-m", "16M", "-bios", bios, "-nodefaults", "-nographic")
+        argv = (*argv, "-no-reboot", "-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1")
+        try:
+            trial = subprocess.run(argv, capture_output=True, timeout=BOOT_SECONDS, check=False, pass_fds=(rom,))
+        except (FileNotFoundError, NotADirectoryError, PermissionError, subprocess.TimeoutExpired):
+            return False
+        except OSError as error:
+            raise TrialImpossible(f"The trial cannot be made: {error.strerror}.") from error
+    return trial.returncode == RAN
+
+
+@contextmanager
+def _rom() -> Iterator[int]:
+    """Yield a descriptor of the firmware, in memory: there need be no folder to write in. Raises TrialImpossible."""
+    try:
+        rom = os.memfd_create("trial.rom")
+    except OSError as error:
+        raise TrialImpossible(f"The trial cannot be made: {error.strerror}.") from error
+    try:
+        with open(rom, "wb", closefd=False) as file:
+            file.write(ROM)
+        yield rom
+    finally:
+        os.close(rom)
+
+
+def has_tdx(parameter: Path = TDX_PARAMETER) -> bool:
+    try:
+        return parameter.read_text().strip() == "Y"
+    except OSError:
+        return False

@@ -1,0 +1,166 @@
+"""The provider `qemu`: virtual machines on this host, from the verified guest image."""
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from launcher.host.checks.case import HERE, Case, Host
+from launcher.host.checks.table import require
+from launcher.machines.directory import DATA_DISK, MIB, VmDirectory
+from launcher.machines.failures import of_host, of_words
+from launcher.machines.port import LaunchFailed, Plan
+from launcher.machines.resources import Resources
+from launcher.machines.sizes import GIB, Size, Sizes
+from launcher.providers.process.ladder import POWERDOWN_SECONDS, gentle_rungs
+from launcher.providers.process.provider import QEMU, LocalMachines
+from launcher.providers.process.start import start_process
+from launcher.providers.process.supervise import ProcessMachine
+from launcher.providers.qemu import argv
+from launcher.providers.qemu import monitor as qmp
+from shared.domain.order import Reason
+from shared.domain.spec import AnySpec
+from shared.guest.config import WorkerConfig, sha384
+from shared.guest.image import MANIFEST, ImageManifest, verify
+from shared.wire.launchers import Hold
+
+LOOPBACK_GATEWAY: Final = "10.0.2.2"
+"""The host's loopback, as QEMU's user-mode network shows it to the guest."""
+READY_SECONDS: Final = 30.0
+"""The least that QEMU is given until its monitor answers."""
+READY_SECONDS_A_GIB: Final = 1.0
+PASSED_THROUGH: Final = 4
+"""How many times as long a machine with GPUs takes: all its memory is pinned for them.
+
+Both figures are those of Proxmox (qemu-server, config_aware_timeout), which has them from its users' reports.
+"""
+LOOK_SECONDS: Final = 0.05
+LAST_WORDS: Final = 500
+OWN_MEMORY_MIB: Final = 512
+"""About what a QEMU takes beside its guest's memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class QemuProvider(LocalMachines):
+    """`digest` is what the image's manifest must hash to; nothing else is ever booted.
+
+    `gpus` are the PCI addresses that go to each machine of a size with GPUs.
+    """
+
+    mode: argv.Mode
+    image: Path
+    digest: str
+    sizes: Sizes
+    directory_mib: int = 64
+    host: Host = HERE
+    gpus: tuple[str, ...] = ()
+    powerdown_seconds: float = POWERDOWN_SECONDS
+    name: str = QEMU
+    loopback_gateway: str | None = LOOPBACK_GATEWAY
+
+    def resources(self, spec: AnySpec) -> Resources:
+        return takes(self.sizes.of(spec), self.mode, self.directory_mib)
+
+    def plan(self, _hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+        return self.plan_guest(uuid, self.sizes.of(config.spec), config.canonical())
+
+    def plan_guest(self, uuid: str, size: Size, configuration: bytes) -> Plan:
+        """Decide how to start a machine of any configuration. Raises ImageRejected, LaunchFailed."""
+        manifest, gpus = self._verified(), self.gpus if size.gpus else ()
+        require(Case(self.host, self.mode, gpus))
+        guest = argv.Guest(
+            uuid=uuid,
+            image=self.image,
+            manifest=manifest,
+            memory_mib=size.memory_mib,
+            vcpus=size.vcpus,
+            config_digest=sha384(configuration),
+            disk_mib=size.disk_mib,
+            gpus=gpus,
+        )
+        return Plan(argv.build(self.mode, guest, self.host.hypervisor), self.mode, self.digest)
+
+    def start(self, directory: VmDirectory) -> ProcessMachine:
+        self._verified()  # again: since the plan was made, minutes may have passed
+        self._make_data_disk(directory)
+        gentle = gentle_rungs(directory, self.powerdown_seconds)
+        group = self.host.hypervisor.slice
+        machine = start_process(
+            directory, directory.launch_log, gentle, directory.path, unit_slice=group, console=directory.serial_log
+        )
+        seconds = ready_seconds(directory.manifest.resources)
+        answers, ended = False, False
+        try:
+            answers = _answers(machine, directory, seconds)
+        finally:
+            if not answers:
+                ended = machine.ended_within(0)
+                code = machine.destroy()
+        if not answers:
+            words = _last_words(directory)
+            raise of_words(words, _ended(code, words) if ended else _silent(seconds, words))
+        return machine
+
+    def _make_data_disk(self, directory: VmDirectory) -> None:
+        """What a machine may fill beside its directory's share is its data disk: a file without a block so far."""
+        mib = directory.manifest.resources.disk_mib - self.directory_mib
+        if mib <= 0:
+            return
+        try:
+            with (directory.path / DATA_DISK).open("wb") as disk:
+                disk.truncate(mib * MIB)
+        except OSError as error:
+            raise of_host(error, "The machine's data disk cannot be made") from error
+
+    def _verified(self) -> ImageManifest:
+        """Raises ImageRejected, LaunchFailed."""
+        if not (self.image / MANIFEST).exists():
+            raise LaunchFailed(f"The guest image is not there: {self.image.name}.", Reason.IMAGE_MISSING)
+        return verify(self.image, self.digest)
+
+
+def takes(size: Size, mode: argv.Mode, directory_mib: int) -> Resources:
+    """Return what a machine of a size takes of its host."""
+    return Resources(
+        machines=1,
+        memory_mib=size.memory_mib + OWN_MEMORY_MIB,
+        vcpus=size.vcpus,
+        disk_mib=directory_mib + size.disk_mib,
+        gpus=size.gpus,
+        tdx_keys=1 if mode is argv.Mode.TDX else 0,
+    )
+
+
+def ready_seconds(takes: Resources) -> float:
+    """Return the seconds that QEMU has until its monitor answers: by then it has taken, and may have pinned, memory."""
+    seconds = max(READY_SECONDS, takes.memory_mib / GIB * READY_SECONDS_A_GIB)
+    return seconds * PASSED_THROUGH if takes.gpus else seconds
+
+
+def _answers(machine: ProcessMachine, directory: VmDirectory, seconds: float) -> bool:
+    """Wait until the monitor answers; False if QEMU ends first, or the time is over."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with suppress(qmp.QmpFailed):
+            qmp.execute(directory.path, "query-status")
+            return True
+        if machine.ended_within(LOOK_SECONDS):
+            return False
+    return False
+
+
+def _ended(code: int | None, words: str) -> str:
+    return f"QEMU ended before its monitor answered (exit code {code}): {words or 'it said nothing'}"
+
+
+def _silent(seconds: float, words: str) -> str:
+    return (
+        f"QEMU's monitor did not answer within {seconds:.0f} s: {words or 'QEMU said nothing'}. To do: look at the "
+        "host's load and free memory, or make the size smaller (LAUNCHYARD_…_MEMORY_MIB)"
+    )
+
+
+def _last_words(directory: VmDirectory) -> str:
+    directory.await_logs()
+    return directory.launch_log.read_text(errors="replace").strip()[-LAST_WORDS:]

@@ -1,0 +1,92 @@
+"""What this host offers, and how large its machines are: from the environment, for the daemon and operators' tools."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, AliasChoices, Field, StringConstraints, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from launcher.host.facts import host_memory_mib, host_vcpus
+from launcher.machines.sizes import GIB, Size, Sizes
+from launcher.providers.qemu.hypervisor import BINARY, QUOTE_SOCKET, TDX_FIRMWARE, Hypervisor
+from shared.settings import Location
+
+PREFIX: Final = "LAUNCHYARD_"
+
+Memory = Annotated[int, Field(ge=64)]
+Vcpus = Annotated[int, Field(ge=1)]
+Disk = Annotated[int, Field(ge=0)]
+PciAddress = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")]
+"""As in /sys/bus/pci/devices, such as 0000:17:00.0."""
+
+
+def _absolute(name: str) -> str:
+    """Return a path made absolute; a name without a slash is looked for on the PATH, and stays."""
+    return str(Path(name).absolute()) if "/" in name else name
+
+
+Program = Annotated[str, AfterValidator(_absolute)]
+"""A name on the PATH, or a path."""
+Slice = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.\\-]+\.slice$")]
+"""A systemd unit's name: systemd.unit(5)."""
+
+
+class HostSettings(BaseSettings):
+    """Each field is the environment's `LAUNCHYARD_<FIELD>`, or its twin."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, validate_default=True, populate_by_name=True
+    )
+
+    memory_mib: Memory = Field(default_factory=host_memory_mib)
+    """For all machines together; so are the vcpus."""
+    vcpus: Vcpus = Field(default_factory=host_vcpus)
+    machine_memory_mib: Memory = 256
+    """Of an export's or a task's machine; so are its vcpus."""
+    machine_vcpus: Vcpus = 1
+    machine_disk_mib: Annotated[int, Field(ge=1)] = 64
+    """For any machine's directory, beside its data disk: its configuration and logs."""
+    tiny_memory_mib: Memory = 4 * GIB
+    tiny_vcpus: Vcpus = 4
+    tiny_disk_mib: Disk = 0
+    standard_memory_mib: Memory = 16 * GIB
+    standard_vcpus: Vcpus = 16
+    standard_disk_mib: Disk = 0
+    llm_memory_mib: Memory | None = None
+    """None: its twin, in GiB; so the disk's."""
+    llm_memory_gib: Annotated[int, Field(ge=1)] = Field(128, validation_alias="EASYENCLAVE_LLM_MEM_GIB")
+    llm_vcpus: Vcpus = Field(16, validation_alias=AliasChoices(f"{PREFIX}LLM_VCPUS", "EASYENCLAVE_LLM_VCPUS"))
+    llm_disk_mib: Disk | None = None
+    llm_disk_gib: Disk = Field(80, validation_alias="EASYENCLAVE_LLM_DISK_GIB")
+    llm_gpus: Annotated[tuple[PciAddress, ...], NoDecode] = ()
+    """PCI addresses, separated by commas: all of them are passed through to one machine of size llm."""
+
+    qemu: Program = BINARY
+    tdx_firmware: Location = TDX_FIRMWARE
+    quote_socket: Location = QUOTE_SOCKET
+    slice: Slice | None = None
+    """Where systemd keeps machines, outside their launcher's control group."""
+
+    @field_validator("llm_gpus", mode="before")
+    @classmethod
+    def _split_gpus(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+
+    @property
+    def hypervisor(self) -> Hypervisor:
+        return Hypervisor(self.qemu, self.tdx_firmware, self.quote_socket, self.slice)
+
+    @property
+    def sizes(self) -> Sizes:
+        memory_mib = self.llm_memory_gib * GIB if self.llm_memory_mib is None else self.llm_memory_mib
+        disk_mib = self.llm_disk_gib * GIB if self.llm_disk_mib is None else self.llm_disk_mib
+        return Sizes(
+            tiny=Size(memory_mib=self.tiny_memory_mib, vcpus=self.tiny_vcpus, disk_mib=self.tiny_disk_mib),
+            standard=Size(
+                memory_mib=self.standard_memory_mib, vcpus=self.standard_vcpus, disk_mib=self.standard_disk_mib
+            ),
+            llm=Size(memory_mib=memory_mib, vcpus=self.llm_vcpus, disk_mib=disk_mib, gpus=len(self.llm_gpus)),
+            work=Size(memory_mib=self.machine_memory_mib, vcpus=self.machine_vcpus),
+        )

@@ -1,0 +1,46 @@
+"""Which provider makes an order's machine: by the cloud of its datacenter; exports and tasks run on this host."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from launcher.machines.port import Keeper, Provider
+from launcher.machines.records import VmManifest
+from launcher.providers.process.provider import LocalMachines
+from shared.domain.spec import AnySpec, CapacitySpec
+
+
+@dataclass(frozen=True, slots=True)
+class Providers:
+    """`by_cloud` makes capacity; `work` runs exports and tasks, and is None where this host makes no machines."""
+
+    by_cloud: Mapping[str, Provider]
+    work: Provider | None
+
+    def of(self, spec: AnySpec) -> Provider:
+        """Return what makes a machine for this order. Raises LookupError for one that is never asked for here."""
+        provider = self.by_cloud.get(cloud(spec.datacenter)) if isinstance(spec, CapacitySpec) else self.work
+        if provider is None:
+            wanted = f"capacity of {cloud(spec.datacenter)}" if isinstance(spec, CapacitySpec) else spec.kind
+            raise LookupError(f"No provider of this launcher makes machines for such an order: {wanted}.")
+        return provider
+
+    def keeper(self, manifest: VmManifest) -> Keeper:
+        """Return what can find a machine again: on this host whichever provider started it, elsewhere only its own.
+
+        Raises LookupError where that is none of this launcher's now.
+        """
+        if manifest.argv:
+            return LocalMachines()
+        for provider in self.all():
+            if provider.name == manifest.provider:
+                return provider
+        raise LookupError(f"the provider {manifest.provider} is not enabled on this launcher")
+
+    def all(self) -> tuple[Provider, ...]:
+        """Return each provider once."""
+        every = (*self.by_cloud.values(), *((self.work,) if self.work else ()))
+        return tuple({provider.name: provider for provider in every}.values())
+
+
+def cloud(datacenter: str) -> str:
+    return datacenter.partition(":")[0]

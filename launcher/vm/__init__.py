@@ -1,1 +1,0 @@
-"""Machines and the providers that start them."""

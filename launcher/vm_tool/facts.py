@@ -1,0 +1,85 @@
+"""What is said of a machine: the keys of libvirt's `dominfo`, which the contract's clients know."""
+
+from typing import Final, NamedTuple
+
+import psutil
+
+from launcher.machines.directory import VmDirectory
+from launcher.providers.process.identity import Trace, trace
+from launcher.providers.qemu.provider import OWN_MEMORY_MIB
+
+AGENT: Final = "agent"
+"""What the contract calls a machine that may serve orders."""
+KIB: Final = 1024
+RUNNING: Final = "running"
+SHUT_OFF: Final = "shut off"
+UNCLEAR: Final = "no state"
+STATES: Final = {Trace.RUNS: RUNNING, Trace.UNEXPLAINED: UNCLEAR}
+
+Dominfo = dict[str, str]
+
+
+class Use(NamedTuple):
+    pid: int
+    cpu_seconds: float
+    memory_kib: int
+
+
+def state_of(directory: VmDirectory) -> str:
+    return STATES.get(trace(directory), SHUT_OFF)
+
+
+def dominfo(directory: VmDirectory) -> Dominfo:
+    """Return libvirt's names with ours as values; what runs is told of while it runs."""
+    manifest, state = directory.manifest, state_of(directory)
+    use = _use(directory) if state == RUNNING else None
+    memory_kib = (manifest.resources.memory_mib - OWN_MEMORY_MIB) * KIB
+    return {
+        "Id": str(use.pid) if use else "-",
+        "Name": manifest.vm,
+        "UUID": manifest.uuid,
+        "OS Type": "hvm",
+        "State": state,
+        "CPU(s)": str(manifest.resources.vcpus),
+        "CPU time": f"{use.cpu_seconds if use else 0:.1f}s",
+        "Max memory": f"{memory_kib} KiB",
+        "Used memory": f"{use.memory_kib if use else 0} KiB",
+        "Persistent": "no",
+        "Autostart": "disable",
+        "Managed save": "no",
+    }
+
+
+def described(directory: VmDirectory) -> dict[str, object]:
+    """Return what a new machine's operator, or a program of the contract's, is told."""
+    manifest = directory.manifest
+    return {
+        "name": manifest.vm,
+        "uuid": manifest.uuid,
+        "mode": AGENT,
+        "qemu_mode": manifest.mode,
+        "verity": True,
+        "serial_log": str(directory.serial_log.resolve()),
+        "info": text(dominfo(directory)),
+    }
+
+
+def text(facts: Dominfo) -> str:
+    return "\n".join(f"{key + ':':<16}{value}" for key, value in facts.items())
+
+
+def keyed(facts: Dominfo) -> Dominfo:
+    """Return the same with keys in lower case, their spaces underscores."""
+    return {key.lower().replace(" ", "_"): value for key, value in facts.items()}
+
+
+def _use(directory: VmDirectory) -> Use | None:
+    """Return what a machine takes; None where it has just ended."""
+    recorded = directory.process()
+    if recorded is None:
+        return None
+    try:
+        process = psutil.Process(recorded.pid)
+        return Use(recorded.pid, sum(process.cpu_times()[:2]), process.memory_info().rss // KIB)
+    except psutil.NoSuchProcess:
+        return None

@@ -1,0 +1,121 @@
+"""The operator's machines: made, found again by their directories, and ended."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+import structlog
+
+from launcher.machines import directory
+from launcher.machines.directory import VmDirectory
+from launcher.machines.records import OPERATORS, VmLease, VmManifest
+from launcher.machines.sizes import Size
+from launcher.providers.process.identity import Trace, end_stragglers, trace
+from launcher.providers.process.provider import LocalMachines
+from launcher.providers.qemu.provider import QemuProvider, takes
+from shared.guest.config import OrderlessConfig
+
+NO_LEASE: Final = VmLease(ends=0, seconds=0)
+"""An operator's machine runs until it is deleted; a daemon that looks at its directory has no business there."""
+NO_EPOCH: Final = 0
+PATIENCE_SECONDS: Final = 10.0
+"""How long a machine may take for each step of its stop."""
+
+log = structlog.get_logger()
+
+
+class NoSuchMachine(Exception):
+    """None of this name is known here."""
+
+
+class MachineUnclear(Exception):
+    """What runs cannot be told for certain to be the machine; it was left alone."""
+
+
+def new_name() -> str:
+    return f"{OPERATORS}{uuid4()}"
+
+
+def start(state: Path, provider: QemuProvider, size: Size, config: OrderlessConfig) -> VmDirectory:
+    """Start a machine that outlives us. Raises ImageRejected, LaunchFailed, OSError: then nothing is left of it."""
+    uuid = config.vm.removeprefix(OPERATORS)
+    plan = provider.plan_guest(uuid, size, config.canonical())
+    manifest = VmManifest(
+        order_id=uuid,
+        epoch=NO_EPOCH,
+        vm=config.vm,
+        uuid=uuid,
+        provider=provider.name,
+        mode=plan.mode,
+        image_digest=plan.image_digest,
+        argv=plan.argv,
+        resources=takes(size, provider.mode, provider.directory_mib),
+    )
+    with gone_unless_told(state, config.vm):
+        made = directory.create(state, manifest, config.canonical(), NO_LEASE)
+        provider.start(made).leave()
+    return made
+
+
+@contextmanager
+def gone_unless_told(state: Path, name: str) -> Iterator[None]:
+    """Remove the machine of this name if what goes on here ends early, by an error or a signal: nobody knows of it.
+
+    If it cannot be removed, its name is logged.
+    """
+    try:
+        yield
+    except BaseException:
+        gone = False
+        try:
+            _end_if_there(state, name)
+            gone = True
+        finally:
+            if not gone:
+                log.error("a machine may still run: end it with `launchyard vm delete`", vm=name)
+        raise
+
+
+def known(state: Path) -> Iterator[VmDirectory]:
+    """Yield the machines, running or not.
+
+    One that is being made or removed is passed over, and left alone: another command is at it. So is one whose record
+    cannot be read, which is told, and an order's, if the folder is a launcher's. Raises OSError if they cannot be
+    listed.
+    """
+    for path in directory.listed(state):
+        try:
+            one = directory.read(path)
+        except (OSError, ValueError) as error:
+            log.warning("a machine's directory cannot be read", path=str(path), error=type(error).__name__)
+            continue
+        if one.manifest.is_operators:
+            yield one
+
+
+def find(state: Path, name: str) -> VmDirectory:
+    """Raises NoSuchMachine, OSError."""
+    for one in known(state):
+        if one.manifest.vm == name:
+            return one
+    raise NoSuchMachine(f"There is no machine {name} in {state}.")
+
+
+def _end_if_there(state: Path, name: str) -> None:
+    with suppress(NoSuchMachine):
+        end(find(state, name))
+
+
+def end(machine_directory: VmDirectory) -> None:
+    """Stop the machine and remove its directory. Raises MachineUnclear, OSError."""
+    if trace(machine_directory) is Trace.UNEXPLAINED:
+        name, path = machine_directory.manifest.vm, machine_directory.path
+        raise MachineUnclear(f"{name}: the process on record in {path} does not name the machine; end it by hand.")
+    machine = LocalMachines().adopt(machine_directory)
+    if machine is not None:
+        machine.stop(lambda: PATIENCE_SECONDS)
+        machine.reap()
+    end_stragglers(machine_directory.manifest.uuid)
+    machine_directory.remove()

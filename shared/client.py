@@ -1,0 +1,321 @@
+"""The control plane's Python client: what launchers, the command line and other programs call `/v1/…` with."""
+
+import hashlib
+import re
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, Final, Self, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from shared.address import is_loopback, origin, parse
+from shared.domain.order import State
+from shared.domain.spec import AnySpec, OrderKind
+from shared.http_client import explain, moved, open_client
+from shared.secret import is_sendable
+from shared.settings import SettingsWrong
+from shared.wire.base import IDENTITY_HEADER, LEFT_TO_RIGHT, Answer, read_answer
+from shared.wire.launchers import (
+    ClaimAnswer,
+    ClaimById,
+    Claimed,
+    ClaimNext,
+    HeartbeatAnswer,
+    HeartbeatRequest,
+    HoldsView,
+    UpdateRequest,
+)
+from shared.wire.operators import SweepAnswer, SweepRequest
+from shared.wire.orders import LimitsRequest, OrderList, OrderRequest, OrderView, OutputView
+from shared.wire.problems import OTHER_VERSION, Problem
+
+T = TypeVar("T", bound=Answer)
+
+TIMEOUT: Final = httpx.Timeout(15.0)
+WAIT_MARGIN: Final = 15.0
+"""Seconds beyond a claim's own wait before its answer is given up."""
+SWEEP_SECONDS: Final = 60.0
+"""How long a sweep may take: asked for again before its end, two would do the same."""
+CHUNK: Final = 1 << 20
+ORDER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+"""What may be put into a path."""
+USUAL: Final = LimitsRequest()
+"""The limits that are usual for an order's kind."""
+
+
+class ControlPlaneError(Exception):
+    """The control plane did not do as asked: `Refused` with its answer, or `Unreachable` without one."""
+
+
+class RequestWrong(ControlPlaneError):
+    """The request cannot be sent as it is: nothing was asked, and it is wrong the next time, too."""
+
+
+class Unreachable(ControlPlaneError):
+    """No answer, or one that says to try again (5xx, 429): the request may or may not have been carried out."""
+
+
+class OtherVersion(Unreachable):
+    """What the request names cannot be read by the instance that answered: everything else is served."""
+
+
+class NoAnswer(Unreachable):
+    """Nothing answered at the control plane's address."""
+
+    def __init__(self, url: httpx.URL, why: str) -> None:
+        self.local = is_loopback(url.host)
+        super().__init__(f"The control plane at {origin(url)} did not answer: {why}.")
+
+
+class LaterOrder(ControlPlaneError):
+    """An order was claimed that this version cannot read: a later one placed it. It is held, at `epoch`."""
+
+    def __init__(self, order_id: str, epoch: int) -> None:
+        self.order_id, self.epoch = order_id, epoch
+        super().__init__(f"The order {order_id} is of a later version than this launcher: update the launcher.")
+
+
+class NoOutput(ControlPlaneError):
+    """The order has left nothing to download."""
+
+
+class OutputMismatch(ControlPlaneError):
+    """The bucket's object is not the one that the order's worker reported."""
+
+
+class Refused(ControlPlaneError):
+    """An answer that will be the same next time; `problem` says why (RFC 9457)."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        details = "".join(f"\n  {error.field}: {error.message}" for error in problem.errors)
+        super().__init__(f"{problem.detail}{details}")
+
+    @property
+    def code(self) -> str:
+        """The last part of the problem's type, such as `lease_lost`."""
+        return _code(self.problem)
+
+
+class _Unread(Answer):
+    """What can be read of every version's claim."""
+
+    order_id: str
+    epoch: int
+
+
+class _AnyClaim(Answer):
+    claimed: Annotated[Claimed | _Unread | None, LEFT_TO_RIGHT]
+
+
+class ControlPlane:
+    """One base URL and one key. Safe to use from several threads; close it, or use it as a context manager."""
+
+    def __init__(
+        self, url: str, key: str, transport: httpx.BaseTransport | None = None, identity: str | None = None
+    ) -> None:
+        """`identity` tells launchers of one name apart; None for any other program.
+
+        Raises SettingsWrong if the key, or a variable of shared.http_client, keeps every request from being sent.
+        """
+        if not is_sendable(key):
+            raise SettingsWrong("The control plane's key holds a character that is not printable ASCII: copy it again.")
+        self._identity = {} if identity is None else {IDENTITY_HEADER: identity}
+        headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
+        given = {} if transport is None else {"transport": transport}
+        self._http = open_client(url, headers=headers, timeout=TIMEOUT, **given)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def create_order(
+        self,
+        spec: AnySpec,
+        idempotency_key: str,
+        limits: LimitsRequest = USUAL,
+        not_before: datetime | None = None,
+    ) -> OrderView:
+        if not is_sendable(idempotency_key):
+            raise RequestWrong("The idempotency key holds a character that is not printable ASCII: choose another.")
+        headers = {"Idempotency-Key": idempotency_key}
+        request = OrderRequest(order=spec, limits=limits, not_before=not_before)
+        return self._post("/v1/orders", request, OrderView, headers=headers)
+
+    def get_order(self, order_id: str) -> OrderView:
+        return self._send("GET", _path_of(order_id), OrderView)
+
+    def list_orders(
+        self,
+        state: State | None = None,
+        kind: OrderKind | None = None,
+        limit: int | None = None,
+        after: str | None = None,
+    ) -> OrderList:
+        asked = {"state": state, "kind": kind, "limit": limit, "after": after}
+        params = {name: value for name, value in asked.items() if value is not None}
+        return self._send("GET", "/v1/orders", OrderList, params=params)
+
+    def cancel_order(self, order_id: str) -> OrderView:
+        return self._send("POST", f"{_path_of(order_id)}/cancel", OrderView)
+
+    def requeue_order(self, order_id: str) -> OrderView:
+        """Return the order that was placed in a failed one's stead: the same one however often it is asked for."""
+        return self._send("POST", f"{_path_of(order_id)}/requeue", OrderView)
+
+    def purge_order(self, order_id: str) -> None:
+        """Remove an order that has ended, and what it left; one that is not there is no error."""
+        path = _path_of(order_id)
+        response = self._request("DELETE", path)
+        _raise_for_problem(response)
+        if response.status_code != httpx.codes.NO_CONTENT:
+            raise Unreachable(f"DELETE {path} was answered {response.status_code}; a control plane answers 204.")
+
+    def download_output(self, order: OrderView, to: Path) -> None:
+        """Write the order's output to the file `to`, which appears only when it is whole and what the order says.
+
+        Raises NoOutput, OutputMismatch.
+        """
+        expected = output_of(order)
+        location = self._redirect(f"/v1/orders/{order.id}/output")
+        partial = to.with_name(f".{to.name}.partial")
+        try:
+            _check(order, expected, *_download(location, partial))
+            partial.replace(to)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def claim(self, request: ClaimById | ClaimNext) -> ClaimAnswer:
+        """Raises LaterOrder, too."""
+        wait = request.wait_seconds if isinstance(request, ClaimNext) else 0
+        answer = self._post("/v1/claims", request, _AnyClaim, timeout=wait + WAIT_MARGIN, headers=self._identity)
+        if isinstance(answer.claimed, _Unread):
+            raise LaterOrder(answer.claimed.order_id, answer.claimed.epoch)
+        return ClaimAnswer(claimed=answer.claimed)
+
+    def update(self, order_id: str, request: UpdateRequest) -> OrderView:
+        return self._post(f"/v1/updates/{order_id}", request, OrderView, headers=self._identity)
+
+    def heartbeat(self, request: HeartbeatRequest) -> HeartbeatAnswer:
+        return self._post("/v1/heartbeats", request, HeartbeatAnswer, headers=self._identity)
+
+    def holds(self, launcher: str, namesakes: bool = False) -> HoldsView:
+        """Return what the control plane believes the launcher to hold; with `namesakes`, all launchers of its name."""
+        headers = {} if namesakes else self._identity
+        return self._send("GET", "/v1/holds", HoldsView, params={"launcher": launcher}, headers=headers)
+
+    def sweep(self, request: SweepRequest) -> SweepAnswer:
+        return self._post("/v1/sweeps", request, SweepAnswer, timeout=SWEEP_SECONDS)
+
+    def _post(self, path: str, body: BaseModel, answer: type[T], **options: Any) -> T:
+        headers = {"Content-Type": "application/json"} | options.pop("headers", {})
+        return self._send("POST", path, answer, content=body.model_dump_json(), headers=headers, **options)
+
+    def _send(self, method: str, path: str, answer: type[T], **options: Any) -> T:
+        response = self._request(method, path, **options)
+        _raise_for_problem(response)
+        try:
+            return read_answer(answer, response.content)
+        except ValidationError:  # whose text repeats the answer, a worker's token in it
+            raise Unreachable(f"{method} {path} was not answered by a control plane of this version.") from None
+
+    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.RequestError as error:  # whose text may repeat a header
+            raise NoAnswer(self._http.base_url, explain(error, self._http.base_url)) from None
+        except (httpx.InvalidURL, UnicodeError):
+            raise RequestWrong("The request holds a character that cannot be sent.") from None
+
+    def _redirect(self, path: str) -> str:
+        response = self._request("GET", path)
+        location = response.headers.get("location")
+        moved_itself = location is None or location.partition("?")[0].endswith(path)
+        if response.is_redirect and not moved_itself:
+            return str(location)
+        _raise_for_problem(response)
+        raise Unreachable(f"GET {path} was answered {response.status_code} without a location.")
+
+
+def output_of(order: OrderView) -> OutputView:
+    """Return what the order left. Raises NoOutput."""
+    if order.output is None:
+        raise NoOutput(f"Order {order.id} is {order.state}; it has no output to download.")
+    return order.output
+
+
+def _download(location: str, to: Path) -> tuple[int, str]:
+    """Write what the bucket answers to the file `to`; return its size and its SHA-256."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        bucket = parse(location)
+    except ValueError as error:
+        raise Unreachable(f"The control plane's answer names no bucket: {error}.") from None
+    try:
+        with (
+            open_client(origin(bucket), timeout=TIMEOUT) as http,
+            http.stream("GET", bucket) as response,
+            to.open("wb") as file,
+        ):
+            if not response.is_success:
+                raise Unreachable(f"The bucket answered {response.status_code} to the download.")
+            for chunk in response.iter_bytes(CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                size += len(chunk)
+    except httpx.HTTPError as error:
+        raise Unreachable(f"The bucket did not answer the download as it should: {explain(error, bucket)}.") from None
+    return size, digest.hexdigest()
+
+
+def _check(order: OrderView, expected: OutputView, size: int, sha256: str) -> None:
+    if size != expected.size:
+        what = f"is {size} bytes long, and not {expected.size}"
+    elif sha256 != expected.sha256:
+        what = f"has the SHA-256 {sha256}, and not {expected.sha256}"
+    else:
+        return
+    raise OutputMismatch(f"What the bucket holds for order {order.id} {what}; it is not kept.")
+
+
+def _path_of(order_id: str) -> str:
+    """Raises RequestWrong."""
+    if not ORDER_ID.fullmatch(order_id):
+        raise RequestWrong("What is given is no order's id: `launchyard order list` shows those there are.")
+    return f"/v1/orders/{order_id}"
+
+
+def _raise_for_problem(response: httpx.Response) -> None:
+    if response.is_redirect:
+        raise Unreachable(moved(response))
+    if response.status_code < 400:
+        return
+    problem = _problem(response)
+    if response.status_code >= 500 or response.status_code == 429:
+        if problem is not None and _code(problem) == OTHER_VERSION:
+            raise OtherVersion(problem.detail)
+        raise Unreachable(f"The control plane answered {response.status_code}.")
+    if problem is None:
+        told = f"Something that is no control plane answered {response.status_code}: check its address"
+        raise Unreachable(f"{told}, {origin(response.url)}.")
+    raise Refused(problem)
+
+
+def _problem(response: httpx.Response) -> Problem | None:
+    """Return the problem that the answer tells of; None if it is not in a control plane's form."""
+    try:
+        return read_answer(Problem, response.content)
+    except ValidationError:
+        return None
+
+
+def _code(problem: Problem) -> str:
+    """Return the last part of its type."""
+    return problem.type.rsplit(":", 1)[-1]

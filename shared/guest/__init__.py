@@ -1,0 +1,1 @@
+"""What a launcher and the guest that it starts agree on."""

@@ -1,0 +1,100 @@
+"""For clients: `/v1/orders`."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from shared.domain.spec import AnySpec
+from shared.wire.base import LEFT_TO_RIGHT, Answer, AnyKind, AnyReason, AnyState, FileName, Request
+from shared.wire.times import Time
+
+SpecView = Annotated[AnySpec | Mapping[str, Any], LEFT_TO_RIGHT]
+"""A mapping where it is one of a later version."""
+
+
+Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600, allow_inf_nan=False)]
+
+
+class LimitsRequest(Request):
+    """What an order is to be limited to, in seconds; what is null is as usual for its kind."""
+
+    queue_ttl_seconds: Seconds | None = None
+    """How long it waits for a launcher, at first and after each attempt."""
+    boot_timeout_seconds: Seconds | None = None
+    """How long after a claim its worker may take to report."""
+    run_timeout_seconds: Seconds | None = None
+    """How long its worker may run then. Not for capacity orders."""
+    ttl_seconds: Seconds | None = None
+    """For capacity orders: how long after it was fulfilled its machine is taken back."""
+    retention_seconds: Seconds | None = None
+    """How long after its end its output is kept."""
+
+
+class OrderRequest(Request):
+    """`POST /v1/orders`; the header `Idempotency-Key` is required. No launcher takes it before `not_before`."""
+
+    order: AnySpec
+    limits: LimitsRequest = LimitsRequest()
+    not_before: Time | None = None
+
+
+class LimitsView(Answer):
+    """In seconds; one that is null is not set."""
+
+    queue_ttl_seconds: float
+    boot_timeout_seconds: float
+    run_timeout_seconds: float | None
+    ttl_seconds: float | None
+    retention_seconds: float
+
+
+class OutputView(Answer):
+    """`file_name` is a plain name: a client may join it to a folder of its own."""
+
+    file_name: FileName
+    content_type: str
+    size: int
+    sha256: str
+
+
+class OrderView(Answer):
+    """An order as its account sees it. `entered` says when each state was last entered.
+
+    While it waits, it may be claimed from `available_at` until `expires_at`. `discarded_at`: when its
+    output was removed.
+    """
+
+    id: str
+    account: str
+    kind: AnyKind
+    spec: SpecView
+    state: AnyState
+    reason: AnyReason | None
+    message: str | None
+    epoch: int
+    attempt: int
+    max_attempts: int
+    limits: LimitsView
+    available_at: datetime
+    expires_at: datetime
+    cancel_requested: bool
+    requeued_from: str | None
+    vm: str | None
+    output: OutputView | None
+    discarded_at: datetime | None
+    metrics: Mapping[str, int | float]
+    created_at: datetime
+    updated_at: datetime
+    entered: Mapping[AnyState, datetime]
+
+
+class OrderList(Answer):
+    """`GET /v1/orders?state=&kind=&limit=&after=`, newest first; pass `next` as `after` for the following page.
+
+    A page of large orders ends before `limit`, at some 8 MiB; the last one has no `next`.
+    """
+
+    orders: tuple[OrderView, ...]
+    next: str | None

@@ -1,0 +1,24 @@
+"""Errors, as problem documents (RFC 9457)."""
+
+from typing import Final
+
+from shared.wire.base import Answer, AnyState
+
+OTHER_VERSION: Final = "other_version"
+"""The code of what another version of the control plane wrote: an instance of that version can answer."""
+
+
+class FieldError(Answer):
+    field: str
+    message: str
+
+
+class Problem(Answer):
+    """RFC 9457, `application/problem+json`; `state` and `errors` where they apply."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    state: AnyState | None = None
+    errors: tuple[FieldError, ...] = ()

@@ -1,0 +1,76 @@
+"""Writes docs/lifecycle.md from the table: `python -m tools.lifecycle_page docs/lifecycle.md`."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from functions.domain.events import AnyEvent, EventKind, Held
+from functions.domain.lifecycle import RULES
+from shared.domain.order import FINAL, Reason, State
+
+HEAD = """# Lifecycle of an order
+
+Generated from the table in `functions/domain/lifecycle.py` by `make docs`; a test fails when this page is stale.
+
+`lapse`, `retry`, `boot_timeout` and `return` lead back to `queued` while attempts remain and the client has not
+wished the order gone. Without attempts left the first three end in `failed`. A launcher that sends heartbeats tells
+before it starts a machine (`provision`): a `lapse` before that burns no attempt, since nothing was tried, and the
+order waits on until its queue TTL, to which the time that it was held is added. Where it was wished gone, all end in
+`cancelled`; but a capacity order that ran has done its work (`succeeded`, `released`). A session that had begun fails
+instead of being run again. A final state never changes. Events marked *fenced* carry the epoch: any but the present
+one is refused, `409 lease_lost`.
+"""
+
+
+def render() -> str:
+    return "\n".join([HEAD, *_diagram(), "", *_table(), "", *_events(), "", *_reasons(), ""])
+
+
+def _diagram() -> Iterator[str]:
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    yield "    [*] --> queued"
+    for (state, event), target in RULES.items():
+        if target is not state:
+            yield f"    {state} --> {target}: {event}"
+    for state in State:
+        if state in FINAL:
+            yield f"    {state} --> [*]"
+    yield "```"
+
+
+def _table() -> Iterator[str]:
+    states = [state for state in State if state not in FINAL]
+    yield "## Rules"
+    yield ""
+    yield "| event | " + " | ".join(states) + " |"
+    yield "|---" * (len(states) + 1) + "|"
+    for event in EventKind:
+        cells = [RULES.get((state, event), "") for state in states]
+        yield f"| {event} | " + " | ".join(cells) + " |"
+
+
+def _events() -> Iterator[str]:
+    yield "## Events"
+    yield ""
+    yield "| event | fenced | meaning |"
+    yield "|---|---|---|"
+    for event in AnyEvent.__args__:
+        fenced = "yes" if issubclass(event, Held) else ""
+        yield f"| {event.kind} | {fenced} | {_meaning(event)} |"
+
+
+def _meaning(event: type) -> str:
+    said = event.__doc__ or ""
+    return "" if said.startswith(f"{event.__name__}(") else " ".join(said.split())
+
+
+def _reasons() -> Iterator[str]:
+    yield "## Reasons"
+    yield ""
+    yield "An order that ended, or was queued again, says why with one of these:"
+    yield ", ".join(f"`{reason}`" for reason in Reason) + "."
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(render(), encoding="utf-8")
