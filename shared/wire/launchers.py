@@ -101,7 +101,24 @@ class Stopped(Request):
     epoch: Epoch
 
 
-UpdateRequest = Annotated[Provisioning | AttemptFailed | Returned | Stopped, Field(discriminator="status")]
+class MachineGone(Request):
+    """The machine has ended by itself, with this exit code (None: unknown).
+
+    If the order still ran, it is queued again or fails as after any failed attempt. If the order has ended, nothing
+    changes, and that is no error.
+    """
+
+    status: Literal["machine_gone"] = "machine_gone"
+    request_id: RequestId
+    launcher: Name
+    epoch: Epoch
+    exit_code: int | None
+    message: Text
+
+
+UpdateRequest = Annotated[
+    Provisioning | AttemptFailed | MachineGone | Returned | Stopped, Field(discriminator="status")
+]
 
 
 class Hold(Request):

@@ -28,6 +28,7 @@ from shared.wire.launchers import (
     Hold,
     HoldsView,
     HoldView,
+    MachineGone,
     Provisioning,
     Renewed,
     Returned,
@@ -110,6 +111,8 @@ def _event(body: UpdateRequest, order: Order, sender: str) -> AnyEvent:
             return Provision(request_id, body.epoch, sender, body.vm)
         case AttemptFailed():
             return _failure(body, order, sender, request_id)
+        case MachineGone():
+            return Retry(request_id, body.epoch, Reason.MACHINE_EXITED, body.message)
         case Returned():
             return Return(request_id, body.epoch, sender, Reason.RETURNED, body.message)
         case Stopped():
