@@ -1,7 +1,7 @@
 """The events of the log: a closed list, for operators to alert on and for tests to wait for.
 
-A log line has the event as its field `event`, a sentence as `message`, and fields of its own beside them. A name here is
-never changed once it was released; docs/operators.md says what each means and what to do about it.
+A log line has the event as its field `event`, a sentence as `message`, and fields of its own beside them. A name here
+is never changed once it was released; docs/operators.md says what each means and what to do about it.
 """
 
 from enum import StrEnum
