@@ -1,8 +1,10 @@
 """What the functions are told by their environment. Every error is reported at once."""
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -19,11 +21,12 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from functions.apis.capacity.attestation import Image, Nonces, Tcb
 from functions.domain.access import ApiKey, Role
 from functions.domain.pools import MOST_MACHINES
+from functions.http.api import Api
 from shared.address import BaseUrl
 from shared.domain.datacenters import parse
 from shared.domain.spec import Attestation
 from shared.secret import Secret
-from shared.settings import read_or_exit
+from shared.settings import read_all_or_exit
 from shared.wire.base import Sha256
 
 ITA_API: Final = "https://api.trustauthority.intel.com"
@@ -145,7 +148,17 @@ class Settings(BaseSettings):
             raise ValueError("Only for the memory backend; with the google backend keys are in Firestore")
         return keys
 
-    @classmethod
-    def read(cls) -> Self:
-        """Return the environment's settings, or say all that is wrong with them and exit with 2."""
-        return read_or_exit(cls)
+
+@dataclass(frozen=True, slots=True)
+class AllSettings:
+    """The control plane's settings, and those of the APIs, each under its type."""
+
+    core: Settings
+    of_apis: Mapping[type[BaseSettings], BaseSettings] = field(default_factory=dict)
+
+
+def read_settings(apis: Sequence[Api]) -> AllSettings:
+    """Return the environment's settings, or say all that is wrong with them and exit with 2."""
+    kinds: list[type[BaseSettings]] = [Settings, *(api.settings for api in apis if api.settings is not None)]
+    settings = dict(zip(kinds, read_all_or_exit(kinds), strict=True))
+    return AllSettings(cast("Settings", settings.pop(Settings)), settings)

@@ -7,10 +7,13 @@ existed before would be dead in the workers. So the App is made at the first req
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import uuid4
+
+from pydantic_settings import BaseSettings
 
 from functions.apis.capacity.attestation import Trust
 from functions.apis.capacity.parts import Capacity, DefaultPool
@@ -20,9 +23,12 @@ from functions.domain.accounts import Account, Enrolment
 from functions.domain.agents import Agent, Challenge
 from functions.domain.pools import Pool
 from functions.engine.credentials import CallbackTokens
+from functions.engine.sweep import Chores
+from functions.http.api import Api
 from functions.http.authentication import CachedKeys
+from functions.http.handlers import Services, pick, wanted_by
 from functions.ports import Appraiser, Doorbell, KeyStore, OrderStore, OutputBucket, Records
-from functions.settings import Backend, Settings
+from functions.settings import AllSettings, Backend, Settings
 from shared.domain.spec import NodeSize
 
 SHORTEST_CLAIM: Final = 30.0
@@ -34,20 +40,35 @@ APPRAISAL_SECONDS: Final = 10.0
 Ports = tuple[OrderStore, KeyStore, Doorbell, Capacity]
 
 
-def once(make: Callable[[], App]) -> Callable[[], App]:
-    """Return a function that makes the App when first called, by whichever thread, and returns that one ever after."""
-    lock, made = threading.Lock(), list[App]()
+def once(make: Callable[[], Services]) -> Callable[[], Services]:
+    """Return a function that makes the services at its first call, by any thread, and returns the same ever after."""
+    lock, made = threading.Lock(), list[Services]()
 
-    def app() -> App:
+    def services() -> Services:
         with lock:
             if not made:
                 made.append(make())
             return made[0]
 
-    return app
+    return services
 
 
-def build(settings: Settings) -> App:
+OFFERED: Final[Set[type]] = frozenset({App, Chores, KeyStore})
+"""The types of the services that handlers may ask for, beside the settings of their API."""
+
+
+def build(settings: AllSettings, apis: Sequence[Api]) -> Services:
+    return services_of(build_app(settings.core), apis, settings.of_apis)
+
+
+def services_of(app: App, apis: Sequence[Api], settings: Mapping[type[BaseSettings], BaseSettings]) -> Services:
+    """Return what handlers may ask for, each under its type."""
+    services: Services = {App: app, KeyStore: app.keys, **settings}
+    chores = [partial(chore, **pick(services, wanted_by(chore, {"limit"}))) for api in apis for chore in api.chores]
+    return {**services, Chores: Chores(chores)}
+
+
+def build_app(settings: Settings) -> App:
     from functions.engine.candidates import Candidates, oldest_last
 
     store, keys, doorbell, capacity = _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)

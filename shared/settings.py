@@ -45,11 +45,23 @@ def read(kind: type[AnySettings], given: Mapping[str, object] | None = None) -> 
 
 def read_or_exit(kind: type[AnySettings]) -> AnySettings:
     """Return the environment's settings, or say all that is wrong with them and exit with 2."""
-    try:
-        return read(kind)
-    except SettingsWrong as error:
-        sys.stderr.write(f"These settings are not as they should be:\n{indent(str(error), '  ')}\n")
+    (settings,) = read_all_or_exit([kind])
+    return settings
+
+
+def read_all_or_exit(kinds: Sequence[type[AnySettings]]) -> Sequence[AnySettings]:
+    """Return the environment's settings of each kind, or say all that is wrong with any of them and exit with 2."""
+    settings, wrong = list[AnySettings](), list[str]()
+    for kind in kinds:
+        try:
+            settings.append(read(kind))
+        except SettingsWrong as error:
+            wrong.append(str(error))
+    if wrong:
+        told = indent("\n".join(wrong), "  ")
+        sys.stderr.write(f"These settings are not as they should be:\n{told}\n")
         sys.exit(WRONG_SETTINGS)
+    return settings
 
 
 def _variable(kind: type[BaseSettings], loc: Sequence[int | str]) -> str:

@@ -1,1 +1,18 @@
-"""One folder a contract: its routes, wire models and dialect, over the one engine."""
+"""The contracts that the control plane serves, one folder each: adding one touches its folder and this list."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from functions.apis.capacity import CAPACITY
+from functions.apis.v1 import HEALTH, V1
+from functions.http.api import Api
+from functions.http.routing import Route
+
+APIS: Final[Sequence[Api]] = (V1, CAPACITY)
+
+SERVICES: Final[Mapping[str, Sequence[Route]]] = {
+    name: (*routes, *HEALTH) for api in APIS for name, routes in api.services.items()
+}
+"""The services to deploy, by the name of their entry point."""
+EVERYTHING: Final[Sequence[Route]] = (*(route for api in APIS for route in api.routes), *HEALTH)
+"""What the local stack serves from one process."""

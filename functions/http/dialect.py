@@ -1,4 +1,4 @@
-"""How families of routes speak HTTP: each contract has its own errors, and its own way to read a body."""
+"""How a contract speaks HTTP: each has its own errors, its own way to read a body, and its own words for keys."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,10 +7,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter
 
-from functions.app import App
 from functions.domain.refusals import Refusal
 from functions.http import problems
-from functions.http.authentication import Access, Caller, authenticate
+from functions.http.authentication import Caller, authenticate
 from functions.http.parsing import parse_body, parse_query
 from shared.wire.problems import Problem
 
@@ -27,15 +26,19 @@ class Refused:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Face:
-    """`internal` is told where nobody foresaw what went wrong."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Dialect:
+    """`authenticate` is called with `access`, `authorization` (the header, or None), and with services by their type
+    (see `handlers`). `internal` is the answer to an error that is ours.
+    """
 
-    authenticate: Callable[[Access, str | None, App], Caller]
+    authenticate: Callable[..., Caller]
     body: Callable[[bytes, TypeAdapter[Any]], Any]
     query: Callable[[Iterable[tuple[str, str]], type[BaseModel]], BaseModel]
     refused: Callable[[Refusal], Refused]
     internal: Refused
+    identifies_launchers: bool = False
+    """Whether its callers may send their identity in the header IDENTITY_HEADER."""
 
 
 def _problem(problem: Problem, headers: Mapping[str, str] = NO_HEADERS) -> Refused:
@@ -43,10 +46,11 @@ def _problem(problem: Problem, headers: Mapping[str, str] = NO_HEADERS) -> Refus
     return Refused(HTTPStatus(problem.status), document, problems.MEDIA_TYPE, headers)
 
 
-NATIVE: Final = Face(
-    authenticate=lambda access, authorization, app: authenticate(access, authorization, app.keys),
+NATIVE: Final = Dialect(
+    authenticate=authenticate,
     body=parse_body,
     query=parse_query,
     refused=lambda refusal: _problem(problems.problem(refusal), problems.headers(refusal)),
     internal=_problem(problems.INTERNAL),
+    identifies_launchers=True,
 )

@@ -2,56 +2,73 @@
 
 import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from flask import Request, Response
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from pydantic import TypeAdapter, ValidationError
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
-from functions.apis.capacity.face import CAPACITY, PREFIXES
-from functions.app import App
 from functions.domain.refusals import Invalid, Malformed, Refusal, TooLarge, Unavailable
 from functions.http import logs
+from functions.http.api import Api
 from functions.http.authentication import Open, Principal
-from functions.http.dialect import NATIVE, Face, Refused
+from functions.http.dialect import NATIVE, Dialect, Refused
+from functions.http.handlers import Services, pick, require_services, wanted_by
 from functions.http.presence import presence
-from functions.http.routing import Answer, NoSuchPath, Nothing, Redirect, Route, Routes
+from functions.http.routing import Answer, NoContent, NoSuchPath, Redirect, Route, Routes
 from shared.wire.base import IDENTITY_HEADER, Identity
 
-MOST_KEPT: Final = 1024 * 1024
+MAX_KEPT: Final = 1024 * 1024
 """Bytes of a request's body that are kept: more than any route takes."""
-MOST_DRAINED: Final = 32 * 1024 * 1024
+MAX_DRAINED: Final = 32 * 1024 * 1024
 """Bytes that are read of a body that is too large, so that its sender hears why; the platform's own limit."""
 CHUNK: Final = 64 * 1024
 KEY_HEADER: Final = "Idempotency-Key"
 IDENTITY: Final = TypeAdapter(Identity)
-LONGEST_KEY: Final = 200
+MAX_KEY_LENGTH: Final = 200
 
 
 class Endpoint:
-    """Some routes as one entry point of functions-framework. `app` is asked for at the first request."""
+    """Some routes of some APIs as one entry point of functions-framework.
 
-    def __init__(self, routes: Sequence[Route], app: Callable[[], App], project: str | None = None) -> None:
-        self._routes, self._app, self._project = Routes(routes), app, project
+    `offered` are the types of the services that `services` returns; it is called at the first request.
+    Raises WrongHandler if a handler asks for another one.
+    """
+
+    def __init__(
+        self,
+        apis: Sequence[Api],
+        routes: Sequence[Route],
+        services: Callable[[], Services],
+        offered: Set[type],
+        project: str | None = None,
+    ) -> None:
+        self._apis, self._routes, self._services, self._project = apis, Routes(routes), services, project
+        self._wanted = {api.dialect: wanted_by(api.dialect.authenticate, {"access", "authorization"}) for api in apis}
+        for handler, wanted in (
+            *((route.handler, route.signature.services) for route in routes),
+            *((dialect.authenticate, wanted) for dialect, wanted in self._wanted.items()),
+        ):
+            require_services(handler, wanted, offered)
 
     def __call__(self, request: Request) -> Response:
-        return _respond(request, self._answer, self._project)
+        return respond(request, self._apis, self._answer, self._project)
 
-    def _answer(self, request: Request, face: Face) -> Response:
-        body = _read(request)
+    def _answer(self, request: Request, dialect: Dialect) -> Response:
+        body = read_body(request)
         route, named = self._routes.find(request.method, request.path)
         logs.note(route=route.path, **named)
-        if len(body) > route.most_bytes:
+        if len(body) > route.max_bytes:
             raise TooLarge(
-                f"The body is over {route.most_bytes // 1024} KiB, the most that this route takes. "
+                f"The body is over {route.max_bytes // 1024} KiB, the most that this route takes. "
                 "Shorten its longest field, or write its characters as UTF-8: \\u escapes take more room."
             )
         try:
-            answer = self._handled(request, route, body, face, named)
+            answer = self._handled(request, route, body, dialect, named)
         except Unavailable as refusal:
             if route.degraded is None:
                 raise
@@ -59,55 +76,71 @@ class Endpoint:
             answer = route.degraded
         return _render(route, answer)
 
-    def _handled(self, request: Request, route: Route, body: bytes, face: Face, named: Mapping[str, str]) -> Answer:
-        app = self._app()
+    def _handled(
+        self, request: Request, route: Route, body: bytes, dialect: Dialect, named: Mapping[str, str]
+    ) -> Answer:
+        """Authenticate, then parse, then call the handler with what its signature asks for."""
+        services, signature = self._services(), route.signature
         authorization = None if route.access is Open.ANYONE else _single(request, "Authorization")
-        caller = face.authenticate(route.access, authorization, app)
+        wanted = pick(services, self._wanted[dialect])
+        caller = dialect.authenticate(access=route.access, authorization=authorization, **wanted)
         if isinstance(caller, Principal):
             logs.note(account=caller.account)
-            caller = replace(caller, identity=_identity(request) if face is NATIVE else None)
-        parsed, named = _parsed(request, route, body, face), {**named, **_keyed(request, route)}
-        watched = {"present": presence(request.environ)} if route.waits else {}
-        return route.handler(*parsed, caller, app, **named, **watched)
+            caller = replace(caller, identity=_identity(request) if dialect.identifies_launchers else None)
+        given = pick(services, signature.services)
+        if signature.body is not None:
+            _require_plain(request)
+            given["body"] = dialect.body(body, signature.body)
+        if signature.query is not None:
+            given["query"] = dialect.query(request.args.items(multi=True), signature.query)
+        if signature.keyed:
+            given["idempotency_key"] = _idempotency_key(request)
+        if signature.waits:
+            given["present"] = presence(request.environ)
+        if signature.caller is not None:
+            given[signature.caller] = caller
+        return route.handler(**given, **named)
 
 
-def unroutable(request: Request, error: HTTPException, project: str | None = None) -> Response:
-    """Answer a request that the framework refuses before any endpoint is asked, in the form of its face.
-
-    Its router knows no line break in a path, and no Host that cannot be a name.
-    """
-
-    def refuse(request: Request, _face: Face) -> Response:
-        _read(request)
-        if error.code == HTTPStatus.NOT_FOUND:
-            raise NoSuchPath
-        raise Malformed("The Host header or the address cannot be read: send the control plane's own name and path.")
-
-    return _respond(request, refuse, project)
-
-
-def _respond(request: Request, answer: Callable[[Request, Face], Response], project: str | None) -> Response:
-    """Return the answer, or the refusal in the words of the request's face; log either."""
+def respond(
+    request: Request, apis: Sequence[Api], answer: Callable[[Request, Dialect], Response], project: str | None
+) -> Response:
+    """Return the answer, or the refusal in the dialect of the path's API; log either."""
     started, failure = time.monotonic(), None
-    face = CAPACITY if request.path.startswith(PREFIXES) else NATIVE
+    dialect = next((api.dialect for api in apis if request.path.startswith(api.prefixes)), NATIVE)
     logs.begin(request.headers, project)
     try:
-        response = answer(request, face)
+        response = answer(request, dialect)
     except Refusal as refusal:
-        response = _refused(face.refused(refusal))
-    except Exception as error:  # noqa: BLE001 (the edge: whatever nobody foresaw is logged, and not told)
-        response, failure = _refused(face.internal), error
+        response = _refused(dialect.refused(refusal))
+    except Exception as error:  # noqa: BLE001 (the edge: any other error is ours; it is logged, and not sent)
+        response, failure = _refused(dialect.internal), error
     logs.end(request.method, response.status_code, time.monotonic() - started, failure)
     return response
 
 
-def _read(request: Request) -> bytes:
-    """Return the body, whatever Content-Length says of it; of one over MOST_KEPT only so much. Raises Malformed."""
+def unroutable(request: Request, apis: Sequence[Api], error: HTTPException, project: str | None = None) -> Response:
+    """Answer a request that the framework refuses before any endpoint is asked, in the dialect of the path's API.
+
+    Its router knows no line break in a path, and no Host that cannot be a name.
+    """
+
+    def refuse(request: Request, _dialect: Dialect) -> Response:
+        read_body(request)
+        if error.code == HTTPStatus.NOT_FOUND:
+            raise NoSuchPath
+        raise Malformed("The Host header or the address cannot be read: send the control plane's own name and path.")
+
+    return respond(request, apis, refuse, project)
+
+
+def read_body(request: Request) -> bytes:
+    """Return the body, whatever Content-Length says of it; of one over MAX_KEPT only so much. Raises Malformed."""
     kept, size = bytearray(), 0
     try:
-        while size < MOST_DRAINED and (chunk := request.stream.read(CHUNK)):
+        while size < MAX_DRAINED and (chunk := request.stream.read(CHUNK)):
             size += len(chunk)
-            if len(kept) <= MOST_KEPT:
+            if len(kept) <= MAX_KEPT:
                 kept += chunk
     except (ClientDisconnected, ParseException, OSError):  # Flask's, gunicorn's and the socket's own words for it
         raise Malformed("The body ends too early, or its chunks are none.") from None
@@ -117,15 +150,11 @@ def _read(request: Request) -> bytes:
     return bytes(kept)
 
 
-def _parsed(request: Request, route: Route, body: bytes, face: Face) -> Sequence[Any]:
-    if route.body is not None:
-        codings = {coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
-        if codings - {"", "identity"}:
-            raise Malformed("Send the body without a Content-Encoding.")
-        return [face.body(body, route.body)]
-    if route.query is not None:
-        return [face.query(request.args.items(multi=True), route.query)]
-    return []
+def _require_plain(request: Request) -> None:
+    """Raises Malformed if the body is compressed."""
+    codings = {coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
+    if codings - {"", "identity"}:
+        raise Malformed("Send the body without a Content-Encoding.")
 
 
 def _identity(request: Request) -> str | None:
@@ -140,16 +169,15 @@ def _identity(request: Request) -> str | None:
         raise Invalid("A header is not as it should be.", wrong) from None
 
 
-def _keyed(request: Request, route: Route) -> Mapping[str, str]:
-    if not route.keyed:
-        return {}
+def _idempotency_key(request: Request) -> str:
+    """Raises Malformed."""
     key = _single(request, KEY_HEADER) or ""
-    if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+    if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
         raise Malformed(
-            f"The header {KEY_HEADER} is needed: 1 to {LONGEST_KEY} printable ASCII characters, no comma. "
+            f"The header {KEY_HEADER} is needed: 1 to {MAX_KEY_LENGTH} printable ASCII characters, no comma. "
             "Send a fresh UUID with each new order, and the same one again when you repeat the request."
         )
-    return {"idempotency_key": key}
+    return key
 
 
 def _single(request: Request, name: str) -> str | None:
@@ -166,7 +194,7 @@ def _single(request: Request, name: str) -> str | None:
 def _render(route: Route, answer: Answer) -> Response:
     if isinstance(answer, Redirect):
         return _response(HTTPStatus.TEMPORARY_REDIRECT, "", "text/plain", {"Location": answer.url})
-    if isinstance(answer, Nothing):
+    if isinstance(answer, NoContent):
         return _response(route.status, "", "text/plain", {})
     headers = {"Location": route.location.format_map(dict(answer))} if route.location else {}
     return _response(route.status, answer.model_dump_json(), "application/json", headers)

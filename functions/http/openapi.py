@@ -1,9 +1,8 @@
-"""The OpenAPI document, made from the routes: `python -m functions.http.openapi` writes it to docs/openapi.json."""
+"""The OpenAPI document, made from the routes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any, Final
 
 from pydantic import TypeAdapter
@@ -13,13 +12,11 @@ from werkzeug.http import HTTP_STATUS_CODES
 from functions.domain.access import Role
 from functions.http import problems
 from functions.http.authentication import Open
-from functions.http.endpoint import IDENTITY, KEY_HEADER, LONGEST_KEY
+from functions.http.endpoint import IDENTITY, KEY_HEADER, MAX_KEY_LENGTH
 from functions.http.routing import ID, Route
-from functions.routes import NATIVE_ROUTES
 from shared.wire.base import IDENTITY_HEADER
 from shared.wire.problems import Problem
 
-DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "openapi.json"
 REFERENCE: Final = "#/components/schemas/{model}"
 PROBLEM: Final = TypeAdapter(Problem)
 
@@ -27,15 +24,15 @@ Json = dict[str, Any]
 Schemas = Mapping[tuple[str, JsonSchemaMode], Json]
 
 
-def document() -> Json:
+def document(routes: Sequence[Route]) -> Json:
     """Return the OpenAPI 3.1 document of `/v1/…`."""
     schemas, components = TypeAdapter.json_schemas(
-        [(_name(route), mode, model) for route in NATIVE_ROUTES for mode, model in _models(route)]
+        [(_name(route), mode, model) for route in routes for mode, model in _models(route)]
         + [("problem", "serialization", PROBLEM)],
         ref_template=REFERENCE,
     )
     paths: dict[str, Json] = {}
-    for route in NATIVE_ROUTES:
+    for route in routes:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
     return {
         "openapi": "3.1.0",
@@ -51,8 +48,8 @@ def document() -> Json:
     }
 
 
-def render() -> str:
-    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+def render(routes: Sequence[Route]) -> str:
+    return json.dumps(document(routes), indent=2, ensure_ascii=False) + "\n"
 
 
 def _name(route: Route) -> str:
@@ -61,8 +58,8 @@ def _name(route: Route) -> str:
 
 def _models(route: Route) -> list[tuple[JsonSchemaMode, TypeAdapter[Any]]]:
     models: list[tuple[JsonSchemaMode, TypeAdapter[Any]]] = []
-    if route.body is not None:
-        models.append(("validation", route.body))
+    if route.signature.body is not None:
+        models.append(("validation", route.signature.body))
     if route.answer is not None:
         models.append(("serialization", TypeAdapter(route.answer)))
     return models
@@ -76,7 +73,7 @@ def _operation(route: Route, schemas: Schemas) -> Json:
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_headers(route)],
         "responses": _responses(route, schemas),
     }
-    if route.body is not None:
+    if route.signature.body is not None:
         content = {"application/json": {"schema": schemas[_name(route), "validation"]}}
         operation["requestBody"] = {"required": True, "content": content}
     return operation
@@ -99,9 +96,9 @@ def _path_parameters(route: Route) -> list[Json]:
 
 
 def _query_parameters(route: Route) -> list[Json]:
-    if route.query is None:
+    if route.signature.query is None:
         return []
-    schema = TypeAdapter(route.query).json_schema()
+    schema = TypeAdapter(route.signature.query).json_schema()
     inlined = json.loads(
         json.dumps(schema["properties"]), object_hook=lambda part: _inline(part, schema.get("$defs", {}))
     )
@@ -120,8 +117,8 @@ def _inline(part: Json, definitions: Json) -> Json:
 
 def _headers(route: Route) -> list[Json]:
     headers: list[Json] = []
-    if route.keyed:
-        schema = {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[-!-+.-~]+$"}
+    if route.signature.keyed:
+        schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": "^[-!-+.-~]+$"}
         headers.append({"name": KEY_HEADER, "in": "header", "required": True, "schema": schema})
     if not isinstance(route.access, Open) and Role.LAUNCHER in route.access:
         said = {"description": "Tells launchers of one name apart", "schema": IDENTITY.json_schema()}
@@ -150,15 +147,10 @@ def _refusals(route: Route) -> list[HTTPStatus]:
         statuses |= {HTTPStatus.FORBIDDEN}
     if "{order_id}" in route.path or route.conflicts:
         statuses |= {HTTPStatus.NOT_FOUND}
-    if route.body is not None:
+    if route.signature.body is not None:
         statuses |= {HTTPStatus.BAD_REQUEST}
-    if route.body is not None or route.query is not None:
+    if route.signature.body is not None or route.signature.query is not None:
         statuses |= {HTTPStatus.UNPROCESSABLE_ENTITY}
     if route.conflicts:
         statuses |= {HTTPStatus.CONFLICT, HTTPStatus.GONE}
     return sorted(statuses)
-
-
-if __name__ == "__main__":
-    DOCUMENT.parent.mkdir(exist_ok=True)
-    DOCUMENT.write_text(render())

@@ -1,9 +1,10 @@
 """Routes as data, and finding the one that a request means."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from werkzeug.exceptions import MethodNotAllowed
@@ -12,10 +13,12 @@ from werkzeug.routing import Map, Rule
 
 from functions.domain.refusals import NotFound, Refusal
 from functions.http.authentication import Access
+from functions.http.handlers import Signature, WrongHandler, read_signature
 from shared.wire.base import OrderId
 
 ID: Final[TypeAdapter[str]] = TypeAdapter(OrderId)
 """The ids in paths: of orders, and all others are narrower."""
+PATH_NAME: Final = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,44 +29,51 @@ class Redirect:
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
-    """It is done, and there is nothing to say of it."""
+class NoContent:
+    """It is done: an empty answer."""
 
 
-Answer = BaseModel | Redirect | Nothing
+Answer = BaseModel | Redirect | NoContent
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """One method of one path. The handler is called with what the route declares, in this order: the parsed body or
-    query, the caller, the App; then by name the ids in the path, `idempotency_key` if `keyed`, and `present` if
-    it `waits`."""
+    """One method of one path. What the handler is called with, and what it answers, its own signature says.
+
+    Raises WrongHandler if the handler does not fit the route.
+    """
 
     method: str
     path: str
     access: Access
     handler: Callable[..., Answer]
     summary: str
-    answer: type[BaseModel] | None
-    """None: a redirect, or nothing where the status says so."""
-    body: TypeAdapter[Any] | None = None
-    query: type[BaseModel] | None = None
-    most_bytes: int = 64 * 1024
+    max_bytes: int = 64 * 1024
     """Of a request's body."""
-    keyed: bool = False
-    waits: bool = False
-    """Whether the handler is given `present`, which says whether the caller is still there."""
     status: HTTPStatus = HTTPStatus.OK
     location: str | None = None
-    """Where the answer's thing is from now on: a path to fill with its fields."""
+    """Where the created thing is from now on: a path that is filled with the answer's fields."""
     missing: str = "There is no such order."
-    """What to say where what the path names cannot be an id at all."""
+    """The refusal if what the path names cannot be an id at all."""
     degraded: BaseModel | None = None
-    """What is answered where we do not know better, for the store does not answer; None: 503."""
+    """The answer if the store is unavailable; None: 503."""
     conflicts: bool = False
-    """Whether it may be refused for what stands (409), or stood (410)."""
+    """Whether it may be refused for the present state (409), or a former one (410)."""
     head: bool = True
-    """For GET: whether HEAD is answered like it. Not if what it answers with is good for a GET only, or used up."""
+    """For GET: whether HEAD is answered like it. False if the answer is good for a GET only, or used up by it."""
+    signature: Signature = field(init=False)
+
+    def __post_init__(self) -> None:
+        signature = read_signature(self.handler, self.access, frozenset(PATH_NAME.findall(self.path)))
+        if signature.body is not None and signature.query is not None:
+            raise WrongHandler(f"{self.method} {self.path}: a handler takes a body or a query.")
+        object.__setattr__(self, "signature", signature)
+
+    @property
+    def answer(self) -> type[BaseModel] | None:
+        """The model that is answered; None: a redirect, or an empty answer."""
+        answer = self.signature.answer
+        return answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None
 
 
 class NoSuchPath(NotFound):

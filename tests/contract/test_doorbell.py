@@ -17,10 +17,9 @@ from structlog.testing import capture_logs
 from emulators.doorbell import ATTEMPTS, DoorbellPaths, ensure_topic_and_subscription
 from functions.adapters.pubsub import PubSubDoorbell
 from functions.apis.v1.sweeps import sweep
-from functions.domain.access import Role
 from functions.domain.order import RING_GRACE
 from functions.domain.refusals import Unavailable
-from functions.http.authentication import Principal
+from functions.engine.sweep import Chores
 from functions.ports import Doorbell
 from launcher.daemon.bells import BellListener, BellsUnavailable, Heard
 from launcher.daemon.pubsub import PubSubListener
@@ -215,7 +214,7 @@ def test_a_bell_that_was_given_back_too_often_is_a_dead_letter_and_its_order_is_
 
     heard, [letter] = until_dead(pubsub, dead)
     clock.now += RING_GRACE
-    answer = sweep(SweepRequest(), Principal(Role.ADMIN, "operators"), app)
+    answer = sweep(SweepRequest(), app, Chores([]))
 
     assert (heard, letter.attributes[ORDER_ID]) == ([bell] * ATTEMPTS, order.id)
     assert answer.rung == 1

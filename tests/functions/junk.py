@@ -82,12 +82,13 @@ def known(world: World, route: Route) -> Known:
 @st.composite
 def requests(draw: st.DrawFn, route: Route, known: Known) -> dict[str, Any]:
     """Return a request for the route, as the test client takes it."""
+    query = route.signature.query
     path = re.sub(r"{\w+}", lambda _: quote(draw(mostly(known.ids, ODD)), safe=""), route.path)
     headers = {"Authorization": f"Bearer {_printable(draw(mostly(known.fitting, known.others)))}"}
-    if route.keyed:
+    if route.signature.keyed:
         headers[KEY_HEADER] = _printable(draw(st.just(str(uuid4())) | TEXT))
     return {
-        "path": path + (f"?{urlencode(draw(members(route.query.model_json_schema())))}" if route.query else ""),
+        "path": path + (f"?{urlencode(draw(members(query.model_json_schema())))}" if query else ""),
         "method": route.method,
         "headers": headers,
         "data": draw(bodies(route)),
@@ -95,7 +96,7 @@ def requests(draw: st.DrawFn, route: Route, known: Known) -> dict[str, Any]:
 
 
 def bodies(route: Route) -> st.SearchStrategy[bytes]:
-    body = EVIDENCE.get(route.handler, route.body)
+    body = EVIDENCE.get(route.handler, route.signature.body)
     if body is None:
         return RAW
     fitting = value(body.json_schema(), {}).map(_encoded)

@@ -21,12 +21,12 @@ Schema = Mapping[str, Any]
 
 
 def body_of(route: Route) -> Schema | None:
-    body = EVIDENCE.get(route.handler, route.body)
+    body = EVIDENCE.get(route.handler, route.signature.body)
     return None if body is None else body.json_schema()
 
 
 def query_of(route: Route) -> Schema | None:
-    return None if route.query is None else route.query.model_json_schema()
+    return None if route.signature.query is None else route.signature.query.model_json_schema()
 
 
 def within(schema: Any) -> Iterator[Schema]:

@@ -12,16 +12,16 @@ from pydantic_core import to_json
 from werkzeug.test import TestResponse
 
 from functions.adapters.memory import MemoryOrderStore
+from functions.apis import EVERYTHING
 from functions.apis.capacity import orders as capacity_orders
 from functions.apis.capacity.wire import CapacityOrder, lane_of
 from functions.apis.v1 import orders
 from functions.apis.v1.views import order_view
 from functions.domain.accounts import Account, AccountType
-from functions.http.endpoint import MOST_KEPT
+from functions.http.endpoint import MAX_KEPT
 from functions.http.paging import ENOUGH, MOST_ANSWERED
 from functions.http.routing import Route
 from functions.ports import OrderPage, OrderQuery
-from functions.routes import EVERY_ROUTE
 from shared.domain.spec import CapacitySpec, NodeSize, SessionSpec
 from tests.factories import NOW, an_order
 from tests.functions import schemas
@@ -35,7 +35,7 @@ AWKWARD: Final = "\x01"
 SESSION: Final = SessionSpec(session_name="s" * 60, prompt=AWKWARD * 65_536)
 CAPACITY: Final = CapacitySpec(datacenter=f"{'c' * 32}:{'z' * 96}", node_size=NodeSize.TINY, purpose=AWKWARD * 200)
 METRICS: Final = {f"{'m' * 62}{number}": 0.123456789 for number in range(10, 60)}
-EVERY: Final = pytest.mark.parametrize("route", EVERY_ROUTE, ids=lambda route: f"{route.method} {route.path}")
+EVERY: Final = pytest.mark.parametrize("route", EVERYTHING, ids=lambda route: f"{route.method} {route.path}")
 
 
 @EVERY
@@ -49,7 +49,7 @@ def test_every_text_of_a_query_is_bounded(route: Route) -> None:
 def test_a_body_has_room_for_all_that_its_fields_may_have(route: Route) -> None:
     schema = schemas.body_of(route)
 
-    assert (0 if schema is None else schemas.most_bytes(schema)) <= route.most_bytes <= MOST_KEPT
+    assert (0 if schema is None else schemas.most_bytes(schema)) <= route.max_bytes <= MAX_KEPT
 
 
 def test_a_lane_that_is_looked_for_is_one_that_firestore_compares_with() -> None:

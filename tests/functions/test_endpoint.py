@@ -11,7 +11,7 @@ from functions.adapters.memory import MemoryKeyStore
 from functions.apis.v1.orders import MOST_BYTES
 from functions.domain.access import ApiKey, Role
 from functions.http.authentication import CachedKeys
-from functions.http.endpoint import CHUNK, MOST_KEPT
+from functions.http.endpoint import CHUNK, MAX_KEPT
 from functions.http.parsing import MOST_FIELDS
 from shared.wire.problems import Problem
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World, by_id
@@ -250,12 +250,12 @@ class Pieces(io.BytesIO):
 
 @pytest.mark.parametrize("path", ["/v1/orders/%0A", "/v1/orders"])
 def test_a_body_that_nobody_wants_is_not_kept_in_memory(world: World, path: str) -> None:
-    body = Pieces(b"x" * (MOST_KEPT * 2))
+    body = Pieces(b"x" * (MAX_KEPT * 2))
 
     response = world.http.post(path, input_stream=body, environ_overrides={"wsgi.input_terminated": True})
 
     assert 400 <= response.status_code < 500
-    assert body.tell() == MOST_KEPT * 2
+    assert body.tell() == MAX_KEPT * 2
 
 
 def test_what_the_framework_refuses_is_logged(world: World, capsys: pytest.CaptureFixture[str]) -> None:

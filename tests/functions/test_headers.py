@@ -6,18 +6,18 @@ from uuid import uuid4
 import pytest
 from werkzeug.test import TestResponse
 
+from functions.apis import EVERYTHING
 from functions.domain.accounts import AccountType
 from functions.domain.order import Output
 from functions.http.authentication import Open
 from functions.http.routing import Route
-from functions.routes import EVERY_ROUTE
 from shared.domain.order import State
 from tests.factories import a_key, an_order
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World
 
 TASK_BODY: Final = b'{"order": {"kind": "task", "command": ["true"]}}'
 BEARER: Final = f"Bearer {CLIENT}"
-EVERY_GET: Final = [route for route in EVERY_ROUTE if route.method == "GET"]
+EVERY_GET: Final = [route for route in EVERYTHING if route.method == "GET"]
 
 
 def name_of(route: Route) -> str:
@@ -39,7 +39,7 @@ def test_an_idempotency_key_that_is_sent_twice_is_no_key(world: World, again: st
     assert world.bells.asked == []
 
 
-@pytest.mark.parametrize("route", [one for one in EVERY_ROUTE if one.access is not Open.ANYONE], ids=name_of)
+@pytest.mark.parametrize("route", [one for one in EVERYTHING if one.access is not Open.ANYONE], ids=name_of)
 def test_a_credential_that_is_sent_twice_is_none(world: World, route: Route) -> None:
     path = route.path.replace("{order_id}", "x").replace("{account_id}", "x").replace("{agent_id}", "x")
 
@@ -49,7 +49,7 @@ def test_a_credential_that_is_sent_twice_is_none(world: World, route: Route) -> 
     assert "Authorization was sent more than once" in refused.get_json()["detail"]
 
 
-@pytest.mark.parametrize("route", [one for one in EVERY_ROUTE if one.access is Open.ANYONE], ids=name_of)
+@pytest.mark.parametrize("route", [one for one in EVERYTHING if one.access is Open.ANYONE], ids=name_of)
 def test_a_route_that_is_open_to_all_does_not_look_at_credentials(world: World, route: Route) -> None:
     path = route.path.replace("{agent_id}", "x")
 

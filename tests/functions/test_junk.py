@@ -13,19 +13,19 @@ from werkzeug.test import TestResponse
 from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.records import FirestoreRecords
+from functions.apis import EVERYTHING
 from functions.domain.accounts import Account, Enrolment
 from functions.domain.agents import Agent, Challenge
 from functions.domain.pools import Pool
 from functions.engine.candidates import Candidates
 from functions.http.authentication import CachedKeys
 from functions.http.routing import Route
-from functions.routes import EVERY_ROUTE
 from tests.functions.junk import Known, known, requests
 from tests.functions.world import KEYS, World
 
 NATIVE: Final = "/v1/"
 KINDS: Final = {"accounts": Account, "enrolments": Enrolment, "pools": Pool, "challenges": Challenge, "agents": Agent}
-EVERY: Final = pytest.mark.parametrize("route", EVERY_ROUTE, ids=lambda route: f"{route.method} {route.path}")
+EVERY: Final = pytest.mark.parametrize("route", EVERYTHING, ids=lambda route: f"{route.method} {route.path}")
 SAME_EACH_TIME: Final[Any] = {
     "deadline": None,
     "database": None,

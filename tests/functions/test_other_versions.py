@@ -12,13 +12,13 @@ from google.cloud.firestore import Client
 from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from functions.adapters.memory import MemoryOrderStore
 from functions.adapters.records import FirestoreRecords
+from functions.apis import EVERYTHING
 from functions.domain.access import digest
 from functions.domain.accounts import NOBODY, Account, AccountType, Enrolment
 from functions.domain.agents import Agent, Challenge
 from functions.domain.pools import Pool, pool_id
 from functions.engine import candidates
 from functions.engine.candidates import Candidates, oldest_last
-from functions.routes import EVERY_ROUTE
 from shared.domain.order import State
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import CAPACITY, NOW, TASK, a_key, an_order
@@ -98,7 +98,7 @@ BY_ORDER: Final[dict[str, tuple[str, Callable[[World, str], Any]]]] = {
 
 
 def test_the_table_has_every_route_that_names_an_order() -> None:
-    named = {f"{route.method} {route.path}" for route in EVERY_ROUTE if "{order_id}" in route.path}
+    named = {f"{route.method} {route.path}" for route in EVERYTHING if "{order_id}" in route.path}
     assert named | {"POST /v1/claims"} == set(BY_ORDER)
 
 

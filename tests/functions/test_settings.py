@@ -6,10 +6,11 @@ import pytest
 
 from functions.apis.capacity.attestation import Image, Nonces, Tcb, Trust
 from functions.apis.capacity.parts import DefaultPool
+from functions.app import App
 from functions.domain.access import Role
 from functions.domain.refusals import Malformed
-from functions.settings import Backend, Settings
-from functions.wiring import build, once
+from functions.settings import Backend, read_settings
+from functions.wiring import build_app, once
 from shared.domain.spec import NodeSize
 from tests.functions.world import SECRET, Bells, Clock, an_app
 
@@ -20,6 +21,10 @@ MINIMAL = {
 }
 
 
+def app_of_environment() -> App:
+    return build_app(read_settings(()).core)
+
+
 def given(settings: pytest.MonkeyPatch, **environment: str) -> None:
     for name, value in environment.items():
         settings.setenv(name, value)
@@ -28,7 +33,7 @@ def given(settings: pytest.MonkeyPatch, **environment: str) -> None:
 def test_the_defaults_are_googles(settings: pytest.MonkeyPatch) -> None:
     given(settings, **{**MINIMAL, "LAUNCHYARD_BACKEND": "", "GOOGLE_CLOUD_PROJECT": "a-project"})
 
-    read = Settings.read()
+    read = read_settings(()).core
 
     assert (read.backend, read.project) == (Backend.GOOGLE, "a-project")
     assert (read.database, read.topic) == ("(default)", "launchyard-doorbell")
@@ -38,18 +43,18 @@ def test_the_memory_backend_can_be_seeded_with_keys(settings: pytest.MonkeyPatch
     keys = [{"digest": "0" * 64, "role": "launcher", "account": "rack"}]
     given(settings, **MINIMAL, LAUNCHYARD_KEYS=json.dumps(keys))
 
-    assert [seeded.key().role for seeded in Settings.read().keys] == [Role.LAUNCHER]
+    assert [seeded.key().role for seeded in read_settings(()).core.keys] == [Role.LAUNCHER]
 
 
 def test_there_is_no_default_pool_where_none_is_wanted_and_the_contracts_where_one_is(
     settings: pytest.MonkeyPatch,
 ) -> None:
     given(settings, **MINIMAL)
-    assert build(Settings.read()).capacity.default_pool is None
+    assert app_of_environment().capacity.default_pool is None
     given(settings, DEFAULT_GCP_TINY_ENABLED="true")
-    assert build(Settings.read()).capacity.default_pool == DefaultPool("gcp:us-central1-a", NodeSize.TINY, 1)
+    assert app_of_environment().capacity.default_pool == DefaultPool("gcp:us-central1-a", NodeSize.TINY, 1)
     given(settings, DEFAULT_GCP_TINY_DATACENTER="Google:europe-west4-b", DEFAULT_GCP_TINY_MIN_WARM_COUNT="3")
-    assert build(Settings.read()).capacity.default_pool == DefaultPool("gcp:europe-west4-b", NodeSize.TINY, 3)
+    assert app_of_environment().capacity.default_pool == DefaultPool("gcp:europe-west4-b", NodeSize.TINY, 3)
 
 
 def test_every_error_is_reported_at_once(settings: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +68,7 @@ def test_every_error_is_reported_at_once(settings: pytest.MonkeyPatch, capsys: p
     )
 
     with pytest.raises(SystemExit) as ended:
-        Settings.read()
+        read_settings(())
 
     said = capsys.readouterr().err
     assert ended.value.code == 2
@@ -88,7 +93,7 @@ def test_keys_that_are_no_list_are_an_error_like_any_other(
     given(settings, LAUNCHYARD_BACKEND="memory", LAUNCHYARD_KEYS=keys)
 
     with pytest.raises(SystemExit):
-        Settings.read()
+        read_settings(())
 
     said = capsys.readouterr().err
     assert "LAUNCHYARD_KEYS" in said
@@ -102,7 +107,7 @@ def test_keys_are_not_seeded_where_firestore_has_them(
     given(settings, **{**MINIMAL, "LAUNCHYARD_BACKEND": "google"}, LAUNCHYARD_KEYS=json.dumps(keys))
 
     with pytest.raises(SystemExit):
-        Settings.read()
+        read_settings(())
 
     assert "Only for the memory backend" in capsys.readouterr().err
 
@@ -112,23 +117,23 @@ def test_secrets_do_not_show_in_settings(settings: pytest.MonkeyPatch) -> None:
         settings, **MINIMAL, LAUNCHYARD_S3_ACCESS_KEY_ID="id", LAUNCHYARD_S3_SECRET_ACCESS_KEY="the-secret-access-key"
     )
 
-    shown = repr(Settings.read())
+    shown = repr(read_settings(()).core)
 
     assert SECRET not in shown
     assert "the-secret-access-key" not in shown
 
 
-def test_an_app_is_made_once() -> None:
-    app = once(lambda: an_app(Clock(), Bells()))
+def test_services_are_made_once() -> None:
+    services = once(lambda: {App: an_app(Clock(), Bells())})
 
-    assert app() is app()
+    assert services() is services()
 
 
 def test_images_are_trusted_by_their_measurements(settings: pytest.MonkeyPatch) -> None:
     trusted = [{"mrtd": "AB" * 48, "type": "agent", "rtmrs": {"1": "0c" * 48}}, {"mrtd": "cd" * 48, "type": "proxy"}]
     given(settings, **MINIMAL, LAUNCHYARD_TRUSTED_MRTDS=json.dumps(trusted), LAUNCHYARD_ITA_API_KEY="the-ita-key")
 
-    read = Settings.read()
+    read = read_settings(()).core
 
     assert [one.image() for one in read.trusted_images] == [
         Image("ab" * 48, "agent", {1: "0c" * 48}),
@@ -140,7 +145,7 @@ def test_images_are_trusted_by_their_measurements(settings: pytest.MonkeyPatch) 
 def test_attestation_is_strict_where_nothing_is_said_of_it(settings: pytest.MonkeyPatch) -> None:
     given(settings, **MINIMAL)
 
-    read = Settings.read()
+    read = read_settings(()).core
 
     assert (read.trusted_images, read.tcb, read.nonces, read.ita_api_key) == ((), Tcb.STRICT, Nonces.OPTIONAL, None)
     assert read.ita_api == "https://api.trustauthority.intel.com"
@@ -157,7 +162,7 @@ def test_an_image_that_is_not_whole_is_an_error(
     given(settings, **MINIMAL, LAUNCHYARD_TRUSTED_MRTDS=json.dumps([image]), TCB_ENFORCEMENT_MODE="lax")
 
     with pytest.raises(SystemExit):
-        Settings.read()
+        read_settings(())
 
     said = capsys.readouterr().err
     assert "  LAUNCHYARD_TRUSTED_MRTDS.0." in said
@@ -168,7 +173,7 @@ def test_the_control_plane_is_wired_to_intels_trust_authority_without_asking_it(
     given(settings, **MINIMAL, LAUNCHYARD_TRUSTED_MRTDS=json.dumps([{"mrtd": "ab" * 48, "type": "agent"}]))
     settings.setenv("NONCE_ENFORCEMENT_MODE", "required")
 
-    capacity = build(Settings.read()).capacity
+    capacity = app_of_environment().capacity
 
     assert capacity.trust == Trust([Image("ab" * 48, "agent")], Tcb.STRICT, Nonces.REQUIRED)
     with pytest.raises(Malformed, match="intel_ta_token is missing"):

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from functions.routes import EVERY_ROUTE
+from functions.apis import EVERYTHING
 from shared.wire.times import PATTERN
 from tests.factories import NOW
 from tests.functions import schemas
@@ -75,7 +75,7 @@ def test_a_time_that_utc_does_not_have_is_refused_in_words(world: World, text: s
 
 
 def test_every_route_reads_times_alike() -> None:
-    taken = [schemas.within([schemas.body_of(route), schemas.query_of(route)]) for route in EVERY_ROUTE]
+    taken = [schemas.within([schemas.body_of(route), schemas.query_of(route)]) for route in EVERYTHING]
 
     times = [part for parts in taken for part in parts if part.get("format") == "date-time"]
 

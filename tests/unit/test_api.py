@@ -7,8 +7,8 @@ from typing import Any, Final, get_args
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from functions.apis.v1 import HEALTH, V1
 from functions.apis.v1.views import order_view
-from functions.routes import NATIVE_ROUTES
 from shared.domain.order import Reason, State
 from shared.wire.base import Answer, Request, read_answer
 from shared.wire.launchers import (
@@ -28,6 +28,7 @@ from shared.wire.workers import CallbackAnswer, UploadGrant
 from tests.factories import CAPACITY, EXPORT, NOW, SESSION, TASK, an_order
 from tests.later_answers import OF_LATER, with_more_fields, with_more_values
 
+ROUTES: Final = (*V1.routes, *HEALTH)
 ENDED: Final = an_order(state=State.FAILED, reason=Reason.BOOT_TIMEOUT, metrics={"pages": 1})
 ORDERS: Final = (ENDED, an_order(CAPACITY), an_order(EXPORT), an_order(SESSION), an_order(TASK))
 VIEWS: Final = tuple(map(order_view, ORDERS))
@@ -72,8 +73,8 @@ def _ours(annotation: Any) -> set[type[BaseModel]]:
 
 
 def test_every_model_of_a_request_is_strict_and_every_model_of_an_answer_is_open() -> None:
-    answers = set().union(*(_ours(route.answer) for route in NATIVE_ROUTES), _ours(Problem))
-    bodies = set().union(*(_ours(_type(route.body)) for route in NATIVE_ROUTES if route.body is not None))
+    answers = set().union(*(_ours(route.answer) for route in ROUTES), _ours(Problem))
+    bodies = set().union(*(_ours(_type(route.signature.body)) for route in ROUTES if route.signature.body is not None))
 
     assert {type(answer) for answer in ANSWERS} <= answers
     assert [model for model in answers if not issubclass(model, Answer)] == []
@@ -85,7 +86,7 @@ def _type(adapter: TypeAdapter[Any]) -> Any:
 
 
 def test_every_answer_of_the_native_routes_is_among_those_tried_here() -> None:
-    told = {route.answer for route in NATIVE_ROUTES if route.answer is not None and route.path != "/v1/health"}
+    told = {route.answer for route in ROUTES if route.answer is not None and route.path != "/v1/health"}
     assert told - {type(answer) for answer in ANSWERS} == set()
 
 

@@ -100,7 +100,7 @@ def lists(store: FirestoreOrderStore) -> None:
         orders.browse(orders.OrderFilter(state=state, kind=kind, after=after), caller, app)
     for status, place, size, after in product(("", *Status), ("", PLACE), ("", *NodeSize), (None, AFTER)):
         asked = capacity_orders.OrderFilter(status=status, datacenter=place, node_size=size, after=after)
-        capacity_orders.browse(asked, admin, app)
+        capacity_orders.browse(asked, app)
         capacity_orders.browse_own(asked, client, app, client.account)
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from functions.apis.capacity import api_keys
 from functions.apis.capacity.account_views import AccountView
-from functions.apis.capacity.face import ACCOUNTS, ADMINS
+from functions.apis.capacity.dialect import ACCOUNTS, ADMINS
 from functions.apis.capacity.reconciliation import release_all
 from functions.apis.capacity.signup import Name
 from functions.apis.capacity.wire import Short
@@ -67,7 +67,7 @@ def read(caller: Principal, app: App, account_id: str) -> AccountView:
     return AccountView.model_validate(own(account_id, caller, app, "view"))
 
 
-def browse(query: AccountFilter, _admin: Principal, app: App) -> AccountList:
+def browse(query: AccountFilter, app: App) -> AccountList:
     """Oldest first."""
     found = [account for account in app.capacity.accounts.all(MOST_LISTED) if query.takes(account)]
     found.sort(key=lambda account: (account.created_at, account.id))
@@ -144,14 +144,13 @@ def _rekey(account: Account, key_digest: str, app: App) -> Account:
 
 
 ROUTES: Final = (
-    Route("GET", "/api/v1/accounts", ADMINS, browse, "List accounts, oldest first", AccountList, query=AccountFilter),
+    Route("GET", "/api/v1/accounts", ADMINS, browse, "List accounts, oldest first"),
     Route(
         "GET",
         "/api/v1/accounts/{account_id}",
         OWNERS,
         read,
         "Read an account",
-        AccountView,
         missing=MISSING,
     ),
     Route(
@@ -160,7 +159,6 @@ ROUTES: Final = (
         OWNERS,
         rotate,
         "Give an account another key",
-        RotatedKey,
         missing=MISSING,
     ),
     Route(
@@ -169,7 +167,6 @@ ROUTES: Final = (
         OWNERS,
         delete,
         "Delete an account",
-        Deleted,
         missing=MISSING,
     ),
 )

@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
-from functions.apis.capacity.enrolments import IssuedEnrolment, NewEnrolment, issue
-from functions.apis.capacity.face import ADMINS
+from functions.apis.capacity.dialect import ADMINS
+from functions.apis.capacity.enrolments import issue
 from functions.app import App
-from functions.http.authentication import Anyone, Open
+from functions.http.authentication import Open
 from functions.http.routing import Route
 
 
@@ -25,20 +25,18 @@ class Session(BaseModel):
     expires_at: datetime
 
 
-def login(body: Login, _caller: Anyone, app: App) -> Session:
+def login(body: Login, app: App) -> Session:
     token, expires_at = app.capacity.sessions.open(body.password.get_secret_value(), app.clock())
     return Session(token=token, expires_at=expires_at)
 
 
 ROUTES: Final = (
-    Route("POST", "/admin/login", Open.ANYONE, login, "Open an operator's session", Session, body=TypeAdapter(Login)),
+    Route("POST", "/admin/login", Open.ANYONE, login, "Open an operator's session"),
     Route(
         "POST",
         "/api/v1/admin/enrolments",
         ADMINS,
         issue,
         "Issue a token with which one account can be created",
-        IssuedEnrolment,
-        body=TypeAdapter(NewEnrolment),
     ),
 )

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Final, Self
 from pydantic import StringConstraints, TypeAdapter
 
 from functions.apis.capacity import registration
+from functions.apis.capacity.dialect import ADMINS
 from functions.apis.capacity.evidence import LONGEST_NAME, HeartbeatRequest, believe, read
-from functions.apis.capacity.face import ADMINS
 from functions.apis.capacity.lost_agents import replace_node
 from functions.apis.capacity.wire import Answer, Lenient, Short
 from functions.app import App
 from functions.domain.agents import Agent
 from functions.domain.refusals import Forbidden, NotFound
-from functions.http.authentication import Anyone, Open, Principal
+from functions.http.authentication import Open
 from functions.http.paging import fitting
 from functions.http.routing import Route
 
@@ -80,7 +80,7 @@ class Deleted(Answer):
     agent_id: str
 
 
-def heartbeat(body: object, _anyone: Anyone, app: App, agent_id: str) -> Beaten:
+def heartbeat(body: object, app: App, agent_id: str) -> Beaten:
     """The agent's evidence is its credential: the id alone opens nothing."""
     said = read(HeartbeatRequest, body)
     agent = _find(agent_id, app)
@@ -93,13 +93,13 @@ def heartbeat(body: object, _anyone: Anyone, app: App, agent_id: str) -> Beaten:
     return Beaten(agent_id=agent.id)
 
 
-def list_agents(query: AgentQuery, _admin: Principal, app: App) -> AgentList:
+def list_agents(query: AgentQuery, app: App) -> AgentList:
     found = [agent for agent in app.capacity.agents.all(MOST_AGENTS) if _asked_for(agent, query)]
     found.sort(key=lambda agent: (agent.registered_at, agent.id))
     return AgentList(agents=fitting(AgentView.of(agent) for agent in found), total=len(found))
 
 
-def delete(_admin: Principal, app: App, agent_id: str) -> Deleted:
+def delete(app: App, agent_id: str) -> Deleted:
     """Its node is replaced, where nobody else would see that it is gone; before the record goes, so that a repeat heals
     what was cut short.
     """
@@ -149,11 +149,9 @@ ROUTES: Final = (
         Open.ANYONE,
         heartbeat,
         "Prove anew that the agent's machine is what it was",
-        Beaten,
-        body=BODY,
-        most_bytes=registration.MOST_BYTES,
+        max_bytes=registration.MOST_BYTES,
         missing=MISSING,
     ),
-    Route("GET", "/api/v1/agents", ADMINS, list_agents, "List agents", AgentList, query=AgentQuery),
-    Route("DELETE", "/api/v1/agents/{agent_id}", ADMINS, delete, "Remove an agent", Deleted, missing=MISSING),
+    Route("GET", "/api/v1/agents", ADMINS, list_agents, "List agents"),
+    Route("DELETE", "/api/v1/agents/{agent_id}", ADMINS, delete, "Remove an agent", missing=MISSING),
 )

@@ -12,7 +12,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from functions.apis.capacity import face
+from functions.apis.capacity import dialect
 from functions.apis.capacity.account_views import account_type
 from functions.apis.capacity.sessions import SESSION_TOKEN
 from functions.apis.capacity.wire import Short
@@ -21,7 +21,7 @@ from functions.domain.access import Role, digest
 from functions.domain.accounts import PRIVILEGED, AccountType, Enrolment
 from functions.domain.refusals import Forbidden, Malformed, NotFound, Refusal, Unauthenticated
 from functions.engine.concurrency import together
-from functions.http.authentication import Anyone, Bearer, Principal
+from functions.http.authentication import Anyone, Bearer
 
 TOKEN: Final = "ee_enrol_"  # noqa: S105 (what such tokens begin with)
 TOKEN_BYTES: Final = 32
@@ -53,7 +53,7 @@ class IssuedEnrolment(BaseModel):
     expires_at: datetime
 
 
-def issue(body: NewEnrolment, _admin: Principal, app: App) -> IssuedEnrolment:
+def issue(body: NewEnrolment, app: App) -> IssuedEnrolment:
     wanted = account_type(body.account_type)
     if wanted not in PRIVILEGED:
         raise Malformed(f"Anyone may create {wanted} accounts; no token is needed")
@@ -71,11 +71,11 @@ def authorize(wanted: AccountType, caller: Bearer | Anyone, app: App) -> Enrolme
     if wanted not in PRIVILEGED or app.capacity.open_signup:
         return None
     if isinstance(caller, Anyone):
-        raise Unauthenticated(face.MISSING)
+        raise Unauthenticated(dialect.MISSING)
     if caller.token.startswith(TOKEN):
         return _standing(caller.token, wanted, app)
     if caller.token.startswith(SESSION_TOKEN):
-        face.admin(caller.token, app)
+        dialect.admin(caller.token, app)
         return None
     key = app.keys.find(digest(caller.token))
     if key is None or key.role is not Role.ADMIN:

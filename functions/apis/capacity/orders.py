@@ -5,9 +5,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, Final
 
-from pydantic import Field, StringConstraints, TypeAdapter
+from pydantic import Field, StringConstraints
 
-from functions.apis.capacity.face import ACCOUNTS, ADMINS
+from functions.apis.capacity.dialect import ACCOUNTS, ADMINS
 from functions.apis.capacity.late import accept_late, adopt, comes_late
 from functions.apis.capacity.links import meet
 from functions.apis.capacity.wire import STATUS_OF, Answer, CapacityOrder, Lenient, Short, Status, lane_of, size_of
@@ -116,7 +116,7 @@ def update(body: UpdateBody, launcher: Principal, app: App, order_id: str) -> Ca
     raise Unavailable("Others change the order at this moment; send the same report again.")
 
 
-def browse(query: OrderFilter, _admin: Principal, app: App) -> OrderList:
+def browse(query: OrderFilter, app: App) -> OrderList:
     return _listed(query, None, app)
 
 
@@ -260,9 +260,6 @@ ROUTES: Final = (
         LAUNCHERS,
         claim,
         "Claim the oldest order",
-        ClaimAnswer,
-        body=TypeAdapter(ClaimBody),
-        waits=True,
         degraded=NOTHING,
     ),
     Route(
@@ -271,8 +268,6 @@ ROUTES: Final = (
         LAUNCHERS,
         update,
         "Report on an order",
-        CapacityOrder,
-        body=TypeAdapter(UpdateBody),
         missing=NO_ORDER,
     ),
     Route(
@@ -281,8 +276,6 @@ ROUTES: Final = (
         ADMINS,
         browse,
         "List orders, oldest first",
-        OrderList,
-        query=OrderFilter,
     ),
     Route(
         "GET",
@@ -290,8 +283,6 @@ ROUTES: Final = (
         ACCOUNTS,
         browse_own,
         "List an account's orders",
-        OrderList,
-        query=OrderFilter,
         missing="Account not found",
     ),
 )

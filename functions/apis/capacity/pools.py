@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
-from functions.apis.capacity.face import ADMINS
+from functions.apis.capacity.dialect import ADMINS
 from functions.apis.capacity.orders import WRONG_SIZE
 from functions.apis.capacity.reconciliation import MOST_POOLS, SECONDS, Round, look, reconcile, release_all
 from functions.apis.capacity.tallies import Dispatch, Tally, Target, account_id, agents_of, demands_of
@@ -19,7 +19,6 @@ from functions.domain.eligibility import Demands
 from functions.domain.pools import MOST_MACHINES, Pool, pool_id, revised
 from functions.domain.refusals import Invalid, NotFound, Unavailable
 from functions.engine.concurrency import together
-from functions.http.authentication import Principal
 from functions.http.routing import Route
 from shared.domain.datacenters import parse
 from shared.domain.spec import Attestation, NodeSize
@@ -102,7 +101,7 @@ class Wish:
     demands: Demands
 
 
-def put(body: TargetBody, _admin: Principal, app: App) -> Target:
+def put(body: TargetBody, app: App) -> Target:
     said = body.model_dump(exclude={"datacenter", "node_size", "attestation"})
     attestation = body.attestation or app.capacity.attestation
     pool = set_target(NOBODY, place_of(body.datacenter, body.node_size), app, **said, attestation=attestation)
@@ -110,14 +109,14 @@ def put(body: TargetBody, _admin: Principal, app: App) -> Target:
     return Target.of(seen, agents_of([seen], app), app.clock())
 
 
-def browse(_admin: Principal, app: App) -> TargetList:
+def browse(app: App) -> TargetList:
     rounds = _each(partial(look, app=app), _standing(app))
     agents, now = agents_of(rounds, app), app.clock()
     targets = tuple(Target.of(seen, agents, now) for seen in rounds)
     return TargetList(targets=targets, total=len(targets))
 
 
-def remove(query: TargetNamed, _admin: Principal, app: App) -> TargetRemoved:
+def remove(query: TargetNamed, app: App) -> TargetRemoved:
     """Take a target away, or what was filled without one, and give its machines back."""
     id_ = pool_id(query.account_id, *place_of(query.datacenter, query.node_size))
     pool = app.capacity.pools.get(id_)
@@ -133,7 +132,7 @@ def remove(query: TargetNamed, _admin: Principal, app: App) -> TargetRemoved:
     )
 
 
-def reconcile_all(body: ReconcileBody, _admin: Principal, app: App) -> Reconciled:
+def reconcile_all(body: ReconcileBody, app: App) -> Reconciled:
     wishes = [_wish(wanted, body, app) for wanted in body.targets] or [_stored(pool, body) for pool in _due(app)]
     do: Callable[[Wish], Round] = partial(_filled, app=app) if body.dispatch else lambda wish: look(wish.pool, app)
     return told(list(zip(wishes, _each(do, wishes), strict=True)), body.dispatch, app)
@@ -246,18 +245,14 @@ ROUTES: Final = (
         ADMINS,
         put,
         "Set a pool's target",
-        Target,
-        body=TypeAdapter(TargetBody),
     ),
-    Route("GET", "/api/v1/admin/agents/capacity/targets", ADMINS, browse, "List the pools' targets", TargetList),
+    Route("GET", "/api/v1/admin/agents/capacity/targets", ADMINS, browse, "List the pools' targets"),
     Route(
         "DELETE",
         "/api/v1/admin/agents/capacity/targets",
         ADMINS,
         remove,
         "Remove a pool's target",
-        TargetRemoved,
-        query=TargetNamed,
     ),
     Route(
         "POST",
@@ -265,8 +260,6 @@ ROUTES: Final = (
         ADMINS,
         reconcile_all,
         "See what pools lack, and order it",
-        Reconciled,
-        body=TypeAdapter(ReconcileBody),
-        most_bytes=512 * 1024,
+        max_bytes=512 * 1024,
     ),
 )

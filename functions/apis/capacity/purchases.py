@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 from uuid import UUID
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from functions.apis.capacity.pools import Reconciled, Wish, place_of, set_target, told
 from functions.apis.capacity.reconciliation import reconcile, release_all
@@ -101,8 +101,6 @@ ROUTES: Final = (
         DEPLOYERS,
         buy,
         "Buy capacity",
-        Purchase,
-        body=TypeAdapter(PurchaseBody),
         missing=NO_ACCOUNT,
     ),
 )

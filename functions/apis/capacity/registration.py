@@ -15,7 +15,7 @@ from functions.app import App
 from functions.domain.agents import Agent
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Forbidden, Malformed
-from functions.http.authentication import Anyone, Open
+from functions.http.authentication import Open
 from functions.http.routing import Route
 from shared.crash_points import Point, reach
 
@@ -46,7 +46,7 @@ class Registered(Answer):
     hostname: str | None = None
 
 
-def challenge(query: ChallengeQuery, _anyone: Anyone, app: App) -> ChallengeAnswer:
+def challenge(query: ChallengeQuery, app: App) -> ChallengeAnswer:
     try:
         vm_name = NAME.validate_python(query.vm_name)
     except ValidationError:
@@ -60,7 +60,7 @@ def challenge(query: ChallengeQuery, _anyone: Anyone, app: App) -> ChallengeAnsw
     )
 
 
-def register(body: object, _anyone: Anyone, app: App) -> Registered:
+def register(body: object, app: App) -> Registered:
     """The agent is written before its order is told of it, and both can be done again: a lost answer is asked for
     again, with the same evidence.
     """
@@ -139,8 +139,6 @@ ROUTES: Final = (
         Open.ANYONE,
         challenge,
         "Ask for the nonce of a registration",
-        ChallengeAnswer,
-        query=ChallengeQuery,
         head=False,  # it would put a nonce that nobody is told in place of the one that stands
     ),
     Route(
@@ -149,9 +147,7 @@ ROUTES: Final = (
         Open.ANYONE,
         register,
         "Register an agent with evidence of its machine",
-        Registered,
-        body=BODY,
-        most_bytes=MOST_BYTES,
+        max_bytes=MOST_BYTES,
         conflicts=True,
     ),
 )

@@ -2,12 +2,12 @@
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from functions.apis.capacity import api_keys
 from functions.apis.capacity.account_views import AccountFields, account_type
+from functions.apis.capacity.dialect import Unprocessable
 from functions.apis.capacity.enrolments import authorize, spending
-from functions.apis.capacity.face import Unprocessable
 from functions.apis.capacity.wire import Short
 from functions.app import App
 from functions.domain.access import digest
@@ -104,9 +104,7 @@ ROUTES: Final = (
         Open.EITHER,
         create,
         "Create an account",
-        CreatedAccount,
-        body=TypeAdapter(NewAccount),
-        most_bytes=128 * 1024,
+        max_bytes=128 * 1024,
         conflicts=True,
     ),
 )

@@ -9,9 +9,9 @@ from functions.app import App
 
 
 def keep_up(app: App, limit: int) -> Counter[str]:
-    """Return how many `pools` were seen to, machines `created` and `released`, and records `forgotten`.
+    """Return how many `pools` were seen to, machines `created` and `released`, and `records_forgotten`.
 
     Lost agents first: their nodes are missing, and the pools are to know. Raises Unavailable.
     """
     forgotten = see_to_agents(app, app.clock(), limit) + forget_enrolments(app, limit)
-    return see_to_pools(app, app.clock(), limit) + Counter(forgotten=forgotten)
+    return see_to_pools(app, app.clock(), limit) + Counter(records_forgotten=forgotten)

@@ -1,1 +1,22 @@
-"""The native API."""
+"""The native API, `/v1`: one deployed service a group of callers."""
+
+from typing import Final
+
+from functions.apis.v1 import claims, failed_orders, health, launchers, orders, sweeps, workers
+from functions.http.api import Api
+from functions.http.dialect import NATIVE
+
+V1: Final = Api(
+    name="v1",
+    prefixes=("/v1/",),
+    dialect=NATIVE,
+    services={
+        "orders": (*orders.ROUTES, *failed_orders.ROUTES),
+        "claim": claims.ROUTES,
+        "update": launchers.ROUTES,
+        "callback": workers.ROUTES,
+        "sweep": sweeps.ROUTES,
+    },
+)
+HEALTH: Final = health.ROUTES
+"""Served by every service."""

@@ -91,9 +91,6 @@ ROUTES: Final = (
         frozenset({Role.LAUNCHER}),
         claim,
         "Take an order",
-        ClaimAnswer,
-        body=BODY,
-        waits=True,
         conflicts=True,
     ),
 )

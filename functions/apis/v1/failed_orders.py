@@ -12,7 +12,7 @@ from functions.domain.lifecycle import require_ended
 from functions.domain.order import output_keys, place
 from functions.domain.refusals import Gone, NotFound, WrongState
 from functions.http.authentication import Principal
-from functions.http.routing import Nothing, Route
+from functions.http.routing import NoContent, Route
 from functions.ports import IdempotencyKey
 from shared.crash_points import Point, reach
 from shared.domain.order import State
@@ -44,19 +44,19 @@ def requeue(client: Principal, app: App, order_id: str) -> OrderView:
     return order_view(order)
 
 
-def purge(client: Principal, app: App, order_id: str) -> Nothing:
+def purge(client: Principal, app: App, order_id: str) -> NoContent:
     """Remove an order that has ended, and all it left. None there, or none of this account's, is removed already."""
     try:
         order = own(order_id, client, app).order
     except NotFound:
-        return Nothing()
+        return NoContent()
     require_ended(order)
     for key in output_keys(order):
         app.bucket.delete(key)
     reach(Point.PURGE_DELETED)
     app.store.remove(order_id, _key(order_id))
     reach(Point.PURGE_REMOVED)
-    return Nothing()
+    return NoContent()
 
 
 def _key(dead_id: str) -> str:
@@ -70,7 +70,6 @@ ROUTES: Final = (
         CLIENTS,
         requeue,
         "Place a failed order again",
-        OrderView,
         status=HTTPStatus.CREATED,
         location="/v1/orders/{id}",
         conflicts=True,
@@ -81,7 +80,6 @@ ROUTES: Final = (
         CLIENTS,
         purge,
         "Remove an order that has ended, and its output",
-        None,
         status=HTTPStatus.NO_CONTENT,
         conflicts=True,
     ),

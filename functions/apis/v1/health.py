@@ -1,11 +1,10 @@
-"""Whether this entry point is ready: it answers, and its settings make an App."""
+"""Whether an entry point is ready: it answers, and its settings make its services."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel
 
-from functions.app import App
-from functions.http.authentication import Caller, Open
+from functions.http.authentication import Open
 from functions.http.routing import Route
 
 
@@ -13,8 +12,8 @@ class Health(BaseModel):
     status: Literal["ok"] = "ok"
 
 
-def ready(_caller: Caller, _app: App) -> Health:
+def get_health() -> Health:
     return Health()
 
 
-ROUTES = (Route("GET", "/v1/health", Open.ANYONE, ready, "Whether the control plane is ready", Health),)
+ROUTES: Final = (Route("GET", "/v1/health", Open.ANYONE, get_health, "Tell whether the control plane is ready"),)

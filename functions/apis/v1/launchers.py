@@ -179,8 +179,6 @@ ROUTES: Final = (
         LAUNCHERS,
         update,
         "Report on an order that is held",
-        OrderView,
-        body=BODY,
         conflicts=True,
     ),
     Route(
@@ -189,11 +187,7 @@ ROUTES: Final = (
         LAUNCHERS,
         heartbeat,
         "Renew everything that is held",
-        HeartbeatAnswer,
-        body=TypeAdapter(HeartbeatRequest),
-        most_bytes=128 * 1024,  # 500 holds, with ids of 128 characters
+        max_bytes=128 * 1024,  # 500 holds, with ids of 128 characters
     ),
-    Route(
-        "GET", "/v1/holds", LAUNCHERS, holds, "List what a launcher is believed to hold", HoldsView, query=HoldsQuery
-    ),
+    Route("GET", "/v1/holds", LAUNCHERS, holds, "List what a launcher is believed to hold"),
 )

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from functions.apis.v1.views import order_view
 from functions.app import App
@@ -151,24 +151,20 @@ ROUTES: Final = (
         CLIENTS,
         create,
         "Place an order",
-        OrderView,
-        body=TypeAdapter(OrderRequest),
-        most_bytes=MOST_BYTES,
-        keyed=True,
+        max_bytes=MOST_BYTES,
         status=HTTPStatus.CREATED,
         location="/v1/orders/{id}",
         conflicts=True,
     ),
-    Route("GET", "/v1/orders", CLIENTS, browse, "List orders, newest first", OrderList, query=OrderFilter),
-    Route("GET", "/v1/orders/{order_id}", CLIENTS, read, "Read an order", OrderView),
-    Route("POST", "/v1/orders/{order_id}/cancel", CLIENTS, cancel, "Wish an order stopped", OrderView, conflicts=True),
+    Route("GET", "/v1/orders", CLIENTS, browse, "List orders, newest first"),
+    Route("GET", "/v1/orders/{order_id}", CLIENTS, read, "Read an order"),
+    Route("POST", "/v1/orders/{order_id}/cancel", CLIENTS, cancel, "Wish an order stopped", conflicts=True),
     Route(
         "GET",
         "/v1/orders/{order_id}/output",
         CLIENTS,
         output,
         "Fetch an order's output",
-        None,
         conflicts=True,
         head=False,  # the presigned URL is good for GET only
     ),

@@ -7,9 +7,6 @@ from datetime import timedelta
 from itertools import chain
 from typing import Final
 
-from pydantic import TypeAdapter
-
-from functions.apis.capacity.upkeep import keep_up
 from functions.app import App
 from functions.domain.access import Role
 from functions.domain.events import AnyEvent, Discard, Ring
@@ -17,8 +14,8 @@ from functions.domain.lifecycle import due_event
 from functions.domain.order import HELD, Order, output_keys
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 from functions.engine.concurrency import together
+from functions.engine.sweep import Chores
 from functions.http import logs
-from functions.http.authentication import Principal
 from functions.http.routing import Route
 from functions.ports import Doorbell, Snapshot
 from shared.crash_points import Point, reach
@@ -33,7 +30,7 @@ KEYS_KEPT: Final = timedelta(hours=24)
 """How long an Idempotency-Key stands for its order; a repeat after that is a new order."""
 
 
-def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
+def sweep(body: SweepRequest, app: App, chores: Chores) -> SweepAnswer:
     """It reads what is due, never what is merely stored, at most `limit` of each family, and goes on for so long; the
     next sweep finds the rest. Held orders first, but side by side: none stands in another's way for long.
     """
@@ -43,7 +40,7 @@ def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
     bells = _Bells(app.doorbell)
     left = (enough - app.clock()).total_seconds()
     done = Counter(together(lambda snapshot: _settle(snapshot, bells.ring, app), due, left))
-    kept_up = keep_up(app, body.limit)
+    kept_up = chores.run(body.limit)
     forgotten = app.store.forget_keys(app.clock() - KEYS_KEPT, body.limit)
     reach(Point.SWEEP_FORGOT)
     return SweepAnswer(
@@ -56,7 +53,7 @@ def sweep(body: SweepRequest, _admin: Principal, app: App) -> SweepAnswer:
         pools=kept_up["pools"],
         created=kept_up["created"],
         released=kept_up["released"],
-        records_forgotten=kept_up["forgotten"],
+        records_forgotten=kept_up["records_forgotten"],
         more=done.total() < len(due) or forgotten == body.limit or any(family.more for family in families),
     )
 
@@ -136,7 +133,5 @@ ROUTES: Final = (
         frozenset({Role.ADMIN}),
         sweep,
         "Do what is owed to orders whose time has come",
-        SweepAnswer,
-        body=TypeAdapter(SweepRequest),
     ),
 )

@@ -134,8 +134,6 @@ ROUTES: Final = (
         Open.WORKER,
         report,
         "Report from inside the machine",
-        CallbackAnswer,
-        body=BODY,
         conflicts=True,
     ),
 )

@@ -13,11 +13,9 @@ from functions.domain.access import Role, digest
 from functions.domain.refusals import Forbidden, Invalid, Refusal, Unauthenticated
 from functions.http import problems
 from functions.http.authentication import Access, Anyone, Bearer, Caller, Open, Principal, bearer
-from functions.http.dialect import Face, Refused
+from functions.http.dialect import Dialect, Refused
 from functions.http.parsing import MOST_FIELDS, told
 from functions.http.routing import NoSuchPath, WrongMethod
-
-PREFIXES: Final = ("/api/", "/admin/")
 
 MISSING: Final = "Missing Authorization header"
 MALFORMED: Final = "Invalid Authorization header format. Expected: Bearer <{what}>"
@@ -123,7 +121,7 @@ def _detail(status: HTTPStatus, detail: object, headers: Mapping[str, str] | Non
     return Refused(status, json.dumps({"detail": detail}), headers=headers or {})
 
 
-CAPACITY: Final = Face(
+DIALECT: Final = Dialect(
     authenticate=authenticate,
     body=parse_body,
     query=parse_query,

@@ -1,0 +1,111 @@
+"""What a handler's signature asks for, read once, when its route is made.
+
+A handler is a plain function. Its parameters say what it is called with, and its return type what it answers:
+
+    def create(body: OrderRequest, client: Principal, orders: Orders, idempotency_key: str) -> OrderView
+
+`body` and `query` are parsed as what they are annotated with. A parameter of a type of caller is who calls; a name in
+the path is that part of it; `idempotency_key` and `present` are the header and the caller's presence. Every other
+parameter is a service, found by its type. A handler that does not fit its route is a WrongHandler, which ends the
+process at its start.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+from typing import Any, Final, get_args, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter
+
+from functions.http.authentication import Access, Anyone, Bearer, Open, Principal
+from functions.http.presence import Present
+
+Services = Mapping[type, object]
+"""What handlers may ask for, each under its type."""
+
+CALLERS: Final = frozenset({Principal, Bearer, Anyone})
+CALLERS_OF: Final[Mapping[Open, frozenset[type]]] = {
+    Open.WORKER: frozenset({Bearer}),
+    Open.ANYONE: frozenset({Anyone}),
+    Open.EITHER: frozenset({Bearer, Anyone}),
+}
+
+
+class WrongHandler(TypeError):
+    """A handler does not fit its route, or asks for a service that there is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """`caller` names the parameter that takes who calls; `services` are parameters with their types; `answer` is the
+    return type. What the handler does not take is None.
+    """
+
+    body: TypeAdapter[Any] | None
+    query: type[BaseModel] | None
+    caller: str | None
+    keyed: bool
+    waits: bool
+    services: Mapping[str, type]
+    answer: Any
+
+
+def read_signature(handler: Callable[..., Any], access: Access, path_names: Set[str]) -> Signature:
+    """Return what the handler asks for. Raises WrongHandler."""
+    hints = get_type_hints(handler, include_extras=True)
+    answer = hints.pop("return", None)
+    name = f"{handler.__module__}.{handler.__qualname__}"
+    if answer is None or set(hints) != set(inspect.signature(handler).parameters):
+        raise WrongHandler(f"{name}: annotate each parameter and the return type.")
+    if missing := path_names - set(hints):
+        raise WrongHandler(f"{name}: the path names {', '.join(sorted(missing))}; take each as a parameter.")
+    caller = _caller(hints, access, name)
+    for parameter in path_names | ({"idempotency_key"} & set(hints)):
+        if hints[parameter] is not str:
+            raise WrongHandler(f"{name}: {parameter} is text; annotate it as str.")
+    if hints.get("present", Present) != Present:
+        raise WrongHandler(f"{name}: annotate present as Present.")
+    query = hints.get("query")
+    if query is not None and not (isinstance(query, type) and issubclass(query, BaseModel)):
+        raise WrongHandler(f"{name}: annotate query as a model.")
+    rest = set(hints) - path_names - {"body", "query", "idempotency_key", "present", caller}
+    return Signature(
+        body=TypeAdapter(hints["body"]) if "body" in hints else None,
+        query=query,
+        caller=caller,
+        keyed="idempotency_key" in hints,
+        waits="present" in hints,
+        services={parameter: hints[parameter] for parameter in rest},
+        answer=answer,
+    )
+
+
+def wanted_by(function: Callable[..., Any], given: Set[str] = frozenset()) -> Mapping[str, type]:
+    """Return the services that a function asks for: its parameters by their type, but for those that are given."""
+    hints = get_type_hints(function)
+    return {name: kind for name, kind in hints.items() if name not in given and name != "return"}
+
+
+def pick(services: Services, wanted: Mapping[str, type]) -> dict[str, Any]:
+    """Return the wanted services as keyword arguments."""
+    return {name: services[kind] for name, kind in wanted.items()}
+
+
+def require_services(handler: Callable[..., Any], wanted: Mapping[str, type], offered: Set[type]) -> None:
+    """Raises WrongHandler if a service is wanted that is not offered."""
+    for parameter, kind in wanted.items():
+        if kind not in offered:
+            raise WrongHandler(f"{handler.__module__}.{handler.__qualname__}: no service is a {kind} ({parameter}).")
+
+
+def _caller(hints: Mapping[str, Any], access: Access, name: str) -> str | None:
+    """Return the parameter that takes who calls, if the handler has one. Raises WrongHandler."""
+    expected = CALLERS_OF[access] if isinstance(access, Open) else frozenset({Principal})
+    for parameter, hint in hints.items():
+        kinds = frozenset(get_args(hint) or (hint,))
+        if kinds and kinds <= CALLERS:
+            if kinds != expected:
+                allowed = " | ".join(sorted(kind.__name__ for kind in expected))
+                raise WrongHandler(f"{name}: the route's callers are {allowed}; annotate {parameter} so.")
+            return parameter
+    return None

@@ -1,0 +1,114 @@
+"""A handler is checked against its route when the route is made, and its services when the process starts."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from functions.apis import APIS, EVERYTHING
+from functions.app import App
+from functions.domain.access import Role
+from functions.http.authentication import Anyone, Bearer, Open, Principal
+from functions.http.endpoint import Endpoint
+from functions.http.handlers import WrongHandler
+from functions.http.presence import Present
+from functions.http.routing import Redirect, Route
+from functions.wiring import OFFERED, services_of
+from tests.functions.world import Bells, Clock, an_app
+
+CLIENTS = frozenset({Role.CLIENT})
+
+
+class Body(BaseModel):
+    text: str
+
+
+class Query(BaseModel):
+    text: str = ""
+
+
+def unannotated(body):  # type: ignore[no-untyped-def]
+    return body
+
+
+def without_the_paths_name() -> Body: ...
+
+
+def with_a_number(thing_id: int) -> Body: ...
+
+
+def with_body_and_query(body: Body, query: Query, thing_id: str) -> Body: ...
+
+
+def with_a_query_that_is_no_model(query: str, thing_id: str) -> Body: ...
+
+
+def of_a_worker(worker: Bearer, thing_id: str) -> Body: ...
+
+
+def of_anyone(caller: Anyone, thing_id: str) -> Body: ...
+
+
+def keyed_by_a_number(idempotency_key: int, thing_id: str) -> Body: ...
+
+
+def present_by_a_flag(present: bool, thing_id: str) -> Body: ...
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        unannotated,
+        without_the_paths_name,
+        with_a_number,
+        with_body_and_query,
+        with_a_query_that_is_no_model,
+        of_a_worker,
+        of_anyone,
+        keyed_by_a_number,
+        present_by_a_flag,
+    ],
+)
+def test_a_handler_that_does_not_fit_its_route_ends_the_process_as_it_starts(handler: Callable[..., Any]) -> None:
+    with pytest.raises(WrongHandler):
+        Route("POST", "/v1/things/{thing_id}", CLIENTS, handler, "Do a thing")
+
+
+def fitting(body: Body, client: Principal, app: App, idempotency_key: str, present: Present, thing_id: str) -> Body: ...
+
+
+def redirecting(query: Query, thing_id: str) -> Redirect: ...
+
+
+def test_a_signature_says_what_a_handler_is_called_with_and_what_it_answers() -> None:
+    route = Route("POST", "/v1/things/{thing_id}", CLIENTS, fitting, "Do a thing")
+    signature = route.signature
+
+    assert signature.body is not None
+    assert signature.body.validate_python({"text": "x"}) == Body(text="x")
+    assert (signature.query, signature.caller, signature.keyed, signature.waits) == (None, "client", True, True)
+    assert signature.services == {"app": App}
+    assert route.answer is Body
+
+
+def test_a_redirect_is_no_model() -> None:
+    route = Route("GET", "/v1/things/{thing_id}", Open.ANYONE, redirecting, "Fetch a thing")
+
+    assert (route.signature.query, route.signature.body, route.answer) == (Query, None, None)
+
+
+def asking_for_a_number(number: float) -> Body: ...
+
+
+def test_a_service_that_there_is_not_ends_the_process_as_it_starts() -> None:
+    route = Route("GET", "/v1/things", Open.ANYONE, asking_for_a_number, "Read a thing")
+
+    with pytest.raises(WrongHandler, match="number"):
+        Endpoint(APIS, [route], dict, OFFERED)
+
+
+def test_every_service_that_is_offered_is_there() -> None:
+    Endpoint(APIS, EVERYTHING, dict, OFFERED)
+
+    assert set(services_of(an_app(Clock(), Bells()), APIS, {})) == OFFERED
