@@ -1,3 +1,4 @@
+# mypy: disable-error-code="empty-body"
 """A handler is checked against its route when the route is made, and its services when the process starts."""
 
 from collections.abc import Callable
