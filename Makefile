@@ -8,7 +8,7 @@ SECONDS ?= 600
 SEED ?=
 WORKERS ?= 4
 # Bytecode is kept whatever the shell says: else each worker, and each process that a test starts, compiles everything anew.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS)
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=0
 
 .PHONY: help demo test test-slow lint check up down guest-image docs chaos bench lock lock-image setup clean
 

@@ -9,8 +9,11 @@ from google.cloud.firestore import Client
 
 pytest_plugins = ["tests.left_out", "tests.shared_emulators", "tests.workers"]
 
-# A shell that starts us in the background has SIGINT ignored, as all that we start would; some of that is interrupted.
+# A shell that starts us in the background has us ignore SIGINT, and nohup SIGHUP. What we start would inherit that, and
+# some of it is sent these signals. A handler is not inherited: this process goes on, what it starts has the default.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
 
 
 @pytest.fixture
