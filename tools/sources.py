@@ -116,7 +116,8 @@ def _names(path: str, tree: ast.Module) -> Iterator[Found]:
                 case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                     yield _function(path, child.lineno, name)
                     arguments = child.args
-                    for one in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]:
+                    rest = [one for one in (arguments.vararg, arguments.kwarg) if one is not None]
+                    for one in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, *rest]:
                         yield Found(path, one.lineno, Kind.PARAMETER, one.arg)
                     yield from visit(child, owner, True)
                 case ast.Attribute(attr=name, ctx=ast.Store(), value=ast.Name(id="self")):

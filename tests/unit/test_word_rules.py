@@ -38,6 +38,7 @@ def test_a_name_is_divided_into_its_words(name: str, words: list[str]) -> None:
         "class WishGone: pass",
         "def wish_gone() -> None: ...",
         "def f(a_wish: str) -> None: ...",
+        "def f(**wish: str) -> None: ...",
         "class A:\n    wish: str",
         "class A:\n    def f(self) -> None:\n        self._wish = 1",
         "NO_WISH = 1",
