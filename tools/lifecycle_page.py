@@ -1,6 +1,7 @@
 """Writes docs/lifecycle.md from the table: `python -m tools.lifecycle_page docs/lifecycle.md`."""
 
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,13 +13,13 @@ HEAD = """# Lifecycle of an order
 
 Generated from the table in `functions/domain/lifecycle.py` by `make docs`; a test fails when this page is stale.
 
-`lapse`, `retry`, `boot_timeout` and `return` lead back to `queued` while attempts remain and the client has not
-wished the order gone. Without attempts left the first three end in `failed`. A launcher that sends heartbeats tells
-before it starts a machine (`provision`): a `lapse` before that burns no attempt, since nothing was tried, and the
-order waits on until its queue TTL, to which the time that it was held is added. Where it was wished gone, all end in
-`cancelled`; but a capacity order that ran has done its work (`succeeded`, `released`). A session that had begun fails
-instead of being run again. A final state never changes. Events marked *fenced* carry the epoch: any but the present
-one is refused, `409 lease_lost`.
+`lapse`, `retry`, `boot_timeout` and `return` lead back to `queued` while attempts remain and the client has not asked
+to cancel the order. Without attempts left the first three end in `failed`. An attended launcher reports `provision`
+before it starts a machine: a `lapse` before that uses up no attempt, because nothing was tried, and the order waits
+on until its queue TTL, to which the time that it was held is added. If the client has asked to cancel, all of them
+end in `cancelled`; but a capacity order that ran has done its work (`succeeded`, `released`). A session that had
+started fails instead of being run again. A final state never changes. Events marked *fenced* carry the epoch: any but
+the current one is refused, `409 lease_lost`.
 """
 
 
@@ -69,7 +70,7 @@ def _reasons() -> Iterator[str]:
     yield "## Reasons"
     yield ""
     yield "An order that ended, or was queued again, says why with one of these:"
-    yield ", ".join(f"`{reason}`" for reason in Reason) + "."
+    yield textwrap.fill(", ".join(f"`{reason}`" for reason in Reason) + ".", 120)
 
 
 if __name__ == "__main__":

@@ -1,66 +1,81 @@
-"""docs/testing.md names only tests, guards and invariants that there are."""
+"""docs/testing.md names only guards, tests, crash points and invariants that exist, and can be read in an editor."""
 
 import re
 from pathlib import Path
 from typing import Final
 
-ROOT: Final = Path(__file__).parents[2]
-DEFINED: Final = re.compile(r"^def (test_\w+)\(", re.MULTILINE)
-CELL: Final = re.compile(r"`(?:(test_\w+\.py)::)?(test_\w+)`")
-PARTS: Final = ("cli", "emulators", "functions", "launcher", "shared", "tests", "worker")
+import pytest
+
+from tools.guards import PAGE, ROOT, entries, stale
+
 INVARIANT: Final = re.compile(r"^(\d)\. \*\*", re.MULTILINE)
-GUARD: Final = re.compile(r"`(?:\w+\.)*(\w+)`")
+MAX_LINE_LENGTH: Final = 120
+PAGES: Final = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
+HEAD: Final = "## Guards, and the tests that fail without them\n\n### Leases\n\n"
+GOOD: Final = f"""{HEAD}- `functions/domain/lifecycle.py::RULES` (2): No rule leads out of a final state.
+  Broken: a rule was added.
+  - `test_lifecycle.py::test_no_rule_leads_out_of_a_final_state`
+  - `test_crash_points.py` at `CREATE_STORED`
+"""
 
 
-def test_every_test_that_the_page_names_is_there() -> None:
-    there = {
-        (file.name, test)
-        for file in (ROOT / "tests").rglob("test_*.py")
-        for test in DEFINED.findall(file.read_text(encoding="utf-8"))
-    }
-    named = {pair for row in _rows() for pair in _named(row[4])}
+def test_every_guard_test_and_crash_point_that_the_page_names_exists() -> None:
+    problems = stale(_page(), ROOT)
 
-    assert named
-    assert named - there == set()
+    assert problems == [], "\n".join(["", *problems])
 
 
-def test_every_guard_that_the_page_names_is_there() -> None:
-    files = [file for part in PARTS for file in (ROOT / part).rglob("*") if file.suffix == ".py" or file.name == "init"]
-    words = {word for file in files for word in re.findall(r"\w+", file.read_text(encoding="utf-8"))}
-    modules = {name for file in files for name in (file.stem, file.parent.name)}
-    named = {name for row in _rows() for name in GUARD.findall(row[2].partition(":")[0])}
-
-    assert named
-    assert named - words - modules - {"Makefile"} == set()
-
-
-def test_each_invariant_has_a_number_of_its_own_and_each_guard_is_of_one_of_them() -> None:
+def test_each_invariant_has_a_number_of_its_own_and_each_guard_serves_at_least_one() -> None:
     numbers = INVARIANT.findall(_page())
 
     assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
-    assert {number for row in _rows() for number in row[1].strip().split(", ")} == set(numbers)
+    assert {number for entry in entries(_page()) for number in entry.invariants} == set(numbers)
 
 
-def test_no_guard_has_two_rows() -> None:
-    rows = [tuple(row[2:]) for row in _rows()]
+def test_every_entry_names_the_tests_that_failed_or_says_which_state_machine_did() -> None:
+    page = _page().splitlines()
 
-    assert [row for row in set(rows) if rows.count(row) > 1] == []
+    for entry in entries(_page()):
+        assert entry.tests or "  - state machine over memory" in page[entry.line : entry.line + 4], entry
+
+
+def test_no_guard_has_two_entries() -> None:
+    seen = [(entry.text, entry.tests, entry.points) for entry in entries(_page())]
+
+    assert [entry for entry in seen if seen.count(entry) > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "problem"),
+    [
+        ("lifecycle.py::RULES", "lifecycle.py::RULLES", "the file does not define it"),
+        (
+            "domain/lifecycle.py",
+            "domain/sweep.py",
+            "there is no such file; perhaps functions/domain/lifecycle.py::RULES",
+        ),
+        ("lifecycle.py::RULES", "lifecycle.py", "name what guards, as path::name"),
+        ("::test_no_rule_leads_out", "::test_no_rule_led_out", "perhaps test_no_rule_leads_out_of_a_final_state"),
+        ("test_lifecycle.py::", "test_life.py::", "perhaps test_lifecycle.py::test_no_rule_leads_out_of_a_final_state"),
+        ("CREATE_STORED", "CREATE_STOLEN", "shared/crash_points.py has no such point"),
+    ],
+)
+def test_a_stale_entry_is_named_with_its_line_and_where_it_may_be_now(right: str, wrong: str, problem: str) -> None:
+    assert stale(GOOD, ROOT) == []
+
+    found = stale(GOOD.replace(right, wrong), ROOT)
+
+    assert len(found) == 1
+    assert found[0].startswith(f"{PAGE}:5: ")
+    assert problem in found[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_page_can_be_read_in_an_editor(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+
+    assert [line for line in lines if len(line) > MAX_LINE_LENGTH and not line.startswith("|")] == []
 
 
 def _page() -> str:
-    return (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
-
-
-def _rows() -> list[list[str]]:
-    """Return the cells of each row of the table of guards; the first is empty, for a row begins with a bar."""
-    rows = [row.split("|") for row in _page().splitlines() if row.startswith("|") and row.count("|") == 5]
-    return [row for row in rows if row[1].strip() not in ("invariant", "---")]
-
-
-def _named(cell: str) -> list[tuple[str, str]]:
-    """Return each test of a cell with its module: one without is of the module named before."""
-    named, module = [], ""
-    for own, test in CELL.findall(cell):
-        module = own or module
-        named.append((module, test))
-    return named
+    return (ROOT / PAGE).read_text(encoding="utf-8")
