@@ -11,13 +11,14 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from shared.address import is_loopback, origin, parse
-from shared.domain.order import State
+from shared.domain.order import ORDER_ID_PATTERN, State
 from shared.domain.spec import AnySpec, OrderKind
 from shared.http_client import explain, moved, open_client
 from shared.secret import is_sendable
 from shared.settings import SettingsWrong
-from shared.wire.base import IDENTITY_HEADER, LEFT_TO_RIGHT, Answer, read_answer
+from shared.wire.base import LEFT_TO_RIGHT, Answer, read_answer
 from shared.wire.launchers import (
+    IDENTITY_HEADER,
     ClaimAnswer,
     ClaimById,
     Claimed,
@@ -39,8 +40,7 @@ WAIT_MARGIN: Final = 15.0
 SWEEP_SECONDS: Final = 60.0
 """How long a sweep may take: asked for again before its end, two would do the same."""
 CHUNK: Final = 1 << 20
-ORDER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-"""What may be put into a path."""
+ORDER_ID: Final = re.compile(ORDER_ID_PATTERN)
 USUAL: Final = LimitsRequest()
 """The limits that are usual for an order's kind."""
 

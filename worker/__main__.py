@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from shared.guest.config import OrderlessConfig, WorkerConfig
-from worker import orderless
-from worker.journal import journal
+from shared.guest.config import StandaloneConfig, WorkerConfig
+from worker import standalone
+from worker.logs import open_log
 from worker.network import client
 from worker.runtime import UNDELIVERED, Worker
 
@@ -24,9 +24,9 @@ def main() -> int:
     except ValidationError as error:
         sys.stderr.write(f"[worker] the configuration is not of this version's form: {_fields(error)}\n")
         return UNDELIVERED
-    if isinstance(config, OrderlessConfig):
-        return orderless.run(config, _uptime())
-    log = journal(config)
+    if isinstance(config, StandaloneConfig):
+        return standalone.run(config, _uptime())
+    log = open_log(config)
     system = os.uname()
     log.info("started on %s %s, %s s after its boot", system.sysname, system.release, _uptime())
     with (
@@ -36,11 +36,11 @@ def main() -> int:
         return Worker(config, http, Path(folder), log).run()
 
 
-def _read(path: Path) -> WorkerConfig | OrderlessConfig:
+def _read(path: Path) -> WorkerConfig | StandaloneConfig:
     """Raises ValidationError, of an order's configuration."""
     document = path.read_bytes()
     with suppress(ValidationError):
-        return OrderlessConfig.model_validate_json(document)
+        return StandaloneConfig.model_validate_json(document)
     return WorkerConfig.model_validate_json(document)
 
 

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 import httpx
 import stamina
 
+from shared.address import is_loopback
 from shared.trouble import explain
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
@@ -16,7 +17,6 @@ TRIES: Final = 5
 FIRST_WAIT: Final = 0.5
 MOST_WAIT: Final = 15.0
 """Seconds between tries: doubling from the first, with up to as much again of jitter."""
-LOOPBACK: Final = frozenset({"localhost", "::1"})
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class LoopbackGateway(httpx.BaseTransport):
         self._gateway, self._inner = gateway, inner
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if _is_loopback(request.url.host):
+        if is_loopback(request.url.host):
             request = httpx.Request(
                 request.method,
                 request.url.copy_with(host=self._gateway),
@@ -110,7 +110,3 @@ def once(call: Callable[[], T]) -> T:
         return call()
     except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:  # whose text may hold a header, or a URL
         raise NoAnswer(explain(error)) from None
-
-
-def _is_loopback(host: str) -> bool:
-    return host in LOOPBACK or host.startswith("127.")

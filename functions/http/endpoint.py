@@ -20,7 +20,7 @@ from functions.http.authentication import Open, Principal
 from functions.http.dialect import NATIVE, Face, Refused
 from functions.http.presence import presence
 from functions.http.routing import Answer, NoSuchPath, Nothing, Redirect, Route, Routes
-from shared.wire.base import IDENTITY_HEADER, Identity
+from shared.wire.launchers import IDENTITY_HEADER, Identity
 
 MOST_KEPT: Final = 1024 * 1024
 """Bytes of a request's body that are kept: more than any route takes."""

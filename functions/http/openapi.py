@@ -16,7 +16,7 @@ from functions.http.authentication import Open
 from functions.http.endpoint import IDENTITY, KEY_HEADER, LONGEST_KEY
 from functions.http.routing import ID, Route
 from functions.routes import NATIVE_ROUTES
-from shared.wire.base import IDENTITY_HEADER
+from shared.wire.launchers import IDENTITY_HEADER
 from shared.wire.problems import Problem
 
 DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "openapi.json"

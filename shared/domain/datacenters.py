@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from shared.domain.spec import DATACENTER_PATTERN
+
 ALIASES: Final[Mapping[str, str]] = {
     "google": "gcp",
     "az": "azure",
@@ -13,7 +15,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "self-hosted": "baremetal",
 }
 DEFAULT_ZONE: Final = "default"
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}:[a-z0-9][a-z0-9._-]{0,95}")
+NAME: Final = re.compile(DATACENTER_PATTERN)
 
 
 def parse(text: str) -> str:

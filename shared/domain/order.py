@@ -7,6 +7,9 @@ from typing import Final
 LEASE: Final = timedelta(seconds=60)
 """How long a claim or a heartbeat keeps an order with its launcher, where the deployment does not say otherwise."""
 
+ORDER_ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
+"""The whole of an order's id, as a regular expression: it may stand in a path as it is."""
+
 
 class State(StrEnum):
     QUEUED = "queued"

@@ -10,9 +10,8 @@ ANY_POOL: Final = "any"
 EVERY: Final = "*"
 """In a lane: whichever datacenter, or whichever of a cloud's."""
 
-Datacenter = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}:[a-z0-9][a-z0-9._-]{0,95}$", max_length=129)
-]
+DATACENTER_PATTERN: Final = r"[a-z0-9][a-z0-9_-]{0,31}:[a-z0-9][a-z0-9._-]{0,95}"
+Datacenter = Annotated[str, StringConstraints(pattern=rf"^{DATACENTER_PATTERN}$", max_length=129)]
 """`<provider>:<location>`, lower case, such as `baremetal:rack-7`."""
 
 Ulid = Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]

@@ -44,12 +44,12 @@ class WorkerConfig(BaseModel):
         return self.model_dump_json().encode()
 
 
-class OrderlessProgram(StrEnum):
+class StandaloneProgram(StrEnum):
     IDLE = "idle"
     MEASURE = "measure"
 
 
-class OrderlessConfig(BaseModel):
+class StandaloneConfig(BaseModel):
     """The configuration of a machine that an operator started, and no order. Its worker reports to nobody.
 
     `control_plane` to `bootstrap_order_id` are for what else runs in the machine. No secret is among them: whoever runs
@@ -58,7 +58,7 @@ class OrderlessConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    program: OrderlessProgram
+    program: StandaloneProgram
     vm: str
     control_plane: str | None = None
     datacenter: str | None = None

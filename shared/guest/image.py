@@ -6,11 +6,12 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from shared.wire.base import Sha256
+
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 2
 
 PlainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ImageRejected(Exception):
@@ -21,7 +22,7 @@ class ImageFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: PlainName
-    sha256: Digest
+    sha256: Sha256
 
 
 class ImageManifest(BaseModel):

@@ -1,14 +1,20 @@
 """For launchers: `/v1/claims`, `/v1/updates`, `/v1/heartbeats`, `/v1/holds`."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from shared.domain.order import Failure, Reason
 from shared.domain.spec import AnySpec
-from shared.wire.base import LEFT_TO_RIGHT, Answer, AnyState, Epoch, Lane, Name, OrderId, Request, RequestId, Text
+from shared.wire.base import LEFT_TO_RIGHT, Answer, AnyState, Epoch, Name, OrderId, Request, Text
 
+IDENTITY_HEADER: Final = "Launchyard-Launcher-Identity"
+Identity = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+"""Tells launchers of one name apart. A launcher sends it with each request, as IDENTITY_HEADER."""
+
+RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{8,128}$")]
+Lane = Annotated[str, StringConstraints(pattern=r"^([a-z0-9:._-]+|[a-z0-9_-]+:\*)/[a-z]+(/[a-z]+)?$", max_length=200)]
 WhyStop = Annotated[Literal["cancelled", "finished", "lease_lost"] | str, LEFT_TO_RIGHT]
 
 

@@ -29,7 +29,7 @@ with alone_in(Path(sys.argv[1]), print):
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of what the image could be made of."""
-    for name in ("shared", "worker"):
+    for name in ("functions", "shared", "worker"):
         shutil.copytree(root.PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
@@ -56,7 +56,7 @@ def test_the_same_inputs_have_the_same_stamp(project: Path) -> None:
 def test_a_changed_file_changes_the_stamp(project: Path, name: str) -> None:
     before = digest_of_inputs(True, project)
     with (project / name).open("a") as file:
-        file.write("\n")
+        file.write("# A comment.\n")
     assert digest_of_inputs(True, project) != before
 
 
@@ -69,10 +69,24 @@ def test_a_new_and_a_renamed_file_change_the_stamp(project: Path) -> None:
     assert len({before, added, digest_of_inputs(True, project)}) == 3
 
 
-def test_a_file_that_is_not_in_the_image_leaves_the_stamp(project: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["functions/domain/pools.py", "shared/client.py", "shared/domain/lanes.py", "shared/wire/launchers.py"]
+)
+def test_a_comment_in_a_module_that_the_worker_does_not_import_leaves_the_stamp(project: Path, name: str) -> None:
     before = digest_of_inputs(True, project)
-    (project / "shared/client.py").write_text("")
+    with (project / name).open("a") as file:
+        file.write("# A comment.\n")
     assert digest_of_inputs(True, project) == before
+
+
+def test_a_module_that_the_worker_starts_to_import_changes_the_stamp_from_then_on(project: Path) -> None:
+    before = digest_of_inputs(True, project)
+    with (project / "shared/secret.py").open("a") as file:
+        file.write("from shared.domain import lanes\n")
+    imported = digest_of_inputs(True, project)
+    with (project / "shared/domain/lanes.py").open("a") as file:
+        file.write("# A comment.\n")
+    assert len({before, imported, digest_of_inputs(True, project)}) == 3
 
 
 def test_an_image_of_other_packages_than_the_locks_has_another_stamp() -> None:

@@ -50,10 +50,11 @@ def test_a_loopback_address_is_reached_at_the_gateway_under_its_own_name(host: s
     assert received[0].environ["RAW_URI"] == path
 
 
-def test_any_other_address_is_reached_as_it_is() -> None:
+@pytest.mark.parametrize("host", ["example.invalid", "127.example.invalid"])
+def test_any_other_address_is_reached_as_it_is(host: str) -> None:
     with serving(GATEWAY, {"/": Response("gateway")}) as (port, received), client("10.255.255.1") as http:
         transport = http._transport
-        request = http.build_request("GET", "http://example.invalid/")
+        request = http.build_request("GET", f"http://{host}/")
         with pytest.raises(httpx.ConnectError, match=r"(?i)name|resolution|known"):
             transport.handle_request(request)
 

@@ -21,7 +21,7 @@ from shared.domain.order import State
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
 from shared.guest.config import WorkerConfig
 from tests.worker.control_plane import EPOCH, ORDER, SIGNATURE, TOKEN, FakeControlPlane
-from worker.journal import journal
+from worker.logs import open_log
 from worker.network import client
 from worker.runtime import Worker
 
@@ -32,7 +32,7 @@ HELLO = TaskSpec(command=("echo", "hello"))
 
 def run(config: WorkerConfig, folder: Path) -> int:
     with client(config.loopback_gateway) as http:
-        return Worker(config, http, folder, journal(config)).run()
+        return Worker(config, http, folder, open_log(config)).run()
 
 
 def test_an_export_is_reported_uploaded_and_completed(plane: FakeControlPlane, arke: str, tmp_path: Path) -> None:
@@ -329,7 +329,7 @@ def test_a_worker_whose_order_is_another_s_by_now_ends_although_its_launcher_is_
         Path("ended").touch()
 
     with contextlib.chdir(tmp_path), client(None) as http:
-        Worker(config, http, tmp_path, journal(config), end=end, watch_seconds=0.05).run()
+        Worker(config, http, tmp_path, open_log(config), end=end, watch_seconds=0.05).run()
 
     assert ended.is_set()
 
@@ -370,7 +370,7 @@ def run_until_asked(plane: FakeControlPlane, folder: Path, asked: int) -> int:
     ending = threading.Thread(target=end_the_task)
     with contextlib.chdir(folder), client(None) as http:
         ending.start()
-        code = Worker(config, http, folder, journal(config), end=pytest.fail, watch_seconds=0.05).run()
+        code = Worker(config, http, folder, open_log(config), end=pytest.fail, watch_seconds=0.05).run()
         ending.join()
     return code
 
@@ -381,7 +381,7 @@ def test_the_worker_ends_itself_as_its_launcher_would(plane: FakeControlPlane, t
     config = plane.config(HELLO)
     try:
         with client(None) as http:
-            Worker(config, http, tmp_path, journal(config)).end()
+            Worker(config, http, tmp_path, open_log(config)).end()
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == [signal.SIGTERM]

@@ -1,7 +1,8 @@
 """The guest's root: Python, its packages and the worker, byte-compiled, as a read-only squashfs."""
 
+import ast
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -11,25 +12,10 @@ from worker.guest.suite import PYTHON
 from worker.guest.trees import Unpacked
 
 PROJECT: Final = Path(__file__).parents[2]
-SOURCES: Final = (
-    "shared/__init__.py",
-    "shared/domain/__init__.py",
-    "shared/domain/order.py",
-    "shared/domain/spec.py",
-    "shared/guest/__init__.py",
-    "shared/guest/config.py",
-    "shared/guest/console.py",
-    "shared/secret.py",
-    "shared/trouble.py",
-    "shared/wire/__init__.py",
-    "shared/wire/base.py",
-    "shared/wire/problems.py",
-    "shared/wire/workers.py",
-    "worker",
-)
-"""What of the project runs inside the guest: no more of shared/ than the worker imports."""
+WORKER: Final = "worker"
 RECIPE: Final = "worker/guest"
-"""What is not: how the image itself is made."""
+"""The only part of the worker that stays outside the guest: how the image is made."""
+SHARED: Final = "shared"
 
 SITE: Final = "opt/site"
 APP: Final = "opt/launchyard"
@@ -54,9 +40,15 @@ from worker.programs import agent, command, mods_export
 
 
 def sources(project: Path = PROJECT) -> list[Path]:
-    """Return the project's files that go into the root, sorted."""
-    files = (file for name in SOURCES for file in _python_files(project / name))
-    return sorted(file for file in files if project / RECIPE not in file.parents)
+    """Return the project's files that go into the root, sorted: the worker, and the modules of shared/ it imports."""
+    waiting = [file for file in (project / WORKER).rglob("*.py") if project / RECIPE not in file.parents]
+    found: set[Path] = set()
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting.extend(_imported_from_shared(file, project))
+    return sorted(found)
 
 
 def build(packages: Unpacked, tools: Unpacked, wheel_cache: Path, image: Path) -> None:
@@ -125,5 +117,19 @@ def _level(folder: Path) -> None:
             path.chmod(0o755 if executable else 0o644)
 
 
-def _python_files(path: Path) -> Iterable[Path]:
-    return path.rglob("*.py") if path.is_dir() else [path]
+def _imported_from_shared(file: Path, project: Path) -> Iterator[Path]:
+    """Yield the files of shared/ that the import statements of one file load: each module's, and its packages'."""
+    names: set[str] = set()
+    for statement in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(statement, ast.Import):
+            names.update(alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+            names.add(statement.module)
+            names.update(f"{statement.module}.{alias.name}" for alias in statement.names)  # some of them are modules
+    for name in names:
+        parts = name.split(".")
+        if parts[0] != SHARED:
+            continue
+        for length in range(1, len(parts) + 1):
+            path = project.joinpath(*parts[:length])
+            yield from (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.exists())

@@ -9,7 +9,7 @@ from typing import Final
 
 from shared.domain.order import Reason
 from shared.domain.spec import TaskSpec
-from worker.programs import Job, ProgramFailed, Result, family
+from worker.programs import Job, ProgramFailed, Result, process_tree
 
 OUTPUT: Final = "output.log"
 TAIL_BYTES: Final = 2000
@@ -35,7 +35,7 @@ def _run(command: tuple[str, ...], output: Path) -> int:
             message = f"The command cannot be started: {error}"
             raise ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False) from error
         except SystemExit:  # the worker is stopped, perhaps while its command starts; the command goes with it
-            family.end()
+            process_tree.kill_descendants()
             raise
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def end() -> None:
+def kill_descendants() -> None:
     """Kill the descendants of this process, and wait for its children."""
     children = _children(os.getpid())
     for member in [member for child in children for member in _stopped(child)]:

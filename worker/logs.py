@@ -11,7 +11,7 @@ from stamina.instrumentation import RetryDetails, set_on_retry_hooks
 from shared.guest.config import WorkerConfig
 
 
-def journal(config: WorkerConfig) -> logging.Logger:
+def open_log(config: WorkerConfig) -> logging.Logger:
     """Return the log of one order at one epoch; it also tells of every repeated try."""
     log = logging.getLogger(__package__)
     log.setLevel(logging.INFO)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from shared.guest.config import OrderlessConfig, OrderlessProgram
+from shared.guest.config import StandaloneConfig, StandaloneProgram
 from shared.guest.console import MEASURE, REGISTERS, UP
 
 MEASUREMENTS: Final = Path("/sys/class/misc/tdx_guest/measurements")
@@ -14,10 +14,10 @@ MEASUREMENTS: Final = Path("/sys/class/misc/tdx_guest/measurements")
 (Documentation/ABI/testing/sysfs-devices-virtual-misc-tdx_guest)."""
 
 
-def run(config: OrderlessConfig, uptime: str, measurements: Path = MEASUREMENTS) -> int:
+def run(config: StandaloneConfig, uptime: str, measurements: Path = MEASUREMENTS) -> int:
     """Return the exit code; an idle machine's worker stays until it is stopped."""
     _say(f"[worker] vm={config.vm} {UP}, {uptime} s after its boot")
-    if config.program is OrderlessProgram.MEASURE:
+    if config.program is StandaloneProgram.MEASURE:
         return _measure(measurements)
     while True:
         signal.pause()
