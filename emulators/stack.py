@@ -6,15 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from emulators import google, parts, s3, source
-from emulators.compute.server import start_compute
+from emulators import google, s3, services, source
 from emulators.environment import make_environment, remove_environment, write_environment
+from emulators.fakes.compute.server import start_compute
+from emulators.fakes.trust_authority import start_trust_authority
 from emulators.fetch import Unobtainable
-from emulators.furnishing import furnish
 from emulators.processes import Server, StartFailed, require_free, running
 from emulators.record import LOGS, Record
+from emulators.seeding import seed
 from emulators.settings import BUCKET, Backend, ProviderChoice, StackSettings
-from emulators.trust_authority import start_trust_authority
 from launcher.orders import leftovers
 
 LAUNCHER: Final = "launcher"
@@ -70,15 +70,15 @@ def _start_all(settings: StackSettings, environment: Environment, say: Say) -> N
     launchers_own = _launchers_own(settings, say)
     _start_together(_stores(settings, environment, logs))
     if settings.backend is Backend.GOOGLE:
-        furnish(environment)
+        seed(environment)
         say("the Firestore and Pub/Sub emulators and the S3 server answer")
     else:
         say("backend memory: orders and bells live in the functions' process, and end with it; the S3 server answers")
     say(f"a Compute Engine answers at {environment['LAUNCHYARD_GCP_ENDPOINT']}")
-    parts.start_functions(settings.port, logs, environment)
+    services.start_functions(settings.port, logs, environment)
     say(f"the control plane answers at {environment['LAUNCHYARD_URL']}")
-    parts.start_scheduler(logs, environment)
-    parts.start_launcher(logs, {**environment, **launchers_own})
+    services.start_scheduler(logs, environment)
+    services.start_launcher(logs, {**environment, **launchers_own})
     say(
         f"the launcher takes orders: provider {launchers_own['LAUNCHYARD_PROVIDER']}, {settings.slots} machines at once"
     )
@@ -139,5 +139,5 @@ def _launchers_own(settings: StackSettings, say: Say) -> dict[str, str]:
         "LAUNCHYARD_LAUNCHER_NAME": "local",
         "LAUNCHYARD_HEARTBEAT_SECONDS": "5",
         "LAUNCHYARD_DRAIN_SECONDS": "0",  # its machines are stopped by `down`, and no other daemon comes
-        **(parts.guest_image(settings.images) if provider is ProviderChoice.QEMU else {}),
+        **(services.guest_image(settings.images) if provider is ProviderChoice.QEMU else {}),
     }

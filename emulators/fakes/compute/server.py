@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from emulators.compute.api import LocalCompute
-from emulators.compute.engine import Engine
-from emulators.compute.guests import WorkerGuests
+from emulators.fakes.compute.api import LocalCompute
+from emulators.fakes.compute.engine import Engine
+from emulators.fakes.compute.guests import WorkerGuests
 from emulators.processes import Server, accepts, await_ready, start
 from emulators.serving import bind
 from shared.signals import exit_when_told
@@ -18,7 +18,7 @@ LOOK_SECONDS: Final = 0.1
 
 def start_compute(port: int, logs: Path) -> Server:
     """Start the fake and wait until it answers. Raises StartFailed."""
-    argv = [sys.executable, "-m", "emulators.compute", "--port", str(port), "--logs", str(logs)]
+    argv = [sys.executable, "-m", "emulators.fakes.compute", "--port", str(port), "--logs", str(logs)]
     server = start("the Compute Engine", argv, logs / "compute.log")
     await_ready(server, lambda: accepts(port))
     return server

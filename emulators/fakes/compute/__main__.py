@@ -1,9 +1,9 @@
-"""`python -m emulators.compute --port N --logs FOLDER`."""
+"""`python -m emulators.fakes.compute --port N --logs FOLDER`."""
 
 import argparse
 from pathlib import Path
 
-from emulators.compute.server import serve
+from emulators.fakes.compute.server import serve
 
 parser = argparse.ArgumentParser(description="Serve a small Compute Engine on the loopback address.")
 parser.add_argument("--port", type=int, required=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Protocol
 
-from emulators.compute.behaviour import Behaviour, Shortage
-from emulators.compute.rules import Document, metadata
+from emulators.fakes.compute.behaviour import Behaviour, Shortage
+from emulators.fakes.compute.rules import Document, metadata
 
 CONFIG_KEY: Final = "launchyard-config"
 

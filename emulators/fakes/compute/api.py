@@ -16,9 +16,9 @@ from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
-from emulators.compute.behaviour import Behaviour, Forward, Method, Refusal
-from emulators.compute.engine import Engine, Instance, NameTaken, NotThere, Operation
-from emulators.compute.rules import ZONE, Document, wrongs
+from emulators.fakes.compute.behaviour import Behaviour, Forward, Method, Refusal
+from emulators.fakes.compute.engine import Engine, Instance, NameTaken, NotThere, Operation
+from emulators.fakes.compute.rules import ZONE, Document, wrongs
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

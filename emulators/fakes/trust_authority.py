@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from jwt.algorithms import RSAAlgorithm
 from werkzeug import Request, Response
 
+from emulators.fakes.tdx_quote import NoQuote, TdxQuote
 from emulators.processes import Server, accepts, await_ready, start
 from emulators.serving import bind
 from emulators.settings import TrustSettings
-from emulators.tdx_quote import NoQuote, TdxQuote
 from shared.settings import read_or_exit
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ VALID: Final = timedelta(minutes=5)
 
 def start_trust_authority(port: int, logs: Path, api_key: str) -> Server:
     """Start the local one and wait until it answers. Raises StartFailed."""
-    argv = [sys.executable, "-m", "emulators.trust_authority", "--port", str(port)]
+    argv = [sys.executable, "-m", "emulators.fakes.trust_authority", "--port", str(port)]
     server = start("the trust authority", argv, logs / "trust_authority.log", {API_KEY: api_key})
     await_ready(server, lambda: accepts(port))
     return server
