@@ -16,8 +16,7 @@ from lxml import etree
 from rich.console import Console
 from rich.table import Table
 
-from cli.fetching import fetch as fetch_output
-from cli.watching import follow
+from cli.results import download, follow
 from emulators import mods, stack
 from emulators.processes import StartFailed
 from emulators.settings import DATACENTER, StackSettings, free_ports
@@ -127,7 +126,7 @@ def run_orders(api: ControlPlane, home: Path, steps: Steps) -> Path:
 
 def fetch(api: ControlPlane, order: OrderView, folder: Path) -> Path:
     """Download the record and check it against the schema and the entity it describes."""
-    file = fetch_output(api, order, folder)
+    file = download(api, order, folder)
     if wrong := mods.validate(file):
         raise DemoFailed("the file is not valid MODS 3.8: " + "; ".join(wrong))
     title = etree.parse(file).findtext("m:titleInfo/m:title", namespaces={"m": MODS})

@@ -19,12 +19,11 @@ from launcher.vm_tool.amounts import mib
 from launcher.vm_tool.settings import ToolSettings
 from launcher.vm_tool.wiring import provider_of, size_of
 from shared.domain.spec import NodeSize
+from shared.exit_codes import FAILED, USAGE
 from shared.guest.config import StandaloneConfig, StandaloneProgram
 from shared.guest.image import ImageRejected
 from shared.settings import SettingsWrong, read
 
-FAILED: Final = 1
-USAGE: Final = 2
 CONTRACTS_URL: Final = "https://app.easyenclave.com"
 USER_NETWORK: Final = "user"
 REFUSALS: Final = (
