@@ -19,7 +19,7 @@ from functions.routes import NATIVE_ROUTES
 from shared.wire.launchers import IDENTITY_HEADER
 from shared.wire.problems import Problem
 
-DOCUMENT: Final = Path(__file__).parent.parent / "docs" / "openapi.json"
+DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "openapi.json"
 REFERENCE: Final = "#/components/schemas/{model}"
 PROBLEM: Final = TypeAdapter(Problem)
 

@@ -1,4 +1,4 @@
-"""Names of datacenters as people write them, made one: `<cloud>:<zone>`."""
+"""Normalizes the names of datacenters, as people write them, to `<cloud>:<zone>`."""
 
 import re
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ NAME: Final = re.compile(DATACENTER_PATTERN)
 
 
 def parse(text: str) -> str:
-    """Return the datacenter that is meant: `Google:us-central1-a` is `gcp:us-central1-a`, `onprem` `baremetal:default`.
+    """Return the normalized name: `gcp:us-central1-a` for `Google:us-central1-a`, `baremetal:default` for `onprem`.
 
     Raises ValueError.
     """

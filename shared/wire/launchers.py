@@ -1,4 +1,4 @@
-"""For launchers: `/v1/claims`, `/v1/updates`, `/v1/heartbeats`, `/v1/holds`."""
+"""Models for launchers: `/v1/claims`, `/v1/updates`, `/v1/heartbeats`, `/v1/holds`."""
 
 from datetime import datetime
 from typing import Annotated, Final, Literal

@@ -1,4 +1,4 @@
-"""For operators: `/v1/sweeps`."""
+"""Models for operators: `/v1/sweeps`."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""For clients: `/v1/orders`."""
+"""Models for clients: `/v1/orders`."""
 
 from collections.abc import Mapping
 from datetime import datetime

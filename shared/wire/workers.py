@@ -1,4 +1,4 @@
-"""For workers: `/v1/callbacks/{order_id}`."""
+"""Models for workers: `/v1/callbacks/{order_id}`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal

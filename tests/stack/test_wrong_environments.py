@@ -147,7 +147,7 @@ def test_a_proxy_that_is_down_is_named_to_whoever_asks(monkeypatch: pytest.Monke
 
     for done in (launchyard("order", "list"), ask_doctor()):
         assert done.code == 1
-        assert "(HTTPS_PROXY) is not reached" in done.said
+        assert "(HTTPS_PROXY) cannot be reached" in done.said
         assert CANARY not in done.said
 
 

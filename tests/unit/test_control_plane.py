@@ -101,7 +101,7 @@ def test_a_bucket_that_is_gone_is_named_and_is_no_control_plane(
     api: ControlPlane, bucket: Bucket, tmp_path: Path
 ) -> None:
     bucket.location = f"http://{LOOPBACK}:{free_port()}/object?signature=secret"
-    with pytest.raises(Unreachable, match="The bucket did not answer") as error:
+    with pytest.raises(Unreachable, match="The download from the bucket failed") as error:
         api.download_output(an_order_with_output(), tmp_path / "output.log")
     assert not isinstance(error.value, NoAnswer)
     assert "control plane" not in str(error.value)

@@ -103,7 +103,7 @@ def test_a_proxy_that_is_down_is_what_is_told_and_its_password_is_not(
     with ControlPlane(f"{scheme}://control-plane.invalid", "key") as api, pytest.raises(NoAnswer) as told:
         api.get_order("order")
 
-    assert f"the proxy http://{LOOPBACK}:{port} ({scheme.upper()}_PROXY) is not reached" in str(told.value)
+    assert f"the proxy http://{LOOPBACK}:{port} ({scheme.upper()}_PROXY) cannot be reached" in str(told.value)
     assert CANARY not in str(told.value)
 
 

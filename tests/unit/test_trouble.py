@@ -158,5 +158,5 @@ def test_what_is_no_order_id_is_never_put_into_a_path(order_id: str) -> None:
 
 
 def test_what_has_no_words_of_its_own_is_named_by_its_class() -> None:
-    assert explain(ssl.SSLError(1, CANARY)) == "no TLS connection came about (SSLError)"
+    assert explain(ssl.SSLError(1, CANARY)) == "the TLS handshake failed (SSLError)"
     assert explain(RuntimeError(CANARY)) == "RuntimeError"
