@@ -84,7 +84,7 @@ def test_an_id_that_is_none_never_enters_a_path() -> None:
 
 
 def test_a_document_over_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "MOST_BYTES", 1000)
+    monkeypatch.setattr(source, "MAX_BYTES", 1000)
     large = {f"/ipfs/{CID}": Response(b"x" * 1001), "/ipfs/fits": Response(b"x" * 1000)}
     with serving("127.0.0.1", large) as (port, _), client(None) as http:
         arke = ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}"))

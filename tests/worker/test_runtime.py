@@ -239,7 +239,7 @@ def test_a_configuration_that_cannot_be_read_is_not_shown(
     output, _ = worker.communicate(timeout=300)
 
     assert worker.returncode == 1
-    assert "the configuration is not of this version's form" in output
+    assert "the configuration is not valid for this version" in output
     assert TOKEN not in output
     assert plane.events == []
 
