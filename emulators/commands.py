@@ -37,7 +37,7 @@ def up(
     chosen = {"backend": backend, "provider": provider, "port": port, "slots": slots}
     settings = read(StackSettings, {name: value for name, value in chosen.items() if value is not None})
     with _explained():
-        stack.up(settings, _say)
+        stack.up(settings, _print_line)
 
 
 def down() -> None:
@@ -48,9 +48,9 @@ def down() -> None:
     with _explained():
         stopped = stack.down(home)
     for server in reversed(stopped):
-        _say(f"stopped {server.name}")
+        _print_line(f"stopped {server.name}")
     if not stopped:
-        _say("nothing was running")
+        _print_line("nothing was running")
 
 
 @contextmanager
@@ -63,5 +63,5 @@ def _explained() -> Iterator[None]:
         raise typer.Exit(FAILED) from error
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     out.print(line, markup=False, soft_wrap=True)

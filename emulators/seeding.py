@@ -1,8 +1,8 @@
 """Writes what the emulators need before the first request: the doorbell's topics and subscription, and three API keys.
 
-Runs as a process of its own (`python -m emulators.seeding`, the keys on its standard input), because Google's
-libraries find the emulators by the environment that they are started with. Only that process
-loads them, which takes a second.
+It runs as a separate process (`python -m emulators.seeding`, with the keys on standard input), because Google's
+libraries find the emulators through the environment. Loading those libraries takes a second, which only that process
+spends.
 """
 
 import os
@@ -24,7 +24,7 @@ KEYS: Final = TypeAdapter(list[ApiKey])
 
 
 def seed(environment: Mapping[str, str]) -> None:
-    """Raises StartFailed."""
+    """Write the topics, the subscription and the keys into the emulators. Raises StartFailed."""
     done = subprocess.run(
         [sys.executable, "-m", "emulators.seeding"],
         input=KEYS.dump_json(api_keys(environment)),

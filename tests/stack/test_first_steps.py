@@ -25,8 +25,8 @@ def out_of_the_way(terminal: Terminal) -> Terminal:
 
 def test_without_the_emulators_up_goes_on_in_memory_and_says_why(out_of_the_way: Terminal) -> None:
     said = out_of_the_way.succeed("up", "--provider", "process")
-    (why,) = [line for line in said.splitlines() if "cannot be had" in line]
-    assert why.startswith("goes on with backend memory, for the emulators cannot be had: ")
+    (why,) = [line for line in said.splitlines() if "are not available" in line]
+    assert why.startswith("uses backend memory, because the emulators are not available: ")
     assert why.count("cannot be fetched") == 1
     assert "LAUNCHYARD_BACKEND=memory\n" in (out_of_the_way.folder / ".launchyard" / "dev.env").read_text()
     out_of_the_way.succeed("order", "list")
@@ -49,7 +49,7 @@ def test_auto_is_memory_only_if_the_emulators_cannot_be_had() -> None:
     assert choose_backend(Backend.AUTO, said.append, lambda: None) is Backend.GOOGLE
     assert said == []
     assert choose_backend(Backend.AUTO, said.append, out_of_reach) is Backend.MEMORY
-    assert said == ["goes on with backend memory, for the emulators cannot be had: no way to the downloads"]
+    assert said == ["uses backend memory, because the emulators are not available: no way to the downloads"]
 
 
 def test_memory_looks_for_no_emulators_and_google_goes_on_with_nothing_else() -> None:

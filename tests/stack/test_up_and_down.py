@@ -82,7 +82,7 @@ def test_down_stops_what_a_killed_server_left(terminal: Terminal) -> None:
     assert machines
     for server in (control_plane, launcher):
         psutil.Process(server.pid).kill()
-    assert "up already, but for the control plane, the launcher" in terminal.run("up").stderr
+    assert "up already, except for the control plane, the launcher" in terminal.run("up").stderr
     terminal.succeed("down")
     assert not [server for server in servers if family(server)]
     wait_for(lambda: not [machine for machine in machines if lives(machine)])

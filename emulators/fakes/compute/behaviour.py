@@ -1,4 +1,4 @@
-"""How the fake behaves, which its control route changes: what it refuses, has run out of, or takes its time over."""
+"""The fake's behaviour, which tests set: the requests that it refuses, the resources that ran out, its delays."""
 
 from enum import StrEnum
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Method(StrEnum):
-    """What a client may ask for."""
+    """The kinds of requests."""
 
     INSERT = "insert"
     GET = "get"
@@ -20,19 +20,19 @@ class Shape(BaseModel):
 
 
 class Refusal(Shape):
-    """A method is answered with this status, for the next `times` requests (None: always), and nothing is done."""
+    """Answer the next `times` requests of a method (None: all) with this status, and do nothing."""
 
     method: Method
     status: int = 503
     reason: str = "backendError"
-    message: str = "The fake was told to refuse this."
+    message: str = "The fake simulates a refusal."
     times: int | None = None
 
 
 class Shortage(Shape):
-    """An insert is taken, and its operation fails with this code. `zone` None is every zone.
+    """Accept an insert, and fail its operation with this code. `zone` None means every zone.
 
-    `lingers`: the instance is there all the same.
+    If `lingers`, the instance exists nevertheless.
     """
 
     code: str = "ZONE_RESOURCE_POOL_EXHAUSTED"
@@ -41,30 +41,30 @@ class Shortage(Shape):
 
 
 class Behaviour(Shape):
-    """`silent` methods are carried out, and answered once they are silent no more.
+    """Requests of `silent` methods are carried out, but answered only when the method is no longer silent.
 
-    `boot` has instances start the worker, as a process of this host, with the configuration in their metadata.
+    If `boot`, instances start the worker, as a process of this host, with the configuration in their metadata.
     """
 
     refusals: tuple[Refusal, ...] = ()
     shortages: tuple[Shortage, ...] = ()
     no_zones: frozenset[str] = frozenset()
-    """Zones that there are not, although they have a zone's name."""
+    """Names of zones that do not exist."""
     lacking: frozenset[str] = frozenset()
-    """Zones without any machine type that is asked for."""
+    """Zones that have no machine types."""
     silent: frozenset[Method] = frozenset()
     unseen: frozenset[str] = frozenset()
-    """Zones that a list leaves out, as it does with one that does not answer."""
+    """Zones that a list leaves out, as if they did not answer."""
     latency_seconds: float = Field(default=0, ge=0)
-    """Of every answer."""
+    """The delay of every answer."""
     stage_seconds: float = Field(default=0.1, ge=0)
-    """Of each of the states PROVISIONING, STAGING and STOPPING."""
+    """The duration of each of the states PROVISIONING, STAGING and STOPPING."""
     page_size: int = Field(default=500, ge=1)
-    """Of a list at most, whatever is asked for."""
+    """The limit for the length of a list, whatever the request asks for."""
     boot: bool = False
 
 
 class Forward(Shape):
-    """Sets the clock forward, for what happens after hours."""
+    """Sets the clock forward, for events that take hours."""
 
     seconds: float = Field(ge=0)

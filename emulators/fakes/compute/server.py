@@ -1,4 +1,4 @@
-"""The fake as a process of its own, whose instances outlive whoever asked for them."""
+"""Serves the fake as a process, so that instances outlive the launcher that created them."""
 
 import sys
 import threading
@@ -13,7 +13,7 @@ from emulators.processes import Server, accepts, await_ready, start
 from emulators.serving import bind
 from shared.signals import exit_when_told
 
-LOOK_SECONDS: Final = 0.1
+SETTLE_SECONDS: Final = 0.1
 
 
 def start_compute(port: int, logs: Path) -> Server:
@@ -25,21 +25,21 @@ def start_compute(port: int, logs: Path) -> Server:
 
 
 def serve(port: int, logs: Path) -> None:
-    """Serve until told to go; then every guest is stopped."""
+    """Serve until a signal ends the process, then stop every guest."""
     exit_when_told()
     engine = Engine(time.monotonic, WorkerGuests(logs))
-    over = threading.Event()
-    keeper = threading.Thread(target=_keep, args=(engine, over))
-    keeper.start()
+    stopping = threading.Event()
+    settler = threading.Thread(target=_settle_regularly, args=(engine, stopping))
+    settler.start()
     try:
         bind(LocalCompute(engine), port).serve_forever()
     finally:
-        over.set()
-        keeper.join()
+        stopping.set()
+        settler.join()
         engine.end()
 
 
-def _keep(engine: Engine, over: threading.Event) -> None:
-    """Have what comes due be done when nobody asks, too."""
-    while not over.wait(LOOK_SECONDS):
+def _settle_regularly(engine: Engine, stopping: threading.Event) -> None:
+    """Apply what is due even if there are no requests."""
+    while not stopping.wait(SETTLE_SECONDS):
         engine.settle()
