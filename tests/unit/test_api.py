@@ -85,8 +85,8 @@ def _type(adapter: TypeAdapter[Any]) -> Any:
 
 
 def test_every_answer_of_the_native_routes_is_among_those_tried_here() -> None:
-    told = {route.answer for route in NATIVE_ROUTES if route.answer is not None and route.path != "/v1/health"}
-    assert told - {type(answer) for answer in ANSWERS} == set()
+    answered = {route.answer for route in NATIVE_ROUTES if route.answer is not None and route.path != "/v1/health"}
+    assert answered - {type(answer) for answer in ANSWERS} == set()
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: type(answer).__name__)

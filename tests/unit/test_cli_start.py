@@ -1,4 +1,4 @@
-"""What a `launchyard` command loads before it runs, and what it says if a part's packages are not installed."""
+"""What a `launchyard` command loads before it runs, and how it explains that a part's packages are not installed."""
 
 import subprocess
 import sys
@@ -24,9 +24,9 @@ def run_without(module: str, *words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_command_loads_no_clouds_libraries_before_it_needs_them() -> None:
-    said = subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    loaded = set(said.split())
+    loaded = set(output.split())
     assert "emulators.commands" in loaded
     assert not loaded & {"boto3", "botocore", "google.cloud.firestore", "google.cloud.pubsub_v1", "grpc"}
 
@@ -47,9 +47,7 @@ def test_help_leaves_out_a_part_whose_packages_are_not_installed() -> None:
         (("up",), "emulators"),
     ],
 )
-def test_a_command_whose_packages_are_not_installed_says_how_to_install_them(
-    words: tuple[str, ...], extra: str
-) -> None:
+def test_a_command_whose_packages_are_not_installed_names_the_extra(words: tuple[str, ...], extra: str) -> None:
     done = run_without("psutil", *words)
 
     assert (done.returncode, done.stdout) == (1, "")
@@ -65,7 +63,7 @@ def test_a_package_that_a_command_misses_once_it_runs_is_named_with_its_extra() 
     assert "Traceback" not in done.stderr
 
 
-def test_without_its_own_packages_the_command_line_says_how_to_install_them() -> None:
+def test_without_its_own_packages_the_command_line_names_the_extra() -> None:
     done = run_without("typer", "order", "list")
 
     assert (done.returncode, "pip install 'launchyard[cli]'" in done.stderr, "Traceback" in done.stderr) == (

@@ -1,4 +1,4 @@
-"""A guest image that is not what its digest says is never booted."""
+"""A guest image that does not match its digest is never booted."""
 
 import json
 from pathlib import Path

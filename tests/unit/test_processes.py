@@ -1,4 +1,4 @@
-"""The local stack's processes: known again whatever the clock says, and never taken for another's."""
+"""The local stack's processes: they are recognized whatever the clock shows, and no other process is taken for one."""
 
 import sys
 from pathlib import Path

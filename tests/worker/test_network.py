@@ -98,7 +98,7 @@ def test_a_document_over_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("status", "tries", "retryable"), [(404, 1, False), (403, 1, False), (429, 5, True), (502, 5, True)]
 )
-def test_an_entity_is_asked_for_again_only_where_it_may_help(status: int, tries: int, retryable: bool) -> None:
+def test_an_entity_is_requested_again_only_if_that_may_help(status: int, tries: int, retryable: bool) -> None:
     with serving("127.0.0.1", {"/entities/A1": Response(status=status)}) as (port, received), client(None) as http:
         arke = ArkeSource(http, Sources(api=f"http://127.0.0.1:{port}"))
 
@@ -108,7 +108,7 @@ def test_an_entity_is_asked_for_again_only_where_it_may_help(status: int, tries:
     assert (len(received), failure.value.retryable) == (tries, retryable)
 
 
-def test_a_component_is_followed_to_where_its_gateway_redirects() -> None:
+def test_a_redirect_of_the_gateway_is_followed_to_the_component() -> None:
     moved = {"/ipfs/cid": Response(status=301, headers={"Location": "/there"}), "/there": Response(b"content")}
     with serving("127.0.0.1", moved) as (port, _), client(None) as http:
         assert ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}")).component("cid") == b"content"

@@ -1,4 +1,4 @@
-"""One run of the worker: what it reports, when it gives up, and what its log does not say."""
+"""One run of the worker: what it reports, when it gives up, and which secrets its log does not show."""
 
 import contextlib
 import hashlib
@@ -161,7 +161,7 @@ def test_what_cannot_succeed_is_reported_as_failed_for_good(
     assert said_why in failed["message"]
 
 
-def test_a_failure_tells_the_end_of_a_long_output(plane: FakeControlPlane, tmp_path: Path) -> None:
+def test_a_failure_quotes_the_end_of_a_long_output(plane: FakeControlPlane, tmp_path: Path) -> None:
     noisy = "import sys; sys.stdout.buffer.write(b'\\xff' * 100_000 + b'the end'); sys.exit(1)"
 
     run(plane.config(TaskSpec(command=(sys.executable, "-c", noisy))), tmp_path)
@@ -264,7 +264,7 @@ def a_worker_at_work(
 
 
 def ended(alive: IO[str]) -> bool:
-    """Wait for the end of file: it comes once nobody is left to write."""
+    """Wait for the end of file, which comes once no process can write any more."""
     ready, _, _ = select.select([alive], [], [], 30)
     return bool(ready) and not alive.read()
 
@@ -350,7 +350,7 @@ def test_a_worker_that_gets_no_answer_about_its_lease_works_on(plane: FakeContro
     ],
     ids=["a proxy refuses", "a proxy answers", "a later version answers"],
 )
-def test_a_worker_that_does_not_understand_what_is_said_of_its_lease_works_on(
+def test_a_worker_that_does_not_understand_the_answer_about_its_lease_works_on(
     plane: FakeControlPlane, tmp_path: Path, answer: Response
 ) -> None:
     plane.answer_after_start = answer
