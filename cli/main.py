@@ -9,13 +9,13 @@ from shared import standard_streams
 from shared.client import ControlPlaneError, NoAnswer, RequestWrong
 from shared.exit_codes import FAILED, INTERRUPTED, USAGE
 from shared.settings import SettingsWrong, explain
-from shared.signals import exit_when_told
+from shared.signals import exit_on_signals
 
 
 def run() -> None:
     """Run the command that the arguments name. Exit with 1 if it fails, with 2 if an argument or a setting is wrong."""
     standard_streams.prepare()
-    exit_when_told()
+    exit_on_signals()
     try:
         from cli.app import build  # it needs typer and rich, which an extra brings
 

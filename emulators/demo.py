@@ -24,7 +24,7 @@ from shared.client import ControlPlane, ControlPlaneError
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, ExportSpec, NodeSize
 from shared.exit_codes import FAILED, INTERRUPTED
-from shared.signals import exit_when_told
+from shared.signals import exit_on_signals
 from shared.wire.orders import OrderView
 
 HOME: Final = Path(".launchyard/demo")
@@ -76,7 +76,7 @@ class Steps:
 
 
 def main() -> int:
-    exit_when_told()
+    exit_on_signals()
     try:
         return demonstrate()
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 """A supervisor sends the first, a closed terminal the second. Python turns Ctrl-C into an exception by itself."""
 
 
-def exit_when_told() -> None:
+def exit_on_signals() -> None:
     """Make SIGTERM and SIGHUP raise SystemExit, so that everything that cleans up after an error does so.
 
     After the first signal only SIGKILL cuts the clean-up short. A signal that this process was started to ignore stays

@@ -1,8 +1,7 @@
 """The types that every message of the native wire is made of.
 
-A request is read strictly: unknown fields and wrong types are refused. An answer is read by its recipient, which may be
-of an earlier version than the control plane: it ignores fields that it does not know, and keeps an unknown value of a
-closed list as text.
+A request is read strictly: unknown fields and wrong types are refused. An answer may be read by an earlier version: it
+ignores unknown fields, and keeps an unknown value of a closed list as text.
 
 Times are RFC 3339 in UTC; sizes are bytes; digests are lower-case hex.
 """

@@ -19,7 +19,7 @@ WhyStop = Annotated[Literal["cancelled", "finished", "lease_lost"] | str, LEFT_T
 
 
 class ClaimById(Request):
-    """Claim the order that a bell named. Not `attended`: once it runs, nobody sends heartbeats for it."""
+    """Claim the order of a bell. If `attended` is false, the launcher sends no heartbeats once the order runs."""
 
     by: Literal["id"] = "id"
     request_id: RequestId
@@ -30,9 +30,9 @@ class ClaimById(Request):
 
 
 class ClaimNext(Request):
-    """Claim any order of these lanes, waiting up to `wait_seconds` for one.
+    """Claim any order of these lanes, and wait up to `wait_seconds` for one.
 
-    `<cloud>:*/capacity/<size>` is any of a cloud's.
+    The lane `<cloud>:*/capacity/<size>` means every datacenter of that cloud.
     """
 
     by: Literal["next"] = "next"
@@ -47,9 +47,10 @@ ClaimRequest = Annotated[ClaimById | ClaimNext, Field(discriminator="by")]
 
 
 class Claimed(Answer):
-    """An order, held at `epoch` for `lease_seconds` from this answer. `callback_token` lets its worker report.
+    """A claimed order, leased at `epoch` for `lease_seconds` from this answer.
 
-    `lease_until` is the same by the control plane's clock, for information: a launcher's own may tell another time.
+    `callback_token` is the credential of the order's worker. `lease_until` is the end of the lease by the control
+    plane's clock. It is for information only, because a launcher's clock may differ.
     """
 
     order_id: str
@@ -61,7 +62,7 @@ class Claimed(Answer):
 
 
 class ClaimAnswer(Answer):
-    """`claimed` is null where no order was to be had."""
+    """`claimed` is null if there was no order to claim."""
 
     claimed: Claimed | None
 
@@ -77,7 +78,7 @@ class Provisioning(Request):
 
 
 class AttemptFailed(Request):
-    """This attempt is over and its machine is gone; or there was none, for want of capacity."""
+    """The attempt failed, and its machine is gone. If the host had no capacity, there was no machine."""
 
     status: Literal["failed"] = "failed"
     request_id: RequestId
@@ -89,7 +90,7 @@ class AttemptFailed(Request):
 
 
 class Returned(Request):
-    """The order is handed back unattempted, and burns no attempt."""
+    """The launcher returns the order without an attempt, and none is counted."""
 
     status: Literal["returned"] = "returned"
     request_id: RequestId
@@ -99,7 +100,7 @@ class Returned(Request):
 
 
 class Stopped(Request):
-    """The machine of an order that was to be stopped is gone."""
+    """The machine is gone, as the control plane requested."""
 
     status: Literal["stopped"] = "stopped"
     request_id: RequestId
@@ -133,7 +134,7 @@ class Hold(Request):
 
 
 class HeartbeatRequest(Request):
-    """Everything the launcher holds, in one request. Not `attended`: it will leave them once they run."""
+    """All orders that the launcher holds. If `attended` is false, it sends no heartbeats for them once they run."""
 
     launcher: Name
     holds: Annotated[tuple[Hold, ...], Field(max_length=500)]
@@ -141,7 +142,7 @@ class HeartbeatRequest(Request):
 
 
 class Renewed(Answer):
-    """Held for `lease_seconds` more from this answer; `lease_until` is for information, as in a claim's answer."""
+    """The lease ends `lease_seconds` after this answer. `lease_until` is for information, as in a claim's answer."""
 
     order_id: str
     epoch: int
@@ -151,7 +152,7 @@ class Renewed(Answer):
 
 
 class StopOrder(Answer):
-    """Stop this machine. `cancelled`: report `stopped` then. `finished`, `lease_lost`, any other: report nothing."""
+    """Stop this machine. If `why` is `cancelled`, report `stopped` afterwards; otherwise report nothing."""
 
     order_id: str
     epoch: int
@@ -164,7 +165,7 @@ class HeartbeatAnswer(Answer):
 
 
 class HoldView(Answer):
-    """An order that a launcher holds, as the control plane knows it."""
+    """An order that a launcher holds, according to the control plane."""
 
     order_id: str
     epoch: int

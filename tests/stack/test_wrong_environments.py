@@ -96,7 +96,7 @@ def ask_doctor() -> Done:
     return Done(0 if finding.met else 1, f"{finding.found}; to do: {finding.to_do}")
 
 
-def assert_told(done: Done, code: int, variable: str) -> None:
+def assert_explained(done: Done, code: int, variable: str) -> None:
     assert done.code == code
     assert [line for line in done.output.splitlines() if line.startswith(variable)], done.output
     assert "Traceback" not in done.output
@@ -109,7 +109,7 @@ def test_the_command_line_names_the_variable_and_exits_2(
 ) -> None:
     monkeypatch.setenv(variable, value)
 
-    assert_told(launchyard("order", "list"), 2, variable)
+    assert_explained(launchyard("order", "list"), 2, variable)
 
 
 @pytest.mark.parametrize(("variable", "value"), CASES)
@@ -120,14 +120,14 @@ def test_the_launcher_names_the_variable_and_exits_2_so_that_nothing_starts_it_a
     monkeypatch.setattr("threading.excepthook", lambda failure: None)
     monkeypatch.setenv(variable, value)
 
-    assert_told(run_launcher(), 2, variable)
+    assert_explained(run_launcher(), 2, variable)
 
 
 @pytest.mark.parametrize(("variable", "value"), CASES)
 def test_the_doctor_names_the_variable(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
 
-    assert_told(ask_doctor(), 2 if variable == "LAUNCHYARD_URL" else 1, variable)
+    assert_explained(ask_doctor(), 2 if variable == "LAUNCHYARD_URL" else 1, variable)
 
 
 @pytest.mark.parametrize(("variable", "value"), CASES)
@@ -139,7 +139,7 @@ def test_the_scheduler_names_the_variable_and_exits_2(
     with pytest.raises(SystemExit) as ended:
         scheduler.main()
 
-    assert_told(Done(int(ended.value.code or 0), capsys.readouterr().err), 2, variable)
+    assert_explained(Done(int(ended.value.code or 0), capsys.readouterr().err), 2, variable)
 
 
 def test_a_proxy_that_is_down_is_named_to_whoever_asks(monkeypatch: pytest.MonkeyPatch, launchyard: Program) -> None:
@@ -190,15 +190,15 @@ def test_a_key_that_cannot_be_sent_is_shown_by_no_program(
         monkeypatch.setenv(f"LAUNCHYARD_{name}", f"{CANARY}{within}{CANARY}")
     monkeypatch.setenv("LAUNCHYARD_BUCKET", "s3://bucket")
 
-    assert_told(launchyard("order", "list"), 2, "LAUNCHYARD_CLIENT_KEY")
-    assert_told(run_launcher(), 2, "LAUNCHYARD_LAUNCHER_KEY")
+    assert_explained(launchyard("order", "list"), 2, "LAUNCHYARD_CLIENT_KEY")
+    assert_explained(run_launcher(), 2, "LAUNCHYARD_LAUNCHER_KEY")
     for start, variable in (
         (scheduler.main, "LAUNCHYARD_ADMIN_KEY"),
         (FunctionsSettings.read, "  LAUNCHYARD_CALLBACK_SECRET"),
     ):
         with pytest.raises(SystemExit) as ended:
             start()
-        assert_told(Done(int(ended.value.code or 0), capfd.readouterr().err), 2, variable)
+        assert_explained(Done(int(ended.value.code or 0), capfd.readouterr().err), 2, variable)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_an_empty_key_is_sent_as_it_is_and_so_is_refused_by_the_control_plane(
 def test_an_empty_option_of_the_launcher_is_a_mistake_and_not_an_absent_one(option: str, variable: str) -> None:
     done = CliRunner().invoke(launcher, ["run", "--provider", "process", "--one-shot", option, ""])
 
-    assert_told(Done(done.exit_code, done.stderr), 2, f"LAUNCHYARD_{variable}")
+    assert_explained(Done(done.exit_code, done.stderr), 2, f"LAUNCHYARD_{variable}")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from packaging.utils import canonicalize_name
 from tools.locked import needed, requirements
 
 ROOT: Final = Path(__file__).parents[2]
-OURS: Final = frozenset({"bench", "cli", "emulators", "functions", "launcher", "shared", "tests", "tools", "worker"})
+OWN_PACKAGES: Final = frozenset(
+    {"bench", "cli", "emulators", "functions", "launcher", "shared", "tests", "tools", "worker"}
+)
 PARTS: Final = {
     "shared": (),
     "cli": ("cli",),
@@ -88,7 +90,7 @@ def modules(tree: ast.AST) -> Iterator[tuple[str, ...]]:
 
 def provider(module: tuple[str, ...]) -> str | None:
     """Return the distribution whose file the module is; None for Python's own modules and ours."""
-    if module[0] in stdlib_module_names or module[0] in OURS:
+    if module[0] in stdlib_module_names or module[0] in OWN_PACKAGES:
         return None
     found = (installed().get(module[:length]) for length in range(len(module), 0, -1))
     return next(filter(None, found), f"nothing installed has {'.'.join(module)}")

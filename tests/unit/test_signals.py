@@ -9,8 +9,8 @@ import pytest
 
 WAITS: Final = """
 import sys, threading
-from shared.signals import exit_when_told
-exit_when_told()
+from shared.signals import exit_on_signals
+exit_on_signals()
 try:
     print("begun", flush=True)
     threading.Event().wait()
@@ -59,8 +59,8 @@ print(*(signal.getsignal(number).__module__ for number in (signal.SIGTERM, signa
 
 STARTS_ONE_MORE: Final = """
 import subprocess, sys
-from shared.signals import exit_when_told
-exit_when_told()
+from shared.signals import exit_on_signals
+exit_on_signals()
 try:
     print("begun", flush=True)
     sys.stdin.read()

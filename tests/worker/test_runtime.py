@@ -142,7 +142,7 @@ def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("spec", "said_why"),
+    ("spec", "reason"),
     [
         (TaskSpec(command=("sh", "-c", "echo out; echo err >&2; exit 7")), "exit code 7. Its last output:\nout\nerr\n"),
         (TaskSpec(command=("/no/such/command",)), "No such file or directory"),
@@ -151,14 +151,14 @@ def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: P
     ],
 )
 def test_what_cannot_succeed_is_reported_as_failed_for_good(
-    plane: FakeControlPlane, tmp_path: Path, spec: AnySpec, said_why: str
+    plane: FakeControlPlane, tmp_path: Path, spec: AnySpec, reason: str
 ) -> None:
     assert run(plane.config(spec), tmp_path) == 0
 
     assert plane.events == ["started", "failed"]
     failed = plane.reports[-1].report
     assert (failed["reason"], failed["failure"]) == ("program_failed", "permanent")
-    assert said_why in failed["message"]
+    assert reason in failed["message"]
 
 
 def test_a_failure_quotes_the_end_of_a_long_output(plane: FakeControlPlane, tmp_path: Path) -> None:

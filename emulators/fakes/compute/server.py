@@ -11,7 +11,7 @@ from emulators.fakes.compute.engine import Engine
 from emulators.fakes.compute.guests import WorkerGuests
 from emulators.processes import Server, accepts, await_ready, start
 from emulators.serving import bind
-from shared.signals import exit_when_told
+from shared.signals import exit_on_signals
 
 SETTLE_SECONDS: Final = 0.1
 
@@ -26,7 +26,7 @@ def start_compute(port: int, logs: Path) -> Server:
 
 def serve(port: int, logs: Path) -> None:
     """Serve until a signal ends the process, then stop every guest."""
-    exit_when_told()
+    exit_on_signals()
     engine = Engine(time.monotonic, WorkerGuests(logs))
     stopping = threading.Event()
     settler = threading.Thread(target=_settle_regularly, args=(engine, stopping))
