@@ -74,6 +74,6 @@ def test_without_its_own_packages_the_command_line_names_the_extra() -> None:
 
 
 def test_a_module_of_ours_that_is_missing_is_an_error_of_ours() -> None:
-    done = run_without("shared.domain.spec", "order", "list")
+    done = run_without("launcher.cli.daemon", "order", "list")
 
     assert "ModuleNotFoundError" in done.stderr
