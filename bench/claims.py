@@ -34,7 +34,7 @@ from functions.domain.refusals import Refusal
 from functions.engine.candidates import Candidates
 from shared.domain.order import LEASE
 from shared.domain.spec import TaskSpec
-from shared.signals import exit_when_told
+from shared.signals import exit_on_signals
 
 ORDERS_BY_THREADS: Final = {1: 150, 8: 500, 32: 800}
 WARM_UP: Final = (8, 1000)
@@ -50,7 +50,7 @@ Way = Callable[[Client, Order], ClaimOne]
 
 
 def main() -> None:
-    exit_when_told()
+    exit_on_signals()
     with emulator():
         measure(conditional_write, *WARM_UP)
         table = Table("threads", "way", "claims/s", "of the floor", "failed", title="Claims on the Firestore emulator")

@@ -1,74 +1,48 @@
-"""The `launchyard` command: the clients' commands, and those that the installed parts of the product bring."""
+"""Runs the `launchyard` command, and explains every failure in words, never as a traceback."""
 
 import sys
-from importlib.metadata import entry_points
-from typing import Final
 
-import typer
 from pydantic import ValidationError
-from rich.console import Console
 
-from cli import exports, orders
-from cli.view import plain
+from cli.parts import advice
 from shared import standard_streams
 from shared.client import ControlPlaneError, NoAnswer, RequestWrong
-from shared.settings import SettingsWrong
-from shared.signals import exit_when_told
-
-COMMANDS: Final = "launchyard.commands"
-FAILED: Final = 1
-USAGE: Final = 2
-INTERRUPTED: Final = 130
-
-errors = Console(stderr=True)
-
-
-def build() -> typer.Typer:
-    app = typer.Typer(
-        name="launchyard",
-        help="Turns an order into a machine that does the work and proves it.",
-        no_args_is_help=True,
-        pretty_exceptions_enable=False,
-    )
-    app.add_typer(orders.app, name="order")
-    app.add_typer(exports.app, name="export")
-    for part in sorted(entry_points(group=COMMANDS)):
-        brought = part.load()
-        if isinstance(brought, typer.Typer):
-            app.add_typer(brought, name=part.name)
-        else:
-            app.command(part.name)(brought)
-    return app
+from shared.exit_codes import FAILED, INTERRUPTED, USAGE
+from shared.settings import SettingsWrong, explain
+from shared.signals import exit_on_signals
 
 
 def run() -> None:
-    """Run the command. What is wrong is said in words, never as a traceback: exit 1, or 2 for wrong arguments."""
+    """Run the command that the arguments name. Exit with 1 if it fails, with 2 if an argument or a setting is wrong."""
     standard_streams.prepare()
-    exit_when_told()
+    exit_on_signals()
     try:
+        from cli.app import build  # it needs typer and rich, which an extra brings
+
         build()()
+    except ModuleNotFoundError as error:
+        _fail(FAILED, advice(sys.argv[1] if len(sys.argv) > 1 else "", error))
     except (SettingsWrong, RequestWrong) as error:
-        _say(str(error))
-        sys.exit(USAGE)
+        _fail(USAGE, str(error))
     except ControlPlaneError as error:
-        _say(str(error))
-        if isinstance(error, NoAnswer) and error.local:
-            _say("Start the local stack with `launchyard up`.")
-        sys.exit(FAILED)
+        hint = "\nStart the local stack with `launchyard up`." if isinstance(error, NoAnswer) and error.local else ""
+        _fail(FAILED, f"{error}{hint}")
     except ValidationError as error:
-        for wrong in error.errors(include_input=False, include_url=False):
-            field = ".".join(str(part) for part in wrong["loc"])
-            _say(f"{field}: {wrong['msg'].removeprefix('Value error, ')}")
-        sys.exit(USAGE)
-    except OSError as error:  # of a file that the command was to read or write
-        _say(f"{error.filename or 'A file'}: {error.strerror}")
-        sys.exit(FAILED)
+        _fail(USAGE, "\n".join(explain(error)))
+    except OSError as error:  # the command could not read or write a file
+        _fail(FAILED, f"{error.filename or 'A file'}: {error.strerror}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
 
-def _say(what: str) -> None:
-    errors.print(plain(what), style="red", soft_wrap=True)
+def _fail(code: int, message: str) -> None:
+    try:
+        from cli.view import print_error
+    except ModuleNotFoundError:
+        sys.stderr.write(f"{message}\n")
+    else:
+        print_error(message)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

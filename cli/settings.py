@@ -5,11 +5,12 @@ from typing import Final
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.address import ControlPlaneUrl
+from shared.client import ControlPlane
 from shared.secret import Secret
 from shared.settings import SettingsWrong, read
 
 LOCAL: Final = ".launchyard/dev.env"
-"""Where `launchyard up` writes the local stack's address and keys; the environment wins over it."""
+"""`launchyard up` writes the local stack's address and keys here. The environment wins over it."""
 MISSING: Final = "Field required"
 
 
@@ -22,12 +23,13 @@ class CliSettings(BaseSettings):
     client_key: Secret
 
 
-def read_settings() -> CliSettings:
-    """Return the settings. Raises SettingsWrong, which tells every error at once."""
+def open_control_plane() -> ControlPlane:
+    """Return a client for the control plane that the settings name. Raises SettingsWrong, which lists every error."""
     try:
-        return read(CliSettings)
+        settings = read(CliSettings)
     except SettingsWrong as error:
         if MISSING not in str(error):
             raise
-        told = f"Set these in the environment, or start the local stack: `launchyard up` writes {LOCAL}."
-        raise SettingsWrong(f"{error}\n{told}") from None
+        advice = f"Set these in the environment, or start the local stack: `launchyard up` writes {LOCAL}."
+        raise SettingsWrong(f"{error}\n{advice}") from None
+    return ControlPlane(settings.url, settings.client_key.get_secret_value())

@@ -1,4 +1,4 @@
-"""How orders look on a terminal, and as JSON."""
+"""Prints orders on a terminal, or as JSON."""
 
 import unicodedata
 from pathlib import Path
@@ -13,19 +13,25 @@ from shared.domain.spec import OrderKind
 from shared.wire.orders import OrderList, OrderView
 
 ID_WIDTH: Final = 36
-"""Of a UUID: one that is cut short cannot be copied."""
+"""The length of a UUID: nobody can copy one that is cut short."""
 KIND_WIDTH: Final = max(map(len, OrderKind))
 STATE_WIDTH: Final = max(map(len, State))
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 KEPT: Final = "\n\t"
 
 out = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
 
 
 def plain(text: str) -> Text:
-    """Return text of others, a worker's above all, as it may be shown: no markup, and no orders to the terminal."""
-    shown = (REPLACEMENT if unicodedata.category(sign) == "Cc" and sign not in KEPT else sign for sign in text)
+    """Return untrusted text, such as a worker's, without markup and without control characters for the terminal."""
+    shown = (REPLACEMENT if unicodedata.category(char) == "Cc" and char not in KEPT else char for char in text)
     return Text("".join(shown))
+
+
+def print_error(message: str) -> None:
+    """Print a message in red on standard error."""
+    errors.print(plain(message), style="red", soft_wrap=True)
 
 
 def print_order(order: OrderView, as_json: bool) -> None:
@@ -39,8 +45,8 @@ def print_orders(page: OrderList, as_json: bool) -> None:
     if as_json:
         _print_json(page.model_dump_json())
         return
-    whole = {"order": ID_WIDTH, "kind": KIND_WIDTH, "state": STATE_WIDTH}
-    columns = [Column(name, no_wrap=True, min_width=width) for name, width in whole.items()]
+    widths = {"order": ID_WIDTH, "kind": KIND_WIDTH, "state": STATE_WIDTH}
+    columns = [Column(name, no_wrap=True, min_width=width) for name, width in widths.items()]
     table = Table(*columns, "reason", "created", box=None, pad_edge=False)
     for order in page.orders:
         created = f"{order.created_at:%Y-%m-%d %H:%M:%S}"
@@ -59,19 +65,19 @@ def print_file(file: Path) -> None:
 
 
 def print_step(order: OrderView) -> None:
-    """One line at each change of state."""
+    """Print one line for a change of state."""
     why = f" ({order.reason})" if order.reason else ""
     out.print(plain(f"{order.updated_at:%H:%M:%S}  {order.id}  {order.state}{why}"), soft_wrap=True)
 
 
 def print_end(order: OrderView) -> None:
-    """How an order ended that did not succeed."""
+    """Print how an order ended that did not succeed."""
     why = plain(f": {order.reason}: {order.message or 'no message'}")
     out.print(Text.assemble((order.state, "red"), why))
 
 
 def print_summary(order: OrderView, file: Path) -> None:
-    """What an export left, and what it took."""
+    """Print the export's file, and what the run cost."""
     rows = [("file", f"{file}"), ("size", f"{file.stat().st_size} bytes"), ("attempts", f"{order.attempt}")]
     rows += [(name.replace("_", " "), f"{value}") for name, value in sorted(order.metrics.items())]
     _print_table([(plain(name), plain(value)) for name, value in rows])

@@ -1,4 +1,4 @@
-"""The main job, shown: a capacity order and an export, each in a machine of its own. `make demo`."""
+"""`make demo`: runs a capacity order and an export, each in its own machine, and shows every step."""
 
 import re
 import sys
@@ -16,24 +16,23 @@ from lxml import etree
 from rich.console import Console
 from rich.table import Table
 
-from cli.fetching import fetch as fetch_output
-from cli.watching import follow
+from cli.results import download, follow
 from emulators import mods, stack
 from emulators.processes import StartFailed
 from emulators.settings import DATACENTER, StackSettings, free_ports
 from shared.client import ControlPlane, ControlPlaneError
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, ExportSpec, NodeSize
-from shared.signals import exit_when_told
+from shared.exit_codes import FAILED, INTERRUPTED
+from shared.signals import exit_on_signals
 from shared.wire.orders import OrderView
 
 HOME: Final = Path(".launchyard/demo")
 PI: Final = "01K9MHPYR07M6YMZ1QGR8DZB8S"
 TITLE: Final = "Ostrel Valley Land Survey Records"
 MODS: Final = "http://www.loc.gov/mods/v3"
-INTERRUPTED: Final = 130
-PATIENCE_SECONDS: Final = 600.0
-SAYS: Final = re.compile(r"\[(worker|guest)\].*")
+TIMEOUT_SECONDS: Final = 600.0
+SERIAL_LINE: Final = re.compile(r"\[(worker|guest)\].*")
 IN_THE_GUEST: Final = "started on Linux"
 FULFILLED: Final = frozenset({State.RUNNING})
 NEXT: Final = f"""\
@@ -42,29 +41,29 @@ NEXT: Final = f"""\
   launchyard export run {PI} --out out
   launchyard order create task -- uname -a         # a command in a machine of its own
   launchyard down"""
-"""What a reader may type after the demo, as it stands."""
-LIFE: Final = (State.CLAIMED, State.PROVISIONING, State.RUNNING, State.SUCCEEDED)
+"""Commands that a reader can run after the demo."""
+STATES: Final = (State.CLAIMED, State.PROVISIONING, State.RUNNING, State.SUCCEEDED)
 
 out = Console(highlight=False)
 
 
 class DemoFailed(Exception):
-    """Something did not come out as it should."""
+    """A result of the demo is wrong."""
 
 
 @dataclass
 class Steps:
-    """What happened when, since the demo began."""
+    """The times of all steps of the demo."""
 
     began: datetime
     rows: list[tuple[str, datetime]] = field(default_factory=list)
 
-    def now(self, what: str) -> None:
+    def add_now(self, what: str) -> None:
         self.rows.append((what, datetime.now(UTC)))
 
-    def life(self, name: str, order: OrderView) -> None:
+    def add_order(self, name: str, order: OrderView) -> None:
         self.rows.append((f"{name}: placed", order.created_at))
-        self.rows.extend((f"{name}: {state}", order.entered[state]) for state in LIFE if state in order.entered)
+        self.rows.extend((f"{name}: {state}", order.entered[state]) for state in STATES if state in order.entered)
 
     def table(self) -> Table:
         table = Table("step", "at", "took", title="Every step")
@@ -77,7 +76,7 @@ class Steps:
 
 
 def main() -> int:
-    exit_when_told()
+    exit_on_signals()
     try:
         return demonstrate()
     except KeyboardInterrupt:
@@ -91,15 +90,15 @@ def demonstrate() -> int:
     try:
         with ExitStack() as cleanup:
             cleanup.callback(stack.down, settings.home)
-            environment = stack.up(settings, say)
-            steps.now("the stack is up")
+            environment = stack.up(settings, print_step)
+            steps.add_now("the stack is up")
             with ControlPlane(environment["LAUNCHYARD_URL"], environment["LAUNCHYARD_CLIENT_KEY"]) as api:
                 file = run_orders(api, settings.home, steps)
-        steps.now("everything is stopped")
+        steps.add_now("everything is stopped")
     except (StartFailed, ControlPlaneError, DemoFailed) as error:
         out.print(f"The demo failed: {error}", style="red", markup=False)
         out.print(f"The logs are in {settings.home / 'logs'}.", markup=False)
-        return 1
+        return FAILED
     out.print(steps.table())
     out.print(f"{file}: {file.stat().st_size} bytes, valid MODS 3.8, “{TITLE}”", markup=False, soft_wrap=True)
     out.print(f"\nNext, from here:\n{NEXT}", markup=False, soft_wrap=True)
@@ -107,27 +106,27 @@ def demonstrate() -> int:
 
 
 def run_orders(api: ControlPlane, home: Path, steps: Steps) -> Path:
-    """Place both orders, wait for both, fetch the file, release the capacity; return the file."""
-    say("placing a capacity order and an export order; their machines boot side by side")
+    """Place both orders, wait for both, download the file, release the capacity order; return the file."""
+    print_step("placing a capacity order and an export order; their machines boot in parallel")
     capacity = api.create_order(CapacitySpec(datacenter=DATACENTER, node_size=NodeSize.TINY), str(uuid4()))
     export = api.create_order(ExportSpec(pi=PI), str(uuid4()))
     with ThreadPoolExecutor(2) as pool:
-        fulfilled = pool.submit(follow, api, capacity.id, PATIENCE_SECONDS, said("capacity"), FULFILLED)
-        exported = pool.submit(follow, api, export.id, PATIENCE_SECONDS, said("export"))
+        fulfilled = pool.submit(follow, api, capacity.id, TIMEOUT_SECONDS, print_state("capacity"), FULFILLED)
+        exported = pool.submit(follow, api, export.id, TIMEOUT_SECONDS, print_state("export"))
     require(fulfilled.result(), State.RUNNING)
-    steps.life("export", require(exported.result(), State.SUCCEEDED))
-    file = fetch(api, exported.result(), home / "output")
-    steps.now("export: downloaded and valid")
+    steps.add_order("export", require(exported.result(), State.SUCCEEDED))
+    file = download_record(api, exported.result(), home / "output")
+    steps.add_now("export: downloaded and valid")
     api.cancel_order(capacity.id)
-    released = follow(api, capacity.id, PATIENCE_SECONDS, said("capacity"))
-    steps.life("capacity", require(released, State.SUCCEEDED))
+    released = follow(api, capacity.id, TIMEOUT_SECONDS, print_state("capacity"))
+    steps.add_order("capacity", require(released, State.SUCCEEDED))
     show_serial_log(home, exported.result())
     return file
 
 
-def fetch(api: ControlPlane, order: OrderView, folder: Path) -> Path:
+def download_record(api: ControlPlane, order: OrderView, folder: Path) -> Path:
     """Download the record and check it against the schema and the entity it describes."""
-    file = fetch_output(api, order, folder)
+    file = download(api, order, folder)
     if wrong := mods.validate(file):
         raise DemoFailed("the file is not valid MODS 3.8: " + "; ".join(wrong))
     title = etree.parse(file).findtext("m:titleInfo/m:title", namespaces={"m": MODS})
@@ -137,15 +136,14 @@ def fetch(api: ControlPlane, order: OrderView, folder: Path) -> Path:
 
 
 def show_serial_log(home: Path, order: OrderView) -> None:
-    """Print what the worker said on its machine's serial console."""
+    """Print the worker's lines from its machine's serial console."""
     log = home / "launcher" / "logs" / f"{order.id}-{order.epoch}.log"
-    said = [SAYS.search(line) for line in log.read_text(errors="replace").splitlines()]
-    lines = [line.group() for line in said if line is not None]
+    lines = [found.group() for found in map(SERIAL_LINE.search, log.read_text(errors="replace").splitlines()) if found]
     if not any(IN_THE_GUEST in line for line in lines):
-        raise DemoFailed(f"the worker did not say in {log} that it runs on the guest's kernel")
-    say(f"the export's serial console, {log}:")
+        raise DemoFailed(f"{log} does not show that the worker ran on the guest's kernel")
+    print_step(f"the export's serial console, {log}:")
     for line in lines:
-        say(f"  {line}")
+        print_step(f"  {line}")
 
 
 def require(order: OrderView, state: State) -> OrderView:
@@ -154,11 +152,11 @@ def require(order: OrderView, state: State) -> OrderView:
     return order
 
 
-def said(name: str) -> Callable[[OrderView], None]:
-    return lambda order: say(f"  {name}: {order.state}")
+def print_state(name: str) -> Callable[[OrderView], None]:
+    return lambda order: print_step(f"  {name}: {order.state}")
 
 
-def say(line: str) -> None:
+def print_step(line: str) -> None:
     out.print(f"{time.strftime('%H:%M:%S')}  {line}", markup=False, soft_wrap=True)
 
 

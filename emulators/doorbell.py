@@ -1,4 +1,4 @@
-"""The topics and the subscription of the local stack, as Terraform makes them in production."""
+"""The topics and the subscription of the local stack, as Terraform creates them in production."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
 ATTEMPTS: Final = 5
 ACK_DEADLINE_SECONDS: Final = 30
-"""Longer than a claim takes, with its time limit of 15 s."""
+"""Longer than a claim, which times out after 15 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +18,13 @@ class DoorbellPaths:
     topic: str
     subscription: str
     dead_letters: str
-    """The topic of what could not be handled."""
+    """The topic of messages that could not be handled."""
 
 
 def ensure_topic_and_subscription(
     publisher: PublisherClient, subscriber: SubscriberClient, project: str, topic: str, subscription: str
 ) -> DoorbellPaths:
-    """Create what is missing, and return the full names."""
+    """Create whichever is missing, and return the full names."""
     paths = DoorbellPaths(
         topic=publisher.topic_path(project, topic),
         subscription=subscriber.subscription_path(project, subscription),
@@ -41,7 +41,7 @@ def _subscription(paths: DoorbellPaths) -> dict[str, Any]:
         "name": paths.subscription,
         "topic": paths.topic,
         "ack_deadline_seconds": ACK_DEADLINE_SECONDS,
-        "expiration_policy": {},  # without a ttl it never expires; the default is 31 idle days
+        "expiration_policy": {},  # without a ttl it never expires; the default is after 31 idle days
         "retry_policy": {"minimum_backoff": timedelta(seconds=1), "maximum_backoff": timedelta(seconds=60)},
         "dead_letter_policy": {"dead_letter_topic": paths.dead_letters, "max_delivery_attempts": ATTEMPTS},
     }

@@ -1,4 +1,4 @@
-"""The local stack's environment: what its parts are started with, and what `dev.env` tells a developer's shell."""
+"""The local stack's environment: its servers start with it, and a developer's shell can read it from `dev.env`."""
 
 import os
 import secrets
@@ -20,9 +20,9 @@ Environment = Mapping[str, str]
 
 
 def make_environment(settings: StackSettings) -> dict[str, str]:
-    """Return a new environment, with secrets of its own. The backend was chosen before: `auto` is none."""
+    """Return a new environment with new secrets. Raises ValueError for the backend `auto`: choose one first."""
     if settings.backend is Backend.AUTO:
-        raise ValueError("The backend `auto` is chosen before an environment is made: stack.choose_backend.")
+        raise ValueError("Choose a backend before making an environment: stack.choose_backend.")
     address = f"http://{LOOPBACK}"
     environment = {
         "LAUNCHYARD_URL": f"{address}:{settings.port}",
@@ -51,7 +51,7 @@ def api_keys(environment: Environment) -> list[ApiKey]:
 
 
 def write_environment(home: Path, environment: Environment) -> Path:
-    """Write `dev.env`, readable by its owner only: a shell may source it, and `launchyard` reads it."""
+    """Write `dev.env`, which only its owner can read. A shell may source it, and `launchyard` reads it."""
     home.mkdir(parents=True, exist_ok=True)
     file = home / FILE
     lines = "".join(f"{name}={value}\n" for name, value in environment.items())
@@ -62,7 +62,7 @@ def write_environment(home: Path, environment: Environment) -> Path:
 
 
 def remove_environment(home: Path) -> None:
-    """Remove `dev.env`: it names what no longer runs."""
+    """Remove `dev.env`, because the servers that it names no longer run."""
     (home / FILE).unlink(missing_ok=True)
 
 
@@ -77,5 +77,5 @@ def _google(settings: StackSettings) -> dict[str, str]:
 
 
 def _memory(environment: Environment) -> dict[str, str]:
-    """Without emulators the functions' process knows the keys from its environment: their digests only."""
+    """Return the digests of the API keys: without emulators the functions' process reads them from its environment."""
     return {"LAUNCHYARD_KEYS": TypeAdapter(list[ApiKey]).dump_json(api_keys(environment)).decode()}

@@ -1,7 +1,7 @@
-"""Fetching a pinned download into a cache, for machines on which the Google Cloud SDK brings no emulators.
+"""Fetches a pinned download into a cache, for machines without the Google Cloud SDK's emulators.
 
-A download that was interrupted goes on where it ended. The pinned digest alone says whether a file is the right one, so
-neither the server's ETag nor its promise of ranges need be trusted.
+It resumes a download that was interrupted. Only the pinned digest decides whether a file is the right one, so it need
+not trust the server's ETag or its support for ranges.
 """
 
 import fcntl
@@ -21,7 +21,7 @@ import stamina
 from rich.console import Console
 
 from emulators.processes import StartFailed
-from emulators.progress import STDERR, Told, progress, say
+from emulators.progress import STDERR, OnProgress, print_line, progress
 from shared.http_client import explain, open_client
 from shared.settings import SettingsWrong
 
@@ -30,16 +30,16 @@ ATTEMPTS: Final = 5
 
 
 class Unobtainable(StartFailed):
-    """Something that is needed is not here and cannot be fetched; the message says what, and why."""
+    """A file or program is missing and cannot be fetched. The message says which, and why."""
 
 
 class _Spoilt(Exception):
-    """What was resumed has another digest: its beginning is of another file, so it is fetched from the start."""
+    """The resumed file has another digest, because its beginning is another file's. Fetch it from the start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file, or a zip archive, at one URL. `program` is what is run: the file itself, or its path in the archive."""
+    """A file, or a zip archive, at one URL. `program` is the file to run: the download, or its path in the archive."""
 
     url: str
     sha256: str
@@ -51,10 +51,10 @@ class Download:
 
 
 def fetch(download: Download, cache: Path, console: Console = STDERR) -> Path:
-    """Return the program's path below `cache`, downloaded if it is not there yet. Raises Unobtainable.
+    """Return the program's path below `cache`, downloading it if need be. Raises Unobtainable.
 
-    The digest is compared before every use; a file that does not match is fetched again, and never run. Of several
-    processes that fetch into one cache, one does so and the others wait for it.
+    It checks the digest before every use: a file that does not match is fetched again, and never run. If several
+    processes fetch into one cache, one of them does so, and the others wait.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -68,13 +68,13 @@ def fetch(download: Download, cache: Path, console: Console = STDERR) -> Path:
 
 
 def is_cached(download: Download, cache: Path) -> bool:
-    """Return whether `fetch` would find the file, with its digest, without asking anybody."""
+    """Return whether the file is in the cache, with its digest."""
     file = cache / download.file_name
     return file.exists() and _digest(file) == download.sha256
 
 
 def require_answer(url: str) -> None:
-    """Ask once whether the URL can be had now. Raises Unobtainable."""
+    """Request the URL once, to see that it can be fetched now. Raises Unobtainable."""
     try:
         with open_client(url, timeout=TIMEOUT) as http:
             http.head(url).raise_for_status()
@@ -84,13 +84,13 @@ def require_answer(url: str) -> None:
 
 @contextmanager
 def _alone(cache: Path, console: Console) -> Iterator[None]:
-    """Hold the lock of the folder itself, which leaves no file behind and ends with the process."""
+    """Hold a lock on the folder itself, which leaves no file behind and ends with the process."""
     folder = os.open(cache, os.O_RDONLY)
     try:
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(console, f"waits for another process that fetches into {cache}")
+            print_line(console, f"waits for another process, which fetches into {cache}")
             fcntl.flock(folder, fcntl.LOCK_EX)
         yield
     finally:
@@ -100,7 +100,7 @@ def _alone(cache: Path, console: Console) -> Iterator[None]:
 def _download(download: Download, to: Path, console: Console) -> None:
     partial = to.with_name(f"{to.name}.{download.sha256[:12]}.part")
     before = _size(partial)
-    say(console, f"{'goes on with' if before else 'downloads'} {download.url}")
+    print_line(console, f"{'resumes' if before else 'downloads'} {download.url}")
     attempts = stamina.retry_context(
         on=lambda error: _may_pass(error, begun=_size(partial) > before),
         attempts=ATTEMPTS,
@@ -109,10 +109,10 @@ def _download(download: Download, to: Path, console: Console) -> None:
         wait_max=10.0,
     )
     try:
-        with progress(to.name, console) as told:
+        with progress(to.name, console) as on_progress:
             for attempt in attempts:
                 with attempt:
-                    _receive(download, partial, told)
+                    _receive(download, partial, on_progress)
     except (httpx.HTTPError, SettingsWrong, _Spoilt) as error:
         raise _unobtainable(download.url, error) from None
     finally:
@@ -122,7 +122,7 @@ def _download(download: Download, to: Path, console: Console) -> None:
 
 
 def _may_pass(error: Exception, *, begun: bool) -> bool:
-    """Return whether another attempt can help. A server that has not sent anything yet is tried once."""
+    """Return whether another attempt can help. If the server has not sent anything yet, there is none."""
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code == httpx.codes.TOO_MANY_REQUESTS or error.response.is_server_error
     if isinstance(error, httpx.ConnectError | httpx.TimeoutException | httpx.ProxyError):
@@ -130,45 +130,43 @@ def _may_pass(error: Exception, *, begun: bool) -> bool:
     return isinstance(error, httpx.TransportError | _Spoilt)
 
 
-def _receive(download: Download, partial: Path, told: Told) -> None:
-    """Add to the partial file what it lacks, until it has the pinned digest."""
-    there = _size(partial)
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={there}-"} if there else {})
+def _receive(download: Download, partial: Path, on_progress: OnProgress) -> None:
+    """Complete the partial file, and check its digest. Raises Unobtainable, _Spoilt."""
+    received = _size(partial)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={received}-"} if received else {})
     with (
         open_client(download.url, timeout=TIMEOUT) as http,
         http.stream("GET", download.url, headers=headers) as response,
     ):
-        past_the_end = there > 0 and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE
+        past_the_end = received > 0 and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE
         if not past_the_end:
             response.raise_for_status()
             if response.status_code != httpx.codes.PARTIAL_CONTENT:
-                there = 0  # this server knows no ranges, and sends the whole
-            _write(response, partial, there, told)
+                received = 0  # this server does not support ranges, and sends the whole file
+            _write(response, partial, received, on_progress)
     if _digest(partial) == download.sha256:
         return
     partial.unlink()
-    if there:
-        raise _Spoilt("what was resumed is not the pinned file")
-    raise Unobtainable(f"{download.url} does not have the SHA-256 {download.sha256}; it was thrown away")
+    if received:
+        raise _Spoilt("the resumed download is not the pinned file")
+    raise Unobtainable(f"{download.url} does not have the SHA-256 {download.sha256}. It was discarded.")
 
 
-def _write(response: httpx.Response, partial: Path, there: int, told: Told) -> None:
+def _write(response: httpx.Response, partial: Path, received: int, on_progress: OnProgress) -> None:
     length = response.headers.get("Content-Length", "")
-    whole = there + int(length) if length.isdecimal() else None
-    with partial.open("ab" if there else "wb") as file:
-        for (
-            chunk
-        ) in response.iter_raw():  # as it comes: a size of ours would lose what an interruption leaves short of it
+    total = received + int(length) if length.isdecimal() else None
+    with partial.open("ab" if received else "wb") as file:
+        for chunk in response.iter_raw():  # with a chunk size, an interruption would lose the last, incomplete chunk
             file.write(chunk)
-            there += len(chunk)
-            told(there, whole)
+            received += len(chunk)
+            on_progress(received, total)
 
 
 def _unobtainable(url: str, error: Exception) -> Unobtainable:
     if isinstance(error, httpx.HTTPStatusError):
-        return Unobtainable(f"{url} cannot be fetched: it was answered {error.response.status_code}")
-    said = explain(error, httpx.URL(url)) if isinstance(error, httpx.HTTPError) else str(error)
-    return Unobtainable(f"{url} cannot be fetched: {said}")
+        return Unobtainable(f"{url} cannot be fetched: the answer is {error.response.status_code}")
+    reason = explain(error, httpx.URL(url)) if isinstance(error, httpx.HTTPError) else str(error)
+    return Unobtainable(f"{url} cannot be fetched: {reason}")
 
 
 def _size(file: Path) -> int:
@@ -176,7 +174,7 @@ def _size(file: Path) -> int:
 
 
 def _unpacked(archive: Path, sha256: str) -> Path:
-    """Return the folder of the archive's files, named by its digest; it appears only when whole."""
+    """Unpack the archive into a folder that its digest names. The folder appears only when it is complete."""
     folder = archive.parent / f"{archive.stem}-{sha256[:12]}"
     if not folder.exists():
         with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:

@@ -1,6 +1,6 @@
-"""The official Firestore and Pub/Sub emulators: the Google Cloud SDK's, else installed into it, else downloaded.
+"""The official Firestore and Pub/Sub emulators: from the Google Cloud SDK, or installed into it, or downloaded.
 
-`python -m emulators.google` exits 0 if their files are here or can be fetched, even if there is no Java to run them.
+`python -m emulators.google` exits with 0 if their files are here or can be fetched, even without Java to run them.
 """
 
 import shutil
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from emulators.fetch import Download, Unobtainable, fetch, is_cached, require_answer
 from emulators.processes import LOOPBACK, Server, accepts, await_ready, start
-from emulators.progress import STDERR, say
+from emulators.progress import STDERR, print_line
 
 CACHE: Final = Path(".launchyard/emulators")
 INSTALL_SECONDS: Final = 600
@@ -24,7 +24,7 @@ INSTALL_SECONDS: Final = 600
 
 @dataclass(frozen=True, slots=True)
 class Emulator:
-    """Where an emulator is: as a component of the SDK, and as a download that `runner` runs."""
+    """An emulator, as a component of the SDK, and as a download that `runner` runs."""
 
     name: str
     component: str
@@ -35,7 +35,7 @@ class Emulator:
 
 
 # The downloads are those of the Firebase CLI's list of emulator downloads, version 14.27.0: the last release whose
-# emulators run on Java 17, which Debian 12 has; later ones want 21.
+# emulators run on Java 17, which Debian 12 has. Later ones need 21.
 FIRESTORE: Final = Emulator(
     name="the Firestore emulator",
     component="cloud-firestore-emulator",
@@ -66,7 +66,7 @@ def start_firestore(port: int, logs: Path, cache: Path = CACHE) -> Server:
     """Start the Firestore emulator and wait until it answers. Raises StartFailed."""
     argv = [*command(FIRESTORE, cache), f"--host={LOOPBACK}", f"--port={port}"]
     server = start(FIRESTORE.name, argv, logs / "firestore.log")
-    await_ready(server, lambda: _says_ok(port))
+    await_ready(server, lambda: _answers_ok(port))
     return server
 
 
@@ -74,41 +74,41 @@ def start_pubsub(port: int, logs: Path, cache: Path = CACHE) -> Server:
     """Start the Pub/Sub emulator and wait until it answers. Raises StartFailed."""
     argv = [*command(PUBSUB, cache), f"--host={LOOPBACK}", f"--port={port}"]
     server = start(PUBSUB.name, argv, logs / "pubsub.log")
-    await_ready(server, lambda: accepts(port) and _says_ok(port))
+    await_ready(server, lambda: accepts(port) and _answers_ok(port))
     return server
 
 
 def obtain(cache: Path = CACHE) -> None:
-    """Have both emulators at hand, installed or fetched if need be: minutes, the first time. Raises Unobtainable."""
-    require_within_reach(cache)  # first, since Java without the emulators is no help
+    """Install or fetch both emulators if need be, which takes minutes the first time. Raises Unobtainable."""
+    require_within_reach(cache)  # first, because Java is of no use without the emulators
     for emulator in (FIRESTORE, PUBSUB):
         command(emulator, cache)
 
 
 def command(emulator: Emulator, cache: Path, console: Console = STDERR) -> list[str]:
-    """Return the command that runs the emulator, installed or fetched if need be. Raises Unobtainable."""
+    """Return the command that runs the emulator. Install or fetch it if need be. Raises Unobtainable."""
     if shutil.which("java") is None:
         raise Unobtainable(f"{emulator.name} needs Java, which is not installed (apt-get install default-jre-headless)")
-    if not _is_here(emulator, cache) and (gcloud := shutil.which("gcloud")):
-        require_answer(emulator.download.url)  # without a way to Google's downloads the SDK takes minutes to fail
+    if not _is_present(emulator, cache) and (gcloud := shutil.which("gcloud")):
+        require_answer(emulator.download.url)  # if Google's downloads cannot be reached, the SDK takes minutes to fail
         _install(gcloud, emulator, console)
-    if program := _of_the_sdk(emulator):
+    if program := _in_sdk(emulator):
         return [str(program), *emulator.arguments]
     return [*emulator.runner, str(fetch(emulator.download, cache, console))]
 
 
 def require_within_reach(cache: Path = CACHE) -> None:
-    """Ask once whether both emulators' files are here or can be fetched. Raises Unobtainable."""
+    """Check that both emulators' files are here or can be fetched. Raises Unobtainable."""
     for emulator in (FIRESTORE, PUBSUB):
-        if not _is_here(emulator, cache):
+        if not _is_present(emulator, cache):
             require_answer(emulator.download.url)
 
 
-def _is_here(emulator: Emulator, cache: Path) -> bool:
-    return _of_the_sdk(emulator) is not None or is_cached(emulator.download, cache)
+def _is_present(emulator: Emulator, cache: Path) -> bool:
+    return _in_sdk(emulator) is not None or is_cached(emulator.download, cache)
 
 
-def _of_the_sdk(emulator: Emulator) -> Path | None:
+def _in_sdk(emulator: Emulator) -> Path | None:
     gcloud = shutil.which("gcloud")
     if gcloud is None:
         return None
@@ -117,16 +117,16 @@ def _of_the_sdk(emulator: Emulator) -> Path | None:
 
 
 def _install(gcloud: str, emulator: Emulator, console: Console) -> None:
-    """Ask the SDK to install a component. One that a package manager keeps refuses, and it is fetched instead."""
+    """Let the SDK install a component. An SDK from a package manager refuses; then the component is downloaded."""
     argv = [gcloud, "components", "install", emulator.component, "--quiet"]
-    say(console, f"runs `gcloud {' '.join(argv[1:])}`, which may take minutes")
+    print_line(console, f"runs `gcloud {' '.join(argv[1:])}`, which may take minutes")
     try:
         subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=INSTALL_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        say(console, f"gcloud did not end in {INSTALL_SECONDS} s; {emulator.name} is downloaded instead")
+        print_line(console, f"gcloud did not end in {INSTALL_SECONDS} s; {emulator.name} is downloaded instead")
 
 
-def _says_ok(port: int) -> bool:
+def _answers_ok(port: int) -> bool:
     try:
         return httpx.get(f"http://{LOOPBACK}:{port}/", timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:

@@ -1,4 +1,4 @@
-"""Whether a file is valid MODS 3.8: checked against the published schema, without a network."""
+"""Validates a file against the published schema of MODS 3.8, without a network."""
 
 from functools import cache
 from pathlib import Path
@@ -12,11 +12,11 @@ IMPORTED: Final = {
     "http://www.loc.gov/mods/xml.xsd": "xml.xsd",
     "http://www.loc.gov/standards/xlink/xlink.xsd": "xlink.xsd",
 }
-"""The addresses that mods-3-8.xsd imports, and the files beside it that stand for them."""
+"""The addresses that mods-3-8.xsd imports, and the local files to use instead."""
 
 
 def validate(path: Path) -> list[str]:
-    """Return what is wrong with the file, one line a finding, empty where it is valid MODS 3.8."""
+    """Return one line for each error in the file. The list is empty if the file is valid MODS 3.8."""
     try:
         document = etree.parse(str(path), _parser())
     except etree.XMLSyntaxError as error:

@@ -1,6 +1,6 @@
-"""Checking a presigned request as S3 does (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html).
+"""Checks a presigned request as S3 does (https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html).
 
-The signature is recomputed by botocore's own signer, over the request as it was received.
+botocore's own signer computes the expected signature over the request as it was received.
 """
 
 import base64
@@ -16,13 +16,13 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
-LONGEST: Final = timedelta(days=7)
+MAX_VALIDITY: Final = timedelta(days=7)
 SKEW: Final = timedelta(minutes=15)
 CHECKSUM: Final = "x-amz-checksum-sha256"
 
 
 class NotAllowed(Exception):
-    """S3 would refuse the request: the status, code and message of its error document."""
+    """S3 would refuse the request, with this status, code and message."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class NotAllowed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A request as it came: the target undecoded, header names in lower case, the body by size and SHA-256."""
+    """A request as it was received: undecoded target, header names in lower case, size and SHA-256 of the body."""
 
     method: str
     target: str
@@ -42,7 +42,7 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What the query of a presigned URL says."""
+    """The parameters in the query of a presigned URL."""
 
     access_key: str
     region: str
@@ -57,7 +57,7 @@ class Claims:
 
 
 def check(request: Received, credentials: Credentials, now: datetime) -> None:
-    """Raises NotAllowed."""
+    """Check signature, time and body. Raises NotAllowed."""
     claims = _claims(request.target)
     _check_time(claims, now)
     _check_headers(claims, request.headers)
@@ -89,7 +89,7 @@ def _claims(target: str) -> Claims:
 
 
 def _check_time(claims: Claims, now: datetime) -> None:
-    if not timedelta(0) < claims.expires <= LONGEST:
+    if not timedelta(0) < claims.expires <= MAX_VALIDITY:
         raise NotAllowed(400, "AuthorizationQueryParametersError", "X-Amz-Expires must be 1 second to 7 days.")
     if claims.signed_at > now + SKEW:
         raise NotAllowed(403, "AccessDenied", "The request is not valid yet.")
@@ -108,21 +108,22 @@ def _check_headers(claims: Claims, headers: Mapping[str, str]) -> None:
 def _signature(request: Received, claims: Claims, credentials: Credentials) -> str:
     signed = {name: request.headers[name] for name in claims.signed_headers}
     url = f"http://{request.headers['host']}{without_signature(request.target)}"
-    again = AWSRequest(request.method, url, signed)
-    again.context["timestamp"] = claims.timestamp
+    expected = AWSRequest(request.method, url, signed)
+    expected.context["timestamp"] = claims.timestamp
     signer = S3SigV4QueryAuth(credentials, "s3", claims.region)
-    signature: str = signer.signature(signer.string_to_sign(again, signer.canonical_request(again)), again)
+    signature: str = signer.signature(signer.string_to_sign(expected, signer.canonical_request(expected)), expected)
     return signature
 
 
 def without_signature(target: str) -> str:
+    """Return the target without its signature. The other parameters stay as they are."""
     path, mark, query = target.partition("?")
-    return path + mark + "&".join(part for part in query.split("&") if not part.startswith("X-Amz-Signature="))
+    return path + mark + "&".join(field for field in query.split("&") if not field.startswith("X-Amz-Signature="))
 
 
 def _check_body(request: Received) -> None:
     if request.headers.get("content-length", "0") != str(request.size):
-        raise NotAllowed(400, "IncompleteBody", "The body is not as long as the Content-Length header says.")
+        raise NotAllowed(400, "IncompleteBody", "The body does not have the length of the Content-Length header.")
     declared = request.headers.get(CHECKSUM)
     if declared is not None and declared != base64.b64encode(request.sha256).decode():
         raise NotAllowed(400, "BadDigest", "The SHA-256 you specified did not match the calculated checksum.")

@@ -1,4 +1,4 @@
-"""Starting a server as a child process, waiting until it answers, and stopping exactly what was started."""
+"""Starts servers as child processes, waits until they answer, and stops exactly what it started."""
 
 import os
 import secrets
@@ -18,45 +18,45 @@ from pydantic import TypeAdapter
 from launcher.providers.process.identity import started_at
 
 LOOPBACK: Final = "127.0.0.1"
-OURS: Final = ("localhost", LOOPBACK)
+LOCAL_HOSTS: Final = ("localhost", LOOPBACK)
 READY_SECONDS: Final = 180.0
-"""A server that ends while starting is told of at once; one that is slow has a busy machine to start on."""
+"""Long, for a busy machine: a server that ends while starting is reported at once."""
 LOOK_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 60.0
-"""Longer than a launcher takes to hear the answers that it still waits for."""
+"""Longer than a launcher waits for answers that are under way."""
 
 PORTS: Final = range(20_000, 32_768)
-"""Below those that the kernel gives to outgoing connections (ip(7), ip_local_port_range): any client could be given one
-of these between the look and a server's start, which may take its time."""
+"""Below those that the kernel gives to outgoing connections (ip(7), ip_local_port_range): a client could get one of
+those after the check and before a slow server's start."""
 BLOCK: Final = 64
-"""How many of them a process reserves at a time."""
+"""The number of ports that a process reserves at a time."""
 
 
 class StartFailed(Exception):
-    """A server did not start; the message says which, why, and where its log is."""
+    """A server did not start. The message says which one, why, and where its log is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A running server: the leader of its own session, known by process id and start time."""
+    """A running server: the leader of its own session, identified by process id and start time."""
 
     name: str
     pid: int
     ticks: int
-    """When it started, in clock ticks since boot: a time of day would change if the clock were set."""
+    """When it started, in clock ticks since boot: a time of day would change when the clock is set."""
     log: Path
 
 
 SERVER: Final = TypeAdapter(Server)
 STARTED: Final = "started.jsonl"
-"""Beside the logs: one line for each server, written as soon as its process is there."""
+"""The name of a file beside the logs: one line for each server, written as soon as its process exists."""
 
 
 class _Ports:
-    """Hands out ports of blocks that no other process of this host has reserved.
+    """Hands out ports from blocks that no other process of this host has reserved.
 
-    A reservation is a socket of a name in the abstract namespace (unix(7)): the kernel gives a name to one process of a
-    network namespace, and takes it back when that process ends, however it ends.
+    A reservation is a socket with a name in the abstract namespace (unix(7)): the kernel gives a name to one process of
+    a network namespace, and releases it when that process ends, however it ends.
     """
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class _Ports:
                 self._left = self._reserve()
 
     def _reserve(self) -> list[int]:
-        """Return the ports of a block that is ours from now on. Raises StartFailed."""
+        """Reserve a block, and return its ports. Raises StartFailed."""
         starts = list(PORTS[::BLOCK])
         while starts:
             start = starts.pop(secrets.randbelow(len(starts)))
@@ -82,17 +82,16 @@ class _Ports:
             except OSError:
                 reservation.close()
                 continue
-            reservation.detach()  # it stays open as long as this process runs, and nothing closes it before
+            reservation.detach()  # it stays open until this process ends
             return list(range(start, min(start + BLOCK, PORTS.stop)))
-        raise StartFailed(f"Other processes have reserved all ports from {PORTS.start} to {PORTS.stop - 1}: end some.")
+        raise StartFailed(f"Other processes have reserved all ports from {PORTS.start} to {PORTS.stop - 1}: stop some.")
 
 
 _ports: Final = _Ports()
 
 
 def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on, and that neither this process nor another that
-    runs was given before. Raises StartFailed."""
+    """Return a free port of the loopback address. No running process gets the same one twice. Raises StartFailed."""
     return _ports.take()
 
 
@@ -106,7 +105,7 @@ def _is_free(port: int) -> bool:
 
 
 def require_free(name: str, port: int, setting: str) -> None:
-    """Raises StartFailed where the port is taken, naming the setting that moves it."""
+    """Raises StartFailed if the port is taken. It names the setting that chooses another."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -117,7 +116,7 @@ def require_free(name: str, port: int, setting: str) -> None:
 
 
 def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Server:
-    """Start a server in a session of its own, its output in `log`, noted in STARTED beside it. Raises StartFailed."""
+    """Start a server in its own session, with its output in `log`, and record it in STARTED. Raises StartFailed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         try:
@@ -131,7 +130,7 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
             )
         except OSError as error:
             raise StartFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
-    child.returncode = 0  # it may outlive us: keeps Popen, once dropped, from warning of a process that still runs
+    child.returncode = 0  # it may outlive us: without this, Popen warns about a process that still runs
     server = Server(name, child.pid, started_at(child.pid), log)
     with (log.parent / STARTED).open("ab") as record:
         record.write(SERVER.dump_json(server) + b"\n")
@@ -139,16 +138,16 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
 
 
 def unproxied(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that keep libraries (gRPC's, Google's) from asking a proxy for the stack's own addresses."""
+    """Return the variables that keep libraries (gRPC's, Google's) from calling the stack's servers through a proxy."""
     excepted = {name: environment.get(name, "") for name in ("NO_PROXY", "no_proxy")}
-    return {name: ",".join(filter(None, (value, *OURS))) for name, value in excepted.items()}
+    return {name: ",".join(filter(None, (value, *LOCAL_HOSTS))) for name, value in excepted.items()}
 
 
 def await_ready(server: Server, answers: Callable[[], bool], seconds: float = READY_SECONDS) -> None:
-    """Wait until `answers()`; stop the server where it never does. Raises StartFailed."""
+    """Wait until `answers()` is true. Stop the server if that takes too long. Raises StartFailed."""
     try:
         _await(server, answers, time.monotonic() + seconds)
-    except BaseException:  # an interrupted wait, too, must not leave the server behind
+    except BaseException:  # an interrupted wait must not leave the server behind, either
         stop(server)
         raise
 
@@ -170,23 +169,23 @@ def accepts(port: int) -> bool:
 
 
 def running(server: Server) -> bool:
-    """Return whether the server itself runs; what it started may run on without it."""
+    """Return whether the server itself runs. Processes that it started may run on without it."""
     return any(process.pid == server.pid for process in family(server))
 
 
 def family(server: Server) -> list[psutil.Process]:
-    """Return what runs of the server: its session, which outlives its leader.
+    """Return the running processes of the server's session, which outlives its leader.
 
-    What it started in sessions of their own is to outlive it, as a launcher's machines do.
+    Processes that it started in their own sessions, such as a launcher's machines, are meant to outlive it.
     """
     if _started_at(server.pid) not in (None, server.ticks):
-        return []  # the process id is another's by now, so the session has ended
+        return []  # another process has this id now, so the session has ended
     session = [process for process in psutil.process_iter() if _session(process) == server.pid]
     return [process for process in session if not _ended(process)]
 
 
 def stop(server: Server, seconds: float = STOP_SECONDS) -> None:
-    """Stop the server: SIGTERM to its session, then SIGKILL to what is left of it after `seconds`."""
+    """Stop the server: send SIGTERM to its session and, after `seconds`, SIGKILL to the rest."""
     alive = family(server)
     for process in alive:
         with suppress(psutil.NoSuchProcess):
@@ -198,7 +197,7 @@ def stop(server: Server, seconds: float = STOP_SECONDS) -> None:
 
 
 def _started_at(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None if there is none."""
+    """Return when a process started, in clock ticks since boot, or None if there is no such process."""
     try:
         return started_at(pid)
     except OSError:
@@ -213,7 +212,7 @@ def _session(process: psutil.Process) -> int | None:
 
 
 def _still_running(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Wait until all have ended, and return those that have not. One that nobody has reaped yet has ended."""
+    """Wait until all have ended, and return those that have not. A zombie has ended."""
     deadline = time.monotonic() + seconds
     while (alive := [process for process in processes if not _ended(process)]) and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
@@ -224,7 +223,7 @@ def _ended(process: psutil.Process) -> bool:
     try:
         if process.status() != psutil.STATUS_ZOMBIE and process.is_running():
             return False
-        process.wait(0)  # reaps it, where it is our child; another's is reaped by that other
+        process.wait(0)  # reaps our own child; other parents reap theirs
     except (psutil.NoSuchProcess, psutil.TimeoutExpired):
         return True
     return True

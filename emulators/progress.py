@@ -1,4 +1,4 @@
-"""How far a download is: a bar on a terminal, else a line now and then."""
+"""Shows the progress of a download: a bar on a terminal, otherwise a line every few seconds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,36 +12,36 @@ STDERR: Final = Console(stderr=True, highlight=False)
 SECONDS_BETWEEN_LINES: Final = 5.0
 MEGABYTE: Final = 1_000_000
 
-Told = Callable[[int, int | None], None]
-"""Called with the bytes that are there, and with those of the whole if the server says how many."""
+OnProgress = Callable[[int, int | None], None]
+"""Called with the number of bytes so far, and with the total if the server gives it."""
 
 
 @contextmanager
-def progress(what: str, console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[Told]:
-    """Yield what is to be told of each piece; `clock` is in seconds."""
+def progress(what: str, console: Console, clock: Callable[[], float] = time.monotonic) -> Iterator[OnProgress]:
+    """Yield a function to call after each chunk. `clock` returns seconds."""
     if not console.is_terminal:
         yield _lines(what, console, clock)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TaskProgressColumn())
     with Progress(*columns, TransferSpeedColumn(), console=console) as bar:
         task = bar.add_task(what, total=None)
-        yield lambda there, whole: bar.update(task, completed=there, total=whole)
+        yield lambda received, total: bar.update(task, completed=received, total=total)
 
 
-def say(console: Console, line: str) -> None:
-    """Print a line as it is, however wide the console."""
+def print_line(console: Console, line: str) -> None:
+    """Print a line unchanged, however wide the console is."""
     console.print(line, markup=False, soft_wrap=True)
 
 
-def _lines(what: str, console: Console, clock: Callable[[], float]) -> Told:
-    said = clock()
+def _lines(what: str, console: Console, clock: Callable[[], float]) -> OnProgress:
+    last_line = clock()
 
-    def told(there: int, whole: int | None) -> None:
-        nonlocal said
-        if clock() - said < SECONDS_BETWEEN_LINES:
+    def on_progress(received: int, total: int | None) -> None:
+        nonlocal last_line
+        if clock() - last_line < SECONDS_BETWEEN_LINES:
             return
-        said = clock()
-        of = f" of {whole / MEGABYTE:.1f} MB, {there * 100 // whole} %" if whole else " MB"
-        say(console, f"{what}: {there / MEGABYTE:.1f}{of}")
+        last_line = clock()
+        of = f" of {total / MEGABYTE:.1f} MB, {received * 100 // total} %" if total else " MB"
+        print_line(console, f"{what}: {received / MEGABYTE:.1f}{of}")
 
-    return told
+    return on_progress

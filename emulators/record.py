@@ -1,4 +1,4 @@
-"""What the local stack started: noted by `start` itself, so that whatever happens then, `down` stops exactly that."""
+"""The processes that the local stack started. `start` itself records them, so that `down` stops exactly those."""
 
 from pathlib import Path
 from typing import Final
@@ -17,24 +17,24 @@ class Record:
         self._file = home / LOGS / STARTED
 
     def read(self) -> list[Server]:
-        """Raises StartFailed if another version wrote the file: it may know processes in another way."""
+        """Return all recorded servers. Raises StartFailed if another version wrote the file in another format."""
         try:
             return [SERVER.validate_json(line) for line in self._file.read_bytes().splitlines()]
         except FileNotFoundError:
             return []
         except ValidationError as error:
             message = (
-                f"{self._file} cannot be read; another version of launchyard may have written it. "
-                "Stop the processes that it names by hand, and remove it."
+                f"{self._file} cannot be read. Another version of launchyard may have written it. "
+                "Stop the processes that it names, and remove it."
             )
             raise StartFailed(message) from error
 
     def alive(self) -> list[Server]:
-        """Return the servers of which anything still runs."""
+        """Return the servers of which any process still runs."""
         return [server for server in self.read() if family(server)]
 
     def stop_all(self) -> list[Server]:
-        """Stop them, the last started first; return those of which anything was still running."""
+        """Stop the servers, last started first. Return those of which any process still ran."""
         alive = self.alive()
         for server in reversed(alive):
             stop(server)

@@ -1,4 +1,4 @@
-"""The local S3: moto's server, and before it, on the public port, the proxy that checks presigned requests."""
+"""The local S3: moto's server, behind a proxy on the public port that checks presigned requests."""
 
 import sys
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ from functions.adapters.s3 import s3_client
 from shared.settings import read_or_exit
 
 REGION: Final = "auto"
-"""R2's, so that the local stack signs as production does."""
+"""R2's region, so that the local stack signs as production does."""
 
 
 def start_s3(port: int, logs: Path, access_key: str, secret: str, bucket: str) -> Sequence[Server]:
-    """Start the local S3 with one bucket in it, and wait until it answers. Raises StartFailed; then nothing runs."""
+    """Start the local S3 with one bucket, and wait until it answers. If that fails, stop it. Raises StartFailed."""
     backend = free_port()
     started: list[Server] = []
     try:
@@ -53,7 +53,7 @@ def _start_proxy(port: int, backend: int, logs: Path, access_key: str, secret: s
 
 
 def create_bucket(endpoint: str, access_key: str, secret: str, bucket: str) -> None:
-    """Create a bucket; one that is there already is no error. Raises StartFailed."""
+    """Create a bucket unless it exists. Raises StartFailed."""
     client = s3_client(endpoint, REGION, access_key, secret)
     try:
         client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})  # type: ignore[typeddict-item]
@@ -66,7 +66,7 @@ def create_bucket(endpoint: str, access_key: str, secret: str, bucket: str) -> N
 
 
 def serve(port: int = typer.Option(), backend_port: int = typer.Option(), access_key: str = typer.Option()) -> None:
-    """Check what comes in on `port` and pass it on to moto on `backend_port`."""
+    """Check each request on `port`, and forward it to moto on `backend_port`."""
     credentials = Credentials(access_key, read_or_exit(S3Settings).secret.get_secret_value())
     proxy = CheckingProxy(f"http://{LOOPBACK}:{backend_port}", credentials, lambda: datetime.now(UTC))
     bind(proxy, port).serve_forever()

@@ -1,8 +1,8 @@
-"""A proxy before moto's S3 server that refuses what S3 refuses and moto does not.
+"""A proxy in front of moto's S3 server. It refuses the requests that S3 refuses and moto accepts.
 
 moto accepts presigned URLs that are expired or tampered with, and bodies other than the signed ones (measured with
-moto 5.2.5). Requests signed by header are the control plane's own and pass unchanged. The signature is over the Host
-header that the client sends, not over the address it connected to: a VM reaches this port by its gateway's address.
+moto 5.2.5). Requests signed by header are the control plane's own and pass unchanged. The signature covers the Host
+header that the client sends, not the address that it connected to: a machine reaches this port through its gateway.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 CHUNK: Final = 1 << 16
 IN_MEMORY: Final = 1 << 20
-"""Bytes of a body that are kept in memory before it goes to a file."""
+"""The number of bytes of a body to keep in memory. A longer body goes to a file."""
 OF_ONE_CONNECTION: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "date", "server"})
-"""Headers that each connection has of its own (RFC 9110, 7.6.1), and those that the server adds itself."""
+"""Headers that belong to one connection (RFC 9110, 7.6.1), and those that the server adds itself."""
 
 
 class CheckingProxy:
-    """A WSGI application. `backend` is moto's address; close it after the last request."""
+    """A WSGI application. `backend` is moto's address. Close it after the last request."""
 
     def __init__(self, backend: str, credentials: Credentials, clock: Callable[[], datetime]) -> None:
         self._credentials, self._clock = credentials, clock
@@ -62,7 +62,7 @@ class CheckingProxy:
     def _forward(self, received: Received, body: IO[bytes]) -> Response:
         headers = {name: value for name, value in received.headers.items() if name not in OF_ONE_CONNECTION}
         if CHECKSUM in headers:
-            headers["x-amz-sdk-checksum-algorithm"] = "SHA256"  # moto keeps a checksum only where it is named, too
+            headers["x-amz-sdk-checksum-algorithm"] = "SHA256"  # moto keeps a checksum only if this names it
         body.seek(0)
         content = _chunks(body) if received.size else None
         outgoing = self._http.build_request(received.method, "/", headers=headers, content=content)
@@ -75,7 +75,7 @@ class CheckingProxy:
 
 
 def _receive(request: Request, body: IO[bytes]) -> Received:
-    """Read the whole body first: a refusal that leaves bytes unread breaks the client's connection."""
+    """Read the whole body first: a refusal with unread bytes would break the client's connection."""
     digest = hashlib.sha256()
     for chunk in _chunks(request.stream):
         digest.update(chunk)
@@ -85,7 +85,7 @@ def _receive(request: Request, body: IO[bytes]) -> Received:
 
 
 def _target(received: Received) -> str:
-    """Return the target as it came, but for its signature: moto wants one, and writes it to its log."""
+    """Replace the signature in the target: moto needs one, and writes it to its log."""
     unsigned = without_signature(received.target)
     return unsigned if unsigned == received.target else f"{unsigned}&X-Amz-Signature=checked"
 

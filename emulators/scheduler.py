@@ -1,4 +1,4 @@
-"""The local stand-in for Cloud Scheduler: asks for a sweep at an even pace. `python -m emulators.scheduler`."""
+"""Stands in for Cloud Scheduler: requests a sweep every few seconds. `python -m emulators.scheduler`."""
 
 import sys
 import time
@@ -6,10 +6,11 @@ from typing import Final
 
 from emulators.settings import SchedulerSettings
 from shared.client import ControlPlane, ControlPlaneError
-from shared.settings import WRONG_SETTINGS, SettingsWrong, read
+from shared.exit_codes import USAGE
+from shared.settings import SettingsWrong, read
 from shared.wire.operators import SweepRequest
 
-EVERY_SECONDS: Final = 5.0
+INTERVAL_SECONDS: Final = 5.0
 
 
 def main() -> None:
@@ -18,14 +19,14 @@ def main() -> None:
         control_plane = ControlPlane(settings.url, settings.admin_key.get_secret_value())
     except SettingsWrong as error:
         sys.stderr.write(f"{error}\n")
-        sys.exit(WRONG_SETTINGS)
+        sys.exit(USAGE)
     with control_plane as api:
         while True:
             try:
                 api.sweep(SweepRequest())
             except ControlPlaneError as error:
-                sys.stderr.write(f"The sweep failed, and is tried again in {EVERY_SECONDS:.0f} s: {error}\n")
-            time.sleep(EVERY_SECONDS)
+                sys.stderr.write(f"The sweep failed; the next one is in {INTERVAL_SECONDS:.0f} s: {error}\n")
+            time.sleep(INTERVAL_SECONDS)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A WSGI application on a loopback port, one thread a request, without a log of its requests."""
+"""Serves a WSGI application on a loopback port, with one thread for each request, and without an access log."""
 
 import threading
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class _Quiet(WSGIRequestHandler):
-    """Presigned URLs are credentials: they are not logged."""
+    """Logs no requests: presigned URLs are credentials."""
 
     def log_request(self, *_: Any) -> None:
         return
 
 
 def bind(app: "WSGIApplication", port: int) -> BaseWSGIServer:
-    """Return a server that listens; `serve_forever()` serves. Port 0 takes a free one."""
+    """Return a listening server. Call its `serve_forever()`. Port 0 chooses a free port."""
     return make_server(LOOPBACK, port, app, threaded=True, request_handler=_Quiet)
 
 

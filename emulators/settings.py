@@ -1,4 +1,4 @@
-"""What the local stack and its own processes read from the environment."""
+"""The settings of the local stack and its processes."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +19,7 @@ DATACENTER: Final = "local:dev"
 
 
 class Backend(StrEnum):
-    """`auto` is google if the emulators can be had, and else memory."""
+    """`auto` is google if the emulators are available, otherwise memory."""
 
     AUTO = "auto"
     GOOGLE = "google"
@@ -27,7 +27,7 @@ class Backend(StrEnum):
 
 
 class ProviderChoice(StrEnum):
-    """`auto` is qemu where it is installed, and else process."""
+    """`auto` is qemu if it is installed, otherwise process."""
 
     AUTO = "auto"
     QEMU = "qemu"
@@ -35,7 +35,7 @@ class ProviderChoice(StrEnum):
 
 
 class StackSettings(BaseSettings):
-    """Every port is of the loopback address; `port` is the control plane's."""
+    """All ports are on the loopback address. `port` is the control plane's."""
 
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", env_ignore_empty=True, frozen=True)
 
@@ -59,7 +59,7 @@ def free_ports() -> dict[str, int]:
 
 
 class S3Settings(BaseSettings):
-    """The secret that presigned URLs of the local S3 are signed with: not in the argv, which anyone may read."""
+    """The secret that signs presigned URLs of the local S3. It is not in the argv, which every user can read."""
 
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_S3_")
 

@@ -1,4 +1,4 @@
-"""The sample source: a static server of the entities and components in `emulators/arke`, on the loopback address.
+"""The sample source: serves the entities and components in `emulators/arke` on the loopback address.
 
 GET /entities/{pi}    an entity, as JSON
 GET /ipfs/{cid}       one component's bytes
@@ -16,7 +16,7 @@ from emulators.processes import LOOPBACK, Server, accepts, await_ready, start
 
 FOLDER: Final = Path(__file__).parent / "arke"
 ROUTE: Final = re.compile(r"/(entities|ipfs)/([A-Za-z0-9]+)")
-"""Letters and digits only: no path leads out of the folder."""
+"""It has letters and digits only, so no path leads out of the folder."""
 CONTENT_TYPES: Final = {"entities": "application/json", "ipfs": "application/octet-stream"}
 
 

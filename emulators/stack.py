@@ -1,4 +1,4 @@
-"""The whole stack on one machine: started in order, waited for, recorded as it starts, and stopped exactly."""
+"""Starts the local stack in order, records every process that it starts, and stops exactly those."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -6,82 +6,83 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from emulators import google, parts, s3, source
-from emulators.compute.server import start_compute
+from emulators import google, s3, services, source
 from emulators.environment import make_environment, remove_environment, write_environment
+from emulators.fakes.compute.server import start_compute
+from emulators.fakes.trust_authority import start_trust_authority
 from emulators.fetch import Unobtainable
-from emulators.furnishing import furnish
 from emulators.processes import Server, StartFailed, require_free, running
 from emulators.record import LOGS, Record
+from emulators.seeding import seed
 from emulators.settings import BUCKET, Backend, ProviderChoice, StackSettings
-from emulators.trust_authority import start_trust_authority
 from launcher.orders import leftovers
 
 LAUNCHER: Final = "launcher"
 QEMU: Final = "qemu-system-x86_64"
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 Environment = Mapping[str, str]
 Start = Callable[[], object]
 
 
-def up(settings: StackSettings, say: Say) -> Environment:
-    """Start everything, wait until all answer, and return the environment that `dev.env` now holds.
+def up(settings: StackSettings, report: Report) -> Environment:
+    """Start every server, wait until all of them answer, and return the environment, which is now in `dev.env`.
 
-    Raises StartFailed, having stopped whatever had been started.
+    If one does not start, stop the others. Raises StartFailed.
     """
     _require_down(settings.home)
-    settings = settings.model_copy(update={"backend": choose_backend(settings.backend, say)})
+    settings = settings.model_copy(update={"backend": choose_backend(settings.backend, report)})
     _require_ports(settings)
     environment = make_environment(settings)
     try:
-        _start_all(settings, environment, say)
+        _start_all(settings, environment, report)
     except BaseException:
         down(settings.home)
         raise
-    say(f"the environment is in {write_environment(settings.home, environment)}")
+    report(f"the environment is in {write_environment(settings.home, environment)}")
     return environment
 
 
-def choose_backend(wanted: Backend, say: Say, obtain: Start = google.obtain) -> Backend:
-    """Return the backend that is run, having fetched what it needs. Raises StartFailed if `google` cannot be had."""
+def choose_backend(wanted: Backend, report: Report, obtain: Start = google.obtain) -> Backend:
+    """Return the backend to run, after fetching what it needs. Raises StartFailed if `google` is not available."""
     if wanted is Backend.MEMORY:
         return wanted
     try:
         obtain()
     except Unobtainable as error:
         if wanted is Backend.GOOGLE:
-            raise StartFailed(f"The emulators cannot be had: {error}; --backend memory does without them.") from error
-        say(f"goes on with backend memory, for the emulators cannot be had: {error}")
+            raise StartFailed(
+                f"The emulators are not available: {error}. Use --backend memory, which needs none."
+            ) from error
+        report(f"uses backend memory, because the emulators are not available: {error}")
         return Backend.MEMORY
     return Backend.GOOGLE
 
 
 def down(home: Path) -> list[Server]:
-    """Stop exactly what `up` started, and the machines that its launcher left; return what was still running."""
+    """Stop exactly what `up` started, and the machines that its launcher left. Return the servers that still ran."""
     stopped = Record(home).stop_all()
     leftovers.clear(home / LAUNCHER)
     remove_environment(home)
     return stopped
 
 
-def _start_all(settings: StackSettings, environment: Environment, say: Say) -> None:
+def _start_all(settings: StackSettings, environment: Environment, report: Report) -> None:
     logs = settings.home / LOGS
-    launchers_own = _launchers_own(settings, say)
-    _start_together(_stores(settings, environment, logs))
+    for_launcher = _launcher_environment(settings, report)
+    _start_in_parallel(_stores(settings, environment, logs))
     if settings.backend is Backend.GOOGLE:
-        furnish(environment)
-        say("the Firestore and Pub/Sub emulators and the S3 server answer")
+        seed(environment)
+        report("the Firestore and Pub/Sub emulators and the S3 server answer")
     else:
-        say("backend memory: orders and bells live in the functions' process, and end with it; the S3 server answers")
-    say(f"a Compute Engine answers at {environment['LAUNCHYARD_GCP_ENDPOINT']}")
-    parts.start_functions(settings.port, logs, environment)
-    say(f"the control plane answers at {environment['LAUNCHYARD_URL']}")
-    parts.start_scheduler(logs, environment)
-    parts.start_launcher(logs, {**environment, **launchers_own})
-    say(
-        f"the launcher takes orders: provider {launchers_own['LAUNCHYARD_PROVIDER']}, {settings.slots} machines at once"
-    )
+        report("backend memory: the functions' process holds orders and bells until it ends; the S3 server answers")
+    report(f"a Compute Engine answers at {environment['LAUNCHYARD_GCP_ENDPOINT']}")
+    services.start_functions(settings.port, logs, environment)
+    report(f"the control plane answers at {environment['LAUNCHYARD_URL']}")
+    services.start_scheduler(logs, environment)
+    services.start_launcher(logs, {**environment, **for_launcher})
+    provider, slots = for_launcher["LAUNCHYARD_PROVIDER"], settings.slots
+    report(f"the launcher takes orders: provider {provider}, up to {slots} machines at once")
 
 
 def _require_down(home: Path) -> None:
@@ -89,8 +90,8 @@ def _require_down(home: Path) -> None:
     if not record.alive():
         return
     ended = [server.name for server in record.read() if not running(server)]
-    but = f", but for {', '.join(ended)}, which ended" if ended else ""
-    raise StartFailed(f"The local stack is up already{but}; `launchyard down` stops it.")
+    except_for = f", except for {', '.join(ended)}, which ended" if ended else ""
+    raise StartFailed(f"The local stack is up already{except_for}; `launchyard down` stops it.")
 
 
 def _require_ports(settings: StackSettings) -> None:
@@ -116,28 +117,28 @@ def _stores(settings: StackSettings, environment: Environment, logs: Path) -> li
     return starts
 
 
-def _start_together(starts: Sequence[Start]) -> None:
-    """Start servers side by side, for the emulators take seconds each."""
+def _start_in_parallel(starts: Sequence[Start]) -> None:
+    """Start servers in parallel: each emulator takes seconds."""
     with ThreadPoolExecutor(len(starts)) as pool:
         for future in [pool.submit(begin) for begin in starts]:
             future.result()
 
 
-def _launchers_own(settings: StackSettings, say: Say) -> dict[str, str]:
-    """What only the launcher is told."""
+def _launcher_environment(settings: StackSettings, report: Report) -> dict[str, str]:
+    """Return the settings of the launcher alone."""
     provider = settings.provider
     if provider is ProviderChoice.AUTO:
         provider = ProviderChoice.QEMU if shutil.which(QEMU) else ProviderChoice.PROCESS
         if provider is ProviderChoice.PROCESS:
-            say(f"{QEMU} is not installed: workers run as plain processes, not in machines")
+            report(f"{QEMU} is not installed: workers run as plain processes instead of machines")
     return {
         "LAUNCHYARD_PROVIDER": provider,
         "LAUNCHYARD_SLOTS": str(settings.slots),
-        "LAUNCHYARD_TINY_MEMORY_MIB": "256",  # its guests boot in that: a desk has not four GiB for each
+        "LAUNCHYARD_TINY_MEMORY_MIB": "256",  # its guests boot with that, and a laptop has no 4 GiB for each
         "LAUNCHYARD_TINY_VCPUS": "1",
         "LAUNCHYARD_STATE_DIR": str(settings.home.resolve() / LAUNCHER),
         "LAUNCHYARD_LAUNCHER_NAME": "local",
         "LAUNCHYARD_HEARTBEAT_SECONDS": "5",
-        "LAUNCHYARD_DRAIN_SECONDS": "0",  # its machines are stopped by `down`, and no other daemon comes
-        **(parts.guest_image(settings.images) if provider is ProviderChoice.QEMU else {}),
+        "LAUNCHYARD_DRAIN_SECONDS": "0",  # `down` stops its machines, and no other daemon follows
+        **(services.guest_image(settings.images) if provider is ProviderChoice.QEMU else {}),
     }

@@ -2,8 +2,8 @@
 
 from launcher.cli.daemon import app
 from shared import standard_streams
-from shared.signals import exit_when_told
+from shared.signals import exit_on_signals
 
 standard_streams.prepare()
-exit_when_told()
+exit_on_signals()
 app(prog_name="python -m launcher")

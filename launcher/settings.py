@@ -20,10 +20,9 @@ from shared.address import BaseUrl, ControlPlaneUrl, is_ipv6
 from shared.domain import datacenters
 from shared.domain.spec import Datacenter, NodeSize
 from shared.guest.config import Sources
-from shared.guest.image import Digest
 from shared.secret import Secret
 from shared.settings import Location
-from shared.wire.base import Name
+from shared.wire.base import Name, Sha256
 
 
 class ProviderName(StrEnum):
@@ -103,7 +102,7 @@ class Settings(HostSettings, GcpSettings):
     """Machines at once; a heartbeat carries 500 at most."""
     state_dir: Location = Path("/var/lib/launchyard")
     image: Location | None = None
-    image_digest: Digest | None = None
+    image_digest: Sha256 | None = None
     subscription: Subscription | None = None
     """None: claims over HTTPS."""
     source_api: BaseUrl = Sources().api

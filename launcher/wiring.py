@@ -9,6 +9,7 @@ from launcher.providers.qemu.probe import probe
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.providers.registry import Providers, cloud
 from launcher.settings import Cloud, ProviderName, Settings
+from shared.settings import SettingsWrong
 
 log = structlog.get_logger()
 
@@ -18,7 +19,7 @@ class CloudRefused(Exception):
 
 
 def wire_providers(settings: Settings, identity: str) -> Providers:
-    """`identity` is the launcher's own. Raises ModeRefused, TrialImpossible, CloudRefused."""
+    """`identity` is the launcher's own. Raises ModeRefused, TrialImpossible, CloudRefused, SettingsWrong."""
     by_cloud: dict[str, Provider] = {}
     work = None
     if Cloud.BAREMETAL in settings.providers:
@@ -48,10 +49,14 @@ def _local(settings: Settings) -> Provider:
 
 
 def _gcp(settings: Settings, identity: str) -> Provider:
-    """Raises CloudRefused."""
-    # Imported here: it brings Google's client, which takes seconds.
-    from launcher.providers.gcp.errors import Refused
-    from launcher.providers.gcp.provider import GcpProvider
+    """Raises CloudRefused, SettingsWrong."""
+    # Imported here: it brings Google's client, which takes seconds, and an extra.
+    try:
+        from launcher.providers.gcp.errors import Refused
+        from launcher.providers.gcp.provider import GcpProvider
+    except ModuleNotFoundError as error:
+        message = f"The provider gcp needs the Python module {error.name}: pip install 'launchyard[launcher-gcp]'"
+        raise SettingsWrong(message) from error
 
     options = settings.gcp_options(settings.gcp_project or "", settings.launcher_name, identity, settings.url)
     try:

@@ -1,1 +1,1 @@
-"""What every part stands on: the domain, the wire models, the ports and their adapters."""
+"""What at least two deployables import: the domain's words, the wire models, the guest's contract, the client."""

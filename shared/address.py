@@ -1,4 +1,4 @@
-"""Addresses of servers, as settings give them: a wrong one is refused before anything is sent, and not repeated."""
+"""Addresses of servers in settings. A wrong one is refused before anything is sent; the error does not repeat it."""
 
 import ipaddress
 from typing import Annotated, Final
@@ -12,19 +12,19 @@ NATIVE: Final = "/v1"
 
 
 def parse(text: str) -> httpx.URL:
-    """Return an address whose host can be looked up and whose port there is. Raises ValueError."""
-    if any(sign.isspace() or not sign.isprintable() for sign in text):
+    """Parse an address whose host can be looked up and whose port is valid. Raises ValueError."""
+    if any(char.isspace() or not char.isprintable() for char in text):
         raise ValueError("it holds a blank or a control character")
     try:
         url = httpx.URL(text)
         host = url.raw_host.decode("ascii")
-        host.encode("idna")  # which the resolver does, and what it cannot write it cannot look up
+        host.encode("idna")  # the resolver does this, and cannot look up a name if it fails
     except (httpx.InvalidURL, UnicodeError):
         raise ValueError("its host or port is misspelt: an address is such as https://control-plane.example") from None
     if not host:
         raise ValueError("it names no host: an address is such as https://control-plane.example")
     if url.port is not None and url.port not in PORTS:
-        raise ValueError("its port is none: ports go from 1 to 65535")
+        raise ValueError("its port is out of range: ports go from 1 to 65535")
     return url
 
 
@@ -43,7 +43,7 @@ def is_ipv6(host: str) -> bool:
 
 
 def origin(url: httpx.URL) -> str:
-    """Return the part of an address that may be shown: neither user nor password, path nor query."""
+    """Return scheme, host and port: the rest of an address may hold a secret and is not shown."""
     return f"{url.scheme}://{url.netloc.decode()}"
 
 
@@ -55,16 +55,16 @@ def _base(text: str) -> str:
     if url.userinfo:
         raise ValueError("it holds a user or a password: leave them out, a key is a setting of its own")
     if "?" in text or "#" in text:
-        raise ValueError("it has a query or a fragment: give the part before it")
+        raise ValueError("it has a query or a fragment: leave that out")
     return text.rstrip("/")
 
 
 def _without_version(text: str) -> str:
     if text.endswith(NATIVE):
-        raise ValueError(f"it ends in {NATIVE}: give the part before it")
+        raise ValueError(f"it ends in {NATIVE}: leave that out")
     return text
 
 
 BaseUrl = Annotated[str, AfterValidator(_base)]
-"""What paths are appended to: read without blanks around it and without its trailing slash."""
+"""Paths are appended to it. Blanks around it and a trailing slash are removed."""
 ControlPlaneUrl = Annotated[BaseUrl, AfterValidator(_without_version)]

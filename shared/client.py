@@ -1,4 +1,4 @@
-"""The control plane's Python client: what launchers, the command line and other programs call `/v1/…` with."""
+"""The Python client of `/v1/…`, for launchers, the command line and other programs."""
 
 import hashlib
 import re
@@ -11,13 +11,14 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from shared.address import is_loopback, origin, parse
-from shared.domain.order import State
+from shared.domain.order import ORDER_ID_PATTERN, State
 from shared.domain.spec import AnySpec, OrderKind
 from shared.http_client import explain, moved, open_client
 from shared.secret import is_sendable
 from shared.settings import SettingsWrong
-from shared.wire.base import IDENTITY_HEADER, LEFT_TO_RIGHT, Answer, read_answer
+from shared.wire.base import LEFT_TO_RIGHT, Answer, read_answer
 from shared.wire.launchers import (
+    IDENTITY_HEADER,
     ClaimAnswer,
     ClaimById,
     Claimed,
@@ -35,30 +36,29 @@ T = TypeVar("T", bound=Answer)
 
 TIMEOUT: Final = httpx.Timeout(15.0)
 WAIT_MARGIN: Final = 15.0
-"""Seconds beyond a claim's own wait before its answer is given up."""
-SWEEP_SECONDS: Final = 60.0
-"""How long a sweep may take: asked for again before its end, two would do the same."""
+"""Seconds to wait for a claim's answer, in addition to the claim's own wait."""
+SWEEP_TIMEOUT: Final = 60.0
+"""Seconds. If a sweep were requested again before it ended, two sweeps would do the same work."""
 CHUNK: Final = 1 << 20
-ORDER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
-"""What may be put into a path."""
-USUAL: Final = LimitsRequest()
-"""The limits that are usual for an order's kind."""
+ORDER_ID: Final = re.compile(ORDER_ID_PATTERN)
+DEFAULT_LIMITS: Final = LimitsRequest()
+"""Leaves every limit to the default for the order's kind."""
 
 
 class ControlPlaneError(Exception):
-    """The control plane did not do as asked: `Refused` with its answer, or `Unreachable` without one."""
+    """The request failed: `Refused` if the control plane refused it, `Unreachable` if there was no usable answer."""
 
 
 class RequestWrong(ControlPlaneError):
-    """The request cannot be sent as it is: nothing was asked, and it is wrong the next time, too."""
+    """The request cannot be sent. Nothing was sent, and repeating it fails in the same way."""
 
 
 class Unreachable(ControlPlaneError):
-    """No answer, or one that says to try again (5xx, 429): the request may or may not have been carried out."""
+    """No answer, or one that means “try again” (5xx, 429). The request may or may not have been carried out."""
 
 
 class OtherVersion(Unreachable):
-    """What the request names cannot be read by the instance that answered: everything else is served."""
+    """The instance that answered cannot read this order, which another version wrote. It serves everything else."""
 
 
 class NoAnswer(Unreachable):
@@ -70,23 +70,23 @@ class NoAnswer(Unreachable):
 
 
 class LaterOrder(ControlPlaneError):
-    """An order was claimed that this version cannot read: a later one placed it. It is held, at `epoch`."""
+    """The claimed order was placed by a later version, and this one cannot read it. The claim holds it at `epoch`."""
 
     def __init__(self, order_id: str, epoch: int) -> None:
         self.order_id, self.epoch = order_id, epoch
-        super().__init__(f"The order {order_id} is of a later version than this launcher: update the launcher.")
+        super().__init__(f"The order {order_id} was placed by a later version than this launcher: update the launcher.")
 
 
 class NoOutput(ControlPlaneError):
-    """The order has left nothing to download."""
+    """The order has no output to download."""
 
 
 class OutputMismatch(ControlPlaneError):
-    """The bucket's object is not the one that the order's worker reported."""
+    """The object in the bucket differs from what the order's worker reported."""
 
 
 class Refused(ControlPlaneError):
-    """An answer that will be the same next time; `problem` says why (RFC 9457)."""
+    """The control plane refused the request, and will again. `problem` explains why (RFC 9457)."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -95,12 +95,12 @@ class Refused(ControlPlaneError):
 
     @property
     def code(self) -> str:
-        """The last part of the problem's type, such as `lease_lost`."""
+        """The last segment of the problem's type, such as `lease_lost`."""
         return _code(self.problem)
 
 
 class _Unread(Answer):
-    """What can be read of every version's claim."""
+    """The fields of a claim that every version can read."""
 
     order_id: str
     epoch: int
@@ -111,14 +111,14 @@ class _AnyClaim(Answer):
 
 
 class ControlPlane:
-    """One base URL and one key. Safe to use from several threads; close it, or use it as a context manager."""
+    """Calls one control plane with one key. Several threads may share it. Close it, or use it as a context manager."""
 
     def __init__(
         self, url: str, key: str, transport: httpx.BaseTransport | None = None, identity: str | None = None
     ) -> None:
-        """`identity` tells launchers of one name apart; None for any other program.
+        """`identity` distinguishes launchers that share a name; other programs pass None.
 
-        Raises SettingsWrong if the key, or a variable of shared.http_client, keeps every request from being sent.
+        Raises SettingsWrong if no request could be sent, because of the key or of a variable of shared.http_client.
         """
         if not is_sendable(key):
             raise SettingsWrong("The control plane's key holds a character that is not printable ASCII: copy it again.")
@@ -140,7 +140,7 @@ class ControlPlane:
         self,
         spec: AnySpec,
         idempotency_key: str,
-        limits: LimitsRequest = USUAL,
+        limits: LimitsRequest = DEFAULT_LIMITS,
         not_before: datetime | None = None,
     ) -> OrderView:
         if not is_sendable(idempotency_key):
@@ -167,19 +167,19 @@ class ControlPlane:
         return self._send("POST", f"{_path_of(order_id)}/cancel", OrderView)
 
     def requeue_order(self, order_id: str) -> OrderView:
-        """Return the order that was placed in a failed one's stead: the same one however often it is asked for."""
+        """Place a failed order again, and return the new order. Repeating the call returns the same new order."""
         return self._send("POST", f"{_path_of(order_id)}/requeue", OrderView)
 
     def purge_order(self, order_id: str) -> None:
-        """Remove an order that has ended, and what it left; one that is not there is no error."""
+        """Remove an order that has ended, and its output. If there is no such order, do nothing."""
         path = _path_of(order_id)
         response = self._request("DELETE", path)
         _raise_for_problem(response)
         if response.status_code != httpx.codes.NO_CONTENT:
-            raise Unreachable(f"DELETE {path} was answered {response.status_code}; a control plane answers 204.")
+            raise Unreachable(f"The answer to DELETE {path} is {response.status_code}; a control plane answers 204.")
 
     def download_output(self, order: OrderView, to: Path) -> None:
-        """Write the order's output to the file `to`, which appears only when it is whole and what the order says.
+        """Download the order's output to the file `to`, which appears only once its size and SHA-256 were checked.
 
         Raises NoOutput, OutputMismatch.
         """
@@ -193,7 +193,7 @@ class ControlPlane:
             partial.unlink(missing_ok=True)
 
     def claim(self, request: ClaimById | ClaimNext) -> ClaimAnswer:
-        """Raises LaterOrder, too."""
+        """Claim an order. Raises LaterOrder as well."""
         wait = request.wait_seconds if isinstance(request, ClaimNext) else 0
         answer = self._post("/v1/claims", request, _AnyClaim, timeout=wait + WAIT_MARGIN, headers=self._identity)
         if isinstance(answer.claimed, _Unread):
@@ -207,12 +207,12 @@ class ControlPlane:
         return self._post("/v1/heartbeats", request, HeartbeatAnswer, headers=self._identity)
 
     def holds(self, launcher: str, namesakes: bool = False) -> HoldsView:
-        """Return what the control plane believes the launcher to hold; with `namesakes`, all launchers of its name."""
+        """Return what the control plane records as held by this launcher, or by all of its name with `namesakes`."""
         headers = {} if namesakes else self._identity
         return self._send("GET", "/v1/holds", HoldsView, params={"launcher": launcher}, headers=headers)
 
     def sweep(self, request: SweepRequest) -> SweepAnswer:
-        return self._post("/v1/sweeps", request, SweepAnswer, timeout=SWEEP_SECONDS)
+        return self._post("/v1/sweeps", request, SweepAnswer, timeout=SWEEP_TIMEOUT)
 
     def _post(self, path: str, body: BaseModel, answer: type[T], **options: Any) -> T:
         headers = {"Content-Type": "application/json"} | options.pop("headers", {})
@@ -223,13 +223,13 @@ class ControlPlane:
         _raise_for_problem(response)
         try:
             return read_answer(answer, response.content)
-        except ValidationError:  # whose text repeats the answer, a worker's token in it
-            raise Unreachable(f"{method} {path} was not answered by a control plane of this version.") from None
+        except ValidationError:  # its text repeats the answer, which holds a worker's token
+            raise Unreachable(f"The answer to {method} {path} is not one of this version's control plane.") from None
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             return self._http.request(method, path, **options)
-        except httpx.RequestError as error:  # whose text may repeat a header
+        except httpx.RequestError as error:  # its text may repeat a header
             raise NoAnswer(self._http.base_url, explain(error, self._http.base_url)) from None
         except (httpx.InvalidURL, UnicodeError):
             raise RequestWrong("The request holds a character that cannot be sent.") from None
@@ -241,23 +241,23 @@ class ControlPlane:
         if response.is_redirect and not moved_itself:
             return str(location)
         _raise_for_problem(response)
-        raise Unreachable(f"GET {path} was answered {response.status_code} without a location.")
+        raise Unreachable(f"The answer to GET {path}, {response.status_code}, has no location.")
 
 
 def output_of(order: OrderView) -> OutputView:
-    """Return what the order left. Raises NoOutput."""
+    """Return the order's output. Raises NoOutput."""
     if order.output is None:
         raise NoOutput(f"Order {order.id} is {order.state}; it has no output to download.")
     return order.output
 
 
 def _download(location: str, to: Path) -> tuple[int, str]:
-    """Write what the bucket answers to the file `to`; return its size and its SHA-256."""
+    """Write the object at `location` to the file `to`; return its size in bytes, and its SHA-256 in hex."""
     digest, size = hashlib.sha256(), 0
     try:
         bucket = parse(location)
     except ValueError as error:
-        raise Unreachable(f"The control plane's answer names no bucket: {error}.") from None
+        raise Unreachable(f"The control plane redirected to an address that is wrong: {error}.") from None
     try:
         with (
             open_client(origin(bucket), timeout=TIMEOUT) as http,
@@ -271,24 +271,24 @@ def _download(location: str, to: Path) -> tuple[int, str]:
                 digest.update(chunk)
                 size += len(chunk)
     except httpx.HTTPError as error:
-        raise Unreachable(f"The bucket did not answer the download as it should: {explain(error, bucket)}.") from None
+        raise Unreachable(f"The download from the bucket failed: {explain(error, bucket)}.") from None
     return size, digest.hexdigest()
 
 
 def _check(order: OrderView, expected: OutputView, size: int, sha256: str) -> None:
     if size != expected.size:
-        what = f"is {size} bytes long, and not {expected.size}"
+        difference = f"is {size} bytes long instead of {expected.size}"
     elif sha256 != expected.sha256:
-        what = f"has the SHA-256 {sha256}, and not {expected.sha256}"
+        difference = f"has the SHA-256 {sha256} instead of {expected.sha256}"
     else:
         return
-    raise OutputMismatch(f"What the bucket holds for order {order.id} {what}; it is not kept.")
+    raise OutputMismatch(f"The object in the bucket for order {order.id} {difference}. The download was discarded.")
 
 
 def _path_of(order_id: str) -> str:
     """Raises RequestWrong."""
     if not ORDER_ID.fullmatch(order_id):
-        raise RequestWrong("What is given is no order's id: `launchyard order list` shows those there are.")
+        raise RequestWrong("This is no order's id: `launchyard order list` shows the ids of your orders.")
     return f"/v1/orders/{order_id}"
 
 
@@ -303,13 +303,13 @@ def _raise_for_problem(response: httpx.Response) -> None:
             raise OtherVersion(problem.detail)
         raise Unreachable(f"The control plane answered {response.status_code}.")
     if problem is None:
-        told = f"Something that is no control plane answered {response.status_code}: check its address"
-        raise Unreachable(f"{told}, {origin(response.url)}.")
+        message = f"A server that is no control plane answered {response.status_code}"
+        raise Unreachable(f"{message}: check the address, {origin(response.url)}.")
     raise Refused(problem)
 
 
 def _problem(response: httpx.Response) -> Problem | None:
-    """Return the problem that the answer tells of; None if it is not in a control plane's form."""
+    """Parse a problem document; return None if the answer is not one."""
     try:
         return read_answer(Problem, response.content)
     except ValidationError:
@@ -317,5 +317,5 @@ def _problem(response: httpx.Response) -> Problem | None:
 
 
 def _code(problem: Problem) -> str:
-    """Return the last part of its type."""
+    """Return the last segment of the problem's type."""
     return problem.type.rsplit(":", 1)[-1]

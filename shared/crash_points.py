@@ -1,4 +1,4 @@
-"""Named points after durable writes, where the crash suite kills the process. None is armed in production."""
+"""Named points after durable writes, at which the crash suite kills the process. Production arms none."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Point(StrEnum):
-    """Where a process can die with something written and nothing more done."""
+    """A process can die at each of these, after one write and before the next step."""
 
     CREATE_STORED = "create: stored, not rung for"
     CREATE_RUNG = "create: rung for, the bell not recorded"
@@ -27,9 +27,9 @@ class Point(StrEnum):
     PURGE_REMOVED = "purge: the order removed, not answered"
     POOL_RECORDED = "pool: the record written, its orders neither created nor released"
     POOL_CREATED = "pool: an order created, not rung for"
-    POOL_RELEASED = "pool: an order wished gone, perhaps not all that are to go"
-    REGISTER_WRITTEN = "register: the agent written, its order not told"
-    LATE_CREATED = "late: the order of a machine that came late created, not answered"
+    POOL_RELEASED = "pool: one order released, perhaps not all that are to be"
+    REGISTER_WRITTEN = "register: the agent written, its order not updated"
+    LATE_CREATED = "late: an order created for a late worker's machine, not answered"
     LAUNCHER_CLAIMED = "launcher: claimed, no directory yet"
     LAUNCHER_ACKNOWLEDGED = "launcher: the bell acknowledged"
     LAUNCHER_DIRECTORY = "launcher: the directory written, nothing reported"
@@ -49,10 +49,11 @@ _armed: set[Point] = set()
 
 
 def arm(point: Point) -> None:
-    """Have this process killed when it reaches the point."""
+    """Kill this process when it reaches the point."""
     _armed.add(point)
 
 
 def reach(point: Point) -> None:
+    """Die here with SIGKILL if the point is armed."""
     if point in _armed:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,8 +1,8 @@
-"""The HTTP client of every part that calls a server: it heeds the variables for proxies and certificate authorities.
+"""Opens HTTP clients that follow the environment's variables for proxies and certificate authorities.
 
-HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in either case, as curl and Go read them: NO_PROXY may list names,
-addresses and networks, and a loopback address is never asked for through a proxy. httpx itself refuses some of these
-forms while a client is made, and names no variable.
+It reads HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in either case, as curl and Go do: NO_PROXY may list names,
+addresses and networks, and requests to a loopback address never go through a proxy. httpx itself refuses some of these
+forms, and its errors name no variable.
 """
 
 import ipaddress
@@ -19,13 +19,13 @@ SECURE: Final = "https"
 ANY: Final = "all"
 EVERYTHING: Final = "*"
 USABLE: Final = ("http", "https")
-HOW: Final = "name an HTTP proxy as http://HOST:PORT, add the host that is called to NO_PROXY, or unset it"
+PROXY_ADVICE: Final = "name an HTTP proxy as http://HOST:PORT, add the host that is called to NO_PROXY, or unset it"
 DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """`url` may hold a password; `shown` does not."""
+    """`url` may hold a password. `shown` holds none."""
 
     variable: str
     url: httpx.URL
@@ -36,30 +36,30 @@ class Proxy:
 
 
 def open_client(base_url: str, **options: Any) -> httpx.Client:
-    """Return a client for one server; `options` are httpx's. Raises SettingsWrong, which names the variable."""
+    """Return a client for one server, with httpx's `options`. Raises SettingsWrong, which names the variable."""
     url = httpx.URL(base_url)
     if "transport" not in options:
         options["transport"] = _transport(url)
-    # What the environment says is in the transport: httpx is to read none of it.
+    # The transport already follows the environment, so httpx must not read it again.
     return httpx.Client(base_url=url, trust_env=False, **options)
 
 
 def explain(error: Exception, url: httpx.URL) -> str:
-    """Return what kept `url` from answering, in words; a proxy that failed is named. See shared.trouble."""
+    """Return why `url` did not answer, as shared.trouble does. If its proxy failed, name the proxy."""
     proxy = proxy_of(url)
     if proxy is None or not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError):
         return trouble.explain(error)
     if isinstance(error, httpx.ProxyError):
         status = str(error).partition(" ")[0]
-        return f"the proxy {proxy.shown} refused{f' with {status}' if status.isdecimal() else ''}: {HOW}"
+        return f"the proxy {proxy.shown} refused{f' with {status}' if status.isdecimal() else ''}: {PROXY_ADVICE}"
     why = trouble.explain(error)
     if "TLS" in why or "certificate" in why:
         return why
-    return f"the proxy {proxy.shown} is not reached ({why.partition(':')[0]}): {HOW}"
+    return f"the proxy {proxy.shown} cannot be reached ({why.partition(':')[0]}): {PROXY_ADVICE}"
 
 
 def moved(response: httpx.Response) -> str:
-    """Return what to do about a redirect. It is not followed: the key would go along."""
+    """Return what to do about a redirect. Clients do not follow it, because they would send the key along."""
     asked = response.url
     try:
         target = asked.join(response.headers.get("location", ""))
@@ -73,26 +73,26 @@ def moved(response: httpx.Response) -> str:
 
 def proxy_of(url: httpx.URL) -> Proxy | None:
     """Return the proxy that requests to `url` go through. Raises SettingsWrong."""
-    told = getproxies_environment()
-    if address.is_loopback(url.host) or _is_excepted(url, told.get("no", "")):
+    variables = getproxies_environment()
+    if address.is_loopback(url.host) or _is_excepted(url, variables.get("no", "")):
         return None
-    scheme = next((scheme for scheme in (url.scheme, ANY) if told.get(scheme)), None)
+    scheme = next((scheme for scheme in (url.scheme, ANY) if variables.get(scheme)), None)
     if scheme is None:
         return None
-    variable, text = f"{scheme.upper()}_PROXY", told[scheme].strip()
+    variable, text = f"{scheme.upper()}_PROXY", variables[scheme].strip()
     try:
         parsed = address.parse(text if "://" in text else f"http://{text}")
     except ValueError as error:
-        raise SettingsWrong(f"{variable}: {error}; {HOW}.") from None
+        raise SettingsWrong(f"{variable}: {error}; {PROXY_ADVICE}.") from None
     if parsed.scheme not in USABLE:
-        raise SettingsWrong(f"{variable}: it is not an HTTP proxy, and no other kind is supported; {HOW}.")
+        raise SettingsWrong(f"{variable}: it is not an HTTP proxy, and no other kind is supported; {PROXY_ADVICE}.")
     return Proxy(variable, parsed)
 
 
 def _transport(url: httpx.URL) -> httpx.HTTPTransport:
     proxy = proxy_of(url)
     if proxy is None:
-        return httpx.HTTPTransport(verify=trust.context() if url.scheme == SECURE else trust.nobody())
+        return httpx.HTTPTransport(verify=trust.context() if url.scheme == SECURE else trust.trust_none())
     context = trust.context()
     return httpx.HTTPTransport(verify=context, proxy=httpx.Proxy(proxy.url, ssl_context=_for_proxy(proxy, context)))
 
@@ -103,7 +103,7 @@ def _is_excepted(url: httpx.URL, no_proxy: str) -> bool:
 
 
 def _matches(url: httpx.URL, entry: str) -> bool:
-    """An entry of no form that is known matches nothing."""
+    """Return whether an entry of NO_PROXY covers the URL. An entry in an unknown form covers nothing."""
     if entry == EVERYTHING:
         return True
     try:
@@ -121,5 +121,5 @@ def _matches(url: httpx.URL, entry: str) -> bool:
 
 
 def _for_proxy(proxy: Proxy, context: Any) -> Any:
-    """httpx takes a context only for a proxy that speaks TLS itself."""
+    """Return the context if the proxy itself speaks TLS: httpx accepts none otherwise."""
     return context if proxy.url.scheme == SECURE else None

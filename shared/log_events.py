@@ -1,4 +1,4 @@
-"""The events of the log: a closed list, for operators to alert on and for tests to wait for.
+"""The events of the log: a closed list. Operators alert on them, and tests wait for them.
 
 A log line has the event as its field `event`, a sentence as `message`, and fields of its own beside them. A name here
 is never changed once it was released; docs/operators.md says what each means and what to do about it.

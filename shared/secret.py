@@ -1,11 +1,11 @@
-"""The type of every secret that a setting or a machine's configuration holds."""
+"""The type of secrets in settings and in machines' configurations."""
 
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-FIRST: Final = " "
-LAST: Final = "~"
+FIRST_PRINTABLE: Final = " "
+LAST_PRINTABLE: Final = "~"
 
 
 def _stripped(value: object) -> object:
@@ -13,7 +13,7 @@ def _stripped(value: object) -> object:
 
 
 def _sendable(secret: SecretStr) -> SecretStr:
-    """Refuse what no header carries: a library that is given it repeats it in its message."""
+    """Refuse a secret that no HTTP header can carry: libraries repeat such a value in their error messages."""
     text = secret.get_secret_value()
     if not text:
         raise ValueError("it is empty: give the secret, or leave the setting out")
@@ -25,9 +25,9 @@ def _sendable(secret: SecretStr) -> SecretStr:
 
 
 def is_sendable(text: str) -> bool:
-    """Return whether a header can carry the text as it is: printable ASCII without blanks around it (RFC 9110, 5.5)."""
-    return text == text.strip() and all(FIRST <= sign <= LAST for sign in text)
+    """Return whether an HTTP header can carry the text: printable ASCII without blanks around it (RFC 9110, 5.5)."""
+    return text == text.strip() and all(FIRST_PRINTABLE <= char <= LAST_PRINTABLE for char in text)
 
 
 Secret = Annotated[SecretStr, BeforeValidator(_stripped), AfterValidator(_sendable)]
-"""Shown by nothing that prints it. Blanks and line breaks around it are no part of it: a file or a paste left them."""
+"""Printing it shows no value. Blanks and line breaks around it, which a file or a paste leaves, are removed."""

@@ -1,36 +1,36 @@
-"""Being told to end, for commands that run long: what they started is theirs to stop on the way out."""
+"""Ends a long-running command on SIGTERM and SIGHUP, so that it stops what it started on the way out."""
 
 import signal
 import sys
 from types import FrameType
 from typing import Final
 
+from shared.exit_codes import SIGNALLED
+
 ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
-"""What a supervisor sends, and a terminal that is closed. Ctrl-C is Python's own, and an exception already."""
-TOLD: Final = 128
-"""By a shell's convention the exit code of what a signal ended is that much more than the signal's number."""
+"""A supervisor sends the first, a closed terminal the second. Python turns Ctrl-C into an exception by itself."""
 
 
-def exit_when_told() -> None:
-    """Have SIGTERM and SIGHUP end this process as an error does, so that whatever cleans up on an error does so.
+def exit_on_signals() -> None:
+    """Make SIGTERM and SIGHUP raise SystemExit, so that everything that cleans up after an error does so.
 
-    Once told, the way out is cut short by SIGKILL only. A signal that is ignored stays so: nohup(1) is meant.
-    To be called on the main thread.
+    After the first signal only SIGKILL cuts the clean-up short. A signal that this process was started to ignore stays
+    ignored, for nohup(1). Call it on the main thread.
     """
     for number in heeded():
         signal.signal(number, _exit)
 
 
 def heeded() -> tuple[signal.Signals, ...]:
-    """Return those of ENDING that whoever started this process has not had it ignore."""
+    """Return the signals of ENDING that this process was not started to ignore."""
     return tuple(number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN)
 
 
 def _exit(number: int, _frame: FrameType | None) -> None:
     for other in ENDING:
         signal.signal(other, _go_on)
-    sys.exit(TOLD + number)
+    sys.exit(SIGNALLED + number)
 
 
 def _go_on(_number: int, _frame: FrameType | None) -> None:
-    """Do nothing. Were the signal ignored instead, what is started from now on would be deaf to it, too (execve(2))."""
+    """Do nothing. If the signal were ignored instead, processes started from now on would ignore it too (execve(2))."""

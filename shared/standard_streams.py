@@ -1,4 +1,4 @@
-"""Standard streams that a program can write to, whatever it was started with."""
+"""Makes the standard streams usable, however the program was started."""
 
 import io
 import os
@@ -9,9 +9,9 @@ STREAMS: Final = 3
 
 
 def prepare() -> None:
-    """Put a null device where a stream was closed, and have what a stream's encoding lacks replaced.
+    """Open the null device for each closed stream, and replace characters that a stream's encoding lacks.
 
-    A closed stream's descriptor would be given to the next file that is opened, and prints would land in that.
+    Otherwise the next file that is opened would get the closed stream's descriptor, and prints would end up in it.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) < STREAMS:
         os.set_inheritable(descriptor, True)
@@ -19,7 +19,7 @@ def prepare() -> None:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             mode = "r" if name == "stdin" else "w"
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (it lives as long as we do)
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (it stays open until the process exits)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

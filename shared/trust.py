@@ -1,6 +1,6 @@
-"""Which certificate authorities are trusted: those of SSL_CERT_FILE, or of SSL_CERT_DIR, else the public ones.
+"""The certificate authorities to trust: those of SSL_CERT_FILE, or else of SSL_CERT_DIR, or else the public ones.
 
-As httpx and OpenSSL read these variables; but what is wrong with them is told by their names.
+It reads these variables as httpx and OpenSSL do, but an error names the variable.
 """
 
 import os
@@ -18,14 +18,14 @@ FILE: Final = "SSL_CERT_FILE"
 FOLDER: Final = "SSL_CERT_DIR"
 CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 HASHED: Final = re.compile(r"[0-9a-f]{8}\.[0-9]+")
-"""The names in such a folder that OpenSSL looks at: openssl-rehash(1)."""
+"""The file names that OpenSSL reads in such a folder: openssl-rehash(1)."""
 
 
 def context() -> ssl.SSLContext:
-    """Return a context that trusts whom the environment says, on every Python alike. Raises SettingsWrong.
+    """Return a context that trusts the environment's authorities, in the same way on every Python.
 
-    From 3.13 on Python refuses chains that lack what RFC 5280 demands of authorities and many private ones leave out,
-    such as a key identifier: an update of Python would cut a launcher off.
+    From 3.13 on Python refuses chains whose authorities lack what RFC 5280 demands, such as a key identifier. Many
+    private authorities lack it, so an update of Python would disconnect a launcher. Raises SettingsWrong.
     """
     trusted = _trusting()
     trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -43,13 +43,13 @@ def _trusting() -> ssl.SSLContext:
         raise SettingsWrong(f"{variable}: {path} holds a certificate that cannot be read") from None
 
 
-def nobody() -> ssl.SSLContext:
-    """Return a context that trusts nobody, for what is never asked over TLS: reading authorities takes a while."""
+def trust_none() -> ssl.SSLContext:
+    """Return a context without authorities, for servers that are never called over TLS: reading them takes time."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def private_authorities() -> str | None:
-    """Return what the environment has trusted beyond the public authorities, as PEM; None: nothing.
+    """Return the authorities that the environment adds to the public ones, as PEM, or None.
 
     Raises SettingsWrong.
     """
@@ -63,7 +63,7 @@ def private_authorities() -> str | None:
 
 
 def _named() -> tuple[str, Path] | None:
-    """Return the variable that is set, and what it names."""
+    """Return the variable that is set, and the path that it names."""
     for variable in (FILE, FOLDER):
         if path := os.environ.get(variable, "").strip():
             return variable, Path(path)
@@ -71,7 +71,7 @@ def _named() -> tuple[str, Path] | None:
 
 
 def _certificates(variable: str, path: Path) -> list[str]:
-    """Return each certificate once, and nothing else that the files hold. Raises SettingsWrong."""
+    """Return each certificate in the files once. Raises SettingsWrong."""
     try:
         found = [one for file in _files(variable, path) for one in CERTIFICATE.findall(file.read_text("latin-1"))]
     except OSError as error:

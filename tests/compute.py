@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import httpx
 
-from emulators.compute.api import LocalCompute
-from emulators.compute.behaviour import Behaviour
-from emulators.compute.engine import Engine
+from emulators.fakes.compute.api import LocalCompute
+from emulators.fakes.compute.behaviour import Behaviour
+from emulators.fakes.compute.engine import Engine
 from emulators.serving import serving
 
 PROJECT: Final = "a-project"

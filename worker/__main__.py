@@ -1,4 +1,4 @@
-"""`python -m worker --config PATH`: run the one order of the configuration, then exit; or a machine that has none."""
+"""`python -m worker --config PATH`: run the order of the configuration, or a standalone machine's program."""
 
 import argparse
 import os
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from shared.guest.config import OrderlessConfig, WorkerConfig
-from worker import orderless
-from worker.journal import journal
+from shared.guest.config import StandaloneConfig, WorkerConfig
+from worker import standalone
+from worker.logs import open_log
 from worker.network import client
 from worker.runtime import UNDELIVERED, Worker
 
@@ -22,11 +22,11 @@ def main() -> int:
     try:
         config = _read(_arguments().config)
     except ValidationError as error:
-        sys.stderr.write(f"[worker] the configuration is not of this version's form: {_fields(error)}\n")
+        sys.stderr.write(f"[worker] the configuration is not valid for this version: {_fields(error)}\n")
         return UNDELIVERED
-    if isinstance(config, OrderlessConfig):
-        return orderless.run(config, _uptime())
-    log = journal(config)
+    if isinstance(config, StandaloneConfig):
+        return standalone.run(config, _uptime())
+    log = open_log(config)
     system = os.uname()
     log.info("started on %s %s, %s s after its boot", system.sysname, system.release, _uptime())
     with (
@@ -36,22 +36,22 @@ def main() -> int:
         return Worker(config, http, Path(folder), log).run()
 
 
-def _read(path: Path) -> WorkerConfig | OrderlessConfig:
-    """Raises ValidationError, of an order's configuration."""
+def _read(path: Path) -> WorkerConfig | StandaloneConfig:
+    """Read either kind of configuration. Raises ValidationError, with the errors of an order's configuration."""
     document = path.read_bytes()
     with suppress(ValidationError):
-        return OrderlessConfig.model_validate_json(document)
+        return StandaloneConfig.model_validate_json(document)
     return WorkerConfig.model_validate_json(document)
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="worker", description="Run the one order of a configuration, then exit.")
+    parser = argparse.ArgumentParser(prog="worker", description="Run the order of a configuration, then exit.")
     parser.add_argument("--config", type=Path, required=True, help="the JSON document that the launcher wrote")
     return parser.parse_args()
 
 
 def _fields(error: ValidationError) -> str:
-    """What is wrong and where, without the values: one of them is a credential."""
+    """Describe each wrong field without its value: one of the values is a credential."""
     return "; ".join(f"{'.'.join(map(str, wrong['loc'])) or 'document'}: {wrong['type']}" for wrong in error.errors())
 
 
@@ -59,8 +59,8 @@ def _uptime() -> str:
     return Path("/proc/uptime").read_text().split()[0]
 
 
-def _stop(number: int, frame: object) -> None:  # noqa: ARG001 (what a signal handler is given)
-    """The launcher stops us for a reason that it knows: report nothing. Once is enough: what follows is tidying."""
+def _stop(number: int, frame: object) -> None:  # noqa: ARG001 (a signal handler takes it)
+    """Exit without a report: the launcher knows why it stops this worker. Ignore further signals on the way out."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(UNDELIVERED)
 

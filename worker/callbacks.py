@@ -1,4 +1,4 @@
-"""The worker's reports to the control plane: twelve tries each, and an end to everything where one is refused."""
+"""Sends the worker's reports to the control plane. Each is tried twelve times; a refused one ends the work."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ from worker.network import answered, once, persist
 from worker.programs import ProgramFailed
 
 TRIES: Final = 12
-"""Some two minutes: during a roll-out an instance may answer 503 to what another, newer one has written."""
-MOST_MESSAGE: Final = 4000
-"""Characters of a failure's message (shared/api.py)."""
+"""About two minutes: during a roll-out an older instance answers 503 for orders that a newer one has written."""
+MAX_MESSAGE_LENGTH: Final = 4000
+"""In characters: the limit of `Text` in shared/wire/base.py."""
 
 
 class ReportRefused(Exception):
-    """The control plane does not want this worker's reports: its lease is over, or it is no worker of the order."""
+    """The control plane refused the report: the lease is lost, or this is not the order's worker."""
 
 
 class NotUnderstood(ReportRefused):
-    """The answer is not one of a control plane of this version, or of none: it says nothing of the lease."""
+    """The answer is not one of this version's control plane, so it says nothing about the lease."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """An output, as it will be claimed: `size` in bytes, `sha256` in lower-case hex."""
+    """An output and what the worker reports of it: `size` in bytes, `sha256` in lower-case hex."""
 
     file: Path
     content_type: str
@@ -41,7 +41,7 @@ class Measured:
 
 
 class Callbacks:
-    """One order at one epoch. Every report raises NoAnswer where none came, ReportRefused where it was not taken."""
+    """Reports for one order at one epoch. Every report raises NoAnswer and ReportRefused."""
 
     def __init__(self, http: httpx.Client, config: WorkerConfig) -> None:
         self._http, self._epoch = http, config.epoch
@@ -55,7 +55,7 @@ class Callbacks:
         self._report(WorkerStarted(epoch=self._epoch))
 
     def started_again(self) -> State | str:
-        """Report what was reported before, which changes nothing; return the order's state. It is tried once only."""
+        """Report *started* once more, which changes nothing, and return the order's state. There are no retries."""
         report = WorkerStarted(epoch=self._epoch).model_dump_json()
         return once(lambda: self._report_once(report)).state
 
@@ -85,7 +85,7 @@ class Callbacks:
         self._report(report)
 
     def failed(self, failure: ProgramFailed) -> None:
-        message = failure.message[:MOST_MESSAGE]
+        message = failure.message[:MAX_MESSAGE_LENGTH]
         report = WorkerFailed(
             epoch=self._epoch,
             reason=failure.reason,
@@ -103,8 +103,8 @@ class Callbacks:
             raise _refusal(answer)
         try:
             return read_answer(CallbackAnswer, answer.content)
-        except ValidationError:  # whose text repeats the answer, a presigned URL in it
-            raise NotUnderstood("It was not answered by a control plane of this version.") from None
+        except ValidationError:  # its text repeats the answer, which holds a presigned URL
+            raise NotUnderstood("The answer is not one of this version's control plane.") from None
 
 
 def _refusal(answer: httpx.Response) -> ReportRefused:

@@ -1,6 +1,6 @@
-"""The worker's own fence: a machine whose launcher is gone for good must not run on for ever.
+"""Ends the worker once its lease is lost: a machine whose launcher is gone must not run for ever.
 
-Reporting *started* again changes nothing where the lease stands; where it does not, the answer says so.
+It reports *started* again and again. That changes nothing while the lease is valid, and is refused once it is lost.
 """
 
 import threading
@@ -13,40 +13,42 @@ from shared.domain.order import FINAL
 from worker.callbacks import Callbacks, NotUnderstood, ReportRefused
 from worker.network import NoAnswer
 
-EVERY_SECONDS: Final = 30.0
+INTERVAL_SECONDS: Final = 30.0
 
 
 @contextmanager
-def watched(reports: Callbacks, end: Callable[[], None], log: Logger, every: float = EVERY_SECONDS) -> Iterator[None]:
-    """Ask every so many seconds whether the order is still this worker's; call `end` once where it is not.
+def ended_when_lost(
+    reports: Callbacks, end: Callable[[], None], log: Logger, interval: float = INTERVAL_SECONDS
+) -> Iterator[None]:
+    """Check every `interval` seconds that the order is still this worker's, and call `end` once if it is not.
 
-    No answer is no reason to end, nor is one that is not understood, be it a proxy's or a later version's: then the
-    launcher, which keeps the lease's time, stops the machine.
+    If there is no answer, or one that cannot be understood (a proxy's, or a later version's), the worker goes on: the
+    launcher also keeps the lease's time, and stops the machine.
     """
-    over = threading.Event()
+    finished = threading.Event()
 
-    def watch() -> None:
-        while not over.wait(every):
-            if not _ours(reports, log) and not over.is_set():
+    def check() -> None:
+        while not finished.wait(interval):
+            if not _still_held(reports, log) and not finished.is_set():
                 end()
                 return
 
-    watcher = threading.Thread(target=watch, name="lease", daemon=True)
-    watcher.start()
+    checker = threading.Thread(target=check, name="lease", daemon=True)
+    checker.start()
     try:
         yield
     finally:
-        over.set()
-        watcher.join()  # whoever comes after closes the HTTP client
+        finished.set()
+        checker.join()  # the caller closes the HTTP client next
 
 
-def _ours(reports: Callbacks, log: Logger) -> bool:
+def _still_held(reports: Callbacks, log: Logger) -> bool:
     try:
         state = reports.started_again()
     except (NoAnswer, NotUnderstood):
         return True
     except ReportRefused as refused:
-        log.error("stopping: the order is not this worker's any more: %s", refused)
+        log.error("stopping: the order is no longer this worker's: %s", refused)
         return False
     if state in FINAL:
         log.error("stopping: the order is %s", state)

@@ -1,4 +1,4 @@
-"""The worker's HTTP: one client for callbacks, source reads and uploads, and the patience that they share."""
+"""The worker's HTTP: one client for callbacks, source reads and uploads, and their common retries."""
 
 import ssl
 from collections.abc import Callable
@@ -8,27 +8,27 @@ from typing import Final, TypeVar
 import httpx
 import stamina
 
+from shared.address import is_loopback
 from shared.trouble import explain
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
-"""Seconds without progress before a try is given up."""
+"""Seconds without progress before a try fails."""
 TRIES: Final = 5
 FIRST_WAIT: Final = 0.5
-MOST_WAIT: Final = 15.0
-"""Seconds between tries: doubling from the first, with up to as much again of jitter."""
-LOOPBACK: Final = frozenset({"localhost", "::1"})
+MAX_WAIT: Final = 15.0
+"""Seconds between tries. The wait doubles from the first one on, with up to half a second of jitter."""
 
 T = TypeVar("T")
 
 
 class NoAnswer(Exception):
-    """None however often it was tried, or one that says to try again (5xx, 429). The message carries no URL."""
+    """No try was answered, or the last answer means “try again” (5xx, 429). The message holds no URL."""
 
 
 class Direct(httpx.BaseTransport):
-    """Connects to where a URL says. `authorities`, as PEM, are trusted beside the public ones.
+    """Connects to the host in the URL. `authorities` (PEM) are trusted in addition to the public ones.
 
-    The certificate authorities are read when the first https URL comes: under emulation that takes two seconds.
+    It reads the certificate authorities for the first https URL only: under emulation that takes two seconds.
     """
 
     def __init__(self, authorities: str | None) -> None:
@@ -36,12 +36,12 @@ class Direct(httpx.BaseTransport):
 
     @cached_property
     def _plain(self) -> httpx.HTTPTransport:
-        return httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))  # which trusts nobody
+        return httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))  # it trusts no authority
 
     @cached_property
     def _secure(self) -> httpx.HTTPTransport:
         trusted = httpx.create_ssl_context()
-        trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as its launcher does: shared/trust.py
+        trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as the launcher does: shared/trust.py
         if self._authorities is not None:
             trusted.load_verify_locations(cadata=self._authorities)
         return httpx.HTTPTransport(verify=trusted)
@@ -57,22 +57,22 @@ class Direct(httpx.BaseTransport):
 
 
 class LoopbackGateway(httpx.BaseTransport):
-    """Connects to `gateway` where a URL names a loopback address: there the machine finds its host's.
+    """Connects to `gateway` if the URL names a loopback address: the machine reaches its host's loopback there.
 
-    The request stays as it is, its Host header above all: a presigned URL's signature covers it.
+    The request itself, with its Host header, stays as it is: the signature of a presigned URL covers it.
     """
 
     def __init__(self, gateway: str, inner: httpx.BaseTransport) -> None:
         self._gateway, self._inner = gateway, inner
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if _is_loopback(request.url.host):
+        if is_loopback(request.url.host):
             request = httpx.Request(
                 request.method,
                 request.url.copy_with(host=self._gateway),
                 headers=request.headers,
                 stream=request.stream,
-                # A certificate is made out to the name in the URL.
+                # The server's certificate has the name in the URL.
                 extensions=request.extensions | {"sni_hostname": request.url.host},
             )
         return self._inner.handle_request(request)
@@ -82,15 +82,15 @@ class LoopbackGateway(httpx.BaseTransport):
 
 
 def client(loopback_gateway: str | None, authorities: str | None = None) -> httpx.Client:
-    """Return the client that all of the worker's HTTP goes through. With a transport of its own it asks no proxy."""
+    """Return the client for all of the worker's HTTP. It uses no proxy, because it has its own transport."""
     direct = Direct(authorities)
     transport = LoopbackGateway(loopback_gateway, direct) if loopback_gateway else direct
     return httpx.Client(transport=transport, timeout=TIMEOUT)
 
 
 def persist(call: Callable[[], T], tries: int = TRIES) -> T:
-    """Return what `call` returns, having tried `tries` times at most. Raises NoAnswer."""
-    waits = {"wait_initial": FIRST_WAIT, "wait_max": MOST_WAIT, "wait_jitter": FIRST_WAIT}
+    """Return the result of `call`, after at most `tries` tries. Raises NoAnswer."""
+    waits = {"wait_initial": FIRST_WAIT, "wait_max": MAX_WAIT, "wait_jitter": FIRST_WAIT}
     for attempt in stamina.retry_context(on=NoAnswer, attempts=tries, timeout=None, **waits):
         with attempt:
             return once(call)
@@ -98,19 +98,15 @@ def persist(call: Callable[[], T], tries: int = TRIES) -> T:
 
 
 def answered(response: httpx.Response) -> httpx.Response:
-    """Return a response that is an answer. Raises NoAnswer where it says to try again."""
+    """Return the response. Raises NoAnswer if its status means “try again”."""
     if response.status_code >= 500 or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
         raise NoAnswer(f"{response.status_code} {response.reason_phrase}".strip())
     return response
 
 
 def once(call: Callable[[], T]) -> T:
-    """Return what `call` returns. Raises NoAnswer."""
+    """Return the result of `call`. Raises NoAnswer."""
     try:
         return call()
-    except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:  # whose text may hold a header, or a URL
+    except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:  # its text may hold a header, or a URL
         raise NoAnswer(explain(error)) from None
-
-
-def _is_loopback(host: str) -> bool:
-    return host in LOOPBACK or host.startswith("127.")

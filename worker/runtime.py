@@ -1,4 +1,4 @@
-"""One order's run inside its machine: started → program → upload → completed, or failed."""
+"""Runs one order inside its machine: started → program → upload → completed, or failed."""
 
 import math
 import os
@@ -31,7 +31,7 @@ def _terminate() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """`clock` counts seconds; `folder` holds the program's files; `end` ends this process from another thread."""
+    """`clock` returns seconds; `folder` holds the program's files; another thread calls `end` to end this process."""
 
     config: WorkerConfig
     http: httpx.Client
@@ -39,10 +39,10 @@ class Worker:
     log: Logger
     clock: Callable[[], float] = time.monotonic
     end: Callable[[], None] = _terminate
-    watch_seconds: float = lease.EVERY_SECONDS
+    watch_seconds: float = lease.INTERVAL_SECONDS
 
     def run(self) -> int:
-        """Return the exit code: 0 where the final report was delivered."""
+        """Return the exit code: 0 if the final report was delivered."""
         reports = Callbacks(self.http, self.config)
         try:
             self._work(reports)
@@ -59,7 +59,7 @@ class Worker:
         self.log.info("reported started")
         begun = self.clock()
         try:
-            with lease.watched(reports, self.end, self.log, self.watch_seconds):
+            with lease.ended_when_lost(reports, self.end, self.log, self.watch_seconds):
                 output, result = self._produce(reports)
                 took = round((self.clock() - begun) * 1000)
         except ProgramFailed as failure:

@@ -1,4 +1,4 @@
-"""The output on its way to the bucket: measured and sent as a stream, never whole in memory."""
+"""Measures and uploads the output as a stream: it is never whole in memory."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ from worker.programs import ProgramFailed, Result
 
 
 def measure(result: Result) -> Measured:
-    """Raises ProgramFailed where the output is larger than one upload may be."""
+    """Return the output's size and SHA-256. Raises ProgramFailed if it is larger than one upload may be."""
     size = result.file.stat().st_size
     if size > MAX_OUTPUT_BYTES:
         message = f"The output has {size} bytes; at most {MAX_OUTPUT_BYTES} can be uploaded."
@@ -23,7 +23,7 @@ def measure(result: Result) -> Measured:
 
 
 def upload(http: httpx.Client, output: Measured, grant: UploadGrant) -> None:
-    """PUT the file with exactly the granted headers. Raises ProgramFailed: another attempt gets another grant."""
+    """PUT the file with exactly the granted headers. Raises ProgramFailed; another attempt gets a new grant."""
     try:
         answer = persist(lambda: _put(http, output, grant))
     except NoAnswer as error:
@@ -35,6 +35,6 @@ def upload(http: httpx.Client, output: Measured, grant: UploadGrant) -> None:
 
 def _put(http: httpx.Client, output: Measured, grant: UploadGrant) -> httpx.Response:
     with output.file.open("rb") as file:
-        # Made by hand: the client would add headers of its own to those that were granted.
+        # The client itself would add headers to those that were granted.
         request = httpx.Request("PUT", grant.url, headers=grant.headers, content=file)
         return answered(http.send(request))

@@ -8,8 +8,9 @@ from typing import Final
 
 from functions.domain.order import Order
 from functions.domain.refusals import Invalid
+from shared.domain.order import ORDER_ID_PATTERN
 
-ORDER_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+ORDER_ID: Final = re.compile(ORDER_ID_PATTERN)
 """The ids of orders. Firestore could not hold every other: `__…__`, `.` and `/` mean something to it."""
 
 

@@ -20,7 +20,7 @@ from functions.http.dialect import NATIVE, Dialect, Refused
 from functions.http.handlers import Services, pick, require_services, wanted_by
 from functions.http.presence import presence
 from functions.http.routing import Answer, NoContent, NoSuchPath, Redirect, Route, Routes
-from shared.wire.base import IDENTITY_HEADER, Identity
+from shared.wire.launchers import IDENTITY_HEADER, Identity
 
 MAX_KEPT: Final = 1024 * 1024
 """Bytes of a request's body that are kept: more than any route takes."""

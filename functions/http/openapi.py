@@ -14,7 +14,7 @@ from functions.http import problems
 from functions.http.authentication import Open
 from functions.http.endpoint import IDENTITY, KEY_HEADER, MAX_KEY_LENGTH
 from functions.http.routing import ID, Route
-from shared.wire.base import IDENTITY_HEADER
+from shared.wire.launchers import IDENTITY_HEADER
 from shared.wire.problems import Problem
 
 REFERENCE: Final = "#/components/schemas/{model}"

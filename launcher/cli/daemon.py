@@ -10,11 +10,9 @@ from launcher.composition import NotServed, StateUnusable, serve
 from launcher.providers.qemu.probe import ModeRefused, TrialImpossible
 from launcher.settings import read
 from launcher.wiring import CloudRefused
+from shared.exit_codes import FAILED, USAGE
 from shared.lines import Lines
 from shared.settings import SettingsWrong
-
-FAILED = 1
-WRONG_SETTINGS = 2
 
 app = typer.Typer(help="The launcher daemon.", no_args_is_help=True)
 
@@ -159,7 +157,7 @@ def run(
     try:
         code = serve(read(flags))
     except (SettingsWrong, ModeRefused, StateUnusable) as error:
-        code = _told(error, WRONG_SETTINGS)
+        code = _told(error, USAGE)
     except (CloudRefused, NotServed, TrialImpossible) as error:
         # Such as credentials that are mounted or served a moment later.
         code = _told(error, FAILED)

@@ -15,11 +15,10 @@ from launcher.providers.qemu.argv import Mode
 from launcher.providers.qemu.probe import TDX_PARAMETER, QemuMode, TrialImpossible, choose, has_tdx
 from launcher.providers.qemu.provider import takes
 from shared.domain.spec import NodeSize
+from shared.exit_codes import FAILED, USAGE
 from shared.settings import SettingsWrong, read
 
 READY: Final = 0
-NOT_READY: Final = 1
-USAGE: Final = 2
 STYLES: Final = {Verdict.OK: "green", Verdict.MISSING: "red", Verdict.UNNEEDED: "dim"}
 
 
@@ -44,7 +43,7 @@ def doctor(
         typer.echo(json.dumps(document(case.mode, results), indent=2))
     else:
         _show(case.mode, results)
-    raise typer.Exit(NOT_READY if missing(results) else READY)
+    raise typer.Exit(FAILED if missing(results) else READY)
 
 
 def case_of(settings: DoctorSettings, asked: QemuMode) -> Case:

@@ -19,12 +19,11 @@ from launcher.vm_tool.amounts import mib
 from launcher.vm_tool.settings import ToolSettings
 from launcher.vm_tool.wiring import provider_of, size_of
 from shared.domain.spec import NodeSize
-from shared.guest.config import OrderlessConfig, OrderlessProgram
+from shared.exit_codes import FAILED, USAGE
+from shared.guest.config import StandaloneConfig, StandaloneProgram
 from shared.guest.image import ImageRejected
 from shared.settings import SettingsWrong, read
 
-FAILED: Final = 1
-USAGE: Final = 2
 CONTRACTS_URL: Final = "https://app.easyenclave.com"
 USER_NETWORK: Final = "user"
 REFUSALS: Final = (
@@ -77,8 +76,8 @@ def new(
     if datacenter == "":
         raise typer.BadParameter("it is empty: name one, or leave the option out", param_hint="--datacenter")
     settings = _settings(image=image, easyenclave_url=easyenclave_url, vm_state_dir=state_dir)
-    config = OrderlessConfig(
-        program=OrderlessProgram.IDLE,
+    config = StandaloneConfig(
+        program=StandaloneProgram.IDLE,
         vm=machines.new_name(),
         control_plane=settings.easyenclave_url or CONTRACTS_URL,
         datacenter=datacenter or f"{cloud_provider}:{availability_zone or region or 'default'}",

@@ -14,6 +14,7 @@ from launcher.daemon.heartbeat import HeartbeatLoop
 from launcher.daemon.supervision import ALIVE, NOBODY, READY, STOPPING, Supervision
 from launcher.orders.admission import Admission
 from launcher.orders.assignments import Runs
+from shared.exit_codes import INTERRUPTED
 from shared.signals import heeded
 
 Loop = Callable[[], None]
@@ -23,8 +24,6 @@ DONE: Final = "done"
 """As many orders were taken as were to be, and whichever still runs needs no watching."""
 FAILED: Final = "a loop failed"
 DEADLINE: Final = "the time is over"
-INTERRUPTED: Final = 130
-"""The exit code of what SIGINT ended, as shells have it."""
 LEAVE_SECONDS: Final = 20.0
 """How long the way down waits for orders whose machines are left running: as long as a request under way may take."""
 STOP_SECONDS: Final = 120.0

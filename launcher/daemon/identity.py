@@ -13,7 +13,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from launcher.machines.records import write_durably
-from shared.wire.base import Identity
+from shared.wire.launchers import Identity
 
 FILE: Final = "identity"
 UNREADABLE: Final = "identity.unreadable"

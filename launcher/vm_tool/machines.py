@@ -15,7 +15,7 @@ from launcher.machines.sizes import Size
 from launcher.providers.process.identity import Trace, end_stragglers, trace
 from launcher.providers.process.provider import LocalMachines
 from launcher.providers.qemu.provider import QemuProvider, takes
-from shared.guest.config import OrderlessConfig
+from shared.guest.config import StandaloneConfig
 
 NO_LEASE: Final = VmLease(ends=0, seconds=0)
 """An operator's machine runs until it is deleted; a daemon that looks at its directory has no business there."""
@@ -38,7 +38,7 @@ def new_name() -> str:
     return f"{OPERATORS}{uuid4()}"
 
 
-def start(state: Path, provider: QemuProvider, size: Size, config: OrderlessConfig) -> VmDirectory:
+def start(state: Path, provider: QemuProvider, size: Size, config: StandaloneConfig) -> VmDirectory:
     """Start a machine that outlives us. Raises ImageRejected, LaunchFailed, OSError: then nothing is left of it."""
     uuid = config.vm.removeprefix(OPERATORS)
     plan = provider.plan_guest(uuid, size, config.canonical())

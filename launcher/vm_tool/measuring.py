@@ -5,7 +5,7 @@ from pathlib import Path
 from launcher.machines.sizes import Size
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.vm_tool import console, machines
-from shared.guest.config import OrderlessConfig, OrderlessProgram
+from shared.guest.config import StandaloneConfig, StandaloneProgram
 
 
 def measure(state: Path, provider: QemuProvider, size: Size, seconds: float) -> dict[str, str]:
@@ -13,7 +13,7 @@ def measure(state: Path, provider: QemuProvider, size: Size, seconds: float) -> 
 
     Raises ImageRejected, LaunchFailed, NothingSaid, MachineUnclear, OSError.
     """
-    config = OrderlessConfig(program=OrderlessProgram.MEASURE, vm=machines.new_name())
+    config = StandaloneConfig(program=StandaloneProgram.MEASURE, vm=machines.new_name())
     with machines.gone_unless_told(state, config.vm):
         made = machines.start(state, provider, size, config)
         registers = console.await_registers(made, seconds)

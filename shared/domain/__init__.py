@@ -1,1 +1,1 @@
-"""Orders and their lifecycle. No I/O, no clock, no randomness: times and ids come in as arguments."""
+"""The words for orders. No I/O, no clock, no randomness."""

@@ -1,8 +1,10 @@
-"""Names of datacenters as people write them, made one: `<cloud>:<zone>`."""
+"""Normalizes the names of datacenters, as people write them, to `<cloud>:<zone>`."""
 
 import re
 from collections.abc import Mapping
 from typing import Final
+
+from shared.domain.spec import DATACENTER_PATTERN
 
 ALIASES: Final[Mapping[str, str]] = {
     "google": "gcp",
@@ -13,11 +15,11 @@ ALIASES: Final[Mapping[str, str]] = {
     "self-hosted": "baremetal",
 }
 DEFAULT_ZONE: Final = "default"
-NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}:[a-z0-9][a-z0-9._-]{0,95}")
+NAME: Final = re.compile(DATACENTER_PATTERN)
 
 
 def parse(text: str) -> str:
-    """Return the datacenter that is meant: `Google:us-central1-a` is `gcp:us-central1-a`, `onprem` `baremetal:default`.
+    """Return the normalized name: `gcp:us-central1-a` for `Google:us-central1-a`, `baremetal:default` for `onprem`.
 
     Raises ValueError.
     """

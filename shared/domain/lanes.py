@@ -1,23 +1,23 @@
-"""Lanes, the routing keys of orders: `<pool>/<kind>[/<size>]`."""
+"""Lanes, the routing keys of orders: `<datacenter>/<kind>[/<size>]`."""
 
 from shared.domain.spec import ANY_POOL, EVERY, CapacitySpec, ExportSpec, OrderKind, SessionSpec, TaskSpec
 
 
 def lane(spec: CapacitySpec | ExportSpec | TaskSpec | SessionSpec) -> str:
-    """Return what a launcher must serve to run this order, in one string: `<pool>/<kind>[/<size>]`."""
+    """Return the lane that a launcher must serve to run this order: `any/<kind>` if every launcher may run it."""
     if isinstance(spec, CapacitySpec):
         return f"{spec.datacenter}/{spec.kind}/{spec.node_size}"
     return f"{ANY_POOL}/{spec.kind}"
 
 
 def offered(exact: str) -> tuple[str, ...]:
-    """Return the lanes in which an order of this exact lane may be asked for, itself first.
+    """Return the lanes in which launchers may claim an order of this exact lane, itself first.
 
-    A capacity order may be asked for by any of: its datacenter, any of its cloud, any at all; of its size or of any.
+    A capacity order may be claimed in its datacenter, in any of its cloud's or in any at all; by its size, or any.
     """
     datacenter, kind, *size = exact.split("/")
     if kind != OrderKind.CAPACITY:
         return (exact,)
     cloud = datacenter.partition(":")[0]
-    places = (datacenter, f"{cloud}:{EVERY}", EVERY)
-    return tuple("/".join((place, kind, *sized)) for sized in (size, ()) for place in places)
+    datacenters = (datacenter, f"{cloud}:{EVERY}", EVERY)
+    return tuple("/".join((name, kind, *sized)) for sized in (size, ()) for name in datacenters)

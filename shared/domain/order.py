@@ -1,11 +1,14 @@
-"""The words for an order that every part knows: its states, why it ended, how an attempt failed."""
+"""An order's states, the reasons for its end, and how an attempt can fail."""
 
 from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
 LEASE: Final = timedelta(seconds=60)
-"""How long a claim or a heartbeat keeps an order with its launcher, where the deployment does not say otherwise."""
+"""How long a claim or a heartbeat leases an order to its launcher, unless the deployment sets another time."""
+
+ORDER_ID_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
+"""A regular expression for the whole id. Such an id needs no quoting in a path."""
 
 
 class State(StrEnum):
@@ -50,11 +53,11 @@ class Reason(StrEnum):
 
 
 class Failure(StrEnum):
-    """What a failure says of the next attempt."""
+    """What an attempt's failure means for the next one."""
 
     RETRYABLE = "retryable"
     """Another attempt may succeed."""
     PERMANENT = "permanent"
     """Another attempt would end the same way."""
     NO_CAPACITY = "no_capacity"
-    """It was not tried: this host has no room for it. That burns no attempt."""
+    """This host has no room, so there was no attempt, and none is counted."""

@@ -1,4 +1,4 @@
-"""What an order asks for: one frozen model per kind, the same on the wire, in the store and inside the VM."""
+"""What an order asks for: one frozen model a kind, the same on the wire, in the store and in the machine."""
 
 from enum import StrEnum
 from typing import Annotated, Final, Literal
@@ -6,13 +6,12 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 ANY_POOL: Final = "any"
-"""The pool of orders that every launcher may run, wherever it stands."""
+"""The first segment of the lane of an order that any launcher may run."""
 EVERY: Final = "*"
-"""In a lane: whichever datacenter, or whichever of a cloud's."""
+"""In a lane: any datacenter, or any of one cloud."""
 
-Datacenter = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}:[a-z0-9][a-z0-9._-]{0,95}$", max_length=129)
-]
+DATACENTER_PATTERN: Final = r"[a-z0-9][a-z0-9_-]{0,31}:[a-z0-9][a-z0-9._-]{0,95}"
+Datacenter = Annotated[str, StringConstraints(pattern=rf"^{DATACENTER_PATTERN}$", max_length=129)]
 """`<provider>:<location>`, lower case, such as `baremetal:rack-7`."""
 
 Ulid = Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
@@ -20,7 +19,7 @@ Ulid = Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"
 
 
 Argument = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00]*$")]
-"""No NUL: no command can be given one."""
+"""It holds no NUL: no command can take one as an argument."""
 
 
 class OrderKind(StrEnum):
@@ -45,12 +44,12 @@ class CheimarrosMode(StrEnum):
 
 
 class Attestation(StrEnum):
-    """Whose word it takes that a capacity order is fulfilled."""
+    """Whose report fulfils a capacity order."""
 
     OPTIONAL = "optional"
-    """The worker's in the machine; or the launcher's, where it is one that keeps no watch over its machines."""
+    """The worker's in the machine, or the launcher's if the launcher sends no heartbeats."""
     REQUIRED = "required"
-    """Only that of an agent in the machine whose quote was appraised."""
+    """Only the report of an agent in the machine, after its quote was verified."""
 
 
 class Spec(BaseModel):
@@ -65,7 +64,7 @@ class CapacitySpec(Spec):
     node_size: NodeSize
     attestation: Attestation = Attestation.OPTIONAL
     purpose: Annotated[str, StringConstraints(max_length=200)] = ""
-    """Why it was ordered, in its client's words."""
+    """The client's own words for why it placed the order."""
 
 
 class ExportOptions(Spec):
@@ -82,7 +81,7 @@ class ExportSpec(Spec):
 
 
 class TaskSpec(Spec):
-    """A command; its standard output and error, as they came, are the output."""
+    """A command. Its standard output and error, interleaved, are the order's output."""
 
     kind: Literal[OrderKind.TASK] = OrderKind.TASK
     command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]

@@ -1,1 +1,1 @@
-"""What a launcher and the guest that it starts agree on."""
+"""The contract between a launcher and the guests that it starts."""

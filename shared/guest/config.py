@@ -1,4 +1,7 @@
-"""The configuration that a launcher gives a machine's worker: one canonical JSON document, bound by its SHA-384."""
+"""The configuration that a launcher gives to the worker in a machine: one canonical JSON document.
+
+The machine's measurement binds it by its SHA-384.
+"""
 
 import hashlib
 from enum import StrEnum
@@ -10,7 +13,7 @@ from shared.secret import Secret
 
 
 class Sources(BaseModel):
-    """Base addresses of what an export reads and links to; no trailing slash."""
+    """The base addresses that an export reads from, and links to. They have no trailing slash."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -20,9 +23,13 @@ class Sources(BaseModel):
 
 
 class WorkerConfig(BaseModel):
-    """`callback_token` reaches one order at one epoch. `loopback_gateway` is where the machine finds the launcher's
-    loopback addresses (10.0.2.2 under QEMU's user network); None where they are its own. `authorities`, as PEM, are
-    trusted beside the public ones; None is left out, so that an image from before the field boots."""
+    """The configuration of an order's machine.
+
+    `callback_token` is a credential for one order at one epoch. `loopback_gateway` is the address at which the machine
+    reaches its host's loopback addresses (10.0.2.2 under QEMU's user network), or None if the worker runs on the host.
+    `authorities` (PEM) are trusted in addition to the public ones; None is left out of the document, so that an image
+    from before the field boots.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -40,25 +47,25 @@ class WorkerConfig(BaseModel):
         return token.get_secret_value()
 
     def canonical(self) -> bytes:
-        """Return the document's bytes: the same for the same configuration."""
+        """Return the document: equal configurations have equal bytes."""
         return self.model_dump_json().encode()
 
 
-class OrderlessProgram(StrEnum):
+class StandaloneProgram(StrEnum):
     IDLE = "idle"
     MEASURE = "measure"
 
 
-class OrderlessConfig(BaseModel):
-    """The configuration of a machine that an operator started, and no order. Its worker reports to nobody.
+class StandaloneConfig(BaseModel):
+    """The configuration of a standalone machine: an operator started it, without an order. Its worker sends no reports.
 
-    `control_plane` to `bootstrap_order_id` are for what else runs in the machine. No secret is among them: whoever runs
-    the host reads every configuration.
+    Other programs in the machine read `control_plane` to `bootstrap_order_id`. None of these is a secret, because the
+    host's operator can read every configuration.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    program: OrderlessProgram
+    program: StandaloneProgram
     vm: str
     control_plane: str | None = None
     datacenter: str | None = None

@@ -1,13 +1,11 @@
-"""What a machine without an order says on its serial console, for the launcher to read."""
+"""What a standalone machine prints on its serial console, for the launcher to read."""
 
 from typing import Final
 
 UP: Final = "the machine is up"
-"""What a machine without an order says on its serial console once its worker runs."""
-
+"""A standalone machine prints this once its worker runs."""
 
 MEASURE: Final = "MEASURE"
-"""How the line begins on which a measuring machine says its registers: `MEASURE mrtd=<hex> rtmr0=<hex> …`."""
-
+"""A measuring machine prints its registers on one line: `MEASURE mrtd=<hex> rtmr0=<hex> …`."""
 
 REGISTERS: Final = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3")

@@ -1,4 +1,4 @@
-"""A guest image: a directory of files named by one manifest, and known by the SHA-256 of that manifest."""
+"""A guest image: a directory of files that one manifest lists. The manifest's SHA-256 is the image's digest."""
 
 import hashlib
 from pathlib import Path
@@ -6,30 +6,31 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
+from shared.wire.base import Sha256
+
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 2
 
 PlainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ImageRejected(Exception):
-    """The image is not what its digest promises; it must not be booted."""
+    """The image does not match its digest, and must not be booted."""
 
 
 class ImageFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: PlainName
-    sha256: Digest
+    sha256: Sha256
 
 
 class ImageManifest(BaseModel):
-    """`kernel` is a bzImage, which a firmware starts. `unpacked_kernel` is the same as an ELF file, which QEMU starts
-    itself if there is no firmware (PVH), about a second earlier.
+    """Firmware starts `kernel`, a bzImage. Without firmware QEMU itself starts `unpacked_kernel`, the same kernel as an
+    ELF file (PVH), which saves about a second.
 
-    `cmdline` is the same for every machine of this image: per-machine data would destroy its RTMR2 reference. It holds
-    the root's hash, so that RTMR2 stands for the root, too.
+    Every machine of this image has the same `cmdline`: per-machine data would change RTMR2, whose reference value is
+    known. It holds the root's hash, so RTMR2 covers the root as well.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,19 +51,19 @@ class ImageManifest(BaseModel):
 
 
 class _Format(BaseModel):
-    """What every manifest says, of whatever version."""
+    """The field that manifests of every version have."""
 
     format: int
 
 
 def verify(directory: Path, digest: str) -> ImageManifest:
-    """Return the image's manifest, having read every byte of it. Raises ImageRejected, with the file's name."""
+    """Check every file of the image, and return its manifest. Raises ImageRejected, which names the file."""
     try:
         document = (directory / MANIFEST).read_bytes()
     except OSError as error:
         raise ImageRejected(f"{MANIFEST} cannot be read: {error.strerror}") from error
     if hashlib.sha256(document).hexdigest() != digest:
-        raise ImageRejected(f"{MANIFEST} is not the one of digest {digest}")
+        raise ImageRejected(f"{MANIFEST} does not have the digest {digest}")
     try:
         manifest = ImageManifest.model_validate_json(document)
     except ValidationError as error:
@@ -77,14 +78,14 @@ def _misread(document: bytes) -> str:
     try:
         written = _Format.model_validate_json(document).format
     except ValidationError:
-        return f"{MANIFEST} is not of a manifest's form"
+        return f"{MANIFEST} is not a manifest"
     if written == FORMAT:
-        return f"{MANIFEST} is not of format {FORMAT}'s form"
+        return f"{MANIFEST} is not a valid manifest of format {FORMAT}"
     return f"{MANIFEST} has format {written}, and this version boots {FORMAT}: build the image anew (make guest-image)"
 
 
 def file_digest(path: Path) -> str:
-    """Return a file's SHA-256 in lower-case hex. Raises ImageRejected where it cannot be read."""
+    """Return a file's SHA-256 in lower-case hex. Raises ImageRejected if the file cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

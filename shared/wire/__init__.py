@@ -1,1 +1,1 @@
-"""Messages between the deployables."""
+"""The models of the native wire (`/v1`), one module an audience."""

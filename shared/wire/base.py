@@ -1,8 +1,7 @@
-"""What every message of the native wire is made of.
+"""The types that every message of the native wire is made of.
 
-A request is read strictly: unknown fields and wrong types are refused. An answer is read by its recipient, which may be
-of an earlier version than the control plane: it ignores fields that it does not know, and keeps an unknown value of a
-closed list as text.
+A request is read strictly: unknown fields and wrong types are refused. An answer may be read by an earlier version: it
+ignores unknown fields, and keeps an unknown value of a closed list as text.
 
 Times are RFC 3339 in UTC; sizes are bytes; digests are lower-case hex.
 """
@@ -11,40 +10,15 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from shared.domain.order import Reason, State
+from shared.domain.order import ORDER_ID_PATTERN, Reason, State
 from shared.domain.spec import OrderKind
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-
-
-Identity = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-"""Tells launchers of one name apart: sent with each of a launcher's requests, as IDENTITY_HEADER."""
-
-
-IDENTITY_HEADER = "Launchyard-Launcher-Identity"
-
-
-RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{8,128}$")]
-
-
-OrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$")]
-
-
-Lane = Annotated[str, StringConstraints(pattern=r"^([a-z0-9:._-]+|[a-z0-9_-]+:\*)/[a-z]+(/[a-z]+)?$", max_length=200)]
-
-
+OrderId = Annotated[str, StringConstraints(pattern=rf"^{ORDER_ID_PATTERN}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-
-
 ContentType = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[a-z0-9.+-]+$", max_length=100)]
-
-
 Text = Annotated[str, StringConstraints(max_length=4000)]
-
-
 Epoch = Annotated[int, Field(ge=1)]
 
 
@@ -53,26 +27,20 @@ class Request(BaseModel):
 
 
 class Answer(BaseModel):
-    """Add fields to it as you like, and values to its lists; take none away, and change no field's type."""
+    """You may add fields, and values to closed lists. Remove no field, and change no field's type."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, defer_build=True)
 
 
 LEFT_TO_RIGHT = Field(union_mode="left_to_right")
 
-
 AnyState = Annotated[State | str, LEFT_TO_RIGHT]
-
-
 AnyReason = Annotated[Reason | str, LEFT_TO_RIGHT]
-
-
 AnyKind = Annotated[OrderKind | str, LEFT_TO_RIGHT]
-
 
 A = TypeVar("A", bound=Answer)
 
 
 def read_answer(kind: type[A], document: bytes) -> A:
-    """Return the answer that this JSON document is. Raises ValidationError."""
-    return kind.model_validate_json(document, extra="ignore")  # also within what requests are made of, such as specs
+    """Parse a JSON document as an answer of this kind. Raises ValidationError."""
+    return kind.model_validate_json(document, extra="ignore")  # inside specs, too

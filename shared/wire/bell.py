@@ -16,14 +16,14 @@ ID: Final[TypeAdapter[str]] = TypeAdapter(OrderId)
 
 @dataclass(frozen=True, slots=True)
 class Bell:
-    """An order waits. Routing only: whoever hears it reads the order itself from the control plane."""
+    """Says that an order waits. It only routes: a launcher reads the order itself from the control plane."""
 
     order_id: str
     lane: str
 
 
 class MalformedBell(ValueError):
-    """A message that is no bell: its attributes are missing, empty or not an order's."""
+    """The message is not a bell: an attribute is missing or empty, or is not an order's id."""
 
 
 def to_attributes(bell: Bell) -> dict[str, str]:
@@ -31,11 +31,11 @@ def to_attributes(bell: Bell) -> dict[str, str]:
 
 
 def from_attributes(attributes: Mapping[str, str]) -> Bell:
-    """Raises MalformedBell if an attribute is missing or empty, or the order's id is one that no order can have."""
+    """Raises MalformedBell if an attribute is missing or empty, or if no order can have that id."""
     order_id, lane = attributes.get(ORDER_ID), attributes.get(LANE)
     if not order_id or not lane:
-        raise MalformedBell(f"A bell carries the attributes {ORDER_ID} and {LANE}; this one has {sorted(attributes)}.")
+        raise MalformedBell(f"A bell needs the attributes {ORDER_ID} and {LANE}; this one has {sorted(attributes)}.")
     try:
         return Bell(ID.validate_python(order_id), lane)
     except ValidationError:
-        raise MalformedBell(f"A bell's attribute {ORDER_ID} is no order's id.") from None
+        raise MalformedBell(f"The attribute {ORDER_ID} is not an order's id.") from None

@@ -1,19 +1,25 @@
-"""For launchers: `/v1/claims`, `/v1/updates`, `/v1/heartbeats`, `/v1/holds`."""
+"""Models for launchers: `/v1/claims`, `/v1/updates`, `/v1/heartbeats`, `/v1/holds`."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from shared.domain.order import Failure, Reason
 from shared.domain.spec import AnySpec
-from shared.wire.base import LEFT_TO_RIGHT, Answer, AnyState, Epoch, Lane, Name, OrderId, Request, RequestId, Text
+from shared.wire.base import LEFT_TO_RIGHT, Answer, AnyState, Epoch, Name, OrderId, Request, Text
 
+IDENTITY_HEADER: Final = "Launchyard-Launcher-Identity"
+Identity = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+"""Tells launchers of one name apart. A launcher sends it with each request, as IDENTITY_HEADER."""
+
+RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{8,128}$")]
+Lane = Annotated[str, StringConstraints(pattern=r"^([a-z0-9:._-]+|[a-z0-9_-]+:\*)/[a-z]+(/[a-z]+)?$", max_length=200)]
 WhyStop = Annotated[Literal["cancelled", "finished", "lease_lost"] | str, LEFT_TO_RIGHT]
 
 
 class ClaimById(Request):
-    """Claim the order that a bell named. Not `attended`: once it runs, nobody sends heartbeats for it."""
+    """Claim the order of a bell. If `attended` is false, the launcher sends no heartbeats once the order runs."""
 
     by: Literal["id"] = "id"
     request_id: RequestId
@@ -24,9 +30,9 @@ class ClaimById(Request):
 
 
 class ClaimNext(Request):
-    """Claim any order of these lanes, waiting up to `wait_seconds` for one.
+    """Claim any order of these lanes, and wait up to `wait_seconds` for one.
 
-    `<cloud>:*/capacity/<size>` is any of a cloud's.
+    The lane `<cloud>:*/capacity/<size>` means every datacenter of that cloud.
     """
 
     by: Literal["next"] = "next"
@@ -41,9 +47,10 @@ ClaimRequest = Annotated[ClaimById | ClaimNext, Field(discriminator="by")]
 
 
 class Claimed(Answer):
-    """An order, held at `epoch` for `lease_seconds` from this answer. `callback_token` lets its worker report.
+    """A claimed order, leased at `epoch` for `lease_seconds` from this answer.
 
-    `lease_until` is the same by the control plane's clock, for information: a launcher's own may tell another time.
+    `callback_token` is the credential of the order's worker. `lease_until` is the end of the lease by the control
+    plane's clock. It is for information only, because a launcher's clock may differ.
     """
 
     order_id: str
@@ -55,7 +62,7 @@ class Claimed(Answer):
 
 
 class ClaimAnswer(Answer):
-    """`claimed` is null where no order was to be had."""
+    """`claimed` is null if there was no order to claim."""
 
     claimed: Claimed | None
 
@@ -71,7 +78,7 @@ class Provisioning(Request):
 
 
 class AttemptFailed(Request):
-    """This attempt is over and its machine is gone; or there was none, for want of capacity."""
+    """The attempt failed, and its machine is gone. If the host had no capacity, there was no machine."""
 
     status: Literal["failed"] = "failed"
     request_id: RequestId
@@ -83,7 +90,7 @@ class AttemptFailed(Request):
 
 
 class Returned(Request):
-    """The order is handed back unattempted, and burns no attempt."""
+    """The launcher returns the order without an attempt, and none is counted."""
 
     status: Literal["returned"] = "returned"
     request_id: RequestId
@@ -93,7 +100,7 @@ class Returned(Request):
 
 
 class Stopped(Request):
-    """The machine of an order that was to be stopped is gone."""
+    """The machine is gone, as the control plane requested."""
 
     status: Literal["stopped"] = "stopped"
     request_id: RequestId
@@ -127,7 +134,7 @@ class Hold(Request):
 
 
 class HeartbeatRequest(Request):
-    """Everything the launcher holds, in one request. Not `attended`: it will leave them once they run."""
+    """All orders that the launcher holds. If `attended` is false, it sends no heartbeats for them once they run."""
 
     launcher: Name
     holds: Annotated[tuple[Hold, ...], Field(max_length=500)]
@@ -135,7 +142,7 @@ class HeartbeatRequest(Request):
 
 
 class Renewed(Answer):
-    """Held for `lease_seconds` more from this answer; `lease_until` is for information, as in a claim's answer."""
+    """The lease ends `lease_seconds` after this answer. `lease_until` is for information, as in a claim's answer."""
 
     order_id: str
     epoch: int
@@ -145,7 +152,7 @@ class Renewed(Answer):
 
 
 class StopOrder(Answer):
-    """Stop this machine. `cancelled`: report `stopped` then. `finished`, `lease_lost`, any other: report nothing."""
+    """Stop this machine. If `why` is `cancelled`, report `stopped` afterwards; otherwise report nothing."""
 
     order_id: str
     epoch: int
@@ -158,7 +165,7 @@ class HeartbeatAnswer(Answer):
 
 
 class HoldView(Answer):
-    """An order that a launcher holds, as the control plane knows it."""
+    """An order that a launcher holds, according to the control plane."""
 
     order_id: str
     epoch: int

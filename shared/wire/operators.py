@@ -1,4 +1,4 @@
-"""For operators: `/v1/sweeps`."""
+"""Models for operators: `/v1/sweeps`."""
 
 from typing import Annotated
 
@@ -12,10 +12,10 @@ class SweepRequest(Request):
 
 
 class SweepAnswer(Answer):
-    """How many orders were looked at, and what was done to them. `more`: there may be others due.
+    """The number of orders that the sweep read, and what it did. If `more`, other orders may be due.
 
-    `discarded` counts orders whose output was removed, `keys_forgotten` idempotency keys past their day. Of the
-    capacity contract: `pools` seen to, orders `created` and `released` for them, and `records_forgotten`.
+    `discarded` counts orders whose output was removed, `keys_forgotten` expired idempotency keys. For the capacity
+    contract: `pools` that were processed, orders `created` and `released` for them, and `records_forgotten`.
     """
 
     looked_at: int

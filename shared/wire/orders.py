@@ -1,4 +1,4 @@
-"""For clients: `/v1/orders`."""
+"""Models for clients: `/v1/orders`."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,29 +11,29 @@ from shared.wire.base import LEFT_TO_RIGHT, Answer, AnyKind, AnyReason, AnyState
 from shared.wire.times import Time
 
 SpecView = Annotated[AnySpec | Mapping[str, Any], LEFT_TO_RIGHT]
-"""A mapping where it is one of a later version."""
+"""It is a mapping if a later version wrote the spec."""
 
 
 Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600, allow_inf_nan=False)]
 
 
 class LimitsRequest(Request):
-    """What an order is to be limited to, in seconds; what is null is as usual for its kind."""
+    """The limits of an order, in seconds. A limit that is null has the default for the order's kind."""
 
     queue_ttl_seconds: Seconds | None = None
-    """How long it waits for a launcher, at first and after each attempt."""
+    """How long the order may wait for a launcher, at first and after each attempt."""
     boot_timeout_seconds: Seconds | None = None
-    """How long after a claim its worker may take to report."""
+    """How long after the claim its worker may take to report."""
     run_timeout_seconds: Seconds | None = None
-    """How long its worker may run then. Not for capacity orders."""
+    """How long its worker may run after that. Not for capacity orders."""
     ttl_seconds: Seconds | None = None
-    """For capacity orders: how long after it was fulfilled its machine is taken back."""
+    """For capacity orders: how long its machine is kept after the order was fulfilled."""
     retention_seconds: Seconds | None = None
-    """How long after its end its output is kept."""
+    """How long its output is kept after the order has ended."""
 
 
 class OrderRequest(Request):
-    """`POST /v1/orders`; the header `Idempotency-Key` is required. No launcher takes it before `not_before`."""
+    """`POST /v1/orders`; the header `Idempotency-Key` is required. No launcher can claim it before `not_before`."""
 
     order: AnySpec
     limits: LimitsRequest = LimitsRequest()
@@ -41,7 +41,7 @@ class OrderRequest(Request):
 
 
 class LimitsView(Answer):
-    """In seconds; one that is null is not set."""
+    """The limits of an order, in seconds. A limit that is null does not apply."""
 
     queue_ttl_seconds: float
     boot_timeout_seconds: float
@@ -51,7 +51,7 @@ class LimitsView(Answer):
 
 
 class OutputView(Answer):
-    """`file_name` is a plain name: a client may join it to a folder of its own."""
+    """`file_name` is a plain name, without a path: a client can join it to a folder."""
 
     file_name: FileName
     content_type: str
@@ -60,10 +60,10 @@ class OutputView(Answer):
 
 
 class OrderView(Answer):
-    """An order as its account sees it. `entered` says when each state was last entered.
+    """An order as its account sees it. `entered` has the time at which the order last entered each state.
 
-    While it waits, it may be claimed from `available_at` until `expires_at`. `discarded_at`: when its
-    output was removed.
+    While it is queued, launchers can claim it from `available_at` until `expires_at`. `discarded_at` is the time at
+    which its output was removed.
     """
 
     id: str
@@ -93,7 +93,7 @@ class OrderView(Answer):
 class OrderList(Answer):
     """`GET /v1/orders?state=&kind=&limit=&after=`, newest first; pass `next` as `after` for the following page.
 
-    A page of large orders ends before `limit`, at some 8 MiB; the last one has no `next`.
+    A page of large orders ends before `limit`, at about 8 MiB. The last page has no `next`.
     """
 
     orders: tuple[OrderView, ...]

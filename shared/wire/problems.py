@@ -5,7 +5,7 @@ from typing import Final
 from shared.wire.base import Answer, AnyState
 
 OTHER_VERSION: Final = "other_version"
-"""The code of what another version of the control plane wrote: an instance of that version can answer."""
+"""The code for an order that another version of the control plane wrote: an instance of that version can answer."""
 
 
 class FieldError(Answer):
@@ -14,7 +14,7 @@ class FieldError(Answer):
 
 
 class Problem(Answer):
-    """RFC 9457, `application/problem+json`; `state` and `errors` where they apply."""
+    """A problem document (RFC 9457, `application/problem+json`), with `state` and `errors` if they apply."""
 
     type: str
     title: str

@@ -1,4 +1,4 @@
-"""Times on the wire: read as RFC 3339 has them, and UTC from there on."""
+"""Times on the wire: RFC 3339 in a request, UTC after parsing."""
 
 import re
 from datetime import UTC, datetime
@@ -13,15 +13,15 @@ RFC_3339: Final = re.compile(PATTERN, re.ASCII)
 
 
 def _read(value: object) -> object:
-    """Return the time that a text is. Pydantic would also take a number of seconds in quotes: "20261225" is 1970."""
+    """Parse RFC 3339 only. Pydantic would also take a number of seconds in quotes: it reads "20261225" as 1970."""
     if not isinstance(value, str):
         return value
     if RFC_3339.fullmatch(value) is None:
-        raise _no_time()
+        raise _wrong_time()
     try:
         return datetime.fromisoformat(value.upper())
     except ValueError:
-        raise _no_time() from None
+        raise _wrong_time() from None
 
 
 def _in_utc(time: datetime) -> datetime:
@@ -31,7 +31,7 @@ def _in_utc(time: datetime) -> datetime:
         raise PydanticCustomError("time", "Input should be within the years 1 to 9999 of UTC") from None
 
 
-def _no_time() -> PydanticCustomError:
+def _wrong_time() -> PydanticCustomError:
     return PydanticCustomError(
         "time", "Input should be a date, a time and a zone as in RFC 3339, such as 2026-12-25T08:00:00Z"
     )
@@ -43,4 +43,4 @@ Time = Annotated[
     AfterValidator(_in_utc),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": PATTERN}),
 ]
-"""Every time that we are sent. Two texts of one instant are equal, and are answered alike."""
+"""The type of every time in a request. Two texts that name the same instant are equal."""

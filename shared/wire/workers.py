@@ -1,4 +1,4 @@
-"""For workers: `/v1/callbacks/{order_id}`."""
+"""Models for workers: `/v1/callbacks/{order_id}`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -9,7 +9,7 @@ from shared.domain.order import Failure, Reason
 from shared.wire.base import Answer, AnyState, ContentType, Epoch, FileName, Name, Request, Sha256, Text
 
 MAX_OUTPUT_BYTES = 5 * 1024**3 - 1
-"""A single PUT stays below 5 GiB (S3 and R2)."""
+"""The limit of a single PUT is 5 GiB (S3 and R2)."""
 
 
 class WorkerStarted(Request):
@@ -18,7 +18,7 @@ class WorkerStarted(Request):
 
 
 class UploadRequest(Request):
-    """Ask for one presigned upload of exactly these bytes."""
+    """Request one presigned upload of exactly these bytes."""
 
     event: Literal["upload"] = "upload"
     epoch: Epoch
@@ -29,7 +29,7 @@ class UploadRequest(Request):
 
 
 class WorkerCompleted(Request):
-    """The output was uploaded, and is this."""
+    """The worker has uploaded this output."""
 
     event: Literal["completed"] = "completed"
     epoch: Epoch
@@ -54,14 +54,14 @@ CallbackRequest = Annotated[
 
 
 class UploadGrant(Answer):
-    """PUT the bytes to `url` with exactly these headers."""
+    """PUT the output to `url` with exactly these headers."""
 
     url: str
     headers: Mapping[str, str]
 
 
 class CallbackAnswer(Answer):
-    """`upload` answers an upload request; it is null otherwise."""
+    """`upload` is the answer to an upload request, and null for any other report."""
 
     state: AnyState
     upload: UploadGrant | None = None

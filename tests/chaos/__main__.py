@@ -9,7 +9,7 @@ from uuid import uuid4
 import typer
 
 from emulators.processes import StartFailed
-from shared.signals import exit_when_told
+from shared.signals import exit_on_signals
 from tests.chaos import report
 from tests.chaos.run import run
 from tests.chaos.schedule import Terms
@@ -30,7 +30,7 @@ def chaos(
     home: Annotated[Path | None, typer.Option(help="[default: .launchyard/chaos/<seed>-<time>]")] = None,
 ) -> None:
     """Break the whole line at random, and count what came of it."""
-    exit_when_told()
+    exit_on_signals()
     seed = int(time.time()) if seed is None else seed
     home = home or HOMES / f"{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     terms = Terms(f"chaos-{uuid4().hex[:12]}", seed, seconds, orders, launchers, lease)

@@ -14,11 +14,11 @@ from typing import Final, Self
 import httpx
 import psutil
 
-from emulators import google, parts, s3, source
+from emulators import google, s3, services, source
 from emulators.environment import make_environment
-from emulators.furnishing import furnish
 from emulators.processes import LOOK_SECONDS, LOOPBACK, accepts, await_ready, free_port, start
 from emulators.record import LOGS, Record
+from emulators.seeding import seed
 from emulators.settings import BUCKET, PROJECT, TOPIC, Backend, StackSettings, free_ports
 from shared.wire.bell import Bell, to_attributes
 from tests.chaos import machines
@@ -154,14 +154,14 @@ class Ground:
 
     def _start(self) -> None:
         self._start_stores()
-        furnish(self.environment)
+        seed(self.environment)
         store = ["--port", str(self._store_proxy_port), "--upstream", self.environment["FIRESTORE_EMULATOR_HOST"]]
         self._start_proxy("store_proxy", "the store proxy", store, self._store_proxy_port)
         self._start_functions()
         functions = f"http://{LOOPBACK}:{self._functions_port}"
         http = ["--port", str(self.settings.port), "--upstream", functions]
         self._start_proxy("http_proxy", "the HTTP proxy", http, self.settings.port)
-        parts.start_scheduler(self.logs, self.environment)
+        services.start_scheduler(self.logs, self.environment)
         with ThreadPoolExecutor(len(self._launchers)) as pool:
             list(pool.map(self._start_launcher, self._launchers))
 
@@ -178,7 +178,7 @@ class Ground:
             list(pool.map(lambda begin: begin(), starts))
 
     def _start_proxy(self, module: str, name: str, options: list[str], port: int) -> None:
-        argv = [*parts.python(f"tests.chaos.{module}"), *options, "--seed", str(self.terms.seed)]
+        argv = [*services.python(f"tests.chaos.{module}"), *options, "--seed", str(self.terms.seed)]
         proxy = start(name, argv, self.logs / f"{module}.log")
         self._proxies.append(Place(name, server=proxy))
         await_ready(proxy, lambda: accepts(port))
@@ -189,7 +189,7 @@ class Ground:
             "FIRESTORE_EMULATOR_HOST": f"{LOOPBACK}:{self._store_proxy_port}",
             "LAUNCHYARD_LEASE_SECONDS": f"{self.terms.lease:g}",
         }
-        self._functions.server = parts.start_functions(self._functions_port, self.logs, environment)
+        self._functions.server = services.start_functions(self._functions_port, self.logs, environment)
 
     def _start_launcher(self, place: Place) -> None:
         """Every other launcher hears the doorbell; the rest poll."""
@@ -204,7 +204,7 @@ class Ground:
         }
         if NAMES.index(place.name) % 2:
             environment["LAUNCHYARD_SUBSCRIPTION"] = ""
-        place.server = parts.start_launcher(self.logs, environment, f"{LAUNCHER}{place.name}")
+        place.server = services.start_launcher(self.logs, environment, f"{LAUNCHER}{place.name}")
 
     def _stop(self) -> None:
         """Launchers first, and at once: told to go, they would hand back what the others then take."""

@@ -14,7 +14,7 @@ from typing import Final
 from google.cloud.firestore import Client
 from pydantic import TypeAdapter
 
-from emulators.parts import python
+from emulators.services import python
 from emulators.settings import PROJECT
 from functions.adapters import order_document
 from functions.adapters.firestore import IDEMPOTENCY_KEYS, ORDERS

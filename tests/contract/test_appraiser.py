@@ -14,10 +14,10 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from werkzeug import Request, Response
 
+from emulators.fakes.tdx_quote import TdxQuote
+from emulators.fakes.trust_authority import LocalTrustAuthority, any_key
 from emulators.processes import LOOPBACK, free_port
 from emulators.serving import serving
-from emulators.tdx_quote import TdxQuote
-from emulators.trust_authority import LocalTrustAuthority, any_key
 from functions.adapters.published_keys import LOOK_AGAIN, REMEMBERED, TRY_AGAIN, PublishedKeys
 from functions.adapters.trust_authority import SKEW, TrustAuthority
 from functions.domain.agents import Measured

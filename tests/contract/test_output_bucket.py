@@ -16,7 +16,6 @@ from google.cloud.storage import Client
 from werkzeug import Response
 from werkzeug.http import parse_options_header
 
-from emulators.gcs import LocalGcs
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.s3 import REGION, create_bucket, start_moto, start_s3
 from emulators.s3_proxy import CheckingProxy
@@ -26,6 +25,7 @@ from functions.adapters.gcs import GcsBucket
 from functions.adapters.s3 import S3Bucket, s3_client
 from functions.domain.refusals import Forbidden, Invalid, NotFound, Unavailable
 from functions.ports import OutputBucket, PresignedUpload, StoredObject, UploadTerms
+from tests.local_gcs import LocalGcs
 from tests.memory_bucket import MemoryBucket
 
 VALID: Final = timedelta(minutes=10)

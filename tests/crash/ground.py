@@ -14,9 +14,9 @@ from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 from emulators import s3
 from emulators.doorbell import ensure_topic_and_subscription
 from emulators.environment import api_keys, make_environment
+from emulators.fakes.trust_authority import API_KEY, start_trust_authority
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.settings import BUCKET, SUBSCRIPTION, TOPIC, Backend, StackSettings
-from emulators.trust_authority import API_KEY, start_trust_authority
 from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from functions.adapters.s3 import s3_client
 

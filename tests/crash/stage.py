@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+from emulators.fakes.tdx_quote import TdxQuote
 from emulators.processes import LOOPBACK, free_port
-from emulators.tdx_quote import TdxQuote
 from functions.adapters.firestore import FirestoreOrderStore
 from launcher.orders import leftovers
 from shared.crash_points import Point

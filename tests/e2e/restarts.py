@@ -10,9 +10,9 @@ from typing import Final
 import psutil
 
 from emulators import stack
-from emulators.parts import python
-from emulators.processes import Server, await_ready, start
+from emulators.processes import Server
 from emulators.record import LOGS, Record
+from emulators.services import start_launcher
 from emulators.settings import Backend, ProviderChoice, StackSettings, free_ports
 from launcher.machines.directory import PROCESS
 from launcher.machines.records import VmProcess
@@ -24,7 +24,6 @@ from shared.wire.orders import OrderView
 SECONDS: Final = 300.0
 """How long anything may take before a test fails."""
 LOOK_SECONDS: Final = 0.05
-STARTS: Final = b"launcher starts"
 
 
 @dataclass(frozen=True)
@@ -43,11 +42,7 @@ class Stack:
 
     def start_launcher(self, like: dict[str, str], **changes: str) -> Server:
         """Start a launcher with another's environment, but for some settings, and wait until it says that it runs."""
-        log = self.home / LOGS / "launcher.log"
-        earlier = log.stat().st_size
-        server = start("the launcher", [*python("launcher"), "run"], log, like | changes)
-        await_ready(server, lambda: STARTS in log.read_bytes()[earlier:])
-        return server
+        return start_launcher(self.home / LOGS, like | changes)
 
     def await_no_machine(self) -> list[Path]:
         """Wait until no machine's directory is left; return the logs that were kept."""

@@ -16,8 +16,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from emulators.parts import start_functions
 from emulators.processes import LOOPBACK, free_port, stop
+from emulators.services import start_functions
 from shared.client import ControlPlane
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize, OrderKind

@@ -12,11 +12,11 @@ from typing import Final
 
 import pytest
 
-from emulators.parts import start_functions
+from emulators.fakes.tdx_quote import TdxQuote
+from emulators.fakes.trust_authority import LocalTrustAuthority
 from emulators.processes import LOOPBACK, free_port, stop
+from emulators.services import start_functions
 from emulators.serving import serving
-from emulators.tdx_quote import TdxQuote
-from emulators.trust_authority import LocalTrustAuthority
 from functions.apis.capacity.sessions import Sessions
 from functions.domain.access import Role, digest
 from tests.e2e.capacity_transcript import A_TIME, AN_ID, SOMETHING, Json, Like, Transcript

@@ -12,10 +12,10 @@ from typing import Final
 
 import pytest
 
-from emulators.compute.server import start_compute
 from emulators.environment import make_environment
-from emulators.parts import python, start_functions
+from emulators.fakes.compute.server import start_compute
 from emulators.processes import LOOPBACK, free_port, stop
+from emulators.services import python, start_functions
 from emulators.settings import Backend, StackSettings
 from shared.client import ControlPlane
 from shared.domain.order import Reason, State

@@ -189,7 +189,7 @@ def test_a_lock_that_the_archive_does_not_have_is_refused_or_said(
 
     with pytest.raises(BuildFailed, match=r"no longer has busybox-static 1:0\.3"):
         build(tmp_path / "images", CACHE, only_locked=True)
-    digest = build(tmp_path / "images", CACHE, tell=told.append)
+    digest = build(tmp_path / "images", CACHE, report=told.append)
 
     assert any("Building from the suite's present packages" in line for line in told)
     assert verify(tmp_path / "images" / digest, digest)

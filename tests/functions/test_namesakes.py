@@ -22,8 +22,7 @@ from emulators.processes import LOOPBACK
 from launcher.orders import leftovers
 from shared.client import ControlPlane, Refused
 from shared.domain.order import State
-from shared.wire.base import IDENTITY_HEADER
-from shared.wire.launchers import ClaimById, ClaimNext, HeartbeatRequest, Hold, Returned
+from shared.wire.launchers import IDENTITY_HEADER, ClaimById, ClaimNext, HeartbeatRequest, Hold, Returned
 from tests.functions.world import ANY_LANES, LAUNCHER, World
 
 ROOT: Final = Path(__file__).parents[2]

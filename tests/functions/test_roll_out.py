@@ -18,7 +18,7 @@ from shared.domain.spec import TaskSpec
 from shared.guest.config import WorkerConfig
 from tests.functions.world import World
 from tests.later_answers import with_more_fields
-from worker.journal import journal
+from worker.logs import open_log
 from worker.network import client
 from worker.runtime import Worker
 
@@ -77,7 +77,7 @@ def test_a_workers_reports_that_reach_an_older_instance_are_repeated_until_a_new
         config = WorkerConfig(
             order_id=order_id, epoch=1, control_plane=url, callback_token=claimed["callback_token"], spec=spec
         )
-        code = Worker(config, http, tmp_path, journal(config), watch_seconds=600).run()
+        code = Worker(config, http, tmp_path, open_log(config), watch_seconds=600).run()
 
     assert code == 0
     each = [503] * OLDER_FIRST + [200]

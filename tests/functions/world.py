@@ -12,7 +12,7 @@ import httpx
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from emulators.trust_authority import LocalTrustAuthority
+from emulators.fakes.trust_authority import LocalTrustAuthority
 from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.published_keys import PublishedKeys

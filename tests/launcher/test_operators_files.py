@@ -12,7 +12,7 @@ from launcher.daemon.daemon import LAST_SECONDS, LEAVE_SECONDS
 from launcher.providers.qemu.settings import PREFIX, HostSettings
 from launcher.settings import Settings
 from launcher.vm_tool.settings import ToolSettings
-from shared.signals import TOLD
+from shared.exit_codes import SIGNALLED
 from worker.guest.settings import ImageSettings
 
 ROOT: Final = Path(__file__).parents[2]
@@ -73,7 +73,7 @@ def test_the_service_outlives_its_drain_and_leaves_its_machines_to_the_slice() -
 
 
 def test_a_service_that_is_stopped_while_it_starts_has_not_failed() -> None:
-    assert dict(directives(SERVICE, "Service"))["SuccessExitStatus"] == str(TOLD + signal.SIGTERM)
+    assert dict(directives(SERVICE, "Service"))["SuccessExitStatus"] == str(SIGNALLED + signal.SIGTERM)
 
 
 def test_only_the_machines_may_use_what_is_handed_to_them() -> None:

@@ -21,9 +21,9 @@ def until(terminal: Terminal, order: str, state: str) -> None:
 
 
 def test_an_export_is_run_and_its_file_is_valid(memory_stack: Terminal, tmp_path: Path) -> None:
-    said = memory_stack.succeed("export", "run", PI, "--out", str(tmp_path / "out"))
+    output = memory_stack.succeed("export", "run", PI, "--out", str(tmp_path / "out"))
     assert mods.validate(tmp_path / "out" / f"{PI}.xml") == []
-    assert "entities written" in said
+    assert "entities written" in output
 
 
 def test_an_export_of_what_is_not_there_fails_with_the_sources_words(memory_stack: Terminal, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A new user's first steps: the stack on a machine without the emulators, and what the demo says comes next."""
+"""A new user's first steps: the stack on a machine without the emulators, and the commands that the demo suggests."""
 
 import subprocess
 import sys
@@ -17,16 +17,16 @@ from tests.stack.conftest import Terminal
 
 @pytest.fixture
 def out_of_the_way(terminal: Terminal) -> Terminal:
-    """A terminal without Java and Google's SDK, whose only way out is a proxy that nobody runs."""
+    """A terminal without Java and Google's SDK, whose only way out is a proxy that does not run."""
     terminal.environment["PATH"] = str(terminal.folder)
     terminal.environment["HTTPS_PROXY"] = f"http://{LOOPBACK}:{free_port()}"
     return terminal
 
 
-def test_without_the_emulators_up_goes_on_in_memory_and_says_why(out_of_the_way: Terminal) -> None:
-    said = out_of_the_way.succeed("up", "--provider", "process")
-    (why,) = [line for line in said.splitlines() if "cannot be had" in line]
-    assert why.startswith("goes on with backend memory, for the emulators cannot be had: ")
+def test_without_the_emulators_up_uses_memory_and_explains_why(out_of_the_way: Terminal) -> None:
+    output = out_of_the_way.succeed("up", "--provider", "process")
+    (why,) = [line for line in output.splitlines() if "are not available" in line]
+    assert why.startswith("uses backend memory, because the emulators are not available: ")
     assert why.count("cannot be fetched") == 1
     assert "LAUNCHYARD_BACKEND=memory\n" in (out_of_the_way.folder / ".launchyard" / "dev.env").read_text()
     out_of_the_way.succeed("order", "list")
@@ -45,11 +45,11 @@ def out_of_reach() -> None:
 
 
 def test_auto_is_memory_only_if_the_emulators_cannot_be_had() -> None:
-    said: list[str] = []
-    assert choose_backend(Backend.AUTO, said.append, lambda: None) is Backend.GOOGLE
-    assert said == []
-    assert choose_backend(Backend.AUTO, said.append, out_of_reach) is Backend.MEMORY
-    assert said == ["goes on with backend memory, for the emulators cannot be had: no way to the downloads"]
+    reported: list[str] = []
+    assert choose_backend(Backend.AUTO, reported.append, lambda: None) is Backend.GOOGLE
+    assert reported == []
+    assert choose_backend(Backend.AUTO, reported.append, out_of_reach) is Backend.MEMORY
+    assert reported == ["uses backend memory, because the emulators are not available: no way to the downloads"]
 
 
 def test_memory_looks_for_no_emulators_and_google_goes_on_with_nothing_else() -> None:
@@ -67,7 +67,7 @@ def test_emulators_that_do_not_start_fail_the_stack() -> None:
 
 
 @pytest.mark.slow
-def test_what_the_demo_says_comes_next_works_as_it_stands(terminal: Terminal) -> None:
+def test_the_commands_that_the_demo_suggests_work_unchanged(terminal: Terminal) -> None:
     (terminal.folder / ".venv").symlink_to(Path(sys.prefix))
     environment = terminal.environment | {"LAUNCHYARD_BACKEND": "memory", "LAUNCHYARD_PROVIDER": "process"}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What `make` does in a checkout on a fresh system; its apt-get and its Python only note what they are told."""
+"""What `make` does in a checkout on a fresh system; its apt-get and its Python only record their arguments."""
 
 import os
 import shutil
@@ -142,14 +142,14 @@ def test_what_is_set_up_is_left_as_it_is(ready: Checkout) -> None:
 
 def test_what_is_missing_is_named_in_one_line_to_who_may_not_install_it(checkout: Checkout) -> None:
     done = checkout.make("demo", USER_ID="1000")
-    said = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert done.returncode != 0
-    assert len(said) == 1
-    assert "apt-get install -y --no-install-recommends python3-venv qemu-system-x86" in said[0]
+    assert len(lines) == 1
+    assert "apt-get install -y --no-install-recommends python3-venv qemu-system-x86" in lines[0]
     assert not [line for line in checkout.noted() if line.startswith("apt-get")]
 
 
-def test_a_system_without_apt_is_told_what_to_use(checkout: Checkout) -> None:
+def test_a_system_without_apt_gets_the_names_of_the_packages(checkout: Checkout) -> None:
     (checkout.bin / "apt-get").unlink()
     done = checkout.make("demo")
     assert done.returncode != 0
@@ -194,7 +194,7 @@ def test_a_venv_of_a_python_that_is_gone_is_made_anew(ready: Checkout) -> None:
     assert python.is_file()
 
 
-def test_a_venv_of_another_place_is_made_anew(ready: Checkout, tmp_path: Path) -> None:
+def test_a_venv_of_another_folder_is_made_anew(ready: Checkout, tmp_path: Path) -> None:
     moved = Checkout(ready.folder.rename(tmp_path / "elsewhere"), ready.bin, ready.notes)
     assert moved.make("setup").returncode == 0
     assert "python3 -m venv .venv" in moved.noted()

@@ -23,8 +23,8 @@ PATIENCE = 300
 def test_down_stops_exactly_what_up_started(terminal: Terminal) -> None:
     bystander = psutil.Popen(["sleep", "600"])
     try:
-        said = terminal.succeed("up", "--backend", "memory", "--provider", "process")
-        assert "backend memory" in said
+        output = terminal.succeed("up", "--backend", "memory", "--provider", "process")
+        assert "backend memory" in output
         servers = Record(terminal.folder / ".launchyard").alive()
         children = [child for server in servers for child in psutil.Process(server.pid).children(recursive=True)]
         families = [Server(child.name(), child.pid, started_at(child.pid), terminal.folder) for child in children]
@@ -50,7 +50,7 @@ def test_a_busy_port_is_named_with_the_setting_that_moves_it(terminal: Terminal)
     assert not Record(terminal.folder / ".launchyard").alive()
 
 
-def test_what_was_started_is_stopped_where_the_rest_does_not_start(terminal: Terminal) -> None:
+def test_what_was_started_is_stopped_if_the_rest_does_not_start(terminal: Terminal) -> None:
     terminal.environment["LAUNCHYARD_MACHINE_VCPUS"] = "none"
     done = terminal.run("up", "--backend", "memory", "--provider", "process")
     assert done.returncode == 1
@@ -82,13 +82,13 @@ def test_down_stops_what_a_killed_server_left(terminal: Terminal) -> None:
     assert machines
     for server in (control_plane, launcher):
         psutil.Process(server.pid).kill()
-    assert "up already, but for the control plane, the launcher" in terminal.run("up").stderr
+    assert "up already, except for the control plane, the launcher" in terminal.run("up").stderr
     terminal.succeed("down")
     assert not [server for server in servers if family(server)]
-    wait_for(lambda: not [machine for machine in machines if lives(machine)])
+    wait_for(lambda: not [machine for machine in machines if is_running(machine)])
 
 
-def lives(process: psutil.Process) -> bool:
+def is_running(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -96,7 +96,7 @@ def lives(process: psutil.Process) -> bool:
 
 
 def wait_for(fulfilled: Callable[[], bool]) -> None:
-    """Look until it is so: each look is at processes or files, which tell nobody when they change."""
+    """Poll until it is so: processes and files announce no change."""
     deadline = time.monotonic() + PATIENCE
     while not fulfilled():
         assert time.monotonic() < deadline
@@ -111,17 +111,17 @@ def test_wrong_settings_are_all_named_at_once(terminal: Terminal) -> None:
     assert "LAUNCHYARD_SLOTS" in done.stderr
 
 
-def test_commands_without_a_stack_say_how_to_get_one(terminal: Terminal) -> None:
+def test_commands_without_a_stack_explain_how_to_start_one(terminal: Terminal) -> None:
     done = terminal.run("order", "list")
     assert done.returncode == 2
     assert "launchyard up" in done.stderr
 
 
-def test_down_where_nothing_runs_is_no_error(terminal: Terminal) -> None:
+def test_down_is_no_error_if_nothing_runs(terminal: Terminal) -> None:
     assert terminal.succeed("down") == "nothing was running\n"
 
 
-def test_a_command_whose_control_plane_does_not_answer_says_where_it_asked_and_how_to_start(terminal: Terminal) -> None:
+def test_a_command_without_an_answer_names_the_control_plane_and_how_to_start_it(terminal: Terminal) -> None:
     url = f"http://{LOOPBACK}:{terminal.environment['LAUNCHYARD_PORT']}"
     terminal.environment.update({"LAUNCHYARD_URL": url, "LAUNCHYARD_CLIENT_KEY": "ly_none"})
     done = terminal.run("order", "list")
@@ -130,7 +130,7 @@ def test_a_command_whose_control_plane_does_not_answer_says_where_it_asked_and_h
     assert "launchyard up" in done.stderr
 
 
-def test_after_down_a_command_says_how_to_start(terminal: Terminal) -> None:
+def test_after_down_a_command_explains_how_to_start(terminal: Terminal) -> None:
     terminal.succeed("up", "--backend", "memory", "--provider", "process")
     terminal.succeed("down")
     done = terminal.run("order", "list")

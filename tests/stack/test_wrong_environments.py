@@ -1,4 +1,4 @@
-"""What each program says of an environment that cannot work: one line with what to do, no traceback, and no secret."""
+"""Each program explains an environment that cannot work: one line with what to do, no traceback, and no secret."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ CASES: Final = [(variable, value) for variable, values in WRONG.items() for valu
 @dataclass(frozen=True)
 class Done:
     code: int
-    said: str
+    output: str
 
 
 @pytest.fixture(autouse=True)
@@ -96,11 +96,11 @@ def ask_doctor() -> Done:
     return Done(0 if finding.met else 1, f"{finding.found}; to do: {finding.to_do}")
 
 
-def assert_told(done: Done, code: int, variable: str) -> None:
+def assert_explained(done: Done, code: int, variable: str) -> None:
     assert done.code == code
-    assert [line for line in done.said.splitlines() if line.startswith(variable)], done.said
-    assert "Traceback" not in done.said
-    assert CANARY not in done.said
+    assert [line for line in done.output.splitlines() if line.startswith(variable)], done.output
+    assert "Traceback" not in done.output
+    assert CANARY not in done.output
 
 
 @pytest.mark.parametrize(("variable", "value"), CASES)
@@ -109,7 +109,7 @@ def test_the_command_line_names_the_variable_and_exits_2(
 ) -> None:
     monkeypatch.setenv(variable, value)
 
-    assert_told(launchyard("order", "list"), 2, variable)
+    assert_explained(launchyard("order", "list"), 2, variable)
 
 
 @pytest.mark.parametrize(("variable", "value"), CASES)
@@ -120,14 +120,14 @@ def test_the_launcher_names_the_variable_and_exits_2_so_that_nothing_starts_it_a
     monkeypatch.setattr("threading.excepthook", lambda failure: None)
     monkeypatch.setenv(variable, value)
 
-    assert_told(run_launcher(), 2, variable)
+    assert_explained(run_launcher(), 2, variable)
 
 
 @pytest.mark.parametrize(("variable", "value"), CASES)
 def test_the_doctor_names_the_variable(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
 
-    assert_told(ask_doctor(), 2 if variable == "LAUNCHYARD_URL" else 1, variable)
+    assert_explained(ask_doctor(), 2 if variable == "LAUNCHYARD_URL" else 1, variable)
 
 
 @pytest.mark.parametrize(("variable", "value"), CASES)
@@ -139,7 +139,7 @@ def test_the_scheduler_names_the_variable_and_exits_2(
     with pytest.raises(SystemExit) as ended:
         scheduler.main()
 
-    assert_told(Done(int(ended.value.code or 0), capsys.readouterr().err), 2, variable)
+    assert_explained(Done(int(ended.value.code or 0), capsys.readouterr().err), 2, variable)
 
 
 def test_a_proxy_that_is_down_is_named_to_whoever_asks(monkeypatch: pytest.MonkeyPatch, launchyard: Program) -> None:
@@ -147,8 +147,8 @@ def test_a_proxy_that_is_down_is_named_to_whoever_asks(monkeypatch: pytest.Monke
 
     for done in (launchyard("order", "list"), ask_doctor()):
         assert done.code == 1
-        assert "(HTTPS_PROXY) is not reached" in done.said
-        assert CANARY not in done.said
+        assert "(HTTPS_PROXY) cannot be reached" in done.output
+        assert CANARY not in done.output
 
 
 @pytest.mark.parametrize("no_proxy", ["fd00::/8", "[::1]", "::1,10.0.0.0/8"])
@@ -190,19 +190,19 @@ def test_a_key_that_cannot_be_sent_is_shown_by_no_program(
         monkeypatch.setenv(f"LAUNCHYARD_{name}", f"{CANARY}{within}{CANARY}")
     monkeypatch.setenv("LAUNCHYARD_BUCKET", "s3://bucket")
 
-    assert_told(launchyard("order", "list"), 2, "LAUNCHYARD_CLIENT_KEY")
-    assert_told(run_launcher(), 2, "LAUNCHYARD_LAUNCHER_KEY")
+    assert_explained(launchyard("order", "list"), 2, "LAUNCHYARD_CLIENT_KEY")
+    assert_explained(run_launcher(), 2, "LAUNCHYARD_LAUNCHER_KEY")
     for start, variable in (
         (scheduler.main, "LAUNCHYARD_ADMIN_KEY"),
         (lambda: read_settings(()), "  LAUNCHYARD_CALLBACK_SECRET"),
     ):
         with pytest.raises(SystemExit) as ended:
             start()
-        assert_told(Done(int(ended.value.code or 0), capfd.readouterr().err), 2, variable)
+        assert_explained(Done(int(ended.value.code or 0), capfd.readouterr().err), 2, variable)
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "message"),
     [
         (("order", "create", "task", "--key", "ключ-1", "--", "true"), 2, "idempotency key"),
         (("order", "create", "task", "--", "\udcff"), 2, "command.0"),
@@ -215,15 +215,15 @@ def test_a_key_that_cannot_be_sent_is_shown_by_no_program(
     ],
 )
 def test_words_that_cannot_be_sent_are_refused_in_words(
-    monkeypatch: pytest.MonkeyPatch, launchyard: Program, words: tuple[str, ...], code: int, told: str
+    monkeypatch: pytest.MonkeyPatch, launchyard: Program, words: tuple[str, ...], code: int, message: str
 ) -> None:
     monkeypatch.setenv("LAUNCHYARD_URL", f"http://{LOOPBACK}:{free_port()}")
 
     done = launchyard(*words)
 
     assert done.code == code
-    assert told in done.said
-    assert "Traceback" not in done.said
+    assert message in done.output
+    assert "Traceback" not in done.output
 
 
 @pytest.mark.parametrize(
@@ -275,26 +275,26 @@ def test_an_empty_key_is_sent_as_it_is_and_so_is_refused_by_the_control_plane(
 def test_an_empty_option_of_the_launcher_is_a_mistake_and_not_an_absent_one(option: str, variable: str) -> None:
     done = CliRunner().invoke(launcher, ["run", "--provider", "process", "--one-shot", option, ""])
 
-    assert_told(Done(done.exit_code, done.stderr), 2, f"LAUNCHYARD_{variable}")
+    assert_explained(Done(done.exit_code, done.stderr), 2, f"LAUNCHYARD_{variable}")
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "message"),
     [
         ("LAUNCHYARD_URL", "http://[::1]:8080", "LAUNCHYARD_URL is an IPv6 address"),
         ("LAUNCHYARD_URL", "http://[fd00::1]", "LAUNCHYARD_URL is an IPv6 address"),
         ("LAUNCHYARD_SOURCE_API", "http://[::1]:8080", "LAUNCHYARD_SOURCE_API: "),
     ],
 )
-def test_an_address_that_no_machine_reaches_is_refused_where_machines_are_made_here(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, told: str
+def test_an_address_that_no_machine_reaches_is_refused_by_a_launcher_of_machines(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(variable, value)
 
     done = CliRunner().invoke(launcher, ["run", "--one-shot", "--image", "image", "--image-digest", "0" * 64])
 
     assert done.exit_code == 2
-    assert told in done.stderr
+    assert message in done.stderr
     assert "IPv4 alone" in done.stderr
 
 
@@ -304,7 +304,7 @@ def test_a_name_without_an_ipv4_address_is_what_the_doctor_misses(monkeypatch: p
         done = ask_doctor()
 
     assert done.code == 1
-    assert "its machines do not: they have IPv4 alone" in done.said
+    assert "its machines do not: they have IPv4 alone" in done.output
 
 
 GO_ON: Final = "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
@@ -312,9 +312,9 @@ CLOSED: Final = f"import os, sys; os.close(1); {GO_ON}"
 BROKEN: Final = f"import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 1); {GO_ON}"
 
 
-@pytest.mark.parametrize("start", [CLOSED, BROKEN], ids=["closed", "nobody reads"])
+@pytest.mark.parametrize("start", [CLOSED, BROKEN], ids=["closed", "no reader"])
 @pytest.mark.parametrize("words", [("cli.main", "order", "list", "--json"), ("launcher", "run", "--help")])
-def test_output_that_nobody_takes_is_no_traceback(start: str, words: tuple[str, ...]) -> None:
+def test_output_without_a_reader_is_no_traceback(start: str, words: tuple[str, ...]) -> None:
     with serving_tls(None, lambda request: Response('{"orders": [], "next": null}')) as port:
         environment = {**os.environ, "LAUNCHYARD_URL": f"http://{LOOPBACK}:{port}"}
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])

@@ -21,12 +21,12 @@ LABEL: Final = "x" * 64
         ("https://gateway.example/launchyard/", "https://gateway.example/launchyard"),
     ],
 )
-def test_blanks_around_an_address_and_its_last_slash_are_no_part_of_it(written: str, meant: str) -> None:
+def test_blanks_around_an_address_and_its_last_slash_are_removed(written: str, meant: str) -> None:
     assert ADDRESS.validate_python(written) == meant
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ("", "begin with http"),
         ("control-plane.example", "begin with http"),
@@ -52,10 +52,10 @@ def test_blanks_around_an_address_and_its_last_slash_are_no_part_of_it(written: 
         ("https://control-plane.example/v1/", "ends in /v1"),
     ],
 )
-def test_an_address_that_no_request_could_use_is_refused_and_not_repeated(wrong: str, told: str) -> None:
+def test_an_address_that_no_request_could_use_is_refused_and_not_repeated(wrong: str, message: str) -> None:
     with pytest.raises(ValidationError) as refused:
         ADDRESS.validate_python(wrong)
 
     [error] = refused.value.errors(include_input=False)
-    assert told in error["msg"]
+    assert message in error["msg"]
     assert "canary" not in error["msg"]

@@ -1,16 +1,79 @@
-"""What a `launchyard` command loads before it does anything."""
+"""What a `launchyard` command loads before it runs, and how it explains that a part's packages are not installed."""
 
 import subprocess
 import sys
 from pathlib import Path
+from typing import Final
 
-ROOT = Path(__file__).parents[2]
-LOADED = "import sys; from cli.main import build; build(); print(*sys.modules)"
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+LOADED: Final = "import sys; from cli.app import build; build(); print(*sys.modules)"
+RUN_WITHOUT: Final = """
+import sys
+missing, sys.argv = sys.argv[1], ["launchyard", *sys.argv[2:]]
+sys.modules[missing] = None  # as if it were not installed: an import of it raises ModuleNotFoundError
+from cli.main import run
+run()
+"""
+
+
+def run_without(module: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    argv = (sys.executable, "-c", RUN_WITHOUT, module, *words)
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_a_command_loads_no_clouds_libraries_before_it_needs_them() -> None:
-    said = subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run([sys.executable, "-c", LOADED], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    loaded = set(said.split())
+    loaded = set(output.split())
     assert "emulators.commands" in loaded
     assert not loaded & {"boto3", "botocore", "google.cloud.firestore", "google.cloud.pubsub_v1", "grpc"}
+
+
+def test_help_leaves_out_a_part_whose_packages_are_not_installed() -> None:
+    done = run_without("psutil", "--help")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {"order", "export"} <= set(done.stdout.split())
+    assert not {"launcher", "vm", "up", "down"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "extra"),
+    [
+        (("launcher", "run", "--slots", "2"), "launcher"),
+        (("vm", "--help"), "launcher"),
+        (("up",), "emulators"),
+    ],
+)
+def test_a_command_whose_packages_are_not_installed_names_the_extra(words: tuple[str, ...], extra: str) -> None:
+    done = run_without("psutil", *words)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"pip install 'launchyard[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_package_that_a_command_misses_once_it_runs_is_named_with_its_extra() -> None:
+    done = run_without("boto3", "up", "--backend", "memory", "--provider", "process", "--port", "1")
+
+    assert done.returncode == 1
+    assert "launchyard[emulators]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_its_own_packages_the_command_line_names_the_extra() -> None:
+    done = run_without("typer", "order", "list")
+
+    assert (done.returncode, "pip install 'launchyard[cli]'" in done.stderr, "Traceback" in done.stderr) == (
+        1,
+        True,
+        False,
+    )
+
+
+def test_a_module_of_ours_that_is_missing_is_an_error_of_ours() -> None:
+    done = run_without("launcher.cli.daemon", "order", "list")
+
+    assert "ModuleNotFoundError" in done.stderr

@@ -56,7 +56,7 @@ def an_order_with_output(content: bytes = CONTENT, **changes: Any) -> OrderView:
 
 
 @pytest.mark.parametrize("status", [302, 303, 307])
-def test_a_download_that_is_what_the_order_says_is_kept(
+def test_a_download_that_matches_the_order_is_kept(
     api: ControlPlane, bucket: Bucket, tmp_path: Path, status: int
 ) -> None:
     bucket.status = status
@@ -65,17 +65,17 @@ def test_a_download_that_is_what_the_order_says_is_kept(
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "difference"),
     [(CONTENT[:-1] + b"!", "SHA-256"), (CONTENT + b"!", "21 bytes"), (b"", "0 bytes")],
     ids=["changed", "longer", "empty"],
 )
-def test_a_download_that_is_not_what_the_order_says_is_not_kept(
-    api: ControlPlane, bucket: Bucket, tmp_path: Path, content: bytes, said: str
+def test_a_download_that_differs_from_the_order_is_not_kept(
+    api: ControlPlane, bucket: Bucket, tmp_path: Path, content: bytes, difference: str
 ) -> None:
     bucket.answer = Response(content)
     file = tmp_path / "output.log"
     file.write_text("of an earlier download")
-    with pytest.raises(OutputMismatch, match=said):
+    with pytest.raises(OutputMismatch, match=difference):
         api.download_output(an_order_with_output(), file)
     assert [kept.read_text() for kept in tmp_path.iterdir()] == ["of an earlier download"]
 
@@ -101,7 +101,7 @@ def test_a_bucket_that_is_gone_is_named_and_is_no_control_plane(
     api: ControlPlane, bucket: Bucket, tmp_path: Path
 ) -> None:
     bucket.location = f"http://{LOOPBACK}:{free_port()}/object?signature=secret"
-    with pytest.raises(Unreachable, match="The bucket did not answer") as error:
+    with pytest.raises(Unreachable, match="The download from the bucket failed") as error:
         api.download_output(an_order_with_output(), tmp_path / "output.log")
     assert not isinstance(error.value, NoAnswer)
     assert "control plane" not in str(error.value)

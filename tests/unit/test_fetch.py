@@ -120,7 +120,9 @@ def test_an_archive_is_unpacked_whole_and_once(files: Files, url: str, tmp_path:
 
 
 @pytest.mark.parametrize("missing", ["/other.jar", None])
-def test_a_download_that_cannot_be_had_says_which(files: Files, url: str, tmp_path: Path, missing: str | None) -> None:
+def test_a_download_that_cannot_be_fetched_is_named(
+    files: Files, url: str, tmp_path: Path, missing: str | None
+) -> None:
     where = f"{url}{missing}" if missing else f"http://{LOOPBACK}:{free_port()}/other.jar"
     with pytest.raises(StartFailed, match=r"other\.jar"):
         fetch(Download(where, "0" * 64, "other.jar"), tmp_path)
@@ -128,9 +130,7 @@ def test_a_download_that_cannot_be_had_says_which(files: Files, url: str, tmp_pa
 
 
 @pytest.mark.parametrize("breaks_off", [[5], [5, 3, 1]])
-def test_a_download_that_breaks_off_goes_on_where_it_ended(
-    files: Files, url: str, tmp_path: Path, breaks_off: list[int]
-) -> None:
+def test_an_interrupted_download_is_resumed(files: Files, url: str, tmp_path: Path, breaks_off: list[int]) -> None:
     download = a_jar(files, url)
     files.breaks_off = list(breaks_off)
     assert fetch(download, tmp_path).read_bytes() == JAR
@@ -216,22 +216,22 @@ def test_a_cache_that_cannot_be_written_is_named(files: Files, url: str, tmp_pat
         fetch(a_jar(files, url), tmp_path / "cache")
 
 
-def test_progress_is_a_line_now_and_then_where_there_is_no_terminal() -> None:
+def test_progress_is_a_line_now_and_then_without_a_terminal() -> None:
     ticks = iter([0.0, 1.0, 6.0, 6.0, 7.0, 12.0, 12.0])
-    said = io.StringIO()
-    with progress("emulator.jar", Console(file=said), lambda: next(ticks)) as told:
+    screen = io.StringIO()
+    with progress("emulator.jar", Console(file=screen), lambda: next(ticks)) as on_progress:
         for there in (1, 2_000_000, 3_000_000):
-            told(there, 4_000_000)
-        told(5_000_000, None)
-    assert said.getvalue().splitlines() == ["emulator.jar: 2.0 of 4.0 MB, 50 %", "emulator.jar: 5.0 MB"]
+            on_progress(there, 4_000_000)
+        on_progress(5_000_000, None)
+    assert screen.getvalue().splitlines() == ["emulator.jar: 2.0 of 4.0 MB, 50 %", "emulator.jar: 5.0 MB"]
 
 
 def test_progress_shows_bytes_and_percent_on_a_terminal() -> None:
-    said = io.StringIO()
-    with progress("emulator.jar", Console(file=said, force_terminal=True, width=120)) as told:
-        told(2_000_000, 4_000_000)
-    assert "2.0/4.0 MB" in said.getvalue()
-    assert "50%" in said.getvalue()
+    screen = io.StringIO()
+    with progress("emulator.jar", Console(file=screen, force_terminal=True, width=120)) as on_progress:
+        on_progress(2_000_000, 4_000_000)
+    assert "2.0/4.0 MB" in screen.getvalue()
+    assert "50%" in screen.getvalue()
 
 
 def partial_of(download: Download, cache: Path) -> Path:

@@ -37,9 +37,9 @@ def test_no_two_processes_that_run_are_given_the_same_port() -> None:
     argv = [sys.executable, "-W", "error", "-c", TAKE]
     takers = [subprocess.Popen(argv, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe) for _ in range(2)]
     given = [set((taker.stdout or sys.stdin.buffer).readline().split()) for taker in takers]
-    said = [taker.communicate()[1] for taker in takers]
+    errors = [taker.communicate()[1] for taker in takers]
 
-    assert said == [b"", b""]
+    assert errors == [b"", b""]
     assert [len(ports) for ports in given] == [640, 640]
     assert not given[0] & given[1]
 

@@ -1,4 +1,4 @@
-"""The image's packages are those of the lock, to the byte; if they cannot be had, that is said, or refused."""
+"""The image's packages are the lock's, to the byte. If they are not available, the build reports it, or refuses."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -57,7 +57,7 @@ class AnArchive:
 
 
 @pytest.fixture
-def told() -> list[str]:
+def reported() -> list[str]:
     return []
 
 
@@ -66,10 +66,10 @@ def kept(tmp_path: Path) -> Path:
     return tmp_path / "debs"
 
 
-def test_locked_packages_are_fetched_once_and_never_again(kept: Path, told: list[str]) -> None:
+def test_locked_packages_are_fetched_once_and_never_again(kept: Path, reported: list[str]) -> None:
     archive = AnArchive(CONTENT)
 
-    assert packages.obtain(LOCKED, kept, archive.open, False, told.append) == LOCKED
+    assert packages.obtain(LOCKED, kept, archive.open, False, reported.append) == LOCKED
     assert packages.obtain(LOCKED, kept, AnArchive({}).open, True, pytest.fail) == LOCKED
 
     assert sorted(archive.fetched) == [OLD.file, ZLIB.file]
@@ -78,52 +78,52 @@ def test_locked_packages_are_fetched_once_and_never_again(kept: Path, told: list
     }
 
 
-def test_kept_packages_do_after_the_archive_has_dropped_them(kept: Path, told: list[str]) -> None:
-    packages.obtain(LOCKED, kept, AnArchive(CONTENT).open, False, told.append)
+def test_kept_packages_do_after_the_archive_has_dropped_them(kept: Path, reported: list[str]) -> None:
+    packages.obtain(LOCKED, kept, AnArchive(CONTENT).open, False, reported.append)
     later = AnArchive({NEW.file: CONTENT[NEW.file]})
 
     assert packages.obtain(LOCKED, kept, later.open, False, pytest.fail) == LOCKED
     assert later.opened == 0
 
 
-def test_a_kept_package_that_was_changed_is_fetched_anew(kept: Path, told: list[str]) -> None:
-    packages.obtain(LOCKED, kept, AnArchive(CONTENT).open, False, told.append)
+def test_a_kept_package_that_was_changed_is_fetched_anew(kept: Path, reported: list[str]) -> None:
+    packages.obtain(LOCKED, kept, AnArchive(CONTENT).open, False, reported.append)
     (kept / OLD.file).write_bytes(b"another libc")
     archive = AnArchive(CONTENT)
 
-    packages.obtain(LOCKED, kept, archive.open, False, told.append)
+    packages.obtain(LOCKED, kept, archive.open, False, reported.append)
 
     assert archive.fetched == [OLD.file]
     assert (kept / OLD.file).read_bytes() == CONTENT[OLD.file]
 
 
 @pytest.mark.parametrize("only_locked", [True, False])
-def test_a_package_that_is_not_what_the_lock_says_is_refused_and_not_kept(
-    kept: Path, told: list[str], only_locked: bool
+def test_a_package_that_differs_from_the_lock_is_refused_and_not_kept(
+    kept: Path, reported: list[str], only_locked: bool
 ) -> None:
     archive = AnArchive({**CONTENT, OLD.file: b"another libc"})
 
     with pytest.raises(BuildFailed, match=r"libc6_2\.41-12_amd64\.deb .* does not match its SHA-256 in packages\.lock"):
-        packages.obtain(LOCKED, kept, archive.open, only_locked, told.append)
+        packages.obtain(LOCKED, kept, archive.open, only_locked, reported.append)
 
     assert not (kept / OLD.file).exists()
 
 
-def test_when_the_suite_has_moved_on_the_ordinary_build_goes_on_and_says_so(kept: Path, told: list[str]) -> None:
+def test_when_the_suite_has_moved_on_an_ordinary_build_goes_on_and_reports_it(kept: Path, reported: list[str]) -> None:
     archive = AnArchive({one.file: CONTENT[one.file] for one in PRESENT})
 
-    assert packages.obtain(LOCKED, kept, archive.open, False, told.append) == PRESENT
+    assert packages.obtain(LOCKED, kept, archive.open, False, reported.append) == PRESENT
 
-    assert told[0].startswith("Debian's archive no longer has libc6 2.41-12 of the lock: `make lock-image`")
-    assert "snapshot mirror" in told[0]
+    assert reported[0].startswith("Debian's archive no longer has libc6 2.41-12 of the lock: `make lock-image`")
+    assert "snapshot mirror" in reported[0]
     assert (kept / NEW.file).read_bytes() == CONTENT[NEW.file]
 
 
-def test_when_the_suite_has_moved_on_a_build_for_a_release_is_refused(kept: Path, told: list[str]) -> None:
+def test_when_the_suite_has_moved_on_a_build_for_a_release_is_refused(kept: Path, reported: list[str]) -> None:
     archive = AnArchive({one.file: CONTENT[one.file] for one in PRESENT})
 
     with pytest.raises(BuildFailed, match=r"no longer has libc6 2\.41-12 of the lock: `make lock-image`"):
-        packages.obtain(LOCKED, kept, archive.open, True, told.append)
+        packages.obtain(LOCKED, kept, archive.open, True, reported.append)
 
     assert archive.fetched == []
 

@@ -29,7 +29,7 @@ with alone_in(Path(sys.argv[1]), print):
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of what the image could be made of."""
-    for name in ("shared", "worker"):
+    for name in ("functions", "shared", "worker"):
         shutil.copytree(root.PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path
 
@@ -56,7 +56,7 @@ def test_the_same_inputs_have_the_same_stamp(project: Path) -> None:
 def test_a_changed_file_changes_the_stamp(project: Path, name: str) -> None:
     before = digest_of_inputs(True, project)
     with (project / name).open("a") as file:
-        file.write("\n")
+        file.write("# A comment.\n")
     assert digest_of_inputs(True, project) != before
 
 
@@ -69,10 +69,24 @@ def test_a_new_and_a_renamed_file_change_the_stamp(project: Path) -> None:
     assert len({before, added, digest_of_inputs(True, project)}) == 3
 
 
-def test_a_file_that_is_not_in_the_image_leaves_the_stamp(project: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["functions/domain/pools.py", "shared/client.py", "shared/domain/lanes.py", "shared/wire/launchers.py"]
+)
+def test_a_comment_in_a_module_that_the_worker_does_not_import_leaves_the_stamp(project: Path, name: str) -> None:
     before = digest_of_inputs(True, project)
-    (project / "shared/client.py").write_text("")
+    with (project / name).open("a") as file:
+        file.write("# A comment.\n")
     assert digest_of_inputs(True, project) == before
+
+
+def test_a_module_that_the_worker_starts_to_import_changes_the_stamp_from_then_on(project: Path) -> None:
+    before = digest_of_inputs(True, project)
+    with (project / "shared/secret.py").open("a") as file:
+        file.write("from shared.domain import lanes\n")
+    imported = digest_of_inputs(True, project)
+    with (project / "shared/domain/lanes.py").open("a") as file:
+        file.write("# A comment.\n")
+    assert len({before, imported, digest_of_inputs(True, project)}) == 3
 
 
 def test_an_image_of_other_packages_than_the_locks_has_another_stamp() -> None:
@@ -126,15 +140,15 @@ def test_a_kernel_that_cannot_be_unpacked_is_refused(tmp_path: Path, image: byte
         kernel.write(Unpacked(tmp_path), tmp_path / "vmlinuz", tmp_path / "vmlinux")
 
 
-def test_one_build_at_a_time_works_in_a_folder_and_says_that_it_waits(tmp_path: Path) -> None:
+def test_one_build_at_a_time_works_in_a_folder_and_reports_that_it_waits(tmp_path: Path) -> None:
     with holder(tmp_path) as first:
-        assert said(first) == "alone"
+        assert next_line(first) == "alone"
         (tmp_path / ".building-first").mkdir()
         with holder(tmp_path) as second:
-            assert said(second) == f"Waiting for another build in {tmp_path}."
+            assert next_line(second) == f"Waiting for another build in {tmp_path}."
             assert (tmp_path / ".building-first").exists()
             first.kill()
-            assert said(second) == "alone"
+            assert next_line(second) == "alone"
             assert not (tmp_path / ".building-first").exists()
 
 
@@ -149,7 +163,7 @@ def holder(folder: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def said(process: subprocess.Popen[str]) -> str:
+def next_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().rstrip("\n")
 
@@ -163,24 +177,28 @@ def test_what_an_interrupted_build_left_is_cleared_away_by_the_next(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--mirror", "ftp://example.org"], "The mirror is not the address of a Debian archive (http, https or file)"),
         (["--out", "/dev/null/images"], "/dev/null/images: Not a directory"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(
-    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_an_error_is_one_line(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["build", "--out", str(tmp_path), *arguments])
 
     assert build.main() == 1
 
     [line] = capsys.readouterr().err.splitlines()
-    assert says in line
+    assert message in line
 
 
-def test_a_host_without_the_tools_is_told_all_that_it_needs(
+def test_all_tools_that_a_host_lacks_are_named_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["build", "--out", str(tmp_path)])

@@ -78,7 +78,7 @@ def test_a_proxy_is_asked_but_for_what_no_proxy_names_and_this_host_itself(
         ("HTTPS_PROXY", f"{CANARY} {CANARY}"),
     ],
 )
-def test_a_proxy_that_cannot_be_used_is_told_by_its_variable_before_anything_is_sent(
+def test_an_unusable_proxy_is_reported_by_its_variable_before_anything_is_sent(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -94,29 +94,27 @@ def test_a_proxy_that_cannot_be_used_is_told_by_its_variable_before_anything_is_
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_is_down_is_what_is_told_and_its_password_is_not(
-    monkeypatch: pytest.MonkeyPatch, scheme: str
-) -> None:
+def test_a_proxy_that_is_down_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
     port = free_port()
     monkeypatch.setenv(f"{scheme}_proxy", f"http://user:{CANARY}@{LOOPBACK}:{port}")
 
-    with ControlPlane(f"{scheme}://control-plane.invalid", "key") as api, pytest.raises(NoAnswer) as told:
+    with ControlPlane(f"{scheme}://control-plane.invalid", "key") as api, pytest.raises(NoAnswer) as raised:
         api.get_order("order")
 
-    assert f"the proxy http://{LOOPBACK}:{port} ({scheme.upper()}_PROXY) is not reached" in str(told.value)
-    assert CANARY not in str(told.value)
+    assert f"the proxy http://{LOOPBACK}:{port} ({scheme.upper()}_PROXY) cannot be reached" in str(raised.value)
+    assert CANARY not in str(raised.value)
 
 
-def test_a_proxy_that_refuses_is_told_with_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_refuses_is_named_with_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(request: Request) -> Response:
         return Response(status=407)
 
     with serving_tls(None, refuse) as port:
         monkeypatch.setenv("HTTPS_PROXY", f"{LOOPBACK}:{port}")
-        with ControlPlane("https://control-plane.invalid", "key") as api, pytest.raises(NoAnswer) as told:
+        with ControlPlane("https://control-plane.invalid", "key") as api, pytest.raises(NoAnswer) as raised:
             api.get_order("order")
 
-    assert f"the proxy http://{LOOPBACK}:{port} (HTTPS_PROXY) refused with 407" in str(told.value)
+    assert f"the proxy http://{LOOPBACK}:{port} (HTTPS_PROXY) refused with 407" in str(raised.value)
 
 
 def test_a_request_goes_through_the_proxy_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +126,7 @@ def test_a_request_goes_through_the_proxy_that_the_environment_names(monkeypatch
 
 @pytest.mark.parametrize("kind", ["absent", "empty", "broken", "folder"])
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
-def test_authorities_that_cannot_be_read_are_told_by_their_variable(
+def test_authorities_that_cannot_be_read_are_reported_by_their_variable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, kind: str
 ) -> None:
     (tmp_path / "empty").touch()

@@ -35,7 +35,7 @@ WORKERS: Final = [(), *([("-n", "2")] if find_spec("xdist") else [])]
 
 
 class Emulators:
-    """What stands for fetching them: it notes that it was asked, and raises what it is told to."""
+    """Replaces fetching them: it counts its calls, and raises the error that a test sets."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -62,7 +62,7 @@ def run(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
 
 
 @pytest.mark.parametrize("workers", WORKERS)
-def test_what_needs_the_emulators_is_left_out_and_the_last_lines_say_how_many_and_why(
+def test_tests_that_need_the_emulators_are_left_out_and_counted_at_the_end(
     pytester: pytest.Pytester, emulators: Emulators, workers: tuple[str, ...]
 ) -> None:
     emulators.error = Unobtainable("no way to the downloads")

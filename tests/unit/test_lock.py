@@ -13,6 +13,8 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tools.locked import requirements
+
 ROOT: Final = Path(__file__).parents[2]
 LOCK: Final = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 PYPROJECT: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -28,9 +30,7 @@ def environment(python: str) -> dict[str, str]:
 
 
 def asked_for() -> list[Requirement]:
-    project = PYPROJECT["project"]
-    extras = project["optional-dependencies"].values()
-    return [Requirement(line) for line in [*project["dependencies"], *(line for extra in extras for line in extra)]]
+    return list(requirements(PYPROJECT["project"]["optional-dependencies"]))
 
 
 def locked(python: str) -> dict[str, str]:

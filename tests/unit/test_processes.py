@@ -1,4 +1,4 @@
-"""The local stack's processes: known again whatever the clock says, and never taken for another's."""
+"""The local stack's processes: they are recognized whatever the clock shows, and no other process is taken for one."""
 
 import sys
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_a_record_that_knows_processes_by_the_time_of_day_stops_nothing_and_is_k
         record = tmp_path / LOGS / STARTED
         older = SERVER.dump_json(bystander).replace(b'"ticks":', b'"started":')
         record.write_bytes(older + b"\n")
-        with pytest.raises(StartFailed, match="another version"):
+        with pytest.raises(StartFailed, match="Another version"):
             Record(tmp_path).stop_all()
         assert running(bystander)
         assert record.read_bytes() == older + b"\n"

@@ -85,8 +85,8 @@ def _others(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def told(kind: type[BaseSettings]) -> list[str]:
-    """Return what is told of the environment's settings; what else is wrong does not matter here."""
+def errors_of(kind: type[BaseSettings]) -> list[str]:
+    """Return the errors in the environment's settings."""
     try:
         read(kind)
     except SettingsWrong as wrong:
@@ -95,12 +95,12 @@ def told(kind: type[BaseSettings]) -> list[str]:
 
 
 @pytest.mark.parametrize(("kind", "field", "variable"), SECRETS, ids=lambda value: getattr(value, "__name__", value))
-def test_what_surrounds_a_secret_is_no_part_of_it(
+def test_blanks_around_a_secret_are_removed(
     monkeypatch: pytest.MonkeyPatch, kind: type[BaseSettings], field: str, variable: str
 ) -> None:
     for around in AROUND:
         monkeypatch.setenv(variable, f"{around}{CANARY}{around}")
-        assert [line for line in told(kind) if line.startswith(f"{variable}: it")] == []
+        assert [line for line in errors_of(kind) if line.startswith(f"{variable}: it")] == []
 
 
 @pytest.mark.parametrize(("kind", "field", "variable"), SECRETS, ids=lambda value: getattr(value, "__name__", value))
@@ -109,8 +109,8 @@ def test_a_secret_that_no_header_carries_is_refused_by_its_variables_name(
 ) -> None:
     for within in WITHIN:
         monkeypatch.setenv(variable, f"{CANARY}{within}{CANARY}")
-        assert any(line.startswith(f"{variable}: ") for line in told(kind)), within
-        assert CANARY not in "".join(told(kind))
+        assert any(line.startswith(f"{variable}: ") for line in errors_of(kind)), within
+        assert CANARY not in "".join(errors_of(kind))
 
 
 def test_a_secret_is_read_as_it_is_meant_and_shown_by_nothing() -> None:

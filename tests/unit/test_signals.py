@@ -1,4 +1,4 @@
-"""Being told to end: an exception on the main thread of every command that runs long."""
+"""SIGTERM and SIGHUP raise an exception on the main thread of every command that runs long."""
 
 import signal
 import subprocess
@@ -9,8 +9,8 @@ import pytest
 
 WAITS: Final = """
 import sys, threading
-from shared.signals import exit_when_told
-exit_when_told()
+from shared.signals import exit_on_signals
+exit_on_signals()
 try:
     print("begun", flush=True)
     threading.Event().wait()
@@ -21,7 +21,7 @@ DEADLINE: Final = 60
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_command_that_is_told_to_end_cleans_up(number: signal.Signals) -> None:
+def test_a_command_that_a_signal_ends_cleans_up(number: signal.Signals) -> None:
     with subprocess.Popen((sys.executable, "-c", WAITS), stdout=subprocess.PIPE, text=True) as command:
         assert command.stdout is not None
         assert command.stdout.readline() == "begun\n"
@@ -42,9 +42,9 @@ def test_a_command_that_was_started_to_outlive_its_terminal_does() -> None:
 
 
 @pytest.mark.parametrize("module", ["cli.main", "launcher"])
-def test_every_command_that_runs_long_is_told_so_whichever_way_it_is_started(module: str) -> None:
+def test_every_command_that_runs_long_handles_signals_however_it_is_started(module: str) -> None:
     """The handlers are there before the command is known, so that no command can forget them."""
-    said = f"""
+    program = f"""
 import runpy, signal, sys
 sys.argv = ["x", "--help"]
 try:
@@ -53,14 +53,14 @@ except SystemExit:
     pass
 print(*(signal.getsignal(number).__module__ for number in (signal.SIGTERM, signal.SIGHUP)))
 """
-    done = subprocess.run((sys.executable, "-c", said), capture_output=True, text=True, check=True)
+    done = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "shared.signals shared.signals"
 
 
 STARTS_ONE_MORE: Final = """
 import subprocess, sys
-from shared.signals import exit_when_told
-exit_when_told()
+from shared.signals import exit_on_signals
+exit_on_signals()
 try:
     print("begun", flush=True)
     sys.stdin.read()

@@ -39,7 +39,7 @@ def test_no_exception_of_the_http_library_is_repeated(kind: type[Exception]) -> 
     assert CANARY not in explain(error)
 
 
-def said(url: str) -> str:
+def error_of(url: str) -> str:
     with ControlPlane(url, CANARY) as api, pytest.raises(Unreachable) as error:
         api.get_order("order")
     assert CANARY not in str(error.value)
@@ -57,48 +57,46 @@ def authority() -> Authority:
     return an_authority()
 
 
-def test_a_port_at_which_nothing_listens_is_told() -> None:
-    assert "nothing listens there: check the address and the port" in said(f"http://{LOOPBACK}:{free_port()}")
+def test_a_port_at_which_nothing_listens_is_explained() -> None:
+    assert "nothing listens there: check the address and the port" in error_of(f"http://{LOOPBACK}:{free_port()}")
 
 
-def test_a_name_that_nobody_knows_is_told() -> None:
-    assert "its name " in said("http://no-such-host.invalid")
+def test_an_unknown_name_is_explained() -> None:
+    assert "its name " in error_of("http://no-such-host.invalid")
 
 
-def test_a_certificate_that_is_not_trusted_is_told_with_the_variable_that_helps(
-    authority: Authority, tmp_path: Path
-) -> None:
+def test_an_untrusted_certificate_is_explained_with_the_variable_to_set(authority: Authority, tmp_path: Path) -> None:
     with serving_tls(authority.server_context(tmp_path, LOOPBACK), fine) as port:
-        told = said(f"https://{LOOPBACK}:{port}")
+        message = error_of(f"https://{LOOPBACK}:{port}")
 
-    assert "unable to get local issuer certificate" in told
-    assert "SSL_CERT_FILE" in told
+    assert "unable to get local issuer certificate" in message
+    assert "SSL_CERT_FILE" in message
 
 
 @pytest.mark.parametrize(
-    ("address", "ends", "told"),
+    ("address", "ends", "message"),
     [(LOOPBACK, timedelta(days=-1), "expired"), ("192.0.2.1", timedelta(days=1), "a name that it is made out to")],
 )
-def test_a_certificate_that_is_of_another_time_or_name_is_told(
-    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, ends: timedelta, told: str
+def test_a_certificate_of_another_time_or_name_is_explained(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str, ends: timedelta, message: str
 ) -> None:
     (tmp_path / "ca.pem").write_text(authority.pem)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
     with serving_tls(authority.server_context(tmp_path, address, ends=ends), fine) as port:
-        assert told in said(f"https://{LOOPBACK}:{port}")
+        assert message in error_of(f"https://{LOOPBACK}:{port}")
 
 
-def test_https_to_a_server_without_tls_is_told() -> None:
+def test_https_to_a_server_without_tls_is_explained() -> None:
     with serving_tls(None, fine) as port:
-        assert "whether it is http://" in said(f"https://{LOOPBACK}:{port}")
+        assert "whether it is http://" in error_of(f"https://{LOOPBACK}:{port}")
 
 
-def test_http_to_a_server_of_tls_is_told(authority: Authority, tmp_path: Path) -> None:
+def test_http_to_a_server_of_tls_is_explained(authority: Authority, tmp_path: Path) -> None:
     with serving_tls(authority.server_context(tmp_path, LOOPBACK), fine) as port:
-        assert "http:// or https://" in said(f"http://{LOOPBACK}:{port}")
+        assert "http:// or https://" in error_of(f"http://{LOOPBACK}:{port}")
 
 
-def test_a_server_that_breaks_off_is_told() -> None:
+def test_a_server_that_closes_the_connection_is_explained() -> None:
     with socket.create_server((LOOPBACK, 0)) as listener:
         listener.settimeout(20)
         port = listener.getsockname()[1]
@@ -109,14 +107,14 @@ def test_a_server_that_breaks_off_is_told() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-def test_an_address_that_redirects_is_told_with_where_it_points(status: int) -> None:
+def test_a_redirect_is_explained_with_its_target(status: int) -> None:
     def elsewhere(request: Request) -> Response:
         return Response(status=status, headers={"Location": f"https://real.example{request.path}?token={CANARY}"})
 
     with serving_tls(None, elsewhere) as port:
-        told = said(f"http://{LOOPBACK}:{port}")
+        message = error_of(f"http://{LOOPBACK}:{port}")
 
-    assert told.startswith(f"http://{LOOPBACK}:{port} redirects to https://real.example ({status})")
+    assert message.startswith(f"http://{LOOPBACK}:{port} redirects to https://real.example ({status})")
 
 
 def test_an_address_that_redirects_is_not_taken_for_an_outputs_bucket(tmp_path: Path) -> None:
@@ -133,9 +131,9 @@ def test_an_address_that_redirects_is_not_taken_for_an_outputs_bucket(tmp_path: 
         api.download_output(order, tmp_path / "f")
 
 
-def test_a_redirect_to_a_page_of_its_own_is_told_as_something_else() -> None:
+def test_a_redirect_to_the_same_server_is_explained_as_another_service() -> None:
     with serving_tls(None, lambda request: Response(status=302, headers={"Location": "/v1/orders/order"})) as port:
-        assert "something else answers there" in said(f"http://{LOOPBACK}:{port}")
+        assert "something else answers there" in error_of(f"http://{LOOPBACK}:{port}")
 
 
 @pytest.mark.parametrize("text", [f"{CANARY}\n{CANARY}", f"“{CANARY}”", f"{CANARY}\x00", f"{CANARY} ", "ключ"])
@@ -158,5 +156,5 @@ def test_what_is_no_order_id_is_never_put_into_a_path(order_id: str) -> None:
 
 
 def test_what_has_no_words_of_its_own_is_named_by_its_class() -> None:
-    assert explain(ssl.SSLError(1, CANARY)) == "no TLS connection came about (SSLError)"
+    assert explain(ssl.SSLError(1, CANARY)) == "the TLS handshake failed (SSLError)"
     assert explain(RuntimeError(CANARY)) == "RuntimeError"

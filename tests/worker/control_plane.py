@@ -1,4 +1,4 @@
-"""A small control plane and bucket over real HTTP: it records what a worker sends, and answers as a test says."""
+"""A small control plane and bucket over real HTTP: it records what a worker sends, and a test sets its answers."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""A language is told by its ISO 639-2/B code, however the source writes it."""
+"""A record names a language by its ISO 639-2/B code, however the source writes it."""
 
 import pytest
 

@@ -31,7 +31,7 @@ def test_every_record_is_valid_mods_3_8(exporter: Exporter, key: str, mode: Chei
 
 
 @pytest.mark.parametrize("key", ["map_cycle", "nb_ocr"])
-def test_a_record_is_what_the_crosswalk_says_to_the_byte(exporter: Exporter, key: str) -> None:
+def test_a_record_matches_the_crosswalk_to_the_byte(exporter: Exporter, key: str) -> None:
     assert exporter.published(key).read_bytes() == (GOLDEN / f"{key}.xml").read_bytes()
 
 
@@ -50,7 +50,7 @@ def test_an_entity_counts_as_incomplete_exactly_when_its_pinax_cannot_be_read(ex
 
 
 @pytest.mark.parametrize("mode", CheimarrosMode)
-def test_the_graph_goes_into_the_record_as_far_as_its_mode_says(exporter: Exporter, mode: CheimarrosMode) -> None:
+def test_the_mode_decides_how_much_of_the_graph_is_in_the_record(exporter: Exporter, mode: CheimarrosMode) -> None:
     record = Record.of(exporter.export("oral", cheimarros=mode))
 
     assert {
@@ -60,7 +60,7 @@ def test_the_graph_goes_into_the_record_as_far_as_its_mode_says(exporter: Export
     } == EXPECTED["cheimarros_oral"][mode]
 
 
-def test_a_graph_tells_labels_for_references_and_codes_for_dangling_ones(exporter: Exporter) -> None:
+def test_a_graph_shows_labels_for_references_and_codes_for_dangling_ones(exporter: Exporter) -> None:
     notes = Record.of(exporter.export("oral")).texts("m:note[starts-with(@type, 'cheimarros')]")
 
     assert "Wen Aldous • employer: Ostrel Valley Survey Office" in notes
@@ -71,7 +71,7 @@ def test_a_graph_tells_labels_for_references_and_codes_for_dangling_ones(exporte
 
 @pytest.mark.parametrize("ocr", [True, False])
 @pytest.mark.parametrize("key", EXPECTED["ocr_notes"])
-def test_ocr_text_is_included_only_where_asked_for(exporter: Exporter, key: str, ocr: bool) -> None:
+def test_ocr_text_is_included_only_if_the_order_asks_for_it(exporter: Exporter, key: str, ocr: bool) -> None:
     record = Record.of(exporter.export(key, ocr=ocr))
 
     assert (
@@ -118,7 +118,7 @@ def test_characters_that_xml_cannot_carry_are_replaced_and_counted(exporter: Exp
 
 
 @pytest.mark.parametrize("key", sorted(UNDESCRIBED))
-def test_an_undescribed_entity_gets_a_minimal_record_that_says_so(exporter: Exporter, key: str) -> None:
+def test_an_undescribed_entity_gets_a_minimal_record_with_a_note(exporter: Exporter, key: str) -> None:
     record = Record.of(exporter.export(key))
 
     assert record.texts("m:titleInfo[@type='alternative']/m:title") == [f"[Incomplete Record: {PIS[key]}]"]

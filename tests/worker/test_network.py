@@ -50,10 +50,11 @@ def test_a_loopback_address_is_reached_at_the_gateway_under_its_own_name(host: s
     assert received[0].environ["RAW_URI"] == path
 
 
-def test_any_other_address_is_reached_as_it_is() -> None:
+@pytest.mark.parametrize("host", ["example.invalid", "127.example.invalid"])
+def test_any_other_address_is_reached_as_it_is(host: str) -> None:
     with serving(GATEWAY, {"/": Response("gateway")}) as (port, received), client("10.255.255.1") as http:
         transport = http._transport
-        request = http.build_request("GET", "http://example.invalid/")
+        request = http.build_request("GET", f"http://{host}/")
         with pytest.raises(httpx.ConnectError, match=r"(?i)name|resolution|known"):
             transport.handle_request(request)
 
@@ -83,7 +84,7 @@ def test_an_id_that_is_none_never_enters_a_path() -> None:
 
 
 def test_a_document_over_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "MOST_BYTES", 1000)
+    monkeypatch.setattr(source, "MAX_BYTES", 1000)
     large = {f"/ipfs/{CID}": Response(b"x" * 1001), "/ipfs/fits": Response(b"x" * 1000)}
     with serving("127.0.0.1", large) as (port, _), client(None) as http:
         arke = ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}"))
@@ -97,7 +98,7 @@ def test_a_document_over_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("status", "tries", "retryable"), [(404, 1, False), (403, 1, False), (429, 5, True), (502, 5, True)]
 )
-def test_an_entity_is_asked_for_again_only_where_it_may_help(status: int, tries: int, retryable: bool) -> None:
+def test_an_entity_is_requested_again_only_if_that_may_help(status: int, tries: int, retryable: bool) -> None:
     with serving("127.0.0.1", {"/entities/A1": Response(status=status)}) as (port, received), client(None) as http:
         arke = ArkeSource(http, Sources(api=f"http://127.0.0.1:{port}"))
 
@@ -107,7 +108,7 @@ def test_an_entity_is_asked_for_again_only_where_it_may_help(status: int, tries:
     assert (len(received), failure.value.retryable) == (tries, retryable)
 
 
-def test_a_component_is_followed_to_where_its_gateway_redirects() -> None:
+def test_a_redirect_of_the_gateway_is_followed_to_the_component() -> None:
     moved = {"/ipfs/cid": Response(status=301, headers={"Location": "/there"}), "/there": Response(b"content")}
     with serving("127.0.0.1", moved) as (port, _), client(None) as http:
         assert ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}")).component("cid") == b"content"

@@ -1,4 +1,4 @@
-"""One run of the worker: what it reports, when it gives up, and what its log does not say."""
+"""One run of the worker: what it reports, when it gives up, and which secrets its log does not show."""
 
 import contextlib
 import hashlib
@@ -21,7 +21,7 @@ from shared.domain.order import State
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
 from shared.guest.config import WorkerConfig
 from tests.worker.control_plane import EPOCH, ORDER, SIGNATURE, TOKEN, FakeControlPlane
-from worker.journal import journal
+from worker.logs import open_log
 from worker.network import client
 from worker.runtime import Worker
 
@@ -32,7 +32,7 @@ HELLO = TaskSpec(command=("echo", "hello"))
 
 def run(config: WorkerConfig, folder: Path) -> int:
     with client(config.loopback_gateway) as http:
-        return Worker(config, http, folder, journal(config)).run()
+        return Worker(config, http, folder, open_log(config)).run()
 
 
 def test_an_export_is_reported_uploaded_and_completed(plane: FakeControlPlane, arke: str, tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("spec", "said_why"),
+    ("spec", "reason"),
     [
         (TaskSpec(command=("sh", "-c", "echo out; echo err >&2; exit 7")), "exit code 7. Its last output:\nout\nerr\n"),
         (TaskSpec(command=("/no/such/command",)), "No such file or directory"),
@@ -151,17 +151,17 @@ def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: P
     ],
 )
 def test_what_cannot_succeed_is_reported_as_failed_for_good(
-    plane: FakeControlPlane, tmp_path: Path, spec: AnySpec, said_why: str
+    plane: FakeControlPlane, tmp_path: Path, spec: AnySpec, reason: str
 ) -> None:
     assert run(plane.config(spec), tmp_path) == 0
 
     assert plane.events == ["started", "failed"]
     failed = plane.reports[-1].report
     assert (failed["reason"], failed["failure"]) == ("program_failed", "permanent")
-    assert said_why in failed["message"]
+    assert reason in failed["message"]
 
 
-def test_a_failure_tells_the_end_of_a_long_output(plane: FakeControlPlane, tmp_path: Path) -> None:
+def test_a_failure_quotes_the_end_of_a_long_output(plane: FakeControlPlane, tmp_path: Path) -> None:
     noisy = "import sys; sys.stdout.buffer.write(b'\\xff' * 100_000 + b'the end'); sys.exit(1)"
 
     run(plane.config(TaskSpec(command=(sys.executable, "-c", noisy))), tmp_path)
@@ -239,7 +239,7 @@ def test_a_configuration_that_cannot_be_read_is_not_shown(
     output, _ = worker.communicate(timeout=300)
 
     assert worker.returncode == 1
-    assert "the configuration is not of this version's form" in output
+    assert "the configuration is not valid for this version" in output
     assert TOKEN not in output
     assert plane.events == []
 
@@ -264,7 +264,7 @@ def a_worker_at_work(
 
 
 def ended(alive: IO[str]) -> bool:
-    """Wait for the end of file: it comes once nobody is left to write."""
+    """Wait for the end of file, which comes once no process can write any more."""
     ready, _, _ = select.select([alive], [], [], 30)
     return bool(ready) and not alive.read()
 
@@ -329,7 +329,7 @@ def test_a_worker_whose_order_is_another_s_by_now_ends_although_its_launcher_is_
         Path("ended").touch()
 
     with contextlib.chdir(tmp_path), client(None) as http:
-        Worker(config, http, tmp_path, journal(config), end=end, watch_seconds=0.05).run()
+        Worker(config, http, tmp_path, open_log(config), end=end, watch_seconds=0.05).run()
 
     assert ended.is_set()
 
@@ -350,7 +350,7 @@ def test_a_worker_that_gets_no_answer_about_its_lease_works_on(plane: FakeContro
     ],
     ids=["a proxy refuses", "a proxy answers", "a later version answers"],
 )
-def test_a_worker_that_does_not_understand_what_is_said_of_its_lease_works_on(
+def test_a_worker_that_does_not_understand_the_answer_about_its_lease_works_on(
     plane: FakeControlPlane, tmp_path: Path, answer: Response
 ) -> None:
     plane.answer_after_start = answer
@@ -370,7 +370,7 @@ def run_until_asked(plane: FakeControlPlane, folder: Path, asked: int) -> int:
     ending = threading.Thread(target=end_the_task)
     with contextlib.chdir(folder), client(None) as http:
         ending.start()
-        code = Worker(config, http, folder, journal(config), end=pytest.fail, watch_seconds=0.05).run()
+        code = Worker(config, http, folder, open_log(config), end=pytest.fail, watch_seconds=0.05).run()
         ending.join()
     return code
 
@@ -381,7 +381,7 @@ def test_the_worker_ends_itself_as_its_launcher_would(plane: FakeControlPlane, t
     config = plane.config(HELLO)
     try:
         with client(None) as http:
-            Worker(config, http, tmp_path, journal(config)).end()
+            Worker(config, http, tmp_path, open_log(config)).end()
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == [signal.SIGTERM]

@@ -32,7 +32,7 @@ def test_an_authority_that_was_given_is_trusted(authority: Authority, tmp_path: 
         assert http.get(f"https://{LOOPBACK}:{port}/").text == "fine"
 
 
-def test_another_is_not_and_the_reason_is_told_in_words(authority: Authority, tmp_path: Path) -> None:
+def test_another_authority_is_not_trusted_and_the_error_explains_why(authority: Authority, tmp_path: Path) -> None:
     context = authority.server_context(tmp_path, LOOPBACK)
     for given in (None, an_authority().pem):
         with serving_tls(context, fine) as port, client(None, given) as http:

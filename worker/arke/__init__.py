@@ -1,1 +1,1 @@
-"""The Arke source: what it serves, and how it is read."""
+"""The Arke source: its documents, and how to read them."""

@@ -1,8 +1,8 @@
-"""What the source serves, as typed and frozen values.
+"""The source's documents, as typed and frozen values.
 
-Entities must have their identity; everything else is read tolerantly: what is missing, blank or of a wrong type is None
-or empty. Strings are kept as they came, lone surrogates and control characters included: what XML cannot carry is the
-writer's business.
+An entity must have its identity. Everything else is optional: a field that is missing, blank or of a wrong type becomes
+None or empty. Strings stay as they are, including lone surrogates and control characters: the writer of the XML
+replaces what XML cannot hold.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Unreadable(Exception):
-    """A document is not what it should be; the message says what is wrong."""
+    """A document is not valid. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Something that a graph names. A property's value is a text, or the `Code` of another node."""
+    """A node of a graph. A property's value is a text, or the `Code` of another node."""
 
     type: str
     label: str
@@ -70,7 +70,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A reference to a node by its code; it may dangle."""
+    """A reference to a node by its code. There may be no such node."""
 
     value: str
 
@@ -91,7 +91,7 @@ class Graph:
 
 
 def entity(document: bytes) -> Entity:
-    """Raises Unreadable where an entity's identity is missing."""
+    """Parse an entity. Raises Unreadable if its identity is missing."""
     fields = _object(document)
     components = fields.get("components")
     if not isinstance(components, dict):
@@ -108,7 +108,7 @@ def entity(document: bytes) -> Entity:
 
 
 def pinax(document: bytes) -> Pinax:
-    """Raises Unreadable where the document is no JSON object."""
+    """Parse a `pinax.json`. Raises Unreadable if it is not a JSON object."""
     fields = _object(document)
     return Pinax(
         id=_text(fields.get("id")),
@@ -128,7 +128,7 @@ def pinax(document: bytes) -> Pinax:
 
 
 def reference(document: bytes) -> Reference:
-    """Raises Unreadable where the document is no JSON object."""
+    """Parse a `.ref.json`. Raises Unreadable if it is not a JSON object."""
     fields = _object(document)
     return Reference(
         url=_text(fields.get("url")),
@@ -141,7 +141,7 @@ def reference(document: bytes) -> Reference:
 
 
 def graph(document: bytes) -> Graph:
-    """Raises Unreadable where the document is no JSON object. Nodes and relations that are none are left out."""
+    """Parse a `cheimarros.json`, without invalid nodes and relations. Raises Unreadable if it is not a JSON object."""
     fields = _object(document)
     nodes = {code: node for code, value in _items(fields.get("entities")) if (node := _node(value))}
     listed = fields.get("relations")
@@ -150,7 +150,7 @@ def graph(document: bytes) -> Graph:
 
 
 def text(document: bytes) -> str | None:
-    """Return a plain-text document; None where it is blank."""
+    """Parse a plain-text document. Return None if it is blank."""
     return _text(document.decode("utf-8-sig", errors="replace"))
 
 
@@ -163,7 +163,7 @@ def _node(value: Any) -> Node | None:
 
 
 def _property(value: Any) -> "str | Code | None":
-    """Texts and references only; numbers are dropped, as the crosswalk says."""
+    """Return a text or a reference. The crosswalk drops numbers."""
     if isinstance(value, dict) and value.get("type") == "entity_ref":
         code = _text(value.get("code"))
         return Code(code) if code else None
@@ -199,13 +199,13 @@ def _items(value: Any) -> list[tuple[str, Any]]:
 
 
 def _texts(value: Any) -> tuple[str, ...]:
-    """A list of texts, or one text where a list might stand."""
+    """Return the texts of a list, or of a single value in place of a list."""
     values = value if isinstance(value, list) else [value]
     return tuple(one for one in map(_text, values) if one is not None)
 
 
 def _text(value: Any) -> str | None:
-    """A text that says something. A number stands for its digits: `"created": 1894`."""
+    """Return a text that is not blank. A number becomes its digits, as in `"created": 1894`."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) and value.strip() else None

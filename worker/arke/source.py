@@ -1,4 +1,4 @@
-"""Reading the source over HTTP: documents of a bounded size, in a bounded number of tries."""
+"""Reads the source over HTTP, with limits on the size of a document and on the number of tries."""
 
 import re
 from typing import Final
@@ -10,14 +10,15 @@ from worker.arke import documents
 from worker.arke.documents import Entity, Unreadable
 from worker.network import NoAnswer, answered, persist
 
-MOST_BYTES: Final = 32 << 20
-"""A document beyond this is not read: the machine's memory is small, and OCR texts stay far below it."""
+MAX_BYTES: Final = 32 << 20
+"""The limit of one document: the machine's memory is small, and OCR texts are much smaller than this."""
 PLAIN: Final = re.compile(r"[A-Za-z0-9]{1,128}")
-"""What may enter a path: PIs are base 32; CIDs are base 32, 36 or 58 (https://github.com/multiformats/cid)."""
+"""An id that may be put into a path. PIs are base 32; CIDs are base 32, 36 or 58
+(https://github.com/multiformats/cid)."""
 
 
 class EntityUnavailable(Exception):
-    """The entity cannot be had. `retryable`: it might be, another time."""
+    """The entity cannot be read. If `retryable`, another attempt may succeed."""
 
     def __init__(self, why: str, retryable: bool) -> None:
         super().__init__(f"Failed to fetch manifest: {why}")
@@ -25,7 +26,7 @@ class EntityUnavailable(Exception):
 
 
 class NotServed(Exception):
-    """The source answered, and not with the document."""
+    """The source answered with a status that is no success."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status} {text}".strip())
@@ -37,7 +38,7 @@ class ArkeSource:
         self._http, self._sources = http, sources
 
     def entity(self, pi: str) -> Entity:
-        """Raises EntityUnavailable."""
+        """Read an entity's manifest. Raises EntityUnavailable."""
         try:
             return documents.entity(self._read(f"{self._sources.api}/entities", pi))
         except NotServed as error:
@@ -46,7 +47,7 @@ class ArkeSource:
             raise EntityUnavailable(str(error), retryable=True) from error
 
     def component(self, cid: str) -> bytes:
-        """Return a component's bytes. Raises Unreadable where they cannot be had."""
+        """Return a component's bytes. Raises Unreadable."""
         try:
             return self._read(f"{self._sources.ipfs}/ipfs", cid)
         except (NotServed, NoAnswer) as error:
@@ -54,7 +55,7 @@ class ArkeSource:
 
     def _read(self, base: str, name: str) -> bytes:
         if not PLAIN.fullmatch(name):
-            raise Unreadable("its id is none")
+            raise Unreadable("its id is not valid")
         return persist(lambda: self._read_once(f"{base}/{name}"))
 
     def _read_once(self, url: str) -> bytes:
@@ -68,6 +69,6 @@ def _body(answer: httpx.Response) -> bytes:
     body = bytearray()
     for chunk in answer.iter_bytes():
         body += chunk
-        if len(body) > MOST_BYTES:
-            raise Unreadable(f"it is larger than {MOST_BYTES} bytes")
+        if len(body) > MAX_BYTES:
+            raise Unreadable(f"it is larger than {MAX_BYTES} bytes")
     return bytes(body)

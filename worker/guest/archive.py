@@ -1,7 +1,7 @@
-"""Debian's archive, seen by an apt of its own: the suite's lists, signed by Debian, and the packages that they name.
+"""Debian's archive, read with a separate apt configuration: the suite's signed lists, and the packages in them.
 
 mmdebstrap lays out the folder and chooses the mirror. apt checks the lists against Debian's keyring, and each package
-against the lists (apt-secure(8)); the host's own lists, keys and suite play no part. Nothing here needs root.
+against the lists (apt-secure(8)). The host's own lists, keys and suite are not used. Nothing here needs root.
 """
 
 import os
@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 from worker.guest.commands import KEYRING, BuildFailed, run
 from worker.guest.lock import Package, Packages
-from worker.guest.suite import BACKPORTS, KERNEL, KERNEL_PARTS, NAMES, SUITE, Tree
+from worker.guest.suite import BACKPORTS, KERNEL, KERNEL_PACKAGES, NAMES, SUITE, Tree
 
 BOOTSTRAP: Final = ("mmdebstrap", "--quiet", "--mode=chrootless", "--variant=extract", "--format=directory")
 ONLY_LAID_OUT: Final = "--skip=update,check/signed-by"
-"""The lists are fetched once the sources are complete."""
+"""The lists are fetched later, when the sources are complete."""
 CONFIGURATION: Final = """\
 APT::Architecture "amd64";
 APT::Architectures "amd64";
@@ -36,7 +36,7 @@ Dir::Etc::Trusted "/dev/null";
 Dir::Etc::TrustedParts "/dev/null";
 pkgCacheGen::ForceEssential ",";
 """
-"""apt.conf(5). No sandbox user, who could not write to a folder of ours; a list that cannot be had is an error."""
+"""apt.conf(5). No sandbox user, who could not write to our folder. A list that cannot be fetched is an error."""
 BASE: Final = re.compile(rf"^deb (?P<uri>\S+) {SUITE} main$", re.MULTILINE)
 OFFERED: Final = re.compile(r"'[^']+' (?P<file>\S+) \d+ SHA256:(?P<sha256>[0-9a-f]{64})")
 """One line of `apt-get download --print-uris`."""
@@ -46,18 +46,18 @@ INSTALLED: Final = re.compile(r"^'[^']+' (?P<file>\S+\.deb) ", re.MULTILINE)
 
 @contextmanager
 def opened(scratch: Path, mirror: str | None) -> Iterator["Archive"]:
-    """Fetch the suite's lists into a folder in `scratch` that goes again. Raises BuildFailed."""
+    """Fetch the suite's lists into a temporary folder in `scratch`, and yield the archive. Raises BuildFailed."""
     with tempfile.TemporaryDirectory(dir=scratch, prefix=".archive-") as folder:
         root = Path(folder).absolute() / "apt"
         run([*BOOTSTRAP, ONLY_LAID_OUT, SUITE, str(root), *([mirror] if mirror else [])])
         configuration = root / "apt.conf"
-        # A day of a snapshot archive is older than its lists say that they are good for.
+        # The lists of a snapshot archive's day are past their validity date.
         valid_until = "false" if mirror else "true"
         configuration.write_text(CONFIGURATION.format(root=root, valid_until=valid_until))
         sources = root / "etc/apt/sources.list"
         base = BASE.search(sources.read_text())
         if base is None:
-            raise BuildFailed("mmdebstrap named no mirror; name one with --mirror.")
+            raise BuildFailed("mmdebstrap chose no mirror: name one with --mirror.")
         sources.write_text(_sources(base["uri"]))
         archive = Archive(configuration)
         archive.update(urlsplit(base["uri"]).hostname or base["uri"])
@@ -66,7 +66,7 @@ def opened(scratch: Path, mirror: str | None) -> Iterator["Archive"]:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What the suite has at present. Every method raises BuildFailed."""
+    """What the suite has now. Every method raises BuildFailed."""
 
     configuration: Path
 
@@ -74,23 +74,23 @@ class Archive:
         try:
             self._apt("apt-get", "update")
         except BuildFailed as error:
-            helps = "look at the network and the mirror (--mirror), and at the age of debian-archive-keyring"
-            raise BuildFailed(f"Debian's lists cannot be had from {mirror}; {helps}. {error}") from error
+            advice = "check the network, the mirror (--mirror), and the age of debian-archive-keyring"
+            raise BuildFailed(f"Debian's lists cannot be fetched from {mirror}: {advice}. {error}") from error
 
     def lacks(self, packages: Iterable[Package]) -> Packages:
-        """Return those of the packages whose versions it does not have."""
+        """Return the packages of which the archive does not have this version."""
         wanted = tuple(packages)
         rows = self._apt("apt-cache", "madison", *(package.name for package in wanted)).splitlines()
         there = {tuple(cell.strip() for cell in row.split("|")[:2]) for row in rows}
         return tuple(package for package in wanted if (package.name, package.version) not in there)
 
     def resolve(self) -> Packages:
-        """Return what both trees are made of at present, with the newest kernel of backports."""
+        """Return the present packages of both trees, with the newest kernel of backports."""
         names = {**NAMES, Tree.TOOLS: (*NAMES[Tree.TOOLS], *self._kernel())}
         return tuple(package for tree in Tree for package in self.closure(tree, names[tree]))
 
     def closure(self, tree: Tree, names: Iterable[str], release: str = SUITE) -> Packages:
-        """Return the packages of these names, of that release if it has them, and all that they depend on."""
+        """Return the named packages, from that release if it has them, and all their dependencies."""
         words = ("--yes", "--print-uris", f"--target-release={release}")
         chosen = INSTALLED.findall(self._apt("apt-get", "install", *words, *names))
         exact = (Package(tree, file, "").exact for file in chosen)
@@ -98,19 +98,19 @@ class Archive:
         return tuple(Package(tree, line["file"], line["sha256"]) for line in offered)
 
     def download(self, packages: Iterable[Package], folder: Path) -> None:
-        """Leave the packages' files in the folder."""
+        """Download the packages' files into the folder."""
         self._apt("apt-get", "download", *(package.exact for package in packages), folder=folder)
 
     def _kernel(self) -> tuple[str, ...]:
-        """The packages that hold the kernel, found through the meta package and the kernel's own."""
+        """Return the packages that hold the kernel, which the meta package and the kernel's own depend on."""
         (image,) = self._needs(KERNEL, f"{KERNEL.removesuffix('-cloud-amd64')}-[0-9]")
-        return tuple(self._needs(image, "|".join(KERNEL_PARTS)))
+        return tuple(self._needs(image, "|".join(KERNEL_PACKAGES)))
 
     def _needs(self, name: str, pattern: str) -> list[str]:
-        said = self._apt("apt-cache", "--option", f"APT::Default-Release={BACKPORTS}", "depends", name)
-        found = re.findall(rf"^ +Depends: ((?:{pattern})\S+)$", said, re.MULTILINE)
+        shown = self._apt("apt-cache", "--option", f"APT::Default-Release={BACKPORTS}", "depends", name)
+        found = re.findall(rf"^ +Depends: ((?:{pattern})\S+)$", shown, re.MULTILINE)
         if not found:
-            raise BuildFailed(f"{name} of {BACKPORTS} names no kernel: {said}")
+            raise BuildFailed(f"{name} of {BACKPORTS} names no kernel: {shown}")
         return found
 
     def _apt(self, program: str, *arguments: str, folder: Path | None = None) -> str:
@@ -121,7 +121,7 @@ class Archive:
 
 
 def _sources(uri: str) -> str:
-    """The suite with its updates, backports and, if the mirror is laid out as Debian's are, its security updates."""
+    """Return the sources: the suite, its updates, backports and, if the mirror is laid out as Debian's, security."""
     archives = [(uri, suite) for suite in (SUITE, f"{SUITE}-updates", BACKPORTS)]
     security = re.sub(r"/debian(?=/|$)", "/debian-security", uri)
     if security != uri:

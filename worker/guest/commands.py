@@ -1,4 +1,4 @@
-"""Running the programs that the recipe needs, and saying in one sentence what is wrong."""
+"""Runs the programs that the recipe needs. A failure is explained in one sentence."""
 
 import os
 import shutil
@@ -13,20 +13,20 @@ TOOLS: Final = {
     "dpkg-deb": "dpkg",
     "mmdebstrap": "mmdebstrap",
 }
-"""Each program of the host that the recipe runs, and the package that brings it."""
+"""The host's programs that the recipe runs, each with its Debian package."""
 KEYRING: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 KEYRING_PACKAGE: Final = "debian-archive-keyring"
 REPRODUCIBLE: Final = {"LC_ALL": "C", "PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": "0", "TZ": "UTC"}
-MOST_SAID: Final = 400
-"""Characters of a failed program's words that are told."""
+MAX_QUOTED: Final = 400
+"""How many characters of a failed program's output an error quotes."""
 
 
 class BuildFailed(Exception):
-    """The image cannot be built; the message says why, and what helps."""
+    """The image cannot be built. The message says why, and what to do."""
 
 
 def require_tools() -> None:
-    """Raises BuildFailed, naming all that is missing and the line that installs it."""
+    """Raises BuildFailed if a tool is missing. It names all that are, and the command that installs them."""
     missing = {tool: package for tool, package in TOOLS.items() if shutil.which(tool) is None}
     if not KEYRING.exists():
         missing[str(KEYRING)] = KEYRING_PACKAGE
@@ -42,9 +42,9 @@ def run(
     stdin: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the program's standard output. Raises BuildFailed with what it said, in one line.
+    """Return the program's standard output. Raises BuildFailed, which quotes the end of its output in one line.
 
-    `environment` takes the place of this process's own.
+    `environment` replaces this process's own.
     """
     try:
         done = subprocess.run(
@@ -58,8 +58,8 @@ def run(
             env={**(os.environ if environment is None else environment), **REPRODUCIBLE},
         )
     except FileNotFoundError as error:
-        raise BuildFailed(f"The guest image needs {argv[0]}, which is not there.") from error
+        raise BuildFailed(f"The guest image needs {argv[0]}, which is not installed.") from error
     if done.returncode != 0:
-        said = " ".join((done.stderr or done.stdout).split())[-MOST_SAID:]
-        raise BuildFailed(f"{Path(argv[0]).name} failed with exit code {done.returncode}: {said}")
+        output = " ".join((done.stderr or done.stdout).split())[-MAX_QUOTED:]
+        raise BuildFailed(f"{Path(argv[0]).name} failed with exit code {done.returncode}: {output}")
     return done.stdout

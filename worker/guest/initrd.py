@@ -28,9 +28,9 @@ MODULES: Final = (
     "tsm_report",
     "tdx-guest",
 )
-"""In the order in which they must be loaded: no modprobe, no dependency file. The virtio core is built in.
+"""In loading order: there is no modprobe, and no dependency file. The virtio core is built in.
 
-The last three let a trust domain prove what it is, and show its registers. Elsewhere tdx-guest finds no device.
+A trust domain needs the last three for quotes and for its registers. Outside one, tdx-guest finds no device.
 """
 FOLDERS: Final = ("bin", "dev", "lib/x86_64-linux-gnu", "lib64", "modules", "newroot", "proc", "sys")
 PROGRAMS: Final = ("usr/bin/busybox", "usr/sbin/dmsetup")
@@ -47,14 +47,14 @@ def build(tools: Unpacked, folder: Path, image: Path) -> None:
     shutil.copyfile(tools.folder / LOADER, folder / LOADER.removeprefix("usr/"))
     shutil.copyfile(INIT, folder / "init")
     for number, module in enumerate(MODULES):
-        _place_module(tools, module, folder / "modules" / f"{number:02}-{module}.ko")
+        _add_module(tools, module, folder / "modules" / f"{number:02}-{module}.ko")
     _pack(tools, folder, image)
 
 
-def _place_module(tools: Unpacked, name: str, target: Path) -> None:
-    """Unpacked, which busybox would take seconds for, and without its signature, which takes 25 ms to check.
+def _add_module(tools: Unpacked, name: str, target: Path) -> None:
+    """Write a module unpacked, which saves busybox seconds, and without its signature, which takes 25 ms to check.
 
-    The initramfs is measured as a whole: the signature would prove nothing more.
+    The initramfs is measured as a whole, so the signature would prove nothing more.
     """
     found = next(kernel.folder(tools).glob(f"kernel/**/{name}.ko.xz"), None)
     if found is None:

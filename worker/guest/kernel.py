@@ -1,4 +1,4 @@
-"""The kernel in its two forms: as packed for a firmware to start, and unpacked for QEMU to start itself."""
+"""The kernel in two forms: packed for firmware to start, and unpacked for QEMU to start itself."""
 
 import shutil
 import struct
@@ -19,10 +19,10 @@ ELF: Final = b"\x7fELF"
 
 
 def folder(tools: Unpacked) -> Path:
-    """Return the folder of the one kernel's modules. Raises BuildFailed."""
+    """Return the folder of the kernel's modules. Raises BuildFailed unless there is exactly one kernel."""
     found = list(tools.folder.glob(FOLDERS))
     if len(found) != 1:
-        raise BuildFailed(f"The packages hold {len(found)} kernels, and the image has one.")
+        raise BuildFailed(f"The packages hold {len(found)} kernels; the image needs exactly one.")
     return found[0]
 
 
@@ -34,13 +34,13 @@ def write(tools: Unpacked, bzimage: Path, vmlinux: Path) -> None:
     tools.run("usr/bin/zstd", "-d", "-q", "--rm", str(packed), "-o", str(vmlinux))
     with vmlinux.open("rb") as file:
         if file.read(len(ELF)) != ELF:
-            raise BuildFailed("The kernel's payload is no ELF file.")
+            raise BuildFailed("The kernel's payload is not an ELF file.")
 
 
 def _payload(image: bytes) -> bytes:
-    """The compressed kernel inside a bzImage, whose last four bytes are its size, which is no part of the stream."""
+    """Return the compressed kernel in a bzImage, without the four bytes of its size that follow it."""
     if image[MAGIC : MAGIC + 4] != b"HdrS":
-        raise BuildFailed("The kernel's vmlinuz is no bzImage.")
+        raise BuildFailed("The kernel's vmlinuz is not a bzImage.")
     offset, length = struct.unpack_from("<II", image, PAYLOAD)
     start = (image[SETUP_SECTORS] + 1) * SECTOR + offset
     payload = image[start : start + length - 4]

@@ -1,4 +1,4 @@
-"""The lock: which Debian packages the image is made of, each by the SHA-256 and the name of its file."""
+"""The lock: the Debian packages of the image, each with the SHA-256 and the name of its file."""
 
 import re
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ LOCK: Final = Path(__file__).parent / "packages.lock"
 RENEW: Final = "`make lock-image` writes the lock anew"
 FILE: Final = r"[a-z0-9][a-z0-9.+-]+_[A-Za-z0-9.+~%-]+_(?:all|amd64)\.deb"
 LINE: Final = re.compile(rf"(?P<sha256>[0-9a-f]{{64}})  (?P<tree>{'|'.join(Tree)})/(?P<file>{FILE})")
-"""As sha256sum(1) prints it, the file in the folder of its tree."""
+"""In the format of sha256sum(1). Each file is in the folder of its tree."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Package:
-    """`file` is the package's file name, as apt keeps it: name, version and architecture."""
+    """`file` is the name of the package's file: package, version and architecture."""
 
     tree: Tree
     file: str
@@ -35,7 +35,7 @@ class Package:
 
     @property
     def exact(self) -> str:
-        """What apt calls exactly this version of it."""
+        """apt's notation for exactly this version."""
         return f"{self.name}={self.version}"
 
 
@@ -43,7 +43,7 @@ Packages = tuple[Package, ...]
 
 
 def read(lock: Path | None = None) -> Packages:
-    """Return the packages of the lock. Raises BuildFailed, naming the line that is wrong."""
+    """Return the packages of the lock. Raises BuildFailed, which names the wrong line."""
     lock = lock or LOCK
     try:
         lines = lock.read_text().splitlines()

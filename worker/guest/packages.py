@@ -1,4 +1,4 @@
-"""The image's packages: kept ones first, then the archive's; and what to do if it has dropped some (ADR 13)."""
+"""Obtains the image's packages: from the cache, then from the archive, which may have dropped some (ADR 13)."""
 
 import hashlib
 import tempfile
@@ -12,7 +12,7 @@ from worker.guest.commands import BuildFailed
 from worker.guest.lock import Package, Packages
 
 NAMED: Final = 3
-"""How many packages a message names."""
+"""The number of packages that a message names."""
 
 
 class Archive(Protocol):
@@ -24,14 +24,14 @@ class Archive(Protocol):
 
 
 Opened = Callable[[], AbstractContextManager[Archive]]
-"""Opens the archive; called if a package is not kept."""
+"""Opens the archive. It is called only if a package is not in the cache."""
 
 
-def obtain(locked: Packages, kept: Path, opened: Opened, only_locked: bool, tell: Callable[[str], None]) -> Packages:
-    """Return the packages to build from, each of which is then a verified file in the folder `kept`.
+def obtain(locked: Packages, kept: Path, opened: Opened, only_locked: bool, report: Callable[[str], None]) -> Packages:
+    """Return the packages to build from, after verifying the file of each in the folder `kept`.
 
-    They are those of the lock, or, if these cannot be had and `only_locked` is false, those of the suite at present.
-    Raises BuildFailed.
+    They are the lock's. If the archive no longer has these, and `only_locked` is false, they are the suite's present
+    ones. Raises BuildFailed.
     """
     kept.mkdir(parents=True, exist_ok=True)
     absent = _absent(locked, kept)
@@ -40,33 +40,33 @@ def obtain(locked: Packages, kept: Path, opened: Opened, only_locked: bool, tell
     with opened() as archive:
         gone = archive.lacks(absent)
         if not gone:
-            keep(absent, kept, archive, tell)
+            keep(absent, kept, archive, report)
             return locked
         remedy = f"{lock.RENEW}; a snapshot mirror (--mirror) still has the locked versions"
         moved = f"Debian's archive no longer has {_named(gone)} of the lock: {remedy}."
         if only_locked:
             raise BuildFailed(moved)
-        tell(f"{moved} Building from the suite's present packages.")
+        report(f"{moved} Building from the suite's present packages.")
         present = archive.resolve()
-        keep(present, kept, archive, tell)
+        keep(present, kept, archive, report)
         return present
 
 
-def renew(kept: Path, opened: Opened, tell: Callable[[str], None]) -> Packages:
-    """Return the suite's present packages, having fetched them. Raises BuildFailed."""
+def renew(kept: Path, opened: Opened, report: Callable[[str], None]) -> Packages:
+    """Fetch and return the suite's present packages. Raises BuildFailed."""
     kept.mkdir(parents=True, exist_ok=True)
     with opened() as archive:
         present = archive.resolve()
-        keep(present, kept, archive, tell)
+        keep(present, kept, archive, report)
         return present
 
 
-def keep(packages: Packages, kept: Path, archive: Archive, tell: Callable[[str], None]) -> None:
-    """Fetch what is not kept; `kept` never holds a file that is not what `packages` says. Raises BuildFailed."""
+def keep(packages: Packages, kept: Path, archive: Archive, report: Callable[[str], None]) -> None:
+    """Fetch the missing packages. Only files with the right SHA-256 get into `kept`. Raises BuildFailed."""
     absent = _absent(packages, kept)
     if not absent:
         return
-    tell(f"Fetching {len(absent)} Debian packages.")
+    report(f"Fetching {len(absent)} Debian packages.")
     with tempfile.TemporaryDirectory(dir=kept, prefix=".fetching-") as folder:
         archive.download(absent, Path(folder))
         for package in absent:
@@ -80,7 +80,7 @@ def keep(packages: Packages, kept: Path, archive: Archive, tell: Callable[[str],
 
 
 def _absent(packages: Packages, kept: Path) -> Packages:
-    """Those that are not kept whole, each file once."""
+    """Return the packages whose file is missing or damaged, each file once."""
     once = {package.file: package for package in packages}.values()
     return tuple(package for package in once if _sha256(kept / package.file) != package.sha256)
 

@@ -1,7 +1,8 @@
 """The guest's root: Python, its packages and the worker, byte-compiled, as a read-only squashfs."""
 
+import ast
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -11,25 +12,10 @@ from worker.guest.suite import PYTHON
 from worker.guest.trees import Unpacked
 
 PROJECT: Final = Path(__file__).parents[2]
-SOURCES: Final = (
-    "shared/__init__.py",
-    "shared/domain/__init__.py",
-    "shared/domain/order.py",
-    "shared/domain/spec.py",
-    "shared/guest/__init__.py",
-    "shared/guest/config.py",
-    "shared/guest/console.py",
-    "shared/secret.py",
-    "shared/trouble.py",
-    "shared/wire/__init__.py",
-    "shared/wire/base.py",
-    "shared/wire/problems.py",
-    "shared/wire/workers.py",
-    "worker",
-)
-"""What of the project runs inside the guest: no more of shared/ than the worker imports."""
+WORKER: Final = "worker"
 RECIPE: Final = "worker/guest"
-"""What is not: how the image itself is made."""
+"""The worker's modules in this folder build the image, and are not in it."""
+SHARED: Final = "shared"
 
 SITE: Final = "opt/site"
 APP: Final = "opt/launchyard"
@@ -41,9 +27,9 @@ FILES: Final = {
     "etc/resolv.conf": "nameserver 10.0.2.3\n",  # QEMU's user network
 }
 LINKS: Final = ("bin", "lib", "lib64", "sbin")
-"""What Debian's base-files has: each leads to its folder below usr."""
+"""Links to the folders of the same names below usr, as in Debian's base-files."""
 UNUSED: Final = ("dev", "etc", "tmp", "usr/share", "var", f"usr/lib/python{PYTHON}/pydoc_data")
-"""What the packages bring and the guest does without."""
+"""Folders of the packages that the guest does not need."""
 INTERPRETER: Final = f"usr/bin/python{PYTHON}"
 COMPILED: Final = (f"usr/lib/python{PYTHON}", SITE, APP)
 PROOF: Final = """\
@@ -54,22 +40,28 @@ from worker.programs import agent, command, mods_export
 
 
 def sources(project: Path = PROJECT) -> list[Path]:
-    """Return the project's files that go into the root, sorted."""
-    files = (file for name in SOURCES for file in _python_files(project / name))
-    return sorted(file for file in files if project / RECIPE not in file.parents)
+    """Return the project's files that go into the root, sorted: the worker, and the modules of shared/ it imports."""
+    waiting = [file for file in (project / WORKER).rglob("*.py") if project / RECIPE not in file.parents]
+    found: set[Path] = set()
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting.extend(_imported_from_shared(file, project))
+    return sorted(found)
 
 
 def build(packages: Unpacked, tools: Unpacked, wheel_cache: Path, image: Path) -> None:
-    """Turn the unpacked packages into the root, and write it as the file `image`. Raises BuildFailed."""
+    """Turn the unpacked packages into the root, and write it to the file `image`. Raises BuildFailed."""
     folder = packages.folder
     for path in (folder / name for name in UNUSED):
         if path.exists():
             shutil.rmtree(path)
     wheels.install(wheel_cache, folder / SITE)
-    _place(folder)
+    _add_files(folder)
     _compile(packages)
-    _level(folder)
-    # By SOURCE_DATE_EPOCH it gives every file the same time; it sorts them by name.
+    _set_modes(folder)
+    # SOURCE_DATE_EPOCH sets the time of every file. mksquashfs sorts files by name.
     options = [
         "-comp",
         "lz4",
@@ -84,7 +76,7 @@ def build(packages: Unpacked, tools: Unpacked, wheel_cache: Path, image: Path) -
     tools.run("usr/bin/mksquashfs", str(folder), str(image), *options)
 
 
-def _place(folder: Path) -> None:
+def _add_files(folder: Path) -> None:
     for name in LINKS:
         (folder / name).symlink_to(f"usr/{name}")
     (folder / "usr/bin/python3").symlink_to(f"python{PYTHON}")
@@ -103,7 +95,7 @@ def _place(folder: Path) -> None:
 
 
 def _compile(packages: Unpacked) -> None:
-    """Compile ahead with the guest's own Python, in one process: the same bytes each time. It saves seconds of boot."""
+    """Compile ahead with the guest's own Python, in one process for reproducible bytes: it saves seconds of boot."""
     folder = packages.folder
     roots = [str(folder / name) for name in COMPILED]
     options = ["-q", "-f", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", "/"]
@@ -116,8 +108,8 @@ def _compile(packages: Unpacked) -> None:
     packages.run(INTERPRETER, "-B", "-c", PROOF, environment=environment)
 
 
-def _level(folder: Path) -> None:
-    """Give every file one of two modes, so that neither the umask nor a set-uid bit reaches the image."""
+def _set_modes(folder: Path) -> None:
+    """Give every file one of two modes: neither the umask nor a set-uid bit may reach the image."""
     folder.chmod(0o755)
     for path in folder.rglob("*"):
         if not path.is_symlink():
@@ -125,5 +117,19 @@ def _level(folder: Path) -> None:
             path.chmod(0o755 if executable else 0o644)
 
 
-def _python_files(path: Path) -> Iterable[Path]:
-    return path.rglob("*.py") if path.is_dir() else [path]
+def _imported_from_shared(file: Path, project: Path) -> Iterator[Path]:
+    """Yield the files of shared/ that the import statements of one file load: each module's, and its packages'."""
+    names: set[str] = set()
+    for statement in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(statement, ast.Import):
+            names.update(alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
+            names.add(statement.module)
+            names.update(f"{statement.module}.{alias.name}" for alias in statement.names)  # some of them are modules
+    for name in names:
+        segments = name.split(".")
+        if segments[0] != SHARED:
+            continue
+        for length in range(1, len(segments) + 1):
+            path = project.joinpath(*segments[:length])
+            yield from (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.exists())

@@ -1,4 +1,4 @@
-"""What the environment says about building the guest image."""
+"""The settings for building the guest image."""
 
 from typing import Annotated, Final
 
@@ -12,9 +12,9 @@ Mirror = Annotated[str, StringConstraints(pattern=r"^(https?|file)://[^\s\[\]#]+
 
 
 class ImageSettings(BaseSettings):
-    """Each field is the environment's `LAUNCHYARD_<FIELD>`."""
+    """The environment variable of each field is `LAUNCHYARD_<FIELD>`."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True)
 
     debian_mirror: Mirror | None = None
-    """The address of a Debian archive, such as one day of a snapshot archive; None: mmdebstrap's own choice."""
+    """The address of a Debian archive, such as one day of a snapshot archive. None leaves the choice to mmdebstrap."""

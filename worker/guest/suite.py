@@ -1,4 +1,4 @@
-"""The one Debian suite that the guest is made of, whatever distribution builds it."""
+"""The Debian suite of the guest, whatever distribution builds it."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -10,12 +10,12 @@ PYTHON: Final = "3.13"
 
 KERNEL: Final = "linux-image-cloud-amd64"
 """A meta package: in backports it names the newest kernel. This flavour has virtio, squashfs, dm-verity and TDX."""
-KERNEL_PARTS: Final = ("linux-binary-", "linux-modules-")
-"""How the names of the packages begin that hold vmlinuz and the modules: nothing else of the kernel is needed."""
+KERNEL_PACKAGES: Final = ("linux-binary-", "linux-modules-")
+"""The first words of the names of the packages with vmlinuz and the modules. Nothing else of the kernel is needed."""
 
 
 class Tree(StrEnum):
-    """What packages are unpacked into: the guest's root, and the programs that shape the image, beside the kernel."""
+    """Where packages are unpacked: the guest's root, or the programs that build the image, and the kernel."""
 
     ROOT = "root"
     TOOLS = "tools"
@@ -25,4 +25,4 @@ NAMES: Final[Mapping[Tree, tuple[str, ...]]] = {
     Tree.ROOT: (f"python{PYTHON}-minimal", f"libpython{PYTHON}-stdlib", "busybox-static"),
     Tree.TOOLS: ("binutils", "busybox-static", "cpio", "cryptsetup-bin", "dmsetup", "squashfs-tools", "zstd"),
 }
-"""What each tree is asked for; apt adds what these need."""
+"""The packages of each tree. apt adds their dependencies."""

@@ -1,7 +1,7 @@
-"""The two trees that the packages are unpacked into, and running a tree's programs without being root.
+"""The two trees that packages are unpacked into, and how to run a tree's programs without root.
 
-Every program that shapes a byte of the image comes from a tree, never from the host; and it sees nothing of the host's
-environment, nor of its files through a link.
+Every program that shapes a byte of the image comes from a tree, never from the host. It sees neither the host's
+environment nor, through a link, the host's files.
 """
 
 import os
@@ -14,12 +14,12 @@ from worker.guest.commands import run
 
 LOADER: Final = "usr/lib64/ld-linux-x86-64.so.2"
 LIBRARIES: Final = "usr/lib/x86_64-linux-gnu"
-NOTHING: Final[Mapping[str, str]] = {}
+NO_ENVIRONMENT: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
 class Unpacked:
-    """Packages' files in a folder, none of whose scripts was run."""
+    """The files of packages in a folder. No package's scripts were run."""
 
     folder: Path
 
@@ -29,17 +29,17 @@ class Unpacked:
         *arguments: str,
         folder: Path | None = None,
         stdin: str | None = None,
-        environment: Mapping[str, str] = NOTHING,
+        environment: Mapping[str, str] = NO_ENVIRONMENT,
     ) -> str:
-        """Return what a program of this tree printed; `environment` is all that it sees. Raises BuildFailed.
+        """Run a program of this tree with exactly this environment; return its output. Raises BuildFailed.
 
-        The tree's own loader starts it with the tree's libraries: that needs no chroot, and so no root.
+        The tree's own loader starts it with the tree's libraries. That needs no chroot, and thus no root.
         """
         return run([*self._loader(), str(self.folder / program), *arguments], folder, stdin, environment)
 
     def libraries(self, program: str) -> list[Path]:
-        """Return the files of the libraries that a program of this tree loads."""
-        listed = run([*self._loader(), "--list", str(self.folder / program)], environment=NOTHING)
+        """Return the library files that a program of this tree loads."""
+        listed = run([*self._loader(), "--list", str(self.folder / program)], environment=NO_ENVIRONMENT)
         return [Path(line.split(" => ")[1].split(" ")[0]) for line in listed.splitlines() if " => " in line]
 
     def _loader(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ def unpack(debs: Iterable[Path], folder: Path) -> Unpacked:
 
 
 def _keep_inside(link: Path, folder: Path) -> None:
-    """Make an absolute link relative: here it would lead to a file of the host."""
+    """Make an absolute link relative: otherwise it would lead to a file of the host."""
     target = link.readlink()
     if target.is_absolute():
         link.unlink()

@@ -1,4 +1,4 @@
-"""The root's hash tree, which the kernel checks each block against when it reads it (dm-verity)."""
+"""The root's hash tree: the kernel checks each block against it when it reads the block (dm-verity)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,24 +7,24 @@ from typing import Final
 from worker.guest.trees import Unpacked
 
 BLOCK: Final = 4096
-"""Bytes; mksquashfs pads its images to it."""
+"""In bytes. mksquashfs pads its images to whole blocks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verity:
-    """`blocks` of data come first in the image, then the hash tree; `root_hash` stands for every byte of them."""
+    """The image has `blocks` blocks of data, then the hash tree. `root_hash` covers every byte of the data."""
 
     blocks: int
     root_hash: str
 
     @property
     def words(self) -> str:
-        """Return what `init` wants to read on the kernel's command line."""
+        """The words for the kernel's command line, which `init` reads."""
         return f"rootblocks={self.blocks} roothash={self.root_hash}"
 
 
 def append(tools: Unpacked, image: Path) -> Verity:
-    """Append the hash tree to an image. It has no salt and no superblock: nothing in it is random.
+    """Append the hash tree to an image. It has no salt and no superblock, so nothing in it is random.
 
     Raises BuildFailed.
     """

@@ -21,7 +21,7 @@ TARGET: Final = (
     "--platform=manylinux_2_17_x86_64",
     "--platform=manylinux2014_x86_64",
 )
-"""The guest's interpreter, whatever the host's: the same wheels are chosen everywhere."""
+"""pip chooses wheels for the guest's interpreter, whatever the host's is."""
 
 
 def install(cache: Path, site: Path) -> None:

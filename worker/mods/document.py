@@ -1,4 +1,4 @@
-"""Writing a record as an XML file. Escaping is lxml's; what XML 1.0 cannot carry is replaced and counted."""
+"""Writes a record as an XML file. lxml escapes; characters that XML 1.0 cannot hold are replaced and counted."""
 
 import re
 from pathlib import Path
@@ -21,11 +21,11 @@ FORBIDDEN: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U00
 
 
 def write(record: Element, to: Path) -> int:
-    """Write the record as a document of its own; return how many characters were replaced."""
-    from lxml import etree  # only an export needs it, and under emulation its import takes long
+    """Write the record as an XML document, and return how many characters were replaced."""
+    from lxml import etree  # only an export needs it, and under emulation importing it is slow
 
     writer = _Writer(etree)
-    prefixes: Any = {None: NAMESPACE, "xsi": INSTANCE}  # the stubs know no default namespace
+    prefixes: Any = {None: NAMESPACE, "xsi": INSTANCE}  # the stubs do not allow the default namespace
     root = etree.Element(f"{{{NAMESPACE}}}{record.tag}", nsmap=prefixes)
     root.set(f"{{{INSTANCE}}}schemaLocation", f"{NAMESPACE} {SCHEMA}")
     writer.fill(root, record)
@@ -41,13 +41,13 @@ class _Writer:
 
     def fill(self, target: "_Element", element: Element) -> None:
         for name, value in element.attributes.items():
-            target.set(name, self._carried(value))
+            target.set(name, self._allowed(value))
         if element.text is not None:
-            target.text = self._carried(element.text)
+            target.text = self._allowed(element.text)
         for child in element.children:
             self.fill(self._etree.SubElement(target, f"{{{NAMESPACE}}}{child.tag}"), child)
 
-    def _carried(self, text: str) -> str:
-        carried, replaced = FORBIDDEN.subn(REPLACEMENT, text)
+    def _allowed(self, text: str) -> str:
+        allowed, replaced = FORBIDDEN.subn(REPLACEMENT, text)
         self.replaced += replaced
-        return carried
+        return allowed

@@ -1,4 +1,4 @@
-"""XML elements as plain values: what has nothing to say is not there, so that no empty element reaches a record."""
+"""XML elements as plain values. An element without content is left out, so that no record has an empty one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,11 +18,10 @@ Content = str | Element | None
 
 
 def element(tag: str, *content: Content, **attributes: str | None) -> Element | None:
-    """Return an element of a text or of child elements; None where all of its content is None."""
-    said = [part for part in content if part is not None]
-    if not said:
+    """Return an element with a text or with child elements, or None if all of its content is None."""
+    texts = [item for item in content if isinstance(item, str)]
+    children = tuple(item for item in content if isinstance(item, Element))
+    if not texts and not children:
         return None
-    texts = [part for part in said if isinstance(part, str)]
-    children = tuple(part for part in said if isinstance(part, Element))
     present = {name: value for name, value in attributes.items() if value is not None}
     return Element(tag, present, children, "".join(texts) if texts else None)

@@ -1,4 +1,4 @@
-"""What a record tells of an entity's knowledge graph, in the mode that the order chose."""
+"""The elements for an entity's knowledge graph, in the mode that the order chose."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -9,8 +9,8 @@ from worker.mods.elements import Element, element
 
 NAMES: Final = {"person": "personal", "organization": "corporate"}
 TERMS: Final = {"place": "geographic", "concept": "topic", "date": "temporal"}
-UNTOLD: Final = "document"
-"""Nodes of this type stand for the entity's own files, which are linked already."""
+OWN_FILE: Final = "document"
+"""Nodes of this type are the entity's own files, which the record links already."""
 DESCRIPTION: Final = "description"
 
 
@@ -34,7 +34,7 @@ def _subject(node: Node, mode: CheimarrosMode) -> Element | None:
         return element("subject", element("name", element("namePart", node.label), type=NAMES[node.type]))
     if node.type in TERMS:
         return element("subject", element(TERMS[node.type], node.label))
-    if node.type == UNTOLD or mode is not CheimarrosMode.FULL:
+    if node.type == OWN_FILE or mode is not CheimarrosMode.FULL:
         return None
     return element("subject", element("topic", node.label))
 
@@ -42,12 +42,12 @@ def _subject(node: Node, mode: CheimarrosMode) -> Element | None:
 def _properties(node: Node, graph: Graph) -> Iterator[Element | None]:
     for name, value in node.properties.items():
         if name != DESCRIPTION:
-            told = f"{node.label} • {name}: {_label(value, graph)}"
-            yield element("note", told, type="cheimarros-property", displayLabel="Graph Property")
+            note = f"{node.label} • {name}: {_label(value, graph)}"
+            yield element("note", note, type="cheimarros-property", displayLabel="Graph Property")
 
 
 def _label(value: str | Code, graph: Graph) -> str:
-    """A text as it is; of a reference the node's label, or the code where it dangles."""
+    """Return a text, or the label of the node that a code refers to, or the code if there is no such node."""
     if isinstance(value, str):
         return value
     node = graph.nodes.get(value.value)

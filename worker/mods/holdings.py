@@ -29,7 +29,7 @@ class Holdings:
 
 
 def gather(pi: str, options: ExportOptions, source: ArkeSource) -> Holdings:
-    """Raises EntityUnavailable. A component that cannot be had is as good as missing."""
+    """Read an entity and its components. An unreadable component counts as missing. Raises EntityUnavailable."""
     entity = source.entity(pi)
     shelf = _Shelf(entity, source)
     return Holdings(

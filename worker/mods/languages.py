@@ -19,7 +19,7 @@ sl:slv sm:smo sn:sna so:som sq:alb sr:srp ss:ssw st:sot su:sun sv:swe sw:swa ta:
 tk:tuk tl:tgl tn:tsn to:ton tr:tur ts:tso tt:tat tw:twi ty:tah ug:uig uk:ukr ur:urd uz:uzb ve:ven vi:vie vo:vol
 wa:wln wo:wol xh:xho yi:yid yo:yor za:zha zh:chi zu:zul
 """
-"""ISO 639-1 codes, each with its code here: the bibliographic one where there are two."""
+"""ISO 639-1 codes, each with its ISO 639-2 code: the bibliographic one if there are two."""
 
 THREE_LETTERS_ONLY: Final = """
 ace ach ada ady afa afh ain akk ale alg alt ang anp apa arc arn arp art arw ast ath aus awa bad bai bal ban bas
@@ -34,13 +34,13 @@ roa rom rup sad sah sai sal sam sas sat scn sco sel sem sga sgn shn sid sio sit 
 son srn srr ssa suk sus sux syc syr tai tem ter tet tig tiv tkl tlh tli tmh tog tpi tsi tum tup tut tvl tyv udm
 uga umb und vai vot wak wal war was wen xal yao yap ypk zap zbl zen zgh znd zun zxx zza
 """
-"""The codes of languages without a two-letter one; BCP 47 takes them as they are."""
+"""The codes of languages without a two-letter one. BCP 47 uses them as they are."""
 
 TERMINOLOGY: Final = """
 bod:tib ces:cze cym:wel deu:ger ell:gre eus:baq fas:per fra:fre hye:arm isl:ice kat:geo mkd:mac mri:mao msa:may
 mya:bur nld:dut ron:rum slk:slo sqi:alb zho:chi
 """
-"""The twenty codes of ISO 639-2/T that differ, each with its code here."""
+"""The twenty codes of ISO 639-2/T that differ from ISO 639-2/B, each with that code."""
 
 
 def _codes() -> dict[str, str]:
@@ -54,9 +54,9 @@ def _pairs(table: str) -> dict[str, str]:
 
 
 CODES: Final = _codes()
-"""By primary subtag. Sources also write three letters where BCP 47 wants two."""
+"""By primary subtag. Sources also use three letters where BCP 47 demands two."""
 
 
 def iso639_2b(tag: str) -> str | None:
-    """Return the code of a language tag's primary subtag; None where ISO 639-2 has none."""
+    """Return the code of a language tag's primary subtag, or None if ISO 639-2 has none."""
     return CODES.get(tag.strip().replace("_", "-").partition("-")[0].lower())

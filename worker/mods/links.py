@@ -1,4 +1,4 @@
-"""What a record says about an entity's neighbours and files: related items and inventories."""
+"""The elements for an entity's neighbours and files: related items and inventories."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -11,13 +11,13 @@ from worker.mods.holdings import CHEIMARROS, DESCRIPTION, PINAX, REFERENCE_SUFFI
 UNLINKED: Final = frozenset(
     {PINAX, DESCRIPTION, CHEIMARROS, "cheimarros-raw.txt", "reorganization-description.txt"},
 )
-"""Components that the record already tells of, or that are internal."""
+"""Components that the record describes elsewhere, or that are internal."""
 
 
 def inventories(entity: Entity) -> Iterator[Element | None]:
     if entity.children:
-        told = f"{len(entity.children)} child entities"
-        yield element("note", told, type="children-inventory", displayLabel="Child Entities")
+        note = f"{len(entity.children)} child entities"
+        yield element("note", note, type="children-inventory", displayLabel="Child Entities")
     if entity.components:
         lines = [f"Component inventory ({len(entity.components)} files):", *sorted(entity.components)]
         yield element("note", "\n".join(lines), type="component-inventory", displayLabel="Component Files")

@@ -1,4 +1,4 @@
-"""An entity's MODS record: the crosswalk, element by element, in the order in which they stand in the file."""
+"""An entity's MODS record: the crosswalk, element by element, in the order of the file."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -14,7 +14,7 @@ from worker.mods.languages import iso639_2b
 MODS_VERSION: Final = "3.8"
 PUBLISHER: Final = "Arke Institute"
 PLACEHOLDER: Final = "PLACEHOLDER"
-"""An access URL that was never filled in."""
+"""The access URL of an entity for which nobody has set one."""
 
 RESOURCE_TYPES: Final = {
     "Collection": "mixed material",
@@ -31,10 +31,10 @@ RESOURCE_TYPES: Final = {
 
 
 def record(holdings: Holdings, options: ExportOptions, sources: Sources) -> Element:
-    """Return the record; a minimal one where the entity has no readable pinax."""
+    """Return the record, or a minimal one if the entity has no readable pinax."""
     pinax = holdings.pinax
-    parts = _full(holdings, pinax, options, sources) if pinax else _minimal(holdings, options, sources)
-    return Element("mods", {"version": MODS_VERSION}, tuple(part for part in parts if part is not None))
+    elements = _full(holdings, pinax, options, sources) if pinax else _minimal(holdings, options, sources)
+    return Element("mods", {"version": MODS_VERSION}, tuple(each for each in elements if each is not None))
 
 
 def _full(holdings: Holdings, pinax: Pinax, options: ExportOptions, sources: Sources) -> Iterator[Element | None]:
@@ -70,7 +70,7 @@ def _full(holdings: Holdings, pinax: Pinax, options: ExportOptions, sources: Sou
 
 
 def _minimal(holdings: Holdings, options: ExportOptions, sources: Sources) -> Iterator[Element | None]:
-    """What can be said of an entity that nobody has described, and how to mend that."""
+    """Yield what the manifest alone gives, and a note on how to complete the record."""
     entity = holdings.entity
     yield element("titleInfo", element("title", f"[Incomplete Record: {entity.pi}]"), type="alternative")
     yield element("abstract", holdings.description)
@@ -111,12 +111,12 @@ def _code(language: str | None) -> Element | None:
 
 
 def _version(entity: Entity) -> Element | None:
-    told = f"Version {entity.ver} • Manifest CID: {entity.manifest_cid}"
-    return element("note", told, type="version", displayLabel="Arke Version")
+    note = f"Version {entity.ver} • Manifest CID: {entity.manifest_cid}"
+    return element("note", note, type="version", displayLabel="Arke Version")
 
 
 def _summary(holdings: Holdings, pinax: Pinax) -> str | None:
-    """The pinax's description, where the abstract says something else."""
+    """Return the pinax's description if it differs from the abstract."""
     if holdings.description is None or pinax.description is None:
         return None
     return None if holdings.description.strip() == pinax.description.strip() else pinax.description

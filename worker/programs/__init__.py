@@ -1,4 +1,4 @@
-"""What a worker can be ordered to do, one module a program. This one says what a program is."""
+"""The programs that an order can run, one module each. This module defines what a program is."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ SpecT = TypeVar("SpecT")
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[SpecT]):
-    """`folder` is the program's own, empty at the start."""
+    """What a program is given. `folder` is its own, and empty at the start."""
 
     spec: SpecT
     sources: Sources
@@ -25,7 +25,7 @@ class Job(Generic[SpecT]):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The file that the program left; its name is that of the output."""
+    """The file that the program wrote. Its name becomes the output's."""
 
     file: Path
     content_type: str
@@ -33,7 +33,7 @@ class Result:
 
 
 class ProgramFailed(Exception):
-    """The work cannot be done. `retryable`: another attempt may do it."""
+    """The program failed. If `retryable`, another attempt may succeed."""
 
     def __init__(self, reason: Reason, message: str, retryable: bool) -> None:
         super().__init__(message)
@@ -41,4 +41,4 @@ class ProgramFailed(Exception):
 
 
 Program = Callable[[Job[Any]], Result]
-"""Does the work. Raises ProgramFailed."""
+"""Runs the job and returns its result. Raises ProgramFailed."""

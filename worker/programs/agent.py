@@ -1,4 +1,4 @@
-"""A capacity order's program: the machine is up, and stays so until it is stopped."""
+"""The program of a capacity order: keep the machine up until it is stopped."""
 
 import signal
 from typing import NoReturn
@@ -7,7 +7,7 @@ from shared.domain.spec import CapacitySpec
 from worker.programs import Job
 
 
-def stay(job: Job[CapacitySpec]) -> NoReturn:  # noqa: ARG001 (it is a program)
-    """Never return: SIGTERM ends the worker, sent by the launcher or by the machine's power button."""
+def stay(job: Job[CapacitySpec]) -> NoReturn:  # noqa: ARG001 (every program takes a job)
+    """Never return. SIGTERM, from the launcher or from the machine's power button, ends the worker."""
     while True:
         signal.pause()

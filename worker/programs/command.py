@@ -1,6 +1,6 @@
-"""A task's command: run without a shell, its standard output and error together as the output.
+"""Runs a task's command without a shell. Its output is the command's standard output and error, interleaved.
 
-It stays in the worker's process group: a launcher that kills the group, the worker being gone, ends it too.
+The command stays in the worker's process group, so that a launcher that kills the group ends the command as well.
 """
 
 import subprocess
@@ -9,15 +9,15 @@ from typing import Final
 
 from shared.domain.order import Reason
 from shared.domain.spec import TaskSpec
-from worker.programs import Job, ProgramFailed, Result, family
+from worker.programs import Job, ProgramFailed, Result, process_tree
 
 OUTPUT: Final = "output.log"
 TAIL_BYTES: Final = 2000
-"""How much of a failed command's output its order tells."""
+"""How much of a failed command's output its order's message repeats."""
 
 
 def run(job: Job[TaskSpec]) -> Result:
-    """Leave `output.log`. Raises ProgramFailed where the command cannot be started, or does not exit with 0."""
+    """Write `output.log`. Raises ProgramFailed if the command cannot be started, or does not exit with 0."""
     file = job.folder / OUTPUT
     code = _run(job.spec.command, file)
     if code != 0:
@@ -34,8 +34,8 @@ def _run(command: tuple[str, ...], output: Path) -> int:
         except (OSError, ValueError) as error:
             message = f"The command cannot be started: {error}"
             raise ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False) from error
-        except SystemExit:  # the worker is stopped, perhaps while its command starts; the command goes with it
-            family.end()
+        except SystemExit:  # the worker is stopped, perhaps while its command starts: end the command, too
+            process_tree.kill_descendants()
             raise
 
 

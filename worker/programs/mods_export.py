@@ -10,7 +10,7 @@ from worker.programs import Job, ProgramFailed, Result
 
 
 def export(job: Job[ExportSpec]) -> Result:
-    """Leave `<PI>.xml`. Raises ProgramFailed where the entity cannot be read."""
+    """Write `<PI>.xml`. Raises ProgramFailed if the entity cannot be read."""
     source = ArkeSource(job.http, job.sources)
     try:
         holdings = gather(job.spec.pi, job.spec.options, source)

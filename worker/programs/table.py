@@ -1,4 +1,4 @@
-"""Which program runs which kind of order."""
+"""The program for each kind of order."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,7 +7,7 @@ from shared.domain.order import Reason
 from shared.domain.spec import OrderKind
 from worker.programs import Job, Program, ProgramFailed, Result
 
-# Each program is imported when it runs: under emulation all of them together take a fifth of a second, and the control
+# Each program is imported when it runs: under emulation importing them all takes a fifth of a second, and the control
 # plane waits for the worker's first report.
 
 

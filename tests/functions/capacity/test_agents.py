@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from emulators.tdx_quote import TdxQuote
+from emulators.fakes.tdx_quote import TdxQuote
 from functions.apis.capacity import links
 from functions.apis.capacity.attestation import Image, Nonces, Tcb
 from functions.apis.capacity.lost_agents import LOST_AFTER, see_to_agents

@@ -1,4 +1,4 @@
-"""What Compute Engine demands of a new instance, as far as a launcher can get it wrong.
+"""Compute Engine's rules for a new instance, as far as a launcher can break them.
 
 https://cloud.google.com/compute/docs/reference/rest/v1/instances/insert, and for Confidential VMs
 https://cloud.google.com/confidential-computing/confidential-vm/docs/supported-configurations.
@@ -13,19 +13,19 @@ NAME: Final = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 """RFC 1035."""
 LABEL_KEY: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 LABEL_VALUE: Final = re.compile(r"[a-z0-9_-]{0,63}")
-MOST_LABELS: Final = 64
+MAX_LABELS: Final = 64
 ZONE: Final = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
 MACHINE_TYPE: Final = re.compile(r"(?:.*/)?zones/([^/]+)/machineTypes/([^/]+)")
 TDX_MACHINE: Final = re.compile(r"c3-standard-[0-9]+|a3-highgpu-1g")
 RUN_SECONDS: Final = range(30, 120 * 24 * 3600 + 1)
 METADATA_BYTES: Final = 256 * 1024
-"""Of one value."""
+"""The limit for one value."""
 
 Document = Mapping[str, Any]
 
 
 def wrongs(zone: str, instance: Document, request_id: str, lacking: Container[str] = ()) -> Iterator[str]:
-    """Yield what is wrong with the request, one sentence each. Zones that are `lacking` have no machine type."""
+    """Yield one sentence for each error in the request. Zones in `lacking` have no machine types."""
     if request_id and not _is_request_id(request_id):
         yield "Invalid value for field 'requestId': it must be a UUID other than zero."
     if not NAME.fullmatch(instance.get("name", "")):
@@ -51,7 +51,7 @@ def is_confidential(instance: Document) -> bool:
 
 
 def _of_labels(labels: Mapping[str, str]) -> Iterator[str]:
-    if len(labels) > MOST_LABELS:
+    if len(labels) > MAX_LABELS:
         yield "Too many labels."
     for key, value in labels.items():
         if not LABEL_KEY.fullmatch(key) or not LABEL_VALUE.fullmatch(value):
@@ -74,10 +74,10 @@ def _of_machine(zone: str, instance: Document, lacking: bool) -> Iterator[str]:
 
 
 def _of_scheduling(scheduling: Document) -> Iterator[str]:
-    longest = scheduling.get("maxRunDuration")
-    if longest is None:
+    limit = scheduling.get("maxRunDuration")
+    if limit is None:
         return
-    if int(longest.get("seconds", 0)) not in RUN_SECONDS:
+    if int(limit.get("seconds", 0)) not in RUN_SECONDS:
         yield "Invalid value for field 'resource.scheduling.maxRunDuration'."
     if scheduling.get("instanceTerminationAction") not in ("DELETE", "STOP"):
         yield "An instance with a maxRunDuration must specify an instanceTerminationAction."

@@ -1,4 +1,4 @@
-"""What runs inside the fake's instances: the real worker, as a process of this host, told what the metadata says."""
+"""Runs the real worker for the fake's instances, as a process of this host, with the metadata's configuration."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from emulators.processes import Server, running, start, stop
 
 
 class WorkerGuests:
-    """`logs` is for their logs and configurations; what is started is noted there, as all of the local stack is."""
+    """`logs` holds their logs and configurations, and the record of the processes, as for the whole local stack."""
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
@@ -26,7 +26,7 @@ class WorkerGuests:
             stop(guest)
 
     def ended(self) -> set[str]:
-        """Return the names of those that ended by themselves since the last call."""
+        """Return the names of the instances whose worker ended by itself since the last call."""
         ended = {name for name, guest in self._running.items() if not running(guest)}
         for name in ended:
             del self._running[name]

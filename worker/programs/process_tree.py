@@ -1,4 +1,4 @@
-"""Ending all that this process started, as far as /proc knows: what disowned itself is the launcher's to end."""
+"""Ends the descendants of this process that /proc shows. The launcher ends those that left the process tree."""
 
 import os
 import signal
@@ -7,18 +7,18 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def end() -> None:
+def kill_descendants() -> None:
     """Kill the descendants of this process, and wait for its children."""
     children = _children(os.getpid())
-    for member in [member for child in children for member in _stopped(child)]:
-        _send(member, signal.SIGKILL)
+    for process in [process for child in children for process in _stopped(child)]:
+        _send(process, signal.SIGKILL)
     for child in children:
         with suppress(ChildProcessError):
             os.waitpid(child, 0)
 
 
 def _stopped(pid: int) -> Iterator[int]:
-    """Stop each before its children are looked for, lest it start more."""
+    """Yield a process and its descendants. Stop each one first, so that it cannot start more."""
     _send(pid, signal.SIGSTOP)
     yield pid
     for child in _children(pid):
@@ -32,10 +32,10 @@ def _children(parent: int) -> list[int]:
 def _parent(process: Path) -> int | None:
     try:
         return int((process / "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-    except OSError:  # it has ended meanwhile
+    except OSError:  # it has ended
         return None
 
 
 def _send(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):  # it has ended, or is not ours to end
+    with suppress(ProcessLookupError, PermissionError):  # it has ended, or runs as another user
         os.kill(pid, number)

@@ -1,12 +1,12 @@
-"""`python -m emulators.compute --port N --logs FOLDER`."""
+"""`python -m emulators.fakes.compute --port N --logs FOLDER`."""
 
 import argparse
 from pathlib import Path
 
-from emulators.compute.server import serve
+from emulators.fakes.compute.server import serve
 
 parser = argparse.ArgumentParser(description="Serve a small Compute Engine on the loopback address.")
 parser.add_argument("--port", type=int, required=True)
-parser.add_argument("--logs", type=Path, required=True, help="for the logs and configurations of instances' guests")
+parser.add_argument("--logs", type=Path, required=True, help="the folder for the logs and configurations of guests")
 arguments = parser.parse_args()
 serve(arguments.port, arguments.logs)

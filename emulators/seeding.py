@@ -1,8 +1,8 @@
-"""What the emulators hold before the first request: the doorbell's topics and subscription, and the three API keys.
+"""Writes what the emulators need before the first request: the doorbell's topics and subscription, and three API keys.
 
-Runs as a process of its own (`python -m emulators.furnishing`, the keys on its standard input), because Google's
-libraries find the emulators by the environment that they are started with. Only that process
-loads them, which takes a second.
+It runs as a separate process (`python -m emulators.seeding`, with the keys on standard input), because Google's
+libraries find the emulators through the environment. Loading those libraries takes a second, which only that process
+spends.
 """
 
 import os
@@ -23,21 +23,21 @@ from functions.domain.refusals import Unavailable
 KEYS: Final = TypeAdapter(list[ApiKey])
 
 
-def furnish(environment: Mapping[str, str]) -> None:
-    """Raises StartFailed."""
+def seed(environment: Mapping[str, str]) -> None:
+    """Write the topics, the subscription and the keys into the emulators. Raises StartFailed."""
     done = subprocess.run(
-        [sys.executable, "-m", "emulators.furnishing"],
+        [sys.executable, "-m", "emulators.seeding"],
         input=KEYS.dump_json(api_keys(environment)),
         env={**os.environ, **unproxied(os.environ), **environment},
         capture_output=True,
         check=False,
     )
     if done.returncode != 0:
-        raise StartFailed(f"The emulators could not be furnished: {done.stderr.decode(errors='replace')[-2000:]}")
+        raise StartFailed(f"The emulators could not be seeded: {done.stderr.decode(errors='replace')[-2000:]}")
 
 
 @stamina.retry(on=Unavailable, attempts=5)  # on a busy machine an emulator's first answer takes many seconds
-def _furnish(keys: Sequence[ApiKey]) -> None:
+def _seed(keys: Sequence[ApiKey]) -> None:
     from google.cloud import firestore
     from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
@@ -56,4 +56,4 @@ if __name__ == "__main__":
 
     warm_up.firestore()
     warm_up.pubsub()
-    _furnish(KEYS.validate_json(sys.stdin.buffer.read()))
+    _seed(KEYS.validate_json(sys.stdin.buffer.read()))

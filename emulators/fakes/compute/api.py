@@ -1,7 +1,7 @@
-"""The fake's REST API: routes, JSON, errors; and its control route, by which tests say how it is to behave.
+"""The fake's REST API, and the control routes through which tests set its behaviour.
 
-GET /control answers the behaviour, how often each method was called, and every instance that was ever made. PUT
-/control replaces the behaviour; POST /control/clock sets the clock forward.
+GET /control returns the behaviour, the number of calls of each method, and every instance that was ever created. PUT
+/control replaces the behaviour. POST /control/clock sets the clock forward.
 """
 
 import json
@@ -16,16 +16,16 @@ from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
-from emulators.compute.behaviour import Behaviour, Forward, Method, Refusal
-from emulators.compute.engine import Engine, Instance, NameTaken, NotThere, Operation
-from emulators.compute.rules import ZONE, Document, wrongs
+from emulators.fakes.compute.behaviour import Behaviour, Forward, Method, Refusal
+from emulators.fakes.compute.engine import Engine, Instance, NameTaken, NotThere, Operation
+from emulators.fakes.compute.rules import ZONE, Document, wrongs
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 ROOT: Final = "/compute/v1"
 WAIT_SECONDS: Final = 5.0
-"""How long a request that waits for an operation is held; the real one's is two minutes."""
+"""How long a request waits for an operation. Compute Engine's own limit is two minutes."""
 LOOK_SECONDS: Final = 0.02
 FILTER: Final = re.compile(r"labels\.([a-z][a-z0-9_-]*)\s*(?:=|eq)\s*\"?([a-z0-9_-]*)\"?")
 ZONES: Final = "/projects/<project>/zones/<zone>"
@@ -84,7 +84,7 @@ class LocalCompute:
         return handlers[endpoint](request, values)
 
     def _require_zone(self, zone: str | None) -> None:
-        """Raises Refused, in Compute Engine's own words."""
+        """Raises Refused, with Compute Engine's own message."""
         if zone is not None and (not ZONE.fullmatch(zone) or zone in self._engine.behaviour.no_zones):
             raise Refused(400, "invalid", f"Invalid value for field 'zone': '{zone}'. Unknown zone.")
 
@@ -99,39 +99,39 @@ class LocalCompute:
             raise Refused(409, "alreadyExists", message) from None
 
     def _delete(self, request: Request, at: dict[str, str]) -> Document:
-        place = (at["project"], at["zone"], at["name"])
-        return self._operation(self._engine.delete(place, request.args.get("requestId", "")))
+        key = (at["project"], at["zone"], at["name"])
+        return self._operation(self._engine.delete(key, request.args.get("requestId", "")))
 
     def _list(self, request: Request, at: dict[str, str]) -> Document:
-        page, following = self._page(request, lambda one: one.place[:2] == (at["project"], at["zone"]))
+        page, following = self._page(request, lambda one: one.key[:2] == (at["project"], at["zone"]))
         return {"kind": "compute#instanceList", "items": [self._instance(one) for one in page], **following}
 
     def _list_all(self, request: Request, at: dict[str, str]) -> Document:
-        page, following = self._page(request, lambda one: one.place[0] == at["project"])
+        page, following = self._page(request, lambda one: one.key[0] == at["project"])
         scopes: dict[str, Any] = {}
         for one in page:
-            scopes.setdefault(f"zones/{one.place[1]}", {"instances": []})["instances"].append(self._instance(one))
+            scopes.setdefault(f"zones/{one.key[1]}", {"instances": []})["instances"].append(self._instance(one))
         return {"kind": "compute#instanceAggregatedList", "items": scopes, **following}
 
     def _page(self, request: Request, chosen: Callable[[Instance], bool]) -> tuple[list[Instance], Document]:
-        """Return the instances of the page that was asked for, and how the next is to be."""
-        wanted = dict(_conditions(request.args.get("filter", "")))
-        found = self._engine.those(lambda one: chosen(one) and wanted.items() <= one.body.get("labels", {}).items())
-        found = [one for one in found if one.place[1] not in self._engine.behaviour.unseen]
+        """Return the instances of the requested page, and the token of the next page."""
+        labels = dict(_conditions(request.args.get("filter", "")))
+        found = self._engine.those(lambda one: chosen(one) and labels.items() <= one.body.get("labels", {}).items())
+        found = [one for one in found if one.key[1] not in self._engine.behaviour.unseen]
         begin = int(request.args.get("pageToken") or 0)
         end = begin + min(int(request.args.get("maxResults") or 500), self._engine.behaviour.page_size)
         return found[begin:end], {"nextPageToken": str(end)} if end < len(found) else {}
 
     def _wait(self, name: str) -> Document:
         deadline = time.monotonic() + WAIT_SECONDS
-        while (told := self._operation(self._engine.operation(name)))["status"] != "DONE":
+        while (document := self._operation(self._engine.operation(name)))["status"] != "DONE":
             if time.monotonic() > deadline:
                 break
             time.sleep(LOOK_SECONDS)
-        return told
+        return document
 
     def _instance(self, instance: Instance) -> Document:
-        project, zone, name = instance.place
+        project, zone, name = instance.key
         address = f"https://www.googleapis.com{ROOT}/projects/{project}/zones/{zone}"
         return {
             **instance.body,
@@ -143,7 +143,7 @@ class LocalCompute:
         }
 
     def _operation(self, operation: Operation) -> Document:
-        project, zone, name = operation.place
+        project, zone, name = operation.key
         address = f"https://www.googleapis.com{ROOT}/projects/{project}/zones/{zone}"
         done = self._engine.now() >= operation.done_at
         document: dict[str, Any] = {
@@ -157,7 +157,7 @@ class LocalCompute:
         return {**document, **(_failure(operation.error, zone) if done and operation.error else {})}
 
     def _count(self, method: Method) -> None:
-        """Count a request, and refuse it where it is to be. Raises Refused."""
+        """Count a request, and refuse it if the behaviour says so. Raises Refused."""
         behaviour = self._engine.behaviour
         time.sleep(behaviour.latency_seconds)
         with self._changed:
@@ -169,7 +169,7 @@ class LocalCompute:
                     raise Refused(refusal.status, refusal.reason, refusal.message)
 
     def _withhold(self, method: Method) -> None:
-        """Return once the method is to be answered."""
+        """Wait while the method is silent."""
         with self._changed:
             self._changed.wait_for(lambda: method not in self._engine.behaviour.silent)
 
@@ -208,15 +208,15 @@ ROUTES: Final = Map(
 
 def _conditions(text: str) -> Iterator[tuple[str, str]]:
     """Yield the labels that a filter asks for, all of which an instance must have. Raises Refused."""
-    for part in filter(None, text.split(" AND ")):
-        condition = FILTER.fullmatch(part.strip().strip("()"))
+    for term in filter(None, text.split(" AND ")):
+        condition = FILTER.fullmatch(term.strip().strip("()"))
         if condition is None:
             raise Refused(400, "invalid", f"Invalid value for field 'filter': '{text}'.")
         yield condition[1], condition[2]
 
 
 def _failure(code: str, zone: str) -> Document:
-    message = f"The fake was told that {zone} has none left."
+    message = f"The fake simulates that {zone} has none left."
     status, words = (403, "FORBIDDEN") if code == "QUOTA_EXCEEDED" else (503, "SERVICE UNAVAILABLE")
     errors = [{"code": code, "message": message}]
     return {"error": {"errors": errors}, "httpErrorStatusCode": status, "httpErrorMessage": words}

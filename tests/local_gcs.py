@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ALGORITHM: Final = "GOOG4-RSA-SHA256"
 EMAIL: Final = "tester@local.iam.gserviceaccount.com"
-TOKEN: Final = "a-token-of-the-local-gcs"  # noqa: S105 (it opens nothing but this fake)
+TOKEN: Final = "a-token-of-the-local-gcs"
 META: Final = "x-goog-meta-"
 
 

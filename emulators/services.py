@@ -1,8 +1,10 @@
-"""How each part of the product is started on the local stack, and when it is ready."""
+"""Starts the deployables on the local stack, and waits until each is ready."""
 
+import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +14,9 @@ from emulators.processes import LOOPBACK, Server, StartFailed, await_ready, star
 
 FUNCTIONS: Final = Path(__file__).parents[1] / "functions" / "main.py"
 THREADS: Final = "64"
-"""Of the functions' process: each waiting claim holds one."""
-READY: Final = b"launcher starts"
-"""What the launcher's log says once it does."""
+"""The functions' process needs one for each claim that waits."""
+LAUNCHER_STARTED: Final = frozenset({"launcher_started", "launcher starts"})
+"""The event of the launcher's log once it takes orders; the second is what a launcher without events writes."""
 
 Environment = Mapping[str, str]
 
@@ -35,21 +37,29 @@ def start_launcher(logs: Path, environment: Environment, log_name: str = "launch
     log = logs / f"{log_name}.log"
     earlier = log.stat().st_size if log.exists() else 0
     server = start("the launcher", [*python("launcher"), "run"], log, environment)
-    await_ready(server, lambda: READY in log.read_bytes()[earlier:])
+    await_ready(server, lambda: not LAUNCHER_STARTED.isdisjoint(logged_events(log, earlier)))
     return server
 
 
+def logged_events(log: Path, since: int = 0) -> Iterator[str]:
+    """Yield the event of each line that a part has logged in JSON, from byte `since` of its log on."""
+    for line in log.read_bytes()[since:].splitlines():
+        with suppress(ValueError):  # a library's warning, or a line that is still being written
+            fields = json.loads(line)
+            yield str(fields.get("event") or fields.get("message"))
+
+
 def guest_image(images: Path) -> dict[str, str]:
-    """Build the guest image where it is not up to date; return how a launcher is told of it. Raises StartFailed."""
+    """Build the guest image unless it is up to date; return the launcher's settings for it. Raises StartFailed."""
     built = subprocess.run([*python("worker.guest.build"), "--out", str(images)], stdout=sys.stderr, check=False)
     if built.returncode != 0:
-        raise StartFailed("The guest image was not built; what was missing stands above.")
+        raise StartFailed("The guest image was not built; the reason is printed above.")
     digest = (images / "current").read_text().strip()
     return {"LAUNCHYARD_IMAGE": str((images / digest).resolve()), "LAUNCHYARD_IMAGE_DIGEST": digest}
 
 
 def python(module: str) -> list[str]:
-    """Return the command that runs a module with the Python that runs us."""
+    """Return the command that runs a module with this process's Python."""
     return [sys.executable, "-m", module]
 
 

@@ -1,4 +1,4 @@
-"""A small Intel Trust Authority: it publishes its keys and appraises TDX quotes, believing what they say.
+"""A small Intel Trust Authority: it publishes its keys and appraises TDX quotes, whose signature it does not check.
 
 GET  /certs                  its public keys (RFC 7517)
 POST /appraisal/v1/attest    {"quote": base64} with the header x-api-key: {"token"}
@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from jwt.algorithms import RSAAlgorithm
 from werkzeug import Request, Response
 
+from emulators.fakes.tdx_quote import NoQuote, TdxQuote
 from emulators.processes import Server, accepts, await_ready, start
 from emulators.serving import bind
 from emulators.settings import TrustSettings
-from emulators.tdx_quote import NoQuote, TdxQuote
 from shared.settings import read_or_exit
 
 if TYPE_CHECKING:
@@ -35,15 +35,15 @@ VALID: Final = timedelta(minutes=5)
 
 
 def start_trust_authority(port: int, logs: Path, api_key: str) -> Server:
-    """Start the local one and wait until it answers. Raises StartFailed."""
-    argv = [sys.executable, "-m", "emulators.trust_authority", "--port", str(port)]
+    """Start the fake and wait until it answers. Raises StartFailed."""
+    argv = [sys.executable, "-m", "emulators.fakes.trust_authority", "--port", str(port)]
     server = start("the trust authority", argv, logs / "trust_authority.log", {API_KEY: api_key})
     await_ready(server, lambda: accepts(port))
     return server
 
 
 class LocalTrustAuthority:
-    """A WSGI application. `tcb_status` is what it finds of every machine; while `away` it answers nothing but 503."""
+    """A WSGI application. It reports `tcb_status` for every machine. While `away`, it answers 503."""
 
     def __init__(self, clock: Callable[[], datetime], api_key: str, key: RSAPrivateKey | None = None) -> None:
         self._clock, self._api_key = clock, api_key
@@ -52,7 +52,7 @@ class LocalTrustAuthority:
         self.tcb_status = "UpToDate"
         self.away = False
         self.asked: list[str] = []
-        """The paths of the requests that came."""
+        """The paths of all requests so far."""
 
     @property
     def certs(self) -> dict[str, Any]:
@@ -60,15 +60,15 @@ class LocalTrustAuthority:
         return {"keys": [{**public, "kid": self._key_id, "alg": "PS384"}]}
 
     def rotate(self) -> None:
-        """Sign with a new key from now on; the one before is published no longer."""
+        """Sign with a new key from now on, and publish only that."""
         self._key, self._key_id = generate_private_key(public_exponent=65537, key_size=2048), secrets.token_hex(16)
 
     def pose_as(self, other: "LocalTrustAuthority") -> None:
-        """Name the other's key in tokens, and sign them with one's own."""
+        """Name the other authority's key in tokens, but sign with this one's."""
         self._key_id = other._key_id
 
     def appraise(self, quote: TdxQuote, algorithm: str = "PS384", nested: bool = False, **claims: Any) -> str:
-        """Return a token for this quote; `nested` is version 2's form. A claim that is given as None is left out."""
+        """Return a token for this quote; `nested` is the format of version 2. A claim that is None is left out."""
         body = {**self.claims(quote, nested), **claims}
         return self.sign(json.dumps({name: value for name, value in body.items() if value is not None}), algorithm)
 
@@ -77,7 +77,7 @@ class LocalTrustAuthority:
         return {**self._about(), **({"tdx": measured} if nested else measured)}
 
     def sign(self, payload: str, algorithm: str = "PS384") -> str:
-        """Return the payload signed, whatever it is."""
+        """Sign any payload."""
         return jwt.PyJWS().encode(payload.encode(), self._key, algorithm, headers={"kid": self._key_id, "typ": "JWT"})
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
@@ -121,7 +121,7 @@ class LocalTrustAuthority:
 
 @cache
 def any_key() -> RSAPrivateKey:
-    """Return a key that is made once a process: it takes a while."""
+    """Return a key. It is made once in a process, because that is slow."""
     return generate_private_key(public_exponent=65537, key_size=2048)
 
 
@@ -130,7 +130,7 @@ def _json(document: object, status: int = 200) -> Response:
 
 
 def serve(port: int = typer.Option()) -> None:
-    """Serve on the loopback address, with the key that the environment holds."""
+    """Serve on the loopback address, with the API key of the environment."""
     authority = LocalTrustAuthority(
         lambda: datetime.now(UTC), read_or_exit(TrustSettings).ita_api_key.get_secret_value()
     )

@@ -1,4 +1,4 @@
-"""The instances and operations of the fake, moved on by a clock: each look settles what has come due."""
+"""The instances and operations of the fake. Each call first applies what the clock has made due."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Protocol
 
-from emulators.compute.behaviour import Behaviour, Shortage
-from emulators.compute.rules import Document, metadata
+from emulators.fakes.compute.behaviour import Behaviour, Shortage
+from emulators.fakes.compute.rules import Document, metadata
 
 CONFIG_KEY: Final = "launchyard-config"
 
-Place = tuple[str, str, str]
-"""Project, zone and name: what an instance is known by."""
+InstanceKey = tuple[str, str, str]
+"""Project, zone and name: they identify an instance."""
 
 
 class NameTaken(Exception):
-    """An instance of this name is there already."""
+    """There is already an instance with this name."""
 
 
 class NotThere(Exception):
@@ -25,33 +25,33 @@ class NotThere(Exception):
 
 
 class Guests(Protocol):
-    """What runs inside instances."""
+    """Starts and stops the programs inside instances."""
 
     def start(self, name: str, config: str) -> None: ...
 
     def stop(self, name: str) -> None: ...
 
     def ended(self) -> set[str]:
-        """Return the names of those that ended by themselves since the last call."""
+        """Return the names of the instances whose program ended by itself since the last call."""
 
 
 @dataclass
 class Operation:
-    """`done_at` is by the engine's clock; `error` is a code of Compute Engine's."""
+    """`done_at` is a time of the engine's clock; `error` is one of Compute Engine's codes."""
 
     name: str
     kind: str
-    place: Place
+    key: InstanceKey
     done_at: float
     error: str | None = None
 
 
 @dataclass
 class Instance:
-    """From `gone_at`, once it began to stop, it is gone where it was `deleted`, and else TERMINATED."""
+    """A stopping instance has a `gone_at`: the time from which it is gone if `deleted`, and else TERMINATED."""
 
     id: int
-    place: Place
+    key: InstanceKey
     body: Document
     stage_seconds: float
     inserted_at: float
@@ -61,7 +61,7 @@ class Instance:
 
     @property
     def name(self) -> str:
-        return self.place[2]
+        return self.key[2]
 
     @property
     def runs_from(self) -> float:
@@ -69,9 +69,9 @@ class Instance:
 
     @property
     def ends_at(self) -> float | None:
-        """When its maxRunDuration is over."""
-        longest = self.body.get("scheduling", {}).get("maxRunDuration")
-        return None if longest is None else self.runs_from + int(longest["seconds"])
+        """When its maxRunDuration ends, or None."""
+        limit = self.body.get("scheduling", {}).get("maxRunDuration")
+        return None if limit is None else self.runs_from + int(limit["seconds"])
 
     def status(self, now: float) -> str:
         if self.gone_at is not None:
@@ -83,15 +83,15 @@ class Instance:
 
 @dataclass
 class Engine:
-    """Every method may be called from any thread. `forward` is by how much the clock was set forward."""
+    """Any thread may call any method. `forward` is the number of seconds by which the clock was set forward."""
 
     clock: Callable[[], float]
     guests: Guests
     behaviour: Behaviour = field(default_factory=Behaviour)
     forward: float = 0
-    instances: dict[Place, Instance] = field(default_factory=dict)
+    instances: dict[InstanceKey, Instance] = field(default_factory=dict)
     made: list[Instance] = field(default_factory=list)
-    """Every instance that there ever was."""
+    """Every instance that was ever created."""
     _operations: dict[str, Operation] = field(default_factory=dict)
     _by_request: dict[str, Operation] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
@@ -101,37 +101,38 @@ class Engine:
         return self.clock() + self.forward
 
     def insert(self, project: str, zone: str, body: Document, request_id: str) -> Operation:
-        """Begin an instance. A request that was seen before has the same operation. Raises NameTaken."""
-        place = (project, zone, body["name"])
+        """Create an instance. A repeated request returns the same operation. Raises NameTaken."""
+        key = (project, zone, body["name"])
         with self._settled() as now:
             if request_id in self._by_request:
                 return self._by_request[request_id]
-            if place in self.instances:
+            if key in self.instances:
                 raise NameTaken
             shortage = self._shortage(zone)
-            made = Instance(next(self._numbers), place, body, self.behaviour.stage_seconds, now)
+            made = Instance(next(self._numbers), key, body, self.behaviour.stage_seconds, now)
             if shortage is None or shortage.lingers:
-                self.instances[place] = made
+                self.instances[key] = made
                 self.made.append(made)
-            return self._begun("insert", place, made.runs_from, request_id, shortage.code if shortage else None)
+            return self._begun("insert", key, made.runs_from, request_id, shortage.code if shortage else None)
 
-    def delete(self, place: Place, request_id: str) -> Operation:
+    def delete(self, key: InstanceKey, request_id: str) -> Operation:
         """Raises NotThere."""
         with self._settled() as now:
             if request_id in self._by_request:
                 return self._by_request[request_id]
-            instance = self._find(place)
+            instance = self._find(key)
             self._stop(instance, now, deleted=True)
-            return self._begun("delete", place, instance.gone_at or now, request_id)
+            return self._begun("delete", key, instance.gone_at or now, request_id)
 
-    def find(self, place: Place) -> Instance:
+    def find(self, key: InstanceKey) -> Instance:
         """Raises NotThere."""
         with self._settled():
-            return self._find(place)
+            return self._find(key)
 
     def those(self, chosen: Callable[[Instance], bool]) -> list[Instance]:
+        """Return the instances for which `chosen` is true, in the order of their keys."""
         with self._settled():
-            return sorted(filter(chosen, self.instances.values()), key=lambda instance: instance.place)
+            return sorted(filter(chosen, self.instances.values()), key=lambda instance: instance.key)
 
     def operation(self, name: str) -> Operation:
         """Raises NotThere."""
@@ -141,7 +142,7 @@ class Engine:
             return self._operations[name]
 
     def settle(self) -> None:
-        """Do what has come due: boot what runs, end what ran long enough or whose guest ended, forget what is gone."""
+        """Apply what is due: boot running instances, stop those that ended or ran too long, forget deleted ones."""
         with self._settled():
             return
 
@@ -153,7 +154,7 @@ class Engine:
 
     @contextmanager
     def _settled(self) -> Iterator[float]:
-        """The engine, locked, with everything done that had come due by the time that is yielded."""
+        """Lock the engine, apply what is due, and yield the time."""
         with self._lock:
             now = self.now()
             self._settle(now)
@@ -161,14 +162,14 @@ class Engine:
 
     def _settle(self, now: float) -> None:
         ended = self.guests.ended()
-        for place, instance in list(self.instances.items()):
+        for key, instance in list(self.instances.items()):
             if instance.gone_at is None and instance.ends_at is not None and now >= instance.ends_at:
                 action = instance.body["scheduling"]["instanceTerminationAction"]
                 self._stop(instance, instance.ends_at, deleted=action == "DELETE")
             if instance.name in ended:
                 self._stop(instance, now, deleted=False)
             if instance.deleted and instance.gone_at is not None and now >= instance.gone_at:
-                del self.instances[place]
+                del self.instances[key]
             elif self.behaviour.boot and instance.status(now) == "RUNNING" and not instance.booted:
                 instance.booted = True
                 self.guests.start(instance.name, _config(instance.body))
@@ -179,16 +180,18 @@ class Engine:
             self.guests.stop(instance.name)
         instance.deleted = instance.deleted or deleted
 
-    def _find(self, place: Place) -> Instance:
-        if place not in self.instances:
+    def _find(self, key: InstanceKey) -> Instance:
+        if key not in self.instances:
             raise NotThere
-        return self.instances[place]
+        return self.instances[key]
 
     def _shortage(self, zone: str) -> Shortage | None:
         return next((short for short in self.behaviour.shortages if short.zone in (None, zone)), None)
 
-    def _begun(self, kind: str, place: Place, done_at: float, request_id: str, error: str | None = None) -> Operation:
-        operation = Operation(f"operation-{next(self._numbers)}", kind, place, done_at, error)
+    def _begun(
+        self, kind: str, key: InstanceKey, done_at: float, request_id: str, error: str | None = None
+    ) -> Operation:
+        operation = Operation(f"operation-{next(self._numbers)}", kind, key, done_at, error)
         self._operations[operation.name] = operation
         if request_id:
             self._by_request[request_id] = operation

@@ -1,0 +1,1 @@
+"""Fakes of cloud services that have no official emulator: Compute Engine, and the Intel Trust Authority."""

@@ -1,0 +1,70 @@
+"""The fake's behaviour, which tests set: the requests that it refuses, the resources that ran out, its delays."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Method(StrEnum):
+    """The kinds of requests."""
+
+    INSERT = "insert"
+    GET = "get"
+    LIST = "list"
+    DELETE = "delete"
+    OPERATION = "operation"
+
+
+class Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Refusal(Shape):
+    """Answer the next `times` requests of a method (None: all) with this status, and do nothing."""
+
+    method: Method
+    status: int = 503
+    reason: str = "backendError"
+    message: str = "The fake simulates a refusal."
+    times: int | None = None
+
+
+class Shortage(Shape):
+    """Accept an insert, and fail its operation with this code. `zone` None means every zone.
+
+    If `lingers`, the instance exists nevertheless.
+    """
+
+    code: str = "ZONE_RESOURCE_POOL_EXHAUSTED"
+    zone: str | None = None
+    lingers: bool = False
+
+
+class Behaviour(Shape):
+    """Requests of `silent` methods are carried out, but answered only when the method is no longer silent.
+
+    If `boot`, instances start the worker, as a process of this host, with the configuration in their metadata.
+    """
+
+    refusals: tuple[Refusal, ...] = ()
+    shortages: tuple[Shortage, ...] = ()
+    no_zones: frozenset[str] = frozenset()
+    """Names of zones that do not exist."""
+    lacking: frozenset[str] = frozenset()
+    """Zones that have no machine types."""
+    silent: frozenset[Method] = frozenset()
+    unseen: frozenset[str] = frozenset()
+    """Zones that a list leaves out, as if they did not answer."""
+    latency_seconds: float = Field(default=0, ge=0)
+    """The delay of every answer."""
+    stage_seconds: float = Field(default=0.1, ge=0)
+    """The duration of each of the states PROVISIONING, STAGING and STOPPING."""
+    page_size: int = Field(default=500, ge=1)
+    """The limit for the length of a list, whatever the request asks for."""
+    boot: bool = False
+
+
+class Forward(Shape):
+    """Sets the clock forward, for events that take hours."""
+
+    seconds: float = Field(ge=0)

@@ -1,0 +1,106 @@
+"""Each extra, installed alone from requirements.lock, brings everything that its part imports, and no more."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from emulators.environment import make_environment
+from emulators.settings import Backend, StackSettings
+from tools.locked import locked
+
+ROOT: Final = Path(__file__).parents[2]
+SHIPPED: Final = ("cli", "emulators", "functions", "launcher", "shared", "tools", "worker")
+GCP: Final = "launcher.providers.gcp"
+LAUNCHER: Final = f"[name for name in every('launcher') if not name.startswith('{GCP}.')]"
+IMPORTS: Final = {
+    "functions": "every('functions')",
+    "launcher": LAUNCHER,
+    "launcher-gcp": "every('launcher')",
+    "cli": "every('cli')",
+    "worker": "every('worker')",
+    "emulators": "every('emulators')",
+}
+IMPORT_ALL: Final = """
+import importlib, pkgutil
+def every(part):
+    package = importlib.import_module(part)
+    names = (found.name for found in pkgutil.walk_packages(package.__path__, f"{part}."))
+    return [name for name in names if not name.endswith(".__main__")]
+names = every("shared") + {names}
+for name in names:
+    importlib.import_module(name)
+print(len(names))
+"""
+COMMANDS: Final = {
+    "cli": ({"order", "export"}, {"launcher", "vm", "up"}),
+    "launcher": ({"order", "export", "launcher", "vm"}, set()),
+}
+"""What `launchyard --help` shows with an extra, and what it does not show."""
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our own wheel, built from a copy of the sources."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in SHIPPED:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    pip(Path(sys.executable), "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(folder))
+    [built] = folder.glob("launchyard-*.whl")
+    return built
+
+
+@pytest.mark.parametrize("extra", IMPORTS)
+def test_an_extra_installed_alone_brings_all_that_its_part_imports(extra: str, wheel: Path, tmp_path: Path) -> None:
+    python = install(extra, wheel, tmp_path)
+
+    program = IMPORT_ALL.replace("{names}", IMPORTS[extra])
+    environment = make_environment(StackSettings(backend=Backend.MEMORY))  # functions.main reads it when imported
+    done = subprocess.run(
+        [python, "-I", "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) > 20
+    help_works(python.with_name("launchyard"), extra)
+
+
+def help_works(launchyard: Path, extra: str) -> None:
+    """The command works with any extra: it shows the parts that are installed, and names the extra of any other."""
+    shown = subprocess.run([launchyard, "--help"], capture_output=True, text=True, check=False)
+    up = subprocess.run([launchyard, "up"], capture_output=True, text=True, check=False)
+
+    assert "Traceback" not in shown.stderr + up.stderr
+    if extra in COMMANDS:
+        present, absent = COMMANDS[extra]
+        words = set(shown.stdout.split())
+        assert shown.returncode == 0
+        assert (present - words, absent & words) == (set(), set())
+        assert (up.returncode, "pip install 'launchyard[emulators]'" in " ".join(up.stderr.split())) == (1, True)
+    if extra in ("functions", "worker"):
+        assert (shown.returncode, "pip install 'launchyard[cli]'" in shown.stderr) == (1, True)
+
+
+def install(extra: str, wheel: Path, folder: Path) -> Path:
+    """Return the Python of a new environment that holds our wheel and what the lock has for this extra."""
+    lock = folder / f"{extra}.lock"
+    lock.write_text(locked([extra]))
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    python = folder / "venv" / "bin" / "python"
+    pip(python, "install", "--require-hashes", "--requirement", str(lock))
+    pip(python, "install", "--no-deps", str(wheel))
+    pip(python, "check")
+    return python
+
+
+def pip(python: Path, *words: str) -> None:
+    command = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
