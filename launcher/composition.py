@@ -13,17 +13,16 @@ from uuid import uuid4
 import structlog
 from pydantic import ValidationError
 
-from launcher.clock import SYSTEM
 from launcher.daemon import logs
 from launcher.daemon.bell import DoorbellLoop
 from launcher.daemon.bells import BellListener
 from launcher.daemon.daemon import DONE, Daemon, Events, Loop
 from launcher.daemon.heartbeat import HeartbeatLoop
-from launcher.daemon.identity import identity_in
 from launcher.daemon.limited import Bounded
-from launcher.daemon.outage import Outage
 from launcher.daemon.poll import PollingLoop
+from launcher.daemon.state_directory import identity_in
 from launcher.host import facts as host
+from launcher.host.clock import SYSTEM
 from launcher.machines.port import LaunchFailed
 from launcher.machines.records import VmLease
 from launcher.machines.resources import Resources
@@ -33,6 +32,7 @@ from launcher.orders.assignments import Runs
 from launcher.orders.attempt import Runner
 from launcher.orders.claims import Claims
 from launcher.orders.lanes import Lanes, served
+from launcher.orders.outage import Outage
 from launcher.orders.reconciliation import Reconciliation
 from launcher.orders.reports import Reports
 from launcher.providers.registry import Providers
@@ -150,7 +150,7 @@ def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, 
 
     def intake() -> None:
         reconciliation.run(admission.closed)
-        reconciliation.keep_clear(providers, admission.closed)
+        reconciliation.delete_strays(providers, admission.closed)
         take()
         events.put(DONE)
 

@@ -13,8 +13,8 @@ from pydantic_settings import NoDecode
 
 import shared.settings
 from launcher.daemon.supervision import Supervision
+from launcher.host.probe import QemuChoice
 from launcher.providers.gcp.settings import GcpSettings
-from launcher.providers.qemu.probe import QemuMode
 from launcher.providers.qemu.settings import PREFIX, HostSettings
 from shared.address import BaseUrl, ControlPlaneUrl, is_ipv6
 from shared.domain import datacenters
@@ -98,7 +98,7 @@ class Settings(HostSettings, GcpSettings):
     max_orders: Annotated[int, Field(ge=0)] = Field(0, validation_alias=twins("MAX_ORDERS", "LAUNCHER_MAX_ORDERS"))
     """0: no limit."""
     provider: ProviderName = ProviderName.QEMU
-    qemu_mode: QemuMode = QemuMode.AUTO
+    qemu_mode: QemuChoice = QemuChoice.AUTO
     slots: Annotated[int, Field(ge=1, le=500)] = 2
     """Machines at once; a heartbeat carries 500 at most."""
     state_dir: Location = Path("/var/lib/launchyard")

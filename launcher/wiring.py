@@ -2,10 +2,10 @@
 
 import structlog
 
-from launcher.host.checks.case import Host
+from launcher.host.checks.host import Host
+from launcher.host.probe import probe
 from launcher.machines.port import Provider
-from launcher.providers.process.process import ProcessProvider
-from launcher.providers.qemu.probe import probe
+from launcher.providers.process.provider import ProcessProvider
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.providers.registry import Providers, cloud
 from launcher.settings import Cloud, ProviderName, Settings

@@ -7,7 +7,7 @@ import typer
 
 from launcher.cli import doctor
 from launcher.composition import NotServed, StateUnusable, serve
-from launcher.providers.qemu.probe import ModeRefused, TrialImpossible
+from launcher.host.probe import ModeRefused, TrialImpossible
 from launcher.settings import read
 from launcher.wiring import CloudRefused
 from shared.lines import Lines

@@ -1,21 +1,26 @@
 """`launchyard launcher doctor`: what this host has, what it lacks, and what to do about it."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from pydantic import Field
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from launcher.host.checks.case import Case, Host
-from launcher.host.checks.settings import DoctorSettings
-from launcher.host.checks.table import Result, Verdict, examine, missing
-from launcher.providers.qemu.argv import Mode
-from launcher.providers.qemu.probe import TDX_PARAMETER, QemuMode, TrialImpossible, choose, has_tdx
+from launcher.host.checks.host import Case, Host
+from launcher.host.checks.registry import Result, Verdict, examine, missing
+from launcher.host.hypervisor import QemuMode
+from launcher.host.probe import TDX_PARAMETER, QemuChoice, TrialImpossible, choose, has_tdx
 from launcher.providers.qemu.provider import takes
+from launcher.providers.qemu.settings import HostSettings
+from launcher.settings import twins
+from shared.address import ControlPlaneUrl
 from shared.domain.spec import NodeSize
-from shared.settings import SettingsWrong, read
+from shared.guest.image import Digest
+from shared.settings import Location, SettingsWrong, read
 
 READY: Final = 0
 NOT_READY: Final = 1
@@ -23,10 +28,19 @@ USAGE: Final = 2
 STYLES: Final = {Verdict.OK: "green", Verdict.MISSING: "red", Verdict.UNNEEDED: "dim"}
 
 
+class DoctorSettings(HostSettings):
+    """The launcher's settings that describe a host. Each may be missing."""
+
+    url: ControlPlaneUrl | None = Field(None, validation_alias=twins("URL", "CP_URL"))
+    state_dir: Location = Path("/var/lib/launchyard")
+    image: Location | None = None
+    image_digest: Digest | None = None
+
+
 def doctor(
     mode: Annotated[
-        QemuMode, typer.Option(help="What this host is to run; auto: the best that it can.")
-    ] = QemuMode.TDX,
+        QemuChoice, typer.Option(help="What this host is to run; auto: the best that it can.")
+    ] = QemuChoice.TDX,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Look at this host: exit 0 where it can run machines in this mode, 1 with all that is missing.
@@ -47,7 +61,7 @@ def doctor(
     raise typer.Exit(NOT_READY if missing(results) else READY)
 
 
-def case_of(settings: DoctorSettings, asked: QemuMode) -> Case:
+def case_of(settings: DoctorSettings, asked: QemuChoice) -> Case:
     host = Host(settings.hypervisor)
     mode = _mode(host, asked)
     sizes = {size.value: takes(settings.sizes.of_node(size), mode, settings.machine_disk_mib) for size in NodeSize}
@@ -65,7 +79,7 @@ def case_of(settings: DoctorSettings, asked: QemuMode) -> Case:
     )
 
 
-def document(mode: Mode, results: tuple[Result, ...]) -> dict[str, object]:
+def document(mode: QemuMode, results: tuple[Result, ...]) -> dict[str, object]:
     checks = [
         {
             "name": result.check.name,
@@ -79,17 +93,17 @@ def document(mode: Mode, results: tuple[Result, ...]) -> dict[str, object]:
     return {"mode": mode, "ready": not missing(results), "checks": checks}
 
 
-def _mode(host: Host, asked: QemuMode) -> Mode:
-    if asked is not QemuMode.AUTO:
-        return Mode(asked)
+def _mode(host: Host, asked: QemuChoice) -> QemuMode:
+    if asked is not QemuChoice.AUTO:
+        return QemuMode(asked)
     try:
-        kvm = host.boots(Mode.KVM, host.hypervisor.binary)
+        kvm = host.boots(QemuMode.KVM, host.hypervisor.binary)
     except TrialImpossible:  # which the row of the mode that is left tells
         kvm = False
     return choose(asked, kvm, has_tdx(host.path(TDX_PARAMETER)))
 
 
-def _show(mode: Mode, results: tuple[Result, ...]) -> None:
+def _show(mode: QemuMode, results: tuple[Result, ...]) -> None:
     out = Console(highlight=False)
     table = Table("check", "", "found", box=None)
     for result in results:

@@ -10,14 +10,12 @@ import typer
 from pydantic import ValidationError
 
 from launcher.daemon import logs
+from launcher.host.hypervisor import QemuMode
+from launcher.host.probe import ModeRefused, TrialImpossible, probe
 from launcher.machines.directory import VmDirectory
 from launcher.machines.port import LaunchFailed
-from launcher.providers.qemu.argv import Mode
-from launcher.providers.qemu.probe import ModeRefused, TrialImpossible, probe
-from launcher.vm_tool import agents, console, facts, machines, measuring
-from launcher.vm_tool.amounts import mib
-from launcher.vm_tool.settings import ToolSettings
-from launcher.vm_tool.wiring import provider_of, size_of
+from launcher.vm_tool import agents, console, facts, machines
+from launcher.vm_tool.settings import ToolSettings, mib, provider_of, size_of
 from shared.domain.spec import NodeSize
 from shared.guest.config import OrderlessConfig, OrderlessProgram
 from shared.guest.image import ImageRejected
@@ -102,7 +100,7 @@ def list_machines(as_json: AsJson = False, state_dir: StateDir = None) -> None:
     settings = _settings(vm_state_dir=state_dir)
     with _told():
         known = list(machines.known(settings.vm_state_dir))
-        states = [{"name": one.manifest.vm, "uuid": one.manifest.uuid, "state": facts.state_of(one)} for one in known]
+        states = [{"name": one.manifest.vm, "uuid": one.manifest.uuid, "state": facts.state_word(one)} for one in known]
     if as_json:
         typer.echo(json.dumps(states, indent=2))
         return
@@ -154,7 +152,7 @@ def measure(
     settings = _settings(image=image, vm_state_dir=state_dir)
     with _told():
         of_size = size_of(settings, size, memory, vcpus, disk)
-        registers = measuring.measure(settings.vm_state_dir, provider_of(settings, Mode.TDX), of_size, timeout)
+        registers = machines.measure(settings.vm_state_dir, provider_of(settings, QemuMode.TDX), of_size, timeout)
     typer.echo(json.dumps(registers, indent=2) if as_json else registers["mrtd"])
 
 

@@ -5,12 +5,12 @@ from typing import Final
 
 import structlog
 
-from launcher.clock import Clock
 from launcher.daemon.bells import BellListener, BellsUnavailable, Heard
-from launcher.daemon.outage import Backoff, Outage
+from launcher.host.clock import Clock
 from launcher.orders.admission import Admission
 from launcher.orders.assignments import Runs
 from launcher.orders.claims import Claims
+from launcher.orders.outage import Backoff, Outage
 from shared.client import OtherVersion, Refused, Unreachable
 from shared.crash_points import Point, reach
 

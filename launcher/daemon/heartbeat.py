@@ -6,10 +6,10 @@ from typing import Final
 
 import structlog
 
-from launcher.clock import Clock
-from launcher.daemon.outage import Backoff, Outage
+from launcher.host.clock import Clock
 from launcher.orders.assignment import Held, Wish
 from launcher.orders.assignments import Runs
+from launcher.orders.outage import Backoff, Outage
 from shared.client import ControlPlane, Refused, Unreachable
 from shared.domain.order import State
 from shared.wire.launchers import HeartbeatAnswer, HeartbeatRequest, Hold

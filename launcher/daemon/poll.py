@@ -2,12 +2,12 @@
 
 from typing import Final
 
-from launcher.clock import Clock
-from launcher.daemon.outage import Backoff, Outage
+from launcher.host.clock import Clock
 from launcher.orders.admission import Admission, Room
 from launcher.orders.assignments import Runs
 from launcher.orders.claims import WAIT_SECONDS, Claims
 from launcher.orders.lanes import names
+from launcher.orders.outage import Backoff, Outage
 from shared.client import ControlPlaneError, Refused, Unreachable
 from shared.domain.lanes import lane as lane_of
 

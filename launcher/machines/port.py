@@ -3,11 +3,11 @@
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Protocol
 
 from launcher.machines.directory import VmDirectory
 from launcher.machines.resources import Resources
-from launcher.providers.process.identity import Trace
 from shared.domain.order import Failure, Reason
 from shared.domain.spec import AnySpec
 from shared.guest.config import WorkerConfig
@@ -67,18 +67,30 @@ class Machine(Protocol):
         """Let it run on, and watch it no more."""
 
 
-class Keeper(Protocol):
-    """Finds machines again that an earlier daemon started. Raises LaunchFailed where it cannot ask for them now."""
+class MachineState(Enum):
+    """What became of a directory's machine."""
 
-    def trace(self, directory: VmDirectory) -> Trace:
-        """Return what is left of the directory's machine. Raises OSError, ValidationError where that cannot be told."""
+    NEVER_RAN = auto()
+    """No process was recorded, and a machine runs only after its process was recorded."""
+    RUNS = auto()
+    ENDED = auto()
+    """Gone, or ended and not yet reaped; another process may have its number by now."""
+    UNEXPLAINED = auto()
+    """The recorded process runs, and its arguments do not name the machine."""
 
-    def adopt(self, directory: VmDirectory) -> Machine | None:
-        """Return the directory's machine; None where it has just ended. Raises OSError, ValidationError as `trace`."""
+
+class Recoverer(Protocol):
+    """Finds the machines that an earlier daemon started. Raises LaunchFailed if it cannot look for them now."""
+
+    def state_of(self, directory: VmDirectory, /) -> MachineState:
+        """Return what became of the directory's machine. Raises OSError, ValidationError if that is unknown."""
+
+    def adopt(self, directory: VmDirectory, /) -> Machine | None:
+        """Return the directory's machine; None if it has just ended. Raises OSError, ValidationError as `state_of`."""
 
 
-class Provider(Keeper, Protocol):
-    """`loopback_gateway` is where its machines find this host's loopback addresses; None where they are their own."""
+class Provider(Recoverer, Protocol):
+    """Makes machines. `loopback_gateway` is the address by which they reach this host's loopback; None: as it is."""
 
     @property
     def name(self) -> str: ...
@@ -95,8 +107,9 @@ class Provider(Keeper, Protocol):
     def start(self, directory: VmDirectory) -> Machine:
         """Start the machine that the directory describes. Raises ImageRejected, LaunchFailed: then nothing runs."""
 
-    def keep_clear(self, held: Callable[[], Collection[Hold]], until: threading.Event) -> None:
-        """From now on, until told, end machines of this launcher's that run elsewhere, and that no hold explains.
+    def delete_strays(self, held: Callable[[], Collection[Hold]], until: threading.Event) -> None:
+        """Delete this launcher's remote machines that belong to no held order, from now on until `until` is set.
 
-        To be called once, when earlier machines have been adopted; `held` returns what is held when it is called.
+        Call it once, after earlier machines were adopted; `held` returns what is held when it is called. Providers of
+        this host have none.
         """

@@ -1,8 +1,13 @@
-"""What a machine takes of its host, and what the host has: the same few figures."""
+"""What a machine takes of its host, what the host has, and how large machines of each size are."""
 
-from typing import Self
+from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.domain.spec import AnySpec, CapacitySpec, NodeSize
+
+GIB: Final = 1024
+"""In MiB."""
 
 
 class Resources(BaseModel):
@@ -31,3 +36,31 @@ class Resources(BaseModel):
     def left_of(self, whole: Self) -> Self:
         """Return what is left of the whole once this much of it is taken: less than nothing where it was too much."""
         return type(self)(**{name: getattr(whole, name) - value for name, value in self})
+
+
+class Size(BaseModel):
+    """`disk_mib` is the data disk's, 0: none; `gpus` are passed through."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    memory_mib: Annotated[int, Field(ge=64)]
+    vcpus: Annotated[int, Field(ge=1)]
+    disk_mib: Annotated[int, Field(ge=0)] = 0
+    gpus: Annotated[int, Field(ge=0)] = 0
+
+
+class Sizes(BaseModel):
+    """`work` is an export's and a task's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tiny: Size = Size(memory_mib=4 * GIB, vcpus=4)
+    standard: Size = Size(memory_mib=16 * GIB, vcpus=16)
+    llm: Size = Size(memory_mib=128 * GIB, vcpus=16, disk_mib=80 * GIB)
+    work: Size = Size(memory_mib=256, vcpus=1)
+
+    def of(self, spec: AnySpec) -> Size:
+        return self.of_node(spec.node_size) if isinstance(spec, CapacitySpec) else self.work
+
+    def of_node(self, size: NodeSize) -> Size:
+        return {NodeSize.TINY: self.tiny, NodeSize.STANDARD: self.standard, NodeSize.LLM: self.llm}[size]

@@ -12,13 +12,13 @@ import structlog
 from pydantic import ValidationError
 
 from launcher.machines.directory import LinkOrCopy, VmDirectory, quarantine, read, remaining
-from launcher.machines.port import Keeper, Machine
+from launcher.machines.port import Machine, MachineState, Recoverer
 from launcher.machines.records import VmLease, VmManifest
 from launcher.orders.admission import Admission
 from launcher.orders.assignment import Held, Wish
 from launcher.orders.assignments import Resume, Runs
 from launcher.orders.attempt import Runner, discard
-from launcher.providers.process.identity import MARK, Trace, end_stragglers, marked
+from launcher.providers.process.identity import MARK, end_stragglers, marked
 from shared.crash_points import Point, reach
 from shared.domain.order import LEASE, State
 from shared.wire.launchers import Hold
@@ -67,19 +67,19 @@ class Adoption:
     def _settle(self, directory: VmDirectory) -> None:
         """Raises OSError, ValueError, LookupError if it cannot be told what is in the directory, and LaunchFailed."""
         hold = hold_of(directory)
-        keeper = self.runner.providers.keeper(directory.manifest)
-        match left := keeper.trace(directory):
-            case Trace.RUNS:
-                self._adopt(directory, hold, keeper)
-            case Trace.UNEXPLAINED:
+        recoverer = self.runner.providers.recoverer(directory.manifest)
+        match left := recoverer.state_of(directory):
+            case MachineState.RUNS:
+                self._adopt(directory, hold, recoverer)
+            case MachineState.UNEXPLAINED:
                 raise ValueError("the process on record runs, and its arguments do not name the machine")
             case _:
                 self._go_on(directory, hold, partial(self._bury, directory, left), spent=True)
 
-    def _adopt(self, directory: VmDirectory, hold: Hold, keeper: Keeper) -> None:
-        machine = keeper.adopt(directory)
+    def _adopt(self, directory: VmDirectory, hold: Hold, recoverer: Recoverer) -> None:
+        machine = recoverer.adopt(directory)
         if machine is None:
-            self._go_on(directory, hold, partial(self._bury, directory, Trace.ENDED), spent=True)
+            self._go_on(directory, hold, partial(self._bury, directory, MachineState.ENDED), spent=True)
             return
         over = self.states is not None and hold not in self.states
         self._go_on(directory, hold, partial(self._watch, directory, machine), spent=over)
@@ -98,11 +98,11 @@ class Adoption:
         held.keep_lease_in(directory)
         self.runner.resume(held, directory, machine)
 
-    def _bury(self, directory: VmDirectory, left: Trace, held: Held) -> None:
+    def _bury(self, directory: VmDirectory, left: MachineState, held: Held) -> None:
         """Report the end of a machine that is gone, and remove what is left of it."""
         end_stragglers(directory.manifest.uuid)
         endings, provider = self.runner.endings, directory.manifest.provider
-        if left is Trace.NEVER_RAN:
+        if left is MachineState.NEVER_RAN:
             ending = endings.returned(held.hold.epoch, "The launcher ended before the machine was started.")
             self.runner.tell(held, ending, provider)
         else:

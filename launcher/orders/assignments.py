@@ -7,7 +7,7 @@ from math import inf
 
 import structlog
 
-from launcher.clock import Clock
+from launcher.host.clock import Clock
 from launcher.machines.records import VmLease
 from launcher.orders.admission import Admission, Reservation
 from launcher.orders.assignment import Held, Wish

@@ -7,7 +7,7 @@ import structlog
 
 from launcher.machines.directory import read, remaining
 from launcher.providers.process.identity import end_stragglers
-from launcher.providers.process.provider import LocalMachines
+from launcher.providers.registry import local_machines
 
 PATIENCE_SECONDS: Final = 10.0
 
@@ -33,7 +33,7 @@ def _clear(path: Path) -> None:
     if not directory.manifest.argv:
         log.error("a leftover runs elsewhere, and is left alone", vm=directory.manifest.vm)
         return
-    machine = LocalMachines().adopt(directory)
+    machine = local_machines(directory.manifest).adopt(directory)
     log.info("clearing a leftover", vm=directory.manifest.vm, pid=machine and machine.pid)
     if machine is not None:
         machine.stop(lambda: PATIENCE_SECONDS)

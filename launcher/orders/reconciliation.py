@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping
 
 import structlog
 
-from launcher.clock import Clock
-from launcher.daemon.outage import Backoff, Outage
+from launcher.host.clock import Clock
 from launcher.machines.records import VmLease
 from launcher.orders.assignments import Runs
 from launcher.orders.endings import Ending, Endings
+from launcher.orders.outage import Backoff, Outage
 from launcher.providers.registry import Providers
 from shared.client import ControlPlane, Refused, Unreachable
 from shared.domain.order import Reason, State
@@ -100,10 +100,10 @@ class Reconciliation:
         except Refused as refused:  # it has ended meanwhile, or lapsed
             log.info("report refused", order_id=view.order_id, epoch=view.epoch, code=refused.code)
 
-    def keep_clear(self, providers: Providers, until: threading.Event) -> None:
+    def delete_strays(self, providers: Providers, until: threading.Event) -> None:
         """The other way about: end machines elsewhere that run without an order in this launcher's hands."""
         for provider in providers.all():
-            provider.keep_clear(lambda: [held.hold for held in self._runs.held()], until)
+            provider.delete_strays(lambda: [held.hold for held in self._runs.held()], until)
 
     def _ending(self, view: HoldView) -> Ending:
         message = "The launcher was restarted, and nothing is left of the machine."

@@ -5,9 +5,9 @@ from enum import Enum, auto
 
 import structlog
 
-from launcher.clock import Clock
-from launcher.daemon.outage import Backoff, Outage
+from launcher.host.clock import Clock
 from launcher.orders.assignment import Held
+from launcher.orders.outage import Backoff, Outage
 from shared.client import ControlPlane, Refused, Unreachable
 from shared.wire.launchers import UpdateRequest
 

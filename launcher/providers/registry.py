@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from launcher.machines.port import Keeper, Provider
+from launcher.machines.port import Provider, Recoverer
 from launcher.machines.records import VmManifest
-from launcher.providers.process.provider import LocalMachines
+from launcher.providers.process.recovery import LocalMachines
+from launcher.providers.qemu.provider import QEMU, QemuMachines
 from shared.domain.spec import AnySpec, CapacitySpec
 
 
@@ -24,13 +25,13 @@ class Providers:
             raise LookupError(f"No provider of this launcher makes machines for such an order: {wanted}.")
         return provider
 
-    def keeper(self, manifest: VmManifest) -> Keeper:
+    def recoverer(self, manifest: VmManifest) -> Recoverer:
         """Return what can find a machine again: on this host whichever provider started it, elsewhere only its own.
 
         Raises LookupError where that is none of this launcher's now.
         """
         if manifest.argv:
-            return LocalMachines()
+            return local_machines(manifest)
         for provider in self.all():
             if provider.name == manifest.provider:
                 return provider
@@ -40,6 +41,11 @@ class Providers:
         """Return each provider once."""
         every = (*self.by_cloud.values(), *((self.work,) if self.work else ()))
         return tuple({provider.name: provider for provider in every}.values())
+
+
+def local_machines(manifest: VmManifest) -> LocalMachines:
+    """Return what finds a machine of this host again, and stops it as its kind demands."""
+    return QemuMachines() if manifest.provider == QEMU else LocalMachines()
 
 
 def cloud(datacenter: str) -> str:

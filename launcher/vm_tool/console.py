@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from launcher.machines.directory import VmDirectory
-from launcher.providers.process.identity import Trace, trace
+from launcher.machines.port import MachineState
+from launcher.providers.process.identity import state_of
 from shared.guest.console import MEASURE, REGISTERS, UP
 
 LOOK_SECONDS: Final = 2.0
@@ -49,7 +50,7 @@ def await_words(
 ) -> re.Match[str]:
     """Look every two seconds. Raises NothingSaid where the machine ends first, or the time is over."""
     for _ in range(max(int(seconds / LOOK_SECONDS), 1)):
-        ended = trace(directory) is not Trace.RUNS  # before the console is read, or its last words would be missed
+        ended = state_of(directory) is not MachineState.RUNS  # looked at first: what it wrote last is read, too
         if ended:
             directory.await_logs()
         console = read(directory)

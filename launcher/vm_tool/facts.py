@@ -5,7 +5,8 @@ from typing import Final, NamedTuple
 import psutil
 
 from launcher.machines.directory import VmDirectory
-from launcher.providers.process.identity import Trace, trace
+from launcher.machines.port import MachineState
+from launcher.providers.process.identity import state_of
 from launcher.providers.qemu.provider import OWN_MEMORY_MIB
 
 AGENT: Final = "agent"
@@ -14,7 +15,7 @@ KIB: Final = 1024
 RUNNING: Final = "running"
 SHUT_OFF: Final = "shut off"
 UNCLEAR: Final = "no state"
-STATES: Final = {Trace.RUNS: RUNNING, Trace.UNEXPLAINED: UNCLEAR}
+STATES: Final = {MachineState.RUNS: RUNNING, MachineState.UNEXPLAINED: UNCLEAR}
 
 Dominfo = dict[str, str]
 
@@ -25,13 +26,14 @@ class Use(NamedTuple):
     memory_kib: int
 
 
-def state_of(directory: VmDirectory) -> str:
-    return STATES.get(trace(directory), SHUT_OFF)
+def state_word(directory: VmDirectory) -> str:
+    """Return libvirt's word for the machine's state."""
+    return STATES.get(state_of(directory), SHUT_OFF)
 
 
 def dominfo(directory: VmDirectory) -> Dominfo:
     """Return libvirt's names with ours as values; what runs is told of while it runs."""
-    manifest, state = directory.manifest, state_of(directory)
+    manifest, state = directory.manifest, state_word(directory)
     use = _use(directory) if state == RUNNING else None
     memory_kib = (manifest.resources.memory_mib - OWN_MEMORY_MIB) * KIB
     return {

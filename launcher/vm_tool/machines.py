@@ -10,12 +10,13 @@ import structlog
 
 from launcher.machines import directory
 from launcher.machines.directory import VmDirectory
+from launcher.machines.port import MachineState
 from launcher.machines.records import OPERATORS, VmLease, VmManifest
-from launcher.machines.sizes import Size
-from launcher.providers.process.identity import Trace, end_stragglers, trace
-from launcher.providers.process.provider import LocalMachines
-from launcher.providers.qemu.provider import QemuProvider, takes
-from shared.guest.config import OrderlessConfig
+from launcher.machines.resources import Size
+from launcher.providers.process.identity import end_stragglers, state_of
+from launcher.providers.qemu.provider import QemuMachines, QemuProvider, takes
+from launcher.vm_tool import console
+from shared.guest.config import OrderlessConfig, OrderlessProgram
 
 NO_LEASE: Final = VmLease(ends=0, seconds=0)
 """An operator's machine runs until it is deleted; a daemon that looks at its directory has no business there."""
@@ -57,6 +58,19 @@ def start(state: Path, provider: QemuProvider, size: Size, config: OrderlessConf
         made = directory.create(state, manifest, config.canonical(), NO_LEASE)
         provider.start(made).leave()
     return made
+
+
+def measure(state: Path, provider: QemuProvider, size: Size, seconds: float) -> dict[str, str]:
+    """Return the registers by name, in hex: MRTD is the firmware's, RTMR0 differs with memory and processors.
+
+    Raises ImageRejected, LaunchFailed, NothingSaid, MachineUnclear, OSError.
+    """
+    config = OrderlessConfig(program=OrderlessProgram.MEASURE, vm=new_name())
+    with gone_unless_told(state, config.vm):
+        made = start(state, provider, size, config)
+        registers = console.await_registers(made, seconds)
+        end(made)
+    return registers
 
 
 @contextmanager
@@ -110,10 +124,10 @@ def _end_if_there(state: Path, name: str) -> None:
 
 def end(machine_directory: VmDirectory) -> None:
     """Stop the machine and remove its directory. Raises MachineUnclear, OSError."""
-    if trace(machine_directory) is Trace.UNEXPLAINED:
+    if state_of(machine_directory) is MachineState.UNEXPLAINED:
         name, path = machine_directory.manifest.vm, machine_directory.path
         raise MachineUnclear(f"{name}: the process on record in {path} does not name the machine; end it by hand.")
-    machine = LocalMachines().adopt(machine_directory)
+    machine = QemuMachines().adopt(machine_directory)
     if machine is not None:
         machine.stop(lambda: PATIENCE_SECONDS)
         machine.reap()

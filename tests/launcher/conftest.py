@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from launcher.clock import SYSTEM, Clock
-from launcher.daemon.outage import Outage
+from launcher.host.clock import SYSTEM, Clock
 from launcher.machines.port import Provider
 from launcher.machines.records import VmLease
 from launcher.machines.resources import Resources
@@ -20,6 +19,7 @@ from launcher.orders.assignments import Runs
 from launcher.orders.attempt import Runner
 from launcher.orders.claims import Claims
 from launcher.orders.lanes import Lanes, served
+from launcher.orders.outage import Outage
 from launcher.orders.reports import Reports
 from launcher.providers.registry import Providers
 from shared.client import ControlPlane

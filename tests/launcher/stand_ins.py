@@ -9,14 +9,13 @@ from uuid import uuid4
 
 import psutil
 
-from launcher.clock import Clock
+from launcher.host.clock import Clock
 from launcher.machines.directory import VmDirectory
 from launcher.machines.port import Plan
 from launcher.machines.records import VmLease, VmManifest
-from launcher.machines.resources import Resources
-from launcher.machines.sizes import Size, Sizes
+from launcher.machines.resources import Resources, Size, Sizes
 from launcher.orders.lanes import Lane
-from launcher.providers.process.provider import LocalMachines
+from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.start import start_process
 from launcher.providers.process.supervise import ProcessMachine
 from shared.domain.spec import AnySpec

@@ -23,9 +23,9 @@ import structlog.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from launcher.clock import SYSTEM, Clock
 from launcher.daemon.daemon import Daemon, Events
 from launcher.daemon.heartbeat import HeartbeatLoop
+from launcher.host.clock import SYSTEM, Clock
 from launcher.machines import directory
 from launcher.machines.directory import LEASE, MANIFEST, PROCESS, VmDirectory, read
 from launcher.machines.records import VmLease, VmManifest, VmProcess

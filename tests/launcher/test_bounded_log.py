@@ -15,11 +15,12 @@ import structlog.testing
 
 from launcher.machines import bounded_log, directory
 from launcher.machines.directory import MIB, VmDirectory
+from launcher.machines.port import MachineState
 from launcher.orders.assignment import Held
 from launcher.orders.endings import Endings
 from launcher.providers.process import start as launch
-from launcher.providers.process.identity import MARK, Trace, trace
-from launcher.providers.process.provider import LocalMachines
+from launcher.providers.process.identity import MARK, state_of
+from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.supervise import ProcessMachine
 from shared.wire.launchers import Hold
 from tests.launcher.fake_control_plane import DEADLINE
@@ -87,7 +88,7 @@ def test_so_it_is_when_whoever_started_the_machine_is_long_gone(tmp_path: Path) 
     vm = a_directory(tmp_path, sys.executable, "-c", f"input_there = open({str(tmp_path / 'go')!r}).read()\n{FLOODS}")
     os.mkfifo(tmp_path / "go")
     subprocess.run((sys.executable, "-c", STARTS, str(vm.path)), check=True)
-    assert trace(vm) is Trace.RUNS
+    assert state_of(vm) is MachineState.RUNS
     (tmp_path / "go").write_text("go")
     await_end(vm)
     vm.await_logs()

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from launcher.host.checks.case import Case
-from launcher.host.checks.table import TABLE, Verdict, examine, missing, require
+from launcher.host.checks.host import Case
+from launcher.host.checks.registry import TABLE, Verdict, examine, missing
+from launcher.host.hypervisor import QemuMode
 from launcher.machines.port import LaunchFailed
 from launcher.machines.resources import Resources
-from launcher.providers.qemu.argv import Mode
+from launcher.providers.qemu.provider import require
 from shared.domain.order import Reason
 from tests.launcher.fake_control_plane import FakeControlPlane
 from tests.launcher.tdx_host import GPU, SOCKET, a_case, a_tdx_host, write
@@ -117,7 +118,7 @@ def test_a_host_without_qemu_lacks_it_in_every_mode(tmp_path: Path) -> None:
     with a_tdx_host(tmp_path) as host:
         bare = replace(host, hypervisor=replace(host.hypervisor, binary="qemu-that-is-absent"))
 
-        for mode in Mode:
+        for mode in QemuMode:
             assert "qemu" in [result.check.name for result in missing(examine(a_case(bare, mode)))]
             with pytest.raises(LaunchFailed, match="no qemu-that-is-absent on the PATH"):
                 require(a_case(bare, mode))
@@ -126,7 +127,7 @@ def test_a_host_without_qemu_lacks_it_in_every_mode(tmp_path: Path) -> None:
 def test_what_a_mode_goes_without_is_shown_and_does_not_count(tmp_path: Path) -> None:
     with a_tdx_host(tmp_path) as host:
         (host.root / SOCKET).unlink()
-        results = {result.check.name: result for result in examine(a_case(host, Mode.TCG, gpus=()))}
+        results = {result.check.name: result for result in examine(a_case(host, QemuMode.TCG, gpus=()))}
 
     assert missing(tuple(results.values())) == ()
     assert {name for name, result in results.items() if result.verdict is Verdict.UNNEEDED} >= {
@@ -137,8 +138,8 @@ def test_what_a_mode_goes_without_is_shown_and_does_not_count(tmp_path: Path) ->
     assert GPU in results["gpus"].finding.found
 
 
-@pytest.mark.parametrize("mode", [Mode.TDX, Mode.TCG])
-def test_a_guest_without_gpus_needs_no_iommu(tmp_path: Path, mode: Mode) -> None:
+@pytest.mark.parametrize("mode", [QemuMode.TDX, QemuMode.TCG])
+def test_a_guest_without_gpus_needs_no_iommu(tmp_path: Path, mode: QemuMode) -> None:
     with a_tdx_host(tmp_path) as host:
         (host.root / "dev/iommu").unlink()
 

@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.clock import SYSTEM
 from launcher.daemon.daemon import FAILED, Daemon, Events
 from launcher.daemon.heartbeat import HeartbeatLoop
+from launcher.host.clock import SYSTEM
 from launcher.machines.directory import PROCESS
 from launcher.machines.records import VmProcess
 from launcher.orders import leftovers

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import pytest
 
-from launcher.host.checks.settings import DoctorSettings
-from launcher.host.checks.table import TABLE
+from launcher.cli.doctor import DoctorSettings
+from launcher.host.checks.registry import TABLE
 from shared.settings import read
 from tests.launcher.fake_control_plane import FakeControlPlane
 from tests.launcher.tdx_host import write

@@ -10,16 +10,16 @@ import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.clock import SYSTEM, Clock
 from launcher.daemon.bell import DoorbellLoop
 from launcher.daemon.bells import BellsUnavailable, Heard
-from launcher.daemon.outage import Outage
+from launcher.host.clock import SYSTEM, Clock
 from launcher.machines.resources import Resources
 from launcher.orders.admission import Admission
 from launcher.orders.assignment import Wish
 from launcher.orders.assignments import Runs
 from launcher.orders.claims import Claims
 from launcher.orders.lanes import Lane, Lanes
+from launcher.orders.outage import Outage
 from shared.client import ControlPlane
 from shared.domain.spec import CapacitySpec, NodeSize
 from shared.wire.bell import Bell

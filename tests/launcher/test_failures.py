@@ -9,15 +9,15 @@ from typing import Any
 import psutil
 import pytest
 
-from launcher.clock import SYSTEM
+from launcher.host.clock import SYSTEM
+from launcher.host.hypervisor import QemuMode
 from launcher.machines import directory
 from launcher.machines.directory import LOG_MIB, MIB
 from launcher.machines.failures import of_words
 from launcher.machines.port import Plan
 from launcher.providers.process.identity import MARK
-from launcher.providers.process.process import ProcessProvider
+from launcher.providers.process.provider import ProcessProvider
 from launcher.providers.process.start import environment
-from launcher.providers.qemu.argv import Mode
 from launcher.providers.qemu.provider import QemuProvider
 from shared.guest.config import WorkerConfig
 from shared.wire.launchers import Hold
@@ -56,7 +56,7 @@ def test_a_full_disk_fails_the_order_by_that_reason_and_burns_no_attempt(
 
 
 def test_an_image_that_is_not_there_may_be_there_another_time(pieces: Pieces) -> None:
-    provider = QemuProvider(Mode.TCG, pieces.state / "no-image", "0" * 64, sizes=SMALL)
+    provider = QemuProvider(QemuMode.TCG, pieces.state / "no-image", "0" * 64, sizes=SMALL)
 
     pieces.run(pieces.held(), provider)
 

@@ -18,18 +18,18 @@ from werkzeug import Response
 from emulators.serving import serving
 from launcher.machines import directory
 from launcher.machines.directory import VmDirectory
-from launcher.machines.port import LaunchFailed
+from launcher.machines.port import LaunchFailed, MachineState
 from launcher.machines.records import VmManifest
-from launcher.providers.gcp import compute, record
+from launcher.providers.gcp import compute
 from launcher.providers.gcp import machine as gcp_machine
 from launcher.providers.gcp.errors import Kind, NoAnswer, Refused
 from launcher.providers.gcp.fleet import Fleet
+from launcher.providers.gcp.insertion import InstanceRecord, read_record
 from launcher.providers.gcp.machine import GcpMachine
 from launcher.providers.gcp.names import NAME, instance_name, labels, of_launcher
 from launcher.providers.gcp.options import GcpOptions, image_path
 from launcher.providers.gcp.provider import GcpProvider
 from launcher.providers.gcp.strays import Strays
-from launcher.providers.process.identity import Trace
 from shared.domain.order import Failure, Reason
 from shared.domain.spec import CapacitySpec, NodeSize, TaskSpec
 from shared.guest.config import WorkerConfig
@@ -504,7 +504,7 @@ def test_a_machine_that_is_deleted_elsewhere_has_ended(
 ) -> None:
     machine = provider.start(place())
     assert not ends_within(machine, 0)
-    GcpProvider(options).keep_clear(tuple, over)
+    GcpProvider(options).delete_strays(tuple, over)
     assert ends_within(machine, DEADLINE)
     machine.reap()
 
@@ -616,7 +616,7 @@ def test_the_next_daemon_adopts_a_machine_and_ends_it(
     placed = place()
     provider.start(placed).leave()
     following = GcpProvider(options)
-    assert following.trace(placed) is Trace.RUNS
+    assert following.state_of(placed) is MachineState.RUNS
     machine = following.adopt(placed)
     assert machine is not None
     assert machine.pid is None
@@ -634,9 +634,9 @@ def test_an_instance_of_which_only_the_intention_was_written_down_is_found_in_wh
     fake.behave(shortages=[{"zone": ZONE}])
     machine = provider.start(placed)
     machine.leave()
-    assert record.read(placed) == record.InstanceRecord(project=PROJECT, name=machine.name, zones=(ZONE, OTHER_ZONE))
+    assert read_record(placed) == InstanceRecord(project=PROJECT, name=machine.name, zones=(ZONE, OTHER_ZONE))
     following = GcpProvider(options)
-    assert following.trace(placed) is Trace.RUNS
+    assert following.state_of(placed) is MachineState.RUNS
     adopted = following.adopt(placed)
     assert adopted is not None
     adopted.stop(lambda: DEADLINE)
@@ -647,7 +647,7 @@ def test_an_instance_of_which_only_the_intention_was_written_down_is_found_in_wh
 def test_a_directory_whose_instance_was_never_asked_for_has_none(
     fake: Fake, provider: GcpProvider, place: Place
 ) -> None:
-    assert provider.trace(place()) is Trace.NEVER_RAN
+    assert provider.state_of(place()) is MachineState.NEVER_RAN
     assert fake.calls() == {}
 
 
@@ -656,7 +656,7 @@ def test_an_instance_that_is_gone_has_ended(fake: Fake, provider: GcpProvider, p
     machine = provider.start(placed)
     machine.stop(lambda: DEADLINE)
     machine.reap()
-    assert provider.trace(placed) is Trace.ENDED
+    assert provider.state_of(placed) is MachineState.ENDED
 
 
 def test_an_instance_that_has_ended_and_is_still_there_is_adopted_to_be_deleted(
@@ -667,7 +667,7 @@ def test_an_instance_that_has_ended_and_is_still_there_is_adopted_to_be_deleted(
     machine.leave()
     guests.off.add(machine.name)
     following = GcpProvider(options)
-    assert following.trace(placed) is Trace.RUNS
+    assert following.state_of(placed) is MachineState.RUNS
     adopted = following.adopt(placed)
     assert adopted is not None
     assert ends_within(adopted, DEADLINE)
@@ -681,7 +681,7 @@ def test_an_instance_of_another_project_is_not_taken_to_have_ended(
     placed = place()
     provider.start(placed).leave()
     with pytest.raises(OSError, match=PROJECT):
-        GcpProvider(replace(options, project="another")).trace(placed)
+        GcpProvider(replace(options, project="another")).state_of(placed)
 
 
 def test_where_compute_engine_does_not_answer_a_machine_is_adopted_all_the_same(
@@ -691,7 +691,7 @@ def test_where_compute_engine_does_not_answer_a_machine_is_adopted_all_the_same(
     provider.start(placed).leave()
     fake.behave(refusals=[{"method": "list"}, {"method": "get"}])
     following = GcpProvider(options)
-    assert following.trace(placed) is Trace.RUNS
+    assert following.state_of(placed) is MachineState.RUNS
     adopted = following.adopt(placed)
     assert adopted is not None
     assert not ends_within(adopted, 0.2)
@@ -706,7 +706,7 @@ def test_many_machines_are_traced_with_one_call(
         provider.start(one).leave()
     before = fake.calls().get("list", 0)
     following = GcpProvider(options)
-    assert {following.trace(one) for one in placed} == {Trace.RUNS}
+    assert {following.state_of(one) for one in placed} == {MachineState.RUNS}
     assert fake.calls()["list"] == before + 1
 
 
@@ -778,7 +778,7 @@ def test_one_list_that_is_looked_at_twice_is_one_look(
 def test_an_insert_that_is_carried_out_late_is_met_while_the_launcher_runs(
     fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, over: threading.Event
 ) -> None:
-    provider.keep_clear(tuple, over)
+    provider.delete_strays(tuple, over)
     await_calls(fake, "list", 2)
     late = GcpProvider(options)  # whose requests come when this one has given up
     late.start(place()).leave()
@@ -816,10 +816,10 @@ def test_what_this_daemon_itself_started_or_adopted_is_no_stray(
 ) -> None:
     placed = place()
     provider.start(placed).leave()
-    provider.keep_clear(tuple, over)
+    provider.delete_strays(tuple, over)
     following = GcpProvider(options)
     adopted = following.adopt(placed)
-    following.keep_clear(tuple, over)
+    following.delete_strays(tuple, over)
     await_calls(fake, "list", 6)
     assert len(fake.instances()) == 1
     assert adopted is not None
@@ -829,7 +829,7 @@ def test_what_this_daemon_itself_started_or_adopted_is_no_stray(
 def test_a_machine_whose_last_deletion_was_refused_is_a_stray(
     fake: Fake, provider: GcpProvider, place: Place, guests: NoGuests, over: threading.Event
 ) -> None:
-    provider.keep_clear(tuple, over)
+    provider.delete_strays(tuple, over)
     machine = provider.start(place())
     fake.behave(refusals=[{"method": "delete", "times": 3}])
     guests.off.add(machine.name)
@@ -843,5 +843,5 @@ def test_the_look_for_strays_is_repeated_until_it_is_answered(
 ) -> None:
     provider.start(place()).leave()
     fake.behave(refusals=[{"method": "list", "times": 7}])
-    GcpProvider(options).keep_clear(tuple, over)
+    GcpProvider(options).delete_strays(tuple, over)
     fake.await_gone()

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 import structlog.testing
 
-from launcher.clock import SYSTEM, Clock
 from launcher.daemon.heartbeat import HeartbeatLoop
-from launcher.daemon.outage import Outage
+from launcher.host.clock import SYSTEM, Clock
+from launcher.orders.outage import Outage
 from shared.wire.launchers import HeartbeatAnswer, HeartbeatRequest, StopOrder
 from tests.launcher.conftest import Pieces, a_held
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.daemon.identity import FILE, UNREADABLE, identity_in
+from launcher.daemon.state_directory import FILE, UNREADABLE, identity_in
 from tests.launcher.stand_ins import IDENTITY, NAMESAKES
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.machines.sizes import Size, Sizes
+from launcher.host.hypervisor import QemuMode
+from launcher.machines.resources import Size, Sizes
 from launcher.orders.lanes import Lanes, names, served
-from launcher.providers.qemu.argv import Mode
 from launcher.providers.qemu.provider import OWN_MEMORY_MIB, QemuProvider
 from launcher.providers.registry import Providers
 from shared.domain.spec import CapacitySpec, NodeSize
@@ -59,7 +59,7 @@ def test_a_bell_names_one_datacenter_and_is_heard_by_whoever_serves_its_cloud(ru
 
 def test_a_machine_takes_what_its_node_size_says_its_data_disk_included(tmp_path: Path) -> None:
     sizes = Sizes(llm=Size(memory_mib=8192, vcpus=8, disk_mib=1000, gpus=2), work=Size(memory_mib=128, vcpus=1))
-    qemu = QemuProvider(Mode.TDX, tmp_path, "0" * 64, sizes, directory_mib=64)
+    qemu = QemuProvider(QemuMode.TDX, tmp_path, "0" * 64, sizes, directory_mib=64)
 
     lanes = {lane.name: lane.need for lane in served(Providers({"baremetal": qemu}, qemu), None)}
 
@@ -82,4 +82,4 @@ def test_an_order_of_no_provider_of_ours_is_refused_and_so_is_a_machine_elsewher
     with pytest.raises(LookupError):
         providers.of(TASK)
     with pytest.raises(LookupError, match="azure is not enabled"):
-        providers.keeper(a_manifest().model_copy(update={"argv": (), "provider": "azure"}))
+        providers.recoverer(a_manifest().model_copy(update={"argv": (), "provider": "azure"}))

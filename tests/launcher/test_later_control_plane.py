@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from launcher.clock import SYSTEM
 from launcher.daemon.heartbeat import HeartbeatLoop
+from launcher.host.clock import SYSTEM
 from launcher.orders.assignment import Wish
 from launcher.orders.reconciliation import Reconciliation
 from launcher.orders.reports import Verdict

@@ -10,7 +10,7 @@ import pytest
 from launcher.machines import directory
 from launcher.machines.port import LaunchFailed
 from launcher.providers.process.start import start_process
-from launcher.providers.process.supervise import Rung
+from launcher.providers.process.supervise import ShutdownStep
 from tests.launcher.stand_ins import A_LEASE, a_manifest
 
 KILLED: Final = -9
@@ -24,7 +24,7 @@ class Ladder:
         self.asked: list[str] = []
         self.failure: Exception | None = None
         vm = directory.create(state, a_manifest(), b"{}", A_LEASE)
-        rungs = [Rung(name, lambda name=name: self._ask(name), 0.05) for name in ("first", "second")]  # type: ignore[misc]
+        rungs = [ShutdownStep(name, lambda name=name: self._ask(name), 0.05) for name in ("first", "second")]  # type: ignore[misc]
         self.machine = start_process(vm, vm.serial_log, rungs)
 
     def _ask(self, name: str) -> bool:

@@ -7,15 +7,15 @@ import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.clock import SYSTEM, Clock
-from launcher.daemon.outage import Outage
 from launcher.daemon.poll import PollingLoop
+from launcher.host.clock import SYSTEM, Clock
 from launcher.machines.resources import Resources
 from launcher.orders.admission import Admission, Room
 from launcher.orders.assignment import Held, Wish
 from launcher.orders.assignments import Runs
 from launcher.orders.claims import Claims
 from launcher.orders.lanes import Lane, Lanes
+from launcher.orders.outage import Outage
 from shared.client import ControlPlane
 from shared.domain.spec import CapacitySpec, NodeSize
 from shared.wire.launchers import Claimed

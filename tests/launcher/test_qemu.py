@@ -11,17 +11,16 @@ import psutil
 import pytest
 import structlog.testing
 
+from launcher.host.hypervisor import QemuMode
 from launcher.machines import directory
 from launcher.machines.directory import LAUNCH_LOG, VmDirectory
 from launcher.machines.port import LaunchFailed
 from launcher.machines.records import VmManifest, VmProcess
-from launcher.machines.resources import Resources
-from launcher.machines.sizes import GIB
+from launcher.machines.resources import GIB, Resources
 from launcher.providers.process.identity import started_at
 from launcher.providers.process.supervise import ProcessMachine
 from launcher.providers.qemu import monitor as qmp
 from launcher.providers.qemu import provider as qemu
-from launcher.providers.qemu.argv import Mode
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.vm_tool import console
 from shared.guest.config import WorkerConfig
@@ -169,7 +168,7 @@ def rung_of(machine: ProcessMachine, patience: float) -> str | None:
 
 def a_provider(tmp_path: Path) -> QemuProvider:
     digest = write_image(tmp_path / "image")
-    return QemuProvider(Mode.TCG, tmp_path / "image", digest, sizes=SMALL, powerdown_seconds=IMPATIENT)
+    return QemuProvider(QemuMode.TCG, tmp_path / "image", digest, sizes=SMALL, powerdown_seconds=IMPATIENT)
 
 
 def a_directory(state: Path, argv: tuple[str, ...]) -> VmDirectory:

@@ -13,15 +13,14 @@ import psutil
 import pytest
 import structlog.testing
 
-from launcher.clock import SYSTEM, Clock
-from launcher.host.checks.case import Host
+from launcher.host.checks.host import Host
+from launcher.host.clock import SYSTEM, Clock
+from launcher.host.hypervisor import Hypervisor, QemuMode
 from launcher.machines.directory import VmDirectory, read, remaining
 from launcher.machines.port import LaunchFailed, Plan
 from launcher.orders.assignment import MARGIN, Held, Wish
 from launcher.orders.reports import Reports
 from launcher.providers.process.supervise import ProcessMachine
-from launcher.providers.qemu.argv import Mode
-from launcher.providers.qemu.hypervisor import Hypervisor
 from launcher.providers.qemu.provider import QemuProvider
 from shared.domain.order import Failure, Reason
 from shared.domain.spec import CapacitySpec, NodeSize
@@ -276,7 +275,7 @@ def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
     started: list[object] = []
     monkeypatch.setattr("subprocess.Popen", started.append)
 
-    provider = ChangedSince(Mode.TCG, tmp_path / "image", digest, sizes=SMALL, host=Host(Hypervisor("sh")))
+    provider = ChangedSince(QemuMode.TCG, tmp_path / "image", digest, sizes=SMALL, host=Host(Hypervisor("sh")))
     pieces.run(pieces.held(), provider)
 
     report = pieces.server.bodies(UPDATES)[-1]
@@ -391,7 +390,7 @@ def reports(pieces: Pieces, pause: Callable[[float, threading.Event], None]) -> 
 
 
 def with_qemu(pieces: Pieces, image: Path, digest: str, binary: str = "qemu-system-x86_64") -> Callable[[Held], None]:
-    provider = QemuProvider(Mode.TCG, image, digest, sizes=SMALL, host=Host(Hypervisor(binary)))
+    provider = QemuProvider(QemuMode.TCG, image, digest, sizes=SMALL, host=Host(Hypervisor(binary)))
     return lambda held: pieces.run(held, provider)
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from launcher.machines import directory
 from launcher.machines.directory import VmDirectory
-from launcher.machines.port import LaunchFailed
+from launcher.machines.port import LaunchFailed, MachineState
 from launcher.machines.records import VmProcess
-from launcher.providers.process.identity import MARK, Trace, started_at, trace
-from launcher.providers.process.provider import LocalMachines
+from launcher.providers.process.identity import MARK, started_at, state_of
+from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.start import start_process
 from launcher.providers.process.supervise import ProcessMachine
 from shared.domain.order import Reason
@@ -55,10 +55,10 @@ def test_a_machine_in_a_scope_is_the_process_on_record(tmp_path: Path, said: Pat
         assert options == ["--scope", "--quiet", "--collect", f"--slice={SLICE}", f"--unit=launchyard-vm-{uuid}"]
         assert vm.process() == VmProcess(pid=machine.pid, started=started_at(machine.pid))
         assert psutil.Process(machine.pid).environ()[MARK] == uuid
-        assert trace(vm) is Trace.RUNS
+        assert state_of(vm) is MachineState.RUNS
     finally:
         machine.destroy()
-    assert trace(vm) is Trace.ENDED
+    assert state_of(vm) is MachineState.ENDED
 
 
 def test_a_machine_in_a_scope_is_adopted_and_stopped(tmp_path: Path, said: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_machine_in_a_scope_is_adopted_and_stopped(tmp_path: Path, said: Path)
         assert adopted is not None
         adopted.stop(lambda: 10)
         adopted.reap()
-        assert trace(vm) is Trace.ENDED
+        assert state_of(vm) is MachineState.ENDED
     finally:
         machine.destroy()
 

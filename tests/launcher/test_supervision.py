@@ -13,10 +13,10 @@ from uuid import uuid4
 
 import pytest
 
-from launcher.clock import SYSTEM, Clock
 from launcher.daemon.daemon import Daemon, Events
 from launcher.daemon.heartbeat import STUCK_SECONDS, HeartbeatLoop
 from launcher.daemon.supervision import Supervision
+from launcher.host.clock import SYSTEM, Clock
 from tests.launcher.conftest import Pieces
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, FakeControlPlane
 

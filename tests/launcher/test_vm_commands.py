@@ -17,17 +17,17 @@ import structlog.testing
 from typer.testing import CliRunner, Result
 
 from launcher.cli.vm import app
-from launcher.host.checks.case import Case, Host
-from launcher.host.checks.table import examine, missing
+from launcher.host.checks.host import Case, Host
+from launcher.host.checks.registry import examine, missing
+from launcher.host.hypervisor import QemuMode
 from launcher.machines import directory
 from launcher.machines.directory import VmDirectory
 from launcher.machines.records import VmManifest, VmProcess
-from launcher.machines.sizes import Size, Sizes
+from launcher.machines.resources import Size, Sizes
 from launcher.providers.process.identity import started_at
 from launcher.providers.process.start import start_process
-from launcher.providers.qemu.argv import Mode
 from launcher.providers.qemu.provider import QemuProvider
-from launcher.vm_tool import console, machines, measuring
+from launcher.vm_tool import console, machines
 from launcher.vm_tool.console import NothingSaid
 from shared.guest.console import REGISTERS, UP
 from tests.launcher.agents import a_control_plane_with_agents
@@ -212,7 +212,7 @@ def test_a_host_without_tdx_measures_nothing_and_says_so_in_the_doctors_words(to
     done = tool.run("measure", "-i", str(tool.image))
 
     assert (done.exit_code, done.stdout) == (1, "")
-    told = {f"{result.check.name}: {result.finding}" for result in missing(examine(Case(Host(), Mode.TDX)))}
+    told = {f"{result.check.name}: {result.finding}" for result in missing(examine(Case(Host(), QemuMode.TDX)))}
     assert set(done.stderr.splitlines()) <= told
     assert "tdx module: " in done.stderr
 
@@ -226,7 +226,7 @@ def a_measuring_provider(folder: Path, host: Host, console_says: str) -> QemuPro
     )
     write(Path(host.hypervisor.binary), script)
     sizes = Sizes(work=Size(memory_mib=64, vcpus=1))
-    return QemuProvider(Mode.TDX, folder / "image", write_image(folder / "image"), sizes, host=host)
+    return QemuProvider(QemuMode.TDX, folder / "image", write_image(folder / "image"), sizes, host=host)
 
 
 @pytest.mark.vm
@@ -235,7 +235,7 @@ def test_a_trust_domain_says_its_registers_and_is_gone(tmp_path: Path, monkeypat
     with a_tdx_host(tmp_path) as host:
         provider = a_measuring_provider(tmp_path, host, MEASURED)
 
-        said = measuring.measure(tmp_path / "state", provider, Size(memory_mib=64, vcpus=1), seconds=20)
+        said = machines.measure(tmp_path / "state", provider, Size(memory_mib=64, vcpus=1), seconds=20)
 
     assert said == VALUES
     assert list((tmp_path / "state" / "vms").iterdir()) == []
@@ -250,7 +250,7 @@ def test_a_trust_domain_that_cannot_measure_itself_is_told_and_gone(
         provider = a_measuring_provider(tmp_path, host, "MEASURE failed: /sys: No such file or directory")
 
         with pytest.raises(NothingSaid, match="could not measure itself: failed: /sys"):
-            measuring.measure(tmp_path / "state", provider, Size(memory_mib=64, vcpus=1), seconds=20)
+            machines.measure(tmp_path / "state", provider, Size(memory_mib=64, vcpus=1), seconds=20)
 
     assert list((tmp_path / "state" / "vms").iterdir()) == []
 
@@ -491,7 +491,7 @@ def test_a_measurement_that_is_interrupted_leaves_no_machine(tmp_path: Path, mon
         provider = a_measuring_provider(tmp_path, host, "")
 
         with pytest.raises(SystemExit):
-            measuring.measure(tmp_path / "state", provider, Size(memory_mib=64, vcpus=1), seconds=20)
+            machines.measure(tmp_path / "state", provider, Size(memory_mib=64, vcpus=1), seconds=20)
 
     assert not processes[0].is_running() or processes[0].status() == psutil.STATUS_ZOMBIE
     assert list((tmp_path / "state" / "vms").iterdir()) == []

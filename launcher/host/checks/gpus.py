@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from launcher.host.checks.case import Case, Finding, Host
+from launcher.host.checks.host import Case, Finding, Host
 
 IOMMU: Final = Path("/dev/iommu")
 PCI: Final = Path("/sys/bus/pci/devices")

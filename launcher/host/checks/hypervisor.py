@@ -4,7 +4,7 @@ import re
 from typing import Final
 from uuid import UUID
 
-from launcher.host.checks.case import Case, Finding
+from launcher.host.checks.host import Case, Finding
 
 LEAST_FOR_TDX: Final = (10, 1)
 """The first QEMU with the object `tdx-guest` (its release notes for 10.1)."""

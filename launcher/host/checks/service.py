@@ -6,7 +6,7 @@ from typing import Final
 
 import httpx
 
-from launcher.host.checks.case import Case, Finding
+from launcher.host.checks.host import Case, Finding
 from shared.address import origin
 from shared.guest.image import ImageRejected, verify
 from shared.http_client import explain, moved, open_client

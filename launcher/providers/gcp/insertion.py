@@ -6,26 +6,50 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
+from pydantic import BaseModel, ConfigDict
 
 from launcher.machines.directory import VmDirectory
 from launcher.machines.failures import of_host
 from launcher.machines.port import LaunchFailed
+from launcher.machines.records import write_durably
 from launcher.providers.gcp.compute import Compute
 from launcher.providers.gcp.errors import ComputeError, Kind, NoAnswer, Refused, launch_failed
 from launcher.providers.gcp.instance import Resource, build
 from launcher.providers.gcp.names import labels, request_id
 from launcher.providers.gcp.options import GcpOptions
-from launcher.providers.gcp.record import InstanceRecord
 from shared.domain.spec import CapacitySpec
 from shared.wire.launchers import Hold
 
 ANY_ZONE: Final = "default"
 """The zone of a datacenter that names none."""
 USUAL_ZONE: Final = "us-central1-a"
+RECORD: Final = "instance.json"
 INSERT_SECONDS: Final = 300.0
 """How long an instance may take to be made, or to be refused."""
 
 log = structlog.get_logger()
+
+
+class InstanceRecord(BaseModel):
+    """`zones` are those in which it was asked for, the last one last."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    project: str
+    name: str
+    zones: tuple[str, ...]
+
+    def write(self, directory: VmDirectory) -> None:
+        """Raises OSError."""
+        write_durably(directory.path / RECORD, self.model_dump_json(indent=2).encode())
+
+
+def read_record(directory: VmDirectory) -> InstanceRecord | None:
+    """Return the record; None where no instance was ever asked for. Raises OSError, ValidationError."""
+    try:
+        return InstanceRecord.model_validate_json((directory.path / RECORD).read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

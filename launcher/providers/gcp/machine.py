@@ -11,7 +11,7 @@ import structlog
 from launcher.machines.port import Patience
 from launcher.providers.gcp.compute import Compute
 from launcher.providers.gcp.errors import ComputeError
-from launcher.providers.gcp.record import InstanceRecord
+from launcher.providers.gcp.insertion import InstanceRecord
 from launcher.providers.gcp.watch import Watch
 
 AGAIN_SECONDS: Final = 5.0

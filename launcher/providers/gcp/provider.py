@@ -9,19 +9,17 @@ import structlog
 
 from launcher.machines.directory import VmDirectory
 from launcher.machines.failures import of_host
-from launcher.machines.port import LaunchFailed, Plan
+from launcher.machines.port import LaunchFailed, MachineState, Plan
 from launcher.machines.resources import Resources
-from launcher.providers.gcp import record
 from launcher.providers.gcp.compute import Compute
 from launcher.providers.gcp.errors import ComputeError
 from launcher.providers.gcp.fleet import Fleet
-from launcher.providers.gcp.insertion import Insertion, Wanted
+from launcher.providers.gcp.insertion import Insertion, InstanceRecord, Wanted, read_record
 from launcher.providers.gcp.machine import GcpMachine
 from launcher.providers.gcp.names import instance_name, of_launcher
 from launcher.providers.gcp.options import GcpOptions
 from launcher.providers.gcp.strays import Held, Strays
 from launcher.providers.gcp.watch import Watch
-from launcher.providers.process.identity import Trace
 from shared.domain.spec import AnySpec, CapacitySpec
 from shared.guest.config import WorkerConfig
 from shared.wire.launchers import Hold
@@ -69,31 +67,31 @@ class GcpProvider:
                 self._strays.end(wanted.hold)
         return machine
 
-    def trace(self, directory: VmDirectory) -> Trace:
+    def state_of(self, directory: VmDirectory) -> MachineState:
         """One of which nobody can tell now is taken to run: it is adopted, and watched until somebody can."""
-        written = record.read(directory)
+        written = read_record(directory)
         if written is None:
-            return Trace.NEVER_RAN
+            return MachineState.NEVER_RAN
         if written.project != self._options.project:
             raise OSError(errno.ENXIO, f"The instance is of the project {written.project}")
         try:
             found = self._fleet.recent().get(written.name) or self._fleet.find(written.name, written.zones)
         except ComputeError as error:
             log.warning("an instance cannot be looked for", name=written.name, error=str(error))
-            return Trace.RUNS
-        return Trace.ENDED if found is None else Trace.RUNS
+            return MachineState.RUNS
+        return MachineState.ENDED if found is None else MachineState.RUNS
 
     def adopt(self, directory: VmDirectory) -> GcpMachine | None:
-        written = record.read(directory)
+        written = read_record(directory)
         if written is None:
             return None
         self._strays.begin(_hold(directory))
         return self._machine(written, _hold(directory))
 
-    def keep_clear(self, held: Held, until: threading.Event) -> None:
+    def delete_strays(self, held: Held, until: threading.Event) -> None:
         self._strays.watch(held, until)
 
-    def _machine(self, written: record.InstanceRecord, hold: Hold) -> GcpMachine:
+    def _machine(self, written: InstanceRecord, hold: Hold) -> GcpMachine:
         """Raises OSError if this host has no descriptor left."""
         return GcpMachine(written, self._compute, self._watch, lambda: self._strays.end(hold))
 

@@ -4,11 +4,11 @@ import os
 import select
 import signal
 import time
-from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
 from launcher.machines.directory import VmDirectory
+from launcher.machines.port import MachineState
 
 PROC: Final = Path("/proc")
 MARK: Final = "LAUNCHYARD_VM"
@@ -22,34 +22,22 @@ KILLED_SECONDS: Final = 10.0
 """How long a killed process is waited for before it is looked for again."""
 
 
-class Trace(Enum):
-    """What is left of a machine's process."""
-
-    NEVER_RAN = auto()
-    """None was ever recorded, and a machine does not run before it is."""
-    RUNS = auto()
-    ENDED = auto()
-    """Gone, or ended and not yet reaped; its number may be another's by now."""
-    UNEXPLAINED = auto()
-    """The recorded process runs, and its arguments do not name the machine."""
-
-
-def trace(directory: VmDirectory) -> Trace:
+def state_of(directory: VmDirectory) -> MachineState:
     """Raises OSError, ValidationError where the record cannot be read."""
     recorded = directory.process()
     if recorded is None:
-        return Trace.NEVER_RAN
+        return MachineState.NEVER_RAN
     deadline = time.monotonic() + ARGUMENTS_SECONDS
     try:
         while started_at(recorded.pid) == recorded.started and not _is_zombie(recorded.pid):
             if arguments := _read(recorded.pid, "cmdline"):
-                return Trace.RUNS if directory.manifest.uuid.encode() in arguments else Trace.UNEXPLAINED
+                return MachineState.RUNS if directory.manifest.uuid.encode() in arguments else MachineState.UNEXPLAINED
             if time.monotonic() > deadline:
-                return Trace.UNEXPLAINED
+                return MachineState.UNEXPLAINED
             time.sleep(LOOK_SECONDS)  # it has none for a moment, when its program starts and when it ends
     except (FileNotFoundError, ProcessLookupError):
-        return Trace.ENDED
-    return Trace.ENDED
+        return MachineState.ENDED
+    return MachineState.ENDED
 
 
 def started_at(pid: int) -> int:

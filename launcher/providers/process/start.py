@@ -14,7 +14,7 @@ from launcher.machines.failures import of_host
 from launcher.machines.port import LaunchFailed
 from launcher.machines.records import VmManifest, VmProcess
 from launcher.providers.process.identity import MARK, started_at
-from launcher.providers.process.supervise import ProcessMachine, Rung
+from launcher.providers.process.supervise import ProcessMachine, ShutdownStep
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason
 
@@ -34,7 +34,7 @@ def environment(uuid: str) -> dict[str, str]:
 def start_process(
     directory: VmDirectory,
     output: Path,
-    gentle: Sequence[Rung] = (),
+    steps: Sequence[ShutdownStep] = (),
     cwd: Path | None = None,
     variables: Mapping[str, str] | None = None,
     unit_slice: str | None = None,
@@ -58,7 +58,7 @@ def start_process(
         reach(Point.LAUNCHER_RECORDED)
         _tell(gate, b"recorded\n")
         undo.pop_all()
-    return ProcessMachine(gate, pidfd, directory.manifest.uuid, gentle)
+    return ProcessMachine(gate, pidfd, directory.manifest.uuid, steps)
 
 
 def _gate(

@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class ShutdownStep:
     """One step of the ladder down. `ask` returns whether it was heard; then the machine has `seconds` to end."""
 
     name: str
@@ -32,9 +32,9 @@ class Rung:
 class WatchedProcess:
     """What all machines' processes have in common, whoever their parent is."""
 
-    def __init__(self, pid: int, pidfd: int, uuid: str, gentle: Sequence[Rung] = ()) -> None:
+    def __init__(self, pid: int, pidfd: int, uuid: str, steps: Sequence[ShutdownStep] = ()) -> None:
         self.pid, self._pidfd, self._uuid = pid, pidfd, uuid
-        self._rungs = (*gentle, Rung("SIGTERM", self._terminate, TERM_SECONDS))
+        self._steps = (*steps, ShutdownStep("SIGTERM", self._terminate, TERM_SECONDS))
 
     def fileno(self) -> int:
         return self._pidfd
@@ -46,7 +46,7 @@ class WatchedProcess:
     def stop(self, patience: Patience) -> None:
         ended = False
         try:
-            ended = self._ended_on_a_rung(patience)
+            ended = self._ended_by_a_step(patience)
         finally:  # whatever goes wrong on the ladder, its end is the ground
             if not ended:
                 self.kill()
@@ -73,21 +73,21 @@ class WatchedProcess:
             code = self.reap()
         return code
 
-    def _ended_on_a_rung(self, patience: Patience) -> bool:
+    def _ended_by_a_step(self, patience: Patience) -> bool:
         if self.ended_within(0):
             return True
-        for rung in self._rungs:
-            seconds = min(rung.seconds, patience())
-            if seconds > 0 and self._heard(rung) and self.ended_within(seconds):
-                log.info("machine stopped", pid=self.pid, by=rung.name)
+        for step in self._steps:
+            seconds = min(step.seconds, patience())
+            if seconds > 0 and self._heard(step) and self.ended_within(seconds):
+                log.info("machine stopped", pid=self.pid, by=step.name)
                 return True
         return False
 
-    def _heard(self, rung: Rung) -> bool:
+    def _heard(self, step: ShutdownStep) -> bool:
         try:
-            return rung.ask()
+            return step.ask()
         except OSError as error:
-            log.error("a machine cannot be asked to stop", pid=self.pid, by=rung.name, error=error.strerror)
+            log.error("a machine cannot be asked to stop", pid=self.pid, by=step.name, error=error.strerror)
             return False
 
     def _terminate(self) -> bool:
@@ -106,8 +106,10 @@ class AdoptedMachine(WatchedProcess):
 class ProcessMachine(WatchedProcess):
     """A child of ours. Until `reap`, its process id cannot be another's."""
 
-    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, uuid: str, gentle: Sequence[Rung] = ()) -> None:
-        super().__init__(process.pid, pidfd, uuid, gentle)
+    def __init__(
+        self, process: subprocess.Popen[bytes], pidfd: int, uuid: str, steps: Sequence[ShutdownStep] = ()
+    ) -> None:
+        super().__init__(process.pid, pidfd, uuid, steps)
         self._process = process
 
     def reap(self) -> int:

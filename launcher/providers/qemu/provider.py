@@ -1,22 +1,22 @@
 """The provider `qemu`: virtual machines on this host, from the verified guest image."""
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from launcher.host.checks.case import HERE, Case, Host
-from launcher.host.checks.table import require
+from launcher.host.checks.host import HERE, Case, Host
+from launcher.host.checks.registry import missing_for_launch
+from launcher.host.hypervisor import QemuMode
 from launcher.machines.directory import DATA_DISK, MIB, VmDirectory
 from launcher.machines.failures import of_host, of_words
 from launcher.machines.port import LaunchFailed, Plan
-from launcher.machines.resources import Resources
-from launcher.machines.sizes import GIB, Size, Sizes
-from launcher.providers.process.ladder import POWERDOWN_SECONDS, gentle_rungs
-from launcher.providers.process.provider import QEMU, LocalMachines
+from launcher.machines.resources import GIB, Resources, Size, Sizes
+from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.start import start_process
-from launcher.providers.process.supervise import ProcessMachine
+from launcher.providers.process.supervise import ProcessMachine, ShutdownStep
 from launcher.providers.qemu import argv
 from launcher.providers.qemu import monitor as qmp
 from shared.domain.order import Reason
@@ -25,6 +25,7 @@ from shared.guest.config import WorkerConfig, sha384
 from shared.guest.image import MANIFEST, ImageManifest, verify
 from shared.wire.launchers import Hold
 
+QEMU: Final = "qemu"
 LOOPBACK_GATEWAY: Final = "10.0.2.2"
 """The host's loopback, as QEMU's user-mode network shows it to the guest."""
 READY_SECONDS: Final = 30.0
@@ -41,21 +42,30 @@ OWN_MEMORY_MIB: Final = 512
 """About what a QEMU takes beside its guest's memory."""
 
 
+class QemuMachines(LocalMachines):
+    """Machines under QEMU, whichever daemon started them: each has a monitor."""
+
+    __slots__ = ()
+
+    def shutdown_steps(self, directory: VmDirectory) -> Sequence[ShutdownStep]:
+        return qmp.shutdown_steps(directory)
+
+
 @dataclass(frozen=True, slots=True)
-class QemuProvider(LocalMachines):
+class QemuProvider(QemuMachines):
     """`digest` is what the image's manifest must hash to; nothing else is ever booted.
 
     `gpus` are the PCI addresses that go to each machine of a size with GPUs.
     """
 
-    mode: argv.Mode
+    mode: QemuMode
     image: Path
     digest: str
     sizes: Sizes
     directory_mib: int = 64
     host: Host = HERE
     gpus: tuple[str, ...] = ()
-    powerdown_seconds: float = POWERDOWN_SECONDS
+    powerdown_seconds: float = qmp.POWERDOWN_SECONDS
     name: str = QEMU
     loopback_gateway: str | None = LOOPBACK_GATEWAY
 
@@ -84,10 +94,10 @@ class QemuProvider(LocalMachines):
     def start(self, directory: VmDirectory) -> ProcessMachine:
         self._verified()  # again: since the plan was made, minutes may have passed
         self._make_data_disk(directory)
-        gentle = gentle_rungs(directory, self.powerdown_seconds)
+        steps = qmp.shutdown_steps(directory, self.powerdown_seconds)
         group = self.host.hypervisor.slice
         machine = start_process(
-            directory, directory.launch_log, gentle, directory.path, unit_slice=group, console=directory.serial_log
+            directory, directory.launch_log, steps, directory.path, unit_slice=group, console=directory.serial_log
         )
         seconds = ready_seconds(directory.manifest.resources)
         answers, ended = False, False
@@ -120,7 +130,7 @@ class QemuProvider(LocalMachines):
         return verify(self.image, self.digest)
 
 
-def takes(size: Size, mode: argv.Mode, directory_mib: int) -> Resources:
+def takes(size: Size, mode: QemuMode, directory_mib: int) -> Resources:
     """Return what a machine of a size takes of its host."""
     return Resources(
         machines=1,
@@ -128,8 +138,15 @@ def takes(size: Size, mode: argv.Mode, directory_mib: int) -> Resources:
         vcpus=size.vcpus,
         disk_mib=directory_mib + size.disk_mib,
         gpus=size.gpus,
-        tdx_keys=1 if mode is argv.Mode.TDX else 0,
+        tdx_keys=1 if mode is QemuMode.TDX else 0,
     )
+
+
+def require(case: Case) -> None:
+    """Raise LaunchFailed if the host lacks what a launch depends on: with all that is missing, for the first reason."""
+    if lacking := missing_for_launch(case):
+        message = "\n".join(f"{result.check.name}: {result.finding}" for result in lacking)
+        raise LaunchFailed(message, lacking[0].check.reason or Reason.HYPERVISOR_MISSING)
 
 
 def ready_seconds(takes: Resources) -> float:

@@ -7,8 +7,8 @@ from pydantic import AfterValidator, AliasChoices, Field, StringConstraints, fie
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from launcher.host.facts import host_memory_mib, host_vcpus
-from launcher.machines.sizes import GIB, Size, Sizes
-from launcher.providers.qemu.hypervisor import BINARY, QUOTE_SOCKET, TDX_FIRMWARE, Hypervisor
+from launcher.host.hypervisor import BINARY, QUOTE_SOCKET, TDX_FIRMWARE, Hypervisor
+from launcher.machines.resources import GIB, Size, Sizes
 from shared.settings import Location
 
 PREFIX: Final = "LAUNCHYARD_"

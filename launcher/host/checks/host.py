@@ -1,4 +1,4 @@
-"""A host under examination, and what it is to be able to do."""
+"""A host under examination, and what it must be able to do."""
 
 import os
 import shutil
@@ -8,12 +8,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from launcher.machines.resources import Resources
-from launcher.providers.qemu.argv import QEMU_HERE, Mode
-from launcher.providers.qemu.hypervisor import Hypervisor
-from launcher.providers.qemu.probe import boots
+from launcher.host.hypervisor import QEMU_HERE, Hypervisor, QemuMode
+from launcher.host.probe import boots
 
 ANSWER_SECONDS: Final = 10.0
 ROOT: Final = Path("/")
@@ -25,7 +23,7 @@ class Host:
 
     hypervisor: Hypervisor = QEMU_HERE
     root: Path = ROOT
-    boots: Callable[[Mode, str], bool] = boots
+    boots: Callable[[QemuMode, str], bool] = boots
     which: Callable[[str], str | None] = shutil.which
 
     def path(self, path: Path) -> Path:
@@ -65,6 +63,19 @@ class Host:
 HERE: Final = Host()
 
 
+class Needs(Protocol):
+    """What a machine takes of its host."""
+
+    @property
+    def memory_mib(self) -> int: ...
+
+    @property
+    def vcpus(self) -> int: ...
+
+    @property
+    def disk_mib(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """`gpus` are the PCI addresses to be passed through; what is None or empty is not asked for.
@@ -73,9 +84,9 @@ class Case:
     """
 
     host: Host
-    mode: Mode
+    mode: QemuMode
     gpus: tuple[str, ...] = ()
-    sizes: Mapping[str, Resources] = field(default_factory=dict)
+    sizes: Mapping[str, Needs] = field(default_factory=dict)
     memory_mib: int = 0
     vcpus: int = 0
     state: Path = ROOT

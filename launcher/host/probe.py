@@ -8,8 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from launcher.providers.qemu.argv import CPU, Mode
-from launcher.providers.qemu.hypervisor import BINARY
+from launcher.host.hypervisor import BINARY, CPU, QemuMode
 
 TDX_PARAMETER: Final = Path("/sys/module/kvm_intel/parameters/tdx")
 BOOT_SECONDS: Final = 20.0
@@ -25,7 +24,7 @@ RAN: Final = 0x10 << 1 | 1
 """QEMU's exit code where its isa-debug-exit device was given 0x10."""
 
 
-class QemuMode(StrEnum):
+class QemuChoice(StrEnum):
     """What an operator may ask for."""
 
     AUTO = "auto"
@@ -42,27 +41,27 @@ class TrialImpossible(Exception):
     """No trial machine can be started on this host now, whatever QEMU could do; the message says why."""
 
 
-def choose(asked: QemuMode, kvm_boots: bool, host_has_tdx: bool) -> Mode:
+def choose(asked: QemuChoice, kvm_boots: bool, host_has_tdx: bool) -> QemuMode:
     """Return the mode to run in. Raises ModeRefused."""
-    if asked is QemuMode.TCG:
-        return Mode.TCG
-    if asked in (QemuMode.TDX, QemuMode.KVM) and not kvm_boots:
+    if asked is QemuChoice.TCG:
+        return QemuMode.TCG
+    if asked in (QemuChoice.TDX, QemuChoice.KVM) and not kvm_boots:
         raise ModeRefused(f"Mode {asked} needs a usable KVM: a trial machine did not boot with -accel kvm here.")
-    if asked is QemuMode.TDX and not host_has_tdx:
+    if asked is QemuChoice.TDX and not host_has_tdx:
         raise ModeRefused(f"Mode tdx needs a TDX host: {TDX_PARAMETER} is not Y here.")
     if not kvm_boots:
-        return Mode.TCG
-    return Mode.TDX if host_has_tdx and asked is not QemuMode.KVM else Mode.KVM
+        return QemuMode.TCG
+    return QemuMode.TDX if host_has_tdx and asked is not QemuChoice.KVM else QemuMode.KVM
 
 
-def probe(asked: QemuMode, binary: str = BINARY) -> Mode:
+def probe(asked: QemuChoice, binary: str = BINARY) -> QemuMode:
     """Look at this host and choose. Raises ModeRefused, TrialImpossible."""
-    if asked is QemuMode.TCG:
-        return Mode.TCG
-    return choose(asked, boots(Mode.KVM, binary), has_tdx())
+    if asked is QemuChoice.TCG:
+        return QemuMode.TCG
+    return choose(asked, boots(QemuMode.KVM, binary), has_tdx())
 
 
-def boots(mode: Mode, binary: str = BINARY) -> bool:
+def boots(mode: QemuMode, binary: str = BINARY) -> bool:
     """Return whether a machine with this mode's accelerator and CPU executes instructions here.
 
     Less is not enough: with an unusable /dev/kvm a machine may greet by QMP, and abort when its CPU is set up.
