@@ -9,12 +9,13 @@ from typing import Final
 import httpx
 
 from emulators.processes import LOOPBACK, Server, StartFailed, await_ready, start
+from shared.log_events import LogEvent
 
 FUNCTIONS: Final = Path(__file__).parents[1] / "functions" / "main.py"
 THREADS: Final = "64"
 """Of the functions' process: each waiting claim holds one."""
-READY: Final = b"launcher starts"
-"""What the launcher's log says once it does."""
+READY: Final = f'"event": "{LogEvent.LAUNCHER_STARTED}"'.encode()
+"""What the launcher's log has once it starts."""
 
 Environment = Mapping[str, str]
 

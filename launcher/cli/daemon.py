@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from launcher.cli import doctor
-from launcher.composition import NotServed, StateUnusable, serve
+from launcher.composition import CloudRefused, serve
+from launcher.daemon.state_directory import NotServed, StateUnusable
 from launcher.host.probe import ModeRefused, TrialImpossible
 from launcher.settings import read
-from launcher.wiring import CloudRefused
 from shared.lines import Lines
 from shared.settings import SettingsWrong
 

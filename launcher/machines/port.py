@@ -1,4 +1,4 @@
-"""The port behind which machines are made: a plan that is written down first, then a running machine."""
+"""The port of the providers, which make machines: first a plan, which is recorded, then a running machine."""
 
 import threading
 from collections.abc import Callable, Collection
@@ -28,8 +28,8 @@ class LaunchFailed(Exception):
 class Plan:
     """How one machine will be started.
 
-    `argv` is empty where it is no process of this host; `mode` and `image_digest` are None where the provider has none.
-    `vm` is what the machine is called, None where any name will do.
+    `argv` is empty for a remote machine; `mode` and `image_digest` are None if the provider has none. `vm` is the
+    machine's name; None: any name will do.
     """
 
     argv: tuple[str, ...]
@@ -47,24 +47,24 @@ class Machine(Protocol):
 
     @property
     def pid(self) -> int | None:
-        """Its process, in a session of its own; None where it is no process of this host."""
+        """Its process, in a session of its own; None for a remote machine."""
 
     def fileno(self) -> int:
         """Return a descriptor that becomes readable once the machine has ended."""
 
     def stop(self, patience: Patience) -> None:
-        """Ask politely, then less politely; return when nothing of it is left. Ended already is no error."""
+        """Ask it to stop, by gentle means first; return when nothing of it is left. It may have ended already."""
 
     def kill(self) -> None:
-        """End it now, from whichever thread, without waiting for the end."""
+        """End it now, without waiting for the end. Any thread may call this."""
 
     def reap(self) -> int | None:
         """Return the exit code of a machine that has ended, having ended what it left behind.
 
-        None where it was no child of ours, and only its parent is told."""
+        None if it is not a child of this daemon: only its parent learns the code."""
 
     def leave(self) -> None:
-        """Let it run on, and watch it no more."""
+        """Let it run on, and stop watching it."""
 
 
 class MachineState(Enum):

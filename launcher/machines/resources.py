@@ -11,7 +11,7 @@ GIB: Final = 1024
 
 
 class Resources(BaseModel):
-    """`disk_mib` is what a machine's directory may grow to; a TDX key is held for as long as a TD runs."""
+    """Figures of a machine or a host. `disk_mib` limits a machine's directory; a running TD holds a TDX key."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -26,20 +26,20 @@ class Resources(BaseModel):
         return type(self)(**{name: value + getattr(other, name) for name, value in self})
 
     def times_in(self, room: Self) -> int:
-        """Return how often this much fits into the room; 0 where there is none."""
+        """Return how often this much fits into the room; 0 if it does not."""
         return min((max(getattr(room, name), 0) // value for name, value in self if value > 0), default=0)
 
-    def most(self, other: Self) -> Self:
-        """Return the more of the two, of each thing."""
+    def larger(self, other: Self) -> Self:
+        """Return the larger figure of the two for each resource."""
         return type(self)(**{name: max(value, getattr(other, name)) for name, value in self})
 
     def left_of(self, whole: Self) -> Self:
-        """Return what is left of the whole once this much of it is taken: less than nothing where it was too much."""
+        """Return the whole less this much; a figure is negative if too much is taken."""
         return type(self)(**{name: getattr(whole, name) - value for name, value in self})
 
 
 class Size(BaseModel):
-    """`disk_mib` is the data disk's, 0: none; `gpus` are passed through."""
+    """The size of one machine. `disk_mib` is its data disk, 0 for none; `gpus` are passed through."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +50,7 @@ class Size(BaseModel):
 
 
 class Sizes(BaseModel):
-    """`work` is an export's and a task's."""
+    """The size for each node size; `work` is for exports and tasks."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""A control plane, or a broker, that does not answer: how long to wait before the next try, and when to say so."""
+"""A control plane or a broker that does not answer: how long to wait before the next try, and when to log it."""
 
 import threading
 from collections.abc import Callable
@@ -6,9 +6,11 @@ from typing import Final
 
 import structlog
 
+from shared.log_events import LogEvent
+
 FIRST_SECONDS: Final = 1.0
-MOST_SECONDS: Final = 30.0
-SAY_EVERY_SECONDS: Final = 60.0
+MAX_SECONDS: Final = 30.0
+LOG_INTERVAL_SECONDS: Final = 60.0
 
 log = structlog.get_logger()
 
@@ -22,7 +24,7 @@ class Backoff:
 
     def next(self) -> float:
         """Return the seconds to wait before the next try."""
-        seconds, self._next = self._next, min(self._next * 2, MOST_SECONDS)
+        seconds, self._next = self._next, min(self._next * 2, MAX_SECONDS)
         return seconds * (1 - self._jitter() / 2)
 
     def reset(self) -> None:
@@ -30,33 +32,45 @@ class Backoff:
 
 
 class Outage:
-    """One kind of request that a server of the launcher's does not answer, told once a minute.
+    """Logs once a minute that a server does not answer one kind of `requests`, and once that it answers again.
 
-    Each kind has its own: that claims are answered must not say that heartbeats are. `asked` names it in the log.
+    Each kind has its own: answered claims must not end an outage of heartbeats.
     """
 
     def __init__(
-        self, monotonic: Callable[[], float], server: str = "the control plane", asked: str = "requests"
+        self, monotonic: Callable[[], float], server: str = "the control plane", requests: str = "requests"
     ) -> None:
-        self._monotonic, self._server, self._asked = monotonic, server, asked
+        self._monotonic, self._server, self._requests = monotonic, server, requests
         self._lock = threading.Lock()
-        self._said: float | None = None
-        self._tries = 0
+        self._logged_at: float | None = None
+        self._failed_tries = 0
 
-    def goes_on(self, error: Exception) -> None:
-        """A try failed."""
+    def failed(self, error: Exception) -> None:
+        """Note a failed try."""
         with self._lock:
-            self._tries += 1
+            self._failed_tries += 1
             now = self._monotonic()
-            if self._said is not None and now - self._said < SAY_EVERY_SECONDS:
+            if self._logged_at is not None and now - self._logged_at < LOG_INTERVAL_SECONDS:
                 return
-            self._said = now
-            said = {"asked": self._asked, "error": str(error), "failed_tries": self._tries}
-            log.warning(f"{self._server} does not serve this launcher", **said)
+            self._logged_at = now
+            log.warning(
+                LogEvent.SERVER_UNAVAILABLE,
+                message=f"Requests to {self._server} fail; the launcher keeps trying.",
+                server=self._server,
+                requests=self._requests,
+                error=str(error),
+                failed_tries=self._failed_tries,
+            )
 
-    def ends(self) -> None:
-        """A try was answered."""
+    def answered(self) -> None:
+        """Note an answered try."""
         with self._lock:
-            if self._said is not None:
-                log.info(f"{self._server} serves this launcher again", asked=self._asked, failed_tries=self._tries)
-            self._said, self._tries = None, 0
+            if self._logged_at is not None:
+                log.info(
+                    LogEvent.SERVER_AVAILABLE,
+                    message=f"Requests to {self._server} are answered again.",
+                    server=self._server,
+                    requests=self._requests,
+                    failed_tries=self._failed_tries,
+                )
+            self._logged_at, self._failed_tries = None, 0

@@ -17,6 +17,7 @@ from launcher.providers.process.identity import end_stragglers, state_of
 from launcher.providers.qemu.provider import QemuMachines, QemuProvider, takes
 from launcher.vm_tool import console
 from shared.guest.config import OrderlessConfig, OrderlessProgram
+from shared.log_events import LogEvent
 
 NO_LEASE: Final = VmLease(ends=0, seconds=0)
 """An operator's machine runs until it is deleted; a daemon that looks at its directory has no business there."""
@@ -88,7 +89,11 @@ def gone_unless_told(state: Path, name: str) -> Iterator[None]:
             gone = True
         finally:
             if not gone:
-                log.error("a machine may still run: end it with `launchyard vm delete`", vm=name)
+                log.error(
+                    LogEvent.MACHINE_MAY_RUN,
+                    message="The machine may still run: end it with `launchyard vm delete`.",
+                    vm=name,
+                )
         raise
 
 
@@ -103,7 +108,12 @@ def known(state: Path) -> Iterator[VmDirectory]:
         try:
             one = directory.read(path)
         except (OSError, ValueError) as error:
-            log.warning("a machine's directory cannot be read", path=str(path), error=type(error).__name__)
+            log.warning(
+                LogEvent.DIRECTORY_UNREADABLE,
+                message="The machine's directory cannot be read.",
+                path=str(path),
+                error=type(error).__name__,
+            )
             continue
         if one.manifest.is_operators:
             yield one

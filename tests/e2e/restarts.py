@@ -10,7 +10,7 @@ from typing import Final
 import psutil
 
 from emulators import stack
-from emulators.parts import python
+from emulators.parts import READY, python
 from emulators.processes import Server, await_ready, start
 from emulators.record import LOGS, Record
 from emulators.settings import Backend, ProviderChoice, StackSettings, free_ports
@@ -24,7 +24,6 @@ from shared.wire.orders import OrderView
 SECONDS: Final = 300.0
 """How long anything may take before a test fails."""
 LOOK_SECONDS: Final = 0.05
-STARTS: Final = b"launcher starts"
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Stack:
         log = self.home / LOGS / "launcher.log"
         earlier = log.stat().st_size
         server = start("the launcher", [*python("launcher"), "run"], log, like | changes)
-        await_ready(server, lambda: STARTS in log.read_bytes()[earlier:])
+        await_ready(server, lambda: READY in log.read_bytes()[earlier:])
         return server
 
     def await_no_machine(self) -> list[Path]:

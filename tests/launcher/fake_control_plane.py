@@ -16,7 +16,7 @@ from werkzeug.serving import make_server
 from emulators.processes import LOOPBACK
 from functions.apis.v1.views import order_view
 from shared.domain.lanes import lane, offered
-from shared.domain.order import LEASE, State
+from shared.domain.order import FINAL, LEASE, State
 from shared.domain.spec import AnySpec
 from shared.wire.launchers import (
     ClaimAnswer,
@@ -28,6 +28,7 @@ from shared.wire.launchers import (
     HeartbeatRequest,
     HoldsView,
     HoldView,
+    MachineGone,
     Renewed,
     StopOrder,
     UpdateRequest,
@@ -73,7 +74,7 @@ class FakeControlPlane:
         self.later: Callable[[Any], Any] = lambda document: document
         """How a later version would tell what is answered."""
         self.states: dict[str, State] = {}
-        """Of orders whose workers have reported; the others are provisioned."""
+        """Of orders whose workers have reported, or that have ended; the others are provisioned."""
         self.unreadable: set[str] = set()
         """Ids of orders that another version wrote."""
         self._changed = threading.Condition()
@@ -140,7 +141,13 @@ class FakeControlPlane:
         if path.startswith(CALLBACKS):
             self.states[path.rpartition("/")[2]] = State.RUNNING
             return CallbackAnswer(state=State.RUNNING)
-        TypeAdapter[UpdateRequest](UpdateRequest).validate_json(body)
+        return self._update(path.rpartition("/")[2], TypeAdapter[UpdateRequest](UpdateRequest).validate_json(body))
+
+    def _update(self, order_id: str, update: UpdateRequest) -> BaseModel:
+        """Accept a report; of an order that has ended, only the end of its machine."""
+        state = self.states.get(order_id, State.PROVISIONING)
+        if state in FINAL and not isinstance(update, MachineGone):
+            return _a_problem(409, "wrong_state")
         return order_view(a_claimed_order())
 
     def _claim(self, request: ClaimRequest) -> BaseModel:

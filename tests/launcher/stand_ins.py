@@ -119,5 +119,5 @@ def fill(pipe: int) -> int:
     return filled
 
 
-def lives(process: psutil.Process) -> bool:
+def is_running(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -99,7 +99,7 @@ def test_what_a_machine_has_written_is_not_counted_twice(tmp_path: Path) -> None
 
 
 def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launcher.orders.admission.LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("launcher.orders.admission.DISK_CHECK_SECONDS", 0.01)
     free = iter([0, 0, 0])
     admission = Admission(tmp_path, PLENTY, lambda: next(free, 10), lambda: 1000.0)
 

@@ -30,11 +30,12 @@ from launcher.machines import directory
 from launcher.machines.directory import LEASE, MANIFEST, PROCESS, VmDirectory, read
 from launcher.machines.records import VmLease, VmManifest, VmProcess
 from launcher.orders.adoption import Adoption, holds_in
-from launcher.orders.assignment import Held, Wish
-from launcher.orders.assignments import Runs
-from launcher.orders.attempt import Runner
+from launcher.orders.assignment import Assignment, StopReason
+from launcher.orders.assignments import Assignments
+from launcher.orders.attempt import AttemptRunner
+from launcher.orders.mode import Mode
 from launcher.orders.reconciliation import Reconciliation
-from launcher.orders.reports import Reports
+from launcher.orders.reports import ReportSender
 from launcher.providers.process.identity import end_stragglers, started_at
 from launcher.providers.process.start import start_process
 from launcher.providers.process.supervise import ProcessMachine
@@ -42,8 +43,9 @@ from launcher.providers.registry import Providers
 from launcher.vm_tool.machines import new_name
 from shared.domain.order import State
 from shared.guest.config import Sources
+from shared.log_events import LogEvent
 from shared.wire.launchers import Hold, HoldsView, HoldView, StopOrder
-from tests.launcher.conftest import Pieces, room_for
+from tests.launcher.conftest import InProcessLauncher, room_for
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, HOLDS, UPDATES
 from tests.launcher.stand_ins import STAYS, TASKS, a_manifest
 
@@ -77,12 +79,12 @@ class Left:
 
 
 @pytest.fixture
-def leave(pieces: Pieces) -> Iterator[Callable[..., Left]]:
+def leave(launcher: InProcessLauncher) -> Iterator[Callable[..., Left]]:
     """Leave machines behind, each with a lease of so many seconds from now; none outlives the test."""
     left: list[Left] = []
 
     def leave_one(argv: tuple[str, ...] = STAYS, seconds: float = 60) -> Left:
-        vm = a_directory(pieces.state, argv, seconds)
+        vm = a_directory(launcher.state, argv, seconds)
         machine = start_process(vm, vm.serial_log)
         machine.leave()
         left.append(Left(vm, machine))
@@ -100,102 +102,102 @@ def a_directory(state: Path, argv: tuple[str, ...] = STAYS, seconds: float = 60)
     return directory.create(state, manifest, b"{}", VmLease(ends=SYSTEM.monotonic() + seconds, seconds=seconds))
 
 
-def adopt(pieces: Pieces) -> list[dict[str, object]]:
+def adopt(launcher: InProcessLauncher) -> list[dict[str, object]]:
     """Do what a daemon does at its start, and return what it says."""
     with structlog.testing.capture_logs() as logs:
-        Adoption(pieces.runner, pieces.runs, pieces.admission).run()
+        Adoption(launcher.runner, launcher.assignments, launcher.admission).run()
     return [dict(line) for line in logs]
 
 
 def test_a_machine_that_runs_is_adopted_renewed_and_ended_when_its_client_wishes_it(
-    pieces: Pieces, leave: Callable[..., Left]
+    launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
     left = leave()
 
-    adopt(pieces)
-    (held,) = pieces.runs.held()
-    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
-    pieces.server.lease = timedelta(minutes=10)
+    adopt(launcher)
+    (assignment,) = launcher.assignments.held()
+    heartbeat = HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, SYSTEM)
+    launcher.server.lease = timedelta(minutes=10)
     heartbeat.beat()
 
     assert left.process.is_running()
-    assert held.lease_left() > 400
-    assert left.directory.lease() == held.lease
-    assert pieces.room() == 1
+    assert assignment.lease_left() > 400
+    assert left.directory.lease() == assignment.lease
+    assert launcher.room() == 1
 
-    pieces.server.stops = [StopOrder(order_id=left.order_id, epoch=1, why="cancelled")]
+    launcher.server.stops = [StopOrder(order_id=left.order_id, epoch=1, why="cancelled")]
     heartbeat.beat()
-    pieces.runs.await_end()
+    launcher.assignments.await_end()
 
     assert left.reaped() == -signal.SIGTERM
-    assert pieces.server.statuses(left.order_id) == ["stopped"]
+    assert launcher.server.statuses(left.order_id) == ["stopped"]
     assert not left.directory.path.exists()
-    pieces.await_room(2)
+    launcher.await_room(2)
 
 
 def test_a_lease_that_was_recorded_before_the_host_booted_anew_is_over(
-    pieces: Pieces, leave: Callable[..., Left]
+    launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
     left = leave()
     left.directory.record_lease(VmLease(ends=SYSTEM.monotonic() + 30 * 24 * 3600, seconds=60))
 
-    adopt(pieces)
-    pieces.await_room(2)
+    adopt(launcher)
+    launcher.await_room(2)
 
     assert left.reaped() == -signal.SIGKILL
     assert not left.directory.path.exists()
 
 
-def test_two_daemons_one_after_the_other_run_one_machine(pieces: Pieces) -> None:
-    held = pieces.begin()
-    process = pieces.provider.process(held.hold.order_id)
+def test_two_daemons_one_after_the_other_run_one_machine(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    process = launcher.provider.process(assignment.hold.order_id)
     first, second = Events(), Events()
 
-    first.put("SIGTERM")
-    assert a_daemon(pieces, pieces.runs).run(first) == 0
+    first.put(signal.SIGTERM)
+    assert a_daemon(launcher, launcher.assignments).run(first) == 0
     assert process.is_running()
-    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
 
-    pieces.server.stops = [StopOrder(order_id=held.hold.order_id, epoch=1, why="finished")]
-    runs = Runs(pieces.runner.run, room_for(pieces.state, 2), SYSTEM)
-    next_daemon = threading.Thread(target=a_daemon(pieces, runs).run, args=(second,))
+    launcher.server.stops = [StopOrder(order_id=assignment.hold.order_id, epoch=1, why="finished")]
+    assignments = Assignments(launcher.runner.run, room_for(launcher.state, 2), SYSTEM)
+    next_daemon = threading.Thread(target=a_daemon(launcher, assignments).run, args=(second,))
     next_daemon.start()
     os.waitpid(process.pid, 0)
-    second.put("SIGTERM")
+    second.put(signal.SIGTERM)
     next_daemon.join(DEADLINE)
 
     assert not next_daemon.is_alive()
-    assert {hold["order_id"] for body in pieces.server.bodies(HEARTBEATS) for hold in body["holds"]} == {
-        held.hold.order_id
+    assert {hold["order_id"] for body in launcher.server.bodies(HEARTBEATS) for hold in body["holds"]} == {
+        assignment.hold.order_id
     }
-    assert not list((pieces.state / "vms").iterdir())
+    assert not list((launcher.state / "vms").iterdir())
 
 
 def test_an_adopted_machine_that_ends_by_itself_is_reported_without_an_exit_code(
-    pieces: Pieces, leave: Callable[..., Left]
+    launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
     left = leave()
-    adopt(pieces)
+    adopt(launcher)
 
     left.process.kill()
     left.reaped()
-    pieces.runs.await_end()
+    launcher.assignments.await_end()
 
-    (report,) = pieces.server.bodies(UPDATES)
-    assert (report["reason"], report["failure"]) == ("machine_exited", "retryable")
+    (report,) = launcher.server.bodies(UPDATES)
+    assert (report["status"], report["exit_code"]) == ("machine_gone", None)
     assert "exit code" not in report["message"]
 
 
 def test_an_adopted_machine_is_ended_in_time_although_the_control_plane_is_away(
-    pieces: Pieces, leave: Callable[..., Left]
+    launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
     for path in (UPDATES, HEARTBEATS):
-        pieces.server.refuse(path, 503)
+        launcher.server.refuse(path, 503)
     left = leave(seconds=24)  # of which the last 4 are there for a busy machine, too
     lease = left.directory.lease()
 
-    adopt(pieces)
-    pieces.runs.await_end()
+    adopt(launcher)
+    launcher.assignments.await_end()
 
     assert left.reaped() == -signal.SIGKILL
     assert SYSTEM.monotonic() < lease.ends
@@ -203,20 +205,20 @@ def test_an_adopted_machine_is_ended_in_time_although_the_control_plane_is_away(
 
 @pytest.mark.parametrize("lease", ["not a lease", '{"ends": 0.0, "seconds": 60.0}'])
 def test_a_machine_whose_lease_is_over_or_unknown_is_ended_at_once(
-    pieces: Pieces, leave: Callable[..., Left], lease: str
+    launcher: InProcessLauncher, leave: Callable[..., Left], lease: str
 ) -> None:
     left = leave()
     (left.directory.path / LEASE).write_text(lease)
 
-    adopt(pieces)
-    pieces.runs.await_end()
+    adopt(launcher)
+    launcher.assignments.await_end()
 
     assert left.reaped() == -signal.SIGKILL
-    assert not pieces.server.bodies(UPDATES)
+    assert not launcher.server.bodies(UPDATES)
 
 
 def test_a_machine_whose_process_is_gone_is_reported_as_exited_and_its_stragglers_are_ended(
-    pieces: Pieces, leave: Callable[..., Left]
+    launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
     left = leave((sys.executable, "-c", PARENT))
     straggler = psutil.Process(int(first_line(left.directory.serial_log)))
@@ -224,100 +226,104 @@ def test_a_machine_whose_process_is_gone_is_reported_as_exited_and_its_straggler
     left.reaped()
     assert straggler.is_running()
 
-    adopt(pieces)
-    pieces.runs.await_end()
+    adopt(launcher)
+    launcher.assignments.await_end()
 
-    (report,) = pieces.server.bodies(UPDATES)
-    assert (report["reason"], report["failure"]) == ("machine_exited", "retryable")
-    assert not lives(straggler)
+    (report,) = launcher.server.bodies(UPDATES)
+    assert (report["status"], report["exit_code"]) == ("machine_gone", None)
+    assert not is_running(straggler)
     assert not left.directory.path.exists()
 
 
-def test_an_ended_machine_that_nobody_reaped_is_an_ended_one(pieces: Pieces, leave: Callable[..., Left]) -> None:
+def test_an_ended_machine_that_nobody_reaped_is_an_ended_one(
+    launcher: InProcessLauncher, leave: Callable[..., Left]
+) -> None:
     left = leave()
     left.process.kill()
     os.waitid(os.P_PID, left.machine.pid, os.WEXITED | os.WNOWAIT)
 
-    adopt(pieces)
-    pieces.runs.await_end()
+    adopt(launcher)
+    launcher.assignments.await_end()
 
-    (report,) = pieces.server.bodies(UPDATES)
-    assert report["reason"] == "machine_exited"
+    (report,) = launcher.server.bodies(UPDATES)
+    assert report["status"] == "machine_gone"
     left.reaped()
 
 
-def test_what_an_adopted_machine_started_is_ended_with_it(pieces: Pieces, leave: Callable[..., Left]) -> None:
+def test_what_an_adopted_machine_started_is_ended_with_it(
+    launcher: InProcessLauncher, leave: Callable[..., Left]
+) -> None:
     left = leave((sys.executable, "-c", PARENT))
     straggler = psutil.Process(int(first_line(left.directory.serial_log)))
-    adopt(pieces)
-    (held,) = pieces.runs.held()
+    adopt(launcher)
+    (assignment,) = launcher.assignments.held()
 
-    held.ask(Wish.FINISHED)
-    pieces.runs.await_end()
+    assignment.stop(StopReason.FINISHED)
+    launcher.assignments.await_end()
 
-    assert not lives(straggler)
+    assert not is_running(straggler)
     left.reaped()
 
 
-def test_a_machine_that_was_never_started_burns_no_attempt(pieces: Pieces) -> None:
-    vm = a_directory(pieces.state)
+def test_a_machine_that_was_never_started_burns_no_attempt(launcher: InProcessLauncher) -> None:
+    vm = a_directory(launcher.state)
 
-    adopt(pieces)
-    pieces.runs.await_end()
+    adopt(launcher)
+    launcher.assignments.await_end()
 
-    assert pieces.server.statuses(vm.manifest.order_id) == ["returned"]
+    assert launcher.server.statuses(vm.manifest.order_id) == ["returned"]
     assert not vm.path.exists()
 
 
 def test_a_process_that_has_the_machines_number_by_now_is_left_alone_and_the_machine_is_an_ended_one(
-    pieces: Pieces, leave: Callable[..., Left]
+    launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
-    vm, stranger = a_directory(pieces.state), leave()
+    vm, stranger = a_directory(launcher.state), leave()
     pid = stranger.machine.pid
     vm.record_process(VmProcess(pid=pid, started=started_at(pid) - 1))
-    stranger.directory.path.rename(pieces.state / "elsewhere")
+    stranger.directory.path.rename(launcher.state / "elsewhere")
 
-    adopt(pieces)
-    pieces.runs.await_end()
+    adopt(launcher)
+    launcher.assignments.await_end()
 
     assert stranger.process.is_running()
-    (report,) = pieces.server.bodies(UPDATES)
-    assert report["reason"] == "machine_exited"
+    (report,) = launcher.server.bodies(UPDATES)
+    assert report["status"] == "machine_gone"
     assert not vm.path.exists()
 
 
 def test_a_process_that_is_the_recorded_one_and_does_not_name_the_machine_is_never_killed(
-    pieces: Pieces, leave: Callable[..., Left]
+    launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
-    vm, stranger = a_directory(pieces.state), leave()
+    vm, stranger = a_directory(launcher.state), leave()
     pid = stranger.machine.pid
     vm.record_process(VmProcess(pid=pid, started=started_at(pid)))
-    stranger.directory.path.rename(pieces.state / "elsewhere")
+    stranger.directory.path.rename(launcher.state / "elsewhere")
 
-    logs = adopt(pieces)
+    logs = adopt(launcher)
 
-    assert not pieces.runs.held()
+    assert not launcher.assignments.held()
     assert stranger.process.is_running()
-    assert_quarantined(pieces, vm, logs)
+    assert_quarantined(launcher, vm, logs)
 
 
 @pytest.mark.parametrize("damaged", [MANIFEST, PROCESS])
 def test_a_directory_that_cannot_be_read_is_kept_aside_and_its_process_runs_on(
-    pieces: Pieces, leave: Callable[..., Left], damaged: str
+    launcher: InProcessLauncher, leave: Callable[..., Left], damaged: str
 ) -> None:
     left = leave()
     (left.directory.path / damaged).write_text("not what it was")
 
-    logs = adopt(pieces)
+    logs = adopt(launcher)
 
-    assert not pieces.runs.held()
+    assert not launcher.assignments.held()
     assert left.process.is_running()
-    assert_quarantined(pieces, left.directory, logs)
+    assert_quarantined(launcher, left.directory, logs)
 
 
 @pytest.mark.parametrize("short_of", ["reading", "watching"])
 def test_a_host_that_is_short_of_descriptors_puts_nothing_aside_and_leaves_what_was_adopted_running(
-    pieces: Pieces, leave: Callable[..., Left], monkeypatch: pytest.MonkeyPatch, short_of: str
+    launcher: InProcessLauncher, leave: Callable[..., Left], monkeypatch: pytest.MonkeyPatch, short_of: str
 ) -> None:
     first, second = sorted((leave(), leave()), key=lambda left: left.directory.path)
     reading, watching = Path.read_bytes, os.pidfd_open
@@ -334,39 +340,39 @@ def test_a_host_that_is_short_of_descriptors_puts_nothing_aside_and_leaves_what_
 
     monkeypatch.setattr(Path, "read_bytes", read_bytes)
     monkeypatch.setattr(os, "pidfd_open", pidfd_open)
-    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
-    adoption = Adoption(pieces.runner, pieces.runs, pieces.admission)
-    daemon = Daemon(adoption.run, pieces.admission, pieces.runs, lambda: None, heartbeat, drain_seconds=60)
+    heartbeat = HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, SYSTEM)
+    adoption = Adoption(launcher.runner, launcher.assignments, launcher.admission)
+    daemon = Daemon(adoption.run, launcher.admission, launcher.assignments, lambda: None, heartbeat, drain_seconds=60)
 
     with pytest.raises(OSError, match="Too many open files"):
         daemon.run(Events())
-    assert pieces.runs.held() == ()
+    assert launcher.assignments.held() == ()
     assert first.process.is_running()
     assert second.process.is_running()
-    assert sorted(directory.remaining(pieces.state)) == [first.directory.path, second.directory.path]
+    assert sorted(directory.remaining(launcher.state)) == [first.directory.path, second.directory.path]
 
 
 def test_a_directory_without_a_manifest_is_kept_aside_and_the_others_are_adopted(
-    pieces: Pieces, leave: Callable[..., Left]
+    launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
-    strange = pieces.state / "vms" / "0-strange"
+    strange = launcher.state / "vms" / "0-strange"
     strange.mkdir(parents=True)
     left = leave()
 
-    adopt(pieces)
+    adopt(launcher)
 
-    assert (pieces.state / "quarantine" / "0-strange").is_dir()
-    assert [held.hold.order_id for held in pieces.runs.held()] == [left.order_id]
+    assert (launcher.state / "quarantine" / "0-strange").is_dir()
+    assert [assignment.hold.order_id for assignment in launcher.assignments.held()] == [left.order_id]
 
 
 @pytest.mark.parametrize("damaged", [MANIFEST, PROCESS])
 def test_what_is_said_of_a_directory_that_was_put_aside_leads_to_what_still_runs_of_it(
-    pieces: Pieces, leave: Callable[..., Left], damaged: str
+    launcher: InProcessLauncher, leave: Callable[..., Left], damaged: str
 ) -> None:
     left = leave()
     (left.directory.path / damaged).write_text("{}")
 
-    (said,) = [line for line in adopt(pieces) if line["log_level"] == "error"]
+    (said,) = [line for line in adopt(launcher) if line["log_level"] == "error"]
 
     if damaged == MANIFEST:  # nobody can tell whose it is
         assert "LAUNCHYARD_VM" in str(said["to_do"])
@@ -375,21 +381,21 @@ def test_what_is_said_of_a_directory_that_was_put_aside_leads_to_what_still_runs
         assert "pid" in str(said["why"])
 
 
-def test_machines_of_the_operators_are_left_alone(pieces: Pieces, leave: Callable[..., Left]) -> None:
+def test_machines_of_the_operators_are_left_alone(launcher: InProcessLauncher, leave: Callable[..., Left]) -> None:
     manifest = a_manifest(str(uuid4()), epoch=0).model_copy(update={"vm": new_name()})
-    theirs = directory.create(pieces.state, manifest, b"{}", VmLease(ends=0, seconds=0))
+    theirs = directory.create(launcher.state, manifest, b"{}", VmLease(ends=0, seconds=0))
     left = leave()
 
-    adopt(pieces)
+    adopt(launcher)
 
-    assert [held.hold.order_id for held in pieces.runs.held()] == [left.order_id]
+    assert [assignment.hold.order_id for assignment in launcher.assignments.held()] == [left.order_id]
     assert read(theirs.path) == theirs
-    assert holds_in(pieces.state) == {Hold(order_id=left.order_id, epoch=1)}
+    assert holds_in(launcher.state) == {Hold(order_id=left.order_id, epoch=1)}
 
 
 @pytest.mark.parametrize("how", ["copied", "linked"])
 def test_a_copy_of_a_directory_or_a_link_to_it_is_put_aside_and_its_machine_adopted_once(
-    pieces: Pieces, leave: Callable[..., Left], how: str
+    launcher: InProcessLauncher, leave: Callable[..., Left], how: str
 ) -> None:
     left = leave()
     other = left.directory.path.with_name(f"0-{left.directory.path.name}")
@@ -398,28 +404,28 @@ def test_a_copy_of_a_directory_or_a_link_to_it_is_put_aside_and_its_machine_adop
     else:
         other.symlink_to(left.directory.path)
 
-    (said,) = [line for line in adopt(pieces) if line["log_level"] == "error"]
+    (said,) = [line for line in adopt(launcher) if line["log_level"] == "error"]
 
-    assert [held.hold.order_id for held in pieces.runs.held()] == [left.order_id]
+    assert [assignment.hold.order_id for assignment in launcher.assignments.held()] == [left.order_id]
     assert "pids" not in said
     assert left.process.is_running()
 
 
-def test_a_directory_that_is_put_aside_a_second_time_is_put_beside_the_first(pieces: Pieces) -> None:
+def test_a_directory_that_is_put_aside_a_second_time_is_put_beside_the_first(launcher: InProcessLauncher) -> None:
     for _ in range(2):
-        (pieces.state / "vms" / "strange").mkdir(parents=True)
-        adopt(pieces)
+        (launcher.state / "vms" / "strange").mkdir(parents=True)
+        adopt(launcher)
 
-    assert sorted(path.name for path in (pieces.state / "quarantine").iterdir()) == ["strange", "strange.1"]
+    assert sorted(path.name for path in (launcher.state / "quarantine").iterdir()) == ["strange", "strange.1"]
 
 
 def test_directories_that_cannot_be_listed_are_not_taken_for_none(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (pieces.state / "vms").write_text("not a folder")
+    (launcher.state / "vms").write_text("not a folder")
 
     with pytest.raises(NotADirectoryError):
-        adopt(pieces)
+        adopt(launcher)
 
 
 class Resumed:
@@ -460,9 +466,11 @@ def test_whatever_lies_beside_a_machines_directory_it_is_adopted(garbage: Mappin
         for name, content in garbage.items():
             place(state / "vms" / name, content, good.path)
         resumed, providers = Resumed(), Providers({}, None)
-        runner = Runner("alpha", "http://nowhere", Sources(), state, providers, cast("Reports", None), lambda _: None)
+        runner = AttemptRunner(
+            "alpha", "http://nowhere", Sources(), state, providers, cast("ReportSender", None), lambda _: None
+        )
 
-        Adoption(runner, cast("Runs", resumed), room_for(state, 2)).run()
+        Adoption(runner, cast("Assignments", resumed), room_for(state, 2)).run()
 
         assert Hold(order_id=good.manifest.order_id, epoch=1) in resumed.holds
         assert read(good.path) == good
@@ -484,151 +492,157 @@ def place(path: Path, content: object, good: Path) -> None:
                 (path / name).write_bytes(part)
 
 
-def test_a_directory_half_written_or_half_removed_is_removed(pieces: Pieces) -> None:
+def test_a_directory_half_written_or_half_removed_is_removed(launcher: InProcessLauncher) -> None:
     for name in (".one-1.partial", ".two-1.removed"):
-        (pieces.state / "vms" / name).mkdir(parents=True)
+        (launcher.state / "vms" / name).mkdir(parents=True)
 
-    adopt(pieces)
+    adopt(launcher)
 
-    assert not list((pieces.state / "vms").iterdir())
-    assert not pieces.server.seen
+    assert not list((launcher.state / "vms").iterdir())
+    assert not launcher.server.seen
 
 
 def test_adopted_machines_count_although_there_are_more_than_would_be_admitted(
-    pieces: Pieces, leave: Callable[..., Left]
+    launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
     left = [leave() for _ in range(3)]
 
-    adopt(pieces)
+    adopt(launcher)
 
-    assert len(pieces.runs.held()) == len(left)
-    assert pieces.room() == 0
-    assert pieces.admission.reserve(TASKS) is None
+    assert len(launcher.assignments.held()) == len(left)
+    assert launcher.room() == 0
+    assert launcher.admission.reserve(TASKS) is None
 
 
 @pytest.mark.parametrize(
     ("state", "status"),
-    [(State.CLAIMED, "returned"), (State.PROVISIONING, "returned"), (State.RUNNING, "failed")],
+    [(State.CLAIMED, "returned"), (State.PROVISIONING, "returned"), (State.RUNNING, "machine_gone")],
 )
-def test_an_order_of_which_nothing_is_left_here_is_given_up(pieces: Pieces, state: State, status: str) -> None:
-    pieces.server.holds = [HoldView(order_id="forgotten", epoch=3, state=state)]
+def test_an_order_of_which_nothing_is_left_here_is_given_up(
+    launcher: InProcessLauncher, state: State, status: str
+) -> None:
+    launcher.server.holds = [HoldView(order_id="forgotten", epoch=3, state=state)]
 
-    a_reconciliation(pieces).run(pieces.admission.closed)
+    a_reconciliation(launcher).run(launcher.admission.closed)
 
-    (report,) = pieces.server.bodies(UPDATES)
+    (report,) = launcher.server.bodies(UPDATES)
     assert (report["status"], report["epoch"]) == (status, 3)
-    assert pieces.server.bodies(HOLDS) == [{"launcher": "alpha"}, {"launcher": "alpha"}]  # its own, then the name's
+    assert launcher.server.bodies(HOLDS) == [{"launcher": "alpha"}, {"launcher": "alpha"}]  # its own, then the name's
 
 
-def test_an_order_that_is_held_is_not_given_up(pieces: Pieces) -> None:
-    held = pieces.begin()
-    pieces.server.holds = [HoldView(order_id=held.hold.order_id, epoch=1, state=State.RUNNING)]
+def test_an_order_that_is_held_is_not_given_up(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    launcher.server.holds = [HoldView(order_id=assignment.hold.order_id, epoch=1, state=State.RUNNING)]
 
-    a_reconciliation(pieces).run(pieces.admission.closed)
+    a_reconciliation(launcher).run(launcher.admission.closed)
 
-    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
 
 
 @pytest.mark.parametrize("refused", [HOLDS, UPDATES])
-def test_what_is_held_is_asked_for_until_it_is_answered(pieces: Pieces, refused: str) -> None:
+def test_what_is_held_is_asked_for_until_it_is_answered(launcher: InProcessLauncher, refused: str) -> None:
     paused: list[float] = []
 
     def pause(seconds: float, interrupt: threading.Event) -> None:
         paused.append(seconds)
         if len(paused) == 2:
-            pieces.server.serve(refused)
+            launcher.server.serve(refused)
 
-    pieces.server.refuse(refused, 503)
-    pieces.server.holds = [HoldView(order_id="forgotten", epoch=3, state=State.CLAIMED)]
+    launcher.server.refuse(refused, 503)
+    launcher.server.holds = [HoldView(order_id="forgotten", epoch=3, state=State.CLAIMED)]
 
-    a_reconciliation(pieces, pause).run(pieces.admission.closed)
+    a_reconciliation(launcher, pause).run(launcher.admission.closed)
 
     assert paused == [1, 2]
-    assert pieces.server.statuses("forgotten")[-1] == "returned"
+    assert launcher.server.statuses("forgotten")[-1] == "returned"
 
 
 def test_what_is_renewed_at_the_start_is_what_is_here_and_a_namesakes_orders_are_only_told_of(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    vm = a_directory(pieces.state)
+    vm = a_directory(launcher.state)
     here = HoldView(order_id=vm.manifest.order_id, epoch=1, state=State.PROVISIONING)
     anothers = HoldView(order_id="anothers", epoch=1, state=State.RUNNING)
     monkeypatch.setattr(
-        pieces.client,
+        launcher.client,
         "holds",
         lambda _name, namesakes=False: HoldsView(holds=(here, anothers) if namesakes else (here,)),
     )
-    reconciliation = a_reconciliation(pieces)
+    reconciliation = a_reconciliation(launcher)
 
-    renewed = reconciliation.renew(holds_in(pieces.state), attended=True)
+    renewed = reconciliation.renew(holds_in(launcher.state), Mode.DAEMON)
     with structlog.testing.capture_logs() as logs:
-        reconciliation.run(pieces.admission.closed)
+        reconciliation.run(launcher.admission.closed)
 
     assert list(renewed) == [Hold(order_id=vm.manifest.order_id, epoch=1)]
-    (beat,) = pieces.server.bodies(HEARTBEATS)
+    (beat,) = launcher.server.bodies(HEARTBEATS)
     assert beat["holds"] == [{"order_id": vm.manifest.order_id, "epoch": 1}]
-    assert not pieces.server.statuses("anothers")
-    (told,) = [line for line in logs if "another launcher has this name" in line["event"]]
-    assert told["orders"] == [{"order_id": "anothers", "epoch": 1}]
+    assert not launcher.server.statuses("anothers")
+    (logged,) = [line for line in logs if line["event"] == LogEvent.NAME_SHARED]
+    assert logged["orders"] == [{"order_id": "anothers", "epoch": 1}]
 
 
-def test_a_daemon_that_goes_down_waits_for_no_answer(pieces: Pieces) -> None:
-    pieces.server.refuse(HOLDS, 503)
+def test_a_daemon_that_goes_down_waits_for_no_answer(launcher: InProcessLauncher) -> None:
+    launcher.server.refuse(HOLDS, 503)
 
-    a_reconciliation(pieces, lambda _seconds, interrupt: interrupt.set()).run(pieces.admission.closed)
+    a_reconciliation(launcher, lambda _seconds, interrupt: interrupt.set()).run(launcher.admission.closed)
 
-    assert len(pieces.server.bodies(HOLDS)) == 1
-
-
-def test_a_lease_is_on_the_disk_before_the_machine_starts_and_after_each_renewal(pieces: Pieces) -> None:
-    held = pieces.begin()
-    path = directory.location(pieces.state, held.hold.order_id, 1)
-    assert read(path).lease() == held.lease
-
-    held.renew(SYSTEM.monotonic(), 600)
-
-    assert read(path).lease() == held.lease
-    assert held.lease.seconds == 600
+    assert len(launcher.server.bodies(HOLDS)) == 1
 
 
-def test_a_lease_that_cannot_be_written_stops_nothing(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_is_on_the_disk_before_the_machine_starts_and_after_each_renewal(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    path = directory.location(launcher.state, assignment.hold.order_id, 1)
+    assert read(path).lease() == assignment.lease
+
+    assignment.renew(SYSTEM.monotonic(), 600)
+
+    assert read(path).lease() == assignment.lease
+    assert assignment.lease.seconds == 600
+
+
+def test_a_lease_that_cannot_be_written_stops_nothing(
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(_self: VmDirectory, _lease: VmLease) -> None:
         raise OSError(28, "No space left on device")
 
-    held = pieces.begin()
+    assignment = launcher.begin()
     monkeypatch.setattr(VmDirectory, "record_lease", full)
 
-    held.renew(SYSTEM.monotonic(), 600)
+    assignment.renew(SYSTEM.monotonic(), 600)
 
-    assert held.lease_left() > 400
-    assert held.wish is None
+    assert assignment.lease_left() > 400
+    assert assignment.stop_reason is None
 
 
-def a_daemon(pieces: Pieces, runs: Runs) -> Daemon:
+def a_daemon(launcher: InProcessLauncher, assignments: Assignments) -> Daemon:
     """A daemon that takes no orders, and leaves at once what it holds when it is told to go."""
-    admission = room_for(pieces.state, 2)
-    heartbeat = HeartbeatLoop(pieces.client, "alpha", runs, 0.05, pieces.outage, SYSTEM)
-    adoption = Adoption(pieces.runner, runs, admission) if runs is not pieces.runs else None
+    admission = room_for(launcher.state, 2)
+    heartbeat = HeartbeatLoop(launcher.client, "alpha", assignments, 0.05, launcher.outage, SYSTEM)
+    adoption = Adoption(launcher.runner, assignments, admission) if assignments is not launcher.assignments else None
     return Daemon(
         adopt=adoption.run if adoption else lambda: None,
         admission=admission,
-        runs=runs,
+        assignments=assignments,
         intake=lambda: None,
         heartbeat=heartbeat,
         drain_seconds=0,
     )
 
 
-def a_reconciliation(pieces: Pieces, pause: Callable[[float, threading.Event], None] = SYSTEM.pause) -> Reconciliation:
+def a_reconciliation(
+    launcher: InProcessLauncher, pause: Callable[[float, threading.Event], None] = SYSTEM.pause
+) -> Reconciliation:
     clock = Clock(SYSTEM.monotonic, lambda: 0.0, pause)
-    return Reconciliation(pieces.client, "alpha", pieces.runs, pieces.outage, clock)
+    return Reconciliation(launcher.client, "alpha", launcher.assignments, launcher.outage, clock)
 
 
-def assert_quarantined(pieces: Pieces, vm: VmDirectory, logs: list[dict[str, object]]) -> None:
+def assert_quarantined(launcher: InProcessLauncher, vm: VmDirectory, logs: list[dict[str, object]]) -> None:
     assert not vm.path.exists()
-    assert (pieces.state / "quarantine" / vm.path.name).is_dir()
-    assert not pieces.runs.held()
-    assert not pieces.server.bodies(UPDATES)
+    assert (launcher.state / "quarantine" / vm.path.name).is_dir()
+    assert not launcher.assignments.held()
+    assert not launcher.server.bodies(UPDATES)
     (said,) = [line for line in logs if line["log_level"] == "error"]
     assert "to_do" in said
 
@@ -642,43 +656,43 @@ def first_line(log: Path) -> str:
     return said
 
 
-def lives(process: psutil.Process) -> bool:
+def is_running(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_machine_of_a_provider_that_is_not_enabled_any_more_is_kept_aside_and_not_taken_for_gone(
-    pieces: Pieces,
+    launcher: InProcessLauncher,
 ) -> None:
     manifest = a_manifest(argv=()).model_copy(update={"argv": (), "provider": "gcp"})
-    vm = directory.create(pieces.state, manifest, b"{}", VmLease(ends=0, seconds=60))
+    vm = directory.create(launcher.state, manifest, b"{}", VmLease(ends=0, seconds=60))
 
-    logs = adopt(pieces)
+    logs = adopt(launcher)
 
-    assert (pieces.state / "quarantine" / vm.path.name).exists()
+    assert (launcher.state / "quarantine" / vm.path.name).exists()
     assert any("gcp is not enabled" in str(line.get("why")) for line in logs)
-    assert not pieces.server.bodies(UPDATES)
+    assert not launcher.server.bodies(UPDATES)
 
 
 def test_the_watch_of_a_machine_that_had_been_left_to_itself_ends_it_once_its_new_lease_is_not_renewed(
-    pieces: Pieces, leave: Callable[..., Left], monkeypatch: pytest.MonkeyPatch
+    launcher: InProcessLauncher, leave: Callable[..., Left], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watched, look_again = threading.Event(), Held._look_again
+    watched, next_look = threading.Event(), Assignment._next_look
 
-    def looked(held: Held) -> float:
+    def looked(assignment: Assignment) -> float:
         watched.set()
-        return look_again(held)
+        return next_look(assignment)
 
     left = leave()
-    left.directory.record_lease(VmLease(ends=0, seconds=0.6, endless=True))
-    monkeypatch.setattr(Held, "_look_again", looked)
+    left.directory.record_lease(VmLease(ends=0, seconds=0.6, never_expires=True))
+    monkeypatch.setattr(Assignment, "_next_look", looked)
 
-    adopt(pieces)
-    (held,) = pieces.runs.held()
+    adopt(launcher)
+    (assignment,) = launcher.assignments.held()
     assert watched.wait(DEADLINE)  # while the lease has no end
     assert left.process.is_running()
-    held.renew(SYSTEM.monotonic(), 0.6)
+    assignment.renew(SYSTEM.monotonic(), 0.6)
 
-    assert held.asked.wait(DEADLINE)
-    assert held.wish is Wish.LEASE_LOST
-    pieces.runs.await_end()
+    assert assignment.interrupted.wait(DEADLINE)
+    assert assignment.stop_reason is StopReason.LEASE_LOST
+    launcher.assignments.await_end()
     assert left.reaped() < 0

@@ -16,12 +16,13 @@ import structlog.testing
 from launcher.machines import bounded_log, directory
 from launcher.machines.directory import MIB, VmDirectory
 from launcher.machines.port import MachineState
-from launcher.orders.assignment import Held
-from launcher.orders.endings import Endings
+from launcher.orders.assignment import Assignment
+from launcher.orders.reports import ReportBuilder
 from launcher.providers.process import start as launch
 from launcher.providers.process.identity import MARK, state_of
 from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.supervise import ProcessMachine
+from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 from tests.launcher.fake_control_plane import DEADLINE
 from tests.launcher.stand_ins import A_LEASE, STAYS, a_manifest
@@ -40,7 +41,7 @@ import os, sys
 from pathlib import Path
 from launcher.machines import directory
 from launcher.providers.process import start as launch
-launch.LOG_MIB = 1
+launch.MAX_LOG_MIB = 1
 vm = directory.read(Path(sys.argv[1]))
 launch.start_process(vm, vm.launch_log, console=vm.serial_log)
 os._exit(0)
@@ -74,7 +75,7 @@ def assert_bounded_with_its_last_words(log: Path) -> None:
 def test_a_machine_that_never_stops_talking_fills_no_disk_and_its_last_words_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "LOG_MIB", 1)
+    monkeypatch.setattr(launch, "MAX_LOG_MIB", 1)
     vm = a_directory(tmp_path, sys.executable, "-c", FLOODS)
     machine = start(vm)
     await_end(vm)
@@ -119,7 +120,7 @@ def test_a_log_that_is_still_written_is_waited_for_before_it_is_put_away(
         machine.destroy()
         with structlog.testing.capture_logs() as logs:
             vm.remove()
-        assert [line["event"] for line in logs] == ["a machine's logs are still written"]
+        assert [line["event"] for line in logs] == [LogEvent.LOG_STILL_WRITTEN]
     finally:
         writer.resume()
 
@@ -138,9 +139,9 @@ def test_what_is_reported_of_a_machine_that_ended_is_its_last_line_though_that_i
     machine.reap()
     # Whoever waits for the writer has it go on.
     monkeypatch.setattr(directory, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: writer.resume()))
-    held = Held(Hold(order_id="one", epoch=1), A_LEASE, time.monotonic)
+    assignment = Assignment(Hold(order_id="one", epoch=1), A_LEASE, time.monotonic)
     try:
-        ending = Endings("t").machine_exited(held, 0, vm)
+        ending = ReportBuilder("t").machine_ended(assignment, 0, vm)
     finally:
         writer.resume()
     assert ending.message.endswith(f"The last line of its serial log, {vm.kept_log}: no disk")

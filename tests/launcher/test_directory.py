@@ -11,7 +11,7 @@ import pytest
 import structlog.testing
 
 from launcher.machines import directory
-from launcher.machines.directory import KEPT_LOGS, LinkOrCopy, VmDirectory
+from launcher.machines.directory import MAX_KEPT_LOGS, LinkOrCopy, VmDirectory
 from tests.launcher.stand_ins import A_LEASE, a_manifest
 from tests.threads import at_once
 
@@ -94,7 +94,7 @@ def test_machines_that_end_together_leave_no_directory_and_as_many_logs_as_are_k
 
     assert said == []
     assert not list((tmp_path / "vms").iterdir())
-    assert len(list((tmp_path / "logs").iterdir())) <= KEPT_LOGS + 2
+    assert len(list((tmp_path / "logs").iterdir())) <= MAX_KEPT_LOGS + 2
 
 
 def test_hidden_folders_of_others_are_neither_removed_nor_taken_for_machines(tmp_path: Path) -> None:

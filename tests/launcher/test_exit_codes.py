@@ -60,7 +60,7 @@ def test_a_cloud_without_credentials_may_have_some_later(tmp_path: Path, monkeyp
     result = run(monkeypatch, tmp_path)
 
     assert result.exit_code == 1
-    assert "Compute Engine cannot be asked" in result.stderr
+    assert "Compute Engine refuses requests from here" in result.stderr
 
 
 def run(monkeypatch: pytest.MonkeyPatch, state: Path) -> Result:

@@ -59,7 +59,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have calls be repeated, but without a rest between."""
     monkeypatch.setattr(compute, "FIRST_WAIT_SECONDS", 0)
     monkeypatch.setattr(compute, "ATTEMPTS", 3)
-    monkeypatch.setattr(gcp_machine, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(gcp_machine, "RETRY_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -426,7 +426,7 @@ def test_what_no_zone_would_do_better_is_told_as_what_it_is(
 def test_an_insert_that_is_carried_out_and_never_answered_leaves_nothing(
     fake: Fake, provider: GcpProvider, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compute, "HOW", {"timeout": 0.2, "retry": None})
+    monkeypatch.setattr(compute, "CALL_OPTIONS", {"timeout": 0.2, "retry": None})
     fake.behave(silent=["insert"])
     with pytest.raises(LaunchFailed, match="does not answer"):
         provider.start(place())
@@ -444,7 +444,7 @@ def test_an_insert_whose_answer_is_lost_and_whose_repeat_is_refused_leaves_nothi
     monkeypatch: pytest.MonkeyPatch,
     refusal: dict[str, object],
 ) -> None:
-    monkeypatch.setattr(compute, "HOW", {"timeout": 0.5, "retry": None})
+    monkeypatch.setattr(compute, "CALL_OPTIONS", {"timeout": 0.5, "retry": None})
     placed, insert = place(), InstancesClient.insert_unary
 
     def insert_once(*asked: Any, **how: Any) -> Any:
@@ -491,7 +491,7 @@ def test_where_it_cannot_be_told_whether_something_runs_its_directory_stays(
     fake: Fake, provider: GcpProvider, place: Place
 ) -> None:
     fake.behave(refusals=[{"method": "insert"}, {"method": "delete"}])
-    with pytest.raises(OSError, match="cannot be told") as failed:
+    with pytest.raises(OSError, match="It is unknown") as failed:
         provider.start(place())
     assert failed.value.errno == errno.EIO
 

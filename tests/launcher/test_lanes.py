@@ -52,7 +52,7 @@ def test_a_launcher_of_one_node_size_takes_nothing_else() -> None:
     ],
 )
 def test_a_bell_names_one_datacenter_and_is_heard_by_whoever_serves_its_cloud(rung: str, taken: str | None) -> None:
-    lane = Lanes(served(BOTH, None)).rung(rung)
+    lane = Lanes(served(BOTH, None)).find(rung)
 
     assert (lane and lane.name) == taken
 

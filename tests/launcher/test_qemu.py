@@ -25,6 +25,7 @@ from launcher.providers.qemu.provider import QemuProvider
 from launcher.vm_tool import console
 from shared.guest.config import WorkerConfig
 from shared.guest.image import ImageFile, ImageManifest
+from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 from tests.factories import TASK
 from tests.launcher.stand_ins import A_LEASE, SMALL, STAYS
@@ -163,7 +164,7 @@ def rung_of(machine: ProcessMachine, patience: float) -> str | None:
     """Stop the machine, and return what it heard; None where it was killed."""
     with structlog.testing.capture_logs() as logs:
         machine.stop(lambda: patience)
-    return next((line["by"] for line in logs if line["event"] == "machine stopped"), None)
+    return next((line["by"] for line in logs if line["event"] == LogEvent.MACHINE_STOPPED), None)
 
 
 def a_provider(tmp_path: Path) -> QemuProvider:

@@ -18,50 +18,93 @@ from launcher.host.clock import SYSTEM, Clock
 from launcher.host.hypervisor import Hypervisor, QemuMode
 from launcher.machines.directory import VmDirectory, read, remaining
 from launcher.machines.port import LaunchFailed, Plan
-from launcher.orders.assignment import MARGIN, Held, Wish
-from launcher.orders.reports import Reports
+from launcher.orders.assignment import SAFETY_MARGIN, Assignment, StopReason
+from launcher.orders.assignments import Shutdown
+from launcher.orders.reports import ReportSender
 from launcher.providers.process.supervise import ProcessMachine
 from launcher.providers.qemu.provider import QemuProvider
-from shared.domain.order import Failure, Reason
+from shared.domain.order import Failure, Reason, State
 from shared.domain.spec import CapacitySpec, NodeSize
 from shared.guest.config import WorkerConfig
 from shared.guest.image import ImageFile, ImageManifest
+from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
-from tests.launcher.conftest import Pieces, a_held
+from tests.launcher.conftest import InProcessLauncher, an_assignment
 from tests.launcher.fake_control_plane import UPDATES
 from tests.launcher.stand_ins import ENDS, SMALL, STAYS, TASKS, ManualClock, Processes
 
 ELSEWHERE = CapacitySpec(datacenter="gcp:us-central1-a", node_size=NodeSize.TINY)
 
 
-def test_the_directory_is_whole_before_the_machine_starts(pieces: Pieces) -> None:
+def test_the_directory_is_whole_before_the_machine_starts(launcher: InProcessLauncher) -> None:
     found: list[VmDirectory] = []
 
     class Looking(Processes):
         def start(self, directory: VmDirectory) -> ProcessMachine:
             found.append(directory)
-            assert WorkerConfig.model_validate_json(directory.config.read_bytes()).control_plane == pieces.server.url
+            assert WorkerConfig.model_validate_json(directory.config.read_bytes()).control_plane == launcher.server.url
             assert stat.S_IMODE(directory.config.stat().st_mode) == 0o600
             assert directory.process() is None
             return super().start(directory)
 
-    held = pieces.held()
-    pieces.run(held, Looking(ENDS))
+    assignment = launcher.assignment()
+    launcher.run(assignment, Looking(ENDS))
 
     (directory,) = found
-    assert directory.path == pieces.state / "vms" / f"{held.hold.order_id}-1"
-    (provisioning, _) = pieces.server.bodies(UPDATES)
+    assert directory.path == launcher.state / "vms" / f"{assignment.hold.order_id}-1"
+    (provisioning, _) = launcher.server.bodies(UPDATES)
     assert provisioning["vm"] == directory.manifest.vm
 
 
-def test_a_machine_that_ends_by_itself_is_reported_as_exited_and_may_be_tried_again(pieces: Pieces) -> None:
-    held = pieces.held()
+def test_a_machine_that_ends_by_itself_is_reported_as_gone_with_its_exit_code(
+    launcher: InProcessLauncher,
+) -> None:
+    assignment = launcher.assignment()
 
-    pieces.run(held, Processes(ENDS))
+    launcher.run(assignment, Processes(ENDS))
 
-    report = pieces.server.bodies(UPDATES)[-1]
-    assert (report["status"], report["reason"], report["failure"]) == ("failed", "machine_exited", "retryable")
+    report = launcher.server.bodies(UPDATES)[-1]
+    assert (report["status"], report["exit_code"]) == ("machine_gone", 3)
     assert "exit code 3" in report["message"]
+
+
+def test_the_end_of_a_machine_whose_order_has_succeeded_is_accepted(launcher: InProcessLauncher) -> None:
+    assignment = launcher.assignment()
+
+    def succeed(_path: str) -> None:
+        if launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "machine_gone"]:
+            launcher.server.states[assignment.hold.order_id] = State.SUCCEEDED
+
+    launcher.server.before = succeed
+    with structlog.testing.capture_logs() as logs:
+        launcher.run(assignment, Processes(ENDS))
+
+    assert launcher.server.states == {assignment.hold.order_id: State.SUCCEEDED}
+    assert [line["status"] for line in logs if line["event"] == LogEvent.REPORT_ACCEPTED] == [
+        "provisioning",
+        "machine_gone",
+    ]
+    assert not [line for line in logs if line["event"] == LogEvent.REPORT_REFUSED]
+
+
+def test_an_older_control_plane_that_refuses_the_end_of_a_machine_is_logged_and_the_order_is_left_to_its_lease(
+    launcher: InProcessLauncher,
+) -> None:
+    assignment = launcher.begin()
+
+    def refuse_the_end(_path: str) -> None:
+        if "machine_gone" in launcher.server.statuses(assignment.hold.order_id):
+            launcher.server.refuse(UPDATES, 422, "invalid")
+
+    launcher.server.before = refuse_the_end
+    with structlog.testing.capture_logs() as logs:
+        the_process(launcher, assignment).kill()
+        launcher.assignments.await_end()
+
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "machine_gone"]
+    (refused,) = [line for line in logs if line["event"] == LogEvent.REPORT_REFUSED]
+    assert refused["code"] == "invalid"
+    assert launcher.room() == 2
 
 
 @pytest.mark.parametrize(
@@ -70,181 +113,187 @@ def test_a_machine_that_ends_by_itself_is_reported_as_exited_and_may_be_tried_ag
         ("print('first'); print('the last words'); print(' ')", "the last words"),
         ("print('x' * 9000)", "x" * 300),
         ("import sys; sys.stdout.buffer.write(bytes(range(256)) + b'end')", "end"),
-        ("pass", "It said nothing"),
+        ("pass", "It wrote nothing"),
     ],
 )
 def test_a_machine_that_ends_by_itself_is_reported_with_where_its_serial_log_is_and_its_last_line(
-    pieces: Pieces, program: str, last: str
+    launcher: InProcessLauncher, program: str, last: str
 ) -> None:
-    held = pieces.held()
+    assignment = launcher.assignment()
 
-    pieces.run(held, Processes((ENDS[0], "-c", program)))
+    launcher.run(assignment, Processes((ENDS[0], "-c", program)))
 
-    message = pieces.server.bodies(UPDATES)[-1]["message"]
-    assert str(pieces.state / "logs" / f"{held.hold.order_id}-1.log") in message
+    message = launcher.server.bodies(UPDATES)[-1]["message"]
+    assert str(launcher.state / "logs" / f"{assignment.hold.order_id}-1.log") in message
     assert last in message
     assert message.isprintable()
     assert len(message) < 1000
 
 
-def test_of_a_machine_that_is_gone_only_its_serial_log_remains(pieces: Pieces) -> None:
-    held = pieces.held()
+def test_of_a_machine_that_is_gone_only_its_serial_log_remains(launcher: InProcessLauncher) -> None:
+    assignment = launcher.assignment()
     speaks = (ENDS[0], "-c", "print('the last words')")
 
-    pieces.run(held, Processes(speaks))
+    launcher.run(assignment, Processes(speaks))
 
-    assert not list((pieces.state / "vms").iterdir())
-    assert (pieces.state / "logs" / f"{held.hold.order_id}-1.log").read_text() == "the last words\n"
-
-
-def test_an_order_that_is_final_already_needs_no_report_and_the_slot_is_freed(pieces: Pieces) -> None:
-    held = pieces.begin()
-    pieces.server.refuse(UPDATES, 409, "wrong_state")
-
-    held.ask(Wish.CANCELLED)
-    pieces.runs.await_end()
-
-    assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "stopped"]
-    assert pieces.room() == 2
+    assert not list((launcher.state / "vms").iterdir())
+    assert (launcher.state / "logs" / f"{assignment.hold.order_id}-1.log").read_text() == "the last words\n"
 
 
-def test_an_order_whose_lease_was_lost_before_the_start_gets_no_machine(pieces: Pieces) -> None:
-    held = pieces.held()
-    pieces.server.refuse(UPDATES, 409, "lease_lost")
+def test_an_order_that_is_final_already_needs_no_report_and_the_slot_is_freed(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    launcher.server.refuse(UPDATES, 409, "wrong_state")
 
-    pieces.run(held)
+    assignment.stop(StopReason.CANCELLED)
+    launcher.assignments.await_end()
 
-    assert pieces.provider.started == 0
-    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
-    assert not list((pieces.state / "vms").iterdir())
-
-
-def test_a_lost_lease_destroys_the_machine_and_nothing_more_is_told(pieces: Pieces) -> None:
-    held = pieces.begin()
-    process = the_process(pieces, held)
-
-    held.ask(Wish.LEASE_LOST)
-    pieces.runs.await_end()
-
-    assert not process.is_running()
-    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "stopped"]
+    assert launcher.room() == 2
 
 
-def test_a_lease_that_is_not_renewed_ends_the_machine_before_it_ends_itself(pieces: Pieces) -> None:
-    pieces.server.lease = timedelta(seconds=24)  # of which the last 4 are there for a busy machine, too
-    held = pieces.begin()
-    process = the_process(pieces, held)
+def test_an_order_whose_lease_was_lost_before_the_start_gets_no_machine(launcher: InProcessLauncher) -> None:
+    assignment = launcher.assignment()
+    launcher.server.refuse(UPDATES, 409, "lease_lost")
 
-    pieces.runs.await_end()
+    launcher.run(assignment)
+
+    assert launcher.provider.started == 0
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
+    assert not list((launcher.state / "vms").iterdir())
+
+
+def test_a_lost_lease_destroys_the_machine_and_nothing_more_is_told(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    process = the_process(launcher, assignment)
+
+    assignment.stop(StopReason.LEASE_LOST)
+    launcher.assignments.await_end()
 
     assert not process.is_running()
-    assert held.leased()
-    assert 0 < held.lease.ends - SYSTEM.monotonic() <= held.lease.seconds * MARGIN
-    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
 
 
-def test_a_machine_is_not_started_where_too_little_of_the_lease_is_left(pieces: Pieces) -> None:
-    held = pieces.held()
-    held.renew(SYSTEM.monotonic() - 50, 60)
+def test_a_lease_that_is_not_renewed_ends_the_machine_before_it_ends_itself(launcher: InProcessLauncher) -> None:
+    launcher.server.lease = timedelta(seconds=24)  # of which the last 4 are there for a busy machine, too
+    assignment = launcher.begin()
+    process = the_process(launcher, assignment)
 
-    pieces.run(held)
+    launcher.assignments.await_end()
 
-    assert pieces.provider.started == 0
-    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
+    assert not process.is_running()
+    assert assignment.leased()
+    assert 0 < assignment.lease.ends - SYSTEM.monotonic() <= assignment.lease.seconds * SAFETY_MARGIN
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
+
+
+def test_a_machine_is_not_started_where_too_little_of_the_lease_is_left(launcher: InProcessLauncher) -> None:
+    assignment = launcher.assignment()
+    assignment.renew(SYSTEM.monotonic() - 50, 60)
+
+    launcher.run(assignment)
+
+    assert launcher.provider.started == 0
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(hours=1)])
-def test_a_lease_lasts_as_long_as_it_was_given_for_whatever_the_time_of_day(pieces: Pieces, ahead: timedelta) -> None:
-    pieces.server.ahead = ahead
+def test_a_lease_lasts_as_long_as_it_was_given_for_whatever_the_time_of_day(
+    launcher: InProcessLauncher, ahead: timedelta
+) -> None:
+    launcher.server.ahead = ahead
 
-    left = pieces.held().lease_left()
+    left = launcher.assignment().lease_left()
 
-    assert 0 < left <= pieces.server.lease.total_seconds() * (1 - MARGIN)
-
-
-def test_an_order_that_is_cancelled_before_the_start_gets_no_machine(pieces: Pieces) -> None:
-    held = pieces.held()
-    held.ask(Wish.CANCELLED)
-
-    pieces.run(held)
-
-    assert pieces.provider.started == 0
-    assert pieces.server.statuses(held.hold.order_id) == ["stopped"]
+    assert 0 < left <= launcher.server.lease.total_seconds() * (1 - SAFETY_MARGIN)
 
 
-def test_an_order_that_a_launcher_gets_while_going_down_is_returned_and_nothing_is_made_for_it(pieces: Pieces) -> None:
-    claimed, room = pieces.server.a_claimed(), pieces.reserve()
-    pieces.runs.close()
+def test_an_order_that_is_cancelled_before_the_start_gets_no_machine(launcher: InProcessLauncher) -> None:
+    assignment = launcher.assignment()
+    assignment.stop(StopReason.CANCELLED)
 
-    pieces.runs.begin(claimed, room, SYSTEM.monotonic())
-    pieces.runs.await_end()
+    launcher.run(assignment)
 
-    assert pieces.server.statuses(claimed.order_id) == ["returned"]
-    assert not (pieces.state / "vms").exists()
+    assert launcher.provider.started == 0
+    assert launcher.server.statuses(assignment.hold.order_id) == ["stopped"]
 
 
-def test_an_order_that_is_cancelled_while_it_is_reported_gets_no_machine(pieces: Pieces) -> None:
+def test_an_order_that_a_launcher_gets_while_going_down_is_returned_and_nothing_is_made_for_it(
+    launcher: InProcessLauncher,
+) -> None:
+    claimed, room = launcher.server.a_claimed(), launcher.reserve()
+    launcher.assignments.shutdown(Shutdown.RETURN)
+
+    launcher.assignments.begin(claimed, room, SYSTEM.monotonic())
+    launcher.assignments.await_end()
+
+    assert launcher.server.statuses(claimed.order_id) == ["returned"]
+    assert not (launcher.state / "vms").exists()
+
+
+def test_an_order_that_is_cancelled_while_it_is_reported_gets_no_machine(launcher: InProcessLauncher) -> None:
     class WishedGone(Processes):
         def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
-            held.ask(Wish.CANCELLED)
+            assignment.stop(StopReason.CANCELLED)
             return super().plan(hold, uuid, config)
 
-    held, provider = pieces.held(), WishedGone()
+    assignment, provider = launcher.assignment(), WishedGone()
 
-    pieces.run(held, provider)
+    launcher.run(assignment, provider)
 
     assert provider.started == 0
-    assert pieces.server.statuses(held.hold.order_id) == ["provisioning", "stopped"]
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "stopped"]
 
 
-def test_stopped_is_told_only_once_the_machine_is_gone(pieces: Pieces) -> None:
-    held = pieces.begin()
-    process = the_process(pieces, held)
+def test_stopped_is_told_only_once_the_machine_is_gone(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    process = the_process(launcher, assignment)
     process.suspend()  # it will not hear SIGTERM
-    held.ask(Wish.CANCELLED)
-    held.hurry()
+    assignment.stop(StopReason.CANCELLED)
+    assignment.hurry()
 
-    pieces.server.wait_for(lambda: "stopped" in pieces.server.statuses(held.hold.order_id))
+    launcher.server.wait_for(lambda: "stopped" in launcher.server.statuses(assignment.hold.order_id))
 
     assert not process.is_running()
 
 
-def test_a_report_is_repeated_as_the_same_request_until_it_is_answered(pieces: Pieces) -> None:
-    held, paused = pieces.held(), []
+def test_a_report_is_repeated_as_the_same_request_until_it_is_answered(launcher: InProcessLauncher) -> None:
+    assignment, paused = launcher.assignment(), []
 
     def pause(seconds: float, interrupt: threading.Event) -> None:
         paused.append(seconds)
         if len(paused) == 3:
-            pieces.server.serve(UPDATES)
+            launcher.server.serve(UPDATES)
 
-    pieces.server.refuse(UPDATES, 503)
-    repeating = dataclasses.replace(pieces, runner=dataclasses.replace(pieces.runner, reports=reports(pieces, pause)))
-    repeating.run(held, Processes(ENDS))
+    launcher.server.refuse(UPDATES, 503)
+    repeating = dataclasses.replace(
+        launcher, runner=dataclasses.replace(launcher.runner, reports=reports(launcher, pause))
+    )
+    repeating.run(assignment, Processes(ENDS))
 
-    provisioning = [body for body in pieces.server.bodies(UPDATES) if body["status"] == "provisioning"]
+    provisioning = [body for body in launcher.server.bodies(UPDATES) if body["status"] == "provisioning"]
     assert paused == [1, 2, 4]
     assert len(provisioning) == 4
     assert all(body == provisioning[0] for body in provisioning)
 
 
-def test_a_report_that_is_not_answered_is_given_up_when_the_lease_is_over(pieces: Pieces) -> None:
+def test_a_report_that_is_not_answered_is_given_up_when_the_lease_is_over(launcher: InProcessLauncher) -> None:
     clock = ManualClock(most=99).clock()
-    claimed = pieces.server.a_claimed().model_copy(update={"lease_seconds": 60.0})
-    pieces.server.refuse(UPDATES, 503)
+    claimed = launcher.server.a_claimed().model_copy(update={"lease_seconds": 60.0})
+    launcher.server.refuse(UPDATES, 503)
 
     with structlog.testing.capture_logs():
-        runner = dataclasses.replace(pieces.runner, reports=Reports(pieces.client, clock))
-        held = a_held(claimed, clock)
-        runner.run(held, claimed)
-        held.close()
+        runner = dataclasses.replace(launcher.runner, reports=ReportSender(launcher.client, clock))
+        assignment = an_assignment(claimed, clock)
+        runner.run(assignment, claimed)
+        assignment.close()
 
-    assert pieces.provider.started == 0
-    assert len(pieces.server.bodies(UPDATES)) == 7  # at 0, 1, 3, 7, 15, 31 and 61 s
+    assert launcher.provider.started == 0
+    assert len(launcher.server.bodies(UPDATES)) == 7  # at 0, 1, 3, 7, 15, 31 and 61 s
 
 
 @pytest.mark.parametrize("damaged", ["kernel", "initrd", "root.img", "manifest.json"])
 def test_an_image_that_does_not_match_its_digest_is_never_booted(
-    pieces: Pieces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+    launcher: InProcessLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
 ) -> None:
     digest = write_image(tmp_path / "image")
     with (tmp_path / "image" / damaged).open("ab") as file:
@@ -252,18 +301,18 @@ def test_an_image_that_does_not_match_its_digest_is_never_booted(
     started: list[object] = []
     monkeypatch.setattr("subprocess.Popen", started.append)
 
-    with_qemu(pieces, tmp_path / "image", digest)(pieces.held())
+    with_qemu(launcher, tmp_path / "image", digest)(launcher.assignment())
 
-    (report,) = pieces.server.bodies(UPDATES)
+    (report,) = launcher.server.bodies(UPDATES)
     assert (report["status"], report["reason"], report["failure"]) == ("failed", "image_rejected", "retryable")
     assert damaged in report["message"]
     assert not started
     of_qemu = dataclasses.replace(TASKS, provider="qemu")
-    assert pieces.admission.room(of_qemu) == 0  # the next order would meet the same image here
+    assert launcher.admission.room(of_qemu) == 0  # the next order would meet the same image here
 
 
 def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
-    pieces: Pieces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    launcher: InProcessLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class ChangedSince(QemuProvider):
         def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
@@ -276,38 +325,38 @@ def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
     monkeypatch.setattr("subprocess.Popen", started.append)
 
     provider = ChangedSince(QemuMode.TCG, tmp_path / "image", digest, sizes=SMALL, host=Host(Hypervisor("sh")))
-    pieces.run(pieces.held(), provider)
+    launcher.run(launcher.assignment(), provider)
 
-    report = pieces.server.bodies(UPDATES)[-1]
+    report = launcher.server.bodies(UPDATES)[-1]
     assert (report["status"], report["reason"], report["failure"]) == ("failed", "image_rejected", "retryable")
     assert "kernel" in report["message"]
     assert not started
 
 
-def test_without_qemu_the_launch_fails_with_that_reason(pieces: Pieces, tmp_path: Path) -> None:
+def test_without_qemu_the_launch_fails_with_that_reason(launcher: InProcessLauncher, tmp_path: Path) -> None:
     digest = write_image(tmp_path / "image")
 
-    with_qemu(pieces, tmp_path / "image", digest, "qemu-that-is-absent")(pieces.held())
+    with_qemu(launcher, tmp_path / "image", digest, "qemu-that-is-absent")(launcher.assignment())
 
-    report = pieces.server.bodies(UPDATES)[-1]
+    report = launcher.server.bodies(UPDATES)[-1]
     assert (report["status"], report["reason"], report["failure"]) == ("failed", "hypervisor_missing", "retryable")
     assert report["message"].startswith("qemu: no qemu-that-is-absent on the PATH; ")
-    assert not (pieces.state / "vms").exists()
+    assert not (launcher.state / "vms").exists()
 
 
 def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt_and_a_rest(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("launcher.orders.admission.REST_SECONDS", 0)
-    pieces.provider.argv = ("/no/such/program",)
-    claimed = pieces.server.a_claimed()
-    room = pieces.reserve()
-    pieces.runs.begin(claimed, room, SYSTEM.monotonic())
-    pieces.runs.await_end()
-    assert pieces.server.statuses(claimed.order_id) == ["provisioning", "failed"]
+    launcher.provider.argv = ("/no/such/program",)
+    claimed = launcher.server.a_claimed()
+    room = launcher.reserve()
+    launcher.assignments.begin(claimed, room, SYSTEM.monotonic())
+    launcher.assignments.await_end()
+    assert launcher.server.statuses(claimed.order_id) == ["provisioning", "failed"]
 
-    pieces.provider.argv = STAYS
-    assert pieces.begin().wish is None
+    launcher.provider.argv = STAYS
+    assert launcher.begin().stop_reason is None
 
 
 @pytest.mark.parametrize(
@@ -320,78 +369,82 @@ def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt_and_a_re
     ],
 )
 def test_a_provider_rests_for_what_the_next_order_would_meet_and_for_nothing_that_one_order_asks(
-    pieces: Pieces, reason: Reason, failure: Failure, room: int
+    launcher: InProcessLauncher, reason: Reason, failure: Failure, room: int
 ) -> None:
     class Refuses(Processes):
         def start(self, directory: VmDirectory) -> ProcessMachine:
             raise LaunchFailed("not this one", reason, failure)
 
-    pieces.run(pieces.held(), Refuses())
+    launcher.run(launcher.assignment(), Refuses())
 
-    report = pieces.server.bodies(UPDATES)[-1]
+    report = launcher.server.bodies(UPDATES)[-1]
     assert (report["reason"], report["failure"]) == (reason, failure)
-    assert pieces.room() == room
+    assert launcher.room() == room
 
 
-def test_an_order_for_which_no_provider_is_enabled_is_handed_back_and_costs_nobody_anything(pieces: Pieces) -> None:
-    claimed = pieces.server.a_claimed().model_copy(update={"spec": ELSEWHERE})
+def test_an_order_for_which_no_provider_is_enabled_is_handed_back_and_costs_nobody_anything(
+    launcher: InProcessLauncher,
+) -> None:
+    claimed = launcher.server.a_claimed().model_copy(update={"spec": ELSEWHERE})
 
-    pieces.runs.begin(claimed, pieces.reserve(), SYSTEM.monotonic())
-    pieces.runs.await_end()
+    launcher.assignments.begin(claimed, launcher.reserve(), SYSTEM.monotonic())
+    launcher.assignments.await_end()
 
-    (report,) = pieces.server.bodies(UPDATES)
+    (report,) = launcher.server.bodies(UPDATES)
     assert report["status"] == "returned"
     assert "gcp" in report["message"]
-    assert pieces.room() == 2
+    assert launcher.room() == 2
 
 
 def test_a_host_that_fails_under_a_run_costs_the_attempt_and_no_machine_is_left(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def exhausted(_held: Held, _machine: ProcessMachine) -> bool:
+    def exhausted(_held: Assignment, _machine: ProcessMachine) -> bool:
         raise OSError(errno.ENOMEM, "Cannot allocate memory")
 
-    monkeypatch.setattr(Held, "watch", exhausted)
-    pieces.run(pieces.held())
+    monkeypatch.setattr(Assignment, "watch", exhausted)
+    launcher.run(launcher.assignment())
 
-    report = pieces.server.bodies(UPDATES)[-1]
+    report = launcher.server.bodies(UPDATES)[-1]
     assert (report["status"], report["reason"], report["failure"]) == ("failed", "no_capacity", "no_capacity")
-    (path,) = remaining(pieces.state)
+    (path,) = remaining(launcher.state)
     recorded = read(path).process()
     assert recorded is not None
     assert not psutil.pid_exists(recorded.pid)
 
 
-def test_a_directory_that_cannot_be_written_fails_the_launch(pieces: Pieces) -> None:
-    (pieces.state / "vms").write_text("not a directory")
+def test_a_directory_that_cannot_be_written_fails_the_launch(launcher: InProcessLauncher) -> None:
+    (launcher.state / "vms").write_text("not a directory")
 
-    pieces.run(pieces.held())
+    launcher.run(launcher.assignment())
 
-    (report,) = pieces.server.bodies(UPDATES)
+    (report,) = launcher.server.bodies(UPDATES)
     assert (report["reason"], report["failure"]) == ("launch_failed", "retryable")
 
 
 def test_a_machine_inherits_nothing_of_the_launchers_environment(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LAUNCHYARD_LAUNCHER_KEY", "ly_secret")
-    held = pieces.begin()
+    assignment = launcher.begin()
 
-    assert set(the_process(pieces, held).environ()) <= {"PATH", "LANG", "PWD", "LAUNCHYARD_VM"}
-
-
-def the_process(pieces: Pieces, held: Held) -> psutil.Process:
-    return pieces.provider.process(held.hold.order_id)
+    assert set(the_process(launcher, assignment).environ()) <= {"PATH", "LANG", "PWD", "LAUNCHYARD_VM"}
 
 
-def reports(pieces: Pieces, pause: Callable[[float, threading.Event], None]) -> Reports:
+def the_process(launcher: InProcessLauncher, assignment: Assignment) -> psutil.Process:
+    return launcher.provider.process(assignment.hold.order_id)
+
+
+def reports(launcher: InProcessLauncher, pause: Callable[[float, threading.Event], None]) -> ReportSender:
     clock = Clock(SYSTEM.monotonic, lambda: 0.0, pause)
-    return Reports(pieces.client, clock)
+    return ReportSender(launcher.client, clock)
 
 
-def with_qemu(pieces: Pieces, image: Path, digest: str, binary: str = "qemu-system-x86_64") -> Callable[[Held], None]:
+def with_qemu(
+    launcher: InProcessLauncher, image: Path, digest: str, binary: str = "qemu-system-x86_64"
+) -> Callable[[Assignment], None]:
     provider = QemuProvider(QemuMode.TCG, image, digest, sizes=SMALL, host=Host(Hypervisor(binary)))
-    return lambda held: pieces.run(held, provider)
+    return lambda assignment: launcher.run(assignment, provider)
 
 
 def write_image(directory: Path) -> str:

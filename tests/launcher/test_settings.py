@@ -15,6 +15,7 @@ from launcher.cli.daemon import app
 from launcher.cli.doctor import DoctorSettings
 from launcher.host import facts as host
 from launcher.machines.resources import Size
+from launcher.orders.mode import Mode
 from launcher.providers.qemu.settings import HostSettings
 from launcher.settings import Cloud, ProviderName, Settings, read
 from launcher.vm_tool.settings import ToolSettings
@@ -121,7 +122,7 @@ def test_the_contracts_defaults_are_ours() -> None:
     settings = read(GOOD | {"datacenter": ""})
 
     assert settings.providers == (Cloud.BAREMETAL,)
-    assert (settings.datacenter, settings.node_size, settings.most) == (None, None, None)
+    assert (settings.datacenter, settings.node_size, settings.mode) == (None, None, Mode.DAEMON)
     assert settings.name_prefix == "easyenclave-agent"
     assert settings.gcp_machine_type_default == "c3-standard-4"
     assert settings.sizes.tiny == Size(memory_mib=4096, vcpus=4)

@@ -17,7 +17,7 @@ from launcher.daemon.daemon import Daemon, Events
 from launcher.daemon.heartbeat import STUCK_SECONDS, HeartbeatLoop
 from launcher.daemon.supervision import Supervision
 from launcher.host.clock import SYSTEM, Clock
-from tests.launcher.conftest import Pieces
+from tests.launcher.conftest import InProcessLauncher
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, FakeControlPlane
 
 ROOT: Final = Path(__file__).parents[2]
@@ -56,7 +56,9 @@ def test_systemd_is_told_when_the_launcher_is_ready_that_it_lives_and_when_it_go
     assert daemon.returncode == 0
 
 
-def test_a_launcher_whose_heartbeats_hang_says_no_more_that_it_lives(pieces: Pieces, supervisor: socket.socket) -> None:
+def test_a_launcher_whose_heartbeats_hang_says_no_more_that_it_lives(
+    launcher: InProcessLauncher, supervisor: socket.socket
+) -> None:
     hangs, over, now = threading.Event(), threading.Event(), [0.0]
 
     class Hanging(HeartbeatLoop):
@@ -66,16 +68,18 @@ def test_a_launcher_whose_heartbeats_hang_says_no_more_that_it_lives(pieces: Pie
             over.wait(DEADLINE)
 
     clock, events = Clock(lambda: now[0], SYSTEM.jitter, SYSTEM.pause), Events()
-    heartbeat = Hanging(pieces.client, "alpha", pieces.runs, 20, pieces.outage, clock)
+    heartbeat = Hanging(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, clock)
     supervision = Supervision(supervisor.getsockname(), patience=0.1)
-    daemon = Daemon(lambda: None, pieces.admission, pieces.runs, lambda: None, heartbeat, 60, supervision=supervision)
+    daemon = Daemon(
+        lambda: None, launcher.admission, launcher.assignments, lambda: None, heartbeat, 60, supervision=supervision
+    )
     running = threading.Thread(target=daemon.run, args=(events,))
     running.start()
     hangs.wait(DEADLINE)
     told: list[bytes | None] = [supervisor.recv(64)]
     supervisor.settimeout(0.5)
     told += [heard(supervisor) for _ in range(3)]
-    events.put("SIGTERM")
+    events.put(signal.SIGTERM)
     over.set()
     running.join(DEADLINE)
 
@@ -92,12 +96,12 @@ def heard(supervisor: socket.socket) -> bytes | None:
 
 
 def test_a_supervisor_that_is_gone_costs_a_line_in_the_log_and_an_abstract_address_is_one(tmp_path: Path) -> None:
-    Supervision(str(tmp_path / "nobody")).tell(b"READY=1")
+    Supervision(str(tmp_path / "nobody")).notify(b"READY=1")
     name = f"launchyard-test-{uuid4()}"  # of this run's own: such names are the whole machine's
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(f"\0{name}")
         listening.settimeout(DEADLINE)
 
-        Supervision(f"@{name}").tell(b"READY=1")
+        Supervision(f"@{name}").notify(b"READY=1")
 
         assert listening.recv(64) == b"READY=1"

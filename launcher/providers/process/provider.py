@@ -18,7 +18,7 @@ from shared.wire.launchers import Hold
 
 PROCESS: Final = "process"
 MEMORY_MIB: Final = 128
-"""About what a worker takes that is a plain process."""
+"""About what a worker takes as a plain process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ProcessProvider(LocalMachines):
 
     def plan(self, hold: Hold, uuid: str, _config: WorkerConfig) -> Plan:
         document = location(self.state, hold.order_id, hold.epoch) / CONFIG
-        # Python keeps -X options that it does not know: the uuid makes this process known again by its arguments.
+        # Python keeps -X options that it does not know: the uuid identifies the process by its arguments.
         return Plan((sys.executable, "-X", f"launchyard.vm={uuid}", "-m", "worker", "--config", str(document)))
 
     def start(self, directory: VmDirectory) -> ProcessMachine:

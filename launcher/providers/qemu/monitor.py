@@ -19,7 +19,7 @@ QUIT_SECONDS: Final = 5.0
 
 
 class QmpFailed(Exception):
-    """The monitor did not answer, or refused; the command may have been carried out."""
+    """The monitor did not answer, or refused. The command may have been carried out."""
 
 
 class NotConnected(QmpFailed):
@@ -90,5 +90,5 @@ async def _execute(address: str, command: str, seconds: float) -> object:
         try:
             return await client.execute(command)
         finally:
-            with suppress(QMPError, OSError, EOFError):  # after `quit` the other end may be gone first
+            with suppress(QMPError, OSError, EOFError):  # after `quit` the other end may close first
                 await client.disconnect()

@@ -29,17 +29,17 @@ QEMU: Final = "qemu"
 LOOPBACK_GATEWAY: Final = "10.0.2.2"
 """The host's loopback, as QEMU's user-mode network shows it to the guest."""
 READY_SECONDS: Final = 30.0
-"""The least that QEMU is given until its monitor answers."""
+"""The shortest time that QEMU has until its monitor answers."""
 READY_SECONDS_A_GIB: Final = 1.0
-PASSED_THROUGH: Final = 4
-"""How many times as long a machine with GPUs takes: all its memory is pinned for them.
+GPU_FACTOR: Final = 4
+"""A machine with GPUs takes this many times as long: all its memory is pinned for them.
 
 Both figures are those of Proxmox (qemu-server, config_aware_timeout), which has them from its users' reports.
 """
 LOOK_SECONDS: Final = 0.05
 LAST_WORDS: Final = 500
 OWN_MEMORY_MIB: Final = 512
-"""About what a QEMU takes beside its guest's memory."""
+"""About what QEMU takes beside its guest's memory."""
 
 
 class QemuMachines(LocalMachines):
@@ -53,7 +53,7 @@ class QemuMachines(LocalMachines):
 
 @dataclass(frozen=True, slots=True)
 class QemuProvider(QemuMachines):
-    """`digest` is what the image's manifest must hash to; nothing else is ever booted.
+    """`digest` is the digest of the image's manifest; no other image is ever booted.
 
     `gpus` are the PCI addresses that go to each machine of a size with GPUs.
     """
@@ -92,7 +92,7 @@ class QemuProvider(QemuMachines):
         return Plan(argv.build(self.mode, guest, self.host.hypervisor), self.mode, self.digest)
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
-        self._verified()  # again: since the plan was made, minutes may have passed
+        self._verified()  # again: the plan may be minutes old
         self._make_data_disk(directory)
         steps = qmp.shutdown_steps(directory, self.powerdown_seconds)
         group = self.host.hypervisor.slice
@@ -113,7 +113,7 @@ class QemuProvider(QemuMachines):
         return machine
 
     def _make_data_disk(self, directory: VmDirectory) -> None:
-        """What a machine may fill beside its directory's share is its data disk: a file without a block so far."""
+        """Make a sparse file for the data disk: it takes what the manifest reserves beside the directory's share."""
         mib = directory.manifest.resources.disk_mib - self.directory_mib
         if mib <= 0:
             return
@@ -150,9 +150,9 @@ def require(case: Case) -> None:
 
 
 def ready_seconds(takes: Resources) -> float:
-    """Return the seconds that QEMU has until its monitor answers: by then it has taken, and may have pinned, memory."""
+    """Return the seconds that QEMU has until its monitor answers: it first allocates, and may pin, its memory."""
     seconds = max(READY_SECONDS, takes.memory_mib / GIB * READY_SECONDS_A_GIB)
-    return seconds * PASSED_THROUGH if takes.gpus else seconds
+    return seconds * GPU_FACTOR if takes.gpus else seconds
 
 
 def _answers(machine: ProcessMachine, directory: VmDirectory, seconds: float) -> bool:
@@ -168,12 +168,12 @@ def _answers(machine: ProcessMachine, directory: VmDirectory, seconds: float) ->
 
 
 def _ended(code: int | None, words: str) -> str:
-    return f"QEMU ended before its monitor answered (exit code {code}): {words or 'it said nothing'}"
+    return f"QEMU ended before its monitor answered (exit code {code}): {words or 'it wrote nothing'}"
 
 
 def _silent(seconds: float, words: str) -> str:
     return (
-        f"QEMU's monitor did not answer within {seconds:.0f} s: {words or 'QEMU said nothing'}. To do: look at the "
+        f"QEMU's monitor did not answer within {seconds:.0f} s: {words or 'QEMU wrote nothing'}. To do: look at the "
         "host's load and free memory, or make the size smaller (LAUNCHYARD_…_MEMORY_MIB)"
     )
 

@@ -23,7 +23,7 @@ from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize
 from shared.wire.launchers import HoldView, StopOrder
 from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
-from tests.launcher.stand_ins import lives
+from tests.launcher.stand_ins import is_running
 
 ROOT: Final = Path(__file__).parents[2]
 TINY: Final = CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY)
@@ -156,8 +156,8 @@ def test_one_shot_takes_one_order_and_leaves_its_machine_running_once_it_runs(gr
         f"[launcher] claimed order={order_id} dc=local:dev size=tiny",
         f"[launcher] order={order_id} fulfilled vm={vm.manifest.vm}",
     ]
-    assert lives(ground.machine(order_id))
-    assert vm.lease().endless
+    assert is_running(ground.machine(order_id))
+    assert vm.lease().never_expires
     assert ground.server.statuses(order_id) == ["provisioning"]
     assert not ground.server.statuses(other)
     assert {body["attended"] for body in ground.server.bodies(HEARTBEATS)} == {False}
@@ -186,7 +186,7 @@ def test_one_shot_whose_machine_ends_before_it_runs_reports_that_and_exits_with_
     code, said = ground.run("--one-shot")
 
     assert (code, said) == (1, [f"[launcher] claimed order={order_id} dc=local:dev size=tiny"])
-    assert ground.server.statuses(order_id) == ["provisioning", "failed"]
+    assert ground.server.statuses(order_id) == ["provisioning", "machine_gone"]
 
 
 def test_one_shot_whose_order_is_lost_while_it_boots_ends_the_machine_and_exits_with_1(ground: Ground) -> None:
@@ -229,7 +229,7 @@ def test_what_a_killed_one_shot_left_booting_is_the_next_ones_one_order(ground: 
     vm = ground.directory(order_id).manifest.vm
     assert (code, said) == (0, [f"[launcher] order={order_id} fulfilled vm={vm}"])
     assert len(ground.server.bodies(CLAIMS)) == 1
-    assert lives(machine)
+    assert is_running(machine)
 
 
 def test_what_boots_is_counted_before_anything_can_say_that_it_runs(ground: Ground) -> None:
@@ -267,8 +267,8 @@ def test_machines_that_run_are_left_alone_by_the_next_one_shot_although_their_le
 
     assert code == 0
     assert [line.split()[1] for line in said] == ["claimed", f"order={second}"]
-    assert lives(machine)
-    assert lives(ground.machine(second))
+    assert is_running(machine)
+    assert is_running(ground.machine(second))
     assert ground.server.statuses(first) == ["provisioning"]
 
 
@@ -280,7 +280,7 @@ def test_a_machine_whose_order_has_ended_meanwhile_is_ended_by_the_next_one_shot
 
     assert ground.run("--one-shot") == (0, [])
 
-    assert not lives(machine)
+    assert not is_running(machine)
     assert not list((ground.state / "vms").iterdir())
     assert ground.server.statuses(first) == ["provisioning"]
 
@@ -305,7 +305,7 @@ def test_with_a_limit_it_waits_for_orders_and_goes_once_all_it_took_run(ground: 
 
     assert launcher.returncode == 0
     assert sum("fulfilled" in line for line in output.splitlines()) == 2
-    assert all(lives(ground.machine(order_id)) for order_id in order_ids)
+    assert all(is_running(ground.machine(order_id)) for order_id in order_ids)
 
 
 def test_a_daemon_takes_over_the_watch_of_machines_that_were_left_to_themselves(ground: Ground) -> None:
@@ -342,7 +342,7 @@ def test_what_a_one_shot_left_that_was_killed_before_it_was_told_that_it_runs_is
     ground.server.wait_for(lambda: named(ground.server, order_id, beats))
     ground.server.wait_for(lambda: len(ground.server.bodies(CLAIMS)) > claims)
 
-    assert lives(machine)
+    assert is_running(machine)
     assert ground.directory(order_id).lease().ends > 0
     assert ground.server.statuses(order_id) == ["provisioning"]
     launcher.kill()
@@ -359,7 +359,7 @@ def test_a_one_shot_that_cannot_renew_what_runs_touches_nothing_and_exits_with_1
 
     assert ground.run("--one-shot") == (1, [])
 
-    assert lives(machine)
+    assert is_running(machine)
     assert ground.directory(order_id).lease().ends == 0
 
 
@@ -371,7 +371,7 @@ def test_a_one_shot_whose_lines_nobody_reads_does_its_work_and_exits_all_the_sam
 
     assert launcher.wait(DEADLINE) == 0
 
-    assert lives(ground.machine(order_id))
+    assert is_running(ground.machine(order_id))
 
 
 def named(server: FakeControlPlane, order_id: str, since: int = 0) -> bool:
