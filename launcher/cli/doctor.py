@@ -1,4 +1,4 @@
-"""`launchyard launcher doctor`: what this host has, what it lacks, and what to do about it."""
+"""`launchyard launcher doctor`: shows what this host has, what it lacks, and what to do about it."""
 
 import json
 from pathlib import Path
@@ -39,13 +39,13 @@ class DoctorSettings(HostSettings):
 
 def doctor(
     mode: Annotated[
-        QemuChoice, typer.Option(help="What this host is to run; auto: the best that it can.")
+        QemuChoice, typer.Option(help="The mode to check; auto: the best that this host can run.")
     ] = QemuChoice.TDX,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Look at this host: exit 0 where it can run machines in this mode, 1 with all that is missing.
+    """Check this host. Exit 0 if it can run machines in this mode, 1 if something is missing.
 
-    It reads the launcher's own settings as far as they are set, and needs none.
+    It reads the launcher's settings, and needs none of them.
     """
     try:
         settings = read(DoctorSettings)
@@ -98,7 +98,7 @@ def _mode(host: Host, asked: QemuChoice) -> QemuMode:
         return QemuMode(asked)
     try:
         kvm = host.boots(QemuMode.KVM, host.hypervisor.binary)
-    except TrialImpossible:  # which the row of the mode that is left tells
+    except TrialImpossible:  # the row of the mode that is left says so
         kvm = False
     return choose(asked, kvm, has_tdx(host.path(TDX_PARAMETER)))
 

@@ -1,4 +1,4 @@
-"""Which mode QEMU can run in on this host: found out by really booting, since /dev/kvm may exist and be unusable."""
+"""Finds the mode that QEMU can run in on this host, by a trial boot: /dev/kvm may exist and be unusable."""
 
 import os
 import subprocess
@@ -19,13 +19,13 @@ ROM: Final = bytes(0xFFF0) + bytes.fromhex(
     "ee"  # out dx, al
     "f4"  # hlt
 ).ljust(16, b"\xf4")
-"""A firmware of four instructions at the reset vector, the last 16 bytes: the machine says by itself that it ran."""
+"""A firmware of four instructions at the reset vector, the last 16 bytes: the machine itself reports that it ran."""
 RAN: Final = 0x10 << 1 | 1
-"""QEMU's exit code where its isa-debug-exit device was given 0x10."""
+"""QEMU's exit code if its isa-debug-exit device was given 0x10."""
 
 
 class QemuChoice(StrEnum):
-    """What an operator may ask for."""
+    """The modes that an operator may ask for."""
 
     AUTO = "auto"
     TCG = "tcg"
@@ -34,7 +34,7 @@ class QemuChoice(StrEnum):
 
 
 class ModeRefused(Exception):
-    """This host cannot run the mode that was asked for; the message says what it lacks."""
+    """This host cannot run the requested mode; the message says what it lacks."""
 
 
 class TrialImpossible(Exception):
@@ -64,7 +64,7 @@ def probe(asked: QemuChoice, binary: str = BINARY) -> QemuMode:
 def boots(mode: QemuMode, binary: str = BINARY) -> bool:
     """Return whether a machine with this mode's accelerator and CPU executes instructions here.
 
-    Less is not enough: with an unusable /dev/kvm a machine may greet by QMP, and abort when its CPU is set up.
+    Nothing less proves it: with an unusable /dev/kvm QEMU may answer by QMP, and abort when it sets up the CPU.
     Raises TrialImpossible.
     """
     with _rom() as rom:
@@ -82,7 +82,7 @@ def boots(mode: QemuMode, binary: str = BINARY) -> bool:
 
 @contextmanager
 def _rom() -> Iterator[int]:
-    """Yield a descriptor of the firmware, in memory: there need be no folder to write in. Raises TrialImpossible."""
+    """Yield a descriptor of the firmware, in memory: that needs no writable folder. Raises TrialImpossible."""
     try:
         rom = os.memfd_create("trial.rom")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What is said of a machine: the keys of libvirt's `dominfo`, which the contract's clients know."""
+"""Describes a machine with the keys of libvirt's `dominfo`, which the contract's clients know."""
 
 from typing import Final, NamedTuple
 
@@ -10,7 +10,7 @@ from launcher.providers.process.identity import state_of
 from launcher.providers.qemu.provider import OWN_MEMORY_MIB
 
 AGENT: Final = "agent"
-"""What the contract calls a machine that may serve orders."""
+"""The contract's word for a machine that may serve orders."""
 KIB: Final = 1024
 RUNNING: Final = "running"
 SHUT_OFF: Final = "shut off"
@@ -32,7 +32,7 @@ def state_word(directory: VmDirectory) -> str:
 
 
 def dominfo(directory: VmDirectory) -> Dominfo:
-    """Return libvirt's names with ours as values; what runs is told of while it runs."""
+    """Return libvirt's keys with our values; the use of processor and memory only while it runs."""
     manifest, state = directory.manifest, state_word(directory)
     use = _use(directory) if state == RUNNING else None
     memory_kib = (manifest.resources.memory_mib - OWN_MEMORY_MIB) * KIB
@@ -53,7 +53,7 @@ def dominfo(directory: VmDirectory) -> Dominfo:
 
 
 def described(directory: VmDirectory) -> dict[str, object]:
-    """Return what a new machine's operator, or a program of the contract's, is told."""
+    """Return the description of a new machine, for its operator or a program of the contract."""
     manifest = directory.manifest
     return {
         "name": manifest.vm,
@@ -71,12 +71,12 @@ def text(facts: Dominfo) -> str:
 
 
 def keyed(facts: Dominfo) -> Dominfo:
-    """Return the same with keys in lower case, their spaces underscores."""
+    """Return the same with keys in lower case, and underscores for spaces."""
     return {key.lower().replace(" ", "_"): value for key, value in facts.items()}
 
 
 def _use(directory: VmDirectory) -> Use | None:
-    """Return what a machine takes; None where it has just ended."""
+    """Return what a machine uses; None if it has just ended."""
     recorded = directory.process()
     if recorded is None:
         return None

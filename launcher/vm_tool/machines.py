@@ -1,4 +1,4 @@
-"""The operator's machines: made, found again by their directories, and ended."""
+"""The operator's machines: starts them, finds them by their directories, measures them, and ends them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,20 +20,20 @@ from shared.guest.config import OrderlessConfig, OrderlessProgram
 from shared.log_events import LogEvent
 
 NO_LEASE: Final = VmLease(ends=0, seconds=0)
-"""An operator's machine runs until it is deleted; a daemon that looks at its directory has no business there."""
+"""An operator's machine runs until it is deleted. Daemons ignore its directory."""
 NO_EPOCH: Final = 0
 PATIENCE_SECONDS: Final = 10.0
-"""How long a machine may take for each step of its stop."""
+"""How long each step of a stop may take."""
 
 log = structlog.get_logger()
 
 
 class NoSuchMachine(Exception):
-    """None of this name is known here."""
+    """There is no machine of this name here."""
 
 
 class MachineUnclear(Exception):
-    """What runs cannot be told for certain to be the machine; it was left alone."""
+    """The process that runs is not certainly the machine's; it was left alone."""
 
 
 def new_name() -> str:
@@ -41,7 +41,7 @@ def new_name() -> str:
 
 
 def start(state: Path, provider: QemuProvider, size: Size, config: OrderlessConfig) -> VmDirectory:
-    """Start a machine that outlives us. Raises ImageRejected, LaunchFailed, OSError: then nothing is left of it."""
+    """Start a machine that outlives this command. Raises ImageRejected, LaunchFailed, OSError: then nothing is left."""
     uuid = config.vm.removeprefix(OPERATORS)
     plan = provider.plan_guest(uuid, size, config.canonical())
     manifest = VmManifest(
@@ -55,19 +55,19 @@ def start(state: Path, provider: QemuProvider, size: Size, config: OrderlessConf
         argv=plan.argv,
         resources=takes(size, provider.mode, provider.directory_mib),
     )
-    with gone_unless_told(state, config.vm):
+    with removed_on_failure(state, config.vm):
         made = directory.create(state, manifest, config.canonical(), NO_LEASE)
         provider.start(made).leave()
     return made
 
 
 def measure(state: Path, provider: QemuProvider, size: Size, seconds: float) -> dict[str, str]:
-    """Return the registers by name, in hex: MRTD is the firmware's, RTMR0 differs with memory and processors.
+    """Return the registers by name, in hex: MRTD measures the firmware, RTMR0 depends on memory and processors.
 
-    Raises ImageRejected, LaunchFailed, NothingSaid, MachineUnclear, OSError.
+    Raises ImageRejected, LaunchFailed, ConsoleSilent, MachineUnclear, OSError.
     """
     config = OrderlessConfig(program=OrderlessProgram.MEASURE, vm=new_name())
-    with gone_unless_told(state, config.vm):
+    with removed_on_failure(state, config.vm):
         made = start(state, provider, size, config)
         registers = console.await_registers(made, seconds)
         end(made)
@@ -75,8 +75,8 @@ def measure(state: Path, provider: QemuProvider, size: Size, seconds: float) -> 
 
 
 @contextmanager
-def gone_unless_told(state: Path, name: str) -> Iterator[None]:
-    """Remove the machine of this name if what goes on here ends early, by an error or a signal: nobody knows of it.
+def removed_on_failure(state: Path, name: str) -> Iterator[None]:
+    """Remove the machine of this name if the block ends by an error or a signal: its name was not printed yet.
 
     If it cannot be removed, its name is logged.
     """
@@ -100,9 +100,8 @@ def gone_unless_told(state: Path, name: str) -> Iterator[None]:
 def known(state: Path) -> Iterator[VmDirectory]:
     """Yield the machines, running or not.
 
-    One that is being made or removed is passed over, and left alone: another command is at it. So is one whose record
-    cannot be read, which is told, and an order's, if the folder is a launcher's. Raises OSError if they cannot be
-    listed.
+    Machines that another command is making or removing are left out. So are those whose record cannot be read, which
+    is logged, and machines of orders, if the folder is a launcher's. Raises OSError if they cannot be listed.
     """
     for path in directory.listed(state):
         try:
@@ -120,7 +119,7 @@ def known(state: Path) -> Iterator[VmDirectory]:
 
 
 def find(state: Path, name: str) -> VmDirectory:
-    """Raises NoSuchMachine, OSError."""
+    """Return the machine of this name. Raises NoSuchMachine, OSError."""
     for one in known(state):
         if one.manifest.vm == name:
             return one

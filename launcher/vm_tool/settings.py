@@ -29,7 +29,7 @@ class ToolSettings(HostSettings):
     qemu_mode: QemuChoice = QemuChoice.AUTO
     image: Location | None = None
     image_digest: Digest | None = None
-    """None: the image is what its directory holds."""
+    """None: any image is accepted that its directory has."""
     vm_state_dir: Location = Path("/var/lib/launchyard/vm")
     easyenclave_url: BaseUrl | None = Field(None, validation_alias="EASYENCLAVE_CP_URL")
     admin_token: Secret | None = Field(None, validation_alias="ADMIN_TOKEN")

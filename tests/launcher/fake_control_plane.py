@@ -201,9 +201,9 @@ def a_control_plane() -> Iterator[FakeControlPlane]:
     server.server_close()
 
 
-def _json(answer: BaseModel, told: Callable[[Any], Any] = lambda document: document) -> Response:
+def _json(answer: BaseModel, rendered: Callable[[Any], Any] = lambda document: document) -> Response:
     status = answer.status if isinstance(answer, Problem) else 200
-    return Response(json.dumps(told(answer.model_dump(mode="json"))), status, mimetype="application/json")
+    return Response(json.dumps(rendered(answer.model_dump(mode="json"))), status, mimetype="application/json")
 
 
 def _problem(status: int, code: str) -> Response:

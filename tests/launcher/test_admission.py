@@ -112,7 +112,7 @@ def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("lacking", ["disk_mib", "memory_mib", "vcpus", "tdx_keys"])
-def test_a_launcher_that_takes_nothing_for_want_of_something_says_so_once_and_when_it_is_over(
+def test_a_lane_that_is_paused_for_want_of_something_is_logged_once_and_when_it_resumes(
     tmp_path: Path, lacking: str
 ) -> None:
     has = {"free_disk_mib": 100} if lacking == "disk_mib" else {lacking: getattr(NEED, lacking)}
@@ -136,7 +136,7 @@ def test_a_launcher_that_takes_nothing_for_want_of_something_says_so_once_and_wh
 
 
 @pytest.mark.parametrize("memory_mib", [PLENTY.memory_mib, NEED.memory_mib])
-def test_a_launcher_whose_slots_are_taken_says_nothing(tmp_path: Path, memory_mib: int) -> None:
+def test_full_slots_are_not_logged(tmp_path: Path, memory_mib: int) -> None:
     admission = an_admission(tmp_path, machines=1, memory_mib=memory_mib)
     other = Lane("any/export", "qemu", Resources(vcpus=1))
     admission.reserve(LANE)
@@ -147,7 +147,7 @@ def test_a_launcher_whose_slots_are_taken_says_nothing(tmp_path: Path, memory_mi
     assert logs == []
 
 
-def test_whoever_waits_for_room_is_told_when_admission_closes(tmp_path: Path) -> None:
+def test_a_wait_for_room_ends_when_admission_closes(tmp_path: Path) -> None:
     admission = an_admission(tmp_path, machines=0)
     found: list[object] = []
     waiting = threading.Thread(target=lambda: found.append(admission.reserve_when_free([LANE])))

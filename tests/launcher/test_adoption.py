@@ -109,7 +109,7 @@ def adopt(launcher: InProcessLauncher) -> list[dict[str, object]]:
     return [dict(line) for line in logs]
 
 
-def test_a_machine_that_runs_is_adopted_renewed_and_ended_when_its_client_wishes_it(
+def test_a_machine_that_runs_is_adopted_renewed_and_ended_when_its_client_cancels(
     launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
     left = leave()
@@ -235,7 +235,7 @@ def test_a_machine_whose_process_is_gone_is_reported_as_exited_and_its_straggler
     assert not left.directory.path.exists()
 
 
-def test_an_ended_machine_that_nobody_reaped_is_an_ended_one(
+def test_a_machine_that_ended_and_was_not_reaped_counts_as_ended(
     launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
     left = leave()
@@ -366,19 +366,19 @@ def test_a_directory_without_a_manifest_is_kept_aside_and_the_others_are_adopted
 
 
 @pytest.mark.parametrize("damaged", [MANIFEST, PROCESS])
-def test_what_is_said_of_a_directory_that_was_put_aside_leads_to_what_still_runs_of_it(
+def test_the_log_of_a_quarantined_directory_names_what_still_runs_of_it(
     launcher: InProcessLauncher, leave: Callable[..., Left], damaged: str
 ) -> None:
     left = leave()
     (left.directory.path / damaged).write_text("{}")
 
-    (said,) = [line for line in adopt(launcher) if line["log_level"] == "error"]
+    (line,) = [line for line in adopt(launcher) if line["log_level"] == "error"]
 
     if damaged == MANIFEST:  # nobody can tell whose it is
-        assert "LAUNCHYARD_VM" in str(said["to_do"])
+        assert "LAUNCHYARD_VM" in str(line["to_do"])
     else:
-        assert (said["uuid"], said["pids"]) == (left.directory.manifest.uuid, [left.machine.pid])
-        assert "pid" in str(said["why"])
+        assert (line["uuid"], line["pids"]) == (left.directory.manifest.uuid, [left.machine.pid])
+        assert "pid" in str(line["why"])
 
 
 def test_machines_of_the_operators_are_left_alone(launcher: InProcessLauncher, leave: Callable[..., Left]) -> None:
@@ -404,10 +404,10 @@ def test_a_copy_of_a_directory_or_a_link_to_it_is_put_aside_and_its_machine_adop
     else:
         other.symlink_to(left.directory.path)
 
-    (said,) = [line for line in adopt(launcher) if line["log_level"] == "error"]
+    (line,) = [line for line in adopt(launcher) if line["log_level"] == "error"]
 
     assert [assignment.hold.order_id for assignment in launcher.assignments.held()] == [left.order_id]
-    assert "pids" not in said
+    assert "pids" not in line
     assert left.process.is_running()
 
 
@@ -464,7 +464,7 @@ def test_whatever_lies_beside_a_machines_directory_it_is_adopted(garbage: Mappin
         state = Path(folder)
         good = a_directory(state)
         for name, content in garbage.items():
-            place(state / "vms" / name, content, good.path)
+            write_at(state / "vms" / name, content, good.path)
         resumed, providers = Resumed(), Providers({}, None)
         runner = AttemptRunner(
             "alpha", "http://nowhere", Sources(), state, providers, cast("ReportSender", None), lambda _: None
@@ -478,7 +478,7 @@ def test_whatever_lies_beside_a_machines_directory_it_is_adopted(garbage: Mappin
         assert Hold(order_id=good.manifest.order_id, epoch=1) in holds_in(state)
 
 
-def place(path: Path, content: object, good: Path) -> None:
+def write_at(path: Path, content: object, good: Path) -> None:
     match content:
         case "link":
             path.symlink_to(good)
@@ -488,8 +488,8 @@ def place(path: Path, content: object, good: Path) -> None:
             path.write_bytes(content)
         case dict():
             path.mkdir()
-            for name, part in content.items():
-                (path / name).write_bytes(part)
+            for name, data in content.items():
+                (path / name).write_bytes(data)
 
 
 def test_a_directory_half_written_or_half_removed_is_removed(launcher: InProcessLauncher) -> None:
@@ -557,16 +557,16 @@ def test_what_is_held_is_asked_for_until_it_is_answered(launcher: InProcessLaunc
     assert launcher.server.statuses("forgotten")[-1] == "returned"
 
 
-def test_what_is_renewed_at_the_start_is_what_is_here_and_a_namesakes_orders_are_only_told_of(
+def test_only_what_is_here_is_renewed_at_the_start_and_a_namesakes_orders_are_only_logged(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vm = a_directory(launcher.state)
     here = HoldView(order_id=vm.manifest.order_id, epoch=1, state=State.PROVISIONING)
-    anothers = HoldView(order_id="anothers", epoch=1, state=State.RUNNING)
+    foreign = HoldView(order_id="foreign", epoch=1, state=State.RUNNING)
     monkeypatch.setattr(
         launcher.client,
         "holds",
-        lambda _name, namesakes=False: HoldsView(holds=(here, anothers) if namesakes else (here,)),
+        lambda _name, namesakes=False: HoldsView(holds=(here, foreign) if namesakes else (here,)),
     )
     reconciliation = a_reconciliation(launcher)
 
@@ -577,9 +577,9 @@ def test_what_is_renewed_at_the_start_is_what_is_here_and_a_namesakes_orders_are
     assert list(renewed) == [Hold(order_id=vm.manifest.order_id, epoch=1)]
     (beat,) = launcher.server.bodies(HEARTBEATS)
     assert beat["holds"] == [{"order_id": vm.manifest.order_id, "epoch": 1}]
-    assert not launcher.server.statuses("anothers")
+    assert not launcher.server.statuses("foreign")
     (logged,) = [line for line in logs if line["event"] == LogEvent.NAME_SHARED]
-    assert logged["orders"] == [{"order_id": "anothers", "epoch": 1}]
+    assert logged["orders"] == [{"order_id": "foreign", "epoch": 1}]
 
 
 def test_a_daemon_that_goes_down_waits_for_no_answer(launcher: InProcessLauncher) -> None:
@@ -643,17 +643,17 @@ def assert_quarantined(launcher: InProcessLauncher, vm: VmDirectory, logs: list[
     assert (launcher.state / "quarantine" / vm.path.name).is_dir()
     assert not launcher.assignments.held()
     assert not launcher.server.bodies(UPDATES)
-    (said,) = [line for line in logs if line["log_level"] == "error"]
-    assert "to_do" in said
+    (line,) = [line for line in logs if line["log_level"] == "error"]
+    assert "to_do" in line
 
 
 def first_line(log: Path) -> str:
-    """Look until a machine has said something, and return it: a file tells nobody when it grows."""
+    """Look until a machine has written a line, and return it."""
     deadline = time.monotonic() + DEADLINE
-    while not (said := log.read_text()).endswith("\n"):
+    while not (line := log.read_text()).endswith("\n"):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    return said
+    return line
 
 
 def is_running(process: psutil.Process) -> bool:

@@ -97,7 +97,7 @@ def test_so_it_is_when_whoever_started_the_machine_is_long_gone(tmp_path: Path) 
         assert_bounded_with_its_last_words(log)
 
 
-def test_the_log_that_is_kept_of_a_machine_that_was_killed_has_all_that_it_said(tmp_path: Path) -> None:
+def test_the_kept_log_of_a_killed_machine_has_all_that_it_wrote(tmp_path: Path) -> None:
     talks = "import os, time\nos.write(3, b'x' * 60_000 + b'the last words')\nos.write(1, b'said')\ntime.sleep(600)"
     vm = a_directory(tmp_path, sys.executable, "-c", talks)
     machine = start(vm)

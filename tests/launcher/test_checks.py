@@ -53,7 +53,7 @@ SPOILT: list[tuple[str, Spoil, str, Reason | None]] = [
     ("tdx-guest", with_qemu(BARE), "does not know tdx-guest", Reason.HYPERVISOR_MISSING),
     ("firmware", without("usr/share/ovmf/OVMF.fd"), "no firmware", Reason.IMAGE_MISSING),
     ("firmware", with_content("usr/share/ovmf/OVMF.fd", "FV" * 9000), "no TDX metadata", Reason.IMAGE_MISSING),
-    ("quote service", without(SOCKET), "nobody answers", Reason.HYPERVISOR_MISSING),
+    ("quote service", without(SOCKET), "nothing listens", Reason.HYPERVISOR_MISSING),
     ("iommu", without("dev/iommu"), "no /dev/iommu", Reason.HYPERVISOR_MISSING),
     ("gpus", driven_by_nvidia, "driver nvidia", Reason.HYPERVISOR_MISSING),
     ("gpus", without(f"{DEVICE}/driver"), "driver none", Reason.HYPERVISOR_MISSING),
@@ -73,7 +73,7 @@ def test_a_healthy_tdx_host_lacks_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "spoil", "found", "reason"), SPOILT)
-def test_each_thing_that_is_missing_is_the_one_that_is_told(
+def test_each_missing_thing_is_the_one_that_is_reported(
     tmp_path: Path, name: str, spoil: Spoil, found: str, reason: Reason | None
 ) -> None:
     with a_tdx_host(tmp_path, "launchyard-vms.slice") as host:
@@ -134,7 +134,7 @@ def test_what_a_mode_goes_without_is_shown_and_does_not_count(tmp_path: Path) ->
         *("kvm", "tdx processor", "tdx module", "tdx keys", "qemu version", "tdx-guest", "firmware", "quote service"),
         *("iommu", "gpus", "scopes", "image", "control plane"),
     }
-    assert "nobody answers" in results["quote service"].finding.found
+    assert "nothing listens" in results["quote service"].finding.found
     assert GPU in results["gpus"].finding.found
 
 
@@ -178,7 +178,7 @@ def test_a_disk_is_looked_at_before_the_state_directory_is_made(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("digest", "found"), [(None, "no digest"), ("0" * 64, "is not the one of digest"), ("absent", "cannot be read")]
 )
-def test_an_image_that_would_not_be_booted_is_told(tmp_path: Path, digest: str | None, found: str) -> None:
+def test_an_image_that_would_not_be_booted_is_reported(tmp_path: Path, digest: str | None, found: str) -> None:
     image = tmp_path / "image"
     if digest != "absent":
         write(image / "manifest.json", "{}")
@@ -189,7 +189,7 @@ def test_an_image_that_would_not_be_booted_is_told(tmp_path: Path, digest: str |
     assert found in lacking.finding.found
 
 
-def test_a_control_plane_that_does_not_answer_is_told(tmp_path: Path, server: FakeControlPlane) -> None:
+def test_a_control_plane_that_does_not_answer_is_reported(tmp_path: Path, server: FakeControlPlane) -> None:
     server.refuse("/v1/health", 503)
     with a_tdx_host(tmp_path) as host:
         [wrong] = missing(examine(a_case(host, url=server.url)))

@@ -135,7 +135,7 @@ def test_a_second_signal_returns_every_order_and_leaves_no_process(
     assert "the worker is up" in (tmp_path / "state" / "logs" / f"{order_ids[0]}-1.log").read_text()
 
 
-def test_a_third_signal_ends_the_daemon_although_nobody_answers_its_reports(
+def test_a_third_signal_ends_the_daemon_although_its_reports_are_not_answered(
     server: FakeControlPlane, start: Start, tmp_path: Path
 ) -> None:
     order_ids = [server.offer()]
@@ -168,7 +168,7 @@ def test_the_daemon_sends_heartbeats_and_logs_json_without_secrets(server: FakeC
     assert "token-of-a-callback" not in output
 
 
-def test_a_launcher_without_a_control_plane_keeps_trying_and_goes_when_told(
+def test_a_launcher_without_a_control_plane_keeps_trying_and_ends_on_sigterm(
     start: Start,
 ) -> None:
     daemon = start(f"http://{LOOPBACK}:{free_port()}")
@@ -244,7 +244,7 @@ def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_dae
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("when", ["at once", "while it drains", "after another"])
-def test_a_loop_that_fails_leaves_the_machines_to_the_next_daemon_and_is_told_by_the_exit_code(
+def test_a_loop_that_fails_leaves_the_machines_to_the_next_daemon_and_sets_the_exit_code(
     launcher: InProcessLauncher, when: str
 ) -> None:
     assignment, events = launcher.begin(), Events()
@@ -253,7 +253,7 @@ def test_a_loop_that_fails_leaves_the_machines_to_the_next_daemon_and_is_told_by
     def intake() -> None:
         if when == "while it drains":
             launcher.admission.closed.wait(DEADLINE)
-        raise RuntimeError("nobody thought of this")
+        raise RuntimeError("unforeseen")
 
     if when != "at once":
         events.put(signal.SIGTERM if when == "while it drains" else Occurrence.LOOP_FAILED)
@@ -316,7 +316,7 @@ def test_an_order_that_no_thread_can_be_started_for_neither_stays_held_nor_keeps
 
 
 @pytest.mark.parametrize("trouble", ["its reader has gone", "its reader is behind", "its disk is full"])
-def test_a_log_that_cannot_be_written_costs_no_order_and_the_daemon_goes_when_told(
+def test_a_log_that_cannot_be_written_costs_no_order_and_the_daemon_ends_on_sigterm(
     server: FakeControlPlane, tmp_path: Path, start: Start, trouble: str
 ) -> None:
     reader, writer = os.pipe()
@@ -340,22 +340,22 @@ def test_a_log_that_cannot_be_written_costs_no_order_and_the_daemon_goes_when_to
     os.close(writer)
 
 
-@pytest.mark.parametrize("lacking", ["log", "say", "thread"])
+@pytest.mark.parametrize("lacking", ["log", "announce", "thread"])
 def test_an_order_whose_run_does_not_begin_is_forgotten_and_its_room_is_free(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
     def fails(*_: object, **__: object) -> None:
-        raise OSError("nobody thought of this")
+        raise OSError("unforeseen")
 
     assignments = Assignments(
-        launcher.runner.run, launcher.admission, SYSTEM, fails if lacking == "say" else lambda _line: None
+        launcher.runner.run, launcher.admission, SYSTEM, fails if lacking == "announce" else lambda _line: None
     )
     if lacking == "log":
         monkeypatch.setattr("launcher.orders.assignments.log", Mock(info=fails))
     if lacking == "thread":
         monkeypatch.setattr(threading.Thread, "start", fails)
 
-    with pytest.raises(OSError, match="nobody thought"):
+    with pytest.raises(OSError, match="unforeseen"):
         assignments.begin(launcher.server.a_claimed(), launcher.reserve(), SYSTEM.monotonic())
 
     assert assignments.held() == ()
@@ -371,7 +371,7 @@ def test_an_order_whose_run_does_not_begin_is_forgotten_and_its_room_is_free(
         (Occurrence.LOOP_FAILED,),
     ],
 )
-def test_a_daemon_that_is_told_to_go_goes_although_an_order_never_ends(
+def test_a_daemon_that_gets_a_signal_ends_although_an_order_never_does(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, received: tuple[Event, ...]
 ) -> None:
     for bound in ("LEAVE_SECONDS", "STOP_SECONDS", "LAST_SECONDS"):
@@ -394,11 +394,11 @@ def test_a_daemon_that_is_told_to_go_goes_although_an_order_never_ends(
     assignments.await_end()
 
 
-def test_a_daemon_that_fails_itself_goes_although_an_order_never_ends(
+def test_a_daemon_that_fails_itself_ends_although_an_order_never_does(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
-        raise LookupError("nobody thought of this")
+        raise LookupError("unforeseen")
 
     monkeypatch.setattr("launcher.daemon.daemon.LEAVE_SECONDS", 0.1)
     stuck, failures = threading.Event(), list[Exception]()

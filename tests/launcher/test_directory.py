@@ -81,7 +81,7 @@ def test_what_is_put_aside_from_a_file_system_of_its_own_is_not_copied(tmp_path:
     assert directory.remaining(tmp_path) == []
 
 
-def test_machines_that_end_together_leave_no_directory_and_as_many_logs_as_are_kept(tmp_path: Path) -> None:
+def test_machines_that_end_at_once_leave_no_directory_and_as_many_logs_as_are_kept(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     for number in range(700):
         (tmp_path / "logs" / f"{number}.log").touch()
@@ -89,10 +89,10 @@ def test_machines_that_end_together_leave_no_directory_and_as_many_logs_as_are_k
     (tmp_path / "logs" / "removed-meanwhile.log").symlink_to("nothing")  # it is listed, and is not there
     ended = [a_directory(tmp_path, f"order{number}") for number in range(12)]
 
-    with structlog.testing.capture_logs() as said:
+    with structlog.testing.capture_logs() as logs:
         at_once([one.remove for one in ended])
 
-    assert said == []
+    assert logs == []
     assert not list((tmp_path / "vms").iterdir())
     assert len(list((tmp_path / "logs").iterdir())) <= MAX_KEPT_LOGS + 2
 

@@ -29,8 +29,8 @@ from tests.launcher.fake_control_plane import CLAIMS
 from tests.launcher.stand_ins import ManualClock
 from tests.memory_doorbell import MemoryDoorbell
 
-OURS: Final = "any/task"
-LANES: Final = {OURS: 10, "local:*/capacity/tiny": 145}
+TASK_LANE: Final = "any/task"
+LANES: Final = {TASK_LANE: 10, "local:*/capacity/tiny": 145}
 """Each with what its machines take of this host, in MiB."""
 
 
@@ -90,9 +90,9 @@ def running(loop: DoorbellLoop, launcher: InProcessLauncher) -> Iterator[None]:
     thread.join()
 
 
-def test_a_bell_is_acknowledged_once_its_order_is_claimed_and_its_machine_lives_on(launcher: InProcessLauncher) -> None:
+def test_a_bell_is_acknowledged_once_its_order_is_claimed_and_its_machine_runs_on(launcher: InProcessLauncher) -> None:
     doorbell, order_id = Recording(), launcher.server.offer()
-    doorbell.ring(Bell(order_id, OURS))
+    doorbell.ring(Bell(order_id, TASK_LANE))
 
     one_turn(launcher, doorbell)
 
@@ -104,7 +104,7 @@ def test_a_bell_is_acknowledged_once_its_order_is_claimed_and_its_machine_lives_
 def test_a_bell_of_an_order_that_another_took_is_acknowledged(launcher: InProcessLauncher) -> None:
     doorbell, order_id = Recording(), launcher.server.offer()
     Claims(launcher.client, "beta", launcher.claims.lanes).by_id(order_id)
-    doorbell.ring(Bell(order_id, OURS))
+    doorbell.ring(Bell(order_id, TASK_LANE))
 
     one_turn(launcher, doorbell)
 
@@ -114,7 +114,7 @@ def test_a_bell_of_an_order_that_another_took_is_acknowledged(launcher: InProces
 
 def test_a_bell_of_an_order_that_is_gone_is_acknowledged(launcher: InProcessLauncher) -> None:
     doorbell = Recording()
-    doorbell.ring(Bell("gone", OURS))
+    doorbell.ring(Bell("gone", TASK_LANE))
 
     one_turn(launcher, doorbell)
 
@@ -140,7 +140,7 @@ def test_a_bell_heard_while_going_down_is_given_back_at_once(launcher: InProcess
             return heard
 
     doorbell, order_id = ClosesWhileHearing(), launcher.server.offer()
-    doorbell.ring(Bell(order_id, OURS))
+    doorbell.ring(Bell(order_id, TASK_LANE))
 
     a_loop(launcher, doorbell).run()
 
@@ -159,7 +159,7 @@ def test_a_bell_that_there_is_no_room_for_now_is_given_back_for_a_while_and_othe
     order_ids = [launcher.server.offer(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY))]
     order_ids.append(launcher.server.offer())
     doorbell.ring(Bell(order_ids[0], "local:dev/capacity/tiny"))
-    doorbell.ring(Bell(order_ids[1], OURS))
+    doorbell.ring(Bell(order_ids[1], TASK_LANE))
     closing = Closing(admission)
 
     clock = ManualClock(most=1).clock()
@@ -179,7 +179,7 @@ def test_bells_are_given_back_and_the_slot_freed_where_claims_are_not_served(
     order_ids = [launcher.server.offer(), launcher.server.offer()]
     launcher.server.refuse(CLAIMS, status, code)
     for order_id in order_ids:
-        doorbell.ring(Bell(order_id, OURS))
+        doorbell.ring(Bell(order_id, TASK_LANE))
 
     one_turn(launcher, doorbell)
 
@@ -194,7 +194,7 @@ def test_an_order_that_the_control_plane_cannot_read_keeps_no_other_bell_waiting
     launcher.server.unreadable.update(unreadable)
     order_id = launcher.server.offer()
     for one in (unreadable[0], order_id, unreadable[1]):
-        doorbell.ring(Bell(one, OURS))
+        doorbell.ring(Bell(one, TASK_LANE))
     clock, closing = ManualClock(most=2), Closing(launcher.admission)
 
     with structlog.testing.capture_logs() as logs:
@@ -206,18 +206,18 @@ def test_an_order_that_the_control_plane_cannot_read_keeps_no_other_bell_waiting
     assert [line["requests"] for line in logs if "requests" in line] == ["orders of another version"]
 
 
-def test_a_bell_is_given_back_and_its_slot_freed_where_nobody_answers(launcher: InProcessLauncher) -> None:
+def test_a_bell_is_given_back_and_its_slot_freed_if_claims_are_not_answered(launcher: InProcessLauncher) -> None:
     doorbell = Recording()
-    doorbell.ring(Bell("waiting", OURS))
-    with ControlPlane(f"http://{LOOPBACK}:{free_port()}", "ly_key") as nobody:
-        one_turn(launcher, doorbell, Claims(nobody, "alpha", launcher.claims.lanes))
+    doorbell.ring(Bell("waiting", TASK_LANE))
+    with ControlPlane(f"http://{LOOPBACK}:{free_port()}", "ly_key") as unreachable:
+        one_turn(launcher, doorbell, Claims(unreachable, "alpha", launcher.claims.lanes))
 
     assert doorbell.given_back == [("waiting", 1)]
     assert both_slots_are_free(launcher)
 
 
 def test_a_claim_without_an_answer_is_asked_again_as_the_same_request(launcher: InProcessLauncher) -> None:
-    doorbell, bell = Recording(), Bell(launcher.server.offer(), OURS)
+    doorbell, bell = Recording(), Bell(launcher.server.offer(), TASK_LANE)
     launcher.server.refuse(CLAIMS, 503)
     doorbell.ring(bell)
     one_turn(launcher, doorbell)
@@ -242,7 +242,7 @@ def test_a_doorbell_that_is_out_of_order_is_asked_again_after_longer_and_longer_
     assert clock.pauses == [1, 2, 4, 8]
 
 
-def test_a_doorbell_that_works_again_is_told_of_and_its_next_failure_is_a_first_one(
+def test_a_doorbell_that_works_again_is_logged_and_its_next_failure_is_a_first_one(
     launcher: InProcessLauncher,
 ) -> None:
     class Hiccups(Recording):
@@ -271,7 +271,7 @@ def test_a_broker_that_loses_the_acknowledgement_stops_no_order(launcher: InProc
             raise BellsUnavailable("not now")
 
     doorbell, order_id = Deaf(), launcher.server.offer()
-    doorbell.ring(Bell(order_id, OURS))
+    doorbell.ring(Bell(order_id, TASK_LANE))
 
     one_turn(launcher, doorbell)
 
@@ -294,7 +294,7 @@ def test_there_are_never_more_machines_than_slots(launcher: InProcessLauncher) -
     order_ids = [launcher.server.offer() for _ in range(5)]
     with running(a_loop(launcher, doorbell), launcher):
         for order_id in order_ids:
-            doorbell.ring(Bell(order_id, OURS))
+            doorbell.ring(Bell(order_id, TASK_LANE))
         for ended in range(5):
             launcher.server.wait_for(lambda so_far=ended: len(provisioned(launcher)) >= min(so_far + 2, 5))  # type: ignore[misc]
             assert len(launcher.assignments.held()) <= 2
@@ -307,10 +307,10 @@ def test_as_many_bells_are_asked_for_as_there_is_room_for(launcher: InProcessLau
     doorbell = Recording()
     with running(a_loop(launcher, doorbell), launcher):
         for count in (1, 2):
-            doorbell.ring(Bell(launcher.server.offer(), OURS))
+            doorbell.ring(Bell(launcher.server.offer(), TASK_LANE))
             launcher.server.wait_for(lambda so_far=count: len(provisioned(launcher)) == so_far)  # type: ignore[misc]
         launcher.assignments.held()[0].stop(StopReason.FINISHED)
-        doorbell.ring(Bell(launcher.server.offer(), OURS))
+        doorbell.ring(Bell(launcher.server.offer(), TASK_LANE))
         launcher.server.wait_for(lambda: len(provisioned(launcher)) == 3)
 
     assert doorbell.asked == [2, 1, 1]
@@ -323,7 +323,7 @@ def test_while_claims_are_not_served_one_is_tried_after_each_longer_wait_and_one
     doorbell, clock, admission = Recording(), ManualClock(most=6), room_for(launcher.state, 1)
     launcher.server.refuse(CLAIMS, 503)
     for _ in range(6):
-        doorbell.ring(Bell(launcher.server.offer(), OURS))
+        doorbell.ring(Bell(launcher.server.offer(), TASK_LANE))
     outage = Outage(clock.clock().monotonic)
 
     with structlog.testing.capture_logs() as logs:

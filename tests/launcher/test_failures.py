@@ -111,7 +111,7 @@ def test_an_adopted_machine_that_cannot_be_watched_is_ended(
         ("", "launch_failed retryable"),
     ],
 )
-def test_qemus_own_words_say_what_was_lacking(words: str, expected: str) -> None:
+def test_qemus_output_says_what_was_lacking(words: str, expected: str) -> None:
     failed = of_words(words, "It did not start.")
 
     assert f"{failed.reason} {failed.failure}" == expected
@@ -138,9 +138,9 @@ def test_what_a_plain_worker_leaves_in_its_temporary_folder_goes_with_its_machin
     assignment = launcher.assignment()
     launcher.run(assignment, Telling(launcher.state))
 
-    told = Path((launcher.state / "logs" / f"{assignment.hold.order_id}-1.log").read_text().strip())
-    assert told.is_relative_to(directory.location(launcher.state, assignment.hold.order_id, 1))
-    assert not told.exists()
+    actual = Path((launcher.state / "logs" / f"{assignment.hold.order_id}-1.log").read_text().strip())
+    assert actual.is_relative_to(directory.location(launcher.state, assignment.hold.order_id, 1))
+    assert not actual.exists()
 
 
 def test_a_machine_is_marked_in_its_environment_and_so_is_what_it_starts(launcher: InProcessLauncher) -> None:

@@ -89,10 +89,10 @@ def provider(options: GcpOptions) -> GcpProvider:
 
 
 @pytest.fixture
-def place(tmp_path: Path, provider: GcpProvider) -> Callable[..., VmDirectory]:
+def make_vm(tmp_path: Path, provider: GcpProvider) -> Callable[..., VmDirectory]:
     """Plan a machine and write its directory, as the runner does."""
 
-    def placed(hold: Hold | None = None, size: NodeSize = NodeSize.TINY, zone: str = ZONE) -> VmDirectory:
+    def vm(hold: Hold | None = None, size: NodeSize = NodeSize.TINY, zone: str = ZONE) -> VmDirectory:
         hold = hold or a_hold()
         config = a_config(hold, size, zone)
         plan = provider.plan(hold, str(uuid4()), config)
@@ -108,7 +108,7 @@ def place(tmp_path: Path, provider: GcpProvider) -> Callable[..., VmDirectory]:
         )
         return directory.create(tmp_path, manifest, config.canonical(), A_LEASE)
 
-    return placed
+    return vm
 
 
 def a_hold(epoch: int = 1) -> Hold:
@@ -124,8 +124,8 @@ def a_config(hold: Hold, size: NodeSize = NodeSize.TINY, zone: str = ZONE) -> Wo
     )
 
 
-def hold_of(placed: VmDirectory) -> Hold:
-    return Hold(order_id=placed.manifest.order_id, epoch=placed.manifest.epoch)
+def hold_of(vm: VmDirectory) -> Hold:
+    return Hold(order_id=vm.manifest.order_id, epoch=vm.manifest.epoch)
 
 
 def ends_within(machine: GcpMachine, seconds: float) -> bool:
@@ -138,17 +138,17 @@ def zones_of(instances: list[dict[str, Any]]) -> list[str]:
     return [one["zone"].rpartition("/")[2] for one in instances]
 
 
-Place = Callable[..., VmDirectory]
+MakeVm = Callable[..., VmDirectory]
 
 
 # --- what an instance is ----------------------------------------------------------------------------------------------
 
 
-def test_an_instance_is_a_td_that_nobody_pays_for_for_ever(fake: Fake, provider: GcpProvider, place: Place) -> None:
-    placed = place()
-    provider.start(placed).leave()
+def test_an_instance_is_a_td_with_a_longest_run_time(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
+    vm = make_vm()
+    provider.start(vm).leave()
     [made] = fake.made()
-    assert made["name"] == placed.manifest.vm == f"easyenclave-agent-{placed.manifest.order_id}-1"
+    assert made["name"] == vm.manifest.vm == f"easyenclave-agent-{vm.manifest.order_id}-1"
     assert made["machineType"] == f"zones/{ZONE}/machineTypes/c3-standard-4"
     assert made["confidentialInstanceConfig"] == {"confidentialInstanceType": "TDX"}
     assert made["scheduling"] == {
@@ -163,15 +163,15 @@ def test_an_instance_is_a_td_that_nobody_pays_for_for_ever(fake: Fake, provider:
 
 
 def test_an_instance_carries_labels_of_ours_and_of_the_contract(
-    fake: Fake, provider: GcpProvider, place: Place
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
-    placed = place(size=NodeSize.STANDARD)
-    provider.start(placed).leave()
-    told = fake.made()[0]["labels"]
-    order_id = placed.manifest.order_id
-    assert told.pop("launchyard-launcher").startswith("alpha-1-")
-    assert told.pop("launchyard-control-plane")
-    assert told == {
+    vm = make_vm(size=NodeSize.STANDARD)
+    provider.start(vm).leave()
+    actual = fake.made()[0]["labels"]
+    order_id = vm.manifest.order_id
+    assert actual.pop("launchyard-launcher").startswith("alpha-1-")
+    assert actual.pop("launchyard-control-plane")
+    assert actual == {
         "launchyard": "managed",
         "launchyard-identity": IDENTITY,
         "launchyard-order": order_id,
@@ -184,18 +184,18 @@ def test_an_instance_carries_labels_of_ours_and_of_the_contract(
     }
 
 
-def test_its_worker_finds_its_configuration_in_the_metadata(fake: Fake, provider: GcpProvider, place: Place) -> None:
-    placed = place()
-    provider.start(placed).leave()
+def test_its_worker_finds_its_configuration_in_the_metadata(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
+    vm = make_vm()
+    provider.start(vm).leave()
     [item] = fake.made()[0]["metadata"]["items"]
     assert item["key"] == "launchyard-config"
-    assert item["value"].encode() == placed.config.read_bytes()
+    assert item["value"].encode() == vm.config.read_bytes()
 
 
-def test_a_size_may_have_a_machine_type_of_its_own(fake: Fake, options: GcpOptions, place: Place) -> None:
+def test_a_size_may_have_a_machine_type_of_its_own(fake: Fake, options: GcpOptions, make_vm: MakeVm) -> None:
     own = GcpProvider(replace(options, machine_types={NodeSize.LLM: "a3-highgpu-1g"}, max_run_seconds=3600))
-    own.start(place(size=NodeSize.LLM)).leave()
-    own.start(place(size=NodeSize.TINY)).leave()
+    own.start(make_vm(size=NodeSize.LLM)).leave()
+    own.start(make_vm(size=NodeSize.TINY)).leave()
     llm, tiny = fake.made()
     assert llm["machineType"].endswith("/a3-highgpu-1g")
     assert tiny["machineType"].endswith("/c3-standard-4")
@@ -215,8 +215,8 @@ def test_orders_whose_ids_differ_in_what_a_label_cannot_hold_have_other_labels()
     spec = CapacitySpec(datacenter=f"gcp:{ZONE}", node_size=NodeSize.TINY)
     options = GcpOptions(PROJECT, "alpha", IDENTITY, "https://control-plane.example")
     ids = ("ABC", "abc", "x" * 100 + "1", "x" * 100 + "2")
-    told = {labels(options, Hold(order_id=one, epoch=1), spec)["launchyard-order"] for one in ids}
-    assert len(told) == len(ids)
+    actual = {labels(options, Hold(order_id=one, epoch=1), spec)["launchyard-order"] for one in ids}
+    assert len(actual) == len(ids)
 
 
 def test_an_image_is_named_by_its_link_or_its_project_and_family() -> None:
@@ -233,65 +233,65 @@ def test_work_that_is_no_capacity_never_goes_to_compute_engine(provider: GcpProv
 # --- asking for one ---------------------------------------------------------------------------------------------------
 
 
-def test_a_start_takes_one_insert_and_one_wait(fake: Fake, provider: GcpProvider, place: Place) -> None:
-    provider.start(place()).leave()
+def test_a_start_takes_one_insert_and_one_wait(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
+    provider.start(make_vm()).leave()
     assert fake.calls() == {"insert": 1, "operation": 1}
 
 
 def test_an_insert_whose_answer_is_lost_is_repeated_and_makes_one_instance(
-    fake: Fake, provider: GcpProvider, place: Place
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
     fake.behave(refusals=[{"method": "insert", "times": 2}])
-    provider.start(place()).leave()
+    provider.start(make_vm()).leave()
     assert fake.calls()["insert"] == 3
     assert len(fake.made()) == 1
 
 
-def test_the_same_order_and_epoch_is_the_same_request(fake: Fake, provider: GcpProvider, place: Place) -> None:
-    placed = place()
-    machine = provider.start(placed)
+def test_the_same_order_and_epoch_is_the_same_request(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
+    vm = make_vm()
+    machine = provider.start(vm)
     machine.stop(lambda: DEADLINE)
     machine.reap()
-    provider.start(placed).leave()
+    provider.start(vm).leave()
     assert fake.calls()["insert"] == 2
     assert len(fake.made()) == 1
 
 
 def test_a_name_that_an_earlier_request_took_is_the_machine(
-    fake: Fake, provider: GcpProvider, place: Place, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    placed = place()
-    provider.start(placed).leave()
+    vm = make_vm()
+    provider.start(vm).leave()
     monkeypatch.setattr("launcher.providers.gcp.insertion.request_id", lambda *_: str(uuid4()))
-    provider.start(placed).leave()
+    provider.start(vm).leave()
     assert fake.calls()["insert"] == 2
     assert len(fake.made()) == 1
 
 
 @pytest.mark.parametrize("code", ["ZONE_RESOURCE_POOL_EXHAUSTED", "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS"])
 def test_where_a_zone_is_exhausted_the_next_is_tried(
-    fake: Fake, provider: GcpProvider, place: Place, code: str
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm, code: str
 ) -> None:
     fake.behave(shortages=[{"code": code, "zone": ZONE}, {"code": "QUOTA_EXCEEDED", "zone": OTHER_ZONE}])
-    placed = place()
-    machine = provider.start(placed)
+    vm = make_vm()
+    machine = provider.start(vm)
     machine.leave()
     assert machine.zones == (ZONE, OTHER_ZONE, THIRD_ZONE)
     assert zones_of(fake.made()) == [THIRD_ZONE]
     assert fake.made()[0]["labels"]["ee-dc"] == f"gcp-{ZONE}"
 
 
-def test_a_zone_without_the_machine_type_is_passed_over(fake: Fake, provider: GcpProvider, place: Place) -> None:
+def test_a_zone_without_the_machine_type_is_passed_over(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
     fake.behave(lacking=[ZONE, OTHER_ZONE])
-    provider.start(place()).leave()
+    provider.start(make_vm()).leave()
     assert zones_of(fake.made()) == [THIRD_ZONE]
 
 
 def test_a_configured_zone_that_there_is_not_is_passed_over_and_keeps_no_machine_from_its_end(
-    fake: Fake, provider: GcpProvider, place: Place
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
     fake.behave(shortages=[{"zone": ZONE}], no_zones=[OTHER_ZONE])
-    machine = provider.start(place())
+    machine = provider.start(make_vm())
     assert machine.zones == (ZONE, OTHER_ZONE, THIRD_ZONE)
     machine.kill()  # so that a deletion that is refused is not tried again for ever
     machine.stop(lambda: DEADLINE)
@@ -300,7 +300,7 @@ def test_a_configured_zone_that_there_is_not_is_passed_over_and_keeps_no_machine
 
 
 @pytest.mark.parametrize(
-    ("zone", "behaviour", "told"),
+    ("zone", "behaviour", "actual"),
     [
         ("mars-1", {}, "Unknown zone"),
         ("us-mars1-a", {"no_zones": ["us-mars1-a"]}, "Unknown zone"),
@@ -309,29 +309,29 @@ def test_a_configured_zone_that_there_is_not_is_passed_over_and_keeps_no_machine
     ],
 )
 def test_what_an_order_asks_wrongly_is_its_own_failure_for_good(
-    fake: Fake, provider: GcpProvider, place: Place, zone: str, behaviour: dict[str, Any], told: str
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm, zone: str, behaviour: dict[str, Any], actual: str
 ) -> None:
     fake.behave(**behaviour)
-    with pytest.raises(LaunchFailed, match=told) as failed:
-        provider.start(place(zone=zone))
+    with pytest.raises(LaunchFailed, match=actual) as failed:
+        provider.start(make_vm(zone=zone))
     assert failed.value.failure is Failure.PERMANENT
     assert not fake.made()
 
 
 @pytest.mark.parametrize("behaviour", [{"lacking": [OTHER_ZONE, THIRD_ZONE]}, {"no_zones": [OTHER_ZONE, THIRD_ZONE]}])
 def test_zones_that_only_the_launcher_names_wrongly_are_no_orders_failure(
-    fake: Fake, provider: GcpProvider, place: Place, behaviour: dict[str, Any]
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm, behaviour: dict[str, Any]
 ) -> None:
     fake.behave(**behaviour)
     with pytest.raises(LaunchFailed) as failed:
-        provider.start(place(zone="default"))
+        provider.start(make_vm(zone="default"))
     assert failed.value.failure is Failure.RETRYABLE
 
 
-def test_where_one_zone_may_have_room_later_the_order_waits(fake: Fake, provider: GcpProvider, place: Place) -> None:
+def test_where_one_zone_may_have_room_later_the_order_waits(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
     fake.behave(lacking=[ZONE, THIRD_ZONE], shortages=[{"zone": OTHER_ZONE}])
     with pytest.raises(LaunchFailed, match="EXHAUSTED") as failed:
-        provider.start(place())
+        provider.start(make_vm())
     assert failed.value.failure is Failure.NO_CAPACITY
 
 
@@ -365,17 +365,15 @@ def test_where_one_zone_may_have_room_later_the_order_waits(fake: Fake, provider
         ("notFound", 404, "The resource 'projects/p/global/networks/n' was not found", Kind.OTHER),
     ],
 )
-def test_a_refusal_is_of_the_kind_that_compute_engines_words_say(
-    code: str, status: int, message: str, kind: Kind
-) -> None:
+def test_a_refusals_kind_follows_from_compute_engines_words(code: str, status: int, message: str, kind: Kind) -> None:
     assert Refused(code, status, message).kind is kind
 
 
 def test_an_order_that_names_no_zone_has_the_configured_ones_or_the_usual(
-    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+    fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm
 ) -> None:
-    provider.start(place(zone="default")).leave()
-    GcpProvider(replace(options, zones=())).start(place(zone="default")).leave()
+    provider.start(make_vm(zone="default")).leave()
+    GcpProvider(replace(options, zones=())).start(make_vm(zone="default")).leave()
     assert zones_of(fake.made()) == [OTHER_ZONE, "us-central1-a"]
 
 
@@ -388,11 +386,11 @@ def test_an_order_that_names_no_zone_has_the_configured_ones_or_the_usual(
     ],
 )
 def test_where_nothing_is_left_anywhere_no_attempt_is_burnt(
-    fake: Fake, provider: GcpProvider, place: Place, behaviour: dict[str, Any]
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm, behaviour: dict[str, Any]
 ) -> None:
     fake.behave(**behaviour)
     with pytest.raises(LaunchFailed) as failed:
-        provider.start(place())
+        provider.start(make_vm())
     assert failed.value.reason is Reason.NO_CAPACITY
     assert failed.value.failure is Failure.NO_CAPACITY
     assert fake.calls()["insert"] == 3  # one a zone
@@ -412,24 +410,24 @@ def test_where_nothing_is_left_anywhere_no_attempt_is_burnt(
         ({"status": 503}, Reason.LAUNCH_FAILED),
     ],
 )
-def test_what_no_zone_would_do_better_is_told_as_what_it_is(
-    fake: Fake, provider: GcpProvider, place: Place, refusal: dict[str, Any], reason: Reason
+def test_a_refusal_that_no_zone_would_avoid_is_reported_as_what_it_is(
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm, refusal: dict[str, Any], reason: Reason
 ) -> None:
     fake.behave(refusals=[{"method": "insert", **refusal}])
     with pytest.raises(LaunchFailed) as failed:
-        provider.start(place())
+        provider.start(make_vm())
     assert failed.value.reason is reason
     assert failed.value.failure is Failure.RETRYABLE
     assert "token-of-a-callback" not in str(failed.value)
 
 
 def test_an_insert_that_is_carried_out_and_never_answered_leaves_nothing(
-    fake: Fake, provider: GcpProvider, place: Place, monkeypatch: pytest.MonkeyPatch
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compute, "CALL_OPTIONS", {"timeout": 0.2, "retry": None})
     fake.behave(silent=["insert"])
     with pytest.raises(LaunchFailed, match="does not answer"):
-        provider.start(place())
+        provider.start(make_vm())
     fake.behave()
     assert len(fake.made()) == 1
     fake.await_gone()
@@ -440,12 +438,12 @@ def test_an_insert_whose_answer_is_lost_and_whose_repeat_is_refused_leaves_nothi
     fake: Fake,
     options: GcpOptions,
     provider: GcpProvider,
-    place: Place,
+    make_vm: MakeVm,
     monkeypatch: pytest.MonkeyPatch,
     refusal: dict[str, object],
 ) -> None:
     monkeypatch.setattr(compute, "CALL_OPTIONS", {"timeout": 0.5, "retry": None})
-    placed, insert = place(), InstancesClient.insert_unary
+    vm, insert = make_vm(), InstancesClient.insert_unary
 
     def insert_once(*asked: Any, **how: Any) -> Any:
         fake.behave(silent=["insert"]) if not fake.made() else fake.behave(refusals=[refusal])
@@ -454,18 +452,18 @@ def test_an_insert_whose_answer_is_lost_and_whose_repeat_is_refused_leaves_nothi
     monkeypatch.setattr(InstancesClient, "insert_unary", insert_once)
 
     with pytest.raises(LaunchFailed):
-        provider.start(placed)
+        provider.start(vm)
 
     assert len(fake.made()) == 1
     fake.await_gone()
 
 
 def test_an_insert_whose_operation_may_not_be_asked_for_leaves_nothing(
-    fake: Fake, provider: GcpProvider, place: Place
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
     fake.behave(refusals=[{"method": "operation", "status": 403, "reason": "forbidden"}])
     with pytest.raises(LaunchFailed, match="forbidden"):
-        provider.start(place())
+        provider.start(make_vm())
     assert len(fake.made()) == 1
     fake.await_gone()
 
@@ -479,20 +477,20 @@ def test_what_is_no_answer_of_compute_engines_is_none(monkeypatch: pytest.Monkey
 
 
 def test_an_instance_that_lingers_after_its_operation_failed_is_deleted(
-    fake: Fake, provider: GcpProvider, place: Place
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
     fake.behave(shortages=[{"zone": ZONE, "lingers": True}])
-    provider.start(place()).leave()
+    provider.start(make_vm()).leave()
     assert zones_of(fake.made()) == [ZONE, OTHER_ZONE]
     assert zones_of(fake.instances()) == [OTHER_ZONE]
 
 
-def test_where_it_cannot_be_told_whether_something_runs_its_directory_stays(
-    fake: Fake, provider: GcpProvider, place: Place
+def test_if_it_is_unknown_whether_something_runs_its_directory_stays(
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
     fake.behave(refusals=[{"method": "insert"}, {"method": "delete"}])
     with pytest.raises(OSError, match="It is unknown") as failed:
-        provider.start(place())
+        provider.start(make_vm())
     assert failed.value.errno == errno.EIO
 
 
@@ -500,9 +498,9 @@ def test_where_it_cannot_be_told_whether_something_runs_its_directory_stays(
 
 
 def test_a_machine_that_is_deleted_elsewhere_has_ended(
-    provider: GcpProvider, options: GcpOptions, place: Place, over: threading.Event
+    provider: GcpProvider, options: GcpOptions, make_vm: MakeVm, over: threading.Event
 ) -> None:
-    machine = provider.start(place())
+    machine = provider.start(make_vm())
     assert not ends_within(machine, 0)
     GcpProvider(options).delete_strays(tuple, over)
     assert ends_within(machine, DEADLINE)
@@ -510,9 +508,9 @@ def test_a_machine_that_is_deleted_elsewhere_has_ended(
 
 
 def test_a_machine_whose_guest_powers_off_has_ended_and_is_deleted(
-    fake: Fake, provider: GcpProvider, place: Place, guests: NoGuests
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm, guests: NoGuests
 ) -> None:
-    machine = provider.start(place())
+    machine = provider.start(make_vm())
     guests.off.add(machine.name)
     assert ends_within(machine, DEADLINE)
     assert fake.instances()[0]["status"] == "TERMINATED"
@@ -520,16 +518,16 @@ def test_a_machine_whose_guest_powers_off_has_ended_and_is_deleted(
     fake.await_gone()
 
 
-def test_the_cost_backstop_ends_a_machine(fake: Fake, provider: GcpProvider, place: Place) -> None:
-    machine = provider.start(place())
+def test_the_cost_backstop_ends_a_machine(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
+    machine = provider.start(make_vm())
     fake.forward(30 * 24 * 3600)
     assert ends_within(machine, DEADLINE)
     machine.reap()
 
 
-def test_a_stopped_machine_is_gone(fake: Fake, provider: GcpProvider, place: Place) -> None:
+def test_a_stopped_machine_is_gone(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
     fake.behave(stage_seconds=0.2)
-    machine = provider.start(place())
+    machine = provider.start(make_vm())
     machine.stop(lambda: DEADLINE)
     assert not fake.instances()
     machine.reap()
@@ -537,9 +535,9 @@ def test_a_stopped_machine_is_gone(fake: Fake, provider: GcpProvider, place: Pla
 
 
 def test_a_stop_without_patience_asks_for_the_end_and_does_not_wait(
-    fake: Fake, provider: GcpProvider, place: Place
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
-    machine = provider.start(place())
+    machine = provider.start(make_vm())
     fake.behave(stage_seconds=3600)
     machine.stop(lambda: 0)
     machine.reap()
@@ -548,8 +546,8 @@ def test_a_stop_without_patience_asks_for_the_end_and_does_not_wait(
     assert fake.calls()["delete"] == 1
 
 
-def test_a_stop_is_tried_until_it_is_taken(fake: Fake, provider: GcpProvider, place: Place) -> None:
-    machine = provider.start(place())
+def test_a_stop_is_tried_until_it_is_taken(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
+    machine = provider.start(make_vm())
     fake.behave(refusals=[{"method": "delete", "times": 7}])
     machine.stop(lambda: 0)
     machine.reap()
@@ -557,9 +555,9 @@ def test_a_stop_is_tried_until_it_is_taken(fake: Fake, provider: GcpProvider, pl
 
 
 def test_a_stop_that_is_hurried_and_not_taken_leaves_the_directory_to_the_next_daemon(
-    fake: Fake, provider: GcpProvider, place: Place
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
-    machine = provider.start(place())
+    machine = provider.start(make_vm())
     fake.behave(refusals=[{"method": "delete"}])
     machine.kill()
     with pytest.raises(OSError, match="cannot be deleted"):
@@ -568,8 +566,8 @@ def test_a_stop_that_is_hurried_and_not_taken_leaves_the_directory_to_the_next_d
     assert fake.instances()
 
 
-def test_a_list_that_fails_ends_no_machine(fake: Fake, provider: GcpProvider, place: Place) -> None:
-    machine = provider.start(place())
+def test_a_list_that_fails_ends_no_machine(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
+    machine = provider.start(make_vm())
     fake.behave(refusals=[{"method": "list"}])
     await_calls(fake, "list", 3)
     assert not ends_within(machine, 0)
@@ -577,9 +575,9 @@ def test_a_list_that_fails_ends_no_machine(fake: Fake, provider: GcpProvider, pl
 
 
 def test_a_zone_that_does_not_answer_ends_none_of_its_machines_and_hides_no_others_end(
-    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, guests: NoGuests
+    fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm, guests: NoGuests
 ) -> None:
-    unseen, seen = provider.start(place(zone=OTHER_ZONE)), provider.start(place())
+    unseen, seen = provider.start(make_vm(zone=OTHER_ZONE)), provider.start(make_vm())
     fake.behave(unseen=[OTHER_ZONE])
     await_calls(fake, "get", 2)
     assert not ends_within(unseen, 0)
@@ -591,8 +589,8 @@ def test_a_zone_that_does_not_answer_ends_none_of_its_machines_and_hides_no_othe
         machine.leave()
 
 
-def test_many_machines_are_watched_with_one_call_a_look(fake: Fake, provider: GcpProvider, place: Place) -> None:
-    machines = [provider.start(place()) for _ in range(5)]
+def test_many_machines_are_watched_with_one_call_a_look(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
+    machines = [provider.start(make_vm()) for _ in range(5)]
     before = fake.calls().get("list", 0)
     await_calls(fake, "list", before + 3)
     assert "get" not in fake.calls()
@@ -611,13 +609,13 @@ def await_calls(fake: Fake, method: str, count: int) -> None:
 
 
 def test_the_next_daemon_adopts_a_machine_and_ends_it(
-    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+    fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm
 ) -> None:
-    placed = place()
-    provider.start(placed).leave()
+    vm = make_vm()
+    provider.start(vm).leave()
     following = GcpProvider(options)
-    assert following.state_of(placed) is MachineState.RUNS
-    machine = following.adopt(placed)
+    assert following.state_of(vm) is MachineState.RUNS
+    machine = following.adopt(vm)
     assert machine is not None
     assert machine.pid is None
     assert not ends_within(machine, 0)
@@ -628,16 +626,16 @@ def test_the_next_daemon_adopts_a_machine_and_ends_it(
 
 
 def test_an_instance_of_which_only_the_intention_was_written_down_is_found_in_whichever_zone_it_is(
-    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+    fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm
 ) -> None:
-    placed = place()
+    vm = make_vm()
     fake.behave(shortages=[{"zone": ZONE}])
-    machine = provider.start(placed)
+    machine = provider.start(vm)
     machine.leave()
-    assert read_record(placed) == InstanceRecord(project=PROJECT, name=machine.name, zones=(ZONE, OTHER_ZONE))
+    assert read_record(vm) == InstanceRecord(project=PROJECT, name=machine.name, zones=(ZONE, OTHER_ZONE))
     following = GcpProvider(options)
-    assert following.state_of(placed) is MachineState.RUNS
-    adopted = following.adopt(placed)
+    assert following.state_of(vm) is MachineState.RUNS
+    adopted = following.adopt(vm)
     assert adopted is not None
     adopted.stop(lambda: DEADLINE)
     adopted.reap()
@@ -645,30 +643,30 @@ def test_an_instance_of_which_only_the_intention_was_written_down_is_found_in_wh
 
 
 def test_a_directory_whose_instance_was_never_asked_for_has_none(
-    fake: Fake, provider: GcpProvider, place: Place
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
-    assert provider.state_of(place()) is MachineState.NEVER_RAN
+    assert provider.state_of(make_vm()) is MachineState.NEVER_RAN
     assert fake.calls() == {}
 
 
-def test_an_instance_that_is_gone_has_ended(fake: Fake, provider: GcpProvider, place: Place) -> None:
-    placed = place()
-    machine = provider.start(placed)
+def test_an_instance_that_is_gone_has_ended(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
+    vm = make_vm()
+    machine = provider.start(vm)
     machine.stop(lambda: DEADLINE)
     machine.reap()
-    assert provider.state_of(placed) is MachineState.ENDED
+    assert provider.state_of(vm) is MachineState.ENDED
 
 
 def test_an_instance_that_has_ended_and_is_still_there_is_adopted_to_be_deleted(
-    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, guests: NoGuests
+    fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm, guests: NoGuests
 ) -> None:
-    placed = place()
-    machine = provider.start(placed)
+    vm = make_vm()
+    machine = provider.start(vm)
     machine.leave()
     guests.off.add(machine.name)
     following = GcpProvider(options)
-    assert following.state_of(placed) is MachineState.RUNS
-    adopted = following.adopt(placed)
+    assert following.state_of(vm) is MachineState.RUNS
+    adopted = following.adopt(vm)
     assert adopted is not None
     assert ends_within(adopted, DEADLINE)
     adopted.reap()
@@ -676,41 +674,41 @@ def test_an_instance_that_has_ended_and_is_still_there_is_adopted_to_be_deleted(
 
 
 def test_an_instance_of_another_project_is_not_taken_to_have_ended(
-    provider: GcpProvider, options: GcpOptions, place: Place
+    provider: GcpProvider, options: GcpOptions, make_vm: MakeVm
 ) -> None:
-    placed = place()
-    provider.start(placed).leave()
+    vm = make_vm()
+    provider.start(vm).leave()
     with pytest.raises(OSError, match=PROJECT):
-        GcpProvider(replace(options, project="another")).state_of(placed)
+        GcpProvider(replace(options, project="another")).state_of(vm)
 
 
 def test_where_compute_engine_does_not_answer_a_machine_is_adopted_all_the_same(
-    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+    fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm
 ) -> None:
-    placed = place()
-    provider.start(placed).leave()
+    vm = make_vm()
+    provider.start(vm).leave()
     fake.behave(refusals=[{"method": "list"}, {"method": "get"}])
     following = GcpProvider(options)
-    assert following.state_of(placed) is MachineState.RUNS
-    adopted = following.adopt(placed)
+    assert following.state_of(vm) is MachineState.RUNS
+    adopted = following.adopt(vm)
     assert adopted is not None
     assert not ends_within(adopted, 0.2)
     adopted.leave()
 
 
 def test_many_machines_are_traced_with_one_call(
-    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place
+    fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm
 ) -> None:
-    placed = [place() for _ in range(5)]
-    for one in placed:
+    vm = [make_vm() for _ in range(5)]
+    for one in vm:
         provider.start(one).leave()
     before = fake.calls().get("list", 0)
     following = GcpProvider(options)
-    assert {following.state_of(one) for one in placed} == {MachineState.RUNS}
+    assert {following.state_of(one) for one in vm} == {MachineState.RUNS}
     assert fake.calls()["list"] == before + 1
 
 
-def test_a_host_without_credentials_is_told_so(options: GcpOptions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_credentials_is_refused(options: GcpOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")
     with pytest.raises(Refused, match="credentials"):
         GcpProvider(replace(options, endpoint=None))
@@ -727,31 +725,31 @@ def strays(options: GcpOptions) -> Strays:
 
 
 def test_what_no_hold_explains_is_deleted_when_it_is_seen_twice_and_nothing_else(
-    fake: Fake, provider: GcpProvider, strays: Strays, options: GcpOptions, place: Place
+    fake: Fake, provider: GcpProvider, strays: Strays, options: GcpOptions, make_vm: MakeVm
 ) -> None:
-    kept, stray = place(), place()
-    earlier = place(Hold(order_id=kept.manifest.order_id, epoch=7))
-    for placed in (kept, stray, earlier):
-        provider.start(placed).leave()
+    kept, stray = make_vm(), make_vm()
+    earlier = make_vm(Hold(order_id=kept.manifest.order_id, epoch=7))
+    for vm in (kept, stray, earlier):
+        provider.start(vm).leave()
     beta = GcpProvider(replace(options, launcher="beta"))
     namesake = GcpProvider(replace(options, control_plane="https://another.example"))
     twin = GcpProvider(replace(options, identity=NAMESAKES))
-    anothers = [place(), place(), place()]
-    for other, placed in zip((beta, namesake, twin), anothers, strict=True):
-        other.start(placed).leave()
+    foreign = [make_vm(), make_vm(), make_vm()]
+    for other, vm in zip((beta, namesake, twin), foreign, strict=True):
+        other.start(vm).leave()
 
     strays.look(lambda: [hold_of(kept)])
-    assert len(fake.instances()) == 3 + len(anothers)
+    assert len(fake.instances()) == 3 + len(foreign)
     strays.look(lambda: [hold_of(kept)])
 
     left = {one["name"] for one in fake.instances() if one["status"] == "RUNNING"}
-    assert left == {placed.manifest.vm for placed in (kept, *anothers)}
+    assert left == {vm.manifest.vm for vm in (kept, *foreign)}
 
 
 def test_no_instance_is_deleted_whose_labels_name_another_launcher_whatever_a_list_shows(
-    fake: Fake, options: GcpOptions, provider: GcpProvider, place: Place
+    fake: Fake, options: GcpOptions, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
-    provider.start(place()).leave()
+    provider.start(make_vm()).leave()
     asked = compute.Compute(PROJECT, options.endpoint)
     another = replace(options, launcher="beta")
     strays = Strays(another, asked, Fleet(asked, of_launcher(options), count(0, 60).__next__))
@@ -763,9 +761,9 @@ def test_no_instance_is_deleted_whose_labels_name_another_launcher_whatever_a_li
 
 
 def test_one_list_that_is_looked_at_twice_is_one_look(
-    fake: Fake, options: GcpOptions, provider: GcpProvider, place: Place
+    fake: Fake, options: GcpOptions, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
-    provider.start(place()).leave()
+    provider.start(make_vm()).leave()
     asked = compute.Compute(PROJECT, options.endpoint)
     strays = Strays(options, asked, Fleet(asked, of_launcher(options), lambda: 0.0))
 
@@ -775,22 +773,22 @@ def test_one_list_that_is_looked_at_twice_is_one_look(
     assert len(fake.instances()) == 1
 
 
-def test_an_insert_that_is_carried_out_late_is_met_while_the_launcher_runs(
-    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, over: threading.Event
+def test_an_insert_that_is_carried_out_late_is_deleted_while_the_launcher_runs(
+    fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm, over: threading.Event
 ) -> None:
     provider.delete_strays(tuple, over)
     await_calls(fake, "list", 2)
     late = GcpProvider(options)  # whose requests come when this one has given up
-    late.start(place()).leave()
+    late.start(make_vm()).leave()
     fake.await_gone()
 
 
-def test_an_instance_that_ended_by_itself_and_that_nobody_holds_is_deleted_with_its_disk(
-    fake: Fake, provider: GcpProvider, place: Place, strays: Strays, guests: NoGuests
+def test_an_instance_that_ended_by_itself_without_a_hold_is_deleted_with_its_disk(
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm, strays: Strays, guests: NoGuests
 ) -> None:
-    placed = place()
-    provider.start(placed).leave()
-    guests.off.add(placed.manifest.vm)
+    vm = make_vm()
+    provider.start(vm).leave()
+    guests.off.add(vm.manifest.vm)
     while fake.instances()[0]["status"] != "TERMINATED":
         time.sleep(0.01)
     for _ in range(2):
@@ -799,10 +797,10 @@ def test_an_instance_that_ended_by_itself_and_that_nobody_holds_is_deleted_with_
 
 
 def test_a_stray_that_cannot_be_deleted_keeps_no_other_from_it_and_is_tried_again(
-    fake: Fake, provider: GcpProvider, strays: Strays, place: Place
+    fake: Fake, provider: GcpProvider, strays: Strays, make_vm: MakeVm
 ) -> None:
-    for placed in (place(), place()):
-        provider.start(placed).leave()
+    for vm in (make_vm(), make_vm()):
+        provider.start(vm).leave()
     fake.behave(refusals=[{"method": "delete", "status": 403, "reason": "forbidden", "times": 1}])
     for _ in range(2):
         strays.look(tuple)
@@ -812,13 +810,13 @@ def test_a_stray_that_cannot_be_deleted_keeps_no_other_from_it_and_is_tried_agai
 
 
 def test_what_this_daemon_itself_started_or_adopted_is_no_stray(
-    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, over: threading.Event
+    fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm, over: threading.Event
 ) -> None:
-    placed = place()
-    provider.start(placed).leave()
+    vm = make_vm()
+    provider.start(vm).leave()
     provider.delete_strays(tuple, over)
     following = GcpProvider(options)
-    adopted = following.adopt(placed)
+    adopted = following.adopt(vm)
     following.delete_strays(tuple, over)
     await_calls(fake, "list", 6)
     assert len(fake.instances()) == 1
@@ -827,10 +825,10 @@ def test_what_this_daemon_itself_started_or_adopted_is_no_stray(
 
 
 def test_a_machine_whose_last_deletion_was_refused_is_a_stray(
-    fake: Fake, provider: GcpProvider, place: Place, guests: NoGuests, over: threading.Event
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm, guests: NoGuests, over: threading.Event
 ) -> None:
     provider.delete_strays(tuple, over)
-    machine = provider.start(place())
+    machine = provider.start(make_vm())
     fake.behave(refusals=[{"method": "delete", "times": 3}])
     guests.off.add(machine.name)
     assert ends_within(machine, DEADLINE)
@@ -839,9 +837,9 @@ def test_a_machine_whose_last_deletion_was_refused_is_a_stray(
 
 
 def test_the_look_for_strays_is_repeated_until_it_is_answered(
-    fake: Fake, provider: GcpProvider, options: GcpOptions, place: Place, over: threading.Event
+    fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm, over: threading.Event
 ) -> None:
-    provider.start(place()).leave()
+    provider.start(make_vm()).leave()
     fake.behave(refusals=[{"method": "list", "times": 7}])
     GcpProvider(options).delete_strays(tuple, over)
     fake.await_gone()

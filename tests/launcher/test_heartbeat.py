@@ -45,7 +45,7 @@ def test_a_launcher_that_holds_nothing_finds_out_that_it_is_not_served(
     assert [body["holds"] for body in launcher.server.bodies(HEARTBEATS)] == [[]]
 
 
-def test_a_machine_that_its_client_wishes_gone_is_stopped_and_then_reported(launcher: InProcessLauncher) -> None:
+def test_a_machine_whose_order_is_cancelled_is_stopped_and_then_reported(launcher: InProcessLauncher) -> None:
     assignment, kept = launcher.begin(), launcher.begin()
     launcher.server.stops = [StopOrder(order_id=assignment.hold.order_id, epoch=1, why="cancelled")]
 
@@ -57,7 +57,7 @@ def test_a_machine_that_its_client_wishes_gone_is_stopped_and_then_reported(laun
 
 
 @pytest.mark.parametrize("why", ["finished", "lease_lost"])
-def test_a_machine_whose_order_has_ended_or_is_lost_is_stopped_and_nothing_is_said(
+def test_a_machine_whose_order_has_ended_or_is_lost_is_stopped_and_nothing_is_reported(
     launcher: InProcessLauncher, why: str
 ) -> None:
     assignment = launcher.begin()
@@ -148,7 +148,7 @@ def test_a_stop_of_another_epoch_stops_nothing(launcher: InProcessLauncher) -> N
     assert assignment.stop_reason is None
 
 
-def test_a_heartbeat_that_is_not_answered_is_repeated_and_told_of_once_a_minute(launcher: InProcessLauncher) -> None:
+def test_a_heartbeat_that_is_not_answered_is_repeated_and_logged_once_a_minute(launcher: InProcessLauncher) -> None:
     launcher.begin()
     launcher.server.refuse(HEARTBEATS, 503)
     over = threading.Event()
@@ -162,7 +162,7 @@ def test_a_heartbeat_that_is_not_answered_is_repeated_and_told_of_once_a_minute(
     assert [line["failed_tries"] for line in logs if line["log_level"] == "warning"] == [1, 8]
 
 
-def test_the_end_of_an_outage_is_told(launcher: InProcessLauncher) -> None:
+def test_the_end_of_an_outage_is_logged(launcher: InProcessLauncher) -> None:
     launcher.begin()
     heartbeat = a_heartbeat(launcher)
     launcher.server.refuse(HEARTBEATS, 503)

@@ -43,7 +43,7 @@ def test_a_launcher_of_one_node_size_takes_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rung", "taken"),
+    ("exact", "taken"),
     [
         ("gcp:us-central1-a/capacity/tiny", "gcp:*/capacity/tiny"),
         ("any/task", "any/task"),
@@ -51,8 +51,8 @@ def test_a_launcher_of_one_node_size_takes_nothing_else() -> None:
         ("any/session", None),
     ],
 )
-def test_a_bell_names_one_datacenter_and_is_heard_by_whoever_serves_its_cloud(rung: str, taken: str | None) -> None:
-    lane = Lanes(served(BOTH, None)).find(rung)
+def test_a_bell_names_one_datacenter_and_is_heard_by_whoever_serves_its_cloud(exact: str, taken: str | None) -> None:
+    lane = Lanes(served(BOTH, None)).find(exact)
 
     assert (lane and lane.name) == taken
 

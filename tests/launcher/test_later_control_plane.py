@@ -25,9 +25,9 @@ Later = Callable[[Any], Any]
 @pytest.fixture(params=[with_more_fields, with_more_values], ids=["more fields", "more values"])
 def later(request: pytest.FixtureRequest, launcher: InProcessLauncher) -> Later:
     """The control plane of these pieces answers so."""
-    told: Later = request.param
-    launcher.server.later = told
-    return told
+    actual: Later = request.param
+    launcher.server.later = actual
+    return actual
 
 
 def a_heartbeat(launcher: InProcessLauncher) -> HeartbeatLoop:
@@ -65,7 +65,7 @@ def test_it_takes_orders_and_its_reports_are_taken(launcher: InProcessLauncher) 
         ("cancelled", with_more_values, StopReason.LEASE_LOST),
     ],
 )
-def test_it_stops_what_it_is_told_to_stop_whatever_for(
+def test_it_stops_an_order_for_whatever_reason(
     launcher: InProcessLauncher, why: str, later: Later, stop_reason: StopReason
 ) -> None:
     """For a reason that it does not know, its machine goes, and nothing is reported."""

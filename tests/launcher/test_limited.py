@@ -47,7 +47,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 @dataclass(frozen=True)
-class Ground:
+class Environment:
     """Where launchers run one after the other; `worker` says what their machines do."""
 
     folder: Path
@@ -82,7 +82,7 @@ class Ground:
         return launcher
 
     def run(self, *flags: str, url: str | None = None) -> tuple[int, list[str]]:
-        """Return the exit code, and what was said on standard output."""
+        """Return the exit code, and the lines of standard output."""
         launcher = self.begin(*flags, url=url)
         output, _ = launcher.communicate(timeout=DEADLINE)
         return launcher.returncode, output.splitlines()
@@ -124,258 +124,264 @@ class Ground:
 
 
 @pytest.fixture
-def ground(tmp_path: Path, server: FakeControlPlane) -> Iterator[Ground]:
+def environment(tmp_path: Path, server: FakeControlPlane) -> Iterator[Environment]:
     (tmp_path / "worker").mkdir()
     with ExitStack() as launchers:
         launchers.callback(leftovers.clear, tmp_path / "state")
-        one = Ground(tmp_path, server, launchers)
+        one = Environment(tmp_path, server, launchers)
         one.worker(REPORTS)
         yield one
 
 
 def test_one_shot_without_an_order_exits_with_0_having_asked_once_for_capacity_that_it_will_not_attend(
-    ground: Ground,
+    environment: Environment,
 ) -> None:
-    ground.server.offer()  # a task
+    environment.server.offer()  # a task
 
-    assert ground.run("--one-shot") == (0, [])
+    assert environment.run("--one-shot") == (0, [])
 
-    (claim,) = ground.server.bodies(CLAIMS)
+    (claim,) = environment.server.bodies(CLAIMS)
     assert claim["lanes"] == [f"local:dev/capacity/{size}" for size in NodeSize]
     assert claim["attended"] is False
 
 
-def test_one_shot_takes_one_order_and_leaves_its_machine_running_once_it_runs(ground: Ground) -> None:
-    order_id, other = ground.server.offer(TINY), ground.server.offer(TINY)
+def test_one_shot_takes_one_order_and_leaves_its_machine_running_once_it_runs(environment: Environment) -> None:
+    order_id, other = environment.server.offer(TINY), environment.server.offer(TINY)
 
-    code, said = ground.run("--one-shot", "--node-size", "tiny")
+    code, output = environment.run("--one-shot", "--node-size", "tiny")
 
-    vm = ground.directory(order_id)
+    vm = environment.directory(order_id)
     assert code == 0
-    assert said == [
+    assert output == [
         f"[launcher] claimed order={order_id} dc=local:dev size=tiny",
         f"[launcher] order={order_id} fulfilled vm={vm.manifest.vm}",
     ]
-    assert is_running(ground.machine(order_id))
+    assert is_running(environment.machine(order_id))
     assert vm.lease().never_expires
-    assert ground.server.statuses(order_id) == ["provisioning"]
-    assert not ground.server.statuses(other)
-    assert {body["attended"] for body in ground.server.bodies(HEARTBEATS)} == {False}
+    assert environment.server.statuses(order_id) == ["provisioning"]
+    assert not environment.server.statuses(other)
+    assert {body["attended"] for body in environment.server.bodies(HEARTBEATS)} == {False}
 
 
 @pytest.mark.parametrize("status", [401, 503])
-def test_one_shot_that_cannot_claim_exits_with_1(ground: Ground, status: int) -> None:
-    ground.server.refuse(CLAIMS, status)
+def test_one_shot_that_cannot_claim_exits_with_1(environment: Environment, status: int) -> None:
+    environment.server.refuse(CLAIMS, status)
 
-    assert ground.run("--one-shot") == (1, [])
+    assert environment.run("--one-shot") == (1, [])
 
 
-def test_without_a_control_plane_it_says_so_and_exits_with_1(ground: Ground) -> None:
-    launcher = ground.begin("--one-shot", url=f"http://{LOOPBACK}:{free_port()}")
+def test_without_a_control_plane_it_reports_that_and_exits_with_1(environment: Environment) -> None:
+    launcher = environment.begin("--one-shot", url=f"http://{LOOPBACK}:{free_port()}")
 
-    _, said = launcher.communicate(timeout=DEADLINE)
+    _, output = launcher.communicate(timeout=DEADLINE)
 
     assert launcher.returncode == 1
-    assert said.splitlines()[-1].startswith("The control plane at http://127.0.0.1")
+    assert output.splitlines()[-1].startswith("The control plane at http://127.0.0.1")
 
 
-def test_one_shot_whose_machine_ends_before_it_runs_reports_that_and_exits_with_1(ground: Ground) -> None:
-    ground.worker(ENDS)
-    order_id = ground.server.offer(TINY)
+def test_one_shot_whose_machine_ends_before_it_runs_reports_that_and_exits_with_1(environment: Environment) -> None:
+    environment.worker(ENDS)
+    order_id = environment.server.offer(TINY)
 
-    code, said = ground.run("--one-shot")
+    code, output = environment.run("--one-shot")
 
-    assert (code, said) == (1, [f"[launcher] claimed order={order_id} dc=local:dev size=tiny"])
-    assert ground.server.statuses(order_id) == ["provisioning", "machine_gone"]
+    assert (code, output) == (1, [f"[launcher] claimed order={order_id} dc=local:dev size=tiny"])
+    assert environment.server.statuses(order_id) == ["provisioning", "machine_gone"]
 
 
-def test_one_shot_whose_order_is_lost_while_it_boots_ends_the_machine_and_exits_with_1(ground: Ground) -> None:
-    ground.worker(NEVER_REPORTS)
-    order_id = ground.server.offer(TINY)
-    ground.server.stops = [StopOrder(order_id=order_id, epoch=1, why="lease_lost")]
+def test_one_shot_whose_order_is_lost_while_it_boots_ends_the_machine_and_exits_with_1(
+    environment: Environment,
+) -> None:
+    environment.worker(NEVER_REPORTS)
+    order_id = environment.server.offer(TINY)
+    environment.server.stops = [StopOrder(order_id=order_id, epoch=1, why="lease_lost")]
 
-    code, _ = ground.run("--one-shot")
+    code, _ = environment.run("--one-shot")
 
     assert code == 1
-    assert not list((ground.state / "vms").iterdir())
+    assert not list((environment.state / "vms").iterdir())
 
 
 @pytest.mark.parametrize("flags", [("--one-shot",), ("--max-orders", "3")], ids=" ".join)
 @pytest.mark.parametrize("number", [signal.SIGINT, *(pytest.param(one, marks=pytest.mark.slow) for one in OTHERS)])
 def test_interrupted_while_a_machine_boots_it_hands_the_order_back_and_exits_with_130(
-    ground: Ground, flags: tuple[str, ...], number: signal.Signals
+    environment: Environment, flags: tuple[str, ...], number: signal.Signals
 ) -> None:
-    ground.worker(NEVER_REPORTS)
-    order_id = ground.server.offer(TINY)
-    launcher = ground.begin(*flags)
-    ground.await_boot(order_id)
+    environment.worker(NEVER_REPORTS)
+    order_id = environment.server.offer(TINY)
+    launcher = environment.begin(*flags)
+    environment.await_boot(order_id)
 
     launcher.send_signal(number)
     launcher.communicate(timeout=DEADLINE)
 
     assert launcher.returncode == 130
-    assert ground.server.statuses(order_id) == ["provisioning", "returned"]
-    assert not list((ground.state / "vms").iterdir())
+    assert environment.server.statuses(order_id) == ["provisioning", "returned"]
+    assert not list((environment.state / "vms").iterdir())
 
 
-def test_what_a_killed_one_shot_left_booting_is_the_next_ones_one_order(ground: Ground) -> None:
-    order_id = ground.leave_booting()
-    machine = ground.machine(order_id)
-    ground.server.holds = [ground.hold(order_id, State.PROVISIONING)]
-    ground.server.states[order_id] = State.RUNNING
+def test_what_a_killed_one_shot_left_booting_is_the_next_ones_one_order(environment: Environment) -> None:
+    order_id = environment.leave_booting()
+    machine = environment.machine(order_id)
+    environment.server.holds = [environment.hold(order_id, State.PROVISIONING)]
+    environment.server.states[order_id] = State.RUNNING
 
-    code, said = ground.run("--one-shot")
+    code, output = environment.run("--one-shot")
 
-    vm = ground.directory(order_id).manifest.vm
-    assert (code, said) == (0, [f"[launcher] order={order_id} fulfilled vm={vm}"])
-    assert len(ground.server.bodies(CLAIMS)) == 1
+    vm = environment.directory(order_id).manifest.vm
+    assert (code, output) == (0, [f"[launcher] order={order_id} fulfilled vm={vm}"])
+    assert len(environment.server.bodies(CLAIMS)) == 1
     assert is_running(machine)
 
 
-def test_what_boots_is_counted_before_anything_can_say_that_it_runs(ground: Ground) -> None:
-    order_id = ground.leave_booting()
-    ground.server.holds = [ground.hold(order_id, State.PROVISIONING)]
-    known, beats = len(ground.server.bodies(HOLDS)), len(ground.server.bodies(HEARTBEATS))
+def test_what_boots_is_counted_before_any_heartbeat(environment: Environment) -> None:
+    order_id = environment.leave_booting()
+    environment.server.holds = [environment.hold(order_id, State.PROVISIONING)]
+    known, beats = len(environment.server.bodies(HOLDS)), len(environment.server.bodies(HEARTBEATS))
 
     def before(path: str) -> None:
         """Hold back the intake's look at what is held until the launcher has learnt that the order runs."""
-        if path == HEARTBEATS and len(ground.server.bodies(HEARTBEATS)) > beats + 1:  # the first is the adoption's own
-            ground.server.states[order_id] = State.RUNNING
-        if path == HOLDS and len(ground.server.bodies(HOLDS)) > known + ADOPTIONS_LOOKS:
-            ground.server.wait_for(lambda: len(ground.server.bodies(HEARTBEATS)) > beats + 3)
+        if (
+            path == HEARTBEATS and len(environment.server.bodies(HEARTBEATS)) > beats + 1
+        ):  # the first is the adoption's own
+            environment.server.states[order_id] = State.RUNNING
+        if path == HOLDS and len(environment.server.bodies(HOLDS)) > known + ADOPTIONS_LOOKS:
+            environment.server.wait_for(lambda: len(environment.server.bodies(HEARTBEATS)) > beats + 3)
 
-    ground.server.before = before
+    environment.server.before = before
 
-    code, _ = ground.run("--one-shot")
+    code, _ = environment.run("--one-shot")
 
     assert code == 0
-    assert ground.server.states == {order_id: State.RUNNING}
-    assert len(ground.server.bodies(CLAIMS)) == 1
+    assert environment.server.states == {order_id: State.RUNNING}
+    assert len(environment.server.bodies(CLAIMS)) == 1
 
 
 def test_machines_that_run_are_left_alone_by_the_next_one_shot_although_their_lease_was_not_renewed(
-    ground: Ground,
+    environment: Environment,
 ) -> None:
-    first = ground.server.offer(TINY)
-    ground.run("--one-shot")
-    machine = ground.machine(first)
-    ground.server.holds = [ground.hold(first, State.RUNNING)]
-    ground.directory(first).record_lease(VmLease(ends=0, seconds=60))  # as where it was killed before it was told
-    second = ground.server.offer(TINY)
+    first = environment.server.offer(TINY)
+    environment.run("--one-shot")
+    machine = environment.machine(first)
+    environment.server.holds = [environment.hold(first, State.RUNNING)]
+    environment.directory(first).record_lease(VmLease(ends=0, seconds=60))  # as where it was killed before it was told
+    second = environment.server.offer(TINY)
 
-    code, said = ground.run("--one-shot")
+    code, output = environment.run("--one-shot")
 
     assert code == 0
-    assert [line.split()[1] for line in said] == ["claimed", f"order={second}"]
+    assert [line.split()[1] for line in output] == ["claimed", f"order={second}"]
     assert is_running(machine)
-    assert is_running(ground.machine(second))
-    assert ground.server.statuses(first) == ["provisioning"]
+    assert is_running(environment.machine(second))
+    assert environment.server.statuses(first) == ["provisioning"]
 
 
-def test_a_machine_whose_order_has_ended_meanwhile_is_ended_by_the_next_one_shot(ground: Ground) -> None:
-    first = ground.server.offer(TINY)
-    ground.run("--one-shot")
-    machine = ground.machine(first)
-    ground.server.stops = [StopOrder(order_id=first, epoch=1, why="finished")]
+def test_a_machine_whose_order_has_ended_meanwhile_is_ended_by_the_next_one_shot(environment: Environment) -> None:
+    first = environment.server.offer(TINY)
+    environment.run("--one-shot")
+    machine = environment.machine(first)
+    environment.server.stops = [StopOrder(order_id=first, epoch=1, why="finished")]
 
-    assert ground.run("--one-shot") == (0, [])
+    assert environment.run("--one-shot") == (0, [])
 
     assert not is_running(machine)
-    assert not list((ground.state / "vms").iterdir())
-    assert ground.server.statuses(first) == ["provisioning"]
+    assert not list((environment.state / "vms").iterdir())
+    assert environment.server.statuses(first) == ["provisioning"]
 
 
-def test_so_many_orders_are_taken_failed_ones_counted_and_then_it_exits_with_0(ground: Ground) -> None:
-    ground.worker(ENDS)
-    order_ids = [ground.server.offer(TINY) for _ in range(3)]
+def test_so_many_orders_are_taken_failed_ones_counted_and_then_it_exits_with_0(environment: Environment) -> None:
+    environment.worker(ENDS)
+    order_ids = [environment.server.offer(TINY) for _ in range(3)]
 
-    code, said = ground.run("--max-orders", "2")
+    code, output = environment.run("--max-orders", "2")
 
     assert code == 0
-    assert said == [f"[launcher] claimed order={order_id} dc=local:dev size=tiny" for order_id in order_ids[:2]]
-    assert not ground.server.statuses(order_ids[2])
+    assert output == [f"[launcher] claimed order={order_id} dc=local:dev size=tiny" for order_id in order_ids[:2]]
+    assert not environment.server.statuses(order_ids[2])
 
 
-def test_with_a_limit_it_waits_for_orders_and_goes_once_all_it_took_run(ground: Ground) -> None:
-    launcher = ground.begin("--max-orders", "2")
-    ground.server.wait_for(lambda: bool(ground.server.bodies(CLAIMS)))
-    order_ids = [ground.server.offer(TINY), ground.server.offer(TINY)]
+def test_with_a_limit_it_waits_for_orders_and_goes_once_all_it_took_run(environment: Environment) -> None:
+    launcher = environment.begin("--max-orders", "2")
+    environment.server.wait_for(lambda: bool(environment.server.bodies(CLAIMS)))
+    order_ids = [environment.server.offer(TINY), environment.server.offer(TINY)]
 
     output, _ = launcher.communicate(timeout=DEADLINE)
 
     assert launcher.returncode == 0
     assert sum("fulfilled" in line for line in output.splitlines()) == 2
-    assert all(is_running(ground.machine(order_id)) for order_id in order_ids)
+    assert all(is_running(environment.machine(order_id)) for order_id in order_ids)
 
 
-def test_a_daemon_takes_over_the_watch_of_machines_that_were_left_to_themselves(ground: Ground) -> None:
-    order_id = ground.server.offer(TINY)
-    ground.run("--one-shot")
-    beats = len(ground.server.bodies(HEARTBEATS))
+def test_a_daemon_takes_over_the_watch_of_machines_that_were_left_to_themselves(environment: Environment) -> None:
+    order_id = environment.server.offer(TINY)
+    environment.run("--one-shot")
+    beats = len(environment.server.bodies(HEARTBEATS))
 
-    daemon = ground.begin()
-    ground.server.wait_for(lambda: named(ground.server, order_id, beats))
-    ground.server.wait_for(lambda: bool(ground.server.bodies(CLAIMS)[1:]))
+    daemon = environment.begin()
+    environment.server.wait_for(lambda: named(environment.server, order_id, beats))
+    environment.server.wait_for(lambda: bool(environment.server.bodies(CLAIMS)[1:]))
     daemon.send_signal(signal.SIGINT)
     daemon.send_signal(signal.SIGTERM)  # another: two of one kind may come as one
     daemon.communicate(timeout=DEADLINE)
 
     assert daemon.returncode == 130
-    assert ground.server.bodies(HEARTBEATS)[beats]["attended"] is True
-    assert ground.server.bodies(CLAIMS)[-1]["attended"] is True
-    assert ground.server.statuses(order_id) == ["provisioning", "returned"]
-    assert not list((ground.state / "vms").iterdir())
+    assert environment.server.bodies(HEARTBEATS)[beats]["attended"] is True
+    assert environment.server.bodies(CLAIMS)[-1]["attended"] is True
+    assert environment.server.statuses(order_id) == ["provisioning", "returned"]
+    assert not list((environment.state / "vms").iterdir())
 
 
 @pytest.mark.parametrize("flags", [(), ("--max-orders", "2")], ids=["attended", "bounded"])
-def test_what_a_one_shot_left_that_was_killed_before_it_was_told_that_it_runs_is_taken_over_after_its_leases_end(
-    ground: Ground, flags: tuple[str, ...]
+def test_what_a_killed_one_shot_left_booting_is_taken_over_after_its_leases_end(
+    environment: Environment, flags: tuple[str, ...]
 ) -> None:
-    order_id = ground.server.offer(TINY)
-    ground.run("--one-shot")
-    machine = ground.machine(order_id)
-    ground.server.holds = [ground.hold(order_id, State.RUNNING)]
-    ground.directory(order_id).record_lease(VmLease(ends=0, seconds=60))
-    beats, claims = len(ground.server.bodies(HEARTBEATS)), len(ground.server.bodies(CLAIMS))
+    order_id = environment.server.offer(TINY)
+    environment.run("--one-shot")
+    machine = environment.machine(order_id)
+    environment.server.holds = [environment.hold(order_id, State.RUNNING)]
+    environment.directory(order_id).record_lease(VmLease(ends=0, seconds=60))
+    beats, claims = len(environment.server.bodies(HEARTBEATS)), len(environment.server.bodies(CLAIMS))
 
-    launcher = ground.begin(*flags)
-    ground.server.wait_for(lambda: named(ground.server, order_id, beats))
-    ground.server.wait_for(lambda: len(ground.server.bodies(CLAIMS)) > claims)
+    launcher = environment.begin(*flags)
+    environment.server.wait_for(lambda: named(environment.server, order_id, beats))
+    environment.server.wait_for(lambda: len(environment.server.bodies(CLAIMS)) > claims)
 
     assert is_running(machine)
-    assert ground.directory(order_id).lease().ends > 0
-    assert ground.server.statuses(order_id) == ["provisioning"]
+    assert environment.directory(order_id).lease().ends > 0
+    assert environment.server.statuses(order_id) == ["provisioning"]
     launcher.kill()
 
 
 @pytest.mark.parametrize("refused", [HOLDS, HEARTBEATS])
-def test_a_one_shot_that_cannot_renew_what_runs_touches_nothing_and_exits_with_1(ground: Ground, refused: str) -> None:
-    order_id = ground.server.offer(TINY)
-    ground.run("--one-shot")
-    machine = ground.machine(order_id)
-    ground.server.holds = [ground.hold(order_id, State.RUNNING)]
-    ground.directory(order_id).record_lease(VmLease(ends=0, seconds=60))
-    ground.server.refuse(refused, 503)
+def test_a_one_shot_that_cannot_renew_what_runs_touches_nothing_and_exits_with_1(
+    environment: Environment, refused: str
+) -> None:
+    order_id = environment.server.offer(TINY)
+    environment.run("--one-shot")
+    machine = environment.machine(order_id)
+    environment.server.holds = [environment.hold(order_id, State.RUNNING)]
+    environment.directory(order_id).record_lease(VmLease(ends=0, seconds=60))
+    environment.server.refuse(refused, 503)
 
-    assert ground.run("--one-shot") == (1, [])
+    assert environment.run("--one-shot") == (1, [])
 
     assert is_running(machine)
-    assert ground.directory(order_id).lease().ends == 0
+    assert environment.directory(order_id).lease().ends == 0
 
 
-def test_a_one_shot_whose_lines_nobody_reads_does_its_work_and_exits_all_the_same(ground: Ground) -> None:
-    order_id = ground.server.offer(TINY)
-    launcher = ground.begin("--one-shot")
+def test_a_one_shot_whose_output_is_not_read_does_its_work_and_exits(environment: Environment) -> None:
+    order_id = environment.server.offer(TINY)
+    launcher = environment.begin("--one-shot")
     assert launcher.stdout is not None
     launcher.stdout.close()
 
     assert launcher.wait(DEADLINE) == 0
 
-    assert is_running(ground.machine(order_id))
+    assert is_running(environment.machine(order_id))
 
 
 def named(server: FakeControlPlane, order_id: str, since: int = 0) -> bool:
     """Return whether a heartbeat since then named the order, and its machine has been told of."""
-    told = bool(server.bodies(f"{UPDATES}/{order_id}")) or bool(server.bodies(f"{CALLBACKS}/{order_id}"))
+    actual = bool(server.bodies(f"{UPDATES}/{order_id}")) or bool(server.bodies(f"{CALLBACKS}/{order_id}"))
     beats = server.bodies(HEARTBEATS)[since:]
-    return told and any(hold["order_id"] == order_id for body in beats for hold in body["holds"])
+    return actual and any(hold["order_id"] == order_id for body in beats for hold in body["holds"])

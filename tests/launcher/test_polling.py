@@ -42,12 +42,15 @@ def test_orders_are_claimed_one_at_a_time_while_there_is_room(launcher: InProces
     assert {seen.path.rsplit("/", 1)[-1] for seen in launcher.server.seen if "/updates/" in seen.path} == offered
 
 
-def test_an_unreachable_control_plane_is_tried_ever_less_often_and_told_of_once_a_minute(
+def test_an_unreachable_control_plane_is_tried_ever_less_often_and_logged_once_a_minute(
     launcher: InProcessLauncher,
 ) -> None:
     clock = ManualClock(most=8)
-    with ControlPlane(f"http://{LOOPBACK}:{free_port()}", "ly_key") as nobody, structlog.testing.capture_logs() as logs:
-        claims = Claims(nobody, "alpha", launcher.claims.lanes)
+    with (
+        ControlPlane(f"http://{LOOPBACK}:{free_port()}", "ly_key") as unreachable,
+        structlog.testing.capture_logs() as logs,
+    ):
+        claims = Claims(unreachable, "alpha", launcher.claims.lanes)
         outage = Outage(clock.clock().monotonic)
         PollingLoop(claims, launcher.assignments, launcher.admission, outage, clock.clock()).run()
 

@@ -34,7 +34,7 @@ def test_a_machine_that_greets_and_then_aborts_has_not_booted(tmp_path: Path) ->
     assert not boots(QemuMode.KVM, str(qemu))
 
 
-def test_a_machine_that_never_says_that_it_ran_has_not_booted(tmp_path: Path) -> None:
+def test_a_machine_that_never_reports_that_it_ran_has_not_booted(tmp_path: Path) -> None:
     qemu = tmp_path / "qemu"
     qemu.write_text("#!/bin/sh\nexit 0\n")
     qemu.chmod(0o755)

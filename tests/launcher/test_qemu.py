@@ -51,7 +51,7 @@ def test_the_arguments_of_a_planned_guest_are_taken_by_qemu_and_its_machine_runs
         assert vm.process() == VmProcess(pid=machine.pid, started=started_at(machine.pid))
 
 
-def test_what_a_guest_says_on_its_console_is_in_its_serial_log(tmp_path: Path) -> None:
+def test_what_a_guest_writes_to_its_console_is_in_its_serial_log(tmp_path: Path) -> None:
     provider = a_provider(tmp_path)
     config = WorkerConfig(order_id="one", epoch=1, control_plane="http://h", callback_token="token", spec=TASK)
 
@@ -60,7 +60,7 @@ def test_what_a_guest_says_on_its_console_is_in_its_serial_log(tmp_path: Path) -
             assert not machine.ended_within(0.05)
 
 
-def test_a_machine_that_ignores_the_power_button_is_told_to_quit(tmp_path: Path) -> None:
+def test_qemu_quits_if_its_machine_ignores_the_power_button(tmp_path: Path) -> None:
     with machine_of(a_provider(tmp_path), a_directory(tmp_path, (*BARE, "-S"))) as (machine, _):
         assert rung_of(machine, patience=60) == "quit"
 
@@ -81,7 +81,7 @@ def test_a_machine_whose_monitor_cannot_be_opened_is_terminated(tmp_path: Path) 
 
 def test_a_start_that_breaks_leaves_no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(_directory: Path, _command: str) -> object:
-        raise RuntimeError("nobody thought of this")
+        raise RuntimeError("unforeseen")
 
     monkeypatch.setattr(qmp, "execute", breaks)
     vm = a_directory(tmp_path, BARE)
@@ -126,13 +126,13 @@ def test_qemu_that_does_not_start_fails_the_launch_in_its_own_words_and_leaves_n
     assert (vm.path / LAUNCH_LOG).exists()
 
 
-def test_a_monitor_that_does_not_answer_in_time_is_told_with_the_time_and_what_to_do(
+def test_a_monitor_that_does_not_answer_in_time_is_reported_with_the_time_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(qemu, "READY_SECONDS", 1)
     vm = a_directory(tmp_path, STAYS)
 
-    with pytest.raises(LaunchFailed, match=r"did not answer within 1 s: QEMU said nothing\. To do: .*MEMORY_MIB"):
+    with pytest.raises(LaunchFailed, match=r"did not answer within 1 s: QEMU wrote nothing\. To do: .*MEMORY_MIB"):
         a_provider(tmp_path).start(vm)
 
     process = vm.process()

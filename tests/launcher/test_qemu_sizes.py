@@ -92,7 +92,7 @@ def test_gpus_go_to_the_size_that_has_them_and_to_no_other(tmp_path: Path) -> No
     assert not any("vfio" in word for spec in (CAPACITY, TASK) for word in argv[spec])
 
 
-def test_a_host_whose_gpus_cannot_be_handed_over_still_runs_the_other_sizes(tmp_path: Path) -> None:
+def test_a_host_whose_gpus_cannot_be_passed_through_still_runs_the_other_sizes(tmp_path: Path) -> None:
     with a_tdx_host(tmp_path) as host:
         (host.root / "dev/iommu").unlink()
         provider = replace(a_provider(tmp_path, QemuMode.TDX), host=host, gpus=(GPU,))
@@ -110,7 +110,7 @@ def test_a_host_without_tdx_refuses_a_tdx_machine_in_the_doctors_words(tmp_path:
         provider.plan(A_HOLD, str(uuid4()), a_config(TASK))
 
     assert failed.value.reason is Reason.HYPERVISOR_MISSING
-    told = {f"{result.check.name}: {result.finding}" for result in missing(examine(Case(bare, QemuMode.TDX)))}
+    actual = {f"{result.check.name}: {result.finding}" for result in missing(examine(Case(bare, QemuMode.TDX)))}
     lines = set(str(failed.value).splitlines())
-    assert lines <= told
+    assert lines <= actual
     assert {line.split(":")[0] for line in lines} >= {"tdx processor", "tdx module", "firmware", "quote service"}

@@ -162,7 +162,7 @@ def test_an_order_whose_lease_was_lost_before_the_start_gets_no_machine(launcher
     assert not list((launcher.state / "vms").iterdir())
 
 
-def test_a_lost_lease_destroys_the_machine_and_nothing_more_is_told(launcher: InProcessLauncher) -> None:
+def test_a_lost_lease_destroys_the_machine_and_nothing_more_is_reported(launcher: InProcessLauncher) -> None:
     assignment = launcher.begin()
     process = the_process(launcher, assignment)
 
@@ -244,7 +244,7 @@ def test_an_order_that_is_cancelled_while_it_is_reported_gets_no_machine(launche
     assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "stopped"]
 
 
-def test_stopped_is_told_only_once_the_machine_is_gone(launcher: InProcessLauncher) -> None:
+def test_stopped_is_reported_only_once_the_machine_is_gone(launcher: InProcessLauncher) -> None:
     assignment = launcher.begin()
     process = the_process(launcher, assignment)
     process.suspend()  # it will not hear SIGTERM
@@ -382,7 +382,7 @@ def test_a_provider_rests_for_what_the_next_order_would_meet_and_for_nothing_tha
     assert launcher.room() == room
 
 
-def test_an_order_for_which_no_provider_is_enabled_is_handed_back_and_costs_nobody_anything(
+def test_an_order_for_which_no_provider_is_enabled_is_returned_and_costs_no_attempt(
     launcher: InProcessLauncher,
 ) -> None:
     claimed = launcher.server.a_claimed().model_copy(update={"spec": ELSEWHERE})

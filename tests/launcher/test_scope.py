@@ -20,7 +20,7 @@ from tests.launcher.tdx_host import write
 
 SLICE = "launchyard-vms.slice"
 SYSTEMD_RUN = """#!/bin/sh
-echo "$$ $*" > {said}
+echo "$$ $*" > {recorded}
 while [ "$1" != -- ]; do shift; done
 shift
 exec "$@"
@@ -28,12 +28,12 @@ exec "$@"
 
 
 @pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the stand-in, first on the PATH, writes its process id and arguments."""
-    said = tmp_path / "said"
-    write(tmp_path / "bin" / "systemd-run", SYSTEMD_RUN.format(said=said)).chmod(0o755)
+    recorded = tmp_path / "said"
+    write(tmp_path / "bin" / "systemd-run", SYSTEMD_RUN.format(recorded=recorded)).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    return said
+    return recorded
 
 
 def a_scoped_machine(state: Path) -> tuple[VmDirectory, ProcessMachine]:
@@ -46,11 +46,11 @@ def a_scoped_machine(state: Path) -> tuple[VmDirectory, ProcessMachine]:
     return vm, machine
 
 
-def test_a_machine_in_a_scope_is_the_process_on_record(tmp_path: Path, said: Path) -> None:
+def test_a_machine_in_a_scope_is_the_process_on_record(tmp_path: Path, recorded: Path) -> None:
     vm, machine = a_scoped_machine(tmp_path)
     try:
         uuid = vm.manifest.uuid
-        pid, *options = said.read_text().split(" -- ")[0].split()
+        pid, *options = recorded.read_text().split(" -- ")[0].split()
         assert int(pid) == machine.pid
         assert options == ["--scope", "--quiet", "--collect", f"--slice={SLICE}", f"--unit=launchyard-vm-{uuid}"]
         assert vm.process() == VmProcess(pid=machine.pid, started=started_at(machine.pid))
@@ -61,7 +61,7 @@ def test_a_machine_in_a_scope_is_the_process_on_record(tmp_path: Path, said: Pat
     assert state_of(vm) is MachineState.ENDED
 
 
-def test_a_machine_in_a_scope_is_adopted_and_stopped(tmp_path: Path, said: Path) -> None:
+def test_a_machine_in_a_scope_is_adopted_and_stopped(tmp_path: Path, recorded: Path) -> None:
     vm, machine = a_scoped_machine(tmp_path)
     try:
         adopted = LocalMachines().adopt(vm)

@@ -31,7 +31,7 @@ def supervisor(tmp_path: Path) -> Iterator[socket.socket]:
         yield listening
 
 
-def test_systemd_is_told_when_the_launcher_is_ready_that_it_lives_and_when_it_goes(
+def test_systemd_is_notified_that_the_launcher_is_ready_alive_and_stopping(
     server: FakeControlPlane, supervisor: socket.socket, tmp_path: Path
 ) -> None:
     environment = {
@@ -44,19 +44,19 @@ def test_systemd_is_told_when_the_launcher_is_ready_that_it_lives_and_when_it_go
     }
     argv = (sys.executable, "-m", "launcher", "run", "--url", server.url, "--state-dir", str(tmp_path / "state"))
     with subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as daemon:
-        told = [supervisor.recv(64) for _ in range(3)]
+        actual = [supervisor.recv(64) for _ in range(3)]
         server.wait_for(lambda: bool(server.bodies(HEARTBEATS)))
         daemon.send_signal(signal.SIGTERM)
         while (last := supervisor.recv(64)) == b"WATCHDOG=1":
             pass
         daemon.wait(DEADLINE)
 
-    assert told == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+    assert actual == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
     assert last == b"STOPPING=1"
     assert daemon.returncode == 0
 
 
-def test_a_launcher_whose_heartbeats_hang_says_no_more_that_it_lives(
+def test_a_launcher_whose_heartbeats_hang_sends_no_more_watchdog_notices(
     launcher: InProcessLauncher, supervisor: socket.socket
 ) -> None:
     hangs, over, now = threading.Event(), threading.Event(), [0.0]
@@ -76,15 +76,15 @@ def test_a_launcher_whose_heartbeats_hang_says_no_more_that_it_lives(
     running = threading.Thread(target=daemon.run, args=(events,))
     running.start()
     hangs.wait(DEADLINE)
-    told: list[bytes | None] = [supervisor.recv(64)]
+    actual: list[bytes | None] = [supervisor.recv(64)]
     supervisor.settimeout(0.5)
-    told += [heard(supervisor) for _ in range(3)]
+    actual += [heard(supervisor) for _ in range(3)]
     events.put(signal.SIGTERM)
     over.set()
     running.join(DEADLINE)
 
-    assert told[0] == b"READY=1"
-    assert told[2:] == [None, None]  # what was on its way before that is allowed for
+    assert actual[0] == b"READY=1"
+    assert actual[2:] == [None, None]  # what was on its way before that is allowed for
 
 
 def heard(supervisor: socket.socket) -> bytes | None:

@@ -28,7 +28,7 @@ from launcher.providers.process.identity import started_at
 from launcher.providers.process.start import start_process
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.vm_tool import console, machines
-from launcher.vm_tool.console import NothingSaid
+from launcher.vm_tool.console import ConsoleSilent
 from shared.guest.console import REGISTERS, UP
 from tests.launcher.agents import a_control_plane_with_agents
 from tests.launcher.fake_control_plane import DEADLINE
@@ -77,14 +77,14 @@ def tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tool]:
 
 @pytest.mark.vm
 def test_new_prints_one_object_and_its_machine_outlives_the_command(tool: Tool) -> None:
-    said = tool.new()
+    answer = tool.new()
 
-    assert set(said) == {"name", "uuid", "mode", "qemu_mode", "verity", "serial_log", "info"}
-    assert said["name"] == f"{NAME}{said['uuid']}"
-    assert (said["mode"], said["qemu_mode"], said["verity"]) == ("agent", "tcg", True)
-    assert said["info"].splitlines()[1] == f"Name:           {said['name']}"
-    assert Path(said["serial_log"]).is_absolute()
-    assert said["uuid"] in tool.process(said["name"]).cmdline()
+    assert set(answer) == {"name", "uuid", "mode", "qemu_mode", "verity", "serial_log", "info"}
+    assert answer["name"] == f"{NAME}{answer['uuid']}"
+    assert (answer["mode"], answer["qemu_mode"], answer["verity"]) == ("agent", "tcg", True)
+    assert answer["info"].splitlines()[1] == f"Name:           {answer['name']}"
+    assert Path(answer["serial_log"]).is_absolute()
+    assert answer["uuid"] in tool.process(answer["name"]).cmdline()
 
 
 @pytest.mark.vm
@@ -129,7 +129,7 @@ def test_a_machine_whose_wait_fails_is_ended_and_nothing_is_printed(
 ) -> None:
     def silent(made: VmDirectory) -> str:
         processes.append(psutil.Process(made.process().pid))  # type: ignore[union-attr]  # it was just started
-        raise NothingSaid("not a word")
+        raise ConsoleSilent("not a word")
 
     processes: list[psutil.Process] = []
     monkeypatch.setattr(console, "await_sign", silent)
@@ -143,17 +143,17 @@ def test_a_machine_whose_wait_fails_is_ended_and_nothing_is_printed(
 
 
 @pytest.mark.vm
-def test_what_a_machine_is_told_holds_no_secret(tool: Tool) -> None:
+def test_a_machines_configuration_holds_no_secret(tool: Tool) -> None:
     flags = ("--intel-api-key", "s3cret", "--bootstrap-token", "s3cret", "--bootstrap-order-id", "one")
-    place = ("--cloud-provider", "baremetal", "--availability-zone", "rack-7", "--easyenclave-url", "http://h/")
+    location = ("--cloud-provider", "baremetal", "--availability-zone", "rack-7", "--easyenclave-url", "http://h/")
 
-    said = tool.new(*flags, *place)
+    answer = tool.new(*flags, *location)
 
-    vm = machines.find(tool.state, said["name"])
+    vm = machines.find(tool.state, answer["name"])
     assert b"s3cret" not in b"".join(file.read_bytes() for file in vm.path.iterdir() if file.is_file())
     assert json.loads(vm.config.read_text()) == {
         "program": "idle",
-        "vm": said["name"],
+        "vm": answer["name"],
         "control_plane": "http://h",
         "datacenter": "baremetal:rack-7",
         "node_size": "tiny",
@@ -184,7 +184,7 @@ def test_a_machine_that_does_not_start_leaves_nothing(tool: Tool, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "answer"),
     [
         (("status", "nobody"), 1, "no machine nobody"),
         (("delete", "nobody"), 1, "no machine nobody"),
@@ -200,20 +200,20 @@ def test_a_machine_that_does_not_start_leaves_nothing(tool: Tool, monkeypatch: p
     ],
 )
 def test_failures_exit_1_and_wrong_words_2_with_text_on_stderr(
-    tool: Tool, words: tuple[str, ...], code: int, said: str
+    tool: Tool, words: tuple[str, ...], code: int, answer: str
 ) -> None:
     done = tool.run(*words)
 
     assert (done.exit_code, done.stdout) == (code, "")
-    assert said in done.stderr
+    assert answer in done.stderr
 
 
-def test_a_host_without_tdx_measures_nothing_and_says_so_in_the_doctors_words(tool: Tool) -> None:
+def test_a_host_without_tdx_measures_nothing_and_reports_it_in_the_doctors_words(tool: Tool) -> None:
     done = tool.run("measure", "-i", str(tool.image))
 
     assert (done.exit_code, done.stdout) == (1, "")
-    told = {f"{result.check.name}: {result.finding}" for result in missing(examine(Case(Host(), QemuMode.TDX)))}
-    assert set(done.stderr.splitlines()) <= told
+    actual = {f"{result.check.name}: {result.finding}" for result in missing(examine(Case(Host(), QemuMode.TDX)))}
+    assert set(done.stderr.splitlines()) <= actual
     assert "tdx module: " in done.stderr
 
 
@@ -230,26 +230,26 @@ def a_measuring_provider(folder: Path, host: Host, console_says: str) -> QemuPro
 
 
 @pytest.mark.vm
-def test_a_trust_domain_says_its_registers_and_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trust_domain_prints_its_registers_and_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machines, "PATIENCE_SECONDS", 0.2)
     with a_tdx_host(tmp_path) as host:
         provider = a_measuring_provider(tmp_path, host, MEASURED)
 
-        said = machines.measure(tmp_path / "state", provider, Size(memory_mib=64, vcpus=1), seconds=20)
+        answer = machines.measure(tmp_path / "state", provider, Size(memory_mib=64, vcpus=1), seconds=20)
 
-    assert said == VALUES
+    assert answer == VALUES
     assert list((tmp_path / "state" / "vms").iterdir()) == []
 
 
 @pytest.mark.vm
-def test_a_trust_domain_that_cannot_measure_itself_is_told_and_gone(
+def test_a_trust_domain_that_cannot_measure_itself_is_reported_and_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machines, "PATIENCE_SECONDS", 0.2)
     with a_tdx_host(tmp_path) as host:
         provider = a_measuring_provider(tmp_path, host, "MEASURE failed: /sys: No such file or directory")
 
-        with pytest.raises(NothingSaid, match="could not measure itself: failed: /sys"):
+        with pytest.raises(ConsoleSilent, match="could not measure itself: failed: /sys"):
             machines.measure(tmp_path / "state", provider, Size(memory_mib=64, vcpus=1), seconds=20)
 
     assert list((tmp_path / "state" / "vms").iterdir()) == []
@@ -280,12 +280,12 @@ def test_a_sign_of_life_is_looked_for_every_two_seconds(tmp_path: Path) -> None:
     machines.end(made)
 
 
-def test_a_machine_that_says_nothing_is_given_up_after_its_time(tmp_path: Path) -> None:
+def test_a_silent_machine_is_given_up_when_the_time_is_over(tmp_path: Path) -> None:
     made, _ = a_machine(tmp_path, STAYS)
     made.serial_log.write_text("Kernel panic")
     pauses: list[float] = []
 
-    with pytest.raises(NothingSaid, match=r"nothing in 120 s\. Its last words: Kernel panic"):
+    with pytest.raises(ConsoleSilent, match=r"within 120 s\. Its last output: Kernel panic"):
         console.await_sign(made, pauses.append)
 
     assert sum(pauses) == 120
@@ -296,13 +296,13 @@ def test_a_machine_that_ends_is_not_waited_for(tmp_path: Path) -> None:
     made, process = a_machine(tmp_path, ENDS)
     process.wait(120)
 
-    with pytest.raises(NothingSaid, match="The machine ended"):
+    with pytest.raises(ConsoleSilent, match="The machine ended"):
         console.await_sign(made, lambda seconds: pytest.fail(f"waited {seconds} s"))
 
     machines.end(made)
 
 
-def test_what_cannot_be_told_to_be_a_machine_is_left_alone(tool: Tool) -> None:
+def test_a_process_that_may_not_be_the_machine_is_left_alone(tool: Tool) -> None:
     stranger = psutil.Popen((*STAYS, str(uuid4())))
     made = directory.create(tool.state, an_operators_manifest(), b"{}", A_LEASE)
     made.record_process(VmProcess(pid=stranger.pid, started=started_at(stranger.pid)))
@@ -361,7 +361,7 @@ def test_an_orders_machine_is_none_of_an_operators_whatever_the_folder(tool: Too
         machine.destroy()
 
 
-def test_a_machine_that_ends_while_it_is_looked_at_is_told_of_all_the_same(
+def test_a_machine_that_ends_while_it_is_looked_at_is_still_described(
     tool: Tool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ended(process: psutil.Process) -> None:
@@ -370,9 +370,9 @@ def test_a_machine_that_ends_while_it_is_looked_at_is_told_of_all_the_same(
     made, _ = a_machine(tool.state, STAYS)
     with monkeypatch.context() as patch:
         patch.setattr(psutil.Process, "cpu_times", ended)
-        said = json.loads(tool.succeed("status", made.manifest.vm))
+        answer = json.loads(tool.succeed("status", made.manifest.vm))
 
-    assert (said["id"], said["cpu_time"], said["used_memory"]) == ("-", "0.0s", "0 KiB")
+    assert (answer["id"], answer["cpu_time"], answer["used_memory"]) == ("-", "0.0s", "0 KiB")
 
 
 def test_what_is_half_made_is_neither_listed_nor_removed(tool: Tool) -> None:
@@ -385,7 +385,7 @@ def test_what_is_half_made_is_neither_listed_nor_removed(tool: Tool) -> None:
     assert partial.is_dir()
 
 
-def test_what_cannot_be_read_hides_no_other_machine_and_is_told(tool: Tool) -> None:
+def test_what_cannot_be_read_hides_no_other_machine_and_is_reported(tool: Tool) -> None:
     made, _ = a_machine(tool.state, STAYS)
     write(tool.state / "vms" / "another-0" / "manifest.json", "{}")
 
@@ -419,10 +419,10 @@ def test_with_an_admins_token_the_agents_of_a_deleted_machine_are_deleted_too(to
     made, _ = a_machine(tool.state, STAYS)
     name = made.manifest.vm
     with a_control_plane_with_agents({"a": name, "b": "another", "c": name}, "t0ken") as plane:
-        said = tool.succeed("delete", name, "--easyenclave-url", plane.url, "--admin-token", "t0ken")
+        answer = tool.succeed("delete", name, "--easyenclave-url", plane.url, "--admin-token", "t0ken")
 
         assert plane.agents == {"b": "another"}
-    assert said.splitlines() == [f"deleted {name}", f"deleted 2 agent records of {name}"]
+    assert answer.splitlines() == [f"deleted {name}", f"deleted 2 agent records of {name}"]
 
 
 def test_without_a_token_no_agent_is_looked_for(tool: Tool) -> None:
@@ -433,7 +433,7 @@ def test_without_a_token_no_agent_is_looked_for(tool: Tool) -> None:
         assert plane.agents == {"a": made.manifest.vm}
 
 
-def test_a_control_plane_that_refuses_is_told_after_the_machine_is_gone(tool: Tool) -> None:
+def test_a_control_plane_that_refuses_is_reported_after_the_machine_is_removed(tool: Tool) -> None:
     made, process = a_machine(tool.state, STAYS)
     with a_control_plane_with_agents({"a": made.manifest.vm}, "t0ken") as plane:
         flags = ("--easyenclave-url", plane.url, "--admin-token", "wr0ng")
@@ -447,23 +447,23 @@ def test_a_control_plane_that_refuses_is_told_after_the_machine_is_gone(tool: To
 
 @pytest.mark.vm
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_command_that_is_told_to_end_while_it_waits_leaves_no_machine(
+def test_a_command_that_gets_a_signal_while_it_waits_leaves_no_machine(
     tool: Tool, tmp_path: Path, number: signal.Signals
 ) -> None:
     command = a_waiting_command(tool)
     process = psutil.Process(await_process(tool.state))
 
     command.send_signal(number)
-    said, told = command.communicate(timeout=DEADLINE)
+    answer, actual = command.communicate(timeout=DEADLINE)
 
-    assert command.returncode not in (0, -number), told
-    assert said == b""
+    assert command.returncode not in (0, -number), actual
+    assert answer == b""
     assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     assert list((tool.state / "vms").iterdir()) == []
 
 
 @pytest.mark.vm
-def test_the_way_out_is_not_cut_short_by_being_told_again(tool: Tool) -> None:
+def test_a_second_signal_does_not_cut_the_cleanup_short(tool: Tool) -> None:
     command = a_waiting_command(tool)
     process = psutil.Process(await_process(tool.state))
 
@@ -504,7 +504,7 @@ def test_a_machine_that_cannot_be_removed_on_the_way_out_is_named(tool: Tool, mo
     made, _ = a_machine(tool.state, STAYS)
     with monkeypatch.context() as patch, structlog.testing.capture_logs() as logs:
         patch.setattr(machines, "end", unclear)
-        with pytest.raises(machines.MachineUnclear), machines.gone_unless_told(tool.state, made.manifest.vm):
+        with pytest.raises(machines.MachineUnclear), machines.removed_on_failure(tool.state, made.manifest.vm):
             raise SystemExit(1)
 
     assert [line["vm"] for line in logs] == [made.manifest.vm]

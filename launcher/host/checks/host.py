@@ -19,7 +19,7 @@ ROOT: Final = Path("/")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """`root` is where its files are looked for: a test has a tree of its own."""
+    """A host. `root` is the root of its files: a test has a tree of its own."""
 
     hypervisor: Hypervisor = QEMU_HERE
     root: Path = ROOT
@@ -30,7 +30,7 @@ class Host:
         return self.root / path.relative_to(ROOT)
 
     def content(self, path: Path) -> bytes:
-        """Return a file's content; nothing where it cannot be read."""
+        """Return a file's content; empty if it cannot be read."""
         try:
             return self.path(path).read_bytes()
         except OSError:
@@ -40,20 +40,20 @@ class Host:
         return self.content(path).decode(errors="replace")
 
     def qemu(self, *arguments: str) -> str:
-        """Return what QEMU prints; nothing where it does not run."""
+        """Return what QEMU prints; empty if it does not run."""
         with suppress(OSError, subprocess.TimeoutExpired):
             argv = (self.hypervisor.binary, *arguments)
             return subprocess.run(argv, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False).stdout
         return ""
 
     def connects(self, path: Path) -> bool:
-        """Return whether somebody answers on a Unix socket."""
+        """Return whether a program listens on a Unix socket."""
         there = self.path(path)
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             folder = os.open(there.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 client.settimeout(ANSWER_SECONDS)
-                client.connect(f"/proc/self/fd/{folder}/{there.name}")  # which is never too long a path: unix(7)
+                client.connect(f"/proc/self/fd/{folder}/{there.name}")  # this path is never too long: unix(7)
             finally:
                 os.close(folder)
             return True
@@ -78,9 +78,9 @@ class Needs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`gpus` are the PCI addresses to be passed through; what is None or empty is not asked for.
+    """What is checked. `gpus` are PCI addresses to pass through; a field that is None or empty is not checked.
 
-    `sizes` says what a machine of each size takes, `memory_mib` and `vcpus` what this host has for all of them.
+    `sizes` is what a machine of each size takes; `memory_mib` and `vcpus` are what this host has for all machines.
     """
 
     host: Host
@@ -97,7 +97,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found, and where that is not enough (`met`), what is needed and what to do about it."""
+    """What a check found; if it is not `met`, what is needed and what to do."""
 
     met: bool
     found: str

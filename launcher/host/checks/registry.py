@@ -74,7 +74,7 @@ TABLE: Final = (
 
 
 def examine(case: Case) -> tuple[Result, ...]:
-    """Look at everything, whether or not it is needed."""
+    """Run all checks, even those that do not apply."""
     return tuple(_result(check, case) for check in TABLE)
 
 
@@ -83,7 +83,7 @@ def missing(results: tuple[Result, ...]) -> tuple[Result, ...]:
 
 
 def missing_for_launch(case: Case) -> tuple[Result, ...]:
-    """Look at what a launch depends on, and return what is missing."""
+    """Run the checks that a launch depends on, and return those that fail."""
     checks = (check for check in TABLE if check.reason is not None and check.applies(case))
     return missing(tuple(_result(check, case) for check in checks))
 

@@ -21,7 +21,7 @@ def disk(case: Case) -> Finding:
 
 
 def _against(case: Case, figure: Callable[[Needs], int], has: int, unit: str) -> Finding:
-    """One size at least must fit: which ones a host serves is its operator's choice."""
+    """Check that one size fits at least: which sizes a host serves is its operator's choice."""
     figures = {name: figure(takes) for name, takes in case.sizes.items()}
     fitting = [name for name, needs in figures.items() if needs <= has]
     too_large = [name for name in figures if name not in fitting]
@@ -35,5 +35,5 @@ def _against(case: Case, figure: Callable[[Needs], int], has: int, unit: str) ->
 
 
 def _existing(path: Path) -> Path:
-    """Return the folder itself, or the nearest above it that is there already."""
+    """Return the folder itself, or its nearest parent that exists."""
     return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())

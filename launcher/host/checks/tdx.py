@@ -20,12 +20,12 @@ def emulation(case: Case) -> Finding:
         met=runs,
         found=why_not or f"a trial machine {'ran' if runs else 'did not run'} under emulation",
         needed="a QEMU that runs machines",
-        to_do="run QEMU by hand and see what it says",
+        to_do="run QEMU by hand and read its output",
     )
 
 
 def kvm(case: Case) -> Finding:
-    """By a trial boot: the device may be there and of no use."""
+    """Check by a trial boot: the device may exist and be unusable."""
     runs, why_not = _trial(case.host, QemuMode.KVM)
     there = case.host.path(KVM).exists()
     found = "a trial machine ran" if runs else f"{KVM} does not run a trial machine" if there else f"no {KVM}"
@@ -47,10 +47,10 @@ def _trial(host: Host, mode: QemuMode) -> tuple[bool, str | None]:
 
 def module(case: Case) -> Finding:
     loaded = has_tdx(case.host.path(TDX_PARAMETER))
-    said = case.host.text(TDX_PARAMETER).strip()
+    value = case.host.text(TDX_PARAMETER).strip()
     return Finding(
         met=loaded,
-        found=f"{TDX_PARAMETER} is {said or 'not there'}",
+        found=f"{TDX_PARAMETER} is {value or 'not there'}",
         needed=f"{TDX_PARAMETER} is Y: a TDX host",
         to_do="boot a kernel of 6.16 or later with kvm_intel.tdx=1",
     )
