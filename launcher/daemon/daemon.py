@@ -85,6 +85,15 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
+class ShutdownLimits:
+    """The longest waits of a shutdown, in seconds."""
+
+    leave: float = LEAVE_SECONDS
+    stop: float = STOP_SECONDS
+    last: float = LAST_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
 class Daemon:
     """`adopt` goes on with what an earlier daemon left; `intake` takes orders until admission closes."""
 
@@ -96,6 +105,7 @@ class Daemon:
     drain_seconds: float
     mode: Mode = Mode.DAEMON
     supervision: Supervision = UNSUPERVISED
+    limits: ShutdownLimits = ShutdownLimits()
 
     def run(self, events: Events) -> int:
         """Run orders until the first event, then shut down, and return the exit code.
@@ -111,7 +121,7 @@ class Daemon:
         except BaseException:  # no heartbeat renews what is held: it runs on for the next daemon
             over.set()
             self.assignments.shutdown(Shutdown.LEAVE_ALL)
-            self._await_end(LEAVE_SECONDS)
+            self._await_end(self.limits.leave)
             raise
 
     def _run(self, events: Events, over: threading.Event) -> int:
@@ -137,7 +147,7 @@ class Daemon:
                 because=_name(last),
             )
             self.assignments.shutdown(Shutdown.HURRY)
-            if not self._await_end(LAST_SECONDS):
+            if not self._await_end(self.limits.last):
                 return 1
         log.info(LogEvent.LAUNCHER_STOPPED, message="The launcher has ended.")
         return 1 if events.failed else self._code(first)
@@ -149,7 +159,7 @@ class Daemon:
         if self.mode.attended:
             return self._drain(events)
         self.assignments.shutdown(Shutdown.LEAVE_RUNNING)
-        return self._next(events, STOP_SECONDS)
+        return self._next(events, self.limits.stop)
 
     def _code(self, first: Event) -> int:
         interrupted = first is signal.SIGINT or (first is not Occurrence.DONE and not self.mode.attended)
@@ -168,12 +178,12 @@ class Daemon:
             because=_name(event),
         )
         self.assignments.shutdown(Shutdown.RETURN)
-        return self._next(events, STOP_SECONDS)
+        return self._next(events, self.limits.stop)
 
     def _leave(self, events: Events) -> Event:
         """Leave all machines; return the next event other than a failure, which is no reason to stop a machine."""
         self.assignments.shutdown(Shutdown.LEAVE_ALL)
-        while (event := self._next(events, LEAVE_SECONDS)) is Occurrence.LOOP_FAILED:
+        while (event := self._next(events, self.limits.leave)) is Occurrence.LOOP_FAILED:
             log.error(LogEvent.LOOP_FAILED, message="Another loop of the launcher failed during the shutdown.")
         return event
 

@@ -43,12 +43,18 @@ class Admission:
     """Reserves room by what the orders' lanes need. Once closed, it reserves nothing more."""
 
     def __init__(
-        self, state: Path, whole: Resources, free_disk_mib: Callable[[], int], monotonic: Callable[[], float]
+        self,
+        state: Path,
+        whole: Resources,
+        free_disk_mib: Callable[[], int],
+        monotonic: Callable[[], float],
+        disk_check_seconds: float = DISK_CHECK_SECONDS,
     ) -> None:
         """`whole` is all that this host has, except its disk, which is shared and is read each time."""
         self.closed = threading.Event()
         self._state, self._whole, self._free_disk_mib = state, whole, free_disk_mib
-        self._monotonic = monotonic
+        self._monotonic, self._disk_check_seconds = monotonic, disk_check_seconds
+        self.rest_seconds = REST_SECONDS
         self._rest_until: dict[str, float] = {}
         self._changed = threading.Condition()
         self._reserved: set[Reservation] = set()
@@ -134,10 +140,10 @@ class Admission:
             LogEvent.PROVIDER_RESTS,
             message="The provider failed for a fault of this host, and takes no order for a while.",
             provider=provider,
-            seconds=REST_SECONDS,
+            seconds=self.rest_seconds,
         )
         with self._changed:
-            self._rest_until[provider] = self._monotonic() + REST_SECONDS
+            self._rest_until[provider] = self._monotonic() + self.rest_seconds
 
     def close(self) -> None:
         self.closed.set()
@@ -157,7 +163,7 @@ class Admission:
                 self._log_room(lane, left)
             if found := {lane: room for lane in wanted if (room := self._room(lane, left)) > 0}:
                 return found
-            self._changed.wait(DISK_CHECK_SECONDS)
+            self._changed.wait(self._disk_check_seconds)
         return {}
 
     def _log_room(self, lane: Lane, left: Resources) -> None:

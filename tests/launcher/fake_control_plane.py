@@ -75,6 +75,8 @@ class FakeControlPlane:
         """How a later version would tell what is answered."""
         self.states: dict[str, State] = {}
         """Of orders whose workers have reported, or that have ended; the others are provisioned."""
+        self.left_out: set[str] = set()
+        """Ids of orders that no answer to a heartbeat mentions."""
         self.unreadable: set[str] = set()
         """Ids of orders that another version wrote."""
         self._changed = threading.Condition()
@@ -178,7 +180,8 @@ class FakeControlPlane:
             "lease_seconds": self.lease.total_seconds(),
         }
         stopping = {(stop.order_id, stop.epoch) for stop in self.stops}
-        renewed = [hold for hold in request.holds if (hold.order_id, hold.epoch) not in stopping]
+        mentioned = [hold for hold in request.holds if hold.order_id not in self.left_out]
+        renewed = [hold for hold in mentioned if (hold.order_id, hold.epoch) not in stopping]
         return HeartbeatAnswer(
             renewed=tuple(
                 Renewed(**hold.model_dump(), **lease, state=self.states.get(hold.order_id, State.PROVISIONING))

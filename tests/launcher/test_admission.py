@@ -98,10 +98,9 @@ def test_what_a_machine_has_written_is_not_counted_twice(tmp_path: Path) -> None
     assert admission.room(LANE) == 2  # 24 MiB are free, and 4 of them are spoken for
 
 
-def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launcher.orders.admission.DISK_CHECK_SECONDS", 0.01)
+def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path) -> None:
     free = iter([0, 0, 0])
-    admission = Admission(tmp_path, PLENTY, lambda: next(free, 10), lambda: 1000.0)
+    admission = Admission(tmp_path, PLENTY, lambda: next(free, 10), lambda: 1000.0, disk_check_seconds=0.01)
 
     found: list[int] = []
     waiting = threading.Thread(target=lambda: found.append(admission.await_room([LANE])), daemon=True)

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.daemon.daemon import Daemon, Event, Events, Occurrence
+from launcher.daemon.daemon import Daemon, Event, Events, Occurrence, ShutdownLimits
 from launcher.daemon.heartbeat import HeartbeatLoop
 from launcher.host.clock import SYSTEM
 from launcher.machines.directory import PROCESS
@@ -34,6 +34,7 @@ from tests.launcher.stand_ins import fill, is_running
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
+IMPATIENT: Final = ShutdownLimits(leave=0.1, stop=0.1, last=0.1)
 ROOT: Final = Path(__file__).parents[2]
 UNDER_WAY: Final = 0.3
 """Seconds that a claim takes to be answered while the launcher goes down."""
@@ -374,13 +375,11 @@ def test_an_order_whose_run_does_not_begin_is_forgotten_and_its_room_is_free(
 def test_a_daemon_that_gets_a_signal_ends_although_an_order_never_does(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, received: tuple[Event, ...]
 ) -> None:
-    for bound in ("LEAVE_SECONDS", "STOP_SECONDS", "LAST_SECONDS"):
-        monkeypatch.setattr(f"launcher.daemon.daemon.{bound}", 0.1)
     stuck, events = threading.Event(), Events()
     assignments = Assignments(lambda _held, _claimed: await_event(stuck), launcher.admission, SYSTEM)
     assignments.begin(launcher.server.a_claimed(), launcher.reserve(), SYSTEM.monotonic())
     heartbeat = HeartbeatLoop(launcher.client, "alpha", assignments, 20, launcher.outage, SYSTEM)
-    daemon = Daemon(lambda: None, launcher.admission, assignments, lambda: None, heartbeat, drain_seconds=0.1)
+    daemon = Daemon(lambda: None, launcher.admission, assignments, lambda: None, heartbeat, 0.1, limits=IMPATIENT)
     for event in received:
         events.put(event)
     codes: list[int] = []
@@ -400,12 +399,11 @@ def test_a_daemon_that_fails_itself_ends_although_an_order_never_does(
     def fail() -> None:
         raise LookupError("unforeseen")
 
-    monkeypatch.setattr("launcher.daemon.daemon.LEAVE_SECONDS", 0.1)
     stuck, failures = threading.Event(), list[Exception]()
     assignments = Assignments(lambda _held, _claimed: await_event(stuck), launcher.admission, SYSTEM)
     assignments.begin(launcher.server.a_claimed(), launcher.reserve(), SYSTEM.monotonic())
     heartbeat = HeartbeatLoop(launcher.client, "alpha", assignments, 20, launcher.outage, SYSTEM)
-    daemon = Daemon(fail, launcher.admission, assignments, lambda: None, heartbeat, drain_seconds=0.1)
+    daemon = Daemon(fail, launcher.admission, assignments, lambda: None, heartbeat, 0.1, limits=IMPATIENT)
 
     def go() -> None:
         try:

@@ -1,6 +1,7 @@
 """A machine's directory goes with its machine, whatever becomes of its log and of the other directories."""
 
 import errno
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,12 +12,22 @@ import pytest
 import structlog.testing
 
 from launcher.machines import directory
-from launcher.machines.directory import MAX_KEPT_LOGS, LinkOrCopy, VmDirectory
+from launcher.machines.directory import LEASE, MAX_KEPT_LOGS, LinkOrCopy, VmDirectory
+from launcher.machines.records import VmLease
 from tests.launcher.stand_ins import A_LEASE, a_manifest
 from tests.threads import at_once
 
 ELSEWHERE: Final = Path("/dev/shm")  # noqa: S108 (folders of random names are made in it)
 """A file system of its own on every Linux host."""
+
+
+def test_a_lease_that_never_expires_is_stored_as_daemons_of_every_version_store_it(tmp_path: Path) -> None:
+    vm = a_directory(tmp_path)
+
+    vm.record_lease(VmLease(ends=1, seconds=60, never_expires=True))
+
+    assert json.loads((vm.path / LEASE).read_text()) == {"ends": 1, "seconds": 60, "endless": True}
+    assert vm.lease().never_expires
 
 
 def a_directory(state: Path, order_id: str = "one") -> VmDirectory:

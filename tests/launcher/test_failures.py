@@ -23,7 +23,7 @@ from shared.guest.config import WorkerConfig
 from shared.wire.launchers import Hold
 from tests.launcher.conftest import InProcessLauncher
 from tests.launcher.fake_control_plane import DEADLINE, UPDATES
-from tests.launcher.stand_ins import SMALL, STAYS
+from tests.launcher.stand_ins import A_LEASE, SMALL, STAYS, a_manifest
 
 TELLS_TMPDIR = "import tempfile, time; print(tempfile.mkdtemp(prefix='worker-'), flush=True)"
 
@@ -45,7 +45,7 @@ def test_a_full_disk_fails_the_order_by_that_reason_and_burns_no_attempt(
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(full, refuse)
-    monkeypatch.setattr("launcher.orders.admission.REST_SECONDS", 0)
+    launcher.admission.rest_seconds = 0
 
     launcher.run(launcher.assignment())
 
@@ -71,7 +71,7 @@ def test_a_host_without_a_descriptor_left_hands_the_order_back_and_goes_on(
 
     claimed, room = launcher.server.a_claimed(), launcher.reserve()
     monkeypatch.setattr(os, "eventfd", exhausted)
-    monkeypatch.setattr("launcher.orders.admission.REST_SECONDS", 0)
+    launcher.admission.rest_seconds = 0
 
     launcher.assignments.begin(claimed, room, SYSTEM.monotonic())
     launcher.assignments.await_end()
@@ -88,8 +88,7 @@ def test_an_adopted_machine_that_cannot_be_watched_is_ended(
         raise OSError(errno.EMFILE, "Too many open files")
 
     assignment = launcher.assignment()
-    claimed = launcher.server.a_claimed().model_copy(update=assignment.hold.model_dump())
-    vm = launcher.runner._prepare(assignment, claimed, launcher.provider)
+    vm = directory.create(launcher.state, a_manifest(assignment.hold.order_id), b"{}", A_LEASE)
     machine = launcher.provider.start(vm)
     monkeypatch.setattr(os, "eventfd", exhausted)
 

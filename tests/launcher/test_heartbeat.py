@@ -8,10 +8,12 @@ import structlog.testing
 
 from launcher.daemon.heartbeat import HeartbeatLoop
 from launcher.host.clock import SYSTEM, Clock
+from launcher.orders.assignment import Assignment
+from launcher.orders.assignments import Assignments, Shutdown
 from launcher.orders.outage import Outage
 from shared.log_events import LogEvent
-from shared.wire.launchers import HeartbeatAnswer, HeartbeatRequest, StopOrder
-from tests.launcher.conftest import InProcessLauncher, an_assignment
+from shared.wire.launchers import Claimed, StopOrder
+from tests.launcher.conftest import InProcessLauncher
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS
 from tests.launcher.stand_ins import ManualClock
 
@@ -69,27 +71,27 @@ def test_a_machine_whose_order_has_ended_or_is_lost_is_stopped_and_nothing_is_re
     assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
 
 
-def test_a_renewed_lease_is_counted_from_before_it_was_asked_for(
-    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    passed = [0.0]
+def test_a_renewed_lease_is_counted_from_before_it_was_asked_for(launcher: InProcessLauncher) -> None:
+    passed = [1000.0]
     clock = Clock(lambda: passed[0], lambda: 0.0, SYSTEM.pause)
-    assignment = an_assignment(launcher.server.a_claimed(), clock)
-    send = launcher.client.heartbeat
+    assignments = Assignments(wait_for_an_interruption, launcher.admission, clock)
+    assignments.begin(launcher.server.a_claimed(), launcher.reserve(), asked_at=0)
+    (assignment,) = assignments.held()
 
-    def slowly(request: HeartbeatRequest) -> HeartbeatAnswer:
+    def take_half_a_minute(_path: str) -> None:
         passed[0] += 30
-        return send(request)
 
-    monkeypatch.setattr(launcher.client, "heartbeat", slowly)
-    monkeypatch.setattr(launcher.assignments, "held", lambda: (assignment,))
-    monkeypatch.setattr(launcher.assignments, "find", lambda _hold: assignment)
-    before = assignment.lease_left()
+    launcher.server.before = take_half_a_minute
 
-    HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, clock).beat()
+    HeartbeatLoop(launcher.client, "alpha", assignments, 20, launcher.outage, clock).beat()
 
-    assert assignment.lease_left() == before - 30
-    assignment.close()
+    assert assignment.lease.ends == 1000 + launcher.server.lease.total_seconds()
+    assignments.shutdown(Shutdown.RETURN)
+    assignments.await_end()
+
+
+def wait_for_an_interruption(assignment: Assignment, _claimed: Claimed) -> None:
+    assignment.interrupted.wait(DEADLINE)
 
 
 def test_a_short_lease_is_renewed_when_a_third_of_it_is_over(launcher: InProcessLauncher) -> None:
@@ -127,12 +129,10 @@ def test_an_order_with_a_short_lease_that_comes_between_two_heartbeats_is_renewe
     beating.join()
 
 
-def test_an_order_that_the_answer_leaves_out_keeps_its_lease(
-    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_order_that_the_answer_leaves_out_keeps_its_lease(launcher: InProcessLauncher) -> None:
     assignment = launcher.begin()
     lease = assignment.lease
-    monkeypatch.setattr(launcher.client, "heartbeat", lambda _request: HeartbeatAnswer(renewed=(), stop=()))
+    launcher.server.left_out = {assignment.hold.order_id}
 
     a_heartbeat(launcher).beat()
 

@@ -1,7 +1,6 @@
 """The polling loop: what a launcher without Pub/Sub asks, and how it waits."""
 
 import threading
-from collections.abc import Sequence
 
 import pytest
 import structlog.testing
@@ -73,24 +72,24 @@ def test_a_claim_without_an_answer_is_repeated_as_the_same_request_and_an_answer
     assert ids[0] == ids[1] == ids[2] != ids[3]
 
 
-def test_the_lease_of_a_claimed_order_is_counted_from_before_it_was_asked_for(
-    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    passed, begun = [0.0], []
+def test_the_lease_of_a_claimed_order_is_counted_from_before_it_was_asked_for(launcher: InProcessLauncher) -> None:
+    passed, ends = [0.0], list[float]()
     clock = Clock(lambda: passed[0], lambda: 0.0, lambda _seconds, interrupt: interrupt.set())
-    ask = launcher.claims.next
 
-    def slowly(lanes: Sequence[str], wait_seconds: int) -> Claimed | None:
+    def take_five_seconds(_path: str) -> None:
         passed[0] += 5
-        return ask(lanes, wait_seconds)
 
-    monkeypatch.setattr(launcher.claims, "next", slowly)
-    monkeypatch.setattr(launcher.assignments, "begin", lambda _claimed, _slot, asked_at: begun.append(asked_at))
+    def note(assignment: Assignment, _claimed: Claimed) -> None:
+        ends.append(assignment.lease.ends)
+
+    launcher.server.before = take_five_seconds
     launcher.server.offer()
+    assignments = Assignments(note, launcher.admission, clock)
 
-    PollingLoop(launcher.claims, launcher.assignments, launcher.admission, launcher.outage, clock).run()
+    PollingLoop(launcher.claims, assignments, launcher.admission, launcher.outage, clock).run()
+    assignments.await_end()
 
-    assert begun == [0]
+    assert ends == [launcher.server.lease.total_seconds()]
 
 
 def test_nothing_is_claimed_once_the_launcher_goes_down(

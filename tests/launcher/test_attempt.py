@@ -1,4 +1,4 @@
-"""One order's run: what is started, what is left, and what is told."""
+"""One attempt at an order: what is started, what is left, and what is reported."""
 
 import dataclasses
 import errno
@@ -347,7 +347,7 @@ def test_without_qemu_the_launch_fails_with_that_reason(launcher: InProcessLaunc
 def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt_and_a_rest(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.orders.admission.REST_SECONDS", 0)
+    launcher.admission.rest_seconds = 0
     launcher.provider.argv = ("/no/such/program",)
     claimed = launcher.server.a_claimed()
     room = launcher.reserve()
