@@ -138,7 +138,6 @@ def _composed(settings: Settings, providers: Providers, control_plane: ControlPl
     )
     assignments = Assignments(runner.run, admission, SYSTEM, log_only if mode is Mode.DAEMON else printer())
     claims = Claims(control_plane, name, lanes, mode)
-    every = settings.heartbeat_seconds
     return _Launcher(
         settings=settings,
         providers=providers,
@@ -146,7 +145,9 @@ def _composed(settings: Settings, providers: Providers, control_plane: ControlPl
         runner=runner,
         assignments=assignments,
         claims=claims,
-        heartbeat=HeartbeatLoop(control_plane, name, assignments, every, _outage("heartbeats"), SYSTEM, mode),
+        heartbeat=HeartbeatLoop(
+            control_plane, name, assignments, settings.heartbeat_seconds, _outage("heartbeats"), SYSTEM, mode
+        ),
         reconciliation=Reconciliation(control_plane, name, assignments, _outage("what is held"), SYSTEM),
         polling=PollingLoop(claims, assignments, admission, _outage("claims"), SYSTEM, settings.poll_seconds),
     )

@@ -3,7 +3,6 @@
 It has all that a daemon needs to go on with a machine that an earlier one started.
 """
 
-import errno
 import fcntl
 import os
 import shutil
@@ -31,12 +30,7 @@ TEMPORARY: Final = "tmp"
 
 VMS: Final = "vms"
 LOGS: Final = "logs"
-QUARANTINE: Final = "quarantine"
 REMOVED: Final = ".removed"
-FILE_SYSTEMS_OWN: Final = "lost+found"
-MAX_QUARANTINED: Final = 1000
-"""Of one name."""
-
 MAX_KEPT_LOGS: Final = 200
 """How many serial logs of ended machines are kept, in `<state>/logs/`."""
 MAX_LOG_MIB: Final = 16
@@ -172,25 +166,6 @@ def location(state: Path, order_id: str, epoch: int) -> Path:
     return state / VMS / _name(order_id, epoch)
 
 
-def remaining(state: Path) -> list[Path]:
-    """Return the machines' directories, after removing those that are half written or half removed.
-
-    Raises OSError if they cannot be listed.
-    """
-    for path in _entries(state):
-        if path.name.startswith(".") and path.name.endswith((PARTIAL, REMOVED)):
-            _finish_removing(path)
-    return listed(state)
-
-
-def listed(state: Path) -> list[Path]:
-    """Return the machines' directories, except those that are half written or half removed.
-
-    Raises OSError if they cannot be listed: an empty list would give up the orders of running machines.
-    """
-    return [path for path in _entries(state) if not path.name.startswith(".") and path.name != FILE_SYSTEMS_OWN]
-
-
 def read(path: Path) -> VmDirectory:
     """Return the machine's directory at a path. Raises OSError, ValidationError, LinkOrCopy if there is none."""
     if path.is_symlink():
@@ -201,19 +176,6 @@ def read(path: Path) -> VmDirectory:
     return VmDirectory(path, manifest)
 
 
-def quarantine(path: Path) -> Path:
-    """Move what cannot be explained to the quarantine, and return where it is now. Raises OSError.
-
-    Nothing is copied: if `vms` is a file system of its own, the quarantine is a hidden folder in it.
-    """
-    try:
-        return _moved(path, path.parent.parent / QUARANTINE)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-    return _moved(path, path.parent / f".{QUARANTINE}")
-
-
 def used_mib(path: Path) -> int:
     """Return the size of the files in a directory, in MiB; 0 if there is none."""
     try:
@@ -222,37 +184,8 @@ def used_mib(path: Path) -> int:
         return 0
 
 
-def _entries(state: Path) -> list[Path]:
-    try:
-        return sorted((state / VMS).iterdir())
-    except FileNotFoundError:
-        return []
-
-
 def _name(order_id: str, epoch: int) -> str:
     return f"{order_id}-{epoch}"
-
-
-def _finish_removing(path: Path) -> None:
-    try:
-        shutil.rmtree(path)
-    except OSError as error:
-        log.error(
-            LogEvent.DIRECTORY_NOT_REMOVED,
-            message="A half removed directory could not be removed; the next start tries again.",
-            path=str(path),
-            error=error.strerror,
-        )
-
-
-def _moved(path: Path, folder: Path) -> Path:
-    """Move into a folder, under a name that is free there. Raises OSError."""
-    folder.mkdir(exist_ok=True, mode=0o700)
-    names = (path.name, *(f"{path.name}.{number}" for number in range(1, MAX_QUARANTINED)))
-    free = next((name for name in names if not os.path.lexists(folder / name)), None)
-    if free is None:
-        raise FileExistsError(errno.EEXIST, "There are too many of this name", str(folder / path.name))
-    return path.rename(folder / free)
 
 
 def _keep(serial_log: Path, kept: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Final
 import structlog
 from pydantic import ValidationError
 
-from launcher.machines.directory import LinkOrCopy, VmDirectory, quarantine, read, remaining
+from launcher.machines.directory import LinkOrCopy, VmDirectory, read
+from launcher.machines.inventory import quarantine, remaining
 from launcher.machines.port import Machine, MachineState, Recoverer
 from launcher.machines.records import VmLease, VmManifest
 from launcher.orders.admission import Admission

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 from uuid import uuid4
 
 import structlog
@@ -185,7 +185,15 @@ class AttemptRunner:
         finally:
             code = None if left else _end(machine, assignment)
         if left:
-            _leave(machine, assignment)
+            assignment.attach(None)
+            machine.leave()
+            log.info(
+                LogEvent.MACHINE_LEFT_RUNNING,
+                message="The machine was left running: the next daemon adopts it.",
+                **assignment.hold.model_dump(),
+                pid=machine.pid,
+            )
+            raise LeftRunning
         log.info(
             LogEvent.MACHINE_GONE,
             message="The machine has ended.",
@@ -223,19 +231,6 @@ def _end(machine: Machine, assignment: Assignment) -> int | None:
         assignment.attach(None)
         code = machine.reap()
     return code
-
-
-def _leave(machine: Machine, assignment: Assignment) -> NoReturn:
-    """Raises LeftRunning, always."""
-    assignment.attach(None)
-    machine.leave()
-    log.info(
-        LogEvent.MACHINE_LEFT_RUNNING,
-        message="The machine was left running: the next daemon adopts it.",
-        **assignment.hold.model_dump(),
-        pid=machine.pid,
-    )
-    raise LeftRunning
 
 
 def discard(machine_directory: VmDirectory, assignment: Assignment) -> None:

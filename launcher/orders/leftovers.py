@@ -5,7 +5,8 @@ from typing import Final
 
 import structlog
 
-from launcher.machines.directory import read, remaining
+from launcher.machines.directory import read
+from launcher.machines.inventory import remaining
 from launcher.providers.process.identity import end_stragglers
 from launcher.providers.registry import local_machines
 from shared.log_events import LogEvent

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import structlog
 
-from launcher.machines import directory
+from launcher.machines import directory, inventory
 from launcher.machines.directory import VmDirectory
 from launcher.machines.port import MachineState
 from launcher.machines.records import OPERATORS, VmLease, VmManifest
@@ -103,7 +103,7 @@ def known(state: Path) -> Iterator[VmDirectory]:
     Machines that another command is making or removing are left out. So are those whose record cannot be read, which
     is logged, and machines of orders, if the folder is a launcher's. Raises OSError if they cannot be listed.
     """
-    for path in directory.listed(state):
+    for path in inventory.listed(state):
         try:
             one = directory.read(path)
         except (OSError, ValueError) as error:

@@ -16,7 +16,8 @@ import structlog.testing
 from launcher.host.checks.host import Host
 from launcher.host.clock import SYSTEM, Clock
 from launcher.host.hypervisor import Hypervisor, QemuMode
-from launcher.machines.directory import VmDirectory, read, remaining
+from launcher.machines.directory import VmDirectory, read
+from launcher.machines.inventory import remaining
 from launcher.machines.port import LaunchFailed, Plan
 from launcher.orders.assignment import SAFETY_MARGIN, Assignment, StopReason
 from launcher.orders.assignments import Shutdown

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 import structlog.testing
 
-from launcher.machines import directory
+from launcher.machines import directory, inventory
 from launcher.machines.directory import LEASE, MAX_KEPT_LOGS, LinkOrCopy, VmDirectory
 from launcher.machines.records import VmLease
 from tests.launcher.stand_ins import A_LEASE, a_manifest
@@ -86,10 +86,10 @@ def test_what_is_put_aside_from_a_file_system_of_its_own_is_not_copied(tmp_path:
     strange.mkdir()
     number = strange.stat().st_ino
 
-    aside = directory.quarantine(strange)
+    aside = inventory.quarantine(strange)
 
     assert (aside.stat().st_dev, aside.stat().st_ino) == (elsewhere.stat().st_dev, number)
-    assert directory.remaining(tmp_path) == []
+    assert inventory.remaining(tmp_path) == []
 
 
 def test_machines_that_end_at_once_leave_no_directory_and_as_many_logs_as_are_kept(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_hidden_folders_of_others_are_neither_removed_nor_taken_for_machines(tmp
     for name in (".snapshot", ".one-1.partial", "lost+found"):
         (tmp_path / "vms" / name).mkdir(parents=True)
 
-    assert directory.remaining(tmp_path) == []
+    assert inventory.remaining(tmp_path) == []
     assert sorted(path.name for path in (tmp_path / "vms").iterdir()) == [".snapshot", "lost+found"]
 
 

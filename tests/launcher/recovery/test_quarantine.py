@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from launcher.daemon.daemon import Daemon, Events
 from launcher.daemon.heartbeat import HeartbeatLoop
 from launcher.host.clock import SYSTEM
-from launcher.machines import directory
+from launcher.machines import directory, inventory
 from launcher.machines.directory import LEASE, MANIFEST, PROCESS, read
 from launcher.machines.records import VmLease, VmManifest
 from launcher.orders.adoption import Adoption, holds_in
@@ -76,7 +76,7 @@ def test_a_host_that_is_short_of_descriptors_puts_nothing_aside_and_leaves_what_
     assert launcher.assignments.held() == ()
     assert first.process.is_running()
     assert second.process.is_running()
-    assert sorted(directory.remaining(launcher.state)) == [first.directory.path, second.directory.path]
+    assert sorted(inventory.remaining(launcher.state)) == [first.directory.path, second.directory.path]
 
 
 def test_a_directory_without_a_manifest_is_kept_aside_and_the_others_are_adopted(
