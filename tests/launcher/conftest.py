@@ -1,4 +1,4 @@
-"""A launcher in pieces, around a fake control plane; whatever it started is gone when the test ends."""
+"""A launcher in the test's own process, around a fake control plane. Whatever it started is ended with the test."""
 
 import dataclasses
 import time

@@ -117,7 +117,7 @@ class FakeControlPlane:
         return [body["status"] for body in self.bodies(f"{UPDATES}/{order_id}")]
 
     def wait_for(self, expected: Callable[[], bool]) -> None:
-        """Wait until a request made `expected()` true; fail the test where none does."""
+        """Wait until a request made `expected()` true; fail the test if none does."""
         with self._changed:
             assert self._changed.wait_for(expected, DEADLINE), f"this is all that came: {self.seen}"
 

@@ -1,4 +1,4 @@
-"""Stand-ins for what a launcher test is not about: a clock that never waits, and plain processes as machines."""
+"""Stand-ins for what a launcher's test is not about: a clock that never waits, and plain processes as machines."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A host with all that TDX needs, made of files in a folder, and a QEMU that says what a good one would."""
+"""A host with all that TDX needs, made of files in a folder, and a QEMU that answers as a good one would."""
 
 import socket
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Admission: how many machines there is room for, by each thing that a machine takes."""
+"""Admission: how many machines there is room for, by each resource."""
 
 import threading
 from pathlib import Path

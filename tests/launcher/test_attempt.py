@@ -187,7 +187,7 @@ def test_a_lease_that_is_not_renewed_ends_the_machine_before_it_ends_itself(laun
     assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
 
 
-def test_a_machine_is_not_started_where_too_little_of_the_lease_is_left(launcher: InProcessLauncher) -> None:
+def test_a_machine_is_not_started_if_too_little_of_the_lease_is_left(launcher: InProcessLauncher) -> None:
     assignment = launcher.assignment()
     assignment.renew(SYSTEM.monotonic() - 50, 60)
 

@@ -1,4 +1,4 @@
-"""Machines' logs: bounded whoever started the machine, and with the last that it said before its end."""
+"""Machines' logs: bounded even if the machine outlives its daemon, and complete up to its end."""
 
 import os
 import signal
@@ -85,7 +85,7 @@ def test_a_machine_that_never_stops_talking_fills_no_disk_and_its_last_words_are
         assert_bounded_with_its_last_words(log)
 
 
-def test_so_it_is_when_whoever_started_the_machine_is_long_gone(tmp_path: Path) -> None:
+def test_a_log_stays_bounded_after_the_process_that_started_the_machine_has_ended(tmp_path: Path) -> None:
     vm = a_directory(tmp_path, sys.executable, "-c", f"input_there = open({str(tmp_path / 'go')!r}).read()\n{FLOODS}")
     os.mkfifo(tmp_path / "go")
     subprocess.run((sys.executable, "-c", STARTS, str(vm.path)), check=True)
@@ -157,7 +157,7 @@ def test_a_disk_that_is_full_loses_the_log_and_never_holds_up_the_machine(tmp_pa
     assert vm.launch_log.read_bytes().endswith(b"the last words\n")
 
 
-def test_where_a_log_cannot_be_cut_it_starts_anew(tmp_path: Path) -> None:
+def test_if_a_log_cannot_be_cut_it_starts_anew(tmp_path: Path) -> None:
     (tmp_path / ".a.log.partial").mkdir()
     log = bounded_log.BoundedLog(tmp_path / "a.log", 100)
     for _ in range(50):

@@ -1,4 +1,4 @@
-"""The daemon as a process of its own, `python -m launcher run`: its start, its end, and what it leaves: nothing."""
+"""The daemon as a process of its own, `python -m launcher run`: its start, its end, and that it leaves nothing."""
 
 import json
 import os
@@ -64,7 +64,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield lambda url, log=subprocess.PIPE, **settings: daemons.enter_context(a_daemon(tmp_path, url, settings, log))
 
 
-def test_a_signal_that_does_not_interrupt_the_main_threads_wait_is_heard_all_the_same() -> None:
+def test_a_signal_that_does_not_interrupt_the_main_threads_wait_is_heard_nevertheless() -> None:
     before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
     events = Events()
     events.hear_signals()

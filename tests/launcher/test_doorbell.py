@@ -172,7 +172,7 @@ def test_a_bell_that_there_is_no_room_for_now_is_given_back_for_a_while_and_othe
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (401, "unauthenticated"), (403, "forbidden")])
-def test_bells_are_given_back_and_the_slot_freed_where_claims_are_not_served(
+def test_bells_are_given_back_and_the_slot_freed_if_claims_are_not_served(
     launcher: InProcessLauncher, status: int, code: str
 ) -> None:
     doorbell = Recording()

@@ -1,4 +1,4 @@
-"""What a launcher that cannot run tells its supervisor: 1, it may pass; 2, nobody need try again until it is mended."""
+"""The exit codes of a launcher that cannot run: 1 if it may pass, 2 if a person must mend something first."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What keeps a machine from starting, each by its own reason; and a daemon that goes on."""
+"""Each failure to start a machine has its own reason, and the daemon goes on."""
 
 import errno
 import os
@@ -63,7 +63,7 @@ def test_an_image_that_is_not_there_may_be_there_another_time(launcher: InProces
     assert the_failure(launcher) == ("image_missing", "retryable")
 
 
-def test_a_host_without_a_descriptor_left_hands_the_order_back_and_goes_on(
+def test_a_host_without_a_descriptor_left_returns_the_order_and_goes_on(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def exhausted(_value: int, _flags: int) -> int:

@@ -1,4 +1,4 @@
-"""What the provider `gcp` is told: by our names, by the contract's, and where neither says anything."""
+"""The settings of the provider `gcp`: by our names, by the contract's, and by default."""
 
 import pytest
 from pydantic import ValidationError

@@ -1,4 +1,4 @@
-"""The heartbeat's loop: one request for everything, obeyed; and what happens when it is not answered."""
+"""The heartbeat's loop: one request for everything, and what happens if it is not answered."""
 
 import threading
 from datetime import timedelta

@@ -75,7 +75,7 @@ def test_a_machine_takes_what_its_node_size_says_its_data_disk_included(tmp_path
     assert lanes["any/task"].gpus == 0
 
 
-def test_an_order_of_no_provider_of_ours_is_refused_and_so_is_a_machine_elsewhere() -> None:
+def test_an_order_without_a_provider_is_refused_and_so_is_a_remote_machine() -> None:
     providers = Providers({"gcp": ELSEWHERE}, None)
 
     assert providers.of(CapacitySpec(datacenter="gcp:x", node_size=NodeSize.TINY)) is ELSEWHERE

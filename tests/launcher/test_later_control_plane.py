@@ -1,4 +1,4 @@
-"""A launcher under a control plane that was rolled out before it: nothing that it does not know stops its machines."""
+"""A launcher under a later control plane: nothing that it does not know stops its machines."""
 
 import threading
 from collections.abc import Callable

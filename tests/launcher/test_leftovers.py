@@ -1,4 +1,4 @@
-"""What a launcher that is gone for good left: stopped where it is certain to be its machine, and never otherwise."""
+"""Clearing what a launcher left: a process is stopped only if it is certainly a machine's."""
 
 import shutil
 import subprocess

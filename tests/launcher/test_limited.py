@@ -331,7 +331,7 @@ def test_a_daemon_takes_over_the_watch_of_machines_that_were_left_to_themselves(
     assert not list((environment.state / "vms").iterdir())
 
 
-@pytest.mark.parametrize("flags", [(), ("--max-orders", "2")], ids=["attended", "bounded"])
+@pytest.mark.parametrize("flags", [(), ("--max-orders", "2")], ids=["daemon", "limited"])
 def test_what_a_killed_one_shot_left_booting_is_taken_over_after_its_leases_end(
     environment: Environment, flags: tuple[str, ...]
 ) -> None:

@@ -43,7 +43,7 @@ def test_every_step_is_tried_before_a_signal_is_sent(tmp_path: Path) -> None:
     assert stepped.machine.reap() == TERMINATED
 
 
-def test_nothing_is_asked_where_there_is_no_time(tmp_path: Path) -> None:
+def test_nothing_is_asked_if_there_is_no_time(tmp_path: Path) -> None:
     stepped = Stepped(tmp_path)
 
     stepped.machine.stop(lambda: 0)

@@ -1,4 +1,4 @@
-"""What an operator installs and reads: the systemd units, the example of their environment, and the page."""
+"""What an operator installs and reads: the systemd units, their example environment, and the page."""
 
 import re
 import signal

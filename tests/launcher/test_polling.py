@@ -1,4 +1,4 @@
-"""The polling loop: what a launcher without Pub/Sub asks, and how it waits."""
+"""The polling loop: what a launcher without Pub/Sub requests, and how it waits."""
 
 import threading
 
@@ -92,7 +92,7 @@ def test_the_lease_of_a_claimed_order_is_counted_from_before_it_was_asked_for(la
     assert ends == [launcher.server.lease.total_seconds()]
 
 
-def test_nothing_is_claimed_once_the_launcher_goes_down(
+def test_nothing_is_claimed_once_the_launcher_shuts_down(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reserve = launcher.admission.reserve_when_free

@@ -94,7 +94,7 @@ def test_a_start_that_breaks_leaves_no_machine(tmp_path: Path, monkeypatch: pyte
     assert not psutil.pid_exists(process.pid)
 
 
-def test_a_machine_is_killed_at_once_where_there_is_no_time(tmp_path: Path) -> None:
+def test_a_machine_is_killed_at_once_if_there_is_no_time(tmp_path: Path) -> None:
     with machine_of(a_provider(tmp_path), a_directory(tmp_path, BARE)) as (machine, _):
         assert rung_of(machine, patience=0) is None
 
@@ -107,7 +107,7 @@ def test_a_machine_that_hears_nothing_is_killed(tmp_path: Path) -> None:
         assert rung_of(machine, patience=IMPATIENT) is None
 
 
-def test_a_machine_whose_directory_has_a_long_path_answers_all_the_same(tmp_path: Path) -> None:
+def test_a_machine_whose_directory_has_a_long_path_answers_nevertheless(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 120)
 
     with machine_of(a_provider(tmp_path), a_directory(deep, BARE)) as (_, vm):
@@ -161,7 +161,7 @@ def machine_of(provider: QemuProvider, vm: VmDirectory) -> Iterator[tuple[Proces
 
 
 def rung_of(machine: ProcessMachine, patience: float) -> str | None:
-    """Stop the machine, and return what it heard; None where it was killed."""
+    """Stop the machine, and return the step that ended it; None if it was killed."""
     with structlog.testing.capture_logs() as logs:
         machine.stop(lambda: patience)
     return next((line["by"] for line in logs if line["event"] == LogEvent.MACHINE_STOPPED), None)

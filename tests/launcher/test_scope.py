@@ -73,9 +73,7 @@ def test_a_machine_in_a_scope_is_adopted_and_stopped(tmp_path: Path, recorded: P
         machine.destroy()
 
 
-def test_where_systemd_run_is_not_installed_the_launch_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_if_systemd_run_is_not_installed_the_launch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     vm = directory.create(tmp_path, a_manifest(), b"{}", A_LEASE)
 

@@ -1,4 +1,4 @@
-"""The settings: where they come from, and what a wrong one gets."""
+"""The settings: their sources, and how wrong ones are reported."""
 
 import re
 import socket

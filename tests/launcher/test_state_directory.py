@@ -1,4 +1,4 @@
-"""Which of all launchers of one name this is: the state directory says it."""
+"""The state directory keeps the identity by which launchers of one name differ."""
 
 from pathlib import Path
 

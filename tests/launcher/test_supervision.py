@@ -1,4 +1,4 @@
-"""What systemd is told, by a daemon as a process of its own, and what it is not told by one that hangs."""
+"""A daemon notifies systemd; one that hangs stops doing so."""
 
 import os
 import signal
@@ -88,7 +88,7 @@ def test_a_launcher_whose_heartbeats_hang_sends_no_more_watchdog_notices(
 
 
 def heard(supervisor: socket.socket) -> bytes | None:
-    """Return what is said next; None where nothing is."""
+    """Return the next notice; None if none comes."""
     try:
         return supervisor.recv(64)
     except TimeoutError:

@@ -100,7 +100,7 @@ def test_an_insert_whose_operation_may_not_be_asked_for_leaves_nothing(
     fake.await_gone()
 
 
-def test_what_is_no_answer_of_compute_engines_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_of_a_proxy_does_not_count_as_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Response("<html>Please log in.</html>", content_type="text/html")) as url:
         asked = compute.Compute(PROJECT, url)
         for ask in (lambda: asked.labelled({"a": "b"}), lambda: asked.insert(ZONE, {"name": "one"}, str(uuid4()))):

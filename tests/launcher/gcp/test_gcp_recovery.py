@@ -86,7 +86,7 @@ def test_an_instance_of_another_project_is_not_taken_to_have_ended(
         GcpProvider(replace(options, project="another")).state_of(vm)
 
 
-def test_where_compute_engine_does_not_answer_a_machine_is_adopted_all_the_same(
+def test_if_compute_engine_does_not_answer_a_machine_is_adopted_nevertheless(
     fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm
 ) -> None:
     vm = make_vm()

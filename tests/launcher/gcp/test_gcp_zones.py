@@ -15,7 +15,7 @@ from tests.launcher.gcp.instances import DEADLINE, OTHER_ZONE, QUOTA_403, THIRD_
 
 
 @pytest.mark.parametrize("code", ["ZONE_RESOURCE_POOL_EXHAUSTED", "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS"])
-def test_where_a_zone_is_exhausted_the_next_is_tried(
+def test_if_a_zone_is_exhausted_the_next_is_tried(
     fake: Fake, provider: GcpProvider, make_vm: MakeVm, code: str
 ) -> None:
     fake.behave(shortages=[{"code": code, "zone": ZONE}, {"code": "QUOTA_EXCEEDED", "zone": OTHER_ZONE}])
@@ -74,7 +74,7 @@ def test_zones_that_only_the_launcher_names_wrongly_are_no_orders_failure(
     assert failed.value.failure is Failure.RETRYABLE
 
 
-def test_where_one_zone_may_have_room_later_the_order_waits(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
+def test_if_one_zone_may_have_room_later_the_order_waits(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
     fake.behave(lacking=[ZONE, THIRD_ZONE], shortages=[{"zone": OTHER_ZONE}])
     with pytest.raises(LaunchFailed, match="EXHAUSTED") as failed:
         provider.start(make_vm())
@@ -131,7 +131,7 @@ def test_an_order_that_names_no_zone_has_the_configured_ones_or_the_usual(
         {"refusals": [QUOTA_403]},
     ],
 )
-def test_where_nothing_is_left_anywhere_no_attempt_is_burnt(
+def test_if_nothing_is_left_anywhere_no_attempt_is_burnt(
     fake: Fake, provider: GcpProvider, make_vm: MakeVm, behaviour: dict[str, Any]
 ) -> None:
     fake.behave(**behaviour)

@@ -146,7 +146,7 @@ def test_a_directory_that_is_put_aside_a_second_time_is_put_beside_the_first(lau
     assert sorted(path.name for path in (launcher.state / "quarantine").iterdir()) == ["strange", "strange.1"]
 
 
-def test_directories_that_cannot_be_listed_are_not_taken_for_none(
+def test_directories_that_cannot_be_listed_do_not_count_as_none(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (launcher.state / "vms").write_text("not a folder")

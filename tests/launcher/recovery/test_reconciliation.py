@@ -86,7 +86,7 @@ def test_only_what_is_here_is_renewed_at_the_start_and_a_namesakes_orders_are_on
     assert logged["orders"] == [{"order_id": "foreign", "epoch": 1}]
 
 
-def test_a_daemon_that_goes_down_waits_for_no_answer(launcher: InProcessLauncher) -> None:
+def test_a_daemon_that_shuts_down_waits_for_no_answer(launcher: InProcessLauncher) -> None:
     launcher.server.refuse(HOLDS, 503)
 
     a_reconciliation(launcher, lambda _seconds, interrupt: interrupt.set()).run(launcher.admission.closed)

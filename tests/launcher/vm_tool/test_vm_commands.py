@@ -193,7 +193,7 @@ def test_what_cannot_be_read_hides_no_other_machine_and_is_reported(tool: Tool) 
     assert "another-0" in done.stderr
 
 
-def test_machines_that_cannot_be_listed_are_not_taken_for_none(tool: Tool) -> None:
+def test_machines_that_cannot_be_listed_do_not_count_as_none(tool: Tool) -> None:
     tool.state.mkdir()
     unlisted = write(tool.state / "vms", "not a folder")
 

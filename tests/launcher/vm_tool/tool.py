@@ -72,7 +72,7 @@ def a_waiting_command(tool: Tool) -> "subprocess.Popen[bytes]":
 
 
 def await_process(state: Path) -> int:
-    """Return the process of the one machine, once its monitor is there: what is looked at tells nobody of it."""
+    """Return the process of the one machine, once its monitor is there."""
     deadline = time.monotonic() + DEADLINE
     while not (sockets := list(state.glob("vms/[!.]*/qmp.sock"))):
         assert time.monotonic() < deadline
