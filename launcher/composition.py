@@ -1,165 +1,223 @@
-"""The composition root: settings in, a running daemon out."""
+"""The composition root: turns settings into a running launcher."""
 
-import errno
-import fcntl
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Final
-from uuid import uuid4
+from dataclasses import dataclass
 
 import structlog
 from pydantic import ValidationError
 
-from launcher.clock import SYSTEM
 from launcher.daemon import logs
 from launcher.daemon.bell import DoorbellLoop
 from launcher.daemon.bells import BellListener
-from launcher.daemon.daemon import DONE, Daemon, Events, Loop
+from launcher.daemon.daemon import Daemon, Events, Loop, Occurrence
 from launcher.daemon.heartbeat import HeartbeatLoop
-from launcher.daemon.identity import identity_in
-from launcher.daemon.limited import Bounded
-from launcher.daemon.outage import Outage
+from launcher.daemon.limited import Limited, log_only, printer
 from launcher.daemon.poll import PollingLoop
-from launcher.host import facts as host
-from launcher.machines.port import LaunchFailed
-from launcher.machines.records import VmLease
+from launcher.daemon.state_directory import NotServed, failure, locked
+from launcher.host import facts
+from launcher.host.checks.host import Host
+from launcher.host.clock import SYSTEM
+from launcher.host.probe import probe
+from launcher.machines.port import LaunchFailed, Provider
 from launcher.machines.resources import Resources
 from launcher.orders.admission import Admission
 from launcher.orders.adoption import Adoption, holds_in
-from launcher.orders.assignments import Runs
-from launcher.orders.attempt import Runner
+from launcher.orders.assignments import Assignments
+from launcher.orders.attempt import AttemptRunner
 from launcher.orders.claims import Claims
-from launcher.orders.lanes import Lanes, served
+from launcher.orders.lanes import served
+from launcher.orders.mode import Mode
+from launcher.orders.outage import Outage
 from launcher.orders.reconciliation import Reconciliation
-from launcher.orders.reports import Reports
-from launcher.providers.registry import Providers
-from launcher.settings import Settings
-from launcher.wiring import wire_providers
+from launcher.orders.reports import ReportSender
+from launcher.providers.process.provider import ProcessProvider
+from launcher.providers.qemu.provider import QemuProvider
+from launcher.providers.registry import Providers, cloud
+from launcher.settings import Cloud, ProviderName, Settings
 from shared.client import ControlPlane, Refused, Unreachable
-from shared.domain.order import State
-from shared.lines import Lines
+from shared.log_events import LogEvent
+from shared.settings import SettingsWrong
 from shared.trust import private_authorities
-from shared.wire.launchers import Hold
-
-BOUNDED_SECONDS: Final = 2.0
-"""Between two heartbeats of a launcher that goes once its orders run: that is how it hears of it."""
-FOR_A_PERSON: Final = frozenset(
-    {
-        errno.EACCES,
-        errno.EEXIST,
-        errno.EINVAL,
-        errno.EISDIR,
-        errno.ELOOP,
-        errno.ENAMETOOLONG,
-        errno.ENOTDIR,
-        errno.EPERM,
-    }
-)
-"""What stays as it is until somebody changes the state directory. Any other error, such as a full disk, may pass."""
 
 log = structlog.get_logger()
 
 
-class StateUnusable(Exception):
-    """The state directory cannot be used until somebody changes it; the message says why."""
-
-
-class NotServed(Exception):
-    """The launcher cannot begin now, and may later; the message says why."""
+class CloudRefused(Exception):
+    """A cloud refuses requests from here; the message says why."""
 
 
 def serve(settings: Settings) -> int:
-    """Run until told to go, or until as many orders were taken as were to be, and return the exit code.
+    """Run a launcher until it is told to stop, or has taken its limit of orders, and return the exit code.
 
     Raises ModeRefused, TrialImpossible, CloudRefused, StateUnusable, NotServed, SettingsWrong.
     """
-    logs.configure(sys.stdout if settings.most is None else sys.stderr)
-    threading.excepthook = _log_failure
-    with _own(settings.state_dir) as identity:
-        providers = wire_providers(settings, identity)
+    logs.configure(sys.stdout if settings.mode is Mode.DAEMON else sys.stderr)
+    logs.log_thread_failures()
+    with locked(settings.state_dir) as identity:
+        providers = providers_of(settings, identity)
         key = settings.launcher_key.get_secret_value()
-        with ControlPlane(settings.url, key, identity=identity) as control_plane:
-            return _begin(settings, providers, control_plane, identity)
+        with ControlPlane(settings.url, key, identity=identity) as control_plane, _failures_explained():
+            events = Events()
+            events.hear_signals()
+            log.info(
+                LogEvent.LAUNCHER_STARTED,
+                message="The launcher starts.",
+                name=settings.launcher_name,
+                identity=identity,
+                mode=settings.mode.value,
+                providers=[provider.name for provider in providers.all()],
+                slots=settings.slots,
+            )
+            run = _run_daemon if settings.mode is Mode.DAEMON else _run_limited
+            return run(_composed(settings, providers, control_plane), events)
 
 
-def _begin(settings: Settings, providers: Providers, control_plane: ControlPlane, identity: str) -> int:
-    """Raises StateUnusable, NotServed."""
-    events = Events()
-    events.hear_signals()
-    names = [provider.name for provider in providers.all()]
-    name = settings.launcher_name
-    log.info("launcher starts", name=name, identity=identity, providers=names, slots=settings.slots)
-    try:
-        return _run(settings, providers, control_plane, events)
-    except (Unreachable, Refused, LaunchFailed) as error:
-        raise NotServed(str(error)) from error
-    except OSError as error:
-        raise _unusable("The launcher cannot go on with what is there", error) from error
-    except ValidationError as error:  # of what is sent or was kept: no setting is wrong
-        log.exception("the launcher has failed")
-        raise NotServed("The launcher has failed; its log says how.") from error
+def providers_of(settings: Settings, identity: str) -> Providers:
+    """Return the enabled providers. Raises ModeRefused, TrialImpossible, CloudRefused."""
+    by_cloud: dict[str, Provider] = {}
+    work = None
+    if Cloud.BAREMETAL in settings.providers:
+        work = by_cloud[Cloud.BAREMETAL] = _local_provider(settings)
+        if settings.datacenter is not None:
+            by_cloud[cloud(settings.datacenter)] = work
+    if Cloud.GCP in settings.providers:
+        by_cloud[Cloud.GCP] = _gcp_provider(settings, identity)
+    return Providers(by_cloud, work)
 
 
-def _run(settings: Settings, providers: Providers, control_plane: ControlPlane, events: Events) -> int:
-    """Raises Unreachable, Refused, LaunchFailed, NotServed, OSError, ValidationError."""
-    name, attended = settings.launcher_name, settings.most is None
+@dataclass(frozen=True, slots=True)
+class _Launcher:
+    """What launchers of every mode have."""
+
+    settings: Settings
+    providers: Providers
+    admission: Admission
+    runner: AttemptRunner
+    assignments: Assignments
+    claims: Claims
+    heartbeat: HeartbeatLoop
+    reconciliation: Reconciliation
+    polling: PollingLoop
+
+    def daemon(self, adopt: Loop, take: Loop, events: Events) -> Daemon:
+        def intake() -> None:
+            self.reconciliation.run(self.admission.closed)
+            self.reconciliation.delete_strays(self.providers, self.admission.closed)
+            take()
+            events.put(Occurrence.DONE)
+
+        return Daemon(
+            adopt=adopt,
+            admission=self.admission,
+            assignments=self.assignments,
+            intake=intake,
+            heartbeat=self.heartbeat,
+            drain_seconds=self.settings.drain_seconds,
+            mode=self.settings.mode,
+            supervision=self.settings.supervision,
+        )
+
+
+def _composed(settings: Settings, providers: Providers, control_plane: ControlPlane) -> _Launcher:
+    """Raises NotServed."""
+    name, mode = settings.launcher_name, settings.mode
     admission = _admission(settings)
-    lanes = _fitting(settings, providers, admission)
-    runner = Runner(
+    lanes = admission.fitting(served(providers, settings.datacenter, settings.node_size, mode))
+    if not lanes.names and mode is not Mode.DAEMON:
+        raise NotServed("No machine for such an order fits this host.")
+    runner = AttemptRunner(
         launcher=name,
         control_plane=settings.url,
         sources=settings.sources,
         state=settings.state_dir,
         providers=providers,
-        reports=Reports(control_plane, SYSTEM),
+        reports=ReportSender(control_plane, SYSTEM),
         rest=admission.rest,
         authorities=private_authorities(),
     )
-    runs = Runs(runner.run, admission, SYSTEM, _silent if attended else _sayer())
-    claims = Claims(control_plane, name, lanes, attended)
-    every = settings.heartbeat_seconds if attended else min(settings.heartbeat_seconds, BOUNDED_SECONDS)
-    heartbeat = HeartbeatLoop(control_plane, name, runs, every, _outage("heartbeats"), SYSTEM, attended)
-    reconciliation = Reconciliation(control_plane, name, runs, _outage("what is held"), SYSTEM)
-    polling = PollingLoop(claims, runs, admission, _outage("claims"), SYSTEM, settings.poll_seconds)
-    bounded = None
-    if settings.most is not None:
-        bounded = Bounded(polling, claims, runs, admission, settings.most, settings.one_shot)
-        take: Loop = bounded.run
-    elif settings.subscription is not None:
-        listener = _listener(settings.subscription)
-        take = DoorbellLoop(listener, claims, runs, admission, _outage("claims"), SYSTEM).run
+    assignments = Assignments(runner.run, admission, SYSTEM, log_only if mode is Mode.DAEMON else printer())
+    claims = Claims(control_plane, name, lanes, mode)
+    return _Launcher(
+        settings=settings,
+        providers=providers,
+        admission=admission,
+        runner=runner,
+        assignments=assignments,
+        claims=claims,
+        heartbeat=HeartbeatLoop(
+            control_plane, name, assignments, settings.heartbeat_seconds, _outage("heartbeats"), SYSTEM, mode
+        ),
+        reconciliation=Reconciliation(control_plane, name, assignments, _outage("what is held"), SYSTEM),
+        polling=PollingLoop(claims, assignments, admission, _outage("claims"), SYSTEM, settings.poll_seconds),
+    )
+
+
+def _run_daemon(launcher: _Launcher, events: Events) -> int:
+    """Run until told to stop. Raises LaunchFailed, OSError, ValidationError."""
+    subscription = launcher.settings.subscription
+    if subscription is None:
+        log.info(LogEvent.POLLING, message="There is no subscription: the launcher claims orders over HTTPS.")
+        take: Loop = launcher.polling.run
     else:
-        log.info("no subscription: claiming over HTTPS")
-        take = polling.run
+        listener, outage = _listener(subscription), _outage("claims")
+        take = DoorbellLoop(listener, launcher.claims, launcher.assignments, launcher.admission, outage, SYSTEM).run
 
     def adopt() -> None:
-        here = holds_in(settings.state_dir)
-        states: Mapping[Hold, State | str] | None = None
-        leases: Mapping[Hold, VmLease]
-        if attended:
-            leases = reconciliation.renew_if_answered(here)
-        else:
-            states = reconciliation.states()
-            leases = reconciliation.renew(here, attended)
-        Adoption(runner, runs, admission, states, leases).run()
-        if bounded is not None:  # before the first heartbeat says what runs by now
-            bounded.count_what_boots()
+        leases = launcher.reconciliation.renew_if_answered(holds_in(launcher.settings.state_dir))
+        Adoption(launcher.runner, launcher.assignments, launcher.admission, None, leases).run()
 
-    def intake() -> None:
-        reconciliation.run(admission.closed)
-        reconciliation.keep_clear(providers, admission.closed)
-        take()
-        events.put(DONE)
-
-    daemon = Daemon(adopt, admission, runs, intake, heartbeat, settings.drain_seconds, attended, settings.supervision)
-    return daemon.run(events) or int(bounded is not None and bounded.failed)
+    return launcher.daemon(adopt, take, events).run(events)
 
 
-def _outage(asked: str) -> Outage:
-    return Outage(SYSTEM.monotonic, asked=asked)
+def _run_limited(launcher: _Launcher, events: Events) -> int:
+    """Take the limit of orders, and exit once they run. Raises Unreachable, Refused, LaunchFailed, OSError."""
+    mode, limit = launcher.settings.mode, launcher.settings.limit
+    limited = Limited(launcher.polling, launcher.claims, launcher.assignments, launcher.admission, limit, mode)
+
+    def adopt() -> None:
+        here = holds_in(launcher.settings.state_dir)
+        states = launcher.reconciliation.states()
+        leases = launcher.reconciliation.renew(here, mode)
+        Adoption(launcher.runner, launcher.assignments, launcher.admission, states, leases).run()
+        limited.count_booting()  # before the first heartbeat, which says what runs by now
+
+    return launcher.daemon(adopt, limited.run, events).run(events) or int(limited.failed)
+
+
+def _local_provider(settings: Settings) -> Provider:
+    """Raises ModeRefused, TrialImpossible."""
+    if settings.provider is ProviderName.PROCESS or settings.image is None or settings.image_digest is None:
+        return ProcessProvider(settings.state_dir.resolve(), settings.machine_disk_mib)
+    mode = probe(settings.qemu_mode, settings.qemu)
+    log.info(LogEvent.QEMU_MODE_CHOSEN, message="Chose how QEMU runs machines.", asked=settings.qemu_mode, mode=mode)
+    return QemuProvider(
+        mode=mode,
+        image=settings.image.resolve(),
+        digest=settings.image_digest,
+        sizes=settings.sizes,
+        directory_mib=settings.machine_disk_mib,
+        host=Host(settings.hypervisor),
+        gpus=settings.llm_gpus,
+    )
+
+
+def _gcp_provider(settings: Settings, identity: str) -> Provider:
+    """Raises CloudRefused, SettingsWrong."""
+    # Imported here: it brings Google's client, which takes seconds, and an extra.
+    try:
+        from launcher.providers.gcp.errors import Refused
+        from launcher.providers.gcp.provider import GcpProvider
+    except ModuleNotFoundError as error:
+        message = f"The provider gcp needs the Python module {error.name}: pip install 'launchyard[launcher-gcp]'"
+        raise SettingsWrong(message) from error
+
+    options = settings.gcp_options(settings.gcp_project or "", settings.launcher_name, identity, settings.url)
+    try:
+        return GcpProvider(options)
+    except Refused as refused:
+        raise CloudRefused(f"Compute Engine refuses requests from here: {refused}") from refused
 
 
 def _admission(settings: Settings) -> Admission:
@@ -167,29 +225,17 @@ def _admission(settings: Settings) -> Admission:
         machines=settings.slots,
         memory_mib=settings.memory_mib,
         vcpus=settings.vcpus,
-        tdx_keys=host.tdx_keys(),
+        tdx_keys=facts.tdx_keys(),
         gpus=len(settings.llm_gpus),
     )
-    log.info("resources", this_host_has=whole.model_dump())
+    log.info(LogEvent.RESOURCES, message="This host has room for machines.", whole=whole.model_dump())
     state = settings.state_dir
-    return Admission(state, whole, lambda: host.free_disk_mib(state), SYSTEM.monotonic)
+    return Admission(state, whole, lambda: facts.free_disk_mib(state), SYSTEM.monotonic)
 
 
-def _fitting(settings: Settings, providers: Providers, admission: Admission) -> Lanes:
-    """Return the lanes of which at least one machine would fit this host. Raises NotServed where none are to be had."""
-    asked = served(providers, settings.datacenter, settings.node_size, work=settings.most is None)
-    fitting = tuple(lane for lane in asked if admission.fits(lane.need))
-    for lane in asked:
-        said = {"lane": lane.name, "provider": lane.provider, "a_machine_needs": lane.need.model_dump()}
-        if lane in fitting:
-            log.info("lane served", room=admission.room(lane), **said)
-        else:
-            log.warning("no machine of a lane fits this host: it is not served", **said)
-    if not fitting and settings.most is not None:
-        raise NotServed("No machine for such an order fits this host.")
-    if not fitting:
-        log.error("no machine fits this host: no order is taken")
-    return Lanes(fitting)
+def _outage(requests: str) -> Outage:
+    """Each kind of request has an outage of its own."""
+    return Outage(SYSTEM.monotonic, requests=requests)
 
 
 def _listener(subscription: str) -> BellListener:
@@ -202,51 +248,14 @@ def _listener(subscription: str) -> BellListener:
 
 
 @contextmanager
-def _own(state: Path) -> Iterator[str]:
-    """Keep the state directory to this one daemon: another's machines would be adopted. Yield its identity.
-
-    Raises StateUnusable, NotServed.
-    """
+def _failures_explained() -> Iterator[None]:
+    """Raise what ends the launcher as StateUnusable or NotServed."""
     try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        lock = (state / "lock").open("w")
+        yield
+    except (Unreachable, Refused, LaunchFailed) as error:
+        raise NotServed(str(error)) from error
     except OSError as error:
-        raise _unusable(f"{state} cannot be written", error) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            identity = identity_in(state, lambda: str(uuid4()))
-        except BlockingIOError as error:
-            raise NotServed(f"{state} is in use by another launcher.") from error
-        except OSError as error:
-            raise _unusable(f"{state} cannot be locked and written", error) from error
-        yield identity
-
-
-def _unusable(what: str, error: OSError) -> StateUnusable | NotServed:
-    """Return what a supervisor must know: whether it can help to try again."""
-    kind = StateUnusable if error.errno in FOR_A_PERSON else NotServed
-    where = f" ({error.filename})" if error.filename else ""
-    return kind(f"{what}: {error.strerror or error}{where}")
-
-
-def _sayer() -> Callable[[str], None]:
-    """Return what tells whoever started the launcher, on standard output."""
-    lines = Lines(lambda: sys.stdout)
-
-    def say(line: str) -> None:
-        lines.write(f"{line}\n")
-        if lines.lost:
-            log.warning("nobody reads what is said", line=line)
-
-    return say
-
-
-def _silent(_line: str) -> None:
-    """Say nothing: a daemon is heard by its log."""
-
-
-def _log_failure(failure: threading.ExceptHookArgs) -> None:
-    if failure.exc_value is not None:
-        name = failure.thread.name if failure.thread else None
-        log.critical("a thread failed", thread=name, exc_info=failure.exc_value)
+        raise failure("The launcher cannot go on with its state directory", error) from error
+    except ValidationError as error:  # of what was sent or stored: no setting is wrong
+        log.exception(LogEvent.LAUNCHER_FAILED, message="The launcher has failed on an invalid document.")
+        raise NotServed("The launcher has failed; its log says how.") from error

@@ -1,4 +1,4 @@
-"""The launcher's settings, from flags and the environment: read once, all errors told at once."""
+"""The launcher's settings, from flags and the environment: read once, with all errors reported at once."""
 
 import re
 import socket
@@ -13,8 +13,9 @@ from pydantic_settings import NoDecode
 
 import shared.settings
 from launcher.daemon.supervision import Supervision
+from launcher.host.probe import QemuChoice
+from launcher.orders.mode import Mode
 from launcher.providers.gcp.settings import GcpSettings
-from launcher.providers.qemu.probe import QemuMode
 from launcher.providers.qemu.settings import PREFIX, HostSettings
 from shared.address import BaseUrl, ControlPlaneUrl, is_ipv6
 from shared.domain import datacenters
@@ -26,7 +27,7 @@ from shared.wire.base import Name, Sha256
 
 
 class ProviderName(StrEnum):
-    """What makes the machines of this host."""
+    """How this host makes machines."""
 
     QEMU = "qemu"
     PROCESS = "process"
@@ -39,13 +40,13 @@ class Cloud(StrEnum):
     GCP = "gcp"
 
 
-def _parts(value: object) -> object:
-    """Split a list that is given with commas."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+def _split(value: object) -> object:
+    """Split a list at its commas."""
+    return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
 
 
 def _plain(value: object) -> object:
-    """Return a word as it is meant: in lower case, and None for none."""
+    """Return a word in lower case; None if it is empty."""
     return (value.strip().lower() or None) if isinstance(value, str) else value
 
 
@@ -55,7 +56,7 @@ def _datacenter(value: object) -> object:
 
 
 def twins(field: str, *twins: str) -> AliasChoices:
-    """Return the environment's names for a field; the first that is set counts."""
+    """Return the environment variables of a field; the first that is set counts."""
     return AliasChoices(f"{PREFIX}{field}", *twins)
 
 
@@ -64,7 +65,7 @@ Subscription = Annotated[str, StringConstraints(pattern=r"^projects/[^/\s]+/subs
 
 
 def host_name() -> str:
-    """Return this host's name, made to fit a launcher's."""
+    """Return this host's name in the form of a launcher's name."""
     fitting = re.sub(r"[^A-Za-z0-9._-]+", "-", socket.gethostname()).lstrip("._-")
     return fitting[:64] or "launcher"
 
@@ -75,10 +76,10 @@ class Settings(HostSettings, GcpSettings):
     url: ControlPlaneUrl = Field(validation_alias=twins("URL", "CP_URL"))
     launcher_key: Secret = Field(validation_alias=twins("LAUNCHER_KEY", "LAUNCHER_API_KEY"))
     intel_api_key: Secret | None = Field(None, validation_alias=twins("INTEL_API_KEY", "INTEL_API_KEY", "ITA_API_KEY"))
-    """Taken as the contract's worker takes it. No machine is given it: the control plane has quotes appraised."""
+    """Accepted because the contract's worker accepts it. No machine gets it: the control plane has quotes appraised."""
     launcher_name: Name = Field(default_factory=host_name)
-    """One launcher's own. Those that share a name are told apart by the identities in their state directories."""
-    providers: Annotated[tuple[Cloud, ...], NoDecode, BeforeValidator(_parts), Field(min_length=1)] = Field(
+    """Unique to one launcher. Launchers that share a name differ in the identities in their state directories."""
+    providers: Annotated[tuple[Cloud, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)] = Field(
         (Cloud.BAREMETAL,), validation_alias=twins("PROVIDERS", "LAUNCHER_PROVIDERS")
     )
     datacenter: Annotated[Datacenter | None, BeforeValidator(_datacenter)] = Field(
@@ -88,16 +89,16 @@ class Settings(HostSettings, GcpSettings):
     node_size: Annotated[NodeSize | None, BeforeValidator(_plain)] = Field(
         None, validation_alias=twins("NODE_SIZE", "LAUNCHER_NODE_SIZE")
     )
-    """Only orders of this size; None: of any, and exports and tasks."""
+    """Take only orders of this size; None: of any size, and exports and tasks."""
     poll_seconds: Annotated[float, Field(ge=2)] | None = Field(
         None, validation_alias=twins("POLL_SECONDS", "LAUNCHER_POLL_SECONDS")
     )
-    """Between two claims that brought nothing; None: at most a second, since a claim itself waits for orders."""
+    """Seconds between two claims that brought nothing; None: up to a second, since a claim itself waits for orders."""
     one_shot: bool = False
     max_orders: Annotated[int, Field(ge=0)] = Field(0, validation_alias=twins("MAX_ORDERS", "LAUNCHER_MAX_ORDERS"))
     """0: no limit."""
     provider: ProviderName = ProviderName.QEMU
-    qemu_mode: QemuMode = QemuMode.AUTO
+    qemu_mode: QemuChoice = QemuChoice.AUTO
     slots: Annotated[int, Field(ge=1, le=500)] = 2
     """Machines at once; a heartbeat carries 500 at most."""
     state_dir: Location = Path("/var/lib/launchyard")
@@ -109,12 +110,12 @@ class Settings(HostSettings, GcpSettings):
     source_ipfs: BaseUrl = Sources().ipfs
     source_web: BaseUrl = Sources().web
     heartbeat_seconds: Annotated[float, Field(gt=0, le=45)] = 20
-    """At most; a lease is renewed when a third of it is over."""
+    """The longest time between two heartbeats; a lease is renewed earlier if a third of it is over."""
     drain_seconds: Annotated[float, Field(ge=0)] = 60
-    """How long a launcher that is told to go waits for its orders; then their machines run on for the next one."""
+    """How long a launcher that shuts down waits for its orders. Then their machines run on for the next launcher."""
 
     notify_socket: str | None = Field(None, validation_alias="NOTIFY_SOCKET")
-    """Where systemd is told how the launcher is; None: nobody asks. So with the watchdog's time."""
+    """The socket on which systemd is notified; None: it asks for no notices, as if the watchdog's time is None."""
     watchdog_usec: Annotated[int, Field(ge=1)] | None = Field(None, validation_alias="WATCHDOG_USEC")
 
     @field_validator("providers")
@@ -163,9 +164,15 @@ class Settings(HostSettings, GcpSettings):
         return Supervision(self.notify_socket, self.watchdog_usec and self.watchdog_usec / 1e6)
 
     @property
-    def most(self) -> int | None:
-        """How many orders are to be taken; None: as many as there are."""
-        return 1 if self.one_shot else self.max_orders or None
+    def mode(self) -> Mode:
+        if self.one_shot:
+            return Mode.ONE_SHOT
+        return Mode.LIMITED if self.max_orders else Mode.DAEMON
+
+    @property
+    def limit(self) -> int:
+        """How many orders a launcher takes that is not a daemon."""
+        return 1 if self.one_shot else self.max_orders
 
 
 def read(flags: Mapping[str, object]) -> Settings:
@@ -174,5 +181,5 @@ def read(flags: Mapping[str, object]) -> Settings:
 
 
 def _cloud(datacenter: str) -> Cloud:
-    """Return who makes a datacenter's machines: whichever is no cloud's is this host's."""
+    """Return where a datacenter's machines are made: on this host unless the datacenter is a cloud's."""
     return Cloud.GCP if datacenter.startswith(f"{Cloud.GCP}:") else Cloud.BAREMETAL

@@ -1,4 +1,4 @@
-"""`launchyard launcher run`: starts the launcher. Each flag is a setting's twin, and wins over the environment."""
+"""`launchyard launcher run`: starts the launcher. Each flag is a setting, and wins over the environment."""
 
 import sys
 from typing import Annotated
@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from launcher.cli import doctor
-from launcher.composition import NotServed, StateUnusable, serve
-from launcher.providers.qemu.probe import ModeRefused, TrialImpossible
+from launcher.composition import CloudRefused, serve
+from launcher.daemon.state_directory import NotServed, StateUnusable
+from launcher.host.probe import ModeRefused, TrialImpossible
 from launcher.settings import read
-from launcher.wiring import CloudRefused
 from shared.exit_codes import FAILED, USAGE
 from shared.lines import Lines
 from shared.settings import SettingsWrong
@@ -23,7 +23,7 @@ app.command()(doctor.doctor)
 
 @app.callback()
 def launcher() -> None:
-    """The launcher daemon: takes orders off the queue and keeps their machines."""
+    """The launcher daemon: takes orders from the queue and runs their machines."""
 
 
 @app.command(epilog="Exit codes: 0 done, 1 an error, 2 wrong settings or usage, 130 interrupted.")
@@ -35,15 +35,13 @@ def run(
         Flag,
         typer.Option(
             "--launcher-api-key",
-            help="The launcher's key. Others may read a command line: better set it. "
+            help="The launcher's key. Other users can read a command line: prefer the variable. "
             "(env LAUNCHYARD_LAUNCHER_KEY, LAUNCHER_API_KEY)",
         ),
     ] = None,
     intel_api_key: Annotated[
         Flag,
-        typer.Option(
-            help="Accepted, and given to no machine. (env LAUNCHYARD_INTEL_API_KEY, INTEL_API_KEY, ITA_API_KEY)"
-        ),
+        typer.Option(help="Accepted and ignored. (env LAUNCHYARD_INTEL_API_KEY, INTEL_API_KEY, ITA_API_KEY)"),
     ] = None,
     launcher_name: Annotated[
         Flag, typer.Option("--name", help="This launcher's name. (env LAUNCHYARD_LAUNCHER_NAME; default: the host's)")
@@ -72,33 +70,34 @@ def run(
     poll_seconds: Annotated[
         Flag,
         typer.Option(
-            help="Between two claims that brought nothing, at least 2. (env LAUNCHYARD_POLL_SECONDS, "
+            help="Seconds between two claims that brought nothing, at least 2. (env LAUNCHYARD_POLL_SECONDS, "
             "LAUNCHER_POLL_SECONDS; default: up to 1, for a claim itself waits 5)"
         ),
     ] = None,
     one_shot: Annotated[
-        bool, typer.Option("--one-shot", help="Take one capacity order at most, leave its machine running, and exit.")
+        bool, typer.Option("--one-shot", help="Take one capacity order, leave its machine running, and exit.")
     ] = False,
     max_orders: Annotated[
         Flag,
         typer.Option(
-            help="Take so many capacity orders, failed ones counted, leave their machines running, and exit. "
+            help="Take this many capacity orders, including failed ones, leave their machines running, and exit. "
             "(env LAUNCHYARD_MAX_ORDERS, LAUNCHER_MAX_ORDERS; default: 0, no limit)"
         ),
     ] = None,
     provider: Annotated[
         Flag,
-        typer.Option(help="What makes machines here: qemu or process. (env LAUNCHYARD_PROVIDER; default: qemu)"),
+        typer.Option(help="How this host makes machines: qemu or process. (env LAUNCHYARD_PROVIDER; default: qemu)"),
     ] = None,
     qemu_mode: Annotated[
-        Flag, typer.Option(help="auto, tcg, kvm or tdx. (env LAUNCHYARD_QEMU_MODE; default: auto)")
+        Flag,
+        typer.Option(help="How QEMU runs machines: auto, tcg, kvm or tdx. (env LAUNCHYARD_QEMU_MODE; default: auto)"),
     ] = None,
-    slots: Annotated[Flag, typer.Option(help="Machines at once. (env LAUNCHYARD_SLOTS; default: 2)")] = None,
+    slots: Annotated[
+        Flag, typer.Option(help="How many machines run at once. (env LAUNCHYARD_SLOTS; default: 2)")
+    ] = None,
     state_dir: Annotated[
         Flag,
-        typer.Option(
-            help="Where machines' directories are kept. (env LAUNCHYARD_STATE_DIR; default: /var/lib/launchyard)"
-        ),
+        typer.Option(help="The directory of the machines. (env LAUNCHYARD_STATE_DIR; default: /var/lib/launchyard)"),
     ] = None,
     image: Annotated[Flag, typer.Option(help="The guest image's directory. (env LAUNCHYARD_IMAGE)")] = None,
     image_digest: Annotated[
@@ -106,17 +105,18 @@ def run(
     ] = None,
     subscription: Annotated[
         Flag,
-        typer.Option(help="projects/P/subscriptions/S; without, orders are polled. (env LAUNCHYARD_SUBSCRIPTION)"),
+        typer.Option(help="projects/P/subscriptions/S; without it, orders are polled. (env LAUNCHYARD_SUBSCRIPTION)"),
     ] = None,
     name_prefix: Annotated[
         Flag,
         typer.Option(
-            help="Of instances' names. (env LAUNCHYARD_NAME_PREFIX, LAUNCHER_NAME_PREFIX; default: easyenclave-agent)"
+            help="The prefix of instances' names. "
+            "(env LAUNCHYARD_NAME_PREFIX, LAUNCHER_NAME_PREFIX; default: easyenclave-agent)"
         ),
     ] = None,
     gcp_project: Annotated[
         Flag,
-        typer.Option(help="The instances' project: gcp needs it. (env LAUNCHYARD_GCP_PROJECT, LAUNCHER_GCP_PROJECT)"),
+        typer.Option(help="The project of instances; gcp needs it. (env LAUNCHYARD_GCP_PROJECT, LAUNCHER_GCP_PROJECT)"),
     ] = None,
     gcp_zones: Annotated[
         Flag,
@@ -134,37 +134,44 @@ def run(
     gcp_machine_type_default: Annotated[
         Flag,
         typer.Option(
-            help="(env LAUNCHYARD_GCP_MACHINE_TYPE_DEFAULT, LAUNCHER_GCP_MACHINE_TYPE_DEFAULT; default: c3-standard-4)"
+            help="The machine type of instances. "
+            "(env LAUNCHYARD_GCP_MACHINE_TYPE_DEFAULT, LAUNCHER_GCP_MACHINE_TYPE_DEFAULT; default: c3-standard-4)"
         ),
     ] = None,
     gcp_machine_type_tiny: Annotated[
         Flag,
-        typer.Option(help="(env LAUNCHYARD_GCP_MACHINE_TYPE_TINY, LAUNCHER_GCP_MACHINE_TYPE_TINY; else the default)"),
+        typer.Option(
+            help="For size tiny. "
+            "(env LAUNCHYARD_GCP_MACHINE_TYPE_TINY, LAUNCHER_GCP_MACHINE_TYPE_TINY; else the default)"
+        ),
     ] = None,
     gcp_machine_type_standard: Annotated[
         Flag,
         typer.Option(
-            help="(env LAUNCHYARD_GCP_MACHINE_TYPE_STANDARD, LAUNCHER_GCP_MACHINE_TYPE_STANDARD; else the default)"
+            help="For size standard. "
+            "(env LAUNCHYARD_GCP_MACHINE_TYPE_STANDARD, LAUNCHER_GCP_MACHINE_TYPE_STANDARD; else the default)"
         ),
     ] = None,
     gcp_machine_type_llm: Annotated[
         Flag,
-        typer.Option(help="(env LAUNCHYARD_GCP_MACHINE_TYPE_LLM, LAUNCHER_GCP_MACHINE_TYPE_LLM; else the default)"),
+        typer.Option(
+            help="For size llm. (env LAUNCHYARD_GCP_MACHINE_TYPE_LLM, LAUNCHER_GCP_MACHINE_TYPE_LLM; else the default)"
+        ),
     ] = None,
 ) -> None:
-    """Take orders and run their machines, until SIGTERM or as many as were asked for."""
+    """Take orders and run their machines, until SIGTERM or the limit of orders."""
     flags = {field: value for field, value in locals().items() if value not in (None, False)}
     try:
         code = serve(read(flags))
     except (SettingsWrong, ModeRefused, StateUnusable) as error:
-        code = _told(error, USAGE)
+        code = _report(error, USAGE)
     except (CloudRefused, NotServed, TrialImpossible) as error:
-        # Such as credentials that are mounted or served a moment later.
-        code = _told(error, FAILED)
+        # For example, credentials may be mounted or served a moment later.
+        code = _report(error, FAILED)
     raise typer.Exit(code)
 
 
-def _told(error: Exception, code: int) -> int:
-    """Say what is wrong and return the exit code: a supervisor must get it even if nobody can read the words."""
+def _report(error: Exception, code: int) -> int:
+    """Print the error and return the exit code: a supervisor must get it even if the text cannot be written."""
     Lines(lambda: sys.stderr).write(f"{error}\n")
     return code

@@ -1,36 +1,50 @@
-"""`launchyard launcher doctor`: what this host has, what it lacks, and what to do about it."""
+"""`launchyard launcher doctor`: shows what this host has, what it lacks, and what to do about it."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from pydantic import Field
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from launcher.host.checks.case import Case, Host
-from launcher.host.checks.settings import DoctorSettings
-from launcher.host.checks.table import Result, Verdict, examine, missing
-from launcher.providers.qemu.argv import Mode
-from launcher.providers.qemu.probe import TDX_PARAMETER, QemuMode, TrialImpossible, choose, has_tdx
+from launcher.host.checks.host import Case, Host
+from launcher.host.checks.registry import Result, Verdict, examine, missing
+from launcher.host.hypervisor import QemuMode
+from launcher.host.probe import TDX_PARAMETER, QemuChoice, TrialImpossible, choose, has_tdx
 from launcher.providers.qemu.provider import takes
+from launcher.providers.qemu.settings import HostSettings
+from launcher.settings import twins
+from shared.address import ControlPlaneUrl
 from shared.domain.spec import NodeSize
 from shared.exit_codes import FAILED, USAGE
-from shared.settings import SettingsWrong, read
+from shared.settings import Location, SettingsWrong, read
+from shared.wire.base import Sha256
 
 READY: Final = 0
 STYLES: Final = {Verdict.OK: "green", Verdict.MISSING: "red", Verdict.UNNEEDED: "dim"}
 
 
+class DoctorSettings(HostSettings):
+    """The launcher's settings that describe a host. Each may be missing."""
+
+    url: ControlPlaneUrl | None = Field(None, validation_alias=twins("URL", "CP_URL"))
+    state_dir: Location = Path("/var/lib/launchyard")
+    image: Location | None = None
+    image_digest: Sha256 | None = None
+
+
 def doctor(
     mode: Annotated[
-        QemuMode, typer.Option(help="What this host is to run; auto: the best that it can.")
-    ] = QemuMode.TDX,
+        QemuChoice, typer.Option(help="The mode to check; auto: the best that this host can run.")
+    ] = QemuChoice.TDX,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Look at this host: exit 0 where it can run machines in this mode, 1 with all that is missing.
+    """Check this host. Exit 0 if it can run machines in this mode, 1 if something is missing.
 
-    It reads the launcher's own settings as far as they are set, and needs none.
+    It reads the launcher's settings, and needs none of them.
     """
     try:
         settings = read(DoctorSettings)
@@ -46,7 +60,7 @@ def doctor(
     raise typer.Exit(FAILED if missing(results) else READY)
 
 
-def case_of(settings: DoctorSettings, asked: QemuMode) -> Case:
+def case_of(settings: DoctorSettings, asked: QemuChoice) -> Case:
     host = Host(settings.hypervisor)
     mode = _mode(host, asked)
     sizes = {size.value: takes(settings.sizes.of_node(size), mode, settings.machine_disk_mib) for size in NodeSize}
@@ -64,7 +78,7 @@ def case_of(settings: DoctorSettings, asked: QemuMode) -> Case:
     )
 
 
-def document(mode: Mode, results: tuple[Result, ...]) -> dict[str, object]:
+def document(mode: QemuMode, results: tuple[Result, ...]) -> dict[str, object]:
     checks = [
         {
             "name": result.check.name,
@@ -78,17 +92,17 @@ def document(mode: Mode, results: tuple[Result, ...]) -> dict[str, object]:
     return {"mode": mode, "ready": not missing(results), "checks": checks}
 
 
-def _mode(host: Host, asked: QemuMode) -> Mode:
-    if asked is not QemuMode.AUTO:
-        return Mode(asked)
+def _mode(host: Host, asked: QemuChoice) -> QemuMode:
+    if asked is not QemuChoice.AUTO:
+        return QemuMode(asked)
     try:
-        kvm = host.boots(Mode.KVM, host.hypervisor.binary)
-    except TrialImpossible:  # which the row of the mode that is left tells
+        kvm = host.boots(QemuMode.KVM, host.hypervisor.binary)
+    except TrialImpossible:  # the row of the mode that is left says so
         kvm = False
     return choose(asked, kvm, has_tdx(host.path(TDX_PARAMETER)))
 
 
-def _show(mode: Mode, results: tuple[Result, ...]) -> None:
+def _show(mode: QemuMode, results: tuple[Result, ...]) -> None:
     out = Console(highlight=False)
     table = Table("check", "", "found", box=None)
     for result in results:

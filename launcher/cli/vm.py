@@ -1,4 +1,4 @@
-"""`launchyard vm`: an operator's own machines on this host, each started, looked at and deleted by name."""
+"""`launchyard vm`: starts, shows and deletes an operator's own machines on this host, by name."""
 
 import json
 import sys
@@ -10,14 +10,12 @@ import typer
 from pydantic import ValidationError
 
 from launcher.daemon import logs
+from launcher.host.hypervisor import QemuMode
+from launcher.host.probe import ModeRefused, TrialImpossible, probe
 from launcher.machines.directory import VmDirectory
 from launcher.machines.port import LaunchFailed
-from launcher.providers.qemu.argv import Mode
-from launcher.providers.qemu.probe import ModeRefused, TrialImpossible, probe
-from launcher.vm_tool import agents, console, facts, machines, measuring
-from launcher.vm_tool.amounts import mib
-from launcher.vm_tool.settings import ToolSettings
-from launcher.vm_tool.wiring import provider_of, size_of
+from launcher.vm_tool import agents, console, facts, machines
+from launcher.vm_tool.settings import ToolSettings, mib, provider_of, size_of
 from shared.domain.spec import NodeSize
 from shared.exit_codes import FAILED, USAGE
 from shared.guest.config import StandaloneConfig, StandaloneProgram
@@ -28,22 +26,23 @@ CONTRACTS_URL: Final = "https://app.easyenclave.com"
 USER_NETWORK: Final = "user"
 REFUSALS: Final = (
     *(ImageRejected, LaunchFailed, ModeRefused, TrialImpossible),
-    *(agents.AgentsFailed, console.NothingSaid, machines.MachineUnclear, machines.NoSuchMachine),
+    *(agents.AgentsFailed, console.ConsoleSilent, machines.MachineUnclear, machines.NoSuchMachine),
     *(OSError, SettingsWrong, ValidationError),
 )
 
 app = typer.Typer(help="An operator's own machines on this host.", no_args_is_help=True)
 
-StateDir = Annotated[str | None, typer.Option(help="Where machines are kept. [LAUNCHYARD_VM_STATE_DIR]")]
+StateDir = Annotated[str | None, typer.Option(help="The directory of the machines. [LAUNCHYARD_VM_STATE_DIR]")]
 Image = Annotated[str | None, typer.Option("-i", "--image", help="The guest image's directory. [LAUNCHYARD_IMAGE]")]
 Url = Annotated[str | None, typer.Option(help="The control plane. [EASYENCLAVE_CP_URL]")]
 SizeName = Annotated[NodeSize | None, typer.Option(help="The node size. [EASYENCLAVE_DEFAULT_SIZE, tiny]")]
 Memory = Annotated[
-    int | None, typer.Option(parser=mib, metavar="GIB", help="Instead of the size's: 4 is 4 GiB, 256M are 256 MiB.")
+    int | None,
+    typer.Option(parser=mib, metavar="GIB", help="The memory, instead of the size's: 4 is 4 GiB, 256M is 256 MiB."),
 ]
-Vcpus = Annotated[int | None, typer.Option(min=1, help="Instead of the size's.")]
+Vcpus = Annotated[int | None, typer.Option(min=1, help="The virtual CPUs, instead of the size's.")]
 Disk = Annotated[
-    int | None, typer.Option(parser=mib, metavar="GIB", help="Of the data disk, instead of the size's: 80, or 512M.")
+    int | None, typer.Option(parser=mib, metavar="GIB", help="The data disk, instead of the size's: 80, or 512M.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -52,8 +51,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def new(
     image: Image = None,
     easyenclave_url: Url = None,
-    intel_api_key: Annotated[str | None, typer.Option(help="Accepted, and given to nobody.")] = None,
-    wait: Annotated[bool, typer.Option("--wait", help="Until the guest says that it is up: 120 s at most.")] = False,
+    intel_api_key: Annotated[str | None, typer.Option(help="Accepted and ignored.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the guest is up, for 120 s at most.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show its serial console on stderr.")] = False,
     cloud_provider: Annotated[str, typer.Option()] = "baremetal",
     availability_zone: Annotated[str | None, typer.Option()] = None,
@@ -64,15 +63,16 @@ def new(
     vcpus: Vcpus = None,
     disk: Disk = None,
     bootstrap_order_id: Annotated[str | None, typer.Option()] = None,
-    bootstrap_token: Annotated[str | None, typer.Option(help="Accepted, and given to nobody.")] = None,
+    bootstrap_token: Annotated[str | None, typer.Option(help="Accepted and ignored.")] = None,
     state_dir: StateDir = None,
 ) -> None:
     """Start a machine that idles until it is deleted, and print exactly one JSON object.
 
-    Key and token stay here: whoever runs a host reads every configuration on it. A machine whose wait fails is ended.
+    The key and the token are not passed on: the host's operator can read every configuration. If the wait fails, the
+    machine is ended.
     """
     if intel_api_key or bootstrap_token:
-        typer.echo("The key and the token stay here: a machine's configuration holds no secret.", err=True)
+        typer.echo("The key and the token are not passed to the machine: its configuration holds no secret.", err=True)
     if datacenter == "":
         raise typer.BadParameter("it is empty: name one, or leave the option out", param_hint="--datacenter")
     settings = _settings(image=image, easyenclave_url=easyenclave_url, vm_state_dir=state_dir)
@@ -84,10 +84,10 @@ def new(
         node_size=size or settings.default_size,
         bootstrap_order_id=bootstrap_order_id,
     )
-    with _told():
+    with _failures_reported():
         of_size = size_of(settings, size, memory, vcpus, disk)
         provider = provider_of(settings, probe(settings.qemu_mode, settings.qemu))
-        with machines.gone_unless_told(settings.vm_state_dir, config.vm):
+        with machines.removed_on_failure(settings.vm_state_dir, config.vm):
             made = machines.start(settings.vm_state_dir, provider, of_size, config)
             answer = facts.described(made)
             if wait:
@@ -97,11 +97,11 @@ def new(
 
 @app.command("list")
 def list_machines(as_json: AsJson = False, state_dir: StateDir = None) -> None:
-    """Print the machines' names, one a line, whether or not they run."""
+    """Print the names of all machines, running or not, one a line."""
     settings = _settings(vm_state_dir=state_dir)
-    with _told():
+    with _failures_reported():
         known = list(machines.known(settings.vm_state_dir))
-        states = [{"name": one.manifest.vm, "uuid": one.manifest.uuid, "state": facts.state_of(one)} for one in known]
+        states = [{"name": one.manifest.vm, "uuid": one.manifest.uuid, "state": facts.state_word(one)} for one in known]
     if as_json:
         typer.echo(json.dumps(states, indent=2))
         return
@@ -111,23 +111,23 @@ def list_machines(as_json: AsJson = False, state_dir: StateDir = None) -> None:
 
 @app.command()
 def status(name: str, state_dir: StateDir = None) -> None:
-    """Print what is known of a machine, as one JSON object with the keys of libvirt's dominfo."""
+    """Print a machine's state as one JSON object with the keys of libvirt's dominfo."""
     settings = _settings(vm_state_dir=state_dir)
-    with _told():
-        said = facts.keyed(facts.dominfo(machines.find(settings.vm_state_dir, name)))
-    typer.echo(json.dumps(said, indent=2))
+    with _failures_reported():
+        state = facts.keyed(facts.dominfo(machines.find(settings.vm_state_dir, name)))
+    typer.echo(json.dumps(state, indent=2))
 
 
 @app.command()
 def delete(
     name: Annotated[str, typer.Argument(help="A machine's name, or `all`.")],
     easyenclave_url: Url = None,
-    admin_token: Annotated[str | None, typer.Option(help="To delete its agent's record, too. [ADMIN_TOKEN]")] = None,
+    admin_token: Annotated[str | None, typer.Option(help="Delete its agent's record, too. [ADMIN_TOKEN]")] = None,
     state_dir: StateDir = None,
 ) -> None:
-    """Stop a machine and remove what is left of it; with a control plane and its admin's token, its agent's record."""
+    """Stop a machine and remove its directory; with a control plane and its admin's token, also its agent's record."""
     settings = _settings(easyenclave_url=easyenclave_url, admin_token=admin_token, vm_state_dir=state_dir)
-    with _told():
+    with _failures_reported():
         state = settings.vm_state_dir
         named = list(machines.known(state)) if name == "all" else [machines.find(state, name)]
     failed = [one for one in named if not _deleted(one, settings)]
@@ -138,7 +138,7 @@ def delete(
 @app.command()
 def measure(
     image: Image = None,
-    timeout: Annotated[float, typer.Option(help="Seconds.")] = 180,
+    timeout: Annotated[float, typer.Option(help="How many seconds to wait.")] = 180,
     as_json: AsJson = False,
     size: SizeName = None,
     memory: Memory = None,
@@ -151,9 +151,9 @@ def measure(
     It needs a TDX host, and a guest whose kernel shows its registers: Linux 6.16 or later.
     """
     settings = _settings(image=image, vm_state_dir=state_dir)
-    with _told():
+    with _failures_reported():
         of_size = size_of(settings, size, memory, vcpus, disk)
-        registers = measuring.measure(settings.vm_state_dir, provider_of(settings, Mode.TDX), of_size, timeout)
+        registers = machines.measure(settings.vm_state_dir, provider_of(settings, QemuMode.TDX), of_size, timeout)
     typer.echo(json.dumps(registers, indent=2) if as_json else registers["mrtd"])
 
 
@@ -167,7 +167,7 @@ def _settings(**flags: Any) -> ToolSettings:
 
 
 def _deleted(one: VmDirectory, settings: ToolSettings) -> bool:
-    """Delete one machine, and return whether all went well: what is wrong with it must keep no other running."""
+    """Delete one machine, and return whether that worked. A failure must not keep others from being deleted."""
     try:
         machines.end(one)
         typer.echo(f"deleted {one.manifest.vm}")
@@ -182,7 +182,7 @@ def _deleted(one: VmDirectory, settings: ToolSettings) -> bool:
 
 
 def _awaited(made: VmDirectory, debug: bool) -> str:
-    """Return the machine's address once it is up. Raises NothingSaid."""
+    """Return the machine's address once it is up. Raises ConsoleSilent."""
     try:
         return console.await_sign(made)
     finally:
@@ -191,8 +191,8 @@ def _awaited(made: VmDirectory, debug: bool) -> str:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Tell what went wrong in words, and exit with 1."""
+def _failures_reported() -> Iterator[None]:
+    """Print what went wrong, and exit with 1."""
     try:
         yield
     except REFUSALS as error:

@@ -14,27 +14,27 @@ class BellsUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A bell as it was delivered; `receipt` is the broker's own, and answers this delivery."""
+    """A bell as it was delivered; `receipt` is the broker's name for this delivery."""
 
     bell: Bell
     receipt: str
 
 
 class BellListener(Protocol):
-    """Bells are asked for, never pushed: a launcher hears as many as it has room for, and none where it has none."""
+    """Bells are pulled, never pushed: a launcher hears only as many as it has room for."""
 
     def hear(self, most: int) -> Sequence[Heard]:
-        """Wait some seconds for bells and return at most `most`; none is no error. Malformed ones are never returned.
+        """Wait some seconds for bells and return at most `most`; having none is no error. Malformed ones are left out.
 
         A bell that is neither acknowledged nor given back is delivered again after half a minute. Raises
         BellsUnavailable.
         """
 
     def acknowledge(self, heard: Heard) -> None:
-        """The bell has done its work. Raises BellsUnavailable; then it may be heard again."""
+        """Tell the broker that the bell has done its work. Raises BellsUnavailable; then it may be heard again."""
 
     def give_back(self, heard: Heard, after: timedelta) -> None:
-        """Have the bell delivered again, to whichever launcher, `after` a time of at most 10 minutes.
+        """Have the bell delivered again, to any launcher, `after` a time of at most 10 minutes.
 
-        Raises BellsUnavailable; then it comes again by itself.
+        Raises BellsUnavailable; then it is delivered again without that.
         """

@@ -1,9 +1,10 @@
-"""The daemon: starts the loops, and takes everything down in order when it is told to go."""
+"""The daemon: starts the loops, and shuts down in order when it is told to, or when a loop fails."""
 
 import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from math import inf
 from queue import Empty, SimpleQueue
 from typing import Final
@@ -11,178 +12,214 @@ from typing import Final
 import structlog
 
 from launcher.daemon.heartbeat import HeartbeatLoop
-from launcher.daemon.supervision import ALIVE, NOBODY, READY, STOPPING, Supervision
+from launcher.daemon.supervision import ALIVE, READY, STOPPING, UNSUPERVISED, Supervision
 from launcher.orders.admission import Admission
-from launcher.orders.assignments import Runs
+from launcher.orders.assignments import Assignments, Shutdown
+from launcher.orders.mode import Mode
 from shared.exit_codes import INTERRUPTED
+from shared.log_events import LogEvent
 from shared.signals import heeded
 
 Loop = Callable[[], None]
 
-CLOSED: Final = "closed"
-DONE: Final = "done"
-"""As many orders were taken as were to be, and whichever still runs needs no watching."""
-FAILED: Final = "a loop failed"
-DEADLINE: Final = "the time is over"
+
+class Occurrence(StrEnum):
+    """What the daemon's main thread waits for, beside signals."""
+
+    ENDED = "everything has ended"
+    DONE = "enough orders were taken"
+    """And those that still run are not attended."""
+    LOOP_FAILED = "a loop failed"
+    TIMEOUT = "the time is over"
+
+
+Event = Occurrence | signal.Signals
+
 LEAVE_SECONDS: Final = 20.0
-"""How long the way down waits for orders whose machines are left running: as long as a request under way may take."""
+"""How long the shutdown waits for orders whose machines are left running: as long as a request may take."""
 STOP_SECONDS: Final = 120.0
-"""How long the way down waits for orders whose machines are stopped and handed back: as long as a lease and a stop."""
+"""How long the shutdown waits for orders whose machines are stopped and returned: as long as a lease and a stop."""
 LAST_SECONDS: Final = 5.0
-"""How long the way down waits once everything is hurried. What is left then is on the disk for the next daemon."""
+"""How long the shutdown waits after everything was hurried. What is left then is on the disk for the next daemon."""
 SIGNAL_SECONDS: Final = 1.0
-"""How long the main thread waits at most. A signal that comes just before, or that another thread is given, does not
-end the wait, and Python's handler runs only after it."""
+"""The longest wait of the main thread. A signal that comes just before a wait, or on another thread, does not end it,
+and Python's handler runs only after it."""
 
 log = structlog.get_logger()
 
 
 class Events:
-    """What the daemon's main thread waits for: signals, a loop's failure, and the end."""
+    """The queue that the daemon's main thread reads: signals, a loop's failure, and the end."""
 
     def __init__(self) -> None:
         self.failed = False
-        """Whether a loop failed, at any time."""
-        self._queue: SimpleQueue[str] = SimpleQueue()
-        self._told = False
+        """True if a loop has failed at any time."""
+        self._queue: SimpleQueue[Event] = SimpleQueue()
+        self._going = False
 
     def hear_signals(self) -> None:
         for number in (signal.SIGINT, *heeded()):
-            signal.signal(number, lambda heard, _frame: self.put(signal.Signals(heard).name))
+            signal.signal(number, lambda received, _frame: self.put(signal.Signals(received)))
 
-    def put(self, event: str) -> None:
-        self.failed = self.failed or event == FAILED
+    def put(self, event: Event) -> None:
+        self.failed = self.failed or event is Occurrence.LOOP_FAILED
         self._queue.put(event)
 
-    def get(self, seconds: float = inf) -> str:
-        """Wait for the next; DEADLINE where none came within `seconds`."""
+    def get(self, seconds: float = inf) -> Event:
+        """Wait for the next event; TIMEOUT if none came within `seconds`."""
         while seconds > 0:
             event = self._wait(min(seconds, SIGNAL_SECONDS))
-            if event == DEADLINE:
+            if event is Occurrence.TIMEOUT:
                 seconds -= SIGNAL_SECONDS
-            elif event != DONE or not self._told:  # whatever came first, it goes already
-                self._told = True
+            elif event is not Occurrence.DONE or not self._going:  # whatever came first, it goes already
+                self._going = True
                 return event
-        return DEADLINE
+        return Occurrence.TIMEOUT
 
-    def _wait(self, seconds: float) -> str:
+    def _wait(self, seconds: float) -> Event:
         try:
             return self._queue.get(timeout=seconds)
         except Empty:
-            return DEADLINE
+            return Occurrence.TIMEOUT
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownLimits:
+    """The longest waits of a shutdown, in seconds."""
+
+    leave: float = LEAVE_SECONDS
+    stop: float = STOP_SECONDS
+    last: float = LAST_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """`adopt` goes on with what an earlier daemon left; `intake` takes orders until admission closes.
-
-    Not `attended`: what runs is left running, and told to go the daemon waits for nothing else.
-    """
+    """`adopt` goes on with what an earlier daemon left; `intake` takes orders until admission closes."""
 
     adopt: Loop
     admission: Admission
-    runs: Runs
+    assignments: Assignments
     intake: Loop
     heartbeat: HeartbeatLoop
     drain_seconds: float
-    attended: bool = True
-    supervision: Supervision = NOBODY
+    mode: Mode = Mode.DAEMON
+    supervision: Supervision = UNSUPERVISED
+    limits: ShutdownLimits = ShutdownLimits()
 
     def run(self, events: Events) -> int:
-        """Run orders until the first event, then drain: finish what is held, or leave it to the next daemon.
+        """Run orders until the first event, then shut down, and return the exit code.
 
-        A second signal has everything stopped and handed back, a third hurries that. Where a loop fails, machines are
-        left running at once: the daemon is what is broken, not they. Return the exit code.
+        An attended launcher drains first: it waits for its orders' ends, and then leaves their machines to the next
+        daemon. One that is not leaves what runs, and returns the rest. A second signal has every machine stopped and
+        its order returned, a third hurries that. If a loop fails, machines are left running at once: the daemon is
+        broken, not they.
         """
         over = threading.Event()
         try:
             return self._run(events, over)
-        except BaseException:  # nobody keeps what is held any more: it runs on for the next daemon
+        except BaseException:  # no heartbeat renews what is held: it runs on for the next daemon
             over.set()
-            self.runs.leave()
-            self._await_end(LEAVE_SECONDS)
+            self.assignments.shutdown(Shutdown.LEAVE_ALL)
+            self._await_end(self.limits.leave)
             raise
 
     def _run(self, events: Events, over: threading.Event) -> int:
         self.adopt()
         loops = (_start(self.intake, "intake", events), _start(lambda: self.heartbeat.run(over), "heartbeat", events))
-        self.supervision.tell(READY)
+        self.supervision.notify(READY)
         first = self._next(events)
-        self.supervision.tell(STOPPING)
+        self.supervision.notify(STOPPING)
         self.admission.close()
-        self.runs.drain()
-        log.info("going down", because=first, held=len(self.runs.held()))
-        threading.Thread(target=self._close, args=(*loops, over, events), name="close", daemon=True).start()
-        last = self._take_leave(first, events)
-        if last != CLOSED:
-            log.warning("going down at once", because=last)
-            self.runs.hurry()
-            if not self._await_end(LAST_SECONDS):
+        self.assignments.shutdown(Shutdown.FINISH)
+        log.info(
+            LogEvent.SHUTDOWN_STARTED,
+            message="The launcher takes no more orders and shuts down.",
+            because=_name(first),
+            held=len(self.assignments.held()),
+        )
+        threading.Thread(target=self._await_loops, args=(*loops, over, events), name="end", daemon=True).start()
+        last = self._part(first, events)
+        if last is not Occurrence.ENDED:
+            log.warning(
+                LogEvent.SHUTDOWN_HURRIED,
+                message="The shutdown is cut short: machines being stopped are killed.",
+                because=_name(last),
+            )
+            self.assignments.shutdown(Shutdown.HURRY)
+            if not self._await_end(self.limits.last):
                 return 1
-        log.info("gone")
+        log.info(LogEvent.LAUNCHER_STOPPED, message="The launcher has ended.")
         return 1 if events.failed else self._code(first)
 
-    def _take_leave(self, first: str, events: Events) -> str:
-        if first in (FAILED, DONE):
+    def _part(self, first: Event, events: Events) -> Event:
+        """Do what the first event demands of the held orders; return the event that ended that."""
+        if first in (Occurrence.LOOP_FAILED, Occurrence.DONE):
             return self._leave(events)
-        if self.attended:
+        if self.mode.attended:
             return self._drain(events)
-        self.runs.part()
-        return self._next(events, STOP_SECONDS)
+        self.assignments.shutdown(Shutdown.LEAVE_RUNNING)
+        return self._next(events, self.limits.stop)
 
-    def _code(self, first: str) -> int:
-        interrupted = first == signal.SIGINT.name or (first != DONE and not self.attended)
+    def _code(self, first: Event) -> int:
+        interrupted = first is signal.SIGINT or (first is not Occurrence.DONE and not self.mode.attended)
         return INTERRUPTED if interrupted else 0
 
-    def _drain(self, events: Events) -> str:
-        """Wait until nothing is held, but not for ever; return the event that ended this."""
+    def _drain(self, events: Events) -> Event:
+        """Wait until nothing is held, for `drain_seconds` at most; return the event that ended this."""
         event = self._next(events, self.drain_seconds)
-        if event == CLOSED:
+        if event is Occurrence.ENDED:
             return event
-        if event in (DEADLINE, FAILED):
+        if event in (Occurrence.TIMEOUT, Occurrence.LOOP_FAILED):
             return self._leave(events)
-        log.warning("stopping", because=event)
-        self.runs.close()
-        return self._next(events, STOP_SECONDS)
+        log.warning(
+            LogEvent.MACHINES_STOPPING,
+            message="Every machine is stopped, and its order returned.",
+            because=_name(event),
+        )
+        self.assignments.shutdown(Shutdown.RETURN)
+        return self._next(events, self.limits.stop)
 
-    def _leave(self, events: Events) -> str:
-        """Return the next event but for failures: that another loop fails, too, is no reason to stop a machine."""
-        self.runs.leave()
-        while (event := self._next(events, LEAVE_SECONDS)) == FAILED:
-            log.error("another loop failed")
+    def _leave(self, events: Events) -> Event:
+        """Leave all machines; return the next event other than a failure, which is no reason to stop a machine."""
+        self.assignments.shutdown(Shutdown.LEAVE_ALL)
+        while (event := self._next(events, self.limits.leave)) is Occurrence.LOOP_FAILED:
+            log.error(LogEvent.LOOP_FAILED, message="Another loop of the launcher failed during the shutdown.")
         return event
 
     def _await_end(self, seconds: float) -> bool:
-        """Return whether nothing is held any more within so many seconds; say what is, if it is."""
-        if self.runs.await_end(seconds):
+        """Return whether nothing is held any more within so many seconds; log what is, if it is."""
+        if self.assignments.await_end(seconds):
             return True
-        left = [held.hold.model_dump() for held in self.runs.held()]
-        log.error("gone before every order's end: the next daemon goes on with them", left=left)
+        log.error(
+            LogEvent.ORDERS_LEFT_AT_EXIT,
+            message="The launcher ends before all its orders have: the next daemon goes on with them.",
+            left=[one.hold.model_dump() for one in self.assignments.held()],
+        )
         return False
 
-    def _next(self, events: Events, seconds: float = inf) -> str:
-        """Wait for the next event, and meanwhile tell the supervisor that the daemon lives, as long as it does."""
+    def _next(self, events: Events, seconds: float = inf) -> Event:
+        """Wait for the next event, and meanwhile notify the supervisor for as long as the heartbeat's loop turns."""
         every = self.supervision.every or inf
-        while (event := events.get(min(seconds, every))) == DEADLINE and seconds > every:
+        while (event := events.get(min(seconds, every))) is Occurrence.TIMEOUT and seconds > every:
             seconds -= every
-            if self.heartbeat.lives():
-                self.supervision.tell(ALIVE)
+            if self.heartbeat.is_alive():
+                self.supervision.notify(ALIVE)
         return event
 
-    def _close(
+    def _await_loops(
         self, intake: threading.Thread, heartbeat: threading.Thread, over: threading.Event, events: Events
     ) -> None:
-        """Say when nothing is held and nothing more can come."""
+        """Put ENDED once nothing is held and nothing more can come."""
         intake.join()  # a claim under way may still bring an order, which is then returned
-        self.runs.await_end()
+        self.assignments.await_end()
         over.set()
-        self.runs.news.set()
+        self.assignments.changed.set()
         heartbeat.join()
-        events.put(CLOSED)
+        events.put(Occurrence.ENDED)
 
 
 def _start(loop: Loop, name: str, events: Events) -> threading.Thread:
-    """Run a loop on a thread; one that fails takes the daemon down, rather than leave it deaf."""
+    """Run a loop on a thread. A loop that fails shuts the daemon down: its supervisor starts it anew."""
 
     def guarded() -> None:
         failed = True
@@ -191,8 +228,12 @@ def _start(loop: Loop, name: str, events: Events) -> threading.Thread:
             failed = False
         finally:
             if failed:
-                events.put(FAILED)
+                events.put(Occurrence.LOOP_FAILED)
 
     thread = threading.Thread(target=guarded, name=name, daemon=True)
     thread.start()
     return thread
+
+
+def _name(event: Event) -> str:
+    return event.value if isinstance(event, Occurrence) else event.name

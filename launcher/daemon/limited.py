@@ -1,60 +1,88 @@
-"""A launcher that takes so many orders and goes: `--one-shot` and `--max-orders`.
+"""The intake of a launcher that takes a limited number of orders: `--one-shot` and `--max-orders`.
 
-It keeps no watch over what runs: its machines are left to themselves, for the next launcher to find.
+It does not attend to the machines that it leaves running. The next launcher adopts them.
 """
 
+import sys
+from collections.abc import Callable
 from typing import Final
 
 import structlog
 
 from launcher.daemon.poll import PollingLoop
 from launcher.orders.admission import Admission
-from launcher.orders.assignments import Runs
+from launcher.orders.assignments import Assignments
 from launcher.orders.claims import Claims
+from launcher.orders.mode import Mode
 from shared.client import Refused, Unreachable
+from shared.lines import Lines
+from shared.log_events import LogEvent
 
-LOOK_SECONDS: Final = 2
-"""How long the one claim waits: that there is no order may be a second old where the control plane says so."""
+CLAIM_WAIT_SECONDS: Final = 2
+"""How long the one claim waits: the control plane's answer that there is no order may be a second old."""
 
 log = structlog.get_logger()
 
 
-class Bounded:
-    """`one_shot`: an order that fails, or cannot be asked for, is the launcher's own failure."""
+class Limited:
+    """In the mode ONE_SHOT, an order that fails or cannot be claimed is the launcher's own failure."""
 
     def __init__(
-        self, polling: PollingLoop, claims: Claims, runs: Runs, admission: Admission, most: int, one_shot: bool
+        self,
+        polling: PollingLoop,
+        claims: Claims,
+        assignments: Assignments,
+        admission: Admission,
+        limit: int,
+        mode: Mode,
     ) -> None:
-        self._polling, self._claims, self._runs, self._admission = polling, claims, runs, admission
-        self._left, self._one_shot = most, one_shot
+        """`limit` is how many orders are taken."""
+        self._polling, self._claims, self._assignments, self._admission = polling, claims, assignments, admission
+        self._left, self._mode = limit, mode
         self._failed = False
 
     @property
     def failed(self) -> bool:
-        return self._one_shot and (self._failed or self._runs.lost > 0)
+        return self._mode is Mode.ONE_SHOT and (self._failed or self._assignments.lost > 0)
 
-    def count_what_boots(self) -> None:
-        """Take so many orders less as an earlier launcher left booting. Call it before anything tells that they run."""
-        self._left -= self._runs.booting()
+    def count_booting(self) -> None:
+        """Take as many orders less as an earlier launcher left booting. Call it before any heartbeat."""
+        self._left -= self._assignments.booting()
 
     def run(self) -> None:
-        """Take the orders, and return when none of them still boots."""
-        if not self._one_shot:
+        """Take the orders, and return when all of them run or have ended."""
+        if self._mode is not Mode.ONE_SHOT:
             self._polling.run(self._left)
         elif self._left > 0:
             self._take_one()
-        self._runs.await_settled()
+        self._assignments.await_settled()
 
     def _take_one(self) -> None:
         if not any(self._admission.room(lane) > 0 for lane in self._claims.lanes):
-            log.error("there is no room for a machine now")
+            log.error(LogEvent.NO_ROOM, message="This host has no room for a machine now: no order was claimed.")
             self._failed = True
             return
         room = self._admission.reserve_when_free(self._claims.lanes)
-        if room is None:  # told to go meanwhile
+        if room is None:  # the launcher was told to stop meanwhile
             return
         try:
-            self._polling.claim(room, LOOK_SECONDS)
+            self._polling.claim(room, CLAIM_WAIT_SECONDS)
         except (Unreachable, Refused) as error:
-            log.error("no order can be claimed", error=str(error))
+            log.error(LogEvent.CLAIM_FAILED, message="No order could be claimed.", error=str(error))
             self._failed = True
+
+
+def printer() -> Callable[[str], None]:
+    """Return a function that prints a line on standard output, for the person who started the launcher."""
+    lines = Lines(lambda: sys.stdout)
+
+    def announce(line: str) -> None:
+        lines.write(f"{line}\n")
+        if lines.lost:
+            log.warning(LogEvent.OUTPUT_LOST, message="Standard output takes no more lines.", line=line)
+
+    return announce
+
+
+def log_only(_line: str) -> None:
+    """Print nothing: a daemon has its log."""

@@ -2,40 +2,40 @@
 
 from typing import Final
 
-from launcher.clock import Clock
-from launcher.daemon.outage import Backoff, Outage
+from launcher.host.clock import Clock
 from launcher.orders.admission import Admission, Room
-from launcher.orders.assignments import Runs
+from launcher.orders.assignments import Assignments
 from launcher.orders.claims import WAIT_SECONDS, Claims
 from launcher.orders.lanes import names
+from launcher.orders.outage import Backoff, Outage
 from shared.client import ControlPlaneError, Refused, Unreachable
 from shared.domain.lanes import lane as lane_of
 
 REST_SECONDS: Final = 1.0
-"""At most this long, at random, between two claims that brought nothing: launchers must not ask in step."""
+"""The longest wait, cut at random, between two claims that brought nothing: launchers must not ask in step."""
 
 
 class PollingLoop:
-    """`every` is how long to wait between two claims that brought nothing; None: as above."""
+    """`every` is the wait in seconds between two claims that brought nothing; None: up to REST_SECONDS."""
 
     def __init__(
         self,
         claims: Claims,
-        runs: Runs,
+        assignments: Assignments,
         admission: Admission,
         outage: Outage,
         clock: Clock,
         every: float | None = None,
     ) -> None:
         self.begun = 0
-        """How many orders were begun."""
-        self._claims, self._runs, self._admission = claims, runs, admission
+        """How many orders this loop has begun."""
+        self._claims, self._assignments, self._admission = claims, assignments, admission
         self._outage, self._clock, self._every = outage, clock, every
         self._backoff = Backoff(clock.jitter)
 
-    def run(self, most: int | None = None) -> None:
-        """Claim until admission closes, or `most` orders were begun."""
-        while most is None or self.begun < most:
+    def run(self, limit: int | None = None) -> None:
+        """Claim until admission closes, or this loop has begun `limit` orders."""
+        while limit is None or self.begun < limit:
             room = self._admission.reserve_when_free(self._claims.lanes)
             if room is None:
                 return
@@ -52,9 +52,9 @@ class PollingLoop:
         if claimed is None:
             self._admission.free(room.reservation)
             return False
-        if (lane := self._claims.lanes.rung(lane_of(claimed.spec))) is not None:
+        if (lane := self._claims.lanes.find(lane_of(claimed.spec))) is not None:
             self._admission.resize(room.reservation, lane.need)
-        self._runs.begin(claimed, room.reservation, asked_at)
+        self._assignments.begin(claimed, room.reservation, asked_at)
         self.begun += 1
         return True
 
@@ -66,9 +66,9 @@ class PollingLoop:
         try:
             brought = self.claim(room)
         except (Unreachable, Refused) as error:
-            self._outage.goes_on(error)
+            self._outage.failed(error)
             return self._backoff.next()
-        self._outage.ends()
+        self._outage.answered()
         self._backoff.reset()
         return 0 if brought else self._rest()
 

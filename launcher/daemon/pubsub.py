@@ -15,17 +15,13 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.pubsub_v1 import SubscriberClient
 
 from launcher.daemon.bells import BellsUnavailable, Heard
+from shared.log_events import LogEvent
 from shared.wire.bell import MalformedBell, from_attributes
 
 HEAR_SECONDS: Final = 5.0
-"""How long one request waits for bells: a launcher that goes down waits no longer for it than this."""
-
-
+"""How long one request waits for bells, and so how long a shutdown waits for it."""
 ANSWER_SECONDS: Final = 10.0
-
-
 AT_ONCE: Final = timedelta()
-
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +54,11 @@ class PubSubListener:
             return Heard(from_attributes(received.message.attributes), received.ack_id)
         except MalformedBell:
             if received.delivery_attempt <= 1:
-                log.warning("doorbell.malformed", message_id=received.message.message_id)
+                log.warning(
+                    LogEvent.BELL_MALFORMED,
+                    message="A bell is malformed: the subscription makes it a dead letter in the end.",
+                    message_id=received.message.message_id,
+                )
             self._deliver_again(received.ack_id, AT_ONCE)
             return None
 
@@ -69,7 +69,7 @@ class PubSubListener:
 
 
 def _answer(method: Callable[..., Any], **request: Any) -> None:
-    """Tell the broker once what became of a bell. Raises BellsUnavailable; then it comes again by itself."""
+    """Tell the broker once what became of a bell. Raises BellsUnavailable; then the bell is delivered again."""
     try:
         method(request=request, timeout=ANSWER_SECONDS, retry=None)
     except (GoogleAPIError, GoogleAuthError) as error:

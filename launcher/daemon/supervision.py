@@ -1,4 +1,4 @@
-"""What the launcher's supervisor is told: sd_notify(3). Nobody, where no supervisor asks."""
+"""Notifies the launcher's supervisor, by sd_notify(3), if there is one."""
 
 import socket
 from dataclasses import dataclass
@@ -6,37 +6,44 @@ from typing import Final
 
 import structlog
 
+from shared.log_events import LogEvent
+
 READY: Final = b"READY=1"
 ALIVE: Final = b"WATCHDOG=1"
 STOPPING: Final = b"STOPPING=1"
 ABSTRACT: Final = "@"
-"""How the name of a socket begins that is in no folder (unix(7)), in the environment."""
+"""The first character, in the environment, of a socket's name that is not in a folder (unix(7))."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Supervision:
-    """`address` is $NOTIFY_SOCKET. `patience` is in seconds: after so many without word the supervisor starts anew."""
+    """`address` is $NOTIFY_SOCKET. The supervisor restarts the launcher after `patience` seconds without notice."""
 
     address: str | None = None
     patience: float | None = None
 
     @property
     def every(self) -> float | None:
-        """How often to say that the launcher lives, in seconds: twice as often as must be; None: never."""
+        """The seconds between two ALIVE notices, half of what the supervisor allows; None: it asks for none."""
         return None if self.patience is None else self.patience / 2
 
-    def tell(self, state: bytes) -> None:
+    def notify(self, state: bytes) -> None:
         if self.address is None:
             return
         name = self.address.replace(ABSTRACT, "\0", 1) if self.address.startswith(ABSTRACT) else self.address
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as told:
-                told.connect(name)
-                told.send(state)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as supervisor:
+                supervisor.connect(name)
+                supervisor.send(state)
         except OSError as error:
-            log.warning("the supervisor cannot be told", state=state.decode(), error=error.strerror)
+            log.warning(
+                LogEvent.SUPERVISOR_NOT_NOTIFIED,
+                message="The supervisor could not be notified.",
+                state=state.decode(),
+                error=error.strerror,
+            )
 
 
-NOBODY: Final = Supervision()
+UNSUPERVISED: Final = Supervision()

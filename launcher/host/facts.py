@@ -9,9 +9,9 @@ import psutil
 
 MIB: Final = 1 << 20
 OVERCOMMIT: Final = 2
-"""Virtual CPUs a processor: machines wait for the network most of the time."""
+"""Virtual CPUs for each processor: machines mostly wait for the network."""
 MISC_CAPACITY: Final = Path("/sys/fs/cgroup/misc.capacity")
-"""Where the kernel says how many TDX keys there are, to anyone: the line `tdx 63`."""
+"""The file in which the kernel says how many TDX keys there are: the line `tdx 63`."""
 
 
 def host_memory_mib() -> int:
@@ -27,7 +27,7 @@ def free_disk_mib(folder: Path) -> int:
 
 
 def tdx_keys(capacity: Path = MISC_CAPACITY) -> int:
-    """Return how many TDs can run at once; 0 where there are none."""
+    """Return how many TDs can run at once; 0 if none can."""
     try:
         lines = capacity.read_text().splitlines()
     except OSError:

@@ -1,8 +1,8 @@
-"""Keeps a machine's logs bounded, whoever started the machine and however long it outlives them.
+"""Keeps a machine's logs bounded, even if the machine outlives the process that started it.
 
 Run as a script, it becomes the machine's program, whose output then goes through a pipe to a writer of its own: a
-process that keeps the last of what it reads, and that ends when nobody can write any more. The standard library is all
-that it imports: there is one for each machine, about 9 MiB large.
+process that keeps the end of what it reads, and that ends when the pipe is closed. It imports only the standard
+library: there is one for each machine, about 9 MiB large.
 """
 
 import fcntl
@@ -33,14 +33,14 @@ def command(program: Sequence[str], limit: int, output: Path, console: Path | No
 
 
 class BoundedLog:
-    """A file that keeps the last half of its limit at least: it is cut at its beginning, and always there whole."""
+    """A file that keeps at least the last half of its limit: it is cut at its beginning, and always exists."""
 
     def __init__(self, path: Path, limit: int) -> None:
         self._path, self._limit = path, limit
         self._open()
 
     def write(self, data: bytes) -> None:
-        """Append. What cannot be written, such as on a full disk, is lost: the machine must not wait for it."""
+        """Append. Data that cannot be written, for example on a full disk, is lost: the machine must not wait."""
         with suppress(OSError):
             if self._size + len(data) > self._limit:
                 self._cut()
@@ -69,9 +69,9 @@ class BoundedLog:
 
 
 def write(limit: int, paths: Sequence[Path]) -> None:
-    """Write what comes on standard input, and on CONSOLE, to the logs of these paths until nobody can send any more."""
+    """Write what comes on standard input, and on CONSOLE, to the logs of these paths until both are closed."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)  # of a control group that is stopped, it is the last to go
+        signal.signal(number, signal.SIG_IGN)  # in a control group that is stopped, it must end last
     logs = {source: BoundedLog(path, limit) for source, path in zip((0, CONSOLE), paths, strict=False)}
     sources = select.poll()
     for source in logs:
@@ -93,8 +93,8 @@ def run(limit: str, logs: Sequence[str], program: Sequence[str]) -> None:
     fcntl.flock(lock, fcntl.LOCK_SH)
     targets = (*zip((reading for reading, _ in pipes), (0, CONSOLE), strict=False), (lock, LOCK))
     actions = [(os.POSIX_SPAWN_DUP2, source, target) for source, target in targets]
-    if (between := os.fork()) == 0:  # the writer is to be no child of the machine, which would not reap it
-        # Without the machine's mark in its environment: what is marked is killed, and the last words would be lost.
+    if (between := os.fork()) == 0:  # the writer must not be a child of the machine, which would not reap it
+        # Without the machine's mark in its environment: marked processes are killed, and the last output would be lost.
         os.posix_spawn(SCRIPT[0], [*SCRIPT, WRITE, limit, *logs], {}, file_actions=actions, setsid=True)
         os._exit(0)
     if os.waitpid(between, 0)[1] != 0:

@@ -1,9 +1,8 @@
-"""One directory a machine, `<state>/vms/<order_id>-<epoch>/`: whole on the disk before the machine starts.
+"""The directory of a machine, `<state>/vms/<order_id>-<epoch>/`: whole on the disk before the machine starts.
 
-All that a daemon must know to go on with a machine that an earlier one started is in it.
+It has all that a daemon needs to go on with a machine that an earlier one started.
 """
 
-import errno
 import fcntl
 import os
 import shutil
@@ -17,6 +16,7 @@ import structlog
 
 from launcher.machines.records import PARTIAL, VmLease, VmManifest, VmProcess, replace, synchronise, write_durably
 from shared.crash_points import Point, reach
+from shared.log_events import LogEvent
 
 MANIFEST: Final = "manifest.json"
 CONFIG: Final = "config.json"
@@ -30,18 +30,13 @@ TEMPORARY: Final = "tmp"
 
 VMS: Final = "vms"
 LOGS: Final = "logs"
-QUARANTINE: Final = "quarantine"
 REMOVED: Final = ".removed"
-FILE_SYSTEMS_OWN: Final = "lost+found"
-MOST_ASIDE: Final = 1000
-"""Of one name."""
-
-KEPT_LOGS: Final = 200
-"""How many machines' serial logs outlive their machines, in `<state>/logs/`."""
-LOG_MIB: Final = 16
-"""How large a machine's log may grow; then its first half goes."""
+MAX_KEPT_LOGS: Final = 200
+"""How many serial logs of ended machines are kept, in `<state>/logs/`."""
+MAX_LOG_MIB: Final = 16
+"""The size at which a machine's log loses its first half."""
 LOGS_SECONDS: Final = 5.0
-"""How long the writer of an ended machine's logs is waited for, which has a pipe to empty."""
+"""How long to wait for the writer of an ended machine's logs, which has a pipe to empty."""
 LOOK_SECONDS: Final = 0.01
 MIB: Final = 1 << 20
 BLOCK: Final = 512
@@ -51,7 +46,7 @@ log = structlog.get_logger()
 
 
 class LinkOrCopy(ValueError):
-    """This only looks like a machine's directory; the message says why."""
+    """A link to a machine's directory, or a copy of one; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,24 +64,24 @@ class VmDirectory:
 
     @property
     def kept_log(self) -> Path:
-        """Where its serial log is once the directory is removed."""
+        """Where its serial log is after the directory was removed."""
         return self.path.parent.parent / LOGS / f"{self.path.name}.log"
 
     @property
     def launch_log(self) -> Path:
-        """What the machine's own process says, as against the guest in it."""
+        """The output of the machine's process; the guest in it writes to the serial log."""
         return self.path / LAUNCH_LOG
 
     @property
     def temporary(self) -> Path:
-        """Where a machine that is a plain process puts its temporary files, so that they go with it."""
+        """The temporary files of a machine that is a plain process; they are removed with it."""
         return self.path / TEMPORARY
 
     def record_process(self, process: VmProcess) -> None:
         write_durably(self.path / PROCESS, process.model_dump_json(indent=2).encode())
 
     def process(self) -> VmProcess | None:
-        """Return the recorded process; None where none was."""
+        """Return the recorded process; None if none was recorded."""
         try:
             return VmProcess.model_validate_json((self.path / PROCESS).read_bytes())
         except FileNotFoundError:
@@ -101,24 +96,28 @@ class VmDirectory:
         return VmLease.model_validate_json((self.path / LEASE).read_bytes())
 
     def cap_logs(self) -> None:
-        """Empty a log that has grown too large, of a machine that an earlier version started: it has no writer that
-        bounds it. It appends, and so goes on at its start. Raises OSError.
+        """Empty the logs that are too large of a machine that an earlier version started, whose writer does not bound
+        them. It appends, and so goes on at the start. Raises OSError.
         """
         for log in (self.serial_log, self.launch_log):
-            if log.exists() and log.stat().st_size > LOG_MIB * MIB:
+            if log.exists() and log.stat().st_size > MAX_LOG_MIB * MIB:
                 os.truncate(log, 0)
 
     def await_logs(self) -> None:
         """Return once all that the machine wrote before its end is in its logs. Raises OSError.
 
-        By the lock that the logs' writer holds (bounded_log.py); whatever still keeps that alive is not waited for.
+        It waits for the lock that the logs' writer holds (bounded_log.py), for LOGS_SECONDS at most.
         """
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         deadline = time.monotonic() + LOGS_SECONDS
         try:
             while not _locked(folder):
                 if time.monotonic() > deadline:
-                    log.warning("a machine's logs are still written", vm=self.manifest.vm)
+                    log.warning(
+                        LogEvent.LOG_STILL_WRITTEN,
+                        message="The writer of the ended machine's logs has not ended yet.",
+                        vm=self.manifest.vm,
+                    )
                     return
                 time.sleep(LOOK_SECONDS)
         finally:
@@ -127,13 +126,18 @@ class VmDirectory:
     def remove(self) -> None:
         """Remove the directory of a machine that is gone, keeping its serial log in `<state>/logs/`. Raises OSError.
 
-        A log that cannot be kept does not keep the directory: its disk may be 80 GiB.
+        If the log cannot be kept, the directory is still removed: its disk may be 80 GiB.
         """
         self.await_logs()
         try:
             _keep(self.serial_log, self.kept_log)
         except OSError as error:
-            log.warning("a machine's serial log is not kept", vm=self.manifest.vm, error=error.strerror or str(error))
+            log.warning(
+                LogEvent.LOG_NOT_KEPT,
+                message="The ended machine's serial log could not be kept.",
+                vm=self.manifest.vm,
+                error=error.strerror or str(error),
+            )
         # Renamed first: a directory that is half removed when the daemon dies is known as one.
         removed = self.path.rename(self.path.with_name(f".{self.path.name}{REMOVED}"))
         reach(Point.LAUNCHER_REMOVING)
@@ -162,27 +166,8 @@ def location(state: Path, order_id: str, epoch: int) -> Path:
     return state / VMS / _name(order_id, epoch)
 
 
-def remaining(state: Path) -> list[Path]:
-    """Return what stands where machines' directories are, having removed those half written or half removed.
-
-    Raises OSError if that cannot be listed.
-    """
-    for path in _entries(state):
-        if path.name.startswith(".") and path.name.endswith((PARTIAL, REMOVED)):
-            _finish_removing(path)
-    return listed(state)
-
-
-def listed(state: Path) -> list[Path]:
-    """Return what stands where machines' directories are, but for those half written or half removed.
-
-    Raises OSError if that cannot be listed: to take it for empty is to give up the orders of machines that run.
-    """
-    return [path for path in _entries(state) if not path.name.startswith(".") and path.name != FILE_SYSTEMS_OWN]
-
-
 def read(path: Path) -> VmDirectory:
-    """Raises OSError, ValidationError if this is no machine's directory, and LinkOrCopy."""
+    """Return the machine's directory at a path. Raises OSError, ValidationError, LinkOrCopy if there is none."""
     if path.is_symlink():
         raise LinkOrCopy("it is a symbolic link")
     manifest = VmManifest.model_validate_json((path / MANIFEST).read_bytes())
@@ -191,53 +176,16 @@ def read(path: Path) -> VmDirectory:
     return VmDirectory(path, manifest)
 
 
-def quarantine(path: Path) -> Path:
-    """Put aside what cannot be explained, and return where it is now. Raises OSError.
-
-    Nothing is copied: if `vms` is a file system of its own, it stays there, under a name that nobody looks at.
-    """
-    try:
-        return _moved(path, path.parent.parent / QUARANTINE)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-    return _moved(path, path.parent / f".{QUARANTINE}")
-
-
 def used_mib(path: Path) -> int:
-    """Return what the files of a directory take, in MiB; 0 where there is none."""
+    """Return the size of the files in a directory, in MiB; 0 if there is none."""
     try:
         return sum(entry.lstat().st_blocks * BLOCK for entry in path.rglob("*")) // MIB
     except OSError:  # it is being removed
         return 0
 
 
-def _entries(state: Path) -> list[Path]:
-    try:
-        return sorted((state / VMS).iterdir())
-    except FileNotFoundError:
-        return []
-
-
 def _name(order_id: str, epoch: int) -> str:
     return f"{order_id}-{epoch}"
-
-
-def _finish_removing(path: Path) -> None:
-    try:
-        shutil.rmtree(path)
-    except OSError as error:
-        log.error("a half removed directory stays", path=str(path), error=error.strerror)
-
-
-def _moved(path: Path, folder: Path) -> Path:
-    """Move into a folder, under a name that is free there. Raises OSError."""
-    folder.mkdir(exist_ok=True, mode=0o700)
-    names = (path.name, *(f"{path.name}.{number}" for number in range(1, MOST_ASIDE)))
-    free = next((name for name in names if not os.path.lexists(folder / name)), None)
-    if free is None:
-        raise FileExistsError(errno.EEXIST, "There are too many of this name", str(folder / path.name))
-    return path.rename(folder / free)
 
 
 def _keep(serial_log: Path, kept: Path) -> None:
@@ -253,7 +201,7 @@ def _keep(serial_log: Path, kept: Path) -> None:
 
 
 def _locked(folder: int) -> bool:
-    """Take the lock on a folder, and return whether that went well at once."""
+    """Return whether the lock on a folder could be taken at once."""
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -262,11 +210,11 @@ def _locked(folder: int) -> bool:
 
 
 def _prune(logs: Path) -> None:
-    """Remove the oldest logs. Others may be at it, too: what one of them removed meanwhile is no error."""
+    """Remove the oldest logs. Another process may remove them, too; that is no error."""
     found: list[tuple[float, Path]] = []
     for path in logs.glob("*.log"):
         with suppress(OSError):
             found.append((path.stat().st_mtime, path))
-    for _, path in sorted(found)[:-KEPT_LOGS]:
+    for _, path in sorted(found)[:-MAX_KEPT_LOGS]:
         with suppress(OSError):
             path.unlink()

@@ -1,4 +1,4 @@
-"""Why a machine did not start, in the words that the control plane knows."""
+"""Why a machine did not start, as the control plane's reasons and failure classes."""
 
 import errno
 from collections.abc import Mapping
@@ -29,17 +29,17 @@ BY_WORDS: Final[tuple[tuple[tuple[str, ...], Class], ...]] = (
     (("cannot set up guest memory",), NO_CAPACITY),
     (("Address already in use",), PORT_TAKEN),
 )
-"""What QEMU says, first match first."""
+"""What QEMU writes; the first match counts."""
 
 
 def of_host(error: OSError, what: str) -> LaunchFailed:
-    """Return the failure that this host's refusal amounts to."""
+    """Return the failure that an error of this host means."""
     reason, failure = BY_ERRNO.get(error.errno or 0, OTHER)
     return LaunchFailed(f"{what}: {error.strerror}.", reason, failure)
 
 
 def of_words(words: str, message: str) -> LaunchFailed:
-    """Return the failure that a hypervisor's last words amount to."""
-    found = (kind for parts, kind in BY_WORDS if all(part in words for part in parts))
+    """Return the failure that a hypervisor's last output means."""
+    found = (kind for phrases, kind in BY_WORDS if all(phrase in words for phrase in phrases))
     reason, failure = next(found, OTHER)
     return LaunchFailed(message, reason, failure)

@@ -1,13 +1,13 @@
-"""The port behind which machines are made: a plan that is written down first, then a running machine."""
+"""The port of the providers, which make machines: first a plan, which is recorded, then a running machine."""
 
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Protocol
 
 from launcher.machines.directory import VmDirectory
 from launcher.machines.resources import Resources
-from launcher.providers.process.identity import Trace
 from shared.domain.order import Failure, Reason
 from shared.domain.spec import AnySpec
 from shared.guest.config import WorkerConfig
@@ -28,8 +28,8 @@ class LaunchFailed(Exception):
 class Plan:
     """How one machine will be started.
 
-    `argv` is empty where it is no process of this host; `mode` and `image_digest` are None where the provider has none.
-    `vm` is what the machine is called, None where any name will do.
+    `argv` is empty for a remote machine; `mode` and `image_digest` are None if the provider has none. `vm` is the
+    machine's name; None: any name will do.
     """
 
     argv: tuple[str, ...]
@@ -47,38 +47,50 @@ class Machine(Protocol):
 
     @property
     def pid(self) -> int | None:
-        """Its process, in a session of its own; None where it is no process of this host."""
+        """Its process, in a session of its own; None for a remote machine."""
 
     def fileno(self) -> int:
         """Return a descriptor that becomes readable once the machine has ended."""
 
     def stop(self, patience: Patience) -> None:
-        """Ask politely, then less politely; return when nothing of it is left. Ended already is no error."""
+        """Ask it to stop, by gentle means first; return when nothing of it is left. It may have ended already."""
 
     def kill(self) -> None:
-        """End it now, from whichever thread, without waiting for the end."""
+        """End it now, without waiting for the end. Any thread may call this."""
 
     def reap(self) -> int | None:
         """Return the exit code of a machine that has ended, having ended what it left behind.
 
-        None where it was no child of ours, and only its parent is told."""
+        None if it is not a child of this daemon: only its parent learns the code."""
 
     def leave(self) -> None:
-        """Let it run on, and watch it no more."""
+        """Let it run on, and stop watching it."""
 
 
-class Keeper(Protocol):
-    """Finds machines again that an earlier daemon started. Raises LaunchFailed where it cannot ask for them now."""
+class MachineState(Enum):
+    """What became of a directory's machine."""
 
-    def trace(self, directory: VmDirectory) -> Trace:
-        """Return what is left of the directory's machine. Raises OSError, ValidationError where that cannot be told."""
+    NEVER_RAN = auto()
+    """No process was recorded, and a machine runs only after its process was recorded."""
+    RUNS = auto()
+    ENDED = auto()
+    """Gone, or ended and not yet reaped; another process may have its number by now."""
+    UNEXPLAINED = auto()
+    """The recorded process runs, and its arguments do not name the machine."""
 
-    def adopt(self, directory: VmDirectory) -> Machine | None:
-        """Return the directory's machine; None where it has just ended. Raises OSError, ValidationError as `trace`."""
+
+class Recoverer(Protocol):
+    """Finds the machines that an earlier daemon started. Raises LaunchFailed if it cannot look for them now."""
+
+    def state_of(self, directory: VmDirectory, /) -> MachineState:
+        """Return what became of the directory's machine. Raises OSError, ValidationError if that is unknown."""
+
+    def adopt(self, directory: VmDirectory, /) -> Machine | None:
+        """Return the directory's machine; None if it has just ended. Raises OSError, ValidationError as `state_of`."""
 
 
-class Provider(Keeper, Protocol):
-    """`loopback_gateway` is where its machines find this host's loopback addresses; None where they are their own."""
+class Provider(Recoverer, Protocol):
+    """Makes machines. `loopback_gateway` is the address by which they reach this host's loopback; None: as it is."""
 
     @property
     def name(self) -> str: ...
@@ -95,8 +107,9 @@ class Provider(Keeper, Protocol):
     def start(self, directory: VmDirectory) -> Machine:
         """Start the machine that the directory describes. Raises ImageRejected, LaunchFailed: then nothing runs."""
 
-    def keep_clear(self, held: Callable[[], Collection[Hold]], until: threading.Event) -> None:
-        """From now on, until told, end machines of this launcher's that run elsewhere, and that no hold explains.
+    def delete_strays(self, held: Callable[[], Collection[Hold]], until: threading.Event) -> None:
+        """Delete this launcher's remote machines that belong to no held order, from now on until `until` is set.
 
-        To be called once, when earlier machines have been adopted; `held` returns what is held when it is called.
+        Call it once, after earlier machines were adopted; `held` returns what is held when it is called. Providers of
+        this host have none.
         """

@@ -1,23 +1,24 @@
-"""What is written down of a machine, and how: whole or not at all.
+"""The records of a machine, and how they are written: whole or not at all.
 
-A later daemon may have written more than this one knows: it must not put its machines aside for that.
+Fields that a later version has added are ignored: a machine is not put aside for them.
 """
 
 import os
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from launcher.machines.resources import Resources
+from shared.wire.launchers import Hold
 
 PARTIAL: Final = ".partial"
 OPERATORS: Final = "tdvirsh-trust_domain_verity-"
-"""How the names of the machines begin that `launchyard vm` makes: no daemon has any business with them."""
+"""The prefix of the names of the machines that `launchyard vm` makes. Daemons leave these alone."""
 
 
 class VmManifest(BaseModel):
-    """What this machine is. `argv` is what was to be run, with file names relative to the directory."""
+    """What the machine is. `argv` is its command line, relative to the directory; empty if it is remote."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -30,11 +31,16 @@ class VmManifest(BaseModel):
     image_digest: str | None
     argv: tuple[str, ...]
     resources: Resources
-    """What is reserved for it on this host, until its process has ended."""
+    """What it takes of this host until its process has ended."""
 
     @property
     def is_operators(self) -> bool:
         return self.vm.startswith(OPERATORS)
+
+    @property
+    def hold(self) -> Hold:
+        """The order and the epoch. Raises ValidationError if there can be no such order or epoch."""
+        return Hold(order_id=self.order_id, epoch=self.epoch)
 
 
 class VmProcess(BaseModel):
@@ -49,24 +55,27 @@ class VmProcess(BaseModel):
 class VmLease(BaseModel):
     """Until when the machine may run: `ends` is a time of CLOCK_MONOTONIC, which all processes of a host share.
 
-    It was last given for `seconds`. One that is `endless` is that of a machine that runs, and that is left to itself.
+    It was last given for `seconds`. If it `never_expires`, its order runs and is not attended. Daemons of every version
+    store that as `endless`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", validate_by_name=True, validate_by_alias=True, serialize_by_alias=True
+    )
 
     ends: float
     seconds: float
-    endless: bool = False
+    never_expires: bool = Field(False, alias="endless")
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file that only its owner reads: after a crash it is there whole, or not at all. Raises OSError."""
+    """Write a file that only its owner may read: after a crash it is there whole, or not at all. Raises OSError."""
     replace(path, content, synchronised=True)
     synchronise(path.parent)
 
 
 def replace(path: Path, content: bytes, synchronised: bool = False) -> None:
-    """Write a file that only its owner reads, so that whoever reads it finds one whole content. Raises OSError."""
+    """Write a file that only its owner may read, so that a reader always finds one whole content. Raises OSError."""
     partial = path.with_name(f".{path.name}{PARTIAL}")
     with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)

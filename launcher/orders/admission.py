@@ -11,20 +11,21 @@ import structlog
 
 from launcher.machines.directory import location, used_mib
 from launcher.machines.resources import Resources
-from launcher.orders.lanes import Lane
+from launcher.orders.lanes import Lane, Lanes
+from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 
 REST_SECONDS: Final = 60.0
-"""How long a provider's orders are not admitted after it could not start a machine through its host's fault."""
-LOOK_AGAIN_SECONDS: Final = 5.0
-"""How often the disk is looked at while there is no room: others fill it and free it, and tell nobody."""
+"""How long a provider takes no orders after it could not start a machine for a fault of its host."""
+DISK_CHECK_SECONDS: Final = 5.0
+"""How often the free disk is read while there is no room: other programs fill and free it unnoticed."""
 
 log = structlog.get_logger()
 
 
 @dataclass(eq=False, slots=True)
 class Reservation:
-    """Room for one machine. `directory` is where it fills its share of the disk, once that is known."""
+    """Room for one machine. `directory` is where it uses its share of the disk; None until that is known."""
 
     resources: Resources
     directory: Path | None = None
@@ -32,31 +33,52 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Room for a machine of any of these lanes: as much as the one takes that takes the most."""
+    """Room for a machine of any of these lanes: for each resource, the largest need among them."""
 
     reservation: Reservation
     lanes: tuple[Lane, ...]
 
 
 class Admission:
-    """Machines need what their orders' lanes say. Once closed, nothing more is reserved."""
+    """Reserves room by what the orders' lanes need. Once closed, it reserves nothing more."""
 
     def __init__(
-        self, state: Path, whole: Resources, free_disk_mib: Callable[[], int], monotonic: Callable[[], float]
+        self,
+        state: Path,
+        whole: Resources,
+        free_disk_mib: Callable[[], int],
+        monotonic: Callable[[], float],
+        disk_check_seconds: float = DISK_CHECK_SECONDS,
     ) -> None:
-        """`whole` is what this host has in all, but for its disk: that is shared, and asked about each time."""
+        """`whole` is all that this host has, except its disk, which is shared and is read each time."""
         self.closed = threading.Event()
         self._state, self._whole, self._free_disk_mib = state, whole, free_disk_mib
-        self._monotonic = monotonic
+        self._monotonic, self._disk_check_seconds = monotonic, disk_check_seconds
+        self.rest_seconds = REST_SECONDS
         self._rest_until: dict[str, float] = {}
         self._changed = threading.Condition()
         self._reserved: set[Reservation] = set()
-        self._without: dict[Lane, tuple[str, ...]] = {}
-        """What each lane that has no room lacks, as was said."""
+        self._lacking: dict[Lane, tuple[str, ...]] = {}
+        """The resources that each lane without room lacks, as they were logged."""
 
     def fits(self, need: Resources) -> bool:
         """Return whether even one such machine would fit if nothing else ran here."""
         return need.times_in(self._whole.model_copy(update={"disk_mib": need.disk_mib})) > 0
+
+    def fitting(self, lanes: Iterable[Lane]) -> Lanes:
+        """Return the lanes of which at least one machine would fit this host if nothing else ran here."""
+        fitting: list[Lane] = []
+        for lane in lanes:
+            fields = {"lane": lane.name, "provider": lane.provider, "needed": lane.need.model_dump()}
+            if self.fits(lane.need):
+                fitting.append(lane)
+                room = self.room(lane)
+                log.info(LogEvent.LANE_SERVED, message="The launcher serves this lane.", room=room, **fields)
+            else:
+                log.warning(LogEvent.LANE_NOT_SERVED, message="No machine of this lane fits this host.", **fields)
+        if not fitting:
+            log.error(LogEvent.NO_LANE_SERVED, message="No machine of any lane fits this host: it takes no order.")
+        return Lanes(tuple(fitting))
 
     def room(self, lane: Lane) -> int:
         """Return how many more machines of a lane there is room for."""
@@ -64,25 +86,25 @@ class Admission:
             return self._room(lane, self._left())
 
     def reserve(self, lane: Lane) -> Reservation | None:
-        """Return room for one machine; None where there is none."""
+        """Return room for one machine; None if there is none."""
         with self._changed:
             if self.closed.is_set() or self._room(lane, self._left()) <= 0:
                 return None
             return self._take(lane.need)
 
     def reserve_when_free(self, lanes: Iterable[Lane]) -> Room | None:
-        """Wait until there is room for any lane's machine, and return it for all that fit; None once closed.
+        """Wait until there is room for a machine of any lane, and reserve it for all that fit; None once closed.
 
-        What each of them needs fits, so of each thing there is as much as the most that one of them needs.
+        Each of their needs fits, so for each resource there is room for the largest need among them.
         """
         with self._changed:
             fitting = tuple(self._await(lanes))
             if not fitting:
                 return None
-            return Room(self._take(reduce(Resources.most, (lane.need for lane in fitting))), fitting)
+            return Room(self._take(reduce(Resources.larger, (lane.need for lane in fitting))), fitting)
 
     def readmit(self, hold: Hold, resources: Resources) -> Reservation:
-        """Count a machine that runs already, whether or not it would be admitted now."""
+        """Reserve room for a machine that runs already, even if it would not be admitted now."""
         reservation = Reservation(resources)
         with self._changed:
             self._reserved.add(reservation)
@@ -95,16 +117,16 @@ class Admission:
             return max(self._await(lanes).values(), default=0)
 
     def resize(self, reservation: Reservation, need: Resources) -> None:
-        """Keep what the order's machine takes, now that it is known which order it is.
+        """Set the reservation to what the order's machine takes, now that the order is known.
 
-        That may be more than was reserved where the claim is a repeat: its order was won by an earlier one.
+        That may be more than was reserved if the claim is a repeat: an earlier one won the order.
         """
         with self._changed:
             reservation.resources = need
             self._changed.notify_all()
 
     def fill(self, reservation: Reservation, hold: Hold) -> None:
-        """Say whose the reservation is."""
+        """Note whose the reservation is."""
         reservation.directory = location(self._state, hold.order_id, hold.epoch)
 
     def free(self, reservation: Reservation) -> None:
@@ -113,10 +135,15 @@ class Admission:
             self._changed.notify_all()
 
     def rest(self, provider: str) -> None:
-        """Admit nothing of a provider's for a while: other hosts may do better with what it would fail again."""
-        log.warning("no order is taken for a while", provider=provider, seconds=REST_SECONDS)
+        """Admit no order of a provider for a while: other hosts may do what it would fail at again."""
+        log.warning(
+            LogEvent.PROVIDER_RESTS,
+            message="The provider failed for a fault of this host, and takes no order for a while.",
+            provider=provider,
+            seconds=self.rest_seconds,
+        )
         with self._changed:
-            self._rest_until[provider] = self._monotonic() + REST_SECONDS
+            self._rest_until[provider] = self._monotonic() + self.rest_seconds
 
     def close(self) -> None:
         self.closed.set()
@@ -124,36 +151,45 @@ class Admission:
             self._changed.notify_all()
 
     def _await(self, lanes: Iterable[Lane]) -> dict[Lane, int]:
-        """Return the lanes that there is room for, and how much; none once closed, and only then. Called locked.
+        """Return the lanes that have room, and how much; none once closed, and only then. Called locked.
 
-        What was found is not asked for again: others fill the disk meanwhile, and no room would look like the end.
+        Room that was found is not computed again: other programs fill the disk meanwhile, and no room would look like
+        the end.
         """
-        asked = tuple(lanes)
+        wanted = tuple(lanes)
         while not self.closed.is_set():
             left = self._left()
-            for lane in asked:
-                self._tell(lane, left)
-            if found := {lane: room for lane in asked if (room := self._room(lane, left)) > 0}:
+            for lane in wanted:
+                self._log_room(lane, left)
+            if found := {lane: room for lane in wanted if (room := self._room(lane, left)) > 0}:
                 return found
-            self._changed.wait(LOOK_AGAIN_SECONDS)
+            self._changed.wait(self._disk_check_seconds)
         return {}
 
-    def _tell(self, lane: Lane, left: Resources) -> None:
-        """Say when a lane begins to have no room, and when it has some again. Full slots are no news, whatever is left
-        beside them."""
+    def _log_room(self, lane: Lane, left: Resources) -> None:
+        """Log when a lane starts to have no room, and when it has some again. Full slots are not logged."""
         if left.machines < lane.need.machines:
             return
         lacks = tuple(name for name, value in lane.need if 0 < value > getattr(left, name))
-        known = self._without.get(lane, ())
+        known = self._lacking.get(lane, ())
         if lacks:
-            self._without[lane] = lacks
+            self._lacking[lane] = lacks
         else:
-            self._without.pop(lane, None)
+            self._lacking.pop(lane, None)
         if lacks and not known:
-            said = {"needed": lane.need.model_dump(include=set(lacks)), "left": left.model_dump(include=set(lacks))}
-            log.warning("no order of a lane is taken: there is no room for its machine", lane=lane.name, **said)
+            log.warning(
+                LogEvent.LANE_PAUSED,
+                message="This host has no room for a machine of this lane: its orders are not taken.",
+                lane=lane.name,
+                needed=lane.need.model_dump(include=set(lacks)),
+                left=left.model_dump(include=set(lacks)),
+            )
         elif known and not lacks:
-            log.info("orders of a lane are taken again: there is room for its machine", lane=lane.name)
+            log.info(
+                LogEvent.LANE_RESUMED,
+                message="This host has room for a machine of this lane again: its orders are taken.",
+                lane=lane.name,
+            )
 
     def _take(self, need: Resources) -> Reservation:
         reservation = Reservation(need)
@@ -168,7 +204,7 @@ class Admission:
         taken, used = Resources(), 0
         for reservation in self._reserved:
             taken += reservation.resources
-            if reservation.directory is not None:  # what a machine has written is gone from the free space already
+            if reservation.directory is not None:  # what a machine has written is missing from the free space already
                 used += min(used_mib(reservation.directory), reservation.resources.disk_mib)
         disk = Resources(disk_mib=self._free_disk_mib() + used)
         return taken.left_of(self._whole + disk)

@@ -1,4 +1,4 @@
-"""What an earlier daemon left: its machines are adopted, the ends of others reported, and what is unclear put aside."""
+"""Recovery after a restart: adopts machines that run, reports those that ended, and puts aside what is unclear."""
 
 import errno
 from collections.abc import Mapping
@@ -11,40 +11,45 @@ from typing import Final
 import structlog
 from pydantic import ValidationError
 
-from launcher.machines.directory import LinkOrCopy, VmDirectory, quarantine, read, remaining
-from launcher.machines.port import Keeper, Machine
+from launcher.machines.directory import LinkOrCopy, VmDirectory, read
+from launcher.machines.inventory import quarantine, remaining
+from launcher.machines.port import Machine, MachineState, Recoverer
 from launcher.machines.records import VmLease, VmManifest
 from launcher.orders.admission import Admission
-from launcher.orders.assignment import Held, Wish
-from launcher.orders.assignments import Resume, Runs
-from launcher.orders.attempt import Runner, discard
-from launcher.providers.process.identity import MARK, Trace, end_stragglers, marked
+from launcher.orders.assignment import Assignment, StopReason
+from launcher.orders.assignments import Assignments, Resume
+from launcher.orders.attempt import AttemptRunner, discard
+from launcher.orders.reports import FinalReport
+from launcher.providers.process.identity import MARK, end_stragglers, marked
 from shared.crash_points import Point, reach
 from shared.domain.order import LEASE, State
+from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 
-SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""What says that this host is short of something, and nothing of the directory."""
-OVER: Final = VmLease(ends=0, seconds=LEASE.total_seconds())
+HOST_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Errors that say that this host lacks something, and nothing about the directory."""
+ENDED_LEASE: Final = VmLease(ends=0, seconds=LEASE.total_seconds())
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    runner: Runner
-    runs: Runs
+    """Goes on with the orders whose directories an earlier daemon left."""
+
+    runner: AttemptRunner
+    assignments: Assignments
     admission: Admission
     states: Mapping[Hold, State | str] | None = None
-    """Of the orders that this launcher holds, as the control plane told before; None where it was not asked."""
+    """The states of the held orders, by the control plane; None if it was not asked."""
     leases: Mapping[Hold, VmLease] = field(default_factory=dict)
-    """Those that were renewed just now; of any other machine the lease on record counts."""
+    """The leases that were renewed just now. For any other machine the lease on record counts."""
 
     def run(self) -> None:
-        """Go through every directory once. Nothing is ever killed that is not certain to be our machine.
+        """Go through every directory once. Kill nothing that is not certain to be this launcher's machine.
 
-        Raises OSError where this host cannot have a machine looked at or watched, and LaunchFailed where a provider
-        elsewhere cannot: then no daemon can run here now.
+        Raises OSError if this host cannot look at a machine or watch it, and LaunchFailed if a remote provider cannot:
+        then no daemon can run here now.
         """
         for path in remaining(self.runner.state):
             manifest: VmManifest | None = None
@@ -54,93 +59,107 @@ class Adoption:
                 if not manifest.is_operators:
                     self._settle(directory)
             except OSError as error:
-                if error.errno in SHORT:
+                if error.errno in HOST_EXHAUSTED:
                     raise
                 put_aside(path, f"it cannot be read: {error.strerror or type(error).__name__}", manifest)
             except ValidationError as error:
-                put_aside(path, f"what is in it is not what it should be: {_wrong(error)}", manifest)
+                put_aside(path, f"it has invalid fields: {_invalid(error)}", manifest)
             except LinkOrCopy as error:
                 put_aside(path, str(error), advice={"to_do": "remove this: the machine's own directory is another"})
             except (LookupError, ValueError) as error:
                 put_aside(path, str(error), manifest)
 
     def _settle(self, directory: VmDirectory) -> None:
-        """Raises OSError, ValueError, LookupError if it cannot be told what is in the directory, and LaunchFailed."""
-        hold = hold_of(directory)
-        keeper = self.runner.providers.keeper(directory.manifest)
-        match left := keeper.trace(directory):
-            case Trace.RUNS:
-                self._adopt(directory, hold, keeper)
-            case Trace.UNEXPLAINED:
+        """Raises OSError, ValueError, LookupError if the directory cannot be explained, and LaunchFailed."""
+        hold = directory.manifest.hold
+        recoverer = self.runner.providers.recoverer(directory.manifest)
+        match state := recoverer.state_of(directory):
+            case MachineState.RUNS:
+                self._adopt(directory, hold, recoverer)
+            case MachineState.UNEXPLAINED:
                 raise ValueError("the process on record runs, and its arguments do not name the machine")
             case _:
-                self._go_on(directory, hold, partial(self._bury, directory, left), spent=True)
+                self._go_on(directory, hold, partial(self._report_end, directory, state), ending=True)
 
-    def _adopt(self, directory: VmDirectory, hold: Hold, keeper: Keeper) -> None:
-        machine = keeper.adopt(directory)
+    def _adopt(self, directory: VmDirectory, hold: Hold, recoverer: Recoverer) -> None:
+        machine = recoverer.adopt(directory)
         if machine is None:
-            self._go_on(directory, hold, partial(self._bury, directory, Trace.ENDED), spent=True)
+            self._go_on(directory, hold, partial(self._report_end, directory, MachineState.ENDED), ending=True)
             return
-        over = self.states is not None and hold not in self.states
-        self._go_on(directory, hold, partial(self._watch, directory, machine), spent=over)
-        log.info("machine adopted", vm=directory.manifest.vm, pid=machine.pid)
+        ended = self.states is not None and hold not in self.states
+        self._go_on(directory, hold, partial(self._watch, directory, machine), ending=ended)
+        log.info(
+            LogEvent.MACHINE_ADOPTED,
+            message="Adopted a machine that an earlier daemon started.",
+            **hold.model_dump(),
+            vm=directory.manifest.vm,
+            pid=machine.pid,
+        )
         reach(Point.LAUNCHER_ADOPTED)
 
-    def _go_on(self, directory: VmDirectory, hold: Hold, run: Resume, spent: bool) -> None:
+    def _go_on(self, directory: VmDirectory, hold: Hold, run: Resume, ending: bool) -> None:
         lease = self.leases.get(hold) or _lease(directory)
-        runs = self.states is not None and self.states.get(hold) is State.RUNNING
+        running = self.states is not None and self.states.get(hold) is State.RUNNING
         reservation = self.admission.readmit(hold, directory.manifest.resources)
-        self.runs.resume(hold, lease, reservation, run, runs, spent)
+        self.assignments.resume(hold, lease, reservation, run, running, ending)
 
-    def _watch(self, directory: VmDirectory, machine: Machine, held: Held) -> None:
-        if held.spent:
-            held.ask(Wish.FINISHED)
-        held.keep_lease_in(directory)
-        self.runner.resume(held, directory, machine)
+    def _watch(self, directory: VmDirectory, machine: Machine, assignment: Assignment) -> None:
+        if assignment.ending:
+            assignment.stop(StopReason.FINISHED)
+        assignment.record_lease_in(directory)
+        self.runner.resume(assignment, directory, machine)
 
-    def _bury(self, directory: VmDirectory, left: Trace, held: Held) -> None:
-        """Report the end of a machine that is gone, and remove what is left of it."""
+    def _report_end(self, directory: VmDirectory, state: MachineState, assignment: Assignment) -> None:
+        """Report a machine that is gone, and remove what is left of it."""
         end_stragglers(directory.manifest.uuid)
-        endings, provider = self.runner.endings, directory.manifest.provider
-        if left is Trace.NEVER_RAN:
-            ending = endings.returned(held.hold.epoch, "The launcher ended before the machine was started.")
-            self.runner.tell(held, ending, provider)
+        builder = self.runner.builder
+        if state is MachineState.NEVER_RAN:
+            message = "The launcher ended before the machine was started."
+            report: FinalReport = builder.returned(assignment.hold.epoch, message)
         else:
-            self.runner.tell(held, endings.machine_exited(held, None, directory), provider)
-        discard(directory, held)
+            report = builder.machine_ended(assignment, None, directory)
+        self.runner.report(assignment, report, directory.manifest.provider)
+        discard(directory, assignment)
 
 
 def holds_in(state: Path) -> frozenset[Hold]:
-    """Return the holds whose machines' directories are here, as far as they can be read. Raises OSError."""
+    """Return the holds of the machines' directories here, as far as they can be read. Raises OSError."""
     found: set[Hold] = set()
     for path in remaining(state):
         with suppress(OSError, ValueError):
             directory = read(path)
             if not directory.manifest.is_operators:
-                found.add(hold_of(directory))
+                found.add(directory.manifest.hold)
     return frozenset(found)
-
-
-def hold_of(directory: VmDirectory) -> Hold:
-    """Raises ValidationError if the manifest names no order and epoch that there can be."""
-    return Hold(order_id=directory.manifest.order_id, epoch=directory.manifest.epoch)
 
 
 def put_aside(
     path: Path, why: str, manifest: VmManifest | None = None, advice: Mapping[str, object] | None = None
 ) -> None:
-    """Move a directory out of the way, and say what to do; `manifest` is None if nobody can tell whose it is."""
+    """Move a directory out of the way, and log what to do; `manifest` is None if it cannot be read."""
     try:
         kept = quarantine(path)
     except OSError as error:
-        log.error("a directory that cannot be explained is left alone", path=str(path), why=why, error=error.strerror)
+        log.error(
+            LogEvent.DIRECTORY_LEFT_ALONE,
+            message="A directory that cannot be explained could not be moved: it was left alone.",
+            path=str(path),
+            why=why,
+            error=error.strerror,
+        )
         return
-    log.error("a directory was quarantined", path=str(kept), why=why, **(advice or _advice(manifest)))
+    log.error(
+        LogEvent.DIRECTORY_QUARANTINED,
+        message="A directory that cannot be explained was moved to the quarantine.",
+        path=str(kept),
+        why=why,
+        **(advice or _advice(manifest)),
+    )
     reach(Point.LAUNCHER_QUARANTINED)
 
 
 def _advice(manifest: VmManifest | None) -> dict[str, object]:
-    """Return what an operator must know to end what still runs of a machine, and nothing else."""
+    """Return what an operator must know to end what still runs of the machine."""
     if manifest is None:
         return {
             "to_do": f"end the process whose environment has the {MARK} of this machine, if it runs; then remove this"
@@ -153,15 +172,15 @@ def _advice(manifest: VmManifest | None) -> dict[str, object]:
     return {**known, "pids": [], "to_do": "remove this: nothing runs that carries the machine's mark"}
 
 
-def _wrong(error: ValidationError) -> str:
-    """Return which fields are wrong, and no value: a configuration holds a token."""
-    wrong = sorted({".".join(str(part) for part in one["loc"]) or error.title for one in error.errors()})
-    return ", ".join(wrong)
+def _invalid(error: ValidationError) -> str:
+    """Return the names of the invalid fields, and no value: a configuration holds a token."""
+    fields = sorted({".".join(str(name) for name in one["loc"]) or error.title for one in error.errors()})
+    return ", ".join(fields)
 
 
 def _lease(directory: VmDirectory) -> VmLease:
-    """Return until when the machine may run; one whose lease is not known may not."""
+    """Return the lease on record; an ended one if it cannot be read."""
     try:
         return directory.lease()
     except (OSError, ValidationError):
-        return OVER
+        return ENDED_LEASE

@@ -1,4 +1,4 @@
-"""An order in this launcher's hands: its lease, the wish to stop it, and its machine while there is one."""
+"""An order in this launcher's hands: its lease, whether it is to stop, and its machine while there is one."""
 
 import math
 import os
@@ -14,27 +14,27 @@ from launcher.machines.directory import VmDirectory
 from launcher.machines.port import Machine
 from launcher.machines.records import VmLease
 from shared.crash_points import Point, reach
+from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 
-MARGIN: Final = 1 / 6
-"""The part of its lease at whose beginning a machine is killed: at the end another launcher's may be about to start."""
+SAFETY_MARGIN: Final = 1 / 6
+"""As a fraction of the lease: the machine is killed this long before expiry, because another launcher may start one
+then."""
 
 log = structlog.get_logger()
 
 
-class Wish(StrEnum):
+class StopReason(StrEnum):
     """Why a machine is to be stopped."""
 
     CANCELLED = "cancelled"
     FINISHED = "finished"
     LEASE_LOST = "lease_lost"
     GOING_DOWN = "going_down"
-    LEFT = "left"
-    """It is to run on: the next daemon adopts it. Only what has not been started is returned."""
 
     @classmethod
     def of(cls, why: str) -> Self:
-        """Return what the control plane's word means; any that was added since is obeyed like a lease that was lost."""
+        """Return what the control plane's word means. A word that was added since counts as a lost lease."""
         return cls(why) if why in (cls.CANCELLED, cls.FINISHED) else cls(cls.LEASE_LOST)
 
 
@@ -42,35 +42,41 @@ class LeftRunning(Exception):
     """The machine runs on without this daemon."""
 
 
-class Held:
-    """Shared between the order's own thread, the heartbeat's, and the daemon's; `close` it at the end.
+class Assignment:
+    """Shared by the order's own thread, the heartbeat's and the daemon's. Call `close` at the end.
 
-    Its lease is counted in seconds since it was asked for, on a clock that nobody sets: so it never ends later here
-    than it does for the control plane, whatever time of day either takes it to be.
+    The lease is counted in seconds from the request that gave it, on a clock that nobody sets. So it never ends later
+    here than for the control plane, whatever the time of day is on either side.
     """
 
     def __init__(self, hold: Hold, lease: VmLease, monotonic: Callable[[], float]) -> None:
         self.hold = hold
-        self.asked = threading.Event()
-        """A wish was made."""
+        self.interrupted = threading.Event()
+        """The machine is to be stopped, or to be left running."""
         self.hurried = threading.Event()
         """Whatever still takes time is to be given up."""
-        self.runs = False
-        """The control plane has said that it runs."""
-        self.spent = False
-        """Nothing is expected of it any more but its end."""
+        self.running = False
+        """True once the control plane has said that the order runs."""
+        self.ending = False
+        """True if the order has ended, and only its machine's end is missing."""
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._lease = lease
-        self._wish: Wish | None = None
+        self._stop_reason: StopReason | None = None
+        self._left_running = False
         self._directory: VmDirectory | None = None
         self._machine: Machine | None = None
-        self._woken: int | None = None
+        self._wake_up: int | None = None
         self._recording = threading.Lock()
 
     @property
-    def wish(self) -> Wish | None:
-        return self._wish
+    def stop_reason(self) -> StopReason | None:
+        return self._stop_reason
+
+    @property
+    def left_running(self) -> bool:
+        """True if the machine is to run on for the next daemon. An order without a machine is then returned."""
+        return self._left_running
 
     @property
     def lease(self) -> VmLease:
@@ -78,67 +84,72 @@ class Held:
 
     @property
     def vm(self) -> str | None:
-        """The machine's name; None where there is none yet."""
+        """The machine's name; None if there is none yet."""
         directory = self._directory
         return None if directory is None else directory.manifest.vm
 
     def open(self) -> int:
-        """Return the descriptor that a wish makes readable. Raises OSError where this host has none left."""
+        """Return a descriptor that becomes readable on an interruption. Raises OSError if this host has none left."""
         with self._lock:
-            if self._woken is None:
-                self._woken = os.eventfd(int(self._wish is not None), os.EFD_CLOEXEC)
-            return self._woken
+            if self._wake_up is None:
+                self._wake_up = os.eventfd(int(self.interrupted.is_set()), os.EFD_CLOEXEC)
+            return self._wake_up
 
     def close(self) -> None:
         with self._lock:
-            if self._woken is not None:
-                os.close(self._woken)
-            self._woken = None
+            if self._wake_up is not None:
+                os.close(self._wake_up)
+            self._wake_up = None
 
-    def keep_lease_in(self, directory: VmDirectory | None) -> None:
-        """From now on record the lease in the machine's directory, for a daemon that comes after this one."""
+    def record_lease_in(self, directory: VmDirectory | None) -> None:
+        """Record the lease in the machine's directory from now on, for the next daemon."""
         with self._recording:
             self._directory = directory
             self._record()
 
-    def renew(self, asked_at: float, lease_seconds: float, endless: bool = False) -> None:
+    def renew(self, asked_at: float, lease_seconds: float, never_expires: bool = False) -> None:
+        """Take the lease that the control plane gave for a request sent at the monotonic time `asked_at`."""
         with self._recording:
-            self._lease = VmLease(ends=asked_at + lease_seconds, seconds=lease_seconds, endless=endless)
+            self._lease = VmLease(ends=asked_at + lease_seconds, seconds=lease_seconds, never_expires=never_expires)
             self._record()
 
     def lease_left(self) -> float:
-        """Return the seconds that the machine may still run under its lease; 0 or less: it must be gone."""
+        """Return the seconds that the machine may still run under its lease. At 0 or less it must be gone."""
         lease = self._lease
-        return math.inf if lease.endless else lease.ends - lease.seconds * MARGIN - self._monotonic()
+        return math.inf if lease.never_expires else lease.ends - lease.seconds * SAFETY_MARGIN - self._monotonic()
 
     def leased(self) -> bool:
-        """Return whether the lease stands, so that a report may still be taken."""
+        """Return whether the lease holds, so that a report may still be accepted."""
         lease = self._lease
-        return lease.endless or self._monotonic() < lease.ends
+        return lease.never_expires or self._monotonic() < lease.ends
 
-    def ask(self, wish: Wish) -> None:
-        """Wish the machine stopped. The first wish counts, but for a lost lease, which overrules all."""
+    def stop(self, reason: StopReason) -> None:
+        """Have the machine stopped. The first instruction counts, but a lost lease overrides any."""
         with self._lock:
-            if self._wish is None or wish is Wish.LEASE_LOST:
-                self._wish = wish
-            self.asked.set()
-            if self._woken is not None:
-                os.eventfd_write(self._woken, 1)
+            if reason is StopReason.LEASE_LOST:
+                self._left_running = False
+                self._stop_reason = reason
+            elif self._stop_reason is None and not self._left_running:
+                self._stop_reason = reason
+            self._interrupt()
 
     def leave(self) -> None:
-        """Have the machine run on, and whatever else is under way given up."""
-        self.ask(Wish.LEFT)
+        """Have the machine run on unless it is being stopped, and give up whatever else takes time."""
+        with self._lock:
+            self._left_running = self._stop_reason is None
+            self._interrupt()
         self.hurried.set()
 
     def hurry(self) -> None:
+        """Kill a machine that is being stopped, and give up whatever else takes time."""
         with self._lock:
             self.hurried.set()
-            if self._machine is not None and self._wish is not Wish.LEFT:
+            if self._machine is not None and not self._left_running:
                 self._machine.kill()
 
     def patience(self) -> float:
-        """Return the seconds that stopping may take: none when hurried, or when the lease is lost or ends."""
-        if self.hurried.is_set() or self._wish is Wish.LEASE_LOST:
+        """Return the seconds that stopping may take: none if hurried, or if the lease is lost or ends."""
+        if self.hurried.is_set() or self._stop_reason is StopReason.LEASE_LOST:
             return 0
         return self.lease_left()
 
@@ -147,21 +158,29 @@ class Held:
             self._machine = machine
 
     def watch(self, machine: Machine) -> bool:
-        """Wait until the machine ends by itself (True), or is to be stopped (False); so it is when its lease ends."""
+        """Wait until the machine ends by itself (True), or is to be stopped or left (False).
+
+        A machine whose lease ends is to be stopped.
+        """
         events = select.poll()
         events.register(machine.fileno(), select.POLLIN)
         events.register(self.open(), select.POLLIN)
-        while not (happened := dict(events.poll(self._look_again() * 1000))):
+        while not (happened := dict(events.poll(self._next_look() * 1000))):
             if self.lease_left() <= 0:
-                self.ask(Wish.LEASE_LOST)
+                self.stop(StopReason.LEASE_LOST)
         return machine.fileno() in happened
 
-    def _look_again(self) -> float:
-        """Return after how many seconds the lease must be looked at: one that had no end may have been given one."""
-        return min(max(self.lease_left(), 0), self._lease.seconds * (1 - MARGIN))
+    def _interrupt(self) -> None:
+        self.interrupted.set()
+        if self._wake_up is not None:
+            os.eventfd_write(self._wake_up, 1)
+
+    def _next_look(self) -> float:
+        """Return the seconds until the lease is looked at again: one that never expired may have been given an end."""
+        return min(max(self.lease_left(), 0), self._lease.seconds * (1 - SAFETY_MARGIN))
 
     def _record(self) -> None:
-        """A lease that cannot be recorded ends earlier for the next daemon: nothing worse."""
+        """Write the lease. If that fails, the lease ends earlier for the next daemon, and nothing worse happens."""
         directory = self._directory
         if directory is None:
             return
@@ -169,5 +188,10 @@ class Held:
             directory.record_lease(self._lease)
             directory.cap_logs()
         except OSError as error:
-            log.warning("a lease is not recorded", **self.hold.model_dump(), error=error.strerror)
+            log.warning(
+                LogEvent.LEASE_NOT_RECORDED,
+                message="The renewed lease could not be written to the machine's directory.",
+                **self.hold.model_dump(),
+                error=error.strerror,
+            )
         reach(Point.LAUNCHER_LEASE)

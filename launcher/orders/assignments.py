@@ -3,62 +3,79 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
 from math import inf
 
 import structlog
 
-from launcher.clock import Clock
+from launcher.host.clock import Clock
 from launcher.machines.records import VmLease
 from launcher.orders.admission import Admission, Reservation
-from launcher.orders.assignment import Held, Wish
+from launcher.orders.assignment import Assignment, StopReason
 from shared.crash_points import Point, reach
 from shared.domain.spec import CapacitySpec
+from shared.log_events import LogEvent
 from shared.wire.launchers import Claimed, Hold
 
-Run = Callable[[Held, Claimed], None]
-Resume = Callable[[Held], None]
+Run = Callable[[Assignment, Claimed], None]
+Resume = Callable[[Assignment], None]
 
 log = structlog.get_logger()
 
 
-class Runs:
-    """`say` tells whoever started the launcher."""
+class Shutdown(Enum):
+    """What becomes of the orders that are held when the launcher goes down. All return an order that still comes."""
+
+    FINISH = auto()
+    """They go on to their ends."""
+    RETURN = auto()
+    """Their machines are stopped, and the orders returned."""
+    LEAVE_RUNNING = auto()
+    """Machines whose orders run are left running; the others are stopped, and their orders returned."""
+    LEAVE_ALL = auto()
+    """All machines are left running, for the next daemon to adopt."""
+    HURRY = auto()
+    """What an earlier policy began is cut short: machines being stopped are killed, unanswered reports given up."""
+
+
+class Assignments:
+    """Starts, finds and ends assignments. `announce` prints a line for the person who started the launcher."""
 
     def __init__(
-        self, run: Run, admission: Admission, clock: Clock, say: Callable[[str], None] = lambda _line: None
+        self, run: Run, admission: Admission, clock: Clock, announce: Callable[[str], None] = lambda _line: None
     ) -> None:
-        self.news = threading.Event()
-        """Set when an order comes: its lease may ask for an earlier heartbeat than was planned."""
+        self.changed = threading.Event()
+        """Set when an order comes: its lease may need an earlier heartbeat than was planned."""
         self.lost = 0
         """How many orders ended before they ran."""
-        self._run, self._admission, self._clock, self._say = run, admission, clock, say
-        self._changed = threading.Condition()
-        self._held: dict[Hold, Held] = {}
+        self._run, self._admission, self._clock, self._announce = run, admission, clock, announce
+        self._condition = threading.Condition()
+        self._held: dict[Hold, Assignment] = {}
         self._draining = False
 
     def begin(self, claimed: Claimed, reservation: Reservation, asked_at: float) -> None:
-        """Run an order in the room reserved for it, which is freed at its end. One held already is not run twice.
+        """Run an order in the room reserved for it, which is freed at its end. An order that is held is not run twice.
 
         `asked_at` is the monotonic time just before it was claimed.
         """
         reach(Point.LAUNCHER_CLAIMED)
         hold = Hold(order_id=claimed.order_id, epoch=claimed.epoch)
         lease = VmLease(ends=asked_at + claimed.lease_seconds, seconds=claimed.lease_seconds)
-        held = Held(hold, lease, self._clock.monotonic)
-        with self._changed:
+        assignment = Assignment(hold, lease, self._clock.monotonic)
+        with self._condition:
             known = hold in self._held
             if not known:
-                self._held[hold] = held
+                self._held[hold] = assignment
             if self._draining:
-                held.ask(Wish.GOING_DOWN)
+                assignment.stop(StopReason.GOING_DOWN)
         if known:
             self._admission.free(reservation)
             return
-        with self._forgotten_unless_started(held, reservation):
-            log.info("order claimed", **hold.model_dump(), kind=claimed.spec.kind)
-            self._say(_claimed(claimed))
+        with self._forgotten_unless_started(assignment, reservation):
+            log.info(LogEvent.ORDER_CLAIMED, message="Claimed the order.", **hold.model_dump(), kind=claimed.spec.kind)
+            self._announce(_claimed(claimed))
             self._admission.fill(reservation, hold)
-            self._start(held, reservation, lambda held: self._run(held, claimed))
+            self._start(assignment, reservation, lambda assignment: self._run(assignment, claimed))
 
     def resume(
         self,
@@ -66,114 +83,106 @@ class Runs:
         lease: VmLease,
         reservation: Reservation,
         run: Resume,
-        runs: bool = False,
-        spent: bool = False,
+        running: bool = False,
+        ending: bool = False,
     ) -> None:
-        """Go on with an order that an earlier daemon held; `runs` and `spent` are as in `Held`."""
-        held = Held(hold, self._of_this_boot(lease), self._clock.monotonic)
-        held.runs, held.spent = runs, spent
-        with self._changed:
-            self._held[hold] = held
-        with self._forgotten_unless_started(held, reservation):
-            self._start(held, reservation, run)
+        """Go on with an order that an earlier daemon held; `running` and `ending` are as in `Assignment`."""
+        assignment = Assignment(hold, self._of_this_boot(lease), self._clock.monotonic)
+        assignment.running, assignment.ending = running, ending
+        with self._condition:
+            self._held[hold] = assignment
+        with self._forgotten_unless_started(assignment, reservation):
+            self._start(assignment, reservation, run)
 
-    def held(self) -> tuple[Held, ...]:
-        with self._changed:
+    def held(self) -> tuple[Assignment, ...]:
+        with self._condition:
             return tuple(self._held.values())
 
-    def find(self, hold: Hold) -> Held | None:
-        with self._changed:
+    def find(self, hold: Hold) -> Assignment | None:
+        with self._condition:
             return self._held.get(hold)
 
-    def fulfilled(self, held: Held) -> None:
-        """Note that an order runs."""
-        with self._changed:
-            known, held.runs = held.runs, True
-            self._changed.notify_all()
+    def note_running(self, assignment: Assignment) -> None:
+        """Note that the control plane has said that the order runs."""
+        with self._condition:
+            known, assignment.running = assignment.running, True
+            self._condition.notify_all()
         if not known:
-            self._say(f"[launcher] order={held.hold.order_id} fulfilled vm={held.vm}")
+            self._announce(f"[launcher] order={assignment.hold.order_id} fulfilled vm={assignment.vm}")
 
     def booting(self) -> int:
-        """Return how many orders are held that do not run yet, and are to."""
-        return sum(not held.runs and not held.spent for held in self.held())
+        """Return how many of the held orders have not run yet, and are to."""
+        return sum(not one.running and not one.ending for one in self.held())
 
     def await_settled(self) -> None:
-        """Return when all that are held run, and none of them is to be stopped."""
-        with self._changed:
-            self._changed.wait_for(lambda: all(held.runs and held.wish is None for held in self._held.values()))
+        """Return when every held order runs, and none of them is to be stopped."""
+        with self._condition:
+            self._condition.wait_for(
+                lambda: all(one.running and not one.interrupted.is_set() for one in self._held.values())
+            )
 
-    def drain(self) -> None:
-        """Have orders that still come returned; those held go on."""
-        with self._changed:
+    def shutdown(self, policy: Shutdown) -> None:
+        """Return orders that still come, and treat the held ones by this policy. A later call may be stricter."""
+        with self._condition:
             self._draining = True
-
-    def close(self) -> None:
-        """Have every machine stopped and its order returned."""
-        self.drain()
-        for held in self.held():
-            held.ask(Wish.GOING_DOWN)
-
-    def part(self) -> None:
-        """Have what runs run on without this daemon, and the rest stopped and its orders returned."""
-        self.drain()
-        for held in self.held():
-            if held.runs:
-                held.leave()
-            else:
-                held.ask(Wish.GOING_DOWN)
-
-    def leave(self) -> None:
-        """Have every machine run on without this daemon."""
-        self.drain()
-        for held in self.held():
-            held.leave()
-
-    def hurry(self) -> None:
-        for held in self.held():
-            held.hurry()
+        for one in self.held():
+            match policy:
+                case Shutdown.FINISH:
+                    pass
+                case Shutdown.HURRY:
+                    one.hurry()
+                case Shutdown.LEAVE_ALL:
+                    one.leave()
+                case Shutdown.LEAVE_RUNNING if one.running:
+                    one.leave()
+                case Shutdown.LEAVE_RUNNING | Shutdown.RETURN:
+                    one.stop(StopReason.GOING_DOWN)
 
     def await_end(self, seconds: float = inf) -> bool:
-        """Wait up to so many seconds until nothing is held; return whether that came."""
-        with self._changed:
-            return self._changed.wait_for(lambda: not self._held, None if seconds == inf else seconds)
+        """Wait up to so many seconds until nothing is held; return whether nothing is."""
+        with self._condition:
+            return self._condition.wait_for(lambda: not self._held, None if seconds == inf else seconds)
 
     def _of_this_boot(self, lease: VmLease) -> VmLease:
-        """One with more left than it was given for counts on another boot's clock, and may be over.
+        """Return the lease; ended if it has more left than it was given for, since then it is of another boot's clock.
 
-        Machines elsewhere outlive this host's boots.
+        Remote machines outlive this host's boots.
         """
-        if lease.endless or lease.ends - self._clock.monotonic() <= lease.seconds:
+        if lease.never_expires or lease.ends - self._clock.monotonic() <= lease.seconds:
             return lease
         return lease.model_copy(update={"ends": 0.0})
 
     @contextmanager
-    def _forgotten_unless_started(self, held: Held, reservation: Reservation) -> Iterator[None]:
-        """Forget an order whose thread does not start: nobody else would, and the way down waits for what is held."""
+    def _forgotten_unless_started(self, assignment: Assignment, reservation: Reservation) -> Iterator[None]:
+        """Forget an order whose thread does not start: otherwise the shutdown would wait for it."""
         try:
             yield
         except BaseException:
-            self._forget(held, reservation)
+            self._forget(assignment, reservation)
             raise
 
-    def _start(self, held: Held, reservation: Reservation, run: Resume) -> None:
+    def _start(self, assignment: Assignment, reservation: Reservation, run: Resume) -> None:
         """Raises RuntimeError if this host has no thread left."""
-        self.news.set()
-        name = f"run-{held.hold.order_id}"
-        # A thread that hangs must not keep the process: its machine is on the disk for the next daemon.
-        threading.Thread(target=self._until_the_end, args=(held, reservation, run), name=name, daemon=True).start()
+        self.changed.set()
+        name = f"order-{assignment.hold.order_id}"
+        # A daemon thread: one that hangs must not keep the process, whose next start adopts the machine.
+        thread = threading.Thread(
+            target=self._until_the_end, args=(assignment, reservation, run), name=name, daemon=True
+        )
+        thread.start()
 
-    def _until_the_end(self, held: Held, reservation: Reservation, run: Resume) -> None:
+    def _until_the_end(self, assignment: Assignment, reservation: Reservation, run: Resume) -> None:
         try:
-            run(held)
+            run(assignment)
         finally:
-            self._forget(held, reservation)
+            self._forget(assignment, reservation)
 
-    def _forget(self, held: Held, reservation: Reservation) -> None:
-        held.close()
-        with self._changed:
-            del self._held[held.hold]
-            self.lost += not held.runs and not held.spent
-            self._changed.notify_all()
+    def _forget(self, assignment: Assignment, reservation: Reservation) -> None:
+        assignment.close()
+        with self._condition:
+            del self._held[assignment.hold]
+            self.lost += not assignment.running and not assignment.ending
+            self._condition.notify_all()
         self._admission.free(reservation)
 
 

@@ -1,9 +1,9 @@
-"""One order's run: plan, directory, machine, end; and what is told of it."""
+"""One attempt at an order: plan, directory, machine, end, and what is reported of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 from uuid import uuid4
 
 import structlog
@@ -13,14 +13,14 @@ from launcher.machines.directory import VmDirectory
 from launcher.machines.failures import of_host
 from launcher.machines.port import LaunchFailed, Machine, Provider
 from launcher.machines.records import VmManifest
-from launcher.orders.assignment import Held, LeftRunning, Wish
-from launcher.orders.endings import Ending, Endings
-from launcher.orders.reports import Reports, Verdict
+from launcher.orders.assignment import Assignment, LeftRunning, StopReason
+from launcher.orders.reports import Delivery, FinalReport, ReportBuilder, ReportSender
 from launcher.providers.registry import Providers
 from shared.crash_points import Point, reach
 from shared.domain.order import Failure, Reason
 from shared.guest.config import Sources, WorkerConfig
 from shared.guest.image import ImageRejected
+from shared.log_events import LogEvent
 from shared.wire.launchers import AttemptFailed, Claimed
 
 HOSTS_FAULT: Final = frozenset(
@@ -34,85 +34,93 @@ HOSTS_FAULT: Final = frozenset(
         Reason.PORT_TAKEN,
     }
 )
-"""What the next order would meet here, too, and perhaps not elsewhere: unless the failure is permanent, for then it is
-the order's own, and any host would meet it."""
+"""Failures that the next order would meet on this host, too, and perhaps not on another. A permanent failure is the
+order's own: any host would meet it."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Runner:
-    """`control_plane` is the URL that the machine's worker calls back; `rest` has no order of a provider's taken for a
-    while; `authorities` are the certificate authorities, as PEM, that machines are to trust beside the public ones."""
+class AttemptRunner:
+    """Makes attempts. `control_plane` is the URL that the machine's worker calls back. `rest` keeps a provider from
+    taking orders for a while. `authorities` are certificate authorities, as PEM, that machines trust beside the public
+    ones."""
 
     launcher: str
     control_plane: str
     sources: Sources
     state: Path
     providers: Providers
-    reports: Reports
+    reports: ReportSender
     rest: Callable[[str], None]
     authorities: str | None = None
 
     @property
-    def endings(self) -> Endings:
-        return Endings(self.launcher)
+    def builder(self) -> ReportBuilder:
+        return ReportBuilder(self.launcher)
 
-    def run(self, held: Held, claimed: Claimed) -> None:
-        """Run the order to its end. When this returns, nothing of its machine is left, or it runs on without us."""
+    def run(self, assignment: Assignment, claimed: Claimed) -> None:
+        """Make one attempt. When this returns, the machine and its directory are gone, or it was left running."""
         try:
             provider = self.providers.of(claimed.spec)
         except LookupError as error:  # another launcher of this name may have such a provider
-            log.error("an order cannot be run here", **held.hold.model_dump(), error=str(error))
-            self.reports.send(held, self.endings.returned(held.hold.epoch, str(error)), unless=held.hurried)
+            log.error(
+                LogEvent.ORDER_NOT_SUPPORTED,
+                message="No provider of this launcher makes machines for this order: it is returned.",
+                **assignment.hold.model_dump(),
+                error=str(error),
+            )
+            self.reports.send(
+                assignment, self.builder.returned(assignment.hold.epoch, str(error)), unless=assignment.hurried
+            )
             return
         try:
-            ending = self._attempt(held, claimed, provider)
+            report = self._attempt(assignment, claimed, provider)
         except LeftRunning:
             return
-        self.tell(held, ending, provider.name)
+        self.report(assignment, report, provider.name)
 
-    def resume(self, held: Held, machine_directory: VmDirectory, machine: Machine) -> None:
-        """Go on with the machine that an earlier daemon started, to its end."""
+    def resume(self, assignment: Assignment, machine_directory: VmDirectory, machine: Machine) -> None:
+        """Watch the machine that an earlier daemon started, to its end."""
         try:
-            ending = self._keep_in(machine_directory, machine, held)
+            report = self._watch_and_discard(machine_directory, machine, assignment)
         except LeftRunning:
             return
         except OSError as error:
-            ending = self.endings.launch_failed(held, of_host(error, "This host fails"))
-        self.tell(held, ending, machine_directory.manifest.provider)
+            report = self.builder.launch_failed(assignment, of_host(error, "This host fails"))
+        self.report(assignment, report, machine_directory.manifest.provider)
 
-    def tell(self, held: Held, ending: Ending | None, provider: str) -> None:
-        if isinstance(ending, AttemptFailed) and _hosts_fault(ending):
+    def report(self, assignment: Assignment, report: FinalReport | None, provider: str) -> None:
+        if isinstance(report, AttemptFailed) and _hosts_fault(report):
             self.rest(provider)  # first: another host is to have the order, before this one burns its attempts
-        if ending is not None:
-            self.reports.send(held, ending, unless=held.hurried)
+        if report is not None:
+            self.reports.send(assignment, report, unless=assignment.hurried)
             reach(Point.LAUNCHER_REPORTED)
 
-    def _attempt(self, held: Held, claimed: Claimed, provider: Provider) -> Ending | None:
-        """Return what to report, once the machine and its directory are gone; None where there is nothing to say."""
-        if held.wish is not None:  # a claim under way while the launcher goes down may bring what it just returned
-            return self.endings.farewell(held)
+    def _attempt(self, assignment: Assignment, claimed: Claimed, provider: Provider) -> FinalReport | None:
+        """Return what to report after the machine and its directory are gone; None if nothing is due."""
+        if assignment.interrupted.is_set():  # a claim under way while the launcher goes down may bring what it returned
+            return self.builder.interrupted(assignment)
         try:
-            held.open()
-            machine_directory = self._prepare(held, claimed, provider)
+            assignment.open()
+            machine_directory = self._prepare(assignment, claimed, provider)
         except ImageRejected as rejected:
-            return self.endings.image_rejected(held, rejected)
+            return self.builder.image_rejected(assignment, rejected)
         except LaunchFailed as failed:
-            return self.endings.launch_failed(held, failed)
+            return self.builder.launch_failed(assignment, failed)
         except OSError as error:
-            return self.endings.launch_failed(held, of_host(error, "This host fails"))
+            return self.builder.launch_failed(assignment, of_host(error, "This host fails"))
         try:
-            return self._in_directory(machine_directory, held, provider)
-        except OSError as error:  # its directory stays: the daemon's next start makes sure that nothing of it runs
-            return self.endings.launch_failed(held, of_host(error, "This host fails"))
+            return self._in_directory(machine_directory, assignment, provider)
+        except OSError as error:  # its directory stays: the next daemon ends what still runs of it
+            return self.builder.launch_failed(assignment, of_host(error, "This host fails"))
 
-    def _prepare(self, held: Held, claimed: Claimed, provider: Provider) -> VmDirectory:
+    def _prepare(self, assignment: Assignment, claimed: Claimed, provider: Provider) -> VmDirectory:
         uuid = str(uuid4())
         config = self._configuration(claimed, provider)
-        plan = provider.plan(held.hold, uuid, config)
+        plan = provider.plan(assignment.hold, uuid, config)
         manifest = VmManifest(
-            **held.hold.model_dump(),
+            **assignment.hold.model_dump(),
             vm=plan.vm or f"vm-{uuid}",
             uuid=uuid,
             provider=provider.name,
@@ -122,55 +130,81 @@ class Runner:
             resources=provider.resources(claimed.spec),
         )
         try:
-            created = directory.create(self.state, manifest, config.canonical(), held.lease)
+            created = directory.create(self.state, manifest, config.canonical(), assignment.lease)
         except OSError as error:
             raise of_host(error, "The machine's directory cannot be written") from error
         reach(Point.LAUNCHER_DIRECTORY)
-        held.keep_lease_in(created)
+        assignment.record_lease_in(created)
         return created
 
-    def _in_directory(self, machine_directory: VmDirectory, held: Held, provider: Provider) -> Ending | None:
+    def _in_directory(
+        self, machine_directory: VmDirectory, assignment: Assignment, provider: Provider
+    ) -> FinalReport | None:
         vm = machine_directory.manifest.vm
-        verdict = self.reports.send(held, self.endings.provisioning(held, vm), unless=held.asked)
+        delivery = self.reports.send(
+            assignment, self.builder.provisioning(assignment, vm), unless=assignment.interrupted
+        )
         reach(Point.LAUNCHER_PROVISIONING)
-        if held.lease_left() <= 0:
-            held.ask(Wish.LEASE_LOST)
-        if verdict is not Verdict.TAKEN or held.wish is not None:
-            discard(machine_directory, held)
-            return None if verdict is Verdict.REFUSED else self.endings.farewell(held)
+        if assignment.lease_left() <= 0:
+            assignment.stop(StopReason.LEASE_LOST)
+        if delivery is not Delivery.ACCEPTED or assignment.interrupted.is_set():
+            discard(machine_directory, assignment)
+            return None if delivery is Delivery.REFUSED else self.builder.interrupted(assignment)
         try:
             machine = provider.start(machine_directory)
         except ImageRejected as rejected:
-            discard(machine_directory, held)
-            return self.endings.image_rejected(held, rejected)
+            discard(machine_directory, assignment)
+            return self.builder.image_rejected(assignment, rejected)
         except LaunchFailed as failed:
-            discard(machine_directory, held)
-            return self.endings.launch_failed(held, failed)
-        log.info("machine started", **held.hold.model_dump(), pid=machine.pid)
+            discard(machine_directory, assignment)
+            return self.builder.launch_failed(assignment, failed)
+        log.info(
+            LogEvent.MACHINE_STARTED,
+            message="The machine runs.",
+            **assignment.hold.model_dump(),
+            pid=machine.pid,
+        )
         reach(Point.LAUNCHER_STARTED)
-        return self._keep_in(machine_directory, machine, held)
+        return self._watch_and_discard(machine_directory, machine, assignment)
 
-    def _keep_in(self, machine_directory: VmDirectory, machine: Machine, held: Held) -> Ending | None:
-        ending = self._keep(machine_directory, machine, held)
+    def _watch_and_discard(
+        self, machine_directory: VmDirectory, machine: Machine, assignment: Assignment
+    ) -> FinalReport | None:
+        report = self._watch(machine_directory, machine, assignment)
         reach(Point.LAUNCHER_STOPPED)
-        discard(machine_directory, held)
-        return ending
+        discard(machine_directory, assignment)
+        return report
 
-    def _keep(self, machine_directory: VmDirectory, machine: Machine, held: Held) -> Ending | None:
-        """Return what to report once the machine is gone. Raises LeftRunning where it is to run on."""
+    def _watch(self, machine_directory: VmDirectory, machine: Machine, assignment: Assignment) -> FinalReport | None:
+        """Return what to report once the machine is gone. Raises LeftRunning if it is to run on."""
         left = False
         try:
-            held.attach(machine)
-            by_itself = held.watch(machine)
-            left = held.wish is Wish.LEFT and not by_itself
+            assignment.attach(machine)
+            by_itself = assignment.watch(machine)
+            left = assignment.left_running and not by_itself
         finally:
-            code = None if left else _end(machine, held)
+            code = None if left else _end(machine, assignment)
         if left:
-            _leave(machine, held)
-        log.info("machine gone", **held.hold.model_dump(), pid=machine.pid, exit_code=code, wish=held.wish)
-        if by_itself and held.wish in (None, Wish.LEFT):
-            return self.endings.machine_exited(held, code, machine_directory)
-        return self.endings.farewell(held)
+            assignment.attach(None)
+            machine.leave()
+            log.info(
+                LogEvent.MACHINE_LEFT_RUNNING,
+                message="The machine was left running: the next daemon adopts it.",
+                **assignment.hold.model_dump(),
+                pid=machine.pid,
+            )
+            raise LeftRunning
+        log.info(
+            LogEvent.MACHINE_GONE,
+            message="The machine has ended.",
+            **assignment.hold.model_dump(),
+            pid=machine.pid,
+            exit_code=code,
+            stop_reason=assignment.stop_reason,
+        )
+        if by_itself and assignment.stop_reason is None:
+            return self.builder.machine_ended(assignment, code, machine_directory)
+        return self.builder.interrupted(assignment)
 
     def _configuration(self, claimed: Claimed, provider: Provider) -> WorkerConfig:
         return WorkerConfig(
@@ -185,33 +219,31 @@ class Runner:
         )
 
 
-def _hosts_fault(ending: AttemptFailed) -> bool:
-    return ending.reason in HOSTS_FAULT and ending.failure is not Failure.PERMANENT
+def _hosts_fault(report: AttemptFailed) -> bool:
+    return report.reason in HOSTS_FAULT and report.failure is not Failure.PERMANENT
 
 
-def _end(machine: Machine, held: Held) -> int | None:
-    """Stop the machine, and return its exit code; it is gone even where stopping it fails."""
+def _end(machine: Machine, assignment: Assignment) -> int | None:
+    """Stop the machine, and return its exit code. It is gone even if stopping it fails."""
     try:
-        machine.stop(held.patience)
+        machine.stop(assignment.patience)
     finally:
-        held.attach(None)
+        assignment.attach(None)
         code = machine.reap()
     return code
 
 
-def _leave(machine: Machine, held: Held) -> NoReturn:
-    """Raises LeftRunning, always."""
-    held.attach(None)
-    machine.leave()
-    log.info("machine left running, for the next daemon to adopt", **held.hold.model_dump(), pid=machine.pid)
-    raise LeftRunning
-
-
-def discard(machine_directory: VmDirectory, held: Held) -> None:
-    """Remove the directory of a machine that is gone; where that fails, the next start of the daemon tries again."""
-    held.keep_lease_in(None)
+def discard(machine_directory: VmDirectory, assignment: Assignment) -> None:
+    """Remove the directory of a machine that is gone. If that fails, the next daemon tries again."""
+    assignment.record_lease_in(None)
     try:
         machine_directory.remove()
     except OSError as error:
-        log.error("a machine's directory cannot be removed", vm=machine_directory.manifest.vm, error=error.strerror)
+        log.error(
+            LogEvent.DIRECTORY_NOT_REMOVED,
+            message="The directory of an ended machine could not be removed; the next start tries again.",
+            path=str(machine_directory.path),
+            vm=machine_directory.manifest.vm,
+            error=error.strerror,
+        )
     reach(Point.LAUNCHER_REMOVED)

@@ -7,53 +7,55 @@ from uuid import uuid4
 import structlog
 from cachetools import LRUCache
 
-from launcher.orders.endings import Endings
 from launcher.orders.lanes import Lanes
+from launcher.orders.mode import Mode
+from launcher.orders.reports import ReportBuilder, log_refused
 from shared.client import ControlPlane, LaterOrder, Refused
 from shared.domain.order import Failure, Reason
+from shared.log_events import LogEvent
 from shared.wire.launchers import ClaimById, Claimed, ClaimNext, ClaimRequest
 
 WAIT_SECONDS: Final = 5
-"""How long a claim of the next order waits for one; the control plane allows 30 s, but a launcher that goes down has to
-wait for the answer, which may bring it an order. The control plane's reads are the same: it looks once a second."""
+"""How long a claim of the next order waits for one. The control plane allows 30 s, but a launcher that goes down waits
+for the answer, which may bring an order. The control plane looks once a second either way."""
 NEXT: Final = "next order"
-REMEMBERED: Final = 1000
+MAX_UNANSWERED: Final = 1000
 """How many unanswered claims are remembered: the bell of one may never come again."""
 
 log = structlog.get_logger()
 
 
 class Claims:
-    """A claim without an answer may have been carried out: asked again, it is the same request, so that it is answered
-    with the order that it won. Not `attended`: the machines are left once they run.
+    """Claims orders. A claim without an answer may have been carried out, so it is sent again as the same request, and
+    is answered with the order that it won.
     """
 
-    def __init__(self, control_plane: ControlPlane, launcher: str, lanes: Lanes, attended: bool = True) -> None:
+    def __init__(self, control_plane: ControlPlane, launcher: str, lanes: Lanes, mode: Mode = Mode.DAEMON) -> None:
         self.lanes = lanes
-        self._control_plane, self._launcher, self._attended = control_plane, launcher, attended
-        self._unanswered: LRUCache[str, str] = LRUCache(REMEMBERED)
+        self._control_plane, self._launcher, self._mode = control_plane, launcher, mode
+        self._unanswered: LRUCache[str, str] = LRUCache(MAX_UNANSWERED)
 
     def by_id(self, order_id: str) -> Claimed | None:
-        """Return the order, claimed; None where there is nothing to be had any more. Raises Unreachable, Refused."""
+        """Claim an order and return it; None if it is not to be had any more. Raises Unreachable, Refused."""
         request = ClaimById(
             request_id=self._unanswered.setdefault(order_id, str(uuid4())),
             launcher=self._launcher,
             order_id=order_id,
             lanes=self.lanes.names,
-            attended=self._attended,
+            attended=self._mode.attended,
         )
         return self._ask(request, order_id)
 
     def next(self, lanes: Sequence[str], wait_seconds: int = WAIT_SECONDS) -> Claimed | None:
-        """Wait for an order of these lanes, and return it, claimed; None where none came. Raises Unreachable, Refused.
+        """Wait up to `wait_seconds` for an order of these lanes, claim it and return it; None if none came.
 
-        One that an unanswered claim won is returned whatever its lane.
+        An order that an unanswered claim won is returned whatever its lane. Raises Unreachable, Refused.
         """
         request = ClaimNext(
             request_id=self._unanswered.setdefault(NEXT, str(uuid4())),
             launcher=self._launcher,
             lanes=tuple(lanes),
-            attended=self._attended,
+            attended=self._mode.attended,
             wait_seconds=wait_seconds,
         )
         return self._ask(request, NEXT)
@@ -73,10 +75,16 @@ class Claims:
         return claimed
 
     def _hand_back(self, later: LaterOrder) -> None:
-        """Have another launcher run it; this one is not offered it again at once. Raises Unreachable."""
-        log.error("an order of a later version is handed back", order_id=later.order_id, epoch=later.epoch)
-        ending = Endings(self._launcher).failed(later.epoch, Reason.NO_CAPACITY, str(later), Failure.NO_CAPACITY)
+        """Return the order for another launcher; this one is not offered it again at once. Raises Unreachable."""
+        log.error(
+            LogEvent.ORDER_OF_LATER_VERSION,
+            message="The order was written by a later version, and is returned for another launcher.",
+            order_id=later.order_id,
+            epoch=later.epoch,
+        )
+        builder = ReportBuilder(self._launcher)
+        report = builder.failed(later.epoch, Reason.NO_CAPACITY, str(later), Failure.NO_CAPACITY)
         try:
-            self._control_plane.update(later.order_id, ending)
-        except Refused as refused:  # its lease is over, or it has ended
-            log.info("report refused", order_id=later.order_id, epoch=later.epoch, code=refused.code)
+            self._control_plane.update(later.order_id, report)
+        except Refused as refused:  # its lease or the order itself has ended
+            log_refused(later.order_id, report, refused)

@@ -5,18 +5,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from launcher.machines.resources import Resources
+from launcher.orders.mode import Mode
 from launcher.providers.registry import Providers, cloud
 from shared.domain.lanes import lane as lane_of
 from shared.domain.lanes import offered
 from shared.domain.spec import EVERY, AnySpec, CapacitySpec, ExportSpec, NodeSize, TaskSpec
 
 WORK: Final[tuple[AnySpec, ...]] = (ExportSpec(pi="0" * 26), TaskSpec(command=("true",)))
-"""One order of each kind that is not capacity: all of a kind take the same."""
+"""One order of each kind other than capacity: all of a kind need the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """`need` is what a machine for one of its orders takes of this host."""
+    """A lane that this launcher serves. `need` is what a machine for one of its orders takes of this host."""
 
     name: str
     provider: str
@@ -36,8 +37,8 @@ class Lanes:
     def names(self) -> tuple[str, ...]:
         return names(self.lanes)
 
-    def rung(self, exact: str) -> Lane | None:
-        """Return the lane by which a bell's order is taken; None where it is none of this launcher's."""
+    def find(self, exact: str) -> Lane | None:
+        """Return the served lane that an order's exact lane belongs to; None if this launcher does not serve it."""
         return next((lane for lane in self.lanes if lane.name in offered(exact)), None)
 
 
@@ -46,23 +47,23 @@ def names(lanes: Sequence[Lane]) -> tuple[str, ...]:
 
 
 def served(
-    providers: Providers, datacenter: str | None, node_size: NodeSize | None = None, work: bool = True
+    providers: Providers, datacenter: str | None, node_size: NodeSize | None = None, mode: Mode = Mode.DAEMON
 ) -> tuple[Lane, ...]:
-    """Return the lanes of a launcher: the capacity of its datacenter, or of its clouds; and work that runs anywhere.
+    """Return the lanes of a launcher: capacity of its datacenter, or of all its clouds; and exports and tasks.
 
-    One that is to take orders of one node size takes nothing else; so does one without `work`.
+    A launcher that takes only one node size, or that is not a daemon, takes only capacity.
     """
     sizes = tuple(NodeSize) if node_size is None else (node_size,)
-    pools = [datacenter] if datacenter else [f"{one}:{EVERY}" for one in providers.by_cloud]
-    capacity = [lane for pool in pools for size in sizes for lane in _capacity(providers, pool, size)]
-    return (*capacity, *(_work(providers) if work and node_size is None else ()))
+    datacenters = [datacenter] if datacenter else [f"{one}:{EVERY}" for one in providers.by_cloud]
+    capacity = [lane for one in datacenters for size in sizes for lane in _capacity(providers, one, size)]
+    return (*capacity, *(_work(providers) if mode is Mode.DAEMON and node_size is None else ()))
 
 
-def _capacity(providers: Providers, pool: str, size: NodeSize) -> Iterator[Lane]:
-    order = CapacitySpec(datacenter=pool.replace(EVERY, "default"), node_size=size)
-    provider = providers.by_cloud.get(cloud(pool))
+def _capacity(providers: Providers, datacenter: str, size: NodeSize) -> Iterator[Lane]:
+    order = CapacitySpec(datacenter=datacenter.replace(EVERY, "default"), node_size=size)
+    provider = providers.by_cloud.get(cloud(datacenter))
     if provider is not None:
-        yield Lane(lane_of(order).replace(order.datacenter, pool), provider.name, provider.resources(order))
+        yield Lane(lane_of(order).replace(order.datacenter, datacenter), provider.name, provider.resources(order))
 
 
 def _work(providers: Providers) -> Iterator[Lane]:

@@ -1,13 +1,15 @@
-"""For a launcher that has gone for good: its machines are stopped, and their directories removed."""
+"""Clears what a launcher left that will not start again: stops its machines and removes their directories."""
 
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from launcher.machines.directory import read, remaining
+from launcher.machines.directory import read
+from launcher.machines.inventory import remaining
 from launcher.providers.process.identity import end_stragglers
-from launcher.providers.process.provider import LocalMachines
+from launcher.providers.registry import local_machines
+from shared.log_events import LogEvent
 
 PATIENCE_SECONDS: Final = 10.0
 
@@ -15,26 +17,47 @@ log = structlog.get_logger()
 
 
 def clear(state: Path) -> None:
+    """Clear a state directory. What cannot be cleared is logged and left alone."""
     try:
         left = remaining(state)
     except OSError as error:
-        log.error("leftovers cannot be looked for", path=str(state), error=error.strerror)
+        log.error(
+            LogEvent.LEFTOVERS_NOT_LISTED,
+            message="The machines that a launcher left cannot be listed.",
+            path=str(state),
+            error=error.strerror,
+        )
         return
     for path in left:
         try:
             _clear(path)
         except (OSError, ValueError) as error:
-            log.error("a leftover is left alone", path=str(path), error=type(error).__name__)
+            log.error(
+                LogEvent.LEFTOVER_LEFT_ALONE,
+                message="What a launcher left could not be cleared.",
+                path=str(path),
+                error=type(error).__name__,
+            )
 
 
 def _clear(path: Path) -> None:
-    """Raises OSError, ValueError if it cannot be told what runs, or the directory not be removed."""
+    """Raises OSError, ValueError if it is unknown what runs, or the directory cannot be removed."""
     directory = read(path)
     if not directory.manifest.argv:
-        log.error("a leftover runs elsewhere, and is left alone", vm=directory.manifest.vm)
+        log.error(
+            LogEvent.LEFTOVER_LEFT_ALONE,
+            message="The machine that a launcher left is remote: delete it at its provider.",
+            path=str(path),
+            vm=directory.manifest.vm,
+        )
         return
-    machine = LocalMachines().adopt(directory)
-    log.info("clearing a leftover", vm=directory.manifest.vm, pid=machine and machine.pid)
+    machine = local_machines(directory.manifest).adopt(directory)
+    log.info(
+        LogEvent.LEFTOVER_CLEARED,
+        message="Stopping a machine that a launcher left, and removing its directory.",
+        vm=directory.manifest.vm,
+        pid=machine and machine.pid,
+    )
     if machine is not None:
         machine.stop(lambda: PATIENCE_SECONDS)
         machine.reap()

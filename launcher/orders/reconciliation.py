@@ -1,30 +1,34 @@
-"""Orders that the control plane believes this launcher to hold, and of which nothing is left here, are given up."""
+"""Gives up the orders that the control plane believes this launcher to hold, and of which nothing is left here."""
 
 import threading
 from collections.abc import Collection, Mapping
 
 import structlog
 
-from launcher.clock import Clock
-from launcher.daemon.outage import Backoff, Outage
+from launcher.host.clock import Clock
 from launcher.machines.records import VmLease
-from launcher.orders.assignments import Runs
-from launcher.orders.endings import Ending, Endings
+from launcher.orders.assignments import Assignments
+from launcher.orders.mode import Mode
+from launcher.orders.outage import Backoff, Outage
+from launcher.orders.reports import ReportBuilder, log_refused
 from launcher.providers.registry import Providers
 from shared.client import ControlPlane, Refused, Unreachable
-from shared.domain.order import Reason, State
+from shared.domain.order import State
+from shared.log_events import LogEvent
 from shared.wire.launchers import HeartbeatRequest, Hold, HoldView
 
 log = structlog.get_logger()
 
 
 class Reconciliation:
-    """A daemon that is killed between a claim and the machine's directory comes back without knowing of that order."""
+    """A daemon that was killed between a claim and the machine's directory starts without knowing of that order."""
 
-    def __init__(self, control_plane: ControlPlane, launcher: str, runs: Runs, outage: Outage, clock: Clock) -> None:
-        self._control_plane, self._launcher, self._runs = control_plane, launcher, runs
+    def __init__(
+        self, control_plane: ControlPlane, launcher: str, assignments: Assignments, outage: Outage, clock: Clock
+    ) -> None:
+        self._control_plane, self._launcher, self._assignments = control_plane, launcher, assignments
         self._outage, self._clock = outage, clock
-        self._endings = Endings(launcher)
+        self._builder = ReportBuilder(launcher)
 
     def run(self, interrupt: threading.Event) -> None:
         """Give them up before the first order is taken; try until the control plane answers, or `interrupt` is set."""
@@ -33,83 +37,90 @@ class Reconciliation:
             try:
                 self._reconcile()
             except (Unreachable, Refused) as error:
-                self._outage.goes_on(error)
+                self._outage.failed(error)
                 self._clock.pause(backoff.next(), interrupt)
             else:
-                self._outage.ends()
+                self._outage.answered()
                 return
 
     def states(self) -> Mapping[Hold, State | str]:
-        """Return what the control plane believes held by launchers of this name. Raises Unreachable, Refused.
+        """Return the orders that launchers of this name hold, by the control plane. Raises Unreachable, Refused.
 
-        Whatever their identity: an order that an earlier version of this launcher claimed has none.
+        Of every identity: an order that an earlier version of this launcher claimed has none.
         """
         holds = self._control_plane.holds(self._launcher, namesakes=True).holds
         return {_hold(view): view.state for view in holds}
 
-    def renew(self, here: Collection[Hold], attended: bool) -> Mapping[Hold, VmLease]:
-        """Renew what the control plane believes held and is `here`; return until when. Raises Unreachable, Refused.
+    def renew(self, here: Collection[Hold], mode: Mode) -> Mapping[Hold, VmLease]:
+        """Renew the leases of the held orders that are `here`, and return them. Raises Unreachable, Refused.
 
-        What is on record here may be over, and its order run all the same: nobody may have watched over it. What is
-        not here may be another launcher's of this name.
+        A lease on record here may have ended although its order runs, if it was not attended. An order that is not
+        here may be held by another launcher of this name.
         """
         asked_at, holds = self._clock.monotonic(), tuple(hold for hold in self.states() if hold in here)
         if not holds:
             return {}
-        request = HeartbeatRequest(launcher=self._launcher, holds=holds, attended=attended)
+        request = HeartbeatRequest(launcher=self._launcher, holds=holds, attended=mode.attended)
         return {
             Hold(order_id=one.order_id, epoch=one.epoch): VmLease(
                 ends=asked_at + one.lease_seconds,
                 seconds=one.lease_seconds,
-                endless=one.state is State.RUNNING and not attended,
+                never_expires=one.state is State.RUNNING and not mode.attended,
             )
             for one in self._control_plane.heartbeat(request).renewed
         }
 
     def renew_if_answered(self, here: Collection[Hold]) -> Mapping[Hold, VmLease]:
-        """As `renew`, for a daemon that starts without the control plane, too: then what is on record counts."""
+        """Renew as a daemon does, which also starts without the control plane: then the leases on record count."""
         try:
-            return self.renew(here, attended=True)
+            return self.renew(here, Mode.DAEMON)
         except (Unreachable, Refused) as error:
-            self._outage.goes_on(error)
+            self._outage.failed(error)
             return {}
 
+    def delete_strays(self, providers: Providers, until: threading.Event) -> None:
+        """The reverse: delete remote machines that run without a held order, until `until` is set."""
+        for provider in providers.all():
+            provider.delete_strays(lambda: [one.hold for one in self._assignments.held()], until)
+
     def _reconcile(self) -> None:
-        known = {held.hold for held in self._runs.held()}  # before the answer: one that ends meanwhile is not unknown
-        ours = self._control_plane.holds(self._launcher).holds
-        for view in ours:
+        known = {one.hold for one in self._assignments.held()}  # asked first: one that ends meanwhile is not unknown
+        own = self._control_plane.holds(self._launcher).holds
+        for view in own:
             if _hold(view) not in known:
                 self._give_up(view)
-        self._tell_of_namesakes(known.union(_hold(view) for view in ours))
+        self._log_namesakes(known.union(_hold(view) for view in own))
 
-    def _tell_of_namesakes(self, ours: Collection[Hold]) -> None:
-        """Say that orders are held by this name which are not this launcher's: they are left alone."""
-        if anothers := [hold.model_dump() for hold in self.states() if hold not in ours]:
+    def _log_namesakes(self, own: Collection[Hold]) -> None:
+        """Log the orders that are held under this name by another identity. They are left alone."""
+        if foreign := [hold.model_dump() for hold in self.states() if hold not in own]:
             log.warning(
-                "another launcher has this name, or this one lost its state directory: what it holds is left alone",
+                LogEvent.NAME_SHARED,
+                message="Orders of another launcher of this name, or of a lost state directory, are left alone.",
                 name=self._launcher,
-                orders=anothers,
+                orders=foreign,
                 to_do="give each launcher a LAUNCHYARD_LAUNCHER_NAME of its own; if the state directory was lost, "
                 "the orders wait again once their leases have lapsed",
             )
 
     def _give_up(self, view: HoldView) -> None:
-        log.warning("an order is held of which nothing is left", order_id=view.order_id, epoch=view.epoch)
-        try:
-            self._control_plane.update(view.order_id, self._ending(view))
-        except Refused as refused:  # it has ended meanwhile, or lapsed
-            log.info("report refused", order_id=view.order_id, epoch=view.epoch, code=refused.code)
-
-    def keep_clear(self, providers: Providers, until: threading.Event) -> None:
-        """The other way about: end machines elsewhere that run without an order in this launcher's hands."""
-        for provider in providers.all():
-            provider.keep_clear(lambda: [held.hold for held in self._runs.held()], until)
-
-    def _ending(self, view: HoldView) -> Ending:
+        log.warning(
+            LogEvent.ORDER_WITHOUT_MACHINE,
+            message="This launcher holds an order, and nothing is left of its machine: the order is given up.",
+            order_id=view.order_id,
+            epoch=view.epoch,
+            state=view.state,
+        )
         message = "The launcher was restarted, and nothing is left of the machine."
-        if view.state is State.RUNNING:
-            return self._endings.failed(view.epoch, Reason.MACHINE_EXITED, message)
-        return self._endings.returned(view.epoch, message)
+        report = (
+            self._builder.machine_gone(view.epoch, None, message)
+            if view.state is State.RUNNING
+            else self._builder.returned(view.epoch, message)
+        )
+        try:
+            self._control_plane.update(view.order_id, report)
+        except Refused as refused:  # the order has ended meanwhile, or its lease has lapsed
+            log_refused(view.order_id, report, refused)
 
 
 def _hold(view: HoldView) -> Hold:

@@ -1,45 +1,154 @@
-"""What a launcher tells the control plane of an order, repeated until it is answered or no longer worth telling."""
+"""What a launcher reports about an order: how each report is worded, and how it is sent until it is answered."""
 
 import threading
+from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final
+from uuid import uuid4
 
 import structlog
 
-from launcher.clock import Clock
-from launcher.daemon.outage import Backoff, Outage
-from launcher.orders.assignment import Held
+from launcher.host.clock import Clock
+from launcher.machines.directory import VmDirectory
+from launcher.machines.port import LaunchFailed
+from launcher.orders.assignment import Assignment, StopReason
+from launcher.orders.outage import Backoff, Outage
 from shared.client import ControlPlane, Refused, Unreachable
-from shared.wire.launchers import UpdateRequest
+from shared.domain.order import Failure, Reason
+from shared.guest.image import ImageRejected
+from shared.log_events import LogEvent
+from shared.wire.launchers import AttemptFailed, MachineGone, Provisioning, Returned, Stopped, UpdateRequest
+
+TAIL_BYTES: Final = 4096
+MAX_LINE_LENGTH: Final = 300
+"""How much of a serial log's last line a message repeats."""
+
+FinalReport = AttemptFailed | MachineGone | Returned | Stopped
 
 log = structlog.get_logger()
 
 
-class Verdict(Enum):
-    TAKEN = auto()
+@dataclass(frozen=True, slots=True)
+class ReportBuilder:
+    """Builds reports. Each is a request of its own, and is sent unchanged until it is answered."""
+
+    launcher: str
+
+    def provisioning(self, assignment: Assignment, vm: str) -> Provisioning:
+        return Provisioning(request_id=str(uuid4()), launcher=self.launcher, epoch=assignment.hold.epoch, vm=vm)
+
+    def interrupted(self, assignment: Assignment) -> Stopped | Returned | None:
+        """Return the report of an order that was interrupted and has no machine any more; None if none is due."""
+        if assignment.stop_reason is StopReason.CANCELLED:
+            return Stopped(request_id=str(uuid4()), launcher=self.launcher, epoch=assignment.hold.epoch)
+        if assignment.stop_reason is StopReason.GOING_DOWN or assignment.left_running:
+            return self.returned(assignment.hold.epoch, "The launcher is going down.")
+        return None
+
+    def returned(self, epoch: int, message: str) -> Returned:
+        return Returned(request_id=str(uuid4()), launcher=self.launcher, epoch=epoch, message=message)
+
+    def machine_ended(self, assignment: Assignment, exit_code: int | None, directory: VmDirectory) -> MachineGone:
+        """Report a machine that ended by itself, with the last line of its serial log."""
+        code = "" if exit_code is None else f", with exit code {exit_code}"
+        message = f"The machine ended by itself{code}.{_last_line(directory)}"
+        return self.machine_gone(assignment.hold.epoch, exit_code, message)
+
+    def machine_gone(self, epoch: int, exit_code: int | None, message: str) -> MachineGone:
+        return MachineGone(
+            request_id=str(uuid4()), launcher=self.launcher, epoch=epoch, exit_code=exit_code, message=message
+        )
+
+    def image_rejected(self, assignment: Assignment, rejected: ImageRejected) -> AttemptFailed:
+        log.error(
+            LogEvent.IMAGE_REJECTED,
+            message="The guest image does not match its digest: no machine was started.",
+            **assignment.hold.model_dump(),
+            error=str(rejected),
+        )
+        return self.failed(assignment.hold.epoch, Reason.IMAGE_REJECTED, str(rejected))
+
+    def launch_failed(self, assignment: Assignment, failed: LaunchFailed) -> AttemptFailed:
+        log.error(
+            LogEvent.LAUNCH_FAILED,
+            message="The machine could not be started.",
+            **assignment.hold.model_dump(),
+            reason=failed.reason,
+            error=str(failed),
+        )
+        return self.failed(assignment.hold.epoch, failed.reason, str(failed), failed.failure)
+
+    def failed(self, epoch: int, reason: Reason, message: str, failure: Failure = Failure.RETRYABLE) -> AttemptFailed:
+        return AttemptFailed(
+            request_id=str(uuid4()),
+            launcher=self.launcher,
+            epoch=epoch,
+            reason=reason,
+            message=message,
+            failure=failure,
+        )
+
+
+class Delivery(Enum):
+    """What became of a report."""
+
+    ACCEPTED = auto()
     REFUSED = auto()
-    """The order is not ours any more, or has ended: there is nothing more to tell."""
+    """This launcher does not hold the order any more, or it has ended: nothing more is to be reported."""
     UNANSWERED = auto()
 
 
-class Reports:
+class ReportSender:
     def __init__(self, control_plane: ControlPlane, clock: Clock) -> None:
         self._control_plane, self._clock = control_plane, clock
 
-    def send(self, held: Held, update: UpdateRequest, unless: threading.Event) -> Verdict:
-        """Send the same request until it is answered, `unless` is set, or the lease is over."""
-        backoff, outage = Backoff(self._clock.jitter), Outage(self._clock.monotonic, asked="reports")
+    def send(self, assignment: Assignment, report: UpdateRequest, unless: threading.Event) -> Delivery:
+        """Send the same request until it is answered, `unless` is set, or the lease has ended."""
+        backoff, outage = Backoff(self._clock.jitter), Outage(self._clock.monotonic, requests="reports")
         while True:
             try:
-                self._control_plane.update(held.hold.order_id, update)
+                self._control_plane.update(assignment.hold.order_id, report)
             except Unreachable as error:
-                outage.goes_on(error)
+                outage.failed(error)
             except Refused as refused:
-                log.info("report refused", **held.hold.model_dump(), status=update.status, code=refused.code)
-                return Verdict.REFUSED
+                log_refused(assignment.hold.order_id, report, refused)
+                return Delivery.REFUSED
             else:
-                outage.ends()
-                log.info("reported", **held.hold.model_dump(), status=update.status)
-                return Verdict.TAKEN
-            if unless.is_set() or not held.leased():
-                return Verdict.UNANSWERED
+                outage.answered()
+                log.info(
+                    LogEvent.REPORT_ACCEPTED,
+                    message="The control plane accepted a report about the order.",
+                    **assignment.hold.model_dump(),
+                    status=report.status,
+                )
+                return Delivery.ACCEPTED
+            if unless.is_set() or not assignment.leased():
+                return Delivery.UNANSWERED
             self._clock.pause(backoff.next(), unless)
+
+
+def log_refused(order_id: str, report: UpdateRequest, refused: Refused) -> None:
+    log.info(
+        LogEvent.REPORT_REFUSED,
+        message="The control plane refused a report about the order.",
+        order_id=order_id,
+        epoch=report.epoch,
+        status=report.status,
+        code=refused.code,
+    )
+
+
+def _last_line(directory: VmDirectory) -> str:
+    """Return the last line of an ended machine's serial log, and where the log is kept; empty if it has none."""
+    try:
+        directory.await_logs()  # another process writes it, and may not have written the last line yet
+        with directory.serial_log.open("rb") as serial_log:
+            serial_log.seek(max(0, directory.serial_log.stat().st_size - TAIL_BYTES))
+            lines = serial_log.read().decode(errors="replace").splitlines()
+    except OSError:  # a remote machine, or a disk that fails
+        return ""
+    printable = ["".join(filter(str.isprintable, line)).strip() for line in lines]
+    last = next((line for line in reversed(printable) if line), None)
+    if last is None:
+        return f" It wrote nothing to its serial console ({directory.kept_log})."
+    return f" The last line of its serial log, {directory.kept_log}: {last[:MAX_LINE_LENGTH]}"

@@ -1,36 +1,37 @@
-"""Which provider makes an order's machine: by the cloud of its datacenter; exports and tasks run on this host."""
+"""Chooses the provider of an order's machine: by the cloud of its datacenter; exports and tasks run on this host."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from launcher.machines.port import Keeper, Provider
+from launcher.machines.port import Provider, Recoverer
 from launcher.machines.records import VmManifest
-from launcher.providers.process.provider import LocalMachines
+from launcher.providers.process.recovery import LocalMachines
+from launcher.providers.qemu.provider import QEMU, QemuMachines
 from shared.domain.spec import AnySpec, CapacitySpec
 
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """`by_cloud` makes capacity; `work` runs exports and tasks, and is None where this host makes no machines."""
+    """`by_cloud` makes capacity; `work` runs exports and tasks, and is None if this host makes no machines."""
 
     by_cloud: Mapping[str, Provider]
     work: Provider | None
 
     def of(self, spec: AnySpec) -> Provider:
-        """Return what makes a machine for this order. Raises LookupError for one that is never asked for here."""
+        """Return the provider that makes a machine for this order. Raises LookupError if there is none."""
         provider = self.by_cloud.get(cloud(spec.datacenter)) if isinstance(spec, CapacitySpec) else self.work
         if provider is None:
-            wanted = f"capacity of {cloud(spec.datacenter)}" if isinstance(spec, CapacitySpec) else spec.kind
-            raise LookupError(f"No provider of this launcher makes machines for such an order: {wanted}.")
+            needed = f"capacity of {cloud(spec.datacenter)}" if isinstance(spec, CapacitySpec) else spec.kind
+            raise LookupError(f"No provider of this launcher makes machines for such an order: {needed}.")
         return provider
 
-    def keeper(self, manifest: VmManifest) -> Keeper:
-        """Return what can find a machine again: on this host whichever provider started it, elsewhere only its own.
+    def recoverer(self, manifest: VmManifest) -> Recoverer:
+        """Return what can find a machine again: any provider of this host, or the one remote provider that made it.
 
-        Raises LookupError where that is none of this launcher's now.
+        Raises LookupError if that provider is not enabled.
         """
         if manifest.argv:
-            return LocalMachines()
+            return local_machines(manifest)
         for provider in self.all():
             if provider.name == manifest.provider:
                 return provider
@@ -40,6 +41,11 @@ class Providers:
         """Return each provider once."""
         every = (*self.by_cloud.values(), *((self.work,) if self.work else ()))
         return tuple({provider.name: provider for provider in every}.values())
+
+
+def local_machines(manifest: VmManifest) -> LocalMachines:
+    """Return what finds a machine of this host again, and stops it as its kind demands."""
+    return QemuMachines() if manifest.provider == QEMU else LocalMachines()
 
 
 def cloud(datacenter: str) -> str:

@@ -1,4 +1,4 @@
-"""The record that a control plane keeps of a machine's agent, deleted with the machine."""
+"""Deletes the record that a control plane keeps of a machine's agent."""
 
 from typing import Annotated, Final
 
@@ -11,7 +11,7 @@ TIMEOUT_SECONDS: Final = 30.0
 
 
 class AgentsFailed(Exception):
-    """The control plane did not do as it was asked."""
+    """The control plane did not delete the records; the message says why."""
 
 
 class Agent(BaseModel):
@@ -19,12 +19,12 @@ class Agent(BaseModel):
     vm_name: str
 
 
-def _listed(document: object) -> object:
-    """Some answer with the list, some with an object that has it."""
+def _agents(document: object) -> object:
+    """Return the list: some control planes answer with it, others with an object that has it."""
     return document["agents"] if isinstance(document, dict) and "agents" in document else document
 
 
-AGENTS: Final[TypeAdapter[list[Agent]]] = TypeAdapter(Annotated[list[Agent], BeforeValidator(_listed)])
+AGENTS: Final[TypeAdapter[list[Agent]]] = TypeAdapter(Annotated[list[Agent], BeforeValidator(_agents)])
 
 
 def delete(url: str, token: str, name: str) -> int:
@@ -33,10 +33,10 @@ def delete(url: str, token: str, name: str) -> int:
     try:
         with open_client(url, headers=headers, timeout=TIMEOUT_SECONDS) as http:
             listed = http.get("/api/v1/agents", params={"vm_name": name}).raise_for_status()
-            # The original does not know the filter, and answers with everybody's.
+            # The original ignores the filter, and answers with all agents.
             found = [agent for agent in AGENTS.validate_json(listed.content) if agent.vm_name == name]
             for agent in found:
-                _gone(http.delete(f"/api/v1/agents/{agent.agent_id}"))
+                _require_deleted(http.delete(f"/api/v1/agents/{agent.agent_id}"))
     except httpx.HTTPStatusError as error:
         raise AgentsFailed(
             f"The control plane answered {error.response.status_code} at {error.request.url.path}."
@@ -48,6 +48,6 @@ def delete(url: str, token: str, name: str) -> int:
     return len(found)
 
 
-def _gone(answer: httpx.Response) -> None:
-    if answer.status_code != httpx.codes.NOT_FOUND:  # which it may be by now, and is what was wanted
+def _require_deleted(answer: httpx.Response) -> None:
+    if answer.status_code != httpx.codes.NOT_FOUND:  # it may have been deleted meanwhile
         answer.raise_for_status()

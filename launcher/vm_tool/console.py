@@ -1,4 +1,4 @@
-"""Waiting for what a machine says on its serial console."""
+"""Waits for what a machine writes to its serial console."""
 
 import re
 import time
@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from launcher.machines.directory import VmDirectory
-from launcher.providers.process.identity import Trace, trace
+from launcher.machines.port import MachineState
+from launcher.providers.process.identity import state_of
 from shared.guest.console import MEASURE, REGISTERS, UP
 
 LOOK_SECONDS: Final = 2.0
@@ -16,18 +17,18 @@ USER_ADDRESS: Final = "10.0.2.15"
 SIGN: Final = re.compile(re.escape(UP))
 VALUES: Final = " ".join(rf"{name}=([0-9a-f]{{96}})" for name in REGISTERS)
 MEASURED: Final = re.compile(rf"^{MEASURE} (?:{VALUES}|(failed.*))$", re.MULTILINE)
-LAST_WORDS: Final = 500
+TAIL_LENGTH: Final = 500
 
 
-class NothingSaid(Exception):
-    """The machine did not say what was waited for."""
+class ConsoleSilent(Exception):
+    """The machine did not write the expected words."""
 
 
 def await_sign(directory: VmDirectory, pause: Callable[[float], None] = time.sleep) -> str:
-    """Wait until the guest says that it is up, and return its address. Raises NothingSaid.
+    """Wait until the guest reports that it is up, and return its address. Raises ConsoleSilent.
 
-    There is no address to be asked for from outside: in QEMU's user network there is no lease that a host could see,
-    and every guest has the same address, which its host cannot reach. That the guest speaks is the better sign.
+    The address itself proves nothing: in QEMU's user network every guest has the same one, which its host cannot reach,
+    and there is no lease that the host could see.
     """
     await_words(directory, SIGN, WAIT_SECONDS, pause)
     return USER_ADDRESS
@@ -36,35 +37,35 @@ def await_sign(directory: VmDirectory, pause: Callable[[float], None] = time.sle
 def await_registers(
     directory: VmDirectory, seconds: float, pause: Callable[[float], None] = time.sleep
 ) -> dict[str, str]:
-    """Wait for a measuring machine's registers, and return them by name, in hex. Raises NothingSaid."""
-    said = await_words(directory, MEASURED, seconds, pause)
-    *values, failure = said.groups()
+    """Wait for a measuring machine's registers, and return them by name, in hex. Raises ConsoleSilent."""
+    found = await_words(directory, MEASURED, seconds, pause)
+    *values, failure = found.groups()
     if failure is not None:
-        raise NothingSaid(f"The machine could not measure itself: {failure}")
+        raise ConsoleSilent(f"The machine could not measure itself: {failure}")
     return dict(zip(REGISTERS, values, strict=True))
 
 
 def await_words(
     directory: VmDirectory, words: re.Pattern[str], seconds: float, pause: Callable[[float], None]
 ) -> re.Match[str]:
-    """Look every two seconds. Raises NothingSaid where the machine ends first, or the time is over."""
+    """Look every two seconds. Raises ConsoleSilent if the machine ends first, or the time is over."""
     for _ in range(max(int(seconds / LOOK_SECONDS), 1)):
-        ended = trace(directory) is not Trace.RUNS  # before the console is read, or its last words would be missed
+        ended = state_of(directory) is not MachineState.RUNS  # checked first, so that its last output is read, too
         if ended:
             directory.await_logs()
         console = read(directory)
         if found := words.search(console):
             return found
         if ended:
-            raise NothingSaid(f"The machine ended. Its last words: {console[-LAST_WORDS:].strip()}")
+            raise ConsoleSilent(f"The machine ended. Its last output: {console[-TAIL_LENGTH:].strip()}")
         pause(LOOK_SECONDS)
-    raise NothingSaid(
-        f"The machine said nothing in {seconds:.0f} s. Its last words: {read(directory)[-LAST_WORDS:].strip()}"
+    raise ConsoleSilent(
+        f"Nothing came within {seconds:.0f} s. Its last output: {read(directory)[-TAIL_LENGTH:].strip()}"
     )
 
 
 def read(directory: VmDirectory) -> str:
-    """A serial console ends its lines with CR and LF."""
+    """Return the serial log with plain line ends: a serial console ends lines with CR and LF."""
     try:
         return directory.serial_log.read_text(errors="replace").replace("\r", "")
     except FileNotFoundError:

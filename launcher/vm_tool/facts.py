@@ -1,20 +1,21 @@
-"""What is said of a machine: the keys of libvirt's `dominfo`, which the contract's clients know."""
+"""Describes a machine with the keys of libvirt's `dominfo`, which the contract's clients know."""
 
 from typing import Final, NamedTuple
 
 import psutil
 
 from launcher.machines.directory import VmDirectory
-from launcher.providers.process.identity import Trace, trace
+from launcher.machines.port import MachineState
+from launcher.providers.process.identity import state_of
 from launcher.providers.qemu.provider import OWN_MEMORY_MIB
 
 AGENT: Final = "agent"
-"""What the contract calls a machine that may serve orders."""
+"""The contract's word for a machine that may serve orders."""
 KIB: Final = 1024
 RUNNING: Final = "running"
 SHUT_OFF: Final = "shut off"
 UNCLEAR: Final = "no state"
-STATES: Final = {Trace.RUNS: RUNNING, Trace.UNEXPLAINED: UNCLEAR}
+STATES: Final = {MachineState.RUNS: RUNNING, MachineState.UNEXPLAINED: UNCLEAR}
 
 Dominfo = dict[str, str]
 
@@ -25,13 +26,14 @@ class Use(NamedTuple):
     memory_kib: int
 
 
-def state_of(directory: VmDirectory) -> str:
-    return STATES.get(trace(directory), SHUT_OFF)
+def state_word(directory: VmDirectory) -> str:
+    """Return libvirt's word for the machine's state."""
+    return STATES.get(state_of(directory), SHUT_OFF)
 
 
 def dominfo(directory: VmDirectory) -> Dominfo:
-    """Return libvirt's names with ours as values; what runs is told of while it runs."""
-    manifest, state = directory.manifest, state_of(directory)
+    """Return libvirt's keys with our values; the use of processor and memory only while it runs."""
+    manifest, state = directory.manifest, state_word(directory)
     use = _use(directory) if state == RUNNING else None
     memory_kib = (manifest.resources.memory_mib - OWN_MEMORY_MIB) * KIB
     return {
@@ -51,7 +53,7 @@ def dominfo(directory: VmDirectory) -> Dominfo:
 
 
 def described(directory: VmDirectory) -> dict[str, object]:
-    """Return what a new machine's operator, or a program of the contract's, is told."""
+    """Return the description of a new machine, for its operator or a program of the contract."""
     manifest = directory.manifest
     return {
         "name": manifest.vm,
@@ -69,12 +71,12 @@ def text(facts: Dominfo) -> str:
 
 
 def keyed(facts: Dominfo) -> Dominfo:
-    """Return the same with keys in lower case, their spaces underscores."""
+    """Return the same with keys in lower case, and underscores for spaces."""
     return {key.lower().replace(" ", "_"): value for key, value in facts.items()}
 
 
 def _use(directory: VmDirectory) -> Use | None:
-    """Return what a machine takes; None where it has just ended."""
+    """Return what a machine uses; None if it has just ended."""
     recorded = directory.process()
     if recorded is None:
         return None

@@ -1,4 +1,4 @@
-"""The operator's machines: made, found again by their directories, and ended."""
+"""The operator's machines: starts them, finds them by their directories, measures them, and ends them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -8,30 +8,32 @@ from uuid import uuid4
 
 import structlog
 
-from launcher.machines import directory
+from launcher.machines import directory, inventory
 from launcher.machines.directory import VmDirectory
+from launcher.machines.port import MachineState
 from launcher.machines.records import OPERATORS, VmLease, VmManifest
-from launcher.machines.sizes import Size
-from launcher.providers.process.identity import Trace, end_stragglers, trace
-from launcher.providers.process.provider import LocalMachines
-from launcher.providers.qemu.provider import QemuProvider, takes
-from shared.guest.config import StandaloneConfig
+from launcher.machines.resources import Size
+from launcher.providers.process.identity import end_stragglers, state_of
+from launcher.providers.qemu.provider import QemuMachines, QemuProvider, takes
+from launcher.vm_tool import console
+from shared.guest.config import StandaloneConfig, StandaloneProgram
+from shared.log_events import LogEvent
 
 NO_LEASE: Final = VmLease(ends=0, seconds=0)
-"""An operator's machine runs until it is deleted; a daemon that looks at its directory has no business there."""
+"""An operator's machine runs until it is deleted. Daemons ignore its directory."""
 NO_EPOCH: Final = 0
 PATIENCE_SECONDS: Final = 10.0
-"""How long a machine may take for each step of its stop."""
+"""How long each step of a stop may take."""
 
 log = structlog.get_logger()
 
 
 class NoSuchMachine(Exception):
-    """None of this name is known here."""
+    """There is no machine of this name here."""
 
 
 class MachineUnclear(Exception):
-    """What runs cannot be told for certain to be the machine; it was left alone."""
+    """The process that runs is not certainly the machine's; it was left alone."""
 
 
 def new_name() -> str:
@@ -39,7 +41,7 @@ def new_name() -> str:
 
 
 def start(state: Path, provider: QemuProvider, size: Size, config: StandaloneConfig) -> VmDirectory:
-    """Start a machine that outlives us. Raises ImageRejected, LaunchFailed, OSError: then nothing is left of it."""
+    """Start a machine that outlives this command. Raises ImageRejected, LaunchFailed, OSError: then nothing is left."""
     uuid = config.vm.removeprefix(OPERATORS)
     plan = provider.plan_guest(uuid, size, config.canonical())
     manifest = VmManifest(
@@ -53,15 +55,28 @@ def start(state: Path, provider: QemuProvider, size: Size, config: StandaloneCon
         argv=plan.argv,
         resources=takes(size, provider.mode, provider.directory_mib),
     )
-    with gone_unless_told(state, config.vm):
+    with removed_on_failure(state, config.vm):
         made = directory.create(state, manifest, config.canonical(), NO_LEASE)
         provider.start(made).leave()
     return made
 
 
+def measure(state: Path, provider: QemuProvider, size: Size, seconds: float) -> dict[str, str]:
+    """Return the registers by name, in hex: MRTD measures the firmware, RTMR0 depends on memory and processors.
+
+    Raises ImageRejected, LaunchFailed, ConsoleSilent, MachineUnclear, OSError.
+    """
+    config = StandaloneConfig(program=StandaloneProgram.MEASURE, vm=new_name())
+    with removed_on_failure(state, config.vm):
+        made = start(state, provider, size, config)
+        registers = console.await_registers(made, seconds)
+        end(made)
+    return registers
+
+
 @contextmanager
-def gone_unless_told(state: Path, name: str) -> Iterator[None]:
-    """Remove the machine of this name if what goes on here ends early, by an error or a signal: nobody knows of it.
+def removed_on_failure(state: Path, name: str) -> Iterator[None]:
+    """Remove the machine of this name if the block ends by an error or a signal: its name was not printed yet.
 
     If it cannot be removed, its name is logged.
     """
@@ -74,29 +89,37 @@ def gone_unless_told(state: Path, name: str) -> Iterator[None]:
             gone = True
         finally:
             if not gone:
-                log.error("a machine may still run: end it with `launchyard vm delete`", vm=name)
+                log.error(
+                    LogEvent.MACHINE_MAY_RUN,
+                    message="The machine may still run: end it with `launchyard vm delete`.",
+                    vm=name,
+                )
         raise
 
 
 def known(state: Path) -> Iterator[VmDirectory]:
     """Yield the machines, running or not.
 
-    One that is being made or removed is passed over, and left alone: another command is at it. So is one whose record
-    cannot be read, which is told, and an order's, if the folder is a launcher's. Raises OSError if they cannot be
-    listed.
+    Machines that another command is making or removing are left out. So are those whose record cannot be read, which
+    is logged, and machines of orders, if the folder is a launcher's. Raises OSError if they cannot be listed.
     """
-    for path in directory.listed(state):
+    for path in inventory.listed(state):
         try:
             one = directory.read(path)
         except (OSError, ValueError) as error:
-            log.warning("a machine's directory cannot be read", path=str(path), error=type(error).__name__)
+            log.warning(
+                LogEvent.DIRECTORY_UNREADABLE,
+                message="The machine's directory cannot be read.",
+                path=str(path),
+                error=type(error).__name__,
+            )
             continue
         if one.manifest.is_operators:
             yield one
 
 
 def find(state: Path, name: str) -> VmDirectory:
-    """Raises NoSuchMachine, OSError."""
+    """Return the machine of this name. Raises NoSuchMachine, OSError."""
     for one in known(state):
         if one.manifest.vm == name:
             return one
@@ -110,10 +133,10 @@ def _end_if_there(state: Path, name: str) -> None:
 
 def end(machine_directory: VmDirectory) -> None:
     """Stop the machine and remove its directory. Raises MachineUnclear, OSError."""
-    if trace(machine_directory) is Trace.UNEXPLAINED:
+    if state_of(machine_directory) is MachineState.UNEXPLAINED:
         name, path = machine_directory.manifest.vm, machine_directory.path
         raise MachineUnclear(f"{name}: the process on record in {path} does not name the machine; end it by hand.")
-    machine = LocalMachines().adopt(machine_directory)
+    machine = QemuMachines().adopt(machine_directory)
     if machine is not None:
         machine.stop(lambda: PATIENCE_SECONDS)
         machine.reap()

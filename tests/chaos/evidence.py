@@ -13,15 +13,18 @@ from functions.adapters.s3 import s3_client
 from functions.domain.order import Order
 from shared.domain.order import State
 from shared.domain.spec import TaskSpec
+from shared.log_events import LogEvent
 from tests.chaos.observations import Effects
 from tests.chaos.schedule import DETACHES
 
 LAUNCHER: Final = "launcher-"
 """How the names of launchers' logs begin."""
 PROXIES: Final = ("http_proxy", "store_proxy")
-STARTED: Final = b"machine started"
-ADOPTED, GONE, REFUSED = '"message": "machine adopted"', '"message": "machine gone"', '"message": "report refused"'
-LOST, STALE = '"wish": "lease_lost"', '"code": "lease_lost"'
+STARTED, ADOPTED, GONE, REFUSED = (
+    f'"event": "{event}"'
+    for event in (LogEvent.MACHINE_STARTED, LogEvent.MACHINE_ADOPTED, LogEvent.MACHINE_GONE, LogEvent.REPORT_REFUSED)
+)
+LOST, STALE = '"stop_reason": "lease_lost"', '"code": "lease_lost"'
 CALLBACK_REFUSED: Final = '"message": "POST /v1/callbacks/{order_id} 409"'
 ERROR: Final = re.compile(r'"severity": "(ERROR|CRITICAL)"|^Traceback')
 
@@ -51,7 +54,7 @@ def faults(logs: Path) -> dict[str, int]:
 def machines_started(logs: Path) -> dict[str, int]:
     """Return how many machines each launcher has started."""
     launchers = sorted(logs.glob(f"{LAUNCHER}*.log"))
-    return {log.stem.removeprefix(LAUNCHER): log.read_bytes().count(STARTED) for log in launchers}
+    return {log.stem.removeprefix(LAUNCHER): log.read_text().count(STARTED) for log in launchers}
 
 
 def effects(logs: Path, orders: Iterable[Order]) -> Effects:

@@ -23,6 +23,7 @@ from functions.engine.sweep import Chores
 from functions.ports import Doorbell
 from launcher.daemon.bells import BellListener, BellsUnavailable, Heard
 from launcher.daemon.pubsub import PubSubListener
+from shared.log_events import LogEvent
 from shared.wire.bell import ORDER_ID, Bell
 from shared.wire.operators import SweepRequest
 from tests.factories import a_key, an_order
@@ -197,7 +198,7 @@ def test_a_malformed_bell_is_told_of_once_and_ends_among_the_dead_letters(pubsub
 
     assert (heard, letter.data) == ([], b"x")
     assert letter.attributes[DELIVERIES] == str(ATTEMPTS)
-    assert logged == [{"event": "doorbell.malformed", "log_level": "warning", "message_id": message_id}]
+    assert [(line["event"], line["message_id"]) for line in logged] == [(LogEvent.BELL_MALFORMED, message_id)]
 
 
 @pytest.mark.emulator

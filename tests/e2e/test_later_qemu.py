@@ -9,9 +9,9 @@ from typing import Final
 
 import pytest
 
+from launcher.host.hypervisor import Hypervisor, QemuMode
 from launcher.machines.bounded_log import CONSOLE
-from launcher.providers.qemu.argv import Guest, Mode, build
-from launcher.providers.qemu.hypervisor import Hypervisor
+from launcher.providers.qemu.argv import Guest, build
 from shared.domain.spec import CapacitySpec, NodeSize
 from shared.guest.config import sha384
 from shared.guest.image import verify
@@ -76,7 +76,7 @@ def last_words(qemu: Unpacked, argv: Sequence[str], folder: Path) -> str:
 
 def tdx(qemu: Unpacked, guest: Guest) -> tuple[str, ...]:
     firmware = qemu.folder / "usr/share/seabios/bios-256k.bin"  # none is run: KVM comes first
-    return build(Mode.TDX, guest, Hypervisor(firmware=firmware))
+    return build(QemuMode.TDX, guest, Hypervisor(firmware=firmware))
 
 
 def test_it_takes_every_argument_of_a_trust_domain_and_stops_only_for_want_of_tdx(
@@ -112,7 +112,7 @@ def test_a_guest_reaches_its_worker_under_it(later_qemu: Unpacked, guest: Guest,
     with serving() as plane:
         config = plane.config(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY), gateway="10.0.2.2")
         (tmp_path / "config.json").write_bytes(config.canonical())
-        argv = started(later_qemu, build(Mode.TCG, replace(guest, disk_mib=1)))
+        argv = started(later_qemu, build(QemuMode.TCG, replace(guest, disk_mib=1)))
         with (tmp_path / "qemu.log").open("wb") as log:
             running = subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:

@@ -1,4 +1,4 @@
-"""A control plane of a test's own that keeps agents, and lists them all, whatever it is asked for."""
+"""A control plane of a test's own that keeps agents, and always lists them all."""
 
 import json
 import threading

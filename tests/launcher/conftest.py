@@ -1,4 +1,4 @@
-"""A launcher in pieces, around a fake control plane; whatever it started is gone when the test ends."""
+"""A launcher in the test's own process, around a fake control plane. Whatever it started is ended with the test."""
 
 import dataclasses
 import time
@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 import structlog
 
-from launcher.clock import SYSTEM, Clock
-from launcher.daemon.outage import Outage
+from launcher.host.clock import SYSTEM, Clock
 from launcher.machines.port import Provider
 from launcher.machines.records import VmLease
 from launcher.machines.resources import Resources
 from launcher.orders.admission import Admission, Reservation
-from launcher.orders.assignment import Held
-from launcher.orders.assignments import Runs
-from launcher.orders.attempt import Runner
+from launcher.orders.assignment import Assignment
+from launcher.orders.assignments import Assignments, Shutdown
+from launcher.orders.attempt import AttemptRunner
 from launcher.orders.claims import Claims
 from launcher.orders.lanes import Lanes, served
-from launcher.orders.reports import Reports
+from launcher.orders.outage import Outage
+from launcher.orders.reports import ReportSender
 from launcher.providers.registry import Providers
 from shared.client import ControlPlane
 from shared.guest.config import Sources
@@ -30,36 +30,38 @@ from tests.launcher.stand_ins import TASKS, Processes
 
 
 @dataclass(frozen=True)
-class Pieces:
+class InProcessLauncher:
     """Two slots, and the lanes of `local:dev`."""
 
     server: FakeControlPlane
     client: ControlPlane
     claims: Claims
     provider: Processes
-    runner: Runner
+    runner: AttemptRunner
     admission: Admission
-    runs: Runs
+    assignments: Assignments
     outage: Outage
     state: Path
 
-    def held(self) -> Held:
+    def assignment(self) -> Assignment:
         """Return an order that was claimed, and that no thread runs yet."""
-        return a_held(self.server.a_claimed())
+        return an_assignment(self.server.a_claimed())
 
-    def run(self, held: Held, provider: Provider | None = None) -> None:
+    def run(self, assignment: Assignment, provider: Provider | None = None) -> None:
         """Run an order that is held, on this thread."""
         providers = Providers({}, provider or self.provider)
         runner = dataclasses.replace(self.runner, providers=providers)
-        runner.run(held, self.server.a_claimed().model_copy(update=held.hold.model_dump()))
-        held.close()
+        runner.run(assignment, self.server.a_claimed().model_copy(update=assignment.hold.model_dump()))
+        assignment.close()
 
-    def begin(self) -> Held:
+    def begin(self) -> Assignment:
         """Start the run of an order, and return it once its machine was started."""
         claimed = self.server.a_claimed()
-        self.runs.begin(claimed, self.reserve(), SYSTEM.monotonic())
+        self.assignments.begin(claimed, self.reserve(), SYSTEM.monotonic())
         self.provider.process(claimed.order_id)
-        return next(held for held in self.runs.held() if held.hold.order_id == claimed.order_id)
+        return next(
+            assignment for assignment in self.assignments.held() if assignment.hold.order_id == claimed.order_id
+        )
 
     def reserve(self) -> Reservation:
         room = self.admission.reserve(TASKS)
@@ -77,10 +79,10 @@ class Pieces:
             time.sleep(0.01)
 
 
-def a_held(claimed: Claimed, clock: Clock = SYSTEM) -> Held:
+def an_assignment(claimed: Claimed, clock: Clock = SYSTEM) -> Assignment:
     hold = Hold(order_id=claimed.order_id, epoch=claimed.epoch)
     lease = VmLease(ends=clock.monotonic() + claimed.lease_seconds, seconds=claimed.lease_seconds)
-    return Held(hold, lease, clock.monotonic)
+    return Assignment(hold, lease, clock.monotonic)
 
 
 def room_for(state: Path, machines: int) -> Admission:
@@ -103,16 +105,16 @@ def server() -> Iterator[FakeControlPlane]:
 
 
 @pytest.fixture
-def pieces(server: FakeControlPlane, tmp_path: Path) -> Iterator[Pieces]:
+def launcher(server: FakeControlPlane, tmp_path: Path) -> Iterator[InProcessLauncher]:
     with ControlPlane(server.url, "ly_key") as client:
         provider, outage, admission = Processes(), Outage(SYSTEM.monotonic), room_for(tmp_path, 2)
-        reports = Reports(client, SYSTEM)
+        reports = ReportSender(client, SYSTEM)
         providers = Providers({"local": provider}, provider)
-        runner = Runner("alpha", server.url, Sources(), tmp_path, providers, reports, admission.rest)
-        runs = Runs(runner.run, admission, SYSTEM)
+        runner = AttemptRunner("alpha", server.url, Sources(), tmp_path, providers, reports, admission.rest)
+        assignments = Assignments(runner.run, admission, SYSTEM)
         claims = Claims(client, "alpha", Lanes(served(providers, "local:dev")))
-        yield Pieces(server, client, claims, provider, runner, admission, runs, outage, tmp_path)
+        yield InProcessLauncher(server, client, claims, provider, runner, admission, assignments, outage, tmp_path)
         admission.close()
-        runs.close()
-        runs.hurry()
-        runs.await_end()
+        assignments.shutdown(Shutdown.RETURN)
+        assignments.shutdown(Shutdown.HURRY)
+        assignments.await_end()

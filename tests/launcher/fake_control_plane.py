@@ -16,7 +16,7 @@ from werkzeug.serving import make_server
 from emulators.processes import LOOPBACK
 from functions.apis.v1.views import order_view
 from shared.domain.lanes import lane, offered
-from shared.domain.order import LEASE, State
+from shared.domain.order import FINAL, LEASE, State
 from shared.domain.spec import AnySpec
 from shared.wire.launchers import (
     ClaimAnswer,
@@ -28,6 +28,7 @@ from shared.wire.launchers import (
     HeartbeatRequest,
     HoldsView,
     HoldView,
+    MachineGone,
     Renewed,
     StopOrder,
     UpdateRequest,
@@ -73,7 +74,9 @@ class FakeControlPlane:
         self.later: Callable[[Any], Any] = lambda document: document
         """How a later version would tell what is answered."""
         self.states: dict[str, State] = {}
-        """Of orders whose workers have reported; the others are provisioned."""
+        """Of orders whose workers have reported, or that have ended; the others are provisioned."""
+        self.left_out: set[str] = set()
+        """Ids of orders that no answer to a heartbeat mentions."""
         self.unreadable: set[str] = set()
         """Ids of orders that another version wrote."""
         self._changed = threading.Condition()
@@ -114,7 +117,7 @@ class FakeControlPlane:
         return [body["status"] for body in self.bodies(f"{UPDATES}/{order_id}")]
 
     def wait_for(self, expected: Callable[[], bool]) -> None:
-        """Wait until a request made `expected()` true; fail the test where none does."""
+        """Wait until a request made `expected()` true; fail the test if none does."""
         with self._changed:
             assert self._changed.wait_for(expected, DEADLINE), f"this is all that came: {self.seen}"
 
@@ -140,7 +143,13 @@ class FakeControlPlane:
         if path.startswith(CALLBACKS):
             self.states[path.rpartition("/")[2]] = State.RUNNING
             return CallbackAnswer(state=State.RUNNING)
-        TypeAdapter[UpdateRequest](UpdateRequest).validate_json(body)
+        return self._update(path.rpartition("/")[2], TypeAdapter[UpdateRequest](UpdateRequest).validate_json(body))
+
+    def _update(self, order_id: str, update: UpdateRequest) -> BaseModel:
+        """Accept a report; of an order that has ended, only the end of its machine."""
+        state = self.states.get(order_id, State.PROVISIONING)
+        if state in FINAL and not isinstance(update, MachineGone):
+            return _a_problem(409, "wrong_state")
         return order_view(a_claimed_order())
 
     def _claim(self, request: ClaimRequest) -> BaseModel:
@@ -171,7 +180,8 @@ class FakeControlPlane:
             "lease_seconds": self.lease.total_seconds(),
         }
         stopping = {(stop.order_id, stop.epoch) for stop in self.stops}
-        renewed = [hold for hold in request.holds if (hold.order_id, hold.epoch) not in stopping]
+        mentioned = [hold for hold in request.holds if hold.order_id not in self.left_out]
+        renewed = [hold for hold in mentioned if (hold.order_id, hold.epoch) not in stopping]
         return HeartbeatAnswer(
             renewed=tuple(
                 Renewed(**hold.model_dump(), **lease, state=self.states.get(hold.order_id, State.PROVISIONING))
@@ -194,9 +204,9 @@ def a_control_plane() -> Iterator[FakeControlPlane]:
     server.server_close()
 
 
-def _json(answer: BaseModel, told: Callable[[Any], Any] = lambda document: document) -> Response:
+def _json(answer: BaseModel, rendered: Callable[[Any], Any] = lambda document: document) -> Response:
     status = answer.status if isinstance(answer, Problem) else 200
-    return Response(json.dumps(told(answer.model_dump(mode="json"))), status, mimetype="application/json")
+    return Response(json.dumps(rendered(answer.model_dump(mode="json"))), status, mimetype="application/json")
 
 
 def _problem(status: int, code: str) -> Response:

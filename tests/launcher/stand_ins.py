@@ -1,4 +1,4 @@
-"""Stand-ins for what a launcher test is not about: a clock that never waits, and plain processes as machines."""
+"""Stand-ins for what a launcher's test is not about: a clock that never waits, and plain processes as machines."""
 
 import os
 import sys
@@ -9,14 +9,13 @@ from uuid import uuid4
 
 import psutil
 
-from launcher.clock import Clock
+from launcher.host.clock import Clock
 from launcher.machines.directory import VmDirectory
 from launcher.machines.port import Plan
 from launcher.machines.records import VmLease, VmManifest
-from launcher.machines.resources import Resources
-from launcher.machines.sizes import Size, Sizes
+from launcher.machines.resources import Resources, Size, Sizes
 from launcher.orders.lanes import Lane
-from launcher.providers.process.provider import LocalMachines
+from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.start import start_process
 from launcher.providers.process.supervise import ProcessMachine
 from shared.domain.spec import AnySpec
@@ -120,5 +119,5 @@ def fill(pipe: int) -> int:
     return filled
 
 
-def lives(process: psutil.Process) -> bool:
+def is_running(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

@@ -1,4 +1,4 @@
-"""A host with all that TDX needs, made of files in a folder, and a QEMU that says what a good one would."""
+"""A host with all that TDX needs, made of files in a folder, and a QEMU that answers as a good one would."""
 
 import socket
 from collections.abc import Iterator
@@ -6,12 +6,11 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from launcher.host.checks.case import Case, Host
+from launcher.host.checks.host import Case, Host
 from launcher.host.checks.hypervisor import TDX_METADATA
+from launcher.host.hypervisor import Hypervisor, QemuMode
+from launcher.host.probe import RAN
 from launcher.machines.resources import Resources
-from launcher.providers.qemu.argv import Mode
-from launcher.providers.qemu.hypervisor import Hypervisor
-from launcher.providers.qemu.probe import RAN
 
 GPU: Final = "0000:17:00.0"
 QEMU: Final = f"""#!/bin/sh
@@ -57,7 +56,7 @@ def a_tdx_host(folder: Path, unit_slice: str | None = None) -> Iterator[Host]:
         )
 
 
-def a_case(host: Host, mode: Mode = Mode.TDX, **asked: Any) -> Case:
+def a_case(host: Host, mode: QemuMode = QemuMode.TDX, **asked: Any) -> Case:
     """A case of one GPU, and of two sizes, both of which fit."""
     sizes = {
         "tiny": Resources(machines=1, memory_mib=4608, vcpus=4, disk_mib=1),

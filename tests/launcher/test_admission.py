@@ -1,4 +1,4 @@
-"""Admission: how many machines there is room for, by each thing that a machine takes."""
+"""Admission: how many machines there is room for, by each resource."""
 
 import threading
 from pathlib import Path
@@ -98,10 +98,9 @@ def test_what_a_machine_has_written_is_not_counted_twice(tmp_path: Path) -> None
     assert admission.room(LANE) == 2  # 24 MiB are free, and 4 of them are spoken for
 
 
-def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launcher.orders.admission.LOOK_AGAIN_SECONDS", 0.01)
+def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path) -> None:
     free = iter([0, 0, 0])
-    admission = Admission(tmp_path, PLENTY, lambda: next(free, 10), lambda: 1000.0)
+    admission = Admission(tmp_path, PLENTY, lambda: next(free, 10), lambda: 1000.0, disk_check_seconds=0.01)
 
     found: list[int] = []
     waiting = threading.Thread(target=lambda: found.append(admission.await_room([LANE])), daemon=True)
@@ -112,7 +111,7 @@ def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("lacking", ["disk_mib", "memory_mib", "vcpus", "tdx_keys"])
-def test_a_launcher_that_takes_nothing_for_want_of_something_says_so_once_and_when_it_is_over(
+def test_a_lane_that_is_paused_for_want_of_something_is_logged_once_and_when_it_resumes(
     tmp_path: Path, lacking: str
 ) -> None:
     has = {"free_disk_mib": 100} if lacking == "disk_mib" else {lacking: getattr(NEED, lacking)}
@@ -136,7 +135,7 @@ def test_a_launcher_that_takes_nothing_for_want_of_something_says_so_once_and_wh
 
 
 @pytest.mark.parametrize("memory_mib", [PLENTY.memory_mib, NEED.memory_mib])
-def test_a_launcher_whose_slots_are_taken_says_nothing(tmp_path: Path, memory_mib: int) -> None:
+def test_full_slots_are_not_logged(tmp_path: Path, memory_mib: int) -> None:
     admission = an_admission(tmp_path, machines=1, memory_mib=memory_mib)
     other = Lane("any/export", "qemu", Resources(vcpus=1))
     admission.reserve(LANE)
@@ -147,7 +146,7 @@ def test_a_launcher_whose_slots_are_taken_says_nothing(tmp_path: Path, memory_mi
     assert logs == []
 
 
-def test_whoever_waits_for_room_is_told_when_admission_closes(tmp_path: Path) -> None:
+def test_a_wait_for_room_ends_when_admission_closes(tmp_path: Path) -> None:
     admission = an_admission(tmp_path, machines=0)
     found: list[object] = []
     waiting = threading.Thread(target=lambda: found.append(admission.reserve_when_free([LANE])))

@@ -7,9 +7,9 @@ from typing import Final
 
 import pytest
 
-from launcher.machines.sizes import Size, Sizes
-from launcher.providers.qemu.argv import Guest, Mode, build
-from launcher.providers.qemu.hypervisor import Hypervisor
+from launcher.host.hypervisor import Hypervisor, QemuMode
+from launcher.machines.resources import Size, Sizes
+from launcher.providers.qemu.argv import Guest, build
 from shared.domain.spec import NodeSize
 from shared.guest.config import sha384
 from shared.guest.image import ImageFile, ImageManifest
@@ -44,29 +44,29 @@ ONLY_IN_TDX: Final = {"-object", "-bios"}
 MAY_DIFFER: Final = {"-accel", "-cpu", "-kernel", "-machine"}
 
 
-@pytest.mark.parametrize("mode", Mode)
-def test_the_arguments_are_those_of_the_golden_file(mode: Mode) -> None:
+@pytest.mark.parametrize("mode", QemuMode)
+def test_the_arguments_are_those_of_the_golden_file(mode: QemuMode) -> None:
     assert lines(build(mode, GUEST)) == (GOLDEN / f"{mode}.txt").read_text().splitlines()
 
 
 @pytest.mark.parametrize("size", OF_SIZE)
-@pytest.mark.parametrize("mode", [Mode.TCG, Mode.TDX])
-def test_the_arguments_of_a_node_size_are_those_of_its_golden_file(mode: Mode, size: str) -> None:
+@pytest.mark.parametrize("mode", [QemuMode.TCG, QemuMode.TDX])
+def test_the_arguments_of_a_node_size_are_those_of_its_golden_file(mode: QemuMode, size: str) -> None:
     assert lines(build(mode, OF_SIZE[size])) == (GOLDEN / f"{mode}-{size}.txt").read_text().splitlines()
 
 
 def test_a_firmware_starts_the_packed_kernel_and_qemu_itself_the_unpacked_one() -> None:
-    started = {mode: [line for line in lines(build(mode, GUEST)) if options(line) == "-kernel"] for mode in Mode}
+    started = {mode: [line for line in lines(build(mode, GUEST)) if options(line) == "-kernel"] for mode in QemuMode}
 
     assert started == {
-        Mode.TCG: ["-kernel /image/vmlinux"],
-        Mode.KVM: ["-kernel /image/vmlinux"],
-        Mode.TDX: ["-kernel /image/vmlinuz"],
+        QemuMode.TCG: ["-kernel /image/vmlinux"],
+        QemuMode.KVM: ["-kernel /image/vmlinux"],
+        QemuMode.TDX: ["-kernel /image/vmlinuz"],
     }
 
 
 def test_a_guest_without_gpus_has_no_iommufd_and_one_without_a_data_disk_none() -> None:
-    words = " ".join(build(Mode.TDX, OF_SIZE[NodeSize.STANDARD]))
+    words = " ".join(build(QemuMode.TDX, OF_SIZE[NodeSize.STANDARD]))
 
     assert "iommufd" not in words
     assert "vfio-pci" not in words
@@ -76,7 +76,7 @@ def test_a_guest_without_gpus_has_no_iommufd_and_one_without_a_data_disk_none() 
 def test_firmware_and_quote_socket_are_those_of_this_hosts_settings() -> None:
     hypervisor = Hypervisor("/opt/qemu", Path("/opt/OVMF.inteltdx.fd"), Path("/run/qgs"))
 
-    argv = build(Mode.TDX, GUEST, hypervisor)
+    argv = build(QemuMode.TDX, GUEST, hypervisor)
 
     assert argv[0] == "/opt/qemu"
     assert argv[argv.index("-bios") + 1] == "/opt/OVMF.inteltdx.fd"
@@ -84,7 +84,7 @@ def test_firmware_and_quote_socket_are_those_of_this_hosts_settings() -> None:
 
 
 def test_tcg_and_tdx_differ_only_in_accelerator_cpu_machine_kernel_firmware_and_the_tdx_guest() -> None:
-    tcg, tdx = set(lines(build(Mode.TCG, GUEST))), set(lines(build(Mode.TDX, GUEST)))
+    tcg, tdx = set(lines(build(QemuMode.TCG, GUEST))), set(lines(build(QemuMode.TDX, GUEST)))
 
     assert {options(line) for line in tcg - tdx} == MAY_DIFFER
     assert {options(line) for line in tdx - tcg} == MAY_DIFFER | ONLY_IN_TDX
@@ -93,7 +93,7 @@ def test_tcg_and_tdx_differ_only_in_accelerator_cpu_machine_kernel_firmware_and_
 def test_a_comma_in_the_images_path_cannot_add_options_to_a_drive() -> None:
     guest = replace(GUEST, image=Path("/image,readonly=off"))
 
-    (drive,) = [line for line in lines(build(Mode.TCG, guest)) if options(line) == "-blockdev"]
+    (drive,) = [line for line in lines(build(QemuMode.TCG, guest)) if options(line) == "-blockdev"]
 
     assert '"filename":"/image,readonly=off/root.img"' in drive
 

@@ -1,4 +1,4 @@
-"""Machines' logs: bounded whoever started the machine, and with the last that it said before its end."""
+"""Machines' logs: bounded even if the machine outlives its daemon, and complete up to its end."""
 
 import os
 import signal
@@ -15,12 +15,14 @@ import structlog.testing
 
 from launcher.machines import bounded_log, directory
 from launcher.machines.directory import MIB, VmDirectory
-from launcher.orders.assignment import Held
-from launcher.orders.endings import Endings
+from launcher.machines.port import MachineState
+from launcher.orders.assignment import Assignment
+from launcher.orders.reports import ReportBuilder
 from launcher.providers.process import start as launch
-from launcher.providers.process.identity import MARK, Trace, trace
-from launcher.providers.process.provider import LocalMachines
+from launcher.providers.process.identity import MARK, state_of
+from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.supervise import ProcessMachine
+from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 from tests.launcher.fake_control_plane import DEADLINE
 from tests.launcher.stand_ins import A_LEASE, STAYS, a_manifest
@@ -39,7 +41,7 @@ import os, sys
 from pathlib import Path
 from launcher.machines import directory
 from launcher.providers.process import start as launch
-launch.LOG_MIB = 1
+launch.MAX_LOG_MIB = 1
 vm = directory.read(Path(sys.argv[1]))
 launch.start_process(vm, vm.launch_log, console=vm.serial_log)
 os._exit(0)
@@ -73,7 +75,7 @@ def assert_bounded_with_its_last_words(log: Path) -> None:
 def test_a_machine_that_never_stops_talking_fills_no_disk_and_its_last_words_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launch, "LOG_MIB", 1)
+    monkeypatch.setattr(launch, "MAX_LOG_MIB", 1)
     vm = a_directory(tmp_path, sys.executable, "-c", FLOODS)
     machine = start(vm)
     await_end(vm)
@@ -83,11 +85,11 @@ def test_a_machine_that_never_stops_talking_fills_no_disk_and_its_last_words_are
         assert_bounded_with_its_last_words(log)
 
 
-def test_so_it_is_when_whoever_started_the_machine_is_long_gone(tmp_path: Path) -> None:
+def test_a_log_stays_bounded_after_the_process_that_started_the_machine_has_ended(tmp_path: Path) -> None:
     vm = a_directory(tmp_path, sys.executable, "-c", f"input_there = open({str(tmp_path / 'go')!r}).read()\n{FLOODS}")
     os.mkfifo(tmp_path / "go")
     subprocess.run((sys.executable, "-c", STARTS, str(vm.path)), check=True)
-    assert trace(vm) is Trace.RUNS
+    assert state_of(vm) is MachineState.RUNS
     (tmp_path / "go").write_text("go")
     await_end(vm)
     vm.await_logs()
@@ -95,7 +97,7 @@ def test_so_it_is_when_whoever_started_the_machine_is_long_gone(tmp_path: Path) 
         assert_bounded_with_its_last_words(log)
 
 
-def test_the_log_that_is_kept_of_a_machine_that_was_killed_has_all_that_it_said(tmp_path: Path) -> None:
+def test_the_kept_log_of_a_killed_machine_has_all_that_it_wrote(tmp_path: Path) -> None:
     talks = "import os, time\nos.write(3, b'x' * 60_000 + b'the last words')\nos.write(1, b'said')\ntime.sleep(600)"
     vm = a_directory(tmp_path, sys.executable, "-c", talks)
     machine = start(vm)
@@ -118,7 +120,7 @@ def test_a_log_that_is_still_written_is_waited_for_before_it_is_put_away(
         machine.destroy()
         with structlog.testing.capture_logs() as logs:
             vm.remove()
-        assert [line["event"] for line in logs] == ["a machine's logs are still written"]
+        assert [line["event"] for line in logs] == [LogEvent.LOG_STILL_WRITTEN]
     finally:
         writer.resume()
 
@@ -137,9 +139,9 @@ def test_what_is_reported_of_a_machine_that_ended_is_its_last_line_though_that_i
     machine.reap()
     # Whoever waits for the writer has it go on.
     monkeypatch.setattr(directory, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: writer.resume()))
-    held = Held(Hold(order_id="one", epoch=1), A_LEASE, time.monotonic)
+    assignment = Assignment(Hold(order_id="one", epoch=1), A_LEASE, time.monotonic)
     try:
-        ending = Endings("t").machine_exited(held, 0, vm)
+        ending = ReportBuilder("t").machine_ended(assignment, 0, vm)
     finally:
         writer.resume()
     assert ending.message.endswith(f"The last line of its serial log, {vm.kept_log}: no disk")
@@ -155,7 +157,7 @@ def test_a_disk_that_is_full_loses_the_log_and_never_holds_up_the_machine(tmp_pa
     assert vm.launch_log.read_bytes().endswith(b"the last words\n")
 
 
-def test_where_a_log_cannot_be_cut_it_starts_anew(tmp_path: Path) -> None:
+def test_if_a_log_cannot_be_cut_it_starts_anew(tmp_path: Path) -> None:
     (tmp_path / ".a.log.partial").mkdir()
     log = bounded_log.BoundedLog(tmp_path / "a.log", 100)
     for _ in range(50):

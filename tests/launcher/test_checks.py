@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from launcher.host.checks.case import Case
-from launcher.host.checks.table import TABLE, Verdict, examine, missing, require
+from launcher.host.checks.host import Case
+from launcher.host.checks.registry import TABLE, Verdict, examine, missing
+from launcher.host.hypervisor import QemuMode
 from launcher.machines.port import LaunchFailed
 from launcher.machines.resources import Resources
-from launcher.providers.qemu.argv import Mode
+from launcher.providers.qemu.provider import require
 from shared.domain.order import Reason
 from tests.launcher.fake_control_plane import FakeControlPlane
 from tests.launcher.tdx_host import GPU, SOCKET, a_case, a_tdx_host, write
@@ -52,7 +53,7 @@ SPOILT: list[tuple[str, Spoil, str, Reason | None]] = [
     ("tdx-guest", with_qemu(BARE), "does not know tdx-guest", Reason.HYPERVISOR_MISSING),
     ("firmware", without("usr/share/ovmf/OVMF.fd"), "no firmware", Reason.IMAGE_MISSING),
     ("firmware", with_content("usr/share/ovmf/OVMF.fd", "FV" * 9000), "no TDX metadata", Reason.IMAGE_MISSING),
-    ("quote service", without(SOCKET), "nobody answers", Reason.HYPERVISOR_MISSING),
+    ("quote service", without(SOCKET), "nothing listens", Reason.HYPERVISOR_MISSING),
     ("iommu", without("dev/iommu"), "no /dev/iommu", Reason.HYPERVISOR_MISSING),
     ("gpus", driven_by_nvidia, "driver nvidia", Reason.HYPERVISOR_MISSING),
     ("gpus", without(f"{DEVICE}/driver"), "driver none", Reason.HYPERVISOR_MISSING),
@@ -72,7 +73,7 @@ def test_a_healthy_tdx_host_lacks_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "spoil", "found", "reason"), SPOILT)
-def test_each_thing_that_is_missing_is_the_one_that_is_told(
+def test_each_missing_thing_is_the_one_that_is_reported(
     tmp_path: Path, name: str, spoil: Spoil, found: str, reason: Reason | None
 ) -> None:
     with a_tdx_host(tmp_path, "launchyard-vms.slice") as host:
@@ -117,7 +118,7 @@ def test_a_host_without_qemu_lacks_it_in_every_mode(tmp_path: Path) -> None:
     with a_tdx_host(tmp_path) as host:
         bare = replace(host, hypervisor=replace(host.hypervisor, binary="qemu-that-is-absent"))
 
-        for mode in Mode:
+        for mode in QemuMode:
             assert "qemu" in [result.check.name for result in missing(examine(a_case(bare, mode)))]
             with pytest.raises(LaunchFailed, match="no qemu-that-is-absent on the PATH"):
                 require(a_case(bare, mode))
@@ -126,19 +127,19 @@ def test_a_host_without_qemu_lacks_it_in_every_mode(tmp_path: Path) -> None:
 def test_what_a_mode_goes_without_is_shown_and_does_not_count(tmp_path: Path) -> None:
     with a_tdx_host(tmp_path) as host:
         (host.root / SOCKET).unlink()
-        results = {result.check.name: result for result in examine(a_case(host, Mode.TCG, gpus=()))}
+        results = {result.check.name: result for result in examine(a_case(host, QemuMode.TCG, gpus=()))}
 
     assert missing(tuple(results.values())) == ()
     assert {name for name, result in results.items() if result.verdict is Verdict.UNNEEDED} >= {
         *("kvm", "tdx processor", "tdx module", "tdx keys", "qemu version", "tdx-guest", "firmware", "quote service"),
         *("iommu", "gpus", "scopes", "image", "control plane"),
     }
-    assert "nobody answers" in results["quote service"].finding.found
+    assert "nothing listens" in results["quote service"].finding.found
     assert GPU in results["gpus"].finding.found
 
 
-@pytest.mark.parametrize("mode", [Mode.TDX, Mode.TCG])
-def test_a_guest_without_gpus_needs_no_iommu(tmp_path: Path, mode: Mode) -> None:
+@pytest.mark.parametrize("mode", [QemuMode.TDX, QemuMode.TCG])
+def test_a_guest_without_gpus_needs_no_iommu(tmp_path: Path, mode: QemuMode) -> None:
     with a_tdx_host(tmp_path) as host:
         (host.root / "dev/iommu").unlink()
 
@@ -177,7 +178,7 @@ def test_a_disk_is_looked_at_before_the_state_directory_is_made(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("digest", "found"), [(None, "no digest"), ("0" * 64, "is not the one of digest"), ("absent", "cannot be read")]
 )
-def test_an_image_that_would_not_be_booted_is_told(tmp_path: Path, digest: str | None, found: str) -> None:
+def test_an_image_that_would_not_be_booted_is_reported(tmp_path: Path, digest: str | None, found: str) -> None:
     image = tmp_path / "image"
     if digest != "absent":
         write(image / "manifest.json", "{}")
@@ -188,7 +189,7 @@ def test_an_image_that_would_not_be_booted_is_told(tmp_path: Path, digest: str |
     assert found in lacking.finding.found
 
 
-def test_a_control_plane_that_does_not_answer_is_told(tmp_path: Path, server: FakeControlPlane) -> None:
+def test_a_control_plane_that_does_not_answer_is_reported(tmp_path: Path, server: FakeControlPlane) -> None:
     server.refuse("/v1/health", 503)
     with a_tdx_host(tmp_path) as host:
         [wrong] = missing(examine(a_case(host, url=server.url)))

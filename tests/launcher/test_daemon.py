@@ -1,4 +1,4 @@
-"""The daemon as a process of its own, `python -m launcher run`: its start, its end, and what it leaves: nothing."""
+"""The daemon as a process of its own, `python -m launcher run`: its start, its end, and that it leaves nothing."""
 
 import json
 import os
@@ -17,22 +17,24 @@ import psutil
 import pytest
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.clock import SYSTEM
-from launcher.daemon.daemon import FAILED, Daemon, Events
+from launcher.daemon.daemon import Daemon, Event, Events, Occurrence, ShutdownLimits
 from launcher.daemon.heartbeat import HeartbeatLoop
+from launcher.host.clock import SYSTEM
 from launcher.machines.directory import PROCESS
 from launcher.machines.records import VmProcess
 from launcher.orders import leftovers
-from launcher.orders.assignments import Runs
+from launcher.orders.assignments import Assignments
 from shared.domain.order import State
+from shared.log_events import LogEvent
 from shared.wire.launchers import HoldView, StopOrder
 from tests.later_answers import with_more_fields
-from tests.launcher.conftest import Pieces
+from tests.launcher.conftest import InProcessLauncher
 from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
-from tests.launcher.stand_ins import fill, lives
+from tests.launcher.stand_ins import fill, is_running
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
+IMPATIENT: Final = ShutdownLimits(leave=0.1, stop=0.1, last=0.1)
 ROOT: Final = Path(__file__).parents[2]
 UNDER_WAY: Final = 0.3
 """Seconds that a claim takes to be answered while the launcher goes down."""
@@ -62,14 +64,14 @@ def start(tmp_path: Path) -> Iterator[Start]:
         yield lambda url, log=subprocess.PIPE, **settings: daemons.enter_context(a_daemon(tmp_path, url, settings, log))
 
 
-def test_a_signal_that_does_not_interrupt_the_main_threads_wait_is_heard_all_the_same() -> None:
+def test_a_signal_that_does_not_interrupt_the_main_threads_wait_is_heard_nevertheless() -> None:
     before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
     events = Events()
     events.hear_signals()
     elsewhere = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM))
     threading.Timer(0.2, elsewhere.start).start()  # the wait has begun by then, or the signal is heard before it
     try:
-        assert events.get(DEADLINE) == "SIGTERM"
+        assert events.get(DEADLINE) is signal.SIGTERM
     finally:
         for number, handler in before:
             signal.signal(number, handler)
@@ -83,17 +85,17 @@ def test_sigterm_drains_no_order_is_taken_any_more_and_those_held_are_renewed_un
     family = machines(server, tmp_path, [order_id])
 
     daemon.send_signal(signal.SIGTERM)
-    said(daemon, "going down")
+    await_logged(daemon, LogEvent.SHUTDOWN_STARTED)
     server.offer()
     claims, beats = len(server.bodies(CLAIMS)), len(server.bodies(HEARTBEATS))
     server.wait_for(lambda: len(server.bodies(HEARTBEATS)) >= beats + 3)
-    assert all(lives(process) for process in family)
+    assert all(is_running(process) for process in family)
     server.stops = [StopOrder(order_id=order_id, epoch=1, why="finished")]
     daemon.communicate(timeout=DEADLINE)
 
     assert daemon.returncode == 0
     assert len(server.bodies(CLAIMS)) <= claims + 1  # one may have been under way
-    assert not any(lives(process) for process in family)
+    assert not any(is_running(process) for process in family)
     assert not list((tmp_path / "state" / "vms").iterdir())
 
 
@@ -108,9 +110,9 @@ def test_at_the_end_of_the_drain_machines_are_left_running_and_named_in_the_log(
     output, _ = daemon.communicate(timeout=DEADLINE)
 
     assert daemon.returncode == 0
-    assert all(lives(process) for process in family)
+    assert all(is_running(process) for process in family)
     lines = [json.loads(line) for line in output.splitlines()]
-    left = [line["order_id"] for line in lines if line["message"].startswith("machine left running")]
+    left = [line["order_id"] for line in lines if line["event"] == LogEvent.MACHINE_LEFT_RUNNING]
     assert left == [order_id]
     assert server.statuses(order_id) == ["provisioning"]
 
@@ -123,18 +125,18 @@ def test_a_second_signal_returns_every_order_and_leaves_no_process(
     family = machines(server, tmp_path, order_ids)
 
     daemon.send_signal(signal.SIGTERM)
-    said(daemon, "going down")
+    await_logged(daemon, LogEvent.SHUTDOWN_STARTED)
     daemon.send_signal(signal.SIGTERM)
     output, _ = daemon.communicate(timeout=DEADLINE)
 
     assert daemon.returncode == 0, output
     assert [server.statuses(order_id) for order_id in order_ids] == [["provisioning", "returned"]] * 2
-    assert not any(lives(process) for process in family)
+    assert not any(is_running(process) for process in family)
     assert not list((tmp_path / "state" / "vms").iterdir())
     assert "the worker is up" in (tmp_path / "state" / "logs" / f"{order_ids[0]}-1.log").read_text()
 
 
-def test_a_third_signal_ends_the_daemon_although_nobody_answers_its_reports(
+def test_a_third_signal_ends_the_daemon_although_its_reports_are_not_answered(
     server: FakeControlPlane, start: Start, tmp_path: Path
 ) -> None:
     order_ids = [server.offer()]
@@ -143,14 +145,14 @@ def test_a_third_signal_ends_the_daemon_although_nobody_answers_its_reports(
     server.refuse(UPDATES, 503)
 
     daemon.send_signal(signal.SIGTERM)
-    said(daemon, "going down")
+    await_logged(daemon, LogEvent.SHUTDOWN_STARTED)
     daemon.send_signal(signal.SIGTERM)
     server.wait_for(lambda: "returned" in server.statuses(order_ids[0]))
     daemon.send_signal(signal.SIGINT)
     daemon.communicate(timeout=DEADLINE)
 
     assert daemon.returncode == 0
-    assert not any(lives(process) for process in family)
+    assert not any(is_running(process) for process in family)
 
 
 def test_the_daemon_sends_heartbeats_and_logs_json_without_secrets(server: FakeControlPlane, start: Start) -> None:
@@ -162,22 +164,21 @@ def test_the_daemon_sends_heartbeats_and_logs_json_without_secrets(server: FakeC
     output, _ = daemon.communicate(timeout=DEADLINE)
 
     lines = [json.loads(line) for line in output.splitlines()]
-    assert all({"severity", "message", "timestamp"} <= set(line) for line in lines)
+    assert all({"severity", "event", "message", "timestamp"} <= set(line) for line in lines)
     assert KEY not in output
     assert "token-of-a-callback" not in output
 
 
-def test_a_launcher_without_a_control_plane_keeps_trying_and_goes_when_told(
+def test_a_launcher_without_a_control_plane_keeps_trying_and_ends_on_sigterm(
     start: Start,
 ) -> None:
     daemon = start(f"http://{LOOPBACK}:{free_port()}")
-    assert daemon.stdout is not None
-    said = next(line for line in daemon.stdout if "does not serve this launcher" in line)
+    line = await_logged(daemon, LogEvent.SERVER_UNAVAILABLE)
 
     daemon.send_signal(signal.SIGTERM)
     daemon.communicate(timeout=DEADLINE)
 
-    assert json.loads(said)["severity"] == "WARNING"
+    assert line["severity"] == "WARNING"
     assert daemon.returncode == 0
 
 
@@ -193,11 +194,11 @@ def test_a_launcher_that_was_killed_leaves_machines_that_its_successor_adopts_re
 
     start(server.url, HEARTBEAT_SECONDS="0.1")
     server.wait_for(lambda: named(server, order_id, beats))
-    assert all(lives(process) for process in family)
+    assert all(is_running(process) for process in family)
     server.stops = [StopOrder(order_id=order_id, epoch=1, why="cancelled")]
     server.wait_for(lambda: server.statuses(order_id) == ["provisioning", "stopped"])
 
-    assert not any(lives(process) for process in family)
+    assert not any(is_running(process) for process in family)
 
 
 def test_what_the_control_plane_believes_held_is_given_up_before_the_first_order_is_taken(
@@ -214,9 +215,11 @@ def test_what_the_control_plane_believes_held_is_given_up_before_the_first_order
     assert paths.index(HOLDS) < paths.index(f"{UPDATES}/forgotten") < paths.index(CLAIMS)
 
 
-def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_daemon_is_gone(pieces: Pieces) -> None:
+def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_daemon_is_gone(
+    launcher: InProcessLauncher,
+) -> None:
     over_early: list[bool] = []
-    over_seen, claimed, room = threading.Event(), pieces.server.a_claimed(), pieces.reserve()
+    over_seen, claimed, room = threading.Event(), launcher.server.a_claimed(), launcher.reserve()
 
     class Watching(HeartbeatLoop):
         def run(self, over: threading.Event) -> None:
@@ -224,49 +227,52 @@ def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_dae
             over_seen.set()
 
     def intake() -> None:
-        pieces.admission.closed.wait(DEADLINE)
+        launcher.admission.closed.wait(DEADLINE)
         over_early.append(over_seen.wait(UNDER_WAY))
-        pieces.runs.begin(claimed, room, SYSTEM.monotonic())
+        launcher.assignments.begin(claimed, room, SYSTEM.monotonic())
 
-    heartbeat = Watching(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
+    heartbeat = Watching(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, SYSTEM)
     events = Events()
-    events.put("SIGTERM")
+    events.put(signal.SIGTERM)
 
-    assert Daemon(lambda: None, pieces.admission, pieces.runs, intake, heartbeat, drain_seconds=60).run(events) == 0
+    assert (
+        Daemon(lambda: None, launcher.admission, launcher.assignments, intake, heartbeat, drain_seconds=60).run(events)
+        == 0
+    )
     assert over_early == [False]
-    assert pieces.server.statuses(claimed.order_id) == ["returned"]
+    assert launcher.server.statuses(claimed.order_id) == ["returned"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("when", ["at once", "while it drains", "after another"])
-def test_a_loop_that_fails_leaves_the_machines_to_the_next_daemon_and_is_told_by_the_exit_code(
-    pieces: Pieces, when: str
+def test_a_loop_that_fails_leaves_the_machines_to_the_next_daemon_and_sets_the_exit_code(
+    launcher: InProcessLauncher, when: str
 ) -> None:
-    held, events = pieces.begin(), Events()
-    machine = pieces.provider.process(held.hold.order_id)
+    assignment, events = launcher.begin(), Events()
+    machine = launcher.provider.process(assignment.hold.order_id)
 
     def intake() -> None:
         if when == "while it drains":
-            pieces.admission.closed.wait(DEADLINE)
-        raise RuntimeError("nobody thought of this")
+            launcher.admission.closed.wait(DEADLINE)
+        raise RuntimeError("unforeseen")
 
     if when != "at once":
-        events.put("SIGTERM" if when == "while it drains" else FAILED)
-    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
-    daemon = Daemon(lambda: None, pieces.admission, pieces.runs, intake, heartbeat, drain_seconds=60)
+        events.put(signal.SIGTERM if when == "while it drains" else Occurrence.LOOP_FAILED)
+    heartbeat = HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, SYSTEM)
+    daemon = Daemon(lambda: None, launcher.admission, launcher.assignments, intake, heartbeat, drain_seconds=60)
 
     assert daemon.run(events) == 1
-    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
-    assert lives(machine)
-    leftovers.clear(pieces.state)
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
+    assert is_running(machine)
+    leftovers.clear(launcher.state)
 
 
-@pytest.mark.parametrize("lacking", ["heartbeat", "close"])
+@pytest.mark.parametrize("lacking", ["heartbeat", "end"])
 def test_a_daemon_that_cannot_start_a_thread_leaves_its_machines_to_the_next(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch, lacking: str
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
-    held, events, start = pieces.begin(), Events(), threading.Thread.start
-    machine = pieces.provider.process(held.hold.order_id)
+    assignment, events, start = launcher.begin(), Events(), threading.Thread.start
+    machine = launcher.provider.process(assignment.hold.order_id)
 
     def start_but_one(thread: threading.Thread) -> None:
         if thread.name == lacking:
@@ -274,44 +280,44 @@ def test_a_daemon_that_cannot_start_a_thread_leaves_its_machines_to_the_next(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start_but_one)
-    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
-    daemon = Daemon(lambda: None, pieces.admission, pieces.runs, lambda: None, heartbeat, drain_seconds=60)
-    events.put("SIGTERM")
+    heartbeat = HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, SYSTEM)
+    daemon = Daemon(lambda: None, launcher.admission, launcher.assignments, lambda: None, heartbeat, drain_seconds=60)
+    events.put(signal.SIGTERM)
 
     with pytest.raises(RuntimeError):
         daemon.run(events)
 
-    assert pieces.runs.held() == ()
-    assert lives(machine)
-    leftovers.clear(pieces.state)
+    assert launcher.assignments.held() == ()
+    assert is_running(machine)
+    leftovers.clear(launcher.state)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_an_order_that_no_thread_can_be_started_for_neither_stays_held_nor_keeps_the_daemon(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claimed, room, start = pieces.server.a_claimed(), pieces.reserve(), threading.Thread.start
+    claimed, room, start = launcher.server.a_claimed(), launcher.reserve(), threading.Thread.start
 
     def start_but_no_run(thread: threading.Thread) -> None:
-        if thread.name.startswith("run-"):
+        if thread.name.startswith("order-"):
             raise RuntimeError("can't start new thread")
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start_but_no_run)
-    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
-    intake = partial(pieces.runs.begin, claimed, room, SYSTEM.monotonic())
-    daemon = Daemon(lambda: None, pieces.admission, pieces.runs, intake, heartbeat, drain_seconds=60)
+    heartbeat = HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, SYSTEM)
+    intake = partial(launcher.assignments.begin, claimed, room, SYSTEM.monotonic())
+    daemon = Daemon(lambda: None, launcher.admission, launcher.assignments, intake, heartbeat, drain_seconds=60)
     codes: list[int] = []
     running = threading.Thread(target=lambda: codes.append(daemon.run(Events())), daemon=True)
     running.start()
     running.join(DEADLINE)
 
     assert codes == [1]
-    assert pieces.runs.held() == ()
+    assert launcher.assignments.held() == ()
 
 
 @pytest.mark.parametrize("trouble", ["its reader has gone", "its reader is behind", "its disk is full"])
-def test_a_log_that_cannot_be_written_costs_no_order_and_the_daemon_goes_when_told(
+def test_a_log_that_cannot_be_written_costs_no_order_and_the_daemon_ends_on_sigterm(
     server: FakeControlPlane, tmp_path: Path, start: Start, trouble: str
 ) -> None:
     reader, writer = os.pipe()
@@ -331,42 +337,50 @@ def test_a_log_that_cannot_be_written_costs_no_order_and_the_daemon_goes_when_to
 
     assert daemon.wait(DEADLINE) == 0
     assert server.statuses(order_id) == ["provisioning"]
-    assert all(lives(process) for process in family)
+    assert all(is_running(process) for process in family)
     os.close(writer)
 
 
-@pytest.mark.parametrize("lacking", ["log", "say", "thread"])
+@pytest.mark.parametrize("lacking", ["log", "announce", "thread"])
 def test_an_order_whose_run_does_not_begin_is_forgotten_and_its_room_is_free(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch, lacking: str
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
     def fails(*_: object, **__: object) -> None:
-        raise OSError("nobody thought of this")
+        raise OSError("unforeseen")
 
-    runs = Runs(pieces.runner.run, pieces.admission, SYSTEM, fails if lacking == "say" else lambda _line: None)
+    assignments = Assignments(
+        launcher.runner.run, launcher.admission, SYSTEM, fails if lacking == "announce" else lambda _line: None
+    )
     if lacking == "log":
         monkeypatch.setattr("launcher.orders.assignments.log", Mock(info=fails))
     if lacking == "thread":
         monkeypatch.setattr(threading.Thread, "start", fails)
 
-    with pytest.raises(OSError, match="nobody thought"):
-        runs.begin(pieces.server.a_claimed(), pieces.reserve(), SYSTEM.monotonic())
+    with pytest.raises(OSError, match="unforeseen"):
+        assignments.begin(launcher.server.a_claimed(), launcher.reserve(), SYSTEM.monotonic())
 
-    assert runs.held() == ()
-    assert pieces.room() == 2
+    assert assignments.held() == ()
+    assert launcher.room() == 2
 
 
-@pytest.mark.parametrize("told", [("SIGTERM",), ("SIGTERM", "SIGINT"), ("SIGTERM", "SIGINT", "SIGTERM"), (FAILED,)])
-def test_a_daemon_that_is_told_to_go_goes_although_an_order_never_ends(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch, told: tuple[str, ...]
+@pytest.mark.parametrize(
+    "received",
+    [
+        (signal.SIGTERM,),
+        (signal.SIGTERM, signal.SIGINT),
+        (signal.SIGTERM, signal.SIGINT, signal.SIGTERM),
+        (Occurrence.LOOP_FAILED,),
+    ],
+)
+def test_a_daemon_that_gets_a_signal_ends_although_an_order_never_does(
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, received: tuple[Event, ...]
 ) -> None:
-    for bound in ("LEAVE_SECONDS", "STOP_SECONDS", "LAST_SECONDS"):
-        monkeypatch.setattr(f"launcher.daemon.daemon.{bound}", 0.1)
     stuck, events = threading.Event(), Events()
-    runs = Runs(lambda _held, _claimed: await_event(stuck), pieces.admission, SYSTEM)
-    runs.begin(pieces.server.a_claimed(), pieces.reserve(), SYSTEM.monotonic())
-    heartbeat = HeartbeatLoop(pieces.client, "alpha", runs, 20, pieces.outage, SYSTEM)
-    daemon = Daemon(lambda: None, pieces.admission, runs, lambda: None, heartbeat, drain_seconds=0.1)
-    for event in told:
+    assignments = Assignments(lambda _held, _claimed: await_event(stuck), launcher.admission, SYSTEM)
+    assignments.begin(launcher.server.a_claimed(), launcher.reserve(), SYSTEM.monotonic())
+    heartbeat = HeartbeatLoop(launcher.client, "alpha", assignments, 20, launcher.outage, SYSTEM)
+    daemon = Daemon(lambda: None, launcher.admission, assignments, lambda: None, heartbeat, 0.1, limits=IMPATIENT)
+    for event in received:
         events.put(event)
     codes: list[int] = []
 
@@ -376,21 +390,20 @@ def test_a_daemon_that_is_told_to_go_goes_although_an_order_never_ends(
 
     assert codes == [1]
     stuck.set()
-    runs.await_end()
+    assignments.await_end()
 
 
-def test_a_daemon_that_fails_itself_goes_although_an_order_never_ends(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+def test_a_daemon_that_fails_itself_ends_although_an_order_never_does(
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
-        raise LookupError("nobody thought of this")
+        raise LookupError("unforeseen")
 
-    monkeypatch.setattr("launcher.daemon.daemon.LEAVE_SECONDS", 0.1)
     stuck, failures = threading.Event(), list[Exception]()
-    runs = Runs(lambda _held, _claimed: await_event(stuck), pieces.admission, SYSTEM)
-    runs.begin(pieces.server.a_claimed(), pieces.reserve(), SYSTEM.monotonic())
-    heartbeat = HeartbeatLoop(pieces.client, "alpha", runs, 20, pieces.outage, SYSTEM)
-    daemon = Daemon(fail, pieces.admission, runs, lambda: None, heartbeat, drain_seconds=0.1)
+    assignments = Assignments(lambda _held, _claimed: await_event(stuck), launcher.admission, SYSTEM)
+    assignments.begin(launcher.server.a_claimed(), launcher.reserve(), SYSTEM.monotonic())
+    heartbeat = HeartbeatLoop(launcher.client, "alpha", assignments, 20, launcher.outage, SYSTEM)
+    daemon = Daemon(fail, launcher.admission, assignments, lambda: None, heartbeat, 0.1, limits=IMPATIENT)
 
     def go() -> None:
         try:
@@ -404,7 +417,7 @@ def test_a_daemon_that_fails_itself_goes_although_an_order_never_ends(
 
     assert len(failures) == 1
     stuck.set()
-    runs.await_end()
+    assignments.await_end()
 
 
 def test_a_machine_runs_on_under_a_control_plane_of_a_later_version_and_is_stopped_when_that_says_so(
@@ -416,7 +429,7 @@ def test_a_machine_runs_on_under_a_control_plane_of_a_later_version_and_is_stopp
     family = machines(server, tmp_path, [order_id])
     since = len(server.bodies(HEARTBEATS))
     server.wait_for(lambda: named(server, order_id, since + 3))
-    assert all(lives(one) for one in family)
+    assert all(is_running(one) for one in family)
 
     server.stops = [StopOrder(order_id=order_id, epoch=1, why="cancelled")]
     server.wait_for(lambda: server.statuses(order_id)[-1] == "stopped")
@@ -431,7 +444,7 @@ def test_that_claims_are_answered_does_not_say_that_heartbeats_are(server: FakeC
     daemon.terminate()
     output, _ = daemon.communicate(timeout=DEADLINE)
 
-    assert '"asked": "heartbeats"' in output
+    assert '"requests": "heartbeats"' in output
     assert "serves this launcher again" not in output
 
 
@@ -493,7 +506,8 @@ def named(server: FakeControlPlane, order_id: str, since: int) -> bool:
     return any(hold["order_id"] == order_id for body in server.bodies(HEARTBEATS)[since:] for hold in body["holds"])
 
 
-def said(daemon: subprocess.Popen[str], message: str) -> None:
-    """Wait until the daemon's log says it."""
+def await_logged(daemon: subprocess.Popen[str], event: LogEvent) -> dict[str, object]:
+    """Wait until the daemon logs the event, and return that line."""
     assert daemon.stdout is not None
-    assert any(message in line for line in daemon.stdout)
+    lines: Iterator[dict[str, object]] = map(json.loads, daemon.stdout)
+    return next(line for line in lines if line["event"] == event)

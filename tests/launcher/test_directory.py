@@ -1,6 +1,7 @@
 """A machine's directory goes with its machine, whatever becomes of its log and of the other directories."""
 
 import errno
+import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -10,13 +11,23 @@ from typing import Final
 import pytest
 import structlog.testing
 
-from launcher.machines import directory
-from launcher.machines.directory import KEPT_LOGS, LinkOrCopy, VmDirectory
+from launcher.machines import directory, inventory
+from launcher.machines.directory import LEASE, MAX_KEPT_LOGS, LinkOrCopy, VmDirectory
+from launcher.machines.records import VmLease
 from tests.launcher.stand_ins import A_LEASE, a_manifest
 from tests.threads import at_once
 
 ELSEWHERE: Final = Path("/dev/shm")  # noqa: S108 (folders of random names are made in it)
 """A file system of its own on every Linux host."""
+
+
+def test_a_lease_that_never_expires_is_stored_as_daemons_of_every_version_store_it(tmp_path: Path) -> None:
+    vm = a_directory(tmp_path)
+
+    vm.record_lease(VmLease(ends=1, seconds=60, never_expires=True))
+
+    assert json.loads((vm.path / LEASE).read_text()) == {"ends": 1, "seconds": 60, "endless": True}
+    assert vm.lease().never_expires
 
 
 def a_directory(state: Path, order_id: str = "one") -> VmDirectory:
@@ -75,13 +86,13 @@ def test_what_is_put_aside_from_a_file_system_of_its_own_is_not_copied(tmp_path:
     strange.mkdir()
     number = strange.stat().st_ino
 
-    aside = directory.quarantine(strange)
+    aside = inventory.quarantine(strange)
 
     assert (aside.stat().st_dev, aside.stat().st_ino) == (elsewhere.stat().st_dev, number)
-    assert directory.remaining(tmp_path) == []
+    assert inventory.remaining(tmp_path) == []
 
 
-def test_machines_that_end_together_leave_no_directory_and_as_many_logs_as_are_kept(tmp_path: Path) -> None:
+def test_machines_that_end_at_once_leave_no_directory_and_as_many_logs_as_are_kept(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     for number in range(700):
         (tmp_path / "logs" / f"{number}.log").touch()
@@ -89,19 +100,19 @@ def test_machines_that_end_together_leave_no_directory_and_as_many_logs_as_are_k
     (tmp_path / "logs" / "removed-meanwhile.log").symlink_to("nothing")  # it is listed, and is not there
     ended = [a_directory(tmp_path, f"order{number}") for number in range(12)]
 
-    with structlog.testing.capture_logs() as said:
+    with structlog.testing.capture_logs() as logs:
         at_once([one.remove for one in ended])
 
-    assert said == []
+    assert logs == []
     assert not list((tmp_path / "vms").iterdir())
-    assert len(list((tmp_path / "logs").iterdir())) <= KEPT_LOGS + 2
+    assert len(list((tmp_path / "logs").iterdir())) <= MAX_KEPT_LOGS + 2
 
 
 def test_hidden_folders_of_others_are_neither_removed_nor_taken_for_machines(tmp_path: Path) -> None:
     for name in (".snapshot", ".one-1.partial", "lost+found"):
         (tmp_path / "vms" / name).mkdir(parents=True)
 
-    assert directory.remaining(tmp_path) == []
+    assert inventory.remaining(tmp_path) == []
     assert sorted(path.name for path in (tmp_path / "vms").iterdir()) == [".snapshot", "lost+found"]
 
 

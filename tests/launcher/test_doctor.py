@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import pytest
 
-from launcher.host.checks.settings import DoctorSettings
-from launcher.host.checks.table import TABLE
+from launcher.cli.doctor import DoctorSettings
+from launcher.host.checks.registry import TABLE
 from shared.settings import read
 from tests.launcher.fake_control_plane import FakeControlPlane
 from tests.launcher.tdx_host import write
@@ -40,14 +40,14 @@ def named(document: dict[str, Any], verdict: str) -> set[str]:
 
 
 @pytest.mark.vm
-def test_a_host_without_tdx_is_told_every_missing_thing_and_the_doctor_exits_1() -> None:
+def test_a_host_without_tdx_is_shown_every_missing_thing_and_the_doctor_exits_1() -> None:
     done = doctor("--json")
 
-    said = document(done)
+    answer = document(done)
     assert done.returncode == 1
-    assert (said["mode"], said["ready"]) == ("tdx", False)
-    assert named(said, "missing") >= OF_TDX
-    assert {check["name"] for check in said["checks"]} == {check.name for check in TABLE}
+    assert (answer["mode"], answer["ready"]) == ("tdx", False)
+    assert named(answer, "missing") >= OF_TDX
+    assert {check["name"] for check in answer["checks"]} == {check.name for check in TABLE}
 
 
 @pytest.mark.parametrize("name", ["LAUNCHYARD_URL", "CP_URL"])
@@ -62,7 +62,7 @@ def test_the_control_plane_is_looked_for_where_the_launcher_would_find_it(
 
 
 @pytest.mark.vm
-def test_what_is_missing_is_told_in_words_with_what_to_do() -> None:
+def test_what_is_missing_is_shown_with_what_to_do() -> None:
     missing = named(document(doctor("--json")), "missing")
 
     done = doctor()
@@ -79,11 +79,11 @@ def test_what_is_missing_is_told_in_words_with_what_to_do() -> None:
 def test_emulation_needs_nothing_of_tdx_and_the_doctor_exits_0(mode: str) -> None:
     done = doctor("--mode", mode, "--json")
 
-    said = document(done)
+    answer = document(done)
     assert done.returncode == 0
-    assert said["ready"]
-    assert named(said, "missing") == set()
-    assert named(said, "unneeded") >= OF_TDX
+    assert answer["ready"]
+    assert named(answer, "missing") == set()
+    assert named(answer, "unneeded") >= OF_TDX
 
 
 @pytest.mark.vm
@@ -106,7 +106,7 @@ def test_what_the_launcher_is_configured_with_is_looked_at(tmp_path: Path, serve
     assert named(document(done), "missing") - {"scopes"} == expected
 
 
-def test_wrong_settings_are_told_and_the_doctor_exits_2() -> None:
+def test_wrong_settings_are_reported_and_the_doctor_exits_2() -> None:
     done = doctor(LAUNCHYARD_URL="nowhere", LAUNCHYARD_SLICE="no slice", LAUNCHYARD_LLM_GPUS="17:00.0,host=1")
 
     assert done.returncode == 2

@@ -10,26 +10,27 @@ import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.clock import SYSTEM, Clock
 from launcher.daemon.bell import DoorbellLoop
 from launcher.daemon.bells import BellsUnavailable, Heard
-from launcher.daemon.outage import Outage
+from launcher.host.clock import SYSTEM, Clock
 from launcher.machines.resources import Resources
 from launcher.orders.admission import Admission
-from launcher.orders.assignment import Wish
-from launcher.orders.assignments import Runs
+from launcher.orders.assignment import StopReason
+from launcher.orders.assignments import Assignments, Shutdown
 from launcher.orders.claims import Claims
 from launcher.orders.lanes import Lane, Lanes
+from launcher.orders.outage import Outage
 from shared.client import ControlPlane
 from shared.domain.spec import CapacitySpec, NodeSize
+from shared.log_events import LogEvent
 from shared.wire.bell import Bell
-from tests.launcher.conftest import Pieces, room_for
+from tests.launcher.conftest import InProcessLauncher, room_for
 from tests.launcher.fake_control_plane import CLAIMS
 from tests.launcher.stand_ins import ManualClock
 from tests.memory_doorbell import MemoryDoorbell
 
-OURS: Final = "any/task"
-LANES: Final = {OURS: 10, "local:*/capacity/tiny": 145}
+TASK_LANE: Final = "any/task"
+LANES: Final = {TASK_LANE: 10, "local:*/capacity/tiny": 145}
 """Each with what its machines take of this host, in MiB."""
 
 
@@ -57,15 +58,15 @@ class Recording(MemoryDoorbell):
         self.given_back.append((heard.bell.order_id, after.total_seconds()))
 
 
-def a_loop(pieces: Pieces, doorbell: MemoryDoorbell, clock: Clock = SYSTEM) -> DoorbellLoop:
-    return DoorbellLoop(doorbell, pieces.claims, pieces.runs, pieces.admission, pieces.outage, clock)
+def a_loop(launcher: InProcessLauncher, doorbell: MemoryDoorbell, clock: Clock = SYSTEM) -> DoorbellLoop:
+    return DoorbellLoop(doorbell, launcher.claims, launcher.assignments, launcher.admission, launcher.outage, clock)
 
 
-def one_turn(pieces: Pieces, doorbell: MemoryDoorbell, claims: Claims | None = None) -> None:
+def one_turn(launcher: InProcessLauncher, doorbell: MemoryDoorbell, claims: Claims | None = None) -> None:
     """Hear bells once, and answer them."""
-    clock, chosen = ManualClock(most=1), claims or pieces.claims
-    closing = Closing(pieces.admission)
-    DoorbellLoop(doorbell, chosen, pieces.runs, closing, pieces.outage, clock.clock()).run()  # type: ignore[arg-type]
+    clock, chosen = ManualClock(most=1), claims or launcher.claims
+    closing = Closing(launcher.admission)
+    DoorbellLoop(doorbell, chosen, launcher.assignments, closing, launcher.outage, clock.clock()).run()  # type: ignore[arg-type]
 
 
 class Closing:
@@ -81,163 +82,169 @@ class Closing:
 
 
 @contextmanager
-def running(loop: DoorbellLoop, pieces: Pieces) -> Iterator[None]:
+def running(loop: DoorbellLoop, launcher: InProcessLauncher) -> Iterator[None]:
     thread = threading.Thread(target=loop.run)
     thread.start()
     yield
-    pieces.admission.close()
+    launcher.admission.close()
     thread.join()
 
 
-def test_a_bell_is_acknowledged_once_its_order_is_claimed_and_its_machine_lives_on(pieces: Pieces) -> None:
-    doorbell, order_id = Recording(), pieces.server.offer()
-    doorbell.ring(Bell(order_id, OURS))
+def test_a_bell_is_acknowledged_once_its_order_is_claimed_and_its_machine_runs_on(launcher: InProcessLauncher) -> None:
+    doorbell, order_id = Recording(), launcher.server.offer()
+    doorbell.ring(Bell(order_id, TASK_LANE))
 
-    one_turn(pieces, doorbell)
-
-    assert doorbell.acknowledged == [order_id]
-    pieces.server.wait_for(lambda: pieces.server.statuses(order_id) == ["provisioning"])
-    assert [held.hold.order_id for held in pieces.runs.held()] == [order_id]
-
-
-def test_a_bell_of_an_order_that_another_took_is_acknowledged(pieces: Pieces) -> None:
-    doorbell, order_id = Recording(), pieces.server.offer()
-    Claims(pieces.client, "beta", pieces.claims.lanes).by_id(order_id)
-    doorbell.ring(Bell(order_id, OURS))
-
-    one_turn(pieces, doorbell)
+    one_turn(launcher, doorbell)
 
     assert doorbell.acknowledged == [order_id]
-    assert both_slots_are_free(pieces)
+    launcher.server.wait_for(lambda: launcher.server.statuses(order_id) == ["provisioning"])
+    assert [assignment.hold.order_id for assignment in launcher.assignments.held()] == [order_id]
 
 
-def test_a_bell_of_an_order_that_is_gone_is_acknowledged(pieces: Pieces) -> None:
+def test_a_bell_of_an_order_that_another_took_is_acknowledged(launcher: InProcessLauncher) -> None:
+    doorbell, order_id = Recording(), launcher.server.offer()
+    Claims(launcher.client, "beta", launcher.claims.lanes).by_id(order_id)
+    doorbell.ring(Bell(order_id, TASK_LANE))
+
+    one_turn(launcher, doorbell)
+
+    assert doorbell.acknowledged == [order_id]
+    assert both_slots_are_free(launcher)
+
+
+def test_a_bell_of_an_order_that_is_gone_is_acknowledged(launcher: InProcessLauncher) -> None:
     doorbell = Recording()
-    doorbell.ring(Bell("gone", OURS))
+    doorbell.ring(Bell("gone", TASK_LANE))
 
-    one_turn(pieces, doorbell)
+    one_turn(launcher, doorbell)
 
     assert doorbell.acknowledged == ["gone"]
-    assert both_slots_are_free(pieces)
+    assert both_slots_are_free(launcher)
 
 
-def test_a_bell_of_another_lane_is_given_back_for_later_and_nothing_is_claimed(pieces: Pieces) -> None:
-    doorbell, order_id = Recording(), pieces.server.offer()
+def test_a_bell_of_another_lane_is_given_back_for_later_and_nothing_is_claimed(launcher: InProcessLauncher) -> None:
+    doorbell, order_id = Recording(), launcher.server.offer()
     doorbell.ring(Bell(order_id, "rack:7/capacity/tiny"))
 
-    one_turn(pieces, doorbell)
+    one_turn(launcher, doorbell)
 
     assert doorbell.given_back == [(order_id, 10)]
-    assert not pieces.server.bodies(CLAIMS)
+    assert not launcher.server.bodies(CLAIMS)
 
 
-def test_a_bell_heard_while_going_down_is_given_back_at_once(pieces: Pieces) -> None:
+def test_a_bell_heard_while_going_down_is_given_back_at_once(launcher: InProcessLauncher) -> None:
     class ClosesWhileHearing(Recording):
         def hear(self, most: int) -> Sequence[Heard]:
             heard = super().hear(most)
-            pieces.admission.close()
+            launcher.admission.close()
             return heard
 
-    doorbell, order_id = ClosesWhileHearing(), pieces.server.offer()
-    doorbell.ring(Bell(order_id, OURS))
+    doorbell, order_id = ClosesWhileHearing(), launcher.server.offer()
+    doorbell.ring(Bell(order_id, TASK_LANE))
 
-    a_loop(pieces, doorbell).run()
+    a_loop(launcher, doorbell).run()
 
     assert doorbell.given_back == [(order_id, 0)]
-    assert not pieces.server.bodies(CLAIMS)
+    assert not launcher.server.bodies(CLAIMS)
 
 
-def test_a_bell_that_there_is_no_room_for_now_is_given_back_for_a_while_and_others_are_heard(pieces: Pieces) -> None:
+def test_a_bell_that_there_is_no_room_for_now_is_given_back_for_a_while_and_others_are_heard(
+    launcher: InProcessLauncher,
+) -> None:
     tasks, tiny = (Lane(name, "processes", Resources(machines=1, memory_mib=mib)) for name, mib in LANES.items())
-    admission = Admission(pieces.state, Resources(machines=9, memory_mib=150), lambda: 0, SYSTEM.monotonic)
-    claims = Claims(pieces.client, "alpha", Lanes((tasks, tiny)))
-    doorbell, runs = Recording(), Runs(pieces.runner.run, admission, SYSTEM)
+    admission = Admission(launcher.state, Resources(machines=9, memory_mib=150), lambda: 0, SYSTEM.monotonic)
+    claims = Claims(launcher.client, "alpha", Lanes((tasks, tiny)))
+    doorbell, assignments = Recording(), Assignments(launcher.runner.run, admission, SYSTEM)
     assert admission.reserve(tasks) is not None
-    order_ids = [pieces.server.offer(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY))]
-    order_ids.append(pieces.server.offer())
+    order_ids = [launcher.server.offer(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY))]
+    order_ids.append(launcher.server.offer())
     doorbell.ring(Bell(order_ids[0], "local:dev/capacity/tiny"))
-    doorbell.ring(Bell(order_ids[1], OURS))
+    doorbell.ring(Bell(order_ids[1], TASK_LANE))
     closing = Closing(admission)
 
     clock = ManualClock(most=1).clock()
-    DoorbellLoop(doorbell, claims, runs, closing, pieces.outage, clock).run()  # type: ignore[arg-type]
+    DoorbellLoop(doorbell, claims, assignments, closing, launcher.outage, clock).run()  # type: ignore[arg-type]
 
     assert doorbell.given_back == [(order_ids[0], 5)]
     assert doorbell.acknowledged == [order_ids[1]]
-    runs.close()
-    runs.await_end()
+    assignments.shutdown(Shutdown.RETURN)
+    assignments.await_end()
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (401, "unauthenticated"), (403, "forbidden")])
-def test_bells_are_given_back_and_the_slot_freed_where_claims_are_not_served(
-    pieces: Pieces, status: int, code: str
+def test_bells_are_given_back_and_the_slot_freed_if_claims_are_not_served(
+    launcher: InProcessLauncher, status: int, code: str
 ) -> None:
     doorbell = Recording()
-    order_ids = [pieces.server.offer(), pieces.server.offer()]
-    pieces.server.refuse(CLAIMS, status, code)
+    order_ids = [launcher.server.offer(), launcher.server.offer()]
+    launcher.server.refuse(CLAIMS, status, code)
     for order_id in order_ids:
-        doorbell.ring(Bell(order_id, OURS))
+        doorbell.ring(Bell(order_id, TASK_LANE))
 
-    one_turn(pieces, doorbell)
+    one_turn(launcher, doorbell)
 
     assert doorbell.given_back == [(order_id, 1) for order_id in order_ids]
-    assert len(pieces.server.bodies(CLAIMS)) == 1
-    assert both_slots_are_free(pieces)
+    assert len(launcher.server.bodies(CLAIMS)) == 1
+    assert both_slots_are_free(launcher)
 
 
-def test_an_order_that_the_control_plane_cannot_read_keeps_no_other_bell_waiting(pieces: Pieces) -> None:
+def test_an_order_that_the_control_plane_cannot_read_keeps_no_other_bell_waiting(launcher: InProcessLauncher) -> None:
     """After a rollback there may be many: were each an outage, the bells of all others would starve behind them."""
     doorbell, unreadable = Recording(), ["of-later-1", "of-later-2"]
-    pieces.server.unreadable.update(unreadable)
-    order_id = pieces.server.offer()
+    launcher.server.unreadable.update(unreadable)
+    order_id = launcher.server.offer()
     for one in (unreadable[0], order_id, unreadable[1]):
-        doorbell.ring(Bell(one, OURS))
-    clock, closing = ManualClock(most=2), Closing(pieces.admission)
+        doorbell.ring(Bell(one, TASK_LANE))
+    clock, closing = ManualClock(most=2), Closing(launcher.admission)
 
     with structlog.testing.capture_logs() as logs:
-        DoorbellLoop(doorbell, pieces.claims, pieces.runs, closing, pieces.outage, clock.clock()).run()  # type: ignore[arg-type]
+        DoorbellLoop(doorbell, launcher.claims, launcher.assignments, closing, launcher.outage, clock.clock()).run()  # type: ignore[arg-type]
 
     assert doorbell.given_back == [(one, 30) for one in unreadable]
     assert doorbell.acknowledged == [order_id]
     assert set(clock.pauses) == {0}
-    assert [line["asked"] for line in logs if "asked" in line] == ["orders of another version"]
+    assert [line["requests"] for line in logs if "requests" in line] == ["orders of another version"]
 
 
-def test_a_bell_is_given_back_and_its_slot_freed_where_nobody_answers(pieces: Pieces) -> None:
+def test_a_bell_is_given_back_and_its_slot_freed_if_claims_are_not_answered(launcher: InProcessLauncher) -> None:
     doorbell = Recording()
-    doorbell.ring(Bell("waiting", OURS))
-    with ControlPlane(f"http://{LOOPBACK}:{free_port()}", "ly_key") as nobody:
-        one_turn(pieces, doorbell, Claims(nobody, "alpha", pieces.claims.lanes))
+    doorbell.ring(Bell("waiting", TASK_LANE))
+    with ControlPlane(f"http://{LOOPBACK}:{free_port()}", "ly_key") as unreachable:
+        one_turn(launcher, doorbell, Claims(unreachable, "alpha", launcher.claims.lanes))
 
     assert doorbell.given_back == [("waiting", 1)]
-    assert both_slots_are_free(pieces)
+    assert both_slots_are_free(launcher)
 
 
-def test_a_claim_without_an_answer_is_asked_again_as_the_same_request(pieces: Pieces) -> None:
-    doorbell, bell = Recording(), Bell(pieces.server.offer(), OURS)
-    pieces.server.refuse(CLAIMS, 503)
+def test_a_claim_without_an_answer_is_asked_again_as_the_same_request(launcher: InProcessLauncher) -> None:
+    doorbell, bell = Recording(), Bell(launcher.server.offer(), TASK_LANE)
+    launcher.server.refuse(CLAIMS, 503)
     doorbell.ring(bell)
-    one_turn(pieces, doorbell)
-    pieces.server.serve(CLAIMS)
+    one_turn(launcher, doorbell)
+    launcher.server.serve(CLAIMS)
     doorbell.ring(bell)
 
-    one_turn(pieces, doorbell)
+    one_turn(launcher, doorbell)
 
-    first, second = pieces.server.bodies(CLAIMS)
+    first, second = launcher.server.bodies(CLAIMS)
     assert first == second
 
 
-def test_a_doorbell_that_is_out_of_order_is_asked_again_after_longer_and_longer_waits(pieces: Pieces) -> None:
+def test_a_doorbell_that_is_out_of_order_is_asked_again_after_longer_and_longer_waits(
+    launcher: InProcessLauncher,
+) -> None:
     class Broken(Recording):
         def hear(self, most: int) -> Sequence[Heard]:
             raise BellsUnavailable("out of order")
 
-    clock, admission = ManualClock(most=4), room_for(pieces.state, 1)
-    DoorbellLoop(Broken(), pieces.claims, pieces.runs, admission, pieces.outage, clock.clock()).run()
+    clock, admission = ManualClock(most=4), room_for(launcher.state, 1)
+    DoorbellLoop(Broken(), launcher.claims, launcher.assignments, admission, launcher.outage, clock.clock()).run()
     assert clock.pauses == [1, 2, 4, 8]
 
 
-def test_a_doorbell_that_works_again_is_told_of_and_its_next_failure_is_a_first_one(pieces: Pieces) -> None:
+def test_a_doorbell_that_works_again_is_logged_and_its_next_failure_is_a_first_one(
+    launcher: InProcessLauncher,
+) -> None:
     class Hiccups(Recording):
         fails = iter([True, True, False, True])
 
@@ -246,88 +253,90 @@ def test_a_doorbell_that_works_again_is_told_of_and_its_next_failure_is_a_first_
                 raise BellsUnavailable("out of order")
             return super().hear(most)
 
-    clock, admission = ManualClock(most=4), room_for(pieces.state, 1)
+    clock, admission = ManualClock(most=4), room_for(launcher.state, 1)
     with structlog.testing.capture_logs() as logs:
-        DoorbellLoop(Hiccups(), pieces.claims, pieces.runs, admission, pieces.outage, clock.clock()).run()
+        DoorbellLoop(Hiccups(), launcher.claims, launcher.assignments, admission, launcher.outage, clock.clock()).run()
 
     assert clock.pauses == [1, 2, 0, 1]
-    assert [line["event"] for line in logs] == [
-        "the doorbell does not serve this launcher",
-        "the doorbell serves this launcher again",
-        "the doorbell does not serve this launcher",
+    assert [(line["event"], line["server"]) for line in logs] == [
+        (LogEvent.SERVER_UNAVAILABLE, "the doorbell"),
+        (LogEvent.SERVER_AVAILABLE, "the doorbell"),
+        (LogEvent.SERVER_UNAVAILABLE, "the doorbell"),
     ]
 
 
-def test_a_broker_that_loses_the_acknowledgement_stops_no_order(pieces: Pieces) -> None:
+def test_a_broker_that_loses_the_acknowledgement_stops_no_order(launcher: InProcessLauncher) -> None:
     class Deaf(Recording):
         def acknowledge(self, heard: Heard) -> None:
             raise BellsUnavailable("not now")
 
-    doorbell, order_id = Deaf(), pieces.server.offer()
-    doorbell.ring(Bell(order_id, OURS))
+    doorbell, order_id = Deaf(), launcher.server.offer()
+    doorbell.ring(Bell(order_id, TASK_LANE))
 
-    one_turn(pieces, doorbell)
+    one_turn(launcher, doorbell)
 
-    assert [held.hold.order_id for held in pieces.runs.held()] == [order_id]
-
-
-def test_an_order_that_is_answered_twice_is_run_once(pieces: Pieces) -> None:
-    held = pieces.begin()
-    room = pieces.reserve()
-    again = pieces.server.a_claimed().model_copy(update=held.hold.model_dump())
-
-    pieces.runs.begin(again, room, SYSTEM.monotonic())
-
-    assert pieces.runs.held() == (held,)
-    assert pieces.room() == 1
+    assert [assignment.hold.order_id for assignment in launcher.assignments.held()] == [order_id]
 
 
-def test_there_are_never_more_machines_than_slots(pieces: Pieces) -> None:
+def test_an_order_that_is_answered_twice_is_run_once(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    room = launcher.reserve()
+    again = launcher.server.a_claimed().model_copy(update=assignment.hold.model_dump())
+
+    launcher.assignments.begin(again, room, SYSTEM.monotonic())
+
+    assert launcher.assignments.held() == (assignment,)
+    assert launcher.room() == 1
+
+
+def test_there_are_never_more_machines_than_slots(launcher: InProcessLauncher) -> None:
     doorbell = Recording()
-    order_ids = [pieces.server.offer() for _ in range(5)]
-    with running(a_loop(pieces, doorbell), pieces):
+    order_ids = [launcher.server.offer() for _ in range(5)]
+    with running(a_loop(launcher, doorbell), launcher):
         for order_id in order_ids:
-            doorbell.ring(Bell(order_id, OURS))
+            doorbell.ring(Bell(order_id, TASK_LANE))
         for ended in range(5):
-            pieces.server.wait_for(lambda so_far=ended: len(provisioned(pieces)) >= min(so_far + 2, 5))  # type: ignore[misc]
-            assert len(pieces.runs.held()) <= 2
-            pieces.runs.held()[0].ask(Wish.FINISHED)
+            launcher.server.wait_for(lambda so_far=ended: len(provisioned(launcher)) >= min(so_far + 2, 5))  # type: ignore[misc]
+            assert len(launcher.assignments.held()) <= 2
+            launcher.assignments.held()[0].stop(StopReason.FINISHED)
 
-    assert sorted(provisioned(pieces)) == sorted(order_ids)
+    assert sorted(provisioned(launcher)) == sorted(order_ids)
 
 
-def test_as_many_bells_are_asked_for_as_there_is_room_for(pieces: Pieces) -> None:
+def test_as_many_bells_are_asked_for_as_there_is_room_for(launcher: InProcessLauncher) -> None:
     doorbell = Recording()
-    with running(a_loop(pieces, doorbell), pieces):
+    with running(a_loop(launcher, doorbell), launcher):
         for count in (1, 2):
-            doorbell.ring(Bell(pieces.server.offer(), OURS))
-            pieces.server.wait_for(lambda so_far=count: len(provisioned(pieces)) == so_far)  # type: ignore[misc]
-        pieces.runs.held()[0].ask(Wish.FINISHED)
-        doorbell.ring(Bell(pieces.server.offer(), OURS))
-        pieces.server.wait_for(lambda: len(provisioned(pieces)) == 3)
+            doorbell.ring(Bell(launcher.server.offer(), TASK_LANE))
+            launcher.server.wait_for(lambda so_far=count: len(provisioned(launcher)) == so_far)  # type: ignore[misc]
+        launcher.assignments.held()[0].stop(StopReason.FINISHED)
+        doorbell.ring(Bell(launcher.server.offer(), TASK_LANE))
+        launcher.server.wait_for(lambda: len(provisioned(launcher)) == 3)
 
     assert doorbell.asked == [2, 1, 1]
     assert not doorbell.given_back
 
 
-def test_while_claims_are_not_served_one_is_tried_after_each_longer_wait_and_one_line_says_so(pieces: Pieces) -> None:
-    doorbell, clock, admission = Recording(), ManualClock(most=6), room_for(pieces.state, 1)
-    pieces.server.refuse(CLAIMS, 503)
+def test_while_claims_are_not_served_one_is_tried_after_each_longer_wait_and_one_line_says_so(
+    launcher: InProcessLauncher,
+) -> None:
+    doorbell, clock, admission = Recording(), ManualClock(most=6), room_for(launcher.state, 1)
+    launcher.server.refuse(CLAIMS, 503)
     for _ in range(6):
-        doorbell.ring(Bell(pieces.server.offer(), OURS))
+        doorbell.ring(Bell(launcher.server.offer(), TASK_LANE))
     outage = Outage(clock.clock().monotonic)
 
     with structlog.testing.capture_logs() as logs:
-        DoorbellLoop(doorbell, pieces.claims, pieces.runs, admission, outage, clock.clock()).run()
+        DoorbellLoop(doorbell, launcher.claims, launcher.assignments, admission, outage, clock.clock()).run()
 
     assert clock.pauses == [1, 2, 4, 8, 16, 30]
-    assert len(pieces.server.bodies(CLAIMS)) == 6
+    assert len(launcher.server.bodies(CLAIMS)) == 6
     assert sum(line["log_level"] == "warning" for line in logs) == 1
 
 
-def both_slots_are_free(pieces: Pieces) -> bool:
-    return pieces.room() == 2
+def both_slots_are_free(launcher: InProcessLauncher) -> bool:
+    return launcher.room() == 2
 
 
-def provisioned(pieces: Pieces) -> list[str]:
-    return [seen.path.rsplit("/", 1)[-1] for seen in pieces.server.seen if seen.body.get("status") == "provisioning"]
+def provisioned(launcher: InProcessLauncher) -> list[str]:
+    return [seen.path.rsplit("/", 1)[-1] for seen in launcher.server.seen if seen.body.get("status") == "provisioning"]

@@ -1,4 +1,4 @@
-"""What a launcher that cannot run tells its supervisor: 1, it may pass; 2, nobody need try again until it is mended."""
+"""The exit codes of a launcher that cannot run: 1 if it may pass, 2 if a person must mend something first."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ from shared.wire.launchers import Hold
     ],
 )
 @pytest.mark.parametrize("where", ["mkdir", "open", "replace", "iterdir"])
-def test_a_state_directory_that_cannot_be_used_is_told_as_what_may_pass_or_as_what_a_person_must_mend(
+def test_an_unusable_state_directory_is_reported_as_passing_or_as_lasting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, number: str, code: int
 ) -> None:
     state, error, real = tmp_path / "state", getattr(errno, number), getattr(Path, where)
@@ -41,7 +41,9 @@ def test_a_state_directory_that_cannot_be_used_is_told_as_what_may_pass_or_as_wh
     assert "Traceback" not in result.stderr
 
 
-def test_what_fails_within_is_not_told_as_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_failure_is_not_reported_as_a_wrong_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("launcher.daemon.daemon.Daemon.run", lambda *_: Hold(order_id="", epoch=0))
 
     result = run(monkeypatch, tmp_path)
@@ -60,7 +62,7 @@ def test_a_cloud_without_credentials_may_have_some_later(tmp_path: Path, monkeyp
     result = run(monkeypatch, tmp_path)
 
     assert result.exit_code == 1
-    assert "Compute Engine cannot be asked" in result.stderr
+    assert "Compute Engine refuses requests from here" in result.stderr
 
 
 def run(monkeypatch: pytest.MonkeyPatch, state: Path) -> Result:

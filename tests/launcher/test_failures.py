@@ -1,4 +1,4 @@
-"""What keeps a machine from starting, each by its own reason; and a daemon that goes on."""
+"""Each failure to start a machine has its own reason, and the daemon goes on."""
 
 import errno
 import os
@@ -9,27 +9,27 @@ from typing import Any
 import psutil
 import pytest
 
-from launcher.clock import SYSTEM
+from launcher.host.clock import SYSTEM
+from launcher.host.hypervisor import QemuMode
 from launcher.machines import directory
-from launcher.machines.directory import LOG_MIB, MIB
+from launcher.machines.directory import MAX_LOG_MIB, MIB
 from launcher.machines.failures import of_words
 from launcher.machines.port import Plan
 from launcher.providers.process.identity import MARK
-from launcher.providers.process.process import ProcessProvider
+from launcher.providers.process.provider import ProcessProvider
 from launcher.providers.process.start import environment
-from launcher.providers.qemu.argv import Mode
 from launcher.providers.qemu.provider import QemuProvider
 from shared.guest.config import WorkerConfig
 from shared.wire.launchers import Hold
-from tests.launcher.conftest import Pieces
+from tests.launcher.conftest import InProcessLauncher
 from tests.launcher.fake_control_plane import DEADLINE, UPDATES
-from tests.launcher.stand_ins import SMALL, STAYS
+from tests.launcher.stand_ins import A_LEASE, SMALL, STAYS, a_manifest
 
 TELLS_TMPDIR = "import tempfile, time; print(tempfile.mkdtemp(prefix='worker-'), flush=True)"
 
 
-def the_failure(pieces: Pieces) -> tuple[str, str]:
-    report = pieces.server.bodies(UPDATES)[-1]
+def the_failure(launcher: InProcessLauncher) -> tuple[str, str]:
+    report = launcher.server.bodies(UPDATES)[-1]
     assert report["status"] == "failed"
     return report["reason"], report["failure"]
 
@@ -39,61 +39,62 @@ def the_failure(pieces: Pieces) -> tuple[str, str]:
     "full", ["launcher.machines.directory.write_durably", "launcher.providers.process.start.VmDirectory.record_process"]
 )
 def test_a_full_disk_fails_the_order_by_that_reason_and_burns_no_attempt(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch, number: int, full: str
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, number: int, full: str
 ) -> None:
     def refuse(*_arguments: Any) -> None:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(full, refuse)
-    monkeypatch.setattr("launcher.orders.admission.REST_SECONDS", 0)
+    launcher.admission.rest_seconds = 0
 
-    pieces.run(pieces.held())
+    launcher.run(launcher.assignment())
 
-    assert the_failure(pieces) == ("disk_full", "no_capacity")
-    assert not list((pieces.state / "vms").iterdir())
+    assert the_failure(launcher) == ("disk_full", "no_capacity")
+    assert not list((launcher.state / "vms").iterdir())
     monkeypatch.undo()
-    assert pieces.begin().wish is None
+    assert launcher.begin().stop_reason is None
 
 
-def test_an_image_that_is_not_there_may_be_there_another_time(pieces: Pieces) -> None:
-    provider = QemuProvider(Mode.TCG, pieces.state / "no-image", "0" * 64, sizes=SMALL)
+def test_an_image_that_is_not_there_may_be_there_another_time(launcher: InProcessLauncher) -> None:
+    provider = QemuProvider(QemuMode.TCG, launcher.state / "no-image", "0" * 64, sizes=SMALL)
 
-    pieces.run(pieces.held(), provider)
+    launcher.run(launcher.assignment(), provider)
 
-    assert the_failure(pieces) == ("image_missing", "retryable")
+    assert the_failure(launcher) == ("image_missing", "retryable")
 
 
-def test_a_host_without_a_descriptor_left_hands_the_order_back_and_goes_on(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+def test_a_host_without_a_descriptor_left_returns_the_order_and_goes_on(
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def exhausted(_value: int, _flags: int) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    claimed, room = pieces.server.a_claimed(), pieces.reserve()
+    claimed, room = launcher.server.a_claimed(), launcher.reserve()
     monkeypatch.setattr(os, "eventfd", exhausted)
-    monkeypatch.setattr("launcher.orders.admission.REST_SECONDS", 0)
+    launcher.admission.rest_seconds = 0
 
-    pieces.runs.begin(claimed, room, SYSTEM.monotonic())
-    pieces.runs.await_end()
+    launcher.assignments.begin(claimed, room, SYSTEM.monotonic())
+    launcher.assignments.await_end()
 
-    assert the_failure(pieces) == ("no_capacity", "no_capacity")
+    assert the_failure(launcher) == ("no_capacity", "no_capacity")
     monkeypatch.undo()
-    assert pieces.begin().wish is None
+    assert launcher.begin().stop_reason is None
 
 
-def test_an_adopted_machine_that_cannot_be_watched_is_ended(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_adopted_machine_that_cannot_be_watched_is_ended(
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def exhausted(_value: int, _flags: int) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    held = pieces.held()
-    claimed = pieces.server.a_claimed().model_copy(update=held.hold.model_dump())
-    vm = pieces.runner._prepare(held, claimed, pieces.provider)
-    machine = pieces.provider.start(vm)
+    assignment = launcher.assignment()
+    vm = directory.create(launcher.state, a_manifest(assignment.hold.order_id), b"{}", A_LEASE)
+    machine = launcher.provider.start(vm)
     monkeypatch.setattr(os, "eventfd", exhausted)
 
-    pieces.runner.resume(held, vm, machine)
+    launcher.runner.resume(assignment, vm, machine)
 
-    assert the_failure(pieces) == ("no_capacity", "no_capacity")
+    assert the_failure(launcher) == ("no_capacity", "no_capacity")
     assert not psutil.pid_exists(machine.pid)
 
 
@@ -109,42 +110,42 @@ def test_an_adopted_machine_that_cannot_be_watched_is_ended(pieces: Pieces, monk
         ("", "launch_failed retryable"),
     ],
 )
-def test_qemus_own_words_say_what_was_lacking(words: str, expected: str) -> None:
+def test_qemus_output_says_what_was_lacking(words: str, expected: str) -> None:
     failed = of_words(words, "It did not start.")
 
     assert f"{failed.reason} {failed.failure}" == expected
 
 
-def test_a_log_that_has_grown_too_large_starts_anew_and_its_writer_goes_on(pieces: Pieces) -> None:
-    held = pieces.begin()
-    vm = directory.read(directory.location(pieces.state, held.hold.order_id, 1))
+def test_a_log_that_has_grown_too_large_starts_anew_and_its_writer_goes_on(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    vm = directory.read(directory.location(launcher.state, assignment.hold.order_id, 1))
     with vm.serial_log.open("ab") as machine:
-        machine.write(b"x" * (LOG_MIB * MIB + 1))
+        machine.write(b"x" * (MAX_LOG_MIB * MIB + 1))
         machine.flush()
 
-        held.renew(held.lease.ends, 60)
+        assignment.renew(assignment.lease.ends, 60)
         machine.write(b"and on")
 
     assert vm.serial_log.read_bytes() == b"and on"
 
 
-def test_what_a_plain_worker_leaves_in_its_temporary_folder_goes_with_its_machine(pieces: Pieces) -> None:
+def test_what_a_plain_worker_leaves_in_its_temporary_folder_goes_with_its_machine(launcher: InProcessLauncher) -> None:
     class Telling(ProcessProvider):
         def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
             return Plan((STAYS[0], "-c", TELLS_TMPDIR, uuid))
 
-    held = pieces.held()
-    pieces.run(held, Telling(pieces.state))
+    assignment = launcher.assignment()
+    launcher.run(assignment, Telling(launcher.state))
 
-    told = Path((pieces.state / "logs" / f"{held.hold.order_id}-1.log").read_text().strip())
-    assert told.is_relative_to(directory.location(pieces.state, held.hold.order_id, 1))
-    assert not told.exists()
+    actual = Path((launcher.state / "logs" / f"{assignment.hold.order_id}-1.log").read_text().strip())
+    assert actual.is_relative_to(directory.location(launcher.state, assignment.hold.order_id, 1))
+    assert not actual.exists()
 
 
-def test_a_machine_is_marked_in_its_environment_and_so_is_what_it_starts(pieces: Pieces) -> None:
-    held = pieces.begin()
-    vm = directory.read(directory.location(pieces.state, held.hold.order_id, 1))
-    process = pieces.provider.process(held.hold.order_id)
+def test_a_machine_is_marked_in_its_environment_and_so_is_what_it_starts(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    vm = directory.read(directory.location(launcher.state, assignment.hold.order_id, 1))
+    process = launcher.provider.process(assignment.hold.order_id)
 
     deadline = time.monotonic() + DEADLINE
     while not (variables := process.environ()):  # it has none for a moment, when its program starts

@@ -1,4 +1,4 @@
-"""What the provider `gcp` is told: by our names, by the contract's, and where neither says anything."""
+"""The settings of the provider `gcp`: by our names, by the contract's, and by default."""
 
 import pytest
 from pydantic import ValidationError
@@ -11,22 +11,22 @@ from tests.launcher.stand_ins import IDENTITY
 URL = "https://control-plane.example"
 
 
-def told(**environment: str) -> GcpOptions:
+def actual(**environment: str) -> GcpOptions:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
         return GcpSettings().gcp_options("a-project", "alpha", IDENTITY, URL)
 
 
-def test_what_nobody_says_is_as_the_contract_has_it() -> None:
-    options = told()
+def test_the_defaults_are_the_contracts() -> None:
+    options = actual()
     assert options == GcpOptions(project="a-project", launcher="alpha", identity=IDENTITY, control_plane=URL)
     assert {options.machine_type_of(size) for size in NodeSize} == {"c3-standard-4"}
     assert options.name_prefix == "easyenclave-agent"
 
 
 def test_the_contracts_names_are_taken_and_ours_win() -> None:
-    options = told(
+    options = actual(
         LAUNCHER_NAME_PREFIX="fleet",
         LAUNCHER_GCP_ZONES="us-central1-b, us-east1-b",
         LAUNCHER_GCP_MACHINE_TYPE_DEFAULT="c3-standard-8",
@@ -40,7 +40,7 @@ def test_the_contracts_names_are_taken_and_ours_win() -> None:
 
 
 def test_an_empty_machine_type_is_the_default() -> None:
-    assert told(LAUNCHER_GCP_MACHINE_TYPE_TINY="").machine_type_of(NodeSize.TINY) == "c3-standard-4"
+    assert actual(LAUNCHER_GCP_MACHINE_TYPE_TINY="").machine_type_of(NodeSize.TINY) == "c3-standard-4"
 
 
 @pytest.mark.parametrize(
@@ -48,4 +48,4 @@ def test_an_empty_machine_type_is_the_default() -> None:
 )
 def test_what_compute_engine_would_not_take_is_refused_at_the_start(name: str, value: str) -> None:
     with pytest.raises(ValidationError):
-        told(**{f"LAUNCHYARD_{name}": value})
+        actual(**{f"LAUNCHYARD_{name}": value})

@@ -1,4 +1,4 @@
-"""The heartbeat's loop: one request for everything, obeyed; and what happens when it is not answered."""
+"""The heartbeat's loop: one request for everything, and what happens if it is not answered."""
 
 import threading
 from datetime import timedelta
@@ -6,97 +6,106 @@ from datetime import timedelta
 import pytest
 import structlog.testing
 
-from launcher.clock import SYSTEM, Clock
 from launcher.daemon.heartbeat import HeartbeatLoop
-from launcher.daemon.outage import Outage
-from shared.wire.launchers import HeartbeatAnswer, HeartbeatRequest, StopOrder
-from tests.launcher.conftest import Pieces, a_held
+from launcher.host.clock import SYSTEM, Clock
+from launcher.orders.assignment import Assignment
+from launcher.orders.assignments import Assignments, Shutdown
+from launcher.orders.outage import Outage
+from shared.log_events import LogEvent
+from shared.wire.launchers import Claimed, StopOrder
+from tests.launcher.conftest import InProcessLauncher
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS
 from tests.launcher.stand_ins import ManualClock
 
 
-def a_heartbeat(pieces: Pieces) -> HeartbeatLoop:
-    return HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, SYSTEM)
+def a_heartbeat(launcher: InProcessLauncher) -> HeartbeatLoop:
+    return HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, SYSTEM)
 
 
-def test_one_request_renews_every_lease(pieces: Pieces) -> None:
-    held = [pieces.begin(), pieces.begin()]
-    pieces.server.lease = timedelta(minutes=10)
+def test_one_request_renews_every_lease(launcher: InProcessLauncher) -> None:
+    assignment = [launcher.begin(), launcher.begin()]
+    launcher.server.lease = timedelta(minutes=10)
 
-    assert a_heartbeat(pieces).beat() == 20
+    assert a_heartbeat(launcher).beat() == 20
 
-    (body,) = pieces.server.bodies(HEARTBEATS)
+    (body,) = launcher.server.bodies(HEARTBEATS)
     assert body["launcher"] == "alpha"
-    assert [hold["order_id"] for hold in body["holds"]] == [one.hold.order_id for one in held]
-    assert all(one.lease_left() > 490 for one in held)
+    assert [hold["order_id"] for hold in body["holds"]] == [one.hold.order_id for one in assignment]
+    assert all(one.lease_left() > 490 for one in assignment)
 
 
 @pytest.mark.parametrize(("status", "code"), [(503, "unavailable"), (401, "unauthenticated")])
-def test_a_launcher_that_holds_nothing_finds_out_that_it_is_not_served(pieces: Pieces, status: int, code: str) -> None:
-    pieces.server.refuse(HEARTBEATS, status, code)
+def test_a_launcher_that_holds_nothing_finds_out_that_it_is_not_served(
+    launcher: InProcessLauncher, status: int, code: str
+) -> None:
+    launcher.server.refuse(HEARTBEATS, status, code)
 
     with structlog.testing.capture_logs() as logs:
-        assert a_heartbeat(pieces).beat() < 20
+        assert a_heartbeat(launcher).beat() < 20
 
-    assert [line["event"] for line in logs] == ["the control plane does not serve this launcher"]
-    assert [body["holds"] for body in pieces.server.bodies(HEARTBEATS)] == [[]]
+    assert [line["event"] for line in logs] == [LogEvent.SERVER_UNAVAILABLE]
+    assert [body["holds"] for body in launcher.server.bodies(HEARTBEATS)] == [[]]
 
 
-def test_a_machine_that_its_client_wishes_gone_is_stopped_and_then_reported(pieces: Pieces) -> None:
-    held, kept = pieces.begin(), pieces.begin()
-    pieces.server.stops = [StopOrder(order_id=held.hold.order_id, epoch=1, why="cancelled")]
+def test_a_machine_whose_order_is_cancelled_is_stopped_and_then_reported(launcher: InProcessLauncher) -> None:
+    assignment, kept = launcher.begin(), launcher.begin()
+    launcher.server.stops = [StopOrder(order_id=assignment.hold.order_id, epoch=1, why="cancelled")]
 
-    a_heartbeat(pieces).beat()
+    a_heartbeat(launcher).beat()
 
-    pieces.server.wait_for(lambda: pieces.server.statuses(held.hold.order_id) == ["provisioning", "stopped"])
-    pieces.await_room(1)
-    assert pieces.runs.held() == (kept,)
+    launcher.server.wait_for(lambda: launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "stopped"])
+    launcher.await_room(1)
+    assert launcher.assignments.held() == (kept,)
 
 
 @pytest.mark.parametrize("why", ["finished", "lease_lost"])
-def test_a_machine_whose_order_has_ended_or_is_lost_is_stopped_and_nothing_is_said(pieces: Pieces, why: str) -> None:
-    held = pieces.begin()
-    pieces.server.stops = [StopOrder.model_validate({"order_id": held.hold.order_id, "epoch": 1, "why": why})]
-
-    a_heartbeat(pieces).beat()
-
-    pieces.runs.await_end()
-    assert pieces.server.statuses(held.hold.order_id) == ["provisioning"]
-
-
-def test_a_renewed_lease_is_counted_from_before_it_was_asked_for(
-    pieces: Pieces, monkeypatch: pytest.MonkeyPatch
+def test_a_machine_whose_order_has_ended_or_is_lost_is_stopped_and_nothing_is_reported(
+    launcher: InProcessLauncher, why: str
 ) -> None:
-    passed = [0.0]
+    assignment = launcher.begin()
+    launcher.server.stops = [StopOrder.model_validate({"order_id": assignment.hold.order_id, "epoch": 1, "why": why})]
+
+    a_heartbeat(launcher).beat()
+
+    launcher.assignments.await_end()
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
+
+
+def test_a_renewed_lease_is_counted_from_before_it_was_asked_for(launcher: InProcessLauncher) -> None:
+    passed = [1000.0]
     clock = Clock(lambda: passed[0], lambda: 0.0, SYSTEM.pause)
-    held = a_held(pieces.server.a_claimed(), clock)
-    send = pieces.client.heartbeat
+    assignments = Assignments(wait_for_an_interruption, launcher.admission, clock)
+    assignments.begin(launcher.server.a_claimed(), launcher.reserve(), asked_at=0)
+    (assignment,) = assignments.held()
 
-    def slowly(request: HeartbeatRequest) -> HeartbeatAnswer:
+    def take_half_a_minute(_path: str) -> None:
         passed[0] += 30
-        return send(request)
 
-    monkeypatch.setattr(pieces.client, "heartbeat", slowly)
-    monkeypatch.setattr(pieces.runs, "held", lambda: (held,))
-    monkeypatch.setattr(pieces.runs, "find", lambda _hold: held)
-    before = held.lease_left()
+    launcher.server.before = take_half_a_minute
 
-    HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, pieces.outage, clock).beat()
+    HeartbeatLoop(launcher.client, "alpha", assignments, 20, launcher.outage, clock).beat()
 
-    assert held.lease_left() == before - 30
-    held.close()
+    assert assignment.lease.ends == 1000 + launcher.server.lease.total_seconds()
+    assignments.shutdown(Shutdown.RETURN)
+    assignments.await_end()
 
 
-def test_a_short_lease_is_renewed_when_a_third_of_it_is_over(pieces: Pieces) -> None:
-    held = pieces.begin()
-    held.renew(SYSTEM.monotonic(), 45)
-    pieces.server.lease = timedelta(seconds=45)
-
-    assert a_heartbeat(pieces).beat() == 15
+def wait_for_an_interruption(assignment: Assignment, _claimed: Claimed) -> None:
+    assignment.interrupted.wait(DEADLINE)
 
 
-def test_an_order_with_a_short_lease_that_comes_between_two_heartbeats_is_renewed_in_time(pieces: Pieces) -> None:
-    pieces.server.lease = timedelta(seconds=15)
+def test_a_short_lease_is_renewed_when_a_third_of_it_is_over(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    assignment.renew(SYSTEM.monotonic(), 45)
+    launcher.server.lease = timedelta(seconds=45)
+
+    assert a_heartbeat(launcher).beat() == 15
+
+
+def test_an_order_with_a_short_lease_that_comes_between_two_heartbeats_is_renewed_in_time(
+    launcher: InProcessLauncher,
+) -> None:
+    launcher.server.lease = timedelta(seconds=15)
     over, waiting = threading.Event(), threading.Event()
 
     def pause(seconds: float, interrupt: threading.Event) -> None:
@@ -104,68 +113,68 @@ def test_an_order_with_a_short_lease_that_comes_between_two_heartbeats_is_renewe
         SYSTEM.pause(seconds, interrupt)
 
     clock = Clock(SYSTEM.monotonic, SYSTEM.jitter, pause)
-    heartbeat = HeartbeatLoop(pieces.client, "alpha", pieces.runs, 60, pieces.outage, clock)
+    heartbeat = HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 60, launcher.outage, clock)
     beating = threading.Thread(target=heartbeat.run, args=(over,), daemon=True)
     beating.start()
     assert waiting.wait(DEADLINE)  # for the next, which is due in a minute
 
-    held = pieces.begin()
-    given = held.lease.ends
-    pieces.server.wait_for(lambda: renewals(pieces) >= 2)
+    assignment = launcher.begin()
+    given = assignment.lease.ends
+    launcher.server.wait_for(lambda: renewals(launcher) >= 2)
 
-    assert held.wish is None
-    assert held.lease.ends > given
+    assert assignment.stop_reason is None
+    assert assignment.lease.ends > given
     over.set()
-    pieces.runs.news.set()
+    launcher.assignments.changed.set()
     beating.join()
 
 
-def test_an_order_that_the_answer_leaves_out_keeps_its_lease(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = pieces.begin()
-    lease = held.lease
-    monkeypatch.setattr(pieces.client, "heartbeat", lambda _request: HeartbeatAnswer(renewed=(), stop=()))
+def test_an_order_that_the_answer_leaves_out_keeps_its_lease(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    lease = assignment.lease
+    launcher.server.left_out = {assignment.hold.order_id}
 
-    a_heartbeat(pieces).beat()
+    a_heartbeat(launcher).beat()
 
-    assert (held.lease, held.wish) == (lease, None)
-
-
-def test_a_stop_of_another_epoch_stops_nothing(pieces: Pieces) -> None:
-    held = pieces.begin()
-    pieces.server.stops = [StopOrder(order_id=held.hold.order_id, epoch=2, why="cancelled")]
-
-    a_heartbeat(pieces).beat()
-
-    assert held.wish is None
+    assert (assignment.lease, assignment.stop_reason) == (lease, None)
 
 
-def test_a_heartbeat_that_is_not_answered_is_repeated_and_told_of_once_a_minute(pieces: Pieces) -> None:
-    pieces.begin()
-    pieces.server.refuse(HEARTBEATS, 503)
+def test_a_stop_of_another_epoch_stops_nothing(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    launcher.server.stops = [StopOrder(order_id=assignment.hold.order_id, epoch=2, why="cancelled")]
+
+    a_heartbeat(launcher).beat()
+
+    assert assignment.stop_reason is None
+
+
+def test_a_heartbeat_that_is_not_answered_is_repeated_and_logged_once_a_minute(launcher: InProcessLauncher) -> None:
+    launcher.begin()
+    launcher.server.refuse(HEARTBEATS, 503)
     over = threading.Event()
     clock = ManualClock(most=9, over=over)
     outage = Outage(clock.clock().monotonic)
 
     with structlog.testing.capture_logs() as logs:
-        HeartbeatLoop(pieces.client, "alpha", pieces.runs, 20, outage, clock.clock()).run(over)
+        HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 20, outage, clock.clock()).run(over)
 
     assert clock.pauses == [1, 2, 4, 8, 16, 20, 20, 20, 20]
     assert [line["failed_tries"] for line in logs if line["log_level"] == "warning"] == [1, 8]
 
 
-def test_the_end_of_an_outage_is_told(pieces: Pieces) -> None:
-    pieces.begin()
-    heartbeat = a_heartbeat(pieces)
-    pieces.server.refuse(HEARTBEATS, 503)
+def test_the_end_of_an_outage_is_logged(launcher: InProcessLauncher) -> None:
+    launcher.begin()
+    heartbeat = a_heartbeat(launcher)
+    launcher.server.refuse(HEARTBEATS, 503)
     heartbeat.beat()
-    pieces.server.serve(HEARTBEATS)
+    launcher.server.serve(HEARTBEATS)
 
     with structlog.testing.capture_logs() as logs:
         heartbeat.beat()
 
-    assert [line["event"] for line in logs] == ["the control plane serves this launcher again"]
+    assert [line["event"] for line in logs] == [LogEvent.SERVER_AVAILABLE]
 
 
-def renewals(pieces: Pieces) -> int:
+def renewals(launcher: InProcessLauncher) -> int:
     """Return how many heartbeats named an order."""
-    return sum(bool(body["holds"]) for body in pieces.server.bodies(HEARTBEATS))
+    return sum(bool(body["holds"]) for body in launcher.server.bodies(HEARTBEATS))

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from launcher.machines.sizes import Size, Sizes
+from launcher.host.hypervisor import QemuMode
+from launcher.machines.resources import Size, Sizes
 from launcher.orders.lanes import Lanes, names, served
-from launcher.providers.qemu.argv import Mode
 from launcher.providers.qemu.provider import OWN_MEMORY_MIB, QemuProvider
 from launcher.providers.registry import Providers
 from shared.domain.spec import CapacitySpec, NodeSize
@@ -43,7 +43,7 @@ def test_a_launcher_of_one_node_size_takes_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rung", "taken"),
+    ("exact", "taken"),
     [
         ("gcp:us-central1-a/capacity/tiny", "gcp:*/capacity/tiny"),
         ("any/task", "any/task"),
@@ -51,15 +51,15 @@ def test_a_launcher_of_one_node_size_takes_nothing_else() -> None:
         ("any/session", None),
     ],
 )
-def test_a_bell_names_one_datacenter_and_is_heard_by_whoever_serves_its_cloud(rung: str, taken: str | None) -> None:
-    lane = Lanes(served(BOTH, None)).rung(rung)
+def test_a_bell_names_one_datacenter_and_is_heard_by_whoever_serves_its_cloud(exact: str, taken: str | None) -> None:
+    lane = Lanes(served(BOTH, None)).find(exact)
 
     assert (lane and lane.name) == taken
 
 
 def test_a_machine_takes_what_its_node_size_says_its_data_disk_included(tmp_path: Path) -> None:
     sizes = Sizes(llm=Size(memory_mib=8192, vcpus=8, disk_mib=1000, gpus=2), work=Size(memory_mib=128, vcpus=1))
-    qemu = QemuProvider(Mode.TDX, tmp_path, "0" * 64, sizes, directory_mib=64)
+    qemu = QemuProvider(QemuMode.TDX, tmp_path, "0" * 64, sizes, directory_mib=64)
 
     lanes = {lane.name: lane.need for lane in served(Providers({"baremetal": qemu}, qemu), None)}
 
@@ -75,11 +75,11 @@ def test_a_machine_takes_what_its_node_size_says_its_data_disk_included(tmp_path
     assert lanes["any/task"].gpus == 0
 
 
-def test_an_order_of_no_provider_of_ours_is_refused_and_so_is_a_machine_elsewhere() -> None:
+def test_an_order_without_a_provider_is_refused_and_so_is_a_remote_machine() -> None:
     providers = Providers({"gcp": ELSEWHERE}, None)
 
     assert providers.of(CapacitySpec(datacenter="gcp:x", node_size=NodeSize.TINY)) is ELSEWHERE
     with pytest.raises(LookupError):
         providers.of(TASK)
     with pytest.raises(LookupError, match="azure is not enabled"):
-        providers.keeper(a_manifest().model_copy(update={"argv": (), "provider": "azure"}))
+        providers.recoverer(a_manifest().model_copy(update={"argv": (), "provider": "azure"}))

@@ -1,4 +1,4 @@
-"""What a launcher that is gone for good left: stopped where it is certain to be its machine, and never otherwise."""
+"""Clearing what a launcher left: a process is stopped only if it is certainly a machine's."""
 
 import shutil
 import subprocess
@@ -126,7 +126,7 @@ def test_a_directory_whose_removal_was_cut_short_is_removed_by_the_next_daemon(
 
 
 @pytest.mark.parametrize("damaged", [MANIFEST, PROCESS])
-def test_a_directory_that_cannot_be_read_is_told_of_and_left_alone_and_the_others_are_cleared(
+def test_a_directory_that_cannot_be_read_is_logged_and_left_alone_and_the_others_are_cleared(
     tmp_path: Path, left: VmDirectory, damaged: str
 ) -> None:
     other = directory.create(tmp_path, left.manifest.model_copy(update={"order_id": "two"}), b"{}", A_LEASE)
@@ -140,7 +140,7 @@ def test_a_directory_that_cannot_be_read_is_told_of_and_left_alone_and_the_other
     assert sum(line["log_level"] == "error" for line in logs) == 1
 
 
-def test_leftovers_that_cannot_be_listed_are_told_and_hold_up_nothing_else(tmp_path: Path) -> None:
+def test_leftovers_that_cannot_be_listed_are_logged_and_hold_up_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "vms").write_text("not a folder")
 
     with structlog.testing.capture_logs() as logs:

@@ -30,10 +30,10 @@ def test_a_line_is_written_whole_and_at_once() -> None:
     with a_pipe() as (reader, file):
         fcntl.fcntl(file.fileno(), fcntl.F_SETPIPE_SZ, 1 << 17)
         logs.configure(file)
-        structlog.get_logger().info("something happened", what="ü" * 10_000)
+        structlog.get_logger().info("something_happened", message="Something happened.", what="ü" * 10_000)
         line = json.loads(os.read(reader, 1 << 17))
 
-    assert (line["message"], line["severity"]) == ("something happened", "INFO")
+    assert (line["event"], line["message"], line["severity"]) == ("something_happened", "Something happened.", "INFO")
     assert len(line["what"]) == 10_000
     assert "lines_lost_before" not in line
 
@@ -80,7 +80,7 @@ def test_when_the_reader_is_back_the_log_goes_on_and_says_how_much_was_lost() ->
         log.info("back")
         line = json.loads(os.read(reader, 1 << 16))
 
-    assert (line["message"], line["lines_lost_before"]) == ("back", 3)
+    assert (line["event"], line["lines_lost_before"]) == ("back", 3)
 
 
 def test_a_file_without_a_descriptor_is_written_to() -> None:

@@ -1,4 +1,4 @@
-"""A machine's process: the ladder down, rung by rung."""
+"""A machine's process: its shutdown, step by step."""
 
 import errno
 import os
@@ -10,22 +10,22 @@ import pytest
 from launcher.machines import directory
 from launcher.machines.port import LaunchFailed
 from launcher.providers.process.start import start_process
-from launcher.providers.process.supervise import Rung
+from launcher.providers.process.supervise import ShutdownStep
 from tests.launcher.stand_ins import A_LEASE, a_manifest
 
 KILLED: Final = -9
 TERMINATED: Final = -15
 
 
-class Ladder:
-    """A machine with two rungs above SIGTERM, heard and not obeyed; `asked` says which were tried."""
+class Stepped:
+    """A machine with two steps before SIGTERM, taken and not obeyed; `asked` has those that were tried."""
 
     def __init__(self, state: Path) -> None:
         self.asked: list[str] = []
         self.failure: Exception | None = None
         vm = directory.create(state, a_manifest(), b"{}", A_LEASE)
-        rungs = [Rung(name, lambda name=name: self._ask(name), 0.05) for name in ("first", "second")]  # type: ignore[misc]
-        self.machine = start_process(vm, vm.serial_log, rungs)
+        steps = [ShutdownStep(name, lambda name=name: self._ask(name), 0.05) for name in ("first", "second")]  # type: ignore[misc]
+        self.machine = start_process(vm, vm.serial_log, steps)
 
     def _ask(self, name: str) -> bool:
         self.asked.append(name)
@@ -34,52 +34,52 @@ class Ladder:
         return True
 
 
-def test_every_rung_is_stepped_on_before_a_signal_is_sent(tmp_path: Path) -> None:
-    ladder = Ladder(tmp_path)
+def test_every_step_is_tried_before_a_signal_is_sent(tmp_path: Path) -> None:
+    stepped = Stepped(tmp_path)
 
-    ladder.machine.stop(lambda: 60)
+    stepped.machine.stop(lambda: 60)
 
-    assert ladder.asked == ["first", "second"]
-    assert ladder.machine.reap() == TERMINATED
-
-
-def test_nothing_is_asked_where_there_is_no_time(tmp_path: Path) -> None:
-    ladder = Ladder(tmp_path)
-
-    ladder.machine.stop(lambda: 0)
-
-    assert not ladder.asked
-    assert ladder.machine.reap() == KILLED
+    assert stepped.asked == ["first", "second"]
+    assert stepped.machine.reap() == TERMINATED
 
 
-def test_the_rest_of_the_ladder_is_skipped_when_the_time_is_over(tmp_path: Path) -> None:
-    ladder = Ladder(tmp_path)
+def test_nothing_is_asked_if_there_is_no_time(tmp_path: Path) -> None:
+    stepped = Stepped(tmp_path)
+
+    stepped.machine.stop(lambda: 0)
+
+    assert not stepped.asked
+    assert stepped.machine.reap() == KILLED
+
+
+def test_the_other_steps_are_skipped_when_the_time_is_over(tmp_path: Path) -> None:
+    stepped = Stepped(tmp_path)
     left = iter([60.0, 0.0, 0.0])
 
-    ladder.machine.stop(lambda: next(left))
+    stepped.machine.stop(lambda: next(left))
 
-    assert ladder.asked == ["first"]
-    assert ladder.machine.reap() == KILLED
-
-
-def test_a_rung_that_breaks_is_as_good_as_not_heard(tmp_path: Path) -> None:
-    ladder = Ladder(tmp_path)
-    ladder.failure = OSError(errno.EMFILE, "Too many open files")
-
-    ladder.machine.stop(lambda: 60)
-
-    assert ladder.asked == ["first", "second"]
-    assert ladder.machine.reap() == TERMINATED
+    assert stepped.asked == ["first"]
+    assert stepped.machine.reap() == KILLED
 
 
-def test_whatever_happens_on_the_ladder_the_machine_is_gone_at_its_end(tmp_path: Path) -> None:
-    ladder = Ladder(tmp_path)
-    ladder.failure = RuntimeError("nobody thought of this")
+def test_a_step_that_fails_counts_as_refused(tmp_path: Path) -> None:
+    stepped = Stepped(tmp_path)
+    stepped.failure = OSError(errno.EMFILE, "Too many open files")
+
+    stepped.machine.stop(lambda: 60)
+
+    assert stepped.asked == ["first", "second"]
+    assert stepped.machine.reap() == TERMINATED
+
+
+def test_whatever_a_step_raises_the_machine_is_gone_at_the_end(tmp_path: Path) -> None:
+    stepped = Stepped(tmp_path)
+    stepped.failure = RuntimeError("unforeseen")
 
     with pytest.raises(RuntimeError):
-        ladder.machine.stop(lambda: 60)
+        stepped.machine.stop(lambda: 60)
 
-    assert ladder.machine.reap() == KILLED
+    assert stepped.machine.reap() == KILLED
 
 
 def test_a_machine_that_cannot_be_watched_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What an operator installs and reads: the systemd units, the example of their environment, and the page."""
+"""What an operator installs and reads: the systemd units, their example environment, and the page."""
 
 import re
 import signal
@@ -13,6 +13,7 @@ from launcher.providers.qemu.settings import PREFIX, HostSettings
 from launcher.settings import Settings
 from launcher.vm_tool.settings import ToolSettings
 from shared.exit_codes import SIGNALLED
+from shared.log_events import LogEvent
 from worker.guest.settings import ImageSettings
 
 ROOT: Final = Path(__file__).parents[2]
@@ -22,6 +23,8 @@ SLICE: Final = UNITS / "launchyard-vms.slice"
 PAGE: Final = ROOT / "docs" / "operators.md"
 EXAMPLE: Final = UNITS / "launchyard.env"
 NAME: Final = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
+CALL: Final = re.compile(r"\blog\.(?:info|warning|error|exception|critical)\(\s*([^,]+)")
+ROW: Final = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 KINDS: Final[tuple[type[BaseSettings], ...]] = (Settings, ToolSettings, ImageSettings)
 NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in KINDS for field in kind.model_fields}
 
@@ -84,3 +87,13 @@ def test_only_the_machines_may_use_what_is_handed_to_them() -> None:
 
     assert allowed[SERVICE] == {"/dev/kvm"}
     assert allowed[SLICE] >= {"/dev/kvm", "/dev/iommu", "char-vfio", "char-vfio-dev", "/dev/vhost-vsock"}
+
+
+def test_every_line_of_the_launchers_log_has_an_event_that_the_page_explains() -> None:
+    code = [file.read_text() for file in (ROOT / "launcher").rglob("*.py")]
+    calls = [call for text in code for call in CALL.findall(text)]
+    table = PAGE.read_text().split("## Log events of the launcher")[1].split("\n## ")[0]
+
+    assert calls
+    assert [call for call in calls if not call.startswith("LogEvent.")] == []
+    assert {LogEvent[call.removeprefix("LogEvent.")].value for call in calls} == set(ROW.findall(table))

@@ -12,18 +12,18 @@ import pytest
 from typer.testing import CliRunner
 
 from launcher.cli.daemon import app
-from launcher.providers.qemu.argv import Mode
-from launcher.providers.qemu.probe import ModeRefused, QemuMode, TrialImpossible, boots, choose, has_tdx, probe
+from launcher.host.hypervisor import QemuMode
+from launcher.host.probe import ModeRefused, QemuChoice, TrialImpossible, boots, choose, has_tdx, probe
 
 
 def test_a_trial_machine_boots_under_emulation() -> None:
-    assert boots(Mode.TCG)
+    assert boots(QemuMode.TCG)
 
 
 def test_a_kvm_device_that_cannot_boot_a_machine_is_not_chosen() -> None:
-    chosen = probe(QemuMode.AUTO)
+    chosen = probe(QemuChoice.AUTO)
 
-    assert (chosen is Mode.TCG) == (not kvm_runs_a_machine())
+    assert (chosen is QemuMode.TCG) == (not kvm_runs_a_machine())
 
 
 def test_a_machine_that_greets_and_then_aborts_has_not_booted(tmp_path: Path) -> None:
@@ -31,19 +31,19 @@ def test_a_machine_that_greets_and_then_aborts_has_not_booted(tmp_path: Path) ->
     qemu.write_text("""#!/bin/sh\necho '{"QMP": {}}'\ncat > /dev/null\nexit 134\n""")
     qemu.chmod(0o755)
 
-    assert not boots(Mode.KVM, str(qemu))
+    assert not boots(QemuMode.KVM, str(qemu))
 
 
-def test_a_machine_that_never_says_that_it_ran_has_not_booted(tmp_path: Path) -> None:
+def test_a_machine_that_never_reports_that_it_ran_has_not_booted(tmp_path: Path) -> None:
     qemu = tmp_path / "qemu"
     qemu.write_text("#!/bin/sh\nexit 0\n")
     qemu.chmod(0o755)
 
-    assert not boots(Mode.KVM, str(qemu))
+    assert not boots(QemuMode.KVM, str(qemu))
 
 
 def test_without_qemu_nothing_boots() -> None:
-    assert not boots(Mode.TCG, binary="qemu-that-is-absent")
+    assert not boots(QemuMode.TCG, binary="qemu-that-is-absent")
 
 
 def test_a_trial_needs_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ def test_a_trial_needs_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     monkeypatch.setenv("TMPDIR", "/nowhere")
 
-    assert boots(Mode.TCG)
+    assert boots(QemuMode.TCG)
 
 
 @pytest.mark.parametrize("impossible", ["memfd_create", "pipe"])
@@ -61,7 +61,7 @@ def test_a_host_on_which_no_trial_can_be_made_is_not_taken_to_lack_the_mode(
     no_descriptors_left(monkeypatch, impossible)
 
     with pytest.raises(TrialImpossible, match=r"^The trial cannot be made: Too many open files\.$"):
-        boots(Mode.KVM)
+        boots(QemuMode.KVM)
 
 
 def test_a_launcher_that_cannot_make_its_trial_says_so_in_one_line_and_exits_with_1_to_be_started_again(
@@ -92,27 +92,27 @@ def test_the_doctor_has_a_row_for_a_trial_that_cannot_be_made(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("asked", "kvm_boots", "host_has_tdx", "chosen"),
     [
-        (QemuMode.AUTO, False, False, Mode.TCG),
-        (QemuMode.AUTO, False, True, Mode.TCG),
-        (QemuMode.AUTO, True, False, Mode.KVM),
-        (QemuMode.AUTO, True, True, Mode.TDX),
-        (QemuMode.TCG, True, True, Mode.TCG),
-        (QemuMode.KVM, True, True, Mode.KVM),
-        (QemuMode.TDX, True, True, Mode.TDX),
+        (QemuChoice.AUTO, False, False, QemuMode.TCG),
+        (QemuChoice.AUTO, False, True, QemuMode.TCG),
+        (QemuChoice.AUTO, True, False, QemuMode.KVM),
+        (QemuChoice.AUTO, True, True, QemuMode.TDX),
+        (QemuChoice.TCG, True, True, QemuMode.TCG),
+        (QemuChoice.KVM, True, True, QemuMode.KVM),
+        (QemuChoice.TDX, True, True, QemuMode.TDX),
     ],
 )
 def test_what_is_asked_is_weighed_against_what_the_host_has(
-    asked: QemuMode, kvm_boots: bool, host_has_tdx: bool, chosen: Mode
+    asked: QemuChoice, kvm_boots: bool, host_has_tdx: bool, chosen: QemuMode
 ) -> None:
     assert choose(asked, kvm_boots, host_has_tdx) is chosen
 
 
 @pytest.mark.parametrize(
     ("asked", "kvm_boots", "lacking"),
-    [(QemuMode.TDX, True, "TDX host"), (QemuMode.TDX, False, "usable KVM"), (QemuMode.KVM, False, "usable KVM")],
+    [(QemuChoice.TDX, True, "TDX host"), (QemuChoice.TDX, False, "usable KVM"), (QemuChoice.KVM, False, "usable KVM")],
 )
 def test_a_mode_that_the_host_lacks_is_refused_with_what_it_lacks(
-    asked: QemuMode, kvm_boots: bool, lacking: str
+    asked: QemuChoice, kvm_boots: bool, lacking: str
 ) -> None:
     with pytest.raises(ModeRefused, match=lacking):
         choose(asked, kvm_boots, host_has_tdx=False)

@@ -11,21 +11,21 @@ import psutil
 import pytest
 import structlog.testing
 
+from launcher.host.hypervisor import QemuMode
 from launcher.machines import directory
 from launcher.machines.directory import LAUNCH_LOG, VmDirectory
 from launcher.machines.port import LaunchFailed
 from launcher.machines.records import VmManifest, VmProcess
-from launcher.machines.resources import Resources
-from launcher.machines.sizes import GIB
+from launcher.machines.resources import GIB, Resources
 from launcher.providers.process.identity import started_at
 from launcher.providers.process.supervise import ProcessMachine
 from launcher.providers.qemu import monitor as qmp
 from launcher.providers.qemu import provider as qemu
-from launcher.providers.qemu.argv import Mode
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.vm_tool import console
 from shared.guest.config import WorkerConfig
 from shared.guest.image import ImageFile, ImageManifest
+from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 from tests.factories import TASK
 from tests.launcher.stand_ins import A_LEASE, SMALL, STAYS
@@ -51,7 +51,7 @@ def test_the_arguments_of_a_planned_guest_are_taken_by_qemu_and_its_machine_runs
         assert vm.process() == VmProcess(pid=machine.pid, started=started_at(machine.pid))
 
 
-def test_what_a_guest_says_on_its_console_is_in_its_serial_log(tmp_path: Path) -> None:
+def test_what_a_guest_writes_to_its_console_is_in_its_serial_log(tmp_path: Path) -> None:
     provider = a_provider(tmp_path)
     config = WorkerConfig(order_id="one", epoch=1, control_plane="http://h", callback_token="token", spec=TASK)
 
@@ -60,7 +60,7 @@ def test_what_a_guest_says_on_its_console_is_in_its_serial_log(tmp_path: Path) -
             assert not machine.ended_within(0.05)
 
 
-def test_a_machine_that_ignores_the_power_button_is_told_to_quit(tmp_path: Path) -> None:
+def test_qemu_quits_if_its_machine_ignores_the_power_button(tmp_path: Path) -> None:
     with machine_of(a_provider(tmp_path), a_directory(tmp_path, (*BARE, "-S"))) as (machine, _):
         assert rung_of(machine, patience=60) == "quit"
 
@@ -81,7 +81,7 @@ def test_a_machine_whose_monitor_cannot_be_opened_is_terminated(tmp_path: Path) 
 
 def test_a_start_that_breaks_leaves_no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def breaks(_directory: Path, _command: str) -> object:
-        raise RuntimeError("nobody thought of this")
+        raise RuntimeError("unforeseen")
 
     monkeypatch.setattr(qmp, "execute", breaks)
     vm = a_directory(tmp_path, BARE)
@@ -94,7 +94,7 @@ def test_a_start_that_breaks_leaves_no_machine(tmp_path: Path, monkeypatch: pyte
     assert not psutil.pid_exists(process.pid)
 
 
-def test_a_machine_is_killed_at_once_where_there_is_no_time(tmp_path: Path) -> None:
+def test_a_machine_is_killed_at_once_if_there_is_no_time(tmp_path: Path) -> None:
     with machine_of(a_provider(tmp_path), a_directory(tmp_path, BARE)) as (machine, _):
         assert rung_of(machine, patience=0) is None
 
@@ -107,7 +107,7 @@ def test_a_machine_that_hears_nothing_is_killed(tmp_path: Path) -> None:
         assert rung_of(machine, patience=IMPATIENT) is None
 
 
-def test_a_machine_whose_directory_has_a_long_path_answers_all_the_same(tmp_path: Path) -> None:
+def test_a_machine_whose_directory_has_a_long_path_answers_nevertheless(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 120)
 
     with machine_of(a_provider(tmp_path), a_directory(deep, BARE)) as (_, vm):
@@ -126,13 +126,13 @@ def test_qemu_that_does_not_start_fails_the_launch_in_its_own_words_and_leaves_n
     assert (vm.path / LAUNCH_LOG).exists()
 
 
-def test_a_monitor_that_does_not_answer_in_time_is_told_with_the_time_and_what_to_do(
+def test_a_monitor_that_does_not_answer_in_time_is_reported_with_the_time_and_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(qemu, "READY_SECONDS", 1)
     vm = a_directory(tmp_path, STAYS)
 
-    with pytest.raises(LaunchFailed, match=r"did not answer within 1 s: QEMU said nothing\. To do: .*MEMORY_MIB"):
+    with pytest.raises(LaunchFailed, match=r"did not answer within 1 s: QEMU wrote nothing\. To do: .*MEMORY_MIB"):
         a_provider(tmp_path).start(vm)
 
     process = vm.process()
@@ -161,15 +161,15 @@ def machine_of(provider: QemuProvider, vm: VmDirectory) -> Iterator[tuple[Proces
 
 
 def rung_of(machine: ProcessMachine, patience: float) -> str | None:
-    """Stop the machine, and return what it heard; None where it was killed."""
+    """Stop the machine, and return the step that ended it; None if it was killed."""
     with structlog.testing.capture_logs() as logs:
         machine.stop(lambda: patience)
-    return next((line["by"] for line in logs if line["event"] == "machine stopped"), None)
+    return next((line["by"] for line in logs if line["event"] == LogEvent.MACHINE_STOPPED), None)
 
 
 def a_provider(tmp_path: Path) -> QemuProvider:
     digest = write_image(tmp_path / "image")
-    return QemuProvider(Mode.TCG, tmp_path / "image", digest, sizes=SMALL, powerdown_seconds=IMPATIENT)
+    return QemuProvider(QemuMode.TCG, tmp_path / "image", digest, sizes=SMALL, powerdown_seconds=IMPATIENT)
 
 
 def a_directory(state: Path, argv: tuple[str, ...]) -> VmDirectory:

@@ -6,15 +6,15 @@ from uuid import uuid4
 
 import pytest
 
-from launcher.host.checks.case import Case, Host
-from launcher.host.checks.table import examine, missing
+from launcher.host.checks.host import Case, Host
+from launcher.host.checks.registry import examine, missing
+from launcher.host.hypervisor import QemuMode
 from launcher.machines import directory
 from launcher.machines.directory import DATA_DISK, MIB
 from launcher.machines.port import LaunchFailed
 from launcher.machines.records import VmManifest
-from launcher.machines.sizes import Size, Sizes
+from launcher.machines.resources import Size, Sizes
 from launcher.providers.qemu import monitor as qmp
-from launcher.providers.qemu.argv import Mode
 from launcher.providers.qemu.provider import QemuProvider
 from shared.domain.order import Reason
 from shared.domain.spec import AnySpec, CapacitySpec, NodeSize
@@ -32,7 +32,7 @@ SIZES = Sizes(
 )
 
 
-def a_provider(folder: Path, mode: Mode = Mode.TCG) -> QemuProvider:
+def a_provider(folder: Path, mode: QemuMode = QemuMode.TCG) -> QemuProvider:
     return QemuProvider(mode, folder / "image", write_image(folder / "image"), SIZES, directory_mib=1)
 
 
@@ -85,17 +85,17 @@ def test_a_machine_of_a_size_without_one_has_no_data_disk(tmp_path: Path) -> Non
 
 def test_gpus_go_to_the_size_that_has_them_and_to_no_other(tmp_path: Path) -> None:
     with a_tdx_host(tmp_path) as host:
-        provider = replace(a_provider(tmp_path, Mode.TDX), host=host, gpus=(GPU,))
+        provider = replace(a_provider(tmp_path, QemuMode.TDX), host=host, gpus=(GPU,))
         argv = {spec: provider.plan(A_HOLD, str(uuid4()), a_config(spec)).argv for spec in (LLM, CAPACITY, TASK)}
 
     assert f"vfio-pci,host={GPU},bus=gpu1,iommufd=iommufd0" in argv[LLM]
     assert not any("vfio" in word for spec in (CAPACITY, TASK) for word in argv[spec])
 
 
-def test_a_host_whose_gpus_cannot_be_handed_over_still_runs_the_other_sizes(tmp_path: Path) -> None:
+def test_a_host_whose_gpus_cannot_be_passed_through_still_runs_the_other_sizes(tmp_path: Path) -> None:
     with a_tdx_host(tmp_path) as host:
         (host.root / "dev/iommu").unlink()
-        provider = replace(a_provider(tmp_path, Mode.TDX), host=host, gpus=(GPU,))
+        provider = replace(a_provider(tmp_path, QemuMode.TDX), host=host, gpus=(GPU,))
 
         provider.plan(A_HOLD, str(uuid4()), a_config(CAPACITY))
         with pytest.raises(LaunchFailed, match=r"^iommu: no /dev/iommu"):
@@ -104,13 +104,13 @@ def test_a_host_whose_gpus_cannot_be_handed_over_still_runs_the_other_sizes(tmp_
 
 def test_a_host_without_tdx_refuses_a_tdx_machine_in_the_doctors_words(tmp_path: Path) -> None:
     bare = Host(root=tmp_path)
-    provider = replace(a_provider(tmp_path, Mode.TDX), host=bare)
+    provider = replace(a_provider(tmp_path, QemuMode.TDX), host=bare)
 
     with pytest.raises(LaunchFailed) as failed:
         provider.plan(A_HOLD, str(uuid4()), a_config(TASK))
 
     assert failed.value.reason is Reason.HYPERVISOR_MISSING
-    told = {f"{result.check.name}: {result.finding}" for result in missing(examine(Case(bare, Mode.TDX)))}
+    actual = {f"{result.check.name}: {result.finding}" for result in missing(examine(Case(bare, QemuMode.TDX)))}
     lines = set(str(failed.value).splitlines())
-    assert lines <= told
+    assert lines <= actual
     assert {line.split(":")[0] for line in lines} >= {"tdx processor", "tdx module", "firmware", "quote service"}

@@ -8,10 +8,10 @@ import pytest
 
 from launcher.machines import directory
 from launcher.machines.directory import VmDirectory
-from launcher.machines.port import LaunchFailed
+from launcher.machines.port import LaunchFailed, MachineState
 from launcher.machines.records import VmProcess
-from launcher.providers.process.identity import MARK, Trace, started_at, trace
-from launcher.providers.process.provider import LocalMachines
+from launcher.providers.process.identity import MARK, started_at, state_of
+from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.start import start_process
 from launcher.providers.process.supervise import ProcessMachine
 from shared.domain.order import Reason
@@ -20,7 +20,7 @@ from tests.launcher.tdx_host import write
 
 SLICE = "launchyard-vms.slice"
 SYSTEMD_RUN = """#!/bin/sh
-echo "$$ $*" > {said}
+echo "$$ $*" > {recorded}
 while [ "$1" != -- ]; do shift; done
 shift
 exec "$@"
@@ -28,12 +28,12 @@ exec "$@"
 
 
 @pytest.fixture
-def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the stand-in, first on the PATH, writes its process id and arguments."""
-    said = tmp_path / "said"
-    write(tmp_path / "bin" / "systemd-run", SYSTEMD_RUN.format(said=said)).chmod(0o755)
+    recorded = tmp_path / "said"
+    write(tmp_path / "bin" / "systemd-run", SYSTEMD_RUN.format(recorded=recorded)).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
-    return said
+    return recorded
 
 
 def a_scoped_machine(state: Path) -> tuple[VmDirectory, ProcessMachine]:
@@ -46,36 +46,34 @@ def a_scoped_machine(state: Path) -> tuple[VmDirectory, ProcessMachine]:
     return vm, machine
 
 
-def test_a_machine_in_a_scope_is_the_process_on_record(tmp_path: Path, said: Path) -> None:
+def test_a_machine_in_a_scope_is_the_process_on_record(tmp_path: Path, recorded: Path) -> None:
     vm, machine = a_scoped_machine(tmp_path)
     try:
         uuid = vm.manifest.uuid
-        pid, *options = said.read_text().split(" -- ")[0].split()
+        pid, *options = recorded.read_text().split(" -- ")[0].split()
         assert int(pid) == machine.pid
         assert options == ["--scope", "--quiet", "--collect", f"--slice={SLICE}", f"--unit=launchyard-vm-{uuid}"]
         assert vm.process() == VmProcess(pid=machine.pid, started=started_at(machine.pid))
         assert psutil.Process(machine.pid).environ()[MARK] == uuid
-        assert trace(vm) is Trace.RUNS
+        assert state_of(vm) is MachineState.RUNS
     finally:
         machine.destroy()
-    assert trace(vm) is Trace.ENDED
+    assert state_of(vm) is MachineState.ENDED
 
 
-def test_a_machine_in_a_scope_is_adopted_and_stopped(tmp_path: Path, said: Path) -> None:
+def test_a_machine_in_a_scope_is_adopted_and_stopped(tmp_path: Path, recorded: Path) -> None:
     vm, machine = a_scoped_machine(tmp_path)
     try:
         adopted = LocalMachines().adopt(vm)
         assert adopted is not None
         adopted.stop(lambda: 10)
         adopted.reap()
-        assert trace(vm) is Trace.ENDED
+        assert state_of(vm) is MachineState.ENDED
     finally:
         machine.destroy()
 
 
-def test_where_systemd_run_is_not_installed_the_launch_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_if_systemd_run_is_not_installed_the_launch_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     vm = directory.create(tmp_path, a_manifest(), b"{}", A_LEASE)
 

@@ -1,4 +1,4 @@
-"""The settings: where they come from, and what a wrong one gets."""
+"""The settings: their sources, and how wrong ones are reported."""
 
 import re
 import socket
@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 import shared.settings
 from launcher.cli.daemon import app
+from launcher.cli.doctor import DoctorSettings
 from launcher.host import facts as host
-from launcher.host.checks.settings import DoctorSettings
-from launcher.machines.sizes import Size
+from launcher.machines.resources import Size
+from launcher.orders.mode import Mode
 from launcher.providers.qemu.settings import HostSettings
 from launcher.settings import Cloud, ProviderName, Settings, read
 from launcher.vm_tool.settings import ToolSettings
@@ -34,7 +35,7 @@ VALUES: Final = {
 }
 """Three of each, but for those that are any words."""
 OPTION: Final = re.compile(r"(--[a-z-]+(?:,--[a-z-]+)*) <(?:str|bool)>(.*?)(?=--[a-z-]+(?:,--[a-z-]+)* <|$)")
-"""One option's names, and what is said of it."""
+"""One option's names, and values of it."""
 FLAGS: Final = {
     "--url": ("LAUNCHYARD_URL", "CP_URL"),
     "--cp-url": ("LAUNCHYARD_URL", "CP_URL"),
@@ -111,17 +112,17 @@ def test_a_setting_may_be_given_by_the_contracts_name_and_ours_wins_and_a_flag_w
     others = {name: value for name, value in (GOOD | {"gcp_project": "p"}).items() if name not in (field, "datacenter")}
 
     monkeypatch.setenv(twin, first)
-    assert said(read(others), field) == first
+    assert shown(read(others), field) == first
     monkeypatch.setenv(f"LAUNCHYARD_{ours}", second)
-    assert said(read(others), field) == second
-    assert said(read(others | {field: third}), field) == third
+    assert shown(read(others), field) == second
+    assert shown(read(others | {field: third}), field) == third
 
 
 def test_the_contracts_defaults_are_ours() -> None:
     settings = read(GOOD | {"datacenter": ""})
 
     assert settings.providers == (Cloud.BAREMETAL,)
-    assert (settings.datacenter, settings.node_size, settings.most) == (None, None, None)
+    assert (settings.datacenter, settings.node_size, settings.mode) == (None, None, Mode.DAEMON)
     assert settings.name_prefix == "easyenclave-agent"
     assert settings.gcp_machine_type_default == "c3-standard-4"
     assert settings.sizes.tiny == Size(memory_mib=4096, vcpus=4)
@@ -155,7 +156,7 @@ def test_an_empty_machine_type_is_the_default_as_a_flag_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "actual"),
     [
         ({"providers": "gcp"}, "LAUNCHYARD_PROVIDERS"),
         ({"providers": "azure"}, "LAUNCHYARD_PROVIDERS"),
@@ -166,8 +167,8 @@ def test_an_empty_machine_type_is_the_default_as_a_flag_too() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_does_not_go_together_is_refused(flags: dict[str, str], told: str) -> None:
-    with pytest.raises(SettingsWrong, match=told):
+def test_contradictory_settings_are_refused(flags: dict[str, str], actual: str) -> None:
+    with pytest.raises(SettingsWrong, match=actual):
         read(GOOD | flags)
 
 
@@ -191,7 +192,7 @@ def test_every_flag_is_shown_with_its_twins_in_the_environment(monkeypatch: pyte
     assert "0 done, 1 an error, 2 wrong settings or usage, 130 interrupted" in words
 
 
-def said(settings: Settings, field: str) -> str:
+def shown(settings: Settings, field: str) -> str:
     """Return a setting as it would be written."""
     value = getattr(settings, field)
     if isinstance(value, SecretStr):
@@ -199,7 +200,7 @@ def said(settings: Settings, field: str) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value).removesuffix(".0")
 
 
-def test_every_wrong_setting_is_told_at_once_and_the_launcher_exits_with_2() -> None:
+def test_every_wrong_setting_is_reported_at_once_and_the_launcher_exits_with_2() -> None:
     flags = ["--url", "nowhere", "--datacenter", "lo cal", "--slots", "0", "--qemu-mode", "xen", "--subscription", "s"]
 
     result = CliRunner().invoke(app, ["run", *flags])
@@ -246,10 +247,10 @@ def test_a_hypervisor_named_without_a_folder_is_looked_for_on_the_path() -> None
     assert read({**GOOD, "qemu": "qemu-system-x86_64"}).qemu == "qemu-system-x86_64"
 
 
-def test_a_mode_that_this_host_lacks_is_told_and_the_launcher_exits_with_2(
+def test_a_mode_that_this_host_lacks_is_reported_and_the_launcher_exits_with_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.providers.qemu.probe.boots", lambda accelerator, binary: False)
+    monkeypatch.setattr("launcher.host.probe.boots", lambda accelerator, binary: False)
     monkeypatch.setattr("launcher.daemon.logs.configure", lambda file: None)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back at the end
     for field, value in (GOOD | {"provider": "qemu", "image": str(tmp_path), "image_digest": "0" * 64}).items():

@@ -1,4 +1,4 @@
-"""What systemd is told, by a daemon as a process of its own, and what it is not told by one that hangs."""
+"""A daemon notifies systemd; one that hangs stops doing so."""
 
 import os
 import signal
@@ -13,11 +13,11 @@ from uuid import uuid4
 
 import pytest
 
-from launcher.clock import SYSTEM, Clock
 from launcher.daemon.daemon import Daemon, Events
 from launcher.daemon.heartbeat import STUCK_SECONDS, HeartbeatLoop
 from launcher.daemon.supervision import Supervision
-from tests.launcher.conftest import Pieces
+from launcher.host.clock import SYSTEM, Clock
+from tests.launcher.conftest import InProcessLauncher
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, FakeControlPlane
 
 ROOT: Final = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def supervisor(tmp_path: Path) -> Iterator[socket.socket]:
         yield listening
 
 
-def test_systemd_is_told_when_the_launcher_is_ready_that_it_lives_and_when_it_goes(
+def test_systemd_is_notified_that_the_launcher_is_ready_alive_and_stopping(
     server: FakeControlPlane, supervisor: socket.socket, tmp_path: Path
 ) -> None:
     environment = {
@@ -44,19 +44,21 @@ def test_systemd_is_told_when_the_launcher_is_ready_that_it_lives_and_when_it_go
     }
     argv = (sys.executable, "-m", "launcher", "run", "--url", server.url, "--state-dir", str(tmp_path / "state"))
     with subprocess.Popen(argv, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as daemon:
-        told = [supervisor.recv(64) for _ in range(3)]
+        actual = [supervisor.recv(64) for _ in range(3)]
         server.wait_for(lambda: bool(server.bodies(HEARTBEATS)))
         daemon.send_signal(signal.SIGTERM)
         while (last := supervisor.recv(64)) == b"WATCHDOG=1":
             pass
         daemon.wait(DEADLINE)
 
-    assert told == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+    assert actual == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
     assert last == b"STOPPING=1"
     assert daemon.returncode == 0
 
 
-def test_a_launcher_whose_heartbeats_hang_says_no_more_that_it_lives(pieces: Pieces, supervisor: socket.socket) -> None:
+def test_a_launcher_whose_heartbeats_hang_sends_no_more_watchdog_notices(
+    launcher: InProcessLauncher, supervisor: socket.socket
+) -> None:
     hangs, over, now = threading.Event(), threading.Event(), [0.0]
 
     class Hanging(HeartbeatLoop):
@@ -66,25 +68,27 @@ def test_a_launcher_whose_heartbeats_hang_says_no_more_that_it_lives(pieces: Pie
             over.wait(DEADLINE)
 
     clock, events = Clock(lambda: now[0], SYSTEM.jitter, SYSTEM.pause), Events()
-    heartbeat = Hanging(pieces.client, "alpha", pieces.runs, 20, pieces.outage, clock)
+    heartbeat = Hanging(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, clock)
     supervision = Supervision(supervisor.getsockname(), patience=0.1)
-    daemon = Daemon(lambda: None, pieces.admission, pieces.runs, lambda: None, heartbeat, 60, supervision=supervision)
+    daemon = Daemon(
+        lambda: None, launcher.admission, launcher.assignments, lambda: None, heartbeat, 60, supervision=supervision
+    )
     running = threading.Thread(target=daemon.run, args=(events,))
     running.start()
     hangs.wait(DEADLINE)
-    told: list[bytes | None] = [supervisor.recv(64)]
+    actual: list[bytes | None] = [supervisor.recv(64)]
     supervisor.settimeout(0.5)
-    told += [heard(supervisor) for _ in range(3)]
-    events.put("SIGTERM")
+    actual += [heard(supervisor) for _ in range(3)]
+    events.put(signal.SIGTERM)
     over.set()
     running.join(DEADLINE)
 
-    assert told[0] == b"READY=1"
-    assert told[2:] == [None, None]  # what was on its way before that is allowed for
+    assert actual[0] == b"READY=1"
+    assert actual[2:] == [None, None]  # what was on its way before that is allowed for
 
 
 def heard(supervisor: socket.socket) -> bytes | None:
-    """Return what is said next; None where nothing is."""
+    """Return the next notice; None if none comes."""
     try:
         return supervisor.recv(64)
     except TimeoutError:
@@ -92,12 +96,12 @@ def heard(supervisor: socket.socket) -> bytes | None:
 
 
 def test_a_supervisor_that_is_gone_costs_a_line_in_the_log_and_an_abstract_address_is_one(tmp_path: Path) -> None:
-    Supervision(str(tmp_path / "nobody")).tell(b"READY=1")
+    Supervision(str(tmp_path / "nobody")).notify(b"READY=1")
     name = f"launchyard-test-{uuid4()}"  # of this run's own: such names are the whole machine's
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(f"\0{name}")
         listening.settimeout(DEADLINE)
 
-        Supervision(f"@{name}").tell(b"READY=1")
+        Supervision(f"@{name}").notify(b"READY=1")
 
         assert listening.recv(64) == b"READY=1"

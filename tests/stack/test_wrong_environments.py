@@ -17,10 +17,10 @@ from emulators import scheduler
 from emulators.processes import LOOPBACK, free_port
 from functions.settings import read_settings
 from launcher.cli.daemon import app as launcher
-from launcher.host.checks.case import Case, Host
+from launcher.cli.doctor import DoctorSettings
+from launcher.host.checks.host import Case, Host
 from launcher.host.checks.service import control_plane
-from launcher.host.checks.settings import DoctorSettings
-from launcher.providers.qemu.argv import Mode
+from launcher.host.hypervisor import QemuMode
 from shared.settings import SettingsWrong, read
 from tests.certificates import serving_tls
 
@@ -92,7 +92,7 @@ def ask_doctor() -> Done:
         settings = read(DoctorSettings)
     except SettingsWrong as wrong:
         return Done(2, str(wrong))
-    finding = control_plane(Case(Host(), Mode.TCG, url=settings.url))
+    finding = control_plane(Case(Host(), QemuMode.TCG, url=settings.url))
     return Done(0 if finding.met else 1, f"{finding.found}; to do: {finding.to_do}")
 
 

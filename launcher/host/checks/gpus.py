@@ -1,11 +1,11 @@
-"""Checks of the GPUs that go to guests: who drives them, and whether they can be handed over."""
+"""Checks of the GPUs that go to guests: which driver they have, and whether they can be passed through."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from launcher.host.checks.case import Case, Finding, Host
+from launcher.host.checks.host import Case, Finding, Host
 
 IOMMU: Final = Path("/dev/iommu")
 PCI: Final = Path("/sys/bus/pci/devices")
@@ -17,7 +17,7 @@ VFIO: Final = "vfio-pci"
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """`driver` and `group` are None where it has none."""
+    """`driver` and `group` are None if it has none."""
 
     address: str
     driver: str | None
@@ -36,7 +36,7 @@ def iommu(case: Case) -> Finding:
     return Finding(
         met=there,
         found=f"{IOMMU}" if there else f"no {IOMMU}",
-        needed="iommufd, by which GPUs are handed over",
+        needed="iommufd, by which GPUs are passed through",
         to_do="modprobe iommufd, and boot with intel_iommu=on",
     )
 

@@ -4,9 +4,9 @@ import re
 from typing import Final
 from uuid import UUID
 
-from launcher.host.checks.case import Case, Finding
+from launcher.host.checks.host import Case, Finding
 
-LEAST_FOR_TDX: Final = (10, 1)
+MIN_FOR_TDX: Final = (10, 1)
 """The first QEMU with the object `tdx-guest` (its release notes for 10.1)."""
 TDX_METADATA: Final = UUID("e47a6535-984a-4798-865e-4685a7bf8ec2").bytes_le
 """In the table at the end of a firmware that can start a trust domain (edk2, OvmfPkg/ResetVector)."""
@@ -28,8 +28,8 @@ def installed(case: Case) -> Finding:
 def version(case: Case) -> Finding:
     found = VERSION.search(case.host.qemu("--version"))
     return Finding(
-        met=found is not None and (int(found[1]), int(found[2])) >= LEAST_FOR_TDX,
-        found=f"QEMU {found[0]}" if found else "QEMU says no version",
+        met=found is not None and (int(found[1]), int(found[2])) >= MIN_FOR_TDX,
+        found=f"QEMU {found[0]}" if found else "QEMU prints no version",
         needed="QEMU version 10.1 or later",
         to_do="install a later QEMU (Ubuntu has it from 25.10 on)",
     )
@@ -62,7 +62,7 @@ def quote_service(case: Case) -> Finding:
     answers = case.host.connects(path)
     return Finding(
         met=answers,
-        found=f"{path} answers" if answers else f"nobody answers on {path}",
+        found=f"{path} answers" if answers else f"nothing listens on {path}",
         needed="Intel's quote generation service: without it no machine can prove what it is",
         to_do="install and start qgsd with a Unix socket, or name another one in LAUNCHYARD_QUOTE_SOCKET",
     )

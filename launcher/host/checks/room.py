@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from launcher.host.checks.case import Case, Finding
+from launcher.host.checks.host import Case, Finding, Needs
 from launcher.host.facts import free_disk_mib
-from launcher.machines.resources import Resources
 
 
 def memory(case: Case) -> Finding:
@@ -21,8 +20,8 @@ def disk(case: Case) -> Finding:
     return _against(case, lambda takes: takes.disk_mib, free, f"MiB free below {case.state}")
 
 
-def _against(case: Case, figure: Callable[[Resources], int], has: int, unit: str) -> Finding:
-    """One size at least must fit: which ones a host serves is its operator's choice."""
+def _against(case: Case, figure: Callable[[Needs], int], has: int, unit: str) -> Finding:
+    """Check that one size fits at least: which sizes a host serves is its operator's choice."""
     figures = {name: figure(takes) for name, takes in case.sizes.items()}
     fitting = [name for name, needs in figures.items() if needs <= has]
     too_large = [name for name in figures if name not in fitting]
@@ -36,5 +35,5 @@ def _against(case: Case, figure: Callable[[Resources], int], has: int, unit: str
 
 
 def _existing(path: Path) -> Path:
-    """Return the folder itself, or the nearest above it that is there already."""
+    """Return the folder itself, or its nearest parent that exists."""
     return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())

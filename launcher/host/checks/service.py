@@ -6,27 +6,27 @@ from typing import Final
 
 import httpx
 
-from launcher.host.checks.case import Case, Finding
+from launcher.host.checks.host import Case, Finding
 from shared.address import origin
 from shared.guest.image import ImageRejected, verify
 from shared.http_client import explain, moved, open_client
 from shared.settings import SettingsWrong
 
 BOOTED: Final = Path("/run/systemd/system")
-"""There where process 1 is systemd: sd_booted(3)."""
+"""Exists if process 1 is systemd: sd_booted(3)."""
 SYSTEMD_RUN: Final = "systemd-run"
 ANSWER_SECONDS: Final = 10.0
-ELSEWHERE: Final = "check the address, the name server and the firewall"
+NETWORK_ADVICE: Final = "check the address, the name server and the firewall"
 
 
 def scopes(case: Case) -> Finding:
-    """Whether machines can be put in control groups of their own, outside their launcher's."""
-    wanted, systemd = case.host.hypervisor.slice, case.host.path(BOOTED).is_dir()
+    """Check that machines can have control groups of their own, outside their launcher's."""
+    slice_name, systemd = case.host.hypervisor.slice, case.host.path(BOOTED).is_dir()
     able = systemd and case.host.which(SYSTEMD_RUN) is not None
-    place = f"the slice {wanted}" if wanted else "their launcher's control group, in sessions of their own"
+    group = f"the slice {slice_name}" if slice_name else "their launcher's control group, in sessions of their own"
     return Finding(
-        met=able or not wanted,
-        found=f"process 1 is {'' if systemd else 'not '}systemd; machines go to {place}",
+        met=able or not slice_name,
+        found=f"process 1 is {'' if systemd else 'not '}systemd; machines go to {group}",
         needed=f"systemd as process 1, and {SYSTEMD_RUN}",
         to_do="run the launcher as a systemd service, or unset LAUNCHYARD_SLICE",
     )
@@ -35,7 +35,7 @@ def scopes(case: Case) -> Finding:
 def image(case: Case) -> Finding:
     return Finding(
         met=case.image is None or (why := _rejected(case.image, case.image_digest)) is None,
-        found="none is configured" if case.image is None else why or f"{case.image} is what its digest promises",
+        found="none is configured" if case.image is None else why or f"{case.image} matches its digest",
         needed="the guest image of LAUNCHYARD_IMAGE, with the digest of LAUNCHYARD_IMAGE_DIGEST",
         to_do="build it with `make guest-image` or copy it whole; the digest is the SHA-256 of its manifest.json",
     )
@@ -52,7 +52,7 @@ def control_plane(case: Case) -> Finding:
 
 
 def _rejected(image: Path, digest: str | None) -> str | None:
-    """Return why the image would not be booted; None where it would."""
+    """Return why the image would not be booted; None if it would."""
     if digest is None:
         return "no digest is configured"
     try:
@@ -63,28 +63,28 @@ def _rejected(image: Path, digest: str | None) -> str | None:
 
 
 def _unreached(url: str) -> tuple[str | None, str]:
-    """Return what keeps the control plane from being reached, None if nothing does; and what to do."""
-    asked = httpx.URL(url)
+    """Return why the control plane is not reached, None if it is; and what to do."""
+    address = httpx.URL(url)
     try:
         with open_client(url, timeout=ANSWER_SECONDS) as http:
             answer = http.get("/v1/health")
     except SettingsWrong as error:
         return str(error), "correct the variable"
     except httpx.HTTPError as error:
-        why, _, to_do = explain(error, asked).partition(": ")
-        return f"{url} did not answer: {why}", to_do or ELSEWHERE
+        why, _, to_do = explain(error, address).partition(": ")
+        return f"{url} did not answer: {why}", to_do or NETWORK_ADVICE
     if answer.is_redirect:
         return moved(answer), "set LAUNCHYARD_URL to the address that answers by itself"
     if answer.status_code != httpx.codes.OK:
-        return f"{url}/v1/health: {answer.status_code}", ELSEWHERE
-    return _unreached_by_machines(asked)
+        return f"{url}/v1/health: {answer.status_code}", NETWORK_ADVICE
+    return _unreached_by_machines(address)
 
 
 def _unreached_by_machines(url: httpx.URL) -> tuple[str | None, str]:
-    """Machines have IPv4 alone, and ask no proxy."""
+    """Return why machines do not reach it: they have only IPv4, and use no proxy."""
     try:
         socket.getaddrinfo(url.host, url.port, socket.AF_INET)
     except OSError:
-        told = f"this host reaches {origin(url)}, and its machines do not: they have IPv4 alone, and ask no proxy"
-        return told, "give LAUNCHYARD_URL a name with an IPv4 address, or an IPv4 address such as 127.0.0.1"
+        why = f"this host reaches {origin(url)}, and its machines do not: they have only IPv4, and use no proxy"
+        return why, "give LAUNCHYARD_URL a name with an IPv4 address, or an IPv4 address such as 127.0.0.1"
     return None, ""

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Final
 
-from launcher.host.checks.case import Case, Finding, Host
+from launcher.host.checks.host import Case, Finding, Host
 from launcher.host.facts import MISC_CAPACITY, tdx_keys
-from launcher.providers.qemu.argv import Mode
-from launcher.providers.qemu.probe import TDX_PARAMETER, TrialImpossible, has_tdx
+from launcher.host.hypervisor import QemuMode
+from launcher.host.probe import TDX_PARAMETER, TrialImpossible, has_tdx
 
 CPUINFO: Final = Path("/proc/cpuinfo")
 FLAG: Final = "tdx_host_platform"
@@ -15,18 +15,18 @@ MISC_CURRENT: Final = MISC_CAPACITY.with_name("misc.current")
 
 
 def emulation(case: Case) -> Finding:
-    runs, why_not = _trial(case.host, Mode.TCG)
+    runs, why_not = _trial(case.host, QemuMode.TCG)
     return Finding(
         met=runs,
         found=why_not or f"a trial machine {'ran' if runs else 'did not run'} under emulation",
         needed="a QEMU that runs machines",
-        to_do="run QEMU by hand and see what it says",
+        to_do="run QEMU by hand and read its output",
     )
 
 
 def kvm(case: Case) -> Finding:
-    """By a trial boot: the device may be there and of no use."""
-    runs, why_not = _trial(case.host, Mode.KVM)
+    """Check by a trial boot: the device may exist and be unusable."""
+    runs, why_not = _trial(case.host, QemuMode.KVM)
     there = case.host.path(KVM).exists()
     found = "a trial machine ran" if runs else f"{KVM} does not run a trial machine" if there else f"no {KVM}"
     return Finding(
@@ -37,7 +37,7 @@ def kvm(case: Case) -> Finding:
     )
 
 
-def _trial(host: Host, mode: Mode) -> tuple[bool, str | None]:
+def _trial(host: Host, mode: QemuMode) -> tuple[bool, str | None]:
     """Return whether a trial machine ran, and why none could be started."""
     try:
         return host.boots(mode, host.hypervisor.binary), None
@@ -47,10 +47,10 @@ def _trial(host: Host, mode: Mode) -> tuple[bool, str | None]:
 
 def module(case: Case) -> Finding:
     loaded = has_tdx(case.host.path(TDX_PARAMETER))
-    said = case.host.text(TDX_PARAMETER).strip()
+    value = case.host.text(TDX_PARAMETER).strip()
     return Finding(
         met=loaded,
-        found=f"{TDX_PARAMETER} is {said or 'not there'}",
+        found=f"{TDX_PARAMETER} is {value or 'not there'}",
         needed=f"{TDX_PARAMETER} is Y: a TDX host",
         to_do="boot a kernel of 6.16 or later with kvm_intel.tdx=1",
     )

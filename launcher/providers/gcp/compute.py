@@ -1,4 +1,4 @@
-"""Compute Engine as this launcher uses it: each call has a timeout, and is made again a few times where that may help.
+"""Compute Engine as this launcher uses it: each call has a timeout, and is repeated a few times if that may help.
 
 Importing this takes seconds, for it brings Google's client: only a launcher that serves `gcp` imports it.
 """
@@ -23,22 +23,22 @@ from launcher.providers.gcp.errors import RATE, NoAnswer, Refused
 T = TypeVar("T")
 
 CALL_SECONDS: Final = 20.0
-HOW: Final[Mapping[str, Any]] = {"timeout": CALL_SECONDS, "retry": None}
-"""Of every call. Repeating is ours: the client's own would go on for ten minutes, and only after some answers."""
+CALL_OPTIONS: Final[Mapping[str, Any]] = {"timeout": CALL_SECONDS, "retry": None}
+"""Of every call. The client's own retries are off: they would go on for ten minutes, and only after some answers."""
 ATTEMPTS: Final = 5
 RETRY_SECONDS: Final = 45.0
 FIRST_WAIT_SECONDS: Final = 0.2
-AGAIN: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+RETRYABLE: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 PLAIN: Final = "http://"
-"""How an address begins that is not Google's: there nobody asks who we are, and no credential is sent in clear."""
+"""The prefix of an address that is not Google's. It asks for no credentials, and none are sent in clear."""
 ENDING: Final = frozenset({"STOPPING"})
-"""It ends, or is being deleted: which of the two shows when it has."""
+"""Such an instance is being stopped or deleted; its next status shows which."""
 ENDED: Final = frozenset({"STOPPING", "STOPPED", "TERMINATED", "SUSPENDING", "SUSPENDED"})
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An instance that is there; `ended` even so, where it does not run any more."""
+    """An instance that exists. It has `ended` if it does not run any more."""
 
     zone: str
     name: str
@@ -56,36 +56,36 @@ class Compute:
     def __init__(self, project: str, endpoint: str | None) -> None:
         self._project = project
         with _translated():
-            how = _client_arguments(endpoint)
-            self._instances, self._operations = InstancesClient(**how), ZoneOperationsClient(**how)
+            arguments = _client_arguments(endpoint)
+            self._instances, self._operations = InstancesClient(**arguments), ZoneOperationsClient(**arguments)
 
     def insert(self, zone: str, instance: Mapping[str, Any], request_id: str) -> str:
-        """Have an instance made, and return the operation's name; the same request twice makes one."""
+        """Ask for an instance and return the operation's name. The same request twice makes one instance."""
         request = {
             "project": self._project,
             "zone": zone,
             "instance_resource": dict(instance),
             "request_id": request_id,
         }
-        return str(_repeated(lambda: self._instances.insert_unary(request, **HOW)).name)
+        return str(_repeated(lambda: self._instances.insert_unary(request, **CALL_OPTIONS)).name)
 
     def delete(self, zone: str, name: str) -> str | None:
-        """Have an instance deleted, and return the operation's name; None where there is none."""
+        """Ask to delete an instance and return the operation's name; None if there is no such instance."""
         request = {"project": self._project, "zone": zone, "instance": name}
         try:
-            return str(_repeated(lambda: self._instances.delete_unary(request, **HOW)).name)
+            return str(_repeated(lambda: self._instances.delete_unary(request, **CALL_OPTIONS)).name)
         except Refused as refused:
-            if refused.nothing_there:
+            if refused.not_found:
                 return None
             raise
 
     def await_operation(self, zone: str, operation: str) -> bool:
-        """Wait for a while; return whether it is done. One that failed is Refused."""
+        """Wait for a while; return whether the operation is done. Raises Refused if it failed."""
         request = {"project": self._project, "zone": zone, "operation": operation}
         try:
             with _translated():
-                operation_now = self._operations.wait(request, **HOW)
-        except NoAnswer:  # it is waited for at the other end, and may take longer than a call
+                operation_now = self._operations.wait(request, **CALL_OPTIONS)
+        except NoAnswer:  # the server waits, too, and may take longer than a call allows
             return False
         except Refused as refused:
             refused.begun = True
@@ -97,14 +97,14 @@ class Compute:
     def find(self, zone: str, name: str) -> Found | None:
         request = {"project": self._project, "zone": zone, "instance": name}
         try:
-            return _found(zone, _repeated(lambda: self._instances.get(request, **HOW)))
+            return _found(zone, _repeated(lambda: self._instances.get(request, **CALL_OPTIONS)))
         except Refused as refused:
-            if refused.nothing_there:
+            if refused.not_found:
                 return None
             raise
 
     def labelled(self, labels: Mapping[str, str]) -> list[Found]:
-        """Return the instances that have all these labels, whichever their zone."""
+        """Return the instances of all zones that have all these labels."""
         conditions = " AND ".join(f"(labels.{key}={value})" for key, value in labels.items())
         request = {"project": self._project, "filter": conditions}
         return _repeated(lambda: self._listed(request))
@@ -112,7 +112,7 @@ class Compute:
     def _listed(self, request: dict[str, str]) -> list[Found]:
         return [
             _found(scope.removeprefix("zones/"), instance)
-            for scope, scoped in self._instances.aggregated_list(request, **HOW)
+            for scope, scoped in self._instances.aggregated_list(request, **CALL_OPTIONS)
             for instance in scoped.instances
         ]
 
@@ -142,10 +142,10 @@ def _translated() -> Iterator[None]:
         yield
     except GoogleAPICallError as error:
         refused = _refused(error)
-        if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR or refused.status in AGAIN or refused.code in RATE:
+        if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR or refused.status in RETRYABLE or refused.code in RATE:
             raise NoAnswer(str(refused)) from error
         raise refused from error
-    except (RequestException, TransportError, ParseError) as error:  # a proxy may answer 200 with words of its own
+    except (RequestException, TransportError, ParseError) as error:  # a proxy may answer 200 with a page of its own
         raise NoAnswer(type(error).__name__) from error
     except GoogleAuthError as error:
         raise Refused("credentials", HTTPStatus.UNAUTHORIZED, str(error)) from error
@@ -161,7 +161,7 @@ def _found(zone: str, instance: Instance) -> Found:
 
 
 def _client_arguments(endpoint: str | None) -> dict[str, Any]:
-    """Return how a client is made: by the credentials that the environment names, unless nobody asks for any."""
+    """Return a client's arguments: it has the environment's credentials unless the endpoint asks for none."""
     if endpoint is None:
         return {}
     anonymous = {"credentials": AnonymousCredentials()} if endpoint.startswith(PLAIN) else {}  # type: ignore[no-untyped-call]

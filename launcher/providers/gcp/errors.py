@@ -1,4 +1,4 @@
-"""What Compute Engine answers if it does not do as asked, and what that makes of an attempt.
+"""Compute Engine's refusals, and what each makes of an attempt.
 
 https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-vm-creation and, of zones without room,
 https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-resource-availability
@@ -23,30 +23,30 @@ QUOTA: Final = frozenset({"QUOTA_EXCEEDED", "quotaExceeded", "CPUS_ALL_REGIONS_Q
 RATE: Final = frozenset({"rateLimitExceeded", "RATE_LIMIT_EXCEEDED"})
 FORBIDDEN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 WRONG: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND})
-"""Which of the two is a matter of the resource and of the year."""
-MESSAGE_LENGTH: Final = 400
+"""Which of the two it answers depends on the resource, and has changed over the years."""
+MAX_MESSAGE_LENGTH: Final = 400
 
 
 class Kind(Enum):
-    """What a refusal is about, and so who can do better."""
+    """What a refusal is about, and so whether another zone or launcher may do better."""
 
     EXHAUSTED = auto()
-    """This zone has none left; another may have, and this one later."""
+    """The zone has no machine left; another may, and this one may later."""
     LACKING = auto()
-    """This zone never has such a machine; another may."""
+    """The zone never has such a machine; another may."""
     NO_ZONE = auto()
     """There is no such zone."""
     ORDER = auto()
-    """What the order itself says is refused: no launcher, and no zone, would do better."""
+    """The order itself is refused: no launcher and no zone would do better."""
     CREDENTIALS = auto()
     IMAGE = auto()
     OTHER = auto()
-    """Such as the network or the disk that this launcher asks for: the next order's instance is refused, too."""
+    """Such as a network or disk of this launcher's settings: the next order's instance is refused, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Refusals of a kind: of one of these statuses, and one of these codes, with these words. Empty is any."""
+    """Refusals of a kind: with one of these statuses, one of these codes, and these words. Empty means any."""
 
     kind: Kind
     statuses: frozenset[HTTPStatus] = frozenset()
@@ -70,23 +70,22 @@ KINDS: Final = (
     Row(Kind.IMAGE, WRONG, words=r"/images/|sourceImage|TDX compatible image"),
     Row(Kind.ORDER, WRONG, words=r"field 'resource\.(name|labels|metadata)\b"),
 )
-"""The first row that fits counts; what none fits is OTHER. The words are those that its clients' users report."""
+"""The first row that fits counts; a refusal that fits none is OTHER. The words are from reports of users."""
 
 OF_KIND: Final[dict[Kind, Class]] = {
     Kind.EXHAUSTED: NO_CAPACITY,
     Kind.LACKING: (Reason.LAUNCH_FAILED, Failure.PERMANENT),
     Kind.NO_ZONE: (Reason.LAUNCH_FAILED, Failure.PERMANENT),
     Kind.ORDER: (Reason.LAUNCH_FAILED, Failure.PERMANENT),
-    Kind.CREDENTIALS: (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE),  # it starts nothing, as a host without QEMU
+    Kind.CREDENTIALS: (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE),  # like a host without QEMU, it starts nothing
     Kind.IMAGE: (Reason.IMAGE_MISSING, Failure.RETRYABLE),
     Kind.OTHER: OTHER,
 }
-"""A permanent failure is its order's alone; for all others the provider rests."""
-
+"""A permanent failure is the order's alone; after any other the provider rests."""
 
 OF_ZONE: Final = frozenset({Kind.LACKING, Kind.NO_ZONE})
-WORTH_TELLING: Final = (Kind.EXHAUSTED, Kind.LACKING)
-"""Of several zones' refusals, the first of the first of these; else the last one."""
+REPORTED_FIRST: Final = (Kind.EXHAUSTED, Kind.LACKING)
+"""Of the refusals of several zones, the first of these kinds is reported; else the last refusal."""
 
 
 class ComputeError(Exception):
@@ -94,7 +93,7 @@ class ComputeError(Exception):
 
 
 class NoAnswer(ComputeError):
-    """No answer, or none but to try again: the request may or may not have been carried out."""
+    """No answer, or one that says to try again: the request may or may not have been carried out."""
 
 
 class Refused(ComputeError):
@@ -105,7 +104,7 @@ class Refused(ComputeError):
     """
 
     def __init__(self, code: str, status: int, message: str, begun: bool = False) -> None:
-        super().__init__(f"{code or status}: {message[:MESSAGE_LENGTH]}")
+        super().__init__(f"{code or status}: {message[:MAX_MESSAGE_LENGTH]}")
         self.code, self.status, self.begun = code, status, begun
 
     @property
@@ -117,17 +116,17 @@ class Refused(ComputeError):
         return self.status == HTTPStatus.CONFLICT
 
     @property
-    def nothing_there(self) -> bool:
-        """Whether what was named is not there; in a zone that is not there, nothing is."""
+    def not_found(self) -> bool:
+        """True if there is no such resource, or no such zone."""
         return self.status == HTTPStatus.NOT_FOUND or self.kind is Kind.NO_ZONE
 
 
 def launch_failed(refusals: Sequence[Refused], names_zone: bool) -> LaunchFailed:
-    """Return the failure that the refusals amount to, one for each zone that was tried.
+    """Return the failure that follows from the refusals, one for each zone that was tried.
 
     If any zone may have room later, the order waits. If none ever will, that is the order's failure only if it names a
     zone (`names_zone`): else the zones, and their machine type, are this launcher's settings alone.
     """
-    told = next((one for kind in WORTH_TELLING for one in refusals if one.kind is kind), refusals[-1])
-    reason, failure = OF_KIND[told.kind] if names_zone or told.kind not in OF_ZONE else OTHER
-    return LaunchFailed(f"Compute Engine refused the instance: {told}", reason, failure)
+    reported = next((one for kind in REPORTED_FIRST for one in refusals if one.kind is kind), refusals[-1])
+    reason, failure = OF_KIND[reported.kind] if names_zone or reported.kind not in OF_ZONE else OTHER
+    return LaunchFailed(f"Compute Engine refused the instance: {reported}", reason, failure)

@@ -1,4 +1,4 @@
-"""This launcher's instances, as one list of all shows them."""
+"""This launcher's instances, read as one list of all."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ RECENT_SECONDS: Final = 5.0
 
 
 class Fleet:
-    """However many machines there are, they are looked at with one call."""
+    """Reads all machines with one call, however many there are."""
 
     def __init__(self, compute: Compute, labels: Labels, monotonic: Callable[[], float]) -> None:
         self._compute, self._labels, self._monotonic = compute, labels, monotonic
@@ -21,14 +21,14 @@ class Fleet:
         self._seen_at = -RECENT_SECONDS
 
     def look(self) -> Mapping[str, Found]:
-        """Return what is there now, by name. Raises ComputeError."""
+        """Return the instances as of now, by name. Raises ComputeError."""
         with self._lock:
             return self._look()
 
     def recent(self, within: float = RECENT_SECONDS) -> Mapping[str, Found]:
-        """Return what was there at some time in these last seconds: the same object, if nobody has looked since.
+        """Return the instances as of these last seconds: the same object as before if none has read them since.
 
-        Raises ComputeError, also if nobody could say within that time."""
+        Raises ComputeError, also if the last read within that time failed."""
         with self._lock:
             if self._monotonic() - self._seen_at > within:
                 return self._look()
@@ -37,7 +37,7 @@ class Fleet:
             return self._seen
 
     def find(self, name: str, zones: Sequence[str]) -> Found | None:
-        """Look for one that a list did not show, which proves nothing where a zone does not answer.
+        """Look up an instance that the list did not show: a zone that does not answer is left out of lists.
 
         Raises ComputeError."""
         there = (self._compute.find(zone, name) for zone in zones)

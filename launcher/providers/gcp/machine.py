@@ -1,4 +1,4 @@
-"""An instance while it runs: watched from afar, and deleted to stop it."""
+"""An instance while it runs: watched remotely, and deleted to stop it."""
 
 import errno
 import os
@@ -11,10 +11,11 @@ import structlog
 from launcher.machines.port import Patience
 from launcher.providers.gcp.compute import Compute
 from launcher.providers.gcp.errors import ComputeError
-from launcher.providers.gcp.record import InstanceRecord
+from launcher.providers.gcp.insertion import InstanceRecord
 from launcher.providers.gcp.watch import Watch
+from shared.log_events import LogEvent
 
-AGAIN_SECONDS: Final = 5.0
+RETRY_SECONDS: Final = 5.0
 
 log = structlog.get_logger()
 
@@ -30,7 +31,7 @@ class GcpMachine:
     def __init__(
         self, record: InstanceRecord, compute: Compute, watch: Watch, gone: Callable[[], None] = lambda: None
     ) -> None:
-        """`gone` is told once nothing more is done here about the instance. Raises OSError if no descriptor is left."""
+        """`gone` is called once this object has finished with the instance. Raises OSError if no descriptor is left."""
         self.name, self.zones = record.name, record.zones
         self._compute, self._watch, self._gone = compute, watch, gone
         self._over = os.eventfd(0, os.EFD_CLOEXEC)
@@ -45,27 +46,32 @@ class GcpMachine:
         os.eventfd_write(self._over, 1)
 
     def stop(self, patience: Patience) -> None:
-        """Have it deleted, and wait for that for as long as there is patience: once asked for, its end is certain.
+        """Delete it, and wait for its end as long as `patience` allows: once it is asked for, the end is certain.
 
-        Raises OSError where it cannot be asked for, and nobody waits any longer."""
+        Raises OSError if the deletion cannot be asked for when hurried."""
         deletions = self._delete_at_last()
         self._deleted = True
         while deletions and patience() > 0 and not self._hurried.is_set():
             deletions = self._left_of(deletions)
-        log.info("instance deleted", name=self.name, gone=not deletions)
+        log.info(LogEvent.INSTANCE_DELETED, message="Deleted the instance.", name=self.name, gone=not deletions)
 
     def kill(self) -> None:
-        """Have `stop` be as short as it can be: there is no quicker end than to be deleted."""
+        """Make `stop` as short as possible: an instance has no quicker end than its deletion."""
         self._hurried.set()
 
     def reap(self) -> int | None:
-        """Delete one that ended by itself, too: its disk is paid for as long as it is there."""
+        """Delete an instance that ended by itself, too: its disk is paid for as long as it exists."""
         try:
             if not self._deleted:
                 self._delete()
         except ComputeError as error:
-            log.error("an instance that has ended is still there", name=self.name, error=str(error))
-        self._gone()  # what is left of it is a stray
+            log.error(
+                LogEvent.INSTANCE_NOT_DELETED,
+                message="The ended instance could not be deleted; the launcher tries again.",
+                name=self.name,
+                error=str(error),
+            )
+        self._gone()  # what is left of it from now on is a stray
         self.leave()
         return None
 
@@ -74,13 +80,18 @@ class GcpMachine:
         os.close(self._over)
 
     def _delete_at_last(self) -> Deletions:
-        """Raises OSError where it was tried in vain when hurried."""
+        """Raises OSError if a try fails after it was hurried."""
         while True:
             try:
                 return self._delete()
             except ComputeError as error:
-                log.error("an instance cannot be deleted", name=self.name, error=str(error))
-                if self._hurried.wait(AGAIN_SECONDS):
+                log.error(
+                    LogEvent.INSTANCE_NOT_DELETED,
+                    message="The instance could not be deleted; the launcher tries again.",
+                    name=self.name,
+                    error=str(error),
+                )
+                if self._hurried.wait(RETRY_SECONDS):
                     raise OSError(errno.EIO, f"The instance {self.name} cannot be deleted") from error
 
     def _delete(self) -> Deletions:
@@ -89,7 +100,7 @@ class GcpMachine:
         return {zone: operation for zone, operation in begun.items() if operation is not None}
 
     def _left_of(self, deletions: Deletions) -> Deletions:
-        """Wait for a while; return what is not done yet. One that failed is asked for again."""
+        """Wait for a while; return the deletions that are not done. A failed one is asked for again."""
         try:
             return {
                 zone: operation
@@ -97,5 +108,10 @@ class GcpMachine:
                 if not self._compute.await_operation(zone, operation)
             }
         except ComputeError as error:
-            log.error("an instance was not deleted", name=self.name, error=str(error))
+            log.error(
+                LogEvent.INSTANCE_NOT_DELETED,
+                message="The deletion of the instance failed; the launcher tries again.",
+                name=self.name,
+                error=str(error),
+            )
             return self._delete_at_last()

@@ -1,4 +1,4 @@
-"""What an instance is called and labelled: the same for the same order and epoch, so that it is found again."""
+"""Names and labels of instances: the same for the same order and epoch, so that an instance is found again."""
 
 import hashlib
 import re
@@ -12,10 +12,10 @@ from shared.wire.launchers import Hold
 
 NAME: Final = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 """RFC 1035, as instances.insert demands."""
-PREFIX_LENGTH: Final = 24
+MAX_PREFIX_LENGTH: Final = 24
 DIGEST_LENGTH: Final = 24
-LABEL_LENGTH: Final = 63
-RUN_LENGTH: Final = 30
+MAX_LABEL_LENGTH: Final = 63
+MAX_RUN_LENGTH: Final = 30
 REQUESTS: Final = uuid5(NAMESPACE_URL, "urn:launchyard:compute")
 
 MANAGED: Final = "launchyard"
@@ -29,27 +29,27 @@ Labels = dict[str, str]
 
 
 def instance_name(prefix: str, hold: Hold) -> str:
-    """Return a name that tells the order where it can, and a digest of the order's id where that is too long."""
+    """Return a name with the order's id, or with a digest of it if the id does not fit."""
     plain = f"{prefix}-{hold.order_id}-{hold.epoch}"
     if NAME.fullmatch(plain):
         return plain
-    start = re.sub(r"[^a-z0-9-]", "-", prefix.lower())[:PREFIX_LENGTH].strip("-")
+    start = re.sub(r"[^a-z0-9-]", "-", prefix.lower())[:MAX_PREFIX_LENGTH].strip("-")
     return f"{start if NAME.fullmatch(start) else 'vm'}-{_digest(hold.order_id)}-{hold.epoch}"
 
 
 def request_id(hold: Hold, zone: str) -> str:
-    """Return the id by which Compute Engine knows a repeated insert: one in another zone is another request."""
+    """Return the id by which Compute Engine recognises a repeated insert. Another zone is another request."""
     return str(uuid5(REQUESTS, f"{hold.order_id}/{hold.epoch}/{zone}"))
 
 
 def labels(options: GcpOptions, hold: Hold, spec: CapacitySpec) -> Labels:
-    """Return what an instance is found by, ours first and then those of the EasyEnclave contract (section 8)."""
+    """Return an instance's labels: our own, and then those of the EasyEnclave contract (section 8)."""
     return {
         **of_launcher(options),
         IDENTITY: fitted(options.identity),
         **of_hold(hold),
         "easyenclave": "managed",
-        "ee-run": fitted(hold.order_id)[:RUN_LENGTH],
+        "ee-run": fitted(hold.order_id)[:MAX_RUN_LENGTH],
         "ee-cloud": "gcp",
         "ee-node": spec.node_size.value,
         "ee-dc": fitted(spec.datacenter),
@@ -57,14 +57,14 @@ def labels(options: GcpOptions, hold: Hold, spec: CapacitySpec) -> Labels:
 
 
 def of_launcher(options: GcpOptions) -> Labels:
-    """Another control plane's launcher may have the same name, and a project for its instances that is the same."""
+    """Return this launcher's labels. Another control plane's launcher may have the same name and the same project."""
     return {MANAGED: "managed", LAUNCHER: _exact(options.launcher), CONTROL_PLANE: _digest(options.control_plane)}
 
 
 def is_own(options: GcpOptions, labels: Mapping[str, str]) -> bool:
     """Return whether the labels say that this launcher made the instance, and not another of its name.
 
-    Launchers of earlier versions gave their instances no identity: nobody can tell whose those are.
+    Launchers of earlier versions gave their instances no identity: those count as foreign.
     """
     return of_launcher(options).items() <= labels.items() and labels.get(IDENTITY) == fitted(options.identity)
 
@@ -74,15 +74,15 @@ def of_hold(hold: Hold) -> Labels:
 
 
 def fitted(text: str) -> str:
-    """Return a text as a label's value may be: others may come out the same."""
-    return re.sub(r"[^a-z0-9_-]", "-", text.lower())[:LABEL_LENGTH]
+    """Return a text as a valid label value. Different texts may give the same value."""
+    return re.sub(r"[^a-z0-9_-]", "-", text.lower())[:MAX_LABEL_LENGTH]
 
 
 def _exact(text: str) -> str:
-    """Return a text as a label's value may be, such that no other comes out the same."""
+    """Return a text as a valid label value. Different texts give different values."""
     if (value := fitted(text)) == text:
         return value
-    return f"{value[: LABEL_LENGTH - DIGEST_LENGTH - 1]}-{_digest(text)}"
+    return f"{value[: MAX_LABEL_LENGTH - DIGEST_LENGTH - 1]}-{_digest(text)}"
 
 
 def _digest(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Where and what this launcher's instances are."""
+"""Where and how this launcher's instances are made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ MAX_RUN_SECONDS: Final = 30 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class GcpOptions:
-    """By `launcher`, its name, `identity`, and `control_plane`, its URL, instances are known as this launcher's own.
+    """`launcher` (its name), `identity` and `control_plane` (its URL) mark instances as this launcher's.
 
-    `zones` are tried after the order's own where that has no machine left. `endpoint` None is Google's.
+    `zones` are tried after the order's own zone if that has no machine left. `endpoint` None is Google's.
     """
 
     project: str
@@ -35,9 +35,9 @@ class GcpOptions:
     network: str = "global/networks/default"
     subnetwork: str | None = None
     max_run_seconds: int = MAX_RUN_SECONDS
-    """After which Compute Engine itself deletes an instance: so nothing is paid for ever that everybody forgot."""
+    """When Compute Engine itself deletes an instance, so that a forgotten one is not paid for without end."""
     look_seconds: float = 10.0
-    """How often all instances are looked at."""
+    """The seconds between two reads of all instances."""
 
     def machine_type_of(self, size: NodeSize) -> str:
         return self.machine_types.get(size, self.machine_type)

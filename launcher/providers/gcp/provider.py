@@ -1,4 +1,4 @@
-"""The provider `gcp`: its machines are instances of Compute Engine, known again by their names and labels."""
+"""The provider `gcp`: machines are instances of Compute Engine, found again by their names and labels."""
 
 import errno
 import threading
@@ -9,39 +9,38 @@ import structlog
 
 from launcher.machines.directory import VmDirectory
 from launcher.machines.failures import of_host
-from launcher.machines.port import LaunchFailed, Plan
+from launcher.machines.port import LaunchFailed, MachineState, Plan
 from launcher.machines.resources import Resources
-from launcher.providers.gcp import record
 from launcher.providers.gcp.compute import Compute
 from launcher.providers.gcp.errors import ComputeError
 from launcher.providers.gcp.fleet import Fleet
-from launcher.providers.gcp.insertion import Insertion, Wanted
+from launcher.providers.gcp.insertion import Insertion, InstanceRecord, Order, read_record
 from launcher.providers.gcp.machine import GcpMachine
 from launcher.providers.gcp.names import instance_name, of_launcher
 from launcher.providers.gcp.options import GcpOptions
-from launcher.providers.gcp.strays import Held, Strays
+from launcher.providers.gcp.strays import CurrentHolds, Strays
 from launcher.providers.gcp.watch import Watch
-from launcher.providers.process.identity import Trace
 from shared.domain.spec import AnySpec, CapacitySpec
 from shared.guest.config import WorkerConfig
+from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 
 NAME: Final = "gcp"
 MODE: Final = "tdx"
 DISK_MIB: Final = 1
-"""Of this host: what is written down of an instance."""
+"""Of this host: the records of an instance."""
 
 log = structlog.get_logger()
 
 
 class GcpProvider:
-    """Its machines take nothing of this host but a slot."""
+    """Makes instances. They take nothing of this host but a slot."""
 
     name = NAME
     loopback_gateway: str | None = None
 
     def __init__(self, options: GcpOptions) -> None:
-        """Raises Refused where this host has no credentials."""
+        """Raises Refused if this host has no credentials."""
         self._options = options
         self._compute = Compute(options.project, options.endpoint)
         self._insertion = Insertion(options, self._compute)
@@ -57,58 +56,59 @@ class GcpProvider:
         return Plan(argv=(), mode=MODE, vm=instance_name(self._options.name_prefix, hold))
 
     def start(self, directory: VmDirectory) -> GcpMachine:
-        """Raises OSError, too, where it cannot be told whether anything runs: then the directory must stay."""
-        wanted = _wanted(directory)
-        self._strays.begin(wanted.hold)
+        """Raises OSError, too, if it is unknown whether anything runs: then the directory must stay."""
+        order = _order(directory)
+        self._strays.begin(order.hold)
         started = False
         try:
-            machine = self._machine(self._insertion.run(directory, wanted), wanted.hold)
+            machine = self._machine(self._insertion.run(directory, order), order.hold)
             started = True
         finally:
             if not started:
-                self._strays.end(wanted.hold)
+                self._strays.end(order.hold)
         return machine
 
-    def trace(self, directory: VmDirectory) -> Trace:
-        """One of which nobody can tell now is taken to run: it is adopted, and watched until somebody can."""
-        written = record.read(directory)
+    def state_of(self, directory: VmDirectory) -> MachineState:
+        """Return the state. An instance that cannot be looked up now counts as running, and is watched until it can."""
+        written = read_record(directory)
         if written is None:
-            return Trace.NEVER_RAN
+            return MachineState.NEVER_RAN
         if written.project != self._options.project:
             raise OSError(errno.ENXIO, f"The instance is of the project {written.project}")
         try:
             found = self._fleet.recent().get(written.name) or self._fleet.find(written.name, written.zones)
         except ComputeError as error:
-            log.warning("an instance cannot be looked for", name=written.name, error=str(error))
-            return Trace.RUNS
-        return Trace.ENDED if found is None else Trace.RUNS
+            log.warning(
+                LogEvent.INSTANCE_UNKNOWN,
+                message="Compute Engine does not say whether the instance exists: it is taken to run.",
+                name=written.name,
+                error=str(error),
+            )
+            return MachineState.RUNS
+        return MachineState.ENDED if found is None else MachineState.RUNS
 
     def adopt(self, directory: VmDirectory) -> GcpMachine | None:
-        written = record.read(directory)
+        written = read_record(directory)
         if written is None:
             return None
-        self._strays.begin(_hold(directory))
-        return self._machine(written, _hold(directory))
+        self._strays.begin(directory.manifest.hold)
+        return self._machine(written, directory.manifest.hold)
 
-    def keep_clear(self, held: Held, until: threading.Event) -> None:
+    def delete_strays(self, held: CurrentHolds, until: threading.Event) -> None:
         self._strays.watch(held, until)
 
-    def _machine(self, written: record.InstanceRecord, hold: Hold) -> GcpMachine:
+    def _machine(self, written: InstanceRecord, hold: Hold) -> GcpMachine:
         """Raises OSError if this host has no descriptor left."""
         return GcpMachine(written, self._compute, self._watch, lambda: self._strays.end(hold))
 
 
-def _hold(directory: VmDirectory) -> Hold:
-    return Hold(order_id=directory.manifest.order_id, epoch=directory.manifest.epoch)
-
-
-def _wanted(directory: VmDirectory) -> Wanted:
+def _order(directory: VmDirectory) -> Order:
     """Raises LaunchFailed."""
     try:
         config = WorkerConfig.model_validate_json(directory.config.read_bytes())
     except OSError as error:
         raise of_host(error, "The machine's directory cannot be read") from error
-    return Wanted(_hold(directory), _capacity(config), directory.manifest.vm, config.canonical().decode())
+    return Order(directory.manifest.hold, _capacity(config), directory.manifest.vm, config.canonical().decode())
 
 
 def _capacity(config: WorkerConfig) -> CapacitySpec:

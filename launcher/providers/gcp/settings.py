@@ -1,4 +1,4 @@
-"""What the provider `gcp` is told by the environment, and by the contract's names beside ours."""
+"""The settings of the provider `gcp`, by our environment variables and by the contract's."""
 
 from typing import Annotated, Any, Final
 
@@ -11,7 +11,7 @@ from shared.domain.spec import NodeSize
 
 PREFIX: Final = "LAUNCHYARD_"
 TWIN: Final = "LAUNCHER_"
-"""How the contract's names begin, where ours begin with PREFIX."""
+"""The prefix of the contract's environment variables; ours have PREFIX."""
 
 Zone = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -38,7 +38,7 @@ class GcpSettings(BaseSettings):
     gcp_machine_type_standard: MachineType | None = _twinned(None, "GCP_MACHINE_TYPE_STANDARD")
     gcp_machine_type_llm: MachineType | None = _twinned(None, "GCP_MACHINE_TYPE_LLM")
     gcp_zones: Annotated[tuple[Zone, ...], NoDecode] = _twinned((), "GCP_ZONES")
-    """Separated by commas: tried in turn where an order's own has no machine left, or an order names none."""
+    """Separated by commas: tried in turn if the order's own zone has no machine left, or the order names none."""
     gcp_image: Text = _twinned(IMAGE, "GCP_IMAGE")
     """A link, or `<project>/<family>`."""
     gcp_endpoint: BaseUrl | None = None
@@ -48,14 +48,14 @@ class GcpSettings(BaseSettings):
     gcp_network: str = "global/networks/default"
     gcp_subnetwork: str | None = None
     gcp_max_run_seconds: Annotated[int, Field(ge=30, le=120 * 24 * 3600)] = MAX_RUN_SECONDS
-    """After which Compute Engine itself deletes an instance; Google allows 120 days at most."""
+    """When Compute Engine itself deletes an instance; Google allows 120 days at most."""
     gcp_look_seconds: Annotated[float, Field(gt=0, le=60)] = 10
-    """How often all instances are looked at."""
+    """The seconds between two reads of all instances."""
 
     @field_validator("gcp_machine_type_tiny", "gcp_machine_type_standard", "gcp_machine_type_llm", mode="before")
     @classmethod
     def _none_for_empty(cls, value: object) -> object:
-        """As the environment's empty values are: a flag may be empty, too."""
+        """Treat an empty flag like an empty variable of the environment."""
         return value or None
 
     @field_validator("gcp_zones", mode="before")
@@ -63,10 +63,10 @@ class GcpSettings(BaseSettings):
     def _split_zones(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+        return tuple(item.strip() for item in value.split(",") if item.strip())
 
     def gcp_options(self, project: str, launcher: str, identity: str, control_plane: str) -> GcpOptions:
-        """Return where and what the instances of this launcher are."""
+        """Return where and how the instances of this launcher are made."""
         types = {
             NodeSize.TINY: self.gcp_machine_type_tiny,
             NodeSize.STANDARD: self.gcp_machine_type_standard,

@@ -1,6 +1,6 @@
-"""Instances of this launcher's that no hold explains: looked for as long as it runs, and deleted if seen twice.
+"""Finds instances of this launcher that belong to no held order, and deletes those that it sees twice.
 
-An insert that nobody answered may be carried out minutes later; a directory may be lost, and its instance runs on.
+An insert without an answer may be carried out minutes later; a directory may be lost while its instance runs on.
 """
 
 import threading
@@ -14,12 +14,13 @@ from launcher.providers.gcp.errors import ComputeError
 from launcher.providers.gcp.fleet import Fleet
 from launcher.providers.gcp.names import is_own, of_hold
 from launcher.providers.gcp.options import GcpOptions
+from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 
-MOST_SECONDS: Final = 60.0
-"""Between two looks, if none is answered."""
+MAX_SECONDS: Final = 60.0
+"""The longest wait between two reads if none is answered."""
 
-Held = Callable[[], Collection[Hold]]
+CurrentHolds = Callable[[], Collection[Hold]]
 
 log = structlog.get_logger()
 
@@ -33,23 +34,23 @@ class Strays:
         self._unexplained: frozenset[str] = frozenset()
 
     def begin(self, hold: Hold) -> None:
-        """Take an instance of this hold to be explained, whether or not it is there yet."""
+        """Count an instance of this hold as explained from now on, even before it exists."""
         with self._lock:
             self._begun.add(hold)
 
     def end(self, hold: Hold) -> None:
-        """Take an instance of this hold to be explained only as long as the hold is this launcher's."""
+        """Count an instance of this hold as explained only while this launcher has the hold."""
         with self._lock:
             self._begun.discard(hold)
 
-    def watch(self, held: Held, until: threading.Event) -> None:
-        """Look from now on, on a thread of its own: a deletion may take long, and holds up no other look."""
+    def watch(self, held: CurrentHolds, until: threading.Event) -> None:
+        """Look from now on, on a thread of its own: a slow deletion must not delay other reads."""
         threading.Thread(target=self._run, args=(held, until), name="gcp-strays", daemon=True).start()
 
-    def look(self, held: Held) -> None:
-        """Delete what is unexplained now, and was when it was last looked at. Raises ComputeError.
+    def look(self, held: CurrentHolds) -> None:
+        """Delete what is unexplained now and was so in the previous list. Raises ComputeError.
 
-        The list is older than the holds that it is compared with: what began meanwhile cannot be in it.
+        The list is older than the holds that it is compared with, so an instance that began meanwhile is not in it.
         """
         there = self._fleet.recent(self._options.look_seconds)
         if there is self._last:
@@ -64,25 +65,41 @@ class Strays:
         self._unexplained = frozenset(strays)
 
     def _is_stray(self, found: Found, known: Collection[Set[tuple[str, str]]]) -> bool:
-        """One of an order that is held at a later epoch is unexplained, too: it is fenced off."""
+        """Return whether an instance is a stray. One of a held order's earlier epoch is: it is fenced off."""
         if not is_own(self._options, found.labels) or found.status in ENDING:
             return False
         return not any(labels <= found.labels.items() for labels in known)
 
-    def _run(self, held: Held, until: threading.Event) -> None:
+    def _run(self, held: CurrentHolds, until: threading.Event) -> None:
         pause = 0.0
         while not until.wait(pause):
             try:
                 self.look(held)
                 pause = self._options.look_seconds
             except ComputeError as error:
-                pause = min(max(pause * 2, self._options.look_seconds), MOST_SECONDS)
-                log.error("instances of no order cannot be looked for", error=str(error), again_in=pause)
+                pause = min(max(pause * 2, self._options.look_seconds), MAX_SECONDS)
+                log.error(
+                    LogEvent.INSTANCES_NOT_LISTED,
+                    message="The launcher cannot look for instances that belong to no order.",
+                    error=str(error),
+                    retry_in_seconds=pause,
+                )
 
     def _delete(self, stray: Found) -> None:
-        """One that cannot be deleted is tried again at the next look, and keeps no other from its end."""
-        log.warning("an instance that no order explains is deleted", name=stray.name, zone=stray.zone)
+        """Delete a stray. If that fails, the next look tries again, and other strays are still deleted."""
+        log.warning(
+            LogEvent.STRAY_DELETED,
+            message="Deleting an instance that belongs to no held order.",
+            name=stray.name,
+            zone=stray.zone,
+        )
         try:
             self._compute.delete(stray.zone, stray.name)
         except ComputeError as error:
-            log.error("an instance cannot be deleted", name=stray.name, zone=stray.zone, error=str(error))
+            log.error(
+                LogEvent.INSTANCE_NOT_DELETED,
+                message="The instance could not be deleted; the launcher tries again.",
+                name=stray.name,
+                zone=stray.zone,
+                error=str(error),
+            )

@@ -1,4 +1,4 @@
-"""The watch over all running instances: one look a while, on one thread, for as long as there are any."""
+"""Watches all running instances on one thread, with one read of all at a time, while there are any."""
 
 import threading
 from collections.abc import Mapping
@@ -9,9 +9,10 @@ import structlog
 from launcher.providers.gcp.compute import Found
 from launcher.providers.gcp.errors import ComputeError
 from launcher.providers.gcp.fleet import Fleet
+from shared.log_events import LogEvent
 
-MOST_SECONDS: Final = 60.0
-"""Between two looks, where none is answered."""
+MAX_SECONDS: Final = 60.0
+"""The longest wait between two reads if none is answered."""
 
 log = structlog.get_logger()
 
@@ -24,7 +25,7 @@ class Watched(Protocol):
     def zones(self) -> tuple[str, ...]: ...
 
     def ended(self) -> None:
-        """It does not run any more."""
+        """Note that it does not run any more."""
 
 
 class Watch:
@@ -42,7 +43,7 @@ class Watch:
                 self._runs = True
 
     def forget(self, machine: Watched) -> None:
-        """When this returns, the machine is told nothing any more."""
+        """Watch the machine no more. After this returns, `ended` is not called."""
         with self._changed:
             self._watched.pop(machine.name, None)
             self._changed.notify_all()
@@ -54,11 +55,16 @@ class Watch:
                 self._look(machines)
                 pause = self._look_seconds
             except ComputeError as error:
-                pause = min(pause * 2, MOST_SECONDS)
-                log.warning("the instances cannot be looked at", error=str(error), again_in=pause)
+                pause = min(pause * 2, MAX_SECONDS)
+                log.warning(
+                    LogEvent.INSTANCES_NOT_LISTED,
+                    message="The launcher cannot list its instances.",
+                    error=str(error),
+                    retry_in_seconds=pause,
+                )
 
     def _after(self, pause: float) -> tuple[Watched, ...]:
-        """Wait, and return those watched then; none of them: the thread is over."""
+        """Wait, and return the machines watched then; the thread ends if there are none."""
         with self._changed:
             self._changed.wait_for(lambda: not self._watched, pause)
             self._runs = bool(self._watched)
@@ -69,18 +75,23 @@ class Watch:
         there = self._fleet.look()
         for machine in machines:
             if self._has_ended(machine, there):
-                self._tell(machine)
+                self._notify(machine)
 
     def _has_ended(self, machine: Watched, there: Mapping[str, Found]) -> bool:
-        """One that the list leaves out may be in a zone that does not answer: then nobody can tell."""
+        """Return whether it has ended. If its zone does not answer, it counts as running."""
         try:
             found = there.get(machine.name) or self._fleet.find(machine.name, machine.zones)
         except ComputeError as error:
-            log.warning("an instance cannot be looked for", name=machine.name, error=str(error))
+            log.warning(
+                LogEvent.INSTANCE_UNKNOWN,
+                message="Compute Engine does not say whether the instance runs.",
+                name=machine.name,
+                error=str(error),
+            )
             return False
         return found is None or found.ended
 
-    def _tell(self, machine: Watched) -> None:
+    def _notify(self, machine: Watched) -> None:
         with self._changed:
             if self._watched.get(machine.name) is machine:
                 machine.ended()

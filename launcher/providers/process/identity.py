@@ -1,94 +1,79 @@
-"""Whose process is this? A machine's is known by its number, its start time and its uuid together, not by one."""
+"""Identifies a machine's processes: its own by number, start time and arguments, all of them by a mark.
 
+The number alone is not enough, since the kernel gives it to another process once the machine's has ended.
+"""
+
+import errno
 import os
 import select
 import signal
 import time
-from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
-from launcher.machines.directory import VmDirectory
+import psutil
 
-PROC: Final = Path("/proc")
+from launcher.machines.directory import VmDirectory
+from launcher.machines.port import MachineState
+
 MARK: Final = "LAUNCHYARD_VM"
-"""In the environment of a machine's process, and so of all that it starts: the machine's uuid."""
-STATE_FIELD, STARTED_FIELD = 0, 19
-"""Of /proc/<pid>/stat, counted from behind the program's name: fields 3 and 22 of proc(5)."""
+"""The environment variable with the machine's uuid, which all processes that the machine starts inherit."""
+STARTED_FIELD: Final = 19
+"""Of /proc/<pid>/stat, counted from behind the program's name: field 22 of proc(5)."""
+ENDED: Final = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 ARGUMENTS_SECONDS: Final = 10.0
-"""How long a process may show no arguments before that is strange: a large one takes a while to give back memory."""
+"""How long a process may show no arguments before it is unexplained: a large one takes a while to free its memory."""
 LOOK_SECONDS: Final = 0.01
 KILLED_SECONDS: Final = 10.0
-"""How long a killed process is waited for before it is looked for again."""
+"""How long to wait for a killed process before the marked ones are listed again."""
 
 
-class Trace(Enum):
-    """What is left of a machine's process."""
-
-    NEVER_RAN = auto()
-    """None was ever recorded, and a machine does not run before it is."""
-    RUNS = auto()
-    ENDED = auto()
-    """Gone, or ended and not yet reaped; its number may be another's by now."""
-    UNEXPLAINED = auto()
-    """The recorded process runs, and its arguments do not name the machine."""
-
-
-def trace(directory: VmDirectory) -> Trace:
-    """Raises OSError, ValidationError where the record cannot be read."""
+def state_of(directory: VmDirectory) -> MachineState:
+    """Return what became of the directory's process. Raises OSError, ValidationError if that is unknown."""
     recorded = directory.process()
     if recorded is None:
-        return Trace.NEVER_RAN
+        return MachineState.NEVER_RAN
     deadline = time.monotonic() + ARGUMENTS_SECONDS
     try:
-        while started_at(recorded.pid) == recorded.started and not _is_zombie(recorded.pid):
-            if arguments := _read(recorded.pid, "cmdline"):
-                return Trace.RUNS if directory.manifest.uuid.encode() in arguments else Trace.UNEXPLAINED
+        while started_at(recorded.pid) == recorded.started:
+            process = psutil.Process(recorded.pid)
+            if process.status() in ENDED:
+                return MachineState.ENDED
+            if arguments := process.cmdline():
+                names_it = any(directory.manifest.uuid in argument for argument in arguments)
+                return MachineState.RUNS if names_it else MachineState.UNEXPLAINED
             if time.monotonic() > deadline:
-                return Trace.UNEXPLAINED
-            time.sleep(LOOK_SECONDS)  # it has none for a moment, when its program starts and when it ends
-    except (FileNotFoundError, ProcessLookupError):
-        return Trace.ENDED
-    return Trace.ENDED
+                return MachineState.UNEXPLAINED
+            time.sleep(LOOK_SECONDS)  # it has no arguments for a moment when its program starts and when it ends
+    except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
+        return MachineState.ENDED
+    except psutil.AccessDenied as error:
+        raise PermissionError(errno.EACCES, "The process cannot be read", str(recorded.pid)) from error
+    return MachineState.ENDED
 
 
 def started_at(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot (proc(5)). Raises OSError where there is none.
+    """Return when a process started, in clock ticks since boot (proc(5)). Raises OSError if there is none.
 
-    Ticks, not a time of day: those move when the host's clock is set, and a machine would not be known again.
+    In ticks, not as psutil's time of day: that moves when the host's clock is set, and the process would not be
+    recognised.
     """
-    return int(_stat(pid)[STARTED_FIELD])
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[STARTED_FIELD])
 
 
 def end_stragglers(uuid: str) -> None:
     """Kill whatever still runs of a machine; return when nothing does.
 
-    By the mark in the environment, which says it exactly: a process group's number may be another's once the machine's
-    own process is reaped.
+    By the mark, which is exact: once the machine's own process is reaped, another group may get its group's number.
     """
     while pids := marked(uuid):
         for pid in pids:
-            _kill(pid, _mark(uuid))
+            _kill(pid, uuid)
 
 
 def marked(uuid: str) -> list[int]:
-    """Return the processes that carry a machine's mark, as far as this user may look at them."""
-    return [pid for pid in _pids() if _is_marked(pid, _mark(uuid))]
-
-
-def _kill(pid: int, mark: bytes) -> None:
-    try:
-        pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        if _is_marked(pid, mark):  # asked again: only now is the descriptor certain to be that process's
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-            ended_within(pidfd, KILLED_SECONDS)
-    except ProcessLookupError:
-        return
-    finally:
-        os.close(pidfd)
+    """Return the processes that carry a machine's mark, as far as this user may read them."""
+    return [pid for pid in psutil.pids() if _is_marked(pid, uuid)]
 
 
 def ended_within(pidfd: int, seconds: float) -> bool:
@@ -98,28 +83,23 @@ def ended_within(pidfd: int, seconds: float) -> bool:
     return bool(ended.poll(max(seconds, 0) * 1000))
 
 
-def _mark(uuid: str) -> bytes:
-    return f"{MARK}={uuid}".encode()
-
-
-def _pids() -> list[int]:
-    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
-
-
-def _is_marked(pid: int, mark: bytes) -> bool:
+def _kill(pid: int, uuid: str) -> None:
     try:
-        return mark in _read(pid, "environ").split(b"\0")
-    except OSError:  # it has ended, or is another user's
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        if _is_marked(pid, uuid):  # asked again: only now is the descriptor certain to be that process's
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            ended_within(pidfd, KILLED_SECONDS)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(pidfd)
+
+
+def _is_marked(pid: int, uuid: str) -> bool:
+    try:
+        return psutil.Process(pid).environ().get(MARK) == uuid
+    except (OSError, psutil.Error):  # it has ended, or is another user's
         return False
-
-
-def _is_zombie(pid: int) -> bool:
-    return _stat(pid)[STATE_FIELD] in ("Z", "X")
-
-
-def _stat(pid: int) -> list[str]:
-    return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-
-
-def _read(pid: int, name: str) -> bytes:
-    return (PROC / str(pid) / name).read_bytes()

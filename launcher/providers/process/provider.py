@@ -1,41 +1,47 @@
-"""Machines that are processes of this host, whichever provider started them, in this daemon or an earlier one."""
+"""The provider `process`: the worker as a subprocess of this host, for machines without QEMU. It isolates nothing."""
 
-import os
-import threading
-from collections.abc import Callable, Collection
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-from launcher.machines.directory import VmDirectory
-from launcher.providers.process.identity import Trace, trace
-from launcher.providers.process.ladder import gentle_rungs
-from launcher.providers.process.supervise import AdoptedMachine
+from launcher.machines.directory import CONFIG, VmDirectory, location
+from launcher.machines.failures import of_host
+from launcher.machines.port import Plan
+from launcher.machines.resources import Resources
+from launcher.providers.process.recovery import LocalMachines
+from launcher.providers.process.start import start_process
+from launcher.providers.process.supervise import ProcessMachine
+from shared.domain.spec import AnySpec
+from shared.guest.config import WorkerConfig
 from shared.wire.launchers import Hold
 
-QEMU: Final = "qemu"
 PROCESS: Final = "process"
+MEMORY_MIB: Final = 128
+"""About what a worker takes as a plain process."""
 
 
-class LocalMachines:
-    """What their providers have in common: a machine is known by its directory alone."""
+@dataclass(frozen=True, slots=True)
+class ProcessProvider(LocalMachines):
+    """`state` is the launcher's state directory. The worker runs in the launcher's own working directory."""
 
-    __slots__ = ()
+    state: Path
+    directory_mib: int = 64
+    name: str = PROCESS
+    loopback_gateway: str | None = None
 
-    def trace(self, directory: VmDirectory) -> Trace:
-        return trace(directory)
+    def resources(self, _spec: AnySpec) -> Resources:
+        return Resources(machines=1, memory_mib=MEMORY_MIB, disk_mib=self.directory_mib)
 
-    def adopt(self, directory: VmDirectory) -> AdoptedMachine | None:
-        recorded = directory.process()
-        if recorded is None:
-            return None
+    def plan(self, hold: Hold, uuid: str, _config: WorkerConfig) -> Plan:
+        document = location(self.state, hold.order_id, hold.epoch) / CONFIG
+        # Python keeps -X options that it does not know: the uuid identifies the process by its arguments.
+        return Plan((sys.executable, "-X", f"launchyard.vm={uuid}", "-m", "worker", "--config", str(document)))
+
+    def start(self, directory: VmDirectory) -> ProcessMachine:
         try:
-            pidfd = os.pidfd_open(recorded.pid)
-        except ProcessLookupError:
-            return None
-        if trace(directory) is not Trace.RUNS:  # asked again: only now is the descriptor certain to be the machine's
-            os.close(pidfd)
-            return None
-        gentle = gentle_rungs(directory) if directory.manifest.provider == QEMU else ()
-        return AdoptedMachine(recorded.pid, pidfd, directory.manifest.uuid, gentle)
-
-    def keep_clear(self, held: Callable[[], Collection[Hold]], until: threading.Event) -> None:
-        """Leave all alone: every process of a machine is on record before the machine runs."""
+            directory.temporary.mkdir(exist_ok=True)
+        except OSError as error:
+            raise of_host(error, "The machine's directory cannot be written") from error
+        variables = {"TMPDIR": str(directory.temporary.resolve())}
+        return start_process(directory, directory.serial_log, variables=variables)

@@ -12,17 +12,18 @@ import structlog
 
 from launcher.machines.port import Patience
 from launcher.providers.process.identity import end_stragglers, ended_within
+from shared.log_events import LogEvent
 
 TERM_SECONDS: Final = 5.0
 KILL_SECONDS: Final = 10.0
-"""How long a killed process may stay before that is worth a line in the log."""
+"""How long a killed process may stay before that is logged."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Rung:
-    """One step of the ladder down. `ask` returns whether it was heard; then the machine has `seconds` to end."""
+class ShutdownStep:
+    """One way to stop a machine. `ask` returns whether the request arrived; then the machine has `seconds` to end."""
 
     name: str
     ask: Callable[[], bool]
@@ -30,11 +31,11 @@ class Rung:
 
 
 class WatchedProcess:
-    """What all machines' processes have in common, whoever their parent is."""
+    """A machine's process, whoever its parent is."""
 
-    def __init__(self, pid: int, pidfd: int, uuid: str, gentle: Sequence[Rung] = ()) -> None:
+    def __init__(self, pid: int, pidfd: int, uuid: str, steps: Sequence[ShutdownStep] = ()) -> None:
         self.pid, self._pidfd, self._uuid = pid, pidfd, uuid
-        self._rungs = (*gentle, Rung("SIGTERM", self._terminate, TERM_SECONDS))
+        self._steps = (*steps, ShutdownStep("SIGTERM", self._terminate, TERM_SECONDS))
 
     def fileno(self) -> int:
         return self._pidfd
@@ -46,18 +47,22 @@ class WatchedProcess:
     def stop(self, patience: Patience) -> None:
         ended = False
         try:
-            ended = self._ended_on_a_rung(patience)
-        finally:  # whatever goes wrong on the ladder, its end is the ground
+            ended = self._ended_by_a_step(patience)
+        finally:  # whatever goes wrong before, the last step is SIGKILL
             if not ended:
                 self.kill()
             while not self.ended_within(KILL_SECONDS):
-                log.error("a killed machine is still there", pid=self.pid)
+                log.error(
+                    LogEvent.MACHINE_NOT_DEAD,
+                    message="The machine's process was killed and is still there.",
+                    pid=self.pid,
+                )
 
     def kill(self) -> None:
         self._send(signal.SIGKILL)
 
     def reap(self) -> int | None:
-        """End what the process left behind, and let go of it."""
+        """End what the process left behind, and close its descriptor."""
         end_stragglers(self._uuid)
         os.close(self._pidfd)
         return None
@@ -73,21 +78,32 @@ class WatchedProcess:
             code = self.reap()
         return code
 
-    def _ended_on_a_rung(self, patience: Patience) -> bool:
+    def _ended_by_a_step(self, patience: Patience) -> bool:
         if self.ended_within(0):
             return True
-        for rung in self._rungs:
-            seconds = min(rung.seconds, patience())
-            if seconds > 0 and self._heard(rung) and self.ended_within(seconds):
-                log.info("machine stopped", pid=self.pid, by=rung.name)
+        for step in self._steps:
+            seconds = min(step.seconds, patience())
+            if seconds > 0 and self._asked(step) and self.ended_within(seconds):
+                log.info(
+                    LogEvent.MACHINE_STOPPED,
+                    message="The machine ended after it was asked to.",
+                    pid=self.pid,
+                    by=step.name,
+                )
                 return True
         return False
 
-    def _heard(self, rung: Rung) -> bool:
+    def _asked(self, step: ShutdownStep) -> bool:
         try:
-            return rung.ask()
+            return step.ask()
         except OSError as error:
-            log.error("a machine cannot be asked to stop", pid=self.pid, by=rung.name, error=error.strerror)
+            log.error(
+                LogEvent.MACHINE_STOP_FAILED,
+                message="The machine could not be asked to stop in this way; the next way is tried.",
+                pid=self.pid,
+                by=step.name,
+                error=error.strerror,
+            )
             return False
 
     def _terminate(self) -> bool:
@@ -100,18 +116,20 @@ class WatchedProcess:
 
 
 class AdoptedMachine(WatchedProcess):
-    """A process that an earlier daemon started: its exit code is told to whoever became its parent."""
+    """A process that an earlier daemon started: only its present parent learns its exit code."""
 
 
 class ProcessMachine(WatchedProcess):
-    """A child of ours. Until `reap`, its process id cannot be another's."""
+    """A child of this daemon. Until `reap`, no other process can get its id."""
 
-    def __init__(self, process: subprocess.Popen[bytes], pidfd: int, uuid: str, gentle: Sequence[Rung] = ()) -> None:
-        super().__init__(process.pid, pidfd, uuid, gentle)
+    def __init__(
+        self, process: subprocess.Popen[bytes], pidfd: int, uuid: str, steps: Sequence[ShutdownStep] = ()
+    ) -> None:
+        super().__init__(process.pid, pidfd, uuid, steps)
         self._process = process
 
     def reap(self) -> int:
-        # The group first: while its leader is not reaped, the group's number cannot be given to another.
+        # The group first: while its leader is not reaped, no other group can get its number.
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         code = self._process.wait()

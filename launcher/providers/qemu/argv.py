@@ -4,13 +4,12 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from launcher.host.hypervisor import CPU, QEMU_HERE, Hypervisor, QemuMode
 from launcher.machines.bounded_log import CONSOLE
 from launcher.machines.directory import CONFIG, DATA_DISK, QMP_SOCKET
-from launcher.providers.qemu.hypervisor import Hypervisor
 from shared.guest.image import ImageFile, ImageManifest
 
 FW_CFG: Final = "opt/launchyard/config.json"
@@ -22,20 +21,6 @@ GPU_MMIO_MIB: Final = 262_144
 
 By edk2's fw_cfg file opt/ovmf/X-PciMmio64Mb (OvmfPkg, MemDetect.c).
 """
-QEMU_HERE: Final = Hypervisor()
-
-
-class Mode(StrEnum):
-    TCG = "tcg"
-    KVM = "kvm"
-    TDX = "tdx"
-
-
-CPU: Final[Mapping[Mode, tuple[str, ...]]] = {
-    Mode.TCG: ("-accel", "tcg", "-cpu", "max"),
-    Mode.KVM: ("-accel", "kvm", "-cpu", "host"),
-    Mode.TDX: ("-accel", "kvm", "-cpu", "host"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +40,7 @@ class Guest:
     gpus: tuple[str, ...] = ()
 
 
-def build(mode: Mode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> tuple[str, ...]:
+def build(mode: QemuMode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> tuple[str, ...]:
     """Return the argv, its own files named relative to the machine's directory, where QEMU is to be started."""
     image, manifest = guest.image, guest.manifest
     return (
@@ -82,13 +67,13 @@ def build(mode: Mode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> tuple
     )
 
 
-def _kernel(mode: Mode, manifest: ImageManifest) -> ImageFile:
+def _kernel(mode: QemuMode, manifest: ImageManifest) -> ImageFile:
     """A firmware starts the packed kernel, QEMU itself the unpacked one (PVH)."""
-    return manifest.kernel if mode is Mode.TDX else manifest.unpacked_kernel
+    return manifest.kernel if mode is QemuMode.TDX else manifest.unpacked_kernel
 
 
-def _processor(mode: Mode, guest: Guest, hypervisor: Hypervisor) -> tuple[str, ...]:
-    if mode is not Mode.TDX:
+def _processor(mode: QemuMode, guest: Guest, hypervisor: Hypervisor) -> tuple[str, ...]:
+    if mode is not QemuMode.TDX:
         return ("-machine", "q35", *CPU[mode])
     td = {
         "qom-type": "tdx-guest",

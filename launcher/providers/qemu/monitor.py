@@ -1,4 +1,4 @@
-"""One command at a time over QEMU's monitor socket; QMP takes one client, so none stays connected."""
+"""QEMU's monitor: one command a connection, since QMP takes one client at a time; and how it stops a machine."""
 
 import asyncio
 import os
@@ -9,17 +9,29 @@ from typing import Final
 
 from qemu.qmp import QMPClient, QMPError
 
-from launcher.machines.directory import QMP_SOCKET
+from launcher.machines.directory import QMP_SOCKET, VmDirectory
+from launcher.providers.process.supervise import ShutdownStep
 
 ANSWER_SECONDS: Final = 5.0
+POWERDOWN_SECONDS: Final = 15.0
+"""How long a guest may take to shut down after its power button was pressed."""
+QUIT_SECONDS: Final = 5.0
 
 
 class QmpFailed(Exception):
-    """The monitor did not answer, or refused; the command may have been carried out."""
+    """The monitor did not answer, or refused. The command may have been carried out."""
 
 
 class NotConnected(QmpFailed):
-    """Nobody listens on the socket, or nobody who speaks QMP: the command was not sent."""
+    """Nothing that speaks QMP listens on the socket: the command was not sent."""
+
+
+def shutdown_steps(directory: VmDirectory, powerdown_seconds: float = POWERDOWN_SECONDS) -> tuple[ShutdownStep, ...]:
+    """Return the steps before SIGTERM: the guest's power button, then QEMU's own `quit`."""
+    return (
+        ShutdownStep("system_powerdown", lambda: _sent(directory, "system_powerdown"), powerdown_seconds),
+        ShutdownStep("quit", lambda: _sent(directory, "quit"), QUIT_SECONDS),
+    )
 
 
 def execute(directory: Path, command: str, seconds: float = ANSWER_SECONDS) -> object:
@@ -29,6 +41,17 @@ def execute(directory: Path, command: str, seconds: float = ANSWER_SECONDS) -> o
             return loop.run(_execute(f"/proc/self/fd/{descriptor}/{QMP_SOCKET}", command, seconds))
         except (QMPError, OSError, EOFError, TimeoutError) as error:
             raise QmpFailed(f"{command}: {error or type(error).__name__}") from error
+
+
+def _sent(directory: VmDirectory, command: str) -> bool:
+    """Send a command that may end the monitor before it answers; return whether it was sent."""
+    try:
+        execute(directory.path, command)
+    except NotConnected:
+        return False
+    except QmpFailed:
+        return True
+    return True
 
 
 @contextmanager
@@ -48,7 +71,7 @@ def _opened(directory: Path) -> Iterator[int]:
 
 @contextmanager
 def _loop() -> Iterator[asyncio.Runner]:
-    """An event loop takes descriptors of its own. Raises NotConnected where there are none left."""
+    """An event loop takes descriptors of its own. Raises NotConnected if there are none left."""
     with asyncio.Runner() as runner:
         try:
             runner.get_loop()
@@ -67,5 +90,5 @@ async def _execute(address: str, command: str, seconds: float) -> object:
         try:
             return await client.execute(command)
         finally:
-            with suppress(QMPError, OSError, EOFError):  # after `quit` the other end may be gone first
+            with suppress(QMPError, OSError, EOFError):  # after `quit` the other end may close first
                 await client.disconnect()

@@ -1,22 +1,22 @@
 """The provider `qemu`: virtual machines on this host, from the verified guest image."""
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from launcher.host.checks.case import HERE, Case, Host
-from launcher.host.checks.table import require
+from launcher.host.checks.host import HERE, Case, Host
+from launcher.host.checks.registry import missing_for_launch
+from launcher.host.hypervisor import QemuMode
 from launcher.machines.directory import DATA_DISK, MIB, VmDirectory
 from launcher.machines.failures import of_host, of_words
 from launcher.machines.port import LaunchFailed, Plan
-from launcher.machines.resources import Resources
-from launcher.machines.sizes import GIB, Size, Sizes
-from launcher.providers.process.ladder import POWERDOWN_SECONDS, gentle_rungs
-from launcher.providers.process.provider import QEMU, LocalMachines
+from launcher.machines.resources import GIB, Resources, Size, Sizes
+from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.start import start_process
-from launcher.providers.process.supervise import ProcessMachine
+from launcher.providers.process.supervise import ProcessMachine, ShutdownStep
 from launcher.providers.qemu import argv
 from launcher.providers.qemu import monitor as qmp
 from shared.domain.order import Reason
@@ -25,37 +25,47 @@ from shared.guest.config import WorkerConfig, sha384
 from shared.guest.image import MANIFEST, ImageManifest, verify
 from shared.wire.launchers import Hold
 
+QEMU: Final = "qemu"
 LOOPBACK_GATEWAY: Final = "10.0.2.2"
 """The host's loopback, as QEMU's user-mode network shows it to the guest."""
 READY_SECONDS: Final = 30.0
-"""The least that QEMU is given until its monitor answers."""
+"""The shortest time that QEMU has until its monitor answers."""
 READY_SECONDS_A_GIB: Final = 1.0
-PASSED_THROUGH: Final = 4
-"""How many times as long a machine with GPUs takes: all its memory is pinned for them.
+GPU_FACTOR: Final = 4
+"""A machine with GPUs takes this many times as long: all its memory is pinned for them.
 
 Both figures are those of Proxmox (qemu-server, config_aware_timeout), which has them from its users' reports.
 """
 LOOK_SECONDS: Final = 0.05
 LAST_WORDS: Final = 500
 OWN_MEMORY_MIB: Final = 512
-"""About what a QEMU takes beside its guest's memory."""
+"""About what QEMU takes beside its guest's memory."""
+
+
+class QemuMachines(LocalMachines):
+    """Machines under QEMU, whichever daemon started them: each has a monitor."""
+
+    __slots__ = ()
+
+    def shutdown_steps(self, directory: VmDirectory) -> Sequence[ShutdownStep]:
+        return qmp.shutdown_steps(directory)
 
 
 @dataclass(frozen=True, slots=True)
-class QemuProvider(LocalMachines):
-    """`digest` is what the image's manifest must hash to; nothing else is ever booted.
+class QemuProvider(QemuMachines):
+    """`digest` is the digest of the image's manifest; no other image is ever booted.
 
     `gpus` are the PCI addresses that go to each machine of a size with GPUs.
     """
 
-    mode: argv.Mode
+    mode: QemuMode
     image: Path
     digest: str
     sizes: Sizes
     directory_mib: int = 64
     host: Host = HERE
     gpus: tuple[str, ...] = ()
-    powerdown_seconds: float = POWERDOWN_SECONDS
+    powerdown_seconds: float = qmp.POWERDOWN_SECONDS
     name: str = QEMU
     loopback_gateway: str | None = LOOPBACK_GATEWAY
 
@@ -82,12 +92,12 @@ class QemuProvider(LocalMachines):
         return Plan(argv.build(self.mode, guest, self.host.hypervisor), self.mode, self.digest)
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
-        self._verified()  # again: since the plan was made, minutes may have passed
+        self._verified()  # again: the plan may be minutes old
         self._make_data_disk(directory)
-        gentle = gentle_rungs(directory, self.powerdown_seconds)
+        steps = qmp.shutdown_steps(directory, self.powerdown_seconds)
         group = self.host.hypervisor.slice
         machine = start_process(
-            directory, directory.launch_log, gentle, directory.path, unit_slice=group, console=directory.serial_log
+            directory, directory.launch_log, steps, directory.path, unit_slice=group, console=directory.serial_log
         )
         seconds = ready_seconds(directory.manifest.resources)
         answers, ended = False, False
@@ -103,7 +113,7 @@ class QemuProvider(LocalMachines):
         return machine
 
     def _make_data_disk(self, directory: VmDirectory) -> None:
-        """What a machine may fill beside its directory's share is its data disk: a file without a block so far."""
+        """Make a sparse file for the data disk: it takes what the manifest reserves beside the directory's share."""
         mib = directory.manifest.resources.disk_mib - self.directory_mib
         if mib <= 0:
             return
@@ -120,7 +130,7 @@ class QemuProvider(LocalMachines):
         return verify(self.image, self.digest)
 
 
-def takes(size: Size, mode: argv.Mode, directory_mib: int) -> Resources:
+def takes(size: Size, mode: QemuMode, directory_mib: int) -> Resources:
     """Return what a machine of a size takes of its host."""
     return Resources(
         machines=1,
@@ -128,14 +138,21 @@ def takes(size: Size, mode: argv.Mode, directory_mib: int) -> Resources:
         vcpus=size.vcpus,
         disk_mib=directory_mib + size.disk_mib,
         gpus=size.gpus,
-        tdx_keys=1 if mode is argv.Mode.TDX else 0,
+        tdx_keys=1 if mode is QemuMode.TDX else 0,
     )
 
 
+def require(case: Case) -> None:
+    """Raise LaunchFailed if the host lacks what a launch depends on: with all that is missing, for the first reason."""
+    if lacking := missing_for_launch(case):
+        message = "\n".join(f"{result.check.name}: {result.finding}" for result in lacking)
+        raise LaunchFailed(message, lacking[0].check.reason or Reason.HYPERVISOR_MISSING)
+
+
 def ready_seconds(takes: Resources) -> float:
-    """Return the seconds that QEMU has until its monitor answers: by then it has taken, and may have pinned, memory."""
+    """Return the seconds that QEMU has until its monitor answers: it first allocates, and may pin, its memory."""
     seconds = max(READY_SECONDS, takes.memory_mib / GIB * READY_SECONDS_A_GIB)
-    return seconds * PASSED_THROUGH if takes.gpus else seconds
+    return seconds * GPU_FACTOR if takes.gpus else seconds
 
 
 def _answers(machine: ProcessMachine, directory: VmDirectory, seconds: float) -> bool:
@@ -151,12 +168,12 @@ def _answers(machine: ProcessMachine, directory: VmDirectory, seconds: float) ->
 
 
 def _ended(code: int | None, words: str) -> str:
-    return f"QEMU ended before its monitor answered (exit code {code}): {words or 'it said nothing'}"
+    return f"QEMU ended before its monitor answered (exit code {code}): {words or 'it wrote nothing'}"
 
 
 def _silent(seconds: float, words: str) -> str:
     return (
-        f"QEMU's monitor did not answer within {seconds:.0f} s: {words or 'QEMU said nothing'}. To do: look at the "
+        f"QEMU's monitor did not answer within {seconds:.0f} s: {words or 'QEMU wrote nothing'}. To do: look at the "
         "host's load and free memory, or make the size smaller (LAUNCHYARD_…_MEMORY_MIB)"
     )
 

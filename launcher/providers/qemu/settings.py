@@ -1,4 +1,4 @@
-"""What this host offers, and how large its machines are: from the environment, for the daemon and operators' tools."""
+"""The settings of this host and its machines' sizes, for the daemon and the operators' tools."""
 
 from pathlib import Path
 from typing import Annotated, Final
@@ -7,8 +7,8 @@ from pydantic import AfterValidator, AliasChoices, Field, StringConstraints, fie
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from launcher.host.facts import host_memory_mib, host_vcpus
-from launcher.machines.sizes import GIB, Size, Sizes
-from launcher.providers.qemu.hypervisor import BINARY, QUOTE_SOCKET, TDX_FIRMWARE, Hypervisor
+from launcher.host.hypervisor import BINARY, QUOTE_SOCKET, TDX_FIRMWARE, Hypervisor
+from launcher.machines.resources import GIB, Size, Sizes
 from shared.settings import Location
 
 PREFIX: Final = "LAUNCHYARD_"
@@ -21,7 +21,7 @@ PciAddress = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}
 
 
 def _absolute(name: str) -> str:
-    """Return a path made absolute; a name without a slash is looked for on the PATH, and stays."""
+    """Return a path made absolute; a name without a slash is looked up on the PATH, and is kept."""
     return str(Path(name).absolute()) if "/" in name else name
 
 
@@ -39,7 +39,7 @@ class HostSettings(BaseSettings):
     )
 
     memory_mib: Memory = Field(default_factory=host_memory_mib)
-    """For all machines together; so are the vcpus."""
+    """For all machines in total; so are the vcpus."""
     vcpus: Vcpus = Field(default_factory=host_vcpus)
     machine_memory_mib: Memory = 256
     """Of an export's or a task's machine; so are its vcpus."""
@@ -65,14 +65,14 @@ class HostSettings(BaseSettings):
     tdx_firmware: Location = TDX_FIRMWARE
     quote_socket: Location = QUOTE_SOCKET
     slice: Slice | None = None
-    """Where systemd keeps machines, outside their launcher's control group."""
+    """The systemd slice of machines, outside their launcher's control group."""
 
     @field_validator("llm_gpus", mode="before")
     @classmethod
     def _split_gpus(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
+        return tuple(item.strip().lower() for item in value.split(",") if item.strip())
 
     @property
     def hypervisor(self) -> Hypervisor:

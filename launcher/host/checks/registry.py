@@ -1,4 +1,4 @@
-"""The table of checks, and its two readers: all of it for the operator, and for a launch what that depends on."""
+"""The checks of a host: the operator's command runs them all, a launch runs those that it depends on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,9 +6,8 @@ from enum import StrEnum
 from typing import Final
 
 from launcher.host.checks import gpus, hypervisor, room, service, tdx
-from launcher.host.checks.case import Case, Finding
-from launcher.machines.port import LaunchFailed
-from launcher.providers.qemu.argv import Mode
+from launcher.host.checks.host import Case, Finding
+from launcher.host.hypervisor import QemuMode
 from shared.domain.order import Reason
 
 Applies = Callable[[Case], bool]
@@ -18,12 +17,12 @@ class Verdict(StrEnum):
     OK = "ok"
     MISSING = "missing"
     UNNEEDED = "unneeded"
-    """What was asked for goes without it."""
+    """The chosen mode and settings do not depend on it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`reason` is what a launch is refused with; None where no launch looks at it beforehand."""
+    """`reason` is why a launch fails if the check does; None: no launch runs the check beforehand."""
 
     name: str
     applies: Applies
@@ -42,7 +41,7 @@ def _always(_case: Case) -> bool:
     return True
 
 
-def _mode(*modes: Mode) -> Applies:
+def _mode(*modes: QemuMode) -> Applies:
     return lambda case: case.mode in modes
 
 
@@ -50,12 +49,12 @@ def _gpus(case: Case) -> bool:
     return bool(case.gpus)
 
 
-_TDX: Final = _mode(Mode.TDX)
+_TDX: Final = _mode(QemuMode.TDX)
 
 TABLE: Final = (
     Check("qemu", _always, hypervisor.installed, Reason.HYPERVISOR_MISSING),
-    Check("emulation", _mode(Mode.TCG), tdx.emulation),
-    Check("kvm", _mode(Mode.KVM, Mode.TDX), tdx.kvm),
+    Check("emulation", _mode(QemuMode.TCG), tdx.emulation),
+    Check("kvm", _mode(QemuMode.KVM, QemuMode.TDX), tdx.kvm),
     Check("tdx processor", _TDX, tdx.processor, Reason.HYPERVISOR_MISSING),
     Check("tdx module", _TDX, tdx.module, Reason.HYPERVISOR_MISSING),
     Check("tdx keys", _TDX, tdx.keys),
@@ -75,7 +74,7 @@ TABLE: Final = (
 
 
 def examine(case: Case) -> tuple[Result, ...]:
-    """Look at everything, whether or not it is needed."""
+    """Run all checks, even those that do not apply."""
     return tuple(_result(check, case) for check in TABLE)
 
 
@@ -83,12 +82,10 @@ def missing(results: tuple[Result, ...]) -> tuple[Result, ...]:
     return tuple(result for result in results if result.verdict is Verdict.MISSING)
 
 
-def require(case: Case) -> None:
-    """Look at what a launch depends on. Raises LaunchFailed with all that is missing, and the first one's reason."""
+def missing_for_launch(case: Case) -> tuple[Result, ...]:
+    """Run the checks that a launch depends on, and return those that fail."""
     checks = (check for check in TABLE if check.reason is not None and check.applies(case))
-    if lacking := missing(tuple(_result(check, case) for check in checks)):
-        message = "\n".join(f"{result.check.name}: {result.finding}" for result in lacking)
-        raise LaunchFailed(message, lacking[0].check.reason or Reason.HYPERVISOR_MISSING)
+    return missing(tuple(_result(check, case) for check in checks))
 
 
 def _result(check: Check, case: Case) -> Result:

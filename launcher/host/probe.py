@@ -1,4 +1,4 @@
-"""Which mode QEMU can run in on this host: found out by really booting, since /dev/kvm may exist and be unusable."""
+"""Finds the mode that QEMU can run in on this host, by a trial boot: /dev/kvm may exist and be unusable."""
 
 import os
 import subprocess
@@ -8,8 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from launcher.providers.qemu.argv import CPU, Mode
-from launcher.providers.qemu.hypervisor import BINARY
+from launcher.host.hypervisor import BINARY, CPU, QemuMode
 
 TDX_PARAMETER: Final = Path("/sys/module/kvm_intel/parameters/tdx")
 BOOT_SECONDS: Final = 20.0
@@ -20,13 +19,13 @@ ROM: Final = bytes(0xFFF0) + bytes.fromhex(
     "ee"  # out dx, al
     "f4"  # hlt
 ).ljust(16, b"\xf4")
-"""A firmware of four instructions at the reset vector, the last 16 bytes: the machine says by itself that it ran."""
+"""A firmware of four instructions at the reset vector, the last 16 bytes: the machine itself reports that it ran."""
 RAN: Final = 0x10 << 1 | 1
-"""QEMU's exit code where its isa-debug-exit device was given 0x10."""
+"""QEMU's exit code if its isa-debug-exit device was given 0x10."""
 
 
-class QemuMode(StrEnum):
-    """What an operator may ask for."""
+class QemuChoice(StrEnum):
+    """The modes that an operator may ask for."""
 
     AUTO = "auto"
     TCG = "tcg"
@@ -35,37 +34,37 @@ class QemuMode(StrEnum):
 
 
 class ModeRefused(Exception):
-    """This host cannot run the mode that was asked for; the message says what it lacks."""
+    """This host cannot run the requested mode; the message says what it lacks."""
 
 
 class TrialImpossible(Exception):
     """No trial machine can be started on this host now, whatever QEMU could do; the message says why."""
 
 
-def choose(asked: QemuMode, kvm_boots: bool, host_has_tdx: bool) -> Mode:
+def choose(asked: QemuChoice, kvm_boots: bool, host_has_tdx: bool) -> QemuMode:
     """Return the mode to run in. Raises ModeRefused."""
-    if asked is QemuMode.TCG:
-        return Mode.TCG
-    if asked in (QemuMode.TDX, QemuMode.KVM) and not kvm_boots:
+    if asked is QemuChoice.TCG:
+        return QemuMode.TCG
+    if asked in (QemuChoice.TDX, QemuChoice.KVM) and not kvm_boots:
         raise ModeRefused(f"Mode {asked} needs a usable KVM: a trial machine did not boot with -accel kvm here.")
-    if asked is QemuMode.TDX and not host_has_tdx:
+    if asked is QemuChoice.TDX and not host_has_tdx:
         raise ModeRefused(f"Mode tdx needs a TDX host: {TDX_PARAMETER} is not Y here.")
     if not kvm_boots:
-        return Mode.TCG
-    return Mode.TDX if host_has_tdx and asked is not QemuMode.KVM else Mode.KVM
+        return QemuMode.TCG
+    return QemuMode.TDX if host_has_tdx and asked is not QemuChoice.KVM else QemuMode.KVM
 
 
-def probe(asked: QemuMode, binary: str = BINARY) -> Mode:
+def probe(asked: QemuChoice, binary: str = BINARY) -> QemuMode:
     """Look at this host and choose. Raises ModeRefused, TrialImpossible."""
-    if asked is QemuMode.TCG:
-        return Mode.TCG
-    return choose(asked, boots(Mode.KVM, binary), has_tdx())
+    if asked is QemuChoice.TCG:
+        return QemuMode.TCG
+    return choose(asked, boots(QemuMode.KVM, binary), has_tdx())
 
 
-def boots(mode: Mode, binary: str = BINARY) -> bool:
+def boots(mode: QemuMode, binary: str = BINARY) -> bool:
     """Return whether a machine with this mode's accelerator and CPU executes instructions here.
 
-    Less is not enough: with an unusable /dev/kvm a machine may greet by QMP, and abort when its CPU is set up.
+    Nothing less proves it: with an unusable /dev/kvm QEMU may answer by QMP, and abort when it sets up the CPU.
     Raises TrialImpossible.
     """
     with _rom() as rom:
@@ -83,7 +82,7 @@ def boots(mode: Mode, binary: str = BINARY) -> bool:
 
 @contextmanager
 def _rom() -> Iterator[int]:
-    """Yield a descriptor of the firmware, in memory: there need be no folder to write in. Raises TrialImpossible."""
+    """Yield a descriptor of the firmware, in memory: that needs no writable folder. Raises TrialImpossible."""
     try:
         rom = os.memfd_create("trial.rom")
     except OSError as error:

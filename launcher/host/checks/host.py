@@ -1,4 +1,4 @@
-"""A host under examination, and what it is to be able to do."""
+"""A host under examination, and what it must be able to do."""
 
 import os
 import shutil
@@ -8,12 +8,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
-from launcher.machines.resources import Resources
-from launcher.providers.qemu.argv import QEMU_HERE, Mode
-from launcher.providers.qemu.hypervisor import Hypervisor
-from launcher.providers.qemu.probe import boots
+from launcher.host.hypervisor import QEMU_HERE, Hypervisor, QemuMode
+from launcher.host.probe import boots
 
 ANSWER_SECONDS: Final = 10.0
 ROOT: Final = Path("/")
@@ -21,18 +19,18 @@ ROOT: Final = Path("/")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """`root` is where its files are looked for: a test has a tree of its own."""
+    """A host. `root` is the root of its files: a test has a tree of its own."""
 
     hypervisor: Hypervisor = QEMU_HERE
     root: Path = ROOT
-    boots: Callable[[Mode, str], bool] = boots
+    boots: Callable[[QemuMode, str], bool] = boots
     which: Callable[[str], str | None] = shutil.which
 
     def path(self, path: Path) -> Path:
         return self.root / path.relative_to(ROOT)
 
     def content(self, path: Path) -> bytes:
-        """Return a file's content; nothing where it cannot be read."""
+        """Return a file's content; empty if it cannot be read."""
         try:
             return self.path(path).read_bytes()
         except OSError:
@@ -42,20 +40,20 @@ class Host:
         return self.content(path).decode(errors="replace")
 
     def qemu(self, *arguments: str) -> str:
-        """Return what QEMU prints; nothing where it does not run."""
+        """Return what QEMU prints; empty if it does not run."""
         with suppress(OSError, subprocess.TimeoutExpired):
             argv = (self.hypervisor.binary, *arguments)
             return subprocess.run(argv, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False).stdout
         return ""
 
     def connects(self, path: Path) -> bool:
-        """Return whether somebody answers on a Unix socket."""
+        """Return whether a program listens on a Unix socket."""
         there = self.path(path)
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             folder = os.open(there.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 client.settimeout(ANSWER_SECONDS)
-                client.connect(f"/proc/self/fd/{folder}/{there.name}")  # which is never too long a path: unix(7)
+                client.connect(f"/proc/self/fd/{folder}/{there.name}")  # this path is never too long: unix(7)
             finally:
                 os.close(folder)
             return True
@@ -65,17 +63,30 @@ class Host:
 HERE: Final = Host()
 
 
+class Needs(Protocol):
+    """What a machine takes of its host."""
+
+    @property
+    def memory_mib(self) -> int: ...
+
+    @property
+    def vcpus(self) -> int: ...
+
+    @property
+    def disk_mib(self) -> int: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`gpus` are the PCI addresses to be passed through; what is None or empty is not asked for.
+    """What is checked. `gpus` are PCI addresses to pass through; a field that is None or empty is not checked.
 
-    `sizes` says what a machine of each size takes, `memory_mib` and `vcpus` what this host has for all of them.
+    `sizes` is what a machine of each size takes; `memory_mib` and `vcpus` are what this host has for all machines.
     """
 
     host: Host
-    mode: Mode
+    mode: QemuMode
     gpus: tuple[str, ...] = ()
-    sizes: Mapping[str, Resources] = field(default_factory=dict)
+    sizes: Mapping[str, Needs] = field(default_factory=dict)
     memory_mib: int = 0
     vcpus: int = 0
     state: Path = ROOT
@@ -86,7 +97,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found, and where that is not enough (`met`), what is needed and what to do about it."""
+    """What a check found; if it is not `met`, what is needed and what to do."""
 
     met: bool
     found: str

@@ -1,10 +1,10 @@
-"""Which of all launchers of one name this is: the state directory says it."""
+"""The state directory keeps the identity by which launchers of one name differ."""
 
 from pathlib import Path
 
 import pytest
 
-from launcher.daemon.identity import FILE, UNREADABLE, identity_in
+from launcher.daemon.state_directory import FILE, UNREADABLE, identity_in
 from tests.launcher.stand_ins import IDENTITY, NAMESAKES
 
 
@@ -23,7 +23,7 @@ def test_what_is_no_identity_is_kept_aside_and_a_new_one_made(tmp_path: Path, ga
     assert (tmp_path / UNREADABLE).read_bytes() == garbage
 
 
-def test_a_folder_in_its_place_is_kept_aside_too(tmp_path: Path) -> None:
+def test_a_folder_instead_of_the_file_is_kept_aside_too(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
 
     assert identity_in(tmp_path, lambda: IDENTITY) == IDENTITY

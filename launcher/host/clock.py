@@ -10,11 +10,11 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """`pause(seconds, interrupt)` waits, and returns at once where the interrupt is or becomes set."""
+    """`pause(seconds, interrupt)` waits, and returns at once if the interrupt is or becomes set."""
 
     monotonic: Callable[[], float]
     jitter: Callable[[], float]
-    """From 0 up to, and without, 1."""
+    """Returns a number from 0 up to, and without, 1."""
     pause: Callable[[float, threading.Event], None]
 
 

@@ -1,0 +1,466 @@
+"""One attempt at an order: what is started, what is left, and what is reported."""
+
+import dataclasses
+import errno
+import hashlib
+import stat
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+import structlog.testing
+
+from launcher.host.checks.host import Host
+from launcher.host.clock import SYSTEM, Clock
+from launcher.host.hypervisor import Hypervisor, QemuMode
+from launcher.machines.directory import VmDirectory, read
+from launcher.machines.inventory import remaining
+from launcher.machines.port import LaunchFailed, Plan
+from launcher.orders.assignment import SAFETY_MARGIN, Assignment, StopReason
+from launcher.orders.assignments import Shutdown
+from launcher.orders.reports import ReportSender
+from launcher.providers.process.supervise import ProcessMachine
+from launcher.providers.qemu.provider import QemuProvider
+from shared.domain.order import Failure, Reason, State
+from shared.domain.spec import CapacitySpec, NodeSize
+from shared.guest.config import WorkerConfig
+from shared.guest.image import ImageFile, ImageManifest
+from shared.log_events import LogEvent
+from shared.wire.launchers import Hold
+from tests.launcher.conftest import InProcessLauncher, an_assignment
+from tests.launcher.fake_control_plane import UPDATES
+from tests.launcher.stand_ins import ENDS, SMALL, STAYS, TASKS, ManualClock, Processes
+
+ELSEWHERE = CapacitySpec(datacenter="gcp:us-central1-a", node_size=NodeSize.TINY)
+
+
+def test_the_directory_is_whole_before_the_machine_starts(launcher: InProcessLauncher) -> None:
+    found: list[VmDirectory] = []
+
+    class Looking(Processes):
+        def start(self, directory: VmDirectory) -> ProcessMachine:
+            found.append(directory)
+            assert WorkerConfig.model_validate_json(directory.config.read_bytes()).control_plane == launcher.server.url
+            assert stat.S_IMODE(directory.config.stat().st_mode) == 0o600
+            assert directory.process() is None
+            return super().start(directory)
+
+    assignment = launcher.assignment()
+    launcher.run(assignment, Looking(ENDS))
+
+    (directory,) = found
+    assert directory.path == launcher.state / "vms" / f"{assignment.hold.order_id}-1"
+    (provisioning, _) = launcher.server.bodies(UPDATES)
+    assert provisioning["vm"] == directory.manifest.vm
+
+
+def test_a_machine_that_ends_by_itself_is_reported_as_gone_with_its_exit_code(
+    launcher: InProcessLauncher,
+) -> None:
+    assignment = launcher.assignment()
+
+    launcher.run(assignment, Processes(ENDS))
+
+    report = launcher.server.bodies(UPDATES)[-1]
+    assert (report["status"], report["exit_code"]) == ("machine_gone", 3)
+    assert "exit code 3" in report["message"]
+
+
+def test_the_end_of_a_machine_whose_order_has_succeeded_is_accepted(launcher: InProcessLauncher) -> None:
+    assignment = launcher.assignment()
+
+    def succeed(_path: str) -> None:
+        if launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "machine_gone"]:
+            launcher.server.states[assignment.hold.order_id] = State.SUCCEEDED
+
+    launcher.server.before = succeed
+    with structlog.testing.capture_logs() as logs:
+        launcher.run(assignment, Processes(ENDS))
+
+    assert launcher.server.states == {assignment.hold.order_id: State.SUCCEEDED}
+    assert [line["status"] for line in logs if line["event"] == LogEvent.REPORT_ACCEPTED] == [
+        "provisioning",
+        "machine_gone",
+    ]
+    assert not [line for line in logs if line["event"] == LogEvent.REPORT_REFUSED]
+
+
+def test_an_older_control_plane_that_refuses_the_end_of_a_machine_is_logged_and_the_order_is_left_to_its_lease(
+    launcher: InProcessLauncher,
+) -> None:
+    assignment = launcher.begin()
+
+    def refuse_the_end(_path: str) -> None:
+        if "machine_gone" in launcher.server.statuses(assignment.hold.order_id):
+            launcher.server.refuse(UPDATES, 422, "invalid")
+
+    launcher.server.before = refuse_the_end
+    with structlog.testing.capture_logs() as logs:
+        the_process(launcher, assignment).kill()
+        launcher.assignments.await_end()
+
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "machine_gone"]
+    (refused,) = [line for line in logs if line["event"] == LogEvent.REPORT_REFUSED]
+    assert refused["code"] == "invalid"
+    assert launcher.room() == 2
+
+
+@pytest.mark.parametrize(
+    ("program", "last"),
+    [
+        ("print('first'); print('the last words'); print(' ')", "the last words"),
+        ("print('x' * 9000)", "x" * 300),
+        ("import sys; sys.stdout.buffer.write(bytes(range(256)) + b'end')", "end"),
+        ("pass", "It wrote nothing"),
+    ],
+)
+def test_a_machine_that_ends_by_itself_is_reported_with_where_its_serial_log_is_and_its_last_line(
+    launcher: InProcessLauncher, program: str, last: str
+) -> None:
+    assignment = launcher.assignment()
+
+    launcher.run(assignment, Processes((ENDS[0], "-c", program)))
+
+    message = launcher.server.bodies(UPDATES)[-1]["message"]
+    assert str(launcher.state / "logs" / f"{assignment.hold.order_id}-1.log") in message
+    assert last in message
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
+def test_of_a_machine_that_is_gone_only_its_serial_log_remains(launcher: InProcessLauncher) -> None:
+    assignment = launcher.assignment()
+    speaks = (ENDS[0], "-c", "print('the last words')")
+
+    launcher.run(assignment, Processes(speaks))
+
+    assert not list((launcher.state / "vms").iterdir())
+    assert (launcher.state / "logs" / f"{assignment.hold.order_id}-1.log").read_text() == "the last words\n"
+
+
+def test_an_order_that_is_final_already_needs_no_report_and_the_slot_is_freed(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    launcher.server.refuse(UPDATES, 409, "wrong_state")
+
+    assignment.stop(StopReason.CANCELLED)
+    launcher.assignments.await_end()
+
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "stopped"]
+    assert launcher.room() == 2
+
+
+def test_an_order_whose_lease_was_lost_before_the_start_gets_no_machine(launcher: InProcessLauncher) -> None:
+    assignment = launcher.assignment()
+    launcher.server.refuse(UPDATES, 409, "lease_lost")
+
+    launcher.run(assignment)
+
+    assert launcher.provider.started == 0
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
+    assert not list((launcher.state / "vms").iterdir())
+
+
+def test_a_lost_lease_destroys_the_machine_and_nothing_more_is_reported(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    process = the_process(launcher, assignment)
+
+    assignment.stop(StopReason.LEASE_LOST)
+    launcher.assignments.await_end()
+
+    assert not process.is_running()
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
+
+
+def test_a_lease_that_is_not_renewed_ends_the_machine_before_it_ends_itself(launcher: InProcessLauncher) -> None:
+    launcher.server.lease = timedelta(seconds=24)  # of which the last 4 are there for a busy machine, too
+    assignment = launcher.begin()
+    process = the_process(launcher, assignment)
+
+    launcher.assignments.await_end()
+
+    assert not process.is_running()
+    assert assignment.leased()
+    assert 0 < assignment.lease.ends - SYSTEM.monotonic() <= assignment.lease.seconds * SAFETY_MARGIN
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
+
+
+def test_a_machine_is_not_started_if_too_little_of_the_lease_is_left(launcher: InProcessLauncher) -> None:
+    assignment = launcher.assignment()
+    assignment.renew(SYSTEM.monotonic() - 50, 60)
+
+    launcher.run(assignment)
+
+    assert launcher.provider.started == 0
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(hours=1)])
+def test_a_lease_lasts_as_long_as_it_was_given_for_whatever_the_time_of_day(
+    launcher: InProcessLauncher, ahead: timedelta
+) -> None:
+    launcher.server.ahead = ahead
+
+    left = launcher.assignment().lease_left()
+
+    assert 0 < left <= launcher.server.lease.total_seconds() * (1 - SAFETY_MARGIN)
+
+
+def test_an_order_that_is_cancelled_before_the_start_gets_no_machine(launcher: InProcessLauncher) -> None:
+    assignment = launcher.assignment()
+    assignment.stop(StopReason.CANCELLED)
+
+    launcher.run(assignment)
+
+    assert launcher.provider.started == 0
+    assert launcher.server.statuses(assignment.hold.order_id) == ["stopped"]
+
+
+def test_an_order_that_a_launcher_gets_while_going_down_is_returned_and_nothing_is_made_for_it(
+    launcher: InProcessLauncher,
+) -> None:
+    claimed, room = launcher.server.a_claimed(), launcher.reserve()
+    launcher.assignments.shutdown(Shutdown.RETURN)
+
+    launcher.assignments.begin(claimed, room, SYSTEM.monotonic())
+    launcher.assignments.await_end()
+
+    assert launcher.server.statuses(claimed.order_id) == ["returned"]
+    assert not (launcher.state / "vms").exists()
+
+
+def test_an_order_that_is_cancelled_while_it_is_reported_gets_no_machine(launcher: InProcessLauncher) -> None:
+    class WishedGone(Processes):
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+            assignment.stop(StopReason.CANCELLED)
+            return super().plan(hold, uuid, config)
+
+    assignment, provider = launcher.assignment(), WishedGone()
+
+    launcher.run(assignment, provider)
+
+    assert provider.started == 0
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "stopped"]
+
+
+def test_stopped_is_reported_only_once_the_machine_is_gone(launcher: InProcessLauncher) -> None:
+    assignment = launcher.begin()
+    process = the_process(launcher, assignment)
+    process.suspend()  # it will not hear SIGTERM
+    assignment.stop(StopReason.CANCELLED)
+    assignment.hurry()
+
+    launcher.server.wait_for(lambda: "stopped" in launcher.server.statuses(assignment.hold.order_id))
+
+    assert not process.is_running()
+
+
+def test_a_report_is_repeated_as_the_same_request_until_it_is_answered(launcher: InProcessLauncher) -> None:
+    assignment, paused = launcher.assignment(), []
+
+    def pause(seconds: float, interrupt: threading.Event) -> None:
+        paused.append(seconds)
+        if len(paused) == 3:
+            launcher.server.serve(UPDATES)
+
+    launcher.server.refuse(UPDATES, 503)
+    repeating = dataclasses.replace(
+        launcher, runner=dataclasses.replace(launcher.runner, reports=reports(launcher, pause))
+    )
+    repeating.run(assignment, Processes(ENDS))
+
+    provisioning = [body for body in launcher.server.bodies(UPDATES) if body["status"] == "provisioning"]
+    assert paused == [1, 2, 4]
+    assert len(provisioning) == 4
+    assert all(body == provisioning[0] for body in provisioning)
+
+
+def test_a_report_that_is_not_answered_is_given_up_when_the_lease_is_over(launcher: InProcessLauncher) -> None:
+    clock = ManualClock(most=99).clock()
+    claimed = launcher.server.a_claimed().model_copy(update={"lease_seconds": 60.0})
+    launcher.server.refuse(UPDATES, 503)
+
+    with structlog.testing.capture_logs():
+        runner = dataclasses.replace(launcher.runner, reports=ReportSender(launcher.client, clock))
+        assignment = an_assignment(claimed, clock)
+        runner.run(assignment, claimed)
+        assignment.close()
+
+    assert launcher.provider.started == 0
+    assert len(launcher.server.bodies(UPDATES)) == 7  # at 0, 1, 3, 7, 15, 31 and 61 s
+
+
+@pytest.mark.parametrize("damaged", ["kernel", "initrd", "root.img", "manifest.json"])
+def test_an_image_that_does_not_match_its_digest_is_never_booted(
+    launcher: InProcessLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    digest = write_image(tmp_path / "image")
+    with (tmp_path / "image" / damaged).open("ab") as file:
+        file.write(b" ")
+    started: list[object] = []
+    monkeypatch.setattr("subprocess.Popen", started.append)
+
+    with_qemu(launcher, tmp_path / "image", digest)(launcher.assignment())
+
+    (report,) = launcher.server.bodies(UPDATES)
+    assert (report["status"], report["reason"], report["failure"]) == ("failed", "image_rejected", "retryable")
+    assert damaged in report["message"]
+    assert not started
+    of_qemu = dataclasses.replace(TASKS, provider="qemu")
+    assert launcher.admission.room(of_qemu) == 0  # the next order would meet the same image here
+
+
+def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
+    launcher: InProcessLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ChangedSince(QemuProvider):
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+            plan = super().plan(hold, uuid, config)
+            (self.image / "kernel").write_bytes(b"another")
+            return plan
+
+    digest = write_image(tmp_path / "image")
+    started: list[object] = []
+    monkeypatch.setattr("subprocess.Popen", started.append)
+
+    provider = ChangedSince(QemuMode.TCG, tmp_path / "image", digest, sizes=SMALL, host=Host(Hypervisor("sh")))
+    launcher.run(launcher.assignment(), provider)
+
+    report = launcher.server.bodies(UPDATES)[-1]
+    assert (report["status"], report["reason"], report["failure"]) == ("failed", "image_rejected", "retryable")
+    assert "kernel" in report["message"]
+    assert not started
+
+
+def test_without_qemu_the_launch_fails_with_that_reason(launcher: InProcessLauncher, tmp_path: Path) -> None:
+    digest = write_image(tmp_path / "image")
+
+    with_qemu(launcher, tmp_path / "image", digest, "qemu-that-is-absent")(launcher.assignment())
+
+    report = launcher.server.bodies(UPDATES)[-1]
+    assert (report["status"], report["reason"], report["failure"]) == ("failed", "hypervisor_missing", "retryable")
+    assert report["message"].startswith("qemu: no qemu-that-is-absent on the PATH; ")
+    assert not (launcher.state / "vms").exists()
+
+
+def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt_and_a_rest(
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launcher.admission.rest_seconds = 0
+    launcher.provider.argv = ("/no/such/program",)
+    claimed = launcher.server.a_claimed()
+    room = launcher.reserve()
+    launcher.assignments.begin(claimed, room, SYSTEM.monotonic())
+    launcher.assignments.await_end()
+    assert launcher.server.statuses(claimed.order_id) == ["provisioning", "failed"]
+
+    launcher.provider.argv = STAYS
+    assert launcher.begin().stop_reason is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "failure", "room"),
+    [
+        (Reason.LAUNCH_FAILED, Failure.PERMANENT, 2),
+        (Reason.LAUNCH_FAILED, Failure.RETRYABLE, 0),
+        (Reason.NO_CAPACITY, Failure.NO_CAPACITY, 0),
+        (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE, 0),
+    ],
+)
+def test_a_provider_rests_for_what_the_next_order_would_meet_and_for_nothing_that_one_order_asks(
+    launcher: InProcessLauncher, reason: Reason, failure: Failure, room: int
+) -> None:
+    class Refuses(Processes):
+        def start(self, directory: VmDirectory) -> ProcessMachine:
+            raise LaunchFailed("not this one", reason, failure)
+
+    launcher.run(launcher.assignment(), Refuses())
+
+    report = launcher.server.bodies(UPDATES)[-1]
+    assert (report["reason"], report["failure"]) == (reason, failure)
+    assert launcher.room() == room
+
+
+def test_an_order_for_which_no_provider_is_enabled_is_returned_and_costs_no_attempt(
+    launcher: InProcessLauncher,
+) -> None:
+    claimed = launcher.server.a_claimed().model_copy(update={"spec": ELSEWHERE})
+
+    launcher.assignments.begin(claimed, launcher.reserve(), SYSTEM.monotonic())
+    launcher.assignments.await_end()
+
+    (report,) = launcher.server.bodies(UPDATES)
+    assert report["status"] == "returned"
+    assert "gcp" in report["message"]
+    assert launcher.room() == 2
+
+
+def test_a_host_that_fails_under_a_run_costs_the_attempt_and_no_machine_is_left(
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(_held: Assignment, _machine: ProcessMachine) -> bool:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(Assignment, "watch", exhausted)
+    launcher.run(launcher.assignment())
+
+    report = launcher.server.bodies(UPDATES)[-1]
+    assert (report["status"], report["reason"], report["failure"]) == ("failed", "no_capacity", "no_capacity")
+    (path,) = remaining(launcher.state)
+    recorded = read(path).process()
+    assert recorded is not None
+    assert not psutil.pid_exists(recorded.pid)
+
+
+def test_a_directory_that_cannot_be_written_fails_the_launch(launcher: InProcessLauncher) -> None:
+    (launcher.state / "vms").write_text("not a directory")
+
+    launcher.run(launcher.assignment())
+
+    (report,) = launcher.server.bodies(UPDATES)
+    assert (report["reason"], report["failure"]) == ("launch_failed", "retryable")
+
+
+def test_a_machine_inherits_nothing_of_the_launchers_environment(
+    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAUNCHYARD_LAUNCHER_KEY", "ly_secret")
+    assignment = launcher.begin()
+
+    assert set(the_process(launcher, assignment).environ()) <= {"PATH", "LANG", "PWD", "LAUNCHYARD_VM"}
+
+
+def the_process(launcher: InProcessLauncher, assignment: Assignment) -> psutil.Process:
+    return launcher.provider.process(assignment.hold.order_id)
+
+
+def reports(launcher: InProcessLauncher, pause: Callable[[float, threading.Event], None]) -> ReportSender:
+    clock = Clock(SYSTEM.monotonic, lambda: 0.0, pause)
+    return ReportSender(launcher.client, clock)
+
+
+def with_qemu(
+    launcher: InProcessLauncher, image: Path, digest: str, binary: str = "qemu-system-x86_64"
+) -> Callable[[Assignment], None]:
+    provider = QemuProvider(QemuMode.TCG, image, digest, sizes=SMALL, host=Host(Hypervisor(binary)))
+    return lambda assignment: launcher.run(assignment, provider)
+
+
+def write_image(directory: Path) -> str:
+    """Write an image of three small files, and return its digest."""
+    directory.mkdir()
+    files = {}
+    for name in ("kernel", "initrd", "root.img"):
+        (directory / name).write_bytes(name.encode())
+        files[name] = ImageFile(name=name, sha256=hashlib.sha256(name.encode()).hexdigest())
+    manifest = ImageManifest(
+        kernel=files["kernel"],
+        unpacked_kernel=files["kernel"],
+        initrd=files["initrd"],
+        root=files["root.img"],
+        cmdline="quiet",
+    )
+    (directory / "manifest.json").write_bytes(manifest.canonical())
+    return manifest.digest()
