@@ -9,9 +9,9 @@ from contextlib import closing, contextmanager
 from typing import Any, Final
 
 import pytest
-from werkzeug.serving import make_server
 
 from emulators.processes import LOOPBACK
+from emulators.serving import serving
 from functions.domain.accounts import AccountType
 from functions.http.presence import SOCKETS, presence
 from shared.domain.order import State
@@ -40,13 +40,8 @@ def answering(world: World) -> Iterator[tuple[int, threading.Event]]:
             answered.set()
         return answer
 
-    server = make_server(LOOPBACK, 0, application, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield server.server_port, answered
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(application) as url:
+        yield int(url.rpartition(":")[2]), answered
 
 
 def test_a_claim_that_waits_takes_nothing_for_a_launcher_that_has_hung_up(world: World) -> None:
