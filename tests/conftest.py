@@ -1,4 +1,4 @@
-"""What every level of tests may ask for."""
+"""Fixtures for tests of every level."""
 
 import signal
 from collections.abc import Iterator
@@ -9,13 +9,13 @@ from google.cloud.firestore import Client
 
 pytest_plugins = ["tests.left_out", "tests.meanwhile", "tests.shared_emulators", "tests.workers"]
 
-# A shell that starts us in the background has SIGINT ignored, as all that we start would; some of that is interrupted.
+# A shell ignores SIGINT in what it starts in the background, and our children inherit that; some tests interrupt them.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
 def firestore_client(firestore_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """A client of an empty project of this test's own."""
+    """A client of an empty project of the test's own."""
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_host)
     client = Client(project=f"test-{uuid4().hex[:20]}")
     yield client

@@ -41,7 +41,7 @@ FAULTS: Final[Faults] = {
     "purge": {Kind.DROP: 0.15, Kind.DELAY: 0.05, Kind.DUPLICATE: 0.15, Kind.REFUSE: 0.10},
     OTHER: {Kind.DROP: 0.03, Kind.REFUSE: 0.03},
 }
-SECONDS: Final = 60.0
+UPSTREAM_SECONDS: Final = 60.0
 """How long the functions may take; a claim waits up to 30."""
 NOT_REUSED: Final = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 """A reused connection may be one that the server is about to close: a fault that the dice did not draw."""
@@ -54,7 +54,7 @@ class HttpProxy:
 
     def __init__(self, upstream: str, chance: Chance) -> None:
         self._chance = chance
-        self._http = httpx.Client(base_url=upstream, timeout=SECONDS, limits=NOT_REUSED, trust_env=False)
+        self._http = httpx.Client(base_url=upstream, timeout=UPSTREAM_SECONDS, limits=NOT_REUSED, trust_env=False)
 
     def close(self) -> None:
         self._http.close()

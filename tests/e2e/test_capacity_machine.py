@@ -1,4 +1,4 @@
-"""A capacity order of the contract, fulfilled by a real machine of our own launcher, and given back."""
+"""A capacity order of the contract, fulfilled by a real machine of our own launcher, and released."""
 
 import json
 from contextlib import ExitStack
@@ -34,7 +34,7 @@ def test_a_target_of_one_boots_a_machine_that_its_own_report_fulfils_and_a_targe
         stack = replace(stack, api=cleanup.enter_context(ControlPlane(url, key)))
         bearer = {"Authorization": f"Bearer {key}"}
         admin = cleanup.enter_context(httpx.Client(base_url=url, headers=bearer, timeout=30))
-        aim(admin, 1)
+        set_target(admin, 1)
         (open_,) = orders(admin)
         process = await_machine(stack.state)
         running = stack.await_order(open_["order_id"], in_state(State.RUNNING))
@@ -49,7 +49,7 @@ def test_a_target_of_one_boots_a_machine_that_its_own_report_fulfils_and_a_targe
         assert "started on Linux" in (directory / "serial.log").read_text(errors="replace")
         assert is_running(process)
 
-        aim(admin, 0)
+        set_target(admin, 0)
         released = stack.await_order(running.id, in_state(State.SUCCEEDED))
         await_end(process)
         stack.await_no_machine()
@@ -65,8 +65,8 @@ def operator(home: Path) -> tuple[str, str]:
     return environment["LAUNCHYARD_URL"], environment["LAUNCHYARD_ADMIN_KEY"]
 
 
-def aim(admin: httpx.Client, count: int) -> None:
-    """Say how many machines there are to be, and have that seen to."""
+def set_target(admin: httpx.Client, count: int) -> None:
+    """Set the pool's target, and reconcile at once."""
     target = {"datacenter": DATACENTER, "node_size": "tiny", "min_warm_count": count, "dispatch": True}
     assert admin.put(TARGETS, json=target).status_code == 200
     assert admin.post(RECONCILE, json={"dispatch": True}).status_code == 200

@@ -29,7 +29,7 @@ ORDER: Final = CapacitySpec(datacenter=f"gcp:{ZONE}", node_size=NodeSize.TINY)
 
 @dataclass(frozen=True)
 class Deployment:
-    """A control plane and a fake Compute Engine, as processes. `environment` is a launcher's."""
+    """A control plane and a fake Compute Engine, as processes. `environment` is the launcher's."""
 
     api: ControlPlane
     fake: Fake
@@ -38,7 +38,7 @@ class Deployment:
 
     @contextmanager
     def launcher(self, *flags: str) -> Iterator["subprocess.Popen[str]"]:
-        """Run a launcher, told only what the contract's worker is told, and where the fake is; it is killed at last."""
+        """Run a launcher with the settings of the contract's worker, and the fake's address; kill it at the end."""
         with (self.state.parent / "launcher.log").open("a") as log:
             process = subprocess.Popen(
                 [*python("launcher"), "run", "--providers", "gcp", *flags],
@@ -70,21 +70,21 @@ class Deployment:
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
     logs, port = tmp_path / "logs", free_port()
     settings = StackSettings(port=port, compute_port=free_port(), backend=Backend.MEMORY, home=tmp_path)
-    told = make_environment(settings)
+    variables = make_environment(settings)
     compute = start_compute(settings.compute_port, logs)
     try:
-        functions = start_functions(port, logs, told)
+        functions = start_functions(port, logs, variables)
         try:
             environment = {
-                "CP_URL": told["LAUNCHYARD_URL"],
-                "LAUNCHER_API_KEY": told["LAUNCHYARD_LAUNCHER_KEY"],
+                "CP_URL": variables["LAUNCHYARD_URL"],
+                "LAUNCHER_API_KEY": variables["LAUNCHYARD_LAUNCHER_KEY"],
                 "INTEL_API_KEY": "key-of-intels",
                 "LAUNCHER_GCP_PROJECT": PROJECT,
-                "LAUNCHYARD_GCP_ENDPOINT": told["LAUNCHYARD_GCP_ENDPOINT"],
+                "LAUNCHYARD_GCP_ENDPOINT": variables["LAUNCHYARD_GCP_ENDPOINT"],
                 "LAUNCHYARD_STATE_DIR": str(tmp_path / "state"),
             }
             fake = Fake(f"http://{LOOPBACK}:{settings.compute_port}")
-            with ControlPlane(told["LAUNCHYARD_URL"], told["LAUNCHYARD_CLIENT_KEY"]) as api:
+            with ControlPlane(variables["LAUNCHYARD_URL"], variables["LAUNCHYARD_CLIENT_KEY"]) as api:
                 yield Deployment(api, fake, environment, tmp_path / "state")
         finally:
             stop(functions)

@@ -17,7 +17,7 @@ from functions.engine.candidates import READ_AT_ONCE, REST, STALE, Candidates, o
 from functions.ports import OrderStore, Snapshot
 from shared.domain.order import Reason, State
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
-from tests.threads import SECONDS, at_once
+from tests.threads import MAX_SECONDS, at_once
 
 LANES = [an_order(TASK).lane]
 MANY_LANES = [*LANES, an_order(CAPACITY).lane]
@@ -38,7 +38,7 @@ class CountedStore(MemoryOrderStore):
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         self.queries += 1
         self.asked.set()
-        assert self.may_answer.wait(SECONDS)
+        assert self.may_answer.wait(MAX_SECONDS)
         if self.down:
             raise Unavailable("The order store does not answer.")
         return super().claimable(lanes, now, limit)
@@ -279,9 +279,9 @@ def _ask_during_a_query(store: CountedStore, claimers: int, rest: timedelta = RE
 
     with ThreadPoolExecutor(claimers + 1) as pool:
         first = pool.submit(ask, NOW)
-        assert store.asked.wait(SECONDS)
+        assert store.asked.wait(MAX_SECONDS)
         others = [pool.submit(ask, NOW + 10 * REST) for _ in range(claimers)]
         for _ in others:
-            assert blocked.acquire(timeout=SECONDS)
+            assert blocked.acquire(timeout=MAX_SECONDS)
         store.may_answer.set()
-        return [first.result(SECONDS), *(other.result(SECONDS) for other in others)]
+        return [first.result(MAX_SECONDS), *(other.result(MAX_SECONDS) for other in others)]

@@ -13,7 +13,7 @@ from tests.chaos.schedule import Action, CancelOrder, FreezeLauncher, KillLaunch
 TERMS = Terms("chaos-test", seed=7, seconds=60, orders=80, launchers=4, lease=8)
 
 
-def test_the_same_seed_makes_the_same_schedule_and_another_another() -> None:
+def test_the_same_seed_makes_the_same_schedule_and_another_seed_another() -> None:
     assert plan(TERMS) == plan(TERMS)
     assert plan(replace(TERMS, seed=8)) != plan(TERMS)
 
@@ -39,7 +39,7 @@ def test_capacity_orders_that_are_not_kept_are_cancelled() -> None:
     assert sum(one.keep for one in capacity) == len(schedule.KEPT)
 
 
-def test_every_kind_of_blow_falls_within_the_storm_whatever_the_seed() -> None:
+def test_every_kind_of_action_happens_within_the_storm_whatever_the_seed() -> None:
     for seed in range(20):
         timed = plan(replace(TERMS, seed=seed))
         assert {type(one.action) for one in timed} == set(Action.__args__)
@@ -58,7 +58,7 @@ def test_launchers_are_frozen_within_their_lease_and_past_it_and_then_with_and_w
     }
 
 
-def test_every_storm_breaks_the_oldest_machines_launcher_and_places_failed_orders_again_whatever_the_seed() -> None:
+def test_every_storm_disrupts_the_oldest_machines_launcher_and_requeues_failed_orders_whatever_the_seed() -> None:
     for seed in range(20):
         actions = [timed.action for timed in plan(replace(TERMS, seed=seed))]
         kills = [action for action in actions if isinstance(action, KillLauncher) and action.draw == 0]
@@ -96,7 +96,7 @@ def test_some_tasks_last_long_and_some_leave_a_child_behind() -> None:
     assert 0.02 < len(leaving) / len(commands) < 0.1
 
 
-def test_what_is_mumbled_is_no_bell() -> None:
+def test_malformed_bells_are_malformed() -> None:
     for attributes in schedule.MALFORMED_BELLS:
         with pytest.raises(MalformedBell):
             from_attributes(attributes)
