@@ -1,1 +1,1 @@
-"""The tests. One folder a level: a test here starts whatever it needs, on free ports, in its own state folder."""
+"""The tests, one folder a level. A test starts whatever it needs, on free ports, in a state folder of its own."""

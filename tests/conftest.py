@@ -1,4 +1,4 @@
-"""What every level of tests may ask for."""
+"""Fixtures for tests of every level."""
 
 import signal
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from google.cloud.firestore import Client
 
-pytest_plugins = ["tests.left_out", "tests.shared_emulators", "tests.workers"]
+pytest_plugins = ["tests.left_out", "tests.meanwhile", "tests.shared_emulators", "tests.workers"]
 
 # A shell that starts us in the background has us ignore SIGINT, and nohup SIGHUP. What we start would inherit that, and
 # some of it is sent these signals. A handler is not inherited: this process goes on, what it starts has the default.
@@ -18,7 +18,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 @pytest.fixture
 def firestore_client(firestore_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """A client of an empty project of this test's own."""
+    """A client of an empty project of the test's own."""
     monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", firestore_host)
     client = Client(project=f"test-{uuid4().hex[:20]}")
     yield client

@@ -1,4 +1,4 @@
-"""Orders and events for tests: a default for everything, so that a test says only what it is about."""
+"""Orders and events for tests, with a default for everything: a test names only what matters to it."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

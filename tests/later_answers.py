@@ -1,35 +1,37 @@
-"""How a later version of the control plane would answer: with fields more, and values more in its lists."""
+"""Answers of a later version of the control plane: with further fields, and further values in its lists."""
 
 from typing import Any, Final
 
 LISTS: Final = frozenset({"state", "reason", "why"})
-"""Fields whose values are of a list that may grow."""
+"""Fields whose values come from a list that may grow."""
 OPEN: Final = frozenset({"metrics", "entered", "headers"})
-"""Fields that hold whatever names they like."""
+"""Fields that may hold any names."""
 OF_LATER: Final = "of_a_later_version"
 
 
 def with_more_fields(document: Any) -> Any:
-    """Return the document with a field more in each of its objects."""
+    """Return the document with a further field in each of its objects."""
     match document:
         case dict():
-            parts = {name: part if name in OPEN else with_more_fields(part) for name, part in document.items()}
-            return {**parts, OF_LATER: {"one": [1]}}
+            fields = {name: value if name in OPEN else with_more_fields(value) for name, value in document.items()}
+            return {**fields, OF_LATER: {"one": [1]}}
         case list():
-            return [with_more_fields(part) for part in document]
+            return [with_more_fields(value) for value in document]
         case _:
             return document
 
 
 def with_more_values(document: Any) -> Any:
-    """Return the document with values of a later version for all that are from a list."""
+    """Return the document with a later version's value in place of each value that comes from a list."""
     match document:
         case dict():
-            parts = {name: with_more_values(part) for name, part in document.items()}
-            later = {name: OF_LATER for name in LISTS & parts.keys() if isinstance(parts[name], str)}
-            entered = {"entered": {**parts["entered"], OF_LATER: "2026-11-22T12:00:00Z"}} if "entered" in parts else {}
-            return {**parts, **later, **entered}
+            fields = {name: with_more_values(value) for name, value in document.items()}
+            later = {name: OF_LATER for name in LISTS & fields.keys() if isinstance(fields[name], str)}
+            entered = (
+                {"entered": {**fields["entered"], OF_LATER: "2026-11-22T12:00:00Z"}} if "entered" in fields else {}
+            )
+            return {**fields, **later, **entered}
         case list():
-            return [with_more_values(part) for part in document]
+            return [with_more_values(value) for value in document]
         case _:
             return document

@@ -1,4 +1,4 @@
-"""What a later version of the control plane leaves in the store: documents that this version cannot read."""
+"""Writes into the store what a later version of the control plane would: documents that this version cannot read."""
 
 import hashlib
 from typing import Any, Protocol
@@ -11,11 +11,11 @@ from functions.adapters.memory_records import MemoryRecords
 from functions.ports import KeyStore, OrderStore, Records
 
 LATER: Any = {"a later": "version's"}
-"""In a field that holds a text now."""
+"""The later value of a field that holds a text now."""
 
 
 class LaterVersion(Protocol):
-    """Has a later version write what is stored, in a form of its own."""
+    """Rewrites what is stored in the form of a later version."""
 
     def order(self, orders: OrderStore, order_id: str) -> None: ...
 

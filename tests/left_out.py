@@ -1,7 +1,7 @@
-"""Leaves out the tests marked `emulator` if the emulators cannot be had, and says at the end how many and why.
+"""Leaves out the tests marked `emulator` if the emulators cannot be fetched; the last line counts them and says why.
 
-Whether they can be had is found out once a run, by fetching them. Under xdist the controller does so for its workers.
-Emulators that are there and do not start fail their tests.
+The emulators are fetched once a run; under xdist the controller does so for its workers. If an emulator is there and
+does not start, its tests fail.
 """
 
 from typing import Any, Final, Protocol, cast
@@ -13,7 +13,7 @@ from emulators.fetch import Unobtainable
 
 
 class Node(Protocol):
-    """A worker as xdist's controller has it; `workeroutput` is there once the worker has ended of itself."""
+    """A worker in xdist's controller. It has `workeroutput` once the worker has ended by itself."""
 
     config: pytest.Config
     workerinput: dict[str, Any]
@@ -26,7 +26,7 @@ TO_WORKERS: Final = "why_emulators_cannot_be_had"
 FROM_WORKERS: Final = "left_out"
 
 
-@pytest.hookimpl(trylast=True)  # after -m and -k, so that what nobody asked for is not counted
+@pytest.hookimpl(trylast=True)  # after -m and -k: count only tests that would run
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker(MARKER)]
     if not marked or why_not(config) is None:
@@ -39,24 +39,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if count := config.stash.get(COUNT, 0):
         terminalreporter.write_line(
-            f"left out: {count} tests, for the emulators that they need cannot be had: {why_not(config)}", yellow=True
+            f"left out: {count} tests, because the emulators that they need cannot be fetched: {why_not(config)}",
+            yellow=True,
         )
 
 
 def why_not(config: pytest.Config) -> str | None:
-    """Return why the emulators cannot be had, and None if they can be."""
+    """Return why the emulators cannot be fetched; None if they can be."""
     if WHY not in config.stash:
-        config.stash[WHY] = _told(config) if hasattr(config, "workerinput") else _find_out(config)
+        config.stash[WHY] = _from_controller(config) if hasattr(config, "workerinput") else _fetch(config)
     return config.stash[WHY]
 
 
-def _told(config: pytest.Config) -> str | None:
+def _from_controller(config: pytest.Config) -> str | None:
     return cast("str | None", cast("Any", config).workerinput[TO_WORKERS])
 
 
-def _find_out(config: pytest.Config) -> str | None:
+def _fetch(config: pytest.Config) -> str | None:
     capture = config.pluginmanager.getplugin("capturemanager")
-    with capture.global_and_fixture_disabled():  # a download shows how far it is
+    with capture.global_and_fixture_disabled():  # a download shows its progress
         try:
             google.obtain()
         except Unobtainable as error:
@@ -66,7 +67,7 @@ def _find_out(config: pytest.Config) -> str | None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Node) -> None:
-    """Under xdist nothing is collected here: unless -m says otherwise, the tests may need the emulators."""
+    """The controller collects nothing, so unless `-m` excludes them, some tests may need the emulators."""
     others_only = f"not {MARKER}" in node.config.option.markexpr
     node.workerinput[TO_WORKERS] = None if others_only else why_not(node.config)
 

@@ -10,7 +10,7 @@ from functions.ports import PresignedUpload, StoredObject, UploadTerms
 
 
 class MemoryBucket:
-    """Objects in a dictionary. Its URLs are for `put` and `fetch`, which do what the network would."""
+    """Objects in a dictionary. `put` and `fetch` take its URLs, in place of the network."""
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._clock = clock
@@ -38,7 +38,7 @@ class MemoryBucket:
         self._objects.pop(key, None)
 
     def put(self, upload: PresignedUpload, body: bytes) -> bool:
-        """Upload as a client would; False where the terms do not allow these bytes, or not any more."""
+        """Upload as a client would; return False if the terms do not allow these bytes, or have expired."""
         if upload.url not in self._uploads:
             return False
         terms, until = self._uploads[upload.url]
@@ -49,10 +49,10 @@ class MemoryBucket:
         return True
 
     def fetch(self, url: str) -> bytes:
-        """Download as a client would. Raises Forbidden where the URL is not one of ours, or not any more; NotFound."""
+        """Download as a client would. Raises Forbidden if the URL is not a presigned one or has expired; NotFound."""
         key, until = self._downloads.get(url, ("", datetime.min.replace(tzinfo=UTC)))
         if self._clock() > until:
-            raise Forbidden("This URL allows no download, or not any more.")
+            raise Forbidden("This URL allows no download, or has expired.")
         if key not in self._objects:
             raise NotFound(f"There is no object {key}.")
         return self._objects[key][0]

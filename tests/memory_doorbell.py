@@ -20,7 +20,7 @@ class MemoryDoorbell:
         self._patience, self._monotonic = patience, monotonic
         self._changed = threading.Condition()
         self._waiting: list[tuple[float, int, Bell]] = []
-        """When each may be delivered, and in which order they came."""
+        """Each bell with the time from which it may be delivered, and its number in the order of arrival."""
         self._numbers = itertools.count(1)
 
     def ring(self, bell: Bell) -> None:
@@ -36,7 +36,7 @@ class MemoryDoorbell:
         return [Heard(bell, str(number)) for _, number, bell in ready]
 
     def acknowledge(self, heard: Heard) -> None:
-        """It was taken off when it was heard."""
+        """Do nothing: `hear` has removed the bell."""
 
     def give_back(self, heard: Heard, after: timedelta) -> None:
         self._offer(heard.bell, self._monotonic() + after.total_seconds())

@@ -1,6 +1,6 @@
-"""The emulators of one run: each is started when the first test asks for it, and serves all workers until the run ends.
+"""The emulators of one run: each starts when the first test asks for it, and serves all workers until the run ends.
 
-pytest-xdist gives each worker a session of its own. A folder that all of them know holds what the first has started;
+pytest-xdist gives each worker a session of its own. The workers share a folder that records what one of them started;
 the process that starts the workers stops it at the end. In a run without workers one process does both.
 """
 
@@ -21,15 +21,15 @@ from emulators.processes import LOOPBACK, Server, free_port
 from emulators.record import LOGS, Record
 
 HOME: Final = pytest.StashKey[Path]()
-TOLD: Final = "shared"
-"""Under this name a worker is told the folder."""
+SHARED: Final = "shared"
+"""The folder's name in a worker's input."""
 
 Start = Callable[[int, Path], Server]
 
 
 @pytest.fixture(scope="session")
 def shared(request: pytest.FixtureRequest) -> Path:
-    """The folder of what the workers of this run share."""
+    """The folder that the workers of this run share."""
     return request.config.stash[HOME]
 
 
@@ -46,9 +46,9 @@ def pubsub_host(shared: Path) -> str:
 
 
 def address(home: Path, name: str, start: Start, answer: Callable[[], None]) -> str:
-    """Return `host:port` of the run's emulator of this name, started by whoever asks first.
+    """Return `host:port` of the run's emulator of this name, which the first caller starts.
 
-    `answer` has it answer once each thing that tests ask of it. Raises StartFailed.
+    `answer` warms the emulator up: it sends each kind of request that tests send. Raises StartFailed.
     """
     with alone(home, name):
         file = home / name
@@ -64,27 +64,27 @@ def address(home: Path, name: str, start: Start, answer: Callable[[], None]) -> 
 
 @contextmanager
 def alone(home: Path, name: str) -> Iterator[None]:
-    """Do something while no other worker of the run does the same."""
+    """Hold a lock of this name against the other workers of the run."""
     with (home / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    told = getattr(config, "workerinput", None)
-    if not told:  # to be told to go ends a run as Ctrl-C does: what it started is stopped
+    given = getattr(config, "workerinput", None)
+    if not given:  # SIGTERM ends a run as Ctrl-C does: everything that it started is stopped
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    config.stash[HOME] = Path(told[TOLD] if told else tempfile.mkdtemp(prefix="launchyard-tests-"))
+    config.stash[HOME] = Path(given[SHARED] if given else tempfile.mkdtemp(prefix="launchyard-tests-"))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker that is about to start where the folder is."""
-    node.workerinput[TOLD] = str(node.config.stash[HOME])
+    """Give the folder to a worker that is about to start."""
+    node.workerinput[SHARED] = str(node.config.stash[HOME])
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop what was started, once no worker runs any more."""
+    """Stop the emulators once no worker runs any more."""
     home = config.stash.get(HOME, None)
     if home is not None and not hasattr(config, "workerinput"):
         Record(home).stop_all()

@@ -1,7 +1,7 @@
 """How the tests of a run are divided among pytest-xdist's workers. (Its `loadgroup` makes no groups with pytest 9.2.)
 
-Most modules are one piece of work each: their tests share what was prepared for them. Tests that take seconds and share
-nothing are pieces by themselves, and are handed out first, so that no worker is left with them at the end.
+Most modules are one unit of work each: their tests share what was prepared for them. Tests that take seconds and share
+nothing are units by themselves, and are handed out first, so that no worker is left with them at the end.
 """
 
 import re
@@ -10,41 +10,42 @@ from typing import Any, Final
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-SINGLY: Final = (
+PER_TEST: Final = (
     "tests/e2e/",
     "tests/stack/test_up_and_down.py",
     "tests/launcher/test_bounded.py",
     "tests/launcher/test_daemon.py",
     "tests/launcher/test_doctor.py",
 )
-"""Where each test is a piece by itself."""
-TOGETHER: Final = ("tests/e2e/test_later_qemu.py",)
-"""Where it is not, for what is prepared takes longer than the tests."""
-FIRST: Final = ("tests/e2e/test_chaos.py", "tests/crash/", *SINGLY)
-"""What takes long, the longest first."""
+"""Here each test is a unit by itself."""
+PER_MODULE: Final = ("tests/e2e/test_later_qemu.py", "tests/e2e/test_capacity_transcript.py")
+"""Except here: the tests share what takes longer to prepare than they do."""
+FIRST: Final = ("tests/e2e/test_chaos.py", "tests/crash/", *PER_TEST)
+"""The tests that take longest, the longest first."""
 A_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class Pieces(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
-    """Hands out a module at a time, of `SINGLY` a test at a time."""
+class UnitScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """Hands out one module at a time, or one test at a time below `PER_TEST`."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if nodeid.startswith(SINGLY) and not nodeid.startswith(TOGETHER) else nodeid.partition("::")[0]
+        is_unit = nodeid.startswith(PER_TEST) and not nodeid.startswith(PER_MODULE)
+        return nodeid if is_unit else nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Pieces:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> UnitScheduling:
     config.option.loadscopereorder = False  # the order is ours
-    return Pieces(config, log)
+    return UnitScheduling(config, log)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Name a parameter that is an id drawn by chance by what it is: all workers must find tests of the same names."""
+    """Name a parameter that is a random id after its argument: all workers must find tests of the same names."""
     return argname if isinstance(val, str) and A_UUID.fullmatch(val) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Have what takes long come first, if there are workers; else the order is as ever."""
+    """Put the longest tests first if there are workers; else keep the order."""
     if hasattr(config, "workerinput"):
         items.sort(key=_rank)
 

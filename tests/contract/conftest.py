@@ -1,10 +1,12 @@
-"""Each port's adapters: what one suite of promises is run over."""
+"""The adapters of each port: one suite of promises runs over all of them."""
 
 import pytest
 
 from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
+from functions.domain.order import Order
 from functions.ports import KeyStore, OrderStore
+from tests.factories import a_key, an_order
 from tests.later_version import InFirestore, InMemory, LaterVersion
 
 MEMORY_AND_FIRESTORE = ["memory", pytest.param("firestore", marks=pytest.mark.emulator)]
@@ -19,7 +21,7 @@ def orders(request: pytest.FixtureRequest) -> OrderStore:
 
 @pytest.fixture
 def later(request: pytest.FixtureRequest, orders: OrderStore) -> LaterVersion:
-    """Of the control plane whose store `orders` is."""
+    """A later version of the control plane, on the same store as `orders`."""
     if isinstance(orders, MemoryOrderStore):
         return InMemory()
     return InFirestore(request.getfixturevalue("firestore_client"))
@@ -30,3 +32,9 @@ def api_keys(request: pytest.FixtureRequest) -> KeyStore:
     if request.param == "memory":
         return MemoryKeyStore()
     return FirestoreKeyStore(request.getfixturevalue("firestore_client"))
+
+
+def stored(orders: OrderStore, order: Order | None = None) -> Order:
+    """Store an order, this one if there is one, and return it."""
+    order = order or an_order()
+    return orders.create(order, a_key(order))

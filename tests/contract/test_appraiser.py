@@ -1,4 +1,4 @@
-"""What the appraiser promises, by a Trust Authority that answers over HTTP."""
+"""What the appraiser promises, with a Trust Authority that answers over HTTP."""
 
 import base64
 import hashlib
@@ -38,7 +38,7 @@ MEASURED: Final = Measured(
 
 
 class Timer:
-    """Seconds that pass when a test says so."""
+    """A clock, in seconds, that a test moves."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -74,7 +74,7 @@ def appraiser(address: str, http: httpx.Client, timer: Timer) -> TrustAuthority:
     return TrustAuthority(http, PublishedKeys(http, f"{address}/certs", timer), f"{address}/", API_KEY)
 
 
-def test_what_a_quote_says_is_what_its_token_vouches_for(appraiser: TrustAuthority) -> None:
+def test_a_quote_is_read_from_the_token_that_vouches_for_it(appraiser: TrustAuthority) -> None:
     assert appraiser.measured(appraiser.appraise(SENT), NOW) == MEASURED
 
 
@@ -161,7 +161,7 @@ def test_a_signed_payload_that_is_no_object_is_refused(
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "a.b.c", "e30.e30.e30", "ключ", "." * 100, "x" * 100_000])
-def test_what_is_no_token_is_told_so_and_no_key_is_looked_for(
+def test_what_is_no_token_is_refused_without_a_look_for_keys(
     appraiser: TrustAuthority, authority: LocalTrustAuthority, token: str
 ) -> None:
     with pytest.raises((Malformed, Forbidden)):
@@ -238,7 +238,7 @@ def test_many_that_need_the_keys_at_once_fetch_them_once(
     assert authority.asked == ["/certs"]
 
 
-def test_without_its_keys_nothing_can_be_said_of_a_token(
+def test_without_its_keys_no_token_is_accepted_or_refused(
     appraiser: TrustAuthority, authority: LocalTrustAuthority, timer: Timer
 ) -> None:
     token, authority.away = authority.appraise(QUOTE), True

@@ -1,4 +1,4 @@
-"""The fake Compute Engine, asked by the real client library."""
+"""The fake Compute Engine answers the real client library as the real one does."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ OTHER_ZONE = "us-central1-b"
 
 
 class Client:
-    """The real library's clients, with what every request of these tests has in common."""
+    """The real library's clients, with the fields that all requests of these tests share."""
 
     def __init__(self, url: str) -> None:
         how: dict[str, Any] = {
@@ -91,13 +91,13 @@ def test_an_instance_goes_through_its_states_by_the_clock(fake: Fake, client: Cl
         client.status("one")
 
 
-def test_what_was_asked_for_is_told_again(client: Client) -> None:
+def test_an_instance_is_returned_as_it_was_requested(client: Client) -> None:
     client.insert(an_instance(metadata={"items": [{"key": "launchyard-config", "value": "{}"}]}))
-    told = client.instances.get(project=PROJECT, zone=ZONE, instance="one")
-    assert told.confidential_instance_config.confidential_instance_type == "TDX"
-    assert told.scheduling.on_host_maintenance == "TERMINATE"
-    assert dict(told.labels) == {"colour": "green"}
-    assert told.metadata.items[0].value == "{}"
+    instance = client.instances.get(project=PROJECT, zone=ZONE, instance="one")
+    assert instance.confidential_instance_config.confidential_instance_type == "TDX"
+    assert instance.scheduling.on_host_maintenance == "TERMINATE"
+    assert dict(instance.labels) == {"colour": "green"}
+    assert instance.metadata.items[0].value == "{}"
 
 
 def test_a_repeated_request_is_the_same_operation_and_makes_no_second_instance(fake: Fake, client: Client) -> None:
@@ -119,7 +119,7 @@ def test_a_name_that_is_taken_is_a_conflict_in_its_zone_only(fake: Fake, client:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"scheduling": {"on_host_maintenance": "MIGRATE"}}, "onHostMaintenance"),
         ({"machine_type": f"zones/{ZONE}/machineTypes/n2-standard-4"}, "n2-standard-4"),
@@ -136,9 +136,9 @@ def test_a_name_that_is_taken_is_a_conflict_in_its_zone_only(fake: Fake, client:
     ],
 )
 def test_what_compute_engine_would_not_make_is_refused(
-    fake: Fake, client: Client, changes: dict[str, Any], told: str
+    fake: Fake, client: Client, changes: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(BadRequest, match=told):
+    with pytest.raises(BadRequest, match=message):
         client.insert(an_instance(**changes))
     assert not fake.made()
 
@@ -212,7 +212,7 @@ def test_an_instance_may_linger_although_its_operation_failed(fake: Fake, client
 def test_an_instance_is_deleted_when_it_has_run_as_long_as_it_may(fake: Fake, client: Client) -> None:
     limits = {"max_run_duration": {"seconds": HOUR}, "instance_termination_action": "DELETE"}
     client.insert(an_instance(scheduling=an_instance()["scheduling"] | limits))
-    fake.forward(HOUR / 2)  # beside the time that the test itself takes
+    fake.forward(HOUR / 2)  # and the time that the test itself takes
     assert client.status("one") == "RUNNING"
     fake.forward(HOUR / 2)
     assert not fake.instances()

@@ -30,12 +30,12 @@ from tests.factories import a_key, an_order
 from tests.functions.world import Bells, Clock, an_app
 from tests.memory_doorbell import MemoryDoorbell
 
-SECONDS: Final = 300.0
-"""How long anything may take before a test fails."""
+MAX_SECONDS: Final = 300.0
+"""How long a test waits before it fails."""
 LANE: Final = "any/task"
 AT_ONCE: Final = timedelta()
 DELIVERIES: Final = "CloudPubSubDeadLetterSourceDeliveryCount"
-"""What the broker writes on a dead letter: how often it was delivered."""
+"""The attribute of a dead letter that says how often it was delivered."""
 
 
 class Rig(Protocol):
@@ -97,7 +97,7 @@ def ring(rig: Rig, count: int) -> list[Bell]:
 def hear(rig: Rig, count: int, most: int = 10) -> list[Heard]:
     """Hear until so many bells were delivered."""
     heard: list[Heard] = []
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + MAX_SECONDS
     while len(heard) < count:
         assert time.monotonic() < deadline, f"heard only {heard}"
         heard += rig.listener.hear(most)
@@ -105,16 +105,16 @@ def hear(rig: Rig, count: int, most: int = 10) -> list[Heard]:
 
 
 def dead_letters(pubsub: PubSubRig) -> str:
-    """Return a subscription to what the broker gives up from now on."""
+    """Return a subscription to the dead letters from now on."""
     dead: str = pubsub.subscriber.subscription_path(pubsub.paths.topic.split("/")[1], "dead")
     pubsub.subscriber.create_subscription(request={"name": dead, "topic": pubsub.paths.dead_letters})
     return dead
 
 
 def until_dead(pubsub: PubSubRig, dead: str) -> tuple[list[Bell], list[PubsubMessage]]:
-    """Hear, and give back what is heard, until the broker has given a message up; return what was heard, what died."""
+    """Give back what is heard until there is a dead letter; return the bells that were heard, and the dead letters."""
     heard: list[Bell] = []
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + MAX_SECONDS
     while time.monotonic() < deadline:
         for one in pubsub.listener.hear(1):
             heard.append(one.bell)
@@ -130,7 +130,7 @@ def names(heard: Sequence[Heard]) -> list[str]:
     return sorted(one.bell.order_id for one in heard)
 
 
-def test_a_bell_is_heard_with_all_that_it_says(rig: Rig) -> None:
+def test_a_bell_is_heard_with_all_its_attributes(rig: Rig) -> None:
     [bell] = ring(rig, 1)
     assert [one.bell for one in hear(rig, 1)] == [bell]
 
@@ -164,7 +164,7 @@ def test_a_bell_given_back_for_later_does_not_come_before_the_others(rig: Rig) -
 def test_no_more_bells_are_heard_at_once_than_asked_for_and_none_is_lost(rig: Rig, most: int) -> None:
     bells = ring(rig, 7)
     heard: list[Heard] = []
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + MAX_SECONDS
     while len(heard) < len(bells):
         assert time.monotonic() < deadline
         some = rig.listener.hear(most)
@@ -183,15 +183,15 @@ def test_bells_are_heard_after_many_silent_times(rig: Rig) -> None:
 @pytest.mark.emulator
 @pytest.mark.parametrize("attributes", [{}, {"order_id": "1"}, {"order_id": "", "lane": LANE}, {"lane": LANE}])
 def test_a_malformed_bell_is_never_passed_on_and_stops_nothing(pubsub: PubSubRig, attributes: dict[str, str]) -> None:
-    pubsub.publisher.publish(pubsub.paths.topic, b"x", **attributes).result(SECONDS)
+    pubsub.publisher.publish(pubsub.paths.topic, b"x", **attributes).result(MAX_SECONDS)
     [bell] = ring(pubsub, 1)
     assert [one.bell for one in hear(pubsub, 1, most=1)] == [bell]
 
 
 @pytest.mark.emulator
-def test_a_malformed_bell_is_told_of_once_and_ends_among_the_dead_letters(pubsub: PubSubRig) -> None:
+def test_a_malformed_bell_is_logged_once_and_becomes_a_dead_letter(pubsub: PubSubRig) -> None:
     dead = dead_letters(pubsub)
-    message_id = pubsub.publisher.publish(pubsub.paths.topic, b"x").result(SECONDS)
+    message_id = pubsub.publisher.publish(pubsub.paths.topic, b"x").result(MAX_SECONDS)
 
     with capture_logs() as logged:
         heard, [letter] = until_dead(pubsub, dead)

@@ -1,4 +1,4 @@
-"""Orders that another version wrote: read where they can be, and passed over where not."""
+"""Orders that another version wrote: the store reads what it can, and skips the rest."""
 
 from dataclasses import replace
 
@@ -43,8 +43,8 @@ def test_one_order_that_cannot_be_read_stands_in_no_others_way(
         assert [found.order for found in store.due({State.QUEUED}, NOW, limit=10).orders] == [good]
         assert store.get_many([good.id, bad.id]) == {good.id: store.look(good.id), bad.id: Unreadable(bad.id)}
         assert store.page(OrderQuery()).orders == [good]
-    (said,) = logged  # once, however often it is met
-    assert (said["documents"], said["fields"], said["passed_over"]) == ([bad.id], ["spec.task.command"], 1)
+    (line,) = logged  # once, however often the document is read
+    assert (line["documents"], line["fields"], line["passed_over"]) == ([bad.id], ["spec.task.command"], 1)
     with pytest.raises(Unavailable):
         store.get(bad.id)
 

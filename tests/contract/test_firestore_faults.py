@@ -1,4 +1,4 @@
-"""What the Firestore store answers where Firestore itself fails: a lost answer is not a lost order."""
+"""What the Firestore store answers if Firestore itself fails: a lost answer is not a lost order."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,7 +30,7 @@ from tests.factories import NOW, a_claim, a_key, an_order
 pytestmark = pytest.mark.emulator
 
 LONG = "x" * 1501
-"""More bytes than Firestore compares with."""
+"""Longer than the values that Firestore can query for."""
 
 Commit = Callable[..., Any]
 Fault = Callable[[Commit, tuple[Any, ...], dict[str, Any]], Any]
@@ -39,7 +39,7 @@ AMBIGUOUS = [ServiceUnavailable, DeadlineExceeded, InternalServerError, Aborted]
 
 
 class FaultyCommits:
-    """Stands before the client's `commit`, and lets the next ones fail as told; counts those that get through."""
+    """Replaces the client's `commit`: the next commits fail as scripted. Counts all commits."""
 
     def __init__(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         api = client._firestore_api
@@ -62,7 +62,7 @@ class FaultyCommits:
         self._faults.append(fault)
 
     def lose_the_answer_and_ask_again(self) -> None:
-        """As the library's own retry does: the repeat fails by what the first commit left."""
+        """Repeat the commit, as the library's own retry does: the repeat fails by what the first commit left."""
 
         def fault(commit: Commit, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             commit(*args, **kwargs)
@@ -77,7 +77,7 @@ class FaultyCommits:
         self._faults.extend([fault] * times)
 
     def let_another(self, change: Callable[[], object]) -> None:
-        """Have another writer be faster."""
+        """Run another writer's change just before the next commit."""
 
         def fault(commit: Commit, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             change()

@@ -1,4 +1,4 @@
-"""What every KeyStore promises."""
+"""What every key store promises."""
 
 from functions.domain.access import ApiKey, Role, digest
 from functions.ports import KeyStore

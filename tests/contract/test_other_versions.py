@@ -1,4 +1,4 @@
-"""What another version wrote, and this one cannot read, hides nothing, blocks nothing, and is not taken for nothing."""
+"""A document that only another version can read hides nothing, blocks nothing, and is not taken for a missing one."""
 
 import sys
 from collections.abc import Callable
@@ -36,7 +36,7 @@ MANY: Final = 4 * AT_ONCE
 
 
 def plant(orders: OrderStore, later: LaterVersion, made: list[Order]) -> list[Order]:
-    """Store these orders as a later version would."""
+    """Store these orders in the form of a later version."""
 
     def one(order: Order) -> Order:
         orders.create(order, a_key(order))
@@ -61,7 +61,7 @@ BY_ID: list[Callable[[OrderStore, Order], Any]] = [
 
 
 @pytest.mark.parametrize("ask", BY_ID)
-def test_who_asks_for_it_by_its_id_or_its_key_is_told_to_ask_again(
+def test_a_request_for_it_by_id_or_key_is_to_be_repeated(
     orders: OrderStore, later: LaterVersion, ask: Callable[[OrderStore, Order], Any]
 ) -> None:
     (order,) = plant(orders, later, [an_order()])
@@ -112,11 +112,11 @@ def test_what_a_launcher_holds_and_a_request_changed_is_found_beside_it(
     assert orders.due(HELD, NOW, 10).orders == []
 
 
-def test_how_much_is_read_to_get_past_it_has_a_bound_and_more_is_told(
+def test_what_is_read_to_get_past_it_has_a_bound_that_is_logged(
     orders: OrderStore, later: LaterVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not isinstance(orders, FirestoreOrderStore):
-        return  # memory reads nothing
+        return  # the memory store reads no documents
     monkeypatch.setattr(reading, "MOST_READ", 8)
     plant(orders, later, [an_order(now=NOW + timedelta(seconds=nth), due_at=NOW) for nth in range(12)])
     last = kept(orders, an_order(now=NOW + SOON, due_at=NOW + timedelta(seconds=1)))
@@ -130,20 +130,20 @@ def test_how_much_is_read_to_get_past_it_has_a_bound_and_more_is_told(
     assert (second.orders, second.next) == ([last], None)
 
 
-def test_that_many_are_told_of_at_once_harms_no_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So little is remembered here that almost each thread forgets something, too."""
+def test_logging_many_at_once_harms_no_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache is so small, and its entries so short, that almost every thread evicts some, too."""
     monkeypatch.setattr(reading, "_told", TTLCache(20, 0.0001))
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(int).validate_python("none")
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
 
-    def tell(thread: int) -> None:
+    def note(thread: int) -> None:
         for nth in range(300):
             reading.note_unreadable({f"{thread}-{nth}-{one}": caught.value for one in range(5)})
 
     try:
-        answers = at_once(partial(tell, thread) for thread in range(8))
+        answers = at_once(partial(note, thread) for thread in range(8))
     finally:
         sys.setswitchinterval(interval)
 

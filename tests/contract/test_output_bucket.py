@@ -36,7 +36,7 @@ BUCKET: Final = "outputs"
 
 
 class Clock:
-    """The time by which a bucket judges URLs; a test moves it."""
+    """The clock by which URLs expire; a test moves it."""
 
     def __init__(self) -> None:
         self.ahead = timedelta(0)

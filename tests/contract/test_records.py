@@ -1,4 +1,4 @@
-"""What every Records promises."""
+"""What every store of records promises."""
 
 from collections import Counter
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The Firestore store behind the proxy that loses, delays and repeats: whatever it does, an order is one order."""
+"""The Firestore store behind the proxy that loses, delays and repeats: an order stays one order."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -33,7 +33,7 @@ def script() -> Scripted:
 
 @pytest.fixture
 def direct(firestore_client: Client) -> FirestoreOrderStore:
-    """The same orders without the proxy."""
+    """The store of the same orders, past the proxy."""
     return FirestoreOrderStore(firestore_client)
 
 
@@ -162,16 +162,16 @@ def test_a_lost_read_is_read_again(store: FirestoreOrderStore, direct: Firestore
 
 
 def test_dice_of_one_seed_fall_the_same_are_counted_and_can_be_switched_off() -> None:
-    told: list[str] = []
+    recorded: list[str] = []
     odds = {"commit": {Kind.DROP: 0.3, Kind.DUPLICATE: 0.3}}
-    dice, same = (Dice(odds, seed=7, tell=lambda family, _: told.append(family)) for _ in range(2))
+    dice, same = (Dice(odds, seed=7, record=lambda family, _: recorded.append(family)) for _ in range(2))
 
     fell = [dice.draw("commit") for _ in range(100)]
 
     assert fell == [same.draw("commit") for _ in range(100)]
     assert dice.draw("another") is None
     assert dice.counts == same.counts
-    assert dice.counts.total() == len([fault for fault in fell if fault is not None]) == len(told) / 2
+    assert dice.counts.total() == len([fault for fault in fell if fault is not None]) == len(recorded) / 2
     assert {kind for _, kind in dice.counts} == {Kind.DROP, Kind.DUPLICATE}
     dice.quiet()
     assert {dice.draw("commit") for _ in range(100)} == {None}

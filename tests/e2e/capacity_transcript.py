@@ -1,4 +1,4 @@
-"""A conversation with the capacity contract's routes, written down: what was asked, and what was answered."""
+"""A client of the capacity contract that checks each answer, and keeps what it has seen of the contract."""
 
 import re
 from collections.abc import Mapping
@@ -13,18 +13,18 @@ TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
 
 class Like:
-    """Equal to any text of a form."""
+    """Equal to any text that the pattern matches as a whole."""
 
-    def __init__(self, form: str | re.Pattern[str]) -> None:
-        self._form = re.compile(form)
+    def __init__(self, pattern: str | re.Pattern[str]) -> None:
+        self._pattern = re.compile(pattern)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, str) and self._form.fullmatch(other) is not None
+        return isinstance(other, str) and self._pattern.fullmatch(other) is not None
 
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Like({self._form.pattern!r})"
+        return f"Like({self._pattern.pattern!r})"
 
 
 AN_ID: Final = Like(ID)
@@ -34,15 +34,11 @@ SOMETHING: Final = Like(r"(?s).+")
 
 @dataclass
 class Transcript:
-    """Every exchange of a run, and the contract's routes and messages that were seen in it."""
+    """Asks the control plane, and keeps which of the contract's routes and messages it has seen."""
 
     base: str
-    lines: list[str] = field(default_factory=list)
     routes: set[str] = field(default_factory=set)
     messages: set[str] = field(default_factory=set)
-
-    def section(self, title: str) -> None:
-        self.lines.append(f"\n## {title}\n")
 
     def ask(
         self,
@@ -56,24 +52,23 @@ class Transcript:
         headers: Mapping[str, str] | None = None,
         **path: str,
     ) -> Json:
-        """Send, and require the status; a mapping's fields must be in the answer, a text must be its `detail`."""
+        """Send a request and return the answer. `answer` is what it must hold: these fields, or this `detail`."""
         url = self.base + route.format_map(path)
         sent = {**({} if key is None else {"Authorization": f"Bearer {key}"}), **(headers or {})}
         response = httpx.request(method, url, json=body, headers=sent, timeout=60)
-        self.lines.append(f"{method} {route} -> {response.status_code} {response.text[:200]}")
         assert response.status_code == status, f"{method} {route}: {response.status_code} {response.text}"
         assert response.headers["content-type"] == "application/json"
         assert "location" not in response.headers
-        told: Json = response.json()
+        answered: Json = response.json()
         self.routes.add(f"{method} {route.partition('?')[0]}")
-        self._compare(told, answer, f"{method} {route}")
-        return told
+        self._compare(answered, answer, f"{method} {route}")
+        return answered
 
-    def _compare(self, told: Json, answer: object, what: str) -> None:
+    def _compare(self, answered: Json, answer: object, what: str) -> None:
         if isinstance(answer, str | Like):
             answer = {"detail": answer}
         if isinstance(answer, Mapping):
-            seen = {name: told.get(name, "(missing)") for name in answer}
-            assert seen == dict(answer), f"{what}: {told}"
-        if isinstance(told.get("detail"), str):
-            self.messages.add(told["detail"])
+            seen = {name: answered.get(name, "(missing)") for name in answer}
+            assert seen == dict(answer), f"{what}: {answered}"
+        if isinstance(answered.get("detail"), str):
+            self.messages.add(answered["detail"])

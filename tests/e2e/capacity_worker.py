@@ -1,4 +1,4 @@
-"""A worker of the capacity contract, made of its words alone: it polls, reports, and knows nothing of Launchyard.
+"""A worker written from the capacity contract alone: it polls, reports, and knows nothing of Launchyard.
 
 One order at a time, no threads, no retries: any status of 400 or more, and anything that is no JSON, ends it with 1.
 The machine that it starts is a line in a file, so that a test can count them.
@@ -16,7 +16,7 @@ Json = dict[str, object]
 
 
 class WorkerError(Exception):
-    """What the contract has the worker end for."""
+    """A failure for which the contract has the worker end."""
 
 
 def main() -> int:

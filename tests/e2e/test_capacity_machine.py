@@ -1,4 +1,4 @@
-"""A capacity order of the contract, fulfilled by a real machine of our own launcher, and given back."""
+"""A capacity order of the contract, fulfilled by a real machine of our own launcher, and released."""
 
 import json
 from contextlib import ExitStack
@@ -14,7 +14,8 @@ from emulators.settings import DATACENTER, Backend, ProviderChoice
 from launcher.machines.directory import MANIFEST
 from shared.client import ControlPlane
 from shared.domain.order import State
-from tests.e2e.restarts import await_end, await_machine, in_state, lives, machine, stack_of
+from tests.harness.processes import await_end, is_running
+from tests.harness.stack import await_machine, in_state, machine, stack_of
 
 TARGETS = "/api/v1/admin/agents/capacity/targets"
 RECONCILE = "/api/v1/admin/agents/capacity/reconcile"
@@ -33,7 +34,7 @@ def test_a_target_of_one_boots_a_machine_that_its_own_report_fulfils_and_a_targe
         stack = replace(stack, api=cleanup.enter_context(ControlPlane(url, key)))
         bearer = {"Authorization": f"Bearer {key}"}
         admin = cleanup.enter_context(httpx.Client(base_url=url, headers=bearer, timeout=30))
-        aim(admin, 1)
+        set_target(admin, 1)
         (open_,) = orders(admin)
         process = await_machine(stack.state)
         running = stack.await_order(open_["order_id"], in_state(State.RUNNING))
@@ -46,9 +47,9 @@ def test_a_target_of_one_boots_a_machine_that_its_own_report_fulfils_and_a_targe
         assert (manifest["order_id"], manifest["epoch"]) == (running.id, 1)
         assert any(manifest["uuid"] in argument for argument in process.cmdline())
         assert "started on Linux" in (directory / "serial.log").read_text(errors="replace")
-        assert lives(process)
+        assert is_running(process)
 
-        aim(admin, 0)
+        set_target(admin, 0)
         released = stack.await_order(running.id, in_state(State.SUCCEEDED))
         await_end(process)
         stack.await_no_machine()
@@ -64,8 +65,8 @@ def operator(home: Path) -> tuple[str, str]:
     return environment["LAUNCHYARD_URL"], environment["LAUNCHYARD_ADMIN_KEY"]
 
 
-def aim(admin: httpx.Client, count: int) -> None:
-    """Say how many machines there are to be, and have that seen to."""
+def set_target(admin: httpx.Client, count: int) -> None:
+    """Set the pool's target, and reconcile at once."""
     target = {"datacenter": DATACENTER, "node_size": "tiny", "min_warm_count": count, "dispatch": True}
     assert admin.put(TARGETS, json=target).status_code == 200
     assert admin.post(RECONCILE, json={"dispatch": True}).status_code == 200

@@ -1,12 +1,15 @@
-"""The capacity contract, section by section, over real HTTP: every route, field, default, status and message."""
+"""The capacity contract, section by section, over real HTTP: every route, field, default, status and message.
+
+Each section has a control plane of its own, so it can be read, and run, alone.
+"""
 
 import base64
 import json
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -14,17 +17,18 @@ import pytest
 
 from emulators.fakes.tdx_quote import TdxQuote
 from emulators.fakes.trust_authority import LocalTrustAuthority
-from emulators.processes import LOOPBACK, free_port, stop
-from emulators.services import start_functions
+from emulators.processes import LOOPBACK, accepts, await_ready, free_port, start, stop
+from emulators.services import python
 from emulators.serving import serving
 from functions.apis.capacity.sessions import Sessions
 from functions.domain.access import Role, digest
+from functions.domain.order import LAPSE_MARGIN
 from tests.e2e.capacity_transcript import A_TIME, AN_ID, SOMETHING, Json, Like, Transcript
 
 ADMIN: Final = "ly_the-operators-own-key"
 SECRET: Final = "a callback secret of tests, of 32 characters or more"
 ITA_KEY: Final = "the control plane's own key for the trust authority"
-GENUINE: Final = TdxQuote(b"\xaa" * 48)
+TRUSTED: Final = TdxQuote(b"\xaa" * 48)
 PASSWORD: Final = "an operator's password"
 ENVIRONMENT: Final = {
     "LAUNCHYARD_BACKEND": "memory",
@@ -32,16 +36,21 @@ ENVIRONMENT: Final = {
     "LAUNCHYARD_CALLBACK_SECRET": SECRET,
     "LAUNCHYARD_KEYS": json.dumps([{"digest": digest(ADMIN), "role": Role.ADMIN, "account": "operators"}]),
     "LAUNCHYARD_ADMIN_PASSWORD": PASSWORD,
-    "CAPACITY_ORDER_CLAIM_TTL_SECONDS": "1",  # which is never under 30
+    "CAPACITY_ORDER_CLAIM_TTL_SECONDS": "1",  # the control plane makes that 30, its minimum
     "LAUNCHYARD_ITA_API_KEY": ITA_KEY,
-    "LAUNCHYARD_TRUSTED_MRTDS": json.dumps([{"mrtd": GENUINE.mrtd.hex(), "type": "agent"}]),
+    "LAUNCHYARD_TRUSTED_MRTDS": json.dumps([{"mrtd": TRUSTED.mrtd.hex(), "type": "agent"}]),
 }
-EXPIRY_SECONDS: Final = 600.0
+CLAIM_SECONDS: Final = 30 + LAPSE_MARGIN.total_seconds() + 1
+"""A claim has expired after that."""
+RACK: Final = "baremetal:rack-7"
+NO_ID: Final = "4a0e1ae5-5b0d-4c86-9a6c-6f5d3d0c3a10"
+WRONG_SIZE: Final = "Invalid node_size. Expected one of: tiny, standard, llm"
 KEY: Final = Like(r"ee_live_[A-Za-z0-9_-]{32}")
 ACCOUNTS: Final = "/api/v1/accounts"
 ACCOUNT: Final = "/api/v1/accounts/{account_id}"
 CLAIM: Final = "/api/v1/launchers/capacity/orders/claim"
 ORDER: Final = "/api/v1/launchers/capacity/orders/{order_id}"
+ROTATE: Final = "/api/v1/accounts/{account_id}/api-key/rotate"
 OWN_ORDERS: Final = "/api/v1/accounts/{account_id}/capacity/orders"
 REQUEST: Final = "/api/v1/accounts/{account_id}/capacity/request"
 CHALLENGE: Final = "/api/v1/agents/challenge"
@@ -53,7 +62,7 @@ ALL_ORDERS: Final = "/api/v1/admin/agents/capacity/orders"
 TARGETS: Final = "/api/v1/admin/agents/capacity/targets"
 RECONCILE: Final = "/api/v1/admin/agents/capacity/reconcile"
 ROUTES: Final = {
-    *(f"POST {ACCOUNTS}", f"GET {ACCOUNTS}", f"GET {ACCOUNT}", f"DELETE {ACCOUNT}", f"POST {ACCOUNT}/api-key/rotate"),
+    *(f"POST {ACCOUNTS}", f"GET {ACCOUNTS}", f"GET {ACCOUNT}", f"DELETE {ACCOUNT}", f"POST {ROTATE}"),
     *("POST /admin/login", f"POST {CLAIM}", f"POST {ORDER}", f"GET {ALL_ORDERS}", f"GET {OWN_ORDERS}"),
     *(f"GET {CHALLENGE}", f"POST {REGISTER}", f"POST {HEARTBEAT}", f"GET {AGENTS}", f"DELETE {AGENT}"),
     *(f"POST {REQUEST}", f"PUT {TARGETS}", f"GET {TARGETS}", f"DELETE {TARGETS}", f"POST {RECONCILE}"),
@@ -68,14 +77,14 @@ MESSAGES: Final = {
     "Account name is required",
     "Account 'rack-7' already exists",
     "Launcher API key required",
-    "Invalid node_size. Expected one of: tiny, standard, llm",
+    WRONG_SIZE,
     "invalid order status",
     "Capacity launch order not found",
     "Invalid launch order status filter",
     "Cannot access other account orders",
     "Invalid bootstrap token",
 }
-"""Those in code font; two more are not errors of a route, or have an ending of their own."""
+"""The messages that the contract has in code font, except two: those are not errors of a route, or end differently."""
 FIELDS: Final = {
     *("order_id", "datacenter", "node_size", "status", "reason", "requested_count", "account_id"),
     *("claimed_by_account_id", "claim_expires_at", "claimed_at", "fulfilled_at", "vm_name", "error"),
@@ -84,87 +93,14 @@ FIELDS: Final = {
 
 
 class Contract:
-    """One run through the contract. The accounts that it makes are used from section to section."""
+    """A control plane of one section's own, and what every section asks of it."""
 
-    def __init__(self, base: str, authority: LocalTrustAuthority) -> None:
-        self.said, self.authority = Transcript(base), authority
-        self.ask = self.said.ask
-        self.session = ""
+    def __init__(self, transcript: Transcript, authority: LocalTrustAuthority, clock: Path) -> None:
+        self.transcript, self.ask = transcript, transcript.ask
+        self._authority, self._clock = authority, clock
 
-    def post_order(self, **filters: str) -> Json:
-        """Claim, and return what was claimed."""
-        claimed = self.ask("POST", CLAIM, 200, {"claimed": True}, key=self.rack_key, body=filters)
-        order: Json = claimed["order"]
-        return order
-
-    # --- 1 ---
-
-    def conventions(self) -> None:
-        self.said.section("1. Conventions")
-        for header, key_word, token_word in (
-            (None, "Missing Authorization header", "Missing Authorization header"),
-            (
-                "Basic x",
-                "Invalid Authorization header format. Expected: Bearer <api_key>",
-                "Invalid Authorization header format. Expected: Bearer <token>",
-            ),
-            (
-                "Bearer one two",
-                "Invalid Authorization header format. Expected: Bearer <api_key>",
-                "Invalid Authorization header format. Expected: Bearer <token>",
-            ),
-            ("Bearer nobodys", "Invalid API key", "Invalid session token"),
-        ):
-            headers = {} if header is None else {"Authorization": header}
-            self.ask("POST", CLAIM, 401, key_word, body={}, headers=headers)
-            self.ask("GET", ALL_ORDERS, 401, token_word, headers=headers)
-        over = Sessions(SECRET, PASSWORD).open(PASSWORD, datetime.now(UTC) - timedelta(hours=25))[0]
-        self.ask("GET", ALL_ORDERS, 401, "Session expired", key=over)
-        self.ask("GET", "/api/v1/nothing", 404, "Not Found")
-
-    # --- 2 ---
-
-    def accounts(self) -> None:
-        self.said.section("2. Accounts and API keys")
-        for body, field in (({"account_type": "deployer"}, "name"), ({"name": "x"}, "account_type")):
-            wrong = self.ask("POST", ACCOUNTS, 422, key=ADMIN, body=body)["detail"]
-            assert [(one["type"], one["loc"], one["msg"]) for one in wrong] == [
-                ("missing", ["body", field], "Field required")
-            ]
-        self.ask("POST", ACCOUNTS, 400, SOMETHING, key=ADMIN, body={"name": "x", "account_type": "king"})
-        empty = {"name": " ", "account_type": "launcher"}
-        self.ask("POST", ACCOUNTS, 400, "Account name is required", key=ADMIN, body=empty)
-
-        rack = self.account("rack-7", "launcher")
-        self.rack, self.rack_key = rack["account_id"], rack["api_key"]
-        again = {"name": "rack-7", "account_type": "deployer"}
-        self.ask("POST", ACCOUNTS, 409, "Account 'rack-7' already exists", key=ADMIN, body=again)
-        buyer = self.account("buyer", "deployer")
-        self.buyer, self.buyer_key = buyer["account_id"], buyer["api_key"]
-        for account_type in ("agent", "contributor"):
-            other = self.account(f"an-{account_type}", account_type)
-            self.ask("POST", CLAIM, 403, "Launcher API key required", key=other["api_key"], body={})
-
-        own = self.ask("GET", ACCOUNT, 200, key=self.rack_key, account_id=self.rack)
-        assert own == {
-            **{name: rack[name] for name in ("account_id", "name", "description", "account_type", "created_at")},
-            "balance": 0.0,
-            "github_login": None,
-            "github_org": None,
-        }
-        for method, route in (("GET", ACCOUNT), ("POST", f"{ACCOUNT}/api-key/rotate"), ("DELETE", ACCOUNT)):
-            refused = self.ask(method, route, 403, key=self.buyer_key, account_id=self.rack)
-            assert refused["detail"].startswith("Cannot ")
-            assert refused["detail"].endswith(" other accounts")
-        self.rotation(rack)
-        gone = self.account("gone", "contributor")
-        answer = {"status": "deleted", "account_id": gone["account_id"]}
-        self.ask("DELETE", ACCOUNT, 200, answer, key=gone["api_key"], account_id=gone["account_id"])
-        self.ask("GET", ACCOUNT, 401, "Invalid API key", key=gone["api_key"], account_id=gone["account_id"])
-        self.login()
-        listed = self.ask("GET", f"{ACCOUNTS}?name=rack-7&account_type=launcher", 200, {"total": 1}, key=self.session)
-        assert [account["account_id"] for account in listed["accounts"]] == [self.rack]
-        self.ask("GET", f"{ACCOUNTS}?account_type=agent", 200, {"total": 1}, key=self.session)
+    def put_clock_forward(self, seconds: float) -> None:
+        self._clock.write_text(f"{seconds}")
 
     def account(self, name: str, account_type: str) -> Json:
         body = {"name": name, "account_type": account_type, "a field of tomorrow": 1}
@@ -181,261 +117,34 @@ class Contract:
         }
         return account
 
-    def rotation(self, rack: Json) -> None:
-        rotated = self.ask("POST", f"{ACCOUNT}/api-key/rotate", 200, key=self.rack_key, account_id=self.rack)
-        assert rotated == {"account_id": self.rack, "api_key": KEY, "rotated_at": A_TIME, "warning": SOMETHING}
-        self.ask("POST", CLAIM, 401, "Invalid API key", key=rack["api_key"], body={})
-        self.rack_key = rotated["api_key"]
-
-    def login(self) -> None:
-        self.ask("POST", "/admin/login", 401, SOMETHING, body={"password": "wrong"})
+    def session(self) -> str:
+        """Log in as an operator, and return the session's token."""
         opened = self.ask("POST", "/admin/login", 200, body={"password": PASSWORD})
         assert opened == {"token": SOMETHING, "expires_at": A_TIME}
         until = datetime.fromisoformat(opened["expires_at"]) - datetime.now(UTC)
         assert timedelta(hours=23, minutes=58) < until <= timedelta(hours=24)
-        self.session = opened["token"]
+        return str(opened["token"])
 
-    # --- 3 and 4 ---
-
-    def orders(self) -> None:
-        self.said.section("3. The order; 4. Launcher routes")
-        self.ask("POST", CLAIM, 200, {"claimed": False, "order": None}, key=self.rack_key, body={})
-        self.ask(
-            "POST",
-            CLAIM,
-            422,
-            Like("Invalid datacenter. Expected '<cloud>:<zone>'.*"),
-            key=self.rack_key,
-            body={"datacenter": "!"},
-        )
-        size = "Invalid node_size. Expected one of: tiny, standard, llm"
-        self.ask("POST", CLAIM, 422, size, key=self.rack_key, body={"node_size": "huge"})
-        self.targets_make_orders("baremetal:rack-7", "tiny", 3)
-        open_ = self.ask("GET", f"{ALL_ORDERS}?status=open", 200, {"total": 3}, key=self.session)["orders"]
-        assert all(set(order) == FIELDS for order in open_)
-        self.expiring = self.post_order(datacenter="", node_size="tiny")
-        assert self.expiring == {
-            **open_[0],
-            "status": "claimed",
-            "claimed_by_account_id": self.rack,
-            "claim_expires_at": A_TIME,
-            "claimed_at": A_TIME,
-            "updated_at": A_TIME,
-        }
-        self.begun = time.monotonic()
-        self.fulfilment()
-        self.failure()
-        self.unheld()
-
-    def targets_make_orders(self, datacenter: str, node_size: str, count: int) -> None:
+    def set_target(self, session: str, datacenter: str, count: int) -> None:
+        """Set the target of a pool of tiny machines, and create its orders."""
         target = {
             "datacenter": datacenter,
-            "node_size": node_size,
+            "node_size": "tiny",
             "min_warm_count": count,
             "dispatch": True,
             "require_verified": False,
             "require_hostname": False,
         }
-        self.ask("PUT", TARGETS, 200, {"min_warm_count": count, "dispatch": True}, key=self.session, body=target)
-        self.ask("POST", RECONCILE, 200, {"total_shortfall": count}, key=self.session, body={"dispatch": True})
+        self.ask("PUT", TARGETS, 200, {"min_warm_count": count, "dispatch": True}, key=session, body=target)
+        self.ask("POST", RECONCILE, 200, {"total_shortfall": count}, key=session, body={"dispatch": True})
 
-    def fulfilment(self) -> None:
-        order = self.post_order(datacenter="on-prem:rack-7")
-        path = {"key": self.rack_key, "order_id": order["order_id"]}
-        self.ask("POST", ORDER, 422, "invalid order status", body={"status": "open"}, **path)
-        missing = self.ask("POST", ORDER, 422, body={}, **path)["detail"]
-        assert [(one["type"], one["loc"]) for one in missing] == [("missing", ["body", "status"])]
-        self.ask(
-            "POST",
-            ORDER,
-            200,
-            {"status": "claimed", "vm_name": "vm"},
-            body={"status": "claimed", "vm_name": "vm"},
-            **path,
-        )
-        cleared = {"status": "provisioning", "vm_name": None, "claim_expires_at": A_TIME}
-        self.ask("POST", ORDER, 200, cleared, body={"status": "provisioning", "vm_name": ""}, **path)
-        done = {"status": "fulfilled", "vm_name": "tdvirsh-1", "claim_expires_at": None, "fulfilled_at": A_TIME}
-        for _ in range(2):
-            self.ask("POST", ORDER, 200, done, body={"status": "fulfilled", "vm_name": "tdvirsh-1"}, **path)
-        self.ask("POST", ORDER, 409, SOMETHING, body={"status": "failed"}, **path)
+    def claim(self, key: str, **filters: str) -> Json:
+        """Claim an order that there is, and return it."""
+        order: Json = self.ask("POST", CLAIM, 200, {"claimed": True}, key=key, body=filters)["order"]
+        return order
 
-    def failure(self) -> None:
-        order = self.post_order()
-        path = {"key": self.rack_key, "order_id": order["order_id"]}
-        failed = {"status": "failed", "error": "no", "claim_expires_at": None, "fulfilled_at": A_TIME}
-        for _ in range(2):
-            self.ask("POST", ORDER, 200, failed, body={"status": "failed", "error": "no"}, **path)
-
-    def unheld(self) -> None:
-        self.other_key = other = self.account("rack-8", "launcher")["api_key"]
-        nobody = "4a0e1ae5-5b0d-4c86-9a6c-6f5d3d0c3a10"
-        for order_id in (nobody, self.expiring["order_id"]):
-            gone = "Capacity launch order not found"
-            self.ask("POST", ORDER, 404, gone, key=other, body={"status": "provisioning"}, order_id=order_id)
-
-    def expiry(self) -> None:
-        self.said.section("3. again: a claim expires")
-        order_id = self.expiring["order_id"]
-        while True:
-            open_ = self.ask("GET", f"{ALL_ORDERS}?status=open", 200, key=self.session)["orders"]
-            expired = [order for order in open_ if order["order_id"] == order_id]
-            if expired:
-                break
-            assert time.monotonic() - self.begun < EXPIRY_SECONDS
-            self.ask("POST", CLAIM, 200, key=self.other_key, body={"datacenter": "gcp:nowhere"})
-            time.sleep(1)
-        assert time.monotonic() - self.begun > 30
-        (order,) = expired
-        empty = ("claimed_by_account_id", "claim_expires_at", "claimed_at", "vm_name")
-        assert [order[name] for name in empty] == [None] * 4
-        assert order["error"] == "claim expired and was re-queued"
-
-    # --- 5 ---
-
-    def lists(self) -> None:
-        self.said.section("5. Listing and creating")
-        for query, statuses in (
-            ("", ["claimed", "fulfilled", "failed"]),
-            ("?status=%20FAILED", ["failed"]),
-            ("?datacenter=BareMetal:rack-7%20&node_size=tiny&status=fulfilled", ["fulfilled"]),
-            ("?datacenter=onprem:rack-7", []),
-        ):
-            listed = self.ask("GET", f"{ALL_ORDERS}{query}", 200, {"total": len(statuses)}, key=self.session)
-            assert [order["status"] for order in listed["orders"]] == statuses
-        self.ask("GET", f"{ALL_ORDERS}?status=queued", 422, "Invalid launch order status filter", key=self.session)
-        theirs = "Cannot access other account orders"
-        self.ask("GET", OWN_ORDERS, 403, theirs, key=self.rack_key, account_id=self.buyer)
-        self.ask("GET", OWN_ORDERS, 200, {"orders": [], "total": 0}, key=self.buyer_key, account_id=self.buyer)
-
-    def targets(self) -> None:
-        self.said.section("5. Pool targets and reconciliation")
-        wrong = self.ask("PUT", TARGETS, 422, key=self.session, body={"node_size": "tiny"})["detail"]
-        assert [(one["type"], one["loc"]) for one in wrong] == [("missing", ["body", "datacenter"])]
-        size = "Invalid node_size. Expected one of: tiny, standard, llm"
-        self.ask("PUT", TARGETS, 422, size, key=self.session, body={"datacenter": "gcp:a", "node_size": ""})
-        defaults = {
-            "datacenter": "gcp:us-central1-a",
-            "node_size": "standard",
-            "min_warm_count": 0,
-            "enabled": True,
-            "require_verified": True,
-            "require_healthy": True,
-            "require_hostname": True,
-            "dispatch": False,
-            "reason": "capacity-pool-controller",
-            "eligible_agents": 0,
-            "open_reservations": 0,
-            "shortfall": 0,
-        }
-        place = {"datacenter": "google:us-central1-a", "node_size": "Standard"}
-        self.ask("PUT", TARGETS, 200, defaults, key=self.session, body=place)
-        listed = self.ask("GET", TARGETS, 200, {"total": 2}, key=self.session)["targets"]
-        assert [target["datacenter"] for target in listed] == ["baremetal:rack-7", "gcp:us-central1-a"]
-        wanted = {"datacenter": "gcp:us-central1-a", "node_size": "standard", "min_count": 2}
-        found = {**wanted, "eligible_count": 0, "shortfall": 2, "eligible_agent_ids": []}
-        looked = self.ask("POST", RECONCILE, 200, key=self.session, body={"targets": [wanted]})
-        assert (looked["eligible"], looked["total_shortfall"], looked["dispatches"]) == (False, 2, [])
-        assert looked["targets"][0].items() >= found.items()
-        for _ in range(2):  # it is ordered once
-            done = self.ask("POST", RECONCILE, 200, key=self.session, body={"targets": [wanted], "dispatch": True})
-            (dispatched,) = done["dispatches"]
-            assert (dispatched["status_code"], dispatched["requested_count"], dispatched["dispatched"]) == (
-                202,
-                2,
-                True,
-            )
-        ordered = f"{ALL_ORDERS}?datacenter=gcp:us-central1-a&status=open"
-        self.ask("GET", ordered, 200, {"total": 2}, key=self.session)
-        gone = {"status": "deleted", "released": 2}
-        self.ask("DELETE", f"{TARGETS}?datacenter=gcp:us-central1-a&node_size=standard", 200, gone, key=self.session)
-        self.ask("DELETE", f"{TARGETS}?datacenter=gcp:us-central1-a&node_size=llm", 404, SOMETHING, key=self.session)
-        self.ask("GET", ordered, 200, {"total": 0}, key=self.session)
-        self.ask("GET", TARGETS, 200, {"total": 1}, key=self.session)
-
-    def purchase(self) -> None:
-        self.said.section("5. Capacity for an account")
-        place = {"datacenter": "gcp:europe-west4-a"}
-        path = {"account_id": self.buyer}
-        self.ask("POST", REQUEST, 403, SOMETHING, key=self.rack_key, body=place, account_id=self.rack)
-        self.ask("POST", REQUEST, 422, key=self.buyer_key, body={}, **path)
-        for wrong in ({"min_warm_count": 0}, {"months": 0}):
-            self.ask("POST", REQUEST, 422, key=self.buyer_key, body={**place, **wrong}, **path)
-        bought = self.ask("POST", REQUEST, 200, key=self.buyer_key, body=place, **path)
-        assert bought["request_id"] == Like("capacity-[0-9a-f]{16}")
-        assert (bought["charged_amount_usd"], bought["balance_after"]) == (25.0, 0.0)
-        assert bought["transaction_id"]
-        assert (bought["target"]["min_warm_count"], bought["target"]["node_size"]) == (1, "tiny")
-        assert bought["target"]["reason"] == "capacity-purchase"
-        assert (bought["capacity"]["total_shortfall"], bought["capacity"]["dispatches"][0]["status_code"]) == (1, 202)
-        more = {**place, "node_size": "tiny", "min_warm_count": 3, "months": 2, "reason": "peak"}
-        again = self.ask("POST", REQUEST, 200, {"charged_amount_usd": 150.0}, key=self.buyer_key, body=more, **path)
-        assert again["target"]["min_warm_count"] == 3
-        own = self.ask("GET", OWN_ORDERS, 200, {"total": 3}, key=self.buyer_key, **path)["orders"]
-        assert {order["account_id"] for order in own} == {self.buyer}
-        self.ask("GET", f"{OWN_ORDERS}?status=fulfilled", 200, {"total": 0}, key=self.buyer_key, **path)
-
-    # --- 9 ---
-
-    def agents(self) -> None:
-        self.said.section("9. Attestation challenge and registration")
-        for query, status in (("", 422), ("?vm_name=", 400)):
-            self.ask("GET", f"{CHALLENGE}{query}", status)
-        first = self.challenge("tdx-agent-1")
-        nonce = self.challenge("tdx-agent-1")
-        assert nonce != first
-        place = {"vm_name": "tdx-agent-1", "node_size": "tiny", "datacenter": "baremetal:rack-7"}
-        for missing in ("attestation", *place):
-            self.register(400, {**self.evidence(GENUINE), **place, missing: ""})
-        strange = TdxQuote(b"\xbb" * 48)
-        overtaken = replace(GENUINE, report_data=bytes.fromhex(first))
-        for refused in (strange, overtaken, replace(GENUINE, debuggable=True)):
-            self.register(403, {**self.evidence(refused), **place})
-        self.register(403, {**self.evidence(GENUINE, tcb_status="OutOfDate"), **place})
-        met = {**self.evidence(replace(GENUINE, report_data=bytes.fromhex(nonce))), **place, "version": "1.0.0"}
-        agent = self.register(200, met)
-        assert agent == {"agent_id": AN_ID, "poll_interval": 30, "tunnel_token": None, "hostname": None}
-        assert self.register(200, {**self.evidence(GENUINE), **place}) == agent
-        self.register(409, {**self.evidence(GENUINE), **place, "node_size": "llm"})
-        beat = {**self.evidence(GENUINE), "vm_name": "tdx-agent-1", "status": "deployed", "deployment_id": "d-1"}
-        self.ask("POST", HEARTBEAT, 200, body=beat, agent_id=agent["agent_id"])
-        self.ask("POST", HEARTBEAT, 404, SOMETHING, body=beat, agent_id="4a0e1ae5-5b0d-4c86-9a6c-6f5d3d0c3a10")
-        listed = self.ask("GET", f"{AGENTS}?vm_name=agent-1", 200, {"total": 1}, key=self.session)["agents"]
-        assert (listed[0]["agent_id"], listed[0]["status"]) == (agent["agent_id"], "deployed")
-        self.ask("DELETE", AGENT, 200, key=self.session, agent_id=agent["agent_id"])
-        self.ask("GET", AGENTS, 200, {"total": 0}, key=self.session)
-
-    def attested(self) -> None:
-        self.said.section("9. Where attestation is required, the guest's registration fulfils")
-        target = {
-            "datacenter": "baremetal:rack-9",
-            "node_size": "tiny",
-            "min_warm_count": 1,
-            "dispatch": True,
-            "attestation": "required",
-        }
-        self.ask("PUT", TARGETS, 200, key=self.session, body=target)
-        self.ask("POST", RECONCILE, 200, key=self.session, body={"dispatch": True})
-        claimed = self.ask("POST", CLAIM, 200, key=self.rack_key, body={"datacenter": "baremetal:rack-9"})
-        order_id, token = claimed["order"]["order_id"], claimed["bootstrap_token"]
-        assert token == Like(r"[A-Za-z0-9_-]{43}")
-        word = {"status": "fulfilled", "vm_name": "tdvirsh-9"}
-        self.ask("POST", ORDER, 200, {"status": "provisioning"}, key=self.rack_key, body=word, order_id=order_id)
-        quote_only = {"attestation": {"tdx": {"quote_b64": base64.b64encode(GENUINE.pack()).decode()}}}
-        guest = {**quote_only, "vm_name": "tdx-agent-9", "node_size": "tiny", "datacenter": "baremetal:rack-9"}
-        self.register(400, guest)
-        wrong = {**guest, "bootstrap_order_id": order_id, "bootstrap_token": "x" * 43}
-        assert self.register(403, wrong)["detail"] == "Invalid bootstrap token"
-        right = {**guest, "bootstrap_order_id": order_id, "bootstrap_token": token}
-        agent = self.register(200, right)
-        assert self.register(200, right) == agent
-        again = self.register(403, {**right, "vm_name": "tdx-agent-10"})
-        assert again["detail"] == "Invalid bootstrap token"
-        fulfilled = self.ask("GET", f"{ALL_ORDERS}?datacenter=baremetal:rack-9", 200, {"total": 1}, key=self.session)
-        assert fulfilled["orders"][0]["status"] == "fulfilled"
-        tally = {"datacenter": "baremetal:rack-9", "node_size": "tiny", "min_count": 1}
-        found = self.ask("POST", RECONCILE, 200, {"eligible": True}, key=self.session, body={"targets": [tally]})
-        assert found["targets"][0]["eligible_agent_ids"] == [agent["agent_id"]]
+    def report(self, key: str, order: Json, code: int, answer: object, **report: str) -> None:
+        self.ask("POST", ORDER, code, answer, key=key, body=report, order_id=order["order_id"])
 
     def challenge(self, vm_name: str) -> str:
         given = self.ask("GET", f"{CHALLENGE}?vm_name={vm_name}", 200)
@@ -443,7 +152,7 @@ class Contract:
         return str(given["nonce"])
 
     def evidence(self, quote: TdxQuote, tcb_status: str = "UpToDate") -> Json:
-        token = self.authority.appraise(quote, attester_tcb_status=tcb_status)
+        token = self._authority.appraise(quote, attester_tcb_status=tcb_status)
         quote_b64 = base64.b64encode(quote.pack()).decode()
         return {"attestation": {"tdx": {"quote_b64": quote_b64, "measurements": {}, "intel_ta_token": token}}}
 
@@ -451,43 +160,380 @@ class Contract:
         return self.ask("POST", REGISTER, status, body=body)
 
 
-@pytest.fixture
-def contract(tmp_path: Path) -> Iterator[Contract]:
-    port = free_port()
+# --- 1 ---
+
+
+def conventions(contract: Contract) -> None:
+    for header, key_message, token_message in (
+        (None, "Missing Authorization header", "Missing Authorization header"),
+        (
+            "Basic x",
+            "Invalid Authorization header format. Expected: Bearer <api_key>",
+            "Invalid Authorization header format. Expected: Bearer <token>",
+        ),
+        (
+            "Bearer one two",
+            "Invalid Authorization header format. Expected: Bearer <api_key>",
+            "Invalid Authorization header format. Expected: Bearer <token>",
+        ),
+        ("Bearer nobodys", "Invalid API key", "Invalid session token"),
+    ):
+        headers = {} if header is None else {"Authorization": header}
+        contract.ask("POST", CLAIM, 401, key_message, body={}, headers=headers)
+        contract.ask("GET", ALL_ORDERS, 401, token_message, headers=headers)
+    expired = Sessions(SECRET, PASSWORD).open(PASSWORD, datetime.now(UTC) - timedelta(hours=25))[0]
+    contract.ask("GET", ALL_ORDERS, 401, "Session expired", key=expired)
+    contract.ask("GET", "/api/v1/nothing", 404, "Not Found")
+
+
+# --- 2 ---
+
+
+def creating_accounts(contract: Contract) -> None:
+    for body, field in (({"account_type": "deployer"}, "name"), ({"name": "x"}, "account_type")):
+        wrong = contract.ask("POST", ACCOUNTS, 422, key=ADMIN, body=body)["detail"]
+        assert [(one["type"], one["loc"], one["msg"]) for one in wrong] == [
+            ("missing", ["body", field], "Field required")
+        ]
+    contract.ask("POST", ACCOUNTS, 400, SOMETHING, key=ADMIN, body={"name": "x", "account_type": "king"})
+    empty = {"name": " ", "account_type": "launcher"}
+    contract.ask("POST", ACCOUNTS, 400, "Account name is required", key=ADMIN, body=empty)
+    contract.account("rack-7", "launcher")
+    again = {"name": "rack-7", "account_type": "deployer"}
+    contract.ask("POST", ACCOUNTS, 409, "Account 'rack-7' already exists", key=ADMIN, body=again)
+    for account_type in ("agent", "contributor", "deployer"):
+        other = contract.account(f"an-{account_type}", account_type)
+        contract.ask("POST", CLAIM, 403, "Launcher API key required", key=other["api_key"], body={})
+
+
+def reading_accounts(contract: Contract) -> None:
+    rack, buyer = contract.account("rack-7", "launcher"), contract.account("buyer", "deployer")
+    own = contract.ask("GET", ACCOUNT, 200, key=rack["api_key"], account_id=rack["account_id"])
+    assert own == {
+        **{name: rack[name] for name in ("account_id", "name", "description", "account_type", "created_at")},
+        "balance": 0.0,
+        "github_login": None,
+        "github_org": None,
+    }
+    for method, route in (("GET", ACCOUNT), ("POST", ROTATE), ("DELETE", ACCOUNT)):
+        refused = contract.ask(method, route, 403, key=buyer["api_key"], account_id=rack["account_id"])
+        assert refused["detail"].startswith("Cannot ")
+        assert refused["detail"].endswith(" other accounts")
+    contract.ask("POST", "/admin/login", 401, SOMETHING, body={"password": "wrong"})
+    session = contract.session()
+    listed = contract.ask("GET", f"{ACCOUNTS}?name=rack-7&account_type=launcher", 200, {"total": 1}, key=session)
+    assert [account["account_id"] for account in listed["accounts"]] == [rack["account_id"]]
+    contract.ask("GET", f"{ACCOUNTS}?account_type=deployer", 200, {"total": 1}, key=session)
+
+
+def ending_keys_and_accounts(contract: Contract) -> None:
+    rack = contract.account("rack-7", "launcher")
+    rotated = contract.ask("POST", ROTATE, 200, key=rack["api_key"], account_id=rack["account_id"])
+    assert rotated == {"account_id": rack["account_id"], "api_key": KEY, "rotated_at": A_TIME, "warning": SOMETHING}
+    contract.ask("POST", CLAIM, 401, "Invalid API key", key=rack["api_key"], body={})
+    contract.ask("POST", CLAIM, 200, {"claimed": False}, key=rotated["api_key"], body={})
+    gone = contract.account("gone", "contributor")
+    path = {"key": gone["api_key"], "account_id": gone["account_id"]}
+    contract.ask("DELETE", ACCOUNT, 200, {"status": "deleted", "account_id": gone["account_id"]}, **path)
+    contract.ask("GET", ACCOUNT, 401, "Invalid API key", **path)
+
+
+# --- 3 and 4 ---
+
+
+def claiming(contract: Contract) -> None:
+    session, rack = contract.session(), contract.account("rack-7", "launcher")
+    key = rack["api_key"]
+    contract.ask("POST", CLAIM, 200, {"claimed": False, "order": None}, key=key, body={})
+    datacenter = Like("Invalid datacenter. Expected '<cloud>:<zone>'.*")
+    contract.ask("POST", CLAIM, 422, datacenter, key=key, body={"datacenter": "!"})
+    contract.ask("POST", CLAIM, 422, WRONG_SIZE, key=key, body={"node_size": "huge"})
+    contract.set_target(session, RACK, 3)
+    open_ = contract.ask("GET", f"{ALL_ORDERS}?status=open", 200, {"total": 3}, key=session)["orders"]
+    assert all(set(order) == FIELDS for order in open_)
+    assert contract.claim(key, datacenter="", node_size="tiny") == {
+        **open_[0],
+        "status": "claimed",
+        "claimed_by_account_id": rack["account_id"],
+        "claim_expires_at": A_TIME,
+        "claimed_at": A_TIME,
+        "updated_at": A_TIME,
+    }
+
+
+def reporting(contract: Contract) -> None:
+    session, key = contract.session(), contract.account("rack-7", "launcher")["api_key"]
+    contract.set_target(session, RACK, 2)
+    order = contract.claim(key, datacenter="on-prem:rack-7")
+    contract.report(key, order, 422, "invalid order status", status="open")
+    missing = contract.ask("POST", ORDER, 422, key=key, body={}, order_id=order["order_id"])["detail"]
+    assert [(one["type"], one["loc"]) for one in missing] == [("missing", ["body", "status"])]
+    contract.report(key, order, 200, {"status": "claimed", "vm_name": "vm"}, status="claimed", vm_name="vm")
+    cleared = {"status": "provisioning", "vm_name": None, "claim_expires_at": A_TIME}
+    contract.report(key, order, 200, cleared, status="provisioning", vm_name="")
+    done = {"status": "fulfilled", "vm_name": "tdvirsh-1", "claim_expires_at": None, "fulfilled_at": A_TIME}
+    for _ in range(2):
+        contract.report(key, order, 200, done, status="fulfilled", vm_name="tdvirsh-1")
+    contract.report(key, order, 409, SOMETHING, status="failed")
+
+    order = contract.claim(key)
+    failed = {"status": "failed", "error": "no", "claim_expires_at": None, "fulfilled_at": A_TIME}
+    for _ in range(2):
+        contract.report(key, order, 200, failed, status="failed", error="no")
+
+
+def reporting_an_order_that_another_holds(contract: Contract) -> None:
+    session, key = contract.session(), contract.account("rack-7", "launcher")["api_key"]
+    contract.set_target(session, RACK, 1)
+    order, other = contract.claim(key), contract.account("rack-8", "launcher")["api_key"]
+    for unheld in (order, {"order_id": NO_ID}):
+        contract.report(other, unheld, 404, "Capacity launch order not found", status="provisioning")
+
+
+def a_claim_that_expires(contract: Contract) -> None:
+    session, key = contract.session(), contract.account("rack-7", "launcher")["api_key"]
+    other = contract.account("rack-8", "launcher")["api_key"]
+    contract.set_target(session, RACK, 1)
+    claimed = contract.claim(key)
+    elsewhere = {"datacenter": "gcp:nowhere"}
+    contract.ask("POST", CLAIM, 200, {"claimed": False}, key=other, body=elsewhere)  # which re-queues what has expired
+    contract.ask("GET", f"{ALL_ORDERS}?status=open", 200, {"total": 0}, key=session)
+
+    contract.put_clock_forward(CLAIM_SECONDS)
+    contract.ask("POST", CLAIM, 200, {"claimed": False}, key=other, body=elsewhere)
+
+    (order,) = contract.ask("GET", f"{ALL_ORDERS}?status=open", 200, {"total": 1}, key=session)["orders"]
+    assert order["order_id"] == claimed["order_id"]
+    empty = ("claimed_by_account_id", "claim_expires_at", "claimed_at", "vm_name")
+    assert [order[name] for name in empty] == [None] * 4
+    assert order["error"] == "claim expired and was re-queued"
+
+
+# --- 5 ---
+
+
+def listing_orders(contract: Contract) -> None:
+    session, rack = contract.session(), contract.account("rack-7", "launcher")
+    buyer = contract.account("buyer", "deployer")
+    key = rack["api_key"]
+    contract.set_target(session, RACK, 3)
+    contract.claim(key)
+    contract.report(key, contract.claim(key), 200, None, status="fulfilled", vm_name="tdvirsh-1")
+    contract.report(key, contract.claim(key), 200, None, status="failed", error="no")
+    for query, statuses in (
+        ("", ["claimed", "fulfilled", "failed"]),
+        ("?status=%20FAILED", ["failed"]),
+        ("?datacenter=BareMetal:rack-7%20&node_size=tiny&status=fulfilled", ["fulfilled"]),
+        ("?datacenter=onprem:rack-7", []),
+    ):
+        listed = contract.ask("GET", f"{ALL_ORDERS}{query}", 200, {"total": len(statuses)}, key=session)
+        assert [order["status"] for order in listed["orders"]] == statuses
+    contract.ask("GET", f"{ALL_ORDERS}?status=queued", 422, "Invalid launch order status filter", key=session)
+    others = "Cannot access other account orders"
+    contract.ask("GET", OWN_ORDERS, 403, others, key=key, account_id=buyer["account_id"])
+    none = {"orders": [], "total": 0}
+    contract.ask("GET", OWN_ORDERS, 200, none, key=buyer["api_key"], account_id=buyer["account_id"])
+
+
+def pool_targets(contract: Contract) -> None:
+    session = contract.session()
+    contract.set_target(session, RACK, 3)
+    wrong = contract.ask("PUT", TARGETS, 422, key=session, body={"node_size": "tiny"})["detail"]
+    assert [(one["type"], one["loc"]) for one in wrong] == [("missing", ["body", "datacenter"])]
+    contract.ask("PUT", TARGETS, 422, WRONG_SIZE, key=session, body={"datacenter": "gcp:a", "node_size": ""})
+    defaults = {
+        "datacenter": "gcp:us-central1-a",
+        "node_size": "standard",
+        "min_warm_count": 0,
+        "enabled": True,
+        "require_verified": True,
+        "require_healthy": True,
+        "require_hostname": True,
+        "dispatch": False,
+        "reason": "capacity-pool-controller",
+        "eligible_agents": 0,
+        "open_reservations": 0,
+        "shortfall": 0,
+    }
+    pool = {"datacenter": "google:us-central1-a", "node_size": "Standard"}
+    contract.ask("PUT", TARGETS, 200, defaults, key=session, body=pool)
+    listed = contract.ask("GET", TARGETS, 200, {"total": 2}, key=session)["targets"]
+    assert [target["datacenter"] for target in listed] == [RACK, "gcp:us-central1-a"]
+
+
+def reconciling(contract: Contract) -> None:
+    session = contract.session()
+    contract.ask("PUT", TARGETS, 200, key=session, body={"datacenter": "gcp:us-central1-a", "node_size": "standard"})
+    target = {"datacenter": "gcp:us-central1-a", "node_size": "standard", "min_count": 2}
+    found = {**target, "eligible_count": 0, "shortfall": 2, "eligible_agent_ids": []}
+    looked = contract.ask("POST", RECONCILE, 200, key=session, body={"targets": [target]})
+    assert (looked["eligible"], looked["total_shortfall"], looked["dispatches"]) == (False, 2, [])
+    assert looked["targets"][0].items() >= found.items()
+    for _ in range(2):  # the second request creates no further orders
+        done = contract.ask("POST", RECONCILE, 200, key=session, body={"targets": [target], "dispatch": True})
+        (dispatched,) = done["dispatches"]
+        assert (dispatched["status_code"], dispatched["requested_count"], dispatched["dispatched"]) == (202, 2, True)
+    ordered = f"{ALL_ORDERS}?datacenter=gcp:us-central1-a&status=open"
+    contract.ask("GET", ordered, 200, {"total": 2}, key=session)
+    gone = {"status": "deleted", "released": 2}
+    contract.ask("DELETE", f"{TARGETS}?datacenter=gcp:us-central1-a&node_size=standard", 200, gone, key=session)
+    contract.ask("DELETE", f"{TARGETS}?datacenter=gcp:us-central1-a&node_size=llm", 404, SOMETHING, key=session)
+    contract.ask("GET", ordered, 200, {"total": 0}, key=session)
+    contract.ask("GET", TARGETS, 200, {"total": 0}, key=session)
+
+
+def capacity_for_an_account(contract: Contract) -> None:
+    rack, buyer = contract.account("rack-7", "launcher"), contract.account("buyer", "deployer")
+    where = {"datacenter": "gcp:europe-west4-a"}
+    path = {"key": buyer["api_key"], "account_id": buyer["account_id"]}
+    contract.ask("POST", REQUEST, 403, SOMETHING, key=rack["api_key"], body=where, account_id=rack["account_id"])
+    contract.ask("POST", REQUEST, 422, body={}, **path)
+    for wrong in ({"min_warm_count": 0}, {"months": 0}):
+        contract.ask("POST", REQUEST, 422, body={**where, **wrong}, **path)
+    bought = contract.ask("POST", REQUEST, 200, body=where, **path)
+    assert bought["request_id"] == Like("capacity-[0-9a-f]{16}")
+    assert (bought["charged_amount_usd"], bought["balance_after"]) == (25.0, 0.0)
+    assert bought["transaction_id"]
+    assert (bought["target"]["min_warm_count"], bought["target"]["node_size"]) == (1, "tiny")
+    assert bought["target"]["reason"] == "capacity-purchase"
+    assert (bought["capacity"]["total_shortfall"], bought["capacity"]["dispatches"][0]["status_code"]) == (1, 202)
+    more = {**where, "node_size": "tiny", "min_warm_count": 3, "months": 2, "reason": "peak"}
+    again = contract.ask("POST", REQUEST, 200, {"charged_amount_usd": 150.0}, body=more, **path)
+    assert again["target"]["min_warm_count"] == 3
+    own = contract.ask("GET", OWN_ORDERS, 200, {"total": 3}, **path)["orders"]
+    assert {order["account_id"] for order in own} == {buyer["account_id"]}
+    contract.ask("GET", f"{OWN_ORDERS}?status=fulfilled", 200, {"total": 0}, **path)
+
+
+# --- 9 ---
+
+
+def agents(contract: Contract) -> None:
+    session = contract.session()
+    for query, status in (("", 422), ("?vm_name=", 400)):
+        contract.ask("GET", f"{CHALLENGE}{query}", status)
+    first = contract.challenge("tdx-agent-1")
+    nonce = contract.challenge("tdx-agent-1")
+    assert nonce != first
+    machine = {"vm_name": "tdx-agent-1", "node_size": "tiny", "datacenter": RACK}
+    for missing in ("attestation", *machine):
+        contract.register(400, {**contract.evidence(TRUSTED), **machine, missing: ""})
+    unknown = TdxQuote(b"\xbb" * 48)
+    replaced = replace(TRUSTED, report_data=bytes.fromhex(first))
+    for refused in (unknown, replaced, replace(TRUSTED, debuggable=True)):
+        contract.register(403, {**contract.evidence(refused), **machine})
+    contract.register(403, {**contract.evidence(TRUSTED, tcb_status="OutOfDate"), **machine})
+    fresh = contract.evidence(replace(TRUSTED, report_data=bytes.fromhex(nonce)))
+    agent = contract.register(200, {**fresh, **machine, "version": "1.0.0"})
+    assert agent == {"agent_id": AN_ID, "poll_interval": 30, "tunnel_token": None, "hostname": None}
+    assert contract.register(200, {**contract.evidence(TRUSTED), **machine}) == agent
+    contract.register(409, {**contract.evidence(TRUSTED), **machine, "node_size": "llm"})
+    beat = {**contract.evidence(TRUSTED), "vm_name": "tdx-agent-1", "status": "deployed", "deployment_id": "d-1"}
+    contract.ask("POST", HEARTBEAT, 200, body=beat, agent_id=agent["agent_id"])
+    contract.ask("POST", HEARTBEAT, 404, SOMETHING, body=beat, agent_id=NO_ID)
+    listed = contract.ask("GET", f"{AGENTS}?vm_name=agent-1", 200, {"total": 1}, key=session)["agents"]
+    assert (listed[0]["agent_id"], listed[0]["status"]) == (agent["agent_id"], "deployed")
+    contract.ask("DELETE", AGENT, 200, key=session, agent_id=agent["agent_id"])
+    contract.ask("GET", AGENTS, 200, {"total": 0}, key=session)
+
+
+def an_order_that_requires_attestation(contract: Contract) -> None:
+    """The registration of the guest's agent fulfils the order; the worker's report does not."""
+    session, key = contract.session(), contract.account("rack-7", "launcher")["api_key"]
+    pool = {"datacenter": RACK, "node_size": "tiny"}
+    target = {**pool, "min_warm_count": 1, "dispatch": True, "attestation": "required"}
+    contract.ask("PUT", TARGETS, 200, key=session, body=target)
+    contract.ask("POST", RECONCILE, 200, key=session, body={"dispatch": True})
+    claimed = contract.ask("POST", CLAIM, 200, key=key, body={"datacenter": RACK})
+    token = claimed["bootstrap_token"]
+    assert token == Like(r"[A-Za-z0-9_-]{43}")
+    contract.report(key, claimed["order"], 200, {"status": "provisioning"}, status="fulfilled", vm_name="tdvirsh-9")
+    quote_only = {"attestation": {"tdx": {"quote_b64": base64.b64encode(TRUSTED.pack()).decode()}}}
+    guest = {**quote_only, **pool, "vm_name": "tdx-agent-9"}
+    contract.register(400, guest)
+    right = {**guest, "bootstrap_order_id": claimed["order"]["order_id"], "bootstrap_token": token}
+    wrong = contract.register(403, {**right, "bootstrap_token": "x" * 43})
+    assert wrong["detail"] == "Invalid bootstrap token"
+    agent = contract.register(200, right)
+    assert contract.register(200, right) == agent
+    another = contract.register(403, {**right, "vm_name": "tdx-agent-10"})
+    assert another["detail"] == "Invalid bootstrap token"
+    fulfilled = contract.ask("GET", f"{ALL_ORDERS}?datacenter={RACK}", 200, {"total": 1}, key=session)
+    assert fulfilled["orders"][0]["status"] == "fulfilled"
+    status = {"targets": [{**pool, "min_count": 1}]}
+    found = contract.ask("POST", RECONCILE, 200, {"eligible": True}, key=session, body=status)
+    assert found["targets"][0]["eligible_agent_ids"] == [agent["agent_id"]]
+
+
+Section = Callable[[Contract], None]
+SECTIONS: Final[Sequence[Section]] = (
+    conventions,
+    creating_accounts,
+    reading_accounts,
+    ending_keys_and_accounts,
+    claiming,
+    reporting,
+    reporting_an_order_that_another_holds,
+    a_claim_that_expires,
+    listing_orders,
+    pool_targets,
+    reconciling,
+    capacity_for_an_account,
+    agents,
+    an_order_that_requires_attestation,
+)
+
+
+@contextmanager
+def serving_the_contract(logs: Path, **changes: str) -> Iterator[Contract]:
+    """Serve a control plane of one's own, in a process of its own."""
+    port, clock = free_port(), logs / "clock"
+    clock.write_text("0")
     authority = LocalTrustAuthority(lambda: datetime.now(UTC), ITA_KEY)
-    with ExitStack() as cleanup:
-        address = cleanup.enter_context(serving(authority))
-        trusted = {"LAUNCHYARD_ITA_API": address, "LAUNCHYARD_ITA_CERTS": f"{address}/certs"}
-        cleanup.callback(stop, start_functions(port, tmp_path, ENVIRONMENT | trusted))
-        yield Contract(f"http://{LOOPBACK}:{port}", authority)
+    with serving(authority) as address:
+        variables = {**ENVIRONMENT, "LAUNCHYARD_ITA_API": address, "LAUNCHYARD_ITA_CERTS": f"{address}/certs"} | changes
+        argv = [*python("tests.harness.functions"), "--port", f"{port}", "--clock", f"{clock}"]
+        server = start("the control plane", argv, logs / "functions.log", variables)
+        try:
+            await_ready(server, lambda: accepts(port))
+            yield Contract(Transcript(f"http://{LOOPBACK}:{port}"), authority, clock)
+        finally:
+            stop(server)
+
+
+@pytest.fixture(scope="module")
+def transcript_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Section], Transcript]:
+    """Goes through a section, once, and returns its transcript."""
+
+    @cache
+    def run(section: Section) -> Transcript:
+        with serving_the_contract(tmp_path_factory.mktemp(section.__name__)) as contract:
+            section(contract)
+            return contract.transcript
+
+    return run
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=[section.__name__ for section in SECTIONS])
+def test_each_section_of_the_contract_is_kept(section: Section, transcript_of: Callable[[Section], Transcript]) -> None:
+    transcript_of(section)
+
+
+def test_the_sections_use_every_route_and_see_every_message(
+    transcript_of: Callable[[Section], Transcript],
+) -> None:
+    transcripts = [transcript_of(section) for section in SECTIONS]
+
+    assert set().union(*(transcript.routes for transcript in transcripts)) >= ROUTES
+    assert set().union(*(transcript.messages for transcript in transcripts)) >= MESSAGES
 
 
 @pytest.mark.parametrize(
     ("changes", "status"),
     [({"LAUNCHYARD_PASSWORD_LOGIN": "false"}, 403), ({"LAUNCHYARD_ADMIN_PASSWORD": ""}, 500)],
 )
-def test_operators_log_in_only_where_the_deployment_lets_them(
+def test_operators_log_in_only_if_the_deployment_lets_them(
     tmp_path: Path, changes: dict[str, str], status: int
 ) -> None:
-    port = free_port()
-    server = start_functions(port, tmp_path, ENVIRONMENT | changes)
-    try:
-        said = Transcript(f"http://{LOOPBACK}:{port}")
-        said.ask("POST", "/admin/login", status, SOMETHING, body={"password": PASSWORD})
-    finally:
-        stop(server)
-
-
-def test_the_contract_is_kept_section_by_section(contract: Contract) -> None:
-    contract.conventions()
-    contract.accounts()
-    contract.orders()
-    contract.lists()
-    contract.targets()
-    contract.purchase()
-    contract.agents()
-    contract.attested()
-    contract.expiry()
-
-    assert contract.said.routes >= ROUTES
-    assert contract.said.messages >= MESSAGES
+    with serving_the_contract(tmp_path, **changes) as contract:
+        contract.ask("POST", "/admin/login", status, SOMETHING, body={"password": PASSWORD})

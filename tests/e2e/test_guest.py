@@ -1,4 +1,4 @@
-"""The guest image in a real machine under emulation: the worker runs inside its kernel, and the machine goes off."""
+"""The guest image in a real, emulated machine: the worker runs in it, and the machine powers itself off."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ from worker.guest.verity import BLOCK
 pytestmark = pytest.mark.vm
 
 GATEWAY: Final = "10.0.2.2"
-"""Where QEMU's user network shows the host's loopback addresses."""
+"""The address at which QEMU's user network has the host's loopback addresses."""
 BOOT_SECONDS: Final = 600.0
 OFF_SECONDS: Final = 300.0
 CACHE: Final = PROJECT / ".launchyard" / "cache"
@@ -44,7 +44,7 @@ def machine(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A running machine: its serial console is `folder/serial.log`, its QMP socket `folder/qmp`.
 
-    `cmdline` takes the place of the image's own; `trace` has each read of the root's disk written to `folder/reads`.
+    `cmdline` replaces the image's own; with `trace`, each read of the root's disk is written to `folder/reads`.
     """
     (folder / "config.json").write_bytes(configuration)
     argv = [*arguments(image, folder, cmdline), *(("-trace", f"{READ},file={folder / 'reads'}") if trace else ())]
@@ -178,20 +178,20 @@ def test_the_same_inputs_give_the_same_image_whatever_surrounds_the_build(
 
 
 @pytest.mark.slow
-def test_a_lock_that_the_archive_does_not_have_is_refused_or_said(
+def test_a_lock_that_the_archive_does_not_have_is_refused_or_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     doctored = tmp_path / "packages.lock"
     busybox = next(package for package in lock.read() if package.name == "busybox-static")
     doctored.write_text(lock.LOCK.read_text().replace(busybox.file, busybox.file.replace("1.3", "0.3")))
     monkeypatch.setattr(lock, "LOCK", doctored)
-    told: list[str] = []
+    lines: list[str] = []
 
     with pytest.raises(BuildFailed, match=r"no longer has busybox-static 1:0\.3"):
         build(tmp_path / "images", CACHE, only_locked=True)
-    digest = build(tmp_path / "images", CACHE, report=told.append)
+    digest = build(tmp_path / "images", CACHE, report=lines.append)
 
-    assert any("Building from the suite's present packages" in line for line in told)
+    assert any("Building from the suite's present packages" in line for line in lines)
     assert verify(tmp_path / "images" / digest, digest)
 
 
@@ -203,7 +203,7 @@ def test_an_image_that_is_up_to_date_is_not_built_again(guest_image: Path) -> No
 
 
 def await_end(image: Path, folder: Path, configuration: bytes = b"{}", cmdline: str | None = None) -> str:
-    """Run a machine until it ends by itself, and return what it said on its serial console."""
+    """Run a machine until it ends by itself, and return its serial console's output."""
     (folder / "serial.log").unlink(missing_ok=True)
     with machine(image, configuration, folder, cmdline) as running:
         assert running.wait(BOOT_SECONDS) == 0

@@ -1,4 +1,4 @@
-"""The QEMU that knows TDX, from Debian's backports: it takes our arguments whole, and boots the guest."""
+"""A QEMU that supports TDX, from Debian's backports, accepts all our arguments and boots the guest."""
 
 import os
 import subprocess
@@ -35,7 +35,7 @@ NO_KVM: Final = "Could not access KVM kernel module"
 
 @pytest.fixture(scope="module")
 def later_qemu(tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
-    """QEMU of Debian's backports with all that it needs, checked like the image's packages, and not installed."""
+    """QEMU of Debian's backports with its dependencies: checked like the image's packages, unpacked, not installed."""
     with alone_in(KEPT, lambda _: None), archive.opened(KEPT, None) as debian:
         chosen = debian.closure(Tree.TOOLS, PACKAGES, BACKPORTS)
         packages.keep(chosen, KEPT, debian, lambda _: None)
@@ -59,7 +59,7 @@ def guest(guest_image: Path, tmp_path: Path) -> Guest:
 def started(qemu: Unpacked, argv: Sequence[str]) -> list[str]:
     """Return the command that runs our arguments with that QEMU: its own loader, libraries and data.
 
-    The serial console is the descriptor that a launcher hands to QEMU: here it leads to a file.
+    The serial console is a descriptor that a launcher gives to QEMU; here it is a file.
     """
     loader = (str(qemu.folder / LOADER), "--library-path", str(qemu.folder / LIBRARIES), str(qemu.folder / QEMU))
     data = (word for folder in DATA for word in ("-L", str(qemu.folder / folder)))
@@ -88,7 +88,7 @@ def test_it_takes_every_argument_of_a_trust_domain_and_stops_only_for_want_of_td
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "says"),
+    ("right", "wrong", "message"),
     [
         ('"mrconfigid"', '"mrconfigit"', "Parameter 'mrconfigit' is unexpected"),
         ('"quote-generation-socket"', '"quote-socket"', "Parameter 'quote-socket' is unexpected"),
@@ -98,17 +98,17 @@ def test_it_takes_every_argument_of_a_trust_domain_and_stops_only_for_want_of_td
     ],
 )
 def test_a_misspelt_property_of_a_trust_domain_is_an_error(
-    later_qemu: Unpacked, guest: Guest, tmp_path: Path, right: str, wrong: str, says: str
+    later_qemu: Unpacked, guest: Guest, tmp_path: Path, right: str, wrong: str, message: str
 ) -> None:
     argv = tdx(later_qemu, guest)
     misspelt = [word.replace(right, wrong, 1) for word in argv]
     assert misspelt != list(argv)
 
-    assert says in last_words(later_qemu, misspelt, tmp_path)
+    assert message in last_words(later_qemu, misspelt, tmp_path)
 
 
 def test_a_guest_reaches_its_worker_under_it(later_qemu: Unpacked, guest: Guest, tmp_path: Path) -> None:
-    """With a data disk: the devices, too, are as a trust domain's, which is refused before QEMU looks at them."""
+    """With a data disk, so with the devices of a trust domain: QEMU refuses one here before it looks at them."""
     with serving() as plane:
         config = plane.config(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY), gateway="10.0.2.2")
         (tmp_path / "config.json").write_bytes(config.canonical())

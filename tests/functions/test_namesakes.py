@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,17 +15,16 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from werkzeug.serving import make_server
 
-from emulators.processes import LOOPBACK
+from emulators.serving import serving
 from launcher.orders import leftovers
 from shared.client import ControlPlane, Refused
 from shared.domain.order import State
 from shared.wire.launchers import IDENTITY_HEADER, ClaimById, ClaimNext, HeartbeatRequest, Hold, Returned
 from tests.functions.world import ANY_LANES, LAUNCHER, World
+from tests.harness.waiting import MAX_SECONDS, await_value
 
 ROOT: Final = Path(__file__).parents[2]
-DEADLINE: Final = 60.0
 NAMESAKE: Final = "another launcher has this name"
 FIRST, SECOND = "0c1f8c0e-0000-4000-8000-000000000001", "0c1f8c0e-0000-4000-8000-000000000002"
 STAYS: Final = """
@@ -47,7 +45,7 @@ As = Callable[[str | None], ControlPlane]
 
 @pytest.fixture
 def launcher(world: World) -> Iterator[As]:
-    """Return what the launcher `alpha` of an identity calls with; None: one of an earlier version."""
+    """Return the client of the launcher `alpha` with this identity; None: a launcher of an earlier version."""
     with ExitStack() as clients:
         transport = httpx.WSGITransport(app=world.http.application)
         yield lambda identity: clients.enter_context(ControlPlane("http://test", LAUNCHER, transport, identity))
@@ -124,7 +122,7 @@ def test_a_claim_that_is_repeated_to_an_instance_of_another_version_takes_what_i
     assert (repeated.order_id, repeated.epoch) == (taken.order_id, 1)
 
 
-def test_an_identity_that_is_none_is_refused_by_the_headers_name(world: World) -> None:
+def test_an_invalid_identity_is_refused_by_the_headers_name(world: World) -> None:
     headers = {"Authorization": f"Bearer {LAUNCHER}", IDENTITY_HEADER: "not one"}
 
     response = world.http.get("/v1/holds?launcher=alpha", headers=headers)
@@ -137,7 +135,7 @@ def test_two_launchers_of_one_name_leave_each_others_orders_alone(world: World, 
     world.app = replace(world.app, clock=lambda: datetime.now(UTC), wait=time.sleep)
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker" / "__main__.py").write_text(STAYS)
-    with served(world) as url, ExitStack() as launchers:
+    with serving(world.http.application) as url, ExitStack() as launchers:
         launchers.callback(leftovers.clear, tmp_path / "one")
         launchers.callback(leftovers.clear, tmp_path / "two")
         order_id = world.place()["id"]
@@ -149,16 +147,16 @@ def test_two_launchers_of_one_name_leave_each_others_orders_alone(world: World, 
         second = launchers.enter_context(a_launcher(tmp_path, url, "two"))
         other = world.place()["id"]
         await_state(world, other, State.RUNNING)  # it takes orders: each has a slot
-        await_that(lambda: lease_of(world, order_id) > renewed)
+        await_value(lambda: lease_of(world, order_id) > renewed, "a renewal of the first launcher")
 
-        (told,) = [line for line in (tmp_path / "two.log").read_text().splitlines() if NAMESAKE in line]
-        assert order_id in told
+        (warning,) = [line for line in (tmp_path / "two.log").read_text().splitlines() if NAMESAKE in line]
+        assert order_id in warning
         assert world.order(order_id).state is State.RUNNING
         assert world.order(order_id).epoch == 1
         assert directory.is_dir()
         second.send_signal(signal.SIGTERM)
         second.send_signal(signal.SIGINT)
-        second.wait(DEADLINE)
+        second.wait(MAX_SECONDS)
         assert world.order(order_id).state is State.RUNNING
 
 
@@ -169,25 +167,7 @@ def lease_of(world: World, order_id: str) -> datetime:
 
 
 def await_state(world: World, order_id: str, state: State) -> None:
-    await_that(lambda: world.order(order_id).state is state)
-
-
-def await_that(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@contextmanager
-def served(world: World) -> Iterator[str]:
-    server = make_server(LOOPBACK, 0, world.http.application, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://{LOOPBACK}:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    await_value(lambda: world.order(order_id).state is state, f"the state {state}")
 
 
 @contextmanager

@@ -9,14 +9,15 @@ from contextlib import closing, contextmanager
 from typing import Any, Final
 
 import pytest
-from werkzeug.serving import make_server
 
 from emulators.processes import LOOPBACK
+from emulators.serving import serving
 from functions.domain.accounts import AccountType
 from functions.http.presence import SOCKETS, presence
 from shared.domain.order import State
 from tests.factories import CAPACITY
 from tests.functions.world import LAUNCHER, World, next_of
+from tests.meanwhile import Meanwhile
 
 SECONDS: Final = 60.0
 CLAIM: Final = "/api/v1/launchers/capacity/orders/claim"
@@ -39,13 +40,8 @@ def answering(world: World) -> Iterator[tuple[int, threading.Event]]:
             answered.set()
         return answer
 
-    server = make_server(LOOPBACK, 0, application, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield server.server_port, answered
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(application) as url:
+        yield int(url.rpartition(":")[2]), answered
 
 
 def test_a_claim_that_waits_takes_nothing_for_a_launcher_that_has_hung_up(world: World) -> None:
@@ -75,16 +71,10 @@ def test_a_launcher_that_waits_gets_its_order(world: World) -> None:
     assert json.loads(body)["claimed"]["epoch"] == 1
 
 
-def test_a_worker_of_the_contract_that_has_hung_up_gets_no_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_of_the_contract_that_has_hung_up_gets_no_order(world: World, meanwhile: Meanwhile) -> None:
     order_id, (_, key) = world.place(CAPACITY)["id"], world.admit(AccountType.LAUNCHER)
-    find = world.app.keys.find
     with answering(world) as (port, answered), closing(socket.create_connection((LOOPBACK, port))) as connection:
-
-        def hang_up(digest: str) -> Any:
-            connection.close()
-            return find(digest)
-
-        monkeypatch.setattr(world.app.keys, "find", hang_up)
+        meanwhile(world.app.keys, "find", connection.close)
         connection.sendall(request(CLAIM, key, {}))
         assert answered.wait(SECONDS)
 

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ from shared.client import ControlPlane
 from shared.wire.launchers import ClaimNext
 from tests.factories import EXPORT, SESSION
 from tests.functions.world import ANY_LANES, CLIENT, KEYS, LAUNCHER, SECRET
+from tests.harness.waiting import await_value
 
 ROOT: Final = Path(wiring.__file__).parent.parent
 ENVIRONMENT: Final = {
@@ -162,10 +162,7 @@ def test_a_launcher_that_has_hung_up_gets_no_order(served: tuple[Server, int]) -
         connection.sendall(f"{head}Content-Length: {len(document)}\r\n\r\n{document}".encode())
     with ControlPlane(f"http://{LOOPBACK}:{port}", CLIENT) as client:
         order_id = client.create_order(SESSION, "nobody-hears-of-it").id
-        end = time.monotonic() + 60
-        while _claims_answered(server) == before:
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        await_value(lambda: _claims_answered(server) > before, "the answer to the claim")
         assert client.get_order(order_id).state == "queued"
 
 

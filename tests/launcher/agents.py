@@ -1,15 +1,13 @@
 """A control plane of a test's own that keeps agents, and always lists them all."""
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from werkzeug import Request, Response
-from werkzeug.serving import make_server
 
-from emulators.processes import LOOPBACK
+from emulators.serving import serving
 
 AGENTS = "/api/v1/agents"
 
@@ -37,13 +35,5 @@ class AgentsPlane:
 @contextmanager
 def a_control_plane_with_agents(agents: Mapping[str, str], token: str) -> Iterator[AgentsPlane]:
     plane = AgentsPlane(dict(agents), token)
-    server = make_server(LOOPBACK, 0, Request.application(plane.answer), threaded=True)
-    plane.url = f"http://{LOOPBACK}:{server.port}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with serving(Request.application(plane.answer)) as plane.url:
         yield plane
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -11,9 +11,8 @@ from uuid import uuid4
 
 from pydantic import BaseModel, TypeAdapter
 from werkzeug import Request, Response
-from werkzeug.serving import make_server
 
-from emulators.processes import LOOPBACK
+from emulators.serving import serving
 from functions.apis.v1.views import order_view
 from shared.domain.lanes import lane, offered
 from shared.domain.order import FINAL, LEASE, State
@@ -194,14 +193,8 @@ class FakeControlPlane:
 @contextmanager
 def a_control_plane() -> Iterator[FakeControlPlane]:
     fake = FakeControlPlane()
-    server = make_server(LOOPBACK, 0, fake, threaded=True)
-    fake.url = f"http://{LOOPBACK}:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield fake
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(fake) as fake.url:
+        yield fake
 
 
 def _json(answer: BaseModel, rendered: Callable[[Any], Any] = lambda document: document) -> Response:

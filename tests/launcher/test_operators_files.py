@@ -92,7 +92,7 @@ def test_only_the_machines_may_use_what_is_handed_to_them() -> None:
 def test_every_line_of_the_launchers_log_has_an_event_that_the_page_explains() -> None:
     code = [file.read_text() for file in (ROOT / "launcher").rglob("*.py")]
     calls = [call for text in code for call in CALL.findall(text)]
-    table = PAGE.read_text().split("## Log events of the launcher")[1].split("\n## ")[0]
+    table = PAGE.read_text().split("Of the launcher:")[1].split("\n## ")[0]
 
     assert calls
     assert [call for call in calls if not call.startswith("LogEvent.")] == []

@@ -3,8 +3,6 @@
 import json
 import signal
 import socket
-import time
-from collections.abc import Callable
 
 import psutil
 import pytest
@@ -12,11 +10,12 @@ import pytest
 from emulators.processes import LOOPBACK, Server, family, running
 from emulators.record import Record
 from launcher.providers.process.identity import started_at
+from tests.harness.processes import is_running
+from tests.harness.waiting import MAX_SECONDS, await_value
 from tests.stack.conftest import Terminal
 
 OTHERS = (signal.SIGHUP, signal.SIGINT)
 """What ends a command beside SIGTERM."""
-PATIENCE = 300
 """Seconds: on a busy host eight servers take a minute to start, and an interrupted start waits for those under way."""
 
 
@@ -63,10 +62,10 @@ def test_what_was_started_is_stopped_if_the_rest_does_not_start(terminal: Termin
 def test_an_up_that_is_interrupted_leaves_nothing_running(terminal: Terminal, interrupt: signal.Signals) -> None:
     record = Record(terminal.folder / ".launchyard")
     with terminal.start("up", "--backend", "memory", "--provider", "process") as up:
-        wait_for(lambda: len(record.read()) >= 2)
+        await_value(lambda: len(record.read()) >= 2, "two servers")
         started = record.read()
         up.send_signal(interrupt)
-        assert up.wait(PATIENCE) in (143, 129, 130)
+        assert up.wait(MAX_SECONDS) in (143, 129, 130)
     assert not [server for server in started if family(server)]
     assert not record.read()
 
@@ -77,7 +76,7 @@ def test_down_stops_what_a_killed_server_left(terminal: Terminal) -> None:
     control_plane = next(server for server in servers if server.name == "the control plane")
     launcher = next(server for server in servers if server.name == "the launcher")
     order = json.loads(terminal.succeed("order", "create", "capacity", "--json", "local:dev", "tiny"))["id"]
-    wait_for(lambda: "running" in terminal.succeed("order", "get", order))
+    await_value(lambda: "running" in terminal.succeed("order", "get", order), "a running order")
     machines = psutil.Process(launcher.pid).children(recursive=True)
     assert machines
     for server in (control_plane, launcher):
@@ -85,22 +84,7 @@ def test_down_stops_what_a_killed_server_left(terminal: Terminal) -> None:
     assert "up already, except for the control plane, the launcher" in terminal.run("up").stderr
     terminal.succeed("down")
     assert not [server for server in servers if family(server)]
-    wait_for(lambda: not [machine for machine in machines if is_running(machine)])
-
-
-def is_running(process: psutil.Process) -> bool:
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def wait_for(fulfilled: Callable[[], bool]) -> None:
-    """Poll until it is so: processes and files announce no change."""
-    deadline = time.monotonic() + PATIENCE
-    while not fulfilled():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    await_value(lambda: not [machine for machine in machines if is_running(machine)], "the end of the machines")
 
 
 def test_wrong_settings_are_all_named_at_once(terminal: Terminal) -> None:

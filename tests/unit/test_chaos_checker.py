@@ -1,4 +1,4 @@
-"""The chaos run's checker finds each kind of thing that must not be: it is given a small world with one in it."""
+"""The chaos run's checker finds each kind of violation in remains that have just one."""
 
 import hashlib
 from dataclasses import replace
@@ -10,25 +10,25 @@ from functions.domain.order import Lease, Order, Output, output_key
 from shared.domain.order import Reason, State
 from shared.domain.spec import AnySpec, TaskSpec
 from tests.chaos.checker import Wrong, check, unsettled
-from tests.chaos.observations import Asked, Downloaded, Effects, Process, Purged, Remains, Requeue
+from tests.chaos.observations import Asked, Downloaded, Effects, Process, Purged, Remains, Requeued
 from tests.chaos.orphans import bound
-from tests.chaos.schedule import FAILS, Wanted
+from tests.chaos.schedule import FAILS, PlannedOrder
 from tests.factories import CAPACITY, EXPORT, NOW, an_order
 
-SAID = b"text-1\n"
+TEXT = b"text-1\n"
 DOOMED = TaskSpec(command=("sh", "-c", FAILS, "task", "text-1", "0"))
 
 
 def asked(order: Order, **changes: Any) -> Asked:
-    wanted = Wanted(1, f"key-of-{order.id}", order.spec, "text-1", keep=order.kind == "capacity")
-    return Asked(wanted, **{"answers": frozenset([order.id]), **changes})
+    planned = PlannedOrder(1, f"key-of-{order.id}", order.spec, "text-1", keep=order.kind == "capacity")
+    return Asked(planned, **{"answers": frozenset([order.id]), **changes})
 
 
 def a_task(state: State = State.SUCCEEDED, epoch: int = 2, spec: AnySpec | None = None, **changes: Any) -> Order:
     return an_order(spec or TaskSpec(command=("echo", "text-1")), state=state, epoch=epoch, **changes)
 
 
-def succeeded(content: bytes = SAID, spec: AnySpec | None = None) -> Order:
+def succeeded(content: bytes = TEXT, spec: AnySpec | None = None) -> Order:
     order = a_task(spec=spec)
     output = Output(
         output_key(order.id, 2), "output.log", "text/plain", len(content), hashlib.sha256(content).hexdigest()
@@ -45,12 +45,12 @@ def a_machine(vm: str | None = "vm-1", machine: bool = True) -> Process:
 
 
 def remains(*orders: Order, **changes: Any) -> Remains:
-    """Everything as it should be with these orders, but for the changes."""
+    """Return remains that are as they should be with these orders, except for the changes."""
     as_it_should_be: dict[str, Any] = {
         "asked": tuple(asked(order) for order in orders),
         "orders": {order.id: order for order in orders},
         "keys": {f"key-of-{order.id}": order.id for order in orders},
-        "objects": {order.output.key: SAID for order in orders if order.output},
+        "objects": {order.output.key: TEXT for order in orders if order.output},
         "processes": tuple(a_machine(order.vm) for order in orders if order.state is State.RUNNING),
         "directories": tuple(f"{order.id}-{order.epoch}" for order in orders if order.state is State.RUNNING),
     }
@@ -61,7 +61,7 @@ def found(world: Remains) -> list[Wrong]:
     return [violation.wrong for violation in check(world).violations]
 
 
-def test_a_world_as_it_should_be_is_good_and_counted() -> None:
+def test_remains_as_they_should_be_are_good_and_counted() -> None:
     failed = a_task(State.FAILED, spec=DOOMED, reason=Reason.PROGRAM_FAILED)
     cancelled = a_task(State.CANCELLED, cancel_requested_at=NOW)
     verdict = check(remains(succeeded(), failed, cancelled, running()))
@@ -72,7 +72,7 @@ def test_a_world_as_it_should_be_is_good_and_counted() -> None:
     assert verdict.failed == {"program_failed": 1}
 
 
-def test_an_order_that_was_answered_and_is_not_there_is_lost() -> None:
+def test_an_order_that_was_answered_and_is_not_stored_is_lost() -> None:
     order = succeeded()
     world = remains(asked=(asked(order),))
 
@@ -85,10 +85,10 @@ def test_an_order_that_is_not_final_is_lost(state: State) -> None:
     assert found(remains(a_task(state))) == [Wrong.LOST]
 
 
-def test_a_capacity_order_that_runs_is_lost_where_it_was_not_meant_to() -> None:
+def test_a_capacity_order_that_runs_and_is_not_kept_is_lost() -> None:
     order = running()
     released = asked(order)
-    world = remains(order, asked=(replace(released, wanted=replace(released.wanted, keep=False)),))
+    world = remains(order, asked=(replace(released, planned=replace(released.planned, keep=False)),))
 
     assert found(world) == [Wrong.LOST]
     assert unsettled(world.asked, world.orders, world.keys) == [order]
@@ -137,7 +137,7 @@ def test_an_accepted_output_that_is_not_in_the_bucket_as_accepted_is_wrong(conte
     assert found(remains(order, objects=objects)) == [Wrong.DUPLICATE]
 
 
-def test_an_output_that_another_order_was_to_say_is_wrong() -> None:
+def test_an_output_with_the_text_of_another_order_is_wrong() -> None:
     order = succeeded(b"text-2\n")
     assert order.output is not None
 
@@ -167,7 +167,7 @@ def test_an_accepted_output_of_another_epoch_is_wrong() -> None:
 def test_an_object_of_a_later_epoch_is_a_duplicate() -> None:
     order = succeeded()
     assert order.output is not None
-    world = remains(order, objects={order.output.key: SAID, output_key(order.id, 3): SAID})
+    world = remains(order, objects={order.output.key: TEXT, output_key(order.id, 3): TEXT})
 
     assert found(world) == [Wrong.DUPLICATE]
     assert f"{order.id}/3" in check(world).violations[0].what
@@ -175,14 +175,14 @@ def test_an_object_of_a_later_epoch_is_a_duplicate() -> None:
 
 @pytest.mark.parametrize("key", ["outputs/nobody/1", "elsewhere", "outputs/"])
 def test_an_object_of_no_order_is_a_duplicate(key: str) -> None:
-    assert found(remains(objects={key: SAID})) == [Wrong.DUPLICATE]
+    assert found(remains(objects={key: TEXT})) == [Wrong.DUPLICATE]
 
 
 def test_uploads_of_epochs_that_were_over_are_stale_and_nothing_worse() -> None:
     order, cancelled = succeeded(), a_task(State.CANCELLED, cancel_requested_at=NOW)
     assert order.output is not None
     stale = [output_key(order.id, 1), output_key(cancelled.id, 1), output_key(cancelled.id, 2)]
-    verdict = check(remains(order, cancelled, objects=dict.fromkeys([order.output.key, *stale], SAID)))
+    verdict = check(remains(order, cancelled, objects=dict.fromkeys([order.output.key, *stale], TEXT)))
 
     assert verdict.good
     assert set(verdict.stale_uploads) == set(stale)
@@ -220,7 +220,7 @@ def test_a_create_that_was_refused_is_wrong() -> None:
     assert found(remains(asked=(asked(order, answers=frozenset(), refusal="no"),))) == [Wrong.REFUSED]
 
 
-def test_a_server_that_ended_by_itself_is_told() -> None:
+def test_a_server_that_ended_by_itself_is_wrong() -> None:
     assert found(remains(ended=("alpha",))) == [Wrong.ENDED]
 
 
@@ -235,7 +235,7 @@ def test_a_server_that_ended_by_itself_is_told() -> None:
     ],
     ids=lambda order: f"{order.state}, {order.reason}",
 )
-def test_an_end_that_nothing_accounts_for_is_wrong(order: Order) -> None:
+def test_an_unexplained_end_is_wrong(order: Order) -> None:
     assert found(remains(order)) == [Wrong.UNEXPLAINED]
 
 
@@ -251,50 +251,50 @@ def a_failed() -> Order:
     return a_task(State.FAILED, reason=Reason.RETRIES_EXHAUSTED)
 
 
-def again(dead: Order, *successors: Order, answers: frozenset[str] | None = None, **changes: Any) -> Remains:
-    """The dead order was placed again: as these, and answered so unless told otherwise."""
+def requeued(dead: Order, *successors: Order, answers: frozenset[str] | None = None, **changes: Any) -> Remains:
+    """Return remains in which the dead order was requeued as these; by default that is what was answered."""
     known = frozenset(successor.id for successor in successors) if answers is None else answers
     keys = {f"key-of-{dead.id}": dead.id} | {f"key-of-{successor.id}": successor.id for successor in successors}
-    world = {"asked": (asked(dead),), "keys": keys, "requeues": (Requeue(dead.id, known),)}
+    world = {"asked": (asked(dead),), "keys": keys, "requeues": (Requeued(dead.id, known),)}
     return remains(dead, *successors, **world | changes)
 
 
-def test_an_order_that_was_placed_again_once_says_what_the_first_was_to_say_and_is_counted() -> None:
+def test_a_requeued_order_that_prints_the_text_of_the_first_is_counted() -> None:
     dead = a_failed()
-    verdict = check(again(dead, a_successor_of(dead)))
+    verdict = check(requeued(dead, a_successor_of(dead)))
 
     assert verdict.good
     assert verdict.requeued == 1
 
 
-def test_an_order_in_anothers_stead_that_says_something_else_is_wrong() -> None:
+def test_a_successor_that_prints_another_text_is_wrong() -> None:
     dead = a_failed()
     other = replace(succeeded(b"text-2\n"), requeued_from=dead.id)
     assert other.output is not None
 
-    assert found(again(dead, other, objects={other.output.key: b"text-2\n"})) == [Wrong.DUPLICATE]
+    assert found(requeued(dead, other, objects={other.output.key: b"text-2\n"})) == [Wrong.DUPLICATE]
 
 
 def test_two_successors_of_one_order_are_a_duplicate() -> None:
     dead = a_failed()
 
-    assert found(again(dead, a_successor_of(dead), a_successor_of(dead))) == [Wrong.DUPLICATE]
+    assert found(requeued(dead, a_successor_of(dead), a_successor_of(dead))) == [Wrong.DUPLICATE]
 
 
 def test_a_successor_that_nobody_asked_for_is_a_duplicate() -> None:
     dead = a_failed()
 
-    assert found(again(dead, a_successor_of(dead), requeues=())) == [Wrong.DUPLICATE]
+    assert found(requeued(dead, a_successor_of(dead), requeues=())) == [Wrong.DUPLICATE]
 
 
-def test_a_successor_that_was_answered_and_is_not_there_is_lost() -> None:
-    assert found(again(a_failed(), answers=frozenset(["successor"]))) == [Wrong.LOST]
+def test_a_successor_that_was_answered_and_is_not_stored_is_lost() -> None:
+    assert found(requeued(a_failed(), answers=frozenset(["successor"]))) == [Wrong.LOST]
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"requeues": (Requeue("an-id", frozenset()),)},
+        {"requeues": (Requeued("an-id", frozenset()),)},
         {"purges": (Purged("an-id", done=False, refusal="no"),)},
         {"purges": (Purged("an-id", done=False),)},
         {"downloads": (Downloaded("an-id", None, "no"),)},
@@ -305,7 +305,7 @@ def test_what_was_refused_or_never_answered_is_wrong(changes: dict[str, Any]) ->
     assert found(remains(**changes)) == [Wrong.REFUSED]
 
 
-def test_an_order_that_the_run_itself_removed_is_not_lost_and_is_counted() -> None:
+def test_a_purged_order_is_not_lost_and_is_counted() -> None:
     order = succeeded()
     verdict = check(remains(asked=(asked(order),), purges=(Purged(order.id, done=True),)))
 
@@ -313,36 +313,36 @@ def test_an_order_that_the_run_itself_removed_is_not_lost_and_is_counted() -> No
     assert verdict.purged == 1
 
 
-def test_an_order_that_was_removed_and_is_there_is_wrong() -> None:
+def test_a_purged_order_that_is_stored_is_wrong() -> None:
     order = succeeded()
 
     assert found(remains(order, purges=(Purged(order.id, done=True),))) == [Wrong.DUPLICATE]
 
 
-def test_what_is_left_in_the_bucket_of_an_order_that_was_removed_is_wrong() -> None:
+def test_an_object_of_a_purged_order_is_wrong() -> None:
     order = succeeded()
     world = remains(
-        asked=(asked(order),), purges=(Purged(order.id, done=True),), objects={output_key(order.id, 2): SAID}
+        asked=(asked(order),), purges=(Purged(order.id, done=True),), objects={output_key(order.id, 2): TEXT}
     )
 
     assert found(world) == [Wrong.DUPLICATE]
 
 
-def test_a_download_that_is_what_the_order_was_to_say_is_counted() -> None:
+def test_a_download_of_the_orders_text_is_counted() -> None:
     order = succeeded()
-    verdict = check(remains(order, downloads=(Downloaded(order.id, SAID),)))
+    verdict = check(remains(order, downloads=(Downloaded(order.id, TEXT),)))
 
     assert verdict.good
     assert verdict.downloaded == 1
 
 
-def test_a_download_that_says_something_else_is_wrong() -> None:
+def test_a_download_of_another_text_is_wrong() -> None:
     order = succeeded()
 
     assert found(remains(order, downloads=(Downloaded(order.id, b"text-2\n"),))) == [Wrong.DUPLICATE]
 
 
-def test_an_orphan_that_went_too_late_is_one_still() -> None:
+def test_an_orphan_that_existed_too_long_is_still_reported() -> None:
     world = remains(ages={"process 4711": bound(60) + 1, "process 4712": bound(60) - 1})
 
     assert found(world) == [Wrong.ORPHAN]
@@ -351,14 +351,14 @@ def test_an_orphan_that_went_too_late_is_one_still() -> None:
     assert not check(world).may_pass
 
 
-def test_an_orphan_that_is_there_may_be_gone_at_the_next_look() -> None:
+def test_an_orphan_may_be_gone_at_the_next_look() -> None:
     assert check(remains(processes=(a_machine(),))).may_pass
 
 
 EFFECTS = Effects(machines_adopted=1, machines_lost=1)
 
 
-def test_a_long_storm_with_all_that_it_is_about_is_not_hollow() -> None:
+def test_a_long_storm_with_adoptions_and_lost_leases_is_not_hollow() -> None:
     assert check(remains(running(), storm_seconds=60.0, effects=EFFECTS)).good
 
 
@@ -367,7 +367,7 @@ def test_a_long_storm_with_all_that_it_is_about_is_not_hollow() -> None:
     [{"effects": replace(EFFECTS, machines_adopted=0)}, {"effects": replace(EFFECTS, machines_lost=0)}],
     ids=["no adoption", "no lost lease"],
 )
-def test_a_long_storm_that_met_no_adoption_or_no_lost_lease_is_hollow(changes: dict[str, Any]) -> None:
+def test_a_long_storm_without_an_adoption_or_a_lost_lease_is_hollow(changes: dict[str, Any]) -> None:
     world = {"storm_seconds": 60.0, **changes}
 
     assert found(remains(running(), **world)) == [Wrong.HOLLOW]
@@ -375,5 +375,5 @@ def test_a_long_storm_that_met_no_adoption_or_no_lost_lease_is_hollow(changes: d
     assert found(remains(running(), **world | {"storm_seconds": 59.0})) == []
 
 
-def test_a_long_storm_after_which_no_capacity_order_runs_that_was_meant_to_is_hollow() -> None:
+def test_a_long_storm_after_which_no_kept_capacity_order_runs_is_hollow() -> None:
     assert found(remains(succeeded(), storm_seconds=60.0, effects=EFFECTS)) == [Wrong.HOLLOW]

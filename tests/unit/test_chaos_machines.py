@@ -1,4 +1,4 @@
-"""The chaos run knows its own machines in the process table, and what their tasks left, whoever the parent is."""
+"""The chaos run finds its machines in the process table, and what their tasks left behind."""
 
 import subprocess
 import sys
@@ -51,7 +51,7 @@ def test_what_a_task_left_is_known_by_the_runs_name_and_is_no_machine(tmp_path: 
         assert seen(tmp_path, "chaos-another") == []
 
 
-def test_a_machine_is_its_launchers_and_all_that_runs_of_it_is_found_the_oldest_first(tmp_path: Path) -> None:
+def test_a_machine_has_a_launcher_and_processes_and_the_oldest_comes_first(tmp_path: Path) -> None:
     run = f"chaos-{uuid4()}"
     states = [str(tmp_path.resolve() / "launchers" / name / "vms") for name in ("alpha", "beta")]
     other = str(uuid4())
@@ -60,13 +60,13 @@ def test_a_machine_is_its_launchers_and_all_that_runs_of_it_is_found_the_oldest_
         a_process("-X", f"launchyard.vm={other}", states[1]),
         a_process(**{RUN: run, "LAUNCHYARD_VM": UUID}) as child,
     ):
-        held = machines.held(tmp_path, run)
+        held = machines.running(tmp_path, run)
 
         assert [(one.launcher, one.vm) for one in held] == [("alpha", f"vm-{UUID}"), ("beta", f"vm-{other}")]
-        assert {process.pid for process in machines.of({f"vm-{UUID}"}, tmp_path, run)} == {first, child}
+        assert {process.pid for process in machines.processes_of({f"vm-{UUID}"}, tmp_path, run)} == {first, child}
 
 
-def test_directories_are_all_that_stand_there(tmp_path: Path) -> None:
+def test_every_directory_is_listed(tmp_path: Path) -> None:
     for name in ("vms/an-order-1", "vms/.an-order-2.partial", "quarantine/an-order-3"):
         (tmp_path / "launchers" / "alpha" / name).mkdir(parents=True)
 

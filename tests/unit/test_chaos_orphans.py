@@ -1,4 +1,4 @@
-"""The chaos run times each orphan from when it was first seen as one until it is gone, or an order has it."""
+"""The chaos run measures for how long each orphan exists: until it is gone, or belongs to an order."""
 
 from functions.domain.order import LAPSE_MARGIN
 from shared.domain.order import State
@@ -9,7 +9,7 @@ from tests.factories import an_order
 PROCESS = Process(4711, "vm-1", True, "python -m worker")
 
 
-def test_an_orphan_is_as_old_as_the_looks_at_it_are_apart_though_it_went() -> None:
+def test_an_orphans_age_is_the_time_between_the_looks_that_saw_it() -> None:
     ages = Ages()
     ages.look(10, ["one"])
     ages.look(12, ["one", "other"])
@@ -19,7 +19,7 @@ def test_an_orphan_is_as_old_as_the_looks_at_it_are_apart_though_it_went() -> No
     assert ages.longest == {"one": 2, "other": 3}
 
 
-def test_an_orphan_that_an_order_had_meanwhile_begins_anew() -> None:
+def test_an_orphan_that_belonged_to_an_order_in_between_begins_anew() -> None:
     ages = Ages()
     for now, names in ((10, ["one"]), (12, []), (20, ["one"]), (21, ["one"])):
         ages.look(now, names)
@@ -27,7 +27,7 @@ def test_an_orphan_that_an_order_had_meanwhile_begins_anew() -> None:
     assert ages.longest == {"one": 1}
 
 
-def test_what_a_held_order_has_is_no_orphan_and_all_else_is() -> None:
+def test_what_belongs_to_a_held_order_is_no_orphan_and_all_else_is() -> None:
     held = an_order(state=State.PROVISIONING, epoch=2, vm="vm-1")
     unstarted = an_order(state=State.CLAIMED, epoch=1, vm=None)
     ended = an_order(state=State.SUCCEEDED, epoch=1, vm="vm-2")
@@ -45,5 +45,5 @@ def test_what_a_held_order_has_is_no_orphan_and_all_else_is() -> None:
     ]
 
 
-def test_what_is_allowed_is_more_than_a_lease_takes_to_lapse() -> None:
+def test_the_bound_is_longer_than_a_lease_takes_to_lapse() -> None:
     assert bound(10) > 10 + LAPSE_MARGIN.total_seconds()

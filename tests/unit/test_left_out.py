@@ -1,4 +1,4 @@
-"""What is left out if the emulators cannot be had: those tests, all of them, and never silently."""
+"""If the emulators cannot be fetched, exactly the tests that need them are left out, and the last line says so."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,7 +35,7 @@ WORKERS: Final = [(), *([("-n", "2")] if find_spec("xdist") else [])]
 
 
 class Emulators:
-    """Replaces fetching them: it counts its calls, and raises the error that a test sets."""
+    """Replaces the download of the emulators: counts the calls, and raises `error` if there is one."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -70,7 +70,7 @@ def test_tests_that_need_the_emulators_are_left_out_and_counted_at_the_end(
     done = run(pytester, *workers)
     done.assert_outcomes(passed=2, deselected=0 if workers else 2)
     assert done.ret == 0
-    words = "left out: 2 tests, for the emulators that they need cannot be had: no way to the downloads"
+    words = "left out: 2 tests, because the emulators that they need cannot be fetched: no way to the downloads"
     assert done.outlines[-2:-1] == [words]
     assert emulators.asked == 1
 

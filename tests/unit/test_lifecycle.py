@@ -38,7 +38,7 @@ from functions.domain.refusals import LeaseLost, WrongState
 from shared.domain.order import FINAL, LEASE, Reason, State
 from shared.domain.spec import AnySpec, Attestation
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, SESSION, TASK, a_claim, a_claimed_order, an_order
-from tests.lives import FENCED, LIMITS, MAKE, OUTPUT, lives_to
+from tests.histories import FENCED, LIMITS, MAKE, OUTPUT, histories_to
 from tools.lifecycle_page import render
 
 SPECS: list[AnySpec] = [CAPACITY, TASK]
@@ -393,7 +393,7 @@ def test_lives_drawn_from_the_table_keep_every_promise_and_use_every_row() -> No
     @given(st.data())
     def live(row: tuple[State, EventKind], data: st.DataObject) -> None:
         order, now = an_order(data.draw(st.sampled_from(SPECS)), limits=LIMITS), NOW
-        for step, kind in enumerate(data.draw(lives_to(row))):
+        for step, kind in enumerate(data.draw(histories_to(row))):
             _intrude(order, data, step)
             now = max(now, order.available_at) + (in_time(kind) - NOW)
             try:

@@ -9,7 +9,7 @@ import pytest
 from emulators.processes import Server
 from tests.shared_emulators import address
 from tests.threads import at_once
-from tests.workers import FIRST, SINGLY, Pieces, pytest_make_parametrize_id
+from tests.workers import FIRST, PER_TEST, UnitScheduling, pytest_make_parametrize_id
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -27,7 +27,7 @@ def test_whichever_worker_asks_first_an_emulator_is_started_and_warmed_up_once(t
     assert set(addresses) == {f"127.0.0.1:{started[0]}"}
 
 
-def test_an_emulator_that_did_not_start_is_no_ones_address(tmp_path: Path) -> None:
+def test_an_emulator_that_did_not_start_has_no_address(tmp_path: Path) -> None:
     def fail(port: int, logs: Path) -> Server:
         raise RuntimeError("it did not start")
 
@@ -36,7 +36,7 @@ def test_an_emulator_that_did_not_start_is_no_ones_address(tmp_path: Path) -> No
             address(tmp_path, "any", fail, lambda: None)
 
 
-def test_tests_that_share_a_modules_fixture_stay_together() -> None:
+def test_tests_that_share_a_modules_fixture_are_one_unit() -> None:
     sharing = [
         file
         for file in (ROOT / "tests").rglob("*.py")
@@ -45,23 +45,23 @@ def test_tests_that_share_a_modules_fixture_stay_together() -> None:
 
     assert sharing
     assert [
-        file for file in sharing if _piece(f"{file.relative_to(ROOT)}::test_it") != str(file.relative_to(ROOT))
+        file for file in sharing if _unit(f"{file.relative_to(ROOT)}::test_it") != str(file.relative_to(ROOT))
     ] == []
 
 
-def test_what_is_divided_and_what_comes_first_is_there() -> None:
-    assert [where for where in (*FIRST, *SINGLY) if not (ROOT / where).exists()] == []
+def test_the_folders_that_are_divided_or_come_first_exist() -> None:
+    assert [where for where in (*FIRST, *PER_TEST) if not (ROOT / where).exists()] == []
 
 
-def test_a_module_is_one_piece_of_work_but_for_those_whose_tests_take_long() -> None:
-    assert _piece("tests/unit/test_a.py::TestB::test_c[x::y]") == "tests/unit/test_a.py"
-    assert _piece("tests/e2e/test_a.py::test_b[c]") == "tests/e2e/test_a.py::test_b[c]"
+def test_a_module_is_one_unit_except_where_tests_take_long() -> None:
+    assert _unit("tests/unit/test_a.py::TestB::test_c[x::y]") == "tests/unit/test_a.py"
+    assert _unit("tests/e2e/test_a.py::test_b[c]") == "tests/e2e/test_a.py::test_b[c]"
 
 
-def test_a_parameter_drawn_by_chance_has_the_same_name_in_every_worker() -> None:
+def test_a_random_parameter_has_the_same_name_in_every_worker() -> None:
     assert pytest_make_parametrize_id(str(uuid4()), "order_id") == "order_id"
     assert pytest_make_parametrize_id("tiny", "size") is None
 
 
-def _piece(nodeid: str) -> str:
-    return str(Pieces._split_scope(Pieces.__new__(Pieces), nodeid))
+def _unit(nodeid: str) -> str:
+    return str(UnitScheduling._split_scope(UnitScheduling.__new__(UnitScheduling), nodeid))

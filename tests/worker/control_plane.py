@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from werkzeug import Request, Response
-from werkzeug.serving import make_server
 
-from emulators.processes import LOOPBACK
+import emulators.serving
 from shared.domain.order import State
 from shared.domain.spec import AnySpec
 from shared.guest.config import Sources, WorkerConfig
@@ -114,16 +113,8 @@ class FakeControlPlane:
 def serving() -> Iterator[FakeControlPlane]:
     """A control plane on a free port of the loopback address."""
     plane = FakeControlPlane()
-    server = make_server(LOOPBACK, 0, Request.application(plane.answer), threaded=True)
-    plane.url = f"http://{LOOPBACK}:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with emulators.serving.serving(Request.application(plane.answer)) as plane.url:
         yield plane
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def _problem(status: int) -> Response:

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Thread
 
 import httpx
 import pytest
 from werkzeug import Request, Response
-from werkzeug.serving import make_server
 
 from shared.guest.config import Sources
+from tests.certificates import serving_tls
 from worker.arke import source
 from worker.arke.documents import Unreadable
 from worker.arke.source import ArkeSource, EntityUnavailable
@@ -28,15 +27,8 @@ def serving(host: str, answers: dict[str, Response]) -> Iterator[tuple[int, list
         received.append(request)
         return answers.get(request.path, Response(status=404))
 
-    server = make_server(host, 0, Request.application(answer), threaded=True)
-    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server.server_port, received
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving_tls(None, answer, host) as port:
+        yield port, received
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.1.2.3"])

@@ -1,4 +1,4 @@
-"""Every event of an order's life, made in one line: for tests that draw lives from the lifecycle's table."""
+"""Events of orders, and histories: sequences of events that lead to a row of the lifecycle's table."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -74,20 +74,20 @@ WAY_TO: Final[Mapping[State, list[EventKind]]] = {
     State.CANCELLED: [CLAIM, CANCEL, EventKind.STOP],
     State.EXPIRED: [CLAIM, EventKind.RETURN, EventKind.EXPIRE],
 }
-LOST_ROUNDS: Final = st.lists(st.sampled_from([EventKind.RETRY, EventKind.LAPSE, EventKind.RETURN]), max_size=2)
+LOST_ATTEMPTS: Final = st.lists(st.sampled_from([EventKind.RETRY, EventKind.LAPSE, EventKind.RETURN]), max_size=2)
 
 
-def a_life(
-    lost: list[EventKind], row: tuple[State, EventKind], wished: bool, after: list[EventKind]
+def a_history(
+    lost: list[EventKind], row: tuple[State, EventKind], cancelled: bool, after: list[EventKind]
 ) -> list[EventKind]:
-    """Some lost attempts, then the way to a row of the table and the row itself, then anything at all."""
-    rounds = [kind for last in lost for kind in (CLAIM, last)]
-    return [*rounds, *WAY_TO[row[0]], *([CANCEL] if wished else []), row[1], *after]
+    """Return some lost attempts, then the way to a row of the table and the row itself, then any events."""
+    attempts = [kind for last in lost for kind in (CLAIM, last)]
+    return [*attempts, *WAY_TO[row[0]], *([CANCEL] if cancelled else []), row[1], *after]
 
 
 ANYTHING: Final = st.lists(st.sampled_from(EventKind), max_size=6)
-LIVES: Final = st.builds(a_life, LOST_ROUNDS, st.sampled_from(list(RULES)), st.booleans(), ANYTHING)
+HISTORIES: Final = st.builds(a_history, LOST_ATTEMPTS, st.sampled_from(list(RULES)), st.booleans(), ANYTHING)
 
 
-def lives_to(row: tuple[State, EventKind]) -> st.SearchStrategy[list[EventKind]]:
-    return st.builds(a_life, LOST_ROUNDS, st.just(row), st.booleans(), ANYTHING)
+def histories_to(row: tuple[State, EventKind]) -> st.SearchStrategy[list[EventKind]]:
+    return st.builds(a_history, LOST_ATTEMPTS, st.just(row), st.booleans(), ANYTHING)

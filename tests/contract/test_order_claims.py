@@ -1,0 +1,167 @@
+"""What every order store promises about claims: one launcher gets an order, and one claim gets one order."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from functools import partial
+from uuid import uuid4
+
+import pytest
+
+from functions.domain.events import Cancel, Renew, Return
+from functions.domain.holder import holder_of
+from functions.domain.lifecycle import advance
+from functions.domain.order import Order
+from functions.domain.refusals import NotFound, WrongState
+from functions.ports import OrderStore
+from shared.domain.order import LEASE, Reason, State
+from tests.contract.conftest import stored
+from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
+from tests.threads import at_once
+
+SOON = timedelta(seconds=1)
+OTHER_LAUNCHER = "rack/beta"
+
+
+def test_of_two_claims_of_one_order_exactly_one_wins(orders: OrderStore) -> None:
+    for _ in range(10):
+        order = stored(orders)
+        answers = at_once(partial(orders.apply, order.id, a_claim(who), NOW) for who in (LAUNCHER, OTHER_LAUNCHER))
+
+        winners = [answer for answer in answers if isinstance(answer, Order)]
+        losers = [answer for answer in answers if isinstance(answer, WrongState)]
+        assert (len(winners), len(losers)) == (1, 1)
+        assert orders.get(order.id) == winners[0]
+
+
+def test_claimable_are_the_queued_ones_of_these_lanes_from_the_longest_available(orders: OrderStore) -> None:
+    late = stored(orders, an_order(now=NOW - SOON))
+    early = stored(orders, an_order(CAPACITY, now=NOW - 2 * SOON))
+    stored(orders, an_order(EXPORT, now=NOW - SOON))
+    stored(orders, an_order(available_at=NOW + SOON))
+    orders.apply(stored(orders, an_order(now=NOW - SOON)).id, a_claim(), NOW)
+
+    found = orders.claimable([late.lane, early.lane], NOW, limit=10)
+
+    assert [snapshot.order for snapshot in found] == [early, late]
+    assert [snapshot.order for snapshot in orders.claimable([late.lane, early.lane], NOW, limit=1)] == [early]
+    assert orders.claimable([], NOW, limit=10) == []
+
+
+def test_any_number_of_lanes_may_be_asked_for_at_once(orders: OrderStore) -> None:
+    order = stored(orders, an_order(CAPACITY, now=NOW - SOON))
+    lanes = [*order.lanes, *(f"gcp:{zone}/capacity" for zone in range(60))]
+
+    assert [snapshot.order for snapshot in orders.claimable(lanes, NOW, limit=10)] == [order]
+
+
+def test_a_claimable_order_is_claimed_from_what_was_seen(orders: OrderStore) -> None:
+    order = stored(orders)
+    (seen,) = orders.claimable([order.lane], NOW, limit=10)
+
+    assert orders.apply(order.id, a_claim(), NOW, seen=seen).state is State.CLAIMED
+    assert orders.claimable([order.lane], NOW, limit=10) == []
+
+
+def test_a_launcher_holds_the_orders_whose_lease_names_it(orders: OrderStore) -> None:
+    held = [orders.apply(stored(orders).id, a_claim(), NOW) for _ in range(2)]
+    orders.apply(stored(orders).id, a_claim(OTHER_LAUNCHER), NOW)
+    stored(orders)
+    given_back = orders.apply(stored(orders).id, a_claim(), NOW)
+    orders.apply(given_back.id, Return(str(uuid4()), 1, LAUNCHER, Reason.RETURNED, "going down"), NOW)
+
+    assert _by_id(orders.held_by(LAUNCHER)) == _by_id(held)
+    assert orders.held_by("rack/gamma") == []
+
+
+def test_a_name_without_identity_holds_what_all_of_its_identities_hold_and_an_identity_its_own(
+    orders: OrderStore,
+) -> None:
+    one, other = (holder_of("rack", "alpha", str(uuid4())) for _ in range(2))
+    of_one = [orders.apply(stored(orders).id, a_claim(one), NOW)]
+    of_other = [orders.apply(stored(orders).id, a_claim(other), NOW)]
+    of_none = [orders.apply(stored(orders).id, a_claim("rack/alpha"), NOW)]
+    for holder in ("rack/alpha-2", "rack/alpha.2", "rack/alph", holder_of("attic", "alpha", str(uuid4()))):
+        orders.apply(stored(orders).id, a_claim(holder), NOW)
+
+    assert _by_id(orders.held_by("rack/alpha")) == _by_id([*of_one, *of_other, *of_none])
+    assert _by_id(orders.held_by(one)) == _by_id(of_one)
+    assert _by_id(orders.held_by(other)) == _by_id(of_other)
+
+
+def _ended(orders: OrderStore, key: str | None = None) -> Order:
+    """A stored order that was cancelled before anybody took it."""
+    order = an_order()
+    orders.create(order, a_key(order, key))
+    return orders.apply(order.id, Cancel(str(uuid4())), NOW)
+
+
+def _by_id(orders: Iterable[Order]) -> list[Order]:
+    return sorted(orders, key=lambda order: order.id)
+
+
+def test_a_request_that_holds_an_order_is_given_that_one_and_takes_no_other(orders: OrderStore) -> None:
+    first, second = stored(orders), stored(orders)
+    claim = a_claim()
+
+    held = orders.claim(orders.look(first.id), claim, NOW)
+
+    assert held == advance(first, claim, NOW)
+    assert orders.claim(orders.look(second.id), claim, NOW) == held
+    assert orders.get(second.id) == second
+    assert orders.claim(orders.look(second.id), a_claim(OTHER_LAUNCHER), NOW).id == second.id
+
+
+def test_a_request_that_lost_its_order_takes_another_and_then_holds_that(orders: OrderStore) -> None:
+    first, second, third = stored(orders), stored(orders), stored(orders)
+    claim = a_claim()
+    orders.claim(orders.look(first.id), claim, NOW)
+    orders.apply(first.id, Return(str(uuid4()), 1, LAUNCHER, Reason.RETURNED, "going down"), NOW)
+
+    assert orders.claim(orders.look(second.id), claim, NOW).id == second.id
+    assert orders.claim(orders.look(third.id), claim, NOW).id == second.id
+    assert orders.get(third.id) == third
+
+
+def test_of_claims_of_one_request_at_once_one_order_comes(orders: OrderStore) -> None:
+    claim, waiting = a_claim(), [stored(orders) for _ in range(10)]
+    seen = [orders.look(order.id) for order in waiting]
+
+    answers = at_once(partial(orders.claim, one, claim, NOW) for one in seen)
+
+    (held,) = {answer.id for answer in answers if isinstance(answer, Order)}
+    assert len(answers) == 10
+    assert [order.id for order in waiting if orders.get(order.id).state is State.CLAIMED] == [held]
+
+
+def test_a_claim_is_known_again_though_an_earlier_version_took_its_launchers_identity_away(orders: OrderStore) -> None:
+    claim = a_claim(holder_of("rack", "alpha", str(uuid4())))
+    first, second = stored(orders), stored(orders)
+    orders.claim(orders.look(first.id), claim, NOW)
+    renewed = orders.apply(first.id, Renew(str(uuid4()), 1, holder_of("rack", "alpha"), NOW + LEASE), NOW)
+
+    assert orders.claim(orders.look(second.id), claim, NOW) == renewed
+    assert orders.get(second.id).state is State.QUEUED
+
+
+def test_a_claim_is_refused_as_any_other_change_would_be(orders: OrderStore) -> None:
+    order = stored(orders)
+    stale = orders.look(order.id)
+    orders.claim(stale, a_claim(), NOW)
+
+    with pytest.raises(WrongState):
+        orders.claim(stale, a_claim(OTHER_LAUNCHER), NOW)
+    ended = _ended(orders)
+    seen = orders.look(ended.id)
+    orders.remove(ended.id)
+    with pytest.raises(NotFound):
+        orders.claim(seen, a_claim(), NOW)
+
+
+@pytest.mark.parametrize(
+    "lane", ["local:dev/capacity/tiny", "local:*/capacity/tiny", "*/capacity/tiny", "local:dev/capacity", "*/capacity"]
+)
+def test_a_capacity_order_may_be_claimed_by_datacenter_or_cloud_or_size_or_none(orders: OrderStore, lane: str) -> None:
+    order = stored(orders, an_order(CAPACITY))
+    stored(orders, an_order(TASK))
+
+    assert [snapshot.order for snapshot in orders.claimable([lane], NOW, limit=10)] == [order]

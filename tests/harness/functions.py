@@ -1,0 +1,46 @@
+"""All functions in one process, without gunicorn, which would replace a worker that was killed.
+
+python -m tests.harness.functions --port 8080 [--point CREATE_STORED] [--clock FILE]
+"""
+
+import argparse
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+from typing import Final, Self
+
+import functions_framework
+
+from emulators.serving import bind
+from functions import wiring
+from shared.crash_points import Point, arm
+
+MAIN: Final = Path(wiring.__file__).parent / "main.py"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Serve the functions for a test.")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--point", choices=Point.__members__, help="die at this crash point")
+    parser.add_argument("--clock", type=Path, help="read from this file how many seconds the clock is ahead")
+    arguments = parser.parse_args()
+    if arguments.point is not None:
+        arm(Point[arguments.point])
+    if arguments.clock is not None:
+        set_clock(arguments.clock)
+    app = functions_framework.create_app("everything", str(MAIN))  # type: ignore[no-untyped-call]
+    bind(app, arguments.port).serve_forever()
+
+
+def set_clock(ahead: Path) -> None:
+    """Make the clock that `wiring` gives to the functions as many seconds ahead as the file says at each moment."""
+
+    class ShiftedDatetime(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(seconds=float(ahead.read_text()))
+
+    vars(wiring)["datetime"] = ShiftedDatetime
+
+
+if __name__ == "__main__":
+    main()
