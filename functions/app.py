@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from functions.apis.capacity.parts import Capacity
+from functions.domain.accounts import Account, Enrolment
+from functions.domain.agents import Agent, Challenge
 from functions.domain.events import Claim
 from functions.domain.order import Order
+from functions.domain.pools import Pool
+from functions.engine.attestation import Trust
 from functions.engine.credentials import CallbackTokens
-from functions.ports import Doorbell, KeyStore, OrderStore, OutputBucket
+from functions.engine.sessions import Sessions
+from functions.ports import Appraiser, Doorbell, KeyStore, OrderStore, OutputBucket, Records
 from shared.domain.order import LEASE
+from shared.domain.spec import Attestation
 
 
 class NextClaim(Protocol):
@@ -33,9 +38,18 @@ class App:
     oldest: NextClaim
     """The same for the capacity contract, whose claims are given the oldest order first."""
     tokens: CallbackTokens
-    capacity: Capacity
+    accounts: Records[Account]
+    enrolments: Records[Enrolment]
+    pools: Records[Pool]
+    challenges: Records[Challenge]
+    agents: Records[Agent]
+    sessions: Sessions
+    appraiser: Appraiser
+    trust: Trust
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     new_secret: Callable[[int], str]
     wait: Callable[[float], None]
     lease: timedelta = LEASE
+    attestation: Attestation = Attestation.OPTIONAL
+    """What a pool's orders demand if its target does not say."""

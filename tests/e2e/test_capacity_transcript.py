@@ -17,8 +17,8 @@ from emulators.processes import LOOPBACK, free_port, stop
 from emulators.serving import serving
 from emulators.tdx_quote import TdxQuote
 from emulators.trust_authority import LocalTrustAuthority
-from functions.apis.capacity.sessions import Sessions
 from functions.domain.access import Role, digest
+from functions.engine.sessions import Sessions
 from tests.e2e.capacity_transcript import A_TIME, AN_ID, SOMETHING, Json, Like, Transcript
 
 ADMIN: Final = "ly_the-operators-own-key"
@@ -118,7 +118,8 @@ class Contract:
             headers = {} if header is None else {"Authorization": header}
             self.ask("POST", CLAIM, 401, key_word, body={}, headers=headers)
             self.ask("GET", ALL_ORDERS, 401, token_word, headers=headers)
-        over = Sessions(SECRET, PASSWORD).open(PASSWORD, datetime.now(UTC) - timedelta(hours=25))[0]
+        yesterday = Sessions(SECRET, PASSWORD, clock=lambda: datetime.now(UTC) - timedelta(hours=25))
+        over = yesterday.open(PASSWORD)[0]
         self.ask("GET", ALL_ORDERS, 401, "Session expired", key=over)
         self.ask("GET", "/api/v1/nothing", 404, "Not Found")
 

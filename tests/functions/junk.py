@@ -11,8 +11,8 @@ from uuid import uuid4
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from functions.apis.capacity import agents, registration
-from functions.apis.capacity.evidence import HeartbeatRequest, RegisterRequest
+from functions.apis.capacity import agents
+from functions.apis.capacity.agents import HeartbeatRequest, RegisterRequest
 from functions.domain.access import digest
 from functions.domain.accounts import AccountType
 from functions.http.authentication import Open
@@ -23,8 +23,8 @@ from tests.functions.capacity.accounts import enrol
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, PASSWORD, World
 
 EVIDENCE: Final[Mapping[object, TypeAdapter[Any]]] = {
-    registration.register: TypeAdapter(RegisterRequest),
-    agents.heartbeat: TypeAdapter(HeartbeatRequest),
+    agents.register: TypeAdapter(RegisterRequest),
+    agents.send_heartbeat: TypeAdapter(HeartbeatRequest),
 }
 """What is read of bodies that their routes take as they come."""
 LONG: Final = ["x" * 1491, "x" * 5000, "é" * 1000, "🚀" * 150, "🚀" * 4000]

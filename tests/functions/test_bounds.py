@@ -130,7 +130,7 @@ def test_lists_of_the_contract_fit_into_an_answer_and_say_how_many_there_are(wor
     """10,000 accounts, with descriptions of 12 KB, are 120 MB; agents and orders are fewer bytes each."""
     for number in range(3000):
         account = Account(str(number), f"account-{number}", AccountType.CONTRIBUTOR, AWKWARD * 2000, "0" * 64, NOW)
-        world.app.capacity.accounts.add(account.name, account)
+        world.app.accounts.add(account.name, account)
 
     listed = world.get("/api/v1/accounts", ADMIN)
 

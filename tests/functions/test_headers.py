@@ -135,7 +135,7 @@ def test_head_takes_no_nonce_away(world: World) -> None:
 
     assert head.status_code == 405
     assert "HEAD" not in head.headers["Allow"]
-    standing = world.app.capacity.challenges.get("vm-1")
+    standing = world.app.challenges.get("vm-1")
     assert standing is not None
     assert standing.nonce == nonce
 

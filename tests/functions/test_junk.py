@@ -76,8 +76,7 @@ def stored(world: World, firestore_client: Client) -> World:
     store, keys = FirestoreOrderStore(firestore_client), FirestoreKeyStore(firestore_client)
     for key in KEYS:
         keys.add(key)
-    capacity = world.app.capacity
-    kept = {field.name for field in fields(capacity) if isinstance(getattr(capacity, field.name), MemoryRecords)}
+    kept = {field.name for field in fields(world.app) if isinstance(getattr(world.app, field.name), MemoryRecords)}
     assert kept == set(KINDS)
     records: dict[str, Any] = {name: FirestoreRecords(firestore_client, name, kind) for name, kind in KINDS.items()}
     world.app = replace(
@@ -86,7 +85,7 @@ def stored(world: World, firestore_client: Client) -> World:
         keys=CachedKeys(keys),
         candidates=Candidates(store),
         oldest=Candidates(store),
-        capacity=replace(capacity, **records),
+        **records,
     )
     return world
 

@@ -49,8 +49,7 @@ def later(request: pytest.FixtureRequest, world: World) -> LaterVersion:
     for key in KEYS:
         keys.add(key)
     records: dict[str, Any] = {name: FirestoreRecords(client, name, kind) for name, kind in RECORDS.items()}
-    capacity = replace(world.app.capacity, **records)
-    world.app = replace(world.app, store=FirestoreOrderStore(client), keys=keys, capacity=capacity)
+    world.app = replace(world.app, store=FirestoreOrderStore(client), keys=keys, **records)
     _furnish(world)
     return InFirestore(client)
 
@@ -239,7 +238,7 @@ def test_a_pool_of_a_later_version_keeps_no_other_from_being_filled(world: World
     for datacenter in ("gcp:a", "gcp:b"):
         aim(world, datacenter)
     ours = pool_id(NOBODY, "gcp:a", "tiny")
-    later.record(world.app.capacity.pools, "pools", ours, "members")
+    later.record(world.app.pools, "pools", ours, "members")
 
     assert world.sweep()["created"] == 2
     assert len(world.get(TARGETS, ADMIN).get_json()["targets"]) == 1
@@ -262,7 +261,7 @@ def test_whoever_names_an_account_of_a_later_version_is_told_to_ask_again(
 ) -> None:
     account_id, key = world.admit(AccountType.DEPLOYER, "one")
     other, _ = world.admit(AccountType.DEPLOYER, "other")
-    later.record(world.app.capacity.accounts, "accounts", "one", "name")
+    later.record(world.app.accounts, "accounts", "one", "name")
     method, path = route.split()
 
     answer = world.http.open(
@@ -283,7 +282,7 @@ def test_an_account_one_of_whose_pools_a_later_version_wrote_is_not_deleted_and_
 ) -> None:
     account_id, key = world.admit(AccountType.DEPLOYER)
     world.post(f"/api/v1/accounts/{account_id}/capacity/request", {"datacenter": "gcp:a"}, key)
-    later.record(world.app.capacity.pools, "pools", pool_id(account_id, "gcp:a", "tiny"), "members")
+    later.record(world.app.pools, "pools", pool_id(account_id, "gcp:a", "tiny"), "members")
 
     assert world.delete(f"/api/v1/accounts/{account_id}", key).status_code == 503
     assert world.get(f"/api/v1/accounts/{account_id}", key).status_code == 200
@@ -291,9 +290,9 @@ def test_an_account_one_of_whose_pools_a_later_version_wrote_is_not_deleted_and_
 
 def test_agents_of_a_later_version_are_asked_for_again_and_left_out_of_lists(world: World, later: LaterVersion) -> None:
     for name in ("one", "other"):
-        agent = Agent(name, f"vm-{name}", "gcp:a", "tiny", "00", True, "1", NOW, NOW)
-        world.app.capacity.agents.add(agent.vm_name, agent)
-    later.record(world.app.capacity.agents, "agents", "vm-one", "version")
+        agent = Agent(name, f"vm-{name}", "gcp:a", "tiny", "00", "1", NOW, NOW)
+        world.app.agents.add(agent.vm_name, agent)
+    later.record(world.app.agents, "agents", "vm-one", "version")
 
     assert world.delete("/api/v1/agents/one", ADMIN).status_code == 503
     assert [one["agent_id"] for one in world.get("/api/v1/agents", ADMIN).get_json()["agents"]] == ["other"]

@@ -5,35 +5,40 @@ import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import httpx
 from flask.testing import FlaskClient
+from pydantic_settings import BaseSettings
 from werkzeug.test import TestResponse
 
 from emulators.trust_authority import LocalTrustAuthority
+from functions import wiring
 from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.published_keys import PublishedKeys
 from functions.adapters.trust_authority import TrustAuthority
-from functions.apis.capacity.attestation import Image, Trust
-from functions.apis.capacity.parts import Capacity
-from functions.apis.capacity.sessions import Sessions
+from functions.apis import APIS
 from functions.app import App
 from functions.domain.access import ApiKey, Role, digest
 from functions.domain.accounts import ROLE_OF, Account, AccountType
 from functions.domain.events import Claim
 from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
+from functions.engine.attestation import Image, Trust
 from functions.engine.credentials import CallbackTokens
+from functions.engine.sessions import Sessions
 from functions.http.authentication import CachedKeys
+from functions.http.handlers import Services
 from functions.ports import OrderStore
 from shared.domain.spec import AnySpec
 from shared.wire.bell import Bell
 from tests.factories import NOW, TASK
 from tests.memory_bucket import MemoryBucket
 from tests.memory_doorbell import MemoryDoorbell
+
+S = TypeVar("S")
 
 ADMIN: Final = "ly_admin-key"
 CLIENT: Final = "ly_client-key"
@@ -104,25 +109,13 @@ class FirstFitting:
         return None
 
 
-def a_capacity(authority: LocalTrustAuthority) -> Capacity:
-    http = httpx.Client(transport=httpx.WSGITransport(authority), base_url=AUTHORITY)
-    keys = PublishedKeys(http, f"{AUTHORITY}/certs")
-    return Capacity(
-        accounts=MemoryRecords(),
-        enrolments=MemoryRecords(),
-        pools=MemoryRecords(),
-        challenges=MemoryRecords(),
-        agents=MemoryRecords(),
-        sessions=Sessions(SECRET, PASSWORD),
-        appraiser=TrustAuthority(http, keys, AUTHORITY, ITA_API_KEY),
-        trust=Trust([Image(MRTD.hex(), "agent")]),
-    )
-
-
 def an_app(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None = None) -> App:
     store, keys = MemoryOrderStore(), MemoryKeyStore()
     for key in KEYS:
         keys.add(key)
+    http = httpx.Client(
+        transport=httpx.WSGITransport(authority or LocalTrustAuthority(clock, ITA_API_KEY)), base_url=AUTHORITY
+    )
     return App(
         store=store,
         keys=CachedKeys(keys),
@@ -130,7 +123,14 @@ def an_app(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None = N
         bucket=MemoryBucket(clock),
         candidates=FirstFitting(store),
         oldest=FirstFitting(store),
-        capacity=a_capacity(authority or LocalTrustAuthority(clock, ITA_API_KEY)),
+        accounts=MemoryRecords(),
+        enrolments=MemoryRecords(),
+        pools=MemoryRecords(),
+        challenges=MemoryRecords(),
+        agents=MemoryRecords(),
+        sessions=Sessions(SECRET, PASSWORD, clock=clock),
+        appraiser=TrustAuthority(http, PublishedKeys(http, f"{AUTHORITY}/certs"), AUTHORITY, ITA_API_KEY),
+        trust=Trust([Image(MRTD.hex(), "agent")]),
         tokens=CallbackTokens(SECRET),
         clock=clock,
         new_id=lambda: str(uuid4()),
@@ -148,10 +148,22 @@ class World:
     clock: Clock = field(default_factory=Clock)
     bells: Bells = field(default_factory=Bells)
     authority: LocalTrustAuthority = field(init=False)
+    settings: dict[type[BaseSettings], BaseSettings] = field(init=False)
+    """Of the APIs, each under its type."""
 
     def __post_init__(self) -> None:
         self.authority = LocalTrustAuthority(self.clock, ITA_API_KEY)
         self.app = an_app(self.clock, self.bells, self.authority)
+        self.settings = {api.settings: api.settings() for api in APIS if api.settings is not None}
+
+    def services(self) -> Services:
+        """Return what handlers may ask for, made of the ports and settings as they are now."""
+        return wiring.services_of(self.app, APIS, self.settings)
+
+    def service(self, kind: type[S]) -> S:
+        service = self.services()[kind]
+        assert isinstance(service, kind)
+        return service
 
     @property
     def bucket(self) -> MemoryBucket:
@@ -188,7 +200,7 @@ class World:
         self.app.keys.add(ApiKey(digest(key), ROLE_OF[account_type], account_id, revocable=True))
         name = name or f"{account_type}-{account_id[:8]}"
         account = Account(account_id, name, account_type, "", digest(key), self.clock.now)
-        self.app.capacity.accounts.add(name, account)
+        self.app.accounts.add(name, account)
         return account_id, key
 
     def claim(self, order_id: str, key: str = LAUNCHER, **changes: Any) -> dict[str, Any] | None:

@@ -42,7 +42,7 @@ ASKED: Final[Mapping[str, Callable[[FirestoreOrderStore], object]]] = {
     "remembering": lambda store: store.remembering("a request"),
     "held_by": lambda store: store.held_by("rack/alpha"),
     "forget_keys": lambda store: store.forget_keys(NOW, limit=10),
-    # As `capacity.links` does; the lists' own are drawn by `lists`.
+    # As `engine.associations` does; the lists' own are drawn by `lists`.
     "page": lambda store: [
         store.page(OrderQuery(states=HELD, lane="local:dev/capacity/tiny", oldest_first=True, after=after))
         for after in (None, AFTER)
@@ -100,8 +100,8 @@ def lists(store: FirestoreOrderStore) -> None:
         orders.browse(orders.OrderFilter(state=state, kind=kind, after=after), caller, app)
     for status, place, size, after in product(("", *Status), ("", PLACE), ("", *NodeSize), (None, AFTER)):
         asked = capacity_orders.OrderFilter(status=status, datacenter=place, node_size=size, after=after)
-        capacity_orders.browse(asked, app)
-        capacity_orders.browse_own(asked, client, app, client.account)
+        capacity_orders.list_orders(asked, store)
+        capacity_orders.list_own_orders(asked, client, store, client.account)
 
 
 def test_every_method_of_the_ports_that_asks_by_query_is_drawn() -> None:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from functions.domain.accounts import NOBODY
 from functions.domain.agents import Agent
-from functions.domain.eligibility import UNHEARD, Demands, eligible
+from functions.domain.eligibility import SILENT_AFTER, Demands, eligible
 from functions.domain.events import AnyEvent, Cancel, Claim, Fail, Lapse, Register, Release, Start, Stop
 from functions.domain.lifecycle import BACKOFF_FIRST, BACKOFF_MOST, SPREAD, advance
 from functions.domain.order import LAPSE_MARGIN, Order
@@ -266,7 +266,7 @@ def a_machine(attended: bool = True) -> Order:
 
 
 def an_agent(**changes: Any) -> Agent:
-    agent = Agent("a", "vm", *PLACE, "00", True, "1.0.0", NOW, NOW)
+    agent = Agent("a", "vm", *PLACE, "00", "1.0.0", NOW, NOW)
     return replace(agent, **changes)
 
 
@@ -278,11 +278,10 @@ def an_agent(**changes: Any) -> Agent:
         (replace(a_machine(), cancel_requested_at=NOW), an_agent(), NONE, False),
         (a_machine(attended=False), None, NONE, True),
         (a_machine(), None, replace(NONE, verified=True), False),
-        (a_machine(), an_agent(verified=False), replace(NONE, verified=True), False),
         (a_machine(), None, replace(NONE, healthy=True), True),
         (a_machine(attended=False), None, replace(NONE, healthy=True), False),
         (a_machine(attended=False), an_agent(), replace(NONE, healthy=True), True),
-        (a_machine(), an_agent(last_seen_at=NOW - UNHEARD), replace(NONE, healthy=True), False),
+        (a_machine(), an_agent(last_seen_at=NOW - SILENT_AFTER), replace(NONE, healthy=True), False),
     ],
 )
 def test_a_machine_counts_where_it_runs_and_is_what_is_demanded(

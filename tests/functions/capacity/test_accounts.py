@@ -1,7 +1,6 @@
 """An account's own routes, and the operators' list: section 2 of the capacity contract."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -116,13 +115,6 @@ def test_an_account_is_read_without_its_key(world: World) -> None:
     }
 
 
-def test_what_is_kept_of_an_account_is_shown(world: World) -> None:
-    created = create(world, "rack-7")
-    change(world, "rack-7", balance=12.5, github_login="octocat", github_org="cats")
-    shown = answered(world.get(f"{PATH}/{created['account_id']}", created["api_key"]))
-    assert (shown["balance"], shown["github_login"], shown["github_org"]) == (12.5, "octocat", "cats")
-
-
 # --- rotation ---------------------------------------------------------------------------------------------------------
 
 
@@ -180,7 +172,7 @@ def test_a_rotation_that_died_while_another_was_under_way_is_made_good_by_that_o
 ) -> None:
     keys = note_keys(world)
     created = create(world, "rack-7")
-    accounts, change_it = world.app.capacity.accounts, world.app.capacity.accounts.change
+    accounts, change_it = world.app.accounts, world.app.accounts.change
 
     def late(id_: str, change: Callable[[Account], Account]) -> Account:
         monkeypatch.setattr(accounts, "change", change_it)
@@ -200,7 +192,7 @@ def test_a_rotation_whose_commits_answer_was_lost_does_not_withdraw_its_own_key(
 ) -> None:
     keys = note_keys(world)
     created = create(world, "rack-7")
-    accounts = world.app.capacity.accounts
+    accounts = world.app.accounts
     once = accounts.change
 
     def twice(id_: str, change: Callable[[Account], Account]) -> Account:
@@ -219,7 +211,7 @@ def test_a_rotation_that_a_deletion_overtakes_leaves_no_key(
     """Also where another account has been given the name meanwhile: that one is left alone."""
     keys = note_keys(world)
     created = create(world, "rack-7")
-    accounts, change_it = world.app.capacity.accounts, world.app.capacity.accounts.change
+    accounts, change_it = world.app.accounts, world.app.accounts.change
     others = list[dict[str, Any]]()
 
     def late(id_: str, change: Callable[[Account], Account]) -> Account:
@@ -241,7 +233,7 @@ def test_a_rotation_that_a_deletion_overtakes_leaves_no_key(
 
 def test_a_deleted_account_is_gone_with_its_key_and_its_name_and_its_pools_are_given_up(world: World) -> None:
     created, other = create(world, "rack-7", "deployer"), create(world, "other", "deployer")
-    pools = world.app.capacity.pools
+    pools = world.app.pools
     for number, account in enumerate([created, created, other]):
         pools.add(f"pool-{number}", a_pool(account["account_id"], f"pool-{number}"))
 
@@ -254,23 +246,12 @@ def test_a_deleted_account_is_gone_with_its_key_and_its_name_and_its_pools_are_g
     assert create(world, "rack-7")["account_id"] != created["account_id"]
 
 
-@pytest.mark.parametrize("balance", [0.01, -5.0, 1e12])
-def test_an_account_with_a_balance_is_not_deleted(world: World, balance: float) -> None:
-    created = create(world, "rack-7", "deployer")
-    change(world, "rack-7", balance=balance)
-    world.app.capacity.pools.add("pool-1", a_pool(created["account_id"]))
-    said = detail(world.delete(f"{PATH}/{created['account_id']}", created["api_key"]), 400)
-    assert "balance is not zero" in said
-    assert works(world, created["account_id"], created["api_key"])
-    assert world.app.capacity.pools.get("pool-1") is not None
-
-
 def test_a_deletion_that_died_halfway_leaves_no_live_key_and_is_finished_by_an_operator(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created = create(world, "rack-7")
     with monkeypatch.context() as dying:
-        dying.setattr(world.app.capacity.accounts, "take", die)
+        dying.setattr(world.app.accounts, "take", die)
         assert world.delete(f"{PATH}/{created['account_id']}", created["api_key"]).status_code == 500
     assert not works(world, created["account_id"], created["api_key"])
     answered(world.delete(f"{PATH}/{created['account_id']}", ADMIN))
@@ -283,7 +264,7 @@ def test_a_deletion_that_another_request_overtakes_ends_that_account_and_no_othe
 ) -> None:
     keys = note_keys(world)
     created = create(world, "rack-7")
-    pools, find, others = world.app.capacity.pools, world.app.capacity.pools.find, list[dict[str, Any]]()
+    pools, find, others = world.app.pools, world.app.pools.find, list[dict[str, Any]]()
 
     def late(field: str, value: str, limit: int) -> Sequence[Pool]:
         monkeypatch.setattr(pools, "find", find)
@@ -354,10 +335,6 @@ def test_no_accounts_are_none(world: World) -> None:
 
 
 # --- what the tests do to what is kept --------------------------------------------------------------------------------
-
-
-def change(world: World, name: str, **fields: Any) -> None:
-    world.app.capacity.accounts.change(name, lambda account: replace(account, **fields))
 
 
 def die(*_: object) -> None:

@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from emulators.tdx_quote import TdxQuote
-from functions.apis.capacity import links
-from functions.apis.capacity.attestation import Image, Nonces, Tcb
-from functions.apis.capacity.lost_agents import LOST_AFTER, see_to_agents
 from functions.domain.accounts import AccountType
 from functions.domain.agents import Agent
 from functions.domain.events import AnyEvent
 from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
+from functions.engine.agents import LOST_AFTER, Agents
+from functions.engine.attestation import Image, Nonces, Tcb, Verifier
 from functions.ports import Snapshot
 from shared.domain.order import Reason, State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
@@ -109,15 +108,14 @@ def fulfilled(world: World, worker: str, vm_name: str = "vm-1", spec: CapacitySp
 
 
 def agent(world: World, vm_name: str = "vm-1") -> Agent:
-    found = world.app.capacity.agents.get(vm_name)
+    found = world.app.agents.get(vm_name)
     assert found is not None
     return found
 
 
 def trusting(world: World, **changes: Any) -> None:
     """Have the operator's settings be others."""
-    capacity = world.app.capacity
-    world.app = replace(world.app, capacity=replace(capacity, trust=replace(capacity.trust, **changes)))
+    world.app = replace(world.app, trust=replace(world.app.trust, **changes))
 
 
 # --- the challenge ----------------------------------------------------------------------------------------------------
@@ -154,7 +152,7 @@ def test_a_new_challenge_replaces_the_one_before(world: World) -> None:
 def test_many_that_ask_for_a_challenge_at_once_are_all_given_one_and_the_last_stands(world: World) -> None:
     nonces = at_once([partial(nonce, world)] * 8)
 
-    standing = world.app.capacity.challenges.get("vm-1")
+    standing = world.app.challenges.get("vm-1")
     assert standing is not None
     assert len(set(nonces)) == 8
     assert bytes.fromhex(standing.nonce) in nonces
@@ -176,7 +174,7 @@ def test_what_is_registered_is_what_was_proven(world: World) -> None:
     agent_id = registered(world, datacenter=" Bare-Metal:Rack-7 ", node_size=" TINY ", vm_name=" vm-1 ", unknown=[1])
 
     stands = agent(world)
-    assert (stands.id, stands.mrtd, stands.verified) == (agent_id, MRTD.hex(), True)
+    assert (stands.id, stands.mrtd) == (agent_id, MRTD.hex())
     assert (stands.datacenter, stands.node_size, stands.version) == ("baremetal:rack-7", "tiny", "1.0.0")
 
 
@@ -522,7 +520,8 @@ def test_a_machine_of_another_name_place_or_size_is_not_that_orders(
 
 
 def test_the_order_is_found_among_many(world: World, worker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(links, "PAGE", 2)
+    page = world.app.store.page
+    monkeypatch.setattr(world.app.store, "page", lambda query: page(replace(query, limit=2)))
     orders = [fulfilled(world, worker, f"vm-{number}") for number in range(5)]
 
     agent_id = registered(world, vm_name="vm-4")
@@ -874,7 +873,7 @@ def test_the_node_of_a_deleted_agent_is_left_to_the_launcher_that_watches_it(wor
 
 
 def see_to(world: World, limit: int = 100) -> int:
-    return see_to_agents(world.app, world.clock.now, limit)
+    return world.service(Agents).replace_lost(limit) + world.service(Verifier).forget_challenges(limit)
 
 
 def test_the_node_of_an_agent_that_was_lost_is_replaced(world: World, worker: str) -> None:
@@ -911,7 +910,7 @@ def test_an_agent_that_is_heard_while_the_sweep_looks_is_not_lost(
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
     stale = agent(world)
     beat(world, agent_id)
-    monkeypatch.setattr(world.app.capacity.agents, "before", lambda *_: [stale])
+    monkeypatch.setattr(world.app.agents, "before", lambda *_: [stale])
 
     assert see_to(world) == 0
     assert listed(world) == ["vm-1"]
@@ -921,13 +920,13 @@ def test_an_agent_that_is_heard_while_the_sweep_looks_is_not_lost(
 def test_an_agent_that_is_heard_in_the_last_moment_is_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     agent_id = registered(world)
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
-    take = world.app.capacity.agents.take
+    take = world.app.agents.take
 
     def heard_just_before(id_: str, which: Callable[[Agent], bool]) -> Agent | None:
         beat(world, agent_id)
         return take(id_, which)
 
-    monkeypatch.setattr(world.app.capacity.agents, "take", heard_just_before)
+    monkeypatch.setattr(world.app.agents, "take", heard_just_before)
 
     assert see_to(world) == 0
     assert listed(world) == ["vm-1"]
@@ -949,7 +948,7 @@ def test_a_lost_agent_whose_order_went_on_without_it_changes_nothing_of_it(world
     registered(world)
     order = world.order(order_id)
     assert order.agent is not None
-    world.app.capacity.agents.change("vm-1", lambda one: replace(one, epoch=0))
+    world.app.agents.change("vm-1", lambda one: replace(one, epoch=0))
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
 
     assert see_to(world) == 1
@@ -980,7 +979,7 @@ def test_one_lost_agent_whose_order_cannot_be_read_keeps_no_other_from_being_see
 def test_a_record_that_the_store_does_not_answer_for_keeps_the_sweep_from_nothing_else(
     world: World, monkeypatch: pytest.MonkeyPatch, stuck: str
 ) -> None:
-    records: Any = world.app.capacity.challenges if stuck == "challenge" else world.app.capacity.agents
+    records: Any = world.app.challenges if stuck == "challenge" else world.app.agents
     for number in range(3):
         registered(world, vm_name=f"vm-{number}")
         nonce(world, f"vm-{number}")
@@ -992,8 +991,6 @@ def test_a_record_that_the_store_does_not_answer_for_keeps_the_sweep_from_nothin
         return take(id_, *which)
 
     monkeypatch.setattr(records, "take", silent)
-    monkeypatch.setattr("functions.apis.capacity.challenges.SECONDS", 5.0)
-    monkeypatch.setattr("functions.apis.capacity.lost_agents.SECONDS", 5.0)
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
     try:
         assert world.sweep()["records_forgotten"] == 5
@@ -1008,7 +1005,7 @@ def test_challenges_past_their_end_are_forgotten(world: World) -> None:
     nonce(world, "vm-2")
 
     assert (see_to(world, limit=1), see_to(world), see_to(world)) == (1, 1, 0)
-    assert world.app.capacity.challenges.get("vm-2") is not None
+    assert world.app.challenges.get("vm-2") is not None
 
 
 def test_a_challenge_that_was_renewed_while_the_sweep_looks_stands(
@@ -1016,9 +1013,9 @@ def test_a_challenge_that_was_renewed_while_the_sweep_looks_stands(
 ) -> None:
     nonce(world)
     world.clock.now += timedelta(seconds=301)
-    old = world.app.capacity.challenges.before("expires_at", world.clock.now, 1)
+    old = world.app.challenges.before("expires_at", world.clock.now, 1)
     renewed = nonce(world)
-    monkeypatch.setattr(world.app.capacity.challenges, "before", lambda *_: old)
+    monkeypatch.setattr(world.app.challenges, "before", lambda *_: old)
 
     assert see_to(world) == 0
     registered(world, attestation=with_nonce(world, renewed))
@@ -1071,4 +1068,4 @@ def test_a_body_that_is_no_json_is_422(world: World, body: bytes) -> None:
 def test_a_refused_registration_leaves_nothing(world: World) -> None:
     refused(register(world, attestation=evidence(world, TdxQuote(b"\x92" * 48))), 403)
 
-    assert world.app.capacity.agents.get("vm-1") is None
+    assert world.app.agents.get("vm-1") is None

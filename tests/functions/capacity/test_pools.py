@@ -14,19 +14,20 @@ from werkzeug.test import TestResponse
 
 from functions.adapters.memory import MemoryOrderStore
 from functions.adapters.memory_records import MemoryRecords
-from functions.apis.capacity.parts import DefaultPool
-from functions.apis.capacity.reconciliation import reconcile as reconcile_pool
-from functions.apis.capacity.reconciliation import see_to_pools
+from functions.apis.capacity.chores import fill_pools
+from functions.apis.capacity.settings import CapacitySettings
 from functions.domain.access import ApiKey, Role, digest
 from functions.domain.accounts import NOBODY, Account, AccountType
 from functions.domain.agents import Agent
 from functions.domain.events import Register
 from functions.domain.order import Order
-from functions.domain.pools import MOST_MACHINES, Pool, pool_id
+from functions.domain.pools import MAX_MACHINES, Pool, pool_id
 from functions.domain.refusals import Unavailable
+from functions.engine.pools import Pools
 from functions.ports import IdempotencyKey, OrderQuery, Snapshot, Unreadable
 from shared.domain.order import State
-from shared.domain.spec import Attestation, NodeSize
+from shared.domain.spec import Attestation
+from tests.functions.capacity.accounts import configure, reshape
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World, by_id
 from tests.threads import at_once
 
@@ -71,7 +72,8 @@ def listed(world: World) -> list[dict[str, Any]]:
 
 
 def swept(world: World, limit: int = 200) -> dict[str, int]:
-    return dict(see_to_pools(world.app, world.clock.now, limit))
+    settings = world.service(CapacitySettings)
+    return dict(fill_pools(world.service(Pools), settings, limit))
 
 
 def test_the_sweep_fills_pools(world: World) -> None:
@@ -104,8 +106,8 @@ def fail(world: World, order: Order) -> None:
 
 def register(world: World, order: Order, agent_id: str = "agent-1", **changes: Any) -> None:
     now = world.clock.now
-    agent = Agent(agent_id, f"vm-of-{agent_id}", DATACENTER, "tiny", "00", True, "1.0.0", now, now)
-    world.app.capacity.agents.add(agent.vm_name, replace(agent, **changes))
+    agent = Agent(agent_id, f"vm-of-{agent_id}", DATACENTER, "tiny", "00", "1.0.0", now, now)
+    world.app.agents.add(agent.vm_name, replace(agent, **changes))
     epoch = world.order(order.id).epoch
     world.app.store.apply(order.id, Register(agent_id, epoch, agent_id, agent.vm_name), now)
 
@@ -165,7 +167,7 @@ def test_a_target_of_no_datacenter_is_refused(world: World, datacenter: str) -> 
     assert detail.startswith("Invalid datacenter. Expected '<cloud>:<zone>'")
 
 
-@pytest.mark.parametrize("count", [-1, MOST_MACHINES + 1, 1_000_000, "many", None, 1.5])
+@pytest.mark.parametrize("count", [-1, MAX_MACHINES + 1, 1_000_000, "many", None, 1.5])
 def test_a_count_out_of_bounds_is_refused_by_its_name(world: World, count: object) -> None:
     (wrong,) = refused(put(world, {**PLACE, "min_warm_count": count}), 422)
     assert wrong["loc"] == ["body", "min_warm_count"]
@@ -184,7 +186,7 @@ def test_targets_are_for_operators_only(world: World) -> None:
         assert refused(world.get(TARGETS, key), 401) == "Invalid session token"
         assert refused(world.post(RECONCILE, {}, key), 401) == "Invalid session token"
         assert refused(world.delete(f"{TARGETS}?datacenter=gcp:a&node_size=tiny", key), 401) == "Invalid session token"
-    token, _ = world.app.capacity.sessions.open("an operator's password of tests", world.clock.now)
+    token, _ = world.app.sessions.open("an operator's password of tests")
     assert answer(world.get(TARGETS, token))["total"] == 0
 
 
@@ -297,25 +299,25 @@ def test_of_many_sweeps_at_once_one_order_a_place_comes(world: World) -> None:
 
 def test_what_was_decided_meanwhile_stands_against_a_sweep_that_read_the_pool_before(world: World) -> None:
     aim(world, 2)
-    before = world.app.capacity.pools.get(ID)
+    before = world.app.pools.get(ID)
     assert before is not None
     aim(world, 1, reason="less")
-    reconcile_pool(before, world.app)
+    world.service(Pools).reconcile(before)
     assert len(alive(world)) == 1
     assert (listed(world)[0]["min_warm_count"], listed(world)[0]["reason"]) == (1, "less")
 
     fail(world, alive(world)[0])
-    before = world.app.capacity.pools.get(ID)
+    before = world.app.pools.get(ID)
     assert before is not None
     answer(world.delete(f"{TARGETS}?datacenter={DATACENTER}&node_size=tiny", ADMIN))
-    reconcile_pool(before, world.app)
+    world.service(Pools).reconcile(before)
     assert alive(world) == []
     assert listed(world) == []
 
 
 def test_one_bad_pool_keeps_no_other_from_being_seen_to(world: World) -> None:
     aim(world, 1)
-    world.app.capacity.pools.change(ID, lambda pool: replace(pool, node_size="huge"))
+    world.app.pools.change(ID, lambda pool: replace(pool, node_size="huge"))
     aim(world, 1, node_size="llm")
     assert swept(world)["created"] == 1
     assert [order.lane for order in orders(world)] == ["gcp:us-central1-a/capacity/llm"]
@@ -332,8 +334,7 @@ def test_where_there_are_more_pools_than_a_sweep_sees_to_each_comes_in_time(worl
 
 def test_the_default_pool_is_made_once_where_it_is_wanted(world: World) -> None:
     assert swept(world) == {}
-    default = DefaultPool("gcp:us-central1-a", NodeSize.TINY, 1)
-    object.__setattr__(world.app, "capacity", replace(world.app.capacity, default_pool=default))
+    configure(world, default_pool=True)
     assert swept(world)["created"] == 1
     (target,) = listed(world)
     assert (target["min_warm_count"], target["enabled"], target["dispatch"]) == (1, True, True)
@@ -381,14 +382,14 @@ class Counted(MemoryRecords[Pool]):
 @pytest.fixture
 def store(world: World) -> Faulty:
     store = Faulty()
-    object.__setattr__(world.app, "store", store)
+    reshape(world, store=store)
     return store
 
 
 @pytest.fixture
 def records(world: World) -> Counted:
     records = Counted()
-    object.__setattr__(world.app, "capacity", replace(world.app.capacity, pools=records))
+    reshape(world, pools=records)
     return records
 
 
@@ -397,11 +398,11 @@ def test_orders_that_were_recorded_and_not_created_are_created_by_the_next(world
     store.failing = True
     assert swept(world)["created"] == 0
     assert listed(world)[0]["open_reservations"] == 3
-    planned = world.app.capacity.pools.get(ID)
+    planned = world.app.pools.get(ID)
 
     store.failing = False
     assert swept(world)["created"] == 3
-    assert world.app.capacity.pools.get(ID) == planned
+    assert world.app.pools.get(ID) == planned
     assert len(orders(world)) == 3
 
 
@@ -415,7 +416,7 @@ def test_a_released_order_that_was_never_created_does_not_come_to_life_later(wor
     assert [order.state for order in orders(world)] == [State.CANCELLED]
     assert world.bells.asked == []
     swept(world)
-    pool = world.app.capacity.pools.get(ID)
+    pool = world.app.pools.get(ID)
     assert pool is not None
     assert pool.members == ()
 
@@ -546,7 +547,6 @@ def test_what_counts_depends_on_what_is_required(world: World) -> None:
     assert reconcile(world, require_verified=False)["eligible"] is True
 
     register(world, one, "agent-1")
-    register(world, other, "agent-2", verified=False)
     (target,) = reconcile(world)["targets"]
     assert (target["eligible_count"], target["shortfall"], target["eligible_agent_ids"]) == (1, 1, ["agent-1"])
     assert listed(world)[0]["eligible_agents"] == 1
@@ -557,7 +557,7 @@ def test_what_counts_depends_on_what_is_required(world: World) -> None:
 
 def test_an_answer_about_fewer_pools_than_there_are_is_none(world: World, store: Faulty) -> None:
     aim(world, 1)
-    world.app.capacity.pools.change(ID, lambda pool: replace(pool, node_size="huge"))
+    world.app.pools.change(ID, lambda pool: replace(pool, node_size="huge"))
     body = reconcile(world, dispatch=True)
     assert body["targets"][0]["in_flight"] == 1
 
@@ -623,7 +623,7 @@ def test_a_purchase_that_the_accounts_deletion_overtakes_orders_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account, key = world.admit(AccountType.DEPLOYER)
-    pools, add = world.app.capacity.pools, world.app.capacity.pools.add
+    pools, add = world.app.pools, world.app.pools.add
 
     def overtaken(id_: str, pool: Pool) -> None:
         answer(world.delete(f"/api/v1/accounts/{account}", key))
@@ -640,7 +640,7 @@ def test_a_purchase_in_the_midst_of_the_accounts_deletion_is_given_up_with_it(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account, key = world.admit(AccountType.DEPLOYER)
-    accounts, take = world.app.capacity.accounts, world.app.capacity.accounts.take
+    accounts, take = world.app.accounts, world.app.accounts.take
     bought = list[int]()
 
     def after_a_purchase(id_: str, which: Callable[[Account], bool]) -> Account | None:
@@ -725,8 +725,7 @@ def test_the_longest_name_of_a_datacenter_is_one_that_can_be_ordered_for(world: 
 
 
 def test_what_pools_demand_that_say_nothing_of_it_is_the_deployments(world: World) -> None:
-    capacity = replace(world.app.capacity, attestation=Attestation.REQUIRED)
-    object.__setattr__(world.app, "capacity", capacity)
+    reshape(world, attestation=Attestation.REQUIRED)
     account, key = world.admit(AccountType.DEPLOYER)
     assert answer(buy(world, account, key, datacenter="gcp:a"))["target"]["attestation"] == "required"
     assert answer(put(world, PLACE))["attestation"] == "required"

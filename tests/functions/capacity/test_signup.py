@@ -7,15 +7,16 @@ from uuid import UUID
 import pytest
 
 from functions.adapters.memory_records import MemoryRecords
-from functions.apis.capacity.enrolments import forget_enrolments
 from functions.domain.access import Role, digest
 from functions.domain.accounts import Account, AccountType
 from functions.domain.refusals import Unavailable
+from functions.engine.enrolments import Enrolments
 from tests.factories import NOW
 from tests.functions.capacity.accounts import (
     ENROLMENTS,
     PATH,
     answered,
+    configure,
     create,
     detail,
     enrol,
@@ -224,7 +225,7 @@ def test_a_session_creates_accounts_until_it_is_over(world: World) -> None:
 
 @pytest.mark.parametrize("account_type", AccountType)
 def test_with_open_signup_every_account_is_for_everyone(world: World, account_type: AccountType) -> None:
-    reshape(world, open_signup=True)
+    configure(world, open_signup=True)
     create(world, "one", account_type, key="")
     create(world, "two", account_type, key="nonsense")
 
@@ -269,7 +270,7 @@ def test_a_token_is_given_back_where_another_took_the_name_meanwhile(
 ) -> None:
     taken = create(world, "taken")
     token, keys = enrol(world), list[str]()
-    monkeypatch.setattr(world.app.capacity.accounts, "get", lambda _: None)  # as it was, a moment before
+    monkeypatch.setattr(world.app.accounts, "get", lambda _: None)  # as it was, a moment before
     monkeypatch.setattr(world.app.keys, "remove", keys.append)
 
     assert create(world, "taken", key=token, status=409) == {"detail": "Account 'taken' already exists"}
@@ -296,8 +297,8 @@ def test_a_name_that_was_taken_meanwhile_is_told_also_where_the_token_was_forgot
     def expire(_: str) -> None:
         world.clock.now += timedelta(days=2)
 
-    monkeypatch.setattr(world.app.capacity.accounts, "get", expire)
-    monkeypatch.setattr(world.app.keys, "remove", lambda _: forget_enrolments(world.app, limit=100))
+    monkeypatch.setattr(world.app.accounts, "get", expire)
+    monkeypatch.setattr(world.app.keys, "remove", lambda _: world.service(Enrolments).forget_expired(limit=100))
     assert create(world, "taken", key=token, status=409) == {"detail": "Account 'taken' already exists"}
 
 
@@ -306,9 +307,9 @@ def test_a_token_that_is_forgotten_while_it_is_used_is_of_no_use(world: World, m
 
     def expire(_: str) -> None:
         world.clock.now += timedelta(days=2)
-        forget_enrolments(world.app, limit=100)
+        world.service(Enrolments).forget_expired(limit=100)
 
-    monkeypatch.setattr(world.app.capacity.accounts, "get", expire)
+    monkeypatch.setattr(world.app.accounts, "get", expire)
     assert "expired" in create(world, "one", key=token, status=403)["detail"]
 
 
@@ -317,7 +318,7 @@ def test_expired_enrolments_are_forgotten_so_many_at_a_time(world: World) -> Non
         enrol(world, ttl_seconds=seconds)
     standing = enrol(world)
     world.clock.now += timedelta(seconds=3600, microseconds=1)
-    assert [forget_enrolments(world.app, limit=3) for _ in range(3)] == [3, 1, 0]
+    assert [world.service(Enrolments).forget_expired(limit=3) for _ in range(3)] == [3, 1, 0]
     create(world, "one", key=standing)
 
 

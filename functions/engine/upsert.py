@@ -1,4 +1,4 @@
-"""Writing a small record that may stand already."""
+"""Writes a small record that may exist already."""
 
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -11,14 +11,14 @@ T = TypeVar("T")
 TRIES: Final = 4
 
 
-def upsert(records: Records[T], id_: str, fresh: T, again: Callable[[T], T]) -> T:
-    """Add `fresh`, or make of the record that stands what `again` says, and return what stands then.
+def upsert(records: Records[T], id_: str, fresh: T, change: Callable[[T], T]) -> T:
+    """Add `fresh`, or change the record that exists, and return what is stored then.
 
-    Raises whatever `again` raises; Unavailable where the record comes and goes all the time.
+    Raises whatever `change` raises; Unavailable if the record keeps appearing and disappearing.
     """
     for _ in range(TRIES):
         try:
-            return records.change(id_, again)
+            return records.change(id_, change)
         except NotFound:
             pass
         try:
