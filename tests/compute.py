@@ -1,4 +1,4 @@
-"""The fake Compute Engine for tests: on a free port, with what a test needs to know and to break."""
+"""The fake Compute Engine for tests, on a free port, and its control route."""
 
 import time
 from collections.abc import Iterator
@@ -12,16 +12,15 @@ from emulators.compute.api import LocalCompute
 from emulators.compute.behaviour import Behaviour
 from emulators.compute.engine import Engine
 from emulators.serving import serving
+from tests.harness.waiting import await_value
 
 PROJECT: Final = "a-project"
 ZONE: Final = "us-central1-a"
-DEADLINE: Final = 120.0
-LOOK_SECONDS: Final = 0.02
 
 
 @dataclass
 class NoGuests:
-    """Nothing runs inside the instances; a test says which of them power themselves off."""
+    """Instances in which nothing runs; a test puts into `off` those that are to power themselves off."""
 
     off: set[str] = field(default_factory=set)
 
@@ -36,12 +35,12 @@ class NoGuests:
 
 @dataclass(frozen=True)
 class Fake:
-    """A fake Compute Engine, known by its control route alone."""
+    """A fake Compute Engine, reached through its control route."""
 
     url: str
 
     def behave(self, **changes: object) -> None:
-        """Have it behave so, and in all else as usual: without any delay."""
+        """Replace its behaviour: the default without any delay, with these changes."""
         behaviour = Behaviour.model_validate({"stage_seconds": 0} | changes)
         httpx.put(f"{self.url}/control", content=behaviour.model_dump_json()).raise_for_status()
 
@@ -50,37 +49,30 @@ class Fake:
 
     def calls(self) -> dict[str, int]:
         """Return how often each method was called."""
-        return dict(self._told()["calls"])
+        return dict(self._state()["calls"])
 
     def instances(self) -> list[dict[str, Any]]:
-        return list(self._told()["instances"])
+        return list(self._state()["instances"])
 
     def made(self) -> list[dict[str, Any]]:
-        """Return every instance that there ever was."""
-        return list(self._told()["made"])
+        """Return every instance that was ever created."""
+        return list(self._state()["made"])
 
     def await_made(self, count: int = 1) -> list[dict[str, Any]]:
-        deadline = time.monotonic() + DEADLINE
-        while len(made := self.made()) < count:
-            assert time.monotonic() < deadline, made
-            time.sleep(LOOK_SECONDS)
-        return made
+        return await_value(lambda: made if len(made := self.made()) >= count else None, f"{count} instances")
 
     def await_gone(self) -> None:
         """Wait until no instance is left."""
-        deadline = time.monotonic() + DEADLINE
-        while left := self.instances():
-            assert time.monotonic() < deadline, left
-            time.sleep(LOOK_SECONDS)
+        await_value(lambda: not self.instances(), "the deletion of every instance")
 
-    def _told(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         answer = httpx.get(f"{self.url}/control").raise_for_status()
         return dict(answer.json())
 
 
 @contextmanager
 def a_fake(guests: NoGuests | None = None) -> Iterator[Fake]:
-    """Serve a fake of this process's own, that does everything without delay."""
+    """Serve a fake in this process that does everything without delay."""
     engine = Engine(time.monotonic, guests or NoGuests(), Behaviour(stage_seconds=0))
     with serving(LocalCompute(engine)) as url:
         yield Fake(url)

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 from google.cloud.firestore import Client
 
-pytest_plugins = ["tests.left_out", "tests.shared_emulators", "tests.workers"]
+pytest_plugins = ["tests.left_out", "tests.meanwhile", "tests.shared_emulators", "tests.workers"]
 
 # A shell that starts us in the background has SIGINT ignored, as all that we start would; some of that is interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,6 +7,7 @@ serves many claims, and each claim is one write on the condition that the candid
 import random
 import threading
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -41,8 +42,10 @@ class Candidates:
         store: OrderStore,
         rest: timedelta = REST,
         shuffle: Callable[[list[Snapshot]], None] = random.shuffle,
+        new_lock: Callable[[], AbstractContextManager[object]] = threading.Lock,
     ) -> None:
-        self._store, self._rest, self._shuffle = store, rest, shuffle
+        """`new_lock` makes the lock that the claimers of one set of lanes wait for while one of them queries."""
+        self._store, self._rest, self._shuffle, self._new_lock = store, rest, shuffle, new_lock
         self._lock = threading.Lock()
         self._queues: LRUCache[frozenset[str], _Queue] = LRUCache(LANE_SETS)
         self._tried: dict[Mark, datetime] = {}
@@ -72,7 +75,7 @@ class Candidates:
         with self._lock:
             queue = self._queues.get(lanes)
             if queue is None:
-                queue = self._queues[lanes] = _Queue(lanes, self._look, self._rest)
+                queue = self._queues[lanes] = _Queue(lanes, self._look, self._rest, self._new_lock())
             return queue
 
     def _look(self, lanes: frozenset[str], now: datetime) -> list[Snapshot]:
@@ -101,9 +104,10 @@ def _mark(candidate: Snapshot) -> Mark:
 class _Queue:
     """The candidates of one set of lanes. Whoever finds it empty reads more; the others wait for that."""
 
-    def __init__(self, lanes: frozenset[str], look: Look, rest: timedelta) -> None:
-        self._lanes, self._look, self._rest = lanes, look, rest
-        self._lock = threading.Lock()
+    def __init__(
+        self, lanes: frozenset[str], look: Look, rest: timedelta, lock: AbstractContextManager[object]
+    ) -> None:
+        self._lanes, self._look, self._rest, self._lock = lanes, look, rest, lock
         self._candidates: list[Snapshot] = []
         self._looked_at: datetime | None = None
         self._looks = 0

@@ -1,1 +1,1 @@
-"""Breaking the whole line at random, from a seed, and counting what came of it. `python -m tests.chaos`."""
+"""Disrupts a whole deployment at random, from a seed, and checks what is left. `python -m tests.chaos`."""

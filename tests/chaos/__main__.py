@@ -1,4 +1,4 @@
-"""`python -m tests.chaos --seconds 600 --seed 7`: exits with 0 where nothing was lost, doubled or left behind."""
+"""`python -m tests.chaos --seconds 600 --seed 7`: exits with 0 if nothing was lost, doubled or left behind."""
 
 import sys
 import time
@@ -26,10 +26,10 @@ def chaos(
     orders: Annotated[int, typer.Option(min=1)] = 300,
     launchers: Annotated[int, typer.Option(min=1, max=8)] = 4,
     lease: Annotated[float, typer.Option(min=3, help="How long a claim lasts, in seconds.")] = 10,
-    settle: Annotated[float, typer.Option(min=1, help="How long all may take to come to rest, in seconds.")] = 300,
+    settle: Annotated[float, typer.Option(min=1, help="How long everything may take to settle, in seconds.")] = 300,
     home: Annotated[Path | None, typer.Option(help="[default: .launchyard/chaos/<seed>-<time>]")] = None,
 ) -> None:
-    """Break the whole line at random, and count what came of it."""
+    """Disrupt a whole deployment at random, and count what was lost, doubled or left behind."""
     exit_when_told()
     seed = int(time.time()) if seed is None else seed
     home = home or HOMES / f"{seed}-{time.strftime('%Y%m%d-%H%M%S')}"

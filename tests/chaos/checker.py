@@ -1,4 +1,4 @@
-"""What a chaos run must not have done: pure functions over what was read once everything had come to rest."""
+"""Checks what a chaos run left behind: pure functions over what was read once everything had settled."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -17,32 +17,32 @@ from tests.chaos.schedule import FAILS
 
 class Wrong(StrEnum):
     LOST = "lost"
-    """A create that was answered and is not there, or an order that is not final and not meant to run."""
+    """A create that was answered and is not stored, or an order that is not final and is not to run."""
     DUPLICATE = "duplicate"
-    """Two orders of one key, or an output that is not the one accepted."""
+    """Two orders of one key, or an output that is not the accepted one."""
     ORPHAN = "orphan"
-    """A process or a directory of a machine that no running order has."""
+    """A process or a directory of a machine that belongs to no running order."""
     GHOST = "ghost"
     """A running order without its one machine."""
     REFUSED = "refused"
-    """A create that was refused, or never answered: each was well formed, and had a key of its own."""
+    """A request that was refused or never answered, although each was valid."""
     UNEXPLAINED = "unexplained"
-    """An end that neither the order, nor its client, nor any blow accounts for."""
+    """An end that neither the order, nor its client, nor a disruption explains."""
     ENDED = "ended"
-    """A server that nobody killed, and that runs no more."""
+    """A server that ended although nobody killed it."""
     HOLLOW = "hollow"
-    """A run that proves nothing, because what it is to be about did not happen in it."""
+    """A run that proves nothing, because nothing of what it is to test happened in it."""
 
 
 PASSING: Final = frozenset({Wrong.LOST, Wrong.DUPLICATE, Wrong.ORPHAN, Wrong.GHOST})
-"""What may be so for a while, and no more a moment later."""
-SURE_SECONDS: Final = 60.0
-"""A storm that lasts so long meets adoptions and lost leases, whatever its seed."""
+"""Violations that may be gone at the next look."""
+EVENTFUL_SECONDS: Final = 60.0
+"""A storm of this length has adoptions and lost leases, whatever its seed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """`passed`: it was so, and no later look makes it good."""
+    """`passed`: it has happened already, and no later look undoes it."""
 
     wrong: Wrong
     what: str
@@ -57,7 +57,7 @@ class Verdict:
     failed: Mapping[str, int]
     """By reason."""
     stale_uploads: tuple[str, ...]
-    """Objects of epochs that were over, or of orders that did not succeed: left for the sweep to remove."""
+    """Objects of earlier epochs, or of orders that did not succeed: the sweep is to remove them."""
     violations: tuple[Violation, ...]
     requeued: int = 0
     purged: int = 0
@@ -71,7 +71,7 @@ class Verdict:
 
     @property
     def may_pass(self) -> bool:
-        """Whether a later look may find less."""
+        """Whether a later look may find fewer violations."""
         return any(violation.wrong in PASSING and not violation.passed for violation in self.violations)
 
     def count(self, wrong: Wrong) -> int:
@@ -79,7 +79,7 @@ class Verdict:
 
 
 def check(remains: Remains) -> Verdict:
-    parts: Sequence[Callable[[Remains], Iterator[Violation]]] = (
+    checks: Sequence[Callable[[Remains], Iterator[Violation]]] = (
         _refused,
         _lost,
         _two_orders,
@@ -89,7 +89,7 @@ def check(remains: Remains) -> Verdict:
         _downloads,
         _objects,
         _orphans,
-        _late,
+        _long_orphans,
         _ghosts,
         _unexplained,
         _ended,
@@ -102,7 +102,7 @@ def check(remains: Remains) -> Verdict:
         states=Counter(order.state for order in orders),
         failed=Counter(str(order.reason) for order in orders if order.state is State.FAILED),
         stale_uploads=tuple(key for key in sorted(remains.objects) if _is_stale(key, remains)),
-        violations=tuple(violation for part in parts for violation in part(remains)),
+        violations=tuple(violation for one in checks for violation in one(remains)),
         requeued=sum(bool(requeue.answers) for requeue in remains.requeues),
         purged=sum(purge.done for purge in remains.purges),
         downloaded=sum(download.content is not None for download in remains.downloads),
@@ -111,8 +111,8 @@ def check(remains: Remains) -> Verdict:
 
 
 def unsettled(asked: tuple[Asked, ...], orders: Mapping[str, Order], keys: Mapping[str, str]) -> list[Order]:
-    """Return the orders that are neither final nor running as they are meant to."""
-    kept = {keys.get(one.wanted.key) for one in asked if one.wanted.keep}
+    """Return the orders that are neither final nor kept and running."""
+    kept = {keys.get(one.planned.key) for one in asked if one.planned.keep}
     return [
         order
         for order in orders.values()
@@ -123,7 +123,7 @@ def unsettled(asked: tuple[Asked, ...], orders: Mapping[str, Order], keys: Mappi
 def _refused(remains: Remains) -> Iterator[Violation]:
     for asked in remains.asked:
         if asked.refusal is not None or not asked.answers:
-            yield Violation(Wrong.REFUSED, f"{asked.wanted.text}: {asked.refusal or 'never answered'}")
+            yield Violation(Wrong.REFUSED, f"{asked.planned.text}: {asked.refusal or 'never answered'}")
     for requeue in remains.requeues:
         if requeue.refusal is not None or not requeue.answers:
             yield Violation(Wrong.REFUSED, f"requeue of {requeue.order_id}: {requeue.refusal or 'never answered'}")
@@ -139,22 +139,22 @@ def _lost(remains: Remains) -> Iterator[Violation]:
     purged = {purge.order_id for purge in remains.purges}
     for asked in remains.asked:
         for order_id in sorted(asked.answers - remains.orders.keys() - purged):
-            yield Violation(Wrong.LOST, f"order {order_id} of {asked.wanted.text} was answered, and is not there")
+            yield Violation(Wrong.LOST, f"order {order_id} of {asked.planned.text} was answered, and is not stored")
     for order in unsettled(remains.asked, remains.orders, remains.keys):
-        yield Violation(Wrong.LOST, f"order {order.id} is {order.state} still, at epoch {order.epoch}")
+        yield Violation(Wrong.LOST, f"order {order.id} is still {order.state}, at epoch {order.epoch}")
 
 
 def _two_orders(remains: Remains) -> Iterator[Violation]:
     for asked in remains.asked:
-        known = {*asked.answers, remains.keys.get(asked.wanted.key, "")} - {""}
+        known = {*asked.answers, remains.keys.get(asked.planned.key, "")} - {""}
         if len(known) > 1:
-            yield Violation(Wrong.DUPLICATE, f"{asked.wanted.text} has the orders {', '.join(sorted(known))}")
+            yield Violation(Wrong.DUPLICATE, f"{asked.planned.text} has the orders {', '.join(sorted(known))}")
     for order_id in sorted(remains.orders.keys() - set(remains.keys.values())):
-        yield Violation(Wrong.DUPLICATE, f"order {order_id} is of no Idempotency-Key")
+        yield Violation(Wrong.DUPLICATE, f"order {order_id} belongs to no Idempotency-Key")
 
 
 def _successors(remains: Remains) -> Iterator[Violation]:
-    """An order that was placed again has one successor, the one that was answered; no other order has any."""
+    """An order that was requeued has one successor, the one in the answer; no other order has any."""
     stored = defaultdict[str, set[str]](set)
     for order in remains.orders.values():
         if order.requeued_from is not None:
@@ -163,45 +163,45 @@ def _successors(remains: Remains) -> Iterator[Violation]:
     for order_id in sorted(stored.keys() | answered.keys()):
         there, known = stored[order_id], answered.get(order_id, frozenset())
         for lost in sorted(known - there):
-            yield Violation(Wrong.LOST, f"order {lost}, in the stead of {order_id}, was answered, and is not there")
+            yield Violation(Wrong.LOST, f"order {lost}, the successor of {order_id}, was answered, and is not stored")
         if len(there | known) > 1 or order_id not in answered:
             successors = ", ".join(sorted(there | known))
-            yield Violation(Wrong.DUPLICATE, f"order {order_id} was placed again as {successors}")
+            yield Violation(Wrong.DUPLICATE, f"order {order_id} was requeued as {successors}")
 
 
 def _purged(remains: Remains) -> Iterator[Violation]:
     for purge in remains.purges:
         if purge.done and purge.order_id in remains.orders:
-            yield Violation(Wrong.DUPLICATE, f"order {purge.order_id} was removed, and is there")
+            yield Violation(Wrong.DUPLICATE, f"order {purge.order_id} was purged, and is stored")
 
 
-def texts(remains: Remains) -> dict[str, str]:
-    """Return what each order is to say: one in another's stead says the same."""
-    known = {remains.keys.get(asked.wanted.key, ""): asked.wanted.text for asked in remains.asked}
-    again = {
+def expected_texts(remains: Remains) -> dict[str, str]:
+    """Return the text that each order is to print: a successor prints the same as the order it replaces."""
+    known = {remains.keys.get(asked.planned.key, ""): asked.planned.text for asked in remains.asked}
+    successors = {
         order.id: known[order.requeued_from]
         for order in remains.orders.values()
         if order.requeued_from is not None and order.requeued_from in known
     }
-    return known | again
+    return known | successors
 
 
 def _downloads(remains: Remains) -> Iterator[Violation]:
-    said = texts(remains)
+    texts = expected_texts(remains)
     for download in remains.downloads:
         order = remains.orders.get(download.order_id)
         if download.content is None or order is None or order.output is None:
             continue
-        wrong = _wrong_with_bytes(order, order.output, download.content, said.get(order.id))
+        wrong = _wrong_with_bytes(order, order.output, download.content, texts.get(order.id))
         if wrong is not None:
             yield Violation(Wrong.DUPLICATE, f"the download of order {order.id}: {wrong}")
 
 
 def _outputs(remains: Remains) -> Iterator[Violation]:
-    """The accepted output is the one object of its key, and says what this order alone was to say."""
-    said = texts(remains)
+    """The accepted output is the object of its key, and holds the text of this order alone."""
+    texts = expected_texts(remains)
     for order in remains.orders.values():
-        wrong = _wrong_with_output(order, said.get(order.id), remains.objects)
+        wrong = _wrong_with_output(order, texts.get(order.id), remains.objects)
         if wrong is not None:
             yield Violation(Wrong.DUPLICATE, f"order {order.id}: {wrong}")
 
@@ -224,7 +224,7 @@ def _wrong_with_bytes(order: Order, output: Output, content: bytes, text: str | 
         return f"its output {output.key} is not of the size and SHA-256 accepted"
     match order.spec:
         case TaskSpec() if content != f"{text}\n".encode():
-            return f"its output {output.key} does not say {text!r}"
+            return f"its output {output.key} does not hold {text!r}"
         case ExportSpec(pi=pi) if pi.encode() not in content:
             return f"its output {output.key} is not the record of {pi}"
     return None
@@ -233,7 +233,9 @@ def _wrong_with_bytes(order: Order, output: Output, content: bytes, text: str | 
 def _objects(remains: Remains) -> Iterator[Violation]:
     for key in sorted(remains.objects):
         if not _is_accepted(key, remains) and not _is_stale(key, remains):
-            yield Violation(Wrong.DUPLICATE, f"the object {key} is of no order, or of an epoch after the accepted one")
+            yield Violation(
+                Wrong.DUPLICATE, f"the object {key} belongs to no order, or to an epoch after the accepted one"
+            )
 
 
 def _is_accepted(key: str, remains: Remains) -> bool:
@@ -249,7 +251,7 @@ def _is_stale(key: str, remains: Remains) -> bool:
 
 
 def _owner(key: str, remains: Remains) -> tuple[Order | None, int]:
-    """Return the order whose output this object's key may be, and the epoch."""
+    """Return the order and the epoch whose output has this key; None if no order's has."""
     order_id, _, epoch = key.removeprefix("outputs/").partition("/")
     order = remains.orders.get(order_id)
     if order is None or not epoch.isdecimal() or key != output_key(order_id, int(epoch)):
@@ -262,12 +264,12 @@ def _orphans(remains: Remains) -> Iterator[Violation]:
         yield Violation(Wrong.ORPHAN, orphan)
 
 
-def _late(remains: Remains) -> Iterator[Violation]:
-    """What went, but only after a worker or a task had come to its own end."""
+def _long_orphans(remains: Remains) -> Iterator[Violation]:
+    """Orphans that have gone, but only because their worker or task ended by itself."""
     allowed = bound(remains.lease)
     for orphan, age in sorted(remains.ages.items()):
         if age > allowed:
-            what = f"for {age:.0f} s, where {allowed:.0f} are allowed: {orphan}"
+            what = f"for {age:.0f} s ({allowed:.0f} are allowed): {orphan}"
             yield Violation(Wrong.ORPHAN, what, passed=True)
 
 
@@ -285,7 +287,7 @@ def _unexplained(remains: Remains) -> Iterator[Violation]:
 
 
 def _is_explained(order: Order) -> bool:
-    """A blow costs an attempt, and no more; no run is as long as a queue TTL; what is to fail does not succeed."""
+    """A disruption costs one attempt; no run is as long as a queue TTL; a task that is to fail does not succeed."""
     doomed = isinstance(order.spec, TaskSpec) and FAILS in order.spec.command
     match order.state:
         case State.SUCCEEDED:
@@ -304,15 +306,15 @@ def _ended(remains: Remains) -> Iterator[Violation]:
 
 
 def _hollow(remains: Remains) -> Iterator[Violation]:
-    if remains.storm_seconds < SURE_SECONDS:
+    if remains.storm_seconds < EVENTFUL_SECONDS:
         return
     if not remains.effects.machines_adopted:
         yield Violation(Wrong.HOLLOW, "no machine was adopted")
     if not remains.effects.machines_lost:
         yield Violation(Wrong.HOLLOW, "no machine was stopped because its lease was lost")
-    kept = {remains.keys.get(asked.wanted.key) for asked in remains.asked if asked.wanted.keep}
+    kept = {remains.keys.get(asked.planned.key) for asked in remains.asked if asked.planned.keep}
     if not any(order.id in kept for order in _running(remains)):
-        yield Violation(Wrong.HOLLOW, "no capacity order that is meant to run is running")
+        yield Violation(Wrong.HOLLOW, "no capacity order that is to run is running")
 
 
 def _running(remains: Remains) -> list[Order]:

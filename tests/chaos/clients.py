@@ -1,24 +1,22 @@
-"""The clients of a chaos run: each order is asked for with its own key until it is answered; all answers are noted."""
+"""The clients of a chaos run: each repeats its requests until they are answered, and records all answers."""
 
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, TypeVar
 
-from shared.client import ControlPlane, ControlPlaneError, Refused, Unreachable
+from shared.client import ControlPlane, ControlPlaneError
 from shared.domain.order import FINAL, State
 from shared.domain.spec import OrderKind
 from shared.wire.orders import OrderView
-from tests.chaos.observations import Asked, Downloaded, Purged, Requeue
-from tests.chaos.schedule import Wanted
+from tests.chaos.observations import Asked, Downloaded, Purged, Requeued
+from tests.chaos.schedule import PlannedOrder
+from tests.harness.clients import RETRY_SECONDS, GaveUp, download, until_answered
 
-AGAIN_SECONDS: Final = 0.5
-EVERY: Final = 7
-"""Every so many orders are asked for once more after the answer."""
+CREATED_TWICE: Final = 7
+"""Every so many orders are created once more after the answer."""
 TIMES: Final = 2
-"""How often an order is placed again, removed or fetched: twice is as once."""
+"""How often an order is requeued, purged or downloaded: the second time changes nothing."""
 PAGE: Final = 200
 
 Answer = TypeVar("Answer")
@@ -26,47 +24,47 @@ Answer = TypeVar("Answer")
 
 @dataclass
 class _Entry:
-    wanted: Wanted
+    planned: PlannedOrder
     answered: threading.Event = field(default_factory=threading.Event)
     answers: set[str] = field(default_factory=set)
     refusal: str | None = None
-    asked: bool = False
-    """It is asked for no more."""
 
 
 class Clients:
-    """`over` ends everything that still waits for an answer."""
+    """`over` ends every wait for an answer."""
 
     def __init__(self, api: ControlPlane, over: threading.Event) -> None:
         self._api, self._over = api, over
         self._entries: dict[str, _Entry] = {}
         self._choosing = threading.Lock()
         self._chosen: set[str] = set()
-        self._requeues: list[Requeue] = []
+        self._requeues: list[Requeued] = []
         self._purges: list[Purged] = []
         self._downloads: list[Downloaded] = []
 
-    def place(self, wanted: Wanted) -> None:
-        entry = self._entries.setdefault(wanted.key, _Entry(wanted))
-        for _ in range(1 if wanted.number % EVERY else 2):
-            self._until_answered(entry)
-        entry.asked = True
+    def place(self, planned: PlannedOrder) -> None:
+        entry = self._entries.setdefault(planned.key, _Entry(planned))
+        times = 1 if planned.number % CREATED_TWICE else 2
+        answers, entry.refusal = self._repeated(lambda: self._api.create_order(planned.spec, planned.key).id, times)
+        entry.answers |= set(answers)
+        if answers or entry.refusal:
+            entry.answered.set()
 
-    def cancel(self, wanted: Wanted) -> None:
-        """Wish an order stopped, once it is known; one that has ended is left as it is."""
-        entry = self._entries.setdefault(wanted.key, _Entry(wanted))
-        while not entry.answered.wait(AGAIN_SECONDS):
+    def cancel(self, planned: PlannedOrder) -> None:
+        """Cancel an order once it was created; if it has ended, the refusal is as good."""
+        entry = self._entries.setdefault(planned.key, _Entry(planned))
+        while not entry.answered.wait(RETRY_SECONDS):
             if self._over.is_set():
                 return
         for order_id in entry.answers:
-            self._until_cancelled(order_id)
+            self._repeated(lambda order_id=order_id: self._api.cancel_order(order_id), times=1)  # type: ignore[misc]
 
     def requeue(self, draw: float) -> None:
-        """Have a failed order placed again: the dead-letter view says which there are."""
+        """Requeue a failed order, one of those that the list of failed orders has."""
         chosen = self._choose(draw, State.FAILED, lambda order: order.kind is not OrderKind.CAPACITY)
         if chosen is not None:
             answers, refusal = self._repeated(lambda: self._api.requeue_order(chosen.id).id)
-            self._requeues.append(Requeue(chosen.id, frozenset(answers), refusal))
+            self._requeues.append(Requeued(chosen.id, frozenset(answers), refusal))
 
     def purge(self, draw: float) -> None:
         chosen = self._choose(draw, None, lambda order: order.state in FINAL - {State.FAILED})
@@ -77,20 +75,20 @@ class Clients:
     def download(self, draw: float) -> None:
         chosen = self._choose(draw, State.SUCCEEDED, lambda order: order.output is not None)
         if chosen is not None:
-            answers, refusal = self._repeated(lambda: self._fetch(chosen))
+            answers, refusal = self._repeated(lambda: download(self._api, chosen))
             contents: list[bytes | None] = [*set(answers)]
             self._downloads.extend(Downloaded(chosen.id, content, refusal) for content in contents or [None])
 
-    def placed(self) -> Sequence[tuple[Wanted, str]]:
-        """Return what was answered so far, with the order's id."""
-        return [(entry.wanted, min(entry.answers)) for entry in list(self._entries.values()) if entry.answers]
+    def placed(self) -> Sequence[tuple[PlannedOrder, str]]:
+        """Return the orders whose creation was answered so far, with their ids."""
+        return [(entry.planned, min(entry.answers)) for entry in list(self._entries.values()) if entry.answers]
 
     def asked(self) -> tuple[Asked, ...]:
         return tuple(
-            Asked(entry.wanted, frozenset(entry.answers), entry.refusal) for entry in list(self._entries.values())
+            Asked(entry.planned, frozenset(entry.answers), entry.refusal) for entry in list(self._entries.values())
         )
 
-    def requeues(self) -> tuple[Requeue, ...]:
+    def requeues(self) -> tuple[Requeued, ...]:
         return tuple(self._requeues)
 
     def purges(self) -> tuple[Purged, ...]:
@@ -100,9 +98,9 @@ class Clients:
         return tuple(self._downloads)
 
     def _choose(self, draw: float, state: State | None, fit: Callable[[OrderView], bool]) -> OrderView | None:
-        """Return one of our own orders in this state; each is chosen once: what is removed can be asked no more."""
+        """Return one of our own orders in this state. Each is chosen once, since a purged one is gone afterwards."""
         pages, _ = self._repeated(lambda: self._api.list_orders(state=state, limit=PAGE).orders, times=1)
-        mine = {order_id for entry in list(self._entries.values()) if entry.asked for order_id in entry.answers}
+        mine = {order_id for entry in list(self._entries.values()) for order_id in entry.answers}
         with self._choosing:
             found = [
                 order
@@ -116,43 +114,13 @@ class Clients:
             self._chosen.add(chosen.id)
             return chosen
 
-    def _fetch(self, order: OrderView) -> bytes:
-        with TemporaryDirectory(prefix="launchyard-chaos-") as folder:
-            file = Path(folder) / "output"
-            self._api.download_output(order, file)
-            return file.read_bytes()
-
     def _repeated(self, call: Callable[[], Answer], times: int = TIMES) -> tuple[list[Answer], str | None]:
-        """Call until it is answered, so many times over; return the answers, and the refusal that ended it."""
+        """Make a call so many times, each until it is answered; return the answers, and the refusal that ended it."""
         answers: list[Answer] = []
-        while len(answers) < times and not self._over.is_set():
-            try:
-                answers.append(call())
-            except Unreachable:
-                self._over.wait(AGAIN_SECONDS)
-            except ControlPlaneError as refused:
-                return answers, str(refused)
+        try:
+            answers.extend(until_answered(call, self._over) for _ in range(times))
+        except GaveUp:
+            return answers, None
+        except ControlPlaneError as refused:
+            return answers, str(refused)
         return answers, None
-
-    def _until_answered(self, entry: _Entry) -> None:
-        while not self._over.is_set():
-            try:
-                entry.answers.add(self._api.create_order(entry.wanted.spec, entry.wanted.key).id)
-            except Unreachable:
-                self._over.wait(AGAIN_SECONDS)
-                continue
-            except Refused as refused:
-                entry.refusal = str(refused)
-            entry.answered.set()
-            return
-
-    def _until_cancelled(self, order_id: str) -> None:
-        while not self._over.is_set():
-            try:
-                self._api.cancel_order(order_id)
-            except Unreachable:
-                self._over.wait(AGAIN_SECONDS)
-            except Refused:
-                return
-            else:
-                return

@@ -1,15 +1,12 @@
-"""What a chaos run's servers left in their logs and in the bucket."""
+"""What a chaos run's servers wrote into their logs."""
 
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from emulators import s3
-from emulators.settings import BUCKET
-from functions.adapters.s3 import s3_client
 from functions.domain.order import Order
 from shared.domain.order import State
 from shared.domain.spec import TaskSpec
@@ -19,73 +16,84 @@ from tests.chaos.schedule import DETACHES
 LAUNCHER: Final = "launcher-"
 """How the names of launchers' logs begin."""
 PROXIES: Final = ("http_proxy", "store_proxy")
-STARTED: Final = b"machine started"
-ADOPTED, GONE, REFUSED = '"message": "machine adopted"', '"message": "machine gone"', '"message": "report refused"'
-LOST, STALE = '"wish": "lease_lost"', '"code": "lease_lost"'
-CALLBACK_REFUSED: Final = '"message": "POST /v1/callbacks/{order_id} 409"'
-ERROR: Final = re.compile(r'"severity": "(ERROR|CRITICAL)"|^Traceback')
+STARTED, ADOPTED, GONE, REFUSED = "machine_started", "machine_adopted", "machine_gone", "report_refused"
+LEASE_LOST: Final = "lease_lost"
+CALLBACK: Final = "/v1/callbacks/{order_id}"
+CONFLICT: Final = 409
+SEVERE: Final = ("ERROR", "CRITICAL")
+TRACEBACK: Final = re.compile(r"^Traceback", re.MULTILINE)
 
-
-def objects(environment: Mapping[str, str]) -> dict[str, bytes]:
-    """Return everything in the bucket."""
-    client = s3_client(
-        environment["LAUNCHYARD_S3_ENDPOINT"],
-        s3.REGION,
-        environment["LAUNCHYARD_S3_ACCESS_KEY_ID"],
-        environment["LAUNCHYARD_S3_SECRET_ACCESS_KEY"],
-    )
-    try:
-        pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        return {key: client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
-    finally:
-        client.close()
+Line = dict[str, Any]
 
 
 def faults(logs: Path) -> dict[str, int]:
     """Return how many faults of each kind the proxies have made."""
-    told = ((proxy, line) for proxy in PROXIES for line in (logs / f"{proxy}.log").read_text().splitlines())
-    return _counted(f"{proxy}: {json.loads(line)['fault']}" for proxy, line in told if line.startswith('{"fault"'))
+    lines = ((proxy, line) for proxy in PROXIES for line in _lines(logs / f"{proxy}.log"))
+    return _counted(f"{proxy}: {line['fault']}" for proxy, line in lines if "fault" in line)
 
 
 def machines_started(logs: Path) -> dict[str, int]:
     """Return how many machines each launcher has started."""
-    launchers = sorted(logs.glob(f"{LAUNCHER}*.log"))
-    return {log.stem.removeprefix(LAUNCHER): log.read_bytes().count(STARTED) for log in launchers}
+    return {
+        log.stem.removeprefix(LAUNCHER): sum(_event(line) == STARTED for line in _lines(log))
+        for log in _launcher_logs(logs)
+    }
 
 
 def effects(logs: Path, orders: Iterable[Order]) -> Effects:
-    """Return what the blows came to, as the logs and the orders tell."""
-    told = [line for log in sorted(logs.glob(f"{LAUNCHER}*.log")) for line in log.read_text().splitlines()]
-    refused = (logs / "functions.log").read_text(errors="replace").count(CALLBACK_REFUSED)
+    """Return what the disruptions led to, as the logs and the orders show."""
+    lines = [line for log in _launcher_logs(logs) for line in _lines(log)]
+    requests = list(_lines(logs / "functions.log"))
     every = list(orders)
     return Effects(
-        machines_adopted=sum(ADOPTED in line for line in told),
-        machines_lost=sum(GONE in line and LOST in line for line in told),
-        stale_reports=sum(REFUSED in line and STALE in line for line in told),
-        worker_reports_refused=refused,
+        machines_adopted=sum(_event(line) == ADOPTED for line in lines),
+        machines_lost=sum(_event(line) == GONE and LEASE_LOST in line.values() for line in lines),
+        stale_reports=sum(_event(line) == REFUSED and line.get("code") == LEASE_LOST for line in lines),
+        worker_reports_refused=sum(
+            request.get("route") == CALLBACK and request.get("status") == CONFLICT for request in requests
+        ),
         claims_beyond_the_first=sum(max(0, order.epoch - 1) for order in every),
-        detached_children=sum(_detached(order) for order in every),
+        detached_children=sum(_detaches(order) for order in every),
     )
 
 
-def _detached(order: Order) -> bool:
+def errors(logs: Path) -> dict[str, int]:
+    """Return how often the functions and the launchers logged each error, and how often a traceback without one."""
+    written = [logs / "functions.log", *_launcher_logs(logs)]
+    severe = (
+        f"{log.stem}: {line.get('message')}"
+        for log in written
+        for line in _lines(log)
+        if line.get("severity") in SEVERE
+    )
+    tracebacks = (f"{log.stem}: {found}" for log in written for found in TRACEBACK.findall(_text(log)))
+    return _counted([*severe, *tracebacks])
+
+
+def _event(line: Line) -> str:
+    return str(line.get("event") or line.get("message")).replace(" ", "_")
+
+
+def _detaches(order: Order) -> bool:
     return isinstance(order.spec, TaskSpec) and DETACHES in order.spec.command and State.RUNNING in order.entered
 
 
-def errors(logs: Path) -> dict[str, int]:
-    """Return how often the functions and the launchers logged each error."""
-    parts = [logs / "functions.log", *logs.glob(f"{LAUNCHER}*.log")]
-    return _counted(f"{log.stem}: {message}" for log in parts for message in _errors(log))
+def _launcher_logs(logs: Path) -> list[Path]:
+    return sorted(logs.glob(f"{LAUNCHER}*.log"))
 
 
-def _errors(log: Path) -> Iterator[str]:
-    for line in log.read_text(errors="replace").splitlines():
-        if ERROR.search(line):
+def _lines(log: Path) -> Iterator[Line]:
+    """Yield the lines of a log that are JSON objects."""
+    for text in _text(log).splitlines():
+        if text.startswith("{"):
             try:
-                yield str(json.loads(line).get("message"))
-            except ValueError:
-                yield line
+                yield json.loads(text)
+            except ValueError:  # a line that a kill -9 cut short
+                continue
+
+
+def _text(log: Path) -> str:
+    return log.read_text(errors="replace")
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""What a fault proxy does to a call, and the seeded dice that decide to which."""
+"""The faults of a proxy, and the seeded dice that choose the calls that meet them."""
 
 import json
 import random
@@ -11,21 +11,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
-LONGEST_DELAY: Final = 1.5
-"""Seconds."""
+MAX_DELAY_SECONDS: Final = 1.5
 
 
 class Kind(StrEnum):
     DROP = "drop"
-    """Carried out; the caller is told that it was cut off."""
+    """Carried out; the connection is cut before the answer."""
     SILENCE = "silence"
-    """Carried out; the caller is told nothing, until its own patience ends."""
+    """Carried out; no answer until the caller's own deadline."""
     DELAY = "delay"
     """Carried out, and answered late."""
     DUPLICATE = "duplicate"
     """Carried out twice; the caller gets the second answer."""
     REFUSE = "refuse"
-    """Not carried out: the caller is told to try again."""
+    """Not carried out; the answer says to try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +37,19 @@ class Fault:
 
 Odds = Mapping[Kind, float]
 Faults = Mapping[str, Odds]
-"""For each family of calls, how probable each kind of fault is; a family that is missing is left alone."""
+"""For each family of calls the probability of each kind of fault; a family that is missing meets none."""
 
 
 class Chance(Protocol):
     def draw(self, family: str) -> Fault | None:
-        """Return what is to happen to the next call of this family; None where nothing is."""
+        """Return the fault of the next call of this family; None if it meets none."""
 
 
 class Dice:
-    """Seeded: the same calls in the same order meet the same faults. `tell` hears of each."""
+    """Seeded: the same calls in the same order meet the same faults. `record` is called with each."""
 
-    def __init__(self, faults: Faults, seed: int, tell: Callable[[str, Fault], None]) -> None:
-        self._faults, self._random, self._tell = faults, random.Random(seed), tell
+    def __init__(self, faults: Faults, seed: int, record: Callable[[str, Fault], None]) -> None:
+        self._faults, self._random, self._record = faults, random.Random(seed), record
         self._lock = threading.Lock()
         self._quiet = False
         self.counts: Counter[tuple[str, Kind]] = Counter()
@@ -66,7 +65,7 @@ class Dice:
             fault = self._throw(self._faults.get(family, {}))
             if fault is not None:
                 self.counts[family, fault.kind] += 1
-                self._tell(family, fault)
+                self._record(family, fault)
         return fault
 
     def _throw(self, odds: Odds) -> Fault | None:
@@ -74,12 +73,12 @@ class Dice:
         for kind, probability in odds.items():
             point -= probability
             if point < 0:
-                return Fault(kind, length * LONGEST_DELAY)
+                return Fault(kind, length * MAX_DELAY_SECONDS)
         return None
 
 
 def quiet_on_signal(dice: Dice) -> None:
-    """Have SIGUSR1 end the faults: how the chaos run tells a proxy that is a process of its own."""
+    """End the faults on SIGUSR1: the chaos run and its proxies are processes of their own."""
     signal.signal(signal.SIGUSR1, lambda *_: dice.quiet())
 
 

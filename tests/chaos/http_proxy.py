@@ -1,4 +1,4 @@
-"""An HTTP proxy before the functions, which loses, delays, repeats and refuses. `python -m tests.chaos.http_proxy`."""
+"""An HTTP proxy before the functions, which loses, delays, repeats and refuses requests."""
 
 import socket
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,9 +44,9 @@ FAULTS: Final[Faults] = {
 SECONDS: Final = 60.0
 """How long the functions may take; a claim waits up to 30."""
 NOT_REUSED: Final = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-"""A connection that the server is about to close is a fault that nobody ordered."""
+"""A reused connection may be one that the server is about to close: a fault that the dice did not draw."""
 OF_ONE_CONNECTION: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "date", "server"})
-"""Headers that each connection has of its own (RFC 9110, 7.6.1), and those that the server adds itself."""
+"""Headers of one connection (RFC 9110, 7.6.1), and those that the server adds itself."""
 
 
 class HttpProxy:
@@ -78,7 +78,7 @@ class HttpProxy:
         return answer(environ, start_response)
 
     def _ask(self, outgoing: httpx.Request) -> Response:
-        """Return the answer as it came, its encoding included. Raises TransportError."""
+        """Return the answer unchanged, its encoding included. Raises TransportError."""
         with closing(self._http.send(outgoing, stream=True)) as answer:
             kept = [(name, value) for name, value in answer.headers.items() if name not in OF_ONE_CONNECTION]
             return Response(b"".join(answer.iter_raw()), answer.status_code, kept)
@@ -90,13 +90,13 @@ class HttpProxy:
 
 
 def family(request: Request) -> str:
-    """Return which family of faults a request meets."""
+    """Return the request's family of faults."""
     version, word = [*request.path.split("/"), "", ""][1:3]
     return FAMILIES.get((request.method, word), OTHER) if version == "v1" else OTHER
 
 
 def _hang_up(environ: "WSGIEnvironment") -> NoReturn:
-    """End the connection without an answer; werkzeug passes over a connection that was lost."""
+    """End the connection without an answer; werkzeug ignores a connection that was lost."""
     environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
     raise ConnectionResetError("a fault: the answer was lost")
 

@@ -1,4 +1,4 @@
-"""What is known of a chaos run when it is over: what was asked and answered, what is stored, what is still there."""
+"""What is known at the end of a chaos run: requests and their answers, stored orders, processes and directories."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,23 +6,23 @@ from typing import Final
 
 from functions.domain.order import Order
 from shared.domain.order import LEASE
-from tests.chaos.schedule import Wanted
+from tests.chaos.schedule import PlannedOrder
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A create as its client knows it: the ids it was answered with, and what it was refused with."""
+    """A create as its client saw it: the ids in the answers, and the refusal."""
 
-    wanted: Wanted
+    planned: PlannedOrder
     answers: frozenset[str]
     refusal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process of a machine, or of what a machine's task started. `vm` is its machine's name, where it is known.
+    """A process of a machine, or one that a machine's task started. `vm` is the machine's name, if it is known.
 
-    `machine`: it is the machine itself.
+    `machine`: the process is the machine itself.
     """
 
     pid: int
@@ -32,8 +32,8 @@ class Process:
 
 
 @dataclass(frozen=True, slots=True)
-class Requeue:
-    """A failed order that was to be placed again: the ids of its successors, as answered."""
+class Requeued:
+    """A failed order that was requeued: the ids of its successors in the answers."""
 
     order_id: str
     answers: frozenset[str]
@@ -42,7 +42,7 @@ class Requeue:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """An order that was to be removed; `done`: that was answered."""
+    """An order that was purged; `done`: the purge was answered."""
 
     order_id: str
     done: bool
@@ -51,7 +51,7 @@ class Purged:
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """An order whose output was fetched: None where that was refused."""
+    """An order whose output was downloaded; `content` is None if the download was refused."""
 
     order_id: str
     content: bytes | None
@@ -60,18 +60,18 @@ class Downloaded:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What the blows came to."""
+    """What the disruptions led to."""
 
     machines_adopted: int = 0
     machines_lost: int = 0
-    """Stopped by their launcher, because their lease was lost."""
+    """Machines that their launcher stopped because their lease was lost."""
     stale_reports: int = 0
-    """By launchers, refused because their lease was lost."""
+    """Reports of launchers that were refused because the lease was lost."""
     worker_reports_refused: int = 0
-    """Refused with 409, because the lease was lost or the order had ended."""
+    """Callbacks that were refused with 409: the lease was lost, or the order had ended."""
     claims_beyond_the_first: int = 0
     detached_children: int = 0
-    """Orders whose task was to start one, and that came to run, but for those that were removed since."""
+    """Orders that ran a task which detaches a child, except those purged since."""
 
 
 EFFECTS: Final = Effects()
@@ -79,7 +79,7 @@ EFFECTS: Final = Effects()
 
 @dataclass(frozen=True, slots=True)
 class Remains:
-    """Everything that was read. `keys` leads from an Idempotency-Key to its order; `objects` are whole."""
+    """Everything that was read. `keys`: the order of each Idempotency-Key; `objects`: the content of each object."""
 
     asked: tuple[Asked, ...]
     orders: Mapping[str, Order]
@@ -87,10 +87,10 @@ class Remains:
     objects: Mapping[str, bytes]
     processes: tuple[Process, ...]
     directories: tuple[str, ...]
-    """Names of machines' directories, `<order id>-<epoch>`."""
+    """Names of the machines' directories, `<order id>-<epoch>`."""
     ended: tuple[str, ...] = ()
-    """Names of the servers that ended by themselves."""
-    requeues: tuple[Requeue, ...] = ()
+    """Names of the servers that ended although nobody killed them."""
+    requeues: tuple[Requeued, ...] = ()
     purges: tuple[Purged, ...] = ()
     downloads: tuple[Downloaded, ...] = ()
     effects: Effects = EFFECTS
@@ -98,4 +98,4 @@ class Remains:
     lease: float = LEASE.total_seconds()
     """In seconds."""
     ages: Mapping[str, float] = field(default_factory=dict)
-    """How long each orphan that was ever seen since the storm had been one, in seconds."""
+    """For how long each orphan that was seen since the storm existed, in seconds."""

@@ -1,4 +1,4 @@
-"""Machines, and what is left of them, that no order has; and how long each has been so."""
+"""Machines, and what is left of them, that belong to no order; and for how long."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -8,22 +8,22 @@ from launcher.providers.process.supervise import KILL_SECONDS, TERM_SECONDS
 from tests.chaos.observations import Process
 
 HEARTBEAT_SECONDS: Final = 2.0
-"""How often the run's launchers tell what they hold."""
+"""How often the run's launchers send a heartbeat."""
 BUSY_SECONDS: Final = 20.0
-"""What a host with two cores may be late by, when all of this happens on it at once."""
+"""An allowance for a host of two cores that does all of this at the same time."""
 
 
 def bound(lease: float) -> float:
-    """Return how many seconds something may be left that no order has.
+    """Return for how many seconds something may exist that belongs to no order.
 
-    A launcher must stop a machine before its lease ends; it hears of what it lost in its next heartbeat; a machine
-    that does not heed SIGTERM is killed. What a task detaches lives longer than this, and so does what was frozen.
+    A launcher must stop a machine before its lease ends; its next heartbeat says what it lost; a machine that ignores
+    SIGTERM is killed. A task's detached child runs for longer than this, and so does a frozen machine.
     """
     return lease + LAPSE_MARGIN.total_seconds() + HEARTBEAT_SECONDS + TERM_SECONDS + KILL_SECONDS + BUSY_SECONDS
 
 
 def orphans(orders: Iterable[Order], processes: Iterable[Process], directories: Iterable[str]) -> list[str]:
-    """Return what there is of machines that no held order has at its present epoch, each in words of its own."""
+    """Return a description of each process and directory that belongs to no held order at its current epoch."""
     held = [order for order in orders if order.state in HELD]
     vms = {order.vm for order in held if order.vm is not None}
     names = {f"{order.id}-{order.epoch}" for order in held}
@@ -34,7 +34,7 @@ def orphans(orders: Iterable[Order], processes: Iterable[Process], directories: 
 
 
 class Ages:
-    """How long each orphan has been one, as far as it was looked at."""
+    """How long each orphan has existed, as far as the looks show."""
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
@@ -42,11 +42,11 @@ class Ages:
 
     @property
     def longest(self) -> Mapping[str, float]:
-        """In seconds, of all that ever were."""
+        """In seconds, for every orphan that was ever seen."""
         return dict(self._longest)
 
     def look(self, now: float, names: Iterable[str]) -> None:
-        """Note those that are there now; `now` is in seconds, and never goes back."""
+        """Record the orphans of this moment; `now` is in seconds, and never decreases."""
         self._since = {name: self._since.get(name, now) for name in names}
         for name, since in self._since.items():
             self._longest[name] = max(self._longest.get(name, 0.0), now - since)

@@ -1,4 +1,4 @@
-"""A chaos run's report: what was ordered, what was broken, what came of it; as JSON, and to be read."""
+"""A chaos run's report, as JSON and as text: the orders, the disruptions, and what they led to."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from tests.chaos.schedule import Terms
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An order that failed, with what was told of it."""
+    """An order that failed, with its reason and message."""
 
     order_id: str
     text: str
@@ -27,7 +27,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`settled` is how many seconds it took to come to rest once the storm was over."""
+    """`settled`: after how many seconds everything had settled once the storm was over."""
 
     terms: Terms
     settled: float
@@ -37,7 +37,7 @@ class Report:
     faults: Mapping[str, int]
     machines_started: Mapping[str, int]
     errors: Mapping[str, int]
-    """What the functions and the launchers logged as errors."""
+    """How often the functions and the launchers logged each error."""
     failures: tuple[Failure, ...]
 
 
@@ -53,9 +53,9 @@ def write(report: Report, home: Path) -> str:
 
 
 def counts(verdict: Verdict) -> str:
-    """Return the one line that matters."""
+    """Return the line that counts what must be 0, among others."""
     failed = ", ".join(f"{reason} {count}" for reason, count in sorted(verdict.failed.items()))
-    parts = [
+    figures = [
         f"created {verdict.created}",
         f"succeeded {verdict.states.get(State.SUCCEEDED, 0)}",
         f"failed {verdict.states.get(State.FAILED, 0)}{f' ({failed})' if failed else ''}",
@@ -67,23 +67,26 @@ def counts(verdict: Verdict) -> str:
         f"ghosts {verdict.count(Wrong.GHOST)}",
         f"lost {verdict.count(Wrong.LOST)}",
     ]
-    return " / ".join(parts)
+    return " / ".join(figures)
 
 
 def _lines(report: Report) -> Iterator[str]:
     terms, verdict = report.terms, report.verdict
     yield f"seed {terms.seed}, {terms.seconds:g} s, {terms.orders} orders, {terms.launchers} launchers ({terms.run})"
-    yield f"at rest {report.settled:.0f} s after the storm"
+    yield f"settled {report.settled:.0f} s after the storm"
     yield counts(verdict)
     refused, ended = verdict.count(Wrong.REFUSED), verdict.count(Wrong.ENDED)
     unexplained = verdict.count(Wrong.UNEXPLAINED)
     yield f"unanswered {verdict.unanswered} / refused {refused} / servers that ended by themselves {ended}"
     yield f"unexplained ends {unexplained} / hollow {verdict.count(Wrong.HOLLOW)}"
-    yield f"placed again {verdict.requeued} / removed {verdict.purged} / downloaded {verdict.downloaded}"
+    yield f"requeued {verdict.requeued} / purged {verdict.purged} / downloaded {verdict.downloaded}"
     yield f"longest orphan {verdict.longest_orphan:.0f} s, of {bound(terms.lease):.0f} s allowed"
     yield f"stale uploads {len(verdict.stale_uploads)}"
     for title, figures in (
-        ("came of the blows", {name.replace("_", " "): count for name, count in asdict(report.effects).items()}),
+        (
+            "effects of the disruptions",
+            {name.replace("_", " "): count for name, count in asdict(report.effects).items()},
+        ),
         ("broken", report.broken),
         ("faults", report.faults),
         ("machines started", report.machines_started),

@@ -1,4 +1,4 @@
-"""A chaos run: a storm of orders, blows and faults; then quiet, until all has come to rest; then the check."""
+"""A chaos run: a storm of orders, disruptions and faults; then the wait until everything settles; then the check."""
 
 import threading
 import time
@@ -14,55 +14,56 @@ from shared.domain.lanes import lane
 from shared.domain.order import State
 from shared.wire.bell import Bell
 from tests.chaos import evidence, machines
-from tests.chaos.checker import Verdict, check, texts, unsettled
+from tests.chaos.checker import Verdict, check, expected_texts, unsettled
 from tests.chaos.clients import Clients
-from tests.chaos.ground import Ground
+from tests.chaos.deployment import Deployment, deployed
+from tests.chaos.disruptions import Disruptions
 from tests.chaos.observations import Remains
 from tests.chaos.orphans import Ages, orphans
-from tests.chaos.places import keep_going
 from tests.chaos.report import Failure, Report
 from tests.chaos.schedule import (
     Action,
-    Again,
-    Cancel,
+    CancelOrder,
     Download,
     FreezeLauncher,
     KillFunctions,
     KillLauncher,
     KillMachine,
-    Mumble,
-    Place,
+    PlaceOrder,
+    PublishMalformed,
     Purge,
-    RingAgain,
+    RepeatBell,
+    Requeue,
     Terms,
     Timed,
     last,
     plan,
 )
 from tests.chaos.store_reader import read_store
+from tests.harness.processes import ignore_signals
 
 WORKERS: Final = 48
-"""What is done at once: mostly waiting for answers, and for frozen launchers."""
+"""How many actions are carried out at the same time: they mostly wait for answers, and for frozen launchers."""
 LOOK_SECONDS: Final = 2.0
 
 
 def run(terms: Terms, home: Path, settle_seconds: float) -> Report:
-    """Raises StartFailed where the ground could not be prepared, or a server not be started again."""
+    """Raises StartFailed if the deployment, or a server that was killed, cannot be started."""
     home.mkdir(parents=True)
-    with Ground.prepared(home, terms) as ground:
-        url, key = ground.environment["LAUNCHYARD_URL"], ground.environment["LAUNCHYARD_CLIENT_KEY"]
-        with ControlPlane(url, key) as api, _ending() as over:
-            clients = Clients(api, over)
-            with _Storm(ground, clients, over) as storm:
-                storm.rage(plan(terms))
-                ground.quiet()
+    with deployed(home, terms) as deployment:
+        variables = deployment.environment.variables
+        with ControlPlane(variables["LAUNCHYARD_URL"], variables["LAUNCHYARD_CLIENT_KEY"]) as api, _ending() as over:
+            clients, disruptions = Clients(api, over), Disruptions(deployment, over)
+            with _Storm(clients, disruptions, over) as storm:
+                storm.run(plan(terms), terms.seconds)
+                deployment.end_faults()
                 begun = time.monotonic()
-                settling = _Settling(ground, clients)
-                storm.abate(settle_seconds, settling.look)
+                settling = _Settling(deployment, clients, disruptions)
+                storm.await_end(settle_seconds, settling.look)
                 clients.place(last(terms))
-                remains, verdict = settling.run(begun + settle_seconds)
+                remains, verdict = settling.run(begun + settle_seconds, over)
             settled = time.monotonic() - begun
-        return _report(ground, settled, remains, verdict)
+        return _report(deployment, disruptions, settled, remains, verdict)
 
 
 @contextmanager
@@ -75,10 +76,10 @@ def _ending() -> Iterator[threading.Event]:
 
 
 class _Storm:
-    """Carries out a schedule. `over` ends whatever is still under way."""
+    """Carries out a schedule. `over` ends every action that is under way."""
 
-    def __init__(self, ground: Ground, clients: Clients, over: threading.Event) -> None:
-        self._ground, self._clients, self._over = ground, clients, over
+    def __init__(self, clients: Clients, disruptions: Disruptions, over: threading.Event) -> None:
+        self._clients, self._disruptions, self._over = clients, disruptions, over
         self._pool = ThreadPoolExecutor(WORKERS)
         self._under_way: list[Future[None]] = []
 
@@ -86,21 +87,20 @@ class _Storm:
         return self
 
     def __exit__(self, *_: object) -> None:
-        keep_going()  # what is under way may be starting a server still
+        ignore_signals()  # an action that is under way may be starting a server
         self._over.set()
         self._pool.shutdown(cancel_futures=True)
 
-    def rage(self, schedule: Sequence[Timed]) -> None:
-        """Begin each action at its time; return when the last has begun."""
+    def run(self, schedule: Sequence[Timed], seconds: float) -> None:
+        """Begin each action at its time; return when the storm has lasted so long."""
         begun = time.monotonic()
         for timed in schedule:
             self._over.wait(max(0.0, begun + timed.at - time.monotonic()))
             self._under_way.append(self._pool.submit(self._carry_out, timed.action))
-        left = self._ground.terms.seconds - (time.monotonic() - begun)
-        self._over.wait(max(0.0, left))
+        self._over.wait(max(0.0, begun + seconds - time.monotonic()))
 
-    def abate(self, seconds: float, look: Callable[[], object]) -> None:
-        """Wait until all that was begun is done, so long at most, and look meanwhile. Raises what went wrong."""
+    def await_end(self, seconds: float, look: Callable[[], object]) -> None:
+        """Wait until every action has ended, at most so long, and look meanwhile. Raises what an action raised."""
         deadline = time.monotonic() + seconds
         while wait(self._under_way, LOOK_SECONDS).not_done and time.monotonic() < deadline:
             look()
@@ -109,60 +109,57 @@ class _Storm:
 
     def _carry_out(self, action: Action) -> None:
         match action:
-            case Place(wanted):
-                self._clients.place(wanted)
-            case Cancel(wanted):
-                self._clients.cancel(wanted)
-            case Again(draw):
+            case PlaceOrder(planned):
+                self._clients.place(planned)
+            case CancelOrder(planned):
+                self._clients.cancel(planned)
+            case Requeue(draw):
                 self._clients.requeue(draw)
             case Purge(draw):
                 self._clients.purge(draw)
             case Download(draw):
                 self._clients.download(draw)
             case KillLauncher(draw, pause):
-                self._ground.kill_launcher(draw, pause, self._over)
+                self._disruptions.kill_launcher(draw, pause)
             case FreezeLauncher(draw, seconds, with_machines):
-                self._ground.freeze_launcher(draw, seconds, with_machines, self._over)
+                self._disruptions.freeze_launcher(draw, seconds, with_machines)
             case KillMachine(draw):
-                self._ground.kill_machine(draw)
+                self._disruptions.kill_machine(draw)
             case KillFunctions(pause):
-                self._ground.kill_functions(pause, self._over)
-            case RingAgain(draw):
-                self._ring_again(draw)
-            case Mumble(number):
-                self._ground.mumble(number)
-
-    def _ring_again(self, draw: float) -> None:
-        placed = self._clients.placed()
-        if placed:
-            wanted, order_id = placed[int(draw * len(placed))]
-            self._ground.ring(Bell(order_id, lane(wanted.spec)))
+                self._disruptions.kill_functions(pause)
+            case RepeatBell(draw):
+                if placed := self._clients.placed():
+                    planned, order_id = placed[int(draw * len(placed))]
+                    self._disruptions.repeat_bell(Bell(order_id, lane(planned.spec)))
+            case PublishMalformed(number):
+                self._disruptions.publish_malformed(number)
 
 
 class _Settling:
-    """Looks until all is as it is to be."""
+    """Looks until everything is as it is to be."""
 
-    def __init__(self, ground: Ground, clients: Clients) -> None:
-        self._ground, self._clients, self._ages = ground, clients, Ages()
+    def __init__(self, deployment: Deployment, clients: Clients, disruptions: Disruptions) -> None:
+        self._deployment, self._clients, self._disruptions = deployment, clients, disruptions
+        self._ages = Ages()
 
-    def run(self, deadline: float) -> tuple[Remains, Verdict]:
-        """Return the last look, and what was wrong then: nothing that would have passed, or the deadline has."""
+    def run(self, deadline: float, over: threading.Event) -> tuple[Remains, Verdict]:
+        """Return the last look and its verdict: no violation that may pass is left, or the deadline has passed."""
         while True:
             out_of_time = time.monotonic() > deadline
             remains = self.look()
             if out_of_time or not unsettled(remains.asked, remains.orders, remains.keys):
-                remains = self._whole(remains)
+                remains = self._with_what_takes_long(remains)
                 verdict = check(remains)
                 if out_of_time or not verdict.may_pass:
                     return remains, verdict
-            time.sleep(LOOK_SECONDS)
+            over.wait(LOOK_SECONDS)
 
     def look(self) -> Remains:
-        """Return all but what takes long to read."""
-        ground, terms = self._ground, self._ground.terms
-        processes = tuple(seen for _, seen in machines.processes(ground.home, terms.run))
-        directories = tuple(machines.directories(ground.home))
-        stored = read_store(ground.environment)
+        """Return everything but what takes long to read."""
+        deployment, terms = self._deployment, self._deployment.terms
+        processes = tuple(seen for _, seen in machines.processes(deployment.home, terms.run))
+        directories = tuple(machines.directories(deployment.home))
+        stored = read_store(deployment.environment.variables)
         self._ages.look(time.monotonic(), orphans(stored.orders.values(), processes, directories))
         return Remains(
             asked=self._clients.asked(),
@@ -171,7 +168,7 @@ class _Settling:
             objects={},
             processes=processes,
             directories=directories,
-            ended=tuple(ground.ended()),
+            ended=tuple(self._disruptions.ended_by_themselves()),
             requeues=self._clients.requeues(),
             purges=self._clients.purges(),
             downloads=self._clients.downloads(),
@@ -180,29 +177,29 @@ class _Settling:
             ages=self._ages.longest,
         )
 
-    def _whole(self, remains: Remains) -> Remains:
-        return replace(
-            remains,
-            objects=evidence.objects(self._ground.environment),
-            effects=evidence.effects(self._ground.logs, remains.orders.values()),
-        )
+    def _with_what_takes_long(self, remains: Remains) -> Remains:
+        environment = self._deployment.environment
+        effects = evidence.effects(environment.logs, remains.orders.values())
+        return replace(remains, objects=environment.objects(), effects=effects)
 
 
-def _report(ground: Ground, settled: float, remains: Remains, verdict: Verdict) -> Report:
-    said = texts(remains)
+def _report(
+    deployment: Deployment, disruptions: Disruptions, settled: float, remains: Remains, verdict: Verdict
+) -> Report:
+    texts, logs = expected_texts(remains), deployment.environment.logs
     failures = tuple(
-        Failure(order.id, said.get(order.id, ""), str(order.reason), order.attempt, order.message or "")
+        Failure(order.id, texts.get(order.id, ""), str(order.reason), order.attempt, order.message or "")
         for order in remains.orders.values()
         if order.state is State.FAILED
     )
     return Report(
-        terms=ground.terms,
+        terms=deployment.terms,
         settled=settled,
         verdict=verdict,
         effects=remains.effects,
-        broken=dict(sorted(ground.done.items())),
-        faults=evidence.faults(ground.logs),
-        machines_started=evidence.machines_started(ground.logs),
-        errors=evidence.errors(ground.logs),
+        broken=dict(sorted(disruptions.counts.items())),
+        faults=evidence.faults(logs),
+        machines_started=evidence.machines_started(logs),
+        errors=evidence.errors(logs),
         failures=failures,
     )

@@ -1,4 +1,4 @@
-"""Faults told one by one, for tests of the proxies."""
+"""Faults scripted one by one, for tests of the proxies."""
 
 from collections import defaultdict
 
@@ -6,7 +6,7 @@ from tests.chaos.faults import Fault, Kind
 
 
 class Scripted:
-    """The next calls of a family meet the faults they were told to; after those, none."""
+    """The next calls of a family meet the scripted faults, one each; the calls after them meet none."""
 
     def __init__(self) -> None:
         self._faults: defaultdict[str, list[Fault]] = defaultdict(list)

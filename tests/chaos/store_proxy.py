@@ -1,4 +1,4 @@
-"""A gRPC proxy before the Firestore emulator, which loses, delays and repeats. It passes bytes and reads none.
+"""A gRPC proxy before the Firestore emulator, which loses, delays and repeats calls. It does not read their content.
 
 Runs as a process of its own (`python -m tests.chaos.store_proxy`), since gRPC does not survive a fork.
 """
@@ -23,23 +23,23 @@ FAMILIES: Final[Mapping[str, str]] = {
     "BatchGetDocuments": "read",
     "RunQuery": "query",
 }
-"""By the method's name. All of these take one request; a method that is missing here is passed on as it comes."""
+"""By the method's name. All of these take one request; calls of a method that is missing meet no faults."""
 FAULTS: Final[Faults] = {
     "commit": {Kind.DROP: 0.06, Kind.SILENCE: 0.006, Kind.DELAY: 0.05, Kind.DUPLICATE: 0.06},
     "read": {Kind.DROP: 0.02, Kind.SILENCE: 0.002, Kind.DELAY: 0.02},
     "query": {Kind.DROP: 0.02, Kind.DELAY: 0.02},
 }
 THREADS: Final = 128
-"""A call that is silent holds one until its caller's deadline."""
+"""A silent call holds one until its caller's deadline."""
 UNLIMITED: Final = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 OF_ONE_CONNECTION: Final = frozenset({"user-agent"})
-"""Metadata that each channel sends of its own."""
+"""Metadata that each channel adds itself."""
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 class StoreProxy:
-    """A generic handler of gRPC: it serves every method there is, or will be."""
+    """A generic handler of gRPC: it serves every method."""
 
     def __init__(self, upstream: grpc.Channel, chance: Chance) -> None:
         self._upstream, self._chance = upstream, chance
@@ -67,7 +67,7 @@ class StoreProxy:
             self._carry_out(method, requests, context)
         if fault.kind in (Kind.DROP, Kind.SILENCE):
             self._carry_out(method, requests, context)
-            _say_nothing(fault, context)
+            _lose_answer(fault, context)
         answers = self._forward(method, requests, context)
         if fault.kind is Kind.DELAY:
             answers = iter(list(answers))
@@ -75,7 +75,7 @@ class StoreProxy:
         yield from answers
 
     def _carry_out(self, method: str, requests: Iterable[bytes], context: grpc.ServicerContext) -> None:
-        """Have it done, and whatever comes of it go unheard."""
+        """Make the call, and drop its answer or error."""
         with suppress(grpc.RpcError):
             list(self._call(method, requests, context))
 
@@ -95,7 +95,7 @@ class StoreProxy:
             timeout=left if math.isfinite(left) else None,
             metadata=_passed_on(context.invocation_metadata()),
         )
-        context.add_callback(call.cancel)  # a caller that has gone waits for nothing
+        context.add_callback(call.cancel)  # a caller that has gone needs no answer
         return call
 
 
@@ -103,14 +103,14 @@ def _passed_on(metadata: Metadata) -> Metadata:
     return tuple((name, value) for name, value in metadata if name not in OF_ONE_CONNECTION)
 
 
-def _say_nothing(fault: Fault, context: grpc.ServicerContext) -> None:
+def _lose_answer(fault: Fault, context: grpc.ServicerContext) -> None:
     if fault.kind is Kind.SILENCE:
         _wait(context)
     context.abort(grpc.StatusCode.UNAVAILABLE, "a fault: the answer was lost")
 
 
 def _wait(context: grpc.ServicerContext, seconds: float | None = None) -> None:
-    """Wait, but not for a caller that has gone: its deadline has passed, or it hung up."""
+    """Wait, but no longer than the caller does: until its deadline, or until it hangs up."""
     gone = threading.Event()
     if context.add_callback(gone.set):
         gone.wait(seconds)

@@ -1,7 +1,7 @@
-"""The store's orders and keys, read from the emulator itself: neither the proxies nor the API are believed.
+"""The store's orders and keys, read from the emulator itself, past the proxies and the API.
 
-Runs as a process of its own (`python -m tests.chaos.store_reader`), because Google's clients find the emulator by the
-environment that they are started with, and the chaos run itself starts processes all the time.
+Runs as a process of its own (`python -m tests.chaos.store_reader`): Google's clients find the emulator by the
+environment of their process, and do not survive the processes that the chaos run starts all the time.
 """
 
 import os
@@ -23,14 +23,14 @@ from functions.domain.order import Order
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """`keys` leads from an Idempotency-Key to its order."""
+    """`keys`: the order of each Idempotency-Key."""
 
     orders: dict[str, Order]
     keys: dict[str, str]
 
 
 STORED: Final = TypeAdapter(Stored)
-SECONDS: Final = 60.0
+MAX_SECONDS: Final = 60.0
 
 
 def read_store(environment: Mapping[str, str]) -> Stored:
@@ -40,7 +40,7 @@ def read_store(environment: Mapping[str, str]) -> Stored:
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        timeout=SECONDS,
+        timeout=MAX_SECONDS,
         check=True,
     )
     return STORED.validate_json(done.stdout)

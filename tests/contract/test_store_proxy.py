@@ -164,7 +164,7 @@ def test_a_lost_read_is_read_again(store: FirestoreOrderStore, direct: Firestore
 def test_dice_of_one_seed_fall_the_same_are_counted_and_can_be_switched_off() -> None:
     told: list[str] = []
     odds = {"commit": {Kind.DROP: 0.3, Kind.DUPLICATE: 0.3}}
-    dice, same = (Dice(odds, seed=7, tell=lambda family, _: told.append(family)) for _ in range(2))
+    dice, same = (Dice(odds, seed=7, record=lambda family, _: told.append(family)) for _ in range(2))
 
     fell = [dice.draw("commit") for _ in range(100)]
 

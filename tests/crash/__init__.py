@@ -1,1 +1,1 @@
-"""Crash points: at each, the process that reaches it is killed and started again, and nothing may come of that."""
+"""Crash points: at each, the process that reaches it is killed and started again; nothing is lost, doubled or left."""

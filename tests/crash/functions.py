@@ -1,4 +1,4 @@
-"""All functions in one process, which dies for good where it is killed: gunicorn would raise its workers again.
+"""All functions in one process, which ends when it is killed: gunicorn would start its workers again.
 
 python -m tests.crash.functions --port 8080 [--point CREATE_STORED]
 """
@@ -17,7 +17,7 @@ MAIN: Final = Path(wiring.__file__).parent / "main.py"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Serve the functions, to die at a crash point.")
+    parser = argparse.ArgumentParser(description="Serve the functions, and die at a crash point.")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--point", choices=Point.__members__)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The launcher, to die at a crash point: `python -m tests.crash.launcher [--point LAUNCHER_CLAIMED]`."""
+"""The launcher, which may die at a crash point: `python -m tests.crash.launcher [--point LAUNCHER_CLAIMED]`."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from shared.crash_points import Point, arm
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Run the launcher, to die at a crash point.")
+    parser = argparse.ArgumentParser(description="Run the launcher, and die at a crash point.")
     parser.add_argument("--point", choices=Point.__members__)
     arguments = parser.parse_args()
     if arguments.point is not None:

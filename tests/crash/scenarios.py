@@ -1,25 +1,29 @@
-"""For each point, what is sure to reach it, and how it is to end."""
+"""The scenarios, and the points at which each one kills the control plane's or the launcher's process.
 
-from collections.abc import Mapping, Sequence
+One run proves several points: the process that is started after a death is armed with the next point. If a point is
+never reached, the run fails and names it.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from shared.crash_points import Point
 from shared.domain.order import State
 from shared.wire.orders import LimitsRequest
-from tests.crash.acts import (
+from tests.crash.capacity_steps import a_machine_of_an_expired_claim, a_pool, an_attested_machine, lower, until_all_run
+from tests.crash.deployment import Deaths
+from tests.crash.steps import (
     FAIL,
-    LATER,
-    MUCH_LATER,
-    SAY_LATE,
-    SAY_VERY_LATE,
+    PRINT_AFTER_15_SECONDS,
+    SOON,
     STAY,
-    Act,
+    TOMORROW,
+    Step,
     a_machine,
-    a_strange_directory,
     a_task,
     a_task_of_yesterday,
-    await_death,
+    an_unreadable_directory,
     cancel,
     freeze_launcher,
     kill_launcher,
@@ -27,94 +31,168 @@ from tests.crash.acts import (
     requeue,
     thaw_launcher,
     until,
+    until_died_at,
     until_discarded,
 )
-from tests.crash.contract import a_machine_that_comes_late, a_pool, an_attested_machine, lower, until_all_run
 
-BRIEFLY: Final = LimitsRequest(retention_seconds=1)
+ONE_SECOND: Final = LimitsRequest(retention_seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`setting` is done before anything runs, then `acts`.
+    """`setup` is done before anything runs, then `steps`. `functions` and `launcher`: where each process dies, in turn.
 
-    `earlier`: where the launcher dies in the lives before the one that is armed; None is by an act that kills it.
-    `polling`: the launcher hears no bells, and asks for whichever order is next.
+    `polling`: the launcher hears no bells, and claims the next order. `is_sample`: it runs in `make test`, too.
     """
 
     name: str
-    acts: tuple[Act, ...]
-    setting: tuple[Act, ...] = ()
-    earlier: tuple[Point | None, ...] = ()
+    steps: tuple[Step, ...]
+    functions: Deaths = ()
+    launcher: Deaths = ()
+    setup: tuple[Step, ...] = ()
     polling: bool = False
+    is_sample: bool = False
+
+    @property
+    def points(self) -> frozenset[Point]:
+        return frozenset(point for point in (*self.functions, *self.launcher) if point is not None)
 
 
-TASK: Final = Scenario("a task", (a_task(),))
-POLLED: Final = Scenario("a task that is polled for", (a_task(),), polling=True)
-UNHEARD_TASK: Final = Scenario("a task that no launcher hears yet", (freeze_launcher, a_task(), thaw_launcher))
-SLOW_TASK: Final = Scenario("a slow task", (a_task(SAY_LATE),))
-FAILING_TASK: Final = Scenario("a failing task", (a_task(FAIL, ends=State.FAILED),))
-LATER_TASK: Final = Scenario("a task for later", (a_task(after=LATER),))
-PURGED_TASK: Final = Scenario("a purged task", (a_task(ends=None), until(State.SUCCEEDED), purge))
-DISCARDED: Final = Scenario("a discarded output", (a_task(leaves=False, limits=BRIEFLY), until_discarded))
-CANCELLED_TASK: Final = Scenario("a cancelled task", (a_task(STAY, ends=State.CANCELLED), until(State.RUNNING), cancel))
-REQUEUED_TASK: Final = Scenario("a requeued task", (a_task(ends=State.CANCELLED, after=MUCH_LATER), cancel, requeue))
-UNSTARTED_TASK: Final = Scenario("a task whose launcher died", (a_task(),), earlier=(Point.LAUNCHER_DIRECTORY,))
-MACHINE: Final = Scenario("a machine", (a_machine(),))
-RELEASED_MACHINE: Final = Scenario("a released machine", (a_machine(State.SUCCEEDED), until(State.RUNNING), cancel))
-LAPSED_MACHINE: Final = Scenario(
-    "a machine of a frozen launcher", (a_machine(), until(State.RUNNING), freeze_launcher, await_death, thaw_launcher)
+OF_THE_FUNCTIONS: Final[Sequence[Scenario]] = (
+    Scenario(
+        "tasks that are created, claimed and completed",
+        (freeze_launcher, a_task(), a_task(), a_task(), thaw_launcher),  # no claim before each create has died
+        functions=(
+            Point.CREATE_STORED,
+            Point.CREATE_RUNG,
+            Point.CREATE_RECORDED,
+            Point.CLAIM_STORED,
+            Point.UPDATE_STORED,
+            Point.CALLBACK_COMPLETED,
+        ),
+        is_sample=True,
+    ),
+    Scenario(
+        "a machine that is started, renewed and released",
+        (a_machine(State.SUCCEEDED), until_died_at(Point.HEARTBEAT_RENEWED), until(State.RUNNING), cancel),
+        functions=(Point.CALLBACK_STARTED, Point.HEARTBEAT_RENEWED, Point.CANCEL_STORED),
+    ),
+    Scenario(
+        "a failing task for later, and a task that is requeued",
+        (
+            a_task(FAIL, ends=State.FAILED, after=SOON),
+            until(State.FAILED),
+            a_task(ends=State.CANCELLED, after=TOMORROW),
+            cancel,
+            requeue,
+        ),
+        functions=(Point.SWEEP_RUNG, Point.CALLBACK_FAILED, Point.REQUEUE_STORED),
+    ),
+    Scenario(
+        "a forgotten key, a discarded output and a purged task",
+        (
+            a_task(leaves=False, limits=ONE_SECOND),
+            until_discarded,
+            a_task(ends=None),
+            until(State.SUCCEEDED),
+            purge,
+        ),
+        functions=(
+            Point.SWEEP_FORGOT,
+            Point.SWEEP_DELETED,
+            Point.SWEEP_APPLIED,
+            Point.PURGE_DELETED,
+            Point.PURGE_REMOVED,
+        ),
+        setup=(a_task_of_yesterday,),
+    ),
+    Scenario(
+        "a machine of a frozen launcher",
+        (a_machine(), until(State.RUNNING), freeze_launcher, until_died_at(Point.SWEEP_APPLIED), thaw_launcher),
+        functions=(Point.SWEEP_APPLIED,),
+        is_sample=True,
+    ),
+    Scenario(
+        "a pool of three that is lowered to one",
+        (a_pool(3), until_all_run, lower(1)),
+        functions=(Point.POOL_RECORDED, Point.POOL_CREATED, Point.POOL_RELEASED),
+        is_sample=True,
+    ),
+    Scenario(
+        "a pool that no launcher hears yet and that is lowered",
+        # So many that they are not all released side by side: some are left when the first is.
+        (freeze_launcher, a_pool(24), lower(1), thaw_launcher),
+        functions=(Point.POOL_RELEASED,),
+    ),
+    Scenario("an attested machine", (an_attested_machine,), functions=(Point.REGISTER_WRITTEN,)),
+    Scenario("a machine of an expired claim", (a_machine_of_an_expired_claim,), functions=(Point.LATE_CREATED,)),
 )
-ADOPTED_MACHINE: Final = Scenario(
-    "a machine of a killed launcher", (a_machine(), until(State.RUNNING), kill_launcher), earlier=(None,)
-)
-ADOPTED_TASK: Final = Scenario(
-    "a task of a killed launcher", (a_task(SAY_VERY_LATE), until(State.RUNNING), kill_launcher), earlier=(None,)
-)
-OLD_KEY: Final = Scenario("a key of yesterday", (a_task(),), setting=(a_task_of_yesterday,))
-POOL: Final = Scenario("a pool of two", (a_pool(2),))
-LOWERED_POOL: Final = Scenario("a pool of three that is lowered to one", (a_pool(3), until_all_run, lower(1)))
-UNHEARD_POOL: Final = Scenario(  # of more orders than are wished gone side by side: not all are when the first is
-    "a pool that no launcher hears yet and that is lowered", (freeze_launcher, a_pool(24), lower(1), thaw_launcher)
-)
-ATTESTED_MACHINE: Final = Scenario("an attested machine", (an_attested_machine,))
-LATE_MACHINE: Final = Scenario("a machine that comes late", (a_machine_that_comes_late,))
-STRANGE_DIRECTORY: Final = Scenario("a strange directory", (a_task(),), setting=(a_strange_directory,))
 
-SCENARIOS: Final[Mapping[Point, Sequence[Scenario]]] = {
-    Point.CREATE_STORED: [TASK],
-    Point.CREATE_RUNG: [TASK],
-    Point.CREATE_RECORDED: [UNHEARD_TASK],
-    Point.CLAIM_STORED: [TASK, POLLED],
-    Point.UPDATE_STORED: [TASK],
-    Point.HEARTBEAT_RENEWED: [SLOW_TASK],
-    Point.CANCEL_STORED: [RELEASED_MACHINE],
-    Point.CALLBACK_STARTED: [MACHINE],
-    Point.CALLBACK_COMPLETED: [TASK],
-    Point.CALLBACK_FAILED: [FAILING_TASK],
-    Point.SWEEP_RUNG: [LATER_TASK],
-    Point.SWEEP_APPLIED: [LAPSED_MACHINE, DISCARDED],
-    Point.SWEEP_DELETED: [DISCARDED],
-    Point.SWEEP_FORGOT: [OLD_KEY],
-    Point.REQUEUE_STORED: [REQUEUED_TASK],
-    Point.PURGE_DELETED: [PURGED_TASK],
-    Point.PURGE_REMOVED: [PURGED_TASK],
-    Point.POOL_RECORDED: [POOL],
-    Point.POOL_CREATED: [POOL],
-    Point.POOL_RELEASED: [LOWERED_POOL, UNHEARD_POOL],
-    Point.REGISTER_WRITTEN: [ATTESTED_MACHINE],
-    Point.LATE_CREATED: [LATE_MACHINE],
-    Point.LAUNCHER_CLAIMED: [TASK, POLLED],
-    Point.LAUNCHER_ACKNOWLEDGED: [TASK],
-    Point.LAUNCHER_DIRECTORY: [TASK],
-    Point.LAUNCHER_PROVISIONING: [TASK],
-    Point.LAUNCHER_RECORDED: [MACHINE],
-    Point.LAUNCHER_STARTED: [MACHINE],
-    Point.LAUNCHER_LEASE: [TASK, ADOPTED_MACHINE],
-    Point.LAUNCHER_ADOPTED: [ADOPTED_MACHINE, ADOPTED_TASK],
-    Point.LAUNCHER_STOPPED: [CANCELLED_TASK, RELEASED_MACHINE],
-    Point.LAUNCHER_REMOVING: [CANCELLED_TASK],
-    Point.LAUNCHER_REMOVED: [TASK],
-    Point.LAUNCHER_REPORTED: [CANCELLED_TASK, UNSTARTED_TASK],
-    Point.LAUNCHER_QUARANTINED: [STRANGE_DIRECTORY],
-}
+OF_THE_LAUNCHER: Final[Sequence[Scenario]] = (
+    Scenario(
+        "a task that is claimed and whose machine is not started",
+        (a_task(),),
+        launcher=(
+            Point.LAUNCHER_QUARANTINED,
+            Point.LAUNCHER_CLAIMED,
+            Point.LAUNCHER_DIRECTORY,
+            Point.LAUNCHER_REPORTED,
+        ),
+        setup=(an_unreadable_directory,),
+        is_sample=True,
+    ),
+    Scenario(
+        "a task that has ended, and one whose machine is prepared",
+        (a_task(), until_died_at(Point.LAUNCHER_REMOVED), a_task()),
+        launcher=(
+            Point.LAUNCHER_REMOVED,
+            Point.LAUNCHER_ACKNOWLEDGED,
+            Point.LAUNCHER_PROVISIONING,
+            Point.LAUNCHER_LEASE,
+        ),
+    ),
+    Scenario(
+        "a task that is polled for",
+        (a_task(),),
+        functions=(Point.CLAIM_STORED,),
+        launcher=(Point.LAUNCHER_CLAIMED,),
+        polling=True,
+    ),
+    Scenario(
+        "a machine that is started, adopted and released",
+        (a_machine(State.SUCCEEDED), until_died_at(Point.LAUNCHER_LEASE), until(State.RUNNING), cancel),
+        launcher=(
+            Point.LAUNCHER_RECORDED,
+            Point.LAUNCHER_STARTED,
+            Point.LAUNCHER_ADOPTED,
+            Point.LAUNCHER_LEASE,
+            Point.LAUNCHER_STOPPED,
+        ),
+    ),
+    Scenario(
+        "a machine of a killed launcher",
+        (a_machine(), until(State.RUNNING), kill_launcher),
+        launcher=(None, Point.LAUNCHER_ADOPTED, Point.LAUNCHER_LEASE),
+        is_sample=True,
+    ),
+    Scenario(
+        "a task of a killed launcher",
+        (a_task(PRINT_AFTER_15_SECONDS), until(State.RUNNING), kill_launcher),
+        launcher=(None, Point.LAUNCHER_ADOPTED),
+    ),
+    Scenario(
+        "two tasks that are cancelled, one after the other",
+        (
+            a_task(STAY, ends=State.CANCELLED),
+            until(State.RUNNING),
+            cancel,
+            until_died_at(Point.LAUNCHER_REMOVING),
+            a_task(STAY, ends=State.CANCELLED),
+            until(State.RUNNING),
+            cancel,
+        ),
+        launcher=(Point.LAUNCHER_REMOVING, Point.LAUNCHER_STOPPED, Point.LAUNCHER_REPORTED),
+    ),
+)
+
+SCENARIOS: Final = (*OF_THE_FUNCTIONS, *OF_THE_LAUNCHER)

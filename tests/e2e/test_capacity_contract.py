@@ -1,8 +1,7 @@
-"""Workers of the capacity contract, unmodified, against the deployed control plane: real processes, real emulators."""
+"""Unmodified workers of the capacity contract against the control plane: real processes, real emulators."""
 
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,8 @@ from emulators.processes import LOOPBACK, free_port, stop
 from shared.client import ControlPlane
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize, OrderKind
-from tests.crash.ground import Ground
+from tests.harness.projects import sharing
+from tests.harness.waiting import await_value
 
 pytestmark = pytest.mark.emulator
 
@@ -29,7 +29,6 @@ WORKER: Final = Path(__file__).with_name("capacity_worker.py")
 GCP: Final = CapacitySpec(datacenter="gcp:us-central1-a", node_size=NodeSize.TINY)
 ORDERS: Final = 200
 WORKERS: Final = 8
-DEADLINE: Final = 240.0
 
 
 @dataclass(frozen=True)
@@ -53,16 +52,16 @@ class Served:
 @pytest.fixture
 def served(firestore_host: str, pubsub_host: str, tmp_path: Path) -> Iterator[Served]:
     with ExitStack() as cleanup:
-        ground = cleanup.enter_context(Ground.prepared(firestore_host, pubsub_host, tmp_path))
-        environment = cleanup.enter_context(ground.project()).environment
+        projects = cleanup.enter_context(sharing(firestore_host, pubsub_host, tmp_path))
+        variables = cleanup.enter_context(projects.create()).variables
         port = free_port()
-        cleanup.callback(stop, start_functions(port, tmp_path, environment))
+        cleanup.callback(stop, start_functions(port, tmp_path, variables))
         url = f"http://{LOOPBACK}:{port}"
-        api = cleanup.enter_context(ControlPlane(url, environment["LAUNCHYARD_CLIENT_KEY"]))
+        api = cleanup.enter_context(ControlPlane(url, variables["LAUNCHYARD_CLIENT_KEY"]))
         created = httpx.post(
             f"{url}/api/v1/accounts",
             json={"name": "rack-7", "account_type": "launcher"},
-            headers={"Authorization": f"Bearer {environment['LAUNCHYARD_ADMIN_KEY']}"},
+            headers={"Authorization": f"Bearer {variables['LAUNCHYARD_ADMIN_KEY']}"},
             timeout=30,
         )
         assert created.status_code == 200, created.text
@@ -78,11 +77,11 @@ def start_worker(served: Served, folder: Path, *flags: str) -> subprocess.Popen[
 def test_a_worker_that_only_polls_and_reports_fulfils_an_order(served: Served, tmp_path: Path) -> None:
     order = served.api.create_order(GCP, str(uuid4()))
     worker = start_worker(served, tmp_path, "--one-shot", "--node-size", "tiny")
-    said, errors = worker.communicate(timeout=300)
+    printed, errors = worker.communicate(timeout=300)
 
     machine = f"tdvirsh-trust_domain_verity-{order.id}"
     assert (worker.returncode, errors) == (0, "")
-    assert said.splitlines() == [
+    assert printed.splitlines() == [
         f"[launcher] claimed order={order.id} dc=gcp:us-central1-a size=tiny",
         f"[launcher] order={order.id} fulfilled vm={machine}",
     ]
@@ -96,22 +95,17 @@ def test_two_hundred_orders_and_eight_such_workers_start_each_order_once(served:
         placed = {order.id for order in pool.map(lambda _: served.api.create_order(GCP, str(uuid4())), range(ORDERS))}
     workers = [start_worker(served, tmp_path, "--poll-seconds", "2") for _ in range(WORKERS)]
     try:
-        await_fulfilled(served, ORDERS)
+        await_value(lambda: len(served.fulfilled()) >= ORDERS, f"{ORDERS} fulfilled orders")
     finally:
         for worker in workers:
             worker.send_signal(SIGINT)
         ended = [(worker.communicate(timeout=300), worker.returncode) for worker in workers]
 
     assert [(errors, code) for (_, errors), code in ended] == [("", 130)] * WORKERS
-    claimed = Counter(line.split()[2] for (said, _), _ in ended for line in said.splitlines() if " claimed " in line)
+    claimed = Counter(
+        line.split()[2] for (printed, _), _ in ended for line in printed.splitlines() if " claimed " in line
+    )
     assert claimed == Counter(f"order={order_id}" for order_id in placed)
     machines = sorted(f"tdvirsh-trust_domain_verity-{order_id}" for order_id in placed)
     assert sorted((tmp_path / "machines").read_text().split()) == machines
     assert sorted(str(machine) for machine in served.fulfilled()) == machines
-
-
-def await_fulfilled(served: Served, number: int) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while (so_far := len(served.fulfilled())) < number:
-        assert time.monotonic() < deadline, f"{so_far} of {number} orders are fulfilled"
-        time.sleep(0.5)

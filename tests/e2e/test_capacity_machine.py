@@ -14,7 +14,8 @@ from emulators.settings import DATACENTER, Backend, ProviderChoice
 from launcher.machines.directory import MANIFEST
 from shared.client import ControlPlane
 from shared.domain.order import State
-from tests.e2e.restarts import await_end, await_machine, in_state, lives, machine, stack_of
+from tests.harness.processes import await_end, is_running
+from tests.harness.stack import await_machine, in_state, machine, stack_of
 
 TARGETS = "/api/v1/admin/agents/capacity/targets"
 RECONCILE = "/api/v1/admin/agents/capacity/reconcile"
@@ -46,7 +47,7 @@ def test_a_target_of_one_boots_a_machine_that_its_own_report_fulfils_and_a_targe
         assert (manifest["order_id"], manifest["epoch"]) == (running.id, 1)
         assert any(manifest["uuid"] in argument for argument in process.cmdline())
         assert "started on Linux" in (directory / "serial.log").read_text(errors="replace")
-        assert lives(process)
+        assert is_running(process)
 
         aim(admin, 0)
         released = stack.await_order(running.id, in_state(State.SUCCEEDED))

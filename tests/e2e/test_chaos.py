@@ -1,4 +1,4 @@
-"""Chaos: kill -9, SIGSTOP, lost and repeated answers, repeated bells; nothing lost, doubled or left."""
+"""Chaos runs: kill -9, SIGSTOP, lost and repeated answers, repeated bells; nothing is lost, doubled or left."""
 
 import json
 import os
@@ -6,17 +6,18 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.harness.waiting import MAX_SECONDS, await_value
+
 pytestmark = pytest.mark.emulator
 
 ROOT = Path(__file__).parents[2]
-SHORT = ("--seconds", "15", "--orders", "20", "--launchers", "3")
-SECONDS = 60
+FIFTEEN_SECONDS = ("--seconds", "15", "--orders", "20", "--launchers", "3")
+A_MINUTE = 60
 ORDERS = 60
 COUNTS = re.compile(
     r"created (\d+) / succeeded (\d+) / failed (\d+)[^/]* / cancelled (\d+) / expired (\d+) / running (\d+)"
@@ -30,13 +31,15 @@ def argv(home: Path, *options: str) -> list[str]:
 
 def test_fifteen_seconds_of_chaos_lose_nothing_double_nothing_and_leave_nothing(tmp_path: Path) -> None:
     home = tmp_path / "chaos"
-    done = subprocess.run(argv(home, *SHORT), cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False)
+    done = subprocess.run(
+        argv(home, *FIFTEEN_SECONDS), cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert COUNTS.search(done.stdout), done.stdout
     report = json.loads((home / "report.json").read_text())
     assert report["faults"]
-    assert any(blow.startswith("launcher killed") for blow in report["broken"])
+    assert any(disruption.startswith("launcher killed") for disruption in report["broken"])
     assert not working_in(home)
 
 
@@ -44,7 +47,7 @@ def test_fifteen_seconds_of_chaos_lose_nothing_double_nothing_and_leave_nothing(
 def test_a_minute_of_chaos_loses_nothing_doubles_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     home = tmp_path / "chaos"
     done = subprocess.run(
-        argv(home, "--seconds", str(SECONDS), "--orders", str(ORDERS)),
+        argv(home, "--seconds", str(A_MINUTE), "--orders", str(ORDERS)),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -56,8 +59,8 @@ def test_a_minute_of_chaos_loses_nothing_doubles_nothing_and_leaves_nothing(tmp_
     counted = COUNTS.search(done.stdout)
     assert counted is not None, done.stdout
     created, *ended = (int(figure) for figure in counted.groups())
-    assert created == ORDERS + 1  # the last is placed when all is over
-    assert ended[0] > ORDERS / 2  # where hardly anything succeeds, nothing is lost, doubled or left either
+    assert created == ORDERS + 1  # the last is placed after the storm
+    assert ended[0] > ORDERS / 2  # if hardly anything succeeded, the run would prove nothing
     assert (home / "report.txt").read_text() in done.stdout
     report = json.loads((home / "report.json").read_text())
     verdict = report["verdict"]
@@ -77,19 +80,16 @@ def test_a_chaos_run_that_is_interrupted_leaves_nothing_running(tmp_path: Path) 
     home = tmp_path / "chaos"
     output = (tmp_path / "output").open("wb")
     with output, subprocess.Popen(argv(home), cwd=ROOT, stdout=output, stderr=output) as run:
-        deadline = time.monotonic() + 300
-        while not list(home.glob("launchers/*/vms/*")):  # the first machine's directory: the storm has begun
-            assert run.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        await_value(lambda: run.poll() is not None or list(home.glob("launchers/*/vms/*")), "the first machine")
+        assert run.poll() is None
         run.send_signal(signal.SIGTERM)
-        assert run.wait(300) in (128 + signal.SIGTERM, 1)
+        assert run.wait(MAX_SECONDS) in (128 + signal.SIGTERM, 1)
 
     assert not working_in(home)
 
 
 def working_in(home: Path) -> list[str]:
-    """What runs still and names the run's folder in its arguments, or in its environment: as what a task detached."""
+    """Return the processes that name the run's folder in their arguments or environment: detached children, too."""
     started = home / "logs" / "started.jsonl"
     assert not started.exists()
     return [

@@ -3,8 +3,7 @@ instances run the real worker."""
 
 import os
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +19,16 @@ from emulators.settings import Backend, StackSettings
 from shared.client import ControlPlane
 from shared.domain.order import Reason, State
 from shared.domain.spec import CapacitySpec, NodeSize
-from shared.wire.orders import OrderView
 from tests.compute import PROJECT, ZONE, Fake
+from tests.harness.stack import await_order
+from tests.harness.waiting import MAX_SECONDS
 
-SECONDS: Final = 300.0
-LOOK_SECONDS: Final = 0.05
 ONE_SHOT: Final = "--one-shot"
 ORDER: Final = CapacitySpec(datacenter=f"gcp:{ZONE}", node_size=NodeSize.TINY)
 
 
 @dataclass(frozen=True)
-class Ground:
+class Deployment:
     """A control plane and a fake Compute Engine, as processes. `environment` is a launcher's."""
 
     api: ControlPlane
@@ -58,25 +56,18 @@ class Ground:
     def run_once(self) -> tuple[int, list[str]]:
         """Run a launcher for one order; return its exit code, and the lines that it printed."""
         with self.launcher(ONE_SHOT) as launcher:
-            printed, _ = launcher.communicate(timeout=SECONDS)
+            printed, _ = launcher.communicate(timeout=MAX_SECONDS)
             return launcher.returncode, printed.splitlines()
 
     def order(self) -> str:
         return self.api.create_order(ORDER, idempotency_key=os.urandom(8).hex()).id
-
-    def await_order(self, order_id: str, reached: Callable[[OrderView], bool]) -> OrderView:
-        deadline = time.monotonic() + SECONDS
-        while not reached(order := self.api.get_order(order_id)):
-            assert time.monotonic() < deadline, order
-            time.sleep(LOOK_SECONDS)
-        return order
 
     def directories(self) -> list[str]:
         return [path.name for path in self.state.glob("vms/*")]
 
 
 @pytest.fixture
-def ground(tmp_path: Path) -> Iterator[Ground]:
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
     logs, port = tmp_path / "logs", free_port()
     settings = StackSettings(port=port, compute_port=free_port(), backend=Backend.MEMORY, home=tmp_path)
     told = make_environment(settings)
@@ -94,26 +85,26 @@ def ground(tmp_path: Path) -> Iterator[Ground]:
             }
             fake = Fake(f"http://{LOOPBACK}:{settings.compute_port}")
             with ControlPlane(told["LAUNCHYARD_URL"], told["LAUNCHYARD_CLIENT_KEY"]) as api:
-                yield Ground(api, fake, environment, tmp_path / "state")
+                yield Deployment(api, fake, environment, tmp_path / "state")
         finally:
             stop(functions)
     finally:
         stop(compute)
 
 
-def test_one_shot_leaves_a_td_running_whose_worker_fulfils_the_order(ground: Ground) -> None:
-    ground.fake.behave(boot=True, stage_seconds=0.1)
-    order_id = ground.order()
+def test_one_shot_leaves_a_td_running_whose_worker_fulfils_the_order(deployment: Deployment) -> None:
+    deployment.fake.behave(boot=True, stage_seconds=0.1)
+    order_id = deployment.order()
 
-    code, printed = ground.run_once()
+    code, printed = deployment.run_once()
 
     assert code == 0
-    [instance] = ground.fake.instances()
+    [instance] = deployment.fake.instances()
     assert printed == [
         f"[launcher] claimed order={order_id} dc=gcp:{ZONE} size=tiny",
         f"[launcher] order={order_id} fulfilled vm={instance['name']}",
     ]
-    order = ground.api.get_order(order_id)
+    order = deployment.api.get_order(order_id)
     assert (order.state, order.vm) == (State.RUNNING, instance["name"])
     assert instance["status"] == "RUNNING"
     assert instance["confidentialInstanceConfig"]["confidentialInstanceType"] == "TDX"
@@ -124,49 +115,49 @@ def test_one_shot_leaves_a_td_running_whose_worker_fulfils_the_order(ground: Gro
     assert labelled.items() <= instance["labels"].items()
     assert "key-of-intels" not in str(instance)
 
-    ground.api.cancel_order(order_id)
-    ground.await_order(order_id, lambda order: order.state is State.SUCCEEDED)
-    assert ground.run_once() == (0, [])
-    ground.fake.await_gone()
-    assert ground.directories() == []
+    deployment.api.cancel_order(order_id)
+    await_order(deployment.api, order_id, lambda order: order.state is State.SUCCEEDED)
+    assert deployment.run_once() == (0, [])
+    deployment.fake.await_gone()
+    assert deployment.directories() == []
 
 
-def test_a_launcher_killed_after_the_insert_and_restarted_makes_no_second_instance(ground: Ground) -> None:
-    ground.fake.behave(silent=["insert"], boot=True, stage_seconds=0.1)
-    order_id = ground.order()
-    with ground.launcher(ONE_SHOT) as killed:
-        ground.fake.await_made()
+def test_a_launcher_killed_after_the_insert_and_restarted_makes_no_second_instance(deployment: Deployment) -> None:
+    deployment.fake.behave(silent=["insert"], boot=True, stage_seconds=0.1)
+    order_id = deployment.order()
+    with deployment.launcher(ONE_SHOT) as killed:
+        deployment.fake.await_made()
         killed.kill()
-    ground.fake.behave(boot=True, stage_seconds=0.1)
+    deployment.fake.behave(boot=True, stage_seconds=0.1)
 
-    code, _ = ground.run_once()
+    code, _ = deployment.run_once()
 
     assert code == 0
-    [made] = ground.fake.made()
-    order = ground.api.get_order(order_id)
+    [made] = deployment.fake.made()
+    order = deployment.api.get_order(order_id)
     assert (order.state, order.epoch, order.attempt, order.vm) == (State.RUNNING, 1, 1, made["name"])
-    assert ground.fake.calls()["insert"] == 1
+    assert deployment.fake.calls()["insert"] == 1
 
 
 def test_a_daemon_that_is_killed_leaves_its_machine_to_the_next_which_ends_it_when_its_order_does(
-    ground: Ground,
+    deployment: Deployment,
 ) -> None:
-    ground.fake.behave(boot=True, stage_seconds=0.1)
-    order_id = ground.order()
-    with ground.launcher() as killed:
-        ground.await_order(order_id, lambda order: order.state is State.RUNNING)
+    deployment.fake.behave(boot=True, stage_seconds=0.1)
+    order_id = deployment.order()
+    with deployment.launcher() as killed:
+        await_order(deployment.api, order_id, lambda order: order.state is State.RUNNING)
         killed.kill()
 
-    with ground.launcher() as following:
-        ground.api.cancel_order(order_id)
-        order = ground.await_order(order_id, lambda order: order.state is State.SUCCEEDED)
+    with deployment.launcher() as following:
+        deployment.api.cancel_order(order_id)
+        order = await_order(deployment.api, order_id, lambda order: order.state is State.SUCCEEDED)
         following.terminate()
-        assert following.wait(SECONDS) == 0
+        assert following.wait(MAX_SECONDS) == 0
 
     assert (order.epoch, order.reason) == (1, Reason.RELEASED)
-    assert len(ground.fake.made()) == 1
-    assert ground.fake.instances() == []
-    assert ground.directories() == []
+    assert len(deployment.fake.made()) == 1
+    assert deployment.fake.instances() == []
+    assert deployment.directories() == []
 
 
 @pytest.mark.parametrize(
@@ -178,15 +169,15 @@ def test_a_daemon_that_is_killed_leaves_its_machine_to_the_next_which_ends_it_wh
     ids=["of the request", "of the operation"],
 )
 def test_a_quota_error_queues_the_order_again_and_burns_no_attempt(
-    ground: Ground, behaviour: dict[str, object]
+    deployment: Deployment, behaviour: dict[str, object]
 ) -> None:
-    ground.fake.behave(**behaviour)
-    order_id = ground.order()
+    deployment.fake.behave(**behaviour)
+    order_id = deployment.order()
 
-    code, _ = ground.run_once()
+    code, _ = deployment.run_once()
 
     assert code == 1
-    order = ground.api.get_order(order_id)
+    order = deployment.api.get_order(order_id)
     assert (order.state, order.attempt, order.reason) == (State.QUEUED, 0, Reason.NO_CAPACITY)
-    assert ground.fake.made() == []
-    assert ground.directories() == []
+    assert deployment.fake.made() == []
+    assert deployment.directories() == []

@@ -11,7 +11,8 @@ import pytest
 from emulators.settings import Backend, ProviderChoice
 from shared.domain.order import State
 from shared.domain.spec import ExportSpec, TaskSpec
-from tests.e2e.restarts import await_end, await_machine, in_state, lives, stack_of
+from tests.harness.processes import await_end, is_running
+from tests.harness.stack import await_machine, in_state, stack_of
 
 PI = "01K9MHPYR07M6YMZ1QGR8DZB8S"
 
@@ -31,7 +32,7 @@ def test_a_launcher_killed_while_a_machine_boots_adopts_it_and_the_export_succee
 
         daemon.kill()
         await_end(daemon)
-        assert lives(machine)
+        assert is_running(machine)
         stack.start_launcher(environment)
 
         done = stack.await_order(order.id, in_state(State.SUCCEEDED, State.FAILED))
@@ -64,7 +65,7 @@ def test_a_launcher_frozen_past_its_lease_changes_nothing_when_it_resumes_and_st
             other = tmp_path / "other"
             stack.start_launcher(environment, LAUNCHYARD_LAUNCHER_NAME="other", LAUNCHYARD_STATE_DIR=str(other))
             taken = stack.await_order(order.id, in_state(State.RUNNING))
-            assert lives(machine)
+            assert is_running(machine)
         finally:
             os.kill(frozen.pid, signal.SIGCONT)
         await_end(machine)

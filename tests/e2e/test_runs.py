@@ -1,10 +1,9 @@
-"""A run of tests with workers of its own: what is left of it."""
+"""A run of tests with workers of its own stops everything that it started."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Final
 
@@ -12,9 +11,9 @@ import pytest
 
 from emulators.processes import Server, family
 from emulators.record import Record
+from tests.harness.waiting import MAX_SECONDS, await_value
 
 ROOT: Final = Path(__file__).parents[2]
-SECONDS: Final = 300.0
 
 
 @pytest.mark.slow
@@ -39,7 +38,7 @@ def test_a_run_stops_the_emulators_that_its_workers_started_however_it_ends(
         started = await_started(run, tmp_path)
         if ending is not None:
             run.send_signal(ending)
-        code = run.wait(SECONDS)
+        code = run.wait(MAX_SECONDS)
 
     assert code == (pytest.ExitCode.OK if ending is None else pytest.ExitCode.INTERRUPTED)
     assert not [server for server in started if family(server)]
@@ -47,10 +46,10 @@ def test_a_run_stops_the_emulators_that_its_workers_started_however_it_ends(
 
 
 def await_started(run: "subprocess.Popen[bytes]", folder: Path) -> list[Server]:
-    """Wait until the run has started a server: a file tells nobody when it is written."""
-    deadline = time.monotonic() + SECONDS
-    while not (started := [server for home in folder.glob("launchyard-tests-*") for server in Record(home).read()]):
+    """Wait until the run has started a server; return the servers that it started."""
+
+    def look() -> list[Server]:
         assert run.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return started
+        return [server for home in folder.glob("launchyard-tests-*") for server in Record(home).read()]
+
+    return await_value(look, "a server of the run")

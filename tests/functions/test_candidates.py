@@ -1,9 +1,7 @@
 """Claiming any fitting order, by many claimers of one process."""
 
-import sys
 import threading
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
@@ -55,6 +53,21 @@ class AheadOfItsClaimers(CountedStore):
 
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         return super().claimable(lanes, now + STALE, limit)
+
+
+class AnnouncingLock:
+    """A lock that releases `blocked` once for each thread that has to wait for it, just before the wait."""
+
+    def __init__(self, blocked: threading.Semaphore) -> None:
+        self._lock, self._blocked = threading.Lock(), blocked
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self._blocked.release()
+            self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 @pytest.fixture
@@ -216,7 +229,7 @@ def test_a_new_order_is_found_once_the_rest_is_over(store: CountedStore) -> None
 
 
 def test_claimers_that_find_nothing_together_share_one_query(store: CountedStore) -> None:
-    answers = _ask_during_a_query(Candidates(store, rest=timedelta()), store, claimers=16)
+    answers = _ask_during_a_query(store, claimers=16, rest=timedelta())
 
     assert answers == [None] * 17
     assert store.queries == 1
@@ -225,7 +238,7 @@ def test_claimers_that_find_nothing_together_share_one_query(store: CountedStore
 def test_a_query_that_fails_fails_only_the_claimer_that_made_it(store: CountedStore) -> None:
     store.down = True
 
-    first, *others = _ask_during_a_query(Candidates(store), store, claimers=4)
+    first, *others = _ask_during_a_query(store, claimers=4)
 
     assert isinstance(first, Unavailable)
     assert others == [None] * 4
@@ -252,10 +265,11 @@ def _ids(claimed: list[list[Order] | Refusal]) -> list[str]:
     return sorted(order.id for orders in claimed if isinstance(orders, list) for order in orders)
 
 
-def _ask_during_a_query(candidates: Candidates, store: CountedStore, claimers: int) -> list[Order | Refusal | None]:
+def _ask_during_a_query(store: CountedStore, claimers: int, rest: timedelta = REST) -> list[Order | Refusal | None]:
     """Return the answers of a claimer that queries, and of others that come, much later, while its query is held up."""
+    blocked = threading.Semaphore(0)
+    candidates = Candidates(store, rest=rest, new_lock=lambda: AnnouncingLock(blocked))
     store.may_answer.clear()
-    waiting: set[int] = set()
 
     def ask(now: datetime) -> Order | Refusal | None:
         try:
@@ -263,27 +277,11 @@ def _ask_during_a_query(candidates: Candidates, store: CountedStore, claimers: i
         except Refusal as refusal:
             return refusal
 
-    def join(now: datetime) -> Order | Refusal | None:
-        waiting.add(threading.get_ident())
-        return ask(now)
-
     with ThreadPoolExecutor(claimers + 1) as pool:
         first = pool.submit(ask, NOW)
         assert store.asked.wait(SECONDS)
-        others = [pool.submit(join, NOW + 10 * REST) for _ in range(claimers)]
-        _await(lambda: len(waiting) == claimers and all(map(_waits_its_turn, waiting)))
+        others = [pool.submit(ask, NOW + 10 * REST) for _ in range(claimers)]
+        for _ in others:
+            assert blocked.acquire(timeout=SECONDS)
         store.may_answer.set()
         return [first.result(SECONDS), *(other.result(SECONDS) for other in others)]
-
-
-def _waits_its_turn(thread: int) -> bool:
-    """Return whether the thread has noted how many queries there were, which it does just before it waits."""
-    frame = sys._current_frames().get(thread)
-    return frame is not None and frame.f_code.co_name == "take" and "looks" in frame.f_locals
-
-
-def _await(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)

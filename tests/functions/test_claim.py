@@ -23,6 +23,7 @@ from shared.domain.spec import CapacitySpec, NodeSize
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import CAPACITY, EXPORT, NOW
 from tests.functions.world import LAUNCHER, OTHER_LAUNCHER, SECRET, World, by_id, next_of
+from tests.meanwhile import Failing
 from tests.threads import at_once
 
 
@@ -204,15 +205,9 @@ def test_an_order_waiting_for_its_next_attempt_is_not_to_be_had_yet(world: World
     assert again["callback_token"] != world.app.tokens.issue(order_id, 1)
 
 
-def test_a_claim_that_the_store_cannot_answer_is_not_taken_for_a_lost_one(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_claim_that_the_store_cannot_answer_is_not_taken_for_a_lost_one(world: World, failing: Failing) -> None:
     order_id = world.place()["id"]
-
-    def unreachable(*_: object) -> None:
-        raise Unavailable("Firestore does not answer.")
-
-    monkeypatch.setattr(world.app.store, "apply", unreachable)
+    failing(world.app.store, "apply", Unavailable("Firestore does not answer."))
 
     assert world.post("/v1/claims", by_id(order_id), LAUNCHER).status_code == 503
 

@@ -13,6 +13,7 @@ from shared.domain.order import State
 from shared.domain.spec import AnySpec
 from tests.factories import CAPACITY, EXPORT, TASK
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, STRANGER, World
+from tests.meanwhile import Meanwhile
 
 CONTENT = b"what an attempt left"
 
@@ -223,14 +224,11 @@ def test_a_launcher_neither_places_again_nor_purges(world: World) -> None:
     assert world.delete(f"/v1/orders/{dead}", LAUNCHER).status_code == 403
 
 
-def test_a_purge_that_died_between_its_steps_is_finished_by_the_next(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_purge_that_died_between_its_steps_is_finished_by_the_next(world: World, meanwhile: Meanwhile) -> None:
     dead = fail(world)
     key = leave(world, dead)
-    with monkeypatch.context() as dying:
-        dying.setattr(world.app.store, "remove", _die)
-        assert world.delete(f"/v1/orders/{dead}").status_code == 500
+    meanwhile(world.app.store, "remove", die)
+    assert world.delete(f"/v1/orders/{dead}").status_code == 500
     assert world.order(dead).state is State.FAILED
 
     assert world.delete(f"/v1/orders/{dead}").status_code == 204
@@ -240,18 +238,17 @@ def test_a_purge_that_died_between_its_steps_is_finished_by_the_next(
 
 
 def test_an_order_whose_output_could_not_be_removed_is_kept_so_that_a_repeat_removes_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, meanwhile: Meanwhile
 ) -> None:
     dead = fail(world)
     key = leave(world, dead)
-    with monkeypatch.context() as dying:
-        dying.setattr(world.bucket, "delete", _die)
-        assert world.delete(f"/v1/orders/{dead}").status_code == 500
+    meanwhile(world.bucket, "delete", die)
+    assert world.delete(f"/v1/orders/{dead}").status_code == 500
 
     assert world.order(dead).state is State.FAILED
     assert world.delete(f"/v1/orders/{dead}").status_code == 204
     assert world.bucket.stat(key) is None
 
 
-def _die(*_: object) -> None:
+def die() -> None:
     raise ZeroDivisionError("killed here")

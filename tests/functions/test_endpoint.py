@@ -15,6 +15,7 @@ from functions.http.endpoint import CHUNK, MAX_KEPT
 from functions.http.parsing import MOST_FIELDS
 from shared.wire.problems import Problem
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World, by_id
+from tests.meanwhile import Failing
 
 TASK_BODY = b'{"order": {"kind": "task", "command": ["true"]}}'
 
@@ -265,13 +266,8 @@ def test_what_the_framework_refuses_is_logged(world: World, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("order_id", ["__reserved__", "a%00b", "a%2Fb", "%F0%9F%9A%9A", "x" * 129])
-def test_an_id_that_is_none_never_reaches_the_store(
-    world: World, monkeypatch: pytest.MonkeyPatch, order_id: str
-) -> None:
-    def asked(*_: object) -> None:
-        raise AssertionError("the store was asked")
-
-    monkeypatch.setattr(world.app.store, "look", asked)
+def test_an_id_that_is_none_never_reaches_the_store(world: World, failing: Failing, order_id: str) -> None:
+    failing(world.app.store, "look", AssertionError("the store was asked"))
 
     problem(world.get(f"/v1/orders/{order_id}"), 404)
 
@@ -352,11 +348,8 @@ def test_who_may_not_call_does_not_learn_what_is_wrong_with_its_body(world: Worl
     problem(world.http.post("/v1/claims", data=b"{", headers={"Authorization": f"Bearer {CLIENT}"}), 403)
 
 
-def test_what_nobody_foresaw_is_a_500_without_details(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError("the inner workings")
-
-    monkeypatch.setattr(world.app.store, "look", broken)
+def test_what_nobody_foresaw_is_a_500_without_details(world: World, failing: Failing) -> None:
+    failing(world.app.store, "look", ZeroDivisionError("the inner workings"))
 
     response = world.get("/v1/orders/x")
 

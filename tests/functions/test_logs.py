@@ -9,6 +9,7 @@ from functions.ports import PresignedUpload
 from tests.factories import EXPORT
 from tests.functions.test_callback import BODY, OUTPUT
 from tests.functions.world import CLIENT, KEYS, LAUNCHER, SECRET, World
+from tests.meanwhile import Meanwhile
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 
@@ -67,12 +68,12 @@ def test_a_request_says_nothing_of_the_one_before(world: World, capsys: pytest.C
 
 
 def test_what_nobody_foresaw_is_logged_with_its_stack(
-    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    world: World, capsys: pytest.CaptureFixture[str], meanwhile: Meanwhile
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken() -> None:
         raise ZeroDivisionError("the inner workings")
 
-    monkeypatch.setattr(world.app.store, "look", broken)
+    meanwhile(world.app.store, "look", broken)
     world.get("/v1/orders/x")
 
     line = lines(capsys)[0]

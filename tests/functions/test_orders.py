@@ -9,6 +9,7 @@ from functions.domain.refusals import Unavailable
 from shared.domain.order import State
 from tests.factories import CAPACITY, EXPORT, NOW, TASK, a_key, an_order
 from tests.functions.world import ADMIN, LAUNCHER, STRANGER, World
+from tests.meanwhile import Failing
 
 TASK_BODY = {"order": {"kind": "task", "command": ["true"]}}
 
@@ -232,11 +233,8 @@ def test_a_capacity_order_that_was_released_has_no_output(world: World) -> None:
     assert world.get(f"/v1/orders/{order_id}/output").status_code == 404
 
 
-def test_a_store_that_cannot_be_reached_says_when_to_come_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unreachable(*_: object) -> None:
-        raise Unavailable("Firestore does not answer.")
-
-    monkeypatch.setattr(world.app.store, "look", unreachable)
+def test_a_store_that_cannot_be_reached_says_when_to_come_again(world: World, failing: Failing) -> None:
+    failing(world.app.store, "look", Unavailable("Firestore does not answer."))
 
     response = world.get("/v1/orders/x")
 

@@ -17,6 +17,7 @@ from functions.http.presence import SOCKETS, presence
 from shared.domain.order import State
 from tests.factories import CAPACITY
 from tests.functions.world import LAUNCHER, World, next_of
+from tests.meanwhile import Meanwhile
 
 SECONDS: Final = 60.0
 CLAIM: Final = "/api/v1/launchers/capacity/orders/claim"
@@ -75,16 +76,10 @@ def test_a_launcher_that_waits_gets_its_order(world: World) -> None:
     assert json.loads(body)["claimed"]["epoch"] == 1
 
 
-def test_a_worker_of_the_contract_that_has_hung_up_gets_no_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_of_the_contract_that_has_hung_up_gets_no_order(world: World, meanwhile: Meanwhile) -> None:
     order_id, (_, key) = world.place(CAPACITY)["id"], world.admit(AccountType.LAUNCHER)
-    find = world.app.keys.find
     with answering(world) as (port, answered), closing(socket.create_connection((LOOPBACK, port))) as connection:
-
-        def hang_up(digest: str) -> Any:
-            connection.close()
-            return find(digest)
-
-        monkeypatch.setattr(world.app.keys, "find", hang_up)
+        meanwhile(world.app.keys, "find", connection.close)
         connection.sendall(request(CLAIM, key, {}))
         assert answered.wait(SECONDS)
 

@@ -15,6 +15,7 @@ from shared.domain.order import State
 from shared.domain.spec import AnySpec
 from tests.factories import CAPACITY, EXPORT, NOW, TASK
 from tests.functions.world import World
+from tests.meanwhile import Meanwhile
 
 CONTENT = b"what the worker left"
 OUTPUT: dict[str, Any] = {
@@ -105,28 +106,22 @@ def test_nothing_is_looked_for_of_orders_that_cannot_have_left_anything(world: W
     assert world.sweep()["looked_at"] == 0
 
 
-def test_a_sweep_that_dies_after_the_deletion_is_repeated_by_the_next(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_that_dies_after_the_deletion_is_repeated_by_the_next(world: World, meanwhile: Meanwhile) -> None:
     order_id, key = succeed(world)
     world.clock.now += DAY
-    with monkeypatch.context() as dying:
-        dying.setattr(world.app.store, "apply", _die)
-        assert world.sweep()["discarded"] == 0
+    meanwhile(world.app.store, "apply", die)
+    assert world.sweep()["discarded"] == 0
     assert (world.bucket.stat(key), world.order(order_id).discarded_at) == (None, None)
 
     assert world.sweep()["discarded"] == 1
     assert world.order(order_id).discarded_at == world.clock.now
 
 
-def test_nothing_is_recorded_as_removed_that_the_bucket_still_holds(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_recorded_as_removed_that_the_bucket_still_holds(world: World, meanwhile: Meanwhile) -> None:
     order_id, key = succeed(world)
     world.clock.now += DAY
-    with monkeypatch.context() as dying:
-        dying.setattr(world.bucket, "delete", _die)
-        assert world.sweep()["discarded"] == 0
+    meanwhile(world.bucket, "delete", die)
+    assert world.sweep()["discarded"] == 0
 
     assert world.order(order_id).discarded_at is None
     assert world.bucket.stat(key) is not None
@@ -159,23 +154,18 @@ def test_a_sweep_bounds_each_of_its_tasks_and_the_next_ones_finish_them(world: W
     assert [answer["more"] for answer in answers] == [True, False, False]
 
 
-def test_two_sweeps_at_once_do_each_thing_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_sweeps_at_once_do_each_thing_once(world: World, meanwhile: Meanwhile) -> None:
     held, (ended, _), waiting = world.place()["id"], succeed(world), world.place()["id"]
     world.claim(held)
     world.clock.now += DAY
-    due, second = world.app.store.due, Counter[str]()
+    others: list[dict[str, Any]] = []
+    meanwhile(world.app.store, "due", lambda: others.append(world.sweep()), after=True)
 
-    def then_another_sweeps(*asked: Any) -> object:
-        found = due(*asked)
-        monkeypatch.setattr(world.app.store, "due", due)
-        second.update({name: count for name, count in world.sweep().items() if isinstance(count, int)})
-        return found
+    sweeps = [world.sweep(), *others]
 
-    monkeypatch.setattr(world.app.store, "due", then_another_sweeps)
-    first = world.sweep()
-
+    assert len(sweeps) == 2
     for what in ("requeued", "discarded", "ended"):
-        assert first[what] + second[what] == 1, what
+        assert sum(answer[what] for answer in sweeps) == 1, what
     assert world.order(held).state is State.QUEUED
     assert world.order(held).attempt == 1
     assert world.order(waiting).state is State.EXPIRED
@@ -227,5 +217,5 @@ def test_a_sweep_costs_as_much_as_is_due_however_much_is_stored(
     assert (dict(calls), orders) == ({"due": 3, "apply": 3, "forget_keys": 1}, 3)
 
 
-def _die(*_: object) -> None:
+def die() -> None:
     raise ZeroDivisionError("killed here")

@@ -1,19 +1,16 @@
 """What a sweep owes orders that nobody has touched in time."""
 
-import threading
-from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from functions.domain.events import AnyEvent
 from functions.domain.limits import DEFAULT_LIMITS
-from functions.domain.order import LAPSE_MARGIN, Order
+from functions.domain.order import LAPSE_MARGIN
 from functions.domain.refusals import Unavailable
-from functions.ports import Snapshot
 from shared.domain.order import LEASE, State
 from shared.wire.bell import Bell
 from tests.functions.world import CLIENT, World
+from tests.meanwhile import Failing, Hanging, Meanwhile
 
 
 def test_an_order_whose_bell_was_not_recorded_is_rung_for_once(world: World) -> None:
@@ -89,7 +86,7 @@ def test_a_sweep_is_bounded_and_says_that_there_is_more(world: World) -> None:
 
 
 def test_orders_that_the_store_does_not_answer_for_keep_no_other_waiting(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck, other = [world.place()["id"] for _ in range(2)]
     for order_id in (stuck, other):
@@ -97,19 +94,10 @@ def test_orders_that_the_store_does_not_answer_for_keep_no_other_waiting(
     waiting = world.place()["id"]
     world.clock.now += LEASE + LAPSE_MARGIN
     world.bells.asked.clear()
-    apply, over = world.app.store.apply, threading.Event()
-
-    def silent(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
-        if order_id == stuck:
-            over.wait()
-        return apply(order_id, event, now, seen)
-
-    monkeypatch.setattr(world.app.store, "apply", silent)
+    hanging(world.app.store, "apply", only=stuck)
     monkeypatch.setattr("functions.apis.v1.sweeps.ENOUGH", timedelta(seconds=5))
-    try:
-        answer = world.sweep()
-    finally:
-        over.set()
+
+    answer = world.sweep()
 
     assert (answer["looked_at"], answer["requeued"], answer["rung"], answer["more"]) == (2, 1, 1, True)
     assert world.bells.rung == [waiting]
@@ -143,49 +131,34 @@ def test_lapsed_leases_do_not_wait_behind_bells_that_cannot_be_rung(world: World
     assert world.order(held).state is State.QUEUED
 
 
-def test_another_sweep_that_is_faster_does_no_harm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_sweep_that_is_faster_does_no_harm(world: World, meanwhile: Meanwhile) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
     world.update(order_id, "provisioning", vm="vm-1")
     world.clock.now += LEASE + LAPSE_MARGIN
-    due = world.app.store.due
-
-    def then_another_sweeps(states: Collection[State], now: datetime, limit: int) -> object:
-        found = due(states, now, limit)
-        monkeypatch.setattr(world.app.store, "due", due)
-        world.sweep()
-        return found
-
-    monkeypatch.setattr(world.app.store, "due", then_another_sweeps)
+    meanwhile(world.app.store, "due", world.sweep, after=True)
 
     assert world.sweep()["requeued"] == 0
     order = world.order(order_id)
     assert (order.state, order.attempt) == (State.QUEUED, 1)
 
 
-def test_a_heartbeat_that_is_faster_keeps_its_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_heartbeat_that_is_faster_keeps_its_lease(world: World, meanwhile: Meanwhile) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
     world.clock.now += LEASE + LAPSE_MARGIN
-    due = world.app.store.due
-
-    def then_a_heartbeat(states: Collection[State], now: datetime, limit: int) -> object:
-        found = due(states, now, limit)
-        world.heartbeat((order_id, 1))
-        return found
-
-    monkeypatch.setattr(world.app.store, "due", then_a_heartbeat)
+    meanwhile(world.app.store, "due", lambda: world.heartbeat((order_id, 1)), after=True)
 
     assert world.sweep()["requeued"] == 0
     assert world.order(order_id).state is State.CLAIMED
 
 
 def test_a_launcher_that_hears_the_bell_before_it_is_recorded_keeps_its_claim(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, meanwhile: Meanwhile
 ) -> None:
     order_id = world.place()["id"]
     world.clock.now += timedelta(seconds=60)
-    monkeypatch.setattr(world.bells, "ring", lambda bell: world.claim(bell.order_id))
+    meanwhile(world.bells, "ring", lambda: world.claim(order_id), after=True)
 
     assert world.sweep()["rung"] == 0
     assert world.order(order_id).state is State.CLAIMED
@@ -193,20 +166,13 @@ def test_a_launcher_that_hears_the_bell_before_it_is_recorded_keeps_its_claim(
 
 @pytest.mark.parametrize("error", [Unavailable("The order keeps changing."), RuntimeError("nobody thought of this")])
 def test_one_order_that_cannot_be_changed_does_not_stop_the_sweep(
-    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+    world: World, failing: Failing, error: Exception
 ) -> None:
     stuck, other = [world.place()["id"] for _ in range(2)]
     for order_id in (stuck, other):
         world.claim(order_id)
     world.clock.now += LEASE + LAPSE_MARGIN
-    apply = world.app.store.apply
-
-    def contended(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
-        if order_id == stuck:
-            raise error
-        return apply(order_id, event, now, seen)
-
-    monkeypatch.setattr(world.app.store, "apply", contended)
+    failing(world.app.store, "apply", error, only=stuck)
 
     assert world.sweep()["requeued"] == 1
     assert world.order(other).state is State.QUEUED

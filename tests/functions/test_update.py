@@ -1,17 +1,14 @@
 """What a launcher reports about an order it holds, and how it renews them all."""
 
-import threading
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
-from functions.domain.events import Renew
-from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
-from functions.ports import Snapshot
 from shared.domain.order import LEASE, State
 from tests.factories import CAPACITY
 from tests.functions.world import CLIENT, OTHER_LAUNCHER, World
+from tests.meanwhile import Failing, Hanging, Meanwhile
 
 
 @pytest.fixture
@@ -193,20 +190,11 @@ def test_an_order_that_lapsed_is_to_be_stopped(world: World, held: str) -> None:
     assert world.order(held).state is State.QUEUED
 
 
-def test_a_hold_that_cannot_be_renewed_now_does_not_keep_the_others_from_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hold_that_cannot_be_renewed_now_does_not_keep_the_others_from_it(world: World, failing: Failing) -> None:
     held = [world.place()["id"] for _ in range(3)]
     for order_id in held:
         world.claim(order_id)
-    apply = world.app.store.apply
-
-    def contended(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
-        if order_id == held[1]:
-            raise Unavailable("The order keeps changing.")
-        return apply(order_id, event, now, seen)
-
-    monkeypatch.setattr(world.app.store, "apply", contended)
+    failing(world.app.store, "apply", Unavailable("The order keeps changing."), only=held[1])
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
@@ -215,24 +203,15 @@ def test_a_hold_that_cannot_be_renewed_now_does_not_keep_the_others_from_it(
 
 
 def test_an_order_that_the_store_does_not_answer_for_keeps_no_other_waiting(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = [world.place()["id"] for _ in range(3)]
     for order_id in held:
         world.claim(order_id)
-    apply, over = world.app.store.apply, threading.Event()
-
-    def stuck(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
-        if order_id == held[0]:
-            over.wait()
-        return apply(order_id, event, now, seen)
-
-    monkeypatch.setattr(world.app.store, "apply", stuck)
+    hanging(world.app.store, "apply", only=held[0])
     monkeypatch.setattr("functions.apis.v1.launchers.ENOUGH", timedelta(seconds=5))
-    try:
-        answer = world.heartbeat(*[(order_id, 1) for order_id in held])
-    finally:
-        over.set()
+
+    answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
     assert [renewed["order_id"] for renewed in answer["renewed"]] == held[1:]
     assert answer["stop"] == []
@@ -251,29 +230,21 @@ def test_the_leases_that_end_soonest_are_renewed_first(world: World, monkeypatch
 
 
 def test_an_order_that_cannot_be_read_now_is_not_taken_for_a_lost_one(
-    world: World, held: str, monkeypatch: pytest.MonkeyPatch
+    world: World, held: str, failing: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unreadable(*_: object) -> Order:
-        raise Unavailable("The order was written by another version of the control plane.")
-
     monkeypatch.setattr(world.app.store, "get_many", lambda order_ids: {})
-    monkeypatch.setattr(world.app.store, "apply", unreadable)
+    failing(world.app.store, "apply", Unavailable("The order was written by another version of the control plane."))
 
     assert world.heartbeat((held, 1)) == {"renewed": [], "stop": []}
 
 
 def test_an_order_that_ends_between_a_heartbeats_read_and_its_write_is_finished(
-    world: World, held: str, monkeypatch: pytest.MonkeyPatch
+    world: World, held: str, meanwhile: Meanwhile
 ) -> None:
-    get_many = world.app.store.get_many
-
-    def then_it_ends(order_ids: set[str]) -> object:
-        seen = get_many(order_ids)
-        monkeypatch.setattr(world.app.store, "get_many", get_many)
+    def end() -> None:
         world.call_back(held, "failed", reason="program_failed", message="", failure="permanent")
-        return seen
 
-    monkeypatch.setattr(world.app.store, "get_many", then_it_ends)
+    meanwhile(world.app.store, "get_many", end, after=True)
 
     assert world.heartbeat((held, 1))["stop"][0]["why"] == "finished"
 

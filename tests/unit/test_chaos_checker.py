@@ -10,9 +10,9 @@ from functions.domain.order import Lease, Order, Output, output_key
 from shared.domain.order import Reason, State
 from shared.domain.spec import AnySpec, TaskSpec
 from tests.chaos.checker import Wrong, check, unsettled
-from tests.chaos.observations import Asked, Downloaded, Effects, Process, Purged, Remains, Requeue
+from tests.chaos.observations import Asked, Downloaded, Effects, Process, Purged, Remains, Requeued
 from tests.chaos.orphans import bound
-from tests.chaos.schedule import FAILS, Wanted
+from tests.chaos.schedule import FAILS, PlannedOrder
 from tests.factories import CAPACITY, EXPORT, NOW, an_order
 
 SAID = b"text-1\n"
@@ -20,8 +20,8 @@ DOOMED = TaskSpec(command=("sh", "-c", FAILS, "task", "text-1", "0"))
 
 
 def asked(order: Order, **changes: Any) -> Asked:
-    wanted = Wanted(1, f"key-of-{order.id}", order.spec, "text-1", keep=order.kind == "capacity")
-    return Asked(wanted, **{"answers": frozenset([order.id]), **changes})
+    planned = PlannedOrder(1, f"key-of-{order.id}", order.spec, "text-1", keep=order.kind == "capacity")
+    return Asked(planned, **{"answers": frozenset([order.id]), **changes})
 
 
 def a_task(state: State = State.SUCCEEDED, epoch: int = 2, spec: AnySpec | None = None, **changes: Any) -> Order:
@@ -88,7 +88,7 @@ def test_an_order_that_is_not_final_is_lost(state: State) -> None:
 def test_a_capacity_order_that_runs_is_lost_where_it_was_not_meant_to() -> None:
     order = running()
     released = asked(order)
-    world = remains(order, asked=(replace(released, wanted=replace(released.wanted, keep=False)),))
+    world = remains(order, asked=(replace(released, planned=replace(released.planned, keep=False)),))
 
     assert found(world) == [Wrong.LOST]
     assert unsettled(world.asked, world.orders, world.keys) == [order]
@@ -255,7 +255,7 @@ def again(dead: Order, *successors: Order, answers: frozenset[str] | None = None
     """The dead order was placed again: as these, and answered so unless told otherwise."""
     known = frozenset(successor.id for successor in successors) if answers is None else answers
     keys = {f"key-of-{dead.id}": dead.id} | {f"key-of-{successor.id}": successor.id for successor in successors}
-    world = {"asked": (asked(dead),), "keys": keys, "requeues": (Requeue(dead.id, known),)}
+    world = {"asked": (asked(dead),), "keys": keys, "requeues": (Requeued(dead.id, known),)}
     return remains(dead, *successors, **world | changes)
 
 
@@ -294,7 +294,7 @@ def test_a_successor_that_was_answered_and_is_not_there_is_lost() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"requeues": (Requeue("an-id", frozenset()),)},
+        {"requeues": (Requeued("an-id", frozenset()),)},
         {"purges": (Purged("an-id", done=False, refusal="no"),)},
         {"purges": (Purged("an-id", done=False),)},
         {"downloads": (Downloaded("an-id", None, "no"),)},

@@ -60,10 +60,10 @@ def test_a_machine_is_its_launchers_and_all_that_runs_of_it_is_found_the_oldest_
         a_process("-X", f"launchyard.vm={other}", states[1]),
         a_process(**{RUN: run, "LAUNCHYARD_VM": UUID}) as child,
     ):
-        held = machines.held(tmp_path, run)
+        held = machines.running(tmp_path, run)
 
         assert [(one.launcher, one.vm) for one in held] == [("alpha", f"vm-{UUID}"), ("beta", f"vm-{other}")]
-        assert {process.pid for process in machines.of({f"vm-{UUID}"}, tmp_path, run)} == {first, child}
+        assert {process.pid for process in machines.processes_of({f"vm-{UUID}"}, tmp_path, run)} == {first, child}
 
 
 def test_directories_are_all_that_stand_there(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from functions.domain.order import LAPSE_MARGIN
 from shared.domain.spec import CapacitySpec, ExportSpec, TaskSpec
 from shared.wire.bell import MalformedBell, from_attributes
 from tests.chaos import schedule
-from tests.chaos.schedule import Action, Again, Cancel, FreezeLauncher, KillLauncher, Place, Terms, plan
+from tests.chaos.schedule import Action, CancelOrder, FreezeLauncher, KillLauncher, PlaceOrder, Requeue, Terms, plan
 
 TERMS = Terms("chaos-test", seed=7, seconds=60, orders=80, launchers=4, lease=8)
 
@@ -19,19 +19,19 @@ def test_the_same_seed_makes_the_same_schedule_and_another_another() -> None:
 
 
 def test_every_order_is_placed_once_with_a_key_and_a_text_of_its_own() -> None:
-    wanted = [timed.action.wanted for timed in plan(TERMS) if isinstance(timed.action, Place)]
+    planned = [timed.action.planned for timed in plan(TERMS) if isinstance(timed.action, PlaceOrder)]
 
-    assert len({one.key for one in wanted}) == len({one.text for one in wanted}) == len(wanted) == 80
-    assert {type(one.spec) for one in wanted} == {TaskSpec, ExportSpec, CapacitySpec}
+    assert len({one.key for one in planned}) == len({one.text for one in planned}) == len(planned) == 80
+    assert {type(one.spec) for one in planned} == {TaskSpec, ExportSpec, CapacitySpec}
 
 
 def test_capacity_orders_that_are_not_kept_are_cancelled() -> None:
     actions = [timed.action for timed in plan(TERMS)]
-    cancelled = {action.wanted.number for action in actions if isinstance(action, Cancel)}
+    cancelled = {action.planned.number for action in actions if isinstance(action, CancelOrder)}
     capacity = [
-        action.wanted
+        action.planned
         for action in actions
-        if isinstance(action, Place) and isinstance(action.wanted.spec, CapacitySpec)
+        if isinstance(action, PlaceOrder) and isinstance(action.planned.spec, CapacitySpec)
     ]
 
     assert {one.number for one in capacity if not one.keep} <= cancelled
@@ -65,17 +65,19 @@ def test_every_storm_breaks_the_oldest_machines_launcher_and_places_failed_order
         freezes = [action for action in actions if isinstance(action, FreezeLauncher) and action.draw == 0]
 
         assert len(kills) == 2
-        assert Again(0) in actions
+        assert Requeue(0) in actions
         assert [freeze.machines for freeze in freezes] == [True]
         assert freezes[0].seconds > TERMS.lease + LAPSE_MARGIN.total_seconds()
 
 
 def test_every_storm_has_tasks_that_fail_and_tasks_that_leave_a_child_whatever_the_seed() -> None:
     for seed in range(20):
-        placed = [timed.action.wanted for timed in plan(replace(TERMS, seed=seed)) if isinstance(timed.action, Place)]
+        placed = [
+            timed.action.planned for timed in plan(replace(TERMS, seed=seed)) if isinstance(timed.action, PlaceOrder)
+        ]
         commands = {one.number: one.spec.command for one in placed if isinstance(one.spec, TaskSpec)}
 
-        for share, script, seconds in schedule.SURE:
+        for share, script, seconds in schedule.GUARANTEED:
             command = commands[int(TERMS.orders * share)]
             assert script in command
             assert command[-1] == seconds
@@ -83,11 +85,11 @@ def test_every_storm_has_tasks_that_fail_and_tasks_that_leave_a_child_whatever_t
 
 def test_some_tasks_last_long_and_some_leave_a_child_behind() -> None:
     commands = [
-        timed.action.wanted.spec.command
+        timed.action.planned.spec.command
         for timed in plan(replace(TERMS, orders=1000))
-        if isinstance(timed.action, Place) and isinstance(timed.action.wanted.spec, TaskSpec)
+        if isinstance(timed.action, PlaceOrder) and isinstance(timed.action.planned.spec, TaskSpec)
     ]
-    long = [command for command in commands if float(command[-1]) >= schedule.SHORTEST_LONG]
+    long = [command for command in commands if float(command[-1]) >= schedule.MIN_LONG_SECONDS]
     leaving = [command for command in commands if schedule.DETACHES in command]
 
     assert 0.1 < len(long) / len(commands) < 0.2
@@ -95,6 +97,6 @@ def test_some_tasks_last_long_and_some_leave_a_child_behind() -> None:
 
 
 def test_what_is_mumbled_is_no_bell() -> None:
-    for attributes in schedule.MUMBLES:
+    for attributes in schedule.MALFORMED_BELLS:
         with pytest.raises(MalformedBell):
             from_attributes(attributes)

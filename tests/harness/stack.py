@@ -1,17 +1,15 @@
 """The local stack for tests that kill, freeze and restart its launcher."""
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import psutil
 
 from emulators import stack
-from emulators.parts import python
-from emulators.processes import Server, await_ready, start
+from emulators.parts import start_launcher
+from emulators.processes import Server
 from emulators.record import LOGS, Record
 from emulators.settings import Backend, ProviderChoice, StackSettings, free_ports
 from launcher.machines.directory import PROCESS
@@ -20,11 +18,7 @@ from launcher.orders import leftovers
 from shared.client import ControlPlane
 from shared.domain.order import State
 from shared.wire.orders import OrderView
-
-SECONDS: Final = 300.0
-"""How long anything may take before a test fails."""
-LOOK_SECONDS: Final = 0.05
-STARTS: Final = b"launcher starts"
+from tests.harness.waiting import await_value
 
 
 @dataclass(frozen=True)
@@ -42,32 +36,21 @@ class Stack:
         return self.home / "launcher"
 
     def start_launcher(self, like: dict[str, str], **changes: str) -> Server:
-        """Start a launcher with another's environment, but for some settings, and wait until it says that it runs."""
-        log = self.home / LOGS / "launcher.log"
-        earlier = log.stat().st_size
-        server = start("the launcher", [*python("launcher"), "run"], log, like | changes)
-        await_ready(server, lambda: STARTS in log.read_bytes()[earlier:])
-        return server
+        """Start a launcher with another's environment, except for some settings, and wait until it is ready."""
+        return start_launcher(self.home / LOGS, like | changes)
 
     def await_no_machine(self) -> list[Path]:
         """Wait until no machine's directory is left; return the logs that were kept."""
-        deadline = time.monotonic() + SECONDS
-        while list(self.state.glob("vms/*")):
-            assert time.monotonic() < deadline, "a machine's directory is still there"
-            time.sleep(LOOK_SECONDS)
+        await_value(lambda: not list(self.state.glob("vms/*")), "the removal of every machine's directory")
         return list(self.state.glob("logs/*.log"))
 
     def await_order(self, order_id: str, reached: Callable[[OrderView], bool]) -> OrderView:
-        deadline = time.monotonic() + SECONDS
-        while not reached(order := self.api.get_order(order_id)):
-            assert time.monotonic() < deadline, order
-            time.sleep(LOOK_SECONDS)
-        return order
+        return await_order(self.api, order_id, reached)
 
 
 @contextmanager
 def stack_of(folder: Path, provider: ProviderChoice, backend: Backend, images: Path) -> Iterator[Stack]:
-    """A stack in a folder and on ports of its own; whatever is left of it is taken down."""
+    """Run a stack in a folder and on ports of its own; end whatever is left of it afterwards."""
     chosen = {"home": folder, "images": images, "backend": backend, "provider": provider}
     settings = StackSettings.model_validate(chosen | free_ports())
     try:
@@ -80,12 +63,22 @@ def stack_of(folder: Path, provider: ProviderChoice, backend: Backend, images: P
             leftovers.clear(other.parent)
 
 
+def await_order(api: ControlPlane, order_id: str, reached: Callable[[OrderView], bool]) -> OrderView:
+    """Return the order as it is once it has reached what is waited for."""
+
+    def look() -> OrderView | None:
+        order = api.get_order(order_id)
+        return order if reached(order) else None
+
+    return await_value(look, f"a change of order {order_id}")
+
+
 def in_state(*states: State) -> Callable[[OrderView], bool]:
     return lambda order: order.state in states
 
 
 def machine(state: Path) -> psutil.Process | None:
-    """The process of the one machine that a launcher with this state directory has; None where it has none."""
+    """Return the process of the one machine that a launcher with this state directory has; None if it has none."""
     recorded = list(state.glob(f"vms/*/{PROCESS}"))
     if not recorded:
         return None
@@ -96,20 +89,4 @@ def machine(state: Path) -> psutil.Process | None:
 
 
 def await_machine(state: Path) -> psutil.Process:
-    deadline = time.monotonic() + SECONDS
-    while (found := machine(state)) is None:
-        assert time.monotonic() < deadline, "no machine was started"
-        time.sleep(LOOK_SECONDS)
-    return found
-
-
-def lives(process: psutil.Process) -> bool:
-    """One that nobody has reaped yet has ended."""
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-
-
-def await_end(process: psutil.Process) -> None:
-    deadline = time.monotonic() + SECONDS
-    while lives(process):
-        assert time.monotonic() < deadline, "it still runs"
-        time.sleep(LOOK_SECONDS)
+    return await_value(lambda: machine(state), "a machine")

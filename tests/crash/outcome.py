@@ -1,0 +1,70 @@
+"""Compares the orders, the bucket, the machines and their directories with how each order is to end."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from functions.domain.order import output_key
+from shared.domain.order import FINAL, State
+from shared.wire.orders import OrderView
+from tests.crash.deployment import Deployment
+from tests.harness.clients import download
+from tests.harness.environment import keys_in
+
+
+def differences(deployment: Deployment) -> list[str]:
+    """Return what is not as it is to be, one line each."""
+    orders = {order.id: order for order in deployment.operator.orders()}
+    wrong_orders = [*_of_orders(deployment, orders)]
+    return wrong_orders or [*_of_machines(deployment, orders), *_of_objects(deployment, orders)]
+
+
+def final_orders(deployment: Deployment) -> Mapping[str, OrderView]:
+    """Return the orders that are not to change any more."""
+    return {order.id: order for order in deployment.operator.orders() if order.state in FINAL}
+
+
+def _of_orders(deployment: Deployment, orders: Mapping[str, OrderView]) -> Iterator[str]:
+    for order_id in orders.keys() - deployment.endings.keys():
+        yield f"no answer named order {order_id}"
+    for order_id, ending in deployment.endings.items():
+        found = orders[order_id].state if order_id in orders else None
+        if found is not ending.state:
+            yield f"order {order_id} is {found}, not {ending.state}"
+
+
+def _of_objects(deployment: Deployment, orders: Mapping[str, OrderView]) -> Iterator[str]:
+    with deployment.projects.environment.bucket() as bucket:
+        for order_id, ending in deployment.endings.items():
+            order, found = orders.get(order_id), keys_in(bucket, f"outputs/{order_id}/")
+            expected = [output_key(order_id, order.epoch)] if ending.output and order else []
+            if found != expected:
+                yield f"order {order_id} has the objects {found}, not {expected}"
+            elif order and expected and _output(deployment, order) not in (ending.output, None):
+                yield f"the output of order {order_id} is another's"
+
+
+def _output(deployment: Deployment, order: OrderView) -> bytes | None:
+    if order.state is not State.SUCCEEDED:
+        return None
+    return deployment.client.answer(lambda api: download(api, order))
+
+
+def _of_machines(deployment: Deployment, orders: Mapping[str, OrderView]) -> Iterator[str]:
+    running = [order for order in orders.values() if order.state is State.RUNNING]
+    expected = sorted(f"{order.id}-{order.epoch}" for order in running if order.vm not in deployment.elsewhere)
+    found = deployment.machines()
+    if found != expected:
+        yield f"the machines are {found}, not {expected}"
+    directories = _names(deployment.state / "vms")
+    if directories != expected:
+        yield f"the machines' directories are {directories}, not {expected}"
+    ordered = [vm for vm in deployment.elsewhere for order in running if order.vm == vm]
+    if ordered != deployment.elsewhere:
+        yield f"the workers' machines that have an order are {ordered}, not {deployment.elsewhere}"
+    quarantined = _names(deployment.state / "quarantine")
+    if quarantined != deployment.unreadable:
+        yield f"the quarantined directories are {quarantined}, not {deployment.unreadable}"
+
+
+def _names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("*"))

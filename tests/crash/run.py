@@ -1,0 +1,61 @@
+"""One run of a scenario: its steps, its deaths, and then the wait until everything has settled."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from functions.domain.order import LAPSE_MARGIN
+from shared.domain.order import State
+from shared.wire.orders import OrderView
+from tests.crash.deployment import LEASE_SECONDS, SWEEP_SECONDS, Deployment, deployed
+from tests.crash.outcome import differences, final_orders
+from tests.crash.scenarios import Scenario
+from tests.harness.projects import Projects
+
+SETTLE_SECONDS: Final = 300.0
+QUIET_SWEEPS: Final = 4
+QUIET_SWEEPS_OF_RUNNING: Final = QUIET_SWEEPS + int((LEASE_SECONDS + LAPSE_MARGIN.total_seconds()) / SWEEP_SECONDS)
+"""While an order runs: so many that a lease which nobody renews has lapsed before they are over."""
+
+
+def run(scenario: Scenario, projects: Projects, home: Path) -> None:
+    """Raises AssertionError, TimeoutError, GaveUp if anything is not as it is to be."""
+    with deployed(projects, home, scenario.functions, scenario.launcher, scenario.polling) as deployment:
+        try:
+            for step in scenario.setup:
+                step(deployment)
+            with deployment.running():
+                for step in scenario.steps:
+                    step(deployment)
+                deployment.await_deaths()
+                _settle(deployment)
+            assert deployment.functions.died_as_planned, deployment.functions.deaths
+            assert deployment.launcher.died_as_planned, deployment.launcher.deaths
+        except Exception as error:
+            error.add_note(f"The logs of its processes are in {home}.")
+            for server in (deployment.functions, deployment.launcher):
+                planned = [point and point.name for point in server.planned]
+                error.add_note(f"{server.name} died {len(server.deaths)} times; planned: {planned}")
+            raise
+
+
+def _settle(deployment: Deployment) -> None:
+    """Wait until everything is as it is to be and stays so for a while. An order that is final never changes."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    runs = any(ending.state is State.RUNNING for ending in deployment.endings.values())
+    ended: Mapping[str, OrderView] = {}
+    while wrong := differences(deployment) or _after_sweeps(
+        deployment, QUIET_SWEEPS_OF_RUNNING if runs else QUIET_SWEEPS
+    ):
+        assert time.monotonic() < deadline, "\n".join(wrong)
+        before, ended = ended, final_orders(deployment)
+        assert {order_id: ended.get(order_id) for order_id in before} == before
+        deployment.await_sweeps(1)
+
+
+def _after_sweeps(deployment: Deployment, sweeps: int) -> list[str]:
+    ended = final_orders(deployment)
+    deployment.await_sweeps(sweeps)
+    assert final_orders(deployment) == ended
+    return differences(deployment)

@@ -1,0 +1,20 @@
+"""Waiting for a condition that nothing announces, such as a file, a process or an answer: the one place that polls."""
+
+import time
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+MAX_SECONDS: Final = 300.0
+POLL_SECONDS: Final = 0.1
+
+
+def await_value(look: Callable[[], T | None], what: str, seconds: float = MAX_SECONDS) -> T:
+    """Call `look` until it returns something true, and return that. Raises TimeoutError, which names `what`."""
+    deadline = time.monotonic() + seconds
+    while not (value := look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"Waited {seconds:g} s in vain for {what}; the last look found {value!r}.")
+        time.sleep(POLL_SECONDS)
+    return value
