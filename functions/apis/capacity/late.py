@@ -5,8 +5,6 @@ that its order is another's: it gets the order back where nobody has it, and els
 """
 
 from dataclasses import replace
-from typing import Final
-from uuid import UUID, uuid5
 
 from functions.apis.capacity.links import meet
 from functions.apis.capacity.wire import STATUS_OF, Status
@@ -15,13 +13,11 @@ from functions.domain.events import Claim, Provision, Start
 from functions.domain.lifecycle import UNWATCHED_BOOT, advance, demands_attestation
 from functions.domain.order import Order, place
 from functions.domain.refusals import NotFound, WrongState
+from functions.engine import request_ids
 from functions.http import logs
 from functions.ports import IdempotencyKey
 from shared.crash_points import Point, reach
 from shared.domain.order import State
-
-ADOPTED: Final = UUID("0f3bc5de-6a8e-4f0e-9d0c-5a9d4c1d8a37")
-"""The namespace of the ids of orders made for machines that came too late for their own."""
 
 
 def comes_late(order: Order, sender: str) -> bool:
@@ -53,12 +49,12 @@ def adopt(vm_name: str | None, order: Order, sender: str, app: App) -> None:
     is never tried again: what was asked for is the first order's to bring, and a machine that came too late is not
     replaced.
     """
-    now, new_id = app.clock(), str(uuid5(ADOPTED, f"{order.id}\n{sender}\n{vm_name}"))
+    now, new_id = app.clock(), request_ids.late_workers_order(order.id, sender, vm_name)
     placed = place(new_id, order.account, order.spec, now, order.limits, requeued_from=order.id)
     claim = Claim(app.new_id(), sender, now + app.capacity.claim_ttl, attended=False)
     taken = advance(replace(placed, max_attempts=1), claim, now)
     told = advance(taken, _news(Status.FULFILLED, vm_name, taken, sender, app), now)
-    adopted = app.store.create(told, IdempotencyKey(order.account, f"late\n{new_id}", new_id))
+    adopted = app.store.create(told, IdempotencyKey(order.account, request_ids.late_worker_key(new_id), new_id))
     reach(Point.LATE_CREATED)
     logs.LOG.warning("A machine came too late for its order; it has one of its own.", order_id=order.id, adopted=new_id)
     meet(adopted, app, order.created_at)

@@ -9,6 +9,7 @@ from functions.domain.agents import Agent
 from functions.domain.events import Register
 from functions.domain.order import HELD, Order
 from functions.domain.refusals import Forbidden, LeaseLost, NotFound, WrongState
+from functions.engine import request_ids
 from functions.ports import OrderQuery
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, OrderKind
@@ -56,7 +57,7 @@ def link(order: Order, agent: Agent, app: App) -> Order | None:
 
     The agent's record names the order first: what the order says counts (`standing`), and the sweep starts from agents.
     """
-    event = Register(f"register@{order.epoch}@{agent.id}", order.epoch, agent.id, agent.vm_name)
+    event = Register(request_ids.register_agent(order.epoch, agent.id), order.epoch, agent.id, agent.vm_name)
     try:
         app.capacity.agents.change(agent.vm_name, lambda stands: replace(stands, order_id=order.id, epoch=order.epoch))
         return app.store.apply(order.id, event, app.clock())

@@ -9,6 +9,7 @@ from functions.app import App
 from functions.domain.agents import Agent
 from functions.domain.events import Retry
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
+from functions.engine import request_ids
 from functions.engine.concurrency import together
 from functions.http import logs
 from shared.domain.order import Reason
@@ -37,7 +38,7 @@ def replace_node(agent: Agent, why: str, app: App) -> bool:
     if order is not None and not order.unattended:
         return False
     if order is not None:
-        event = Retry(f"agent-lost@{order.epoch}@{agent.id}", order.epoch, Reason.AGENT_LOST, why)
+        event = Retry(request_ids.agent_lost(order.epoch, agent.id), order.epoch, Reason.AGENT_LOST, why)
         with suppress(WrongState, LeaseLost, NotFound):  # it has moved on since
             app.store.apply(order.id, event, app.clock())
     return True

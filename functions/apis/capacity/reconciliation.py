@@ -31,6 +31,7 @@ from functions.domain.pools import (
     unwatched,
 )
 from functions.domain.refusals import Conflict, Gone, NotFound, OtherVersion, WrongState
+from functions.engine import request_ids
 from functions.engine.concurrency import together
 from functions.http import logs
 from functions.ports import IdempotencyKey, Snapshot
@@ -41,9 +42,6 @@ SECONDS: Final = 20.0
 """How long one round goes on; the next goes on from there."""
 MOST_POOLS: Final = 5000
 """How many pools a sweep chooses from."""
-KEY_PREFIX: Final = "pool\n"
-"""Of the idempotency key of a pool's order: no client can send a line break in its own."""
-RELEASE_REQUEST: Final = "cancel@pool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +133,7 @@ def _create(pool: Pool, app: App, member: Member) -> Order | None:
     """Return the order of this place. One already given up is created too, and cancelled: another may be about to."""
     order = order_for(pool, member, app.clock())
     try:
-        order = app.store.create(order, IdempotencyKey(pool.account, f"{KEY_PREFIX}{order.id}", order.id))
+        order = app.store.create(order, IdempotencyKey(pool.account, request_ids.pool_key(order.id), order.id))
     except Gone:
         app.capacity.pools.change(pool.id, lambda standing: passed_over(standing, order.id))
         return None
@@ -154,7 +152,7 @@ def _to_release(member: Member, orders: Mapping[str, Order]) -> bool:
 
 def _release(app: App, member: Member) -> Order | None:
     try:
-        order = app.store.apply(member.order_id, Cancel(RELEASE_REQUEST), app.clock())
+        order = app.store.apply(member.order_id, Cancel(request_ids.cancel_by_pool()), app.clock())
     except (WrongState, NotFound, OtherVersion):
         return None  # it has just ended, or another version has it
     reach(Point.POOL_RELEASED)

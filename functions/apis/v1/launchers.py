@@ -12,8 +12,9 @@ from functions.domain.events import AnyEvent, Fail, Provision, Release, Renew, R
 from functions.domain.holder import are_one
 from functions.domain.order import Order
 from functions.domain.refusals import Invalid, LeaseLost, NotFound, Unavailable, WrongState
+from functions.engine import request_ids
 from functions.engine.concurrency import together
-from functions.engine.leases import fence, find, holder, request_of
+from functions.engine.leases import fence, find, holder
 from functions.http.authentication import Principal
 from functions.http.routing import Route
 from functions.ports import Snapshot, Unreadable
@@ -105,7 +106,7 @@ def holds(query: HoldsQuery, launcher: Principal, app: App) -> HoldsView:
 
 
 def _event(body: UpdateRequest, order: Order, sender: str) -> AnyEvent:
-    request_id = request_of(sender, body.request_id)
+    request_id = request_ids.of_launcher(sender, body.request_id)
     match body:
         case Provisioning():
             return Provision(request_id, body.epoch, sender, body.vm)
@@ -149,7 +150,7 @@ def _renew(
     if isinstance(seen, Unreadable):
         return []
     now = app.clock()
-    event = Renew(f"renew@{hold.epoch}", hold.epoch, sender, now + app.lease, attended)
+    event = Renew(request_ids.renew(hold.epoch), hold.epoch, sender, now + app.lease, attended)
     try:
         order = app.store.apply(hold.order_id, event, now, seen)
     except (LeaseLost, NotFound):
