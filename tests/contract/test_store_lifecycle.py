@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from functions.adapters.firestore import FirestoreOrderStore
 from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import AnyEvent, Cancel, Claim, EventKind, Lapse, Note, Renew, Return
-from functions.domain.lifecycle import RULES, UNWATCHED_BOOT, due_event
+from functions.domain.lifecycle import MIN_BOOT_WITHOUT_HEARTBEATS, RULES, due_event
 from functions.domain.order import HELD, LAPSE_MARGIN, REMEMBERED_REQUESTS, Order
 from functions.domain.refusals import Gone, LeaseLost, NotFound, WrongState
 from functions.ports import IdempotencyKey, OrderStore, Snapshot
@@ -102,7 +102,7 @@ class Life:
             case K.LAPSE:
                 return self.lease_until + LAPSE_MARGIN
             case K.BOOT_TIMEOUT:
-                return self.entered[S.CLAIMED] + (LIMITS.boot if self.attended else UNWATCHED_BOOT)
+                return self.entered[S.CLAIMED] + (LIMITS.boot if self.attended else MIN_BOOT_WITHOUT_HEARTBEATS)
             case K.RUN_TIMEOUT | K.TTL_PASSED:
                 return self.entered[S.RUNNING] + timedelta(seconds=LIMITS.run_seconds or 0)
             case K.DISCARD:

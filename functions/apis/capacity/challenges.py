@@ -6,7 +6,6 @@ from functools import partial
 from typing import Final
 
 from functions.apis.capacity.attestation import Nonces
-from functions.apis.capacity.upsert import upsert
 from functions.domain.agents import Challenge
 from functions.domain.refusals import Forbidden, Malformed, NotFound
 from functions.engine.concurrency import together
@@ -21,7 +20,7 @@ SECONDS: Final = 4.0
 def challenge(challenges: Records[Challenge], vm_name: str, nonce: str, now: datetime) -> Challenge:
     """Return a new challenge for this machine, in place of the one before."""
     fresh = Challenge(vm_name, nonce, now, now + CHALLENGE_VALID)
-    return upsert(challenges, vm_name, fresh, lambda _standing: fresh)
+    return challenges.upsert(vm_name, fresh, lambda _standing: fresh)
 
 
 def meet(

@@ -11,7 +11,6 @@ from functions.apis.capacity.dialect import ADMINS
 from functions.apis.capacity.orders import WRONG_SIZE
 from functions.apis.capacity.reconciliation import MOST_POOLS, SECONDS, Round, look, reconcile, release_all
 from functions.apis.capacity.tallies import Dispatch, Tally, Target, account_id, agents_of, demands_of
-from functions.apis.capacity.upsert import upsert
 from functions.apis.capacity.wire import CONTROLLER, Answer, Lenient, Short, Why, size_of
 from functions.app import App
 from functions.domain.accounts import NOBODY
@@ -154,7 +153,7 @@ def set_target(account: str, where: tuple[str, NodeSize], app: App, **fields: An
     """Return the account's pool of this place, stored with these fields as its target."""
     now = app.clock()
     fresh = replace(_unstored(account, where, app), **fields, standing=True)
-    return upsert(app.capacity.pools, fresh.id, fresh, lambda pool: revised(pool, now, **fields, standing=True))
+    return app.capacity.pools.upsert(fresh.id, fresh, lambda pool: revised(pool, now, **fields, standing=True))
 
 
 def place_of(datacenter: str, node_size: str) -> tuple[str, NodeSize]:
@@ -200,7 +199,7 @@ def _noted(pool: Pool, app: App) -> Pool:
     def noted(kept: Pool) -> Pool:
         return kept if kept.standing else revised(kept, now, reason=pool.reason)
 
-    return upsert(app.capacity.pools, pool.id, pool, noted)
+    return app.capacity.pools.upsert(pool.id, pool, noted)
 
 
 def _unstored(account: str, where: tuple[str, NodeSize], app: App) -> Pool:

@@ -9,7 +9,6 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from functions.apis.capacity import challenges, links
 from functions.apis.capacity.evidence import Believed, RegisterRequest, VmName, believe, read
-from functions.apis.capacity.upsert import upsert
 from functions.apis.capacity.wire import Answer, Lenient
 from functions.app import App
 from functions.domain.agents import Agent
@@ -110,7 +109,7 @@ def _written(asked: RegisterRequest, believed: Believed, app: App) -> Agent:
         registered_at=now,
         last_seen_at=now,
     )
-    return upsert(app.capacity.agents, fresh.vm_name, fresh, lambda stands: _again(stands, fresh))
+    return app.capacity.agents.upsert(fresh.vm_name, fresh, lambda stands: _again(stands, fresh))
 
 
 def _again(stands: Agent, fresh: Agent) -> Agent:
