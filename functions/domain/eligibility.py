@@ -38,4 +38,4 @@ def _healthy(order: Order, agent: Agent | None, now: datetime) -> bool:
     """A machine without an agent is as well as its launcher's heartbeats say; without those, nobody knows."""
     if agent is not None:
         return now - agent.last_seen_at < UNHEARD
-    return order.lease is not None and order.lease.attended and now < order.lease.until
+    return order.lease is not None and order.attended and now < order.lease.until

@@ -103,7 +103,7 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.RUNNING, K.LAPSE): S.QUEUED,
     (S.RUNNING, K.RUN_TIMEOUT): S.FAILED,  # another attempt would take as long
     (S.RUNNING, K.TTL_PASSED): S.SUCCEEDED,
-    (S.RUNNING, K.CANCEL): S.RUNNING,  # noted; it ends at once where no launcher watches over it
+    (S.RUNNING, K.CANCEL): S.RUNNING,  # noted; it ends at once if the order is not attended
     (S.RUNNING, K.STOP): S.CANCELLED,
     (S.RUNNING, K.RELEASE): S.SUCCEEDED,  # a capacity order given back has done its work
     #
@@ -115,8 +115,8 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
 
 BACKOFF_FIRST: Final = timedelta(seconds=10)
 BACKOFF_MOST: Final = timedelta(minutes=10)
-UNWATCHED_BOOT: Final = timedelta(minutes=30)
-"""How long a machine may take at least whose launcher sends no heartbeats: it may build it by hand."""
+MIN_BOOT_WITHOUT_HEARTBEATS: Final = timedelta(minutes=30)
+"""The least time to boot that an order has if it is not attended: its launcher may build the machine by hand."""
 SPREAD: Final = 0.25
 """How much longer a wait may be than it must: orders that failed together must not all come back together."""
 
@@ -134,7 +134,7 @@ def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
         raise WrongState(f"The order is {order.state}; it cannot {event.kind}.", state=order.state)
     _allow(order, event, now)
     changed = _record(order, event, now)
-    if target is State.RUNNING and _nobody_stops(changed):
+    if target is State.RUNNING and changed.cancel_requested_at is not None and not changed.attended:
         changed, target = _wished_gone(replace(changed, state=target))
     if target is State.QUEUED and order.state in HELD:
         changed, target = _give_up_or_queue(changed, event, now)
@@ -192,8 +192,8 @@ def _allow(order: Order, event: AnyEvent, now: datetime) -> None:
             raise WrongState("The order waits before its next attempt; it cannot be claimed yet.", state=order.state)
         case Claim() if now >= order.expires_at:
             raise WrongState("The order has waited too long; it is about to expire.", state=order.state)
-        case Lapse() if order.unattended:
-            raise WrongState("The order runs, and nobody watches over it; its lease has no end.", state=order.state)
+        case Lapse() if not order.lease_expires:
+            raise WrongState("The order runs and is not attended; its lease does not expire.", state=order.state)
         case Lapse() if order.lease is not None and now < order.lease.until + LAPSE_MARGIN:
             raise WrongState("The lease was renewed; it has not lapsed.", state=order.state)
         case Start() if order.agent is None and demands_attestation(order):
@@ -303,11 +303,6 @@ def _give_up_or_queue(order: Order, event: AnyEvent, now: datetime) -> tuple[Ord
     return replace(order, available_at=available_at, expires_at=available_at + order.limits.queue), State.QUEUED
 
 
-def _nobody_stops(order: Order) -> bool:
-    """Whether it was wished gone, and no launcher asks what to stop."""
-    return order.cancel_requested_at is not None and order.lease is not None and not order.lease.attended
-
-
 def _not_taken(order: Order) -> str:
     """Return what to say of an order that expired: perhaps launchers took it, and could not run it."""
     last = "" if order.reason is None else f" The last that tried: {order.reason}: {order.message}"
@@ -334,7 +329,7 @@ def _not_begun(order: Order) -> bool:
     Its lapse burns no attempt, or three callers that hung up would end an order that nobody tried. Others may have
     started one, and be late to tell.
     """
-    return order.state is State.CLAIMED and order.lease is not None and order.lease.attended
+    return order.state is State.CLAIMED and order.attended
 
 
 def _waits_on(order: Order, now: datetime) -> Order:
@@ -399,7 +394,7 @@ def _due_at(order: Order, event: AnyEvent, now: datetime) -> datetime | None:
     if order.final:
         return _discard_at(order, now)
     if order.lease is not None:
-        ends = [_limit_at(order), None if order.unattended else order.lease.until + LAPSE_MARGIN]
+        ends = [_limit_at(order), order.lease.until + LAPSE_MARGIN if order.lease_expires else None]
         return min((end for end in ends if end is not None), default=None)
     next_bell = now + _until_next_bell(order, now) if isinstance(event, Ring) else order.available_at
     return min(order.expires_at, next_bell)
@@ -418,8 +413,7 @@ def _discard_at(order: Order, now: datetime) -> datetime | None:
 def _limit_at(order: Order) -> datetime | None:
     """Return when the limit of a held order's state passes."""
     if order.state is not State.RUNNING:
-        watched = order.lease is None or order.lease.attended
-        boot = order.limits.boot if watched else max(order.limits.boot, UNWATCHED_BOOT)
+        boot = order.limits.boot if order.attended else max(order.limits.boot, MIN_BOOT_WITHOUT_HEARTBEATS)
         return order.entered[State.CLAIMED] + boot
     return None if order.limits.run is None else order.entered[State.RUNNING] + order.limits.run
 

@@ -144,12 +144,7 @@ def stays(member: Member, orders: Orders) -> bool:
         return not member.released
     if order.final or order.cancel_requested_at is not None:
         return False
-    return not member.released or unwatched(order)
-
-
-def unwatched(order: Order) -> bool:
-    """Whether a launcher has it that asks no more: nobody would tell it to stop."""
-    return order.lease is not None and not order.lease.attended
+    return not member.released or not order.attended
 
 
 def _ended(member: Member, orders: Orders) -> bool:
@@ -163,7 +158,7 @@ def _surplus(staying: Sequence[Member], orders: Orders, count: int) -> set[str]:
         order = orders.get(member.order_id)
         return EASIEST.index(order.state) if order else 0, -member.place
 
-    stoppable = [one for one in staying if not (one.order_id in orders and unwatched(orders[one.order_id]))]
+    stoppable = [one for one in staying if one.order_id not in orders or orders[one.order_id].attended]
     return {member.order_id for member in sorted(stoppable, key=ease)[: max(count, 0)]}
 
 

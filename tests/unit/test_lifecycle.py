@@ -44,7 +44,7 @@ from tools.lifecycle_page import render
 SPECS: list[AnySpec] = [CAPACITY, TASK]
 
 
-def unwatched(lease_until: datetime = NOW + LEASE) -> Claim:
+def without_heartbeats(lease_until: datetime = NOW + LEASE) -> Claim:
     """A claim of a launcher that sends no heartbeats."""
     return Claim("claim", LAUNCHER, lease_until, attended=False)
 
@@ -201,8 +201,8 @@ def test_an_order_that_lapses_before_a_machine_is_begun_burns_no_attempt_and_wai
 
 def test_an_order_whose_machine_was_or_may_have_been_begun_burns_an_attempt_when_it_lapses() -> None:
     begun = advance(a_claimed_order(), Provision("p", 1, LAUNCHER, "vm-1"), NOW)
-    unwatched = advance(an_order(CAPACITY), replace(a_claim(), attended=False), NOW)
-    for order in (begun, unwatched):
+    without_heartbeats = advance(an_order(CAPACITY), replace(a_claim(), attended=False), NOW)
+    for order in (begun, without_heartbeats):
         lapsed = advance(order, Lapse("sweep", 1), in_time(EventKind.LAPSE))
         assert (lapsed.state, lapsed.attempt) == (State.QUEUED, 1)
 
@@ -426,34 +426,34 @@ def _check(before: Order, after: Order) -> None:
     assert after.reason is not None or after.state not in FINAL or after.state is State.SUCCEEDED
 
 
-def test_an_order_that_runs_unattended_never_lapses() -> None:
-    order = advance(advance(an_order(CAPACITY), unwatched(), NOW), Start("s", 1, "vm-1"), NOW)
+def test_an_order_that_runs_and_is_not_attended_never_lapses() -> None:
+    order = advance(advance(an_order(CAPACITY), without_heartbeats(), NOW), Start("s", 1, "vm-1"), NOW)
     assert (order.vm, order.due_at) == ("vm-1", None)
-    with pytest.raises(WrongState, match="has no end"):
+    with pytest.raises(WrongState, match="does not expire"):
         advance(order, Lapse("sweep", 1), NOW + timedelta(days=9))
 
 
-def test_an_unattended_order_lapses_until_it_runs_and_remembers_who_held_it() -> None:
-    held = advance(an_order(CAPACITY), unwatched(), NOW)
+def test_an_order_that_is_not_attended_lapses_until_it_runs_and_remembers_who_held_it() -> None:
+    held = advance(an_order(CAPACITY), without_heartbeats(), NOW)
     lapsed = advance(held, Lapse("sweep", 1), in_time(EventKind.LAPSE))
     assert (held.due_at, held.claimed_by) == (NOW + LEASE + LAPSE_MARGIN, LAUNCHER)
     assert (lapsed.state, lapsed.claimed_by, lapsed.former) == (State.QUEUED, None, (LAUNCHER,))
 
 
 def test_a_heartbeat_makes_an_order_attended_again() -> None:
-    order = advance(advance(an_order(CAPACITY), unwatched(), NOW), Start("s", 1), NOW)
+    order = advance(advance(an_order(CAPACITY), without_heartbeats(), NOW), Start("s", 1), NOW)
     renewed = advance(order, Renew("r", 1, LAUNCHER, NOW + LEASE), NOW)
     assert renewed.due_at == NOW + LEASE + LAPSE_MARGIN
 
 
 @pytest.mark.parametrize(("spec", "state"), [(CAPACITY, State.SUCCEEDED), (TASK, State.CANCELLED)])
-def test_a_wish_ends_an_order_that_runs_unattended_at_once(spec: AnySpec, state: State) -> None:
-    order = advance(advance(an_order(spec), unwatched(), NOW), Start("s", 1), NOW)
+def test_a_cancellation_ends_an_order_that_runs_and_is_not_attended_at_once(spec: AnySpec, state: State) -> None:
+    order = advance(advance(an_order(spec), without_heartbeats(), NOW), Start("s", 1), NOW)
     assert advance(order, Cancel("c"), NOW).state is state
 
 
-def test_a_launcher_that_keeps_no_watch_has_half_an_hour_to_boot() -> None:
-    order = advance(an_order(CAPACITY), unwatched(NOW + timedelta(hours=2)), NOW)
+def test_a_launcher_that_sends_no_heartbeats_has_half_an_hour_to_boot() -> None:
+    order = advance(an_order(CAPACITY), without_heartbeats(NOW + timedelta(hours=2)), NOW)
     assert order.due_at == NOW + timedelta(minutes=30)
 
 

@@ -29,7 +29,6 @@ from functions.domain.pools import (
     pool_id,
     revised,
     stays,
-    unwatched,
 )
 from functions.domain.refusals import LeaseLost, WrongState
 from shared.domain.order import LEASE, Reason, State
@@ -357,7 +356,7 @@ class AnyHistory(RuleBasedStateMachine):
         pool, _ = self.decided[which % len(self.decided)]
         for member in pool.members:
             order = self.store.get(member.order_id)
-            if member.released and order is not None and not order.final and not unwatched(order):
+            if member.released and order is not None and not order.final and order.attended:
                 self.happen(member.order_id, Cancel("cancel@pool"))
 
     @rule()
@@ -445,7 +444,7 @@ class AnyHistory(RuleBasedStateMachine):
                 self.happen(order.id, self.event(order, "claim"))
         alive = [order for order in self.store.values() if not order.final]
         assert all(order.state is State.RUNNING for order in alive)
-        unstoppable = sum(order.unattended for order in alive)
+        unstoppable = sum(not order.lease_expires for order in alive)
         assert len(alive) == max(self.record.min_warm_count, unstoppable)
         assert plan(self.record, self.store) == self.record
 

@@ -10,7 +10,7 @@ from functions.apis.capacity.links import meet
 from functions.apis.capacity.wire import STATUS_OF, Status
 from functions.app import App
 from functions.domain.events import Claim, Provision, Start
-from functions.domain.lifecycle import UNWATCHED_BOOT, advance, demands_attestation
+from functions.domain.lifecycle import MIN_BOOT_WITHOUT_HEARTBEATS, advance, demands_attestation
 from functions.domain.order import Order, place
 from functions.domain.refusals import NotFound, WrongState
 from functions.engine import request_ids
@@ -77,4 +77,4 @@ def _news(status: Status, vm_name: str | None, order: Order, sender: str, app: A
     """Return what its holder, the sender, has just said of an order."""
     if status is Status.FULFILLED and not demands_attestation(order):
         return Start(app.new_id(), order.epoch, vm_name)
-    return Provision(app.new_id(), order.epoch, sender, vm_name, app.clock() + UNWATCHED_BOOT)
+    return Provision(app.new_id(), order.epoch, sender, vm_name, app.clock() + MIN_BOOT_WITHOUT_HEARTBEATS)

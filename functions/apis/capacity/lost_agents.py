@@ -35,7 +35,7 @@ def see_to_agents(app: App, now: datetime, limit: int) -> int:
 def replace_node(agent: Agent, why: str, app: App) -> bool:
     """Queue the order of the agent's machine again; return False where it is left to the launcher that watches it."""
     order = links.standing(agent, app)
-    if order is not None and not order.unattended:
+    if order is not None and order.lease_expires:
         return False
     if order is not None:
         event = Retry(request_ids.agent_lost(order.epoch, agent.id), order.epoch, Reason.AGENT_LOST, why)

@@ -15,7 +15,7 @@ from functions.apis.v1.sweeps import settle_held
 from functions.app import App
 from functions.domain.access import Role, narrowed
 from functions.domain.events import AnyEvent, Claim, Fail, Note, Provision, Return, Start
-from functions.domain.lifecycle import UNWATCHED_BOOT, demands_attestation
+from functions.domain.lifecycle import MIN_BOOT_WITHOUT_HEARTBEATS, demands_attestation
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Forbidden, Invalid, LeaseLost, NotFound, Unavailable, WrongState
 from functions.engine.leases import holder
@@ -191,7 +191,9 @@ def _event(status: Status, body: UpdateBody, order: Order, sender: str, app: App
             return Provision(request_id, order.epoch, sender, body.vm_name, now + MORE_TIME, body.error)
         case Status.FULFILLED if demands_attestation(order):
             # Its word ends the provisioning only; from now on the machine's agent is waited for.
-            return Provision(request_id, order.epoch, sender, body.vm_name, now + UNWATCHED_BOOT, body.error)
+            return Provision(
+                request_id, order.epoch, sender, body.vm_name, now + MIN_BOOT_WITHOUT_HEARTBEATS, body.error
+            )
         case Status.FULFILLED:
             return Start(request_id, order.epoch, body.vm_name, body.error)
         case _:

@@ -28,7 +28,6 @@ from functions.domain.pools import (
     plan,
     pool_id,
     stays,
-    unwatched,
 )
 from functions.domain.refusals import Conflict, Gone, NotFound, OtherVersion, WrongState
 from functions.engine import request_ids
@@ -147,7 +146,7 @@ def _to_release(member: Member, orders: Mapping[str, Order]) -> bool:
     order = orders.get(member.order_id)
     if order is None or order.final or order.cancel_requested_at is not None:
         return False
-    return member.released and not unwatched(order)
+    return member.released and order.attended
 
 
 def _release(app: App, member: Member) -> Order | None:
