@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from functions.domain.lifecycle import backoff
 from functions.domain.limits import Limits
 from functions.domain.order import Order, place
+from functions.domain.timing import backoff
 from shared.domain.order import State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
 

@@ -10,9 +10,10 @@ from functions.apis.capacity.links import meet
 from functions.apis.capacity.wire import STATUS_OF, Status
 from functions.app import App
 from functions.domain.events import Claim, Provision, Start
-from functions.domain.lifecycle import MIN_BOOT_WITHOUT_HEARTBEATS, advance, demands_attestation
 from functions.domain.order import Order, place
 from functions.domain.refusals import NotFound, WrongState
+from functions.domain.rules import advance, demands_attestation
+from functions.domain.timing import MIN_BOOT_WITHOUT_HEARTBEATS
 from functions.engine import request_ids
 from functions.http import logs
 from functions.ports import IdempotencyKey

@@ -15,9 +15,10 @@ from functions.apis.v1.sweeps import settle_held
 from functions.app import App
 from functions.domain.access import Role, narrowed
 from functions.domain.events import AnyEvent, Claim, Fail, Note, Provision, Return, Start
-from functions.domain.lifecycle import MIN_BOOT_WITHOUT_HEARTBEATS, demands_attestation
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Forbidden, Invalid, LeaseLost, NotFound, Unavailable, WrongState
+from functions.domain.rules import demands_attestation
+from functions.domain.timing import MIN_BOOT_WITHOUT_HEARTBEATS
 from functions.engine.leases import holder
 from functions.http import logs
 from functions.http.authentication import Principal

@@ -7,9 +7,9 @@ from typing import Final
 from functions.apis.v1.orders import CLIENTS, own, ring
 from functions.apis.v1.views import order_view
 from functions.app import App
-from functions.domain.lifecycle import require_ended
 from functions.domain.order import output_keys, place
 from functions.domain.refusals import Gone, NotFound, WrongState
+from functions.domain.rules import require_ended
 from functions.engine import request_ids
 from functions.http.authentication import Principal
 from functions.http.routing import NoContent, Route

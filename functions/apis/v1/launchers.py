@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from functions.apis.v1.views import order_view
 from functions.app import App
 from functions.domain.access import Role
-from functions.domain.events import AnyEvent, Fail, Provision, Release, Renew, Retry, Return, Stop
+from functions.domain.events import AnyEvent, Exit, Fail, Provision, Release, Renew, Retry, Return, Stop
 from functions.domain.holder import are_one
 from functions.domain.order import Order
 from functions.domain.refusals import Invalid, LeaseLost, NotFound, Unavailable, WrongState
@@ -113,7 +113,7 @@ def _event(body: UpdateRequest, order: Order, sender: str) -> AnyEvent:
         case AttemptFailed():
             return _failure(body, order, sender, request_id)
         case MachineGone():
-            return Retry(request_id, body.epoch, Reason.MACHINE_EXITED, body.message)
+            return Exit(request_id, body.epoch, sender, body.message)
         case Returned():
             return Return(request_id, body.epoch, sender, Reason.RETURNED, body.message)
         case Stopped():

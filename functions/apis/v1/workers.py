@@ -6,9 +6,9 @@ from pydantic import TypeAdapter
 
 from functions.app import App
 from functions.domain.events import Fail, Retry, Start, Succeed
-from functions.domain.lifecycle import advance
 from functions.domain.order import UPLOAD_VALID, Order, Output, output_key
 from functions.domain.refusals import Conflict, Invalid, LeaseLost, Unauthenticated, WrongState
+from functions.domain.rules import advance
 from functions.engine import request_ids
 from functions.engine.leases import fence, find
 from functions.http.authentication import Bearer, Open
