@@ -189,6 +189,13 @@ class Records(Protocol[T]):
         Raises NotFound, and whatever `change` raises: then nothing is changed.
         """
 
+    def upsert(self, id_: str, fresh: T, change: Callable[[T], T]) -> T:
+        """Add `fresh`, or replace the record that is there by what `change` makes of it; return what is there then.
+
+        A repeat must be harmless: `change` may be given `fresh` itself, if the answer to adding it was lost.
+        Raises whatever `change` raises.
+        """
+
     def take(self, id_: str, which: Callable[[T], bool] = lambda _: True) -> T | None:
         """Remove the record and return it: of several that take it, one gets it at most.
 

@@ -5,20 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from functions.domain.events import AnyEvent, EventKind, Held
-from functions.domain.lifecycle import RULES
+from functions.domain.rules import RULES
 from shared.domain.order import FINAL, Reason, State
 
 HEAD = """# Lifecycle of an order
 
-Generated from the table in `functions/domain/lifecycle.py` by `make docs`; a test fails when this page is stale.
+Generated from the table in `functions/domain/rules.py` by `make docs`; a test fails when this page is stale.
 
-`lapse`, `retry`, `boot_timeout` and `return` lead back to `queued` while attempts remain and the client has not
-wished the order gone. Without attempts left the first three end in `failed`. A launcher that sends heartbeats tells
+`lapse`, `retry`, `exit`, `boot_timeout` and `return` lead back to `queued` while attempts remain and the client has not
+cancelled the order. Without attempts left all but `return` end in `failed`. A launcher that sends heartbeats reports
 before it starts a machine (`provision`): a `lapse` before that burns no attempt, since nothing was tried, and the
-order waits on until its queue TTL, to which the time that it was held is added. Where it was wished gone, all end in
-`cancelled`; but a capacity order that ran has done its work (`succeeded`, `released`). A session that had begun fails
-instead of being run again. A final state never changes. Events marked *fenced* carry the epoch: any but the present
-one is refused, `409 lease_lost`.
+order waits on until its queue TTL, to which the time that it was held is added. If the client has cancelled the order,
+all end in `cancelled`; but a capacity order that ran has done its work (`succeeded`, `released`). A final state never
+changes: a machine's `exit` after the end of its order is accepted, and changes nothing. Events marked *fenced* carry
+the epoch: any but the present one is refused, `409 lease_lost`.
 """
 
 
@@ -40,7 +40,7 @@ def _diagram() -> Iterator[str]:
 
 
 def _table() -> Iterator[str]:
-    states = [state for state in State if state not in FINAL]
+    states = list(State)
     yield "## Rules"
     yield ""
     yield "| event | " + " | ".join(states) + " |"

@@ -27,9 +27,9 @@ from functions.adapters.reading import Reading, no_order, note_unreadable, order
 from functions.domain.access import ApiKey
 from functions.domain.events import AnyEvent, Claim
 from functions.domain.holder import means, parts
-from functions.domain.lifecycle import advance, require_ended
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal
+from functions.domain.rules import advance, require_ended
 from functions.ports import MOST_HELD, Due, IdempotencyKey, OrderPage, OrderQuery, Snapshot, Unreadable
 from shared.domain.order import State
 

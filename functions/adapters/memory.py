@@ -11,9 +11,9 @@ from functions.adapters import page_mark
 from functions.domain.access import ApiKey
 from functions.domain.events import AnyEvent, Claim
 from functions.domain.holder import are_one, means
-from functions.domain.lifecycle import advance, require_ended
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, OtherVersion
+from functions.domain.rules import advance, require_ended
 from functions.ports import (
     MOST_HELD,
     Due,

@@ -38,4 +38,4 @@ def _healthy(order: Order, agent: Agent | None, now: datetime) -> bool:
     """Without an agent, the launcher's heartbeats decide; without those, nobody knows."""
     if agent is not None:
         return now - agent.last_seen_at < SILENT_AFTER
-    return order.lease is not None and order.lease.attended and now < order.lease.until
+    return order.lease is not None and order.attended and now < order.lease.until

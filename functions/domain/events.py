@@ -21,6 +21,7 @@ class EventKind(StrEnum):
     SUCCEED = "succeed"
     FAIL = "fail"
     RETRY = "retry"
+    EXIT = "exit"
     RETURN = "return"
     LAPSE = "lapse"
     BOOT_TIMEOUT = "boot_timeout"
@@ -131,6 +132,8 @@ class Fail(Held):
     kind = EventKind.FAIL
     reason: Reason
     message: str
+    launcher: str | None = None
+    """None if its worker reported it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,17 @@ class Retry(Held):
 
     kind = EventKind.RETRY
     reason: Reason
+    message: str
+    launcher: str | None = None
+    """None if its worker reported it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit(Held):
+    """The machine has ended by itself. If the order still ran, the attempt has failed; else nothing changes."""
+
+    kind = EventKind.EXIT
+    launcher: str
     message: str
 
 
@@ -228,6 +242,7 @@ AnyEvent = (
     | Succeed
     | Fail
     | Retry
+    | Exit
     | Return
     | Lapse
     | BootTimeout

@@ -43,7 +43,7 @@ HELD: Final = frozenset({State.CLAIMED, State.PROVISIONING, State.RUNNING})
 class Lease:
     """A launcher's hold on an order. The epoch is the order's: one higher at every claim.
 
-    One that is not `attended`, by heartbeats, has no end from when the order runs: its launcher keeps no watch.
+    If `attended` is false, the launcher sends no heartbeats, and the lease never expires once the order is running.
     """
 
     launcher: str
@@ -117,9 +117,14 @@ class Order:
         return self.state in FINAL
 
     @property
-    def unattended(self) -> bool:
-        """Whether it runs, and no launcher watches over it."""
-        return self.state is State.RUNNING and self.lease is not None and not self.lease.attended
+    def attended(self) -> bool:
+        """Return False if a launcher holds the order and sends no heartbeats: nobody can tell it to stop."""
+        return self.lease is None or self.lease.attended
+
+    @property
+    def lease_expires(self) -> bool:
+        """Return False if the order runs and is not attended: then it stays with its launcher."""
+        return self.attended or self.state is not State.RUNNING
 
 
 def place(

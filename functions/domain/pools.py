@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from functions.domain.lifecycle import backoff
 from functions.domain.limits import Limits
 from functions.domain.order import Order, place
+from functions.domain.timing import backoff
 from shared.domain.order import State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
 
@@ -149,12 +149,7 @@ def stays(member: Member, orders: Orders) -> bool:
         return not member.released
     if order.final or order.cancel_requested_at is not None:
         return False
-    return not member.released or unwatched(order)
-
-
-def unwatched(order: Order) -> bool:
-    """Return whether its launcher sends no heartbeats: it cannot be told to stop the machine."""
-    return order.lease is not None and not order.lease.attended
+    return not member.released or not order.attended
 
 
 def _ended(member: Member, orders: Orders) -> bool:
@@ -168,7 +163,7 @@ def _surplus(staying: Sequence[Member], orders: Orders, count: int) -> set[str]:
         order = orders.get(member.order_id)
         return RELEASED_FIRST.index(order.state) if order else 0, -member.place
 
-    stoppable = [one for one in staying if not (one.order_id in orders and unwatched(orders[one.order_id]))]
+    stoppable = [one for one in staying if one.order_id not in orders or orders[one.order_id].attended]
     return {member.order_id for member in sorted(stoppable, key=sequence)[: max(count, 0)]}
 
 

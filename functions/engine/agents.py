@@ -18,7 +18,6 @@ from functions.engine import request_ids
 from functions.engine.associations import Associations, InvalidBootstrapToken
 from functions.engine.attestation import Evidence, Verifier
 from functions.engine.concurrency import together
-from functions.engine.upsert import upsert
 from functions.ports import OrderStore, Records
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason
@@ -93,7 +92,7 @@ class Agents:
                 )
             return replace(stored, version=asked.version, registered_at=now, last_seen_at=now)
 
-        agent = upsert(self.records, asked.vm_name, fresh, registered_again)
+        agent = self.records.upsert(asked.vm_name, fresh, registered_again)
         reach(Point.REGISTER_WRITTEN)
         order = booted or self.associations.order_of(agent) or self.associations.order_by_name(agent)
         if order is not None and self.associations.associate(order, agent) is None and booted is not None:
@@ -181,7 +180,7 @@ class Agents:
     def _replace_machine(self, agent: Agent, why: str) -> bool:
         """Queue the order of the agent's machine again; return False if its launcher sends heartbeats."""
         order = self.associations.order_of(agent)
-        if order is not None and not order.unattended:
+        if order is not None and order.lease_expires:
             return False
         if order is not None:
             event = Retry(request_ids.agent_lost(order.epoch, agent.id), order.epoch, Reason.AGENT_LOST, why)

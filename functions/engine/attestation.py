@@ -18,7 +18,6 @@ import structlog
 from functions.domain.agents import Challenge, Measured
 from functions.domain.refusals import Forbidden, Malformed, NotFound
 from functions.engine.concurrency import together
-from functions.engine.upsert import upsert
 from functions.ports import Appraiser, Records
 from shared.log_events import LogEvent
 
@@ -125,7 +124,7 @@ class Verifier:
         now = self.clock()
         nonce = UUID(self.new_id()).hex  # 122 of its 128 bits are random
         fresh = Challenge(vm_name, nonce, now, now + CHALLENGE_VALID)
-        return upsert(self.challenges, vm_name, fresh, lambda _previous: fresh)
+        return self.challenges.upsert(vm_name, fresh, lambda _previous: fresh)
 
     def appraise(self, evidence: Evidence, fetch_token: bool) -> Appraised:
         """Return what the evidence proves about the machine.

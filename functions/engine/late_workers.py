@@ -18,9 +18,10 @@ from typing import Final
 import structlog
 
 from functions.domain.events import AnyEvent, Claim, Fail, Note, Provision, Return, Start
-from functions.domain.lifecycle import UNWATCHED_BOOT, advance, demands_attestation
 from functions.domain.order import Order, place
 from functions.domain.refusals import Conflict, LeaseLost, NotFound, Unavailable, WrongState
+from functions.domain.rules import advance, demands_attestation
+from functions.domain.timing import MIN_BOOT_WITHOUT_HEARTBEATS
 from functions.engine import request_ids
 from functions.engine.associations import Associations
 from functions.ports import IdempotencyKey, OrderStore, Snapshot
@@ -177,7 +178,9 @@ class LateWorkers:
                 return Provision(request_id, order.epoch, sender, report.vm, now + MORE_TIME, report.message)
             case State.RUNNING if demands_attestation(order):
                 # The report only ends provisioning: the order runs once the machine's agent has registered.
-                return Provision(request_id, order.epoch, sender, report.vm, now + UNWATCHED_BOOT, report.message)
+                return Provision(
+                    request_id, order.epoch, sender, report.vm, now + MIN_BOOT_WITHOUT_HEARTBEATS, report.message
+                )
             case State.RUNNING:
                 return Start(request_id, order.epoch, report.vm, report.message)
             case _ if report.reason is Reason.NO_CAPACITY:
@@ -189,4 +192,4 @@ class LateWorkers:
     def _late_event(self, report: WorkerReport, order: Order, sender: str) -> Provision | Start:
         if report.state is State.RUNNING and not demands_attestation(order):
             return Start(self.new_id(), order.epoch, report.vm)
-        return Provision(self.new_id(), order.epoch, sender, report.vm, self.clock() + UNWATCHED_BOOT)
+        return Provision(self.new_id(), order.epoch, sender, report.vm, self.clock() + MIN_BOOT_WITHOUT_HEARTBEATS)

@@ -1,6 +1,6 @@
 """Who holds an order: a launcher of an account, at one epoch."""
 
-from functions.domain.holder import are_one, holder_of, parts
+from functions.domain.holder import are_one, holder_of
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound
 from functions.http.authentication import Principal
@@ -10,15 +10,6 @@ from functions.ports import OrderStore, Snapshot
 def holder(launcher: Principal, name: str) -> str:
     """Return the holder's text in a lease."""
     return holder_of(launcher.account, name, launcher.identity)
-
-
-def request_of(sender: str, request_id: str) -> str:
-    """Return the id by which an order remembers a launcher's request: one account or name cannot repeat another's.
-
-    The identity is no part of it: an instance of an earlier version, which a repeat may reach, does not know it.
-    """
-    name, _ = parts(sender)
-    return f"{name}@{request_id}"
 
 
 def holds(order: Order, sender: str) -> bool:

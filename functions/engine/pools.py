@@ -15,12 +15,10 @@ from functions.domain.agents import Agent
 from functions.domain.eligibility import Demands, eligible
 from functions.domain.order import Order
 from functions.domain.pools import IN_FLIGHT, Pool, given_up, order_for, passed_over, plan, pool_id, revised, stays
-from functions.domain.pools import unwatched as cannot_be_stopped
 from functions.domain.refusals import Conflict, Invalid, NotFound, OtherVersion, Unavailable
 from functions.engine import request_ids
 from functions.engine.concurrency import together
 from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, OrderSets
-from functions.engine.upsert import upsert
 from functions.ports import IdempotencyKey, Records
 from shared.crash_points import Point, reach
 from shared.domain.spec import Attestation
@@ -104,7 +102,7 @@ class Pools:
         now = self.clock()
         fields = {"enabled": True, "attestation": self.attestation, **fields, "standing": True}
         fresh = replace(self._without_target(account, datacenter, node_size), **fields)
-        return upsert(self.records, fresh.id, fresh, lambda stored: revised(stored, now, **fields))
+        return self.records.upsert(fresh.id, fresh, lambda stored: revised(stored, now, **fields))
 
     def add_target_once(self, account: str, datacenter: str, node_size: str, **fields: Any) -> None:
         """Store a target for a pool that was never stored; one that was changed or removed since stays as it is."""
@@ -160,8 +158,7 @@ class Pools:
         def fill_one(goal: Goal) -> PoolStatus:
             pool, now = goal.pool, self.clock()
             if not pool.standing:
-                pool = upsert(
-                    self.records,
+                pool = self.records.upsert(
                     pool.id,
                     pool,
                     lambda stored: stored if stored.standing else revised(stored, now, reason=pool.reason),
@@ -195,7 +192,7 @@ class Pools:
         surplus = [
             order_id
             for order_id, member in members.items()
-            if member.released and order_id in done.orders and not cannot_be_stopped(done.orders[order_id])
+            if member.released and order_id in done.orders and done.orders[order_id].attended
         ]
         status = PoolStatus(Goal.of(pool), self.order_sets.release(done, surplus, request_ids.cancel_by_pool()))
         if status.surplus:

@@ -12,9 +12,9 @@ import pytest
 
 from functions.domain.events import AnyEvent, Cancel, Provision, Renew, Return, Ring, Start, Succeed
 from functions.domain.holder import holder_of
-from functions.domain.lifecycle import advance
 from functions.domain.order import HELD, Order, Output
 from functions.domain.refusals import Conflict, Gone, Invalid, KeyReused, LeaseLost, NotFound, WrongState
+from functions.domain.rules import advance
 from functions.ports import OrderPage, OrderQuery, OrderStore
 from shared.domain.order import FINAL, LEASE, Reason, State
 from shared.domain.spec import OrderKind, SessionSpec

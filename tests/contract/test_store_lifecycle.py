@@ -18,9 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from functions.adapters.firestore import FirestoreOrderStore
 from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import AnyEvent, Cancel, Claim, EventKind, Lapse, Note, Renew, Return
-from functions.domain.lifecycle import RULES, UNWATCHED_BOOT, due_event
 from functions.domain.order import HELD, LAPSE_MARGIN, REMEMBERED_REQUESTS, Order
 from functions.domain.refusals import Gone, LeaseLost, NotFound, WrongState
+from functions.domain.rules import RULES
+from functions.domain.timing import MIN_BOOT_WITHOUT_HEARTBEATS, due_event
 from functions.ports import IdempotencyKey, OrderStore, Snapshot
 from shared.domain.order import FINAL, State
 from shared.domain.spec import AnySpec, OrderKind
@@ -102,7 +103,7 @@ class Life:
             case K.LAPSE:
                 return self.lease_until + LAPSE_MARGIN
             case K.BOOT_TIMEOUT:
-                return self.entered[S.CLAIMED] + (LIMITS.boot if self.attended else UNWATCHED_BOOT)
+                return self.entered[S.CLAIMED] + (LIMITS.boot if self.attended else MIN_BOOT_WITHOUT_HEARTBEATS)
             case K.RUN_TIMEOUT | K.TTL_PASSED:
                 return self.entered[S.RUNNING] + timedelta(seconds=LIMITS.run_seconds or 0)
             case K.DISCARD:
@@ -144,15 +145,14 @@ class Life:
             self.entered[self.state] = now
         if self.state not in HELD:
             self.holder = None
-        if event.kind not in (K.RING, K.RENEW):
+        if event.kind not in (K.RING, K.RENEW) and not (event.kind is K.EXIT and before in FINAL):
             self.requests = [*self.requests, event][-REMEMBERED_REQUESTS:]
 
     def _after_an_attempt(self, before: State, event: AnyEvent) -> State:
         if self.wished:
             return S.SUCCEEDED if before is S.RUNNING and self.capacity else S.CANCELLED
-        begun = before is S.RUNNING and self.answered.kind is OrderKind.SESSION
         spent = self.burned >= ATTEMPTS and event.kind is not K.RETURN
-        return S.FAILED if begun or spent else S.QUEUED
+        return S.FAILED if spent else S.QUEUED
 
 
 class Lives(RuleBasedStateMachine):
@@ -201,7 +201,12 @@ class Lives(RuleBasedStateMachine):
         if not repeats:
             return
         life, event = data.draw(st.sampled_from(repeats), label="repeat")
-        assert self.store.apply(life.answered.id, event, self.now, self._seen(life, data)) == life.answered
+        seen = self._seen(life, data)
+        if getattr(event, "epoch", life.epoch) == life.epoch:
+            assert self.store.apply(life.answered.id, event, self.now, seen) == life.answered
+            return
+        with pytest.raises(LeaseLost):
+            self.store.apply(life.answered.id, event, self.now, seen)
 
     @rule(data=st.data(), theirs=st.sampled_from(["epoch before", "epoch after", "launcher"]))
     def intrude(self, data: st.DataObject, theirs: str) -> None:

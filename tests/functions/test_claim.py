@@ -13,8 +13,8 @@ import pytest
 from functions.adapters.firestore import FirestoreOrderStore
 from functions.apis.v1.claims import BODY, claim
 from functions.domain.access import ApiKey, Role, digest
-from functions.domain.lifecycle import backoff
 from functions.domain.refusals import Unavailable
+from functions.domain.timing import backoff
 from functions.engine.candidates import Candidates
 from functions.http.authentication import Principal
 from functions.http.parsing import parse_body

@@ -55,7 +55,7 @@ RECORDS: Final[Mapping[str, Callable[[FirestoreRecords[Account]], object]]] = {
     "before": lambda records: records.before("created_at", NOW, 10),
     "all": lambda records: records.all(10),
 }
-BY_ID: Final = {"create", "get", "get_many", "apply", "remove", "add", "change", "take", "look", "claim"}
+BY_ID: Final = {"create", "get", "get_many", "apply", "remove", "add", "change", "upsert", "take", "look", "claim"}
 """What asks for documents by their ids, which no index serves."""
 
 Index = tuple[str, ...]

@@ -16,7 +16,6 @@ from functions.domain.accounts import NOBODY
 from functions.domain.agents import Agent
 from functions.domain.eligibility import SILENT_AFTER, Demands, eligible
 from functions.domain.events import AnyEvent, Cancel, Claim, Fail, Lapse, Register, Release, Start, Stop
-from functions.domain.lifecycle import BACKOFF_FIRST, BACKOFF_MOST, SPREAD, advance
 from functions.domain.order import LAPSE_MARGIN, Order
 from functions.domain.pools import (
     SETTLED,
@@ -29,9 +28,10 @@ from functions.domain.pools import (
     pool_id,
     revised,
     stays,
-    unwatched,
 )
 from functions.domain.refusals import LeaseLost, WrongState
+from functions.domain.rules import advance
+from functions.domain.timing import FIRST_BACKOFF, MAX_BACKOFF, SPREAD
 from shared.domain.order import LEASE, Reason, State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
 from tests.factories import LAUNCHER, NOW
@@ -105,7 +105,7 @@ def test_a_place_whose_order_failed_gets_the_next_which_waits() -> None:
     assert (member.place, member.generation, member.failures) == (1, 2, 1)
     assert again.members[1] == pool.members[1]
     wait = order_for(again, member, NOW).available_at - NOW
-    assert BACKOFF_FIRST <= wait <= BACKOFF_FIRST * (1 + SPREAD)
+    assert FIRST_BACKOFF <= wait <= FIRST_BACKOFF * (1 + SPREAD)
 
 
 def test_places_that_fail_again_and_again_wait_longer_and_no_longer_than_the_longest() -> None:
@@ -116,7 +116,7 @@ def test_places_that_fail_again_and_again_wait_longer_and_no_longer_than_the_lon
         pool = plan(pool, {order.id: failed(order)})
     assert waits[0] == timedelta()
     assert waits[2] > waits[1] > timedelta()
-    assert BACKOFF_MOST <= waits[-1] <= BACKOFF_MOST * (1 + SPREAD)
+    assert MAX_BACKOFF <= waits[-1] <= MAX_BACKOFF * (1 + SPREAD)
 
 
 def test_a_machine_that_ran_well_before_it_failed_is_replaced_as_if_for_the_first_time() -> None:
@@ -356,7 +356,7 @@ class AnyHistory(RuleBasedStateMachine):
         pool, _ = self.decided[which % len(self.decided)]
         for member in pool.members:
             order = self.store.get(member.order_id)
-            if member.released and order is not None and not order.final and not unwatched(order):
+            if member.released and order is not None and not order.final and order.attended:
                 self.happen(member.order_id, Cancel("cancel@pool"))
 
     @rule()
@@ -436,7 +436,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.record = replace(self.record, dispatch=True, standing=True, enabled=True)
         for _ in range(12):
             self.reconcile()
-            self.now += 2 * BACKOFF_MOST + LEASE + LAPSE_MARGIN
+            self.now += 2 * MAX_BACKOFF + LEASE + LAPSE_MARGIN
             for order in list(self.store.values()):
                 if order.state in (State.CLAIMED, State.PROVISIONING) or order.cancel_requested_at:
                     self.happen(order.id, self.event(order, "stop"))
@@ -444,7 +444,7 @@ class AnyHistory(RuleBasedStateMachine):
                 self.happen(order.id, self.event(order, "claim"))
         alive = [order for order in self.store.values() if not order.final]
         assert all(order.state is State.RUNNING for order in alive)
-        unstoppable = sum(order.unattended for order in alive)
+        unstoppable = sum(not order.lease_expires for order in alive)
         assert len(alive) == max(self.record.min_warm_count, unstoppable)
         assert plan(self.record, self.store) == self.record
 

@@ -10,7 +10,8 @@ from functions.domain.access import Role, narrowed
 from functions.domain.events import Claim
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Forbidden, WrongState
-from functions.engine.leases import find, holder, holds, request_of
+from functions.engine import request_ids
+from functions.engine.leases import find, holder, holds
 from functions.http import logs
 from functions.http.authentication import Principal
 from functions.http.presence import Present
@@ -79,7 +80,7 @@ def _look(body: ClaimNext, sender: str, app: App) -> Order | None:
 
 
 def _claim(body: ClaimById | ClaimNext, sender: str, app: App) -> Claim:
-    return Claim(request_of(sender, body.request_id), sender, app.clock() + app.lease, body.attended)
+    return Claim(request_ids.of_launcher(sender, body.request_id), sender, app.clock() + app.lease, body.attended)
 
 
 BODY: Final[TypeAdapter[Any]] = TypeAdapter(ClaimRequest)

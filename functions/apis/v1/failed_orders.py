@@ -3,26 +3,20 @@
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
-from uuid import UUID, uuid5
 
 from functions.apis.v1.orders import CLIENTS, own, ring
 from functions.apis.v1.views import order_view
 from functions.app import App
-from functions.domain.lifecycle import require_ended
 from functions.domain.order import output_keys, place
 from functions.domain.refusals import Gone, NotFound, WrongState
+from functions.domain.rules import require_ended
+from functions.engine import request_ids
 from functions.http.authentication import Principal
 from functions.http.routing import NoContent, Route
 from functions.ports import IdempotencyKey
 from shared.crash_points import Point, reach
 from shared.domain.order import State
 from shared.wire.orders import OrderView
-
-REQUEUED: Final = UUID("774e4218-93ba-4e29-9834-be9c7b646c5d")
-"""The namespace of the ids of orders placed again: each dead order has one successor, however often it is asked for."""
-KEY_PREFIX: Final = "requeue\n"
-"""Of the idempotency key of an order placed again: no client can send a line break in its own. It lasts as long as the
-dead order: no successor's id is given twice, even if the successor was removed."""
 
 
 def requeue(client: Principal, app: App, order_id: str) -> OrderView:
@@ -31,12 +25,14 @@ def requeue(client: Principal, app: App, order_id: str) -> OrderView:
     require_ended(dead)
     if dead.state is State.SUCCEEDED:
         raise WrongState("The order succeeded; to have its work done again, place a new one.", state=dead.state)
-    new_id = str(uuid5(REQUEUED, dead.id))
+    new_id = request_ids.requeued_order(dead.id)
     with suppress(NotFound):
         return order_view(app.store.get(new_id))
     placed = place(new_id, dead.account, dead.spec, app.clock(), dead.limits, requeued_from=dead.id)
     try:
-        order = app.store.create(placed, IdempotencyKey(dead.account, _key(dead.id), new_id, lasting=True))
+        order = app.store.create(
+            placed, IdempotencyKey(dead.account, request_ids.requeue_key(dead.id), new_id, lasting=True)
+        )
     except Gone:
         raise Gone(f"Its successor, the order {new_id}, was removed; place a new order.") from None
     reach(Point.REQUEUE_STORED)
@@ -54,13 +50,9 @@ def purge(client: Principal, app: App, order_id: str) -> NoContent:
     for key in output_keys(order):
         app.bucket.delete(key)
     reach(Point.PURGE_DELETED)
-    app.store.remove(order_id, _key(order_id))
+    app.store.remove(order_id, request_ids.requeue_key(order_id))
     reach(Point.PURGE_REMOVED)
     return NoContent()
-
-
-def _key(dead_id: str) -> str:
-    return f"{KEY_PREFIX}{dead_id}"
 
 
 ROUTES: Final = (

@@ -8,12 +8,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 from functions.apis.v1.views import order_view
 from functions.app import App
 from functions.domain.access import Role
-from functions.domain.events import AnyEvent, Fail, Provision, Release, Renew, Retry, Return, Stop
+from functions.domain.events import AnyEvent, Exit, Fail, Provision, Release, Renew, Retry, Return, Stop
 from functions.domain.holder import are_one
 from functions.domain.order import Order
 from functions.domain.refusals import Invalid, LeaseLost, NotFound, Unavailable, WrongState
+from functions.engine import request_ids
 from functions.engine.concurrency import together
-from functions.engine.leases import fence, find, holder, request_of
+from functions.engine.leases import fence, find, holder
 from functions.http.authentication import Principal
 from functions.http.routing import Route
 from functions.ports import Snapshot, Unreadable
@@ -105,14 +106,14 @@ def holds(query: HoldsQuery, launcher: Principal, app: App) -> HoldsView:
 
 
 def _event(body: UpdateRequest, order: Order, sender: str) -> AnyEvent:
-    request_id = request_of(sender, body.request_id)
+    request_id = request_ids.of_launcher(sender, body.request_id)
     match body:
         case Provisioning():
             return Provision(request_id, body.epoch, sender, body.vm)
         case AttemptFailed():
             return _failure(body, order, sender, request_id)
         case MachineGone():
-            return Retry(request_id, body.epoch, Reason.MACHINE_EXITED, body.message)
+            return Exit(request_id, body.epoch, sender, body.message)
         case Returned():
             return Return(request_id, body.epoch, sender, Reason.RETURNED, body.message)
         case Stopped():
@@ -149,7 +150,7 @@ def _renew(
     if isinstance(seen, Unreadable):
         return []
     now = app.clock()
-    event = Renew(f"renew@{hold.epoch}", hold.epoch, sender, now + app.lease, attended)
+    event = Renew(request_ids.renew(hold.epoch), hold.epoch, sender, now + app.lease, attended)
     try:
         order = app.store.apply(hold.order_id, event, now, seen)
     except (LeaseLost, NotFound):

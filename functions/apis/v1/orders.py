@@ -15,6 +15,7 @@ from functions.domain.events import Cancel, Ring
 from functions.domain.limits import POLICIES, Limits
 from functions.domain.order import Order, place
 from functions.domain.refusals import Gone, Invalid, NotFound, Refusal, Unavailable, WrongState
+from functions.engine import request_ids
 from functions.engine.leases import find
 from functions.http import logs
 from functions.http.authentication import Principal
@@ -36,8 +37,6 @@ LATEST: Final = timedelta(days=30)
 """How far off an order may be placed for."""
 TTL_MISPLACED: Final = ("ttl_seconds", "Only a capacity order has one; give run_timeout_seconds")
 RUN_TIMEOUT_MISPLACED: Final = ("run_timeout_seconds", "A capacity order has none; give ttl_seconds")
-CANCEL_REQUEST: Final = "cancel@client"
-"""A wish is one, however often it is sent."""
 
 
 class OrderFilter(BaseModel):
@@ -80,7 +79,7 @@ def cancel(client: Principal, app: App, order_id: str) -> OrderView:
     seen = own(order_id, client, app)
     if seen.order.cancel_requested_at is not None or seen.order.state is State.CANCELLED:
         return order_view(seen.order)
-    order = app.store.apply(order_id, Cancel(CANCEL_REQUEST), app.clock(), seen)
+    order = app.store.apply(order_id, Cancel(request_ids.cancel_by_client()), app.clock(), seen)
     reach(Point.CANCEL_STORED)
     return order_view(order)
 

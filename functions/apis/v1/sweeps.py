@@ -10,9 +10,9 @@ from typing import Final
 from functions.app import App
 from functions.domain.access import Role
 from functions.domain.events import AnyEvent, Discard, Ring
-from functions.domain.lifecycle import due_event
 from functions.domain.order import HELD, Order, output_keys
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
+from functions.domain.timing import due_event
 from functions.engine.concurrency import together
 from functions.engine.sweep import Chores
 from functions.http import logs

@@ -1,15 +1,15 @@
 """For workers: started, an upload, completed, failed. A worker's token reaches one order at one epoch."""
 
-import hashlib
 from typing import Any, Final
 
 from pydantic import TypeAdapter
 
 from functions.app import App
 from functions.domain.events import Fail, Retry, Start, Succeed
-from functions.domain.lifecycle import advance
 from functions.domain.order import UPLOAD_VALID, Order, Output, output_key
 from functions.domain.refusals import Conflict, Invalid, LeaseLost, Unauthenticated, WrongState
+from functions.domain.rules import advance
+from functions.engine import request_ids
 from functions.engine.leases import fence, find
 from functions.http.authentication import Bearer, Open
 from functions.http.routing import Route
@@ -53,7 +53,9 @@ def report(body: CallbackRequest, worker: Bearer, app: App, order_id: str) -> Ca
 def _start(body: WorkerStarted, seen: Snapshot, app: App) -> CallbackAnswer:
     """One that runs already was made to by its machine's agent."""
     try:
-        order = app.store.apply(seen.order.id, Start(f"started@{body.epoch}", body.epoch), app.clock(), seen)
+        order = app.store.apply(
+            seen.order.id, Start(request_ids.worker_started(body.epoch), body.epoch), app.clock(), seen
+        )
     except WrongState as refusal:
         if refusal.state != State.RUNNING:
             raise
@@ -104,9 +106,7 @@ def _require_lease(order: Order, epoch: int) -> None:
 
 
 def _request_id(body: WorkerCompleted | WorkerFailed) -> str:
-    """The same report is the same request; another one, of the same epoch, contradicts it."""
-    fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
-    return f"{body.event}@{body.epoch}@{fingerprint}"
+    return request_ids.worker_report(body.event, body.epoch, body.model_dump_json())
 
 
 def _require_output(order: Order) -> None:

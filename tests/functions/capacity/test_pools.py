@@ -623,13 +623,13 @@ def test_a_purchase_that_the_accounts_deletion_overtakes_orders_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account, key = world.admit(AccountType.DEPLOYER)
-    pools, add = world.app.pools, world.app.pools.add
+    pools, upsert = world.app.pools, world.app.pools.upsert
 
-    def overtaken(id_: str, pool: Pool) -> None:
+    def overtaken(id_: str, pool: Pool, change: Callable[[Pool], Pool]) -> Pool:
         answer(world.delete(f"/api/v1/accounts/{account}", key))
-        add(id_, pool)
+        return upsert(id_, pool, change)
 
-    monkeypatch.setattr(pools, "add", overtaken)
+    monkeypatch.setattr(pools, "upsert", overtaken)
 
     assert refused(buy(world, account, key, **PLACE), 404) == "Account not found"
     world.sweep()
