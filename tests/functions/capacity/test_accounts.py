@@ -1,6 +1,6 @@
 """An account's own routes, and the operators' list: section 2 of the capacity contract."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from functions.domain.pools import Pool
 from tests.factories import NOW
 from tests.functions.capacity.accounts import PATH, alive, answered, create, detail, note_keys, stored
 from tests.functions.world import ADMIN, CLIENT, PASSWORD, World
+from tests.meanwhile import Meanwhile
 
 FORM = "Invalid Authorization header format. Expected: Bearer <api_key>"
 
@@ -149,15 +150,14 @@ def test_of_many_keys_one_after_the_other_the_last_is_good_and_little_is_kept(wo
     assert stored(world, created["account_id"])["retired"] == (digest(keys[-2]),)
 
 
-def test_a_rotation_that_died_before_it_withdrew_the_old_key_is_made_good_by_the_next(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_rotation_that_died_before_it_withdrew_the_old_key_is_completed_by_the_next(
+    world: World, meanwhile: Meanwhile
 ) -> None:
     keys = note_keys(world)
     created = create(world, "rack-7")
     account_id, old = created["account_id"], created["api_key"]
-    with monkeypatch.context() as dying:
-        dying.setattr(world.app.keys, "remove", die)
-        assert rotate(world, account_id, old).status_code == 500
+    meanwhile(world.app.keys, "remove", die)
+    assert rotate(world, account_id, old).status_code == 500
 
     fresh = answered(rotate(world, account_id, old))["api_key"]
 
@@ -167,21 +167,17 @@ def test_a_rotation_that_died_before_it_withdrew_the_old_key_is_made_good_by_the
     assert alive(world, keys) == [fresh]
 
 
-def test_a_rotation_that_died_while_another_was_under_way_is_made_good_by_that_one(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_rotation_that_died_while_another_was_under_way_is_completed_by_that_one(
+    world: World, meanwhile: Meanwhile
 ) -> None:
     keys = note_keys(world)
     created = create(world, "rack-7")
-    accounts, change_it = world.app.accounts, world.app.accounts.change
 
-    def late(id_: str, change: Callable[[Account], Account]) -> Account:
-        monkeypatch.setattr(accounts, "change", change_it)
-        with monkeypatch.context() as dying:
-            dying.setattr(world.app.keys, "remove", die)
-            assert rotate(world, created["account_id"], created["api_key"]).status_code == 500
-        return change_it(id_, change)
+    def another_dies() -> None:
+        meanwhile(world.app.keys, "remove", die)
+        assert rotate(world, created["account_id"], created["api_key"]).status_code == 500
 
-    monkeypatch.setattr(accounts, "change", late)
+    meanwhile(world.app.accounts, "change", another_dies)
     fresh = answered(rotate(world, created["account_id"], created["api_key"]))["api_key"]
     assert len(keys) == 3
     assert alive(world, keys) == [fresh]
@@ -205,22 +201,18 @@ def test_a_rotation_whose_commits_answer_was_lost_does_not_withdraw_its_own_key(
 
 
 @pytest.mark.parametrize("reborn", [False, True])
-def test_a_rotation_that_a_deletion_overtakes_leaves_no_key(
-    world: World, monkeypatch: pytest.MonkeyPatch, reborn: bool
-) -> None:
-    """Also where another account has been given the name meanwhile: that one is left alone."""
+def test_a_rotation_that_a_deletion_overtakes_leaves_no_key(world: World, meanwhile: Meanwhile, reborn: bool) -> None:
+    """Also if another account gets the name meanwhile: that one is left alone."""
     keys = note_keys(world)
     created = create(world, "rack-7")
-    accounts, change_it = world.app.accounts, world.app.accounts.change
     others = list[dict[str, Any]]()
 
-    def late(id_: str, change: Callable[[Account], Account]) -> Account:
+    def delete_it() -> None:
         answered(world.delete(f"{PATH}/{created['account_id']}", ADMIN))
         if reborn:
             others.append(create(world, "rack-7"))
-        return change_it(id_, change)
 
-    monkeypatch.setattr(accounts, "change", late)
+    meanwhile(world.app.accounts, "change", delete_it)
 
     assert detail(rotate(world, created["account_id"], created["api_key"]), 404) == "Account not found"
 
@@ -246,37 +238,34 @@ def test_a_deleted_account_is_gone_with_its_key_and_its_name_and_its_pools_are_g
     assert create(world, "rack-7")["account_id"] != created["account_id"]
 
 
-def test_a_deletion_that_died_halfway_leaves_no_live_key_and_is_finished_by_an_operator(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_deletion_that_died_halfway_leaves_no_valid_key_and_is_finished_by_an_operator(
+    world: World, meanwhile: Meanwhile
 ) -> None:
     created = create(world, "rack-7")
-    with monkeypatch.context() as dying:
-        dying.setattr(world.app.accounts, "take", die)
-        assert world.delete(f"{PATH}/{created['account_id']}", created["api_key"]).status_code == 500
+    meanwhile(world.app.accounts, "take", die)
+    assert world.delete(f"{PATH}/{created['account_id']}", created["api_key"]).status_code == 500
     assert not works(world, created["account_id"], created["api_key"])
     answered(world.delete(f"{PATH}/{created['account_id']}", ADMIN))
     create(world, "rack-7")
 
 
-@pytest.mark.parametrize("meanwhile", ["rotated", "deleted", "reborn"])
+@pytest.mark.parametrize("another", ["rotates", "deletes", "deletes and creates"])
 def test_a_deletion_that_another_request_overtakes_ends_that_account_and_no_other(
-    world: World, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+    world: World, meanwhile: Meanwhile, another: str
 ) -> None:
     keys = note_keys(world)
     created = create(world, "rack-7")
-    pools, find, others = world.app.pools, world.app.pools.find, list[dict[str, Any]]()
+    others = list[dict[str, Any]]()
 
-    def late(field: str, value: str, limit: int) -> Sequence[Pool]:
-        monkeypatch.setattr(pools, "find", find)
-        if meanwhile == "rotated":
+    def overtake() -> None:
+        if another == "rotates":
             answered(rotate(world, created["account_id"], ADMIN))
         else:
             answered(world.delete(f"{PATH}/{created['account_id']}", ADMIN))
-        if meanwhile == "reborn":
+        if another == "deletes and creates":
             others.append(create(world, "rack-7"))
-        return find(field, value, limit)
 
-    monkeypatch.setattr(pools, "find", late)
+    meanwhile(world.app.pools, "find_every", overtake)
 
     answered(world.delete(f"{PATH}/{created['account_id']}", created["api_key"]))
 

@@ -2,30 +2,31 @@
 
 import re
 from datetime import timedelta
+from typing import NoReturn
 from uuid import UUID
 
 import pytest
 
-from functions.adapters.memory_records import MemoryRecords
 from functions.domain.access import Role, digest
-from functions.domain.accounts import Account, AccountType
+from functions.domain.accounts import AccountType
 from functions.domain.refusals import Unavailable
 from functions.engine.enrolments import Enrolments
 from tests.factories import NOW
 from tests.functions.capacity.accounts import (
     ENROLMENTS,
     PATH,
+    alive,
     answered,
     configure,
     create,
     detail,
     enrol,
     note_keys,
-    reshape,
     stored,
     wrong_fields,
 )
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, PASSWORD, World
+from tests.meanwhile import Meanwhile
 
 ROLES = {
     AccountType.DEPLOYER: Role.CLIENT,
@@ -265,51 +266,52 @@ def test_whatever_refuses_an_account_does_not_use_its_token_up(world: World) -> 
     create(world, "one", key=token)
 
 
-def test_a_token_is_given_back_where_another_took_the_name_meanwhile(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken = create(world, "taken")
-    token, keys = enrol(world), list[str]()
-    monkeypatch.setattr(world.app.accounts, "get", lambda _: None)  # as it was, a moment before
-    monkeypatch.setattr(world.app.keys, "remove", keys.append)
+def test_a_token_is_given_back_if_another_takes_the_name_meanwhile(world: World, meanwhile: Meanwhile) -> None:
+    token, keys = enrol(world), note_keys(world)
+    meanwhile(world.app.accounts, "get", lambda: create(world, "taken"), after=True)
 
     assert create(world, "taken", key=token, status=409) == {"detail": "Account 'taken' already exists"}
 
-    assert len(keys) == 1  # the loser's, which nobody was told
-    assert world.app.keys.find(digest(taken["api_key"])) is not None
+    assert len(keys) == 2
+    (winners,) = alive(world, keys)  # the loser's, which nobody knows, is withdrawn
+    (account,) = answered(world.get(PATH, ADMIN))["accounts"]
+    assert answered(world.get(f"{PATH}/{account['account_id']}", winners))["name"] == "taken"
     create(world, "one", key=token)
 
 
-def test_a_token_is_given_back_where_the_store_is_not_available(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    token, accounts = enrol(world), _OutOfOrder()
-    reshape(world, accounts=accounts)
-    assert world.post(PATH, {"name": "one", "account_type": "launcher"}, token).status_code == 503
-    accounts.broken = False
-    create(world, "one", key=token)
-
-
-def test_a_name_that_was_taken_meanwhile_is_told_also_where_the_token_was_forgotten_meanwhile(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    create(world, "taken")
+def test_a_token_is_given_back_if_the_store_is_not_available(world: World, meanwhile: Meanwhile) -> None:
     token = enrol(world)
 
-    def expire(_: str) -> None:
+    def no_answer() -> NoReturn:
+        raise Unavailable("The store does not answer.")
+
+    meanwhile(world.app.accounts, "add", no_answer)
+    assert world.post(PATH, {"name": "one", "account_type": "launcher"}, token).status_code == 503
+    create(world, "one", key=token)
+
+
+def test_a_name_that_is_taken_meanwhile_is_a_conflict_also_if_the_token_expires_and_is_forgotten_meanwhile(
+    world: World, meanwhile: Meanwhile
+) -> None:
+    token = enrol(world)
+
+    def another_takes_the_name_and_time_passes() -> None:
+        create(world, "taken")
         world.clock.now += timedelta(days=2)
 
-    monkeypatch.setattr(world.app.accounts, "get", expire)
-    monkeypatch.setattr(world.app.keys, "remove", lambda _: world.service(Enrolments).forget_expired(limit=100))
+    meanwhile(world.app.accounts, "get", another_takes_the_name_and_time_passes, after=True)
+    meanwhile(world.app.keys, "remove", lambda: world.service(Enrolments).forget_expired(limit=100))
     assert create(world, "taken", key=token, status=409) == {"detail": "Account 'taken' already exists"}
 
 
-def test_a_token_that_is_forgotten_while_it_is_used_is_of_no_use(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_is_forgotten_while_it_is_used_is_refused(world: World, meanwhile: Meanwhile) -> None:
     token = enrol(world)
 
-    def expire(_: str) -> None:
+    def expire() -> None:
         world.clock.now += timedelta(days=2)
         world.service(Enrolments).forget_expired(limit=100)
 
-    monkeypatch.setattr(world.app.accounts, "get", expire)
+    meanwhile(world.app.accounts, "get", expire)
     assert "expired" in create(world, "one", key=token, status=403)["detail"]
 
 
@@ -320,12 +322,3 @@ def test_expired_enrolments_are_forgotten_so_many_at_a_time(world: World) -> Non
     world.clock.now += timedelta(seconds=3600, microseconds=1)
     assert [world.service(Enrolments).forget_expired(limit=3) for _ in range(3)] == [3, 1, 0]
     create(world, "one", key=standing)
-
-
-class _OutOfOrder(MemoryRecords[Account]):
-    broken = True
-
-    def add(self, id_: str, record: Account) -> None:
-        if self.broken:
-            raise Unavailable("The store does not answer.")
-        super().add(id_, record)
