@@ -52,4 +52,4 @@ class Agent:
     order_id: str | None = None
     epoch: int | None = None
     verified: bool = True
-    """Always true, and never read: instances of the version before cannot read a record without it."""
+    """Always true: instances of the version before cannot read a record without it."""

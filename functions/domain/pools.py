@@ -101,14 +101,14 @@ def plan(pool: Pool, orders: Orders, at_least: int = 0) -> Pool:
     ended = [member for member in pool.members if _ended(member, orders)]
     present = [member for member in pool.members if not _ended(member, orders)]
     staying = [member for member in present if stays(member, orders)]
-    wanted = max(at_least, pool.min_warm_count if pool.managed else 0)
-    missing = max(wanted - len(staying), 0)
+    target = max(at_least, pool.min_warm_count if pool.managed else 0)
+    missing = max(target - len(staying), 0)
     renewed = [
         _member(pool, member.place, member.generation + 1, _failures(member, orders[member.order_id]))
         for member in ended[:missing]
     ]
     added = [_member(pool, pool.places + nth) for nth in range(1, missing - len(renewed) + 1)]
-    surplus = _surplus(staying, orders, len(staying) - wanted) if pool.managed else set()
+    surplus = _surplus(staying, orders, len(staying) - target) if pool.managed else set()
     kept = [replace(member, released=True) if member.order_id in surplus else member for member in present]
     members = sorted([*kept, *renewed, *added], key=lambda member: member.place)
     return replace(pool, members=tuple(members), places=pool.places + len(added))

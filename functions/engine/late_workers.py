@@ -89,8 +89,8 @@ class LateWorkers:
                     raise NotFound("There is no such order of this worker.")
                 if report.state is State.FAILED:
                     return order  # it has no machine, and the order has gone on without it
-                if order.state is State.QUEUED and (again := self._give_back(order, sender, claim_ttl)) is not None:
-                    return self._apply_late(report, again, order.created_at, sender)
+                if order.state is State.QUEUED and (returned := self._give_back(order, sender, claim_ttl)) is not None:
+                    return self._apply_late(report, returned, order.created_at, sender)
                 if report.state is not State.RUNNING:
                     raise NotFound("The order is another worker's.")
                 self._create_order_of_machine(report, order, sender, claim_ttl)

@@ -38,13 +38,13 @@ class OrderSet:
 
 @dataclass(frozen=True, slots=True)
 class NamedOrder:
-    """An order to create. `key` must follow from the order's id. `wanted` is False if it is released already: it is
+    """An order to create. `key` must follow from the order's id. `claimable` is False if it is released already: it is
     created all the same, because another run may be about to create it, and then cancelled.
     """
 
     order: Order
     key: IdempotencyKey
-    wanted: bool = True
+    claimable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class OrderSets:
                 removed(order_id)
                 return None
             reach(Point.POOL_CREATED)
-            if order.state is State.QUEUED and one.wanted:
+            if order.state is State.QUEUED and one.claimable:
                 self.ring(order)
             return order
 

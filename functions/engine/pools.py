@@ -12,13 +12,13 @@ import structlog
 
 from functions.domain.accounts import NOBODY
 from functions.domain.agents import Agent
-from functions.domain.eligibility import Demands, eligible
-from functions.domain.order import Order
-from functions.domain.pools import IN_FLIGHT, Pool, given_up, order_for, passed_over, plan, pool_id, revised, stays
+from functions.domain.eligibility import eligible
+from functions.domain.pools import Pool, given_up, order_for, passed_over, plan, pool_id, revised
 from functions.domain.refusals import Conflict, Invalid, NotFound, OtherVersion, Unavailable
 from functions.engine import request_ids
 from functions.engine.concurrency import together
 from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, OrderSets
+from functions.engine.pool_status import Goal, PoolStatus
 from functions.ports import IdempotencyKey, Records
 from shared.crash_points import Point, reach
 from shared.domain.spec import Attestation
@@ -35,56 +35,6 @@ MAX_AGENTS: Final = 5000
 """How many agents of one datacenter are read."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """How many machines a pool is to have, and which of them count. The pool need not be stored yet."""
-
-    pool: Pool
-    count: int
-    demands: Demands
-
-    @classmethod
-    def of(cls, pool: Pool) -> "Goal":
-        return cls(pool, pool.min_warm_count, Demands(pool.require_verified, pool.require_healthy))
-
-
-@dataclass(frozen=True, slots=True)
-class PoolStatus:
-    """A pool and its orders. `eligible` are the orders whose machines meet the goal's demands."""
-
-    goal: Goal
-    orders: OrderSet
-    eligible: Sequence[Order] = ()
-
-    @property
-    def pool(self) -> Pool:
-        return self.goal.pool
-
-    @property
-    def shortfall(self) -> int:
-        return max(self.goal.count - len(self.eligible), 0)
-
-    @property
-    def counted(self) -> Sequence[Order]:
-        """The created orders whose machines count towards the target."""
-        return [self.orders.orders[order_id] for order_id in self._counted if order_id in self.orders.orders]
-
-    @property
-    def in_flight(self) -> int:
-        """How many machines are ordered and do not run yet."""
-        running = {order.id for order in self.counted if order.state not in IN_FLIGHT}
-        return len([order_id for order_id in self._counted if order_id not in running])
-
-    @property
-    def surplus(self) -> int:
-        """How many machines are above the target and cannot be stopped: their launchers send no heartbeats."""
-        return max(len(self._counted) - self.pool.min_warm_count, 0) if self.pool.managed else 0
-
-    @property
-    def _counted(self) -> Sequence[str]:
-        return [member.order_id for member in self.pool.members if stays(member, self.orders.orders)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +73,7 @@ class Pools:
         pools = self.records.find("account", account, MAX_PURCHASED_POOLS)
         known = {pool.id for pool in pools}
         if len(pools) >= MAX_PURCHASED_POOLS and pool_id(account, datacenter, node_size) not in known:
-            raise Invalid(f"An account may ask for capacity in at most {MAX_PURCHASED_POOLS} places, each of one size")
+            raise Invalid(f"An account may have at most {MAX_PURCHASED_POOLS} pools")
 
     def give_up(self, pool: Pool) -> PoolStatus:
         """Remove the pool's target, and release its orders. Raises NotFound, Unavailable."""
@@ -185,7 +135,7 @@ class Pools:
             make=lambda order_id: NamedOrder(
                 order_for(pool, members[order_id], now),
                 IdempotencyKey(pool.account, request_ids.pool_key(order_id), order_id),
-                wanted=not members[order_id].released,
+                claimable=not members[order_id].released,
             ),
             removed=lambda order_id: self.records.change(pool.id, lambda stored: passed_over(stored, order_id)),
         )

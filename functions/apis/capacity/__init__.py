@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from functions.apis.capacity import accounts, agents, orders, pools
+from functions.apis.capacity import accounts, agents, operators, orders, pools
 from functions.apis.capacity.chores import CHORES
 from functions.apis.capacity.dialect import DIALECT
 from functions.apis.capacity.settings import CapacitySettings
@@ -12,7 +12,7 @@ CAPACITY: Final = Api(
     name="capacity",
     prefixes=("/api/", "/admin/"),
     dialect=DIALECT,
-    services={"capacity": (*accounts.ROUTES, *orders.ROUTES, *pools.ROUTES, *agents.ROUTES)},
+    services={"capacity": (*accounts.ROUTES, *operators.ROUTES, *orders.ROUTES, *pools.ROUTES, *agents.ROUTES)},
     chores=CHORES,
     settings=CapacitySettings,
 )

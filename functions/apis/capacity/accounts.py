@@ -1,15 +1,16 @@
-"""Accounts: created with a key or an enrolment token; read, rekeyed and deleted; listed by operators, who log in here.
+"""Accounts: created with a key or an enrolment token; read, rekeyed and deleted; listed by operators.
 
 Times are in UTC, balances in USD. Accounts are not charged yet: every balance is zero.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from operator import not_
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 
 from functions.apis.capacity.dialect import ACCOUNTS, ADMINS, NO_HEADER, Unprocessable, require_admin
+from functions.apis.capacity.operators import ENROLMENT_TOKEN, account_type_of
 from functions.apis.capacity.settings import CapacitySettings
 from functions.apis.capacity.wire import Short
 from functions.domain.access import Role, digest
@@ -27,10 +28,7 @@ from functions.ports import KeyStore
 OWNERS: Final = ACCOUNTS | ADMINS
 """An account's own key; an operator's too, because a lost or leaked key must not stay valid for ever."""
 KEY_PREFIX: Final = "ee_live_"
-ENROLMENT_TOKEN: Final = "ee_enrol_"  # noqa: S105 (the prefix of such tokens)
 BALANCE: Final = 0.0
-MAX_ENROLMENT_TTL: Final = timedelta(days=30)
-DEFAULT_ENROLMENT_TTL: Final = timedelta(days=1)
 NEXT_STEP: Final = (
     "To create a {type} account, send an admin's key or session, or have an operator issue an enrolment token: "
     "POST /api/v1/admin/enrolments"
@@ -119,38 +117,6 @@ class AccountList(BaseModel):
     total: int
 
 
-class NewEnrolment(BaseModel):
-    """`POST /api/v1/admin/enrolments`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    account_type: Short
-    ttl_seconds: Annotated[int, Field(ge=1, le=MAX_ENROLMENT_TTL.total_seconds())] = int(
-        DEFAULT_ENROLMENT_TTL.total_seconds()
-    )
-
-
-class IssuedEnrolment(BaseModel):
-    """The only answer that has the token."""
-
-    token: str
-    account_type: AccountType
-    expires_at: datetime
-
-
-class Login(BaseModel):
-    """`POST /admin/login`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    password: Annotated[SecretStr, Field(max_length=1000)]
-
-
-class Session(BaseModel):
-    token: str
-    expires_at: datetime
-
-
 def create_account(
     body: NewAccount,
     caller: Bearer | Anyone,
@@ -161,7 +127,7 @@ def create_account(
     settings: CapacitySettings,
 ) -> CreatedAccount:
     """Anybody may create an account that is not privileged; a privileged one takes an operator, or an enrolment."""
-    kind = _account_type(body.account_type)
+    kind = account_type_of(body.account_type)
     if body.datacenters and kind is not AccountType.LAUNCHER:
         raise Unprocessable([NO_DATACENTERS])
     if not body.name:
@@ -207,31 +173,11 @@ def delete_account(caller: Principal, accounts: Accounts, account_id: str) -> De
     return Deleted(account_id=account.id)
 
 
-def issue_enrolment(body: NewEnrolment, enrolments: Enrolments) -> IssuedEnrolment:
-    kind = _account_type(body.account_type)
-    if kind not in PRIVILEGED:
-        raise Malformed(f"Anyone may create {kind} accounts; no token is needed")
-    token, enrolment = enrolments.issue(kind, timedelta(seconds=body.ttl_seconds), ENROLMENT_TOKEN)
-    return IssuedEnrolment(token=token, account_type=kind, expires_at=enrolment.expires_at)
-
-
-def log_in(body: Login, sessions: Sessions) -> Session:
-    token, expires_at = sessions.open(body.password.get_secret_value())
-    return Session(token=token, expires_at=expires_at)
-
-
 def _require_owned(account_id: str, caller: Principal, accounts: Accounts, action: str) -> Account:
     """Return the account if it is the caller's, or if the caller is an operator. Raises Forbidden, NotFound."""
     if caller.role is not Role.ADMIN and caller.account != account_id:
         raise Forbidden(f"Cannot {action} other accounts")
     return accounts.get(account_id)
-
-
-def _account_type(text: str) -> AccountType:
-    """Raises Malformed: an unknown type is 400 in this contract, not 422."""
-    if text not in list(AccountType):
-        raise Malformed(f"Invalid account_type. Expected one of: {', '.join(AccountType)}")
-    return AccountType(text)
 
 
 ACCOUNT: Final = "/api/v1/accounts/{account_id}"
@@ -250,12 +196,4 @@ ROUTES: Final = (
     Route("GET", ACCOUNT, OWNERS, get_account, "Get an account", missing=NO_ACCOUNT),
     Route("POST", f"{ACCOUNT}/api-key/rotate", OWNERS, rotate_key, "Replace an account's key", missing=NO_ACCOUNT),
     Route("DELETE", ACCOUNT, OWNERS, delete_account, "Delete an account", missing=NO_ACCOUNT),
-    Route("POST", "/admin/login", Open.ANYONE, log_in, "Open an operator's session"),
-    Route(
-        "POST",
-        "/api/v1/admin/enrolments",
-        ADMINS,
-        issue_enrolment,
-        "Issue a token that creates one account",
-    ),
 )

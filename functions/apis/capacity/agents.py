@@ -4,9 +4,9 @@ For operators: which agents there are.
 """
 
 from datetime import datetime
-from typing import Annotated, Final, Self, TypeVar
+from typing import Annotated, Final, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from functions.apis.capacity.dialect import ADMINS
 from functions.apis.capacity.wire import Answer, Lenient, Short, parse_size
@@ -107,7 +107,9 @@ class Registered(Answer):
 
 
 class AgentView(Answer):
-    agent_id: str
+    model_config = ConfigDict(from_attributes=True)
+
+    agent_id: Annotated[str, Field(validation_alias="id")]
     vm_name: str
     status: str
     deployment_id: str | None
@@ -120,22 +122,6 @@ class AgentView(Answer):
     order_id: str | None
     registered_at: datetime
     last_seen_at: datetime
-
-    @classmethod
-    def of(cls, agent: Agent) -> Self:
-        return cls(
-            agent_id=agent.id,
-            vm_name=agent.vm_name,
-            status=agent.status,
-            deployment_id=agent.deployment_id,
-            version=agent.version,
-            node_size=agent.node_size,
-            datacenter=agent.datacenter,
-            mrtd=agent.mrtd,
-            order_id=agent.order_id,
-            registered_at=agent.registered_at,
-            last_seen_at=agent.last_seen_at,
-        )
 
 
 class AgentList(Answer):
@@ -201,7 +187,7 @@ def send_heartbeat(body: object, agents: Agents, agent_id: str) -> HeartbeatAnsw
 
 def list_agents(query: AgentFilter, agents: Agents) -> AgentList:
     found = agents.list_agents(query.takes)
-    return AgentList(agents=fitting(AgentView.of(agent) for agent in found), total=len(found))
+    return AgentList(agents=fitting(AgentView.model_validate(agent) for agent in found), total=len(found))
 
 
 def delete_agent(agents: Agents, agent_id: str) -> Deleted:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Self
 
 from functions.apis.capacity.wire import Answer, account_id
-from functions.engine.pools import PoolStatus
+from functions.engine.pool_status import PoolStatus
 from shared.domain.spec import Attestation
 
 

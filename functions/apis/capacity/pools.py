@@ -19,7 +19,8 @@ from functions.domain.eligibility import Demands
 from functions.domain.pools import MAX_MACHINES, MONTHLY_USD
 from functions.domain.refusals import Forbidden, NotFound
 from functions.engine.accounts import NO_ACCOUNT, Accounts
-from functions.engine.pools import Goal, Pools
+from functions.engine.pool_status import Goal
+from functions.engine.pools import Pools
 from functions.http.authentication import Principal
 from functions.http.routing import Route
 from shared.domain.spec import Attestation, NodeSize
@@ -87,10 +88,10 @@ class ReconcileBody(Lenient):
     require_healthy: bool | None = None
     reason: Why = CONTROLLER
 
-    def over(self, demands: Demands) -> Demands:
-        """Return these demands, with what the body says in place of theirs."""
+    def demands(self, default: Demands) -> Demands:
+        """Return the demands of the body; what it leaves out is as in `default`."""
         given = {"verified": self.require_verified, "healthy": self.require_healthy}
-        return replace(demands, **{name: value for name, value in given.items() if value is not None})
+        return replace(default, **{name: value for name, value in given.items() if value is not None})
 
 
 class PurchaseBody(Lenient):
@@ -141,19 +142,19 @@ def remove_target(query: TargetQuery, pools: Pools) -> TargetRemoved:
 
 
 def reconcile(body: ReconcileBody, pools: Pools) -> Reconciled:
-    """Say what pools have and lack; with `dispatch`, order what is missing."""
+    """Return what pools have and lack; with `dispatch`, order what is missing."""
     if body.targets:
         goals = [
             Goal(
                 pools.operators_pool(*parse_pool(one.datacenter, one.node_size), body.reason),
                 one.min_count,
-                body.over(Demands()),
+                body.demands(Demands()),
             )
             for one in body.targets
         ]
     else:
         targets = [Goal.of(pool) for pool in pools.targets() if pool.enabled]
-        goals = [replace(goal, demands=body.over(goal.demands)) for goal in targets]
+        goals = [replace(goal, demands=body.demands(goal.demands)) for goal in targets]
     return Reconciled.of(pools.fill(goals) if body.dispatch else pools.look(goals), body.dispatch)
 
 

@@ -30,7 +30,7 @@ def report(world: World, key: str, order_id: str, status: str, **fields: Any) ->
     return world.post(f"/api/v1/launchers/capacity/orders/{order_id}", {"status": status, **fields}, key)
 
 
-def told(world: World, key: str, order_id: str, status: str, **fields: Any) -> dict[str, Any]:
+def reported(world: World, key: str, order_id: str, status: str, **fields: Any) -> dict[str, Any]:
     answer = report(world, key, order_id, status, **fields)
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.get_json()

@@ -22,7 +22,7 @@ from tests.functions.world import ADMIN, LAUNCHER, World, by_id
 TARGETS = "/api/v1/admin/agents/capacity/targets"
 RECONCILE = "/api/v1/admin/agents/capacity/reconcile"
 DATACENTER = "gcp:us-central1-a"
-PLACE = {"datacenter": DATACENTER, "node_size": "tiny"}
+POOL = {"datacenter": DATACENTER, "node_size": "tiny"}
 ID = pool_id(NOBODY, DATACENTER, "tiny")
 LANE = "gcp:us-central1-a/capacity/tiny"
 NO_DEMANDS = {"require_verified": False, "require_healthy": False, "require_hostname": False}
@@ -45,7 +45,7 @@ def refused(response: TestResponse, status: int) -> Any:
 
 
 def aim(world: World, count: int = 2, **fields: Any) -> dict[str, Any]:
-    return answer(put(world, {**PLACE, "min_warm_count": count, "dispatch": True, **NO_DEMANDS, **fields}))
+    return answer(put(world, {**POOL, "min_warm_count": count, "dispatch": True, **NO_DEMANDS, **fields}))
 
 
 def reconcile(world: World, **body: Any) -> dict[str, Any]:

@@ -319,7 +319,7 @@ def test_the_list_is_filtered_by_any_part_of_the_name_and_by_type(world: World, 
     assert listed["total"] == len(names)
 
 
-def test_no_accounts_are_none(world: World) -> None:
+def test_an_empty_list_of_accounts_is_an_answer(world: World) -> None:
     assert answered(world.get(PATH, ADMIN)) == {"accounts": [], "total": 0}
 
 

@@ -32,7 +32,7 @@ def test_the_password_buys_a_session_of_a_day(world: World) -> None:
     assert PASSWORD not in answer["token"]
 
 
-def test_a_session_is_good_until_the_second_it_was_told(world: World) -> None:
+def test_a_session_is_valid_until_the_second_in_its_answer(world: World) -> None:
     token = login(world)
     world.clock.now = NOW + timedelta(hours=24, seconds=-1)
     assert world.get(PATH, token).status_code == 200
@@ -90,14 +90,14 @@ def test_a_session_cannot_be_prolonged_or_made_up(world: World) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", PATH), ("POST", ENROLMENTS)])
 def test_admin_routes_refuse_in_the_contracts_words(world: World, method: str, path: str) -> None:
-    def said(**headers: str) -> str:
+    def text(**headers: str) -> str:
         return detail(world.http.open(path, method=method, json={"account_type": "agent"}, headers=headers), 401)
 
     form = "Invalid Authorization header format. Expected: Bearer <token>"
-    assert said() == "Missing Authorization header"
-    assert [said(Authorization=header) for header in ("", "Bearer", "Bearer a b", "Basic a")] == [form] * 4
+    assert text() == "Missing Authorization header"
+    assert [text(Authorization=header) for header in ("", "Bearer", "Bearer a b", "Basic a")] == [form] * 4
     for key in ("nonsense", "ee_live_nonsense", "ee_session_nonsense", CLIENT, LAUNCHER):
-        assert said(Authorization=f"Bearer {key}") == "Invalid session token"
+        assert text(Authorization=f"Bearer {key}") == "Invalid session token"
 
 
 def test_the_scheme_is_in_whatever_case(world: World) -> None:
@@ -133,6 +133,6 @@ def test_an_enrolment_lasts_a_second_to_30_days(world: World, seconds: object) -
 
 def test_an_enrolment_is_for_a_type_that_needs_one(world: World) -> None:
     assert wrong_fields(world.post(ENROLMENTS, {}, ADMIN)) == [["body", "account_type"]]
-    said = detail(world.post(ENROLMENTS, {"account_type": "king"}, ADMIN), 400)
-    assert said == f"Invalid account_type. Expected one of: {', '.join(AccountType)}"
+    text = detail(world.post(ENROLMENTS, {"account_type": "king"}, ADMIN), 400)
+    assert text == f"Invalid account_type. Expected one of: {', '.join(AccountType)}"
     assert "no token is needed" in detail(world.post(ENROLMENTS, {"account_type": "contributor"}, ADMIN), 400)

@@ -27,18 +27,18 @@ from tests.functions.capacity.agents import (
 from tests.functions.world import ADMIN, CLIENT, MRTD, World
 
 
-def test_a_heartbeat_says_how_the_agent_is(world: World) -> None:
+def test_a_heartbeat_updates_the_agents_status(world: World) -> None:
     agent_id = registered(world)
     world.clock.now += timedelta(hours=1)
 
     answer = beat(world, agent_id)
 
     assert (answer.status_code, answer.get_json()) == (200, {"status": "ok", "agent_id": agent_id})
-    stands = agent(world)
-    assert (stands.status, stands.deployment_id, stands.last_seen_at) == ("deployed", "d-1", world.clock.now)
+    stored = agent(world)
+    assert (stored.status, stored.deployment_id, stored.last_seen_at) == ("deployed", "d-1", world.clock.now)
 
 
-def test_what_a_heartbeat_does_not_say_stays(world: World) -> None:
+def test_a_field_that_a_heartbeat_leaves_out_keeps_its_value(world: World) -> None:
     agent_id = registered(world)
     beat(world, agent_id)
 
@@ -103,7 +103,7 @@ def test_agents_are_listed_by_status_and_part_of_a_name(world: World) -> None:
     assert listed(world, "?status=gone") == []
 
 
-def test_an_agent_is_told_with_what_is_known_of_it(world: World, worker: str) -> None:
+def test_an_agent_is_listed_with_all_its_fields(world: World, worker: str) -> None:
     order_id, token = claimed(world, worker)
     agent_id = registered(world, **bootstrap(order_id, token))
 
@@ -146,7 +146,9 @@ def test_a_deleted_agent_is_gone(world: World) -> None:
     assert registered(world, node_size="standard") != agent_id
 
 
-def test_the_node_of_a_deleted_agent_is_replaced_where_no_launcher_watches(world: World, worker: str) -> None:
+def test_the_machine_of_a_deleted_agent_is_replaced_if_its_launcher_sends_no_heartbeats(
+    world: World, worker: str
+) -> None:
     order_id = fulfilled(world, worker)
     agent_id = registered(world)
 
@@ -156,7 +158,7 @@ def test_the_node_of_a_deleted_agent_is_replaced_where_no_launcher_watches(world
     assert (order.state, order.reason, order.agent) == (State.QUEUED, Reason.AGENT_LOST, agent_id)
 
 
-def test_the_node_of_a_deleted_agent_is_left_to_the_launcher_that_watches_it(world: World) -> None:
+def test_the_machine_of_a_deleted_agent_is_left_to_a_launcher_that_sends_heartbeats(world: World) -> None:
     order_id = attended(world)
 
     world.delete(f"/api/v1/agents/{agent(world).id}", ADMIN)

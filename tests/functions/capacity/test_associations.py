@@ -36,7 +36,7 @@ from tests.meanwhile import Meanwhile
 from tests.threads import at_once
 
 
-def test_a_bootstrap_token_tells_whose_machine_it_is_whatever_its_name(world: World, worker: str) -> None:
+def test_a_bootstrap_token_identifies_the_order_whatever_the_machines_name(world: World, worker: str) -> None:
     order_id, token = claimed(world, worker, ATTESTED)
     report(world, worker, order_id, "provisioning", "tdvirsh-trust_domain_verity-5e")
 
@@ -46,7 +46,7 @@ def test_a_bootstrap_token_tells_whose_machine_it_is_whatever_its_name(world: Wo
     assert (order.state, order.agent, order.vm) == (State.RUNNING, agent_id, "tdvirsh-trust_domain_verity-5e")
 
 
-def test_where_attestation_is_required_the_workers_word_ends_provisioning_and_the_guests_fulfils(
+def test_if_attestation_is_required_the_workers_report_ends_provisioning_and_the_agents_registration_fulfils(
     world: World, worker: str
 ) -> None:
     order_id, token = claimed(world, worker, ATTESTED)
@@ -58,7 +58,7 @@ def test_where_attestation_is_required_the_workers_word_ends_provisioning_and_th
     assert world.order(order_id).state is State.RUNNING
 
 
-def test_the_launcher_names_the_machine_also_where_its_guest_was_faster(world: World, worker: str) -> None:
+def test_the_launcher_names_the_machine_also_if_its_agent_was_faster(world: World, worker: str) -> None:
     order_id, token = claimed(world, worker)
     agent_id = registered(world, vm_name="guest", **bootstrap(order_id, token))
     assert (world.order(order_id).state, world.order(order_id).vm) == (State.RUNNING, "guest")
@@ -81,7 +81,7 @@ def test_an_agent_that_registers_while_its_launcher_reports_is_no_fault_of_the_l
     assert (world.order(order_id).state, world.order(order_id).vm) == (State.RUNNING, "tdvirsh-1")
 
 
-def test_a_name_tells_whose_machine_it_is_where_there_is_no_token(world: World, worker: str) -> None:
+def test_without_a_token_the_machines_name_identifies_the_order(world: World, worker: str) -> None:
     order_id, _ = claimed(world, worker, ATTESTED)
     report(world, worker, order_id, "fulfilled", "vm-1")
 
@@ -91,7 +91,7 @@ def test_a_name_tells_whose_machine_it_is_where_there_is_no_token(world: World, 
 
 
 @pytest.mark.parametrize("changes", [{"vm_name": "vm-2"}, {"datacenter": "gcp:us-central1-a"}, {"node_size": "llm"}])
-def test_a_machine_of_another_name_place_or_size_is_not_that_orders(
+def test_a_machine_of_another_name_datacenter_or_size_is_not_that_orders(
     world: World, worker: str, changes: dict[str, str]
 ) -> None:
     order_id = fulfilled(world, worker)
@@ -111,18 +111,18 @@ def test_the_order_is_found_among_many(world: World, worker: str, monkeypatch: p
     assert [world.order(order_id).agent for order_id in orders] == [None, None, None, None, agent_id]
 
 
-def test_a_guest_that_was_faster_than_its_launchers_report_is_met_afterwards(world: World, worker: str) -> None:
+def test_an_agent_that_was_faster_than_its_launchers_report_is_associated_afterwards(world: World, worker: str) -> None:
     order_id, _ = claimed(world, worker, ATTESTED)
     agent_id = registered(world)
 
     report(world, worker, order_id, "fulfilled", "vm-1")
 
-    met = world.order(order_id)
-    assert (met.state, met.agent) == (State.RUNNING, agent_id)
+    order = world.order(order_id)
+    assert (order.state, order.agent) == (State.RUNNING, agent_id)
     assert agent(world).order_id == order_id
 
 
-def test_a_guest_that_registered_before_its_launchers_late_report_fulfils_the_order_that_is_given_back(
+def test_an_agent_that_registered_before_an_expired_workers_report_fulfils_the_order_that_is_given_back(
     world: World, worker: str
 ) -> None:
     order_id, _ = claimed(world, worker, ATTESTED)
@@ -157,7 +157,7 @@ def wrong_tokens(world: World, order_id: str, token: str) -> dict[str, dict[str,
 
 @pytest.mark.parametrize("which", ["another token", "the callback token", "another epoch's", "another order's"])
 @pytest.mark.parametrize("own_token", [True, False])
-def test_a_wrong_bootstrap_token_is_refused_in_the_contracts_words(
+def test_a_wrong_bootstrap_token_is_refused_with_the_contracts_text(
     world: World, worker: str, which: str, own_token: bool
 ) -> None:
     order_id, token = claimed(world, worker)
@@ -168,7 +168,7 @@ def test_a_wrong_bootstrap_token_is_refused_in_the_contracts_words(
     assert world.authority.asked.count("/appraisal/v1/attest") == 0
 
 
-def test_a_bootstrap_token_is_good_for_one_agent(world: World, worker: str) -> None:
+def test_a_bootstrap_token_is_valid_for_one_agent(world: World, worker: str) -> None:
     order_id, token = claimed(world, worker)
     agent_id = registered(world, **bootstrap(order_id, token))
 
@@ -187,7 +187,7 @@ def test_of_many_that_use_one_bootstrap_token_at_once_one_becomes_the_agent(worl
     assert accepted == [world.order(order_id).agent]
 
 
-def test_a_bootstrap_token_is_dead_once_the_order_was_queued_again(world: World, worker: str) -> None:
+def test_a_bootstrap_token_is_invalid_once_the_order_was_queued_again(world: World, worker: str) -> None:
     order_id, token = claimed(world, worker)
     world.clock.now += timedelta(seconds=606)
     world.sweep()
@@ -201,17 +201,19 @@ def test_a_bootstrap_token_is_dead_once_the_order_was_queued_again(world: World,
 
 
 @pytest.mark.parametrize("alone", ["bootstrap_order_id", "bootstrap_token"])
-def test_an_order_and_its_token_belong_together(world: World, worker: str, alone: str) -> None:
+def test_half_a_bootstrap_token_is_refused(world: World, worker: str, alone: str) -> None:
     pair = bootstrap(*claimed(world, worker))
 
     assert "belong together" in refused(register(world, **{alone: pair[alone]}), 400)
 
 
-def test_empty_bootstrap_fields_are_none(world: World) -> None:
+def test_empty_bootstrap_fields_count_as_absent(world: World) -> None:
     registered(world, bootstrap_order_id="", bootstrap_token=None)
 
 
-def test_a_quote_is_appraised_here_for_who_brings_a_bootstrap_token(world: World, worker: str) -> None:
+def test_the_control_plane_has_the_quote_appraised_for_an_agent_with_a_bootstrap_token(
+    world: World, worker: str
+) -> None:
     order_id, token = claimed(world, worker, ATTESTED)
 
     agent_id = registered(world, attestation=quote_only(), **bootstrap(order_id, token))
@@ -220,12 +222,12 @@ def test_a_quote_is_appraised_here_for_who_brings_a_bootstrap_token(world: World
     assert world.authority.asked.count("/appraisal/v1/attest") == 1
 
 
-def test_a_quote_alone_is_appraised_for_nobody(world: World) -> None:
+def test_the_control_plane_has_no_quote_appraised_without_a_bootstrap_token(world: World) -> None:
     assert "intel_ta_token is missing" in refused(register(world, attestation=quote_only()), 400)
     assert world.authority.asked == []
 
 
-def test_a_bootstrap_token_that_was_used_buys_no_other_machine_an_appraisal(world: World, worker: str) -> None:
+def test_a_used_bootstrap_token_gets_no_other_machine_an_appraisal(world: World, worker: str) -> None:
     pair = bootstrap(*claimed(world, worker))
     agent_id = registered(world, attestation=quote_only(), **pair)
 
@@ -235,13 +237,13 @@ def test_a_bootstrap_token_that_was_used_buys_no_other_machine_an_appraisal(worl
 
 
 @pytest.mark.parametrize(("quote_b64", "status"), [("!", 400), ("é", 400), ("AAAA", 403)])
-def test_a_quote_that_is_none_is_refused(world: World, worker: str, quote_b64: str, status: int) -> None:
+def test_an_invalid_quote_is_refused(world: World, worker: str, quote_b64: str, status: int) -> None:
     pair = bootstrap(*claimed(world, worker))
 
     refused(register(world, attestation={"tdx": {"quote_b64": quote_b64}}, **pair), status)
 
 
-def test_while_intel_is_away_an_agent_is_told_to_come_again(world: World, worker: str) -> None:
+def test_while_intel_does_not_answer_an_agent_is_asked_to_try_again(world: World, worker: str) -> None:
     pair = bootstrap(*claimed(world, worker))
     world.authority.away = True
 
@@ -270,7 +272,7 @@ def test_a_registration_that_was_cut_short_is_completed_by_a_repeat(
     assert world.order(order_id).agent == answer.get_json()["agent_id"] == agent(world).id
 
 
-def test_a_worker_that_says_started_where_attestation_is_required_is_told_what_is_missing(world: World) -> None:
+def test_if_attestation_is_required_a_worker_that_reports_started_is_refused_with_what_is_missing(world: World) -> None:
     order_id = world.place(ATTESTED)["id"]
     assert world.claim(order_id, lanes=[f"{RACK.datacenter}/capacity/tiny"]) is not None
 
@@ -280,5 +282,5 @@ def test_a_worker_that_says_started_where_attestation_is_required_is_told_what_i
 
     registered(world, **bootstrap(order_id, world.app.tokens.bootstrap(order_id, 1)))
 
-    late = world.call_back(order_id, "started")
-    assert (late.status_code, late.get_json()["state"]) == (200, "running")
+    answer = world.call_back(order_id, "started")
+    assert (answer.status_code, answer.get_json()["state"]) == (200, "running")

@@ -55,13 +55,13 @@ def test_a_new_challenge_replaces_the_one_before(world: World) -> None:
     registered(world, attestation=evidence(world, TdxQuote(MRTD, report_data=second)))
 
 
-def test_many_that_ask_for_a_challenge_at_once_are_all_given_one_and_the_last_stands(world: World) -> None:
+def test_many_that_ask_for_a_challenge_at_once_all_get_one_and_the_last_is_valid(world: World) -> None:
     nonces = at_once([partial(nonce, world)] * 8)
 
-    standing = world.app.challenges.get("vm-1")
-    assert standing is not None
+    stored = world.app.challenges.get("vm-1")
+    assert stored is not None
     assert len(set(nonces)) == 8
-    assert bytes.fromhex(standing.nonce) in nonces
+    assert bytes.fromhex(stored.nonce) in nonces
 
 
 @pytest.fixture(params=Nonces)
@@ -71,7 +71,7 @@ def mode(request: pytest.FixtureRequest, world: World) -> Nonces:
     return mode
 
 
-def test_the_nonce_of_the_challenge_is_good_whatever_is_demanded(world: World, mode: Nonces) -> None:
+def test_the_nonce_of_the_challenge_is_valid_in_every_mode(world: World, mode: Nonces) -> None:
     registered(world, attestation=with_nonce(world, nonce(world)))
 
 
@@ -83,7 +83,7 @@ def test_a_nonce_is_compared_without_case(world: World) -> None:
 
 
 @pytest.mark.parametrize("claims", [{"attester_held_data": "x"}, {"attester_held_data": None}])
-def test_the_nonce_is_looked_for_in_the_report_data_and_nowhere_else(world: World, claims: dict[str, Any]) -> None:
+def test_the_nonce_is_read_from_the_report_data_alone(world: World, claims: dict[str, Any]) -> None:
     trusting(world, nonces=Nonces.REQUIRED)
     given_nonce = nonce(world)
     held: dict[str, Any] = {name: value and base64.b64encode(given_nonce).decode() for name, value in claims.items()}
@@ -92,7 +92,7 @@ def test_the_nonce_is_looked_for_in_the_report_data_and_nowhere_else(world: Worl
     registered(world, attestation=with_nonce(world, given_nonce, **held))
 
 
-def test_without_a_challenge_a_nonce_is_missed_only_where_it_is_required(world: World, mode: Nonces) -> None:
+def test_without_a_challenge_a_nonce_is_missed_only_if_it_is_required(world: World, mode: Nonces) -> None:
     answer = register(world)
 
     if mode is Nonces.REQUIRED:
@@ -101,7 +101,7 @@ def test_without_a_challenge_a_nonce_is_missed_only_where_it_is_required(world: 
         assert answer.status_code == 200
 
 
-def test_a_challenge_that_stands_must_be_met_unless_nonces_are_disabled(world: World, mode: Nonces) -> None:
+def test_a_valid_challenge_must_be_answered_unless_nonces_are_disabled(world: World, mode: Nonces) -> None:
     nonce(world)
     absent = register(world)
     wrong = register(world, attestation=with_nonce(world, b"\x05" * 16))
@@ -109,15 +109,15 @@ def test_a_challenge_that_stands_must_be_met_unless_nonces_are_disabled(world: W
     assert (absent.status_code, wrong.status_code) == ((200, 200) if mode is Nonces.DISABLED else (400, 403))
 
 
-def test_a_challenge_past_its_end_does_not_stand(world: World, mode: Nonces) -> None:
-    late = nonce(world)
+def test_an_expired_challenge_is_not_valid(world: World, mode: Nonces) -> None:
+    expired = nonce(world)
     world.clock.now += timedelta(seconds=300)
-    answer = register(world, attestation=with_nonce(world, late))
+    answer = register(world, attestation=with_nonce(world, expired))
 
     assert answer.status_code == (403 if mode is Nonces.REQUIRED else 200)
 
 
-def test_a_nonce_is_good_once(world: World, mode: Nonces) -> None:
+def test_a_nonce_is_valid_once(world: World, mode: Nonces) -> None:
     used = nonce(world)
     registered(world, attestation=with_nonce(world, used))
     again = register(world, attestation=with_nonce(world, used))
@@ -151,7 +151,7 @@ def test_a_nonce_is_bound_to_its_machines_name(world: World) -> None:
     refused(register(world, vm_name="vm-2", attestation=with_nonce(world, nonce(world, "vm-1"))), 403)
 
 
-def test_a_used_challenge_keeps_no_machine_from_registering_again_where_nonces_are_optional(world: World) -> None:
+def test_a_used_challenge_lets_a_machine_register_again_if_nonces_are_optional(world: World) -> None:
     agent_id = registered(world, attestation=with_nonce(world, nonce(world)))
 
     assert registered(world) == agent_id

@@ -20,7 +20,7 @@ from tests.functions.world import CLIENT, World
 from tests.meanwhile import Failing
 
 
-def test_a_claim_answers_the_order_for_ten_minutes_and_a_token_for_its_guest(world: World) -> None:
+def test_a_claim_answers_with_the_order_for_ten_minutes_and_a_bootstrap_token(world: World) -> None:
     account, key = world.admit(AccountType.LAUNCHER)
     order_id = place(world)
     answer = claim(world, key, datacenter="", node_size="tiny")
@@ -46,11 +46,11 @@ def test_a_claim_answers_the_order_for_ten_minutes_and_a_token_for_its_guest(wor
     }
 
 
-def test_a_claim_that_finds_nothing_is_answered_200(world: World, worker: str) -> None:
+def test_a_claim_that_finds_no_order_is_answered_200(world: World, worker: str) -> None:
     assert claim(world, worker) == {"claimed": False, "order": None, "bootstrap_token": None}
 
 
-def test_a_claim_is_given_the_oldest_order_first(world: World, worker: str) -> None:
+def test_a_claim_gets_the_oldest_order_first(world: World, worker: str) -> None:
     placed = [place(world) for _ in range(3)]
     assert [claim(world, worker)["order"]["order_id"] for _ in placed] == placed
 
@@ -86,12 +86,12 @@ def test_orders_of_other_kinds_are_never_given_to_workers_of_the_contract(world:
 
 
 @pytest.mark.parametrize("datacenter", ["*", "gcp:*", "a b:c", ":zone", "gcp:a:b", "x" * 40 + ":a", "gcp:" + "z" * 97])
-def test_a_datacenter_that_is_none_is_refused(world: World, worker: str, datacenter: str) -> None:
+def test_an_invalid_datacenter_is_refused(world: World, worker: str, datacenter: str) -> None:
     detail = refused(world.post(CLAIM, {"datacenter": datacenter}, worker), 422)
     assert detail.startswith("Invalid datacenter. Expected '<cloud>:<zone>'")
 
 
-def test_a_size_that_is_none_is_refused(world: World, worker: str) -> None:
+def test_an_invalid_size_is_refused(world: World, worker: str) -> None:
     detail = refused(world.post(CLAIM, {"node_size": "huge"}, worker), 422)
     assert detail == "Invalid node_size. Expected one of: tiny, standard, llm"
 
@@ -120,7 +120,7 @@ def test_a_claim_whose_key_cannot_be_looked_up_finds_nothing_because_an_error_wo
     refused(report(world, worker, order_id, "provisioning"), 503)
 
 
-def test_an_account_that_is_kept_to_some_datacenters_gets_no_other_order(world: World) -> None:
+def test_an_account_that_is_limited_to_some_datacenters_gets_no_other_order(world: World) -> None:
     world.app.keys.add(ApiKey(digest("ee_live_kept"), Role.LAUNCHER, "kept", datacenters=("baremetal",)))
     place(world, GCP)
     rack = place(world, RACK)
@@ -140,7 +140,9 @@ def test_an_account_that_is_kept_to_some_datacenters_gets_no_other_order(world: 
         ("Bearer ee_live_nobodys", "Invalid API key"),
     ],
 )
-def test_who_shows_no_key_is_told_so_in_the_contracts_words(world: World, header: str | None, detail: str) -> None:
+def test_a_request_without_a_valid_key_is_refused_with_the_contracts_texts(
+    world: World, header: str | None, detail: str
+) -> None:
     headers = {} if header is None else {"Authorization": header}
     assert refused(world.http.post(CLAIM, data=b"{}", headers=headers), 401) == detail
 
@@ -165,7 +167,9 @@ def test_only_launcher_accounts_claim_and_report(world: World, account_type: Acc
         (f"Bearer {CLIENT}", "Invalid session token"),
     ],
 )
-def test_who_is_no_operator_is_told_so(world: World, header: str | None, detail: str) -> None:
+def test_a_caller_that_is_no_operator_is_refused_with_the_contracts_texts(
+    world: World, header: str | None, detail: str
+) -> None:
     headers = {} if header is None else {"Authorization": header}
     answer = world.http.get("/api/v1/admin/agents/capacity/orders", headers=headers)
     assert refused(answer, 401) == detail

@@ -14,32 +14,32 @@ from tests.functions.world import World
 from tests.meanwhile import Failing, Hanging, Meanwhile
 
 
-def see_to(world: World, limit: int = 100) -> int:
+def swept_agents(world: World, limit: int = 100) -> int:
     return world.service(Agents).replace_lost(limit) + world.service(Verifier).forget_challenges(limit)
 
 
-def test_the_node_of_an_agent_that_was_lost_is_replaced(world: World, worker: str) -> None:
+def test_the_machine_of_a_lost_agent_is_replaced(world: World, worker: str) -> None:
     order_id = fulfilled(world, worker)
     registered(world)
     world.clock.now += LOST_AFTER
-    assert see_to(world) == 0
+    assert swept_agents(world) == 0
     assert world.order(order_id).state is State.RUNNING
 
     world.clock.now += timedelta(seconds=1)
 
-    assert see_to(world) == 1
+    assert swept_agents(world) == 1
     assert (world.order(order_id).state, world.order(order_id).reason) == (State.QUEUED, Reason.AGENT_LOST)
     assert listed(world) == []
-    assert see_to(world) == 0
+    assert swept_agents(world) == 0
 
 
-def test_an_agent_that_beats_is_not_lost(world: World, worker: str) -> None:
+def test_an_agent_that_sends_heartbeats_is_not_lost(world: World, worker: str) -> None:
     order_id = fulfilled(world, worker)
     agent_id = registered(world)
     for _ in range(5):
         world.clock.now += timedelta(hours=1)
         beat(world, agent_id)
-        assert see_to(world) == 0
+        assert swept_agents(world) == 0
 
     assert world.order(order_id).state is State.RUNNING
 
@@ -52,7 +52,7 @@ def test_an_agent_that_sends_a_heartbeat_while_the_sweep_runs_is_not_lost(
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
     meanwhile(world.app.agents, "before", lambda: beat(world, agent_id), after=True)
 
-    assert see_to(world) == 0
+    assert swept_agents(world) == 0
     assert listed(world) == ["vm-1"]
     assert world.order(order_id).state is State.RUNNING
 
@@ -62,22 +62,22 @@ def test_an_agent_that_sends_a_heartbeat_in_the_last_moment_is_kept(world: World
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
     meanwhile(world.app.agents, "take", lambda: beat(world, agent_id))
 
-    assert see_to(world) == 0
+    assert swept_agents(world) == 0
     assert listed(world) == ["vm-1"]
 
 
-def test_a_lost_agents_node_is_left_to_the_launcher_that_watches_it(world: World) -> None:
+def test_the_machine_of_a_lost_agent_is_left_to_a_launcher_that_sends_heartbeats(world: World) -> None:
     order_id = attended(world)
     until = world.clock.now + LOST_AFTER + timedelta(seconds=1)
     while world.clock.now < until:
         world.clock.now += timedelta(seconds=50)
         world.heartbeat((order_id, 1))
 
-    assert see_to(world) == 0
+    assert swept_agents(world) == 0
     assert world.order(order_id).state is State.RUNNING
 
 
-def test_a_lost_agent_whose_order_went_on_without_it_changes_nothing_of_it(world: World, worker: str) -> None:
+def test_a_lost_agent_does_not_change_an_order_that_has_moved_on(world: World, worker: str) -> None:
     order_id = fulfilled(world, worker)
     registered(world)
     order = world.order(order_id)
@@ -85,7 +85,7 @@ def test_a_lost_agent_whose_order_went_on_without_it_changes_nothing_of_it(world
     world.app.agents.change("vm-1", lambda one: replace(one, epoch=0))
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
 
-    assert see_to(world) == 1
+    assert swept_agents(world) == 1
     assert world.order(order_id) == order
 
 
@@ -98,7 +98,7 @@ def test_one_lost_agent_whose_order_cannot_be_read_keeps_no_other_from_being_rep
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
     failing(world.app.store, "get", Unavailable("The store does not answer."), only=orders[0])
 
-    assert see_to(world) == 1
+    assert swept_agents(world) == 1
     assert world.app.store.get(orders[1]).state is State.QUEUED
 
 
@@ -115,13 +115,13 @@ def test_a_record_that_the_store_does_not_answer_for_keeps_the_sweep_from_nothin
     assert world.sweep()["records_forgotten"] == 5
 
 
-def test_challenges_past_their_end_are_forgotten(world: World) -> None:
+def test_expired_challenges_are_forgotten(world: World) -> None:
     for number in range(3):
         nonce(world, f"vm-{number}")
     world.clock.now += timedelta(seconds=301)
     nonce(world, "vm-2")
 
-    assert (see_to(world, limit=1), see_to(world), see_to(world)) == (1, 1, 0)
+    assert (swept_agents(world, limit=1), swept_agents(world), swept_agents(world)) == (1, 1, 0)
     assert world.app.challenges.get("vm-2") is not None
 
 
@@ -131,5 +131,5 @@ def test_a_challenge_that_is_issued_again_while_the_sweep_runs_is_kept(world: Wo
     world.clock.now += timedelta(seconds=301)
     meanwhile(world.app.challenges, "before", lambda: renewed.append(nonce(world)), after=True)
 
-    assert see_to(world) == 0
+    assert swept_agents(world) == 0
     registered(world, attestation=with_nonce(world, *renewed))

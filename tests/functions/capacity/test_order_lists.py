@@ -2,7 +2,7 @@
 
 from functions.domain.access import ApiKey, Role, digest
 from functions.domain.accounts import NOBODY, AccountType
-from tests.functions.capacity.orders import CLAIM, FIELDS, GCP, RACK, claim, place, refused, told
+from tests.functions.capacity.orders import CLAIM, FIELDS, GCP, RACK, claim, place, refused, reported
 from tests.functions.world import ADMIN, World
 
 
@@ -14,7 +14,7 @@ def listed(world: World, query: str = "", key: str = ADMIN) -> list[str]:
     return [order["order_id"] for order in body["orders"]]
 
 
-def test_the_operators_list_is_of_all_accounts_from_the_oldest_on(world: World, worker: str) -> None:
+def test_the_operators_list_has_the_orders_of_all_accounts_oldest_first(world: World, worker: str) -> None:
     placed = [place(world), place(world, RACK), place(world)]
     world.place()
     assert listed(world) == placed
@@ -24,7 +24,7 @@ def test_the_operators_list_is_of_all_accounts_from_the_oldest_on(world: World, 
 
 def test_lists_are_filtered_after_trimming_and_in_lower_case_without_aliases(world: World, worker: str) -> None:
     gcp, rack = place(world), place(world, RACK)
-    told(world, worker, claim(world, worker)["order"]["order_id"], "fulfilled")
+    reported(world, worker, claim(world, worker)["order"]["order_id"], "fulfilled")
     assert listed(world, "?status=Fulfilled%20") == [gcp]
     assert listed(world, "?status=open") == [rack]
     assert listed(world, "?status=failed") == []
@@ -34,12 +34,12 @@ def test_lists_are_filtered_after_trimming_and_in_lower_case_without_aliases(wor
     assert listed(world, "?status=&datacenter=&node_size=&more=1") == [gcp, rack]
 
 
-def test_a_status_filter_that_is_none_is_refused(world: World) -> None:
+def test_an_unknown_status_filter_is_refused(world: World) -> None:
     answer = world.get("/api/v1/admin/agents/capacity/orders?status=queued", ADMIN)
     assert refused(answer, 422) == "Invalid launch order status filter"
 
 
-def test_a_list_can_be_had_in_pages_and_always_says_how_many_there_are(world: World) -> None:
+def test_a_list_has_pages_and_each_page_counts_all(world: World) -> None:
     placed = [place(world) for _ in range(3)]
     first = world.get("/api/v1/admin/agents/capacity/orders?limit=2", ADMIN).get_json()
     rest = world.get(f"/api/v1/admin/agents/capacity/orders?limit=2&after={first['next']}", ADMIN).get_json()
@@ -65,7 +65,7 @@ def test_an_order_that_no_account_asked_for_has_none(world: World) -> None:
     assert order["account_id"] is None
 
 
-def test_what_is_not_there_is_answered_in_the_contracts_shape_and_by_no_redirect(world: World, worker: str) -> None:
+def test_an_unknown_path_is_answered_in_the_contracts_form_without_a_redirect(world: World, worker: str) -> None:
     assert refused(world.get("/api/v1/nothing", worker), 404) == "Not Found"
     assert refused(world.post(f"{CLAIM}/", {}, worker), 404)
     assert refused(world.get(CLAIM, worker), 405) == "Method Not Allowed"

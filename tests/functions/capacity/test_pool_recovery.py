@@ -16,7 +16,7 @@ from tests.functions.capacity.pools import (
     DATACENTER,
     ID,
     NO_DEMANDS,
-    PLACE,
+    POOL,
     TARGETS,
     aim,
     alive,
@@ -90,7 +90,7 @@ def test_orders_that_were_recorded_and_not_created_are_created_by_the_next(world
     assert len(orders(world)) == 3
 
 
-def test_a_released_order_that_was_never_created_does_not_come_to_life_later(world: World, store: Faulty) -> None:
+def test_a_released_order_that_was_never_created_is_never_offered(world: World, store: Faulty) -> None:
     aim(world, 1)
     store.failing = True
     swept(world)
@@ -105,7 +105,7 @@ def test_a_released_order_that_was_never_created_does_not_come_to_life_later(wor
     assert pool.members == ()
 
 
-def test_a_place_whose_order_was_removed_gets_another(world: World) -> None:
+def test_a_slot_whose_order_was_removed_gets_another(world: World) -> None:
     aim(world, 1)
     swept(world)
     (order,) = orders(world)
@@ -117,7 +117,7 @@ def test_a_place_whose_order_was_removed_gets_another(world: World) -> None:
     assert again.id != order.id
 
 
-def test_a_released_place_whose_order_was_removed_gets_no_other(world: World) -> None:
+def test_a_released_slot_whose_order_was_removed_gets_no_other(world: World) -> None:
     aim(world, 1)
     swept(world)
     (order,) = orders(world)
@@ -140,6 +140,6 @@ def test_a_pool_at_rest_costs_two_reads_and_no_write(world: World, store: Faulty
     assert (store.asked, records.asked) == (["get_many"], [])
 
     store.asked.clear()
-    body = reconcile(world, targets=[{**PLACE, "min_count": 2}], dispatch=True, **NO_DEMANDS)
+    body = reconcile(world, targets=[{**POOL, "min_count": 2}], dispatch=True, **NO_DEMANDS)
     assert body["eligible"] is True
     assert (store.asked, records.asked) == (["get_many"], ["get"])

@@ -13,7 +13,7 @@ from tests.functions.capacity.pools import (
     DATACENTER,
     ID,
     LANE,
-    PLACE,
+    POOL,
     TARGETS,
     aim,
     alive,
@@ -44,19 +44,21 @@ def test_the_sweep_creates_what_is_missing_once_and_rings_for_it(world: World) -
     assert len(placed) == 2
     for order in placed:
         assert (order.account, order.lane, order.limits.boot_seconds) == (NOBODY, LANE, 1800)
-        assert order.spec.model_dump() == {"kind": "capacity", **PLACE, "attestation": "required", "purpose": "tests"}
+        assert order.spec.model_dump() == {"kind": "capacity", **POOL, "attestation": "required", "purpose": "tests"}
     assert sorted(world.bells.rung) == sorted(order.id for order in placed)
     assert listed(world)[0]["open_reservations"] == 2
 
 
 @pytest.mark.parametrize("fields", [{"enabled": False}, {"dispatch": False}])
-def test_the_sweep_leaves_a_pool_alone_that_is_off_or_only_watched(world: World, fields: dict[str, bool]) -> None:
+def test_the_sweep_leaves_a_pool_alone_that_is_disabled_or_not_dispatched(
+    world: World, fields: dict[str, bool]
+) -> None:
     aim(world, 2, **fields)
     assert swept(world).get("created", 0) == 0
     assert listed(world)[0]["shortfall"] == 2
 
 
-def test_what_runs_is_not_ordered_again_before_its_guest_has_registered(world: World) -> None:
+def test_a_machine_that_runs_is_not_ordered_again_before_its_agent_has_registered(world: World) -> None:
     aim(world, 2, require_verified=True)
     swept(world)
     for order in orders(world):
@@ -70,7 +72,7 @@ def test_what_runs_is_not_ordered_again_before_its_guest_has_registered(world: W
     assert len(orders(world)) == 2
 
 
-def test_a_node_that_died_is_replaced_after_a_while(world: World) -> None:
+def test_a_machine_that_failed_is_replaced_after_a_wait(world: World) -> None:
     aim(world, 1)
     swept(world)
     (order,) = orders(world)
@@ -82,26 +84,26 @@ def test_a_node_that_died_is_replaced_after_a_while(world: World) -> None:
     assert again.id not in world.bells.rung
 
 
-def test_surplus_is_released_and_what_nobody_can_stop_is_counted_and_kept(world: World) -> None:
+def test_surplus_is_released_and_machines_that_cannot_be_stopped_are_counted_and_kept(world: World) -> None:
     aim(world, 4)
     swept(world)
-    watched, unwatched, waiting, taken = orders(world)
-    run(world, watched)
-    run(world, unwatched, attended=False)
+    attended, unattended, waiting, taken = orders(world)
+    run(world, attended)
+    run(world, unattended, attended=False)
     world.claim(taken.id, lanes=[LANE], attended=False)
 
     aim(world, 0)
     assert swept(world) == {"pools": 1, "created": 0, "released": 2}
 
-    assert world.order(watched.id).cancel_requested_at is not None
+    assert world.order(attended.id).cancel_requested_at is not None
     assert world.order(waiting.id).state is State.CANCELLED
-    assert world.order(unwatched.id).cancel_requested_at is None
+    assert world.order(unattended.id).cancel_requested_at is None
     assert world.order(taken.id).cancel_requested_at is None
     assert listed(world)[0]["surplus"] == 2
-    assert [one["order_id"] for one in world.heartbeat((watched.id, 1))["stop"]] == [watched.id]
+    assert [one["order_id"] for one in world.heartbeat((attended.id, 1))["stop"]] == [attended.id]
 
 
-def test_of_many_sweeps_at_once_one_order_a_place_comes(world: World) -> None:
+def test_many_sweeps_at_once_create_one_order_for_each_slot(world: World) -> None:
     aim(world, 20)
     at_once([lambda: swept(world)] * 6)
     assert len(orders(world)) == 20
@@ -111,7 +113,7 @@ def test_of_many_sweeps_at_once_one_order_a_place_comes(world: World) -> None:
     assert swept(world)["created"] == 0
 
 
-def test_what_was_decided_meanwhile_stands_against_a_sweep_that_read_the_pool_before(world: World) -> None:
+def test_a_sweep_that_read_the_pool_before_a_change_does_not_undo_the_change(world: World) -> None:
     aim(world, 2)
     before = world.app.pools.get(ID)
     assert before is not None
@@ -129,7 +131,7 @@ def test_what_was_decided_meanwhile_stands_against_a_sweep_that_read_the_pool_be
     assert listed(world) == []
 
 
-def test_one_bad_pool_keeps_no_other_from_being_seen_to(world: World) -> None:
+def test_one_bad_pool_keeps_no_other_from_being_filled(world: World) -> None:
     aim(world, 1)
     world.app.pools.change(ID, lambda pool: replace(pool, node_size="huge"))
     aim(world, 1, node_size="llm")
@@ -137,7 +139,7 @@ def test_one_bad_pool_keeps_no_other_from_being_seen_to(world: World) -> None:
     assert [order.lane for order in orders(world)] == ["gcp:us-central1-a/capacity/llm"]
 
 
-def test_where_there_are_more_pools_than_a_sweep_sees_to_each_comes_in_time(world: World) -> None:
+def test_if_there_are_more_pools_than_one_sweep_reconciles_each_is_reached_in_time(world: World) -> None:
     for number in range(12):
         aim(world, 1, datacenter=f"gcp:zone-{number}")
     for _ in range(60):
@@ -146,7 +148,7 @@ def test_where_there_are_more_pools_than_a_sweep_sees_to_each_comes_in_time(worl
     assert len(orders(world)) == 12
 
 
-def test_the_default_pool_is_made_once_where_it_is_wanted(world: World) -> None:
+def test_the_default_pool_is_created_once_if_it_is_enabled(world: World) -> None:
     assert swept(world) == {}
     configure(world, default_pool=True)
     assert swept(world)["created"] == 1

@@ -8,7 +8,7 @@ from functions.domain.access import ApiKey, Role, digest
 from functions.domain.accounts import NOBODY, AccountType
 from shared.domain.spec import Attestation
 from tests.functions.capacity.accounts import reshape
-from tests.functions.capacity.pools import PLACE, TARGETS, aim, alive, answer, buy, listed, orders, put, refused, swept
+from tests.functions.capacity.pools import POOL, TARGETS, aim, alive, answer, buy, listed, orders, put, refused, swept
 from tests.functions.world import ADMIN, World
 from tests.meanwhile import Meanwhile
 from tests.threads import at_once
@@ -44,8 +44,8 @@ def test_a_purchase_costs_its_size_by_count_and_months(
     world: World, size: str, count: int, months: int, usd: float
 ) -> None:
     account, key = world.admit(AccountType.DEPLOYER)
-    wanted = {"datacenter": "gcp:a", "node_size": size, "min_warm_count": count, "months": months}
-    bought = answer(buy(world, account, key, **wanted))
+    body = {"datacenter": "gcp:a", "node_size": size, "min_warm_count": count, "months": months}
+    bought = answer(buy(world, account, key, **body))
     assert bought["charged_amount_usd"] == usd
     assert len(orders(world)) == count
 
@@ -62,7 +62,7 @@ def test_a_purchase_that_the_accounts_deletion_overtakes_orders_nothing(world: W
     account, key = world.admit(AccountType.DEPLOYER)
     meanwhile(world.app.pools, "upsert", lambda: answer(world.delete(f"/api/v1/accounts/{account}", key)))
 
-    assert refused(buy(world, account, key, **PLACE), 404) == "Account not found"
+    assert refused(buy(world, account, key, **POOL), 404) == "Account not found"
     world.sweep()
     assert (listed(world), orders(world)) == ([], [])
 
@@ -76,7 +76,7 @@ def test_a_purchase_in_the_midst_of_the_accounts_deletion_is_given_up_with_it(
     def buy_meanwhile() -> None:
         _, another = world.admit(AccountType.DEPLOYER)
         world.app.keys.add(ApiKey(digest(another), Role.CLIENT, account, revocable=True))  # that was checked before
-        bought.append(buy(world, account, another, **PLACE).status_code)
+        bought.append(buy(world, account, another, **POOL).status_code)
 
     meanwhile(world.app.accounts, "take", buy_meanwhile)
 
@@ -86,11 +86,11 @@ def test_a_purchase_in_the_midst_of_the_accounts_deletion_is_given_up_with_it(
     assert (listed(world), alive(world)) == ([], [])
 
 
-def test_pools_of_two_accounts_in_one_place_are_two(world: World) -> None:
+def test_two_accounts_have_two_pools_of_one_datacenter_and_size(world: World) -> None:
     aim(world, 1)
     swept(world)
     account, key = world.admit(AccountType.DEPLOYER)
-    answer(buy(world, account, key, **PLACE))
+    answer(buy(world, account, key, **POOL))
     assert sorted(order.account for order in orders(world)) == sorted([NOBODY, account])
     path = f"{TARGETS}?datacenter=gcp:us-central1-a&node_size=tiny&account_id={account}"
     assert answer(world.delete(path, ADMIN))["account_id"] == account
@@ -130,7 +130,7 @@ def test_a_wrong_purchase_is_refused_by_its_fields_name(world: World, field: str
     assert wrong["loc"] == ["body", field]
 
 
-def test_a_purchase_of_no_size_or_place_is_refused(world: World) -> None:
+def test_a_purchase_without_a_size_or_datacenter_is_refused(world: World) -> None:
     account, key = world.admit(AccountType.DEPLOYER)
     assert refused(buy(world, account, key, datacenter="gcp:a", node_size=""), 422) == (
         "Invalid node_size. Expected one of: tiny, standard, llm"
@@ -139,11 +139,11 @@ def test_a_purchase_of_no_size_or_place_is_refused(world: World) -> None:
     assert refused(buy(world, account, key), 422)[0]["loc"] == ["body", "datacenter"]
 
 
-def test_an_account_has_pools_in_so_many_places_and_no_more(world: World) -> None:
+def test_an_account_has_at_most_100_pools(world: World) -> None:
     account, key = world.admit(AccountType.DEPLOYER)
     for number in range(100):
         answer(buy(world, account, key, datacenter=f"gcp:zone-{number}"))
-    assert "at most 100 places" in refused(buy(world, account, key, datacenter="gcp:one-more"), 422)
+    assert "at most 100 pools" in refused(buy(world, account, key, datacenter="gcp:one-more"), 422)
     answer(buy(world, account, key, datacenter="gcp:zone-7", min_warm_count=2))
 
 
@@ -153,9 +153,9 @@ def test_the_longest_name_of_a_datacenter_is_one_that_can_be_ordered_for(world: 
     assert len(orders(world)) == 1
 
 
-def test_what_pools_demand_that_say_nothing_of_it_is_the_deployments(world: World) -> None:
+def test_pools_demand_the_deployments_attestation_by_default(world: World) -> None:
     reshape(world, attestation=Attestation.REQUIRED)
     account, key = world.admit(AccountType.DEPLOYER)
     assert answer(buy(world, account, key, datacenter="gcp:a"))["target"]["attestation"] == "required"
-    assert answer(put(world, PLACE))["attestation"] == "required"
-    assert answer(put(world, {**PLACE, "attestation": "optional"}))["attestation"] == "optional"
+    assert answer(put(world, POOL))["attestation"] == "required"
+    assert answer(put(world, {**POOL, "attestation": "optional"}))["attestation"] == "optional"

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functions.domain.refusals import Unavailable
 from tests.functions.capacity.pools import (
     ID,
-    PLACE,
+    POOL,
     RECONCILE,
     TARGETS,
     aim,
@@ -25,7 +25,7 @@ from tests.functions.world import ADMIN, World
 from tests.meanwhile import Failing
 
 
-def test_a_reconciliation_without_dispatch_only_says_what_is_missing(world: World) -> None:
+def test_a_reconciliation_without_dispatch_only_answers_what_is_missing(world: World) -> None:
     assert reconcile(world) == {"eligible": True, "total_shortfall": 0, "targets": [], "dispatches": []}
     aim(world, 2)
     assert reconcile(world) == {
@@ -34,7 +34,7 @@ def test_a_reconciliation_without_dispatch_only_says_what_is_missing(world: Worl
         "targets": [
             {
                 "account_id": None,
-                **PLACE,
+                **POOL,
                 "min_count": 2,
                 "eligible_count": 0,
                 "shortfall": 2,
@@ -48,12 +48,12 @@ def test_a_reconciliation_without_dispatch_only_says_what_is_missing(world: Worl
     assert orders(world) == []
 
 
-def test_with_dispatch_what_is_missing_is_ordered_and_202_says_that_it_is_in_flight(world: World) -> None:
+def test_with_dispatch_the_missing_machines_are_ordered_and_202_means_in_flight(world: World) -> None:
     aim(world, 2, dispatch=False)
     body = reconcile(world, dispatch=True)
     assert body["dispatches"] == [
         {
-            **PLACE,
+            **POOL,
             "requested_count": 2,
             "dispatched": True,
             "status_code": 202,
@@ -69,11 +69,11 @@ def test_targets_that_are_off_are_left_out(world: World) -> None:
     assert reconcile(world, dispatch=True)["targets"] == []
 
 
-def test_an_explicit_target_is_filled_once_and_becomes_no_standing_one(world: World) -> None:
-    wanted = [{**PLACE, "min_count": 2}]
-    assert reconcile(world, targets=wanted)["total_shortfall"] == 2
+def test_an_explicit_target_is_filled_once_and_is_not_stored_as_a_target(world: World) -> None:
+    goals = [{**POOL, "min_count": 2}]
+    assert reconcile(world, targets=goals)["total_shortfall"] == 2
     assert orders(world) == []
-    body = reconcile(world, targets=wanted, dispatch=True, reason="a rush")
+    body = reconcile(world, targets=goals, dispatch=True, reason="a rush")
     assert (body["eligible"], body["dispatches"][0]["status_code"]) == (False, 202)
     assert [order.spec.model_dump()["purpose"] for order in orders(world)] == ["a rush", "a rush"]
     assert listed(world) == []
@@ -88,17 +88,17 @@ def test_an_explicit_target_is_filled_once_and_becomes_no_standing_one(world: Wo
     assert alive(world) == []
 
 
-def test_an_explicit_target_is_refused_where_it_names_no_place(world: World) -> None:
-    wrong = [{**PLACE, "min_count": 1}, {"datacenter": "gcp:a", "node_size": "", "min_count": 1}]
+def test_an_explicit_target_without_a_size_is_refused(world: World) -> None:
+    wrong = [{**POOL, "min_count": 1}, {"datacenter": "gcp:a", "node_size": "", "min_count": 1}]
     detail = refused(world.post(RECONCILE, {"targets": wrong, "dispatch": True}, ADMIN), 422)
     assert detail == "Invalid node_size. Expected one of: tiny, standard, llm"
     assert orders(world) == []
-    many = [{**PLACE, "min_count": 1}] * 101
+    many = [{**POOL, "min_count": 1}] * 101
     assert refused(world.post(RECONCILE, {"targets": many}, ADMIN), 422)[0]["loc"] == ["body", "targets"]
     assert refused(world.post(RECONCILE, None, ADMIN), 422)[0]["type"] == "missing"
 
 
-def test_what_counts_depends_on_what_is_required(world: World) -> None:
+def test_which_machines_count_depends_on_the_demands(world: World) -> None:
     aim(world, 2, require_verified=True, require_healthy=True, require_hostname=True)
     swept(world)
     one, other = orders(world)
@@ -116,7 +116,7 @@ def test_what_counts_depends_on_what_is_required(world: World) -> None:
     assert reconcile(world)["targets"][0]["eligible_count"] == 0
 
 
-def test_an_answer_about_fewer_pools_than_there_are_is_none(world: World, failing: Failing) -> None:
+def test_a_reconciliation_that_cannot_read_every_pool_is_answered_503(world: World, failing: Failing) -> None:
     aim(world, 1)
     world.app.pools.change(ID, lambda pool: replace(pool, node_size="huge"))
     body = reconcile(world, dispatch=True)

@@ -33,17 +33,17 @@ def test_registration_is_answered_with_the_agents_id_and_how_often_to_poll(world
     assert body == {"poll_interval": 30, "tunnel_token": None, "hostname": None}
 
 
-def test_what_is_registered_is_what_was_proven(world: World) -> None:
+def test_the_stored_agent_is_what_the_evidence_proves(world: World) -> None:
     agent_id = registered(world, datacenter=" Bare-Metal:Rack-7 ", node_size=" TINY ", vm_name=" vm-1 ", unknown=[1])
 
-    stands = agent(world)
-    assert (stands.id, stands.mrtd) == (agent_id, MRTD.hex())
-    assert (stands.datacenter, stands.node_size, stands.version) == ("baremetal:rack-7", "tiny", "1.0.0")
+    stored = agent(world)
+    assert (stored.id, stored.mrtd) == (agent_id, MRTD.hex())
+    assert (stored.datacenter, stored.node_size, stored.version) == ("baremetal:rack-7", "tiny", "1.0.0")
 
 
 @pytest.mark.parametrize("missing", ["attestation", "vm_name", "node_size", "datacenter"])
 @pytest.mark.parametrize("sent", ["absent", None, "", 7, [], {}, "\x00", "x" * 300])
-def test_what_is_missing_or_malformed_is_400_and_named(world: World, missing: str, sent: object) -> None:
+def test_a_missing_or_malformed_field_is_400_and_named(world: World, missing: str, sent: object) -> None:
     body = registration(world) | {missing: sent}
     if sent == "absent":
         del body[missing]
@@ -56,7 +56,7 @@ def test_a_missing_token_is_400(world: World, tdx: Mapping[str, object]) -> None
     assert "intel_ta_token is missing" in refused(register(world, attestation={"tdx": tdx}), 400)
 
 
-def test_messages_say_what_is_expected(world: World) -> None:
+def test_messages_name_what_is_expected(world: World) -> None:
     assert refused(register(world, node_size="huge"), 400).endswith(
         "Invalid node_size. Expected one of: tiny, standard, llm"
     )
@@ -87,7 +87,7 @@ def test_a_token_without_an_mrtd_is_refused(world: World) -> None:
     assert "no MRTD" in refused(register(world, attestation=evidence(world, tdx_mrtd=None)), 403)
 
 
-def test_with_nothing_trusted_nobody_registers(world: World) -> None:
+def test_without_trusted_images_no_agent_registers(world: World) -> None:
     trusting(world, images=())
 
     refused(register(world), 403)
@@ -100,7 +100,7 @@ def test_the_trusted_image_is_an_agents_or_a_proxys(world: World, kind: str, sta
     assert register(world).status_code == status
 
 
-def test_what_an_image_is_trusted_for_is_said(world: World) -> None:
+def test_the_refusal_names_what_an_image_is_trusted_for(world: World) -> None:
     trusting(world, images=[Image(MRTD.hex(), "launcher")])
 
     assert "is that of a launcher" in refused(register(world), 403)
@@ -124,14 +124,16 @@ def test_a_machine_that_can_be_debugged_is_refused(world: World) -> None:
         (Tcb.DISABLED, "OutOfDate", 200),
     ],
 )
-def test_the_tcb_status_is_held_to_as_the_operator_says(world: World, mode: Tcb, tcb_status: str, status: int) -> None:
+def test_the_tcb_status_is_enforced_in_the_operators_mode(
+    world: World, mode: Tcb, tcb_status: str, status: int
+) -> None:
     trusting(world, tcb=mode)
     world.authority.tcb_status = tcb_status
 
     assert register(world).status_code == status
 
 
-def test_rtmrs_are_compared_where_they_are_listed(world: World) -> None:
+def test_rtmrs_are_compared_if_they_are_listed(world: World) -> None:
     rtmrs = (b"\x00" * 48, b"\x01" * 48, b"\x02" * 48, b"\x03" * 48)
     trusting(world, images=[Image(MRTD.hex(), "agent", {1: rtmrs[1].hex(), 2: rtmrs[2].hex()})])
 
@@ -151,7 +153,7 @@ def test_one_mrtd_may_be_trusted_with_several_rtmrs(world: World) -> None:
 
 
 def test_the_checks_are_made_in_the_contracts_order(world: World) -> None:
-    """Each refusal's reason stands before the next one's."""
+    """Each refusal's reason stored before the next one's."""
     trusting(world, nonces=Nonces.REQUIRED)
     world.authority.tcb_status = "OutOfDate"
     unknown = TdxQuote(b"\x92" * 48)
@@ -166,8 +168,8 @@ def test_the_checks_are_made_in_the_contracts_order(world: World) -> None:
         refused(register(world), 400),
     ]
 
-    for said, word in zip(refusals, ["issuer", "no MRTD", "TCB", "not trusted", "nonce"], strict=True):
-        assert word in said
+    for text, word in zip(refusals, ["issuer", "no MRTD", "TCB", "not trusted", "nonce"], strict=True):
+        assert word in text
 
 
 def test_a_machine_that_registers_again_is_the_same_agent(world: World) -> None:

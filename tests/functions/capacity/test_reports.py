@@ -7,16 +7,16 @@ import pytest
 from functions.domain.accounts import AccountType
 from shared.domain.order import Reason, State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
-from tests.functions.capacity.orders import GCP, claim, claimed, lapse, place, refused, report, told
+from tests.functions.capacity.orders import GCP, claim, claimed, lapse, place, refused, report, reported
 from tests.functions.world import ADMIN, LAUNCHER, World
 
 
 def test_a_worker_takes_an_order_from_claimed_to_fulfilled(world: World, worker: str) -> None:
     order_id = claimed(world, worker)
-    provisioning = told(world, worker, order_id, "provisioning")
+    provisioning = reported(world, worker, order_id, "provisioning")
     assert (provisioning["status"], provisioning["claim_expires_at"]) == ("provisioning", "2026-11-22T12:15:01Z")
     world.clock.now += timedelta(minutes=2)
-    order = told(world, worker, order_id, "fulfilled", vm_name="tdvirsh-trust_domain_verity-5e")
+    order = reported(world, worker, order_id, "fulfilled", vm_name="tdvirsh-trust_domain_verity-5e")
     assert (order["status"], order["vm_name"]) == ("fulfilled", "tdvirsh-trust_domain_verity-5e")
     assert (order["claim_expires_at"], order["fulfilled_at"]) == (None, "2026-11-22T12:02:01Z")
     assert world.order(order_id).state is State.RUNNING
@@ -24,12 +24,12 @@ def test_a_worker_takes_an_order_from_claimed_to_fulfilled(world: World, worker:
 
 def test_a_fulfilled_order_stays_so_without_any_heartbeat(world: World, worker: str) -> None:
     order_id = claimed(world, worker)
-    told(world, worker, order_id, "fulfilled")
+    reported(world, worker, order_id, "fulfilled")
     lapse(world, seconds=40 * 24 * 3600)
     assert world.order(order_id).state is State.RUNNING
 
 
-def test_a_worker_that_is_never_heard_again_loses_its_claim_after_ten_minutes(world: World, worker: str) -> None:
+def test_a_worker_that_reports_no_more_loses_its_claim_after_ten_minutes(world: World, worker: str) -> None:
     order_id = claimed(world, worker)
     lapse(world, seconds=604)
     assert world.order(order_id).state is State.CLAIMED
@@ -41,7 +41,7 @@ def test_a_worker_that_is_never_heard_again_loses_its_claim_after_ten_minutes(wo
     ] * 4
 
 
-def test_a_claim_that_finds_nothing_releases_expired_ones_for_the_next(world: World, worker: str) -> None:
+def test_a_claim_that_finds_no_order_releases_expired_claims_for_the_next(world: World, worker: str) -> None:
     order_id = claimed(world, worker)
     world.clock.now += timedelta(seconds=606)
     assert not claim(world, worker)["claimed"]
@@ -49,58 +49,58 @@ def test_a_claim_that_finds_nothing_releases_expired_ones_for_the_next(world: Wo
     assert claim(world, world.admit(AccountType.LAUNCHER)[1])["order"]["order_id"] == order_id
 
 
-def test_provisioning_renews_the_claim_each_time_but_not_for_ever(world: World, worker: str) -> None:
+def test_each_provisioning_report_renews_the_claim_up_to_the_boot_limit(world: World, worker: str) -> None:
     order_id = claimed(world, worker)
-    told(world, worker, order_id, "provisioning")
+    reported(world, worker, order_id, "provisioning")
     for _ in range(2):
         world.clock.now += timedelta(minutes=14)
-        told(world, worker, order_id, "provisioning")
+        reported(world, worker, order_id, "provisioning")
     lapse(world, seconds=180)
     order = world.order(order_id)
     assert (order.state, order.reason) == (State.QUEUED, Reason.BOOT_TIMEOUT)
 
 
-def test_claimed_said_again_renews_the_claim(world: World, worker: str) -> None:
+def test_a_repeated_claimed_report_renews_the_claim(world: World, worker: str) -> None:
     order_id = claimed(world, worker)
     world.clock.now += timedelta(minutes=5)
-    assert told(world, worker, order_id, "claimed")["claim_expires_at"] == "2026-11-22T12:15:01Z"
+    assert reported(world, worker, order_id, "claimed")["claim_expires_at"] == "2026-11-22T12:15:01Z"
 
 
 @pytest.mark.parametrize("status", ["claimed", "provisioning"])
-def test_null_keeps_what_was_said_and_an_empty_text_clears_it(world: World, worker: str, status: str) -> None:
+def test_null_keeps_what_is_stored_and_an_empty_text_clears_it(world: World, worker: str, status: str) -> None:
     order_id = claimed(world, worker)
-    told(world, worker, order_id, status, vm_name="vm-1", error="slow")
-    kept = told(world, worker, order_id, status, vm_name=None)
+    reported(world, worker, order_id, status, vm_name="vm-1", error="slow")
+    kept = reported(world, worker, order_id, status, vm_name=None)
     assert (kept["vm_name"], kept["error"]) == ("vm-1", "slow")
-    cleared = told(world, worker, order_id, status, vm_name="", error="")
+    cleared = reported(world, worker, order_id, status, vm_name="", error="")
     assert (cleared["vm_name"], cleared["error"]) == (None, None)
 
 
 def test_a_failure_ends_the_order_with_its_error(world: World, worker: str) -> None:
     order_id = claimed(world, worker)
-    order = told(world, worker, order_id, "failed", error="x" * 450, vm_name="vm-1")
+    order = reported(world, worker, order_id, "failed", error="x" * 450, vm_name="vm-1")
     assert (order["status"], order["error"], order["vm_name"]) == ("failed", "x" * 450, "vm-1")
     assert (order["claim_expires_at"], order["fulfilled_at"]) == (None, "2026-11-22T12:00:01Z")
     assert order["claimed_by_account_id"] is not None
 
 
-def test_a_failure_without_an_error_says_something(world: World, worker: str) -> None:
-    assert told(world, worker, claimed(world, worker), "failed")["error"]
+def test_a_failure_without_an_error_gets_one(world: World, worker: str) -> None:
+    assert reported(world, worker, claimed(world, worker), "failed")["error"]
 
 
 def test_a_provider_that_the_worker_does_not_have_queues_the_order_again(world: World, worker: str) -> None:
     order_id = claimed(world, worker)
-    order = told(world, worker, order_id, "failed", error="provider 'gcp' is not enabled on this launcher")
+    order = reported(world, worker, order_id, "failed", error="provider 'gcp' is not enabled on this launcher")
     assert order["status"] == "open"
     assert world.order(order_id).attempt == 0
 
 
 @pytest.mark.parametrize("status", ["fulfilled", "failed"])
-def test_the_same_end_told_again_changes_nothing(world: World, worker: str, status: str) -> None:
+def test_the_same_final_report_again_changes_nothing(world: World, worker: str, status: str) -> None:
     order_id = claimed(world, worker)
-    first = told(world, worker, order_id, status, error="no")
+    first = reported(world, worker, order_id, status, error="no")
     world.clock.now += timedelta(minutes=1)
-    assert told(world, worker, order_id, status, error="another") == first
+    assert reported(world, worker, order_id, status, error="another") == first
 
 
 @pytest.mark.parametrize(
@@ -114,15 +114,15 @@ def test_a_transition_that_the_contract_does_not_have_is_refused(
     world: World, worker: str, before: str, after: str
 ) -> None:
     order_id = claimed(world, worker)
-    stood = told(world, worker, order_id, before)
+    before_it = reported(world, worker, order_id, before)
     detail = refused(report(world, worker, order_id, after, vm_name="vm-2"), 409)
     assert detail == f"The order is {before}; it cannot become {after}"
-    (stands,) = world.get("/api/v1/admin/agents/capacity/orders", ADMIN).get_json()["orders"]
-    assert stands == stood
+    (after_it,) = world.get("/api/v1/admin/agents/capacity/orders", ADMIN).get_json()["orders"]
+    assert after_it == before_it
 
 
 @pytest.mark.parametrize("status", ["open", "done", "", "FULFILLED!"])
-def test_a_status_that_is_none_is_refused(world: World, worker: str, status: str) -> None:
+def test_an_unknown_status_is_refused(world: World, worker: str, status: str) -> None:
     assert refused(report(world, worker, claimed(world, worker), status), 422) == "invalid order status"
 
 
@@ -134,7 +134,7 @@ def test_a_report_without_a_status_names_the_field(world: World, worker: str) ->
 
 
 @pytest.mark.parametrize("status", ["claimed", "provisioning", "fulfilled", "failed"])
-def test_an_order_that_one_does_not_hold_is_not_found(world: World, worker: str, status: str) -> None:
+def test_an_order_that_the_sender_never_held_is_not_found(world: World, worker: str, status: str) -> None:
     other = world.admit(AccountType.LAUNCHER)[1]
     theirs, nobodys = claimed(world, other), place(world)
     task, no_id = world.place()["id"], "no order's id"
@@ -143,15 +143,15 @@ def test_an_order_that_one_does_not_hold_is_not_found(world: World, worker: str,
     assert world.order(nobodys).state is State.QUEUED
 
 
-def test_an_order_that_a_launcher_of_ours_holds_is_not_the_contracts_to_report_on(world: World) -> None:
+def test_an_order_that_a_native_launcher_holds_takes_no_report_of_the_contract(world: World) -> None:
     order_id = world.place(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY))["id"]
     assert world.claim(order_id) is not None
     assert refused(report(world, LAUNCHER, order_id, "fulfilled"), 404) == "Capacity launch order not found"
 
 
-def test_where_attestation_is_required_the_workers_word_only_ends_provisioning(world: World, worker: str) -> None:
+def test_if_attestation_is_required_the_workers_report_only_ends_provisioning(world: World, worker: str) -> None:
     order_id = claimed(world, worker, GCP.model_copy(update={"attestation": Attestation.REQUIRED}))
-    told(world, worker, order_id, "provisioning")
-    order = told(world, worker, order_id, "fulfilled", vm_name="vm-1")
+    reported(world, worker, order_id, "provisioning")
+    order = reported(world, worker, order_id, "fulfilled", vm_name="vm-1")
     assert (order["status"], order["vm_name"], order["fulfilled_at"]) == ("provisioning", "vm-1", None)
     assert world.order(order_id).state is State.PROVISIONING

@@ -9,7 +9,7 @@ from functions.domain.pools import MAX_MACHINES
 from shared.domain.order import State
 from tests.functions.capacity.pools import (
     DATACENTER,
-    PLACE,
+    POOL,
     RECONCILE,
     TARGETS,
     aim,
@@ -26,10 +26,10 @@ from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World
 
 
 def test_a_target_has_the_contracts_fields_and_defaults(world: World) -> None:
-    target = answer(put(world, PLACE))
+    target = answer(put(world, POOL))
     assert target == {
         "account_id": None,
-        **PLACE,
+        **POOL,
         "min_warm_count": 0,
         "enabled": True,
         "require_verified": True,
@@ -48,7 +48,7 @@ def test_a_target_has_the_contracts_fields_and_defaults(world: World) -> None:
     assert listed(world) == [target]
 
 
-def test_a_target_is_set_anew_in_its_place_however_that_is_written(world: World) -> None:
+def test_a_target_is_replaced_however_its_datacenter_and_size_are_written(world: World) -> None:
     aim(world, 2)
     world.clock.now += timedelta(minutes=1)
     body = {"datacenter": " Google:US-central1-a ", "node_size": " TINY ", "min_warm_count": 3, "unknown": 1}
@@ -64,7 +64,7 @@ def test_a_target_is_set_anew_in_its_place_however_that_is_written(world: World)
 def test_a_target_without_a_size_is_refused(world: World) -> None:
     wrong = "Invalid node_size. Expected one of: tiny, standard, llm"
     for size in ("", "  ", "huge"):
-        assert refused(put(world, {**PLACE, "node_size": size}), 422) == wrong
+        assert refused(put(world, {**POOL, "node_size": size}), 422) == wrong
     assert refused(put(world, {"datacenter": "gcp:a"}), 422) == [
         {"type": "missing", "loc": ["body", "node_size"], "msg": "Field required"}
     ]
@@ -73,15 +73,15 @@ def test_a_target_without_a_size_is_refused(world: World) -> None:
 
 @pytest.mark.parametrize("datacenter", ["gcp/us", ":", "gcp:a:b", "", "gcp:" + "a" * 97])
 def test_a_target_of_no_datacenter_is_refused(world: World, datacenter: str) -> None:
-    detail = refused(put(world, {**PLACE, "datacenter": datacenter}), 422)
+    detail = refused(put(world, {**POOL, "datacenter": datacenter}), 422)
     assert detail.startswith("Invalid datacenter. Expected '<cloud>:<zone>'")
 
 
 @pytest.mark.parametrize("count", [-1, MAX_MACHINES + 1, 1_000_000, "many", None, 1.5])
 def test_a_count_out_of_bounds_is_refused_by_its_name(world: World, count: object) -> None:
-    (wrong,) = refused(put(world, {**PLACE, "min_warm_count": count}), 422)
+    (wrong,) = refused(put(world, {**POOL, "min_warm_count": count}), 422)
     assert wrong["loc"] == ["body", "min_warm_count"]
-    (wrong,) = refused(world.post(RECONCILE, {"targets": [{**PLACE, "min_count": count}]}, ADMIN), 422)
+    (wrong,) = refused(world.post(RECONCILE, {"targets": [{**POOL, "min_count": count}]}, ADMIN), 422)
     assert wrong["loc"] == ["body", "targets", 0, "min_count"]
 
 
@@ -92,7 +92,7 @@ def test_targets_are_for_operators_only(world: World) -> None:
         "Invalid Authorization header format. Expected: Bearer <token>"
     )
     for key in (deployer, CLIENT, LAUNCHER):
-        assert refused(put(world, PLACE, key), 401) == "Invalid session token"
+        assert refused(put(world, POOL, key), 401) == "Invalid session token"
         assert refused(world.get(TARGETS, key), 401) == "Invalid session token"
         assert refused(world.post(RECONCILE, {}, key), 401) == "Invalid session token"
         assert refused(world.delete(f"{TARGETS}?datacenter=gcp:a&node_size=tiny", key), 401) == "Invalid session token"
@@ -110,7 +110,7 @@ def test_a_target_that_is_removed_gives_its_machines_back_and_is_unknown_then(wo
 
     removed = answer(world.delete(path, ADMIN))
 
-    assert removed == {"status": "deleted", "account_id": None, **PLACE, "released": 2, "remaining": 1}
+    assert removed == {"status": "deleted", "account_id": None, **POOL, "released": 2, "remaining": 1}
     assert world.order(first.id).cancel_requested_at is not None
     assert world.order(second.id).cancel_requested_at is None
     assert world.order(third.id).state is State.CANCELLED
@@ -119,7 +119,7 @@ def test_a_target_that_is_removed_gives_its_machines_back_and_is_unknown_then(wo
     assert swept(world)["created"] == 0
 
 
-def test_a_target_set_again_after_its_removal_counts_what_could_not_be_stopped(world: World) -> None:
+def test_a_target_set_again_after_its_removal_counts_machines_that_could_not_be_stopped(world: World) -> None:
     aim(world, 1)
     swept(world)
     run(world, orders(world)[0], attended=False)
