@@ -62,6 +62,7 @@ def test_an_order_of_another_version_is_not_missing_and_is_left_alone() -> None:
 
     seen = batch.fill()
 
+    assert seen.missing(NAMES) == []
     assert (seen.unreadable, seen.created) == (frozenset({"batch-1"}), 0)
     assert batch.sets.release(seen, NAMES, "cancel@batch").released == 2
 

@@ -249,6 +249,19 @@ def test_a_deletion_that_died_halfway_leaves_no_valid_key_and_is_finished_by_an_
     create(world, "rack-7")
 
 
+def test_a_deletion_that_died_after_the_account_was_removed_has_given_up_its_pools(
+    world: World, meanwhile: Meanwhile
+) -> None:
+    """An account that is gone cannot be deleted again: nobody would give them up."""
+    created = create(world, "rack-7", "deployer")
+    world.app.pools.add("pool-1", a_pool(created["account_id"]))
+    meanwhile(world.app.accounts, "take", die, after=True)
+
+    assert world.delete(f"{PATH}/{created['account_id']}", created["api_key"]).status_code == 500
+
+    assert [pool.standing for pool in world.app.pools.all(10)] == [False]
+
+
 @pytest.mark.parametrize("another", ["rotates", "deletes", "deletes and creates"])
 def test_a_deletion_that_another_request_overtakes_ends_that_account_and_no_other(
     world: World, meanwhile: Meanwhile, another: str

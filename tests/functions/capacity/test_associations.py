@@ -187,6 +187,17 @@ def test_of_many_that_use_one_bootstrap_token_at_once_one_becomes_the_agent(worl
     assert accepted == [world.order(order_id).agent]
 
 
+def test_an_agent_whose_bootstrap_token_another_uses_meanwhile_is_refused(
+    world: World, worker: str, meanwhile: Meanwhile
+) -> None:
+    order_id, token = claimed(world, worker)
+    meanwhile(world.app.store, "apply", lambda: registered(world, vm_name="vm-1", **bootstrap(order_id, token)))
+
+    assert refused(register(world, vm_name="vm-2", **bootstrap(order_id, token)), 403) == "Invalid bootstrap token"
+
+    assert world.order(order_id).agent == agent(world, "vm-1").id
+
+
 def test_a_bootstrap_token_is_invalid_once_the_order_was_queued_again(world: World, worker: str) -> None:
     order_id, token = claimed(world, worker)
     world.clock.now += timedelta(seconds=606)

@@ -5,6 +5,7 @@ import pytest
 from functions.domain.access import ApiKey, Role, digest
 from functions.domain.accounts import AccountType
 from functions.domain.refusals import Unavailable
+from tests.functions.capacity.accounts import configure
 from tests.functions.capacity.orders import (
     CLAIM,
     FIELDS,
@@ -44,6 +45,13 @@ def test_a_claim_answers_with_the_order_for_ten_minutes_and_a_bootstrap_token(wo
         "created_at": "2026-11-22T12:00:00Z",
         "updated_at": "2026-11-22T12:00:01Z",
     }
+
+
+def test_a_claim_is_valid_for_30_seconds_at_least_whatever_the_setting(world: World, worker: str) -> None:
+    configure(world, claim_ttl_seconds=1.0)
+    place(world)
+
+    assert claim(world, worker)["order"]["claim_expires_at"] == "2026-11-22T12:00:31Z"
 
 
 def test_a_claim_that_finds_no_order_is_answered_200(world: World, worker: str) -> None:
