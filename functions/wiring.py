@@ -1,11 +1,10 @@
 """The composition root: which adapters the functions run on.
 
 functions-framework imports the entry points in gunicorn's master process and forks: a gRPC client or a thread that
-existed before would be dead in the workers. So the App is made at the first request, once a process.
+existed before would be dead in the workers. So the services are made at the first request (`endpoint.once`).
 """
 
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
@@ -18,12 +17,16 @@ from pydantic_settings import BaseSettings
 from functions.apis.capacity.attestation import Trust
 from functions.apis.capacity.parts import Capacity, DefaultPool
 from functions.apis.capacity.sessions import Sessions
-from functions.app import App
+from functions.app import Ports
 from functions.domain.accounts import Account, Enrolment
 from functions.domain.agents import Agent, Challenge
 from functions.domain.pools import Pool
+from functions.engine.claims import Claims
 from functions.engine.credentials import CallbackTokens
-from functions.engine.sweep import Chores
+from functions.engine.leases import Leases
+from functions.engine.orders import Orders
+from functions.engine.outputs import Outputs
+from functions.engine.sweep import Sweep
 from functions.http.api import Api
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services, pick, wanted_by
@@ -37,48 +40,46 @@ SHORTEST_CLAIM: Final = 30.0
 APPRAISAL_SECONDS: Final = 10.0
 """How long Intel Trust Authority may take to answer: an agent gives us 30."""
 
-Ports = tuple[OrderStore, KeyStore, Doorbell, Capacity]
+Backends = tuple[OrderStore, KeyStore, Doorbell, Capacity]
 
 
-def once(make: Callable[[], Services]) -> Callable[[], Services]:
-    """Return a function that makes the services at its first call, by any thread, and returns the same ever after."""
-    lock, made = threading.Lock(), list[Services]()
-
-    def services() -> Services:
-        with lock:
-            if not made:
-                made.append(make())
-            return made[0]
-
-    return services
-
-
-OFFERED: Final[Set[type]] = frozenset({App, Chores, KeyStore})
+OFFERED: Final[Set[type]] = frozenset({Ports, KeyStore, CallbackTokens, Orders, Claims, Leases, Outputs, Sweep})
 """The types of the services that handlers may ask for, beside the settings of their API."""
 
 
 def build(settings: AllSettings, apis: Sequence[Api]) -> Services:
-    return services_of(build_app(settings.core), apis, settings.of_apis)
+    return services_of(ports_of(settings.core), apis, settings.of_apis)
 
 
-def services_of(app: App, apis: Sequence[Api], settings: Mapping[type[BaseSettings], BaseSettings]) -> Services:
+def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSettings], BaseSettings]) -> Services:
     """Return what handlers may ask for, each under its type."""
-    services: Services = {App: app, KeyStore: app.keys, **settings}
+    store, clock = ports.store, ports.clock
+    outputs = Outputs(store, ports.bucket, clock)
+    services: Services = {
+        Ports: ports,  # for functions/apis/capacity
+        KeyStore: ports.keys,
+        CallbackTokens: ports.tokens,
+        Orders: Orders(store, ports.doorbell, outputs, clock, ports.new_id),
+        Claims: Claims(store, ports.any_order, ports.oldest_first, clock, ports.wait, ports.lease),
+        Leases: Leases(store, clock, ports.lease),
+        Outputs: outputs,
+        **settings,
+    }
     chores = [partial(chore, **pick(services, wanted_by(chore, {"limit"}))) for api in apis for chore in api.chores]
-    return {**services, Chores: Chores(chores)}
+    return {**services, Sweep: Sweep(store, ports.doorbell, outputs, clock, ports.new_id, chores)}
 
 
-def build_app(settings: Settings) -> App:
+def ports_of(settings: Settings) -> Ports:
     from functions.engine.candidates import Candidates, oldest_last
 
     store, keys, doorbell, capacity = _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
-    return App(
+    return Ports(
         store=store,
         keys=CachedKeys(keys),
         doorbell=doorbell,
         bucket=_bucket(settings),
-        candidates=Candidates(store),
-        oldest=Candidates(store, rest=timedelta(), shuffle=oldest_last),
+        any_order=Candidates(store),
+        oldest_first=Candidates(store, rest=timedelta(), shuffle=oldest_last),
         capacity=capacity,
         tokens=CallbackTokens(settings.callback_secret.get_secret_value()),
         clock=lambda: datetime.now(UTC),
@@ -89,7 +90,7 @@ def build_app(settings: Settings) -> App:
     )
 
 
-def _memory(settings: Settings) -> Ports:
+def _memory(settings: Settings) -> Backends:
     from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore, SilentDoorbell
     from functions.adapters.memory_records import MemoryRecords
 
@@ -99,7 +100,7 @@ def _memory(settings: Settings) -> Ports:
     return MemoryOrderStore(), keys, SilentDoorbell(), _capacity(settings, lambda _collection, _kind: MemoryRecords())
 
 
-def _google(settings: Settings) -> Ports:
+def _google(settings: Settings) -> Backends:
     """FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST are honoured by Google's libraries themselves."""
     from google.cloud.firestore import Client
     from google.cloud.pubsub_v1 import PublisherClient

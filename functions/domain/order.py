@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from functions.domain.holder import are_one
 from functions.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, POLICIES, Limits
 from shared.domain.lanes import lane, offered
 from shared.domain.order import FINAL, Reason, State
@@ -115,6 +116,10 @@ class Order:
     @property
     def final(self) -> bool:
         return self.state in FINAL
+
+    def held_by(self, launcher: str) -> bool:
+        """Return whether this launcher holds the order (`holder.are_one`)."""
+        return self.lease is not None and are_one(self.lease.launcher, launcher)
 
     @property
     def attended(self) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from functions.adapters.memory import MemoryKeyStore
-from functions.apis.v1.orders import MOST_BYTES
+from functions.apis.v1.orders import MAX_BYTES
 from functions.domain.access import ApiKey, Role
 from functions.http.authentication import CachedKeys
 from functions.http.endpoint import CHUNK, MAX_KEPT
@@ -172,7 +172,7 @@ def test_thousands_of_wrong_fields_do_not_make_a_large_answer(world: World) -> N
 
 
 def test_a_body_over_the_limit_is_too_large_and_one_at_the_limit_is_not(world: World) -> None:
-    fitting = TASK_BODY.ljust(MOST_BYTES)
+    fitting = TASK_BODY.ljust(MAX_BYTES)
 
     assert create(world, fitting).status_code == 201
     assert "1024 KiB" in problem(create(world, fitting + b" "), 413).detail
@@ -181,7 +181,7 @@ def test_a_body_over_the_limit_is_too_large_and_one_at_the_limit_is_not(world: W
 def test_a_body_over_the_limit_without_a_length_is_too_large(world: World) -> None:
     response = world.http.post(
         "/v1/orders",
-        input_stream=io.BytesIO(b" " * (MOST_BYTES + 1)),
+        input_stream=io.BytesIO(b" " * (MAX_BYTES + 1)),
         headers={"Authorization": f"Bearer {CLIENT}", "Idempotency-Key": "one"},
         environ_overrides={"wsgi.input_terminated": True},
     )
@@ -271,7 +271,7 @@ def test_an_id_that_is_none_never_reaches_the_store(
     def asked(*_: object) -> None:
         raise AssertionError("the store was asked")
 
-    monkeypatch.setattr(world.app.store, "look", asked)
+    monkeypatch.setattr(world.ports.store, "look", asked)
 
     problem(world.get(f"/v1/orders/{order_id}"), 404)
 
@@ -356,7 +356,7 @@ def test_what_nobody_foresaw_is_a_500_without_details(world: World, monkeypatch:
     def broken(*_: object) -> None:
         raise ZeroDivisionError("the inner workings")
 
-    monkeypatch.setattr(world.app.store, "look", broken)
+    monkeypatch.setattr(world.ports.store, "look", broken)
 
     response = world.get("/v1/orders/x")
 

@@ -16,7 +16,7 @@ from functions.http.handlers import WrongHandler
 from functions.http.presence import Present
 from functions.http.routing import Redirect, Route
 from functions.wiring import OFFERED, services_of
-from tests.functions.world import Bells, Clock, an_app
+from tests.functions.world import Bells, Clock, ports_for
 
 CLIENTS = frozenset({Role.CLIENT})
 
@@ -112,4 +112,4 @@ def test_a_service_that_there_is_not_ends_the_process_as_it_starts() -> None:
 def test_every_service_that_is_offered_is_there() -> None:
     Endpoint(APIS, EVERYTHING, dict, OFFERED)
 
-    assert set(services_of(an_app(Clock(), Bells()), APIS, {})) == OFFERED
+    assert set(services_of(ports_for(Clock(), Bells()), APIS, {})) == OFFERED

@@ -72,7 +72,7 @@ def test_what_nobody_foresaw_is_logged_with_its_stack(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("the inner workings")
 
-    monkeypatch.setattr(world.app.store, "look", broken)
+    monkeypatch.setattr(world.ports.store, "look", broken)
     world.get("/v1/orders/x")
 
     line = lines(capsys)[0]

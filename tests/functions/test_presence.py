@@ -77,14 +77,14 @@ def test_a_launcher_that_waits_gets_its_order(world: World) -> None:
 
 def test_a_worker_of_the_contract_that_has_hung_up_gets_no_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     order_id, (_, key) = world.place(CAPACITY)["id"], world.admit(AccountType.LAUNCHER)
-    find = world.app.keys.find
+    find = world.ports.keys.find
     with answering(world) as (port, answered), closing(socket.create_connection((LOOPBACK, port))) as connection:
 
         def hang_up(digest: str) -> Any:
             connection.close()
             return find(digest)
 
-        monkeypatch.setattr(world.app.keys, "find", hang_up)
+        monkeypatch.setattr(world.ports.keys, "find", hang_up)
         connection.sendall(request(CLAIM, key, {}))
         assert answered.wait(SECONDS)
 

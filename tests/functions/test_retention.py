@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from functions.apis.v1.sweeps import KEYS_KEPT
 from functions.domain.order import output_key
+from functions.engine.sweep import KEYS_KEPT
 from functions.ports import Due, OrderStore, PresignedUpload
 from shared.domain.order import State
 from shared.domain.spec import AnySpec
@@ -111,7 +111,7 @@ def test_a_sweep_that_dies_after_the_deletion_is_repeated_by_the_next(
     order_id, key = succeed(world)
     world.clock.now += DAY
     with monkeypatch.context() as dying:
-        dying.setattr(world.app.store, "apply", _die)
+        dying.setattr(world.ports.store, "apply", _die)
         assert world.sweep()["discarded"] == 0
     assert (world.bucket.stat(key), world.order(order_id).discarded_at) == (None, None)
 
@@ -163,15 +163,15 @@ def test_two_sweeps_at_once_do_each_thing_once(world: World, monkeypatch: pytest
     held, (ended, _), waiting = world.place()["id"], succeed(world), world.place()["id"]
     world.claim(held)
     world.clock.now += DAY
-    due, second = world.app.store.due, Counter[str]()
+    due, second = world.ports.store.due, Counter[str]()
 
     def then_another_sweeps(*asked: Any) -> object:
         found = due(*asked)
-        monkeypatch.setattr(world.app.store, "due", due)
+        monkeypatch.setattr(world.ports.store, "due", due)
         second.update({name: count for name, count in world.sweep().items() if isinstance(count, int)})
         return found
 
-    monkeypatch.setattr(world.app.store, "due", then_another_sweeps)
+    monkeypatch.setattr(world.ports.store, "due", then_another_sweeps)
     first = world.sweep()
 
     for what in ("requeued", "discarded", "ended"):
@@ -202,10 +202,10 @@ class CountedCalls:
 
 def swept(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[str], int]:
     """Sweep; return the calls that it made of the store, and how many orders it was given."""
-    counted = CountedCalls(world.app.store)
+    counted = CountedCalls(world.ports.store)
     with monkeypatch.context() as counting:
         for name in METHODS:
-            counting.setattr(world.app.store, name, getattr(counted, name))
+            counting.setattr(world.ports.store, name, getattr(counted, name))
         world.sweep()
     return counted.calls, counted.orders
 

@@ -97,15 +97,15 @@ def test_orders_that_the_store_does_not_answer_for_keep_no_other_waiting(
     waiting = world.place()["id"]
     world.clock.now += LEASE + LAPSE_MARGIN
     world.bells.asked.clear()
-    apply, over = world.app.store.apply, threading.Event()
+    apply, over = world.ports.store.apply, threading.Event()
 
     def silent(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
         if order_id == stuck:
             over.wait()
         return apply(order_id, event, now, seen)
 
-    monkeypatch.setattr(world.app.store, "apply", silent)
-    monkeypatch.setattr("functions.apis.v1.sweeps.ENOUGH", timedelta(seconds=5))
+    monkeypatch.setattr(world.ports.store, "apply", silent)
+    monkeypatch.setattr("functions.engine.sweep.TIME_BUDGET", timedelta(seconds=5))
     try:
         answer = world.sweep()
     finally:
@@ -148,15 +148,15 @@ def test_another_sweep_that_is_faster_does_no_harm(world: World, monkeypatch: py
     world.claim(order_id)
     world.update(order_id, "provisioning", vm="vm-1")
     world.clock.now += LEASE + LAPSE_MARGIN
-    due = world.app.store.due
+    due = world.ports.store.due
 
     def then_another_sweeps(states: Collection[State], now: datetime, limit: int) -> object:
         found = due(states, now, limit)
-        monkeypatch.setattr(world.app.store, "due", due)
+        monkeypatch.setattr(world.ports.store, "due", due)
         world.sweep()
         return found
 
-    monkeypatch.setattr(world.app.store, "due", then_another_sweeps)
+    monkeypatch.setattr(world.ports.store, "due", then_another_sweeps)
 
     assert world.sweep()["requeued"] == 0
     order = world.order(order_id)
@@ -167,14 +167,14 @@ def test_a_heartbeat_that_is_faster_keeps_its_lease(world: World, monkeypatch: p
     order_id = world.place()["id"]
     world.claim(order_id)
     world.clock.now += LEASE + LAPSE_MARGIN
-    due = world.app.store.due
+    due = world.ports.store.due
 
     def then_a_heartbeat(states: Collection[State], now: datetime, limit: int) -> object:
         found = due(states, now, limit)
         world.heartbeat((order_id, 1))
         return found
 
-    monkeypatch.setattr(world.app.store, "due", then_a_heartbeat)
+    monkeypatch.setattr(world.ports.store, "due", then_a_heartbeat)
 
     assert world.sweep()["requeued"] == 0
     assert world.order(order_id).state is State.CLAIMED
@@ -199,14 +199,14 @@ def test_one_order_that_cannot_be_changed_does_not_stop_the_sweep(
     for order_id in (stuck, other):
         world.claim(order_id)
     world.clock.now += LEASE + LAPSE_MARGIN
-    apply = world.app.store.apply
+    apply = world.ports.store.apply
 
     def contended(order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
         if order_id == stuck:
             raise error
         return apply(order_id, event, now, seen)
 
-    monkeypatch.setattr(world.app.store, "apply", contended)
+    monkeypatch.setattr(world.ports.store, "apply", contended)
 
     assert world.sweep()["requeued"] == 1
     assert world.order(other).state is State.QUEUED

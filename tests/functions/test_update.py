@@ -199,14 +199,14 @@ def test_a_hold_that_cannot_be_renewed_now_does_not_keep_the_others_from_it(
     held = [world.place()["id"] for _ in range(3)]
     for order_id in held:
         world.claim(order_id)
-    apply = world.app.store.apply
+    apply = world.ports.store.apply
 
     def contended(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
         if order_id == held[1]:
             raise Unavailable("The order keeps changing.")
         return apply(order_id, event, now, seen)
 
-    monkeypatch.setattr(world.app.store, "apply", contended)
+    monkeypatch.setattr(world.ports.store, "apply", contended)
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
@@ -220,15 +220,15 @@ def test_an_order_that_the_store_does_not_answer_for_keeps_no_other_waiting(
     held = [world.place()["id"] for _ in range(3)]
     for order_id in held:
         world.claim(order_id)
-    apply, over = world.app.store.apply, threading.Event()
+    apply, over = world.ports.store.apply, threading.Event()
 
     def stuck(order_id: str, event: Renew, now: datetime, seen: Snapshot | None = None) -> Order:
         if order_id == held[0]:
             over.wait()
         return apply(order_id, event, now, seen)
 
-    monkeypatch.setattr(world.app.store, "apply", stuck)
-    monkeypatch.setattr("functions.apis.v1.launchers.ENOUGH", timedelta(seconds=5))
+    monkeypatch.setattr(world.ports.store, "apply", stuck)
+    monkeypatch.setattr("functions.engine.leases.HEARTBEAT_BUDGET", timedelta(seconds=5))
     try:
         answer = world.heartbeat(*[(order_id, 1) for order_id in held])
     finally:
@@ -243,7 +243,7 @@ def test_the_leases_that_end_soonest_are_renewed_first(world: World, monkeypatch
     for order_id in reversed(held):
         world.clock.now += timedelta(seconds=1)
         world.claim(order_id)
-    monkeypatch.setattr("functions.engine.concurrency.AT_ONCE", 1)
+    monkeypatch.setattr("functions.engine.concurrency.MAX_THREADS", 1)
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
@@ -256,8 +256,8 @@ def test_an_order_that_cannot_be_read_now_is_not_taken_for_a_lost_one(
     def unreadable(*_: object) -> Order:
         raise Unavailable("The order was written by another version of the control plane.")
 
-    monkeypatch.setattr(world.app.store, "get_many", lambda order_ids: {})
-    monkeypatch.setattr(world.app.store, "apply", unreadable)
+    monkeypatch.setattr(world.ports.store, "get_many", lambda order_ids: {})
+    monkeypatch.setattr(world.ports.store, "apply", unreadable)
 
     assert world.heartbeat((held, 1)) == {"renewed": [], "stop": []}
 
@@ -265,15 +265,15 @@ def test_an_order_that_cannot_be_read_now_is_not_taken_for_a_lost_one(
 def test_an_order_that_ends_between_a_heartbeats_read_and_its_write_is_finished(
     world: World, held: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    get_many = world.app.store.get_many
+    get_many = world.ports.store.get_many
 
     def then_it_ends(order_ids: set[str]) -> object:
         seen = get_many(order_ids)
-        monkeypatch.setattr(world.app.store, "get_many", get_many)
+        monkeypatch.setattr(world.ports.store, "get_many", get_many)
         world.call_back(held, "failed", reason="program_failed", message="", failure="permanent")
         return seen
 
-    monkeypatch.setattr(world.app.store, "get_many", then_it_ends)
+    monkeypatch.setattr(world.ports.store, "get_many", then_it_ends)
 
     assert world.heartbeat((held, 1))["stop"][0]["why"] == "finished"
 

@@ -27,7 +27,7 @@ from functions.ports import OrderQuery, OrderStore, Records
 from shared.domain.order import FINAL, State
 from shared.domain.spec import NodeSize, OrderKind
 from tests.factories import NOW, an_order
-from tests.functions.world import Bells, Clock, an_app
+from tests.functions.world import Bells, Clock, ports_for
 
 FILE: Final = Path(__file__).parents[2] / "infra" / "firestore.indexes.json"
 EQUAL: Final = {"EQUAL", "IN"}
@@ -55,7 +55,7 @@ RECORDS: Final[Mapping[str, Callable[[FirestoreRecords[Account]], object]]] = {
     "before": lambda records: records.before("created_at", NOW, 10),
     "all": lambda records: records.all(10),
 }
-BY_ID: Final = {"create", "get", "get_many", "apply", "remove", "add", "change", "take", "look", "claim"}
+BY_ID: Final = {"create", "get", "get_many", "apply", "remove", "add", "change", "take", "look", "claim", "upsert"}
 """What asks for documents by their ids, which no index serves."""
 
 Index = tuple[str, ...]
@@ -94,10 +94,10 @@ def queries() -> list[StructuredQuery]:
 
 def lists(store: FirestoreOrderStore) -> None:
     """Send what both lists can ask: every combination of their filters, by an operator and by an account."""
-    app = replace(an_app(Clock(), Bells()), store=store)
+    app = replace(ports_for(Clock(), Bells()), store=store)
     admin, client = Principal(Role.ADMIN, "operators"), Principal(Role.CLIENT, "acme")
     for caller, state, kind, after in product((admin, client), (None, *State), (None, *OrderKind), (None, AFTER)):
-        orders.browse(orders.OrderFilter(state=state, kind=kind, after=after), caller, app)
+        orders.list_orders(orders.OrderFilter(state=state, kind=kind, after=after), caller, app.orders)
     for status, place, size, after in product(("", *Status), ("", PLACE), ("", *NodeSize), (None, AFTER)):
         asked = capacity_orders.OrderFilter(status=status, datacenter=place, node_size=size, after=after)
         capacity_orders.browse(asked, app)

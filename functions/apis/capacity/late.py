@@ -55,7 +55,7 @@ def adopt(vm_name: str | None, order: Order, sender: str, app: App) -> None:
     claim = Claim(app.new_id(), sender, now + app.capacity.claim_ttl, attended=False)
     taken = advance(replace(placed, max_attempts=1), claim, now)
     told = advance(taken, _news(Status.FULFILLED, vm_name, taken, sender, app), now)
-    adopted = app.store.create(told, IdempotencyKey(order.account, request_ids.late_worker_key(new_id), new_id))
+    adopted = app.store.create(told, IdempotencyKey(order.account, request_ids.late_worker_key(new_id), new_id)).order
     reach(Point.LATE_CREATED)
     logs.LOG.warning("A machine came too late for its order; it has one of its own.", order_id=order.id, adopted=new_id)
     meet(adopted, app, order.created_at)

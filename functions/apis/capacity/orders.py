@@ -11,15 +11,14 @@ from functions.apis.capacity.dialect import ACCOUNTS, ADMINS
 from functions.apis.capacity.late import accept_late, adopt, comes_late
 from functions.apis.capacity.links import meet
 from functions.apis.capacity.wire import STATUS_OF, Answer, CapacityOrder, Lenient, Short, Status, lane_of, size_of
-from functions.apis.v1.sweeps import settle_held
 from functions.app import App
 from functions.domain.access import Role, narrowed
 from functions.domain.events import AnyEvent, Claim, Fail, Note, Provision, Return, Start
+from functions.domain.holder import holder_of
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Forbidden, Invalid, LeaseLost, NotFound, Unavailable, WrongState
 from functions.domain.rules import demands_attestation
 from functions.domain.timing import MIN_BOOT_WITHOUT_HEARTBEATS
-from functions.engine.leases import holder
 from functions.http import logs
 from functions.http.authentication import Principal
 from functions.http.paging import page_of
@@ -96,7 +95,7 @@ def claim(body: ClaimBody, launcher: Principal, app: App, present: Present) -> C
     if not present():
         return NOTHING
     lanes = narrowed([lane_of(_datacenter(body.datacenter), _size(body.node_size))], launcher.datacenters)
-    order = _next(lanes, holder(launcher, UNNAMED), app)
+    order = _next(lanes, holder_of(launcher.account, UNNAMED, launcher.identity), app)
     if order is None:
         return NOTHING
     logs.note(order_id=order.id)
@@ -108,7 +107,7 @@ def update(body: UpdateBody, launcher: Principal, app: App, order_id: str) -> Ca
     """Take a worker's report; a repeat of the last one changes nothing. Where the order changes while it is taken (its
     guest registers, its claim expires), it is taken of what stands then.
     """
-    status, sender = _reported(body.status), holder(launcher, UNNAMED)
+    status, sender = _reported(body.status), holder_of(launcher.account, UNNAMED, launcher.identity)
     for _ in range(TRIES):
         try:
             return CapacityOrder.of(_taken(status, body, _seen(order_id, app), sender, app))
@@ -135,7 +134,7 @@ def _next(lanes: tuple[str, ...], sender: str, app: App) -> Order | None:
     asked = Claim(app.new_id(), sender, now + app.capacity.claim_ttl, attended=False)
     order = app.oldest.next(lanes, asked, now)
     if order is None:
-        settle_held(app, EXPIRED_AT_ONCE)
+        app.sweep.settle_held(EXPIRED_AT_ONCE)
     return order
 
 
@@ -215,7 +214,7 @@ def _listed(query: OrderFilter, account: str | None, app: App) -> OrderList:
         oldest_first=True,
         limit=query.limit,
     )
-    views, after = page_of(replace(wanted, after=query.after), CapacityOrder.of, READ_AT_ONCE, app.store)
+    views, after = page_of(replace(wanted, after=query.after), CapacityOrder.of, READ_AT_ONCE, app.store.page)
     complete = query.after is None and after is None
     return OrderList(orders=views, total=len(views) if complete else app.store.count(wanted), next=after)
 

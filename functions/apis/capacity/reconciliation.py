@@ -13,7 +13,6 @@ from functools import partial
 from typing import Final
 
 from functions.apis.capacity.wire import CONTROLLER
-from functions.apis.v1.orders import ring
 from functions.app import App
 from functions.domain.accounts import NOBODY
 from functions.domain.events import Cancel
@@ -132,14 +131,14 @@ def _create(pool: Pool, app: App, member: Member) -> Order | None:
     """Return the order of this place. One already given up is created too, and cancelled: another may be about to."""
     order = order_for(pool, member, app.clock())
     try:
-        order = app.store.create(order, IdempotencyKey(pool.account, request_ids.pool_key(order.id), order.id))
+        created = app.store.create(order, IdempotencyKey(pool.account, request_ids.pool_key(order.id), order.id))
     except Gone:
         app.capacity.pools.change(pool.id, lambda standing: passed_over(standing, order.id))
         return None
     reach(Point.POOL_CREATED)
-    if order.state is State.QUEUED and not member.released:
-        ring(order, app)
-    return order
+    if created.order.state is State.QUEUED and not member.released:
+        app.orders.ring(created)
+    return created.order
 
 
 def _to_release(member: Member, orders: Mapping[str, Order]) -> bool:

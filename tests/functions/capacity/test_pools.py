@@ -353,7 +353,7 @@ class Faulty(MemoryOrderStore):
         self.failing = False
         self.asked: list[str] = []
 
-    def create(self, order: Order, key: IdempotencyKey) -> Order:
+    def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
         self.asked.append("create")
         if self.failing:
             raise Unavailable("The store does not answer.")
