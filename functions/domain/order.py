@@ -145,7 +145,7 @@ def place(
     policy = POLICIES[spec.kind]
     limits = limits or policy.limits
     available_at = max(now, not_before or now)
-    expires_at = available_at + limits.queue
+    expires_at = available_at + timedelta(seconds=limits.queue_seconds)
     return Order(
         id=order_id,
         account=account,

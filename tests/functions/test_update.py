@@ -89,10 +89,53 @@ def test_stopping_what_nobody_wished_stopped_is_a_conflict(world: World, held: s
     assert response.get_json()["state"] == "claimed"
 
 
+def test_the_end_of_a_machine_whose_order_has_succeeded_is_no_error_and_changes_nothing(
+    world: World, held: str
+) -> None:
+    world.call_back(held, "started")
+    world.call_back(held, "failed", reason="program_failed", message="exit code 1", failure="permanent")
+    before = world.order(held)
+
+    response = world.update(held, "machine_gone", exit_code=0, message="The machine ended with exit code 0.")
+
+    assert response.status_code == 200
+    assert response.get_json()["state"] == "failed"
+    assert world.order(held) == before
+
+
+def test_a_machine_that_ends_while_its_order_runs_is_a_failed_attempt(world: World, held: str) -> None:
+    world.call_back(held, "started")
+
+    view = world.update(held, "machine_gone", exit_code=1, message="The machine ended with exit code 1.").get_json()
+
+    assert (view["state"], view["reason"], view["attempt"]) == ("queued", "machine_exited", 1)
+    assert view["message"] == "The machine ended with exit code 1."
+
+
+def test_a_machine_that_ends_once_its_order_was_cancelled_ends_the_order(world: World, held: str) -> None:
+    world.post(f"/v1/orders/{held}/cancel")
+
+    view = world.update(held, "machine_gone", exit_code=None, message="The machine is gone.").get_json()
+
+    assert (view["state"], view["reason"]) == ("cancelled", "cancelled")
+
+
+def test_a_machine_of_an_epoch_that_is_over_ends_nothing(world: World, held: str) -> None:
+    world.lapse(held)
+    world.claim(held)
+
+    response = world.update(held, "machine_gone", exit_code=0, message="The machine is gone.")
+
+    assert response.status_code == 409
+    assert response.get_json()["type"] == "urn:launchyard:problem:lease_lost"
+    assert world.order(held).state is State.CLAIMED
+
+
 REPORTS = [
     ("provisioning", {"vm": "task-1"}),
     ("failed", {"reason": "machine_exited", "message": "", "failure": "retryable"}),
     ("failed", {"reason": "machine_exited", "message": "", "failure": "permanent"}),
+    ("machine_gone", {"exit_code": 1, "message": ""}),
     ("returned", {"message": ""}),
     ("stopped", {}),
 ]
