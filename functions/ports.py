@@ -87,12 +87,12 @@ class OrderStore(Protocol):
     key that it was created with; what returns many passes it over, and goes on behind it.
     """
 
-    def create(self, order: Order, key: IdempotencyKey) -> Order:
-        """Store a new order and its key, together or not at all, and return it.
+    def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
+        """Store a new order and its key, both or neither, and return it as it was written.
 
-        Where the key was used before with the same fingerprint, return the order of that time instead.
-        Raises KeyReused where the fingerprint differs, Gone where the order of that time was removed since,
-        Conflict where the id is that of another key's order.
+        If the key was used before with the same fingerprint, return the order of that time instead.
+        Raises KeyReused if the fingerprint differs, Gone if the order of that time was removed since,
+        Conflict if the id is that of another key's order.
         """
 
     def get(self, order_id: str) -> Order:

@@ -23,7 +23,7 @@ from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_cal
 from functions.adapters.firestore_claims import Claims
 from functions.adapters.order_document import plain
 from functions.adapters.page_mark import ORDER_ID
-from functions.adapters.reading import Reading, no_order, note_unreadable, order_of, present_order, read_one, read_past
+from functions.adapters.reading import Reading, note_unreadable, order_of, present_order, read_one, read_past
 from functions.domain.access import ApiKey
 from functions.domain.events import AnyEvent, Claim
 from functions.domain.holder import means, parts
@@ -67,16 +67,16 @@ class FirestoreOrderStore:
         self._claims = Claims(client, self._orders, self._keys)
 
     @persistently
-    def create(self, order: Order, key: IdempotencyKey) -> Order:
+    def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
         batch = self._client.batch()
         batch.create(self._document(order.id), order_document.encode(order))
         used = {**asdict(key), "order_id": order.id, "created_at": None if key.lasting else order.created_at}
         batch.create(self._keys.document(_key_id(key.account, key.value)), used)
         try:
-            batch.commit(**ONCE)
+            written, _ = batch.commit(**ONCE)
         except (AlreadyExists, *TRANSIENT) as error:
             return self._created_before(order, key, error)
-        return order
+        return Snapshot(order, written.update_time)
 
     @persistently
     def get(self, order_id: str) -> Order:
@@ -206,7 +206,7 @@ class FirestoreOrderStore:
             raise LostRace(f"Order {changed.id} changed after it was read.") from error
         return True
 
-    def _created_before(self, order: Order, key: IdempotencyKey, error: Exception) -> Order:
+    def _created_before(self, order: Order, key: IdempotencyKey, error: Exception) -> Snapshot:
         """Return the order that this key stands for: one of an earlier request, or ours, whose answer was lost."""
         document = self._keys.document(_key_id(key.account, key.value)).get(**ONCE)
         if not document.exists:
@@ -217,7 +217,7 @@ class FirestoreOrderStore:
         if used.fingerprint != key.fingerprint:
             raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
         try:
-            return self._read(used.order_id).order
+            return self._read(used.order_id)
         except NotFound:
             raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.") from error
 
@@ -246,7 +246,7 @@ class FirestoreOrderStore:
 
     def _document(self, order_id: str) -> DocumentReference:
         if not ORDER_ID.fullmatch(order_id):
-            raise no_order(order_id)
+            raise NotFound("There is no such order.")
         return self._orders.document(order_id)
 
     def _position(self, after: str) -> dict[str, Any]:

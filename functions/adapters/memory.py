@@ -50,7 +50,7 @@ class MemoryOrderStore:
         self._keys: dict[tuple[str, str], _UsedKey] = {}
         self._versions = itertools.count(1)
 
-    def create(self, order: Order, key: IdempotencyKey) -> Order:
+    def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
         with self._lock:
             used = self._keys.get((key.account, key.value))
             if used is None and order.id in self._orders:
@@ -59,12 +59,12 @@ class MemoryOrderStore:
                 at = None if key.lasting else order.created_at
                 self._keys[key.account, key.value] = _UsedKey(key.fingerprint, order.id, at)
                 self._orders[order.id] = Snapshot(order, next(self._versions))
-                return order
+                return self._orders[order.id]
             if used.fingerprint != key.fingerprint:
                 raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
             if used.order_id not in self._orders:
                 raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.")
-            return self._find(used.order_id).order
+            return self._find(used.order_id)
 
     def get(self, order_id: str) -> Order:
         return self.look(order_id).order
@@ -164,7 +164,7 @@ class MemoryOrderStore:
 
     def _find(self, order_id: str) -> Snapshot:
         if order_id not in self._orders:
-            raise NotFound(f"There is no order {order_id}.")
+            raise NotFound("There is no such order.")
         if order_id in self.unreadable:
             raise OtherVersion(f"The order {order_id} was written by another version; send the same request again.")
         return self._orders[order_id]

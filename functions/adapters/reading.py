@@ -93,15 +93,11 @@ def order_of(document: Document) -> Snapshot:
 def present_order(document: Document) -> Snapshot:
     """Return the order as it stands. Raises NotFound, OtherVersion."""
     if not document.exists:
-        raise no_order(document.id)
+        raise NotFound("There is no such order.")
     try:
         return order_of(document)
     except ValidationError as error:
         raise other_version(f"The order {document.id}") from error
-
-
-def no_order(order_id: str) -> NotFound:
-    return NotFound(f"There is no order {order_id}.")
 
 
 def read_one(document: Document, form: TypeAdapter[T]) -> T:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from functions.domain.holder import are_one
 from functions.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, POLICIES, Limits
 from shared.domain.lanes import lane, offered
 from shared.domain.order import FINAL, Reason, State
@@ -116,6 +117,10 @@ class Order:
     def final(self) -> bool:
         return self.state in FINAL
 
+    def held_by(self, launcher: str) -> bool:
+        """Return whether this launcher holds the order (`holder.are_one`)."""
+        return self.lease is not None and are_one(self.lease.launcher, launcher)
+
     @property
     def attended(self) -> bool:
         """Return False if a launcher holds the order and sends no heartbeats: nobody can tell it to stop."""
@@ -140,7 +145,7 @@ def place(
     policy = POLICIES[spec.kind]
     limits = limits or policy.limits
     available_at = max(now, not_before or now)
-    expires_at = available_at + limits.queue
+    expires_at = available_at + timedelta(seconds=limits.queue_seconds)
     return Order(
         id=order_id,
         account=account,

@@ -17,7 +17,7 @@ from functions.domain.refusals import Conflict, Forbidden, LeaseLost, NotFound, 
 from functions.engine import request_ids
 from functions.engine.associations import Associations, InvalidBootstrapToken
 from functions.engine.attestation import Evidence, Verifier
-from functions.engine.concurrency import together
+from functions.engine.concurrency import run_all
 from functions.ports import OrderStore, Records
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason
@@ -175,7 +175,7 @@ class Agents:
                 return False
 
         lost = self.records.before("last_seen_at", now - LOST_AFTER, limit)
-        return sum(together(replace_one, lost, SWEEP_SECONDS))
+        return sum(run_all(replace_one, lost, SWEEP_SECONDS))
 
     def _replace_machine(self, agent: Agent, why: str) -> bool:
         """Queue the order of the agent's machine again; return False if its launcher sends heartbeats."""

@@ -17,7 +17,7 @@ import structlog
 
 from functions.domain.agents import Challenge, Measured
 from functions.domain.refusals import Forbidden, Malformed, NotFound
-from functions.engine.concurrency import together
+from functions.engine.concurrency import run_all
 from functions.ports import Appraiser, Records
 from shared.log_events import LogEvent
 
@@ -182,7 +182,7 @@ class Verifier:
         def forget(one: Challenge) -> bool:
             return self.challenges.take(one.vm_name, lambda challenge: challenge.expires_at < now) is not None
 
-        return sum(together(forget, self.challenges.before("expires_at", now, limit), FORGET_SECONDS))
+        return sum(run_all(forget, self.challenges.before("expires_at", now, limit), FORGET_SECONDS))
 
 
 def _nonce_refused(sent: str) -> Forbidden | Malformed:

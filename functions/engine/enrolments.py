@@ -13,7 +13,7 @@ from typing import Final
 from functions.domain.access import digest
 from functions.domain.accounts import AccountType, Enrolment
 from functions.domain.refusals import Forbidden, NotFound, Refusal
-from functions.engine.concurrency import together
+from functions.engine.concurrency import run_all
 from functions.ports import Records
 
 TOKEN_BYTES: Final = 32
@@ -83,4 +83,4 @@ class Enrolments:
     def forget_expired(self, limit: int) -> int:
         """Remove at most `limit` expired enrolments, and return how many were removed. Raises Unavailable."""
         expired = self.records.before("expires_at", self.clock(), limit)
-        return sum(together(lambda one: self.records.take(one.digest) is not None, expired, FORGET_SECONDS))
+        return sum(run_all(lambda one: self.records.take(one.digest) is not None, expired, FORGET_SECONDS))

@@ -159,7 +159,9 @@ class LateWorkers:
         claim = Claim(self.new_id(), sender, now + claim_ttl, attended=False)
         claimed = advance(replace(placed, max_attempts=1), claim, now)
         running = advance(claimed, self._late_event(report, claimed, sender), now)
-        created = self.store.create(running, IdempotencyKey(order.account, request_ids.late_worker_key(new_id), new_id))
+        created = self.store.create(
+            running, IdempotencyKey(order.account, request_ids.late_worker_key(new_id), new_id)
+        ).order
         reach(Point.LATE_CREATED)
         log.warning(
             LogEvent.LATE_WORKER_ADOPTED,

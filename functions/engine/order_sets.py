@@ -12,7 +12,7 @@ from typing import Final
 from functions.domain.events import Cancel
 from functions.domain.order import Order
 from functions.domain.refusals import Gone, NotFound, OtherVersion, WrongState
-from functions.engine.concurrency import together
+from functions.engine.concurrency import run_all
 from functions.ports import IdempotencyKey, OrderStore, Snapshot
 from shared.crash_points import Point, reach
 from shared.domain.order import State
@@ -52,7 +52,7 @@ class OrderSets:
     """`ring` tells launchers of an order that may be claimed."""
 
     store: OrderStore
-    ring: Callable[[Order], None]
+    ring: Callable[[Snapshot], None]
     clock: Callable[[], datetime]
 
     def read(self, order_ids: Collection[str]) -> OrderSet:
@@ -77,16 +77,16 @@ class OrderSets:
         def create_one(order_id: str) -> Order | None:
             one = make(order_id)
             try:
-                order = self.store.create(one.order, one.key)
+                created = self.store.create(one.order, one.key)
             except Gone:
                 removed(order_id)
                 return None
             reach(Point.POOL_CREATED)
-            if order.state is State.QUEUED and one.claimable:
-                self.ring(order)
-            return order
+            if created.order.state is State.QUEUED and one.claimable:
+                self.ring(created)
+            return created.order
 
-        created = [order for order in together(create_one, order_ids, TIME_BUDGET) if order is not None]
+        created = [order for order in run_all(create_one, order_ids, TIME_BUDGET) if order is not None]
         orders = {**seen.orders, **{order.id: order for order in created}}
         return replace(seen, orders=orders, created=seen.created + len(created))
 
@@ -108,6 +108,6 @@ class OrderSets:
             and not order.final
             and order.cancel_requested_at is None
         ]
-        released = [order for order in together(release_one, open_, TIME_BUDGET) if order is not None]
+        released = [order for order in run_all(release_one, open_, TIME_BUDGET) if order is not None]
         orders = {**seen.orders, **{order.id: order for order in released}}
         return replace(seen, orders=orders, released=seen.released + len(released))

@@ -16,7 +16,7 @@ from functions.domain.eligibility import eligible
 from functions.domain.pools import Pool, given_up, order_for, passed_over, plan, pool_id, revised
 from functions.domain.refusals import Conflict, Invalid, NotFound, OtherVersion, Unavailable
 from functions.engine import request_ids
-from functions.engine.concurrency import together
+from functions.engine.concurrency import run_all
 from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, OrderSets
 from functions.engine.pool_status import Goal, PoolStatus
 from functions.ports import IdempotencyKey, Records
@@ -169,7 +169,7 @@ class Pools:
         pools = [pool for pool in self.records.all(MAX_POOLS) if pool.managed or pool.members]
         first = zlib.crc32(self.clock().isoformat().encode()) % len(pools) if len(pools) > limit else 0
         counts = Counter[str]()
-        for status in together(reconcile_one, [*pools[first:], *pools[:first]][:limit], TIME_BUDGET):
+        for status in run_all(reconcile_one, [*pools[first:], *pools[:first]][:limit], TIME_BUDGET):
             counts.update(pools=1, created=status.orders.created, released=status.orders.released)
         return counts
 
@@ -177,7 +177,7 @@ class Pools:
         return PoolStatus(goal, self.order_sets.read([member.order_id for member in goal.pool.members]))
 
     def _each(self, work: Callable[[Goal], PoolStatus], goals: Sequence[Goal]) -> list[PoolStatus]:
-        statuses = together(work, goals, TIME_BUDGET)
+        statuses = run_all(work, goals, TIME_BUDGET)
         if len(statuses) < len(goals):  # an answer without some of them would be about fewer pools
             raise Unavailable("Not all pools could be read; send the same request again.")
         return statuses

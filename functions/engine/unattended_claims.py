@@ -7,6 +7,7 @@ from typing import Final
 
 from functions.domain.events import Claim
 from functions.domain.order import Order
+from functions.engine.claims import NextClaim
 
 MAX_RELEASED: Final = 10
 """How many expired claims one claim releases if it finds no order."""
@@ -14,9 +15,9 @@ MAX_RELEASED: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class UnattendedClaims:
-    """`claim_oldest` finds and claims an order of these lanes; `release_expired` releases at most so many claims."""
+    """`release_expired` releases at most so many expired claims."""
 
-    claim_oldest: Callable[[Collection[str], Claim, datetime], Order | None]
+    oldest_first: NextClaim
     release_expired: Callable[[int], None]
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
@@ -29,7 +30,7 @@ class UnattendedClaims:
         if not lanes:
             return None
         now = self.clock()
-        order = self.claim_oldest(lanes, Claim(self.new_id(), holder, now + ttl, attended=False), now)
+        order = self.oldest_first.next(lanes, Claim(self.new_id(), holder, now + ttl, attended=False), now)
         if order is None:
             self.release_expired(MAX_RELEASED)
         return order

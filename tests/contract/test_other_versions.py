@@ -48,7 +48,7 @@ def plant(orders: OrderStore, later: LaterVersion, made: list[Order]) -> list[Or
 
 
 def kept(orders: OrderStore, order: Order) -> Order:
-    return orders.create(order, a_key(order))
+    return orders.create(order, a_key(order)).order
 
 
 BY_ID: list[Callable[[OrderStore, Order], Any]] = [

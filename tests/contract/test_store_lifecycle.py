@@ -179,8 +179,8 @@ class Lives(RuleBasedStateMachine):
     def place(self, spec: AnySpec, to_come: list[EventKind]) -> None:
         order = replace(an_order(spec, now=self.now, limits=LIMITS), id=self._id("order"))
         key = a_key(order)
-        assert self.store.create(order, key) == order
-        assert self.store.create(an_order(spec), key) == order
+        assert self.store.create(order, key).order == order
+        assert self.store.create(an_order(spec), key).order == order
         self.lives[order.id], self.keys[order.id] = Life(order, self.now, to_come), key
         self.snapshots[order.id] = []
 

@@ -70,7 +70,7 @@ def known(world: World, route: Route) -> Known:
     accounts = [world.admit(account_type) for account_type in AccountType]
     placed = [world.place(spec)["id"] for spec in (TASK, CAPACITY)]
     session = world.post("/admin/login", {"password": PASSWORD}, "").get_json()["token"]
-    tokens = [world.app.tokens.issue(order_id, 1) for order_id in placed]
+    tokens = [world.ports.tokens.issue(order_id, 1) for order_id in placed]
     keys = [ADMIN, CLIENT, LAUNCHER, *(key for _, key in accounts)]
     return Known(
         ids=[*(account_id for account_id, _ in accounts), *placed],
@@ -169,5 +169,5 @@ def _printable(text: str) -> str:
 def _opens(key: str, route: Route, world: World) -> bool:
     if isinstance(route.access, Open):
         return key == ADMIN
-    found = world.app.keys.find(digest(key))
+    found = world.ports.keys.find(digest(key))
     return found is not None and found.role in route.access

@@ -76,7 +76,7 @@ def store() -> CountedStore:
 
 
 def stored(store: OrderStore, count: int = 1) -> list[Order]:
-    return [store.create(order, a_key(order)) for order in (an_order() for _ in range(count))]
+    return [store.create(order, a_key(order)).order for order in (an_order() for _ in range(count))]
 
 
 def test_a_claimer_gets_an_order_of_its_lanes(store: CountedStore) -> None:

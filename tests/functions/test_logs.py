@@ -73,7 +73,7 @@ def test_what_nobody_foresaw_is_logged_with_its_stack(
     def broken() -> None:
         raise ZeroDivisionError("the inner workings")
 
-    meanwhile(world.app.store, "look", broken)
+    meanwhile(world.ports.store, "look", broken)
     world.get("/v1/orders/x")
 
     line = lines(capsys)[0]

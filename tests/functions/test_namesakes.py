@@ -135,7 +135,7 @@ def test_an_identity_that_is_none_is_refused_by_the_headers_name(world: World) -
 
 
 def test_two_launchers_of_one_name_leave_each_others_orders_alone(world: World, tmp_path: Path) -> None:
-    world.app = replace(world.app, clock=lambda: datetime.now(UTC), wait=time.sleep)
+    world.ports = replace(world.ports, clock=lambda: datetime.now(UTC), wait=time.sleep)
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker" / "__main__.py").write_text(STAYS)
     with served(world) as url, ExitStack() as launchers:

@@ -76,7 +76,7 @@ def test_whatever_a_route_is_sent_it_answers_as_documented(world: World, route: 
 def _fitting(route: Route, world: World, order_id: str | None) -> str:
     """Return a key, or a token, that opens the route."""
     if isinstance(route.access, Open):
-        return world.app.tokens.issue(order_id or "", 1)
+        return world.ports.tokens.issue(order_id or "", 1)
     return next(key for key in (ADMIN, CLIENT, LAUNCHER) if ROLES[key] in route.access)
 
 

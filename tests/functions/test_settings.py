@@ -6,13 +6,13 @@ import pytest
 
 from functions.apis import APIS
 from functions.apis.capacity.settings import CapacitySettings
-from functions.app import App
 from functions.domain.access import Role
 from functions.domain.refusals import Malformed
 from functions.engine.attestation import Image, Nonces, Tcb, Trust
+from functions.http.endpoint import once
 from functions.settings import Backend, read_settings
-from functions.wiring import build_app, once
-from tests.functions.world import SECRET, Bells, Clock, an_app
+from functions.wiring import Ports, ports_of
+from tests.functions.world import SECRET, Bells, Clock, ports_for
 
 MINIMAL = {
     "LAUNCHYARD_BACKEND": "memory",
@@ -21,8 +21,8 @@ MINIMAL = {
 }
 
 
-def app_of_environment() -> App:
-    return build_app(read_settings(()).core)
+def ports_of_environment() -> Ports:
+    return ports_of(read_settings(()).core)
 
 
 def given(settings: pytest.MonkeyPatch, **environment: str) -> None:
@@ -129,7 +129,7 @@ def test_secrets_do_not_show_in_settings(settings: pytest.MonkeyPatch) -> None:
 
 
 def test_services_are_made_once() -> None:
-    services = once(lambda: {App: an_app(Clock(), Bells())})
+    services = once(lambda: {Ports: ports_for(Clock(), Bells())})
 
     assert services() is services()
 
@@ -178,8 +178,8 @@ def test_the_control_plane_is_wired_to_intels_trust_authority_without_asking_it(
     given(settings, **MINIMAL, LAUNCHYARD_TRUSTED_MRTDS=json.dumps([{"mrtd": "ab" * 48, "type": "agent"}]))
     settings.setenv("NONCE_ENFORCEMENT_MODE", "required")
 
-    app = app_of_environment()
+    ports = ports_of_environment()
 
-    assert app.trust == Trust([Image("ab" * 48, "agent")], Tcb.STRICT, Nonces.REQUIRED)
+    assert ports.trust == Trust([Image("ab" * 48, "agent")], Tcb.STRICT, Nonces.REQUIRED)
     with pytest.raises(Malformed, match="intel_ta_token is missing"):
-        app.appraiser.appraise("AAAA")
+        ports.appraiser.appraise("AAAA")

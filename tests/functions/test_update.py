@@ -86,10 +86,53 @@ def test_stopping_what_nobody_wished_stopped_is_a_conflict(world: World, held: s
     assert response.get_json()["state"] == "claimed"
 
 
+def test_the_end_of_a_machine_whose_order_has_succeeded_is_no_error_and_changes_nothing(
+    world: World, held: str
+) -> None:
+    world.call_back(held, "started")
+    world.call_back(held, "failed", reason="program_failed", message="exit code 1", failure="permanent")
+    before = world.order(held)
+
+    response = world.update(held, "machine_gone", exit_code=0, message="The machine ended with exit code 0.")
+
+    assert response.status_code == 200
+    assert response.get_json()["state"] == "failed"
+    assert world.order(held) == before
+
+
+def test_a_machine_that_ends_while_its_order_runs_is_a_failed_attempt(world: World, held: str) -> None:
+    world.call_back(held, "started")
+
+    view = world.update(held, "machine_gone", exit_code=1, message="The machine ended with exit code 1.").get_json()
+
+    assert (view["state"], view["reason"], view["attempt"]) == ("queued", "machine_exited", 1)
+    assert view["message"] == "The machine ended with exit code 1."
+
+
+def test_a_machine_that_ends_once_its_order_was_cancelled_ends_the_order(world: World, held: str) -> None:
+    world.post(f"/v1/orders/{held}/cancel")
+
+    view = world.update(held, "machine_gone", exit_code=None, message="The machine is gone.").get_json()
+
+    assert (view["state"], view["reason"]) == ("cancelled", "cancelled")
+
+
+def test_a_machine_of_an_epoch_that_is_over_ends_nothing(world: World, held: str) -> None:
+    world.lapse(held)
+    world.claim(held)
+
+    response = world.update(held, "machine_gone", exit_code=0, message="The machine is gone.")
+
+    assert response.status_code == 409
+    assert response.get_json()["type"] == "urn:launchyard:problem:lease_lost"
+    assert world.order(held).state is State.CLAIMED
+
+
 REPORTS = [
     ("provisioning", {"vm": "task-1"}),
     ("failed", {"reason": "machine_exited", "message": "", "failure": "retryable"}),
     ("failed", {"reason": "machine_exited", "message": "", "failure": "permanent"}),
+    ("machine_gone", {"exit_code": 1, "message": ""}),
     ("returned", {"message": ""}),
     ("stopped", {}),
 ]
@@ -194,7 +237,7 @@ def test_a_hold_that_cannot_be_renewed_now_does_not_keep_the_others_from_it(worl
     held = [world.place()["id"] for _ in range(3)]
     for order_id in held:
         world.claim(order_id)
-    failing(world.app.store, "apply", Unavailable("The order keeps changing."), only=held[1])
+    failing(world.ports.store, "apply", Unavailable("The order keeps changing."), only=held[1])
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
@@ -208,8 +251,8 @@ def test_an_order_that_the_store_does_not_answer_for_keeps_no_other_waiting(
     held = [world.place()["id"] for _ in range(3)]
     for order_id in held:
         world.claim(order_id)
-    hanging(world.app.store, "apply", only=held[0])
-    monkeypatch.setattr("functions.apis.v1.launchers.ENOUGH", timedelta(seconds=5))
+    hanging(world.ports.store, "apply", only=held[0])
+    monkeypatch.setattr("functions.engine.leases.HEARTBEAT_BUDGET", timedelta(seconds=5))
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
@@ -222,7 +265,7 @@ def test_the_leases_that_end_soonest_are_renewed_first(world: World, monkeypatch
     for order_id in reversed(held):
         world.clock.now += timedelta(seconds=1)
         world.claim(order_id)
-    monkeypatch.setattr("functions.engine.concurrency.AT_ONCE", 1)
+    monkeypatch.setattr("functions.engine.concurrency.MAX_THREADS", 1)
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
@@ -232,8 +275,8 @@ def test_the_leases_that_end_soonest_are_renewed_first(world: World, monkeypatch
 def test_an_order_that_cannot_be_read_now_is_not_taken_for_a_lost_one(
     world: World, held: str, failing: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(world.app.store, "get_many", lambda order_ids: {})
-    failing(world.app.store, "apply", Unavailable("The order was written by another version of the control plane."))
+    monkeypatch.setattr(world.ports.store, "get_many", lambda order_ids: {})
+    failing(world.ports.store, "apply", Unavailable("The order was written by another version of the control plane."))
 
     assert world.heartbeat((held, 1)) == {"renewed": [], "stop": []}
 
@@ -244,7 +287,7 @@ def test_an_order_that_ends_between_a_heartbeats_read_and_its_write_is_finished(
     def end() -> None:
         world.call_back(held, "failed", reason="program_failed", message="", failure="permanent")
 
-    meanwhile(world.app.store, "get_many", end, after=True)
+    meanwhile(world.ports.store, "get_many", end, after=True)
 
     assert world.heartbeat((held, 1))["stop"][0]["why"] == "finished"
 

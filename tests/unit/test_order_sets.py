@@ -26,7 +26,7 @@ class Batch:
 
     @property
     def sets(self) -> OrderSets:
-        return OrderSets(self.store, lambda order: self.rung.append(order.id), lambda: NOW)
+        return OrderSets(self.store, lambda seen: self.rung.append(seen.order.id), lambda: NOW)
 
     def fill(self) -> OrderSet:
         seen = self.sets.read(NAMES)

@@ -14,13 +14,14 @@ from functions.domain.refusals import Forbidden, Invalid, NotFound
 from functions.engine.accounts import NO_ACCOUNT
 from functions.engine.credentials import CallbackTokens
 from functions.engine.late_workers import LateWorkers, WorkerReport
+from functions.engine.orders import Orders
 from functions.engine.unattended_claims import UnattendedClaims
 from functions.http import logs
 from functions.http.authentication import Principal
 from functions.http.paging import page_of
 from functions.http.presence import Present
 from functions.http.routing import Route
-from functions.ports import OrderQuery, OrderStore
+from functions.ports import OrderQuery
 from shared.domain.order import Reason, State
 
 UNNAMED: Final = "*"
@@ -119,17 +120,17 @@ def report(
         raise NotFound(NO_ORDER) from None
 
 
-def list_orders(query: OrderFilter, store: OrderStore) -> OrderList:
-    return _list(query, None, store)
+def list_orders(query: OrderFilter, orders: Orders) -> OrderList:
+    return _list(query, None, orders)
 
 
-def list_own_orders(query: OrderFilter, caller: Principal, store: OrderStore, account_id: str) -> OrderList:
+def list_own_orders(query: OrderFilter, caller: Principal, orders: Orders, account_id: str) -> OrderList:
     if caller.account != account_id:
         raise Forbidden("Cannot access other account orders")
-    return _list(query, account_id, store)
+    return _list(query, account_id, orders)
 
 
-def _list(query: OrderFilter, account: str | None, store: OrderStore) -> OrderList:
+def _list(query: OrderFilter, account: str | None, orders: Orders) -> OrderList:
     status = query.status.strip().lower()
     if status and status not in set(Status):
         raise Invalid("Invalid launch order status filter")
@@ -140,9 +141,9 @@ def _list(query: OrderFilter, account: str | None, store: OrderStore) -> OrderLi
         oldest_first=True,
         limit=query.limit,
     )
-    views, after = page_of(replace(asked, after=query.after), CapacityOrder.of, READ_AT_ONCE, store)
+    views, after = page_of(replace(asked, after=query.after), CapacityOrder.of, READ_AT_ONCE, orders.page)
     complete = query.after is None and after is None
-    return OrderList(orders=views, total=len(views) if complete else store.count(asked), next=after)
+    return OrderList(orders=views, total=len(views) if complete else orders.count(asked), next=after)
 
 
 ROUTES: Final = (

@@ -52,32 +52,33 @@ def wrong_fields(response: TestResponse) -> list[list[str]]:
 
 def reshape(world: World, **ports: Any) -> None:
     """Give the control plane other ports."""
-    world.app = replace(world.app, **ports)
+    world.ports = replace(world.ports, **ports)
 
 
 def configure(world: World, **settings: Any) -> None:
     """Give the contract other settings."""
-    world.settings[CapacitySettings] = world.settings[CapacitySettings].model_copy(update=settings)
+    changed = world.settings[CapacitySettings].model_copy(update=settings)
+    world.settings = {**world.settings, CapacitySettings: changed}
 
 
 def note_keys(world: World) -> list[str]:
     """Return a list to which every key is added that is made from now on, also where nobody is told."""
-    keys, make = list[str](), world.app.new_secret
+    keys, make = list[str](), world.ports.new_secret
 
     def noted(size: int) -> str:
         secret = make(size)
         keys.append(f"{KEY_PREFIX}{secret}")
         return secret
 
-    world.app = replace(world.app, new_secret=noted)
+    world.ports = replace(world.ports, new_secret=noted)
     return keys
 
 
 def alive(world: World, keys: Iterable[str]) -> list[str]:
-    return [key for key in keys if world.app.keys.find(digest(key)) is not None]
+    return [key for key in keys if world.ports.keys.find(digest(key)) is not None]
 
 
 def stored(world: World, account_id: str) -> Mapping[str, Any]:
     """Return what is kept of an account, by field."""
-    (account,) = world.app.accounts.find("id", account_id, 2)
+    (account,) = world.ports.accounts.find("id", account_id, 2)
     return {name: getattr(account, name) for name in account.__dataclass_fields__}

@@ -85,14 +85,14 @@ def fulfilled(world: World, worker: str, vm_name: str = "vm-1", spec: CapacitySp
 
 
 def agent(world: World, vm_name: str = "vm-1") -> Agent:
-    found = world.app.agents.get(vm_name)
+    found = world.ports.agents.get(vm_name)
     assert found is not None
     return found
 
 
 def trusting(world: World, **changes: Any) -> None:
     """Have the operator's settings be others."""
-    world.app = replace(world.app, trust=replace(world.app.trust, **changes))
+    world.ports = replace(world.ports, trust=replace(world.ports.trust, **changes))
 
 
 def with_nonce(world: World, value: bytes, **token: Any) -> dict[str, Any]:
@@ -121,6 +121,6 @@ def attended(world: World) -> str:
     """Return an order that a launcher of ours watches over, with an agent in its machine."""
     order_id: str = world.place(RACK)["id"]
     assert world.claim(order_id, lanes=[f"{RACK.datacenter}/capacity/tiny"]) is not None
-    registered(world, **bootstrap(order_id, world.app.tokens.bootstrap(order_id, 1)))
+    registered(world, **bootstrap(order_id, world.ports.tokens.bootstrap(order_id, 1)))
     assert world.order(order_id).state is State.RUNNING
     return order_id

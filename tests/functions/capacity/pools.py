@@ -65,7 +65,7 @@ def swept(world: World, limit: int = 200) -> dict[str, int]:
 
 
 def orders(world: World, *states: State) -> list[Order]:
-    return list(world.app.store.page(OrderQuery(states=frozenset(states), oldest_first=True, limit=500)).orders)
+    return list(world.ports.store.page(OrderQuery(states=frozenset(states), oldest_first=True, limit=500)).orders)
 
 
 def alive(world: World) -> list[Order]:
@@ -88,9 +88,9 @@ def fail(world: World, order: Order) -> None:
 def register(world: World, order: Order, agent_id: str = "agent-1", **changes: Any) -> None:
     now = world.clock.now
     agent = Agent(agent_id, f"vm-of-{agent_id}", DATACENTER, "tiny", "00", "1.0.0", now, now)
-    world.app.agents.add(agent.vm_name, replace(agent, **changes))
+    world.ports.agents.add(agent.vm_name, replace(agent, **changes))
     epoch = world.order(order.id).epoch
-    world.app.store.apply(order.id, Register(agent_id, epoch, agent_id, agent.vm_name), now)
+    world.ports.store.apply(order.id, Register(agent_id, epoch, agent_id, agent.vm_name), now)
 
 
 def buy(world: World, account: str, key: str, **body: Any) -> TestResponse:

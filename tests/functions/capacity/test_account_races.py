@@ -31,7 +31,7 @@ def _move_to(client: Client, world: World) -> None:
     keys = FirestoreKeyStore(client)
     for key in KEYS:
         keys.add(key)
-    world.app = replace(world.app, keys=CachedKeys(keys))
+    world.ports = replace(world.ports, keys=CachedKeys(keys))
     reshape(
         world,
         accounts=FirestoreRecords(client, "accounts", Account),

@@ -156,7 +156,7 @@ def test_a_rotation_that_died_before_it_withdrew_the_old_key_is_completed_by_the
     keys = note_keys(world)
     created = create(world, "rack-7")
     account_id, old = created["account_id"], created["api_key"]
-    meanwhile(world.app.keys, "remove", die)
+    meanwhile(world.ports.keys, "remove", die)
     assert rotate(world, account_id, old).status_code == 500
 
     fresh = answered(rotate(world, account_id, old))["api_key"]
@@ -174,10 +174,10 @@ def test_a_rotation_that_died_while_another_was_under_way_is_completed_by_that_o
     created = create(world, "rack-7")
 
     def another_dies() -> None:
-        meanwhile(world.app.keys, "remove", die)
+        meanwhile(world.ports.keys, "remove", die)
         assert rotate(world, created["account_id"], created["api_key"]).status_code == 500
 
-    meanwhile(world.app.accounts, "change", another_dies)
+    meanwhile(world.ports.accounts, "change", another_dies)
     fresh = answered(rotate(world, created["account_id"], created["api_key"]))["api_key"]
     assert len(keys) == 3
     assert alive(world, keys) == [fresh]
@@ -188,7 +188,7 @@ def test_a_rotation_whose_commits_answer_was_lost_does_not_withdraw_its_own_key(
 ) -> None:
     keys = note_keys(world)
     created = create(world, "rack-7")
-    accounts = world.app.accounts
+    accounts = world.ports.accounts
     once = accounts.change
 
     def twice(id_: str, change: Callable[[Account], Account]) -> Account:
@@ -212,7 +212,7 @@ def test_a_rotation_that_a_deletion_overtakes_leaves_no_key(world: World, meanwh
         if reborn:
             others.append(create(world, "rack-7"))
 
-    meanwhile(world.app.accounts, "change", delete_it)
+    meanwhile(world.ports.accounts, "change", delete_it)
 
     assert detail(rotate(world, created["account_id"], created["api_key"]), 404) == "Account not found"
 
@@ -225,7 +225,7 @@ def test_a_rotation_that_a_deletion_overtakes_leaves_no_key(world: World, meanwh
 
 def test_a_deleted_account_is_gone_with_its_key_and_its_name_and_its_pools_are_given_up(world: World) -> None:
     created, other = create(world, "rack-7", "deployer"), create(world, "other", "deployer")
-    pools = world.app.pools
+    pools = world.ports.pools
     for number, account in enumerate([created, created, other]):
         pools.add(f"pool-{number}", a_pool(account["account_id"], f"pool-{number}"))
 
@@ -242,7 +242,7 @@ def test_a_deletion_that_died_halfway_leaves_no_valid_key_and_is_finished_by_an_
     world: World, meanwhile: Meanwhile
 ) -> None:
     created = create(world, "rack-7")
-    meanwhile(world.app.accounts, "take", die)
+    meanwhile(world.ports.accounts, "take", die)
     assert world.delete(f"{PATH}/{created['account_id']}", created["api_key"]).status_code == 500
     assert not works(world, created["account_id"], created["api_key"])
     answered(world.delete(f"{PATH}/{created['account_id']}", ADMIN))
@@ -254,12 +254,12 @@ def test_a_deletion_that_died_after_the_account_was_removed_has_given_up_its_poo
 ) -> None:
     """An account that is gone cannot be deleted again: nobody would give them up."""
     created = create(world, "rack-7", "deployer")
-    world.app.pools.add("pool-1", a_pool(created["account_id"]))
-    meanwhile(world.app.accounts, "take", die, after=True)
+    world.ports.pools.add("pool-1", a_pool(created["account_id"]))
+    meanwhile(world.ports.accounts, "take", die, after=True)
 
     assert world.delete(f"{PATH}/{created['account_id']}", created["api_key"]).status_code == 500
 
-    assert [pool.standing for pool in world.app.pools.all(10)] == [False]
+    assert [pool.standing for pool in world.ports.pools.all(10)] == [False]
 
 
 @pytest.mark.parametrize("another", ["rotates", "deletes", "deletes and creates"])
@@ -278,7 +278,7 @@ def test_a_deletion_that_another_request_overtakes_ends_that_account_and_no_othe
         if another == "deletes and creates":
             others.append(create(world, "rack-7"))
 
-    meanwhile(world.app.pools, "find_every", overtake)
+    meanwhile(world.ports.pools, "find_every", overtake)
 
     answered(world.delete(f"{PATH}/{created['account_id']}", created["api_key"]))
 

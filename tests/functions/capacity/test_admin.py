@@ -120,7 +120,7 @@ def test_an_enrolment_token_is_for_a_type_and_a_time(world: World, fields: dict[
 
 def test_an_enrolment_token_is_kept_by_its_digest_only(world: World) -> None:
     token = enrol(world)
-    (enrolment,) = world.app.enrolments.all(10)
+    (enrolment,) = world.ports.enrolments.all(10)
     assert enrolment.digest == digest(token)
     assert token not in repr(enrolment)
 

@@ -57,4 +57,4 @@ def test_a_body_that_is_no_json_is_422(world: World, body: bytes) -> None:
 def test_a_refused_registration_leaves_nothing(world: World) -> None:
     refused(register(world, attestation=evidence(world, TdxQuote(b"\x92" * 48))), 403)
 
-    assert world.app.agents.get("vm-1") is None
+    assert world.ports.agents.get("vm-1") is None

@@ -74,7 +74,7 @@ def test_an_agent_that_registers_while_its_launcher_reports_is_no_fault_of_the_l
     world: World, worker: str, meanwhile: Meanwhile
 ) -> None:
     order_id, token = claimed(world, worker)
-    meanwhile(world.app.store, "apply", lambda: registered(world, vm_name="guest", **bootstrap(order_id, token)))
+    meanwhile(world.ports.store, "apply", lambda: registered(world, vm_name="guest", **bootstrap(order_id, token)))
 
     report(world, worker, order_id, "fulfilled", "tdvirsh-1")
 
@@ -102,8 +102,8 @@ def test_a_machine_of_another_name_datacenter_or_size_is_not_that_orders(
 
 
 def test_the_order_is_found_among_many(world: World, worker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = world.app.store.page
-    monkeypatch.setattr(world.app.store, "page", lambda query: page(replace(query, limit=2)))
+    page = world.ports.store.page
+    monkeypatch.setattr(world.ports.store, "page", lambda query: page(replace(query, limit=2)))
     orders = [fulfilled(world, worker, f"vm-{number}") for number in range(5)]
 
     agent_id = registered(world, vm_name="vm-4")
@@ -149,8 +149,8 @@ def test_an_agent_from_before_the_claim_is_in_another_machine(world: World, work
 def wrong_tokens(world: World, order_id: str, token: str) -> dict[str, dict[str, str]]:
     return {
         "another token": bootstrap(order_id, "A" * 43),
-        "the callback token": bootstrap(order_id, world.app.tokens.issue(order_id, 1)),
-        "another epoch's": bootstrap(order_id, world.app.tokens.bootstrap(order_id, 2)),
+        "the callback token": bootstrap(order_id, world.ports.tokens.issue(order_id, 1)),
+        "another epoch's": bootstrap(order_id, world.ports.tokens.bootstrap(order_id, 2)),
         "another order's": bootstrap(str(uuid4()), token),
     }
 
@@ -191,7 +191,7 @@ def test_an_agent_whose_bootstrap_token_another_uses_meanwhile_is_refused(
     world: World, worker: str, meanwhile: Meanwhile
 ) -> None:
     order_id, token = claimed(world, worker)
-    meanwhile(world.app.store, "apply", lambda: registered(world, vm_name="vm-1", **bootstrap(order_id, token)))
+    meanwhile(world.ports.store, "apply", lambda: registered(world, vm_name="vm-1", **bootstrap(order_id, token)))
 
     assert refused(register(world, vm_name="vm-2", **bootstrap(order_id, token)), 403) == "Invalid bootstrap token"
 
@@ -273,7 +273,7 @@ def test_a_registration_that_was_cut_short_is_completed_by_a_repeat(
     def no_answer() -> NoReturn:
         raise Unavailable("The store does not answer.")
 
-    meanwhile(world.app.store, "apply", no_answer)
+    meanwhile(world.ports.store, "apply", no_answer)
     refused(world.post(REGISTER, body, ""), 503)
     assert world.order(order_id).agent is None
 
@@ -291,7 +291,7 @@ def test_if_attestation_is_required_a_worker_that_reports_started_is_refused_wit
     assert early.status_code == 409
     assert "an agent in its machine must register" in early.get_json()["detail"]
 
-    registered(world, **bootstrap(order_id, world.app.tokens.bootstrap(order_id, 1)))
+    registered(world, **bootstrap(order_id, world.ports.tokens.bootstrap(order_id, 1)))
 
     answer = world.call_back(order_id, "started")
     assert (answer.status_code, answer.get_json()["state"]) == (200, "running")

@@ -58,7 +58,7 @@ def test_a_new_challenge_replaces_the_one_before(world: World) -> None:
 def test_many_that_ask_for_a_challenge_at_once_all_get_one_and_the_last_is_valid(world: World) -> None:
     nonces = at_once([partial(nonce, world)] * 8)
 
-    stored = world.app.challenges.get("vm-1")
+    stored = world.ports.challenges.get("vm-1")
     assert stored is not None
     assert len(set(nonces)) == 8
     assert bytes.fromhex(stored.nonce) in nonces

@@ -115,7 +115,7 @@ def test_a_mistyped_field_is_named(world: World, worker: str) -> None:
 def test_a_claim_finds_nothing_if_the_store_does_not_answer_because_an_error_would_end_the_worker(
     world: World, worker: str, failing: Failing
 ) -> None:
-    failing(world.app.oldest, "next", Unavailable("The order store does not answer."))
+    failing(world.ports.oldest_first, "next", Unavailable("The order store does not answer."))
     assert claim(world, worker)["claimed"] is False
 
 
@@ -123,13 +123,13 @@ def test_a_claim_whose_key_cannot_be_looked_up_finds_nothing_because_an_error_wo
     world: World, worker: str, failing: Failing
 ) -> None:
     order_id = claimed(world, worker)
-    failing(world.app.keys, "find", Unavailable("The order store does not answer."))
+    failing(world.ports.keys, "find", Unavailable("The order store does not answer."))
     assert claim(world, worker) == {"claimed": False, "order": None, "bootstrap_token": None}
     refused(report(world, worker, order_id, "provisioning"), 503)
 
 
 def test_an_account_that_is_limited_to_some_datacenters_gets_no_other_order(world: World) -> None:
-    world.app.keys.add(ApiKey(digest("ee_live_kept"), Role.LAUNCHER, "kept", datacenters=("baremetal",)))
+    world.ports.keys.add(ApiKey(digest("ee_live_kept"), Role.LAUNCHER, "kept", datacenters=("baremetal",)))
     place(world, GCP)
     rack = place(world, RACK)
     assert claim(world, "ee_live_kept", datacenter="gcp:us-central1-a")["claimed"] is False

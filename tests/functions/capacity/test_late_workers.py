@@ -41,7 +41,7 @@ def test_an_expired_workers_machine_has_its_own_order_from_the_first_write_on(
     world.clock.now += timedelta(seconds=20)
     assert claim(world, world.admit(AccountType.LAUNCHER)[1])["claimed"]
     with monkeypatch.context() as after_the_creation:
-        after_the_creation.setattr(type(world.app.store), "apply", unavailable)
+        after_the_creation.setattr(type(world.ports.store), "apply", unavailable)
         report(world, worker, order_id, "fulfilled", vm_name="vm-late")
     lapse(world)
     orders = world.get("/api/v1/admin/agents/capacity/orders", ADMIN).get_json()["orders"]
@@ -96,7 +96,7 @@ def test_a_claim_that_expires_while_its_machine_is_reported_is_given_back(
     world: World, worker: str, meanwhile: Meanwhile
 ) -> None:
     order_id = claimed(world, worker)
-    meanwhile(world.app.store, "apply", lambda: lapse(world))
+    meanwhile(world.ports.store, "apply", lambda: lapse(world))
 
     order = reported(world, worker, order_id, "fulfilled", vm_name="vm-1")
 

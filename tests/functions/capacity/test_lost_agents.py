@@ -50,7 +50,7 @@ def test_an_agent_that_sends_a_heartbeat_while_the_sweep_runs_is_not_lost(
     order_id = fulfilled(world, worker)
     agent_id = registered(world)
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
-    meanwhile(world.app.agents, "before", lambda: beat(world, agent_id), after=True)
+    meanwhile(world.ports.agents, "before", lambda: beat(world, agent_id), after=True)
 
     assert swept_agents(world) == 0
     assert listed(world) == ["vm-1"]
@@ -60,7 +60,7 @@ def test_an_agent_that_sends_a_heartbeat_while_the_sweep_runs_is_not_lost(
 def test_an_agent_that_sends_a_heartbeat_in_the_last_moment_is_kept(world: World, meanwhile: Meanwhile) -> None:
     agent_id = registered(world)
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
-    meanwhile(world.app.agents, "take", lambda: beat(world, agent_id))
+    meanwhile(world.ports.agents, "take", lambda: beat(world, agent_id))
 
     assert swept_agents(world) == 0
     assert listed(world) == ["vm-1"]
@@ -82,7 +82,7 @@ def test_a_lost_agent_does_not_change_an_order_that_has_moved_on(world: World, w
     registered(world)
     order = world.order(order_id)
     assert order.agent is not None
-    world.app.agents.change("vm-1", lambda one: replace(one, epoch=0))
+    world.ports.agents.change("vm-1", lambda one: replace(one, epoch=0))
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
 
     assert swept_agents(world) == 1
@@ -96,10 +96,10 @@ def test_one_lost_agent_whose_order_cannot_be_read_keeps_no_other_from_being_rep
     for number in range(2):
         registered(world, vm_name=f"vm-{number}")
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
-    failing(world.app.store, "get", Unavailable("The store does not answer."), only=orders[0])
+    failing(world.ports.store, "get", Unavailable("The store does not answer."), only=orders[0])
 
     assert swept_agents(world) == 1
-    assert world.app.store.get(orders[1]).state is State.QUEUED
+    assert world.ports.store.get(orders[1]).state is State.QUEUED
 
 
 @pytest.mark.parametrize("stuck", ["challenges", "agents"])
@@ -109,7 +109,7 @@ def test_a_record_that_the_store_does_not_answer_for_keeps_the_sweep_from_nothin
     for number in range(3):
         registered(world, vm_name=f"vm-{number}")
         nonce(world, f"vm-{number}")
-    hanging(getattr(world.app, stuck), "take", only="vm-0")
+    hanging(getattr(world.ports, stuck), "take", only="vm-0")
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
 
     assert world.sweep()["records_forgotten"] == 5
@@ -122,14 +122,14 @@ def test_expired_challenges_are_forgotten(world: World) -> None:
     nonce(world, "vm-2")
 
     assert (swept_agents(world, limit=1), swept_agents(world), swept_agents(world)) == (1, 1, 0)
-    assert world.app.challenges.get("vm-2") is not None
+    assert world.ports.challenges.get("vm-2") is not None
 
 
 def test_a_challenge_that_is_issued_again_while_the_sweep_runs_is_kept(world: World, meanwhile: Meanwhile) -> None:
     renewed = list[bytes]()
     nonce(world)
     world.clock.now += timedelta(seconds=301)
-    meanwhile(world.app.challenges, "before", lambda: renewed.append(nonce(world)), after=True)
+    meanwhile(world.ports.challenges, "before", lambda: renewed.append(nonce(world)), after=True)
 
     assert swept_agents(world) == 0
     registered(world, attestation=with_nonce(world, *renewed))

@@ -59,7 +59,7 @@ def test_an_account_lists_its_own_orders_and_no_others(world: World) -> None:
 
 
 def test_an_order_that_no_account_asked_for_has_none(world: World) -> None:
-    world.app.keys.add(ApiKey(digest("ly_nobody"), Role.CLIENT, NOBODY))
+    world.ports.keys.add(ApiKey(digest("ly_nobody"), Role.CLIENT, NOBODY))
     world.place(GCP, "ly_nobody")
     (order,) = world.get("/api/v1/admin/agents/capacity/orders", ADMIN).get_json()["orders"]
     assert order["account_id"] is None

@@ -38,7 +38,7 @@ class Faulty(MemoryOrderStore):
         self.failing = False
         self.asked: list[str] = []
 
-    def create(self, order: Order, key: IdempotencyKey) -> Order:
+    def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
         self.asked.append("create")
         if self.failing:
             raise Unavailable("The store does not answer.")
@@ -82,11 +82,11 @@ def test_orders_that_were_recorded_and_not_created_are_created_by_the_next(world
     store.failing = True
     assert swept(world)["created"] == 0
     assert listed(world)[0]["open_reservations"] == 3
-    planned = world.app.pools.get(ID)
+    planned = world.ports.pools.get(ID)
 
     store.failing = False
     assert swept(world)["created"] == 3
-    assert world.app.pools.get(ID) == planned
+    assert world.ports.pools.get(ID) == planned
     assert len(orders(world)) == 3
 
 
@@ -100,7 +100,7 @@ def test_a_released_order_that_was_never_created_is_never_offered(world: World, 
     assert [order.state for order in orders(world)] == [State.CANCELLED]
     assert world.bells.asked == []
     swept(world)
-    pool = world.app.pools.get(ID)
+    pool = world.ports.pools.get(ID)
     assert pool is not None
     assert pool.members == ()
 
@@ -110,7 +110,7 @@ def test_a_slot_whose_order_was_removed_gets_another(world: World) -> None:
     swept(world)
     (order,) = orders(world)
     world.post(f"/v1/orders/{order.id}/cancel", key=ADMIN)
-    world.app.store.remove(order.id)
+    world.ports.store.remove(order.id)
     swept(world)
     swept(world)
     (again,) = alive(world)

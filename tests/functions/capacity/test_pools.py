@@ -115,7 +115,7 @@ def test_many_sweeps_at_once_create_one_order_for_each_slot(world: World) -> Non
 
 def test_a_sweep_that_read_the_pool_before_a_change_does_not_undo_the_change(world: World) -> None:
     aim(world, 2)
-    before = world.app.pools.get(ID)
+    before = world.ports.pools.get(ID)
     assert before is not None
     aim(world, 1, reason="less")
     world.service(Pools).reconcile(before)
@@ -123,7 +123,7 @@ def test_a_sweep_that_read_the_pool_before_a_change_does_not_undo_the_change(wor
     assert (listed(world)[0]["min_warm_count"], listed(world)[0]["reason"]) == (1, "less")
 
     fail(world, alive(world)[0])
-    before = world.app.pools.get(ID)
+    before = world.ports.pools.get(ID)
     assert before is not None
     answer(world.delete(f"{TARGETS}?datacenter={DATACENTER}&node_size=tiny", ADMIN))
     world.service(Pools).reconcile(before)
@@ -133,7 +133,7 @@ def test_a_sweep_that_read_the_pool_before_a_change_does_not_undo_the_change(wor
 
 def test_one_bad_pool_keeps_no_other_from_being_filled(world: World) -> None:
     aim(world, 1)
-    world.app.pools.change(ID, lambda pool: replace(pool, node_size="huge"))
+    world.ports.pools.change(ID, lambda pool: replace(pool, node_size="huge"))
     aim(world, 1, node_size="llm")
     assert swept(world)["created"] == 1
     assert [order.lane for order in orders(world)] == ["gcp:us-central1-a/capacity/llm"]

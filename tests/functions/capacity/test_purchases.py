@@ -60,7 +60,7 @@ def test_the_same_purchase_twice_is_one_target_and_no_more_orders(world: World) 
 
 def test_a_purchase_that_the_accounts_deletion_overtakes_orders_nothing(world: World, meanwhile: Meanwhile) -> None:
     account, key = world.admit(AccountType.DEPLOYER)
-    meanwhile(world.app.pools, "upsert", lambda: answer(world.delete(f"/api/v1/accounts/{account}", key)))
+    meanwhile(world.ports.pools, "upsert", lambda: answer(world.delete(f"/api/v1/accounts/{account}", key)))
 
     assert refused(buy(world, account, key, **POOL), 404) == "Account not found"
     world.sweep()
@@ -75,10 +75,10 @@ def test_a_purchase_in_the_midst_of_the_accounts_deletion_is_given_up_with_it(
 
     def buy_meanwhile() -> None:
         _, another = world.admit(AccountType.DEPLOYER)
-        world.app.keys.add(ApiKey(digest(another), Role.CLIENT, account, revocable=True))  # that was checked before
+        world.ports.keys.add(ApiKey(digest(another), Role.CLIENT, account, revocable=True))  # that was checked before
         bought.append(buy(world, account, another, **POOL).status_code)
 
-    meanwhile(world.app.accounts, "take", buy_meanwhile)
+    meanwhile(world.ports.accounts, "take", buy_meanwhile)
 
     answer(world.delete(f"/api/v1/accounts/{account}", key))
 

@@ -118,10 +118,10 @@ def test_which_machines_count_depends_on_the_demands(world: World) -> None:
 
 def test_a_reconciliation_that_cannot_read_every_pool_is_answered_503(world: World, failing: Failing) -> None:
     aim(world, 1)
-    world.app.pools.change(ID, lambda pool: replace(pool, node_size="huge"))
+    world.ports.pools.change(ID, lambda pool: replace(pool, node_size="huge"))
     body = reconcile(world, dispatch=True)
     assert body["targets"][0]["in_flight"] == 1
 
-    failing(world.app.store, "get_many", Unavailable("The store does not answer."))
+    failing(world.ports.store, "get_many", Unavailable("The store does not answer."))
 
     assert refused(world.post(RECONCILE, {}, ADMIN), 503)

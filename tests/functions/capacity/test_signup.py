@@ -72,7 +72,7 @@ def test_an_account_may_be_described(world: World) -> None:
 def test_a_key_is_good_for_what_its_accounts_type_is(world: World, account_type: AccountType) -> None:
     answer = create(world, "one", account_type)
 
-    key = world.app.keys.find(digest(answer["api_key"]))
+    key = world.ports.keys.find(digest(answer["api_key"]))
 
     assert answer["account_type"] == account_type
     assert key is not None
@@ -268,7 +268,7 @@ def test_whatever_refuses_an_account_does_not_use_its_token_up(world: World) -> 
 
 def test_a_token_is_given_back_if_another_takes_the_name_meanwhile(world: World, meanwhile: Meanwhile) -> None:
     token, keys = enrol(world), note_keys(world)
-    meanwhile(world.app.accounts, "get", lambda: create(world, "taken"), after=True)
+    meanwhile(world.ports.accounts, "get", lambda: create(world, "taken"), after=True)
 
     assert create(world, "taken", key=token, status=409) == {"detail": "Account 'taken' already exists"}
 
@@ -285,7 +285,7 @@ def test_a_token_is_given_back_if_the_store_is_not_available(world: World, meanw
     def no_answer() -> NoReturn:
         raise Unavailable("The store does not answer.")
 
-    meanwhile(world.app.accounts, "add", no_answer)
+    meanwhile(world.ports.accounts, "add", no_answer)
     assert world.post(PATH, {"name": "one", "account_type": "launcher"}, token).status_code == 503
     create(world, "one", key=token)
 
@@ -299,8 +299,8 @@ def test_a_name_that_is_taken_meanwhile_is_a_conflict_also_if_the_token_expires_
         create(world, "taken")
         world.clock.now += timedelta(days=2)
 
-    meanwhile(world.app.accounts, "get", another_takes_the_name_and_time_passes, after=True)
-    meanwhile(world.app.keys, "remove", lambda: world.service(Enrolments).forget_expired(limit=100))
+    meanwhile(world.ports.accounts, "get", another_takes_the_name_and_time_passes, after=True)
+    meanwhile(world.ports.keys, "remove", lambda: world.service(Enrolments).forget_expired(limit=100))
     assert create(world, "taken", key=token, status=409) == {"detail": "Account 'taken' already exists"}
 
 
@@ -311,7 +311,7 @@ def test_a_token_that_is_forgotten_while_it_is_used_is_refused(world: World, mea
         world.clock.now += timedelta(days=2)
         world.service(Enrolments).forget_expired(limit=100)
 
-    meanwhile(world.app.accounts, "get", expire)
+    meanwhile(world.ports.accounts, "get", expire)
     assert "expired" in create(world, "one", key=token, status=403)["detail"]
 
 

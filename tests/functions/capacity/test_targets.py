@@ -96,7 +96,7 @@ def test_targets_are_for_operators_only(world: World) -> None:
         assert refused(world.get(TARGETS, key), 401) == "Invalid session token"
         assert refused(world.post(RECONCILE, {}, key), 401) == "Invalid session token"
         assert refused(world.delete(f"{TARGETS}?datacenter=gcp:a&node_size=tiny", key), 401) == "Invalid session token"
-    token, _ = world.app.sessions.open("an operator's password of tests")
+    token, _ = world.ports.sessions.open("an operator's password of tests")
     assert answer(world.get(TARGETS, token))["total"] == 0
 
 
