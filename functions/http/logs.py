@@ -10,7 +10,6 @@ from collections.abc import MutableMapping
 from typing import Any, Final, TextIO, cast
 
 import structlog
-from structlog.contextvars import bind_contextvars
 
 from shared.lines import Lines
 
@@ -22,9 +21,6 @@ CLOUD_TRACE: Final = re.compile(r"^([0-9a-f]{32})(?:/|$)")
 TRACEPARENT: Final = re.compile(r"^[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 Line = MutableMapping[str, Any]
-
-LOG: Final[structlog.typing.FilteringBoundLogger] = structlog.get_logger()
-"""For functions/apis/capacity."""
 
 
 def configure(project: str | None) -> None:
@@ -50,11 +46,6 @@ def configure(project: str | None) -> None:
         ],
         logger_factory=structlog.WriteLoggerFactory(cast("TextIO", Lines(lambda: sys.stdout))),
     )
-
-
-def note(**known: str) -> None:
-    """For functions/apis/capacity."""
-    bind_contextvars(**known)
 
 
 def _severity(_logger: object, level: str, line: Line) -> Line:

@@ -112,6 +112,8 @@ def test_a_service_that_there_is_not_ends_the_process_as_it_starts() -> None:
 
 
 def test_every_service_that_is_offered_is_there() -> None:
-    Endpoint(APIS, EVERYTHING, dict, OFFERED | {api.settings for api in APIS if api.settings is not None})
+    settings = {api.settings: api.settings() for api in APIS if api.settings is not None}
 
-    assert set(services_of(ports_for(Clock(), Bells()), APIS, {})) == OFFERED
+    Endpoint(APIS, EVERYTHING, dict, OFFERED | set(settings))
+
+    assert set(services_of(ports_for(Clock(), Bells()), APIS, settings)) == OFFERED | set(settings)

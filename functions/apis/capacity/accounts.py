@@ -8,6 +8,7 @@ from operator import not_
 from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
+from structlog.contextvars import bind_contextvars
 
 from functions.apis.capacity.dialect import ACCOUNTS, ADMINS, NO_HEADER, Unprocessable, require_admin
 from functions.apis.capacity.operators import ENROLMENT_TOKEN, account_type_of
@@ -19,7 +20,6 @@ from functions.domain.refusals import Forbidden, Malformed, Unauthenticated
 from functions.engine.accounts import NO_ACCOUNT, Accounts
 from functions.engine.enrolments import Enrolments, UnusableEnrolment
 from functions.engine.sessions import SESSION_TOKEN, Sessions
-from functions.http import logs
 from functions.http.authentication import Anyone, Bearer, Open, Principal
 from functions.http.paging import fitting
 from functions.http.routing import Route
@@ -148,7 +148,7 @@ def create_account(
         )
     except UnusableEnrolment as refusal:
         raise Forbidden(f"{refusal.message} {NEXT_STEP.format(type=kind)}") from None
-    logs.note(account=account.id)
+    bind_contextvars(account=account.id)
     return CreatedAccount(**AccountFields.model_validate(account).model_dump(), api_key=api_key)
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints
+from structlog.contextvars import bind_contextvars
 
 from functions.apis.capacity.dialect import ACCOUNTS, ADMINS
 from functions.apis.capacity.settings import CapacitySettings
@@ -16,7 +17,6 @@ from functions.engine.credentials import CallbackTokens
 from functions.engine.late_workers import LateWorkers, WorkerReport
 from functions.engine.orders import Orders
 from functions.engine.unattended_claims import UnattendedClaims
-from functions.http import logs
 from functions.http.authentication import Principal
 from functions.http.paging import page_of
 from functions.http.presence import Present
@@ -99,7 +99,7 @@ def claim(
     order = claims.claim(narrowed([lane], launcher.datacenters), holder, settings.claim_ttl)
     if order is None:
         return NO_CLAIM
-    logs.note(order_id=order.id)
+    bind_contextvars(order_id=order.id)
     token = tokens.bootstrap(order.id, order.epoch)
     return ClaimAnswer(claimed=True, order=CapacityOrder.of(order), bootstrap_token=token)
 
