@@ -79,7 +79,7 @@ def ports_of(settings: Settings) -> Ports:
         doorbell=doorbell,
         bucket=_bucket(settings),
         any_order=Candidates(store),
-        oldest_first=Candidates(store, rest=timedelta(), shuffle=oldest_last),
+        oldest_first=Candidates(store, pause=timedelta(), sort=oldest_last),
         capacity=capacity,
         tokens=CallbackTokens(settings.callback_secret.get_secret_value()),
         clock=lambda: datetime.now(UTC),
