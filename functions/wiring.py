@@ -139,7 +139,7 @@ def ports_of(settings: Settings) -> Ports:
         doorbell=doorbell,
         bucket=_bucket(settings),
         any_order=Candidates(store),
-        oldest_first=Candidates(store, rest=timedelta(), shuffle=oldest_last),
+        oldest_first=Candidates(store, pause=timedelta(), sort=oldest_last),
         accounts=records("accounts", Account),
         enrolments=records("enrolments", Enrolment),
         pools=records("pools", Pool),

@@ -44,7 +44,7 @@ def test_one_order_that_cannot_be_read_stands_in_no_others_way(
         assert store.get_many([good.id, bad.id]) == {good.id: store.look(good.id), bad.id: Unreadable(bad.id)}
         assert store.page(OrderQuery()).orders == [good]
     (said,) = logged  # once, however often it is met
-    assert (said["documents"], said["fields"], said["passed_over"]) == ([bad.id], ["spec.task.command"], 1)
+    assert (said["documents"], said["fields"], said["skipped"]) == ([bad.id], ["spec.task.command"], 1)
     with pytest.raises(Unavailable):
         store.get(bad.id)
 

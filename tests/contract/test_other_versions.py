@@ -117,7 +117,7 @@ def test_how_much_is_read_to_get_past_it_has_a_bound_and_more_is_told(
 ) -> None:
     if not isinstance(orders, FirestoreOrderStore):
         return  # memory reads nothing
-    monkeypatch.setattr(reading, "MOST_READ", 8)
+    monkeypatch.setattr(reading, "MAX_READ", 8)
     plant(orders, later, [an_order(now=NOW + timedelta(seconds=nth), due_at=NOW) for nth in range(12)])
     last = kept(orders, an_order(now=NOW + SOON, due_at=NOW + timedelta(seconds=1)))
 

@@ -283,7 +283,7 @@ def at_instances(request: pytest.FixtureRequest, world: World) -> Callable[[], W
     def another() -> World:
         instance = World()
         instance.http = world.http.application.test_client()
-        candidates = Candidates(world.ports.store, rest=timedelta())
+        candidates = Candidates(world.ports.store, pause=timedelta())
         instance.ports = replace(world.ports, any_order=candidates, clock=instance.clock)
         return instance
 

@@ -2,15 +2,17 @@
 
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
 import functions
 import shared
 from functions.adapters.memory import MemoryOrderStore
+from functions.domain.events import AnyEvent
 from functions.domain.order import Order
 from functions.ports import OrderStore, Snapshot
 from tests.functions.world import World
@@ -27,16 +29,16 @@ def test_a_create_costs_a_commit_and_the_record_of_its_bell(world: World, calls:
     assert world.order(placed["id"]).due_at is not None
 
 
-def test_the_bell_is_recorded_on_the_version_that_was_written(world: World) -> None:
-    """Else a store that is far away would be asked for the order first."""
+def test_the_bell_is_recorded_on_the_version_that_was_written(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the store would be asked for the order first."""
     seen = []
     apply = world.ports.store.apply
 
-    def note(order_id: str, event: Any, now: Any, at: Snapshot | None = None) -> Order:
+    def note(order_id: str, event: AnyEvent, now: datetime, at: Snapshot | None = None) -> Order:
         seen.append(at)
         return apply(order_id, event, now, at)
 
-    world.ports.store.apply = note  # type: ignore[method-assign,assignment]
+    monkeypatch.setattr(world.ports.store, "apply", note)
     placed = world.place()
 
     (snapshot,) = seen

@@ -56,8 +56,8 @@ def later(request: pytest.FixtureRequest, world: World) -> LaterVersion:
 
 def _furnish(world: World) -> None:
     store = world.ports.store
-    oldest = Candidates(store, rest=timedelta(), shuffle=oldest_last)
-    world.ports = replace(world.ports, any_order=Candidates(store, rest=timedelta()), oldest_first=oldest)
+    oldest = Candidates(store, pause=timedelta(), sort=oldest_last)
+    world.ports = replace(world.ports, any_order=Candidates(store, pause=timedelta()), oldest_first=oldest)
 
 
 def plant(world: World, later: LaterVersion, number: int, **changes: Any) -> list[str]:

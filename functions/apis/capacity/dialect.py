@@ -32,6 +32,12 @@ ACCOUNTS: Final = frozenset(Role) - {Role.ADMIN}
 ADMINS: Final = frozenset({Role.ADMIN})
 
 
+class ErrorAnswer(BaseModel):
+    """Every error; a list names each wrong field: `type`, `loc`, `msg`."""
+
+    detail: str | list[dict[str, Any]]
+
+
 class Unprocessable(Refusal):
     """`errors` have the form of the contract's own framework: `type`, `loc`, `msg`."""
 
@@ -131,4 +137,16 @@ DIALECT: Final = Dialect(
     query=parse_query,
     refused=refused,
     internal=_detail(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error"),
+    error=TypeAdapter(ErrorAnswer),
+    statuses=frozenset(
+        {
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.UNAUTHORIZED,
+            HTTPStatus.FORBIDDEN,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        }
+    ),
 )
