@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -9,24 +10,31 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from functions.apis.capacity.wire import STATUS_OF
 from functions.domain.access import Role, digest
-from functions.domain.refusals import Forbidden, Invalid, Refusal, Unauthenticated
+from functions.domain.refusals import Invalid, Refusal, Unauthenticated
 from functions.engine.attestation import TokenMissing
 from functions.engine.late_workers import ImpossibleReport
 from functions.engine.sessions import SESSION_TOKEN, NotConfigured, Sessions
 from functions.http import problems
-from functions.http.authentication import Access, Anyone, Bearer, Caller, Open, Principal, bearer
+from functions.http.authentication import Access, Caller, KeyTexts, Open, Principal, bearer, caller_of
 from functions.http.dialect import Dialect, Refused
 from functions.http.parsing import MOST_FIELDS, told
 from functions.http.routing import NoSuchPath, WrongMethod
 from functions.ports import KeyStore
 
 NO_HEADER: Final = "Missing Authorization header"
-WRONG_HEADER: Final = "Invalid Authorization header format. Expected: Bearer <{credential}>"
-WRONG_KEY: Final = "Invalid API key"
 WRONG_ROLE: Final[Mapping[frozenset[Role], str]] = {
     frozenset({Role.LAUNCHER}): "Launcher API key required",
     frozenset({Role.CLIENT}): "Deployer API key required",
 }
+ACCOUNT_TEXTS: Final = KeyTexts(
+    no_header=NO_HEADER,
+    malformed_header="Invalid Authorization header format. Expected: Bearer <api_key>",
+    unknown_key="Invalid API key",
+    wrong_role=lambda _role, access: WRONG_ROLE.get(access, "This API key may not do that"),
+)
+ADMIN_TEXTS: Final = replace(
+    ACCOUNT_TEXTS, malformed_header="Invalid Authorization header format. Expected: Bearer <token>"
+)
 ACCOUNTS: Final = frozenset(Role) - {Role.ADMIN}
 """The roles of the contract's accounts."""
 ADMINS: Final = frozenset({Role.ADMIN})
@@ -50,24 +58,11 @@ class Unprocessable(Refusal):
 
 
 def authenticate(access: Access, authorization: str | None, keys: KeyStore, sessions: Sessions) -> Caller:
-    """Return who calls. Raises Unauthenticated and Forbidden with the contract's texts."""
-    if access is Open.ANYONE or (access is Open.EITHER and authorization is None):
-        return Anyone()
-    if authorization is None:
-        raise Unauthenticated(NO_HEADER)
-    token = bearer(authorization)
-    if token is None:
-        raise Unauthenticated(WRONG_HEADER.format(credential="token" if access == ADMINS else "api_key"))
-    if isinstance(access, Open):
-        return Bearer(token)
-    if access == ADMINS or (Role.ADMIN in access and token.startswith(SESSION_TOKEN)):
+    """Return who calls. An operator is known by a session or a key. Raises Unauthenticated, Forbidden."""
+    token, roles = bearer(authorization), frozenset() if isinstance(access, Open) else access
+    if token is not None and (roles == ADMINS or (Role.ADMIN in roles and token.startswith(SESSION_TOKEN))):
         return require_admin(token, keys, sessions)
-    key = keys.find(digest(token))
-    if key is None:
-        raise Unauthenticated(WRONG_KEY)
-    if key.role not in access:
-        raise Forbidden(WRONG_ROLE.get(access, "This API key may not do that"))
-    return Principal(key.role, key.account, key.datacenters)
+    return caller_of(access, authorization, keys, ADMIN_TEXTS if access == ADMINS else ACCOUNT_TEXTS)
 
 
 def require_admin(token: str, keys: KeyStore, sessions: Sessions) -> Principal:
