@@ -1,4 +1,4 @@
-"""What the functions are told by their environment. Every error is reported at once."""
+"""The settings of the functions, from their environment. Every error is reported at once."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ def _json(text: object) -> object:
 
 
 class Settings(BaseSettings):
-    """Checks that concern two settings stand on the later one, so that they are made beside all others."""
+    """A check of two settings is made on the later one, so that it is reported beside all others."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, validate_default=True, extra="ignore")
 

@@ -1,4 +1,4 @@
-"""Calls to Firestore: bounded in time, tried again from the start, and `Unavailable` where that does not help.
+"""Calls to Firestore: bounded in time, tried again from the start, and `Unavailable` if that does not help.
 
 The client library would retry a commit by itself and then report a lost race for a write that it won. Here it tries
 each RPC once; what is tried again is the whole operation, which reads before it writes.
@@ -72,7 +72,7 @@ def of_callers(query: Callable[P, T]) -> Callable[P, T]:
     """Refuse values that Firestore refuses, in a query that is made with a caller's. Raises Invalid.
 
     A net: values are bounded where they are read, so one that comes so far is logged as our fault. Queries with our own
-    values, and writes, have no net: nobody else can be at fault there.
+    values, and writes, have no net: no caller can be at fault there.
     """
 
     @wraps(query)

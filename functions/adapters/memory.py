@@ -15,7 +15,7 @@ from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, OtherVersion
 from functions.domain.rules import advance, require_ended
 from functions.ports import (
-    MOST_HELD,
+    MAX_HELD,
     Due,
     IdempotencyKey,
     OrderPage,
@@ -127,7 +127,7 @@ class MemoryOrderStore:
         held = (
             order for order in self._readable() if order.lease is not None and means(launcher, order.lease.launcher)
         )
-        return list(itertools.islice(held, MOST_HELD))
+        return list(itertools.islice(held, MAX_HELD))
 
     def remove(self, order_id: str, key: str | None = None) -> None:
         with self._lock:

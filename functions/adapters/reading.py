@@ -93,7 +93,7 @@ def order_of(document: Document) -> Snapshot:
 
 
 def present_order(document: Document) -> Snapshot:
-    """Return the order as it stands. Raises NotFound, OtherVersion."""
+    """Return the order of the document. Raises NotFound, OtherVersion."""
     if not document.exists:
         raise NotFound("There is no such order.")
     try:

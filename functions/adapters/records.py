@@ -29,10 +29,10 @@ class FirestoreRecords(Generic[T]):
         try:
             self._document(id_).create(self._encoded(record), **ONCE)
         except (AlreadyExists, *TRANSIENT) as error:
-            standing = self._document(id_).get(**ONCE)
-            if not standing.exists:
+            present = self._document(id_).get(**ONCE)
+            if not present.exists:
                 raise
-            if self._decoded(standing) != record:  # else it is ours, whose answer was lost
+            if self._decoded(present) != record:  # else it is ours, whose answer was lost
                 raise Conflict(f"There is a record of {id_} already.") from error
 
     @persistently

@@ -1,4 +1,4 @@
-"""How long an order may take over each part of its life, and what it is given where its client does not say."""
+"""How long an order may wait, boot, run and keep its output; and the limits of each kind, if the client sets none."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -19,12 +19,12 @@ RING_GRACE: Final = timedelta(seconds=10)
 """How long after its creation an order is given for its first bell to be recorded."""
 
 
-RING_AGAIN: Final = timedelta(seconds=60)
-"""How long after a bell an order that still waits is rung for again, at first; then twice as long each time."""
+FIRST_RING_INTERVAL: Final = timedelta(seconds=60)
+"""How long after a bell an order that still waits gets the next one, at first; then twice as long each time."""
 
 
-RING_AT_LEAST: Final = timedelta(minutes=30)
-"""How seldom it is rung for in the end."""
+MAX_RING_INTERVAL: Final = timedelta(minutes=30)
+"""The longest time between two of its bells."""
 
 
 REMEMBERED_REQUESTS: Final = 16
@@ -65,7 +65,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One request for work. Changed only by `lifecycle.advance`, stored only through `OrderStore`."""
+    """One request for work. Changed only by `rules.advance`, stored only through `OrderStore`."""
 
     id: str
     account: str
@@ -81,7 +81,7 @@ class Order:
     expires_at: datetime
     """Until when it waits for a launcher."""
     due_at: datetime | None
-    """When the sweep must look at it next; None where there is nothing more to do."""
+    """When the sweep must look at it next; None if nothing is left to do."""
     limits: Limits = DEFAULT_LIMITS
     max_attempts: int = DEFAULT_ATTEMPTS
     epoch: int = 0

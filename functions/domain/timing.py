@@ -5,7 +5,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from functions.domain.events import AnyEvent, BootTimeout, Discard, Expire, Lapse, Ring, RunTimeout, TtlPassed
-from functions.domain.order import LAPSE_MARGIN, RING_AGAIN, RING_AT_LEAST, UPLOAD_VALID, Order, output_keys
+from functions.domain.order import (
+    FIRST_RING_INTERVAL,
+    LAPSE_MARGIN,
+    MAX_RING_INTERVAL,
+    UPLOAD_VALID,
+    Order,
+    output_keys,
+)
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
 
@@ -38,7 +45,7 @@ def due_at(order: Order, event: AnyEvent, now: datetime) -> datetime | None:
     if not isinstance(event, Ring):
         return min(order.expires_at, order.available_at)
     # Each wait for a bell is twice as long: an order that nobody takes must not fill the subscription with its bells.
-    return min(order.expires_at, now + min(max(now - order.available_at, RING_AGAIN), RING_AT_LEAST))
+    return min(order.expires_at, now + min(max(now - order.available_at, FIRST_RING_INTERVAL), MAX_RING_INTERVAL))
 
 
 def limit_passed(order: Order, now: datetime, request_id: str) -> BootTimeout | RunTimeout | TtlPassed | None:

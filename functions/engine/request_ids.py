@@ -11,7 +11,7 @@ import hashlib
 from typing import Final
 from uuid import UUID, uuid5
 
-from functions.domain.holder import parts
+from functions.domain.holder import split_holder
 
 REQUEUED_ORDERS: Final = UUID("774e4218-93ba-4e29-9834-be9c7b646c5d")
 LATE_WORKERS_ORDERS: Final = UUID("0f3bc5de-6a8e-4f0e-9d0c-5a9d4c1d8a37")
@@ -35,7 +35,7 @@ def of_launcher(holder: str, request_id: str) -> str:
 
     The identity is left out, because a repeat may reach an instance of an earlier version, which does not know it.
     """
-    name, _ = parts(holder)
+    name, _ = split_holder(holder)
     return f"{name}@{request_id}"
 
 

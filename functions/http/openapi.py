@@ -116,7 +116,7 @@ def _query_parameters(route: Route) -> list[Json]:
 
 
 def _inline(part: Json, definitions: Json) -> Json:
-    """Return what `part` refers to, and without the null that stands for "not given": a query cannot send one."""
+    """Return what `part` refers to, without the null that means "not given": a query cannot send one."""
     if "$ref" in part:
         return dict(definitions[part["$ref"].rsplit("/", 1)[-1]])
     if {"type": "null"} in part.get("anyOf", ()):

@@ -21,14 +21,14 @@ PATH_NAME: Final = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """An answer that says where the thing is."""
+    """An answer that sends the caller to another URL."""
 
     url: str
 
 
 @dataclass(frozen=True, slots=True)
 class NoContent:
-    """It is done: an empty answer."""
+    """An empty answer."""
 
 
 Answer = BaseModel | Redirect | NoContent
