@@ -64,16 +64,16 @@ class Transcript:
         assert response.status_code == status, f"{method} {route}: {response.status_code} {response.text}"
         assert response.headers["content-type"] == "application/json"
         assert "location" not in response.headers
-        document: Json = response.json()
+        told: Json = response.json()
         self.routes.add(f"{method} {route.partition('?')[0]}")
-        self._compare(document, answer, f"{method} {route}")
-        return document
+        self._compare(told, answer, f"{method} {route}")
+        return told
 
-    def _compare(self, document: Json, answer: object, what: str) -> None:
+    def _compare(self, told: Json, answer: object, what: str) -> None:
         if isinstance(answer, str | Like):
             answer = {"detail": answer}
         if isinstance(answer, Mapping):
-            seen = {name: document.get(name, "(missing)") for name in answer}
-            assert seen == dict(answer), f"{what}: {document}"
-        if isinstance(document.get("detail"), str):
-            self.messages.add(document["detail"])
+            seen = {name: told.get(name, "(missing)") for name in answer}
+            assert seen == dict(answer), f"{what}: {told}"
+        if isinstance(told.get("detail"), str):
+            self.messages.add(told["detail"])

@@ -66,7 +66,7 @@ def operator(home: Path) -> tuple[str, str]:
 
 
 def aim(admin: httpx.Client, count: int) -> None:
-    """Set how many machines the pool is to have, and order them."""
+    """Say how many machines there are to be, and have that seen to."""
     target = {"datacenter": DATACENTER, "node_size": "tiny", "min_warm_count": count, "dispatch": True}
     assert admin.put(TARGETS, json=target).status_code == 200
     assert admin.post(RECONCILE, json={"dispatch": True}).status_code == 200

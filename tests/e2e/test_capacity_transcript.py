@@ -17,8 +17,8 @@ from emulators.processes import LOOPBACK, free_port, stop
 from emulators.serving import serving
 from emulators.tdx_quote import TdxQuote
 from emulators.trust_authority import LocalTrustAuthority
-from functions.domain.access import Role, digest
 from functions.engine.sessions import Sessions
+from functions.domain.access import Role, digest
 from tests.e2e.capacity_transcript import A_TIME, AN_ID, SOMETHING, Json, Like, Transcript
 
 ADMIN: Final = "ly_the-operators-own-key"
@@ -87,8 +87,8 @@ class Contract:
     """One run through the contract. The accounts that it makes are used from section to section."""
 
     def __init__(self, base: str, authority: LocalTrustAuthority) -> None:
-        self.transcript, self.authority = Transcript(base), authority
-        self.ask = self.transcript.ask
+        self.said, self.authority = Transcript(base), authority
+        self.ask = self.said.ask
         self.session = ""
 
     def post_order(self, **filters: str) -> Json:
@@ -100,7 +100,7 @@ class Contract:
     # --- 1 ---
 
     def conventions(self) -> None:
-        self.transcript.section("1. Conventions")
+        self.said.section("1. Conventions")
         for header, key_word, token_word in (
             (None, "Missing Authorization header", "Missing Authorization header"),
             (
@@ -126,7 +126,7 @@ class Contract:
     # --- 2 ---
 
     def accounts(self) -> None:
-        self.transcript.section("2. Accounts and API keys")
+        self.said.section("2. Accounts and API keys")
         for body, field in (({"account_type": "deployer"}, "name"), ({"name": "x"}, "account_type")):
             wrong = self.ask("POST", ACCOUNTS, 422, key=ADMIN, body=body)["detail"]
             assert [(one["type"], one["loc"], one["msg"]) for one in wrong] == [
@@ -199,7 +199,7 @@ class Contract:
     # --- 3 and 4 ---
 
     def orders(self) -> None:
-        self.transcript.section("3. The order; 4. Launcher routes")
+        self.said.section("3. The order; 4. Launcher routes")
         self.ask("POST", CLAIM, 200, {"claimed": False, "order": None}, key=self.rack_key, body={})
         self.ask(
             "POST",
@@ -270,13 +270,13 @@ class Contract:
 
     def unheld(self) -> None:
         self.other_key = other = self.account("rack-8", "launcher")["api_key"]
-        unknown = "4a0e1ae5-5b0d-4c86-9a6c-6f5d3d0c3a10"
-        for order_id in (unknown, self.expiring["order_id"]):
+        nobody = "4a0e1ae5-5b0d-4c86-9a6c-6f5d3d0c3a10"
+        for order_id in (nobody, self.expiring["order_id"]):
             gone = "Capacity launch order not found"
             self.ask("POST", ORDER, 404, gone, key=other, body={"status": "provisioning"}, order_id=order_id)
 
     def expiry(self) -> None:
-        self.transcript.section("3. again: a claim expires")
+        self.said.section("3. again: a claim expires")
         order_id = self.expiring["order_id"]
         while True:
             open_ = self.ask("GET", f"{ALL_ORDERS}?status=open", 200, key=self.session)["orders"]
@@ -295,7 +295,7 @@ class Contract:
     # --- 5 ---
 
     def lists(self) -> None:
-        self.transcript.section("5. Listing and creating")
+        self.said.section("5. Listing and creating")
         for query, statuses in (
             ("", ["claimed", "fulfilled", "failed"]),
             ("?status=%20FAILED", ["failed"]),
@@ -310,7 +310,7 @@ class Contract:
         self.ask("GET", OWN_ORDERS, 200, {"orders": [], "total": 0}, key=self.buyer_key, account_id=self.buyer)
 
     def targets(self) -> None:
-        self.transcript.section("5. Pool targets and reconciliation")
+        self.said.section("5. Pool targets and reconciliation")
         wrong = self.ask("PUT", TARGETS, 422, key=self.session, body={"node_size": "tiny"})["detail"]
         assert [(one["type"], one["loc"]) for one in wrong] == [("missing", ["body", "datacenter"])]
         size = "Invalid node_size. Expected one of: tiny, standard, llm"
@@ -329,17 +329,17 @@ class Contract:
             "open_reservations": 0,
             "shortfall": 0,
         }
-        pool = {"datacenter": "google:us-central1-a", "node_size": "Standard"}
-        self.ask("PUT", TARGETS, 200, defaults, key=self.session, body=pool)
+        place = {"datacenter": "google:us-central1-a", "node_size": "Standard"}
+        self.ask("PUT", TARGETS, 200, defaults, key=self.session, body=place)
         listed = self.ask("GET", TARGETS, 200, {"total": 2}, key=self.session)["targets"]
         assert [target["datacenter"] for target in listed] == ["baremetal:rack-7", "gcp:us-central1-a"]
-        goal = {"datacenter": "gcp:us-central1-a", "node_size": "standard", "min_count": 2}
-        found = {**goal, "eligible_count": 0, "shortfall": 2, "eligible_agent_ids": []}
-        compared = self.ask("POST", RECONCILE, 200, key=self.session, body={"targets": [goal]})
-        assert (compared["eligible"], compared["total_shortfall"], compared["dispatches"]) == (False, 2, [])
-        assert compared["targets"][0].items() >= found.items()
+        wanted = {"datacenter": "gcp:us-central1-a", "node_size": "standard", "min_count": 2}
+        found = {**wanted, "eligible_count": 0, "shortfall": 2, "eligible_agent_ids": []}
+        looked = self.ask("POST", RECONCILE, 200, key=self.session, body={"targets": [wanted]})
+        assert (looked["eligible"], looked["total_shortfall"], looked["dispatches"]) == (False, 2, [])
+        assert looked["targets"][0].items() >= found.items()
         for _ in range(2):  # it is ordered once
-            done = self.ask("POST", RECONCILE, 200, key=self.session, body={"targets": [goal], "dispatch": True})
+            done = self.ask("POST", RECONCILE, 200, key=self.session, body={"targets": [wanted], "dispatch": True})
             (dispatched,) = done["dispatches"]
             assert (dispatched["status_code"], dispatched["requested_count"], dispatched["dispatched"]) == (
                 202,
@@ -355,21 +355,21 @@ class Contract:
         self.ask("GET", TARGETS, 200, {"total": 1}, key=self.session)
 
     def purchase(self) -> None:
-        self.transcript.section("5. Capacity for an account")
-        pool = {"datacenter": "gcp:europe-west4-a"}
+        self.said.section("5. Capacity for an account")
+        place = {"datacenter": "gcp:europe-west4-a"}
         path = {"account_id": self.buyer}
-        self.ask("POST", REQUEST, 403, SOMETHING, key=self.rack_key, body=pool, account_id=self.rack)
+        self.ask("POST", REQUEST, 403, SOMETHING, key=self.rack_key, body=place, account_id=self.rack)
         self.ask("POST", REQUEST, 422, key=self.buyer_key, body={}, **path)
         for wrong in ({"min_warm_count": 0}, {"months": 0}):
-            self.ask("POST", REQUEST, 422, key=self.buyer_key, body={**pool, **wrong}, **path)
-        bought = self.ask("POST", REQUEST, 200, key=self.buyer_key, body=pool, **path)
+            self.ask("POST", REQUEST, 422, key=self.buyer_key, body={**place, **wrong}, **path)
+        bought = self.ask("POST", REQUEST, 200, key=self.buyer_key, body=place, **path)
         assert bought["request_id"] == Like("capacity-[0-9a-f]{16}")
         assert (bought["charged_amount_usd"], bought["balance_after"]) == (25.0, 0.0)
         assert bought["transaction_id"]
         assert (bought["target"]["min_warm_count"], bought["target"]["node_size"]) == (1, "tiny")
         assert bought["target"]["reason"] == "capacity-purchase"
         assert (bought["capacity"]["total_shortfall"], bought["capacity"]["dispatches"][0]["status_code"]) == (1, 202)
-        more = {**pool, "node_size": "tiny", "min_warm_count": 3, "months": 2, "reason": "peak"}
+        more = {**place, "node_size": "tiny", "min_warm_count": 3, "months": 2, "reason": "peak"}
         again = self.ask("POST", REQUEST, 200, {"charged_amount_usd": 150.0}, key=self.buyer_key, body=more, **path)
         assert again["target"]["min_warm_count"] == 3
         own = self.ask("GET", OWN_ORDERS, 200, {"total": 3}, key=self.buyer_key, **path)["orders"]
@@ -379,29 +379,25 @@ class Contract:
     # --- 9 ---
 
     def agents(self) -> None:
-        self.transcript.section("9. Attestation challenge and registration")
+        self.said.section("9. Attestation challenge and registration")
         for query, status in (("", 422), ("?vm_name=", 400)):
             self.ask("GET", f"{CHALLENGE}{query}", status)
         first = self.challenge("tdx-agent-1")
         nonce = self.challenge("tdx-agent-1")
         assert nonce != first
-        machine = {"vm_name": "tdx-agent-1", "node_size": "tiny", "datacenter": "baremetal:rack-7"}
-        for missing in ("attestation", *machine):
-            self.register(400, {**self.evidence(GENUINE), **machine, missing: ""})
+        place = {"vm_name": "tdx-agent-1", "node_size": "tiny", "datacenter": "baremetal:rack-7"}
+        for missing in ("attestation", *place):
+            self.register(400, {**self.evidence(GENUINE), **place, missing: ""})
         strange = TdxQuote(b"\xbb" * 48)
         overtaken = replace(GENUINE, report_data=bytes.fromhex(first))
         for refused in (strange, overtaken, replace(GENUINE, debuggable=True)):
-            self.register(403, {**self.evidence(refused), **machine})
-        self.register(403, {**self.evidence(GENUINE, tcb_status="OutOfDate"), **machine})
-        with_nonce = {
-            **self.evidence(replace(GENUINE, report_data=bytes.fromhex(nonce))),
-            **machine,
-            "version": "1.0.0",
-        }
-        agent = self.register(200, with_nonce)
+            self.register(403, {**self.evidence(refused), **place})
+        self.register(403, {**self.evidence(GENUINE, tcb_status="OutOfDate"), **place})
+        met = {**self.evidence(replace(GENUINE, report_data=bytes.fromhex(nonce))), **place, "version": "1.0.0"}
+        agent = self.register(200, met)
         assert agent == {"agent_id": AN_ID, "poll_interval": 30, "tunnel_token": None, "hostname": None}
-        assert self.register(200, {**self.evidence(GENUINE), **machine}) == agent
-        self.register(409, {**self.evidence(GENUINE), **machine, "node_size": "llm"})
+        assert self.register(200, {**self.evidence(GENUINE), **place}) == agent
+        self.register(409, {**self.evidence(GENUINE), **place, "node_size": "llm"})
         beat = {**self.evidence(GENUINE), "vm_name": "tdx-agent-1", "status": "deployed", "deployment_id": "d-1"}
         self.ask("POST", HEARTBEAT, 200, body=beat, agent_id=agent["agent_id"])
         self.ask("POST", HEARTBEAT, 404, SOMETHING, body=beat, agent_id="4a0e1ae5-5b0d-4c86-9a6c-6f5d3d0c3a10")
@@ -411,7 +407,7 @@ class Contract:
         self.ask("GET", AGENTS, 200, {"total": 0}, key=self.session)
 
     def attested(self) -> None:
-        self.transcript.section("9. If attestation is required, the guest's registration fulfils")
+        self.said.section("9. Where attestation is required, the guest's registration fulfils")
         target = {
             "datacenter": "baremetal:rack-9",
             "node_size": "tiny",
@@ -438,8 +434,8 @@ class Contract:
         assert again["detail"] == "Invalid bootstrap token"
         fulfilled = self.ask("GET", f"{ALL_ORDERS}?datacenter=baremetal:rack-9", 200, {"total": 1}, key=self.session)
         assert fulfilled["orders"][0]["status"] == "fulfilled"
-        goal = {"datacenter": "baremetal:rack-9", "node_size": "tiny", "min_count": 1}
-        found = self.ask("POST", RECONCILE, 200, {"eligible": True}, key=self.session, body={"targets": [goal]})
+        tally = {"datacenter": "baremetal:rack-9", "node_size": "tiny", "min_count": 1}
+        found = self.ask("POST", RECONCILE, 200, {"eligible": True}, key=self.session, body={"targets": [tally]})
         assert found["targets"][0]["eligible_agent_ids"] == [agent["agent_id"]]
 
     def challenge(self, vm_name: str) -> str:
@@ -471,14 +467,14 @@ def contract(tmp_path: Path) -> Iterator[Contract]:
     ("changes", "status"),
     [({"LAUNCHYARD_PASSWORD_LOGIN": "false"}, 403), ({"LAUNCHYARD_ADMIN_PASSWORD": ""}, 500)],
 )
-def test_operators_log_in_only_if_the_deployment_lets_them(
+def test_operators_log_in_only_where_the_deployment_lets_them(
     tmp_path: Path, changes: dict[str, str], status: int
 ) -> None:
     port = free_port()
     server = start_functions(port, tmp_path, ENVIRONMENT | changes)
     try:
-        transcript = Transcript(f"http://{LOOPBACK}:{port}")
-        transcript.ask("POST", "/admin/login", status, SOMETHING, body={"password": PASSWORD})
+        said = Transcript(f"http://{LOOPBACK}:{port}")
+        said.ask("POST", "/admin/login", status, SOMETHING, body={"password": PASSWORD})
     finally:
         stop(server)
 
@@ -494,5 +490,5 @@ def test_the_contract_is_kept_section_by_section(contract: Contract) -> None:
     contract.attested()
     contract.expiry()
 
-    assert contract.transcript.routes >= ROUTES
-    assert contract.transcript.messages >= MESSAGES
+    assert contract.said.routes >= ROUTES
+    assert contract.said.messages >= MESSAGES
