@@ -17,8 +17,8 @@ from emulators.processes import LOOPBACK, free_port, stop
 from emulators.serving import serving
 from emulators.tdx_quote import TdxQuote
 from emulators.trust_authority import LocalTrustAuthority
-from functions.engine.sessions import Sessions
 from functions.domain.access import Role, digest
+from functions.engine.sessions import Sessions
 from tests.e2e.capacity_transcript import A_TIME, AN_ID, SOMETHING, Json, Like, Transcript
 
 ADMIN: Final = "ly_the-operators-own-key"
