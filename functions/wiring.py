@@ -111,7 +111,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         CallbackTokens: ports.tokens,
         Sessions: ports.sessions,
         Orders: orders,
-        Claims: Claims(store, ports.any_order, ports.oldest_first, clock, ports.wait, ports.lease),
+        Claims: Claims(store, ports.any_order, clock, ports.wait, ports.lease),
         Leases: Leases(store, clock, ports.lease),
         Outputs: outputs,
         Pools: pools,

@@ -37,11 +37,10 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """`any_order` spreads claimers over the queue, `oldest_first` takes the oldest order; `wait` sleeps (seconds)."""
+    """`any_order` spreads claimers over the queue; `wait` sleeps (seconds)."""
 
     store: OrderStore
     any_order: NextClaim
-    oldest_first: NextClaim
     clock: Callable[[], datetime]
     wait: Callable[[float], None]
     lease: timedelta
