@@ -37,7 +37,7 @@ LANES: Final = ("any/task", "any/session", "local:dev/capacity/tiny")
 ONLY_CAPACITY: Final = frozenset({K.TTL_PASSED, K.RELEASE, K.REGISTER})
 UNWATCHFUL: Final = LAUNCHERS[-1]
 """One of the launchers sends no heartbeats once its orders run."""
-CANCELLED: Final = frozenset({K.STOP, K.RELEASE})
+ONLY_IF_CANCELLED: Final = frozenset({K.STOP, K.RELEASE})
 """What happens only if the client has cancelled the order."""
 NAMED: Final = [kind for kind in FENCED if hasattr(MAKE[kind]("x", an_order(), NOW), "launcher")]
 TIMED: Final = (K.CLAIM, K.EXPIRE, K.LAPSE, K.BOOT_TIMEOUT, K.RUN_TIMEOUT, K.TTL_PASSED, K.DISCARD)
@@ -172,7 +172,7 @@ class Lives(RuleBasedStateMachine):
         """An order for each of the rows, that is to come to it, and one of which anything may become."""
         for row in self.rows:
             spec = CAPACITY if row[1] in ONLY_CAPACITY else TASK
-            self.place(spec, a_life([], row, row[1] in CANCELLED, []))
+            self.place(spec, a_life([], row, row[1] in ONLY_IF_CANCELLED, []))
         self.place(SESSION, other)
 
     @rule(spec=st.sampled_from(SPECS), to_come=LIVES)
