@@ -11,6 +11,7 @@ from functions.domain.refusals import Unavailable
 from functions.ports import Snapshot
 from shared.domain.order import LEASE, State
 from tests.factories import CAPACITY
+from tests.functions.test_callback import OUTPUT, upload
 from tests.functions.world import CLIENT, OTHER_LAUNCHER, World
 
 
@@ -93,13 +94,14 @@ def test_the_end_of_a_machine_whose_order_has_succeeded_is_no_error_and_changes_
     world: World, held: str
 ) -> None:
     world.call_back(held, "started")
-    world.call_back(held, "failed", reason="program_failed", message="exit code 1", failure="permanent")
+    upload(world, held)
+    world.call_back(held, "completed", **OUTPUT)
     before = world.order(held)
 
     response = world.update(held, "machine_gone", exit_code=0, message="The machine ended with exit code 0.")
 
     assert response.status_code == 200
-    assert response.get_json()["state"] == "failed"
+    assert response.get_json()["state"] == "succeeded"
     assert world.order(held) == before
 
 
