@@ -81,11 +81,11 @@ LOST_ROUNDS: Final = st.lists(st.sampled_from(ENDS_OF_ATTEMPTS), max_size=2)
 
 
 def a_life(
-    lost: list[EventKind], row: tuple[State, EventKind], wished: bool, after: list[EventKind]
+    lost: list[EventKind], row: tuple[State, EventKind], cancelled: bool, after: list[EventKind]
 ) -> list[EventKind]:
     """Some lost attempts, then the way to a row of the table and the row itself, then anything at all."""
     rounds = [kind for last in lost for kind in (CLAIM, last)]
-    return [*rounds, *WAY_TO[row[0]], *([CANCEL] if wished else []), row[1], *after]
+    return [*rounds, *WAY_TO[row[0]], *([CANCEL] if cancelled else []), row[1], *after]
 
 
 ANYTHING: Final = st.lists(st.sampled_from(EventKind), max_size=6)

@@ -185,7 +185,7 @@ def _require_allowed(order: Order, event: AnyEvent, now: datetime) -> None:
         case Discard() if order.due_at is None or now < order.due_at:
             raise WrongState("Nothing of the order is to be discarded yet.", state=order.state)
         case Stop() | Release() if order.cancel_requested_at is None:
-            raise WrongState("Nobody has asked to cancel this order.", state=order.state)
+            raise WrongState("This order was not cancelled; its machine is not to be stopped.", state=order.state)
         case Release() if order.kind is not OrderKind.CAPACITY:
             raise WrongState("Only a capacity order is released; any other is stopped.", state=order.state)
 

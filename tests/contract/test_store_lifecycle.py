@@ -37,8 +37,8 @@ LANES: Final = ("any/task", "any/session", "local:dev/capacity/tiny")
 ONLY_CAPACITY: Final = frozenset({K.TTL_PASSED, K.RELEASE, K.REGISTER})
 UNWATCHFUL: Final = LAUNCHERS[-1]
 """One of the launchers sends no heartbeats once its orders run."""
-WISHED: Final = frozenset({K.STOP, K.RELEASE})
-"""What happens only where the client wished the order gone."""
+ONLY_IF_CANCELLED: Final = frozenset({K.STOP, K.RELEASE})
+"""What happens only if the client has cancelled the order."""
 NAMED: Final = [kind for kind in FENCED if hasattr(MAKE[kind]("x", an_order(), NOW), "launcher")]
 TIMED: Final = (K.CLAIM, K.EXPIRE, K.LAPSE, K.BOOT_TIMEOUT, K.RUN_TIMEOUT, K.TTL_PASSED, K.DISCARD)
 """What happens only from a certain time on."""
@@ -63,7 +63,7 @@ class Life:
     burned: int = 0
     holder: str | None = None
     attended: bool = True
-    wished: bool = False
+    cancelled: bool = False
     discarded: bool = False
     lease_until: datetime = NOW
     entered: dict[State, datetime] = field(default_factory=dict)
@@ -84,9 +84,9 @@ class Life:
             case K.LAPSE:
                 allowed = self.attended or self.state is not S.RUNNING
             case K.STOP:
-                allowed = self.wished
+                allowed = self.cancelled
             case K.RELEASE:
-                allowed = self.wished and self.capacity
+                allowed = self.cancelled and self.capacity
             case K.DISCARD:
                 allowed = self.epoch > 0 and not self.capacity and not self.discarded
             case _:
@@ -137,7 +137,7 @@ class Life:
                 self.burned -= 1
             case Lapse() if before is S.CLAIMED and self.attended:
                 self.burned -= 1
-        self.wished |= event.kind is K.CANCEL
+        self.cancelled |= event.kind is K.CANCEL
         self.discarded |= event.kind is K.DISCARD
         if before in HELD and self.state is S.QUEUED:
             self.state = self._after_an_attempt(before, event)
@@ -149,7 +149,7 @@ class Life:
             self.requests = [*self.requests, event][-REMEMBERED_REQUESTS:]
 
     def _after_an_attempt(self, before: State, event: AnyEvent) -> State:
-        if self.wished:
+        if self.cancelled:
             return S.SUCCEEDED if before is S.RUNNING and self.capacity else S.CANCELLED
         spent = self.burned >= ATTEMPTS and event.kind is not K.RETURN
         return S.FAILED if spent else S.QUEUED
@@ -172,7 +172,7 @@ class Lives(RuleBasedStateMachine):
         """An order for each of the rows, that is to come to it, and one of which anything may become."""
         for row in self.rows:
             spec = CAPACITY if row[1] in ONLY_CAPACITY else TASK
-            self.place(spec, a_life([], row, row[1] in WISHED, []))
+            self.place(spec, a_life([], row, row[1] in ONLY_IF_CANCELLED, []))
         self.place(SESSION, other)
 
     @rule(spec=st.sampled_from(SPECS), to_come=LIVES)
@@ -230,7 +230,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(data=st.data(), kind=st.sampled_from(list(K)))
     def ask_out_of_turn(self, data: st.DataObject, kind: EventKind) -> None:
-        """Send what cannot happen to the order in its state, or not yet, or not without its client's wish."""
+        """Send what cannot happen to the order in its state, or not yet, or not without a cancellation."""
         deaf = [life for life in self.lives.values() if not life.happens(kind, self.now)]
         if not deaf:
             return

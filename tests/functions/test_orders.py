@@ -174,7 +174,7 @@ def test_a_waiting_order_is_cancelled_at_once_and_may_be_cancelled_again(world: 
     assert len({answer.get_data() for answer in answers}) == 1
 
 
-def test_cancelling_a_held_order_is_a_wish_that_is_noted_once(world: World) -> None:
+def test_cancelling_a_held_order_is_noted_once(world: World) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
 
@@ -185,7 +185,7 @@ def test_cancelling_a_held_order_is_a_wish_that_is_noted_once(world: World) -> N
     assert len(world.order(order_id).recent) == 2
 
 
-def test_a_wish_is_remembered_longer_than_the_request_that_brought_it(world: World) -> None:
+def test_a_cancellation_is_remembered_longer_than_its_request(world: World) -> None:
     order = an_order(state=State.SUCCEEDED, cancel_requested_at=NOW, recent=())
     world.ports.store.create(order, a_key(order))
 

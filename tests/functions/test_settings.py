@@ -147,7 +147,7 @@ def test_images_are_trusted_by_their_measurements(settings: pytest.MonkeyPatch) 
     assert "the-ita-key" not in repr(read)
 
 
-def test_attestation_is_strict_where_nothing_is_said_of_it(settings: pytest.MonkeyPatch) -> None:
+def test_attestation_is_strict_by_default(settings: pytest.MonkeyPatch) -> None:
     given(settings, **MINIMAL)
 
     read = read_settings(()).core

@@ -7,6 +7,7 @@ import pytest
 from functions.domain.refusals import Unavailable
 from shared.domain.order import LEASE, State
 from tests.factories import CAPACITY
+from tests.functions.test_callback import OUTPUT, upload
 from tests.functions.world import CLIENT, OTHER_LAUNCHER, World
 from tests.meanwhile import Failing, Hanging, Meanwhile
 
@@ -21,7 +22,7 @@ def held(world: World) -> str:
 
 @pytest.fixture
 def machine(world: World) -> str:
-    """A capacity order that is running, and wished gone."""
+    """A capacity order that is running, and cancelled."""
     order_id: str = world.place(CAPACITY)["id"]
     world.claim(order_id)
     world.call_back(order_id, "started")
@@ -57,7 +58,7 @@ def test_a_returned_order_waits_again_and_burns_no_attempt(world: World, held: s
     assert (view["state"], view["attempt"]) == ("queued", 0)
 
 
-def test_a_stopped_order_that_its_client_wished_gone_is_cancelled(world: World, held: str) -> None:
+def test_a_stopped_order_that_its_client_cancelled_is_cancelled(world: World, held: str) -> None:
     world.post(f"/v1/orders/{held}/cancel")
 
     view = world.update(held, "stopped").get_json()
@@ -79,7 +80,7 @@ def test_a_capacity_order_stopped_before_it_ran_is_cancelled(world: World) -> No
     assert world.update(order_id, "stopped").get_json()["state"] == "cancelled"
 
 
-def test_stopping_what_nobody_wished_stopped_is_a_conflict(world: World, held: str) -> None:
+def test_stopping_an_order_that_was_not_cancelled_is_a_conflict(world: World, held: str) -> None:
     response = world.update(held, "stopped")
 
     assert response.status_code == 409
@@ -90,13 +91,14 @@ def test_the_end_of_a_machine_whose_order_has_succeeded_is_no_error_and_changes_
     world: World, held: str
 ) -> None:
     world.call_back(held, "started")
-    world.call_back(held, "failed", reason="program_failed", message="exit code 1", failure="permanent")
+    upload(world, held)
+    world.call_back(held, "completed", **OUTPUT)
     before = world.order(held)
 
     response = world.update(held, "machine_gone", exit_code=0, message="The machine ended with exit code 0.")
 
     assert response.status_code == 200
-    assert response.get_json()["state"] == "failed"
+    assert response.get_json()["state"] == "succeeded"
     assert world.order(held) == before
 
 
@@ -207,23 +209,23 @@ def test_one_heartbeat_renews_everything_that_is_held(world: World) -> None:
 
 
 def test_a_heartbeat_says_what_to_stop_and_why(world: World) -> None:
-    wished, finished, lapsed, other = [world.place()["id"] for _ in range(4)]
-    for order_id in (wished, finished, lapsed):
+    cancelled, finished, lapsed, other = [world.place()["id"] for _ in range(4)]
+    for order_id in (cancelled, finished, lapsed):
         world.claim(order_id)
     world.claim(other, OTHER_LAUNCHER)
-    world.post(f"/v1/orders/{wished}/cancel")
+    world.post(f"/v1/orders/{cancelled}/cancel")
     world.call_back(finished, "failed", reason="program_failed", message="", failure="permanent")
 
-    answer = world.heartbeat((wished, 1), (finished, 1), (lapsed, 2), (other, 1), ("no-such-order", 1))
+    answer = world.heartbeat((cancelled, 1), (finished, 1), (lapsed, 2), (other, 1), ("no-such-order", 1))
 
     assert {stop["order_id"]: stop["why"] for stop in answer["stop"]} == {
-        wished: "cancelled",
+        cancelled: "cancelled",
         finished: "finished",
         lapsed: "lease_lost",
         other: "lease_lost",
         "no-such-order": "lease_lost",
     }
-    assert [renewed["order_id"] for renewed in answer["renewed"]] == [wished]
+    assert [renewed["order_id"] for renewed in answer["renewed"]] == [cancelled]
 
 
 def test_an_order_that_lapsed_is_to_be_stopped(world: World, held: str) -> None:

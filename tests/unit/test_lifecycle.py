@@ -244,20 +244,20 @@ def test_an_order_whose_machine_was_or_may_have_been_begun_burns_an_attempt_when
 
 
 @pytest.mark.parametrize("kind", [EventKind.LAPSE, EventKind.RETRY, EventKind.EXIT, EventKind.RETURN])
-def test_an_order_wished_gone_is_not_queued_again(kind: EventKind) -> None:
+def test_an_order_that_was_cancelled_is_not_queued_again(kind: EventKind) -> None:
     order, now = in_state(State.PROVISIONING), in_time(kind)
     assert advance(order, MAKE[kind]("r", order, now), now).state is State.CANCELLED
 
 
 @pytest.mark.parametrize("kind", [EventKind.LAPSE, EventKind.RETRY, EventKind.EXIT, EventKind.RETURN])
-def test_a_machine_that_was_fulfilled_and_wished_gone_is_released_whoever_tells_of_its_end(kind: EventKind) -> None:
+def test_a_capacity_order_that_ran_and_was_cancelled_is_released_whoever_reports_its_end(kind: EventKind) -> None:
     order, now = in_state(State.RUNNING), in_time(kind)
     released = advance(order, MAKE[kind]("r", order, now), now)
     assert (released.state, released.reason) == (State.SUCCEEDED, Reason.RELEASED)
 
 
 @pytest.mark.parametrize("kind", [EventKind.STOP, EventKind.RELEASE])
-def test_a_launcher_cannot_end_an_order_that_nobody_wished_gone(kind: EventKind) -> None:
+def test_a_launcher_cannot_end_an_order_that_was_not_cancelled(kind: EventKind) -> None:
     order = replace(in_state(State.RUNNING), cancel_requested_at=None)
     with pytest.raises(WrongState):
         advance(order, MAKE[kind]("r", order, NOW), NOW)

@@ -1,8 +1,8 @@
 """For launchers: report on an order, and renew all that is held with one heartbeat."""
 
-from typing import Any, Final
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from functions.apis.v1.views import order_view
 from functions.domain.access import Role
@@ -114,8 +114,6 @@ def _report(body: UpdateRequest, holder: str, request_id: str) -> LauncherReport
             event = Retry if body.failure is Failure.RETRYABLE else Fail
             return event(request_id, body.epoch, body.reason, body.message, holder)
 
-
-BODY: Final[TypeAdapter[Any]] = TypeAdapter(UpdateRequest)
 
 ROUTES: Final = (
     Route(

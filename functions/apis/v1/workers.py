@@ -1,8 +1,6 @@
 """For workers: started, an upload, completed, failed. A worker's token reaches one order at one epoch."""
 
-from typing import Any, Final
-
-from pydantic import TypeAdapter
+from typing import Final
 
 from functions.domain.events import Fail, Retry
 from functions.domain.order import Output, output_key
@@ -56,8 +54,6 @@ def report(
 def _request_id(body: WorkerCompleted | WorkerFailed) -> str:
     return request_ids.worker_report(body.event, body.epoch, body.model_dump_json())
 
-
-BODY: Final[TypeAdapter[Any]] = TypeAdapter(CallbackRequest)
 
 ROUTES: Final = (
     Route(
