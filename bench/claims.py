@@ -28,9 +28,9 @@ from functions.adapters import order_document
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.adapters.firestore_calls import ONCE
 from functions.domain.events import Claim
-from functions.domain.lifecycle import advance
 from functions.domain.order import Order, place
 from functions.domain.refusals import Refusal
+from functions.domain.rules import advance
 from functions.engine.candidates import Candidates
 from shared.domain.order import LEASE
 from shared.domain.spec import TaskSpec

@@ -19,20 +19,20 @@ from functions.http.endpoint import Endpoint
 from functions.http.routing import Route
 from functions.settings import read_settings
 
-logs.configure()
 SETTINGS = read_settings(APIS)
-SERVICES_OF_PROCESS = wiring.once(lambda: wiring.build(SETTINGS, APIS))
+logs.configure(SETTINGS.core.project)
+services = endpoint.once(lambda: wiring.build(SETTINGS, APIS))
 
 
 # The framework imports us while it makes the application, and `errorhandler` is that application's.
 @functions_framework.errorhandler(HTTPException)  # type: ignore[untyped-decorator]
 def unroutable(error: HTTPException) -> Response:
-    return endpoint.unroutable(request, APIS, error, SETTINGS.core.project)
+    return endpoint.unroutable(request, APIS, error)
 
 
 def _entry_point(routes: Sequence[Route]) -> Callable[[Request], Response]:
-    serve = Endpoint(APIS, routes, SERVICES_OF_PROCESS, wiring.OFFERED | set(SETTINGS.of_apis), SETTINGS.core.project)
-    return lambda request: serve(request)  # the framework takes a function, and no other callable
+    offered = wiring.OFFERED | set(SETTINGS.of_apis)
+    return endpoint.entry_point(Endpoint(APIS, routes, services, offered))
 
 
 # Each service of the table, as a function of this module: the framework looks its target up by name.

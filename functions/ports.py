@@ -15,7 +15,7 @@ from shared.wire.bell import Bell
 
 T = TypeVar("T")
 
-MOST_HELD: Final = 500
+MAX_HELD: Final = 500
 """How many orders one launcher can hold: a heartbeat names them all."""
 
 
@@ -23,7 +23,7 @@ MOST_HELD: Final = 500
 class IdempotencyKey:
     """A client's key for one create. `fingerprint` is the SHA-256 of the request's body.
 
-    One that is `lasting` is not forgotten with time, but by `OrderStore.remove`.
+    A `lasting` key is not forgotten with time, but by `OrderStore.remove`.
     """
 
     account: str
@@ -42,7 +42,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An order that there is, and that another version of the control plane wrote: this one cannot read it."""
+    """An order that exists, and that this version of the control plane cannot read: another version wrote it."""
 
     order_id: str
 
@@ -87,33 +87,33 @@ class OrderStore(Protocol):
     key that it was created with; what returns many passes it over, and goes on behind it.
     """
 
-    def create(self, order: Order, key: IdempotencyKey) -> Order:
-        """Store a new order and its key, together or not at all, and return it.
+    def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
+        """Store a new order and its key, both or neither, and return it as it was written.
 
-        Where the key was used before with the same fingerprint, return the order of that time instead.
-        Raises KeyReused where the fingerprint differs, Gone where the order of that time was removed since,
-        Conflict where the id is that of another key's order.
+        If the key was used before with the same fingerprint, return the order of that time instead.
+        Raises KeyReused if the fingerprint differs, Gone if the order of that time was removed since,
+        Conflict if the id is that of another key's order.
         """
 
     def get(self, order_id: str) -> Order:
-        """Raises NotFound."""
+        """Raise NotFound if there is no such order."""
 
     def look(self, order_id: str) -> Snapshot:
-        """Return the order as it stands, to be changed. Raises NotFound."""
+        """Return the order as it is now, with its version. Raises NotFound."""
 
     def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
         """Return those that exist, in one read."""
 
     def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
-        """Advance the order by `event`, atomically, and return it as it then stands.
+        """Advance the order by `event`, atomically, and return it.
 
-        `seen` saves the first read; where it is stale the order is read again. An answer of the store that may
+        `seen` saves the first read; if it is stale, the order is read again. An answer of the store that may
         hide a success is resolved by reading again: the order remembers the event's request.
         Raises NotFound, WrongState, LeaseLost; Unavailable when the store cannot be reached or keeps changing.
         """
 
     def page(self, query: OrderQuery) -> OrderPage:
-        """Raises Invalid where `after` is not a page mark of ours."""
+        """Return a page of orders. Raises Invalid if `after` is not a page mark of ours."""
 
     def count(self, query: OrderQuery) -> int:
         """Return how many orders the query has on all its pages, up to 100,000."""
@@ -136,7 +136,7 @@ class OrderStore(Protocol):
         """
 
     def held_by(self, launcher: str) -> Sequence[Order]:
-        """Return the orders whose lease names this launcher, at most MOST_HELD.
+        """Return the orders whose lease names this launcher, at most MAX_HELD.
 
         One without an identity means every launcher of its account and name (`holder.means`).
         """
@@ -178,15 +178,23 @@ class Records(Protocol[T]):
     """
 
     def add(self, id_: str, record: T) -> None:
-        """Raises Conflict where there is another of this id; the same one twice is one."""
+        """Add a record; the same one twice is one. Raises Conflict if there is another of this id."""
 
     def get(self, id_: str) -> T | None: ...
 
     def change(self, id_: str, change: Callable[[T], T]) -> T:
-        """Replace the record by what `change` makes of it, and return that: again where another was faster. Nothing is
-        written where that is the same.
+        """Replace the record by what `change` makes of it, and return that; if another write was faster, try again.
+
+        If `change` returns the same record, nothing is written.
 
         Raises NotFound, and whatever `change` raises: then nothing is changed.
+        """
+
+    def upsert(self, id_: str, fresh: T, change: Callable[[T], T]) -> T:
+        """Add `fresh`, or replace the record that is there by what `change` makes of it; return what is there then.
+
+        A repeat must be harmless: `change` may be given `fresh` itself, if the answer to adding it was lost.
+        Raises whatever `change` raises.
         """
 
     def take(self, id_: str, which: Callable[[T], bool] = lambda _: True) -> T | None:
@@ -214,11 +222,11 @@ class Appraiser(Protocol):
     def appraise(self, quote: str) -> str:
         """Return the token of a quote, in base64.
 
-        Raises Forbidden where the quote is refused, Malformed where we may ask for no token, Unavailable.
+        Raises Forbidden if the quote is refused, Malformed if we have no key to ask for a token, Unavailable.
         """
 
     def measured(self, token: str, now: datetime) -> Measured:
-        """Return what the token vouches for. Raises Malformed where it is none, Forbidden, Unavailable."""
+        """Return what the token vouches for. Raises Malformed if it is not a token, Forbidden, Unavailable."""
 
 
 class Doorbell(Protocol):
@@ -246,7 +254,7 @@ class UploadTerms:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """`sha256` is lower-case hex, or None where the object was not uploaded on our terms."""
+    """`sha256` is lower-case hex, or None if the object was not uploaded on our terms."""
 
     size: int
     sha256: str | None
@@ -261,7 +269,7 @@ class OutputBucket(Protocol):
         """Return a URL whose answer is an attachment named `file_name`."""
 
     def stat(self, key: str) -> StoredObject | None:
-        """Return None where there is no such object. Raises Unavailable."""
+        """Return None if there is no such object. Raises Unavailable."""
 
     def delete(self, key: str) -> None:
         """Remove the object; none there is no error."""

@@ -1,4 +1,4 @@
-"""What the functions are told by their environment. Every error is reported at once."""
+"""The settings of the functions, from their environment. Every error is reported at once."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal, cast
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -18,12 +17,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from functions.apis.capacity.attestation import Image, Nonces, Tcb
 from functions.domain.access import ApiKey, Role
-from functions.domain.pools import MOST_MACHINES
+from functions.engine.attestation import Image, Nonces, Tcb
 from functions.http.api import Api
 from shared.address import BaseUrl
-from shared.domain.datacenters import parse
 from shared.domain.spec import Attestation
 from shared.secret import Secret
 from shared.settings import read_all_or_exit
@@ -80,7 +77,7 @@ def _json(text: object) -> object:
 
 
 class Settings(BaseSettings):
-    """Checks that concern two settings stand on the later one, so that they are made beside all others."""
+    """A check of two settings is made on the later one, so that it is reported beside all others."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, validate_default=True, extra="ignore")
 
@@ -101,11 +98,8 @@ class Settings(BaseSettings):
     admin_password: Secret | None = Field(None, min_length=12, validation_alias="LAUNCHYARD_ADMIN_PASSWORD")
     """Of the capacity contract's `POST /admin/login`; without one, operators use their key."""
     password_login: bool = Field(True, validation_alias="LAUNCHYARD_PASSWORD_LOGIN")
-    open_signup: bool = Field(False, validation_alias="OPEN_SIGNUP")
-    """Whether anybody may create accounts of every type, privileged ones too."""
-    claim_ttl_seconds: float = Field(600, gt=0, le=86_400, validation_alias="CAPACITY_ORDER_CLAIM_TTL_SECONDS")
     attestation: Attestation = Field(Attestation.OPTIONAL, validation_alias="LAUNCHYARD_ATTESTATION")
-    """What pools demand that say nothing of it."""
+    """What a pool's orders demand if its target does not say."""
     trusted_images: Annotated[tuple[TrustedImage, ...], NoDecode, BeforeValidator(_json)] = Field(
         (), validation_alias="LAUNCHYARD_TRUSTED_MRTDS"
     )
@@ -117,12 +111,6 @@ class Settings(BaseSettings):
     ita_api: BaseUrl = Field(ITA_API, validation_alias="LAUNCHYARD_ITA_API")
     ita_certs: BaseUrl = Field(ITA_CERTS, validation_alias="LAUNCHYARD_ITA_CERTS")
     """Where its public keys are."""
-    default_pool: bool = Field(False, validation_alias="DEFAULT_GCP_TINY_ENABLED")
-    """Whether the deployment begins with the contract's pool of tiny machines. The contract has it on; but it costs."""
-    default_pool_datacenter: Annotated[str, AfterValidator(parse)] = Field(
-        "gcp:us-central1-a", validation_alias="DEFAULT_GCP_TINY_DATACENTER"
-    )
-    default_pool_count: int = Field(1, ge=0, le=MOST_MACHINES, validation_alias="DEFAULT_GCP_TINY_MIN_WARM_COUNT")
     keys: Annotated[tuple[SeededKey, ...], NoDecode, BeforeValidator(_json)] = Field(
         (), validation_alias="LAUNCHYARD_KEYS"
     )

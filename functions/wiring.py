@@ -1,13 +1,13 @@
 """The composition root: which adapters the functions run on.
 
 functions-framework imports the entry points in gunicorn's master process and forks: a gRPC client or a thread that
-existed before would be dead in the workers. So the App is made at the first request, once a process.
+existed before would be dead in the workers. So the services are made at the first request (`endpoint.once`).
 """
 
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -15,91 +15,164 @@ from uuid import uuid4
 
 from pydantic_settings import BaseSettings
 
-from functions.apis.capacity.attestation import Trust
-from functions.apis.capacity.parts import Capacity, DefaultPool
-from functions.apis.capacity.sessions import Sessions
-from functions.app import App
 from functions.domain.accounts import Account, Enrolment
 from functions.domain.agents import Agent, Challenge
 from functions.domain.pools import Pool
+from functions.engine.accounts import Accounts
+from functions.engine.agents import Agents
+from functions.engine.associations import Associations
+from functions.engine.attestation import Trust, Verifier
+from functions.engine.claims import Claims, NextClaim
 from functions.engine.credentials import CallbackTokens
-from functions.engine.sweep import Chores
+from functions.engine.enrolments import Enrolments
+from functions.engine.late_workers import LateWorkers
+from functions.engine.leases import Leases
+from functions.engine.order_sets import OrderSets
+from functions.engine.orders import Orders
+from functions.engine.outputs import Outputs
+from functions.engine.pools import Pools
+from functions.engine.sessions import Sessions
+from functions.engine.sweep import Sweep
+from functions.engine.unattended_claims import UnattendedClaims
 from functions.http.api import Api
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services, pick, wanted_by
 from functions.ports import Appraiser, Doorbell, KeyStore, OrderStore, OutputBucket, Records
 from functions.settings import AllSettings, Backend, Settings
-from shared.domain.spec import NodeSize
-
-SHORTEST_CLAIM: Final = 30.0
-"""Seconds: the contract's."""
+from shared.domain.order import LEASE
+from shared.domain.spec import Attestation
 
 APPRAISAL_SECONDS: Final = 10.0
 """How long Intel Trust Authority may take to answer: an agent gives us 30."""
 
-Ports = tuple[OrderStore, KeyStore, Doorbell, Capacity]
+MakeRecords = Callable[[str, type[Any]], Records[Any]]
+"""Makes the port of one kind of record, from its collection and type."""
+Backends = tuple[OrderStore, KeyStore, Doorbell, MakeRecords]
 
 
-def once(make: Callable[[], Services]) -> Callable[[], Services]:
-    """Return a function that makes the services at its first call, by any thread, and returns the same ever after."""
-    lock, made = threading.Lock(), list[Services]()
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What services are made of.
 
-    def services() -> Services:
-        with lock:
-            if not made:
-                made.append(make())
-            return made[0]
+    `any_order` and `oldest_first` find orders to claim; `new_id` makes a fresh UUID, `new_secret` so many random bytes
+    in URL-safe base64; `wait` sleeps (seconds); `lease` is how long a claim or a heartbeat lasts; `attestation` is what
+    a pool's orders demand if its target does not say.
+    """
 
-    return services
+    store: OrderStore
+    keys: KeyStore
+    doorbell: Doorbell
+    bucket: OutputBucket
+    any_order: NextClaim
+    oldest_first: NextClaim
+    accounts: Records[Account]
+    enrolments: Records[Enrolment]
+    pools: Records[Pool]
+    challenges: Records[Challenge]
+    agents: Records[Agent]
+    appraiser: Appraiser
+    trust: Trust
+    sessions: Sessions
+    tokens: CallbackTokens
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+    new_secret: Callable[[int], str]
+    wait: Callable[[float], None]
+    lease: timedelta = LEASE
+    attestation: Attestation = Attestation.OPTIONAL
 
 
-OFFERED: Final[Set[type]] = frozenset({App, Chores, KeyStore})
+OFFERED: Final[Set[type]] = frozenset(
+    {
+        *(KeyStore, CallbackTokens, Sessions),
+        *(Orders, Claims, Leases, Outputs, Sweep),
+        *(Pools, LateWorkers, UnattendedClaims, Verifier, Agents, Enrolments, Accounts),
+    }
+)
 """The types of the services that handlers may ask for, beside the settings of their API."""
 
 
 def build(settings: AllSettings, apis: Sequence[Api]) -> Services:
-    return services_of(build_app(settings.core), apis, settings.of_apis)
+    return services_of(ports_of(settings.core), apis, settings.of_apis)
 
 
-def services_of(app: App, apis: Sequence[Api], settings: Mapping[type[BaseSettings], BaseSettings]) -> Services:
+def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSettings], BaseSettings]) -> Services:
     """Return what handlers may ask for, each under its type."""
-    services: Services = {App: app, KeyStore: app.keys, **settings}
+    store, clock, new_id = ports.store, ports.clock, ports.new_id
+    outputs = Outputs(store, ports.bucket, clock)
+    orders = Orders(store, ports.doorbell, outputs, clock, new_id)
+    sweep = Sweep(store, ports.doorbell, outputs, clock, new_id)
+    verifier = Verifier(ports.appraiser, ports.challenges, ports.trust, clock, new_id)
+    associations = Associations(ports.agents, store, ports.tokens, clock)
+    pools = Pools(ports.pools, ports.agents, OrderSets(store, orders.ring, clock), clock, ports.attestation)
+    enrolments = Enrolments(ports.enrolments, clock, ports.new_secret)
+    services: Services = {
+        KeyStore: ports.keys,
+        CallbackTokens: ports.tokens,
+        Sessions: ports.sessions,
+        Orders: orders,
+        Claims: Claims(store, ports.any_order, clock, ports.wait, ports.lease),
+        Leases: Leases(store, clock, ports.lease),
+        Outputs: outputs,
+        Pools: pools,
+        LateWorkers: LateWorkers(store, associations, clock, new_id),
+        UnattendedClaims: UnattendedClaims(ports.oldest_first, sweep.settle_held, clock, new_id),
+        Verifier: verifier,
+        Agents: Agents(ports.agents, store, associations, verifier, clock, new_id),
+        Enrolments: enrolments,
+        Accounts: Accounts(ports.accounts, ports.keys, enrolments, pools, clock, new_id, ports.new_secret),
+        **settings,
+    }
     chores = [partial(chore, **pick(services, wanted_by(chore, {"limit"}))) for api in apis for chore in api.chores]
-    return {**services, Chores: Chores(chores)}
+    return {**services, Sweep: replace(sweep, chores=chores)}
 
 
-def build_app(settings: Settings) -> App:
+def ports_of(settings: Settings) -> Ports:
     from functions.engine.candidates import Candidates, oldest_last
 
-    store, keys, doorbell, capacity = _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
-    return App(
+    store, keys, doorbell, records = _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
+    secret = settings.callback_secret.get_secret_value()
+    password = None if settings.admin_password is None else settings.admin_password.get_secret_value()
+    return Ports(
         store=store,
         keys=CachedKeys(keys),
         doorbell=doorbell,
         bucket=_bucket(settings),
-        candidates=Candidates(store),
-        oldest=Candidates(store, rest=timedelta(), shuffle=oldest_last),
-        capacity=capacity,
-        tokens=CallbackTokens(settings.callback_secret.get_secret_value()),
-        clock=lambda: datetime.now(UTC),
+        any_order=Candidates(store),
+        oldest_first=Candidates(store, pause=timedelta(), sort=oldest_last),
+        accounts=records("accounts", Account),
+        enrolments=records("enrolments", Enrolment),
+        pools=records("pools", Pool),
+        challenges=records("challenges", Challenge),
+        agents=records("agents", Agent),
+        appraiser=_appraiser(settings),
+        trust=Trust([trusted.image() for trusted in settings.trusted_images], settings.tcb, settings.nonces),
+        sessions=Sessions(secret, password, settings.password_login, clock=_now),
+        tokens=CallbackTokens(secret),
+        clock=_now,
         new_id=lambda: str(uuid4()),
         new_secret=secrets.token_urlsafe,
         wait=time.sleep,
         lease=timedelta(seconds=settings.lease_seconds),
+        attestation=settings.attestation,
     )
 
 
-def _memory(settings: Settings) -> Ports:
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _memory(settings: Settings) -> Backends:
     from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore, SilentDoorbell
     from functions.adapters.memory_records import MemoryRecords
 
     keys = MemoryKeyStore()
     for seeded in settings.keys:
         keys.add(seeded.key())
-    return MemoryOrderStore(), keys, SilentDoorbell(), _capacity(settings, lambda _collection, _kind: MemoryRecords())
+    return MemoryOrderStore(), keys, SilentDoorbell(), lambda _collection, _kind: MemoryRecords()
 
 
-def _google(settings: Settings) -> Ports:
+def _google(settings: Settings) -> Backends:
     """FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST are honoured by Google's libraries themselves."""
     from google.cloud.firestore import Client
     from google.cloud.pubsub_v1 import PublisherClient
@@ -110,31 +183,8 @@ def _google(settings: Settings) -> Ports:
 
     client = Client(project=settings.project, database=settings.database)
     publisher = PublisherClient()
-    topic = publisher.topic_path(settings.project, settings.topic)
-    capacity = _capacity(settings, lambda collection, kind: FirestoreRecords(client, collection, kind))
-    return FirestoreOrderStore(client), FirestoreKeyStore(client), PubSubDoorbell(publisher, topic), capacity
-
-
-def _capacity(settings: Settings, records: Callable[[str, type[Any]], Records[Any]]) -> Capacity:
-    password = settings.admin_password
-    return Capacity(
-        accounts=records("accounts", Account),
-        enrolments=records("enrolments", Enrolment),
-        pools=records("pools", Pool),
-        challenges=records("challenges", Challenge),
-        agents=records("agents", Agent),
-        sessions=Sessions(
-            settings.callback_secret.get_secret_value(),
-            password.get_secret_value() if password else None,
-            settings.password_login,
-        ),
-        appraiser=_appraiser(settings),
-        trust=Trust([trusted.image() for trusted in settings.trusted_images], settings.tcb, settings.nonces),
-        claim_ttl=timedelta(seconds=max(settings.claim_ttl_seconds, SHORTEST_CLAIM)),
-        open_signup=settings.open_signup,
-        attestation=settings.attestation,
-        default_pool=_default_pool(settings),
-    )
+    doorbell = PubSubDoorbell(publisher, publisher.topic_path(settings.project, settings.topic))
+    return FirestoreOrderStore(client), FirestoreKeyStore(client), doorbell, partial(FirestoreRecords, client)
 
 
 def _appraiser(settings: Settings) -> Appraiser:
@@ -146,12 +196,6 @@ def _appraiser(settings: Settings) -> Appraiser:
     keys = PublishedKeys(open_client(settings.ita_certs, timeout=APPRAISAL_SECONDS), settings.ita_certs)
     http = open_client(settings.ita_api, timeout=APPRAISAL_SECONDS)
     return TrustAuthority(http, keys, settings.ita_api, api_key.get_secret_value() if api_key else None)
-
-
-def _default_pool(settings: Settings) -> DefaultPool | None:
-    if not settings.default_pool:
-        return None
-    return DefaultPool(settings.default_pool_datacenter, NodeSize.TINY, settings.default_pool_count)
 
 
 def _bucket(settings: Settings) -> OutputBucket:

@@ -13,6 +13,7 @@ from functions.domain.events import (
     Claim,
     Discard,
     EventKind,
+    Exit,
     Expire,
     Fail,
     Lapse,
@@ -30,9 +31,9 @@ from functions.domain.events import (
     Succeed,
     TtlPassed,
 )
-from functions.domain.lifecycle import RULES
 from functions.domain.limits import Limits
 from functions.domain.order import Order, Output
+from functions.domain.rules import RULES
 from shared.domain.order import LEASE, Reason, State
 from tests.factories import LAUNCHER, NOW, an_order
 
@@ -50,6 +51,7 @@ MAKE: Final[Mapping[EventKind, Callable[[str, Order, datetime], AnyEvent]]] = {
     EventKind.SUCCEED: lambda id_, order, now: Succeed(id_, order.epoch, OUTPUT),
     EventKind.FAIL: lambda id_, order, now: Fail(id_, order.epoch, Reason.PROGRAM_FAILED, "no"),
     EventKind.RETRY: lambda id_, order, now: Retry(id_, order.epoch, Reason.MACHINE_EXITED, "gone"),
+    EventKind.EXIT: lambda id_, order, now: Exit(id_, order.epoch, LAUNCHER, "exit code 1"),
     EventKind.RETURN: lambda id_, order, now: Return(id_, order.epoch, LAUNCHER, Reason.RETURNED, "going down"),
     EventKind.LAPSE: lambda id_, order, now: Lapse(id_, order.epoch),
     EventKind.BOOT_TIMEOUT: lambda id_, order, now: BootTimeout(id_, order.epoch),
@@ -74,7 +76,8 @@ WAY_TO: Final[Mapping[State, list[EventKind]]] = {
     State.CANCELLED: [CLAIM, CANCEL, EventKind.STOP],
     State.EXPIRED: [CLAIM, EventKind.RETURN, EventKind.EXPIRE],
 }
-LOST_ATTEMPTS: Final = st.lists(st.sampled_from([EventKind.RETRY, EventKind.LAPSE, EventKind.RETURN]), max_size=2)
+ENDS_OF_ATTEMPTS: Final = (EventKind.RETRY, EventKind.EXIT, EventKind.LAPSE, EventKind.RETURN)
+LOST_ATTEMPTS: Final = st.lists(st.sampled_from(ENDS_OF_ATTEMPTS), max_size=2)
 
 
 def a_history(

@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from functions.domain.events import AnyEvent, EventKind, Held
-from functions.domain.lifecycle import RULES
+from functions.domain.rules import RULES
 from shared.domain.order import FINAL, Reason, State
 
 HEAD = """# Lifecycle of an order
 
-Generated from the table in `functions/domain/lifecycle.py` by `make docs`; a test fails when this page is stale.
+Generated from the table in `functions/domain/rules.py` by `make docs`; a test fails when this page is stale.
 
-`lapse`, `retry`, `boot_timeout` and `return` lead back to `queued` while attempts remain and the client has not asked
-to cancel the order. Without attempts left the first three end in `failed`. An attended launcher reports `provision`
-before it starts a machine: a `lapse` before that uses up no attempt, because nothing was tried, and the order waits
-on until its queue TTL, to which the time that it was held is added. If the client has asked to cancel, all of them
-end in `cancelled`; but a capacity order that ran has done its work (`succeeded`, `released`). A session that had
-started fails instead of being run again. A final state never changes. Events marked *fenced* carry the epoch: any but
-the current one is refused, `409 lease_lost`.
+`lapse`, `retry`, `exit`, `boot_timeout` and `return` lead back to `queued` while attempts remain and the client has not
+cancelled the order. Without attempts left all but `return` end in `failed`. A launcher that sends heartbeats reports
+before it starts a machine (`provision`): a `lapse` before that burns no attempt, since nothing was tried, and the
+order waits on until its queue TTL, to which the time that it was held is added. If the client has cancelled the order,
+all end in `cancelled`; but a capacity order that ran has done its work (`succeeded`, `released`). A final state never
+changes: a machine's `exit` after the end of its order is accepted, and changes nothing. Events marked *fenced* carry
+the epoch: any but the present one is refused, `409 lease_lost`.
 """
 
 
@@ -41,7 +41,7 @@ def _diagram() -> Iterator[str]:
 
 
 def _table() -> Iterator[str]:
-    states = [state for state in State if state not in FINAL]
+    states = list(State)
     yield "## Rules"
     yield ""
     yield "| event | " + " | ".join(states) + " |"

@@ -23,22 +23,22 @@ from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_cal
 from functions.adapters.firestore_claims import Claims
 from functions.adapters.order_document import plain
 from functions.adapters.page_mark import ORDER_ID
-from functions.adapters.reading import Reading, no_order, note_unreadable, order_of, present_order, read_one, read_past
+from functions.adapters.reading import Reading, note_unreadable, order_of, present_order, read_one, read_past
 from functions.domain.access import ApiKey
 from functions.domain.events import AnyEvent, Claim
-from functions.domain.holder import means, parts
-from functions.domain.lifecycle import advance, require_ended
+from functions.domain.holder import means, split_holder
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal
-from functions.ports import MOST_HELD, Due, IdempotencyKey, OrderPage, OrderQuery, Snapshot, Unreadable
+from functions.domain.rules import advance, require_ended
+from functions.ports import MAX_HELD, Due, IdempotencyKey, OrderPage, OrderQuery, Snapshot, Unreadable
 from shared.domain.order import State
 
 ORDERS: Final = "orders"
 IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 API_KEYS: Final = "api_keys"
 
-MOST_COUNTED: Final = 100_000
-MOST_LANES: Final = 30
+MAX_COUNTED: Final = 100_000
+MAX_LANES: Final = 30
 """Of one query: Firestore compares with no more values."""
 REMEMBERING: Final = 10
 """How many orders of one request are read: it holds one, and may have lost some before."""
@@ -67,16 +67,16 @@ class FirestoreOrderStore:
         self._claims = Claims(client, self._orders, self._keys)
 
     @persistently
-    def create(self, order: Order, key: IdempotencyKey) -> Order:
+    def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
         batch = self._client.batch()
         batch.create(self._document(order.id), order_document.encode(order))
         used = {**asdict(key), "order_id": order.id, "created_at": None if key.lasting else order.created_at}
         batch.create(self._keys.document(_key_id(key.account, key.value)), used)
         try:
-            batch.commit(**ONCE)
+            written, _ = batch.commit(**ONCE)
         except (AlreadyExists, *TRANSIENT) as error:
             return self._created_before(order, key, error)
-        return order
+        return Snapshot(order, written.update_time)
 
     @persistently
     def get(self, order_id: str) -> Order:
@@ -125,7 +125,7 @@ class FirestoreOrderStore:
     @persistently
     def count(self, query: OrderQuery) -> int:
         # Bounded, since a count is billed by the thousand; and the list that it belongs to is read by people.
-        found = self._sorted(query).limit(MOST_COUNTED).count()
+        found = self._sorted(query).limit(MAX_COUNTED).count()
         answers: list[list[AggregationResult]] = found.get(**ONCE)  # type: ignore[assignment]  # it is typed as one list, and is one a document
         return int(answers[0][0].value)
 
@@ -133,7 +133,7 @@ class FirestoreOrderStore:
     @persistently
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         wanted = sorted(set(lanes))
-        some = [wanted[first : first + MOST_LANES] for first in range(0, len(wanted), MOST_LANES)]
+        some = [wanted[first : first + MAX_LANES] for first in range(0, len(wanted), MAX_LANES)]
         found = {one.order.id: one for lanes_ in some for one in self._claimable(lanes_, now, limit)}
         return sorted(found.values(), key=lambda one: (one.order.available_at, one.order.id))[:limit]
 
@@ -149,8 +149,8 @@ class FirestoreOrderStore:
     @of_callers
     @persistently
     def held_by(self, launcher: str) -> Sequence[Order]:
-        name, _ = parts(launcher)
-        found = _run(self._orders.where(filter=FieldFilter("lease.launcher", "==", name)), MOST_HELD)
+        name, _ = split_holder(launcher)
+        found = _run(self._orders.where(filter=FieldFilter("lease.launcher", "==", name)), MAX_HELD)
         held = (snapshot.order for snapshot in found)
         return [order for order in held if order.lease is not None and means(launcher, order.lease.launcher)]
 
@@ -195,7 +195,7 @@ class FirestoreOrderStore:
         return changed
 
     def _replace(self, seen: Snapshot, changed: Order) -> bool:
-        """Write what differs, and return whether anything did. Raises LostRace where the order is not as seen."""
+        """Write what differs, and return whether anything did. Raises LostRace if the order is not as it was seen."""
         differences = order_document.changes(seen.order, changed)
         if not differences:
             return False
@@ -206,7 +206,7 @@ class FirestoreOrderStore:
             raise LostRace(f"Order {changed.id} changed after it was read.") from error
         return True
 
-    def _created_before(self, order: Order, key: IdempotencyKey, error: Exception) -> Order:
+    def _created_before(self, order: Order, key: IdempotencyKey, error: Exception) -> Snapshot:
         """Return the order that this key stands for: one of an earlier request, or ours, whose answer was lost."""
         document = self._keys.document(_key_id(key.account, key.value)).get(**ONCE)
         if not document.exists:
@@ -217,7 +217,7 @@ class FirestoreOrderStore:
         if used.fingerprint != key.fingerprint:
             raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
         try:
-            return self._read(used.order_id).order
+            return self._read(used.order_id)
         except NotFound:
             raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.") from error
 
@@ -246,7 +246,7 @@ class FirestoreOrderStore:
 
     def _document(self, order_id: str) -> DocumentReference:
         if not ORDER_ID.fullmatch(order_id):
-            raise no_order(order_id)
+            raise NotFound("There is no such order.")
         return self._orders.document(order_id)
 
     def _position(self, after: str) -> dict[str, Any]:
@@ -279,7 +279,7 @@ def _run(query: Query, limit: int) -> Sequence[Snapshot]:
 
 
 def _mark(read: Reading[Snapshot]) -> str | None:
-    """Return where to go on behind what was read, None if nothing is left."""
+    """Return the mark behind what was read, None if nothing is left."""
     if read.whole or read.last is None:
         return None
     return page_mark.mark_at(plain(read.last.get("created_at")), read.last.id)

@@ -1,4 +1,4 @@
-"""Calls to Firestore: bounded in time, tried again from the start, and `Unavailable` where that does not help.
+"""Calls to Firestore: bounded in time, tried again from the start, and `Unavailable` if that does not help.
 
 The client library would retry a commit by itself and then report a lost race for a write that it won. Here it tries
 each RPC once; what is tried again is the whole operation, which reads before it writes.
@@ -23,6 +23,7 @@ from google.api_core.exceptions import (
 from google.api_core.retry import Retry, if_exception_type
 
 from functions.domain.refusals import Invalid, Unavailable
+from shared.log_events import LogEvent
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,7 @@ TRANSIENT: Final = (
 
 # With two RPCs a try, the longest wait stays below the 15 s that our clients wait for an answer. A `RetryingCaller`,
 # unlike the decorator, keeps the arguments, which hold clients' prompts, out of stamina's log.
-_AGAIN: Final = stamina.RetryingCaller(attempts=8, timeout=6.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1)
+_RETRYING: Final = stamina.RetryingCaller(attempts=8, timeout=6.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1)
 
 
 def persistently(operation: Callable[P, T]) -> Callable[P, T]:
@@ -60,7 +61,7 @@ def persistently(operation: Callable[P, T]) -> Callable[P, T]:
     @wraps(operation)
     def persistent(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return _AGAIN(TRANSIENT, operation, *args, **kwargs)
+            return _RETRYING(TRANSIENT, operation, *args, **kwargs)
         except TRANSIENT as error:
             raise Unavailable("The order store does not answer; send the same request again.") from error
 
@@ -71,7 +72,7 @@ def of_callers(query: Callable[P, T]) -> Callable[P, T]:
     """Refuse values that Firestore refuses, in a query that is made with a caller's. Raises Invalid.
 
     A net: values are bounded where they are read, so one that comes so far is logged as our fault. Queries with our own
-    values, and writes, have no net: nobody else can be at fault there.
+    values, and writes, have no net: no caller can be at fault there.
     """
 
     @wraps(query)
@@ -79,7 +80,8 @@ def of_callers(query: Callable[P, T]) -> Callable[P, T]:
         try:
             return query(*args, **kwargs)
         except InvalidArgument as error:
-            log.error("Firestore refused a caller's value.", query=query.__qualname__, why=error.message)
+            message = "Firestore refused a value that a caller sent."
+            log.error(LogEvent.QUERY_REFUSED, message=message, query=query.__qualname__, why=error.message)
             raise Invalid("One of the values that were sent is too long to look for; shorten it.") from error
 
     return refusing

@@ -20,9 +20,9 @@ from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, persis
 from functions.adapters.reading import Document, order_of, present_order, read_one
 from functions.domain.events import Claim
 from functions.domain.holder import are_one
-from functions.domain.lifecycle import advance
 from functions.domain.order import Order
 from functions.domain.refusals import Refusal
+from functions.domain.rules import advance
 from functions.ports import Snapshot
 
 

@@ -11,11 +11,11 @@ from functions.adapters import page_mark
 from functions.domain.access import ApiKey
 from functions.domain.events import AnyEvent, Claim
 from functions.domain.holder import are_one, means
-from functions.domain.lifecycle import advance, require_ended
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, OtherVersion
+from functions.domain.rules import advance, require_ended
 from functions.ports import (
-    MOST_HELD,
+    MAX_HELD,
     Due,
     IdempotencyKey,
     OrderPage,
@@ -50,7 +50,7 @@ class MemoryOrderStore:
         self._keys: dict[tuple[str, str], _UsedKey] = {}
         self._versions = itertools.count(1)
 
-    def create(self, order: Order, key: IdempotencyKey) -> Order:
+    def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
         with self._lock:
             used = self._keys.get((key.account, key.value))
             if used is None and order.id in self._orders:
@@ -59,12 +59,12 @@ class MemoryOrderStore:
                 at = None if key.lasting else order.created_at
                 self._keys[key.account, key.value] = _UsedKey(key.fingerprint, order.id, at)
                 self._orders[order.id] = Snapshot(order, next(self._versions))
-                return order
+                return self._orders[order.id]
             if used.fingerprint != key.fingerprint:
                 raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
             if used.order_id not in self._orders:
                 raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.")
-            return self._find(used.order_id).order
+            return self._find(used.order_id)
 
     def get(self, order_id: str) -> Order:
         return self.look(order_id).order
@@ -127,7 +127,7 @@ class MemoryOrderStore:
         held = (
             order for order in self._readable() if order.lease is not None and means(launcher, order.lease.launcher)
         )
-        return list(itertools.islice(held, MOST_HELD))
+        return list(itertools.islice(held, MAX_HELD))
 
     def remove(self, order_id: str, key: str | None = None) -> None:
         with self._lock:
@@ -164,7 +164,7 @@ class MemoryOrderStore:
 
     def _find(self, order_id: str) -> Snapshot:
         if order_id not in self._orders:
-            raise NotFound(f"There is no order {order_id}.")
+            raise NotFound("There is no such order.")
         if order_id in self.unreadable:
             raise OtherVersion(f"The order {order_id} was written by another version; send the same request again.")
         return self._orders[order_id]

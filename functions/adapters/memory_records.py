@@ -37,6 +37,12 @@ class MemoryRecords(Generic[T]):
             self._records[id_] = change(self._records[id_])
             return self._records[id_]
 
+    def upsert(self, id_: str, fresh: T, change: Callable[[T], T]) -> T:
+        with self._lock:
+            self._require_readable(id_)
+            self._records[id_] = change(self._records[id_]) if id_ in self._records else fresh
+            return self._records[id_]
+
     def take(self, id_: str, which: Callable[[T], bool] = lambda _: True) -> T | None:
         with self._lock:
             self._require_readable(id_)

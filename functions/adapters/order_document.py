@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from functions.domain.holder import MARK, parts
+from functions.domain.holder import MARK, split_holder
 from functions.domain.order import Order
 
 ORDER: Final = TypeAdapter(Order)
@@ -52,7 +52,7 @@ def _with_identity_apart(document: dict[str, Any]) -> dict[str, Any]:
     lease = document.get("lease")
     if lease is None:
         return document
-    name, identity = parts(lease["launcher"])
+    name, identity = split_holder(lease["launcher"])
     return document if identity is None else document | {"lease": lease | {"launcher": name, IDENTITY: identity}}
 
 

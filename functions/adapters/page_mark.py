@@ -25,7 +25,7 @@ def mark_at(created_at: datetime, order_id: str) -> str:
 
 
 def read(text: str) -> tuple[datetime, str]:
-    """Return when the marked order was created, and its id. Raises Invalid where the mark is not one of ours."""
+    """Return when the marked order was created, and its id. Raises Invalid if the mark is not one of ours."""
     try:
         written, _, order_id = base64.b64decode(text, altchars=b"-_", validate=True).decode().partition(" ")
         created_at = datetime.fromisoformat(written)

@@ -29,7 +29,7 @@ class PublishedKeys:
         self._failed: float | None = None
 
     def find(self, key_id: str) -> Any | None:
-        """Return the key, as PyJWT takes it, or None where the signer publishes none of this id. Raises Unavailable."""
+        """Return the key, as PyJWT takes it, or None if the signer publishes no key of this id. Raises Unavailable."""
         with self._lock:
             if not self._since(self._fetched) < (REMEMBERED if key_id in self._keys else LOOK_AGAIN):
                 self._fetch()

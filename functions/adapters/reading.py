@@ -21,14 +21,15 @@ from functions.adapters.firestore_calls import ONCE
 from functions.adapters.order_document import plain
 from functions.domain.refusals import NotFound, OtherVersion
 from functions.ports import Snapshot
+from shared.log_events import LogEvent
 
-MOST_READ: Final = 10_000
+MAX_READ: Final = 10_000
 """Documents that are read at most to find those that were asked for."""
-AT_ONCE: Final = 500
+PAGE_SIZE: Final = 500
 """Documents of one query that goes on past unreadable ones."""
-MOST_NAMED: Final = 5
+MAX_NAMED: Final = 5
 """Documents that one line of the log names."""
-TOLD_SECONDS: Final = 600.0
+LOG_AGAIN_SECONDS: Final = 600.0
 """How long a document that was named in the log is not named again."""
 
 T = TypeVar("T")
@@ -36,8 +37,8 @@ Document = DocumentSnapshot[DocumentReference]
 
 log = structlog.get_logger(__name__)
 
-_told: TTLCache[str, bool] = TTLCache(MOST_READ, TOLD_SECONDS)
-_telling = threading.Lock()
+_logged: TTLCache[str, bool] = TTLCache(MAX_READ, LOG_AGAIN_SECONDS)
+_logging = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,12 @@ class Reading(Generic[T]):
 def read_past(query: Query, limit: int, decode: Callable[[Document], T]) -> Reading[T]:
     """Return the first `limit` documents of the query that can be read: one query if all of them can.
 
-    Gives up after MOST_READ documents, or `limit` if that is more.
+    Gives up after MAX_READ documents, or `limit` if that is more.
     """
     found, passed, last, read = list[T](), dict[str, ValidationError](), None, 0
-    whole, most = False, max(MOST_READ, limit)
+    whole, most = False, max(MAX_READ, limit)
     while not whole and len(found) < limit and read < most:
-        asked = max(limit - len(found), min(read, AT_ONCE))
+        asked = max(limit - len(found), min(read, PAGE_SIZE))
         page = query if last is None else query.start_after(last)
         documents: list[Document] = list(page.limit(asked).stream(**ONCE))
         whole = len(documents) < asked
@@ -75,14 +76,15 @@ def read_past(query: Query, limit: int, decode: Callable[[Document], T]) -> Read
 
 
 def note_unreadable(passed: Mapping[str, ValidationError]) -> None:
-    """Log which documents were passed over, and why; each once in TOLD_SECONDS."""
-    with _telling:  # many requests read at once, and two that write at once break a cache for good
-        news = [id_ for id_ in passed if id_ not in _told][:MOST_NAMED]
-        _told.update(dict.fromkeys(news, True))
+    """Log which documents were passed over, and why; each once in LOG_AGAIN_SECONDS."""
+    with _logging:  # many requests read at once, and two that write at once break a cache for good
+        news = [id_ for id_ in passed if id_ not in _logged][:MAX_NAMED]
+        _logged.update(dict.fromkeys(news, True))
     if not news:
         return
     wrong = sorted({".".join(map(str, one["loc"])) for id_ in news for one in passed[id_].errors()})
-    log.error("documents of another version are passed over", documents=news, fields=wrong, passed_over=len(passed))
+    message = "Documents of another version cannot be read; they were skipped."
+    log.error(LogEvent.DOCUMENTS_SKIPPED, message=message, documents=news, fields=wrong, skipped=len(passed))
 
 
 def order_of(document: Document) -> Snapshot:
@@ -91,17 +93,13 @@ def order_of(document: Document) -> Snapshot:
 
 
 def present_order(document: Document) -> Snapshot:
-    """Return the order as it stands. Raises NotFound, OtherVersion."""
+    """Return the order of the document. Raises NotFound, OtherVersion."""
     if not document.exists:
-        raise no_order(document.id)
+        raise NotFound("There is no such order.")
     try:
         return order_of(document)
     except ValidationError as error:
         raise other_version(f"The order {document.id}") from error
-
-
-def no_order(order_id: str) -> NotFound:
-    return NotFound(f"There is no order {order_id}.")
 
 
 def read_one(document: Document, form: TypeAdapter[T]) -> T:

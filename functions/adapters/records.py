@@ -29,10 +29,10 @@ class FirestoreRecords(Generic[T]):
         try:
             self._document(id_).create(self._encoded(record), **ONCE)
         except (AlreadyExists, *TRANSIENT) as error:
-            standing = self._document(id_).get(**ONCE)
-            if not standing.exists:
+            present = self._document(id_).get(**ONCE)
+            if not present.exists:
                 raise
-            if self._decoded(standing) != record:  # else it is ours, whose answer was lost
+            if self._decoded(present) != record:  # else it is ours, whose answer was lost
                 raise Conflict(f"There is a record of {id_} already.") from error
 
     @persistently
@@ -45,16 +45,18 @@ class FirestoreRecords(Generic[T]):
         document = self._document(id_).get(**ONCE)
         if not document.exists:
             raise NotFound(f"There is no record of {id_}.")
-        standing = self._decoded(document)
-        changed = change(standing)
-        if changed == standing:
-            return standing
-        unchanged = self._client.write_option(last_update_time=document.update_time)
+        return self._changed(document, change)
+
+    @persistently
+    def upsert(self, id_: str, fresh: T, change: Callable[[T], T]) -> T:
+        document = self._document(id_).get(**ONCE)
+        if document.exists:
+            return self._changed(document, change)
         try:
-            self._document(id_).update(self._encoded(changed), unchanged, **ONCE)
-        except FailedPrecondition as error:
-            raise LostRace(f"The record of {id_} changed after it was read.") from error
-        return changed
+            self._document(id_).create(self._encoded(fresh), **ONCE)
+        except AlreadyExists as error:
+            raise LostRace(f"A record of {id_} was added after it was looked for.") from error
+        return fresh
 
     @persistently
     def take(self, id_: str, which: Callable[[T], bool] = lambda _: True) -> T | None:
@@ -84,6 +86,19 @@ class FirestoreRecords(Generic[T]):
     @persistently
     def all(self, limit: int) -> Sequence[T]:
         return self._read_past(Query(self._records), limit)
+
+    def _changed(self, document: DocumentSnapshot[Any], change: Callable[[T], T]) -> T:
+        """Write what `change` makes of the document, if that differs. Raises LostRace."""
+        present = self._decoded(document)
+        changed = change(present)
+        if changed == present:
+            return present
+        unchanged = self._client.write_option(last_update_time=document.update_time)
+        try:
+            document.reference.update(self._encoded(changed), unchanged, **ONCE)
+        except FailedPrecondition as error:
+            raise LostRace(f"The record {document.id} changed after it was read.") from error
+        return changed
 
     def _where(self, field: str, value: str) -> Query:
         return self._records.where(filter=FieldFilter(field, "==", value))

@@ -93,7 +93,7 @@ def _token(answer: httpx.Response) -> str:
 
 
 def _key_id(token: str) -> str:
-    """Raises Malformed where it is no token, Forbidden where it is none of theirs."""
+    """Raises Malformed if it is not a token, Forbidden if it is not one of theirs."""
     try:
         header = jwt.get_unverified_header(token)
     except jwt.InvalidTokenError:

@@ -42,7 +42,7 @@ def digest(key: str) -> str:
 
 
 def narrowed(lanes: Collection[str], datacenters: Collection[str]) -> tuple[str, ...]:
-    """Return these lanes as far as they lie within the datacenters (`gcp`, `gcp:us-central1-a`); none named: any."""
+    """Return these lanes as far as they are within the datacenters (`gcp`, `gcp:us-central1-a`); none named: any."""
     if not datacenters:
         return tuple(lanes)
     return tuple(within for lane in lanes for scope in datacenters if (within := _within(lane, scope)))
@@ -50,9 +50,9 @@ def narrowed(lanes: Collection[str], datacenters: Collection[str]) -> tuple[str,
 
 def _within(lane: str, scope: str) -> str | None:
     """Return the part of a lane that is in the scope."""
-    place, _, rest = lane.partition("/")
+    pool, _, rest = lane.partition("/")
     cloud, _, zone = scope.partition(":")
     allowed = scope if zone else f"{cloud}:{EVERY}"
-    if place in (ANY_POOL, allowed) or (not zone and place.startswith(f"{cloud}:")):
+    if pool in (ANY_POOL, allowed) or (not zone and pool.startswith(f"{cloud}:")):
         return lane
-    return f"{allowed}/{rest}" if place in (EVERY, f"{cloud}:{EVERY}") else None
+    return f"{allowed}/{rest}" if pool in (EVERY, f"{cloud}:{EVERY}") else None

@@ -1,4 +1,4 @@
-"""Accounts: who pays for orders, who fulfils them."""
+"""Accounts: who pays for orders, and who fulfils them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,16 +24,18 @@ ROLE_OF: Final[Mapping[AccountType, Role]] = {
     AccountType.LAUNCHER: Role.LAUNCHER,
 }
 PRIVILEGED: Final = frozenset({AccountType.DEPLOYER, AccountType.AGENT, AccountType.LAUNCHER})
-"""What can cause machines to be started, or be given their orders: not for everyone who asks."""
+"""Types that can cause machines to be started, or can get their orders: not everyone may create such an account."""
 NOBODY: Final = "-"
 """The account of orders that no account asked for: those of the operator's own pools."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Kept under its name, so that names are unique. `balance` in USD; `datacenters`: what a launcher may claim for
-    (`gcp`, or `gcp:us-central1-a`), nothing there meaning any; `retired`: digests of former keys that may not have been
-    removed yet."""
+    """Stored under its name, so that names are unique.
+
+    `datacenters` are those that a launcher may claim for (`gcp`, or `gcp:us-central1-a`); empty: all. `retired` are
+    digests of former keys that may not have been removed yet.
+    """
 
     id: str
     name: str
@@ -41,28 +43,25 @@ class Account:
     description: str
     key_digest: str
     created_at: datetime
-    balance: float = 0.0
-    github_login: str | None = None
-    github_org: str | None = None
     datacenters: tuple[str, ...] = ()
     retired: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """A right to create one account of a type, kept under the SHA-256 of its token. `used_by` is that account's id."""
+    """A right to create one account of a type, stored under its token's SHA-256. `used_by` is that account's id."""
 
     digest: str
     account_type: AccountType
     expires_at: datetime
     used_by: str | None = None
 
-    def stands(self, account_type: AccountType, now: datetime) -> bool:
-        """Return whether an account of this type may be created with it."""
+    def valid(self, account_type: AccountType, now: datetime) -> bool:
+        """Return whether an account of this type can be created with it."""
         return self.used_by is None and self.account_type is account_type and now < self.expires_at
 
 
 def scope(text: str) -> str:
-    """Return a cloud or a datacenter as `Account.datacenters` has it: `Google` is `gcp`. Raises ValueError."""
+    """Return a cloud or a datacenter in the form of `Account.datacenters`: `Google` is `gcp`. Raises ValueError."""
     datacenter = datacenters.parse(text)
     return datacenter if ":" in text else datacenter.partition(":")[0]

@@ -7,10 +7,10 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A nonce for the next registration under a machine's name, under which it is kept. `nonce` is 32 hex digits.
+    """A nonce for the next registration of a machine, stored under the machine's name. `nonce` is 32 hex digits.
 
-    `met_by` is the SHA-256 of the one piece of evidence that met it: good for no other, and for that one once more
-    where its answer was lost.
+    `met_by` is the SHA-256 of the evidence that used the nonce: no other evidence can use it, and the same evidence
+    can be sent again.
     """
 
     vm_name: str
@@ -22,9 +22,9 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What an appraiser vouches for of a TD. Measurements and `report_data` (64 bytes) are lower-case hex.
+    """What an appraiser attests about a TD. Measurements and `report_data` (64 bytes) are lower-case hex.
 
-    `mrtd` and `tcb_status` are empty where it does not say.
+    `mrtd` and `tcb_status` are empty if the appraiser does not state them.
     """
 
     mrtd: str
@@ -36,20 +36,20 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """Kept under its machine's name. `mrtd` is lower-case hex; `order_id` and `epoch` are of its machine's order."""
+    """Stored under its machine's name. `mrtd` is lower-case hex; `order_id` and `epoch` are its machine's order's."""
 
     id: str
     vm_name: str
     datacenter: str
     node_size: str
     mrtd: str
-    verified: bool
     version: str
     registered_at: datetime
     """When it registered last."""
     last_seen_at: datetime
     status: str = "undeployed"
-    hostname: str | None = None
     deployment_id: str | None = None
     order_id: str | None = None
     epoch: int | None = None
+    verified: bool = True
+    """Always true: instances of the version before cannot read a record without it."""

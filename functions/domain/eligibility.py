@@ -8,16 +8,16 @@ from functions.domain.agents import Agent
 from functions.domain.order import Order
 from shared.domain.order import State
 
-UNHEARD: Final = timedelta(hours=2, minutes=5)
-"""An agent tells of itself every hour; one that was not heard for so long missed two times."""
+SILENT_AFTER: Final = timedelta(hours=2, minutes=5)
+"""An agent sends a heartbeat every hour: it has missed two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What a machine must be, beside running: its agent's quote appraised; heard of lately.
+    """What a machine must be, beside running. `verified`: an agent has registered, so its quote was appraised;
+    `healthy`: its agent, or its launcher, was heard from recently.
 
-    That it be reachable by a name, which the contract can demand too, is not among them: we give machines none, so
-    that none would ever count.
+    The contract can also demand a host name. We give machines none, so that demand has no effect.
     """
 
     verified: bool = True
@@ -25,17 +25,17 @@ class Demands:
 
 
 def eligible(order: Order, agent: Agent | None, demands: Demands, now: datetime) -> bool:
-    """`agent` is the one that registered from the order's machine, if any."""
+    """Return whether the order's machine counts. `agent` is the one that registered from it, if any."""
     return (
         order.state is State.RUNNING
         and order.cancel_requested_at is None
-        and (not demands.verified or (agent is not None and agent.verified))
+        and (not demands.verified or agent is not None)
         and (not demands.healthy or _healthy(order, agent, now))
     )
 
 
 def _healthy(order: Order, agent: Agent | None, now: datetime) -> bool:
-    """A machine without an agent is as well as its launcher's heartbeats say; without those, nobody knows."""
+    """Without an agent, the launcher's heartbeats decide; without those, nobody knows."""
     if agent is not None:
-        return now - agent.last_seen_at < UNHEARD
-    return order.lease is not None and order.lease.attended and now < order.lease.until
+        return now - agent.last_seen_at < SILENT_AFTER
+    return order.lease is not None and order.attended and now < order.lease.until

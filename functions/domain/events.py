@@ -21,6 +21,7 @@ class EventKind(StrEnum):
     SUCCEED = "succeed"
     FAIL = "fail"
     RETRY = "retry"
+    EXIT = "exit"
     RETURN = "return"
     LAPSE = "lapse"
     BOOT_TIMEOUT = "boot_timeout"
@@ -77,7 +78,7 @@ class Renew(Held):
 
 @dataclass(frozen=True, slots=True)
 class Note(Held):
-    """The launcher tells of its machine, and keeps the order. Of `vm` and `message`, None keeps what stands."""
+    """The launcher reports its machine, and keeps the order. If `vm` or `message` is None, it stays as it is."""
 
     kind = EventKind.NOTE
     launcher: str
@@ -88,7 +89,7 @@ class Note(Held):
 
 @dataclass(frozen=True, slots=True)
 class Provision(Held):
-    """The launcher starts the machine `vm`; it may ask for more time. None keeps what stands."""
+    """The launcher starts the machine `vm`; it may ask for more time. What is None stays as it is."""
 
     kind = EventKind.PROVISION
     launcher: str
@@ -99,7 +100,7 @@ class Provision(Held):
 
 @dataclass(frozen=True, slots=True)
 class Start(Held):
-    """The worker itself reported that it is up, or a launcher that keeps no watch said so. None keeps what stands."""
+    """The worker reported that it is up; or its launcher did, if the order is not attended. None changes nothing."""
 
     kind = EventKind.START
     vm: str | None = None
@@ -131,6 +132,8 @@ class Fail(Held):
     kind = EventKind.FAIL
     reason: Reason
     message: str
+    launcher: str | None = None
+    """None if its worker reported it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,17 @@ class Retry(Held):
 
     kind = EventKind.RETRY
     reason: Reason
+    message: str
+    launcher: str | None = None
+    """None if its worker reported it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exit(Held):
+    """The machine has ended by itself. If the order still ran, the attempt has failed; else nothing changes."""
+
+    kind = EventKind.EXIT
+    launcher: str
     message: str
 
 
@@ -182,14 +196,14 @@ class TtlPassed(Held):
 
 @dataclass(frozen=True, slots=True)
 class Cancel(Event):
-    """The client's wish. An order that waits ends at once; one that is held is stopped by its launcher."""
+    """The client cancels. An order that waits ends at once; the launcher of one that is held stops its machine."""
 
     kind = EventKind.CANCEL
 
 
 @dataclass(frozen=True, slots=True)
 class Stop(Held):
-    """The launcher has stopped the machine of an order whose client wished it."""
+    """The launcher has stopped the machine of an order whose client had cancelled it."""
 
     kind = EventKind.STOP
     launcher: str
@@ -228,6 +242,7 @@ AnyEvent = (
     | Succeed
     | Fail
     | Retry
+    | Exit
     | Return
     | Lapse
     | BootTimeout

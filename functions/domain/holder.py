@@ -16,16 +16,16 @@ def are_one(one: str, other: str) -> bool:
 
     Launchers of earlier versions send none, and the orders that they claimed keep none.
     """
-    (name, identity), (others_name, others_identity) = parts(one), parts(other)
+    (name, identity), (others_name, others_identity) = split_holder(one), split_holder(other)
     return name == others_name and (identity == others_identity or identity is None or others_identity is None)
 
 
 def means(asked: str, holder: str) -> bool:
     """Return whether a question about `asked` is about `holder`: without an identity it is about all of its name."""
-    return asked in (holder, parts(holder)[0])
+    return asked in (holder, split_holder(holder)[0])
 
 
-def parts(holder: str) -> tuple[str, str | None]:
+def split_holder(holder: str) -> tuple[str, str | None]:
     """Return account and name as one text, and the identity, if there is one."""
     account, slash, rest = holder.rpartition("/")
     name, _, identity = rest.partition(MARK)

@@ -1,4 +1,4 @@
-"""How long an order may take over each part of its life, and what it is given where its client does not say."""
+"""How long an order may wait, boot, run and keep its output; and the limits of each kind, if the client sets none."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,13 +51,11 @@ class Policy:
 
     limits: Limits = DEFAULT_LIMITS
     max_attempts: int = DEFAULT_ATTEMPTS
-    reruns: bool = True
-    """Whether it may be tried again once its worker had begun: a session has effects that nobody wants twice."""
 
 
 POLICIES: Final[Mapping[OrderKind, Policy]] = {
     OrderKind.CAPACITY: Policy(),
     OrderKind.EXPORT: Policy(Limits(run_seconds=HOUR, keep_seconds=DAY)),
     OrderKind.TASK: Policy(Limits(run_seconds=6 * HOUR)),
-    OrderKind.SESSION: Policy(Limits(run_seconds=DAY), reruns=False),
+    OrderKind.SESSION: Policy(Limits(run_seconds=DAY)),
 }

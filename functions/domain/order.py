@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from functions.domain.holder import are_one
 from functions.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, POLICIES, Limits
 from shared.domain.lanes import lane, offered
 from shared.domain.order import FINAL, Reason, State
@@ -18,12 +19,12 @@ RING_GRACE: Final = timedelta(seconds=10)
 """How long after its creation an order is given for its first bell to be recorded."""
 
 
-RING_AGAIN: Final = timedelta(seconds=60)
-"""How long after a bell an order that still waits is rung for again, at first; then twice as long each time."""
+FIRST_RING_INTERVAL: Final = timedelta(seconds=60)
+"""How long after a bell an order that still waits gets the next one, at first; then twice as long each time."""
 
 
-RING_AT_LEAST: Final = timedelta(minutes=30)
-"""How seldom it is rung for in the end."""
+MAX_RING_INTERVAL: Final = timedelta(minutes=30)
+"""The longest time between two of its bells."""
 
 
 REMEMBERED_REQUESTS: Final = 16
@@ -43,7 +44,7 @@ HELD: Final = frozenset({State.CLAIMED, State.PROVISIONING, State.RUNNING})
 class Lease:
     """A launcher's hold on an order. The epoch is the order's: one higher at every claim.
 
-    One that is not `attended`, by heartbeats, has no end from when the order runs: its launcher keeps no watch.
+    If `attended` is false, the launcher sends no heartbeats, and the lease never expires once the order is running.
     """
 
     launcher: str
@@ -64,7 +65,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One request for work. Changed only by `lifecycle.advance`, stored only through `OrderStore`."""
+    """One request for work. Changed only by `rules.advance`, stored only through `OrderStore`."""
 
     id: str
     account: str
@@ -80,7 +81,7 @@ class Order:
     expires_at: datetime
     """Until when it waits for a launcher."""
     due_at: datetime | None
-    """When the sweep must look at it next; None where there is nothing more to do."""
+    """When the sweep must look at it next; None if nothing is left to do."""
     limits: Limits = DEFAULT_LIMITS
     max_attempts: int = DEFAULT_ATTEMPTS
     epoch: int = 0
@@ -116,10 +117,19 @@ class Order:
     def final(self) -> bool:
         return self.state in FINAL
 
+    def held_by(self, launcher: str) -> bool:
+        """Return whether this launcher holds the order (`holder.are_one`)."""
+        return self.lease is not None and are_one(self.lease.launcher, launcher)
+
     @property
-    def unattended(self) -> bool:
-        """Whether it runs, and no launcher watches over it."""
-        return self.state is State.RUNNING and self.lease is not None and not self.lease.attended
+    def attended(self) -> bool:
+        """Return False if a launcher holds the order and sends no heartbeats: nobody can tell it to stop."""
+        return self.lease is None or self.lease.attended
+
+    @property
+    def lease_expires(self) -> bool:
+        """Return False if the order runs and is not attended: then it stays with its launcher."""
+        return self.attended or self.state is not State.RUNNING
 
 
 def place(
@@ -135,7 +145,7 @@ def place(
     policy = POLICIES[spec.kind]
     limits = limits or policy.limits
     available_at = max(now, not_before or now)
-    expires_at = available_at + limits.queue
+    expires_at = available_at + timedelta(seconds=limits.queue_seconds)
     return Order(
         id=order_id,
         account=account,

@@ -1,7 +1,7 @@
-"""Pools: how many machines of a size a datacenter is to have, and which orders stand for them.
+"""Pools: how many machines of a size a datacenter is to have, and which orders bring them.
 
-A pool has places, and each place one order at a time. Orders that have ended count no more; those that wait, are on
-their way or run do, whether or not their machine has told of itself: it has been ordered, and is not ordered again.
+A pool has slots, and each slot has one order at a time. Orders that have ended do not count. All others do, whether or
+not their machine's agent has registered: the machine is ordered, and is not ordered again.
 """
 
 import zlib
@@ -11,45 +11,45 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from functions.domain.lifecycle import backoff
 from functions.domain.limits import Limits
 from functions.domain.order import Order, place
+from functions.domain.timing import backoff
 from shared.domain.order import State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
 
 POOLS: Final = UUID("f2b4c8a8-0c55-4f6e-9a53-5b3c5a2d7f10")
-"""The namespace of the ids of pools, and, with theirs, of their orders."""
-MOST_MACHINES: Final = 200
+"""The namespace of pools' ids; a pool's id is the namespace of its orders' ids."""
+MAX_MACHINES: Final = 200
 """Of one pool."""
 LIMITS: Final = Limits(boot_seconds=1800)
-"""Of a pool's orders: a cloud may take its time."""
+"""Of a pool's orders: a cloud may take long."""
 SETTLED: Final = timedelta(minutes=10)
-"""One that ran so long before it failed did not fail for the reason that the one before it did."""
+"""An order that ran for this long before it failed did not fail for the same reason as the one before it."""
 MONTHLY_USD: Final[Mapping[NodeSize, float]] = {NodeSize.TINY: 25.0, NodeSize.STANDARD: 100.0, NodeSize.LLM: 500.0}
 IN_FLIGHT: Final = frozenset({State.QUEUED, State.CLAIMED, State.PROVISIONING})
-EASIEST: Final = (State.QUEUED, State.CLAIMED, State.PROVISIONING, State.RUNNING)
-"""In which order surplus orders are given up: what waits first, what runs last."""
+RELEASED_FIRST: Final = (State.QUEUED, State.CLAIMED, State.PROVISIONING, State.RUNNING)
+"""The sequence in which surplus orders are released: those that wait first, those that run last."""
 
 Orders = Mapping[str, Order]
-"""By id. A member's that is not among them has not been created yet."""
+"""By id. An order of a member that is not among them has not been created yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One place in a pool: the order that stands for it now. Its id follows from pool, place and generation."""
+    """One slot of a pool (`place` is its number), and its present order, whose id follows from slot and generation."""
 
     order_id: str
     place: int
     generation: int = 1
     failures: int = 0
-    """How many of its orders failed one after the other."""
+    """How many of its orders failed in a row."""
     released: bool = False
-    """Whether the pool has no more use for it. It stays until its order has ended."""
+    """Whether the pool no longer needs it. It is kept until its order has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Kept under its id, which follows from account, datacenter and size. `account` NOBODY is the operator."""
+    """Stored under its id, which follows from account, datacenter and size. `account` NOBODY is the operator."""
 
     id: str
     account: str
@@ -66,14 +66,14 @@ class Pool:
     require_hostname: bool = True
     attestation: Attestation = Attestation.OPTIONAL
     standing: bool = True
-    """Whether somebody set it as a target; else it was filled once, or its target was removed."""
+    """Whether it has a target; otherwise it was filled once, or its target was removed."""
     places: int = 0
-    """How many places it ever had: no number is given twice, and so no order's id."""
+    """How many slots it ever had: no number, and so no order's id, is used twice."""
     members: tuple[Member, ...] = ()
 
     @property
     def managed(self) -> bool:
-        """Whether it is kept at its count by itself."""
+        """Whether the sweep keeps it at its target."""
         return self.standing and self.enabled and self.dispatch
 
 
@@ -82,39 +82,42 @@ def pool_id(account: str, datacenter: str, node_size: str) -> str:
 
 
 def revised(pool: Pool, now: datetime, **changes: Any) -> Pool:
-    """Return the pool with these fields changed; the same object where that changes nothing."""
+    """Return the pool with these fields changed; the same object if that changes nothing."""
     changed = replace(pool, **changes)
     return pool if changed == pool else replace(changed, updated_at=now)
 
 
 def given_up(pool: Pool, now: datetime) -> Pool:
-    """Return the pool without its target, all its places released."""
+    """Return the pool without its target, and with all its slots released."""
     members = tuple(replace(member, released=True) for member in pool.members)
     return revised(pool, now, standing=False, enabled=False, dispatch=False, min_warm_count=0, members=members)
 
 
 def plan(pool: Pool, orders: Orders, at_least: int = 0) -> Pool:
-    """Return the pool with the members it is to have: `at_least` so many, and as many as its target says.
+    """Return the pool with the slots it is to have: at least `at_least`, and as many as its target says.
 
-    Places whose order has ended get the next one, or are given up; only a managed pool releases what it has too much.
+    A slot whose order has ended gets the next order, or is given up. Only a managed pool releases its surplus.
     """
     ended = [member for member in pool.members if _ended(member, orders)]
     present = [member for member in pool.members if not _ended(member, orders)]
     staying = [member for member in present if stays(member, orders)]
-    wanted = max(at_least, pool.min_warm_count if pool.managed else 0)
-    missing = max(wanted - len(staying), 0)
-    renewed = [_renewed(pool, member, orders[member.order_id]) for member in ended[:missing]]
+    target = max(at_least, pool.min_warm_count if pool.managed else 0)
+    missing = max(target - len(staying), 0)
+    renewed = [
+        _member(pool, member.place, member.generation + 1, _failures(member, orders[member.order_id]))
+        for member in ended[:missing]
+    ]
     added = [_member(pool, pool.places + nth) for nth in range(1, missing - len(renewed) + 1)]
-    surplus = _surplus(staying, orders, len(staying) - wanted) if pool.managed else set()
+    surplus = _surplus(staying, orders, len(staying) - target) if pool.managed else set()
     kept = [replace(member, released=True) if member.order_id in surplus else member for member in present]
     members = sorted([*kept, *renewed, *added], key=lambda member: member.place)
     return replace(pool, members=tuple(members), places=pool.places + len(added))
 
 
 def passed_over(pool: Pool, order_id: str) -> Pool:
-    """Return the pool with the next order for the place of this one, which was removed before it was seen to end.
+    """Return the pool with the next order in the slot of this one, which was removed before the pool saw its end.
 
-    A place that was released needs none: it is given up.
+    A slot that was released needs no order: it is given up.
     """
     members = tuple(
         _member(pool, member.place, member.generation + 1, member.failures) if member.order_id == order_id else member
@@ -125,7 +128,7 @@ def passed_over(pool: Pool, order_id: str) -> Pool:
 
 
 def order_for(pool: Pool, member: Member, now: datetime) -> Order:
-    """Return the order that stands for this place; after failures it waits, longer each time."""
+    """Return a new order for this slot. After failures it waits, longer each time."""
     spec = CapacitySpec(
         datacenter=pool.datacenter,
         node_size=NodeSize(pool.node_size),
@@ -138,18 +141,15 @@ def order_for(pool: Pool, member: Member, now: datetime) -> Order:
 
 
 def stays(member: Member, orders: Orders) -> bool:
-    """Whether the place counts: not where its machine goes; where nobody could stop that, it stays after all."""
+    """Return whether the slot counts towards the target. A slot that is being released does not, unless its machine
+    cannot be stopped.
+    """
     order = orders.get(member.order_id)
     if order is None:
         return not member.released
     if order.final or order.cancel_requested_at is not None:
         return False
-    return not member.released or unwatched(order)
-
-
-def unwatched(order: Order) -> bool:
-    """Whether a launcher has it that asks no more: nobody would tell it to stop."""
-    return order.lease is not None and not order.lease.attended
+    return not member.released or not order.attended
 
 
 def _ended(member: Member, orders: Orders) -> bool:
@@ -157,18 +157,14 @@ def _ended(member: Member, orders: Orders) -> bool:
 
 
 def _surplus(staying: Sequence[Member], orders: Orders, count: int) -> set[str]:
-    """Return the orders to release, `count` at most: the easiest first, of those the youngest places."""
+    """Return the orders to release, at most `count`: of those in one state, the youngest slots first."""
 
-    def ease(member: Member) -> tuple[int, int]:
+    def sequence(member: Member) -> tuple[int, int]:
         order = orders.get(member.order_id)
-        return EASIEST.index(order.state) if order else 0, -member.place
+        return RELEASED_FIRST.index(order.state) if order else 0, -member.place
 
-    stoppable = [one for one in staying if not (one.order_id in orders and unwatched(orders[one.order_id]))]
-    return {member.order_id for member in sorted(stoppable, key=ease)[: max(count, 0)]}
-
-
-def _renewed(pool: Pool, member: Member, ended: Order) -> Member:
-    return _member(pool, member.place, member.generation + 1, _failures(member, ended))
+    stoppable = [one for one in staying if one.order_id not in orders or orders[one.order_id].attended]
+    return {member.order_id for member in sorted(stoppable, key=sequence)[: max(count, 0)]}
 
 
 def _failures(member: Member, ended: Order) -> int:

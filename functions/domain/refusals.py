@@ -3,10 +3,10 @@
 Refusal
 ├─ Malformed          the request cannot be read
 ├─ Invalid            it can be read, and its fields are wrong (`fields` names each)
-├─ Unauthenticated    no credential, or one nobody holds
+├─ Unauthenticated    no credential, or none that is valid
 ├─ Forbidden          the credential is good for something else
 ├─ NotFound           no such thing, or none that this account may see
-├─ Conflict           it contradicts what stands
+├─ Conflict           it contradicts what is stored
 │  ├─ WrongState      the order is in a state that does not allow it (`state`)
 │  ├─ LeaseLost       the sender's epoch is over: it must destroy its machine
 │  └─ KeyReused       the Idempotency-Key was used for another body

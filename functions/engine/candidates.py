@@ -1,14 +1,14 @@
-"""Claiming any fitting order: candidates are read once for all claimers of this process, and each is claimed by id.
+"""Claiming any fitting order: one query reads many candidates for all claimers of this process.
 
-Were every claimer to read the head of the queue by itself, all would fight for the same order. Here one query of many
-serves many claims, and each claim is one write on the condition that the candidate is still as it was read.
+If every claimer read the head of the queue by itself, all would fight for the same order. Here each candidate is given
+to one claimer of the process, which claims it by id, on the condition that it is still as it was read. Between
+processes, a random order keeps them apart; where they still meet, the slower one takes its next candidate.
 """
 
 import random
-import threading
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from threading import Lock
 from typing import Final
 
 from cachetools import LRUCache
@@ -20,120 +20,117 @@ from functions.ports import OrderStore, Snapshot
 
 READ_AT_ONCE: Final = 128
 STALE: Final = timedelta(seconds=2)
-"""How long after it was read a candidate is worth a write, and one that was tried is not offered again."""
-REST: Final = timedelta(seconds=1)
-"""How long a query that found nothing answers for the next ones too."""
-LANE_SETS: Final = 256
-
-Mark = tuple[str, int]
-"""An order and its epoch: one that was claimed and is queued again is another candidate."""
-Look = Callable[[frozenset[str], datetime], list[Snapshot]]
+"""How long a candidate is good after it was read, and how long one that was tried is not offered again."""
+PAUSE: Final = timedelta(seconds=1)
+"""How long no other query is made for the same lanes after one that found nothing."""
+MAX_LANE_SETS: Final = 256
 
 
 class Candidates:
-    """Shared by all claimers of a process.
+    """Shared by all claimers of a process; finds an order for each (`claims.NextClaim`).
 
-    However many claimers wait, a set of lanes costs one query each `rest`; so "none" may be that old an answer. A
-    request that has an order by now is given that one.
+    However many claimers wait, a set of lanes costs one query each `pause`, so that "none" may be that old an answer.
+    `sort` puts the candidates of a query in order, in place; they are taken from the end.
     """
 
     def __init__(
         self,
         store: OrderStore,
-        rest: timedelta = REST,
-        shuffle: Callable[[list[Snapshot]], None] = random.shuffle,
-        new_lock: Callable[[], AbstractContextManager[object]] = threading.Lock,
+        pause: timedelta = PAUSE,
+        sort: Callable[[list[Snapshot]], None] = random.shuffle,
     ) -> None:
-        """`new_lock` makes the lock that the claimers of one set of lanes wait for while one of them queries."""
-        self._store, self._rest, self._shuffle, self._new_lock = store, rest, shuffle, new_lock
-        self._lock = threading.Lock()
-        self._queues: LRUCache[frozenset[str], _Queue] = LRUCache(LANE_SETS)
-        self._tried: dict[Mark, datetime] = {}
+        self._store, self._pause, self._sort = store, pause, sort
+        self._tried = _Tried()
+        self._lock = Lock()
+        self._queues: LRUCache[frozenset[str], _LaneQueue] = LRUCache(MAX_LANE_SETS)
 
     def next(self, lanes: Collection[str], claim: Claim, now: datetime) -> Order | None:
-        """Return an order of these lanes after `claim`, or None where none is to be had now. Raises Unavailable."""
-        queue = self._queue(frozenset(lanes))
-        while (candidate := queue.take(now)) is not None:
-            order = self._claim(candidate, claim, now)
-            if order is not None:
-                return order
+        """Return an order of these lanes after `claim`; None if none is available now. Raises Unavailable.
+
+        A request that holds an order already is given that one.
+        """
+        lane_set = frozenset(lanes)
+        with self._lock:
+            queue = self._queues.get(lane_set) or self._queues.setdefault(lane_set, _LaneQueue(self._pause))
+
+        def read() -> list[Snapshot]:
+            found = self._tried.without(self._store.claimable(lane_set, now, READ_AT_ONCE), now)
+            self._sort(found)
+            return found
+
+        while (candidate := queue.take(read, now)) is not None:
+            if not self._tried.add(candidate, now):
+                continue  # another claimer of this process found it in other lanes, and was faster
+            try:
+                return self._store.claim(candidate, claim, now)
+            except (WrongState, NotFound, OtherVersion):
+                continue  # another process was faster; or the order was removed, or another version wrote it
         return None
-
-    def _claim(self, candidate: Snapshot, claim: Claim, now: datetime) -> Order | None:
-        """Return the order where it is ours now, None where another was faster, here or elsewhere."""
-        mark = _mark(candidate)
-        with self._lock:
-            if self._was_tried(mark, now):
-                return None
-            self._tried[mark] = now
-        try:
-            return self._store.claim(candidate, claim, now)
-        except (WrongState, NotFound, OtherVersion):  # it may have been removed, or changed by another version
-            return None
-
-    def _queue(self, lanes: frozenset[str]) -> "_Queue":
-        with self._lock:
-            queue = self._queues.get(lanes)
-            if queue is None:
-                queue = self._queues[lanes] = _Queue(lanes, self._look, self._rest, self._new_lock())
-            return queue
-
-    def _look(self, lanes: frozenset[str], now: datetime) -> list[Snapshot]:
-        """Read the candidates that nobody here has tried, in an order of their own: other processes read the same."""
-        found = self._store.claimable(lanes, now, READ_AT_ONCE)
-        with self._lock:
-            self._tried = {mark: at for mark, at in self._tried.items() if now - at < STALE}
-            untried = [candidate for candidate in found if _mark(candidate) not in self._tried]
-        self._shuffle(untried)
-        return untried
-
-    def _was_tried(self, mark: Mark, now: datetime) -> bool:
-        at = self._tried.get(mark)
-        return at is not None and now - at < STALE
 
 
 def oldest_last(candidates: list[Snapshot]) -> None:
-    """Sort them so that the oldest order is taken first: from the end. One queued again is as old as it was."""
+    """Sort for claimers that are to take the oldest order first. An order that was queued again keeps its age."""
     candidates.sort(key=lambda candidate: (candidate.order.created_at, candidate.order.id), reverse=True)
 
 
-def _mark(candidate: Snapshot) -> Mark:
-    return candidate.order.id, candidate.order.epoch
+class _Tried:
+    """The candidates that this process has tried to claim within STALE.
 
+    An order that was claimed and queued again has another epoch, and is another candidate.
+    """
 
-class _Queue:
-    """The candidates of one set of lanes. Whoever finds it empty reads more; the others wait for that."""
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._tried_at: dict[tuple[str, int], datetime] = {}
 
-    def __init__(
-        self, lanes: frozenset[str], look: Look, rest: timedelta, lock: AbstractContextManager[object]
-    ) -> None:
-        self._lanes, self._look, self._rest, self._lock = lanes, look, rest, lock
-        self._candidates: list[Snapshot] = []
-        self._looked_at: datetime | None = None
-        self._looks = 0
-        self._found = False
-
-    def take(self, now: datetime) -> Snapshot | None:
-        """Return a candidate that was given to nobody else, or None where there is none."""
-        looks = self._looks
+    def add(self, candidate: Snapshot, now: datetime) -> bool:
+        """Note a try, and return whether it is the first within STALE."""
         with self._lock:
-            if self._age(now) >= STALE:
+            if self._was_tried(candidate, now):
+                return False
+            self._tried_at[candidate.order.id, candidate.order.epoch] = now
+            return True
+
+    def without(self, candidates: Sequence[Snapshot], now: datetime) -> list[Snapshot]:
+        """Return the candidates that were not tried within STALE; forget the tries before that."""
+        with self._lock:
+            self._tried_at = {mark: at for mark, at in self._tried_at.items() if now - at < STALE}
+            return [candidate for candidate in candidates if not self._was_tried(candidate, now)]
+
+    def _was_tried(self, candidate: Snapshot, now: datetime) -> bool:
+        at = self._tried_at.get((candidate.order.id, candidate.order.epoch))
+        return at is not None and now - at < STALE
+
+
+class _LaneQueue:
+    """The candidates of one set of lanes. A claimer that finds none left reads more; the others wait for its result."""
+
+    def __init__(self, pause: timedelta) -> None:
+        self._pause = pause
+        self._lock = Lock()
+        """Held during a query."""
+        self._candidates: list[Snapshot] = []
+        self._queries = 0
+        """How many queries have ended, failed ones too."""
+        self._asked_at: datetime | None = None
+        self._found_some = False
+
+    def take(self, read: Callable[[], list[Snapshot]], now: datetime) -> Snapshot | None:
+        """Return a candidate that nobody else is given, or None. Raises Unavailable if this claimer's query fails."""
+        queries_before = self._queries
+        with self._lock:
+            age = timedelta.max if self._asked_at is None else now - self._asked_at
+            if age >= STALE:
                 self._candidates.clear()
-            if not self._candidates and not self._nothing_there(looks, now):
-                self._refill(now)
+            if self._candidates:
+                return self._candidates.pop()
+            waited_for_a_query = self._queries != queries_before
+            if not self._found_some and (waited_for_a_query or age < self._pause):
+                return None  # the last query found nothing, or failed: it answers for this claimer, too
+            self._asked_at, self._found_some = now, False
+            try:
+                self._candidates = read()
+            finally:
+                self._queries += 1
+            self._found_some = bool(self._candidates)
             return self._candidates.pop() if self._candidates else None
-
-    def _nothing_there(self, looks: int, now: datetime) -> bool:
-        """Return whether a look found nothing, and ended while this claimer waited, or began not long ago."""
-        return not self._found and (self._looks != looks or self._age(now) < self._rest)
-
-    def _refill(self, now: datetime) -> None:
-        self._looked_at, self._found = now, False
-        try:
-            self._candidates = self._look(self._lanes, now)
-            self._found = bool(self._candidates)
-        finally:
-            self._looks += 1  # of a failed one, too: those who waited for it would each fail after it, one by one
-
-    def _age(self, now: datetime) -> timedelta:
-        return timedelta.max if self._looked_at is None else now - self._looked_at

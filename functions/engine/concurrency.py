@@ -1,35 +1,41 @@
-"""Doing the same for many orders side by side, for so long and no longer."""
+"""Runs the same action on many items side by side, within a time budget."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import copy_context
 from typing import Final, TypeVar
 
-from functions.http import logs
+import structlog
 
-AT_ONCE: Final = 16
+from shared.log_events import LogEvent
+
+MAX_THREADS: Final = 16
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+log = structlog.get_logger()
 
-def together(work: Callable[[T], R], items: Sequence[T], seconds: float) -> list[R]:
-    """Return what was done in time, in the order of the items; they are begun in that order, AT_ONCE at a time.
 
-    One that the store does not answer for, or that nobody foresaw, keeps no other from being done. What is still under
-    way goes on by itself, and its result is nobody's.
+def run_all(action: Callable[[T], R], items: Sequence[T], seconds: float) -> list[R]:
+    """Return the results that were there in time, in the order of the items; MAX_THREADS run at once, in that order.
+
+    A failure is logged and does not affect the other items. What is still running at the deadline is abandoned: it goes
+    on, and its result is discarded.
     """
-    pool = ThreadPoolExecutor(AT_ONCE)
+    pool = ThreadPoolExecutor(MAX_THREADS)
     try:
-        begun = [pool.submit(copy_context().run, work, item) for item in items]
+        begun = [pool.submit(copy_context().run, action, item) for item in items]
         done, _ = wait(begun, max(seconds, 0))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-    return [future.result() for future in begun if future in done and _went_well(future)]
-
-
-def _went_well(future: Future[R]) -> bool:
-    error = future.exception()
-    if error is not None:
-        logs.LOG.error("one of many failed, and the others went on", exc_info=error)
-    return error is None
+    results = list[R]()
+    for future in begun:
+        if future not in done:
+            continue
+        if (error := future.exception()) is None:
+            results.append(future.result())
+        else:
+            message = "One of several actions failed; the others went on."
+            log.error(LogEvent.ACTION_FAILED, message=message, exc_info=error)
+    return results

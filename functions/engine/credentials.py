@@ -16,7 +16,7 @@ class CallbackTokens:
         return self._derive(f"{order_id}|{epoch}")
 
     def verify(self, order_id: str, epoch: int, token: str) -> bool:
-        """Return whether `token` is that of this order and epoch, in a time that tells nothing about it."""
+        """Return whether `token` is that of this order and epoch, in constant time."""
         return hmac.compare_digest(self.issue(order_id, epoch).encode(), token.encode())
 
     def bootstrap(self, order_id: str, epoch: int) -> str:

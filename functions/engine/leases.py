@@ -1,39 +1,136 @@
-"""Who holds an order: a launcher of an account, at one epoch."""
+"""Leases: what their holders report, and the heartbeats that renew them."""
 
-from functions.domain.holder import are_one, holder_of, parts
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import Final
+
+from functions.domain.events import Exit, Fail, Provision, Release, Renew, Retry, Return, Start, Stop
 from functions.domain.order import Order
-from functions.domain.refusals import LeaseLost, NotFound
-from functions.http.authentication import Principal
-from functions.ports import OrderStore, Snapshot
+from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
+from functions.domain.rules import fence
+from functions.engine import request_ids
+from functions.engine.concurrency import run_all
+from functions.ports import OrderStore, Snapshot, Unreadable
+from shared.crash_points import Point, reach
+from shared.domain.order import State
+from shared.domain.spec import OrderKind
+
+HEARTBEAT_BUDGET: Final = timedelta(seconds=10)
+"""How long a heartbeat goes on renewing: its launcher waits 15 s for the answer."""
+LauncherReport = Provision | Fail | Retry | Exit | Return | Stop
 
 
-def holder(launcher: Principal, name: str) -> str:
-    """Return the holder's text in a lease."""
-    return holder_of(launcher.account, name, launcher.identity)
+class WhyStop(StrEnum):
+    CANCELLED = "cancelled"
+    FINISHED = "finished"
+    LEASE_LOST = "lease_lost"
 
 
-def request_of(sender: str, request_id: str) -> str:
-    """Return the id by which an order remembers a launcher's request: one account or name cannot repeat another's.
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An order that a launcher believes it holds."""
 
-    The identity is no part of it: an instance of an earlier version, which a repeat may reach, does not know it.
-    """
-    name, _ = parts(sender)
-    return f"{name}@{request_id}"
-
-
-def holds(order: Order, sender: str) -> bool:
-    return order.lease is not None and are_one(order.lease.launcher, sender)
+    order_id: str
+    epoch: int
 
 
-def find(store: OrderStore, order_id: str) -> Snapshot:
-    """Return the order as it stands, to be changed. Raises NotFound, and Unavailable if another version wrote it."""
-    try:
-        return store.look(order_id)
-    except NotFound:
-        raise NotFound("There is no such order.") from None
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """What came of one hold: the order with its lease renewed `until` then, a reason to stop its machine, or both."""
+
+    hold: Hold
+    order: Order | None = None
+    until: datetime | None = None
+    stop: WhyStop | None = None
 
 
-def fence(order: Order, epoch: int) -> None:
-    """Refuse an epoch that is over, even in a repeat of what was taken then. Raises LeaseLost."""
-    if epoch != order.epoch:
-        raise LeaseLost(f"Epoch {epoch} of this order is over; the present one is {order.epoch}.")
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """`lease` is how long a heartbeat renews for."""
+
+    store: OrderStore
+    clock: Callable[[], datetime]
+    lease: timedelta
+
+    def report(self, order_id: str, report: LauncherReport) -> Order:
+        """Do to the order what its launcher reports, and return it. A repeat answers the same.
+
+        Raises NotFound, LeaseLost, WrongState, Unavailable.
+        """
+        seen = self.store.look(order_id)
+        event: LauncherReport | Release = report
+        if isinstance(report, Stop) and seen.order.kind is OrderKind.CAPACITY and seen.order.state is State.RUNNING:
+            event = Release(report.request_id, report.epoch, report.launcher)  # it was fulfilled: it has done its work
+        order = self.store.apply(order_id, event, self.clock(), seen)
+        reach(Point.UPDATE_STORED)
+        return order
+
+    def heartbeat(self, launcher: str, holds: Sequence[Hold], attended: bool) -> Sequence[Renewal]:
+        """Renew the leases side by side, those that end soonest first, and return what came of each.
+
+        A hold that the store does not renew in time is left out: its lease goes on, and the next heartbeat tries again.
+        """
+        deadline = self.clock() + HEARTBEAT_BUDGET
+        seen = self.store.get_many({hold.order_id for hold in holds})
+
+        def lease_until(hold: Hold) -> datetime:
+            found = seen.get(hold.order_id)
+            held = isinstance(found, Snapshot) and found.order.lease
+            return held.until if held else datetime.min.replace(tzinfo=UTC)  # no lease is answered at no cost: first
+
+        soonest_first = sorted(dict.fromkeys(holds), key=lease_until)
+        renew = partial(self._renew, seen, launcher, attended)
+        renewals = run_all(renew, soonest_first, (deadline - self.clock()).total_seconds())
+        return [renewal for renewal in renewals if renewal is not None]
+
+    def held_by(self, launcher: str) -> Sequence[Order]:
+        """Return the orders that a launcher holds: without an identity, those of all launchers of its name.
+
+        A launcher asks when it starts: it may have died between a claim and its own record of it.
+        """
+        return self.store.held_by(launcher)
+
+    def worker_started(self, order_id: str, epoch: int) -> State:
+        """Let the order run, because its worker has reported, and return its state.
+
+        Raises NotFound, LeaseLost, WrongState, Unavailable.
+        """
+        seen = self.store.look(order_id)
+        fence(seen.order, epoch)
+        event = Start(request_ids.worker_started(epoch), epoch)
+        try:
+            order = self.store.apply(order_id, event, self.clock(), seen)
+        except WrongState as refusal:
+            if refusal.state != State.RUNNING:
+                raise
+            return State.RUNNING  # the registration of its agent started it: that is a success, too
+        reach(Point.CALLBACK_STARTED)
+        return order.state
+
+    def worker_failed(self, order_id: str, report: Fail | Retry) -> State:
+        """Raises NotFound, LeaseLost, WrongState, Unavailable."""
+        order = self.store.apply(order_id, report, self.clock(), self.store.look(order_id))
+        reach(Point.CALLBACK_FAILED)
+        return order.state
+
+    def _renew(
+        self, seen: Mapping[str, Snapshot | Unreadable], launcher: str, attended: bool, hold: Hold
+    ) -> Renewal | None:
+        found = seen.get(hold.order_id)
+        if isinstance(found, Unreadable):
+            return None
+        now = self.clock()
+        event = Renew(request_ids.renew(hold.epoch), hold.epoch, launcher, now + self.lease, attended)
+        try:
+            order = self.store.apply(hold.order_id, event, now, found)
+        except (LeaseLost, NotFound):
+            return Renewal(hold, stop=WhyStop.LEASE_LOST)
+        except WrongState:
+            return Renewal(hold, stop=WhyStop.FINISHED)
+        except Unavailable:
+            return None
+        reach(Point.HEARTBEAT_RENEWED)
+        return Renewal(hold, order, event.lease_until, None if order.cancel_requested_at is None else WhyStop.CANCELLED)

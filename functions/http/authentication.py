@@ -1,5 +1,6 @@
 """Who calls: API keys looked up by their digest, and the bearer tokens of workers."""
 
+import hashlib
 import re
 import threading
 import time
@@ -10,7 +11,7 @@ from typing import Final
 
 from cachetools import TTLCache
 
-from functions.domain.access import ApiKey, Role, digest
+from functions.domain.access import ApiKey, Role
 from functions.domain.refusals import Forbidden, Unauthenticated
 from functions.ports import KeyStore
 
@@ -21,9 +22,9 @@ BEARER: Final = re.compile(r"bearer[ \t]+([^ \t]+)", re.IGNORECASE)
 
 
 class Open(Enum):
-    """A route that no API key opens: `WORKER` takes a token, which its handler verifies; `ANYONE` takes nothing.
+    """How a route is open without an API key.
 
-    `EITHER` takes a token or nothing, and its handler decides.
+    `WORKER`: a token, which the handler verifies. `ANYONE`: nothing. `EITHER`: a token or nothing; the handler decides.
     """
 
     WORKER = "worker"
@@ -37,7 +38,7 @@ Access = frozenset[Role] | Open
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whose API key it was, and for which datacenters it is good (see ApiKey).
+    """The account whose API key was sent, and the datacenters that the key is good for (see ApiKey).
 
     `identity` tells launchers of one name apart; None if it was not sent.
     """
@@ -57,7 +58,7 @@ class Bearer:
 
 @dataclass(frozen=True, slots=True)
 class Anyone:
-    """Nobody in particular."""
+    """A caller without a credential."""
 
 
 Caller = Principal | Bearer | Anyone
@@ -88,20 +89,35 @@ class CachedKeys:
             self._found.pop(key_digest, None)
 
 
+@dataclass(frozen=True, slots=True)
+class KeyTexts:
+    """What a contract answers if a credential is missing, malformed, unknown, or of a role that may not call."""
+
+    no_header: str
+    malformed_header: str
+    unknown_key: str
+    wrong_role: Callable[[Role, frozenset[Role]], str]
+
+
 def authenticate(access: Access, authorization: str | None, keys: KeyStore) -> Caller:
     """Return who calls, from the Authorization header. Raises Unauthenticated, Forbidden."""
+    return caller_of(access, authorization, keys, NATIVE_TEXTS)
+
+
+def caller_of(access: Access, authorization: str | None, keys: KeyStore, texts: KeyTexts) -> Caller:
+    """Return who calls, from the Authorization header. Raises Unauthenticated and Forbidden with these texts."""
     if access is Open.ANYONE or (access is Open.EITHER and authorization is None):
         return Anyone()
     token = bearer(authorization)
     if token is None:
-        raise Unauthenticated("Send the header `Authorization: Bearer <key>`.")
+        raise Unauthenticated(texts.no_header if authorization is None else texts.malformed_header)
     if isinstance(access, Open):
         return Bearer(token)
-    key = keys.find(digest(token))
+    key = keys.find(hashlib.sha256(token.encode()).hexdigest())
     if key is None:
-        raise Unauthenticated("Nobody holds this key.")
+        raise Unauthenticated(texts.unknown_key)
     if key.role not in access:
-        raise Forbidden(f"A key of the role {key.role} may not do that; it takes {' or '.join(sorted(access))}.")
+        raise Forbidden(texts.wrong_role(key.role, access))
     return Principal(key.role, key.account, key.datacenters)
 
 
@@ -109,3 +125,11 @@ def bearer(authorization: str | None) -> str | None:
     """Return the key or token that an Authorization header brings (RFC 6750), None if it brings none."""
     found = BEARER.fullmatch((authorization or "").strip(" \t"))
     return found and found[1]
+
+
+def _wrong_role(role: Role, access: frozenset[Role]) -> str:
+    return f"A key of the role {role} may not do that; it takes {' or '.join(sorted(access))}."
+
+
+HEADER_FORM: Final = "Send the header `Authorization: Bearer <key>`."
+NATIVE_TEXTS: Final = KeyTexts(HEADER_FORM, HEADER_FORM, "This API key is not valid.", _wrong_role)

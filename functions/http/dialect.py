@@ -30,6 +30,9 @@ class Refused:
 class Dialect:
     """`authenticate` is called with `access`, `authorization` (the header, or None), and with services by their type
     (see `handlers`). `internal` is the answer to an error that is ours.
+
+    For the OpenAPI document: `error` is the form of every refusal, and `statuses` are refusals that any route may
+    answer with, beside those that follow from the route itself.
     """
 
     authenticate: Callable[..., Caller]
@@ -37,6 +40,8 @@ class Dialect:
     query: Callable[[Iterable[tuple[str, str]], type[BaseModel]], BaseModel]
     refused: Callable[[Refusal], Refused]
     internal: Refused
+    error: TypeAdapter[Any]
+    statuses: frozenset[HTTPStatus] = frozenset()
     identifies_launchers: bool = False
     """Whether its callers may send their identity in the header IDENTITY_HEADER."""
 
@@ -52,5 +57,6 @@ NATIVE: Final = Dialect(
     query=parse_query,
     refused=lambda refusal: _problem(problems.problem(refusal), problems.headers(refusal)),
     internal=_problem(problems.INTERNAL),
+    error=TypeAdapter(Problem),
     identifies_launchers=True,
 )

@@ -1,25 +1,32 @@
 """HTTP, and the only module that knows it: authenticate, parse, call the handler, render, refuse, log."""
 
 import io
+import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
+import structlog
 from flask import Request, Response
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from pydantic import TypeAdapter, ValidationError
-from werkzeug.exceptions import ClientDisconnected, HTTPException
+from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed
+from werkzeug.exceptions import NotFound as NoRule
+from werkzeug.routing import MapAdapter
 
-from functions.domain.refusals import Invalid, Malformed, Refusal, TooLarge, Unavailable
-from functions.http import logs
+from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, TooLarge, Unavailable
 from functions.http.api import Api
 from functions.http.authentication import Open, Principal
 from functions.http.dialect import NATIVE, Dialect, Refused
-from functions.http.handlers import Services, pick, require_services, wanted_by
+from functions.http.handlers import Services, require_services, wanted_by
+from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
 from functions.http.presence import presence
-from functions.http.routing import Answer, NoContent, NoSuchPath, Redirect, Route, Routes
+from functions.http.routing import ID, Answer, NoContent, NoSuchPath, Redirect, Route, WrongMethod, url_map
+from shared.log_events import LogEvent
 from shared.wire.launchers import IDENTITY_HEADER, Identity
 
 MAX_KEPT: Final = 1024 * 1024
@@ -30,24 +37,23 @@ CHUNK: Final = 64 * 1024
 KEY_HEADER: Final = "Idempotency-Key"
 IDENTITY: Final = TypeAdapter(Identity)
 MAX_KEY_LENGTH: Final = 200
+TRACE_HEADERS: Final = (CLOUD_TRACE_HEADER, TRACE_HEADER)
+NO_ROUTE: Final = "(none)"
+
+log = structlog.get_logger()
 
 
 class Endpoint:
-    """Some routes of some APIs as one entry point of functions-framework.
+    """Some routes of some APIs, as one entry point of functions-framework.
 
-    `offered` are the types of the services that `services` returns; it is called at the first request.
+    `offered` are the types of the services that `services` returns; it is called at each request.
     Raises WrongHandler if a handler asks for another one.
     """
 
     def __init__(
-        self,
-        apis: Sequence[Api],
-        routes: Sequence[Route],
-        services: Callable[[], Services],
-        offered: Set[type],
-        project: str | None = None,
+        self, apis: Sequence[Api], routes: Sequence[Route], services: Callable[[], Services], offered: Set[type]
     ) -> None:
-        self._apis, self._routes, self._services, self._project = apis, Routes(routes), services, project
+        self._apis, self._urls, self._services = apis, url_map(routes), services
         self._wanted = {api.dialect: wanted_by(api.dialect.authenticate, {"access", "authorization"}) for api in apis}
         for handler, wanted in (
             *((route.handler, route.signature.services) for route in routes),
@@ -56,70 +62,94 @@ class Endpoint:
             require_services(handler, wanted, offered)
 
     def __call__(self, request: Request) -> Response:
-        return respond(request, self._apis, self._answer, self._project)
+        return respond(request, self._apis, self._answer)
 
     def _answer(self, request: Request, dialect: Dialect) -> Response:
+        """Find the route, authenticate, parse, call the handler with what its signature asks for, and render."""
         body = read_body(request)
-        route, named = self._routes.find(request.method, request.path)
-        logs.note(route=route.path, **named)
+        route, named = _route(self._urls, request.method, request.path)
+        bind_contextvars(route=route.path, **named)
         if len(body) > route.max_bytes:
             raise TooLarge(
                 f"The body is over {route.max_bytes // 1024} KiB, the most that this route takes. "
                 "Shorten its longest field, or write its characters as UTF-8: \\u escapes take more room."
             )
         try:
-            answer = self._handled(request, route, body, dialect, named)
+            services, signature = self._services(), route.signature
+            authorization = None if route.access is Open.ANYONE else _single(request, "Authorization")
+            wanted = {name: services[kind] for name, kind in self._wanted[dialect].items()}
+            caller = dialect.authenticate(access=route.access, authorization=authorization, **wanted)
+            if isinstance(caller, Principal):
+                bind_contextvars(account=caller.account)
+                caller = replace(caller, identity=_identity(request) if dialect.identifies_launchers else None)
+            given: dict[str, Any] = {name: services[kind] for name, kind in signature.services.items()}
+            if signature.body is not None:
+                _require_plain(request)
+                given["body"] = dialect.body(body, signature.body)
+            if signature.query is not None:
+                given["query"] = dialect.query(request.args.items(multi=True), signature.query)
+            if signature.keyed:
+                given["idempotency_key"] = _idempotency_key(request)
+            if signature.waits:
+                given["present"] = presence(request.environ)
+            if signature.caller is not None:
+                given[signature.caller] = caller
+            answer = route.handler(**given, **named)
         except Unavailable as refusal:
             if route.degraded is None:
                 raise
-            logs.LOG.warning("A request is answered without the store, which does not answer.", why=refusal.message)
+            message = "The store is unavailable; the request is answered without it."
+            log.warning(LogEvent.REQUEST_DEGRADED, message=message, why=refusal.message)
             answer = route.degraded
         return _render(route, answer)
 
-    def _handled(
-        self, request: Request, route: Route, body: bytes, dialect: Dialect, named: Mapping[str, str]
-    ) -> Answer:
-        """Authenticate, then parse, then call the handler with what its signature asks for."""
-        services, signature = self._services(), route.signature
-        authorization = None if route.access is Open.ANYONE else _single(request, "Authorization")
-        wanted = pick(services, self._wanted[dialect])
-        caller = dialect.authenticate(access=route.access, authorization=authorization, **wanted)
-        if isinstance(caller, Principal):
-            logs.note(account=caller.account)
-            caller = replace(caller, identity=_identity(request) if dialect.identifies_launchers else None)
-        given = pick(services, signature.services)
-        if signature.body is not None:
-            _require_plain(request)
-            given["body"] = dialect.body(body, signature.body)
-        if signature.query is not None:
-            given["query"] = dialect.query(request.args.items(multi=True), signature.query)
-        if signature.keyed:
-            given["idempotency_key"] = _idempotency_key(request)
-        if signature.waits:
-            given["present"] = presence(request.environ)
-        if signature.caller is not None:
-            given[signature.caller] = caller
-        return route.handler(**given, **named)
+
+def once(make: Callable[[], Services]) -> Callable[[], Services]:
+    """Return a function that makes the services at its first call, by any thread, and returns the same ever after."""
+    lock, made = threading.Lock(), list[Services]()
+
+    def services() -> Services:
+        with lock:
+            if not made:
+                made.append(make())
+            return made[0]
+
+    return services
 
 
-def respond(
-    request: Request, apis: Sequence[Api], answer: Callable[[Request, Dialect], Response], project: str | None
-) -> Response:
+def entry_point(endpoint: Endpoint) -> Callable[[Request], Response]:
+    """Return the endpoint as functions-framework takes it: a function, and no other callable."""
+    return lambda request: endpoint(request)
+
+
+def respond(request: Request, apis: Sequence[Api], answer: Callable[[Request, Dialect], Response]) -> Response:
     """Return the answer, or the refusal in the dialect of the path's API; log either."""
     started, failure = time.monotonic(), None
     dialect = next((api.dialect for api in apis if request.path.startswith(api.prefixes)), NATIVE)
-    logs.begin(request.headers, project)
+    clear_contextvars()  # the last request of this thread
+    bind_contextvars(**{name: request.headers[name] for name in TRACE_HEADERS if name in request.headers})
     try:
         response = answer(request, dialect)
     except Refusal as refusal:
         response = _refused(dialect.refused(refusal))
     except Exception as error:  # noqa: BLE001 (the edge: any other error is ours; it is logged, and not sent)
         response, failure = _refused(dialect.internal), error
-    logs.end(request.method, response.status_code, time.monotonic() - started, failure)
+    status, route = response.status_code, get_contextvars().get("route", NO_ROUTE)
+    level = logging.INFO if status < HTTPStatus.INTERNAL_SERVER_ERROR else logging.ERROR
+    log.log(
+        logging.WARNING if status == HTTPStatus.SERVICE_UNAVAILABLE else level,
+        LogEvent.REQUEST_SERVED,
+        message=f"{request.method} {route} {status}",
+        method=request.method,
+        route=route,
+        status=status,
+        duration_ms=round((time.monotonic() - started) * 1000, 1),
+        exc_info=failure,
+    )
     return response
 
 
-def unroutable(request: Request, apis: Sequence[Api], error: HTTPException, project: str | None = None) -> Response:
+def unroutable(request: Request, apis: Sequence[Api], error: HTTPException) -> Response:
     """Answer a request that the framework refuses before any endpoint is asked, in the dialect of the path's API.
 
     Its router knows no line break in a path, and no Host that cannot be a name.
@@ -131,7 +161,7 @@ def unroutable(request: Request, apis: Sequence[Api], error: HTTPException, proj
             raise NoSuchPath
         raise Malformed("The Host header or the address cannot be read: send the control plane's own name and path.")
 
-    return respond(request, apis, refuse, project)
+    return respond(request, apis, refuse)
 
 
 def read_body(request: Request) -> bytes:
@@ -143,11 +173,27 @@ def read_body(request: Request) -> bytes:
             if len(kept) <= MAX_KEPT:
                 kept += chunk
     except (ClientDisconnected, ParseException, OSError):  # Flask's, gunicorn's and the socket's own words for it
-        raise Malformed("The body ends too early, or its chunks are none.") from None
+        raise Malformed("The body ends too early, or its chunks cannot be read.") from None
     finally:
         # The framework reads the rest of every body after us, all of it into memory.
         request.stream = io.BytesIO()
     return bytes(kept)
+
+
+def _route(urls: MapAdapter, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
+    """Return the route and the names in its path. Raises NotFound, WrongMethod."""
+    try:
+        found, named = urls.match(path, method)
+    except NoRule:
+        raise NoSuchPath from None
+    except MethodNotAllowed as error:
+        allowed = sorted(error.valid_methods or ())
+        raise WrongMethod(f"This path takes {', '.join(allowed)}.", allowed) from None
+    route: Route = found
+    try:
+        return route, {name: ID.validate_python(value) for name, value in named.items()}
+    except ValidationError:
+        raise NotFound(route.missing) from None
 
 
 def _require_plain(request: Request) -> None:
@@ -159,14 +205,14 @@ def _require_plain(request: Request) -> None:
 
 def _identity(request: Request) -> str | None:
     """Return which of the launchers of one name calls; None if it does not say. Raises Invalid, Malformed."""
-    said = _single(request, IDENTITY_HEADER)
-    if not said:
+    identity = _single(request, IDENTITY_HEADER)
+    if not identity:
         return None
     try:
-        return IDENTITY.validate_python(said)
+        return IDENTITY.validate_python(identity)
     except ValidationError:
         wrong = {IDENTITY_HEADER: "Send the UUID that the launcher's state directory keeps, in lower case, or nothing."}
-        raise Invalid("A header is not as it should be.", wrong) from None
+        raise Invalid("A header is wrong.", wrong) from None
 
 
 def _idempotency_key(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the routes."""
+"""The OpenAPI document of every API, made from its routes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,46 +10,53 @@ from pydantic.json_schema import JsonSchemaMode
 from werkzeug.http import HTTP_STATUS_CODES
 
 from functions.domain.access import Role
-from functions.http import problems
+from functions.http.api import Api
 from functions.http.authentication import Open
 from functions.http.endpoint import IDENTITY, KEY_HEADER, MAX_KEY_LENGTH
-from functions.http.routing import ID, Route
+from functions.http.routing import ID, PATH_NAME, Route
 from shared.wire.launchers import IDENTITY_HEADER
-from shared.wire.problems import Problem
-
-REFERENCE: Final = "#/components/schemas/{model}"
-PROBLEM: Final = TypeAdapter(Problem)
 
 Json = dict[str, Any]
 Schemas = Mapping[tuple[str, JsonSchemaMode], Json]
 
+ERROR: Final = "error"
 
-def document(routes: Sequence[Route]) -> Json:
-    """Return the OpenAPI 3.1 document of `/v1/…`."""
-    schemas, components = TypeAdapter.json_schemas(
-        [(_name(route), mode, model) for route in routes for mode, model in _models(route)]
-        + [("problem", "serialization", PROBLEM)],
-        ref_template=REFERENCE,
-    )
+
+def document(apis: Sequence[Api], of_every_service: Sequence[Route]) -> Json:
+    """Return the OpenAPI 3.1 document: one tag an API. The routes `of_every_service` are the first API's."""
     paths: dict[str, Json] = {}
-    for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    components: Json = {}
+    for api in apis:
+        routes = [*api.routes, *(of_every_service if api is apis[0] else ())]
+        schemas, definitions = TypeAdapter.json_schemas(
+            [(_name(route), mode, model) for route in routes for mode, model in _models(route)]
+            + [(ERROR, "serialization", api.dialect.error)],
+            ref_template=f"#/components/schemas/{api.name}.{{model}}",
+        )
+        components |= {f"{api.name}.{model}": schema for model, schema in definitions.get("$defs", {}).items()}
+        for route in routes:
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(api, route, schemas)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Launchyard", "version": "v1", "license": {"name": "Apache-2.0"}},
+        "tags": [{"name": api.name} for api in apis],
         "paths": paths,
         "components": {
-            "schemas": components["$defs"],
+            "schemas": components,
             "securitySchemes": {
-                "key": {"type": "http", "scheme": "bearer", "description": "An API key"},
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "An API key, or an operator's session token",
+                },
                 "callback": {"type": "http", "scheme": "bearer", "description": "The token of one order at one epoch"},
             },
         },
     }
 
 
-def render(routes: Sequence[Route]) -> str:
-    return json.dumps(document(routes), indent=2, ensure_ascii=False) + "\n"
+def render(apis: Sequence[Api], of_every_service: Sequence[Route]) -> str:
+    return json.dumps(document(apis, of_every_service), indent=2, ensure_ascii=False) + "\n"
 
 
 def _name(route: Route) -> str:
@@ -65,13 +72,14 @@ def _models(route: Route) -> list[tuple[JsonSchemaMode, TypeAdapter[Any]]]:
     return models
 
 
-def _operation(route: Route, schemas: Schemas) -> Json:
+def _operation(api: Api, route: Route, schemas: Schemas) -> Json:
     operation: Json = {
+        "tags": [api.name],
         "summary": route.summary,
-        "operationId": f"{route.handler.__module__.rsplit('.', 1)[-1]}.{route.handler.__name__}",
+        "operationId": f"{api.name}.{route.handler.__module__.rsplit('.', 1)[-1]}.{route.handler.__name__}",
         "security": _security(route),
-        "parameters": [*_path_parameters(route), *_query_parameters(route), *_headers(route)],
-        "responses": _responses(route, schemas),
+        "parameters": [*_path_parameters(route), *_query_parameters(route), *_headers(api, route)],
+        "responses": _responses(api, route, schemas),
     }
     if route.signature.body is not None:
         content = {"application/json": {"schema": schemas[_name(route), "validation"]}}
@@ -81,8 +89,10 @@ def _operation(route: Route, schemas: Schemas) -> Json:
 
 def _security(route: Route) -> list[Json]:
     match route.access:
-        case Open.ANYONE | Open.EITHER:
+        case Open.ANYONE:
             return []
+        case Open.EITHER:
+            return [{}, {"key": []}]
         case Open.WORKER:
             return [{"callback": []}]
         case roles:
@@ -90,9 +100,8 @@ def _security(route: Route) -> list[Json]:
 
 
 def _path_parameters(route: Route) -> list[Json]:
-    if "{order_id}" not in route.path:
-        return []
-    return [{"name": "order_id", "in": "path", "required": True, "schema": ID.json_schema()}]
+    names = PATH_NAME.findall(route.path)
+    return [{"name": name, "in": "path", "required": True, "schema": ID.json_schema()} for name in names]
 
 
 def _query_parameters(route: Route) -> list[Json]:
@@ -107,7 +116,7 @@ def _query_parameters(route: Route) -> list[Json]:
 
 
 def _inline(part: Json, definitions: Json) -> Json:
-    """Return what `part` refers to, and without the null that stands for "not given": a query cannot send one."""
+    """Return what `part` refers to, without the null that means "not given": a query cannot send one."""
     if "$ref" in part:
         return dict(definitions[part["$ref"].rsplit("/", 1)[-1]])
     if {"type": "null"} in part.get("anyOf", ()):
@@ -115,21 +124,23 @@ def _inline(part: Json, definitions: Json) -> Json:
     return part
 
 
-def _headers(route: Route) -> list[Json]:
+def _headers(api: Api, route: Route) -> list[Json]:
     headers: list[Json] = []
     if route.signature.keyed:
         schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": "^[-!-+.-~]+$"}
         headers.append({"name": KEY_HEADER, "in": "header", "required": True, "schema": schema})
-    if not isinstance(route.access, Open) and Role.LAUNCHER in route.access:
-        said = {"description": "Tells launchers of one name apart", "schema": IDENTITY.json_schema()}
-        headers.append({"name": IDENTITY_HEADER, "in": "header", "required": False, **said})
+    launchers = not isinstance(route.access, Open) and Role.LAUNCHER in route.access
+    if launchers and api.dialect.identifies_launchers:
+        rest = {"description": "Tells launchers of one name apart", "schema": IDENTITY.json_schema()}
+        headers.append({"name": IDENTITY_HEADER, "in": "header", "required": False, **rest})
     return headers
 
 
-def _responses(route: Route, schemas: Schemas) -> Json:
-    problem = {"content": {problems.MEDIA_TYPE: {"schema": schemas["problem", "serialization"]}}}
+def _responses(api: Api, route: Route, schemas: Schemas) -> Json:
+    error = {"content": {api.dialect.internal.media_type: {"schema": schemas[ERROR, "serialization"]}}}
     # The phrases are werkzeug's, which is locked: those of HTTPStatus differ from Python to Python.
-    refused = {str(status.value): {"description": HTTP_STATUS_CODES[status], **problem} for status in _refusals(route)}
+    statuses = sorted(_refusals(route) | api.dialect.statuses)
+    refused = {str(status.value): {"description": HTTP_STATUS_CODES[status], **error} for status in statuses}
     if route.status is HTTPStatus.NO_CONTENT:
         return {str(route.status.value): {"description": route.summary}, **refused}
     if route.answer is None:
@@ -139,13 +150,14 @@ def _responses(route: Route, schemas: Schemas) -> Json:
     return {str(route.status.value): {"description": route.summary, "content": content}, **refused}
 
 
-def _refusals(route: Route) -> list[HTTPStatus]:
+def _refusals(route: Route) -> set[HTTPStatus]:
+    """Return the refusals that follow from what the route takes."""
     statuses = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.METHOD_NOT_ALLOWED}
     if route.access is not Open.ANYONE:
         statuses |= {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE}
     if not isinstance(route.access, Open):
         statuses |= {HTTPStatus.FORBIDDEN}
-    if "{order_id}" in route.path or route.conflicts:
+    if PATH_NAME.search(route.path) or route.conflicts:
         statuses |= {HTTPStatus.NOT_FOUND}
     if route.signature.body is not None:
         statuses |= {HTTPStatus.BAD_REQUEST}
@@ -153,4 +165,4 @@ def _refusals(route: Route) -> list[HTTPStatus]:
         statuses |= {HTTPStatus.UNPROCESSABLE_ENTITY}
     if route.conflicts:
         statuses |= {HTTPStatus.CONFLICT, HTTPStatus.GONE}
-    return sorted(statuses)
+    return statuses

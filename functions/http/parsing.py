@@ -13,10 +13,10 @@ from pydantic_core import ErrorDetails
 
 from functions.domain.refusals import Invalid, Malformed
 
-LARGEST_INTEGER: Final = 2**63 - 1
-MOST_FIELDS: Final = 50
+MAX_INTEGER: Final = 2**63 - 1
+MAX_FIELDS: Final = 50
 """How many wrong fields an answer names; a body can hold thousands."""
-LONGEST_FIELD: Final = 200
+MAX_FIELD_LENGTH: Final = 200
 UNION_ERRORS: Final = frozenset({"union_tag_invalid", "union_tag_not_found"})
 
 
@@ -26,10 +26,10 @@ def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:
     try:
         return model.validate_json(body, strict=True)
     except ValidationError as error:
-        wrong = told(error)
+        wrong = errors_of(error)
         if wrong[0]["type"] == "json_invalid":  # what Python's reader lets pass: deep nesting, lone surrogates
             raise Malformed(f"The body cannot be read: {wrong[0]['msg']}.") from None
-        raise Invalid("The body's fields are not as they should be.", _named(wrong, document)) from None
+        raise Invalid("Some fields of the body are wrong.", _named(wrong, document)) from None
 
 
 def parse_query(pairs: Iterable[tuple[str, str]], model: type[BaseModel]) -> BaseModel:
@@ -37,12 +37,12 @@ def parse_query(pairs: Iterable[tuple[str, str]], model: type[BaseModel]) -> Bas
     given: dict[str, str] = {}
     for name, value in pairs:
         if name in given:
-            raise Invalid("The query's parameters are not as they should be.", {name: "Given more than once"})
+            raise Invalid("Some parameters of the query are wrong.", {name: "Given more than once"})
         given[name] = value
     try:
         return model.model_validate_strings(given)
     except ValidationError as error:
-        raise Invalid("The query's parameters are not as they should be.", _named(told(error), given)) from None
+        raise Invalid("Some parameters of the query are wrong.", _named(errors_of(error), given)) from None
 
 
 def _read_json(body: bytes) -> object:
@@ -70,7 +70,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(text: str) -> float:
@@ -80,13 +80,13 @@ def _finite(text: str) -> float:
 
 
 def _integer(text: str) -> int:
-    if len(text) > len(str(-LARGEST_INTEGER)) or abs(number := int(text)) > LARGEST_INTEGER:
-        raise ValueError(f"an integer is beyond ±{LARGEST_INTEGER}")
+    if len(text) > len(str(-MAX_INTEGER)) or abs(number := int(text)) > MAX_INTEGER:
+        raise ValueError(f"an integer is beyond ±{MAX_INTEGER}")
     return number
 
 
-def told(error: ValidationError) -> Sequence[ErrorDetails]:
-    """Return what is wrong with what was sent, without what was sent: it may hold a secret.
+def errors_of(error: ValidationError) -> Sequence[ErrorDetails]:
+    """Return the errors of what was sent, without what was sent: it may hold a secret.
 
     Pydantic counts only the items that are right, and says of a list with a wrong one that it is too short, too.
     """
@@ -95,11 +95,15 @@ def told(error: ValidationError) -> Sequence[ErrorDetails]:
     return [one for one in wrong if one["type"] != "too_short" or one["loc"] not in within]
 
 
+told, MOST_FIELDS = errors_of, MAX_FIELDS
+"""The names that functions/apis/capacity knows."""
+
+
 def _named(wrong: Sequence[ErrorDetails], document: object) -> Mapping[str, str]:
-    """Return what is wrong with each field. One that may be of several types is told what is wrong with it as each."""
+    """Return what is wrong with each field. If a field may have several types, say what is wrong for each of them."""
     fields: dict[str, list[str]] = {}
-    for error in wrong[:MOST_FIELDS]:
-        fields.setdefault(_field(error, document)[:LONGEST_FIELD], []).append(error["msg"])
+    for error in wrong[:MAX_FIELDS]:
+        fields.setdefault(_field(error, document)[:MAX_FIELD_LENGTH], []).append(error["msg"])
     return {field: "; or: ".join(dict.fromkeys(messages)) for field, messages in fields.items()}
 
 

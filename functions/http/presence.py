@@ -1,6 +1,6 @@
-"""Whether a caller that waits for its answer is still there: one that has hung up is given no order.
+"""Says whether a caller that waits for its answer is still connected: one that has hung up is given no order.
 
-It would never hear of it, and the lease would have to run out before another launcher got it.
+It would never hear of the order, and the lease would have to expire before another launcher got it.
 """
 
 import socket
@@ -17,7 +17,7 @@ def presence(environ: Mapping[str, Any]) -> Present:
     """Return a look at the request's connection, made each time it is called.
 
     If there is none to look at, the caller is taken to be there. If it is not, the order loses a lease's time, and
-    no attempt: nothing was started (`lifecycle._not_begun`).
+    no attempt: nothing was started (`rules._started_nothing`).
     """
     connection = next((environ[name] for name in SOCKETS if name in environ), None)
     return lambda: connection is None or _open(connection)

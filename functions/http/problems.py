@@ -42,12 +42,12 @@ INTERNAL: Final = Problem(
     type=f"{TYPE}internal",
     title="Something went wrong here",
     status=HTTPStatus.INTERNAL_SERVER_ERROR.value,
-    detail="It was logged. The same request may be sent again.",
+    detail="The error was logged. You may send the same request again.",
 )
 
 
 def problem(refusal: Refusal) -> Problem:
-    """Return what the caller is told: nothing that it did not send or may not know."""
+    """Return the problem document of a refusal: nothing that the caller did not send or may not know."""
     fields = refusal.fields if isinstance(refusal, Invalid) else {}
     return Problem(
         type=f"{TYPE}{refusal.code}",

@@ -1,15 +1,13 @@
-"""Routes as data, and finding the one that a request means."""
+"""Routes as data."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
-from werkzeug.exceptions import MethodNotAllowed
-from werkzeug.exceptions import NotFound as NoRule
-from werkzeug.routing import Map, Rule
+from pydantic import BaseModel, TypeAdapter
+from werkzeug.routing import Map, MapAdapter, Rule
 
 from functions.domain.refusals import NotFound, Refusal
 from functions.http.authentication import Access
@@ -23,14 +21,14 @@ PATH_NAME: Final = re.compile(r"\{(\w+)\}")
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """An answer that says where the thing is."""
+    """An answer that sends the caller to another URL."""
 
     url: str
 
 
 @dataclass(frozen=True, slots=True)
 class NoContent:
-    """It is done: an empty answer."""
+    """An empty answer."""
 
 
 Answer = BaseModel | Redirect | NoContent
@@ -94,22 +92,9 @@ class WrongMethod(Refusal):
         self.allowed = allowed
 
 
-class Routes:
-    """The routes of one entry point."""
-
-    def __init__(self, routes: Sequence[Route]) -> None:
-        self._paths = Map([_rule(route) for route in routes], merge_slashes=False).bind("control-plane")
-
-    def find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
-        """Return the route and what its path says. Raises NotFound, WrongMethod."""
-        try:
-            route, named = self._paths.match(path, method)
-        except NoRule:
-            raise NoSuchPath from None
-        except MethodNotAllowed as error:
-            allowed = sorted(error.valid_methods or ())
-            raise WrongMethod(f"This path takes {', '.join(allowed)}.", allowed) from None
-        return route, {name: _id(value, route) for name, value in named.items()}
+def url_map(routes: Sequence[Route]) -> MapAdapter:
+    """Return what finds the route of a method and path, which is its `endpoint`."""
+    return Map([_rule(route) for route in routes], merge_slashes=False).bind("control-plane")
 
 
 def _rule(route: Route) -> Rule:
@@ -118,10 +103,3 @@ def _rule(route: Route) -> Rule:
     if rule.methods is not None and not route.head:
         rule.methods.discard("HEAD")  # werkzeug adds it to each GET
     return rule
-
-
-def _id(text: str, route: Route) -> str:
-    try:
-        return ID.validate_python(text)
-    except ValidationError:
-        raise NotFound(route.missing) from None

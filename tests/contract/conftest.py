@@ -37,4 +37,4 @@ def api_keys(request: pytest.FixtureRequest) -> KeyStore:
 def stored(orders: OrderStore, order: Order | None = None) -> Order:
     """Store an order, this one if there is one, and return it."""
     order = order or an_order()
-    return orders.create(order, a_key(order))
+    return orders.create(order, a_key(order)).order

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from typing import Final, Protocol
 from uuid import uuid4
@@ -16,18 +15,17 @@ from structlog.testing import capture_logs
 
 from emulators.doorbell import ATTEMPTS, DoorbellPaths, ensure_topic_and_subscription
 from functions.adapters.pubsub import PubSubDoorbell
-from functions.apis.v1.sweeps import sweep
 from functions.domain.order import RING_GRACE
 from functions.domain.refusals import Unavailable
-from functions.engine.sweep import Chores
+from functions.engine.outputs import Outputs
+from functions.engine.sweep import Sweep
 from functions.ports import Doorbell
 from launcher.daemon.bells import BellListener, BellsUnavailable, Heard
 from launcher.daemon.pubsub import PubSubListener
 from shared.log_events import LogEvent
 from shared.wire.bell import ORDER_ID, Bell
-from shared.wire.operators import SweepRequest
 from tests.factories import a_key, an_order
-from tests.functions.world import Bells, Clock, an_app
+from tests.functions.world import Bells, Clock, ports_for
 from tests.memory_doorbell import MemoryDoorbell
 
 MAX_SECONDS: Final = 300.0
@@ -206,19 +204,20 @@ def test_a_bell_that_was_given_back_too_often_is_a_dead_letter_and_its_order_is_
     pubsub: PubSubRig,
 ) -> None:
     clock = Clock()
-    app = replace(an_app(clock, Bells()), doorbell=pubsub.doorbell)
+    ports = ports_for(clock, Bells())
+    outputs = Outputs(ports.store, ports.bucket, clock)
     order = an_order()
-    app.store.create(order, a_key(order))
+    ports.store.create(order, a_key(order))
     bell = Bell(order.id, order.lane)
     dead = dead_letters(pubsub)
     pubsub.doorbell.ring(bell)
 
     heard, [letter] = until_dead(pubsub, dead)
     clock.now += RING_GRACE
-    answer = sweep(SweepRequest(), app, Chores([]))
+    swept = Sweep(ports.store, pubsub.doorbell, outputs, clock, ports.new_id).run(limit=10)
 
     assert (heard, letter.attributes[ORDER_ID]) == ([bell] * ATTEMPTS, order.id)
-    assert answer.rung == 1
+    assert swept.done["rung"] == 1
     assert [one.bell for one in hear(pubsub, 1)] == [bell]
 
 

@@ -44,7 +44,7 @@ def test_one_order_that_cannot_be_read_stands_in_no_others_way(
         assert store.get_many([good.id, bad.id]) == {good.id: store.look(good.id), bad.id: Unreadable(bad.id)}
         assert store.page(OrderQuery()).orders == [good]
     (line,) = logged  # once, however often the document is read
-    assert (line["documents"], line["fields"], line["passed_over"]) == ([bad.id], ["spec.task.command"], 1)
+    assert (line["documents"], line["fields"], line["skipped"]) == ([bad.id], ["spec.task.command"], 1)
     with pytest.raises(Unavailable):
         store.get(bad.id)
 

@@ -9,9 +9,9 @@ import pytest
 
 from functions.domain.events import Cancel, Renew, Return
 from functions.domain.holder import holder_of
-from functions.domain.lifecycle import advance
 from functions.domain.order import Order
 from functions.domain.refusals import NotFound, WrongState
+from functions.domain.rules import advance
 from functions.ports import OrderStore
 from shared.domain.order import LEASE, Reason, State
 from tests.contract.conftest import stored

@@ -48,7 +48,7 @@ def plant(orders: OrderStore, later: LaterVersion, made: list[Order]) -> list[Or
 
 
 def kept(orders: OrderStore, order: Order) -> Order:
-    return orders.create(order, a_key(order))
+    return orders.create(order, a_key(order)).order
 
 
 BY_ID: list[Callable[[OrderStore, Order], Any]] = [
@@ -117,7 +117,7 @@ def test_what_is_read_to_get_past_it_has_a_bound_that_is_logged(
 ) -> None:
     if not isinstance(orders, FirestoreOrderStore):
         return  # the memory store reads no documents
-    monkeypatch.setattr(reading, "MOST_READ", 8)
+    monkeypatch.setattr(reading, "MAX_READ", 8)
     plant(orders, later, [an_order(now=NOW + timedelta(seconds=nth), due_at=NOW) for nth in range(12)])
     last = kept(orders, an_order(now=NOW + SOON, due_at=NOW + timedelta(seconds=1)))
 

@@ -73,6 +73,22 @@ def test_nothing_is_changed_where_there_is_nothing_or_the_change_is_refused(reco
     assert records.get("vm-1") == a_challenge()
 
 
+def test_an_upsert_adds_a_record_or_changes_the_one_that_is_there(records: Records[Challenge]) -> None:
+    def longer(one: Challenge) -> Challenge:
+        return a_challenge(nonce=one.nonce + "x")
+
+    assert records.upsert("vm-1", a_challenge(nonce="00"), longer) == a_challenge(nonce="00")
+    assert records.upsert("vm-1", a_challenge(nonce="01"), longer) == a_challenge(nonce="00x")
+    assert records.get("vm-1") == a_challenge(nonce="00x")
+
+
+def test_of_many_that_upsert_at_once_one_adds_and_the_others_change(records: Records[Challenge]) -> None:
+    at_once([lambda: records.upsert("vm-1", a_challenge(nonce=""), lambda one: a_challenge(nonce=one.nonce + "x"))] * 4)
+    found = records.get("vm-1")
+    assert found is not None
+    assert found.nonce == "xxx"
+
+
 @pytest.mark.emulator
 def test_a_change_that_changes_nothing_is_no_write(firestore_client: Client) -> None:
     records = FirestoreRecords(firestore_client, "challenges", Challenge)

@@ -18,9 +18,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from functions.adapters.firestore import FirestoreOrderStore
 from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import AnyEvent, Claim, EventKind, Lapse, Note, Renew, Return
-from functions.domain.lifecycle import RULES, UNWATCHED_BOOT, due_event
 from functions.domain.order import HELD, LAPSE_MARGIN, REMEMBERED_REQUESTS, Order
 from functions.domain.refusals import Gone, LeaseLost, NotFound, WrongState
+from functions.domain.rules import RULES
+from functions.domain.timing import MIN_BOOT_WITHOUT_HEARTBEATS, due_event
 from functions.ports import IdempotencyKey, OrderStore, Snapshot
 from shared.domain.order import FINAL, State
 from shared.domain.spec import AnySpec, OrderKind
@@ -104,7 +105,7 @@ class Model:
             case K.LAPSE:
                 return self.lease_until + LAPSE_MARGIN
             case K.BOOT_TIMEOUT:
-                return self.entered[S.CLAIMED] + (LIMITS.boot if self.attended else UNWATCHED_BOOT)
+                return self.entered[S.CLAIMED] + (LIMITS.boot if self.attended else MIN_BOOT_WITHOUT_HEARTBEATS)
             case K.RUN_TIMEOUT | K.TTL_PASSED:
                 return self.entered[S.RUNNING] + timedelta(seconds=LIMITS.run_seconds or 0)
             case K.DISCARD:
@@ -146,15 +147,14 @@ class Model:
             self.entered[self.state] = now
         if self.state not in HELD:
             self.holder = None
-        if event.kind not in (K.RING, K.RENEW):
+        if event.kind not in (K.RING, K.RENEW) and not (event.kind is K.EXIT and before in FINAL):
             self.requests = [*self.requests, event][-REMEMBERED_REQUESTS:]
 
     def _after_an_attempt(self, before: State, event: AnyEvent) -> State:
         if self.cancel_requested:
             return S.SUCCEEDED if before is S.RUNNING and self.capacity else S.CANCELLED
-        begun = before is S.RUNNING and self.answered.kind is OrderKind.SESSION
         spent = self.burned >= ATTEMPTS and event.kind is not K.RETURN
-        return S.FAILED if begun or spent else S.QUEUED
+        return S.FAILED if spent else S.QUEUED
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -181,8 +181,8 @@ class StoreMachine(RuleBasedStateMachine):
     def place(self, spec: AnySpec, to_come: list[EventKind]) -> None:
         order = replace(an_order(spec, now=self.now, limits=LIMITS), id=self._id("order"))
         key = a_key(order)
-        assert self.store.create(order, key) == order
-        assert self.store.create(an_order(spec), key) == order
+        assert self.store.create(order, key).order == order
+        assert self.store.create(an_order(spec), key).order == order
         self.models[order.id], self.keys[order.id] = Model(order, self.now, to_come), key
         self.snapshots[order.id] = []
 
@@ -203,7 +203,12 @@ class StoreMachine(RuleBasedStateMachine):
         if not repeats:
             return
         model, event = data.draw(st.sampled_from(repeats), label="repeat")
-        assert self.store.apply(model.answered.id, event, self.now, self._seen(model, data)) == model.answered
+        seen = self._seen(model, data)
+        if getattr(event, "epoch", model.epoch) == model.epoch:
+            assert self.store.apply(model.answered.id, event, self.now, seen) == model.answered
+            return
+        with pytest.raises(LeaseLost):
+            self.store.apply(model.answered.id, event, self.now, seen)
 
     @rule(data=st.data(), theirs=st.sampled_from(["epoch before", "epoch after", "launcher"]))
     def intrude(self, data: st.DataObject, theirs: str) -> None:

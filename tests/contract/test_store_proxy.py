@@ -57,7 +57,7 @@ def store(client: Client) -> FirestoreOrderStore:
 def test_without_faults_the_proxy_changes_nothing(store: FirestoreOrderStore, direct: FirestoreOrderStore) -> None:
     orders = [an_order() for _ in range(3)]
     for order in orders:
-        assert store.create(order, a_key(order)) == order
+        assert store.create(order, a_key(order)).order == order
     claimed = store.apply(orders[0].id, a_claim(), NOW)
 
     assert direct.get(orders[0].id) == claimed == store.get(orders[0].id)
@@ -77,7 +77,7 @@ def test_a_create_whose_commit_met_a_fault_is_stored_once_and_answered(
     order = an_order()
     script.next("commit", kind)
 
-    assert store.create(order, a_key(order)) == order
+    assert store.create(order, a_key(order)).order == order
     assert direct.page(OrderQuery()).orders == [order]
 
 

@@ -20,9 +20,9 @@ from emulators.fakes.trust_authority import LocalTrustAuthority
 from emulators.processes import LOOPBACK, accepts, await_ready, free_port, start, stop
 from emulators.services import python
 from emulators.serving import serving
-from functions.apis.capacity.sessions import Sessions
 from functions.domain.access import Role, digest
 from functions.domain.order import LAPSE_MARGIN
+from functions.engine.sessions import Sessions
 from tests.e2e.capacity_transcript import A_TIME, AN_ID, SOMETHING, Json, Like, Transcript
 
 ADMIN: Final = "ly_the-operators-own-key"
@@ -181,7 +181,7 @@ def conventions(contract: Contract) -> None:
         headers = {} if header is None else {"Authorization": header}
         contract.ask("POST", CLAIM, 401, key_message, body={}, headers=headers)
         contract.ask("GET", ALL_ORDERS, 401, token_message, headers=headers)
-    expired = Sessions(SECRET, PASSWORD).open(PASSWORD, datetime.now(UTC) - timedelta(hours=25))[0]
+    expired = Sessions(SECRET, PASSWORD, clock=lambda: datetime.now(UTC) - timedelta(hours=25)).open(PASSWORD)[0]
     contract.ask("GET", ALL_ORDERS, 401, "Session expired", key=expired)
     contract.ask("GET", "/api/v1/nothing", 404, "Not Found")
 

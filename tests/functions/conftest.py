@@ -11,7 +11,7 @@ import structlog
 from flask import Flask
 
 from functions import wiring
-from functions.apis import APIS
+from functions.http import endpoint
 from tests.functions.world import SECRET, World
 
 MAIN = Path(wiring.__file__).parent / "main.py"
@@ -35,7 +35,7 @@ def world(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "path", list(sys.path))  # the framework adds the source's directory
     world = World()
-    monkeypatch.setattr(wiring, "once", lambda make: lambda: wiring.services_of(world.app, APIS, {}))
+    monkeypatch.setattr(endpoint, "once", lambda make: lambda: world.services)
     flask: Flask = functions_framework.create_app(target, str(MAIN))  # type: ignore[no-untyped-call]
     world.http = flask.test_client()
     yield world

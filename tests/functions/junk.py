@@ -11,8 +11,8 @@ from uuid import uuid4
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from functions.apis.capacity import agents, registration
-from functions.apis.capacity.evidence import HeartbeatRequest, RegisterRequest
+from functions.apis.capacity import agents
+from functions.apis.capacity.agents import HeartbeatRequest, RegisterRequest
 from functions.domain.access import digest
 from functions.domain.accounts import AccountType
 from functions.http.authentication import Open
@@ -23,8 +23,8 @@ from tests.functions.capacity.accounts import enrol
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, PASSWORD, World
 
 EVIDENCE: Final[Mapping[object, TypeAdapter[Any]]] = {
-    registration.register: TypeAdapter(RegisterRequest),
-    agents.heartbeat: TypeAdapter(HeartbeatRequest),
+    agents.register: TypeAdapter(RegisterRequest),
+    agents.send_heartbeat: TypeAdapter(HeartbeatRequest),
 }
 """What is read of bodies that their routes take as they come."""
 LONG: Final = ["x" * 1491, "x" * 5000, "é" * 1000, "🚀" * 150, "🚀" * 4000]
@@ -70,7 +70,7 @@ def known(world: World, route: Route) -> Known:
     accounts = [world.admit(account_type) for account_type in AccountType]
     placed = [world.place(spec)["id"] for spec in (TASK, CAPACITY)]
     session = world.post("/admin/login", {"password": PASSWORD}, "").get_json()["token"]
-    tokens = [world.app.tokens.issue(order_id, 1) for order_id in placed]
+    tokens = [world.ports.tokens.issue(order_id, 1) for order_id in placed]
     keys = [ADMIN, CLIENT, LAUNCHER, *(key for _, key in accounts)]
     return Known(
         ids=[*(account_id for account_id, _ in accounts), *placed],
@@ -169,5 +169,5 @@ def _printable(text: str) -> str:
 def _opens(key: str, route: Route, world: World) -> bool:
     if isinstance(route.access, Open):
         return key == ADMIN
-    found = world.app.keys.find(digest(key))
+    found = world.ports.keys.find(digest(key))
     return found is not None and found.role in route.access

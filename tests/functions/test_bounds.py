@@ -19,10 +19,10 @@ from functions.apis.v1 import orders
 from functions.apis.v1.views import order_view
 from functions.domain.accounts import Account, AccountType
 from functions.http.endpoint import MAX_KEPT
-from functions.http.paging import ENOUGH, MOST_ANSWERED
+from functions.http.paging import MAX_ANSWER_BYTES, PAGE_BYTES
 from functions.http.routing import Route
 from functions.ports import OrderPage, OrderQuery
-from shared.domain.spec import CapacitySpec, NodeSize, SessionSpec
+from shared.domain.spec import CapacitySpec, NodeSize, SessionSpec, TaskSpec
 from tests.factories import NOW, an_order
 from tests.functions import schemas
 from tests.functions.world import ADMIN, CLIENT, World
@@ -32,6 +32,7 @@ MOST_COMPARED: Final = 1500
 LONGEST_CHARACTER: Final = "🚀"
 AWKWARD: Final = "\x01"
 """What JSON has no shorter way to write than 6 bytes."""
+LARGEST_TASK: Final = TaskSpec(command=(AWKWARD * 1024,) * 64)
 SESSION: Final = SessionSpec(session_name="s" * 60, prompt=AWKWARD * 65_536)
 CAPACITY: Final = CapacitySpec(datacenter=f"{'c' * 32}:{'z' * 96}", node_size=NodeSize.TINY, purpose=AWKWARD * 200)
 METRICS: Final = {f"{'m' * 62}{number}": 0.123456789 for number in range(10, 60)}
@@ -60,14 +61,12 @@ def test_a_lane_that_is_looked_for_is_one_that_firestore_compares_with() -> None
     assert len(lane.encode()) <= MOST_COMPARED
 
 
-@pytest.mark.parametrize("prompt", [LONGEST_CHARACTER * 65_536, AWKWARD * 65_536])
-def test_the_longest_prompt_is_taken_whatever_it_consists_of_and_however_it_is_written(
-    world: World, prompt: str
+@pytest.mark.parametrize("argument", [LONGEST_CHARACTER * 1024, AWKWARD * 1024])
+def test_the_longest_command_is_taken_whatever_it_consists_of_and_however_it_is_written(
+    world: World, argument: str
 ) -> None:
     for ensure_ascii in (True, False):
-        body = json.dumps(
-            {"order": {"kind": "session", "session_name": "s", "prompt": prompt}}, ensure_ascii=ensure_ascii
-        )
+        body = json.dumps({"order": {"kind": "task", "command": [argument] * 64}}, ensure_ascii=ensure_ascii)
 
         placed = world.http.post("/v1/orders", data=body.encode(), headers=headers())
 
@@ -75,7 +74,7 @@ def test_the_longest_prompt_is_taken_whatever_it_consists_of_and_however_it_is_w
 
 
 def test_a_body_that_is_too_large_is_told_what_helps(world: World) -> None:
-    refused = world.http.post("/v1/orders", data=b" " * (orders.MOST_BYTES + 1), headers=headers())
+    refused = world.http.post("/v1/orders", data=b" " * (orders.MAX_BYTES + 1), headers=headers())
 
     assert refused.status_code == 413
     assert "1024 KiB" in refused.get_json()["detail"]
@@ -94,30 +93,30 @@ def test_a_body_that_is_too_large_is_told_what_helps(world: World) -> None:
     ids=["/v1/orders", "/api/v1/.../capacity/orders"],
 )
 def test_the_orders_that_are_read_at_once_fit_into_an_answer(largest: BaseModel, at_once: int) -> None:
-    assert ENOUGH + at_once * len(to_json(largest)) < MOST_ANSWERED
+    assert PAGE_BYTES + at_once * len(to_json(largest)) < MAX_ANSWER_BYTES
 
 
 def test_a_list_of_large_orders_has_more_pages_and_leaves_none_out(world: World) -> None:
     """100 orders of 390 KB are 39 MB."""
-    placed = {world.place(SESSION)["id"] for _ in range(100)}
+    placed = {world.place(LARGEST_TASK)["id"] for _ in range(100)}
 
     pages = list(listed(world, "/v1/orders?limit=200"))
 
     ids = [order["id"] for page in pages for order in page.get_json()["orders"]]
     assert (len(ids), set(ids)) == (100, placed)
-    assert max(len(page.get_data()) for page in pages) < MOST_ANSWERED
+    assert max(len(page.get_data()) for page in pages) < MAX_ANSWER_BYTES
 
 
 def test_a_page_ends_where_the_store_gives_up_and_the_next_goes_on_from_there(world: World) -> None:
     placed = world.place()["id"]
 
-    whole = world.app.store
+    whole = world.ports.store
 
     class GivesUpOnce(MemoryOrderStore):
         def page(self, query: OrderQuery) -> OrderPage:
             return OrderPage([], "behind") if query.after is None else whole.page(replace(query, after=None))
 
-    world.app = replace(world.app, store=GivesUpOnce())
+    world.ports = replace(world.ports, store=GivesUpOnce())
 
     first = world.get("/v1/orders?limit=10").get_json()
     second = world.get("/v1/orders?limit=10&after=behind").get_json()
@@ -130,11 +129,11 @@ def test_lists_of_the_contract_fit_into_an_answer_and_say_how_many_there_are(wor
     """10,000 accounts, with descriptions of 12 KB, are 120 MB; agents and orders are fewer bytes each."""
     for number in range(3000):
         account = Account(str(number), f"account-{number}", AccountType.CONTRIBUTOR, AWKWARD * 2000, "0" * 64, NOW)
-        world.app.capacity.accounts.add(account.name, account)
+        world.ports.accounts.add(account.name, account)
 
     listed = world.get("/api/v1/accounts", ADMIN)
 
-    assert len(listed.get_data()) < MOST_ANSWERED
+    assert len(listed.get_data()) < MAX_ANSWER_BYTES
     assert len(listed.get_json()["accounts"]) < listed.get_json()["total"] == 3000
 
 

@@ -225,8 +225,8 @@ def test_a_report_that_contradicts_the_final_one_is_refused_with_the_state(
 
 def test_a_wrong_token_does_not_learn_whether_there_is_such_an_order(world: World, held: str) -> None:
     wrong = [
-        world.app.tokens.issue(held, 2),
-        world.app.tokens.issue("another", 1),
+        world.ports.tokens.issue(held, 2),
+        world.ports.tokens.issue("another", 1),
         CLIENT,
         LAUNCHER,
         "caf\u00e9",
@@ -244,7 +244,7 @@ def test_a_wrong_token_does_not_learn_whether_there_is_such_an_order(world: Worl
 
 
 def test_a_workers_token_opens_nothing_else(world: World, held: str) -> None:
-    token = world.app.tokens.issue(held, 1)
+    token = world.ports.tokens.issue(held, 1)
 
     assert world.get(f"/v1/orders/{held}", token).status_code == 401
     assert world.post("/v1/sweeps", {}, token).status_code == 401

@@ -1,10 +1,12 @@
 """Claiming any fitting order, by many claimers of one process."""
 
 import threading
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
+from typing import ClassVar
 from uuid import uuid4
 
 import pytest
@@ -13,11 +15,11 @@ from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import Cancel, Claim, Return
 from functions.domain.order import Order
 from functions.domain.refusals import Refusal, Unavailable
-from functions.engine.candidates import READ_AT_ONCE, REST, STALE, Candidates, oldest_last
+from functions.engine.candidates import PAUSE, READ_AT_ONCE, STALE, Candidates, oldest_last
 from functions.ports import OrderStore, Snapshot
 from shared.domain.order import Reason, State
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
-from tests.threads import MAX_SECONDS, at_once
+from tests.threads import SECONDS, at_once
 
 LANES = [an_order(TASK).lane]
 MANY_LANES = [*LANES, an_order(CAPACITY).lane]
@@ -38,7 +40,7 @@ class CountedStore(MemoryOrderStore):
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         self.queries += 1
         self.asked.set()
-        assert self.may_answer.wait(MAX_SECONDS)
+        assert self.may_answer.wait(SECONDS)
         if self.down:
             raise Unavailable("The order store does not answer.")
         return super().claimable(lanes, now, limit)
@@ -55,19 +57,27 @@ class AheadOfItsClaimers(CountedStore):
         return super().claimable(lanes, now + STALE, limit)
 
 
-class AnnouncingLock:
-    """A lock that releases `blocked` once for each thread that has to wait for it, just before the wait."""
+class CountedLock:
+    """A lock that counts who has come to it, before they wait."""
 
-    def __init__(self, blocked: threading.Semaphore) -> None:
-        self._lock, self._blocked = threading.Lock(), blocked
+    came: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
 
     def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            self._blocked.release()
-            self._lock.acquire()
+        CountedLock.came.append(threading.get_ident())
+        self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+
+@pytest.fixture
+def locks(monkeypatch: pytest.MonkeyPatch) -> type[CountedLock]:
+    monkeypatch.setattr("functions.engine.candidates.Lock", CountedLock)
+    CountedLock.came.clear()
+    return CountedLock
 
 
 @pytest.fixture
@@ -76,7 +86,7 @@ def store() -> CountedStore:
 
 
 def stored(store: OrderStore, count: int = 1) -> list[Order]:
-    return [store.create(order, a_key(order)) for order in (an_order() for _ in range(count))]
+    return [store.create(order, a_key(order)).order for order in (an_order() for _ in range(count))]
 
 
 def test_a_claimer_gets_an_order_of_its_lanes(store: CountedStore) -> None:
@@ -138,7 +148,7 @@ def test_the_oldest_order_is_taken_first_also_where_it_was_queued_again(store: C
         store.create(order, a_key(order))
     store.apply(every[0].id, a_claim(), NOW)
     store.apply(every[0].id, Return("return", 1, LAUNCHER, Reason.NO_CAPACITY, "no room"), NOW)
-    candidates, later = Candidates(store, shuffle=oldest_last), NOW + timedelta(hours=1)
+    candidates, later = Candidates(store, sort=oldest_last), NOW + timedelta(hours=1)
 
     taken = [candidates.next(LANES, a_claim(), later) for _ in every]
 
@@ -176,7 +186,7 @@ def test_candidates_that_others_took_are_passed_over(store: CountedStore) -> Non
 def test_the_orders_of_one_query_are_taken_in_an_order_of_the_process(store: CountedStore) -> None:
     every = stored(store, 3)
 
-    claimed = _claim_all(Candidates(store, shuffle=list.reverse), LANES)
+    claimed = _claim_all(Candidates(store, sort=list.reverse), LANES)
 
     assert [order.id for order in claimed] == [order.id for order in every]
 
@@ -204,7 +214,7 @@ def test_an_order_that_could_not_be_claimed_is_offered_again_later() -> None:
 
 def test_waiting_claimers_cost_one_query_a_second(store: CountedStore) -> None:
     candidates = Candidates(store)
-    tenth = REST / 10
+    tenth = PAUSE / 10
 
     for look in range(30):
         assert candidates.next(LANES, a_claim(), NOW + look * tenth) is None
@@ -225,20 +235,20 @@ def test_a_new_order_is_found_once_the_rest_is_over(store: CountedStore) -> None
     candidates.next(LANES, a_claim(), NOW)
     stored(store)
 
-    assert candidates.next(LANES, a_claim(), NOW + REST) is not None
+    assert candidates.next(LANES, a_claim(), NOW + PAUSE) is not None
 
 
-def test_claimers_that_find_nothing_together_share_one_query(store: CountedStore) -> None:
-    answers = _ask_during_a_query(store, claimers=16, rest=timedelta())
+def test_claimers_that_find_nothing_at_once_share_one_query(store: CountedStore, locks: type[CountedLock]) -> None:
+    answers = _ask_during_a_query(Candidates(store, pause=timedelta()), store, 16, locks)
 
     assert answers == [None] * 17
     assert store.queries == 1
 
 
-def test_a_query_that_fails_fails_only_the_claimer_that_made_it(store: CountedStore) -> None:
+def test_a_query_that_fails_fails_only_the_claimer_that_made_it(store: CountedStore, locks: type[CountedLock]) -> None:
     store.down = True
 
-    first, *others = _ask_during_a_query(store, claimers=4)
+    first, *others = _ask_during_a_query(Candidates(store), store, 4, locks)
 
     assert isinstance(first, Unavailable)
     assert others == [None] * 4
@@ -265,10 +275,10 @@ def _ids(claimed: list[list[Order] | Refusal]) -> list[str]:
     return sorted(order.id for orders in claimed if isinstance(orders, list) for order in orders)
 
 
-def _ask_during_a_query(store: CountedStore, claimers: int, rest: timedelta = REST) -> list[Order | Refusal | None]:
+def _ask_during_a_query(
+    candidates: Candidates, store: CountedStore, claimers: int, locks: type[CountedLock]
+) -> list[Order | Refusal | None]:
     """Return the answers of a claimer that queries, and of others that come, much later, while its query is held up."""
-    blocked = threading.Semaphore(0)
-    candidates = Candidates(store, rest=rest, new_lock=lambda: AnnouncingLock(blocked))
     store.may_answer.clear()
 
     def ask(now: datetime) -> Order | Refusal | None:
@@ -279,9 +289,18 @@ def _ask_during_a_query(store: CountedStore, claimers: int, rest: timedelta = RE
 
     with ThreadPoolExecutor(claimers + 1) as pool:
         first = pool.submit(ask, NOW)
-        assert store.asked.wait(MAX_SECONDS)
-        others = [pool.submit(ask, NOW + 10 * REST) for _ in range(claimers)]
-        for _ in others:
-            assert blocked.acquire(timeout=MAX_SECONDS)
+        assert store.asked.wait(SECONDS)
+        before = len(locks.came)
+        others = [pool.submit(ask, NOW + 10 * PAUSE) for _ in range(claimers)]
+        _await(
+            lambda: len(locks.came) == before + 2 * claimers
+        )  # each comes to that of the queues, then to that of its queue
         store.may_answer.set()
-        return [first.result(MAX_SECONDS), *(other.result(MAX_SECONDS) for other in others)]
+        return [first.result(SECONDS), *(other.result(SECONDS) for other in others)]
+
+
+def _await(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)

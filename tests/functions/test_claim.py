@@ -13,9 +13,11 @@ import pytest
 from functions.adapters.firestore import FirestoreOrderStore
 from functions.apis.v1.claims import BODY, claim
 from functions.domain.access import ApiKey, Role, digest
-from functions.domain.lifecycle import backoff
 from functions.domain.refusals import Unavailable
+from functions.domain.timing import backoff
 from functions.engine.candidates import Candidates
+from functions.engine.claims import Claims
+from functions.engine.credentials import CallbackTokens
 from functions.http.authentication import Principal
 from functions.http.parsing import parse_body
 from shared.domain.order import LEASE, State
@@ -38,7 +40,7 @@ def test_a_claim_by_id_answers_all_that_a_machine_needs(world: World) -> None:
         "lease_until": (NOW + LEASE).isoformat().replace("+00:00", "Z"),
         "lease_seconds": LEASE.total_seconds(),
         "spec": EXPORT.model_dump(mode="json"),
-        "callback_token": world.app.tokens.issue(order_id, 1),
+        "callback_token": world.ports.tokens.issue(order_id, 1),
     }
     assert SECRET not in str(claimed)
     lease = world.order(order_id).lease
@@ -202,12 +204,12 @@ def test_an_order_waiting_for_its_next_attempt_is_not_to_be_had_yet(world: World
 
     assert again is not None
     assert again["epoch"] == 2
-    assert again["callback_token"] != world.app.tokens.issue(order_id, 1)
+    assert again["callback_token"] != world.ports.tokens.issue(order_id, 1)
 
 
 def test_a_claim_that_the_store_cannot_answer_is_not_taken_for_a_lost_one(world: World, failing: Failing) -> None:
     order_id = world.place()["id"]
-    failing(world.app.store, "apply", Unavailable("Firestore does not answer."))
+    failing(world.ports.store, "apply", Unavailable("Firestore does not answer."))
 
     assert world.post("/v1/claims", by_id(order_id), LAUNCHER).status_code == 503
 
@@ -222,7 +224,7 @@ def test_an_orders_request_ids_say_whose_they_are(world: World) -> None:
 
 
 def test_a_key_kept_to_some_datacenters_claims_no_others_orders(world: World) -> None:
-    world.app.keys.add(ApiKey(digest("ly_kept"), Role.LAUNCHER, "kept", datacenters=("gcp:us-central1-a",)))
+    world.ports.keys.add(ApiKey(digest("ly_kept"), Role.LAUNCHER, "kept", datacenters=("gcp:us-central1-a",)))
     here, there = (CapacitySpec(datacenter=f"gcp:us-central1-{zone}", node_size=NodeSize.TINY) for zone in "ab")
     world.place(there)
     order_id = world.place(here)["id"]
@@ -276,13 +278,13 @@ def test_one_request_made_again_after_its_order_lapsed_takes_one_other(
 def at_instances(request: pytest.FixtureRequest, world: World) -> Callable[[], World]:
     """Make instances of the control plane, each with candidates of its own, over one store."""
     if request.param == "firestore":
-        world.app = replace(world.app, store=FirestoreOrderStore(request.getfixturevalue("firestore_client")))
+        world.ports = replace(world.ports, store=FirestoreOrderStore(request.getfixturevalue("firestore_client")))
 
     def another() -> World:
         instance = World()
         instance.http = world.http.application.test_client()
-        candidates = Candidates(world.app.store, rest=timedelta())
-        instance.app = replace(world.app, candidates=candidates, clock=instance.clock)
+        candidates = Candidates(world.ports.store, pause=timedelta())
+        instance.ports = replace(world.ports, any_order=candidates, clock=instance.clock)
         return instance
 
     return another
@@ -291,6 +293,9 @@ def at_instances(request: pytest.FixtureRequest, world: World) -> Callable[[], W
 def _claimed_by(world: World, body: dict[str, Any]) -> str:
     """Return the id of the order that this instance's claim is answered with."""
     launcher = Principal(Role.LAUNCHER, "rack")
-    answer = claim(parse_body(json.dumps(body).encode(), BODY), launcher, world.app, lambda: True)
+    claims, tokens = world.services[Claims], world.services[CallbackTokens]
+    assert isinstance(claims, Claims)
+    assert isinstance(tokens, CallbackTokens)
+    answer = claim(parse_body(json.dumps(body).encode(), BODY), launcher, claims, tokens, lambda: True)
     assert answer.claimed is not None
     return answer.claimed.order_id

@@ -32,7 +32,7 @@ def store(firestore_client: Client) -> FirestoreOrderStore:
 def queued(store: FirestoreOrderStore) -> list[Order]:
     every = [an_order() for _ in range(ORDERS)]
     with ThreadPoolExecutor(8) as pool:
-        return list(pool.map(lambda order: store.create(order, a_key(order)), every))
+        return list(pool.map(lambda order: store.create(order, a_key(order)).order, every))
 
 
 def test_claimers_of_any_order_claim_each_exactly_once(store: FirestoreOrderStore, queued: list[Order]) -> None:

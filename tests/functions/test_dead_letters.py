@@ -29,7 +29,7 @@ def fail(world: World, spec: AnySpec = TASK, **wanted: Any) -> str:
 def leave(world: World, order_id: str, epoch: int = 1) -> str:
     """Upload as the worker of that epoch would; return the key."""
     key, sha256 = output_key(order_id, epoch), hashlib.sha256(CONTENT).hexdigest()
-    grant = world.bucket.presign_upload(UploadTerms(key, "text/plain", len(CONTENT), sha256), world.app.lease)
+    grant = world.bucket.presign_upload(UploadTerms(key, "text/plain", len(CONTENT), sha256), world.ports.lease)
     assert world.bucket.put(grant, CONTENT)
     return key
 
@@ -84,7 +84,7 @@ def test_asked_twice_it_is_placed_again_once(world: World) -> None:
 def test_an_order_placed_again_is_still_one_when_its_key_was_forgotten(world: World) -> None:
     dead = fail(world)
     first = requeue(world, dead)
-    world.app.store.forget_keys(world.clock.now + world.app.lease, 100)
+    world.ports.store.forget_keys(world.clock.now + world.ports.lease, 100)
 
     assert requeue(world, dead)["id"] == first["id"]
 
@@ -227,7 +227,7 @@ def test_a_launcher_neither_places_again_nor_purges(world: World) -> None:
 def test_a_purge_that_died_between_its_steps_is_finished_by_the_next(world: World, meanwhile: Meanwhile) -> None:
     dead = fail(world)
     key = leave(world, dead)
-    meanwhile(world.app.store, "remove", die)
+    meanwhile(world.ports.store, "remove", die)
     assert world.delete(f"/v1/orders/{dead}").status_code == 500
     assert world.order(dead).state is State.FAILED
 

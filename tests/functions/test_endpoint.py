@@ -8,11 +8,11 @@ import pytest
 from werkzeug.test import TestResponse
 
 from functions.adapters.memory import MemoryKeyStore
-from functions.apis.v1.orders import MOST_BYTES
+from functions.apis.v1.orders import MAX_BYTES
 from functions.domain.access import ApiKey, Role
 from functions.http.authentication import CachedKeys
 from functions.http.endpoint import CHUNK, MAX_KEPT
-from functions.http.parsing import MOST_FIELDS
+from functions.http.parsing import MAX_FIELDS
 from shared.wire.problems import Problem
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World, by_id
 from tests.meanwhile import Failing
@@ -168,12 +168,12 @@ def test_thousands_of_wrong_fields_do_not_make_a_large_answer(world: World) -> N
 
     response = create(world, body.encode())
 
-    assert len(problem(response, 422).errors) <= MOST_FIELDS
+    assert len(problem(response, 422).errors) <= MAX_FIELDS
     assert len(response.get_data()) < 32 * 1024
 
 
 def test_a_body_over_the_limit_is_too_large_and_one_at_the_limit_is_not(world: World) -> None:
-    fitting = TASK_BODY.ljust(MOST_BYTES)
+    fitting = TASK_BODY.ljust(MAX_BYTES)
 
     assert create(world, fitting).status_code == 201
     assert "1024 KiB" in problem(create(world, fitting + b" "), 413).detail
@@ -182,7 +182,7 @@ def test_a_body_over_the_limit_is_too_large_and_one_at_the_limit_is_not(world: W
 def test_a_body_over_the_limit_without_a_length_is_too_large(world: World) -> None:
     response = world.http.post(
         "/v1/orders",
-        input_stream=io.BytesIO(b" " * (MOST_BYTES + 1)),
+        input_stream=io.BytesIO(b" " * (MAX_BYTES + 1)),
         headers={"Authorization": f"Bearer {CLIENT}", "Idempotency-Key": "one"},
         environ_overrides={"wsgi.input_terminated": True},
     )
@@ -267,7 +267,7 @@ def test_what_the_framework_refuses_is_logged(world: World, capsys: pytest.Captu
 
 @pytest.mark.parametrize("order_id", ["__reserved__", "a%00b", "a%2Fb", "%F0%9F%9A%9A", "x" * 129])
 def test_an_id_that_is_none_never_reaches_the_store(world: World, failing: Failing, order_id: str) -> None:
-    failing(world.app.store, "look", AssertionError("the store was asked"))
+    failing(world.ports.store, "look", AssertionError("the store was asked"))
 
     problem(world.get(f"/v1/orders/{order_id}"), 404)
 
@@ -349,7 +349,7 @@ def test_who_may_not_call_does_not_learn_what_is_wrong_with_its_body(world: Worl
 
 
 def test_what_nobody_foresaw_is_a_500_without_details(world: World, failing: Failing) -> None:
-    failing(world.app.store, "look", ZeroDivisionError("the inner workings"))
+    failing(world.ports.store, "look", ZeroDivisionError("the inner workings"))
 
     response = world.get("/v1/orders/x")
 

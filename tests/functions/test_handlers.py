@@ -8,15 +8,15 @@ import pytest
 from pydantic import BaseModel
 
 from functions.apis import APIS, EVERYTHING
-from functions.app import App
 from functions.domain.access import Role
+from functions.engine.orders import Orders
 from functions.http.authentication import Anyone, Bearer, Open, Principal
 from functions.http.endpoint import Endpoint
 from functions.http.handlers import WrongHandler
 from functions.http.presence import Present
 from functions.http.routing import Redirect, Route
 from functions.wiring import OFFERED, services_of
-from tests.functions.world import Bells, Clock, an_app
+from tests.functions.world import Bells, Clock, ports_for
 
 CLIENTS = frozenset({Role.CLIENT})
 
@@ -76,7 +76,9 @@ def test_a_handler_that_does_not_fit_its_route_ends_the_process_as_it_starts(han
         Route("POST", "/v1/things/{thing_id}", CLIENTS, handler, "Do a thing")
 
 
-def fitting(body: Body, client: Principal, app: App, idempotency_key: str, present: Present, thing_id: str) -> Body: ...
+def fitting(
+    body: Body, client: Principal, orders: Orders, idempotency_key: str, present: Present, thing_id: str
+) -> Body: ...
 
 
 def redirecting(query: Query, thing_id: str) -> Redirect: ...
@@ -89,7 +91,7 @@ def test_a_signature_says_what_a_handler_is_called_with_and_what_it_answers() ->
     assert signature.body is not None
     assert signature.body.validate_python({"text": "x"}) == Body(text="x")
     assert (signature.query, signature.caller, signature.keyed, signature.waits) == (None, "client", True, True)
-    assert signature.services == {"app": App}
+    assert signature.services == {"orders": Orders}
     assert route.answer is Body
 
 
@@ -110,6 +112,8 @@ def test_a_service_that_there_is_not_ends_the_process_as_it_starts() -> None:
 
 
 def test_every_service_that_is_offered_is_there() -> None:
-    Endpoint(APIS, EVERYTHING, dict, OFFERED)
+    settings = {api.settings: api.settings() for api in APIS if api.settings is not None}
 
-    assert set(services_of(an_app(Clock(), Bells()), APIS, {})) == OFFERED
+    Endpoint(APIS, EVERYTHING, dict, OFFERED | set(settings))
+
+    assert set(services_of(ports_for(Clock(), Bells()), APIS, settings)) == OFFERED | set(settings)

@@ -118,7 +118,7 @@ def test_head_is_answered_as_get_is_without_a_body(world: World, route: Route) -
 
 def test_head_is_refused_where_it_would_lead_to_what_is_good_for_get_only(world: World) -> None:
     order = an_order(state=State.SUCCEEDED, output=Output("key", "a.xml", "application/xml", 1, "0" * 64))
-    world.app.store.create(order, a_key(order))
+    world.ports.store.create(order, a_key(order))
     path = f"/v1/orders/{order.id}/output"
 
     head = world.http.head(path, headers={"Authorization": BEARER})
@@ -135,7 +135,7 @@ def test_head_takes_no_nonce_away(world: World) -> None:
 
     assert head.status_code == 405
     assert "HEAD" not in head.headers["Allow"]
-    standing = world.app.capacity.challenges.get("vm-1")
+    standing = world.ports.challenges.get("vm-1")
     assert standing is not None
     assert standing.nonce == nonce
 

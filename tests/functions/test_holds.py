@@ -11,7 +11,7 @@ def held(world: World, launcher: str = "alpha", key: str = LAUNCHER) -> list[tup
     return sorted((hold["order_id"], hold["epoch"], hold["state"]) for hold in response.get_json()["holds"])
 
 
-def test_a_launcher_is_told_what_it_holds_at_which_epoch_and_how_far_it_came(world: World) -> None:
+def test_a_launcher_sees_what_it_holds_at_which_epoch_and_in_which_state(world: World) -> None:
     claimed, running, ended = (world.place()["id"] for _ in range(3))
     for order_id in (claimed, running, ended):
         world.claim(order_id)
@@ -21,7 +21,7 @@ def test_a_launcher_is_told_what_it_holds_at_which_epoch_and_how_far_it_came(wor
     assert held(world) == sorted([(claimed, 1, "claimed"), (running, 1, "running")])
 
 
-def test_a_launcher_is_not_told_of_what_another_of_its_account_holds(world: World) -> None:
+def test_a_launcher_does_not_see_what_another_of_its_account_holds(world: World) -> None:
     world.claim(world.place()["id"], launcher="beta")
 
     assert held(world, "alpha") == []

@@ -42,7 +42,7 @@ def test_an_export_goes_from_its_order_to_its_output(world: World) -> None:
     assert set(world.view(order_id)["entered"]) == {"queued", "claimed", "provisioning", "running", "succeeded"}
 
 
-def test_a_machine_runs_until_its_client_wishes_it_gone(world: World) -> None:
+def test_a_machine_runs_until_its_client_cancels_the_order(world: World) -> None:
     order_id = world.place(CAPACITY)["id"]
     world.claim(order_id)
     world.update(order_id, "provisioning", vm="capacity-1")

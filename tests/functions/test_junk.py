@@ -76,17 +76,17 @@ def stored(world: World, firestore_client: Client) -> World:
     store, keys = FirestoreOrderStore(firestore_client), FirestoreKeyStore(firestore_client)
     for key in KEYS:
         keys.add(key)
-    capacity = world.app.capacity
-    kept = {field.name for field in fields(capacity) if isinstance(getattr(capacity, field.name), MemoryRecords)}
+    ports = world.ports
+    kept = {field.name for field in fields(ports) if isinstance(getattr(ports, field.name), MemoryRecords)}
     assert kept == set(KINDS)
     records: dict[str, Any] = {name: FirestoreRecords(firestore_client, name, kind) for name, kind in KINDS.items()}
-    world.app = replace(
-        world.app,
+    world.ports = replace(
+        world.ports,
         store=store,
         keys=CachedKeys(keys),
-        candidates=Candidates(store),
-        oldest=Candidates(store),
-        capacity=replace(capacity, **records),
+        any_order=Candidates(store),
+        oldest_first=Candidates(store),
+        **records,
     )
     return world
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from functions.ports import PresignedUpload
+from shared.log_events import LogEvent
 from tests.factories import EXPORT
 from tests.functions.test_callback import BODY, OUTPUT
 from tests.functions.world import CLIENT, KEYS, LAUNCHER, SECRET, World
@@ -33,6 +34,15 @@ def test_a_request_is_one_line_that_says_what_who_and_how_long(
     assert (read["method"], read["route"], read["status"]) == ("GET", "/v1/orders/{order_id}", 200)
     assert read["account"] == "acme"
     assert read["duration_ms"] >= 0
+
+
+def test_a_line_has_an_event_of_the_closed_list_and_a_sentence(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.bells.broken = True
+    world.place()
+
+    assert [LogEvent(line["event"]) for line in lines(capsys)] == [LogEvent.BELL_NOT_RECORDED, LogEvent.REQUEST_SERVED]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +83,7 @@ def test_what_nobody_foresaw_is_logged_with_its_stack(
     def broken() -> None:
         raise ZeroDivisionError("the inner workings")
 
-    meanwhile(world.app.store, "look", broken)
+    meanwhile(world.ports.store, "look", broken)
     world.get("/v1/orders/x")
 
     line = lines(capsys)[0]

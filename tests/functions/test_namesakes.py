@@ -132,7 +132,7 @@ def test_an_invalid_identity_is_refused_by_the_headers_name(world: World) -> Non
 
 
 def test_two_launchers_of_one_name_leave_each_others_orders_alone(world: World, tmp_path: Path) -> None:
-    world.app = replace(world.app, clock=lambda: datetime.now(UTC), wait=time.sleep)
+    world.ports = replace(world.ports, clock=lambda: datetime.now(UTC), wait=time.sleep)
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker" / "__main__.py").write_text(STAYS)
     with serving(world.http.application) as url, ExitStack() as launchers:

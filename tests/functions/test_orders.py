@@ -174,7 +174,7 @@ def test_a_waiting_order_is_cancelled_at_once_and_may_be_cancelled_again(world: 
     assert len({answer.get_data() for answer in answers}) == 1
 
 
-def test_cancelling_a_held_order_is_a_wish_that_is_noted_once(world: World) -> None:
+def test_cancelling_a_held_order_is_noted_once(world: World) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
 
@@ -185,9 +185,9 @@ def test_cancelling_a_held_order_is_a_wish_that_is_noted_once(world: World) -> N
     assert len(world.order(order_id).recent) == 2
 
 
-def test_a_wish_is_remembered_longer_than_the_request_that_brought_it(world: World) -> None:
+def test_a_cancellation_is_remembered_longer_than_its_request(world: World) -> None:
     order = an_order(state=State.SUCCEEDED, cancel_requested_at=NOW, recent=())
-    world.app.store.create(order, a_key(order))
+    world.ports.store.create(order, a_key(order))
 
     response = world.post(f"/v1/orders/{order.id}/cancel")
 
@@ -217,7 +217,7 @@ def test_the_output_of_an_order_that_has_not_succeeded_is_a_conflict_with_its_st
 def test_a_presigned_url_is_passed_on_byte_for_byte(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "https://a.example/b/outputs/x/1/a~b.xml?X-Amz-Credential=id%2Fauto%2Fs3&d=a%3B%20f%3D%22x%27%22&s=%2B+/=%7e"
     order = an_order(state=State.SUCCEEDED, output=Output("key", "a.xml", "application/xml", 1, "0" * 64))
-    world.app.store.create(order, a_key(order))
+    world.ports.store.create(order, a_key(order))
     monkeypatch.setattr(world.bucket, "presign_download", lambda *_: url)
 
     assert world.get(f"/v1/orders/{order.id}/output").headers["Location"] == url
@@ -234,7 +234,7 @@ def test_a_capacity_order_that_was_released_has_no_output(world: World) -> None:
 
 
 def test_a_store_that_cannot_be_reached_says_when_to_come_again(world: World, failing: Failing) -> None:
-    failing(world.app.store, "look", Unavailable("Firestore does not answer."))
+    failing(world.ports.store, "look", Unavailable("Firestore does not answer."))
 
     response = world.get("/v1/orders/x")
 

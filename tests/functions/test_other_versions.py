@@ -49,16 +49,15 @@ def later(request: pytest.FixtureRequest, world: World) -> LaterVersion:
     for key in KEYS:
         keys.add(key)
     records: dict[str, Any] = {name: FirestoreRecords(client, name, kind) for name, kind in RECORDS.items()}
-    capacity = replace(world.app.capacity, **records)
-    world.app = replace(world.app, store=FirestoreOrderStore(client), keys=keys, capacity=capacity)
+    world.ports = replace(world.ports, store=FirestoreOrderStore(client), keys=keys, **records)
     _furnish(world)
     return InFirestore(client)
 
 
 def _furnish(world: World) -> None:
-    store = world.app.store
-    oldest = Candidates(store, rest=timedelta(), shuffle=oldest_last)
-    world.app = replace(world.app, candidates=Candidates(store, rest=timedelta()), oldest=oldest)
+    store = world.ports.store
+    oldest = Candidates(store, pause=timedelta(), sort=oldest_last)
+    world.ports = replace(world.ports, any_order=Candidates(store, pause=timedelta()), oldest_first=oldest)
 
 
 def plant(world: World, later: LaterVersion, number: int, **changes: Any) -> list[str]:
@@ -66,8 +65,8 @@ def plant(world: World, later: LaterVersion, number: int, **changes: Any) -> lis
 
     def one(_: int) -> str:
         order = an_order(now=NOW - timedelta(minutes=1), **changes)
-        world.app.store.create(order, a_key(order))
-        later.order(world.app.store, order.id)
+        world.ports.store.create(order, a_key(order))
+        later.order(world.ports.store, order.id)
         return order.id
 
     with ThreadPoolExecutor(8) as pool:
@@ -108,9 +107,9 @@ def test_whoever_names_an_order_of_a_later_version_is_told_to_ask_again(
 ) -> None:
     """Never 404, 403 or 204: a worker would end, a client take it for lost, or for removed."""
     order_id = world.place(CAPACITY)["id"]
-    later.order(world.app.store, order_id)
+    later.order(world.ports.store, order_id)
     (method, path), (key, body) = route.split(), BY_ORDER[route]
-    headers = {"Authorization": f"Bearer {key or world.app.tokens.issue(order_id, 1)}"}
+    headers = {"Authorization": f"Bearer {key or world.ports.tokens.issue(order_id, 1)}"}
 
     answer = world.http.open(path.format(order_id=order_id), method=method, json=body(world, order_id), headers=headers)
 
@@ -122,7 +121,7 @@ def test_whoever_names_an_order_of_a_later_version_is_told_to_ask_again(
 
 
 def test_a_create_whose_order_a_later_version_changed_is_told_to_ask_again(world: World, later: LaterVersion) -> None:
-    later.order(world.app.store, world.place(idempotency_key="one")["id"])
+    later.order(world.ports.store, world.place(idempotency_key="one")["id"])
 
     body, headers = {"order": TASK.model_dump(mode="json")}, {"Idempotency-Key": "one"}
     assert world.post("/v1/orders", body, headers=headers).status_code == 503
@@ -133,7 +132,7 @@ def test_a_dead_order_whose_successor_a_later_version_changed_is_told_to_ask_aga
 ) -> None:
     dead = world.place()["id"]
     world.post(f"/v1/orders/{dead}/cancel")
-    later.order(world.app.store, world.post(f"/v1/orders/{dead}/requeue").get_json()["id"])
+    later.order(world.ports.store, world.post(f"/v1/orders/{dead}/requeue").get_json()["id"])
 
     assert world.post(f"/v1/orders/{dead}/requeue").status_code == 503
 
@@ -142,7 +141,7 @@ def test_a_worker_reaches_the_order_again_once_a_newer_instance_answers(world: W
     """As in a roll-out: the report is refused by none, so it is repeated, and the attempt goes on."""
     order_id = world.place()["id"]
     world.claim(order_id)
-    later.order(world.app.store, order_id)
+    later.order(world.ports.store, order_id)
 
     assert world.call_back(order_id, "started").status_code == 503
     assert world.heartbeat((order_id, 1)) == {"renewed": [], "stop": []}
@@ -152,7 +151,7 @@ def test_a_worker_reaches_the_order_again_once_a_newer_instance_answers(world: W
 
 
 def _readable_again(world: World, order_id: str) -> None:
-    store: object = world.app.store
+    store: object = world.ports.store
     if isinstance(store, MemoryOrderStore):
         store.unreadable.remove(order_id)
     elif isinstance(store, FirestoreOrderStore):
@@ -192,7 +191,7 @@ def test_a_sweep_goes_on_behind_more_such_orders_than_it_reads_at_once_and_says_
 def test_a_list_has_every_order_that_can_be_read(world: World, later: LaterVersion) -> None:
     ids = [world.place()["id"] for _ in range(12)]
     for order_id in ids[:-1:3]:
-        later.order(world.app.store, order_id)
+        later.order(world.ports.store, order_id)
     found, after = set[str](), cast("str | None", "")
     while after is not None:
         page = world.get(f"/v1/orders?limit=4{after and f'&after={after}'}").get_json()
@@ -205,7 +204,7 @@ def test_a_launcher_renews_what_can_be_read_and_is_told_to_stop_nothing_else(wor
     ids = [world.place()["id"] for _ in range(2)]
     for order_id in ids:
         world.claim(order_id)
-    later.order(world.app.store, ids[0])
+    later.order(world.ports.store, ids[0])
 
     answer = world.heartbeat(*((order_id, 1) for order_id in ids))
 
@@ -226,7 +225,7 @@ def test_a_pool_keeps_the_place_of_an_order_of_a_later_version_and_fills_the_oth
     aim(world, "gcp:a")
     world.sweep()
     first = world.get("/v1/orders", ADMIN).get_json()["orders"][0]["id"]
-    later.order(world.app.store, first)
+    later.order(world.ports.store, first)
     aim(world, "gcp:a", 3)
 
     assert world.sweep()["created"] == 1
@@ -239,7 +238,7 @@ def test_a_pool_of_a_later_version_keeps_no_other_from_being_filled(world: World
     for datacenter in ("gcp:a", "gcp:b"):
         aim(world, datacenter)
     ours = pool_id(NOBODY, "gcp:a", "tiny")
-    later.record(world.app.capacity.pools, "pools", ours, "members")
+    later.record(world.ports.pools, "pools", ours, "members")
 
     assert world.sweep()["created"] == 2
     assert len(world.get(TARGETS, ADMIN).get_json()["targets"]) == 1
@@ -262,7 +261,7 @@ def test_whoever_names_an_account_of_a_later_version_is_told_to_ask_again(
 ) -> None:
     account_id, key = world.admit(AccountType.DEPLOYER, "one")
     other, _ = world.admit(AccountType.DEPLOYER, "other")
-    later.record(world.app.capacity.accounts, "accounts", "one", "name")
+    later.record(world.ports.accounts, "accounts", "one", "name")
     method, path = route.split()
 
     answer = world.http.open(
@@ -273,7 +272,7 @@ def test_whoever_names_an_account_of_a_later_version_is_told_to_ask_again(
     )
 
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2"), answer.text
-    assert world.app.keys.find(digest(key)) is not None
+    assert world.ports.keys.find(digest(key)) is not None
     listed = world.get("/api/v1/accounts", ADMIN).get_json()["accounts"]
     assert [account["account_id"] for account in listed] == [other]
 
@@ -283,7 +282,7 @@ def test_an_account_one_of_whose_pools_a_later_version_wrote_is_not_deleted_and_
 ) -> None:
     account_id, key = world.admit(AccountType.DEPLOYER)
     world.post(f"/api/v1/accounts/{account_id}/capacity/request", {"datacenter": "gcp:a"}, key)
-    later.record(world.app.capacity.pools, "pools", pool_id(account_id, "gcp:a", "tiny"), "members")
+    later.record(world.ports.pools, "pools", pool_id(account_id, "gcp:a", "tiny"), "members")
 
     assert world.delete(f"/api/v1/accounts/{account_id}", key).status_code == 503
     assert world.get(f"/api/v1/accounts/{account_id}", key).status_code == 200
@@ -291,9 +290,9 @@ def test_an_account_one_of_whose_pools_a_later_version_wrote_is_not_deleted_and_
 
 def test_agents_of_a_later_version_are_asked_for_again_and_left_out_of_lists(world: World, later: LaterVersion) -> None:
     for name in ("one", "other"):
-        agent = Agent(name, f"vm-{name}", "gcp:a", "tiny", "00", True, "1", NOW, NOW)
-        world.app.capacity.agents.add(agent.vm_name, agent)
-    later.record(world.app.capacity.agents, "agents", "vm-one", "version")
+        agent = Agent(name, f"vm-{name}", "gcp:a", "tiny", "00", "1", NOW, NOW)
+        world.ports.agents.add(agent.vm_name, agent)
+    later.record(world.ports.agents, "agents", "vm-one", "version")
 
     assert world.delete("/api/v1/agents/one", ADMIN).status_code == 503
     assert [one["agent_id"] for one in world.get("/api/v1/agents", ADMIN).get_json()["agents"]] == ["other"]
@@ -305,7 +304,7 @@ def test_agents_of_a_later_version_are_asked_for_again_and_left_out_of_lists(wor
 def test_a_key_of_a_later_version_is_not_taken_for_nobodys(
     world: World, later: LaterVersion, path: str, key: str
 ) -> None:
-    store = getattr(world.app.keys, "_store", world.app.keys)
+    store = getattr(world.ports.keys, "_store", world.ports.keys)
     later.key(store, digest(key))
 
     assert world.get(path, key).status_code == 503

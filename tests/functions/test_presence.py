@@ -74,7 +74,7 @@ def test_a_launcher_that_waits_gets_its_order(world: World) -> None:
 def test_a_worker_of_the_contract_that_has_hung_up_gets_no_order(world: World, meanwhile: Meanwhile) -> None:
     order_id, (_, key) = world.place(CAPACITY)["id"], world.admit(AccountType.LAUNCHER)
     with answering(world) as (port, answered), closing(socket.create_connection((LOOPBACK, port))) as connection:
-        meanwhile(world.app.keys, "find", connection.close)
+        meanwhile(world.ports.keys, "find", connection.close)
         connection.sendall(request(CLAIM, key, {}))
         assert answered.wait(SECONDS)
 

@@ -17,7 +17,7 @@ from emulators.processes import LOOPBACK, Server, await_ready, free_port, start,
 from functions import wiring
 from shared.client import ControlPlane
 from shared.wire.launchers import ClaimNext
-from tests.factories import EXPORT, SESSION
+from tests.factories import EXPORT, TASK
 from tests.functions.world import ANY_LANES, CLIENT, KEYS, LAUNCHER, SECRET
 from tests.harness.waiting import await_value
 
@@ -154,14 +154,14 @@ def test_bad_settings_are_all_reported_before_anything_is_served(tmp_path: Path)
 def test_a_launcher_that_has_hung_up_gets_no_order(served: tuple[Server, int]) -> None:
     """Under the server that functions are deployed with."""
     server, port = served
-    body = {"by": "next", "request_id": "one-that-hangs-up", "launcher": "gone", "lanes": ["any/session"]}
+    body = {"by": "next", "request_id": "one-that-hangs-up", "launcher": "gone", "lanes": ["any/task"]}
     document = json.dumps(body | {"wait_seconds": 20})
     before = _claims_answered(server)
     with socket.create_connection((LOOPBACK, port)) as connection:
         head = f"POST /v1/claims HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {LAUNCHER}\r\n"
         connection.sendall(f"{head}Content-Length: {len(document)}\r\n\r\n{document}".encode())
     with ControlPlane(f"http://{LOOPBACK}:{port}", CLIENT) as client:
-        order_id = client.create_order(SESSION, "nobody-hears-of-it").id
+        order_id = client.create_order(TASK, "nobody-hears-of-it").id
         await_value(lambda: _claims_answered(server) > before, "the answer to the claim")
         assert client.get_order(order_id).state == "queued"
 

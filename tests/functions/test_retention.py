@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from functions.apis.v1.sweeps import KEYS_KEPT
 from functions.domain.order import output_key
+from functions.engine.sweep import KEYS_KEPT
 from functions.ports import Due, OrderStore, PresignedUpload
 from shared.domain.order import State
 from shared.domain.spec import AnySpec
@@ -109,7 +109,7 @@ def test_nothing_is_looked_for_of_orders_that_cannot_have_left_anything(world: W
 def test_a_sweep_that_dies_after_the_deletion_is_repeated_by_the_next(world: World, meanwhile: Meanwhile) -> None:
     order_id, key = succeed(world)
     world.clock.now += DAY
-    meanwhile(world.app.store, "apply", die)
+    meanwhile(world.ports.store, "apply", die)
     assert world.sweep()["discarded"] == 0
     assert (world.bucket.stat(key), world.order(order_id).discarded_at) == (None, None)
 
@@ -159,7 +159,7 @@ def test_two_sweeps_at_once_do_each_thing_once(world: World, meanwhile: Meanwhil
     world.claim(held)
     world.clock.now += DAY
     others: list[dict[str, Any]] = []
-    meanwhile(world.app.store, "due", lambda: others.append(world.sweep()), after=True)
+    meanwhile(world.ports.store, "due", lambda: others.append(world.sweep()), after=True)
 
     sweeps = [world.sweep(), *others]
 
@@ -192,10 +192,10 @@ class CountedCalls:
 
 def swept(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[str], int]:
     """Sweep; return the calls that it made of the store, and how many orders it was given."""
-    counted = CountedCalls(world.app.store)
+    counted = CountedCalls(world.ports.store)
     with monkeypatch.context() as counting:
         for name in METHODS:
-            counting.setattr(world.app.store, name, getattr(counted, name))
+            counting.setattr(world.ports.store, name, getattr(counted, name))
         world.sweep()
     return counted.calls, counted.orders
 

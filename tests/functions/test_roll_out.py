@@ -66,7 +66,7 @@ def test_a_workers_reports_that_reach_an_older_instance_are_repeated_until_a_new
     world: World, firestore_client: Client, tmp_path: Path
 ) -> None:
     """No attempt is lost: it would be a session's only one."""
-    world.app = replace(world.app, store=FirestoreOrderStore(firestore_client))
+    world.ports = replace(world.ports, store=FirestoreOrderStore(firestore_client))
     spec = TaskSpec(command=("false",))
     order_id = world.place(spec)["id"]
     claimed = world.claim(order_id)

@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from functions.apis.capacity.attestation import Image, Nonces, Tcb, Trust
-from functions.apis.capacity.parts import DefaultPool
-from functions.app import App
+from functions.apis import APIS
+from functions.apis.capacity.settings import CapacitySettings
 from functions.domain.access import Role
 from functions.domain.refusals import Malformed
+from functions.engine.attestation import Image, Nonces, Tcb, Trust
+from functions.http.endpoint import once
 from functions.settings import Backend, read_settings
-from functions.wiring import build_app, once
-from shared.domain.spec import NodeSize
-from tests.functions.world import SECRET, Bells, Clock, an_app
+from functions.wiring import Ports, ports_of
+from tests.functions.world import SECRET, Bells, Clock, ports_for
 
 MINIMAL = {
     "LAUNCHYARD_BACKEND": "memory",
@@ -21,8 +21,8 @@ MINIMAL = {
 }
 
 
-def app_of_environment() -> App:
-    return build_app(read_settings(()).core)
+def ports_of_environment() -> Ports:
+    return ports_of(read_settings(()).core)
 
 
 def given(settings: pytest.MonkeyPatch, **environment: str) -> None:
@@ -49,12 +49,17 @@ def test_the_memory_backend_can_be_seeded_with_keys(settings: pytest.MonkeyPatch
 def test_there_is_no_default_pool_where_none_is_wanted_and_the_contracts_where_one_is(
     settings: pytest.MonkeyPatch,
 ) -> None:
+    def default_pool() -> tuple[bool, str, int]:
+        read = read_settings(APIS).of_apis[CapacitySettings]
+        assert isinstance(read, CapacitySettings)
+        return read.default_pool, read.default_pool_datacenter, read.default_pool_count
+
     given(settings, **MINIMAL)
-    assert app_of_environment().capacity.default_pool is None
+    assert default_pool() == (False, "gcp:us-central1-a", 1)
     given(settings, DEFAULT_GCP_TINY_ENABLED="true")
-    assert app_of_environment().capacity.default_pool == DefaultPool("gcp:us-central1-a", NodeSize.TINY, 1)
+    assert default_pool() == (True, "gcp:us-central1-a", 1)
     given(settings, DEFAULT_GCP_TINY_DATACENTER="Google:europe-west4-b", DEFAULT_GCP_TINY_MIN_WARM_COUNT="3")
-    assert app_of_environment().capacity.default_pool == DefaultPool("gcp:europe-west4-b", NodeSize.TINY, 3)
+    assert default_pool() == (True, "gcp:europe-west4-b", 3)
 
 
 def test_every_error_is_reported_at_once(settings: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +129,7 @@ def test_secrets_do_not_show_in_settings(settings: pytest.MonkeyPatch) -> None:
 
 
 def test_services_are_made_once() -> None:
-    services = once(lambda: {App: an_app(Clock(), Bells())})
+    services = once(lambda: {Ports: ports_for(Clock(), Bells())})
 
     assert services() is services()
 
@@ -142,7 +147,7 @@ def test_images_are_trusted_by_their_measurements(settings: pytest.MonkeyPatch) 
     assert "the-ita-key" not in repr(read)
 
 
-def test_attestation_is_strict_where_nothing_is_said_of_it(settings: pytest.MonkeyPatch) -> None:
+def test_attestation_is_strict_by_default(settings: pytest.MonkeyPatch) -> None:
     given(settings, **MINIMAL)
 
     read = read_settings(()).core
@@ -173,8 +178,8 @@ def test_the_control_plane_is_wired_to_intels_trust_authority_without_asking_it(
     given(settings, **MINIMAL, LAUNCHYARD_TRUSTED_MRTDS=json.dumps([{"mrtd": "ab" * 48, "type": "agent"}]))
     settings.setenv("NONCE_ENFORCEMENT_MODE", "required")
 
-    capacity = app_of_environment().capacity
+    ports = ports_of_environment()
 
-    assert capacity.trust == Trust([Image("ab" * 48, "agent")], Tcb.STRICT, Nonces.REQUIRED)
+    assert ports.trust == Trust([Image("ab" * 48, "agent")], Tcb.STRICT, Nonces.REQUIRED)
     with pytest.raises(Malformed, match="intel_ta_token is missing"):
-        capacity.appraiser.appraise("AAAA")
+        ports.appraiser.appraise("AAAA")

@@ -94,8 +94,8 @@ def test_orders_that_the_store_does_not_answer_for_keep_no_other_waiting(
     waiting = world.place()["id"]
     world.clock.now += LEASE + LAPSE_MARGIN
     world.bells.asked.clear()
-    hanging(world.app.store, "apply", only=stuck)
-    monkeypatch.setattr("functions.apis.v1.sweeps.ENOUGH", timedelta(seconds=5))
+    hanging(world.ports.store, "apply", only=stuck)
+    monkeypatch.setattr("functions.engine.sweep.TIME_BUDGET", timedelta(seconds=5))
 
     answer = world.sweep()
 
@@ -136,7 +136,7 @@ def test_another_sweep_that_is_faster_does_no_harm(world: World, meanwhile: Mean
     world.claim(order_id)
     world.update(order_id, "provisioning", vm="vm-1")
     world.clock.now += LEASE + LAPSE_MARGIN
-    meanwhile(world.app.store, "due", world.sweep, after=True)
+    meanwhile(world.ports.store, "due", world.sweep, after=True)
 
     assert world.sweep()["requeued"] == 0
     order = world.order(order_id)
@@ -147,7 +147,7 @@ def test_a_heartbeat_that_is_faster_keeps_its_lease(world: World, meanwhile: Mea
     order_id = world.place()["id"]
     world.claim(order_id)
     world.clock.now += LEASE + LAPSE_MARGIN
-    meanwhile(world.app.store, "due", lambda: world.heartbeat((order_id, 1)), after=True)
+    meanwhile(world.ports.store, "due", lambda: world.heartbeat((order_id, 1)), after=True)
 
     assert world.sweep()["requeued"] == 0
     assert world.order(order_id).state is State.CLAIMED
@@ -172,7 +172,7 @@ def test_one_order_that_cannot_be_changed_does_not_stop_the_sweep(
     for order_id in (stuck, other):
         world.claim(order_id)
     world.clock.now += LEASE + LAPSE_MARGIN
-    failing(world.app.store, "apply", error, only=stuck)
+    failing(world.ports.store, "apply", error, only=stuck)
 
     assert world.sweep()["requeued"] == 1
     assert world.order(other).state is State.QUEUED

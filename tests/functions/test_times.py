@@ -30,7 +30,7 @@ NO_TIMES: Final = (
 
 
 def place(world: World, not_before: object, key: str | None = None) -> TestResponse:
-    body = {"order": {"kind": "session", "session_name": "s", "prompt": "p"}, "not_before": not_before}
+    body = {"order": {"kind": "task", "command": ["true"]}, "not_before": not_before}
     return world.post("/v1/orders", body, headers={"Idempotency-Key": key or str(uuid4())})
 
 

@@ -7,6 +7,7 @@ import pytest
 from functions.domain.refusals import Unavailable
 from shared.domain.order import LEASE, State
 from tests.factories import CAPACITY
+from tests.functions.test_callback import OUTPUT, upload
 from tests.functions.world import CLIENT, OTHER_LAUNCHER, World
 from tests.meanwhile import Failing, Hanging, Meanwhile
 
@@ -21,7 +22,7 @@ def held(world: World) -> str:
 
 @pytest.fixture
 def machine(world: World) -> str:
-    """A capacity order that is running, and wished gone."""
+    """A capacity order that is running, and cancelled."""
     order_id: str = world.place(CAPACITY)["id"]
     world.claim(order_id)
     world.call_back(order_id, "started")
@@ -57,7 +58,7 @@ def test_a_returned_order_waits_again_and_burns_no_attempt(world: World, held: s
     assert (view["state"], view["attempt"]) == ("queued", 0)
 
 
-def test_a_stopped_order_that_its_client_wished_gone_is_cancelled(world: World, held: str) -> None:
+def test_a_stopped_order_that_its_client_cancelled_is_cancelled(world: World, held: str) -> None:
     world.post(f"/v1/orders/{held}/cancel")
 
     view = world.update(held, "stopped").get_json()
@@ -79,17 +80,61 @@ def test_a_capacity_order_stopped_before_it_ran_is_cancelled(world: World) -> No
     assert world.update(order_id, "stopped").get_json()["state"] == "cancelled"
 
 
-def test_stopping_what_nobody_wished_stopped_is_a_conflict(world: World, held: str) -> None:
+def test_stopping_an_order_that_was_not_cancelled_is_a_conflict(world: World, held: str) -> None:
     response = world.update(held, "stopped")
 
     assert response.status_code == 409
     assert response.get_json()["state"] == "claimed"
 
 
+def test_the_end_of_a_machine_whose_order_has_succeeded_is_no_error_and_changes_nothing(
+    world: World, held: str
+) -> None:
+    world.call_back(held, "started")
+    upload(world, held)
+    world.call_back(held, "completed", **OUTPUT)
+    before = world.order(held)
+
+    response = world.update(held, "machine_gone", exit_code=0, message="The machine ended with exit code 0.")
+
+    assert response.status_code == 200
+    assert response.get_json()["state"] == "succeeded"
+    assert world.order(held) == before
+
+
+def test_a_machine_that_ends_while_its_order_runs_is_a_failed_attempt(world: World, held: str) -> None:
+    world.call_back(held, "started")
+
+    view = world.update(held, "machine_gone", exit_code=1, message="The machine ended with exit code 1.").get_json()
+
+    assert (view["state"], view["reason"], view["attempt"]) == ("queued", "machine_exited", 1)
+    assert view["message"] == "The machine ended with exit code 1."
+
+
+def test_a_machine_that_ends_once_its_order_was_cancelled_ends_the_order(world: World, held: str) -> None:
+    world.post(f"/v1/orders/{held}/cancel")
+
+    view = world.update(held, "machine_gone", exit_code=None, message="The machine is gone.").get_json()
+
+    assert (view["state"], view["reason"]) == ("cancelled", "cancelled")
+
+
+def test_a_machine_of_an_epoch_that_is_over_ends_nothing(world: World, held: str) -> None:
+    world.lapse(held)
+    world.claim(held)
+
+    response = world.update(held, "machine_gone", exit_code=0, message="The machine is gone.")
+
+    assert response.status_code == 409
+    assert response.get_json()["type"] == "urn:launchyard:problem:lease_lost"
+    assert world.order(held).state is State.CLAIMED
+
+
 REPORTS = [
     ("provisioning", {"vm": "task-1"}),
     ("failed", {"reason": "machine_exited", "message": "", "failure": "retryable"}),
     ("failed", {"reason": "machine_exited", "message": "", "failure": "permanent"}),
+    ("machine_gone", {"exit_code": 1, "message": ""}),
     ("returned", {"message": ""}),
     ("stopped", {}),
 ]
@@ -164,23 +209,23 @@ def test_one_heartbeat_renews_everything_that_is_held(world: World) -> None:
 
 
 def test_a_heartbeat_says_what_to_stop_and_why(world: World) -> None:
-    wished, finished, lapsed, other = [world.place()["id"] for _ in range(4)]
-    for order_id in (wished, finished, lapsed):
+    cancelled, finished, lapsed, other = [world.place()["id"] for _ in range(4)]
+    for order_id in (cancelled, finished, lapsed):
         world.claim(order_id)
     world.claim(other, OTHER_LAUNCHER)
-    world.post(f"/v1/orders/{wished}/cancel")
+    world.post(f"/v1/orders/{cancelled}/cancel")
     world.call_back(finished, "failed", reason="program_failed", message="", failure="permanent")
 
-    answer = world.heartbeat((wished, 1), (finished, 1), (lapsed, 2), (other, 1), ("no-such-order", 1))
+    answer = world.heartbeat((cancelled, 1), (finished, 1), (lapsed, 2), (other, 1), ("no-such-order", 1))
 
     assert {stop["order_id"]: stop["why"] for stop in answer["stop"]} == {
-        wished: "cancelled",
+        cancelled: "cancelled",
         finished: "finished",
         lapsed: "lease_lost",
         other: "lease_lost",
         "no-such-order": "lease_lost",
     }
-    assert [renewed["order_id"] for renewed in answer["renewed"]] == [wished]
+    assert [renewed["order_id"] for renewed in answer["renewed"]] == [cancelled]
 
 
 def test_an_order_that_lapsed_is_to_be_stopped(world: World, held: str) -> None:
@@ -194,7 +239,7 @@ def test_a_hold_that_cannot_be_renewed_now_does_not_keep_the_others_from_it(worl
     held = [world.place()["id"] for _ in range(3)]
     for order_id in held:
         world.claim(order_id)
-    failing(world.app.store, "apply", Unavailable("The order keeps changing."), only=held[1])
+    failing(world.ports.store, "apply", Unavailable("The order keeps changing."), only=held[1])
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
@@ -208,8 +253,8 @@ def test_an_order_that_the_store_does_not_answer_for_keeps_no_other_waiting(
     held = [world.place()["id"] for _ in range(3)]
     for order_id in held:
         world.claim(order_id)
-    hanging(world.app.store, "apply", only=held[0])
-    monkeypatch.setattr("functions.apis.v1.launchers.ENOUGH", timedelta(seconds=5))
+    hanging(world.ports.store, "apply", only=held[0])
+    monkeypatch.setattr("functions.engine.leases.HEARTBEAT_BUDGET", timedelta(seconds=5))
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
@@ -222,7 +267,7 @@ def test_the_leases_that_end_soonest_are_renewed_first(world: World, monkeypatch
     for order_id in reversed(held):
         world.clock.now += timedelta(seconds=1)
         world.claim(order_id)
-    monkeypatch.setattr("functions.engine.concurrency.AT_ONCE", 1)
+    monkeypatch.setattr("functions.engine.concurrency.MAX_THREADS", 1)
 
     answer = world.heartbeat(*[(order_id, 1) for order_id in held])
 
@@ -232,8 +277,8 @@ def test_the_leases_that_end_soonest_are_renewed_first(world: World, monkeypatch
 def test_an_order_that_cannot_be_read_now_is_not_taken_for_a_lost_one(
     world: World, held: str, failing: Failing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(world.app.store, "get_many", lambda order_ids: {})
-    failing(world.app.store, "apply", Unavailable("The order was written by another version of the control plane."))
+    monkeypatch.setattr(world.ports.store, "get_many", lambda order_ids: {})
+    failing(world.ports.store, "apply", Unavailable("The order was written by another version of the control plane."))
 
     assert world.heartbeat((held, 1)) == {"renewed": [], "stop": []}
 
@@ -244,7 +289,7 @@ def test_an_order_that_ends_between_a_heartbeats_read_and_its_write_is_finished(
     def end() -> None:
         world.call_back(held, "failed", reason="program_failed", message="", failure="permanent")
 
-    meanwhile(world.app.store, "get_many", end, after=True)
+    meanwhile(world.ports.store, "get_many", end, after=True)
 
     assert world.heartbeat((held, 1))["stop"][0]["why"] == "finished"
 

@@ -5,35 +5,40 @@ import secrets
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import uuid4
 
 import httpx
 from flask.testing import FlaskClient
+from pydantic_settings import BaseSettings
 from werkzeug.test import TestResponse
 
 from emulators.fakes.trust_authority import LocalTrustAuthority
+from functions import wiring
 from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.published_keys import PublishedKeys
 from functions.adapters.trust_authority import TrustAuthority
-from functions.apis.capacity.attestation import Image, Trust
-from functions.apis.capacity.parts import Capacity
-from functions.apis.capacity.sessions import Sessions
-from functions.app import App
+from functions.apis import APIS
 from functions.domain.access import ApiKey, Role, digest
 from functions.domain.accounts import ROLE_OF, Account, AccountType
 from functions.domain.events import Claim
 from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
+from functions.engine.attestation import Image, Trust
 from functions.engine.credentials import CallbackTokens
+from functions.engine.sessions import Sessions
 from functions.http.authentication import CachedKeys
+from functions.http.handlers import Services
 from functions.ports import OrderStore
+from functions.wiring import Ports
 from shared.domain.spec import AnySpec
 from shared.wire.bell import Bell
 from tests.factories import NOW, TASK
 from tests.memory_bucket import MemoryBucket
 from tests.memory_doorbell import MemoryDoorbell
+
+S = TypeVar("S")
 
 ADMIN: Final = "ly_admin-key"
 CLIENT: Final = "ly_client-key"
@@ -93,7 +98,7 @@ class Bells(MemoryDoorbell):
 
 
 class FirstFitting:
-    """The simplest `NextClaim`: the longest waiting order of the lanes."""
+    """The simplest `NextClaim`: the order of the lanes that has waited longest."""
 
     def __init__(self, store: OrderStore) -> None:
         self._store = store
@@ -104,33 +109,27 @@ class FirstFitting:
         return None
 
 
-def a_capacity(authority: LocalTrustAuthority) -> Capacity:
-    http = httpx.Client(transport=httpx.WSGITransport(authority), base_url=AUTHORITY)
-    keys = PublishedKeys(http, f"{AUTHORITY}/certs")
-    return Capacity(
+def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None = None) -> Ports:
+    store, keys = MemoryOrderStore(), MemoryKeyStore()
+    for key in KEYS:
+        keys.add(key)
+    transport = httpx.WSGITransport(authority or LocalTrustAuthority(clock, ITA_API_KEY))
+    http = httpx.Client(transport=transport, base_url=AUTHORITY)
+    return Ports(
+        store=store,
+        keys=CachedKeys(keys),
+        doorbell=bells,
+        bucket=MemoryBucket(clock),
+        any_order=FirstFitting(store),
+        oldest_first=FirstFitting(store),
         accounts=MemoryRecords(),
         enrolments=MemoryRecords(),
         pools=MemoryRecords(),
         challenges=MemoryRecords(),
         agents=MemoryRecords(),
-        sessions=Sessions(SECRET, PASSWORD),
-        appraiser=TrustAuthority(http, keys, AUTHORITY, ITA_API_KEY),
+        appraiser=TrustAuthority(http, PublishedKeys(http, f"{AUTHORITY}/certs"), AUTHORITY, ITA_API_KEY),
         trust=Trust([Image(MRTD.hex(), "agent")]),
-    )
-
-
-def an_app(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None = None) -> App:
-    store, keys = MemoryOrderStore(), MemoryKeyStore()
-    for key in KEYS:
-        keys.add(key)
-    return App(
-        store=store,
-        keys=CachedKeys(keys),
-        doorbell=bells,
-        bucket=MemoryBucket(clock),
-        candidates=FirstFitting(store),
-        oldest=FirstFitting(store),
-        capacity=a_capacity(authority or LocalTrustAuthority(clock, ITA_API_KEY)),
+        sessions=Sessions(SECRET, PASSWORD, clock=clock),
         tokens=CallbackTokens(SECRET),
         clock=clock,
         new_id=lambda: str(uuid4()),
@@ -144,19 +143,35 @@ class World:
     """One control plane, its clock, and requests to it in one line each."""
 
     http: FlaskClient = field(init=False)
-    app: App = field(init=False)
+    ports: Ports = field(init=False)
     clock: Clock = field(default_factory=Clock)
     bells: Bells = field(default_factory=Bells)
     authority: LocalTrustAuthority = field(init=False)
+    settings: Mapping[type[BaseSettings], BaseSettings] = field(init=False)
+    """Of the APIs, each under its type."""
+    _made: tuple[object, object, Services] | None = None
 
     def __post_init__(self) -> None:
         self.authority = LocalTrustAuthority(self.clock, ITA_API_KEY)
-        self.app = an_app(self.clock, self.bells, self.authority)
+        self.ports = ports_for(self.clock, self.bells, self.authority)
+        self.settings = {api.settings: api.settings() for api in APIS if api.settings is not None}
+
+    @property
+    def services(self) -> Services:
+        """The services that handlers are called with: made anew once `ports` or `settings` were replaced."""
+        if self._made is None or self._made[0] is not self.ports or self._made[1] is not self.settings:
+            self._made = self.ports, self.settings, wiring.services_of(self.ports, APIS, self.settings)
+        return self._made[2]
+
+    def service(self, kind: type[S]) -> S:
+        service = self.services[kind]
+        assert isinstance(service, kind)
+        return service
 
     @property
     def bucket(self) -> MemoryBucket:
-        assert isinstance(self.app.bucket, MemoryBucket)
-        return self.app.bucket
+        assert isinstance(self.ports.bucket, MemoryBucket)
+        return self.ports.bucket
 
     def get(self, path: str, key: str = CLIENT) -> TestResponse:
         return self.http.get(path, headers=_bearer(key))
@@ -177,7 +192,7 @@ class World:
         return _answer(self.post("/v1/orders", {"order": spec.model_dump(mode="json")}, key, headers), 201)
 
     def order(self, order_id: str) -> Order:
-        return self.app.store.get(order_id)
+        return self.ports.store.get(order_id)
 
     def view(self, order_id: str) -> dict[str, Any]:
         return _answer(self.get(f"/v1/orders/{order_id}", ADMIN))
@@ -185,10 +200,10 @@ class World:
     def admit(self, account_type: AccountType, name: str | None = None) -> tuple[str, str]:
         """Return the id and key of a new account of the capacity contract."""
         account_id, key = str(uuid4()), f"ee_live_{secrets.token_urlsafe(24)}"
-        self.app.keys.add(ApiKey(digest(key), ROLE_OF[account_type], account_id, revocable=True))
+        self.ports.keys.add(ApiKey(digest(key), ROLE_OF[account_type], account_id, revocable=True))
         name = name or f"{account_type}-{account_id[:8]}"
         account = Account(account_id, name, account_type, "", digest(key), self.clock.now)
-        self.app.capacity.accounts.add(name, account)
+        self.ports.accounts.add(name, account)
         return account_id, key
 
     def claim(self, order_id: str, key: str = LAUNCHER, **changes: Any) -> dict[str, Any] | None:
@@ -208,7 +223,7 @@ class World:
 
     def call_back(self, order_id: str, event: str, epoch: int = 1, **fields: Any) -> TestResponse:
         """Report as the worker of this epoch would."""
-        token = self.app.tokens.issue(order_id, epoch)
+        token = self.ports.tokens.issue(order_id, epoch)
         return self.post(f"/v1/callbacks/{order_id}", {"event": event, "epoch": epoch, **fields}, token)
 
     def sweep(self, **body: Any) -> dict[str, Any]:

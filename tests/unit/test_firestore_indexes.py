@@ -22,12 +22,14 @@ from functions.apis.v1 import orders
 from functions.domain.access import Role
 from functions.domain.accounts import Account
 from functions.domain.order import HELD
+from functions.engine.orders import Orders
+from functions.engine.outputs import Outputs
 from functions.http.authentication import Principal
 from functions.ports import OrderQuery, OrderStore, Records
 from shared.domain.order import FINAL, State
 from shared.domain.spec import NodeSize, OrderKind
 from tests.factories import NOW, an_order
-from tests.functions.world import Bells, Clock, an_app
+from tests.functions.world import Bells, Clock, ports_for
 
 FILE: Final = Path(__file__).parents[2] / "infra" / "firestore.indexes.json"
 EQUAL: Final = {"EQUAL", "IN"}
@@ -42,7 +44,7 @@ ASKED: Final[Mapping[str, Callable[[FirestoreOrderStore], object]]] = {
     "remembering": lambda store: store.remembering("a request"),
     "held_by": lambda store: store.held_by("rack/alpha"),
     "forget_keys": lambda store: store.forget_keys(NOW, limit=10),
-    # As `capacity.links` does; the lists' own are drawn by `lists`.
+    # As `engine.associations` does; the lists' own are drawn by `lists`.
     "page": lambda store: [
         store.page(OrderQuery(states=HELD, lane="local:dev/capacity/tiny", oldest_first=True, after=after))
         for after in (None, AFTER)
@@ -55,7 +57,7 @@ RECORDS: Final[Mapping[str, Callable[[FirestoreRecords[Account]], object]]] = {
     "before": lambda records: records.before("created_at", NOW, 10),
     "all": lambda records: records.all(10),
 }
-BY_ID: Final = {"create", "get", "get_many", "apply", "remove", "add", "change", "take", "look", "claim"}
+BY_ID: Final = {"create", "get", "get_many", "apply", "remove", "add", "change", "upsert", "take", "look", "claim"}
 """What asks for documents by their ids, which no index serves."""
 
 Index = tuple[str, ...]
@@ -94,14 +96,15 @@ def queries() -> list[StructuredQuery]:
 
 def lists(store: FirestoreOrderStore) -> None:
     """Send what both lists can ask: every combination of their filters, by an operator and by an account."""
-    app = replace(an_app(Clock(), Bells()), store=store)
+    ports = replace(ports_for(Clock(), Bells()), store=store)
+    service = Orders(store, ports.doorbell, Outputs(store, ports.bucket, ports.clock), ports.clock, ports.new_id)
     admin, client = Principal(Role.ADMIN, "operators"), Principal(Role.CLIENT, "acme")
     for caller, state, kind, after in product((admin, client), (None, *State), (None, *OrderKind), (None, AFTER)):
-        orders.browse(orders.OrderFilter(state=state, kind=kind, after=after), caller, app)
+        orders.list_orders(orders.OrderFilter(state=state, kind=kind, after=after), caller, service)
     for status, place, size, after in product(("", *Status), ("", PLACE), ("", *NodeSize), (None, AFTER)):
         asked = capacity_orders.OrderFilter(status=status, datacenter=place, node_size=size, after=after)
-        capacity_orders.browse(asked, app)
-        capacity_orders.browse_own(asked, client, app, client.account)
+        capacity_orders.list_orders(asked, service)
+        capacity_orders.list_own_orders(asked, client, service, client.account)
 
 
 def test_every_method_of_the_ports_that_asks_by_query_is_drawn() -> None:

@@ -16,6 +16,7 @@ from functions.domain.events import (
     Claim,
     Discard,
     EventKind,
+    Exit,
     Expire,
     Fail,
     Lapse,
@@ -31,20 +32,21 @@ from functions.domain.events import (
     Stop,
     Succeed,
 )
-from functions.domain.lifecycle import RULES, advance, backoff, due_event
 from functions.domain.limits import DEFAULT_LIMITS, POLICIES, Limits
 from functions.domain.order import HELD, LAPSE_MARGIN, UPLOAD_VALID, Lease, Order, place
 from functions.domain.refusals import LeaseLost, WrongState
+from functions.domain.rules import RULES, advance
+from functions.domain.timing import backoff, due_event
 from shared.domain.order import FINAL, LEASE, Reason, State
 from shared.domain.spec import AnySpec, Attestation
-from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, SESSION, TASK, a_claim, a_claimed_order, an_order
+from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_claimed_order, an_order
 from tests.histories import FENCED, LIMITS, MAKE, OUTPUT, histories_to
 from tools.lifecycle_page import render
 
 SPECS: list[AnySpec] = [CAPACITY, TASK]
 
 
-def unwatched(lease_until: datetime = NOW + LEASE) -> Claim:
+def without_heartbeats(lease_until: datetime = NOW + LEASE) -> Claim:
     """A claim of a launcher that sends no heartbeats."""
     return Claim("claim", LAUNCHER, lease_until, attended=False)
 
@@ -106,12 +108,44 @@ def test_an_event_of_another_epoch_is_refused(state: State, kind: EventKind, epo
 
 
 @pytest.mark.parametrize(
-    "kind", [EventKind.RENEW, EventKind.NOTE, EventKind.PROVISION, EventKind.RETURN, EventKind.STOP]
+    "kind",
+    [EventKind.RENEW, EventKind.NOTE, EventKind.PROVISION, EventKind.EXIT, EventKind.RETURN, EventKind.STOP],
 )
 def test_another_launcher_cannot_use_the_epoch(kind: EventKind) -> None:
     order = replace(in_state(State.RUNNING), lease=Lease("rack/other", NOW + LEASE))
     with pytest.raises(LeaseLost):
         advance(order, MAKE[kind]("request-1", order, NOW), NOW)
+
+
+@pytest.mark.parametrize("kind", [EventKind.FAIL, EventKind.RETRY])
+def test_another_launcher_cannot_report_a_failure_of_the_epoch(kind: EventKind) -> None:
+    order = replace(in_state(State.RUNNING), lease=Lease("rack/other", NOW + LEASE))
+    with pytest.raises(LeaseLost):
+        advance(order, replace(MAKE[kind]("request-1", order, NOW), launcher=LAUNCHER), NOW)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FENCED if kind is not EventKind.RENEW])
+def test_even_a_repeat_is_refused_once_its_epoch_is_over(kind: EventKind) -> None:
+    order = replace(in_state(State.PROVISIONING), epoch=2, recent=("request-1",))
+    event = replace(MAKE[kind]("request-1", order, NOW), epoch=1)  # type: ignore[arg-type]
+    with pytest.raises(LeaseLost):
+        advance(order, event, NOW)
+
+
+@pytest.mark.parametrize("state", sorted(FINAL))
+def test_the_end_of_a_machine_whose_order_has_ended_changes_nothing(state: State) -> None:
+    order = in_state(state)
+    assert advance(order, Exit("gone", 1, LAUNCHER, "exit code 0"), NOW) is order
+    with pytest.raises(LeaseLost):
+        advance(order, Exit("gone", 0, LAUNCHER, "exit code 0"), NOW)
+
+
+@pytest.mark.parametrize("state", sorted(HELD))
+def test_a_machine_that_ends_by_itself_is_a_failed_attempt(state: State) -> None:
+    order = replace(in_state(state), cancel_requested_at=None)
+    queued = advance(order, Exit("gone", 1, LAUNCHER, "exit code 1"), NOW)
+    assert (queued.state, queued.reason, queued.message) == (State.QUEUED, Reason.MACHINE_EXITED, "exit code 1")
+    assert (queued.attempt, queued.available_at > NOW) == (1, True)
 
 
 def test_a_requeued_orders_last_holder_is_refused() -> None:
@@ -127,6 +161,8 @@ def test_a_repeated_request_changes_nothing(state: State, kind: EventKind) -> No
     once = advance(order, event, now)
     if kind in (EventKind.RING, EventKind.RENEW):
         assert advance(once, event, now) == once
+    elif kind is EventKind.EXIT and state in FINAL:
+        assert once is order
     else:
         assert advance(once, event, now + timedelta(days=2)) is once
 
@@ -201,27 +237,27 @@ def test_an_order_that_lapses_before_a_machine_is_begun_burns_no_attempt_and_wai
 
 def test_an_order_whose_machine_was_or_may_have_been_begun_burns_an_attempt_when_it_lapses() -> None:
     begun = advance(a_claimed_order(), Provision("p", 1, LAUNCHER, "vm-1"), NOW)
-    unwatched = advance(an_order(CAPACITY), replace(a_claim(), attended=False), NOW)
-    for order in (begun, unwatched):
+    without_heartbeats = advance(an_order(CAPACITY), replace(a_claim(), attended=False), NOW)
+    for order in (begun, without_heartbeats):
         lapsed = advance(order, Lapse("sweep", 1), in_time(EventKind.LAPSE))
         assert (lapsed.state, lapsed.attempt) == (State.QUEUED, 1)
 
 
-@pytest.mark.parametrize("kind", [EventKind.LAPSE, EventKind.RETRY, EventKind.RETURN])
-def test_an_order_wished_gone_is_not_queued_again(kind: EventKind) -> None:
+@pytest.mark.parametrize("kind", [EventKind.LAPSE, EventKind.RETRY, EventKind.EXIT, EventKind.RETURN])
+def test_an_order_that_was_cancelled_is_not_queued_again(kind: EventKind) -> None:
     order, now = in_state(State.PROVISIONING), in_time(kind)
     assert advance(order, MAKE[kind]("r", order, now), now).state is State.CANCELLED
 
 
-@pytest.mark.parametrize("kind", [EventKind.LAPSE, EventKind.RETRY, EventKind.RETURN])
-def test_a_machine_that_was_fulfilled_and_wished_gone_is_released_whoever_tells_of_its_end(kind: EventKind) -> None:
+@pytest.mark.parametrize("kind", [EventKind.LAPSE, EventKind.RETRY, EventKind.EXIT, EventKind.RETURN])
+def test_a_capacity_order_that_ran_and_was_cancelled_is_released_whoever_reports_its_end(kind: EventKind) -> None:
     order, now = in_state(State.RUNNING), in_time(kind)
     released = advance(order, MAKE[kind]("r", order, now), now)
     assert (released.state, released.reason) == (State.SUCCEEDED, Reason.RELEASED)
 
 
 @pytest.mark.parametrize("kind", [EventKind.STOP, EventKind.RELEASE])
-def test_a_launcher_cannot_end_an_order_that_nobody_wished_gone(kind: EventKind) -> None:
+def test_a_launcher_cannot_end_an_order_that_was_not_cancelled(kind: EventKind) -> None:
     order = replace(in_state(State.RUNNING), cancel_requested_at=None)
     with pytest.raises(WrongState):
         advance(order, MAKE[kind]("r", order, NOW), NOW)
@@ -290,16 +326,6 @@ def test_an_order_that_no_host_has_room_for_burns_no_attempt_and_waits_longer_ea
     assert (order.attempt, order.state, order.expires_at) == (0, State.QUEUED, NOW + DEFAULT_LIMITS.queue)
     assert [round(wait // 10) for wait in waits] == sorted({round(wait // 10) for wait in waits})
     assert waits[-1] >= 160
-
-
-@pytest.mark.parametrize("kind", [EventKind.RETRY, EventKind.LAPSE, EventKind.RETURN])
-def test_a_session_that_had_begun_is_never_run_again_by_itself(kind: EventKind) -> None:
-    held = replace(a_claimed_order(SESSION), state=State.RUNNING, entered={State.CLAIMED: NOW, State.RUNNING: NOW})
-    lost = advance(held, MAKE[kind]("r", held, in_time(kind)), in_time(kind))
-    assert (lost.state, lost.attempt <= 1) == (State.FAILED, True)
-    assert lost.reason in (Reason.MACHINE_EXITED, Reason.LEASE_LAPSED, Reason.RETURNED)
-    waiting = replace(held, state=State.PROVISIONING)
-    assert advance(waiting, MAKE[kind]("r", held, in_time(kind)), in_time(kind)).state is State.QUEUED
 
 
 def test_a_worker_that_never_reports_is_tried_again_and_then_fails_by_the_limit_that_it_broke() -> None:
@@ -426,34 +452,34 @@ def _check(before: Order, after: Order) -> None:
     assert after.reason is not None or after.state not in FINAL or after.state is State.SUCCEEDED
 
 
-def test_an_order_that_runs_unattended_never_lapses() -> None:
-    order = advance(advance(an_order(CAPACITY), unwatched(), NOW), Start("s", 1, "vm-1"), NOW)
+def test_an_order_that_runs_and_is_not_attended_never_lapses() -> None:
+    order = advance(advance(an_order(CAPACITY), without_heartbeats(), NOW), Start("s", 1, "vm-1"), NOW)
     assert (order.vm, order.due_at) == ("vm-1", None)
-    with pytest.raises(WrongState, match="has no end"):
+    with pytest.raises(WrongState, match="does not expire"):
         advance(order, Lapse("sweep", 1), NOW + timedelta(days=9))
 
 
-def test_an_unattended_order_lapses_until_it_runs_and_remembers_who_held_it() -> None:
-    held = advance(an_order(CAPACITY), unwatched(), NOW)
+def test_an_order_that_is_not_attended_lapses_until_it_runs_and_remembers_who_held_it() -> None:
+    held = advance(an_order(CAPACITY), without_heartbeats(), NOW)
     lapsed = advance(held, Lapse("sweep", 1), in_time(EventKind.LAPSE))
     assert (held.due_at, held.claimed_by) == (NOW + LEASE + LAPSE_MARGIN, LAUNCHER)
     assert (lapsed.state, lapsed.claimed_by, lapsed.former) == (State.QUEUED, None, (LAUNCHER,))
 
 
 def test_a_heartbeat_makes_an_order_attended_again() -> None:
-    order = advance(advance(an_order(CAPACITY), unwatched(), NOW), Start("s", 1), NOW)
+    order = advance(advance(an_order(CAPACITY), without_heartbeats(), NOW), Start("s", 1), NOW)
     renewed = advance(order, Renew("r", 1, LAUNCHER, NOW + LEASE), NOW)
     assert renewed.due_at == NOW + LEASE + LAPSE_MARGIN
 
 
 @pytest.mark.parametrize(("spec", "state"), [(CAPACITY, State.SUCCEEDED), (TASK, State.CANCELLED)])
-def test_a_wish_ends_an_order_that_runs_unattended_at_once(spec: AnySpec, state: State) -> None:
-    order = advance(advance(an_order(spec), unwatched(), NOW), Start("s", 1), NOW)
+def test_a_cancellation_ends_an_order_that_runs_and_is_not_attended_at_once(spec: AnySpec, state: State) -> None:
+    order = advance(advance(an_order(spec), without_heartbeats(), NOW), Start("s", 1), NOW)
     assert advance(order, Cancel("c"), NOW).state is state
 
 
-def test_a_launcher_that_keeps_no_watch_has_half_an_hour_to_boot() -> None:
-    order = advance(an_order(CAPACITY), unwatched(NOW + timedelta(hours=2)), NOW)
+def test_a_launcher_that_sends_no_heartbeats_has_half_an_hour_to_boot() -> None:
+    order = advance(an_order(CAPACITY), without_heartbeats(NOW + timedelta(hours=2)), NOW)
     assert order.due_at == NOW + timedelta(minutes=30)
 
 

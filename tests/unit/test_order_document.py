@@ -34,10 +34,10 @@ from functions.domain.events import (
     TtlPassed,
 )
 from functions.domain.holder import holder_of
-from functions.domain.lifecycle import RULES, advance
 from functions.domain.limits import Limits
 from functions.domain.order import Order, Output, place
 from functions.domain.refusals import Refusal
+from functions.domain.rules import RULES, advance
 from shared.domain.order import Reason
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
 from tests.factories import NOW, a_claimed_order, an_order

@@ -14,9 +14,8 @@ from pydantic import TypeAdapter
 
 from functions.domain.accounts import NOBODY
 from functions.domain.agents import Agent
-from functions.domain.eligibility import UNHEARD, Demands, eligible
+from functions.domain.eligibility import SILENT_AFTER, Demands, eligible
 from functions.domain.events import AnyEvent, Cancel, Claim, Fail, Lapse, Register, Release, Start, Stop
-from functions.domain.lifecycle import BACKOFF_FIRST, BACKOFF_MOST, SPREAD, advance
 from functions.domain.order import LAPSE_MARGIN, Order
 from functions.domain.pools import (
     SETTLED,
@@ -29,9 +28,10 @@ from functions.domain.pools import (
     pool_id,
     revised,
     stays,
-    unwatched,
 )
 from functions.domain.refusals import LeaseLost, WrongState
+from functions.domain.rules import advance
+from functions.domain.timing import FIRST_BACKOFF, MAX_BACKOFF, SPREAD
 from shared.domain.order import LEASE, Reason, State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
 from tests.factories import LAUNCHER, NOW
@@ -105,7 +105,7 @@ def test_a_place_whose_order_failed_gets_the_next_which_waits() -> None:
     assert (member.place, member.generation, member.failures) == (1, 2, 1)
     assert again.members[1] == pool.members[1]
     wait = order_for(again, member, NOW).available_at - NOW
-    assert BACKOFF_FIRST <= wait <= BACKOFF_FIRST * (1 + SPREAD)
+    assert FIRST_BACKOFF <= wait <= FIRST_BACKOFF * (1 + SPREAD)
 
 
 def test_places_that_fail_again_and_again_wait_longer_and_no_longer_than_the_longest() -> None:
@@ -116,7 +116,7 @@ def test_places_that_fail_again_and_again_wait_longer_and_no_longer_than_the_lon
         pool = plan(pool, {order.id: failed(order)})
     assert waits[0] == timedelta()
     assert waits[2] > waits[1] > timedelta()
-    assert BACKOFF_MOST <= waits[-1] <= BACKOFF_MOST * (1 + SPREAD)
+    assert MAX_BACKOFF <= waits[-1] <= MAX_BACKOFF * (1 + SPREAD)
 
 
 def test_a_machine_that_ran_well_before_it_failed_is_replaced_as_if_for_the_first_time() -> None:
@@ -266,7 +266,7 @@ def a_machine(attended: bool = True) -> Order:
 
 
 def an_agent(**changes: Any) -> Agent:
-    agent = Agent("a", "vm", *PLACE, "00", True, "1.0.0", NOW, NOW)
+    agent = Agent("a", "vm", *PLACE, "00", "1.0.0", NOW, NOW)
     return replace(agent, **changes)
 
 
@@ -278,11 +278,10 @@ def an_agent(**changes: Any) -> Agent:
         (replace(a_machine(), cancel_requested_at=NOW), an_agent(), NONE, False),
         (a_machine(attended=False), None, NONE, True),
         (a_machine(), None, replace(NONE, verified=True), False),
-        (a_machine(), an_agent(verified=False), replace(NONE, verified=True), False),
         (a_machine(), None, replace(NONE, healthy=True), True),
         (a_machine(attended=False), None, replace(NONE, healthy=True), False),
         (a_machine(attended=False), an_agent(), replace(NONE, healthy=True), True),
-        (a_machine(), an_agent(last_seen_at=NOW - UNHEARD), replace(NONE, healthy=True), False),
+        (a_machine(), an_agent(last_seen_at=NOW - SILENT_AFTER), replace(NONE, healthy=True), False),
     ],
 )
 def test_a_machine_counts_where_it_runs_and_is_what_is_demanded(
@@ -357,7 +356,7 @@ class AnyHistory(RuleBasedStateMachine):
         pool, _ = self.decided[which % len(self.decided)]
         for member in pool.members:
             order = self.store.get(member.order_id)
-            if member.released and order is not None and not order.final and not unwatched(order):
+            if member.released and order is not None and not order.final and order.attended:
                 self.happen(member.order_id, Cancel("cancel@pool"))
 
     @rule()
@@ -437,7 +436,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.record = replace(self.record, dispatch=True, standing=True, enabled=True)
         for _ in range(12):
             self.reconcile()
-            self.now += 2 * BACKOFF_MOST + LEASE + LAPSE_MARGIN
+            self.now += 2 * MAX_BACKOFF + LEASE + LAPSE_MARGIN
             for order in list(self.store.values()):
                 if order.state in (State.CLAIMED, State.PROVISIONING) or order.cancel_requested_at:
                     self.happen(order.id, self.event(order, "stop"))
@@ -445,7 +444,7 @@ class AnyHistory(RuleBasedStateMachine):
                 self.happen(order.id, self.event(order, "claim"))
         alive = [order for order in self.store.values() if not order.final]
         assert all(order.state is State.RUNNING for order in alive)
-        unstoppable = sum(order.unattended for order in alive)
+        unstoppable = sum(not order.lease_expires for order in alive)
         assert len(alive) == max(self.record.min_warm_count, unstoppable)
         assert plan(self.record, self.store) == self.record
 

@@ -1,36 +1,104 @@
-"""Accounts: read, given another key, deleted, by their own key or an operator; listed by operators."""
+"""Accounts: created with a key or an enrolment token; read, rekeyed and deleted; listed by operators.
 
-from collections.abc import Sequence
-from dataclasses import replace
+Times are in UTC, balances in USD. Accounts are not charged yet: every balance is zero.
+"""
+
 from datetime import datetime
-from typing import Final, Literal
+from operator import not_
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
+from structlog.contextvars import bind_contextvars
 
-from functions.apis.capacity import api_keys
-from functions.apis.capacity.account_views import AccountView
-from functions.apis.capacity.dialect import ACCOUNTS, ADMINS
-from functions.apis.capacity.reconciliation import release_all
-from functions.apis.capacity.signup import Name
+from functions.apis.capacity.dialect import ACCOUNTS, ADMINS, NO_HEADER, Unprocessable, require_admin
+from functions.apis.capacity.operators import ENROLMENT_TOKEN, account_type_of
+from functions.apis.capacity.settings import CapacitySettings
 from functions.apis.capacity.wire import Short
-from functions.app import App
 from functions.domain.access import Role, digest
-from functions.domain.accounts import Account
-from functions.domain.pools import Pool
-from functions.domain.refusals import Forbidden, Malformed, NotFound
-from functions.http.authentication import Principal
+from functions.domain.accounts import PRIVILEGED, Account, AccountType, Enrolment, scope
+from functions.domain.refusals import Forbidden, Malformed, Unauthenticated
+from functions.engine.accounts import NO_ACCOUNT, Accounts
+from functions.engine.enrolments import Enrolments, UnusableEnrolment
+from functions.engine.sessions import SESSION_TOKEN, Sessions
+from functions.http.authentication import Anyone, Bearer, Open, Principal
 from functions.http.paging import fitting
 from functions.http.routing import Route
+from functions.ports import KeyStore
 
 OWNERS: Final = ACCOUNTS | ADMINS
-"""An account's own key; an operator's too, since a key that was lost, or leaked, must not stand for ever."""
-MISSING: Final = "Account not found"
-MOST_LISTED: Final = 10_000
-MOST_POOLS: Final = 1_000
+"""An account's own key; an operator's too, because a lost or leaked key must not stay valid for ever."""
+KEY_PREFIX: Final = "ee_live_"
+BALANCE: Final = 0.0
+NEXT_STEP: Final = (
+    "To create a {type} account, send an admin's key or session, or have an operator issue an enrolment token: "
+    "POST /api/v1/admin/enrolments"
+)
+NO_DATACENTERS: Final = {
+    "type": "value_error",
+    "loc": ["body", "datacenters"],
+    "msg": "Only a launcher account is held to datacenters",
+}
+
+Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^\P{Cc}*$")]
+Scope = Annotated[Short, AfterValidator(scope)]
+"""`gcp` or `gcp:us-central1-a`."""
+
+
+class NewAccount(BaseModel):
+    """`POST /api/v1/accounts`. `datacenters`, an addition to the contract, are those a launcher may claim for."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: Name
+    account_type: Short
+    description: Annotated[str, StringConstraints(max_length=2000)] = ""
+    datacenters: Annotated[tuple[Scope, ...], Field(max_length=50)] = ()
+
+
+class AccountFields(BaseModel):
+    """What every answer says of an account."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    account_id: Annotated[str, Field(validation_alias=AliasChoices("account_id", "id"))]
+    name: str
+    description: str
+    account_type: AccountType
+    balance: float = BALANCE
+    created_at: datetime
+
+
+class AccountView(AccountFields):
+    """`datacenters`, an addition to the contract, is left out if a launcher may claim for all."""
+
+    github_login: None = None
+    github_org: None = None
+    datacenters: Annotated[tuple[str, ...], Field(exclude_if=not_)]
+
+
+class KeyAnswer(BaseModel):
+    """The only kind of answer that has the key."""
+
+    api_key: str
+    warning: str = "Store this API key now: it is not shown again. Whoever has it acts as this account."
+
+
+class CreatedAccount(AccountFields, KeyAnswer):
+    """The new account."""
+
+
+class RotatedKey(KeyAnswer):
+    account_id: str
+    rotated_at: datetime
+
+
+class Deleted(BaseModel):
+    status: Literal["deleted"] = "deleted"
+    account_id: str
 
 
 class AccountFilter(BaseModel):
-    """The query of `GET /api/v1/accounts`: `name` is any part of it, in whatever case."""
+    """The query of `GET /api/v1/accounts`: `name` is any part of the name, in any case."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -49,124 +117,83 @@ class AccountList(BaseModel):
     total: int
 
 
-class RotatedKey(BaseModel):
-    """The only answer that has the new key."""
+def create_account(
+    body: NewAccount,
+    caller: Bearer | Anyone,
+    accounts: Accounts,
+    enrolments: Enrolments,
+    keys: KeyStore,
+    sessions: Sessions,
+    settings: CapacitySettings,
+) -> CreatedAccount:
+    """Anybody may create an account that is not privileged; a privileged one takes an operator, or an enrolment."""
+    kind = account_type_of(body.account_type)
+    if body.datacenters and kind is not AccountType.LAUNCHER:
+        raise Unprocessable([NO_DATACENTERS])
+    if not body.name:
+        raise Malformed("Account name is required")
+    enrolment: Enrolment | None = None
+    try:
+        if kind in PRIVILEGED and not settings.open_signup:
+            if isinstance(caller, Anyone):
+                raise Unauthenticated(NO_HEADER)
+            if caller.token.startswith(ENROLMENT_TOKEN):
+                enrolment = enrolments.require(caller.token, kind)
+            elif caller.token.startswith(SESSION_TOKEN):
+                require_admin(caller.token, keys, sessions)
+            elif (key := keys.find(digest(caller.token))) is None or key.role is not Role.ADMIN:
+                raise Forbidden(NEXT_STEP.format(type=kind))
+        account, api_key = accounts.create(
+            body.name, kind, body.description, body.datacenters, enrolment, key_prefix=KEY_PREFIX
+        )
+    except UnusableEnrolment as refusal:
+        raise Forbidden(f"{refusal.message} {NEXT_STEP.format(type=kind)}") from None
+    bind_contextvars(account=account.id)
+    return CreatedAccount(**AccountFields.model_validate(account).model_dump(), api_key=api_key)
 
-    account_id: str
-    api_key: str
-    rotated_at: datetime
-    warning: str = api_keys.WARNING
+
+def get_account(caller: Principal, accounts: Accounts, account_id: str) -> AccountView:
+    return AccountView.model_validate(_require_owned(account_id, caller, accounts, "view"))
 
 
-class Deleted(BaseModel):
-    status: Literal["deleted"] = "deleted"
-    account_id: str
-
-
-def read(caller: Principal, app: App, account_id: str) -> AccountView:
-    return AccountView.model_validate(own(account_id, caller, app, "view"))
-
-
-def browse(query: AccountFilter, app: App) -> AccountList:
-    """Oldest first."""
-    found = [account for account in app.capacity.accounts.all(MOST_LISTED) if query.takes(account)]
-    found.sort(key=lambda account: (account.created_at, account.id))
+def list_accounts(query: AccountFilter, accounts: Accounts) -> AccountList:
+    found = accounts.list_accounts(query.takes)
     return AccountList(accounts=fitting(AccountView.model_validate(account) for account in found), total=len(found))
 
 
-def rotate(caller: Principal, app: App, account_id: str) -> RotatedKey:
-    """The new key is there before the account has it, and the old one is gone before the answer."""
-    account = own(account_id, caller, app, "rotate API keys for")
-    key = api_keys.new_key(app)
-    api_keys.withdraw(account.retired, app)
-    api_keys.admit(digest(key), account, app)
-    rekeyed = _rekey(account, digest(key), app)
-    api_keys.withdraw(rekeyed.retired, app)
-    return RotatedKey(account_id=account.id, api_key=key, rotated_at=app.clock())
+def rotate_key(caller: Principal, accounts: Accounts, account_id: str) -> RotatedKey:
+    account = _require_owned(account_id, caller, accounts, "rotate API keys for")
+    api_key, rotated_at = accounts.rotate_key(account, KEY_PREFIX)
+    return RotatedKey(account_id=account.id, api_key=api_key, rotated_at=rotated_at)
 
 
-def delete(caller: Principal, app: App, account_id: str) -> Deleted:
-    """The keys first: what comes of a crash is an account without a key, never a key without an account."""
-    account = own(account_id, caller, app, "delete")
-    if account.balance:
-        raise Malformed(f"Cannot delete an account whose balance is not zero: it is {account.balance:.2f} USD")
-    _pools(account, app)  # first: one that cannot be read could not be given up, and the caller is to ask again
-    api_keys.withdraw([account.key_digest, *account.retired], app)
-    _give_up_pools(account, app)
-    gone = app.capacity.accounts.take(account.name, lambda standing: standing.id == account.id)
-    if gone is not None:  # it may have been given another key since it was read
-        api_keys.withdraw([gone.key_digest, *gone.retired], app)
-    _give_up_pools(account, app)  # a purchase may have been under way; from now on each finds that the account is gone
+def delete_account(caller: Principal, accounts: Accounts, account_id: str) -> Deleted:
+    account = _require_owned(account_id, caller, accounts, "delete")
+    accounts.delete(account)
     return Deleted(account_id=account.id)
 
 
-def own(account_id: str, caller: Principal, app: App, doing: str) -> Account:
-    """Return the account that is the caller's. Raises Forbidden, NotFound."""
+def _require_owned(account_id: str, caller: Principal, accounts: Accounts, action: str) -> Account:
+    """Return the account if it is the caller's, or if the caller is an operator. Raises Forbidden, NotFound."""
     if caller.role is not Role.ADMIN and caller.account != account_id:
-        raise Forbidden(f"Cannot {doing} other accounts")
-    return account_of(account_id, app)
+        raise Forbidden(f"Cannot {action} other accounts")
+    return accounts.get(account_id)
 
 
-def account_of(account_id: str, app: App) -> Account:
-    """Raises NotFound, and Unavailable if another version wrote it."""
-    for account in app.capacity.accounts.find_every("id", account_id, 1):
-        return account
-    raise NotFound(MISSING)
-
-
-def _give_up_pools(account: Account, app: App) -> None:
-    for pool in _pools(account, app):
-        if pool.standing:
-            release_all(pool, app, app.clock())
-
-
-def _pools(account: Account, app: App) -> Sequence[Pool]:
-    """Raises Unavailable if another version wrote one of them."""
-    return app.capacity.pools.find_every("account", account.id, MOST_POOLS)
-
-
-def _rekey(account: Account, key_digest: str, app: App) -> Account:
-    """Make the key the account's, and note the one that it was until now as retired. Raises NotFound."""
-
-    def rekeyed(standing: Account) -> Account:
-        if standing.id != account.id:  # it was deleted, and another has its name
-            raise NotFound(MISSING)
-        if key_digest in (standing.key_digest, *standing.retired):  # done before: that answer was lost
-            return standing
-        retired = [one for one in standing.retired if one not in account.retired]
-        return replace(standing, key_digest=key_digest, retired=(*retired, standing.key_digest))
-
-    try:
-        return app.capacity.accounts.change(account.name, rekeyed)
-    except NotFound:
-        api_keys.withdraw([key_digest], app)
-        raise NotFound(MISSING) from None
-
+ACCOUNT: Final = "/api/v1/accounts/{account_id}"
 
 ROUTES: Final = (
-    Route("GET", "/api/v1/accounts", ADMINS, browse, "List accounts, oldest first"),
-    Route(
-        "GET",
-        "/api/v1/accounts/{account_id}",
-        OWNERS,
-        read,
-        "Read an account",
-        missing=MISSING,
-    ),
     Route(
         "POST",
-        "/api/v1/accounts/{account_id}/api-key/rotate",
-        OWNERS,
-        rotate,
-        "Give an account another key",
-        missing=MISSING,
+        "/api/v1/accounts",
+        Open.EITHER,
+        create_account,
+        "Create an account",
+        max_bytes=128 * 1024,
+        conflicts=True,
     ),
-    Route(
-        "DELETE",
-        "/api/v1/accounts/{account_id}",
-        OWNERS,
-        delete,
-        "Delete an account",
-        missing=MISSING,
-    ),
+    Route("GET", "/api/v1/accounts", ADMINS, list_accounts, "List accounts, oldest first"),
+    Route("GET", ACCOUNT, OWNERS, get_account, "Get an account", missing=NO_ACCOUNT),
+    Route("POST", f"{ACCOUNT}/api-key/rotate", OWNERS, rotate_key, "Replace an account's key", missing=NO_ACCOUNT),
+    Route("DELETE", ACCOUNT, OWNERS, delete_account, "Delete an account", missing=NO_ACCOUNT),
 )

@@ -1,59 +1,127 @@
-"""For agents: heartbeats. For operators: which agents there are."""
+"""For agents: a challenge, registration and heartbeats, with evidence of their machine as the credential.
 
-from dataclasses import replace
+For operators: which agents there are.
+"""
+
 from datetime import datetime
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Final, TypeVar
 
-from pydantic import StringConstraints, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
-from functions.apis.capacity import registration
 from functions.apis.capacity.dialect import ADMINS
-from functions.apis.capacity.evidence import LONGEST_NAME, HeartbeatRequest, believe, read
-from functions.apis.capacity.lost_agents import replace_node
-from functions.apis.capacity.wire import Answer, Lenient, Short
-from functions.app import App
+from functions.apis.capacity.wire import Answer, Lenient, Short, parse_size
 from functions.domain.agents import Agent
-from functions.domain.refusals import Forbidden, NotFound
+from functions.domain.refusals import Malformed
+from functions.engine.agents import NO_AGENT, Agents, BootstrapToken, Registration
+from functions.engine.attestation import CHALLENGE_VALID, Evidence, Verifier
 from functions.http.authentication import Open
 from functions.http.paging import fitting
+from functions.http.parsing import told
 from functions.http.routing import Route
+from shared.domain import datacenters
+from shared.wire.base import OrderId
 
-MOST_AGENTS: Final = 10_000
-MISSING: Final = "Agent not found"
+POLL_SECONDS: Final = 30
+MAX_NAME_LENGTH: Final = 255
+MAX_BYTES: Final = 256 * 1024
+"""Of a body: a quote has some 8 KiB, and its event logs may come with it."""
+MAX_WRONG_FIELDS: Final = 10
+"""How many wrong fields a refusal names."""
+PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+$"
+ASCII: Final = r"^[\t\n\r -~]*$"
+
+
+def _absent(value: object) -> object:
+    return None if value == "" else value
+
+
+VmName = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_NAME_LENGTH, pattern=PRINTABLE)
+]
+Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=PRINTABLE)]
+Encoded = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100_000, pattern=ASCII)]
+"""A quote in base64, or a token: either has some 10 KiB."""
+Secret = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
+
+
+class Tdx(Lenient):
+    """`measurements`, which agents send too, proves nothing, and is not read."""
+
+    quote_b64: Annotated[Encoded | None, BeforeValidator(_absent)] = Field(None, repr=False)
+    intel_ta_token: Annotated[Encoded | None, BeforeValidator(_absent)] = Field(None, repr=False)
+
+
+class AttestationBody(Lenient):
+    tdx: Tdx
+
+    def evidence(self) -> Evidence:
+        return Evidence(self.tdx.quote_b64, self.tdx.intel_ta_token)
+
+
+class RegisterRequest(Lenient):
+    attestation: AttestationBody
+    vm_name: VmName
+    node_size: Annotated[Short, AfterValidator(parse_size)]
+    datacenter: Annotated[Short, AfterValidator(datacenters.parse)]
+    version: Word = "1.0.0"
+    bootstrap_order_id: Annotated[OrderId | None, BeforeValidator(_absent)] = None
+    bootstrap_token: Annotated[Secret | None, BeforeValidator(_absent)] = Field(None, repr=False)
+
+    def bootstrap(self) -> BootstrapToken | None:
+        """Raises Malformed if only half of it is there."""
+        if (self.bootstrap_order_id is None) != (self.bootstrap_token is None):
+            raise Malformed("bootstrap_order_id and bootstrap_token belong together")
+        if self.bootstrap_order_id is None or self.bootstrap_token is None:
+            return None
+        return BootstrapToken(self.bootstrap_order_id, self.bootstrap_token)
+
+
+class HeartbeatRequest(Lenient):
+    """A field that is left out keeps what is stored."""
+
+    attestation: AttestationBody
+    vm_name: VmName
+    status: Word | None = None
+    deployment_id: Annotated[Word | None, BeforeValidator(_absent)] = None
+
+
+class ChallengeQuery(Lenient):
+    vm_name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
+
+
+class ChallengeAnswer(Answer):
+    """The 16 bytes of `nonce` begin the quote's report data."""
+
+    nonce: str
+    ttl_seconds: int
+    issued_at: datetime
+
+
+class Registered(Answer):
+    """There is no tunnel: agents are reached at their own addresses, or not at all."""
+
+    agent_id: str
+    poll_interval: int = POLL_SECONDS
+    tunnel_token: None = None
+    hostname: None = None
 
 
 class AgentView(Answer):
-    agent_id: str
+    model_config = ConfigDict(from_attributes=True)
+
+    agent_id: Annotated[str, Field(validation_alias="id")]
     vm_name: str
     status: str
     deployment_id: str | None
     version: str
     node_size: str
     datacenter: str
-    hostname: str | None
-    verified: bool
+    hostname: None = None
+    verified: bool = True
     mrtd: str
     order_id: str | None
     registered_at: datetime
     last_seen_at: datetime
-
-    @classmethod
-    def of(cls, agent: Agent) -> Self:
-        return cls(
-            agent_id=agent.id,
-            vm_name=agent.vm_name,
-            status=agent.status,
-            deployment_id=agent.deployment_id,
-            version=agent.version,
-            node_size=agent.node_size,
-            datacenter=agent.datacenter,
-            hostname=agent.hostname,
-            verified=agent.verified,
-            mrtd=agent.mrtd,
-            order_id=agent.order_id,
-            registered_at=agent.registered_at,
-            last_seen_at=agent.last_seen_at,
-        )
 
 
 class AgentList(Answer):
@@ -63,14 +131,18 @@ class AgentList(Answer):
     total: int
 
 
-class AgentQuery(Lenient):
-    """`status` exactly, `vm_name` in part; both without case, and empty for any."""
+class AgentFilter(Lenient):
+    """`status` as a whole, any part of `vm_name`; both in any case, and empty for any."""
 
     status: Short = ""
-    vm_name: Annotated[str, StringConstraints(max_length=LONGEST_NAME)] = ""
+    vm_name: Annotated[str, StringConstraints(max_length=MAX_NAME_LENGTH)] = ""
+
+    def takes(self, agent: Agent) -> bool:
+        status, part = self.status.strip().lower(), self.vm_name.strip().lower()
+        return status in ("", agent.status.lower()) and part in agent.vm_name.lower()
 
 
-class Beaten(Answer):
+class HeartbeatAnswer(Answer):
     status: str = "ok"
     agent_id: str
 
@@ -80,78 +152,95 @@ class Deleted(Answer):
     agent_id: str
 
 
-def heartbeat(body: object, app: App, agent_id: str) -> Beaten:
-    """The agent's evidence is its credential: the id alone opens nothing."""
-    said = read(HeartbeatRequest, body)
-    agent = _find(agent_id, app)
-    if said.vm_name != agent.vm_name:
-        raise Forbidden("The vm_name is not the one that this agent registered with")
-    believed = believe(said.attestation, app, appraised_here=agent.order_id is not None)
-    if believed.measured.mrtd != agent.mrtd:
-        raise Forbidden("The MRTD is not the one that this agent registered with")
-    _seen(agent, said, app)
-    return Beaten(agent_id=agent.id)
-
-
-def list_agents(query: AgentQuery, app: App) -> AgentList:
-    found = [agent for agent in app.capacity.agents.all(MOST_AGENTS) if _asked_for(agent, query)]
-    found.sort(key=lambda agent: (agent.registered_at, agent.id))
-    return AgentList(agents=fitting(AgentView.of(agent) for agent in found), total=len(found))
-
-
-def delete(app: App, agent_id: str) -> Deleted:
-    """Its node is replaced, where nobody else would see that it is gone; before the record goes, so that a repeat heals
-    what was cut short.
-    """
-    agent = _find(agent_id, app)
-    replace_node(agent, "An operator removed its agent.", app)
-    app.capacity.agents.take(agent.vm_name, lambda stands: stands.id == agent.id)
-    return Deleted(agent_id=agent.id)
-
-
-def _seen(agent: Agent, said: HeartbeatRequest, app: App) -> None:
-    given = said.model_dump(include={"status", "deployment_id"}, exclude_unset=True)
-    if given.get("status", "") is None:
-        del given["status"]
+def issue_challenge(query: ChallengeQuery, verifier: Verifier) -> ChallengeAnswer:
     try:
-        app.capacity.agents.change(
-            agent.vm_name, lambda stands: replace(_same(stands, agent), last_seen_at=app.clock(), **given)
-        )
-    except NotFound:
-        raise NotFound(MISSING) from None
+        vm_name = VM_NAME.validate_python(query.vm_name)
+    except ValidationError:
+        raise Malformed("vm_name must have 1 to 255 characters, and no control characters") from None
+    challenge = verifier.challenge(vm_name)
+    return ChallengeAnswer(
+        nonce=challenge.nonce,
+        ttl_seconds=int(CHALLENGE_VALID.total_seconds()),
+        issued_at=challenge.issued_at,
+    )
 
 
-def _same(stands: Agent, agent: Agent) -> Agent:
-    if stands.id != agent.id:
-        raise NotFound(MISSING)
-    return stands
+def register(body: object, agents: Agents) -> Registered:
+    asked = _read(RegisterRequest, body)
+    registration = Registration(
+        vm_name=asked.vm_name,
+        datacenter=asked.datacenter,
+        node_size=asked.node_size,
+        version=asked.version,
+        evidence=asked.attestation.evidence(),
+        bootstrap=asked.bootstrap(),
+    )
+    return Registered(agent_id=agents.register(registration).id)
 
 
-def _find(agent_id: str, app: App) -> Agent:
-    found = app.capacity.agents.find_every("id", agent_id, 1)
-    if not found:
-        raise NotFound(MISSING)
-    return found[0]
+def send_heartbeat(body: object, agents: Agents, agent_id: str) -> HeartbeatAnswer:
+    sent = _read(HeartbeatRequest, body)
+    reported = sent.model_dump(include={"status", "deployment_id"}, exclude_unset=True)
+    agent = agents.heartbeat(agent_id, sent.vm_name, sent.attestation.evidence(), reported)
+    return HeartbeatAnswer(agent_id=agent.id)
 
 
-def _asked_for(agent: Agent, query: AgentQuery) -> bool:
-    status, part = query.status.strip().lower(), query.vm_name.strip().lower()
-    return status in ("", agent.status.lower()) and part in agent.vm_name.lower()
+def list_agents(query: AgentFilter, agents: Agents) -> AgentList:
+    found = agents.list_agents(query.takes)
+    return AgentList(agents=fitting(AgentView.model_validate(agent) for agent in found), total=len(found))
 
 
-BODY: Final[TypeAdapter[Any]] = TypeAdapter(object)
+def delete_agent(agents: Agents, agent_id: str) -> Deleted:
+    agents.remove(agent_id)
+    return Deleted(agent_id=agent_id)
+
+
+Request = TypeVar("Request", bound=Lenient)
+
+
+def _read(model: type[Request], body: object) -> Request:
+    """Return the body as the model. Raises Malformed: the contract answers wrong fields with 400 on these routes."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        wrong = [
+            (".".join(map(str, one["loc"])) or "body", one["type"], one["msg"])
+            for one in told(error)[:MAX_WRONG_FIELDS]
+        ]
+        texts = [f"{field} is missing" if kind == "missing" else f"{field}: {text}" for field, kind, text in wrong]
+        raise Malformed("; ".join(texts)) from None
+
+
+VM_NAME: Final[TypeAdapter[str]] = TypeAdapter(VmName)
+AGENT: Final = "/api/v1/agents/{agent_id}"
 
 ROUTES: Final = (
-    *registration.ROUTES,
+    Route(
+        "GET",
+        "/api/v1/agents/challenge",
+        Open.ANYONE,
+        issue_challenge,
+        "Ask for the nonce of a registration",
+        head=False,  # it would replace a nonce with one that nobody gets
+    ),
     Route(
         "POST",
-        "/api/v1/agents/{agent_id}/heartbeat",
+        "/api/v1/agents/register",
         Open.ANYONE,
-        heartbeat,
-        "Prove anew that the agent's machine is what it was",
-        max_bytes=registration.MOST_BYTES,
-        missing=MISSING,
+        register,
+        "Register an agent with evidence of its machine",
+        max_bytes=MAX_BYTES,
+        conflicts=True,
+    ),
+    Route(
+        "POST",
+        f"{AGENT}/heartbeat",
+        Open.ANYONE,
+        send_heartbeat,
+        "Send an agent's heartbeat with fresh evidence of its machine",
+        max_bytes=MAX_BYTES,
+        missing=NO_AGENT,
     ),
     Route("GET", "/api/v1/agents", ADMINS, list_agents, "List agents"),
-    Route("DELETE", "/api/v1/agents/{agent_id}", ADMINS, delete, "Remove an agent", missing=MISSING),
+    Route("DELETE", AGENT, ADMINS, delete_agent, "Remove an agent", missing=NO_AGENT),
 )

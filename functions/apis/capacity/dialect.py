@@ -1,36 +1,53 @@
-"""How the capacity contract speaks HTTP: `{"detail": …}` for every error, lenient bodies, its own words for keys."""
+"""How the capacity contract speaks HTTP: `{"detail": …}` for every error, lenient bodies, its own texts for keys."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from functions.apis.capacity.sessions import SESSION_TOKEN, NotConfigured
-from functions.app import App
+from functions.apis.capacity.wire import STATUS_OF
 from functions.domain.access import Role, digest
-from functions.domain.refusals import Forbidden, Invalid, Refusal, Unauthenticated
+from functions.domain.refusals import Invalid, Refusal, Unauthenticated
+from functions.engine.attestation import TokenMissing
+from functions.engine.late_workers import ImpossibleReport
+from functions.engine.sessions import SESSION_TOKEN, NotConfigured, Sessions
 from functions.http import problems
-from functions.http.authentication import Access, Anyone, Bearer, Caller, Open, Principal, bearer
+from functions.http.authentication import Access, Caller, KeyTexts, Open, Principal, bearer, caller_of
 from functions.http.dialect import Dialect, Refused
 from functions.http.parsing import MOST_FIELDS, told
 from functions.http.routing import NoSuchPath, WrongMethod
+from functions.ports import KeyStore
 
-MISSING: Final = "Missing Authorization header"
-MALFORMED: Final = "Invalid Authorization header format. Expected: Bearer <{what}>"
-WRONG_KEY: Final = "Invalid API key"
+NO_HEADER: Final = "Missing Authorization header"
 WRONG_ROLE: Final[Mapping[frozenset[Role], str]] = {
     frozenset({Role.LAUNCHER}): "Launcher API key required",
     frozenset({Role.CLIENT}): "Deployer API key required",
 }
+ACCOUNT_TEXTS: Final = KeyTexts(
+    no_header=NO_HEADER,
+    malformed_header="Invalid Authorization header format. Expected: Bearer <api_key>",
+    unknown_key="Invalid API key",
+    wrong_role=lambda _role, access: WRONG_ROLE.get(access, "This API key may not do that"),
+)
+ADMIN_TEXTS: Final = replace(
+    ACCOUNT_TEXTS, malformed_header="Invalid Authorization header format. Expected: Bearer <token>"
+)
 ACCOUNTS: Final = frozenset(Role) - {Role.ADMIN}
-"""Any account's key."""
+"""The roles of the contract's accounts."""
 ADMINS: Final = frozenset({Role.ADMIN})
 
 
+class ErrorAnswer(BaseModel):
+    """Every error; a list names each wrong field: `type`, `loc`, `msg`."""
+
+    detail: str | list[dict[str, Any]]
+
+
 class Unprocessable(Refusal):
-    """`errors` are as the contract's own framework lists them: `type`, `loc`, `msg`."""
+    """`errors` have the form of the contract's own framework: `type`, `loc`, `msg`."""
 
     code = "unprocessable"
     title = "Some fields are wrong"
@@ -40,45 +57,27 @@ class Unprocessable(Refusal):
         self.errors = errors
 
 
-def authenticate(access: Access, authorization: str | None, app: App) -> Caller:
-    """Return who calls. Raises Unauthenticated, Forbidden, in the contract's words."""
-    if access is Open.ANYONE or (access is Open.EITHER and authorization is None):
-        return Anyone()
-    token = _token(authorization, "token" if access == ADMINS else "api_key")
-    if isinstance(access, Open):
-        return Bearer(token)
-    if access == ADMINS or (Role.ADMIN in access and token.startswith(SESSION_TOKEN)):
-        return admin(token, app)
-    key = app.keys.find(digest(token))
-    if key is None:
-        raise Unauthenticated(WRONG_KEY)
-    if key.role not in access:
-        raise Forbidden(WRONG_ROLE.get(access, "This API key may not do that"))
-    return Principal(key.role, key.account, key.datacenters)
+def authenticate(access: Access, authorization: str | None, keys: KeyStore, sessions: Sessions) -> Caller:
+    """Return who calls. An operator is known by a session or a key. Raises Unauthenticated, Forbidden."""
+    token, roles = bearer(authorization), frozenset() if isinstance(access, Open) else access
+    if token is not None and (roles == ADMINS or (Role.ADMIN in roles and token.startswith(SESSION_TOKEN))):
+        return require_admin(token, keys, sessions)
+    return caller_of(access, authorization, keys, ADMIN_TEXTS if access == ADMINS else ACCOUNT_TEXTS)
 
 
-def admin(token: str, app: App) -> Principal:
-    """Return the operator whose session or key it is. Raises Unauthenticated."""
+def require_admin(token: str, keys: KeyStore, sessions: Sessions) -> Principal:
+    """Return the operator that the session token or key belongs to. Raises Unauthenticated."""
     if token.startswith(SESSION_TOKEN):
-        app.capacity.sessions.check(token, app.clock())
+        sessions.check(token)
         return Principal(Role.ADMIN, "admin")
-    key = app.keys.find(digest(token))
+    key = keys.find(digest(token))
     if key is None or key.role is not Role.ADMIN:
         raise Unauthenticated("Invalid session token")
     return Principal(key.role, key.account)
 
 
-def _token(authorization: str | None, what: str) -> str:
-    if authorization is None:
-        raise Unauthenticated(MISSING)
-    token = bearer(authorization)
-    if token is None:
-        raise Unauthenticated(MALFORMED.format(what=what))
-    return token
-
-
 def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:
-    """Return the model; what it does not know is ignored. Raises Unprocessable."""
+    """Return the body as the model; unknown fields are ignored. Raises Unprocessable."""
     if not body:
         raise Unprocessable([{"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}])
     try:
@@ -88,15 +87,16 @@ def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:
 
 
 def parse_query(pairs: Iterable[tuple[str, str]], model: type[BaseModel]) -> BaseModel:
-    """Return the model of the query's parameters; of one given twice the last counts. Raises Unprocessable."""
+    """Return the query's parameters as the model; of one that is given twice, the last counts. Raises Unprocessable."""
     try:
         return model.model_validate(dict(pairs))
     except ValidationError as error:
         raise Unprocessable(_errors(error, "query")) from None
 
 
-def _errors(error: ValidationError, where: str) -> list[dict[str, Any]]:
-    return [{"type": one["type"], "loc": [where, *one["loc"]], "msg": one["msg"]} for one in told(error)[:MOST_FIELDS]]
+def _errors(error: ValidationError, source: str) -> list[dict[str, Any]]:
+    wrong = told(error)[:MOST_FIELDS]
+    return [{"type": one["type"], "loc": [source, *one["loc"]], "msg": one["msg"]} for one in wrong]
 
 
 def refused(refusal: Refusal) -> Refused:
@@ -109,10 +109,15 @@ def refused(refusal: Refusal) -> Refused:
         case WrongMethod():
             return _detail(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", headers)
         case Invalid() if refusal.fields:
-            said = "; ".join(f"{field}: {message}" for field, message in refusal.fields.items())
-            return _detail(HTTPStatus.UNPROCESSABLE_ENTITY, said)
+            listed = "; ".join(f"{field}: {message}" for field, message in refusal.fields.items())
+            return _detail(HTTPStatus.UNPROCESSABLE_ENTITY, listed)
         case NoSuchPath():
             return _detail(HTTPStatus.NOT_FOUND, "Not Found")
+        case TokenMissing():
+            return _detail(HTTPStatus.BAD_REQUEST, "attestation.tdx.intel_ta_token is missing")
+        case ImpossibleReport():
+            before, after = STATUS_OF[refusal.state], STATUS_OF[refusal.reported]
+            return _detail(HTTPStatus.CONFLICT, f"The order is {before}; it cannot become {after}")
         case _:
             return _detail(problems.status(refusal), refusal.message, headers)
 
@@ -127,4 +132,16 @@ DIALECT: Final = Dialect(
     query=parse_query,
     refused=refused,
     internal=_detail(HTTPStatus.INTERNAL_SERVER_ERROR, "Internal Server Error"),
+    error=TypeAdapter(ErrorAnswer),
+    statuses=frozenset(
+        {
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.UNAUTHORIZED,
+            HTTPStatus.FORBIDDEN,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.CONFLICT,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            HTTPStatus.SERVICE_UNAVAILABLE,
+        }
+    ),
 )

@@ -1,4 +1,4 @@
-"""The capacity contract's words on the wire, and how an order of the engine is told in them."""
+"""The capacity contract's wire models: what several routes share, and an order in the contract's terms."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,23 +9,25 @@ from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from functions.domain.accounts import NOBODY
 from functions.domain.order import Order
+from functions.domain.refusals import Invalid
+from shared.domain import datacenters
 from shared.domain.order import Reason, State
 from shared.domain.spec import EVERY, CapacitySpec, NodeSize, OrderKind
 
 CONTROLLER: Final = "capacity-pool-controller"
-"""Why an order was placed that says nothing of it."""
+"""The reason of orders that have no other."""
+WRONG_SIZE: Final = f"Invalid node_size. Expected one of: {', '.join(NodeSize)}"
 REQUEUED: Final = "claim expired and was re-queued"
-UNHEARD: Final = frozenset({Reason.LEASE_LAPSED, Reason.BOOT_TIMEOUT})
-
+EXPIRED_CLAIM: Final = frozenset({Reason.LEASE_LAPSED, Reason.BOOT_TIMEOUT})
 
 Short = Annotated[str, StringConstraints(max_length=150)]
-"""A name, or what a list is filtered by. A lane has two of them, and Firestore compares with values of at most 1,500
+"""A name, or a filter of a list. A lane has two of them, and Firestore compares with values of at most 1,500
 bytes (https://firebase.google.com/docs/firestore/quotas). The longest name of a datacenter has 129 characters."""
 Why = Annotated[str, StringConstraints(max_length=200)]
 
 
 class Lenient(BaseModel):
-    """What is sent: fields that we do not know are ignored."""
+    """A request: unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -47,7 +49,7 @@ STATUS_OF: Final[Mapping[State, Status]] = {
     State.CLAIMED: Status.CLAIMED,
     State.PROVISIONING: Status.PROVISIONING,
     State.RUNNING: Status.FULFILLED,
-    State.SUCCEEDED: Status.FULFILLED,  # its machine was given back since
+    State.SUCCEEDED: Status.FULFILLED,  # its machine was released since
     State.FAILED: Status.FAILED,
     State.CANCELLED: Status.FAILED,
     State.EXPIRED: Status.FAILED,
@@ -56,7 +58,7 @@ LEASED: Final = frozenset({Status.CLAIMED, Status.PROVISIONING})
 
 
 class CapacityOrder(Answer):
-    """An order in the contract's words."""
+    """An order in the contract's terms."""
 
     order_id: str
     datacenter: str
@@ -84,7 +86,7 @@ class CapacityOrder(Answer):
             node_size=spec.node_size,
             status=status,
             reason=spec.purpose or CONTROLLER,
-            account_id=None if order.account == NOBODY else order.account,
+            account_id=account_id(order.account),
             claimed_by_account_id=order.claimed_by.rpartition("/")[0] if order.claimed_by else None,
             claim_expires_at=order.lease.until if order.lease and status in LEASED else None,
             claimed_at=order.entered.get(State.CLAIMED) if held else None,
@@ -97,25 +99,46 @@ class CapacityOrder(Answer):
 
 
 def spec_of(order: Order) -> CapacitySpec:
-    """Return what a capacity order asks for; no other is ever told in these words."""
+    """Return what a capacity order asks for. Raises TypeError for an order of another kind."""
     if not isinstance(order.spec, CapacitySpec):
         raise TypeError(f"{order.id} is no capacity order, but a {order.kind} order")
     return order.spec
 
 
+def account_id(account: str) -> str | None:
+    """Return the account in the contract's terms: None for the operator's own."""
+    return None if account == NOBODY else account
+
+
 def lane_of(datacenter: str, node_size: str) -> str:
-    """Return the lane of the orders of a datacenter and size, each of which may be empty for any."""
+    """Return the lane of the orders of a datacenter and size. Each may be empty, for any."""
     return "/".join((datacenter or EVERY, OrderKind.CAPACITY, *([node_size] if node_size else [])))
 
 
-def size_of(text: str) -> NodeSize | None:
-    """Return the size that a text means, None for an empty one. Raises ValueError."""
+def parse_size(text: str) -> NodeSize:
+    """Raises ValueError."""
     named = text.strip().lower()
-    return NodeSize(named) if named else None
+    if named not in set(NodeSize):
+        raise ValueError(WRONG_SIZE)
+    return NodeSize(named)
+
+
+def parse_pool(datacenter: str, node_size: str, optional: bool = False) -> tuple[str, str]:
+    """Return a datacenter and size in their canonical form. `optional`: either may be empty, for any. Raises Invalid.
+
+    An order without a size would always fail, so only a filter may leave it out.
+    """
+    try:
+        return (
+            "" if optional and not datacenter.strip() else datacenters.parse(datacenter),
+            "" if optional and not node_size.strip() else parse_size(node_size),
+        )
+    except ValueError as error:
+        raise Invalid(str(error)) from None
 
 
 def _ended_at(order: Order, status: Status) -> datetime | None:
-    """The contract sets it at either end, and it stays the time of fulfilment when the machine is given back."""
+    """Return when the order was fulfilled, also if its machine was released since; or when it failed."""
     match status:
         case Status.FULFILLED:
             return order.entered.get(State.RUNNING) or order.entered.get(order.state)
@@ -126,6 +149,6 @@ def _ended_at(order: Order, status: Status) -> datetime | None:
 
 
 def _error(order: Order, status: Status) -> str | None:
-    if status is Status.OPEN and order.reason in UNHEARD:
+    if status is Status.OPEN and order.reason in EXPIRED_CLAIM:
         return REQUEUED
     return order.message or (order.reason if status is Status.FAILED else None)

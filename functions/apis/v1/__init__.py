@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from functions.apis.v1 import claims, failed_orders, health, launchers, orders, sweeps, workers
+from functions.apis.v1 import claims, health, launchers, orders, sweeps, workers
 from functions.http.api import Api
 from functions.http.dialect import NATIVE
 
@@ -11,7 +11,7 @@ V1: Final = Api(
     prefixes=("/v1/",),
     dialect=NATIVE,
     services={
-        "orders": (*orders.ROUTES, *failed_orders.ROUTES),
+        "orders": orders.ROUTES,
         "claim": claims.ROUTES,
         "update": launchers.ROUTES,
         "callback": workers.ROUTES,

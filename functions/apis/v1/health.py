@@ -16,4 +16,4 @@ def get_health() -> Health:
     return Health()
 
 
-ROUTES: Final = (Route("GET", "/v1/health", Open.ANYONE, get_health, "Tell whether the control plane is ready"),)
+ROUTES: Final = (Route("GET", "/v1/health", Open.ANYONE, get_health, "Check that the control plane is ready"),)

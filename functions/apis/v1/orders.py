@@ -1,43 +1,31 @@
-"""For clients: place orders, read and list them, cancel them, fetch what they left."""
+"""For clients: create, read, list, cancel, requeue and purge orders, and download what they leave."""
 
 import hashlib
 from dataclasses import replace
-from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from structlog.contextvars import bind_contextvars
 
 from functions.apis.v1.views import order_view
-from functions.app import App
 from functions.domain.access import Role
-from functions.domain.events import Cancel, Ring
-from functions.domain.limits import POLICIES, Limits
-from functions.domain.order import Order, place
-from functions.domain.refusals import Gone, Invalid, NotFound, Refusal, Unavailable, WrongState
-from functions.engine.leases import find
-from functions.http import logs
+from functions.domain.limits import POLICIES
+from functions.domain.refusals import Invalid
+from functions.engine.orders import NewOrder, Orders
+from functions.engine.outputs import Outputs
 from functions.http.authentication import Principal
 from functions.http.paging import page_of
-from functions.http.routing import Redirect, Route
-from functions.ports import IdempotencyKey, OrderQuery, Snapshot
-from shared.crash_points import Point, reach
+from functions.http.routing import NoContent, Redirect, Route
+from functions.ports import OrderQuery
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
-from shared.wire.bell import Bell
 from shared.wire.orders import OrderList, OrderRequest, OrderView
 
 CLIENTS: Final = frozenset({Role.ADMIN, Role.CLIENT})
-MOST_BYTES: Final = 1024 * 1024
-"""Of an order's body: a prompt has 65,536 characters, of which JSON may write each as two escapes of 6 bytes."""
+MAX_BYTES: Final = 1024 * 1024
+"""Of a body: a task's command has 65,536 characters, and JSON may write each as two escapes of 6 bytes."""
 READ_AT_ONCE: Final = 50
-DOWNLOAD_VALID: Final = timedelta(minutes=5)
-LATEST: Final = timedelta(days=30)
-"""How far off an order may be placed for."""
-TTL_MISPLACED: Final = ("ttl_seconds", "Only a capacity order has one; give run_timeout_seconds")
-RUN_TIMEOUT_MISPLACED: Final = ("run_timeout_seconds", "A capacity order has none; give ttl_seconds")
-CANCEL_REQUEST: Final = "cancel@client"
-"""A wish is one, however often it is sent."""
 
 
 class OrderFilter(BaseModel):
@@ -51,97 +39,58 @@ class OrderFilter(BaseModel):
     after: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
 
 
-def create(body: OrderRequest, client: Principal, app: App, idempotency_key: str) -> OrderView:
-    fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
-    limits, now = _limits(body), app.clock()
-    _require_soon(body.not_before, now)
-    placed = place(app.new_id(), client.account, body.order, now, limits, body.not_before)
-    order = app.store.create(placed, IdempotencyKey(client.account, idempotency_key, fingerprint))
-    reach(Point.CREATE_STORED)
-    logs.note(order_id=order.id)
-    if order.id == placed.id:
-        ring(order, app)
-    return order_view(order)
-
-
-def read(client: Principal, app: App, order_id: str) -> OrderView:
-    return order_view(own(order_id, client, app).order)
-
-
-def browse(query: OrderFilter, client: Principal, app: App) -> OrderList:
-    account = None if client.role is Role.ADMIN else client.account
-    states = frozenset(() if query.state is None else (query.state,))
-    wanted = OrderQuery(account, states, query.kind, limit=query.limit, after=query.after)
-    views, after = page_of(wanted, order_view, READ_AT_ONCE, app.store)
-    return OrderList(orders=views, next=after)
-
-
-def cancel(client: Principal, app: App, order_id: str) -> OrderView:
-    seen = own(order_id, client, app)
-    if seen.order.cancel_requested_at is not None or seen.order.state is State.CANCELLED:
-        return order_view(seen.order)
-    order = app.store.apply(order_id, Cancel(CANCEL_REQUEST), app.clock(), seen)
-    reach(Point.CANCEL_STORED)
-    return order_view(order)
-
-
-def output(client: Principal, app: App, order_id: str) -> Redirect:
-    order = own(order_id, client, app).order
-    if order.state is not State.SUCCEEDED:
-        raise WrongState(f"The order is {order.state}; only one that succeeded has an output.", state=order.state)
-    if order.discarded_at is not None:
-        raise Gone(f"The output was removed on {order.discarded_at:%Y-%m-%d %H:%M} UTC; its retention was over.")
-    if order.output is None:
-        raise NotFound("The order succeeded, and leaves no output.")
-    return Redirect(app.bucket.presign_download(order.output.key, order.output.file_name, DOWNLOAD_VALID))
-
-
-def own(order_id: str, client: Principal, app: App) -> Snapshot:
-    """Another account's order is none. Raises NotFound."""
-    found = find(app.store, order_id)
-    if client.role is not Role.ADMIN and found.order.account != client.account:
-        raise NotFound("There is no such order.")
-    return found
-
-
-def _limits(body: OrderRequest) -> Limits:
-    """Return what was asked for over what is usual. Raises Invalid."""
+def create_order(body: OrderRequest, client: Principal, orders: Orders, idempotency_key: str) -> OrderView:
     asked, capacity = body.limits, body.order.kind is OrderKind.CAPACITY
-    field, why = RUN_TIMEOUT_MISPLACED if capacity else TTL_MISPLACED
-    if getattr(asked, field) is not None:
-        raise Invalid("The body's fields are not as they should be.", {f"limits.{field}": why})
+    if capacity and asked.run_timeout_seconds is not None:
+        wrong = {"limits.run_timeout_seconds": "A capacity order has none; give ttl_seconds"}
+        raise Invalid("The limits are not those of this kind of order.", wrong)
+    if not capacity and asked.ttl_seconds is not None:
+        wrong = {"limits.ttl_seconds": "Only a capacity order has one; give run_timeout_seconds"}
+        raise Invalid("The limits are not those of this kind of order.", wrong)
     given = {
         "queue_seconds": asked.queue_ttl_seconds,
         "boot_seconds": asked.boot_timeout_seconds,
         "run_seconds": asked.ttl_seconds or asked.run_timeout_seconds,
         "keep_seconds": asked.retention_seconds,
     }
-    return replace(POLICIES[body.order.kind].limits, **{name: value for name, value in given.items() if value})
+    limits = replace(POLICIES[body.order.kind].limits, **{name: value for name, value in given.items() if value})
+    fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
+    order = orders.create(NewOrder(client.account, body.order, limits, body.not_before, idempotency_key, fingerprint))
+    bind_contextvars(order_id=order.id)
+    return order_view(order)
 
 
-def _require_soon(not_before: datetime | None, now: datetime) -> None:
-    if not_before is not None and not_before > now + LATEST:
-        raise Invalid("The body's fields are not as they should be.", {"not_before": "At most 30 days from now"})
+def get_order(client: Principal, orders: Orders, order_id: str) -> OrderView:
+    return order_view(orders.require_owned(order_id, _owner(client)).order)
 
 
-def ring(order: Order, app: App) -> None:
-    """Ring for an order that may be claimed. One that was not rung for is no failure: the sweep rings again."""
-    now = app.clock()
-    if order.available_at > now:
-        return
-    try:
-        app.doorbell.ring(Bell(order.id, order.lane))
-        reach(Point.CREATE_RUNG)
-        app.store.apply(order.id, Ring(app.new_id()), now)
-        reach(Point.CREATE_RECORDED)
-    except (WrongState, NotFound):
-        return  # a launcher was faster, or its client, who has no more use for it
-    except Unavailable as refusal:
-        _unheard(refusal)
+def list_orders(query: OrderFilter, client: Principal, orders: Orders) -> OrderList:
+    states = frozenset(() if query.state is None else (query.state,))
+    wanted = OrderQuery(_owner(client), states, query.kind, limit=query.limit, after=query.after)
+    views, after = page_of(wanted, order_view, READ_AT_ONCE, orders.page)
+    return OrderList(orders=views, next=after)
 
 
-def _unheard(refusal: Refusal) -> None:
-    logs.LOG.warning("The order stands; its bell was not recorded, and the sweep rings again.", why=refusal.message)
+def cancel_order(client: Principal, orders: Orders, order_id: str) -> OrderView:
+    return order_view(orders.cancel(order_id, _owner(client)))
+
+
+def get_output(client: Principal, orders: Orders, outputs: Outputs, order_id: str) -> Redirect:
+    return Redirect(outputs.link(orders.require_owned(order_id, _owner(client)).order))
+
+
+def requeue_order(client: Principal, orders: Orders, order_id: str) -> OrderView:
+    return order_view(orders.requeue(order_id, _owner(client)))
+
+
+def purge_order(client: Principal, orders: Orders, order_id: str) -> NoContent:
+    orders.purge(order_id, _owner(client))
+    return NoContent()
+
+
+def _owner(client: Principal) -> str | None:
+    """Return the account whose orders the client may reach; None: all."""
+    return None if client.role is Role.ADMIN else client.account
 
 
 ROUTES: Final = (
@@ -149,23 +98,42 @@ ROUTES: Final = (
         "POST",
         "/v1/orders",
         CLIENTS,
-        create,
-        "Place an order",
-        max_bytes=MOST_BYTES,
+        create_order,
+        "Create an order",
+        max_bytes=MAX_BYTES,
         status=HTTPStatus.CREATED,
         location="/v1/orders/{id}",
         conflicts=True,
     ),
-    Route("GET", "/v1/orders", CLIENTS, browse, "List orders, newest first"),
-    Route("GET", "/v1/orders/{order_id}", CLIENTS, read, "Read an order"),
-    Route("POST", "/v1/orders/{order_id}/cancel", CLIENTS, cancel, "Wish an order stopped", conflicts=True),
+    Route("GET", "/v1/orders", CLIENTS, list_orders, "List orders, newest first"),
+    Route("GET", "/v1/orders/{order_id}", CLIENTS, get_order, "Get an order"),
+    Route("POST", "/v1/orders/{order_id}/cancel", CLIENTS, cancel_order, "Cancel an order", conflicts=True),
     Route(
         "GET",
         "/v1/orders/{order_id}/output",
         CLIENTS,
-        output,
-        "Fetch an order's output",
+        get_output,
+        "Download an order's output",
         conflicts=True,
         head=False,  # the presigned URL is good for GET only
+    ),
+    Route(
+        "POST",
+        "/v1/orders/{order_id}/requeue",
+        CLIENTS,
+        requeue_order,
+        "Create a failed order again",
+        status=HTTPStatus.CREATED,
+        location="/v1/orders/{id}",
+        conflicts=True,
+    ),
+    Route(
+        "DELETE",
+        "/v1/orders/{order_id}",
+        CLIENTS,
+        purge_order,
+        "Remove an order that has ended, and its output",
+        status=HTTPStatus.NO_CONTENT,
+        conflicts=True,
     ),
 )

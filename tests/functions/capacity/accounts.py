@@ -6,7 +6,8 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
-from functions.apis.capacity.api_keys import PREFIX
+from functions.apis.capacity.accounts import KEY_PREFIX
+from functions.apis.capacity.settings import CapacitySettings
 from functions.domain.access import digest
 from tests.functions.world import ADMIN, World
 
@@ -49,29 +50,35 @@ def wrong_fields(response: TestResponse) -> list[list[str]]:
     return [error["loc"] for error in answer["detail"]]
 
 
-def reshape(world: World, **capacity: Any) -> None:
-    """Have the control plane's capacity part be otherwise."""
-    world.app = replace(world.app, capacity=replace(world.app.capacity, **capacity))
+def reshape(world: World, **ports: Any) -> None:
+    """Give the control plane other ports."""
+    world.ports = replace(world.ports, **ports)
+
+
+def configure(world: World, **settings: Any) -> None:
+    """Give the contract other settings."""
+    changed = world.settings[CapacitySettings].model_copy(update=settings)
+    world.settings = {**world.settings, CapacitySettings: changed}
 
 
 def note_keys(world: World) -> list[str]:
     """Return a list to which every key is added that is made from now on, also where nobody is told."""
-    keys, make = list[str](), world.app.new_secret
+    keys, make = list[str](), world.ports.new_secret
 
     def noted(size: int) -> str:
         secret = make(size)
-        keys.append(f"{PREFIX}{secret}")
+        keys.append(f"{KEY_PREFIX}{secret}")
         return secret
 
-    world.app = replace(world.app, new_secret=noted)
+    world.ports = replace(world.ports, new_secret=noted)
     return keys
 
 
 def alive(world: World, keys: Iterable[str]) -> list[str]:
-    return [key for key in keys if world.app.keys.find(digest(key)) is not None]
+    return [key for key in keys if world.ports.keys.find(digest(key)) is not None]
 
 
 def stored(world: World, account_id: str) -> Mapping[str, Any]:
     """Return what is kept of an account, by field."""
-    (account,) = world.app.capacity.accounts.find("id", account_id, 2)
+    (account,) = world.ports.accounts.find("id", account_id, 2)
     return {name: getattr(account, name) for name in account.__dataclass_fields__}

@@ -31,7 +31,7 @@ def _move_to(client: Client, world: World) -> None:
     keys = FirestoreKeyStore(client)
     for key in KEYS:
         keys.add(key)
-    world.app = replace(world.app, keys=CachedKeys(keys))
+    world.ports = replace(world.ports, keys=CachedKeys(keys))
     reshape(
         world,
         accounts=FirestoreRecords(client, "accounts", Account),
@@ -64,9 +64,9 @@ def test_of_many_that_want_one_name_one_gets_it(world: World) -> None:
     responses = answers([sign_up(world, "rack-7", ADMIN)] * MANY)
 
     assert statuses(responses) == {200: 1, 409: MANY - 1}
-    told = [response.get_json() for response in responses]
-    assert {answer["detail"] for answer in told if "detail" in answer} == {"Account 'rack-7' already exists"}
-    assert alive(world, keys) == [answer["api_key"] for answer in told if "api_key" in answer]
+    bodies = [response.get_json() for response in responses]
+    assert {answer["detail"] for answer in bodies if "detail" in answer} == {"Account 'rack-7' already exists"}
+    assert alive(world, keys) == [answer["api_key"] for answer in bodies if "api_key" in answer]
     assert answered(world.get(PATH, ADMIN))["total"] == 1
 
 

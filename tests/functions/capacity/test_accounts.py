@@ -1,7 +1,6 @@
 """An account's own routes, and the operators' list: section 2 of the capacity contract."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -16,6 +15,7 @@ from functions.domain.pools import Pool
 from tests.factories import NOW
 from tests.functions.capacity.accounts import PATH, alive, answered, create, detail, note_keys, stored
 from tests.functions.world import ADMIN, CLIENT, PASSWORD, World
+from tests.meanwhile import Meanwhile
 
 FORM = "Invalid Authorization header format. Expected: Bearer <api_key>"
 
@@ -116,13 +116,6 @@ def test_an_account_is_read_without_its_key(world: World) -> None:
     }
 
 
-def test_what_is_kept_of_an_account_is_shown(world: World) -> None:
-    created = create(world, "rack-7")
-    change(world, "rack-7", balance=12.5, github_login="octocat", github_org="cats")
-    shown = answered(world.get(f"{PATH}/{created['account_id']}", created["api_key"]))
-    assert (shown["balance"], shown["github_login"], shown["github_org"]) == (12.5, "octocat", "cats")
-
-
 # --- rotation ---------------------------------------------------------------------------------------------------------
 
 
@@ -157,15 +150,14 @@ def test_of_many_keys_one_after_the_other_the_last_is_good_and_little_is_kept(wo
     assert stored(world, created["account_id"])["retired"] == (digest(keys[-2]),)
 
 
-def test_a_rotation_that_died_before_it_withdrew_the_old_key_is_made_good_by_the_next(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_rotation_that_died_before_it_withdrew_the_old_key_is_completed_by_the_next(
+    world: World, meanwhile: Meanwhile
 ) -> None:
     keys = note_keys(world)
     created = create(world, "rack-7")
     account_id, old = created["account_id"], created["api_key"]
-    with monkeypatch.context() as dying:
-        dying.setattr(world.app.keys, "remove", die)
-        assert rotate(world, account_id, old).status_code == 500
+    meanwhile(world.ports.keys, "remove", die)
+    assert rotate(world, account_id, old).status_code == 500
 
     fresh = answered(rotate(world, account_id, old))["api_key"]
 
@@ -175,21 +167,17 @@ def test_a_rotation_that_died_before_it_withdrew_the_old_key_is_made_good_by_the
     assert alive(world, keys) == [fresh]
 
 
-def test_a_rotation_that_died_while_another_was_under_way_is_made_good_by_that_one(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_rotation_that_died_while_another_was_under_way_is_completed_by_that_one(
+    world: World, meanwhile: Meanwhile
 ) -> None:
     keys = note_keys(world)
     created = create(world, "rack-7")
-    accounts, change_it = world.app.capacity.accounts, world.app.capacity.accounts.change
 
-    def late(id_: str, change: Callable[[Account], Account]) -> Account:
-        monkeypatch.setattr(accounts, "change", change_it)
-        with monkeypatch.context() as dying:
-            dying.setattr(world.app.keys, "remove", die)
-            assert rotate(world, created["account_id"], created["api_key"]).status_code == 500
-        return change_it(id_, change)
+    def another_dies() -> None:
+        meanwhile(world.ports.keys, "remove", die)
+        assert rotate(world, created["account_id"], created["api_key"]).status_code == 500
 
-    monkeypatch.setattr(accounts, "change", late)
+    meanwhile(world.ports.accounts, "change", another_dies)
     fresh = answered(rotate(world, created["account_id"], created["api_key"]))["api_key"]
     assert len(keys) == 3
     assert alive(world, keys) == [fresh]
@@ -200,7 +188,7 @@ def test_a_rotation_whose_commits_answer_was_lost_does_not_withdraw_its_own_key(
 ) -> None:
     keys = note_keys(world)
     created = create(world, "rack-7")
-    accounts = world.app.capacity.accounts
+    accounts = world.ports.accounts
     once = accounts.change
 
     def twice(id_: str, change: Callable[[Account], Account]) -> Account:
@@ -213,22 +201,18 @@ def test_a_rotation_whose_commits_answer_was_lost_does_not_withdraw_its_own_key(
 
 
 @pytest.mark.parametrize("reborn", [False, True])
-def test_a_rotation_that_a_deletion_overtakes_leaves_no_key(
-    world: World, monkeypatch: pytest.MonkeyPatch, reborn: bool
-) -> None:
-    """Also where another account has been given the name meanwhile: that one is left alone."""
+def test_a_rotation_that_a_deletion_overtakes_leaves_no_key(world: World, meanwhile: Meanwhile, reborn: bool) -> None:
+    """Also if another account gets the name meanwhile: that one is left alone."""
     keys = note_keys(world)
     created = create(world, "rack-7")
-    accounts, change_it = world.app.capacity.accounts, world.app.capacity.accounts.change
     others = list[dict[str, Any]]()
 
-    def late(id_: str, change: Callable[[Account], Account]) -> Account:
+    def delete_it() -> None:
         answered(world.delete(f"{PATH}/{created['account_id']}", ADMIN))
         if reborn:
             others.append(create(world, "rack-7"))
-        return change_it(id_, change)
 
-    monkeypatch.setattr(accounts, "change", late)
+    meanwhile(world.ports.accounts, "change", delete_it)
 
     assert detail(rotate(world, created["account_id"], created["api_key"]), 404) == "Account not found"
 
@@ -241,7 +225,7 @@ def test_a_rotation_that_a_deletion_overtakes_leaves_no_key(
 
 def test_a_deleted_account_is_gone_with_its_key_and_its_name_and_its_pools_are_given_up(world: World) -> None:
     created, other = create(world, "rack-7", "deployer"), create(world, "other", "deployer")
-    pools = world.app.capacity.pools
+    pools = world.ports.pools
     for number, account in enumerate([created, created, other]):
         pools.add(f"pool-{number}", a_pool(account["account_id"], f"pool-{number}"))
 
@@ -254,48 +238,47 @@ def test_a_deleted_account_is_gone_with_its_key_and_its_name_and_its_pools_are_g
     assert create(world, "rack-7")["account_id"] != created["account_id"]
 
 
-@pytest.mark.parametrize("balance", [0.01, -5.0, 1e12])
-def test_an_account_with_a_balance_is_not_deleted(world: World, balance: float) -> None:
-    created = create(world, "rack-7", "deployer")
-    change(world, "rack-7", balance=balance)
-    world.app.capacity.pools.add("pool-1", a_pool(created["account_id"]))
-    said = detail(world.delete(f"{PATH}/{created['account_id']}", created["api_key"]), 400)
-    assert "balance is not zero" in said
-    assert works(world, created["account_id"], created["api_key"])
-    assert world.app.capacity.pools.get("pool-1") is not None
-
-
-def test_a_deletion_that_died_halfway_leaves_no_live_key_and_is_finished_by_an_operator(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_deletion_that_died_halfway_leaves_no_valid_key_and_is_finished_by_an_operator(
+    world: World, meanwhile: Meanwhile
 ) -> None:
     created = create(world, "rack-7")
-    with monkeypatch.context() as dying:
-        dying.setattr(world.app.capacity.accounts, "take", die)
-        assert world.delete(f"{PATH}/{created['account_id']}", created["api_key"]).status_code == 500
+    meanwhile(world.ports.accounts, "take", die)
+    assert world.delete(f"{PATH}/{created['account_id']}", created["api_key"]).status_code == 500
     assert not works(world, created["account_id"], created["api_key"])
     answered(world.delete(f"{PATH}/{created['account_id']}", ADMIN))
     create(world, "rack-7")
 
 
-@pytest.mark.parametrize("meanwhile", ["rotated", "deleted", "reborn"])
+def test_a_deletion_that_died_after_the_account_was_removed_has_given_up_its_pools(
+    world: World, meanwhile: Meanwhile
+) -> None:
+    """An account that is gone cannot be deleted again: nobody would give them up."""
+    created = create(world, "rack-7", "deployer")
+    world.ports.pools.add("pool-1", a_pool(created["account_id"]))
+    meanwhile(world.ports.accounts, "take", die, after=True)
+
+    assert world.delete(f"{PATH}/{created['account_id']}", created["api_key"]).status_code == 500
+
+    assert [pool.standing for pool in world.ports.pools.all(10)] == [False]
+
+
+@pytest.mark.parametrize("another", ["rotates", "deletes", "deletes and creates"])
 def test_a_deletion_that_another_request_overtakes_ends_that_account_and_no_other(
-    world: World, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+    world: World, meanwhile: Meanwhile, another: str
 ) -> None:
     keys = note_keys(world)
     created = create(world, "rack-7")
-    pools, find, others = world.app.capacity.pools, world.app.capacity.pools.find, list[dict[str, Any]]()
+    others = list[dict[str, Any]]()
 
-    def late(field: str, value: str, limit: int) -> Sequence[Pool]:
-        monkeypatch.setattr(pools, "find", find)
-        if meanwhile == "rotated":
+    def overtake() -> None:
+        if another == "rotates":
             answered(rotate(world, created["account_id"], ADMIN))
         else:
             answered(world.delete(f"{PATH}/{created['account_id']}", ADMIN))
-        if meanwhile == "reborn":
+        if another == "deletes and creates":
             others.append(create(world, "rack-7"))
-        return find(field, value, limit)
 
-    monkeypatch.setattr(pools, "find", late)
+    meanwhile(world.ports.pools, "find_every", overtake)
 
     answered(world.delete(f"{PATH}/{created['account_id']}", created["api_key"]))
 
@@ -349,15 +332,11 @@ def test_the_list_is_filtered_by_any_part_of_the_name_and_by_type(world: World, 
     assert listed["total"] == len(names)
 
 
-def test_no_accounts_are_none(world: World) -> None:
+def test_an_empty_list_of_accounts_is_an_answer(world: World) -> None:
     assert answered(world.get(PATH, ADMIN)) == {"accounts": [], "total": 0}
 
 
 # --- what the tests do to what is kept --------------------------------------------------------------------------------
-
-
-def change(world: World, name: str, **fields: Any) -> None:
-    world.app.capacity.accounts.change(name, lambda account: replace(account, **fields))
 
 
 def die(*_: object) -> None:

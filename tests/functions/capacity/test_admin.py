@@ -1,12 +1,14 @@
 """Operators: their sessions, and the enrolment tokens that they issue."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
-from functions.apis.capacity.sessions import Sessions
 from functions.domain.access import digest
 from functions.domain.accounts import AccountType
+from functions.engine.sessions import Sessions
 from tests.factories import NOW
 from tests.functions.capacity.accounts import ENROLMENTS, PATH, answered, detail, enrol, reshape, wrong_fields
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, PASSWORD, SECRET, World
@@ -30,7 +32,7 @@ def test_the_password_buys_a_session_of_a_day(world: World) -> None:
     assert PASSWORD not in answer["token"]
 
 
-def test_a_session_is_good_until_the_second_it_was_told(world: World) -> None:
+def test_a_session_is_valid_until_the_second_in_its_answer(world: World) -> None:
     token = login(world)
     world.clock.now = NOW + timedelta(hours=24, seconds=-1)
     assert world.get(PATH, token).status_code == 200
@@ -44,9 +46,9 @@ def test_a_wrong_password_is_refused(world: World, password: str) -> None:
 
 
 def test_login_can_be_off_and_can_be_not_configured(world: World) -> None:
-    reshape(world, sessions=Sessions(SECRET, PASSWORD, allowed=False))
+    reshape(world, sessions=Sessions(SECRET, PASSWORD, allowed=False, clock=world.clock))
     assert detail(world.post(LOGIN, {"password": PASSWORD}, ""), 403) == "Password login is disabled"
-    reshape(world, sessions=Sessions(SECRET, None))
+    reshape(world, sessions=Sessions(SECRET, None, clock=world.clock))
     assert detail(world.post(LOGIN, {"password": PASSWORD}, ""), 500) == "Admin password is not configured"
 
 
@@ -60,18 +62,18 @@ def test_the_password_must_be_there_and_what_was_sent_is_not_repeated(world: Wor
 @pytest.mark.parametrize(
     "sessions",
     [
-        Sessions(SECRET, "another password of operators"),
-        Sessions("another secret of 32 characters, or of more", PASSWORD),
-        Sessions(SECRET, None),
-        Sessions(SECRET, PASSWORD, allowed=False),
+        partial(Sessions, SECRET, "another password of operators"),
+        partial(Sessions, "another secret of 32 characters, or of more", PASSWORD),
+        partial(Sessions, SECRET, None),
+        partial(Sessions, SECRET, PASSWORD, allowed=False),
     ],
     ids=["another password", "another secret", "no password", "login off"],
 )
 def test_a_session_ends_with_the_password_the_secret_and_the_login_that_it_came_of(
-    world: World, sessions: Sessions
+    world: World, sessions: Callable[..., Sessions]
 ) -> None:
     token = login(world)
-    reshape(world, sessions=sessions)
+    reshape(world, sessions=sessions(clock=world.clock))
     assert detail(world.get(PATH, token), 401) == "Invalid session token"
 
 
@@ -88,14 +90,14 @@ def test_a_session_cannot_be_prolonged_or_made_up(world: World) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", PATH), ("POST", ENROLMENTS)])
 def test_admin_routes_refuse_in_the_contracts_words(world: World, method: str, path: str) -> None:
-    def said(**headers: str) -> str:
+    def text(**headers: str) -> str:
         return detail(world.http.open(path, method=method, json={"account_type": "agent"}, headers=headers), 401)
 
     form = "Invalid Authorization header format. Expected: Bearer <token>"
-    assert said() == "Missing Authorization header"
-    assert [said(Authorization=header) for header in ("", "Bearer", "Bearer a b", "Basic a")] == [form] * 4
+    assert text() == "Missing Authorization header"
+    assert [text(Authorization=header) for header in ("", "Bearer", "Bearer a b", "Basic a")] == [form] * 4
     for key in ("nonsense", "ee_live_nonsense", "ee_session_nonsense", CLIENT, LAUNCHER):
-        assert said(Authorization=f"Bearer {key}") == "Invalid session token"
+        assert text(Authorization=f"Bearer {key}") == "Invalid session token"
 
 
 def test_the_scheme_is_in_whatever_case(world: World) -> None:
@@ -118,7 +120,7 @@ def test_an_enrolment_token_is_for_a_type_and_a_time(world: World, fields: dict[
 
 def test_an_enrolment_token_is_kept_by_its_digest_only(world: World) -> None:
     token = enrol(world)
-    (enrolment,) = world.app.capacity.enrolments.all(10)
+    (enrolment,) = world.ports.enrolments.all(10)
     assert enrolment.digest == digest(token)
     assert token not in repr(enrolment)
 
@@ -131,6 +133,6 @@ def test_an_enrolment_lasts_a_second_to_30_days(world: World, seconds: object) -
 
 def test_an_enrolment_is_for_a_type_that_needs_one(world: World) -> None:
     assert wrong_fields(world.post(ENROLMENTS, {}, ADMIN)) == [["body", "account_type"]]
-    said = detail(world.post(ENROLMENTS, {"account_type": "king"}, ADMIN), 400)
-    assert said == f"Invalid account_type. Expected one of: {', '.join(AccountType)}"
+    text = detail(world.post(ENROLMENTS, {"account_type": "king"}, ADMIN), 400)
+    assert text == f"Invalid account_type. Expected one of: {', '.join(AccountType)}"
     assert "no token is needed" in detail(world.post(ENROLMENTS, {"account_type": "contributor"}, ADMIN), 400)

@@ -2,29 +2,31 @@
 
 import re
 from datetime import timedelta
+from typing import NoReturn
 from uuid import UUID
 
 import pytest
 
-from functions.adapters.memory_records import MemoryRecords
-from functions.apis.capacity.enrolments import forget_enrolments
 from functions.domain.access import Role, digest
-from functions.domain.accounts import Account, AccountType
+from functions.domain.accounts import AccountType
 from functions.domain.refusals import Unavailable
+from functions.engine.enrolments import Enrolments
 from tests.factories import NOW
 from tests.functions.capacity.accounts import (
     ENROLMENTS,
     PATH,
+    alive,
     answered,
+    configure,
     create,
     detail,
     enrol,
     note_keys,
-    reshape,
     stored,
     wrong_fields,
 )
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, PASSWORD, World
+from tests.meanwhile import Meanwhile
 
 ROLES = {
     AccountType.DEPLOYER: Role.CLIENT,
@@ -70,7 +72,7 @@ def test_an_account_may_be_described(world: World) -> None:
 def test_a_key_is_good_for_what_its_accounts_type_is(world: World, account_type: AccountType) -> None:
     answer = create(world, "one", account_type)
 
-    key = world.app.keys.find(digest(answer["api_key"]))
+    key = world.ports.keys.find(digest(answer["api_key"]))
 
     assert answer["account_type"] == account_type
     assert key is not None
@@ -89,7 +91,7 @@ def test_the_key_itself_is_kept_nowhere(world: World) -> None:
     assert stored(world, answer["account_id"])["key_digest"] == digest(answer["api_key"])
 
 
-def test_fields_that_nobody_knows_are_ignored(world: World) -> None:
+def test_unknown_fields_are_ignored(world: World) -> None:
     create(world, "rack-7", github_login="octocat", balance=100, account_id="mine")
     assert answered(world.get(PATH, ADMIN))["accounts"][0]["balance"] == 0.0
 
@@ -119,8 +121,8 @@ def test_names_of_another_case_are_others(world: World) -> None:
 
 @pytest.mark.parametrize("account_type", ["", "admin", "Launcher", " launcher", "launchers"])
 def test_an_unknown_type_is_a_bad_request_that_names_the_types(world: World, account_type: str) -> None:
-    said = detail(world.post(PATH, {"name": "one", "account_type": account_type}, ADMIN), 400)
-    assert said == "Invalid account_type. Expected one of: deployer, agent, contributor, launcher"
+    text = detail(world.post(PATH, {"name": "one", "account_type": account_type}, ADMIN), 400)
+    assert text == "Invalid account_type. Expected one of: deployer, agent, contributor, launcher"
 
 
 @pytest.mark.parametrize("name", ["", " ", "\t\n", "\u3000"])
@@ -131,7 +133,7 @@ def test_an_empty_name_is_a_bad_request_also_without_a_key(world: World, name: s
 
 
 @pytest.mark.parametrize(
-    ("body", "where"),
+    ("body", "location"),
     [
         ({}, [["body", "name"], ["body", "account_type"]]),
         ({"name": "one"}, [["body", "account_type"]]),
@@ -150,11 +152,11 @@ def test_an_empty_name_is_a_bad_request_also_without_a_key(world: World, name: s
         (None, [["body"]]),
     ],
 )
-def test_a_field_that_is_missing_or_mistyped_is_named(world: World, body: object, where: list[list[str]]) -> None:
-    assert wrong_fields(world.post(PATH, body, ADMIN)) == where
+def test_a_field_that_is_missing_or_mistyped_is_named(world: World, body: object, location: list[list[str]]) -> None:
+    assert wrong_fields(world.post(PATH, body, ADMIN)) == location
 
 
-def test_what_is_no_json_is_said_to_be_none(world: World) -> None:
+def test_a_body_that_is_no_json_is_refused(world: World) -> None:
     for body in (b"{", b"\xff", b'{"name": "\\ud800", "account_type": "agent"}', b"[" * 60_000):
         response = world.http.post(PATH, data=body, headers={"Authorization": f"Bearer {ADMIN}"})
         assert wrong_fields(response) == [["body"]]
@@ -173,9 +175,9 @@ def test_a_launcher_may_be_held_to_clouds_and_datacenters_by_any_of_their_names(
     assert "datacenters" not in answer
 
 
-@pytest.mark.parametrize("place", ["", "*", "gcp:*", "gcp:a:b", "a b", "gcp:" + "x" * 97, "x" * 500])
-def test_what_is_no_datacenter_is_named(world: World, place: str) -> None:
-    body = {"name": "one", "account_type": "launcher", "datacenters": ["gcp", place]}
+@pytest.mark.parametrize("datacenter", ["", "*", "gcp:*", "gcp:a:b", "a b", "gcp:" + "x" * 97, "x" * 500])
+def test_an_invalid_datacenter_of_an_account_is_named(world: World, datacenter: str) -> None:
+    body = {"name": "one", "account_type": "launcher", "datacenters": ["gcp", datacenter]}
     assert wrong_fields(world.post(PATH, body, ADMIN)) == [["body", "datacenters", 1]]
 
 
@@ -201,17 +203,17 @@ def test_a_privileged_account_is_not_for_everyone(world: World, account_type: st
     assert detail(nothing, 401) == "Missing Authorization header"
     assert nothing.headers["WWW-Authenticate"].startswith("Bearer")
     for key in (CLIENT, LAUNCHER, "ee_live_nonsense", "ee_enrol_nonsense"):
-        said = detail(world.post(PATH, body, key), 403)
-        assert f"{account_type} account" in said
-        assert ENROLMENTS in said
+        text = detail(world.post(PATH, body, key), 403)
+        assert f"{account_type} account" in text
+        assert ENROLMENTS in text
     assert answered(world.get(PATH, ADMIN))["total"] == 0
 
 
 @pytest.mark.parametrize("header", ["Bearer", "Bearer a b", "Basic abc", "token", ""])
-def test_a_header_that_is_none_is_told_the_right_form(world: World, header: str) -> None:
+def test_a_malformed_header_is_refused_with_the_right_form(world: World, header: str) -> None:
     body = {"name": "one", "account_type": "launcher"}
-    said = detail(world.http.post(PATH, json=body, headers={"Authorization": header}), 401)
-    assert said == "Invalid Authorization header format. Expected: Bearer <api_key>"
+    text = detail(world.http.post(PATH, json=body, headers={"Authorization": header}), 401)
+    assert text == "Invalid Authorization header format. Expected: Bearer <api_key>"
 
 
 def test_a_session_creates_accounts_until_it_is_over(world: World) -> None:
@@ -224,7 +226,7 @@ def test_a_session_creates_accounts_until_it_is_over(world: World) -> None:
 
 @pytest.mark.parametrize("account_type", AccountType)
 def test_with_open_signup_every_account_is_for_everyone(world: World, account_type: AccountType) -> None:
-    reshape(world, open_signup=True)
+    configure(world, open_signup=True)
     create(world, "one", account_type, key="")
     create(world, "two", account_type, key="nonsense")
 
@@ -241,17 +243,17 @@ def test_an_enrolment_token_creates_one_account_of_its_type(world: World, accoun
     assert answered(world.get(PATH, ADMIN))["total"] == 1
 
 
-def test_an_enrolment_token_is_of_no_use_for_another_type(world: World) -> None:
+def test_an_enrolment_token_is_invalid_for_another_type(world: World) -> None:
     token = enrol(world, "agent")
     create(world, "one", "launcher", key=token, status=403)
     create(world, "one", "agent", key=token)
 
 
-def test_an_enrolment_token_is_of_no_use_once_it_has_expired(world: World) -> None:
-    early, late = enrol(world, ttl_seconds=60), enrol(world, ttl_seconds=61)
+def test_an_enrolment_token_is_invalid_once_it_has_expired(world: World) -> None:
+    first, second = enrol(world, ttl_seconds=60), enrol(world, ttl_seconds=61)
     world.clock.now += timedelta(seconds=60)
-    create(world, "one", key=early, status=403)
-    create(world, "one", key=late)
+    create(world, "one", key=first, status=403)
+    create(world, "one", key=second)
 
 
 def test_whatever_refuses_an_account_does_not_use_its_token_up(world: World) -> None:
@@ -264,67 +266,59 @@ def test_whatever_refuses_an_account_does_not_use_its_token_up(world: World) -> 
     create(world, "one", key=token)
 
 
-def test_a_token_is_given_back_where_another_took_the_name_meanwhile(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken = create(world, "taken")
-    token, keys = enrol(world), list[str]()
-    monkeypatch.setattr(world.app.capacity.accounts, "get", lambda _: None)  # as it was, a moment before
-    monkeypatch.setattr(world.app.keys, "remove", keys.append)
+def test_a_token_is_given_back_if_another_takes_the_name_meanwhile(world: World, meanwhile: Meanwhile) -> None:
+    token, keys = enrol(world), note_keys(world)
+    meanwhile(world.ports.accounts, "get", lambda: create(world, "taken"), after=True)
 
     assert create(world, "taken", key=token, status=409) == {"detail": "Account 'taken' already exists"}
 
-    assert len(keys) == 1  # the loser's, which nobody was told
-    assert world.app.keys.find(digest(taken["api_key"])) is not None
+    assert len(keys) == 2
+    (winners,) = alive(world, keys)  # the loser's, which nobody knows, is withdrawn
+    (account,) = answered(world.get(PATH, ADMIN))["accounts"]
+    assert answered(world.get(f"{PATH}/{account['account_id']}", winners))["name"] == "taken"
     create(world, "one", key=token)
 
 
-def test_a_token_is_given_back_where_the_store_is_not_available(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    token, accounts = enrol(world), _OutOfOrder()
-    reshape(world, accounts=accounts)
+def test_a_token_is_given_back_if_the_store_is_not_available(world: World, meanwhile: Meanwhile) -> None:
+    token = enrol(world)
+
+    def no_answer() -> NoReturn:
+        raise Unavailable("The store does not answer.")
+
+    meanwhile(world.ports.accounts, "add", no_answer)
     assert world.post(PATH, {"name": "one", "account_type": "launcher"}, token).status_code == 503
-    accounts.broken = False
     create(world, "one", key=token)
 
 
-def test_a_name_that_was_taken_meanwhile_is_told_also_where_the_token_was_forgotten_meanwhile(
-    world: World, monkeypatch: pytest.MonkeyPatch
+def test_a_name_that_is_taken_meanwhile_is_a_conflict_also_if_the_token_expires_and_is_forgotten_meanwhile(
+    world: World, meanwhile: Meanwhile
 ) -> None:
-    create(world, "taken")
     token = enrol(world)
 
-    def expire(_: str) -> None:
+    def another_takes_the_name_and_time_passes() -> None:
+        create(world, "taken")
         world.clock.now += timedelta(days=2)
 
-    monkeypatch.setattr(world.app.capacity.accounts, "get", expire)
-    monkeypatch.setattr(world.app.keys, "remove", lambda _: forget_enrolments(world.app, limit=100))
+    meanwhile(world.ports.accounts, "get", another_takes_the_name_and_time_passes, after=True)
+    meanwhile(world.ports.keys, "remove", lambda: world.service(Enrolments).forget_expired(limit=100))
     assert create(world, "taken", key=token, status=409) == {"detail": "Account 'taken' already exists"}
 
 
-def test_a_token_that_is_forgotten_while_it_is_used_is_of_no_use(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_is_forgotten_while_it_is_used_is_refused(world: World, meanwhile: Meanwhile) -> None:
     token = enrol(world)
 
-    def expire(_: str) -> None:
+    def expire() -> None:
         world.clock.now += timedelta(days=2)
-        forget_enrolments(world.app, limit=100)
+        world.service(Enrolments).forget_expired(limit=100)
 
-    monkeypatch.setattr(world.app.capacity.accounts, "get", expire)
+    meanwhile(world.ports.accounts, "get", expire)
     assert "expired" in create(world, "one", key=token, status=403)["detail"]
 
 
 def test_expired_enrolments_are_forgotten_so_many_at_a_time(world: World) -> None:
     for seconds in (60, 61, 62, 3600):
         enrol(world, ttl_seconds=seconds)
-    standing = enrol(world)
+    valid = enrol(world)
     world.clock.now += timedelta(seconds=3600, microseconds=1)
-    assert [forget_enrolments(world.app, limit=3) for _ in range(3)] == [3, 1, 0]
-    create(world, "one", key=standing)
-
-
-class _OutOfOrder(MemoryRecords[Account]):
-    broken = True
-
-    def add(self, id_: str, record: Account) -> None:
-        if self.broken:
-            raise Unavailable("The store does not answer.")
-        super().add(id_, record)
+    assert [world.service(Enrolments).forget_expired(limit=3) for _ in range(3)] == [3, 1, 0]
+    create(world, "one", key=valid)

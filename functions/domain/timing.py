@@ -1,0 +1,89 @@
+"""When something is due for an order: its next bell, its limits, the end of its lease, the removal of its output."""
+
+import zlib
+from datetime import datetime, timedelta
+from typing import Final
+
+from functions.domain.events import AnyEvent, BootTimeout, Discard, Expire, Lapse, Ring, RunTimeout, TtlPassed
+from functions.domain.order import (
+    FIRST_RING_INTERVAL,
+    LAPSE_MARGIN,
+    MAX_RING_INTERVAL,
+    UPLOAD_VALID,
+    Order,
+    output_keys,
+)
+from shared.domain.order import State
+from shared.domain.spec import OrderKind
+
+FIRST_BACKOFF: Final = timedelta(seconds=10)
+MAX_BACKOFF: Final = timedelta(minutes=10)
+SPREAD: Final = 0.25
+"""By which fraction a wait may be longer: orders that failed at the same moment must not all come back at the same."""
+MIN_BOOT_WITHOUT_HEARTBEATS: Final = timedelta(minutes=30)
+"""The least time to boot that an order has if it is not attended: its launcher may build the machine by hand."""
+
+
+def due_event(order: Order, now: datetime, request_id: str) -> AnyEvent | None:
+    """Return what the sweep must do to the order now: None if its `due_at` has not passed."""
+    if order.due_at is None or order.due_at > now:
+        return None
+    if order.final:
+        return Discard(request_id)
+    if order.lease is not None:
+        return limit_passed(order, now, request_id) or Lapse(request_id, order.epoch)
+    return Expire(request_id) if order.expires_at <= now else Ring(request_id)
+
+
+def due_at(order: Order, event: AnyEvent, now: datetime) -> datetime | None:
+    """Return when the sweep must look at the order next, after `event`: None if never."""
+    if order.final:
+        return _discard_at(order, now)
+    if order.lease is not None:
+        ends = [_limit_at(order), order.lease.until + LAPSE_MARGIN if order.lease_expires else None]
+        return min((end for end in ends if end is not None), default=None)
+    if not isinstance(event, Ring):
+        return min(order.expires_at, order.available_at)
+    # Each wait for a bell is twice as long: an order that nobody takes must not fill the subscription with its bells.
+    return min(order.expires_at, now + min(max(now - order.available_at, FIRST_RING_INTERVAL), MAX_RING_INTERVAL))
+
+
+def limit_passed(order: Order, now: datetime, request_id: str) -> BootTimeout | RunTimeout | TtlPassed | None:
+    """Return the event of the limit that a held order has passed, None if it has passed none."""
+    limit_at = _limit_at(order)
+    if limit_at is None or now < limit_at:
+        return None
+    if order.state is not State.RUNNING:
+        return BootTimeout(request_id, order.epoch)
+    return (TtlPassed if order.kind is OrderKind.CAPACITY else RunTimeout)(request_id, order.epoch)
+
+
+def backoff(nth: int, spread: float = 0) -> timedelta:
+    """Return how long an order waits after its nth failure: 10 s, doubling, at most 10 minutes, and a spread on top.
+
+    `spread` is from 0 to 1, of a quarter of the wait.
+    """
+    return min(FIRST_BACKOFF * (1 << min(max(nth - 1, 0), 10)), MAX_BACKOFF) * (1 + SPREAD * spread)
+
+
+def backoff_of(order: Order, nth: int) -> timedelta:
+    """Return the backoff with a spread that differs between orders, and between the attempts of one."""
+    return backoff(nth, zlib.crc32(f"{order.id}/{order.epoch}".encode()) / (1 << 32))
+
+
+def _discard_at(order: Order, now: datetime) -> datetime | None:
+    """Return when the output of an ended order is to be removed; and once more when no upload can begin any more."""
+    if not output_keys(order):
+        return None
+    if order.discarded_at is None:
+        return now + order.limits.keep
+    last = order.entered[order.state] + UPLOAD_VALID
+    return last if now < last else None
+
+
+def _limit_at(order: Order) -> datetime | None:
+    """Return when the limit of a held order's state passes."""
+    if order.state is State.RUNNING:
+        return None if order.limits.run is None else order.entered[State.RUNNING] + order.limits.run
+    boot = order.limits.boot if order.attended else max(order.limits.boot, MIN_BOOT_WITHOUT_HEARTBEATS)
+    return order.entered[State.CLAIMED] + boot

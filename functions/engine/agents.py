@@ -1,0 +1,189 @@
+"""Agents: registered with evidence of their machine, which each heartbeat proves again; replaced if they are lost.
+
+Two sweeps at the same time do no harm.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from functions.domain.agents import Agent
+from functions.domain.events import Retry
+from functions.domain.refusals import Conflict, Forbidden, LeaseLost, NotFound, Unavailable, WrongState
+from functions.engine import request_ids
+from functions.engine.associations import Associations, InvalidBootstrapToken
+from functions.engine.attestation import Evidence, Verifier
+from functions.engine.concurrency import run_all
+from functions.ports import OrderStore, Records
+from shared.crash_points import Point, reach
+from shared.domain.order import Reason
+from shared.log_events import LogEvent
+
+NO_AGENT: Final = "Agent not found"
+MAX_AGENTS: Final = 10_000
+"""How many agents a list is chosen from."""
+HEARTBEAT: Final = timedelta(seconds=3600)
+LOST_AFTER: Final = 2 * HEARTBEAT + timedelta(seconds=300)
+"""Two heartbeats were missed, with some slack."""
+SWEEP_SECONDS: Final = 6.0
+"""How long one sweep replaces lost agents."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class BootstrapToken:
+    order_id: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    vm_name: str
+    datacenter: str
+    node_size: str
+    version: str
+    evidence: Evidence
+    bootstrap: BootstrapToken | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Agents:
+    records: Records[Agent]
+    store: OrderStore
+    associations: Associations
+    verifier: Verifier
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+    def register(self, asked: Registration) -> Agent:
+        """Check the evidence, write the agent, then associate it with its order.
+
+        Every step is idempotent: an agent that lost the answer sends the same evidence again. The control plane asks
+        for a token only for an agent with a bootstrap token. Raises Conflict, Forbidden, Malformed, Unavailable.
+        """
+        booted = asked.bootstrap and self.associations.order_of_token(
+            asked.bootstrap.order_id, asked.bootstrap.token, asked.vm_name
+        )
+        appraised = self.verifier.appraise(asked.evidence, fetch_token=booted is not None)
+        self.verifier.spend_challenge(asked.vm_name, appraised)
+        now = self.clock()
+        fresh = Agent(
+            id=self.new_id(),
+            vm_name=asked.vm_name,
+            datacenter=asked.datacenter,
+            node_size=asked.node_size,
+            mrtd=appraised.measured.mrtd,
+            version=asked.version,
+            registered_at=now,
+            last_seen_at=now,
+        )
+
+        def registered_again(stored: Agent) -> Agent:
+            """The same machine, perhaps after a restart, is the same agent."""
+            machine = (fresh.mrtd, fresh.node_size, fresh.datacenter)
+            if (stored.mrtd, stored.node_size, stored.datacenter) != machine:
+                raise Conflict(
+                    f"{asked.vm_name} is registered with another MRTD, size or datacenter; delete that agent first"
+                )
+            return replace(stored, version=asked.version, registered_at=now, last_seen_at=now)
+
+        agent = self.records.upsert(asked.vm_name, fresh, registered_again)
+        reach(Point.REGISTER_WRITTEN)
+        order = booted or self.associations.order_of(agent) or self.associations.order_by_name(agent)
+        if order is not None and self.associations.associate(order, agent) is None and booted is not None:
+            raise InvalidBootstrapToken
+        return agent
+
+    def heartbeat(self, agent_id: str, vm_name: str, evidence: Evidence, reported: Mapping[str, str | None]) -> Agent:
+        """Check the evidence again, and store what the agent reports (`status`, `deployment_id`).
+
+        The evidence is the credential: the id alone gives no access. Raises NotFound, Forbidden, Malformed.
+        """
+        agent = self.get(agent_id)
+        if vm_name != agent.vm_name:
+            raise Forbidden("The vm_name is not the one that this agent registered with")
+        appraised = self.verifier.appraise(evidence, fetch_token=agent.order_id is not None)
+        if appraised.measured.mrtd != agent.mrtd:
+            raise Forbidden("The MRTD is not the one that this agent registered with")
+
+        def seen(stored: Agent) -> Agent:
+            if stored.id != agent.id:  # it was deleted, and another registered under its name
+                raise NotFound(NO_AGENT)
+            return replace(
+                stored,
+                last_seen_at=self.clock(),
+                status=reported.get("status") or stored.status,
+                deployment_id=reported.get("deployment_id", stored.deployment_id),
+            )
+
+        try:
+            return self.records.change(agent.vm_name, seen)
+        except NotFound:
+            raise NotFound(NO_AGENT) from None
+
+    def get(self, agent_id: str) -> Agent:
+        """Raises NotFound, and Unavailable if another version wrote the record."""
+        for agent in self.records.find_every("id", agent_id, 1):
+            return agent
+        raise NotFound(NO_AGENT)
+
+    def list_agents(self, takes: Callable[[Agent], bool]) -> Sequence[Agent]:
+        """Return the agents that `takes` accepts, oldest registration first."""
+        found = filter(takes, self.records.all(MAX_AGENTS))
+        return sorted(found, key=lambda agent: (agent.registered_at, agent.id))
+
+    def remove(self, agent_id: str) -> None:
+        """Replace the agent's machine if no launcher watches it, then remove the agent. Raises NotFound.
+
+        The order comes before the record: a repeat completes what was interrupted.
+        """
+        agent = self.get(agent_id)
+        self._replace_machine(agent, "An operator removed its agent.")
+        self.records.take(agent.vm_name, lambda stored: stored.id == agent.id)
+
+    def replace_lost(self, limit: int) -> int:
+        """Replace the machines of at most `limit` lost agents, forget those agents, and return how many were forgotten.
+
+        An agent whose launcher sends heartbeats is left alone: the launcher knows better. Raises Unavailable.
+        """
+        now = self.clock()
+
+        def unheard(agent: Agent) -> bool:
+            return agent.last_seen_at < now - LOST_AFTER
+
+        def replace_one(found: Agent) -> bool:
+            try:
+                agent = self.records.get(found.vm_name)
+                if agent is None or agent.id != found.id or not unheard(agent):  # heard from since it was listed
+                    return False
+                if not self._replace_machine(agent, "Its agent has sent no heartbeat for two hours."):
+                    return False
+                taken = self.records.take(agent.vm_name, lambda stored: stored.id == agent.id and unheard(stored))
+                return taken is not None
+            except Unavailable as refusal:
+                log.warning(
+                    LogEvent.LOST_AGENT_POSTPONED,
+                    message="The store did not answer; the next sweep replaces the lost agent.",
+                    agent_id=found.id,
+                    why=refusal.message,
+                )
+                return False
+
+        lost = self.records.before("last_seen_at", now - LOST_AFTER, limit)
+        return sum(run_all(replace_one, lost, SWEEP_SECONDS))
+
+    def _replace_machine(self, agent: Agent, why: str) -> bool:
+        """Queue the order of the agent's machine again; return False if its launcher sends heartbeats."""
+        order = self.associations.order_of(agent)
+        if order is not None and order.lease_expires:
+            return False
+        if order is not None:
+            event = Retry(request_ids.agent_lost(order.epoch, agent.id), order.epoch, Reason.AGENT_LOST, why)
+            with suppress(WrongState, LeaseLost, NotFound):  # the order has moved on since
+                self.store.apply(order.id, event, self.clock())
+        return True

@@ -1,0 +1,109 @@
+"""Finds the order that an agent's machine belongs to, and makes it the agent of that order.
+
+A machine is known by its order's bootstrap token, or by the name that its launcher reported for it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from functions.domain.agents import Agent
+from functions.domain.events import Register
+from functions.domain.order import HELD, Order
+from functions.domain.refusals import Forbidden, LeaseLost, NotFound, WrongState
+from functions.engine import request_ids
+from functions.engine.credentials import CallbackTokens
+from functions.ports import OrderQuery, OrderStore, Records
+from shared.domain.order import State
+from shared.domain.spec import CapacitySpec, OrderKind
+
+PAGE: Final = 100
+MAX_PAGES: Final = 10
+
+
+class InvalidBootstrapToken(Forbidden):
+    """The token is not that of the order's present epoch, or another agent has used it."""
+
+    def __init__(self) -> None:
+        super().__init__("Invalid bootstrap token")
+
+
+@dataclass(frozen=True, slots=True)
+class Associations:
+    agents: Records[Agent]
+    store: OrderStore
+    tokens: CallbackTokens
+    clock: Callable[[], datetime]
+
+    def order_of_token(self, order_id: str, token: str, vm_name: str) -> Order:
+        """Return the order that the bootstrap token is for. Raises InvalidBootstrapToken.
+
+        A token is valid as long as the order's epoch, for one agent.
+        """
+        order = self._held(order_id)
+        if order is None or not self.tokens.verify_bootstrap(order.id, order.epoch, token):
+            raise InvalidBootstrapToken
+        if order.agent is not None:
+            agent = self.agents.get(vm_name)  # read after the order: an agent is written before its order
+            if agent is None or agent.id != order.agent:
+                raise InvalidBootstrapToken
+        return order
+
+    def order_of(self, agent: Agent) -> Order | None:
+        """Return the order that the agent is associated with; None if it has none, or if its epoch is over."""
+        order = self._held(agent.order_id) if agent.order_id is not None else None
+        if order is None or (order.epoch, order.agent) != (agent.epoch, agent.id):
+            return None
+        return order
+
+    def order_by_name(self, agent: Agent) -> Order | None:
+        """Return the held order of the agent's lane whose launcher gave its machine the agent's name."""
+        lane = f"{agent.datacenter}/{OrderKind.CAPACITY}/{agent.node_size}"
+        query = OrderQuery(states=HELD, lane=lane, oldest_first=True, limit=PAGE)
+        for _ in range(MAX_PAGES):
+            page = self.store.page(query)
+            for order in page.orders:
+                if order.vm == agent.vm_name and order.agent in (None, agent.id):
+                    return order
+            if page.next is None:
+                return None
+            query = replace(query, after=page.next)
+        return None
+
+    def associate(self, order: Order, agent: Agent) -> Order | None:
+        """Make it the agent of the order's machine, and return the order; None if that is no longer possible.
+
+        The agent's record is written first. If the order is not written after it, the association does not count.
+        """
+        event = Register(request_ids.register_agent(order.epoch, agent.id), order.epoch, agent.id, agent.vm_name)
+        try:
+            self.agents.change(agent.vm_name, lambda stored: replace(stored, order_id=order.id, epoch=order.epoch))
+            return self.store.apply(order.id, event, self.clock())
+        except (WrongState, LeaseLost, NotFound):
+            return None
+
+    def associate_by_name(self, order: Order, since: datetime | None = None) -> Order:
+        """Return the order, with its agent if that one registered before the launcher reported the machine's name.
+
+        `since`: the machine may have existed from then on; None: from the order's claim. An agent that registered
+        earlier is in another machine of the same name.
+        """
+        spec, agent = order.spec, self.agents.get(order.vm) if order.vm and order.agent is None else None
+        if (
+            agent is None
+            or not isinstance(spec, CapacitySpec)
+            or order.state not in HELD
+            or (spec.datacenter, spec.node_size) != (agent.datacenter, agent.node_size)
+            or agent.registered_at < (since or order.entered[State.CLAIMED])
+            or self.order_of(agent) is not None
+        ):
+            return order
+        return self.associate(order, agent) or order
+
+    def _held(self, order_id: str) -> Order | None:
+        try:
+            order = self.store.get(order_id)
+        except NotFound:
+            return None
+        return order if order.state in HELD and order.kind is OrderKind.CAPACITY else None

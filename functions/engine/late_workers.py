@@ -1,0 +1,197 @@
+"""Handles the reports of workers that send no heartbeats, also those that come after the worker's claim has expired.
+
+A worker ends at any refusal, and nobody could tell it to stop its machine. So there are four cases:
+
+| the sender | the order | what happens |
+|---|---|---|
+| holds the order | | the report is applied |
+| held it before | waits to be claimed | the sender gets it back, and the report is applied |
+| held it before | is another's, or has ended | a machine that runs gets an order of its own |
+| never held it | | NotFound |
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from functions.domain.events import AnyEvent, Claim, Fail, Note, Provision, Return, Start
+from functions.domain.order import Order, place
+from functions.domain.refusals import Conflict, LeaseLost, NotFound, Unavailable, WrongState
+from functions.domain.rules import advance, demands_attestation
+from functions.domain.timing import MIN_BOOT_WITHOUT_HEARTBEATS
+from functions.engine import request_ids
+from functions.engine.associations import Associations
+from functions.ports import IdempotencyKey, OrderStore, Snapshot
+from shared.crash_points import Point, reach
+from shared.domain.order import Reason, State
+from shared.domain.spec import OrderKind
+from shared.log_events import LogEvent
+
+MORE_TIME: Final = timedelta(minutes=15)
+"""How long a worker may provision until its next report."""
+TRIES: Final = 4
+"""How often a report is applied to an order that others change at the same time."""
+ENDED_WITHOUT_MACHINE: Final = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED})
+BACKWARDS: Final = (State.PROVISIONING, State.CLAIMED)
+"""The one step between two states of a held order that no report makes."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """What a worker says of its machine: `state` is CLAIMED, PROVISIONING, RUNNING or FAILED.
+
+    Of `vm` and `message`, None keeps what is stored, and an empty text clears it. `reason` is for FAILED: NO_CAPACITY
+    queues the order again, for another worker.
+    """
+
+    state: State
+    vm: str | None = None
+    message: str | None = None
+    reason: Reason = Reason.LAUNCH_FAILED
+
+
+class ImpossibleReport(Conflict):
+    """An order in `state` cannot become `reported`."""
+
+    def __init__(self, state: State, reported: State) -> None:
+        super().__init__(f"The order is {state}; it cannot become {reported}.")
+        self.state, self.reported = state, reported
+
+
+@dataclass(frozen=True, slots=True)
+class LateWorkers:
+    store: OrderStore
+    associations: Associations
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+    def report(self, order_id: str, sender: str, report: WorkerReport, claim_ttl: timedelta) -> Order:
+        """Apply the report, and return the order. The same report again changes nothing.
+
+        If the order changes at the same time (its agent registers, its claim expires), the report is applied to what
+        it has become. Raises NotFound, ImpossibleReport, Unavailable.
+        """
+        for _ in range(TRIES):
+            seen = self.store.look(order_id)
+            order = seen.order
+            if order.kind is not OrderKind.CAPACITY:
+                raise NotFound("There is no such capacity order.")
+            expired = order.state in ENDED_WITHOUT_MACHINE and sender in order.former
+            try:
+                if order.claimed_by == sender and not expired:
+                    return self.associations.associate_by_name(self._apply(report, seen, sender, claim_ttl))
+                if sender not in order.former:
+                    raise NotFound("There is no such order of this worker.")
+                if report.state is State.FAILED:
+                    return order  # it has no machine, and the order has gone on without it
+                if order.state is State.QUEUED and (returned := self._give_back(order, sender, claim_ttl)) is not None:
+                    return self._apply_late(report, returned, order.created_at, sender)
+                if report.state is not State.RUNNING:
+                    raise NotFound("The order is another worker's.")
+                self._create_order_of_machine(report, order, sender, claim_ttl)
+                return order
+            except (LeaseLost, WrongState):
+                continue
+        raise Unavailable("Others change the order at this moment; send the same report again.")
+
+    def _apply(self, report: WorkerReport, seen: Snapshot, sender: str, claim_ttl: timedelta) -> Order:
+        """The sender holds the order."""
+        order, now = seen.order, self.clock()
+        present = State.RUNNING if order.state is State.SUCCEEDED else order.state
+        present = State.FAILED if present in ENDED_WITHOUT_MACHINE else present
+        if present not in (State.CLAIMED, State.PROVISIONING) or (present, report.state) == BACKWARDS:
+            if report.state is present:
+                return self._repeat(report, seen, sender, claim_ttl)
+            raise ImpossibleReport(order.state, report.state)
+        if report.state is State.FAILED and report.vm is not None:  # the events of an end name no machine
+            self.store.apply(order.id, Note(self.new_id(), order.epoch, sender, now, report.vm), now, seen)
+            return self.store.apply(order.id, self._event(report, order, sender, claim_ttl), self.clock())
+        return self.store.apply(order.id, self._event(report, order, sender, claim_ttl), now, seen)
+
+    def _repeat(self, report: WorkerReport, seen: Snapshot, sender: str, claim_ttl: timedelta) -> Order:
+        """The order is what was reported already. Another name is that of the machine whose agent was faster than the
+        report, or of another machine, from a claim of this account's that expired.
+        """
+        order = seen.order
+        if order.state is not State.RUNNING or not report.vm or report.vm == order.vm:
+            return order
+        if order.agent is not None or order.vm is None:
+            event = Provision(self.new_id(), order.epoch, sender, report.vm)
+            return self.store.apply(order.id, event, self.clock(), seen)
+        if sender in order.former:
+            self._create_order_of_machine(report, order, sender, claim_ttl)
+        return order
+
+    def _give_back(self, order: Order, sender: str, claim_ttl: timedelta) -> Order | None:
+        """The sender held the order, which waits. Return it, claimed; None if another was faster."""
+        now = self.clock()
+        try:
+            order = self.store.apply(order.id, Claim(self.new_id(), sender, now + claim_ttl, attended=False), now)
+        except WrongState:
+            return None
+        log.info(
+            LogEvent.ORDER_GIVEN_BACK,
+            message="Gave the order back to the worker whose claim had expired.",
+            order_id=order.id,
+            epoch=order.epoch,
+        )
+        return order
+
+    def _apply_late(self, report: WorkerReport, order: Order, since: datetime, sender: str) -> Order:
+        if report.state is not State.CLAIMED:
+            order = self.store.apply(order.id, self._late_event(report, order, sender), self.clock())
+        return self.associations.associate_by_name(order, since)
+
+    def _create_order_of_machine(self, report: WorkerReport, order: Order, sender: str, claim_ttl: timedelta) -> None:
+        """The sender held the order, which is another's or has ended: create an order for the sender's machine.
+
+        Its id follows from order, sender and machine, so that repeats create one. It is written once, claimed and
+        running: if it was written as queued and this was cut short, it would become another machine's. It has one
+        attempt: the first order is still to bring what was asked for, so this machine is not replaced.
+        """
+        now, new_id = self.clock(), request_ids.late_workers_order(order.id, sender, report.vm)
+        placed = place(new_id, order.account, order.spec, now, order.limits, requeued_from=order.id)
+        claim = Claim(self.new_id(), sender, now + claim_ttl, attended=False)
+        claimed = advance(replace(placed, max_attempts=1), claim, now)
+        running = advance(claimed, self._late_event(report, claimed, sender), now)
+        created = self.store.create(
+            running, IdempotencyKey(order.account, request_ids.late_worker_key(new_id), new_id)
+        ).order
+        reach(Point.LATE_CREATED)
+        log.warning(
+            LogEvent.LATE_WORKER_ADOPTED,
+            message="Created an order for the machine of a worker whose claim had expired.",
+            order_id=order.id,
+            new_order_id=new_id,
+        )
+        self.associations.associate_by_name(created, order.created_at)
+
+    def _event(self, report: WorkerReport, order: Order, sender: str, claim_ttl: timedelta) -> AnyEvent:
+        request_id, now = self.new_id(), self.clock()
+        match report.state:
+            case State.CLAIMED:
+                return Note(request_id, order.epoch, sender, now + claim_ttl, report.vm, report.message)
+            case State.PROVISIONING:
+                return Provision(request_id, order.epoch, sender, report.vm, now + MORE_TIME, report.message)
+            case State.RUNNING if demands_attestation(order):
+                # The report only ends provisioning: the order runs once the machine's agent has registered.
+                return Provision(
+                    request_id, order.epoch, sender, report.vm, now + MIN_BOOT_WITHOUT_HEARTBEATS, report.message
+                )
+            case State.RUNNING:
+                return Start(request_id, order.epoch, report.vm, report.message)
+            case _ if report.reason is Reason.NO_CAPACITY:
+                return Return(request_id, order.epoch, sender, report.reason, report.message or "")
+            case _:
+                message = report.message or "The launcher reported a failure."
+                return Fail(request_id, order.epoch, report.reason, message)
+
+    def _late_event(self, report: WorkerReport, order: Order, sender: str) -> Provision | Start:
+        if report.state is State.RUNNING and not demands_attestation(order):
+            return Start(self.new_id(), order.epoch, report.vm)
+        return Provision(self.new_id(), order.epoch, sender, report.vm, self.clock() + MIN_BOOT_WITHOUT_HEARTBEATS)

@@ -1,0 +1,151 @@
+"""What clients do with orders: create, list, cancel, requeue and purge them. And the doorbell that announces one."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from functions.domain.events import Cancel, Ring
+from functions.domain.limits import Limits
+from functions.domain.order import Order, place
+from functions.domain.refusals import Gone, Invalid, NotFound, Unavailable, WrongState
+from functions.domain.rules import require_ended
+from functions.engine import request_ids
+from functions.engine.outputs import Outputs
+from functions.ports import Doorbell, IdempotencyKey, OrderPage, OrderQuery, OrderStore, Snapshot
+from shared.crash_points import Point, reach
+from shared.domain.order import State
+from shared.domain.spec import AnySpec, OrderKind
+from shared.log_events import LogEvent
+from shared.wire.bell import Bell
+
+MAX_DELAY: Final = timedelta(days=30)
+"""How far in the future `not_before` may be."""
+WITHOUT_LAUNCHERS: Final = frozenset({OrderKind.SESSION})
+"""Kinds that no launcher runs yet. Orders of them may be stored from earlier versions, and are still read."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrder:
+    """What a client asks for. `fingerprint` is the SHA-256 of the whole request."""
+
+    account: str
+    spec: AnySpec
+    limits: Limits
+    not_before: datetime | None
+    idempotency_key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """`owner` is the account that asks; None is an operator, who may reach every account's orders."""
+
+    store: OrderStore
+    doorbell: Doorbell
+    outputs: Outputs
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+    def create(self, new: NewOrder) -> Order:
+        """Store a new order and ring for it. The same request again returns the order of the first time.
+
+        Raises Invalid, KeyReused, Gone, Unavailable.
+        """
+        now = self.clock()
+        if new.spec.kind in WITHOUT_LAUNCHERS:
+            raise Invalid(
+                f"No launcher runs orders of the kind {new.spec.kind} yet.",
+                {"order.kind": "Not supported yet; order a capacity, export or task"},
+            )
+        if new.not_before is not None and new.not_before > now + MAX_DELAY:
+            raise Invalid("Some fields of the body are wrong.", {"not_before": "At most 30 days from now"})
+        order = place(self.new_id(), new.account, new.spec, now, new.limits, new.not_before)
+        key = IdempotencyKey(new.account, new.idempotency_key, new.fingerprint)
+        created = self.store.create(order, key)
+        reach(Point.CREATE_STORED)
+        if created.order.id == order.id:
+            self.ring(created)
+        return created.order
+
+    def ring(self, seen: Snapshot) -> None:
+        """Publish the bell of an order that may be claimed, and record that. If this fails, the sweep rings again."""
+        order, now = seen.order, self.clock()
+        if order.available_at > now:
+            return
+        try:
+            self.doorbell.ring(Bell(order.id, order.lane))
+            reach(Point.CREATE_RUNG)
+            self.store.apply(order.id, Ring(self.new_id()), now, seen)
+            reach(Point.CREATE_RECORDED)
+        except (WrongState, NotFound):
+            return  # a launcher was faster, or the client, who has cancelled and purged it
+        except Unavailable as refusal:
+            message = "The order is stored, but its bell is not recorded; the sweep rings again."
+            log.warning(LogEvent.BELL_NOT_RECORDED, message=message, order_id=order.id, why=refusal.message)
+
+    def require_owned(self, order_id: str, owner: str | None) -> Snapshot:
+        """Return the order as it is now. Another account's order does not exist for the owner. Raises NotFound."""
+        seen = self.store.look(order_id)
+        if owner is not None and seen.order.account != owner:
+            raise NotFound("There is no such order.")
+        return seen
+
+    def page(self, query: OrderQuery) -> OrderPage:
+        """Raises Invalid if `after` is not a page mark of ours."""
+        return self.store.page(query)
+
+    def count(self, query: OrderQuery) -> int:
+        """Return how many orders the query has on all its pages, up to 100,000."""
+        return self.store.count(query)
+
+    def cancel(self, order_id: str, owner: str | None) -> Order:
+        """Cancel an order that waits; on one that is held, note the request for its launcher, which stops the machine.
+
+        Raises NotFound, WrongState.
+        """
+        seen = self.require_owned(order_id, owner)
+        if seen.order.cancel_requested_at is not None or seen.order.state is State.CANCELLED:
+            return seen.order
+        order = self.store.apply(order_id, Cancel(request_ids.cancel_by_client()), self.clock(), seen)
+        reach(Point.CANCEL_STORED)
+        return order
+
+    def requeue(self, order_id: str, owner: str | None) -> Order:
+        """Create a new order in place of one that ended without success: one successor, however often it is asked for.
+
+        Raises NotFound, WrongState, Gone if the successor was removed.
+        """
+        ended = self.require_owned(order_id, owner).order
+        require_ended(ended)
+        if ended.state is State.SUCCEEDED:
+            raise WrongState("The order succeeded; to have its work done again, place a new one.", state=ended.state)
+        new_id = request_ids.requeued_order(ended.id)
+        with suppress(NotFound):
+            return self.store.get(new_id)
+        order = place(new_id, ended.account, ended.spec, self.clock(), ended.limits, requeued_from=ended.id)
+        key = IdempotencyKey(ended.account, request_ids.requeue_key(ended.id), new_id, lasting=True)
+        try:
+            created = self.store.create(order, key)
+        except Gone:
+            raise Gone(f"Its successor, the order {new_id}, was removed; place a new order.") from None
+        reach(Point.REQUEUE_STORED)
+        self.ring(created)
+        return created.order
+
+    def purge(self, order_id: str, owner: str | None) -> None:
+        """Remove an order that has ended, and all its output. If it does not exist, it is purged. Raises WrongState."""
+        try:
+            order = self.require_owned(order_id, owner).order
+        except NotFound:
+            return
+        require_ended(order)
+        self.outputs.discard(order)
+        reach(Point.PURGE_DELETED)
+        self.store.remove(order_id, request_ids.requeue_key(order_id))
+        reach(Point.PURGE_REMOVED)

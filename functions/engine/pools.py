@@ -1,0 +1,220 @@
+"""Pools: sets their targets, and brings each to its target by creating and releasing orders."""
+
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+
+from functions.domain.accounts import NOBODY
+from functions.domain.agents import Agent
+from functions.domain.eligibility import eligible
+from functions.domain.pools import Pool, given_up, order_for, passed_over, plan, pool_id, revised
+from functions.domain.refusals import Conflict, Invalid, NotFound, OtherVersion, Unavailable
+from functions.engine import request_ids
+from functions.engine.concurrency import run_all
+from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, OrderSets
+from functions.engine.pool_status import Goal, PoolStatus
+from functions.ports import IdempotencyKey, Records
+from shared.crash_points import Point, reach
+from shared.domain.spec import Attestation
+from shared.log_events import LogEvent
+
+NO_TARGET: Final = "Capacity pool target not found"
+MAX_POOLS: Final = 5000
+"""How many pools a sweep or a list is chosen from."""
+MAX_ACCOUNT_POOLS: Final = 1000
+"""How many pools of an account are given up when it is deleted."""
+MAX_PURCHASED_POOLS: Final = 100
+"""How many pools an account may ask for."""
+MAX_AGENTS: Final = 5000
+"""How many agents of one datacenter are read."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """`attestation` is what a pool's orders demand if its target does not say."""
+
+    records: Records[Pool]
+    agents: Records[Agent]
+    order_sets: OrderSets
+    clock: Callable[[], datetime]
+    attestation: Attestation = Attestation.OPTIONAL
+
+    def set_target(self, account: str, datacenter: str, node_size: str, **fields: Any) -> Pool:
+        """Store these fields as the target of the account's pool, and return the pool. Raises Unavailable."""
+        now = self.clock()
+        fields = {"enabled": True, "attestation": self.attestation, **fields, "standing": True}
+        fresh = replace(self._without_target(account, datacenter, node_size), **fields)
+        return self.records.upsert(fresh.id, fresh, lambda stored: revised(stored, now, **fields))
+
+    def add_target_once(self, account: str, datacenter: str, node_size: str, **fields: Any) -> None:
+        """Store a target for a pool that was never stored; one that was changed or removed since stays as it is."""
+        fresh = replace(self._without_target(account, datacenter, node_size), **fields, enabled=True, standing=True)
+        with suppress(OtherVersion, Conflict):  # it is stored
+            if self.records.get(fresh.id) is None:
+                self.records.add(fresh.id, fresh)
+
+    def remove_target(self, account: str, datacenter: str, node_size: str) -> PoolStatus:
+        """Remove the pool's target, and release its orders. Raises NotFound, Unavailable."""
+        pool = self.records.get(pool_id(account, datacenter, node_size))
+        if pool is None or not (pool.standing or any(not member.released for member in pool.members)):
+            raise NotFound(NO_TARGET)
+        return self.give_up(pool)
+
+    def require_room(self, account: str, datacenter: str, node_size: str) -> None:
+        """Raises Invalid if the account has as many pools as it may, and this is not one of them."""
+        pools = self.records.find("account", account, MAX_PURCHASED_POOLS)
+        known = {pool.id for pool in pools}
+        if len(pools) >= MAX_PURCHASED_POOLS and pool_id(account, datacenter, node_size) not in known:
+            raise Invalid(f"An account may have at most {MAX_PURCHASED_POOLS} pools")
+
+    def give_up(self, pool: Pool) -> PoolStatus:
+        """Remove the pool's target, and release its orders. Raises NotFound, Unavailable."""
+        now = self.clock()
+        return self.reconcile(self.records.change(pool.id, lambda stored: given_up(stored, now)))
+
+    def of_account(self, account: str) -> Sequence[Pool]:
+        """Raises Unavailable if another version wrote one of them."""
+        return self.records.find_every("account", account, MAX_ACCOUNT_POOLS)
+
+    def targets(self) -> Sequence[Pool]:
+        """Return the pools that have a target, by datacenter, size and account."""
+        pools = (pool for pool in self.records.all(MAX_POOLS) if pool.standing)
+        return sorted(pools, key=lambda pool: (pool.datacenter, pool.node_size, pool.account))
+
+    def operators_pool(self, datacenter: str, node_size: str, reason: str) -> Pool:
+        """Return the operator's pool; if it is not stored, or has no target, with this reason for its orders."""
+        pool = self.records.get(pool_id(NOBODY, datacenter, node_size))
+        pool = pool or self._without_target(NOBODY, datacenter, node_size)
+        return pool if pool.standing else replace(pool, reason=reason)
+
+    def look(self, goals: Sequence[Goal]) -> list[PoolStatus]:
+        """Return what each pool has. Raises Unavailable if one could not be read."""
+        return self._with_eligible(self._each(self._look_at, goals))
+
+    def fill(self, goals: Sequence[Goal]) -> list[PoolStatus]:
+        """Bring each pool to its goal, and return what it has then. Raises Unavailable if one could not be read.
+
+        A pool without a target is stored, because its record names the new orders, and still has no target.
+        """
+
+        def fill_one(goal: Goal) -> PoolStatus:
+            pool, now = goal.pool, self.clock()
+            if not pool.standing:
+                pool = self.records.upsert(
+                    pool.id,
+                    pool,
+                    lambda stored: stored if stored.standing else revised(stored, now, reason=pool.reason),
+                )
+            done = self.reconcile(pool, goal.count)
+            return replace(done, goal=replace(goal, pool=done.pool))
+
+        return self._with_eligible(self._each(fill_one, goals))
+
+    def fill_target(self, pool: Pool) -> PoolStatus:
+        """Bring one pool to its target, and return what it has then. Raises NotFound, Unavailable."""
+        return self._with_eligible([self.reconcile(pool)])[0]
+
+    def reconcile(self, pool: Pool, at_least: int = 0) -> PoolStatus:
+        """Create an order for every slot, `at_least` so many, and release the surplus. Raises NotFound, Unavailable."""
+        seen = self.order_sets.read([member.order_id for member in pool.members])
+        if plan(pool, seen.orders, at_least) != pool:
+            pool = self.records.change(pool.id, lambda stored: plan(stored, seen.orders, at_least))
+            reach(Point.POOL_RECORDED)
+        members, now = {member.order_id: member for member in pool.members}, self.clock()
+        done = self.order_sets.create(
+            seen,
+            seen.missing(members),
+            make=lambda order_id: NamedOrder(
+                order_for(pool, members[order_id], now),
+                IdempotencyKey(pool.account, request_ids.pool_key(order_id), order_id),
+                claimable=not members[order_id].released,
+            ),
+            removed=lambda order_id: self.records.change(pool.id, lambda stored: passed_over(stored, order_id)),
+        )
+        surplus = [
+            order_id
+            for order_id, member in members.items()
+            if member.released and order_id in done.orders and done.orders[order_id].attended
+        ]
+        status = PoolStatus(Goal.of(pool), self.order_sets.release(done, surplus, request_ids.cancel_by_pool()))
+        if status.surplus:
+            log.warning(
+                LogEvent.POOL_SURPLUS,
+                message="The pool has machines above its target, and their launchers cannot be told to stop them.",
+                pool=pool.id,
+                surplus=status.surplus,
+            )
+        return status
+
+    def sweep(self, limit: int) -> Counter[str]:
+        """Reconcile at most `limit` pools, and return how many `pools`, `created` and `released` there were.
+
+        A pool that fails does not affect others. If there are more, each sweep begins with another. Raises Unavailable.
+        """
+
+        def reconcile_one(pool: Pool) -> PoolStatus:
+            try:
+                return self.reconcile(pool)
+            except NotFound:
+                return PoolStatus(Goal.of(pool), OrderSet())  # removed since
+
+        pools = [pool for pool in self.records.all(MAX_POOLS) if pool.managed or pool.members]
+        first = zlib.crc32(self.clock().isoformat().encode()) % len(pools) if len(pools) > limit else 0
+        counts = Counter[str]()
+        for status in run_all(reconcile_one, [*pools[first:], *pools[:first]][:limit], TIME_BUDGET):
+            counts.update(pools=1, created=status.orders.created, released=status.orders.released)
+        return counts
+
+    def _look_at(self, goal: Goal) -> PoolStatus:
+        return PoolStatus(goal, self.order_sets.read([member.order_id for member in goal.pool.members]))
+
+    def _each(self, work: Callable[[Goal], PoolStatus], goals: Sequence[Goal]) -> list[PoolStatus]:
+        statuses = run_all(work, goals, TIME_BUDGET)
+        if len(statuses) < len(goals):  # an answer without some of them would be about fewer pools
+            raise Unavailable("Not all pools could be read; send the same request again.")
+        return statuses
+
+    def _with_eligible(self, statuses: Sequence[PoolStatus]) -> list[PoolStatus]:
+        """Read the agents with one query for each datacenter in which any agent has registered."""
+        now = self.clock()
+        datacenters = {status.pool.datacenter for status in statuses for order in status.counted if order.agent}
+        agents = {
+            agent.id: agent
+            for datacenter in sorted(datacenters)
+            for agent in self.agents.find("datacenter", datacenter, MAX_AGENTS)
+        }
+        return [
+            replace(
+                status,
+                eligible=[
+                    order
+                    for order in status.counted
+                    if eligible(order, agents.get(order.agent or ""), status.goal.demands, now)
+                ],
+            )
+            for status in statuses
+        ]
+
+    def _without_target(self, account: str, datacenter: str, node_size: str) -> Pool:
+        now = self.clock()
+        return Pool(
+            id=pool_id(account, datacenter, node_size),
+            account=account,
+            datacenter=datacenter,
+            node_size=node_size,
+            min_warm_count=0,
+            reason="",
+            created_at=now,
+            updated_at=now,
+            enabled=False,
+            attestation=self.attestation,
+            standing=False,
+        )

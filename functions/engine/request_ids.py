@@ -1,0 +1,97 @@
+"""Every id by which a repeat is recognised: what makes the same request twice the same as once.
+
+There are three kinds. A *request id* is remembered by the order that it changed (`Order.recent`). An *idempotency key*
+is stored beside the order that was created with it. A *derived order id* follows from what it is made for, so that two
+who make it at once make one order.
+
+The texts are stored, and earlier and later versions of the control plane compare them: never change one.
+"""
+
+import hashlib
+from typing import Final
+from uuid import UUID, uuid5
+
+from functions.domain.holder import split_holder
+
+REQUEUED_ORDERS: Final = UUID("774e4218-93ba-4e29-9834-be9c7b646c5d")
+LATE_WORKERS_ORDERS: Final = UUID("0f3bc5de-6a8e-4f0e-9d0c-5a9d4c1d8a37")
+
+
+# Request ids
+
+
+def cancel_by_client() -> str:
+    """A client cancels an order once, however often it asks."""
+    return "cancel@client"
+
+
+def cancel_by_pool() -> str:
+    """A pool releases an order once."""
+    return "cancel@pool"
+
+
+def of_launcher(holder: str, request_id: str) -> str:
+    """A launcher's own id of a claim or report: another account or name cannot repeat it.
+
+    The identity is left out, because a repeat may reach an instance of an earlier version, which does not know it.
+    """
+    name, _ = split_holder(holder)
+    return f"{name}@{request_id}"
+
+
+def renew(epoch: int) -> str:
+    return f"renew@{epoch}"
+
+
+def worker_started(epoch: int) -> str:
+    return f"started@{epoch}"
+
+
+def worker_report(event: str, epoch: int, report: str) -> str:
+    """The same report is the same request. Another report of the same epoch contradicts it, and is refused.
+
+    `report` is the whole report as JSON text.
+    """
+    return f"{event}@{epoch}@{hashlib.sha256(report.encode()).hexdigest()}"
+
+
+def register_agent(epoch: int, agent_id: str) -> str:
+    return f"register@{epoch}@{agent_id}"
+
+
+def agent_lost(epoch: int, agent_id: str) -> str:
+    return f"agent-lost@{epoch}@{agent_id}"
+
+
+# Idempotency keys. A client cannot send a line break in its own key, so no client's key is one of these.
+
+
+def pool_key(order_id: str) -> str:
+    """The key of an order of a pool."""
+    return f"pool\n{order_id}"
+
+
+def late_worker_key(order_id: str) -> str:
+    """The key of an order that was created for a late worker's machine."""
+    return f"late\n{order_id}"
+
+
+def requeue_key(ended_id: str) -> str:
+    """The key of the order that takes the place of one that has ended.
+
+    It is kept as long as the ended order: the successor's id is given once, even if the successor was removed.
+    """
+    return f"requeue\n{ended_id}"
+
+
+# Derived order ids
+
+
+def requeued_order(ended_id: str) -> str:
+    """The id of the one successor of an order that has ended."""
+    return str(uuid5(REQUEUED_ORDERS, ended_id))
+
+
+def late_workers_order(order_id: str, holder: str, vm_name: str | None) -> str:
+    """The id of the order of a machine whose worker reported after its claim of `order_id` had expired."""
+    return str(uuid5(LATE_WORKERS_ORDERS, f"{order_id}\n{holder}\n{vm_name}"))

@@ -1,0 +1,135 @@
+"""The sweep replaces the machines of lost agents, and forgets expired challenges."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from functions.domain.refusals import Unavailable
+from functions.engine.agents import LOST_AFTER, Agents
+from functions.engine.attestation import Verifier
+from shared.domain.order import Reason, State
+from tests.functions.capacity.agents import attended, beat, fulfilled, listed, nonce, registered, with_nonce
+from tests.functions.world import World
+from tests.meanwhile import Failing, Hanging, Meanwhile
+
+
+def swept_agents(world: World, limit: int = 100) -> int:
+    return world.service(Agents).replace_lost(limit) + world.service(Verifier).forget_challenges(limit)
+
+
+def test_the_machine_of_a_lost_agent_is_replaced(world: World, worker: str) -> None:
+    order_id = fulfilled(world, worker)
+    registered(world)
+    world.clock.now += LOST_AFTER
+    assert swept_agents(world) == 0
+    assert world.order(order_id).state is State.RUNNING
+
+    world.clock.now += timedelta(seconds=1)
+
+    assert swept_agents(world) == 1
+    assert (world.order(order_id).state, world.order(order_id).reason) == (State.QUEUED, Reason.AGENT_LOST)
+    assert listed(world) == []
+    assert swept_agents(world) == 0
+
+
+def test_an_agent_that_sends_heartbeats_is_not_lost(world: World, worker: str) -> None:
+    order_id = fulfilled(world, worker)
+    agent_id = registered(world)
+    for _ in range(5):
+        world.clock.now += timedelta(hours=1)
+        beat(world, agent_id)
+        assert swept_agents(world) == 0
+
+    assert world.order(order_id).state is State.RUNNING
+
+
+def test_an_agent_that_sends_a_heartbeat_while_the_sweep_runs_is_not_lost(
+    world: World, worker: str, meanwhile: Meanwhile
+) -> None:
+    order_id = fulfilled(world, worker)
+    agent_id = registered(world)
+    world.clock.now += LOST_AFTER + timedelta(seconds=1)
+    meanwhile(world.ports.agents, "before", lambda: beat(world, agent_id), after=True)
+
+    assert swept_agents(world) == 0
+    assert listed(world) == ["vm-1"]
+    assert world.order(order_id).state is State.RUNNING
+
+
+def test_an_agent_that_sends_a_heartbeat_in_the_last_moment_is_kept(world: World, meanwhile: Meanwhile) -> None:
+    agent_id = registered(world)
+    world.clock.now += LOST_AFTER + timedelta(seconds=1)
+    meanwhile(world.ports.agents, "take", lambda: beat(world, agent_id))
+
+    assert swept_agents(world) == 0
+    assert listed(world) == ["vm-1"]
+
+
+def test_the_machine_of_a_lost_agent_is_left_to_a_launcher_that_sends_heartbeats(world: World) -> None:
+    order_id = attended(world)
+    until = world.clock.now + LOST_AFTER + timedelta(seconds=1)
+    while world.clock.now < until:
+        world.clock.now += timedelta(seconds=50)
+        world.heartbeat((order_id, 1))
+
+    assert swept_agents(world) == 0
+    assert world.order(order_id).state is State.RUNNING
+
+
+def test_a_lost_agent_does_not_change_an_order_that_has_moved_on(world: World, worker: str) -> None:
+    order_id = fulfilled(world, worker)
+    registered(world)
+    order = world.order(order_id)
+    assert order.agent is not None
+    world.ports.agents.change("vm-1", lambda one: replace(one, epoch=0))
+    world.clock.now += LOST_AFTER + timedelta(seconds=1)
+
+    assert swept_agents(world) == 1
+    assert world.order(order_id) == order
+
+
+def test_one_lost_agent_whose_order_cannot_be_read_keeps_no_other_from_being_replaced(
+    world: World, worker: str, failing: Failing
+) -> None:
+    orders = [fulfilled(world, worker, f"vm-{number}") for number in range(2)]
+    for number in range(2):
+        registered(world, vm_name=f"vm-{number}")
+    world.clock.now += LOST_AFTER + timedelta(seconds=1)
+    failing(world.ports.store, "get", Unavailable("The store does not answer."), only=orders[0])
+
+    assert swept_agents(world) == 1
+    assert world.ports.store.get(orders[1]).state is State.QUEUED
+
+
+@pytest.mark.parametrize("stuck", ["challenges", "agents"])
+def test_a_record_that_the_store_does_not_answer_for_keeps_the_sweep_from_nothing_else(
+    world: World, hanging: Hanging, stuck: str
+) -> None:
+    for number in range(3):
+        registered(world, vm_name=f"vm-{number}")
+        nonce(world, f"vm-{number}")
+    hanging(getattr(world.ports, stuck), "take", only="vm-0")
+    world.clock.now += LOST_AFTER + timedelta(seconds=1)
+
+    assert world.sweep()["records_forgotten"] == 5
+
+
+def test_expired_challenges_are_forgotten(world: World) -> None:
+    for number in range(3):
+        nonce(world, f"vm-{number}")
+    world.clock.now += timedelta(seconds=301)
+    nonce(world, "vm-2")
+
+    assert (swept_agents(world, limit=1), swept_agents(world), swept_agents(world)) == (1, 1, 0)
+    assert world.ports.challenges.get("vm-2") is not None
+
+
+def test_a_challenge_that_is_issued_again_while_the_sweep_runs_is_kept(world: World, meanwhile: Meanwhile) -> None:
+    renewed = list[bytes]()
+    nonce(world)
+    world.clock.now += timedelta(seconds=301)
+    meanwhile(world.ports.challenges, "before", lambda: renewed.append(nonce(world)), after=True)
+
+    assert swept_agents(world) == 0
+    registered(world, attestation=with_nonce(world, *renewed))
