@@ -19,7 +19,7 @@ from functions.engine.candidates import PAUSE, READ_AT_ONCE, STALE, Candidates, 
 from functions.ports import OrderStore, Snapshot
 from shared.domain.order import Reason, State
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
-from tests.threads import SECONDS, at_once
+from tests.threads import MAX_SECONDS, at_once
 
 LANES = [an_order(TASK).lane]
 MANY_LANES = [*LANES, an_order(CAPACITY).lane]
@@ -40,7 +40,7 @@ class CountedStore(MemoryOrderStore):
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
         self.queries += 1
         self.asked.set()
-        assert self.may_answer.wait(SECONDS)
+        assert self.may_answer.wait(MAX_SECONDS)
         if self.down:
             raise Unavailable("The order store does not answer.")
         return super().claimable(lanes, now, limit)
@@ -289,18 +289,18 @@ def _ask_during_a_query(
 
     with ThreadPoolExecutor(claimers + 1) as pool:
         first = pool.submit(ask, NOW)
-        assert store.asked.wait(SECONDS)
+        assert store.asked.wait(MAX_SECONDS)
         before = len(locks.came)
         others = [pool.submit(ask, NOW + 10 * PAUSE) for _ in range(claimers)]
         _await(
             lambda: len(locks.came) == before + 2 * claimers
         )  # each comes to that of the queues, then to that of its queue
         store.may_answer.set()
-        return [first.result(SECONDS), *(other.result(SECONDS) for other in others)]
+        return [first.result(MAX_SECONDS), *(other.result(MAX_SECONDS) for other in others)]
 
 
 def _await(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + MAX_SECONDS
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.002)
