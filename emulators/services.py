@@ -15,8 +15,7 @@ from emulators.processes import LOOPBACK, Server, StartFailed, await_ready, star
 FUNCTIONS: Final = Path(__file__).parents[1] / "functions" / "main.py"
 THREADS: Final = "64"
 """The functions' process needs one for each claim that waits."""
-LAUNCHER_STARTED: Final = frozenset({"launcher_started", "launcher starts"})
-"""The event of the launcher's log once it takes orders; the second is what a launcher without events writes."""
+LAUNCHER_STARTED: Final = LogEvent.LAUNCHER_STARTED
 
 Environment = Mapping[str, str]
 
@@ -37,7 +36,7 @@ def start_launcher(logs: Path, environment: Environment, log_name: str = "launch
     log = logs / f"{log_name}.log"
     earlier = log.stat().st_size if log.exists() else 0
     server = start("the launcher", [*python("launcher"), "run"], log, environment)
-    await_ready(server, lambda: not LAUNCHER_STARTED.isdisjoint(logged_events(log, earlier)))
+    await_ready(server, lambda: LAUNCHER_STARTED in logged_events(log, earlier))
     return server
 
 

@@ -13,12 +13,16 @@ from xdist.scheduler import LoadScopeScheduling
 PER_TEST: Final = (
     "tests/e2e/",
     "tests/stack/test_up_and_down.py",
-    "tests/launcher/test_bounded.py",
+    "tests/launcher/test_limited.py",
     "tests/launcher/test_daemon.py",
     "tests/launcher/test_doctor.py",
 )
 """Here each test is a unit by itself."""
-PER_MODULE: Final = ("tests/e2e/test_later_qemu.py", "tests/e2e/test_capacity_transcript.py")
+PER_MODULE: Final = (
+    "tests/e2e/test_capacity_transcript.py",
+    "tests/e2e/test_extras.py",
+    "tests/e2e/test_later_qemu.py",
+)
 """Except here: the tests share what takes longer to prepare than they do."""
 FIRST: Final = ("tests/e2e/test_chaos.py", "tests/crash/", *PER_TEST)
 """The tests that take longest, the longest first."""
