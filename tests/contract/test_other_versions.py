@@ -132,7 +132,7 @@ def test_how_much_is_read_to_get_past_it_has_a_bound_and_more_is_told(
 
 def test_that_many_are_told_of_at_once_harms_no_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """So little is remembered here that almost each thread forgets something, too."""
-    monkeypatch.setattr(reading, "_told", TTLCache(20, 0.0001))
+    monkeypatch.setattr(reading, "_logged", TTLCache(20, 0.0001))
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(int).validate_python("none")
     interval = sys.getswitchinterval()
