@@ -11,6 +11,7 @@ from typing import Final
 import httpx
 
 from emulators.processes import LOOPBACK, Server, StartFailed, await_ready, start
+from shared.log_events import LogEvent
 
 FUNCTIONS: Final = Path(__file__).parents[1] / "functions" / "main.py"
 THREADS: Final = "64"

@@ -130,9 +130,9 @@ def test_what_is_read_to_get_past_it_has_a_bound_that_is_logged(
     assert (second.orders, second.next) == ([last], None)
 
 
-def test_logging_many_at_once_harms_no_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cache is so small, and its entries so short, that almost every thread evicts some, too."""
-    monkeypatch.setattr(reading, "_told", TTLCache(20, 0.0001))
+def test_that_many_are_told_of_at_once_harms_no_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So little is remembered here that almost each thread forgets something, too."""
+    monkeypatch.setattr(reading, "_logged", TTLCache(20, 0.0001))
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(int).validate_python("none")
     interval = sys.getswitchinterval()
