@@ -175,7 +175,7 @@ def test_a_disk_is_looked_at_before_the_state_directory_is_made(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("digest", "found"), [(None, "no digest"), ("0" * 64, "is not the one of digest"), ("absent", "cannot be read")]
+    ("digest", "found"), [(None, "no digest"), ("0" * 64, "does not have the digest"), ("absent", "cannot be read")]
 )
 def test_an_image_that_would_not_be_booted_is_told(tmp_path: Path, digest: str | None, found: str) -> None:
     image = tmp_path / "image"
