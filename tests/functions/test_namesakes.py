@@ -22,13 +22,14 @@ from emulators.processes import LOOPBACK
 from launcher.orders import leftovers
 from shared.client import ControlPlane, Refused
 from shared.domain.order import State
+from shared.log_events import LogEvent
 from shared.wire.base import IDENTITY_HEADER
 from shared.wire.launchers import ClaimById, ClaimNext, HeartbeatRequest, Hold, Returned
 from tests.functions.world import ANY_LANES, LAUNCHER, World
 
 ROOT: Final = Path(__file__).parents[2]
 DEADLINE: Final = 60.0
-NAMESAKE: Final = "another launcher has this name"
+NAMESAKE: Final = f'"event": "{LogEvent.NAME_SHARED}"'
 FIRST, SECOND = "0c1f8c0e-0000-4000-8000-000000000001", "0c1f8c0e-0000-4000-8000-000000000002"
 STAYS: Final = """
 import argparse, json, pathlib, time, urllib.request
