@@ -85,6 +85,6 @@ def _unreached_by_machines(url: httpx.URL) -> tuple[str | None, str]:
     try:
         socket.getaddrinfo(url.host, url.port, socket.AF_INET)
     except OSError:
-        why = f"this host reaches {origin(url)}, and its machines do not: they have IPv4 alone, and use no proxy"
+        why = f"this host reaches {origin(url)}, and its machines do not: they have only IPv4, and use no proxy"
         return why, "give LAUNCHYARD_URL a name with an IPv4 address, or an IPv4 address such as 127.0.0.1"
     return None, ""
