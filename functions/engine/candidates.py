@@ -7,6 +7,7 @@ processes, a random order keeps them apart; where they still meet, the slower on
 
 import random
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Final
@@ -30,7 +31,8 @@ class Candidates:
     """Shared by all claimers of a process; finds an order for each (`claims.NextClaim`).
 
     However many claimers wait, a set of lanes costs one query each `pause`, so that "none" may be that old an answer.
-    `sort` puts the candidates of a query in order, in place; they are taken from the end.
+    `sort` puts the candidates of a query in order, in place; they are taken from the end. `new_lock` makes the lock
+    that one claimer of a set of lanes holds during its query, while the others wait for it.
     """
 
     def __init__(
@@ -38,8 +40,9 @@ class Candidates:
         store: OrderStore,
         pause: timedelta = PAUSE,
         sort: Callable[[list[Snapshot]], None] = random.shuffle,
+        new_lock: Callable[[], AbstractContextManager[object]] = Lock,
     ) -> None:
-        self._store, self._pause, self._sort = store, pause, sort
+        self._store, self._pause, self._sort, self._new_lock = store, pause, sort, new_lock
         self._tried = _Tried()
         self._lock = Lock()
         self._queues: LRUCache[frozenset[str], _LaneQueue] = LRUCache(MAX_LANE_SETS)
@@ -51,7 +54,8 @@ class Candidates:
         """
         lane_set = frozenset(lanes)
         with self._lock:
-            queue = self._queues.get(lane_set) or self._queues.setdefault(lane_set, _LaneQueue(self._pause))
+            if (queue := self._queues.get(lane_set)) is None:
+                queue = self._queues[lane_set] = _LaneQueue(self._pause, self._new_lock())
 
         def read() -> list[Snapshot]:
             found = self._tried.without(self._store.claimable(lane_set, now, READ_AT_ONCE), now)
@@ -105,9 +109,9 @@ class _Tried:
 class _LaneQueue:
     """The candidates of one set of lanes. A claimer that finds none left reads more; the others wait for its result."""
 
-    def __init__(self, pause: timedelta) -> None:
+    def __init__(self, pause: timedelta, lock: AbstractContextManager[object]) -> None:
         self._pause = pause
-        self._lock = Lock()
+        self._lock = lock
         """Held during a query."""
         self._candidates: list[Snapshot] = []
         self._queries = 0
