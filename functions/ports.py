@@ -41,7 +41,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class UnreadableOrder:
     """An order that exists, and that this version of the control plane cannot read: another version wrote it."""
 
     order_id: str
@@ -101,7 +101,7 @@ class OrderStore(Protocol):
     def look(self, order_id: str) -> Snapshot:
         """Return the order as it is now, with its version. Raises NotFound."""
 
-    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | UnreadableOrder]:
         """Return those that exist, in one read."""
 
     def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:

@@ -76,7 +76,7 @@ def _json(text: object) -> object:
         raise ValueError("Input should be a JSON list") from None
 
 
-class Settings(BaseSettings):
+class FunctionsSettings(BaseSettings):
     """A check of two settings is made on the later one, so that it is reported beside all others."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, validate_default=True, extra="ignore")
@@ -141,12 +141,12 @@ class Settings(BaseSettings):
 class AllSettings:
     """The control plane's settings, and those of the APIs, each under its type."""
 
-    core: Settings
+    core: FunctionsSettings
     of_apis: Mapping[type[BaseSettings], BaseSettings] = field(default_factory=dict)
 
 
 def read_settings(apis: Sequence[Api]) -> AllSettings:
     """Return the environment's settings, or say all that is wrong with them and exit with 2."""
-    kinds: list[type[BaseSettings]] = [Settings, *(api.settings for api in apis if api.settings is not None)]
+    kinds: list[type[BaseSettings]] = [FunctionsSettings, *(api.settings for api in apis if api.settings is not None)]
     settings = dict(zip(kinds, read_all_or_exit(kinds), strict=True))
-    return AllSettings(cast("Settings", settings.pop(Settings)), settings)
+    return AllSettings(cast("FunctionsSettings", settings.pop(FunctionsSettings)), settings)

@@ -27,18 +27,18 @@ from functions.engine.credentials import CallbackTokens
 from functions.engine.enrolments import Enrolments
 from functions.engine.late_workers import LateWorkers
 from functions.engine.leases import Leases
+from functions.engine.oldest_first_claims import OldestFirstClaims
 from functions.engine.order_sets import OrderSets
 from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
 from functions.engine.pools import Pools
 from functions.engine.sessions import Sessions
 from functions.engine.sweep import Sweep
-from functions.engine.unattended_claims import UnattendedClaims
 from functions.http.api import Api
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services, pick, wanted_by
 from functions.ports import Appraiser, Doorbell, KeyStore, OrderStore, OutputBucket, Records
-from functions.settings import AllSettings, Backend, Settings
+from functions.settings import AllSettings, Backend, FunctionsSettings
 from shared.domain.order import LEASE
 from shared.domain.spec import Attestation
 
@@ -86,7 +86,7 @@ OFFERED: Final[Set[type]] = frozenset(
     {
         *(KeyStore, CallbackTokens, Sessions),
         *(Orders, Claims, Leases, Outputs, Sweep),
-        *(Pools, LateWorkers, UnattendedClaims, Verifier, Agents, Enrolments, Accounts),
+        *(Pools, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
     }
 )
 """The types of the services that handlers may ask for, beside the settings of their API."""
@@ -116,7 +116,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         Outputs: outputs,
         Pools: pools,
         LateWorkers: LateWorkers(store, associations, clock, new_id),
-        UnattendedClaims: UnattendedClaims(ports.oldest_first, sweep.settle_held, clock, new_id),
+        OldestFirstClaims: OldestFirstClaims(ports.oldest_first, sweep.settle_held, clock, new_id),
         Verifier: verifier,
         Agents: Agents(ports.agents, store, associations, verifier, clock, new_id),
         Enrolments: enrolments,
@@ -127,7 +127,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     return {**services, Sweep: replace(sweep, chores=chores)}
 
 
-def ports_of(settings: Settings) -> Ports:
+def ports_of(settings: FunctionsSettings) -> Ports:
     from functions.engine.candidates import Candidates, oldest_last
 
     store, keys, doorbell, records = _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
@@ -162,7 +162,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _memory(settings: Settings) -> Backends:
+def _memory(settings: FunctionsSettings) -> Backends:
     from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore, SilentDoorbell
     from functions.adapters.memory_records import MemoryRecords
 
@@ -172,7 +172,7 @@ def _memory(settings: Settings) -> Backends:
     return MemoryOrderStore(), keys, SilentDoorbell(), lambda _collection, _kind: MemoryRecords()
 
 
-def _google(settings: Settings) -> Backends:
+def _google(settings: FunctionsSettings) -> Backends:
     """FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST are honoured by Google's libraries themselves."""
     from google.cloud.firestore import Client
     from google.cloud.pubsub_v1 import PublisherClient
@@ -187,7 +187,7 @@ def _google(settings: Settings) -> Backends:
     return FirestoreOrderStore(client), FirestoreKeyStore(client), doorbell, partial(FirestoreRecords, client)
 
 
-def _appraiser(settings: Settings) -> Appraiser:
+def _appraiser(settings: FunctionsSettings) -> Appraiser:
     from functions.adapters.published_keys import PublishedKeys
     from functions.adapters.trust_authority import TrustAuthority
     from shared.http_client import open_client
@@ -198,7 +198,7 @@ def _appraiser(settings: Settings) -> Appraiser:
     return TrustAuthority(http, keys, settings.ita_api, api_key.get_secret_value() if api_key else None)
 
 
-def _bucket(settings: Settings) -> OutputBucket:
+def _bucket(settings: FunctionsSettings) -> OutputBucket:
     from functions.adapters.buckets import open_bucket
 
     secret = settings.s3_secret_access_key

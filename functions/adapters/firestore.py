@@ -20,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from functions.adapters import order_document, page_mark
 from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
-from functions.adapters.firestore_claims import Claims
+from functions.adapters.firestore_claims import FirestoreClaims
 from functions.adapters.order_document import plain
 from functions.adapters.page_mark import ORDER_ID
 from functions.adapters.reading import Reading, note_unreadable, order_of, present_order, read_one, read_past
@@ -30,7 +30,7 @@ from functions.domain.holder import means, split_holder
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal
 from functions.domain.rules import advance, require_ended
-from functions.ports import MAX_HELD, Due, IdempotencyKey, OrderPage, OrderQuery, Snapshot, Unreadable
+from functions.ports import MAX_HELD, Due, IdempotencyKey, OrderPage, OrderQuery, Snapshot, UnreadableOrder
 from shared.domain.order import State
 
 ORDERS: Final = "orders"
@@ -64,7 +64,7 @@ class FirestoreOrderStore:
         self._client = client
         self._orders = client.collection(ORDERS)
         self._keys = client.collection(IDEMPOTENCY_KEYS)
-        self._claims = Claims(client, self._orders, self._keys)
+        self._claims = FirestoreClaims(client, self._orders, self._keys)
 
     @persistently
     def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
@@ -87,16 +87,16 @@ class FirestoreOrderStore:
         return self._read(order_id)
 
     @persistently
-    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | UnreadableOrder]:
         wanted = [self._orders.document(order_id) for order_id in set(order_ids) if ORDER_ID.fullmatch(order_id)]
-        found, passed = dict[str, Snapshot | Unreadable](), dict[str, ValidationError]()
+        found, passed = dict[str, Snapshot | UnreadableOrder](), dict[str, ValidationError]()
         for document in self._client.get_all(wanted, **ONCE) if wanted else ():
             if not document.exists:
                 continue
             try:
                 found[document.id] = order_of(document)
             except ValidationError as error:
-                found[document.id], passed[document.id] = Unreadable(document.id), error
+                found[document.id], passed[document.id] = UnreadableOrder(document.id), error
         note_unreadable(passed)
         return found
 

@@ -36,7 +36,7 @@ class _Ticket:
 TICKET: Final = TypeAdapter(_Ticket)
 
 
-class Claims:
+class FirestoreClaims:
     """`tickets` is the collection of idempotency keys."""
 
     def __init__(self, client: Client, orders: CollectionReference, tickets: CollectionReference) -> None:

@@ -21,7 +21,7 @@ from functions.ports import (
     OrderPage,
     OrderQuery,
     Snapshot,
-    Unreadable,
+    UnreadableOrder,
 )
 from shared.domain.order import State
 from shared.wire.bell import Bell
@@ -73,10 +73,10 @@ class MemoryOrderStore:
         with self._lock:
             return self._find(order_id)
 
-    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | UnreadableOrder]:
         with self._lock:
             return {
-                order_id: Unreadable(order_id) if order_id in self.unreadable else self._orders[order_id]
+                order_id: UnreadableOrder(order_id) if order_id in self.unreadable else self._orders[order_id]
                 for order_id in order_ids
                 if order_id in self._orders
             }

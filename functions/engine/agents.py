@@ -138,7 +138,7 @@ class Agents:
         return sorted(found, key=lambda agent: (agent.registered_at, agent.id))
 
     def remove(self, agent_id: str) -> None:
-        """Replace the agent's machine if no launcher watches it, then remove the agent. Raises NotFound.
+        """Replace the agent's machine if its lease is not attended, then remove the agent. Raises NotFound.
 
         The order comes before the record: a repeat completes what was interrupted.
         """

@@ -90,7 +90,7 @@ class LateWorkers:
                 if report.state is State.FAILED:
                     return order  # it has no machine, and the order has gone on without it
                 if order.state is State.QUEUED and (returned := self._give_back(order, sender, claim_ttl)) is not None:
-                    return self._apply_late(report, returned, order.created_at, sender)
+                    return self._apply_to_returned(report, returned, order.created_at, sender)
                 if report.state is not State.RUNNING:
                     raise NotFound("The order is another worker's.")
                 self._create_order_of_machine(report, order, sender, claim_ttl)
@@ -142,9 +142,9 @@ class LateWorkers:
         )
         return order
 
-    def _apply_late(self, report: WorkerReport, order: Order, since: datetime, sender: str) -> Order:
+    def _apply_to_returned(self, report: WorkerReport, order: Order, since: datetime, sender: str) -> Order:
         if report.state is not State.CLAIMED:
-            order = self.store.apply(order.id, self._late_event(report, order, sender), self.clock())
+            order = self.store.apply(order.id, self._event_of_new_lease(report, order, sender), self.clock())
         return self.associations.associate_by_name(order, since)
 
     def _create_order_of_machine(self, report: WorkerReport, order: Order, sender: str, claim_ttl: timedelta) -> None:
@@ -158,7 +158,7 @@ class LateWorkers:
         placed = place(new_id, order.account, order.spec, now, order.limits, requeued_from=order.id)
         claim = Claim(self.new_id(), sender, now + claim_ttl, attended=False)
         claimed = advance(replace(placed, max_attempts=1), claim, now)
-        running = advance(claimed, self._late_event(report, claimed, sender), now)
+        running = advance(claimed, self._event_of_new_lease(report, claimed, sender), now)
         created = self.store.create(
             running, IdempotencyKey(order.account, request_ids.late_worker_key(new_id), new_id)
         ).order
@@ -191,7 +191,7 @@ class LateWorkers:
                 message = report.message or "The launcher reported a failure."
                 return Fail(request_id, order.epoch, report.reason, message)
 
-    def _late_event(self, report: WorkerReport, order: Order, sender: str) -> Provision | Start:
+    def _event_of_new_lease(self, report: WorkerReport, order: Order, sender: str) -> Provision | Start:
         if report.state is State.RUNNING and not demands_attestation(order):
             return Start(self.new_id(), order.epoch, report.vm)
         return Provision(self.new_id(), order.epoch, sender, report.vm, self.clock() + MIN_BOOT_WITHOUT_HEARTBEATS)

@@ -13,7 +13,7 @@ from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongSta
 from functions.domain.rules import fence
 from functions.engine import request_ids
 from functions.engine.concurrency import run_all
-from functions.ports import OrderStore, Snapshot, Unreadable
+from functions.ports import OrderStore, Snapshot, UnreadableOrder
 from shared.crash_points import Point, reach
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
@@ -30,7 +30,7 @@ class WhyStop(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class LeaseId:
     """An order that a launcher believes it holds."""
 
     order_id: str
@@ -41,7 +41,7 @@ class Hold:
 class Renewal:
     """What came of one hold: the order with its lease renewed `until` then, a reason to stop its machine, or both."""
 
-    hold: Hold
+    hold: LeaseId
     order: Order | None = None
     until: datetime | None = None
     stop: WhyStop | None = None
@@ -68,7 +68,7 @@ class Leases:
         reach(Point.UPDATE_STORED)
         return order
 
-    def heartbeat(self, launcher: str, holds: Sequence[Hold], attended: bool) -> Sequence[Renewal]:
+    def heartbeat(self, launcher: str, holds: Sequence[LeaseId], attended: bool) -> Sequence[Renewal]:
         """Renew the leases side by side, those that end soonest first, and return what came of each.
 
         A hold that the store does not renew in time is left out: its lease goes on, and the next heartbeat tries again.
@@ -76,7 +76,7 @@ class Leases:
         deadline = self.clock() + HEARTBEAT_BUDGET
         seen = self.store.get_many({hold.order_id for hold in holds})
 
-        def lease_until(hold: Hold) -> datetime:
+        def lease_until(hold: LeaseId) -> datetime:
             found = seen.get(hold.order_id)
             held = isinstance(found, Snapshot) and found.order.lease
             return held.until if held else datetime.min.replace(tzinfo=UTC)  # no lease is answered at no cost: first
@@ -117,10 +117,10 @@ class Leases:
         return order.state
 
     def _renew(
-        self, seen: Mapping[str, Snapshot | Unreadable], launcher: str, attended: bool, hold: Hold
+        self, seen: Mapping[str, Snapshot | UnreadableOrder], launcher: str, attended: bool, hold: LeaseId
     ) -> Renewal | None:
         found = seen.get(hold.order_id)
-        if isinstance(found, Unreadable):
+        if isinstance(found, UnreadableOrder):
             return None
         now = self.clock()
         event = Renew(request_ids.renew(hold.epoch), hold.epoch, launcher, now + self.lease, attended)

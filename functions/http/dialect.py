@@ -17,7 +17,7 @@ NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RefusalResponse:
     """A refusal as it is answered."""
 
     status: HTTPStatus
@@ -38,17 +38,17 @@ class Dialect:
     authenticate: Callable[..., Caller]
     body: Callable[[bytes, TypeAdapter[Any]], Any]
     query: Callable[[Iterable[tuple[str, str]], type[BaseModel]], BaseModel]
-    refused: Callable[[Refusal], Refused]
-    internal: Refused
+    refused: Callable[[Refusal], RefusalResponse]
+    internal: RefusalResponse
     error: TypeAdapter[Any]
     statuses: frozenset[HTTPStatus] = frozenset()
     identifies_launchers: bool = False
     """Whether its callers may send their identity in the header IDENTITY_HEADER."""
 
 
-def _problem(problem: Problem, headers: Mapping[str, str] = NO_HEADERS) -> Refused:
+def _problem(problem: Problem, headers: Mapping[str, str] = NO_HEADERS) -> RefusalResponse:
     document = problem.model_dump_json(exclude_defaults=True)
-    return Refused(HTTPStatus(problem.status), document, problems.MEDIA_TYPE, headers)
+    return RefusalResponse(HTTPStatus(problem.status), document, problems.MEDIA_TYPE, headers)
 
 
 NATIVE: Final = Dialect(

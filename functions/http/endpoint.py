@@ -21,7 +21,7 @@ from werkzeug.routing import MapAdapter
 from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, TooLarge, Unavailable
 from functions.http.api import Api
 from functions.http.authentication import Open, Principal
-from functions.http.dialect import NATIVE, Dialect, Refused
+from functions.http.dialect import NATIVE, Dialect, RefusalResponse
 from functions.http.handlers import Services, require_services, wanted_by
 from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
 from functions.http.presence import presence
@@ -246,7 +246,7 @@ def _render(route: Route, answer: Answer) -> Response:
     return _response(route.status, answer.model_dump_json(), "application/json", headers)
 
 
-def _refused(refused: Refused) -> Response:
+def _refused(refused: RefusalResponse) -> Response:
     return _response(refused.status, refused.document, refused.media_type, refused.headers)
 
 

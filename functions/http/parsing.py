@@ -95,10 +95,6 @@ def errors_of(error: ValidationError) -> Sequence[ErrorDetails]:
     return [one for one in wrong if one["type"] != "too_short" or one["loc"] not in within]
 
 
-told, MOST_FIELDS = errors_of, MAX_FIELDS
-"""The names that functions/apis/capacity knows."""
-
-
 def _named(wrong: Sequence[ErrorDetails], document: object) -> Mapping[str, str]:
     """Return what is wrong with each field. If a field may have several types, say what is wrong for each of them."""
     fields: dict[str, list[str]] = {}

@@ -16,7 +16,7 @@ from functions.engine.agents import NO_AGENT, Agents, BootstrapToken, Registrati
 from functions.engine.attestation import CHALLENGE_VALID, Evidence, Verifier
 from functions.http.authentication import Open
 from functions.http.paging import fitting
-from functions.http.parsing import told
+from functions.http.parsing import errors_of
 from functions.http.routing import Route
 from shared.domain import datacenters
 from shared.wire.base import OrderId
@@ -166,7 +166,7 @@ def issue_challenge(query: ChallengeQuery, verifier: Verifier) -> ChallengeAnswe
 
 
 def register(body: object, agents: Agents) -> Registered:
-    asked = _read(RegisterRequest, body)
+    asked = _parse(RegisterRequest, body)
     registration = Registration(
         vm_name=asked.vm_name,
         datacenter=asked.datacenter,
@@ -179,7 +179,7 @@ def register(body: object, agents: Agents) -> Registered:
 
 
 def send_heartbeat(body: object, agents: Agents, agent_id: str) -> HeartbeatAnswer:
-    sent = _read(HeartbeatRequest, body)
+    sent = _parse(HeartbeatRequest, body)
     reported = sent.model_dump(include={"status", "deployment_id"}, exclude_unset=True)
     agent = agents.heartbeat(agent_id, sent.vm_name, sent.attestation.evidence(), reported)
     return HeartbeatAnswer(agent_id=agent.id)
@@ -198,14 +198,14 @@ def delete_agent(agents: Agents, agent_id: str) -> Deleted:
 Request = TypeVar("Request", bound=Lenient)
 
 
-def _read(model: type[Request], body: object) -> Request:
+def _parse(model: type[Request], body: object) -> Request:
     """Return the body as the model. Raises Malformed: the contract answers wrong fields with 400 on these routes."""
     try:
         return model.model_validate(body)
     except ValidationError as error:
         wrong = [
             (".".join(map(str, one["loc"])) or "body", one["type"], one["msg"])
-            for one in told(error)[:MAX_WRONG_FIELDS]
+            for one in errors_of(error)[:MAX_WRONG_FIELDS]
         ]
         texts = [f"{field} is missing" if kind == "missing" else f"{field}: {text}" for field, kind, text in wrong]
         raise Malformed("; ".join(texts)) from None

@@ -16,8 +16,8 @@ from functions.engine.late_workers import ImpossibleReport
 from functions.engine.sessions import SESSION_TOKEN, NotConfigured, Sessions
 from functions.http import problems
 from functions.http.authentication import Access, Caller, KeyTexts, Open, Principal, bearer, caller_of
-from functions.http.dialect import Dialect, Refused
-from functions.http.parsing import MOST_FIELDS, told
+from functions.http.dialect import Dialect, RefusalResponse
+from functions.http.parsing import MAX_FIELDS, errors_of
 from functions.http.routing import NoSuchPath, WrongMethod
 from functions.ports import KeyStore
 
@@ -95,11 +95,11 @@ def parse_query(pairs: Iterable[tuple[str, str]], model: type[BaseModel]) -> Bas
 
 
 def _errors(error: ValidationError, source: str) -> list[dict[str, Any]]:
-    wrong = told(error)[:MOST_FIELDS]
+    wrong = errors_of(error)[:MAX_FIELDS]
     return [{"type": one["type"], "loc": [source, *one["loc"]], "msg": one["msg"]} for one in wrong]
 
 
-def refused(refusal: Refusal) -> Refused:
+def refused(refusal: Refusal) -> RefusalResponse:
     headers = problems.headers(refusal)
     match refusal:
         case Unprocessable():
@@ -122,8 +122,8 @@ def refused(refusal: Refusal) -> Refused:
             return _detail(problems.status(refusal), refusal.message, headers)
 
 
-def _detail(status: HTTPStatus, detail: object, headers: Mapping[str, str] | None = None) -> Refused:
-    return Refused(status, json.dumps({"detail": detail}), headers=headers or {})
+def _detail(status: HTTPStatus, detail: object, headers: Mapping[str, str] | None = None) -> RefusalResponse:
+    return RefusalResponse(status, json.dumps({"detail": detail}), headers=headers or {})
 
 
 DIALECT: Final = Dialect(

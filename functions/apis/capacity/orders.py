@@ -15,8 +15,8 @@ from functions.domain.refusals import Forbidden, Invalid, NotFound
 from functions.engine.accounts import NO_ACCOUNT
 from functions.engine.credentials import CallbackTokens
 from functions.engine.late_workers import LateWorkers, WorkerReport
+from functions.engine.oldest_first_claims import OldestFirstClaims
 from functions.engine.orders import Orders
-from functions.engine.unattended_claims import UnattendedClaims
 from functions.http.authentication import Principal
 from functions.http.paging import page_of
 from functions.http.presence import Present
@@ -87,7 +87,7 @@ def claim(
     body: ClaimBody,
     launcher: Principal,
     present: Present,
-    claims: UnattendedClaims,
+    claims: OldestFirstClaims,
     tokens: CallbackTokens,
     settings: CapacitySettings,
 ) -> ClaimAnswer:

@@ -66,7 +66,7 @@ def update(body: UpdateRequest, launcher: Principal, leases: Leases, order_id: s
 def heartbeat(body: HeartbeatRequest, launcher: Principal, leases: Leases) -> HeartbeatAnswer:
     """A hold that the store did not renew now is in neither list: its lease goes on, and the next heartbeat tries."""
     holder = holder_of(launcher.account, body.launcher, launcher.identity)
-    holds = [engine.Hold(hold.order_id, hold.epoch) for hold in body.holds]
+    holds = [engine.LeaseId(hold.order_id, hold.epoch) for hold in body.holds]
     renewals = leases.heartbeat(holder, holds, body.attended)
     now = leases.clock()
     return HeartbeatAnswer(

@@ -14,7 +14,7 @@ MAX_RELEASED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class UnattendedClaims:
+class OldestFirstClaims:
     """`release_expired` releases at most so many expired claims."""
 
     oldest_first: NextClaim
