@@ -1,7 +1,7 @@
-"""The composition root: which adapters the functions run on.
+"""The composition root: makes the services from the adapters that the settings choose.
 
-functions-framework imports the entry points in gunicorn's master process and forks: a gRPC client or a thread that
-existed before would be dead in the workers. So the services are made at the first request (`endpoint.once`).
+functions-framework imports the entry points in gunicorn's master process, which then forks. A gRPC client or thread
+from before the fork would not work in the workers, so the services are made at the first request (`endpoint.once`).
 """
 
 import secrets
@@ -43,20 +43,20 @@ from shared.domain.order import LEASE
 from shared.domain.spec import Attestation
 
 APPRAISAL_SECONDS: Final = 10.0
-"""How long Intel Trust Authority may take to answer: an agent gives us 30."""
+"""The time limit for Intel Trust Authority's answer: an agent waits 30 s for ours."""
 
 MakeRecords = Callable[[str, type[Any]], Records[Any]]
-"""Makes the port of one kind of record, from its collection and type."""
+"""Makes the port for one kind of record from its collection and type."""
 Backends = tuple[OrderStore, KeyStore, Doorbell, MakeRecords]
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What services are made of.
+    """The ports and values from which the services are made.
 
-    `any_order` and `oldest_first` find orders to claim; `new_id` makes a fresh UUID, `new_secret` so many random bytes
-    in URL-safe base64; `wait` sleeps (seconds); `lease` is how long a claim or a heartbeat lasts; `attestation` is what
-    a pool's orders demand if its target does not say.
+    `any_order` and `oldest_first` find orders to claim. `new_id` returns a new UUID, `new_secret` a number of random
+    bytes in URL-safe base64. `wait` sleeps (seconds). `lease` is the length of a lease. `attestation` is the demand of
+    a pool's orders if its target sets none.
     """
 
     store: OrderStore
@@ -89,7 +89,7 @@ OFFERED: Final[Set[type]] = frozenset(
         *(Pools, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
     }
 )
-"""The types of the services that handlers may ask for, beside the settings of their API."""
+"""The types of the services that handlers may take, in addition to their API's settings."""
 
 
 def build(settings: AllSettings, apis: Sequence[Api]) -> Services:
@@ -97,7 +97,7 @@ def build(settings: AllSettings, apis: Sequence[Api]) -> Services:
 
 
 def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSettings], BaseSettings]) -> Services:
-    """Return what handlers may ask for, each under its type."""
+    """Return the services that handlers may take, by their type."""
     store, clock, new_id = ports.store, ports.clock, ports.new_id
     outputs = Outputs(store, ports.bucket, clock)
     orders = Orders(store, ports.doorbell, outputs, clock, new_id)
@@ -173,7 +173,7 @@ def _memory(settings: FunctionsSettings) -> Backends:
 
 
 def _google(settings: FunctionsSettings) -> Backends:
-    """FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST are honoured by Google's libraries themselves."""
+    """Google's libraries read FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST themselves."""
     from google.cloud.firestore import Client
     from google.cloud.pubsub_v1 import PublisherClient
 

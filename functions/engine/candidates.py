@@ -1,8 +1,8 @@
-"""Claiming any fitting order: one query reads many candidates for all claimers of this process.
+"""Claims any fitting order: one query reads many candidates for all claimers of this process.
 
-If every claimer read the head of the queue by itself, all would fight for the same order. Here each candidate is given
-to one claimer of the process, which claims it by id, on the condition that it is still as it was read. Between
-processes, a random order keeps them apart; where they still meet, the slower one takes its next candidate.
+If every claimer read the head of the queue by itself, all would compete for the same order. Instead, each candidate
+goes to one claimer of the process, which claims it by id, if it has not changed since it was read. Different processes
+try the candidates in different random orders; if two try the same one, the slower one takes its next candidate.
 """
 
 import random
@@ -21,18 +21,18 @@ from functions.ports import OrderStore, Snapshot
 
 READ_AT_ONCE: Final = 128
 STALE: Final = timedelta(seconds=2)
-"""How long a candidate is good after it was read, and how long one that was tried is not offered again."""
+"""How long a candidate may be tried after it was read, and how long a tried one is not offered again."""
 PAUSE: Final = timedelta(seconds=1)
-"""How long no other query is made for the same lanes after one that found nothing."""
+"""After a query that found nothing, the next one for the same lanes waits this long."""
 MAX_LANE_SETS: Final = 256
 
 
 class Candidates:
     """Shared by all claimers of a process; finds an order for each (`claims.NextClaim`).
 
-    However many claimers wait, a set of lanes costs one query each `pause`, so that "none" may be that old an answer.
-    `sort` puts the candidates of a query in order, in place; they are taken from the end. `new_lock` makes the lock
-    that one claimer of a set of lanes holds during its query, while the others wait for it.
+    A set of lanes costs at most one query in each `pause`, for any number of waiting claimers. So None may be an answer
+    as old as `pause`. `sort` sorts the candidates of a query in place; they are taken from the end. `new_lock` makes
+    the lock that one claimer of a set of lanes holds during its query, while the others wait for it.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Candidates:
     def next(self, lanes: Collection[str], claim: Claim, now: datetime) -> Order | None:
         """Return an order of these lanes after `claim`; None if none is available now. Raises Unavailable.
 
-        A request that holds an order already is given that one.
+        If the request already holds an order, that one is returned.
         """
         lane_set = frozenset(lanes)
         with self._lock:
@@ -68,19 +68,19 @@ class Candidates:
             try:
                 return self._store.claim(candidate, claim, now)
             except (WrongState, NotFound, OtherVersion):
-                continue  # another process was faster; or the order was removed, or another version wrote it
+                continue  # another process was faster, or the order was removed, or another version wrote it
         return None
 
 
 def oldest_last(candidates: list[Snapshot]) -> None:
-    """Sort for claimers that are to take the oldest order first. An order that was queued again keeps its age."""
+    """Sort so that the oldest order is taken first. An order that was queued again keeps its age."""
     candidates.sort(key=lambda candidate: (candidate.order.created_at, candidate.order.id), reverse=True)
 
 
 class _Tried:
     """The candidates that this process has tried to claim within STALE.
 
-    An order that was claimed and queued again has another epoch, and is another candidate.
+    An order that was claimed and queued again has a new epoch, so it is a new candidate.
     """
 
     def __init__(self) -> None:
@@ -88,7 +88,7 @@ class _Tried:
         self._tried_at: dict[tuple[str, int], datetime] = {}
 
     def add(self, candidate: Snapshot, now: datetime) -> bool:
-        """Note a try, and return whether it is the first within STALE."""
+        """Record a try, and return whether it is the first within STALE."""
         with self._lock:
             if self._was_tried(candidate, now):
                 return False
@@ -120,7 +120,7 @@ class _LaneQueue:
         self._found_some = False
 
     def take(self, read: Callable[[], list[Snapshot]], now: datetime) -> Snapshot | None:
-        """Return a candidate that nobody else is given, or None. Raises Unavailable if this claimer's query fails."""
+        """Return a candidate that no other claimer gets, or None. Raises Unavailable if this claimer's own query fails."""
         queries_before = self._queries
         with self._lock:
             age = timedelta.max if self._asked_at is None else now - self._asked_at
@@ -130,7 +130,7 @@ class _LaneQueue:
                 return self._candidates.pop()
             waited_for_a_query = self._queries != queries_before
             if not self._found_some and (waited_for_a_query or age < self._pause):
-                return None  # the last query found nothing, or failed: it answers for this claimer, too
+                return None  # the last query found nothing, or failed, and its result is this claimer's, too
             self._asked_at, self._found_some = now, False
             try:
                 self._candidates = read()

@@ -132,7 +132,7 @@ def test_what_is_read_to_get_past_it_has_a_bound_that_is_logged(
 
 def test_logging_many_at_once_harms_no_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache is so small, and its entries so short, that almost every thread evicts some, too."""
-    monkeypatch.setattr(reading, "_told", TTLCache(20, 0.0001))
+    monkeypatch.setattr(reading, "_logged", TTLCache(20, 0.0001))
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(int).validate_python("none")
     interval = sys.getswitchinterval()

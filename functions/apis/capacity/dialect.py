@@ -1,4 +1,4 @@
-"""How the capacity contract speaks HTTP: `{"detail": …}` for every error, lenient bodies, its own texts for keys."""
+"""The capacity contract's HTTP dialect: `{"detail": …}` for every error, lenient bodies, its own texts about keys."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,7 +41,7 @@ ADMINS: Final = frozenset({Role.ADMIN})
 
 
 class ErrorAnswer(BaseModel):
-    """Every error; a list names each wrong field: `type`, `loc`, `msg`."""
+    """The body of every error. If `detail` is a list, it has `type`, `loc` and `msg` of each wrong field."""
 
     detail: str | list[dict[str, Any]]
 
@@ -58,7 +58,7 @@ class Unprocessable(Refusal):
 
 
 def authenticate(access: Access, authorization: str | None, keys: KeyStore, sessions: Sessions) -> Caller:
-    """Return who calls. An operator is known by a session or a key. Raises Unauthenticated, Forbidden."""
+    """Return the caller. An operator sends a session token or a key. Raises Unauthenticated, Forbidden."""
     token, roles = bearer(authorization), frozenset() if isinstance(access, Open) else access
     if token is not None and (roles == ADMINS or (Role.ADMIN in roles and token.startswith(SESSION_TOKEN))):
         return require_admin(token, keys, sessions)
@@ -87,7 +87,7 @@ def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:
 
 
 def parse_query(pairs: Iterable[tuple[str, str]], model: type[BaseModel]) -> BaseModel:
-    """Return the query's parameters as the model; of one that is given twice, the last counts. Raises Unprocessable."""
+    """Return the query's parameters as the model. If one is sent twice, the last counts. Raises Unprocessable."""
     try:
         return model.model_validate(dict(pairs))
     except ValidationError as error:
