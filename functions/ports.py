@@ -42,7 +42,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableOrder:
-    """An order that exists, but that this version of the control plane cannot read, because another version wrote it."""
+    """An order that exists, but that this version of the control plane cannot read: another version wrote it."""
 
     order_id: str
 
@@ -155,7 +155,7 @@ class OrderStore(Protocol):
         """
 
     def due(self, states: Collection[State], now: datetime, limit: int) -> Due:
-        """Return at most `limit` orders in these states whose `due_at` has passed. Those with the earliest come first."""
+        """Return at most `limit` orders in these states whose `due_at` has passed, the earliest first."""
 
 
 class KeyStore(Protocol):

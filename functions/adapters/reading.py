@@ -43,9 +43,7 @@ _logging = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[T]):
-    """The documents that a query found. If not `whole`, there may be more after `last`, the last document that was
-    read.
-    """
+    """The result of a query. If not `whole`, there may be more after `last`, the last document that was read."""
 
     found: Sequence[T]
     last: Document | None

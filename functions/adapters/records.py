@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class FirestoreRecords(Generic[T]):
-    """Stores one document for each record, named by the SHA-256 of its id: Firestore does not allow every id as a name."""
+    """Stores one document for each record, named by its id's SHA-256: Firestore does not allow every id as a name."""
 
     def __init__(self, client: Client, collection: str, kind: type[T]) -> None:
         self._client = client

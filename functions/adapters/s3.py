@@ -53,7 +53,7 @@ def s3_client(endpoint: str | None, region: str, access_key_id: str | None, secr
 
 
 def _is_local(endpoint: str | None) -> bool:
-    """Return whether the endpoint must be reached without a proxy: botocore would use the environment's even for these."""
+    """Return whether the endpoint needs no proxy: botocore would use the environment's even for these."""
     return endpoint is not None and is_loopback(urlsplit(endpoint).hostname or "")
 
 

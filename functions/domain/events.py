@@ -58,7 +58,7 @@ class Ring(Event):
 
 @dataclass(frozen=True, slots=True)
 class Claim(Event):
-    """A launcher takes the order, at an epoch one higher than the last. If `attended` is false, it sends no heartbeats."""
+    """A launcher takes the order, at an epoch one higher than the last. It sends no heartbeats if not `attended`."""
 
     kind = EventKind.CLAIM
     launcher: str
@@ -100,7 +100,7 @@ class Provision(Held):
 
 @dataclass(frozen=True, slots=True)
 class Start(Held):
-    """The worker (or, if the order is not attended, its launcher) reported that it is up. A field that is None stays."""
+    """The worker (or the launcher, if the order is not attended) reported that it is up. A field that is None stays."""
 
     kind = EventKind.START
     vm: str | None = None

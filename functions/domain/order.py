@@ -12,32 +12,17 @@ from shared.domain.order import FINAL, Reason, State
 from shared.domain.spec import AnySpec, OrderKind
 
 LAPSE_MARGIN: Final = timedelta(seconds=5)
-"""The time between a lease's end and its lapse. The launcher stops its machine before the end.
-"""
-
-
+"""The time between a lease's end and its lapse. The launcher stops its machine before the end."""
 RING_GRACE: Final = timedelta(seconds=10)
 """How long the sweep waits, after an order's creation, for the record of its first bell."""
-
-
 FIRST_RING_INTERVAL: Final = timedelta(seconds=60)
 """The time between an order's first bell and the next, if it still waits. Each later wait is twice as long."""
-
-
 MAX_RING_INTERVAL: Final = timedelta(minutes=30)
 """The longest time between two bells of an order."""
-
-
 REMEMBERED_REQUESTS: Final = 16
-
-
 REMEMBERED_HOLDERS: Final = 4
-
-
 UPLOAD_VALID: Final = timedelta(minutes=15)
 """The time in which a granted upload may begin."""
-
-
 HELD: Final = frozenset({State.CLAIMED, State.PROVISIONING, State.RUNNING})
 
 
@@ -167,7 +152,7 @@ def place(
 
 
 def output_key(order_id: str, epoch: int) -> str:
-    """Return the only key that a worker may write at this epoch. A stale worker cannot write the key of a later epoch."""
+    """Return the only key that a worker may write at this epoch: a stale worker cannot write a later epoch's."""
     return f"outputs/{order_id}/{epoch}"
 
 

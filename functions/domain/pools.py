@@ -36,7 +36,7 @@ Orders = Mapping[str, Order]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One slot of a pool (`place` is its number) and its current order, whose id is derived from slot and generation."""
+    """One slot of a pool (`place` is its number) and its current order, whose id depends on slot and generation."""
 
     order_id: str
     place: int
@@ -128,7 +128,7 @@ def passed_over(pool: Pool, order_id: str) -> Pool:
 
 
 def order_for(pool: Pool, member: Member, now: datetime) -> Order:
-    """Return a new order for this slot. After each failure in a row, the order waits longer before it can be claimed."""
+    """Return a new order for this slot. After each failure in a row, it waits longer before it can be claimed."""
     spec = CapacitySpec(
         datacenter=pool.datacenter,
         node_size=NodeSize(pool.node_size),

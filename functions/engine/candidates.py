@@ -120,7 +120,7 @@ class _LaneQueue:
         self._found_some = False
 
     def take(self, read: Callable[[], list[Snapshot]], now: datetime) -> Snapshot | None:
-        """Return a candidate that no other claimer gets, or None. Raises Unavailable if this claimer's own query fails."""
+        """Return a candidate that no other claimer gets, or None. Raises Unavailable if this claimer's query fails."""
         queries_before = self._queries
         with self._lock:
             age = timedelta.max if self._asked_at is None else now - self._asked_at

@@ -1,4 +1,4 @@
-"""Operators' sessions: an operator logs in with a password for a token that is valid for a day. Tokens are not stored."""
+"""Operators' sessions: the password buys a token that is valid for a day. Tokens are not stored."""
 
 import hashlib
 import hmac
@@ -48,7 +48,7 @@ class Sessions:
         return self._signer.sign(f"{SESSION_TOKEN}{int(until.timestamp())}").decode(), until
 
     def check(self, token: str) -> None:
-        """Do nothing if the token is valid. Raises Unauthenticated if it is not, or if operators may no longer log in."""
+        """Raise Unauthenticated if the token is not valid, or if operators may no longer log in."""
         try:
             signed = self._signer.unsign(token).decode()
         except BadSignature:
@@ -60,5 +60,5 @@ class Sessions:
 
 
 def _digest(password: str) -> str:
-    """Return a digest to compare. Its length is constant, so the comparison's time reveals nothing about the password."""
+    """Return a digest to compare: its length is constant, so the comparison's time reveals nothing."""
     return hashlib.sha256(password.encode()).hexdigest()

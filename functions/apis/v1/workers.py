@@ -32,7 +32,7 @@ WORKER_REASONS: Final = frozenset(
 def report(
     body: CallbackRequest, worker: Bearer, tokens: CallbackTokens, leases: Leases, outputs: Outputs, order_id: str
 ) -> CallbackAnswer:
-    """The token is verified before the order is read, so that a wrong token does not reveal whether the order exists."""
+    """The token is verified before the order is read: a wrong token must not reveal whether the order exists."""
     if not tokens.verify(order_id, body.epoch, worker.token):
         raise Unauthenticated("This token does not belong to this order and epoch.")
     match body:
