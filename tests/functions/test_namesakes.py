@@ -20,12 +20,13 @@ from emulators.serving import serving
 from launcher.orders import leftovers
 from shared.client import ControlPlane, Refused
 from shared.domain.order import State
+from shared.log_events import LogEvent
 from shared.wire.launchers import IDENTITY_HEADER, ClaimById, ClaimNext, HeartbeatRequest, Hold, Returned
 from tests.functions.world import ANY_LANES, LAUNCHER, World
 from tests.harness.waiting import MAX_SECONDS, await_value
 
 ROOT: Final = Path(__file__).parents[2]
-NAMESAKE: Final = "another launcher has this name"
+NAMESAKE: Final = f'"{LogEvent.NAME_SHARED}"'
 FIRST, SECOND = "0c1f8c0e-0000-4000-8000-000000000001", "0c1f8c0e-0000-4000-8000-000000000002"
 STAYS: Final = """
 import argparse, json, pathlib, time, urllib.request
