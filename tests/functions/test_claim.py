@@ -162,6 +162,15 @@ def test_a_repeated_claim_of_the_next_takes_no_second_order(world: World) -> Non
     assert sorted(states) == ["claimed", "queued"]
 
 
+def test_a_repeated_claim_of_the_next_is_answered_though_no_order_waits_any_more(world: World) -> None:
+    placed = world.place()
+    body = next_of()
+
+    answers = [world.post("/v1/claims", body, LAUNCHER).get_json() for _ in range(2)]
+
+    assert [answer["claimed"]["order_id"] for answer in answers] == [placed["id"]] * 2
+
+
 def test_a_repeat_that_waits_beside_its_first_shares_the_one_order(world: World) -> None:
     """The connection was lost, not the request: it waits on at one instance while the repeat waits at another."""
     body = next_of(wait_seconds=5)

@@ -12,7 +12,7 @@ INVARIANT: Final = re.compile(r"^(\d)\. \*\*", re.MULTILINE)
 MAX_LINE_LENGTH: Final = 120
 PAGES: Final = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
 HEAD: Final = "## Guards, and the tests that fail without them\n\n### Leases\n\n"
-GOOD: Final = f"""{HEAD}- `functions/domain/lifecycle.py::RULES` (2): No rule leads out of a final state.
+GOOD: Final = f"""{HEAD}- `functions/domain/rules.py::RULES` (2): No rule leads out of a final state.
   Broken: a rule was added.
   - `test_lifecycle.py::test_no_rule_leads_out_of_a_final_state`
   - `test_crash_points.py` at `CREATE_STORED`
@@ -48,13 +48,13 @@ def test_no_guard_has_two_entries() -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "problem"),
     [
-        ("lifecycle.py::RULES", "lifecycle.py::RULLES", "the file does not define it"),
+        ("rules.py::RULES", "rules.py::RULLES", "the file does not define it"),
         (
-            "domain/lifecycle.py",
+            "domain/rules.py",
             "domain/sweep.py",
-            "there is no such file; perhaps functions/domain/lifecycle.py::RULES",
+            "there is no such file; perhaps functions/domain/rules.py::RULES",
         ),
-        ("lifecycle.py::RULES", "lifecycle.py", "name what guards, as path::name"),
+        ("rules.py::RULES", "rules.py", "name what guards, as path::name"),
         ("::test_no_rule_leads_out", "::test_no_rule_led_out", "perhaps test_no_rule_leads_out_of_a_final_state"),
         ("test_lifecycle.py::", "test_life.py::", "perhaps test_lifecycle.py::test_no_rule_leads_out_of_a_final_state"),
         ("CREATE_STORED", "CREATE_STOLEN", "shared/crash_points.py has no such point"),
