@@ -28,11 +28,11 @@ from functions.engine.enrolments import Enrolments
 from functions.engine.late_workers import LateWorkers
 from functions.engine.leases import Leases
 from functions.engine.oldest_first_claims import OldestFirstClaims
+from functions.engine.operator_sessions import Sessions
 from functions.engine.order_sets import OrderSets
 from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
 from functions.engine.pools import Pools
-from functions.engine.sessions import Sessions
 from functions.engine.sweep import Sweep
 from functions.http.api import Api
 from functions.http.authentication import CachedKeys

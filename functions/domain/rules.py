@@ -39,9 +39,9 @@ from functions.domain.events import (
     Succeed,
     TtlPassed,
 )
-from functions.domain.holder import are_one
+from functions.domain.fence import fence
 from functions.domain.order import HELD, LAPSE_MARGIN, REMEMBERED_HOLDERS, REMEMBERED_REQUESTS, Lease, Order
-from functions.domain.refusals import LeaseLost, WrongState
+from functions.domain.refusals import WrongState
 from functions.domain.timing import backoff_of, due_at, limit_passed
 from shared.domain.order import Reason, State
 from shared.domain.spec import Attestation, CapacitySpec, OrderKind
@@ -132,22 +132,6 @@ def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
     if target is State.QUEUED and order.state in HELD:
         changed, target = _after_an_attempt(changed, event, now)
     return _enter(changed, target, event, now)
-
-
-def fence(order: Order, epoch: int, launcher: str | None = None) -> None:
-    """Refuse requests from a former holder: the launcher, or the worker in its machine. This is the only fence.
-
-    `launcher` is the sender's holder text, or None if the sender is a worker. If the order has ended, its last epoch
-    passes, because no rule allows a change then. Raises LeaseLost.
-    """
-    if epoch != order.epoch:
-        raise LeaseLost(f"Epoch {epoch} of this order is over; the present one is {order.epoch}.")
-    if order.final:
-        return
-    if order.lease is None:
-        raise LeaseLost(f"The lease of epoch {epoch} is over; the order waits to be claimed again.")
-    if launcher is not None and not are_one(launcher, order.lease.launcher):
-        raise LeaseLost(f"Epoch {epoch} of this order is held by another launcher.")
 
 
 def demands_attestation(order: Order) -> bool:

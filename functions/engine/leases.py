@@ -8,9 +8,9 @@ from functools import partial
 from typing import Final
 
 from functions.domain.events import Exit, Fail, Provision, Release, Renew, Retry, Return, Start, Stop
+from functions.domain.fence import fence
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
-from functions.domain.rules import fence
 from functions.engine import request_ids
 from functions.engine.concurrency import run_all
 from functions.ports import OrderStore, Snapshot, UnreadableOrder

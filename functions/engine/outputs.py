@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from functions.domain.events import Succeed
+from functions.domain.fence import fence
 from functions.domain.order import UPLOAD_VALID, Order, Output, output_key, output_keys
 from functions.domain.refusals import Conflict, Gone, NotFound, WrongState
-from functions.domain.rules import advance, fence
+from functions.domain.rules import advance
 from functions.ports import OrderStore, OutputBucket, PresignedUpload, UploadTerms
 from shared.crash_points import Point, reach
 from shared.domain.order import State

@@ -19,7 +19,7 @@ from functions.domain.accounts import PRIVILEGED, Account, AccountType, Enrolmen
 from functions.domain.refusals import Forbidden, Malformed, Unauthenticated
 from functions.engine.accounts import NO_ACCOUNT, Accounts
 from functions.engine.enrolments import Enrolments, UnusableEnrolment
-from functions.engine.sessions import SESSION_TOKEN, Sessions
+from functions.engine.operator_sessions import SESSION_TOKEN, Sessions
 from functions.http.authentication import Anyone, Bearer, Open, Principal
 from functions.http.paging import fitting
 from functions.http.routing import Route

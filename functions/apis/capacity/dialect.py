@@ -13,7 +13,7 @@ from functions.domain.access import Role, digest
 from functions.domain.refusals import Invalid, Refusal, Unauthenticated
 from functions.engine.attestation import TokenMissing
 from functions.engine.late_workers import ImpossibleReport
-from functions.engine.sessions import SESSION_TOKEN, NotConfigured, Sessions
+from functions.engine.operator_sessions import SESSION_TOKEN, NotConfigured, Sessions
 from functions.http import problems
 from functions.http.authentication import Access, Caller, KeyTexts, Open, Principal, bearer, caller_of
 from functions.http.dialect import Dialect, RefusalResponse

@@ -10,7 +10,7 @@ from functions.apis.capacity.wire import Short
 from functions.domain.accounts import PRIVILEGED, AccountType
 from functions.domain.refusals import Malformed
 from functions.engine.enrolments import Enrolments
-from functions.engine.sessions import Sessions
+from functions.engine.operator_sessions import Sessions
 from functions.http.authentication import Open
 from functions.http.routing import Route
 
