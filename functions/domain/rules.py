@@ -40,8 +40,9 @@ from functions.domain.events import (
     TtlPassed,
 )
 from functions.domain.fence import fence
+from functions.domain.holder import are_one
 from functions.domain.order import HELD, LAPSE_MARGIN, REMEMBERED_HOLDERS, REMEMBERED_REQUESTS, Lease, Order
-from functions.domain.refusals import WrongState
+from functions.domain.refusals import LeaseLost, WrongState
 from functions.domain.timing import backoff_of, due_at, limit_passed
 from shared.domain.order import Reason, State
 from shared.domain.spec import Attestation, CapacitySpec, OrderKind
@@ -105,7 +106,6 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.FAILED, K.DISCARD): S.FAILED,
     (S.CANCELLED, K.EXIT): S.CANCELLED,
     (S.CANCELLED, K.DISCARD): S.CANCELLED,
-    (S.EXPIRED, K.EXIT): S.EXPIRED,
     (S.EXPIRED, K.DISCARD): S.EXPIRED,
 }
 
@@ -124,6 +124,8 @@ def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
     if target is None:
         raise WrongState(f"The order is {order.state}; it cannot {event.kind}.", state=order.state)
     if order.final and isinstance(event, Exit):
+        if order.claimed_by is None or not are_one(event.launcher, order.claimed_by):
+            raise LeaseLost(f"Epoch {event.epoch} of this order was held by another launcher.")
         return order  # normal: a machine ends after its order has ended
     _require_allowed(order, event, now)
     changed = _record(order, event, now)

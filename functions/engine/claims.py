@@ -80,6 +80,8 @@ class Claims:
                 claim = Claim(claimant.request_id, claimant.holder, now + self.lease, claimant.attended)
                 order = self.any_order.next(claimant.lanes, claim, now)
             if order is not None:
+                if not order.held_by(claimant.holder):
+                    return None  # this request claimed it before, and another launcher holds it since
                 reach(Point.CLAIM_STORED)
                 return order
             left = (deadline - self.clock()).total_seconds()

@@ -11,7 +11,7 @@ import structlog
 from functions.domain.events import Cancel, Ring
 from functions.domain.limits import Limits
 from functions.domain.order import Order, place
-from functions.domain.refusals import Gone, Invalid, NotFound, Unavailable, WrongState
+from functions.domain.refusals import Conflict, Gone, Invalid, NotFound, Unavailable, WrongState
 from functions.domain.rules import require_ended
 from functions.engine import request_ids
 from functions.engine.outputs import Outputs
@@ -119,10 +119,12 @@ class Orders:
     def requeue(self, order_id: str, owner: str | None) -> Order:
         """Create one successor for an order that ended without success. A repeat returns the same successor.
 
-        Raises NotFound, WrongState, Gone if the successor was removed.
+        Raises NotFound, WrongState, Conflict if no launcher runs such orders, Gone if the successor was removed.
         """
         ended = self.require_owned(order_id, owner).order
         require_ended(ended)
+        if ended.spec.kind in WITHOUT_LAUNCHERS:
+            raise Conflict(f"No launcher runs orders of the kind {ended.spec.kind} yet.")
         if ended.state is State.SUCCEEDED:
             raise WrongState("The order succeeded; to run its work again, place a new one.", state=ended.state)
         new_id = request_ids.requeued_order(ended.id)

@@ -55,11 +55,17 @@ def read_signature(handler: Callable[..., Any], access: Access, path_names: Set[
     hints = get_type_hints(handler, include_extras=True)
     answer = hints.pop("return", None)
     name = f"{handler.__module__}.{handler.__qualname__}"
-    if answer is None or set(hints) != set(inspect.signature(handler).parameters):
+    parameters = inspect.signature(handler).parameters
+    if answer is None or set(hints) != set(parameters):
         raise WrongHandler(f"{name}: annotate each parameter and the return type.")
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    if inspect.iscoroutinefunction(handler) or any(one.kind not in by_name for one in parameters.values()):
+        raise WrongHandler(f"{name}: a handler is a plain function, and is called with its parameters by name.")
     if missing := path_names - set(hints):
         raise WrongHandler(f"{name}: the path names {', '.join(sorted(missing))}; take each as a parameter.")
     caller = _caller(hints, access, name)
+    if access in (Open.WORKER, Open.EITHER) and caller is None:
+        raise WrongHandler(f"{name}: nobody has verified the caller's token yet; take the caller, and verify it.")
     for parameter in path_names | ({"idempotency_key"} & set(hints)):
         if hints[parameter] is not str:
             raise WrongHandler(f"{name}: {parameter} is text; annotate it as str.")

@@ -28,8 +28,8 @@ def configure(project: str | None) -> None:
 
     def trace(_logger: object, _level: str, line: Line) -> Line:
         """Replace the request's headers with the trace that they name, if a proxy before us began one."""
-        found = CLOUD_TRACE.match(line.pop(CLOUD_TRACE_HEADER, ""))
-        found = TRACEPARENT.match(line.pop(TRACE_HEADER, "")) if found is None else found
+        cloud_trace, traceparent = line.pop(CLOUD_TRACE_HEADER, ""), line.pop(TRACE_HEADER, "")
+        found = CLOUD_TRACE.match(cloud_trace) or TRACEPARENT.match(traceparent)
         if found is not None and project is not None:
             line[TRACE] = f"projects/{project}/traces/{found[1]}"
         return line

@@ -67,6 +67,9 @@ class Route:
         signature = read_signature(self.handler, self.access, frozenset(PATH_NAME.findall(self.path)))
         if signature.body is not None and signature.query is not None:
             raise WrongHandler(f"{self.method} {self.path}: a handler takes a body or a query.")
+        answer = signature.answer
+        if not (isinstance(answer, type) and issubclass(answer, BaseModel | Redirect | NoContent)):
+            raise WrongHandler(f"{self.method} {self.path}: a handler answers a model, Redirect or NoContent.")
         object.__setattr__(self, "signature", signature)
 
     @property

@@ -64,6 +64,8 @@ class Model:
     epoch: int = 0
     burned: int = 0
     holder: str | None = None
+    last_holder: str | None = None
+    """Who holds it, or held it when it ended."""
     attended: bool = True
     cancel_requested: bool = False
     discarded: bool = False
@@ -87,6 +89,8 @@ class Model:
                 allowed = self.attended or self.state is not S.RUNNING
             case K.STOP:
                 allowed = self.cancel_requested
+            case K.EXIT if self.state in FINAL:
+                allowed = self.last_holder is not None
             case K.RELEASE:
                 allowed = self.cancel_requested and self.capacity
             case K.DISCARD:
@@ -145,6 +149,7 @@ class Model:
             self.state = self._after_an_attempt(before, event)
         if self.state is not before:
             self.entered[self.state] = now
+        self.last_holder = None if self.state is S.QUEUED else (self.holder or self.last_holder)
         if self.state not in HELD:
             self.holder = None
         if event.kind not in (K.RING, K.RENEW) and not (event.kind is K.EXIT and before in FINAL):
@@ -213,7 +218,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), theirs=st.sampled_from(["epoch before", "epoch after", "launcher"]))
     def intrude(self, data: st.DataObject, theirs: str) -> None:
         """Send an event that its holder could send now, but as another launcher or at another epoch."""
-        held = [model for model in self.models.values() if model.holder is not None]
+        held = [model for model in self.models.values() if model.last_holder is not None]
         kinds = NAMED if theirs == "launcher" else FENCED
         able = [(model, kind) for model in held for kind in kinds if model.happens(kind, self.now)]
         if not able:
@@ -332,7 +337,7 @@ class StoreMachine(RuleBasedStateMachine):
         event = MAKE[kind](self._id("request"), model.answered, self.now)
         if not hasattr(event, "launcher"):
             return event
-        sent = replace(event, launcher=claimer if kind is K.CLAIM else model.holder or claimer)  # type: ignore[arg-type]
+        sent = replace(event, launcher=claimer if kind is K.CLAIM else model.last_holder or claimer)  # type: ignore[arg-type]
         return replace(sent, attended=sent.launcher != WITHOUT_HEARTBEATS) if isinstance(sent, Claim | Renew) else sent
 
     def _seen(self, model: Model, data: st.DataObject) -> Snapshot | None:

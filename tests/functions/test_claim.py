@@ -1,9 +1,9 @@
 """How launchers take orders."""
 
 import json
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import timedelta
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -13,6 +13,8 @@ import pytest
 from functions.adapters.firestore import FirestoreOrderStore
 from functions.apis.v1.claims import BODY, claim
 from functions.domain.access import ApiKey, Role, digest
+from functions.domain.events import Claim
+from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
 from functions.domain.timing import backoff
 from functions.engine.candidates import Candidates
@@ -20,6 +22,7 @@ from functions.engine.claims import Claims
 from functions.engine.credentials import CallbackTokens
 from functions.http.authentication import Principal
 from functions.http.parsing import parse_body
+from functions.ports import OrderStore, Snapshot
 from shared.domain.order import LEASE, State
 from shared.domain.spec import CapacitySpec, NodeSize
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
@@ -308,3 +311,24 @@ def _claimed_by(world: World, body: dict[str, Any]) -> str:
     answer = claim(parse_body(json.dumps(body).encode(), BODY), launcher, claims, tokens, lambda: True)
     assert answer.claimed is not None
     return answer.claimed.order_id
+
+
+@dataclass(frozen=True)
+class StaleCandidate:
+    """A search that offers an order as it was read some time ago."""
+
+    store: OrderStore
+    seen: Snapshot
+
+    def next(self, lanes: Collection[str], claim: Claim, now: datetime) -> Order | None:
+        return self.store.claim(self.seen, claim, now)
+
+
+def test_a_repeat_that_meets_a_stale_candidate_gets_no_order_that_another_holds_by_now(world: World) -> None:
+    order_id, request_id = world.place()["id"], str(uuid4())
+    world.ports = replace(world.ports, any_order=StaleCandidate(world.ports.store, world.ports.store.look(order_id)))
+    assert world.claim_next(request_id=request_id) is not None
+    assert world.update(order_id, "returned", message="no room after all").status_code == 200
+    assert world.claim(order_id, key=OTHER_LAUNCHER) is not None
+
+    assert world.claim_next(request_id=request_id) is None

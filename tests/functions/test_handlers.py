@@ -12,7 +12,7 @@ from functions.domain.access import Role
 from functions.engine.orders import Orders
 from functions.http.authentication import Anyone, Bearer, Open, Principal
 from functions.http.endpoint import Endpoint
-from functions.http.handlers import WrongHandler
+from functions.http.handlers import WrongHandler, require_services, wanted_by
 from functions.http.presence import Present
 from functions.http.routing import Redirect, Route
 from functions.wiring import OFFERED, services_of
@@ -57,9 +57,29 @@ def keyed_by_a_number(idempotency_key: int, thing_id: str) -> Body: ...
 def present_by_a_flag(present: bool, thing_id: str) -> Body: ...
 
 
+def answering_a_number(thing_id: str) -> int: ...
+
+
+def answering_nothing(thing_id: str) -> None: ...
+
+
+async def waiting(thing_id: str) -> Body: ...
+
+
+def with_anything(*things: str, thing_id: str) -> Body: ...
+
+
+def by_position(thing_id: str, /) -> Body: ...
+
+
 @pytest.mark.parametrize(
     "handler",
     [
+        answering_a_number,
+        answering_nothing,
+        waiting,
+        with_anything,
+        by_position,
         unannotated,
         without_the_paths_name,
         with_a_number,
@@ -117,3 +137,19 @@ def test_every_service_that_is_offered_is_there() -> None:
     Endpoint(APIS, EVERYTHING, dict, OFFERED | set(settings))
 
     assert set(services_of(ports_for(Clock(), Bells()), APIS, settings)) == OFFERED | set(settings)
+
+
+def forgetting_the_worker(thing_id: str) -> Body: ...
+
+
+@pytest.mark.parametrize("access", [Open.WORKER, Open.EITHER])
+def test_a_handler_whose_route_takes_tokens_takes_the_token(access: Open) -> None:
+    with pytest.raises(WrongHandler, match="token"):
+        Route("POST", "/v1/things/{thing_id}", access, forgetting_the_worker, "Do a thing")
+
+
+def test_every_chore_takes_services_that_are_offered() -> None:
+    for api in APIS:
+        offered = OFFERED | ({api.settings} if api.settings else set())
+        for chore in api.chores:
+            require_services(chore, wanted_by(chore, {"limit"}), offered)

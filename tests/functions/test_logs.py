@@ -60,6 +60,14 @@ def test_a_line_names_the_requests_trace(
     assert lines(capsys)[0]["logging.googleapis.com/trace"] == f"projects/a-project/traces/{TRACE}"
 
 
+def test_a_trace_header_is_never_logged_itself_even_beside_one_that_names_the_trace(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.http.get("/v1/health", headers={"X-Cloud-Trace-Context": f"{TRACE}/1", "traceparent": "anything-at-all"})
+
+    assert "anything-at-all" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("header", ["", "nonsense", "../../x", TRACE[:-1] + "/1", TRACE + "\u00e9"])
 def test_a_trace_that_is_none_is_left_out(world: World, capsys: pytest.CaptureFixture[str], header: str) -> None:
     world.http.get("/v1/health", headers={"X-Cloud-Trace-Context": header, "traceparent": header})

@@ -1,6 +1,7 @@
 """What a launcher reports about an order it holds, and how it renews them all."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -153,6 +154,19 @@ def test_only_the_holder_reports(
     assert response.status_code == 409
     assert response.get_json()["type"] == "urn:launchyard:problem:lease_lost"
     assert world.order(held) is before
+
+
+@pytest.mark.parametrize("intruder", [{"key": OTHER_LAUNCHER}, {"launcher": "beta"}])
+def test_only_the_last_holder_learns_of_an_order_that_has_ended(
+    world: World, held: str, intruder: dict[str, Any]
+) -> None:
+    world.update(held, "failed", reason="launch_failed", message="", failure="permanent")
+
+    response = world.update(held, "machine_gone", exit_code=0, message="", **intruder)
+
+    assert response.status_code == 409
+    assert response.get_json()["type"] == "urn:launchyard:problem:lease_lost"
+    assert world.update(held, "machine_gone", exit_code=0, message="").status_code == 200
 
 
 @pytest.mark.parametrize(("status", "fields"), REPORTS)
