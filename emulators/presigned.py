@@ -41,7 +41,7 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class SignedQuery:
     """The parameters in the query of a presigned URL."""
 
     access_key: str
@@ -58,59 +58,59 @@ class Claims:
 
 def check(request: Received, credentials: Credentials, now: datetime) -> None:
     """Check signature, time and body. Raises NotAllowed."""
-    claims = _claims(request.target)
-    _check_time(claims, now)
-    _check_headers(claims, request.headers)
-    if claims.access_key != credentials.access_key:
+    query = _signed_query(request.target)
+    _check_time(query, now)
+    _check_headers(query, request.headers)
+    if query.access_key != credentials.access_key:
         raise NotAllowed(403, "InvalidAccessKeyId", "The access key does not exist.")
-    if not hmac.compare_digest(_signature(request, claims, credentials), claims.signature):
+    if not hmac.compare_digest(_signature(request, query, credentials), query.signature):
         raise NotAllowed(403, "SignatureDoesNotMatch", "The request is not the one that was signed.")
     _check_body(request)
 
 
-def _claims(target: str) -> Claims:
-    query = parse_qs(urlsplit(target).query)
+def _signed_query(target: str) -> SignedQuery:
+    fields = parse_qs(urlsplit(target).query)
     try:
-        access_key, _, region, _, _ = query["X-Amz-Credential"][0].split("/")
-        claims = Claims(
+        access_key, _, region, _, _ = fields["X-Amz-Credential"][0].split("/")
+        query = SignedQuery(
             access_key=access_key,
             region=region,
-            timestamp=query["X-Amz-Date"][0],
-            expires=timedelta(seconds=int(query["X-Amz-Expires"][0])),
-            signed_headers=frozenset(query["X-Amz-SignedHeaders"][0].split(";")),
-            signature=query["X-Amz-Signature"][0],
+            timestamp=fields["X-Amz-Date"][0],
+            expires=timedelta(seconds=int(fields["X-Amz-Expires"][0])),
+            signed_headers=frozenset(fields["X-Amz-SignedHeaders"][0].split(";")),
+            signature=fields["X-Amz-Signature"][0],
         )
-        well_formed = query["X-Amz-Algorithm"] == [ALGORITHM] and claims.signed_at < datetime.max.replace(tzinfo=UTC)
+        well_formed = fields["X-Amz-Algorithm"] == [ALGORITHM] and query.signed_at < datetime.max.replace(tzinfo=UTC)
     except (KeyError, ValueError, OverflowError):
         well_formed = False
     if not well_formed:
         raise NotAllowed(400, "AuthorizationQueryParametersError", "The query is not that of a presigned URL.")
-    return claims
+    return query
 
 
-def _check_time(claims: Claims, now: datetime) -> None:
-    if not timedelta(0) < claims.expires <= MAX_VALIDITY:
+def _check_time(query: SignedQuery, now: datetime) -> None:
+    if not timedelta(0) < query.expires <= MAX_VALIDITY:
         raise NotAllowed(400, "AuthorizationQueryParametersError", "X-Amz-Expires must be 1 second to 7 days.")
-    if claims.signed_at > now + SKEW:
+    if query.signed_at > now + SKEW:
         raise NotAllowed(403, "AccessDenied", "The request is not valid yet.")
-    if now > claims.signed_at + claims.expires:
+    if now > query.signed_at + query.expires:
         raise NotAllowed(403, "AccessDenied", "Request has expired")
 
 
-def _check_headers(claims: Claims, headers: Mapping[str, str]) -> None:
-    if missing := claims.signed_headers - headers.keys():
+def _check_headers(query: SignedQuery, headers: Mapping[str, str]) -> None:
+    if missing := query.signed_headers - headers.keys():
         raise NotAllowed(403, "SignatureDoesNotMatch", f"Signed headers were not sent: {sorted(missing)}.")
     amz = {name for name in headers if name.startswith("x-amz-")}
-    if unsigned := amz - claims.signed_headers or {"host"} - claims.signed_headers:
+    if unsigned := amz - query.signed_headers or {"host"} - query.signed_headers:
         raise NotAllowed(403, "AccessDenied", f"Headers were sent that were not signed: {sorted(unsigned)}.")
 
 
-def _signature(request: Received, claims: Claims, credentials: Credentials) -> str:
-    signed = {name: request.headers[name] for name in claims.signed_headers}
+def _signature(request: Received, query: SignedQuery, credentials: Credentials) -> str:
+    signed = {name: request.headers[name] for name in query.signed_headers}
     url = f"http://{request.headers['host']}{without_signature(request.target)}"
     expected = AWSRequest(request.method, url, signed)
-    expected.context["timestamp"] = claims.timestamp
-    signer = S3SigV4QueryAuth(credentials, "s3", claims.region)
+    expected.context["timestamp"] = query.timestamp
+    signer = S3SigV4QueryAuth(credentials, "s3", query.region)
     signature: str = signer.signature(signer.string_to_sign(expected, signer.canonical_request(expected)), expected)
     return signature
 

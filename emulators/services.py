@@ -11,11 +11,11 @@ from typing import Final
 import httpx
 
 from emulators.processes import LOOPBACK, Server, StartFailed, await_ready, start
+from shared.log_events import LogEvent
 
 FUNCTIONS: Final = Path(__file__).parents[1] / "functions" / "main.py"
 THREADS: Final = "64"
 """The functions' process needs one for each claim that waits."""
-LAUNCHER_STARTED: Final = LogEvent.LAUNCHER_STARTED
 
 Environment = Mapping[str, str]
 
@@ -36,7 +36,7 @@ def start_launcher(logs: Path, environment: Environment, log_name: str = "launch
     log = logs / f"{log_name}.log"
     earlier = log.stat().st_size if log.exists() else 0
     server = start("the launcher", [*python("launcher"), "run"], log, environment)
-    await_ready(server, lambda: LAUNCHER_STARTED in logged_events(log, earlier))
+    await_ready(server, lambda: LogEvent.LAUNCHER_STARTED in logged_events(log, earlier))
     return server
 
 

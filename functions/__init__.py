@@ -1,1 +1,1 @@
-"""The control plane: one thin module per deployed entry point; `endpoint` alone knows HTTP, `wiring` composes."""
+"""The control plane. `main` has the entry points, `http` alone knows HTTP, and `wiring` is the composition root."""

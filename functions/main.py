@@ -1,9 +1,9 @@
-"""The entry points of functions-framework: one function a deployed service, and `everything` for the local stack.
+"""The entry points of functions-framework: one for each deployed service, and `everything` for the local stack.
 
     functions-framework --source functions/main.py --target everything --host 127.0.0.1 --port 8080
 
-The services are those of the APIs (`functions/apis/__init__.py`). Bad settings and a handler that does not fit its
-route end the process here, before it serves; everything else waits for the first request (see `wiring`).
+The APIs define the services (`functions/apis/__init__.py`). Wrong settings, or a handler that does not fit its route,
+end the process here, before it serves; everything else is made at the first request (see `wiring`).
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ logs.configure(SETTINGS.core.project)
 services = endpoint.once(lambda: wiring.build(SETTINGS, APIS))
 
 
-# The framework imports us while it makes the application, and `errorhandler` is that application's.
+# The framework imports this module while it makes the application, to which `errorhandler` belongs.
 @functions_framework.errorhandler(HTTPException)  # type: ignore[untyped-decorator]
 def unroutable(error: HTTPException) -> Response:
     return endpoint.unroutable(request, APIS, error)
@@ -35,6 +35,6 @@ def _entry_point(routes: Sequence[Route]) -> Callable[[Request], Response]:
     return endpoint.entry_point(Endpoint(APIS, routes, services, offered))
 
 
-# Each service of the table, as a function of this module: the framework looks its target up by name.
+# One function of this module for each service: the framework looks up its target by name.
 globals().update({name: _entry_point(routes) for name, routes in SERVICES.items()})
 everything = _entry_point(EVERYTHING)

@@ -1,4 +1,4 @@
-"""The settings of the functions, from their environment. Every error is reported at once."""
+"""Reads the functions' settings from their environment, and reports all errors together."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ class Backend(StrEnum):
 
 
 class SeededKey(BaseModel):
-    """An API key that the memory backend starts with, by its digest."""
+    """An API key, by its digest, that the memory backend has at its start."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,13 +51,13 @@ class SeededKey(BaseModel):
 
 
 KeyId = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^[!-~]+$")]
-"""Sent in a header, as it is."""
+"""A text that is sent in a header as it is."""
 Measurement = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f]{96}$", to_lower=True)]
 """SHA-384."""
 
 
 class TrustedImage(BaseModel):
-    """A measured image; of its RTMRs those that matter, such as `{"1": "…"}`."""
+    """A measured image, with the RTMRs to compare, such as `{"1": "…"}`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,8 +76,8 @@ def _json(text: object) -> object:
         raise ValueError("Input should be a JSON list") from None
 
 
-class Settings(BaseSettings):
-    """A check of two settings is made on the later one, so that it is reported beside all others."""
+class FunctionsSettings(BaseSettings):
+    """A check that involves two settings belongs to the later one, so that it is reported with all other errors."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, validate_default=True, extra="ignore")
 
@@ -90,27 +90,29 @@ class Settings(BaseSettings):
     s3_access_key_id: KeyId | None = Field(None, validation_alias="LAUNCHYARD_S3_ACCESS_KEY_ID")
     s3_secret_access_key: Secret | None = Field(None, validation_alias="LAUNCHYARD_S3_SECRET_ACCESS_KEY")
     sign_as: str | None = Field(None, validation_alias="LAUNCHYARD_SIGN_AS")
-    """For `gs://`: the service account (its e-mail address) that signs URLs; a function's own credentials cannot."""
+    """For `gs://`: the service account (e-mail address) that signs URLs, because a function's own credentials cannot.
+    """
     callback_secret: Secret = Field(min_length=32, validation_alias="LAUNCHYARD_CALLBACK_SECRET")
     lease_seconds: float = Field(60, ge=3, le=600, validation_alias="LAUNCHYARD_LEASE_SECONDS")
-    """How long a claim or a heartbeat lasts. A launcher that polls counts from when it asked, and may wait 5 s for the
-    answer: below some 10 s it may find the lease over."""
+    """The length of a lease. A launcher that polls counts from its request, and may wait 5 s for the answer: with less
+    than about 10 s, the lease may have expired when the answer comes.
+    """
     admin_password: Secret | None = Field(None, min_length=12, validation_alias="LAUNCHYARD_ADMIN_PASSWORD")
-    """Of the capacity contract's `POST /admin/login`; without one, operators use their key."""
+    """The password for the capacity contract's `POST /admin/login`; without one, operators use their key."""
     password_login: bool = Field(True, validation_alias="LAUNCHYARD_PASSWORD_LOGIN")
     attestation: Attestation = Field(Attestation.OPTIONAL, validation_alias="LAUNCHYARD_ATTESTATION")
-    """What a pool's orders demand if its target does not say."""
+    """The demand of a pool's orders if the target sets none."""
     trusted_images: Annotated[tuple[TrustedImage, ...], NoDecode, BeforeValidator(_json)] = Field(
         (), validation_alias="LAUNCHYARD_TRUSTED_MRTDS"
     )
-    """Whose agents may register; none without it."""
+    """The images whose agents may register; none if it is empty."""
     tcb: Tcb = Field(Tcb.STRICT, validation_alias="TCB_ENFORCEMENT_MODE")
     nonces: Nonces = Field(Nonces.OPTIONAL, validation_alias="NONCE_ENFORCEMENT_MODE")
     ita_api_key: Secret | None = Field(None, validation_alias="LAUNCHYARD_ITA_API_KEY")
-    """Of Intel Trust Authority, for hosts that have none: without it, an agent brings its own token."""
+    """The API key for Intel Trust Authority, for hosts that have none. Without it, every agent must send a token."""
     ita_api: BaseUrl = Field(ITA_API, validation_alias="LAUNCHYARD_ITA_API")
     ita_certs: BaseUrl = Field(ITA_CERTS, validation_alias="LAUNCHYARD_ITA_CERTS")
-    """Where its public keys are."""
+    """The URL of its public keys."""
     keys: Annotated[tuple[SeededKey, ...], NoDecode, BeforeValidator(_json)] = Field(
         (), validation_alias="LAUNCHYARD_KEYS"
     )
@@ -133,20 +135,20 @@ class Settings(BaseSettings):
     @classmethod
     def _only_memory_is_seeded(cls, keys: tuple[SeededKey, ...], info: ValidationInfo) -> tuple[SeededKey, ...]:
         if keys and info.data.get("backend") is Backend.GOOGLE:
-            raise ValueError("Only for the memory backend; with the google backend keys are in Firestore")
+            raise ValueError("Only for the memory backend; with the google backend, keys are in Firestore")
         return keys
 
 
 @dataclass(frozen=True, slots=True)
 class AllSettings:
-    """The control plane's settings, and those of the APIs, each under its type."""
+    """The control plane's own settings, and the APIs' settings by their type."""
 
-    core: Settings
+    core: FunctionsSettings
     of_apis: Mapping[type[BaseSettings], BaseSettings] = field(default_factory=dict)
 
 
 def read_settings(apis: Sequence[Api]) -> AllSettings:
-    """Return the environment's settings, or say all that is wrong with them and exit with 2."""
-    kinds: list[type[BaseSettings]] = [Settings, *(api.settings for api in apis if api.settings is not None)]
+    """Return the environment's settings. If any are wrong, print all errors and exit with 2."""
+    kinds: list[type[BaseSettings]] = [FunctionsSettings, *(api.settings for api in apis if api.settings is not None)]
     settings = dict(zip(kinds, read_all_or_exit(kinds), strict=True))
-    return AllSettings(cast("Settings", settings.pop(Settings)), settings)
+    return AllSettings(cast("FunctionsSettings", settings.pop(FunctionsSettings)), settings)

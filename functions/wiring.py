@@ -1,7 +1,7 @@
-"""The composition root: which adapters the functions run on.
+"""The composition root: makes the services from the adapters that the settings choose.
 
-functions-framework imports the entry points in gunicorn's master process and forks: a gRPC client or a thread that
-existed before would be dead in the workers. So the services are made at the first request (`endpoint.once`).
+functions-framework imports the entry points in gunicorn's master process, which then forks. A gRPC client or thread
+from before the fork would not work in the workers, so the services are made at the first request (`endpoint.once`).
 """
 
 import secrets
@@ -27,36 +27,36 @@ from functions.engine.credentials import CallbackTokens
 from functions.engine.enrolments import Enrolments
 from functions.engine.late_workers import LateWorkers
 from functions.engine.leases import Leases
+from functions.engine.oldest_first_claims import OldestFirstClaims
+from functions.engine.operator_sessions import Sessions
 from functions.engine.order_sets import OrderSets
 from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
 from functions.engine.pools import Pools
-from functions.engine.sessions import Sessions
 from functions.engine.sweep import Sweep
-from functions.engine.unattended_claims import UnattendedClaims
 from functions.http.api import Api
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services, pick, wanted_by
 from functions.ports import Appraiser, Doorbell, KeyStore, OrderStore, OutputBucket, Records
-from functions.settings import AllSettings, Backend, Settings
+from functions.settings import AllSettings, Backend, FunctionsSettings
 from shared.domain.order import LEASE
 from shared.domain.spec import Attestation
 
 APPRAISAL_SECONDS: Final = 10.0
-"""How long Intel Trust Authority may take to answer: an agent gives us 30."""
+"""The time limit for Intel Trust Authority's answer: an agent waits 30 s for ours."""
 
 MakeRecords = Callable[[str, type[Any]], Records[Any]]
-"""Makes the port of one kind of record, from its collection and type."""
+"""Makes the port for one kind of record from its collection and type."""
 Backends = tuple[OrderStore, KeyStore, Doorbell, MakeRecords]
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What services are made of.
+    """The ports and values from which the services are made.
 
-    `any_order` and `oldest_first` find orders to claim; `new_id` makes a fresh UUID, `new_secret` so many random bytes
-    in URL-safe base64; `wait` sleeps (seconds); `lease` is how long a claim or a heartbeat lasts; `attestation` is what
-    a pool's orders demand if its target does not say.
+    `any_order` and `oldest_first` find orders to claim. `new_id` returns a new UUID, `new_secret` a number of random
+    bytes in URL-safe base64. `wait` sleeps (seconds). `lease` is the length of a lease. `attestation` is the demand of
+    a pool's orders if its target sets none.
     """
 
     store: OrderStore
@@ -86,10 +86,10 @@ OFFERED: Final[Set[type]] = frozenset(
     {
         *(KeyStore, CallbackTokens, Sessions),
         *(Orders, Claims, Leases, Outputs, Sweep),
-        *(Pools, LateWorkers, UnattendedClaims, Verifier, Agents, Enrolments, Accounts),
+        *(Pools, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
     }
 )
-"""The types of the services that handlers may ask for, beside the settings of their API."""
+"""The types of the services that handlers may take, in addition to their API's settings."""
 
 
 def build(settings: AllSettings, apis: Sequence[Api]) -> Services:
@@ -97,7 +97,7 @@ def build(settings: AllSettings, apis: Sequence[Api]) -> Services:
 
 
 def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSettings], BaseSettings]) -> Services:
-    """Return what handlers may ask for, each under its type."""
+    """Return the services that handlers may take, by their type."""
     store, clock, new_id = ports.store, ports.clock, ports.new_id
     outputs = Outputs(store, ports.bucket, clock)
     orders = Orders(store, ports.doorbell, outputs, clock, new_id)
@@ -116,7 +116,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         Outputs: outputs,
         Pools: pools,
         LateWorkers: LateWorkers(store, associations, clock, new_id),
-        UnattendedClaims: UnattendedClaims(ports.oldest_first, sweep.settle_held, clock, new_id),
+        OldestFirstClaims: OldestFirstClaims(ports.oldest_first, sweep.settle_held, clock, new_id),
         Verifier: verifier,
         Agents: Agents(ports.agents, store, associations, verifier, clock, new_id),
         Enrolments: enrolments,
@@ -127,7 +127,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     return {**services, Sweep: replace(sweep, chores=chores)}
 
 
-def ports_of(settings: Settings) -> Ports:
+def ports_of(settings: FunctionsSettings) -> Ports:
     from functions.engine.candidates import Candidates, oldest_last
 
     store, keys, doorbell, records = _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
@@ -162,7 +162,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _memory(settings: Settings) -> Backends:
+def _memory(settings: FunctionsSettings) -> Backends:
     from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore, SilentDoorbell
     from functions.adapters.memory_records import MemoryRecords
 
@@ -172,8 +172,8 @@ def _memory(settings: Settings) -> Backends:
     return MemoryOrderStore(), keys, SilentDoorbell(), lambda _collection, _kind: MemoryRecords()
 
 
-def _google(settings: Settings) -> Backends:
-    """FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST are honoured by Google's libraries themselves."""
+def _google(settings: FunctionsSettings) -> Backends:
+    """Google's libraries read FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST themselves."""
     from google.cloud.firestore import Client
     from google.cloud.pubsub_v1 import PublisherClient
 
@@ -187,7 +187,7 @@ def _google(settings: Settings) -> Backends:
     return FirestoreOrderStore(client), FirestoreKeyStore(client), doorbell, partial(FirestoreRecords, client)
 
 
-def _appraiser(settings: Settings) -> Appraiser:
+def _appraiser(settings: FunctionsSettings) -> Appraiser:
     from functions.adapters.published_keys import PublishedKeys
     from functions.adapters.trust_authority import TrustAuthority
     from shared.http_client import open_client
@@ -198,7 +198,7 @@ def _appraiser(settings: Settings) -> Appraiser:
     return TrustAuthority(http, keys, settings.ita_api, api_key.get_secret_value() if api_key else None)
 
 
-def _bucket(settings: Settings) -> OutputBucket:
+def _bucket(settings: FunctionsSettings) -> OutputBucket:
     from functions.adapters.buckets import open_bucket
 
     secret = settings.s3_secret_access_key

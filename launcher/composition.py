@@ -15,7 +15,7 @@ from launcher.daemon.daemon import Daemon, Events, Loop, Occurrence
 from launcher.daemon.heartbeat import HeartbeatLoop
 from launcher.daemon.limited import Limited, log_only, printer
 from launcher.daemon.poll import PollingLoop
-from launcher.daemon.state_directory import NotServed, failure, locked
+from launcher.daemon.state_directory import CannotRunNow, failure, locked
 from launcher.host import facts
 from launcher.host.checks.host import Host
 from launcher.host.clock import SYSTEM
@@ -26,7 +26,7 @@ from launcher.orders.admission import Admission
 from launcher.orders.adoption import Adoption, holds_in
 from launcher.orders.assignments import Assignments
 from launcher.orders.attempt import AttemptRunner
-from launcher.orders.claims import Claims
+from launcher.orders.claims import OrderClaimer
 from launcher.orders.lanes import served
 from launcher.orders.mode import Mode
 from launcher.orders.outage import Outage
@@ -35,7 +35,7 @@ from launcher.orders.reports import ReportSender
 from launcher.providers.process.provider import ProcessProvider
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.providers.registry import Providers, cloud
-from launcher.settings import Cloud, ProviderName, Settings
+from launcher.settings import Cloud, LauncherSettings, ProviderName
 from shared.client import ControlPlane, Refused, Unreachable
 from shared.log_events import LogEvent
 from shared.settings import SettingsWrong
@@ -48,10 +48,10 @@ class CloudRefused(Exception):
     """A cloud refuses requests from here; the message says why."""
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: LauncherSettings) -> int:
     """Run a launcher until it is told to stop, or has taken its limit of orders, and return the exit code.
 
-    Raises ModeRefused, TrialImpossible, CloudRefused, StateUnusable, NotServed, SettingsWrong.
+    Raises ModeRefused, TrialImpossible, CloudRefused, StateUnusable, CannotRunNow, SettingsWrong.
     """
     logs.configure(sys.stdout if settings.mode is Mode.DAEMON else sys.stderr)
     logs.log_thread_failures()
@@ -74,7 +74,7 @@ def serve(settings: Settings) -> int:
             return run(_composed(settings, providers, control_plane), events)
 
 
-def providers_of(settings: Settings, identity: str) -> Providers:
+def providers_of(settings: LauncherSettings, identity: str) -> Providers:
     """Return the enabled providers. Raises ModeRefused, TrialImpossible, CloudRefused."""
     by_cloud: dict[str, Provider] = {}
     work = None
@@ -91,12 +91,12 @@ def providers_of(settings: Settings, identity: str) -> Providers:
 class _Launcher:
     """What launchers of every mode have."""
 
-    settings: Settings
+    settings: LauncherSettings
     providers: Providers
     admission: Admission
     runner: AttemptRunner
     assignments: Assignments
-    claims: Claims
+    claims: OrderClaimer
     heartbeat: HeartbeatLoop
     reconciliation: Reconciliation
     polling: PollingLoop
@@ -120,13 +120,13 @@ class _Launcher:
         )
 
 
-def _composed(settings: Settings, providers: Providers, control_plane: ControlPlane) -> _Launcher:
-    """Raises NotServed."""
+def _composed(settings: LauncherSettings, providers: Providers, control_plane: ControlPlane) -> _Launcher:
+    """Raises CannotRunNow."""
     name, mode = settings.launcher_name, settings.mode
     admission = _admission(settings)
     lanes = admission.fitting(served(providers, settings.datacenter, settings.node_size, mode))
     if not lanes.names and mode is not Mode.DAEMON:
-        raise NotServed("No machine for such an order fits this host.")
+        raise CannotRunNow("No machine for such an order fits this host.")
     runner = AttemptRunner(
         launcher=name,
         control_plane=settings.url,
@@ -138,7 +138,7 @@ def _composed(settings: Settings, providers: Providers, control_plane: ControlPl
         authorities=private_authorities(),
     )
     assignments = Assignments(runner.run, admission, SYSTEM, log_only if mode is Mode.DAEMON else printer())
-    claims = Claims(control_plane, name, lanes, mode)
+    claims = OrderClaimer(control_plane, name, lanes, mode)
     return _Launcher(
         settings=settings,
         providers=providers,
@@ -186,7 +186,7 @@ def _run_limited(launcher: _Launcher, events: Events) -> int:
     return launcher.daemon(adopt, limited.run, events).run(events) or int(limited.failed)
 
 
-def _local_provider(settings: Settings) -> Provider:
+def _local_provider(settings: LauncherSettings) -> Provider:
     """Raises ModeRefused, TrialImpossible."""
     if settings.provider is ProviderName.PROCESS or settings.image is None or settings.image_digest is None:
         return ProcessProvider(settings.state_dir.resolve(), settings.machine_disk_mib)
@@ -203,11 +203,11 @@ def _local_provider(settings: Settings) -> Provider:
     )
 
 
-def _gcp_provider(settings: Settings, identity: str) -> Provider:
+def _gcp_provider(settings: LauncherSettings, identity: str) -> Provider:
     """Raises CloudRefused, SettingsWrong."""
     # Imported here: it brings Google's client, which takes seconds, and an extra.
     try:
-        from launcher.providers.gcp.errors import Refused
+        from launcher.providers.gcp.errors import ComputeRefused
         from launcher.providers.gcp.provider import GcpProvider
     except ModuleNotFoundError as error:
         message = f"The provider gcp needs the Python module {error.name}: pip install 'launchyard[launcher-gcp]'"
@@ -216,11 +216,11 @@ def _gcp_provider(settings: Settings, identity: str) -> Provider:
     options = settings.gcp_options(settings.gcp_project or "", settings.launcher_name, identity, settings.url)
     try:
         return GcpProvider(options)
-    except Refused as refused:
+    except ComputeRefused as refused:
         raise CloudRefused(f"Compute Engine refuses requests from here: {refused}") from refused
 
 
-def _admission(settings: Settings) -> Admission:
+def _admission(settings: LauncherSettings) -> Admission:
     whole = Resources(
         machines=settings.slots,
         memory_mib=settings.memory_mib,
@@ -249,13 +249,13 @@ def _listener(subscription: str) -> BellListener:
 
 @contextmanager
 def _failures_explained() -> Iterator[None]:
-    """Raise what ends the launcher as StateUnusable or NotServed."""
+    """Raise what ends the launcher as StateUnusable or CannotRunNow."""
     try:
         yield
     except (Unreachable, Refused, LaunchFailed) as error:
-        raise NotServed(str(error)) from error
+        raise CannotRunNow(str(error)) from error
     except OSError as error:
         raise failure("The launcher cannot go on with its state directory", error) from error
     except ValidationError as error:  # of what was sent or stored: no setting is wrong
         log.exception(LogEvent.LAUNCHER_FAILED, message="The launcher has failed on an invalid document.")
-        raise NotServed("The launcher has failed; its log says how.") from error
+        raise CannotRunNow("The launcher has failed; its log says how.") from error

@@ -70,7 +70,7 @@ def host_name() -> str:
     return fitting[:64] or "launcher"
 
 
-class Settings(HostSettings, GcpSettings):
+class LauncherSettings(HostSettings, GcpSettings):
     """Each field is the environment's `LAUNCHYARD_<FIELD>`, or its twin; a flag wins over both."""
 
     url: ControlPlaneUrl = Field(validation_alias=twins("URL", "CP_URL"))
@@ -175,9 +175,9 @@ class Settings(HostSettings, GcpSettings):
         return 1 if self.one_shot else self.max_orders
 
 
-def read(flags: Mapping[str, object]) -> Settings:
+def read(flags: Mapping[str, object]) -> LauncherSettings:
     """Return the settings; `flags` are fields that were given on the command line. Raises SettingsWrong."""
-    return shared.settings.read(Settings, flags)
+    return shared.settings.read(LauncherSettings, flags)
 
 
 def _cloud(datacenter: str) -> Cloud:

@@ -31,7 +31,7 @@ class NotUnderstood(ReportRefused):
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredOutput:
     """An output and what the worker reports of it: `size` in bytes, `sha256` in lower-case hex."""
 
     file: Path
@@ -41,7 +41,7 @@ class Measured:
 
 
 class Callbacks:
-    """Reports for one order at one epoch. Every report raises NoAnswer and ReportRefused."""
+    """Reports for one order at one epoch. Every report raises NoHttpAnswer and ReportRefused."""
 
     def __init__(self, http: httpx.Client, config: WorkerConfig) -> None:
         self._http, self._epoch = http, config.epoch
@@ -59,7 +59,7 @@ class Callbacks:
         report = WorkerStarted(epoch=self._epoch).model_dump_json()
         return once(lambda: self._report_once(report)).state
 
-    def upload(self, output: Measured) -> UploadGrant:
+    def upload(self, output: MeasuredOutput) -> UploadGrant:
         """Ask for one presigned upload of exactly these bytes."""
         request = UploadRequest(
             epoch=self._epoch,
@@ -73,7 +73,7 @@ class Callbacks:
             raise ReportRefused("The control plane granted no upload.")
         return grant
 
-    def completed(self, output: Measured, metrics: Mapping[str, int | float]) -> None:
+    def completed(self, output: MeasuredOutput, metrics: Mapping[str, int | float]) -> None:
         report = WorkerCompleted(
             epoch=self._epoch,
             file_name=output.file.name,

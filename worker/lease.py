@@ -11,7 +11,7 @@ from typing import Final
 
 from shared.domain.order import FINAL
 from worker.callbacks import Callbacks, NotUnderstood, ReportRefused
-from worker.network import NoAnswer
+from worker.network import NoHttpAnswer
 
 INTERVAL_SECONDS: Final = 30.0
 
@@ -45,7 +45,7 @@ def ended_when_lost(
 def _still_held(reports: Callbacks, log: Logger) -> bool:
     try:
         state = reports.started_again()
-    except (NoAnswer, NotUnderstood):
+    except (NoHttpAnswer, NotUnderstood):
         return True
     except ReportRefused as refused:
         log.error("stopping: the order is no longer this worker's: %s", refused)

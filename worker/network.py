@@ -21,7 +21,7 @@ MAX_WAIT: Final = 15.0
 T = TypeVar("T")
 
 
-class NoAnswer(Exception):
+class NoHttpAnswer(Exception):
     """No try was answered, or the last answer means “try again” (5xx, 429). The message holds no URL."""
 
 
@@ -89,24 +89,24 @@ def client(loopback_gateway: str | None, authorities: str | None = None) -> http
 
 
 def persist(call: Callable[[], T], tries: int = TRIES) -> T:
-    """Return the result of `call`, after at most `tries` tries. Raises NoAnswer."""
+    """Return the result of `call`, after at most `tries` tries. Raises NoHttpAnswer."""
     waits = {"wait_initial": FIRST_WAIT, "wait_max": MAX_WAIT, "wait_jitter": FIRST_WAIT}
-    for attempt in stamina.retry_context(on=NoAnswer, attempts=tries, timeout=None, **waits):
+    for attempt in stamina.retry_context(on=NoHttpAnswer, attempts=tries, timeout=None, **waits):
         with attempt:
             return once(call)
     raise AssertionError("stamina returns or raises")
 
 
 def answered(response: httpx.Response) -> httpx.Response:
-    """Return the response. Raises NoAnswer if its status means “try again”."""
+    """Return the response. Raises NoHttpAnswer if its status means “try again”."""
     if response.status_code >= 500 or response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-        raise NoAnswer(f"{response.status_code} {response.reason_phrase}".strip())
+        raise NoHttpAnswer(f"{response.status_code} {response.reason_phrase}".strip())
     return response
 
 
 def once(call: Callable[[], T]) -> T:
-    """Return the result of `call`. Raises NoAnswer."""
+    """Return the result of `call`. Raises NoHttpAnswer."""
     try:
         return call()
     except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:  # its text may hold a header, or a URL
-        raise NoAnswer(explain(error)) from None
+        raise NoHttpAnswer(explain(error)) from None

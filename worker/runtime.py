@@ -15,8 +15,8 @@ import httpx
 
 from shared.guest.config import WorkerConfig
 from worker import lease
-from worker.callbacks import Callbacks, Measured, ReportRefused
-from worker.network import NoAnswer
+from worker.callbacks import Callbacks, MeasuredOutput, ReportRefused
+from worker.network import NoHttpAnswer
 from worker.programs import Job, ProgramFailed, Result, table
 from worker.uploads import measure, upload
 
@@ -49,7 +49,7 @@ class Worker:
         except ReportRefused as refused:
             self.log.error("stopping: the control plane refused a report: %s", refused)
             return UNDELIVERED
-        except NoAnswer as error:
+        except NoHttpAnswer as error:
             self.log.error("stopping: the control plane did not answer: %s", error)
             return UNDELIVERED
         return DELIVERED
@@ -70,7 +70,7 @@ class Worker:
         reports.completed(output, {**result.metrics, "total_time_ms": took, "peak_memory_mb": _peak_memory()})
         self.log.info("reported completed, %d ms", took)
 
-    def _produce(self, reports: Callbacks) -> tuple[Measured, Result]:
+    def _produce(self, reports: Callbacks) -> tuple[MeasuredOutput, Result]:
         job = Job(self.config.spec, self.config.sources, self.http, self.folder)
         self.log.info("running its %s program", self.config.spec.kind)
         result = table.run(job)

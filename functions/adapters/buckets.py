@@ -1,4 +1,4 @@
-"""The output bucket that a URL names. The library that it needs, and no other, is imported."""
+"""Opens the output bucket that a URL names, and imports only the library that this bucket needs."""
 
 from urllib.parse import urlsplit
 
@@ -17,8 +17,8 @@ def open_bucket(
 ) -> OutputBucket:
     """Return the bucket of `s3://name` or `gs://name`.
 
-    `endpoint`, `region` and the key are for S3: R2 and the local stack have endpoints of their own. `sign_as` is for
-    Google Cloud Storage: the service account that signs. Raises Invalid.
+    S3 uses `endpoint`, `region` and the key: R2 and the local stack have endpoints of their own. Google Cloud Storage
+    uses `sign_as`, the service account that signs. Raises Invalid.
     """
     parts = urlsplit(url)
     match parts.scheme, parts.netloc:

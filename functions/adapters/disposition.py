@@ -7,7 +7,7 @@ from urllib.parse import quote
 def attachment(file_name: str) -> str:
     """Return the header that makes a download a file of this name.
 
-    Clients that know RFC 5987 take the exact name from `filename*`; the others get its ASCII part.
+    Clients that support RFC 5987 take the exact name from `filename*`; others use its ASCII part.
     """
     printable = re.sub(r"[\x00-\x1f\x7f]", "_", file_name)
     plain = printable.encode("ascii", "replace").decode().replace("\\", "\\\\").replace('"', '\\"')

@@ -1,8 +1,9 @@
 """Orders and API keys in Firestore.
 
-An order is changed by a write on the condition that it is still the version that was read (`last_update_time`), never
-in a transaction: nothing is locked while we think, and a lost race is one failed write. Every answer that may hide a
-success is resolved by reading again what only our own write could have left: a key's order, or an order's request ids.
+Every change of an order is a conditional write: it succeeds only if the document is still the version that was read
+(`last_update_time`). There are no transactions, so nothing is locked between read and write, and a lost race costs one
+failed write. If an answer may hide a success, the store reads again and looks for what only its own write could have
+left: a key's order, or an order's request ids.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from functions.adapters import order_document, page_mark
 from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
-from functions.adapters.firestore_claims import Claims
+from functions.adapters.firestore_claims import FirestoreClaims
 from functions.adapters.order_document import plain
 from functions.adapters.page_mark import ORDER_ID
 from functions.adapters.reading import Reading, note_unreadable, order_of, present_order, read_one, read_past
@@ -30,7 +31,7 @@ from functions.domain.holder import means, split_holder
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal
 from functions.domain.rules import advance, require_ended
-from functions.ports import MAX_HELD, Due, IdempotencyKey, OrderPage, OrderQuery, Snapshot, Unreadable
+from functions.ports import MAX_HELD, Due, IdempotencyKey, OrderPage, OrderQuery, Snapshot, UnreadableOrder
 from shared.domain.order import State
 
 ORDERS: Final = "orders"
@@ -39,16 +40,16 @@ API_KEYS: Final = "api_keys"
 
 MAX_COUNTED: Final = 100_000
 MAX_LANES: Final = 30
-"""Of one query: Firestore compares with no more values."""
+"""The limit of one query: Firestore compares with at most this many values."""
 REMEMBERING: Final = 10
-"""How many orders of one request are read: it holds one, and may have lost some before."""
+"""How many orders of one request are read: the request holds one, and may have lost others before."""
 
 API_KEY: Final = TypeAdapter(ApiKey)
 
 
 @dataclass(frozen=True, slots=True)
 class _UsedKey:
-    """What is read of an idempotency key's document."""
+    """The fields of an idempotency key's document that this class reads."""
 
     fingerprint: str
     order_id: str
@@ -58,13 +59,13 @@ USED_KEY: Final = TypeAdapter(_UsedKey)
 
 
 class FirestoreOrderStore:
-    """One document an order, and one an idempotency key."""
+    """Stores one document for each order, and one for each idempotency key."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._orders = client.collection(ORDERS)
         self._keys = client.collection(IDEMPOTENCY_KEYS)
-        self._claims = Claims(client, self._orders, self._keys)
+        self._claims = FirestoreClaims(client, self._orders, self._keys)
 
     @persistently
     def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
@@ -87,22 +88,22 @@ class FirestoreOrderStore:
         return self._read(order_id)
 
     @persistently
-    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | UnreadableOrder]:
         wanted = [self._orders.document(order_id) for order_id in set(order_ids) if ORDER_ID.fullmatch(order_id)]
-        found, passed = dict[str, Snapshot | Unreadable](), dict[str, ValidationError]()
+        found, passed = dict[str, Snapshot | UnreadableOrder](), dict[str, ValidationError]()
         for document in self._client.get_all(wanted, **ONCE) if wanted else ():
             if not document.exists:
                 continue
             try:
                 found[document.id] = order_of(document)
             except ValidationError as error:
-                found[document.id], passed[document.id] = Unreadable(document.id), error
+                found[document.id], passed[document.id] = UnreadableOrder(document.id), error
         note_unreadable(passed)
         return found
 
     def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:
         if seen is not None:
-            # Only a write proves that `seen` is the present version: a refusal may be of what was.
+            # Only a write proves that `seen` is the current version: a refusal may be about an earlier one.
             with suppress(Refusal, *TRANSIENT):
                 changed = advance(seen.order, event, now)
                 if self._replace(seen, changed):
@@ -124,9 +125,9 @@ class FirestoreOrderStore:
     @of_callers
     @persistently
     def count(self, query: OrderQuery) -> int:
-        # Bounded, since a count is billed by the thousand; and the list that it belongs to is read by people.
+        # Bounded: Firestore bills a count by the thousand, and only people read the list that it belongs to.
         found = self._sorted(query).limit(MAX_COUNTED).count()
-        answers: list[list[AggregationResult]] = found.get(**ONCE)  # type: ignore[assignment]  # it is typed as one list, and is one a document
+        answers: list[list[AggregationResult]] = found.get(**ONCE)  # type: ignore[assignment]  # the stub declares one list; the library returns one for each document
         return int(answers[0][0].value)
 
     @of_callers
@@ -195,7 +196,9 @@ class FirestoreOrderStore:
         return changed
 
     def _replace(self, seen: Snapshot, changed: Order) -> bool:
-        """Write what differs, and return whether anything did. Raises LostRace if the order is not as it was seen."""
+        """Write the fields that differ, and return whether any did. Raises LostRace if the order has changed since
+        `seen`.
+        """
         differences = order_document.changes(seen.order, changed)
         if not differences:
             return False
@@ -207,7 +210,7 @@ class FirestoreOrderStore:
         return True
 
     def _created_before(self, order: Order, key: IdempotencyKey, error: Exception) -> Snapshot:
-        """Return the order that this key stands for: one of an earlier request, or ours, whose answer was lost."""
+        """Return the order of this key: an earlier request created it, or this one did and its answer was lost."""
         document = self._keys.document(_key_id(key.account, key.value)).get(**ONCE)
         if not document.exists:
             if isinstance(error, AlreadyExists):
@@ -230,7 +233,7 @@ class FirestoreOrderStore:
         return _run(fitting.where(filter=FieldFilter("available_at", "<=", now)).order_by("available_at"), limit)
 
     def _sorted(self, query: OrderQuery) -> Query:
-        """Return the query, sorted for a count too: an index serves a query that is sorted as the index is."""
+        """Return the query, sorted even for a count: an index serves only queries with the index's own sort order."""
         asked = [
             ("account", "==", query.account),
             ("spec.kind", "==", query.kind),
@@ -255,7 +258,7 @@ class FirestoreOrderStore:
 
 
 class FirestoreKeyStore:
-    """One document a key, named by its digest."""
+    """Stores one document for each key, named by the key's digest."""
 
     def __init__(self, client: Client) -> None:
         self._keys = client.collection(API_KEYS)
@@ -279,12 +282,12 @@ def _run(query: Query, limit: int) -> Sequence[Snapshot]:
 
 
 def _mark(read: Reading[Snapshot]) -> str | None:
-    """Return the mark behind what was read, None if nothing is left."""
+    """Return the mark of the next page; None if nothing is left."""
     if read.whole or read.last is None:
         return None
     return page_mark.mark_at(plain(read.last.get("created_at")), read.last.id)
 
 
 def _key_id(account: str, value: str) -> str:
-    """Return a document id for any key: a client's own characters may be none that Firestore takes."""
+    """Return a document id for any key: Firestore does not allow every character that a client may send."""
     return hashlib.sha256(json.dumps([account, value]).encode()).hexdigest()

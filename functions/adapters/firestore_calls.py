@@ -1,7 +1,7 @@
-"""Calls to Firestore: bounded in time, tried again from the start, and `Unavailable` if that does not help.
+"""Calls Firestore with a time limit, repeats an operation that failed, and raises `Unavailable` if repeats do not help.
 
-The client library would retry a commit by itself and then report a lost race for a write that it won. Here it tries
-each RPC once; what is tried again is the whole operation, which reads before it writes.
+If the client library retried a commit by itself, it would report a lost race for a write that it had won. So the
+library tries each RPC once, and this module repeats the whole operation, which reads before it writes.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ONCE: Final[dict[str, Any]] = {"retry": Retry(predicate=if_exception_type()), "timeout": 4.0}
-"""The options of every RPC: no retries of the library's own; seconds."""
+"""The options of every RPC: no retries by the library; the timeout is in seconds."""
 
 
 class LostRace(Exception):
@@ -48,15 +48,15 @@ TRANSIENT: Final = (
     ServiceUnavailable,
     Unknown,
 )
-"""May pass, and says nothing for sure of whether a write was carried out."""
+"""Errors that may go away. After one of them it is unknown whether a write was carried out."""
 
-# With two RPCs a try, the longest wait stays below the 15 s that our clients wait for an answer. A `RetryingCaller`,
-# unlike the decorator, keeps the arguments, which hold clients' prompts, out of stamina's log.
+# With two RPCs for each try, the longest wait is below the 15 s that our clients wait for an answer. Unlike the
+# decorator, a `RetryingCaller` keeps the arguments out of stamina's log: they hold clients' prompts.
 _RETRYING: Final = stamina.RetryingCaller(attempts=8, timeout=6.0, wait_initial=0.02, wait_max=1.0, wait_jitter=0.1)
 
 
 def persistently(operation: Callable[P, T]) -> Callable[P, T]:
-    """Try the operation again, with jittered backoff, while Firestore fails in passing. Raises Unavailable at last."""
+    """Repeat the operation, with jittered backoff, after transient errors of Firestore. Raises Unavailable at last."""
 
     @wraps(operation)
     def persistent(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -69,10 +69,10 @@ def persistently(operation: Callable[P, T]) -> Callable[P, T]:
 
 
 def of_callers(query: Callable[P, T]) -> Callable[P, T]:
-    """Refuse values that Firestore refuses, in a query that is made with a caller's. Raises Invalid.
+    """Raise Invalid if Firestore refuses the values of a query that uses values from a caller.
 
-    A net: values are bounded where they are read, so one that comes so far is logged as our fault. Queries with our own
-    values, and writes, have no net: no caller can be at fault there.
+    This is a safety net: parsing limits all values, so a value that gets this far is logged as our fault. Writes, and
+    queries with only our own values, do not use it: no caller can be at fault there.
     """
 
     @wraps(query)
@@ -82,6 +82,6 @@ def of_callers(query: Callable[P, T]) -> Callable[P, T]:
         except InvalidArgument as error:
             message = "Firestore refused a value that a caller sent."
             log.error(LogEvent.QUERY_REFUSED, message=message, query=query.__qualname__, why=error.message)
-            raise Invalid("One of the values that were sent is too long to look for; shorten it.") from error
+            raise Invalid("One of the values is too long to search for; shorten it.") from error
 
     return refusing

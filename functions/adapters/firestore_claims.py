@@ -1,8 +1,7 @@
-"""Claims of any order in Firestore: one request holds one order, at however many instances it is made at once.
+"""Claims of any order in Firestore: one request gets one order, even if several instances handle it at the same time.
 
-The write that claims an order also writes a document that is named by the request, on the condition that there is none
-yet: of a request's claims that race, one commits. That document is an idempotency key like those of creates, and is
-forgotten with them.
+The commit that claims an order also creates a document whose name is the request's id. If claims of one request race,
+one of them commits. The document is an idempotency key like those of creates, and the sweep forgets it with them.
 """
 
 import hashlib
@@ -28,7 +27,7 @@ from functions.ports import Snapshot
 
 @dataclass(frozen=True, slots=True)
 class _Ticket:
-    """Which order a request claimed."""
+    """The order that a request claimed."""
 
     order_id: str
 
@@ -36,15 +35,15 @@ class _Ticket:
 TICKET: Final = TypeAdapter(_Ticket)
 
 
-class Claims:
+class FirestoreClaims:
     """`tickets` is the collection of idempotency keys."""
 
     def __init__(self, client: Client, orders: CollectionReference, tickets: CollectionReference) -> None:
         self._client, self._orders, self._tickets = client, orders, tickets
 
     def claim(self, seen: Snapshot, claim: Claim, now: datetime) -> Order:
-        """One remote call if nobody was faster: two conditional writes in one commit."""
-        # Only a write proves that `seen` is the present version: a refusal may be of what was.
+        """Claim with one remote call if no other claimer was faster: two conditional writes in one commit."""
+        # Only a write proves that `seen` is the current version: a refusal may be about an earlier one.
         with suppress(Refusal, *TRANSIENT):
             return self._take(seen, None, claim, now)
         return self._claim_present(seen.order.id, claim, now)
@@ -59,7 +58,7 @@ class Claims:
         return self._take(present_order(order), ticket if ticket.exists else None, claim, now)
 
     def _take(self, seen: Snapshot, ticket: Document | None, claim: Claim, now: datetime) -> Order:
-        """Write the claim and its ticket, in place of one that holds nothing any more. Raises LostRace."""
+        """Write the claim and its ticket; replace a ticket whose order the request no longer holds. Raises LostRace."""
         changed = advance(seen.order, claim, now)
         differences = order_document.changes(seen.order, changed)
         if not differences:
@@ -81,7 +80,9 @@ class Claims:
         return changed
 
     def _won(self, ticket: Document, claim: Claim) -> Order | None:
-        """Return the order that the request holds; None if it lost that again, or this version cannot read it."""
+        """Return the order that the request holds; None if it has lost that order since, or if this version cannot read
+        it.
+        """
         document = self._orders.document(read_one(ticket, TICKET).order_id).get(**ONCE)
         try:
             order = order_of(document).order if document.exists else None

@@ -1,18 +1,19 @@
 """Outputs in a bucket of Google Cloud Storage, through V4 signed URLs.
 
-What an upload's URL binds, and who keeps it to that:
+What an upload's URL fixes, and what enforces it:
 
 - key, method, content type and expiry: in the signature;
 - the exact length: `x-goog-content-length-range`, which the service enforces;
 - the bytes: `x-goog-content-sha256` is the payload's hash in the signed canonical request
-  (https://cloud.google.com/storage/docs/authentication/canonical-requests). Google's client libraries sign it so and
-  say that the service compares it; its reference pages promise no such refusal, and it was not measured here.
+(https://cloud.google.com/storage/docs/authentication/canonical-requests). Google's client libraries sign it so and say
+that the service compares it; its reference pages do not promise that, and we have not measured it.
 
 Weaker than on S3: the service keeps no SHA-256 of its own (only CRC32C and MD5), so `stat` reports the one that the
-signed metadata declares. Whoever fetches an output compares it with the order's SHA-256 in any case.
+signed metadata declares. Clients that download an output compare it with the order's SHA-256 in any case.
 
-No `x-goog-if-generation-match: 0`: a worker whose answer was lost sends the same bytes to the same key again, and must
-not be refused. A later epoch writes another key, so there is nothing else that it would protect.
+The URL does not sign `x-goog-if-generation-match: 0`: if the answer to an upload was lost, the worker sends the same
+bytes to the same key again, and that must succeed. Every epoch has a key of its own, so the header would protect
+nothing else.
 """
 
 from collections.abc import Iterator
@@ -41,10 +42,10 @@ RETRY: Final = DEFAULT_RETRY.with_timeout(20.0)
 
 
 def gcs_client(sign_as: str | None) -> Client:
-    """Return a client of the surrounding credentials.
+    """Return a client that uses the environment's credentials.
 
-    Those of a function hold no private key: they sign as the service account `sign_as` (its e-mail address), on which
-    they need the role `roles/iam.serviceAccountTokenCreator`.
+    A deployed function's credentials have no private key. They sign as the service account `sign_as` (an e-mail
+    address), for which they need the role `roles/iam.serviceAccountTokenCreator`.
     """
     credentials, project = google.auth.default(scopes=[SCOPE])
     if not isinstance(credentials, Signing) and sign_as is not None:
@@ -55,7 +56,7 @@ def gcs_client(sign_as: str | None) -> Client:
 
 
 class GcsBucket:
-    """`client` carries credentials that can sign: a service account's, or impersonated ones."""
+    """`client` has credentials that can sign: a service account's, or impersonated ones."""
 
     def __init__(self, client: Client, bucket: str) -> None:
         self._bucket = client.bucket(bucket)
@@ -95,8 +96,8 @@ class GcsBucket:
 
 @contextmanager
 def _reaching() -> Iterator[None]:
-    """Signing, too, may be a request: impersonated credentials have the IAM API sign."""
+    """Signing may be a request too: impersonated credentials call the IAM API to sign."""
     try:
         yield
     except (GoogleAPIError, GoogleAuthError, RequestException) as error:
-        raise Unavailable("The output bucket did not answer as it should.") from error
+        raise Unavailable("The output bucket did not answer as expected.") from error

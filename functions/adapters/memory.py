@@ -1,4 +1,6 @@
-"""The ports in this process's memory: for tests, and for a local stack without emulators. It ends with the process."""
+"""The ports in this process's memory, for tests and for a local stack without emulators. The data ends with the
+process.
+"""
 
 import itertools
 import operator
@@ -21,7 +23,7 @@ from functions.ports import (
     OrderPage,
     OrderQuery,
     Snapshot,
-    Unreadable,
+    UnreadableOrder,
 )
 from shared.domain.order import State
 from shared.wire.bell import Bell
@@ -29,7 +31,7 @@ from shared.wire.bell import Bell
 
 @dataclass(frozen=True, slots=True)
 class _UsedKey:
-    """`at` None: it is not forgotten with time."""
+    """If `at` is None, the sweep does not forget the key."""
 
     fingerprint: str
     order_id: str
@@ -37,10 +39,9 @@ class _UsedKey:
 
 
 class MemoryOrderStore:
-    """Orders in a dictionary, changed under one lock; the version counts changes.
+    """Keeps orders in a dictionary, and changes them under one lock. The version counts the changes.
 
-    What is named in `unreadable` is treated as another version's: none shares this memory, but tests ask what would
-    happen.
+    Orders whose ids are in `unreadable` are treated as if another version wrote them, for tests.
     """
 
     def __init__(self) -> None:
@@ -73,15 +74,15 @@ class MemoryOrderStore:
         with self._lock:
             return self._find(order_id)
 
-    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | UnreadableOrder]:
         with self._lock:
             return {
-                order_id: Unreadable(order_id) if order_id in self.unreadable else self._orders[order_id]
+                order_id: UnreadableOrder(order_id) if order_id in self.unreadable else self._orders[order_id]
                 for order_id in order_ids
                 if order_id in self._orders
             }
 
-    def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:  # noqa: ARG002 (reading again costs nothing here)
+    def apply(self, order_id: str, event: AnyEvent, now: datetime, seen: Snapshot | None = None) -> Order:  # noqa: ARG002 (another read costs nothing here)
         with self._lock:
             return self._apply(order_id, event, now)
 
@@ -191,7 +192,7 @@ def _matches(order: Order, query: OrderQuery) -> bool:
 
 
 class MemoryKeyStore:
-    """`unreadable` as above, by digest."""
+    """Keys whose digests are in `unreadable` are treated as if another version stored them, for tests."""
 
     def __init__(self) -> None:
         self.unreadable: set[str] = set()
@@ -210,6 +211,6 @@ class MemoryKeyStore:
 
 
 class SilentDoorbell:
-    """The memory backend has no broker: its launchers poll."""
+    """Publishes nothing: the memory backend has no broker, so its launchers poll."""
 
     def ring(self, bell: Bell) -> None: ...

@@ -11,7 +11,9 @@ T = TypeVar("T")
 
 
 class MemoryRecords(Generic[T]):
-    """A dictionary under one lock. The ids in `unreadable` are treated as those of another version's records."""
+    """Keeps records in a dictionary under one lock. Those whose ids are in `unreadable` are treated as another
+    version's.
+    """
 
     def __init__(self) -> None:
         self.unreadable: set[str] = set()

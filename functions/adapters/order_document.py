@@ -1,7 +1,7 @@
-"""An order as a Firestore document, and back, with nothing lost.
+"""Converts an order to a Firestore document, and back, without loss.
 
-The identity of a lease's launcher is a field of its own: an instance of an earlier version leaves it out, and knows the
-launcher by its name, as it always did.
+The identity of a lease's launcher is a separate field: an instance of an earlier version ignores it, and recognises the
+launcher by its name, as before.
 """
 
 from collections.abc import Mapping
@@ -19,17 +19,19 @@ IDENTITY: Final = "identity"
 
 
 def encode(order: Order) -> dict[str, Any]:
-    """Return the document: every field, times as times, so that Firestore can compare them."""
+    """Return the document with every field. Times stay datetimes, so that Firestore can compare them."""
     return _with_identity_apart(ORDER.dump_python(order))
 
 
 def decode(document: Mapping[str, Any]) -> Order:
-    """Return the order. Fields of a later version are left out; those an earlier one had not get their defaults."""
+    """Return the order. Fields that a later version added are ignored; fields that an earlier one lacked get their
+    defaults.
+    """
     return ORDER.validate_python(_with_identity_joined(plain(document)), extra="ignore")
 
 
 def changes(before: Order, after: Order) -> dict[str, Any]:
-    """Return the fields that differ: a spec may be large, and never changes."""
+    """Return only the fields that differ: a spec may be large, and never changes."""
     names = (field.name for field in fields(Order))
     differing = {name for name in names if getattr(before, name) != getattr(after, name)}
     return _with_identity_apart(ORDER.dump_python(after, include=differing))

@@ -1,4 +1,4 @@
-"""The mark between two pages of orders: where the last one ended, in one opaque string."""
+"""The mark between two pages of orders: an opaque string that says where the last page ended."""
 
 import base64
 import binascii
@@ -11,7 +11,8 @@ from functions.domain.refusals import Invalid
 from shared.domain.order import ORDER_ID_PATTERN
 
 ORDER_ID: Final = re.compile(ORDER_ID_PATTERN)
-"""The ids of orders. Firestore could not hold every other: `__…__`, `.` and `/` mean something to it."""
+"""The only ids that a mark may hold: in a document's name, `__…__`, `.` and `/` have a meaning to Firestore.
+"""
 
 
 def mark(order: Order) -> str:
@@ -20,12 +21,12 @@ def mark(order: Order) -> str:
 
 
 def mark_at(created_at: datetime, order_id: str) -> str:
-    """Return the `after` of the page that follows what was created then, with this id."""
+    """Return the `after` of the page that follows the order with this creation time and id."""
     return base64.urlsafe_b64encode(f"{created_at.isoformat()} {order_id}".encode()).decode()
 
 
 def read(text: str) -> tuple[datetime, str]:
-    """Return when the marked order was created, and its id. Raises Invalid if the mark is not one of ours."""
+    """Return the marked order's creation time and id. Raises Invalid if this module did not make the mark."""
     try:
         written, _, order_id = base64.b64decode(text, altchars=b"-_", validate=True).decode().partition(" ")
         created_at = datetime.fromisoformat(written)

@@ -1,4 +1,4 @@
-"""Public keys that a signer publishes (RFC 7517), fetched when they are needed and remembered for an hour."""
+"""Fetches the public keys that a signer publishes (RFC 7517) when they are needed, and keeps them for an hour."""
 
 import threading
 import time
@@ -11,15 +11,15 @@ import jwt
 from functions.domain.refusals import Unavailable
 
 REMEMBERED: Final = 3600.0
-"""Seconds for which a list is taken as it was."""
+"""Seconds for which a fetched list is used."""
 LOOK_AGAIN: Final = 30.0
-"""Seconds from one look to the next for a key that the list has not: anybody can make up a key's name."""
+"""Seconds between two fetches for a key that is not in the list: anyone can invent a key's name."""
 TRY_AGAIN: Final = 2.0
-"""Seconds from a look that failed to the next: callers must not all wait for a signer that is away."""
+"""Seconds between a failed fetch and the next: callers must not all wait for a signer that does not answer."""
 
 
 class PublishedKeys:
-    """Keys by their id. Safe to use from several threads: one looks, the others wait for what it finds."""
+    """Finds keys by id. Several threads may share it: one of them fetches, and the others wait for its result."""
 
     def __init__(self, http: httpx.Client, url: str, timer: Callable[[], float] = time.monotonic) -> None:
         self._http, self._url, self._timer = http, url, timer
@@ -29,7 +29,7 @@ class PublishedKeys:
         self._failed: float | None = None
 
     def find(self, key_id: str) -> Any | None:
-        """Return the key, as PyJWT takes it, or None if the signer publishes no key of this id. Raises Unavailable."""
+        """Return the key for PyJWT; None if the signer publishes no key with this id. Raises Unavailable."""
         with self._lock:
             if not self._since(self._fetched) < (REMEMBERED if key_id in self._keys else LOOK_AGAIN):
                 self._fetch()
@@ -54,6 +54,6 @@ def _read(answer: httpx.Response) -> Mapping[str, Any]:
     answer.raise_for_status()
     document = answer.json()
     if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
-        raise ValueError("no list of keys")
+        raise ValueError("it is not a list of keys")
     listed = [key for key in document["keys"] if isinstance(key, dict)]
     return {key.key_id: key.key for key in jwt.PyJWKSet(listed).keys if isinstance(key.key_id, str)}

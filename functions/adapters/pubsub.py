@@ -27,4 +27,4 @@ class PubSubDoorbell:
             answer = self._publisher.publish(self._topic_path, b"", retry=RETRY, timeout=PUBLISH_SECONDS, **attributes)
             answer.result(PUBLISH_SECONDS)
         except (GoogleAPIError, GoogleAuthError, TookTooLong) as error:
-            raise Unavailable("The doorbell cannot be rung now.") from error
+            raise Unavailable("The doorbell could not be rung now.") from error

@@ -1,9 +1,9 @@
-"""Reading Firestore's documents, some of which another version of the control plane may have written.
+"""Reads Firestore documents, some of which another version of the control plane may have written.
 
-During a roll-out, and after a rollback, there may be documents that this version cannot read. Asked for by id, each is
-`OtherVersion`: whoever asks repeats the request until an instance that can read it answers. Of many they are passed
-over, and what counts is how far was read, not how much of that was readable: they neither end a list nor hide what is
-behind them.
+During a roll-out, and after a rollback, there may be documents that this version cannot read. A read by id raises
+`OtherVersion`: the caller repeats the request until an instance that can read the document answers. A query skips such
+documents, and its mark follows the last document that was read, readable or not: an unreadable document neither ends a
+list nor hides the documents behind it.
 """
 
 import threading
@@ -24,13 +24,13 @@ from functions.ports import Snapshot
 from shared.log_events import LogEvent
 
 MAX_READ: Final = 10_000
-"""Documents that are read at most to find those that were asked for."""
+"""The limit of documents that one search reads."""
 PAGE_SIZE: Final = 500
-"""Documents of one query that goes on past unreadable ones."""
+"""The number of documents that a query reads to continue past unreadable ones."""
 MAX_NAMED: Final = 5
-"""Documents that one line of the log names."""
+"""The number of documents that one log line names."""
 LOG_AGAIN_SECONDS: Final = 600.0
-"""How long a document that was named in the log is not named again."""
+"""A document is logged at most once in this time."""
 
 T = TypeVar("T")
 Document = DocumentSnapshot[DocumentReference]
@@ -43,7 +43,7 @@ _logging = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Reading(Generic[T]):
-    """What a query found. Not `whole`: there may be more behind `last`, the last document that was read."""
+    """The result of a query. If not `whole`, there may be more after `last`, the last document that was read."""
 
     found: Sequence[T]
     last: Document | None
@@ -51,9 +51,9 @@ class Reading(Generic[T]):
 
 
 def read_past(query: Query, limit: int, decode: Callable[[Document], T]) -> Reading[T]:
-    """Return the first `limit` documents of the query that can be read: one query if all of them can.
+    """Return the first `limit` readable documents of the query. If all documents are readable, this takes one query.
 
-    Gives up after MAX_READ documents, or `limit` if that is more.
+    Stop after MAX_READ documents, or after `limit` if that is more.
     """
     found, passed, last, read = list[T](), dict[str, ValidationError](), None, 0
     whole, most = False, max(MAX_READ, limit)
@@ -76,8 +76,8 @@ def read_past(query: Query, limit: int, decode: Callable[[Document], T]) -> Read
 
 
 def note_unreadable(passed: Mapping[str, ValidationError]) -> None:
-    """Log which documents were passed over, and why; each once in LOG_AGAIN_SECONDS."""
-    with _logging:  # many requests read at once, and two that write at once break a cache for good
+    """Log which documents were skipped, and why; each at most once in LOG_AGAIN_SECONDS."""
+    with _logging:  # many requests read at once, and two that write at once would corrupt the cache
         news = [id_ for id_ in passed if id_ not in _logged][:MAX_NAMED]
         _logged.update(dict.fromkeys(news, True))
     if not news:
@@ -88,12 +88,12 @@ def note_unreadable(passed: Mapping[str, ValidationError]) -> None:
 
 
 def order_of(document: Document) -> Snapshot:
-    """Return the order that the document says. Raises ValidationError."""
+    """Return the document's order. Raises ValidationError."""
     return Snapshot(order_document.decode(document.to_dict() or {}), document.update_time)
 
 
 def present_order(document: Document) -> Snapshot:
-    """Return the order of the document. Raises NotFound, OtherVersion."""
+    """Return the order of a document that may not exist. Raises NotFound, OtherVersion."""
     if not document.exists:
         raise NotFound("There is no such order.")
     try:
@@ -103,7 +103,7 @@ def present_order(document: Document) -> Snapshot:
 
 
 def read_one(document: Document, form: TypeAdapter[T]) -> T:
-    """Return what the document says; fields of a later version are left out. Raises OtherVersion."""
+    """Return the document's value; fields that a later version added are ignored. Raises OtherVersion."""
     try:
         return parse(document, form)
     except ValidationError as error:
@@ -111,7 +111,7 @@ def read_one(document: Document, form: TypeAdapter[T]) -> T:
 
 
 def parse(document: Document, form: TypeAdapter[T]) -> T:
-    """As `read_one`, but raises ValidationError."""
+    """Do the same as `read_one`, but raise ValidationError."""
     fields: dict[str, Any] = document.to_dict() or {}
     return form.validate_python(plain(fields), extra="ignore")
 

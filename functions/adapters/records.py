@@ -1,4 +1,4 @@
-"""Small records in Firestore: a collection for each kind."""
+"""Small records in Firestore, in one collection for each kind."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class FirestoreRecords(Generic[T]):
-    """One document a record, named by its id's SHA-256: an id may hold what Firestore's own may not."""
+    """Stores one document for each record, named by its id's SHA-256: Firestore does not allow every id as a name."""
 
     def __init__(self, client: Client, collection: str, kind: type[T]) -> None:
         self._client = client
@@ -32,7 +32,7 @@ class FirestoreRecords(Generic[T]):
             present = self._document(id_).get(**ONCE)
             if not present.exists:
                 raise
-            if self._decoded(present) != record:  # else it is ours, whose answer was lost
+            if self._decoded(present) != record:  # else this call added it, and the answer was lost
                 raise Conflict(f"There is a record of {id_} already.") from error
 
     @persistently
@@ -88,7 +88,7 @@ class FirestoreRecords(Generic[T]):
         return self._read_past(Query(self._records), limit)
 
     def _changed(self, document: DocumentSnapshot[Any], change: Callable[[T], T]) -> T:
-        """Write what `change` makes of the document, if that differs. Raises LostRace."""
+        """Write the result of `change` if it differs from the document. Raises LostRace."""
         present = self._decoded(document)
         changed = change(present)
         if changed == present:

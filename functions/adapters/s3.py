@@ -1,7 +1,7 @@
-"""Outputs in a bucket of the S3 protocol: Amazon S3 and Cloudflare R2.
+"""Outputs in a bucket that speaks the S3 protocol: Amazon S3 or Cloudflare R2.
 
-An upload's URL signs the length, the type and the SHA-256 of the bytes; the service itself compares the bytes with
-them, so that nothing else can be stored under the key, and the same bytes may be sent again.
+An upload's URL signs the length, the type and the SHA-256 of the bytes, and the service compares the bytes with them.
+So only these bytes can be stored under the key, and they may be sent again.
 """
 
 import base64
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 DECLARED: Final = "sha256"
-"""The object's metadata that repeats its signed SHA-256, in lower-case hex."""
+"""The metadata field that repeats the object's signed SHA-256, in lower-case hex."""
 
 CONFIG: Final = Config(
     signature_version="s3v4",
     s3={"addressing_style": "path"},
-    request_checksum_calculation="when_required",  # R2 does not read the trailers that are boto3's default
+    request_checksum_calculation="when_required",  # R2 does not support the trailers that boto3 sends by default
     response_checksum_validation="when_required",
     connect_timeout=5,
     read_timeout=10,
@@ -39,7 +39,9 @@ CONFIG: Final = Config(
 
 
 def s3_client(endpoint: str | None, region: str, access_key_id: str | None, secret: str | None) -> "S3Client":
-    """Return a client. Without an endpoint it is Amazon's; R2's region is `auto`; without a key boto3 looks for one."""
+    """Return a client: Amazon's without an endpoint. R2's region is `auto`. Without a key, boto3 searches for
+    credentials.
+    """
     return boto3.client(
         "s3",
         endpoint_url=endpoint,
@@ -51,7 +53,7 @@ def s3_client(endpoint: str | None, region: str, access_key_id: str | None, secr
 
 
 def _is_local(endpoint: str | None) -> bool:
-    """Return whether no proxy can reach the endpoint for us: botocore asks one that the environment names even so."""
+    """Return whether the endpoint needs no proxy: botocore would use the environment's even for these."""
     return endpoint is not None and is_loopback(urlsplit(endpoint).hostname or "")
 
 
@@ -102,10 +104,11 @@ def _seconds(valid: timedelta) -> int:
 
 
 def _sha256(head: "HeadObjectOutputTypeDef") -> str | None:
-    """Return the checksum that the service keeps, in hex.
+    """Return the checksum that the service stores, in hex.
 
-    R2 lists no SHA-256 of whole objects (https://developers.cloudflare.com/r2/api/s3/api/), though it compares it on
-    upload; there the metadata stands in, which only our URL could write.
+    R2 compares the SHA-256 on upload, but reports none for whole objects
+    (https://developers.cloudflare.com/r2/api/s3/api/). In that case this returns the one in the metadata, which only
+    our URL could write.
     """
     checksum = head.get("ChecksumSHA256")
     return base64.b64decode(checksum).hex() if checksum else head["Metadata"].get(DECLARED)

@@ -1,4 +1,4 @@
-"""Intel Trust Authority: its tokens checked with its published keys, and quotes appraised with an account's key.
+"""Intel Trust Authority: checks its tokens with its published keys, and has it appraise quotes with an account's key.
 
 https://docs.trustauthority.intel.com, https://portal.trustauthority.intel.com/eat_profile.html
 """
@@ -17,25 +17,25 @@ from functions.domain.agents import Measured
 from functions.domain.refusals import Forbidden, Malformed, Unavailable
 
 ISSUERS: Final = ("Intel Trust Authority", "https://portal.trustauthority.intel.com")
-"""What version 1 and 2 of its tokens say."""
+"""The issuers of versions 1 and 2 of its tokens."""
 ALGORITHMS: Final = ("PS384", "RS256")
 SKEW: Final = timedelta(seconds=30)
-"""How much its clock and ours may differ."""
+"""The tolerated difference between its clock and ours."""
 HEX: Final = re.compile(r"(?:[0-9a-f]{2})+")
 REFUSED: Final = (400, 413, 422)
-"""Statuses that say something of the quote; any other is of us, or of them."""
+"""Statuses that are about the quote. Any other error is ours or the service's."""
 CHECKS: Final[Options] = {
     "require": ["exp", "iss"],
     "verify_signature": True,
     "verify_aud": False,
-    "verify_exp": False,  # PyJWT has a clock of its own: times are compared here, with the one we are given
+    "verify_exp": False,  # PyJWT uses its own clock: this class compares the times with `now` instead
     "verify_iat": False,
     "verify_nbf": False,
 }
 
 
 class TrustAuthority:
-    """`api_key` None: tokens are checked, and no quote is appraised for anybody."""
+    """If `api_key` is None, it only checks tokens, and appraises no quotes."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class TrustAuthority:
 
 
 def _token(answer: httpx.Response) -> str:
-    """Whatever is wrong with the answer is between us and Intel: whoever asked may ask again."""
+    """Return the answer's token. Raises Unavailable for any other answer, because the caller is not at fault."""
     if answer.status_code != httpx.codes.OK:
         raise Unavailable(f"Intel Trust Authority answered {answer.status_code}.")
     try:
@@ -93,7 +93,7 @@ def _token(answer: httpx.Response) -> str:
 
 
 def _key_id(token: str) -> str:
-    """Raises Malformed if it is not a token, Forbidden if it is not one of theirs."""
+    """Return the id of the token's key. Raises Malformed if it is not a token, Forbidden if it cannot be Intel's."""
     try:
         header = jwt.get_unverified_header(token)
     except jwt.InvalidTokenError:
@@ -118,12 +118,12 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Forbidden(f"The attestation token is refused: its {name} is no number.")
+        raise Forbidden(f"The attestation token is refused: its {name} is not a number.")
     return value
 
 
 def _measured(claims: Mapping[str, Any]) -> Measured:
-    """One that does not say that it cannot be debugged is taken as one that can."""
+    """Return the token's claims about the TD. A TD counts as debuggable unless the token says that it is not."""
     status = claims.get("attester_tcb_status")
     rtmrs = {number: _hex(claims, f"tdx_rtmr{number}") for number in range(4)}
     return Measured(

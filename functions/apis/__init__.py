@@ -1,4 +1,4 @@
-"""The contracts that the control plane serves, one folder each: adding one touches its folder and this list."""
+"""The contracts that the control plane serves, one folder each. To add one, add its folder and an entry here."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -15,4 +15,4 @@ SERVICES: Final[Mapping[str, Sequence[Route]]] = {
 }
 """The services to deploy, by the name of their entry point."""
 EVERYTHING: Final[Sequence[Route]] = (*(route for api in APIS for route in api.routes), *HEALTH)
-"""What the local stack serves from one process."""
+"""The service that the local stack runs: all routes in one process."""

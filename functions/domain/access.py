@@ -1,4 +1,4 @@
-"""Who may call: API keys, looked up by their digest."""
+"""API keys and roles: who may call which routes. Keys are looked up by their digest."""
 
 import hashlib
 from collections.abc import Collection
@@ -23,10 +23,10 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """What is stored of a key: never the key itself. `digest` is its SHA-256 in lower-case hex.
+    """The stored part of a key, which excludes the key itself. `digest` is its SHA-256 in lower-case hex.
 
-    One that its holder may withdraw (`revocable`) is looked up at each use, so that it is dead at once. A launcher's
-    may be good for some `datacenters` only (`gcp`, `gcp:us-central1-a`); none named: any.
+    A `revocable` key is looked up at each use, so that its removal takes effect at once. `datacenters` (`gcp`,
+    `gcp:us-central1-a`) limits a launcher's key; empty means any datacenter.
     """
 
     digest: str
@@ -42,14 +42,14 @@ def digest(key: str) -> str:
 
 
 def narrowed(lanes: Collection[str], datacenters: Collection[str]) -> tuple[str, ...]:
-    """Return these lanes as far as they are within the datacenters (`gcp`, `gcp:us-central1-a`); none named: any."""
+    """Return the lanes, limited to these datacenters (`gcp`, `gcp:us-central1-a`); empty means any datacenter."""
     if not datacenters:
         return tuple(lanes)
     return tuple(within for lane in lanes for scope in datacenters if (within := _within(lane, scope)))
 
 
 def _within(lane: str, scope: str) -> str | None:
-    """Return the part of a lane that is in the scope."""
+    """Return the part of a lane that is within the scope."""
     pool, _, rest = lane.partition("/")
     cloud, _, zone = scope.partition(":")
     allowed = scope if zone else f"{cloud}:{EVERY}"

@@ -1,4 +1,4 @@
-"""Accounts: who pays for orders, and who fulfils them."""
+"""Accounts of those who pay for orders, and of those who fulfil them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,17 +24,17 @@ ROLE_OF: Final[Mapping[AccountType, Role]] = {
     AccountType.LAUNCHER: Role.LAUNCHER,
 }
 PRIVILEGED: Final = frozenset({AccountType.DEPLOYER, AccountType.AGENT, AccountType.LAUNCHER})
-"""Types that can cause machines to be started, or can get their orders: not everyone may create such an account."""
+"""Accounts of these types can start machines or claim orders, so not everyone may create one."""
 NOBODY: Final = "-"
-"""The account of orders that no account asked for: those of the operator's own pools."""
+"""The account of the orders of the operator's own pools."""
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
     """Stored under its name, so that names are unique.
 
-    `datacenters` are those that a launcher may claim for (`gcp`, or `gcp:us-central1-a`); empty: all. `retired` are
-    digests of former keys that may not have been removed yet.
+    `datacenters` are those that a launcher may claim for (`gcp`, or `gcp:us-central1-a`); empty means all. `retired`
+    holds digests of former keys that may still have to be removed.
     """
 
     id: str
@@ -57,11 +57,11 @@ class Enrolment:
     used_by: str | None = None
 
     def valid(self, account_type: AccountType, now: datetime) -> bool:
-        """Return whether an account of this type can be created with it."""
+        """Return whether the enrolment can create an account of this type now."""
         return self.used_by is None and self.account_type is account_type and now < self.expires_at
 
 
 def scope(text: str) -> str:
-    """Return a cloud or a datacenter in the form of `Account.datacenters`: `Google` is `gcp`. Raises ValueError."""
+    """Return a cloud or a datacenter as `Account.datacenters` has it: `Google` becomes `gcp`. Raises ValueError."""
     datacenter = datacenters.parse(text)
     return datacenter if ":" in text else datacenter.partition(":")[0]

@@ -22,7 +22,7 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What an appraiser attests about a TD. Measurements and `report_data` (64 bytes) are lower-case hex.
+    """An appraiser's statements about a trust domain. Measurements and `report_data` (64 bytes) are lower-case hex.
 
     `mrtd` and `tcb_status` are empty if the appraiser does not state them.
     """
@@ -36,7 +36,9 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """Stored under its machine's name. `mrtd` is lower-case hex; `order_id` and `epoch` are its machine's order's."""
+    """Stored under its machine's name. `mrtd` is lower-case hex; `order_id` and `epoch` are those of the machine's
+    order.
+    """
 
     id: str
     vm_name: str
@@ -45,11 +47,11 @@ class Agent:
     mrtd: str
     version: str
     registered_at: datetime
-    """When it registered last."""
+    """The time of the last registration."""
     last_seen_at: datetime
     status: str = "undeployed"
     deployment_id: str | None = None
     order_id: str | None = None
     epoch: int | None = None
     verified: bool = True
-    """Always true: instances of the version before cannot read a record without it."""
+    """Always true: instances of the previous version cannot read a record without it."""

@@ -1,4 +1,4 @@
-"""Which machines of a pool are good enough to count for its client. What is ordered does not depend on it."""
+"""Decides which machines of a pool count for its client. It does not affect how many are ordered."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,15 +9,15 @@ from functions.domain.order import Order
 from shared.domain.order import State
 
 SILENT_AFTER: Final = timedelta(hours=2, minutes=5)
-"""An agent sends a heartbeat every hour: it has missed two."""
+"""An agent sends a heartbeat every hour: after this time it has missed two."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What a machine must be, beside running. `verified`: an agent has registered, so its quote was appraised;
-    `healthy`: its agent, or its launcher, was heard from recently.
+    """The conditions for a running machine. `verified`: an agent has registered, so its quote was appraised. `healthy`:
+    its agent or its launcher has sent a heartbeat recently.
 
-    The contract can also demand a host name. We give machines none, so that demand has no effect.
+    The contract can also demand a host name. Our machines have none, so that demand has no effect.
     """
 
     verified: bool = True
@@ -25,7 +25,7 @@ class Demands:
 
 
 def eligible(order: Order, agent: Agent | None, demands: Demands, now: datetime) -> bool:
-    """Return whether the order's machine counts. `agent` is the one that registered from it, if any."""
+    """Return whether the order's machine counts. `agent` is the agent that registered from it, if any."""
     return (
         order.state is State.RUNNING
         and order.cancel_requested_at is None
@@ -35,7 +35,7 @@ def eligible(order: Order, agent: Agent | None, demands: Demands, now: datetime)
 
 
 def _healthy(order: Order, agent: Agent | None, now: datetime) -> bool:
-    """Without an agent, the launcher's heartbeats decide; without those, nobody knows."""
+    """If there is no agent, the launcher's heartbeats decide. Without those, the machine is not healthy."""
     if agent is not None:
         return now - agent.last_seen_at < SILENT_AFTER
     return order.lease is not None and order.attended and now < order.lease.until

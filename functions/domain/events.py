@@ -1,4 +1,4 @@
-"""What can happen to an order: one frozen class an event, each with the row of the table that it reads."""
+"""The events of an order: one frozen class for each, with the row of the table that it selects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """`request_id` names the request that caused it; an order remembers the last few and ignores repeats."""
+    """`request_id` names the request that caused it: an order remembers the last few, and ignores repeats."""
 
     kind: ClassVar[EventKind]
     request_id: str
@@ -44,7 +44,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Held(Event):
-    """An event that only the holder of the present epoch may cause: the fence."""
+    """An event that only the holder of the current epoch may cause: `rules.fence` refuses any other."""
 
     epoch: int
 
@@ -58,7 +58,7 @@ class Ring(Event):
 
 @dataclass(frozen=True, slots=True)
 class Claim(Event):
-    """A launcher takes the order, at an epoch one higher than the last. One not `attended` sends no heartbeats."""
+    """A launcher takes the order, at an epoch one higher than the last. It sends no heartbeats if not `attended`."""
 
     kind = EventKind.CLAIM
     launcher: str
@@ -68,7 +68,7 @@ class Claim(Event):
 
 @dataclass(frozen=True, slots=True)
 class Renew(Held):
-    """The launcher's heartbeat named the order; from now on it is attended, or not."""
+    """The launcher's heartbeat named the order, and says whether it is attended from now on."""
 
     kind = EventKind.RENEW
     launcher: str
@@ -78,7 +78,7 @@ class Renew(Held):
 
 @dataclass(frozen=True, slots=True)
 class Note(Held):
-    """The launcher reports its machine, and keeps the order. If `vm` or `message` is None, it stays as it is."""
+    """The launcher reports its machine, and keeps the order. If `vm` or `message` is None, the stored one stays."""
 
     kind = EventKind.NOTE
     launcher: str
@@ -89,7 +89,7 @@ class Note(Held):
 
 @dataclass(frozen=True, slots=True)
 class Provision(Held):
-    """The launcher starts the machine `vm`; it may ask for more time. What is None stays as it is."""
+    """The launcher starts the machine `vm`, and may ask for more time. If a field is None, the stored one stays."""
 
     kind = EventKind.PROVISION
     launcher: str
@@ -100,7 +100,7 @@ class Provision(Held):
 
 @dataclass(frozen=True, slots=True)
 class Start(Held):
-    """The worker reported that it is up; or its launcher did, if the order is not attended. None changes nothing."""
+    """The worker (or the launcher, if the order is not attended) reported that it is up. A field that is None stays."""
 
     kind = EventKind.START
     vm: str | None = None
@@ -109,7 +109,7 @@ class Start(Held):
 
 @dataclass(frozen=True, slots=True)
 class Register(Held):
-    """An agent in the machine registered, its quote appraised: one an epoch."""
+    """An agent in the machine registered, and its quote was appraised. There is at most one agent for each epoch."""
 
     kind = EventKind.REGISTER
     agent: str
@@ -127,7 +127,7 @@ class Succeed(Held):
 
 @dataclass(frozen=True, slots=True)
 class Fail(Held):
-    """It cannot succeed: another attempt would end the same way."""
+    """The attempt failed, and another would fail in the same way."""
 
     kind = EventKind.FAIL
     reason: Reason
@@ -138,7 +138,7 @@ class Fail(Held):
 
 @dataclass(frozen=True, slots=True)
 class Retry(Held):
-    """This attempt failed; another may succeed."""
+    """The attempt failed, and another may succeed."""
 
     kind = EventKind.RETRY
     reason: Reason
@@ -149,7 +149,7 @@ class Retry(Held):
 
 @dataclass(frozen=True, slots=True)
 class Exit(Held):
-    """The machine has ended by itself. If the order still ran, the attempt has failed; else nothing changes."""
+    """The machine ended by itself. If the order had not ended, the attempt has failed; otherwise nothing changes."""
 
     kind = EventKind.EXIT
     launcher: str
@@ -158,7 +158,7 @@ class Exit(Held):
 
 @dataclass(frozen=True, slots=True)
 class Return(Held):
-    """The launcher hands the order back untried: it has no capacity, or is going down. That burns no attempt."""
+    """The launcher returns the order without an attempt: it has no capacity, or is shutting down."""
 
     kind = EventKind.RETURN
     launcher: str
@@ -168,42 +168,42 @@ class Return(Held):
 
 @dataclass(frozen=True, slots=True)
 class Lapse(Held):
-    """The lease ran out without a heartbeat. If no machine was begun, that burns no attempt."""
+    """The lease ended without a heartbeat. If no machine was started, this does not count as an attempt."""
 
     kind = EventKind.LAPSE
 
 
 @dataclass(frozen=True, slots=True)
 class BootTimeout(Held):
-    """Its worker did not report within the order's boot limit."""
+    """The worker did not report within the order's boot limit."""
 
     kind = EventKind.BOOT_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
 class RunTimeout(Held):
-    """Its worker ran longer than the order's run limit."""
+    """The worker ran longer than the order's run limit."""
 
     kind = EventKind.RUN_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
 class TtlPassed(Held):
-    """A capacity order has run as long as it was to."""
+    """A capacity order has run for its TTL."""
 
     kind = EventKind.TTL_PASSED
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel(Event):
-    """The client cancels. An order that waits ends at once; the launcher of one that is held stops its machine."""
+    """The client cancels the order. If it is queued, it ends at once; if it is held, its launcher stops the machine."""
 
     kind = EventKind.CANCEL
 
 
 @dataclass(frozen=True, slots=True)
 class Stop(Held):
-    """The launcher has stopped the machine of an order whose client had cancelled it."""
+    """The launcher has stopped the machine of a cancelled order."""
 
     kind = EventKind.STOP
     launcher: str
@@ -211,7 +211,7 @@ class Stop(Held):
 
 @dataclass(frozen=True, slots=True)
 class Release(Held):
-    """The launcher has taken back the machine of a capacity order that had been fulfilled."""
+    """The launcher has stopped the machine of a capacity order that was cancelled after it was fulfilled."""
 
     kind = EventKind.RELEASE
     launcher: str
@@ -219,14 +219,14 @@ class Release(Held):
 
 @dataclass(frozen=True, slots=True)
 class Expire(Event):
-    """Its queue TTL passed, and no launcher ran it."""
+    """The queue TTL passed, and no launcher ran the order."""
 
     kind = EventKind.EXPIRE
 
 
 @dataclass(frozen=True, slots=True)
 class Discard(Event):
-    """What it left in the bucket was kept as long as it was to be, and is removed."""
+    """The output's retention has passed, and its objects are removed."""
 
     kind = EventKind.DISCARD
 

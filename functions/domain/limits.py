@@ -1,4 +1,4 @@
-"""How long an order may wait, boot, run and keep its output; and the limits of each kind, if the client sets none."""
+"""How long an order may wait, boot and run, and how long its output is kept; and each kind's default limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ class Limits:
     """All in seconds."""
 
     queue_seconds: float = DAY
-    """How long it waits for a launcher, at first and after each attempt."""
+    """The queue TTL: how long the order waits for a launcher, at first and after each attempt."""
     boot_seconds: float = 600.0
-    """How long after a claim its worker may take to report."""
+    """The time from a claim to the worker's first report."""
     run_seconds: float | None = None
-    """How long it may run then; None: until it is stopped. A capacity order that has run so long has done its work."""
+    """The time that the order may run; None means until it is stopped. A capacity order succeeds when it has passed."""
     keep_seconds: float = 7 * DAY
-    """How long after its end what it left in the bucket is kept."""
+    """The retention: how long after the order's end its output is kept."""
 
     @property
     def queue(self) -> timedelta:
@@ -47,7 +47,7 @@ DEFAULT_ATTEMPTS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a kind of order is given."""
+    """The defaults for a kind of order."""
 
     limits: Limits = DEFAULT_LIMITS
     max_attempts: int = DEFAULT_ATTEMPTS

@@ -1,4 +1,4 @@
-"""The order as the control plane keeps it: what was asked, who holds it, and what came of it."""
+"""The order as the control plane stores it: the request, the lease, and the result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,37 +12,23 @@ from shared.domain.order import FINAL, Reason, State
 from shared.domain.spec import AnySpec, OrderKind
 
 LAPSE_MARGIN: Final = timedelta(seconds=5)
-"""How long after its end a lease lapses: by then the launcher, which stops before the end, has nothing left running."""
-
-
+"""The time between a lease's end and its lapse. The launcher stops its machine before the end."""
 RING_GRACE: Final = timedelta(seconds=10)
-"""How long after its creation an order is given for its first bell to be recorded."""
-
-
+"""How long the sweep waits, after an order's creation, for the record of its first bell."""
 FIRST_RING_INTERVAL: Final = timedelta(seconds=60)
-"""How long after a bell an order that still waits gets the next one, at first; then twice as long each time."""
-
-
+"""The time between an order's first bell and the next, if it still waits. Each later wait is twice as long."""
 MAX_RING_INTERVAL: Final = timedelta(minutes=30)
-"""The longest time between two of its bells."""
-
-
+"""The longest time between two bells of an order."""
 REMEMBERED_REQUESTS: Final = 16
-
-
 REMEMBERED_HOLDERS: Final = 4
-
-
 UPLOAD_VALID: Final = timedelta(minutes=15)
-"""How long an upload that was granted may begin."""
-
-
+"""The time in which a granted upload may begin."""
 HELD: Final = frozenset({State.CLAIMED, State.PROVISIONING, State.RUNNING})
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A launcher's hold on an order. The epoch is the order's: one higher at every claim.
+    """A launcher's right to an order `until` a time. The order's epoch numbers its leases: one higher at every claim.
 
     If `attended` is false, the launcher sends no heartbeats, and the lease never expires once the order is running.
     """
@@ -54,7 +40,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The object an order's worker left. `size` in bytes, `sha256` in lower-case hex."""
+    """The object that an order's worker uploaded. `size` is in bytes, `sha256` in lower-case hex."""
 
     key: str
     file_name: str
@@ -65,33 +51,33 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One request for work. Changed only by `rules.advance`, stored only through `OrderStore`."""
+    """One request for work. Only `rules.advance` changes it, and only an `OrderStore` stores it."""
 
     id: str
     account: str
     spec: AnySpec
     lane: str
     lanes: tuple[str, ...]
-    """Every lane in which it may be asked for, its own among them."""
+    """Every lane in which a claim finds the order, its own included."""
     state: State
     created_at: datetime
     updated_at: datetime
     available_at: datetime
-    """From when it may be claimed."""
+    """The time from which it may be claimed."""
     expires_at: datetime
-    """Until when it waits for a launcher."""
+    """The end of its queue TTL."""
     due_at: datetime | None
     """When the sweep must look at it next; None if nothing is left to do."""
     limits: Limits = DEFAULT_LIMITS
     max_attempts: int = DEFAULT_ATTEMPTS
     epoch: int = 0
     attempt: int = 0
-    """How many attempts were begun, but for those that were handed back untried, or lapsed before that."""
+    """The number of attempts. Claims that were returned, or that lapsed before a machine was started, do not count."""
     lease: Lease | None = None
     claimed_by: str | None = None
-    """Who holds it, or held it when it ended."""
+    """The holder, or the last holder of an order that has ended."""
     former: tuple[str, ...] = ()
-    """The last few that held it until their lease lapsed: their machine may yet come up."""
+    """The last few former holders, whose lease lapsed: their machines may still start."""
     agent: str | None = None
     """The id of the agent that registered from inside its machine."""
     cancel_requested_at: datetime | None = None
@@ -100,12 +86,12 @@ class Order:
     message: str | None = None
     output: Output | None = None
     discarded_at: datetime | None = None
-    """When what it left in the bucket was removed, first: an upload may still come late."""
+    """The time of the first removal of its output. A second one follows, for uploads that began before the first."""
     requeued_from: str | None = None
-    """The order that this one was placed again for."""
+    """The failed order that this one replaces."""
     metrics: Mapping[str, int | float] = field(default_factory=dict)
     entered: Mapping[State, datetime] = field(default_factory=dict)
-    """When each state was last entered."""
+    """The time at which each state was last entered."""
     recent: tuple[str, ...] = ()
     """The ids of the last requests that changed it, so that a repeat changes nothing."""
 
@@ -123,12 +109,12 @@ class Order:
 
     @property
     def attended(self) -> bool:
-        """Return False if a launcher holds the order and sends no heartbeats: nobody can tell it to stop."""
+        """Return False if the order's holder sends no heartbeats: then the control plane cannot tell it to stop."""
         return self.lease is None or self.lease.attended
 
     @property
     def lease_expires(self) -> bool:
-        """Return False if the order runs and is not attended: then it stays with its launcher."""
+        """Return False if the order is running and not attended: its launcher keeps it."""
         return self.attended or self.state is not State.RUNNING
 
 
@@ -141,7 +127,7 @@ def place(
     not_before: datetime | None = None,
     requeued_from: str | None = None,
 ) -> Order:
-    """Return a new order, queued. `limits` None are those of its kind; it cannot be claimed `not_before` that time."""
+    """Return a new, queued order. If `limits` is None, its kind's apply. It cannot be claimed before `not_before`."""
     policy = POLICIES[spec.kind]
     limits = limits or policy.limits
     available_at = max(now, not_before or now)
@@ -166,7 +152,7 @@ def place(
 
 
 def output_key(order_id: str, epoch: int) -> str:
-    """Return the one key that this epoch of this order may write; a stale worker cannot reach a later one's."""
+    """Return the only key that a worker may write at this epoch: a stale worker cannot write a later epoch's."""
     return f"outputs/{order_id}/{epoch}"
 
 

@@ -1,7 +1,7 @@
-"""Pools: how many machines of a size a datacenter is to have, and which orders bring them.
+"""Pools: how many machines of a size a datacenter should have, and which orders provide them.
 
-A pool has slots, and each slot has one order at a time. Orders that have ended do not count. All others do, whether or
-not their machine's agent has registered: the machine is ordered, and is not ordered again.
+A pool has slots, and each slot has one order at a time. An order counts until it ends, whether or not its machine's
+agent has registered, so that no machine is ordered twice.
 """
 
 import zlib
@@ -20,36 +20,36 @@ from shared.domain.spec import Attestation, CapacitySpec, NodeSize
 POOLS: Final = UUID("f2b4c8a8-0c55-4f6e-9a53-5b3c5a2d7f10")
 """The namespace of pools' ids; a pool's id is the namespace of its orders' ids."""
 MAX_MACHINES: Final = 200
-"""Of one pool."""
+"""The limit of one pool."""
 LIMITS: Final = Limits(boot_seconds=1800)
-"""Of a pool's orders: a cloud may take long."""
+"""The boot limit of a pool's orders: a cloud may take long."""
 SETTLED: Final = timedelta(minutes=10)
-"""An order that ran for this long before it failed did not fail for the same reason as the one before it."""
+"""If an order ran for this long before it failed, its failure does not count as one in a row."""
 MONTHLY_USD: Final[Mapping[NodeSize, float]] = {NodeSize.TINY: 25.0, NodeSize.STANDARD: 100.0, NodeSize.LLM: 500.0}
 IN_FLIGHT: Final = frozenset({State.QUEUED, State.CLAIMED, State.PROVISIONING})
 RELEASED_FIRST: Final = (State.QUEUED, State.CLAIMED, State.PROVISIONING, State.RUNNING)
-"""The sequence in which surplus orders are released: those that wait first, those that run last."""
+"""The sequence in which surplus orders are released: queued ones first, running ones last."""
 
 Orders = Mapping[str, Order]
-"""By id. An order of a member that is not among them has not been created yet."""
+"""Orders by id. If a member's order is missing here, it has not been created yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One slot of a pool (`place` is its number), and its present order, whose id follows from slot and generation."""
+    """One slot of a pool (`place` is its number) and its current order, whose id depends on slot and generation."""
 
     order_id: str
     place: int
     generation: int = 1
     failures: int = 0
-    """How many of its orders failed in a row."""
+    """The number of its orders that failed in a row."""
     released: bool = False
-    """Whether the pool no longer needs it. It is kept until its order has ended."""
+    """True if the pool no longer needs the slot. The slot stays until its order has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Stored under its id, which follows from account, datacenter and size. `account` NOBODY is the operator."""
+    """Stored under its id, which is derived from account, datacenter and size. `account` is NOBODY for the operator."""
 
     id: str
     account: str
@@ -66,14 +66,14 @@ class Pool:
     require_hostname: bool = True
     attestation: Attestation = Attestation.OPTIONAL
     standing: bool = True
-    """Whether it has a target; otherwise it was filled once, or its target was removed."""
+    """Whether the pool has a target. If not, it was filled without one, or its target was removed."""
     places: int = 0
-    """How many slots it ever had: no number, and so no order's id, is used twice."""
+    """The highest slot number so far. No number is used twice, and so no order's id is."""
     members: tuple[Member, ...] = ()
 
     @property
     def managed(self) -> bool:
-        """Whether the sweep keeps it at its target."""
+        """Return whether the sweep keeps the pool at its target."""
         return self.standing and self.enabled and self.dispatch
 
 
@@ -82,7 +82,7 @@ def pool_id(account: str, datacenter: str, node_size: str) -> str:
 
 
 def revised(pool: Pool, now: datetime, **changes: Any) -> Pool:
-    """Return the pool with these fields changed; the same object if that changes nothing."""
+    """Return the pool with these fields changed; the same object if nothing changes."""
     changed = replace(pool, **changes)
     return pool if changed == pool else replace(changed, updated_at=now)
 
@@ -94,9 +94,9 @@ def given_up(pool: Pool, now: datetime) -> Pool:
 
 
 def plan(pool: Pool, orders: Orders, at_least: int = 0) -> Pool:
-    """Return the pool with the slots it is to have: at least `at_least`, and as many as its target says.
+    """Return the pool with the slots that it should have: `at_least` this number, and as many as its target.
 
-    A slot whose order has ended gets the next order, or is given up. Only a managed pool releases its surplus.
+    If a slot's order has ended, the slot gets its next order or is removed. Only a managed pool releases its surplus.
     """
     ended = [member for member in pool.members if _ended(member, orders)]
     present = [member for member in pool.members if not _ended(member, orders)]
@@ -115,9 +115,9 @@ def plan(pool: Pool, orders: Orders, at_least: int = 0) -> Pool:
 
 
 def passed_over(pool: Pool, order_id: str) -> Pool:
-    """Return the pool with the next order in the slot of this one, which was removed before the pool saw its end.
+    """Return the pool with the next order in the slot of this order, which was removed before the pool noticed its end.
 
-    A slot that was released needs no order: it is given up.
+    If the slot was released, it is removed instead.
     """
     members = tuple(
         _member(pool, member.place, member.generation + 1, member.failures) if member.order_id == order_id else member
@@ -128,7 +128,7 @@ def passed_over(pool: Pool, order_id: str) -> Pool:
 
 
 def order_for(pool: Pool, member: Member, now: datetime) -> Order:
-    """Return a new order for this slot. After failures it waits, longer each time."""
+    """Return a new order for this slot. After each failure in a row, it waits longer before it can be claimed."""
     spec = CapacitySpec(
         datacenter=pool.datacenter,
         node_size=NodeSize(pool.node_size),
@@ -157,7 +157,7 @@ def _ended(member: Member, orders: Orders) -> bool:
 
 
 def _surplus(staying: Sequence[Member], orders: Orders, count: int) -> set[str]:
-    """Return the orders to release, at most `count`: of those in one state, the youngest slots first."""
+    """Return at most `count` members to release. Within a state, the youngest slots come first."""
 
     def sequence(member: Member) -> tuple[int, int]:
         order = orders.get(member.order_id)

@@ -1,19 +1,19 @@
-"""Why a request was refused. Every refusal is one of a few families, and the edge maps each family to a status.
+"""Why a request was refused. Each refusal belongs to a family, and the HTTP layer maps each family to a status.
 
 Refusal
 ├─ Malformed          the request cannot be read
-├─ Invalid            it can be read, and its fields are wrong (`fields` names each)
-├─ Unauthenticated    no credential, or none that is valid
-├─ Forbidden          the credential is good for something else
-├─ NotFound           no such thing, or none that this account may see
-├─ Conflict           it contradicts what is stored
-│  ├─ WrongState      the order is in a state that does not allow it (`state`)
+├─ Invalid            the request can be read, but fields are wrong (`fields` names each)
+├─ Unauthenticated    there is no credential, or it is not valid
+├─ Forbidden          the credential does not permit this
+├─ NotFound           it does not exist, or this account may not see it
+├─ Conflict           the request contradicts what is stored
+│  ├─ WrongState      the order's state does not allow it (`state`)
 │  ├─ LeaseLost       the sender's epoch is over: it must destroy its machine
 │  └─ KeyReused       the Idempotency-Key was used for another body
-├─ Gone               it was there, and was removed
-├─ TooLarge           over a size limit
-└─ Unavailable        not now; the same request may be sent again
-   └─ OtherVersion    a later version wrote it, or an earlier one, and this one cannot read it
+├─ Gone               it existed, and was removed
+├─ TooLarge           the request exceeds a size limit
+└─ Unavailable        not possible now; the same request may be sent again
+└─ OtherVersion    another version of the control plane wrote it, and this one cannot read it
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ NO_FIELDS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Refusal(Exception):
-    """A request was refused; the message says why, for whoever sent it."""
+    """A request was refused. The message tells its sender why."""
 
     code: ClassVar[str] = "refused"
     title: ClassVar[str] = "Refused"
@@ -42,7 +42,7 @@ class Malformed(Refusal):
 
 
 class Invalid(Refusal):
-    """`fields` maps each wrong field, as a dotted path, to what is wrong with it."""
+    """`fields` maps the dotted path of each wrong field to a description of the error."""
 
     code = "invalid"
     title = "Some fields are wrong"
@@ -73,7 +73,7 @@ class Conflict(Refusal):
 
 
 class WrongState(Conflict):
-    """`state` is the order's present state."""
+    """`state` is the order's current state."""
 
     code = "wrong_state"
     title = "The order's state does not allow it"
@@ -109,6 +109,6 @@ class Unavailable(Refusal):
 
 
 class OtherVersion(Unavailable):
-    """It is there: an instance of the version that wrote it can answer."""
+    """The record exists, and an instance of the version that wrote it can answer."""
 
     code = OTHER_VERSION

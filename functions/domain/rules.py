@@ -1,11 +1,11 @@
-"""What may happen to an order: one table of (state, event) → state, and the one pure function that reads it.
+"""The order's state machine: one table of (state, event) → state, and the one pure function that reads it.
 
     queued → claimed → provisioning → running → succeeded | failed | cancelled
        ↑________|____________|___________|      expired (from queued)
 
-A final state never changes; what such an order left in the bucket is discarded in time.
+A final state never changes. The output of such an order is discarded after its retention.
 
-What a holder sends, or what is done on its behalf, carries the epoch, and passes the fence: see `fence`.
+Every event from a holder, or on its behalf, carries its epoch, which `fence` checks.
 """
 
 from collections.abc import Mapping
@@ -39,9 +39,9 @@ from functions.domain.events import (
     Succeed,
     TtlPassed,
 )
-from functions.domain.holder import are_one
+from functions.domain.fence import fence
 from functions.domain.order import HELD, LAPSE_MARGIN, REMEMBERED_HOLDERS, REMEMBERED_REQUESTS, Lease, Order
-from functions.domain.refusals import LeaseLost, WrongState
+from functions.domain.refusals import WrongState
 from functions.domain.timing import backoff_of, due_at, limit_passed
 from shared.domain.order import Reason, State
 from shared.domain.spec import Attestation, CapacitySpec, OrderKind
@@ -59,7 +59,7 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.CLAIMED, K.REGISTER): S.RUNNING,
     (S.CLAIMED, K.PROVISION): S.PROVISIONING,
     (S.CLAIMED, K.START): S.RUNNING,  # the worker's report overtook the launcher's
-    (S.CLAIMED, K.SUCCEED): S.SUCCEEDED,  # and so did its last
+    (S.CLAIMED, K.SUCCEED): S.SUCCEEDED,  # and so did its last report
     (S.CLAIMED, K.FAIL): S.FAILED,
     (S.CLAIMED, K.RETRY): S.QUEUED,
     (S.CLAIMED, K.EXIT): S.QUEUED,
@@ -85,8 +85,8 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.PROVISIONING, K.STOP): S.CANCELLED,
     #
     (S.RUNNING, K.RENEW): S.RUNNING,
-    (S.RUNNING, K.REGISTER): S.RUNNING,  # its launcher said so first
-    (S.RUNNING, K.PROVISION): S.RUNNING,  # the launcher's report comes late, and names the machine
+    (S.RUNNING, K.REGISTER): S.RUNNING,  # the launcher reported it first
+    (S.RUNNING, K.PROVISION): S.RUNNING,  # the launcher's late report names the machine
     (S.RUNNING, K.SUCCEED): S.SUCCEEDED,
     (S.RUNNING, K.FAIL): S.FAILED,
     (S.RUNNING, K.RETRY): S.QUEUED,
@@ -97,7 +97,7 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.RUNNING, K.TTL_PASSED): S.SUCCEEDED,
     (S.RUNNING, K.CANCEL): S.RUNNING,  # noted; the order ends at once if it is not attended
     (S.RUNNING, K.STOP): S.CANCELLED,
-    (S.RUNNING, K.RELEASE): S.SUCCEEDED,  # a capacity order given back has done its work
+    (S.RUNNING, K.RELEASE): S.SUCCEEDED,  # a released capacity order has done its work
     #
     (S.SUCCEEDED, K.EXIT): S.SUCCEEDED,
     (S.SUCCEEDED, K.DISCARD): S.SUCCEEDED,
@@ -111,9 +111,9 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
 
 
 def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
-    """Return the order after `event`; the same object if the event's request has changed it before.
+    """Return the order after `event`; the same object if the event's request was applied before.
 
-    Raises LeaseLost if the event comes from a holder whose lease is over, WrongState if no rule allows the event.
+    Raises LeaseLost if the event's sender no longer holds the lease, WrongState if no rule allows the event.
     """
     repeated = event.request_id in order.recent
     if isinstance(event, Held) and not (repeated and event.epoch == order.epoch):
@@ -124,7 +124,7 @@ def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
     if target is None:
         raise WrongState(f"The order is {order.state}; it cannot {event.kind}.", state=order.state)
     if order.final and isinstance(event, Exit):
-        return order  # a machine ends after its order has: that is how it should be
+        return order  # normal: a machine ends after its order has ended
     _require_allowed(order, event, now)
     changed = _record(order, event, now)
     if target is State.RUNNING and changed.cancel_requested_at is not None and not changed.attended:
@@ -134,24 +134,8 @@ def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
     return _enter(changed, target, event, now)
 
 
-def fence(order: Order, epoch: int, launcher: str | None = None) -> None:
-    """Refuse what a former holder sends: the launcher, or the worker in its machine. This is the only fence.
-
-    `launcher` is the sender's holder text, if a launcher sends it. If the order has ended, its last epoch passes: no
-    rule lets anything more happen then. Raises LeaseLost.
-    """
-    if epoch != order.epoch:
-        raise LeaseLost(f"Epoch {epoch} of this order is over; the present one is {order.epoch}.")
-    if order.final:
-        return
-    if order.lease is None:
-        raise LeaseLost(f"The lease of epoch {epoch} is over; the order waits to be claimed again.")
-    if launcher is not None and not are_one(launcher, order.lease.launcher):
-        raise LeaseLost(f"Epoch {epoch} of this order is held by another launcher.")
-
-
 def demands_attestation(order: Order) -> bool:
-    """Return whether only a registered agent makes the order run."""
+    """Return whether the order runs only once an agent has registered."""
     return isinstance(order.spec, CapacitySpec) and order.spec.attestation is Attestation.REQUIRED
 
 
@@ -162,10 +146,10 @@ def require_ended(order: Order) -> None:
 
 
 def _require_allowed(order: Order, event: AnyEvent, now: datetime) -> None:
-    """Raise WrongState for what the table allows in this state, but not yet, no longer, or only for another kind."""
+    """Raise WrongState for an event that the table allows, but the order's times or kind do not."""
     match event:
         case Claim() if now < order.available_at and event.launcher not in order.former:
-            raise WrongState("The order waits before its next attempt; it cannot be claimed yet.", state=order.state)
+            raise WrongState("The order cannot be claimed yet; it waits before its next attempt.", state=order.state)
         case Claim() if now >= order.expires_at:
             raise WrongState("The order has waited too long; it is about to expire.", state=order.state)
         case Lapse() if not order.lease_expires:
@@ -191,7 +175,7 @@ def _require_allowed(order: Order, event: AnyEvent, now: datetime) -> None:
 
 
 def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
-    """Return the order with what the event itself says, before any change of state."""
+    """Return the order with the event's own data applied, before any change of state."""
     match event:
         case Claim():
             return replace(
@@ -206,7 +190,7 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
                 message=None,
             )
         case Renew():
-            # A heartbeat that the next one overtook shortens nothing: the launcher was told the later end.
+            # If the next heartbeat overtook this one, the later end stays: the launcher was sent that one.
             until = event.lease_until if order.lease is None else max(order.lease.until, event.lease_until)
             return replace(order, lease=Lease(event.launcher, until, event.attended))
         case Note() | Provision():
@@ -256,7 +240,7 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
 
 
 def _of_machine(order: Order, event: Note | Provision | Start) -> dict[str, Any]:
-    """Return `vm` and `message` as the report leaves them: None keeps what is there, an empty text clears it."""
+    """Return the order's `vm` and `message` after the report: None keeps the stored one, an empty text clears it."""
     return {
         "vm": order.vm if event.vm is None else event.vm or None,
         "message": order.message if event.message is None else event.message or None,
@@ -264,33 +248,35 @@ def _of_machine(order: Order, event: Note | Provision | Start) -> dict[str, Any]
 
 
 def _started_nothing(order: Order) -> bool:
-    """Return whether the holder has certainly started no machine: with heartbeats, it reports before it starts one.
+    """Return whether the holder has certainly not started a machine: an attended launcher reports before it starts one.
 
-    The lapse of such a claim burns no attempt, or three callers that hung up would end an order that nobody tried. A
-    launcher without heartbeats may have started a machine, and report it later.
+    The lapse of such a claim does not count as an attempt. Otherwise three callers that hung up would end an order that
+    was never tried. A launcher without heartbeats may have started a machine, and may report it later.
     """
     return order.state is State.CLAIMED and order.attended
 
 
 def _after_an_attempt(order: Order, event: AnyEvent, now: datetime) -> tuple[Order, State]:
-    """Return the order, and whether it is queued again: not if its client has cancelled it, or no attempt is left."""
+    """Return the order, and whether it is queued again. It is not if its client has cancelled it, or if no attempt is
+    left.
+    """
     if order.cancel_requested_at is not None:
         return _end_cancelled(order)
     if isinstance(event, Return):
-        # Handed back, it may go to another launcher at once; for want of room it waits, longer each time.
+        # A returned order may be claimed at once; if the launcher had no capacity, it waits, longer each time.
         returned = order.reason is Reason.RETURNED
         available_at = now if returned else now + backoff_of(order, order.epoch - order.attempt)
-        # An order that did not run expires when it would have; one that did, perhaps for days, waits anew.
+        # If the order has not run, its queue TTL continues; if it has, perhaps for days, a new one begins.
         expires_at = available_at + order.limits.queue if order.state is State.RUNNING else order.expires_at
     elif isinstance(event, Lapse) and _started_nothing(order):
-        # It waits longer each time, until its queue TTL, to which the time that it was held is added.
+        # It waits longer each time, within its queue TTL, which is extended by the time that the order was held.
         available_at = now + backoff_of(order, order.epoch - order.attempt)
         expires_at = order.expires_at + (now - order.entered[State.CLAIMED])
     elif order.attempt < order.max_attempts:
         available_at = now + backoff_of(order, order.attempt)
         expires_at = available_at + order.limits.queue
     else:
-        # A boot timeout keeps its own reason; the message names any other.
+        # A boot timeout stays the reason; any other reason goes into the message.
         reason = Reason.BOOT_TIMEOUT if order.reason is Reason.BOOT_TIMEOUT else Reason.RETRIES_EXHAUSTED
         message = f"{order.attempt} attempts failed; the last: {order.reason}: {order.message}"
         return replace(order, reason=reason, message=message), State.FAILED
@@ -298,20 +284,20 @@ def _after_an_attempt(order: Order, event: AnyEvent, now: datetime) -> tuple[Ord
 
 
 def _end_cancelled(order: Order) -> tuple[Order, State]:
-    """End an order that was to be stopped: a capacity order that ran has done its work, any other is cancelled."""
+    """End a cancelled order: a capacity order that ran has succeeded, any other is cancelled."""
     if order.state is State.RUNNING and order.kind is OrderKind.CAPACITY:
         return replace(order, reason=Reason.RELEASED, message=None), State.SUCCEEDED
     return replace(order, reason=Reason.CANCELLED), State.CANCELLED
 
 
 def _enter(order: Order, target: State, event: AnyEvent, now: datetime) -> Order:
-    """Return the order in the state, with what every change of it notes."""
+    """Return the order in this state, with the notes that every change of state makes."""
     former, recent = order.former, order.recent
     if isinstance(event, Lapse | BootTimeout) and order.claimed_by is not None:
-        # A holder that was given up without a report may yet report its machine.
+        # A holder that lost the order may still report its machine.
         others = (holder for holder in former if holder != order.claimed_by)
         former = (*others, order.claimed_by)[-REMEMBERED_HOLDERS:]
-    if not isinstance(event, Ring | Renew):  # these may be repeated, and would crowd out the others
+    if not isinstance(event, Ring | Renew):  # requests of these kinds repeat safely, and would push out the others
         recent = (*recent, event.request_id)[-REMEMBERED_REQUESTS:]
     cancelled = target is State.CANCELLED and order.reason is None
     changed = replace(

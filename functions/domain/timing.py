@@ -1,4 +1,4 @@
-"""When something is due for an order: its next bell, its limits, the end of its lease, the removal of its output."""
+"""When an order needs the sweep: for its next bell, its limits, the end of its lease, the removal of its output."""
 
 import zlib
 from datetime import datetime, timedelta
@@ -19,13 +19,14 @@ from shared.domain.spec import OrderKind
 FIRST_BACKOFF: Final = timedelta(seconds=10)
 MAX_BACKOFF: Final = timedelta(minutes=10)
 SPREAD: Final = 0.25
-"""By which fraction a wait may be longer: orders that failed at the same moment must not all come back at the same."""
+"""The largest random extension of a wait, as a fraction, so that orders that failed together do not return together.
+"""
 MIN_BOOT_WITHOUT_HEARTBEATS: Final = timedelta(minutes=30)
-"""The least time to boot that an order has if it is not attended: its launcher may build the machine by hand."""
+"""The minimum boot limit of an order that is not attended: a person may build its machine by hand."""
 
 
 def due_event(order: Order, now: datetime, request_id: str) -> AnyEvent | None:
-    """Return what the sweep must do to the order now: None if its `due_at` has not passed."""
+    """Return the event that the sweep must apply to the order now; None if its `due_at` has not passed."""
     if order.due_at is None or order.due_at > now:
         return None
     if order.final:
@@ -36,7 +37,7 @@ def due_event(order: Order, now: datetime, request_id: str) -> AnyEvent | None:
 
 
 def due_at(order: Order, event: AnyEvent, now: datetime) -> datetime | None:
-    """Return when the sweep must look at the order next, after `event`: None if never."""
+    """Return when the sweep must look at the order next, after `event`; None if never."""
     if order.final:
         return _discard_at(order, now)
     if order.lease is not None:
@@ -44,12 +45,12 @@ def due_at(order: Order, event: AnyEvent, now: datetime) -> datetime | None:
         return min((end for end in ends if end is not None), default=None)
     if not isinstance(event, Ring):
         return min(order.expires_at, order.available_at)
-    # Each wait for a bell is twice as long: an order that nobody takes must not fill the subscription with its bells.
+    # Each wait for a bell is twice the last, so that an unclaimed order does not fill the subscription with bells.
     return min(order.expires_at, now + min(max(now - order.available_at, FIRST_RING_INTERVAL), MAX_RING_INTERVAL))
 
 
 def limit_passed(order: Order, now: datetime, request_id: str) -> BootTimeout | RunTimeout | TtlPassed | None:
-    """Return the event of the limit that a held order has passed, None if it has passed none."""
+    """Return the event for the limit that a held order has passed; None if it has passed none."""
     limit_at = _limit_at(order)
     if limit_at is None or now < limit_at:
         return None
@@ -59,20 +60,20 @@ def limit_passed(order: Order, now: datetime, request_id: str) -> BootTimeout | 
 
 
 def backoff(nth: int, spread: float = 0) -> timedelta:
-    """Return how long an order waits after its nth failure: 10 s, doubling, at most 10 minutes, and a spread on top.
+    """Return how long an order waits after its nth failure: 10 s, doubled each time up to 10 minutes, plus the spread.
 
-    `spread` is from 0 to 1, of a quarter of the wait.
+    `spread`, from 0 to 1, adds up to a quarter of the wait.
     """
     return min(FIRST_BACKOFF * (1 << min(max(nth - 1, 0), 10)), MAX_BACKOFF) * (1 + SPREAD * spread)
 
 
 def backoff_of(order: Order, nth: int) -> timedelta:
-    """Return the backoff with a spread that differs between orders, and between the attempts of one."""
+    """Return the backoff, with a spread that differs between orders and between attempts."""
     return backoff(nth, zlib.crc32(f"{order.id}/{order.epoch}".encode()) / (1 << 32))
 
 
 def _discard_at(order: Order, now: datetime) -> datetime | None:
-    """Return when the output of an ended order is to be removed; and once more when no upload can begin any more."""
+    """Return when to remove an ended order's output: after its retention, and again once no upload can begin."""
     if not output_keys(order):
         return None
     if order.discarded_at is None:

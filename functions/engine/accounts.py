@@ -1,7 +1,7 @@
-"""Accounts and their keys: created, listed, given another key, deleted.
+"""Creates, lists and deletes accounts, and replaces their keys.
 
-A key is shown once, and only its digest is stored. Every step is written so that a crash between two steps leaves at
-worst a key that nobody knows, or an account without a key: never a valid key without an account.
+A key is shown once, and only its digest is stored. A crash between two steps leaves at worst a key that nobody knows,
+or an account without a key: never a valid key without an account.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,13 +18,13 @@ from functions.ports import KeyStore, Records
 
 NO_ACCOUNT: Final = "Account not found"
 MAX_ACCOUNTS: Final = 10_000
-"""How many accounts a list is chosen from."""
+"""The number of accounts that a list reads."""
 KEY_BYTES: Final = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """`new_secret` returns so many random bytes in URL-safe base64."""
+    """`new_secret` returns this number of random bytes in URL-safe base64."""
 
     records: Records[Account]
     keys: KeyStore
@@ -45,7 +45,7 @@ class Accounts:
     ) -> tuple[Account, str]:
         """Return a new account and its key, and use up the enrolment. Raises Conflict, UnusableEnrolment, Unavailable.
 
-        If it is refused, the enrolment can be used again.
+        If this raises, the enrolment can be used again.
         """
         if self.records.get(name) is not None:
             raise Conflict(f"Account '{name}' already exists")
@@ -69,7 +69,7 @@ class Accounts:
         return account, key
 
     def get(self, account_id: str) -> Account:
-        """Raises NotFound, and Unavailable if another version wrote the record."""
+        """Return the account. Raises NotFound, and Unavailable if another version wrote the record."""
         for account in self.records.find_every("id", account_id, 1):
             return account
         raise NotFound(NO_ACCOUNT)
@@ -88,9 +88,9 @@ class Accounts:
         key_digest = digest(key)
 
         def rekeyed(stored: Account) -> Account:
-            if stored.id != account.id:  # it was deleted, and another account has its name
+            if stored.id != account.id:  # the account was deleted, and another has its name now
                 raise NotFound(NO_ACCOUNT)
-            if key_digest in (stored.key_digest, *stored.retired):  # a repeat: the answer to the first was lost
+            if key_digest in (stored.key_digest, *stored.retired):  # a repeat: the answer to the first try was lost
                 return stored
             retired = [one for one in stored.retired if one not in account.retired]
             return replace(stored, key_digest=key_digest, retired=(*retired, stored.key_digest))
@@ -108,14 +108,14 @@ class Accounts:
     def delete(self, account: Account) -> None:
         """Remove the account with its keys, and give up its pools. Raises Unavailable.
 
-        The keys are removed first. Pools are given up twice: a purchase may have been under way, and each that comes
-        after finds that the account is gone.
+        The keys are removed first. Pools are given up twice, because a purchase may have been in progress; any later
+        purchase finds that the account is gone.
         """
-        self.pools.of_account(account.id)  # before anything changes: if one cannot be read, the caller is to try again
+        self.pools.of_account(account.id)  # before any change: if one cannot be read, the caller must try again
         self._withdraw([account.key_digest, *account.retired])
         self._give_up_pools(account)
         gone = self.records.take(account.name, lambda stored: stored.id == account.id)
-        if gone is not None:  # it may have been given another key since it was read
+        if gone is not None:  # its key may have been replaced since it was read
             self._withdraw([gone.key_digest, *gone.retired])
         self._give_up_pools(account)
 

@@ -1,6 +1,6 @@
-"""Agents: registered with evidence of their machine, which each heartbeat proves again; replaced if they are lost.
+"""Registers agents with evidence of their machine, takes their heartbeats, and replaces the machines of lost agents.
 
-Two sweeps at the same time do no harm.
+Two sweeps may run at the same time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +25,12 @@ from shared.log_events import LogEvent
 
 NO_AGENT: Final = "Agent not found"
 MAX_AGENTS: Final = 10_000
-"""How many agents a list is chosen from."""
+"""The number of agents that a list reads."""
 HEARTBEAT: Final = timedelta(seconds=3600)
 LOST_AFTER: Final = 2 * HEARTBEAT + timedelta(seconds=300)
-"""Two heartbeats were missed, with some slack."""
+"""Two missed heartbeats, and a margin."""
 SWEEP_SECONDS: Final = 6.0
-"""How long one sweep replaces lost agents."""
+"""The time that one sweep spends on lost agents."""
 
 log = structlog.get_logger()
 
@@ -63,8 +63,8 @@ class Agents:
     def register(self, asked: Registration) -> Agent:
         """Check the evidence, write the agent, then associate it with its order.
 
-        Every step is idempotent: an agent that lost the answer sends the same evidence again. The control plane asks
-        for a token only for an agent with a bootstrap token. Raises Conflict, Forbidden, Malformed, Unavailable.
+        Every step is idempotent: an agent that lost the answer sends the same evidence again. The control plane fetches
+        a token only for an agent with a bootstrap token. Raises Conflict, Forbidden, Malformed, Unavailable.
         """
         booted = asked.bootstrap and self.associations.order_of_token(
             asked.bootstrap.order_id, asked.bootstrap.token, asked.vm_name
@@ -84,7 +84,7 @@ class Agents:
         )
 
         def registered_again(stored: Agent) -> Agent:
-            """The same machine, perhaps after a restart, is the same agent."""
+            """Keep the agent if it registers again from the same machine, perhaps after a restart."""
             machine = (fresh.mrtd, fresh.node_size, fresh.datacenter)
             if (stored.mrtd, stored.node_size, stored.datacenter) != machine:
                 raise Conflict(
@@ -112,7 +112,7 @@ class Agents:
             raise Forbidden("The MRTD is not the one that this agent registered with")
 
         def seen(stored: Agent) -> Agent:
-            if stored.id != agent.id:  # it was deleted, and another registered under its name
+            if stored.id != agent.id:  # the agent was deleted, and another registered under its name
                 raise NotFound(NO_AGENT)
             return replace(
                 stored,
@@ -127,7 +127,7 @@ class Agents:
             raise NotFound(NO_AGENT) from None
 
     def get(self, agent_id: str) -> Agent:
-        """Raises NotFound, and Unavailable if another version wrote the record."""
+        """Return the agent. Raises NotFound, and Unavailable if another version wrote the record."""
         for agent in self.records.find_every("id", agent_id, 1):
             return agent
         raise NotFound(NO_AGENT)
@@ -138,18 +138,19 @@ class Agents:
         return sorted(found, key=lambda agent: (agent.registered_at, agent.id))
 
     def remove(self, agent_id: str) -> None:
-        """Replace the agent's machine if no launcher watches it, then remove the agent. Raises NotFound.
+        """Replace the agent's machine if its lease is not attended, then remove the agent. Raises NotFound.
 
-        The order comes before the record: a repeat completes what was interrupted.
+        The order changes first, so that a repeat completes an interrupted removal.
         """
         agent = self.get(agent_id)
         self._replace_machine(agent, "An operator removed its agent.")
         self.records.take(agent.vm_name, lambda stored: stored.id == agent.id)
 
     def replace_lost(self, limit: int) -> int:
-        """Replace the machines of at most `limit` lost agents, forget those agents, and return how many were forgotten.
+        """Replace the machines of at most `limit` lost agents, remove those agents, and return their number.
 
-        An agent whose launcher sends heartbeats is left alone: the launcher knows better. Raises Unavailable.
+        An agent whose launcher sends heartbeats is left alone: the launcher decides about the machine. Raises
+        Unavailable.
         """
         now = self.clock()
 
@@ -159,7 +160,7 @@ class Agents:
         def replace_one(found: Agent) -> bool:
             try:
                 agent = self.records.get(found.vm_name)
-                if agent is None or agent.id != found.id or not unheard(agent):  # heard from since it was listed
+                if agent is None or agent.id != found.id or not unheard(agent):  # it has sent a heartbeat since
                     return False
                 if not self._replace_machine(agent, "Its agent has sent no heartbeat for two hours."):
                     return False

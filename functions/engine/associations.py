@@ -1,6 +1,6 @@
 """Finds the order that an agent's machine belongs to, and makes it the agent of that order.
 
-A machine is known by its order's bootstrap token, or by the name that its launcher reported for it.
+An agent finds its order by the order's bootstrap token, or by the machine name that the launcher reported.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ MAX_PAGES: Final = 10
 
 
 class InvalidBootstrapToken(Forbidden):
-    """The token is not that of the order's present epoch, or another agent has used it."""
+    """The token does not belong to the order's current epoch, or another agent has used it."""
 
     def __init__(self) -> None:
         super().__init__("Invalid bootstrap token")
@@ -39,7 +39,7 @@ class Associations:
     def order_of_token(self, order_id: str, token: str, vm_name: str) -> Order:
         """Return the order that the bootstrap token is for. Raises InvalidBootstrapToken.
 
-        A token is valid as long as the order's epoch, for one agent.
+        A token is valid for one agent while the order's epoch lasts.
         """
         order = self._held(order_id)
         if order is None or not self.tokens.verify_bootstrap(order.id, order.epoch, token):
@@ -51,14 +51,14 @@ class Associations:
         return order
 
     def order_of(self, agent: Agent) -> Order | None:
-        """Return the order that the agent is associated with; None if it has none, or if its epoch is over."""
+        """Return the order that the agent is associated with; None if there is none, or if that epoch has ended."""
         order = self._held(agent.order_id) if agent.order_id is not None else None
         if order is None or (order.epoch, order.agent) != (agent.epoch, agent.id):
             return None
         return order
 
     def order_by_name(self, agent: Agent) -> Order | None:
-        """Return the held order of the agent's lane whose launcher gave its machine the agent's name."""
+        """Return the held order in the agent's lane whose launcher reported a machine of the agent's name."""
         lane = f"{agent.datacenter}/{OrderKind.CAPACITY}/{agent.node_size}"
         query = OrderQuery(states=HELD, lane=lane, oldest_first=True, limit=PAGE)
         for _ in range(MAX_PAGES):
@@ -74,7 +74,7 @@ class Associations:
     def associate(self, order: Order, agent: Agent) -> Order | None:
         """Make it the agent of the order's machine, and return the order; None if that is no longer possible.
 
-        The agent's record is written first. If the order is not written after it, the association does not count.
+        The agent's record is written first. The association counts only once the order is written too.
         """
         event = Register(request_ids.register_agent(order.epoch, agent.id), order.epoch, agent.id, agent.vm_name)
         try:
@@ -84,10 +84,10 @@ class Associations:
             return None
 
     def associate_by_name(self, order: Order, since: datetime | None = None) -> Order:
-        """Return the order, with its agent if that one registered before the launcher reported the machine's name.
+        """Return the order, associated with an agent that registered before the launcher reported the machine's name.
 
-        `since`: the machine may have existed from then on; None: from the order's claim. An agent that registered
-        earlier is in another machine of the same name.
+        The machine may have existed `since` that time, or, if it is None, since the order's claim. An agent that
+        registered earlier is in another machine of the same name.
         """
         spec, agent = order.spec, self.agents.get(order.vm) if order.vm and order.agent is None else None
         if (

@@ -22,18 +22,18 @@ from functions.ports import Appraiser, Records
 from shared.log_events import LogEvent
 
 AGENT_IMAGES: Final = frozenset({"agent", "proxy"})
-"""The types of images whose programs register as agents."""
+"""The types of images whose programs may register as agents."""
 UP_TO_DATE: Final = "UpToDate"
 NONCE_BYTES: Final = 16
 CHALLENGE_VALID: Final = timedelta(seconds=300)
 FORGET_SECONDS: Final = 4.0
-"""How long one sweep removes expired challenges: anybody can ask for many."""
+"""The time that one sweep spends on expired challenges, of which anyone can cause many."""
 
 log = structlog.get_logger()
 
 
 class Tcb(StrEnum):
-    """What happens to a machine whose firmware or microcode is out of date."""
+    """What to do with a machine whose firmware or microcode is out of date."""
 
     WARN = "warn"
     STRICT = "strict"
@@ -66,7 +66,7 @@ class Trust:
     nonces: Nonces = Nonces.OPTIONAL
 
     def require(self, measured: Measured) -> None:
-        """Raises Forbidden, with the reason, if the machine is not trusted."""
+        """Do nothing if the machine is trusted. Raises Forbidden, with the reason, if it is not."""
         if measured.debuggable:
             raise Forbidden("The machine can be debugged: its host can read its memory.")
         if not measured.mrtd:
@@ -86,12 +86,12 @@ class Trust:
         if not agents:
             raise Forbidden(f"The MRTD {measured.mrtd} is that of a {listed[0].type}, which registers no agent.")
         if not any(all(measured.rtmrs.get(number) == rtmr for number, rtmr in image.rtmrs.items()) for image in agents):
-            raise Forbidden("The RTMRs are not those of a trusted image.")
+            raise Forbidden("The RTMRs do not belong to a trusted image.")
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What an agent sends: its quote in base64, the trust authority's token for it, or both."""
+    """An agent's evidence: its quote in base64, the trust authority's token for it, or both."""
 
     quote: str | None = field(repr=False)
     token: str | None = field(repr=False)
@@ -99,14 +99,14 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Appraised:
-    """Evidence that was accepted. `digest` is the SHA-256 of what was sent: a repeat has the same."""
+    """Accepted evidence. `digest` is the SHA-256 of the evidence as it was sent, by which a repeat is recognised."""
 
     measured: Measured
     digest: str
 
 
 class TokenMissing(Malformed):
-    """The evidence has no token, and the control plane does not ask for one for this agent."""
+    """The evidence has no token, and the control plane does not fetch one for this agent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,17 +120,17 @@ class Verifier:
     new_id: Callable[[], str]
 
     def challenge(self, vm_name: str) -> Challenge:
-        """Return a new challenge for this machine. It replaces the one before."""
+        """Return a new challenge for this machine. It replaces the previous one."""
         now = self.clock()
         nonce = UUID(self.new_id()).hex  # 122 of its 128 bits are random
         fresh = Challenge(vm_name, nonce, now, now + CHALLENGE_VALID)
         return self.challenges.upsert(vm_name, fresh, lambda _previous: fresh)
 
     def appraise(self, evidence: Evidence, fetch_token: bool) -> Appraised:
-        """Return what the evidence proves about the machine.
+        """Check the evidence, and return the machine's measurements.
 
-        `fetch_token`: if the evidence has a quote and no token, ask the trust authority for one.
-        Raises TokenMissing, Malformed, Forbidden, Unavailable.
+        If `fetch_token` is true, and the evidence has a quote but no token, ask the trust authority for a token. Raises
+        TokenMissing, Malformed, Forbidden, Unavailable.
         """
         token, sent = evidence.token, evidence.token
         if token is None and fetch_token and evidence.quote is not None:
@@ -140,7 +140,7 @@ class Verifier:
                 raise Malformed("The quote is not base64.") from None
             token, sent = self.appraiser.appraise(evidence.quote), evidence.quote
         if token is None or sent is None:
-            raise TokenMissing("The evidence has no token of the trust authority.")
+            raise TokenMissing("The evidence has no token from the trust authority.")
         measured = self.appraiser.measured(token, self.clock())
         self.trust.require(measured)
         return Appraised(measured, hashlib.sha256(sent.encode()).hexdigest())
@@ -159,7 +159,7 @@ class Verifier:
             if challenge.met_by == appraised.digest:
                 return challenge
             matches, used = challenge.nonce.lower() == sent, challenge.met_by is not None
-            if now >= challenge.expires_at or (used and not matches):  # the same as if none had been issued
+            if now >= challenge.expires_at or (used and not matches):  # the same as if no challenge had been issued
                 if mode is Nonces.OPTIONAL:
                     return challenge
                 raise _nonce_refused(sent)
@@ -186,7 +186,7 @@ class Verifier:
 
 
 def _nonce_refused(sent: str) -> Forbidden | Malformed:
-    """Return the refusal. An agent gives up at 403; one that sent no nonce can ask for one and try again."""
+    """Return the refusal. An agent gives up at 403, but one that sent no nonce can ask for one and try again."""
     if sent.strip("0"):
-        return Forbidden("The nonce is not that of a valid challenge for this machine.")
+        return Forbidden("The nonce does not belong to a valid challenge for this machine.")
     return Malformed("A nonce is required: ask for a challenge, and begin the quote's report data with it.")

@@ -1,12 +1,13 @@
-"""Claiming any fitting order: one query reads many candidates for all claimers of this process.
+"""Claims any fitting order: one query reads many candidates for all claimers of this process.
 
-If every claimer read the head of the queue by itself, all would fight for the same order. Here each candidate is given
-to one claimer of the process, which claims it by id, on the condition that it is still as it was read. Between
-processes, a random order keeps them apart; where they still meet, the slower one takes its next candidate.
+If every claimer read the head of the queue by itself, all would compete for the same order. Instead, each candidate
+goes to one claimer of the process, which claims it by id, if it has not changed since it was read. Different processes
+try the candidates in different random orders; if two try the same one, the slower one takes its next candidate.
 """
 
 import random
 from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from threading import Lock
 from typing import Final
@@ -20,17 +21,18 @@ from functions.ports import OrderStore, Snapshot
 
 READ_AT_ONCE: Final = 128
 STALE: Final = timedelta(seconds=2)
-"""How long a candidate is good after it was read, and how long one that was tried is not offered again."""
+"""How long a candidate may be tried after it was read, and how long a tried one is not offered again."""
 PAUSE: Final = timedelta(seconds=1)
-"""How long no other query is made for the same lanes after one that found nothing."""
+"""After a query that found nothing, the next one for the same lanes waits this long."""
 MAX_LANE_SETS: Final = 256
 
 
 class Candidates:
     """Shared by all claimers of a process; finds an order for each (`claims.NextClaim`).
 
-    However many claimers wait, a set of lanes costs one query each `pause`, so that "none" may be that old an answer.
-    `sort` puts the candidates of a query in order, in place; they are taken from the end.
+    A set of lanes costs at most one query in each `pause`, for any number of waiting claimers. So None may be an answer
+    as old as `pause`. `sort` sorts the candidates of a query in place; they are taken from the end. `new_lock` makes
+    the lock that one claimer of a set of lanes holds during its query, while the others wait for it.
     """
 
     def __init__(
@@ -38,8 +40,9 @@ class Candidates:
         store: OrderStore,
         pause: timedelta = PAUSE,
         sort: Callable[[list[Snapshot]], None] = random.shuffle,
+        new_lock: Callable[[], AbstractContextManager[object]] = Lock,
     ) -> None:
-        self._store, self._pause, self._sort = store, pause, sort
+        self._store, self._pause, self._sort, self._new_lock = store, pause, sort, new_lock
         self._tried = _Tried()
         self._lock = Lock()
         self._queues: LRUCache[frozenset[str], _LaneQueue] = LRUCache(MAX_LANE_SETS)
@@ -47,11 +50,12 @@ class Candidates:
     def next(self, lanes: Collection[str], claim: Claim, now: datetime) -> Order | None:
         """Return an order of these lanes after `claim`; None if none is available now. Raises Unavailable.
 
-        A request that holds an order already is given that one.
+        If the request already holds an order, that one is returned.
         """
         lane_set = frozenset(lanes)
         with self._lock:
-            queue = self._queues.get(lane_set) or self._queues.setdefault(lane_set, _LaneQueue(self._pause))
+            if (queue := self._queues.get(lane_set)) is None:
+                queue = self._queues[lane_set] = _LaneQueue(self._pause, self._new_lock())
 
         def read() -> list[Snapshot]:
             found = self._tried.without(self._store.claimable(lane_set, now, READ_AT_ONCE), now)
@@ -64,19 +68,19 @@ class Candidates:
             try:
                 return self._store.claim(candidate, claim, now)
             except (WrongState, NotFound, OtherVersion):
-                continue  # another process was faster; or the order was removed, or another version wrote it
+                continue  # another process was faster, or the order was removed, or another version wrote it
         return None
 
 
 def oldest_last(candidates: list[Snapshot]) -> None:
-    """Sort for claimers that are to take the oldest order first. An order that was queued again keeps its age."""
+    """Sort so that the oldest order is taken first. An order that was queued again keeps its age."""
     candidates.sort(key=lambda candidate: (candidate.order.created_at, candidate.order.id), reverse=True)
 
 
 class _Tried:
     """The candidates that this process has tried to claim within STALE.
 
-    An order that was claimed and queued again has another epoch, and is another candidate.
+    An order that was claimed and queued again has a new epoch, so it is a new candidate.
     """
 
     def __init__(self) -> None:
@@ -84,7 +88,7 @@ class _Tried:
         self._tried_at: dict[tuple[str, int], datetime] = {}
 
     def add(self, candidate: Snapshot, now: datetime) -> bool:
-        """Note a try, and return whether it is the first within STALE."""
+        """Record a try, and return whether it is the first within STALE."""
         with self._lock:
             if self._was_tried(candidate, now):
                 return False
@@ -105,9 +109,9 @@ class _Tried:
 class _LaneQueue:
     """The candidates of one set of lanes. A claimer that finds none left reads more; the others wait for its result."""
 
-    def __init__(self, pause: timedelta) -> None:
+    def __init__(self, pause: timedelta, lock: AbstractContextManager[object]) -> None:
         self._pause = pause
-        self._lock = Lock()
+        self._lock = lock
         """Held during a query."""
         self._candidates: list[Snapshot] = []
         self._queries = 0
@@ -116,7 +120,7 @@ class _LaneQueue:
         self._found_some = False
 
     def take(self, read: Callable[[], list[Snapshot]], now: datetime) -> Snapshot | None:
-        """Return a candidate that nobody else is given, or None. Raises Unavailable if this claimer's query fails."""
+        """Return a candidate that no other claimer gets, or None. Raises Unavailable if this claimer's query fails."""
         queries_before = self._queries
         with self._lock:
             age = timedelta.max if self._asked_at is None else now - self._asked_at
@@ -126,7 +130,7 @@ class _LaneQueue:
                 return self._candidates.pop()
             waited_for_a_query = self._queries != queries_before
             if not self._found_some and (waited_for_a_query or age < self._pause):
-                return None  # the last query found nothing, or failed: it answers for this claimer, too
+                return None  # the last query found nothing, or failed, and its result is this claimer's, too
             self._asked_at, self._found_some = now, False
             try:
                 self._candidates = read()

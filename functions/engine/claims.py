@@ -1,4 +1,4 @@
-"""Claims: a launcher takes an order, the one that a bell named or the next that fits."""
+"""Claims an order for a launcher: the one that a bell named, or the next that fits."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from functions.ports import OrderStore
 from shared.crash_points import Point, reach
 
 RETRY_SECONDS: Final = 1.0
-"""How long a claim that waits for an order pauses between two tries."""
+"""The pause between two tries of a claim that waits for an order."""
 
 
 class NextClaim(Protocol):
-    """Finds and claims some order; one is shared by all claimers of a process."""
+    """Finds and claims any order. All claimers of a process share one."""
 
     def next(self, lanes: Collection[str], claim: Claim, now: datetime) -> Order | None:
         """Return an order of these lanes after `claim`, or None if none is available now. Raises Unavailable."""
@@ -24,7 +24,7 @@ class NextClaim(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """A launcher that claims: `holder` is its text in the lease, `request_id` that of `request_ids.of_launcher`.
+    """A launcher that claims. `holder` is its text in the lease; `request_id` comes from `request_ids.of_launcher`.
 
     If `attended` is false, it sends no heartbeats once the order runs.
     """
@@ -37,7 +37,7 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """`any_order` spreads claimers over the queue; `wait` sleeps (seconds)."""
+    """`any_order` gives different candidates to different claimers; `wait` sleeps (seconds)."""
 
     store: OrderStore
     any_order: NextClaim
@@ -46,13 +46,13 @@ class Claims:
     lease: timedelta
 
     def by_id(self, order_id: str, claimant: Claimant) -> Order | None:
-        """Return the order, held by the claimant; None if another has it. A repeat returns what it took.
+        """Claim the order and return it; None if another launcher holds it. A repeat returns the same order.
 
-        Raises NotFound, Conflict if the order is of none of the lanes, Unavailable.
+        Raises NotFound, Conflict if the order is in none of the lanes, Unavailable.
         """
         seen = self.store.look(order_id)
         if not set(seen.order.lanes) & set(claimant.lanes):
-            raise Conflict(f"The order is of the lane {seen.order.lane}, which is none of those asked for.")
+            raise Conflict(f"The order is in the lane {seen.order.lane}, which is not among the lanes of the claim.")
         now = self.clock()
         claim = Claim(claimant.request_id, claimant.holder, now + self.lease, claimant.attended)
         try:
@@ -65,14 +65,14 @@ class Claims:
         return order
 
     def next(self, claimant: Claimant, wait_seconds: float, present: Callable[[], bool]) -> Order | None:
-        """Return some order of the lanes, held by the claimant; None if none comes while it waits. Raises Unavailable.
+        """Claim any order of the lanes and return it; None if there is none within the wait. Raises Unavailable.
 
-        `present` says whether the claimant is still connected: one that has hung up gets no order.
+        `present` returns whether the claimant is still connected. If it is not, it gets no order.
         """
         deadline = self.clock() + timedelta(seconds=wait_seconds)
         while present():
-            # A repeat whose first answer was lost may reach any instance, while the first still waits at another. The
-            # store is all that they share, so each try asks it first what this request has taken already.
+            # If an answer was lost, the repeat may reach another instance while the first try still waits at this one.
+            # They share only the store, so each try first asks it which order this request has already claimed.
             taken = self.store.remembering(claimant.request_id)
             order = next((order for order in taken if order.held_by(claimant.holder)), None)
             if order is None:

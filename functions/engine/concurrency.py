@@ -18,10 +18,10 @@ log = structlog.get_logger()
 
 
 def run_all(action: Callable[[T], R], items: Sequence[T], seconds: float) -> list[R]:
-    """Return the results that were there in time, in the order of the items; MAX_THREADS run at once, in that order.
+    """Return the results that were ready in time, in the items' order. At most MAX_THREADS run at once, in that order.
 
-    A failure is logged and does not affect the other items. What is still running at the deadline is abandoned: it goes
-    on, and its result is discarded.
+    A failure is logged and does not affect the other items. Actions that still run at the deadline go on, and their
+    results are discarded.
     """
     pool = ThreadPoolExecutor(MAX_THREADS)
     try:
@@ -36,6 +36,6 @@ def run_all(action: Callable[[T], R], items: Sequence[T], seconds: float) -> lis
         if (error := future.exception()) is None:
             results.append(future.result())
         else:
-            message = "One of several actions failed; the others went on."
+            message = "One of several actions failed; the others continued."
             log.error(LogEvent.ACTION_FAILED, message=message, exc_info=error)
     return results

@@ -1,4 +1,4 @@
-"""The worker's credential: a token that reaches one order at one epoch. Nothing of it is stored."""
+"""The worker's credential: a token for one order at one epoch. It is derived, not stored."""
 
 import base64
 import hashlib
@@ -6,7 +6,7 @@ import hmac
 
 
 class CallbackTokens:
-    """Tokens made from one secret: the same order and epoch always get the same token."""
+    """Derives tokens from one secret: the same order and epoch always get the same token."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret.encode()
@@ -16,11 +16,13 @@ class CallbackTokens:
         return self._derive(f"{order_id}|{epoch}")
 
     def verify(self, order_id: str, epoch: int, token: str) -> bool:
-        """Return whether `token` is that of this order and epoch, in constant time."""
+        """Return, in constant time, whether `token` belongs to this order and epoch."""
         return hmac.compare_digest(self.issue(order_id, epoch).encode(), token.encode())
 
     def bootstrap(self, order_id: str, epoch: int) -> str:
-        """Return the token that lets one agent register as that of this order's machine: 32 bytes, the same form."""
+        """Return the token with which one agent registers as the agent of this order's machine: 32 bytes in the same
+        form.
+        """
         return self._derive(f"{order_id}|{epoch}|bootstrap")
 
     def verify_bootstrap(self, order_id: str, epoch: int, token: str) -> bool:

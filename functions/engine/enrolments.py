@@ -1,7 +1,7 @@
-"""Enrolment tokens: with one, a person whom an operator has given it creates one account.
+"""Enrolment tokens: an operator gives one to a person, who creates one account with it.
 
-A token that is used is marked with the account's id, not removed: if the answer to the mark was lost, a repeat finds
-its own mark, and if the account could not be created, the mark is removed.
+A used token is marked with the account's id, not removed. So if the answer to the mark was lost, a repeat finds its own
+mark, and if the account could not be created, the mark is removed again.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from functions.ports import Records
 
 TOKEN_BYTES: Final = 32
 FORGET_SECONDS: Final = 2.0
-"""How long one sweep removes expired enrolments."""
+"""The time that one sweep spends on expired enrolments."""
 
 
 class UnusableEnrolment(Forbidden):
@@ -31,14 +31,14 @@ class UnusableEnrolment(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class Enrolments:
-    """`new_secret` returns so many random bytes in URL-safe base64."""
+    """`new_secret` returns this number of random bytes in URL-safe base64."""
 
     records: Records[Enrolment]
     clock: Callable[[], datetime]
     new_secret: Callable[[int], str]
 
     def issue(self, account_type: AccountType, valid: timedelta, prefix: str) -> tuple[str, Enrolment]:
-        """Return a new token, which begins with `prefix`, and its enrolment. Only the token's digest is stored."""
+        """Return a new token with this prefix, and its enrolment. Only the token's digest is stored."""
         token = f"{prefix}{self.new_secret(TOKEN_BYTES)}"
         enrolment = Enrolment(digest(token), account_type, self.clock() + valid)
         self.records.add(enrolment.digest, enrolment)
@@ -53,7 +53,8 @@ class Enrolments:
 
     @contextmanager
     def used(self, enrolment: Enrolment | None, account_id: str) -> Iterator[None]:
-        """Mark the enrolment as used for this account; a Refusal in the block removes the mark. None: do nothing.
+        """Mark the enrolment as used for this account; a Refusal in the block removes the mark. If it is None, do
+        nothing.
 
         Raises UnusableEnrolment.
         """
@@ -73,7 +74,7 @@ class Enrolments:
         try:
             yield
         except Refusal:
-            with suppress(NotFound):  # it has expired, and was removed
+            with suppress(NotFound):  # the enrolment has expired, and was removed
                 self.records.change(
                     enrolment.digest,
                     lambda stored: replace(stored, used_by=None) if stored.used_by == account_id else stored,

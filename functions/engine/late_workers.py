@@ -1,12 +1,12 @@
-"""Handles the reports of workers that send no heartbeats, also those that come after the worker's claim has expired.
+"""Handles the reports of workers that send no heartbeats, including those after the worker's claim has expired.
 
-A worker ends at any refusal, and nobody could tell it to stop its machine. So there are four cases:
+A worker exits at any refusal, and the control plane cannot tell it to stop its machine. So there are four cases:
 
 | the sender | the order | what happens |
 |---|---|---|
 | holds the order | | the report is applied |
 | held it before | waits to be claimed | the sender gets it back, and the report is applied |
-| held it before | is another's, or has ended | a machine that runs gets an order of its own |
+| held it before | another holds it, or it has ended | a machine that runs gets an order of its own |
 | never held it | | NotFound |
 """
 
@@ -31,22 +31,22 @@ from shared.domain.spec import OrderKind
 from shared.log_events import LogEvent
 
 MORE_TIME: Final = timedelta(minutes=15)
-"""How long a worker may provision until its next report."""
+"""The time that a worker may provision until its next report."""
 TRIES: Final = 4
-"""How often a report is applied to an order that others change at the same time."""
+"""The number of times that a report is applied to an order that others change at the same time."""
 ENDED_WITHOUT_MACHINE: Final = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED})
 BACKWARDS: Final = (State.PROVISIONING, State.CLAIMED)
-"""The one step between two states of a held order that no report makes."""
+"""The (state, report) pair that would move a held order backwards."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """What a worker says of its machine: `state` is CLAIMED, PROVISIONING, RUNNING or FAILED.
+    """A worker's report about its machine: `state` is CLAIMED, PROVISIONING, RUNNING or FAILED.
 
-    Of `vm` and `message`, None keeps what is stored, and an empty text clears it. `reason` is for FAILED: NO_CAPACITY
-    queues the order again, for another worker.
+    For `vm` and `message`, None keeps the stored value, and an empty text clears it. `reason` is for FAILED;
+    NO_CAPACITY queues the order again for another worker.
     """
 
     state: State
@@ -71,10 +71,10 @@ class LateWorkers:
     new_id: Callable[[], str]
 
     def report(self, order_id: str, sender: str, report: WorkerReport, claim_ttl: timedelta) -> Order:
-        """Apply the report, and return the order. The same report again changes nothing.
+        """Apply the report, and return the order. A repeat of the same report changes nothing.
 
-        If the order changes at the same time (its agent registers, its claim expires), the report is applied to what
-        it has become. Raises NotFound, ImpossibleReport, Unavailable.
+        If the order changes at the same time (its agent registers, its claim expires), the report is applied to the
+        changed order. Raises NotFound, ImpossibleReport, Unavailable.
         """
         for _ in range(TRIES):
             seen = self.store.look(order_id)
@@ -88,9 +88,9 @@ class LateWorkers:
                 if sender not in order.former:
                     raise NotFound("There is no such order of this worker.")
                 if report.state is State.FAILED:
-                    return order  # it has no machine, and the order has gone on without it
+                    return order  # the sender has no machine, and the order no longer depends on it
                 if order.state is State.QUEUED and (returned := self._give_back(order, sender, claim_ttl)) is not None:
-                    return self._apply_late(report, returned, order.created_at, sender)
+                    return self._apply_to_returned(report, returned, order.created_at, sender)
                 if report.state is not State.RUNNING:
                     raise NotFound("The order is another worker's.")
                 self._create_order_of_machine(report, order, sender, claim_ttl)
@@ -100,7 +100,7 @@ class LateWorkers:
         raise Unavailable("Others change the order at this moment; send the same report again.")
 
     def _apply(self, report: WorkerReport, seen: Snapshot, sender: str, claim_ttl: timedelta) -> Order:
-        """The sender holds the order."""
+        """Apply the report of the order's holder."""
         order, now = seen.order, self.clock()
         present = State.RUNNING if order.state is State.SUCCEEDED else order.state
         present = State.FAILED if present in ENDED_WITHOUT_MACHINE else present
@@ -108,14 +108,14 @@ class LateWorkers:
             if report.state is present:
                 return self._repeat(report, seen, sender, claim_ttl)
             raise ImpossibleReport(order.state, report.state)
-        if report.state is State.FAILED and report.vm is not None:  # the events of an end name no machine
+        if report.state is State.FAILED and report.vm is not None:  # the events that end an order do not name a machine
             self.store.apply(order.id, Note(self.new_id(), order.epoch, sender, now, report.vm), now, seen)
             return self.store.apply(order.id, self._event(report, order, sender, claim_ttl), self.clock())
         return self.store.apply(order.id, self._event(report, order, sender, claim_ttl), now, seen)
 
     def _repeat(self, report: WorkerReport, seen: Snapshot, sender: str, claim_ttl: timedelta) -> Order:
-        """The order is what was reported already. Another name is that of the machine whose agent was faster than the
-        report, or of another machine, from a claim of this account's that expired.
+        """Handle a report of the state that the order already has. If it names another machine, either that machine's
+        agent registered before the report, or the machine belongs to an expired claim of the same account.
         """
         order = seen.order
         if order.state is not State.RUNNING or not report.vm or report.vm == order.vm:
@@ -128,7 +128,7 @@ class LateWorkers:
         return order
 
     def _give_back(self, order: Order, sender: str, claim_ttl: timedelta) -> Order | None:
-        """The sender held the order, which waits. Return it, claimed; None if another was faster."""
+        """Claim the queued order for its former holder, and return it; None if another was faster."""
         now = self.clock()
         try:
             order = self.store.apply(order.id, Claim(self.new_id(), sender, now + claim_ttl, attended=False), now)
@@ -142,23 +142,23 @@ class LateWorkers:
         )
         return order
 
-    def _apply_late(self, report: WorkerReport, order: Order, since: datetime, sender: str) -> Order:
+    def _apply_to_returned(self, report: WorkerReport, order: Order, since: datetime, sender: str) -> Order:
         if report.state is not State.CLAIMED:
-            order = self.store.apply(order.id, self._late_event(report, order, sender), self.clock())
+            order = self.store.apply(order.id, self._event_of_new_lease(report, order, sender), self.clock())
         return self.associations.associate_by_name(order, since)
 
     def _create_order_of_machine(self, report: WorkerReport, order: Order, sender: str, claim_ttl: timedelta) -> None:
-        """The sender held the order, which is another's or has ended: create an order for the sender's machine.
+        """Create an order for the machine of a former holder, because its order is another's now or has ended.
 
-        Its id follows from order, sender and machine, so that repeats create one. It is written once, claimed and
-        running: if it was written as queued and this was cut short, it would become another machine's. It has one
-        attempt: the first order is still to bring what was asked for, so this machine is not replaced.
+        The new order's id is derived from order, sender and machine, so that repeats create one order. It is written
+        once, as claimed and running: if it were written as queued first, another machine could get it after a crash. It
+        has one attempt, because the first order still has to provide the machine that the client asked for.
         """
         now, new_id = self.clock(), request_ids.late_workers_order(order.id, sender, report.vm)
         placed = place(new_id, order.account, order.spec, now, order.limits, requeued_from=order.id)
         claim = Claim(self.new_id(), sender, now + claim_ttl, attended=False)
         claimed = advance(replace(placed, max_attempts=1), claim, now)
-        running = advance(claimed, self._late_event(report, claimed, sender), now)
+        running = advance(claimed, self._event_of_new_lease(report, claimed, sender), now)
         created = self.store.create(
             running, IdempotencyKey(order.account, request_ids.late_worker_key(new_id), new_id)
         ).order
@@ -191,7 +191,7 @@ class LateWorkers:
                 message = report.message or "The launcher reported a failure."
                 return Fail(request_id, order.epoch, report.reason, message)
 
-    def _late_event(self, report: WorkerReport, order: Order, sender: str) -> Provision | Start:
+    def _event_of_new_lease(self, report: WorkerReport, order: Order, sender: str) -> Provision | Start:
         if report.state is State.RUNNING and not demands_attestation(order):
             return Start(self.new_id(), order.epoch, report.vm)
         return Provision(self.new_id(), order.epoch, sender, report.vm, self.clock() + MIN_BOOT_WITHOUT_HEARTBEATS)

@@ -1,4 +1,4 @@
-"""Leases: what their holders report, and the heartbeats that renew them."""
+"""Applies the reports of leases' holders, and renews leases by heartbeats."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from functools import partial
 from typing import Final
 
 from functions.domain.events import Exit, Fail, Provision, Release, Renew, Retry, Return, Start, Stop
+from functions.domain.fence import fence
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
-from functions.domain.rules import fence
 from functions.engine import request_ids
 from functions.engine.concurrency import run_all
-from functions.ports import OrderStore, Snapshot, Unreadable
+from functions.ports import OrderStore, Snapshot, UnreadableOrder
 from shared.crash_points import Point, reach
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
 
 HEARTBEAT_BUDGET: Final = timedelta(seconds=10)
-"""How long a heartbeat goes on renewing: its launcher waits 15 s for the answer."""
+"""The time that a heartbeat may take: its launcher waits 15 s for the answer."""
 LauncherReport = Provision | Fail | Retry | Exit | Return | Stop
 
 
@@ -30,8 +30,8 @@ class WhyStop(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """An order that a launcher believes it holds."""
+class LeaseId:
+    """Identifies a lease that a launcher believes it has."""
 
     order_id: str
     epoch: int
@@ -39,9 +39,11 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """What came of one hold: the order with its lease renewed `until` then, a reason to stop its machine, or both."""
+    """The result for one hold: the order with its lease renewed `until` that time, a reason to stop its machine, or
+    both.
+    """
 
-    hold: Hold
+    hold: LeaseId
     order: Order | None = None
     until: datetime | None = None
     stop: WhyStop | None = None
@@ -49,37 +51,38 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class Leases:
-    """`lease` is how long a heartbeat renews for."""
+    """`lease` is the time for which a heartbeat renews."""
 
     store: OrderStore
     clock: Callable[[], datetime]
     lease: timedelta
 
     def report(self, order_id: str, report: LauncherReport) -> Order:
-        """Do to the order what its launcher reports, and return it. A repeat answers the same.
+        """Apply the launcher's report, and return the order. A repeat returns the same.
 
         Raises NotFound, LeaseLost, WrongState, Unavailable.
         """
         seen = self.store.look(order_id)
         event: LauncherReport | Release = report
         if isinstance(report, Stop) and seen.order.kind is OrderKind.CAPACITY and seen.order.state is State.RUNNING:
-            event = Release(report.request_id, report.epoch, report.launcher)  # it was fulfilled: it has done its work
+            event = Release(report.request_id, report.epoch, report.launcher)  # it was fulfilled, so it succeeds
         order = self.store.apply(order_id, event, self.clock(), seen)
         reach(Point.UPDATE_STORED)
         return order
 
-    def heartbeat(self, launcher: str, holds: Sequence[Hold], attended: bool) -> Sequence[Renewal]:
-        """Renew the leases side by side, those that end soonest first, and return what came of each.
+    def heartbeat(self, launcher: str, holds: Sequence[LeaseId], attended: bool) -> Sequence[Renewal]:
+        """Renew the leases side by side, those that end soonest first, and return the result for each.
 
-        A hold that the store does not renew in time is left out: its lease goes on, and the next heartbeat tries again.
+        A hold that the store does not renew in time is left out: its lease stays valid, and the next heartbeat tries
+        again.
         """
         deadline = self.clock() + HEARTBEAT_BUDGET
         seen = self.store.get_many({hold.order_id for hold in holds})
 
-        def lease_until(hold: Hold) -> datetime:
+        def lease_until(hold: LeaseId) -> datetime:
             found = seen.get(hold.order_id)
             held = isinstance(found, Snapshot) and found.order.lease
-            return held.until if held else datetime.min.replace(tzinfo=UTC)  # no lease is answered at no cost: first
+            return held.until if held else datetime.min.replace(tzinfo=UTC)  # none: it comes first
 
         soonest_first = sorted(dict.fromkeys(holds), key=lease_until)
         renew = partial(self._renew, seen, launcher, attended)
@@ -87,14 +90,14 @@ class Leases:
         return [renewal for renewal in renewals if renewal is not None]
 
     def held_by(self, launcher: str) -> Sequence[Order]:
-        """Return the orders that a launcher holds: without an identity, those of all launchers of its name.
+        """Return the orders that a launcher holds; without an identity, those of all launchers of its name.
 
-        A launcher asks when it starts: it may have died between a claim and its own record of it.
+        A launcher asks at its start, because it may have died between a claim and its own record of the claim.
         """
         return self.store.held_by(launcher)
 
     def worker_started(self, order_id: str, epoch: int) -> State:
-        """Let the order run, because its worker has reported, and return its state.
+        """Apply the worker's report that it started, and return the order's state.
 
         Raises NotFound, LeaseLost, WrongState, Unavailable.
         """
@@ -106,21 +109,21 @@ class Leases:
         except WrongState as refusal:
             if refusal.state != State.RUNNING:
                 raise
-            return State.RUNNING  # the registration of its agent started it: that is a success, too
+            return State.RUNNING  # the registration of its agent started the order, so the report succeeds
         reach(Point.CALLBACK_STARTED)
         return order.state
 
     def worker_failed(self, order_id: str, report: Fail | Retry) -> State:
-        """Raises NotFound, LeaseLost, WrongState, Unavailable."""
+        """Apply the worker's report that it failed, and return the order's state. Raises as `worker_started` does."""
         order = self.store.apply(order_id, report, self.clock(), self.store.look(order_id))
         reach(Point.CALLBACK_FAILED)
         return order.state
 
     def _renew(
-        self, seen: Mapping[str, Snapshot | Unreadable], launcher: str, attended: bool, hold: Hold
+        self, seen: Mapping[str, Snapshot | UnreadableOrder], launcher: str, attended: bool, hold: LeaseId
     ) -> Renewal | None:
         found = seen.get(hold.order_id)
-        if isinstance(found, Unreadable):
+        if isinstance(found, UnreadableOrder):
             return None
         now = self.clock()
         event = Renew(request_ids.renew(hold.epoch), hold.epoch, launcher, now + self.lease, attended)

@@ -1,7 +1,7 @@
-"""Keeps the orders that a record names: creates those that are missing, and cancels those that it has released.
+"""Creates the orders that a record names and that do not exist yet, and cancels those that the record has released.
 
-The record is written first, and names each order by its id. Whatever interrupts this in between, the next run goes on
-from the record; two runs at the same time create each order once, because both create it under that id.
+The record is written first, and names each order by its id. After an interruption, the next run continues from the
+record. Two runs at the same time create each order once, because both create it under that id.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,16 +18,16 @@ from shared.crash_points import Point, reach
 from shared.domain.order import State
 
 TIME_BUDGET: Final = 20.0
-"""Seconds that one run creates or cancels orders; the next run goes on from there."""
+"""Seconds that one run spends on creates or cancellations; the next run continues from there."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderSet:
-    """A record's orders, by id, as they were read last, and how many were created and released."""
+    """A record's orders by id, as they were last read, and the numbers of created and released ones."""
 
     orders: Mapping[str, Order] = field(default_factory=dict)
     unreadable: frozenset[str] = frozenset()
-    """Orders that another version wrote. They exist, and are left to that version."""
+    """Orders that another version wrote. They exist, and instances of that version handle them."""
     created: int = 0
     released: int = 0
 
@@ -38,8 +38,8 @@ class OrderSet:
 
 @dataclass(frozen=True, slots=True)
 class NamedOrder:
-    """An order to create. `key` must follow from the order's id. `claimable` is False if it is released already: it is
-    created all the same, because another run may be about to create it, and then cancelled.
+    """An order to create. `key` must be derived from the order's id. `claimable` is False if the record has already
+    released the order: it is then created and cancelled, because another run may be about to create it.
     """
 
     order: Order
@@ -49,14 +49,14 @@ class NamedOrder:
 
 @dataclass(frozen=True, slots=True)
 class OrderSets:
-    """`ring` tells launchers of an order that may be claimed."""
+    """`ring` publishes the bell of an order that may be claimed."""
 
     store: OrderStore
     ring: Callable[[Snapshot], None]
     clock: Callable[[], datetime]
 
     def read(self, order_ids: Collection[str]) -> OrderSet:
-        """Return those of the orders that exist. Raises Unavailable."""
+        """Read those of these orders that exist. Raises Unavailable."""
         found = self.store.get_many(order_ids) if order_ids else {}
         orders = {order_id: seen.order for order_id, seen in found.items() if isinstance(seen, Snapshot)}
         return OrderSet(orders, frozenset(found.keys() - orders.keys()))
@@ -68,10 +68,10 @@ class OrderSets:
         make: Callable[[str], NamedOrder],
         removed: Callable[[str], object],
     ) -> OrderSet:
-        """Create these orders, each as `make` returns it for its id, and return the set with them.
+        """Create these orders with `make`, and return the set that includes them.
 
-        `removed` is called with the id of an order that existed and was removed since. An order that fails does not
-        affect others.
+        `removed` is called with the id of an order that existed and was removed. A failure of one order does not affect
+        others.
         """
 
         def create_one(order_id: str) -> Order | None:
@@ -91,13 +91,13 @@ class OrderSets:
         return replace(seen, orders=orders, created=seen.created + len(created))
 
     def release(self, seen: OrderSet, order_ids: Collection[str], request_id: str) -> OrderSet:
-        """Request cancellation of these orders under one request id, and return the set as it is then."""
+        """Cancel these orders under one request id, and return the set after that."""
 
         def release_one(order_id: str) -> Order | None:
             try:
                 order = self.store.apply(order_id, Cancel(request_id), self.clock())
             except (WrongState, NotFound, OtherVersion):
-                return None  # it has just ended, or another version holds it
+                return None  # the order has just ended, or another version holds it
             reach(Point.POOL_RELEASED)
             return order
 

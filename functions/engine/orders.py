@@ -1,4 +1,4 @@
-"""What clients do with orders: create, list, cancel, requeue and purge them. And the doorbell that announces one."""
+"""Creates, lists, cancels, requeues and purges orders for clients, and rings the doorbell for new ones."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,16 +23,16 @@ from shared.log_events import LogEvent
 from shared.wire.bell import Bell
 
 MAX_DELAY: Final = timedelta(days=30)
-"""How far in the future `not_before` may be."""
+"""The latest `not_before`, counted from now."""
 WITHOUT_LAUNCHERS: Final = frozenset({OrderKind.SESSION})
-"""Kinds that no launcher runs yet. Orders of them may be stored from earlier versions, and are still read."""
+"""Kinds that no launcher runs yet. Earlier versions may have stored orders of them, which can still be read."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """What a client asks for. `fingerprint` is the SHA-256 of the whole request."""
+    """A client's request for an order. `fingerprint` is the SHA-256 of the whole request."""
 
     account: str
     spec: AnySpec
@@ -44,7 +44,7 @@ class NewOrder:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """`owner` is the account that asks; None is an operator, who may reach every account's orders."""
+    """`owner` is the caller's account, or None for an operator, who may reach every account's orders."""
 
     store: OrderStore
     doorbell: Doorbell
@@ -53,7 +53,7 @@ class Orders:
     new_id: Callable[[], str]
 
     def create(self, new: NewOrder) -> Order:
-        """Store a new order and ring for it. The same request again returns the order of the first time.
+        """Store a new order and ring for it. A repeat of the same request returns the same order.
 
         Raises Invalid, KeyReused, Gone, Unavailable.
         """
@@ -61,7 +61,7 @@ class Orders:
         if new.spec.kind in WITHOUT_LAUNCHERS:
             raise Invalid(
                 f"No launcher runs orders of the kind {new.spec.kind} yet.",
-                {"order.kind": "Not supported yet; order a capacity, export or task"},
+                {"order.kind": "Not supported yet; use capacity, export or task"},
             )
         if new.not_before is not None and new.not_before > now + MAX_DELAY:
             raise Invalid("Some fields of the body are wrong.", {"not_before": "At most 30 days from now"})
@@ -84,28 +84,28 @@ class Orders:
             self.store.apply(order.id, Ring(self.new_id()), now, seen)
             reach(Point.CREATE_RECORDED)
         except (WrongState, NotFound):
-            return  # a launcher was faster, or the client, who has cancelled and purged it
+            return  # a launcher was faster, or the client has cancelled and purged the order
         except Unavailable as refusal:
-            message = "The order is stored, but its bell is not recorded; the sweep rings again."
+            message = "The order is stored, but its bell could not be recorded; the sweep rings again."
             log.warning(LogEvent.BELL_NOT_RECORDED, message=message, order_id=order.id, why=refusal.message)
 
     def require_owned(self, order_id: str, owner: str | None) -> Snapshot:
-        """Return the order as it is now. Another account's order does not exist for the owner. Raises NotFound."""
+        """Return the order as it is now. Raises NotFound, also if the order belongs to another account."""
         seen = self.store.look(order_id)
         if owner is not None and seen.order.account != owner:
             raise NotFound("There is no such order.")
         return seen
 
     def page(self, query: OrderQuery) -> OrderPage:
-        """Raises Invalid if `after` is not a page mark of ours."""
+        """Return a page of orders. Raises Invalid if `after` is not a page mark of this API."""
         return self.store.page(query)
 
     def count(self, query: OrderQuery) -> int:
-        """Return how many orders the query has on all its pages, up to 100,000."""
+        """Return the number of orders on all of the query's pages, up to 100,000."""
         return self.store.count(query)
 
     def cancel(self, order_id: str, owner: str | None) -> Order:
-        """Cancel an order that waits; on one that is held, note the request for its launcher, which stops the machine.
+        """Cancel a queued order; for a held one, store the request, which its launcher gets with its next heartbeat.
 
         Raises NotFound, WrongState.
         """
@@ -117,14 +117,14 @@ class Orders:
         return order
 
     def requeue(self, order_id: str, owner: str | None) -> Order:
-        """Create a new order in place of one that ended without success: one successor, however often it is asked for.
+        """Create one successor for an order that ended without success. A repeat returns the same successor.
 
         Raises NotFound, WrongState, Gone if the successor was removed.
         """
         ended = self.require_owned(order_id, owner).order
         require_ended(ended)
         if ended.state is State.SUCCEEDED:
-            raise WrongState("The order succeeded; to have its work done again, place a new one.", state=ended.state)
+            raise WrongState("The order succeeded; to run its work again, place a new one.", state=ended.state)
         new_id = request_ids.requeued_order(ended.id)
         with suppress(NotFound):
             return self.store.get(new_id)
@@ -139,7 +139,7 @@ class Orders:
         return created.order
 
     def purge(self, order_id: str, owner: str | None) -> None:
-        """Remove an order that has ended, and all its output. If it does not exist, it is purged. Raises WrongState."""
+        """Remove an ended order and all its output. Do nothing if there is no such order. Raises WrongState."""
         try:
             order = self.require_owned(order_id, owner).order
         except NotFound:

@@ -1,4 +1,4 @@
-"""The outputs that workers leave in the bucket: uploaded and downloaded by presigned URLs, removed after their time."""
+"""Grants uploads and downloads of outputs by presigned URLs, and removes outputs after their retention."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from functions.domain.events import Succeed
+from functions.domain.fence import fence
 from functions.domain.order import UPLOAD_VALID, Order, Output, output_key, output_keys
 from functions.domain.refusals import Conflict, Gone, NotFound, WrongState
-from functions.domain.rules import advance, fence
+from functions.domain.rules import advance
 from functions.ports import OrderStore, OutputBucket, PresignedUpload, UploadTerms
 from shared.crash_points import Point, reach
 from shared.domain.order import State
@@ -26,7 +27,7 @@ class Outputs:
     def grant_upload(
         self, order_id: str, epoch: int, content_type: str, size: int, sha256: str
     ) -> tuple[State, PresignedUpload]:
-        """Return the order's state, and one presigned upload of exactly these bytes, to the key of this epoch.
+        """Return the order's state and a presigned upload, for exactly these bytes and this epoch's key.
 
         Raises NotFound, LeaseLost, Conflict, WrongState.
         """
@@ -34,16 +35,16 @@ class Outputs:
         fence(order, epoch)
         _require_output(order)
         if order.final:
-            raise WrongState(f"The order is {order.state}; nothing more is uploaded.", state=order.state)
+            raise WrongState(f"The order is {order.state}; it accepts no uploads.", state=order.state)
         terms = UploadTerms(output_key(order.id, epoch), content_type, size, sha256)
         return order.state, self.bucket.presign_upload(terms, UPLOAD_VALID)
 
     def complete(
         self, order_id: str, epoch: int, request_id: str, output: Output, metrics: Mapping[str, int | float]
     ) -> State:
-        """Let the order succeed with the output that its worker uploaded, and return its state.
+        """End the order with the output that its worker uploaded, and return its state.
 
-        The rules come before the bucket: a repeat succeeds even if the output has been removed since.
+        The rules are checked before the bucket, so that a repeat succeeds even if the output has been removed since.
         Raises NotFound, LeaseLost, WrongState, Conflict if the object is missing or differs.
         """
         seen, now = self.store.look(order_id), self.clock()
@@ -65,22 +66,22 @@ class Outputs:
         return order.state
 
     def link(self, order: Order) -> str:
-        """Return a URL from which the output can be downloaded for 5 minutes. Raises WrongState, Gone, NotFound."""
+        """Return a URL that downloads the output and is valid for 5 minutes. Raises WrongState, Gone, NotFound."""
         if order.state is not State.SUCCEEDED:
             raise WrongState(f"The order is {order.state}; only one that succeeded has an output.", state=order.state)
         if order.discarded_at is not None:
             raise Gone(f"The output was removed on {order.discarded_at:%Y-%m-%d %H:%M} UTC; its retention was over.")
         if order.output is None:
-            raise NotFound("The order succeeded, and leaves no output.")
+            raise NotFound("The order succeeded, but has no output.")
         return self.bucket.presign_download(order.output.key, order.output.file_name, DOWNLOAD_VALID)
 
     def discard(self, order: Order) -> None:
-        """Remove every object that a worker of the order may have uploaded; what is not there is removed."""
+        """Remove every object that a worker of the order may have uploaded. Objects that do not exist are ignored."""
         for key in output_keys(order):
             self.bucket.delete(key)
 
 
 def _require_output(order: Order) -> None:
-    """Raise Conflict for a kind of order whose worker uploads nothing."""
+    """Raise Conflict if the order's kind has no output."""
     if order.kind is OrderKind.CAPACITY:
         raise Conflict("A capacity order has no output; its worker reports only that it started.")

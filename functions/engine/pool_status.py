@@ -1,4 +1,4 @@
-"""What a pool is to have, what it has, and what it lacks."""
+"""A pool's goal, and its status against the goal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from functions.engine.order_sets import OrderSet
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """How many machines a pool is to have, and which of them count. The pool need not be stored yet."""
+    """The number of machines that a pool should have, and which of them count. The pool may be unsaved."""
 
     pool: Pool
     count: int
@@ -25,7 +25,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class PoolStatus:
-    """A pool and its orders. `eligible` are the orders whose machines meet the goal's demands."""
+    """A pool and its orders. `eligible` has the orders whose machines meet the goal's demands."""
 
     goal: Goal
     orders: OrderSet
@@ -41,18 +41,20 @@ class PoolStatus:
 
     @property
     def counted(self) -> Sequence[Order]:
-        """The created orders whose machines count towards the target."""
+        """Return the created orders whose machines count towards the target."""
         return [self.orders.orders[order_id] for order_id in self._counted if order_id in self.orders.orders]
 
     @property
     def in_flight(self) -> int:
-        """How many machines are ordered and do not run yet."""
+        """Return the number of machines that are ordered and do not run yet."""
         running = {order.id for order in self.counted if order.state not in IN_FLIGHT}
         return len([order_id for order_id in self._counted if order_id not in running])
 
     @property
     def surplus(self) -> int:
-        """How many machines are above the target and cannot be stopped: their launchers send no heartbeats."""
+        """Return the number of machines above the target that cannot be stopped, because their launchers send no
+        heartbeats.
+        """
         return max(len(self._counted) - self.pool.min_warm_count, 0) if self.pool.managed else 0
 
     @property

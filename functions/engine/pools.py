@@ -1,4 +1,4 @@
-"""Pools: sets their targets, and brings each to its target by creating and releasing orders."""
+"""Sets pools' targets, and brings each pool to its target by creating and releasing orders."""
 
 import zlib
 from collections import Counter
@@ -26,20 +26,20 @@ from shared.log_events import LogEvent
 
 NO_TARGET: Final = "Capacity pool target not found"
 MAX_POOLS: Final = 5000
-"""How many pools a sweep or a list is chosen from."""
+"""The number of pools that a sweep or a list reads."""
 MAX_ACCOUNT_POOLS: Final = 1000
-"""How many pools of an account are given up when it is deleted."""
+"""The number of pools that are given up when their account is deleted."""
 MAX_PURCHASED_POOLS: Final = 100
-"""How many pools an account may ask for."""
+"""The number of pools that an account may have."""
 MAX_AGENTS: Final = 5000
-"""How many agents of one datacenter are read."""
+"""The number of agents that are read for one datacenter."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """`attestation` is what a pool's orders demand if its target does not say."""
+    """`attestation` is the demand of a pool's orders if the target sets none."""
 
     records: Records[Pool]
     agents: Records[Agent]
@@ -55,9 +55,9 @@ class Pools:
         return self.records.upsert(fresh.id, fresh, lambda stored: revised(stored, now, **fields))
 
     def add_target_once(self, account: str, datacenter: str, node_size: str, **fields: Any) -> None:
-        """Store a target for a pool that was never stored; one that was changed or removed since stays as it is."""
+        """Store a target for a pool that was never stored. A target that was changed or removed since is left alone."""
         fresh = replace(self._without_target(account, datacenter, node_size), **fields, enabled=True, standing=True)
-        with suppress(OtherVersion, Conflict):  # it is stored
+        with suppress(OtherVersion, Conflict):  # the pool was stored before
             if self.records.get(fresh.id) is None:
                 self.records.add(fresh.id, fresh)
 
@@ -69,7 +69,7 @@ class Pools:
         return self.give_up(pool)
 
     def require_room(self, account: str, datacenter: str, node_size: str) -> None:
-        """Raises Invalid if the account has as many pools as it may, and this is not one of them."""
+        """Raise Invalid if this would be a new pool, and the account already has the allowed number."""
         pools = self.records.find("account", account, MAX_PURCHASED_POOLS)
         known = {pool.id for pool in pools}
         if len(pools) >= MAX_PURCHASED_POOLS and pool_id(account, datacenter, node_size) not in known:
@@ -81,7 +81,7 @@ class Pools:
         return self.reconcile(self.records.change(pool.id, lambda stored: given_up(stored, now)))
 
     def of_account(self, account: str) -> Sequence[Pool]:
-        """Raises Unavailable if another version wrote one of them."""
+        """Return the account's pools. Raises Unavailable if another version wrote one of them."""
         return self.records.find_every("account", account, MAX_ACCOUNT_POOLS)
 
     def targets(self) -> Sequence[Pool]:
@@ -90,19 +90,19 @@ class Pools:
         return sorted(pools, key=lambda pool: (pool.datacenter, pool.node_size, pool.account))
 
     def operators_pool(self, datacenter: str, node_size: str, reason: str) -> Pool:
-        """Return the operator's pool; if it is not stored, or has no target, with this reason for its orders."""
+        """Return the operator's pool. If it is not stored, or has no target, its orders get this reason."""
         pool = self.records.get(pool_id(NOBODY, datacenter, node_size))
         pool = pool or self._without_target(NOBODY, datacenter, node_size)
         return pool if pool.standing else replace(pool, reason=reason)
 
     def look(self, goals: Sequence[Goal]) -> list[PoolStatus]:
-        """Return what each pool has. Raises Unavailable if one could not be read."""
+        """Return the status of each pool. Raises Unavailable if one could not be read."""
         return self._with_eligible(self._each(self._look_at, goals))
 
     def fill(self, goals: Sequence[Goal]) -> list[PoolStatus]:
-        """Bring each pool to its goal, and return what it has then. Raises Unavailable if one could not be read.
+        """Bring each pool to its goal, and return the status after that. Raises Unavailable if one could not be read.
 
-        A pool without a target is stored, because its record names the new orders, and still has no target.
+        A pool without a target is stored too, because its record names the new orders; it still has no target.
         """
 
         def fill_one(goal: Goal) -> PoolStatus:
@@ -119,11 +119,13 @@ class Pools:
         return self._with_eligible(self._each(fill_one, goals))
 
     def fill_target(self, pool: Pool) -> PoolStatus:
-        """Bring one pool to its target, and return what it has then. Raises NotFound, Unavailable."""
+        """Bring one pool to its target, and return the status after that. Raises NotFound, Unavailable."""
         return self._with_eligible([self.reconcile(pool)])[0]
 
     def reconcile(self, pool: Pool, at_least: int = 0) -> PoolStatus:
-        """Create an order for every slot, `at_least` so many, and release the surplus. Raises NotFound, Unavailable."""
+        """Create an order for every slot, `at_least` this number, and release the surplus. Raises NotFound,
+        Unavailable.
+        """
         seen = self.order_sets.read([member.order_id for member in pool.members])
         if plan(pool, seen.orders, at_least) != pool:
             pool = self.records.change(pool.id, lambda stored: plan(stored, seen.orders, at_least))
@@ -148,23 +150,24 @@ class Pools:
         if status.surplus:
             log.warning(
                 LogEvent.POOL_SURPLUS,
-                message="The pool has machines above its target, and their launchers cannot be told to stop them.",
+                message="The pool has machines above its target, whose launchers cannot be asked to stop them.",
                 pool=pool.id,
                 surplus=status.surplus,
             )
         return status
 
     def sweep(self, limit: int) -> Counter[str]:
-        """Reconcile at most `limit` pools, and return how many `pools`, `created` and `released` there were.
+        """Reconcile at most `limit` pools, and return the numbers of `pools`, `created` and `released`.
 
-        A pool that fails does not affect others. If there are more, each sweep begins with another. Raises Unavailable.
+        A failure of one pool does not affect others. If there are more than `limit`, each sweep begins with another.
+        Raises Unavailable.
         """
 
         def reconcile_one(pool: Pool) -> PoolStatus:
             try:
                 return self.reconcile(pool)
             except NotFound:
-                return PoolStatus(Goal.of(pool), OrderSet())  # removed since
+                return PoolStatus(Goal.of(pool), OrderSet())  # the pool was removed since
 
         pools = [pool for pool in self.records.all(MAX_POOLS) if pool.managed or pool.members]
         first = zlib.crc32(self.clock().isoformat().encode()) % len(pools) if len(pools) > limit else 0
@@ -178,7 +181,7 @@ class Pools:
 
     def _each(self, work: Callable[[Goal], PoolStatus], goals: Sequence[Goal]) -> list[PoolStatus]:
         statuses = run_all(work, goals, TIME_BUDGET)
-        if len(statuses) < len(goals):  # an answer without some of them would be about fewer pools
+        if len(statuses) < len(goals):  # an answer that leaves out pools would be wrong
             raise Unavailable("Not all pools could be read; send the same request again.")
         return statuses
 

@@ -1,10 +1,10 @@
-"""Every id by which a repeat is recognised: what makes the same request twice the same as once.
+"""Every id by which a repeated request is recognised, so that it has the same effect as a single one.
 
-There are three kinds. A *request id* is remembered by the order that it changed (`Order.recent`). An *idempotency key*
-is stored beside the order that was created with it. A *derived order id* follows from what it is made for, so that two
-who make it at once make one order.
+There are three kinds. An order remembers the *request ids* that changed it (`Order.recent`). An *idempotency key* is
+stored beside the order that was created with it. A *derived order id* is computed from the order's purpose, so that two
+concurrent creates make one order.
 
-The texts are stored, and earlier and later versions of the control plane compare them: never change one.
+The texts are stored, and other versions of the control plane compare them: never change one.
 """
 
 import hashlib
@@ -21,19 +21,19 @@ LATE_WORKERS_ORDERS: Final = UUID("0f3bc5de-6a8e-4f0e-9d0c-5a9d4c1d8a37")
 
 
 def cancel_by_client() -> str:
-    """A client cancels an order once, however often it asks."""
+    """The id of a client's cancellation: repeats of it change nothing."""
     return "cancel@client"
 
 
 def cancel_by_pool() -> str:
-    """A pool releases an order once."""
+    """The id of a pool's release of an order."""
     return "cancel@pool"
 
 
 def of_launcher(holder: str, request_id: str) -> str:
-    """A launcher's own id of a claim or report: another account or name cannot repeat it.
+    """The id of a launcher's claim or report. A launcher of another account or name cannot repeat it.
 
-    The identity is left out, because a repeat may reach an instance of an earlier version, which does not know it.
+    It leaves out the identity, because a repeat may reach an instance of an earlier version, which has no identities.
     """
     name, _ = split_holder(holder)
     return f"{name}@{request_id}"
@@ -48,7 +48,7 @@ def worker_started(epoch: int) -> str:
 
 
 def worker_report(event: str, epoch: int, report: str) -> str:
-    """The same report is the same request. Another report of the same epoch contradicts it, and is refused.
+    """The id of a worker's report. A different report at the same epoch has another id, and is refused.
 
     `report` is the whole report as JSON text.
     """
@@ -79,7 +79,7 @@ def late_worker_key(order_id: str) -> str:
 def requeue_key(ended_id: str) -> str:
     """The key of the order that takes the place of one that has ended.
 
-    It is kept as long as the ended order: the successor's id is given once, even if the successor was removed.
+    The key is kept as long as the ended order, so that there is one successor even after that was removed.
     """
     return f"requeue\n{ended_id}"
 

@@ -1,4 +1,4 @@
-"""The sweep: on a schedule, do what is due for orders, and the chores of the APIs. Two sweeps at once do no harm."""
+"""The sweep: applies what is due to orders, and runs the APIs' chores. A scheduler starts it; two may run at once."""
 
 import threading
 from collections import Counter
@@ -25,14 +25,14 @@ from shared.wire.bell import Bell
 
 QUEUED: Final = frozenset({State.QUEUED})
 TIME_BUDGET: Final = timedelta(seconds=20)
-"""How long a sweep goes on with orders; pools have as much. A function has 60 s if it is not deployed with more."""
+"""The time that a sweep spends on orders; pools get as much. A function has 60 s unless it is deployed with more."""
 KEYS_KEPT: Final = timedelta(hours=24)
-"""How long an Idempotency-Key stands for its order; a repeat after that is a new order."""
+"""How long an Idempotency-Key is remembered. A repeat after that creates a new order."""
 
 
 class Chore(Protocol):
     def __call__(self, *, limit: int) -> Counter[str]:
-        """Read at most `limit` records of a kind; return how many of what was done. Raises Unavailable."""
+        """Handle at most `limit` records of a kind, and return counts by SweepAnswer's fields. Raises Unavailable."""
 
 
 log = structlog.get_logger()
@@ -40,7 +40,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """How many of what was done; `more`: other orders may be due."""
+    """The counts of a sweep. If `more`, other orders may be due."""
 
     done: Counter[str]
     orders: int
@@ -58,10 +58,10 @@ class Sweep:
     chores: Sequence[Chore] = ()
 
     def run(self, limit: int) -> Swept:
-        """Settle the orders that are due, at most `limit` each of the held, queued and ended ones; then do the chores.
+        """Settle the orders that are due, at most `limit` each of the held, queued and ended ones; then run the chores.
 
-        Held orders come first, but side by side: none delays another for long. What is left is for the next sweep.
-        Raises Unavailable.
+        Held orders come first. Orders are settled side by side, so that none delays another for long. The next sweep
+        continues with the rest. Raises Unavailable.
         """
         deadline = self.clock() + TIME_BUDGET
         families = [self.store.due(states, self.clock(), limit) for states in (HELD, QUEUED, FINAL)]
@@ -75,18 +75,18 @@ class Sweep:
         return Swept(Counter(outcomes) + chores, len(outcomes), forgotten, more)
 
     def settle_held(self, limit: int) -> None:
-        """Settle at most so many held orders that are due: their leases have expired, or their limits have passed."""
+        """Settle at most `limit` held orders that are due: their leases have expired, or their limits have passed."""
         for snapshot in self.store.due(HELD, self.clock(), limit).orders:
             self._settle(self.doorbell, snapshot)
 
     def _settle(self, doorbell: Doorbell, seen: Snapshot) -> str:
-        """Do what is due for one order, and return what was done: "nothing" if it has changed, or the store is away."""
+        """Apply what is due to one order, and return the name of its count; "nothing" if that was not possible."""
         order, now = seen.order, self.clock()
         event = due_event(order, now, self.new_id())
         if event is None:
             return "nothing"
         try:
-            # The effect comes before its record: an effect twice does no harm, a record without its effect would.
+            # The effect comes before its record: an effect may happen twice, but a record needs its effect.
             if isinstance(event, Ring):
                 doorbell.ring(Bell(order.id, order.lane))
                 reach(Point.SWEEP_RUNG)
@@ -105,7 +105,7 @@ class Sweep:
 
 
 class _FragileDoorbell:
-    """A doorbell that, once it has failed, is left alone for the rest of the sweep; one thread rings at a time."""
+    """A doorbell that, after a failure, is not rung again in the same sweep. One thread rings at a time."""
 
     def __init__(self, doorbell: Doorbell) -> None:
         self._doorbell = doorbell
@@ -120,7 +120,7 @@ class _FragileDoorbell:
             try:
                 self._doorbell.ring(bell)
             except Unavailable as refusal:
-                message = "The doorbell does not work; the next sweep rings."
+                message = "The doorbell has failed; the next sweep rings."
                 log.warning(LogEvent.BELL_NOT_RUNG, message=message, why=refusal.message)
                 self._failure = refusal
                 raise

@@ -1,4 +1,4 @@
-"""A contract, plugged into the control plane as one value: the list of all is `functions/apis/__init__.py`."""
+"""A contract as one value, which plugs into the control plane. `functions/apis/__init__.py` lists all."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,15 +11,16 @@ from functions.http.dialect import Dialect
 from functions.http.routing import Route
 
 Chore = Callable[..., Counter[str]]
-"""What the sweep does for a contract. It is called with `limit`, the most records to read of a kind, and with services
-by their type; it returns how many of what it did, by the names of SweepAnswer's fields. Raises Unavailable."""
+"""The sweep's work for a contract. It is called with `limit`, the number of records to read of each kind, and with
+services by their type; it returns counts by the names of SweepAnswer's fields. Raises Unavailable.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """`services` are the deployed functions by name, each with its routes; the prefix of a path says whose API it is.
+    """`services` maps the deployed functions' names to their routes. The prefix of a path decides which API serves it.
 
-    `settings` are the contract's own: its handlers and chores ask for them by their type, as for any service.
+    `settings` is the contract's own model: its handlers and chores take it by its type, like any service.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Who calls: API keys looked up by their digest, and the bearer tokens of workers."""
+"""Identifies callers: by API keys, which are looked up by their digest, or by bearer tokens of workers."""
 
 import hashlib
 import re
@@ -16,15 +16,16 @@ from functions.domain.refusals import Forbidden, Unauthenticated
 from functions.ports import KeyStore
 
 KEY_CACHE_SECONDS: Final = 30.0
-"""How long a key that was withdrawn may still be taken by an instance that has seen it."""
+"""How long an instance that has seen a key may still accept it after its removal."""
 KEY_CACHE_SIZE: Final = 4096
 BEARER: Final = re.compile(r"bearer[ \t]+([^ \t]+)", re.IGNORECASE)
 
 
 class Open(Enum):
-    """How a route is open without an API key.
+    """The ways in which a route is open without an API key.
 
-    `WORKER`: a token, which the handler verifies. `ANYONE`: nothing. `EITHER`: a token or nothing; the handler decides.
+    `WORKER` needs a token, which the handler verifies. `ANYONE` needs nothing. `EITHER` allows both; the handler
+    decides.
     """
 
     WORKER = "worker"
@@ -33,14 +34,14 @@ class Open(Enum):
 
 
 Access = frozenset[Role] | Open
-"""The roles that may call a route, or how else it is open."""
+"""The roles that may call a route, or the way in which it is open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The account whose API key was sent, and the datacenters that the key is good for (see ApiKey).
+    """The account whose API key was sent, and the datacenters for which the key is valid (see ApiKey).
 
-    `identity` tells launchers of one name apart; None if it was not sent.
+    `identity` distinguishes launchers of one name; None if it was not sent.
     """
 
     role: Role
@@ -65,7 +66,7 @@ Caller = Principal | Bearer | Anyone
 
 
 class CachedKeys:
-    """A KeyStore that remembers the keys it found for a while, so that a request does not cost a read."""
+    """A KeyStore that remembers found keys for a while, so that most requests need no read."""
 
     def __init__(self, store: KeyStore, timer: Callable[[], float] = time.monotonic) -> None:
         self._store = store
@@ -91,7 +92,7 @@ class CachedKeys:
 
 @dataclass(frozen=True, slots=True)
 class KeyTexts:
-    """What a contract answers if a credential is missing, malformed, unknown, or of a role that may not call."""
+    """A contract's error texts for a credential that is missing, malformed, unknown, or of a role that may not call."""
 
     no_header: str
     malformed_header: str
@@ -100,12 +101,12 @@ class KeyTexts:
 
 
 def authenticate(access: Access, authorization: str | None, keys: KeyStore) -> Caller:
-    """Return who calls, from the Authorization header. Raises Unauthenticated, Forbidden."""
+    """Return the caller from the Authorization header. Raises Unauthenticated, Forbidden."""
     return caller_of(access, authorization, keys, NATIVE_TEXTS)
 
 
 def caller_of(access: Access, authorization: str | None, keys: KeyStore, texts: KeyTexts) -> Caller:
-    """Return who calls, from the Authorization header. Raises Unauthenticated and Forbidden with these texts."""
+    """Return the caller from the Authorization header. Raises Unauthenticated and Forbidden with these texts."""
     if access is Open.ANYONE or (access is Open.EITHER and authorization is None):
         return Anyone()
     token = bearer(authorization)
@@ -122,13 +123,13 @@ def caller_of(access: Access, authorization: str | None, keys: KeyStore, texts: 
 
 
 def bearer(authorization: str | None) -> str | None:
-    """Return the key or token that an Authorization header brings (RFC 6750), None if it brings none."""
+    """Return the key or token in an Authorization header (RFC 6750); None if there is none."""
     found = BEARER.fullmatch((authorization or "").strip(" \t"))
     return found and found[1]
 
 
 def _wrong_role(role: Role, access: frozenset[Role]) -> str:
-    return f"A key of the role {role} may not do that; it takes {' or '.join(sorted(access))}."
+    return f"A key of the role {role} may not do that; use a key of the role {' or '.join(sorted(access))}."
 
 
 HEADER_FORM: Final = "Send the header `Authorization: Bearer <key>`."

@@ -1,4 +1,4 @@
-"""How a contract speaks HTTP: each has its own errors, its own way to read a body, and its own words for keys."""
+"""A contract's HTTP dialect: its errors, its way to read a body or query, and its texts about keys."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A refusal as it is answered."""
+class RefusalResponse:
+    """The response to a refused request."""
 
     status: HTTPStatus
     document: str
@@ -29,26 +29,26 @@ class Refused:
 @dataclass(frozen=True, slots=True, eq=False)
 class Dialect:
     """`authenticate` is called with `access`, `authorization` (the header, or None), and with services by their type
-    (see `handlers`). `internal` is the answer to an error that is ours.
+    (see `handlers`). `internal` is the response to an unexpected error.
 
-    For the OpenAPI document: `error` is the form of every refusal, and `statuses` are refusals that any route may
-    answer with, beside those that follow from the route itself.
+    For the OpenAPI document: `error` is the schema of every refusal, and `statuses` are those of refusals that any
+    route may answer with, in addition to the route's own.
     """
 
     authenticate: Callable[..., Caller]
     body: Callable[[bytes, TypeAdapter[Any]], Any]
     query: Callable[[Iterable[tuple[str, str]], type[BaseModel]], BaseModel]
-    refused: Callable[[Refusal], Refused]
-    internal: Refused
+    refused: Callable[[Refusal], RefusalResponse]
+    internal: RefusalResponse
     error: TypeAdapter[Any]
     statuses: frozenset[HTTPStatus] = frozenset()
     identifies_launchers: bool = False
-    """Whether its callers may send their identity in the header IDENTITY_HEADER."""
+    """Whether callers may send their identity in the header IDENTITY_HEADER."""
 
 
-def _problem(problem: Problem, headers: Mapping[str, str] = NO_HEADERS) -> Refused:
+def _problem(problem: Problem, headers: Mapping[str, str] = NO_HEADERS) -> RefusalResponse:
     document = problem.model_dump_json(exclude_defaults=True)
-    return Refused(HTTPStatus(problem.status), document, problems.MEDIA_TYPE, headers)
+    return RefusalResponse(HTTPStatus(problem.status), document, problems.MEDIA_TYPE, headers)
 
 
 NATIVE: Final = Dialect(

@@ -1,4 +1,4 @@
-"""HTTP, and the only module that knows it: authenticate, parse, call the handler, render, refuse, log."""
+"""Serves routes over HTTP: authenticates, parses, calls the handler, renders or refuses, and logs."""
 
 import io
 import logging
@@ -21,7 +21,7 @@ from werkzeug.routing import MapAdapter
 from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, TooLarge, Unavailable
 from functions.http.api import Api
 from functions.http.authentication import Open, Principal
-from functions.http.dialect import NATIVE, Dialect, Refused
+from functions.http.dialect import NATIVE, Dialect, RefusalResponse
 from functions.http.handlers import Services, require_services, wanted_by
 from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
 from functions.http.presence import presence
@@ -30,9 +30,10 @@ from shared.log_events import LogEvent
 from shared.wire.launchers import IDENTITY_HEADER, Identity
 
 MAX_KEPT: Final = 1024 * 1024
-"""Bytes of a request's body that are kept: more than any route takes."""
+"""The number of bytes of a body that are kept: more than any route accepts."""
 MAX_DRAINED: Final = 32 * 1024 * 1024
-"""Bytes that are read of a body that is too large, so that its sender hears why; the platform's own limit."""
+"""The number of bytes that are read of a body that is too large, so that its sender gets the answer.
+"""
 CHUNK: Final = 64 * 1024
 KEY_HEADER: Final = "Idempotency-Key"
 IDENTITY: Final = TypeAdapter(Identity)
@@ -44,10 +45,10 @@ log = structlog.get_logger()
 
 
 class Endpoint:
-    """Some routes of some APIs, as one entry point of functions-framework.
+    """Serves some APIs' routes as one entry point of functions-framework.
 
-    `offered` are the types of the services that `services` returns; it is called at each request.
-    Raises WrongHandler if a handler asks for another one.
+    `services` is called at each request, and returns services of the types in `offered`. Raises WrongHandler if a
+    handler asks for any other.
     """
 
     def __init__(
@@ -65,14 +66,16 @@ class Endpoint:
         return respond(request, self._apis, self._answer)
 
     def _answer(self, request: Request, dialect: Dialect) -> Response:
-        """Find the route, authenticate, parse, call the handler with what its signature asks for, and render."""
+        """Find the route, authenticate, parse, call the handler with the arguments of its signature, and render the
+        result.
+        """
         body = read_body(request)
         route, named = _route(self._urls, request.method, request.path)
         bind_contextvars(route=route.path, **named)
         if len(body) > route.max_bytes:
             raise TooLarge(
-                f"The body is over {route.max_bytes // 1024} KiB, the most that this route takes. "
-                "Shorten its longest field, or write its characters as UTF-8: \\u escapes take more room."
+                f"The body is over {route.max_bytes // 1024} KiB, the limit of this route. "
+                "Shorten its longest field, or write its characters as UTF-8: \\u escapes need more bytes."
             )
         try:
             services, signature = self._services(), route.signature
@@ -105,7 +108,7 @@ class Endpoint:
 
 
 def once(make: Callable[[], Services]) -> Callable[[], Services]:
-    """Return a function that makes the services at its first call, by any thread, and returns the same ever after."""
+    """Return a function that makes the services at its first call, and returns the same ones at every call."""
     lock, made = threading.Lock(), list[Services]()
 
     def services() -> Services:
@@ -118,21 +121,21 @@ def once(make: Callable[[], Services]) -> Callable[[], Services]:
 
 
 def entry_point(endpoint: Endpoint) -> Callable[[Request], Response]:
-    """Return the endpoint as functions-framework takes it: a function, and no other callable."""
+    """Return the endpoint as a function, because functions-framework accepts no other callable."""
     return lambda request: endpoint(request)
 
 
 def respond(request: Request, apis: Sequence[Api], answer: Callable[[Request, Dialect], Response]) -> Response:
-    """Return the answer, or the refusal in the dialect of the path's API; log either."""
+    """Return the answer, or the refusal in the dialect of the path's API, and log it."""
     started, failure = time.monotonic(), None
     dialect = next((api.dialect for api in apis if request.path.startswith(api.prefixes)), NATIVE)
-    clear_contextvars()  # the last request of this thread
+    clear_contextvars()  # removes the fields of this thread's last request
     bind_contextvars(**{name: request.headers[name] for name in TRACE_HEADERS if name in request.headers})
     try:
         response = answer(request, dialect)
     except Refusal as refusal:
         response = _refused(dialect.refused(refusal))
-    except Exception as error:  # noqa: BLE001 (the edge: any other error is ours; it is logged, and not sent)
+    except Exception as error:  # noqa: BLE001 (any other error is ours: it is logged, and not sent)
         response, failure = _refused(dialect.internal), error
     status, route = response.status_code, get_contextvars().get("route", NO_ROUTE)
     level = logging.INFO if status < HTTPStatus.INTERNAL_SERVER_ERROR else logging.ERROR
@@ -150,9 +153,9 @@ def respond(request: Request, apis: Sequence[Api], answer: Callable[[Request, Di
 
 
 def unroutable(request: Request, apis: Sequence[Api], error: HTTPException) -> Response:
-    """Answer a request that the framework refuses before any endpoint is asked, in the dialect of the path's API.
+    """Answer a request that the framework refuses before it calls any endpoint, in the dialect of the path's API.
 
-    Its router knows no line break in a path, and no Host that cannot be a name.
+    Its router refuses a path with a line break, and a Host header that cannot be a name.
     """
 
     def refuse(request: Request, _dialect: Dialect) -> Response:
@@ -165,17 +168,17 @@ def unroutable(request: Request, apis: Sequence[Api], error: HTTPException) -> R
 
 
 def read_body(request: Request) -> bytes:
-    """Return the body, whatever Content-Length says of it; of one over MAX_KEPT only so much. Raises Malformed."""
+    """Return the body, at most MAX_KEPT bytes of it, whatever its Content-Length is. Raises Malformed."""
     kept, size = bytearray(), 0
     try:
         while size < MAX_DRAINED and (chunk := request.stream.read(CHUNK)):
             size += len(chunk)
             if len(kept) <= MAX_KEPT:
                 kept += chunk
-    except (ClientDisconnected, ParseException, OSError):  # Flask's, gunicorn's and the socket's own words for it
+    except (ClientDisconnected, ParseException, OSError):  # the errors that Flask, gunicorn and the socket raise for it
         raise Malformed("The body ends too early, or its chunks cannot be read.") from None
     finally:
-        # The framework reads the rest of every body after us, all of it into memory.
+        # Otherwise the framework would read the rest of the body into memory after us.
         request.stream = io.BytesIO()
     return bytes(kept)
 
@@ -197,21 +200,21 @@ def _route(urls: MapAdapter, method: str, path: str) -> tuple[Route, Mapping[str
 
 
 def _require_plain(request: Request) -> None:
-    """Raises Malformed if the body is compressed."""
+    """Raise Malformed if the body is compressed."""
     codings = {coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
     if codings - {"", "identity"}:
         raise Malformed("Send the body without a Content-Encoding.")
 
 
 def _identity(request: Request) -> str | None:
-    """Return which of the launchers of one name calls; None if it does not say. Raises Invalid, Malformed."""
+    """Return the launcher's identity, or None if it was not sent. Raises Invalid, Malformed."""
     identity = _single(request, IDENTITY_HEADER)
     if not identity:
         return None
     try:
         return IDENTITY.validate_python(identity)
     except ValidationError:
-        wrong = {IDENTITY_HEADER: "Send the UUID that the launcher's state directory keeps, in lower case, or nothing."}
+        wrong = {IDENTITY_HEADER: "Send the UUID in the launcher's state directory, in lower case, or no header."}
         raise Invalid("A header is wrong.", wrong) from None
 
 
@@ -227,9 +230,9 @@ def _idempotency_key(request: Request) -> str:
 
 
 def _single(request: Request, name: str) -> str | None:
-    """Return the header's value, None if it was not sent. Raises Malformed if it was sent twice.
+    """Return the header's value; None if it was not sent. Raises Malformed if it was sent twice.
 
-    The server joins headers of one name with commas before we see them: RFC 9110, section 5.3.
+    The server joins headers of one name with commas first (RFC 9110, section 5.3).
     """
     value = request.headers.get(name)
     if value is not None and "," in value:
@@ -246,7 +249,7 @@ def _render(route: Route, answer: Answer) -> Response:
     return _response(route.status, answer.model_dump_json(), "application/json", headers)
 
 
-def _refused(refused: Refused) -> Response:
+def _refused(refused: RefusalResponse) -> Response:
     return _response(refused.status, refused.document, refused.media_type, refused.headers)
 
 

@@ -1,12 +1,12 @@
-"""What a handler's signature asks for, read once, when its route is made.
+"""Reads a handler's signature, once, when its route is made.
 
-A handler is a plain function. Its parameters say what it is called with, and its return type what it answers:
+A handler is a plain function. Its parameters define its arguments, and its return type the answer:
 
     def create(body: OrderRequest, client: Principal, orders: Orders, idempotency_key: str) -> OrderView
 
-`body` and `query` are parsed as what they are annotated with. A parameter of a type of caller is who calls; a name in
-the path is that part of it; `idempotency_key` and `present` are the header and the caller's presence. Every other
-parameter is a service, found by its type. A handler that does not fit its route is a WrongHandler, which ends the
+`body` and `query` are parsed as their annotated types. A parameter whose type is a kind of caller gets the caller; one
+named in the path gets that part of the path; `idempotency_key` and `present` get the header and the caller's presence.
+Every other parameter is a service, found by its type. If a handler does not fit its route, WrongHandler ends the
 process at its start.
 """
 
@@ -21,7 +21,7 @@ from functions.http.authentication import Access, Anyone, Bearer, Open, Principa
 from functions.http.presence import Present
 
 Services = Mapping[type, object]
-"""What handlers may ask for, each under its type."""
+"""The services that handlers may take, by their type."""
 
 CALLERS: Final = frozenset({Principal, Bearer, Anyone})
 CALLERS_OF: Final[Mapping[Open, frozenset[type]]] = {
@@ -32,13 +32,13 @@ CALLERS_OF: Final[Mapping[Open, frozenset[type]]] = {
 
 
 class WrongHandler(TypeError):
-    """A handler does not fit its route, or asks for a service that there is not."""
+    """A handler does not fit its route, or takes a service that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """`caller` names the parameter that takes who calls; `services` are parameters with their types; `answer` is the
-    return type. What the handler does not take is None.
+    """`caller` names the parameter for the caller; `services` maps parameters to their types; `answer` is the return
+    type. A field is None if the handler has no such parameter.
     """
 
     body: TypeAdapter[Any] | None
@@ -51,7 +51,7 @@ class Signature:
 
 
 def read_signature(handler: Callable[..., Any], access: Access, path_names: Set[str]) -> Signature:
-    """Return what the handler asks for. Raises WrongHandler."""
+    """Return the handler's signature. Raises WrongHandler."""
     hints = get_type_hints(handler, include_extras=True)
     answer = hints.pop("return", None)
     name = f"{handler.__module__}.{handler.__qualname__}"
@@ -81,7 +81,7 @@ def read_signature(handler: Callable[..., Any], access: Access, path_names: Set[
 
 
 def wanted_by(function: Callable[..., Any], given: Set[str] = frozenset()) -> Mapping[str, type]:
-    """Return the services that a function asks for: its parameters by their type, but for those that are given."""
+    """Return the services that a function takes: its parameters with their types, except those in `given`."""
     hints = get_type_hints(function)
     return {name: kind for name, kind in hints.items() if name not in given and name != "return"}
 
@@ -92,14 +92,14 @@ def pick(services: Services, wanted: Mapping[str, type]) -> dict[str, Any]:
 
 
 def require_services(handler: Callable[..., Any], wanted: Mapping[str, type], offered: Set[type]) -> None:
-    """Raises WrongHandler if a service is wanted that is not offered."""
+    """Raise WrongHandler if the handler takes a service that is not offered."""
     for parameter, kind in wanted.items():
         if kind not in offered:
             raise WrongHandler(f"{handler.__module__}.{handler.__qualname__}: no service is a {kind} ({parameter}).")
 
 
 def _caller(hints: Mapping[str, Any], access: Access, name: str) -> str | None:
-    """Return the parameter that takes who calls, if the handler has one. Raises WrongHandler."""
+    """Return the parameter for the caller, if the handler has one. Raises WrongHandler."""
     expected = CALLERS_OF[access] if isinstance(access, Open) else frozenset({Principal})
     for parameter, hint in hints.items():
         kinds = frozenset(get_args(hint) or (hint,))

@@ -1,6 +1,6 @@
-"""The log: one JSON line a request, as Cloud Logging reads it from standard output.
+"""The log: JSON lines on standard output, one for each request, in the form that Cloud Logging reads.
 
-A line names the route, never the path's query, a header or a body: keys, tokens and presigned URLs cannot get in.
+A line names the route, and never contains a query, a header or a body. So keys, tokens and presigned URLs stay out.
 https://cloud.google.com/logging/docs/structured-logging
 """
 
@@ -24,10 +24,10 @@ Line = MutableMapping[str, Any]
 
 
 def configure(project: str | None) -> None:
-    """Write log lines as JSON. `project` is the Google Cloud project whose traces they belong to."""
+    """Write log lines as JSON. `project` is the Google Cloud project of their traces."""
 
     def trace(_logger: object, _level: str, line: Line) -> Line:
-        """Replace the headers of the request by the trace that they name, if a proxy before us began one."""
+        """Replace the request's headers with the trace that they name, if a proxy before us began one."""
         found = CLOUD_TRACE.match(line.pop(CLOUD_TRACE_HEADER, ""))
         found = TRACEPARENT.match(line.pop(TRACE_HEADER, "")) if found is None else found
         if found is not None and project is not None:

@@ -23,7 +23,9 @@ ERROR: Final = "error"
 
 
 def document(apis: Sequence[Api], of_every_service: Sequence[Route]) -> Json:
-    """Return the OpenAPI 3.1 document: one tag an API. The routes `of_every_service` are the first API's."""
+    """Return the OpenAPI 3.1 document, with one tag for each API. The routes `of_every_service` belong to the first
+    API.
+    """
     paths: dict[str, Json] = {}
     components: Json = {}
     for api in apis:
@@ -116,7 +118,7 @@ def _query_parameters(route: Route) -> list[Json]:
 
 
 def _inline(part: Json, definitions: Json) -> Json:
-    """Return what `part` refers to, without the null that means "not given": a query cannot send one."""
+    """Return the schema that `part` refers to, without null: a query cannot send it."""
     if "$ref" in part:
         return dict(definitions[part["$ref"].rsplit("/", 1)[-1]])
     if {"type": "null"} in part.get("anyOf", ()):
@@ -138,20 +140,20 @@ def _headers(api: Api, route: Route) -> list[Json]:
 
 def _responses(api: Api, route: Route, schemas: Schemas) -> Json:
     error = {"content": {api.dialect.internal.media_type: {"schema": schemas[ERROR, "serialization"]}}}
-    # The phrases are werkzeug's, which is locked: those of HTTPStatus differ from Python to Python.
+    # werkzeug's phrases, because its version is locked; those of HTTPStatus differ between Python versions
     statuses = sorted(_refusals(route) | api.dialect.statuses)
     refused = {str(status.value): {"description": HTTP_STATUS_CODES[status], **error} for status in statuses}
     if route.status is HTTPStatus.NO_CONTENT:
         return {str(route.status.value): {"description": route.summary}, **refused}
     if route.answer is None:
         moved = HTTPStatus.TEMPORARY_REDIRECT
-        return {str(moved.value): {"description": "Where it can be downloaded for 5 minutes"}, **refused}
+        return {str(moved.value): {"description": "The URL of the download, valid for 5 minutes"}, **refused}
     content = {"application/json": {"schema": schemas[_name(route), "serialization"]}}
     return {str(route.status.value): {"description": route.summary, "content": content}, **refused}
 
 
 def _refusals(route: Route) -> set[HTTPStatus]:
-    """Return the refusals that follow from what the route takes."""
+    """Return the statuses of the refusals that the route's parameters make possible."""
     statuses = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.METHOD_NOT_ALLOWED}
     if route.access is not Open.ANYONE:
         statuses |= {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE}

@@ -1,4 +1,4 @@
-"""Lists that fit into one answer: Cloud Run sends at most 32 MiB in one piece.
+"""Cuts lists so that they fit into one answer: Cloud Run sends at most 32 MiB in one response.
 
 https://cloud.google.com/run/quotas#request_limits
 """
@@ -16,9 +16,9 @@ from functions.ports import OrderPage, OrderQuery
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 """Bytes."""
 PAGE_BYTES: Final = 8 * 1024 * 1024
-"""Bytes after which a page of orders ends, however many orders it was to have."""
+"""A page of orders ends after this number of bytes, even if it has fewer orders than its limit."""
 MAX_LIST_BYTES: Final = 24 * 1024 * 1024
-"""Bytes of a list that has no pages."""
+"""The size limit of a list that has no pages, in bytes."""
 
 View = TypeVar("View", bound=BaseModel)
 
@@ -28,8 +28,9 @@ def page_of(
 ) -> tuple[tuple[View, ...], str | None]:
     """Return the views of the page's orders, and the `after` of the next page.
 
-    Orders are read `at_once`: so many of the largest, beside PAGE_BYTES, must fit into an answer. If the store returns
-    fewer, the page ends: to read on, past many orders that cannot be read, would take too long.
+    Orders are read in groups of `at_once`: that many of the largest orders must fit into an answer in addition to
+    PAGE_BYTES. If the store returns fewer, the page ends, because it would take too long to read past many unreadable
+    orders.
     """
     views, size, after = list[View](), 0, query.after
     while True:
@@ -44,7 +45,7 @@ def page_of(
 
 
 def fitting(views: Iterable[View]) -> tuple[View, ...]:
-    """Return as many of the first views as fit into one answer."""
+    """Return the first views, as many as fit into one answer."""
     kept, size = list[View](), 0
     for view in views:
         size += _size(view)
@@ -55,5 +56,5 @@ def fitting(views: Iterable[View]) -> tuple[View, ...]:
 
 
 def _size(view: BaseModel) -> int:
-    """Return its bytes in an answer, with the comma that follows."""
+    """Return the view's size in an answer, in bytes, with a comma."""
     return len(to_json(view)) + 1

@@ -1,6 +1,6 @@
-"""Reading what was sent, strictly: JSON as RFC 7493 (I-JSON) has it, then the route's model.
+"""Parses bodies and queries strictly: JSON according to RFC 7493 (I-JSON), then the route's model.
 
-What cannot be read is Malformed; what can be read, and is wrong, is Invalid and names each field.
+Input that cannot be read raises Malformed. Input that can be read but is wrong raises Invalid, which names each field.
 """
 
 import json
@@ -15,25 +15,25 @@ from functions.domain.refusals import Invalid, Malformed
 
 MAX_INTEGER: Final = 2**63 - 1
 MAX_FIELDS: Final = 50
-"""How many wrong fields an answer names; a body can hold thousands."""
+"""The number of wrong fields that an answer names: a body can have thousands."""
 MAX_FIELD_LENGTH: Final = 200
 UNION_ERRORS: Final = frozenset({"union_tag_invalid", "union_tag_not_found"})
 
 
 def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:
-    """Return the model that the JSON document `body` is. Raises Malformed, Invalid."""
+    """Parse the JSON document `body` as the model. Raises Malformed, Invalid."""
     document = _read_json(body)
     try:
         return model.validate_json(body, strict=True)
     except ValidationError as error:
         wrong = errors_of(error)
-        if wrong[0]["type"] == "json_invalid":  # what Python's reader lets pass: deep nesting, lone surrogates
+        if wrong[0]["type"] == "json_invalid":  # errors that Python's reader accepts: deep nesting, lone surrogates
             raise Malformed(f"The body cannot be read: {wrong[0]['msg']}.") from None
         raise Invalid("Some fields of the body are wrong.", _named(wrong, document)) from None
 
 
 def parse_query(pairs: Iterable[tuple[str, str]], model: type[BaseModel]) -> BaseModel:
-    """Return the model that the query's parameters are. Raises Invalid."""
+    """Parse the query's parameters as the model. Raises Invalid."""
     given: dict[str, str] = {}
     for name, value in pairs:
         if name in given:
@@ -86,21 +86,17 @@ def _integer(text: str) -> int:
 
 
 def errors_of(error: ValidationError) -> Sequence[ErrorDetails]:
-    """Return the errors of what was sent, without what was sent: it may hold a secret.
+    """Return the errors without the input itself, which may contain a secret.
 
-    Pydantic counts only the items that are right, and says of a list with a wrong one that it is too short, too.
+    Pydantic counts only valid items, so it also reports a list with a wrong item as too short. This drops that error.
     """
     wrong = error.errors(include_url=False, include_input=False)
     within = {one["loc"][:length] for one in wrong for length in range(len(one["loc"]))}
     return [one for one in wrong if one["type"] != "too_short" or one["loc"] not in within]
 
 
-told, MOST_FIELDS = errors_of, MAX_FIELDS
-"""The names that functions/apis/capacity knows."""
-
-
 def _named(wrong: Sequence[ErrorDetails], document: object) -> Mapping[str, str]:
-    """Return what is wrong with each field. If a field may have several types, say what is wrong for each of them."""
+    """Return the errors of each field. If a field may have several types, it has one error for each of them."""
     fields: dict[str, list[str]] = {}
     for error in wrong[:MAX_FIELDS]:
         fields.setdefault(_field(error, document)[:MAX_FIELD_LENGTH], []).append(error["msg"])
@@ -108,7 +104,7 @@ def _named(wrong: Sequence[ErrorDetails], document: object) -> Mapping[str, str]
 
 
 def _field(error: ErrorDetails, document: Any) -> str:
-    """Return the dotted path of the field, as it was sent: pydantic puts the tags of unions and types in between."""
+    """Return the field's dotted path in the document, without the tags of unions and types that pydantic adds."""
     path: list[str] = []
     at, last = document, len(error["loc"]) - 1
     for position, part in enumerate(error["loc"]):

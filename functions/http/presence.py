@@ -1,6 +1,6 @@
-"""Says whether a caller that waits for its answer is still connected: one that has hung up is given no order.
+"""Detects whether a caller that waits for its answer is still connected. One that has hung up gets no order.
 
-It would never hear of the order, and the lease would have to expire before another launcher got it.
+Otherwise the order would wait until the lease expires, because the caller never received it.
 """
 
 import socket
@@ -10,24 +10,24 @@ from typing import Any, Final
 Present = Callable[[], bool]
 
 SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")
-"""Where the servers that functions-framework runs on put the connection into the WSGI environment."""
+"""The WSGI environment's keys in which the servers of functions-framework put the connection."""
 
 
 def presence(environ: Mapping[str, Any]) -> Present:
-    """Return a look at the request's connection, made each time it is called.
+    """Return a function that checks the request's connection at each call.
 
-    If there is none to look at, the caller is taken to be there. If it is not, the order loses a lease's time, and
-    no attempt: nothing was started (`rules._started_nothing`).
+    If the environment has no connection, it assumes that the caller is connected. If that is wrong, the order loses the
+    time of one lease, and no attempt, because no machine was started (`rules._started_nothing`).
     """
     connection = next((environ[name] for name in SOCKETS if name in environ), None)
     return lambda: connection is None or _open(connection)
 
 
 def _open(connection: socket.socket) -> bool:
-    """Peek, and wait for nothing: a peer that has closed, or shut down its side, reads as the end of the stream."""
+    """Peek without blocking: if the peer has closed its side, this reads the end of the stream."""
     try:
         return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
-    except (BlockingIOError, ValueError):  # nothing to read yet; a TLS socket, which cannot be peeked into
+    except (BlockingIOError, ValueError):  # nothing to read yet; or a TLS socket, which cannot peek
         return True
     except OSError:  # reset, or closed here
         return False

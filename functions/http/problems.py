@@ -1,4 +1,4 @@
-"""Refusals as problem documents (RFC 9457): the family decides the status."""
+"""Converts refusals to problem documents (RFC 9457). The family of a refusal decides the status."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -47,7 +47,7 @@ INTERNAL: Final = Problem(
 
 
 def problem(refusal: Refusal) -> Problem:
-    """Return the problem document of a refusal: nothing that the caller did not send or may not know."""
+    """Return the problem document of a refusal. It contains nothing that the caller may not know."""
     fields = refusal.fields if isinstance(refusal, Invalid) else {}
     return Problem(
         type=f"{TYPE}{refusal.code}",
@@ -60,7 +60,7 @@ def problem(refusal: Refusal) -> Problem:
 
 
 def headers(refusal: Refusal) -> Mapping[str, str]:
-    """Return the headers that HTTP asks for beside such a refusal (RFC 9110)."""
+    """Return the headers that HTTP requires for such a refusal (RFC 9110)."""
     match refusal:
         case Unauthenticated():
             return {"WWW-Authenticate": 'Bearer realm="launchyard"'}

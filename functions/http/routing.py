@@ -1,4 +1,4 @@
-"""Routes as data."""
+"""Routes, and how a request finds its route."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from functions.http.handlers import Signature, WrongHandler, read_signature
 from shared.wire.base import OrderId
 
 ID: Final[TypeAdapter[str]] = TypeAdapter(OrderId)
-"""The ids in paths: of orders, and all others are narrower."""
+"""The form of ids in paths: that of order ids, which includes all others."""
 PATH_NAME: Final = re.compile(r"\{(\w+)\}")
 
 
@@ -36,7 +36,7 @@ Answer = BaseModel | Redirect | NoContent
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
-    """One method of one path. What the handler is called with, and what it answers, its own signature says.
+    """One method of one path. The handler's signature defines its arguments and its answer.
 
     Raises WrongHandler if the handler does not fit the route.
     """
@@ -47,18 +47,20 @@ class Route:
     handler: Callable[..., Answer]
     summary: str
     max_bytes: int = 64 * 1024
-    """Of a request's body."""
+    """The limit of a request's body."""
     status: HTTPStatus = HTTPStatus.OK
     location: str | None = None
-    """Where the created thing is from now on: a path that is filled with the answer's fields."""
+    """The path of the created resource, with the answer's fields as parameters."""
     missing: str = "There is no such order."
-    """The refusal if what the path names cannot be an id at all."""
+    """The refusal's text if the path's id does not have the form of one."""
     degraded: BaseModel | None = None
-    """The answer if the store is unavailable; None: 503."""
+    """The answer if the store is unavailable; None means 503."""
     conflicts: bool = False
-    """Whether it may be refused for the present state (409), or a former one (410)."""
+    """Whether a request may conflict with the stored state (409), or name something that was removed (410)."""
     head: bool = True
-    """For GET: whether HEAD is answered like it. False if the answer is good for a GET only, or used up by it."""
+    """For GET: whether HEAD is answered, too. False if a HEAD would have an effect, or if its answer would not hold for
+    it.
+    """
     signature: Signature = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,13 +71,13 @@ class Route:
 
     @property
     def answer(self) -> type[BaseModel] | None:
-        """The model that is answered; None: a redirect, or an empty answer."""
+        """Return the answer's model; None for a redirect or an empty answer."""
         answer = self.signature.answer
         return answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None
 
 
 class NoSuchPath(NotFound):
-    """No route has the path."""
+    """No route has this path."""
 
     def __init__(self) -> None:
         super().__init__("There is nothing at this path.")
@@ -93,7 +95,7 @@ class WrongMethod(Refusal):
 
 
 def url_map(routes: Sequence[Route]) -> MapAdapter:
-    """Return what finds the route of a method and path, which is its `endpoint`."""
+    """Return the map that finds a route, as its `endpoint`, by method and path."""
     return Map([_rule(route) for route in routes], merge_slashes=False).bind("control-plane")
 
 
@@ -101,5 +103,5 @@ def _rule(route: Route) -> Rule:
     path = route.path.replace("{", "<").replace("}", ">")
     rule = Rule(path, methods=[route.method], endpoint=route)
     if rule.methods is not None and not route.head:
-        rule.methods.discard("HEAD")  # werkzeug adds it to each GET
+        rule.methods.discard("HEAD")  # werkzeug adds HEAD to each GET
     return rule

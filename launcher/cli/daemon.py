@@ -7,7 +7,7 @@ import typer
 
 from launcher.cli import doctor
 from launcher.composition import CloudRefused, serve
-from launcher.daemon.state_directory import NotServed, StateUnusable
+from launcher.daemon.state_directory import CannotRunNow, StateUnusable
 from launcher.host.probe import ModeRefused, TrialImpossible
 from launcher.settings import read
 from shared.exit_codes import FAILED, USAGE
@@ -165,7 +165,7 @@ def run(
         code = serve(read(flags))
     except (SettingsWrong, ModeRefused, StateUnusable) as error:
         code = _report(error, USAGE)
-    except (CloudRefused, NotServed, TrialImpossible) as error:
+    except (CloudRefused, CannotRunNow, TrialImpossible) as error:
         # For example, credentials may be mounted or served a moment later.
         code = _report(error, FAILED)
     raise typer.Exit(code)

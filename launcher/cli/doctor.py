@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from launcher.host.checks.host import Case, Host
-from launcher.host.checks.registry import Result, Verdict, examine, missing
+from launcher.host.checks.registry import CheckResult, Verdict, examine, missing
 from launcher.host.hypervisor import QemuMode
 from launcher.host.probe import TDX_PARAMETER, QemuChoice, TrialImpossible, choose, has_tdx
 from launcher.providers.qemu.provider import takes
@@ -78,7 +78,7 @@ def case_of(settings: DoctorSettings, asked: QemuChoice) -> Case:
     )
 
 
-def document(mode: QemuMode, results: tuple[Result, ...]) -> dict[str, object]:
+def document(mode: QemuMode, results: tuple[CheckResult, ...]) -> dict[str, object]:
     checks = [
         {
             "name": result.check.name,
@@ -102,7 +102,7 @@ def _mode(host: Host, asked: QemuChoice) -> QemuMode:
     return choose(asked, kvm, has_tdx(host.path(TDX_PARAMETER)))
 
 
-def _show(mode: QemuMode, results: tuple[Result, ...]) -> None:
+def _show(mode: QemuMode, results: tuple[CheckResult, ...]) -> None:
     out = Console(highlight=False)
     table = Table("check", "", "found", box=None)
     for result in results:

@@ -9,7 +9,7 @@ from launcher.daemon.bells import BellListener, BellsUnavailable, Heard
 from launcher.host.clock import Clock
 from launcher.orders.admission import Admission
 from launcher.orders.assignments import Assignments
-from launcher.orders.claims import Claims
+from launcher.orders.claims import OrderClaimer
 from launcher.orders.outage import Backoff, Outage
 from shared.client import OtherVersion, Refused, Unreachable
 from shared.crash_points import Point, reach
@@ -31,7 +31,7 @@ class DoorbellLoop:
     def __init__(
         self,
         listener: BellListener,
-        claims: Claims,
+        claims: OrderClaimer,
         assignments: Assignments,
         admission: Admission,
         outage: Outage,

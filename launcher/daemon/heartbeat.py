@@ -19,8 +19,8 @@ from shared.wire.launchers import HeartbeatAnswer, HeartbeatRequest, Hold
 LEASE_FRACTION: Final = 1 / 3
 """A heartbeat is sent after this fraction of the shortest lease: two may fail before it is in danger."""
 
-MAX_UNATTENDED_SECONDS: Final = 2.0
-"""The longest time between two heartbeats of a launcher that exits once its orders run: its heartbeats tell it so."""
+MAX_SECONDS_WHILE_LIMITED: Final = 2.0
+"""The longest time between two heartbeats of a launcher that exits once its orders run: it learns that from them."""
 STUCK_SECONDS: Final = 180.0
 """Longer than the longest wait between two heartbeats plus the longest request."""
 
@@ -45,7 +45,7 @@ class HeartbeatLoop:
         mode: Mode = Mode.DAEMON,
     ) -> None:
         self._control_plane, self._launcher, self._assignments = control_plane, launcher, assignments
-        self._every = every if mode.attended else min(every, MAX_UNATTENDED_SECONDS)
+        self._every = every if mode.attended else min(every, MAX_SECONDS_WHILE_LIMITED)
         self._outage, self._clock, self._mode = outage, clock, mode
         self._backoff = Backoff(clock.jitter)
         self._turned_at = clock.monotonic()

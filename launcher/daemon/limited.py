@@ -12,7 +12,7 @@ import structlog
 from launcher.daemon.poll import PollingLoop
 from launcher.orders.admission import Admission
 from launcher.orders.assignments import Assignments
-from launcher.orders.claims import Claims
+from launcher.orders.claims import OrderClaimer
 from launcher.orders.mode import Mode
 from shared.client import Refused, Unreachable
 from shared.lines import Lines
@@ -30,7 +30,7 @@ class Limited:
     def __init__(
         self,
         polling: PollingLoop,
-        claims: Claims,
+        claims: OrderClaimer,
         assignments: Assignments,
         admission: Admission,
         limit: int,

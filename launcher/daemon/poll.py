@@ -5,7 +5,7 @@ from typing import Final
 from launcher.host.clock import Clock
 from launcher.orders.admission import Admission, Room
 from launcher.orders.assignments import Assignments
-from launcher.orders.claims import WAIT_SECONDS, Claims
+from launcher.orders.claims import WAIT_SECONDS, OrderClaimer
 from launcher.orders.lanes import names
 from launcher.orders.outage import Backoff, Outage
 from shared.client import ControlPlaneError, Refused, Unreachable
@@ -20,7 +20,7 @@ class PollingLoop:
 
     def __init__(
         self,
-        claims: Claims,
+        claims: OrderClaimer,
         assignments: Assignments,
         admission: Admission,
         outage: Outage,

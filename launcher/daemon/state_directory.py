@@ -45,7 +45,7 @@ class StateUnusable(Exception):
     """The state directory cannot be used until a person changes it; the message says why."""
 
 
-class NotServed(Exception):
+class CannotRunNow(Exception):
     """The launcher cannot start now, and may later; the message says why."""
 
 
@@ -53,7 +53,7 @@ class NotServed(Exception):
 def locked(state: Path) -> Iterator[str]:
     """Keep the state directory to this daemon, or it would adopt another's machines. Yield the launcher's identity.
 
-    Raises StateUnusable, NotServed.
+    Raises StateUnusable, CannotRunNow.
     """
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -65,15 +65,15 @@ def locked(state: Path) -> Iterator[str]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             identity = identity_in(state, lambda: str(uuid4()))
         except BlockingIOError as error:
-            raise NotServed(f"{state} is in use by another launcher.") from error
+            raise CannotRunNow(f"{state} is in use by another launcher.") from error
         except OSError as error:
             raise failure(f"{state} cannot be locked and written", error) from error
         yield identity
 
 
-def failure(what: str, error: OSError) -> StateUnusable | NotServed:
+def failure(what: str, error: OSError) -> StateUnusable | CannotRunNow:
     """Return the exception that tells a supervisor whether another try can help."""
-    kind = StateUnusable if error.errno in LASTING else NotServed
+    kind = StateUnusable if error.errno in LASTING else CannotRunNow
     where = f" ({error.filename})" if error.filename else ""
     return kind(f"{what}: {error.strerror or error}{where}")
 

@@ -25,7 +25,7 @@ MAX_UNANSWERED: Final = 1000
 log = structlog.get_logger()
 
 
-class Claims:
+class OrderClaimer:
     """Claims orders. A claim without an answer may have been carried out, so it is sent again as the same request, and
     is answered with the order that it won.
     """

@@ -14,7 +14,7 @@ class AgentsFailed(Exception):
     """The control plane did not delete the records; the message says why."""
 
 
-class Agent(BaseModel):
+class AgentRecord(BaseModel):
     agent_id: str
     vm_name: str
 
@@ -24,7 +24,7 @@ def _agents(document: object) -> object:
     return document["agents"] if isinstance(document, dict) and "agents" in document else document
 
 
-AGENTS: Final[TypeAdapter[list[Agent]]] = TypeAdapter(Annotated[list[Agent], BeforeValidator(_agents)])
+AGENTS: Final[TypeAdapter[list[AgentRecord]]] = TypeAdapter(Annotated[list[AgentRecord], BeforeValidator(_agents)])
 
 
 def delete(url: str, token: str, name: str) -> int:

@@ -11,7 +11,7 @@ from functions.adapters.records import FirestoreRecords
 from functions.domain.agents import Challenge
 from functions.domain.events import Provision
 from functions.domain.refusals import Unavailable
-from functions.ports import OrderQuery, Unreadable
+from functions.ports import OrderQuery, UnreadableOrder
 from shared.domain.order import State
 from tests.factories import LAUNCHER, NOW, a_claim, a_key, an_order
 
@@ -41,7 +41,7 @@ def test_one_order_that_cannot_be_read_stands_in_no_others_way(
 
     with capture_logs() as logged:
         assert [found.order for found in store.due({State.QUEUED}, NOW, limit=10).orders] == [good]
-        assert store.get_many([good.id, bad.id]) == {good.id: store.look(good.id), bad.id: Unreadable(bad.id)}
+        assert store.get_many([good.id, bad.id]) == {good.id: store.look(good.id), bad.id: UnreadableOrder(bad.id)}
         assert store.page(OrderQuery()).orders == [good]
     (line,) = logged  # once, however often the document is read
     assert (line["documents"], line["fields"], line["skipped"]) == ([bad.id], ["spec.task.command"], 1)

@@ -23,7 +23,7 @@ from functions.domain.agents import Challenge
 from functions.domain.events import Cancel
 from functions.domain.order import HELD, Order
 from functions.domain.refusals import OtherVersion
-from functions.ports import KeyStore, OrderQuery, OrderStore, Records, Unreadable
+from functions.ports import KeyStore, OrderQuery, OrderStore, Records, UnreadableOrder
 from shared.domain.order import State
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import LAUNCHER, NOW, a_claim, a_key, an_order
@@ -68,7 +68,7 @@ def test_a_request_for_it_by_id_or_key_is_to_be_repeated(
 
     with pytest.raises(OtherVersion):
         ask(orders, order)
-    assert orders.get_many([order.id, "another"]) == {order.id: Unreadable(order.id)}
+    assert orders.get_many([order.id, "another"]) == {order.id: UnreadableOrder(order.id)}
     assert orders.count(OrderQuery()) == 1
 
 
@@ -132,7 +132,7 @@ def test_what_is_read_to_get_past_it_has_a_bound_that_is_logged(
 
 def test_logging_many_at_once_harms_no_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """The cache is so small, and its entries so short, that almost every thread evicts some, too."""
-    monkeypatch.setattr(reading, "_told", TTLCache(20, 0.0001))
+    monkeypatch.setattr(reading, "_logged", TTLCache(20, 0.0001))
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(int).validate_python("none")
     interval = sys.getswitchinterval()

@@ -22,7 +22,7 @@ from emulators.services import python
 from emulators.serving import serving
 from functions.domain.access import Role, digest
 from functions.domain.order import LAPSE_MARGIN
-from functions.engine.sessions import Sessions
+from functions.engine.operator_sessions import Sessions
 from tests.e2e.capacity_transcript import A_TIME, AN_ID, SOMETHING, Json, Like, Transcript
 
 ADMIN: Final = "ly_the-operators-own-key"

@@ -44,7 +44,7 @@ COMMANDS: Final = {
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Our own wheel, built from a copy of the sources."""
     folder = tmp_path_factory.mktemp("wheel")

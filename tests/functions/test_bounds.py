@@ -27,9 +27,9 @@ from tests.factories import NOW, an_order
 from tests.functions import schemas
 from tests.functions.world import ADMIN, CLIENT, World
 
-MOST_COMPARED: Final = 1500
-"""Bytes of a value in a query of Firestore's."""
-LONGEST_CHARACTER: Final = "🚀"
+MAX_COMPARED_BYTES: Final = 1500
+"""The longest value that a Firestore query compares with."""
+WIDE_CHARACTER: Final = "🚀"
 AWKWARD: Final = "\x01"
 """What JSON has no shorter way to write than 6 bytes."""
 LARGEST_TASK: Final = TaskSpec(command=(AWKWARD * 1024,) * 64)
@@ -56,12 +56,12 @@ def test_a_body_has_room_for_all_that_its_fields_may_have(route: Route) -> None:
 def test_a_lane_that_is_looked_for_is_one_that_firestore_compares_with() -> None:
     parts = capacity_orders.OrderFilter.model_json_schema()["properties"]
 
-    lane = lane_of(*(LONGEST_CHARACTER * parts[name]["maxLength"] for name in ("datacenter", "node_size")))
+    lane = lane_of(*(WIDE_CHARACTER * parts[name]["maxLength"] for name in ("datacenter", "node_size")))
 
-    assert len(lane.encode()) <= MOST_COMPARED
+    assert len(lane.encode()) <= MAX_COMPARED_BYTES
 
 
-@pytest.mark.parametrize("argument", [LONGEST_CHARACTER * 1024, AWKWARD * 1024])
+@pytest.mark.parametrize("argument", [WIDE_CHARACTER * 1024, AWKWARD * 1024])
 def test_the_longest_command_is_taken_whatever_it_consists_of_and_however_it_is_written(
     world: World, argument: str
 ) -> None:

@@ -1,12 +1,10 @@
 """Claiming any fitting order, by many claimers of one process."""
 
 import threading
-import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
-from typing import ClassVar
 from uuid import uuid4
 
 import pytest
@@ -57,27 +55,19 @@ class AheadOfItsClaimers(CountedStore):
         return super().claimable(lanes, now + STALE, limit)
 
 
-class CountedLock:
-    """A lock that counts who has come to it, before they wait."""
+class AnnouncingLock:
+    """A lock that releases `blocked` once for each thread that has to wait for it, just before the wait."""
 
-    came: ClassVar[list[int]] = []
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, blocked: threading.Semaphore) -> None:
+        self._lock, self._blocked = threading.Lock(), blocked
 
     def __enter__(self) -> None:
-        CountedLock.came.append(threading.get_ident())
-        self._lock.acquire()
+        if not self._lock.acquire(blocking=False):
+            self._blocked.release()
+            self._lock.acquire()
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
-
-
-@pytest.fixture
-def locks(monkeypatch: pytest.MonkeyPatch) -> type[CountedLock]:
-    monkeypatch.setattr("functions.engine.candidates.Lock", CountedLock)
-    CountedLock.came.clear()
-    return CountedLock
 
 
 @pytest.fixture
@@ -238,17 +228,17 @@ def test_a_new_order_is_found_once_the_rest_is_over(store: CountedStore) -> None
     assert candidates.next(LANES, a_claim(), NOW + PAUSE) is not None
 
 
-def test_claimers_that_find_nothing_at_once_share_one_query(store: CountedStore, locks: type[CountedLock]) -> None:
-    answers = _ask_during_a_query(Candidates(store, pause=timedelta()), store, 16, locks)
+def test_claimers_that_find_nothing_at_once_share_one_query(store: CountedStore) -> None:
+    answers = _ask_during_a_query(store, claimers=16, pause=timedelta())
 
     assert answers == [None] * 17
     assert store.queries == 1
 
 
-def test_a_query_that_fails_fails_only_the_claimer_that_made_it(store: CountedStore, locks: type[CountedLock]) -> None:
+def test_a_query_that_fails_fails_only_the_claimer_that_made_it(store: CountedStore) -> None:
     store.down = True
 
-    first, *others = _ask_during_a_query(Candidates(store), store, 4, locks)
+    first, *others = _ask_during_a_query(store, claimers=4)
 
     assert isinstance(first, Unavailable)
     assert others == [None] * 4
@@ -275,10 +265,10 @@ def _ids(claimed: list[list[Order] | Refusal]) -> list[str]:
     return sorted(order.id for orders in claimed if isinstance(orders, list) for order in orders)
 
 
-def _ask_during_a_query(
-    candidates: Candidates, store: CountedStore, claimers: int, locks: type[CountedLock]
-) -> list[Order | Refusal | None]:
+def _ask_during_a_query(store: CountedStore, claimers: int, pause: timedelta = PAUSE) -> list[Order | Refusal | None]:
     """Return the answers of a claimer that queries, and of others that come, much later, while its query is held up."""
+    blocked = threading.Semaphore(0)
+    candidates = Candidates(store, pause, new_lock=lambda: AnnouncingLock(blocked))
     store.may_answer.clear()
 
     def ask(now: datetime) -> Order | Refusal | None:
@@ -290,17 +280,8 @@ def _ask_during_a_query(
     with ThreadPoolExecutor(claimers + 1) as pool:
         first = pool.submit(ask, NOW)
         assert store.asked.wait(MAX_SECONDS)
-        before = len(locks.came)
         others = [pool.submit(ask, NOW + 10 * PAUSE) for _ in range(claimers)]
-        _await(
-            lambda: len(locks.came) == before + 2 * claimers
-        )  # each comes to that of the queues, then to that of its queue
+        for _ in others:
+            assert blocked.acquire(timeout=MAX_SECONDS)
         store.may_answer.set()
         return [first.result(MAX_SECONDS), *(other.result(MAX_SECONDS) for other in others)]
-
-
-def _await(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + MAX_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.002)

@@ -123,7 +123,7 @@ def test_each_wrong_field_of_a_claim_is_named(world: World, changes: dict[str, A
 
 
 @pytest.mark.parametrize(
-    ("spec", "field", "said"),
+    ("spec", "field", "expected"),
     [
         ({"kind": "task", "command": ["a\0b"]}, "order.command.0", "should match"),
         ({"kind": "task", "command": ["x" * 1025]}, "order.command.0", "at most 1024"),
@@ -132,11 +132,11 @@ def test_each_wrong_field_of_a_claim_is_named(world: World, changes: dict[str, A
         ({"kind": "task", "command": ["true"] * 65}, "order.command", "at most 64"),
     ],
 )
-def test_one_mistake_is_told_once_and_as_it_is(world: World, spec: dict[str, Any], field: str, said: str) -> None:
+def test_one_mistake_is_reported_once(world: World, spec: dict[str, Any], field: str, expected: str) -> None:
     (error,) = problem(create(world, json.dumps({"order": spec}).encode()), 422).errors
 
     assert error.field == field
-    assert said in error.message
+    assert expected in error.message
 
 
 def test_a_wrong_lane_does_not_make_the_lanes_too_few(world: World) -> None:
@@ -240,8 +240,8 @@ def test_a_host_that_is_none_is_malformed(world: World, host: str) -> None:
     assert "Host" in problem(world.http.get("/v1/health", headers={"Host": host}), 400).detail
 
 
-class Pieces(io.BytesIO):
-    """A body that is read in pieces, never as a whole."""
+class ChunkedBody(io.BytesIO):
+    """A body that must be read in chunks, never as a whole."""
 
     def read(self, size: int | None = -1) -> bytes:
         assert size is not None
@@ -251,7 +251,7 @@ class Pieces(io.BytesIO):
 
 @pytest.mark.parametrize("path", ["/v1/orders/%0A", "/v1/orders"])
 def test_a_body_that_nobody_wants_is_not_kept_in_memory(world: World, path: str) -> None:
-    body = Pieces(b"x" * (MAX_KEPT * 2))
+    body = ChunkedBody(b"x" * (MAX_KEPT * 2))
 
     response = world.http.post(path, input_stream=body, environ_overrides={"wsgi.input_terminated": True})
 

@@ -1,4 +1,4 @@
-"""A header that a request may have once, and the methods that read without changing: what both faces make of them."""
+"""Headers that a request may have once, and the methods that only read: both APIs treat them alike."""
 
 from typing import Final
 from uuid import uuid4
@@ -59,7 +59,7 @@ def test_a_route_that_is_open_to_all_does_not_look_at_credentials(world: World, 
 
 
 @pytest.mark.parametrize("space", [" ", "\t", "  ", " \t "])
-def test_what_is_between_scheme_and_key_is_the_same_to_both_faces(world: World, space: str) -> None:
+def test_both_apis_accept_the_same_white_space_between_scheme_and_key(world: World, space: str) -> None:
     account_id, key = world.admit(AccountType.DEPLOYER)
     header = {"Authorization": f"bEARER{space}{key} "}
 
@@ -72,7 +72,7 @@ def test_what_is_between_scheme_and_key_is_the_same_to_both_faces(world: World, 
 @pytest.mark.parametrize(
     "header", ["", "Bearer", "Bearer ", "Basic dXNlcg==", "Bearer a b", "Bearer\u00a0a", "Bearer\x85a", "key", "\u00ff"]
 )
-def test_what_brings_no_key_is_unauthenticated_on_both_faces(world: World, header: str) -> None:
+def test_both_apis_answer_401_to_a_request_without_a_key(world: World, header: str) -> None:
     account_id, _ = world.admit(AccountType.DEPLOYER)
 
     native = world.http.get("/v1/orders", headers={"Authorization": header})

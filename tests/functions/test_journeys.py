@@ -18,7 +18,7 @@ def test_an_export_goes_from_its_order_to_its_output(world: World) -> None:
     token, epoch = claimed["callback_token"], claimed["epoch"]
     world.update(order_id, "provisioning", epoch, vm="export-1")
 
-    def say(event: str, **fields: object) -> dict[str, object]:
+    def report(event: str, **fields: object) -> dict[str, object]:
         response = world.post(f"/v1/callbacks/{order_id}", {"event": event, "epoch": epoch, **fields}, token)
         assert response.status_code == 200, response.text
         answer: dict[str, object] = response.get_json()
@@ -30,11 +30,11 @@ def test_an_export_goes_from_its_order_to_its_output(world: World) -> None:
         "size": len(RECORD),
         "sha256": hashlib.sha256(RECORD).hexdigest(),
     }
-    say("started")
-    granted = say("upload", **output)["upload"]
+    report("started")
+    granted = report("upload", **output)["upload"]
     assert isinstance(granted, dict)
     world.bucket.put(PresignedUpload(**granted), RECORD)
-    say("completed", **output)
+    report("completed", **output)
 
     location = world.get(f"/v1/orders/{order_id}/output").headers["Location"]
     assert world.bucket.fetch(location) == RECORD

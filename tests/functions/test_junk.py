@@ -1,4 +1,4 @@
-"""Whatever any route is sent, it answers in its face's form, and never with a 5xx: not the real store either."""
+"""Every route answers any input in its API's form, and never with a 5xx, also over the real store."""
 
 from collections.abc import Callable
 from dataclasses import fields, replace

@@ -26,7 +26,7 @@ from tests.functions.world import ANY_LANES, LAUNCHER, World
 from tests.harness.waiting import MAX_SECONDS, await_value
 
 ROOT: Final = Path(__file__).parents[2]
-NAMESAKE: Final = f'"{LogEvent.NAME_SHARED}"'
+NAME_SHARED: Final = f'"event": "{LogEvent.NAME_SHARED}"'
 FIRST, SECOND = "0c1f8c0e-0000-4000-8000-000000000001", "0c1f8c0e-0000-4000-8000-000000000002"
 STAYS: Final = """
 import argparse, json, pathlib, time, urllib.request
@@ -150,7 +150,7 @@ def test_two_launchers_of_one_name_leave_each_others_orders_alone(world: World, 
         await_state(world, other, State.RUNNING)  # it takes orders: each has a slot
         await_value(lambda: lease_of(world, order_id) > renewed, "a renewal of the first launcher")
 
-        (warning,) = [line for line in (tmp_path / "two.log").read_text().splitlines() if NAMESAKE in line]
+        (warning,) = [line for line in (tmp_path / "two.log").read_text().splitlines() if NAME_SHARED in line]
         assert order_id in warning
         assert world.order(order_id).state is State.RUNNING
         assert world.order(order_id).epoch == 1

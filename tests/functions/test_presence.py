@@ -19,7 +19,7 @@ from tests.factories import CAPACITY
 from tests.functions.world import LAUNCHER, World, next_of
 from tests.meanwhile import Meanwhile
 
-SECONDS: Final = 60.0
+MAX_SECONDS: Final = 60.0
 CLAIM: Final = "/api/v1/launchers/capacity/orders/claim"
 
 
@@ -55,7 +55,7 @@ def test_a_claim_that_waits_takes_nothing_for_a_launcher_that_has_hung_up(world:
 
         world.clock.while_waiting = hang_up
         connection.sendall(request("/v1/claims", LAUNCHER, next_of(wait_seconds=30)))
-        assert answered.wait(SECONDS)
+        assert answered.wait(MAX_SECONDS)
 
     assert world.order(placed[0]).state is State.QUEUED
 
@@ -64,7 +64,7 @@ def test_a_launcher_that_waits_gets_its_order(world: World) -> None:
     with answering(world) as (port, _), closing(socket.create_connection((LOOPBACK, port))) as connection:
         world.clock.while_waiting = lambda: world.place(idempotency_key="one")
         connection.sendall(request("/v1/claims", LAUNCHER, next_of(wait_seconds=30)))
-        connection.settimeout(SECONDS)
+        connection.settimeout(MAX_SECONDS)
         with connection.makefile("rb") as answer:
             body = answer.read().rpartition(b"\r\n\r\n")[2]
 
@@ -76,7 +76,7 @@ def test_a_worker_of_the_contract_that_has_hung_up_gets_no_order(world: World, m
     with answering(world) as (port, answered), closing(socket.create_connection((LOOPBACK, port))) as connection:
         meanwhile(world.ports.keys, "find", connection.close)
         connection.sendall(request(CLAIM, key, {}))
-        assert answered.wait(SECONDS)
+        assert answered.wait(MAX_SECONDS)
 
     assert world.order(order_id).state is State.QUEUED
 

@@ -27,7 +27,7 @@ from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
 from functions.engine.attestation import Image, Trust
 from functions.engine.credentials import CallbackTokens
-from functions.engine.sessions import Sessions
+from functions.engine.operator_sessions import Sessions
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services
 from functions.ports import OrderStore

@@ -17,7 +17,7 @@ from launcher.orders.admission import Admission, Reservation
 from launcher.orders.assignment import Assignment
 from launcher.orders.assignments import Assignments, Shutdown
 from launcher.orders.attempt import AttemptRunner
-from launcher.orders.claims import Claims
+from launcher.orders.claims import OrderClaimer
 from launcher.orders.lanes import Lanes, served
 from launcher.orders.outage import Outage
 from launcher.orders.reports import ReportSender
@@ -35,7 +35,7 @@ class InProcessLauncher:
 
     server: FakeControlPlane
     client: ControlPlane
-    claims: Claims
+    claims: OrderClaimer
     provider: Processes
     runner: AttemptRunner
     admission: Admission
@@ -112,7 +112,7 @@ def launcher(server: FakeControlPlane, tmp_path: Path) -> Iterator[InProcessLaun
         providers = Providers({"local": provider}, provider)
         runner = AttemptRunner("alpha", server.url, Sources(), tmp_path, providers, reports, admission.rest)
         assignments = Assignments(runner.run, admission, SYSTEM)
-        claims = Claims(client, "alpha", Lanes(served(providers, "local:dev")))
+        claims = OrderClaimer(client, "alpha", Lanes(served(providers, "local:dev")))
         yield InProcessLauncher(server, client, claims, provider, runner, admission, assignments, outage, tmp_path)
         admission.close()
         assignments.shutdown(Shutdown.RETURN)

@@ -232,12 +232,12 @@ def test_an_order_that_a_launcher_gets_while_going_down_is_returned_and_nothing_
 
 
 def test_an_order_that_is_cancelled_while_it_is_reported_gets_no_machine(launcher: InProcessLauncher) -> None:
-    class WishedGone(Processes):
+    class CancelledMeanwhile(Processes):
         def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
             assignment.stop(StopReason.CANCELLED)
             return super().plan(hold, uuid, config)
 
-    assignment, provider = launcher.assignment(), WishedGone()
+    assignment, provider = launcher.assignment(), CancelledMeanwhile()
 
     launcher.run(assignment, provider)
 

@@ -17,7 +17,7 @@ from launcher.machines.resources import Resources
 from launcher.orders.admission import Admission
 from launcher.orders.assignment import StopReason
 from launcher.orders.assignments import Assignments, Shutdown
-from launcher.orders.claims import Claims
+from launcher.orders.claims import OrderClaimer
 from launcher.orders.lanes import Lane, Lanes
 from launcher.orders.outage import Outage
 from shared.client import ControlPlane
@@ -62,7 +62,7 @@ def a_loop(launcher: InProcessLauncher, doorbell: MemoryDoorbell, clock: Clock =
     return DoorbellLoop(doorbell, launcher.claims, launcher.assignments, launcher.admission, launcher.outage, clock)
 
 
-def one_turn(launcher: InProcessLauncher, doorbell: MemoryDoorbell, claims: Claims | None = None) -> None:
+def one_turn(launcher: InProcessLauncher, doorbell: MemoryDoorbell, claims: OrderClaimer | None = None) -> None:
     """Hear bells once, and answer them."""
     clock, chosen = ManualClock(most=1), claims or launcher.claims
     closing = Closing(launcher.admission)
@@ -103,7 +103,7 @@ def test_a_bell_is_acknowledged_once_its_order_is_claimed_and_its_machine_runs_o
 
 def test_a_bell_of_an_order_that_another_took_is_acknowledged(launcher: InProcessLauncher) -> None:
     doorbell, order_id = Recording(), launcher.server.offer()
-    Claims(launcher.client, "beta", launcher.claims.lanes).by_id(order_id)
+    OrderClaimer(launcher.client, "beta", launcher.claims.lanes).by_id(order_id)
     doorbell.ring(Bell(order_id, TASK_LANE))
 
     one_turn(launcher, doorbell)
@@ -153,7 +153,7 @@ def test_a_bell_that_there_is_no_room_for_now_is_given_back_for_a_while_and_othe
 ) -> None:
     tasks, tiny = (Lane(name, "processes", Resources(machines=1, memory_mib=mib)) for name, mib in LANES.items())
     admission = Admission(launcher.state, Resources(machines=9, memory_mib=150), lambda: 0, SYSTEM.monotonic)
-    claims = Claims(launcher.client, "alpha", Lanes((tasks, tiny)))
+    claims = OrderClaimer(launcher.client, "alpha", Lanes((tasks, tiny)))
     doorbell, assignments = Recording(), Assignments(launcher.runner.run, admission, SYSTEM)
     assert admission.reserve(tasks) is not None
     order_ids = [launcher.server.offer(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY))]
@@ -210,7 +210,7 @@ def test_a_bell_is_given_back_and_its_slot_freed_if_claims_are_not_answered(laun
     doorbell = Recording()
     doorbell.ring(Bell("waiting", TASK_LANE))
     with ControlPlane(f"http://{LOOPBACK}:{free_port()}", "ly_key") as unreachable:
-        one_turn(launcher, doorbell, Claims(unreachable, "alpha", launcher.claims.lanes))
+        one_turn(launcher, doorbell, OrderClaimer(unreachable, "alpha", launcher.claims.lanes))
 
     assert doorbell.given_back == [("waiting", 1)]
     assert both_slots_are_free(launcher)

@@ -25,7 +25,7 @@ from tests.launcher.conftest import InProcessLauncher
 from tests.launcher.fake_control_plane import DEADLINE, UPDATES
 from tests.launcher.stand_ins import A_LEASE, SMALL, STAYS, a_manifest
 
-TELLS_TMPDIR = "import tempfile, time; print(tempfile.mkdtemp(prefix='worker-'), flush=True)"
+PRINTS_TMPDIR = "import tempfile, time; print(tempfile.mkdtemp(prefix='worker-'), flush=True)"
 
 
 def the_failure(launcher: InProcessLauncher) -> tuple[str, str]:
@@ -132,7 +132,7 @@ def test_a_log_that_has_grown_too_large_starts_anew_and_its_writer_goes_on(launc
 def test_what_a_plain_worker_leaves_in_its_temporary_folder_goes_with_its_machine(launcher: InProcessLauncher) -> None:
     class Telling(ProcessProvider):
         def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
-            return Plan((STAYS[0], "-c", TELLS_TMPDIR, uuid))
+            return Plan((STAYS[0], "-c", PRINTS_TMPDIR, uuid))
 
     assignment = launcher.assignment()
     launcher.run(assignment, Telling(launcher.state))

@@ -99,7 +99,7 @@ class Environment:
         """Return once the machine's program runs: a launcher that is killed before leaves none, and loses the order."""
         self.server.wait_for(lambda: named(self.server, order_id))
         deadline = time.monotonic() + DEADLINE
-        while not self._says_something(order_id):
+        while not self._has_printed(order_id):
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
@@ -113,7 +113,7 @@ class Environment:
         killed.communicate(timeout=DEADLINE)
         return order_id
 
-    def _says_something(self, order_id: str) -> bool:
+    def _has_printed(self, order_id: str) -> bool:
         try:
             return bool(self.directory(order_id).serial_log.read_bytes())
         except FileNotFoundError:

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 
 from launcher.daemon.daemon import LAST_SECONDS, LEAVE_SECONDS
 from launcher.providers.qemu.settings import PREFIX, HostSettings
-from launcher.settings import Settings
+from launcher.settings import LauncherSettings
 from launcher.vm_tool.settings import ToolSettings
 from shared.exit_codes import SIGNALLED
 from shared.log_events import LogEvent
@@ -25,7 +25,7 @@ EXAMPLE: Final = UNITS / "launchyard.env"
 NAME: Final = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
 CALL: Final = re.compile(r"\blog\.(?:info|warning|error|exception|critical)\(\s*([^,]+)")
 ROW: Final = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
-KINDS: Final[tuple[type[BaseSettings], ...]] = (Settings, ToolSettings, ImageSettings)
+KINDS: Final[tuple[type[BaseSettings], ...]] = (LauncherSettings, ToolSettings, ImageSettings)
 NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in KINDS for field in kind.model_fields}
 
 
@@ -46,7 +46,7 @@ def test_the_example_is_a_launchers_environment(monkeypatch: pytest.MonkeyPatch)
     for name, value in example().items():
         monkeypatch.setenv(name, value)
 
-    settings = Settings()
+    settings = LauncherSettings()
 
     assert settings.hypervisor.quote_socket == HostSettings().hypervisor.quote_socket
     assert settings.llm_gpus == ("0000:17:00.0",)
@@ -69,7 +69,7 @@ def test_the_service_outlives_its_drain_and_leaves_its_machines_to_the_slice() -
     service = dict(directives(SERVICE, "Service"))
 
     assert (service["Type"], service["KillMode"]) == ("notify", "mixed")
-    drain = Settings.model_fields["drain_seconds"].default
+    drain = LauncherSettings.model_fields["drain_seconds"].default
     assert int(service["TimeoutStopSec"]) > drain + LEAVE_SECONDS + LAST_SECONDS
     assert f"LAUNCHYARD_SLICE={SLICE.name}" in service["Environment"].split()
     assert SLICE.name in dict(directives(SERVICE, "Unit"))["Wants"].split()

@@ -12,7 +12,7 @@ from launcher.machines.resources import Resources
 from launcher.orders.admission import Admission, Room
 from launcher.orders.assignment import Assignment, StopReason
 from launcher.orders.assignments import Assignments, Shutdown
-from launcher.orders.claims import Claims
+from launcher.orders.claims import OrderClaimer
 from launcher.orders.lanes import Lane, Lanes
 from launcher.orders.outage import Outage
 from shared.client import ControlPlane
@@ -49,7 +49,7 @@ def test_an_unreachable_control_plane_is_tried_ever_less_often_and_logged_once_a
         ControlPlane(f"http://{LOOPBACK}:{free_port()}", "ly_key") as unreachable,
         structlog.testing.capture_logs() as logs,
     ):
-        claims = Claims(unreachable, "alpha", launcher.claims.lanes)
+        claims = OrderClaimer(unreachable, "alpha", launcher.claims.lanes)
         outage = Outage(clock.clock().monotonic)
         PollingLoop(claims, launcher.assignments, launcher.admission, outage, clock.clock()).run()
 
@@ -117,7 +117,7 @@ def test_only_what_there_is_room_for_is_asked_for_and_an_order_keeps_no_more_tha
     llm = Lane("x:y/capacity/llm", "processes", Resources(machines=1, memory_mib=800))
     admission = Admission(launcher.state, Resources(machines=9, memory_mib=1000), lambda: 0, SYSTEM.monotonic)
     assignments = Assignments(stay, admission, SYSTEM)
-    claims = Claims(launcher.client, "alpha", Lanes((tiny, llm)))
+    claims = OrderClaimer(launcher.client, "alpha", Lanes((tiny, llm)))
     polling = PollingLoop(claims, assignments, admission, launcher.outage, SYSTEM)
     for size in (NodeSize.TINY, NodeSize.LLM, NodeSize.TINY):
         launcher.server.offer(CapacitySpec(datacenter="x:y", node_size=size))

@@ -17,7 +17,7 @@ from launcher.host import facts as host
 from launcher.machines.resources import Size
 from launcher.orders.mode import Mode
 from launcher.providers.qemu.settings import HostSettings
-from launcher.settings import Cloud, ProviderName, Settings, read
+from launcher.settings import Cloud, LauncherSettings, ProviderName, read
 from launcher.vm_tool.settings import ToolSettings
 from shared.guest.config import Sources
 from shared.settings import SettingsWrong
@@ -192,7 +192,7 @@ def test_every_flag_is_shown_with_its_twins_in_the_environment(monkeypatch: pyte
     assert "0 done, 1 an error, 2 wrong settings or usage, 130 interrupted" in words
 
 
-def shown(settings: Settings, field: str) -> str:
+def shown(settings: LauncherSettings, field: str) -> str:
     """Return a setting as it would be written."""
     value = getattr(settings, field)
     if isinstance(value, SecretStr):
@@ -227,7 +227,7 @@ def test_the_key_is_in_no_message_and_no_representation() -> None:
     assert "ly_secret" not in str(wrong.value)
 
 
-@pytest.mark.parametrize("kind", [Settings, DoctorSettings, ToolSettings])
+@pytest.mark.parametrize("kind", [LauncherSettings, DoctorSettings, ToolSettings])
 def test_a_relative_path_is_relative_to_where_the_command_was_started_whichever_setting_it_is(
     kind: type[HostSettings],
     monkeypatch: pytest.MonkeyPatch,
@@ -237,7 +237,7 @@ def test_a_relative_path_is_relative_to_where_the_command_was_started_whichever_
     paths = {name for name, field in kind.model_fields.items() if "Path" in str(field.annotation)} | {"qemu"}
     given = {name: f"bin/{name}" for name in paths}
 
-    read = shared.settings.read(kind, ({**GOOD, "image_digest": "0" * 64} if kind is Settings else {}) | given)
+    read = shared.settings.read(kind, ({**GOOD, "image_digest": "0" * 64} if kind is LauncherSettings else {}) | given)
 
     assert {name: str(getattr(read, name)) for name in paths} == {name: f"{tmp_path}/bin/{name}" for name in paths}
     assert paths >= {"image", "tdx_firmware", "quote_socket"}

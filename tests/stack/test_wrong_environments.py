@@ -304,7 +304,7 @@ def test_a_name_without_an_ipv4_address_is_what_the_doctor_misses(monkeypatch: p
         done = ask_doctor()
 
     assert done.code == 1
-    assert "its machines do not: they have IPv4 alone" in done.output
+    assert "its machines do not: they have only IPv4" in done.output
 
 
 GO_ON: Final = "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"

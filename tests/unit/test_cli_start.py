@@ -1,5 +1,6 @@
 """What a `launchyard` command loads before it runs, and how it explains that a part's packages are not installed."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +19,10 @@ run()
 """
 
 
-def run_without(module: str, *words: str) -> "subprocess.CompletedProcess[str]":
+def run_without(module: str, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     argv = (sys.executable, "-c", RUN_WITHOUT, module, *words)
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    given = {**os.environ, **environment}
+    return subprocess.run(argv, cwd=ROOT, env=given, capture_output=True, text=True, check=False)
 
 
 def test_a_command_loads_no_clouds_libraries_before_it_needs_them() -> None:
@@ -60,6 +62,19 @@ def test_a_package_that_a_command_misses_once_it_runs_is_named_with_its_extra() 
 
     assert done.returncode == 1
     assert "launchyard[emulators]" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_launcher_for_compute_engine_without_its_client_names_the_extra(tmp_path: Path) -> None:
+    done = run_without(
+        "google.cloud.compute_v1",
+        *("launcher", "run", "--providers", "gcp", "--state-dir", str(tmp_path)),
+        LAUNCHYARD_URL="http://127.0.0.1:9",
+        LAUNCHYARD_LAUNCHER_KEY="key",
+        LAUNCHYARD_GCP_PROJECT="project",
+    )
+
+    assert (done.returncode, "pip install 'launchyard[launcher-gcp]'" in done.stderr) == (2, True)
     assert "Traceback" not in done.stderr
 
 

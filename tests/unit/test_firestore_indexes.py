@@ -36,7 +36,7 @@ EQUAL: Final = {"EQUAL", "IN"}
 CONTAINED: Final = {"ARRAY_CONTAINS", "ARRAY_CONTAINS_ANY"}
 AFTER: Final = page_mark.mark(an_order())
 QUEUED: Final = frozenset({State.QUEUED})
-PLACE: Final = "local:dev"
+DATACENTER: Final = "local:dev"
 
 ASKED: Final[Mapping[str, Callable[[FirestoreOrderStore], object]]] = {
     "claimable": lambda store: store.claimable(["any/task", "any/export"], NOW, limit=10),
@@ -101,8 +101,8 @@ def lists(store: FirestoreOrderStore) -> None:
     admin, client = Principal(Role.ADMIN, "operators"), Principal(Role.CLIENT, "acme")
     for caller, state, kind, after in product((admin, client), (None, *State), (None, *OrderKind), (None, AFTER)):
         orders.list_orders(orders.OrderFilter(state=state, kind=kind, after=after), caller, service)
-    for status, place, size, after in product(("", *Status), ("", PLACE), ("", *NodeSize), (None, AFTER)):
-        asked = capacity_orders.OrderFilter(status=status, datacenter=place, node_size=size, after=after)
+    for status, datacenter, size, after in product(("", *Status), ("", DATACENTER), ("", *NodeSize), (None, AFTER)):
+        asked = capacity_orders.OrderFilter(status=status, datacenter=datacenter, node_size=size, after=after)
         capacity_orders.list_orders(asked, service)
         capacity_orders.list_own_orders(asked, client, service, client.account)
 

@@ -1,4 +1,4 @@
-"""Pools, planned: one order a place, whatever dies, whoever plans at once, wherever it stops; the count is reached."""
+"""Plans of pools: each slot has one order, also after crashes and concurrent plans, and the target is reached."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -36,12 +36,14 @@ from shared.domain.order import LEASE, Reason, State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
 from tests.factories import LAUNCHER, NOW
 
-PLACE = ("gcp:us-central1-a", "tiny")
+DATACENTER_AND_SIZE = ("gcp:us-central1-a", "tiny")
 Orders = dict[str, Order]
 
 
 def a_pool(count: int = 2, **changes: Any) -> Pool:
-    pool = Pool(pool_id(NOBODY, *PLACE), NOBODY, *PLACE, count, "warm", NOW, NOW, dispatch=True)
+    pool = Pool(
+        pool_id(NOBODY, *DATACENTER_AND_SIZE), NOBODY, *DATACENTER_AND_SIZE, count, "warm", NOW, NOW, dispatch=True
+    )
     return replace(pool, **changes)
 
 
@@ -75,7 +77,7 @@ def filled(count: int = 2, **changes: Any) -> tuple[Pool, Orders]:
     return pool, {order_id: running(order) for order_id, order in created(pool).items()}
 
 
-def test_a_new_pool_has_as_many_places_as_machines_are_wanted() -> None:
+def test_a_new_pool_has_as_many_slots_as_its_target() -> None:
     pool = plan(a_pool(3), {})
     assert [(member.place, member.generation) for member in pool.members] == [(1, 1), (2, 1), (3, 1)]
     assert len({member.order_id for member in pool.members}) == 3
@@ -172,7 +174,7 @@ def test_a_released_place_is_not_taken_back_and_no_number_is_given_twice() -> No
     assert ids.isdisjoint(member.order_id for member in refilled.members)
 
 
-def test_a_machine_that_nobody_watches_over_is_never_released_and_counts() -> None:
+def test_a_machine_that_is_not_attended_is_never_released_and_counts() -> None:
     pool = plan(a_pool(3), {})
     one, two, three = created(pool).values()
     orders = {one.id: running(one, attended=False), two.id: running(two), three.id: claimed(three, attended=False)}
@@ -181,14 +183,14 @@ def test_a_machine_that_nobody_watches_over_is_never_released_and_counts() -> No
     assert [stays(member, orders) for member in pool.members] == [True, False, True]
 
 
-def test_an_order_whose_client_wished_it_gone_counts_no_more_and_its_place_is_kept_for_it() -> None:
+def test_a_cancelled_order_no_longer_counts_but_keeps_its_slot_until_it_ends() -> None:
     pool, orders = filled(1)
     (order,) = orders.values()
     again = plan(pool, {order.id: lived(order, lambda _: Cancel("x"))})
     assert [(member.place, member.generation) for member in again.members] == [(1, 1), (2, 1)]
 
 
-def test_a_released_place_that_an_unwatched_launcher_took_meanwhile_counts_again() -> None:
+def test_a_released_slot_counts_again_if_a_launcher_without_heartbeats_took_its_order() -> None:
     pool = plan(a_pool(1), {})
     pool = plan(replace(pool, min_warm_count=0), created(pool))
     (order,) = created(pool).values()
@@ -223,7 +225,7 @@ def test_a_pool_given_up_has_no_target_and_all_its_places_released() -> None:
     assert pool.updated_at == NOW + LEASE
 
 
-def test_an_order_removed_before_it_was_seen_to_end_is_passed_over() -> None:
+def test_a_slot_whose_order_was_removed_before_its_end_was_noticed_gets_the_next_generation() -> None:
     pool = plan(a_pool(2), {})
     passed = passed_over(pool, pool.members[0].order_id)
     assert (passed.members[0].place, passed.members[0].generation) == (1, 2)
@@ -241,7 +243,7 @@ def test_a_pools_orders_are_what_the_pool_says() -> None:
     pool = plan(a_pool(1, attestation=Attestation.REQUIRED, reason="more"), {})
     order = order_for(pool, pool.members[0], NOW)
     assert order.spec == CapacitySpec(
-        datacenter=PLACE[0], node_size=NodeSize.TINY, attestation=Attestation.REQUIRED, purpose="more"
+        datacenter=DATACENTER_AND_SIZE[0], node_size=NodeSize.TINY, attestation=Attestation.REQUIRED, purpose="more"
     )
     assert (order.account, order.limits.boot_seconds, order.available_at) == (NOBODY, 1800, NOW)
 
@@ -266,7 +268,7 @@ def a_machine(attended: bool = True) -> Order:
 
 
 def an_agent(**changes: Any) -> Agent:
-    agent = Agent("a", "vm", *PLACE, "00", "1.0.0", NOW, NOW)
+    agent = Agent("a", "vm", *DATACENTER_AND_SIZE, "00", "1.0.0", NOW, NOW)
     return replace(agent, **changes)
 
 

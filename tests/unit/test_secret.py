@@ -18,8 +18,8 @@ import functions
 import launcher
 from cli.settings import CliSettings
 from emulators.settings import S3Settings, SchedulerSettings, TrustSettings
-from functions.settings import Settings as FunctionsSettings
-from launcher.settings import Settings as LauncherSettings
+from functions.settings import FunctionsSettings
+from launcher.settings import LauncherSettings
 from launcher.vm_tool.settings import ToolSettings
 from shared.domain.spec import TaskSpec
 from shared.guest.config import WorkerConfig

@@ -10,7 +10,7 @@ from emulators.mods import validate
 from shared.domain.spec import ExportOptions
 from shared.guest.config import Sources
 from worker.arke import documents
-from worker.arke.documents import Unreadable
+from worker.arke.documents import UnreadableDocument
 from worker.mods.document import write
 from worker.mods.holdings import Holdings
 from worker.mods.languages import iso639_2b
@@ -40,13 +40,13 @@ ODD_PINAX = {
 def test_an_entity_without_its_identity_is_unreadable(name: str) -> None:
     document = {key: value for key, value in ENTITY.items() if key != name}
 
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableDocument):
         documents.entity(json.dumps(document).encode())
 
 
 @pytest.mark.parametrize("document", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])
 def test_what_is_no_json_object_is_unreadable(document: bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(UnreadableDocument):
         documents.pinax(document)
 
 

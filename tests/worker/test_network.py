@@ -10,7 +10,7 @@ from werkzeug import Request, Response
 from shared.guest.config import Sources
 from tests.certificates import serving_tls
 from worker.arke import source
-from worker.arke.documents import Unreadable
+from worker.arke.documents import UnreadableDocument
 from worker.arke.source import ArkeSource, EntityUnavailable
 from worker.network import client
 
@@ -69,7 +69,7 @@ def test_an_id_that_is_none_never_enters_a_path() -> None:
     with serving("127.0.0.1", {}) as (port, received), client(None) as http:
         arke = ArkeSource(http, Sources(api=f"http://127.0.0.1:{port}", ipfs=f"http://127.0.0.1:{port}"))
         for cid in ("", "../entities/x", "a/b", "a?b", "a\n"):
-            with pytest.raises(Unreadable):
+            with pytest.raises(UnreadableDocument):
                 arke.component(cid)
 
     assert received == []
@@ -82,7 +82,7 @@ def test_a_document_over_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) 
         arke = ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}"))
 
         assert len(arke.component("fits")) == 1000
-        with pytest.raises(Unreadable, match="larger"):
+        with pytest.raises(UnreadableDocument, match="larger"):
             arke.component(CID)
 
 

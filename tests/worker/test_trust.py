@@ -9,7 +9,7 @@ import pytest
 from werkzeug import Request, Response
 
 from tests.certificates import Authority, an_authority, serving_tls
-from worker.network import NoAnswer, client, once
+from worker.network import NoHttpAnswer, client, once
 
 LOOPBACK: Final = "127.0.0.1"
 GATEWAY: Final = "127.0.0.2"
@@ -37,7 +37,7 @@ def test_another_authority_is_not_trusted_and_the_error_explains_why(authority: 
     for given in (None, an_authority().pem):
         with serving_tls(context, fine) as port, client(None, given) as http:
             url = f"https://{LOOPBACK}:{port}/"
-            with pytest.raises(NoAnswer, match="its certificate is not trusted"):
+            with pytest.raises(NoHttpAnswer, match="its certificate is not trusted"):
                 once(partial(http.get, url))
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-class Unreadable(Exception):
+class UnreadableDocument(Exception):
     """A document is not valid. The message says why."""
 
 
@@ -91,11 +91,11 @@ class Graph:
 
 
 def entity(document: bytes) -> Entity:
-    """Parse an entity. Raises Unreadable if its identity is missing."""
+    """Parse an entity. Raises UnreadableDocument if its identity is missing."""
     fields = _object(document)
     components = fields.get("components")
     if not isinstance(components, dict):
-        raise Unreadable("an entity has components")
+        raise UnreadableDocument("an entity has components")
     return Entity(
         pi=_required(fields, "pi"),
         ver=_whole(fields.get("ver")) or 0,
@@ -108,7 +108,7 @@ def entity(document: bytes) -> Entity:
 
 
 def pinax(document: bytes) -> Pinax:
-    """Parse a `pinax.json`. Raises Unreadable if it is not a JSON object."""
+    """Parse a `pinax.json`. Raises UnreadableDocument if it is not a JSON object."""
     fields = _object(document)
     return Pinax(
         id=_text(fields.get("id")),
@@ -128,7 +128,7 @@ def pinax(document: bytes) -> Pinax:
 
 
 def reference(document: bytes) -> Reference:
-    """Parse a `.ref.json`. Raises Unreadable if it is not a JSON object."""
+    """Parse a `.ref.json`. Raises UnreadableDocument if it is not a JSON object."""
     fields = _object(document)
     return Reference(
         url=_text(fields.get("url")),
@@ -141,7 +141,7 @@ def reference(document: bytes) -> Reference:
 
 
 def graph(document: bytes) -> Graph:
-    """Parse a `cheimarros.json`, without invalid nodes and relations. Raises Unreadable if it is not a JSON object."""
+    """Parse a `cheimarros.json`; skip invalid nodes and relations. Raises UnreadableDocument if it is not an object."""
     fields = _object(document)
     nodes = {code: node for code, value in _items(fields.get("entities")) if (node := _node(value))}
     listed = fields.get("relations")
@@ -181,16 +181,16 @@ def _object(document: bytes) -> dict[str, Any]:
     try:
         value = json.loads(document)
     except (ValueError, RecursionError) as error:
-        raise Unreadable("it is not JSON") from error
+        raise UnreadableDocument("it is not JSON") from error
     if not isinstance(value, dict):
-        raise Unreadable("it is not a JSON object")
+        raise UnreadableDocument("it is not a JSON object")
     return value
 
 
 def _required(fields: Mapping[str, Any], name: str) -> str:
     value = _text(fields.get(name))
     if value is None:
-        raise Unreadable(f"an entity has a {name}")
+        raise UnreadableDocument(f"an entity has a {name}")
     return value
 
 

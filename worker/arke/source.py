@@ -7,8 +7,8 @@ import httpx
 
 from shared.guest.config import Sources
 from worker.arke import documents
-from worker.arke.documents import Entity, Unreadable
-from worker.network import NoAnswer, answered, persist
+from worker.arke.documents import Entity, UnreadableDocument
+from worker.network import NoHttpAnswer, answered, persist
 
 MAX_BYTES: Final = 32 << 20
 """The limit of one document: the machine's memory is small, and OCR texts are much smaller than this."""
@@ -25,7 +25,7 @@ class EntityUnavailable(Exception):
         self.retryable = retryable
 
 
-class NotServed(Exception):
+class SourceRefused(Exception):
     """The source answered with a status that is no success."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -41,27 +41,27 @@ class ArkeSource:
         """Read an entity's manifest. Raises EntityUnavailable."""
         try:
             return documents.entity(self._read(f"{self._sources.api}/entities", pi))
-        except NotServed as error:
+        except SourceRefused as error:
             raise EntityUnavailable(str(error), retryable=not 400 <= error.status < 500) from error
-        except (NoAnswer, Unreadable) as error:
+        except (NoHttpAnswer, UnreadableDocument) as error:
             raise EntityUnavailable(str(error), retryable=True) from error
 
     def component(self, cid: str) -> bytes:
-        """Return a component's bytes. Raises Unreadable."""
+        """Return a component's bytes. Raises UnreadableDocument."""
         try:
             return self._read(f"{self._sources.ipfs}/ipfs", cid)
-        except (NotServed, NoAnswer) as error:
-            raise Unreadable(str(error)) from error
+        except (SourceRefused, NoHttpAnswer) as error:
+            raise UnreadableDocument(str(error)) from error
 
     def _read(self, base: str, name: str) -> bytes:
         if not PLAIN.fullmatch(name):
-            raise Unreadable("its id is not valid")
+            raise UnreadableDocument("its id is not valid")
         return persist(lambda: self._read_once(f"{base}/{name}"))
 
     def _read_once(self, url: str) -> bytes:
         with self._http.stream("GET", url, follow_redirects=True) as answer:
             if not answered(answer).is_success:
-                raise NotServed(answer.status_code, answer.reason_phrase)
+                raise SourceRefused(answer.status_code, answer.reason_phrase)
             return _body(answer)
 
 
@@ -70,5 +70,5 @@ def _body(answer: httpx.Response) -> bytes:
     for chunk in answer.iter_bytes():
         body += chunk
         if len(body) > MAX_BYTES:
-            raise Unreadable(f"it is larger than {MAX_BYTES} bytes")
+            raise UnreadableDocument(f"it is larger than {MAX_BYTES} bytes")
     return bytes(body)

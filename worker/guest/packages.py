@@ -15,7 +15,7 @@ NAMED: Final = 3
 """The number of packages that a message names."""
 
 
-class Archive(Protocol):
+class PackageArchive(Protocol):
     """See worker/guest/archive.py."""
 
     def lacks(self, packages: Iterable[Package]) -> Packages: ...
@@ -23,7 +23,7 @@ class Archive(Protocol):
     def download(self, packages: Iterable[Package], folder: Path) -> None: ...
 
 
-Opened = Callable[[], AbstractContextManager[Archive]]
+Opened = Callable[[], AbstractContextManager[PackageArchive]]
 """Opens the archive. It is called only if a package is not in the cache."""
 
 
@@ -61,7 +61,7 @@ def renew(kept: Path, opened: Opened, report: Callable[[str], None]) -> Packages
         return present
 
 
-def keep(packages: Packages, kept: Path, archive: Archive, report: Callable[[str], None]) -> None:
+def keep(packages: Packages, kept: Path, archive: PackageArchive, report: Callable[[str], None]) -> None:
     """Fetch the missing packages. Only files with the right SHA-256 get into `kept`. Raises BuildFailed."""
     absent = _absent(packages, kept)
     if not absent:

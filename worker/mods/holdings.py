@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from shared.domain.spec import CheimarrosMode, ExportOptions
 from worker.arke import documents
-from worker.arke.documents import Entity, Graph, Pinax, Reference, Unreadable
+from worker.arke.documents import Entity, Graph, Pinax, Reference, UnreadableDocument
 from worker.arke.source import ArkeSource
 
 PINAX: Final = "pinax.json"
@@ -52,7 +52,7 @@ class _Shelf:
             return None
         try:
             return read(self.source.component(cid))
-        except Unreadable:
+        except UnreadableDocument:
             return None
 
     def references(self) -> dict[str, Reference]:

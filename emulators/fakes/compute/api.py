@@ -16,7 +16,7 @@ from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
-from emulators.fakes.compute.behaviour import Behaviour, Forward, Method, Refusal
+from emulators.fakes.compute.behaviour import Behaviour, Forward, Method, SimulatedRefusal
 from emulators.fakes.compute.engine import Engine, Instance, NameTaken, NotThere, Operation
 from emulators.fakes.compute.rules import ZONE, Document, wrongs
 
@@ -31,7 +31,7 @@ FILTER: Final = re.compile(r"labels\.([a-z][a-z0-9_-]*)\s*(?:=|eq)\s*\"?([a-z0-9
 ZONES: Final = "/projects/<project>/zones/<zone>"
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
         self.status, self.reason, self.message = status, reason, message
@@ -44,7 +44,7 @@ class LocalCompute:
         self._engine = engine
         self._changed = threading.Condition()
         self._calls: Counter[str] = Counter()
-        self._refused: Counter[Refusal] = Counter()
+        self._refused: Counter[SimulatedRefusal] = Counter()
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         try:
@@ -63,10 +63,10 @@ class LocalCompute:
             method = Method(endpoint.partition(" ")[0])
             self._count(method)
             document = self._carry_out(endpoint, request, values)
-        except Refused as refused:
+        except RequestRefused as refused:
             return _refusal(refused)
         except NotThere:
-            return _refusal(Refused(404, "notFound", f"The resource '{request.path}' was not found"))
+            return _refusal(RequestRefused(404, "notFound", f"The resource '{request.path}' was not found"))
         self._withhold(method)
         return _json(document)
 
@@ -84,19 +84,19 @@ class LocalCompute:
         return handlers[endpoint](request, values)
 
     def _require_zone(self, zone: str | None) -> None:
-        """Raises Refused, with Compute Engine's own message."""
+        """Raises RequestRefused, with Compute Engine's own message."""
         if zone is not None and (not ZONE.fullmatch(zone) or zone in self._engine.behaviour.no_zones):
-            raise Refused(400, "invalid", f"Invalid value for field 'zone': '{zone}'. Unknown zone.")
+            raise RequestRefused(400, "invalid", f"Invalid value for field 'zone': '{zone}'. Unknown zone.")
 
     def _insert(self, request: Request, at: dict[str, str]) -> Document:
         body, request_id = request.get_json(), request.args.get("requestId", "")
         if wrong := list(wrongs(at["zone"], body, request_id, self._engine.behaviour.lacking)):
-            raise Refused(400, "invalid", wrong[0])
+            raise RequestRefused(400, "invalid", wrong[0])
         try:
             return self._operation(self._engine.insert(at["project"], at["zone"], body, request_id))
         except NameTaken:
             message = f"The resource '{request.path[len(ROOT) + 1 :]}/{body['name']}' already exists"
-            raise Refused(409, "alreadyExists", message) from None
+            raise RequestRefused(409, "alreadyExists", message) from None
 
     def _delete(self, request: Request, at: dict[str, str]) -> Document:
         key = (at["project"], at["zone"], at["name"])
@@ -157,7 +157,7 @@ class LocalCompute:
         return {**document, **(_failure(operation.error, zone) if done and operation.error else {})}
 
     def _count(self, method: Method) -> None:
-        """Count a request, and refuse it if the behaviour says so. Raises Refused."""
+        """Count a request, and refuse it if the behaviour says so. Raises RequestRefused."""
         behaviour = self._engine.behaviour
         time.sleep(behaviour.latency_seconds)
         with self._changed:
@@ -166,7 +166,7 @@ class LocalCompute:
                 used = self._refused[refusal]
                 if refusal.method is method and (refusal.times is None or used < refusal.times):
                     self._refused[refusal] += 1
-                    raise Refused(refusal.status, refusal.reason, refusal.message)
+                    raise RequestRefused(refusal.status, refusal.reason, refusal.message)
 
     def _withhold(self, method: Method) -> None:
         """Wait while the method is silent."""
@@ -207,11 +207,11 @@ ROUTES: Final = Map(
 
 
 def _conditions(text: str) -> Iterator[tuple[str, str]]:
-    """Yield the labels that a filter asks for, all of which an instance must have. Raises Refused."""
+    """Yield the labels that a filter asks for, all of which an instance must have. Raises RequestRefused."""
     for term in filter(None, text.split(" AND ")):
         condition = FILTER.fullmatch(term.strip().strip("()"))
         if condition is None:
-            raise Refused(400, "invalid", f"Invalid value for field 'filter': '{text}'.")
+            raise RequestRefused(400, "invalid", f"Invalid value for field 'filter': '{text}'.")
         yield condition[1], condition[2]
 
 
@@ -222,7 +222,7 @@ def _failure(code: str, zone: str) -> Document:
     return {"error": {"errors": errors}, "httpErrorStatusCode": status, "httpErrorMessage": words}
 
 
-def _refusal(refused: Refused) -> Response:
+def _refusal(refused: RequestRefused) -> Response:
     errors = [{"message": refused.message, "domain": "global", "reason": refused.reason}]
     error = {"code": refused.status, "message": refused.message, "errors": errors}
     return _json({"error": error}, refused.status)

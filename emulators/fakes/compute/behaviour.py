@@ -19,7 +19,7 @@ class Shape(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Refusal(Shape):
+class SimulatedRefusal(Shape):
     """Answer the next `times` requests of a method (None: all) with this status, and do nothing."""
 
     method: Method
@@ -46,7 +46,7 @@ class Behaviour(Shape):
     If `boot`, instances start the worker, as a process of this host, with the configuration in their metadata.
     """
 
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[SimulatedRefusal, ...] = ()
     shortages: tuple[Shortage, ...] = ()
     no_zones: frozenset[str] = frozenset()
     """Names of zones that do not exist."""

@@ -1,4 +1,4 @@
-"""Accounts: created with a key or an enrolment token; read, rekeyed and deleted; listed by operators.
+"""The contract's accounts: create one, with a key or an enrolment token; get, rekey and delete one; list them all.
 
 Times are in UTC, balances in USD. Accounts are not charged yet: every balance is zero.
 """
@@ -19,14 +19,14 @@ from functions.domain.accounts import PRIVILEGED, Account, AccountType, Enrolmen
 from functions.domain.refusals import Forbidden, Malformed, Unauthenticated
 from functions.engine.accounts import NO_ACCOUNT, Accounts
 from functions.engine.enrolments import Enrolments, UnusableEnrolment
-from functions.engine.sessions import SESSION_TOKEN, Sessions
+from functions.engine.operator_sessions import SESSION_TOKEN, Sessions
 from functions.http.authentication import Anyone, Bearer, Open, Principal
 from functions.http.paging import fitting
 from functions.http.routing import Route
 from functions.ports import KeyStore
 
 OWNERS: Final = ACCOUNTS | ADMINS
-"""An account's own key; an operator's too, because a lost or leaked key must not stay valid for ever."""
+"""An account's own key, or an operator's: an operator can replace a key that was lost or leaked."""
 KEY_PREFIX: Final = "ee_live_"
 BALANCE: Final = 0.0
 NEXT_STEP: Final = (
@@ -45,7 +45,7 @@ Scope = Annotated[Short, AfterValidator(scope)]
 
 
 class NewAccount(BaseModel):
-    """`POST /api/v1/accounts`. `datacenters`, an addition to the contract, are those a launcher may claim for."""
+    """`POST /api/v1/accounts`. `datacenters`, an addition to the contract, limits where a launcher may claim."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -56,7 +56,7 @@ class NewAccount(BaseModel):
 
 
 class AccountFields(BaseModel):
-    """What every answer says of an account."""
+    """The fields of an account that every answer has."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -77,7 +77,7 @@ class AccountView(AccountFields):
 
 
 class KeyAnswer(BaseModel):
-    """The only kind of answer that has the key."""
+    """The only answers that contain the key."""
 
     api_key: str
     warning: str = "Store this API key now: it is not shown again. Whoever has it acts as this account."
@@ -98,7 +98,7 @@ class Deleted(BaseModel):
 
 
 class AccountFilter(BaseModel):
-    """The query of `GET /api/v1/accounts`: `name` is any part of the name, in any case."""
+    """The query of `GET /api/v1/accounts`: `name` matches any part of the name, in any case."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -126,7 +126,7 @@ def create_account(
     sessions: Sessions,
     settings: CapacitySettings,
 ) -> CreatedAccount:
-    """Anybody may create an account that is not privileged; a privileged one takes an operator, or an enrolment."""
+    """Anyone may create an account that is not privileged. A privileged one needs an operator or an enrolment."""
     kind = account_type_of(body.account_type)
     if body.datacenters and kind is not AccountType.LAUNCHER:
         raise Unprocessable([NO_DATACENTERS])

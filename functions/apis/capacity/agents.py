@@ -1,6 +1,6 @@
-"""For agents: a challenge, registration and heartbeats, with evidence of their machine as the credential.
+"""For agents: a challenge, registration and heartbeats. The credential is evidence of the agent's machine.
 
-For operators: which agents there are.
+For operators: list agents, and remove one.
 """
 
 from datetime import datetime
@@ -16,7 +16,7 @@ from functions.engine.agents import NO_AGENT, Agents, BootstrapToken, Registrati
 from functions.engine.attestation import CHALLENGE_VALID, Evidence, Verifier
 from functions.http.authentication import Open
 from functions.http.paging import fitting
-from functions.http.parsing import told
+from functions.http.parsing import errors_of
 from functions.http.routing import Route
 from shared.domain import datacenters
 from shared.wire.base import OrderId
@@ -24,9 +24,9 @@ from shared.wire.base import OrderId
 POLL_SECONDS: Final = 30
 MAX_NAME_LENGTH: Final = 255
 MAX_BYTES: Final = 256 * 1024
-"""Of a body: a quote has some 8 KiB, and its event logs may come with it."""
+"""The limit of a body: a quote has about 8 KiB, and its event logs may be in the body, too."""
 MAX_WRONG_FIELDS: Final = 10
-"""How many wrong fields a refusal names."""
+"""The number of wrong fields that a refusal names."""
 PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+$"
 ASCII: Final = r"^[\t\n\r -~]*$"
 
@@ -40,12 +40,12 @@ VmName = Annotated[
 ]
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=PRINTABLE)]
 Encoded = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100_000, pattern=ASCII)]
-"""A quote in base64, or a token: either has some 10 KiB."""
+"""A quote in base64, or a token: about 10 KiB."""
 Secret = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
 
 
 class Tdx(Lenient):
-    """`measurements`, which agents send too, proves nothing, and is not read."""
+    """Agents also send `measurements`. It proves nothing, and is ignored."""
 
     quote_b64: Annotated[Encoded | None, BeforeValidator(_absent)] = Field(None, repr=False)
     intel_ta_token: Annotated[Encoded | None, BeforeValidator(_absent)] = Field(None, repr=False)
@@ -68,7 +68,7 @@ class RegisterRequest(Lenient):
     bootstrap_token: Annotated[Secret | None, BeforeValidator(_absent)] = Field(None, repr=False)
 
     def bootstrap(self) -> BootstrapToken | None:
-        """Raises Malformed if only half of it is there."""
+        """Return the bootstrap token; None if the body has none. Raises Malformed if the body has only half of it."""
         if (self.bootstrap_order_id is None) != (self.bootstrap_token is None):
             raise Malformed("bootstrap_order_id and bootstrap_token belong together")
         if self.bootstrap_order_id is None or self.bootstrap_token is None:
@@ -98,7 +98,7 @@ class ChallengeAnswer(Answer):
 
 
 class Registered(Answer):
-    """There is no tunnel: agents are reached at their own addresses, or not at all."""
+    """The tunnel fields are always empty: this control plane opens no tunnels to agents."""
 
     agent_id: str
     poll_interval: int = POLL_SECONDS
@@ -132,7 +132,7 @@ class AgentList(Answer):
 
 
 class AgentFilter(Lenient):
-    """`status` as a whole, any part of `vm_name`; both in any case, and empty for any."""
+    """`status` matches exactly, `vm_name` any part, both in any case. An empty filter matches everything."""
 
     status: Short = ""
     vm_name: Annotated[str, StringConstraints(max_length=MAX_NAME_LENGTH)] = ""
@@ -166,7 +166,7 @@ def issue_challenge(query: ChallengeQuery, verifier: Verifier) -> ChallengeAnswe
 
 
 def register(body: object, agents: Agents) -> Registered:
-    asked = _read(RegisterRequest, body)
+    asked = _parse(RegisterRequest, body)
     registration = Registration(
         vm_name=asked.vm_name,
         datacenter=asked.datacenter,
@@ -179,7 +179,7 @@ def register(body: object, agents: Agents) -> Registered:
 
 
 def send_heartbeat(body: object, agents: Agents, agent_id: str) -> HeartbeatAnswer:
-    sent = _read(HeartbeatRequest, body)
+    sent = _parse(HeartbeatRequest, body)
     reported = sent.model_dump(include={"status", "deployment_id"}, exclude_unset=True)
     agent = agents.heartbeat(agent_id, sent.vm_name, sent.attestation.evidence(), reported)
     return HeartbeatAnswer(agent_id=agent.id)
@@ -198,14 +198,14 @@ def delete_agent(agents: Agents, agent_id: str) -> Deleted:
 Request = TypeVar("Request", bound=Lenient)
 
 
-def _read(model: type[Request], body: object) -> Request:
+def _parse(model: type[Request], body: object) -> Request:
     """Return the body as the model. Raises Malformed: the contract answers wrong fields with 400 on these routes."""
     try:
         return model.model_validate(body)
     except ValidationError as error:
         wrong = [
             (".".join(map(str, one["loc"])) or "body", one["type"], one["msg"])
-            for one in told(error)[:MAX_WRONG_FIELDS]
+            for one in errors_of(error)[:MAX_WRONG_FIELDS]
         ]
         texts = [f"{field} is missing" if kind == "missing" else f"{field}: {text}" for field, kind, text in wrong]
         raise Malformed("; ".join(texts)) from None
@@ -221,7 +221,7 @@ ROUTES: Final = (
         Open.ANYONE,
         issue_challenge,
         "Ask for the nonce of a registration",
-        head=False,  # it would replace a nonce with one that nobody gets
+        head=False,  # HEAD would replace the nonce, and its answer has no body to return the new one
     ),
     Route(
         "POST",

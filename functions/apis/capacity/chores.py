@@ -1,6 +1,6 @@
-"""What each sweep does for the contract: replace lost agents' machines, forget what has expired, fill pools.
+"""The sweep's work for this contract: replace the machines of lost agents, forget expired records, fill pools.
 
-In this order: the machines of lost agents are missing, and the pools are to know.
+Pools come last, because they replace the machines of lost agents.
 """
 
 from collections import Counter

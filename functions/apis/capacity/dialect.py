@@ -1,4 +1,4 @@
-"""How the capacity contract speaks HTTP: `{"detail": …}` for every error, lenient bodies, its own texts for keys."""
+"""The capacity contract's HTTP dialect: `{"detail": …}` for every error, lenient bodies, its own texts about keys."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,11 +13,11 @@ from functions.domain.access import Role, digest
 from functions.domain.refusals import Invalid, Refusal, Unauthenticated
 from functions.engine.attestation import TokenMissing
 from functions.engine.late_workers import ImpossibleReport
-from functions.engine.sessions import SESSION_TOKEN, NotConfigured, Sessions
+from functions.engine.operator_sessions import SESSION_TOKEN, NotConfigured, Sessions
 from functions.http import problems
 from functions.http.authentication import Access, Caller, KeyTexts, Open, Principal, bearer, caller_of
-from functions.http.dialect import Dialect, Refused
-from functions.http.parsing import MOST_FIELDS, told
+from functions.http.dialect import Dialect, RefusalResponse
+from functions.http.parsing import MAX_FIELDS, errors_of
 from functions.http.routing import NoSuchPath, WrongMethod
 from functions.ports import KeyStore
 
@@ -41,7 +41,7 @@ ADMINS: Final = frozenset({Role.ADMIN})
 
 
 class ErrorAnswer(BaseModel):
-    """Every error; a list names each wrong field: `type`, `loc`, `msg`."""
+    """The body of every error. If `detail` is a list, it has `type`, `loc` and `msg` of each wrong field."""
 
     detail: str | list[dict[str, Any]]
 
@@ -58,7 +58,7 @@ class Unprocessable(Refusal):
 
 
 def authenticate(access: Access, authorization: str | None, keys: KeyStore, sessions: Sessions) -> Caller:
-    """Return who calls. An operator is known by a session or a key. Raises Unauthenticated, Forbidden."""
+    """Return the caller. An operator sends a session token or a key. Raises Unauthenticated, Forbidden."""
     token, roles = bearer(authorization), frozenset() if isinstance(access, Open) else access
     if token is not None and (roles == ADMINS or (Role.ADMIN in roles and token.startswith(SESSION_TOKEN))):
         return require_admin(token, keys, sessions)
@@ -87,7 +87,7 @@ def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:
 
 
 def parse_query(pairs: Iterable[tuple[str, str]], model: type[BaseModel]) -> BaseModel:
-    """Return the query's parameters as the model; of one that is given twice, the last counts. Raises Unprocessable."""
+    """Return the query's parameters as the model. If one is sent twice, the last counts. Raises Unprocessable."""
     try:
         return model.model_validate(dict(pairs))
     except ValidationError as error:
@@ -95,11 +95,11 @@ def parse_query(pairs: Iterable[tuple[str, str]], model: type[BaseModel]) -> Bas
 
 
 def _errors(error: ValidationError, source: str) -> list[dict[str, Any]]:
-    wrong = told(error)[:MOST_FIELDS]
+    wrong = errors_of(error)[:MAX_FIELDS]
     return [{"type": one["type"], "loc": [source, *one["loc"]], "msg": one["msg"]} for one in wrong]
 
 
-def refused(refusal: Refusal) -> Refused:
+def refused(refusal: Refusal) -> RefusalResponse:
     headers = problems.headers(refusal)
     match refusal:
         case Unprocessable():
@@ -122,8 +122,8 @@ def refused(refusal: Refusal) -> Refused:
             return _detail(problems.status(refusal), refusal.message, headers)
 
 
-def _detail(status: HTTPStatus, detail: object, headers: Mapping[str, str] | None = None) -> Refused:
-    return Refused(status, json.dumps({"detail": detail}), headers=headers or {})
+def _detail(status: HTTPStatus, detail: object, headers: Mapping[str, str] | None = None) -> RefusalResponse:
+    return RefusalResponse(status, json.dumps({"detail": detail}), headers=headers or {})
 
 
 DIALECT: Final = Dialect(

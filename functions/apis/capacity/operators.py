@@ -1,4 +1,4 @@
-"""For operators: a session for a password, and enrolment tokens, each of which creates one account."""
+"""For operators: log in with the password for a session, and issue enrolment tokens, which create one account each."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Final
@@ -10,7 +10,7 @@ from functions.apis.capacity.wire import Short
 from functions.domain.accounts import PRIVILEGED, AccountType
 from functions.domain.refusals import Malformed
 from functions.engine.enrolments import Enrolments
-from functions.engine.sessions import Sessions
+from functions.engine.operator_sessions import Sessions
 from functions.http.authentication import Open
 from functions.http.routing import Route
 
@@ -31,7 +31,7 @@ class NewEnrolment(BaseModel):
 
 
 class IssuedEnrolment(BaseModel):
-    """The only answer that has the token."""
+    """The only answer that contains the token."""
 
     token: str
     account_type: AccountType
@@ -65,7 +65,7 @@ def log_in(body: Login, sessions: Sessions) -> Session:
 
 
 def account_type_of(text: str) -> AccountType:
-    """Raises Malformed: an unknown type is 400 in this contract, not 422."""
+    """Return the account type. Raises Malformed: this contract answers an unknown type with 400, not 422."""
     if text not in list(AccountType):
         raise Malformed(f"Invalid account_type. Expected one of: {', '.join(AccountType)}")
     return AccountType(text)

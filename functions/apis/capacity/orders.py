@@ -1,4 +1,4 @@
-"""The contract's orders: claimed and reported on by workers that send no heartbeats; listed for people."""
+"""The contract's orders. Workers, which send no heartbeats, claim them and report on them; people list them."""
 
 from dataclasses import replace
 from typing import Annotated, Final
@@ -15,8 +15,8 @@ from functions.domain.refusals import Forbidden, Invalid, NotFound
 from functions.engine.accounts import NO_ACCOUNT
 from functions.engine.credentials import CallbackTokens
 from functions.engine.late_workers import LateWorkers, WorkerReport
+from functions.engine.oldest_first_claims import OldestFirstClaims
 from functions.engine.orders import Orders
-from functions.engine.unattended_claims import UnattendedClaims
 from functions.http.authentication import Principal
 from functions.http.paging import page_of
 from functions.http.presence import Present
@@ -25,11 +25,11 @@ from functions.ports import OrderQuery
 from shared.domain.order import Reason, State
 
 UNNAMED: Final = "*"
-"""The name of all workers of an account: the contract's have none. No launcher of ours can have this name."""
+"""The name of all workers of an account, which have no names in the contract. No launcher can have this name."""
 MAX_LISTED: Final = 10_000
 READ_AT_ONCE: Final = 500
 NOT_ENABLED: Final = "is not enabled on this launcher"
-"""A worker says this of an order that it should not have been given, and that another may run."""
+"""A worker's message contains this if the order is not meant for it: another worker may run the order."""
 NO_ORDER: Final = "Capacity launch order not found"
 LAUNCHERS: Final = frozenset({Role.LAUNCHER})
 REPORTED: Final = {
@@ -41,7 +41,7 @@ REPORTED: Final = {
 
 
 class ClaimBody(Lenient):
-    """Each may be empty, for any."""
+    """An empty field stands for any value."""
 
     datacenter: Short = ""
     node_size: Short = ""
@@ -54,7 +54,7 @@ class ClaimAnswer(Answer):
 
 
 class UpdateBody(Lenient):
-    """Of `vm_name` and `error`, null keeps what is stored, and an empty text clears it."""
+    """For `vm_name` and `error`, null keeps the stored value, and an empty text clears it."""
 
     status: Short
     vm_name: Annotated[str, StringConstraints(max_length=255)] | None = None
@@ -62,7 +62,9 @@ class UpdateBody(Lenient):
 
 
 class OrderFilter(Lenient):
-    """Compared after trimming and in lower case. The contract has no pages: `limit` and `after` are additions to it."""
+    """Values are trimmed and lowered before the comparison. The contract has no pages: `limit` and `after` are
+    additions.
+    """
 
     status: Short = ""
     datacenter: Short = ""
@@ -72,7 +74,7 @@ class OrderFilter(Lenient):
 
 
 class OrderList(Answer):
-    """`next`, if there are more, is the `after` of the next page."""
+    """If there are more orders, `next` is the `after` of the next page."""
 
     orders: tuple[CapacityOrder, ...]
     total: int
@@ -80,18 +82,18 @@ class OrderList(Answer):
 
 
 NO_CLAIM: Final = ClaimAnswer(claimed=False)
-"""Also the answer if the store is unavailable: a worker of the contract ends at any error."""
+"""This is also the answer if the store is unavailable: a worker of the contract exits at any error."""
 
 
 def claim(
     body: ClaimBody,
     launcher: Principal,
     present: Present,
-    claims: UnattendedClaims,
+    claims: OldestFirstClaims,
     tokens: CallbackTokens,
     settings: CapacitySettings,
 ) -> ClaimAnswer:
-    """Claim the oldest order that fits, unless the worker has hung up: it would never hear of the order."""
+    """Claim the oldest order that fits, unless the worker has closed the connection and could not receive it."""
     if not present():
         return NO_CLAIM
     lane = lane_of(*parse_pool(body.datacenter, body.node_size, optional=True))
@@ -107,7 +109,7 @@ def claim(
 def report(
     body: UpdateBody, launcher: Principal, workers: LateWorkers, settings: CapacitySettings, order_id: str
 ) -> CapacityOrder:
-    """Apply a worker's report. The same report again changes nothing."""
+    """Apply a worker's report. A repeat of the same report changes nothing."""
     named = body.status.strip().lower()
     if named not in set(REPORTED):
         raise Invalid("invalid order status")

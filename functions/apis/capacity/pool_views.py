@@ -1,4 +1,4 @@
-"""What a pool has and what it lacks, in the contract's terms."""
+"""A pool's machines, and its shortfall, in the contract's terms."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,8 +13,8 @@ from shared.domain.spec import Attestation
 class PoolView(Answer):
     """`account_id`, `in_flight` and `surplus` are additions to the contract.
 
-    `in_flight`: machines that are ordered and do not run yet. `surplus`: machines above the target that cannot be
-    stopped, because their launchers send no heartbeats.
+    `in_flight` counts machines that are ordered and do not run yet. `surplus` counts machines above the target that
+    cannot be stopped, because their launchers send no heartbeats.
     """
 
     account_id: str | None
@@ -43,7 +43,7 @@ class PoolView(Answer):
 
 
 class Dispatch(Answer):
-    """What was done about a shortfall: `status_code` is 202 if orders are in flight."""
+    """What the control plane did about a shortfall. `status_code` is 202 if orders are in flight."""
 
     datacenter: str
     node_size: str
@@ -67,7 +67,7 @@ class Dispatch(Answer):
 
 
 class Reconciled(Answer):
-    """`eligible`: no pool has a shortfall."""
+    """`eligible` is true if no pool has a shortfall."""
 
     eligible: bool
     total_shortfall: int
@@ -85,7 +85,7 @@ class Reconciled(Answer):
 
 
 class Target(Answer):
-    """A pool's target, and what the pool has of it."""
+    """A pool's target, and the machines that it has."""
 
     account_id: str | None
     datacenter: str

@@ -1,6 +1,6 @@
-"""Pool targets and their reconciliation, for operators; and purchases, for deployers.
+"""For operators: pool targets and their reconciliation. For deployers: purchases.
 
-A purchase sets a target of the account's own, for a number of months. It is not charged yet.
+A purchase sets a target for the account's own pool, for a number of months. Purchases are not charged yet.
 """
 
 from dataclasses import replace
@@ -26,15 +26,15 @@ from functions.http.routing import Route
 from shared.domain.spec import Attestation, NodeSize
 
 MAX_TARGETS: Final = 100
-"""Of one reconciliation."""
+"""The limit of one reconciliation."""
 MAX_MONTHS: Final = 120
 DEPLOYERS: Final = frozenset({Role.CLIENT})
 
 
 class TargetBody(Lenient):
-    """`attestation`, what the pool's orders demand, is an addition to the contract.
+    """`attestation`, an addition to the contract, is the demand of the pool's orders.
 
-    `require_hostname` is stored and shown, and has no effect: machines are given no host names.
+    `require_hostname` is stored and shown but has no effect, because machines have no host names.
     """
 
     datacenter: Short
@@ -50,7 +50,7 @@ class TargetBody(Lenient):
 
 
 class TargetQuery(Lenient):
-    """`account_id`, an addition to the contract, names another's target than the operator's own."""
+    """`account_id`, an addition to the contract, selects an account's target instead of the operator's own."""
 
     datacenter: Short
     node_size: Short
@@ -63,7 +63,7 @@ class TargetList(Answer):
 
 
 class TargetRemoved(Answer):
-    """`released`: how many orders were cancelled; `remaining`: how many machines cannot be stopped."""
+    """`released` counts cancelled orders, `remaining` the machines that cannot be stopped."""
 
     status: Literal["deleted"] = "deleted"
     account_id: str | None
@@ -80,7 +80,7 @@ class GoalBody(Lenient):
 
 
 class ReconcileBody(Lenient):
-    """Without `targets`: all that are enabled. A `require_…` that is left out is as in the target, or true."""
+    """Without `targets`, all enabled targets. If a `require_…` is left out, the target's own applies, or else true."""
 
     targets: Annotated[tuple[GoalBody, ...], Field(max_length=MAX_TARGETS)] = ()
     dispatch: bool = False
@@ -89,7 +89,7 @@ class ReconcileBody(Lenient):
     reason: Why = CONTROLLER
 
     def demands(self, default: Demands) -> Demands:
-        """Return the demands of the body; what it leaves out is as in `default`."""
+        """Return the body's demands; `default` supplies those that it leaves out."""
         given = {"verified": self.require_verified, "healthy": self.require_healthy}
         return replace(default, **{name: value for name, value in given.items() if value is not None})
 
@@ -103,7 +103,7 @@ class PurchaseBody(Lenient):
 
 
 class Purchase(Answer):
-    """The charge is simulated: the balance stays as it is."""
+    """The charge is simulated: the balance does not change."""
 
     request_id: str
     charged_amount_usd: float
@@ -114,7 +114,7 @@ class Purchase(Answer):
 
 
 def set_target(body: TargetBody, pools: Pools) -> Target:
-    """Set the target of an operator's pool. The sweep fills it, or a reconciliation."""
+    """Set the target of an operator's pool. The next sweep or reconciliation fills the pool."""
     datacenter, node_size = parse_pool(body.datacenter, body.node_size)
     fields = body.model_dump(exclude={"datacenter", "node_size", "attestation"})
     if body.attestation is not None:
@@ -129,7 +129,7 @@ def list_targets(pools: Pools) -> TargetList:
 
 
 def remove_target(query: TargetQuery, pools: Pools) -> TargetRemoved:
-    """Remove a target, or what was filled without one, and release its machines."""
+    """Remove a pool's target, if it has one, and release its machines."""
     datacenter, node_size = parse_pool(query.datacenter, query.node_size)
     status = pools.remove_target(query.account_id, datacenter, node_size)
     return TargetRemoved(
@@ -142,7 +142,7 @@ def remove_target(query: TargetQuery, pools: Pools) -> TargetRemoved:
 
 
 def reconcile(body: ReconcileBody, pools: Pools) -> Reconciled:
-    """Return what pools have and lack; with `dispatch`, order what is missing."""
+    """Return each pool's machines and shortfall. If `dispatch` is true, order the missing machines."""
     if body.targets:
         goals = [
             Goal(
@@ -159,7 +159,7 @@ def reconcile(body: ReconcileBody, pools: Pools) -> Reconciled:
 
 
 def purchase(body: PurchaseBody, deployer: Principal, accounts: Accounts, pools: Pools, account_id: str) -> Purchase:
-    """Set the account's target, and order what is missing. The same request again sets the same target."""
+    """Set the account's target, and order the missing machines. A repeat sets the same target."""
     if deployer.account != account_id:
         raise Forbidden("Cannot request capacity for other accounts")
     datacenter, node_size = parse_pool(body.datacenter, body.node_size)
@@ -170,7 +170,7 @@ def purchase(body: PurchaseBody, deployer: Principal, accounts: Accounts, pools:
     )
     try:
         accounts.get(account_id)
-    except NotFound:  # it was deleted at the same time, and nobody else would give up its pool
+    except NotFound:  # the account was deleted at the same time, and nothing else would give up its pool
         pools.give_up(pool)
         raise
     status = pools.fill_target(pool)
@@ -195,7 +195,7 @@ ROUTES: Final = (
         "/api/v1/admin/agents/capacity/reconcile",
         ADMINS,
         reconcile,
-        "Compare pools with their targets, and order what is missing",
+        "Compare pools with their targets, and order missing machines",
         max_bytes=512 * 1024,
     ),
     Route(

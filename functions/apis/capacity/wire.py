@@ -1,4 +1,4 @@
-"""The capacity contract's wire models: what several routes share, and an order in the contract's terms."""
+"""The capacity contract's wire models that several routes share, and its view of an order."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,14 +15,15 @@ from shared.domain.order import Reason, State
 from shared.domain.spec import EVERY, CapacitySpec, NodeSize, OrderKind
 
 CONTROLLER: Final = "capacity-pool-controller"
-"""The reason of orders that have no other."""
+"""The reason of orders that state none."""
 WRONG_SIZE: Final = f"Invalid node_size. Expected one of: {', '.join(NodeSize)}"
 REQUEUED: Final = "claim expired and was re-queued"
 EXPIRED_CLAIM: Final = frozenset({Reason.LEASE_LAPSED, Reason.BOOT_TIMEOUT})
 
 Short = Annotated[str, StringConstraints(max_length=150)]
-"""A name, or a filter of a list. A lane has two of them, and Firestore compares with values of at most 1,500
-bytes (https://firebase.google.com/docs/firestore/quotas). The longest name of a datacenter has 129 characters."""
+"""A name, or a filter of a list. Two of them make a lane, and Firestore compares with values of at most 1,500 bytes
+(https://firebase.google.com/docs/firestore/quotas). The longest name of a datacenter has 129 characters.
+"""
 Why = Annotated[str, StringConstraints(max_length=200)]
 
 
@@ -49,7 +50,7 @@ STATUS_OF: Final[Mapping[State, Status]] = {
     State.CLAIMED: Status.CLAIMED,
     State.PROVISIONING: Status.PROVISIONING,
     State.RUNNING: Status.FULFILLED,
-    State.SUCCEEDED: Status.FULFILLED,  # its machine was released since
+    State.SUCCEEDED: Status.FULFILLED,  # its machine was released later
     State.FAILED: Status.FAILED,
     State.CANCELLED: Status.FAILED,
     State.EXPIRED: Status.FAILED,
@@ -99,19 +100,19 @@ class CapacityOrder(Answer):
 
 
 def spec_of(order: Order) -> CapacitySpec:
-    """Return what a capacity order asks for. Raises TypeError for an order of another kind."""
+    """Return the spec of a capacity order. Raises TypeError for an order of another kind."""
     if not isinstance(order.spec, CapacitySpec):
-        raise TypeError(f"{order.id} is no capacity order, but a {order.kind} order")
+        raise TypeError(f"{order.id} is a {order.kind} order, not a capacity order")
     return order.spec
 
 
 def account_id(account: str) -> str | None:
-    """Return the account in the contract's terms: None for the operator's own."""
+    """Return the account's id in the contract's terms: None for the operator's own orders."""
     return None if account == NOBODY else account
 
 
 def lane_of(datacenter: str, node_size: str) -> str:
-    """Return the lane of the orders of a datacenter and size. Each may be empty, for any."""
+    """Return the lane for a datacenter and size; an empty one stands for any."""
     return "/".join((datacenter or EVERY, OrderKind.CAPACITY, *([node_size] if node_size else [])))
 
 
@@ -124,9 +125,9 @@ def parse_size(text: str) -> NodeSize:
 
 
 def parse_pool(datacenter: str, node_size: str, optional: bool = False) -> tuple[str, str]:
-    """Return a datacenter and size in their canonical form. `optional`: either may be empty, for any. Raises Invalid.
+    """Return a datacenter and size in canonical form. If `optional`, either may be empty, for any. Raises Invalid.
 
-    An order without a size would always fail, so only a filter may leave it out.
+    Only a filter may leave out the size: an order without one would always fail.
     """
     try:
         return (
@@ -138,7 +139,7 @@ def parse_pool(datacenter: str, node_size: str, optional: bool = False) -> tuple
 
 
 def _ended_at(order: Order, status: Status) -> datetime | None:
-    """Return when the order was fulfilled, also if its machine was released since; or when it failed."""
+    """Return when the order was fulfilled (even if its machine was released later), or when it failed."""
     match status:
         case Status.FULFILLED:
             return order.entered.get(State.RUNNING) or order.entered.get(order.state)

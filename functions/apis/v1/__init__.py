@@ -1,4 +1,4 @@
-"""The native API, `/v1`: one deployed service a group of callers."""
+"""The native API, `/v1`, with one deployed service for each group of callers."""
 
 from typing import Final
 
@@ -19,4 +19,4 @@ V1: Final = Api(
     },
 )
 HEALTH: Final = health.ROUTES
-"""Served by every service."""
+"""The routes that every service has."""

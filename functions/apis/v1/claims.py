@@ -1,4 +1,4 @@
-"""For launchers: claim an order, by the id that a bell named or as the next that fits."""
+"""For launchers: claim an order by the id from a bell, or the next order that fits."""
 
 from typing import Any, Final
 
@@ -20,11 +20,11 @@ from shared.wire.launchers import ClaimAnswer, ClaimById, Claimed, ClaimRequest
 def claim(
     body: ClaimRequest, launcher: Principal, claims: Claims, tokens: CallbackTokens, present: Present
 ) -> ClaimAnswer:
-    """`claimed` is null if another holds the order by now, or if none fits: the launcher need not ask again."""
+    """`claimed` is null if another launcher already holds the order, or if no order fits."""
     holder = holder_of(launcher.account, body.launcher, launcher.identity)
     lanes = narrowed(body.lanes, launcher.datacenters)
     if not lanes:
-        raise Forbidden(f"This key is good for {', '.join(launcher.datacenters)} only, and for none of these lanes.")
+        raise Forbidden(f"This key is good for {', '.join(launcher.datacenters)} only; ask for lanes there.")
     claimant = Claimant(holder, request_ids.of_launcher(holder, body.request_id), lanes, body.attended)
     if isinstance(body, ClaimById):
         order = claims.by_id(body.order_id, claimant)

@@ -1,4 +1,4 @@
-"""Whether an entry point is ready: it answers, and its settings make its services."""
+"""Reports that an entry point is ready: it answers, and its services could be made from its settings."""
 
 from typing import Final, Literal
 

@@ -1,4 +1,4 @@
-"""For launchers: report on an order, and renew all that is held with one heartbeat."""
+"""For launchers: report on an order, and renew the leases of all held orders with one heartbeat."""
 
 from typing import Final
 
@@ -46,7 +46,7 @@ CONTROL_PLANE_REASONS: Final = frozenset(
         Reason.RETURNED,
     }
 )
-"""Reasons that only the control plane gives; a launcher may give all others."""
+"""Reasons that only the control plane gives. A launcher may give any other."""
 
 
 class HoldsQuery(BaseModel):
@@ -64,9 +64,11 @@ def update(body: UpdateRequest, launcher: Principal, leases: Leases, order_id: s
 
 
 def heartbeat(body: HeartbeatRequest, launcher: Principal, leases: Leases) -> HeartbeatAnswer:
-    """A hold that the store did not renew now is in neither list: its lease goes on, and the next heartbeat tries."""
+    """If the store did not renew a lease in time, it is in neither list: it stays valid, and the next heartbeat tries
+    again.
+    """
     holder = holder_of(launcher.account, body.launcher, launcher.identity)
-    holds = [engine.Hold(hold.order_id, hold.epoch) for hold in body.holds]
+    holds = [engine.LeaseId(hold.order_id, hold.epoch) for hold in body.holds]
     renewals = leases.heartbeat(holder, holds, body.attended)
     now = leases.clock()
     return HeartbeatAnswer(
@@ -95,7 +97,7 @@ def list_holds(query: HoldsQuery, launcher: Principal, leases: Leases) -> HoldsV
 
 
 def _report(body: UpdateRequest, holder: str, request_id: str) -> LauncherReport:
-    """Return the event that is reported. Raises Invalid if the reason is not a launcher's to give."""
+    """Return the reported event. Raises Invalid if a launcher cannot give this reason."""
     match body:
         case Provisioning():
             return Provision(request_id, body.epoch, holder, body.vm)

@@ -1,4 +1,4 @@
-"""For clients: create, read, list, cancel, requeue and purge orders, and download what they leave."""
+"""For clients: create, get, list, cancel, requeue and purge orders, and download their outputs."""
 
 import hashlib
 from dataclasses import replace
@@ -24,7 +24,7 @@ from shared.wire.orders import OrderList, OrderRequest, OrderView
 
 CLIENTS: Final = frozenset({Role.ADMIN, Role.CLIENT})
 MAX_BYTES: Final = 1024 * 1024
-"""Of a body: a task's command has 65,536 characters, and JSON may write each as two escapes of 6 bytes."""
+"""The limit of a body: a command has up to 65,536 characters, and JSON may write each as two escapes of 6 bytes."""
 READ_AT_ONCE: Final = 50
 
 
@@ -89,7 +89,7 @@ def purge_order(client: Principal, orders: Orders, order_id: str) -> NoContent:
 
 
 def _owner(client: Principal) -> str | None:
-    """Return the account whose orders the client may reach; None: all."""
+    """Return the account whose orders the client may reach; None for all accounts."""
     return None if client.role is Role.ADMIN else client.account
 
 

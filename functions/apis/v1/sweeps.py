@@ -1,4 +1,4 @@
-"""For operators, on a schedule: sweep."""
+"""For operators: the sweep, which a scheduler requests."""
 
 from typing import Final
 
@@ -31,6 +31,6 @@ ROUTES: Final = (
         "/v1/sweeps",
         frozenset({Role.ADMIN}),
         run_sweep,
-        "Do what is due for orders, pools and records",
+        "Do the work that is due for orders, pools and records",
     ),
 )

@@ -1,4 +1,4 @@
-"""Orders as their account sees them."""
+"""The views of an order and its output for their account."""
 
 from functions.domain.limits import Limits
 from functions.domain.order import Order, Output
@@ -29,7 +29,7 @@ def order_view(order: Order) -> OrderView:
         metrics=order.metrics,
         created_at=order.created_at,
         updated_at=order.updated_at,
-        entered={state: at for state, at in order.entered.items()},  # noqa: C416 (keys of a wider type)
+        entered={state: at for state, at in order.entered.items()},  # noqa: C416 (widens the type of the keys)
     )
 
 

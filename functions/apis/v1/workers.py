@@ -1,4 +1,6 @@
-"""For workers: started, an upload, completed, failed. A worker's token reaches one order at one epoch."""
+"""For workers: report that they started, completed or failed, and ask for an upload.  A worker's token is valid for one
+order at one epoch.
+"""
 
 from typing import Final
 
@@ -30,9 +32,9 @@ WORKER_REASONS: Final = frozenset(
 def report(
     body: CallbackRequest, worker: Bearer, tokens: CallbackTokens, leases: Leases, outputs: Outputs, order_id: str
 ) -> CallbackAnswer:
-    """The token is verified before the order is looked for: with a wrong one, nobody learns whether it exists."""
+    """The token is verified before the order is read: a wrong token must not reveal whether the order exists."""
     if not tokens.verify(order_id, body.epoch, worker.token):
-        raise Unauthenticated("This token is not the one of this order and epoch.")
+        raise Unauthenticated("This token does not belong to this order and epoch.")
     match body:
         case WorkerStarted():
             return CallbackAnswer(state=leases.worker_started(order_id, body.epoch))

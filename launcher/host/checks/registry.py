@@ -31,7 +31,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CheckResult:
     check: Check
     verdict: Verdict
     finding: Finding
@@ -73,23 +73,23 @@ TABLE: Final = (
 )
 
 
-def examine(case: Case) -> tuple[Result, ...]:
+def examine(case: Case) -> tuple[CheckResult, ...]:
     """Run all checks, even those that do not apply."""
     return tuple(_result(check, case) for check in TABLE)
 
 
-def missing(results: tuple[Result, ...]) -> tuple[Result, ...]:
+def missing(results: tuple[CheckResult, ...]) -> tuple[CheckResult, ...]:
     return tuple(result for result in results if result.verdict is Verdict.MISSING)
 
 
-def missing_for_launch(case: Case) -> tuple[Result, ...]:
+def missing_for_launch(case: Case) -> tuple[CheckResult, ...]:
     """Run the checks that a launch depends on, and return those that fail."""
     checks = (check for check in TABLE if check.reason is not None and check.applies(case))
     return missing(tuple(_result(check, case) for check in checks))
 
 
-def _result(check: Check, case: Case) -> Result:
+def _result(check: Check, case: Case) -> CheckResult:
     finding = check.look(case)
     if not check.applies(case):
-        return Result(check, Verdict.UNNEEDED, finding)
-    return Result(check, Verdict.OK if finding.met else Verdict.MISSING, finding)
+        return CheckResult(check, Verdict.UNNEEDED, finding)
+    return CheckResult(check, Verdict.OK if finding.met else Verdict.MISSING, finding)

@@ -18,7 +18,7 @@ from google.cloud.compute_v1 import Instance, InstancesClient, Operation, ZoneOp
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from requests import RequestException
 
-from launcher.providers.gcp.errors import RATE, NoAnswer, Refused
+from launcher.providers.gcp.errors import RATE, ComputeRefused, ComputeUnreachable
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class Found:
 
 
 class Compute:
-    """One project's instances. Every method raises Refused and NoAnswer, and may be called from any thread."""
+    """One project's instances, for any number of threads. Every method raises ComputeRefused and ComputeUnreachable."""
 
     def __init__(self, project: str, endpoint: str | None) -> None:
         self._project = project
@@ -74,31 +74,31 @@ class Compute:
         request = {"project": self._project, "zone": zone, "instance": name}
         try:
             return str(_repeated(lambda: self._instances.delete_unary(request, **CALL_OPTIONS)).name)
-        except Refused as refused:
+        except ComputeRefused as refused:
             if refused.not_found:
                 return None
             raise
 
     def await_operation(self, zone: str, operation: str) -> bool:
-        """Wait for a while; return whether the operation is done. Raises Refused if it failed."""
+        """Wait for a while; return whether the operation is done. Raises ComputeRefused if it failed."""
         request = {"project": self._project, "zone": zone, "operation": operation}
         try:
             with _translated():
                 operation_now = self._operations.wait(request, **CALL_OPTIONS)
-        except NoAnswer:  # the server waits, too, and may take longer than a call allows
+        except ComputeUnreachable:  # the server waits, too, and may take longer than a call allows
             return False
-        except Refused as refused:
+        except ComputeRefused as refused:
             refused.begun = True
             raise
         for error in operation_now.error.errors:
-            raise Refused(error.code, operation_now.http_error_status_code, error.message, begun=True)
+            raise ComputeRefused(error.code, operation_now.http_error_status_code, error.message, begun=True)
         return bool(operation_now.status == Operation.Status.DONE)
 
     def find(self, zone: str, name: str) -> Found | None:
         request = {"project": self._project, "zone": zone, "instance": name}
         try:
             return _found(zone, _repeated(lambda: self._instances.get(request, **CALL_OPTIONS)))
-        except Refused as refused:
+        except ComputeRefused as refused:
             if refused.not_found:
                 return None
             raise
@@ -118,9 +118,9 @@ class Compute:
 
 
 def _repeated(call: Callable[[], T]) -> T:
-    """Raises Refused, NoAnswer."""
+    """Raises ComputeRefused, ComputeUnreachable."""
     for attempt in stamina.retry_context(
-        on=NoAnswer,
+        on=ComputeUnreachable,
         attempts=ATTEMPTS,
         timeout=RETRY_SECONDS,
         wait_initial=FIRST_WAIT_SECONDS,
@@ -130,7 +130,7 @@ def _repeated(call: Callable[[], T]) -> T:
             try:
                 with _translated():
                     return call()
-            except Refused as refused:
+            except ComputeRefused as refused:
                 refused.begun = attempt.num > 1
                 raise
     raise AssertionError("the last attempt either returns or raises")
@@ -143,17 +143,17 @@ def _translated() -> Iterator[None]:
     except GoogleAPICallError as error:
         refused = _refused(error)
         if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR or refused.status in RETRYABLE or refused.code in RATE:
-            raise NoAnswer(str(refused)) from error
+            raise ComputeUnreachable(str(refused)) from error
         raise refused from error
     except (RequestException, TransportError, ParseError) as error:  # a proxy may answer 200 with a page of its own
-        raise NoAnswer(type(error).__name__) from error
+        raise ComputeUnreachable(type(error).__name__) from error
     except GoogleAuthError as error:
-        raise Refused("credentials", HTTPStatus.UNAUTHORIZED, str(error)) from error
+        raise ComputeRefused("credentials", HTTPStatus.UNAUTHORIZED, str(error)) from error
 
 
-def _refused(error: GoogleAPICallError) -> Refused:
+def _refused(error: GoogleAPICallError) -> ComputeRefused:
     reasons = [one.get("reason", "") for one in error.errors if isinstance(one, dict)]
-    return Refused(next(iter(reasons), ""), int(error.code or 0), error.message)
+    return ComputeRefused(next(iter(reasons), ""), int(error.code or 0), error.message)
 
 
 def _found(zone: str, instance: Instance) -> Found:

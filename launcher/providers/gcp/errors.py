@@ -53,7 +53,7 @@ class Row:
     codes: frozenset[str] = frozenset()
     words: str = ""
 
-    def fits(self, refused: "Refused") -> bool:
+    def fits(self, refused: "ComputeRefused") -> bool:
         return (
             (not self.codes or refused.code in self.codes)
             and (not self.statuses or refused.status in self.statuses)
@@ -89,14 +89,14 @@ REPORTED_FIRST: Final = (Kind.EXHAUSTED, Kind.LACKING)
 
 
 class ComputeError(Exception):
-    """Compute Engine did not do as asked: `Refused` with its answer, or `NoAnswer` without one."""
+    """Compute Engine did not do as asked: `ComputeRefused` with its answer, or `ComputeUnreachable` without one."""
 
 
-class NoAnswer(ComputeError):
+class ComputeUnreachable(ComputeError):
     """No answer, or one that says to try again: the request may or may not have been carried out."""
 
 
-class Refused(ComputeError):
+class ComputeRefused(ComputeError):
     """`code` is Compute Engine's word, `status` the HTTP status; either may be empty or 0.
 
     `begun`: the request was taken, and its operation failed or cannot be asked for; or an earlier one may have been
@@ -121,7 +121,7 @@ class Refused(ComputeError):
         return self.status == HTTPStatus.NOT_FOUND or self.kind is Kind.NO_ZONE
 
 
-def launch_failed(refusals: Sequence[Refused], names_zone: bool) -> LaunchFailed:
+def launch_failed(refusals: Sequence[ComputeRefused], names_zone: bool) -> LaunchFailed:
     """Return the failure that follows from the refusals, one for each zone that was tried.
 
     If any zone may have room later, the order waits. If none ever will, that is the order's failure only if it names a

@@ -13,7 +13,7 @@ from launcher.machines.failures import of_host
 from launcher.machines.port import LaunchFailed
 from launcher.machines.records import write_durably
 from launcher.providers.gcp.compute import Compute
-from launcher.providers.gcp.errors import ComputeError, Kind, NoAnswer, Refused, launch_failed
+from launcher.providers.gcp.errors import ComputeError, ComputeRefused, ComputeUnreachable, Kind, launch_failed
 from launcher.providers.gcp.instance import Resource, build
 from launcher.providers.gcp.names import labels, request_id
 from launcher.providers.gcp.options import GcpOptions
@@ -54,7 +54,7 @@ def read_record(directory: VmDirectory) -> InstanceRecord | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class InstanceOrder:
     """The instance to make. `config` is the document in which its worker finds its order."""
 
     hold: Hold
@@ -68,17 +68,17 @@ class Insertion:
     options: GcpOptions
     compute: Compute
 
-    def run(self, directory: VmDirectory, order: Order) -> InstanceRecord:
+    def run(self, directory: VmDirectory, order: InstanceOrder) -> InstanceRecord:
         """Make the instance in the first zone that has room, and return its record.
 
         Raises LaunchFailed: then there is no instance; and OSError if that is unknown.
         """
         zones, names_zone = self._zones(order.spec), own_zone(order.spec) is not None
-        refusals: list[Refused] = []
+        refusals: list[ComputeRefused] = []
         for tried, zone in enumerate(zones, 1):
             try:
                 return self._begin(directory, zones[:tried], order)
-            except Refused as refused:
+            except ComputeRefused as refused:
                 refusals.append(refused)
                 if not self._passes_over(zone, refused, order.spec):
                     raise launch_failed([refused], names_zone) from refused
@@ -90,7 +90,7 @@ class Insertion:
                 )
         raise launch_failed(refusals, names_zone) from refusals[-1]
 
-    def _passes_over(self, zone: str, refused: Refused, spec: CapacitySpec) -> bool:
+    def _passes_over(self, zone: str, refused: ComputeRefused, spec: CapacitySpec) -> bool:
         """Return whether another zone may do better. None may if the order names a zone that does not exist."""
         if refused.kind is Kind.NO_ZONE:
             return zone != own_zone(spec)
@@ -102,8 +102,8 @@ class Insertion:
         order = (own, *self.options.zones) if own is not None else self.options.zones or (DEFAULT_ZONE,)
         return tuple(dict.fromkeys(order))
 
-    def _begin(self, directory: VmDirectory, zones: tuple[str, ...], order: Order) -> InstanceRecord:
-        """Make the instance in the last of these zones. Raises Refused if that zone has no room, and as `run`.
+    def _begin(self, directory: VmDirectory, zones: tuple[str, ...], order: InstanceOrder) -> InstanceRecord:
+        """Make the instance in the last of these zones. Raises ComputeRefused if that zone has no room, and as `run`.
 
         The record is written first: if the launcher dies now, the next one finds the instance.
         """
@@ -114,35 +114,35 @@ class Insertion:
             raise of_host(error, "The machine's directory cannot be written") from error
         try:
             self._insert(zones[-1], order)
-        except NoAnswer as error:
+        except ComputeUnreachable as error:
             raise LaunchFailed(f"Compute Engine does not answer: {error}") from error
         return record
 
-    def _insert(self, zone: str, order: Order) -> None:
-        """Return once the instance exists. Raises Refused, NoAnswer: then there is none; and OSError."""
+    def _insert(self, zone: str, order: InstanceOrder) -> None:
+        """Return once the instance exists. Raises ComputeRefused, ComputeUnreachable (there is none), and OSError."""
         try:
             operation = self.compute.insert(zone, self._resource(zone, order), request_id(order.hold, zone))
             self._await(zone, operation)
-        except NoAnswer:
+        except ComputeUnreachable:
             self._make_sure_of_none(zone, order.name)
             raise
-        except Refused as refused:
+        except ComputeRefused as refused:
             if refused.taken and self._is_there(zone, order.name):
                 return
             if refused.begun:
                 self._make_sure_of_none(zone, order.name)
             raise
 
-    def _resource(self, zone: str, order: Order) -> Resource:
+    def _resource(self, zone: str, order: InstanceOrder) -> Resource:
         labelled = labels(self.options, order.hold, order.spec)
         return build(self.options, zone, order.name, labelled, order.spec.node_size, order.config)
 
     def _await(self, zone: str, operation: str) -> None:
-        """Raises Refused, NoAnswer."""
+        """Raises ComputeRefused, ComputeUnreachable."""
         deadline = time.monotonic() + INSERT_SECONDS
         while not self.compute.await_operation(zone, operation):
             if time.monotonic() > deadline:
-                raise NoAnswer(f"the instance was not there within {INSERT_SECONDS:g} s")
+                raise ComputeUnreachable(f"the instance was not there within {INSERT_SECONDS:g} s")
 
     def _is_there(self, zone: str, name: str) -> bool:
         """Return whether an earlier request of this launcher's took the name. Raises OSError."""

@@ -14,7 +14,7 @@ from launcher.machines.resources import Resources
 from launcher.providers.gcp.compute import Compute
 from launcher.providers.gcp.errors import ComputeError
 from launcher.providers.gcp.fleet import Fleet
-from launcher.providers.gcp.insertion import Insertion, InstanceRecord, Order, read_record
+from launcher.providers.gcp.insertion import Insertion, InstanceOrder, InstanceRecord, read_record
 from launcher.providers.gcp.machine import GcpMachine
 from launcher.providers.gcp.names import instance_name, of_launcher
 from launcher.providers.gcp.options import GcpOptions
@@ -40,7 +40,7 @@ class GcpProvider:
     loopback_gateway: str | None = None
 
     def __init__(self, options: GcpOptions) -> None:
-        """Raises Refused if this host has no credentials."""
+        """Raises ComputeRefused if this host has no credentials."""
         self._options = options
         self._compute = Compute(options.project, options.endpoint)
         self._insertion = Insertion(options, self._compute)
@@ -102,13 +102,13 @@ class GcpProvider:
         return GcpMachine(written, self._compute, self._watch, lambda: self._strays.end(hold))
 
 
-def _order(directory: VmDirectory) -> Order:
+def _order(directory: VmDirectory) -> InstanceOrder:
     """Raises LaunchFailed."""
     try:
         config = WorkerConfig.model_validate_json(directory.config.read_bytes())
     except OSError as error:
         raise of_host(error, "The machine's directory cannot be read") from error
-    return Order(directory.manifest.hold, _capacity(config), directory.manifest.vm, config.canonical().decode())
+    return InstanceOrder(directory.manifest.hold, _capacity(config), directory.manifest.vm, config.canonical().decode())
 
 
 def _capacity(config: WorkerConfig) -> CapacitySpec:

@@ -118,7 +118,7 @@ def listed(world: World, query: str = "") -> list[str]:
 
 
 def attended(world: World) -> str:
-    """Return an order that a launcher of ours watches over, with an agent in its machine."""
+    """Return an order whose lease is attended, with an agent in its machine."""
     order_id: str = world.place(RACK)["id"]
     assert world.claim(order_id, lanes=[f"{RACK.datacenter}/capacity/tiny"]) is not None
     registered(world, **bootstrap(order_id, world.ports.tokens.bootstrap(order_id, 1)))

@@ -8,7 +8,7 @@ import pytest
 
 from functions.domain.access import digest
 from functions.domain.accounts import AccountType
-from functions.engine.sessions import Sessions
+from functions.engine.operator_sessions import Sessions
 from tests.factories import NOW
 from tests.functions.capacity.accounts import ENROLMENTS, PATH, answered, detail, enrol, reshape, wrong_fields
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, PASSWORD, SECRET, World

@@ -9,7 +9,7 @@ from functions.adapters.memory_records import MemoryRecords
 from functions.domain.order import Order
 from functions.domain.pools import Pool
 from functions.domain.refusals import Unavailable
-from functions.ports import IdempotencyKey, Snapshot, Unreadable
+from functions.ports import IdempotencyKey, Snapshot, UnreadableOrder
 from shared.domain.order import State
 from tests.functions.capacity.accounts import reshape
 from tests.functions.capacity.pools import (
@@ -44,7 +44,7 @@ class Faulty(MemoryOrderStore):
             raise Unavailable("The store does not answer.")
         return super().create(order, key)
 
-    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | Unreadable]:
+    def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | UnreadableOrder]:
         self.asked.append("get_many")
         return super().get_many(order_ids)
 

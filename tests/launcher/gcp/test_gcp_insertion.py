@@ -11,7 +11,7 @@ from werkzeug import Response
 from emulators.serving import serving
 from launcher.machines.port import LaunchFailed
 from launcher.providers.gcp import compute
-from launcher.providers.gcp.errors import NoAnswer
+from launcher.providers.gcp.errors import ComputeUnreachable
 from launcher.providers.gcp.options import GcpOptions
 from launcher.providers.gcp.provider import GcpProvider
 from tests.compute import PROJECT, ZONE, Fake
@@ -104,7 +104,7 @@ def test_a_page_of_a_proxy_does_not_count_as_an_answer(monkeypatch: pytest.Monke
     with serving(Response("<html>Please log in.</html>", content_type="text/html")) as url:
         asked = compute.Compute(PROJECT, url)
         for ask in (lambda: asked.labelled({"a": "b"}), lambda: asked.insert(ZONE, {"name": "one"}, str(uuid4()))):
-            with pytest.raises(NoAnswer, match="ParseError"):
+            with pytest.raises(ComputeUnreachable, match="ParseError"):
                 ask()
 
 

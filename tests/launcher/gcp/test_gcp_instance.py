@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from launcher.machines.port import LaunchFailed
-from launcher.providers.gcp.errors import Refused
+from launcher.providers.gcp.errors import ComputeRefused
 from launcher.providers.gcp.names import NAME, instance_name, labels
 from launcher.providers.gcp.options import GcpOptions, image_path
 from launcher.providers.gcp.provider import GcpProvider
@@ -105,5 +105,5 @@ def test_work_that_is_no_capacity_never_goes_to_compute_engine(provider: GcpProv
 
 def test_a_host_without_credentials_is_refused(options: GcpOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")
-    with pytest.raises(Refused, match="credentials"):
+    with pytest.raises(ComputeRefused, match="credentials"):
         GcpProvider(replace(options, endpoint=None))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from launcher.machines.port import LaunchFailed
-from launcher.providers.gcp.errors import Kind, Refused
+from launcher.providers.gcp.errors import ComputeRefused, Kind
 from launcher.providers.gcp.options import GcpOptions
 from launcher.providers.gcp.provider import GcpProvider
 from shared.domain.order import Failure, Reason
@@ -112,7 +112,7 @@ def test_if_one_zone_may_have_room_later_the_order_waits(fake: Fake, provider: G
     ],
 )
 def test_a_refusals_kind_follows_from_compute_engines_words(code: str, status: int, message: str, kind: Kind) -> None:
-    assert Refused(code, status, message).kind is kind
+    assert ComputeRefused(code, status, message).kind is kind
 
 
 def test_an_order_that_names_no_zone_has_the_configured_ones_or_the_usual(

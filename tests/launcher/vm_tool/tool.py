@@ -82,12 +82,12 @@ def await_process(state: Path) -> int:
     return recorded.pid
 
 
-def a_measuring_provider(folder: Path, host: Host, console_says: str) -> QemuProvider:
+def a_measuring_provider(folder: Path, host: Host, console_line: str) -> QemuProvider:
     """A provider of a TDX host whose QEMU is a real one under emulation, with words on the console beforehand."""
     stays = 'exec qemu-system-x86_64 -uuid "$2" -machine q35 -accel tcg -m 16M -nodefaults -nographic'
     monitor = "-chardev socket,id=qmp,path=qmp.sock,server=on,wait=off -mon chardev=qmp,mode=control"
     script = QEMU_SCRIPT.replace(
-        "*) exit", f"-uuid) echo '{console_says}' >> serial.log; {stays} {monitor};;\n  *) exit"
+        "*) exit", f"-uuid) echo '{console_line}' >> serial.log; {stays} {monitor};;\n  *) exit"
     )
     write(Path(host.hypervisor.binary), script)
     sizes = Sizes(work=Size(memory_mib=64, vcpus=1))

@@ -10,12 +10,12 @@ from functions.domain.order import Order
 from functions.engine.claims import NextClaim
 
 MAX_RELEASED: Final = 10
-"""How many expired claims one claim releases if it finds no order."""
+"""The number of expired claims that one claim releases if it finds no order."""
 
 
 @dataclass(frozen=True, slots=True)
-class UnattendedClaims:
-    """`release_expired` releases at most so many expired claims."""
+class OldestFirstClaims:
+    """`release_expired` releases at most this number of expired claims."""
 
     oldest_first: NextClaim
     release_expired: Callable[[int], None]
@@ -25,7 +25,7 @@ class UnattendedClaims:
     def claim(self, lanes: Collection[str], holder: str, ttl: timedelta) -> Order | None:
         """Return an order of these lanes, claimed for `ttl`; None if there is none.
 
-        If there is none, expired claims are released: the next claim may find their orders. Raises Unavailable.
+        If there is none, expired claims are released, so that the next claim may find their orders. Raises Unavailable.
         """
         if not lanes:
             return None

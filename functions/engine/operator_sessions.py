@@ -1,4 +1,4 @@
-"""Operators' sessions: a password buys a token that is valid for a day. The token is signed, and not stored."""
+"""Operators' sessions: the password buys a token that is valid for a day. Tokens are not stored."""
 
 import hashlib
 import hmac
@@ -16,7 +16,7 @@ SALT: Final = "launchyard.admin-session"
 
 
 class NotConfigured(Refusal):
-    """The deployment has no operators' password."""
+    """The deployment has no password for operators."""
 
     code = "not_configured"
     title = "Not configured"
@@ -25,8 +25,8 @@ class NotConfigured(Refusal):
 class Sessions:
     """Opens and checks operators' sessions.
 
-    `password` is None if none is set; `allowed` is False if operators may use keys only. The tokens are signed with
-    `secret` and the password: a new password ends the sessions of the old one.
+    `password` is None if none is set; `allowed` is False if operators may use keys only. Tokens are signed with
+    `secret` and the password, so a new password ends the sessions of the old one.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Sessions:
         self._signer = Signer(f"{secret}{self._expected}", salt=SALT, digest_method=hashlib.sha256)
 
     def open(self, password: str) -> tuple[str, datetime]:
-        """Return a token and when it expires. Raises Forbidden, NotConfigured, Unauthenticated."""
+        """Return a token and its expiry. Raises Forbidden, NotConfigured, Unauthenticated."""
         if not self._allowed:
             raise Forbidden("Password login is disabled")
         if self._expected is None:
@@ -48,7 +48,7 @@ class Sessions:
         return self._signer.sign(f"{SESSION_TOKEN}{int(until.timestamp())}").decode(), until
 
     def check(self, token: str) -> None:
-        """Raises Unauthenticated if the token is not valid, or if operators can no longer log in."""
+        """Raise Unauthenticated if the token is not valid, or if operators may no longer log in."""
         try:
             signed = self._signer.unsign(token).decode()
         except BadSignature:
@@ -60,5 +60,5 @@ class Sessions:
 
 
 def _digest(password: str) -> str:
-    """Return what is compared: its length is always the same, so the time it takes shows nothing of the password's."""
+    """Return a digest to compare: its length is constant, so the comparison's time reveals nothing."""
     return hashlib.sha256(password.encode()).hexdigest()
