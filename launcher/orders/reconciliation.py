@@ -10,7 +10,7 @@ from launcher.machines.records import VmLease
 from launcher.orders.assignments import Assignments
 from launcher.orders.mode import Mode
 from launcher.orders.outage import Backoff, Outage
-from launcher.orders.reports import ReportBuilder, log_refused
+from launcher.orders.reports import ReportBuilder, submit
 from launcher.providers.registry import Providers
 from shared.client import ControlPlane, Refused, Unreachable
 from shared.domain.order import State
@@ -117,10 +117,7 @@ class Reconciliation:
             if view.state is State.RUNNING
             else self._builder.returned(view.epoch, message)
         )
-        try:
-            self._control_plane.update(view.order_id, report)
-        except Refused as refused:  # the order has ended meanwhile, or its lease has lapsed
-            log_refused(view.order_id, report, refused)
+        submit(self._control_plane, view.order_id, report)  # refused if the order or its lease has ended meanwhile
 
 
 def _hold(view: HoldView) -> Hold:

@@ -23,6 +23,9 @@ TAIL_BYTES: Final = 4096
 MAX_LINE_LENGTH: Final = 300
 """How much of a serial log's last line a message repeats."""
 
+INVALID: Final = "invalid"
+"""The code of a request that the control plane cannot read, such as a report of a kind that was added since."""
+
 FinalReport = AttemptFailed | MachineGone | Returned | Stopped
 
 log = structlog.get_logger()
@@ -107,24 +110,44 @@ class ReportSender:
         backoff, outage = Backoff(self._clock.jitter), Outage(self._clock.monotonic, requests="reports")
         while True:
             try:
-                self._control_plane.update(assignment.hold.order_id, report)
+                accepted = submit(self._control_plane, assignment.hold.order_id, report)
             except Unreachable as error:
                 outage.failed(error)
-            except Refused as refused:
-                log_refused(assignment.hold.order_id, report, refused)
-                return Delivery.REFUSED
             else:
+                if accepted is None:
+                    return Delivery.REFUSED
                 outage.answered()
                 log.info(
                     LogEvent.REPORT_ACCEPTED,
                     message="The control plane accepted a report about the order.",
                     **assignment.hold.model_dump(),
-                    status=report.status,
+                    status=accepted.status,
                 )
                 return Delivery.ACCEPTED
             if unless.is_set() or not assignment.leased():
                 return Delivery.UNANSWERED
             self._clock.pause(backoff.next(), unless)
+
+
+def submit(control_plane: ControlPlane, order_id: str, report: UpdateRequest) -> UpdateRequest | None:
+    """Send a report once. Return it as the control plane accepted it; log its refusal, and return None.
+
+    Raises Unreachable.
+    """
+    try:
+        try:
+            control_plane.update(order_id, report)
+        except Refused as refused:
+            # A control plane of the version before does not know `machine_gone`. An order that is not attended has no
+            # lease that expires, and would stay `running` for ever. This may go one version later.
+            if not isinstance(report, MachineGone) or refused.code != INVALID:
+                raise
+            report = _as_failed_attempt(report)
+            control_plane.update(order_id, report)
+    except Refused as refused:
+        log_refused(order_id, report, refused)
+        return None
+    return report
 
 
 def log_refused(order_id: str, report: UpdateRequest, refused: Refused) -> None:
@@ -135,6 +158,18 @@ def log_refused(order_id: str, report: UpdateRequest, refused: Refused) -> None:
         epoch=report.epoch,
         status=report.status,
         code=refused.code,
+    )
+
+
+def _as_failed_attempt(gone: MachineGone) -> AttemptFailed:
+    """Report the end of a machine as the version before did. The request id is the same whenever `gone` is repeated."""
+    return AttemptFailed(
+        request_id=f"{gone.request_id}.failed",
+        launcher=gone.launcher,
+        epoch=gone.epoch,
+        reason=Reason.MACHINE_EXITED,
+        message=gone.message,
+        failure=Failure.RETRYABLE,
     )
 
 

@@ -78,6 +78,8 @@ class FakeControlPlane:
         """Ids of orders that no answer to a heartbeat mentions."""
         self.unreadable: set[str] = set()
         """Ids of orders that another version wrote."""
+        self.knows_machine_gone = True
+        """False in the version before, which refuses such a report as invalid."""
         self._changed = threading.Condition()
         self._offered: dict[str, Claimed] = {}
         self._taken: set[str] = set()
@@ -146,6 +148,8 @@ class FakeControlPlane:
 
     def _update(self, order_id: str, update: UpdateRequest) -> BaseModel:
         """Accept a report; of an order that has ended, only the end of its machine."""
+        if isinstance(update, MachineGone) and not self.knows_machine_gone:
+            return _a_problem(422, "invalid")
         state = self.states.get(order_id, State.PROVISIONING)
         if state in FINAL and not isinstance(update, MachineGone):
             return _a_problem(409, "wrong_state")

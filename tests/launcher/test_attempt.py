@@ -88,24 +88,79 @@ def test_the_end_of_a_machine_whose_order_has_succeeded_is_accepted(launcher: In
     assert not [line for line in logs if line["event"] == LogEvent.REPORT_REFUSED]
 
 
-def test_an_older_control_plane_that_refuses_the_end_of_a_machine_is_logged_and_the_order_is_left_to_its_lease(
-    launcher: InProcessLauncher,
-) -> None:
+def test_the_end_of_a_machine_reaches_an_older_control_plane_as_a_failed_attempt(launcher: InProcessLauncher) -> None:
     assignment = launcher.begin()
+    launcher.server.knows_machine_gone = False
+    launcher.server.states[assignment.hold.order_id] = State.RUNNING
 
-    def refuse_the_end(_path: str) -> None:
-        if "machine_gone" in launcher.server.statuses(assignment.hold.order_id):
-            launcher.server.refuse(UPDATES, 422, "invalid")
-
-    launcher.server.before = refuse_the_end
     with structlog.testing.capture_logs() as logs:
         the_process(launcher, assignment).kill()
         launcher.assignments.await_end()
 
-    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "machine_gone"]
-    (refused,) = [line for line in logs if line["event"] == LogEvent.REPORT_REFUSED]
-    assert refused["code"] == "invalid"
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "machine_gone", "failed"]
+    (_, gone, failed) = launcher.server.bodies(UPDATES)
+    assert (failed["reason"], failed["failure"]) == ("machine_exited", "retryable")
+    assert (failed["epoch"], failed["message"]) == (gone["epoch"], gone["message"])
+    assert failed["request_id"] != gone["request_id"]
+    assert [line["status"] for line in logs if line["event"] == LogEvent.REPORT_ACCEPTED] == ["failed"]
+    assert not [line for line in logs if line["event"] == LogEvent.REPORT_REFUSED]
     assert launcher.room() == 2
+
+
+def test_an_older_control_plane_that_refuses_the_failed_attempt_of_an_ended_order_too_is_logged(
+    launcher: InProcessLauncher,
+) -> None:
+    assignment = launcher.begin()
+    launcher.server.knows_machine_gone = False
+    launcher.server.states[assignment.hold.order_id] = State.SUCCEEDED
+
+    with structlog.testing.capture_logs() as logs:
+        the_process(launcher, assignment).kill()
+        launcher.assignments.await_end()
+
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "machine_gone", "failed"]
+    (refused,) = [line for line in logs if line["event"] == LogEvent.REPORT_REFUSED]
+    assert (refused["status"], refused["code"]) == ("failed", "wrong_state")
+    assert launcher.room() == 2
+
+
+def test_only_a_refusal_as_invalid_turns_the_end_of_a_machine_into_a_failed_attempt(
+    launcher: InProcessLauncher,
+) -> None:
+    assignment = launcher.begin()
+    launcher.server.refuse(UPDATES, 409, "lease_lost")
+
+    the_process(launcher, assignment).kill()
+    launcher.assignments.await_end()
+
+    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning", "machine_gone"]
+
+
+def test_a_failed_attempt_that_an_older_control_plane_does_not_answer_is_repeated_as_the_same_request(
+    launcher: InProcessLauncher,
+) -> None:
+    assignment = launcher.assignment()
+    paused: list[float] = []
+
+    def fail_twice(_path: str) -> None:
+        if launcher.server.statuses(assignment.hold.order_id)[-1] == "failed" and len(paused) < 2:
+            launcher.server.refuse(UPDATES, 503)
+
+    def pause(seconds: float, _interrupt: threading.Event) -> None:
+        paused.append(seconds)
+        launcher.server.serve(UPDATES)
+
+    launcher.server.knows_machine_gone = False
+    launcher.server.before = fail_twice
+    repeating = dataclasses.replace(
+        launcher, runner=dataclasses.replace(launcher.runner, reports=reports(launcher, pause))
+    )
+    repeating.run(assignment, Processes(ENDS))
+
+    failed = [body for body in launcher.server.bodies(UPDATES) if body["status"] == "failed"]
+    assert paused == [1, 2]
+    assert len(failed) == 3
+    assert all(body == failed[0] for body in failed)
 
 
 @pytest.mark.parametrize(

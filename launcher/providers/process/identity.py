@@ -99,7 +99,9 @@ def _kill(pid: int, uuid: str) -> None:
 
 
 def _is_marked(pid: int, uuid: str) -> bool:
+    """Return whether a process carries the mark. psutil's `environ` would not do: it ends at the first empty entry."""
     try:
-        return psutil.Process(pid).environ().get(MARK) == uuid
-    except (OSError, psutil.Error):  # it has ended, or is another user's
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:  # it has ended, or is another user's
         return False
+    return f"{MARK}={uuid}".encode() in environment.split(b"\0")

@@ -116,6 +116,23 @@ def test_a_machine_whose_process_is_gone_is_reported_as_exited_and_its_straggler
     assert not left.directory.path.exists()
 
 
+def test_a_machine_that_ended_while_nothing_watched_it_reaches_an_older_control_plane_as_a_failed_attempt(
+    launcher: InProcessLauncher, leave: Callable[..., Left]
+) -> None:
+    left = leave()
+    left.directory.record_lease(left.directory.lease().model_copy(update={"never_expires": True}))
+    left.process.kill()
+    left.reaped()
+    launcher.server.knows_machine_gone = False
+
+    adopt(launcher)
+    launcher.assignments.await_end()
+
+    assert launcher.server.statuses(left.order_id) == ["machine_gone", "failed"]
+    assert launcher.server.bodies(UPDATES)[-1]["reason"] == "machine_exited"
+    assert not left.directory.path.exists()
+
+
 def test_a_machine_that_ended_and_was_not_reaped_counts_as_ended(
     launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:

@@ -34,6 +34,19 @@ def test_an_order_of_which_nothing_is_left_here_is_given_up(
     assert launcher.server.bodies(HOLDS) == [{"launcher": "alpha"}, {"launcher": "alpha"}]  # its own, then the name's
 
 
+def test_a_running_order_of_which_nothing_is_left_is_given_up_to_an_older_control_plane_as_a_failed_attempt(
+    launcher: InProcessLauncher,
+) -> None:
+    launcher.server.knows_machine_gone = False
+    launcher.server.holds = [HoldView(order_id="forgotten", epoch=3, state=State.RUNNING)]
+
+    a_reconciliation(launcher).run(launcher.admission.closed)
+
+    assert launcher.server.statuses("forgotten") == ["machine_gone", "failed"]
+    report = launcher.server.bodies(UPDATES)[-1]
+    assert (report["reason"], report["epoch"]) == ("machine_exited", 3)
+
+
 def test_an_order_that_is_held_is_not_given_up(launcher: InProcessLauncher) -> None:
     assignment = launcher.begin()
     launcher.server.holds = [HoldView(order_id=assignment.hold.order_id, epoch=1, state=State.RUNNING)]
