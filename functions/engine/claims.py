@@ -16,7 +16,7 @@ RETRY_SECONDS: Final = 1.0
 
 
 class NextClaim(Protocol):
-    """Finds and claims any order. All claimers of a process share one."""
+    """Finds and claims any order: `candidates.Candidates`, which all claimers of a process share."""
 
     def next(self, lanes: Collection[str], claim: Claim, now: datetime) -> Order | None:
         """Return an order of these lanes after `claim`, or None if none is available now. Raises Unavailable."""
