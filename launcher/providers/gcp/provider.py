@@ -28,13 +28,13 @@ from shared.wire.launchers import Hold
 NAME: Final = "gcp"
 MODE: Final = "tdx"
 DISK_MIB: Final = 1
-"""Of this host: the records of an instance."""
+"""The disk space on this host for an instance's records."""
 
 log = structlog.get_logger()
 
 
 class GcpProvider:
-    """Makes instances. They take nothing of this host but a slot."""
+    """Makes instances. Each takes only a slot and some disk space of this host."""
 
     name = NAME
     loopback_gateway: str | None = None
@@ -48,7 +48,7 @@ class GcpProvider:
         self._watch = Watch(self._fleet, options.look_seconds)
         self._strays = Strays(options, self._compute, self._fleet)
 
-    def resources(self, spec: AnySpec, /) -> Resources:  # noqa: ARG002 (every size takes the same of this host)
+    def resources(self, spec: AnySpec, /) -> Resources:  # noqa: ARG002 (every size needs the same on this host)
         return Resources(machines=1, disk_mib=DISK_MIB)
 
     def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> Plan:  # noqa: ARG002 (it has a name of its own)
@@ -69,7 +69,7 @@ class GcpProvider:
         return machine
 
     def state_of(self, directory: VmDirectory) -> MachineState:
-        """Return the state. An instance that cannot be looked up now counts as running, and is watched until it can."""
+        """Return the state. An instance that cannot be looked up now counts as running, and is watched."""
         written = read_record(directory)
         if written is None:
             return MachineState.NEVER_RAN
@@ -80,7 +80,7 @@ class GcpProvider:
         except ComputeError as error:
             log.warning(
                 LogEvent.INSTANCE_UNKNOWN,
-                message="Compute Engine does not say whether the instance exists: it is taken to run.",
+                message="It is unknown whether the instance exists: it counts as running.",
                 name=written.name,
                 error=str(error),
             )
