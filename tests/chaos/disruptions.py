@@ -1,4 +1,4 @@
-"""What a chaos run does to its deployment: kills, freezes, repeated and malformed bells."""
+"""Disrupts the deployment of a chaos run: kills, freezes, repeated and malformed bells."""
 
 import threading
 import time

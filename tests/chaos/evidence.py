@@ -1,4 +1,4 @@
-"""What a chaos run's servers wrote into their logs."""
+"""Reads the logs of a chaos run's servers."""
 
 import json
 import re

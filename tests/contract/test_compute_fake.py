@@ -226,7 +226,7 @@ def test_an_instance_whose_guest_powers_off_stays_terminated(fake: Fake, client:
     fake.await_gone()
 
 
-def test_what_is_not_there_is_not_found(client: Client) -> None:
+def test_a_missing_object_is_not_found(client: Client) -> None:
     for call in (client.status, client.delete):
         with pytest.raises(NotFound):
             call("one")

@@ -1,4 +1,4 @@
-"""What every doorbell promises, over the in-memory one and the Pub/Sub emulator."""
+"""The contract of every doorbell, over the in-memory one and the Pub/Sub emulator."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -72,7 +72,7 @@ def test_a_request_for_it_by_id_or_key_is_to_be_repeated(
     assert orders.count(OrderQuery()) == 1
 
 
-def test_pages_go_on_behind_it_and_end_where_the_orders_end(orders: OrderStore, later: LaterVersion) -> None:
+def test_pages_continue_behind_it_and_end_with_the_orders(orders: OrderStore, later: LaterVersion) -> None:
     readable = [kept(orders, an_order(now=NOW + timedelta(seconds=nth))) for nth in range(0, 20, 2)]
     plant(orders, later, [an_order(now=NOW + timedelta(seconds=nth)) for nth in range(1, 15, 2)])
 

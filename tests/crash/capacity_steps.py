@@ -1,4 +1,4 @@
-"""What users of the capacity contract do in a scenario: operators with pools, workers, and agents in their machines."""
+"""The steps of a scenario by users of the capacity contract: operators with pools, workers, and agents in machines."""
 
 import base64
 from collections.abc import Callable, Sequence

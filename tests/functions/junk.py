@@ -59,7 +59,7 @@ RAW: Final = st.sampled_from([b"", b"{", b"\xff", b"null", b'"\\ud800"', b"[" * 
 
 @dataclass(frozen=True)
 class Known:
-    """What there is: ids, keys that open the route, and other keys."""
+    """Existing ids, keys that may call the route, and other keys."""
 
     ids: list[str]
     fitting: list[str]

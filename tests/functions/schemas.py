@@ -1,4 +1,4 @@
-"""What a route's schema allows at most."""
+"""The maximum sizes that a route's schema allows."""
 
 from collections.abc import Iterator, Mapping
 from math import inf

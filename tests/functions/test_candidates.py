@@ -120,7 +120,7 @@ def test_claimers_of_overlapping_lanes_get_each_order_once(store: CountedStore) 
     assert _ids(claimed) == sorted(order.id for order in every)
 
 
-def test_nobody_tries_what_another_of_the_process_took_from_other_lanes(store: CountedStore) -> None:
+def test_no_claimer_tries_an_order_that_another_took_from_other_lanes(store: CountedStore) -> None:
     every = stored(store, 4)
     candidates = Candidates(store)
     for lanes in (LANES, MANY_LANES):  # each set has read its candidates, and shares two with the other
@@ -132,7 +132,7 @@ def test_nobody_tries_what_another_of_the_process_took_from_other_lanes(store: C
     assert sorted(store.tried) == sorted(order.id for order in every)
 
 
-def test_the_oldest_order_is_taken_first_also_where_it_was_queued_again(store: CountedStore) -> None:
+def test_the_oldest_order_is_taken_first_even_if_it_was_queued_again(store: CountedStore) -> None:
     every = [an_order(now=NOW + timedelta(seconds=nth)) for nth in range(4)]
     for order in every:
         store.create(order, a_key(order))

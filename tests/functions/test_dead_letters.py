@@ -1,4 +1,4 @@
-"""What becomes of orders that ended badly: listed, placed again, removed."""
+"""Orders that ended badly are listed, requeued and purged."""
 
 import hashlib
 from datetime import timedelta
@@ -70,7 +70,7 @@ def test_a_failed_order_is_placed_again_as_it_was_and_stays_as_it_is(world: Worl
     assert world.order(dead) is before
 
 
-def test_asked_twice_it_is_placed_again_once(world: World) -> None:
+def test_a_repeated_requeue_creates_one_successor(world: World) -> None:
     dead = fail(world)
     first = requeue(world, dead)
     world.claim(first["id"])
@@ -106,7 +106,7 @@ def test_a_successor_that_was_removed_is_never_placed_again(world: World, days: 
     assert world.get(f"/v1/orders/{first}").status_code == 404
 
 
-def test_one_that_was_placed_again_and_failed_is_placed_again_itself(world: World) -> None:
+def test_a_successor_that_failed_is_requeued_itself(world: World) -> None:
     first = requeue(world, fail(world))["id"]
     world.claim(first)
     world.update(first, "failed", reason="image_rejected", message="", failure="permanent")
@@ -130,7 +130,7 @@ def test_an_order_that_was_cancelled_or_expired_may_be_placed_again(world: World
     assert requeue(world, order_id)["requeued_from"] == order_id
 
 
-def test_an_order_that_lives_or_succeeded_is_not_placed_again(world: World) -> None:
+def test_an_order_that_has_not_ended_or_has_succeeded_is_not_requeued(world: World) -> None:
     lives, succeeded = world.place()["id"], world.place(CAPACITY)["id"]
     world.claim(succeeded)
     world.call_back(succeeded, "started")
@@ -217,7 +217,7 @@ def test_another_accounts_order_and_its_output_are_untouched(world: World) -> No
     assert world.bucket.stat(key) is not None
 
 
-def test_a_launcher_neither_places_again_nor_purges(world: World) -> None:
+def test_a_launcher_may_neither_requeue_nor_purge(world: World) -> None:
     dead = fail(world)
 
     assert world.post(f"/v1/orders/{dead}/requeue", key=LAUNCHER).status_code == 403

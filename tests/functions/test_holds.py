@@ -1,4 +1,4 @@
-"""What a launcher that has just started learns of what it holds."""
+"""A launcher that has just started asks which orders it holds."""
 
 import pytest
 

@@ -107,7 +107,7 @@ def test_a_launcher_that_goes_back_to_an_earlier_version_keeps_its_orders(world:
 
 @pytest.mark.parametrize("by_id", [True, False])
 @pytest.mark.parametrize(("first", "again"), [(None, FIRST), (FIRST, None)])
-def test_a_claim_that_is_repeated_to_an_instance_of_another_version_takes_what_it_took(
+def test_a_claim_that_is_repeated_at_an_instance_of_another_version_gets_the_same_order(
     world: World, launcher: As, first: str | None, again: str | None, by_id: bool
 ) -> None:
     """An instance of an earlier version sees no identity."""

@@ -111,7 +111,7 @@ def _fitting(route: Route, world: World, order_id: str | None) -> str:
 
 
 def _orders(world: World) -> list[str]:
-    """One order that waits, one that is held, one that runs."""
+    """One queued order, one held order, one running order."""
     held: list[str] = [world.place(spec)["id"] for spec in (TASK, EXPORT, CAPACITY)]
     world.claim(held[1])
     world.claim(held[2])

@@ -99,7 +99,7 @@ def test_a_connection_says_whether_its_caller_is_there(name: str, end: str) -> N
         assert presence({name: ours})() is expected
 
 
-def test_a_caller_whose_connection_cannot_be_looked_at_is_taken_to_be_there() -> None:
+def test_a_caller_whose_connection_cannot_be_checked_counts_as_connected() -> None:
     ours, peer = socket.socketpair()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
 

@@ -64,7 +64,7 @@ def stack_of(folder: Path, provider: ProviderChoice, backend: Backend, images: P
 
 
 def await_order(api: ControlPlane, order_id: str, reached: Callable[[OrderView], bool]) -> OrderView:
-    """Return the order as it is once it has reached what is waited for."""
+    """Wait until the order has reached the expected state, and return it."""
 
     def look() -> OrderView | None:
         order = api.get_order(order_id)

@@ -49,7 +49,7 @@ CALLBACKS: Final = "/v1/callbacks"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request as it came."""
+    """A received request."""
 
     path: str
     body: Any

@@ -111,9 +111,7 @@ def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lacking", ["disk_mib", "memory_mib", "vcpus", "tdx_keys"])
-def test_a_lane_that_is_paused_for_want_of_something_is_logged_once_and_when_it_resumes(
-    tmp_path: Path, lacking: str
-) -> None:
+def test_a_lane_without_room_is_logged_once_and_again_when_it_has_room(tmp_path: Path, lacking: str) -> None:
     has = {"free_disk_mib": 100} if lacking == "disk_mib" else {lacking: getattr(NEED, lacking)}
     disk = [has.pop("free_disk_mib", 1000)]
     admission = Admission(tmp_path, PLENTY.model_copy(update=has), lambda: disk[0], lambda: 1000.0)

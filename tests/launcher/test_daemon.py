@@ -201,7 +201,7 @@ def test_a_launcher_that_was_killed_leaves_machines_that_its_successor_adopts_re
     assert not any(is_running(process) for process in family)
 
 
-def test_what_the_control_plane_believes_held_is_given_up_before_the_first_order_is_taken(
+def test_orders_without_a_record_here_are_given_up_before_the_first_claim(
     server: FakeControlPlane, start: Start
 ) -> None:
     server.holds = [HoldView(order_id="forgotten", epoch=2, state=State.CLAIMED)]

@@ -63,7 +63,7 @@ def test_a_log_that_cannot_be_kept_does_not_keep_the_directory(tmp_path: Path) -
     assert not list((tmp_path / "vms").iterdir())
 
 
-def test_a_log_that_is_kept_half_for_want_of_disk_is_not_kept(
+def test_a_log_that_does_not_fit_the_disk_is_not_kept_in_part(
     tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def move(_source: Path, target: Path) -> None:

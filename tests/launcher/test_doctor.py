@@ -51,9 +51,7 @@ def test_a_host_without_tdx_is_shown_every_missing_thing_and_the_doctor_exits_1(
 
 
 @pytest.mark.parametrize("name", ["LAUNCHYARD_URL", "CP_URL"])
-def test_the_control_plane_is_looked_for_where_the_launcher_would_find_it(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_the_doctor_reads_the_launchers_own_url(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for other in ("LAUNCHYARD_URL", "CP_URL"):
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, "https://control-plane.example/")

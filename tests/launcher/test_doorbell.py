@@ -148,7 +148,7 @@ def test_a_bell_heard_while_going_down_is_given_back_at_once(launcher: InProcess
     assert not launcher.server.bodies(CLAIMS)
 
 
-def test_a_bell_that_there_is_no_room_for_now_is_given_back_for_a_while_and_others_are_heard(
+def test_a_bell_without_room_is_given_back_for_a_while_and_others_are_pulled(
     launcher: InProcessLauncher,
 ) -> None:
     tasks, tiny = (Lane(name, "processes", Resources(machines=1, memory_mib=mib)) for name, mib in LANES.items())
@@ -188,7 +188,7 @@ def test_bells_are_given_back_and_the_slot_freed_if_claims_are_not_served(
     assert both_slots_are_free(launcher)
 
 
-def test_an_order_that_the_control_plane_cannot_read_keeps_no_other_bell_waiting(launcher: InProcessLauncher) -> None:
+def test_an_order_that_the_control_plane_cannot_read_delays_no_other_bell(launcher: InProcessLauncher) -> None:
     """After a rollback there may be many: were each an outage, the bells of all others would starve behind them."""
     doorbell, unreadable = Recording(), ["of-later-1", "of-later-2"]
     launcher.server.unreadable.update(unreadable)

@@ -1,4 +1,4 @@
-"""Each failure to start a machine has its own reason, and the daemon goes on."""
+"""Each failure to start a machine has its own reason, and the daemon continues."""
 
 import errno
 import os
@@ -38,7 +38,7 @@ def the_failure(launcher: InProcessLauncher) -> tuple[str, str]:
 @pytest.mark.parametrize(
     "full", ["launcher.machines.directory.write_durably", "launcher.providers.process.start.VmDirectory.record_process"]
 )
-def test_a_full_disk_fails_the_order_by_that_reason_and_burns_no_attempt(
+def test_a_full_disk_is_the_failures_reason_and_uses_no_attempt(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, number: int, full: str
 ) -> None:
     def refuse(*_arguments: Any) -> None:

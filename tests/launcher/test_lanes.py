@@ -51,7 +51,7 @@ def test_a_launcher_of_one_node_size_takes_nothing_else() -> None:
         ("any/session", None),
     ],
 )
-def test_a_bell_names_one_datacenter_and_is_heard_by_whoever_serves_its_cloud(exact: str, taken: str | None) -> None:
+def test_a_bell_names_one_datacenter_and_reaches_launchers_that_serve_its_cloud(exact: str, taken: str | None) -> None:
     lane = Lanes(served(BOTH, None)).find(exact)
 
     assert (lane and lane.name) == taken

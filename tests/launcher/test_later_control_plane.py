@@ -79,9 +79,7 @@ def test_it_stops_an_order_for_whatever_reason(
 
 
 @pytest.mark.parametrize("bell", [True, False])
-def test_an_order_that_it_cannot_read_is_handed_back_and_keeps_no_other_waiting(
-    launcher: InProcessLauncher, bell: bool
-) -> None:
+def test_an_order_that_it_cannot_read_is_returned_and_delays_no_other(launcher: InProcessLauncher, bell: bool) -> None:
     """It burns no attempt, and is not offered again at once: another launcher may be of its version."""
     later = launcher.server.offer()
     launcher.server.later = with_a_later_spec

@@ -48,7 +48,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @dataclass(frozen=True)
 class Environment:
-    """Where launchers run one after the other; `worker` says what their machines do."""
+    """An environment in which launchers run one after the other; `worker` is their machines' program."""
 
     folder: Path
     server: FakeControlPlane

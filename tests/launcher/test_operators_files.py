@@ -1,4 +1,4 @@
-"""What an operator installs and reads: the systemd units, their example environment, and the page."""
+"""The files for operators: the systemd units, their example environment, and the page."""
 
 import re
 import signal

@@ -111,7 +111,7 @@ def test_what_is_asked_is_weighed_against_what_the_host_has(
     ("asked", "kvm_boots", "lacking"),
     [(QemuChoice.TDX, True, "TDX host"), (QemuChoice.TDX, False, "usable KVM"), (QemuChoice.KVM, False, "usable KVM")],
 )
-def test_a_mode_that_the_host_lacks_is_refused_with_what_it_lacks(
+def test_a_mode_that_the_host_does_not_support_is_refused_with_the_reason(
     asked: QemuChoice, kvm_boots: bool, lacking: str
 ) -> None:
     with pytest.raises(ModeRefused, match=lacking):

@@ -51,7 +51,7 @@ def test_the_arguments_of_a_planned_guest_are_taken_by_qemu_and_its_machine_runs
         assert vm.process() == VmProcess(pid=machine.pid, started=started_at(machine.pid))
 
 
-def test_what_a_guest_writes_to_its_console_is_in_its_serial_log(tmp_path: Path) -> None:
+def test_a_guests_console_output_is_in_its_serial_log(tmp_path: Path) -> None:
     provider = a_provider(tmp_path)
     config = WorkerConfig(order_id="one", epoch=1, control_plane="http://h", callback_token="token", spec=TASK)
 

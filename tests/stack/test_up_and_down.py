@@ -1,4 +1,4 @@
-"""Starting and stopping: all of it, exactly it, and clear words where it cannot be."""
+"""`up` starts and `down` stops exactly the stack's servers, and failures are explained."""
 
 import json
 import signal

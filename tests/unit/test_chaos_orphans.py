@@ -19,7 +19,7 @@ def test_an_orphans_age_is_the_time_between_the_looks_that_saw_it() -> None:
     assert ages.longest == {"one": 2, "other": 3}
 
 
-def test_an_orphan_that_belonged_to_an_order_in_between_begins_anew() -> None:
+def test_an_orphan_that_belonged_to_an_order_in_between_is_timed_again() -> None:
     ages = Ages()
     for now, names in ((10, ["one"]), (12, []), (20, ["one"]), (21, ["one"])):
         ages.look(now, names)

@@ -1,4 +1,4 @@
-"""What a `launchyard` command loads before it runs, and how it explains that a part's packages are not installed."""
+"""The modules that a `launchyard` command loads before it runs, and its message if packages are not installed."""
 
 import os
 import subprocess

@@ -26,6 +26,6 @@ def test_a_datacenter_is_known_by_one_name_however_it_is_written(written: str, m
 @pytest.mark.parametrize(
     "written", ["", ":", ":zone", "lo cal:dev", "gcp:a/b", "gcp:a:b", f"{'c' * 33}:z", f"c:{'z' * 97}"]
 )
-def test_what_is_no_datacenter_is_refused(written: str) -> None:
+def test_an_invalid_datacenter_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match=r"Invalid datacenter\. Expected '<cloud>:<zone>'"):
         datacenters.parse(written)

@@ -1,4 +1,4 @@
-"""How the emulators are found, installed or fetched; the downloads come from a server of the test's own."""
+"""The emulators are found, installed or fetched. The downloads come from the test's own server."""
 
 import hashlib
 import io

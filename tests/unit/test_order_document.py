@@ -73,7 +73,7 @@ def orders(draw: st.DrawFn) -> Order:
 
 
 def legal_events(order: Order, now: datetime) -> st.SearchStrategy[AnyEvent]:
-    """What whoever holds the order, or waits for it, may ask for in its state."""
+    """The events that the order's holder or client may cause in its state."""
     by, epoch = st.uuids().map(str), st.just(order.epoch)
     launcher = st.just(order.lease.launcher) if order.lease else TEXT
     until, reason = st.just(now + timedelta(seconds=60)), st.sampled_from(Reason)

@@ -1,4 +1,4 @@
-"""What the checking proxy refuses of requests presigned by the real library, and by which of S3's codes."""
+"""The checking proxy refuses changed requests that the real library presigned, with S3's own codes."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""What others wrote is shown on a terminal as text, whatever it is."""
+"""Untrusted text is shown on a terminal as plain text."""
 
 import io
 from collections.abc import Callable
@@ -21,7 +21,7 @@ SHOWN: Final = "[/x] [red]a�]0;title�b�[2Jc�d�e�f[/red]"
 
 @pytest.fixture
 def printed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """What has been printed on a terminal that is 80 columns wide."""
+    """The output on a terminal that is 80 columns wide."""
     screen = io.StringIO()
     monkeypatch.setattr(
         view, "out", Console(file=screen, highlight=False, width=80, force_terminal=True, no_color=True)

@@ -178,7 +178,7 @@ def test_internal_components_are_listed_and_not_linked(exporter: Exporter) -> No
     assert "reorganization-description.txt" in record.texts("m:note[@type='component-inventory']")[0]
 
 
-def test_a_missing_entity_fails_the_export_for_good(exporter: Exporter) -> None:
+def test_a_missing_entity_fails_the_export_permanently(exporter: Exporter) -> None:
     with pytest.raises(ProgramFailed) as failure:
         exporter.export("missing")
 

@@ -44,7 +44,7 @@ def detail(response: TestResponse, status: int) -> str:
 
 
 def wrong_fields(response: TestResponse) -> list[list[str]]:
-    """Return where each wrong field of a 422 is."""
+    """Return the location of each wrong field of a 422."""
     answer = answered(response, 422)
     assert all({"type", "loc", "msg"} <= set(error) for error in answer["detail"])
     return [error["loc"] for error in answer["detail"]]
@@ -62,7 +62,7 @@ def configure(world: World, **settings: Any) -> None:
 
 
 def note_keys(world: World) -> list[str]:
-    """Return a list to which every key is added that is made from now on, also where nobody is told."""
+    """Return a list to which every key that is made from now on is added, even if no caller receives it."""
     keys, make = list[str](), world.ports.new_secret
 
     def noted(size: int) -> str:

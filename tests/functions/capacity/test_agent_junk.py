@@ -1,4 +1,4 @@
-"""Whatever an agent sends, the answer is no 5xx."""
+"""No input from an agent causes a 5xx."""
 
 import json
 from collections.abc import Mapping
@@ -47,7 +47,7 @@ def sign_junk(world: World, claims: Mapping[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[1", b"\xff", b'{"vm_name": "\\ud800"}'])
-def test_a_body_that_is_no_json_is_422(world: World, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_422(world: World, body: bytes) -> None:
     answer = world.http.post(REGISTER, data=body, headers={"Content-Type": "application/json"})
 
     assert answer.status_code == 422

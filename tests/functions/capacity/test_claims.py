@@ -175,7 +175,7 @@ def test_only_launcher_accounts_claim_and_report(world: World, account_type: Acc
         (f"Bearer {CLIENT}", "Invalid session token"),
     ],
 )
-def test_a_caller_that_is_no_operator_is_refused_with_the_contracts_texts(
+def test_a_caller_that_is_not_an_operator_is_refused_with_the_contracts_texts(
     world: World, header: str | None, detail: str
 ) -> None:
     headers = {} if header is None else {"Authorization": header}

@@ -1,4 +1,4 @@
-"""What the sweep does with pools, and what interrupts it."""
+"""The sweep's work on pools, and its interruptions."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -131,7 +131,7 @@ def test_a_sweep_that_read_the_pool_before_a_change_does_not_undo_the_change(wor
     assert listed(world) == []
 
 
-def test_one_bad_pool_keeps_no_other_from_being_filled(world: World) -> None:
+def test_one_bad_pool_does_not_stop_others_from_being_filled(world: World) -> None:
     aim(world, 1)
     world.ports.pools.change(ID, lambda pool: replace(pool, node_size="huge"))
     aim(world, 1, node_size="llm")

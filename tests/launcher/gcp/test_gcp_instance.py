@@ -97,7 +97,7 @@ def test_an_image_is_named_by_its_link_or_its_project_and_family() -> None:
     assert image_path("projects/ours/global/images/guest-7") == "projects/ours/global/images/guest-7"
 
 
-def test_work_that_is_no_capacity_never_goes_to_compute_engine(provider: GcpProvider) -> None:
+def test_only_capacity_orders_go_to_compute_engine(provider: GcpProvider) -> None:
     config = a_config(a_hold()).model_copy(update={"spec": TaskSpec(command=("true",))})
     with pytest.raises(LaunchFailed, match="task"):
         provider.plan(a_hold(), str(uuid4()), config)

@@ -1,4 +1,4 @@
-"""What cannot be explained is put aside, and keeps no other machine from being adopted."""
+"""Directories that cannot be explained are quarantined, and other machines are still adopted."""
 
 import errno
 import json

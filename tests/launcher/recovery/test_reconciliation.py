@@ -1,4 +1,4 @@
-"""What the control plane believes held is compared with what is here."""
+"""The orders that the control plane lists as held are compared with the machines here."""
 
 import threading
 from collections.abc import Callable
