@@ -34,7 +34,7 @@ class ProviderName(StrEnum):
 
 
 class Cloud(StrEnum):
-    """The places where machines run: on this host, or in a cloud."""
+    """The hosts of machines: this one, or a cloud."""
 
     BAREMETAL = "baremetal"
     GCP = "gcp"

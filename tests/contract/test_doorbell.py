@@ -93,7 +93,7 @@ def ring(rig: Rig, count: int) -> list[Bell]:
 
 
 def hear(rig: Rig, count: int, most: int = 10) -> list[Heard]:
-    """Hear until so many bells were delivered."""
+    """Pull until this number of bells was delivered."""
     heard: list[Heard] = []
     deadline = time.monotonic() + MAX_SECONDS
     while len(heard) < count:

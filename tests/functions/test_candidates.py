@@ -266,7 +266,7 @@ def _ids(claimed: list[list[Order] | Refusal]) -> list[str]:
 
 
 def _ask_during_a_query(store: CountedStore, claimers: int, pause: timedelta = PAUSE) -> list[Order | Refusal | None]:
-    """Return the answers of a claimer that queries, and of others that come, much later, while its query is held up."""
+    """Return the answers of a claimer that queries, and of others that arrive, much later, during its delayed query."""
     blocked = threading.Semaphore(0)
     candidates = Candidates(store, pause, new_lock=lambda: AnnouncingLock(blocked))
     store.may_answer.clear()

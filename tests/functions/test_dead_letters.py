@@ -19,7 +19,7 @@ CONTENT = b"what an attempt left"
 
 
 def fail(world: World, spec: AnySpec = TASK, **wanted: Any) -> str:
-    """Return the id of an order that failed for good at its first attempt."""
+    """Return the id of an order whose first attempt failed permanently."""
     order_id: str = world.place(spec, **wanted)["id"]
     world.claim(order_id)
     world.update(order_id, "failed", reason="image_rejected", message="no such image", failure="permanent")

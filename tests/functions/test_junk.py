@@ -48,7 +48,7 @@ def test_junk_is_answered_so_over_firestore_too(stored: World, there: Known, rou
 
 
 def send_junk(world: World, route: Route, examples: int, there: Callable[[], Known]) -> None:
-    """Send so many requests, each of which finds in the store what `there` returns."""
+    """Send this number of requests, each to a store with the records that `there` returns."""
 
     @settings(max_examples=examples, **SAME_EACH_TIME)
     @given(data=st.data())

@@ -1,4 +1,4 @@
-"""The OpenAPI document is that of the routes, and the routes keep to it whatever they are sent."""
+"""The OpenAPI document matches the routes, and the routes follow it for any input."""
 
 from http import HTTPStatus
 from pathlib import Path

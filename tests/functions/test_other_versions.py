@@ -61,7 +61,7 @@ def _furnish(world: World) -> None:
 
 
 def plant(world: World, later: LaterVersion, number: int, **changes: Any) -> list[str]:
-    """Store so many orders as a later version would, and return their ids."""
+    """Store this number of orders as a later version would, and return their ids."""
 
     def one(_: int) -> str:
         order = an_order(now=NOW - timedelta(minutes=1), **changes)

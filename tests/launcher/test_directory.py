@@ -1,4 +1,4 @@
-"""A machine's directory goes with its machine, whatever becomes of its log and of the other directories."""
+"""A machine's directory is removed with its machine, even if its log or other directories cause errors."""
 
 import errno
 import json

@@ -96,7 +96,9 @@ class Environment:
         return psutil.Process(recorded.pid)
 
     def await_boot(self, order_id: str) -> None:
-        """Return once the machine's program runs: a launcher that is killed before leaves none, and loses the order."""
+        """Wait until the machine's program runs: a launcher that is killed before that leaves no machine, and loses the
+        order.
+        """
         self.server.wait_for(lambda: named(self.server, order_id))
         deadline = time.monotonic() + DEADLINE
         while not self._has_printed(order_id):

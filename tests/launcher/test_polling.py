@@ -133,7 +133,7 @@ def test_only_what_there_is_room_for_is_asked_for_and_an_order_keeps_no_more_tha
 
 
 def stay(assignment: Assignment, _claimed: Claimed) -> None:
-    """Run an order until it is to be stopped."""
+    """Run an order until it must stop."""
     assignment.interrupted.wait(DEADLINE)
 
 

@@ -1,4 +1,4 @@
-"""The choice of a mode: by a trial boot on this very host, and by what was asked."""
+"""The mode is chosen by a trial boot on this host, and by the operator's request."""
 
 import errno
 import json

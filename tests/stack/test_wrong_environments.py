@@ -248,7 +248,7 @@ def test_an_id_from_a_file_of_windows_is_the_id(
 def test_an_empty_key_is_sent_as_it_is_and_so_is_refused_by_the_control_plane(
     monkeypatch: pytest.MonkeyPatch, launchyard: Program
 ) -> None:
-    """An empty variable of a script must not become a random key: its repeat would be a second order."""
+    """An empty variable in a script must not become a random key: a repeat would create a second order."""
     keys: list[str | None] = []
 
     def answer(request: Request) -> Response:

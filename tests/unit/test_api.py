@@ -1,4 +1,4 @@
-"""The wire between versions: requests are read strictly, and answers are what an earlier version can go on with."""
+"""The wire between versions: requests are parsed strictly, and an earlier version can read answers."""
 
 import json
 from collections.abc import Iterator

@@ -65,7 +65,7 @@ Index = tuple[str, ...]
 
 
 class Recorder:
-    """Stands for Firestore itself, whatever of the client's methods it is asked by; every answer is empty."""
+    """Stands in for Firestore, for every method of the client; every answer is empty."""
 
     def __init__(self) -> None:
         self.sent: list[StructuredQuery] = []

@@ -32,7 +32,7 @@ PRESENT: Final = (NEW, package(NEW.file, Tree.TOOLS), ZLIB)
 
 @dataclass
 class AnArchive:
-    """An archive in memory; `opened` counts how often it was asked for."""
+    """An archive in memory; `opened` counts how often it was opened."""
 
     content: Mapping[str, bytes]
     present: Packages = PRESENT

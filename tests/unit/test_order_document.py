@@ -60,7 +60,7 @@ SPECS: st.SearchStrategy[AnySpec] = st.one_of(
 
 @st.composite
 def orders(draw: st.DrawFn) -> Order:
-    """Orders of any kind, some legal events into their lives."""
+    """Orders of any kind, after some legal events."""
     now = draw(TIMES)
     order = place("an-id", draw(TEXT), draw(SPECS), now, draw(LIMITS), draw(st.none() | TIMES), draw(st.none() | TEXT))
     for _ in range(draw(st.integers(0, 12))):

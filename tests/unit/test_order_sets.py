@@ -1,4 +1,4 @@
-"""A record names its orders: the missing are created, the released are cancelled, whoever's record it is."""
+"""A record names its orders: missing ones are created, and released ones are cancelled, for any kind of record."""
 
 from dataclasses import dataclass, field, replace
 from typing import Final

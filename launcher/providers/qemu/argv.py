@@ -15,7 +15,7 @@ from shared.guest.image import ImageFile, ImageManifest
 FW_CFG: Final = "opt/launchyard/config.json"
 """The guest reads it below /sys/firmware/qemu_fw_cfg/by_name/. Host-readable, like every channel into a guest."""
 DATA_SERIAL: Final = "data"
-"""The guest finds its data disk by it: /dev/disk/by-id/virtio-data, where udev runs, or /sys/block/vdb/serial."""
+"""The guest finds its data disk by it: /dev/disk/by-id/virtio-data if udev runs, or /sys/block/vdb/serial."""
 GPU_MMIO_MIB: Final = 262_144
 """The room that the firmware reserves for a GPU's 64-bit BARs: an H100 needs 128 GiB, and the default is far less.
 

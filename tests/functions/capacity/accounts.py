@@ -36,7 +36,7 @@ def answered(response: TestResponse, status: int = 200) -> dict[str, Any]:
 
 
 def detail(response: TestResponse, status: int) -> str:
-    """Return what is said of an error, which is all there is in its answer."""
+    """Return the text of an error, which must be the only field of its answer."""
     answer = answered(response, status)
     assert list(answer) == ["detail"]
     assert isinstance(answer["detail"], str)
@@ -79,6 +79,6 @@ def alive(world: World, keys: Iterable[str]) -> list[str]:
 
 
 def stored(world: World, account_id: str) -> Mapping[str, Any]:
-    """Return what is kept of an account, by field."""
+    """Return the stored fields of an account."""
     (account,) = world.ports.accounts.find("id", account_id, 2)
     return {name: getattr(account, name) for name in account.__dataclass_fields__}

@@ -156,7 +156,7 @@ def test_directories_that_cannot_be_listed_do_not_count_as_none(
 
 
 class Resumed:
-    """The runs, as far as adoption knows them: what is to be gone on with is noted, and nothing done."""
+    """A stand-in for the assignments: records the orders to continue, and does nothing."""
 
     def __init__(self) -> None:
         self.holds: list[Hold] = []
