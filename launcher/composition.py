@@ -121,7 +121,7 @@ class _Launcher:
 
 
 def _composed(settings: LauncherSettings, providers: Providers, control_plane: ControlPlane) -> _Launcher:
-    """Raises CannotRunNow."""
+    """Make the objects of a launcher. Raises CannotRunNow."""
     name, mode = settings.launcher_name, settings.mode
     admission = _admission(settings)
     lanes = admission.fitting(served(providers, settings.datacenter, settings.node_size, mode))
@@ -187,7 +187,7 @@ def _run_limited(launcher: _Launcher, events: Events) -> int:
 
 
 def _local_provider(settings: LauncherSettings) -> Provider:
-    """Raises ModeRefused, TrialImpossible."""
+    """Return the provider of this host's machines. Raises ModeRefused, TrialImpossible."""
     if settings.provider is ProviderName.PROCESS or settings.image is None or settings.image_digest is None:
         return ProcessProvider(settings.state_dir.resolve(), settings.machine_disk_mib)
     mode = probe(settings.qemu_mode, settings.qemu)
@@ -204,7 +204,7 @@ def _local_provider(settings: LauncherSettings) -> Provider:
 
 
 def _gcp_provider(settings: LauncherSettings, identity: str) -> Provider:
-    """Raises CloudRefused, SettingsWrong."""
+    """Return the provider `gcp`. Raises CloudRefused, SettingsWrong."""
     # Imported here: Google's client takes seconds to import, and is an optional extra.
     try:
         from launcher.providers.gcp.errors import ComputeRefused

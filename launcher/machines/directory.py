@@ -92,7 +92,7 @@ class VmDirectory:
         replace(self.path / LEASE, lease.model_dump_json().encode())
 
     def lease(self) -> VmLease:
-        """Raises OSError, ValidationError."""
+        """Return the recorded lease. Raises OSError, ValidationError."""
         return VmLease.model_validate_json((self.path / LEASE).read_bytes())
 
     def cap_logs(self) -> None:

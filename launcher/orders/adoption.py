@@ -70,7 +70,7 @@ class Adoption:
                 put_aside(path, str(error), manifest)
 
     def _settle(self, directory: VmDirectory) -> None:
-        """Raises OSError, ValueError, LookupError if the directory cannot be explained, and LaunchFailed."""
+        """Adopt or report a machine. Raises OSError, ValueError, LookupError if that is impossible, and LaunchFailed."""
         hold = directory.manifest.hold
         recoverer = self.runner.providers.recoverer(directory.manifest)
         match state := recoverer.state_of(directory):

@@ -165,7 +165,7 @@ class Assignments:
             raise
 
     def _start(self, assignment: Assignment, reservation: Reservation, run: Resume) -> None:
-        """Raises RuntimeError if this host has no thread left."""
+        """Start the order's thread. Raises RuntimeError if this host has no thread left."""
         self.changed.set()
         name = f"order-{assignment.hold.order_id}"
         # A daemon thread: one that hangs must not keep the process, whose next start adopts the machine.

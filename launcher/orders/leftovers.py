@@ -41,7 +41,7 @@ def clear(state: Path) -> None:
 
 
 def _clear(path: Path) -> None:
-    """Raises OSError, ValueError if it is unknown what runs, or the directory cannot be removed."""
+    """Stop one machine, and remove its directory. Raises OSError, ValueError if that is not possible."""
     directory = read(path)
     if not directory.manifest.argv:
         log.error(

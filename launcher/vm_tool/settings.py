@@ -38,7 +38,7 @@ class ToolSettings(HostSettings):
 
 
 def provider_of(settings: ToolSettings, mode: QemuMode) -> QemuProvider:
-    """Raises ImageRejected, LaunchFailed."""
+    """Return the provider for the operator's machines. Raises ImageRejected, LaunchFailed."""
     if settings.image is None:
         raise LaunchFailed("No image is named: give --image, or set LAUNCHYARD_IMAGE.")
     image = settings.image.resolve()

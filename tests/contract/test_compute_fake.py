@@ -135,7 +135,7 @@ def test_a_name_that_is_taken_is_a_conflict_in_its_zone_only(fake: Fake, client:
         ),
     ],
 )
-def test_what_compute_engine_would_not_make_is_refused(
+def test_an_instance_that_compute_engine_would_refuse_is_refused(
     fake: Fake, client: Client, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BadRequest, match=message):

@@ -133,7 +133,7 @@ def test_a_bell_is_heard_with_all_its_attributes(rig: Rig) -> None:
     assert [one.bell for one in hear(rig, 1)] == [bell]
 
 
-def test_silence_is_no_error(rig: Rig) -> None:
+def test_a_pull_without_bells_is_no_error(rig: Rig) -> None:
     assert rig.listener.hear(1) == []
 
 

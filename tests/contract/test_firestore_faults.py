@@ -195,7 +195,7 @@ def test_a_claim_that_lost_to_another_is_refused_even_if_the_answer_was_lost(
 
 
 @pytest.mark.parametrize("error", AMBIGUOUS)
-def test_a_removal_whose_answer_was_lost_is_done(
+def test_a_removal_whose_answer_was_lost_succeeds(
     store: FirestoreOrderStore, commits: FaultyCommits, error: type[GoogleAPICallError]
 ) -> None:
     order_id = cancelled(store)

@@ -99,7 +99,7 @@ def _by_id(orders: Iterable[Order]) -> list[Order]:
     return sorted(orders, key=lambda order: order.id)
 
 
-def test_a_request_that_holds_an_order_is_given_that_one_and_takes_no_other(orders: OrderStore) -> None:
+def test_a_request_that_holds_an_order_gets_that_one_again(orders: OrderStore) -> None:
     first, second = stored(orders), stored(orders)
     claim = a_claim()
 

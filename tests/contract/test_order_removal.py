@@ -19,7 +19,7 @@ SOON = timedelta(seconds=1)
 UNKNOWN_IDS = [str(uuid4()), "__reserved__", "", ".", "..", "a/b", "a/b/c", "x" * 2000]
 
 
-def test_a_removed_order_is_nowhere_and_removed_again_is_no_error(orders: OrderStore) -> None:
+def test_a_removed_order_is_gone_and_its_removal_can_be_repeated(orders: OrderStore) -> None:
     ended, other = _ended(orders), _ended(orders)
     seen = orders.look(ended.id)
 

@@ -221,7 +221,7 @@ def test_the_orders_that_a_request_changed_are_found_by_it(orders: OrderStore) -
     assert orders.remembering(str(uuid4())) == []
 
 
-def test_due_are_those_whose_time_has_come_from_the_longest_due(orders: OrderStore) -> None:
+def test_due_orders_are_returned_with_the_longest_due_first(orders: OrderStore) -> None:
     late = stored(orders, an_order(due_at=NOW))
     early = stored(orders, an_order(due_at=NOW - SOON))
     stored(orders, an_order(due_at=NOW + SOON))
@@ -239,7 +239,7 @@ def test_due_are_those_of_the_states_asked_for(orders: OrderStore) -> None:
     assert [snapshot.order for snapshot in orders.due(HELD, NOW, limit=10).orders] == [held]
 
 
-def test_due_are_ended_ones_whose_output_was_kept_long_enough(orders: OrderStore) -> None:
+def test_ended_orders_are_due_when_their_retention_has_passed(orders: OrderStore) -> None:
     succeeded = stored(orders, an_order(EXPORT, state=State.SUCCEEDED, due_at=NOW - SOON))
     failed = stored(orders, an_order(state=State.FAILED, due_at=NOW))
     stored(orders, an_order(state=State.SUCCEEDED, due_at=NOW + SOON))

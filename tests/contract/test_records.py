@@ -33,7 +33,7 @@ def records(request: pytest.FixtureRequest) -> Records[Challenge]:
 
 
 @pytest.mark.parametrize("id_", ["vm-1", "a/b", "__x__", ".", "ключ", " "])
-def test_a_record_is_found_under_whatever_id_it_was_added(records: Records[Challenge], id_: str) -> None:
+def test_a_record_is_found_under_any_id(records: Records[Challenge], id_: str) -> None:
     records.add(id_, a_challenge())
     assert records.get(id_) == a_challenge()
     assert records.get("another") is None

@@ -62,9 +62,7 @@ def test_a_lane_that_is_looked_for_is_one_that_firestore_compares_with() -> None
 
 
 @pytest.mark.parametrize("argument", [WIDE_CHARACTER * 1024, AWKWARD * 1024])
-def test_the_longest_command_is_taken_whatever_it_consists_of_and_however_it_is_written(
-    world: World, argument: str
-) -> None:
+def test_the_longest_command_is_accepted_with_any_characters_and_escapes(world: World, argument: str) -> None:
     for ensure_ascii in (True, False):
         body = json.dumps({"order": {"kind": "task", "command": [argument] * 64}}, ensure_ascii=ensure_ascii)
 

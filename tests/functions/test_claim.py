@@ -83,7 +83,7 @@ def test_a_repeated_claim_by_id_answers_the_same_claim(world: World) -> None:
     assert b"callback_token" in answers[0]
 
 
-def test_a_repeated_claim_says_what_is_left_of_the_lease(world: World) -> None:
+def test_a_repeated_claim_reports_the_rest_of_the_lease(world: World) -> None:
     body = by_id(world.place()["id"])
     world.post("/v1/claims", body, LAUNCHER)
     world.clock.now += timedelta(seconds=20)
@@ -226,7 +226,7 @@ def test_a_claim_that_the_store_cannot_answer_is_not_taken_for_a_lost_one(world:
     assert world.post("/v1/claims", by_id(order_id), LAUNCHER).status_code == 503
 
 
-def test_an_orders_request_ids_say_whose_they_are(world: World) -> None:
+def test_an_orders_request_ids_name_their_sender(world: World) -> None:
     order_id = world.place()["id"]
     request_id = str(uuid4())
 

@@ -53,7 +53,7 @@ def test_the_orders_that_failed_are_listed_with_their_reasons(world: World) -> N
     assert {(order["reason"], order["message"]) for order in listed} == {("image_rejected", "no such image")}
 
 
-def test_a_failed_order_is_placed_again_as_it_was_and_stays_as_it_is(world: World) -> None:
+def test_a_requeue_copies_a_failed_order_and_does_not_change_it(world: World) -> None:
     headers, limits = {"Idempotency-Key": "one"}, {"run_timeout_seconds": 120.0}
     body = {"order": EXPORT.model_dump(mode="json"), "limits": limits}
     dead = world.post("/v1/orders", body, headers=headers).get_json()["id"]
@@ -81,7 +81,7 @@ def test_a_repeated_requeue_creates_one_successor(world: World) -> None:
     assert len(world.get("/v1/orders").get_json()["orders"]) == 2
 
 
-def test_an_order_placed_again_is_still_one_when_its_key_was_forgotten(world: World) -> None:
+def test_a_requeue_creates_no_second_successor_after_its_key_was_forgotten(world: World) -> None:
     dead = fail(world)
     first = requeue(world, dead)
     world.ports.store.forget_keys(world.clock.now + world.ports.lease, 100)
@@ -118,7 +118,7 @@ def test_a_successor_that_failed_is_requeued_itself(world: World) -> None:
 
 
 @pytest.mark.parametrize("end", ["cancelled", "expired"])
-def test_an_order_that_was_cancelled_or_expired_may_be_placed_again(world: World, end: str) -> None:
+def test_an_order_that_was_cancelled_or_expired_may_be_requeued(world: World, end: str) -> None:
     order_id = world.place()["id"]
     if end == "cancelled":
         world.post(f"/v1/orders/{order_id}/cancel")
@@ -143,7 +143,7 @@ def test_an_order_that_has_not_ended_or_has_succeeded_is_not_requeued(world: Wor
     assert len(world.get("/v1/orders").get_json()["orders"]) == 2
 
 
-def test_another_accounts_order_is_not_placed_again_but_an_admin_places_it_for_its_account(world: World) -> None:
+def test_only_its_account_or_an_admin_may_requeue_an_order(world: World) -> None:
     dead = fail(world)
 
     assert world.post(f"/v1/orders/{dead}/requeue", key=STRANGER).status_code == 404
@@ -151,7 +151,7 @@ def test_another_accounts_order_is_not_placed_again_but_an_admin_places_it_for_i
     assert requeue(world, dead, ADMIN)["account"] == "acme"
 
 
-def test_an_order_whose_bell_was_not_heard_is_placed_again_all_the_same(world: World) -> None:
+def test_a_requeue_succeeds_even_if_its_bell_is_not_published(world: World) -> None:
     dead = fail(world)
     world.bells.broken = True
 
@@ -195,7 +195,7 @@ def test_an_order_that_waits_is_not_purged(world: World) -> None:
     assert world.order(order_id) is before
 
 
-def test_an_order_that_is_held_is_not_purged_and_keeps_what_was_uploaded(world: World) -> None:
+def test_a_held_order_is_not_purged_and_keeps_its_uploads(world: World) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
     key = leave(world, order_id)

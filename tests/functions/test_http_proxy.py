@@ -167,7 +167,7 @@ def test_requests_are_of_families(request_line: str, expected: str) -> None:
     assert family(Request.from_values(method=method, path=path)) == expected
 
 
-def test_what_is_passed_on_is_passed_as_it_came(script: Scripted) -> None:
+def test_forwarded_requests_are_unchanged(script: Scripted) -> None:
     seen: list[Request] = []
     done = Event()
 

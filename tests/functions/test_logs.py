@@ -21,7 +21,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_a_request_is_one_line_that_says_what_who_and_how_long(
+def test_a_request_has_one_log_line_with_route_account_and_duration(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     placed = world.place()

@@ -86,9 +86,7 @@ def test_a_namesake_neither_holds_renews_nor_gives_up_what_another_holds(world: 
     assert renews(launcher(FIRST), hold)
 
 
-def test_what_an_earlier_version_claimed_is_renewed_after_the_upgrade_and_is_nobody_elses_then(
-    world: World, launcher: As
-) -> None:
+def test_an_order_that_an_earlier_version_claimed_is_renewed_after_the_upgrade(world: World, launcher: As) -> None:
     hold = claimed(world, launcher(None))
 
     assert holds(launcher(FIRST)) == []  # nobody can tell whose it is: it is not given up

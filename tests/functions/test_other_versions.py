@@ -156,7 +156,7 @@ def _readable_again(world: World, order_id: str) -> None:
         store._orders.document(order_id).update({"reason": None})
 
 
-def test_claims_go_on_behind_more_such_orders_than_they_read_at_once(
+def test_claims_continue_behind_more_such_orders_than_they_read_at_once(
     world: World, later: LaterVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates, "READ_AT_ONCE", AT_ONCE)

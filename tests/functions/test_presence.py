@@ -44,7 +44,7 @@ def answering(world: World) -> Iterator[tuple[int, threading.Event]]:
         yield int(url.rpartition(":")[2]), answered
 
 
-def test_a_claim_that_waits_takes_nothing_for_a_launcher_that_has_hung_up(world: World) -> None:
+def test_a_waiting_claim_takes_no_order_for_a_launcher_that_has_hung_up(world: World) -> None:
     placed = list[str]()
     with answering(world) as (port, answered), closing(socket.create_connection((LOOPBACK, port))) as connection:
 

@@ -201,9 +201,7 @@ def swept(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[str], 
 
 
 @pytest.mark.parametrize("stored", [0, 50, 200])
-def test_a_sweep_costs_as_much_as_is_due_however_much_is_stored(
-    world: World, monkeypatch: pytest.MonkeyPatch, stored: int
-) -> None:
+def test_a_sweep_costs_reads_only_for_due_orders(world: World, monkeypatch: pytest.MonkeyPatch, stored: int) -> None:
     later = (NOW + timedelta(days=20)).isoformat()
     for number in range(stored):
         body = {"order": TASK.model_dump(mode="json"), "not_before": later}

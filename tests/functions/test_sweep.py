@@ -38,7 +38,7 @@ def test_an_order_that_still_waits_is_rung_for_again_ever_more_seldom(world: Wor
     assert world.bells.rung == [order_id] * 5
 
 
-def test_an_order_whose_launcher_fell_silent_waits_again(world: World) -> None:
+def test_an_order_whose_launcher_stopped_its_heartbeats_is_queued_again(world: World) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
     world.clock.now += LEASE + LAPSE_MARGIN

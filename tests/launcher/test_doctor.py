@@ -60,7 +60,7 @@ def test_the_doctor_reads_the_launchers_own_url(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.vm
-def test_what_is_missing_is_shown_with_what_to_do() -> None:
+def test_missing_needs_are_shown_with_what_to_do() -> None:
     missing = named(document(doctor("--json")), "missing")
 
     done = doctor()
@@ -85,7 +85,7 @@ def test_emulation_needs_nothing_of_tdx_and_the_doctor_exits_0(mode: str) -> Non
 
 
 @pytest.mark.vm
-def test_what_the_launcher_is_configured_with_is_looked_at(tmp_path: Path, server: FakeControlPlane) -> None:
+def test_the_doctor_checks_the_launchers_own_configuration(tmp_path: Path, server: FakeControlPlane) -> None:
     server.refuse("/v1/health", 503)
     write(tmp_path / "manifest.json", "{}")
 

@@ -101,7 +101,7 @@ def test_the_doctor_has_a_row_for_a_trial_that_cannot_be_made(monkeypatch: pytes
         (QemuChoice.TDX, True, True, QemuMode.TDX),
     ],
 )
-def test_what_is_asked_is_weighed_against_what_the_host_has(
+def test_the_sizes_are_compared_with_the_hosts_resources(
     asked: QemuChoice, kvm_boots: bool, host_has_tdx: bool, chosen: QemuMode
 ) -> None:
     assert choose(asked, kvm_boots, host_has_tdx) is chosen

@@ -107,7 +107,7 @@ def test_a_machine_that_hears_nothing_is_killed(tmp_path: Path) -> None:
         assert rung_of(machine, patience=IMPATIENT) is None
 
 
-def test_a_machine_whose_directory_has_a_long_path_answers_nevertheless(tmp_path: Path) -> None:
+def test_the_monitor_of_a_machine_in_a_long_path_answers(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 120)
 
     with machine_of(a_provider(tmp_path), a_directory(deep, BARE)) as (_, vm):

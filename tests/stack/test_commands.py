@@ -55,7 +55,7 @@ def test_a_capacity_order_runs_until_it_is_cancelled(memory_stack: Terminal) -> 
     assert "released" in memory_stack.succeed("order", "watch", order)
 
 
-def test_an_order_that_failed_is_placed_again_and_purged(memory_stack: Terminal) -> None:
+def test_a_failed_order_is_requeued_and_purged(memory_stack: Terminal) -> None:
     dead = created(memory_stack, "task", "--", "false")
     until(memory_stack, dead, "failed")
     again = [json.loads(memory_stack.succeed("order", "requeue", dead, "--json")) for _ in range(2)]

@@ -135,12 +135,12 @@ def test_the_first_make_installs_packages_makes_the_venv_and_goes_on(checkout: C
     assert places == sorted(places)
 
 
-def test_what_is_set_up_is_left_as_it_is(ready: Checkout) -> None:
+def test_a_finished_set_up_is_left_alone(ready: Checkout) -> None:
     assert ready.make("setup").stderr == ""
     assert not [line for line in ready.noted() if "-m venv" in line or "pip install" in line or "apt-get" in line]
 
 
-def test_what_is_missing_is_named_in_one_line_to_who_may_not_install_it(checkout: Checkout) -> None:
+def test_missing_packages_are_named_in_one_line_to_a_user_who_may_not_install_them(checkout: Checkout) -> None:
     done = checkout.make("demo", USER_ID="1000")
     lines = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert done.returncode != 0

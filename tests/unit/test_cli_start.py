@@ -88,7 +88,7 @@ def test_without_its_own_packages_the_command_line_names_the_extra() -> None:
     )
 
 
-def test_a_module_of_ours_that_is_missing_is_an_error_of_ours() -> None:
+def test_a_missing_module_of_our_own_is_not_explained_as_a_missing_package() -> None:
     done = run_without("launcher.cli.daemon", "order", "list")
 
     assert "ModuleNotFoundError" in done.stderr

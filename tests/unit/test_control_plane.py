@@ -141,7 +141,7 @@ def test_an_order_is_placed_with_its_limits_and_its_time(recorded: ControlPlane,
     assert request.limits == LimitsRequest(run_timeout_seconds=60)
 
 
-def test_a_failed_order_is_placed_again(recorded: ControlPlane, recorder: Recorder) -> None:
+def test_a_failed_order_is_requeued(recorded: ControlPlane, recorder: Recorder) -> None:
     placed = recorded.requeue_order("dead")
     assert recorder.asked == [("POST", "/v1/orders/dead/requeue", None)]
     assert placed.state is State.QUEUED

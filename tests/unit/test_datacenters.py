@@ -19,7 +19,7 @@ from shared.domain import datacenters
         ("local:dev", "local:dev"),
     ],
 )
-def test_a_datacenter_is_known_by_one_name_however_it_is_written(written: str, meant: str) -> None:
+def test_every_spelling_of_a_datacenter_has_one_normal_form(written: str, meant: str) -> None:
     assert datacenters.parse(written) == meant
 
 

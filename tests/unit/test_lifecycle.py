@@ -81,7 +81,7 @@ def in_time(kind: EventKind) -> datetime:
 
 
 @pytest.mark.parametrize(("state", "kind"), list(product(State, EventKind)))
-def test_every_event_in_every_state_does_what_the_table_says(state: State, kind: EventKind) -> None:
+def test_every_event_in_every_state_follows_the_table(state: State, kind: EventKind) -> None:
     order, now = in_state(state, kind), in_time(kind)
     event = MAKE[kind]("request-1", order, now)
     target = RULES.get((state, kind))
@@ -505,6 +505,6 @@ def test_one_agent_registers_for_an_epoch_and_no_second() -> None:
         advance(order, Register("r2", 1, "agent-2", "vm-2"), NOW)
 
 
-def test_the_lifecycle_page_is_what_the_table_says() -> None:
+def test_the_lifecycle_page_matches_the_table() -> None:
     page = Path(__file__).parents[2] / "docs" / "lifecycle.md"
     assert page.read_text(encoding="utf-8") == render(), "stale: run `make docs`"

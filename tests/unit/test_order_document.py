@@ -108,7 +108,7 @@ def test_an_order_comes_back_as_it_was(order: Order) -> None:
 
 @settings(deadline=None, derandomize=True, database=None)
 @given(orders())
-def test_what_comes_back_has_its_own_types(order: Order) -> None:
+def test_a_decoded_order_has_the_original_types(order: Order) -> None:
     back = decode(_through_firestore(encode(order)))
 
     assert _types(back) == _types(order)

@@ -83,7 +83,7 @@ def test_a_new_pool_has_as_many_slots_as_its_target() -> None:
     assert len({member.order_id for member in pool.members}) == 3
 
 
-def test_what_is_recorded_and_not_yet_created_is_not_planned_again() -> None:
+def test_a_recorded_order_that_is_not_created_yet_is_not_planned_again() -> None:
     pool = plan(a_pool(3), {})
     assert plan(pool, {}) == pool
 
@@ -137,7 +137,7 @@ def test_an_order_that_ended_without_failing_is_replaced_at_once(state: State) -
     assert (again.members[0].generation, again.members[0].failures) == (2, 0)
 
 
-def test_surplus_is_released_from_what_waits_to_what_runs_the_youngest_first() -> None:
+def test_surplus_is_released_from_queued_to_running_and_youngest_first() -> None:
     pool = plan(a_pool(5), {})
     one, two, three, four, five = created(pool).values()
     orders = {order.id: order for order in (running(one), two, running(three), claimed(four), five)}
@@ -209,7 +209,7 @@ def test_a_pool_that_is_not_managed_is_neither_filled_nor_emptied(changes: dict[
     assert plan(replace(pool, **changes), ended).members == ()
 
 
-def test_filled_on_demand_a_pool_gets_what_it_lacks_and_gives_nothing_away() -> None:
+def test_a_fill_on_demand_orders_missing_machines_and_releases_none() -> None:
     pool = plan(a_pool(0, dispatch=False), {}, at_least=3)
     assert len(pool.members) == 3
     assert plan(pool, created(pool), at_least=1) == pool
@@ -239,7 +239,7 @@ def test_a_change_that_changes_nothing_leaves_no_trace() -> None:
     assert revised(pool, NOW + LEASE, min_warm_count=3).updated_at == NOW + LEASE
 
 
-def test_a_pools_orders_are_what_the_pool_says() -> None:
+def test_a_pools_orders_have_the_pools_fields() -> None:
     pool = plan(a_pool(1, attestation=Attestation.REQUIRED, reason="more"), {})
     order = order_for(pool, pool.members[0], NOW)
     assert order.spec == CapacitySpec(
@@ -457,7 +457,7 @@ TestAnyHistory = AnyHistory.TestCase
 TestAnyHistory.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
-def test_an_agent_that_registered_does_not_change_what_is_planned() -> None:
+def test_an_agents_registration_does_not_change_a_pools_plan() -> None:
     pool, orders = filled(1)
     (order,) = orders.values()
     registered = advance(order, Register("r", order.epoch, "agent", "vm"), NOW)

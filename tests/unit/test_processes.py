@@ -12,7 +12,7 @@ from emulators.record import LOGS, Record
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)")
 
 
-def test_after_the_clock_was_set_what_was_started_is_still_known_and_stopped(
+def test_servers_are_still_recognised_and_stopped_after_the_clock_was_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = start("a sleeper", SLEEPS, tmp_path / LOGS / "sleeper.log")

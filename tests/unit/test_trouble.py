@@ -155,6 +155,6 @@ def test_an_invalid_order_id_is_never_put_into_a_path(order_id: str) -> None:
                 call(order_id)
 
 
-def test_what_has_no_words_of_its_own_is_named_by_its_class() -> None:
+def test_an_error_without_an_explanation_is_named_by_its_class() -> None:
     assert explain(ssl.SSLError(1, CANARY)) == "the TLS handshake failed (SSLError)"
     assert explain(RuntimeError(CANARY)) == "RuntimeError"

@@ -38,12 +38,12 @@ def test_control_characters_are_replaced_but_for_line_ends_and_tabs() -> None:
     assert view.plain("a\tb\nc\x1bd\x7fe\x85").plain == "a\tb\nc�d�e�"
 
 
-def test_an_order_s_message_is_no_markup_and_moves_no_cursor(printed: Callable[[], str]) -> None:
+def test_an_orders_message_is_shown_without_markup_and_control_characters(printed: Callable[[], str]) -> None:
     view.print_order(an_order_view(), as_json=False)
     assert SHOWN in printed()
 
 
-def test_how_an_export_failed_is_no_markup_and_moves_no_cursor(printed: Callable[[], str]) -> None:
+def test_an_exports_failure_is_shown_without_markup_and_control_characters(printed: Callable[[], str]) -> None:
     view.print_end(an_order_view())
     assert f"program_failed: {SHOWN}" in printed().replace("\n", " ")
 

@@ -118,7 +118,7 @@ class Compute:
 
 
 def _repeated(call: Callable[[], T]) -> T:
-    """Raises ComputeRefused, ComputeUnreachable."""
+    """Call, and repeat if that may help. Raises ComputeRefused, ComputeUnreachable."""
     for attempt in stamina.retry_context(
         on=ComputeUnreachable,
         attempts=ATTEMPTS,

@@ -138,7 +138,7 @@ class Insertion:
         return build(self.options, zone, order.name, labelled, order.spec.node_size, order.config)
 
     def _await(self, zone: str, operation: str) -> None:
-        """Raises ComputeRefused, ComputeUnreachable."""
+        """Wait until the operation is done. Raises ComputeRefused, ComputeUnreachable."""
         deadline = time.monotonic() + INSERT_SECONDS
         while not self.compute.await_operation(zone, operation):
             if time.monotonic() > deadline:

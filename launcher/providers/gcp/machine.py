@@ -81,7 +81,7 @@ class GcpMachine:
         os.close(self._over)
 
     def _delete_at_last(self) -> Deletions:
-        """Raises OSError if a try fails after it was hurried."""
+        """Try to delete until it is accepted. Raises OSError if a try fails after it was hurried."""
         while True:
             try:
                 return self._delete()
@@ -96,7 +96,7 @@ class GcpMachine:
                     raise OSError(errno.EIO, f"The instance {self.name} cannot be deleted") from error
 
     def _delete(self) -> Deletions:
-        """Raises ComputeError."""
+        """Request the deletion in every zone. Raises ComputeError."""
         begun = {zone: self._compute.delete(zone, self.name) for zone in self.zones}
         return {zone: operation for zone, operation in begun.items() if operation is not None}
 

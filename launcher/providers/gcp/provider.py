@@ -98,12 +98,12 @@ class GcpProvider:
         self._strays.watch(held, until)
 
     def _machine(self, written: InstanceRecord, hold: Hold) -> GcpMachine:
-        """Raises OSError if this host has no descriptor left."""
+        """Return the instance as a machine. Raises OSError if this host has no descriptor left."""
         return GcpMachine(written, self._compute, self._watch, lambda: self._strays.end(hold))
 
 
 def _order(directory: VmDirectory) -> InstanceOrder:
-    """Raises LaunchFailed."""
+    """Return the instance to make for a machine's directory. Raises LaunchFailed."""
     try:
         config = WorkerConfig.model_validate_json(directory.config.read_bytes())
     except OSError as error:
@@ -112,7 +112,7 @@ def _order(directory: VmDirectory) -> InstanceOrder:
 
 
 def _capacity(config: WorkerConfig) -> CapacitySpec:
-    """Raises LaunchFailed."""
+    """Return the capacity order's spec. Raises LaunchFailed."""
     if not isinstance(config.spec, CapacitySpec):
         raise LaunchFailed(f"Compute Engine is for capacity; this order is of the kind {config.spec.kind}.")
     return config.spec

@@ -71,7 +71,7 @@ class Watch:
             return tuple(self._watched.values())
 
     def _look(self, machines: tuple[Watched, ...]) -> None:
-        """Raises ComputeError."""
+        """Read all instances, and notify the machines that have ended. Raises ComputeError."""
         there = self._fleet.look()
         for machine in machines:
             if self._has_ended(machine, there):

@@ -126,7 +126,7 @@ class QemuProvider(QemuMachines):
             raise of_host(error, "The machine's data disk cannot be made") from error
 
     def _verified(self) -> ImageManifest:
-        """Raises ImageRejected, LaunchFailed."""
+        """Verify the image, and return its manifest. Raises ImageRejected, LaunchFailed."""
         if not (self.image / MANIFEST).exists():
             raise LaunchFailed(f"The guest image does not exist: {self.image.name}.", Reason.IMAGE_MISSING)
         return verify(self.image, self.digest)

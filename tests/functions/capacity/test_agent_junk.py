@@ -25,7 +25,9 @@ FIELDS: Final = st.sampled_from(
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wrong=st.dictionaries(FIELDS, JUNK, max_size=3), tdx=st.none() | st.dictionaries(st.text(), JUNK), body=JUNK)
-def test_whatever_an_agent_sends_nothing_breaks(world: World, wrong: dict[str, Any], tdx: Any, body: object) -> None:
+def test_no_agents_input_causes_an_unexpected_error(
+    world: World, wrong: dict[str, Any], tdx: Any, body: object
+) -> None:
     agent_id = registered(world)
     for sent in (body, registration(world) | wrong, registration(world, attestation={"tdx": tdx})):
         for path in (REGISTER, f"/api/v1/agents/{agent_id}/heartbeat"):
@@ -36,7 +38,7 @@ def test_whatever_an_agent_sends_nothing_breaks(world: World, wrong: dict[str, A
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(claims=st.dictionaries(st.sampled_from(["exp", "nbf", "iss", "tdx", "tdx_mrtd", "tdx_report_data"]), JUNK))
-def test_whatever_a_token_claims_nothing_breaks(world: World, claims: dict[str, Any]) -> None:
+def test_no_token_claims_cause_an_unexpected_error(world: World, claims: dict[str, Any]) -> None:
     answer = register(world, attestation={"tdx": {"intel_ta_token": sign_junk(world, claims)}})
     assert answer.status_code < 500
 

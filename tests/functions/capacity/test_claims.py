@@ -47,7 +47,7 @@ def test_a_claim_answers_with_the_order_for_ten_minutes_and_a_bootstrap_token(wo
     }
 
 
-def test_a_claim_is_valid_for_30_seconds_at_least_whatever_the_setting(world: World, worker: str) -> None:
+def test_a_claim_is_valid_for_at_least_30_seconds(world: World, worker: str) -> None:
     configure(world, claim_ttl_seconds=1.0)
     place(world)
 

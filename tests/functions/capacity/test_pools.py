@@ -36,7 +36,7 @@ def test_the_sweep_fills_pools(world: World) -> None:
     assert [order.state for order in orders(world)] == [State.QUEUED] * 2
 
 
-def test_the_sweep_creates_what_is_missing_once_and_rings_for_it(world: World) -> None:
+def test_the_sweep_creates_missing_orders_once_and_rings_for_them(world: World) -> None:
     aim(world, 2, reason="tests", attestation="required")
     assert swept(world) == {"pools": 1, "created": 2, "released": 0}
     assert swept(world)["created"] == 0

@@ -69,7 +69,7 @@ def test_an_account_may_be_described(world: World) -> None:
 
 
 @pytest.mark.parametrize("account_type", AccountType)
-def test_a_key_is_good_for_what_its_accounts_type_is(world: World, account_type: AccountType) -> None:
+def test_a_key_has_the_role_of_its_accounts_type(world: World, account_type: AccountType) -> None:
     answer = create(world, "one", account_type)
 
     key = world.ports.keys.find(digest(answer["api_key"]))
@@ -256,7 +256,7 @@ def test_an_enrolment_token_is_invalid_once_it_has_expired(world: World) -> None
     create(world, "one", key=second)
 
 
-def test_whatever_refuses_an_account_does_not_use_its_token_up(world: World) -> None:
+def test_a_refused_account_does_not_use_up_its_token(world: World) -> None:
     create(world, "taken")
     token = enrol(world)
     create(world, "taken", key=token, status=409)

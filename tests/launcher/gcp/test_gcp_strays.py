@@ -39,7 +39,7 @@ def test_only_instances_that_were_strays_twice_are_deleted(
     assert left == {vm.manifest.vm for vm in (kept, *foreign)}
 
 
-def test_no_instance_is_deleted_whose_labels_name_another_launcher_whatever_a_list_shows(
+def test_an_instance_with_another_launchers_labels_is_never_deleted(
     fake: Fake, options: GcpOptions, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
     provider.start(make_vm()).leave()
@@ -102,7 +102,7 @@ def test_a_stray_that_cannot_be_deleted_is_retried_and_other_strays_are_deleted(
     fake.await_gone()
 
 
-def test_what_this_daemon_itself_started_or_adopted_is_no_stray(
+def test_an_instance_that_this_daemon_started_or_adopted_is_not_a_stray(
     fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm, over: threading.Event
 ) -> None:
     vm = make_vm()

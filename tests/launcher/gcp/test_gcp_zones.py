@@ -156,7 +156,7 @@ def test_if_nothing_is_left_anywhere_no_attempt_is_used(
         ({"status": 503}, Reason.LAUNCH_FAILED),
     ],
 )
-def test_a_refusal_that_no_zone_would_avoid_is_reported_as_what_it_is(
+def test_a_refusal_that_every_zone_would_give_is_reported_at_once(
     fake: Fake, provider: GcpProvider, make_vm: MakeVm, refusal: dict[str, Any], reason: Reason
 ) -> None:
     fake.behave(refusals=[{"method": "insert", **refusal}])

@@ -148,7 +148,7 @@ def test_a_machine_that_ended_and_was_not_reaped_counts_as_ended(
     left.reaped()
 
 
-def test_what_an_adopted_machine_started_is_ended_with_it(
+def test_processes_of_an_adopted_machine_are_ended_with_it(
     launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
     left = leave((sys.executable, "-c", PARENT))
