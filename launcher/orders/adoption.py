@@ -70,7 +70,7 @@ class Adoption:
                 put_aside(path, str(error), manifest)
 
     def _settle(self, directory: VmDirectory) -> None:
-        """Adopt or report a machine. Raises OSError, ValueError, LookupError if that is impossible, and LaunchFailed."""
+        """Adopt or report a machine. Raises OSError, ValueError, LookupError, LaunchFailed if that is impossible."""
         hold = directory.manifest.hold
         recoverer = self.runner.providers.recoverer(directory.manifest)
         match state := recoverer.state_of(directory):
