@@ -1,1 +1,1 @@
-"""Benchmarks: each prints ratios against the raw floor it was measured beside."""
+"""Benchmarks. Each prints ratios to a baseline, which it measures in the same run."""

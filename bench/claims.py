@@ -1,7 +1,7 @@
-"""How fast orders are claimed: `python -m bench.claims` starts a Firestore emulator of its own and prints a table.
+"""Measures how fast orders are claimed: `python -m bench.claims` starts a Firestore emulator and prints a table.
 
-Each way of claiming gets a project of its own with as many queued orders as it claims. The floor is what the client
-library itself can do: read a known document and write it on the condition that it is still that version.
+Each way of claiming gets its own project, with as many queued orders as it claims. The floor is the fastest that the
+client library allows: read a known document, and write it on the condition that it has not changed.
 """
 
 import os
@@ -38,15 +38,15 @@ from shared.signals import exit_on_signals
 
 ORDERS_BY_THREADS: Final = {1: 150, 8: 500, 32: 800}
 WARM_UP: Final = (8, 1000)
-"""Threads and orders of a run that nobody counts: the emulator compiles itself as it goes."""
+"""The threads and orders of a run that does not count: the emulator compiles its code while it runs."""
 ROUNDS: Final = 2
-"""Each figure is the best of these: whatever else the machine does only slows it."""
+"""Each figure is the best of this number of runs, because other load on the machine can only slow a run."""
 BATCH: Final = 100
 
 ClaimOne = Callable[[str], None]
-"""Claims one order, given an id that no other claimer is given; a way that finds its own order ignores it."""
+"""Claims one order. It gets an id that no other claimer gets; a way that finds its own order ignores it."""
 Way = Callable[[Client, Order], ClaimOne]
-"""Makes the claiming function of one project; the order is one like those queued there."""
+"""Makes the claiming function for one project. The order is like those that are queued there."""
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def compare(threads: int, count: int) -> Iterator[tuple[str, ...]]:
-    """Yield a row for each way of claiming, the floor first."""
+    """Yield a row for each way of claiming, the floor's first."""
     runs = [[measure(way, threads, count) for way in WAYS.values()] for _ in range(ROUNDS)]
     best = [max(of_one_way) for of_one_way in zip(*runs, strict=True)]
     floor, _ = best[0]
@@ -71,12 +71,12 @@ def compare(threads: int, count: int) -> Iterator[tuple[str, ...]]:
 
 
 def measure(way: Way, threads: int, count: int) -> tuple[float, int]:
-    """Return the claims a second, and how many of `count` claims failed."""
+    """Return the claims per second, and how many of `count` claims failed."""
     client = Client(project=f"bench-{uuid4().hex[:12]}")
     queued = [place(str(uuid4()), "bench", TaskSpec(command=("true",)), datetime.now(UTC)) for _ in range(count)]
     fill(client, queued)
     claim = way(client, queued[0])
-    claim_all(claim, [queued.pop().id], 1)  # connects
+    claim_all(claim, [queued.pop().id], 1)  # opens the connection
     began = time.perf_counter()
     failed = claim_all(claim, (order.id for order in queued), threads)
     seconds = time.perf_counter() - began
@@ -93,7 +93,7 @@ def fill(client: Client, orders: list[Order]) -> None:
 
 
 def claim_all(claim: ClaimOne, order_ids: Iterable[str], threads: int) -> int:
-    """Claim until every id is used, on so many threads; return how many claims failed."""
+    """Claim on this number of threads until every id is used; return how many claims failed."""
     waiting, failures = deque(order_ids), deque[Exception]()
 
     def run() -> None:
@@ -156,7 +156,7 @@ def any_candidate(client: Client, like: Order) -> ClaimOne:
     def claim(_: str) -> None:
         now = datetime.now(UTC)
         if candidates.next([like.lane], a_claim(now), now) is None:
-            raise Refusal("Nothing was to be had.")
+            raise Refusal("There was no order to claim.")
 
     return claim
 
@@ -166,7 +166,7 @@ def a_claim(now: datetime) -> Claim:
 
 
 def written(order: Order) -> dict[str, Any]:
-    """Return the fields that a claim changes, so that the raw writes are as large as ours."""
+    """Return the fields that a claim changes, so that the floor's writes are as large as a claim's."""
     return order_document.changes(order, advance(order, a_claim(order.created_at), order.created_at))
 
 

@@ -15,7 +15,7 @@ POLL_SECONDS: Final = 0.5
 
 
 class TookTooLong(ControlPlaneError):
-    """The order did not end in time. It goes on, and can be watched again."""
+    """The order did not end in time. It continues, and can be watched again."""
 
 
 def _folder(text: str) -> Path:

@@ -13,7 +13,7 @@ from shared.domain.spec import OrderKind
 from shared.wire.orders import OrderList, OrderView
 
 ID_WIDTH: Final = 36
-"""The length of a UUID: nobody can copy one that is cut short."""
+"""The length of a UUID, so that ids are shown whole and can be copied."""
 KIND_WIDTH: Final = max(map(len, OrderKind))
 STATE_WIDTH: Final = max(map(len, State))
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"

@@ -34,7 +34,7 @@ class Unobtainable(StartFailed):
 
 
 class _Spoilt(Exception):
-    """The resumed file has another digest, because its beginning is another file's. Fetch it from the start."""
+    """The resumed file has a wrong digest, because its beginning belongs to another file. Fetch it from the start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""The launcher daemon: takes orders off the queue and keeps their machines."""
+"""The launcher daemon: takes orders from the queue and runs their machines."""

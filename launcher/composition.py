@@ -45,11 +45,11 @@ log = structlog.get_logger()
 
 
 class CloudRefused(Exception):
-    """A cloud refuses requests from here; the message says why."""
+    """A cloud refuses requests from this host; the message says why."""
 
 
 def serve(settings: LauncherSettings) -> int:
-    """Run a launcher until it is told to stop, or has taken its limit of orders, and return the exit code.
+    """Run a launcher until a signal stops it, or until it has taken its limit of orders; return the exit code.
 
     Raises ModeRefused, TrialImpossible, CloudRefused, StateUnusable, CannotRunNow, SettingsWrong.
     """
@@ -89,7 +89,7 @@ def providers_of(settings: LauncherSettings, identity: str) -> Providers:
 
 @dataclass(frozen=True, slots=True)
 class _Launcher:
-    """What launchers of every mode have."""
+    """The objects that launchers of every mode need."""
 
     settings: LauncherSettings
     providers: Providers
@@ -121,7 +121,7 @@ class _Launcher:
 
 
 def _composed(settings: LauncherSettings, providers: Providers, control_plane: ControlPlane) -> _Launcher:
-    """Raises CannotRunNow."""
+    """Make the objects of a launcher. Raises CannotRunNow."""
     name, mode = settings.launcher_name, settings.mode
     admission = _admission(settings)
     lanes = admission.fitting(served(providers, settings.datacenter, settings.node_size, mode))
@@ -155,7 +155,7 @@ def _composed(settings: LauncherSettings, providers: Providers, control_plane: C
 
 
 def _run_daemon(launcher: _Launcher, events: Events) -> int:
-    """Run until told to stop. Raises LaunchFailed, OSError, ValidationError."""
+    """Run until a signal stops it. Raises LaunchFailed, OSError, ValidationError."""
     subscription = launcher.settings.subscription
     if subscription is None:
         log.info(LogEvent.POLLING, message="There is no subscription: the launcher claims orders over HTTPS.")
@@ -181,13 +181,13 @@ def _run_limited(launcher: _Launcher, events: Events) -> int:
         states = launcher.reconciliation.states()
         leases = launcher.reconciliation.renew(here, mode)
         Adoption(launcher.runner, launcher.assignments, launcher.admission, states, leases).run()
-        limited.count_booting()  # before the first heartbeat, which says what runs by now
+        limited.count_booting()  # before the first heartbeat, whose answer changes which orders run
 
     return launcher.daemon(adopt, limited.run, events).run(events) or int(limited.failed)
 
 
 def _local_provider(settings: LauncherSettings) -> Provider:
-    """Raises ModeRefused, TrialImpossible."""
+    """Return the provider of this host's machines. Raises ModeRefused, TrialImpossible."""
     if settings.provider is ProviderName.PROCESS or settings.image is None or settings.image_digest is None:
         return ProcessProvider(settings.state_dir.resolve(), settings.machine_disk_mib)
     mode = probe(settings.qemu_mode, settings.qemu)
@@ -204,8 +204,8 @@ def _local_provider(settings: LauncherSettings) -> Provider:
 
 
 def _gcp_provider(settings: LauncherSettings, identity: str) -> Provider:
-    """Raises CloudRefused, SettingsWrong."""
-    # Imported here: it brings Google's client, which takes seconds, and an extra.
+    """Return the provider `gcp`. Raises CloudRefused, SettingsWrong."""
+    # Imported here: Google's client takes seconds to import, and is an optional extra.
     try:
         from launcher.providers.gcp.errors import ComputeRefused
         from launcher.providers.gcp.provider import GcpProvider
@@ -239,7 +239,7 @@ def _outage(requests: str) -> Outage:
 
 
 def _listener(subscription: str) -> BellListener:
-    # Imported here: a launcher that polls does not need it, and it takes the better part of a second.
+    # Imported here: it takes most of a second, and a launcher that polls does not need it.
     from google.cloud.pubsub_v1 import SubscriberClient
 
     from launcher.daemon.pubsub import PubSubListener
@@ -249,13 +249,13 @@ def _listener(subscription: str) -> BellListener:
 
 @contextmanager
 def _failures_explained() -> Iterator[None]:
-    """Raise what ends the launcher as StateUnusable or CannotRunNow."""
+    """Convert the errors that end a launcher to StateUnusable or CannotRunNow."""
     try:
         yield
     except (Unreachable, Refused, LaunchFailed) as error:
         raise CannotRunNow(str(error)) from error
     except OSError as error:
         raise failure("The launcher cannot go on with its state directory", error) from error
-    except ValidationError as error:  # of what was sent or stored: no setting is wrong
+    except ValidationError as error:  # of a received or stored document: no setting is wrong
         log.exception(LogEvent.LAUNCHER_FAILED, message="The launcher has failed on an invalid document.")
         raise CannotRunNow("The launcher has failed; its log says how.") from error

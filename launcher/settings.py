@@ -27,14 +27,14 @@ from shared.wire.base import Name, Sha256
 
 
 class ProviderName(StrEnum):
-    """How this host makes machines."""
+    """The providers that make machines on this host."""
 
     QEMU = "qemu"
     PROCESS = "process"
 
 
 class Cloud(StrEnum):
-    """Where machines are made: on this host, or elsewhere."""
+    """The hosts of machines: this one, or a cloud."""
 
     BAREMETAL = "baremetal"
     GCP = "gcp"
@@ -76,7 +76,7 @@ class LauncherSettings(HostSettings, GcpSettings):
     url: ControlPlaneUrl = Field(validation_alias=twins("URL", "CP_URL"))
     launcher_key: Secret = Field(validation_alias=twins("LAUNCHER_KEY", "LAUNCHER_API_KEY"))
     intel_api_key: Secret | None = Field(None, validation_alias=twins("INTEL_API_KEY", "INTEL_API_KEY", "ITA_API_KEY"))
-    """Accepted because the contract's worker accepts it. No machine gets it: the control plane has quotes appraised."""
+    """Accepted because the contract's worker accepts it, and ignored: the control plane has quotes appraised."""
     launcher_name: Name = Field(default_factory=host_name)
     """Unique to one launcher. Launchers that share a name differ in the identities in their state directories."""
     providers: Annotated[tuple[Cloud, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)] = Field(
@@ -171,7 +171,7 @@ class LauncherSettings(HostSettings, GcpSettings):
 
     @property
     def limit(self) -> int:
-        """How many orders a launcher takes that is not a daemon."""
+        """Return the number of orders that a launcher takes if it is not a daemon."""
         return 1 if self.one_shot else self.max_orders
 
 

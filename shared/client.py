@@ -286,7 +286,7 @@ def _check(order: OrderView, expected: OutputView, size: int, sha256: str) -> No
 
 
 def _path_of(order_id: str) -> str:
-    """Raises RequestWrong."""
+    """Return the path of an order. Raises RequestWrong."""
     if not ORDER_ID.fullmatch(order_id):
         raise RequestWrong("This is no order's id: `launchyard order list` shows the ids of your orders.")
     return f"/v1/orders/{order_id}"

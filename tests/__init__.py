@@ -1,1 +1,3 @@
-"""The tests, one folder a level. A test starts whatever it needs, on free ports, in a state folder of its own."""
+"""The tests, one folder for each level. A test starts the servers that it needs on free ports, with a state folder of
+its own.
+"""

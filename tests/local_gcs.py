@@ -99,7 +99,7 @@ _STATUS: Final = {
 
 
 def _refusal(request: Request, body: bytes, key: RSAPublicKey, now: datetime) -> str | None:
-    """Return the code by which a signed request is refused; None where it is allowed."""
+    """Return the code by which a signed request is refused; None if it is allowed."""
     query = {name: values[0] for name, values in parse_qs(request.query_string.decode()).items()}
     if query.get("X-Goog-Algorithm") != ALGORITHM or "X-Goog-Signature" not in query:
         return "AuthenticationRequired"

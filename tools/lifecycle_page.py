@@ -13,13 +13,13 @@ HEAD = """# Lifecycle of an order
 
 Generated from the table in `functions/domain/rules.py` by `make docs`; a test fails when this page is stale.
 
-`lapse`, `retry`, `exit`, `boot_timeout` and `return` lead back to `queued` while attempts remain and the client has not
-cancelled the order. Without attempts left all but `return` end in `failed`. A launcher that sends heartbeats reports
-before it starts a machine (`provision`): a `lapse` before that burns no attempt, since nothing was tried, and the
-order waits on until its queue TTL, to which the time that it was held is added. If the client has cancelled the order,
-all end in `cancelled`; but a capacity order that ran has done its work (`succeeded`, `released`). A final state never
-changes: a machine's `exit` after the end of its order is accepted, and changes nothing. Events marked *fenced* carry
-the epoch: any but the present one is refused, `409 lease_lost`.
+`lapse`, `retry`, `exit`, `boot_timeout` and `return` queue the order again if it has attempts left and its client has
+not cancelled it. If it has none left, all of them but `return` end in `failed`. A launcher that sends heartbeats
+reports `provision` before it starts a machine. So a `lapse` before that does not count as an attempt, and the order
+waits until its queue TTL, which is extended by the time that the order was held. If the client has cancelled the order,
+all of these events end in `cancelled`; a capacity order that ran ends in `succeeded` (`released`) instead. A final
+state never changes: a machine's `exit` after the end of its order is accepted, and changes nothing. Events marked
+*fenced* carry the epoch. If it is not the current one, the answer is `409 lease_lost`.
 """
 
 

@@ -59,7 +59,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A word that is gone, where it stands."""
+    """One use of a word that is gone."""
 
     rule: Rule
     found: Found

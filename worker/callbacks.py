@@ -32,7 +32,7 @@ class NotUnderstood(ReportRefused):
 
 @dataclass(frozen=True, slots=True)
 class MeasuredOutput:
-    """An output and what the worker reports of it: `size` in bytes, `sha256` in lower-case hex."""
+    """An output and its measurements: `size` in bytes, `sha256` in lower-case hex."""
 
     file: Path
     content_type: str

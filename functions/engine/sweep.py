@@ -113,7 +113,7 @@ class _FragileDoorbell:
         self._failure: Unavailable | None = None
 
     def ring(self, bell: Bell) -> None:
-        """Raises Unavailable."""
+        """Ring, unless an earlier bell of this sweep failed. Raises Unavailable."""
         with self._ringing:
             if self._failure is not None:
                 raise self._failure

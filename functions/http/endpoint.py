@@ -219,7 +219,7 @@ def _identity(request: Request) -> str | None:
 
 
 def _idempotency_key(request: Request) -> str:
-    """Raises Malformed."""
+    """Return the request's idempotency key. Raises Malformed."""
     key = _single(request, KEY_HEADER) or ""
     if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
         raise Malformed(

@@ -44,7 +44,7 @@ def doctor(
 ) -> None:
     """Check this host. Exit 0 if it can run machines in this mode, 1 if something is missing.
 
-    It reads the launcher's settings, and needs none of them.
+    It reads the launcher's settings, all of which may be missing.
     """
     try:
         settings = read(DoctorSettings)
@@ -97,7 +97,7 @@ def _mode(host: Host, asked: QemuChoice) -> QemuMode:
         return QemuMode(asked)
     try:
         kvm = host.boots(QemuMode.KVM, host.hypervisor.binary)
-    except TrialImpossible:  # the row of the mode that is left says so
+    except TrialImpossible:  # the row of the remaining mode shows that
         kvm = False
     return choose(asked, kvm, has_tdx(host.path(TDX_PARAMETER)))
 

@@ -74,7 +74,7 @@ def new(
     if intel_api_key or bootstrap_token:
         typer.echo("The key and the token are not passed to the machine: its configuration holds no secret.", err=True)
     if datacenter == "":
-        raise typer.BadParameter("it is empty: name one, or leave the option out", param_hint="--datacenter")
+        raise typer.BadParameter("it is empty: give a value, or leave the option out", param_hint="--datacenter")
     settings = _settings(image=image, easyenclave_url=easyenclave_url, vm_state_dir=state_dir)
     config = StandaloneConfig(
         program=StandaloneProgram.IDLE,
@@ -167,7 +167,7 @@ def _settings(**flags: Any) -> ToolSettings:
 
 
 def _deleted(one: VmDirectory, settings: ToolSettings) -> bool:
-    """Delete one machine, and return whether that worked. A failure must not keep others from being deleted."""
+    """Delete one machine, and return whether that worked. After a failure, the command goes on with the others."""
     try:
         machines.end(one)
         typer.echo(f"deleted {one.manifest.vm}")

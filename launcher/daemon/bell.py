@@ -1,4 +1,4 @@
-"""The doorbell's loop: hears bells while there is room, claims their orders, and gives the other bells back."""
+"""The doorbell's loop: pulls bells while there is room, claims their orders, and gives the other bells back."""
 
 from datetime import timedelta
 from typing import Final
@@ -17,12 +17,11 @@ from shared.log_events import LogEvent
 
 AT_ONCE: Final = timedelta()
 NO_ROOM: Final = timedelta(seconds=5)
-"""When a bell comes again that this launcher has no room for: another may have some."""
+"""The delay before a bell is delivered again if this launcher has no room: another launcher may have some."""
 FOREIGN: Final = timedelta(seconds=10)
-"""When a bell of a lane that is not served comes again. The subscription's filter keeps them away, except in
-the emulator."""
+"""The delay for a bell of a lane that is not served. The subscription's filter drops those, except in the emulator."""
 UNREADABLE: Final = timedelta(seconds=30)
-"""When a bell comes again whose order the control plane cannot read, in a roll-out or after a rollback."""
+"""The delay for a bell whose order the control plane cannot read, in a roll-out or after a rollback."""
 
 log = structlog.get_logger()
 
@@ -44,12 +43,12 @@ class DoorbellLoop:
         self._bell_backoff, self._bell_outage = Backoff(clock.jitter), Outage(clock.monotonic, "the doorbell", "bells")
 
     def run(self) -> None:
-        """Hear bells, never more than there is room for, until admission closes."""
+        """Pull bells, never more than there is room for, until admission closes."""
         while (room := self._admission.await_room(self._claims.lanes)) > 0:
             self._clock.pause(self._hear(room), self._admission.closed)
 
     def _hear(self, most: int) -> float:
-        """Hear bells once and answer each; return the seconds to wait before the next time."""
+        """Pull bells once and answer each; return the seconds to wait before the next time."""
         try:
             bells = self._listener.hear(most)
         except BellsUnavailable as error:
@@ -59,14 +58,14 @@ class DoorbellLoop:
         self._bell_backoff.reset()
         wait = 0.0
         for heard in bells:
-            if wait > 0:  # claims are not answered now
+            if wait > 0:  # the control plane does not answer claims now
                 self._give_back(heard, timedelta(seconds=wait))
             else:
                 wait = self._answer(heard)
         return wait
 
     def _answer(self, heard: Heard) -> float:
-        """Claim the bell's order and begin it; return the seconds to wait if claims are not answered."""
+        """Claim the bell's order and begin it; return the seconds to wait if the control plane does not answer."""
         lane = self._claims.lanes.find(heard.bell.lane)
         if lane is None:
             self._give_back(heard, FOREIGN)
@@ -78,7 +77,7 @@ class DoorbellLoop:
         asked_at = self._clock.monotonic()
         try:
             claimed = self._claims.by_id(heard.bell.order_id)
-        except OtherVersion as error:  # of this order alone: other bells do not wait
+        except OtherVersion as error:  # only this order is affected: other bells do not wait
             self._admission.free(room)
             self._unreadable.failed(error)
             self._give_back(heard, UNREADABLE)

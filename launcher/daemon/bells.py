@@ -1,4 +1,4 @@
-"""The port through which a launcher hears the doorbell."""
+"""The port through which a launcher receives bells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from shared.wire.bell import Bell
 
 
 class BellsUnavailable(Exception):
-    """The broker did not answer; the same may be asked again."""
+    """The broker did not answer. The request may be repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,20 +21,20 @@ class Heard:
 
 
 class BellListener(Protocol):
-    """Bells are pulled, never pushed: a launcher hears only as many as it has room for."""
+    """Pulls bells. A launcher pulls only as many as it has room for."""
 
     def hear(self, most: int) -> Sequence[Heard]:
-        """Wait some seconds for bells and return at most `most`; having none is no error. Malformed ones are left out.
+        """Wait some seconds for bells, and return at most `most` of them, or none. Malformed ones are left out.
 
         A bell that is neither acknowledged nor given back is delivered again after half a minute. Raises
         BellsUnavailable.
         """
 
     def acknowledge(self, heard: Heard) -> None:
-        """Tell the broker that the bell has done its work. Raises BellsUnavailable; then it may be heard again."""
+        """Acknowledge the bell at the broker. Raises BellsUnavailable; then the bell may be delivered again."""
 
     def give_back(self, heard: Heard, after: timedelta) -> None:
         """Have the bell delivered again, to any launcher, `after` a time of at most 10 minutes.
 
-        Raises BellsUnavailable; then it is delivered again without that.
+        Raises BellsUnavailable; then the broker delivers it again at its own time.
         """

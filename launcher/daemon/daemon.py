@@ -1,4 +1,4 @@
-"""The daemon: starts the loops, and shuts down in order when it is told to, or when a loop fails."""
+"""The daemon: starts the loops, and shuts down cleanly after a signal or after a loop's failure."""
 
 import signal
 import threading
@@ -24,11 +24,11 @@ Loop = Callable[[], None]
 
 
 class Occurrence(StrEnum):
-    """What the daemon's main thread waits for, beside signals."""
+    """The events that the daemon's main thread waits for, in addition to signals."""
 
     ENDED = "everything has ended"
     DONE = "enough orders were taken"
-    """And those that still run are not attended."""
+    """The limit was reached, and orders that still run are not attended."""
     LOOP_FAILED = "a loop failed"
     TIMEOUT = "the time is over"
 
@@ -40,7 +40,7 @@ LEAVE_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 120.0
 """How long the shutdown waits for orders whose machines are stopped and returned: as long as a lease and a stop."""
 LAST_SECONDS: Final = 5.0
-"""How long the shutdown waits after everything was hurried. What is left then is on the disk for the next daemon."""
+"""How long the shutdown waits after everything was hurried. The next daemon finds the rest on the disk."""
 SIGNAL_SECONDS: Final = 1.0
 """The longest wait of the main thread. A signal that comes just before a wait, or on another thread, does not end it,
 and Python's handler runs only after it."""
@@ -71,7 +71,9 @@ class Events:
             event = self._wait(min(seconds, SIGNAL_SECONDS))
             if event is Occurrence.TIMEOUT:
                 seconds -= SIGNAL_SECONDS
-            elif event is not Occurrence.DONE or not self._going:  # whatever came first, it goes already
+            elif (
+                event is not Occurrence.DONE or not self._going
+            ):  # the daemon already shuts down, for whichever event came first
                 self._going = True
                 return event
         return Occurrence.TIMEOUT
@@ -94,7 +96,7 @@ class ShutdownLimits:
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """`adopt` goes on with what an earlier daemon left; `intake` takes orders until admission closes."""
+    """`adopt` continues the orders of an earlier daemon; `intake` takes orders until admission closes."""
 
     adopt: Loop
     admission: Admission
@@ -109,15 +111,15 @@ class Daemon:
     def run(self, events: Events) -> int:
         """Run orders until the first event, then shut down, and return the exit code.
 
-        An attended launcher drains first: it waits for its orders' ends, and then leaves their machines to the next
-        daemon. One that is not leaves what runs, and returns the rest. A second signal has every machine stopped and
-        its order returned, a third hurries that. If a loop fails, machines are left running at once: the daemon is
-        broken, not they.
+        An attended launcher drains first: it waits until its orders end, and then leaves remaining machines to the next
+        daemon. A launcher that is not attended leaves machines whose orders run, and returns the other orders. After a
+        second signal, every machine is stopped and its order returned; a third hurries that. If a loop fails, all
+        machines are left running at once, because they are not affected.
         """
         over = threading.Event()
         try:
             return self._run(events, over)
-        except BaseException:  # no heartbeat renews what is held: it runs on for the next daemon
+        except BaseException:  # heartbeats have stopped, so the machines run on for the next daemon
             over.set()
             self.assignments.shutdown(Shutdown.LEAVE_ALL)
             self._await_end(self.limits.leave)
@@ -152,7 +154,7 @@ class Daemon:
         return 1 if events.failed else self._code(first)
 
     def _part(self, first: Event, events: Events) -> Event:
-        """Do what the first event demands of the held orders; return the event that ended that."""
+        """Treat the held orders as the first event demands; return the event that ended that."""
         if first in (Occurrence.LOOP_FAILED, Occurrence.DONE):
             return self._leave(events)
         if self.mode.attended:
@@ -180,25 +182,25 @@ class Daemon:
         return self._next(events, self.limits.stop)
 
     def _leave(self, events: Events) -> Event:
-        """Leave all machines; return the next event other than a failure, which is no reason to stop a machine."""
+        """Leave all machines running; return the next event other than a failure, which does not stop machines."""
         self.assignments.shutdown(Shutdown.LEAVE_ALL)
         while (event := self._next(events, self.limits.leave)) is Occurrence.LOOP_FAILED:
             log.error(LogEvent.LOOP_FAILED, message="Another loop of the launcher failed during the shutdown.")
         return event
 
     def _await_end(self, seconds: float) -> bool:
-        """Return whether nothing is held any more within so many seconds; log what is, if it is."""
+        """Wait for this number of seconds until nothing is held; return whether nothing is, and log what still is."""
         if self.assignments.await_end(seconds):
             return True
         log.error(
             LogEvent.ORDERS_LEFT_AT_EXIT,
-            message="The launcher ends before all its orders have: the next daemon goes on with them.",
+            message="The launcher ends before all its orders have ended: the next daemon continues with them.",
             left=[one.hold.model_dump() for one in self.assignments.held()],
         )
         return False
 
     def _next(self, events: Events, seconds: float = inf) -> Event:
-        """Wait for the next event, and meanwhile notify the supervisor for as long as the heartbeat's loop turns."""
+        """Wait for the next event. Meanwhile, notify the supervisor while the heartbeat's loop is alive."""
         every = self.supervision.every or inf
         while (event := events.get(min(seconds, every))) is Occurrence.TIMEOUT and seconds > every:
             seconds -= every
@@ -209,7 +211,7 @@ class Daemon:
     def _await_loops(
         self, intake: threading.Thread, heartbeat: threading.Thread, over: threading.Event, events: Events
     ) -> None:
-        """Put ENDED once nothing is held and nothing more can come."""
+        """Put ENDED once nothing is held and no more orders can come."""
         intake.join()  # a claim under way may still bring an order, which is then returned
         self.assignments.await_end()
         over.set()
@@ -219,7 +221,7 @@ class Daemon:
 
 
 def _start(loop: Loop, name: str, events: Events) -> threading.Thread:
-    """Run a loop on a thread. A loop that fails shuts the daemon down: its supervisor starts it anew."""
+    """Run a loop on a thread. If the loop fails, the daemon shuts down, and its supervisor starts it again."""
 
     def guarded() -> None:
         failed = True

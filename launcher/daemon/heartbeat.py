@@ -1,4 +1,4 @@
-"""The heartbeat's loop: one request renews everything this launcher holds, and its answer says what to stop."""
+"""The heartbeat's loop: one request renews all of this launcher's leases, and its answer lists what to stop."""
 
 import threading
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ LEASE_FRACTION: Final = 1 / 3
 MAX_SECONDS_WHILE_LIMITED: Final = 2.0
 """The longest time between two heartbeats of a launcher that exits once its orders run: it learns that from them."""
 STUCK_SECONDS: Final = 180.0
-"""Longer than the longest wait between two heartbeats plus the longest request."""
+"""The loop counts as stuck after this time, which exceeds the longest wait plus the longest request."""
 
 log = structlog.get_logger()
 
 
 class HeartbeatLoop:
-    """Sends a heartbeat every `every` seconds, and sooner if a third of a lease is over before.
+    """Sends a heartbeat every `every` seconds, or sooner if a third of a lease has passed before that.
 
     If leases are not renewed, each assignment stops its own machine before its lease ends. If the mode is not attended,
     the lease of a running order never expires.
@@ -51,11 +51,11 @@ class HeartbeatLoop:
         self._turned_at = clock.monotonic()
 
     def is_alive(self) -> bool:
-        """Return whether the loop has turned lately; a request may take its time."""
+        """Return whether the loop has made progress recently. A slow request does not count against it."""
         return self._clock.monotonic() - self._turned_at < STUCK_SECONDS
 
     def run(self, over: threading.Event) -> None:
-        """Send heartbeats until `over` is set, which is read whenever the assignments change."""
+        """Send heartbeats until `over` is set, which the loop checks whenever the assignments change."""
         while not over.is_set():
             self._wait(self._clock.monotonic() + self.beat(), over)
 

@@ -1,6 +1,6 @@
 """The intake of a launcher that takes a limited number of orders: `--one-shot` and `--max-orders`.
 
-It does not attend to the machines that it leaves running. The next launcher adopts them.
+It leaves the machines running without heartbeats. The next launcher adopts them.
 """
 
 import sys
@@ -19,7 +19,7 @@ from shared.lines import Lines
 from shared.log_events import LogEvent
 
 CLAIM_WAIT_SECONDS: Final = 2
-"""How long the one claim waits: the control plane's answer that there is no order may be a second old."""
+"""How long the only claim waits: the control plane's answer that there is no order may be a second old."""
 
 log = structlog.get_logger()
 
@@ -36,7 +36,7 @@ class Limited:
         limit: int,
         mode: Mode,
     ) -> None:
-        """`limit` is how many orders are taken."""
+        """`limit` is the number of orders to take."""
         self._polling, self._claims, self._assignments, self._admission = polling, claims, assignments, admission
         self._left, self._mode = limit, mode
         self._failed = False
@@ -46,7 +46,7 @@ class Limited:
         return self._mode is Mode.ONE_SHOT and (self._failed or self._assignments.lost > 0)
 
     def count_booting(self) -> None:
-        """Take as many orders less as an earlier launcher left booting. Call it before any heartbeat."""
+        """Lower the limit by the orders that an earlier launcher left booting. Call it before any heartbeat."""
         self._left -= self._assignments.booting()
 
     def run(self) -> None:
@@ -63,7 +63,7 @@ class Limited:
             self._failed = True
             return
         room = self._admission.reserve_when_free(self._claims.lanes)
-        if room is None:  # the launcher was told to stop meanwhile
+        if room is None:  # the launcher is shutting down
             return
         try:
             self._polling.claim(room, CLAIM_WAIT_SECONDS)

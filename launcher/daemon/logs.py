@@ -1,4 +1,4 @@
-"""The launcher's log: one JSON object a line, with `event`, `message`, and the fields that Cloud Logging reads."""
+"""The launcher's log: one JSON object on each line, with `event`, `message`, and Cloud Logging's fields."""
 
 import threading
 from typing import TextIO, cast

@@ -1,4 +1,4 @@
-"""The polling loop, for a launcher without Pub/Sub: one claim of the next order at a time, while there is room."""
+"""The polling loop of a launcher without Pub/Sub: claims the next order, one at a time, while there is room."""
 
 from typing import Final
 
@@ -12,7 +12,7 @@ from shared.client import ControlPlaneError, Refused, Unreachable
 from shared.domain.lanes import lane as lane_of
 
 REST_SECONDS: Final = 1.0
-"""The longest wait, cut at random, between two claims that brought nothing: launchers must not ask in step."""
+"""The longest wait between two claims that brought nothing. Each wait is cut at random, to spread launchers."""
 
 
 class PollingLoop:

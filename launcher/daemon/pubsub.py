@@ -1,7 +1,7 @@
-"""Bells from Google Cloud Pub/Sub, delivered at least once and heard by pulling.
+"""Pulls bells from Google Cloud Pub/Sub, which delivers at least once.
 
-Not by streaming pull: a stream's number of messages is fixed when it is opened, so a launcher whose room changes would
-open one anew each time, and bells on their way to the old stream would be late or lost (ADR 6).
+It does not use streaming pull: a stream's number of messages is fixed when it is opened. A launcher whose room changes
+would have to open a new stream each time, and bells on their way to the old one would be late or lost (ADR 6).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from shared.log_events import LogEvent
 from shared.wire.bell import MalformedBell, from_attributes
 
 HEAR_SECONDS: Final = 5.0
-"""How long one request waits for bells, and so how long a shutdown waits for it."""
+"""How long one request waits for bells, and therefore how long a shutdown may wait for it."""
 ANSWER_SECONDS: Final = 10.0
 AT_ONCE: Final = timedelta()
 
@@ -39,7 +39,7 @@ class PubSubListener:
         except DeadlineExceeded:
             return []
         except (GoogleAPIError, GoogleAuthError) as error:
-            raise BellsUnavailable("The doorbell cannot be heard now.") from error
+            raise BellsUnavailable("Bells cannot be received now.") from error
         return [heard for received in answer.received_messages if (heard := self._read(received)) is not None]
 
     def acknowledge(self, heard: Heard) -> None:
@@ -49,14 +49,14 @@ class PubSubListener:
         self._deliver_again(heard.receipt, after)
 
     def _read(self, received: Any) -> Heard | None:
-        """Give a malformed message back: in the end the subscription makes it a dead letter."""
+        """Read a message. Give a malformed one back: after several deliveries, it becomes a dead letter."""
         try:
             return Heard(from_attributes(received.message.attributes), received.ack_id)
         except MalformedBell:
             if received.delivery_attempt <= 1:
                 log.warning(
                     LogEvent.BELL_MALFORMED,
-                    message="A bell is malformed: the subscription makes it a dead letter in the end.",
+                    message="A bell is malformed: after several deliveries, it becomes a dead letter.",
                     message_id=received.message.message_id,
                 )
             self._deliver_again(received.ack_id, AT_ONCE)
@@ -69,8 +69,8 @@ class PubSubListener:
 
 
 def _answer(method: Callable[..., Any], **request: Any) -> None:
-    """Tell the broker once what became of a bell. Raises BellsUnavailable; then the bell is delivered again."""
+    """Send the broker one answer about a bell. Raises BellsUnavailable; then the bell is delivered again."""
     try:
         method(request=request, timeout=ANSWER_SECONDS, retry=None)
     except (GoogleAPIError, GoogleAuthError) as error:
-        raise BellsUnavailable("The doorbell cannot be answered now.") from error
+        raise BellsUnavailable("Bells cannot be answered now.") from error

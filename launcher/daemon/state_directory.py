@@ -1,4 +1,4 @@
-"""The state directory of one daemon: its lock, and the identity by which launchers of one name are told apart.
+"""The state directory of one daemon: its lock, and the identity that distinguishes launchers of one name.
 
 A copy of a state directory is a copy of the identity. The host is not part of it: a state directory may be moved, and
 the machine-id of a container or of a read-only image changes at every start.
@@ -36,7 +36,7 @@ LASTING: Final = frozenset(
         errno.EPERM,
     }
 )
-"""Errors that last until a person changes the state directory. Any other, such as a full disk, may pass."""
+"""Errors that last until a person changes the state directory. Any other, such as a full disk, may go away."""
 
 log = structlog.get_logger()
 
@@ -46,12 +46,12 @@ class StateUnusable(Exception):
 
 
 class CannotRunNow(Exception):
-    """The launcher cannot start now, and may later; the message says why."""
+    """The launcher cannot run now, but may be able to later. The message says why."""
 
 
 @contextmanager
 def locked(state: Path) -> Iterator[str]:
-    """Keep the state directory to this daemon, or it would adopt another's machines. Yield the launcher's identity.
+    """Lock the state directory, so that no other daemon adopts its machines. Yield the launcher's identity.
 
     Raises StateUnusable, CannotRunNow.
     """

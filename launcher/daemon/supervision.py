@@ -12,7 +12,7 @@ READY: Final = b"READY=1"
 ALIVE: Final = b"WATCHDOG=1"
 STOPPING: Final = b"STOPPING=1"
 ABSTRACT: Final = "@"
-"""The first character, in the environment, of a socket's name that is not in a folder (unix(7))."""
+"""In the environment, the first character of the name of an abstract socket (unix(7))."""
 
 log = structlog.get_logger()
 
@@ -26,7 +26,7 @@ class Supervision:
 
     @property
     def every(self) -> float | None:
-        """The seconds between two ALIVE notices, half of what the supervisor allows; None: it asks for none."""
+        """Return the seconds between two ALIVE notices: half of the supervisor's limit, or None if it has none."""
         return None if self.patience is None else self.patience / 2
 
     def notify(self, state: bytes) -> None:

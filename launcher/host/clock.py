@@ -1,4 +1,4 @@
-"""Time and chance, as arguments: tests bring their own."""
+"""Time and randomness as an argument, which tests replace."""
 
 import random
 import threading
@@ -14,7 +14,7 @@ class Clock:
 
     monotonic: Callable[[], float]
     jitter: Callable[[], float]
-    """Returns a number from 0 up to, and without, 1."""
+    """Returns a number from 0 (included) to 1 (excluded)."""
     pause: Callable[[float, threading.Event], None]
 
 

@@ -1,4 +1,4 @@
-"""What this host has for machines."""
+"""This host's resources for machines."""
 
 import os
 import shutil

@@ -55,7 +55,7 @@ def choose(asked: QemuChoice, kvm_boots: bool, host_has_tdx: bool) -> QemuMode:
 
 
 def probe(asked: QemuChoice, binary: str = BINARY) -> QemuMode:
-    """Look at this host and choose. Raises ModeRefused, TrialImpossible."""
+    """Examine this host and choose the mode. Raises ModeRefused, TrialImpossible."""
     if asked is QemuChoice.TCG:
         return QemuMode.TCG
     return choose(asked, boots(QemuMode.KVM, binary), has_tdx())
@@ -64,8 +64,8 @@ def probe(asked: QemuChoice, binary: str = BINARY) -> QemuMode:
 def boots(mode: QemuMode, binary: str = BINARY) -> bool:
     """Return whether a machine with this mode's accelerator and CPU executes instructions here.
 
-    Nothing less proves it: with an unusable /dev/kvm QEMU may answer by QMP, and abort when it sets up the CPU.
-    Raises TrialImpossible.
+    Only a boot proves it: with an unusable /dev/kvm, QEMU may answer by QMP, and abort when it sets up the CPU. Raises
+    TrialImpossible.
     """
     with _rom() as rom:
         bios = f"/proc/self/fd/{rom}"

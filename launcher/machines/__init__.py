@@ -1,1 +1,1 @@
-"""What every provider and its machines have in common."""
+"""The parts of a machine that do not depend on its provider."""

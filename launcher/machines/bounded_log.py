@@ -69,7 +69,7 @@ class BoundedLog:
 
 
 def write(limit: int, paths: Sequence[Path]) -> None:
-    """Write what comes on standard input, and on CONSOLE, to the logs of these paths until both are closed."""
+    """Copy standard input and CONSOLE to the logs at these paths until both are closed."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # in a control group that is stopped, it must end last
     logs = {source: BoundedLog(path, limit) for source, path in zip((0, CONSOLE), paths, strict=False)}

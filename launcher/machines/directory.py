@@ -1,6 +1,6 @@
-"""The directory of a machine, `<state>/vms/<order_id>-<epoch>/`: whole on the disk before the machine starts.
+"""The directory of a machine, `<state>/vms/<order_id>-<epoch>/`: complete on the disk before the machine starts.
 
-It has all that a daemon needs to go on with a machine that an earlier one started.
+It contains all that a later daemon needs to continue with the machine.
 """
 
 import fcntl
@@ -64,7 +64,7 @@ class VmDirectory:
 
     @property
     def kept_log(self) -> Path:
-        """Where its serial log is after the directory was removed."""
+        """Return where its serial log is after the directory's removal."""
         return self.path.parent.parent / LOGS / f"{self.path.name}.log"
 
     @property
@@ -92,12 +92,12 @@ class VmDirectory:
         replace(self.path / LEASE, lease.model_dump_json().encode())
 
     def lease(self) -> VmLease:
-        """Raises OSError, ValidationError."""
+        """Return the recorded lease. Raises OSError, ValidationError."""
         return VmLease.model_validate_json((self.path / LEASE).read_bytes())
 
     def cap_logs(self) -> None:
-        """Empty the logs that are too large of a machine that an earlier version started, whose writer does not bound
-        them. It appends, and so goes on at the start. Raises OSError.
+        """Empty logs that are too large, for machines of earlier versions, whose writers set no bound. Such a writer
+        appends, so it continues at the log's start. Raises OSError.
         """
         for log in (self.serial_log, self.launch_log):
             if log.exists() and log.stat().st_size > MAX_LOG_MIB * MIB:
@@ -124,7 +124,7 @@ class VmDirectory:
             os.close(folder)
 
     def remove(self) -> None:
-        """Remove the directory of a machine that is gone, keeping its serial log in `<state>/logs/`. Raises OSError.
+        """Remove the directory of a machine that is gone, but keep its serial log in `<state>/logs/`. Raises OSError.
 
         If the log cannot be kept, the directory is still removed: its disk may be 80 GiB.
         """
@@ -145,7 +145,7 @@ class VmDirectory:
 
 
 def create(state: Path, manifest: VmManifest, config: bytes, lease: VmLease) -> VmDirectory:
-    """Write a machine's directory: there whole, or not at all. Raises OSError."""
+    """Write a machine's directory atomically. Raises OSError."""
     path = location(state, manifest.order_id, manifest.epoch)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PARTIAL}")
@@ -167,7 +167,7 @@ def location(state: Path, order_id: str, epoch: int) -> Path:
 
 
 def read(path: Path) -> VmDirectory:
-    """Return the machine's directory at a path. Raises OSError, ValidationError, LinkOrCopy if there is none."""
+    """Return the machine's directory at a path. Raises OSError, ValidationError, LinkOrCopy if it is not one."""
     if path.is_symlink():
         raise LinkOrCopy("it is a symbolic link")
     manifest = VmManifest.model_validate_json((path / MANIFEST).read_bytes())

@@ -15,13 +15,13 @@ from shared.log_events import LogEvent
 QUARANTINE: Final = "quarantine"
 FILE_SYSTEMS_OWN: Final = "lost+found"
 MAX_QUARANTINED: Final = 1000
-"""Of one name."""
+"""The number of quarantined entries with one name."""
 
 log = structlog.get_logger()
 
 
 def remaining(state: Path) -> list[Path]:
-    """Return the machines' directories, after removing those that are half written or half removed.
+    """Remove directories that are half written or half removed, and return the machines' others.
 
     Raises OSError if they cannot be listed.
     """
@@ -40,7 +40,7 @@ def listed(state: Path) -> list[Path]:
 
 
 def quarantine(path: Path) -> Path:
-    """Move what cannot be explained to the quarantine, and return where it is now. Raises OSError.
+    """Move an entry that cannot be explained to the quarantine, and return its new path. Raises OSError.
 
     Nothing is copied: if `vms` is a file system of its own, the quarantine is a hidden folder in it.
     """

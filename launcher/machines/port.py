@@ -53,28 +53,28 @@ class Machine(Protocol):
         """Return a descriptor that becomes readable once the machine has ended."""
 
     def stop(self, patience: Patience) -> None:
-        """Ask it to stop, by gentle means first; return when nothing of it is left. It may have ended already."""
+        """Stop the machine, gently at first, and return once it is gone. It may have ended already."""
 
     def kill(self) -> None:
         """End it now, without waiting for the end. Any thread may call this."""
 
     def reap(self) -> int | None:
-        """Return the exit code of a machine that has ended, having ended what it left behind.
+        """End the processes that an ended machine left behind, and return its exit code.
 
-        None if it is not a child of this daemon: only its parent learns the code."""
+        The code is None if the machine is not a child of this daemon: only its parent gets the code."""
 
     def leave(self) -> None:
-        """Let it run on, and stop watching it."""
+        """Stop watching the machine, and let it run on."""
 
 
 class MachineState(Enum):
-    """What became of a directory's machine."""
+    """The state of a directory's machine."""
 
     NEVER_RAN = auto()
-    """No process was recorded, and a machine runs only after its process was recorded."""
+    """No process was recorded, so no machine was started."""
     RUNS = auto()
     ENDED = auto()
-    """Gone, or ended and not yet reaped; another process may have its number by now."""
+    """The process is gone, or has ended and is not reaped yet. Another process may have its number now."""
     UNEXPLAINED = auto()
     """The recorded process runs, and its arguments do not name the machine."""
 
@@ -83,14 +83,16 @@ class Recoverer(Protocol):
     """Finds the machines that an earlier daemon started. Raises LaunchFailed if it cannot look for them now."""
 
     def state_of(self, directory: VmDirectory, /) -> MachineState:
-        """Return what became of the directory's machine. Raises OSError, ValidationError if that is unknown."""
+        """Return the state of the directory's machine. Raises OSError, ValidationError if it is unknown."""
 
     def adopt(self, directory: VmDirectory, /) -> Machine | None:
         """Return the directory's machine; None if it has just ended. Raises OSError, ValidationError as `state_of`."""
 
 
 class Provider(Recoverer, Protocol):
-    """Makes machines. `loopback_gateway` is the address by which they reach this host's loopback; None: as it is."""
+    """Makes machines. `loopback_gateway` is the address by which they reach this host's loopback; None if it is the
+    same.
+    """
 
     @property
     def name(self) -> str: ...
@@ -99,10 +101,10 @@ class Provider(Recoverer, Protocol):
     def loopback_gateway(self) -> str | None: ...
 
     def resources(self, spec: AnySpec, /) -> Resources:
-        """Return what a machine for this order takes of this host."""
+        """Return the resources that a machine for this order takes from this host."""
 
     def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> Plan:
-        """Decide how to start a machine, having verified its image. Raises ImageRejected, LaunchFailed."""
+        """Verify the image, and return how to start a machine. Raises ImageRejected, LaunchFailed."""
 
     def start(self, directory: VmDirectory) -> Machine:
         """Start the machine that the directory describes. Raises ImageRejected, LaunchFailed: then nothing runs."""

@@ -1,6 +1,6 @@
-"""The records of a machine, and how they are written: whole or not at all.
+"""The records of a machine, which are written atomically.
 
-Fields that a later version has added are ignored: a machine is not put aside for them.
+Fields that a later version added are ignored, so that the machine is not quarantined because of them.
 """
 
 import os
@@ -18,7 +18,7 @@ OPERATORS: Final = "tdvirsh-trust_domain_verity-"
 
 
 class VmManifest(BaseModel):
-    """What the machine is. `argv` is its command line, relative to the directory; empty if it is remote."""
+    """Describes the machine. `argv` is its command line, relative to the directory; empty if the machine is remote."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -31,7 +31,7 @@ class VmManifest(BaseModel):
     image_digest: str | None
     argv: tuple[str, ...]
     resources: Resources
-    """What it takes of this host until its process has ended."""
+    """The resources that it takes from this host until its process has ended."""
 
     @property
     def is_operators(self) -> bool:
@@ -44,7 +44,7 @@ class VmManifest(BaseModel):
 
 
 class VmProcess(BaseModel):
-    """The process that was started. `started` is in clock ticks since the host booted (proc(5), field 22 of stat)."""
+    """The machine's process. `started` is in clock ticks since the host booted (proc(5), field 22 of stat)."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -53,7 +53,8 @@ class VmProcess(BaseModel):
 
 
 class VmLease(BaseModel):
-    """Until when the machine may run: `ends` is a time of CLOCK_MONOTONIC, which all processes of a host share.
+    """The time until which the machine may run: `ends` is a time of CLOCK_MONOTONIC, which all processes of a host
+    share.
 
     It was last given for `seconds`. If it `never_expires`, its order runs and is not attended. Daemons of every version
     store that as `endless`.
@@ -69,13 +70,13 @@ class VmLease(BaseModel):
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read: after a crash it is there whole, or not at all. Raises OSError."""
+    """Write a file that only its owner may read. After a crash it is complete or does not exist. Raises OSError."""
     replace(path, content, synchronised=True)
     synchronise(path.parent)
 
 
 def replace(path: Path, content: bytes, synchronised: bool = False) -> None:
-    """Write a file that only its owner may read, so that a reader always finds one whole content. Raises OSError."""
+    """Replace a file that only its owner may read. A reader always finds a complete file. Raises OSError."""
     partial = path.with_name(f".{path.name}{PARTIAL}")
     with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)

@@ -1,4 +1,4 @@
-"""What a machine takes of its host, what the host has, and how large machines of each size are."""
+"""The resources of machines and hosts, and the size of the machine for each node size."""
 
 from typing import Annotated, Final, Self
 

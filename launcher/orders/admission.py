@@ -1,4 +1,4 @@
-"""Admission: a machine's share of this host is reserved before its order is claimed, and freed once it has ended."""
+"""Admission: reserves a machine's resources on this host before its order is claimed, and frees them at its end."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -16,16 +16,16 @@ from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 
 REST_SECONDS: Final = 60.0
-"""How long a provider takes no orders after it could not start a machine for a fault of its host."""
+"""How long a provider takes no orders after it failed to start a machine because of a fault of its host."""
 DISK_CHECK_SECONDS: Final = 5.0
-"""How often the free disk is read while there is no room: other programs fill and free it unnoticed."""
+"""The seconds between two reads of the free disk space while there is no room: other programs change it, too."""
 
 log = structlog.get_logger()
 
 
 @dataclass(eq=False, slots=True)
 class Reservation:
-    """Room for one machine. `directory` is where it uses its share of the disk; None until that is known."""
+    """Room for one machine. `directory` is where the machine uses its disk space; None until that is known."""
 
     resources: Resources
     directory: Path | None = None
@@ -33,7 +33,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Room for a machine of any of these lanes: for each resource, the largest need among them."""
+    """Room for a machine of any of these lanes: the largest need for each resource."""
 
     reservation: Reservation
     lanes: tuple[Lane, ...]
@@ -50,7 +50,7 @@ class Admission:
         monotonic: Callable[[], float],
         disk_check_seconds: float = DISK_CHECK_SECONDS,
     ) -> None:
-        """`whole` is all that this host has, except its disk, which is shared and is read each time."""
+        """`whole` is this host's total, except for its disk, whose free space is read each time."""
         self.closed = threading.Event()
         self._state, self._whole, self._free_disk_mib = state, whole, free_disk_mib
         self._monotonic, self._disk_check_seconds = monotonic, disk_check_seconds
@@ -59,7 +59,7 @@ class Admission:
         self._changed = threading.Condition()
         self._reserved: set[Reservation] = set()
         self._lacking: dict[Lane, tuple[str, ...]] = {}
-        """The resources that each lane without room lacks, as they were logged."""
+        """The lacking resources of each lane without room, as last logged."""
 
     def fits(self, need: Resources) -> bool:
         """Return whether even one such machine would fit if nothing else ran here."""
@@ -126,7 +126,7 @@ class Admission:
             self._changed.notify_all()
 
     def fill(self, reservation: Reservation, hold: Hold) -> None:
-        """Note whose the reservation is."""
+        """Record the directory that uses the reservation."""
         reservation.directory = location(self._state, hold.order_id, hold.epoch)
 
     def free(self, reservation: Reservation) -> None:
@@ -135,7 +135,7 @@ class Admission:
             self._changed.notify_all()
 
     def rest(self, provider: str) -> None:
-        """Admit no order of a provider for a while: other hosts may do what it would fail at again."""
+        """Admit no orders for a provider for a while: it would fail again, and another host may succeed."""
         log.warning(
             LogEvent.PROVIDER_RESTS,
             message="The provider failed for a fault of this host, and takes no order for a while.",
@@ -151,10 +151,10 @@ class Admission:
             self._changed.notify_all()
 
     def _await(self, lanes: Iterable[Lane]) -> dict[Lane, int]:
-        """Return the lanes that have room, and how much; none once closed, and only then. Called locked.
+        """Return the lanes that have room, and how much. It returns none only once closed. Called locked.
 
-        Room that was found is not computed again: other programs fill the disk meanwhile, and no room would look like
-        the end.
+        Room that was found is not computed again, because another program may have filled the disk since, and no room
+        would look like a close.
         """
         wanted = tuple(lanes)
         while not self.closed.is_set():
@@ -204,7 +204,7 @@ class Admission:
         taken, used = Resources(), 0
         for reservation in self._reserved:
             taken += reservation.resources
-            if reservation.directory is not None:  # what a machine has written is missing from the free space already
+            if reservation.directory is not None:  # the free space already excludes what a machine has written
                 used += min(used_mib(reservation.directory), reservation.resources.disk_mib)
         disk = Resources(disk_mib=self._free_disk_mib() + used)
         return taken.left_of(self._whole + disk)

@@ -27,7 +27,7 @@ from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 
 HOST_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
-"""Errors that say that this host lacks something, and nothing about the directory."""
+"""Errors that are about this host's resources, not about the directory."""
 ENDED_LEASE: Final = VmLease(ends=0, seconds=LEASE.total_seconds())
 
 log = structlog.get_logger()
@@ -35,21 +35,21 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """Goes on with the orders whose directories an earlier daemon left."""
+    """Continues the orders whose directories an earlier daemon left."""
 
     runner: AttemptRunner
     assignments: Assignments
     admission: Admission
     states: Mapping[Hold, State | str] | None = None
-    """The states of the held orders, by the control plane; None if it was not asked."""
+    """The held orders' states according to the control plane; None if it was not asked."""
     leases: Mapping[Hold, VmLease] = field(default_factory=dict)
-    """The leases that were renewed just now. For any other machine the lease on record counts."""
+    """The leases that were just renewed. For any other machine, the recorded lease counts."""
 
     def run(self) -> None:
-        """Go through every directory once. Kill nothing that is not certain to be this launcher's machine.
+        """Process every directory once. Kill only what is certain to be this launcher's machine.
 
-        Raises OSError if this host cannot look at a machine or watch it, and LaunchFailed if a remote provider cannot:
-        then no daemon can run here now.
+        Raises OSError if this host cannot examine or watch a machine, LaunchFailed if a remote provider cannot. No
+        daemon can run here then.
         """
         for path in remaining(self.runner.state):
             manifest: VmManifest | None = None
@@ -70,7 +70,7 @@ class Adoption:
                 put_aside(path, str(error), manifest)
 
     def _settle(self, directory: VmDirectory) -> None:
-        """Raises OSError, ValueError, LookupError if the directory cannot be explained, and LaunchFailed."""
+        """Adopt or report a machine. Raises OSError, ValueError, LookupError, LaunchFailed if that is impossible."""
         hold = directory.manifest.hold
         recoverer = self.runner.providers.recoverer(directory.manifest)
         match state := recoverer.state_of(directory):
@@ -123,7 +123,7 @@ class Adoption:
 
 
 def holds_in(state: Path) -> frozenset[Hold]:
-    """Return the holds of the machines' directories here, as far as they can be read. Raises OSError."""
+    """Return the holds of all readable machines' directories. Raises OSError."""
     found: set[Hold] = set()
     for path in remaining(state):
         with suppress(OSError, ValueError):
@@ -136,7 +136,7 @@ def holds_in(state: Path) -> frozenset[Hold]:
 def put_aside(
     path: Path, why: str, manifest: VmManifest | None = None, advice: Mapping[str, object] | None = None
 ) -> None:
-    """Move a directory out of the way, and log what to do; `manifest` is None if it cannot be read."""
+    """Quarantine a directory, and log what to do; `manifest` is None if it cannot be read."""
     try:
         kept = quarantine(path)
     except OSError as error:
@@ -159,7 +159,7 @@ def put_aside(
 
 
 def _advice(manifest: VmManifest | None) -> dict[str, object]:
-    """Return what an operator must know to end what still runs of the machine."""
+    """Return what an operator must do about processes of the machine that still run."""
     if manifest is None:
         return {
             "to_do": f"end the process whose environment has the {MARK} of this machine, if it runs; then remove this"
@@ -179,7 +179,7 @@ def _invalid(error: ValidationError) -> str:
 
 
 def _lease(directory: VmDirectory) -> VmLease:
-    """Return the lease on record; an ended one if it cannot be read."""
+    """Return the recorded lease; an ended one if it cannot be read."""
     try:
         return directory.lease()
     except (OSError, ValidationError):

@@ -1,4 +1,4 @@
-"""An order in this launcher's hands: its lease, whether it is to stop, and its machine while there is one."""
+"""An assignment: one held order, with its lease, its machine, and whether to stop it."""
 
 import math
 import os
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class StopReason(StrEnum):
-    """Why a machine is to be stopped."""
+    """The reason to stop a machine."""
 
     CANCELLED = "cancelled"
     FINISHED = "finished"
@@ -34,7 +34,7 @@ class StopReason(StrEnum):
 
     @classmethod
     def of(cls, why: str) -> Self:
-        """Return what the control plane's word means. A word that was added since counts as a lost lease."""
+        """Return the reason for the control plane's text. A text that this version does not know means a lost lease."""
         return cls(why) if why in (cls.CANCELLED, cls.FINISHED) else cls(cls.LEASE_LOST)
 
 
@@ -43,18 +43,18 @@ class LeftRunning(Exception):
 
 
 class Assignment:
-    """Shared by the order's own thread, the heartbeat's and the daemon's. Call `close` at the end.
+    """The order's own thread, the heartbeat's and the daemon's share it. Call `close` at the end.
 
-    The lease is counted in seconds from the request that gave it, on a clock that nobody sets. So it never ends later
-    here than for the control plane, whatever the time of day is on either side.
+    The lease is counted in seconds from the request that it answered, on a monotonic clock. So it never ends later here
+    than at the control plane, whatever time of day either side has.
     """
 
     def __init__(self, hold: Hold, lease: VmLease, monotonic: Callable[[], float]) -> None:
         self.hold = hold
         self.interrupted = threading.Event()
-        """The machine is to be stopped, or to be left running."""
+        """Set if the machine must be stopped or left running."""
         self.hurried = threading.Event()
-        """Whatever still takes time is to be given up."""
+        """Set if everything that still takes time must be given up."""
         self.running = False
         """True once the control plane has said that the order runs."""
         self.ending = False
@@ -75,7 +75,7 @@ class Assignment:
 
     @property
     def left_running(self) -> bool:
-        """True if the machine is to run on for the next daemon. An order without a machine is then returned."""
+        """Return whether the machine must run on for the next daemon. An order without a machine is then returned."""
         return self._left_running
 
     @property
@@ -84,7 +84,7 @@ class Assignment:
 
     @property
     def vm(self) -> str | None:
-        """The machine's name; None if there is none yet."""
+        """Return the machine's name; None if there is no machine yet."""
         directory = self._directory
         return None if directory is None else directory.manifest.vm
 
@@ -108,7 +108,7 @@ class Assignment:
             self._record()
 
     def renew(self, asked_at: float, lease_seconds: float, never_expires: bool = False) -> None:
-        """Take the lease that the control plane gave for a request sent at the monotonic time `asked_at`."""
+        """Set the lease from the answer to a request that was sent at the monotonic time `asked_at`."""
         with self._recording:
             self._lease = VmLease(ends=asked_at + lease_seconds, seconds=lease_seconds, never_expires=never_expires)
             self._record()
@@ -124,7 +124,7 @@ class Assignment:
         return lease.never_expires or self._monotonic() < lease.ends
 
     def stop(self, reason: StopReason) -> None:
-        """Have the machine stopped. The first instruction counts, but a lost lease overrides any."""
+        """Request that the machine is stopped. The first reason counts, but a lost lease overrides any other."""
         with self._lock:
             if reason is StopReason.LEASE_LOST:
                 self._left_running = False
@@ -134,7 +134,7 @@ class Assignment:
             self._interrupt()
 
     def leave(self) -> None:
-        """Have the machine run on unless it is being stopped, and give up whatever else takes time."""
+        """Leave the machine running unless it is already being stopped, and give up whatever else takes time."""
         with self._lock:
             self._left_running = self._stop_reason is None
             self._interrupt()
@@ -148,7 +148,7 @@ class Assignment:
                 self._machine.kill()
 
     def patience(self) -> float:
-        """Return the seconds that stopping may take: none if hurried, or if the lease is lost or ends."""
+        """Return the seconds that a stop may take: none if hurried, or if the lease is lost or ends."""
         if self.hurried.is_set() or self._stop_reason is StopReason.LEASE_LOST:
             return 0
         return self.lease_left()
@@ -158,9 +158,9 @@ class Assignment:
             self._machine = machine
 
     def watch(self, machine: Machine) -> bool:
-        """Wait until the machine ends by itself (True), or is to be stopped or left (False).
+        """Wait until the machine has ended by itself (True), or must be stopped or left (False).
 
-        A machine whose lease ends is to be stopped.
+        A machine whose lease ends must be stopped.
         """
         events = select.poll()
         events.register(machine.fileno(), select.POLLIN)
@@ -176,7 +176,7 @@ class Assignment:
             os.eventfd_write(self._wake_up, 1)
 
     def _next_look(self) -> float:
-        """Return the seconds until the lease is looked at again: one that never expired may have been given an end."""
+        """Return the seconds until the next look at the lease: a lease that never expires may get an end."""
         return min(max(self.lease_left(), 0), self._lease.seconds * (1 - SAFETY_MARGIN))
 
     def _record(self) -> None:

@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class Shutdown(Enum):
-    """What becomes of the orders that are held when the launcher goes down. All return an order that still comes."""
+    """How a shutdown treats held orders. Under every policy, an order that still comes is returned."""
 
     FINISH = auto()
     """They go on to their ends."""
@@ -35,11 +35,13 @@ class Shutdown(Enum):
     LEAVE_ALL = auto()
     """All machines are left running, for the next daemon to adopt."""
     HURRY = auto()
-    """What an earlier policy began is cut short: machines being stopped are killed, unanswered reports given up."""
+    """An earlier policy is cut short: machines that are being stopped are killed, unanswered reports are given up."""
 
 
 class Assignments:
-    """Starts, finds and ends assignments. `announce` prints a line for the person who started the launcher."""
+    """Starts, finds and ends assignments, each on its own thread. `announce` prints a line for the person who started
+    the launcher.
+    """
 
     def __init__(
         self, run: Run, admission: Admission, clock: Clock, announce: Callable[[str], None] = lambda _line: None
@@ -54,7 +56,7 @@ class Assignments:
         self._draining = False
 
     def begin(self, claimed: Claimed, reservation: Reservation, asked_at: float) -> None:
-        """Run an order in the room reserved for it, which is freed at its end. An order that is held is not run twice.
+        """Run an order in its reserved room, which is freed at its end. An order that is already held is not run twice.
 
         `asked_at` is the monotonic time just before it was claimed.
         """
@@ -86,7 +88,7 @@ class Assignments:
         running: bool = False,
         ending: bool = False,
     ) -> None:
-        """Go on with an order that an earlier daemon held; `running` and `ending` are as in `Assignment`."""
+        """Continue an order that an earlier daemon held; `running` and `ending` are as in `Assignment`."""
         assignment = Assignment(hold, self._of_this_boot(lease), self._clock.monotonic)
         assignment.running, assignment.ending = running, ending
         with self._condition:
@@ -103,7 +105,7 @@ class Assignments:
             return self._held.get(hold)
 
     def note_running(self, assignment: Assignment) -> None:
-        """Note that the control plane has said that the order runs."""
+        """Record that the order runs, according to the control plane."""
         with self._condition:
             known, assignment.running = assignment.running, True
             self._condition.notify_all()
@@ -111,18 +113,18 @@ class Assignments:
             self._announce(f"[launcher] order={assignment.hold.order_id} fulfilled vm={assignment.vm}")
 
     def booting(self) -> int:
-        """Return how many of the held orders have not run yet, and are to."""
+        """Return the number of held orders that have not run yet and are not being stopped."""
         return sum(not one.running and not one.ending for one in self.held())
 
     def await_settled(self) -> None:
-        """Return when every held order runs, and none of them is to be stopped."""
+        """Wait until every held order runs, and none of them must be stopped."""
         with self._condition:
             self._condition.wait_for(
                 lambda: all(one.running and not one.interrupted.is_set() for one in self._held.values())
             )
 
     def shutdown(self, policy: Shutdown) -> None:
-        """Return orders that still come, and treat the held ones by this policy. A later call may be stricter."""
+        """Treat held orders by this policy, and return orders that still come. A later call may be stricter."""
         with self._condition:
             self._draining = True
         for one in self.held():
@@ -139,12 +141,13 @@ class Assignments:
                     one.stop(StopReason.GOING_DOWN)
 
     def await_end(self, seconds: float = inf) -> bool:
-        """Wait up to so many seconds until nothing is held; return whether nothing is."""
+        """Wait up to this number of seconds until nothing is held; return whether nothing is."""
         with self._condition:
             return self._condition.wait_for(lambda: not self._held, None if seconds == inf else seconds)
 
     def _of_this_boot(self, lease: VmLease) -> VmLease:
-        """Return the lease; ended if it has more left than it was given for, since then it is of another boot's clock.
+        """Return the lease, or an ended one if it was recorded in an earlier boot: then it has more left than its
+        length.
 
         Remote machines outlive this host's boots.
         """
@@ -162,7 +165,7 @@ class Assignments:
             raise
 
     def _start(self, assignment: Assignment, reservation: Reservation, run: Resume) -> None:
-        """Raises RuntimeError if this host has no thread left."""
+        """Start the order's thread. Raises RuntimeError if this host has no thread left."""
         self.changed.set()
         name = f"order-{assignment.hold.order_id}"
         # A daemon thread: one that hangs must not keep the process, whose next start adopts the machine.

@@ -1,4 +1,4 @@
-"""One attempt at an order: plan, directory, machine, end, and what is reported of it."""
+"""One attempt at an order: the plan, the directory, the machine, its end, and the reports."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,8 +34,9 @@ HOSTS_FAULT: Final = frozenset(
         Reason.PORT_TAKEN,
     }
 )
-"""Failures that the next order would meet on this host, too, and perhaps not on another. A permanent failure is the
-order's own: any host would meet it."""
+"""Failures that the next order would have on this host too, but perhaps not on another. A permanent failure is about
+the order: it would happen on any host.
+"""
 
 log = structlog.get_logger()
 
@@ -63,7 +64,7 @@ class AttemptRunner:
         """Make one attempt. When this returns, the machine and its directory are gone, or it was left running."""
         try:
             provider = self.providers.of(claimed.spec)
-        except LookupError as error:  # another launcher of this name may have such a provider
+        except LookupError as error:  # another launcher of this name may have this provider
             log.error(
                 LogEvent.ORDER_NOT_SUPPORTED,
                 message="No provider of this launcher makes machines for this order: it is returned.",
@@ -92,14 +93,16 @@ class AttemptRunner:
 
     def report(self, assignment: Assignment, report: FinalReport | None, provider: str) -> None:
         if isinstance(report, AttemptFailed) and _hosts_fault(report):
-            self.rest(provider)  # first: another host is to have the order, before this one burns its attempts
+            self.rest(provider)  # first, so that another host gets the order before this one uses up its attempts
         if report is not None:
             self.reports.send(assignment, report, unless=assignment.hurried)
             reach(Point.LAUNCHER_REPORTED)
 
     def _attempt(self, assignment: Assignment, claimed: Claimed, provider: Provider) -> FinalReport | None:
-        """Return what to report after the machine and its directory are gone; None if nothing is due."""
-        if assignment.interrupted.is_set():  # a claim under way while the launcher goes down may bring what it returned
+        """Return the report to send once the machine and its directory are gone; None if there is none."""
+        if (
+            assignment.interrupted.is_set()
+        ):  # during a shutdown, a claim may bring back an order that the launcher has just returned
             return self.builder.interrupted(assignment)
         try:
             assignment.open()
@@ -112,7 +115,7 @@ class AttemptRunner:
             return self.builder.launch_failed(assignment, of_host(error, "This host fails"))
         try:
             return self._in_directory(machine_directory, assignment, provider)
-        except OSError as error:  # its directory stays: the next daemon ends what still runs of it
+        except OSError as error:  # the directory stays: the next daemon ends processes that still run
             return self.builder.launch_failed(assignment, of_host(error, "This host fails"))
 
     def _prepare(self, assignment: Assignment, claimed: Claimed, provider: Provider) -> VmDirectory:
@@ -176,7 +179,7 @@ class AttemptRunner:
         return report
 
     def _watch(self, machine_directory: VmDirectory, machine: Machine, assignment: Assignment) -> FinalReport | None:
-        """Return what to report once the machine is gone. Raises LeftRunning if it is to run on."""
+        """Return the report to send once the machine is gone. Raises LeftRunning if it must run on."""
         left = False
         try:
             assignment.attach(machine)

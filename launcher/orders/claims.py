@@ -1,4 +1,4 @@
-"""Claiming orders, by id or the next that fits."""
+"""Claims orders, by id or the next that fits."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -16,11 +16,12 @@ from shared.log_events import LogEvent
 from shared.wire.launchers import ClaimById, Claimed, ClaimNext, ClaimRequest
 
 WAIT_SECONDS: Final = 5
-"""How long a claim of the next order waits for one. The control plane allows 30 s, but a launcher that goes down waits
-for the answer, which may bring an order. The control plane looks once a second either way."""
+"""How long a claim of the next order waits. The control plane allows 30 s, but a shutdown waits for the answer, which
+may bring an order. The control plane looks for one once a second in either case.
+"""
 NEXT: Final = "next order"
 MAX_UNANSWERED: Final = 1000
-"""How many unanswered claims are remembered: the bell of one may never come again."""
+"""The number of unanswered claims that are remembered: the bell of one may never come again."""
 
 log = structlog.get_logger()
 
@@ -36,7 +37,7 @@ class OrderClaimer:
         self._unanswered: LRUCache[str, str] = LRUCache(MAX_UNANSWERED)
 
     def by_id(self, order_id: str) -> Claimed | None:
-        """Claim an order and return it; None if it is not to be had any more. Raises Unreachable, Refused."""
+        """Claim an order and return it; None if it is no longer available. Raises Unreachable, Refused."""
         request = ClaimById(
             request_id=self._unanswered.setdefault(order_id, str(uuid4())),
             launcher=self._launcher,

@@ -1,4 +1,4 @@
-"""Which orders a launcher takes, and what each takes of its host."""
+"""The lanes that a launcher serves, and the resources that an order of each needs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from shared.domain.lanes import offered
 from shared.domain.spec import EVERY, AnySpec, CapacitySpec, ExportSpec, NodeSize, TaskSpec
 
 WORK: Final[tuple[AnySpec, ...]] = (ExportSpec(pi="0" * 26), TaskSpec(command=("true",)))
-"""One order of each kind other than capacity: all of a kind need the same."""
+"""One order of each kind other than capacity: all orders of such a kind need the same."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Clears what a launcher left that will not start again: stops its machines and removes their directories."""
+"""Clears the state directory of a launcher that will not start again: stops its machines, removes their directories."""
 
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ log = structlog.get_logger()
 
 
 def clear(state: Path) -> None:
-    """Clear a state directory. What cannot be cleared is logged and left alone."""
+    """Clear a state directory. Entries that cannot be cleared are logged and left alone."""
     try:
         left = remaining(state)
     except OSError as error:
@@ -41,7 +41,7 @@ def clear(state: Path) -> None:
 
 
 def _clear(path: Path) -> None:
-    """Raises OSError, ValueError if it is unknown what runs, or the directory cannot be removed."""
+    """Stop one machine, and remove its directory. Raises OSError, ValueError if that is not possible."""
     directory = read(path)
     if not directory.manifest.argv:
         log.error(

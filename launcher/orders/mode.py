@@ -7,11 +7,11 @@ class Mode(Enum):
     """How many orders a launcher takes, and whether it attends to their machines once they run."""
 
     DAEMON = "daemon"
-    """It takes orders until it is told to stop, and renews their leases by heartbeats for as long as they run."""
+    """It takes orders until a signal stops it, and renews their leases by heartbeats while they run."""
     LIMITED = "limited"
     """It takes a number of capacity orders, leaves their machines running, and exits."""
     ONE_SHOT = "one_shot"
-    """It takes one capacity order, leaves its machine running, and exits; the order's failure is its own."""
+    """It takes one capacity order, leaves its machine running, and exits; if the order fails, so does the launcher."""
 
     @property
     def attended(self) -> bool:

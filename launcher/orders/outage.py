@@ -1,4 +1,4 @@
-"""A control plane or a broker that does not answer: how long to wait before the next try, and when to log it."""
+"""What to do if the control plane or the broker does not answer: how long to wait, and when to log it."""
 
 import threading
 from collections.abc import Callable
@@ -16,7 +16,9 @@ log = structlog.get_logger()
 
 
 class Backoff:
-    """Waits that double from 1 s to 30 s, each cut by up to half at random: launchers must not return in step."""
+    """Waits that double from 1 s to 30 s. Each is cut by up to half at random, so that launchers do not return
+    together.
+    """
 
     def __init__(self, jitter: Callable[[], float]) -> None:
         self._jitter = jitter

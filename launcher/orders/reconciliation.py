@@ -1,4 +1,4 @@
-"""Gives up the orders that the control plane believes this launcher to hold, and of which nothing is left here."""
+"""Gives up orders that this launcher holds according to the control plane, but of which it has no record."""
 
 import threading
 from collections.abc import Collection, Mapping
@@ -21,7 +21,9 @@ log = structlog.get_logger()
 
 
 class Reconciliation:
-    """A daemon that was killed between a claim and the machine's directory starts without knowing of that order."""
+    """If a daemon was killed between a claim and the write of the machine's directory, the next one has no record of
+    the order.
+    """
 
     def __init__(
         self, control_plane: ControlPlane, launcher: str, assignments: Assignments, outage: Outage, clock: Clock
@@ -31,7 +33,7 @@ class Reconciliation:
         self._builder = ReportBuilder(launcher)
 
     def run(self, interrupt: threading.Event) -> None:
-        """Give them up before the first order is taken; try until the control plane answers, or `interrupt` is set."""
+        """Give up such orders, before the first claim; try until the control plane answers, or `interrupt` is set."""
         backoff = Backoff(self._clock.jitter)
         while not interrupt.is_set():
             try:
@@ -44,9 +46,9 @@ class Reconciliation:
                 return
 
     def states(self) -> Mapping[Hold, State | str]:
-        """Return the orders that launchers of this name hold, by the control plane. Raises Unreachable, Refused.
+        """Ask the control plane which orders launchers of this name hold. Raises Unreachable, Refused.
 
-        Of every identity: an order that an earlier version of this launcher claimed has none.
+        This includes every identity: an order that an earlier version of this launcher claimed has none.
         """
         holds = self._control_plane.holds(self._launcher, namesakes=True).holds
         return {_hold(view): view.state for view in holds}
@@ -54,8 +56,8 @@ class Reconciliation:
     def renew(self, here: Collection[Hold], mode: Mode) -> Mapping[Hold, VmLease]:
         """Renew the leases of the held orders that are `here`, and return them. Raises Unreachable, Refused.
 
-        A lease on record here may have ended although its order runs, if it was not attended. An order that is not
-        here may be held by another launcher of this name.
+        A recorded lease may have ended although its order runs, if it was not attended. An order without a record here
+        may be held by another launcher of this name.
         """
         asked_at, holds = self._clock.monotonic(), tuple(hold for hold in self.states() if hold in here)
         if not holds:
@@ -71,7 +73,9 @@ class Reconciliation:
         }
 
     def renew_if_answered(self, here: Collection[Hold]) -> Mapping[Hold, VmLease]:
-        """Renew as a daemon does, which also starts without the control plane: then the leases on record count."""
+        """Renew as `renew` does. If the control plane does not answer, the recorded leases count: a daemon starts
+        without it.
+        """
         try:
             return self.renew(here, Mode.DAEMON)
         except (Unreachable, Refused) as error:
@@ -79,12 +83,14 @@ class Reconciliation:
             return {}
 
     def delete_strays(self, providers: Providers, until: threading.Event) -> None:
-        """The reverse: delete remote machines that run without a held order, until `until` is set."""
+        """Delete remote machines that run without a held order, until `until` is set."""
         for provider in providers.all():
             provider.delete_strays(lambda: [one.hold for one in self._assignments.held()], until)
 
     def _reconcile(self) -> None:
-        known = {one.hold for one in self._assignments.held()}  # asked first: one that ends meanwhile is not unknown
+        known = {
+            one.hold for one in self._assignments.held()
+        }  # read before the request, so that an order that ends meanwhile is not unknown
         own = self._control_plane.holds(self._launcher).holds
         for view in own:
             if _hold(view) not in known:
@@ -106,7 +112,7 @@ class Reconciliation:
     def _give_up(self, view: HoldView) -> None:
         log.warning(
             LogEvent.ORDER_WITHOUT_MACHINE,
-            message="This launcher holds an order, and nothing is left of its machine: the order is given up.",
+            message="This launcher holds an order but has no record of its machine: the order is given up.",
             order_id=view.order_id,
             epoch=view.epoch,
             state=view.state,

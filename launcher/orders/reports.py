@@ -1,4 +1,4 @@
-"""What a launcher reports about an order: how each report is worded, and how it is sent until it is answered."""
+"""Builds a launcher's reports about an order, and sends each until it is answered."""
 
 import threading
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from shared.wire.launchers import AttemptFailed, MachineGone, Provisioning, Retu
 
 TAIL_BYTES: Final = 4096
 MAX_LINE_LENGTH: Final = 300
-"""How much of a serial log's last line a message repeats."""
+"""The part of a serial log's last line that a message repeats."""
 
 INVALID: Final = "invalid"
 """The code of a request that the control plane cannot read, such as a report of a kind that was added since."""
@@ -41,7 +41,7 @@ class ReportBuilder:
         return Provisioning(request_id=str(uuid4()), launcher=self.launcher, epoch=assignment.hold.epoch, vm=vm)
 
     def interrupted(self, assignment: Assignment) -> Stopped | Returned | None:
-        """Return the report of an order that was interrupted and has no machine any more; None if none is due."""
+        """Return the report about an interrupted order whose machine is gone; None if there is none to send."""
         if assignment.stop_reason is StopReason.CANCELLED:
             return Stopped(request_id=str(uuid4()), launcher=self.launcher, epoch=assignment.hold.epoch)
         if assignment.stop_reason is StopReason.GOING_DOWN or assignment.left_running:
@@ -93,11 +93,11 @@ class ReportBuilder:
 
 
 class Delivery(Enum):
-    """What became of a report."""
+    """The result of sending a report."""
 
     ACCEPTED = auto()
     REFUSED = auto()
-    """This launcher does not hold the order any more, or it has ended: nothing more is to be reported."""
+    """This launcher no longer holds the order, or the order has ended: it needs no more reports."""
     UNANSWERED = auto()
 
 
@@ -176,7 +176,7 @@ def _as_failed_attempt(gone: MachineGone) -> AttemptFailed:
 def _last_line(directory: VmDirectory) -> str:
     """Return the last line of an ended machine's serial log, and where the log is kept; empty if it has none."""
     try:
-        directory.await_logs()  # another process writes it, and may not have written the last line yet
+        directory.await_logs()  # its writer, another process, may not have written the last line yet
         with directory.serial_log.open("rb") as serial_log:
             serial_log.seek(max(0, directory.serial_log.stat().st_size - TAIL_BYTES))
             lines = serial_log.read().decode(errors="replace").splitlines()

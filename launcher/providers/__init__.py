@@ -1,1 +1,1 @@
-"""Where machines run: each provider starts them, stops them and finds them again."""
+"""The providers, which start machines, stop them and find them again."""

@@ -1,4 +1,4 @@
-"""Chooses the provider of an order's machine: by the cloud of its datacenter; exports and tasks run on this host."""
+"""Chooses the provider for an order: by its datacenter's cloud for capacity; exports and tasks run on this host."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Providers:
         return provider
 
     def recoverer(self, manifest: VmManifest) -> Recoverer:
-        """Return what can find a machine again: any provider of this host, or the one remote provider that made it.
+        """Return the recoverer of a machine: the one for this host's machines, or the remote provider that made it.
 
         Raises LookupError if that provider is not enabled.
         """
@@ -44,7 +44,7 @@ class Providers:
 
 
 def local_machines(manifest: VmManifest) -> LocalMachines:
-    """Return what finds a machine of this host again, and stops it as its kind demands."""
+    """Return the recoverer of a machine of this host, which stops it as its kind demands."""
     return QemuMachines() if manifest.provider == QEMU else LocalMachines()
 
 

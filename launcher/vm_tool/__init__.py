@@ -1,1 +1,1 @@
-"""An operator's own machines on this host: independent of orders and of the daemon, which never sees their state."""
+"""An operator's own machines on this host. They are independent of orders, and daemons ignore them."""

@@ -1,4 +1,4 @@
-"""Waits for what a machine writes to its serial console."""
+"""Waits for a machine's output on its serial console."""
 
 import re
 import time
@@ -27,8 +27,8 @@ class ConsoleSilent(Exception):
 def await_sign(directory: VmDirectory, pause: Callable[[float], None] = time.sleep) -> str:
     """Wait until the guest reports that it is up, and return its address. Raises ConsoleSilent.
 
-    The address itself proves nothing: in QEMU's user network every guest has the same one, which its host cannot reach,
-    and there is no lease that the host could see.
+    The address itself proves nothing: in QEMU's user network every guest has the same address, which its host cannot
+    reach, and the host sees no DHCP lease.
     """
     await_words(directory, SIGN, WAIT_SECONDS, pause)
     return USER_ADDRESS

@@ -76,7 +76,7 @@ def keyed(facts: Dominfo) -> Dominfo:
 
 
 def _use(directory: VmDirectory) -> Use | None:
-    """Return what a machine uses; None if it has just ended."""
+    """Return a machine's use of processor and memory; None if it has just ended."""
     recorded = directory.process()
     if recorded is None:
         return None

@@ -76,7 +76,7 @@ def measure(state: Path, provider: QemuProvider, size: Size, seconds: float) -> 
 
 @contextmanager
 def removed_on_failure(state: Path, name: str) -> Iterator[None]:
-    """Remove the machine of this name if the block ends by an error or a signal: its name was not printed yet.
+    """Remove the machine of this name if the block ends with an error or a signal: its name was not printed yet.
 
     If it cannot be removed, its name is logged.
     """

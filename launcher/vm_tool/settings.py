@@ -30,7 +30,7 @@ class ToolSettings(HostSettings):
     qemu_mode: QemuChoice = QemuChoice.AUTO
     image: Location | None = None
     image_digest: Sha256 | None = None
-    """None: any image is accepted that its directory has."""
+    """If it is None, any image in the directory is accepted."""
     vm_state_dir: Location = Path("/var/lib/launchyard/vm")
     easyenclave_url: BaseUrl | None = Field(None, validation_alias="EASYENCLAVE_CP_URL")
     admin_token: Secret | None = Field(None, validation_alias="ADMIN_TOKEN")
@@ -38,7 +38,7 @@ class ToolSettings(HostSettings):
 
 
 def provider_of(settings: ToolSettings, mode: QemuMode) -> QemuProvider:
-    """Raises ImageRejected, LaunchFailed."""
+    """Return the provider for the operator's machines. Raises ImageRejected, LaunchFailed."""
     if settings.image is None:
         raise LaunchFailed("No image is named: give --image, or set LAUNCHYARD_IMAGE.")
     image = settings.image.resolve()
@@ -56,7 +56,7 @@ def provider_of(settings: ToolSettings, mode: QemuMode) -> QemuProvider:
 def size_of(
     settings: ToolSettings, name: NodeSize | None, memory: int | None, vcpus: int | None, disk: int | None
 ) -> Size:
-    """Return a node size, with what was asked for instead. Raises ValidationError."""
+    """Return a node size, changed by the flags that were given. Raises ValidationError."""
     asked = {"memory_mib": memory, "vcpus": vcpus, "disk_mib": disk}
     chosen = {field: value for field, value in asked.items() if value is not None}
     return Size.model_validate(settings.sizes.of_node(name or settings.default_size).model_dump() | chosen)

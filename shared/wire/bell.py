@@ -31,7 +31,7 @@ def to_attributes(bell: Bell) -> dict[str, str]:
 
 
 def from_attributes(attributes: Mapping[str, str]) -> Bell:
-    """Raises MalformedBell if an attribute is missing or empty, or if no order can have that id."""
+    """Parse a bell. Raises MalformedBell if an attribute is missing or empty, or if no order can have that id."""
     order_id, lane = attributes.get(ORDER_ID), attributes.get(LANE)
     if not order_id or not lane:
         raise MalformedBell(f"A bell needs the attributes {ORDER_ID} and {LANE}; this one has {sorted(attributes)}.")

@@ -115,7 +115,9 @@ class Clients:
             return chosen
 
     def _repeated(self, call: Callable[[], Answer], times: int = TIMES) -> tuple[list[Answer], str | None]:
-        """Make a call so many times, each until it is answered; return the answers, and the refusal that ended it."""
+        """Make a call this number of times, each until it is answered; return the answers, and the refusal that ended
+        it.
+        """
         answers: list[Answer] = []
         try:
             answers.extend(until_answered(call, self._over) for _ in range(times))

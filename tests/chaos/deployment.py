@@ -63,8 +63,9 @@ class Deployment:
             list(pool.map(SupervisedServer.start, self.launchers))
 
     def stop(self) -> None:
-        """Kill the servers and what is left of machines. Launchers first: one that shuts down returns its orders, and
-        the others would take them."""
+        """Kill the servers and the machines that are left. Launchers come first: one that shuts down returns its
+        orders, and the others would take them.
+        """
         for server in (*self.launchers, self.functions):
             server.kill()
         for process, _ in machines.processes(self.home, self.terms.run):
@@ -80,7 +81,7 @@ class Deployment:
         return services.start_functions(self._functions_port, self.environment.logs, variables)
 
     def _launcher(self, name: str) -> SupervisedServer:
-        """Every other launcher hears the doorbell; the rest poll."""
+        """Every other launcher pulls bells; the rest poll."""
         variables = {
             **self.environment.variables,
             "LAUNCHYARD_PROVIDER": "process",

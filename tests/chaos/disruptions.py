@@ -1,4 +1,4 @@
-"""What a chaos run does to its deployment: kills, freezes, repeated and malformed bells."""
+"""Disrupts the deployment of a chaos run: kills, freezes, repeated and malformed bells."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ checker finds it."""
 
 
 class Disruptions:
-    """`over` ends each disruption early; `counts` says how often each was done."""
+    """`over` ends each disruption early; `counts` has the number of disruptions of each kind."""
 
     def __init__(self, deployment: Deployment, over: threading.Event) -> None:
         self.counts: Counter[str] = Counter()
@@ -85,7 +85,7 @@ class Disruptions:
         self._record("malformed message", number)
 
     def ended_by_themselves(self) -> list[str]:
-        """Return the names of the servers that ended although nobody killed them."""
+        """Return the names of the servers that ended without being killed."""
         return self._ended + self._deployment.not_running()
 
     @contextmanager

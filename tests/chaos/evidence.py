@@ -1,4 +1,4 @@
-"""What a chaos run's servers wrote into their logs."""
+"""Reads the logs of a chaos run's servers."""
 
 import json
 import re
@@ -58,7 +58,7 @@ def effects(logs: Path, orders: Iterable[Order]) -> Effects:
 
 
 def errors(logs: Path) -> dict[str, int]:
-    """Return how often the functions and the launchers logged each error, and how often a traceback without one."""
+    """Count the errors that the functions and the launchers logged, by event, and the tracebacks outside log lines."""
     written = [logs / "functions.log", *_launcher_logs(logs)]
     severe = (
         f"{log.stem}: {line.get('message')}"

@@ -1,4 +1,4 @@
-"""The faults of a proxy, and the seeded dice that choose the calls that meet them."""
+"""The faults of a proxy, and the seeded dice that choose the calls with a fault."""
 
 import json
 import random
@@ -42,7 +42,7 @@ Faults = Mapping[str, Odds]
 
 class Chance(Protocol):
     def draw(self, family: str) -> Fault | None:
-        """Return the fault of the next call of this family; None if it meets none."""
+        """Return the fault of the next call of this family, or None."""
 
 
 class Dice:

@@ -1,4 +1,4 @@
-"""What is known at the end of a chaos run: requests and their answers, stored orders, processes and directories."""
+"""The observations of a chaos run: requests and their answers, stored orders, processes and directories."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,7 +60,7 @@ class Downloaded:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What the disruptions led to."""
+    """The effects of the disruptions."""
 
     machines_adopted: int = 0
     machines_lost: int = 0

@@ -34,7 +34,7 @@ def orphans(orders: Iterable[Order], processes: Iterable[Process], directories: 
 
 
 class Ages:
-    """How long each orphan has existed, as far as the looks show."""
+    """How long each orphan has existed, according to the observations."""
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}

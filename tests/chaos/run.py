@@ -136,7 +136,7 @@ class _Storm:
 
 
 class _Settling:
-    """Looks until everything is as it is to be."""
+    """Observe until everything is in its expected state."""
 
     def __init__(self, deployment: Deployment, clients: Clients, disruptions: Disruptions) -> None:
         self._deployment, self._clients, self._disruptions = deployment, clients, disruptions

@@ -213,7 +213,7 @@ def _is_cancelled(planned: PlannedOrder, chance: random.Random) -> bool:
 
 
 def _guaranteed(terms: Terms) -> Iterator[Timed]:
-    """What every run has, whatever the seed. These disruptions choose the oldest machine."""
+    """The disruptions that every run has, with any seed. They choose the oldest machine."""
     yield Timed(terms.seconds * 0.3, KillLauncher(0, 0.5))
     yield Timed(terms.seconds * 0.5, KillLauncher(0, 0.5))
     yield Timed(terms.seconds * 0.7, FreezeLauncher(0, _long_freeze(terms, 1.4), machines=True))

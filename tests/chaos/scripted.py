@@ -6,7 +6,7 @@ from tests.chaos.faults import Fault, Kind
 
 
 class Scripted:
-    """The next calls of a family meet the scripted faults, one each; the calls after them meet none."""
+    """Gives each of the next calls of a family one of the scripted faults, and later calls none."""
 
     def __init__(self) -> None:
         self._faults: defaultdict[str, list[Fault]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""What the appraiser promises, with a Trust Authority that answers over HTTP."""
+"""The appraiser's contract, with a Trust Authority that answers over HTTP."""
 
 import base64
 import hashlib
@@ -112,7 +112,7 @@ def test_a_token_is_good_from_its_beginning_to_its_end_by_the_clock_it_is_compar
 
 
 @pytest.mark.parametrize("exp", [None, "1", True, [], float("nan"), -(10**400)])
-def test_a_token_whose_end_is_no_time_is_refused(
+def test_a_token_whose_expiry_is_not_a_time_is_refused(
     appraiser: TrustAuthority, authority: LocalTrustAuthority, exp: object
 ) -> None:
     with pytest.raises(Forbidden):
@@ -153,7 +153,7 @@ def base64url(document: object) -> str:
 
 
 @pytest.mark.parametrize("payload", ["[]", "7", "nonsense", "\x00"])
-def test_a_signed_payload_that_is_no_object_is_refused(
+def test_a_signed_payload_that_is_not_an_object_is_refused(
     appraiser: TrustAuthority, authority: LocalTrustAuthority, payload: str
 ) -> None:
     with pytest.raises(Forbidden):
@@ -161,7 +161,7 @@ def test_a_signed_payload_that_is_no_object_is_refused(
 
 
 @pytest.mark.parametrize("token", ["", "nonsense", "a.b.c", "e30.e30.e30", "ключ", "." * 100, "x" * 100_000])
-def test_what_is_no_token_is_refused_without_a_look_for_keys(
+def test_an_invalid_token_is_refused_without_fetching_keys(
     appraiser: TrustAuthority, authority: LocalTrustAuthority, token: str
 ) -> None:
     with pytest.raises((Malformed, Forbidden)):
@@ -217,7 +217,7 @@ def test_a_new_key_is_found_when_a_token_names_it(
     assert authority.asked == ["/certs"] * 2
 
 
-def test_names_that_nobody_knows_are_looked_for_every_30_seconds_at_most(
+def test_unknown_names_are_fetched_every_30_seconds_at_most(
     appraiser: TrustAuthority, authority: LocalTrustAuthority, timer: Timer
 ) -> None:
     stranger = LocalTrustAuthority(lambda: NOW, API_KEY)
@@ -265,7 +265,7 @@ def test_without_its_keys_no_token_is_accepted_or_refused(
         '{"keys": [7, {"kty": "x"}, {"kid": [], "kty": "RSA"}]}',
     ],
 )
-def test_a_list_of_keys_that_is_none_is_no_answer(http: httpx.Client, document: str) -> None:
+def test_an_invalid_list_of_keys_counts_as_no_answer(http: httpx.Client, document: str) -> None:
     with serving(Request.application(lambda _: Response(document))) as address:
         keys = PublishedKeys(http, address)
         with pytest.raises(Unavailable):
@@ -293,13 +293,13 @@ def test_without_a_key_no_quote_is_appraised(address: str, http: httpx.Client, a
     assert authority.asked == []
 
 
-def test_a_quote_that_is_none_is_refused(appraiser: TrustAuthority) -> None:
+def test_an_invalid_quote_is_refused(appraiser: TrustAuthority) -> None:
     for quote in ("", "AAAA", base64.b64encode(b"\x04\x00" + QUOTE.pack()[2:40]).decode()):
         with pytest.raises(Forbidden):
             appraiser.appraise(quote)
 
 
-def test_a_key_that_is_not_taken_is_no_fault_of_the_quote(address: str, http: httpx.Client) -> None:
+def test_a_refused_api_key_is_not_reported_as_a_refused_quote(address: str, http: httpx.Client) -> None:
     appraiser = TrustAuthority(http, PublishedKeys(http, f"{address}/certs"), address, "another key")
 
     with pytest.raises(Unavailable, match="401"):
@@ -307,14 +307,14 @@ def test_a_key_that_is_not_taken_is_no_fault_of_the_quote(address: str, http: ht
 
 
 @pytest.mark.parametrize("document", ["", "[]", "{}", '{"token": 7}'])
-def test_an_answer_without_a_token_is_none(http: httpx.Client, document: str) -> None:
+def test_an_answer_without_a_token_counts_as_no_answer(http: httpx.Client, document: str) -> None:
     with serving(Request.application(lambda _: Response(document))) as address:
         appraiser = TrustAuthority(http, PublishedKeys(http, address), address, API_KEY)
         with pytest.raises(Unavailable, match="without a token"):
             appraiser.appraise(SENT)
 
 
-def test_where_nothing_answers_the_caller_may_come_again(http: httpx.Client, authority: LocalTrustAuthority) -> None:
+def test_if_nothing_answers_the_caller_may_try_again(http: httpx.Client, authority: LocalTrustAuthority) -> None:
     nowhere = f"http://{LOOPBACK}:{free_port()}"
     appraiser = TrustAuthority(http, PublishedKeys(http, f"{nowhere}/certs"), nowhere, API_KEY)
 

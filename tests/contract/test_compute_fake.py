@@ -135,7 +135,7 @@ def test_a_name_that_is_taken_is_a_conflict_in_its_zone_only(fake: Fake, client:
         ),
     ],
 )
-def test_what_compute_engine_would_not_make_is_refused(
+def test_an_instance_that_compute_engine_would_refuse_is_refused(
     fake: Fake, client: Client, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BadRequest, match=message):
@@ -226,7 +226,7 @@ def test_an_instance_whose_guest_powers_off_stays_terminated(fake: Fake, client:
     fake.await_gone()
 
 
-def test_what_is_not_there_is_not_found(client: Client) -> None:
+def test_a_missing_object_is_not_found(client: Client) -> None:
     for call in (client.status, client.delete):
         with pytest.raises(NotFound):
             call("one")

@@ -1,4 +1,4 @@
-"""What `OrderStore.create` returns is the version that it wrote: the next change needs no read."""
+"""`OrderStore.create` returns the version that it wrote, so that the next change needs no read."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What every doorbell promises, over the in-memory one and the Pub/Sub emulator."""
+"""The contract of every doorbell, over the in-memory one and the Pub/Sub emulator."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -93,7 +93,7 @@ def ring(rig: Rig, count: int) -> list[Bell]:
 
 
 def hear(rig: Rig, count: int, most: int = 10) -> list[Heard]:
-    """Hear until so many bells were delivered."""
+    """Pull until this number of bells was delivered."""
     heard: list[Heard] = []
     deadline = time.monotonic() + MAX_SECONDS
     while len(heard) < count:
@@ -133,7 +133,7 @@ def test_a_bell_is_heard_with_all_its_attributes(rig: Rig) -> None:
     assert [one.bell for one in hear(rig, 1)] == [bell]
 
 
-def test_silence_is_no_error(rig: Rig) -> None:
+def test_a_pull_without_bells_is_no_error(rig: Rig) -> None:
     assert rig.listener.hear(1) == []
 
 

@@ -31,9 +31,7 @@ def test_fields_that_a_later_version_added_are_left_out(store: FirestoreOrderSto
     assert store.get(order.id) == order
 
 
-def test_one_order_that_cannot_be_read_stands_in_no_others_way(
-    store: FirestoreOrderStore, firestore_client: Client
-) -> None:
+def test_an_unreadable_order_does_not_affect_others(store: FirestoreOrderStore, firestore_client: Client) -> None:
     good, bad = an_order(due_at=NOW), an_order(due_at=NOW)
     for order in (good, bad):
         store.create(order, a_key(order))
@@ -49,7 +47,7 @@ def test_one_order_that_cannot_be_read_stands_in_no_others_way(
         store.get(bad.id)
 
 
-def test_what_a_later_version_added_stays_when_this_one_changes_the_order(
+def test_fields_of_a_later_version_stay_when_this_one_changes_the_order(
     store: FirestoreOrderStore, firestore_client: Client
 ) -> None:
     order = an_order()
@@ -64,7 +62,7 @@ def test_what_a_later_version_added_stays_when_this_one_changes_the_order(
     assert (stored["state"], stored["newer"], stored["spec"]["newer"]) == ("provisioning", 1, 1)
 
 
-def test_what_a_later_version_added_stays_when_this_one_changes_a_record(firestore_client: Client) -> None:
+def test_fields_of_a_later_version_stay_when_this_one_changes_a_record(firestore_client: Client) -> None:
     records = FirestoreRecords(firestore_client, "challenges", Challenge)
     records.add("vm", Challenge("vm", "00", NOW, NOW))
     (document,) = firestore_client.collection("challenges").stream()

@@ -1,4 +1,4 @@
-"""What the Firestore store answers if Firestore itself fails: a lost answer is not a lost order."""
+"""The Firestore store's answers if Firestore itself fails: a lost answer is not a lost order."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -137,7 +137,7 @@ def test_a_create_whose_request_was_lost_is_made_again(
     assert commits.asked == 2
 
 
-def test_a_reused_key_is_refused_even_where_the_answer_was_lost(
+def test_a_reused_key_is_refused_even_if_the_answer_was_lost(
     store: FirestoreOrderStore, commits: FaultyCommits
 ) -> None:
     first, other = an_order(), an_order()
@@ -180,7 +180,7 @@ def test_a_claim_that_lost_to_itself_is_held(
     assert claimed == store.get(order.id)
 
 
-def test_a_claim_that_lost_to_another_is_refused_even_where_the_answer_was_lost(
+def test_a_claim_that_lost_to_another_is_refused_even_if_the_answer_was_lost(
     store: FirestoreOrderStore, commits: FaultyCommits
 ) -> None:
     order = an_order()
@@ -195,7 +195,7 @@ def test_a_claim_that_lost_to_another_is_refused_even_where_the_answer_was_lost(
 
 
 @pytest.mark.parametrize("error", AMBIGUOUS)
-def test_a_removal_whose_answer_was_lost_is_done(
+def test_a_removal_whose_answer_was_lost_succeeds(
     store: FirestoreOrderStore, commits: FaultyCommits, error: type[GoogleAPICallError]
 ) -> None:
     order_id = cancelled(store)
@@ -329,7 +329,7 @@ def test_a_records_value_that_firestore_does_not_look_for_is_the_callers_fault(f
         FirestoreRecords(firestore_client, "accounts", Account).find("id", LONG, 1)
 
 
-def test_a_write_that_firestore_refuses_is_nobodys_fault_but_ours(store: FirestoreOrderStore) -> None:
+def test_a_write_that_firestore_refuses_is_our_own_error(store: FirestoreOrderStore) -> None:
     order = an_order(message="x" * 1024 * 1024)
 
     with pytest.raises(InvalidArgument):

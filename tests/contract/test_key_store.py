@@ -1,4 +1,4 @@
-"""What every key store promises."""
+"""The contract of every key store."""
 
 from functions.domain.access import ApiKey, Role, digest
 from functions.ports import KeyStore
@@ -12,7 +12,7 @@ def test_a_stored_key_is_found_by_its_digest(api_keys: KeyStore) -> None:
     assert api_keys.find(KEY.digest) == KEY
 
 
-def test_a_key_that_nobody_holds_is_not_found(api_keys: KeyStore) -> None:
+def test_an_unknown_key_is_not_found(api_keys: KeyStore) -> None:
     api_keys.add(KEY)
 
     assert api_keys.find(digest("ly_another")) is None

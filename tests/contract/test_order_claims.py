@@ -1,4 +1,4 @@
-"""What every order store promises about claims: one launcher gets an order, and one claim gets one order."""
+"""The contract of every order store about claims: one launcher gets an order, and one claim gets one order."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -54,7 +54,7 @@ def test_any_number_of_lanes_may_be_asked_for_at_once(orders: OrderStore) -> Non
     assert [snapshot.order for snapshot in orders.claimable(lanes, NOW, limit=10)] == [order]
 
 
-def test_a_claimable_order_is_claimed_from_what_was_seen(orders: OrderStore) -> None:
+def test_a_claimable_order_is_claimed_from_its_snapshot(orders: OrderStore) -> None:
     order = stored(orders)
     (seen,) = orders.claimable([order.lane], NOW, limit=10)
 
@@ -99,7 +99,7 @@ def _by_id(orders: Iterable[Order]) -> list[Order]:
     return sorted(orders, key=lambda order: order.id)
 
 
-def test_a_request_that_holds_an_order_is_given_that_one_and_takes_no_other(orders: OrderStore) -> None:
+def test_a_request_that_holds_an_order_gets_that_one_again(orders: OrderStore) -> None:
     first, second = stored(orders), stored(orders)
     claim = a_claim()
 

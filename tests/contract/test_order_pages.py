@@ -1,4 +1,4 @@
-"""What every order store promises about the pages of a list."""
+"""The contract of every order store about the pages of a list."""
 
 import base64
 from collections.abc import Callable
@@ -75,7 +75,7 @@ def test_a_page_holds_only_what_was_asked_for(
     assert orders.count(query) == len(found)
 
 
-def test_pages_lead_from_the_oldest_order_to_the_newest_where_that_is_asked_for(orders: OrderStore) -> None:
+def test_pages_lead_from_the_oldest_order_to_the_newest_if_requested(orders: OrderStore) -> None:
     older, twins = stored(orders, an_order(now=NOW - SOON)), [stored(orders), stored(orders)]
     first = orders.page(OrderQuery(oldest_first=True, limit=2))
     second = orders.page(OrderQuery(oldest_first=True, limit=2, after=first.next))

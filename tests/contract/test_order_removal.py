@@ -1,4 +1,4 @@
-"""What every order store promises about the removal of orders and idempotency keys."""
+"""The contract of every order store about the removal of orders and idempotency keys."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -19,7 +19,7 @@ SOON = timedelta(seconds=1)
 UNKNOWN_IDS = [str(uuid4()), "__reserved__", "", ".", "..", "a/b", "a/b/c", "x" * 2000]
 
 
-def test_a_removed_order_is_nowhere_and_removed_again_is_no_error(orders: OrderStore) -> None:
+def test_a_removed_order_is_gone_and_its_removal_can_be_repeated(orders: OrderStore) -> None:
     ended, other = _ended(orders), _ended(orders)
     seen = orders.look(ended.id)
 
@@ -34,7 +34,7 @@ def test_a_removed_order_is_nowhere_and_removed_again_is_no_error(orders: OrderS
 
 
 @pytest.mark.parametrize("order_id", UNKNOWN_IDS)
-def test_removing_an_order_that_is_none_is_no_error(orders: OrderStore, order_id: str) -> None:
+def test_the_removal_of_an_unknown_order_succeeds(orders: OrderStore, order_id: str) -> None:
     orders.remove(order_id)
 
 
@@ -61,7 +61,7 @@ def test_the_key_of_a_removed_order_stands_for_nothing_else(orders: OrderStore) 
         orders.get(again.id)
 
 
-def test_a_forgotten_key_may_be_used_anew_and_its_order_stays(orders: OrderStore) -> None:
+def test_a_forgotten_key_may_be_used_again_and_its_order_stays(orders: OrderStore) -> None:
     first, again = an_order(now=NOW - SOON), an_order()
     orders.create(first, a_key(first, "key"))
 

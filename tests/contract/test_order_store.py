@@ -1,4 +1,4 @@
-"""What every OrderStore promises."""
+"""The contract of every OrderStore."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -159,14 +159,14 @@ def test_events_that_race_and_do_not_exclude_each_other_all_happen(orders: Order
     assert (order.vm, order.lease.until, order.cancel_requested_at) == ("vm-1", until, NOW + SOON)
 
 
-def test_an_event_that_alters_nothing_is_no_error(orders: OrderStore) -> None:
+def test_an_event_that_changes_nothing_is_accepted(orders: OrderStore) -> None:
     order = stored(orders)
     rung = orders.apply(order.id, Ring(str(uuid4())), NOW)
 
     assert orders.apply(order.id, Ring(str(uuid4())), NOW) == rung
 
 
-def test_what_was_seen_spares_no_check(orders: OrderStore) -> None:
+def test_a_snapshot_skips_no_check(orders: OrderStore) -> None:
     order = stored(orders)
     stale = orders.look(order.id)
     claimed = orders.apply(order.id, a_claim(), NOW)
@@ -177,7 +177,7 @@ def test_what_was_seen_spares_no_check(orders: OrderStore) -> None:
     assert orders.get(order.id) == claimed
 
 
-def test_what_was_seen_is_no_reason_to_refuse(orders: OrderStore) -> None:
+def test_a_stale_snapshot_is_no_reason_to_refuse(orders: OrderStore) -> None:
     order = stored(orders)
     stale = orders.look(order.id)
     orders.apply(order.id, a_claim(), NOW)
@@ -185,7 +185,7 @@ def test_what_was_seen_is_no_reason_to_refuse(orders: OrderStore) -> None:
     assert orders.apply(order.id, Start(str(uuid4()), 1), NOW, seen=stale).state is State.RUNNING
 
 
-def test_a_repeat_answers_what_stands_and_not_what_was_seen(orders: OrderStore) -> None:
+def test_a_repeat_is_answered_with_the_current_order_and_not_the_snapshot(orders: OrderStore) -> None:
     order, claim = stored(orders), a_claim()
     orders.apply(order.id, claim, NOW)
     stale = orders.look(order.id)
@@ -194,7 +194,7 @@ def test_a_repeat_answers_what_stands_and_not_what_was_seen(orders: OrderStore) 
     assert orders.apply(order.id, claim, NOW, seen=stale) == started
 
 
-def test_what_was_seen_and_still_stands_is_changed(orders: OrderStore) -> None:
+def test_an_order_that_matches_its_snapshot_is_changed(orders: OrderStore) -> None:
     order = stored(orders)
     seen = orders.look(order.id)
 
@@ -221,7 +221,7 @@ def test_the_orders_that_a_request_changed_are_found_by_it(orders: OrderStore) -
     assert orders.remembering(str(uuid4())) == []
 
 
-def test_due_are_those_whose_time_has_come_from_the_longest_due(orders: OrderStore) -> None:
+def test_due_orders_are_returned_with_the_longest_due_first(orders: OrderStore) -> None:
     late = stored(orders, an_order(due_at=NOW))
     early = stored(orders, an_order(due_at=NOW - SOON))
     stored(orders, an_order(due_at=NOW + SOON))
@@ -239,7 +239,7 @@ def test_due_are_those_of_the_states_asked_for(orders: OrderStore) -> None:
     assert [snapshot.order for snapshot in orders.due(HELD, NOW, limit=10).orders] == [held]
 
 
-def test_due_are_ended_ones_whose_output_was_kept_long_enough(orders: OrderStore) -> None:
+def test_ended_orders_are_due_when_their_retention_has_passed(orders: OrderStore) -> None:
     succeeded = stored(orders, an_order(EXPORT, state=State.SUCCEEDED, due_at=NOW - SOON))
     failed = stored(orders, an_order(state=State.FAILED, due_at=NOW))
     stored(orders, an_order(state=State.SUCCEEDED, due_at=NOW + SOON))

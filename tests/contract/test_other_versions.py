@@ -72,7 +72,7 @@ def test_a_request_for_it_by_id_or_key_is_to_be_repeated(
     assert orders.count(OrderQuery()) == 1
 
 
-def test_pages_go_on_behind_it_and_end_where_the_orders_end(orders: OrderStore, later: LaterVersion) -> None:
+def test_pages_continue_behind_it_and_end_with_the_orders(orders: OrderStore, later: LaterVersion) -> None:
     readable = [kept(orders, an_order(now=NOW + timedelta(seconds=nth))) for nth in range(0, 20, 2)]
     plant(orders, later, [an_order(now=NOW + timedelta(seconds=nth)) for nth in range(1, 15, 2)])
 
@@ -98,9 +98,7 @@ def test_an_order_behind_many_is_claimable_due_held_and_remembered(orders: Order
     assert orders.due({State.QUEUED}, NOW, 1).more
 
 
-def test_what_a_launcher_holds_and_a_request_changed_is_found_beside_it(
-    orders: OrderStore, later: LaterVersion
-) -> None:
+def test_held_orders_and_orders_of_a_request_are_found_beside_it(orders: OrderStore, later: LaterVersion) -> None:
     claim = a_claim()
     for order in (an_order(), an_order()):
         kept(orders, order)
@@ -112,7 +110,7 @@ def test_what_a_launcher_holds_and_a_request_changed_is_found_beside_it(
     assert orders.due(HELD, NOW, 10).orders == []
 
 
-def test_what_is_read_to_get_past_it_has_a_bound_that_is_logged(
+def test_reads_past_unreadable_documents_have_a_limit_that_is_logged(
     orders: OrderStore, later: LaterVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not isinstance(orders, FirestoreOrderStore):

@@ -1,4 +1,4 @@
-"""What every output bucket promises, over the in-memory one, S3 (moto behind the checking proxy) and a local GCS."""
+"""The contract of every output bucket, over the in-memory one, S3 (moto behind the checking proxy) and a local GCS."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -211,7 +211,7 @@ def test_a_download_carries_the_file_name_and_the_bytes(rig: Rig, name: str) -> 
     assert rig.get(rig.bucket.presign_download(terms.key, name, VALID)) == Downloaded(name, BODY)
 
 
-def test_deleting_twice_is_no_error(rig: Rig) -> None:
+def test_a_repeated_delete_succeeds(rig: Rig) -> None:
     terms = terms_of()
     rig.put(rig.bucket.presign_upload(terms, VALID), BODY)
     rig.bucket.delete(terms.key)

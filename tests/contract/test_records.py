@@ -1,4 +1,4 @@
-"""What every store of records promises."""
+"""The contract of every store of records."""
 
 from collections import Counter
 from datetime import timedelta
@@ -33,7 +33,7 @@ def records(request: pytest.FixtureRequest) -> Records[Challenge]:
 
 
 @pytest.mark.parametrize("id_", ["vm-1", "a/b", "__x__", ".", "ключ", " "])
-def test_a_record_is_found_under_whatever_id_it_was_added(records: Records[Challenge], id_: str) -> None:
+def test_a_record_is_found_under_any_id(records: Records[Challenge], id_: str) -> None:
     records.add(id_, a_challenge())
     assert records.get(id_) == a_challenge()
     assert records.get("another") is None
@@ -53,7 +53,7 @@ def test_of_many_that_add_under_one_id_one_wins(records: Records[Challenge]) -> 
     assert Counter(type(answer) for answer in answers) == {type(None): 1, Conflict: 7}
 
 
-def test_a_change_is_made_of_what_stands_then_also_when_many_change_at_once(records: Records[Challenge]) -> None:
+def test_a_change_applies_to_the_current_record_even_if_many_change_it_at_once(records: Records[Challenge]) -> None:
     records.add("vm-1", a_challenge(nonce=""))
     at_once([lambda: records.change("vm-1", lambda one: a_challenge(nonce=one.nonce + "x"))] * 4)
     found = records.get("vm-1")
@@ -61,7 +61,7 @@ def test_a_change_is_made_of_what_stands_then_also_when_many_change_at_once(reco
     assert found.nonce == "xxxx"
 
 
-def test_nothing_is_changed_where_there_is_nothing_or_the_change_is_refused(records: Records[Challenge]) -> None:
+def test_nothing_changes_if_there_is_no_record_or_the_change_is_refused(records: Records[Challenge]) -> None:
     def refuse(_: Challenge) -> Challenge:
         raise Conflict("no")
 
@@ -90,7 +90,7 @@ def test_of_many_that_upsert_at_once_one_adds_and_the_others_change(records: Rec
 
 
 @pytest.mark.emulator
-def test_a_change_that_changes_nothing_is_no_write(firestore_client: Client) -> None:
+def test_a_change_that_changes_nothing_writes_nothing(firestore_client: Client) -> None:
     records = FirestoreRecords(firestore_client, "challenges", Challenge)
     records.add("vm-1", a_challenge())
 

@@ -62,7 +62,7 @@ class Model:
     to_come: list[EventKind]
     state: State = S.QUEUED
     epoch: int = 0
-    burned: int = 0
+    used: int = 0
     holder: str | None = None
     last_holder: str | None = None
     """Who holds it, or held it when it ended."""
@@ -131,16 +131,16 @@ class Model:
         assert before not in FINAL or self.state is before, f"the table leads out of {before}"
         match event:
             case Claim():
-                self.epoch, self.burned = self.epoch + 1, self.burned + 1
+                self.epoch, self.used = self.epoch + 1, self.used + 1
                 self.holder, self.lease_until, self.attended = event.launcher, event.lease_until, event.attended
             case Renew():
                 self.lease_until, self.attended = event.lease_until, event.attended
             case Note():
                 self.lease_until = max(self.lease_until, event.lease_until)
             case Return():
-                self.burned -= 1
+                self.used -= 1
             case Lapse() if before is S.CLAIMED and self.attended:
-                self.burned -= 1
+                self.used -= 1
         self.cancel_requested |= event.kind is K.CANCEL
         self.discarded |= event.kind is K.DISCARD
         if self.state is S.RUNNING and self.cancel_requested and not self.attended:  # no launcher could stop it
@@ -158,7 +158,7 @@ class Model:
     def _after_an_attempt(self, before: State, event: AnyEvent) -> State:
         if self.cancel_requested:
             return S.SUCCEEDED if before is S.RUNNING and self.capacity else S.CANCELLED
-        spent = self.burned >= ATTEMPTS and event.kind is not K.RETURN
+        spent = self.used >= ATTEMPTS and event.kind is not K.RETURN
         return S.FAILED if spent else S.QUEUED
 
 
@@ -294,7 +294,7 @@ class StoreMachine(RuleBasedStateMachine):
         }
         for model in self.models.values():
             order = model.answered
-            assert (order.state, order.epoch, order.attempt) == (model.state, model.epoch, model.burned)
+            assert (order.state, order.epoch, order.attempt) == (model.state, model.epoch, model.used)
             assert (order.lease and order.lease.launcher) == model.holder
             assert (order.lease is not None) == (model.state in HELD)
             assert order.lease is None or order.lease.until == model.lease_until

@@ -65,7 +65,7 @@ def test_without_faults_the_proxy_changes_nothing(store: FirestoreOrderStore, di
     assert len(store.claimable([orders[0].lane], NOW, 10)) == 2
 
 
-def test_what_the_emulator_refuses_is_refused_with_its_own_code(client: Client) -> None:
+def test_a_request_that_the_emulator_refuses_has_the_emulators_code(client: Client) -> None:
     with pytest.raises(NotFound, match="nowhere"):
         client.collection(ORDERS).document("nowhere").update({"state": "queued"}, **ONCE)
 

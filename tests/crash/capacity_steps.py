@@ -1,4 +1,4 @@
-"""What users of the capacity contract do in a scenario: operators with pools, workers, and agents in their machines."""
+"""The steps of a scenario by users of the capacity contract: operators with pools, workers, and agents in machines."""
 
 import base64
 from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ class Worker:
 
 
 def a_pool(count: int) -> Step:
-    """Set the target of a pool. There are to be that many orders, and all of them are to run."""
+    """Set the target of a pool. The scenario must end with that number of running orders."""
 
     def step(deployment: Deployment) -> None:
         _set_target(deployment, count)
@@ -116,7 +116,7 @@ def _set_target(deployment: Deployment, count: int) -> None:
 
 
 def _await_orders(deployment: Deployment, count: int, fit: Callable[[OrderView], bool]) -> Sequence[OrderView]:
-    """Return the orders that fit, once there are so many. Raises AssertionError if there are more."""
+    """Wait until this number of orders fits, and return them. Raises AssertionError if there are more."""
 
     def look() -> Sequence[OrderView] | None:
         found = [order for order in deployment.operator.orders() if fit(order)]

@@ -44,7 +44,7 @@ Deaths = Sequence[Point | None]
 
 
 class CrashingServer(SupervisedServer):
-    """Its first processes die where `deaths` says, one after the other; the one after them is to go on."""
+    """The first processes die at the points in `deaths`, one after the other; the next one must continue."""
 
     def __init__(
         self, module: str, options: Sequence[str], variables: dict[str, str], log: Path, deaths: Deaths
@@ -74,7 +74,7 @@ class CrashingServer(SupervisedServer):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an order is to end. `state` is None if it is to be gone; `output` is what it leaves, None if nothing."""
+    """The expected end of an order. `state` is None if it must be removed; `output` is None if it must have none."""
 
     state: State | None
     output: bytes | None = None
@@ -174,9 +174,8 @@ def _is_answered(api: ControlPlane) -> bool:
 def deployed(
     projects: Projects, home: Path, functions: Deaths, launcher: Deaths, polling: bool
 ) -> Iterator[Deployment]:
-    """Yield a deployment of which nothing runs yet. `functions` and `launcher` say where each dies.
-
-    `polling`: the launcher hears no bells, and claims the next order.
+    """Yield a deployment that does not run yet. `functions` and `launcher` list the points at which each dies. If
+    `polling`, the launcher pulls no bells, and claims the next order.
     """
     port, state = free_port(), home / "launcher"
     url = f"http://{LOOPBACK}:{port}"

@@ -12,7 +12,7 @@ from tests.harness.environment import keys_in
 
 
 def differences(deployment: Deployment) -> list[str]:
-    """Return what is not as it is to be, one line each."""
+    """Return one line for each difference from the expected outcome."""
     orders = {order.id: order for order in deployment.operator.orders()}
     wrong_orders = [*_of_orders(deployment, orders)]
     return wrong_orders or [*_of_machines(deployment, orders), *_of_objects(deployment, orders)]

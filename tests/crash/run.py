@@ -20,7 +20,7 @@ QUIET_SWEEPS_OF_RUNNING: Final = QUIET_SWEEPS + int((LEASE_SECONDS + LAPSE_MARGI
 
 
 def run(scenario: Scenario, projects: Projects, home: Path) -> None:
-    """Raises AssertionError, TimeoutError, GaveUp if anything is not as it is to be."""
+    """Raises AssertionError, TimeoutError, GaveUp if anything differs from the expected outcome."""
     with deployed(projects, home, scenario.functions, scenario.launcher, scenario.polling) as deployment:
         try:
             for step in scenario.setup:
@@ -41,7 +41,7 @@ def run(scenario: Scenario, projects: Projects, home: Path) -> None:
 
 
 def _settle(deployment: Deployment) -> None:
-    """Wait until everything is as it is to be and stays so for a while. An order that is final never changes."""
+    """Wait until everything is as expected and stays so for a while. An order in a final state must not change."""
     deadline = time.monotonic() + SETTLE_SECONDS
     runs = any(ending.state is State.RUNNING for ending in deployment.endings.values())
     ended: Mapping[str, OrderView] = {}

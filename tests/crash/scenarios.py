@@ -40,9 +40,9 @@ ONE_SECOND: Final = LimitsRequest(retention_seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """`setup` is done before anything runs, then `steps`. `functions` and `launcher`: where each process dies, in turn.
-
-    `polling`: the launcher hears no bells, and claims the next order. `is_sample`: it runs in `make test`, too.
+    """`setup` runs before anything else, then `steps`. `functions` and `launcher` list the points at which each process
+    dies, in turn. If `polling`, the launcher pulls no bells, and claims the next order. If `is_sample`, the scenario
+    also runs in `make test`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a client does in a scenario, and what is done to the launcher. Each step works on the order placed last."""
+"""The steps of a scenario by a client, or to the launcher. Each step works on the order that was placed last."""
 
 import signal
 from collections.abc import Callable

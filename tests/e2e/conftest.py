@@ -1,4 +1,4 @@
-"""What a real machine boots from."""
+"""The guest image for real machines."""
 
 from pathlib import Path
 

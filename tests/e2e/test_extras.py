@@ -89,7 +89,7 @@ def help_works(launchyard: Path, extra: str) -> None:
 
 
 def install(extra: str, wheel: Path, folder: Path) -> Path:
-    """Return the Python of a new environment that holds our wheel and what the lock has for this extra."""
+    """Return the Python of a new environment with our wheel and the locked packages of this extra."""
     lock = folder / f"{extra}.lock"
     lock.write_text(locked([extra]))
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)

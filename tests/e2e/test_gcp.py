@@ -168,7 +168,7 @@ def test_a_daemon_that_is_killed_leaves_its_machine_to_the_next_which_ends_it_wh
     ],
     ids=["of the request", "of the operation"],
 )
-def test_a_quota_error_queues_the_order_again_and_burns_no_attempt(
+def test_a_quota_error_queues_the_order_again_and_uses_no_attempt(
     deployment: Deployment, behaviour: dict[str, object]
 ) -> None:
     deployment.fake.behave(**behaviour)

@@ -129,7 +129,7 @@ def test_a_root_with_a_changed_superblock_ends_the_machine_before_its_worker_sta
     assert "[worker]" not in serial
 
 
-def test_a_changed_byte_of_what_the_worker_reads_before_its_report_ends_the_machine(
+def test_a_changed_byte_that_the_worker_reads_before_its_report_ends_the_machine(
     guest_image: Path, tmp_path: Path
 ) -> None:
     with serving() as plane:

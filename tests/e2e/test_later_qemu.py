@@ -79,7 +79,7 @@ def tdx(qemu: Unpacked, guest: Guest) -> tuple[str, ...]:
     return build(QemuMode.TDX, guest, Hypervisor(firmware=firmware))
 
 
-def test_it_takes_every_argument_of_a_trust_domain_and_stops_only_for_want_of_tdx(
+def test_qemu_accepts_every_argument_of_a_trust_domain_and_fails_only_without_tdx(
     later_qemu: Unpacked, guest: Guest, tmp_path: Path
 ) -> None:
     words = last_words(later_qemu, tdx(later_qemu, guest), tmp_path)

@@ -1,4 +1,4 @@
-"""A launcher that is killed or frozen while its machine runs: what it finds when it comes back."""
+"""A launcher is killed or frozen while its machine runs, and continues after that."""
 
 import os
 import signal

@@ -19,7 +19,7 @@ ROOT: Final = Path(__file__).parents[2]
 @pytest.mark.slow
 @pytest.mark.emulator
 @pytest.mark.parametrize("ending", [None, signal.SIGINT, signal.SIGTERM])
-def test_a_run_stops_the_emulators_that_its_workers_started_however_it_ends(
+def test_a_run_always_stops_the_emulators_that_its_workers_started(
     tmp_path: Path, ending: signal.Signals | None
 ) -> None:
     argv = [

@@ -1,4 +1,4 @@
-"""Requests that keep to a route's schema, but for some texts, members and credentials; and bodies that are none."""
+"""Requests that follow a route's schema, except for some texts, members and credentials; and bodies without JSON."""
 
 import json
 import re
@@ -59,7 +59,7 @@ RAW: Final = st.sampled_from([b"", b"{", b"\xff", b"null", b'"\\ud800"', b"[" * 
 
 @dataclass(frozen=True)
 class Known:
-    """What there is: ids, keys that open the route, and other keys."""
+    """Existing ids, keys that may call the route, and other keys."""
 
     ids: list[str]
     fitting: list[str]
@@ -104,7 +104,7 @@ def bodies(route: Route) -> st.SearchStrategy[bytes]:
 
 
 def members(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, str]]:
-    """Return parameters of a query; of what is not a text, mostly what its schema says."""
+    """Return parameters of a query. Those that are not texts mostly follow the schema."""
     drawn = value(schema, {})
     return drawn.map(lambda pairs: {name: str(one) for name, one in pairs.items() if one is not None})
 

@@ -1,4 +1,4 @@
-"""What a route's schema allows at most."""
+"""The maximum sizes that a route's schema allows."""
 
 from collections.abc import Iterator, Mapping
 from math import inf
@@ -38,7 +38,7 @@ def within(schema: Any) -> Iterator[Schema]:
 
 
 def most_bytes(schema: Schema, definitions: Schema | None = None) -> float:
-    """Return the bytes of the longest JSON that a client's library may write of a value."""
+    """Return the size, in bytes, of the longest JSON that a client's library may write for a value."""
     named = {**(definitions or {}), **schema.get("$defs", {})}
     if "$ref" in schema:
         return most_bytes(named[schema["$ref"].rsplit("/", 1)[-1]], named)
@@ -72,7 +72,7 @@ def _members(schema: Schema, named: Schema) -> float:
 
 
 def _characters(schema: Schema) -> float:
-    """Return the bytes of a text. No library writes as an escape what a pattern of ours asks for."""
+    """Return the size of a text in bytes. No library escapes the characters that our patterns allow."""
     return most_characters(schema) * (ESCAPED if _anything(schema.get("pattern", NEGATED[0])) else 1)
 
 

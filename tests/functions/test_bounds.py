@@ -62,9 +62,7 @@ def test_a_lane_that_is_looked_for_is_one_that_firestore_compares_with() -> None
 
 
 @pytest.mark.parametrize("argument", [WIDE_CHARACTER * 1024, AWKWARD * 1024])
-def test_the_longest_command_is_taken_whatever_it_consists_of_and_however_it_is_written(
-    world: World, argument: str
-) -> None:
+def test_the_longest_command_is_accepted_with_any_characters_and_escapes(world: World, argument: str) -> None:
     for ensure_ascii in (True, False):
         body = json.dumps({"order": {"kind": "task", "command": [argument] * 64}}, ensure_ascii=ensure_ascii)
 
@@ -73,7 +71,7 @@ def test_the_longest_command_is_taken_whatever_it_consists_of_and_however_it_is_
         assert placed.status_code == 201, placed.text
 
 
-def test_a_body_that_is_too_large_is_told_what_helps(world: World) -> None:
+def test_the_refusal_of_a_too_large_body_says_what_helps(world: World) -> None:
     refused = world.http.post("/v1/orders", data=b" " * (orders.MAX_BYTES + 1), headers=headers())
 
     assert refused.status_code == 413
@@ -107,7 +105,7 @@ def test_a_list_of_large_orders_has_more_pages_and_leaves_none_out(world: World)
     assert max(len(page.get_data()) for page in pages) < MAX_ANSWER_BYTES
 
 
-def test_a_page_ends_where_the_store_gives_up_and_the_next_goes_on_from_there(world: World) -> None:
+def test_a_page_ends_where_the_store_gives_up_and_the_next_continues_there(world: World) -> None:
     placed = world.place()["id"]
 
     whole = world.ports.store

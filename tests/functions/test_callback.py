@@ -1,4 +1,4 @@
-"""What a worker inside a machine may say, and what it gets."""
+"""The reports of a worker inside a machine, and their answers."""
 
 import hashlib
 from datetime import timedelta
@@ -117,7 +117,9 @@ def test_an_output_that_is_not_as_reported_completes_nothing(world: World, held:
 
 
 @pytest.mark.parametrize(("failure", "state"), [("retryable", "queued"), ("permanent", "failed")])
-def test_a_failed_program_is_tried_again_where_that_may_help(world: World, held: str, failure: str, state: str) -> None:
+def test_a_failed_program_is_retried_if_another_run_may_succeed(
+    world: World, held: str, failure: str, state: str
+) -> None:
     world.call_back(held, "started")
 
     response = world.call_back(held, "failed", reason="source_unavailable", message="503", failure=failure)

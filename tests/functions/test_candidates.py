@@ -120,7 +120,7 @@ def test_claimers_of_overlapping_lanes_get_each_order_once(store: CountedStore) 
     assert _ids(claimed) == sorted(order.id for order in every)
 
 
-def test_nobody_tries_what_another_of_the_process_took_from_other_lanes(store: CountedStore) -> None:
+def test_no_claimer_tries_an_order_that_another_took_from_other_lanes(store: CountedStore) -> None:
     every = stored(store, 4)
     candidates = Candidates(store)
     for lanes in (LANES, MANY_LANES):  # each set has read its candidates, and shares two with the other
@@ -132,7 +132,7 @@ def test_nobody_tries_what_another_of_the_process_took_from_other_lanes(store: C
     assert sorted(store.tried) == sorted(order.id for order in every)
 
 
-def test_the_oldest_order_is_taken_first_also_where_it_was_queued_again(store: CountedStore) -> None:
+def test_the_oldest_order_is_taken_first_even_if_it_was_queued_again(store: CountedStore) -> None:
     every = [an_order(now=NOW + timedelta(seconds=nth)) for nth in range(4)]
     for order in every:
         store.create(order, a_key(order))
@@ -266,7 +266,7 @@ def _ids(claimed: list[list[Order] | Refusal]) -> list[str]:
 
 
 def _ask_during_a_query(store: CountedStore, claimers: int, pause: timedelta = PAUSE) -> list[Order | Refusal | None]:
-    """Return the answers of a claimer that queries, and of others that come, much later, while its query is held up."""
+    """Return the answers of a claimer that queries, and of others that arrive, much later, during its delayed query."""
     blocked = threading.Semaphore(0)
     candidates = Candidates(store, pause, new_lock=lambda: AnnouncingLock(blocked))
     store.may_answer.clear()

@@ -1,4 +1,4 @@
-"""How launchers take orders."""
+"""Launchers claim orders."""
 
 import json
 from collections.abc import Callable, Collection
@@ -83,7 +83,7 @@ def test_a_repeated_claim_by_id_answers_the_same_claim(world: World) -> None:
     assert b"callback_token" in answers[0]
 
 
-def test_a_repeated_claim_says_what_is_left_of_the_lease(world: World) -> None:
+def test_a_repeated_claim_reports_the_rest_of_the_lease(world: World) -> None:
     body = by_id(world.place()["id"])
     world.post("/v1/claims", body, LAUNCHER)
     world.clock.now += timedelta(seconds=20)
@@ -226,7 +226,7 @@ def test_a_claim_that_the_store_cannot_answer_is_not_taken_for_a_lost_one(world:
     assert world.post("/v1/claims", by_id(order_id), LAUNCHER).status_code == 503
 
 
-def test_an_orders_request_ids_say_whose_they_are(world: World) -> None:
+def test_an_orders_request_ids_name_their_sender(world: World) -> None:
     order_id = world.place()["id"]
     request_id = str(uuid4())
 
@@ -235,7 +235,7 @@ def test_an_orders_request_ids_say_whose_they_are(world: World) -> None:
     assert world.order(order_id).recent == (f"rack/alpha@{request_id}",)
 
 
-def test_a_key_kept_to_some_datacenters_claims_no_others_orders(world: World) -> None:
+def test_a_key_limited_to_some_datacenters_claims_no_orders_of_others(world: World) -> None:
     world.ports.keys.add(ApiKey(digest("ly_kept"), Role.LAUNCHER, "kept", datacenters=("gcp:us-central1-a",)))
     here, there = (CapacitySpec(datacenter=f"gcp:us-central1-{zone}", node_size=NodeSize.TINY) for zone in "ab")
     world.place(there)
@@ -254,7 +254,7 @@ AT_ONCE = 10
 
 
 def test_one_request_made_many_times_at_once_takes_one_order(world: World, at_instances: Callable[[], World]) -> None:
-    """As by proxies that repeat, or a launcher whose connection breaks: each at an instance of its own, none waits."""
+    """Repeated by proxies, or by a launcher whose connection breaks: each time at another instance, without a wait."""
     instances = [at_instances() for _ in range(AT_ONCE)]
     ids = {world.place()["id"] for _ in range(2 * AT_ONCE)}
     body = next_of()

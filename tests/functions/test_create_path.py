@@ -1,4 +1,4 @@
-"""What a create goes through: how many calls of the store it costs, and how many modules a reader has to visit."""
+"""The path of a create: the number of its store calls, and of the modules that a reader has to visit."""
 
 import sys
 from collections.abc import Callable

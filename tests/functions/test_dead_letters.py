@@ -1,4 +1,4 @@
-"""What becomes of orders that ended badly: listed, placed again, removed."""
+"""Orders that ended badly are listed, requeued and purged."""
 
 import hashlib
 from datetime import timedelta
@@ -19,7 +19,7 @@ CONTENT = b"what an attempt left"
 
 
 def fail(world: World, spec: AnySpec = TASK, **wanted: Any) -> str:
-    """Return the id of an order that failed for good at its first attempt."""
+    """Return the id of an order whose first attempt failed permanently."""
     order_id: str = world.place(spec, **wanted)["id"]
     world.claim(order_id)
     world.update(order_id, "failed", reason="image_rejected", message="no such image", failure="permanent")
@@ -53,7 +53,7 @@ def test_the_orders_that_failed_are_listed_with_their_reasons(world: World) -> N
     assert {(order["reason"], order["message"]) for order in listed} == {("image_rejected", "no such image")}
 
 
-def test_a_failed_order_is_placed_again_as_it_was_and_stays_as_it_is(world: World) -> None:
+def test_a_requeue_copies_a_failed_order_and_does_not_change_it(world: World) -> None:
     headers, limits = {"Idempotency-Key": "one"}, {"run_timeout_seconds": 120.0}
     body = {"order": EXPORT.model_dump(mode="json"), "limits": limits}
     dead = world.post("/v1/orders", body, headers=headers).get_json()["id"]
@@ -70,7 +70,7 @@ def test_a_failed_order_is_placed_again_as_it_was_and_stays_as_it_is(world: Worl
     assert world.order(dead) is before
 
 
-def test_asked_twice_it_is_placed_again_once(world: World) -> None:
+def test_a_repeated_requeue_creates_one_successor(world: World) -> None:
     dead = fail(world)
     first = requeue(world, dead)
     world.claim(first["id"])
@@ -81,7 +81,7 @@ def test_asked_twice_it_is_placed_again_once(world: World) -> None:
     assert len(world.get("/v1/orders").get_json()["orders"]) == 2
 
 
-def test_an_order_placed_again_is_still_one_when_its_key_was_forgotten(world: World) -> None:
+def test_a_requeue_creates_no_second_successor_after_its_key_was_forgotten(world: World) -> None:
     dead = fail(world)
     first = requeue(world, dead)
     world.ports.store.forget_keys(world.clock.now + world.ports.lease, 100)
@@ -106,7 +106,7 @@ def test_a_successor_that_was_removed_is_never_placed_again(world: World, days: 
     assert world.get(f"/v1/orders/{first}").status_code == 404
 
 
-def test_one_that_was_placed_again_and_failed_is_placed_again_itself(world: World) -> None:
+def test_a_successor_that_failed_is_requeued_itself(world: World) -> None:
     first = requeue(world, fail(world))["id"]
     world.claim(first)
     world.update(first, "failed", reason="image_rejected", message="", failure="permanent")
@@ -118,7 +118,7 @@ def test_one_that_was_placed_again_and_failed_is_placed_again_itself(world: Worl
 
 
 @pytest.mark.parametrize("end", ["cancelled", "expired"])
-def test_an_order_that_was_cancelled_or_expired_may_be_placed_again(world: World, end: str) -> None:
+def test_an_order_that_was_cancelled_or_expired_may_be_requeued(world: World, end: str) -> None:
     order_id = world.place()["id"]
     if end == "cancelled":
         world.post(f"/v1/orders/{order_id}/cancel")
@@ -130,7 +130,7 @@ def test_an_order_that_was_cancelled_or_expired_may_be_placed_again(world: World
     assert requeue(world, order_id)["requeued_from"] == order_id
 
 
-def test_an_order_that_lives_or_succeeded_is_not_placed_again(world: World) -> None:
+def test_an_order_that_has_not_ended_or_has_succeeded_is_not_requeued(world: World) -> None:
     lives, succeeded = world.place()["id"], world.place(CAPACITY)["id"]
     world.claim(succeeded)
     world.call_back(succeeded, "started")
@@ -143,7 +143,7 @@ def test_an_order_that_lives_or_succeeded_is_not_placed_again(world: World) -> N
     assert len(world.get("/v1/orders").get_json()["orders"]) == 2
 
 
-def test_another_accounts_order_is_not_placed_again_but_an_admin_places_it_for_its_account(world: World) -> None:
+def test_only_its_account_or_an_admin_may_requeue_an_order(world: World) -> None:
     dead = fail(world)
 
     assert world.post(f"/v1/orders/{dead}/requeue", key=STRANGER).status_code == 404
@@ -151,7 +151,7 @@ def test_another_accounts_order_is_not_placed_again_but_an_admin_places_it_for_i
     assert requeue(world, dead, ADMIN)["account"] == "acme"
 
 
-def test_an_order_whose_bell_was_not_heard_is_placed_again_all_the_same(world: World) -> None:
+def test_a_requeue_succeeds_even_if_its_bell_is_not_published(world: World) -> None:
     dead = fail(world)
     world.bells.broken = True
 
@@ -195,7 +195,7 @@ def test_an_order_that_waits_is_not_purged(world: World) -> None:
     assert world.order(order_id) is before
 
 
-def test_an_order_that_is_held_is_not_purged_and_keeps_what_was_uploaded(world: World) -> None:
+def test_a_held_order_is_not_purged_and_keeps_its_uploads(world: World) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
     key = leave(world, order_id)
@@ -217,7 +217,7 @@ def test_another_accounts_order_and_its_output_are_untouched(world: World) -> No
     assert world.bucket.stat(key) is not None
 
 
-def test_a_launcher_neither_places_again_nor_purges(world: World) -> None:
+def test_a_launcher_may_neither_requeue_nor_purge(world: World) -> None:
     dead = fail(world)
 
     assert world.post(f"/v1/orders/{dead}/requeue", key=LAUNCHER).status_code == 403

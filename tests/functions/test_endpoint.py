@@ -1,4 +1,4 @@
-"""What bad input gets: the right status, a problem that helps, and never a 500 that a caller can cause."""
+"""Bad input gets the right status and a helpful problem document. No caller can cause a 500."""
 
 import io
 import json
@@ -145,7 +145,7 @@ def test_a_wrong_lane_does_not_make_the_lanes_too_few(world: World) -> None:
     assert error.field == "lanes.0"
 
 
-def test_a_field_that_may_be_of_two_types_is_told_both(world: World) -> None:
+def test_a_field_of_two_types_is_reported_with_the_errors_of_both(world: World) -> None:
     output: dict[str, Any] = {"file_name": "a", "content_type": "a/b", "size": 1, "sha256": "0" * 64}
 
     (error,) = problem(world.call_back(world.place()["id"], "completed", **output, metrics={"a": "many"}), 422).errors
@@ -229,14 +229,14 @@ def test_a_path_that_the_framework_refuses_is_not_found_like_any_other(world: Wo
     assert problem(response, 404).detail == problem(world.get("/nothing"), 404).detail
 
 
-def test_a_path_of_the_contract_that_the_framework_refuses_is_told_in_the_contracts_words(world: World) -> None:
+def test_a_contract_path_that_the_framework_refuses_is_answered_in_the_contracts_form(world: World) -> None:
     response = world.get("/api/v1/accounts/a%0Ab")
 
     assert (response.status_code, response.get_json()) == (404, {"detail": "Not Found"})
 
 
 @pytest.mark.parametrize("host", [".", "a..b", "x" * 70])
-def test_a_host_that_is_none_is_malformed(world: World, host: str) -> None:
+def test_an_invalid_host_header_is_malformed(world: World, host: str) -> None:
     assert "Host" in problem(world.http.get("/v1/health", headers={"Host": host}), 400).detail
 
 
@@ -250,7 +250,7 @@ class ChunkedBody(io.BytesIO):
 
 
 @pytest.mark.parametrize("path", ["/v1/orders/%0A", "/v1/orders"])
-def test_a_body_that_nobody_wants_is_not_kept_in_memory(world: World, path: str) -> None:
+def test_an_unused_body_is_not_kept_in_memory(world: World, path: str) -> None:
     body = ChunkedBody(b"x" * (MAX_KEPT * 2))
 
     response = world.http.post(path, input_stream=body, environ_overrides={"wsgi.input_terminated": True})
@@ -259,14 +259,14 @@ def test_a_body_that_nobody_wants_is_not_kept_in_memory(world: World, path: str)
     assert body.tell() == MAX_KEPT * 2
 
 
-def test_what_the_framework_refuses_is_logged(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_request_that_the_framework_refuses_is_logged(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.http.post("/v1/orders/%0A")
 
     assert json.loads(capsys.readouterr().out)["message"] == "POST (none) 404"
 
 
 @pytest.mark.parametrize("order_id", ["__reserved__", "a%00b", "a%2Fb", "%F0%9F%9A%9A", "x" * 129])
-def test_an_id_that_is_none_never_reaches_the_store(world: World, failing: Failing, order_id: str) -> None:
+def test_an_invalid_id_never_reaches_the_store(world: World, failing: Failing, order_id: str) -> None:
     failing(world.ports.store, "look", AssertionError("the store was asked"))
 
     problem(world.get(f"/v1/orders/{order_id}"), 404)
@@ -284,7 +284,7 @@ def test_an_id_that_is_none_never_reaches_the_store(world: World, failing: Faili
         ("BREW", "/v1/health", "GET, HEAD"),
     ],
 )
-def test_a_wrong_method_is_told_the_right_ones(world: World, method: str, path: str, allowed: str) -> None:
+def test_a_wrong_method_is_answered_with_the_allowed_ones(world: World, method: str, path: str, allowed: str) -> None:
     response = world.http.open(path, method=method)
 
     assert response.status_code == 405
@@ -344,11 +344,11 @@ def test_a_key_of_the_wrong_role_is_forbidden(world: World, method: str, path: s
         problem(world.http.open(path, method=method, headers={"Authorization": f"Bearer {key}"}), 403)
 
 
-def test_who_may_not_call_does_not_learn_what_is_wrong_with_its_body(world: World) -> None:
+def test_a_caller_without_the_role_does_not_learn_what_is_wrong_with_its_body(world: World) -> None:
     problem(world.http.post("/v1/claims", data=b"{", headers={"Authorization": f"Bearer {CLIENT}"}), 403)
 
 
-def test_what_nobody_foresaw_is_a_500_without_details(world: World, failing: Failing) -> None:
+def test_an_unexpected_error_is_a_500_without_details(world: World, failing: Failing) -> None:
     failing(world.ports.store, "look", ZeroDivisionError("the inner workings"))
 
     response = world.get("/v1/orders/x")

@@ -1,4 +1,4 @@
-"""What a worker whose epoch is over can still reach: nothing of the order, and no object but its own."""
+"""A worker whose epoch is over can change nothing of the order, and can write no object but its own."""
 
 import hashlib
 from typing import Any

@@ -104,7 +104,7 @@ def fitting(
 def redirecting(query: Query, thing_id: str) -> Redirect: ...
 
 
-def test_a_signature_says_what_a_handler_is_called_with_and_what_it_answers() -> None:
+def test_a_signature_defines_a_handlers_arguments_and_answer() -> None:
     route = Route("POST", "/v1/things/{thing_id}", CLIENTS, fitting, "Do a thing")
     signature = route.signature
 
@@ -115,7 +115,7 @@ def test_a_signature_says_what_a_handler_is_called_with_and_what_it_answers() ->
     assert route.answer is Body
 
 
-def test_a_redirect_is_no_model() -> None:
+def test_a_redirect_has_no_model() -> None:
     route = Route("GET", "/v1/things/{thing_id}", Open.ANYONE, redirecting, "Fetch a thing")
 
     assert (route.signature.query, route.signature.body, route.answer) == (Query, None, None)

@@ -29,7 +29,7 @@ def place(world: World, *headers: tuple[str, str]) -> TestResponse:
 
 
 @pytest.mark.parametrize("again", ["", "another-key"])
-def test_an_idempotency_key_that_is_sent_twice_is_no_key(world: World, again: str) -> None:
+def test_an_idempotency_key_that_is_sent_twice_is_refused(world: World, again: str) -> None:
     key = str(uuid4())
 
     refused = place(world, ("Idempotency-Key", key), ("Idempotency-Key", again or key))
@@ -40,7 +40,7 @@ def test_an_idempotency_key_that_is_sent_twice_is_no_key(world: World, again: st
 
 
 @pytest.mark.parametrize("route", [one for one in EVERYTHING if one.access is not Open.ANYONE], ids=name_of)
-def test_a_credential_that_is_sent_twice_is_none(world: World, route: Route) -> None:
+def test_a_credential_that_is_sent_twice_is_refused(world: World, route: Route) -> None:
     path = route.path.replace("{order_id}", "x").replace("{account_id}", "x").replace("{agent_id}", "x")
 
     refused = world.http.open(path, method=route.method, headers=[("Authorization", BEARER)] * 2)
@@ -116,7 +116,7 @@ def test_head_is_answered_as_get_is_without_a_body(world: World, route: Route) -
     assert not head.get_data()
 
 
-def test_head_is_refused_where_it_would_lead_to_what_is_good_for_get_only(world: World) -> None:
+def test_head_is_refused_if_its_redirect_would_be_valid_for_get_only(world: World) -> None:
     order = an_order(state=State.SUCCEEDED, output=Output("key", "a.xml", "application/xml", 1, "0" * 64))
     world.ports.store.create(order, a_key(order))
     path = f"/v1/orders/{order.id}/output"

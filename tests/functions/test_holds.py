@@ -1,4 +1,4 @@
-"""What a launcher that has just started learns of what it holds."""
+"""A launcher that has just started asks which orders it holds."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_a_launcher_sees_what_it_holds_at_which_epoch_and_in_which_state(world: 
     assert held(world) == sorted([(claimed, 1, "claimed"), (running, 1, "running")])
 
 
-def test_a_launcher_does_not_see_what_another_of_its_account_holds(world: World) -> None:
+def test_a_launcher_does_not_see_the_holds_of_another_of_its_account(world: World) -> None:
     world.claim(world.place()["id"], launcher="beta")
 
     assert held(world, "alpha") == []
@@ -36,7 +36,7 @@ def test_an_accounts_launchers_are_not_those_of_another_with_the_same_name(world
     assert [order_id for order_id, _, _ in held(world, key=OTHER_LAUNCHER)] == [theirs]
 
 
-def test_an_order_whose_lease_lapsed_is_held_no_more(world: World) -> None:
+def test_an_order_whose_lease_lapsed_is_no_longer_held(world: World) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
     world.lapse(order_id)

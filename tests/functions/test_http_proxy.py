@@ -99,7 +99,7 @@ def test_a_duplicated_create_is_one_order(client: ControlPlane, script: Scripted
     assert upstream.requests.count("POST /v1/orders") == 2
 
 
-def test_a_refused_create_reaches_nobody(client: ControlPlane, script: Scripted, upstream: Upstream) -> None:
+def test_a_refused_create_rings_no_bell(client: ControlPlane, script: Scripted, upstream: Upstream) -> None:
     script.next("order", Kind.REFUSE)
 
     with pytest.raises(Unreachable, match="503"):
@@ -113,7 +113,7 @@ def test_a_delayed_answer_comes_all_the_same(client: ControlPlane, script: Scrip
     assert client.create_order(TASK, "one").state is State.QUEUED
 
 
-def test_a_claim_whose_answer_was_dropped_is_answered_with_what_it_won(
+def test_a_repeat_of_a_claim_whose_answer_was_dropped_gets_the_same_order(
     client: ControlPlane, launcher: ControlPlane, script: Scripted
 ) -> None:
     placed = [client.create_order(TASK, key).id for key in ("one", "two")]
@@ -167,7 +167,7 @@ def test_requests_are_of_families(request_line: str, expected: str) -> None:
     assert family(Request.from_values(method=method, path=path)) == expected
 
 
-def test_what_is_passed_on_is_passed_as_it_came(script: Scripted) -> None:
+def test_forwarded_requests_are_unchanged(script: Scripted) -> None:
     seen: list[Request] = []
     done = Event()
 

@@ -36,7 +36,7 @@ SAME_EACH_TIME: Final[Any] = {
 
 @EVERY
 @pytest.mark.parametrize("examples", [15, pytest.param(60, marks=pytest.mark.slow)])
-def test_junk_is_answered_in_the_routes_form_and_is_nobodys_fault(world: World, route: Route, examples: int) -> None:
+def test_junk_is_answered_in_the_routes_form_and_never_with_a_5xx(world: World, route: Route, examples: int) -> None:
     send_junk(world, route, examples, lambda: known(world, route))
 
 
@@ -48,7 +48,7 @@ def test_junk_is_answered_so_over_firestore_too(stored: World, there: Known, rou
 
 
 def send_junk(world: World, route: Route, examples: int, there: Callable[[], Known]) -> None:
-    """Send so many requests, each of which finds in the store what `there` returns."""
+    """Send this number of requests, each to a store with the records that `there` returns."""
 
     @settings(max_examples=examples, **SAME_EACH_TIME)
     @given(data=st.data())
@@ -93,5 +93,5 @@ def stored(world: World, firestore_client: Client) -> World:
 
 @pytest.fixture
 def there(stored: World, route: Route) -> Known:
-    """What is there before the first request: writing it anew for each would take most of the time."""
+    """The records that exist before the first request. Writing them for every request would take most of the time."""
     return known(stored, route)

@@ -1,4 +1,4 @@
-"""How long an order may take over each part of its life, as its client asked, and how it ends where it takes longer."""
+"""An order's limits for each of its states, as its client set them, and its end if it exceeds one."""
 
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -61,7 +61,7 @@ def test_a_session_is_refused_until_something_can_run_it(world: World) -> None:
         (TASK, 6 * HOUR, None, 7 * DAY),
     ],
 )
-def test_an_order_has_the_limits_of_its_kind_where_its_client_does_not_say(
+def test_an_order_has_the_limits_of_its_kind_unless_its_client_sets_some(
     world: World, spec: AnySpec, run: float | None, ttl: float | None, retention: float
 ) -> None:
     limits = create(world, spec).get_json()["limits"]
@@ -94,7 +94,7 @@ def test_a_capacity_order_has_the_ttl_that_its_client_asked_for(world: World) ->
     "name", ["queue_ttl_seconds", "boot_timeout_seconds", "run_timeout_seconds", "ttl_seconds", "retention_seconds"]
 )
 @pytest.mark.parametrize("value", [0, -1, 30 * DAY + 1, "60", True, []])
-def test_each_limit_that_is_none_is_named(world: World, name: str, value: object) -> None:
+def test_each_invalid_limit_is_named(world: World, name: str, value: object) -> None:
     spec = CAPACITY if name == "ttl_seconds" else TASK
 
     assert wrong_fields(create(world, spec, {name: value})) == [f"limits.{name}"]
@@ -107,12 +107,12 @@ def test_a_limit_of_another_kind_of_order_is_named(world: World, spec: AnySpec, 
     assert wrong_fields(create(world, spec, {name: 60})) == [f"limits.{name}"]
 
 
-def test_a_limit_that_nobody_knows_is_named(world: World) -> None:
+def test_an_unknown_limit_is_named(world: World) -> None:
     assert wrong_fields(create(world, TASK, {"lunch_seconds": 60})) == ["limits.lunch_seconds"]
 
 
 @pytest.mark.parametrize("value", ["tomorrow", "2026-11-22T13:00:00", 1, (NOW + timedelta(days=31)).isoformat()])
-def test_a_time_that_is_none_or_without_zone_or_too_far_off_is_named(world: World, value: object) -> None:
+def test_a_time_that_is_invalid_or_without_zone_or_too_late_is_named(world: World, value: object) -> None:
     assert wrong_fields(create(world, not_before=value)) == ["not_before"]
 
 
@@ -215,7 +215,7 @@ def test_a_capacity_order_that_ran_its_ttl_has_succeeded_and_its_machine_is_stop
     assert world.heartbeat((order_id, 1))["stop"][0]["why"] == "finished"
 
 
-def test_a_host_without_room_burns_no_attempt_and_the_order_waits_longer_each_time(world: World) -> None:
+def test_a_host_without_room_uses_no_attempt_and_the_order_waits_longer_each_time(world: World) -> None:
     order_id = placed(world)
     waits = []
     for epoch in range(1, 6):
@@ -231,7 +231,7 @@ def test_a_host_without_room_burns_no_attempt_and_the_order_waits_longer_each_ti
     assert all(later >= 1.5 * earlier for earlier, later in pairwise(waits))
 
 
-def test_a_refusal_for_want_of_room_that_is_repeated_answers_the_same(world: World) -> None:
+def test_a_repeated_report_of_no_capacity_is_answered_the_same(world: World) -> None:
     order_id = placed(world)
     world.claim(order_id)
     refused: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""One line a request, which an operator can search by, and in which no secret stands."""
+"""Each request has one log line, which an operator can search for, and which contains no secret."""
 
 import json
 from typing import Any
@@ -21,7 +21,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-def test_a_request_is_one_line_that_says_what_who_and_how_long(
+def test_a_request_has_one_log_line_with_route_account_and_duration(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     placed = world.place()
@@ -69,7 +69,7 @@ def test_a_trace_header_is_never_logged_itself_even_beside_one_that_names_the_tr
 
 
 @pytest.mark.parametrize("header", ["", "nonsense", "../../x", TRACE[:-1] + "/1", TRACE + "\u00e9"])
-def test_a_trace_that_is_none_is_left_out(world: World, capsys: pytest.CaptureFixture[str], header: str) -> None:
+def test_an_invalid_trace_is_left_out(world: World, capsys: pytest.CaptureFixture[str], header: str) -> None:
     world.http.get("/v1/health", headers={"X-Cloud-Trace-Context": header, "traceparent": header})
 
     assert "logging.googleapis.com/trace" not in lines(capsys)[0]
@@ -85,7 +85,7 @@ def test_a_request_says_nothing_of_the_one_before(world: World, capsys: pytest.C
     assert "order_id" not in last
 
 
-def test_what_nobody_foresaw_is_logged_with_its_stack(
+def test_an_unexpected_error_is_logged_with_its_stack(
     world: World, capsys: pytest.CaptureFixture[str], meanwhile: Meanwhile
 ) -> None:
     def broken() -> None:

@@ -86,9 +86,7 @@ def test_a_namesake_neither_holds_renews_nor_gives_up_what_another_holds(world: 
     assert renews(launcher(FIRST), hold)
 
 
-def test_what_an_earlier_version_claimed_is_renewed_after_the_upgrade_and_is_nobody_elses_then(
-    world: World, launcher: As
-) -> None:
+def test_an_order_that_an_earlier_version_claimed_is_renewed_after_the_upgrade(world: World, launcher: As) -> None:
     hold = claimed(world, launcher(None))
 
     assert holds(launcher(FIRST)) == []  # nobody can tell whose it is: it is not given up
@@ -107,7 +105,7 @@ def test_a_launcher_that_goes_back_to_an_earlier_version_keeps_its_orders(world:
 
 @pytest.mark.parametrize("by_id", [True, False])
 @pytest.mark.parametrize(("first", "again"), [(None, FIRST), (FIRST, None)])
-def test_a_claim_that_is_repeated_to_an_instance_of_another_version_takes_what_it_took(
+def test_a_claim_that_is_repeated_at_an_instance_of_another_version_gets_the_same_order(
     world: World, launcher: As, first: str | None, again: str | None, by_id: bool
 ) -> None:
     """An instance of an earlier version sees no identity."""

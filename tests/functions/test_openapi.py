@@ -1,4 +1,4 @@
-"""The OpenAPI document is that of the routes, and the routes keep to it whatever they are sent."""
+"""The OpenAPI document matches the routes, and the routes follow it for any input."""
 
 from http import HTTPStatus
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_the_document_is_the_same_on_a_python_that_names_statuses_otherwise(monk
 
 @pytest.mark.parametrize("route", EVERYTHING, ids=lambda route: f"{route.method} {route.path}")
 @pytest.mark.parametrize("examples", FEW_AND_MANY)
-def test_whatever_a_route_is_sent_it_answers_as_documented(world: World, route: Route, examples: int) -> None:
+def test_every_route_answers_any_input_as_documented(world: World, route: Route, examples: int) -> None:
     """Half of the requests keep to the schema and half break it; half of them name what exists."""
     operation = DOCUMENT[route.path][route.method]
     account_id, account_key = world.admit(AccountType.DEPLOYER)
@@ -111,7 +111,7 @@ def _fitting(route: Route, world: World, order_id: str | None) -> str:
 
 
 def _orders(world: World) -> list[str]:
-    """One order that waits, one that is held, one that runs."""
+    """One queued order, one held order, one running order."""
     held: list[str] = [world.place(spec)["id"] for spec in (TASK, EXPORT, CAPACITY)]
     world.claim(held[1])
     world.claim(held[2])

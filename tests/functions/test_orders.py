@@ -1,4 +1,4 @@
-"""What clients may do with orders, and what they may not."""
+"""Clients' requests about orders, permitted and refused."""
 
 from datetime import timedelta
 
@@ -63,7 +63,7 @@ def test_two_accounts_may_use_the_same_idempotency_key(world: World) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "", "x" * 201, "caf\u00e9", "tab\there"])
-def test_a_create_without_a_fit_idempotency_key_is_told_what_to_send(world: World, key: str | None) -> None:
+def test_a_create_without_a_valid_idempotency_key_is_refused_with_what_to_send(world: World, key: str | None) -> None:
     response = world.post("/v1/orders", TASK_BODY, headers={} if key is None else {"Idempotency-Key": key})
 
     assert response.status_code == 400

@@ -61,7 +61,7 @@ def _furnish(world: World) -> None:
 
 
 def plant(world: World, later: LaterVersion, number: int, **changes: Any) -> list[str]:
-    """Store so many orders as a later version would, and return their ids."""
+    """Store this number of orders as a later version would, and return their ids."""
 
     def one(_: int) -> str:
         order = an_order(now=NOW - timedelta(minutes=1), **changes)
@@ -102,7 +102,7 @@ def test_the_table_has_every_route_that_names_an_order() -> None:
 
 
 @pytest.mark.parametrize("route", BY_ORDER)
-def test_whoever_names_an_order_of_a_later_version_is_told_to_ask_again(
+def test_a_request_about_an_order_of_a_later_version_answers_try_again(
     world: World, later: LaterVersion, route: str
 ) -> None:
     """Never 404, 403 or 204: a worker would end, a client take it for lost, or for removed."""
@@ -120,16 +120,14 @@ def test_whoever_names_an_order_of_a_later_version_is_told_to_ask_again(
     assert world.get("/v1/orders").get_json() == {"orders": [], "next": None}
 
 
-def test_a_create_whose_order_a_later_version_changed_is_told_to_ask_again(world: World, later: LaterVersion) -> None:
+def test_a_create_whose_order_a_later_version_changed_answers_try_again(world: World, later: LaterVersion) -> None:
     later.order(world.ports.store, world.place(idempotency_key="one")["id"])
 
     body, headers = {"order": TASK.model_dump(mode="json")}, {"Idempotency-Key": "one"}
     assert world.post("/v1/orders", body, headers=headers).status_code == 503
 
 
-def test_a_dead_order_whose_successor_a_later_version_changed_is_told_to_ask_again(
-    world: World, later: LaterVersion
-) -> None:
+def test_a_requeue_whose_successor_a_later_version_changed_answers_try_again(world: World, later: LaterVersion) -> None:
     dead = world.place()["id"]
     world.post(f"/v1/orders/{dead}/cancel")
     later.order(world.ports.store, world.post(f"/v1/orders/{dead}/requeue").get_json()["id"])
@@ -138,7 +136,7 @@ def test_a_dead_order_whose_successor_a_later_version_changed_is_told_to_ask_aga
 
 
 def test_a_worker_reaches_the_order_again_once_a_newer_instance_answers(world: World, later: LaterVersion) -> None:
-    """As in a roll-out: the report is refused by none, so it is repeated, and the attempt goes on."""
+    """In a roll-out, no instance refuses the report for good, so it is repeated, and the attempt continues."""
     order_id = world.place()["id"]
     world.claim(order_id)
     later.order(world.ports.store, order_id)
@@ -158,7 +156,7 @@ def _readable_again(world: World, order_id: str) -> None:
         store._orders.document(order_id).update({"reason": None})
 
 
-def test_claims_go_on_behind_more_such_orders_than_they_read_at_once(
+def test_claims_continue_behind_more_such_orders_than_they_read_at_once(
     world: World, later: LaterVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candidates, "READ_AT_ONCE", AT_ONCE)
@@ -174,7 +172,7 @@ def test_claims_go_on_behind_more_such_orders_than_they_read_at_once(
     assert answer["order"]["order_id"] == machine
 
 
-def test_a_sweep_goes_on_behind_more_such_orders_than_it_reads_at_once_and_says_truly_whether_there_are_more(
+def test_a_sweep_continues_behind_many_such_orders_and_reports_whether_there_are_more(
     world: World, later: LaterVersion
 ) -> None:
     plant(world, later, MANY, state=State.CLAIMED, due_at=NOW - timedelta(days=1))
@@ -200,7 +198,7 @@ def test_a_list_has_every_order_that_can_be_read(world: World, later: LaterVersi
     assert found == set(ids) - set(ids[:-1:3])
 
 
-def test_a_launcher_renews_what_can_be_read_and_is_told_to_stop_nothing_else(world: World, later: LaterVersion) -> None:
+def test_a_launcher_renews_readable_orders_and_need_not_stop_the_others(world: World, later: LaterVersion) -> None:
     ids = [world.place()["id"] for _ in range(2)]
     for order_id in ids:
         world.claim(order_id)
@@ -219,7 +217,7 @@ def aim(world: World, datacenter: str, count: int = 2) -> None:
     assert answer.status_code == 200, answer.text
 
 
-def test_a_pool_keeps_the_place_of_an_order_of_a_later_version_and_fills_the_others(
+def test_a_pool_keeps_the_slot_of_an_order_of_a_later_version_and_fills_the_others(
     world: World, later: LaterVersion
 ) -> None:
     aim(world, "gcp:a")
@@ -234,7 +232,7 @@ def test_a_pool_keeps_the_place_of_an_order_of_a_later_version_and_fills_the_oth
     assert target["open_reservations"] == 3
 
 
-def test_a_pool_of_a_later_version_keeps_no_other_from_being_filled(world: World, later: LaterVersion) -> None:
+def test_a_pool_of_a_later_version_does_not_stop_others_from_being_filled(world: World, later: LaterVersion) -> None:
     for datacenter in ("gcp:a", "gcp:b"):
         aim(world, datacenter)
     ours = pool_id(NOBODY, "gcp:a", "tiny")
@@ -256,7 +254,7 @@ BY_ACCOUNT: Final = {
 
 
 @pytest.mark.parametrize("route", BY_ACCOUNT)
-def test_whoever_names_an_account_of_a_later_version_is_told_to_ask_again(
+def test_a_request_about_an_account_of_a_later_version_answers_try_again(
     world: World, later: LaterVersion, route: str
 ) -> None:
     account_id, key = world.admit(AccountType.DEPLOYER, "one")
@@ -301,7 +299,7 @@ def test_agents_of_a_later_version_are_asked_for_again_and_left_out_of_lists(wor
 
 
 @pytest.mark.parametrize(("path", "key"), [("/v1/orders", CLIENT), ("/api/v1/accounts", ADMIN)])
-def test_a_key_of_a_later_version_is_not_taken_for_nobodys(
+def test_a_key_of_a_later_version_does_not_count_as_unknown(
     world: World, later: LaterVersion, path: str, key: str
 ) -> None:
     store = getattr(world.ports.keys, "_store", world.ports.keys)

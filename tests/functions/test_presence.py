@@ -44,7 +44,7 @@ def answering(world: World) -> Iterator[tuple[int, threading.Event]]:
         yield int(url.rpartition(":")[2]), answered
 
 
-def test_a_claim_that_waits_takes_nothing_for_a_launcher_that_has_hung_up(world: World) -> None:
+def test_a_waiting_claim_takes_no_order_for_a_launcher_that_has_hung_up(world: World) -> None:
     placed = list[str]()
     with answering(world) as (port, answered), closing(socket.create_connection((LOOPBACK, port))) as connection:
 
@@ -99,7 +99,7 @@ def test_a_connection_says_whether_its_caller_is_there(name: str, end: str) -> N
         assert presence({name: ours})() is expected
 
 
-def test_a_caller_whose_connection_cannot_be_looked_at_is_taken_to_be_there() -> None:
+def test_a_caller_whose_connection_cannot_be_checked_counts_as_connected() -> None:
     ours, peer = socket.socketpair()
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
 

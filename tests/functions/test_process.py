@@ -121,7 +121,7 @@ def test_a_header_that_is_sent_twice_is_seen_so(served: tuple[Server, int]) -> N
 @pytest.mark.parametrize(
     ("path", "host", "status"), [("/v1/orders/a%0Ab", LOOPBACK, b"404"), ("/v1/orders", ".", b"400")]
 )
-def test_what_the_framework_refuses_is_answered_in_our_form(
+def test_a_request_that_the_framework_refuses_is_answered_in_our_form(
     served: tuple[Server, int], path: str, host: str, status: bytes
 ) -> None:
     _, port = served

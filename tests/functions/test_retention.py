@@ -1,4 +1,4 @@
-"""What is removed in time, by whichever sweep comes: outputs past their retention, and idempotency keys."""
+"""The sweep removes outputs after their retention, and old idempotency keys."""
 
 import hashlib
 from collections import Counter
@@ -70,7 +70,7 @@ def test_a_discarded_output_is_gone(world: World) -> None:
     assert response.get_json()["type"] == "urn:launchyard:problem:gone"
 
 
-def test_what_attempts_that_failed_have_left_is_discarded_too(world: World) -> None:
+def test_outputs_of_failed_attempts_are_discarded_too(world: World) -> None:
     order_id = world.place(EXPORT)["id"]
     world.claim(order_id)
     keys = [upload(world, order_id)]
@@ -201,9 +201,7 @@ def swept(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[str], 
 
 
 @pytest.mark.parametrize("stored", [0, 50, 200])
-def test_a_sweep_costs_as_much_as_is_due_however_much_is_stored(
-    world: World, monkeypatch: pytest.MonkeyPatch, stored: int
-) -> None:
+def test_a_sweep_costs_reads_only_for_due_orders(world: World, monkeypatch: pytest.MonkeyPatch, stored: int) -> None:
     later = (NOW + timedelta(days=20)).isoformat()
     for number in range(stored):
         body = {"order": TASK.model_dump(mode="json"), "not_before": later}

@@ -1,4 +1,4 @@
-"""What the environment may say, and what it is told where it says too little."""
+"""The settings in the environment, and the errors if some are missing or wrong."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_the_memory_backend_can_be_seeded_with_keys(settings: pytest.MonkeyPatch
     assert [seeded.key().role for seeded in read_settings(()).core.keys] == [Role.LAUNCHER]
 
 
-def test_there_is_no_default_pool_where_none_is_wanted_and_the_contracts_where_one_is(
+def test_the_contracts_default_pool_exists_only_if_it_is_switched_on(
     settings: pytest.MonkeyPatch,
 ) -> None:
     def default_pool() -> tuple[bool, str, int]:
@@ -105,7 +105,7 @@ def test_keys_that_are_no_list_are_an_error_like_any_other(
     assert "LAUNCHYARD_BUCKET" in said
 
 
-def test_keys_are_not_seeded_where_firestore_has_them(
+def test_seeded_keys_are_refused_with_the_google_backend(
     settings: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = [{"digest": "0" * 64, "role": "admin", "account": "me"}]

@@ -1,4 +1,4 @@
-"""What a sweep owes orders that nobody has touched in time."""
+"""The sweep handles orders whose time has come."""
 
 from datetime import timedelta
 
@@ -38,7 +38,7 @@ def test_an_order_that_still_waits_is_rung_for_again_ever_more_seldom(world: Wor
     assert world.bells.rung == [order_id] * 5
 
 
-def test_an_order_whose_launcher_fell_silent_waits_again(world: World) -> None:
+def test_an_order_whose_launcher_stopped_its_heartbeats_is_queued_again(world: World) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)
     world.clock.now += LEASE + LAPSE_MARGIN
@@ -85,7 +85,7 @@ def test_a_sweep_is_bounded_and_says_that_there_is_more(world: World) -> None:
     assert (second["requeued"], second["more"]) == (1, False)
 
 
-def test_orders_that_the_store_does_not_answer_for_keep_no_other_waiting(
+def test_orders_that_the_store_does_not_answer_for_delay_no_others(
     world: World, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck, other = [world.place()["id"] for _ in range(2)]

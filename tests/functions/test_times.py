@@ -1,4 +1,4 @@
-"""Every time that we are sent is read as RFC 3339 has it, and is UTC from there on."""
+"""Every time in a request is parsed as RFC 3339, and converted to UTC."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
@@ -36,7 +36,7 @@ def place(world: World, not_before: object, key: str | None = None) -> TestRespo
 
 @settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(text=NO_TIMES)
-def test_what_is_no_rfc_3339_time_starts_nothing(world: World, text: str) -> None:
+def test_a_time_that_is_not_rfc_3339_is_refused_before_anything_starts(world: World, text: str) -> None:
     response = place(world, text)
 
     assert response.status_code == 422, response.text
@@ -45,13 +45,13 @@ def test_what_is_no_rfc_3339_time_starts_nothing(world: World, text: str) -> Non
 
 
 @pytest.mark.parametrize("number", [20261225, 1798761600, 1798761600.5, True])
-def test_a_number_is_no_time(world: World, number: float) -> None:
+def test_a_number_is_not_a_time(world: World, number: float) -> None:
     assert place(world, number).status_code == 422
 
 
 @settings(deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(time=SOON, zone=ZONES, other=ZONES)
-def test_an_instant_is_one_whatever_zone_it_is_written_in(
+def test_one_instant_in_two_zones_is_the_same_time(
     world: World, time: datetime, zone: timezone, other: timezone
 ) -> None:
     instant, key = time.replace(microsecond=0, tzinfo=UTC), str(uuid4())

@@ -1,4 +1,4 @@
-"""What a launcher reports about an order it holds, and how it renews them all."""
+"""A launcher's reports about an order that it holds, and the heartbeats that renew all its leases."""
 
 from datetime import timedelta
 from typing import Any
@@ -38,7 +38,7 @@ def test_a_launcher_says_which_machine_it_is_about_to_start(world: World, held: 
 
 
 @pytest.mark.parametrize(("failure", "state"), [("retryable", "queued"), ("permanent", "failed")])
-def test_a_failed_attempt_is_tried_again_where_that_may_help(world: World, held: str, failure: str, state: str) -> None:
+def test_a_failed_attempt_is_retried_if_another_may_succeed(world: World, held: str, failure: str, state: str) -> None:
     response = world.update(held, "failed", reason="machine_exited", message="exit code 1", failure=failure)
 
     view = response.get_json()
@@ -53,7 +53,7 @@ def test_a_launcher_cannot_give_a_reason_that_is_the_control_planes(world: World
     assert world.order(held).state is State.CLAIMED
 
 
-def test_a_returned_order_waits_again_and_burns_no_attempt(world: World, held: str) -> None:
+def test_a_returned_order_waits_again_and_uses_no_attempt(world: World, held: str) -> None:
     view = world.update(held, "returned", message="going down").get_json()
 
     assert (view["state"], view["attempt"]) == ("queued", 0)
@@ -88,9 +88,7 @@ def test_stopping_an_order_that_was_not_cancelled_is_a_conflict(world: World, he
     assert response.get_json()["state"] == "claimed"
 
 
-def test_the_end_of_a_machine_whose_order_has_succeeded_is_no_error_and_changes_nothing(
-    world: World, held: str
-) -> None:
+def test_the_end_of_a_machine_after_its_order_succeeded_changes_nothing(world: World, held: str) -> None:
     world.call_back(held, "started")
     upload(world, held)
     world.call_back(held, "completed", **OUTPUT)
@@ -261,7 +259,7 @@ def test_a_hold_that_cannot_be_renewed_now_does_not_keep_the_others_from_it(worl
     assert answer["stop"] == []
 
 
-def test_an_order_that_the_store_does_not_answer_for_keeps_no_other_waiting(
+def test_an_order_that_the_store_does_not_answer_for_delays_no_other(
     world: World, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = [world.place()["id"] for _ in range(3)]

@@ -158,7 +158,7 @@ class World:
 
     @property
     def services(self) -> Services:
-        """The services that handlers are called with: made anew once `ports` or `settings` were replaced."""
+        """The services that handlers get. They are made again after `ports` or `settings` were replaced."""
         if self._made is None or self._made[0] is not self.ports or self._made[1] is not self.settings:
             self._made = self.ports, self.settings, wiring.services_of(self.ports, APIS, self.settings)
         return self._made[2]

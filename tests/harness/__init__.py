@@ -1,1 +1,1 @@
-"""What the suites share that run the product as real processes: environment, processes, clients, observation."""
+"""Shared by the suites that run the product as real processes: environment, processes, clients, observation."""

@@ -1,4 +1,4 @@
-"""What a deployment finds when it starts: emulators, a bucket, secrets, and the variables that name them."""
+"""The environment of a deployment: emulators, a bucket, secrets, and the variables that name them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -50,7 +50,7 @@ class Stack:
 
 @contextmanager
 def stack_of(folder: Path, provider: ProviderChoice, backend: Backend, images: Path) -> Iterator[Stack]:
-    """Run a stack in a folder and on ports of its own; end whatever is left of it afterwards."""
+    """Run a stack in its own folder and on its own ports; stop what is left of it afterwards."""
     chosen = {"home": folder, "images": images, "backend": backend, "provider": provider}
     settings = StackSettings.model_validate(chosen | free_ports())
     try:
@@ -64,7 +64,7 @@ def stack_of(folder: Path, provider: ProviderChoice, backend: Backend, images: P
 
 
 def await_order(api: ControlPlane, order_id: str, reached: Callable[[OrderView], bool]) -> OrderView:
-    """Return the order as it is once it has reached what is waited for."""
+    """Wait until the order has reached the expected state, and return it."""
 
     def look() -> OrderView | None:
         order = api.get_order(order_id)

@@ -1,4 +1,4 @@
-"""A control plane of a test's own that keeps agents, and always lists them all."""
+"""A fake control plane that stores agents, and always lists them all."""
 
 import json
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""A control plane of a test's own: real HTTP, and answers that the test decides."""
+"""A fake control plane over real HTTP, whose answers the test sets."""
 
 import json
 import threading
@@ -49,7 +49,7 @@ CALLBACKS: Final = "/v1/callbacks"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request as it came."""
+    """A received request."""
 
     path: str
     body: Any
@@ -114,11 +114,11 @@ class FakeControlPlane:
             return [seen.body for seen in self.seen if seen.path.startswith(path)]
 
     def statuses(self, order_id: str) -> list[str]:
-        """Return what was reported of an order, in its order."""
+        """Return the reports about an order, in sequence."""
         return [body["status"] for body in self.bodies(f"{UPDATES}/{order_id}")]
 
     def wait_for(self, expected: Callable[[], bool]) -> None:
-        """Wait until a request made `expected()` true; fail the test if none does."""
+        """Wait until a request makes `expected()` true; fail the test if none does."""
         with self._changed:
             assert self._changed.wait_for(expected, DEADLINE), f"this is all that came: {self.seen}"
 
@@ -147,7 +147,7 @@ class FakeControlPlane:
         return self._update(path.rpartition("/")[2], TypeAdapter[UpdateRequest](UpdateRequest).validate_json(body))
 
     def _update(self, order_id: str, update: UpdateRequest) -> BaseModel:
-        """Accept a report; of an order that has ended, only the end of its machine."""
+        """Accept a report. About an order that has ended, accept only the end of its machine."""
         if isinstance(update, MachineGone) and not self.knows_machine_gone:
             return _a_problem(422, "invalid")
         state = self.states.get(order_id, State.PROVISIONING)

@@ -88,7 +88,9 @@ class Processes(LocalMachines):
 
 
 class ManualClock:
-    """Time passes only in pauses; `most` of them, then the interrupt is set, so that a loop ends; `over`, too."""
+    """A clock whose time passes only in pauses. After `most` pauses, it sets the interrupt and `over`, so that a loop
+    ends.
+    """
 
     def __init__(self, most: int, over: threading.Event | None = None) -> None:
         self._over = over

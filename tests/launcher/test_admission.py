@@ -62,7 +62,7 @@ def test_a_provider_at_fault_rests_and_then_has_room_again_and_others_do_not_res
     assert admission.room(here) == PLENTY.machines
 
 
-def test_what_a_machine_does_not_need_is_not_asked_for(tmp_path: Path) -> None:
+def test_resources_that_a_machine_does_not_need_are_not_required(tmp_path: Path) -> None:
     whole = Resources(machines=3, memory_mib=1000)
     admission = Admission(tmp_path, whole, lambda: 0, lambda: 1000.0)
 
@@ -84,7 +84,7 @@ def test_a_disk_that_is_full_now_may_have_room_later(tmp_path: Path) -> None:
     assert admission.reserve(LANE) is None
 
 
-def test_what_a_machine_has_written_is_not_counted_twice(tmp_path: Path) -> None:
+def test_a_machines_written_files_are_not_counted_twice(tmp_path: Path) -> None:
     admission = an_admission(tmp_path, free_disk_mib=24)
     room, hold = admission.reserve(LANE), Hold(order_id="one", epoch=1)
     assert room is not None
@@ -111,9 +111,7 @@ def test_room_on_a_disk_that_others_freed_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lacking", ["disk_mib", "memory_mib", "vcpus", "tdx_keys"])
-def test_a_lane_that_is_paused_for_want_of_something_is_logged_once_and_when_it_resumes(
-    tmp_path: Path, lacking: str
-) -> None:
+def test_a_lane_without_room_is_logged_once_and_again_when_it_has_room(tmp_path: Path, lacking: str) -> None:
     has = {"free_disk_mib": 100} if lacking == "disk_mib" else {lacking: getattr(NEED, lacking)}
     disk = [has.pop("free_disk_mib", 1000)]
     admission = Admission(tmp_path, PLENTY.model_copy(update=has), lambda: disk[0], lambda: 1000.0)

@@ -1,4 +1,4 @@
-"""One attempt at an order: what is started, what is left, and what is reported."""
+"""One attempt at an order: its machine, what it leaves, and its reports."""
 
 import dataclasses
 import errno
@@ -253,9 +253,7 @@ def test_a_machine_is_not_started_if_too_little_of_the_lease_is_left(launcher: I
 
 
 @pytest.mark.parametrize("ahead", [timedelta(hours=-1), timedelta(hours=1)])
-def test_a_lease_lasts_as_long_as_it_was_given_for_whatever_the_time_of_day(
-    launcher: InProcessLauncher, ahead: timedelta
-) -> None:
+def test_a_lease_does_not_depend_on_the_time_of_day(launcher: InProcessLauncher, ahead: timedelta) -> None:
     launcher.server.ahead = ahead
 
     left = launcher.assignment().lease_left()
@@ -424,7 +422,7 @@ def test_a_launch_that_fails_costs_the_launcher_nothing_but_the_attempt_and_a_re
         (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE, 0),
     ],
 )
-def test_a_provider_rests_for_what_the_next_order_would_meet_and_for_nothing_that_one_order_asks(
+def test_a_provider_rests_after_a_failure_that_the_next_order_would_have_too(
     launcher: InProcessLauncher, reason: Reason, failure: Failure, room: int
 ) -> None:
     class Refuses(Processes):

@@ -125,7 +125,7 @@ def test_a_log_that_is_still_written_is_waited_for_before_it_is_put_away(
         writer.resume()
 
 
-def test_what_is_reported_of_a_machine_that_ended_is_its_last_line_though_that_is_still_to_be_written(
+def test_the_report_waits_for_the_last_line_of_an_ended_machines_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits = tmp_path / "waits"
@@ -157,7 +157,7 @@ def test_a_disk_that_is_full_loses_the_log_and_never_holds_up_the_machine(tmp_pa
     assert vm.launch_log.read_bytes().endswith(b"the last words\n")
 
 
-def test_if_a_log_cannot_be_cut_it_starts_anew(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_cut_is_emptied(tmp_path: Path) -> None:
     (tmp_path / ".a.log.partial").mkdir()
     log = bounded_log.BoundedLog(tmp_path / "a.log", 100)
     for _ in range(50):

@@ -124,7 +124,7 @@ def test_a_host_without_qemu_lacks_it_in_every_mode(tmp_path: Path) -> None:
                 require(a_case(bare, mode))
 
 
-def test_what_a_mode_goes_without_is_shown_and_does_not_count(tmp_path: Path) -> None:
+def test_checks_that_a_mode_does_not_need_are_shown_and_do_not_count(tmp_path: Path) -> None:
     with a_tdx_host(tmp_path) as host:
         (host.root / SOCKET).unlink()
         results = {result.check.name: result for result in examine(a_case(host, QemuMode.TCG, gpus=()))}

@@ -201,7 +201,7 @@ def test_a_launcher_that_was_killed_leaves_machines_that_its_successor_adopts_re
     assert not any(is_running(process) for process in family)
 
 
-def test_what_the_control_plane_believes_held_is_given_up_before_the_first_order_is_taken(
+def test_orders_without_a_record_here_are_given_up_before_the_first_claim(
     server: FakeControlPlane, start: Start
 ) -> None:
     server.holds = [HoldView(order_id="forgotten", epoch=2, state=State.CLAIMED)]
@@ -342,7 +342,7 @@ def test_a_log_that_cannot_be_written_costs_no_order_and_the_daemon_ends_on_sigt
 
 
 @pytest.mark.parametrize("lacking", ["log", "announce", "thread"])
-def test_an_order_whose_run_does_not_begin_is_forgotten_and_its_room_is_free(
+def test_an_order_whose_thread_does_not_start_is_forgotten_and_frees_its_room(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
     def fails(*_: object, **__: object) -> None:
@@ -435,7 +435,7 @@ def test_a_machine_runs_on_under_a_control_plane_of_a_later_version_and_is_stopp
     server.wait_for(lambda: server.statuses(order_id)[-1] == "stopped")
 
 
-def test_that_claims_are_answered_does_not_say_that_heartbeats_are(server: FakeControlPlane, start: Start) -> None:
+def test_answered_claims_do_not_end_an_outage_of_heartbeats(server: FakeControlPlane, start: Start) -> None:
     server.refuse(HEARTBEATS, 503)
     daemon = start(server.url)
     server.wait_for(lambda: bool(server.bodies(HEARTBEATS)))

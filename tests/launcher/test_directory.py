@@ -1,4 +1,4 @@
-"""A machine's directory goes with its machine, whatever becomes of its log and of the other directories."""
+"""A machine's directory is removed with its machine, even if its log or other directories cause errors."""
 
 import errno
 import json
@@ -63,7 +63,7 @@ def test_a_log_that_cannot_be_kept_does_not_keep_the_directory(tmp_path: Path) -
     assert not list((tmp_path / "vms").iterdir())
 
 
-def test_a_log_that_is_kept_half_for_want_of_disk_is_not_kept(
+def test_a_log_that_does_not_fit_the_disk_is_not_kept_in_part(
     tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def move(_source: Path, target: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_log_that_is_kept_half_for_want_of_disk_is_not_kept(
     assert not list((tmp_path / "vms").iterdir())
 
 
-def test_what_is_put_aside_from_a_file_system_of_its_own_is_not_copied(tmp_path: Path, elsewhere: Path) -> None:
+def test_a_quarantine_on_a_separate_file_system_copies_nothing(tmp_path: Path, elsewhere: Path) -> None:
     (tmp_path / "vms").symlink_to(elsewhere)
     strange = tmp_path / "vms" / "strange"
     strange.mkdir()
@@ -116,7 +116,7 @@ def test_hidden_folders_of_others_are_neither_removed_nor_taken_for_machines(tmp
     assert sorted(path.name for path in (tmp_path / "vms").iterdir()) == [".snapshot", "lost+found"]
 
 
-def test_a_link_is_no_machines_directory_though_its_name_is_one(tmp_path: Path) -> None:
+def test_a_link_does_not_count_as_a_machines_directory(tmp_path: Path) -> None:
     made = a_directory(tmp_path)
     made.path.rename(tmp_path / "moved")
     made.path.symlink_to(tmp_path / "moved")

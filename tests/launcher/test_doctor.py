@@ -51,9 +51,7 @@ def test_a_host_without_tdx_is_shown_every_missing_thing_and_the_doctor_exits_1(
 
 
 @pytest.mark.parametrize("name", ["LAUNCHYARD_URL", "CP_URL"])
-def test_the_control_plane_is_looked_for_where_the_launcher_would_find_it(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_the_doctor_reads_the_launchers_own_url(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for other in ("LAUNCHYARD_URL", "CP_URL"):
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, "https://control-plane.example/")
@@ -62,7 +60,7 @@ def test_the_control_plane_is_looked_for_where_the_launcher_would_find_it(
 
 
 @pytest.mark.vm
-def test_what_is_missing_is_shown_with_what_to_do() -> None:
+def test_missing_needs_are_shown_with_what_to_do() -> None:
     missing = named(document(doctor("--json")), "missing")
 
     done = doctor()
@@ -87,7 +85,7 @@ def test_emulation_needs_nothing_of_tdx_and_the_doctor_exits_0(mode: str) -> Non
 
 
 @pytest.mark.vm
-def test_what_the_launcher_is_configured_with_is_looked_at(tmp_path: Path, server: FakeControlPlane) -> None:
+def test_the_doctor_checks_the_launchers_own_configuration(tmp_path: Path, server: FakeControlPlane) -> None:
     server.refuse("/v1/health", 503)
     write(tmp_path / "manifest.json", "{}")
 

@@ -1,4 +1,4 @@
-"""The doorbell's loop: what becomes of each bell, and how many are heard at once."""
+"""The doorbell's loop: its answer to each bell, and how many it pulls at once."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -70,7 +70,7 @@ def one_turn(launcher: InProcessLauncher, doorbell: MemoryDoorbell, claims: Orde
 
 
 class Closing:
-    """The slots of a launcher that goes down after its first turn, and could still run what that brought."""
+    """The slots of a launcher that shuts down after its first turn, and could still run that turn's order."""
 
     def __init__(self, admission: Admission) -> None:
         self.closed = threading.Event()
@@ -148,7 +148,7 @@ def test_a_bell_heard_while_going_down_is_given_back_at_once(launcher: InProcess
     assert not launcher.server.bodies(CLAIMS)
 
 
-def test_a_bell_that_there_is_no_room_for_now_is_given_back_for_a_while_and_others_are_heard(
+def test_a_bell_without_room_is_given_back_for_a_while_and_others_are_pulled(
     launcher: InProcessLauncher,
 ) -> None:
     tasks, tiny = (Lane(name, "processes", Resources(machines=1, memory_mib=mib)) for name, mib in LANES.items())
@@ -188,8 +188,8 @@ def test_bells_are_given_back_and_the_slot_freed_if_claims_are_not_served(
     assert both_slots_are_free(launcher)
 
 
-def test_an_order_that_the_control_plane_cannot_read_keeps_no_other_bell_waiting(launcher: InProcessLauncher) -> None:
-    """After a rollback there may be many: were each an outage, the bells of all others would starve behind them."""
+def test_an_order_that_the_control_plane_cannot_read_delays_no_other_bell(launcher: InProcessLauncher) -> None:
+    """After a rollback there may be many. If each counted as an outage, all other bells would wait behind them."""
     doorbell, unreadable = Recording(), ["of-later-1", "of-later-2"]
     launcher.server.unreadable.update(unreadable)
     order_id = launcher.server.offer()

@@ -1,4 +1,4 @@
-"""The exit codes of a launcher that cannot run: 1 if it may pass, 2 if a person must mend something first."""
+"""The exit codes of a launcher that cannot run: 1 if a retry may help, 2 if a person must correct something first."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Each failure to start a machine has its own reason, and the daemon goes on."""
+"""Each failure to start a machine has its own reason, and the daemon continues."""
 
 import errno
 import os
@@ -38,7 +38,7 @@ def the_failure(launcher: InProcessLauncher) -> tuple[str, str]:
 @pytest.mark.parametrize(
     "full", ["launcher.machines.directory.write_durably", "launcher.providers.process.start.VmDirectory.record_process"]
 )
-def test_a_full_disk_fails_the_order_by_that_reason_and_burns_no_attempt(
+def test_a_full_disk_is_the_failures_reason_and_uses_no_attempt(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, number: int, full: str
 ) -> None:
     def refuse(*_arguments: Any) -> None:
@@ -63,7 +63,7 @@ def test_an_image_that_is_not_there_may_be_there_another_time(launcher: InProces
     assert the_failure(launcher) == ("image_missing", "retryable")
 
 
-def test_a_host_without_a_descriptor_left_returns_the_order_and_goes_on(
+def test_a_host_without_a_descriptor_left_returns_the_order_and_continues(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def exhausted(_value: int, _flags: int) -> int:
@@ -110,7 +110,7 @@ def test_an_adopted_machine_that_cannot_be_watched_is_ended(
         ("", "launch_failed retryable"),
     ],
 )
-def test_qemus_output_says_what_was_lacking(words: str, expected: str) -> None:
+def test_qemus_output_decides_the_failures_reason(words: str, expected: str) -> None:
     failed = of_words(words, "It did not start.")
 
     assert f"{failed.reason} {failed.failure}" == expected
@@ -129,7 +129,7 @@ def test_a_log_that_has_grown_too_large_starts_anew_and_its_writer_goes_on(launc
     assert vm.serial_log.read_bytes() == b"and on"
 
 
-def test_what_a_plain_worker_leaves_in_its_temporary_folder_goes_with_its_machine(launcher: InProcessLauncher) -> None:
+def test_a_plain_workers_temporary_files_are_removed_with_its_machine(launcher: InProcessLauncher) -> None:
     class Telling(ProcessProvider):
         def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
             return Plan((STAYS[0], "-c", PRINTS_TMPDIR, uuid))
@@ -142,7 +142,7 @@ def test_what_a_plain_worker_leaves_in_its_temporary_folder_goes_with_its_machin
     assert not actual.exists()
 
 
-def test_a_machine_is_marked_in_its_environment_and_so_is_what_it_starts(launcher: InProcessLauncher) -> None:
+def test_a_machine_and_its_child_processes_carry_the_mark_in_their_environment(launcher: InProcessLauncher) -> None:
     assignment = launcher.begin()
     vm = directory.read(directory.location(launcher.state, assignment.hold.order_id, 1))
     process = launcher.provider.process(assignment.hold.order_id)

@@ -46,6 +46,6 @@ def test_an_empty_machine_type_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("name", "value"), [("GCP_ZONES", "us-central1"), ("GCP_MAX_RUN_SECONDS", "29"), ("GCP_DISK_GIB", "none")]
 )
-def test_what_compute_engine_would_not_take_is_refused_at_the_start(name: str, value: str) -> None:
+def test_settings_that_compute_engine_would_refuse_are_refused_at_the_start(name: str, value: str) -> None:
     with pytest.raises(ValidationError):
         actual(**{f"LAUNCHYARD_{name}": value})

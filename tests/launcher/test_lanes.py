@@ -32,7 +32,7 @@ def capacity(pool: str) -> tuple[str, ...]:
     ],
     ids=["two clouds", "a datacenter", "a cloud alone makes no machine for work", "another's datacenter"],
 )
-def test_a_launcher_asks_for_what_its_providers_make(
+def test_a_launcher_serves_the_lanes_of_its_providers(
     providers: Providers, datacenter: str | None, expected: tuple[str, ...]
 ) -> None:
     assert names(served(providers, datacenter)) == expected
@@ -51,13 +51,13 @@ def test_a_launcher_of_one_node_size_takes_nothing_else() -> None:
         ("any/session", None),
     ],
 )
-def test_a_bell_names_one_datacenter_and_is_heard_by_whoever_serves_its_cloud(exact: str, taken: str | None) -> None:
+def test_a_bell_names_one_datacenter_and_reaches_launchers_that_serve_its_cloud(exact: str, taken: str | None) -> None:
     lane = Lanes(served(BOTH, None)).find(exact)
 
     assert (lane and lane.name) == taken
 
 
-def test_a_machine_takes_what_its_node_size_says_its_data_disk_included(tmp_path: Path) -> None:
+def test_a_machine_takes_the_resources_of_its_node_size_and_its_data_disk(tmp_path: Path) -> None:
     sizes = Sizes(llm=Size(memory_mib=8192, vcpus=8, disk_mib=1000, gpus=2), work=Size(memory_mib=128, vcpus=1))
     qemu = QemuProvider(QemuMode.TDX, tmp_path, "0" * 64, sizes, directory_mib=64)
 

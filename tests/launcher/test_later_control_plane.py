@@ -65,7 +65,7 @@ def test_it_takes_orders_and_its_reports_are_taken(launcher: InProcessLauncher) 
         ("cancelled", with_more_values, StopReason.LEASE_LOST),
     ],
 )
-def test_it_stops_an_order_for_whatever_reason(
+def test_it_stops_an_order_for_every_reason(
     launcher: InProcessLauncher, why: str, later: Later, stop_reason: StopReason
 ) -> None:
     """For a reason that it does not know, its machine goes, and nothing is reported."""
@@ -79,10 +79,8 @@ def test_it_stops_an_order_for_whatever_reason(
 
 
 @pytest.mark.parametrize("bell", [True, False])
-def test_an_order_that_it_cannot_read_is_handed_back_and_keeps_no_other_waiting(
-    launcher: InProcessLauncher, bell: bool
-) -> None:
-    """It burns no attempt, and is not offered again at once: another launcher may be of its version."""
+def test_an_order_that_it_cannot_read_is_returned_and_delays_no_other(launcher: InProcessLauncher, bell: bool) -> None:
+    """It uses no attempt, and is not offered again at once: another launcher may be of its version."""
     later = launcher.server.offer()
     launcher.server.later = with_a_later_spec
     claim = partial(launcher.claims.by_id, later) if bell else partial(launcher.claims.next, ANY_LANES)
@@ -104,7 +102,7 @@ def with_a_later_spec(document: Any) -> Any:
 
 
 @pytest.mark.usefixtures("later")
-def test_what_it_lost_is_given_up(launcher: InProcessLauncher) -> None:
+def test_an_order_without_a_record_is_given_up(launcher: InProcessLauncher) -> None:
     launcher.server.holds = [HoldView(order_id="lost", epoch=1, state=State.CLAIMED)]
 
     Reconciliation(launcher.client, "alpha", launcher.assignments, launcher.outage, SYSTEM).run(threading.Event())

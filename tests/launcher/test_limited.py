@@ -48,7 +48,7 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 @dataclass(frozen=True)
 class Environment:
-    """Where launchers run one after the other; `worker` says what their machines do."""
+    """An environment in which launchers run one after the other; `worker` is their machines' program."""
 
     folder: Path
     server: FakeControlPlane
@@ -96,7 +96,9 @@ class Environment:
         return psutil.Process(recorded.pid)
 
     def await_boot(self, order_id: str) -> None:
-        """Return once the machine's program runs: a launcher that is killed before leaves none, and loses the order."""
+        """Wait until the machine's program runs: a launcher that is killed before that leaves no machine, and loses the
+        order.
+        """
         self.server.wait_for(lambda: named(self.server, order_id))
         deadline = time.monotonic() + DEADLINE
         while not self._has_printed(order_id):
@@ -220,7 +222,7 @@ def test_interrupted_while_a_machine_boots_it_hands_the_order_back_and_exits_wit
     assert not list((environment.state / "vms").iterdir())
 
 
-def test_what_a_killed_one_shot_left_booting_is_the_next_ones_one_order(environment: Environment) -> None:
+def test_a_machine_that_a_killed_one_shot_left_booting_is_the_next_ones_only_order(environment: Environment) -> None:
     order_id = environment.leave_booting()
     machine = environment.machine(order_id)
     environment.server.holds = [environment.hold(order_id, State.PROVISIONING)]
@@ -234,7 +236,7 @@ def test_what_a_killed_one_shot_left_booting_is_the_next_ones_one_order(environm
     assert is_running(machine)
 
 
-def test_what_boots_is_counted_before_any_heartbeat(environment: Environment) -> None:
+def test_booting_orders_are_counted_before_any_heartbeat(environment: Environment) -> None:
     order_id = environment.leave_booting()
     environment.server.holds = [environment.hold(order_id, State.PROVISIONING)]
     known, beats = len(environment.server.bodies(HOLDS)), len(environment.server.bodies(HEARTBEATS))
@@ -332,7 +334,7 @@ def test_a_daemon_takes_over_the_watch_of_machines_that_were_left_to_themselves(
 
 
 @pytest.mark.parametrize("flags", [(), ("--max-orders", "2")], ids=["daemon", "limited"])
-def test_what_a_killed_one_shot_left_booting_is_taken_over_after_its_leases_end(
+def test_a_machine_that_a_killed_one_shot_left_booting_is_adopted_after_its_leases_end(
     environment: Environment, flags: tuple[str, ...]
 ) -> None:
     order_id = environment.server.offer(TINY)
@@ -353,7 +355,7 @@ def test_what_a_killed_one_shot_left_booting_is_taken_over_after_its_leases_end(
 
 
 @pytest.mark.parametrize("refused", [HOLDS, HEARTBEATS])
-def test_a_one_shot_that_cannot_renew_what_runs_touches_nothing_and_exits_with_1(
+def test_a_one_shot_that_cannot_renew_leases_touches_nothing_and_exits_with_1(
     environment: Environment, refused: str
 ) -> None:
     order_id = environment.server.offer(TINY)

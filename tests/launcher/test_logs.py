@@ -68,7 +68,7 @@ def test_a_full_disk_and_a_file_that_was_never_there_lose_lines_and_nothing_else
             assert lines.lost == 1
 
 
-def test_when_the_reader_is_back_the_log_goes_on_and_says_how_much_was_lost() -> None:
+def test_when_the_reader_is_back_the_log_continues_and_reports_the_loss() -> None:
     with a_pipe() as (reader, file):
         logs.configure(file)
         log = structlog.get_logger()

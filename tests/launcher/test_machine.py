@@ -72,7 +72,7 @@ def test_a_step_that_fails_counts_as_refused(tmp_path: Path) -> None:
     assert stepped.machine.reap() == TERMINATED
 
 
-def test_whatever_a_step_raises_the_machine_is_gone_at_the_end(tmp_path: Path) -> None:
+def test_the_machine_is_gone_at_the_end_even_if_a_step_raises(tmp_path: Path) -> None:
     stepped = Stepped(tmp_path)
     stepped.failure = RuntimeError("unforeseen")
 

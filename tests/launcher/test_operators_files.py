@@ -1,4 +1,4 @@
-"""What an operator installs and reads: the systemd units, their example environment, and the page."""
+"""The files for operators: the systemd units, their example environment, and the page."""
 
 import re
 import signal
@@ -79,7 +79,7 @@ def test_a_service_that_is_stopped_while_it_starts_has_not_failed() -> None:
     assert dict(directives(SERVICE, "Service"))["SuccessExitStatus"] == str(SIGNALLED + signal.SIGTERM)
 
 
-def test_only_the_machines_may_use_what_is_handed_to_them() -> None:
+def test_only_the_machine_may_use_the_descriptors_that_it_gets() -> None:
     allowed = {
         unit: {value.split()[0] for name, value in directives(unit, section) if name == "DeviceAllow"}
         for unit, section in ((SERVICE, "Service"), (SLICE, "Slice"))

@@ -110,7 +110,7 @@ def test_nothing_is_claimed_once_the_launcher_shuts_down(
     assert launcher.room() == 2
 
 
-def test_only_what_there_is_room_for_is_asked_for_and_an_order_keeps_no_more_than_it_takes(
+def test_only_orders_with_room_are_claimed_and_each_keeps_only_its_need(
     launcher: InProcessLauncher,
 ) -> None:
     tiny = Lane("x:y/capacity/tiny", "processes", Resources(machines=1, memory_mib=100))
@@ -133,7 +133,7 @@ def test_only_what_there_is_room_for_is_asked_for_and_an_order_keeps_no_more_tha
 
 
 def stay(assignment: Assignment, _claimed: Claimed) -> None:
-    """Run an order until it is to be stopped."""
+    """Run an order until it must stop."""
     assignment.interrupted.wait(DEADLINE)
 
 

@@ -1,4 +1,4 @@
-"""The choice of a mode: by a trial boot on this very host, and by what was asked."""
+"""The mode is chosen by a trial boot on this host, and by the operator's request."""
 
 import errno
 import json
@@ -101,7 +101,7 @@ def test_the_doctor_has_a_row_for_a_trial_that_cannot_be_made(monkeypatch: pytes
         (QemuChoice.TDX, True, True, QemuMode.TDX),
     ],
 )
-def test_what_is_asked_is_weighed_against_what_the_host_has(
+def test_the_sizes_are_compared_with_the_hosts_resources(
     asked: QemuChoice, kvm_boots: bool, host_has_tdx: bool, chosen: QemuMode
 ) -> None:
     assert choose(asked, kvm_boots, host_has_tdx) is chosen
@@ -111,7 +111,7 @@ def test_what_is_asked_is_weighed_against_what_the_host_has(
     ("asked", "kvm_boots", "lacking"),
     [(QemuChoice.TDX, True, "TDX host"), (QemuChoice.TDX, False, "usable KVM"), (QemuChoice.KVM, False, "usable KVM")],
 )
-def test_a_mode_that_the_host_lacks_is_refused_with_what_it_lacks(
+def test_a_mode_that_the_host_does_not_support_is_refused_with_the_reason(
     asked: QemuChoice, kvm_boots: bool, lacking: str
 ) -> None:
     with pytest.raises(ModeRefused, match=lacking):

@@ -51,7 +51,7 @@ def test_the_arguments_of_a_planned_guest_are_taken_by_qemu_and_its_machine_runs
         assert vm.process() == VmProcess(pid=machine.pid, started=started_at(machine.pid))
 
 
-def test_what_a_guest_writes_to_its_console_is_in_its_serial_log(tmp_path: Path) -> None:
+def test_a_guests_console_output_is_in_its_serial_log(tmp_path: Path) -> None:
     provider = a_provider(tmp_path)
     config = WorkerConfig(order_id="one", epoch=1, control_plane="http://h", callback_token="token", spec=TASK)
 
@@ -107,7 +107,7 @@ def test_a_machine_that_hears_nothing_is_killed(tmp_path: Path) -> None:
         assert rung_of(machine, patience=IMPATIENT) is None
 
 
-def test_a_machine_whose_directory_has_a_long_path_answers_nevertheless(tmp_path: Path) -> None:
+def test_the_monitor_of_a_machine_in_a_long_path_answers(tmp_path: Path) -> None:
     deep = tmp_path / ("d" * 120)
 
     with machine_of(a_provider(tmp_path), a_directory(deep, BARE)) as (_, vm):

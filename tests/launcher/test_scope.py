@@ -29,7 +29,7 @@ exec "$@"
 
 @pytest.fixture
 def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the stand-in, first on the PATH, writes its process id and arguments."""
+    """The file in which the stand-in, first on the PATH, writes its process id and arguments."""
     recorded = tmp_path / "said"
     write(tmp_path / "bin" / "systemd-run", SYSTEMD_RUN.format(recorded=recorded)).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")

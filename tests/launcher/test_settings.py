@@ -64,7 +64,7 @@ def no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"LAUNCHYARD_{field}", raising=False)
 
 
-def test_what_is_not_given_has_a_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_have_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "rack 7/alpha.example")
 
     settings = read(GOOD)
@@ -76,7 +76,7 @@ def test_what_is_not_given_has_a_default(monkeypatch: pytest.MonkeyPatch) -> Non
     assert settings.sources == Sources()
 
 
-def test_the_environment_sets_what_no_flag_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_sets_fields_without_a_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAUNCHYARD_SOURCE_API", "http://127.0.0.1:9000")
     monkeypatch.setenv("LAUNCHYARD_PROVIDER", "qemu")
     monkeypatch.setenv("LAUNCHYARD_SUBSCRIPTION", "")

@@ -15,7 +15,7 @@ def test_an_identity_is_made_once_and_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\xff\xfe", b"not one", IDENTITY.upper().encode()])
-def test_what_is_no_identity_is_kept_aside_and_a_new_one_made(tmp_path: Path, garbage: bytes) -> None:
+def test_an_invalid_identity_is_kept_aside_and_a_new_one_is_made(tmp_path: Path, garbage: bytes) -> None:
     (tmp_path / FILE).write_bytes(garbage)
 
     assert identity_in(tmp_path, lambda: NAMESAKES) == NAMESAKES

@@ -54,7 +54,7 @@ def make_terminal(folder: Path) -> Terminal:
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
-    """A terminal in which nothing runs yet; whatever a test leaves running is taken down."""
+    """A terminal without a running stack; a stack that a test leaves running is stopped."""
     terminal = make_terminal(tmp_path)
     yield terminal
     terminal.run("down")

@@ -1,4 +1,4 @@
-"""What a developer types, against a stack without emulators: `--backend memory --provider process`."""
+"""A developer's commands, with a stack without emulators: `--backend memory --provider process`."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ def test_an_export_is_run_and_its_file_is_valid(memory_stack: Terminal, tmp_path
     assert "entities written" in output
 
 
-def test_an_export_of_what_is_not_there_fails_with_the_sources_words(memory_stack: Terminal, tmp_path: Path) -> None:
+def test_an_export_of_a_missing_entity_fails_with_the_sources_words(memory_stack: Terminal, tmp_path: Path) -> None:
     done = memory_stack.run("export", "run", "01K9MJD9K0G13C0PG6DRH5AN49", "--out", str(tmp_path / "out"))
     assert done.returncode == 1
     assert "404" in done.stdout
@@ -55,7 +55,7 @@ def test_a_capacity_order_runs_until_it_is_cancelled(memory_stack: Terminal) -> 
     assert "released" in memory_stack.succeed("order", "watch", order)
 
 
-def test_an_order_that_failed_is_placed_again_and_purged(memory_stack: Terminal) -> None:
+def test_a_failed_order_is_requeued_and_purged(memory_stack: Terminal) -> None:
     dead = created(memory_stack, "task", "--", "false")
     until(memory_stack, dead, "failed")
     again = [json.loads(memory_stack.succeed("order", "requeue", dead, "--json")) for _ in range(2)]
@@ -86,7 +86,7 @@ def test_an_order_is_created_with_its_limits(memory_stack: Terminal) -> None:
     }
 
 
-def test_a_limit_that_is_none_is_named(memory_stack: Terminal) -> None:
+def test_an_invalid_limit_is_named(memory_stack: Terminal) -> None:
     done = memory_stack.run("order", "create", "capacity", "local:dev", "tiny", "--ttl", "0")
     assert done.returncode == 2
     assert "ttl_seconds" in done.stderr

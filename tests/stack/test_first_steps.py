@@ -52,7 +52,7 @@ def test_auto_is_memory_only_if_the_emulators_cannot_be_had() -> None:
     assert reported == ["uses backend memory, because the emulators are not available: no way to the downloads"]
 
 
-def test_memory_looks_for_no_emulators_and_google_goes_on_with_nothing_else() -> None:
+def test_memory_needs_no_emulators_and_google_needs_them() -> None:
     assert choose_backend(Backend.MEMORY, print, out_of_reach) is Backend.MEMORY
     with pytest.raises(StartFailed, match="no way to the downloads"):
         choose_backend(Backend.GOOGLE, print, out_of_reach)

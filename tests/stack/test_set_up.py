@@ -1,4 +1,4 @@
-"""What `make` does in a checkout on a fresh system; its apt-get and its Python only record their arguments."""
+"""`make` in a checkout on a fresh system, whose apt-get and Python only record their arguments."""
 
 import os
 import shutil
@@ -135,12 +135,12 @@ def test_the_first_make_installs_packages_makes_the_venv_and_goes_on(checkout: C
     assert places == sorted(places)
 
 
-def test_what_is_set_up_is_left_as_it_is(ready: Checkout) -> None:
+def test_a_finished_set_up_is_left_alone(ready: Checkout) -> None:
     assert ready.make("setup").stderr == ""
     assert not [line for line in ready.noted() if "-m venv" in line or "pip install" in line or "apt-get" in line]
 
 
-def test_what_is_missing_is_named_in_one_line_to_who_may_not_install_it(checkout: Checkout) -> None:
+def test_missing_packages_are_named_in_one_line_to_a_user_who_may_not_install_them(checkout: Checkout) -> None:
     done = checkout.make("demo", USER_ID="1000")
     lines = [line for line in done.stderr.splitlines() if not line.startswith("make")]
     assert done.returncode != 0
@@ -164,7 +164,7 @@ def test_any_fitting_python_is_found_by_any_of_its_names(ready: Checkout, name: 
     assert f"{name} -m venv .venv" in ready.noted()
 
 
-def test_a_python_that_does_not_fit_is_named_with_what_to_do(ready: Checkout) -> None:
+def test_an_unsupported_python_is_named_with_what_to_do(ready: Checkout) -> None:
     shutil.rmtree(ready.folder / ".venv")
     script(ready.bin / "python3", '#!/bin/sh\n[ "$1" = --version ] && echo "Python 3.10.12"\n')
     done = ready.make("demo")
@@ -174,7 +174,7 @@ def test_a_python_that_does_not_fit_is_named_with_what_to_do(ready: Checkout) ->
     assert "PYTHON=" in done.stderr
 
 
-def test_a_venv_that_was_left_half_made_is_made_anew(checkout: Checkout) -> None:
+def test_a_half_made_venv_is_made_again(checkout: Checkout) -> None:
     no_index = checkout.notes.with_name("notes.no-index")
     no_index.touch()
     assert checkout.make("demo").returncode != 0
@@ -186,7 +186,7 @@ def test_a_venv_that_was_left_half_made_is_made_anew(checkout: Checkout) -> None
     assert not left.exists()
 
 
-def test_a_venv_of_a_python_that_is_gone_is_made_anew(ready: Checkout) -> None:
+def test_a_venv_of_a_removed_python_is_made_again(ready: Checkout) -> None:
     python = ready.folder / ".venv" / "bin" / "python"
     python.unlink()
     python.symlink_to("/nowhere/python3.9")
@@ -194,7 +194,7 @@ def test_a_venv_of_a_python_that_is_gone_is_made_anew(ready: Checkout) -> None:
     assert python.is_file()
 
 
-def test_a_venv_of_another_folder_is_made_anew(ready: Checkout, tmp_path: Path) -> None:
+def test_a_venv_of_another_folder_is_made_again(ready: Checkout, tmp_path: Path) -> None:
     moved = Checkout(ready.folder.rename(tmp_path / "elsewhere"), ready.bin, ready.notes)
     assert moved.make("setup").returncode == 0
     assert "python3 -m venv .venv" in moved.noted()

@@ -1,4 +1,4 @@
-"""Starting and stopping: all of it, exactly it, and clear words where it cannot be."""
+"""`up` starts and `down` stops exactly the stack's servers, and failures are explained."""
 
 import json
 import signal
@@ -49,7 +49,7 @@ def test_a_busy_port_is_named_with_the_setting_that_moves_it(terminal: Terminal)
     assert not Record(terminal.folder / ".launchyard").alive()
 
 
-def test_what_was_started_is_stopped_if_the_rest_does_not_start(terminal: Terminal) -> None:
+def test_started_servers_are_stopped_if_the_rest_does_not_start(terminal: Terminal) -> None:
     terminal.environment["LAUNCHYARD_MACHINE_VCPUS"] = "none"
     done = terminal.run("up", "--backend", "memory", "--provider", "process")
     assert done.returncode == 1

@@ -142,7 +142,7 @@ def test_the_scheduler_names_the_variable_and_exits_2(
     assert_explained(Done(int(ended.value.code or 0), capsys.readouterr().err), 2, variable)
 
 
-def test_a_proxy_that_is_down_is_named_to_whoever_asks(monkeypatch: pytest.MonkeyPatch, launchyard: Program) -> None:
+def test_a_proxy_that_is_down_is_named(monkeypatch: pytest.MonkeyPatch, launchyard: Program) -> None:
     monkeypatch.setenv("HTTPS_PROXY", f"http://user:{CANARY}@{LOOPBACK}:{free_port()}")
 
     for done in (launchyard("order", "list"), ask_doctor()):
@@ -165,7 +165,7 @@ def test_networks_and_ipv6_addresses_may_stand_in_no_proxy(
 
 
 @pytest.mark.parametrize("around", ["\n", "\r\n", " ", "\t"])
-def test_what_surrounds_a_key_does_not_reach_the_control_plane(
+def test_white_space_around_a_key_does_not_reach_the_control_plane(
     monkeypatch: pytest.MonkeyPatch, launchyard: Program, around: str
 ) -> None:
     sent: list[str | None] = []
@@ -248,7 +248,7 @@ def test_an_id_from_a_file_of_windows_is_the_id(
 def test_an_empty_key_is_sent_as_it_is_and_so_is_refused_by_the_control_plane(
     monkeypatch: pytest.MonkeyPatch, launchyard: Program
 ) -> None:
-    """An empty variable of a script must not become a random key: its repeat would be a second order."""
+    """An empty variable in a script must not become a random key: a repeat would create a second order."""
     keys: list[str | None] = []
 
     def answer(request: Request) -> Response:
@@ -298,7 +298,7 @@ def test_an_address_that_no_machine_reaches_is_refused_by_a_launcher_of_machines
     assert "IPv4 alone" in done.stderr
 
 
-def test_a_name_without_an_ipv4_address_is_what_the_doctor_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_reports_a_name_without_an_ipv4_address(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving_tls(None, lambda request: Response("fine"), "::1") as port:
         monkeypatch.setenv("LAUNCHYARD_URL", f"http://[::1]:{port}")
         done = ask_doctor()
@@ -314,7 +314,7 @@ BROKEN: Final = f"import os, sys; r, w = os.pipe(); os.close(r); os.dup2(w, 1); 
 
 @pytest.mark.parametrize("start", [CLOSED, BROKEN], ids=["closed", "no reader"])
 @pytest.mark.parametrize("words", [("cli.main", "order", "list", "--json"), ("launcher", "run", "--help")])
-def test_output_without_a_reader_is_no_traceback(start: str, words: tuple[str, ...]) -> None:
+def test_output_without_a_reader_causes_no_traceback(start: str, words: tuple[str, ...]) -> None:
     with serving_tls(None, lambda request: Response('{"orders": [], "next": null}')) as port:
         environment = {**os.environ, "LAUNCHYARD_URL": f"http://{LOOPBACK}:{port}"}
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])

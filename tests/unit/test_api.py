@@ -1,4 +1,4 @@
-"""The wire between versions: requests are read strictly, and answers are what an earlier version can go on with."""
+"""The wire between versions: requests are parsed strictly, and an earlier version can read answers."""
 
 import json
 from collections.abc import Iterator
@@ -116,7 +116,7 @@ def test_an_order_of_a_kind_that_was_added_since_is_shown_beside_the_others() ->
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: type(answer).__name__)
-def test_an_answer_that_lacks_what_it_must_have_is_none(answer: Answer) -> None:
+def test_an_answer_without_a_required_field_is_refused(answer: Answer) -> None:
     needed = next(name for name, field in type(answer).model_fields.items() if field.is_required())
     document = {name: part for name, part in answer.model_dump(mode="json").items() if name != needed}
 

@@ -11,7 +11,7 @@ def test_a_bell_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("order_id", ["", "no order", "../orders", "-", "x" * 129, "line\nbreak"])
-def test_a_bell_of_what_can_be_no_order_is_malformed(order_id: str) -> None:
+def test_a_bell_with_an_impossible_order_id_is_malformed(order_id: str) -> None:
     """A launcher could not so much as ask for such an order: its intake would fail, and with it the daemon."""
     with pytest.raises(MalformedBell):
         from_attributes({"order_id": order_id, "lane": "any/task"})

@@ -281,7 +281,7 @@ def test_two_successors_of_one_order_are_a_duplicate() -> None:
     assert found(requeued(dead, a_successor_of(dead), a_successor_of(dead))) == [Wrong.DUPLICATE]
 
 
-def test_a_successor_that_nobody_asked_for_is_a_duplicate() -> None:
+def test_a_successor_without_a_requeue_is_a_duplicate() -> None:
     dead = a_failed()
 
     assert found(requeued(dead, a_successor_of(dead), requeues=())) == [Wrong.DUPLICATE]
@@ -301,7 +301,7 @@ def test_a_successor_that_was_answered_and_is_not_stored_is_lost() -> None:
         {"downloads": (Downloaded("an-id", None),)},
     ],
 )
-def test_what_was_refused_or_never_answered_is_wrong(changes: dict[str, Any]) -> None:
+def test_refused_and_unanswered_requests_are_wrong(changes: dict[str, Any]) -> None:
     assert found(remains(**changes)) == [Wrong.REFUSED]
 
 

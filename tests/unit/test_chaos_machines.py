@@ -42,7 +42,7 @@ def test_a_machine_is_known_by_its_arguments_below_the_runs_home(tmp_path: Path)
         assert seen(tmp_path / "another", "chaos-test") == []
 
 
-def test_what_a_task_left_is_known_by_the_runs_name_and_is_no_machine(tmp_path: Path) -> None:
+def test_a_tasks_child_is_recognised_by_the_runs_name_and_is_not_a_machine(tmp_path: Path) -> None:
     run = f"chaos-{uuid4()}"
     with a_process(**{RUN: run, "LAUNCHYARD_VM": UUID}) as pid:
         (found,) = seen(tmp_path, run)

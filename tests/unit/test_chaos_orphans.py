@@ -19,7 +19,7 @@ def test_an_orphans_age_is_the_time_between_the_looks_that_saw_it() -> None:
     assert ages.longest == {"one": 2, "other": 3}
 
 
-def test_an_orphan_that_belonged_to_an_order_in_between_begins_anew() -> None:
+def test_an_orphan_that_belonged_to_an_order_in_between_is_timed_again() -> None:
     ages = Ages()
     for now, names in ((10, ["one"]), (12, []), (20, ["one"]), (21, ["one"])):
         ages.look(now, names)
@@ -27,7 +27,7 @@ def test_an_orphan_that_belonged_to_an_order_in_between_begins_anew() -> None:
     assert ages.longest == {"one": 1}
 
 
-def test_what_belongs_to_a_held_order_is_no_orphan_and_all_else_is() -> None:
+def test_only_machines_without_a_held_order_are_orphans() -> None:
     held = an_order(state=State.PROVISIONING, epoch=2, vm="vm-1")
     unstarted = an_order(state=State.CLAIMED, epoch=1, vm=None)
     ended = an_order(state=State.SUCCEEDED, epoch=1, vm="vm-2")

@@ -1,4 +1,4 @@
-"""What a `launchyard` command loads before it runs, and how it explains that a part's packages are not installed."""
+"""The modules that a `launchyard` command loads before it runs, and its message if packages are not installed."""
 
 import os
 import subprocess
@@ -88,7 +88,7 @@ def test_without_its_own_packages_the_command_line_names_the_extra() -> None:
     )
 
 
-def test_a_module_of_ours_that_is_missing_is_an_error_of_ours() -> None:
+def test_a_missing_module_of_our_own_is_not_explained_as_a_missing_package() -> None:
     done = run_without("launcher.cli.daemon", "order", "list")
 
     assert "ModuleNotFoundError" in done.stderr

@@ -1,4 +1,4 @@
-"""The client's downloads and its words where nothing answers, over real HTTP."""
+"""The client's downloads, and its messages if nothing answers, over real HTTP."""
 
 import hashlib
 import json
@@ -97,7 +97,7 @@ def test_a_bucket_that_refuses_is_named_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_bucket_that_is_gone_is_named_and_is_no_control_plane(
+def test_a_bucket_that_does_not_answer_is_named_as_the_bucket(
     api: ControlPlane, bucket: Bucket, tmp_path: Path
 ) -> None:
     bucket.location = f"http://{LOOPBACK}:{free_port()}/object?signature=secret"
@@ -141,7 +141,7 @@ def test_an_order_is_placed_with_its_limits_and_its_time(recorded: ControlPlane,
     assert request.limits == LimitsRequest(run_timeout_seconds=60)
 
 
-def test_a_failed_order_is_placed_again(recorded: ControlPlane, recorder: Recorder) -> None:
+def test_a_failed_order_is_requeued(recorded: ControlPlane, recorder: Recorder) -> None:
     placed = recorded.requeue_order("dead")
     assert recorder.asked == [("POST", "/v1/orders/dead/requeue", None)]
     assert placed.state is State.QUEUED
@@ -177,7 +177,7 @@ def test_a_control_plane_that_does_not_answer_is_named(host: str, local: bool) -
     assert "secret" not in str(error.value)
 
 
-def test_an_answer_that_cannot_be_decoded_is_none() -> None:
+def test_an_answer_that_cannot_be_decoded_counts_as_no_answer() -> None:
     """Were it anything else, one such answer would end a launcher's loop, and with it the daemon."""
 
     def garble(request: Request) -> Response:

@@ -19,13 +19,13 @@ from shared.domain import datacenters
         ("local:dev", "local:dev"),
     ],
 )
-def test_a_datacenter_is_known_by_one_name_however_it_is_written(written: str, meant: str) -> None:
+def test_every_spelling_of_a_datacenter_has_one_normal_form(written: str, meant: str) -> None:
     assert datacenters.parse(written) == meant
 
 
 @pytest.mark.parametrize(
     "written", ["", ":", ":zone", "lo cal:dev", "gcp:a/b", "gcp:a:b", f"{'c' * 33}:z", f"c:{'z' * 97}"]
 )
-def test_what_is_no_datacenter_is_refused(written: str) -> None:
+def test_an_invalid_datacenter_is_refused(written: str) -> None:
     with pytest.raises(ValueError, match=r"Invalid datacenter\. Expected '<cloud>:<zone>'"):
         datacenters.parse(written)

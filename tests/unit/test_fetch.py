@@ -1,4 +1,4 @@
-"""How the emulators are found, installed or fetched; the downloads come from a server of the test's own."""
+"""The emulators are found, installed or fetched. The downloads come from the test's own server."""
 
 import hashlib
 import io
@@ -137,7 +137,7 @@ def test_an_interrupted_download_is_resumed(files: Files, url: str, tmp_path: Pa
     assert files.asked_from == [sum(breaks_off[:count]) for count in range(len(breaks_off) + 1)]
 
 
-def test_a_download_that_always_breaks_off_is_given_up_and_goes_on_the_next_time(
+def test_a_download_that_always_breaks_off_is_given_up_and_resumed_the_next_time(
     files: Files, url: str, tmp_path: Path
 ) -> None:
     download = a_jar(files, url)
@@ -158,7 +158,7 @@ def test_a_server_without_ranges_sends_it_all_again(files: Files, url: str, tmp_
 
 
 @pytest.mark.parametrize("left", [b"of another file", JAR + b" and more"])
-def test_what_an_earlier_run_left_is_thrown_away_if_it_is_not_of_the_file(
+def test_a_partial_file_of_an_earlier_run_is_discarded_if_it_does_not_match(
     files: Files, url: str, tmp_path: Path, left: bytes
 ) -> None:
     download = a_jar(files, url)

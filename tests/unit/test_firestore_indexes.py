@@ -1,4 +1,4 @@
-"""Every query of the adapters has its index in production: the emulator would answer without."""
+"""Every query of the adapters has an index in production; the emulator would answer without one."""
 
 import inspect
 import json
@@ -65,7 +65,7 @@ Index = tuple[str, ...]
 
 
 class Recorder:
-    """Stands for Firestore itself, whatever of the client's methods it is asked by; every answer is empty."""
+    """Stands in for Firestore, for every method of the client; every answer is empty."""
 
     def __init__(self) -> None:
         self.sent: list[StructuredQuery] = []
@@ -145,7 +145,7 @@ def _needed(query: StructuredQuery) -> Index:
 
 
 def _automatic(needed: Index) -> bool:
-    """Return whether Firestore has it anyway: an index of each field alone, but for collections that are exempt."""
+    """Return whether Firestore makes this index by itself: one for each single field, except in exempt collections."""
     collection, *fields = needed
     exempt = {field["collectionGroup"] for field in json.loads(FILE.read_text())["fieldOverrides"]}
     return collection not in exempt and len(fields) <= 1

@@ -16,7 +16,7 @@ TAKE = "import sys\nfrom emulators.processes import free_port\n"
 TAKE += "print(*(free_port() for _ in range(640)), flush=True)\nsys.stdin.read()"
 
 
-def test_a_free_port_is_none_that_a_client_may_be_given_before_its_server_starts() -> None:
+def test_a_free_port_is_outside_the_range_that_the_kernel_gives_to_clients() -> None:
     ports = [free_port() for _ in range(50)]
 
     assert max(ports) < int(RANGE.read_text().split()[0])

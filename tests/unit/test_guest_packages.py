@@ -32,7 +32,7 @@ PRESENT: Final = (NEW, package(NEW.file, Tree.TOOLS), ZLIB)
 
 @dataclass
 class AnArchive:
-    """An archive in memory; `opened` counts how often it was asked for."""
+    """An archive in memory; `opened` counts how often it was opened."""
 
     content: Mapping[str, bytes]
     present: Packages = PRESENT
@@ -86,7 +86,7 @@ def test_kept_packages_do_after_the_archive_has_dropped_them(kept: Path, reporte
     assert later.opened == 0
 
 
-def test_a_kept_package_that_was_changed_is_fetched_anew(kept: Path, reported: list[str]) -> None:
+def test_a_cached_package_that_was_changed_is_fetched_again(kept: Path, reported: list[str]) -> None:
     packages.obtain(LOCKED, kept, AnArchive(CONTENT).open, False, reported.append)
     (kept / OLD.file).write_bytes(b"another libc")
     archive = AnArchive(CONTENT)

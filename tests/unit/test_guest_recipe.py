@@ -168,7 +168,7 @@ def next_line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().rstrip("\n")
 
 
-def test_what_an_interrupted_build_left_is_cleared_away_by_the_next(tmp_path: Path) -> None:
+def test_an_interrupted_builds_files_are_removed_by_the_next(tmp_path: Path) -> None:
     for name in (".building-1", ".fetching-2", ".archive-3", "an-image"):
         (tmp_path / name / "inner").mkdir(parents=True)
 

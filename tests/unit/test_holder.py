@@ -1,4 +1,4 @@
-"""Who holds an order: an account's launcher, by its name and by the identity that it sends."""
+"""The holder of an order: an account's launcher, by its name and its identity."""
 
 import pytest
 

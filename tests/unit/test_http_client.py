@@ -54,7 +54,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", "http://[::1]:8080", False),
     ],
 )
-def test_a_proxy_is_asked_but_for_what_no_proxy_names_and_this_host_itself(
+def test_a_proxy_is_used_except_for_no_proxy_and_this_host(
     monkeypatch: pytest.MonkeyPatch, no_proxy: str, url: str, asked: bool
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", PROXY)

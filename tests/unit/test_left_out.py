@@ -97,7 +97,9 @@ def test_who_asks_for_other_tests_only_is_not_kept_waiting(
     assert emulators.asked == 0
 
 
-def test_only_what_cannot_be_had_leaves_out_tests(pytester: pytest.Pytester, emulators: Emulators) -> None:
+def test_tests_are_left_out_only_if_their_needs_cannot_be_obtained(
+    pytester: pytest.Pytester, emulators: Emulators
+) -> None:
     emulators.error = StartFailed("it ended while starting")
     pytester.makepyfile(TESTS.format(body="pass"))
     assert run(pytester).ret != 0

@@ -81,7 +81,7 @@ def in_time(kind: EventKind) -> datetime:
 
 
 @pytest.mark.parametrize(("state", "kind"), list(product(State, EventKind)))
-def test_every_event_in_every_state_does_what_the_table_says(state: State, kind: EventKind) -> None:
+def test_every_event_in_every_state_follows_the_table(state: State, kind: EventKind) -> None:
     order, now = in_state(state, kind), in_time(kind)
     event = MAKE[kind]("request-1", order, now)
     target = RULES.get((state, kind))
@@ -214,13 +214,13 @@ def test_orders_that_fail_together_do_not_come_back_together() -> None:
     assert max(waits) <= backoff(1, spread=1)
 
 
-def test_an_order_handed_back_burns_no_attempt_and_may_be_claimed_at_once() -> None:
+def test_a_returned_order_uses_no_attempt_and_may_be_claimed_at_once() -> None:
     order = advance(a_claimed_order(), Return("r", 1, LAUNCHER, Reason.RETURNED, "down"), NOW)
     assert (order.state, order.attempt, order.epoch, order.available_at) == (State.QUEUED, 0, 1, NOW)
 
 
-def test_an_order_that_lapses_before_a_machine_is_begun_burns_no_attempt_and_waits_longer_each_time() -> None:
-    """As of claims by callers that had hung up; but of one that every launcher dies of, the queue TTL comes in time."""
+def test_a_lapse_before_a_machine_is_started_uses_no_attempt_and_waits_longer_each_time() -> None:
+    """Such lapses come from callers that had hung up. If every launcher dies of an order, its queue TTL ends it."""
     order, now, waits, held = an_order(), NOW, list[timedelta](), timedelta()
     while now < order.expires_at:
         order = advance(order, a_claim(now=now), now)
@@ -235,7 +235,7 @@ def test_an_order_that_lapses_before_a_machine_is_begun_burns_no_attempt_and_wai
     assert advance(order, Expire("e"), order.expires_at).state is State.EXPIRED
 
 
-def test_an_order_whose_machine_was_or_may_have_been_begun_burns_an_attempt_when_it_lapses() -> None:
+def test_a_lapse_after_a_machine_was_or_may_have_been_started_uses_an_attempt() -> None:
     begun = advance(a_claimed_order(), Provision("p", 1, LAUNCHER, "vm-1"), NOW)
     without_heartbeats = advance(an_order(CAPACITY), replace(a_claim(), attended=False), NOW)
     for order in (begun, without_heartbeats):
@@ -283,7 +283,7 @@ def test_a_rung_order_is_due_again_a_minute_later() -> None:
     assert order.due_at == NOW + timedelta(seconds=60)
 
 
-def test_the_bells_of_an_order_that_nobody_takes_grow_rare() -> None:
+def test_the_bells_of_an_unclaimed_order_become_rare() -> None:
     order, now, bells = an_order(), NOW, 0
     while now < order.expires_at:
         order = advance(order, Ring(f"bell-{bells}"), now)
@@ -300,7 +300,7 @@ def test_an_order_that_is_always_handed_back_expires_when_it_would_have() -> Non
     assert order.expires_at == NOW + DEFAULT_LIMITS.queue
 
 
-def test_an_order_that_ran_past_its_queue_ttl_and_is_handed_back_waits_anew() -> None:
+def test_an_order_that_is_returned_after_a_long_run_has_a_new_queue_ttl() -> None:
     days = NOW + timedelta(days=3)
     running = replace(a_claimed_order(), state=State.RUNNING, entered={State.CLAIMED: NOW, State.RUNNING: NOW})
     back = advance(running, Return("back", running.epoch, LAUNCHER, Reason.RETURNED, "down"), days)
@@ -316,7 +316,7 @@ def test_a_heartbeat_that_the_next_one_overtook_does_not_shorten_the_lease() -> 
     assert overtaken.lease.until == late
 
 
-def test_an_order_that_no_host_has_room_for_burns_no_attempt_and_waits_longer_each_time() -> None:
+def test_an_order_that_no_host_has_room_for_uses_no_attempt_and_waits_longer_each_time() -> None:
     order, now, waits = an_order(), NOW, []
     for turn in range(5):
         order = advance(order, a_claim(now=now), now)
@@ -374,7 +374,7 @@ def test_an_order_for_later_is_neither_rung_for_nor_claimed_before_and_waits_as_
     assert advance(order, a_claim(now=later), later).state is State.CLAIMED
 
 
-def test_what_an_ended_order_left_is_discarded_once_after_its_retention() -> None:
+def test_the_output_of_an_ended_order_is_discarded_once_after_its_retention() -> None:
     order = advance(a_claimed_order(EXPORT), Succeed("s", 1, OUTPUT), NOW)
     kept = NOW + POLICIES[order.kind].limits.keep
     assert (order.due_at, kept) == (kept, NOW + timedelta(hours=24))
@@ -483,14 +483,14 @@ def test_a_launcher_that_sends_no_heartbeats_has_half_an_hour_to_boot() -> None:
     assert order.due_at == NOW + timedelta(minutes=30)
 
 
-def test_a_note_extends_the_lease_and_keeps_what_it_does_not_mention() -> None:
+def test_a_note_extends_the_lease_and_keeps_other_fields() -> None:
     order = advance(a_claimed_order(CAPACITY), Note("n1", 1, LAUNCHER, NOW + 2 * LEASE, "vm-1", "slow"), NOW)
     noted = advance(order, Note("n2", 1, LAUNCHER, NOW + LEASE, None, ""), NOW)
     assert noted.lease == Lease(LAUNCHER, NOW + 2 * LEASE)
     assert (noted.state, noted.vm, noted.message) == (State.CLAIMED, "vm-1", None)
 
 
-def test_where_attestation_is_required_only_a_registered_agent_makes_an_order_run() -> None:
+def test_if_attestation_is_required_only_a_registered_agent_makes_an_order_run() -> None:
     spec = CAPACITY.model_copy(update={"attestation": Attestation.REQUIRED})
     order = a_claimed_order(spec)
     with pytest.raises(WrongState, match="demands attestation"):
@@ -505,6 +505,6 @@ def test_one_agent_registers_for_an_epoch_and_no_second() -> None:
         advance(order, Register("r2", 1, "agent-2", "vm-2"), NOW)
 
 
-def test_the_lifecycle_page_is_what_the_table_says() -> None:
+def test_the_lifecycle_page_matches_the_table() -> None:
     page = Path(__file__).parents[2] / "docs" / "lifecycle.md"
     assert page.read_text(encoding="utf-8") == render(), "stale: run `make docs`"

@@ -60,7 +60,7 @@ SPECS: st.SearchStrategy[AnySpec] = st.one_of(
 
 @st.composite
 def orders(draw: st.DrawFn) -> Order:
-    """Orders of any kind, some legal events into their lives."""
+    """Orders of any kind, after some legal events."""
     now = draw(TIMES)
     order = place("an-id", draw(TEXT), draw(SPECS), now, draw(LIMITS), draw(st.none() | TIMES), draw(st.none() | TEXT))
     for _ in range(draw(st.integers(0, 12))):
@@ -73,7 +73,7 @@ def orders(draw: st.DrawFn) -> Order:
 
 
 def legal_events(order: Order, now: datetime) -> st.SearchStrategy[AnyEvent]:
-    """What whoever holds the order, or waits for it, may ask for in its state."""
+    """The events that the order's holder or client may cause in its state."""
     by, epoch = st.uuids().map(str), st.just(order.epoch)
     launcher = st.just(order.lease.launcher) if order.lease else TEXT
     until, reason = st.just(now + timedelta(seconds=60)), st.sampled_from(Reason)
@@ -108,7 +108,7 @@ def test_an_order_comes_back_as_it_was(order: Order) -> None:
 
 @settings(deadline=None, derandomize=True, database=None)
 @given(orders())
-def test_what_comes_back_has_its_own_types(order: Order) -> None:
+def test_a_decoded_order_has_the_original_types(order: Order) -> None:
     back = decode(_through_firestore(encode(order)))
 
     assert _types(back) == _types(order)

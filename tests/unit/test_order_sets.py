@@ -1,4 +1,4 @@
-"""A record names its orders: the missing are created, the released are cancelled, whoever's record it is."""
+"""A record names its orders: missing ones are created, and released ones are cancelled, for any kind of record."""
 
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -38,7 +38,7 @@ class Batch:
         return NamedOrder(order, key, claimable=order_id not in self.released)
 
 
-def test_what_is_missing_is_created_once_and_rung_for() -> None:
+def test_missing_orders_are_created_once_and_rung_for() -> None:
     batch = Batch()
 
     first, second = batch.fill(), batch.fill()
@@ -48,7 +48,7 @@ def test_what_is_missing_is_created_once_and_rung_for() -> None:
     assert sorted(batch.rung) == list(NAMES)
 
 
-def test_an_order_that_cannot_be_created_keeps_no_other_from_being_created(failing: Failing) -> None:
+def test_an_order_that_cannot_be_created_does_not_stop_others_from_being_created(failing: Failing) -> None:
     batch = Batch()
     failing(batch.store, "create", Unavailable("The store does not answer."), only=batch.named("batch-2").key)
 

@@ -83,20 +83,20 @@ def test_a_new_pool_has_as_many_slots_as_its_target() -> None:
     assert len({member.order_id for member in pool.members}) == 3
 
 
-def test_what_is_recorded_and_not_yet_created_is_not_planned_again() -> None:
+def test_a_recorded_order_that_is_not_created_yet_is_not_planned_again() -> None:
     pool = plan(a_pool(3), {})
     assert plan(pool, {}) == pool
 
 
 @pytest.mark.parametrize("state", [claimed, running, lambda order: order])
-def test_a_machine_on_its_way_or_running_is_not_ordered_again_before_its_agent_tells(
+def test_a_machine_that_boots_or_runs_is_not_ordered_again_before_its_agent_registers(
     state: Callable[[Order], Order],
 ) -> None:
     pool = plan(a_pool(2), {})
     assert plan(pool, {order_id: state(order) for order_id, order in created(pool).items()}) == pool
 
 
-def test_a_place_whose_order_failed_gets_the_next_which_waits() -> None:
+def test_a_slot_whose_order_failed_gets_a_new_order_that_waits() -> None:
     pool, orders = filled(2)
     died = pool.members[0]
     orders[died.order_id] = failed(order_for(pool, died, NOW))
@@ -110,7 +110,7 @@ def test_a_place_whose_order_failed_gets_the_next_which_waits() -> None:
     assert FIRST_BACKOFF <= wait <= FIRST_BACKOFF * (1 + SPREAD)
 
 
-def test_places_that_fail_again_and_again_wait_longer_and_no_longer_than_the_longest() -> None:
+def test_slots_that_keep_failing_wait_longer_each_time_up_to_the_maximum() -> None:
     pool, waits = plan(a_pool(1), {}), list[timedelta]()
     for _ in range(12):
         order = order_for(pool, pool.members[0], NOW)
@@ -137,7 +137,7 @@ def test_an_order_that_ended_without_failing_is_replaced_at_once(state: State) -
     assert (again.members[0].generation, again.members[0].failures) == (2, 0)
 
 
-def test_surplus_is_released_from_what_waits_to_what_runs_the_youngest_first() -> None:
+def test_surplus_is_released_from_queued_to_running_and_youngest_first() -> None:
     pool = plan(a_pool(5), {})
     one, two, three, four, five = created(pool).values()
     orders = {order.id: order for order in (running(one), two, running(three), claimed(four), five)}
@@ -148,7 +148,7 @@ def test_surplus_is_released_from_what_waits_to_what_runs_the_youngest_first() -
     assert given == [5, 2, 4, 3, 1]
 
 
-def test_a_released_place_stays_until_its_order_has_ended() -> None:
+def test_a_released_slot_stays_until_its_order_has_ended() -> None:
     pool, orders = filled(2)
     pool = plan(replace(pool, min_warm_count=1), orders)
     assert [member.released for member in pool.members] == [False, True]
@@ -159,7 +159,7 @@ def test_a_released_place_stays_until_its_order_has_ended() -> None:
     assert [member.place for member in plan(pool, orders).members] == [1]
 
 
-def test_a_released_place_is_not_taken_back_and_no_number_is_given_twice() -> None:
+def test_a_released_slot_is_not_taken_back_and_no_number_is_used_twice() -> None:
     pool, orders = filled(2)
     pool = plan(replace(pool, min_warm_count=1), orders)
     pool = plan(replace(pool, min_warm_count=2), orders)
@@ -209,7 +209,7 @@ def test_a_pool_that_is_not_managed_is_neither_filled_nor_emptied(changes: dict[
     assert plan(replace(pool, **changes), ended).members == ()
 
 
-def test_filled_on_demand_a_pool_gets_what_it_lacks_and_gives_nothing_away() -> None:
+def test_a_fill_on_demand_orders_missing_machines_and_releases_none() -> None:
     pool = plan(a_pool(0, dispatch=False), {}, at_least=3)
     assert len(pool.members) == 3
     assert plan(pool, created(pool), at_least=1) == pool
@@ -218,7 +218,7 @@ def test_filled_on_demand_a_pool_gets_what_it_lacks_and_gives_nothing_away() -> 
     assert len(plan(managed, orders, at_least=5).members) == 5
 
 
-def test_a_pool_given_up_has_no_target_and_all_its_places_released() -> None:
+def test_a_pool_given_up_has_no_target_and_releases_all_slots() -> None:
     pool = given_up(plan(a_pool(2), {}), NOW + LEASE)
     assert (pool.standing, pool.enabled, pool.dispatch, pool.min_warm_count) == (False, False, False, 0)
     assert all(member.released for member in pool.members)
@@ -239,7 +239,7 @@ def test_a_change_that_changes_nothing_leaves_no_trace() -> None:
     assert revised(pool, NOW + LEASE, min_warm_count=3).updated_at == NOW + LEASE
 
 
-def test_a_pools_orders_are_what_the_pool_says() -> None:
+def test_a_pools_orders_have_the_pools_fields() -> None:
     pool = plan(a_pool(1, attestation=Attestation.REQUIRED, reason="more"), {})
     order = order_for(pool, pool.members[0], NOW)
     assert order.spec == CapacitySpec(
@@ -286,7 +286,7 @@ def an_agent(**changes: Any) -> Agent:
         (a_machine(), an_agent(last_seen_at=NOW - SILENT_AFTER), replace(NONE, healthy=True), False),
     ],
 )
-def test_a_machine_counts_where_it_runs_and_is_what_is_demanded(
+def test_a_machine_counts_if_it_runs_and_meets_the_demands(
     order: Order, agent: Agent | None, demands: Demands, counts: bool
 ) -> None:
     assert eligible(order, agent, demands, NOW) is counts
@@ -345,7 +345,7 @@ class AnyHistory(RuleBasedStateMachine):
             self.create_one(pool, member)
 
     def create_one(self, pool: Pool, member: Member) -> None:
-        """As the store does it: one id, one order."""
+        """Like the store: one order for each id."""
         if member.order_id not in self.born:
             self.store[member.order_id] = order_for(pool, member, self.now)
             self.born[member.order_id] = member.place
@@ -363,7 +363,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule()
     def reconcile(self) -> None:
-        """From its beginning to its end, with nobody in between."""
+        """A whole run, without another between its steps."""
         orders = dict(self.store)
         self.record = plan(self.record, orders)
         for member in self.record.members:
@@ -434,7 +434,9 @@ class AnyHistory(RuleBasedStateMachine):
         assert {order_id for order_id, order in self.store.items() if not order.final} <= members
 
     def teardown(self) -> None:
-        """Left in peace, it has what is wanted, but for machines that nobody can stop; and then nothing changes."""
+        """Without disturbances, the pool reaches its target, except for machines that cannot be stopped, and then
+        nothing changes.
+        """
         self.record = replace(self.record, dispatch=True, standing=True, enabled=True)
         for _ in range(12):
             self.reconcile()
@@ -455,7 +457,7 @@ TestAnyHistory = AnyHistory.TestCase
 TestAnyHistory.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
-def test_an_agent_that_registered_does_not_change_what_is_planned() -> None:
+def test_an_agents_registration_does_not_change_a_pools_plan() -> None:
     pool, orders = filled(1)
     (order,) = orders.values()
     registered = advance(order, Register("r", order.epoch, "agent", "vm"), NOW)

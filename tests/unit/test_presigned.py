@@ -1,4 +1,4 @@
-"""What the checking proxy refuses of requests presigned by the real library, and by which of S3's codes."""
+"""The checking proxy refuses changed requests that the real library presigned, with S3's own codes."""
 
 import base64
 import hashlib
@@ -96,7 +96,7 @@ def test_a_request_other_than_the_signed_one_is_refused(received: Received, case
     assert refused.value.code.startswith(code)
 
 
-def test_another_secret_signs_nothing_of_ours(received: Received) -> None:
+def test_a_signature_with_another_secret_is_refused(received: Received) -> None:
     with pytest.raises(NotAllowed, match="not the one that was signed"):
         check(received, Credentials("local", "another secret"), now())
 

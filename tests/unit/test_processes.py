@@ -12,7 +12,7 @@ from emulators.record import LOGS, Record
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)")
 
 
-def test_after_the_clock_was_set_what_was_started_is_still_known_and_stopped(
+def test_servers_are_still_recognised_and_stopped_after_the_clock_was_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = start("a sleeper", SLEEPS, tmp_path / LOGS / "sleeper.log")
@@ -26,7 +26,7 @@ def test_after_the_clock_was_set_what_was_started_is_still_known_and_stopped(
         stop(server)
 
 
-def test_a_process_that_has_the_servers_number_by_now_is_left_alone(tmp_path: Path) -> None:
+def test_a_process_with_the_ended_servers_pid_is_left_alone(tmp_path: Path) -> None:
     bystander = start("a bystander", SLEEPS, tmp_path / "bystander.log")
     try:
         ended = Server("an ended server", bystander.pid, bystander.ticks - 1, tmp_path / "ended.log")

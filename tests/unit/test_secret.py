@@ -1,4 +1,4 @@
-"""Secrets in settings: cleaned where they are read, else refused by their variable's name, and never shown."""
+"""Secrets in settings are cleaned, or refused by their variable's name, and never shown."""
 
 import importlib
 import pkgutil

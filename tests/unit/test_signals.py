@@ -70,7 +70,7 @@ finally:
 """
 
 
-def test_what_a_command_starts_on_its_way_out_hears_signals() -> None:
+def test_a_process_that_a_command_starts_during_its_exit_reacts_to_signals() -> None:
     """A stack that is interrupted stops servers that were starting: one deaf to SIGTERM kept it for a minute."""
     argv, pipe = (sys.executable, "-c", STARTS_ONE_MORE), subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True) as command:

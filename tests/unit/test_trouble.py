@@ -1,4 +1,4 @@
-"""What keeps a server from answering: in our words, with what to do, and nothing of the request."""
+"""The reasons why a server did not answer: in our words, with a remedy, and without parts of the request."""
 
 import socket
 import ssl
@@ -148,13 +148,13 @@ def test_a_key_that_no_header_carries_keeps_a_client_from_being_made(text: str) 
 
 
 @pytest.mark.parametrize("order_id", ["", ".", "..", "../accounts", "a/b", "a?b", "id\r", "заказ", "x" * 129])
-def test_what_is_no_order_id_is_never_put_into_a_path(order_id: str) -> None:
+def test_an_invalid_order_id_is_never_put_into_a_path(order_id: str) -> None:
     with ControlPlane(f"http://{LOOPBACK}:9", "key") as api:
         for call in (api.get_order, api.cancel_order, api.requeue_order, api.purge_order):
             with pytest.raises(RequestWrong):
                 call(order_id)
 
 
-def test_what_has_no_words_of_its_own_is_named_by_its_class() -> None:
+def test_an_error_without_an_explanation_is_named_by_its_class() -> None:
     assert explain(ssl.SSLError(1, CANARY)) == "the TLS handshake failed (SSLError)"
     assert explain(RuntimeError(CANARY)) == "RuntimeError"

@@ -1,4 +1,4 @@
-"""What others wrote is shown on a terminal as text, whatever it is."""
+"""Untrusted text is shown on a terminal as plain text."""
 
 import io
 from collections.abc import Callable
@@ -21,7 +21,7 @@ SHOWN: Final = "[/x] [red]a�]0;title�b�[2Jc�d�e�f[/red]"
 
 @pytest.fixture
 def printed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
-    """What has been printed on a terminal that is 80 columns wide."""
+    """The output on a terminal that is 80 columns wide."""
     screen = io.StringIO()
     monkeypatch.setattr(
         view, "out", Console(file=screen, highlight=False, width=80, force_terminal=True, no_color=True)
@@ -38,12 +38,12 @@ def test_control_characters_are_replaced_but_for_line_ends_and_tabs() -> None:
     assert view.plain("a\tb\nc\x1bd\x7fe\x85").plain == "a\tb\nc�d�e�"
 
 
-def test_an_order_s_message_is_no_markup_and_moves_no_cursor(printed: Callable[[], str]) -> None:
+def test_an_orders_message_is_shown_without_markup_and_control_characters(printed: Callable[[], str]) -> None:
     view.print_order(an_order_view(), as_json=False)
     assert SHOWN in printed()
 
 
-def test_how_an_export_failed_is_no_markup_and_moves_no_cursor(printed: Callable[[], str]) -> None:
+def test_an_exports_failure_is_shown_without_markup_and_control_characters(printed: Callable[[], str]) -> None:
     view.print_end(an_order_view())
     assert f"program_failed: {SHOWN}" in printed().replace("\n", " ")
 

@@ -1,4 +1,4 @@
-"""How a word that is gone is found: in which names, in which prose, and in which sense."""
+"""How words that are gone are found: in which names, in which prose, and in which sense."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the workers of one run share, and how its tests are divided among them."""
+"""The files that a run's workers share, and the division of its tests among them."""
 
 from pathlib import Path
 from typing import Final
@@ -53,7 +53,7 @@ def test_the_folders_that_are_divided_or_come_first_exist() -> None:
     assert [where for where in (*FIRST, *PER_TEST) if not (ROOT / where).exists()] == []
 
 
-def test_a_module_is_one_unit_except_where_tests_take_long() -> None:
+def test_a_module_is_one_unit_unless_its_tests_take_long() -> None:
     assert _unit("tests/unit/test_a.py::TestB::test_c[x::y]") == "tests/unit/test_a.py"
     assert _unit("tests/e2e/test_a.py::test_b[c]") == "tests/e2e/test_a.py::test_b[c]"
 

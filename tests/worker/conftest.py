@@ -35,6 +35,6 @@ def http() -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def no_waiting() -> Iterator[None]:
-    """As many tries as ever, without the waits between them."""
+    """The usual number of tries, without the waits between them."""
     with stamina.set_testing(True, attempts=100, cap=True):
         yield

@@ -45,7 +45,7 @@ def test_an_entity_without_its_identity_is_unreadable(name: str) -> None:
 
 
 @pytest.mark.parametrize("document", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000])
-def test_what_is_no_json_object_is_unreadable(document: bytes) -> None:
+def test_a_document_that_is_not_a_json_object_is_unreadable(document: bytes) -> None:
     with pytest.raises(UnreadableDocument):
         documents.pinax(document)
 

@@ -1,4 +1,4 @@
-"""What the worker needs at run time: under emulation every import costs boot time, and the guest holds only this."""
+"""The worker's imports at run time: under emulation each costs boot time, and the guest contains only these."""
 
 import subprocess
 import sys

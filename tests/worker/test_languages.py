@@ -26,7 +26,7 @@ def test_a_tag_or_a_three_letter_code_becomes_the_bibliographic_code(tag: str, c
 
 
 @pytest.mark.parametrize("tag", ["", "French", "xx", "cmn", "qqq"])
-def test_what_the_standard_has_no_code_for_has_none(tag: str) -> None:
+def test_a_language_without_a_standard_code_has_none(tag: str) -> None:
     assert iso639_2b(tag) is None
 
 

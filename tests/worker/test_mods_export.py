@@ -163,7 +163,7 @@ def test_a_language_is_a_code_of_iso_639_2_or_left_out(exporter: Exporter, key: 
     assert Record.of(exporter.export(key)).texts("m:language/m:languageTerm") == code
 
 
-def test_a_placeholder_address_becomes_the_entity_s_page(exporter: Exporter) -> None:
+def test_a_placeholder_address_becomes_the_entitys_page(exporter: Exporter) -> None:
     record = Record.of(exporter.export("nb_data"))
 
     assert record.texts("m:location/m:url[@usage='primary']") == [f"https://arke.institute/{PIS['nb_data']}"]
@@ -178,7 +178,7 @@ def test_internal_components_are_listed_and_not_linked(exporter: Exporter) -> No
     assert "reorganization-description.txt" in record.texts("m:note[@type='component-inventory']")[0]
 
 
-def test_a_missing_entity_fails_the_export_for_good(exporter: Exporter) -> None:
+def test_a_missing_entity_fails_the_export_permanently(exporter: Exporter) -> None:
     with pytest.raises(ProgramFailed) as failure:
         exporter.export("missing")
 

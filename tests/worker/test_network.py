@@ -65,7 +65,7 @@ def test_the_environment_s_proxy_is_not_asked(monkeypatch: pytest.MonkeyPatch) -
         assert http.get(f"http://127.0.0.1:{port}/").text == "direct"
 
 
-def test_an_id_that_is_none_never_enters_a_path() -> None:
+def test_an_invalid_id_never_enters_a_path() -> None:
     with serving("127.0.0.1", {}) as (port, received), client(None) as http:
         arke = ArkeSource(http, Sources(api=f"http://127.0.0.1:{port}", ipfs=f"http://127.0.0.1:{port}"))
         for cid in ("", "../entities/x", "a/b", "a?b", "a\n"):

@@ -150,7 +150,7 @@ def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: P
         (SessionSpec(session_name="s", prompt="p"), "no program for session orders"),
     ],
 )
-def test_what_cannot_succeed_is_reported_as_failed_for_good(
+def test_a_failure_that_would_repeat_is_reported_as_permanent(
     plane: FakeControlPlane, tmp_path: Path, spec: AnySpec, reason: str
 ) -> None:
     assert run(plane.config(spec), tmp_path) == 0
@@ -314,7 +314,7 @@ def launch(document: Path, environment: Mapping[str, str] | None = None) -> subp
 
 
 @pytest.mark.parametrize("answer", ["lease_lost", "final"])
-def test_a_worker_whose_order_is_another_s_by_now_ends_although_its_launcher_is_gone(
+def test_a_worker_that_lost_its_order_ends_although_its_launcher_is_gone(
     plane: FakeControlPlane, tmp_path: Path, answer: str
 ) -> None:
     if answer == "final":
@@ -360,7 +360,7 @@ def test_a_worker_that_does_not_understand_the_answer_about_its_lease_works_on(
 
 
 def run_until_asked(plane: FakeControlPlane, folder: Path, asked: int) -> int:
-    """Run a worker whose task ends once it has asked so often whether it still has its lease; return its exit code."""
+    """Run a worker whose task ends after this number of lease checks; return its exit code."""
     config = plane.config(TaskSpec(command=("sh", "-c", UNTIL_ENDED)))
 
     def end_the_task() -> None:

@@ -26,7 +26,7 @@ class EntityUnavailable(Exception):
 
 
 class SourceRefused(Exception):
-    """The source answered with a status that is no success."""
+    """The source answered with an error status."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status} {text}".strip())

@@ -66,7 +66,7 @@ def opened(scratch: Path, mirror: str | None) -> Iterator["Archive"]:
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What the suite has now. Every method raises BuildFailed."""
+    """The suite as it is now. Every method raises BuildFailed."""
 
     configuration: Path
 

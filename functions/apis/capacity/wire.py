@@ -117,7 +117,7 @@ def lane_of(datacenter: str, node_size: str) -> str:
 
 
 def parse_size(text: str) -> NodeSize:
-    """Raises ValueError."""
+    """Return the node size with this name. Raises ValueError."""
     named = text.strip().lower()
     if named not in set(NodeSize):
         raise ValueError(WRONG_SIZE)

@@ -1,1 +1,1 @@
-"""What a host must have to run machines: one table of checks, for the operator who asks and for each launch."""
+"""One table of checks of what a host needs to run machines: for `launchyard launcher doctor`, and for each launch."""

@@ -1,4 +1,4 @@
-"""A host under examination, and what it must be able to do."""
+"""The host that is checked, and what it must be able to do."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ ROOT: Final = Path("/")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host. `root` is the root of its files: a test has a tree of its own."""
+    """A host. `root` is the root of its file system: tests use a directory of their own."""
 
     hypervisor: Hypervisor = QEMU_HERE
     root: Path = ROOT
@@ -64,7 +64,7 @@ HERE: Final = Host()
 
 
 class Needs(Protocol):
-    """What a machine takes of its host."""
+    """The resources that a machine takes from its host."""
 
     @property
     def memory_mib(self) -> int: ...
@@ -78,9 +78,9 @@ class Needs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is checked. `gpus` are PCI addresses to pass through; a field that is None or empty is not checked.
+    """The input of the checks. `gpus` are PCI addresses to pass through. A field that is None or empty is not checked.
 
-    `sizes` is what a machine of each size takes; `memory_mib` and `vcpus` are what this host has for all machines.
+    `sizes` has the needs of a machine of each size; `memory_mib` and `vcpus` are this host's totals for machines.
     """
 
     host: Host
@@ -97,7 +97,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found; if it is not `met`, what is needed and what to do."""
+    """The result of a check: what it found, and, if it is not `met`, what is needed and what to do."""
 
     met: bool
     found: str

@@ -1,4 +1,4 @@
-"""Checks of QEMU and of what a trust domain needs beside it."""
+"""Checks of QEMU, and of what else a trust domain needs."""
 
 import re
 from typing import Final
@@ -9,7 +9,7 @@ from launcher.host.checks.host import Case, Finding
 MIN_FOR_TDX: Final = (10, 1)
 """The first QEMU with the object `tdx-guest` (its release notes for 10.1)."""
 TDX_METADATA: Final = UUID("e47a6535-984a-4798-865e-4685a7bf8ec2").bytes_le
-"""In the table at the end of a firmware that can start a trust domain (edk2, OvmfPkg/ResetVector)."""
+"""The mark in the table at the end of a firmware that can start a trust domain (edk2, OvmfPkg/ResetVector)."""
 TABLE_BYTES: Final = 4096
 VERSION: Final = re.compile(r"version (\d+)\.(\d+)(?:\.\d+)?")
 

@@ -22,7 +22,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`reason` is why a launch fails if the check does; None: no launch runs the check beforehand."""
+    """`reason` is a launch's failure reason if the check fails; None if launches do not run the check."""
 
     name: str
     applies: Applies

@@ -21,7 +21,7 @@ def disk(case: Case) -> Finding:
 
 
 def _against(case: Case, figure: Callable[[Needs], int], has: int, unit: str) -> Finding:
-    """Check that one size fits at least: which sizes a host serves is its operator's choice."""
+    """Check that at least one size fits: the operator decides which sizes a host serves."""
     figures = {name: figure(takes) for name, takes in case.sizes.items()}
     fitting = [name for name, needs in figures.items() if needs <= has]
     too_large = [name for name in figures if name not in fitting]

@@ -1,4 +1,4 @@
-"""Checks of what surrounds the machines: systemd, the guest image, the control plane."""
+"""Checks of the machines' environment: systemd, the guest image, the control plane."""
 
 import socket
 from pathlib import Path
@@ -63,7 +63,7 @@ def _rejected(image: Path, digest: str | None) -> str | None:
 
 
 def _unreached(url: str) -> tuple[str | None, str]:
-    """Return why the control plane is not reached, None if it is; and what to do."""
+    """Return why the control plane cannot be reached (None if it can be), and what to do."""
     address = httpx.URL(url)
     try:
         with open_client(url, timeout=ANSWER_SECONDS) as http:
@@ -81,7 +81,7 @@ def _unreached(url: str) -> tuple[str | None, str]:
 
 
 def _unreached_by_machines(url: httpx.URL) -> tuple[str | None, str]:
-    """Return why machines do not reach it: they have only IPv4, and use no proxy."""
+    """Return why machines cannot reach it; None if they can. They have only IPv4, and use no proxy."""
     try:
         socket.getaddrinfo(url.host, url.port, socket.AF_INET)
     except OSError:

@@ -25,7 +25,7 @@ def emulation(case: Case) -> Finding:
 
 
 def kvm(case: Case) -> Finding:
-    """Check by a trial boot: the device may exist and be unusable."""
+    """Check with a trial boot, because the device may exist and be unusable."""
     runs, why_not = _trial(case.host, QemuMode.KVM)
     there = case.host.path(KVM).exists()
     found = "a trial machine ran" if runs else f"{KVM} does not run a trial machine" if there else f"no {KVM}"

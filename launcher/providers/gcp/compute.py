@@ -1,6 +1,6 @@
 """Compute Engine as this launcher uses it: each call has a timeout, and is repeated a few times if that may help.
 
-Importing this takes seconds, for it brings Google's client: only a launcher that serves `gcp` imports it.
+Only a launcher that serves `gcp` imports this module, because Google's client takes seconds to import.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 CALL_SECONDS: Final = 20.0
 CALL_OPTIONS: Final[Mapping[str, Any]] = {"timeout": CALL_SECONDS, "retry": None}
-"""Of every call. The client's own retries are off: they would go on for ten minutes, and only after some answers."""
+"""The options of every call. The client's own retries are off: they last ten minutes, and cover only some answers."""
 ATTEMPTS: Final = 5
 RETRY_SECONDS: Final = 45.0
 FIRST_WAIT_SECONDS: Final = 0.2
@@ -32,7 +32,7 @@ RETRYABLE: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_RE
 PLAIN: Final = "http://"
 """The prefix of an address that is not Google's. It asks for no credentials, and none are sent in clear."""
 ENDING: Final = frozenset({"STOPPING"})
-"""Such an instance is being stopped or deleted; its next status shows which."""
+"""The status of an instance that is being stopped or deleted; its next status shows which."""
 ENDED: Final = frozenset({"STOPPING", "STOPPED", "TERMINATED", "SUSPENDING", "SUSPENDED"})
 
 
@@ -118,7 +118,7 @@ class Compute:
 
 
 def _repeated(call: Callable[[], T]) -> T:
-    """Raises ComputeRefused, ComputeUnreachable."""
+    """Call, and repeat if that may help. Raises ComputeRefused, ComputeUnreachable."""
     for attempt in stamina.retry_context(
         on=ComputeUnreachable,
         attempts=ATTEMPTS,

@@ -1,4 +1,4 @@
-"""Compute Engine's refusals, and what each makes of an attempt.
+"""Compute Engine's refusals, and the failure that each means for an attempt.
 
 https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-vm-creation and, of zones without room,
 https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-resource-availability
@@ -81,7 +81,7 @@ OF_KIND: Final[dict[Kind, Class]] = {
     Kind.IMAGE: (Reason.IMAGE_MISSING, Failure.RETRYABLE),
     Kind.OTHER: OTHER,
 }
-"""A permanent failure is the order's alone; after any other the provider rests."""
+"""A permanent failure is about the order only; after any other, the provider rests."""
 
 OF_ZONE: Final = frozenset({Kind.LACKING, Kind.NO_ZONE})
 REPORTED_FIRST: Final = (Kind.EXHAUSTED, Kind.LACKING)
@@ -99,8 +99,8 @@ class ComputeUnreachable(ComputeError):
 class ComputeRefused(ComputeError):
     """`code` is Compute Engine's word, `status` the HTTP status; either may be empty or 0.
 
-    `begun`: the request was taken, and its operation failed or cannot be asked for; or an earlier one may have been
-    taken that was not answered.
+    `begun` is true if an instance may exist: the request was accepted, but its operation failed or cannot be read; or
+    an earlier, unanswered request may have been accepted.
     """
 
     def __init__(self, code: str, status: int, message: str, begun: bool = False) -> None:

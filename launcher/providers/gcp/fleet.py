@@ -12,7 +12,7 @@ RECENT_SECONDS: Final = 5.0
 
 
 class Fleet:
-    """Reads all machines with one call, however many there are."""
+    """Reads all instances with one call, however many there are."""
 
     def __init__(self, compute: Compute, labels: Labels, monotonic: Callable[[], float]) -> None:
         self._compute, self._labels, self._monotonic = compute, labels, monotonic
@@ -21,14 +21,15 @@ class Fleet:
         self._seen_at = -RECENT_SECONDS
 
     def look(self) -> Mapping[str, Found]:
-        """Return the instances as of now, by name. Raises ComputeError."""
+        """Read the current instances, by name. Raises ComputeError."""
         with self._lock:
             return self._look()
 
     def recent(self, within: float = RECENT_SECONDS) -> Mapping[str, Found]:
-        """Return the instances as of these last seconds: the same object as before if none has read them since.
+        """Return the instances from a read `within` these seconds: the same object until the next read.
 
-        Raises ComputeError, also if the last read within that time failed."""
+        Raises ComputeError, also if the last read within that time failed.
+        """
         with self._lock:
             if self._monotonic() - self._seen_at > within:
                 return self._look()

@@ -1,4 +1,4 @@
-"""Making an order's instance: it is recorded, asked for zone by zone, and waited for."""
+"""Makes an order's instance: records it, requests it zone by zone, and waits for it."""
 
 import errno
 import time
@@ -26,13 +26,13 @@ ANY_ZONE: Final = "default"
 DEFAULT_ZONE: Final = "us-central1-a"
 RECORD: Final = "instance.json"
 INSERT_SECONDS: Final = 300.0
-"""How long an instance may take to be made, or to be refused."""
+"""The time limit for an instance to exist, or to be refused."""
 
 log = structlog.get_logger()
 
 
 class InstanceRecord(BaseModel):
-    """Where the instance may be. `zones` are those in which it was asked for, in order."""
+    """The record of where the instance may be. `zones` are those in which it was requested, in order."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -46,7 +46,7 @@ class InstanceRecord(BaseModel):
 
 
 def read_record(directory: VmDirectory) -> InstanceRecord | None:
-    """Return the record; None if no instance was ever asked for. Raises OSError, ValidationError."""
+    """Return the record; None if no instance was ever requested. Raises OSError, ValidationError."""
     try:
         return InstanceRecord.model_validate_json((directory.path / RECORD).read_bytes())
     except FileNotFoundError:
@@ -91,7 +91,7 @@ class Insertion:
         raise launch_failed(refusals, names_zone) from refusals[-1]
 
     def _passes_over(self, zone: str, refused: ComputeRefused, spec: CapacitySpec) -> bool:
-        """Return whether another zone may do better. None may if the order names a zone that does not exist."""
+        """Return whether another zone may succeed. None can if the order names a zone that does not exist."""
         if refused.kind is Kind.NO_ZONE:
             return zone != own_zone(spec)
         return refused.kind in (Kind.EXHAUSTED, Kind.LACKING)
@@ -138,7 +138,7 @@ class Insertion:
         return build(self.options, zone, order.name, labelled, order.spec.node_size, order.config)
 
     def _await(self, zone: str, operation: str) -> None:
-        """Raises ComputeRefused, ComputeUnreachable."""
+        """Wait until the operation is done. Raises ComputeRefused, ComputeUnreachable."""
         deadline = time.monotonic() + INSERT_SECONDS
         while not self.compute.await_operation(zone, operation):
             if time.monotonic() > deadline:

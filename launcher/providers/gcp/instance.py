@@ -1,4 +1,4 @@
-"""The instance that an order becomes: Compute Engine's own resource, in the names of its Python client."""
+"""Builds an order's instance: Compute Engine's resource, as its Python client names the fields."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -29,7 +29,7 @@ def build(options: GcpOptions, zone: str, name: str, labels: Labels, size: NodeS
 
 
 def _scheduling(options: GcpOptions) -> Resource:
-    """A TD cannot be migrated; one that has ended is not to come back; and none is to be paid for when forgotten."""
+    """A TD cannot be migrated, must not restart after it has ended, and must not cost money after it is forgotten."""
     return {
         "on_host_maintenance": "TERMINATE",
         "automatic_restart": False,
@@ -51,7 +51,7 @@ def _boot_disk(options: GcpOptions, zone: str) -> Resource:
 
 
 def _network(options: GcpOptions) -> Resource:
-    """With an address of its own, by which its worker reaches the control plane; TDX demands the driver gVNIC."""
+    """Give it an address, so that its worker can reach the control plane. TDX demands the driver gVNIC."""
     subnetwork = {"subnetwork": options.subnetwork} if options.subnetwork else {"network": options.network}
     return {
         **subnetwork,

@@ -1,4 +1,4 @@
-"""An instance while it runs: watched remotely, and deleted to stop it."""
+"""A running instance: watches it remotely, and deletes it to stop it."""
 
 import errno
 import os
@@ -46,9 +46,10 @@ class GcpMachine:
         os.eventfd_write(self._over, 1)
 
     def stop(self, patience: Patience) -> None:
-        """Delete it, and wait for its end as long as `patience` allows: once it is asked for, the end is certain.
+        """Delete it, and wait for its end as long as `patience` allows. Once the deletion is accepted, the end is
+        certain.
 
-        Raises OSError if the deletion cannot be asked for when hurried."""
+        Raises OSError if the deletion is hurried and cannot be requested."""
         deletions = self._delete_at_last()
         self._deleted = True
         while deletions and patience() > 0 and not self._hurried.is_set():
@@ -56,11 +57,11 @@ class GcpMachine:
         log.info(LogEvent.INSTANCE_DELETED, message="Deleted the instance.", name=self.name, gone=not deletions)
 
     def kill(self) -> None:
-        """Make `stop` as short as possible: an instance has no quicker end than its deletion."""
+        """Make `stop` as short as possible. There is no faster way to end an instance than its deletion."""
         self._hurried.set()
 
     def reap(self) -> int | None:
-        """Delete an instance that ended by itself, too: its disk is paid for as long as it exists."""
+        """Delete the instance even if it ended by itself: its disk costs money while it exists."""
         try:
             if not self._deleted:
                 self._delete()
@@ -71,7 +72,7 @@ class GcpMachine:
                 name=self.name,
                 error=str(error),
             )
-        self._gone()  # what is left of it from now on is a stray
+        self._gone()  # if it still exists, it is a stray from now on
         self.leave()
         return None
 
@@ -80,7 +81,7 @@ class GcpMachine:
         os.close(self._over)
 
     def _delete_at_last(self) -> Deletions:
-        """Raises OSError if a try fails after it was hurried."""
+        """Try to delete until it is accepted. Raises OSError if a try fails after it was hurried."""
         while True:
             try:
                 return self._delete()
@@ -95,12 +96,12 @@ class GcpMachine:
                     raise OSError(errno.EIO, f"The instance {self.name} cannot be deleted") from error
 
     def _delete(self) -> Deletions:
-        """Raises ComputeError."""
+        """Request the deletion in every zone. Raises ComputeError."""
         begun = {zone: self._compute.delete(zone, self.name) for zone in self.zones}
         return {zone: operation for zone, operation in begun.items() if operation is not None}
 
     def _left_of(self, deletions: Deletions) -> Deletions:
-        """Wait for a while; return the deletions that are not done. A failed one is asked for again."""
+        """Wait for a while; return the deletions that are not done. A failed deletion is requested again."""
         try:
             return {
                 zone: operation

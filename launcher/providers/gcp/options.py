@@ -1,4 +1,4 @@
-"""Where and how this launcher's instances are made."""
+"""The options for this launcher's instances."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Final
 from shared.domain.spec import NodeSize
 
 MACHINE_TYPE: Final = "c3-standard-4"
-"""The smallest that runs TDX."""
+"""The smallest machine type that supports TDX."""
 IMAGE: Final = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64"
 MAX_RUN_SECONDS: Final = 30 * 24 * 3600
 
@@ -28,14 +28,14 @@ class GcpOptions:
     zones: tuple[str, ...] = ()
     machine_type: str = MACHINE_TYPE
     machine_types: Mapping[NodeSize, str] = field(default_factory=dict)
-    """Other than `machine_type`, for some sizes."""
+    """Machine types of sizes that differ from `machine_type`."""
     image: str = IMAGE
     disk_gib: int = 80
     disk_type: str = "pd-balanced"
     network: str = "global/networks/default"
     subnetwork: str | None = None
     max_run_seconds: int = MAX_RUN_SECONDS
-    """When Compute Engine itself deletes an instance, so that a forgotten one is not paid for without end."""
+    """When Compute Engine itself deletes an instance, so that a forgotten one does not cost money forever."""
     look_seconds: float = 10.0
     """The seconds between two reads of all instances."""
 

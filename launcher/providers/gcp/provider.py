@@ -28,13 +28,13 @@ from shared.wire.launchers import Hold
 NAME: Final = "gcp"
 MODE: Final = "tdx"
 DISK_MIB: Final = 1
-"""Of this host: the records of an instance."""
+"""The disk space on this host for an instance's records."""
 
 log = structlog.get_logger()
 
 
 class GcpProvider:
-    """Makes instances. They take nothing of this host but a slot."""
+    """Makes instances. Each takes only a slot and some disk space of this host."""
 
     name = NAME
     loopback_gateway: str | None = None
@@ -48,7 +48,7 @@ class GcpProvider:
         self._watch = Watch(self._fleet, options.look_seconds)
         self._strays = Strays(options, self._compute, self._fleet)
 
-    def resources(self, spec: AnySpec, /) -> Resources:  # noqa: ARG002 (every size takes the same of this host)
+    def resources(self, spec: AnySpec, /) -> Resources:  # noqa: ARG002 (every size needs the same on this host)
         return Resources(machines=1, disk_mib=DISK_MIB)
 
     def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> Plan:  # noqa: ARG002 (it has a name of its own)
@@ -69,7 +69,7 @@ class GcpProvider:
         return machine
 
     def state_of(self, directory: VmDirectory) -> MachineState:
-        """Return the state. An instance that cannot be looked up now counts as running, and is watched until it can."""
+        """Return the state. An instance that cannot be looked up now counts as running, and is watched."""
         written = read_record(directory)
         if written is None:
             return MachineState.NEVER_RAN
@@ -80,7 +80,7 @@ class GcpProvider:
         except ComputeError as error:
             log.warning(
                 LogEvent.INSTANCE_UNKNOWN,
-                message="Compute Engine does not say whether the instance exists: it is taken to run.",
+                message="It is unknown whether the instance exists: it counts as running.",
                 name=written.name,
                 error=str(error),
             )
@@ -98,12 +98,12 @@ class GcpProvider:
         self._strays.watch(held, until)
 
     def _machine(self, written: InstanceRecord, hold: Hold) -> GcpMachine:
-        """Raises OSError if this host has no descriptor left."""
+        """Return the instance as a machine. Raises OSError if this host has no descriptor left."""
         return GcpMachine(written, self._compute, self._watch, lambda: self._strays.end(hold))
 
 
 def _order(directory: VmDirectory) -> InstanceOrder:
-    """Raises LaunchFailed."""
+    """Return the instance to make for a machine's directory. Raises LaunchFailed."""
     try:
         config = WorkerConfig.model_validate_json(directory.config.read_bytes())
     except OSError as error:
@@ -112,7 +112,7 @@ def _order(directory: VmDirectory) -> InstanceOrder:
 
 
 def _capacity(config: WorkerConfig) -> CapacitySpec:
-    """Raises LaunchFailed."""
+    """Return the capacity order's spec. Raises LaunchFailed."""
     if not isinstance(config.spec, CapacitySpec):
         raise LaunchFailed(f"Compute Engine is for capacity; this order is of the kind {config.spec.kind}.")
     return config.spec

@@ -1,6 +1,6 @@
-"""Finds instances of this launcher that belong to no held order, and deletes those that it sees twice.
+"""Finds instances of this launcher that belong to no held order, and deletes those that it has seen twice.
 
-An insert without an answer may be carried out minutes later; a directory may be lost while its instance runs on.
+Compute Engine may carry out an unanswered insert minutes later, and a directory may be lost while its instance runs.
 """
 
 import threading
@@ -44,11 +44,11 @@ class Strays:
             self._begun.discard(hold)
 
     def watch(self, held: CurrentHolds, until: threading.Event) -> None:
-        """Look from now on, on a thread of its own: a slow deletion must not delay other reads."""
+        """Start a thread that looks for strays: a slow deletion must not delay other reads."""
         threading.Thread(target=self._run, args=(held, until), name="gcp-strays", daemon=True).start()
 
     def look(self, held: CurrentHolds) -> None:
-        """Delete what is unexplained now and was so in the previous list. Raises ComputeError.
+        """Delete instances that are strays now and were in the previous list. Raises ComputeError.
 
         The list is older than the holds that it is compared with, so an instance that began meanwhile is not in it.
         """
@@ -65,7 +65,7 @@ class Strays:
         self._unexplained = frozenset(strays)
 
     def _is_stray(self, found: Found, known: Collection[Set[tuple[str, str]]]) -> bool:
-        """Return whether an instance is a stray. One of a held order's earlier epoch is: it is fenced off."""
+        """Return whether an instance is a stray. An instance of an earlier epoch of a held order is one."""
         if not is_own(self._options, found.labels) or found.status in ENDING:
             return False
         return not any(labels <= found.labels.items() for labels in known)

@@ -1,4 +1,4 @@
-"""Watches all running instances on one thread, with one read of all at a time, while there are any."""
+"""Watches all running instances on one thread, with one read of them all at a time."""
 
 import threading
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ class Watched(Protocol):
     def zones(self) -> tuple[str, ...]: ...
 
     def ended(self) -> None:
-        """Note that it does not run any more."""
+        """Record that the instance no longer runs."""
 
 
 class Watch:
@@ -43,7 +43,7 @@ class Watch:
                 self._runs = True
 
     def forget(self, machine: Watched) -> None:
-        """Watch the machine no more. After this returns, `ended` is not called."""
+        """Stop watching the machine. After this returns, `ended` is not called."""
         with self._changed:
             self._watched.pop(machine.name, None)
             self._changed.notify_all()
@@ -71,20 +71,20 @@ class Watch:
             return tuple(self._watched.values())
 
     def _look(self, machines: tuple[Watched, ...]) -> None:
-        """Raises ComputeError."""
+        """Read all instances, and notify the machines that have ended. Raises ComputeError."""
         there = self._fleet.look()
         for machine in machines:
             if self._has_ended(machine, there):
                 self._notify(machine)
 
     def _has_ended(self, machine: Watched, there: Mapping[str, Found]) -> bool:
-        """Return whether it has ended. If its zone does not answer, it counts as running."""
+        """Return whether the instance has ended. If its zone does not answer, it counts as running."""
         try:
             found = there.get(machine.name) or self._fleet.find(machine.name, machine.zones)
         except ComputeError as error:
             log.warning(
                 LogEvent.INSTANCE_UNKNOWN,
-                message="Compute Engine does not say whether the instance runs.",
+                message="It is unknown whether the instance runs.",
                 name=machine.name,
                 error=str(error),
             )

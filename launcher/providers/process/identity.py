@@ -1,6 +1,6 @@
-"""Identifies a machine's processes: its own by number, start time and arguments, all of them by a mark.
+"""Identifies a machine's processes: its main one by pid, start time and arguments, all of them by a mark.
 
-The number alone is not enough, since the kernel gives it to another process once the machine's has ended.
+The pid alone is not enough: the kernel may give it to another process once the machine's has ended.
 """
 
 import errno
@@ -29,7 +29,7 @@ KILLED_SECONDS: Final = 10.0
 
 
 def state_of(directory: VmDirectory) -> MachineState:
-    """Return what became of the directory's process. Raises OSError, ValidationError if that is unknown."""
+    """Return the state of the directory's process. Raises OSError, ValidationError if it is unknown."""
     recorded = directory.process()
     if recorded is None:
         return MachineState.NEVER_RAN
@@ -55,16 +55,16 @@ def state_of(directory: VmDirectory) -> MachineState:
 def started_at(pid: int) -> int:
     """Return when a process started, in clock ticks since boot (proc(5)). Raises OSError if there is none.
 
-    In ticks, not as psutil's time of day: that moves when the host's clock is set, and the process would not be
-    recognised.
+    psutil's time of day would not do: it changes when the host's clock is set, and the process would not be recognised.
     """
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[STARTED_FIELD])
 
 
 def end_stragglers(uuid: str) -> None:
-    """Kill whatever still runs of a machine; return when nothing does.
+    """Kill all processes of a machine that still run; return once they are gone.
 
-    By the mark, which is exact: once the machine's own process is reaped, another group may get its group's number.
+    It finds them by the mark, which is exact: once the machine's main process is reaped, another group may get its
+    group's id.
     """
     while pids := marked(uuid):
         for pid in pids:

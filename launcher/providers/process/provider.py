@@ -18,7 +18,7 @@ from shared.wire.launchers import Hold
 
 PROCESS: Final = "process"
 MEMORY_MIB: Final = 128
-"""About what a worker takes as a plain process."""
+"""The approximate memory of a worker that is a plain process."""
 
 
 @dataclass(frozen=True, slots=True)

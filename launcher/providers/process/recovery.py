@@ -1,4 +1,4 @@
-"""Finding processes of this host again as machines, in this daemon or a later one."""
+"""Finds machines again that are processes of this host, in this daemon or a later one."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ from shared.wire.launchers import Hold
 
 
 class LocalMachines:
-    """What all providers of this host have in common: a machine is found again by its directory alone."""
+    """The recoverer for machines of this host: finds a machine by its directory."""
 
     __slots__ = ()
 

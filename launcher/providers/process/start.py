@@ -19,15 +19,16 @@ from shared.crash_points import Point, reach
 from shared.domain.order import Reason
 
 GATE: Final = ("/bin/sh", "-c", 'read -r _ && exec "$@" </dev/null', "gate")
-"""Becomes the machine's program once it reads that its process was recorded. If the daemon dies before that, the gate's
-input is closed and the gate ends: no machine runs unrecorded."""
+"""A shell that becomes the machine's program once it reads that its process was recorded. If the daemon dies before
+that, the shell's input is closed and it ends, so no machine runs unrecorded.
+"""
 SCOPE: Final = ("systemd-run", "--scope", "--quiet", "--collect")
 """Moves itself into a transient unit of its own and then becomes the program (systemd-run(1)). So the recorded process
 is the machine's, and systemd does not end it with its launcher's control group."""
 
 
 def environment(uuid: str) -> dict[str, str]:
-    """Return the whole environment of a machine's process. The launcher's own holds its key, and is not inherited."""
+    """Return the whole environment of a machine's process. It does not inherit the launcher's, which has its key."""
     return {"PATH": os.defpath, "LANG": "C.UTF-8", MARK: uuid}
 
 
@@ -40,7 +41,7 @@ def start_process(
     unit_slice: str | None = None,
     console: Path | None = None,
 ) -> ProcessMachine:
-    """Start what the directory's manifest says, its process having been recorded there; in a systemd slice, if named.
+    """Start the program in the directory's manifest, after recording its process there; in a systemd slice, if named.
 
     Its output, and what it writes to the descriptor bounded_log.CONSOLE, go to logs that never grow beyond MAX_LOG_MIB.
     Raises LaunchFailed, and then nothing runs.
@@ -69,7 +70,7 @@ def _gate(
     variables: Mapping[str, str],
     unit_slice: str | None,
 ) -> subprocess.Popen[bytes]:
-    """Start the gate before the machine's program; it waits for a word. Raises LaunchFailed."""
+    """Start the gate (GATE), which waits for a word before it becomes the program. Raises LaunchFailed."""
     program, *arguments = manifest.argv
     logged = bounded_log.command((_installed(program), *arguments), MAX_LOG_MIB * MIB, output, console)
     command = (*_scope(manifest.uuid, unit_slice), *logged)
@@ -89,7 +90,7 @@ def _gate(
 
 
 def _scope(uuid: str, unit_slice: str | None) -> tuple[str, ...]:
-    """Return what puts a machine into a unit of its own; empty if no slice is named. Raises LaunchFailed."""
+    """Return the argv prefix that puts a machine into its own unit; empty if no slice is named. Raises LaunchFailed."""
     if unit_slice is None:
         return ()
     program, *options = SCOPE
@@ -104,7 +105,7 @@ def _installed(program: str) -> str:
 
 
 def _write(gate: subprocess.Popen[bytes], word: bytes) -> None:
-    """Open the gate with a word; close it for good with none."""
+    """Send the gate a word, or, if it is empty, close the gate's input, which ends it."""
     if gate.stdin is not None:
         with suppress(BrokenPipeError), gate.stdin as gate_input:
             gate_input.write(word)

@@ -1,4 +1,4 @@
-"""A machine's process on this host, while it runs: watched by pidfd, stopped step by step."""
+"""Watches a machine's process on this host by its pidfd, and stops it step by step."""
 
 import os
 import signal
@@ -48,13 +48,13 @@ class WatchedProcess:
         ended = False
         try:
             ended = self._ended_by_a_step(patience)
-        finally:  # whatever goes wrong before, the last step is SIGKILL
+        finally:  # the last step is SIGKILL, whatever went wrong before
             if not ended:
                 self.kill()
             while not self.ended_within(KILL_SECONDS):
                 log.error(
                     LogEvent.MACHINE_NOT_DEAD,
-                    message="The machine's process was killed and is still there.",
+                    message="The machine's process was killed but still exists.",
                     pid=self.pid,
                 )
 
@@ -62,7 +62,7 @@ class WatchedProcess:
         self._send(signal.SIGKILL)
 
     def reap(self) -> int | None:
-        """End what the process left behind, and close its descriptor."""
+        """End the processes that the machine left behind, and close the descriptor."""
         end_stragglers(self._uuid)
         os.close(self._pidfd)
         return None
@@ -116,7 +116,7 @@ class WatchedProcess:
 
 
 class AdoptedMachine(WatchedProcess):
-    """A process that an earlier daemon started: only its present parent learns its exit code."""
+    """A process that an earlier daemon started. Its exit code is unknown, because only its parent gets it."""
 
 
 class ProcessMachine(WatchedProcess):
@@ -137,5 +137,5 @@ class ProcessMachine(WatchedProcess):
         return code
 
     def leave(self) -> None:
-        self._process.returncode = 0  # keeps Popen, once dropped, from warning of a process that still runs
+        self._process.returncode = 0  # prevents Popen's warning about a process that still runs
         super().leave()

@@ -15,9 +15,9 @@ from shared.guest.image import ImageFile, ImageManifest
 FW_CFG: Final = "opt/launchyard/config.json"
 """The guest reads it below /sys/firmware/qemu_fw_cfg/by_name/. Host-readable, like every channel into a guest."""
 DATA_SERIAL: Final = "data"
-"""The guest finds its data disk by it: /dev/disk/by-id/virtio-data, where udev runs, or /sys/block/vdb/serial."""
+"""The guest finds its data disk by it: /dev/disk/by-id/virtio-data if udev runs, or /sys/block/vdb/serial."""
 GPU_MMIO_MIB: Final = 262_144
-"""How much room for a GPU's 64-bit BARs the firmware sets aside: an H100 asks for 128 GiB, its default is far less.
+"""The room that the firmware reserves for a GPU's 64-bit BARs: an H100 needs 128 GiB, and the default is far less.
 
 By edk2's fw_cfg file opt/ovmf/X-PciMmio64Mb (OvmfPkg, MemDetect.c).
 """
@@ -41,7 +41,7 @@ class Guest:
 
 
 def build(mode: QemuMode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> tuple[str, ...]:
-    """Return the argv, its own files named relative to the machine's directory, where QEMU is to be started."""
+    """Return the argv. The machine's files are relative to its directory, in which QEMU must be started."""
     image, manifest = guest.image, guest.manifest
     return (
         hypervisor.binary,
@@ -68,7 +68,7 @@ def build(mode: QemuMode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> t
 
 
 def _kernel(mode: QemuMode, manifest: ImageManifest) -> ImageFile:
-    """A firmware starts the packed kernel, QEMU itself the unpacked one (PVH)."""
+    """Return the kernel's arguments: a firmware starts the packed kernel, QEMU itself the unpacked one (PVH)."""
     return manifest.kernel if mode is QemuMode.TDX else manifest.unpacked_kernel
 
 

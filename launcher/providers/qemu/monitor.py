@@ -1,4 +1,4 @@
-"""QEMU's monitor: one command a connection, since QMP takes one client at a time; and how it stops a machine."""
+"""QEMU's monitor (QMP): sends one command for each connection, because QMP serves one client at a time."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ class QmpFailed(Exception):
 
 
 class NotConnected(QmpFailed):
-    """Nothing that speaks QMP listens on the socket: the command was not sent."""
+    """No QMP server listens on the socket: the command was not sent."""
 
 
 def shutdown_steps(directory: VmDirectory, powerdown_seconds: float = POWERDOWN_SECONDS) -> tuple[ShutdownStep, ...]:
@@ -56,7 +56,7 @@ def _sent(directory: VmDirectory, command: str) -> bool:
 
 @contextmanager
 def _opened(directory: Path) -> Iterator[int]:
-    """Open a directory: a Unix socket's path has 108 bytes at most (unix(7)), and by a descriptor it is always short.
+    """Open a directory by a descriptor, because a Unix socket's path has at most 108 bytes (unix(7)).
 
     Raises NotConnected."""
     try:

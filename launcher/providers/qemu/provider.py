@@ -29,21 +29,21 @@ QEMU: Final = "qemu"
 LOOPBACK_GATEWAY: Final = "10.0.2.2"
 """The host's loopback, as QEMU's user-mode network shows it to the guest."""
 READY_SECONDS: Final = 30.0
-"""The shortest time that QEMU has until its monitor answers."""
+"""The minimum time limit for QEMU's monitor to answer."""
 READY_SECONDS_A_GIB: Final = 1.0
 GPU_FACTOR: Final = 4
-"""A machine with GPUs takes this many times as long: all its memory is pinned for them.
+"""The factor for a machine with GPUs, whose whole memory is pinned.
 
 Both figures are those of Proxmox (qemu-server, config_aware_timeout), which has them from its users' reports.
 """
 LOOK_SECONDS: Final = 0.05
 LAST_WORDS: Final = 500
 OWN_MEMORY_MIB: Final = 512
-"""About what QEMU takes beside its guest's memory."""
+"""QEMU's approximate memory in addition to its guest's."""
 
 
 class QemuMachines(LocalMachines):
-    """Machines under QEMU, whichever daemon started them: each has a monitor."""
+    """The recoverer for machines under QEMU, which have a monitor."""
 
     __slots__ = ()
 
@@ -113,7 +113,9 @@ class QemuProvider(QemuMachines):
         return machine
 
     def _make_data_disk(self, directory: VmDirectory) -> None:
-        """Make a sparse file for the data disk: it takes what the manifest reserves beside the directory's share."""
+        """Make a sparse file for the data disk, with the size that the manifest reserves in addition to the directory's
+        share.
+        """
         mib = directory.manifest.resources.disk_mib - self.directory_mib
         if mib <= 0:
             return
@@ -124,14 +126,14 @@ class QemuProvider(QemuMachines):
             raise of_host(error, "The machine's data disk cannot be made") from error
 
     def _verified(self) -> ImageManifest:
-        """Raises ImageRejected, LaunchFailed."""
+        """Verify the image, and return its manifest. Raises ImageRejected, LaunchFailed."""
         if not (self.image / MANIFEST).exists():
-            raise LaunchFailed(f"The guest image is not there: {self.image.name}.", Reason.IMAGE_MISSING)
+            raise LaunchFailed(f"The guest image does not exist: {self.image.name}.", Reason.IMAGE_MISSING)
         return verify(self.image, self.digest)
 
 
 def takes(size: Size, mode: QemuMode, directory_mib: int) -> Resources:
-    """Return what a machine of a size takes of its host."""
+    """Return the resources that a machine of a size takes from its host."""
     return Resources(
         machines=1,
         memory_mib=size.memory_mib + OWN_MEMORY_MIB,
@@ -143,20 +145,20 @@ def takes(size: Size, mode: QemuMode, directory_mib: int) -> Resources:
 
 
 def require(case: Case) -> None:
-    """Raise LaunchFailed if the host lacks what a launch depends on: with all that is missing, for the first reason."""
+    """Raise LaunchFailed, with the first one's reason and all names, if checks that a launch depends on fail."""
     if lacking := missing_for_launch(case):
         message = "\n".join(f"{result.check.name}: {result.finding}" for result in lacking)
         raise LaunchFailed(message, lacking[0].check.reason or Reason.HYPERVISOR_MISSING)
 
 
 def ready_seconds(takes: Resources) -> float:
-    """Return the seconds that QEMU has until its monitor answers: it first allocates, and may pin, its memory."""
+    """Return the time limit for QEMU's monitor to answer, in seconds: QEMU first allocates, and may pin, its memory."""
     seconds = max(READY_SECONDS, takes.memory_mib / GIB * READY_SECONDS_A_GIB)
     return seconds * GPU_FACTOR if takes.gpus else seconds
 
 
 def _answers(machine: ProcessMachine, directory: VmDirectory, seconds: float) -> bool:
-    """Wait until the monitor answers; False if QEMU ends first, or the time is over."""
+    """Wait until the monitor answers; return False if QEMU ends first, or if the time is over."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with suppress(qmp.QmpFailed):

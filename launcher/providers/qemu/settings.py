@@ -39,13 +39,13 @@ class HostSettings(BaseSettings):
     )
 
     memory_mib: Memory = Field(default_factory=host_memory_mib)
-    """For all machines in total; so are the vcpus."""
+    """The total for all machines, like `vcpus`."""
     vcpus: Vcpus = Field(default_factory=host_vcpus)
     machine_memory_mib: Memory = 256
-    """Of an export's or a task's machine; so are its vcpus."""
+    """The memory of an export's or a task's machine, like `machine_vcpus`."""
     machine_vcpus: Vcpus = 1
     machine_disk_mib: Annotated[int, Field(ge=1)] = 64
-    """For any machine's directory, beside its data disk: its configuration and logs."""
+    """The disk space of a machine's directory in addition to its data disk: for its configuration and logs."""
     tiny_memory_mib: Memory = 4 * GIB
     tiny_vcpus: Vcpus = 4
     tiny_disk_mib: Disk = 0

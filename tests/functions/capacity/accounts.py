@@ -36,7 +36,7 @@ def answered(response: TestResponse, status: int = 200) -> dict[str, Any]:
 
 
 def detail(response: TestResponse, status: int) -> str:
-    """Return what is said of an error, which is all there is in its answer."""
+    """Return the text of an error, which must be the only field of its answer."""
     answer = answered(response, status)
     assert list(answer) == ["detail"]
     assert isinstance(answer["detail"], str)
@@ -44,7 +44,7 @@ def detail(response: TestResponse, status: int) -> str:
 
 
 def wrong_fields(response: TestResponse) -> list[list[str]]:
-    """Return where each wrong field of a 422 is."""
+    """Return the location of each wrong field of a 422."""
     answer = answered(response, 422)
     assert all({"type", "loc", "msg"} <= set(error) for error in answer["detail"])
     return [error["loc"] for error in answer["detail"]]
@@ -62,7 +62,7 @@ def configure(world: World, **settings: Any) -> None:
 
 
 def note_keys(world: World) -> list[str]:
-    """Return a list to which every key is added that is made from now on, also where nobody is told."""
+    """Return a list to which every key that is made from now on is added, even if no caller receives it."""
     keys, make = list[str](), world.ports.new_secret
 
     def noted(size: int) -> str:
@@ -79,6 +79,6 @@ def alive(world: World, keys: Iterable[str]) -> list[str]:
 
 
 def stored(world: World, account_id: str) -> Mapping[str, Any]:
-    """Return what is kept of an account, by field."""
+    """Return the stored fields of an account."""
     (account,) = world.ports.accounts.find("id", account_id, 2)
     return {name: getattr(account, name) for name in account.__dataclass_fields__}

@@ -1,4 +1,4 @@
-"""Many requests for accounts at once: what comes of them is what would come of some order of them."""
+"""Many concurrent requests for accounts have the same result as some sequence of them."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence

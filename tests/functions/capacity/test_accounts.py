@@ -79,7 +79,7 @@ def test_no_key_or_a_bad_one_is_refused_in_the_contracts_words(world: World, doi
 
 @pytest.mark.parametrize("doing", ["view", "rotate API keys for", "delete"])
 @pytest.mark.parametrize("account_id", [str(uuid4()), "x", "%00", "é", "x" * 200, "a%2Fb"])
-def test_an_account_that_is_none_is_not_found(world: World, doing: str, account_id: str) -> None:
+def test_an_unknown_account_is_not_found(world: World, doing: str, account_id: str) -> None:
     response = routes(world, account_id)[doing](ADMIN)
     assert detail(response, 404) in ("Account not found", "Not Found")
 
@@ -252,7 +252,7 @@ def test_a_deletion_that_died_halfway_leaves_no_valid_key_and_is_finished_by_an_
 def test_a_deletion_that_died_after_the_account_was_removed_has_given_up_its_pools(
     world: World, meanwhile: Meanwhile
 ) -> None:
-    """An account that is gone cannot be deleted again: nobody would give them up."""
+    """An account that is removed cannot be deleted again, so nothing would give them up later."""
     created = create(world, "rack-7", "deployer")
     world.ports.pools.add("pool-1", a_pool(created["account_id"]))
     meanwhile(world.ports.accounts, "take", die, after=True)

@@ -100,7 +100,7 @@ def test_admin_routes_refuse_in_the_contracts_words(world: World, method: str, p
         assert text(Authorization=f"Bearer {key}") == "Invalid session token"
 
 
-def test_the_scheme_is_in_whatever_case(world: World) -> None:
+def test_the_scheme_is_accepted_in_any_case(world: World) -> None:
     for scheme in ("bearer", "BEARER"):
         assert world.http.get(PATH, headers={"Authorization": f"{scheme} {ADMIN}"}).status_code == 200
 

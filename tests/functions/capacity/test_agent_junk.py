@@ -1,4 +1,4 @@
-"""Whatever an agent sends, the answer is no 5xx."""
+"""No input from an agent causes a 5xx."""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +25,9 @@ FIELDS: Final = st.sampled_from(
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wrong=st.dictionaries(FIELDS, JUNK, max_size=3), tdx=st.none() | st.dictionaries(st.text(), JUNK), body=JUNK)
-def test_whatever_an_agent_sends_nothing_breaks(world: World, wrong: dict[str, Any], tdx: Any, body: object) -> None:
+def test_no_agents_input_causes_an_unexpected_error(
+    world: World, wrong: dict[str, Any], tdx: Any, body: object
+) -> None:
     agent_id = registered(world)
     for sent in (body, registration(world) | wrong, registration(world, attestation={"tdx": tdx})):
         for path in (REGISTER, f"/api/v1/agents/{agent_id}/heartbeat"):
@@ -36,7 +38,7 @@ def test_whatever_an_agent_sends_nothing_breaks(world: World, wrong: dict[str, A
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(claims=st.dictionaries(st.sampled_from(["exp", "nbf", "iss", "tdx", "tdx_mrtd", "tdx_report_data"]), JUNK))
-def test_whatever_a_token_claims_nothing_breaks(world: World, claims: dict[str, Any]) -> None:
+def test_no_token_claims_cause_an_unexpected_error(world: World, claims: dict[str, Any]) -> None:
     answer = register(world, attestation={"tdx": {"intel_ta_token": sign_junk(world, claims)}})
     assert answer.status_code < 500
 
@@ -47,7 +49,7 @@ def sign_junk(world: World, claims: Mapping[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[1", b"\xff", b'{"vm_name": "\\ud800"}'])
-def test_a_body_that_is_no_json_is_422(world: World, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_422(world: World, body: bytes) -> None:
     answer = world.http.post(REGISTER, data=body, headers={"Content-Type": "application/json"})
 
     assert answer.status_code == 422

@@ -55,7 +55,7 @@ def test_a_heartbeat_of_an_unknown_agent_is_404(world: World) -> None:
         assert refused(beat(world, agent_id), 404) == "Agent not found"
 
 
-def test_a_heartbeat_proves_anew_what_the_machine_is(world: World) -> None:
+def test_each_heartbeat_proves_the_machine_again(world: World) -> None:
     trusting(world, images=[Image(MRTD.hex(), "agent"), Image("92" * 48, "agent")])
     agent_id = registered(world)
     old = evidence(world)

@@ -47,7 +47,7 @@ def test_a_claim_answers_with_the_order_for_ten_minutes_and_a_bootstrap_token(wo
     }
 
 
-def test_a_claim_is_valid_for_30_seconds_at_least_whatever_the_setting(world: World, worker: str) -> None:
+def test_a_claim_is_valid_for_at_least_30_seconds(world: World, worker: str) -> None:
     configure(world, claim_ttl_seconds=1.0)
     place(world)
 
@@ -175,7 +175,7 @@ def test_only_launcher_accounts_claim_and_report(world: World, account_type: Acc
         (f"Bearer {CLIENT}", "Invalid session token"),
     ],
 )
-def test_a_caller_that_is_no_operator_is_refused_with_the_contracts_texts(
+def test_a_caller_that_is_not_an_operator_is_refused_with_the_contracts_texts(
     world: World, header: str | None, detail: str
 ) -> None:
     headers = {} if header is None else {"Authorization": header}

@@ -89,7 +89,7 @@ def test_a_lost_agent_does_not_change_an_order_that_has_moved_on(world: World, w
     assert world.order(order_id) == order
 
 
-def test_one_lost_agent_whose_order_cannot_be_read_keeps_no_other_from_being_replaced(
+def test_a_lost_agent_whose_order_cannot_be_read_does_not_stop_others_from_being_replaced(
     world: World, worker: str, failing: Failing
 ) -> None:
     orders = [fulfilled(world, worker, f"vm-{number}") for number in range(2)]

@@ -1,4 +1,4 @@
-"""What the sweep does with pools, and what interrupts it."""
+"""The sweep's work on pools, and its interruptions."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -36,7 +36,7 @@ def test_the_sweep_fills_pools(world: World) -> None:
     assert [order.state for order in orders(world)] == [State.QUEUED] * 2
 
 
-def test_the_sweep_creates_what_is_missing_once_and_rings_for_it(world: World) -> None:
+def test_the_sweep_creates_missing_orders_once_and_rings_for_them(world: World) -> None:
     aim(world, 2, reason="tests", attestation="required")
     assert swept(world) == {"pools": 1, "created": 2, "released": 0}
     assert swept(world)["created"] == 0
@@ -131,7 +131,7 @@ def test_a_sweep_that_read_the_pool_before_a_change_does_not_undo_the_change(wor
     assert listed(world) == []
 
 
-def test_one_bad_pool_keeps_no_other_from_being_filled(world: World) -> None:
+def test_one_bad_pool_does_not_stop_others_from_being_filled(world: World) -> None:
     aim(world, 1)
     world.ports.pools.change(ID, lambda pool: replace(pool, node_size="huge"))
     aim(world, 1, node_size="llm")

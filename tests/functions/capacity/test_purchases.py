@@ -14,7 +14,7 @@ from tests.meanwhile import Meanwhile
 from tests.threads import at_once
 
 
-def test_a_purchase_sets_the_accounts_target_orders_what_is_missing_and_charges_nothing(world: World) -> None:
+def test_a_purchase_sets_the_target_orders_missing_machines_and_charges_nothing(world: World) -> None:
     account, key = world.admit(AccountType.DEPLOYER)
     bought = answer(buy(world, account, key, datacenter="onprem:rack-7"))
 

@@ -25,7 +25,7 @@ from tests.functions.world import ADMIN, World
 from tests.meanwhile import Failing
 
 
-def test_a_reconciliation_without_dispatch_only_answers_what_is_missing(world: World) -> None:
+def test_a_reconciliation_without_dispatch_only_reports_the_shortfall(world: World) -> None:
     assert reconcile(world) == {"eligible": True, "total_shortfall": 0, "targets": [], "dispatches": []}
     aim(world, 2)
     assert reconcile(world) == {

@@ -33,7 +33,7 @@ def test_registration_is_answered_with_the_agents_id_and_how_often_to_poll(world
     assert body == {"poll_interval": 30, "tunnel_token": None, "hostname": None}
 
 
-def test_the_stored_agent_is_what_the_evidence_proves(world: World) -> None:
+def test_the_stored_agent_has_the_evidences_values(world: World) -> None:
     agent_id = registered(world, datacenter=" Bare-Metal:Rack-7 ", node_size=" TINY ", vm_name=" vm-1 ", unknown=[1])
 
     stored = agent(world)

@@ -67,7 +67,7 @@ def test_a_repeated_claimed_report_renews_the_claim(world: World, worker: str) -
 
 
 @pytest.mark.parametrize("status", ["claimed", "provisioning"])
-def test_null_keeps_what_is_stored_and_an_empty_text_clears_it(world: World, worker: str, status: str) -> None:
+def test_null_keeps_the_stored_value_and_an_empty_text_clears_it(world: World, worker: str, status: str) -> None:
     order_id = claimed(world, worker)
     reported(world, worker, order_id, status, vm_name="vm-1", error="slow")
     kept = reported(world, worker, order_id, status, vm_name=None)

@@ -69,7 +69,7 @@ def test_an_account_may_be_described(world: World) -> None:
 
 
 @pytest.mark.parametrize("account_type", AccountType)
-def test_a_key_is_good_for_what_its_accounts_type_is(world: World, account_type: AccountType) -> None:
+def test_a_key_has_the_role_of_its_accounts_type(world: World, account_type: AccountType) -> None:
     answer = create(world, "one", account_type)
 
     key = world.ports.keys.find(digest(answer["api_key"]))
@@ -156,7 +156,7 @@ def test_a_field_that_is_missing_or_mistyped_is_named(world: World, body: object
     assert wrong_fields(world.post(PATH, body, ADMIN)) == location
 
 
-def test_a_body_that_is_no_json_is_refused(world: World) -> None:
+def test_a_body_that_is_not_json_is_refused(world: World) -> None:
     for body in (b"{", b"\xff", b'{"name": "\\ud800", "account_type": "agent"}', b"[" * 60_000):
         response = world.http.post(PATH, data=body, headers={"Authorization": f"Bearer {ADMIN}"})
         assert wrong_fields(response) == [["body"]]
@@ -189,7 +189,7 @@ def test_only_a_launcher_is_held_to_datacenters(world: World) -> None:
 # --- who may create what ----------------------------------------------------------------------------------------------
 
 
-def test_anyone_may_create_a_contributor_whatever_token_comes_with_it(world: World) -> None:
+def test_anyone_may_create_a_contributor_with_any_token(world: World) -> None:
     for name, key in {"a": "", "b": CLIENT, "c": "nonsense", "d": "ee_session_x"}.items():
         create(world, name, "contributor", key)
 
@@ -256,7 +256,7 @@ def test_an_enrolment_token_is_invalid_once_it_has_expired(world: World) -> None
     create(world, "one", key=second)
 
 
-def test_whatever_refuses_an_account_does_not_use_its_token_up(world: World) -> None:
+def test_a_refused_account_does_not_use_up_its_token(world: World) -> None:
     create(world, "taken")
     token = enrol(world)
     create(world, "taken", key=token, status=409)

@@ -48,7 +48,7 @@ def test_a_target_has_the_contracts_fields_and_defaults(world: World) -> None:
     assert listed(world) == [target]
 
 
-def test_a_target_is_replaced_however_its_datacenter_and_size_are_written(world: World) -> None:
+def test_a_target_is_replaced_in_any_spelling_of_datacenter_and_size(world: World) -> None:
     aim(world, 2)
     world.clock.now += timedelta(minutes=1)
     body = {"datacenter": " Google:US-central1-a ", "node_size": " TINY ", "min_warm_count": 3, "unknown": 1}

@@ -95,6 +95,6 @@ def make_vm(tmp_path: Path, provider: GcpProvider) -> Callable[..., VmDirectory]
 
 @pytest.fixture
 def strays(options: GcpOptions) -> Strays:
-    """Those of another daemon of the same name, which looks when it is told to, and then always at a new list."""
+    """The strays of another daemon of the same name, which looks only on request, and always reads a new list."""
     asked = compute.Compute(PROJECT, options.endpoint)
     return Strays(options, asked, Fleet(asked, of_launcher(options), count(0, 60).__next__))

@@ -1,4 +1,4 @@
-"""An insert makes one instance, or none is left."""
+"""An insert makes one instance, or leaves none."""
 
 import errno
 from typing import Any

@@ -84,7 +84,7 @@ def test_a_name_is_one_that_compute_engine_takes_and_another_epoch_has_another(p
     assert instance_name(prefix, Hold(order_id=order_id, epoch=1)) == names[0]
 
 
-def test_orders_whose_ids_differ_in_what_a_label_cannot_hold_have_other_labels() -> None:
+def test_orders_whose_ids_differ_only_in_invalid_characters_have_different_labels() -> None:
     spec = CapacitySpec(datacenter=f"gcp:{ZONE}", node_size=NodeSize.TINY)
     options = GcpOptions(PROJECT, "alpha", IDENTITY, "https://control-plane.example")
     ids = ("ABC", "abc", "x" * 100 + "1", "x" * 100 + "2")
@@ -97,7 +97,7 @@ def test_an_image_is_named_by_its_link_or_its_project_and_family() -> None:
     assert image_path("projects/ours/global/images/guest-7") == "projects/ours/global/images/guest-7"
 
 
-def test_work_that_is_no_capacity_never_goes_to_compute_engine(provider: GcpProvider) -> None:
+def test_only_capacity_orders_go_to_compute_engine(provider: GcpProvider) -> None:
     config = a_config(a_hold()).model_copy(update={"spec": TaskSpec(command=("true",))})
     with pytest.raises(LaunchFailed, match="task"):
         provider.plan(a_hold(), str(uuid4()), config)

@@ -87,7 +87,7 @@ def test_a_list_that_fails_ends_no_machine(fake: Fake, provider: GcpProvider, ma
     machine.leave()
 
 
-def test_a_zone_that_does_not_answer_ends_none_of_its_machines_and_hides_no_others_end(
+def test_a_zone_that_does_not_answer_affects_no_watched_machines(
     fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm, guests: NoGuests
 ) -> None:
     unseen, seen = provider.start(make_vm(zone=OTHER_ZONE)), provider.start(make_vm())

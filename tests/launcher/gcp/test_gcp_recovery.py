@@ -46,9 +46,7 @@ def test_an_instance_of_which_only_the_intention_was_written_down_is_found_in_wh
     fake.await_gone()
 
 
-def test_a_directory_whose_instance_was_never_asked_for_has_none(
-    fake: Fake, provider: GcpProvider, make_vm: MakeVm
-) -> None:
+def test_a_directory_without_a_record_has_no_instance(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
     assert provider.state_of(make_vm()) is MachineState.NEVER_RAN
     assert fake.calls() == {}
 

@@ -17,7 +17,7 @@ from tests.launcher.gcp.instances import DEADLINE, MakeVm, await_calls, ends_wit
 from tests.launcher.stand_ins import NAMESAKES
 
 
-def test_what_no_hold_explains_is_deleted_when_it_is_seen_twice_and_nothing_else(
+def test_only_instances_that_were_strays_twice_are_deleted(
     fake: Fake, provider: GcpProvider, strays: Strays, options: GcpOptions, make_vm: MakeVm
 ) -> None:
     kept, stray = make_vm(), make_vm()
@@ -39,7 +39,7 @@ def test_what_no_hold_explains_is_deleted_when_it_is_seen_twice_and_nothing_else
     assert left == {vm.manifest.vm for vm in (kept, *foreign)}
 
 
-def test_no_instance_is_deleted_whose_labels_name_another_launcher_whatever_a_list_shows(
+def test_an_instance_with_another_launchers_labels_is_never_deleted(
     fake: Fake, options: GcpOptions, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
     provider.start(make_vm()).leave()
@@ -89,7 +89,7 @@ def test_an_instance_that_ended_by_itself_without_a_hold_is_deleted_with_its_dis
     fake.await_gone()
 
 
-def test_a_stray_that_cannot_be_deleted_keeps_no_other_from_it_and_is_tried_again(
+def test_a_stray_that_cannot_be_deleted_is_retried_and_other_strays_are_deleted(
     fake: Fake, provider: GcpProvider, strays: Strays, make_vm: MakeVm
 ) -> None:
     for vm in (make_vm(), make_vm()):
@@ -102,7 +102,7 @@ def test_a_stray_that_cannot_be_deleted_keeps_no_other_from_it_and_is_tried_agai
     fake.await_gone()
 
 
-def test_what_this_daemon_itself_started_or_adopted_is_no_stray(
+def test_an_instance_that_this_daemon_started_or_adopted_is_not_a_stray(
     fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm, over: threading.Event
 ) -> None:
     vm = make_vm()

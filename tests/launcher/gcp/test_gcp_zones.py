@@ -1,4 +1,4 @@
-"""Zones and refusals: where an instance is made, and what a refusal makes of the attempt."""
+"""Zones and refusals: where an instance is made, and which failure a refusal means."""
 
 from dataclasses import replace
 from typing import Any
@@ -54,7 +54,7 @@ def test_a_configured_zone_that_there_is_not_is_passed_over_and_keeps_no_machine
         (ZONE, {"lacking": [ZONE, OTHER_ZONE], "no_zones": [THIRD_ZONE]}, "does not exist in zone"),
     ],
 )
-def test_what_an_order_asks_wrongly_is_its_own_failure_for_good(
+def test_an_order_with_wrong_demands_fails_permanently(
     fake: Fake, provider: GcpProvider, make_vm: MakeVm, zone: str, behaviour: dict[str, Any], actual: str
 ) -> None:
     fake.behave(**behaviour)
@@ -131,7 +131,7 @@ def test_an_order_that_names_no_zone_has_the_configured_ones_or_the_usual(
         {"refusals": [QUOTA_403]},
     ],
 )
-def test_if_nothing_is_left_anywhere_no_attempt_is_burnt(
+def test_if_nothing_is_left_anywhere_no_attempt_is_used(
     fake: Fake, provider: GcpProvider, make_vm: MakeVm, behaviour: dict[str, Any]
 ) -> None:
     fake.behave(**behaviour)
@@ -156,7 +156,7 @@ def test_if_nothing_is_left_anywhere_no_attempt_is_burnt(
         ({"status": 503}, Reason.LAUNCH_FAILED),
     ],
 )
-def test_a_refusal_that_no_zone_would_avoid_is_reported_as_what_it_is(
+def test_a_refusal_that_every_zone_would_give_is_reported_at_once(
     fake: Fake, provider: GcpProvider, make_vm: MakeVm, refusal: dict[str, Any], reason: Reason
 ) -> None:
     fake.behave(refusals=[{"method": "insert", **refusal}])

@@ -15,7 +15,7 @@ from tests.launcher.stand_ins import STAYS
 
 @pytest.fixture
 def leave(launcher: InProcessLauncher) -> Iterator[Callable[..., Left]]:
-    """Leave machines behind, each with a lease of so many seconds from now; none outlives the test."""
+    """Leave machines behind, each with a lease of this number of seconds from now; none outlives the test."""
     left: list[Left] = []
 
     def leave_one(argv: tuple[str, ...] = STAYS, seconds: float = 60) -> Left:

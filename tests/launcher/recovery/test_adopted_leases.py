@@ -1,4 +1,4 @@
-"""The lease of an adopted machine: as it was renewed just now, or as it is on record."""
+"""The lease of an adopted machine: the one that was just renewed, or else the recorded one."""
 
 import signal
 import threading
@@ -16,7 +16,7 @@ from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, UPDATES
 from tests.launcher.recovery.left import Left, adopt
 
 
-def test_a_lease_that_was_recorded_before_the_host_booted_anew_is_over(
+def test_a_lease_that_was_recorded_before_a_reboot_has_ended(
     launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
     left = leave()

@@ -148,7 +148,7 @@ def test_a_machine_that_ended_and_was_not_reaped_counts_as_ended(
     left.reaped()
 
 
-def test_what_an_adopted_machine_started_is_ended_with_it(
+def test_processes_of_an_adopted_machine_are_ended_with_it(
     launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
     left = leave((sys.executable, "-c", PARENT))
@@ -163,7 +163,7 @@ def test_what_an_adopted_machine_started_is_ended_with_it(
     left.reaped()
 
 
-def test_a_machine_that_was_never_started_burns_no_attempt(launcher: InProcessLauncher) -> None:
+def test_a_machine_that_was_never_started_uses_no_attempt(launcher: InProcessLauncher) -> None:
     vm = a_directory(launcher.state)
 
     adopt(launcher)
@@ -173,7 +173,7 @@ def test_a_machine_that_was_never_started_burns_no_attempt(launcher: InProcessLa
     assert not vm.path.exists()
 
 
-def test_a_process_that_has_the_machines_number_by_now_is_left_alone_and_the_machine_is_an_ended_one(
+def test_a_process_with_the_ended_machines_pid_is_left_alone_and_the_machine_counts_as_ended(
     launcher: InProcessLauncher, leave: Callable[..., Left]
 ) -> None:
     vm, stranger = a_directory(launcher.state), leave()

@@ -1,4 +1,4 @@
-"""What cannot be explained is put aside, and keeps no other machine from being adopted."""
+"""Directories that cannot be explained are quarantined, and other machines are still adopted."""
 
 import errno
 import json
@@ -49,7 +49,7 @@ def test_a_directory_that_cannot_be_read_is_kept_aside_and_its_process_runs_on(
 
 
 @pytest.mark.parametrize("short_of", ["reading", "watching"])
-def test_a_host_that_is_short_of_descriptors_puts_nothing_aside_and_leaves_what_was_adopted_running(
+def test_a_host_without_descriptors_quarantines_nothing_and_leaves_adopted_machines_running(
     launcher: InProcessLauncher, leave: Callable[..., Left], monkeypatch: pytest.MonkeyPatch, short_of: str
 ) -> None:
     first, second = sorted((leave(), leave()), key=lambda left: left.directory.path)
@@ -156,7 +156,7 @@ def test_directories_that_cannot_be_listed_do_not_count_as_none(
 
 
 class Resumed:
-    """The runs, as far as adoption knows them: what is to be gone on with is noted, and nothing done."""
+    """A stand-in for the assignments: records the orders to continue, and does nothing."""
 
     def __init__(self) -> None:
         self.holds: list[Hold] = []
@@ -190,7 +190,7 @@ NEARLY: Final = st.dictionaries(FIELDS, VALUES, max_size=2).map(
 @example(garbage={"0-0": {MANIFEST: a_manifest("0", epoch=0).model_dump_json().encode()}})
 @example(garbage={"-1": {MANIFEST: a_manifest("").model_dump_json().encode()}})
 @given(garbage=st.dictionaries(NAMES, CONTENTS | FILES | NEARLY | st.just("link") | st.just("nowhere"), max_size=4))
-def test_whatever_lies_beside_a_machines_directory_it_is_adopted(garbage: Mapping[str, object]) -> None:
+def test_a_machine_is_adopted_in_spite_of_other_entries_beside_its_directory(garbage: Mapping[str, object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder)
         good = a_directory(state)

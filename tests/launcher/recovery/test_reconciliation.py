@@ -1,4 +1,4 @@
-"""What the control plane believes held is compared with what is here."""
+"""The orders that the control plane lists as held are compared with the machines here."""
 
 import threading
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def test_an_order_that_is_held_is_not_given_up(launcher: InProcessLauncher) -> N
 
 
 @pytest.mark.parametrize("refused", [HOLDS, UPDATES])
-def test_what_is_held_is_asked_for_until_it_is_answered(launcher: InProcessLauncher, refused: str) -> None:
+def test_the_list_of_held_orders_is_requested_until_it_is_answered(launcher: InProcessLauncher, refused: str) -> None:
     paused: list[float] = []
 
     def pause(seconds: float, interrupt: threading.Event) -> None:
@@ -74,7 +74,7 @@ def test_what_is_held_is_asked_for_until_it_is_answered(launcher: InProcessLaunc
     assert launcher.server.statuses("forgotten")[-1] == "returned"
 
 
-def test_only_what_is_here_is_renewed_at_the_start_and_a_namesakes_orders_are_only_logged(
+def test_only_recorded_orders_are_renewed_at_the_start_and_a_namesakes_are_only_logged(
     launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vm = a_directory(launcher.state)

@@ -173,7 +173,7 @@ def test_a_machine_that_ends_while_it_is_looked_at_is_still_described(
     assert (answer["id"], answer["cpu_time"], answer["used_memory"]) == ("-", "0.0s", "0 KiB")
 
 
-def test_what_is_half_made_is_neither_listed_nor_removed(tool: Tool) -> None:
+def test_a_half_made_machine_is_neither_listed_nor_removed(tool: Tool) -> None:
     partial = tool.state / "vms" / ".one-0.partial"
     partial.mkdir(parents=True)
 
@@ -183,7 +183,7 @@ def test_what_is_half_made_is_neither_listed_nor_removed(tool: Tool) -> None:
     assert partial.is_dir()
 
 
-def test_what_cannot_be_read_hides_no_other_machine_and_is_reported(tool: Tool) -> None:
+def test_an_unreadable_machine_is_reported_and_hides_no_other(tool: Tool) -> None:
     made, _ = a_machine(tool.state, STAYS)
     write(tool.state / "vms" / "another-0" / "manifest.json", "{}")
 
@@ -205,7 +205,7 @@ def test_machines_that_cannot_be_listed_do_not_count_as_none(tool: Tool) -> None
     unlisted.unlink()
 
 
-def test_what_a_file_system_has_of_its_own_is_no_machine(tool: Tool) -> None:
+def test_a_file_systems_own_folders_are_not_machines(tool: Tool) -> None:
     (tool.state / "vms" / "lost+found").mkdir(parents=True)
 
     done = tool.run("list")

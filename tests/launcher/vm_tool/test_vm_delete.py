@@ -57,7 +57,7 @@ def test_all_are_deleted_although_the_control_plane_refuses(tool: Tool) -> None:
     assert tool.succeed("list") == ""
 
 
-def test_an_orders_machine_is_none_of_an_operators_whatever_the_folder(tool: Tool) -> None:
+def test_an_orders_machine_never_counts_as_an_operators(tool: Tool) -> None:
     manifest = a_manifest(argv=STAYS)
     made = directory.create(tool.state, manifest, b"{}", A_LEASE)
     machine = start_process(made, made.launch_log)

@@ -83,7 +83,7 @@ def await_process(state: Path) -> int:
 
 
 def a_measuring_provider(folder: Path, host: Host, console_line: str) -> QemuProvider:
-    """A provider of a TDX host whose QEMU is a real one under emulation, with words on the console beforehand."""
+    """The provider of a TDX host, whose QEMU is a real one under emulation that first writes a line to the console."""
     stays = 'exec qemu-system-x86_64 -uuid "$2" -machine q35 -accel tcg -m 16M -nodefaults -nographic'
     monitor = "-chardev socket,id=qmp,path=qmp.sock,server=on,wait=off -mon chardev=qmp,mode=control"
     script = QEMU_SCRIPT.replace(
