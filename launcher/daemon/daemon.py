@@ -71,9 +71,7 @@ class Events:
             event = self._wait(min(seconds, SIGNAL_SECONDS))
             if event is Occurrence.TIMEOUT:
                 seconds -= SIGNAL_SECONDS
-            elif (
-                event is not Occurrence.DONE or not self._going
-            ):  # the daemon already shuts down, for whichever event came first
+            elif event is not Occurrence.DONE or not self._going:  # else it shuts down already, for an earlier event
                 self._going = True
                 return event
         return Occurrence.TIMEOUT

@@ -88,9 +88,8 @@ class Reconciliation:
             provider.delete_strays(lambda: [one.hold for one in self._assignments.held()], until)
 
     def _reconcile(self) -> None:
-        known = {
-            one.hold for one in self._assignments.held()
-        }  # read before the request, so that an order that ends meanwhile is not unknown
+        # Read before the request, so that an order that ends meanwhile is not unknown.
+        known = {one.hold for one in self._assignments.held()}
         own = self._control_plane.holds(self._launcher).holds
         for view in own:
             if _hold(view) not in known:
