@@ -15,6 +15,7 @@ PER_TEST: Final = (
     "tests/stack/test_up_and_down.py",
     "tests/launcher/test_limited.py",
     "tests/launcher/test_daemon.py",
+    "tests/launcher/test_daemon_faults.py",
     "tests/launcher/test_doctor.py",
 )
 """Here each test is a unit by itself."""

@@ -1,8 +1,10 @@
 """A launcher in the test's own process, around a fake control plane. Whatever it started is ended with the test."""
 
 import dataclasses
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from launcher.host.clock import SYSTEM, Clock
 from launcher.machines.port import Provider
 from launcher.machines.records import VmLease
 from launcher.machines.resources import Resources
+from launcher.orders import leftovers
 from launcher.orders.admission import Admission, Reservation
 from launcher.orders.assignment import Assignment
 from launcher.orders.assignments import Assignments, Shutdown
@@ -25,6 +28,7 @@ from launcher.providers.registry import Providers
 from shared.client import ControlPlane
 from shared.guest.config import Sources
 from shared.wire.launchers import Claimed, Hold
+from tests.launcher.daemons import WORKER, Start, a_daemon
 from tests.launcher.fake_control_plane import DEADLINE, FakeControlPlane, a_control_plane
 from tests.launcher.stand_ins import TASKS, Processes
 
@@ -118,3 +122,13 @@ def launcher(server: FakeControlPlane, tmp_path: Path) -> Iterator[InProcessLaun
         assignments.shutdown(Shutdown.RETURN)
         assignments.shutdown(Shutdown.HURRY)
         assignments.await_end()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start daemons in a folder where `worker` is the stand-in above."""
+    (tmp_path / "worker").mkdir()
+    (tmp_path / "worker" / "__main__.py").write_text(WORKER)
+    with ExitStack() as daemons:
+        daemons.callback(leftovers.clear, tmp_path / "state")
+        yield lambda url, log=subprocess.PIPE, **settings: daemons.enter_context(a_daemon(tmp_path, url, settings, log))

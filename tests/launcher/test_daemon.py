@@ -1,67 +1,28 @@
 """The daemon as a process of its own, `python -m launcher run`: its start, its end, and that it leaves nothing."""
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
-from unittest.mock import Mock
-
-import psutil
-import pytest
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.daemon.daemon import Daemon, Event, Events, Occurrence, ShutdownLimits
+from launcher.daemon.daemon import Daemon, Events
 from launcher.daemon.heartbeat import HeartbeatLoop
 from launcher.host.clock import SYSTEM
-from launcher.machines.directory import PROCESS
-from launcher.machines.records import VmProcess
-from launcher.orders import leftovers
-from launcher.orders.assignments import Assignments
 from shared.domain.order import State
 from shared.log_events import LogEvent
 from shared.wire.launchers import HoldView, StopOrder
 from tests.later_answers import with_more_fields
 from tests.launcher.conftest import InProcessLauncher
-from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
-from tests.launcher.stand_ins import fill, is_running
+from tests.launcher.daemons import KEY, Start, machines, named
+from tests.launcher.fake_control_plane import CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
+from tests.launcher.stand_ins import is_running
 
-Start = Callable[..., "subprocess.Popen[str]"]
-
-IMPATIENT: Final = ShutdownLimits(leave=0.1, stop=0.1, last=0.1)
-ROOT: Final = Path(__file__).parents[2]
 UNDER_WAY: Final = 0.3
 """Seconds that a claim takes to be answered while the launcher goes down."""
-KEY: Final = "ly_a_key_that_no_log_shows"
-
-WORKER: Final = """
-import argparse, json, pathlib, subprocess, sys, time, urllib.request
-parser = argparse.ArgumentParser()
-parser.add_argument("--config", type=pathlib.Path, required=True)
-config = json.loads(parser.parse_args().config.read_bytes())
-print("the worker is up", flush=True)
-subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-address = config["control_plane"] + "/v1/callbacks/" + config["order_id"]
-urllib.request.urlopen(urllib.request.Request(address, b"{}", {"Content-Type": "application/json"}))
-time.sleep(600)
-"""
-"""A worker that calls back and stays, with a child that stays, too."""
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start daemons in a folder where `worker` is the stand-in above."""
-    (tmp_path / "worker").mkdir()
-    (tmp_path / "worker" / "__main__.py").write_text(WORKER)
-    with ExitStack() as daemons:
-        daemons.callback(leftovers.clear, tmp_path / "state")
-        yield lambda url, log=subprocess.PIPE, **settings: daemons.enter_context(a_daemon(tmp_path, url, settings, log))
 
 
 def test_a_signal_that_does_not_interrupt_the_main_threads_wait_is_heard_nevertheless() -> None:
@@ -243,183 +204,6 @@ def test_an_order_that_a_claim_under_way_still_brings_is_returned_before_the_dae
     assert launcher.server.statuses(claimed.order_id) == ["returned"]
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("when", ["at once", "while it drains", "after another"])
-def test_a_loop_that_fails_leaves_the_machines_to_the_next_daemon_and_sets_the_exit_code(
-    launcher: InProcessLauncher, when: str
-) -> None:
-    assignment, events = launcher.begin(), Events()
-    machine = launcher.provider.process(assignment.hold.order_id)
-
-    def intake() -> None:
-        if when == "while it drains":
-            launcher.admission.closed.wait(DEADLINE)
-        raise RuntimeError("unforeseen")
-
-    if when != "at once":
-        events.put(signal.SIGTERM if when == "while it drains" else Occurrence.LOOP_FAILED)
-    heartbeat = HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, SYSTEM)
-    daemon = Daemon(lambda: None, launcher.admission, launcher.assignments, intake, heartbeat, drain_seconds=60)
-
-    assert daemon.run(events) == 1
-    assert launcher.server.statuses(assignment.hold.order_id) == ["provisioning"]
-    assert is_running(machine)
-    leftovers.clear(launcher.state)
-
-
-@pytest.mark.parametrize("lacking", ["heartbeat", "end"])
-def test_a_daemon_that_cannot_start_a_thread_leaves_its_machines_to_the_next(
-    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, lacking: str
-) -> None:
-    assignment, events, start = launcher.begin(), Events(), threading.Thread.start
-    machine = launcher.provider.process(assignment.hold.order_id)
-
-    def start_but_one(thread: threading.Thread) -> None:
-        if thread.name == lacking:
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_but_one)
-    heartbeat = HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, SYSTEM)
-    daemon = Daemon(lambda: None, launcher.admission, launcher.assignments, lambda: None, heartbeat, drain_seconds=60)
-    events.put(signal.SIGTERM)
-
-    with pytest.raises(RuntimeError):
-        daemon.run(events)
-
-    assert launcher.assignments.held() == ()
-    assert is_running(machine)
-    leftovers.clear(launcher.state)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_order_that_no_thread_can_be_started_for_neither_stays_held_nor_keeps_the_daemon(
-    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    claimed, room, start = launcher.server.a_claimed(), launcher.reserve(), threading.Thread.start
-
-    def start_but_no_run(thread: threading.Thread) -> None:
-        if thread.name.startswith("order-"):
-            raise RuntimeError("can't start new thread")
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_but_no_run)
-    heartbeat = HeartbeatLoop(launcher.client, "alpha", launcher.assignments, 20, launcher.outage, SYSTEM)
-    intake = partial(launcher.assignments.begin, claimed, room, SYSTEM.monotonic())
-    daemon = Daemon(lambda: None, launcher.admission, launcher.assignments, intake, heartbeat, drain_seconds=60)
-    codes: list[int] = []
-    running = threading.Thread(target=lambda: codes.append(daemon.run(Events())), daemon=True)
-    running.start()
-    running.join(DEADLINE)
-
-    assert codes == [1]
-    assert launcher.assignments.held() == ()
-
-
-@pytest.mark.parametrize("trouble", ["its reader has gone", "its reader is behind", "its disk is full"])
-def test_a_log_that_cannot_be_written_costs_no_order_and_the_daemon_ends_on_sigterm(
-    server: FakeControlPlane, tmp_path: Path, start: Start, trouble: str
-) -> None:
-    reader, writer = os.pipe()
-    log = os.open("/dev/full", os.O_WRONLY) if trouble == "its disk is full" else writer
-    daemon = start(server.url, log=log, HEARTBEAT_SECONDS="0.1", DRAIN_SECONDS="0.1")
-    server.wait_for(lambda: bool(server.bodies(CLAIMS)))
-    if trouble == "its reader has gone":
-        os.close(reader)
-    if trouble == "its reader is behind":
-        fill(writer)
-
-    order_id = server.offer()
-    family = machines(server, tmp_path, [order_id])
-    beats = len(server.bodies(HEARTBEATS))
-    server.wait_for(lambda: named(server, order_id, beats + 3))
-    daemon.send_signal(signal.SIGTERM)
-
-    assert daemon.wait(DEADLINE) == 0
-    assert server.statuses(order_id) == ["provisioning"]
-    assert all(is_running(process) for process in family)
-    os.close(writer)
-
-
-@pytest.mark.parametrize("lacking", ["log", "announce", "thread"])
-def test_an_order_whose_thread_does_not_start_is_forgotten_and_frees_its_room(
-    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, lacking: str
-) -> None:
-    def fails(*_: object, **__: object) -> None:
-        raise OSError("unforeseen")
-
-    assignments = Assignments(
-        launcher.runner.run, launcher.admission, SYSTEM, fails if lacking == "announce" else lambda _line: None
-    )
-    if lacking == "log":
-        monkeypatch.setattr("launcher.orders.assignments.log", Mock(info=fails))
-    if lacking == "thread":
-        monkeypatch.setattr(threading.Thread, "start", fails)
-
-    with pytest.raises(OSError, match="unforeseen"):
-        assignments.begin(launcher.server.a_claimed(), launcher.reserve(), SYSTEM.monotonic())
-
-    assert assignments.held() == ()
-    assert launcher.room() == 2
-
-
-@pytest.mark.parametrize(
-    "received",
-    [
-        (signal.SIGTERM,),
-        (signal.SIGTERM, signal.SIGINT),
-        (signal.SIGTERM, signal.SIGINT, signal.SIGTERM),
-        (Occurrence.LOOP_FAILED,),
-    ],
-)
-def test_a_daemon_that_gets_a_signal_ends_although_an_order_never_does(
-    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch, received: tuple[Event, ...]
-) -> None:
-    stuck, events = threading.Event(), Events()
-    assignments = Assignments(lambda _held, _claimed: await_event(stuck), launcher.admission, SYSTEM)
-    assignments.begin(launcher.server.a_claimed(), launcher.reserve(), SYSTEM.monotonic())
-    heartbeat = HeartbeatLoop(launcher.client, "alpha", assignments, 20, launcher.outage, SYSTEM)
-    daemon = Daemon(lambda: None, launcher.admission, assignments, lambda: None, heartbeat, 0.1, limits=IMPATIENT)
-    for event in received:
-        events.put(event)
-    codes: list[int] = []
-
-    going = threading.Thread(target=lambda: codes.append(daemon.run(events)), daemon=True)
-    going.start()
-    going.join(DEADLINE)
-
-    assert codes == [1]
-    stuck.set()
-    assignments.await_end()
-
-
-def test_a_daemon_that_fails_itself_ends_although_an_order_never_does(
-    launcher: InProcessLauncher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail() -> None:
-        raise LookupError("unforeseen")
-
-    stuck, failures = threading.Event(), list[Exception]()
-    assignments = Assignments(lambda _held, _claimed: await_event(stuck), launcher.admission, SYSTEM)
-    assignments.begin(launcher.server.a_claimed(), launcher.reserve(), SYSTEM.monotonic())
-    heartbeat = HeartbeatLoop(launcher.client, "alpha", assignments, 20, launcher.outage, SYSTEM)
-    daemon = Daemon(fail, launcher.admission, assignments, lambda: None, heartbeat, 0.1, limits=IMPATIENT)
-
-    def go() -> None:
-        try:
-            daemon.run(Events())
-        except LookupError as error:
-            failures.append(error)
-
-    going = threading.Thread(target=go, daemon=True)
-    going.start()
-    going.join(DEADLINE)
-
-    assert len(failures) == 1
-    stuck.set()
-    assignments.await_end()
-
-
 def test_a_machine_runs_on_under_a_control_plane_of_a_later_version_and_is_stopped_when_that_says_so(
     server: FakeControlPlane, start: Start, tmp_path: Path
 ) -> None:
@@ -457,53 +241,6 @@ def test_two_launchers_cannot_share_a_state_directory(server: FakeControlPlane, 
 
     assert second.returncode == 1  # not 2: it may be free later, and systemd tries again
     assert "is in use by another launcher" in output
-
-
-@contextmanager
-def a_daemon(
-    folder: Path, url: str, settings: dict[str, str], log: int = subprocess.PIPE
-) -> Iterator[subprocess.Popen[str]]:
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "LAUNCHYARD_LAUNCHER_KEY": KEY,
-        "LAUNCHYARD_DATACENTER": "local:dev",
-        **{f"LAUNCHYARD_{name}": value for name, value in settings.items()},
-    }
-    flags = ("--url", url, "--provider", "process", "--state-dir", str(folder / "state"))
-    with subprocess.Popen(
-        (sys.executable, "-m", "launcher", "run", *flags),
-        cwd=folder,
-        env=environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as daemon:
-        yield daemon
-        if daemon.poll() is None:
-            daemon.kill()
-            daemon.communicate(timeout=DEADLINE)
-
-
-def machines(server: FakeControlPlane, folder: Path, order_ids: list[str]) -> list[psutil.Process]:
-    """Return the machines' processes and their children, once every worker has called back."""
-    server.wait_for(lambda: all(server.bodies(f"{CALLBACKS}/{order_id}") for order_id in order_ids))
-    family = []
-    for order_id in order_ids:
-        recorded = folder / "state" / "vms" / f"{order_id}-1" / PROCESS
-        leader = psutil.Process(VmProcess.model_validate_json(recorded.read_bytes()).pid)
-        family += [leader, *leader.children(recursive=True)]
-    assert len(family) == 2 * len(order_ids)
-    return family
-
-
-def await_event(event: threading.Event) -> None:
-    event.wait()
-
-
-def named(server: FakeControlPlane, order_id: str, since: int) -> bool:
-    """Return whether a heartbeat since then renewed the order."""
-    return any(hold["order_id"] == order_id for body in server.bodies(HEARTBEATS)[since:] for hold in body["holds"])
 
 
 def await_logged(daemon: subprocess.Popen[str], event: LogEvent) -> dict[str, object]:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from functions.domain.events import (
     BootTimeout,
     Cancel,
-    Claim,
     Discard,
     EventKind,
     Exit,
@@ -44,11 +43,6 @@ from tests.histories import FENCED, LIMITS, MAKE, OUTPUT, histories_to
 from tools.lifecycle_page import render
 
 SPECS: list[AnySpec] = [CAPACITY, TASK]
-
-
-def without_heartbeats(lease_until: datetime = NOW + LEASE) -> Claim:
-    """A claim of a launcher that sends no heartbeats."""
-    return Claim("claim", LAUNCHER, lease_until, attended=False)
 
 
 NOT_CAPACITY = frozenset({EventKind.RUN_TIMEOUT, EventKind.DISCARD})
@@ -450,37 +444,6 @@ def _check(before: Order, after: Order) -> None:
     assert after.due_at is not None or after.state in FINAL
     assert after.attempt <= after.max_attempts
     assert after.reason is not None or after.state not in FINAL or after.state is State.SUCCEEDED
-
-
-def test_an_order_that_runs_and_is_not_attended_never_lapses() -> None:
-    order = advance(advance(an_order(CAPACITY), without_heartbeats(), NOW), Start("s", 1, "vm-1"), NOW)
-    assert (order.vm, order.due_at) == ("vm-1", None)
-    with pytest.raises(WrongState, match="does not expire"):
-        advance(order, Lapse("sweep", 1), NOW + timedelta(days=9))
-
-
-def test_an_order_that_is_not_attended_lapses_until_it_runs_and_remembers_who_held_it() -> None:
-    held = advance(an_order(CAPACITY), without_heartbeats(), NOW)
-    lapsed = advance(held, Lapse("sweep", 1), in_time(EventKind.LAPSE))
-    assert (held.due_at, held.claimed_by) == (NOW + LEASE + LAPSE_MARGIN, LAUNCHER)
-    assert (lapsed.state, lapsed.claimed_by, lapsed.former) == (State.QUEUED, None, (LAUNCHER,))
-
-
-def test_a_heartbeat_makes_an_order_attended_again() -> None:
-    order = advance(advance(an_order(CAPACITY), without_heartbeats(), NOW), Start("s", 1), NOW)
-    renewed = advance(order, Renew("r", 1, LAUNCHER, NOW + LEASE), NOW)
-    assert renewed.due_at == NOW + LEASE + LAPSE_MARGIN
-
-
-@pytest.mark.parametrize(("spec", "state"), [(CAPACITY, State.SUCCEEDED), (TASK, State.CANCELLED)])
-def test_a_cancellation_ends_an_order_that_runs_and_is_not_attended_at_once(spec: AnySpec, state: State) -> None:
-    order = advance(advance(an_order(spec), without_heartbeats(), NOW), Start("s", 1), NOW)
-    assert advance(order, Cancel("c"), NOW).state is state
-
-
-def test_a_launcher_that_sends_no_heartbeats_has_half_an_hour_to_boot() -> None:
-    order = advance(an_order(CAPACITY), without_heartbeats(NOW + timedelta(hours=2)), NOW)
-    assert order.due_at == NOW + timedelta(minutes=30)
 
 
 def test_a_note_extends_the_lease_and_keeps_other_fields() -> None:
