@@ -69,13 +69,15 @@ def test_an_extra_installed_alone_brings_all_that_its_part_imports(extra: str, w
 
     assert (done.returncode, done.stderr) == (0, "")
     assert int(done.stdout) > 20
-    help_works(python.with_name("launchyard"), extra)
+    help_works(python.with_name("launchyard"), extra, tmp_path)
 
 
-def help_works(launchyard: Path, extra: str) -> None:
+def help_works(launchyard: Path, extra: str, folder: Path) -> None:
     """The command works with any extra: it shows the parts that are installed, and names the extra of any other."""
-    shown = subprocess.run([launchyard, "--help"], capture_output=True, text=True, check=False)
-    up = subprocess.run([launchyard, "up"], capture_output=True, text=True, check=False)
+    shown, up = (
+        subprocess.run([launchyard, *words], cwd=folder, capture_output=True, text=True, check=False)
+        for words in (["--help"], ["up", "--help"])  # without the second option it would start a stack
+    )
 
     assert "Traceback" not in shown.stderr + up.stderr
     if extra in COMMANDS:
