@@ -35,7 +35,7 @@ SAME_EACH_TIME: Final[Any] = {
 
 
 @EVERY
-@pytest.mark.parametrize("examples", [15, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [10, pytest.param(60, marks=pytest.mark.slow)])
 def test_junk_is_answered_in_the_routes_form_and_never_with_a_5xx(world: World, route: Route, examples: int) -> None:
     send_junk(world, route, examples, lambda: known(world, route))
 
