@@ -16,7 +16,6 @@ from functions import wiring
 from functions.apis import APIS, EVERYTHING, SERVICES
 from functions.http import endpoint, logs
 from functions.http.endpoint import Endpoint
-from functions.http.handlers import require_services, wanted_by
 from functions.http.routing import Route
 from functions.settings import read_settings
 
@@ -35,10 +34,6 @@ def _entry_point(routes: Sequence[Route]) -> Callable[[Request], Response]:
     offered = wiring.OFFERED | set(SETTINGS.of_apis)
     return endpoint.entry_point(Endpoint(APIS, routes, services, offered))
 
-
-for api in APIS:
-    for chore in api.chores:
-        require_services(chore, wanted_by(chore, {"limit"}), wiring.OFFERED | set(SETTINGS.of_apis))
 
 # One function of this module for each service: the framework looks up its target by name.
 globals().update({name: _entry_point(routes) for name, routes in SERVICES.items()})

@@ -34,9 +34,9 @@ from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
 from functions.engine.pools import Pools
 from functions.engine.sweep import Sweep
-from functions.http.api import Api
+from functions.http.api import CHORE_GIVEN, Api
 from functions.http.authentication import CachedKeys
-from functions.http.handlers import Services, pick, wanted_by
+from functions.http.handlers import Services, wanted_by
 from functions.ports import Appraiser, Doorbell, KeyStore, OrderStore, OutputBucket, Records
 from functions.settings import AllSettings, Backend, FunctionsSettings
 from shared.domain.order import LEASE
@@ -123,7 +123,11 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         Accounts: Accounts(ports.accounts, ports.keys, enrolments, pools, clock, new_id, ports.new_secret),
         **settings,
     }
-    chores = [partial(chore, **pick(services, wanted_by(chore, {"limit"}))) for api in apis for chore in api.chores]
+    chores = [
+        partial(chore, **{name: services[kind] for name, kind in wanted_by(chore, CHORE_GIVEN).items()})
+        for api in apis
+        for chore in api.chores
+    ]
     return {**services, Sweep: replace(sweep, chores=chores)}
 
 

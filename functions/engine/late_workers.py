@@ -6,8 +6,10 @@ A worker exits at any refusal, and the control plane cannot tell it to stop its 
 |---|---|---|
 | holds the order | | the report is applied |
 | held it before | waits to be claimed | the sender gets it back, and the report is applied |
-| held it before | another holds it, or it has ended | a machine that runs gets an order of its own |
+| held it before | another holds it, or it has ended | a machine that runs gets an order of its own; else NotFound |
 | never held it | | NotFound |
+
+A former holder that reports a failure has no machine, so nothing changes.
 """
 
 from collections.abc import Callable

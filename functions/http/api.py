@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Final
 
 from pydantic_settings import BaseSettings
 
@@ -14,6 +15,9 @@ Chore = Callable[..., Counter[str]]
 """The sweep's work for a contract. It is called with `limit`, the number of records to read of each kind, and with
 services by their type; it returns counts by the names of SweepAnswer's fields. Raises Unavailable.
 """
+
+CHORE_GIVEN: Final = frozenset({"limit"})
+"""The parameters of a chore that are not services."""
 
 
 @dataclass(frozen=True, slots=True)

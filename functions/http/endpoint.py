@@ -19,7 +19,7 @@ from werkzeug.exceptions import NotFound as NoRule
 from werkzeug.routing import MapAdapter
 
 from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, TooLarge, Unavailable
-from functions.http.api import Api
+from functions.http.api import CHORE_GIVEN, Api
 from functions.http.authentication import Open, Principal
 from functions.http.dialect import NATIVE, Dialect, RefusalResponse
 from functions.http.handlers import Services, require_services, wanted_by
@@ -48,7 +48,7 @@ class Endpoint:
     """Serves some APIs' routes as one entry point of functions-framework.
 
     `services` is called at each request, and returns services of the types in `offered`. Raises WrongHandler if a
-    handler asks for any other.
+    handler, a dialect or a chore asks for any other.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class Endpoint:
         for handler, wanted in (
             *((route.handler, route.signature.services) for route in routes),
             *((dialect.authenticate, wanted) for dialect, wanted in self._wanted.items()),
+            *((chore, wanted_by(chore, CHORE_GIVEN)) for api in apis for chore in api.chores),
         ):
             require_services(handler, wanted, offered)
 

@@ -92,11 +92,6 @@ def wanted_by(function: Callable[..., Any], given: Set[str] = frozenset()) -> Ma
     return {name: kind for name, kind in hints.items() if name not in given and name != "return"}
 
 
-def pick(services: Services, wanted: Mapping[str, type]) -> dict[str, Any]:
-    """Return the wanted services as keyword arguments."""
-    return {name: services[kind] for name, kind in wanted.items()}
-
-
 def require_services(handler: Callable[..., Any], wanted: Mapping[str, type], offered: Set[type]) -> None:
     """Raise WrongHandler if the handler takes a service that is not offered."""
     for parameter, kind in wanted.items():

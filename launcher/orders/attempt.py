@@ -100,9 +100,8 @@ class AttemptRunner:
 
     def _attempt(self, assignment: Assignment, claimed: Claimed, provider: Provider) -> FinalReport | None:
         """Return the report to send once the machine and its directory are gone; None if there is none."""
-        if (
-            assignment.interrupted.is_set()
-        ):  # during a shutdown, a claim may bring back an order that the launcher has just returned
+        if assignment.interrupted.is_set():
+            # During a shutdown, a claim may bring back an order that the launcher has just returned.
             return self.builder.interrupted(assignment)
         try:
             assignment.open()

@@ -9,9 +9,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from pydantic import TypeAdapter
 
 from functions.adapters.firestore import FirestoreOrderStore
-from functions.apis.v1.claims import BODY, claim
+from functions.apis.v1.claims import claim
 from functions.domain.access import ApiKey, Role, digest
 from functions.domain.events import Claim
 from functions.domain.order import Order
@@ -25,6 +26,7 @@ from functions.http.parsing import parse_body
 from functions.ports import OrderStore, Snapshot
 from shared.domain.order import LEASE, State
 from shared.domain.spec import CapacitySpec, NodeSize
+from shared.wire.launchers import ClaimRequest
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import CAPACITY, EXPORT, NOW
 from tests.functions.world import LAUNCHER, OTHER_LAUNCHER, SECRET, World, by_id, next_of
@@ -308,7 +310,9 @@ def _claimed_by(world: World, body: dict[str, Any]) -> str:
     claims, tokens = world.services[Claims], world.services[CallbackTokens]
     assert isinstance(claims, Claims)
     assert isinstance(tokens, CallbackTokens)
-    answer = claim(parse_body(json.dumps(body).encode(), BODY), launcher, claims, tokens, lambda: True)
+    answer = claim(
+        parse_body(json.dumps(body).encode(), TypeAdapter(ClaimRequest)), launcher, claims, tokens, lambda: True
+    )
     assert answer.claimed is not None
     return answer.claimed.order_id
 

@@ -1,7 +1,9 @@
 # mypy: disable-error-code="empty-body"
 """A handler is checked against its route when the route is made, and its services when the process starts."""
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from functions.domain.access import Role
 from functions.engine.orders import Orders
 from functions.http.authentication import Anyone, Bearer, Open, Principal
 from functions.http.endpoint import Endpoint
-from functions.http.handlers import WrongHandler, require_services, wanted_by
+from functions.http.handlers import WrongHandler
 from functions.http.presence import Present
 from functions.http.routing import Redirect, Route
 from functions.wiring import OFFERED, services_of
@@ -148,8 +150,11 @@ def test_a_handler_whose_route_takes_tokens_takes_the_token(access: Open) -> Non
         Route("POST", "/v1/things/{thing_id}", access, forgetting_the_worker, "Do a thing")
 
 
-def test_every_chore_takes_services_that_are_offered() -> None:
-    for api in APIS:
-        offered = OFFERED | ({api.settings} if api.settings else set())
-        for chore in api.chores:
-            require_services(chore, wanted_by(chore, {"limit"}), offered)
+def counting_by_a_number(number: float, limit: int) -> Counter[str]: ...
+
+
+def test_a_chore_that_asks_for_a_service_that_there_is_not_ends_the_process_as_it_starts() -> None:
+    api = replace(APIS[0], chores=(counting_by_a_number,))
+
+    with pytest.raises(WrongHandler, match="number"):
+        Endpoint([api], [], dict, OFFERED)

@@ -1,8 +1,7 @@
 """For launchers: claim an order by the id from a bell, or the next order that fits."""
 
-from typing import Any, Final
+from typing import Final
 
-from pydantic import TypeAdapter
 from structlog.contextvars import bind_contextvars
 
 from functions.domain.access import Role, narrowed
@@ -43,8 +42,6 @@ def claim(
     )
     return ClaimAnswer(claimed=claimed)
 
-
-BODY: Final[TypeAdapter[Any]] = TypeAdapter(ClaimRequest)
 
 ROUTES: Final = (
     Route(

@@ -1,5 +1,6 @@
-"""For workers: report that they started, completed or failed, and ask for an upload.  A worker's token is valid for one
-order at one epoch.
+"""For workers: report that they started, completed or failed, and ask for an upload.
+
+A worker's token is valid for one order at one epoch.
 """
 
 from typing import Final
