@@ -74,7 +74,7 @@ class CheckingProxy:
         document = page.read()
         sizes = part_sizes(document) if page.is_success else {}
         if numbers and sizes.keys() >= set(numbers):
-            check_parts([sizes[number] for number in sorted(numbers)])
+            check_parts([sizes[number] for number in numbers])
 
     def _forward(self, received: Received, body: IO[bytes]) -> Response:
         headers = {name: value for name, value in received.headers.items() if name not in NOT_FORWARDED}
@@ -82,6 +82,11 @@ class CheckingProxy:
             headers["x-amz-sdk-checksum-algorithm"] = "SHA256"  # moto keeps a checksum only if this names it
         body.seek(0)
         answer = self._send(received.method, _target(received), headers, _chunks(body) if received.size else None)
+        if (
+            answer.status_code == 500 and "uploadId" in received.parameters
+        ):  # moto fails where it does not find the upload
+            answer.close()
+            raise NotAllowed(404, "NoSuchUpload", "The upload does not exist. It may have been completed or aborted.")
         kept = [(name, value) for name, value in answer.headers.items() if name not in OF_ONE_CONNECTION]
         response = Response(answer.iter_raw(CHUNK), answer.status_code, kept)
         response.call_on_close(answer.close)
