@@ -20,8 +20,8 @@ from werkzeug.exceptions import ClientDisconnected
 from emulators.r2.bodies import CHECKSUM, Digests, require_size
 from emulators.r2.checks import check
 from emulators.r2.documents import part_numbers, part_sizes
+from emulators.r2.multipart import MAX_PARTS, check_parts
 from emulators.r2.operations import operation_of
-from emulators.r2.parts import MAX_PARTS, check_parts
 from emulators.r2.request import NotAllowed, Received
 from emulators.r2.signatures import ALGORITHM, SIGNING_PARAMETERS, without
 
@@ -33,7 +33,7 @@ IN_MEMORY: Final = 1 << 20
 """The number of bytes of a body to keep in memory. A longer body goes to a file."""
 OF_ONE_CONNECTION: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "date", "server"})
 """Headers that belong to one connection (RFC 9110, 7.6.1), and those that the server adds itself."""
-NOT_FORWARDED: Final = OF_ONE_CONNECTION | {"authorization", "expect", "host", "x-amz-security-token"}
+NOT_FORWARDED: Final = OF_ONE_CONNECTION | {"expect", "host", "x-amz-security-token"}
 SIGNED_FOR_MOTO: Final = f"{ALGORITHM} Credential=local/20260101/auto/s3/aws4_request, SignedHeaders=, Signature="
 """moto finds the service and the region in it, and checks nothing. Its log shows no credential of a client."""
 
@@ -82,9 +82,7 @@ class CheckingProxy:
             headers["x-amz-sdk-checksum-algorithm"] = "SHA256"  # moto keeps a checksum only if this names it
         body.seek(0)
         answer = self._send(received.method, _target(received), headers, _chunks(body) if received.size else None)
-        if (
-            answer.status_code == 500 and "uploadId" in received.parameters
-        ):  # moto fails where it does not find the upload
+        if answer.status_code == 500 and "uploadId" in received.parameters:  # moto fails if it finds no such upload
             answer.close()
             raise NotAllowed(404, "NoSuchUpload", "The upload does not exist. It may have been completed or aborted.")
         kept = [(name, value) for name, value in answer.headers.items() if name not in OF_ONE_CONNECTION]

@@ -68,5 +68,5 @@ def operation_of(request: Received) -> Operation:
     source = request.headers.get(COPY_SOURCE)
     if source is None:
         return Operation(name, bucket, frozenset({(bucket, key)}))
-    copied = unquote(source.partition("?")[0]).lstrip("/").partition("/")
+    copied = unquote(source.partition("?")[0]).removeprefix("/").partition("/")
     return Operation(OF_COPIES.get(name or ""), bucket, frozenset({(bucket, key), (copied[0], copied[2])}))

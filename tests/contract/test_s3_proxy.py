@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 
 from emulators.r2.bodies import MAX_UPLOAD
-from emulators.r2.parts import MIN_PART
+from emulators.r2.multipart import MIN_PART
 from tests.local_r2 import NO_TRAILERS, PARENT, R2_HOST, LocalR2, Multipart, local_r2, refusal
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import pytest
 
 from emulators.r2.bodies import MAX_DOCUMENT, MAX_UPLOAD, check_framing, require_size
-from emulators.r2.parts import MIN_PART, check_parts
+from emulators.r2.multipart import MIN_PART, check_parts
 from emulators.r2.request import NotAllowed
 
 
