@@ -168,7 +168,7 @@ def test_room_is_reserved_for_the_most_that_any_fitting_lane_needs_and_the_rest_
     assert room is not None
     assert room.lanes == (TINY, LLM)
     assert (admission.room(TINY), admission.room(LLM)) == (0, 0)
-    admission.resize(room.reservation, TINY.need)
+    admission.resize(room.reservation, TINY)
     assert (admission.room(TINY), admission.room(LLM)) == (0, 1)  # the one disk is taken, by a machine of its own size
     admission.free(room.reservation)
     assert (admission.room(TINY), admission.room(LLM)) == (1, 1)

@@ -27,6 +27,8 @@ class GcpMachine:
     """`fileno` becomes readable once the watch has seen that the instance has ended."""
 
     pid: int | None = None
+    up: int | None = None
+    grace_seconds = 0.0
 
     def __init__(
         self, record: InstanceRecord, compute: Compute, watch: Watch[Found], gone: Callable[[], None] = lambda: None
