@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from functions.domain.access import ApiKey, Role
 from functions.engine.attestation import Image, Nonces, Tcb
 from functions.http.api import Api
+from functions.ports import WorkerCredentials
 from shared.address import BaseUrl
 from shared.domain.spec import Attestation
 from shared.secret import Secret
@@ -91,6 +92,14 @@ class FunctionsSettings(BaseSettings):
     s3_secret_access_key: Secret | None = Field(None, validation_alias="LAUNCHYARD_S3_SECRET_ACCESS_KEY")
     sign_as: str | None = Field(None, validation_alias="LAUNCHYARD_SIGN_AS")
     """For `gs://`: the service account (e-mail address) that signs URLs, because a function's own credentials cannot.
+    """
+    url: BaseUrl = Field(validation_alias="LAUNCHYARD_URL")
+    """The control plane's own address, at which machines call back."""
+    worker_credentials: WorkerCredentials = Field(
+        WorkerCredentials.TEMPORARY, validation_alias="LAUNCHYARD_WORKER_CREDENTIALS"
+    )
+    r2_account_id: str | None = Field(None, validation_alias="LAUNCHYARD_R2_ACCOUNT_ID")
+    """For images that upload by themselves; None: read from the endpoint `https://<account>.r2.cloudflarestorage.com`.
     """
     callback_secret: Secret = Field(min_length=32, validation_alias="LAUNCHYARD_CALLBACK_SECRET")
     lease_seconds: float = Field(60, ge=3, le=600, validation_alias="LAUNCHYARD_LEASE_SECONDS")

@@ -25,6 +25,7 @@ from functions.engine.attestation import Trust, Verifier
 from functions.engine.claims import Claims, NextClaim
 from functions.engine.credentials import CallbackTokens
 from functions.engine.enrolments import Enrolments
+from functions.engine.environments import CallbackAddresses, Environments
 from functions.engine.late_workers import LateWorkers
 from functions.engine.leases import Leases
 from functions.engine.oldest_first_claims import OldestFirstClaims
@@ -34,10 +35,10 @@ from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
 from functions.engine.pools import Pools
 from functions.engine.sweep import Sweep
-from functions.http.api import CHORE_GIVEN, Api
+from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services, wanted_by
-from functions.ports import Appraiser, Doorbell, KeyStore, OrderStore, OutputBucket, Records
+from functions.ports import Appraiser, CredentialIssuer, Doorbell, KeyStore, OrderStore, OutputBucket, Records
 from functions.settings import AllSettings, Backend, FunctionsSettings
 from shared.domain.order import LEASE
 from shared.domain.spec import Attestation
@@ -56,13 +57,14 @@ class Ports:
 
     `any_order` and `oldest_first` find orders to claim. `new_id` returns a new UUID, `new_secret` a number of random
     bytes in URL-safe base64. `wait` sleeps (seconds). `lease` is the length of a lease. `attestation` is the demand of
-    a pool's orders if its target sets none.
+    a pool's orders if its target sets none. `url` is the control plane's own address.
     """
 
     store: OrderStore
     keys: KeyStore
     doorbell: Doorbell
     bucket: OutputBucket
+    issuer: CredentialIssuer
     any_order: NextClaim
     oldest_first: NextClaim
     accounts: Records[Account]
@@ -80,12 +82,13 @@ class Ports:
     wait: Callable[[float], None]
     lease: timedelta = LEASE
     attestation: Attestation = Attestation.OPTIONAL
+    url: str = ""
 
 
 OFFERED: Final[Set[type]] = frozenset(
     {
-        *(KeyStore, CallbackTokens, Sessions),
-        *(Orders, Claims, Leases, Outputs, Sweep),
+        *(KeyStore, CallbackTokens, CallbackAddresses, CredentialIssuer, Sessions),
+        *(Orders, Claims, Leases, Outputs, Environments, Sweep),
         *(Pools, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
     }
 )
@@ -109,6 +112,8 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     services: Services = {
         KeyStore: ports.keys,
         CallbackTokens: ports.tokens,
+        CallbackAddresses: CallbackAddresses(ports.url, ports.tokens),
+        CredentialIssuer: ports.issuer,
         Sessions: ports.sessions,
         Orders: orders,
         Claims: Claims(store, ports.any_order, clock, ports.wait, ports.lease),
@@ -128,7 +133,12 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         for api in apis
         for chore in api.chores
     ]
-    return {**services, Sweep: replace(sweep, chores=chores)}
+    makers = {
+        kind: partial(make, **{name: services[wanted] for name, wanted in wanted_by(make, ENVIRONMENT_GIVEN).items()})
+        for api in apis
+        for kind, make in api.environments.items()
+    }
+    return {**services, Sweep: replace(sweep, chores=chores), Environments: Environments(store, makers)}
 
 
 def ports_of(settings: FunctionsSettings) -> Ports:
@@ -142,6 +152,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         keys=CachedKeys(keys),
         doorbell=doorbell,
         bucket=_bucket(settings),
+        issuer=_issuer(settings),
         any_order=Candidates(store),
         oldest_first=Candidates(store, pause=timedelta(), sort=oldest_last),
         accounts=records("accounts", Account),
@@ -159,6 +170,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         wait=time.sleep,
         lease=timedelta(seconds=settings.lease_seconds),
         attestation=settings.attestation,
+        url=settings.url,
     )
 
 
@@ -200,6 +212,20 @@ def _appraiser(settings: FunctionsSettings) -> Appraiser:
     keys = PublishedKeys(open_client(settings.ita_certs, timeout=APPRAISAL_SECONDS), settings.ita_certs)
     http = open_client(settings.ita_api, timeout=APPRAISAL_SECONDS)
     return TrustAuthority(http, keys, settings.ita_api, api_key.get_secret_value() if api_key else None)
+
+
+def _issuer(settings: FunctionsSettings) -> CredentialIssuer:
+    from functions.adapters.bucket_credentials import Issuer
+
+    secret = settings.s3_secret_access_key
+    return Issuer(
+        settings.bucket,
+        settings.s3_endpoint,
+        settings.r2_account_id,
+        settings.s3_access_key_id,
+        secret.get_secret_value() if secret else None,
+        settings.worker_credentials,
+    )
 
 
 def _bucket(settings: FunctionsSettings) -> OutputBucket:

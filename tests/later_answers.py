@@ -4,7 +4,7 @@ from typing import Any, Final
 
 LISTS: Final = frozenset({"state", "reason", "why"})
 """Fields whose values come from a list that may grow."""
-OPEN: Final = frozenset({"metrics", "entered", "headers"})
+OPEN: Final = frozenset({"metrics", "progress", "entered", "headers", "variables", "environment"})
 """Fields that may hold any names."""
 OF_LATER: Final = "of_a_later_version"
 

@@ -18,6 +18,7 @@ class EventKind(StrEnum):
     PROVISION = "provision"
     START = "start"
     REGISTER = "register"
+    PROGRESS = "progress"
     SUCCEED = "succeed"
     FAIL = "fail"
     RETRY = "retry"
@@ -100,11 +101,15 @@ class Provision(Held):
 
 @dataclass(frozen=True, slots=True)
 class Start(Held):
-    """The worker (or the launcher, if the order is not attended) reported that it is up. A field that is None stays."""
+    """The worker (or the launcher, if the order is not attended) reported that it is up. A field that is None stays.
+
+    `launcher` is set if the launcher reports for an image whose program does not.
+    """
 
     kind = EventKind.START
     vm: str | None = None
     message: str | None = None
+    launcher: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,14 @@ class Register(Held):
     kind = EventKind.REGISTER
     agent: str
     vm: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Held):
+    """The worker reported what it has done so far."""
+
+    kind = EventKind.PROGRESS
+    progress: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +252,7 @@ AnyEvent = (
     | Provision
     | Start
     | Register
+    | Progress
     | Succeed
     | Fail
     | Retry

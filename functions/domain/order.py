@@ -40,13 +40,16 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """The object that an order's worker uploaded. `size` is in bytes, `sha256` in lower-case hex."""
+    """The object that an order's worker uploaded. `size` is in bytes, `sha256` in lower-case hex.
+
+    `sha256` is None if another's worker uploaded it: it reports no digest.
+    """
 
     key: str
     file_name: str
     content_type: str
     size: int
-    sha256: str
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,8 @@ class Order:
     requeued_from: str | None = None
     """The failed order that this one replaces."""
     metrics: Mapping[str, int | float] = field(default_factory=dict)
+    progress: Mapping[str, int] = field(default_factory=dict)
+    """What the worker of the present attempt last reported of its work."""
     entered: Mapping[State, datetime] = field(default_factory=dict)
     """The time at which each state was last entered."""
     recent: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ from functions.domain.events import (
     Held,
     Lapse,
     Note,
+    Progress,
     Provision,
     Register,
     Release,
@@ -88,6 +89,7 @@ RULES: Final[Mapping[tuple[State, EventKind], State]] = {
     (S.RUNNING, K.RENEW): S.RUNNING,
     (S.RUNNING, K.REGISTER): S.RUNNING,  # the launcher reported it first
     (S.RUNNING, K.PROVISION): S.RUNNING,  # the launcher's late report names the machine
+    (S.RUNNING, K.PROGRESS): S.RUNNING,
     (S.RUNNING, K.SUCCEED): S.SUCCEEDED,
     (S.RUNNING, K.FAIL): S.FAILED,
     (S.RUNNING, K.RETRY): S.QUEUED,
@@ -190,6 +192,7 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
                 vm=None,
                 reason=None,
                 message=None,
+                progress={},
             )
         case Renew():
             # If the next heartbeat overtook this one, the later end stays: the launcher was sent that one.
@@ -204,6 +207,8 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
             return replace(order, **_of_machine(order, event))
         case Register():
             return replace(order, agent=event.agent, vm=order.vm or event.vm)
+        case Progress():
+            return replace(order, progress=event.progress)
         case Succeed():
             return replace(order, output=event.output, metrics=event.metrics)
         case Fail() | Retry():
@@ -299,7 +304,9 @@ def _enter(order: Order, target: State, event: AnyEvent, now: datetime) -> Order
         # A holder that lost the order may still report its machine.
         others = (holder for holder in former if holder != order.claimed_by)
         former = (*others, order.claimed_by)[-REMEMBERED_HOLDERS:]
-    if not isinstance(event, Ring | Renew):  # requests of these kinds repeat safely, and would push out the others
+    if not isinstance(
+        event, Ring | Renew | Progress
+    ):  # requests of these kinds repeat safely, and would push out the others
         recent = (*recent, event.request_id)[-REMEMBERED_REQUESTS:]
     cancelled = target is State.CANCELLED and order.reason is None
     changed = replace(

@@ -3,6 +3,10 @@
 import base64
 import hashlib
 import hmac
+from typing import Final
+
+MARK: Final = "_"
+MAX_EPOCH_DIGITS: Final = 9
 
 
 class CallbackTokens:
@@ -27,6 +31,17 @@ class CallbackTokens:
 
     def verify_bootstrap(self, order_id: str, epoch: int, token: str) -> bool:
         return hmac.compare_digest(self.bootstrap(order_id, epoch).encode(), token.encode())
+
+    def secret(self, order_id: str, epoch: int) -> str:
+        """Return the worker's credential as one segment of a path: `<epoch>_<token>`."""
+        return f"{epoch}{MARK}{self.issue(order_id, epoch)}"
+
+    def epoch_of(self, order_id: str, secret: str) -> int | None:
+        """Return the epoch for which `secret` is this order's; None if it is not this order's at any epoch."""
+        epoch, _, token = secret.partition(MARK)
+        if not (epoch.isascii() and epoch.isdigit() and len(epoch) <= MAX_EPOCH_DIGITS):
+            return None
+        return int(epoch) if self.verify(order_id, int(epoch), token) else None
 
     def _derive(self, what: str) -> str:
         mac = hmac.digest(self._secret, what.encode(), hashlib.sha256)

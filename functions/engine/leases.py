@@ -7,7 +7,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Final
 
-from functions.domain.events import Exit, Fail, Provision, Release, Renew, Retry, Return, Start, Stop
+from functions.domain.events import Exit, Fail, Progress, Provision, Release, Renew, Retry, Return, Start, Stop
 from functions.domain.fence import fence
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
@@ -15,12 +15,14 @@ from functions.engine import request_ids
 from functions.engine.concurrency import run_all
 from functions.ports import OrderStore, Snapshot, UnreadableOrder
 from shared.crash_points import Point, reach
-from shared.domain.order import State
+from shared.domain.order import FINAL, State
 from shared.domain.spec import OrderKind
 
 HEARTBEAT_BUDGET: Final = timedelta(seconds=10)
 """The time that a heartbeat may take: its launcher waits 15 s for the answer."""
-LauncherReport = Provision | Fail | Retry | Exit | Return | Stop
+STARTED: Final = FINAL | {State.RUNNING}
+"""The states of an order whose program has started before its launcher reports that."""
+LauncherReport = Provision | Start | Fail | Retry | Exit | Return | Stop
 
 
 class WhyStop(StrEnum):
@@ -63,10 +65,17 @@ class Leases:
         Raises NotFound, LeaseLost, WrongState, Unavailable.
         """
         seen = self.store.look(order_id)
+        if isinstance(report, Start) and seen.order.kind is OrderKind.CAPACITY:
+            raise WrongState("Only its worker reports that a capacity order runs.", state=seen.order.state)
         event: LauncherReport | Release = report
         if isinstance(report, Stop) and seen.order.kind is OrderKind.CAPACITY and seen.order.state is State.RUNNING:
             event = Release(report.request_id, report.epoch, report.launcher)  # it was fulfilled, so it succeeds
-        order = self.store.apply(order_id, event, self.clock(), seen)
+        try:
+            order = self.store.apply(order_id, event, self.clock(), seen)
+        except WrongState as refusal:
+            if isinstance(report, Start) and refusal.state in STARTED:
+                return self.store.get(order_id)  # its program was faster
+            raise
         reach(Point.UPDATE_STORED)
         return order
 
@@ -96,8 +105,8 @@ class Leases:
         """
         return self.store.held_by(launcher)
 
-    def worker_started(self, order_id: str, epoch: int) -> State:
-        """Apply the worker's report that it started, and return the order's state.
+    def worker_started(self, order_id: str, epoch: int) -> Order:
+        """Apply the worker's report that it started, and return the order.
 
         Raises NotFound, LeaseLost, WrongState, Unavailable.
         """
@@ -109,9 +118,13 @@ class Leases:
         except WrongState as refusal:
             if refusal.state != State.RUNNING:
                 raise
-            return State.RUNNING  # the registration of its agent started the order, so the report succeeds
+            return seen.order  # the registration of its agent started the order, so the report succeeds
         reach(Point.CALLBACK_STARTED)
-        return order.state
+        return order
+
+    def worker_progressed(self, order_id: str, report: Progress) -> Order:
+        """Store what the worker has done so far, and return the order. Raises as `worker_started` does."""
+        return self.store.apply(order_id, report, self.clock(), self.store.look(order_id))
 
     def worker_failed(self, order_id: str, report: Fail | Retry) -> State:
         """Apply the worker's report that it failed, and return the order's state. Raises as `worker_started` does."""

@@ -32,7 +32,10 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """A client's request for an order. `fingerprint` is the SHA-256 of the whole request."""
+    """A client's request for an order. `fingerprint` is the SHA-256 of the whole request.
+
+    `order_id` is that of a contract whose ids have a form of their own; None: any.
+    """
 
     account: str
     spec: AnySpec
@@ -40,6 +43,7 @@ class NewOrder:
     not_before: datetime | None
     idempotency_key: str
     fingerprint: str
+    order_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Orders:
             )
         if new.not_before is not None and new.not_before > now + MAX_DELAY:
             raise Invalid("Some fields of the body are wrong.", {"not_before": "At most 30 days from now"})
-        order = place(self.new_id(), new.account, new.spec, now, new.limits, new.not_before)
+        order = place(new.order_id or self.new_id(), new.account, new.spec, now, new.limits, new.not_before)
         key = IdempotencyKey(new.account, new.idempotency_key, new.fingerprint)
         created = self.store.create(order, key)
         reach(Point.CREATE_STORED)

@@ -47,6 +47,11 @@ def worker_started(epoch: int) -> str:
     return f"started@{epoch}"
 
 
+def worker_progress(epoch: int) -> str:
+    """The id of a report of progress. No order remembers it, because a repeat changes nothing."""
+    return f"progress@{epoch}"
+
+
 def worker_report(event: str, epoch: int, report: str) -> str:
     """The id of a worker's report. A different report at the same epoch has another id, and is refused.
 

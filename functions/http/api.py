@@ -2,14 +2,16 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
 from pydantic_settings import BaseSettings
 
+from functions.engine.environments import Environment
 from functions.http.dialect import Dialect
 from functions.http.routing import Route
+from shared.domain.spec import OrderKind
 
 Chore = Callable[..., Counter[str]]
 """The sweep's work for a contract. It is called with `limit`, the number of records to read of each kind, and with
@@ -18,6 +20,14 @@ services by their type; it returns counts by the names of SweepAnswer's fields. 
 
 CHORE_GIVEN: Final = frozenset({"limit"})
 """The parameters of a chore that are not services."""
+
+
+MakeEnvironment = Callable[..., Environment]
+"""Makes the environment of a contract's image. It is called with `order` and with services by their type. Raises
+Conflict.
+"""
+
+ENVIRONMENT_GIVEN: Final = frozenset({"order"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,8 @@ class Api:
     services: Mapping[str, Sequence[Route]]
     chores: Sequence[Chore] = ()
     settings: type[BaseSettings] | None = None
+    environments: Mapping[OrderKind, MakeEnvironment] = field(default_factory=dict)
+    """For each kind of order whose images expect this contract's environment."""
 
     @property
     def routes(self) -> tuple[Route, ...]:

@@ -19,7 +19,7 @@ from werkzeug.exceptions import NotFound as NoRule
 from werkzeug.routing import MapAdapter
 
 from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, TooLarge, Unavailable
-from functions.http.api import CHORE_GIVEN, Api
+from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import Open, Principal
 from functions.http.dialect import NATIVE, Dialect, RefusalResponse
 from functions.http.handlers import Services, require_services, wanted_by
@@ -60,6 +60,7 @@ class Endpoint:
             *((route.handler, route.signature.services) for route in routes),
             *((dialect.authenticate, wanted) for dialect, wanted in self._wanted.items()),
             *((chore, wanted_by(chore, CHORE_GIVEN)) for api in apis for chore in api.chores),
+            *((make, wanted_by(make, ENVIRONMENT_GIVEN)) for api in apis for make in api.environments.values()),
         ):
             require_services(handler, wanted, offered)
 
@@ -129,7 +130,7 @@ def entry_point(endpoint: Endpoint) -> Callable[[Request], Response]:
 def respond(request: Request, apis: Sequence[Api], answer: Callable[[Request, Dialect], Response]) -> Response:
     """Return the answer, or the refusal in the dialect of the path's API, and log it."""
     started, failure = time.monotonic(), None
-    dialect = next((api.dialect for api in apis if request.path.startswith(api.prefixes)), NATIVE)
+    dialect = _dialect(apis, request.path)
     clear_contextvars()  # removes the fields of this thread's last request
     bind_contextvars(**{name: request.headers[name] for name in TRACE_HEADERS if name in request.headers})
     try:
@@ -151,6 +152,12 @@ def respond(request: Request, apis: Sequence[Api], answer: Callable[[Request, Di
         exc_info=failure,
     )
     return response
+
+
+def _dialect(apis: Sequence[Api], path: str) -> Dialect:
+    """Return the dialect of the API with the longest prefix of this path."""
+    prefixes = {prefix: api.dialect for api in apis for prefix in api.prefixes if path.startswith(prefix)}
+    return prefixes[max(prefixes, key=len)] if prefixes else NATIVE
 
 
 def unroutable(request: Request, apis: Sequence[Api], error: HTTPException) -> Response:

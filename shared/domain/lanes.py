@@ -1,12 +1,21 @@
-"""Lanes, the routing keys of orders: `<datacenter>/<kind>[/<size>]`."""
+"""Lanes, the routing keys of orders: `<datacenter>/<kind>[/<size>]`, or `any/<kind>[/image]`."""
+
+from typing import Final
 
 from shared.domain.spec import ANY_POOL, EVERY, CapacitySpec, ExportSpec, OrderKind, SessionSpec, TaskSpec
 
+IMAGE: Final = "image"
+
 
 def lane(spec: CapacitySpec | ExportSpec | TaskSpec | SessionSpec) -> str:
-    """Return the lane that a launcher must serve to run this order: `any/<kind>` if every launcher may run it."""
+    """Return the lane that a launcher must serve to run this order: `any/<kind>` if every launcher may run it.
+
+    An order that names an image is for launchers that can run images.
+    """
     if isinstance(spec, CapacitySpec):
         return f"{spec.datacenter}/{spec.kind}/{spec.node_size}"
+    if isinstance(spec, ExportSpec | TaskSpec) and spec.image is not None:
+        return f"{ANY_POOL}/{spec.kind}/{IMAGE}"
     return f"{ANY_POOL}/{spec.kind}"
 
 

@@ -1,7 +1,9 @@
 """What an order asks for: one frozen model a kind, the same on the wire, in the store and in the machine."""
 
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from functools import partial
+from operator import eq
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -20,6 +22,12 @@ Ulid = Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$"
 
 Argument = Annotated[str, StringConstraints(max_length=1024, pattern=r"^[^\x00]*$")]
 """It holds no NUL: no command can take one as an argument."""
+
+
+Image = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][A-Za-z0-9._/:@-]*$", max_length=255)]
+"""An OCI image by its registry, name and tag or digest, such as `registry.fly.io/descartes-workers:latest`."""
+Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{3}$")]
+"""A cloud's region, such as Fly's `ord`."""
 
 
 class OrderKind(StrEnum):
@@ -52,8 +60,27 @@ class Attestation(StrEnum):
     """Only the report of an agent in the machine, after its quote was verified."""
 
 
+class LogLevel(StrEnum):
+    ERROR = "error"
+    WARN = "warn"
+    INFO = "info"
+    DEBUG = "debug"
+    TRACE = "trace"
+
+
+class SecretName(StrEnum):
+    """The secrets of the operator that an order may ask for."""
+
+    ANTHROPIC_API_KEY = "ANTHROPIC_API_KEY"
+
+
 class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+def _later(default: Any, **constraints: Any) -> Any:  # typed as `Field` is
+    """Return a field that a document leaves out if it has its default: earlier versions can read such a document."""
+    return Field(default, exclude_if=partial(eq, default), **constraints)
 
 
 class CapacitySpec(Spec):
@@ -68,23 +95,39 @@ class CapacitySpec(Spec):
 
 
 class ExportOptions(Spec):
+    """`max_depth` is the depth of the deepest exported entity below the root; 0 is the root alone."""
+
     include_ocr: bool = True
     cheimarros_mode: CheimarrosMode = CheimarrosMode.FULL
+    recursive: bool = _later(False)
+    max_depth: int = _later(5, ge=0, le=100)
+    parallel_batch_size: int = _later(10, ge=1, le=100)
+    """The number of entities that are read at the same time."""
 
 
 class ExportSpec(Spec):
-    """The MODS 3.8 record of one entity."""
+    """The MODS 3.8 record of one entity, or if `recursive` the records of its tree as one collection.
+
+    If it names an image, that image makes the export in place of our own worker.
+    """
 
     kind: Literal[OrderKind.EXPORT] = OrderKind.EXPORT
     pi: Ulid
     options: ExportOptions = ExportOptions()
+    image: Image | None = _later(None)
+    region: Region | None = _later(None)
 
 
 class TaskSpec(Spec):
-    """A command. Its standard output and error, interleaved, are the order's output."""
+    """A command, or the entry point of an image. A command's standard output and error, interleaved, are the output."""
 
     kind: Literal[OrderKind.TASK] = OrderKind.TASK
-    command: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=64)]
+    command: Annotated[tuple[Argument, ...], Field(max_length=64)] = ()
+    image: Image | None = _later(None)
+    region: Region | None = _later(None)
+    project_id: Annotated[str, StringConstraints(max_length=200)] = _later("")
+    log_level: LogLevel = _later(LogLevel.INFO)
+    secrets: Annotated[tuple[SecretName, ...], Field(max_length=8)] = _later(())
 
 
 class SessionSpec(Spec):

@@ -1,5 +1,6 @@
 """Models for launchers: `/v1/claims`, `/v1/updates`, `/v1/heartbeats`, `/v1/holds`."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
@@ -77,6 +78,15 @@ class Provisioning(Request):
     vm: Name
 
 
+class MachineRunning(Request):
+    """The machine runs an image whose program reports no start of its own."""
+
+    status: Literal["running"] = "running"
+    request_id: RequestId
+    launcher: Name
+    epoch: Epoch
+
+
 class AttemptFailed(Request):
     """The attempt failed, and its machine is gone. If the host had no capacity, there was no machine."""
 
@@ -124,8 +134,22 @@ class MachineGone(Request):
 
 
 UpdateRequest = Annotated[
-    Provisioning | AttemptFailed | MachineGone | Returned | Stopped, Field(discriminator="status")
+    Provisioning | MachineRunning | AttemptFailed | MachineGone | Returned | Stopped, Field(discriminator="status")
 ]
+
+
+class EnvironmentRequest(Request):
+    """`POST /v1/environments/{order_id}`: ask for what an image that knows nothing of us needs for this order."""
+
+    launcher: Name
+    epoch: Epoch
+
+
+class EnvironmentAnswer(Answer):
+    """The environment variables, among them credentials, and the arguments of the image's entry point."""
+
+    variables: Mapping[str, str] = Field(repr=False)
+    arguments: tuple[str, ...]
 
 
 class Hold(Request):

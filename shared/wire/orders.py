@@ -56,7 +56,8 @@ class OutputView(Answer):
     file_name: FileName
     content_type: str
     size: int
-    sha256: str
+    sha256: str | None
+    """None if another's worker uploaded it, which reports no digest."""
 
 
 class OrderView(Answer):
@@ -85,6 +86,8 @@ class OrderView(Answer):
     output: OutputView | None
     discarded_at: datetime | None
     metrics: Mapping[str, int | float]
+    progress: Mapping[str, int] = {}
+    """What its worker last reported of its work: for an export `entities_done`, `entities_failed`, `entities_found`."""
     created_at: datetime
     updated_at: datetime
     entered: Mapping[AnyState, datetime]

@@ -40,6 +40,14 @@ class WorkerCompleted(Request):
     metrics: Annotated[Mapping[Name, int | float], Field(max_length=50)] = {}
 
 
+class WorkerProgress(Request):
+    """What the worker has done so far. It changes no state, and a lost one needs no repeat."""
+
+    event: Literal["progress"] = "progress"
+    epoch: Epoch
+    progress: Annotated[Mapping[Name, Annotated[int, Field(ge=0, le=2**53)]], Field(max_length=10)]
+
+
 class WorkerFailed(Request):
     event: Literal["failed"] = "failed"
     epoch: Epoch
@@ -49,7 +57,7 @@ class WorkerFailed(Request):
 
 
 CallbackRequest = Annotated[
-    WorkerStarted | UploadRequest | WorkerCompleted | WorkerFailed, Field(discriminator="event")
+    WorkerStarted | UploadRequest | WorkerProgress | WorkerCompleted | WorkerFailed, Field(discriminator="event")
 ]
 
 
@@ -61,7 +69,8 @@ class UploadGrant(Answer):
 
 
 class CallbackAnswer(Answer):
-    """`upload` is the answer to an upload request, and null for any other report."""
+    """`upload` is the answer to an upload request, `environment` that to `started`: for a task's command."""
 
     state: AnyState
     upload: UploadGrant | None = None
+    environment: Annotated[Mapping[str, str], Field(exclude_if=lambda given: not given, repr=False)] = {}

@@ -20,6 +20,7 @@ PASSWORD: Final = "an operator's password"
 ENVIRONMENT: Final = {
     "LAUNCHYARD_BACKEND": "memory",
     "LAUNCHYARD_BUCKET": "s3://outputs",
+    "LAUNCHYARD_URL": "http://127.0.0.1:8080",
     "LAUNCHYARD_CALLBACK_SECRET": SECRET,
     "LAUNCHYARD_KEYS": json.dumps([{"digest": digest(ADMIN), "role": Role.ADMIN, "account": "operators"}]),
     "LAUNCHYARD_ADMIN_PASSWORD": PASSWORD,

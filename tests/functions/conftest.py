@@ -18,6 +18,7 @@ MAIN = Path(wiring.__file__).parent / "main.py"
 SETTINGS = {
     "LAUNCHYARD_BACKEND": "memory",
     "LAUNCHYARD_BUCKET": "s3://outputs",
+    "LAUNCHYARD_URL": "http://127.0.0.1:8080",
     "LAUNCHYARD_CALLBACK_SECRET": SECRET,
     "GOOGLE_CLOUD_PROJECT": "a-project",
 }

@@ -128,7 +128,8 @@ def test_each_wrong_field_of_a_claim_is_named(world: World, changes: dict[str, A
         ({"kind": "task", "command": ["a\0b"]}, "order.command.0", "should match"),
         ({"kind": "task", "command": ["x" * 1025]}, "order.command.0", "at most 1024"),
         ({"kind": "task", "command": [7]}, "order.command.0", "valid string"),
-        ({"kind": "task", "command": []}, "order.command", "at least 1"),
+        ({"kind": "task", "command": []}, "order.command", "Give a command or an image"),
+        ({"kind": "task", "command": ["true"], "image": "busybox"}, "order.command", "Give a command or an image"),
         ({"kind": "task", "command": ["true"] * 65}, "order.command", "at most 64"),
     ],
 )

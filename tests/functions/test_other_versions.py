@@ -90,6 +90,7 @@ BY_ORDER: Final[dict[str, tuple[str, Callable[[World, str], Any]]]] = {
             "vm": "vm-1",
         },
     ),
+    "POST /v1/environments/{order_id}": (LAUNCHER, lambda _world, _id: {"launcher": "alpha", "epoch": 1}),
     "POST /v1/callbacks/{order_id}": ("", lambda _world, _id: {"event": "started", "epoch": 1}),
     "POST /api/v1/launchers/capacity/orders/{order_id}": (LAUNCHER, lambda _world, _id: {"status": "provisioning"}),
 }

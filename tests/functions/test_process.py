@@ -26,6 +26,7 @@ ENVIRONMENT: Final = {
     "PYTHONPATH": str(ROOT),
     "LAUNCHYARD_BACKEND": "memory",
     "LAUNCHYARD_BUCKET": "s3://outputs",
+    "LAUNCHYARD_URL": "http://127.0.0.1:8080",
     "LAUNCHYARD_S3_ENDPOINT": f"http://{LOOPBACK}:1",
     "LAUNCHYARD_S3_ACCESS_KEY_ID": "an-id",
     "LAUNCHYARD_S3_SECRET_ACCESS_KEY": "a-secret-access-key",

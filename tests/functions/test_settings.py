@@ -17,6 +17,7 @@ from tests.functions.world import SECRET, Bells, Clock, ports_for
 MINIMAL = {
     "LAUNCHYARD_BACKEND": "memory",
     "LAUNCHYARD_BUCKET": "s3://outputs",
+    "LAUNCHYARD_URL": "http://127.0.0.1:8080",
     "LAUNCHYARD_CALLBACK_SECRET": SECRET,
 }
 

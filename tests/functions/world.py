@@ -15,6 +15,7 @@ from werkzeug.test import TestResponse
 
 from emulators.fakes.trust_authority import LocalTrustAuthority
 from functions import wiring
+from functions.adapters.bucket_credentials import Issuer
 from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.published_keys import PublishedKeys
@@ -30,7 +31,7 @@ from functions.engine.credentials import CallbackTokens
 from functions.engine.operator_sessions import Sessions
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services
-from functions.ports import OrderStore
+from functions.ports import OrderStore, WorkerCredentials
 from functions.wiring import Ports
 from shared.domain.spec import AnySpec
 from shared.wire.bell import Bell
@@ -58,6 +59,9 @@ MRTD: Final = b"\x91" * 48
 """Of the one image that is trusted."""
 PASSWORD: Final = "an operator's password of tests"
 SECRET: Final = "a callback secret of tests, of 32 characters or more"
+URL: Final = "https://control-plane.test"
+BUCKET: Final = "outputs"
+STORE: Final = "https://account-id.r2.cloudflarestorage.com"
 ANY_LANES: Final = ["any/export", "any/task", "any/session", "local:dev/capacity/tiny"]
 
 
@@ -120,6 +124,7 @@ def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None 
         keys=CachedKeys(keys),
         doorbell=bells,
         bucket=MemoryBucket(clock),
+        issuer=Issuer(f"s3://{BUCKET}", STORE, None, "parent-key", SECRET, WorkerCredentials.TEMPORARY),
         any_order=FirstFitting(store),
         oldest_first=FirstFitting(store),
         accounts=MemoryRecords(),
@@ -135,6 +140,7 @@ def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None 
         new_id=lambda: str(uuid4()),
         new_secret=secrets.token_urlsafe,
         wait=clock.wait,
+        url=URL,
     )
 
 

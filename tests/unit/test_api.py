@@ -14,6 +14,7 @@ from shared.wire.base import Answer, Request, read_answer
 from shared.wire.launchers import (
     ClaimAnswer,
     Claimed,
+    EnvironmentAnswer,
     HeartbeatAnswer,
     HeartbeatRequest,
     HoldsView,
@@ -44,6 +45,7 @@ ANSWERS: Final[tuple[Answer, ...]] = (
         stop=(StopOrder(order_id="two", epoch=1, why="cancelled"),),
     ),
     HoldsView(holds=(HoldView(order_id="one", epoch=1, state=State.CLAIMED),)),
+    EnvironmentAnswer(variables={"TASK_ID": "task-1"}, arguments=("--task", "task-1")),
     CallbackAnswer(state=State.RUNNING, upload=UploadGrant(url="http://x", headers={"content-type": "a/b"})),
     SweepAnswer.model_validate(dict.fromkeys(SweepAnswer.model_fields, 1) | {"more": True}),
     Problem(

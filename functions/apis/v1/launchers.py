@@ -6,11 +6,12 @@ from pydantic import BaseModel, ConfigDict
 
 from functions.apis.v1.views import order_view
 from functions.domain.access import Role
-from functions.domain.events import Exit, Fail, Provision, Retry, Return, Stop
+from functions.domain.events import Exit, Fail, Provision, Retry, Return, Start, Stop
 from functions.domain.holder import holder_of
 from functions.domain.refusals import Invalid
 from functions.engine import leases as engine
 from functions.engine import request_ids
+from functions.engine.environments import Environments
 from functions.engine.leases import LauncherReport, Leases
 from functions.http.authentication import Principal
 from functions.http.routing import Route
@@ -18,11 +19,14 @@ from shared.domain.order import Failure, Reason
 from shared.wire.base import Name
 from shared.wire.launchers import (
     AttemptFailed,
+    EnvironmentAnswer,
+    EnvironmentRequest,
     HeartbeatAnswer,
     HeartbeatRequest,
     HoldsView,
     HoldView,
     MachineGone,
+    MachineRunning,
     Provisioning,
     Renewed,
     Returned,
@@ -96,11 +100,21 @@ def list_holds(query: HoldsQuery, launcher: Principal, leases: Leases) -> HoldsV
     return HoldsView(holds=tuple(HoldView(order_id=one.id, epoch=one.epoch, state=one.state) for one in held))
 
 
+def environment(
+    body: EnvironmentRequest, launcher: Principal, environments: Environments, order_id: str
+) -> EnvironmentAnswer:
+    holder = holder_of(launcher.account, body.launcher, launcher.identity)
+    made = environments.for_launcher(order_id, body.epoch, holder)
+    return EnvironmentAnswer(variables=made.variables, arguments=made.arguments)
+
+
 def _report(body: UpdateRequest, holder: str, request_id: str) -> LauncherReport:
     """Return the reported event. Raises Invalid if a launcher cannot give this reason."""
     match body:
         case Provisioning():
             return Provision(request_id, body.epoch, holder, body.vm)
+        case MachineRunning():
+            return Start(request_id, body.epoch, launcher=holder)
         case MachineGone():
             return Exit(request_id, body.epoch, holder, body.message)
         case Returned():
@@ -133,6 +147,14 @@ ROUTES: Final = (
         heartbeat,
         "Renew the leases of all orders that the launcher holds",
         max_bytes=128 * 1024,  # 500 holds, with ids of 128 characters
+    ),
+    Route(
+        "POST",
+        "/v1/environments/{order_id}",
+        LAUNCHERS,
+        environment,
+        "Get the environment of an image that runs a held order",
+        conflicts=True,
     ),
     Route("GET", "/v1/holds", LAUNCHERS, list_holds, "List the orders that the launcher holds"),
 )

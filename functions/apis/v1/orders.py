@@ -19,7 +19,7 @@ from functions.http.paging import page_of
 from functions.http.routing import NoContent, Redirect, Route
 from functions.ports import OrderQuery
 from shared.domain.order import State
-from shared.domain.spec import OrderKind
+from shared.domain.spec import OrderKind, TaskSpec
 from shared.wire.orders import OrderList, OrderRequest, OrderView
 
 CLIENTS: Final = frozenset({Role.ADMIN, Role.CLIENT})
@@ -47,6 +47,9 @@ def create_order(body: OrderRequest, client: Principal, orders: Orders, idempote
     if not capacity and asked.ttl_seconds is not None:
         wrong = {"limits.ttl_seconds": "Only a capacity order has one; give run_timeout_seconds"}
         raise Invalid("The limits are not those of this kind of order.", wrong)
+    if isinstance(body.order, TaskSpec) and bool(body.order.command) is (body.order.image is not None):
+        wrong = {"order.command": "Give a command or an image, and not both"}
+        raise Invalid("Some fields of the body are wrong.", wrong)
     given = {
         "queue_seconds": asked.queue_ttl_seconds,
         "boot_seconds": asked.boot_timeout_seconds,

@@ -27,6 +27,7 @@ def order_view(order: Order) -> OrderView:
         output=output_view(order.output) if order.output else None,
         discarded_at=order.discarded_at,
         metrics=order.metrics,
+        progress=order.progress,
         created_at=order.created_at,
         updated_at=order.updated_at,
         entered={state: at for state, at in order.entered.items()},  # noqa: C416 (widens the type of the keys)

@@ -5,16 +5,18 @@ A worker's token is valid for one order at one epoch.
 
 from typing import Final
 
-from functions.domain.events import Fail, Retry
-from functions.domain.order import Output, output_key
+from functions.domain.events import Fail, Progress, Retry
+from functions.domain.order import Order, Output, output_key
 from functions.domain.refusals import Invalid, Unauthenticated
 from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
+from functions.engine.environments import Environments
 from functions.engine.leases import Leases
 from functions.engine.outputs import Outputs
 from functions.http.authentication import Bearer, Open
 from functions.http.routing import Route
 from shared.domain.order import Failure, Reason
+from shared.domain.spec import OrderKind
 from shared.wire.workers import (
     CallbackAnswer,
     CallbackRequest,
@@ -22,6 +24,7 @@ from shared.wire.workers import (
     UploadRequest,
     WorkerCompleted,
     WorkerFailed,
+    WorkerProgress,
     WorkerStarted,
 )
 
@@ -31,14 +34,23 @@ WORKER_REASONS: Final = frozenset(
 
 
 def report(
-    body: CallbackRequest, worker: Bearer, tokens: CallbackTokens, leases: Leases, outputs: Outputs, order_id: str
+    body: CallbackRequest,
+    worker: Bearer,
+    tokens: CallbackTokens,
+    leases: Leases,
+    outputs: Outputs,
+    environments: Environments,
+    order_id: str,
 ) -> CallbackAnswer:
     """The token is verified before the order is read: a wrong token must not reveal whether the order exists."""
     if not tokens.verify(order_id, body.epoch, worker.token):
         raise Unauthenticated("This token does not belong to this order and epoch.")
     match body:
         case WorkerStarted():
-            return CallbackAnswer(state=leases.worker_started(order_id, body.epoch))
+            return _started(leases.worker_started(order_id, body.epoch), environments)
+        case WorkerProgress():
+            progress = Progress(request_ids.worker_progress(body.epoch), body.epoch, body.progress)
+            return CallbackAnswer(state=leases.worker_progressed(order_id, progress).state)
         case UploadRequest():
             state, upload = outputs.grant_upload(order_id, body.epoch, body.content_type, body.size, body.sha256)
             return CallbackAnswer(state=state, upload=UploadGrant(url=upload.url, headers=upload.headers))
@@ -52,6 +64,13 @@ def report(
             event = Retry if body.failure is Failure.RETRYABLE else Fail
             failed = event(_request_id(body), body.epoch, body.reason, body.message)
             return CallbackAnswer(state=leases.worker_failed(order_id, failed))
+
+
+def _started(order: Order, environments: Environments) -> CallbackAnswer:
+    """A task's command gets its environment only now that its worker runs. Our export program needs none."""
+    if order.kind is not OrderKind.TASK or order.final:
+        return CallbackAnswer(state=order.state)
+    return CallbackAnswer(state=order.state, environment=environments.of(order).variables)
 
 
 def _request_id(body: WorkerCompleted | WorkerFailed) -> str:
