@@ -19,6 +19,8 @@ SUBSCRIPTION: Final = "launchyard-launchers"
 BUCKET: Final = "launchyard-outputs"
 DATACENTER: Final = "local:dev"
 FLY_APP: Final = "launchyard-workers"
+EXPORT_IMAGE: Final = "registry.fly.io/arke-mods-export-worker:production"
+"""The name of the exports contract's image."""
 OWN_IMAGE: Final = "registry.fly.io/launchyard-worker:production"
 """The name of the image that holds our own worker."""
 
@@ -35,11 +37,15 @@ class Backend(StrEnum):
 
 
 class ProviderChoice(StrEnum):
-    """`auto` is qemu if it is installed, otherwise process."""
+    """`auto` is qemu if it is installed, otherwise process. With `fly`, the local Machines API makes all machines.
+
+    With the others it makes those of orders that name an image.
+    """
 
     AUTO = "auto"
     QEMU = "qemu"
     PROCESS = "process"
+    FLY = "fly"
 
 
 class StackSettings(BaseSettings):

@@ -1,5 +1,6 @@
 """Serves the fake as a process, so that machines outlive the launcher that created them."""
 
+import json
 import sys
 import threading
 import time
@@ -13,16 +14,19 @@ from emulators.fakes.fly.machines import Machines
 from emulators.fakes.fly.programs import ImagePrograms
 from emulators.processes import Server, accepts, await_ready, start
 from emulators.serving import bind
-from emulators.settings import FlySettings
+from emulators.settings import FlySettings, Images
 from shared.signals import exit_on_signals
 
 SETTLE_SECONDS: Final = 0.05
 
 
-def start_fly(port: int, logs: Path, environment: Mapping[str, str]) -> Server:
-    """Start the fake with the settings in `environment`, and wait until it answers. Raises StartFailed."""
+def start_fly(port: int, logs: Path, environment: Mapping[str, str], images: Images) -> Server:
+    """Start the fake with the app and the token in `environment`, and wait until it answers. Raises StartFailed."""
     argv = [sys.executable, "-m", "emulators.fakes.fly", "--port", str(port), "--logs", str(logs)]
-    server = start("the Machines API", argv, logs / "fly.log", environment)
+    variables = {name: environment[name] for name in ("LAUNCHYARD_FLY_APP", "LAUNCHYARD_FLY_API_TOKEN")}
+    server = start(
+        "the Machines API", argv, logs / "fly.log", variables | {"LAUNCHYARD_FLY_IMAGES": json.dumps(images)}
+    )
     await_ready(server, lambda: accepts(port))
     return server
 

@@ -100,7 +100,8 @@ class MachinesApi:
         """Raises SettingsWrong if the environment's proxy cannot be used."""
         self._pacers = pacers
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
-        self._http = open_client(f"{endpoint}/v1/apps/{app}/machines", headers=headers, timeout=CALL_SECONDS)
+        self._http = open_client(endpoint, headers=headers, timeout=CALL_SECONDS)
+        self._machines = f"/v1/apps/{app}/machines"
 
     def create(self, body: Mapping[str, Any]) -> Found:
         """Ask for a machine, once."""
@@ -153,7 +154,7 @@ class MachinesApi:
         for _ in range(MAX_RESTS):
             pacer.wait()
             try:
-                answer = self._http.request(verb, path, **options)
+                answer = self._http.request(verb, self._machines + path, **options)
             except httpx.TransportError as error:
                 raise FlyUnreachable(explain(error, self._http.base_url)) from error
             if answer.status_code != HTTPStatus.TOO_MANY_REQUESTS:
