@@ -24,24 +24,31 @@ FOREIGN_IMAGE: Final = "registry.fly.io/someones-worker:production"
 
 @dataclass
 class NoPrograms:
-    """Images of which nothing runs; a test puts into `codes` the exit codes of machines that are to end."""
+    """Images of which nothing runs. `codes` are the exit codes of machines that are to end."""
 
     images: frozenset[str] = frozenset({OWN_IMAGE, FOREIGN_IMAGE})
     codes: dict[str, int] = field(default_factory=dict)
     launched: list[Launch] = field(default_factory=list)
+    running: set[str] = field(default_factory=set)
 
     def knows(self, image: str) -> bool:
         return image in self.images
 
     def start(self, launch: Launch) -> None:
         self.launched.append(launch)
+        self.running.add(launch.machine_id)
 
     def terminate(self, machine_id: str) -> None:
-        self.codes[machine_id] = 143
+        self.end(machine_id, 143)
 
     def kill(self, machine_id: str) -> None:
-        if any(launch.machine_id == machine_id for launch in self.launched):
-            self.codes[machine_id] = 137
+        self.end(machine_id, 137)
+
+    def end(self, machine_id: str, code: int) -> None:
+        """Have a machine's program end, if it runs."""
+        if machine_id in self.running:
+            self.running.remove(machine_id)
+            self.codes[machine_id] = code
 
     def ended(self) -> dict[str, int]:
         ended, self.codes = self.codes, {}

@@ -113,7 +113,7 @@ def test_a_machine_goes_through_its_states_and_is_readable_after_its_end(
         "FLY_REGION": "ord",
     }
 
-    programs.codes[machine["id"]] = 3
+    programs.end(machine["id"], 3)
     assert client.get(f"/{machine['id']}/wait", state="destroyed", timeout=30).json() == {"ok": True}
 
     assert client.get().json() == []

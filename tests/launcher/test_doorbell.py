@@ -74,7 +74,7 @@ class Closing:
 
     def __init__(self, admission: Admission) -> None:
         self.closed = threading.Event()
-        self.reserve, self.free = admission.reserve, admission.free
+        self.reserve, self.free, self.resize = admission.reserve, admission.free, admission.resize
         self._admission = admission
 
     def await_room(self, lanes: Lanes) -> int:
