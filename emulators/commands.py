@@ -26,7 +26,7 @@ def up(
     ] = None,
     provider: Annotated[
         ProviderChoice | None,
-        typer.Option(help="qemu: virtual machines; process: processes; auto: qemu if installed."),
+        typer.Option(help="qemu: virtual machines; process: processes; fly: images; auto: qemu if installed."),
     ] = None,
     port: Annotated[int | None, typer.Option(help="The control plane's port.")] = None,
     slots: Annotated[int | None, typer.Option(help="The number of machines that may run at once.")] = None,

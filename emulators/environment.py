@@ -9,7 +9,18 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from emulators.processes import LOOPBACK
-from emulators.settings import BUCKET, DATACENTER, PROJECT, SUBSCRIPTION, TOPIC, Backend, StackSettings
+from emulators.settings import (
+    BUCKET,
+    DATACENTER,
+    EXPORT_IMAGE,
+    FLY_APP,
+    OWN_IMAGE,
+    PROJECT,
+    SUBSCRIPTION,
+    TOPIC,
+    Backend,
+    StackSettings,
+)
 from functions.domain.access import KEY_BYTES, KEY_PREFIX, ApiKey, Role, digest
 
 FILE: Final = "dev.env"
@@ -37,6 +48,10 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "LAUNCHYARD_SOURCE_API": f"{address}:{settings.source_port}",
         "LAUNCHYARD_SOURCE_IPFS": f"{address}:{settings.source_port}",
         "LAUNCHYARD_GCP_ENDPOINT": f"{address}:{settings.compute_port}",
+        "LAUNCHYARD_FLY_ENDPOINT": f"{address}:{settings.fly_port}",
+        "LAUNCHYARD_FLY_APP": FLY_APP,
+        "LAUNCHYARD_FLY_API_TOKEN": secrets.token_urlsafe(24),
+        "LAUNCHYARD_FLY_EXPORT_IMAGE": EXPORT_IMAGE if EXPORT_IMAGE in settings.fly_images else OWN_IMAGE,
         "LAUNCHYARD_ITA_API": f"{address}:{settings.trust_port}",
         "LAUNCHYARD_ITA_CERTS": f"{address}:{settings.trust_port}/certs",
         "LAUNCHYARD_ITA_API_KEY": secrets.token_urlsafe(24),

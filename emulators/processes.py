@@ -132,9 +132,14 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
             raise StartFailed(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
     child.returncode = 0  # it may outlive us: without this, Popen warns about a process that still runs
     server = Server(name, child.pid, started_at(child.pid), log)
-    with (log.parent / STARTED).open("ab") as record:
-        record.write(SERVER.dump_json(server) + b"\n")
+    record(server)
     return server
+
+
+def record(server: Server) -> None:
+    """Record a server beside its log, so that `down` stops it."""
+    with (server.log.parent / STARTED).open("ab") as records:
+        records.write(SERVER.dump_json(server) + b"\n")
 
 
 def unproxied(environment: Mapping[str, str]) -> dict[str, str]:

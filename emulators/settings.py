@@ -1,8 +1,10 @@
 """The settings of the local stack and its processes."""
 
+import sys
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +18,14 @@ TOPIC: Final = "launchyard-doorbell"
 SUBSCRIPTION: Final = "launchyard-launchers"
 BUCKET: Final = "launchyard-outputs"
 DATACENTER: Final = "local:dev"
+FLY_APP: Final = "launchyard-workers"
+EXPORT_IMAGE: Final = "registry.fly.io/arke-mods-export-worker:production"
+"""The name of the exports contract's image."""
+OWN_IMAGE: Final = "registry.fly.io/launchyard-worker:production"
+"""The name of the image that holds our own worker."""
+
+Images = dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
+"""The command that stands for each image, by the image's name; in JSON in the environment."""
 
 
 class Backend(StrEnum):
@@ -27,11 +37,15 @@ class Backend(StrEnum):
 
 
 class ProviderChoice(StrEnum):
-    """`auto` is qemu if it is installed, otherwise process."""
+    """`auto` is qemu if it is installed, otherwise process. With `fly`, the local Machines API makes all machines.
+
+    With the others it makes those of orders that name an image.
+    """
 
     AUTO = "auto"
     QEMU = "qemu"
     PROCESS = "process"
+    FLY = "fly"
 
 
 class StackSettings(BaseSettings):
@@ -48,6 +62,9 @@ class StackSettings(BaseSettings):
     source_port: int = Field(default=8695, ge=1, le=65535)
     compute_port: int = Field(default=8700, ge=1, le=65535)
     trust_port: int = Field(default=8705, ge=1, le=65535)
+    fly_port: int = Field(default=8710, ge=1, le=65535)
+    fly_images: Images = {}
+    """In addition to OWN_IMAGE."""
     slots: int = Field(default=2, ge=1, le=64)
     backend: Backend = Backend.AUTO
     provider: ProviderChoice = ProviderChoice.AUTO
@@ -70,6 +87,21 @@ class TrustSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_")
 
     ita_api_key: Secret
+
+
+class FlySettings(BaseSettings):
+    """The settings of the local Machines API: those of the launcher that uses it, and the images."""
+
+    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", env_ignore_empty=True, frozen=True)
+
+    fly_app: str = FLY_APP
+    fly_api_token: Secret
+    fly_images: Images = {}
+
+    @property
+    def all_images(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the commands of the images, our own worker's included."""
+        return {OWN_IMAGE: (sys.executable, "-m", "worker"), **self.fly_images}
 
 
 class SchedulerSettings(BaseSettings):

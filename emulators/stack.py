@@ -9,6 +9,7 @@ from typing import Final
 from emulators import google, s3, services, source
 from emulators.environment import make_environment, remove_environment, write_environment
 from emulators.fakes.compute.server import start_compute
+from emulators.fakes.fly.server import start_fly
 from emulators.fakes.trust_authority import start_trust_authority
 from emulators.fetch import Unobtainable
 from emulators.processes import Server, StartFailed, require_free, running
@@ -16,6 +17,7 @@ from emulators.record import LOGS, Record
 from emulators.seeding import seed
 from emulators.settings import BUCKET, Backend, ProviderChoice, StackSettings
 from launcher.orders import leftovers
+from launcher.settings import Cloud
 
 LAUNCHER: Final = "launcher"
 QEMU: Final = "qemu-system-x86_64"
@@ -77,12 +79,12 @@ def _start_all(settings: StackSettings, environment: Environment, report: Report
     else:
         report("backend memory: the functions' process holds orders and bells until it ends; the S3 server answers")
     report(f"a Compute Engine answers at {environment['LAUNCHYARD_GCP_ENDPOINT']}")
+    report(f"a Machines API of Fly answers at {environment['LAUNCHYARD_FLY_ENDPOINT']}")
     services.start_functions(settings.port, logs, environment)
     report(f"the control plane answers at {environment['LAUNCHYARD_URL']}")
     services.start_scheduler(logs, environment)
     services.start_launcher(logs, {**environment, **for_launcher})
-    provider, slots = for_launcher["LAUNCHYARD_PROVIDER"], settings.slots
-    report(f"the launcher takes orders: provider {provider}, up to {slots} machines at once")
+    report(f"the launcher takes orders: {_described(for_launcher)}, up to {settings.slots} machines at once")
 
 
 def _require_down(home: Path) -> None:
@@ -97,6 +99,7 @@ def _require_down(home: Path) -> None:
 def _require_ports(settings: StackSettings) -> None:
     servers = {"port": "the control plane", "s3_port": "the S3 server", "source_port": "the sample source"}
     servers |= {"compute_port": "the Compute Engine", "trust_port": "the trust authority"}
+    servers |= {"fly_port": "the Machines API"}
     if settings.backend is Backend.GOOGLE:
         servers |= {"firestore_port": "the Firestore emulator", "pubsub_port": "the Pub/Sub emulator"}
     for name, server in servers.items():
@@ -109,6 +112,7 @@ def _stores(settings: StackSettings, environment: Environment, logs: Path) -> li
         lambda: s3.start_s3(settings.s3_port, logs, key, secret, BUCKET),
         lambda: source.start_source(settings.source_port, logs),
         lambda: start_compute(settings.compute_port, logs),
+        lambda: start_fly(settings.fly_port, logs, environment, settings.fly_images),
         lambda: start_trust_authority(settings.trust_port, logs, environment["LAUNCHYARD_ITA_API_KEY"]),
     ]
     if settings.backend is Backend.GOOGLE:
@@ -132,7 +136,7 @@ def _launcher_environment(settings: StackSettings, report: Report) -> dict[str, 
         if provider is ProviderChoice.PROCESS:
             report(f"{QEMU} is not installed: workers run as plain processes instead of machines")
     return {
-        "LAUNCHYARD_PROVIDER": provider,
+        **_providers(provider),
         "LAUNCHYARD_SLOTS": str(settings.slots),
         "LAUNCHYARD_TINY_MEMORY_MIB": "256",  # its guests boot with that, and a laptop has no 4 GiB for each
         "LAUNCHYARD_TINY_VCPUS": "1",
@@ -140,5 +144,24 @@ def _launcher_environment(settings: StackSettings, report: Report) -> dict[str, 
         "LAUNCHYARD_LAUNCHER_NAME": "local",
         "LAUNCHYARD_HEARTBEAT_SECONDS": "5",
         "LAUNCHYARD_DRAIN_SECONDS": "0",  # `down` stops its machines, and no other daemon follows
+        "LAUNCHYARD_FLY_LOOK_SECONDS": "0.5",
         **(services.guest_image(settings.images) if provider is ProviderChoice.QEMU else {}),
     }
+
+
+def _providers(provider: ProviderChoice) -> dict[str, str]:
+    """Return the launcher's settings of who makes its machines."""
+    if provider is ProviderChoice.FLY:
+        # Fly has no capacity, so no datacenter. The other provider is not enabled, but its name must be valid.
+        return {
+            "LAUNCHYARD_PROVIDERS": Cloud.FLY,
+            "LAUNCHYARD_PROVIDER": ProviderChoice.PROCESS,
+            "LAUNCHYARD_DATACENTER": "",
+        }
+    return {"LAUNCHYARD_PROVIDERS": f"{Cloud.BAREMETAL},{Cloud.FLY}", "LAUNCHYARD_PROVIDER": provider}
+
+
+def _described(for_launcher: Environment) -> str:
+    if for_launcher["LAUNCHYARD_PROVIDERS"] == Cloud.FLY:
+        return "provider fly"
+    return f"provider {for_launcher['LAUNCHYARD_PROVIDER']}, and fly for orders that name an image"

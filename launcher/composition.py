@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from pydantic import ValidationError
@@ -21,6 +22,7 @@ from launcher.host.checks.host import Host
 from launcher.host.clock import SYSTEM
 from launcher.host.probe import probe
 from launcher.machines.port import LaunchFailed, Provider
+from launcher.machines.remote.marks import Owner
 from launcher.machines.resources import Resources
 from launcher.orders.admission import Admission
 from launcher.orders.adoption import Adoption, holds_in
@@ -32,6 +34,7 @@ from launcher.orders.mode import Mode
 from launcher.orders.outage import Outage
 from launcher.orders.reconciliation import Reconciliation
 from launcher.orders.reports import ReportSender
+from launcher.providers.fly.provider import FlyProvider
 from launcher.providers.process.provider import ProcessProvider
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.providers.registry import Providers, cloud
@@ -40,6 +43,7 @@ from shared.client import ControlPlane, Refused, Unreachable
 from shared.log_events import LogEvent
 from shared.settings import SettingsWrong
 from shared.trust import private_authorities
+from shared.wire.launchers import EnvironmentAnswer, EnvironmentRequest, Hold
 
 log = structlog.get_logger()
 
@@ -56,9 +60,9 @@ def serve(settings: LauncherSettings) -> int:
     logs.configure(sys.stdout if settings.mode is Mode.DAEMON else sys.stderr)
     logs.log_thread_failures()
     with locked(settings.state_dir) as identity:
-        providers = providers_of(settings, identity)
         key = settings.launcher_key.get_secret_value()
         with ControlPlane(settings.url, key, identity=identity) as control_plane, _failures_explained():
+            providers = providers_of(settings, identity, control_plane)
             events = Events()
             events.hear_signals()
             log.info(
@@ -74,17 +78,27 @@ def serve(settings: LauncherSettings) -> int:
             return run(_composed(settings, providers, control_plane), events)
 
 
-def providers_of(settings: LauncherSettings, identity: str) -> Providers:
-    """Return the enabled providers. Raises ModeRefused, TrialImpossible, CloudRefused."""
+def providers_of(settings: LauncherSettings, identity: str, control_plane: ControlPlane) -> Providers:
+    """Return the enabled providers. Raises ModeRefused, TrialImpossible, CloudRefused, SettingsWrong."""
     by_cloud: dict[str, Provider] = {}
-    work = None
+    of_work: dict[Cloud, Provider] = {}
     if Cloud.BAREMETAL in settings.providers:
-        work = by_cloud[Cloud.BAREMETAL] = _local_provider(settings)
+        of_work[Cloud.BAREMETAL] = by_cloud[Cloud.BAREMETAL] = _local_provider(settings)
         if settings.datacenter is not None:
-            by_cloud[cloud(settings.datacenter)] = work
+            by_cloud[cloud(settings.datacenter)] = by_cloud[Cloud.BAREMETAL]
     if Cloud.GCP in settings.providers:
         by_cloud[Cloud.GCP] = _gcp_provider(settings, identity)
-    return Providers(by_cloud, work)
+    if Cloud.FLY in settings.providers and settings.fly_app is not None and settings.fly_api_token is not None:
+        owner = Owner(settings.launcher_name, identity, settings.url)
+        options = settings.fly_options(settings.fly_app, settings.fly_api_token, owner)
+        of_work[Cloud.FLY] = FlyProvider(options, partial(_environment, control_plane, settings.launcher_name))
+    work = next((of_work[one] for one in settings.providers if one in of_work), None)
+    return Providers(by_cloud, work, images=of_work.get(Cloud.FLY))
+
+
+def _environment(control_plane: ControlPlane, launcher: str, hold: Hold) -> EnvironmentAnswer:
+    """Ask for what a foreign image's worker is to be told. Raises ControlPlaneError."""
+    return control_plane.environment(hold.order_id, EnvironmentRequest(launcher=launcher, epoch=hold.epoch))
 
 
 @dataclass(frozen=True, slots=True)

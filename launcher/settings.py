@@ -15,6 +15,7 @@ import shared.settings
 from launcher.daemon.supervision import Supervision
 from launcher.host.probe import QemuChoice
 from launcher.orders.mode import Mode
+from launcher.providers.fly.settings import FlySettings
 from launcher.providers.gcp.settings import GcpSettings
 from launcher.providers.qemu.settings import PREFIX, HostSettings
 from shared.address import BaseUrl, ControlPlaneUrl, is_ipv6
@@ -34,10 +35,11 @@ class ProviderName(StrEnum):
 
 
 class Cloud(StrEnum):
-    """The hosts of machines: this one, or a cloud."""
+    """The hosts of machines: this one, or a cloud. Exports and tasks are made by the first that can."""
 
     BAREMETAL = "baremetal"
     GCP = "gcp"
+    FLY = "fly"
 
 
 def _split(value: object) -> object:
@@ -70,7 +72,7 @@ def host_name() -> str:
     return fitting[:64] or "launcher"
 
 
-class LauncherSettings(HostSettings, GcpSettings):
+class LauncherSettings(HostSettings, GcpSettings, FlySettings):
     """Each field is the environment's `LAUNCHYARD_<FIELD>`, or its twin; a flag wins over both."""
 
     url: ControlPlaneUrl = Field(validation_alias=twins("URL", "CP_URL"))
@@ -123,6 +125,14 @@ class LauncherSettings(HostSettings, GcpSettings):
     def _project_for_gcp(cls, value: tuple[Cloud, ...], info: ValidationInfo) -> tuple[Cloud, ...]:
         if Cloud.GCP in value and not info.data.get("gcp_project"):
             raise ValueError("the provider gcp needs LAUNCHYARD_GCP_PROJECT")
+        return value
+
+    @field_validator("providers")
+    @classmethod
+    def _app_and_token_for_fly(cls, value: tuple[Cloud, ...], info: ValidationInfo) -> tuple[Cloud, ...]:
+        for field in ("fly_app", "fly_api_token"):
+            if Cloud.FLY in value and not info.data.get(field):
+                raise ValueError(f"the provider fly needs {PREFIX}{field.upper()}")
         return value
 
     @field_validator("datacenter")

@@ -1,4 +1,7 @@
-"""`python -m worker --config PATH`: run the order of the configuration, or a standalone machine's program."""
+"""`python -m worker [--config PATH]`: run the order of the configuration, or a standalone machine's program.
+
+Without `--config` the configuration is the variable CONFIG_VARIABLE, for machines that get no files.
+"""
 
 import argparse
 import os
@@ -7,6 +10,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -16,11 +20,13 @@ from worker.logs import open_log
 from worker.network import client
 from worker.runtime import UNDELIVERED, Worker
 
+CONFIG_VARIABLE: Final = "LAUNCHYARD_WORKER_CONFIG"
+
 
 def main() -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
-        config = _read(_arguments().config)
+        config = _read(_document(_arguments()))
     except ValidationError as error:
         sys.stderr.write(f"[worker] the configuration is not valid for this version: {_fields(error)}\n")
         return UNDELIVERED
@@ -36,9 +42,14 @@ def main() -> int:
         return Worker(config, http, Path(folder), log).run()
 
 
-def _read(path: Path) -> WorkerConfig | StandaloneConfig:
+def _document(arguments: argparse.Namespace) -> bytes:
+    """Return the configuration's document. Programs that the worker starts do not inherit it: it holds a credential."""
+    in_environment = os.environ.pop(CONFIG_VARIABLE, "").encode()
+    return in_environment if arguments.config is None else arguments.config.read_bytes()
+
+
+def _read(document: bytes) -> WorkerConfig | StandaloneConfig:
     """Read either kind of configuration. Raises ValidationError, with the errors of an order's configuration."""
-    document = path.read_bytes()
     with suppress(ValidationError):
         return StandaloneConfig.model_validate_json(document)
     return WorkerConfig.model_validate_json(document)
@@ -46,8 +57,11 @@ def _read(path: Path) -> WorkerConfig | StandaloneConfig:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="worker", description="Run the order of a configuration, then exit.")
-    parser.add_argument("--config", type=Path, required=True, help="the JSON document that the launcher wrote")
-    return parser.parse_args()
+    parser.add_argument("--config", type=Path, help="the JSON document that the launcher wrote")
+    arguments = parser.parse_args()
+    if arguments.config is None and not os.environ.get(CONFIG_VARIABLE):
+        parser.error(f"there is no configuration: give --config, or set {CONFIG_VARIABLE}")
+    return arguments
 
 
 def _fields(error: ValidationError) -> str:

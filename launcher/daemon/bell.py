@@ -10,10 +10,13 @@ from launcher.host.clock import Clock
 from launcher.orders.admission import Admission
 from launcher.orders.assignments import Assignments
 from launcher.orders.claims import OrderClaimer
+from launcher.orders.lanes import Lane
 from launcher.orders.outage import Backoff, Outage
 from shared.client import OtherVersion, Refused, Unreachable
 from shared.crash_points import Point, reach
+from shared.domain.lanes import lane as lane_of
 from shared.log_events import LogEvent
+from shared.wire.launchers import Claimed
 
 AT_ONCE: Final = timedelta()
 NO_ROOM: Final = timedelta(seconds=5)
@@ -22,6 +25,9 @@ FOREIGN: Final = timedelta(seconds=10)
 """The delay for a bell of a lane that is not served. The subscription's filter drops those, except in the emulator."""
 UNREADABLE: Final = timedelta(seconds=30)
 """The delay for a bell whose order the control plane cannot read, in a roll-out or after a rollback."""
+
+SOON: Final = timedelta(seconds=1)
+"""The delay if this launcher's provider cannot start another machine yet."""
 
 log = structlog.get_logger()
 
@@ -72,11 +78,11 @@ class DoorbellLoop:
             return 0
         room = self._admission.reserve(lane)
         if room is None:
-            self._give_back(heard, AT_ONCE if self._admission.closed.is_set() else NO_ROOM)
+            self._give_back(heard, AT_ONCE if self._admission.closed.is_set() else _no_room(lane))
             return 0
         asked_at = self._clock.monotonic()
         try:
-            claimed = self._claims.by_id(heard.bell.order_id)
+            claimed = self._claim(heard, lane)
         except OtherVersion as error:  # only this order is affected: other bells do not wait
             self._admission.free(room)
             self._unreadable.failed(error)
@@ -90,9 +96,21 @@ class DoorbellLoop:
         if claimed is None:
             self._admission.free(room)
         else:
+            if (own := self._claims.lanes.find(lane_of(claimed.spec))) is not None:
+                self._admission.resize(room, own)
             self._assignments.begin(claimed, room, asked_at)
         self._acknowledge(heard)
         return 0
+
+    def _claim(self, heard: Heard, lane: Lane) -> Claimed | None:
+        """Claim the bell's order; if its provider starts few machines at once, the next order of its lane.
+
+        Such orders wait for their turn, and bells come in any order: the control plane chooses fairly whose turn it is.
+        The bell of an order that is passed over is rung again. Raises Unreachable, Refused.
+        """
+        if lane.starting_limit is None:
+            return self._claims.by_id(heard.bell.order_id)
+        return self._claims.next((lane.name,), wait_seconds=0)
 
     def _claim_failed(self, heard: Heard, error: Exception) -> float:
         self._outage.failed(error)
@@ -122,3 +140,7 @@ class DoorbellLoop:
                 order_id=heard.bell.order_id,
                 error=str(error),
             )
+
+
+def _no_room(lane: Lane) -> timedelta:
+    return NO_ROOM if lane.starting_limit is None else SOON

@@ -11,6 +11,8 @@ from launcher.orders.outage import Backoff, Outage
 from shared.client import ControlPlaneError, Refused, Unreachable
 from shared.domain.lanes import lane as lane_of
 
+SHORT_WAIT_SECONDS: Final = 1
+"""How long a claim waits if other lanes have room soon: until it is answered, it keeps this loop from those."""
 REST_SECONDS: Final = 1.0
 """The longest wait between two claims that brought nothing. Each wait is cut at random, to spread launchers."""
 
@@ -53,7 +55,7 @@ class PollingLoop:
             self._admission.free(room.reservation)
             return False
         if (lane := self._claims.lanes.find(lane_of(claimed.spec))) is not None:
-            self._admission.resize(room.reservation, lane.need)
+            self._admission.resize(room.reservation, lane)
         self._assignments.begin(claimed, room.reservation, asked_at)
         self.begun += 1
         return True
@@ -64,7 +66,7 @@ class PollingLoop:
             self._admission.free(room.reservation)
             return 0
         try:
-            brought = self.claim(room)
+            brought = self.claim(room, SHORT_WAIT_SECONDS if room.others_soon else WAIT_SECONDS)
         except (Unreachable, Refused) as error:
             self._outage.failed(error)
             return self._backoff.next()

@@ -49,6 +49,16 @@ class Machine(Protocol):
     def pid(self) -> int | None:
         """Its process, in a session of its own; None for a remote machine."""
 
+    @property
+    def up(self) -> int | None:
+        """Return a descriptor that becomes readable once the machine runs, or has run.
+
+        None if its worker itself reports that it runs."""
+
+    @property
+    def grace_seconds(self) -> float:
+        """Return how long its worker's last report may take after a success; 0 if the worker waits for the answer."""
+
     def fileno(self) -> int:
         """Return a descriptor that becomes readable once the machine has ended."""
 
@@ -96,6 +106,10 @@ class Provider(Recoverer, Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def starting_limit(self) -> int | None:
+        """Return how many of its machines may be starting at once; None: any number."""
 
     @property
     def loopback_gateway(self) -> str | None: ...

@@ -20,23 +20,33 @@ REST_SECONDS: Final = 60.0
 DISK_CHECK_SECONDS: Final = 5.0
 """The seconds between two reads of the free disk space while there is no room: other programs change it, too."""
 
+ANY_NUMBER: Final = 1 << 30
+
 log = structlog.get_logger()
 
 
 @dataclass(eq=False, slots=True)
 class Reservation:
-    """Room for one machine. `directory` is where the machine uses its disk space; None until that is known."""
+    """Room for one machine. `directory` is where the machine uses its disk space; None until that is known.
+
+    `starting` are the providers by one of which the machine is being started, of those that limit that.
+    """
 
     resources: Resources
+    starting: frozenset[str] = frozenset()
     directory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Room for a machine of any of these lanes: the largest need for each resource."""
+    """Room for a machine of any of these lanes: the largest need for each resource.
+
+    `others_soon` is true if other lanes have room as soon as machines that are being started have started.
+    """
 
     reservation: Reservation
     lanes: tuple[Lane, ...]
+    others_soon: bool = False
 
 
 class Admission:
@@ -90,18 +100,20 @@ class Admission:
         with self._changed:
             if self.closed.is_set() or self._room(lane, self._left()) <= 0:
                 return None
-            return self._take(lane.need)
+            return self._take(lane.need, (lane,))
 
     def reserve_when_free(self, lanes: Iterable[Lane]) -> Room | None:
         """Wait until there is room for a machine of any lane, and reserve it for all that fit; None once closed.
 
         Each of their needs fits, so for each resource there is room for the largest need among them.
         """
+        wanted = tuple(lanes)
         with self._changed:
-            fitting = tuple(self._await(lanes))
+            fitting = tuple(self._await(wanted))
             if not fitting:
                 return None
-            return Room(self._take(reduce(Resources.larger, (lane.need for lane in fitting))), fitting)
+            soon = any(self._may_start(lane) <= 0 for lane in wanted)
+            return Room(self._take(reduce(Resources.larger, (lane.need for lane in fitting)), fitting), fitting, soon)
 
     def readmit(self, hold: Hold, resources: Resources) -> Reservation:
         """Reserve room for a machine that runs already, even if it would not be admitted now."""
@@ -116,13 +128,19 @@ class Admission:
         with self._changed:
             return max(self._await(lanes).values(), default=0)
 
-    def resize(self, reservation: Reservation, need: Resources) -> None:
-        """Set the reservation to what the order's machine takes, now that the order is known.
+    def resize(self, reservation: Reservation, lane: Lane) -> None:
+        """Set the reservation to what a machine of the order's lane takes, now that the order is known.
 
         That may be more than was reserved if the claim is a repeat: an earlier one won the order.
         """
         with self._changed:
-            reservation.resources = need
+            reservation.resources, reservation.starting = lane.need, _limited((lane,))
+            self._changed.notify_all()
+
+    def note_started(self, reservation: Reservation) -> None:
+        """Note that the machine has started: its provider may start another."""
+        with self._changed:
+            reservation.starting = frozenset()
             self._changed.notify_all()
 
     def fill(self, reservation: Reservation, hold: Hold) -> None:
@@ -191,13 +209,25 @@ class Admission:
                 lane=lane.name,
             )
 
-    def _take(self, need: Resources) -> Reservation:
-        reservation = Reservation(need)
+    def _take(self, need: Resources, lanes: Iterable[Lane]) -> Reservation:
+        reservation = Reservation(need, _limited(lanes))
         self._reserved.add(reservation)
         return reservation
 
     def _room(self, lane: Lane, left: Resources) -> int:
-        return 0 if self._monotonic() < self._rest_until.get(lane.provider, 0) else lane.need.times_in(left)
+        if self._monotonic() < self._rest_until.get(lane.provider, 0):
+            return 0
+        return min(lane.need.times_in(left), max(self._may_start(lane), 0))
+
+    def _may_start(self, lane: Lane) -> int:
+        """Return how many more of its provider's machines may be started now. Called locked.
+
+        A claim that its provider cannot carry out yet would take the order from launchers that can, and it would leave
+        nothing to choose from: the control plane chooses fairly among the orders that still wait.
+        """
+        if lane.starting_limit is None:
+            return ANY_NUMBER
+        return lane.starting_limit - sum(lane.provider in one.starting for one in self._reserved)
 
     def _left(self) -> Resources:
         """Return what this host has left. Called locked."""
@@ -208,3 +238,8 @@ class Admission:
                 used += min(used_mib(reservation.directory), reservation.resources.disk_mib)
         disk = Resources(disk_mib=self._free_disk_mib() + used)
         return taken.left_of(self._whole + disk)
+
+
+def _limited(lanes: Iterable[Lane]) -> frozenset[str]:
+    """Return the lanes' providers that limit how many machines may be starting at once."""
+    return frozenset(lane.provider for lane in lanes if lane.starting_limit is not None)

@@ -4,7 +4,7 @@ import math
 import os
 import select
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from typing import Final, Self
 
@@ -59,6 +59,8 @@ class Assignment:
         """True once the control plane has said that the order runs."""
         self.ending = False
         """True if the order has ended, and only its machine's end is missing."""
+        self.note_started: Callable[[], None] = lambda: None
+        """Notes that its machine has started."""
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._lease = lease
@@ -162,13 +164,21 @@ class Assignment:
 
         A machine whose lease ends must be stopped.
         """
+        return machine.fileno() in self._await(machine.fileno())
+
+    def await_up(self, machine: Machine, up: int) -> bool:
+        """Wait until the descriptor `up` says that the machine runs (True), or it has ended or must be stopped."""
+        return up in self._await(up, machine.fileno())
+
+    def _await(self, *descriptors: int) -> Collection[int]:
+        """Wait until one of these is readable, or the machine must be stopped or left; return those that are."""
         events = select.poll()
-        events.register(machine.fileno(), select.POLLIN)
-        events.register(self.open(), select.POLLIN)
+        for descriptor in (*descriptors, self.open()):
+            events.register(descriptor, select.POLLIN)
         while not (happened := dict(events.poll(self._next_look() * 1000))):
             if self.lease_left() <= 0:
                 self.stop(StopReason.LEASE_LOST)
-        return machine.fileno() in happened
+        return happened.keys()
 
     def _interrupt(self) -> None:
         self.interrupted.set()

@@ -64,6 +64,7 @@ class Assignments:
         hold = Hold(order_id=claimed.order_id, epoch=claimed.epoch)
         lease = VmLease(ends=asked_at + claimed.lease_seconds, seconds=claimed.lease_seconds)
         assignment = Assignment(hold, lease, self._clock.monotonic)
+        assignment.note_started = lambda: self._admission.note_started(reservation)
         with self._condition:
             known = hold in self._held
             if not known:

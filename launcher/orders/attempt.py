@@ -1,5 +1,6 @@
 """One attempt at an order: the plan, the directory, the machine, its end, and the reports."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from uuid import uuid4
 
 import structlog
 
+from launcher.host.clock import SYSTEM
 from launcher.machines import directory
 from launcher.machines.directory import VmDirectory
 from launcher.machines.failures import of_host
@@ -45,7 +47,7 @@ log = structlog.get_logger()
 class AttemptRunner:
     """Makes attempts. `control_plane` is the URL that the machine's worker calls back. `rest` keeps a provider from
     taking orders for a while. `authorities` are certificate authorities, as PEM, that machines trust beside the public
-    ones."""
+    ones. `pause` waits some seconds, or until the event is set."""
 
     launcher: str
     control_plane: str
@@ -55,6 +57,7 @@ class AttemptRunner:
     reports: ReportSender
     rest: Callable[[str], None]
     authorities: str | None = None
+    pause: Callable[[float, threading.Event], None] = SYSTEM.pause
 
     @property
     def builder(self) -> ReportBuilder:
@@ -166,6 +169,7 @@ class AttemptRunner:
             **assignment.hold.model_dump(),
             pid=machine.pid,
         )
+        assignment.note_started()
         reach(Point.LAUNCHER_STARTED)
         return self._watch_and_discard(machine_directory, machine, assignment)
 
@@ -182,6 +186,9 @@ class AttemptRunner:
         left = False
         try:
             assignment.attach(machine)
+            if machine.up is not None and assignment.await_up(machine, machine.up):
+                # Refused by a control plane from before this report: then the worker's last report must do.
+                self.reports.send(assignment, self.builder.running(assignment), unless=assignment.interrupted)
             by_itself = assignment.watch(machine)
             left = assignment.left_running and not by_itself
         finally:
@@ -204,9 +211,21 @@ class AttemptRunner:
             exit_code=code,
             stop_reason=assignment.stop_reason,
         )
+        if by_itself and assignment.stop_reason is None and code == 0:
+            self._await_last_report(machine, assignment)
         if by_itself and assignment.stop_reason is None:
             return self.builder.machine_ended(assignment, code, machine_directory)
         return self.builder.interrupted(assignment)
+
+    def _await_last_report(self, machine: Machine, assignment: Assignment) -> None:
+        """Wait until the worker's last report has had its time: a heartbeat says so if it has ended the order.
+
+        Raises LeftRunning if the daemon ends before that: the next one finds the machine's end, and waits again.
+        """
+        if machine.grace_seconds > 0:
+            self.pause(machine.grace_seconds, assignment.interrupted)
+            if assignment.left_running:
+                raise LeftRunning
 
     def _configuration(self, claimed: Claimed, provider: Provider) -> WorkerConfig:
         return WorkerConfig(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from launcher.machines.port import Provider
 from launcher.machines.resources import Resources
 from launcher.orders.mode import Mode
 from launcher.providers.registry import Providers, cloud
@@ -13,15 +14,21 @@ from shared.domain.spec import EVERY, AnySpec, CapacitySpec, ExportSpec, NodeSiz
 
 WORK: Final[tuple[AnySpec, ...]] = (ExportSpec(pi="0" * 26), TaskSpec(command=("true",)))
 """One order of each kind other than capacity: all orders of such a kind need the same."""
+IMAGES: Final[tuple[AnySpec, ...]] = (ExportSpec(pi="0" * 26, image="any"), TaskSpec(image="any"))
+"""One order of each kind that can name an image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A lane that this launcher serves. `need` is what a machine for one of its orders takes of this host."""
+    """A lane that this launcher serves. `need` is what a machine for one of its orders takes of this host.
+
+    `starting_limit` is the number of its provider's machines that may be starting at once; None: any.
+    """
 
     name: str
     provider: str
     need: Resources
+    starting_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +56,7 @@ def names(lanes: Sequence[Lane]) -> tuple[str, ...]:
 def served(
     providers: Providers, datacenter: str | None, node_size: NodeSize | None = None, mode: Mode = Mode.DAEMON
 ) -> tuple[Lane, ...]:
-    """Return the lanes of a launcher: capacity of its datacenter, or of all its clouds; and exports and tasks.
+    """Return the lanes of a launcher: capacity of its datacenter, or of all its clouds; exports, tasks and images.
 
     A launcher that takes only one node size, or that is not a daemon, takes only capacity.
     """
@@ -63,10 +70,14 @@ def _capacity(providers: Providers, datacenter: str, size: NodeSize) -> Iterator
     order = CapacitySpec(datacenter=datacenter.replace(EVERY, "default"), node_size=size)
     provider = providers.by_cloud.get(cloud(datacenter))
     if provider is not None:
-        yield Lane(lane_of(order).replace(order.datacenter, datacenter), provider.name, provider.resources(order))
+        yield _lane(lane_of(order).replace(order.datacenter, datacenter), provider, order)
 
 
 def _work(providers: Providers) -> Iterator[Lane]:
-    if providers.work is not None:
-        for order in WORK:
-            yield Lane(lane_of(order), providers.work.name, providers.work.resources(order))
+    for provider, orders in ((providers.work, WORK), (providers.images, IMAGES)):
+        if provider is not None:
+            yield from (_lane(lane_of(order), provider, order) for order in orders)
+
+
+def _lane(name: str, provider: Provider, order: AnySpec) -> Lane:
+    return Lane(name, provider.name, provider.resources(order), provider.starting_limit)

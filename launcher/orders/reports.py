@@ -17,7 +17,15 @@ from shared.client import ControlPlane, Refused, Unreachable
 from shared.domain.order import Failure, Reason
 from shared.guest.image import ImageRejected
 from shared.log_events import LogEvent
-from shared.wire.launchers import AttemptFailed, MachineGone, Provisioning, Returned, Stopped, UpdateRequest
+from shared.wire.launchers import (
+    AttemptFailed,
+    MachineGone,
+    MachineRunning,
+    Provisioning,
+    Returned,
+    Stopped,
+    UpdateRequest,
+)
 
 TAIL_BYTES: Final = 4096
 MAX_LINE_LENGTH: Final = 300
@@ -39,6 +47,9 @@ class ReportBuilder:
 
     def provisioning(self, assignment: Assignment, vm: str) -> Provisioning:
         return Provisioning(request_id=str(uuid4()), launcher=self.launcher, epoch=assignment.hold.epoch, vm=vm)
+
+    def running(self, assignment: Assignment) -> MachineRunning:
+        return MachineRunning(request_id=str(uuid4()), launcher=self.launcher, epoch=assignment.hold.epoch)
 
     def interrupted(self, assignment: Assignment) -> Stopped | Returned | None:
         """Return the report about an interrupted order whose machine is gone; None if there is none to send."""

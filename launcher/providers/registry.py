@@ -1,4 +1,4 @@
-"""Chooses the provider for an order: by its datacenter's cloud for capacity; exports and tasks run on this host."""
+"""Chooses the provider for an order: by its datacenter's cloud for capacity, else by whether it names an image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,21 +7,26 @@ from launcher.machines.port import Provider, Recoverer
 from launcher.machines.records import VmManifest
 from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.qemu.provider import QEMU, QemuMachines
-from shared.domain.spec import AnySpec, CapacitySpec
+from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, TaskSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """`by_cloud` makes capacity; `work` runs exports and tasks, and is None if this host makes no machines."""
+    """`by_cloud` makes capacity. `work` runs exports and tasks, and `images` those that name an image; None: nobody."""
 
     by_cloud: Mapping[str, Provider]
     work: Provider | None
+    images: Provider | None = None
 
     def of(self, spec: AnySpec) -> Provider:
         """Return the provider that makes a machine for this order. Raises LookupError if there is none."""
-        provider = self.by_cloud.get(cloud(spec.datacenter)) if isinstance(spec, CapacitySpec) else self.work
+        if isinstance(spec, CapacitySpec):
+            provider, needed = self.by_cloud.get(cloud(spec.datacenter)), f"capacity of {cloud(spec.datacenter)}"
+        elif isinstance(spec, ExportSpec | TaskSpec) and spec.image is not None:
+            provider, needed = self.images, f"{spec.kind} by an image"
+        else:
+            provider, needed = self.work, spec.kind
         if provider is None:
-            needed = f"capacity of {cloud(spec.datacenter)}" if isinstance(spec, CapacitySpec) else spec.kind
             raise LookupError(f"No provider of this launcher makes machines for such an order: {needed}.")
         return provider
 
@@ -39,8 +44,8 @@ class Providers:
 
     def all(self) -> tuple[Provider, ...]:
         """Return each provider once."""
-        every = (*self.by_cloud.values(), *((self.work,) if self.work else ()))
-        return tuple({provider.name: provider for provider in every}.values())
+        every = (*self.by_cloud.values(), self.work, self.images)
+        return tuple({provider.name: provider for provider in every if provider is not None}.values())
 
 
 def local_machines(manifest: VmManifest) -> LocalMachines:

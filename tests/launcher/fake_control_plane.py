@@ -28,6 +28,7 @@ from shared.wire.launchers import (
     HoldsView,
     HoldView,
     MachineGone,
+    MachineRunning,
     Renewed,
     StopOrder,
     UpdateRequest,
@@ -79,7 +80,8 @@ class FakeControlPlane:
         self.unreadable: set[str] = set()
         """Ids of orders that another version wrote."""
         self.knows_machine_gone = True
-        """False in the version before, which refuses such a report as invalid."""
+        """False in the version before, which refuses such a report as invalid; so of `knows_machine_running`."""
+        self.knows_machine_running = True
         self._changed = threading.Condition()
         self._offered: dict[str, Claimed] = {}
         self._taken: set[str] = set()
@@ -149,6 +151,8 @@ class FakeControlPlane:
     def _update(self, order_id: str, update: UpdateRequest) -> BaseModel:
         """Accept a report. About an order that has ended, accept only the end of its machine."""
         if isinstance(update, MachineGone) and not self.knows_machine_gone:
+            return _a_problem(422, "invalid")
+        if isinstance(update, MachineRunning) and not self.knows_machine_running:
             return _a_problem(422, "invalid")
         state = self.states.get(order_id, State.PROVISIONING)
         if state in FINAL and not isinstance(update, MachineGone):

@@ -168,7 +168,7 @@ def test_room_is_reserved_for_the_most_that_any_fitting_lane_needs_and_the_rest_
     assert room is not None
     assert room.lanes == (TINY, LLM)
     assert (admission.room(TINY), admission.room(LLM)) == (0, 0)
-    admission.resize(room.reservation, TINY.need)
+    admission.resize(room.reservation, TINY)
     assert (admission.room(TINY), admission.room(LLM)) == (0, 1)  # the one disk is taken, by a machine of its own size
     admission.free(room.reservation)
     assert (admission.room(TINY), admission.room(LLM)) == (1, 1)
@@ -192,3 +192,60 @@ def test_the_kernel_says_how_many_tdx_keys_there_are(tmp_path: Path) -> None:
 
     assert host.tdx_keys(capacity) == 63
     assert host.tdx_keys(tmp_path / "absent") == 0
+
+
+PACED = Lane("any/task/image", "fly", Resources(machines=1), starting_limit=2)
+OTHERS_OF_FLY = Lane("any/export/image", "fly", Resources(machines=1), starting_limit=2)
+
+
+def test_a_provider_starts_no_more_machines_at_once_than_it_can_and_another_as_soon_as_one_has_started(
+    tmp_path: Path,
+) -> None:
+    admission = an_admission(tmp_path)
+    taken = [admission.reserve(lane) for lane in (PACED, OTHERS_OF_FLY, PACED)]
+    assert [room is not None for room in taken] == [True, True, False]
+    assert admission.room(LANE) > 0
+
+    assert taken[0] is not None
+    admission.note_started(taken[0])
+
+    assert (admission.room(PACED), admission.room(OTHERS_OF_FLY)) == (1, 1)
+
+
+def test_an_attempt_that_ends_before_its_machine_started_makes_room_for_another_start(tmp_path: Path) -> None:
+    admission = an_admission(tmp_path)
+    first, _ = admission.reserve(PACED), admission.reserve(PACED)
+    assert first is not None
+    admission.free(first)
+    assert admission.room(PACED) == 1
+
+
+def test_a_claim_of_any_lane_counts_as_a_start_until_its_lane_is_known(tmp_path: Path) -> None:
+    admission = an_admission(tmp_path)
+    assert admission.reserve(PACED) is not None
+
+    room = admission.reserve_when_free([PACED, LANE])
+
+    assert room is not None
+    assert (room.lanes, room.others_soon) == ((PACED, LANE), False)
+    assert admission.room(PACED) == 0
+    admission.resize(room.reservation, LANE)
+    assert admission.room(PACED) == 1
+
+
+def test_lanes_whose_provider_cannot_start_another_are_left_out_of_a_claim(tmp_path: Path) -> None:
+    admission = an_admission(tmp_path)
+    for _ in range(2):
+        assert admission.reserve(PACED) is not None
+
+    room = admission.reserve_when_free([PACED, LANE])
+
+    assert room is not None
+    assert (room.lanes, room.others_soon) == ((LANE,), True)
+
+
+def test_a_machine_that_was_adopted_is_not_being_started(tmp_path: Path) -> None:
+    admission = an_admission(tmp_path)
+    for number in range(5):
+        admission.readmit(Hold(order_id=f"order-{number}", epoch=1), PACED.need)
+    assert admission.room(PACED) == 2

@@ -14,6 +14,7 @@ from tests.factories import TASK
 from tests.launcher.stand_ins import Processes, a_manifest
 
 WORK = ("any/export", "any/task")
+IMAGES = ("any/export/image", "any/task/image")
 HERE, ELSEWHERE = Processes(), Processes()
 BOTH = Providers({"baremetal": HERE, "gcp": ELSEWHERE}, HERE)
 
@@ -29,13 +30,30 @@ def capacity(pool: str) -> tuple[str, ...]:
         (BOTH, "gcp:us-central1-a", (*capacity("gcp:us-central1-a"), *WORK)),
         (Providers({"gcp": ELSEWHERE}, None), None, capacity("gcp:*")),
         (Providers({"gcp": ELSEWHERE}, None), "baremetal:rack-7", ()),
+        (Providers({}, ELSEWHERE, images=ELSEWHERE), None, (*WORK, *IMAGES)),
+        (Providers({}, HERE, images=ELSEWHERE), None, (*WORK, *IMAGES)),
     ],
-    ids=["two clouds", "a datacenter", "a cloud alone makes no machine for work", "another's datacenter"],
+    ids=[
+        "two clouds",
+        "a datacenter",
+        "a cloud alone makes no machine for work",
+        "another's datacenter",
+        "images run all work",
+        "images run here, too",
+    ],
 )
 def test_a_launcher_serves_the_lanes_of_its_providers(
     providers: Providers, datacenter: str | None, expected: tuple[str, ...]
 ) -> None:
     assert names(served(providers, datacenter)) == expected
+
+
+def test_an_order_that_names_an_image_is_made_by_the_provider_of_images_alone() -> None:
+    providers = Providers({}, HERE, images=ELSEWHERE)
+    assert providers.of(TASK) is HERE
+    assert providers.of(TASK.model_copy(update={"image": "an/image:1"})) is ELSEWHERE
+    with pytest.raises(LookupError, match="task by an image"):
+        BOTH.of(TASK.model_copy(update={"image": "an/image:1"}))
 
 
 def test_a_launcher_of_one_node_size_takes_nothing_else() -> None:

@@ -208,6 +208,31 @@ def test_the_program_runs_from_the_command_line(plane: FakeControlPlane, tmp_pat
     assert plane.events == ["started", "upload", "completed"]
 
 
+def test_a_machine_without_files_has_its_configuration_in_a_variable_that_no_command_sees(
+    plane: FakeControlPlane,
+) -> None:
+    spec = TaskSpec(command=("sh", "-c", 'test -z "$LAUNCHYARD_WORKER_CONFIG" && echo kept'))
+    document = plane.config(spec).canonical().decode()
+
+    done = subprocess.run(
+        [sys.executable, "-m", "worker"],
+        env={**os.environ, "LAUNCHYARD_WORKER_CONFIG": document},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert plane.events == ["started", "upload", "completed"]
+
+
+def test_a_worker_without_a_configuration_says_where_it_looks() -> None:
+    bare = {name: value for name, value in os.environ.items() if name != "LAUNCHYARD_WORKER_CONFIG"}
+    done = subprocess.run([sys.executable, "-m", "worker"], env=bare, capture_output=True, text=True, check=False)
+    assert (done.returncode, "LAUNCHYARD_WORKER_CONFIG" in done.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     "spec",
     [CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY), TaskSpec(command=("sleep", "1000"))],

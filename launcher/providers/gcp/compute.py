@@ -3,7 +3,7 @@
 Only a launcher that serves `gcp` imports this module, because Google's client takes seconds to import.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -48,6 +48,18 @@ class Found:
     @property
     def ended(self) -> bool:
         return self.status in ENDED
+
+    @property
+    def ending(self) -> bool:
+        return self.status in ENDING
+
+    @property
+    def place(self) -> str:
+        return self.zone
+
+    @property
+    def marks(self) -> Mapping[str, str]:
+        return self.labels
 
 
 class Compute:
@@ -102,6 +114,11 @@ class Compute:
             if refused.not_found:
                 return None
             raise
+
+    def find_in(self, zones: Sequence[str], name: str) -> Found | None:
+        """Find an instance that the list did not show: a zone that does not answer is left out of lists."""
+        there = (self.find(zone, name) for zone in zones)
+        return next((found for found in there if found is not None), None)
 
     def labelled(self, labels: Mapping[str, str]) -> list[Found]:
         """Return the instances of all zones that have all these labels."""

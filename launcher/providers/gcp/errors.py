@@ -13,6 +13,7 @@ from typing import Final
 
 from launcher.machines.failures import NO_CAPACITY, OTHER, Class
 from launcher.machines.port import LaunchFailed
+from launcher.machines.remote.cloud import CloudError
 from shared.domain.order import Failure, Reason
 
 EXHAUSTED: Final = frozenset(
@@ -88,7 +89,7 @@ REPORTED_FIRST: Final = (Kind.EXHAUSTED, Kind.LACKING)
 """Of the refusals of several zones, the first of these kinds is reported; else the last refusal."""
 
 
-class ComputeError(Exception):
+class ComputeError(CloudError):
     """Compute Engine did not do as asked: `ComputeRefused` with its answer, or `ComputeUnreachable` without one."""
 
 

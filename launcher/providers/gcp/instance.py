@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from launcher.providers.gcp.names import Labels
+from launcher.machines.remote.marks import Marks
 from launcher.providers.gcp.options import GcpOptions, image_path
 from shared.domain.spec import NodeSize
 
@@ -14,7 +14,7 @@ channel into a guest; it holds no secret but the callback's token."""
 Resource = Mapping[str, Any]
 
 
-def build(options: GcpOptions, zone: str, name: str, labels: Labels, size: NodeSize, config: str) -> Resource:
+def build(options: GcpOptions, zone: str, name: str, labels: Marks, size: NodeSize, config: str) -> Resource:
     return {
         "name": name,
         "machine_type": f"zones/{zone}/machineTypes/{options.machine_type_of(size)}",

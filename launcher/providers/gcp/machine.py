@@ -9,10 +9,10 @@ from typing import Final
 import structlog
 
 from launcher.machines.port import Patience
-from launcher.providers.gcp.compute import Compute
+from launcher.machines.remote.watch import Watch
+from launcher.providers.gcp.compute import Compute, Found
 from launcher.providers.gcp.errors import ComputeError
 from launcher.providers.gcp.insertion import InstanceRecord
-from launcher.providers.gcp.watch import Watch
 from shared.log_events import LogEvent
 
 RETRY_SECONDS: Final = 5.0
@@ -27,9 +27,11 @@ class GcpMachine:
     """`fileno` becomes readable once the watch has seen that the instance has ended."""
 
     pid: int | None = None
+    up: int | None = None
+    grace_seconds = 0.0
 
     def __init__(
-        self, record: InstanceRecord, compute: Compute, watch: Watch, gone: Callable[[], None] = lambda: None
+        self, record: InstanceRecord, compute: Compute, watch: Watch[Found], gone: Callable[[], None] = lambda: None
     ) -> None:
         """`gone` is called once this object has finished with the instance. Raises OSError if no descriptor is left."""
         self.name, self.zones = record.name, record.zones
@@ -42,8 +44,12 @@ class GcpMachine:
     def fileno(self) -> int:
         return self._over
 
-    def ended(self) -> None:
-        os.eventfd_write(self._over, 1)
+    def find(self) -> Found | None:
+        return self._compute.find_in(self.zones, self.name)
+
+    def notice(self, found: Found | None) -> None:
+        if found is None or found.ended:
+            os.eventfd_write(self._over, 1)
 
     def stop(self, patience: Patience) -> None:
         """Delete it, and wait for its end as long as `patience` allows. Once the deletion is accepted, the end is

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from launcher.machines.remote.marks import Owner
 from shared.domain.spec import NodeSize
 
 MACHINE_TYPE: Final = "c3-standard-4"
@@ -38,6 +39,10 @@ class GcpOptions:
     """When Compute Engine itself deletes an instance, so that a forgotten one does not cost money forever."""
     look_seconds: float = 10.0
     """The seconds between two reads of all instances."""
+
+    @property
+    def owner(self) -> Owner:
+        return Owner(self.launcher, self.identity, self.control_plane)
 
     def machine_type_of(self, size: NodeSize) -> str:
         return self.machine_types.get(size, self.machine_type)

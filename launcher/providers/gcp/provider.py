@@ -3,6 +3,7 @@
 import errno
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -10,16 +11,16 @@ import structlog
 from launcher.machines.directory import VmDirectory
 from launcher.machines.failures import of_host
 from launcher.machines.port import LaunchFailed, MachineState, Plan
+from launcher.machines.remote.fleet import Fleet
+from launcher.machines.remote.marks import machine_name
+from launcher.machines.remote.strays import CurrentHolds, Strays
+from launcher.machines.remote.watch import Watch
 from launcher.machines.resources import Resources
-from launcher.providers.gcp.compute import Compute
+from launcher.providers.gcp.compute import Compute, Found
 from launcher.providers.gcp.errors import ComputeError
-from launcher.providers.gcp.fleet import Fleet
 from launcher.providers.gcp.insertion import Insertion, InstanceOrder, InstanceRecord, read_record
 from launcher.providers.gcp.machine import GcpMachine
-from launcher.providers.gcp.names import instance_name, of_launcher
 from launcher.providers.gcp.options import GcpOptions
-from launcher.providers.gcp.strays import CurrentHolds, Strays
-from launcher.providers.gcp.watch import Watch
 from shared.domain.spec import AnySpec, CapacitySpec
 from shared.guest.config import WorkerConfig
 from shared.log_events import LogEvent
@@ -38,22 +39,23 @@ class GcpProvider:
 
     name = NAME
     loopback_gateway: str | None = None
+    starting_limit: int | None = None
 
     def __init__(self, options: GcpOptions) -> None:
         """Raises ComputeRefused if this host has no credentials."""
         self._options = options
         self._compute = Compute(options.project, options.endpoint)
         self._insertion = Insertion(options, self._compute)
-        self._fleet = Fleet(self._compute, of_launcher(options), time.monotonic)
+        self._fleet = fleet_of(options, self._compute, time.monotonic)
         self._watch = Watch(self._fleet, options.look_seconds)
-        self._strays = Strays(options, self._compute, self._fleet)
+        self._strays = strays_of(options, self._compute, self._fleet)
 
     def resources(self, spec: AnySpec, /) -> Resources:  # noqa: ARG002 (every size needs the same on this host)
         return Resources(machines=1, disk_mib=DISK_MIB)
 
     def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> Plan:  # noqa: ARG002 (it has a name of its own)
         _capacity(config)
-        return Plan(argv=(), mode=MODE, vm=instance_name(self._options.name_prefix, hold))
+        return Plan(argv=(), mode=MODE, vm=machine_name(self._options.name_prefix, hold))
 
     def start(self, directory: VmDirectory) -> GcpMachine:
         """Raises OSError, too, if it is unknown whether anything runs: then the directory must stay."""
@@ -76,7 +78,7 @@ class GcpProvider:
         if written.project != self._options.project:
             raise OSError(errno.ENXIO, f"The instance is of the project {written.project}")
         try:
-            found = self._fleet.recent().get(written.name) or self._fleet.find(written.name, written.zones)
+            found = self._fleet.recent().get(written.name) or self._compute.find_in(written.zones, written.name)
         except ComputeError as error:
             log.warning(
                 LogEvent.INSTANCE_UNKNOWN,
@@ -100,6 +102,14 @@ class GcpProvider:
     def _machine(self, written: InstanceRecord, hold: Hold) -> GcpMachine:
         """Return the instance as a machine. Raises OSError if this host has no descriptor left."""
         return GcpMachine(written, self._compute, self._watch, lambda: self._strays.end(hold))
+
+
+def fleet_of(options: GcpOptions, compute: Compute, monotonic: Callable[[], float]) -> Fleet[Found]:
+    return Fleet(lambda: compute.labelled(options.owner.listed_by), monotonic)
+
+
+def strays_of(options: GcpOptions, compute: Compute, fleet: Fleet[Found]) -> Strays[Found]:
+    return Strays(options.owner, fleet, lambda found: compute.delete(found.zone, found.name), options.look_seconds)
 
 
 def _order(directory: VmDirectory) -> InstanceOrder:

@@ -29,6 +29,7 @@ class ProcessProvider(LocalMachines):
     directory_mib: int = 64
     name: str = PROCESS
     loopback_gateway: str | None = None
+    starting_limit: int | None = None
 
     def resources(self, _spec: AnySpec) -> Resources:
         return Resources(machines=1, memory_mib=MEMORY_MIB, disk_mib=self.directory_mib)

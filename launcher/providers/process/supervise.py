@@ -33,6 +33,9 @@ class ShutdownStep:
 class WatchedProcess:
     """A machine's process, whoever its parent is."""
 
+    up: int | None = None
+    grace_seconds = 0.0
+
     def __init__(self, pid: int, pidfd: int, uuid: str, steps: Sequence[ShutdownStep] = ()) -> None:
         self.pid, self._pidfd, self._uuid = pid, pidfd, uuid
         self._steps = (*steps, ShutdownStep("SIGTERM", self._terminate, TERM_SECONDS))

@@ -68,6 +68,7 @@ class QemuProvider(QemuMachines):
     powerdown_seconds: float = qmp.POWERDOWN_SECONDS
     name: str = QEMU
     loopback_gateway: str | None = LOOPBACK_GATEWAY
+    starting_limit: int | None = None
 
     def resources(self, spec: AnySpec) -> Resources:
         return takes(self.sizes.of(spec), self.mode, self.directory_mib)

@@ -11,13 +11,12 @@ import pytest
 from launcher.machines import directory
 from launcher.machines.directory import VmDirectory
 from launcher.machines.records import VmManifest
+from launcher.machines.remote.strays import Strays
 from launcher.providers.gcp import compute
 from launcher.providers.gcp import machine as gcp_machine
-from launcher.providers.gcp.fleet import Fleet
-from launcher.providers.gcp.names import of_launcher
+from launcher.providers.gcp.compute import Found
 from launcher.providers.gcp.options import GcpOptions
-from launcher.providers.gcp.provider import GcpProvider
-from launcher.providers.gcp.strays import Strays
+from launcher.providers.gcp.provider import GcpProvider, fleet_of, strays_of
 from shared.domain.spec import NodeSize
 from shared.wire.launchers import Hold
 from tests.compute import PROJECT, ZONE, Fake, NoGuests, a_fake
@@ -94,7 +93,7 @@ def make_vm(tmp_path: Path, provider: GcpProvider) -> Callable[..., VmDirectory]
 
 
 @pytest.fixture
-def strays(options: GcpOptions) -> Strays:
+def strays(options: GcpOptions) -> Strays[Found]:
     """The strays of another daemon of the same name, which looks only on request, and always reads a new list."""
     asked = compute.Compute(PROJECT, options.endpoint)
-    return Strays(options, asked, Fleet(asked, of_launcher(options), count(0, 60).__next__))
+    return strays_of(options, asked, fleet_of(options, asked, count(0, 60).__next__))

@@ -6,8 +6,9 @@ from uuid import uuid4
 import pytest
 
 from launcher.machines.port import LaunchFailed
+from launcher.machines.remote.marks import NAME, machine_name
 from launcher.providers.gcp.errors import ComputeRefused
-from launcher.providers.gcp.names import NAME, instance_name, labels
+from launcher.providers.gcp.names import labels
 from launcher.providers.gcp.options import GcpOptions, image_path
 from launcher.providers.gcp.provider import GcpProvider
 from shared.domain.spec import CapacitySpec, NodeSize, TaskSpec
@@ -78,10 +79,10 @@ def test_a_size_may_have_a_machine_type_of_its_own(fake: Fake, options: GcpOptio
 @pytest.mark.parametrize("prefix", ["easyenclave-agent", "A_Prefix.Of-ours", "9", "p" * 80])
 @pytest.mark.parametrize("order_id", [str(uuid4()), "An_order-" + "x" * 100, "a"])
 def test_a_name_is_one_that_compute_engine_takes_and_another_epoch_has_another(prefix: str, order_id: str) -> None:
-    names = [instance_name(prefix, Hold(order_id=order_id, epoch=epoch)) for epoch in (1, 2, 123_456)]
+    names = [machine_name(prefix, Hold(order_id=order_id, epoch=epoch)) for epoch in (1, 2, 123_456)]
     assert all(NAME.fullmatch(name) for name in names)
     assert len(set(names)) == 3
-    assert instance_name(prefix, Hold(order_id=order_id, epoch=1)) == names[0]
+    assert machine_name(prefix, Hold(order_id=order_id, epoch=1)) == names[0]
 
 
 def test_orders_whose_ids_differ_only_in_invalid_characters_have_different_labels() -> None:

@@ -5,12 +5,11 @@ import time
 from dataclasses import replace
 from itertools import count
 
+from launcher.machines.remote.strays import Strays
 from launcher.providers.gcp import compute
-from launcher.providers.gcp.fleet import Fleet
-from launcher.providers.gcp.names import of_launcher
+from launcher.providers.gcp.compute import Found
 from launcher.providers.gcp.options import GcpOptions
-from launcher.providers.gcp.provider import GcpProvider
-from launcher.providers.gcp.strays import Strays
+from launcher.providers.gcp.provider import GcpProvider, fleet_of, strays_of
 from shared.wire.launchers import Hold
 from tests.compute import PROJECT, Fake, NoGuests
 from tests.launcher.gcp.instances import DEADLINE, MakeVm, await_calls, ends_within, hold_of
@@ -18,7 +17,7 @@ from tests.launcher.stand_ins import NAMESAKES
 
 
 def test_only_instances_that_were_strays_twice_are_deleted(
-    fake: Fake, provider: GcpProvider, strays: Strays, options: GcpOptions, make_vm: MakeVm
+    fake: Fake, provider: GcpProvider, strays: Strays[Found], options: GcpOptions, make_vm: MakeVm
 ) -> None:
     kept, stray = make_vm(), make_vm()
     earlier = make_vm(Hold(order_id=kept.manifest.order_id, epoch=7))
@@ -45,7 +44,7 @@ def test_an_instance_with_another_launchers_labels_is_never_deleted(
     provider.start(make_vm()).leave()
     asked = compute.Compute(PROJECT, options.endpoint)
     another = replace(options, launcher="beta")
-    strays = Strays(another, asked, Fleet(asked, of_launcher(options), count(0, 60).__next__))
+    strays = strays_of(another, asked, fleet_of(options, asked, count(0, 60).__next__))
 
     for _ in range(3):
         strays.look(tuple)
@@ -58,7 +57,7 @@ def test_one_list_that_is_looked_at_twice_is_one_look(
 ) -> None:
     provider.start(make_vm()).leave()
     asked = compute.Compute(PROJECT, options.endpoint)
-    strays = Strays(options, asked, Fleet(asked, of_launcher(options), lambda: 0.0))
+    strays = strays_of(options, asked, fleet_of(options, asked, lambda: 0.0))
 
     for _ in range(3):
         strays.look(tuple)
@@ -77,7 +76,7 @@ def test_an_insert_that_is_carried_out_late_is_deleted_while_the_launcher_runs(
 
 
 def test_an_instance_that_ended_by_itself_without_a_hold_is_deleted_with_its_disk(
-    fake: Fake, provider: GcpProvider, make_vm: MakeVm, strays: Strays, guests: NoGuests
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm, strays: Strays[Found], guests: NoGuests
 ) -> None:
     vm = make_vm()
     provider.start(vm).leave()
@@ -90,7 +89,7 @@ def test_an_instance_that_ended_by_itself_without_a_hold_is_deleted_with_its_dis
 
 
 def test_a_stray_that_cannot_be_deleted_is_retried_and_other_strays_are_deleted(
-    fake: Fake, provider: GcpProvider, strays: Strays, make_vm: MakeVm
+    fake: Fake, provider: GcpProvider, strays: Strays[Found], make_vm: MakeVm
 ) -> None:
     for vm in (make_vm(), make_vm()):
         provider.start(vm).leave()

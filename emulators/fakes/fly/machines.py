@@ -1,0 +1,274 @@
+"""The machines of the fake. Each call first applies what the clock and the programs' ends have made due."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final, Protocol
+
+from emulators.fakes.fly.behaviour import Behaviour
+from emulators.fakes.fly.rules import Config, Document
+
+STOP_SECONDS: Final = 5.0
+"""How long a program may take to end after SIGTERM, before SIGKILL."""
+MILLISECONDS: Final = 1000
+
+
+class State(StrEnum):
+    CREATED = "created"
+    STARTING = "starting"
+    STARTED = "started"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    DESTROYING = "destroying"
+    DESTROYED = "destroyed"
+
+
+class NameTaken(Exception):
+    """There is already a machine with this name. The message has its id."""
+
+
+class NotThere(Exception):
+    """There is no such machine."""
+
+
+class StillRuns(Exception):
+    """A machine that runs is destroyed only by force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """The program to run for a machine: its image's, with these arguments and this environment."""
+
+    machine_id: str
+    name: str
+    image: str
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+
+
+class Programs(Protocol):
+    """Runs the programs of the machines."""
+
+    def knows(self, image: str) -> bool: ...
+
+    def start(self, launch: Launch) -> None: ...
+
+    def terminate(self, machine_id: str) -> None: ...
+
+    def kill(self, machine_id: str) -> None: ...
+
+    def ended(self) -> Mapping[str, int]:
+        """Return the exit codes of the programs that have ended since the last call, by the machines' ids."""
+
+
+@dataclass
+class Machine:
+    """`due_at` is when its present state ends by itself, as a time of the clock; None: it does not."""
+
+    id: str
+    instance_id: str
+    name: str
+    region: str
+    config: Config
+    document: Document
+    private_ip: str
+    state: State
+    due_at: float | None
+    created_at: datetime
+    updated_at: datetime
+    destroyed_at: float | None = None
+    requested_stop: bool = False
+    events: list[Document] = field(default_factory=list)
+
+    def show(self) -> Document:
+        """Return the machine as the API shows it."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "state": self.state,
+            "region": self.region,
+            "instance_id": self.instance_id,
+            "private_ip": self.private_ip,
+            "created_at": _rfc3339(self.created_at),
+            "updated_at": _rfc3339(self.updated_at),
+            "config": self.document,
+            "events": list(self.events),
+        }
+
+
+@dataclass
+class Machines:
+    """One app's machines. Any thread may call any method. `clock` is in seconds, `now` is the time of day."""
+
+    app: str
+    clock: Callable[[], float]
+    now: Callable[[], datetime]
+    programs: Programs
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    made: dict[str, Machine] = field(default_factory=dict)
+    """Every machine that was ever created, by its id."""
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def create(self, name: str | None, region: str, config: Config, document: Document) -> Machine:
+        """Raises NameTaken."""
+        with self._settled():
+            taken = next((one.id for one in self._there() if one.name == name), None)
+            if taken is not None:
+                raise NameTaken(taken)
+            number = len(self.made) + 1
+            machine = Machine(
+                id=f"{number:014x}",
+                instance_id=f"01K{number:023d}",
+                name=name or f"machine-{number}",
+                region=region,
+                config=config,
+                document=document,
+                private_ip=f"fdaa:0:1:a7b::{number:x}:2",
+                state=State.CREATED,
+                due_at=self.clock() + self.behaviour.stage_seconds,
+                created_at=self.now(),
+                updated_at=self.now(),
+            )
+            self.made[machine.id] = machine
+            return machine
+
+    def find(self, machine_id: str) -> Machine:
+        """Return a machine, also a destroyed one for a while. Raises NotThere."""
+        with self._settled():
+            return self._find(machine_id)
+
+    def with_metadata(self, metadata: Mapping[str, str]) -> list[Machine]:
+        """Return the machines that are not destroyed and have all this metadata."""
+        with self._settled():
+            return [one for one in self._there() if metadata.items() <= one.config.metadata.items()]
+
+    def stop(self, machine_id: str) -> None:
+        """Have a machine stopped. Raises NotThere."""
+        with self._settled():
+            machine = self._existing(machine_id)
+            match machine.state:
+                case State.CREATED | State.STARTING:
+                    self._enter(machine, State.STOPPED)
+                    self._destroy_if_asked(machine)
+                case State.STARTED:
+                    machine.requested_stop = True
+                    self._enter(machine, State.STOPPING, STOP_SECONDS)
+                    self.programs.terminate(machine.id)
+                case _:
+                    return
+
+    def destroy(self, machine_id: str, force: bool) -> None:
+        """Raises NotThere, StillRuns."""
+        with self._settled():
+            machine = self._existing(machine_id)
+            if machine.state not in (State.STOPPED, State.CREATED, State.DESTROYING) and not force:
+                raise StillRuns(machine.state)
+            self.programs.kill(machine.id)
+            if machine.state is not State.DESTROYING:
+                self._enter(machine, State.DESTROYING, self.behaviour.stage_seconds)
+
+    def settle(self) -> None:
+        """Apply what is due."""
+        with self._settled():
+            return
+
+    def end(self) -> None:
+        """Kill every program."""
+        with self._lock:
+            for machine_id in self.made:
+                self.programs.kill(machine_id)
+
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        with self._lock:
+            for machine_id, code in self.programs.ended().items():
+                self._end(self.made[machine_id], code)
+            for machine in self.made.values():
+                while machine.due_at is not None and self.clock() >= machine.due_at:
+                    self._advance(machine)
+            yield
+
+    def _advance(self, machine: Machine) -> None:
+        """Move a machine on from a state whose time is over."""
+        match machine.state:
+            case State.CREATED:
+                self._enter(machine, State.STARTING, self.behaviour.stage_seconds)
+            case State.STARTING:
+                self._enter(machine, State.STARTED)
+                self.programs.start(self._launch(machine))
+            case State.STOPPING:
+                machine.due_at = None
+                self.programs.kill(machine.id)
+            case _:
+                self._enter(machine, State.DESTROYED)
+                machine.destroyed_at = self.clock()
+
+    def _end(self, machine: Machine, code: int) -> None:
+        """Note the end of a machine's program."""
+        exit_event = {
+            "exit_code": code,
+            "exited_at": _rfc3339(self.now()),
+            "guest_exit_code": code,
+            "guest_signal": -1,
+            "oom_killed": False,
+            "requested_stop": machine.requested_stop,
+            "restarting": False,
+            "signal": -1,
+        }
+        self._note(machine, "exit", State.STOPPED, {"exit_event": exit_event, "restart_count": 0})
+        if machine.state in (State.STARTED, State.STOPPING):
+            self._enter(machine, State.STOPPED)
+            self._destroy_if_asked(machine)
+
+    def _destroy_if_asked(self, machine: Machine) -> None:
+        if machine.config.auto_destroy:
+            self._enter(machine, State.DESTROYING, self.behaviour.stage_seconds)
+
+    def _enter(self, machine: Machine, state: State, seconds: float | None = None) -> None:
+        """Set the state, which ends by itself after some seconds, or never."""
+        machine.state, machine.updated_at = state, self.now()
+        machine.due_at = None if seconds is None else self.clock() + seconds
+        if state in (State.STARTED, State.STOPPING, State.DESTROYED):
+            self._note(machine, {"started": "start", "stopping": "stop"}.get(state, "destroy"), state)
+
+    def _note(self, machine: Machine, kind: str, status: State, request: Document | None = None) -> None:
+        """Put an event before the earlier ones, as the API lists them."""
+        event = {
+            "id": f"{machine.instance_id}-{len(machine.events) + 1}",
+            "type": kind,
+            "status": status,
+            "source": "flyd",
+            "timestamp": int(self.now().timestamp() * MILLISECONDS),
+        }
+        machine.events.insert(0, event | ({"request": request} if request else {}))
+
+    def _launch(self, machine: Machine) -> Launch:
+        of_platform = {"FLY_MACHINE_ID": machine.id, "FLY_APP_NAME": self.app, "FLY_REGION": machine.region}
+        config = machine.config
+        return Launch(machine.id, machine.name, config.image, config.init.cmd, {**config.env, **of_platform})
+
+    def _find(self, machine_id: str) -> Machine:
+        machine = self.made.get(machine_id)
+        if machine is None:
+            raise NotThere
+        gone = machine.destroyed_at
+        if gone is not None and self.clock() - gone > self.behaviour.readable_seconds:
+            raise NotThere
+        return machine
+
+    def _existing(self, machine_id: str) -> Machine:
+        """Return a machine that is not destroyed. Raises NotThere."""
+        machine = self._find(machine_id)
+        if machine.state is State.DESTROYED:
+            raise NotThere
+        return machine
+
+    def _there(self) -> list[Machine]:
+        return [one for one in self.made.values() if one.state is not State.DESTROYED]
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

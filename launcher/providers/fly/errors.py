@@ -1,0 +1,106 @@
+"""Fly's refusals, and the failure that each means for an attempt. The words are from Fly's answers to its users."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Final
+
+from launcher.machines.failures import NO_CAPACITY, OTHER, Class
+from launcher.machines.port import LaunchFailed
+from launcher.machines.remote.cloud import CloudError
+from shared.domain.order import Failure, Reason
+
+MAX_MESSAGE_LENGTH: Final = 400
+INVALID: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+NOT_FOUND: Final = frozenset({HTTPStatus.NOT_FOUND})
+FORBIDDEN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+
+class Kind(Enum):
+    """What a refusal is about."""
+
+    TAKEN = auto()
+    """A machine has this name already."""
+    FULL = auto()
+    """No host has room now, or the organisation's limit of machines or of requests is reached."""
+    TOKEN = auto()
+    NO_APP = auto()
+    """There is no such app, or the token is not for it."""
+    NO_MACHINE = auto()
+    IMAGE = auto()
+    REGION = auto()
+    CONFIG = auto()
+    OTHER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Refusals of a kind: with one of these statuses, and these words. Empty means any."""
+
+    kind: Kind
+    statuses: frozenset[HTTPStatus] = frozenset()
+    words: str = ""
+
+    def fits(self, refused: "FlyRefused") -> bool:
+        return (not self.statuses or refused.status in self.statuses) and bool(re.search(self.words, refused.message))
+
+
+KINDS: Final = (
+    Row(Kind.FULL, frozenset({HTTPStatus.TOO_MANY_REQUESTS})),
+    Row(Kind.FULL, words=r"(?i)insufficient|could not reserve|no capacity|not enough capacity|temporarily disabled"),
+    Row(Kind.FULL, words=r"(?i)machine limit|limit of .*machines"),
+    Row(Kind.TAKEN, words=r"already_exists|unique machine name violation"),
+    Row(Kind.TAKEN, frozenset({HTTPStatus.CONFLICT})),
+    Row(Kind.TOKEN, FORBIDDEN),
+    Row(Kind.NO_APP, NOT_FOUND, r"(?i)\bapp\b"),
+    Row(Kind.NO_MACHINE, NOT_FOUND),
+    Row(Kind.IMAGE, INVALID, r"(?i)manifest|\bimage\b"),
+    Row(Kind.REGION, INVALID, r"(?i)\bregion\b"),
+    Row(Kind.CONFIG, INVALID),
+)
+"""The first row that fits counts; a refusal that fits none is OTHER."""
+
+PERMANENT: Final[Class] = (Reason.LAUNCH_FAILED, Failure.PERMANENT)
+OF_KIND: Final[dict[Kind, Class]] = {
+    Kind.TAKEN: OTHER,
+    Kind.FULL: NO_CAPACITY,
+    Kind.TOKEN: (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE),  # like a host without QEMU, it starts nothing
+    Kind.NO_APP: (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE),
+    Kind.NO_MACHINE: OTHER,
+    Kind.IMAGE: PERMANENT,
+    Kind.REGION: PERMANENT,
+    Kind.CONFIG: PERMANENT,
+    Kind.OTHER: OTHER,
+}
+"""A permanent failure is about the order only; after any other, the provider rests."""
+OF_SETTINGS: Final[dict[Kind, Class]] = {Kind.IMAGE: (Reason.IMAGE_MISSING, Failure.RETRYABLE), Kind.REGION: OTHER}
+"""What it means if the order names neither image nor region, so that both are this launcher's settings."""
+
+
+class FlyError(CloudError):
+    """Fly did not do as asked: `FlyRefused` with its answer, or `FlyUnreachable` without one."""
+
+
+class FlyUnreachable(FlyError):
+    """No answer, or one that says to try again: the request may or may not have been carried out."""
+
+
+class FlyRefused(FlyError):
+    """`message` is Fly's text."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message[:MAX_MESSAGE_LENGTH]}")
+        self.status, self.message = status, message[:MAX_MESSAGE_LENGTH]
+
+    @property
+    def kind(self) -> Kind:
+        return next((row.kind for row in KINDS if row.fits(self)), Kind.OTHER)
+
+
+def launch_failed(refused: FlyRefused, names_image: bool, names_region: bool) -> LaunchFailed:
+    """Return the failure that follows from the refusal of a machine whose order names an image, or a region."""
+    own = {Kind.IMAGE: names_image, Kind.REGION: names_region}
+    table = OF_KIND if own.get(refused.kind, True) else OF_SETTINGS
+    reason, failure = table[refused.kind]
+    return LaunchFailed(f"Fly refused the machine: {refused}", reason, failure)
