@@ -21,6 +21,7 @@ class LogEvent(StrEnum):
     LATE_WORKER_ADOPTED = "late_worker_adopted"
     ORDER_GIVEN_BACK = "order_given_back"
     LOST_AGENT_POSTPONED = "lost_agent_postponed"
+    CALLBACK_IGNORED = "callback_ignored"
     # The launcher
     LAUNCHER_STARTED = "launcher_started"
     QEMU_MODE_CHOSEN = "qemu_mode_chosen"

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from functions.domain.holder import are_one
-from functions.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, POLICIES, Limits
+from functions.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, Limits, policy_of
 from shared.domain.lanes import lane, offered
 from shared.domain.order import FINAL, Reason, State
 from shared.domain.spec import AnySpec, OrderKind
@@ -133,7 +133,7 @@ def place(
     requeued_from: str | None = None,
 ) -> Order:
     """Return a new, queued order. If `limits` is None, its kind's apply. It cannot be claimed before `not_before`."""
-    policy = POLICIES[spec.kind]
+    policy = policy_of(spec)
     limits = limits or policy.limits
     available_at = max(now, not_before or now)
     expires_at = available_at + timedelta(seconds=limits.queue_seconds)
