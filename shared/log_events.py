@@ -19,9 +19,9 @@ class LogEvent(StrEnum):
     POOL_SURPLUS = "pool_surplus"
     TCB_OUT_OF_DATE = "tcb_out_of_date"
     LATE_WORKER_ADOPTED = "late_worker_adopted"
+    CALLBACK_IGNORED = "callback_ignored"
     ORDER_GIVEN_BACK = "order_given_back"
     LOST_AGENT_POSTPONED = "lost_agent_postponed"
-    CALLBACK_IGNORED = "callback_ignored"
     # The launcher
     LAUNCHER_STARTED = "launcher_started"
     QEMU_MODE_CHOSEN = "qemu_mode_chosen"

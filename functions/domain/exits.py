@@ -3,8 +3,7 @@
 from typing import Final
 
 from functions.domain.events import Exit, Fail, Succeed
-from functions.domain.limits import is_task_image
-from functions.domain.order import Order
+from functions.domain.order import Order, is_task_image
 from shared.domain.order import Reason, State
 
 UNCONFIRMED: Final = "Completed, unconfirmed: the machine ended with exit code 0, and no `completed` came."

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from shared.domain.spec import AnySpec, OrderKind, TaskSpec
+from shared.domain.spec import OrderKind
 
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
@@ -61,13 +61,3 @@ POLICIES: Final[Mapping[OrderKind, Policy]] = {
 }
 TASK_IMAGE: Final = Policy(Limits(boot_seconds=120.0, run_seconds=HOUR), max_attempts=2)
 """For a task that names an image: the deadlines of the contract of ephemeral workers, section 9."""
-
-
-def policy_of(spec: AnySpec) -> Policy:
-    """Return the defaults for an order of this spec."""
-    return TASK_IMAGE if is_task_image(spec) else POLICIES[spec.kind]
-
-
-def is_task_image(spec: AnySpec) -> bool:
-    """Return whether the order runs an image as a task: its program itself reports its start and its end."""
-    return isinstance(spec, TaskSpec) and spec.image is not None

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from functions.domain.holder import are_one
-from functions.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, Limits, policy_of
+from functions.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, POLICIES, TASK_IMAGE, Limits, Policy
 from shared.domain.lanes import lane, offered
 from shared.domain.order import FINAL, Reason, State
-from shared.domain.spec import AnySpec, OrderKind
+from shared.domain.spec import AnySpec, OrderKind, TaskSpec
 
 LAPSE_MARGIN: Final = timedelta(seconds=5)
 """The time between a lease's end and its lapse. The launcher stops its machine before the end."""
@@ -154,6 +154,16 @@ def place(
         requeued_from=requeued_from,
         entered={State.QUEUED: now},
     )
+
+
+def policy_of(spec: AnySpec) -> Policy:
+    """Return the defaults for an order of this spec."""
+    return TASK_IMAGE if is_task_image(spec) else POLICIES[spec.kind]
+
+
+def is_task_image(spec: AnySpec) -> bool:
+    """Return whether the order runs an image as a task: its program itself reports its start and its end."""
+    return isinstance(spec, TaskSpec) and spec.image is not None
 
 
 def output_key(order_id: str, epoch: int) -> str:

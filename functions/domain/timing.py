@@ -5,13 +5,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from functions.domain.events import AnyEvent, BootTimeout, Discard, Expire, Lapse, Ring, RunTimeout, TtlPassed
-from functions.domain.limits import is_task_image
 from functions.domain.order import (
     FIRST_RING_INTERVAL,
     LAPSE_MARGIN,
     MAX_RING_INTERVAL,
     UPLOAD_VALID,
     Order,
+    is_task_image,
     output_keys,
 )
 from shared.domain.order import State

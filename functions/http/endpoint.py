@@ -83,7 +83,7 @@ class Endpoint:
         """
         body = read_body(request)
         route, named = _route(self._urls, request.method, request.path)
-        bind_contextvars(route=route.path, **{name: part for name, part in named.items() if name not in UNLOGGED})
+        bind_contextvars(route=route.path, **{name: text for name, text in named.items() if name not in UNLOGGED})
         if len(body) > route.max_bytes:
             raise TooLarge(
                 f"The body is over {route.max_bytes // 1024} KiB, the limit of this route. "

@@ -18,7 +18,7 @@ ID: Final[TypeAdapter[str]] = TypeAdapter(OrderId)
 """The form of ids in paths: that of order ids, which includes all others."""
 PATH_NAME: Final = re.compile(r"\{(\w+)\}")
 UNLOGGED: Final = frozenset({"secret"})
-"""The names of a path's parts that are credentials: no log line has them."""
+"""The names in paths whose values no log line has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from structlog.contextvars import bind_contextvars
 
 from functions.apis.v1.views import order_view
 from functions.domain.access import Role
-from functions.domain.limits import policy_of
+from functions.domain.order import policy_of
 from functions.domain.refusals import Invalid
 from functions.engine.operator_secrets import OperatorSecrets
 from functions.engine.orders import NewOrder, Orders
