@@ -57,6 +57,7 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "LAUNCHYARD_ITA_API_KEY": secrets.token_urlsafe(24),
         "LAUNCHYARD_ADMIN_PASSWORD": secrets.token_urlsafe(24),
         "OPEN_SIGNUP": "true",
+        "LAUNCHYARD_OPEN_CALLBACKS": "true",
     }
     return environment | (_google(settings) if settings.backend is Backend.GOOGLE else _memory(environment))
 

@@ -19,10 +19,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from functions.domain.access import ApiKey, Role
 from functions.engine.attestation import Image, Nonces, Tcb
+from functions.engine.operator_secrets import AllowedSecret, OperatorSecrets
 from functions.http.api import Api
 from functions.ports import WorkerCredentials
 from shared.address import BaseUrl
-from shared.domain.spec import Attestation
+from shared.domain.spec import Attestation, SecretName
 from shared.secret import Secret
 from shared.settings import read_all_or_exit
 from shared.wire.base import Sha256
@@ -77,6 +78,10 @@ def _json(text: object) -> object:
         raise ValueError("Input should be a JSON list") from None
 
 
+def _names(text: object) -> object:
+    return [name.strip() for name in text.split(",") if name.strip()] if isinstance(text, str) else text
+
+
 class FunctionsSettings(BaseSettings):
     """A check that involves two settings belongs to the later one, so that it is reported with all other errors."""
 
@@ -102,6 +107,11 @@ class FunctionsSettings(BaseSettings):
     """For images that upload by themselves; None: read from the endpoint `https://<account>.r2.cloudflarestorage.com`.
     """
     callback_secret: Secret = Field(min_length=32, validation_alias="LAUNCHYARD_CALLBACK_SECRET")
+    anthropic_api_key: Secret | None = Field(None, validation_alias="ANTHROPIC_API_KEY")
+    """For tasks that ask for it, of the accounts that the next setting names."""
+    anthropic_accounts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
+        (), validation_alias="LAUNCHYARD_ANTHROPIC_ACCOUNTS"
+    )
     lease_seconds: float = Field(60, ge=3, le=600, validation_alias="LAUNCHYARD_LEASE_SECONDS")
     """The length of a lease. A launcher that polls counts from its request, and may wait 5 s for the answer: with less
     than about 10 s, the lease may have expired when the answer comes.
@@ -125,6 +135,12 @@ class FunctionsSettings(BaseSettings):
     keys: Annotated[tuple[SeededKey, ...], NoDecode, BeforeValidator(_json)] = Field(
         (), validation_alias="LAUNCHYARD_KEYS"
     )
+
+    def operator_secrets(self) -> OperatorSecrets:
+        if self.anthropic_api_key is None:
+            return OperatorSecrets()
+        allowed = AllowedSecret(self.anthropic_api_key, frozenset(self.anthropic_accounts))
+        return OperatorSecrets({SecretName.ANTHROPIC_API_KEY: allowed})
 
     @field_validator("project")
     @classmethod

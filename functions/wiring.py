@@ -7,7 +7,7 @@ from before the fork would not work in the workers, so the services are made at 
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -29,6 +29,7 @@ from functions.engine.environments import CallbackAddresses, Environments
 from functions.engine.late_workers import LateWorkers
 from functions.engine.leases import Leases
 from functions.engine.oldest_first_claims import OldestFirstClaims
+from functions.engine.operator_secrets import OperatorSecrets
 from functions.engine.operator_sessions import Sessions
 from functions.engine.order_sets import OrderSets
 from functions.engine.orders import Orders
@@ -58,6 +59,7 @@ class Ports:
     `any_order` and `oldest_first` find orders to claim. `new_id` returns a new UUID, `new_secret` a number of random
     bytes in URL-safe base64. `wait` sleeps (seconds). `lease` is the length of a lease. `attestation` is the demand of
     a pool's orders if its target sets none. `url` is the control plane's own address.
+    `secrets` are those that orders may ask for.
     """
 
     store: OrderStore
@@ -83,11 +85,12 @@ class Ports:
     lease: timedelta = LEASE
     attestation: Attestation = Attestation.OPTIONAL
     url: str = ""
+    secrets: OperatorSecrets = field(default_factory=OperatorSecrets)
 
 
 OFFERED: Final[Set[type]] = frozenset(
     {
-        *(KeyStore, CallbackTokens, CallbackAddresses, CredentialIssuer, Sessions),
+        *(KeyStore, CallbackTokens, CallbackAddresses, CredentialIssuer, OperatorSecrets, Sessions),
         *(Orders, Claims, Leases, Outputs, Environments, Sweep),
         *(Pools, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
     }
@@ -114,6 +117,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         CallbackTokens: ports.tokens,
         CallbackAddresses: CallbackAddresses(ports.url, ports.tokens),
         CredentialIssuer: ports.issuer,
+        OperatorSecrets: ports.secrets,
         Sessions: ports.sessions,
         Orders: orders,
         Claims: Claims(store, ports.any_order, clock, ports.wait, ports.lease),
@@ -138,7 +142,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         for api in apis
         for kind, make in api.environments.items()
     }
-    return {**services, Sweep: replace(sweep, chores=chores), Environments: Environments(store, makers)}
+    return {**services, Sweep: replace(sweep, chores=chores), Environments: Environments(store, clock, makers)}
 
 
 def ports_of(settings: FunctionsSettings) -> Ports:
@@ -171,6 +175,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         lease=timedelta(seconds=settings.lease_seconds),
         attestation=settings.attestation,
         url=settings.url,
+        secrets=settings.operator_secrets(),
     )
 
 

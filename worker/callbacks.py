@@ -8,7 +8,7 @@ from typing import Final
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from shared.domain.order import Failure, State
+from shared.domain.order import FINAL, Failure, State
 from shared.guest.config import WorkerConfig
 from shared.wire.base import read_answer
 from shared.wire.problems import Problem
@@ -24,6 +24,10 @@ MAX_MESSAGE_LENGTH: Final = 4000
 
 class ReportRefused(Exception):
     """The control plane refused the report: the lease is lost, or this is not the order's worker."""
+
+
+class OrderEnded(ReportRefused):
+    """The order has ended, by a report of its own command or by its control plane: there is nothing left to report."""
 
 
 class NotUnderstood(ReportRefused):
@@ -51,8 +55,9 @@ class Callbacks:
             "Content-Type": "application/json",
         }
 
-    def started(self) -> None:
-        self._report(WorkerStarted(epoch=self._epoch))
+    def started(self) -> Mapping[str, str]:
+        """Return the environment of a task's command."""
+        return self._report(WorkerStarted(epoch=self._epoch)).environment
 
     def started_again(self) -> State | str:
         """Report *started* once more, which changes nothing, and return the order's state. There are no retries."""
@@ -109,6 +114,7 @@ class Callbacks:
 
 def _refusal(answer: httpx.Response) -> ReportRefused:
     try:
-        return ReportRefused(f"{answer.status_code}: {read_answer(Problem, answer.content).detail}")
+        problem = read_answer(Problem, answer.content)
     except ValidationError:
         return NotUnderstood(f"{answer.status_code}: {answer.reason_phrase}")
+    return (OrderEnded if problem.state in FINAL else ReportRefused)(f"{answer.status_code}: {problem.detail}")

@@ -51,5 +51,5 @@ def _still_held(reports: Callbacks, log: Logger) -> bool:
         log.error("stopping: the order is no longer this worker's: %s", refused)
         return False
     if state in FINAL:
-        log.error("stopping: the order is %s", state)
+        log.info("stopping: the order is %s", state)
     return state not in FINAL

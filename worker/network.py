@@ -88,6 +88,12 @@ def client(loopback_gateway: str | None, authorities: str | None = None) -> http
     return httpx.Client(transport=transport, timeout=TIMEOUT)
 
 
+def at_gateway(url: str, gateway: str | None) -> str:
+    """Return the URL for a program that connects without our transport: a loopback host becomes the gateway."""
+    parsed = httpx.URL(url)
+    return str(parsed.copy_with(host=gateway)) if gateway and is_loopback(parsed.host) else url
+
+
 def persist(call: Callable[[], T], tries: int = TRIES) -> T:
     """Return the result of `call`, after at most `tries` tries. Raises NoHttpAnswer."""
     waits = {"wait_initial": FIRST_WAIT, "wait_max": MAX_WAIT, "wait_jitter": FIRST_WAIT}

@@ -5,7 +5,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from logging import Logger
 from pathlib import Path
@@ -15,14 +15,16 @@ import httpx
 
 from shared.guest.config import WorkerConfig
 from worker import lease
-from worker.callbacks import Callbacks, MeasuredOutput, ReportRefused
-from worker.network import NoHttpAnswer
+from worker.callbacks import Callbacks, MeasuredOutput, OrderEnded, ReportRefused
+from worker.network import NoHttpAnswer, at_gateway
 from worker.programs import Job, ProgramFailed, Result, table
 from worker.uploads import measure, upload
 
 DELIVERED: Final = 0
 UNDELIVERED: Final = 1
 KIB_PER_MIB: Final = 1024
+CALLBACK_URL: Final = "CALLBACK_URL"
+"""The end of the names of a command's variables that hold an address of the control plane."""
 
 
 def _terminate() -> None:
@@ -42,10 +44,12 @@ class Worker:
     watch_seconds: float = lease.INTERVAL_SECONDS
 
     def run(self) -> int:
-        """Return the exit code: 0 if the final report was delivered."""
+        """Return the exit code: 0 if the final report was delivered, or the order had ended without it."""
         reports = Callbacks(self.http, self.config)
         try:
             self._work(reports)
+        except OrderEnded as ended:
+            self.log.info("the order has ended, and needs no other report: %s", ended)
         except ReportRefused as refused:
             self.log.error("stopping: the control plane refused a report: %s", refused)
             return UNDELIVERED
@@ -55,12 +59,12 @@ class Worker:
         return DELIVERED
 
     def _work(self, reports: Callbacks) -> None:
-        reports.started()
+        environment = reports.started()
         self.log.info("reported started")
         begun = self.clock()
         try:
             with lease.ended_when_lost(reports, self.end, self.log, self.watch_seconds):
-                output, result = self._produce(reports)
+                output, result = self._produce(reports, environment)
                 took = round((self.clock() - begun) * 1000)
         except ProgramFailed as failure:
             self.log.error("failed: %s: %s", failure.reason, failure.message)
@@ -70,8 +74,9 @@ class Worker:
         reports.completed(output, {**result.metrics, "total_time_ms": took, "peak_memory_mb": _peak_memory()})
         self.log.info("reported completed, %d ms", took)
 
-    def _produce(self, reports: Callbacks) -> tuple[MeasuredOutput, Result]:
-        job = Job(self.config.spec, self.config.sources, self.http, self.folder)
+    def _produce(self, reports: Callbacks, environment: Mapping[str, str]) -> tuple[MeasuredOutput, Result]:
+        reachable = _reachable(environment, self.config.loopback_gateway)
+        job = Job(self.config.spec, self.config.sources, self.http, self.folder, environment=reachable)
         self.log.info("running its %s program", self.config.spec.kind)
         result = table.run(job)
         output = measure(result)
@@ -79,6 +84,13 @@ class Worker:
         upload(self.http, output, reports.upload(output))
         self.log.info("uploaded %s", output.file.name)
         return output, result
+
+
+def _reachable(environment: Mapping[str, str], gateway: str | None) -> Mapping[str, str]:
+    return {
+        name: at_gateway(value, gateway) if name.endswith(CALLBACK_URL) else value
+        for name, value in environment.items()
+    }
 
 
 def _peak_memory() -> int:

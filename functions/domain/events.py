@@ -131,11 +131,12 @@ class Progress(Held):
 
 @dataclass(frozen=True, slots=True)
 class Succeed(Held):
-    """The worker completed, and its output is in the bucket."""
+    """The worker completed, and its output, if it has one, is in the bucket."""
 
     kind = EventKind.SUCCEED
     output: Output | None = None
     metrics: Mapping[str, int | float] = field(default_factory=dict)
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +168,8 @@ class Exit(Held):
     kind = EventKind.EXIT
     launcher: str
     message: str
+    exit_code: int | None = None
+    """None if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ class Limits:
     queue_seconds: float = DAY
     """The queue TTL: how long the order waits for a launcher, at first and after each attempt."""
     boot_seconds: float = 600.0
-    """The time from a claim to the worker's first report."""
+    """The time from a claim to the worker's first report; for a task's image, from the launcher's own report."""
     run_seconds: float | None = None
     """The time that the order may run; None means until it is stopped. A capacity order succeeds when it has passed."""
     keep_seconds: float = 7 * DAY
@@ -59,3 +59,5 @@ POLICIES: Final[Mapping[OrderKind, Policy]] = {
     OrderKind.TASK: Policy(Limits(run_seconds=6 * HOUR)),
     OrderKind.SESSION: Policy(Limits(run_seconds=DAY)),
 }
+TASK_IMAGE: Final = Policy(Limits(boot_seconds=120.0, run_seconds=HOUR), max_attempts=2)
+"""For a task that names an image: the deadlines of the contract of ephemeral workers, section 9."""

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from functions.domain.holder import are_one
-from functions.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, POLICIES, Limits
+from functions.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, POLICIES, TASK_IMAGE, Limits, Policy
 from shared.domain.lanes import lane, offered
 from shared.domain.order import FINAL, Reason, State
-from shared.domain.spec import AnySpec, OrderKind
+from shared.domain.spec import AnySpec, OrderKind, TaskSpec
 
 LAPSE_MARGIN: Final = timedelta(seconds=5)
 """The time between a lease's end and its lapse. The launcher stops its machine before the end."""
@@ -133,7 +133,7 @@ def place(
     requeued_from: str | None = None,
 ) -> Order:
     """Return a new, queued order. If `limits` is None, its kind's apply. It cannot be claimed before `not_before`."""
-    policy = POLICIES[spec.kind]
+    policy = policy_of(spec)
     limits = limits or policy.limits
     available_at = max(now, not_before or now)
     expires_at = available_at + timedelta(seconds=limits.queue_seconds)
@@ -154,6 +154,16 @@ def place(
         requeued_from=requeued_from,
         entered={State.QUEUED: now},
     )
+
+
+def policy_of(spec: AnySpec) -> Policy:
+    """Return the defaults for an order of this spec."""
+    return TASK_IMAGE if is_task_image(spec) else POLICIES[spec.kind]
+
+
+def is_task_image(spec: AnySpec) -> bool:
+    """Return whether the order runs an image as a task: its program itself reports its start and its end."""
+    return isinstance(spec, TaskSpec) and spec.image is not None
 
 
 def output_key(order_id: str, epoch: int) -> str:

@@ -40,6 +40,7 @@ from functions.domain.events import (
     Succeed,
     TtlPassed,
 )
+from functions.domain.exits import event_of
 from functions.domain.fence import fence
 from functions.domain.holder import are_one
 from functions.domain.order import HELD, LAPSE_MARGIN, REMEMBERED_HOLDERS, REMEMBERED_REQUESTS, Lease, Order
@@ -122,6 +123,8 @@ def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
         fence(order, event.epoch, getattr(event, "launcher", None))
     if repeated:
         return order
+    if isinstance(event, Exit):
+        event = event_of(order, event)
     target = RULES.get((order.state, event.kind))
     if target is None:
         raise WrongState(f"The order is {order.state}; it cannot {event.kind}.", state=order.state)
@@ -210,7 +213,8 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
         case Progress():
             return replace(order, progress=event.progress)
         case Succeed():
-            return replace(order, output=event.output, metrics=event.metrics)
+            message = order.message if event.message is None else event.message
+            return replace(order, output=event.output, metrics=event.metrics, message=message)
         case Fail() | Retry():
             return replace(order, reason=event.reason, message=event.message)
         case Exit():

@@ -11,6 +11,7 @@ from functions.domain.order import (
     MAX_RING_INTERVAL,
     UPLOAD_VALID,
     Order,
+    is_task_image,
     output_keys,
 )
 from shared.domain.order import State
@@ -87,4 +88,5 @@ def _limit_at(order: Order) -> datetime | None:
     if order.state is State.RUNNING:
         return None if order.limits.run is None else order.entered[State.RUNNING] + order.limits.run
     boot = order.limits.boot if order.attended else max(order.limits.boot, MIN_BOOT_WITHOUT_HEARTBEATS)
-    return order.entered[State.CLAIMED] + boot
+    # A cloud creates a task's machine, perhaps at the second try: its time counts from the launcher's own report.
+    return order.entered[order.state if is_task_image(order.spec) else State.CLAIMED] + boot

@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
+from functions.domain.events import Fail
 from functions.domain.fence import fence
 from functions.domain.order import Order
-from functions.domain.refusals import WrongState
+from functions.domain.refusals import Conflict, WrongState
+from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
 from functions.ports import OrderStore
+from shared.domain.order import Reason, State
 from shared.domain.spec import OrderKind
 
 
@@ -37,12 +41,13 @@ class CallbackAddresses:
 @dataclass(frozen=True, slots=True)
 class Environments:
     store: OrderStore
+    clock: Callable[[], datetime]
     makers: Mapping[OrderKind, Callable[..., Environment]] = field(default_factory=dict)
 
     def for_launcher(self, order_id: str, epoch: int, holder: str) -> Environment:
         """Return the environment for the machine that this holder starts.
 
-        Raises NotFound, LeaseLost, WrongState if the order has ended, Conflict.
+        Raises NotFound, LeaseLost, WrongState if the order has ended, or ends here.
         """
         order = self.store.look(order_id).order
         fence(order, epoch, holder)
@@ -51,6 +56,18 @@ class Environments:
         return self.of(order)
 
     def of(self, order: Order) -> Environment:
-        """Return the environment of a held order; an empty one if its kind has none. Raises Conflict."""
+        """Return the environment of a held order; an empty one if its kind has none.
+
+        If it cannot be made, the order fails for good: another attempt would end in the same way. Raises WrongState
+        then, which says why, and LeaseLost.
+        """
         make = self.makers.get(order.kind)
-        return Environment({}) if make is None else make(order=order)
+        if make is None:
+            return Environment({})
+        try:
+            return make(order=order)
+        except Conflict as refusal:
+            request_id = request_ids.environment_refused(order.epoch)
+            failed = Fail(request_id, order.epoch, Reason.PROGRAM_FAILED, refusal.message)
+            self.store.apply(order.id, failed, self.clock())
+            raise WrongState(f"The order has failed: {refusal.message}", state=State.FAILED) from None

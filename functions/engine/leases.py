@@ -7,7 +7,20 @@ from enum import StrEnum
 from functools import partial
 from typing import Final
 
-from functions.domain.events import Exit, Fail, Progress, Provision, Release, Renew, Retry, Return, Start, Stop
+from functions.domain.events import (
+    EventKind,
+    Exit,
+    Fail,
+    Progress,
+    Provision,
+    Release,
+    Renew,
+    Retry,
+    Return,
+    Start,
+    Stop,
+    Succeed,
+)
 from functions.domain.fence import fence
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
@@ -23,6 +36,12 @@ HEARTBEAT_BUDGET: Final = timedelta(seconds=10)
 STARTED: Final = FINAL | {State.RUNNING}
 """The states of an order whose program has started before its launcher reports that."""
 LauncherReport = Provision | Start | Fail | Retry | Exit | Return | Stop
+POINTS: Final[Mapping[EventKind, Point]] = {
+    EventKind.START: Point.CALLBACK_STARTED,
+    EventKind.SUCCEED: Point.CALLBACK_COMPLETED,
+    EventKind.FAIL: Point.CALLBACK_FAILED,
+}
+REPEATED: Final = "This was reported before."
 
 
 class WhyStop(StrEnum):
@@ -131,6 +150,20 @@ class Leases:
         order = self.store.apply(order_id, report, self.clock(), self.store.look(order_id))
         reach(Point.CALLBACK_FAILED)
         return order.state
+
+    def foreign_worker_reported(self, seen: Snapshot, report: Start | Succeed | Fail) -> str | None:
+        """Apply the report of a worker that acts on no refusal. Return None, or why the report changed nothing.
+
+        That is a repeat, a report of an earlier epoch, or one after the order's end. Raises NotFound, Unavailable.
+        """
+        if report.epoch == seen.order.epoch and report.request_id in seen.order.recent:
+            return REPEATED
+        try:
+            self.store.apply(seen.order.id, report, self.clock(), seen)
+        except (LeaseLost, WrongState) as refusal:
+            return refusal.message
+        reach(POINTS[report.kind])
+        return None
 
     def _renew(
         self, seen: Mapping[str, Snapshot | UnreadableOrder], launcher: str, attended: bool, hold: LeaseId

@@ -60,6 +60,11 @@ def worker_report(event: str, epoch: int, report: str) -> str:
     return f"{event}@{epoch}@{hashlib.sha256(report.encode()).hexdigest()}"
 
 
+def environment_refused(epoch: int) -> str:
+    """The id of the end of an order whose program cannot be given its environment."""
+    return f"environment@{epoch}"
+
+
 def register_agent(epoch: int, agent_id: str) -> str:
     return f"register@{epoch}@{agent_id}"
 

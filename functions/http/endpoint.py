@@ -25,7 +25,17 @@ from functions.http.dialect import NATIVE, Dialect, RefusalResponse
 from functions.http.handlers import Services, require_services, wanted_by
 from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
 from functions.http.presence import presence
-from functions.http.routing import ID, Answer, NoContent, NoSuchPath, Redirect, Route, WrongMethod, url_map
+from functions.http.routing import (
+    ID,
+    UNLOGGED,
+    Answer,
+    NoContent,
+    NoSuchPath,
+    Redirect,
+    Route,
+    WrongMethod,
+    url_map,
+)
 from shared.log_events import LogEvent
 from shared.wire.launchers import IDENTITY_HEADER, Identity
 
@@ -73,7 +83,7 @@ class Endpoint:
         """
         body = read_body(request)
         route, named = _route(self._urls, request.method, request.path)
-        bind_contextvars(route=route.path, **named)
+        bind_contextvars(route=route.path, **{name: text for name, text in named.items() if name not in UNLOGGED})
         if len(body) > route.max_bytes:
             raise TooLarge(
                 f"The body is over {route.max_bytes // 1024} KiB, the limit of this route. "

@@ -23,7 +23,7 @@ class LimitsRequest(Request):
     queue_ttl_seconds: Seconds | None = None
     """How long the order may wait for a launcher, at first and after each attempt."""
     boot_timeout_seconds: Seconds | None = None
-    """How long after the claim its worker may take to report."""
+    """How long after the claim its worker may take to report; for a task's image, after the launcher's own report."""
     run_timeout_seconds: Seconds | None = None
     """How long its worker may run after that. Not for capacity orders."""
     ttl_seconds: Seconds | None = None

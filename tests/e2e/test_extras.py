@@ -38,6 +38,7 @@ print(len(names))
 COMMANDS: Final = {
     "cli": ({"order", "export"}, {"launcher", "vm", "up"}),
     "launcher": ({"order", "export", "launcher", "vm"}, set()),
+    "worker": ({"order", "export", "worker"}, {"launcher", "vm", "up"}),
 }
 """What `launchyard --help` shows with an extra, and what it does not show."""
 
@@ -87,7 +88,7 @@ def help_works(launchyard: Path, extra: str, folder: Path) -> None:
         assert shown.returncode == 0
         assert (present - words, absent & words) == (set(), set())
         assert (up.returncode, "pip install 'launchyard[emulators]'" in " ".join(up.stderr.split())) == (1, True)
-    if extra in ("functions", "worker"):
+    if extra == "functions":
         assert (shown.returncode, "pip install 'launchyard[cli]'" in shown.stderr) == (1, True)
 
 

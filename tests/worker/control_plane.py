@@ -39,13 +39,18 @@ class Received:
 
 
 class FakeControlPlane:
-    """`statuses` holds, by event (or `put`), the statuses of the next answers; beyond them all is well."""
+    """`statuses` holds, by event (or `put`), the statuses of the next answers; beyond them all is well.
+
+    `environment` is that of a task's command. `ended` is the state of an order that has ended, which refusals name.
+    """
 
     def __init__(self) -> None:
         self.url = ""
         self.state_after_start = State.RUNNING
         self.statuses: dict[str, list[int]] = defaultdict(list)
         self.answer_after_start: Response | None = None
+        self.environment: dict[str, str] = {}
+        self.ended: State | None = None
         self.reports: list[Received] = []
         self.uploads: list[Received] = []
         self._changed = threading.Condition()
@@ -90,7 +95,7 @@ class FakeControlPlane:
             to.append(received)
             self._changed.notify_all()
             status = self.statuses[event].pop(0) if self.statuses[event] else 200
-        return accepted if status == 200 else _problem(status)
+        return accepted if status == 200 else _problem(status, self.ended)
 
     def _accepted(self, report: dict[str, Any]) -> Response:
         grant = None
@@ -105,7 +110,8 @@ class FakeControlPlane:
         if repeated and self.answer_after_start is not None:
             return self.answer_after_start
         state = self.state_after_start if repeated else State.RUNNING
-        answer = CallbackAnswer(state=state, upload=grant)
+        environment = self.environment if report["event"] == "started" else {}
+        answer = CallbackAnswer(state=state, upload=grant, environment=environment)
         return Response(answer.model_dump_json(), content_type="application/json")
 
 
@@ -117,7 +123,8 @@ def serving() -> Iterator[FakeControlPlane]:
         yield plane
 
 
-def _problem(status: int) -> Response:
+def _problem(status: int, state: State | None) -> Response:
     code = "lease_lost" if status == 409 else "unavailable"
-    problem = Problem(type=f"urn:launchyard:{code}", title=code, status=status, detail=f"Refused for the test: {code}.")
+    detail = f"Refused for the test: {code}."
+    problem = Problem(type=f"urn:launchyard:{code}", title=code, status=status, detail=detail, state=state)
     return Response(problem.model_dump_json(), status, content_type="application/problem+json")

@@ -15,6 +15,8 @@ PROJECT: Final = Path(__file__).parents[2]
 WORKER: Final = "worker"
 RECIPE: Final = "worker/guest"
 """The worker's modules in this folder build the image, and are not in it."""
+LOCAL: Final = "worker/local"
+"""The worker's modules in this folder run on a developer's host only."""
 SHARED: Final = "shared"
 
 SITE: Final = "opt/site"
@@ -41,7 +43,8 @@ from worker.programs import agent, command, mods_export
 
 def sources(project: Path = PROJECT) -> list[Path]:
     """Return the project's files that go into the root, sorted: the worker, and the modules of shared/ it imports."""
-    waiting = [file for file in (project / WORKER).rglob("*.py") if project / RECIPE not in file.parents]
+    elsewhere = {project / RECIPE, project / LOCAL}
+    waiting = [file for file in (project / WORKER).rglob("*.py") if elsewhere.isdisjoint(file.parents)]
     found: set[Path] = set()
     while waiting:
         file = waiting.pop()

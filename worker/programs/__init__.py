@@ -15,12 +15,16 @@ SpecT = TypeVar("SpecT")
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[SpecT]):
-    """What a program is given. `folder` is its own, and empty at the start."""
+    """What a program is given. `folder` is its own, and empty at the start.
+
+    `environment` is that of a task's command, with its credentials.
+    """
 
     spec: SpecT
     sources: Sources
     http: httpx.Client
     folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

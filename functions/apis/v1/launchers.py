@@ -116,7 +116,7 @@ def _report(body: UpdateRequest, holder: str, request_id: str) -> LauncherReport
         case MachineRunning():
             return Start(request_id, body.epoch, launcher=holder)
         case MachineGone():
-            return Exit(request_id, body.epoch, holder, body.message)
+            return Exit(request_id, body.epoch, holder, body.message, body.exit_code)
         case Returned():
             return Return(request_id, body.epoch, holder, Reason.RETURNED, body.message)
         case Stopped():

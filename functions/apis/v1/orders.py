@@ -10,8 +10,9 @@ from structlog.contextvars import bind_contextvars
 
 from functions.apis.v1.views import order_view
 from functions.domain.access import Role
-from functions.domain.limits import POLICIES
+from functions.domain.order import policy_of
 from functions.domain.refusals import Invalid
+from functions.engine.operator_secrets import OperatorSecrets
 from functions.engine.orders import NewOrder, Orders
 from functions.engine.outputs import Outputs
 from functions.http.authentication import Principal
@@ -39,7 +40,9 @@ class OrderFilter(BaseModel):
     after: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
 
 
-def create_order(body: OrderRequest, client: Principal, orders: Orders, idempotency_key: str) -> OrderView:
+def create_order(
+    body: OrderRequest, client: Principal, orders: Orders, secrets: OperatorSecrets, idempotency_key: str
+) -> OrderView:
     asked, capacity = body.limits, body.order.kind is OrderKind.CAPACITY
     if capacity and asked.run_timeout_seconds is not None:
         wrong = {"limits.run_timeout_seconds": "A capacity order has none; give ttl_seconds"}
@@ -50,13 +53,15 @@ def create_order(body: OrderRequest, client: Principal, orders: Orders, idempote
     if isinstance(body.order, TaskSpec) and bool(body.order.command) is (body.order.image is not None):
         wrong = {"order.command": "Give a command or an image, and not both"}
         raise Invalid("Some fields of the body are wrong.", wrong)
+    if isinstance(body.order, TaskSpec) and body.order.secrets:
+        secrets.require(client.account, body.order)
     given = {
         "queue_seconds": asked.queue_ttl_seconds,
         "boot_seconds": asked.boot_timeout_seconds,
         "run_seconds": asked.ttl_seconds or asked.run_timeout_seconds,
         "keep_seconds": asked.retention_seconds,
     }
-    limits = replace(POLICIES[body.order.kind].limits, **{name: value for name, value in given.items() if value})
+    limits = replace(policy_of(body.order).limits, **{name: value for name, value in given.items() if value})
     fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
     order = orders.create(NewOrder(client.account, body.order, limits, body.not_before, idempotency_key, fingerprint))
     bind_contextvars(order_id=order.id)

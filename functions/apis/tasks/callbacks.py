@@ -1,0 +1,157 @@
+"""For task workers: they report that they started, completed or failed, and act on no answer.
+
+So whatever comes late or twice is answered with 200, changes nothing, and is logged.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Final, Literal
+
+import structlog
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
+
+from functions.apis.tasks.settings import TasksSettings
+from functions.domain.events import Fail, Start, Succeed
+from functions.domain.refusals import Invalid, NotFound, Unauthenticated
+from functions.engine import request_ids
+from functions.engine.credentials import CallbackTokens
+from functions.engine.leases import Leases
+from functions.engine.orders import Orders
+from functions.http.authentication import Open
+from functions.http.routing import ID, Route
+from functions.ports import Snapshot
+from shared.domain.order import Reason
+from shared.domain.spec import OrderKind
+from shared.log_events import LogEvent
+
+MAX_ID_LENGTH: Final = 128
+MAX_ERROR_LENGTH: Final = 4000
+MAX_MESSAGE_LENGTH: Final = 1000
+NO_TASK: Final = "There is no such task, or the secret is not this task's."
+
+log = structlog.get_logger()
+
+
+class Callback(StrEnum):
+    """The last part of a callback's path."""
+
+    STARTED = "started"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+def _cut_to(length: int) -> BeforeValidator:
+    """Return a validator that shortens a text: a refusal of a long one would lose the report."""
+    return BeforeValidator(lambda text: text[:length] if isinstance(text, str) else text)
+
+
+class CallbackBody(BaseModel):
+    """What a worker sends. Other members, such as `project_id` and `status`, are not read."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    task_id: Annotated[str, StringConstraints(max_length=MAX_ID_LENGTH)]
+    message: Annotated[str | None, StringConstraints(max_length=MAX_MESSAGE_LENGTH), _cut_to(MAX_MESSAGE_LENGTH)] = None
+    """With `completed`: what the worker did."""
+    error: Annotated[str | None, StringConstraints(max_length=MAX_ERROR_LENGTH), _cut_to(MAX_ERROR_LENGTH)] = None
+    """With `failed`: why."""
+    exit_code: int | None = None
+    """With `failed`: that of the program which the worker ran."""
+
+
+class Accepted(BaseModel):
+    """`ignored` is true if the report changed nothing: it was sent before, or came after the task's end."""
+
+    ok: Literal[True] = True
+    ignored: bool = Field(False, exclude_if=lambda ignored: not ignored)
+
+
+def report(
+    body: CallbackBody, tokens: CallbackTokens, orders: Orders, leases: Leases, task_id: str, secret: str, callback: str
+) -> Accepted:
+    """Apply the report of a machine that we started, at the epoch of its secret."""
+    kind, epoch = _kind(callback), tokens.epoch_of(task_id, secret)
+    if epoch is None:
+        raise _unknown(task_id, kind, "The secret is not this task's.")
+    if body.task_id != task_id:
+        _log_ignored(task_id, kind, "The body names another task.")
+        raise Invalid("Some fields of the body are wrong.", {"task_id": "Send the id of the task in the path"})
+    return _apply(_task(orders, task_id, kind), epoch, kind, body, leases)
+
+
+def report_unsigned(
+    body: CallbackBody, settings: TasksSettings, orders: Orders, leases: Leases, callback: str
+) -> Accepted:
+    """Apply the report of any worker, at the present epoch of the task that the body names."""
+    if not settings.open_callbacks:
+        raise Unauthenticated(
+            "Callbacks need the task and its secret in the path: call the CALLBACK_URL as it was given."
+        )
+    kind = _kind(callback)
+    seen = _task(orders, body.task_id, kind)
+    return _apply(seen, seen.order.epoch, kind, body, leases)
+
+
+def _apply(seen: Snapshot, epoch: int, kind: Callback, body: CallbackBody, leases: Leases) -> Accepted:
+    why = leases.foreign_worker_reported(seen, _event(kind, epoch, body))
+    if why is not None:
+        _log_ignored(seen.order.id, kind, why)
+    return Accepted(ignored=why is not None)
+
+
+def _event(kind: Callback, epoch: int, body: CallbackBody) -> Start | Succeed | Fail:
+    if kind is Callback.STARTED:
+        return Start(request_ids.worker_started(epoch), epoch)
+    request_id = request_ids.worker_report(kind, epoch, body.model_dump_json())
+    if kind is Callback.COMPLETED:
+        return Succeed(request_id, epoch, message=body.message)
+    code = "" if body.exit_code is None else f"Exit code {body.exit_code}: "
+    message = f"{code}{body.error or 'the worker gave no reason.'}"
+    return Fail(request_id, epoch, Reason.PROGRAM_FAILED, message[:MAX_ERROR_LENGTH])
+
+
+def _kind(callback: str) -> Callback:
+    try:
+        return Callback(callback)
+    except ValueError:
+        raise NotFound(f"There is no such callback; send one of {', '.join(Callback)}.") from None
+
+
+def _task(orders: Orders, task_id: str, kind: Callback) -> Snapshot:
+    """Return the order. Raises NotFound, also for an order of another kind."""
+    try:
+        seen = orders.require_owned(ID.validate_python(task_id), None)
+    except (NotFound, ValidationError):
+        raise _unknown(task_id, kind, "There is no such task.") from None
+    if seen.order.kind is not OrderKind.TASK:
+        raise _unknown(task_id, kind, "The order is no task.")
+    return seen
+
+
+def _unknown(task_id: str, kind: Callback, why: str) -> NotFound:
+    _log_ignored(task_id, kind, why)
+    return NotFound(NO_TASK)
+
+
+def _log_ignored(task_id: str, kind: Callback, why: str) -> None:
+    message = "A worker's callback changed nothing."
+    log.warning(LogEvent.CALLBACK_IGNORED, message=message, order_id=task_id, callback=kind.value, why=why)
+
+
+ROUTES: Final = (
+    Route(
+        "POST",
+        "/api/agents/callback/{task_id}/{secret}/{callback}",
+        Open.ANYONE,
+        report,
+        "Report on a task from inside its machine",
+        missing=NO_TASK,
+    ),
+    Route(
+        "POST",
+        "/api/agents/callback/{callback}",
+        Open.ANYONE,
+        report_unsigned,
+        "Report on a task without a secret, if the operator allows it",
+        missing="There is no such callback.",
+    ),
+)
