@@ -16,8 +16,10 @@ from shared.domain.spec import (
     CheimarrosMode,
     ExportOptions,
     ExportSpec,
+    LogLevel,
     NodeSize,
     OrderKind,
+    SecretName,
     TaskSpec,
 )
 from shared.exit_codes import FAILED
@@ -80,7 +82,14 @@ def create_export(
 
 @create.command("task")
 def create_task(
-    command: Annotated[list[str], typer.Argument(help="The command and its arguments, after `--`.")],
+    command: Annotated[
+        list[str] | None, typer.Argument(help="The command and its arguments, after `--`; or name an image.")
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="The image whose entry point to run.")] = None,
+    project: Annotated[str, typer.Option(help="The project's id, which the program finds as PROJECT_ID.")] = "",
+    region: Annotated[str | None, typer.Option(help="The region of the image's machine, such as ord.")] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="The program's log level.")] = LogLevel.INFO,
+    secret: Annotated[list[SecretName] | None, typer.Option(help="A secret of the operator's for the program.")] = None,
     queue_ttl: QueueTtl = None,
     boot_timeout: BootTimeout = None,
     run_timeout: RunTimeout = None,
@@ -89,9 +98,19 @@ def create_task(
     key: Key = None,
     as_json: AsJson = False,
 ) -> None:
-    """Order a command to run in a machine of its own. Its output is kept."""
+    """Order a command, whose output is kept, or an image, to run in a machine of its own."""
+    if bool(command) is (image is not None):
+        raise typer.BadParameter("give a command after `--`, or --image, and not both")
     limits = _limits(queue_ttl, boot_timeout, run_timeout, retention)
-    _place(TaskSpec(command=tuple(command)), limits, not_before, key, as_json)
+    spec = TaskSpec(
+        command=tuple(command or ()),
+        image=image,
+        region=region,
+        project_id=project,
+        log_level=log_level,
+        secrets=tuple(secret or ()),
+    )
+    _place(spec, limits, not_before, key, as_json)
 
 
 @app.command()

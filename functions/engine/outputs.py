@@ -69,10 +69,10 @@ class Outputs:
         """Return a URL that downloads the output and is valid for 5 minutes. Raises WrongState, Gone, NotFound."""
         if order.state is not State.SUCCEEDED:
             raise WrongState(f"The order is {order.state}; only one that succeeded has an output.", state=order.state)
-        if order.discarded_at is not None:
-            raise Gone(f"The output was removed on {order.discarded_at:%Y-%m-%d %H:%M} UTC; its retention was over.")
         if order.output is None:
             raise NotFound("The order succeeded, but has no output.")
+        if order.discarded_at is not None:
+            raise Gone(f"The output was removed on {order.discarded_at:%Y-%m-%d %H:%M} UTC; its retention was over.")
         return self.bucket.presign_download(order.output.key, order.output.file_name, DOWNLOAD_VALID)
 
     def discard(self, order: Order) -> None:

@@ -1,6 +1,8 @@
 """A developer's commands, with a stack without emulators: `--backend memory --provider process`."""
 
 import json
+import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,6 +10,12 @@ from emulators import mods
 from tests.stack.conftest import Terminal
 
 PI = "01K9MHPYR07M6YMZ1QGR8DZB8S"
+REPORTS_BY_ITSELF = """
+import json, os, urllib.request
+for callback in ("started", "completed"):
+    body = json.dumps({"task_id": os.environ["TASK_ID"], "message": f"for {os.environ['PROJECT_ID']}"})
+    urllib.request.urlopen(f"{os.environ['CALLBACK_URL']}/{callback}", body.encode())
+"""
 
 
 def created(terminal: Terminal, kind: str, *words: str) -> str:
@@ -46,6 +54,40 @@ def test_watching_a_task_that_fails_exits_1(memory_stack: Terminal) -> None:
     assert done.returncode == 1
     assert "program_failed" in done.stdout
     assert "no output" in memory_stack.run("order", "output", order, "--out", "out").stderr
+
+
+def test_a_command_that_reports_by_itself_ends_its_task(memory_stack: Terminal) -> None:
+    words = ("--project", "proj-456", "--", sys.executable, "-c", REPORTS_BY_ITSELF)
+    order = created(memory_stack, "task", *words)
+    assert "succeeded" in memory_stack.succeed("order", "watch", order)
+    shown = json.loads(memory_stack.succeed("order", "get", order, "--json"))
+    assert (shown["message"], shown["output"], shown["attempt"]) == ("for proj-456", None, 1)
+
+
+def test_a_local_worker_reports_for_a_task_without_a_secret(memory_stack: Terminal) -> None:
+    order = created(memory_stack, "task", "--", "sleep", "600")
+    until(memory_stack, order, "running")
+    control_plane = f"http://127.0.0.1:{memory_stack.environment['LAUNCHYARD_PORT']}"
+    contract = {"CALLBACK_URL": f"{control_plane}/api/agents/callback", "PROJECT_ID": "proj-456"}
+    worker = replace(memory_stack, environment=memory_stack.environment | contract)
+    worker.succeed("worker", "run", "--task", order, "--", "true")
+    until(memory_stack, order, "succeeded")
+
+
+def test_an_image_is_ordered_with_what_its_program_needs(memory_stack: Terminal) -> None:
+    image = ("--image", "registry.example/worker:1", "--region", "ord", "--project", "proj-456", "--log-level", "debug")
+    order = json.loads(memory_stack.succeed("order", "create", "task", "--json", *image))
+    assert order["spec"] == {
+        "kind": "task",
+        "command": [],
+        "image": "registry.example/worker:1",
+        "region": "ord",
+        "project_id": "proj-456",
+        "log_level": "debug",
+    }
+    for words in ((*image, "--", "true"), ()):
+        refused = memory_stack.run("order", "create", "task", *words)
+        assert (refused.returncode, "not both" in refused.stderr) == (2, True)
 
 
 def test_a_capacity_order_runs_until_it_is_cancelled(memory_stack: Terminal) -> None:

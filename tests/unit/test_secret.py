@@ -46,6 +46,7 @@ SECRETS: Final = (
     (FunctionsSettings, "admin_password", "LAUNCHYARD_ADMIN_PASSWORD"),
     (FunctionsSettings, "s3_secret_access_key", "LAUNCHYARD_S3_SECRET_ACCESS_KEY"),
     (FunctionsSettings, "ita_api_key", "LAUNCHYARD_ITA_API_KEY"),
+    (FunctionsSettings, "anthropic_api_key", "ANTHROPIC_API_KEY"),
 )
 AROUND: Final = ("\n", "\r\n", " ", "\t", "\N{NO-BREAK SPACE}", "\v\f")
 WITHIN: Final = ("\n", "\r", "\x1b", "\x7f", "é", "“", "\N{ZERO WIDTH SPACE}", "\udcff")

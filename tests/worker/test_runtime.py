@@ -147,6 +147,7 @@ def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: P
         (TaskSpec(command=("sh", "-c", "echo out; echo err >&2; exit 7")), "exit code 7. Its last output:\nout\nerr\n"),
         (TaskSpec(command=("/no/such/command",)), "No such file or directory"),
         (TaskSpec(command=("/" + "x" * 1023,)), "File name too long"),
+        (TaskSpec(image="registry.example/our-worker:1"), "have the task name a command instead"),
         (SessionSpec(session_name="s", prompt="p"), "no program for session orders"),
     ],
 )

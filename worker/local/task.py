@@ -13,6 +13,8 @@ from shared.http_client import explain
 
 TIMEOUT: Final = 30.0
 """Seconds without an answer before a report counts as undelivered."""
+MAX_SHOWN: Final = 500
+"""The part of an answer that is printed, in characters."""
 
 
 class NotDelivered(Exception):
@@ -21,12 +23,12 @@ class NotDelivered(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TaskWorker:
-    """`http` has the callback address as its base. `tell` prints a line."""
+    """`http` has the callback address as its base. `print_line` prints what was answered."""
 
     task_id: str
     project_id: str
     http: httpx.Client
-    tell: Callable[[str], None]
+    print_line: Callable[[str], None]
 
     def run(self, command: Sequence[str]) -> None:
         """Run the command between the two reports; without one, just report. Raises NotDelivered."""
@@ -44,7 +46,8 @@ class TaskWorker:
             answer = self.http.post(f"/{status}", json=body)
         except httpx.RequestError as error:
             raise NotDelivered(f"{status} was not delivered: {explain(error, self.http.base_url)}") from None
-        self.tell(f"{status}: {answer.status_code} {answer.text.strip()[:500]}")
+        shown = "".join(filter(str.isprintable, answer.text[:MAX_SHOWN]))
+        self.print_line(f"{status}: {answer.status_code} {shown}")
 
 
 def _failure(command: Sequence[str], task_id: str) -> dict[str, str | int] | None:

@@ -23,6 +23,9 @@ TAIL_BYTES: Final = 2000
 
 def run(job: Job[TaskSpec]) -> Result:
     """Write `output.log`. Raises ProgramFailed if the command cannot be started, or does not exit with 0."""
+    if not job.spec.command:
+        message = "The task names an image, and this is our own worker: have the task name a command instead."
+        raise ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False)
     file = job.folder / OUTPUT
     code = _run(job.spec.command, _environment(job), file)
     if code != 0:

@@ -3,6 +3,7 @@
 So whatever comes late or twice is answered with 200, changes nothing, and is logged.
 """
 
+import logging
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
@@ -94,7 +95,7 @@ def report_unsigned(
 def _apply(seen: Snapshot, epoch: int, kind: Callback, body: CallbackBody, leases: Leases) -> Accepted:
     why = leases.foreign_worker_reported(seen, _event(kind, epoch, body))
     if why is not None:
-        _log_ignored(seen.order.id, kind, why)
+        _log_ignored(seen.order.id, kind, why, logging.INFO)
     return Accepted(ignored=why is not None)
 
 
@@ -132,9 +133,10 @@ def _unknown(task_id: str, kind: Callback, why: str) -> NotFound:
     return NotFound(NO_TASK)
 
 
-def _log_ignored(task_id: str, kind: Callback, why: str) -> None:
+def _log_ignored(task_id: str, kind: Callback, why: str, level: int = logging.WARNING) -> None:
+    """Log a callback that changed nothing: a warning, unless its sender knew the secret and was late."""
     message = "A worker's callback changed nothing."
-    log.warning(LogEvent.CALLBACK_IGNORED, message=message, order_id=task_id, callback=kind.value, why=why)
+    log.log(level, LogEvent.CALLBACK_IGNORED, message=message, order_id=task_id, callback=kind.value, why=why)
 
 
 ROUTES: Final = (

@@ -171,3 +171,15 @@ def test_the_end_of_the_machine_of_a_command_is_a_failed_attempt_as_before(world
     world.call_back(task, "started")
 
     assert gone(world, task, 0).get_json()["state"] == "queued"
+
+
+def test_a_task_without_output_never_had_one_also_after_its_retention(world: World) -> None:
+    task = running(world)
+    report(world, task, "completed")
+    world.clock.now += timedelta(days=8)
+    world.sweep()
+
+    answer = world.get(f"/v1/orders/{task}/output")
+
+    assert world.view(task)["discarded_at"] is not None
+    assert (answer.status_code, answer.get_json()["detail"]) == (404, "The order succeeded, but has no output.")
