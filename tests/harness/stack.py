@@ -49,9 +49,9 @@ class Stack:
 
 
 @contextmanager
-def stack_of(folder: Path, provider: ProviderChoice, backend: Backend, images: Path) -> Iterator[Stack]:
-    """Run a stack in its own folder and on its own ports; stop what is left of it afterwards."""
-    chosen = {"home": folder, "images": images, "backend": backend, "provider": provider}
+def stack_of(folder: Path, provider: ProviderChoice, backend: Backend, images: Path, **more: object) -> Iterator[Stack]:
+    """Run a stack in its own folder and on its own ports; stop what is left of it afterwards. `more` are settings."""
+    chosen = {"home": folder, "images": images, "backend": backend, "provider": provider, **more}
     settings = StackSettings.model_validate(chosen | free_ports())
     try:
         environment = stack.up(settings, lambda _: None)

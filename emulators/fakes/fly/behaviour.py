@@ -37,7 +37,7 @@ class Behaviour(Shape):
     """Regions that have no room for another machine."""
     silent: frozenset[Method] = frozenset()
     name_taken: int = 422
-    """The status if a name is taken: Fly documents 422, and has been seen to answer 409."""
+    """The status if a name is taken: Fly documents 422, and its users report 409."""
     latency_seconds: float = Field(default=0, ge=0)
     """The delay of every answer."""
     stage_seconds: float = Field(default=0.1, ge=0)
