@@ -9,9 +9,9 @@ from functions.domain.order import (
     FIRST_RING_INTERVAL,
     LAPSE_MARGIN,
     MAX_RING_INTERVAL,
-    UPLOAD_VALID,
     Order,
     output_keys,
+    uploads_for,
 )
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
@@ -78,7 +78,7 @@ def _discard_at(order: Order, now: datetime) -> datetime | None:
         return None
     if order.discarded_at is None:
         return now + order.limits.keep
-    last = order.entered[order.state] + UPLOAD_VALID
+    last = order.entered[order.state] + uploads_for(order)
     return last if now < last else None
 
 

@@ -115,14 +115,14 @@ OF_THE_FUNCTIONS: Final[Sequence[Scenario]] = (
     Scenario(
         "a pool of three that is lowered to one",
         (a_pool(3), until_all_run, lower(1)),
-        functions=(Point.POOL_RECORDED, Point.POOL_CREATED, Point.POOL_RELEASED),
+        functions=(Point.POOL_RECORDED, Point.SET_CREATED, Point.SET_RELEASED),
         is_sample=True,
     ),
     Scenario(
         "a pool that no launcher hears yet and that is lowered",
         # So many that they are not all released side by side: some are left when the first is.
         (freeze_launcher, a_pool(24), lower(1), thaw_launcher),
-        functions=(Point.POOL_RELEASED,),
+        functions=(Point.SET_RELEASED,),
     ),
     Scenario("an attested machine", (an_attested_machine,), functions=(Point.REGISTER_WRITTEN,)),
     Scenario("a machine of an expired claim", (a_machine_of_an_expired_claim,), functions=(Point.LATE_CREATED,)),
