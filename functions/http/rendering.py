@@ -1,6 +1,6 @@
 """Makes HTTP responses of handlers' answers, of refusals, and of downloads and their parts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -36,7 +36,8 @@ def _download(request: Request, file: Download) -> Response:
     """Send the file, or the part of it that the headers `Range` and `If-Range` ask for."""
     headers = {"Accept-Ranges": "bytes", "ETag": file.etag, "Content-Disposition": attachment(file.file_name)}
     if request.method == "HEAD":
-        return _response(HTTPStatus.OK, "", file.content_type, {**headers, "Content-Length": str(file.size)})
+        headers["Content-Length"] = str(file.size)
+        return _response(HTTPStatus.OK, iter(()), file.content_type, headers)
     unchanged = request.headers.get("If-Range", file.etag) == file.etag
     try:
         part = part_of(file.size, request.headers.get("Range")) if unchanged else None
@@ -47,11 +48,9 @@ def _download(request: Request, file: Download) -> Response:
     headers["Content-Length"] = str(last - first + 1)
     if part is not None:
         headers["Content-Range"] = f"bytes {first}-{last}/{file.size}"
-    response = _response(HTTPStatus.OK if part is None else HTTPStatus.PARTIAL_CONTENT, "", file.content_type, headers)
-    if file.size > 0:
-        response.response = file.read(first, last)
-    return response
+    status = HTTPStatus.OK if part is None else HTTPStatus.PARTIAL_CONTENT
+    return _response(status, file.read(first, last) if file.size else iter(()), file.content_type, headers)
 
 
-def _response(status: HTTPStatus, body: str, media_type: str, headers: Mapping[str, str]) -> Response:
+def _response(status: HTTPStatus, body: str | Iterator[bytes], media_type: str, headers: Mapping[str, str]) -> Response:
     return Response(body, status, {"Cache-Control": "no-store", **headers}, content_type=media_type)
