@@ -2,10 +2,11 @@
 
 import io
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -19,10 +20,10 @@ from werkzeug.exceptions import NotFound as NoRule
 from werkzeug.routing import MapAdapter
 
 from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, TooLarge, Unavailable
-from functions.http.addresses import Address, address_of
 from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import Open, Principal, bearer
 from functions.http.cors import allow_origin, preflight
+from functions.http.dialect import NATIVE, Dialect
 from functions.http.handlers import Services, require_services, wanted_by
 from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
 from functions.http.presence import presence
@@ -43,7 +44,19 @@ MAX_KEY_LENGTH: Final = 200
 TRACE_HEADERS: Final = (CLOUD_TRACE_HEADER, TRACE_HEADER)
 NO_ROUTE: Final = "(none)"
 
+KEYED: Final = re.compile(r"/k/([^/]+)(/.*)", re.DOTALL)
+"""A path with a key in front: `/k/<key>/<path>`."""
+
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A request's path. If its client knows only a base URL, it may have sent its key in front of it."""
+
+    path: str
+    dialect: Dialect
+    key: str | None = field(default=None, repr=False)
 
 
 class Endpoint:
@@ -161,6 +174,22 @@ def respond(request: Request, apis: Sequence[Api], answer: Callable[[Request, Ad
         exc_info=failure,
     )
     return response
+
+
+def address_of(path: str, apis: Sequence[Api]) -> Address:
+    """Return the address of a request's path. A key in front of it counts only for APIs that allow one."""
+    keyed = KEYED.fullmatch(path)
+    if keyed is None:
+        return Address(path, _dialect(apis, path))
+    key, rest = keyed.groups()
+    dialect = _dialect(apis, rest)
+    return Address(rest, dialect, key) if dialect.key_in_path else Address(path, dialect)
+
+
+def _dialect(apis: Sequence[Api], path: str) -> Dialect:
+    """Return the dialect of the API with the longest prefix of this path."""
+    prefixes = {prefix: api.dialect for api in apis for prefix in api.prefixes if path.startswith(prefix)}
+    return prefixes[max(prefixes, key=len)] if prefixes else NATIVE
 
 
 def unroutable(request: Request, apis: Sequence[Api], error: HTTPException) -> Response:

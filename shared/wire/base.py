@@ -20,7 +20,8 @@ FILE_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 """A regular expression for the whole name: one without a path, which needs no quoting in a header."""
 FileName = Annotated[str, StringConstraints(pattern=rf"^{FILE_NAME_PATTERN}$")]
 ContentType = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[a-z0-9.+-]+$", max_length=100)]
-Text = Annotated[str, StringConstraints(max_length=4000)]
+MAX_TEXT = 4000
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 Epoch = Annotated[int, Field(ge=1)]
 
 

@@ -16,9 +16,8 @@ from functions.domain.order import Order
 from functions.engine.outputs import PLAIN_NAME
 from shared.domain.order import State
 from shared.domain.spec import CheimarrosMode, ExportOptions, ExportSpec, Ulid
-from shared.wire.base import Name
+from shared.wire.base import MAX_TEXT, FileName, Name, Text
 
-MAX_ERROR: Final = 4000
 MAX_METRICS: Final = 50
 METRIC: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 REQUIRED: Final = "Field required"
@@ -178,7 +177,7 @@ class Received(BaseModel):
 
 
 def _text(value: object) -> str:
-    return str(value)[:MAX_ERROR]
+    return str(value)[:MAX_TEXT]
 
 
 def _plain_name(value: object) -> str | None:
@@ -207,9 +206,9 @@ class CallbackRequest(BaseModel):
     task_id: Annotated[str, StringConstraints(max_length=128)]
     status: Status
     output_r2_key: Annotated[str, StringConstraints(max_length=300)] | None = None
-    output_file_name: Annotated[str | None, BeforeValidator(_plain_name)] = None
-    metrics: Annotated[Mapping[Name, int | float], BeforeValidator(_numbers), Field(max_length=MAX_METRICS)] = {}
-    error: Annotated[str, BeforeValidator(_text), StringConstraints(max_length=MAX_ERROR)] = ""
+    output_file_name: Annotated[FileName | None, BeforeValidator(_plain_name)] = None
+    metrics: Annotated[Mapping[Name, int | float], Field(max_length=MAX_METRICS), BeforeValidator(_numbers)] = {}
+    error: Annotated[Text, BeforeValidator(_text)] = ""
 
 
 def milliseconds(time: datetime) -> int:

@@ -24,7 +24,8 @@ def post(world: World, body: object, key: str = CLIENT, **headers: str) -> TestR
     return world.post("/export/mods/batch", body, key, headers)
 
 
-def start(world: World, pis: list[str] | None = None, **headers: str) -> dict[str, Any]:
+def start(world: World, pis: list[str] | None = None, idempotency_key: str | None = None) -> dict[str, Any]:
+    headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
     answer = post(world, {"pis": pis or PIS, "options": {"maxDepth": 1}}, **headers)
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.get_json()
@@ -111,9 +112,9 @@ def test_a_wrong_batch_is_refused_as_a_whole(world: World, body: object, error: 
 def test_a_repeat_with_one_idempotency_key_is_one_batch(world: World) -> None:
     key = {"Idempotency-Key": "one"}
 
-    first = start(world, **key)
+    first = start(world, idempotency_key="one")
     world.clock.now += timedelta(minutes=1)
-    again = start(world, **key)
+    again = start(world, idempotency_key="one")
 
     assert again == first
     assert len(world.get("/v1/orders").get_json()["orders"]) == 3

@@ -57,7 +57,13 @@ def test_an_image_is_told_what_the_contract_lists(world: World, machine: Machine
 
 def test_an_image_is_told_the_options_that_its_client_chose(world: World) -> None:
     of_images(world)
-    chosen = {"recursive": True, "maxDepth": 2, "parallelBatchSize": 3, "includeOcr": False, "cheimarrosMode": "skip"}
+    chosen: dict[str, Any] = {
+        "recursive": True,
+        "maxDepth": 2,
+        "parallelBatchSize": 3,
+        "includeOcr": False,
+        "cheimarrosMode": "skip",
+    }
 
     machine = launch(world, start(world, **chosen, validate=True))
 
