@@ -94,16 +94,15 @@ class GcsBucket:
         blob = self._bucket.blob(key)
 
         def part(start: int) -> bytes:
+            end = min(start + CHUNK - 1, last)
             with _reaching():
-                end = min(start + CHUNK - 1, last)
-                content: bytes = blob.download_as_bytes(start=start, end=end, timeout=TIMEOUT, retry=RETRY)
+                try:
+                    content: bytes = blob.download_as_bytes(start=start, end=end, timeout=TIMEOUT, retry=RETRY)
+                except NotFound:
+                    raise NoObject(f"There is no object {key}.") from None
             return content
 
-        try:
-            begin = part(first)
-        except NotFound:
-            raise NoObject(f"There is no object {key}.") from None
-        return chain([begin], map(part, range(first + CHUNK, last + 1, CHUNK)))
+        return chain([part(first)], map(part, range(first + CHUNK, last + 1, CHUNK)))
 
     def delete(self, key: str) -> None:
         with _reaching():
