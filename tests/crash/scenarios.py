@@ -13,6 +13,7 @@ from shared.domain.order import State
 from shared.wire.orders import LimitsRequest
 from tests.crash.capacity_steps import a_machine_of_an_expired_claim, a_pool, an_attested_machine, lower, until_all_run
 from tests.crash.deployment import Deaths
+from tests.crash.export_steps import a_batch, images_report
 from tests.crash.steps import (
     FAIL,
     PRINT_AFTER_15_SECONDS,
@@ -123,6 +124,11 @@ OF_THE_FUNCTIONS: Final[Sequence[Scenario]] = (
         # So many that they are not all released side by side: some are left when the first is.
         (freeze_launcher, a_pool(24), lower(1), thaw_launcher),
         functions=(Point.SET_RELEASED,),
+    ),
+    Scenario(
+        "a batch of exports whose images report",
+        (a_batch(3), images_report),
+        functions=(Point.BATCH_RECORDED, Point.SET_CREATED, Point.CALLBACK_ACCEPTED),
     ),
     Scenario("an attested machine", (an_attested_machine,), functions=(Point.REGISTER_WRITTEN,)),
     Scenario("a machine of an expired claim", (a_machine_of_an_expired_claim,), functions=(Point.LATE_CREATED,)),
