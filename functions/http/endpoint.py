@@ -28,7 +28,7 @@ from functions.http.handlers import Services, require_services, wanted_by
 from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
 from functions.http.presence import presence
 from functions.http.rendering import refused, render
-from functions.http.routing import ID, UNLOGGED, NoSuchPath, Route, WrongMethod, url_map
+from functions.http.routing import ID, SECRETS, NoSuchPath, Route, WrongMethod, url_map
 from shared.log_events import LogEvent
 from shared.wire.launchers import IDENTITY_HEADER, Identity
 
@@ -88,7 +88,7 @@ class Endpoint:
         """
         body, dialect = read_body(request), address.dialect
         route, named = _route(self._urls, request.method, address.path)
-        bind_contextvars(route=route.path, **{name: text for name, text in named.items() if name not in UNLOGGED})
+        bind_contextvars(route=route.path, **{name: text for name, text in named.items() if name not in SECRETS})
         if len(body) > route.max_bytes:
             raise TooLarge(
                 f"The body is over {route.max_bytes // 1024} KiB, the limit of this route. "
@@ -234,7 +234,7 @@ def _route(urls: MapAdapter, method: str, path: str) -> tuple[Route, Mapping[str
         raise WrongMethod(f"This path takes {', '.join(allowed)}.", allowed) from None
     route: Route = found
     try:
-        return route, {name: ID.validate_python(value) for name, value in named.items()}
+        return route, {name: text if name in SECRETS else ID.validate_python(text) for name, text in named.items()}
     except ValidationError:
         raise NotFound(route.missing) from None
 

@@ -17,8 +17,8 @@ from shared.wire.base import OrderId
 ID: Final[TypeAdapter[str]] = TypeAdapter(OrderId)
 """The form of ids in paths: that of order ids, which includes all others."""
 PATH_NAME: Final = re.compile(r"\{(\w+)\}")
-UNLOGGED: Final = frozenset({"secret"})
-"""The names in paths whose values no log line has."""
+SECRETS: Final = frozenset({"secret"})
+"""The names in paths whose values are credentials: of any form, verified by the handler, and in no log line."""
 
 
 @dataclass(frozen=True, slots=True)

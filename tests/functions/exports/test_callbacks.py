@@ -97,7 +97,9 @@ def test_an_earlier_attempt_changes_nothing(world: World, machine: Machine, caps
 
 
 @pytest.mark.parametrize(
-    "secret", ["1_forged", "1", "x", f"1_{'A' * 43}", "99999999999_x"], ids=["short", "epoch", "text", "token", "long"]
+    "secret",
+    ["1_forged", "1", "x", f"1_{'A' * 43}", "99999999999_x", "1_%C3%A9", "%20", "1_!"],
+    ids=["short", "epoch", "text", "token", "long", "wide", "blank", "mark"],
 )
 def test_a_forged_callback_is_not_found(
     world: World, machine: Machine, secret: str, capsys: pytest.CaptureFixture[str]
