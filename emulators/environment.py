@@ -58,6 +58,7 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "LAUNCHYARD_ADMIN_PASSWORD": secrets.token_urlsafe(24),
         "OPEN_SIGNUP": "true",
         "LAUNCHYARD_OPEN_CALLBACKS": "true",
+        "LAUNCHYARD_EXPORTS_OPEN_TO": ACCOUNT_OF[Role.CLIENT],
     }
     return environment | (_google(settings) if settings.backend is Backend.GOOGLE else _memory(environment))
 

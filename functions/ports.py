@@ -1,6 +1,6 @@
 """The ports of the control plane. Each has an in-memory adapter, a real one, and one contract test suite for both."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -290,14 +290,17 @@ class UploadTerms:
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """`sha256` is lower-case hex, or None if the object was not uploaded by one of our URLs."""
+    """`sha256` is lower-case hex, or None if the object was not uploaded by one of our URLs. `etag` is its entity tag,
+    with quotes: another one if the object was replaced.
+    """
 
     size: int
     sha256: str | None
+    etag: str = field(default='""', compare=False)
 
 
 class OutputBucket(Protocol):
-    """Stores outputs. Their bytes never pass through the control plane: clients and workers use presigned URLs."""
+    """Stores outputs. Their bytes pass through the control plane only for clients that cannot use a presigned URL."""
 
     def presign_upload(self, terms: UploadTerms, valid: timedelta) -> PresignedUpload: ...
 
@@ -307,5 +310,14 @@ class OutputBucket(Protocol):
     def stat(self, key: str) -> StoredObject | None:
         """Return the object's size and digest; None if there is none. Raises Unavailable."""
 
+    def read(self, key: str, first: int, last: int) -> Iterator[bytes]:
+        """Return the object's bytes from `first` to `last`, which must exist.
+
+        Raises NotFound and Unavailable before it returns any.
+        """
+
     def delete(self, key: str) -> None:
         """Remove the object. Do nothing if there is none."""
+
+    def delete_below(self, prefix: str) -> None:
+        """Remove every object whose key begins with the prefix. Raises Unavailable."""

@@ -17,11 +17,13 @@ from pydantic_settings import BaseSettings
 
 from functions.domain.accounts import Account, Enrolment
 from functions.domain.agents import Agent, Challenge
+from functions.domain.batches import Batch
 from functions.domain.pools import Pool
 from functions.engine.accounts import Accounts
 from functions.engine.agents import Agents
 from functions.engine.associations import Associations
 from functions.engine.attestation import Trust, Verifier
+from functions.engine.batches import Batches
 from functions.engine.claims import Claims, NextClaim
 from functions.engine.credentials import CallbackTokens
 from functions.engine.enrolments import Enrolments
@@ -72,6 +74,7 @@ class Ports:
     accounts: Records[Account]
     enrolments: Records[Enrolment]
     pools: Records[Pool]
+    batches: Records[Batch]
     challenges: Records[Challenge]
     agents: Records[Agent]
     appraiser: Appraiser
@@ -92,7 +95,7 @@ OFFERED: Final[Set[type]] = frozenset(
     {
         *(KeyStore, CallbackTokens, CallbackAddresses, CredentialIssuer, OperatorSecrets, Sessions),
         *(Orders, Claims, Leases, Outputs, Environments, Sweep),
-        *(Pools, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
+        *(Pools, Batches, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
     }
 )
 """The types of the services that handlers may take, in addition to their API's settings."""
@@ -110,7 +113,8 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     sweep = Sweep(store, ports.doorbell, outputs, clock, new_id)
     verifier = Verifier(ports.appraiser, ports.challenges, ports.trust, clock, new_id)
     associations = Associations(ports.agents, store, ports.tokens, clock)
-    pools = Pools(ports.pools, ports.agents, OrderSets(store, orders.ring, clock), clock, ports.attestation)
+    order_sets = OrderSets(store, orders.ring, clock)
+    pools = Pools(ports.pools, ports.agents, order_sets, clock, ports.attestation)
     enrolments = Enrolments(ports.enrolments, clock, ports.new_secret)
     services: Services = {
         KeyStore: ports.keys,
@@ -124,6 +128,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         Leases: Leases(store, clock, ports.lease),
         Outputs: outputs,
         Pools: pools,
+        Batches: Batches(ports.batches, order_sets, clock),
         LateWorkers: LateWorkers(store, associations, clock, new_id),
         OldestFirstClaims: OldestFirstClaims(ports.oldest_first, sweep.settle_held, clock, new_id),
         Verifier: verifier,
@@ -162,6 +167,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         accounts=records("accounts", Account),
         enrolments=records("enrolments", Enrolment),
         pools=records("pools", Pool),
+        batches=records("batches", Batch),
         challenges=records("challenges", Challenge),
         agents=records("agents", Agent),
         appraiser=_appraiser(settings),

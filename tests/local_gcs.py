@@ -1,5 +1,5 @@
-"""A small Google Cloud Storage: of its XML API the objects' PUT and GET by V4 signed URL, of its JSON API metadata and
-deletion. It keeps objects in memory, and holds requests to their signatures
+"""A small Google Cloud Storage: of its XML API the objects' PUT and GET by V4 signed URL, of its JSON API metadata,
+reading, listing and deletion. It keeps objects in memory, and holds requests to their signatures
 (https://cloud.google.com/storage/docs/authentication/canonical-requests). No official emulator exists.
 """
 
@@ -56,8 +56,8 @@ class LocalGcs:
         path = urlsplit(request.environ["RAW_URI"]).path
         if path == "/token":
             return _json({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 3600})
-        if path.startswith("/storage/v1/b/"):
-            return self._json_api(request, path)
+        if path.startswith(("/storage/v1/b/", "/download/storage/v1/b/")):
+            return self._json_api(request, path.removeprefix("/download"))
         if refusal := _refusal(request, body, self._key.public_key(), self._clock()):
             return Response(f"<Error><Code>{refusal}</Code></Error>", _STATUS[refusal], content_type="application/xml")
         return self._xml_api(request, unquote(path), body)
@@ -77,7 +77,11 @@ class LocalGcs:
     def _json_api(self, request: Request, path: str) -> Response:
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
             return _json({"error": {"code": 401, "message": "Invalid Credentials"}}, 401)
-        bucket, _, key = path.removeprefix("/storage/v1/b/").partition("/o/")
+        bucket, _, key = path.removeprefix("/storage/v1/b/").removesuffix("/o").partition("/o/")
+        if not key and "prefix" in request.args:
+            prefix = f"/{bucket}/{request.args['prefix']}"
+            listed = [name.removeprefix(f"/{bucket}/") for name in self._objects if name.startswith(prefix)]
+            return _json({"items": [{"name": name, "bucket": bucket} for name in listed]})
         name = f"/{bucket}/{unquote(key)}"
         if name not in self._objects:
             return _json({"error": {"code": 404, "message": f"No such object: {name}"}}, 404)
@@ -85,8 +89,14 @@ class LocalGcs:
             del self._objects[name]
             return Response(status=204)
         blob = self._objects[name]
-        about = {"contentType": blob.content_type, "size": str(len(blob.body)), "metadata": blob.metadata}
-        return _json({"name": unquote(key), "bucket": bucket, **about})
+        if request.args.get("alt") == "media":
+            asked = request.range
+            first, end = (asked and asked.range_for_length(len(blob.body))) or (0, len(blob.body))
+            about = {"content-range": f"bytes {first}-{end - 1}/{len(blob.body)}"}
+            return Response(blob.body[first:end], 206, about, content_type=blob.content_type)
+        etag = hashlib.sha256(blob.body).hexdigest()
+        about = {"contentType": blob.content_type, "size": str(len(blob.body)), "etag": etag}
+        return _json({"name": unquote(key), "bucket": bucket, "metadata": blob.metadata, **about})
 
 
 _STATUS: Final = {

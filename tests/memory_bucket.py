@@ -1,12 +1,16 @@
 """An output bucket in memory."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Final
 from urllib.parse import quote
 
 from functions.domain.refusals import Forbidden, NotFound
 from functions.ports import PresignedUpload, StoredObject, UploadTerms
+
+CHUNK: Final = 4
+"""So small that a download has several."""
 
 
 class MemoryBucket:
@@ -34,8 +38,25 @@ class MemoryBucket:
         stored = self._objects.get(key)
         return stored and stored[1]
 
+    def read(self, key: str, first: int, last: int) -> Iterator[bytes]:
+        if key not in self._objects:
+            raise NotFound(f"There is no object {key}.")
+        body = self._objects[key][0][first : last + 1]
+        return (body[at : at + CHUNK] for at in range(0, len(body), CHUNK))
+
     def delete(self, key: str) -> None:
         self._objects.pop(key, None)
+
+    def delete_below(self, prefix: str) -> None:
+        for key in self.keys(prefix):
+            self.delete(key)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        return sorted(key for key in self._objects if key.startswith(prefix))
+
+    def store(self, key: str, body: bytes) -> None:
+        """Upload with credentials of the bucket, as an image does."""
+        self._objects[key] = (body, StoredObject(len(body), None, _etag(body)))
 
     def put(self, upload: PresignedUpload, body: bytes) -> bool:
         """Upload as a client would; return False if the terms do not allow these bytes, or have expired."""
@@ -45,7 +66,7 @@ class MemoryBucket:
         sha256 = hashlib.sha256(body).hexdigest()
         if (len(body), sha256) != (terms.size, terms.sha256) or self._clock() > until:
             return False
-        self._objects[terms.key] = (body, StoredObject(len(body), sha256))
+        self._objects[terms.key] = (body, StoredObject(len(body), sha256, _etag(body)))
         return True
 
     def fetch(self, url: str) -> bytes:
@@ -56,3 +77,7 @@ class MemoryBucket:
         if key not in self._objects:
             raise NotFound(f"There is no object {key}.")
         return self._objects[key][0]
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()}"'

@@ -19,6 +19,7 @@ nothing else.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import chain
 from typing import Final
 
 import google.auth
@@ -31,6 +32,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.exceptions import RequestException
 
 from functions.adapters.disposition import attachment
+from functions.domain.refusals import NotFound as NoObject
 from functions.domain.refusals import Unavailable
 from functions.ports import PresignedUpload, StoredObject, UploadTerms
 
@@ -38,6 +40,8 @@ DECLARED: Final = "sha256"
 SCOPE: Final = "https://www.googleapis.com/auth/devstorage.read_write"
 TIMEOUT: Final = (5.0, 10.0)
 """Seconds to connect, and to read."""
+CHUNK: Final = 8 * 1024 * 1024
+"""The number of bytes of an object that one request reads."""
 RETRY: Final = DEFAULT_RETRY.with_timeout(20.0)
 
 
@@ -84,7 +88,21 @@ class GcsBucket:
     def stat(self, key: str) -> StoredObject | None:
         with _reaching():
             blob = self._bucket.get_blob(key, timeout=TIMEOUT, retry=RETRY)
-        return blob and StoredObject(blob.size, (blob.metadata or {}).get(DECLARED))
+        return blob and StoredObject(blob.size, (blob.metadata or {}).get(DECLARED), f'"{blob.etag}"')
+
+    def read(self, key: str, first: int, last: int) -> Iterator[bytes]:
+        blob = self._bucket.blob(key)
+
+        def part(start: int) -> bytes:
+            end = min(start + CHUNK - 1, last)
+            with _reaching():
+                try:
+                    content: bytes = blob.download_as_bytes(start=start, end=end, timeout=TIMEOUT, retry=RETRY)
+                except NotFound:
+                    raise NoObject(f"There is no object {key}.") from None
+            return content
+
+        return chain([part(first)], map(part, range(first + CHUNK, last + 1, CHUNK)))
 
     def delete(self, key: str) -> None:
         with _reaching():
@@ -92,6 +110,12 @@ class GcsBucket:
                 self._bucket.delete_blob(key, timeout=TIMEOUT, retry=RETRY)
             except NotFound:
                 return
+
+    def delete_below(self, prefix: str) -> None:
+        with _reaching():
+            found = [blob.name for blob in self._bucket.list_blobs(prefix=prefix, timeout=TIMEOUT, retry=RETRY)]
+        for key in found:
+            self.delete(key)
 
 
 @contextmanager

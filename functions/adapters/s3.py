@@ -6,7 +6,7 @@ So only these bytes can be stored under the key, and they may be sent again.
 
 import base64
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -16,14 +16,17 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions.adapters.disposition import attachment
-from functions.domain.refusals import Unavailable
+from functions.domain.refusals import NotFound, Unavailable
 from functions.ports import PresignedUpload, StoredObject, UploadTerms
 from shared.address import is_loopback
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
+CHUNK: Final = 256 * 1024
+"""The number of bytes that are read of an object at a time."""
 DECLARED: Final = "sha256"
 """The metadata field that repeats the object's signed SHA-256, in lower-case hex."""
 
@@ -92,11 +95,30 @@ class S3Bucket:
                 if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
                     return None
                 raise
-        return StoredObject(head["ContentLength"], _sha256(head))
+        return StoredObject(head["ContentLength"], _sha256(head), head["ETag"])
+
+    def read(self, key: str, first: int, last: int) -> Iterator[bytes]:
+        with _reaching():
+            try:
+                body = self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={first}-{last}")["Body"]
+            except self._client.exceptions.NoSuchKey:
+                raise NotFound(f"There is no object {key}.") from None
+        return _chunks(body)
 
     def delete(self, key: str) -> None:
         with _reaching():
             self._client.delete_object(Bucket=self._bucket, Key=key)
+
+    def delete_below(self, prefix: str) -> None:
+        with _reaching():
+            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            for key in [entry["Key"] for page in pages for entry in page.get("Contents", [])]:
+                self._client.delete_object(Bucket=self._bucket, Key=key)
+
+
+def _chunks(body: "StreamingBody") -> Iterator[bytes]:
+    with closing(body):
+        yield from body.iter_chunks(CHUNK)
 
 
 def _seconds(valid: timedelta) -> int:

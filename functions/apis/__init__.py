@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from functions.apis.capacity import CAPACITY
+from functions.apis.exports import EXPORTS
 from functions.apis.tasks import TASKS
 from functions.apis.v1 import HEALTH, V1
 from functions.http.api import Api
 from functions.http.routing import Route
 
-APIS: Final[Sequence[Api]] = (V1, CAPACITY, TASKS)
+APIS: Final[Sequence[Api]] = (V1, CAPACITY, EXPORTS, TASKS)
 
 SERVICES: Final[Mapping[str, Sequence[Route]]] = {
     name: (*routes, *HEALTH) for api in APIS for name, routes in api.services.items()

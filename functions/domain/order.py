@@ -9,7 +9,7 @@ from functions.domain.holder import are_one
 from functions.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, POLICIES, TASK_IMAGE, Limits, Policy
 from shared.domain.lanes import lane, offered
 from shared.domain.order import FINAL, Reason, State
-from shared.domain.spec import AnySpec, OrderKind, TaskSpec
+from shared.domain.spec import AnySpec, ExportSpec, OrderKind, TaskSpec
 
 LAPSE_MARGIN: Final = timedelta(seconds=5)
 """The time between a lease's end and its lapse. The launcher stops its machine before the end."""
@@ -169,6 +169,18 @@ def is_task_image(spec: AnySpec) -> bool:
 def output_key(order_id: str, epoch: int) -> str:
     """Return the only key that a worker may write at this epoch: a stale worker cannot write a later epoch's."""
     return f"outputs/{order_id}/{epoch}"
+
+
+def uploads_below(order: Order) -> str | None:
+    """Return the prefix below which the order's image uploads by itself; None if the order has no such image."""
+    return f"exports/{order.id}/" if isinstance(order.spec, ExportSpec) and order.spec.image is not None else None
+
+
+def uploads_for(order: Order) -> timedelta:
+    """Return how long after a claim its worker may begin an upload."""
+    if uploads_below(order) is None:
+        return UPLOAD_VALID
+    return order.limits.boot + (order.limits.run or timedelta()) + UPLOAD_VALID
 
 
 def output_keys(order: Order) -> tuple[str, ...]:

@@ -9,10 +9,10 @@ from functions.domain.order import (
     FIRST_RING_INTERVAL,
     LAPSE_MARGIN,
     MAX_RING_INTERVAL,
-    UPLOAD_VALID,
     Order,
     is_task_image,
     output_keys,
+    uploads_for,
 )
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
@@ -79,7 +79,7 @@ def _discard_at(order: Order, now: datetime) -> datetime | None:
         return None
     if order.discarded_at is None:
         return now + order.limits.keep
-    last = order.entered[order.state] + UPLOAD_VALID
+    last = order.entered[order.state] + uploads_for(order)
     return last if now < last else None
 
 

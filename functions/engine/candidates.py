@@ -3,9 +3,13 @@
 If every claimer read the head of the queue by itself, all would compete for the same order. Instead, each candidate
 goes to one claimer of the process, which claims it by id, if it has not changed since it was read. Different processes
 try the candidates in different random orders; if two try the same one, the slower one takes its next candidate.
+
+Accounts take turns, so that one account's hundred orders do not keep another's single order waiting.
 """
 
+import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
@@ -19,31 +23,38 @@ from functions.domain.order import Order
 from functions.domain.refusals import NotFound, OtherVersion, WrongState
 from functions.ports import OrderStore, Snapshot
 
-READ_AT_ONCE: Final = 128
+READ_AT_ONCE: Final = 256
+"""An order behind more than these of other accounts is not found yet."""
+FRESH: Final = timedelta(seconds=0.5)
+"""How long a candidate may be tried after it was read: as long, an account that was not among them has no turn."""
 STALE: Final = timedelta(seconds=2)
-"""How long a candidate may be tried after it was read, and how long a tried one is not offered again."""
+"""How long a tried candidate is not offered again."""
 PAUSE: Final = timedelta(seconds=1)
 """After a query that found nothing, the next one for the same lanes waits this long."""
 MAX_LANE_SETS: Final = 256
+MAX_ACCOUNTS: Final = 4096
+"""The number of accounts whose last turn a process remembers."""
 
 
 class Candidates:
     """Shared by all claimers of a process; finds an order for each (`claims.NextClaim`).
 
     A set of lanes costs at most one query in each `pause`, for any number of waiting claimers. So None may be an answer
-    as old as `pause`. `sort` sorts the candidates of a query in place; they are taken from the end. `new_lock` makes
-    the lock that one claimer of a set of lanes holds during its query, while the others wait for it.
+    as old as `pause`. `sort` sorts the candidates of a query in place; they are taken from the end. If it is None,
+    accounts take turns. `new_lock` makes the lock that one claimer of a set of lanes holds during its query, while the
+    others wait for it.
     """
 
     def __init__(
         self,
         store: OrderStore,
         pause: timedelta = PAUSE,
-        sort: Callable[[list[Snapshot]], None] = random.shuffle,
+        sort: Callable[[list[Snapshot]], None] | None = None,
         new_lock: Callable[[], AbstractContextManager[object]] = Lock,
     ) -> None:
-        self._store, self._pause, self._sort, self._new_lock = store, pause, sort, new_lock
-        self._tried = _Tried()
+        self._store, self._pause, self._new_lock = store, pause, new_lock
+        self._tried, self._turns = _Tried(), _Turns()
+        self._sort = sort or self._turns.sort
         self._lock = Lock()
         self._queues: LRUCache[frozenset[str], _LaneQueue] = LRUCache(MAX_LANE_SETS)
 
@@ -66,9 +77,11 @@ class Candidates:
             if not self._tried.add(candidate, now):
                 continue  # another claimer of this process found it in other lanes, and was faster
             try:
-                return self._store.claim(candidate, claim, now)
+                claimed = self._store.claim(candidate, claim, now)
             except (WrongState, NotFound, OtherVersion):
                 continue  # another process was faster, or the order was removed, or another version wrote it
+            self._turns.note(claimed.account)
+            return claimed
         return None
 
 
@@ -106,6 +119,35 @@ class _Tried:
         return at is not None and now - at < STALE
 
 
+class _Turns:
+    """When each account last had a turn in this process."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._next = itertools.count(1)
+        self._last: LRUCache[str, int] = LRUCache(MAX_ACCOUNTS)
+
+    def note(self, account: str) -> None:
+        with self._lock:
+            self._last[account] = next(self._next)
+
+    def sort(self, candidates: list[Snapshot]) -> None:
+        """Sort so that each account has an order taken before any has a second; first who had no turn for longest.
+
+        An account's own orders are in random sequence, so that processes do not compete for its oldest.
+        """
+        random.shuffle(candidates)
+        with self._lock:
+            last = {one.order.account: self._last.get(one.order.account, 0) for one in candidates}
+        turns = Counter[str]()
+        place: dict[str, tuple[int, int]] = {}
+        for one in candidates:
+            account = one.order.account
+            place[one.order.id] = (turns[account], last[account])
+            turns[account] += 1
+        candidates.sort(key=lambda one: place[one.order.id], reverse=True)
+
+
 class _LaneQueue:
     """The candidates of one set of lanes. A claimer that finds none left reads more; the others wait for its result."""
 
@@ -124,7 +166,7 @@ class _LaneQueue:
         queries_before = self._queries
         with self._lock:
             age = timedelta.max if self._asked_at is None else now - self._asked_at
-            if age >= STALE:
+            if age >= FRESH:
                 self._candidates.clear()
             if self._candidates:
                 return self._candidates.pop()

@@ -81,7 +81,7 @@ class OrderSets:
             except Gone:
                 removed(order_id)
                 return None
-            reach(Point.POOL_CREATED)
+            reach(Point.SET_CREATED)
             if created.order.state is State.QUEUED and one.claimable:
                 self.ring(created)
             return created.order
@@ -98,7 +98,7 @@ class OrderSets:
                 order = self.store.apply(order_id, Cancel(request_id), self.clock())
             except (WrongState, NotFound, OtherVersion):
                 return None  # the order has just ended, or another version holds it
-            reach(Point.POOL_RELEASED)
+            reach(Point.SET_RELEASED)
             return order
 
         open_ = [

@@ -1,5 +1,6 @@
 """Grants uploads and downloads of outputs by presigned URLs, and removes outputs after their retention."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,15 +8,26 @@ from typing import Final
 
 from functions.domain.events import Succeed
 from functions.domain.fence import fence
-from functions.domain.order import UPLOAD_VALID, Order, Output, output_key, output_keys
-from functions.domain.refusals import Conflict, Gone, NotFound, WrongState
+from functions.domain.order import UPLOAD_VALID, Order, Output, output_key, output_keys, uploads_below
+from functions.domain.refusals import Conflict, Gone, Invalid, NotFound, WrongState
 from functions.domain.rules import advance
-from functions.ports import OrderStore, OutputBucket, PresignedUpload, UploadTerms
+from functions.ports import OrderStore, OutputBucket, PresignedUpload, StoredObject, UploadTerms
 from shared.crash_points import Point, reach
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
+from shared.wire.base import FILE_NAME_PATTERN
 
 DOWNLOAD_VALID: Final = timedelta(minutes=5)
+PLAIN_NAME: Final = re.compile(FILE_NAME_PATTERN)
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What an image reports of its upload. If `file_name` is None, the last part of the key is the name."""
+
+    key: str
+    file_name: str | None
+    content_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,30 @@ class Outputs:
         reach(Point.CALLBACK_COMPLETED)
         return order.state
 
+    def accept(
+        self, order_id: str, epoch: int, request_id: str, upload: Upload, metrics: Mapping[str, int | float]
+    ) -> State:
+        """End the order with an object that its image has uploaded by itself, and return its state.
+
+        The size is what the bucket reports. Raises NotFound, LeaseLost, WrongState, Invalid if the key is not one of
+        this order's, Conflict if there is no such object.
+        """
+        seen, now = self.store.look(order_id), self.clock()
+        fence(seen.order, epoch)
+        if seen.order.final:
+            raise WrongState(f"The order is {seen.order.state}; it accepts no output.", state=seen.order.state)
+        prefix = uploads_below(seen.order)
+        name = upload.key.removeprefix(prefix or "")
+        if prefix is None or name == upload.key or PLAIN_NAME.fullmatch(name) is None:
+            raise Invalid("The output's key is not one of this order's.")
+        found = self.bucket.stat(upload.key)
+        if found is None:
+            raise Conflict("The bucket has no object of this key; upload it first.")
+        output = Output(upload.key, upload.file_name or name, upload.content_type, found.size, sha256=None)
+        order = self.store.apply(order_id, Succeed(request_id, epoch, output, metrics), now, seen)
+        reach(Point.CALLBACK_ACCEPTED)
+        return order.state
+
     def link(self, order: Order) -> str:
         """Return a URL that downloads the output and is valid for 5 minutes. Raises WrongState, Gone, NotFound."""
         if order.state is not State.SUCCEEDED:
@@ -79,6 +115,14 @@ class Outputs:
         """Remove every object that a worker of the order may have uploaded. Objects that do not exist are ignored."""
         for key in output_keys(order):
             self.bucket.delete(key)
+        if (prefix := uploads_below(order)) is not None:
+            self.bucket.delete_below(prefix)
+
+    def stored(self, order: Order) -> StoredObject | None:
+        """Return what the bucket has of the output; None if there is none, or if its retention is over."""
+        if order.output is None or order.discarded_at is not None:
+            return None
+        return self.bucket.stat(order.output.key)
 
 
 def _require_output(order: Order) -> None:

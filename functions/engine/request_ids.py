@@ -81,6 +81,16 @@ def pool_key(order_id: str) -> str:
     return f"pool\n{order_id}"
 
 
+def unkeyed(order_id: str) -> str:
+    """The key of an order whose client sent none: a repeat of its request creates another order."""
+    return f"unkeyed\n{order_id}"
+
+
+def batch_key(order_id: str) -> str:
+    """The key of an order of a batch."""
+    return f"batch\n{order_id}"
+
+
 def late_worker_key(order_id: str) -> str:
     """The key of an order that was created for a late worker's machine."""
     return f"late\n{order_id}"
@@ -105,3 +115,9 @@ def requeued_order(ended_id: str) -> str:
 def late_workers_order(order_id: str, holder: str, vm_name: str | None) -> str:
     """The id of the order of a machine whose worker reported after its claim of `order_id` had expired."""
     return str(uuid5(LATE_WORKERS_ORDERS, f"{order_id}\n{holder}\n{vm_name}"))
+
+
+def batch(account: str, idempotency_key: str) -> str:
+    """The id of the one batch that an account creates with this key."""
+    digest = hashlib.sha256(f"{account}\n{idempotency_key}".encode()).hexdigest()
+    return f"batch_{digest[:32]}"

@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter
 from functions.domain.refusals import Refusal
 from functions.http import problems
 from functions.http.authentication import Caller, authenticate
+from functions.http.cors import Cors
 from functions.http.parsing import parse_body, parse_query
 from shared.wire.problems import Problem
 
@@ -44,6 +45,10 @@ class Dialect:
     statuses: frozenset[HTTPStatus] = frozenset()
     identifies_launchers: bool = False
     """Whether callers may send their identity in the header IDENTITY_HEADER."""
+    key_in_path: bool = False
+    """Whether a caller may send its key in front of the path, `/k/<key>/…`, in place of the header."""
+    cors: Cors | None = None
+    """What pages of other origins may send; None if they may not call the API."""
 
 
 def _problem(problem: Problem, headers: Mapping[str, str] = NO_HEADERS) -> RefusalResponse:

@@ -2,10 +2,11 @@
 
 import io
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -20,22 +21,14 @@ from werkzeug.routing import MapAdapter
 
 from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, TooLarge, Unavailable
 from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
-from functions.http.authentication import Open, Principal
-from functions.http.dialect import NATIVE, Dialect, RefusalResponse
+from functions.http.authentication import Open, Principal, bearer
+from functions.http.cors import allow_origin, preflight
+from functions.http.dialect import NATIVE, Dialect
 from functions.http.handlers import Services, require_services, wanted_by
 from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
 from functions.http.presence import presence
-from functions.http.routing import (
-    ID,
-    UNLOGGED,
-    Answer,
-    NoContent,
-    NoSuchPath,
-    Redirect,
-    Route,
-    WrongMethod,
-    url_map,
-)
+from functions.http.rendering import refused, render
+from functions.http.routing import ID, SECRETS, NoSuchPath, Route, WrongMethod, url_map
 from shared.log_events import LogEvent
 from shared.wire.launchers import IDENTITY_HEADER, Identity
 
@@ -51,7 +44,19 @@ MAX_KEY_LENGTH: Final = 200
 TRACE_HEADERS: Final = (CLOUD_TRACE_HEADER, TRACE_HEADER)
 NO_ROUTE: Final = "(none)"
 
+KEYED: Final = re.compile(r"/k/([^/]+)(/.*)", re.DOTALL)
+"""A path with a key in front: `/k/<key>/<path>`."""
+
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A request's path. If its client knows only a base URL, it may have sent its key in front of it."""
+
+    path: str
+    dialect: Dialect
+    key: str | None = field(default=None, repr=False)
 
 
 class Endpoint:
@@ -77,13 +82,13 @@ class Endpoint:
     def __call__(self, request: Request) -> Response:
         return respond(request, self._apis, self._answer)
 
-    def _answer(self, request: Request, dialect: Dialect) -> Response:
+    def _answer(self, request: Request, address: Address) -> Response:
         """Find the route, authenticate, parse, call the handler with the arguments of its signature, and render the
         result.
         """
-        body = read_body(request)
-        route, named = _route(self._urls, request.method, request.path)
-        bind_contextvars(route=route.path, **{name: text for name, text in named.items() if name not in UNLOGGED})
+        body, dialect = read_body(request), address.dialect
+        route, named = _route(self._urls, request.method, address.path)
+        bind_contextvars(route=route.path, **{name: text for name, text in named.items() if name not in SECRETS})
         if len(body) > route.max_bytes:
             raise TooLarge(
                 f"The body is over {route.max_bytes // 1024} KiB, the limit of this route. "
@@ -91,7 +96,7 @@ class Endpoint:
             )
         try:
             services, signature = self._services(), route.signature
-            authorization = None if route.access is Open.ANYONE else _single(request, "Authorization")
+            authorization = None if route.access is Open.ANYONE else _authorization(request, address.key)
             wanted = {name: services[kind] for name, kind in self._wanted[dialect].items()}
             caller = dialect.authenticate(access=route.access, authorization=authorization, **wanted)
             if isinstance(caller, Principal):
@@ -104,7 +109,7 @@ class Endpoint:
             if signature.query is not None:
                 given["query"] = dialect.query(request.args.items(multi=True), signature.query)
             if signature.keyed:
-                given["idempotency_key"] = _idempotency_key(request)
+                given["idempotency_key"] = _idempotency_key(request, signature.key_required)
             if signature.waits:
                 given["present"] = presence(request.environ)
             if signature.caller is not None:
@@ -116,7 +121,7 @@ class Endpoint:
             message = "The store is unavailable; the request is answered without it."
             log.warning(LogEvent.REQUEST_DEGRADED, message=message, why=refusal.message)
             answer = route.degraded
-        return _render(route, answer)
+        return render(request, route, answer)
 
 
 def once(make: Callable[[], Services]) -> Callable[[], Services]:
@@ -137,18 +142,25 @@ def entry_point(endpoint: Endpoint) -> Callable[[Request], Response]:
     return lambda request: endpoint(request)
 
 
-def respond(request: Request, apis: Sequence[Api], answer: Callable[[Request, Dialect], Response]) -> Response:
+def respond(request: Request, apis: Sequence[Api], answer: Callable[[Request, Address], Response]) -> Response:
     """Return the answer, or the refusal in the dialect of the path's API, and log it."""
     started, failure = time.monotonic(), None
-    dialect = _dialect(apis, request.path)
+    address = address_of(request.path, apis)
+    dialect = address.dialect
     clear_contextvars()  # removes the fields of this thread's last request
     bind_contextvars(**{name: request.headers[name] for name in TRACE_HEADERS if name in request.headers})
     try:
-        response = answer(request, dialect)
+        if dialect.cors is not None and request.method == "OPTIONS":
+            read_body(request)
+            response = preflight(dialect.cors)
+        else:
+            response = answer(request, address)
     except Refusal as refusal:
-        response = _refused(dialect.refused(refusal))
+        response = refused(dialect.refused(refusal))
     except Exception as error:  # noqa: BLE001 (any other error is ours: it is logged, and not sent)
-        response, failure = _refused(dialect.internal), error
+        response, failure = refused(dialect.internal), error
+    if dialect.cors is not None:
+        allow_origin(request, response)
     status, route = response.status_code, get_contextvars().get("route", NO_ROUTE)
     level = logging.INFO if status < HTTPStatus.INTERNAL_SERVER_ERROR else logging.ERROR
     log.log(
@@ -164,6 +176,16 @@ def respond(request: Request, apis: Sequence[Api], answer: Callable[[Request, Di
     return response
 
 
+def address_of(path: str, apis: Sequence[Api]) -> Address:
+    """Return the address of a request's path. A key in front of it counts only for APIs that allow one."""
+    keyed = KEYED.fullmatch(path)
+    if keyed is None:
+        return Address(path, _dialect(apis, path))
+    key, rest = keyed.groups()
+    dialect = _dialect(apis, rest)
+    return Address(rest, dialect, key) if dialect.key_in_path else Address(path, dialect)
+
+
 def _dialect(apis: Sequence[Api], path: str) -> Dialect:
     """Return the dialect of the API with the longest prefix of this path."""
     prefixes = {prefix: api.dialect for api in apis for prefix in api.prefixes if path.startswith(prefix)}
@@ -176,7 +198,7 @@ def unroutable(request: Request, apis: Sequence[Api], error: HTTPException) -> R
     Its router refuses a path with a line break, and a Host header that cannot be a name.
     """
 
-    def refuse(request: Request, _dialect: Dialect) -> Response:
+    def refuse(request: Request, _address: Address) -> Response:
         read_body(request)
         if error.code == HTTPStatus.NOT_FOUND:
             raise NoSuchPath
@@ -212,7 +234,7 @@ def _route(urls: MapAdapter, method: str, path: str) -> tuple[Route, Mapping[str
         raise WrongMethod(f"This path takes {', '.join(allowed)}.", allowed) from None
     route: Route = found
     try:
-        return route, {name: ID.validate_python(value) for name, value in named.items()}
+        return route, {name: text if name in SECRETS else ID.validate_python(text) for name, text in named.items()}
     except ValidationError:
         raise NotFound(route.missing) from None
 
@@ -236,13 +258,26 @@ def _identity(request: Request) -> str | None:
         raise Invalid("A header is wrong.", wrong) from None
 
 
-def _idempotency_key(request: Request) -> str:
-    """Return the request's idempotency key. Raises Malformed."""
-    key = _single(request, KEY_HEADER) or ""
-    if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
+def _authorization(request: Request, key: str | None) -> str | None:
+    """Return the Authorization header, or one with the key of the address. Raises Malformed if both differ."""
+    header = _single(request, "Authorization")
+    if key is None:
+        return header
+    if header is not None and bearer(header) != key:
+        raise Malformed("The address and the Authorization header have different keys; send one of them.")
+    return f"Bearer {key}"
+
+
+def _idempotency_key(request: Request, required: bool) -> str | None:
+    """Return the request's idempotency key; None if it sent none and none is required. Raises Malformed."""
+    key = _single(request, KEY_HEADER)
+    if key is None and not required:
+        return None
+    if not (key and len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
         raise Malformed(
-            f"The header {KEY_HEADER} is needed: 1 to {MAX_KEY_LENGTH} printable ASCII characters, no comma. "
-            "Send a fresh UUID with each new order, and the same one again when you repeat the request."
+            f"The header {KEY_HEADER} {'is needed' if required else 'is wrong'}: 1 to {MAX_KEY_LENGTH} printable ASCII "
+            "characters, no comma. Send a fresh UUID with each new order, and the same one again when you repeat the "
+            "request."
         )
     return key
 
@@ -256,20 +291,3 @@ def _single(request: Request, name: str) -> str | None:
     if value is not None and "," in value:
         raise Malformed(f"The header {name} was sent more than once, or has a comma. Send it once, without a comma.")
     return value
-
-
-def _render(route: Route, answer: Answer) -> Response:
-    if isinstance(answer, Redirect):
-        return _response(HTTPStatus.TEMPORARY_REDIRECT, "", "text/plain", {"Location": answer.url})
-    if isinstance(answer, NoContent):
-        return _response(route.status, "", "text/plain", {})
-    headers = {"Location": route.location.format_map(dict(answer))} if route.location else {}
-    return _response(route.status, answer.model_dump_json(), "application/json", headers)
-
-
-def _refused(refused: RefusalResponse) -> Response:
-    return _response(refused.status, refused.document, refused.media_type, refused.headers)
-
-
-def _response(status: HTTPStatus, body: str, media_type: str, headers: Mapping[str, str]) -> Response:
-    return Response(body, status, {"Cache-Control": "no-store", **headers}, content_type=media_type)

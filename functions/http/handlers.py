@@ -6,6 +6,7 @@ A handler is a plain function. Its parameters define its arguments, and its retu
 
 `body` and `query` are parsed as their annotated types. A parameter whose type is a kind of caller gets the caller; one
 named in the path gets that part of the path; `idempotency_key` and `present` get the header and the caller's presence.
+The header is optional if `idempotency_key` may be None.
 Every other parameter is a service, found by its type. If a handler does not fit its route, WrongHandler ends the
 process at its start.
 """
@@ -45,6 +46,7 @@ class Signature:
     query: type[BaseModel] | None
     caller: str | None
     keyed: bool
+    key_required: bool
     waits: bool
     services: Mapping[str, type]
     answer: Any
@@ -66,9 +68,11 @@ def read_signature(handler: Callable[..., Any], access: Access, path_names: Set[
     caller = _caller(hints, access, name)
     if access in (Open.WORKER, Open.EITHER) and caller is None:
         raise WrongHandler(f"{name}: nobody has verified the caller's token yet; take the caller, and verify it.")
-    for parameter in path_names | ({"idempotency_key"} & set(hints)):
+    for parameter in path_names:
         if hints[parameter] is not str:
             raise WrongHandler(f"{name}: {parameter} is text; annotate it as str.")
+    if hints.get("idempotency_key", str) not in (str, str | None):
+        raise WrongHandler(f"{name}: annotate idempotency_key as str, or as str | None if it is optional.")
     if hints.get("present", Present) != Present:
         raise WrongHandler(f"{name}: annotate present as Present.")
     query = hints.get("query")
@@ -80,6 +84,7 @@ def read_signature(handler: Callable[..., Any], access: Access, path_names: Set[
         query=query,
         caller=caller,
         keyed="idempotency_key" in hints,
+        key_required=hints.get("idempotency_key") is str,
         waits="present" in hints,
         services={parameter: hints[parameter] for parameter in rest},
         answer=answer,

@@ -13,7 +13,7 @@ from functions.domain.access import Role
 from functions.http.api import Api
 from functions.http.authentication import Open
 from functions.http.endpoint import IDENTITY, KEY_HEADER, MAX_KEY_LENGTH
-from functions.http.routing import ID, PATH_NAME, Route
+from functions.http.routing import ID, PATH_NAME, Download, Route
 from shared.wire.launchers import IDENTITY_HEADER
 
 Json = dict[str, Any]
@@ -130,7 +130,8 @@ def _headers(api: Api, route: Route) -> list[Json]:
     headers: list[Json] = []
     if route.signature.keyed:
         schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": "^[-!-+.-~]+$"}
-        headers.append({"name": KEY_HEADER, "in": "header", "required": True, "schema": schema})
+        required = route.signature.key_required
+        headers.append({"name": KEY_HEADER, "in": "header", "required": required, "schema": schema})
     launchers = not isinstance(route.access, Open) and Role.LAUNCHER in route.access
     if launchers and api.dialect.identifies_launchers:
         rest = {"description": "Tells launchers of one name apart", "schema": IDENTITY.json_schema()}
@@ -146,10 +147,20 @@ def _responses(api: Api, route: Route, schemas: Schemas) -> Json:
     if route.status is HTTPStatus.NO_CONTENT:
         return {str(route.status.value): {"description": route.summary}, **refused}
     if route.answer is None:
-        moved = HTTPStatus.TEMPORARY_REDIRECT
-        return {str(moved.value): {"description": "The URL of the download, valid for 5 minutes"}, **refused}
+        moved = {str(route.redirect_status.value): {"description": "The URL of the download, valid for 5 minutes"}}
+        return {**moved, **(_parts() if route.signature.answer is Download else {}), **refused}
     content = {"application/json": {"schema": schemas[_name(route), "serialization"]}}
     return {str(route.status.value): {"description": route.summary, "content": content}, **refused}
+
+
+def _parts() -> Json:
+    """Return the answers that send a file, or a part of it."""
+    file = {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
+    return {
+        "200": {"description": "The file", **file},
+        "206": {"description": "The part that the header Range asks for", **file},
+        "416": {"description": "The file ends before the part that the header Range asks for"},
+    }
 
 
 def _refusals(route: Route) -> set[HTTPStatus]:

@@ -1,7 +1,7 @@
 """Routes, and how a request finds its route."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
@@ -17,8 +17,8 @@ from shared.wire.base import OrderId
 ID: Final[TypeAdapter[str]] = TypeAdapter(OrderId)
 """The form of ids in paths: that of order ids, which includes all others."""
 PATH_NAME: Final = re.compile(r"\{(\w+)\}")
-UNLOGGED: Final = frozenset({"secret"})
-"""The names in paths whose values no log line has."""
+SECRETS: Final = frozenset({"secret"})
+"""The names in paths whose values are credentials: of any form, verified by the handler, and in no log line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,23 @@ class NoContent:
     """An empty answer."""
 
 
-Answer = BaseModel | Redirect | NoContent
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file, which is sent in parts if the caller asks for parts. If `url` is set, GET is redirected there.
+
+    `size` is in bytes; `etag` is the entity tag with its quotes. `read` is called with the first and the last byte to
+    send, and raises NotFound or Unavailable before it returns any.
+    """
+
+    file_name: str
+    content_type: str
+    size: int
+    etag: str
+    read: Callable[[int, int], Iterator[bytes]]
+    url: str | None = None
+
+
+Answer = BaseModel | Redirect | NoContent | Download
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +69,8 @@ class Route:
     status: HTTPStatus = HTTPStatus.OK
     location: str | None = None
     """The path of the created resource, with the answer's fields as parameters."""
+    redirect_status: HTTPStatus = HTTPStatus.TEMPORARY_REDIRECT
+    """The status of a redirect."""
     missing: str = "There is no such order."
     """The refusal's text if the path's id does not have the form of one."""
     degraded: BaseModel | None = None
@@ -70,8 +88,9 @@ class Route:
         if signature.body is not None and signature.query is not None:
             raise WrongHandler(f"{self.method} {self.path}: a handler takes a body or a query.")
         answer = signature.answer
-        if not (isinstance(answer, type) and issubclass(answer, BaseModel | Redirect | NoContent)):
-            raise WrongHandler(f"{self.method} {self.path}: a handler answers a model, Redirect or NoContent.")
+        if not (isinstance(answer, type) and issubclass(answer, Answer)):
+            message = "a handler answers a model, Redirect, Download or NoContent"
+            raise WrongHandler(f"{self.method} {self.path}: {message}.")
         object.__setattr__(self, "signature", signature)
 
     @property

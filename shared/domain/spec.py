@@ -30,6 +30,9 @@ Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{3}$")]
 """A cloud's region, such as Fly's `ord`."""
 
 
+BatchId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")]
+
+
 class OrderKind(StrEnum):
     CAPACITY = "capacity"
     EXPORT = "export"
@@ -108,7 +111,8 @@ class ExportOptions(Spec):
 class ExportSpec(Spec):
     """The MODS 3.8 record of one entity, or if `recursive` the records of its tree as one collection.
 
-    If it names an image, that image makes the export in place of our own worker.
+    If it names an image, that image makes the export in place of our own worker. `batch` is the id of the batch of
+    exports that it was ordered with.
     """
 
     kind: Literal[OrderKind.EXPORT] = OrderKind.EXPORT
@@ -116,6 +120,7 @@ class ExportSpec(Spec):
     options: ExportOptions = ExportOptions()
     image: Image | None = _later(None)
     region: Region | None = _later(None)
+    batch: BatchId | None = _later(None)
 
 
 class TaskSpec(Spec):

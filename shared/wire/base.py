@@ -16,9 +16,12 @@ from shared.domain.spec import OrderKind
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 OrderId = Annotated[str, StringConstraints(pattern=rf"^{ORDER_ID_PATTERN}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+FILE_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
+"""A regular expression for the whole name: one without a path, which needs no quoting in a header."""
+FileName = Annotated[str, StringConstraints(pattern=rf"^{FILE_NAME_PATTERN}$")]
 ContentType = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[a-z0-9.+-]+$", max_length=100)]
-Text = Annotated[str, StringConstraints(max_length=4000)]
+MAX_TEXT = 4000
+Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 Epoch = Annotated[int, Field(ge=1)]
 
 

@@ -196,6 +196,40 @@ def test_a_repeated_delete_succeeds(rig: Rig) -> None:
     assert rig.bucket.stat(terms.key) is None
 
 
+@pytest.mark.parametrize(("first", "last"), [(0, len(BODY) - 1), (0, 0), (3, 9), (len(BODY) - 1, len(BODY) - 1)])
+def test_an_object_is_read_from_one_byte_to_another(rig: Rig, first: int, last: int) -> None:
+    terms = terms_of()
+    rig.put(rig.bucket.presign_upload(terms, VALID), BODY)
+    assert b"".join(rig.bucket.read(terms.key, first, last)) == BODY[first : last + 1]
+
+
+def test_an_object_that_is_not_there_is_not_read(rig: Rig) -> None:
+    with pytest.raises(NotFound):
+        rig.bucket.read("outputs/none/1/mods.xml", 0, 3)
+
+
+def test_another_object_of_one_key_has_another_entity_tag(rig: Rig) -> None:
+    tags = []
+    for body in (BODY, BODY, BODY.replace(b"title", b"tItle")):
+        rig.put(rig.bucket.presign_upload(terms_of(body), VALID), body)
+        stored = rig.bucket.stat(terms_of().key)
+        assert stored is not None
+        tags.append(stored.etag)
+    assert tags[0] == tags[1] != tags[2]
+    assert all(tag.startswith('"') and tag.endswith('"') and len(tag) > 2 for tag in tags)
+
+
+def test_every_object_below_a_prefix_is_removed_and_no_other(rig: Rig) -> None:
+    keys = ["exports/one/a.xml", "exports/one/b.xml", "exports/one-and-more/a.xml"]
+    for key in keys:
+        rig.put(rig.bucket.presign_upload(terms_of(key=key), VALID), BODY)
+
+    rig.bucket.delete_below("exports/one/")
+    rig.bucket.delete_below("exports/one/")
+
+    assert [key for key in keys if rig.bucket.stat(key) is not None] == keys[2:]
+
+
 def test_nothing_is_known_of_an_object_that_is_not_there(rig: Rig) -> None:
     assert rig.bucket.stat("outputs/none/1/mods.xml") is None
 

@@ -29,6 +29,7 @@ TRUSTED: Final = TdxQuote(b"\xaa" * 48)
 """The quote of a machine that the control plane trusts."""
 FUNCTIONS: Final = {
     "LAUNCHYARD_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
+    "LAUNCHYARD_EXPORT_IMAGE": "registry.example/exports:1",  # which the launcher does not run; a step does
     "CAPACITY_ORDER_CLAIM_TTL_SECONDS": "1",  # the control plane makes that 30, its minimum
     "LAUNCHYARD_TRUSTED_MRTDS": json.dumps([{"mrtd": TRUSTED.mrtd.hex(), "type": "agent"}]),
 }

@@ -13,6 +13,7 @@ from shared.domain.order import State
 from shared.wire.orders import LimitsRequest
 from tests.crash.capacity_steps import a_machine_of_an_expired_claim, a_pool, an_attested_machine, lower, until_all_run
 from tests.crash.deployment import Deaths
+from tests.crash.export_steps import a_batch, images_report
 from tests.crash.steps import (
     FAIL,
     PRINT_AFTER_15_SECONDS,
@@ -116,14 +117,19 @@ OF_THE_FUNCTIONS: Final[Sequence[Scenario]] = (
     Scenario(
         "a pool of three that is lowered to one",
         (a_pool(3), until_all_run, lower(1)),
-        functions=(Point.POOL_RECORDED, Point.POOL_CREATED, Point.POOL_RELEASED),
+        functions=(Point.POOL_RECORDED, Point.SET_CREATED, Point.SET_RELEASED),
         is_sample=True,
     ),
     Scenario(
         "a pool that no launcher hears yet and that is lowered",
         # So many that they are not all released side by side: some are left when the first is.
         (freeze_launcher, a_pool(24), lower(1), thaw_launcher),
-        functions=(Point.POOL_RELEASED,),
+        functions=(Point.SET_RELEASED,),
+    ),
+    Scenario(
+        "a batch of exports whose images report",
+        (a_batch(3), images_report),
+        functions=(Point.BATCH_RECORDED, Point.SET_CREATED, Point.CALLBACK_ACCEPTED),
     ),
     Scenario(
         "tasks whose workers report by themselves",

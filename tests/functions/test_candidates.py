@@ -13,7 +13,7 @@ from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import Cancel, Claim, Return
 from functions.domain.order import Order
 from functions.domain.refusals import Refusal, Unavailable
-from functions.engine.candidates import PAUSE, READ_AT_ONCE, STALE, Candidates, oldest_last
+from functions.engine.candidates import FRESH, PAUSE, READ_AT_ONCE, STALE, Candidates, oldest_last
 from functions.ports import OrderStore, Snapshot
 from shared.domain.order import Reason, State
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
@@ -249,9 +249,48 @@ def test_candidates_read_long_ago_are_read_again(store: CountedStore) -> None:
     candidates = Candidates(store)
     candidates.next(LANES, a_claim(), NOW)
 
-    candidates.next(LANES, a_claim(), NOW + STALE)
+    candidates.next(LANES, a_claim(), NOW + FRESH)
 
     assert store.queries == 2
+
+
+def test_another_accounts_order_is_among_the_first_two_after_a_burst_of_one_account(store: CountedStore) -> None:
+    for _ in range(100):
+        order = an_order(account="burst")
+        store.create(order, a_key(order))
+    candidates, now = Candidates(store), NOW
+    for _ in range(3):
+        assert candidates.next(LANES, a_claim(), now) is not None  # all of them are read before the other order exists
+    single = an_order(account="single", now=NOW + timedelta(seconds=1))
+    store.create(single, a_key(single))
+
+    now = NOW + timedelta(seconds=1)
+    claimed = [candidates.next(LANES, a_claim(), now) for _ in range(2)]
+
+    assert single.id in [order.id for order in claimed if order is not None]
+
+
+def test_accounts_take_turns_whichever_has_more_and_across_queries(store: CountedStore) -> None:
+    for account, count in (("a", 9), ("b", 3), ("c", 3)):
+        for _ in range(count):
+            order = an_order(account=account)
+            store.create(order, a_key(order))
+    candidates = Candidates(store)
+
+    claimed = [candidates.next(LANES, a_claim(), NOW + nth * FRESH) for nth in range(9)]  # a query for each
+
+    assert store.queries == 9
+    turns = [{order.account for order in claimed[at : at + 3] if order} for at in (0, 3, 6)]
+    assert turns == [{"a", "b", "c"}] * 3
+
+
+def test_processes_try_one_accounts_orders_in_sequences_of_their_own(store: CountedStore) -> None:
+    every = {order.id: nth for nth, order in enumerate(stored(store, 50))}
+
+    here, elsewhere = ([every[order.id] for order in _claim_all(Candidates(store), LANES, most=10)] for _ in range(2))
+
+    assert here != sorted(here)
+    assert elsewhere != sorted(elsewhere)
 
 
 def _claim_all(candidates: Candidates, lanes: Collection[str], most: int = 10_000) -> list[Order]:

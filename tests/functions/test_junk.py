@@ -13,9 +13,10 @@ from werkzeug.test import TestResponse
 from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.records import FirestoreRecords
-from functions.apis import EVERYTHING
+from functions.apis import APIS, EVERYTHING
 from functions.domain.accounts import Account, Enrolment
 from functions.domain.agents import Agent, Challenge
+from functions.domain.batches import Batch
 from functions.domain.pools import Pool
 from functions.engine.candidates import Candidates
 from functions.http.authentication import CachedKeys
@@ -24,9 +25,15 @@ from tests.functions.junk import Known, known, requests
 from tests.functions.world import KEYS, World
 
 NATIVE: Final = "/v1/"
-ERROR_OF: Final = {"/api/agents/": "error"}
-"""The one member of an error's body, by the prefix of an API's paths; `detail` for any other."""
-KINDS: Final = {"accounts": Account, "enrolments": Enrolment, "pools": Pool, "challenges": Challenge, "agents": Agent}
+KINDS: Final = {
+    "accounts": Account,
+    "enrolments": Enrolment,
+    "pools": Pool,
+    "batches": Batch,
+    "challenges": Challenge,
+    "agents": Agent,
+}
+DIALECTS: Final = {route: api.dialect for api in APIS for route in api.routes}
 EVERY: Final = pytest.mark.parametrize("route", EVERYTHING, ids=lambda route: f"{route.method} {route.path}")
 SAME_EACH_TIME: Final[Any] = {
     "deadline": None,
@@ -63,14 +70,14 @@ def send_junk(world: World, route: Route, examples: int, there: Callable[[], Kno
 def answered(response: TestResponse, route: Route) -> None:
     assert response.status_code < 500, response.text
     if response.status_code < 400:
-        assert response.status_code in (route.status, 307)
+        assert response.status_code in (route.status, route.redirect_status)
     elif route.path.startswith(NATIVE):
         assert response.content_type == "application/problem+json"
         assert response.get_json()["status"] == response.status_code
     else:
+        error = DIALECTS[route].error.validate_json(response.get_data())
         assert response.content_type == "application/json"
-        member = next((name for prefix, name in ERROR_OF.items() if route.path.startswith(prefix)), "detail")
-        assert list(response.get_json()) == [member]
+        assert response.get_json() == error.model_dump()
 
 
 @pytest.fixture

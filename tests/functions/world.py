@@ -130,6 +130,7 @@ def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None 
         accounts=MemoryRecords(),
         enrolments=MemoryRecords(),
         pools=MemoryRecords(),
+        batches=MemoryRecords(),
         challenges=MemoryRecords(),
         agents=MemoryRecords(),
         appraiser=TrustAuthority(http, PublishedKeys(http, f"{AUTHORITY}/certs"), AUTHORITY, ITA_API_KEY),

@@ -1,0 +1,117 @@
+"""For clients: order many exports with one request, and follow them."""
+
+import hashlib
+from collections import Counter
+from typing import Final
+
+from structlog.contextvars import bind_contextvars
+
+from functions.apis.exports.exports import CLIENTS, limits_of, new_task_id, owner_of
+from functions.apis.exports.settings import ExportsSettings
+from functions.apis.exports.wire import (
+    STATUS_OF,
+    BatchRequest,
+    BatchStarted,
+    BatchStatus,
+    BatchTask,
+    Counts,
+    Status,
+    milliseconds,
+)
+from functions.domain.batches import Batch, Member, first_look
+from functions.domain.refusals import Invalid
+from functions.engine import request_ids
+from functions.engine.batches import NO_BATCH, Batches
+from functions.engine.order_sets import OrderSet
+from functions.engine.orders import Orders
+from functions.http.authentication import Principal
+from functions.http.routing import Route
+
+STARTED: Final = "Export jobs started. Use batch_id or each task_id to check status."
+
+
+def start_batch(
+    body: BatchRequest,
+    client: Principal,
+    orders: Orders,
+    batches: Batches,
+    settings: ExportsSettings,
+    idempotency_key: str | None,
+) -> BatchStarted:
+    """Start an export of each entity. The record of all is stored before the first."""
+    repeated = [nth for nth, pi in enumerate(body.pis) if pi in body.pis[:nth]]
+    if repeated:
+        raise Invalid("Some fields of the body are wrong.", {f"pis.{repeated[0]}": "it is in the list already"})
+    now = orders.clock()
+    batch_id = request_ids.batch(client.account, idempotency_key or orders.new_id())
+    ids = dict.fromkeys(new_task_id(now, f"{batch_id}/{nth}") for nth in range(2 * len(body.pis)))  # without equal ones
+    batch, seen = batches.create(
+        Batch(
+            id=batch_id,
+            account=client.account,
+            options=body.options.chosen(),
+            image=settings.image,
+            region=settings.region,
+            limits=limits_of(settings),
+            members=tuple(Member(order_id, pi) for order_id, pi in zip(ids, body.pis, strict=False)),
+            fingerprint=hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
+            created_at=now,
+            due_at=first_look(now),
+        )
+    )
+    bind_contextvars(batch_id=batch.id)
+    status = _status(batch, seen)
+    return BatchStarted(
+        batch_id=batch.id,
+        status=status.status,
+        total=status.total,
+        task_ids=tuple(member.order_id for member in batch.members),
+        message=STARTED,
+    )
+
+
+def get_batch(client: Principal, batches: Batches, batch_id: str) -> BatchStatus:
+    return _status(*batches.look(batch_id, owner_of(client)))
+
+
+def settle_batches(batches: Batches, limit: int) -> Counter[str]:
+    return batches.sweep(limit)
+
+
+def _status(batch: Batch, seen: OrderSet) -> BatchStatus:
+    """Return the batch's status. A task that is not created yet is processing; one that was removed is left out."""
+    missing = set(seen.missing(batch.order_ids))
+    tasks = tuple(
+        BatchTask(task_id=member.order_id, pi=member.pi, status=_status_of(seen, member.order_id))
+        for member in batch.members
+        if not (batch.complete and member.order_id in missing)
+    )
+    counts = Counter(task.status for task in tasks)
+    ended = Status.ERROR if counts[Status.ERROR] else Status.SUCCESS
+    return BatchStatus(
+        batch_id=batch.id,
+        status=Status.PROCESSING if counts[Status.PROCESSING] else ended,
+        created_at=milliseconds(batch.created_at),
+        total=len(batch.members),
+        counts=Counts(**{status.value: counts[status] for status in Status}),
+        tasks=tasks,
+    )
+
+
+def _status_of(seen: OrderSet, order_id: str) -> Status:
+    order = seen.orders.get(order_id)
+    return Status.PROCESSING if order is None else STATUS_OF[order.state]
+
+
+ROUTES: Final = (
+    Route(
+        "POST",
+        "/export/mods/batch",
+        CLIENTS,
+        start_batch,
+        "Start up to 500 exports",
+        missing=NO_BATCH,
+        conflicts=True,
+    ),
+    Route("GET", "/status/batch/{batch_id}", CLIENTS, get_batch, "Get a batch's status", missing=NO_BATCH),
+)

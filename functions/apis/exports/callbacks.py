@@ -1,0 +1,128 @@
+"""For images: report the end of an export. The address that an image is given holds the secret of one attempt."""
+
+from typing import Final
+
+import structlog
+
+from functions.apis.exports.dialect import missing
+from functions.apis.exports.exports import NO_TASK, require_task
+from functions.apis.exports.settings import ExportsSettings
+from functions.apis.exports.wire import CallbackRequest, Received, Status
+from functions.domain.events import Fail
+from functions.domain.refusals import Conflict, Invalid, LeaseLost, Malformed, NotFound, WrongState
+from functions.engine import request_ids
+from functions.engine.credentials import CallbackTokens
+from functions.engine.leases import Leases
+from functions.engine.orders import Orders
+from functions.engine.outputs import Outputs, Upload
+from functions.http.authentication import Open
+from functions.http.routing import NoSuchPath, Route
+from shared.domain.order import Reason
+from shared.log_events import LogEvent
+
+CONTENT_TYPE: Final = "application/xml"
+CALLBACK: Final = "/callback/{order_id}/{secret}"
+"""The path of the address that an image is given."""
+MAX_BYTES: Final = 128 * 1024
+
+log = structlog.get_logger()
+
+
+def call_back(
+    body: CallbackRequest,
+    tokens: CallbackTokens,
+    orders: Orders,
+    leases: Leases,
+    outputs: Outputs,
+    task_id: str,
+    secret: str,
+) -> Received:
+    """The secret is verified before the order is read: a wrong one must not reveal whether the task exists."""
+    epoch = tokens.epoch_of(task_id, secret)
+    if epoch is None:
+        _ignored("forged")
+        raise NotFound(NO_TASK)
+    return _receive(body, orders, leases, outputs, task_id, epoch)
+
+
+def call_back_unsigned(
+    body: CallbackRequest, settings: ExportsSettings, orders: Orders, leases: Leases, outputs: Outputs, task_id: str
+) -> Received:
+    """Take a report for the present attempt from anyone, if the deployment allows it. Raises NoSuchPath if not."""
+    if not settings.open_callbacks:
+        raise NoSuchPath
+    order, _ = require_task(orders, task_id, owner=None)
+    return _receive(body, orders, leases, outputs, task_id, order.epoch)
+
+
+def _receive(
+    body: CallbackRequest, orders: Orders, leases: Leases, outputs: Outputs, task_id: str, epoch: int
+) -> Received:
+    """Apply the report of this epoch, unless the task has ended or the epoch is over: then nothing changes."""
+    if body.task_id != task_id:
+        _ignored("wrong_task")
+        raise Invalid("Some fields of the body are wrong.", {"task_id": "not the task of this address"})
+    order, _ = require_task(orders, task_id, owner=None)
+    request_id = request_ids.worker_report("callback", epoch, body.model_dump_json())
+    if request_id in order.recent:
+        _ignored("repeated")
+        return Received()
+    try:
+        if body.status is Status.SUCCESS:
+            _succeed(body, outputs, task_id, epoch, request_id)
+        elif body.status is Status.ERROR:
+            leases.worker_failed(task_id, Fail(request_id, epoch, Reason.PROGRAM_FAILED, body.error))
+        else:
+            raise Invalid("Some fields of the body are wrong.", {"status": "use success or error"})
+    except LeaseLost:
+        _ignored("late")
+    except WrongState:
+        _ignored("contradicting")
+    return Received()
+
+
+def _succeed(body: CallbackRequest, outputs: Outputs, task_id: str, epoch: int, request_id: str) -> None:
+    """Raises Invalid if the report names no key, or one of another task; Malformed if there is no such object."""
+    if not body.output_r2_key:
+        raise missing("output_r2_key")
+    upload = Upload(body.output_r2_key, body.output_file_name, CONTENT_TYPE)
+    try:
+        outputs.accept(task_id, epoch, request_id, upload, body.metrics)
+    except Invalid:
+        _ignored("wrong_key")
+        raise Invalid(
+            "Some fields of the body are wrong.", {"output_r2_key": f"use exports/{task_id}/<file name>"}
+        ) from None
+    except (LeaseLost, WrongState):
+        raise
+    except Conflict as refusal:
+        _ignored("no_object")
+        raise Malformed(refusal.message) from None
+
+
+def _ignored(why: str) -> None:
+    """Log a report that changes nothing. The request's log fields name the task."""
+    message = "A callback was refused or ignored; the task has not changed."
+    log.warning(LogEvent.CALLBACK_IGNORED, message=message, why=why)
+
+
+ROUTES: Final = (
+    Route(
+        "POST",
+        "/callback/{task_id}/{secret}",
+        Open.ANYONE,
+        call_back,
+        "Report the end of an export from its machine",
+        max_bytes=MAX_BYTES,
+        missing=NO_TASK,
+    ),
+    Route(
+        "POST",
+        "/callback/{task_id}",
+        Open.ANYONE,
+        call_back_unsigned,
+        "Report the end of an export without a secret, if the deployment allows it",
+        max_bytes=MAX_BYTES,
+        missing=NO_TASK,
+    ),
+)

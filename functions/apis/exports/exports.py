@@ -1,0 +1,126 @@
+"""For clients: start an export, follow it, and download its file."""
+
+import hashlib
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from http import HTTPStatus
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+from structlog.contextvars import bind_contextvars
+
+from functions.apis.exports.dialect import NoOutput
+from functions.apis.exports.settings import ExportsSettings
+from functions.apis.exports.wire import STATUS_OF, ExportRequest, Health, Started, TaskStatus, milliseconds
+from functions.domain.access import Role
+from functions.domain.limits import POLICIES, Limits
+from functions.domain.order import Order
+from functions.domain.refusals import Malformed, NotFound
+from functions.engine import request_ids
+from functions.engine.orders import NewOrder, Orders
+from functions.engine.outputs import Outputs
+from functions.http.authentication import Open, Principal
+from functions.http.routing import Download, Route
+from shared.domain.order import State
+from shared.domain.spec import ExportSpec, OrderKind
+
+CLIENTS: Final = frozenset({Role.ADMIN, Role.CLIENT})
+NO_TASK: Final = "Task not found"
+STARTED: Final = "Export job started. Use task_id to check status."
+
+
+class DownloadQuery(BaseModel):
+    """The query of `GET /download/{task_id}`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    stream: bool = False
+
+
+def start_export(
+    body: ExportRequest, client: Principal, orders: Orders, settings: ExportsSettings, idempotency_key: str | None
+) -> Started:
+    spec = ExportSpec(pi=body.pi, options=body.options.chosen(), image=settings.image, region=settings.region)
+    order_id = new_task_id(orders.clock(), orders.new_id())
+    key = request_ids.unkeyed(order_id) if idempotency_key is None else idempotency_key
+    fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
+    limits = limits_of(settings)
+    order = orders.create(NewOrder(client.account, spec, limits, None, key, fingerprint, order_id))
+    bind_contextvars(task_id=order.id)
+    return Started(task_id=order.id, status=STATUS_OF[order.state], message=STARTED)
+
+
+def get_status(client: Principal, orders: Orders, task_id: str) -> TaskStatus:
+    order, spec = require_task(orders, task_id, owner_of(client))
+    return TaskStatus.of(order, spec)
+
+
+def download(query: DownloadQuery, client: Principal, orders: Orders, outputs: Outputs, task_id: str) -> Download:
+    """Redirect to the bucket, or send the file with `?stream=true`.
+
+    A deployed function sends at most 32 MiB in one answer (10 MiB in the first generation): a client that cannot follow
+    a redirect asks for a larger file in ranges.
+    """
+    order, _ = require_task(orders, task_id, owner_of(client))
+    if order.state is not State.SUCCEEDED:
+        raise Malformed(f"Export not ready or failed. Status: {STATUS_OF[order.state]}")
+    output = order.output
+    if output is None:
+        raise NoOutput("Export file not available")
+    stored = outputs.stored(order)
+    if stored is None:
+        raise NotFound("Export file not found in storage")
+    return Download(
+        file_name=output.file_name,
+        content_type=output.content_type,
+        size=stored.size,
+        etag=stored.etag,
+        read=partial(outputs.bucket.read, output.key),
+        url=None if query.stream else outputs.link(order),
+    )
+
+
+def get_health() -> Health:
+    return Health()
+
+
+def require_task(orders: Orders, task_id: str, owner: str | None) -> tuple[Order, ExportSpec]:
+    """Return the export and what it asks for. Raises NotFound, also if it belongs to another account."""
+    try:
+        order = orders.require_owned(task_id, owner).order
+    except NotFound:
+        raise NotFound(NO_TASK) from None
+    if not isinstance(order.spec, ExportSpec):
+        raise NotFound(NO_TASK)
+    return order, order.spec
+
+
+def owner_of(client: Principal) -> str | None:
+    """Return the account whose exports the client may reach; None for all accounts."""
+    return None if client.role is Role.ADMIN else client.account
+
+
+def limits_of(settings: ExportsSettings) -> Limits:
+    return replace(POLICIES[OrderKind.EXPORT].limits, run_seconds=settings.run_seconds)
+
+
+def new_task_id(now: datetime, seed: str) -> str:
+    """Return an id of the contract's form: the time in milliseconds, and 8 hexadecimal digits of the seed's digest."""
+    return f"export_mods_{milliseconds(now)}_{hashlib.sha256(seed.encode()).hexdigest()[:8]}"
+
+
+ROUTES: Final = (
+    Route("POST", "/export/mods", CLIENTS, start_export, "Start an export", missing=NO_TASK, conflicts=True),
+    Route("GET", "/status/{task_id}", CLIENTS, get_status, "Get an export's status", missing=NO_TASK),
+    Route(
+        "GET",
+        "/download/{task_id}",
+        CLIENTS,
+        download,
+        "Download an export's file",
+        missing=NO_TASK,
+        redirect_status=HTTPStatus.FOUND,
+    ),
+    Route("GET", "/health", Open.ANYONE, get_health, "Check that the exports' API is ready"),
+)
