@@ -12,7 +12,16 @@ from shared.domain.order import Failure, State
 from shared.guest.config import WorkerConfig
 from shared.wire.base import read_answer
 from shared.wire.problems import Problem
-from shared.wire.workers import CallbackAnswer, UploadGrant, UploadRequest, WorkerCompleted, WorkerFailed, WorkerStarted
+from shared.wire.workers import (
+    CallbackAnswer,
+    PartsGrant,
+    PartsRequest,
+    UploadGrant,
+    UploadRequest,
+    WorkerCompleted,
+    WorkerFailed,
+    WorkerStarted,
+)
 from worker.network import answered, once, persist
 from worker.programs import ProgramFailed
 
@@ -24,6 +33,10 @@ MAX_MESSAGE_LENGTH: Final = 4000
 
 class ReportRefused(Exception):
     """The control plane refused the report: the lease is lost, or this is not the order's worker."""
+
+
+class InvalidReport(ReportRefused):
+    """The control plane does not know such a report: it is of an earlier version."""
 
 
 class NotUnderstood(ReportRefused):
@@ -73,7 +86,25 @@ class Callbacks:
             raise ReportRefused("The control plane granted no upload.")
         return grant
 
-    def completed(self, output: MeasuredOutput, metrics: Mapping[str, int | float]) -> None:
+    def upload_parts(self, output: MeasuredOutput, upload_id: str | None) -> UploadGrant | PartsGrant:
+        """Ask for the next parts of this upload, or for a new upload. Raises InvalidReport, too."""
+        request = PartsRequest(
+            epoch=self._epoch,
+            content_type=output.content_type,
+            size=output.size,
+            sha256=output.sha256,
+            upload_id=upload_id,
+        )
+        answer = self._report(request)
+        grant = answer.parts or answer.upload
+        if grant is None:
+            raise ReportRefused("The control plane granted no upload.")
+        return grant
+
+    def completed(
+        self, output: MeasuredOutput, metrics: Mapping[str, int | float], upload_id: str | None = None
+    ) -> None:
+        """Report that the output was uploaded, in parts if there is an `upload_id`."""
         report = WorkerCompleted(
             epoch=self._epoch,
             file_name=output.file.name,
@@ -81,6 +112,7 @@ class Callbacks:
             size=output.size,
             sha256=output.sha256,
             metrics=metrics,
+            upload_id=upload_id,
         )
         self._report(report)
 
@@ -108,7 +140,8 @@ class Callbacks:
 
 
 def _refusal(answer: httpx.Response) -> ReportRefused:
+    kind = InvalidReport if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY else ReportRefused
     try:
-        return ReportRefused(f"{answer.status_code}: {read_answer(Problem, answer.content).detail}")
+        return kind(f"{answer.status_code}: {read_answer(Problem, answer.content).detail}")
     except ValidationError:
         return NotUnderstood(f"{answer.status_code}: {answer.reason_phrase}")
