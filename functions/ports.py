@@ -326,7 +326,7 @@ class PartUploads(Protocol):
         """Join the parts to the object. Do nothing if this upload is not open."""
 
     def abort(self, key: str) -> None:
-        """Remove every open upload of this key, with its parts. Do nothing if there is none."""
+        """Remove every open upload of this key, and of keys below it (`<key>/…`), with its parts."""
 
 
 class OutputBucket(Protocol):

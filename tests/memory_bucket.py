@@ -111,8 +111,9 @@ class MemoryPartUploads:
             self._store(key, body, found.terms.sha256)
 
     def abort(self, key: str) -> None:
-        for one in [one for one in self._open if one[0] == key]:
-            del self._open[one]
+        for found, upload_id in list(self._open):
+            if found == key or found.startswith(f"{key}/"):
+                del self._open[found, upload_id]
 
     def put(self, upload: PresignedUpload, body: bytes) -> bool:
         """Upload a part as a client would; return False if there is no such grant, or it has ended."""

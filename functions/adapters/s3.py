@@ -159,10 +159,12 @@ class S3PartUploads:
     def abort(self, key: str) -> None:
         pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=key)
         with _reaching():
-            ids = [found["UploadId"] for page in pages for found in page.get("Uploads", []) if found["Key"] == key]
-            for upload_id in ids:
-                with suppress(self._client.exceptions.NoSuchUpload):
-                    self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
+            for found in [found for page in pages for found in page.get("Uploads", [])]:
+                if found["Key"] == key or found["Key"].startswith(f"{key}/"):
+                    with suppress(self._client.exceptions.NoSuchUpload):
+                        self._client.abort_multipart_upload(
+                            Bucket=self._bucket, Key=found["Key"], UploadId=found["UploadId"]
+                        )
 
 
 def _seconds(valid: timedelta) -> int:
