@@ -34,6 +34,7 @@ from tests.crash.steps import (
     until_died_at,
     until_discarded,
 )
+from tests.crash.upload_steps import a_large_output
 
 ONE_SECOND: Final = LimitsRequest(retention_seconds=1)
 
@@ -123,6 +124,11 @@ OF_THE_FUNCTIONS: Final[Sequence[Scenario]] = (
         # So many that they are not all released side by side: some are left when the first is.
         (freeze_launcher, a_pool(24), lower(1), thaw_launcher),
         functions=(Point.POOL_RELEASED,),
+    ),
+    Scenario(
+        "an output in parts",
+        (freeze_launcher, a_large_output, thaw_launcher),
+        functions=(Point.UPLOAD_BEGUN, Point.UPLOAD_COMPLETED),
     ),
     Scenario("an attested machine", (an_attested_machine,), functions=(Point.REGISTER_WRITTEN,)),
     Scenario("a machine of an expired claim", (a_machine_of_an_expired_claim,), functions=(Point.LATE_CREATED,)),
