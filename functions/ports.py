@@ -10,7 +10,7 @@ from functions.domain.access import ApiKey
 from functions.domain.agents import Measured
 from functions.domain.events import AnyEvent, Claim
 from functions.domain.order import Order
-from functions.domain.parts import Part, PartLimits
+from functions.domain.upload_parts import Part, PartLimits
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
 from shared.wire.bell import Bell
