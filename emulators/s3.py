@@ -1,4 +1,4 @@
-"""The local S3: moto's server, behind a proxy on the public port that checks presigned requests."""
+"""The local S3: moto's server, behind a proxy on the public port that refuses what R2 refuses."""
 
 import sys
 from collections.abc import Sequence

@@ -59,7 +59,7 @@ def free_ports() -> dict[str, int]:
 
 
 class S3Settings(BaseSettings):
-    """The secret that signs presigned URLs of the local S3. It is not in the argv, which every user can read."""
+    """The secret access key of the local S3. It is not in the argv, which every user can read."""
 
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_S3_")
 

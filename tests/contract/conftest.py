@@ -1,7 +1,13 @@
 """The adapters of each port: one suite of promises runs over all of them."""
 
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
 import pytest
 
+from emulators.processes import LOOPBACK, free_port, stop
+from emulators.s3 import start_moto
 from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from functions.domain.order import Order
@@ -32,6 +38,25 @@ def api_keys(request: pytest.FixtureRequest) -> KeyStore:
     if request.param == "memory":
         return MemoryKeyStore()
     return FirestoreKeyStore(request.getfixturevalue("firestore_client"))
+
+
+@pytest.fixture(scope="module")
+def moto_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("moto")
+
+
+@pytest.fixture(scope="module")
+def moto(moto_logs: Path) -> Iterator[str]:
+    """The address of a moto server that the module's tests share."""
+    port = free_port()
+    server = start_moto(port, moto_logs)
+    yield f"http://{LOOPBACK}:{port}"
+    stop(server)
+
+
+@pytest.fixture
+def bucket_name() -> str:
+    return f"outputs-{uuid4()}"
 
 
 def stored(orders: OrderStore, order: Order | None = None) -> Order:

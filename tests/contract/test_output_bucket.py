@@ -4,11 +4,10 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import parse_qs, urlsplit
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -19,7 +18,7 @@ from werkzeug import Response
 from werkzeug.http import parse_options_header
 
 from emulators.processes import LOOPBACK, free_port, stop
-from emulators.s3 import REGION, create_bucket, start_moto, start_s3
+from emulators.s3 import REGION, create_bucket, start_s3
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
 from functions.adapters.buckets import open_bucket
@@ -29,6 +28,7 @@ from functions.domain.upload_parts import MIB, Part, PartLimits, parts_of
 from functions.domain.refusals import Forbidden, Invalid, NotFound, Unavailable
 from functions.ports import OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
 from tests.local_gcs import LocalGcs
+from tests.local_r2 import Clock
 from tests.memory_bucket import MemoryBucket
 
 VALID: Final = timedelta(minutes=10)
@@ -39,16 +39,6 @@ BUCKET: Final = "outputs"
 LIMITS: Final = PartLimits(single=8 * MIB, smallest=5 * MIB)
 LARGE: Final = b"12 bytes of " * MIB
 """Three parts: 5, 5 and 2 MiB."""
-
-
-class Clock:
-    """The clock by which URLs expire; a test moves it."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta(0)
-
-    def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
 
 
 @dataclass(frozen=True)
@@ -102,19 +92,6 @@ class HttpRig:
 
 def _put(url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
     return httpx.put(url, headers={**headers, "content-length": str(len(body))}, content=body)
-
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    server = start_moto(port, tmp_path_factory.mktemp("moto"))
-    yield f"http://{LOOPBACK}:{port}"
-    stop(server)
-
-
-@pytest.fixture
-def bucket_name() -> str:
-    return f"outputs-{uuid4()}"
 
 
 @pytest.fixture

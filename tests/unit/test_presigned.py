@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.credentials import Credentials
 
-from emulators.presigned import NotAllowed, Received, check
+from emulators.r2.bodies import CHECKSUM
+from emulators.r2.checks import check
+from emulators.r2.request import NotAllowed, Received
 from emulators.s3 import REGION
 from functions.adapters.s3 import S3Bucket, s3_client
 from functions.ports import UploadTerms
@@ -32,7 +34,7 @@ def received() -> Received:
     client.close()
     parts = urlsplit(upload.url)
     headers = {**upload.headers, "host": HOST, "user-agent": "a worker"}
-    return Received("PUT", f"{parts.path}?{parts.query}", headers, len(BODY), digest.digest())
+    return Received("PUT", f"{parts.path}?{parts.query}", headers, len(BODY), {CHECKSUM: digest.digest()})
 
 
 def now() -> datetime:
@@ -53,12 +55,13 @@ def in_target(old: str, new: str) -> Callable[[Received], Received]:
 
 
 def other_body(request: Received) -> Received:
-    return replace(request, sha256=hashlib.sha256(b"A body").digest())
+    return replace(request, digests={CHECKSUM: hashlib.sha256(b"A body").digest()})
 
 
 def own_checksum(request: Received) -> Received:
     digest = hashlib.sha256(b"A body").digest()
-    return replace(with_headers(request, x_amz_checksum_sha256=base64.b64encode(digest).decode()), sha256=digest)
+    declared = with_headers(request, x_amz_checksum_sha256=base64.b64encode(digest).decode())
+    return replace(declared, digests={CHECKSUM: digest})
 
 
 def test_a_request_as_it_was_signed_is_allowed(received: Received) -> None:
