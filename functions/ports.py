@@ -9,8 +9,8 @@ from typing import Final, Protocol, TypeVar
 from functions.domain.access import ApiKey
 from functions.domain.agents import Measured
 from functions.domain.events import AnyEvent, Claim
+from functions.domain.multipart import Part, PartLimits
 from functions.domain.order import Order
-from functions.domain.upload_parts import Part, PartLimits
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
 from shared.wire.bell import Bell

@@ -8,7 +8,7 @@ from itertools import count
 from typing import Final
 from urllib.parse import quote
 
-from functions.domain.upload_parts import MIB, Part, PartLimits
+from functions.domain.multipart import MIB, Part, PartLimits
 from functions.domain.refusals import Forbidden, NotFound
 from functions.ports import PresignedUpload, StoredObject, UploadedPart, UploadTerms
 

@@ -20,7 +20,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions.adapters.disposition import attachment
-from functions.domain.upload_parts import MIB, Part, PartLimits
+from functions.domain.multipart import MIB, Part, PartLimits
 from functions.domain.refusals import Unavailable
 from functions.ports import PresignedUpload, StoredObject, UploadedPart, UploadTerms
 from shared.address import is_loopback

@@ -8,8 +8,8 @@ from typing import Final
 
 from functions.domain.events import Succeed
 from functions.domain.fence import fence
+from functions.domain.multipart import Part, parts_of
 from functions.domain.order import HELD, UPLOAD_VALID, Order, Output, output_keys
-from functions.domain.upload_parts import Part, parts_of
 from functions.domain.refusals import Conflict, Gone, NotFound, Unavailable, WrongState
 from functions.domain.rules import advance
 from functions.ports import OrderStore, OutputBucket, PartUploads, PresignedUpload, UploadTerms

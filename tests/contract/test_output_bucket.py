@@ -24,7 +24,7 @@ from emulators.serving import serving
 from functions.adapters.buckets import open_bucket
 from functions.adapters.gcs import GcsBucket
 from functions.adapters.s3 import S3Bucket, s3_client
-from functions.domain.upload_parts import MIB, Part, PartLimits, parts_of
+from functions.domain.multipart import MIB, Part, PartLimits, parts_of
 from functions.domain.refusals import Forbidden, Invalid, NotFound, Unavailable
 from functions.ports import OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
 from tests.local_gcs import LocalGcs

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from functions.domain.upload_parts import MIB
+from functions.domain.multipart import MIB
 from shared.domain.order import State
 from shared.domain.spec import TaskSpec
 from shared.guest.config import WorkerConfig

@@ -19,8 +19,8 @@ from emulators.s3 import REGION, create_bucket, start_moto
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
 from functions.adapters.s3 import S3Bucket, s3_client
+from functions.domain.multipart import MIB, PartLimits
 from functions.domain.order import output_key
-from functions.domain.upload_parts import MIB, PartLimits
 from shared.domain.order import State
 from shared.domain.spec import TaskSpec
 from shared.guest.config import Sources, WorkerConfig

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from functions.domain.upload_parts import MIB
+from functions.domain.multipart import MIB
 from functions.domain.refusals import Unavailable
 from functions.ports import PresignedUpload, UploadTerms
 from shared.domain.order import State

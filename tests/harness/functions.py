@@ -14,7 +14,7 @@ import functions_framework
 from emulators.serving import bind
 from functions import wiring
 from functions.adapters import s3
-from functions.domain.upload_parts import MIB, PartLimits
+from functions.domain.multipart import MIB, PartLimits
 from shared.crash_points import Point, arm
 
 MAIN: Final = Path(wiring.__file__).parent / "main.py"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.adapters.s3 import LIMITS
-from functions.domain.upload_parts import MAX_PARTS, MIB, parts_of
+from functions.domain.multipart import MAX_PARTS, MIB, parts_of
 from shared.wire.workers import MAX_OUTPUT_BYTES
 from worker.uploads import LARGE_BYTES
 
