@@ -22,6 +22,7 @@ from emulators.settings import (
     StackSettings,
 )
 from functions.domain.access import KEY_BYTES, KEY_PREFIX, ApiKey, Role, digest
+from functions.ports import WorkerCredentials
 
 FILE: Final = "dev.env"
 ACCOUNT_OF: Final = {Role.ADMIN: "operator", Role.CLIENT: "developer", Role.LAUNCHER: "laptop"}
@@ -43,6 +44,8 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "LAUNCHYARD_S3_ENDPOINT": f"{address}:{settings.s3_port}",
         "LAUNCHYARD_S3_ACCESS_KEY_ID": "local",
         "LAUNCHYARD_S3_SECRET_ACCESS_KEY": secrets.token_urlsafe(32),
+        "LAUNCHYARD_WORKER_CREDENTIALS": WorkerCredentials.EMBEDDED,
+        "LAUNCHYARD_R2_ACCOUNT_ID": "local",
         "LAUNCHYARD_CALLBACK_SECRET": secrets.token_urlsafe(48),
         "LAUNCHYARD_DATACENTER": DATACENTER,
         "LAUNCHYARD_SOURCE_API": f"{address}:{settings.source_port}",

@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypeVar
 from functions.domain.access import ApiKey
 from functions.domain.agents import Measured
 from functions.domain.events import AnyEvent, Claim
+from functions.domain.multipart import Part, PartLimits
 from functions.domain.order import Order
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
@@ -299,8 +300,44 @@ class StoredObject:
     etag: str = field(default='""', compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class UploadedPart:
+    """A part that the bucket holds. `etag` names these bytes when the parts are joined."""
+
+    size: int
+    etag: str
+
+
+class PartUploads(Protocol):
+    """Uploads of one object in several parts. Every method but `presign` raises Unavailable."""
+
+    @property
+    def limits(self) -> PartLimits: ...
+
+    def begin(self, terms: UploadTerms) -> str:
+        """Begin an upload on these terms, and return its id. The bucket keeps its parts until it is completed or
+        aborted.
+        """
+
+    def find(self, key: str, upload_id: str) -> Mapping[int, UploadedPart] | None:
+        """Return the parts that are there, by number; None if this upload is not open."""
+
+    def presign(self, key: str, upload_id: str, part: Part, valid: timedelta) -> PresignedUpload:
+        """Return a presigned upload of exactly the part's number of bytes."""
+
+    def complete(self, key: str, upload_id: str, parts: Mapping[int, UploadedPart]) -> None:
+        """Join the parts to the object. Do nothing if this upload is not open."""
+
+    def abort(self, key: str) -> None:
+        """Remove every open upload of this key, and of keys below it (`<key>/…`), with its parts."""
+
+
 class OutputBucket(Protocol):
     """Stores outputs. Their bytes pass through the control plane only for clients that cannot use a presigned URL."""
+
+    @property
+    def part_uploads(self) -> PartUploads | None:
+        """Uploads of what is too large for one request; None if one request may upload any output."""
 
     def presign_upload(self, terms: UploadTerms, valid: timedelta) -> PresignedUpload: ...
 

@@ -16,6 +16,8 @@ class Point(StrEnum):
     HEARTBEAT_RENEWED = "heartbeat: one renewed, not answered"
     CANCEL_STORED = "cancel: stored, not answered"
     CALLBACK_STARTED = "callback: started stored, not answered"
+    UPLOAD_BEGUN = "upload: begun at the bucket, its id not answered"
+    UPLOAD_COMPLETED = "upload: parts joined at the bucket, the order still runs"
     CALLBACK_COMPLETED = "callback: completed stored, not answered"
     CALLBACK_ACCEPTED = "callback: the report of an image stored, not answered"
     CALLBACK_FAILED = "callback: failed stored, not answered"

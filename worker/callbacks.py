@@ -12,7 +12,16 @@ from shared.domain.order import FINAL, Failure, State
 from shared.guest.config import WorkerConfig
 from shared.wire.base import read_answer
 from shared.wire.problems import Problem
-from shared.wire.workers import CallbackAnswer, UploadGrant, UploadRequest, WorkerCompleted, WorkerFailed, WorkerStarted
+from shared.wire.workers import (
+    CallbackAnswer,
+    PartsGrant,
+    PartsRequest,
+    UploadGrant,
+    UploadRequest,
+    WorkerCompleted,
+    WorkerFailed,
+    WorkerStarted,
+)
 from worker.network import answered, once, persist
 from worker.programs import ProgramFailed
 
@@ -28,6 +37,10 @@ class ReportRefused(Exception):
 
 class OrderEnded(ReportRefused):
     """The order has ended, by a report of its own command or by its control plane: there is nothing left to report."""
+
+
+class InvalidReport(ReportRefused):
+    """The control plane does not know such a report: it is of an earlier version."""
 
 
 class NotUnderstood(ReportRefused):
@@ -78,7 +91,25 @@ class Callbacks:
             raise ReportRefused("The control plane granted no upload.")
         return grant
 
-    def completed(self, output: MeasuredOutput, metrics: Mapping[str, int | float]) -> None:
+    def upload_parts(self, output: MeasuredOutput, upload_id: str | None) -> UploadGrant | PartsGrant:
+        """Ask for the next parts of this upload, or for a new upload. Raises InvalidReport, too."""
+        request = PartsRequest(
+            epoch=self._epoch,
+            content_type=output.content_type,
+            size=output.size,
+            sha256=output.sha256,
+            upload_id=upload_id,
+        )
+        answer = self._report(request)
+        grant = answer.parts or answer.upload
+        if grant is None:
+            raise ReportRefused("The control plane granted no upload.")
+        return grant
+
+    def completed(
+        self, output: MeasuredOutput, metrics: Mapping[str, int | float], upload_id: str | None = None
+    ) -> None:
+        """Report that the output was uploaded, in parts if there is an `upload_id`."""
         report = WorkerCompleted(
             epoch=self._epoch,
             file_name=output.file.name,
@@ -86,6 +117,7 @@ class Callbacks:
             size=output.size,
             sha256=output.sha256,
             metrics=metrics,
+            upload_id=upload_id,
         )
         self._report(report)
 
@@ -117,4 +149,7 @@ def _refusal(answer: httpx.Response) -> ReportRefused:
         problem = read_answer(Problem, answer.content)
     except ValidationError:
         return NotUnderstood(f"{answer.status_code}: {answer.reason_phrase}")
-    return (OrderEnded if problem.state in FINAL else ReportRefused)(f"{answer.status_code}: {problem.detail}")
+    kind = OrderEnded if problem.state in FINAL else ReportRefused
+    if answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+        kind = InvalidReport
+    return kind(f"{answer.status_code}: {problem.detail}")

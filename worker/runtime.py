@@ -18,7 +18,7 @@ from worker import lease
 from worker.callbacks import Callbacks, MeasuredOutput, OrderEnded, ReportRefused
 from worker.network import NoHttpAnswer, at_gateway
 from worker.programs import Job, ProgramFailed, Result, table
-from worker.uploads import measure, upload
+from worker.uploads import LARGE_BYTES, deliver, measure
 
 DELIVERED: Final = 0
 UNDELIVERED: Final = 1
@@ -33,7 +33,10 @@ def _terminate() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """`clock` returns seconds; `folder` holds the program's files; another thread calls `end` to end this process."""
+    """`clock` returns seconds; `folder` holds the program's files; another thread calls `end` to end this process.
+
+    An output of more than `large_bytes` may be uploaded in parts.
+    """
 
     config: WorkerConfig
     http: httpx.Client
@@ -42,6 +45,7 @@ class Worker:
     clock: Callable[[], float] = time.monotonic
     end: Callable[[], None] = _terminate
     watch_seconds: float = lease.INTERVAL_SECONDS
+    large_bytes: int = LARGE_BYTES
 
     def run(self) -> int:
         """Return the exit code: 0 if the final report was delivered, or the order had ended without it."""
@@ -64,26 +68,28 @@ class Worker:
         begun = self.clock()
         try:
             with lease.ended_when_lost(reports, self.end, self.log, self.watch_seconds):
-                output, result = self._produce(reports, environment)
+                output, result, upload_id = self._produce(reports, environment)
                 took = round((self.clock() - begun) * 1000)
         except ProgramFailed as failure:
             self.log.error("failed: %s: %s", failure.reason, failure.message)
             reports.failed(failure)
             self.log.info("reported failed")
             return
-        reports.completed(output, {**result.metrics, "total_time_ms": took, "peak_memory_mb": _peak_memory()})
+        metrics = {**result.metrics, "total_time_ms": took, "peak_memory_mb": _peak_memory()}
+        reports.completed(output, metrics, upload_id)
         self.log.info("reported completed, %d ms", took)
 
-    def _produce(self, reports: Callbacks, environment: Mapping[str, str]) -> tuple[MeasuredOutput, Result]:
+    def _produce(self, reports: Callbacks, environment: Mapping[str, str]) -> tuple[MeasuredOutput, Result, str | None]:
+        """Run the program and upload its output. The last value is the id of an upload in parts."""
         reachable = _reachable(environment, self.config.loopback_gateway)
         job = Job(self.config.spec, self.config.sources, self.http, self.folder, environment=reachable)
         self.log.info("running its %s program", self.config.spec.kind)
         result = table.run(job)
         output = measure(result)
         self.log.info("produced %s: %d bytes, sha256 %s", output.file.name, output.size, output.sha256)
-        upload(self.http, output, reports.upload(output))
+        upload_id = deliver(self.http, reports, output, self.large_bytes)
         self.log.info("uploaded %s", output.file.name)
-        return output, result
+        return output, result, upload_id
 
 
 def _reachable(environment: Mapping[str, str], gateway: str | None) -> Mapping[str, str]:

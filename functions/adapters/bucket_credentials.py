@@ -50,6 +50,11 @@ class Issuer:
                 "An image that uploads by itself needs a bucket s3://name, LAUNCHYARD_S3_ACCESS_KEY_ID and "
                 "LAUNCHYARD_S3_SECRET_ACCESS_KEY."
             )
+        if self._kind is not WorkerCredentials.PLAIN and not self._account():
+            raise Conflict(
+                "Temporary credentials need the id of the R2 account: set LAUNCHYARD_S3_ENDPOINT to R2's address or "
+                "LAUNCHYARD_R2_ACCOUNT_ID. For another service set LAUNCHYARD_WORKER_CREDENTIALS to plain."
+            )
         key_id, secret, token = self._access_key_id, self._secret, None
         if self._kind is not WorkerCredentials.PLAIN:
             signed = self._sign(key_id, secret, prefix, now, min(valid, MAX_VALID))
@@ -78,6 +83,9 @@ class Issuer:
         return jwt.encode(claims, secret, algorithm="HS256", headers={"typ": "JWT"})
 
     def _account(self) -> str:
-        """Return the R2 account's id, which workers put into the bucket's address."""
+        """Return the R2 account's id, which workers put into the bucket's address; "" if it is not known.
+
+        R2's address is `<account>.r2.cloudflarestorage.com`, or `<account>.eu.r2…` in a jurisdiction.
+        """
         host = urlsplit(self._endpoint or "").hostname or ""
-        return self._account_id or (host.removesuffix(R2_SUFFIX) if host.endswith(R2_SUFFIX) else "")
+        return self._account_id or (host.partition(".")[0] if host.endswith(R2_SUFFIX) else "")

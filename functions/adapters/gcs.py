@@ -62,6 +62,9 @@ def gcs_client(sign_as: str | None) -> Client:
 class GcsBucket:
     """`client` has credentials that can sign: a service account's, or impersonated ones."""
 
+    part_uploads: Final = None
+    """One request may upload 5 TiB (https://cloud.google.com/storage/quotas#objects)."""
+
     def __init__(self, client: Client, bucket: str) -> None:
         self._bucket = client.bucket(bucket)
 

@@ -145,11 +145,11 @@ class Leases:
         """Store what the worker has done so far, and return the order. Raises as `worker_started` does."""
         return self.store.apply(order_id, report, self.clock(), self.store.look(order_id))
 
-    def worker_failed(self, order_id: str, report: Fail | Retry) -> State:
-        """Apply the worker's report that it failed, and return the order's state. Raises as `worker_started` does."""
+    def worker_failed(self, order_id: str, report: Fail | Retry) -> Order:
+        """Apply the worker's report that it failed, and return the order. Raises as `worker_started` does."""
         order = self.store.apply(order_id, report, self.clock(), self.store.look(order_id))
         reach(Point.CALLBACK_FAILED)
-        return order.state
+        return order
 
     def foreign_worker_reported(self, seen: Snapshot, report: Start | Succeed | Fail) -> str | None:
         """Apply the report of a worker that acts on no refusal. Return None, or why the report changed nothing.

@@ -101,6 +101,7 @@ class Sweep:
             return "rung"
         if isinstance(event, Discard):
             return "discarded"
+        self.outputs.abandon(settled)
         return "ended" if settled.final else "requeued"
 
 

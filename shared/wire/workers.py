@@ -3,13 +3,23 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from shared.domain.order import Failure, Reason
 from shared.wire.base import Answer, AnyState, ContentType, Epoch, FileName, Name, Request, Sha256, Text
 
-MAX_OUTPUT_BYTES = 5 * 1024**3 - 1
-"""The limit of a single PUT is 5 GiB (S3 and R2)."""
+MAX_SINGLE_UPLOAD_BYTES = 5 * 1024**3 - 1
+"""The limit of a single PUT is 5 GiB (S3)."""
+MAX_OUTPUT_BYTES = 5 * 1024**4 - 5 * 1024**3
+"""The largest object of R2 (https://developers.cloudflare.com/r2/platform/limits/); S3 takes 5 GiB more."""
+
+UploadId = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,1024}$")]
+"""Names an upload in parts. Only the bucket knows what it means."""
+
+
+def is_none(value: object) -> bool:
+    """Leave out a field that an earlier version does not know, if it says nothing."""
+    return value is None
 
 
 class WorkerStarted(Request):
@@ -24,12 +34,27 @@ class UploadRequest(Request):
     epoch: Epoch
     file_name: FileName
     content_type: ContentType
-    size: Annotated[int, Field(ge=0, le=MAX_OUTPUT_BYTES)]
+    size: Annotated[int, Field(ge=0, le=MAX_SINGLE_UPLOAD_BYTES)]
     sha256: Sha256
 
 
+class PartsRequest(Request):
+    """Request the upload of an output of any size, which may be granted in parts.
+
+    `upload_id` is that of the last answer: the next parts are granted. Without it, or if that upload is no longer open,
+    a new upload is begun.
+    """
+
+    event: Literal["upload_parts"] = "upload_parts"
+    epoch: Epoch
+    content_type: ContentType
+    size: Annotated[int, Field(ge=0, le=MAX_OUTPUT_BYTES)]
+    sha256: Sha256
+    upload_id: UploadId | None = None
+
+
 class WorkerCompleted(Request):
-    """The worker has uploaded this output."""
+    """The worker has uploaded this output, in parts if there is an `upload_id`."""
 
     event: Literal["completed"] = "completed"
     epoch: Epoch
@@ -38,6 +63,7 @@ class WorkerCompleted(Request):
     size: Annotated[int, Field(ge=0, le=MAX_OUTPUT_BYTES)]
     sha256: Sha256
     metrics: Annotated[Mapping[Name, int | float], Field(max_length=50)] = {}
+    upload_id: Annotated[UploadId | None, Field(exclude_if=is_none)] = None
 
 
 class WorkerProgress(Request):
@@ -57,7 +83,8 @@ class WorkerFailed(Request):
 
 
 CallbackRequest = Annotated[
-    WorkerStarted | UploadRequest | WorkerProgress | WorkerCompleted | WorkerFailed, Field(discriminator="event")
+    WorkerStarted | UploadRequest | PartsRequest | WorkerProgress | WorkerCompleted | WorkerFailed,
+    Field(discriminator="event"),
 ]
 
 
@@ -68,9 +95,30 @@ class UploadGrant(Answer):
     headers: Mapping[str, str]
 
 
+class PartGrant(Answer):
+    """PUT the output's `size` bytes from `offset` on to `url` with exactly these headers."""
+
+    number: int
+    offset: int
+    size: int
+    url: str
+    headers: Mapping[str, str]
+
+
+class PartsGrant(Answer):
+    """The next parts to upload, of all that are `missing`. If none is, report that the upload is completed."""
+
+    upload_id: str
+    missing: int
+    parts: tuple[PartGrant, ...]
+
+
 class CallbackAnswer(Answer):
-    """`upload` is the answer to an upload request, `environment` that to `started`: for a task's command."""
+    """`upload` or `parts` is the answer to a request for an upload, `environment` that to `started`: for a task's
+    command.
+    """
 
     state: AnyState
     upload: UploadGrant | None = None
+    parts: Annotated[PartsGrant | None, Field(exclude_if=is_none)] = None
     environment: Annotated[Mapping[str, str], Field(exclude_if=lambda given: not given, repr=False)] = {}

@@ -1,5 +1,6 @@
 """The contract of every output bucket, over the in-memory one, S3 (moto behind the checking proxy) and a local GCS."""
 
+import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 from botocore.credentials import Credentials
+from botocore.stub import Stubber
 from google.cloud.storage import Client
 from werkzeug import Response
 from werkzeug.http import parse_options_header
@@ -22,8 +24,9 @@ from emulators.serving import serving
 from functions.adapters.buckets import open_bucket
 from functions.adapters.gcs import GcsBucket
 from functions.adapters.s3 import S3Bucket, s3_client
+from functions.domain.multipart import MIB, Part, PartLimits, parts_of
 from functions.domain.refusals import Forbidden, Invalid, NotFound, Unavailable
-from functions.ports import OutputBucket, PresignedUpload, StoredObject, UploadTerms
+from functions.ports import OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
 from tests.local_gcs import LocalGcs
 from tests.local_r2 import Clock
 from tests.memory_bucket import MemoryBucket
@@ -33,6 +36,9 @@ BODY: Final = b"<mods>a title</mods>\n"
 ACCESS_KEY: Final = "local"
 SECRET: Final = "a secret of this test"
 BUCKET: Final = "outputs"
+LIMITS: Final = PartLimits(single=8 * MIB, smallest=5 * MIB)
+LARGE: Final = b"12 bytes of " * MIB
+"""Three parts: 5, 5 and 2 MiB."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Rig(Protocol):
 class MemoryRig:
     def __init__(self) -> None:
         self.clock = Clock()
-        self.bucket = MemoryBucket(self.clock)
+        self.bucket = MemoryBucket(self.clock, LIMITS)
 
     def put(self, upload: PresignedUpload, body: bytes) -> bool:
         return self.bucket.put(upload, body)
@@ -95,7 +101,7 @@ def s3(moto: str, bucket_name: str) -> Iterator[HttpRig]:
     with serving(proxy) as endpoint:
         create_bucket(endpoint, ACCESS_KEY, SECRET, bucket_name)
         client = s3_client(endpoint, REGION, ACCESS_KEY, SECRET)
-        yield HttpRig(S3Bucket(client, bucket_name), clock)
+        yield HttpRig(S3Bucket(client, bucket_name, LIMITS), clock)
         client.close()
     proxy.close()
 
@@ -123,6 +129,19 @@ def rig(request: pytest.FixtureRequest) -> Rig:
 
 def terms_of(body: bytes = BODY, key: str = "outputs/order-1/1/mods.xml") -> UploadTerms:
     return UploadTerms(key, "application/xml", len(body), hashlib.sha256(body).hexdigest())
+
+
+in_parts = pytest.mark.parametrize("rig", ["memory", "s3"], indirect=True)
+
+
+def uploads_of(rig: Rig) -> PartUploads:
+    assert rig.bucket.part_uploads is not None
+    return rig.bucket.part_uploads
+
+
+def put_part(rig: Rig, terms: UploadTerms, upload_id: str, part: Part, body: bytes = LARGE) -> bool:
+    upload = uploads_of(rig).presign(terms.key, upload_id, part, VALID)
+    return rig.put(upload, body[part.offset : part.offset + part.size])
 
 
 def test_an_upload_on_its_terms_is_stored_and_known_by_size_and_sha256(rig: Rig) -> None:
@@ -327,3 +346,109 @@ def test_the_local_s3_serves_from_its_own_processes_and_refuses_the_unsigned(tmp
 def test_a_bucket_url_of_another_kind_is_invalid(url: str) -> None:
     with pytest.raises(Invalid):
         open_bucket(url)
+
+
+@in_parts
+def test_parts_sent_in_any_order_are_joined_and_known_by_the_declared_sha256(rig: Rig) -> None:
+    terms, uploads = terms_of(LARGE), uploads_of(rig)
+    upload_id = uploads.begin(terms)
+    parts = parts_of(len(LARGE), LIMITS)
+    assert [part.size // MIB for part in parts] == [5, 5, 2]
+    for part in reversed(parts):
+        assert put_part(rig, terms, upload_id, part)
+    assert rig.bucket.stat(terms.key) is None
+
+    found = uploads.find(terms.key, upload_id)
+
+    assert found is not None
+    assert {number: part.size for number, part in found.items()} == {part.number: part.size for part in parts}
+    uploads.complete(terms.key, upload_id, found)
+    assert rig.bucket.stat(terms.key) == StoredObject(len(LARGE), terms.sha256)
+    downloaded = rig.get(rig.bucket.presign_download(terms.key, "large", VALID))
+    assert downloaded is not None
+    assert downloaded.body == LARGE
+
+
+@in_parts
+def test_the_completion_of_a_completed_upload_changes_nothing(rig: Rig) -> None:
+    terms, uploads = terms_of(LARGE), uploads_of(rig)
+    upload_id = uploads.begin(terms)
+    for part in parts_of(len(LARGE), LIMITS):
+        put_part(rig, terms, upload_id, part)
+    found = uploads.find(terms.key, upload_id)
+    assert found is not None
+    for _ in range(2):
+        uploads.complete(terms.key, upload_id, found)
+    assert uploads.find(terms.key, upload_id) is None
+    assert rig.bucket.stat(terms.key) == StoredObject(len(LARGE), terms.sha256)
+
+
+@in_parts
+def test_the_parts_that_are_there_are_found_again(rig: Rig) -> None:
+    terms, uploads = terms_of(LARGE), uploads_of(rig)
+    upload_id, second = uploads.begin(terms), parts_of(len(LARGE), LIMITS)[1]
+    assert uploads.find(terms.key, upload_id) == {}
+    for _ in range(2):
+        assert put_part(rig, terms, upload_id, second)
+        found = uploads.find(terms.key, upload_id)
+        assert found is not None
+        assert {number: part.size for number, part in found.items()} == {2: second.size}
+
+
+@in_parts
+@pytest.mark.parametrize("by", [-1, 1])
+def test_a_part_of_another_length_is_refused_and_leaves_nothing(rig: Rig, by: int) -> None:
+    terms, uploads = terms_of(LARGE), uploads_of(rig)
+    upload_id, first = uploads.begin(terms), parts_of(len(LARGE), LIMITS)[0]
+    upload = uploads.presign(terms.key, upload_id, first, VALID)
+    assert not rig.put(upload, LARGE[: first.size + by])
+    assert uploads.find(terms.key, upload_id) == {}
+
+
+@in_parts
+def test_an_expired_part_is_refused_and_can_be_granted_again(rig: Rig) -> None:
+    terms, uploads = terms_of(LARGE), uploads_of(rig)
+    upload_id, first = uploads.begin(terms), parts_of(len(LARGE), LIMITS)[0]
+    upload = uploads.presign(terms.key, upload_id, first, VALID)
+    rig.clock.ahead = VALID + timedelta(seconds=5)
+    assert not rig.put(upload, LARGE[: first.size])
+    rig.clock.ahead = timedelta(0)
+    assert put_part(rig, terms, upload_id, first)
+
+
+@in_parts
+def test_an_aborted_upload_takes_no_part_and_is_not_found(rig: Rig) -> None:
+    terms, uploads = terms_of(LARGE), uploads_of(rig)
+    both, first = [uploads.begin(terms) for _ in range(2)], parts_of(len(LARGE), LIMITS)[0]
+    put_part(rig, terms, both[0], first)
+    for _ in range(2):
+        uploads.abort(terms.key)
+    for upload_id in both:
+        assert uploads.find(terms.key, upload_id) is None
+        assert not put_part(rig, terms, upload_id, first)
+
+
+@in_parts
+def test_an_abort_removes_what_is_below_its_key_and_keeps_other_keys(rig: Rig) -> None:
+    uploads = uploads_of(rig)
+    keys = {key: terms_of(LARGE, key) for key in ("outputs/order-1/1", "outputs/order-1/1/a.xml", "outputs/order-1/10")}
+    begun = {key: uploads.begin(terms) for key, terms in keys.items()}
+    uploads.abort("outputs/order-1/1")
+    assert [key for key in begun if uploads.find(key, begun[key]) is not None] == ["outputs/order-1/10"]
+
+
+def test_one_request_uploads_any_output_to_cloud_storage(gcs: HttpRig) -> None:
+    assert gcs.bucket.part_uploads is None
+
+
+def test_a_checksum_of_checksums_is_not_taken_for_the_sha256() -> None:
+    """S3 shows one for an object that an image uploaded in parts: moto shows it without the number of parts."""
+    client = s3_client("http://s3.test", REGION, ACCESS_KEY, SECRET)
+    with Stubber(client) as stubber:
+        of_two_parts = f"{base64.b64encode(hashlib.sha256(BODY).digest()).decode()}-2"
+        stubber.add_response(
+            "head_object",
+            {"ContentLength": len(BODY), "ChecksumSHA256": of_two_parts, "Metadata": {"sha256": "0" * 64}},
+        )
+        assert S3Bucket(client, BUCKET).stat("by-an-image") == StoredObject(len(BODY), "0" * 64)
+    client.close()

@@ -185,7 +185,11 @@ def deployed(
         own = LAUNCHER | ({"LAUNCHYARD_SUBSCRIPTION": ""} if polling else {})
         yield Deployment(
             CrashingServer(
-                "tests.harness.functions", ["--port", f"{port}"], shared | FUNCTIONS, home / "functions.log", functions
+                "tests.harness.functions",
+                ["--port", f"{port}", "--small-parts"],
+                shared | FUNCTIONS,
+                home / "functions.log",
+                functions,
             ),
             CrashingServer("tests.crash.launcher", [], shared | own, home / "launcher.log", launcher),
             cleanup.enter_context(Client(url, shared["LAUNCHYARD_CLIENT_KEY"])),

@@ -8,7 +8,7 @@ from shared.domain.order import FINAL, State
 from shared.wire.orders import OrderView
 from tests.crash.deployment import Deployment
 from tests.harness.clients import download
-from tests.harness.environment import keys_in
+from tests.harness.environment import keys_in, open_uploads
 
 
 def differences(deployment: Deployment) -> list[str]:
@@ -37,6 +37,8 @@ def _of_objects(deployment: Deployment, orders: Mapping[str, OrderView]) -> Iter
         for order_id, ending in deployment.endings.items():
             order, found = orders.get(order_id), keys_in(bucket, f"outputs/{order_id}/")
             expected = [output_key(order_id, order.epoch)] if ending.output and order else []
+            if left := open_uploads(bucket, f"outputs/{order_id}/"):
+                yield f"order {order_id} has parts of {left}"
             if found != expected:
                 yield f"order {order_id} has the objects {found}, not {expected}"
             elif order and expected and _output(deployment, order) not in (ending.output, None):

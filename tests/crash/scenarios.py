@@ -36,6 +36,7 @@ from tests.crash.steps import (
     until_discarded,
 )
 from tests.crash.task_steps import a_reported_task
+from tests.crash.upload_steps import a_large_output
 
 ONE_SECOND: Final = LimitsRequest(retention_seconds=1)
 
@@ -138,6 +139,11 @@ OF_THE_FUNCTIONS: Final[Sequence[Scenario]] = (
             a_reported_task("started", "failed", ends=State.FAILED),
         ),
         functions=(Point.CALLBACK_STARTED, Point.CALLBACK_COMPLETED, Point.CALLBACK_FAILED),
+    ),
+    Scenario(
+        "an output in parts",
+        (freeze_launcher, a_large_output, thaw_launcher),
+        functions=(Point.UPLOAD_BEGUN, Point.UPLOAD_COMPLETED),
     ),
     Scenario("an attested machine", (an_attested_machine,), functions=(Point.REGISTER_WRITTEN,)),
     Scenario("a machine of an expired claim", (a_machine_of_an_expired_claim,), functions=(Point.LATE_CREATED,)),

@@ -45,10 +45,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def a_stack(folder: Path) -> Any:
     ports = free_ports()
-    mods = ("/usr/bin/perl", str(IMAGES / "mods_worker.pl"), "--api", f"http://{LOOPBACK}:{ports['source_port']}")
-    mods += ("--store", f"{LOOPBACK}:{ports['s3_port']}")
+    source, store = f"http://{LOOPBACK}:{ports['source_port']}", f"{LOOPBACK}:{ports['s3_port']}"
+    mods = ("/usr/bin/perl", str(IMAGES / "mods_worker.pl"), "--api", source, "--store", store)
     task = ("/usr/bin/perl", str(IMAGES / "task_worker.pl"))
-    images = {
+    images: dict[str, tuple[str, ...]] = {
         EXPORT_IMAGE: mods,
         REPEATS: (*mods, "--callbacks", "success,success,error"),
         OTHERS_KEY: (*mods, "--key", ANOTHER),

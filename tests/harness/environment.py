@@ -94,3 +94,9 @@ def keys_in(bucket: "S3Client", prefix: str = "") -> list[str]:
     """Return the keys of all objects whose keys begin with the prefix, sorted."""
     pages = bucket.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
     return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+
+def open_uploads(bucket: "S3Client", prefix: str) -> list[str]:
+    """Return the keys of all uploads in parts that are neither completed nor aborted."""
+    found = bucket.list_multipart_uploads(Bucket=BUCKET, Prefix=prefix)
+    return [upload["Key"] for upload in found.get("Uploads", [])]

@@ -1,10 +1,11 @@
 """All functions in one process, without gunicorn, which would replace a worker that was killed.
 
-python -m tests.harness.functions --port 8080 [--point CREATE_STORED] [--clock FILE]
+python -m tests.harness.functions --port 8080 [--point CREATE_STORED] [--clock FILE] [--small-parts]
 """
 
 import argparse
 from datetime import datetime, timedelta, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
@@ -12,9 +13,12 @@ import functions_framework
 
 from emulators.serving import bind
 from functions import wiring
+from functions.adapters import s3
+from functions.domain.multipart import MIB, PartLimits
 from shared.crash_points import Point, arm
 
 MAIN: Final = Path(wiring.__file__).parent / "main.py"
+SMALL_PARTS: Final = PartLimits(single=8 * MIB, smallest=5 * MIB)
 
 
 def main() -> None:
@@ -22,7 +26,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--point", choices=Point.__members__, help="die at this crash point")
     parser.add_argument("--clock", type=Path, help="read from this file how many seconds the clock is ahead")
+    parser.add_argument("--small-parts", action="store_true", help="grant parts of 5 MiB to outputs over 8 MiB")
     arguments = parser.parse_args()
+    if arguments.small_parts:
+        vars(s3)["S3Bucket"] = partial(s3.S3Bucket, limits=SMALL_PARTS)
     if arguments.point is not None:
         arm(Point[arguments.point])
     if arguments.clock is not None:

@@ -22,6 +22,7 @@ EPOCH: Final = 3
 TOKEN: Final = "callback-token-that-no-log-may-show"
 SIGNATURE: Final = "signature-that-no-log-may-show"
 UPLOAD: Final = "upload"
+UPLOAD_PARTS: Final = "upload_parts"
 PUT: Final = "put"
 
 
@@ -99,7 +100,7 @@ class FakeControlPlane:
 
     def _accepted(self, report: dict[str, Any]) -> Response:
         grant = None
-        if report["event"] == UPLOAD:
+        if report["event"] in (UPLOAD, UPLOAD_PARTS):
             headers = {
                 "content-type": report["content_type"],
                 "content-length": str(report["size"]),

@@ -13,6 +13,7 @@ from functions.engine import leases as engine
 from functions.engine import request_ids
 from functions.engine.environments import Environments
 from functions.engine.leases import LauncherReport, Leases
+from functions.engine.outputs import Outputs
 from functions.http.authentication import Principal
 from functions.http.routing import Route
 from shared.domain.order import Failure, Reason
@@ -61,10 +62,12 @@ class HoldsQuery(BaseModel):
     launcher: Name
 
 
-def update(body: UpdateRequest, launcher: Principal, leases: Leases, order_id: str) -> OrderView:
+def update(body: UpdateRequest, launcher: Principal, leases: Leases, outputs: Outputs, order_id: str) -> OrderView:
     holder = holder_of(launcher.account, body.launcher, launcher.identity)
     request_id = request_ids.of_launcher(holder, body.request_id)
-    return order_view(leases.report(order_id, _report(body, holder, request_id)))
+    order = leases.report(order_id, _report(body, holder, request_id))
+    outputs.abandon(order)
+    return order_view(order)
 
 
 def heartbeat(body: HeartbeatRequest, launcher: Principal, leases: Leases) -> HeartbeatAnswer:

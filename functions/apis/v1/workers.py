@@ -12,14 +12,18 @@ from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
 from functions.engine.environments import Environments
 from functions.engine.leases import Leases
-from functions.engine.outputs import Outputs
+from functions.engine.outputs import GrantedParts, Outputs
 from functions.http.authentication import Bearer, Open
 from functions.http.routing import Route
-from shared.domain.order import Failure, Reason
+from functions.ports import PresignedUpload, UploadTerms
+from shared.domain.order import Failure, Reason, State
 from shared.domain.spec import OrderKind
 from shared.wire.workers import (
     CallbackAnswer,
     CallbackRequest,
+    PartGrant,
+    PartsGrant,
+    PartsRequest,
     UploadGrant,
     UploadRequest,
     WorkerCompleted,
@@ -52,18 +56,23 @@ def report(
             progress = Progress(request_ids.worker_progress(body.epoch), body.epoch, body.progress)
             return CallbackAnswer(state=leases.worker_progressed(order_id, progress).state)
         case UploadRequest():
-            state, upload = outputs.grant_upload(order_id, body.epoch, body.content_type, body.size, body.sha256)
+            state, upload = outputs.grant_upload(order_id, body.epoch, _terms(order_id, body))
             return CallbackAnswer(state=state, upload=UploadGrant(url=upload.url, headers=upload.headers))
+        case PartsRequest():
+            return _granted(*outputs.grant_parts(order_id, body.epoch, _terms(order_id, body), body.upload_id))
         case WorkerCompleted():
             key, request_id = output_key(order_id, body.epoch), _request_id(body)
             output = Output(key, body.file_name, body.content_type, body.size, body.sha256)
-            return CallbackAnswer(state=outputs.complete(order_id, body.epoch, request_id, output, body.metrics))
+            state = outputs.complete(order_id, body.epoch, request_id, output, body.metrics, body.upload_id)
+            return CallbackAnswer(state=state)
         case WorkerFailed():
             if body.reason not in WORKER_REASONS:
                 raise Invalid("Some fields of the body are wrong.", {"reason": "A worker cannot give this reason"})
             event = Retry if body.failure is Failure.RETRYABLE else Fail
             failed = event(_request_id(body), body.epoch, body.reason, body.message)
-            return CallbackAnswer(state=leases.worker_failed(order_id, failed))
+            order = leases.worker_failed(order_id, failed)
+            outputs.abandon(order)
+            return CallbackAnswer(state=order.state)
 
 
 def _started(order: Order, environments: Environments) -> CallbackAnswer:
@@ -71,6 +80,22 @@ def _started(order: Order, environments: Environments) -> CallbackAnswer:
     if order.kind is not OrderKind.TASK or order.final:
         return CallbackAnswer(state=order.state)
     return CallbackAnswer(state=order.state, environment=environments.of(order).variables)
+
+
+def _terms(order_id: str, body: UploadRequest | PartsRequest) -> UploadTerms:
+    return UploadTerms(output_key(order_id, body.epoch), body.content_type, body.size, body.sha256)
+
+
+def _granted(state: State, granted: PresignedUpload | GrantedParts) -> CallbackAnswer:
+    if isinstance(granted, PresignedUpload):
+        return CallbackAnswer(state=state, upload=UploadGrant(url=granted.url, headers=granted.headers))
+    parts = tuple(
+        PartGrant(number=part.number, offset=part.offset, size=part.size, url=upload.url, headers=upload.headers)
+        for part, upload in granted.parts
+    )
+    return CallbackAnswer(
+        state=state, parts=PartsGrant(upload_id=granted.upload_id, missing=granted.missing, parts=parts)
+    )
 
 
 def _request_id(body: WorkerCompleted | WorkerFailed) -> str:
