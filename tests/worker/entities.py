@@ -12,7 +12,7 @@ from emulators.source import FOLDER
 from shared.domain.spec import CheimarrosMode, ExportOptions, ExportSpec
 from shared.guest.config import Sources
 from worker.arke.source import ArkeSource
-from worker.mods.document import NAMESPACE, write
+from worker.mods.document import NAMESPACE, writing
 from worker.mods.holdings import gather
 from worker.mods.record import record
 from worker.programs import Job, Result
@@ -43,7 +43,8 @@ class Exporter:
         """Export with the links that a record has outside of tests."""
         source = ArkeSource(self.http, Sources(api=self.arke, ipfs=self.arke))
         file = self.folder / f"{key}.xml"
-        write(record(gather(PIS[key], ExportOptions(), source), ExportOptions(), Sources()), file)
+        with writing(file, collection=False) as records:
+            records.add(PIS[key], record(gather(PIS[key], ExportOptions(), source), ExportOptions(), Sources()))
         return file
 
 

@@ -9,9 +9,8 @@ from werkzeug import Request, Response
 
 from shared.guest.config import Sources
 from tests.certificates import serving_tls
-from worker.arke import source
 from worker.arke.documents import UnreadableDocument
-from worker.arke.source import ArkeSource, EntityUnavailable
+from worker.arke.source import ArkeSource, EntityUnavailable, Limits
 from worker.network import client
 
 GATEWAY = "127.0.0.2"
@@ -70,20 +69,19 @@ def test_an_invalid_id_never_enters_a_path() -> None:
         arke = ArkeSource(http, Sources(api=f"http://127.0.0.1:{port}", ipfs=f"http://127.0.0.1:{port}"))
         for cid in ("", "../entities/x", "a/b", "a?b", "a\n"):
             with pytest.raises(UnreadableDocument):
-                arke.component(cid)
+                arke.component(cid, bytes)
 
     assert received == []
 
 
-def test_a_document_over_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "MAX_BYTES", 1000)
+def test_a_document_over_the_limit_is_not_read() -> None:
     large = {f"/ipfs/{CID}": Response(b"x" * 1001), "/ipfs/fits": Response(b"x" * 1000)}
     with serving("127.0.0.1", large) as (port, _), client(None) as http:
-        arke = ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}"))
+        arke = ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}"), Limits(document_bytes=1000))
 
-        assert len(arke.component("fits")) == 1000
+        assert len(arke.component("fits", bytes)) == 1000
         with pytest.raises(UnreadableDocument, match="larger"):
-            arke.component(CID)
+            arke.component(CID, bytes)
 
 
 @pytest.mark.usefixtures("no_waiting")
@@ -103,4 +101,4 @@ def test_an_entity_is_requested_again_only_if_that_may_help(status: int, tries: 
 def test_a_redirect_of_the_gateway_is_followed_to_the_component() -> None:
     moved = {"/ipfs/cid": Response(status=301, headers={"Location": "/there"}), "/there": Response(b"content")}
     with serving("127.0.0.1", moved) as (port, _), client(None) as http:
-        assert ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}")).component("cid") == b"content"
+        assert ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}")).component("cid", bytes) == b"content"

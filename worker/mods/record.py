@@ -11,7 +11,6 @@ from worker.mods.elements import Element, element
 from worker.mods.holdings import Holdings
 from worker.mods.languages import iso639_2b
 
-MODS_VERSION: Final = "3.8"
 PUBLISHER: Final = "Arke Institute"
 PLACEHOLDER: Final = "PLACEHOLDER"
 """The access URL of an entity for which nobody has set one."""
@@ -30,11 +29,18 @@ RESOURCE_TYPES: Final = {
 """DCMI types to MODS's; any other is text."""
 
 
-def record(holdings: Holdings, options: ExportOptions, sources: Sources) -> Element:
-    """Return the record, or a minimal one if the entity has no readable pinax."""
+def record(
+    holdings: Holdings, options: ExportOptions, sources: Sources, position: str | None = None
+) -> Iterator[Element]:
+    """Yield the record's elements, or those of a minimal one if the entity has no readable pinax.
+
+    `position` says where in a tree the entity is.
+    """
     pinax = holdings.pinax
     elements = _full(holdings, pinax, options, sources) if pinax else _minimal(holdings, options, sources)
-    return Element("mods", {"version": MODS_VERSION}, tuple(each for each in elements if each is not None))
+    yield from (each for each in elements if each is not None)
+    if position is not None:
+        yield Element("note", {"type": "hierarchy", "displayLabel": "Tree Position"}, text=position)
 
 
 def _full(holdings: Holdings, pinax: Pinax, options: ExportOptions, sources: Sources) -> Iterator[Element | None]:

@@ -15,12 +15,16 @@ SpecT = TypeVar("SpecT")
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[SpecT]):
-    """What a program is given. `folder` is its own, and empty at the start."""
+    """What a program is given. `folder` is its own, and empty at the start.
+
+    A program calls `progress` with what it has done so far, as often as it likes: the call returns at once.
+    """
 
     spec: SpecT
     sources: Sources
     http: httpx.Client
     folder: Path
+    progress: Callable[[Mapping[str, int]], None] = lambda counts: None  # noqa: ARG005 (nobody listens)
 
 
 @dataclass(frozen=True, slots=True)
