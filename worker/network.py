@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable
 from functools import cached_property
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final, TypeVar
 
 import httpx
@@ -13,6 +14,8 @@ from shared.trouble import explain
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 """Seconds without progress before a try fails."""
+CONNECTIONS: Final = httpx.Limits(max_connections=128, max_keepalive_connections=128)
+"""An export reads with up to 100 threads, and reports must not wait for them."""
 TRIES: Final = 5
 FIRST_WAIT: Final = 0.5
 MAX_WAIT: Final = 15.0
@@ -36,7 +39,9 @@ class Direct(httpx.BaseTransport):
 
     @cached_property
     def _plain(self) -> httpx.HTTPTransport:
-        return httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))  # it trusts no authority
+        return httpx.HTTPTransport(
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), limits=CONNECTIONS
+        )  # it trusts no authority
 
     @cached_property
     def _secure(self) -> httpx.HTTPTransport:
@@ -44,7 +49,7 @@ class Direct(httpx.BaseTransport):
         trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as the launcher does: shared/trust.py
         if self._authorities is not None:
             trusted.load_verify_locations(cadata=self._authorities)
-        return httpx.HTTPTransport(verify=trusted)
+        return httpx.HTTPTransport(verify=trusted, limits=CONNECTIONS)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         transport = self._secure if request.url.scheme == "https" else self._plain
@@ -82,10 +87,11 @@ class LoopbackGateway(httpx.BaseTransport):
 
 
 def client(loopback_gateway: str | None, authorities: str | None = None) -> httpx.Client:
-    """Return the client for all of the worker's HTTP. It uses no proxy, because it has its own transport."""
+    """Return the client for all of the worker's HTTP: no proxy, because it has its own transport, and no cookies."""
     direct = Direct(authorities)
     transport = LoopbackGateway(loopback_gateway, direct) if loopback_gateway else direct
-    return httpx.Client(transport=transport, timeout=TIMEOUT)
+    refused = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.Client(transport=transport, timeout=TIMEOUT, cookies=refused)
 
 
 def persist(call: Callable[[], T], tries: int = TRIES) -> T:

@@ -14,10 +14,11 @@ from typing import Final
 import httpx
 
 from shared.guest.config import WorkerConfig
-from worker import lease
+from worker import lease, progress
 from worker.callbacks import Callbacks, MeasuredOutput, ReportRefused
 from worker.network import NoHttpAnswer
 from worker.programs import Job, ProgramFailed, Result, table
+from worker.progress import ProgressReports
 from worker.uploads import measure, upload
 
 DELIVERED: Final = 0
@@ -59,8 +60,11 @@ class Worker:
         self.log.info("reported started")
         begun = self.clock()
         try:
-            with lease.ended_when_lost(reports, self.end, self.log, self.watch_seconds):
-                output, result = self._produce(reports)
+            with (
+                lease.ended_when_lost(reports, self.end, self.log, self.watch_seconds),
+                progress.reported(reports, self.log, self.clock) as on_progress,
+            ):
+                output, result = self._produce(reports, on_progress)
                 took = round((self.clock() - begun) * 1000)
         except ProgramFailed as failure:
             self.log.error("failed: %s: %s", failure.reason, failure.message)
@@ -70,8 +74,8 @@ class Worker:
         reports.completed(output, {**result.metrics, "total_time_ms": took, "peak_memory_mb": _peak_memory()})
         self.log.info("reported completed, %d ms", took)
 
-    def _produce(self, reports: Callbacks) -> tuple[MeasuredOutput, Result]:
-        job = Job(self.config.spec, self.config.sources, self.http, self.folder)
+    def _produce(self, reports: Callbacks, on_progress: ProgressReports) -> tuple[MeasuredOutput, Result]:
+        job = Job(self.config.spec, self.config.sources, self.http, self.folder, on_progress)
         self.log.info("running its %s program", self.config.spec.kind)
         result = table.run(job)
         output = measure(result)
