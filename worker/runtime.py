@@ -1,8 +1,6 @@
 """Runs one order inside its machine: started → program → upload → completed, or failed."""
 
-import math
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from typing import Final
 import httpx
 
 from shared.guest.config import WorkerConfig
-from worker import lease, progress
+from worker import lease, memory, progress
 from worker.callbacks import Callbacks, MeasuredOutput, ReportRefused
 from worker.network import NoHttpAnswer
 from worker.programs import Job, ProgramFailed, Result, table
@@ -23,7 +21,6 @@ from worker.uploads import measure, upload
 
 DELIVERED: Final = 0
 UNDELIVERED: Final = 1
-KIB_PER_MIB: Final = 1024
 
 
 def _terminate() -> None:
@@ -71,7 +68,7 @@ class Worker:
             reports.failed(failure)
             self.log.info("reported failed")
             return
-        reports.completed(output, {**result.metrics, "total_time_ms": took, "peak_memory_mb": _peak_memory()})
+        reports.completed(output, {**result.metrics, "total_time_ms": took, "peak_memory_mb": memory.peak_mib()})
         self.log.info("reported completed, %d ms", took)
 
     def _produce(self, reports: Callbacks, on_progress: ProgressReports) -> tuple[MeasuredOutput, Result]:
@@ -83,8 +80,3 @@ class Worker:
         upload(self.http, output, reports.upload(output))
         self.log.info("uploaded %s", output.file.name)
         return output, result
-
-
-def _peak_memory() -> int:
-    """Return this process's largest resident set so far, in MiB."""
-    return math.ceil(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_MIB)
