@@ -18,7 +18,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.synthetic_tree import ROOT, SyntheticTree
+from bench.synthetic_tree import PAGE, ROOT, SyntheticTree
 from shared.domain.spec import ExportOptions, ExportSpec
 from shared.guest.config import Sources
 from worker import memory
@@ -26,7 +26,7 @@ from worker.arke import documents
 from worker.arke.documents import Entity
 from worker.mods.document import writing
 from worker.mods.frontier import Frontier
-from worker.mods.holdings import Holdings
+from worker.mods.holdings import DESCRIPTION, PINAX, Holdings
 from worker.mods.record import record
 from worker.programs import Job
 from worker.programs.mods_export import export
@@ -79,12 +79,13 @@ def from_memory(tree: SyntheticTree, folder: Path) -> Path:
 
 
 def holdings(tree: SyntheticTree, entity: Entity) -> Holdings:
-    pinax, description, page = (tree.component(cid) for cid in entity.components.values())
+    components = {name: tree.component(cid) for name, cid in entity.components.items()}
+    description, page = components.get(DESCRIPTION), components.get(PAGE)
     return Holdings(
         entity,
-        documents.pinax(pinax),
-        documents.text(description),
-        references={"page-001.jpg.ref.json": documents.reference(page)},
+        documents.pinax(components[PINAX]),
+        documents.text(description) if description else None,
+        references={PAGE: documents.reference(page)} if page else {},
     )
 
 

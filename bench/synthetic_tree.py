@@ -5,7 +5,10 @@ from typing import Final
 
 import httpx
 
+from worker.network import Client
+
 CHILDREN: Final = 20
+PAGE: Final = "page-001.jpg.ref.json"
 ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32."""
 DIGITS: Final = 8
@@ -14,8 +17,9 @@ ROOT: Final = f"{PI_PREFIX}{'0' * DIGITS}"
 
 ENTITY: Final = """\
 {"pi": "%s", "ver": 1, "ts": "2025-11-10T09:51:00.000Z", "manifest_cid": "bafkreimanifest%s",
-"components": {"pinax.json": "bafkreipinax%s", "description.md": "bafkreidescription%s",
-"page-001.jpg.ref.json": "bafkreipage%s"}, "parent_pi": "%s", "children_pi": [%s]}"""
+"components": {"pinax.json": "bafkreipinax%s", %s}, "parent_pi": "%s", "children_pi": [%s]}"""
+MORE: Final = ('"description.md": "bafkreidescription%s"', f'"{PAGE}": "bafkreipage%s"')
+"""Every other entity has a description, and every other one a page: as many documents as in the sample tree."""
 COMPONENTS: Final = {
     "pinax": """\
 {"id": "%s", "title": "Field notebook", "type": "Text", "creator": ["Wen Aldous", "Idris Quell"],
@@ -25,13 +29,13 @@ COMPONENTS: Final = {
     "description": "Notebook %s: levels, angles and weather, day by day, with sketches of the <lower> valley.",
     "page": """\
 {"url": "https://cdn.arke.institute/%s.jpg", "ipfs_cid": "bafkreiimage", "type": "image/jpeg", "size": 481223,
-"filename": "page-001.jpg", "ocr": "Chain 14 to chain 20, 40 links.\\n    Rain after noon.\\nLevel 31.4 at the ford."}""",
+"filename": "page-001.jpg", "ocr": "Chain 14 to 20, 40 links.\\n    Rain after noon.\\nLevel 31.4 at the ford."}""",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class SyntheticTree:
-    """`size` entities, each with three components. Each has up to `children` children, breadth first."""
+    """`size` entities, each with two components. Each has up to `children` children, breadth first."""
 
     size: int
     children: int = CHILDREN
@@ -42,7 +46,8 @@ class SyntheticTree:
         children = ", ".join(f'"{_pi(child)}"' for child in range(first, min(first + self.children, self.size)))
         parent = _pi((number - 1) // self.children) if number else ""
         code = pi[-DIGITS:]
-        return (ENTITY % (pi, code, code, code, code, parent, children)).encode()
+        more = MORE[number % 2] % code
+        return (ENTITY % (pi, code, code, more, parent, children)).encode()
 
     def component(self, cid: str) -> bytes:
         kind = cid.removeprefix("bafkrei")[:-DIGITS]
@@ -54,8 +59,8 @@ class SyntheticTree:
         body = self.entity(name) if route == "entities" else self.component(name)
         return httpx.Response(200, stream=httpx.ByteStream(body))
 
-    def client(self) -> httpx.Client:
-        return httpx.Client(transport=httpx.MockTransport(self.answer))
+    def client(self) -> Client:
+        return Client(httpx.MockTransport(self.answer))
 
 
 def _pi(number: int) -> str:

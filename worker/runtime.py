@@ -9,12 +9,10 @@ from logging import Logger
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from shared.guest.config import WorkerConfig
 from worker import lease, memory, progress
 from worker.callbacks import Callbacks, MeasuredOutput, ReportRefused
-from worker.network import NoHttpAnswer
+from worker.network import Client, NoHttpAnswer
 from worker.programs import Job, ProgramFailed, Result, table
 from worker.progress import ProgressReports
 from worker.uploads import measure, upload
@@ -32,7 +30,7 @@ class Worker:
     """`clock` returns seconds; `folder` holds the program's files; another thread calls `end` to end this process."""
 
     config: WorkerConfig
-    http: httpx.Client
+    http: Client
     folder: Path
     log: Logger
     clock: Callable[[], float] = time.monotonic

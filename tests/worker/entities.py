@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 from lxml import etree
 
 from emulators.source import FOLDER
@@ -15,6 +14,7 @@ from worker.arke.source import ArkeSource
 from worker.mods.document import NAMESPACE, writing
 from worker.mods.holdings import gather
 from worker.mods.record import record
+from worker.network import Client
 from worker.programs import Job, Result
 from worker.programs.mods_export import export
 
@@ -28,7 +28,7 @@ UNDESCRIBED: Final = {entity["key"] for entity in EXPECTED["entities"] if entity
 class Exporter:
     """Exports of the sample source at `arke`, into `folder`."""
 
-    http: httpx.Client
+    http: Client
     arke: str
     folder: Path
 

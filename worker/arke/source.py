@@ -1,7 +1,7 @@
 """Reads the source over HTTP, with limits on the size, the time and the number of tries of each document.
 
-A redirect is followed within the source's own origin, never to another host. Answers are asked for without compression:
-a few bytes of a compressed one may stand for gigabytes.
+A redirect is followed within the source's own origin, never to another host. An answer that is compressed all the same
+is not read: a few of its bytes may stand for gigabytes.
 """
 
 import re
@@ -17,7 +17,7 @@ import httpx
 from shared.guest.config import Sources
 from worker.arke import documents
 from worker.arke.documents import Entity, UnreadableDocument
-from worker.network import NoHttpAnswer, answered, persist
+from worker.network import Client, NoHttpAnswer, answered, persist
 
 LONGEST_ID: Final = 128
 """In characters."""
@@ -25,7 +25,6 @@ PLAIN: Final = re.compile(rf"[A-Za-z0-9]{{1,{LONGEST_ID}}}")
 """An id that may be put into a path. PIs are base 32; CIDs are base 32, 36 or 58
 (https://github.com/multiformats/cid)."""
 MAX_REDIRECTS: Final = 3
-HEADERS: Final = {"Accept-Encoding": "identity"}
 TOO_SLOW: Final = "it took too long"
 LARGE_BYTES: Final = 1 << 20
 _one_large_document = threading.Lock()
@@ -73,7 +72,7 @@ class ArkeSource:
 
     def __init__(
         self,
-        http: httpx.Client,
+        http: Client,
         sources: Sources,
         limits: Limits = Limits(),
         clock: Callable[[], float] = time.monotonic,
@@ -107,24 +106,21 @@ class ArkeSource:
             raise UnreadableDocument("its id is not valid")
         deadline = min(self._deadline, self._clock() + self._limits.document_seconds)
         try:
-            body = persist(lambda: self._read_once(httpx.URL(f"{base}/{name}"), deadline))
+            body = persist(lambda: self._read_once(f"{base}/{name}", deadline))
         except NoHttpAnswer as error:
             raise Unanswered(str(error)) from error
         self._bytes_left -= len(body)
         return body
 
-    def _read_once(self, url: httpx.URL, deadline: float) -> bytes:
+    def _read_once(self, url: str, deadline: float) -> bytes:
         if self._clock() > deadline:
             raise Unanswered(TOO_SLOW)
-        origin = _origin(url)
         for _ in range(1 + MAX_REDIRECTS):
-            if _origin(url) != origin:
-                raise UnreadableDocument("it redirects to another origin")
-            answer = self._http.send(httpx.Request("GET", url, headers=HEADERS), stream=True)
+            answer = self._http.fetch(url)
             try:
-                if answer.next_request is None:
+                if not answer.has_redirect_location:
                     return self._body(answered(answer), deadline)
-                url = answer.next_request.url
+                url = _within_origin(url, answer.headers["location"])
             finally:
                 answer.close()
         raise UnreadableDocument(f"it redirects more than {MAX_REDIRECTS} times")
@@ -143,6 +139,14 @@ class ArkeSource:
             if self._clock() > deadline:
                 raise Unanswered(TOO_SLOW)
         return bytes(body)
+
+
+def _within_origin(url: str, location: str) -> str:
+    here = httpx.URL(url)
+    there = here.join(location)
+    if _origin(there) != _origin(here):
+        raise UnreadableDocument("it redirects to another origin")
+    return str(there)
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import httpx
-
 from shared.domain.order import Reason
 from shared.guest.config import Sources
+from worker.network import Client
 
 SpecT = TypeVar("SpecT")
 
@@ -22,7 +21,7 @@ class Job(Generic[SpecT]):
 
     spec: SpecT
     sources: Sources
-    http: httpx.Client
+    http: Client
     folder: Path
     progress: Callable[[Mapping[str, int]], None] = lambda counts: None  # noqa: ARG005 (nobody listens)
 

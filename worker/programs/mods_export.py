@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +11,7 @@ from worker.arke.source import ArkeSource, EntityUnavailable, Limits
 from worker.mods.document import Records, writing
 from worker.mods.frontier import Frontier, Place, TreeTooLarge
 from worker.mods.holdings import Holdings, gather
-from worker.mods.readers import NotInTime, Readers, reading_ahead
+from worker.mods.readers import NotInTime, Question, Readers, reading_ahead
 from worker.mods.record import record
 from worker.programs import Job, ProgramFailed, Result
 
@@ -67,23 +66,23 @@ def _entities(job: Job[ExportSpec], frontier: Frontier) -> Iterator[tuple[Place,
     def read(pi: str) -> Holdings:
         return gather(pi, options, ArkeSource(job.http, job.sources, limits))
 
-    ahead: deque[tuple[Place, Future[Holdings]]] = deque()
+    ahead: deque[tuple[Place, Question[Holdings]]] = deque()
     with reading_ahead(read, width, GIVE_UP_SECONDS) as readers:
         while True:
             while len(ahead) < width and (next_place := frontier.next()) is not None:
                 ahead.append((next_place, readers.ask(next_place.pi)))
             if not ahead:
                 return
-            place, future = ahead.popleft()
-            found = _answer(readers, future)
+            place, question = ahead.popleft()
+            found = _answer(readers, question)
             if isinstance(found, Holdings):
                 frontier.add(found.entity.children, place)
             yield place, found
 
 
-def _answer(readers: Readers[Holdings], future: "Future[Holdings]") -> Holdings | EntityUnavailable:
+def _answer(readers: Readers[Holdings], question: Question[Holdings]) -> Holdings | EntityUnavailable:
     try:
-        return readers.answer(future)
+        return readers.answer(question)
     except EntityUnavailable as error:
         return error
     except NotInTime:
