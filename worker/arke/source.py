@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import httpx
 
@@ -132,7 +132,7 @@ class ArkeSource:
             raise UnreadableDocument("it is compressed")
         limit = min(self._limits.document_bytes, self._bytes_left)
         body = bytearray()
-        for chunk in answer.iter_raw():
+        for chunk in cast("httpx.SyncByteStream", answer.stream):
             body += chunk
             if len(body) > limit:
                 raise UnreadableDocument(f"it is larger than {limit} bytes")
