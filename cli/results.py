@@ -1,7 +1,7 @@
 """Waits for an order to end, and downloads its output."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -36,24 +36,25 @@ def follow(
     on_change: Callable[[OrderView], None],
     until: frozenset[State] = FINAL,
 ) -> OrderView:
-    """Return the order once its state is in `until`, or final. Call `on_change` each time the state changes.
+    """Return the order once its state is in `until`, or final. Call `on_change` if the state or the progress changes.
 
     It keeps polling while the control plane cannot be reached. Raises TookTooLong after `timeout` seconds, and Refused.
     """
     deadline = time.monotonic() + timeout
-    shown: State | str | None = None
+    state: State | str | None = None
+    progress: Mapping[str, int] = {}
     while True:
         try:
             order = api.get_order(order_id)
         except Unreachable:
             order = None
-        if order is not None and order.state != shown:
-            shown = order.state
+        if order is not None and (order.state, order.progress) != (state, progress):
+            state, progress = order.state, order.progress
             on_change(order)
         if order is not None and (order.state in until or order.state in FINAL):
             return order
         if time.monotonic() > deadline:
-            raise TookTooLong(f"Order {order_id} is {shown or 'not known'} after {timeout:.0f} s. It goes on.")
+            raise TookTooLong(f"Order {order_id} is {state or 'not known'} after {timeout:.0f} s. It goes on.")
         time.sleep(POLL_SECONDS)
 
 

@@ -65,9 +65,15 @@ def print_file(file: Path) -> None:
 
 
 def print_step(order: OrderView) -> None:
-    """Print one line for a change of state."""
+    """Print one line for a change of state or of progress."""
     why = f" ({order.reason})" if order.reason else ""
-    out.print(plain(f"{order.updated_at:%H:%M:%S}  {order.id}  {order.state}{why}"), soft_wrap=True)
+    done = f"  {progress(order)}" if order.progress else ""
+    out.print(plain(f"{order.updated_at:%H:%M:%S}  {order.id}  {order.state}{why}{done}"), soft_wrap=True)
+
+
+def progress(order: OrderView) -> str:
+    """Return what its worker last reported, such as `entities done 12, entities found 30`."""
+    return ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in order.progress.items())
 
 
 def print_end(order: OrderView) -> None:
@@ -103,8 +109,11 @@ def _rows(order: OrderView) -> list[tuple[str, str]]:
     rows.append(("attempt", f"{order.attempt} of {order.max_attempts}"))
     if order.vm:
         rows.append(("machine", order.vm))
+    if order.progress:
+        rows.append(("progress", progress(order)))
     if order.output:
-        rows.append(("output", f"{order.output.file_name}, {order.output.size} bytes, sha256 {order.output.sha256}"))
+        digest = f"sha256 {order.output.sha256}" if order.output.sha256 else "no digest"
+        rows.append(("output", f"{order.output.file_name}, {order.output.size} bytes, {digest}"))
     rows.extend(
         (state, f"{at:%Y-%m-%d %H:%M:%S} UTC") for state, at in sorted(order.entered.items(), key=lambda row: row[1])
     )

@@ -20,13 +20,16 @@ from shared.wire.workers import (
     UploadRequest,
     WorkerCompleted,
     WorkerFailed,
+    WorkerProgress,
     WorkerStarted,
 )
-from worker.network import answered, once, persist
+from worker.network import TIMEOUT, answered, once, persist
 from worker.programs import ProgramFailed
 
 TRIES: Final = 12
 """About two minutes: during a roll-out an older instance answers 503 for orders that a newer one has written."""
+PROGRESS_TIMEOUT: Final = httpx.Timeout(10.0)
+"""In seconds: shorter than a report's that matters."""
 MAX_MESSAGE_LENGTH: Final = 4000
 """In characters: the limit of `Text` in shared/wire/base.py."""
 
@@ -76,6 +79,11 @@ class Callbacks:
         """Report *started* once more, which changes nothing, and return the order's state. There are no retries."""
         report = WorkerStarted(epoch=self._epoch).model_dump_json()
         return once(lambda: self._report_once(report)).state
+
+    def progress(self, counts: Mapping[str, int]) -> None:
+        """Report what was done so far. There are no retries: later counts replace these."""
+        report = WorkerProgress(epoch=self._epoch, progress=counts).model_dump_json()
+        once(lambda: self._report_once(report, PROGRESS_TIMEOUT))
 
     def upload(self, output: MeasuredOutput) -> UploadGrant:
         """Ask for one presigned upload of exactly these bytes."""
@@ -134,8 +142,8 @@ class Callbacks:
     def _report(self, report: BaseModel) -> CallbackAnswer:
         return persist(lambda: self._report_once(report.model_dump_json()), TRIES)
 
-    def _report_once(self, body: str) -> CallbackAnswer:
-        answer = answered(self._http.post(self._url, content=body, headers=self._headers))
+    def _report_once(self, body: str, timeout: httpx.Timeout = TIMEOUT) -> CallbackAnswer:
+        answer = answered(self._http.post(self._url, content=body, headers=self._headers, timeout=timeout))
         if not answer.is_success:
             raise _refusal(answer)
         try:

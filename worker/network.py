@@ -1,8 +1,9 @@
 """The worker's HTTP: one client for callbacks, source reads and uploads, and their common retries."""
 
 import ssl
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from functools import cache, cached_property
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final, TypeVar
 
 import httpx
@@ -13,6 +14,11 @@ from shared.trouble import explain
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 """Seconds without progress before a try fails."""
+PATIENCE: Final = TIMEOUT.as_dict()
+CONNECTIONS: Final = httpx.Limits(max_connections=128, max_keepalive_connections=128)
+"""An export reads with up to 100 threads, and reports must not wait for them."""
+FETCH: Final = httpx.Headers({"Accept-Encoding": "identity"})
+"""Compressed, a few bytes may stand for gigabytes."""
 TRIES: Final = 5
 FIRST_WAIT: Final = 0.5
 MAX_WAIT: Final = 15.0
@@ -36,7 +42,9 @@ class Direct(httpx.BaseTransport):
 
     @cached_property
     def _plain(self) -> httpx.HTTPTransport:
-        return httpx.HTTPTransport(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))  # it trusts no authority
+        return httpx.HTTPTransport(
+            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), limits=CONNECTIONS
+        )  # it trusts no authority
 
     @cached_property
     def _secure(self) -> httpx.HTTPTransport:
@@ -44,7 +52,7 @@ class Direct(httpx.BaseTransport):
         trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as the launcher does: shared/trust.py
         if self._authorities is not None:
             trusted.load_verify_locations(cadata=self._authorities)
-        return httpx.HTTPTransport(verify=trusted)
+        return httpx.HTTPTransport(verify=trusted, limits=CONNECTIONS)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         transport = self._secure if request.url.scheme == "https" else self._plain
@@ -81,11 +89,26 @@ class LoopbackGateway(httpx.BaseTransport):
         self._inner.close()
 
 
-def client(loopback_gateway: str | None, authorities: str | None = None) -> httpx.Client:
-    """Return the client for all of the worker's HTTP. It uses no proxy, because it has its own transport."""
+class Client(httpx.Client):
+    """The worker's HTTP client. It keeps no cookies, and has no proxy, because it has its own transport.
+
+    `fetch` is its short way: an export makes thousands of requests, and what a client adds takes as long as the rest.
+    """
+
+    def __init__(self, transport: httpx.BaseTransport) -> None:
+        refused = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+        super().__init__(transport=transport, timeout=TIMEOUT, cookies=refused)
+        self._way = transport
+
+    def fetch(self, url: str) -> httpx.Response:
+        """GET the URL, with no other headers than those of `FETCH`, and follow no redirect. Close the answer."""
+        return self._way.handle_request(httpx.Request("GET", url, headers=FETCH, extensions={"timeout": PATIENCE}))
+
+
+def client(loopback_gateway: str | None, authorities: str | None = None) -> Client:
+    """Return the client for all of the worker's HTTP."""
     direct = Direct(authorities)
-    transport = LoopbackGateway(loopback_gateway, direct) if loopback_gateway else direct
-    return httpx.Client(transport=transport, timeout=TIMEOUT)
+    return Client(LoopbackGateway(loopback_gateway, direct) if loopback_gateway else direct)
 
 
 def at_gateway(url: str, gateway: str | None) -> str:
@@ -96,11 +119,17 @@ def at_gateway(url: str, gateway: str | None) -> str:
 
 def persist(call: Callable[[], T], tries: int = TRIES) -> T:
     """Return the result of `call`, after at most `tries` tries. Raises NoHttpAnswer."""
-    waits = {"wait_initial": FIRST_WAIT, "wait_max": MAX_WAIT, "wait_jitter": FIRST_WAIT}
-    for attempt in stamina.retry_context(on=NoHttpAnswer, attempts=tries, timeout=None, **waits):
+    for attempt in _attempts(tries):
         with attempt:
             return once(call)
     raise AssertionError("stamina returns or raises")
+
+
+@cache
+def _attempts(tries: int) -> Iterable[stamina.Attempt]:
+    """Each iteration over the result begins anew."""
+    waits = {"wait_initial": FIRST_WAIT, "wait_max": MAX_WAIT, "wait_jitter": FIRST_WAIT}
+    return stamina.retry_context(on=NoHttpAnswer, attempts=tries, timeout=None, **waits)
 
 
 def answered(response: httpx.Response) -> httpx.Response:

@@ -1,8 +1,6 @@
 """Runs one order inside its machine: started → program → upload → completed, or failed."""
 
-import math
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -11,18 +9,16 @@ from logging import Logger
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from shared.guest.config import WorkerConfig
-from worker import lease
+from worker import lease, memory, progress
 from worker.callbacks import Callbacks, MeasuredOutput, OrderEnded, ReportRefused
-from worker.network import NoHttpAnswer, at_gateway
+from worker.network import Client, NoHttpAnswer, at_gateway
 from worker.programs import Job, ProgramFailed, Result, table
+from worker.progress import ProgressReports
 from worker.uploads import LARGE_BYTES, deliver, measure
 
 DELIVERED: Final = 0
 UNDELIVERED: Final = 1
-KIB_PER_MIB: Final = 1024
 CALLBACK_URL: Final = "CALLBACK_URL"
 """The end of the names of a command's variables that hold an address of the control plane."""
 
@@ -39,7 +35,7 @@ class Worker:
     """
 
     config: WorkerConfig
-    http: httpx.Client
+    http: Client
     folder: Path
     log: Logger
     clock: Callable[[], float] = time.monotonic
@@ -67,22 +63,27 @@ class Worker:
         self.log.info("reported started")
         begun = self.clock()
         try:
-            with lease.ended_when_lost(reports, self.end, self.log, self.watch_seconds):
-                output, result, upload_id = self._produce(reports, environment)
+            with (
+                lease.ended_when_lost(reports, self.end, self.log, self.watch_seconds),
+                progress.reported(reports, self.log, self.clock) as on_progress,
+            ):
+                output, result, upload_id = self._produce(reports, environment, on_progress)
                 took = round((self.clock() - begun) * 1000)
         except ProgramFailed as failure:
             self.log.error("failed: %s: %s", failure.reason, failure.message)
             reports.failed(failure)
             self.log.info("reported failed")
             return
-        metrics = {**result.metrics, "total_time_ms": took, "peak_memory_mb": _peak_memory()}
+        metrics = {**result.metrics, "total_time_ms": took, "peak_memory_mb": memory.peak_mib()}
         reports.completed(output, metrics, upload_id)
         self.log.info("reported completed, %d ms", took)
 
-    def _produce(self, reports: Callbacks, environment: Mapping[str, str]) -> tuple[MeasuredOutput, Result, str | None]:
+    def _produce(
+        self, reports: Callbacks, environment: Mapping[str, str], on_progress: ProgressReports
+    ) -> tuple[MeasuredOutput, Result, str | None]:
         """Run the program and upload its output. The last value is the id of an upload in parts."""
         reachable = _reachable(environment, self.config.loopback_gateway)
-        job = Job(self.config.spec, self.config.sources, self.http, self.folder, environment=reachable)
+        job = Job(self.config.spec, self.config.sources, self.http, self.folder, on_progress, reachable)
         self.log.info("running its %s program", self.config.spec.kind)
         result = table.run(job)
         output = measure(result)
@@ -97,8 +98,3 @@ def _reachable(environment: Mapping[str, str], gateway: str | None) -> Mapping[s
         name: at_gateway(value, gateway) if name.endswith(CALLBACK_URL) else value
         for name, value in environment.items()
     }
-
-
-def _peak_memory() -> int:
-    """Return this process's largest resident set so far, in MiB."""
-    return math.ceil(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_MIB)

@@ -26,7 +26,7 @@ from shared.domain.spec import TaskSpec
 from shared.guest.config import Sources, WorkerConfig
 from tests.functions.world import World
 from worker.logs import open_log
-from worker.network import TIMEOUT, TRIES, Direct
+from worker.network import TRIES, Client, Direct
 from worker.runtime import Worker
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def work(world: World, order_id: str, way: Interfering, folder: Path) -> int:
             spec=PRINT,
             sources=Sources(api="http://127.0.0.1:9", ipfs="http://127.0.0.1:9"),
         )
-        with httpx.Client(transport=way, timeout=TIMEOUT) as http:
+        with Client(way) as http:
             return Worker(config, http, folder, open_log(config), large_bytes=LIMITS.single).run()
 
 

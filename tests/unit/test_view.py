@@ -57,13 +57,22 @@ def test_json_keeps_control_characters_off_the_terminal_and_their_meaning(printe
 
 @pytest.mark.parametrize("name", ["id", "vm"])
 def test_every_value_of_the_control_plane_is_shown_as_text(printed: Callable[[], str], name: str) -> None:
-    order = an_order_view(**{name: "[/x]\x1bP\x9b"})
+    order = an_order_view(**{name: "[/x]\x1bP\x9b"}, progress={"[/x]\x9b": 1})
     view.print_order(order, as_json=False)
     view.print_step(order)
     view.print_placed(order)
     view.print_orders(OrderList(orders=(order,), next=None), as_json=False)
     assert "[/x]�P�" in printed()
     assert not set(printed()) & {"\x9b"}
+
+
+def test_an_order_shows_its_progress_and_an_output_without_a_digest(printed: Callable[[], str]) -> None:
+    output = OutputView(file_name="a.xml", content_type="application/xml", size=7, sha256=None)
+    order = an_order_view(progress={"entities_done": 12, "entities_found": 30}, output=output)
+    view.print_order(order, as_json=False)
+    view.print_step(order)
+    assert printed().count("entities done 12, entities found 30") == 2
+    assert "a.xml, 7 bytes, no digest" in printed()
 
 
 def test_a_summary_shows_names_of_measures_as_text(printed: Callable[[], str], tmp_path: Path) -> None:

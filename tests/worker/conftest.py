@@ -2,14 +2,13 @@
 
 from collections.abc import Iterator
 
-import httpx
 import pytest
 import stamina
 
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.source import start_source
 from tests.worker.control_plane import FakeControlPlane, serving
-from worker.network import client
+from worker.network import Client, client
 
 
 @pytest.fixture
@@ -28,7 +27,7 @@ def arke(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def http() -> Iterator[httpx.Client]:
+def http() -> Iterator[Client]:
     with client(loopback_gateway=None) as http:
         yield http
 

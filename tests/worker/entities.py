@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 from lxml import etree
 
 from emulators.source import FOLDER
 from shared.domain.spec import CheimarrosMode, ExportOptions, ExportSpec
 from shared.guest.config import Sources
 from worker.arke.source import ArkeSource
-from worker.mods.document import NAMESPACE, write
+from worker.mods.document import NAMESPACE, writing
 from worker.mods.holdings import gather
 from worker.mods.record import record
+from worker.network import Client
 from worker.programs import Job, Result
 from worker.programs.mods_export import export
 
@@ -28,7 +28,7 @@ UNDESCRIBED: Final = {entity["key"] for entity in EXPECTED["entities"] if entity
 class Exporter:
     """Exports of the sample source at `arke`, into `folder`."""
 
-    http: httpx.Client
+    http: Client
     arke: str
     folder: Path
 
@@ -43,7 +43,8 @@ class Exporter:
         """Export with the links that a record has outside of tests."""
         source = ArkeSource(self.http, Sources(api=self.arke, ipfs=self.arke))
         file = self.folder / f"{key}.xml"
-        write(record(gather(PIS[key], ExportOptions(), source), ExportOptions(), Sources()), file)
+        with writing(file, collection=False) as records:
+            records.add(PIS[key], record(gather(PIS[key], ExportOptions(), source), ExportOptions(), Sources()))
         return file
 
 

@@ -11,7 +11,7 @@ from shared.domain.spec import ExportOptions
 from shared.guest.config import Sources
 from worker.arke import documents
 from worker.arke.documents import UnreadableDocument
-from worker.mods.document import write
+from worker.mods.document import writing
 from worker.mods.holdings import Holdings
 from worker.mods.languages import iso639_2b
 from worker.mods.record import record
@@ -55,11 +55,12 @@ def test_a_record_of_odd_metadata_is_valid_and_has_no_empty_element(tmp_path: Pa
     pinax = documents.pinax(json.dumps(ODD_PINAX).encode())
     file = tmp_path / "odd.xml"
 
-    replaced = write(record(Holdings(entity, pinax), ExportOptions(), Sources()), file)
+    with writing(file, collection=False) as records:
+        records.add(entity.pi, record(Holdings(entity, pinax), ExportOptions(), Sources()))
 
     written = file.read_text()
     assert validate(file) == []
-    assert replaced == 1
+    assert records.replaced == 1
     assert "A title with a lone \ufffd surrogate" in written
     assert "<namePart>7</namePart>" in written
     assert "/>" not in written

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import httpx
 import pytest
 
 from emulators.mods import validate
@@ -11,13 +10,14 @@ from emulators.source import FOLDER
 from shared.domain.order import Reason
 from shared.domain.spec import CheimarrosMode
 from tests.worker.entities import EXPECTED, PIS, PRESENT, UNDESCRIBED, Exporter, Record
+from worker.network import Client
 from worker.programs import ProgramFailed
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
 @pytest.fixture
-def exporter(http: httpx.Client, arke: str, tmp_path: Path) -> Exporter:
+def exporter(http: Client, arke: str, tmp_path: Path) -> Exporter:
     return Exporter(http, arke, tmp_path)
 
 

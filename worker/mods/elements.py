@@ -1,12 +1,11 @@
 """XML elements as plain values. An element without content is left out, so that no record has an empty one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
-    """An element with children, or with text."""
+class Element(NamedTuple):
+    """An element with children, or with text. A tuple, because a large tree makes millions of them."""
 
     tag: str
     attributes: Mapping[str, str]
@@ -17,11 +16,9 @@ class Element:
 Content = str | Element | None
 
 
-def element(tag: str, *content: Content, **attributes: str | None) -> Element | None:
+def element(tag: str, *content: Content, **attributes: str) -> Element | None:
     """Return an element with a text or with child elements, or None if all of its content is None."""
-    texts = [item for item in content if isinstance(item, str)]
+    if len(content) == 1 and isinstance(content[0], str):
+        return Element(tag, attributes, (), content[0])
     children = tuple(item for item in content if isinstance(item, Element))
-    if not texts and not children:
-        return None
-    present = {name: value for name, value in attributes.items() if value is not None}
-    return Element(tag, present, children, "".join(texts) if texts else None)
+    return Element(tag, attributes, children) if children else None

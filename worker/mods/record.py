@@ -7,11 +7,11 @@ from shared.domain.spec import ExportOptions
 from shared.guest.config import Sources
 from worker.arke.documents import Entity, Pinax
 from worker.mods import graph, links
+from worker.mods.addresses import address, below
 from worker.mods.elements import Element, element
 from worker.mods.holdings import Holdings
 from worker.mods.languages import iso639_2b
 
-MODS_VERSION: Final = "3.8"
 PUBLISHER: Final = "Arke Institute"
 PLACEHOLDER: Final = "PLACEHOLDER"
 """The access URL of an entity for which nobody has set one."""
@@ -30,11 +30,18 @@ RESOURCE_TYPES: Final = {
 """DCMI types to MODS's; any other is text."""
 
 
-def record(holdings: Holdings, options: ExportOptions, sources: Sources) -> Element:
-    """Return the record, or a minimal one if the entity has no readable pinax."""
+def record(
+    holdings: Holdings, options: ExportOptions, sources: Sources, position: str | None = None
+) -> Iterator[Element]:
+    """Yield the record's elements, or those of a minimal one if the entity has no readable pinax.
+
+    `position` says where in a tree the entity is.
+    """
     pinax = holdings.pinax
     elements = _full(holdings, pinax, options, sources) if pinax else _minimal(holdings, options, sources)
-    return Element("mods", {"version": MODS_VERSION}, tuple(each for each in elements if each is not None))
+    yield from (each for each in elements if each is not None)
+    if position is not None:
+        yield Element("note", {"type": "hierarchy", "displayLabel": "Tree Position"}, text=position)
 
 
 def _full(holdings: Holdings, pinax: Pinax, options: ExportOptions, sources: Sources) -> Iterator[Element | None]:
@@ -124,13 +131,15 @@ def _summary(holdings: Holdings, pinax: Pinax) -> str | None:
 
 def _whereabouts(entity: Entity, pinax: Pinax, sources: Sources) -> Iterator[Element | None]:
     here = f"{sources.web}/{entity.pi}"
-    address = here if pinax.access_url in (None, PLACEHOLDER) else pinax.access_url
+    given = None if pinax.access_url == PLACEHOLDER else pinax.access_url
     yield element("identifier", pinax.id, type="local", displayLabel="PINAX ID")
     yield element("identifier", entity.pi, type="arke-pi", displayLabel="Arke Persistent Identifier")
-    yield element("identifier", address, type="uri", displayLabel="Arke URI")
+    yield element("identifier", given or here, type="uri", displayLabel="Arke URI")
     yield element(
         "location",
         element("physicalLocation", pinax.institution),
-        element("url", address, usage="primary", access="object in context", displayLabel="View in Arke"),
-        element("url", links.gateway(entity.manifest_cid, sources), displayLabel="IPFS Manifest"),
+        element(
+            "url", address(given) or here, usage="primary", access="object in context", displayLabel="View in Arke"
+        ),
+        element("url", below(f"{sources.ipfs}/ipfs", entity.manifest_cid), displayLabel="IPFS Manifest"),
     )

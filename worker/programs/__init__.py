@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import httpx
-
 from shared.domain.order import Reason
 from shared.guest.config import Sources
+from worker.network import Client
 
 SpecT = TypeVar("SpecT")
 
@@ -17,13 +16,15 @@ SpecT = TypeVar("SpecT")
 class Job(Generic[SpecT]):
     """What a program is given. `folder` is its own, and empty at the start.
 
+    A program calls `progress` with what it has done so far, as often as it likes: the call returns at once.
     `environment` is that of a task's command, with its credentials.
     """
 
     spec: SpecT
     sources: Sources
-    http: httpx.Client
+    http: Client
     folder: Path
+    progress: Callable[[Mapping[str, int]], None] = lambda counts: None  # noqa: ARG005 (nobody listens)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
