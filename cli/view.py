@@ -104,6 +104,8 @@ def _rows(order: OrderView) -> list[tuple[str, str]]:
     rows = [("order", order.id), ("kind", order.kind), ("state", order.state)]
     if order.reason:
         rows.append(("reason", f"{order.reason}: {order.message}" if order.message else order.reason))
+    elif order.message:
+        rows.append(("message", order.message))
     if order.cancel_requested:
         rows.append(("cancel", "requested"))
     rows.append(("attempt", f"{order.attempt} of {order.max_attempts}"))

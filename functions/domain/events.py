@@ -163,7 +163,10 @@ class Retry(Held):
 
 @dataclass(frozen=True, slots=True)
 class Exit(Held):
-    """The machine ended by itself. If the order had not ended, the attempt has failed; otherwise nothing changes."""
+    """The machine ended by itself. If the order had not ended, the attempt has failed; otherwise nothing changes.
+
+    For a task's image the exit code decides, and the event becomes another: see `exits.event_of`.
+    """
 
     kind = EventKind.EXIT
     launcher: str

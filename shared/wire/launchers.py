@@ -121,8 +121,8 @@ class Stopped(Request):
 class MachineGone(Request):
     """The machine has ended by itself, with this exit code (None: unknown).
 
-    If the order still ran, it is queued again or fails as after any failed attempt. If the order has ended, nothing
-    changes, and that is no error.
+    If the order still ran, it is queued again or fails as after any failed attempt; a task that names an image ends as
+    the exit code says. If the order has ended, nothing changes, and that is no error.
     """
 
     status: Literal["machine_gone"] = "machine_gone"

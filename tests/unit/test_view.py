@@ -43,6 +43,12 @@ def test_an_orders_message_is_shown_without_markup_and_control_characters(printe
     assert SHOWN in printed()
 
 
+def test_the_message_of_an_order_that_has_no_reason_is_shown(printed: Callable[[], str]) -> None:
+    unconfirmed = an_order_view(state=State.SUCCEEDED, reason=None, message="Completed, unconfirmed.")
+    view.print_order(unconfirmed, as_json=False)
+    assert "Completed, unconfirmed." in printed()
+
+
 def test_an_exports_failure_is_shown_without_markup_and_control_characters(printed: Callable[[], str]) -> None:
     view.print_end(an_order_view())
     assert f"program_failed: {SHOWN}" in printed().replace("\n", " ")
