@@ -14,7 +14,6 @@ from emulators.settings import (
     DATACENTER,
     EXPORT_IMAGE,
     FLY_APP,
-    OWN_IMAGE,
     PROJECT,
     SUBSCRIPTION,
     TOPIC,
@@ -54,7 +53,6 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "LAUNCHYARD_FLY_ENDPOINT": f"{address}:{settings.fly_port}",
         "LAUNCHYARD_FLY_APP": FLY_APP,
         "LAUNCHYARD_FLY_API_TOKEN": secrets.token_urlsafe(24),
-        "LAUNCHYARD_FLY_EXPORT_IMAGE": EXPORT_IMAGE if EXPORT_IMAGE in settings.fly_images else OWN_IMAGE,
         "LAUNCHYARD_ITA_API": f"{address}:{settings.trust_port}",
         "LAUNCHYARD_ITA_CERTS": f"{address}:{settings.trust_port}/certs",
         "LAUNCHYARD_ITA_API_KEY": secrets.token_urlsafe(24),
@@ -63,6 +61,8 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "LAUNCHYARD_OPEN_CALLBACKS": "true",
         "LAUNCHYARD_EXPORTS_OPEN_TO": ACCOUNT_OF[Role.CLIENT],
     }
+    if EXPORT_IMAGE in settings.fly_images:
+        environment["LAUNCHYARD_EXPORT_IMAGE"] = EXPORT_IMAGE
     return environment | (_google(settings) if settings.backend is Backend.GOOGLE else _memory(environment))
 
 

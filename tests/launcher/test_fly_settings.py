@@ -29,7 +29,6 @@ def test_the_defaults_are_the_contracts() -> None:
     options = actual().fly_options("an-app", TOKEN, OWNER)
     assert options == FlyOptions(app="an-app", token=TOKEN, owner=OWNER)
     assert options.sizes == {OrderKind.EXPORT: Guest("shared", 2, 1024), OrderKind.TASK: Guest("shared", 1, 512)}
-    assert options.export_image == "registry.fly.io/arke-mods-export-worker:production"
     assert (options.endpoint, options.region) == ("https://api.machines.dev", "ord")
 
 

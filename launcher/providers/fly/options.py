@@ -10,7 +10,6 @@ from shared.secret import Secret
 
 ENDPOINT: Final = "https://api.machines.dev"
 REGION: Final = "ord"
-EXPORT_IMAGE: Final = "registry.fly.io/arke-mods-export-worker:production"
 OWN_IMAGE: Final = "registry.fly.io/launchyard-worker:production"
 
 
@@ -39,10 +38,8 @@ class FlyOptions:
     endpoint: str = ENDPOINT
     region: str = REGION
     """The region of an order that names none."""
-    export_image: str = EXPORT_IMAGE
-    """The image of an export that names none."""
     own_images: tuple[str, ...] = (OWN_IMAGE,)
-    """The first is the image of a task that names none."""
+    """The first is the image of an order that names none."""
     sizes: Mapping[OrderKind, Guest] = field(default_factory=lambda: SIZES)
     look_seconds: float = 2.0
     """The seconds between two reads of all machines."""
@@ -51,7 +48,7 @@ class FlyOptions:
         """Return the image of an order's machine."""
         if isinstance(spec, ExportSpec | TaskSpec) and spec.image is not None:
             return spec.image
-        return self.export_image if isinstance(spec, ExportSpec) else self.own_images[0]
+        return self.own_images[0]
 
     def region_of(self, spec: AnySpec) -> str:
         named = spec.region if isinstance(spec, ExportSpec | TaskSpec) else None

@@ -6,7 +6,7 @@ from pydantic import AliasChoices, Field, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from launcher.machines.remote.marks import Owner
-from launcher.providers.fly.options import ENDPOINT, EXPORT_IMAGE, OWN_IMAGE, REGION, FlyOptions, Guest
+from launcher.providers.fly.options import ENDPOINT, OWN_IMAGE, REGION, FlyOptions, Guest
 from shared.address import BaseUrl
 from shared.domain.spec import OrderKind
 from shared.secret import Secret
@@ -32,7 +32,6 @@ class FlySettings(BaseSettings):
     fly_api_token: Secret | None = Field(None, validation_alias=AliasChoices(f"{PREFIX}FLY_API_TOKEN", "FLY_API_TOKEN"))
     fly_endpoint: BaseUrl = ENDPOINT
     fly_region: Region = REGION
-    fly_export_image: Image = EXPORT_IMAGE
     fly_own_images: Annotated[tuple[Image, ...], NoDecode, Field(min_length=1)] = (OWN_IMAGE,)
     """Separated by commas."""
     fly_cpu_kind: Literal["shared", "performance"] = "shared"
@@ -58,7 +57,6 @@ class FlySettings(BaseSettings):
             owner=owner,
             endpoint=self.fly_endpoint,
             region=self.fly_region,
-            export_image=self.fly_export_image,
             own_images=self.fly_own_images,
             sizes={
                 OrderKind.EXPORT: Guest(self.fly_cpu_kind, self.fly_export_cpus, self.fly_export_memory_mb),

@@ -7,7 +7,7 @@ import pytest
 
 from launcher.machines.port import LaunchFailed
 from launcher.machines.remote.marks import NAME
-from launcher.providers.fly.options import EXPORT_IMAGE, OWN_IMAGE, FlyOptions
+from launcher.providers.fly.options import OWN_IMAGE, FlyOptions
 from launcher.providers.fly.provider import FlyProvider
 from shared.client import Unreachable
 from shared.domain.order import Failure
@@ -85,8 +85,8 @@ def test_our_own_worker_gets_its_configuration_and_nothing_else(
 @pytest.mark.parametrize(
     ("spec", "image", "region"),
     [
-        (ExportSpec(pi=PI), EXPORT_IMAGE, "ord"),
-        (ExportSpec(pi=PI, region="iad"), EXPORT_IMAGE, "iad"),
+        (ExportSpec(pi=PI), OWN_IMAGE, "ord"),
+        (ExportSpec(pi=PI, region="iad"), OWN_IMAGE, "iad"),
         (FOREIGN_EXPORT, FOREIGN_IMAGE, "ord"),
         (TASK, OWN_IMAGE, "ord"),
         (TaskSpec(image=FOREIGN_IMAGE, region="fra"), FOREIGN_IMAGE, "fra"),
