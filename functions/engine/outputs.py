@@ -174,16 +174,16 @@ class Outputs:
         return self.bucket.stat(order.output.key)
 
     def abandon(self, order: Order) -> None:
-        """Remove the parts that the last epoch's worker left behind, if it ended without an output.
+        """Remove the parts that its workers left behind, if the order has no output and nobody works on it.
 
-        This costs a listing and saves the parts' storage. If the bucket does not answer, the next epoch's upload or
-        the output's removal does the same.
+        If the bucket does not answer, the next epoch's upload or the output's removal does the same.
         """
-        uploads, keys = self.bucket.part_uploads, output_keys(order)
-        if uploads is None or not keys or order.state in HELD or order.output is not None:
+        uploads = self.bucket.part_uploads
+        if uploads is None or order.state in HELD or order.output is not None:
             return
         with suppress(Unavailable):
-            uploads.abort(keys[-1])
+            for key in output_keys(order):
+                uploads.abort(key)
 
     def _require_open(self, order_id: str, epoch: int) -> Order:
         """Return the order, which accepts an upload at this epoch. Raises NotFound, LeaseLost, Conflict, WrongState."""

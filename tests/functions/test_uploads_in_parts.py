@@ -228,15 +228,11 @@ def fail(world: World, order_id: str) -> None:
     world.call_back(order_id, "failed", **RETRYABLE)
 
 
-def lose_the_machine(world: World, order_id: str) -> None:
-    world.update(order_id, "machine_gone", exit_code=1, message="")
-
-
 def lapse(world: World, order_id: str) -> None:
     world.lapse(order_id)
 
 
-@pytest.mark.parametrize("end", [fail, lose_the_machine, lapse])
+@pytest.mark.parametrize("end", [fail, lapse])
 def test_an_epoch_that_ends_leaves_no_open_upload(
     world: World, held: str, uploads: MemoryPartUploads, end: Callable[[World, str], None]
 ) -> None:
@@ -246,6 +242,20 @@ def test_an_epoch_that_ends_leaves_no_open_upload(
     end(world, held)
 
     assert world.order(held).state is State.QUEUED
+    assert uploads.open_uploads() == []
+
+
+def test_an_order_whose_machine_was_lost_for_the_last_time_leaves_no_open_upload(
+    world: World, held: str, uploads: MemoryPartUploads
+) -> None:
+    for epoch in range(1, world.order(held).max_attempts + 1):
+        world.call_back(held, "started", epoch)
+        ask(world, held, epoch)
+        world.update(held, "machine_gone", epoch, exit_code=1, message="")
+        world.clock.now += timedelta(minutes=20)
+        world.claim(held)
+
+    assert world.order(held).state is State.FAILED
     assert uploads.open_uploads() == []
 
 

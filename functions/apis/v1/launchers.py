@@ -66,7 +66,8 @@ def update(body: UpdateRequest, launcher: Principal, leases: Leases, outputs: Ou
     holder = holder_of(launcher.account, body.launcher, launcher.identity)
     request_id = request_ids.of_launcher(holder, body.request_id)
     order = leases.report(order_id, _report(body, holder, request_id))
-    outputs.abandon(order)
+    if order.final:  # else a later attempt does it: a bucket that hangs is to hold up few reports
+        outputs.abandon(order)
     return order_view(order)
 
 
