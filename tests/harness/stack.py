@@ -52,7 +52,7 @@ class Stack:
 def stack_of(folder: Path, provider: ProviderChoice, backend: Backend, images: Path, **more: object) -> Iterator[Stack]:
     """Run a stack in its own folder and on its own ports; stop what is left of it afterwards. `more` are settings."""
     chosen = {"home": folder, "images": images, "backend": backend, "provider": provider, **more}
-    settings = StackSettings.model_validate(chosen | free_ports())
+    settings = StackSettings.model_validate(free_ports() | chosen)
     try:
         environment = stack.up(settings, lambda _: None)
         with ControlPlane(environment["LAUNCHYARD_URL"], environment["LAUNCHYARD_CLIENT_KEY"]) as api:

@@ -186,11 +186,11 @@ def _plain_name(value: object) -> str | None:
 
 
 def _numbers(value: object) -> object:
-    """Return the metrics that are numbers."""
+    """Return the metrics that are numbers, sorted by name: in whatever order a worker repeats them, it is a repeat."""
     if not isinstance(value, Mapping):
         return {}
     kept = {name: number for name, number in value.items() if _is_metric(name, number)}
-    return dict(list(kept.items())[:MAX_METRICS])
+    return dict(sorted(kept.items())[:MAX_METRICS])
 
 
 def _is_metric(name: str, number: Any) -> bool:
