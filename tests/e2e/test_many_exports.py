@@ -1,0 +1,69 @@
+"""200 exports that are asked for at once, through the local Fly: one machine and one output each, at Fly's pace."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+import httpx
+import psutil
+import pytest
+
+from emulators.settings import Backend, ProviderChoice
+from functions.adapters.s3 import s3_client
+from shared.domain.order import FINAL, State
+from shared.wire.orders import OrderView
+from tests.fly import Fake
+from tests.harness.environment import keys_in
+from tests.harness.stack import Stack, stack_of
+from tests.harness.waiting import await_value
+
+pytestmark = pytest.mark.slow
+
+EXPORTS: Final = 200
+SECONDS: Final = 1500
+"""At Fly's pace the last one starts after four minutes."""
+PI: Final = "01K9MJBE0RVFH3YKNJKY5MYNDP"
+
+
+def test_of_200_exports_at_once_each_gets_one_machine_and_one_output_and_fly_sees_no_request_above_its_limits(
+    tmp_path: Path,
+) -> None:
+    with stack_of(tmp_path, ProviderChoice.FLY, Backend.MEMORY, tmp_path, slots=40) as stack:
+        variables = psutil.Process(stack.launcher.pid).environ()
+        fake = Fake(variables["LAUNCHYARD_FLY_ENDPOINT"])
+
+        with httpx.Client(base_url=variables["LAUNCHYARD_URL"], timeout=60) as http, ThreadPoolExecutor(32) as pool:
+            answers = list(pool.map(lambda _: http.post("/export/mods", json={"pi": PI}), range(EXPORTS)))
+        task_ids = {answer.json()["task_id"] for answer in answers}
+        orders = await_value(lambda: all_ended(stack), "the end of every export", SECONDS)
+
+        created, started, finished = len(task_ids), len(fake.made()), sum(order.state in FINAL for order in orders)
+        assert (created, started, finished) == (EXPORTS, EXPORTS, EXPORTS)
+        assert Counter((order.state, order.attempt, order.epoch) for order in orders) == {
+            (State.SUCCEEDED, 1, 1): EXPORTS
+        }
+        assert {machine["config"]["metadata"]["launchyard-order"] for machine in fake.made()} == task_ids
+        assert outputs(variables) == {f"outputs/{task_id}/1" for task_id in task_ids}
+        assert fake.above_limits() == {}
+        fake.await_gone()
+
+
+def all_ended(stack: Stack) -> list[OrderView] | None:
+    """Return every order once all have ended; None before."""
+    if any(stack.api.list_orders(state, limit=1).orders for state in State if state not in FINAL):
+        return None
+    orders, after = list[OrderView](), None
+    while True:
+        page = stack.api.list_orders(limit=200, after=after)
+        orders += page.orders
+        after = page.next
+        if after is None:
+            return orders
+
+
+def outputs(variables: dict[str, str]) -> set[str]:
+    """Return the keys of all objects in the bucket."""
+    key_id, secret = (variables[f"LAUNCHYARD_S3_{name}"] for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"))
+    client = s3_client(variables["LAUNCHYARD_S3_ENDPOINT"], "auto", key_id, secret)
+    return set(keys_in(client))
