@@ -8,7 +8,7 @@ import pytest
 
 from shared.domain.order import State
 from shared.log_events import LogEvent
-from tests.functions.exports.client import FILE, METRICS, NAME, Machine, configure, launch, of_images, start
+from tests.functions.exports.client import FILE, IMAGE, METRICS, NAME, PI, Machine, configure, launch, of_images, start
 from tests.functions.world import World
 
 RECEIVED = {"received": True}
@@ -230,6 +230,24 @@ def test_what_failed_attempts_uploaded_goes_with_the_retention(world: World, mac
     world.clock.now += timedelta(hours=2)
     world.sweep()
     assert world.bucket.keys(f"exports/{machine.task_id}/") == []
+
+
+def test_an_upload_that_an_image_made_after_the_removal_goes_too(world: World) -> None:
+    """Its credentials are valid for longer than its output is kept."""
+    order = {"kind": "export", "pi": PI, "image": IMAGE}
+    body = {"order": order, "limits": {"retention_seconds": 1}}
+    machine = launch(world, world.post("/v1/orders", body, headers={"Idempotency-Key": "one"}).get_json()["id"])
+    machine.finish()
+    world.clock.now += timedelta(seconds=1)
+    assert world.sweep()["discarded"] == 1
+    world.clock.now += timedelta(minutes=80)  # boot and run limit are 10 minutes and an hour
+    machine.upload()
+    assert world.sweep()["discarded"] == 0
+
+    world.clock.now += timedelta(minutes=6)
+    world.sweep()
+
+    assert world.bucket.keys() == []
 
 
 def test_an_export_that_our_own_worker_makes_takes_no_upload_of_an_image(world: World) -> None:
