@@ -198,7 +198,7 @@ PACED = Lane("any/task/image", "fly", Resources(machines=1), starting_limit=2)
 OTHERS_OF_FLY = Lane("any/export/image", "fly", Resources(machines=1), starting_limit=2)
 
 
-def test_a_provider_starts_no_more_machines_at_once_than_it_can_and_another_as_soon_as_one_has_started(
+def test_a_provider_starts_no_more_machines_at_once_than_it_can(
     tmp_path: Path,
 ) -> None:
     admission = an_admission(tmp_path)
