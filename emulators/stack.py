@@ -64,7 +64,7 @@ def choose_backend(wanted: Backend, report: Report, obtain: Start = google.obtai
 def down(home: Path) -> list[Server]:
     """Stop exactly what `up` started, and the machines that its launcher left. Return the servers that still ran."""
     stopped = Record(home).stop_all()
-    leftovers.clear(home / LAUNCHER)
+    leftovers.clear(home / LAUNCHER, gone={Cloud.FLY})  # its machines have ended with the local Machines API
     remove_environment(home)
     return stopped
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from launcher.daemon import logs
 from launcher.daemon.bell import DoorbellLoop
 from launcher.daemon.bells import BellListener
-from launcher.daemon.daemon import Daemon, Events, Loop, Occurrence
+from launcher.daemon.daemon import Daemon, Events, Loop, Occurrence, start_loop
 from launcher.daemon.heartbeat import HeartbeatLoop
 from launcher.daemon.limited import Limited, log_only, printer
 from launcher.daemon.poll import PollingLoop
@@ -29,7 +29,7 @@ from launcher.orders.adoption import Adoption, holds_in
 from launcher.orders.assignments import Assignments
 from launcher.orders.attempt import AttemptRunner
 from launcher.orders.claims import OrderClaimer
-from launcher.orders.lanes import served
+from launcher.orders.lanes import Lanes, served
 from launcher.orders.mode import Mode
 from launcher.orders.outage import Outage
 from launcher.orders.reconciliation import Reconciliation
@@ -114,12 +114,18 @@ class _Launcher:
     heartbeat: HeartbeatLoop
     reconciliation: Reconciliation
     polling: PollingLoop
+    paced_lanes: Lanes
+    """The lanes whose provider limits how many machines may be starting at once: `paced` claims their orders."""
+    paced: PollingLoop
 
     def daemon(self, adopt: Loop, take: Loop, events: Events) -> Daemon:
         def intake() -> None:
             self.reconciliation.run(self.admission.closed)
             self.reconciliation.delete_strays(self.providers, self.admission.closed)
+            paced = start_loop(self.paced.run, "paced intake", events) if self.paced_lanes.names else None
             take()
+            if paced is not None:
+                paced.join()
             events.put(Occurrence.DONE)
 
         return Daemon(
@@ -152,7 +158,11 @@ def _composed(settings: LauncherSettings, providers: Providers, control_plane: C
         authorities=private_authorities(),
     )
     assignments = Assignments(runner.run, admission, SYSTEM, log_only if mode is Mode.DAEMON else printer())
-    claims = OrderClaimer(control_plane, name, lanes, mode)
+    claims = OrderClaimer(control_plane, name, lanes.unpaced, mode)
+
+    def polling(claims: OrderClaimer) -> PollingLoop:
+        return PollingLoop(claims, assignments, admission, _outage("claims"), SYSTEM, settings.poll_seconds)
+
     return _Launcher(
         settings=settings,
         providers=providers,
@@ -164,19 +174,25 @@ def _composed(settings: LauncherSettings, providers: Providers, control_plane: C
             control_plane, name, assignments, settings.heartbeat_seconds, _outage("heartbeats"), SYSTEM, mode
         ),
         reconciliation=Reconciliation(control_plane, name, assignments, _outage("what is held"), SYSTEM),
-        polling=PollingLoop(claims, assignments, admission, _outage("claims"), SYSTEM, settings.poll_seconds),
+        polling=polling(claims),
+        paced_lanes=lanes.paced,
+        paced=polling(OrderClaimer(control_plane, name, lanes.paced, mode)),
     )
 
 
 def _run_daemon(launcher: _Launcher, events: Events) -> int:
     """Run until a signal stops it. Raises LaunchFailed, OSError, ValidationError."""
-    subscription = launcher.settings.subscription
+    subscription = launcher.settings.subscription if launcher.claims.lanes.names else None
     if subscription is None:
-        log.info(LogEvent.POLLING, message="There is no subscription: the launcher claims orders over HTTPS.")
+        log.info(
+            LogEvent.POLLING, message="There is no subscription for its lanes: the launcher claims orders over HTTPS."
+        )
         take: Loop = launcher.polling.run
     else:
         listener, outage = _listener(subscription), _outage("claims")
-        take = DoorbellLoop(listener, launcher.claims, launcher.assignments, launcher.admission, outage, SYSTEM).run
+        take = DoorbellLoop(
+            listener, launcher.claims, launcher.assignments, launcher.admission, outage, SYSTEM, launcher.paced_lanes
+        ).run
 
     def adopt() -> None:
         leases = launcher.reconciliation.renew_if_answered(holds_in(launcher.settings.state_dir))

@@ -39,6 +39,8 @@ class Point(StrEnum):
     LAUNCHER_DIRECTORY = "launcher: the directory written, nothing reported"
     LAUNCHER_PROVISIONING = "launcher: provisioning reported, nothing started"
     LAUNCHER_RECORDED = "launcher: the process recorded, its program not started"
+    LAUNCHER_NAMED = "launcher: a remote machine's name recorded, nothing asked for"
+    LAUNCHER_CREATED = "launcher: a remote machine created, its id not recorded"
     LAUNCHER_STARTED = "launcher: the machine started"
     LAUNCHER_LEASE = "launcher: a lease recorded"
     LAUNCHER_ADOPTED = "launcher: a machine adopted"

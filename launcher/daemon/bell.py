@@ -10,13 +10,11 @@ from launcher.host.clock import Clock
 from launcher.orders.admission import Admission
 from launcher.orders.assignments import Assignments
 from launcher.orders.claims import OrderClaimer
-from launcher.orders.lanes import Lane
+from launcher.orders.lanes import Lanes
 from launcher.orders.outage import Backoff, Outage
 from shared.client import OtherVersion, Refused, Unreachable
 from shared.crash_points import Point, reach
-from shared.domain.lanes import lane as lane_of
 from shared.log_events import LogEvent
-from shared.wire.launchers import Claimed
 
 AT_ONCE: Final = timedelta()
 NO_ROOM: Final = timedelta(seconds=5)
@@ -26,13 +24,14 @@ FOREIGN: Final = timedelta(seconds=10)
 UNREADABLE: Final = timedelta(seconds=30)
 """The delay for a bell whose order the control plane cannot read, in a roll-out or after a rollback."""
 
-SOON: Final = timedelta(seconds=1)
-"""The delay if this launcher's provider cannot start another machine yet."""
+NO_LANES: Final = Lanes(())
 
 log = structlog.get_logger()
 
 
 class DoorbellLoop:
+    """Answers the bells of the lanes of `claims`. Another loop claims the orders of the lanes `polled`."""
+
     def __init__(
         self,
         listener: BellListener,
@@ -41,9 +40,10 @@ class DoorbellLoop:
         admission: Admission,
         outage: Outage,
         clock: Clock,
+        polled: Lanes = NO_LANES,
     ) -> None:
         self._listener, self._claims, self._assignments, self._admission = listener, claims, assignments, admission
-        self._outage, self._clock = outage, clock
+        self._outage, self._clock, self._polled = outage, clock, polled
         self._backoff = Backoff(clock.jitter)
         self._unreadable = Outage(clock.monotonic, requests="orders of another version")
         self._bell_backoff, self._bell_outage = Backoff(clock.jitter), Outage(clock.monotonic, "the doorbell", "bells")
@@ -72,17 +72,20 @@ class DoorbellLoop:
 
     def _answer(self, heard: Heard) -> float:
         """Claim the bell's order and begin it; return the seconds to wait if the control plane does not answer."""
+        if self._polled.find(heard.bell.lane) is not None:
+            self._acknowledge(heard)
+            return 0
         lane = self._claims.lanes.find(heard.bell.lane)
         if lane is None:
             self._give_back(heard, FOREIGN)
             return 0
         room = self._admission.reserve(lane)
         if room is None:
-            self._give_back(heard, AT_ONCE if self._admission.closed.is_set() else _no_room(lane))
+            self._give_back(heard, AT_ONCE if self._admission.closed.is_set() else NO_ROOM)
             return 0
         asked_at = self._clock.monotonic()
         try:
-            claimed = self._claim(heard, lane)
+            claimed = self._claims.by_id(heard.bell.order_id)
         except OtherVersion as error:  # only this order is affected: other bells do not wait
             self._admission.free(room)
             self._unreadable.failed(error)
@@ -96,21 +99,9 @@ class DoorbellLoop:
         if claimed is None:
             self._admission.free(room)
         else:
-            if (own := self._claims.lanes.find(lane_of(claimed.spec))) is not None:
-                self._admission.resize(room, own)
             self._assignments.begin(claimed, room, asked_at)
         self._acknowledge(heard)
         return 0
-
-    def _claim(self, heard: Heard, lane: Lane) -> Claimed | None:
-        """Claim the bell's order; if its provider starts few machines at once, the next order of its lane.
-
-        Such orders wait for their turn, and bells come in any order: the control plane chooses fairly whose turn it is.
-        The bell of an order that is passed over is rung again. Raises Unreachable, Refused.
-        """
-        if lane.starting_limit is None:
-            return self._claims.by_id(heard.bell.order_id)
-        return self._claims.next((lane.name,), wait_seconds=0)
 
     def _claim_failed(self, heard: Heard, error: Exception) -> float:
         self._outage.failed(error)
@@ -140,7 +131,3 @@ class DoorbellLoop:
                 order_id=heard.bell.order_id,
                 error=str(error),
             )
-
-
-def _no_room(lane: Lane) -> timedelta:
-    return NO_ROOM if lane.starting_limit is None else SOON

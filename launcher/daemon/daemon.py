@@ -125,7 +125,10 @@ class Daemon:
 
     def _run(self, events: Events, over: threading.Event) -> int:
         self.adopt()
-        loops = (_start(self.intake, "intake", events), _start(lambda: self.heartbeat.run(over), "heartbeat", events))
+        loops = (
+            start_loop(self.intake, "intake", events),
+            start_loop(lambda: self.heartbeat.run(over), "heartbeat", events),
+        )
         self.supervision.notify(READY)
         first = self._next(events)
         self.supervision.notify(STOPPING)
@@ -218,7 +221,7 @@ class Daemon:
         events.put(Occurrence.ENDED)
 
 
-def _start(loop: Loop, name: str, events: Events) -> threading.Thread:
+def start_loop(loop: Loop, name: str, events: Events) -> threading.Thread:
     """Run a loop on a thread. If the loop fails, the daemon shuts down, and its supervisor starts it again."""
 
     def guarded() -> None:

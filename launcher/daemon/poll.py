@@ -1,4 +1,9 @@
-"""The polling loop of a launcher without Pub/Sub: claims the next order, one at a time, while there is room."""
+"""The polling loop: claims the next order, one at a time, while there is room.
+
+A launcher without Pub/Sub has one for all its lanes; any launcher has one for lanes whose provider starts few machines
+at once. Those orders wait for their turn, longer than a bell may be given back, and whose turn it is, the control plane
+chooses fairly among all that wait.
+"""
 
 from typing import Final
 
@@ -11,8 +16,6 @@ from launcher.orders.outage import Backoff, Outage
 from shared.client import ControlPlaneError, Refused, Unreachable
 from shared.domain.lanes import lane as lane_of
 
-SHORT_WAIT_SECONDS: Final = 1
-"""How long a claim waits if other lanes have room soon: until it is answered, it keeps this loop from those."""
 REST_SECONDS: Final = 1.0
 """The longest wait between two claims that brought nothing. Each wait is cut at random, to spread launchers."""
 
@@ -66,7 +69,7 @@ class PollingLoop:
             self._admission.free(room.reservation)
             return 0
         try:
-            brought = self.claim(room, SHORT_WAIT_SECONDS if room.others_soon else WAIT_SECONDS)
+            brought = self.claim(room)
         except (Unreachable, Refused) as error:
             self._outage.failed(error)
             return self._backoff.next()

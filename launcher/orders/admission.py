@@ -39,14 +39,10 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Room for a machine of any of these lanes: the largest need for each resource.
-
-    `others_soon` is true if other lanes have room as soon as machines that are being started have started.
-    """
+    """Room for a machine of any of these lanes: the largest need for each resource."""
 
     reservation: Reservation
     lanes: tuple[Lane, ...]
-    others_soon: bool = False
 
 
 class Admission:
@@ -107,13 +103,11 @@ class Admission:
 
         Each of their needs fits, so for each resource there is room for the largest need among them.
         """
-        wanted = tuple(lanes)
         with self._changed:
-            fitting = tuple(self._await(wanted))
+            fitting = tuple(self._await(lanes))
             if not fitting:
                 return None
-            soon = any(self._may_start(lane) <= 0 for lane in wanted)
-            return Room(self._take(reduce(Resources.larger, (lane.need for lane in fitting)), fitting), fitting, soon)
+            return Room(self._take(reduce(Resources.larger, (lane.need for lane in fitting)), fitting), fitting)
 
     def readmit(self, hold: Hold, resources: Resources) -> Reservation:
         """Reserve room for a machine that runs already, even if it would not be admitted now."""

@@ -44,6 +44,15 @@ class Lanes:
     def names(self) -> tuple[str, ...]:
         return names(self.lanes)
 
+    @property
+    def paced(self) -> "Lanes":
+        """Return the lanes whose provider limits how many machines may be starting at once."""
+        return Lanes(tuple(lane for lane in self.lanes if lane.starting_limit is not None))
+
+    @property
+    def unpaced(self) -> "Lanes":
+        return Lanes(tuple(lane for lane in self.lanes if lane.starting_limit is None))
+
     def find(self, exact: str) -> Lane | None:
         """Return the served lane that an order's exact lane belongs to; None if this launcher does not serve it."""
         return next((lane for lane in self.lanes if lane.name in offered(exact)), None)

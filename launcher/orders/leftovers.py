@@ -1,5 +1,6 @@
 """Clears the state directory of a launcher that will not start again: stops its machines, removes their directories."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,11 @@ PATIENCE_SECONDS: Final = 10.0
 log = structlog.get_logger()
 
 
-def clear(state: Path) -> None:
-    """Clear a state directory. Entries that cannot be cleared are logged and left alone."""
+def clear(state: Path, gone: Collection[str] = ()) -> None:
+    """Clear a state directory. Entries that cannot be cleared are logged and left alone.
+
+    `gone` are the providers of which no machine exists any more, because they themselves are gone.
+    """
     try:
         left = remaining(state)
     except OSError as error:
@@ -30,7 +34,7 @@ def clear(state: Path) -> None:
         return
     for path in left:
         try:
-            _clear(path)
+            _clear(path, gone)
         except (OSError, ValueError) as error:
             log.error(
                 LogEvent.LEFTOVER_LEFT_ALONE,
@@ -40,9 +44,12 @@ def clear(state: Path) -> None:
             )
 
 
-def _clear(path: Path) -> None:
+def _clear(path: Path, gone: Collection[str]) -> None:
     """Stop one machine, and remove its directory. Raises OSError, ValueError if that is not possible."""
     directory = read(path)
+    if directory.manifest.provider in gone:
+        directory.remove()
+        return
     if not directory.manifest.argv:
         log.error(
             LogEvent.LEFTOVER_LEFT_ALONE,

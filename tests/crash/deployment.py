@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from emulators.fakes.fly.server import start_fly
 from emulators.fakes.tdx_quote import TdxQuote
-from emulators.processes import LOOPBACK, Server, free_port, start
+from emulators.processes import LOOPBACK, Server, free_port, start, stop
 from emulators.services import python
 from functions.adapters.firestore import FirestoreOrderStore
 from launcher.orders import leftovers
@@ -17,6 +18,7 @@ from shared.client import ControlPlane, Unreachable
 from shared.crash_points import Point
 from shared.domain.order import State
 from shared.wire.operators import SweepRequest
+from tests.fly import APP, TOKEN, Fake
 from tests.harness.clients import Client
 from tests.harness.machines import MARK, scan
 from tests.harness.processes import KILLED, SupervisedServer
@@ -94,6 +96,7 @@ class Deployment:
     state: Path
     """The launcher's state directory."""
     cleanup: ExitStack
+    fly: Fake | None = None
     endings: dict[str, Ending] = field(default_factory=dict)
     last: str = ""
     unreadable: list[str] = field(default_factory=list)
@@ -173,16 +176,18 @@ def _is_answered(api: ControlPlane) -> bool:
 
 @contextmanager
 def deployed(
-    projects: Projects, home: Path, functions: Deaths, launcher: Deaths, polling: bool
+    projects: Projects, home: Path, functions: Deaths, launcher: Deaths, polling: bool, fly: bool
 ) -> Iterator[Deployment]:
     """Yield a deployment that does not run yet. `functions` and `launcher` list the points at which each dies. If
-    `polling`, the launcher pulls no bells, and claims the next order.
+    `polling`, the launcher pulls no bells, and claims the next order. If `fly`, its machines are those of a local Fly.
     """
     port, state = free_port(), home / "launcher"
     url = f"http://{LOOPBACK}:{port}"
     with projects.create() as project, ExitStack() as cleanup:
         shared = {**project.variables, "LAUNCHYARD_URL": url, "LAUNCHYARD_STATE_DIR": str(state)}
         own = LAUNCHER | ({"LAUNCHYARD_SUBSCRIPTION": ""} if polling else {})
+        if fly:
+            own |= cleanup.enter_context(_a_fly(home))
         yield Deployment(
             CrashingServer(
                 "tests.harness.functions",
@@ -198,4 +203,22 @@ def deployed(
             project.store,
             state,
             cleanup,
+            Fake(own["LAUNCHYARD_FLY_ENDPOINT"]) if fly else None,
         )
+
+
+@contextmanager
+def _a_fly(home: Path) -> Iterator[dict[str, str]]:
+    """Run a local Fly; yield the settings of a launcher that makes its machines there."""
+    port = free_port()
+    of_fly = {"LAUNCHYARD_FLY_APP": APP, "LAUNCHYARD_FLY_API_TOKEN": TOKEN}
+    server = start_fly(port, home / "fly", of_fly, {})
+    try:
+        yield {
+            **of_fly,
+            "LAUNCHYARD_PROVIDERS": "fly",
+            "LAUNCHYARD_DATACENTER": "",
+            "LAUNCHYARD_FLY_ENDPOINT": f"http://{LOOPBACK}:{port}",
+        }
+    finally:
+        stop(server)

@@ -60,6 +60,8 @@ def _of_machines(deployment: Deployment, orders: Mapping[str, OrderView]) -> Ite
     directories = _names(deployment.state / "vms")
     if directories != expected:
         yield f"the machines' directories are {directories}, not {expected}"
+    if deployment.fly is not None and (remote := [machine["name"] for machine in deployment.fly.machines()]):
+        yield f"the remote machines are {remote}, and none is expected"
     ordered = [vm for vm in deployment.elsewhere for order in running if order.vm == vm]
     if ordered != deployment.elsewhere:
         yield f"the workers' machines that have an order are {ordered}, not {deployment.elsewhere}"

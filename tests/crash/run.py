@@ -21,7 +21,7 @@ QUIET_SWEEPS_OF_RUNNING: Final = QUIET_SWEEPS + int((LEASE_SECONDS + LAPSE_MARGI
 
 def run(scenario: Scenario, projects: Projects, home: Path) -> None:
     """Raises AssertionError, TimeoutError, GaveUp if anything differs from the expected outcome."""
-    with deployed(projects, home, scenario.functions, scenario.launcher, scenario.polling) as deployment:
+    with deployed(projects, home, scenario.functions, scenario.launcher, scenario.polling, scenario.fly) as deployment:
         try:
             for step in scenario.setup:
                 step(deployment)

@@ -44,8 +44,8 @@ ONE_SECOND: Final = LimitsRequest(retention_seconds=1)
 @dataclass(frozen=True, slots=True)
 class Scenario:
     """`setup` runs before anything else, then `steps`. `functions` and `launcher` list the points at which each process
-    dies, in turn. If `polling`, the launcher pulls no bells, and claims the next order. If `is_sample`, the scenario
-    also runs in `make test`.
+    dies, in turn. If `polling`, the launcher pulls no bells, and claims the next order. If `fly`, its machines are
+    those of a local Fly. If `is_sample`, the scenario also runs in `make test`.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Scenario:
     launcher: Deaths = ()
     setup: tuple[Step, ...] = ()
     polling: bool = False
+    fly: bool = False
     is_sample: bool = False
 
     @property
@@ -178,6 +179,12 @@ OF_THE_LAUNCHER: Final[Sequence[Scenario]] = (
         functions=(Point.CLAIM_STORED,),
         launcher=(Point.LAUNCHER_CLAIMED,),
         polling=True,
+    ),
+    Scenario(
+        "a task in a remote machine",
+        (a_task(),),
+        launcher=(Point.LAUNCHER_NAMED, Point.LAUNCHER_CREATED, Point.LAUNCHER_ADOPTED),
+        fly=True,
     ),
     Scenario(
         "a machine that is started, adopted and released",

@@ -198,7 +198,7 @@ PACED = Lane("any/task/image", "fly", Resources(machines=1), starting_limit=2)
 OTHERS_OF_FLY = Lane("any/export/image", "fly", Resources(machines=1), starting_limit=2)
 
 
-def test_a_provider_starts_no_more_machines_at_once_than_it_can_and_another_as_soon_as_one_has_started(
+def test_a_provider_starts_no_more_machines_at_once_than_it_can(
     tmp_path: Path,
 ) -> None:
     admission = an_admission(tmp_path)
@@ -227,7 +227,7 @@ def test_a_claim_of_any_lane_counts_as_a_start_until_its_lane_is_known(tmp_path:
     room = admission.reserve_when_free([PACED, LANE])
 
     assert room is not None
-    assert (room.lanes, room.others_soon) == ((PACED, LANE), False)
+    assert room.lanes == (PACED, LANE)
     assert admission.room(PACED) == 0
     admission.resize(room.reservation, LANE)
     assert admission.room(PACED) == 1
@@ -241,7 +241,7 @@ def test_lanes_whose_provider_cannot_start_another_are_left_out_of_a_claim(tmp_p
     room = admission.reserve_when_free([PACED, LANE])
 
     assert room is not None
-    assert (room.lanes, room.others_soon) == ((LANE,), True)
+    assert room.lanes == (LANE,)
 
 
 def test_a_machine_that_was_adopted_is_not_being_started(tmp_path: Path) -> None:

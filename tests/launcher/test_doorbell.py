@@ -15,23 +15,21 @@ from launcher.daemon.bells import BellsUnavailable, Heard
 from launcher.host.clock import SYSTEM, Clock
 from launcher.machines.resources import Resources
 from launcher.orders.admission import Admission
-from launcher.orders.assignment import Assignment, StopReason
+from launcher.orders.assignment import StopReason
 from launcher.orders.assignments import Assignments, Shutdown
 from launcher.orders.claims import OrderClaimer
 from launcher.orders.lanes import Lane, Lanes
 from launcher.orders.outage import Outage
 from shared.client import ControlPlane
-from shared.domain.spec import CapacitySpec, NodeSize, TaskSpec
+from shared.domain.spec import CapacitySpec, NodeSize
 from shared.log_events import LogEvent
 from shared.wire.bell import Bell
-from shared.wire.launchers import Claimed
 from tests.launcher.conftest import InProcessLauncher, room_for
-from tests.launcher.fake_control_plane import CLAIMS, DEADLINE
+from tests.launcher.fake_control_plane import CLAIMS
 from tests.launcher.stand_ins import ManualClock
 from tests.memory_doorbell import MemoryDoorbell
 
 TASK_LANE: Final = "any/task"
-AN_IMAGE: Final = TaskSpec(image="registry.example/an-image:1")
 LANES: Final = {TASK_LANE: 10, "local:*/capacity/tiny": 145}
 """Each with what its machines take of this host, in MiB."""
 
@@ -76,7 +74,7 @@ class Closing:
 
     def __init__(self, admission: Admission) -> None:
         self.closed = threading.Event()
-        self.reserve, self.free, self.resize = admission.reserve, admission.free, admission.resize
+        self.reserve, self.free = admission.reserve, admission.free
         self._admission = admission
 
     def await_room(self, lanes: Lanes) -> int:
@@ -344,43 +342,23 @@ def provisioned(launcher: InProcessLauncher) -> list[str]:
     return [seen.path.rsplit("/", 1)[-1] for seen in launcher.server.seen if seen.body.get("status") == "provisioning"]
 
 
-def stay(assignment: Assignment, _claimed: Claimed) -> None:
-    """Run an order until it must stop."""
-    assignment.interrupted.wait(DEADLINE)
-
-
-def test_upon_a_bell_of_a_lane_that_starts_few_at_once_the_order_is_claimed_whose_turn_it_is(
+def test_a_bell_of_a_lane_that_another_loop_polls_is_acknowledged_and_its_order_left_to_that_loop(
     launcher: InProcessLauncher,
 ) -> None:
     paced = Lane("any/task/image", "fly", Resources(machines=1), starting_limit=2)
-    claims = OrderClaimer(launcher.client, "alpha", Lanes((paced,)))
-    admission = Admission(launcher.state, Resources(machines=9), lambda: 0, SYSTEM.monotonic)
-    assignments = Assignments(stay, admission, SYSTEM)
-    doorbell, first, last = Recording(), launcher.server.offer(AN_IMAGE), launcher.server.offer(AN_IMAGE)
-    doorbell.ring(Bell(last, paced.name))
-    closing = Closing(admission)
-
-    DoorbellLoop(doorbell, claims, assignments, closing, launcher.outage, ManualClock(most=1).clock()).run()  # type: ignore[arg-type]
-
-    [asked] = launcher.server.bodies(CLAIMS)
-    assert (asked["by"], asked["lanes"], asked["wait_seconds"]) == ("next", [paced.name], 0)
-    assert [one.hold.order_id for one in assignments.held()] == [first]
-    assert doorbell.acknowledged == [last]
-    assignments.shutdown(Shutdown.RETURN)
-    assignments.await_end()
-
-
-def test_a_bell_of_a_lane_that_cannot_start_another_now_comes_again_soon(launcher: InProcessLauncher) -> None:
-    paced, other = (
-        Lane(name, "fly", Resources(machines=1), limit) for name, limit in (("any/task/image", 1), ("any/task", None))
-    )
-    admission = Admission(launcher.state, Resources(machines=9), lambda: 0, SYSTEM.monotonic)
-    claims, doorbell = OrderClaimer(launcher.client, "alpha", Lanes((paced, other))), Recording()
-    assert admission.reserve(paced) is not None
+    doorbell, closing = Recording(), Closing(launcher.admission)
     doorbell.ring(Bell("one", paced.name))
-    closing = Closing(admission)
 
-    DoorbellLoop(doorbell, claims, launcher.assignments, closing, launcher.outage, ManualClock(most=1).clock()).run()  # type: ignore[arg-type]
+    DoorbellLoop(
+        doorbell,
+        launcher.claims,
+        launcher.assignments,
+        closing,  # type: ignore[arg-type]
+        launcher.outage,
+        ManualClock(most=1).clock(),
+        polled=Lanes((paced,)),
+    ).run()
 
-    assert doorbell.given_back == [("one", 1)]
+    assert (doorbell.acknowledged, doorbell.given_back) == (["one"], [])
     assert not launcher.server.bodies(CLAIMS)
+    assert both_slots_are_free(launcher)

@@ -147,3 +147,15 @@ def test_leftovers_that_cannot_be_listed_are_logged_and_hold_up_nothing_else(tmp
         leftovers.clear(tmp_path)
 
     assert [line["error"] for line in logs] == ["Not a directory"]
+
+
+def test_the_directory_of_a_machine_whose_provider_is_gone_is_removed_and_another_remote_one_is_left(
+    tmp_path: Path,
+) -> None:
+    fly, gcp = (a_manifest(name, argv=()).model_copy(update={"provider": name, "argv": ()}) for name in ("fly", "gcp"))
+    for manifest in (fly, gcp):
+        directory.create(tmp_path, manifest, b"{}", A_LEASE)
+
+    leftovers.clear(tmp_path, gone={"fly"})
+
+    assert [path.name for path in tmp_path.glob("vms/*")] == ["gcp-1"]

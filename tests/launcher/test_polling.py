@@ -132,26 +132,6 @@ def test_only_orders_with_room_are_claimed_and_each_keeps_only_its_need(
     assert admission.room(llm) == 1
 
 
-def test_a_claim_waits_only_shortly_if_other_lanes_have_room_soon(launcher: InProcessLauncher) -> None:
-    paced = Lane("any/task/image", "fly", Resources(machines=1), starting_limit=1)
-    other = Lane("any/task", "processes", Resources(machines=1))
-    admission, clock = (
-        Admission(launcher.state, Resources(machines=9), lambda: 0, SYSTEM.monotonic),
-        ManualClock(most=1),
-    )
-    claims = OrderClaimer(launcher.client, "alpha", Lanes((paced, other)))
-    assert admission.reserve(paced) is not None
-
-    def close(_path: str) -> None:
-        admission.close()
-
-    launcher.server.before = close
-    PollingLoop(claims, launcher.assignments, admission, launcher.outage, clock.clock()).run()
-
-    [asked] = launcher.server.bodies(CLAIMS)
-    assert (asked["lanes"], asked["wait_seconds"]) == (["any/task"], 1)
-
-
 def stay(assignment: Assignment, _claimed: Claimed) -> None:
     """Run an order until it must stop."""
     assignment.interrupted.wait(DEADLINE)

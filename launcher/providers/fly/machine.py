@@ -86,11 +86,12 @@ class FlyMachine:
     def stop(self, patience: Patience) -> None:
         """Stop the machine, then have it destroyed, and wait for that as long as `patience` allows.
 
-        Raises OSError if that is hurried and cannot be requested."""
-        if patience() > 0 and not self._hurried.is_set():
+        A machine that is stopped destroys itself. Raises OSError if a request is hurried and cannot be made."""
+        if patience() > 0 and not self._hurried.is_set() and not self._is(_ending):
             self._insisted(self._api.stop)
-            self._await(lambda found: found.ended, patience, STOP_SECONDS)
-        self._insisted(self._api.destroy)
+            self._await(_ending, patience, STOP_SECONDS)
+        if not self._is(_ending):
+            self._insisted(self._api.destroy)
         gone = self._await(lambda found: found.state == "destroyed", patience)
         log.info(LogEvent.INSTANCE_DELETED, message="Destroyed the machine.", name=self.name, gone=gone)
 
@@ -139,12 +140,16 @@ class FlyMachine:
         """
         deadline = time.monotonic() + seconds
         with self._changed:
-            while not (self._vanished or (self._seen is not None and reached(self._seen))):
+            while not self._is(reached):
                 left = min(patience(), deadline - time.monotonic())
                 if left <= 0 or self._hurried.is_set():
                     return False
                 self._changed.wait(min(left, LOOK_SECONDS))
         return True
+
+    def _is(self, reached: Callable[[Found], bool]) -> bool:
+        """Return whether the watch has seen the machine in a state, or gone."""
+        return self._vanished or (self._seen is not None and reached(self._seen))
 
     def _log_not_destroyed(self, error: FlyError) -> None:
         log.error(
@@ -153,3 +158,7 @@ class FlyMachine:
             name=self.name,
             error=str(error),
         )
+
+
+def _ending(found: Found) -> bool:
+    return found.ending

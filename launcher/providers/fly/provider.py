@@ -24,6 +24,7 @@ from launcher.providers.fly.machines_api import Found, MachinesApi, system_pacer
 from launcher.providers.fly.options import FlyOptions
 from launcher.providers.fly.pacing import Pacers
 from shared.client import ControlPlaneError
+from shared.crash_points import Point, reach
 from shared.domain.spec import AnySpec, ExportSpec, TaskSpec
 from shared.guest.config import WorkerConfig
 from shared.log_events import LogEvent
@@ -124,11 +125,13 @@ class FlyProvider:
         """Make the machine. The record is written first: if the launcher dies now, the next one finds the machine."""
         record = MachineRecord(app=self._options.app, name=directory.manifest.vm)
         record.write(directory)
+        reach(Point.LAUNCHER_NAMED)
         spec = _work(config)
         try:
             found = self._creation.run(body, self._options.owner.marks(directory.manifest.hold))
         except FlyRefused as refused:
             raise launch_failed(refused, spec.image is not None, spec.region is not None) from refused
+        reach(Point.LAUNCHER_CREATED)
         record.model_copy(update={"id": found.id}).write(directory)
         return found
 

@@ -52,7 +52,18 @@ def test_a_stopped_machine_is_gone(fake: Fake, provider: FlyProvider, make_vm: M
     machine.stop(lambda: DEADLINE)
     assert not fake.machines()
     assert machine.reap() == 143
-    assert fake.calls()["stop"] == 1
+    assert (fake.calls()["stop"], fake.calls().get("delete")) == (1, None)  # it destroys itself
+
+
+def test_a_machine_that_ends_by_itself_is_asked_for_nothing(
+    fake: Fake, provider: FlyProvider, make_vm: MakeVm, programs: NoPrograms
+) -> None:
+    machine = provider.start(make_vm(TASK))
+    programs.end(the_id(fake), 0)
+    assert ends_within(machine, DEADLINE)
+    machine.stop(lambda: DEADLINE)
+    assert machine.reap() == 0
+    assert fake.calls().keys() <= {"create", "list", "get"}
 
 
 def test_a_program_that_does_not_heed_the_stop_is_destroyed(
