@@ -1,5 +1,6 @@
 """The worker's way to the network: the loopback gateway, and what is read from a source."""
 
+import gzip
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,8 +11,8 @@ from werkzeug import Request, Response
 from shared.guest.config import Sources
 from tests.certificates import serving_tls
 from worker.arke.documents import UnreadableDocument
-from worker.arke.source import ArkeSource, EntityUnavailable, Limits
-from worker.network import client
+from worker.arke.source import ArkeSource, EntityUnavailable, Limits, Unanswered
+from worker.network import Client, client
 
 GATEWAY = "127.0.0.2"
 CID = "bafkreifiuyshp7kiyg3cd2khku3pd3p7jffksuksusqk3pbpwxp5vknm4y"
@@ -102,3 +103,69 @@ def test_a_redirect_of_the_gateway_is_followed_to_the_component() -> None:
     moved = {"/ipfs/cid": Response(status=301, headers={"Location": "/there"}), "/there": Response(b"content")}
     with serving("127.0.0.1", moved) as (port, _), client(None) as http:
         assert ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}")).component("cid", bytes) == b"content"
+
+
+def test_a_redirect_to_another_origin_is_not_followed() -> None:
+    with serving("127.0.0.1", {"/ipfs/cid": Response(b"content")}) as (other, received):
+        location = f"http://127.0.0.1:{other}/ipfs/cid"
+        moved = {"/ipfs/cid": Response(status=302, headers={"Location": location})}
+        with serving("127.0.0.1", moved) as (port, _), client(None) as http:
+            arke = ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}"))
+            with pytest.raises(UnreadableDocument, match="another origin"):
+                arke.component("cid", bytes)
+
+    assert received == []
+
+
+def test_no_compressed_answer_is_asked_for_and_none_is_read() -> None:
+    packed = Response(gzip.compress(bytes(10_000_000)), headers={"Content-Encoding": "gzip"})
+    with serving("127.0.0.1", {"/ipfs/cid": packed}) as (port, received), client(None) as http:
+        arke = ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}"))
+        with pytest.raises(UnreadableDocument, match="compressed"):
+            arke.component("cid", bytes)
+
+    assert received[0].headers["Accept-Encoding"] == "identity"
+
+
+def test_the_documents_of_an_entity_have_one_limit_together() -> None:
+    with serving("127.0.0.1", {"/ipfs/cid": Response(b"x" * 600)}) as (port, _), client(None) as http:
+        arke = ArkeSource(http, Sources(ipfs=f"http://127.0.0.1:{port}"), Limits(entity_bytes=1000))
+
+        assert len(arke.component("cid", bytes)) == 600
+        with pytest.raises(UnreadableDocument, match="larger than 400 bytes"):
+            arke.component("cid", bytes)
+
+
+def test_a_source_that_sends_a_byte_a_second_is_given_up_in_time() -> None:
+    now = [0.0]
+    asked: list[str] = []
+
+    def drip(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(200, content=dripping(now))
+
+    http = Client(httpx.MockTransport(drip))
+    arke = ArkeSource(http, Sources(), Limits(document_seconds=60, entity_seconds=100), clock=lambda: now[0])
+
+    with pytest.raises(EntityUnavailable, match="took too long") as failure:
+        arke.entity("A1")
+    assert (now[0], failure.value.answered, failure.value.retryable) == (61, False, True)
+    for _ in range(2):  # the second one has no time left
+        with pytest.raises(Unanswered):
+            arke.component("cid", bytes)
+    assert (now[0], len(asked)) == (101, 2)
+
+
+def dripping(now: list[float]) -> Iterator[bytes]:
+    while True:
+        now[0] += 1
+        yield b" "
+
+
+def test_the_worker_keeps_no_cookie() -> None:
+    sets_one = Response("here", headers={"Set-Cookie": "a=b"})
+    with serving("127.0.0.1", {"/": sets_one}) as (port, received), client(None) as http:
+        for _ in range(2):
+            http.get(f"http://127.0.0.1:{port}/")
+
+    assert "Cookie" not in received[1].headers

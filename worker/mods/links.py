@@ -5,6 +5,7 @@ from typing import Final
 
 from shared.guest.config import Sources
 from worker.arke.documents import Entity, Reference
+from worker.mods.addresses import below
 from worker.mods.elements import Element, element
 from worker.mods.holdings import CHEIMARROS, DESCRIPTION, PINAX, REFERENCE_SUFFIX, Holdings
 
@@ -36,10 +37,6 @@ def related(holdings: Holdings, include_ocr: bool, sources: Sources) -> Iterator
             yield _component(name, cid, sources)
 
 
-def gateway(cid: str, sources: Sources) -> str:
-    return f"{sources.ipfs}/ipfs/{cid}"
-
-
 def _referenced(name: str, reference: Reference, include_ocr: bool) -> Element | None:
     return element(
         "relatedItem",
@@ -60,7 +57,7 @@ def _neighbour(kind: str, label: str, role: str, pi: str, sources: Sources) -> E
     return element(
         "relatedItem",
         element("identifier", pi, type="arke-pi", displayLabel=f"{role} PI"),
-        element("location", element("url", f"{sources.web}/{pi}", displayLabel=f"View {role} in Arke")),
+        element("location", element("url", below(sources.web, pi), displayLabel=f"View {role} in Arke")),
         type=kind,
         displayLabel=label,
     )
@@ -70,7 +67,7 @@ def _component(name: str, cid: str, sources: Sources) -> Element | None:
     return element(
         "relatedItem",
         element("identifier", cid, type="ipfs-cid"),
-        element("identifier", gateway(cid, sources), type="uri"),
+        element("identifier", f"{sources.ipfs}/ipfs/{cid}", type="uri"),
         element("identifier", f"{sources.api}/cat/{cid}", type="uri"),
         type="constituent",
         displayLabel=name,

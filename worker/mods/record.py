@@ -7,6 +7,7 @@ from shared.domain.spec import ExportOptions
 from shared.guest.config import Sources
 from worker.arke.documents import Entity, Pinax
 from worker.mods import graph, links
+from worker.mods.addresses import address, below
 from worker.mods.elements import Element, element
 from worker.mods.holdings import Holdings
 from worker.mods.languages import iso639_2b
@@ -130,13 +131,15 @@ def _summary(holdings: Holdings, pinax: Pinax) -> str | None:
 
 def _whereabouts(entity: Entity, pinax: Pinax, sources: Sources) -> Iterator[Element | None]:
     here = f"{sources.web}/{entity.pi}"
-    address = here if pinax.access_url in (None, PLACEHOLDER) else pinax.access_url
+    given = None if pinax.access_url == PLACEHOLDER else pinax.access_url
     yield element("identifier", pinax.id, type="local", displayLabel="PINAX ID")
     yield element("identifier", entity.pi, type="arke-pi", displayLabel="Arke Persistent Identifier")
-    yield element("identifier", address, type="uri", displayLabel="Arke URI")
+    yield element("identifier", given or here, type="uri", displayLabel="Arke URI")
     yield element(
         "location",
         element("physicalLocation", pinax.institution),
-        element("url", address, usage="primary", access="object in context", displayLabel="View in Arke"),
-        element("url", links.gateway(entity.manifest_cid, sources), displayLabel="IPFS Manifest"),
+        element(
+            "url", address(given) or here, usage="primary", access="object in context", displayLabel="View in Arke"
+        ),
+        element("url", below(f"{sources.ipfs}/ipfs", entity.manifest_cid), displayLabel="IPFS Manifest"),
     )
