@@ -12,7 +12,7 @@ from tests.worker.control_plane import FakeControlPlane
 from worker.callbacks import Callbacks
 from worker.logs import open_log
 from worker.network import Client, client
-from worker.progress import INTERVAL_SECONDS, reported
+from worker.progress import INTERVAL_SECONDS, ProgressReports, reported
 from worker.runtime import Worker
 
 ROOT: Final = "01K9MHPYR07M6YMZ1QGR8DZB8S"
@@ -38,29 +38,45 @@ def counts(plane: FakeControlPlane) -> list[int]:
     return [received.report[PROGRESS]["done"] for received in plane.reports]
 
 
-def test_counts_are_reported_at_most_every_three_seconds(plane: FakeControlPlane, http: Client, clock: Clock) -> None:
-    with reported(Callbacks(http, plane.config(TREE)), LOG, clock) as progress:
-        for second in range(7):
-            clock.now = second
-            progress({"done": second})
-            if second and second % INTERVAL_SECONDS == 0:
-                plane.await_events(PROGRESS, second // int(INTERVAL_SECONDS))
+def test_counts_are_passed_on_at_most_every_three_seconds(plane: FakeControlPlane, http: Client, clock: Clock) -> None:
+    progress = ProgressReports(Callbacks(http, plane.config(TREE)), LOG, clock)
+    passed_on = []
+    for second in range(7):
+        clock.now = second
+        progress({"done": second})
+        if progress._wake.is_set():
+            passed_on.append(second)
+            progress._wake.clear()
 
-    assert counts(plane) == [3, 6]
+    assert passed_on == [INTERVAL_SECONDS, 2 * INTERVAL_SECONDS]
 
 
-@pytest.mark.parametrize(("status", "reports"), [(400, 1), (422, 1), (409, 1), (503, 3)])
-def test_a_refused_report_is_the_last_one_and_an_unanswered_one_is_not_repeated(
-    plane: FakeControlPlane, http: Client, clock: Clock, status: int, reports: int
+@pytest.mark.parametrize("status", [400, 422, 409])
+def test_after_a_refused_report_there_is_no_other(
+    plane: FakeControlPlane, http: Client, clock: Clock, status: int
 ) -> None:
-    plane.statuses[PROGRESS] = [status] * 3
+    plane.statuses[PROGRESS] = [status]
+    with reported(Callbacks(http, plane.config(TREE)), LOG, clock) as progress:
+        [sender] = [thread for thread in threading.enumerate() if thread.name == PROGRESS]
+        clock.now = INTERVAL_SECONDS
+        progress({"done": 1})
+        sender.join(60)
+
+        assert not sender.is_alive()
+    assert counts(plane) == [1]
+
+
+def test_an_unanswered_report_is_not_repeated_and_the_next_one_is_sent(
+    plane: FakeControlPlane, http: Client, clock: Clock
+) -> None:
+    plane.statuses[PROGRESS] = [503, 503]
     with reported(Callbacks(http, plane.config(TREE)), LOG, clock) as progress:
         for number in range(1, 4):
             clock.now = number * INTERVAL_SECONDS
             progress({"done": number})
-            plane.await_events(PROGRESS, min(number, reports))
+            plane.await_events(PROGRESS, number)
 
-    assert counts(plane) == [1, 2, 3][:reports]
+    assert counts(plane) == [1, 2, 3]
 
 
 def test_a_program_does_not_wait_for_a_control_plane_that_does_not_answer(clock: Clock) -> None:

@@ -278,6 +278,15 @@ def test_children_that_are_too_deep_do_not_count() -> None:
         frontier.add(["e"], Place("root"))
 
 
+def test_an_identifier_that_is_too_long_is_not_kept_whole() -> None:
+    frontier = Frontier("root", max_depth=1)
+    frontier.add(["x" * 1_000_000], frontier.next() or Place("root"))
+    place = frontier.next()
+
+    assert place is not None
+    assert len(place.pi) < 200
+
+
 def test_an_identifier_of_any_length_is_one_failed_entity(tmp_path: Path) -> None:
     def answer(request: httpx.Request) -> httpx.Response | None:
         if request.url.path != f"/entities/{PIS['oral']}":
