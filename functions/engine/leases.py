@@ -26,6 +26,7 @@ from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 from functions.engine import request_ids
 from functions.engine.concurrency import run_all
+from functions.engine.foreign_reports import Ignored, apply_once
 from functions.ports import OrderStore, Snapshot, UnreadableOrder
 from shared.crash_points import Point, reach
 from shared.domain.order import FINAL, State
@@ -41,7 +42,6 @@ POINTS: Final[Mapping[EventKind, Point]] = {
     EventKind.SUCCEED: Point.CALLBACK_COMPLETED,
     EventKind.FAIL: Point.CALLBACK_FAILED,
 }
-REPEATED: Final = "This was reported before."
 
 
 class WhyStop(StrEnum):
@@ -151,19 +151,17 @@ class Leases:
         reach(Point.CALLBACK_FAILED)
         return order
 
-    def foreign_worker_reported(self, seen: Snapshot, report: Start | Succeed | Fail) -> str | None:
-        """Apply the report of a worker that acts on no refusal. Return None, or why the report changed nothing.
+    def foreign_worker_reported(self, seen: Snapshot, report: Start | Succeed | Fail) -> Ignored | None:
+        """Apply the report of a program that is not ours. Return None, or why the report changed nothing.
 
-        That is a repeat, a report of an earlier epoch, or one after the order's end. Raises NotFound, Unavailable.
+        Raises NotFound, Unavailable.
         """
-        if report.epoch == seen.order.epoch and report.request_id in seen.order.recent:
-            return REPEATED
-        try:
+
+        def apply() -> None:
             self.store.apply(seen.order.id, report, self.clock(), seen)
-        except (LeaseLost, WrongState) as refusal:
-            return refusal.message
-        reach(POINTS[report.kind])
-        return None
+            reach(POINTS[report.kind])
+
+        return apply_once(seen.order, report.epoch, report.request_id, apply)
 
     def _renew(
         self, seen: Mapping[str, Snapshot | UnreadableOrder], launcher: str, attended: bool, hold: LeaseId

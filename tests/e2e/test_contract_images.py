@@ -158,4 +158,4 @@ def test_a_worker_that_names_another_task_completes_neither_and_its_own_ends_unc
     assert order.state is State.SUCCEEDED
     assert order.message is not None
     assert "unconfirmed" in order.message
-    assert ignored(stack, order.id) == ["The body names another task."]
+    assert ignored(stack, order.id) == ["wrong_task"]

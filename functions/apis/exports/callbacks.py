@@ -2,8 +2,6 @@
 
 from typing import Final
 
-import structlog
-
 from functions.apis.exports.dialect import missing
 from functions.apis.exports.exports import NO_TASK, require_task
 from functions.apis.exports.settings import ExportsSettings
@@ -12,20 +10,18 @@ from functions.domain.events import Fail
 from functions.domain.refusals import Conflict, Invalid, LeaseLost, Malformed, NotFound, WrongState
 from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
+from functions.engine.foreign_reports import Ignored, apply_once, log_ignored
 from functions.engine.leases import Leases
 from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs, Upload
 from functions.http.authentication import Open
 from functions.http.routing import NoSuchPath, Route
 from shared.domain.order import Reason
-from shared.log_events import LogEvent
 
 CONTENT_TYPE: Final = "application/xml"
 CALLBACK: Final = "/callback/{order_id}/{secret}"
 """The path of the address that an image is given."""
 MAX_BYTES: Final = 128 * 1024
-
-log = structlog.get_logger()
 
 
 def call_back(
@@ -40,7 +36,7 @@ def call_back(
     """The secret is verified before the order is read: a wrong one must not reveal whether the task exists."""
     epoch = tokens.epoch_of(task_id, secret)
     if epoch is None:
-        _ignored("forged")
+        log_ignored(Ignored.FORGED, task_id, body.status)
         raise NotFound(NO_TASK)
     return _receive(body, orders, leases, outputs, task_id, epoch)
 
@@ -60,24 +56,22 @@ def _receive(
 ) -> Received:
     """Apply the report of this epoch, unless the task has ended or the epoch is over: then nothing changes."""
     if body.task_id != task_id:
-        _ignored("wrong_task")
+        log_ignored(Ignored.WRONG_TASK, task_id, body.status)
         raise Invalid("Some fields of the body are wrong.", {"task_id": "not the task of this address"})
     order, _ = require_task(orders, task_id, owner=None)
     request_id = request_ids.worker_report("callback", epoch, body.model_dump_json())
-    if request_id in order.recent:
-        _ignored("repeated")
-        return Received()
-    try:
+
+    def apply() -> None:
         if body.status is Status.SUCCESS:
             _succeed(body, outputs, task_id, epoch, request_id)
         elif body.status is Status.ERROR:
             leases.worker_failed(task_id, Fail(request_id, epoch, Reason.PROGRAM_FAILED, body.error))
         else:
             raise Invalid("Some fields of the body are wrong.", {"status": "use success or error"})
-    except LeaseLost:
-        _ignored("late")
-    except WrongState:
-        _ignored("contradicting")
+
+    why = apply_once(order, epoch, request_id, apply)
+    if why is not None:
+        log_ignored(why, task_id, body.status)
     return Received()
 
 
@@ -89,21 +83,15 @@ def _succeed(body: CallbackRequest, outputs: Outputs, task_id: str, epoch: int, 
     try:
         outputs.accept(task_id, epoch, request_id, upload, body.metrics)
     except Invalid:
-        _ignored("wrong_key")
+        log_ignored(Ignored.WRONG_KEY, task_id, body.status)
         raise Invalid(
             "Some fields of the body are wrong.", {"output_r2_key": f"use exports/{task_id}/<file name>"}
         ) from None
     except (LeaseLost, WrongState):
         raise
     except Conflict as refusal:
-        _ignored("no_object")
+        log_ignored(Ignored.NO_OBJECT, task_id, body.status)
         raise Malformed(refusal.message) from None
-
-
-def _ignored(why: str) -> None:
-    """Log a report that changes nothing. The request's log fields name the task."""
-    message = "A callback was refused or ignored; the task has not changed."
-    log.warning(LogEvent.CALLBACK_IGNORED, message=message, why=why)
 
 
 ROUTES: Final = (

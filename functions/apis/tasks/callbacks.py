@@ -3,11 +3,9 @@
 So whatever comes late or twice is answered with 200, changes nothing, and is logged.
 """
 
-import logging
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-import structlog
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from functions.apis.tasks.settings import TasksSettings
@@ -15,6 +13,7 @@ from functions.domain.events import Fail, Start, Succeed
 from functions.domain.refusals import Invalid, NotFound, Unauthenticated
 from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
+from functions.engine.foreign_reports import Ignored, log_ignored
 from functions.engine.leases import Leases
 from functions.engine.orders import Orders
 from functions.http.authentication import Open
@@ -22,14 +21,11 @@ from functions.http.routing import ID, Route
 from functions.ports import Snapshot
 from shared.domain.order import Reason
 from shared.domain.spec import OrderKind
-from shared.log_events import LogEvent
 
 MAX_ID_LENGTH: Final = 128
 MAX_ERROR_LENGTH: Final = 4000
 MAX_MESSAGE_LENGTH: Final = 1000
 NO_TASK: Final = "There is no such task, or the secret is not this task's."
-
-log = structlog.get_logger()
 
 
 class Callback(StrEnum):
@@ -72,9 +68,9 @@ def report(
     """Apply the report of a machine that we started, at the epoch of its secret."""
     kind, epoch = _kind(callback), tokens.epoch_of(task_id, secret)
     if epoch is None:
-        raise _unknown(task_id, kind, "The secret is not this task's.")
+        raise _unknown(task_id, kind, Ignored.FORGED)
     if body.task_id != task_id:
-        _log_ignored(task_id, kind, "The body names another task.")
+        log_ignored(Ignored.WRONG_TASK, task_id, kind)
         raise Invalid("Some fields of the body are wrong.", {"task_id": "Send the id of the task in the path"})
     return _apply(_task(orders, task_id, kind), epoch, kind, body, leases)
 
@@ -95,7 +91,7 @@ def report_unsigned(
 def _apply(seen: Snapshot, epoch: int, kind: Callback, body: CallbackBody, leases: Leases) -> Accepted:
     why = leases.foreign_worker_reported(seen, _event(kind, epoch, body))
     if why is not None:
-        _log_ignored(seen.order.id, kind, why, logging.INFO)
+        log_ignored(why, seen.order.id, kind)
     return Accepted(ignored=why is not None)
 
 
@@ -122,21 +118,15 @@ def _task(orders: Orders, task_id: str, kind: Callback) -> Snapshot:
     try:
         seen = orders.require_owned(ID.validate_python(task_id), None)
     except (NotFound, ValidationError):
-        raise _unknown(task_id, kind, "There is no such task.") from None
+        raise _unknown(task_id, kind, Ignored.UNKNOWN_TASK) from None
     if seen.order.kind is not OrderKind.TASK:
-        raise _unknown(task_id, kind, "The order is no task.")
+        raise _unknown(task_id, kind, Ignored.UNKNOWN_TASK)
     return seen
 
 
-def _unknown(task_id: str, kind: Callback, why: str) -> NotFound:
-    _log_ignored(task_id, kind, why)
+def _unknown(task_id: str, kind: Callback, why: Ignored) -> NotFound:
+    log_ignored(why, task_id, kind)
     return NotFound(NO_TASK)
-
-
-def _log_ignored(task_id: str, kind: Callback, why: str, level: int = logging.WARNING) -> None:
-    """Log a callback that changed nothing: a warning, unless its sender knew the secret and was late."""
-    message = "A worker's callback changed nothing."
-    log.log(level, LogEvent.CALLBACK_IGNORED, message=message, order_id=task_id, callback=kind.value, why=why)
 
 
 ROUTES: Final = (

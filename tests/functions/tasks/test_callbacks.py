@@ -82,7 +82,7 @@ def test_a_repeat_is_answered_with_200_changes_nothing_and_is_logged(
     assert (again.status_code, again.get_json()) == (200, IGNORED)
     assert world.view(task) == before
     [line] = events(capsys)
-    assert (line["order_id"], line["callback"], line["why"]) == (task, callback, "This was reported before.")
+    assert (line["order_id"], line["callback"], line["why"]) == (task, callback, "repeated")
     assert line["severity"] == "INFO"
 
 
