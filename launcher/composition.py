@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -61,8 +61,10 @@ def serve(settings: LauncherSettings) -> int:
     logs.log_thread_failures()
     with locked(settings.state_dir) as identity:
         key = settings.launcher_key.get_secret_value()
-        with ControlPlane(settings.url, key, identity=identity) as control_plane, _failures_explained():
+        with ExitStack() as opened:
+            control_plane = opened.enter_context(ControlPlane(settings.url, key, identity=identity))
             providers = providers_of(settings, identity, control_plane)
+            opened.enter_context(_failures_explained())
             events = Events()
             events.hear_signals()
             log.info(

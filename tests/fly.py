@@ -12,7 +12,8 @@ import httpx
 from emulators.fakes.fly.api import LocalFly
 from emulators.fakes.fly.behaviour import Behaviour
 from emulators.fakes.fly.limits import Limits
-from emulators.fakes.fly.machines import Launch, Machines
+from emulators.fakes.fly.machine import Launch
+from emulators.fakes.fly.machines import Machines
 from emulators.serving import serving
 from emulators.settings import OWN_IMAGE
 from tests.harness.waiting import await_value

@@ -1,1 +1,1 @@
-"""Fakes of cloud services that have no official emulator: Compute Engine, and the Intel Trust Authority."""
+"""Fakes of cloud services that have no official emulator: Compute Engine, Fly's Machines API, Intel Trust Authority."""

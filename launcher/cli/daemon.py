@@ -49,7 +49,7 @@ def run(
     providers: Annotated[
         Flag,
         typer.Option(
-            help="baremetal, gcp, or both with a comma. "
+            help="baremetal, gcp, fly, or several with commas: the first that can makes exports and tasks. "
             "(env LAUNCHYARD_PROVIDERS, LAUNCHER_PROVIDERS; default: baremetal)"
         ),
     ] = None,

@@ -1,29 +1,19 @@
 """The machines of the fake. Each call first applies what the clock and the programs' ends have made due."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Final, Protocol
+from datetime import datetime
+from typing import Final
 
 from emulators.fakes.fly.behaviour import Behaviour
+from emulators.fakes.fly.machine import Launch, Machine, Programs, State, rfc3339
 from emulators.fakes.fly.rules import Config, Document
 
 STOP_SECONDS: Final = 5.0
 """How long a program may take to end after SIGTERM, before SIGKILL."""
 MILLISECONDS: Final = 1000
-
-
-class State(StrEnum):
-    CREATED = "created"
-    STARTING = "starting"
-    STARTED = "started"
-    STOPPING = "stopping"
-    STOPPED = "stopped"
-    DESTROYING = "destroying"
-    DESTROYED = "destroyed"
 
 
 class NameTaken(Exception):
@@ -36,67 +26,6 @@ class NotThere(Exception):
 
 class StillRuns(Exception):
     """A machine that runs is destroyed only by force."""
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """The program to run for a machine: its image's, with these arguments and this environment."""
-
-    machine_id: str
-    name: str
-    image: str
-    arguments: Sequence[str]
-    environment: Mapping[str, str]
-
-
-class Programs(Protocol):
-    """Runs the programs of the machines."""
-
-    def knows(self, image: str) -> bool: ...
-
-    def start(self, launch: Launch) -> None: ...
-
-    def terminate(self, machine_id: str) -> None: ...
-
-    def kill(self, machine_id: str) -> None: ...
-
-    def ended(self) -> Mapping[str, int]:
-        """Return the exit codes of the programs that have ended since the last call, by the machines' ids."""
-
-
-@dataclass
-class Machine:
-    """`due_at` is when its present state ends by itself, as a time of the clock; None: it does not."""
-
-    id: str
-    instance_id: str
-    name: str
-    region: str
-    config: Config
-    document: Document
-    private_ip: str
-    state: State
-    due_at: float | None
-    created_at: datetime
-    updated_at: datetime
-    destroyed_at: float | None = None
-    requested_stop: bool = False
-    events: list[Document] = field(default_factory=list)
-
-    def show(self) -> Document:
-        """Return the machine as the API shows it."""
-        return {
-            "id": self.id,
-            "name": self.name,
-            "state": self.state,
-            "region": self.region,
-            "instance_id": self.instance_id,
-            "private_ip": self.private_ip,
-            "created_at": _rfc3339(self.created_at),
-            "updated_at": _rfc3339(self.updated_at),
-            "config": self.document,
-            "events": list(self.events),
-        }
 
 
 @dataclass
@@ -210,7 +139,7 @@ class Machines:
         """Note the end of a machine's program."""
         exit_event = {
             "exit_code": code,
-            "exited_at": _rfc3339(self.now()),
+            "exited_at": rfc3339(self.now()),
             "guest_exit_code": code,
             "guest_signal": -1,
             "oom_killed": False,
@@ -268,7 +197,3 @@ class Machines:
 
     def _there(self) -> list[Machine]:
         return [one for one in self.made.values() if one.state is not State.DESTROYED]
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

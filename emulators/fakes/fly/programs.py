@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from emulators.fakes.fly.machines import Launch
+from emulators.fakes.fly.machine import Launch
 from emulators.processes import Server, record
 from launcher.providers.process.identity import started_at
 
