@@ -27,6 +27,11 @@ READ_AT_ONCE: Final = 256
 """An order behind more than these of other accounts is not found yet."""
 FRESH: Final = timedelta(seconds=0.5)
 """How long a candidate may be tried after it was read: as long, an account that was not among them has no turn."""
+BUSY: Final = 4
+"""If so many candidates of one query were taken, the rest may be tried for as long as `FRESH_IF_BUSY`: a query may take
+half a second when many claim.
+"""
+FRESH_IF_BUSY: Final = timedelta(seconds=1)
 STALE: Final = timedelta(seconds=2)
 """How long a tried candidate is not offered again."""
 PAUSE: Final = timedelta(seconds=1)
@@ -156,6 +161,8 @@ class _LaneQueue:
         self._lock = lock
         """Held during a query."""
         self._candidates: list[Snapshot] = []
+        self._taken = 0
+        """How many candidates of the last query were taken."""
         self._queries = 0
         """How many queries have ended, failed ones too."""
         self._asked_at: datetime | None = None
@@ -166,14 +173,15 @@ class _LaneQueue:
         queries_before = self._queries
         with self._lock:
             age = timedelta.max if self._asked_at is None else now - self._asked_at
-            if age >= FRESH:
+            waited_for_a_query = self._queries != queries_before
+            if age >= (FRESH if self._taken < BUSY else FRESH_IF_BUSY) and not waited_for_a_query:
                 self._candidates.clear()
             if self._candidates:
+                self._taken += 1
                 return self._candidates.pop()
-            waited_for_a_query = self._queries != queries_before
             if not self._found_some and (waited_for_a_query or age < self._pause):
                 return None  # the last query found nothing, or failed, and its result is this claimer's, too
-            self._asked_at, self._found_some = now, False
+            self._asked_at, self._found_some, self._taken = now, False, 1
             try:
                 self._candidates = read()
             finally:

@@ -13,7 +13,7 @@ from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import Cancel, Claim, Return
 from functions.domain.order import Order
 from functions.domain.refusals import Refusal, Unavailable
-from functions.engine.candidates import FRESH, PAUSE, READ_AT_ONCE, STALE, Candidates, oldest_last
+from functions.engine.candidates import BUSY, FRESH, FRESH_IF_BUSY, PAUSE, READ_AT_ONCE, STALE, Candidates, oldest_last
 from functions.ports import OrderStore, Snapshot
 from shared.domain.order import Reason, State
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
@@ -251,6 +251,19 @@ def test_candidates_read_long_ago_are_read_again(store: CountedStore) -> None:
 
     candidates.next(LANES, a_claim(), NOW + FRESH)
 
+    assert store.queries == 2
+
+
+def test_candidates_that_many_share_are_tried_for_longer(store: CountedStore) -> None:
+    stored(store, 10)
+    candidates = Candidates(store)
+    for _ in range(BUSY):
+        candidates.next(LANES, a_claim(), NOW)
+
+    candidates.next(LANES, a_claim(), NOW + FRESH)
+    assert store.queries == 1
+
+    candidates.next(LANES, a_claim(), NOW + FRESH_IF_BUSY)
     assert store.queries == 2
 
 
