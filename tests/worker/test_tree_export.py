@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
@@ -18,6 +18,7 @@ from shared.domain.order import Reason
 from shared.domain.spec import CheimarrosMode, ExportOptions, ExportSpec
 from shared.guest.config import Sources
 from tests.worker.entities import EXPECTED, PIS, Record
+from worker.arke import source
 from worker.mods.frontier import Frontier, Place, TreeTooLarge
 from worker.network import Client
 from worker.programs import Job, ProgramFailed, Result, mods_export
@@ -216,6 +217,28 @@ def test_a_source_that_holds_back_one_answer_for_ever_costs_one_entity(
     assert written(result) == [pi for pi in ORDER if pi != PIS["oral"]]
 
 
+def test_of_endless_answers_only_one_at_a_time_is_read_beyond_a_megabyte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "LARGE_BYTES", 1000)
+    chunks: list[str] = []
+
+    def endless(name: str) -> Iterator[bytes]:
+        yield bytes(1001)  # whoever is asked for more has its turn
+        while True:
+            chunks.append(name)
+            yield bytes(1 << 16)
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        path = request.url.path
+        return httpx.Response(200, content=endless(path)) if path.startswith("/ipfs/") else None
+
+    run(tmp_path, answer=answer)
+
+    turns = [name for name, _ in itertools.groupby(chunks)]
+    assert len(turns) == len(set(turns)) > 1
+
+
 def wide(children: int) -> Answer:
     """A root with this number of children, of which only the first one exists."""
     pis = [f"{ROOT[:-6]}{number:06}" for number in range(children)]
@@ -266,6 +289,15 @@ def test_a_tree_of_too_many_entities_is_refused_in_words(tmp_path: Path, monkeyp
         run(tmp_path)
 
     assert (failure.value.reason, failure.value.retryable) == (Reason.PROGRAM_FAILED, False)
+
+
+def test_a_file_that_does_not_fit_is_explained(tmp_path: Path) -> None:
+    (tmp_path / f"{ORDER[0]}-collection.xml").symlink_to("/dev/full")
+
+    with pytest.raises(ProgramFailed, match="No space left on device") as failure:
+        run(tmp_path)
+
+    assert (failure.value.reason, failure.value.retryable) == (Reason.DISK_FULL, False)
 
 
 def test_children_that_are_too_deep_do_not_count() -> None:

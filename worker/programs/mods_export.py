@@ -54,6 +54,9 @@ def export(job: Job[ExportSpec]) -> Result:
                 job.progress(_progress(tally, frontier))
     except TreeTooLarge as error:
         raise ProgramFailed(Reason.PROGRAM_FAILED, str(error), retryable=False) from error
+    except OSError as error:  # a machine's files are in its memory
+        message = f"The file cannot be written: {error.strerror}. Export less, or give machines more memory."
+        raise ProgramFailed(Reason.DISK_FULL, message, retryable=False) from error
     return Result(file, "application/xml", _metrics(tally, records))
 
 
