@@ -18,9 +18,9 @@ from worker.arke import documents
 from worker.arke.documents import Entity, UnreadableDocument
 from worker.network import Client, NoHttpAnswer, answered, persist
 
-LONGEST_ID: Final = 128
+MAX_ID_LENGTH: Final = 128
 """In characters."""
-PLAIN: Final = re.compile(rf"[A-Za-z0-9]{{1,{LONGEST_ID}}}")
+PLAIN: Final = re.compile(rf"[A-Za-z0-9]{{1,{MAX_ID_LENGTH}}}")
 """An id that may be put into a path. PIs are base 32; CIDs are base 32, 36 or 58
 (https://github.com/multiformats/cid)."""
 MAX_REDIRECTS: Final = 3
