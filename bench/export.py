@@ -72,10 +72,10 @@ def from_source(tree: SyntheticTree, folder: Path) -> Path:
 def from_memory(tree: SyntheticTree, folder: Path) -> Path:
     frontier, file = Frontier(ROOT, OPTIONS.max_depth), folder / "floor.xml"
     with writing(file, collection=True) as records:
-        while place := frontier.next():
-            entity = documents.entity(tree.entity(place.pi))
-            frontier.add(entity.children, place)
-            records.add(place.pi, record(holdings(tree, entity), OPTIONS, Sources(), str(place)))
+        while position := frontier.next():
+            entity = documents.entity(tree.entity(position.pi))
+            frontier.add(entity.children, position)
+            records.add(position.pi, record(holdings(tree, entity), OPTIONS, Sources(), str(position)))
     return file
 
 

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
@@ -18,7 +18,8 @@ from shared.domain.order import Reason
 from shared.domain.spec import CheimarrosMode, ExportOptions, ExportSpec
 from shared.guest.config import Sources
 from tests.worker.entities import EXPECTED, PIS, Record
-from worker.mods.frontier import Frontier, Place, TreeTooLarge
+from worker.arke import source
+from worker.mods.frontier import Frontier, Position, TreeTooLarge
 from worker.network import Client
 from worker.programs import Job, ProgramFailed, Result, mods_export
 from worker.programs.mods_export import MAX_UNANSWERED, export
@@ -135,8 +136,8 @@ def test_text_of_several_lines_keeps_its_white_space_in_a_collection(tmp_path: P
 
 
 def test_a_position_names_depth_parent_and_path() -> None:
-    root = Place("A")
-    child = Place("C", Place("B", root, 1), 2)
+    root = Position("A")
+    child = Position("C", Position("B", root, 1), 2)
 
     assert str(root) == "depth: 0, path: /A"
     assert str(child) == "depth: 2, parent: B, path: /A/B/C"
@@ -157,7 +158,7 @@ def another(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, content=(FOLDER / "entities" / ORDER[0]).read_bytes())
 
 
-def endless(request: httpx.Request) -> httpx.Response:
+def unending(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, content=itertools.repeat(bytes(1 << 16)))
 
 
@@ -173,7 +174,7 @@ def a_bomb(request: httpx.Request) -> httpx.Response:
     return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"\x1f\x8b"))
 
 
-@pytest.mark.parametrize("bad", [garbage, another, endless, round_and_round, elsewhere, a_bomb])
+@pytest.mark.parametrize("bad", [garbage, another, unending, round_and_round, elsewhere, a_bomb])
 def test_an_entity_that_cannot_be_read_is_counted_and_the_export_goes_on(
     tmp_path: Path, bad: Callable[[httpx.Request], httpx.Response]
 ) -> None:
@@ -187,7 +188,7 @@ def test_an_entity_that_cannot_be_read_is_counted_and_the_export_goes_on(
     assert (result.metrics["entities_failed"], result.metrics["entities_exported"]) == (1, 10)
 
 
-@pytest.mark.parametrize("bad", [garbage, endless, round_and_round, elsewhere, a_bomb])
+@pytest.mark.parametrize("bad", [garbage, unending, round_and_round, elsewhere, a_bomb])
 def test_a_component_that_cannot_be_read_counts_as_missing(
     tmp_path: Path, bad: Callable[[httpx.Request], httpx.Response]
 ) -> None:
@@ -214,6 +215,28 @@ def test_a_source_that_holds_back_one_answer_for_ever_costs_one_entity(
         over.set()
 
     assert written(result) == [pi for pi in ORDER if pi != PIS["oral"]]
+
+
+def test_of_unending_answers_only_one_at_a_time_is_read_beyond_a_megabyte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "LARGE_BYTES", 1000)
+    chunks: list[str] = []
+
+    def unending(name: str) -> Iterator[bytes]:
+        yield bytes(1001)  # whoever is asked for more has its turn
+        while True:
+            chunks.append(name)
+            yield bytes(1 << 16)
+
+    def answer(request: httpx.Request) -> httpx.Response | None:
+        path = request.url.path
+        return httpx.Response(200, content=unending(path)) if path.startswith("/ipfs/") else None
+
+    run(tmp_path, answer=answer)
+
+    turns = [name for name, _ in itertools.groupby(chunks)]
+    assert len(turns) == len(set(turns)) > 1
 
 
 def wide(children: int) -> Answer:
@@ -268,23 +291,32 @@ def test_a_tree_of_too_many_entities_is_refused_in_words(tmp_path: Path, monkeyp
     assert (failure.value.reason, failure.value.retryable) == (Reason.PROGRAM_FAILED, False)
 
 
+def test_a_file_that_does_not_fit_is_explained(tmp_path: Path) -> None:
+    (tmp_path / f"{ORDER[0]}-collection.xml").symlink_to("/dev/full")
+
+    with pytest.raises(ProgramFailed, match="No space left on device") as failure:
+        run(tmp_path)
+
+    assert (failure.value.reason, failure.value.retryable) == (Reason.DISK_FULL, False)
+
+
 def test_children_that_are_too_deep_do_not_count() -> None:
     frontier = Frontier("root", max_depth=1, max_entities=3)
-    frontier.add(["a", "b", "a", "root"], Place("root"))
-    frontier.add(["c", "d"], Place("a", Place("root"), 1))
+    frontier.add(["a", "b", "a", "root"], Position("root"))
+    frontier.add(["c", "d"], Position("a", Position("root"), 1))
 
     assert frontier.found == 3
     with pytest.raises(TreeTooLarge):
-        frontier.add(["e"], Place("root"))
+        frontier.add(["e"], Position("root"))
 
 
 def test_an_identifier_that_is_too_long_is_not_kept_whole() -> None:
     frontier = Frontier("root", max_depth=1)
-    frontier.add(["x" * 1_000_000], frontier.next() or Place("root"))
-    place = frontier.next()
+    frontier.add(["x" * 1_000_000], frontier.next() or Position("root"))
+    position = frontier.next()
 
-    assert place is not None
-    assert len(place.pi) < 200
+    assert position is not None
+    assert len(position.pi) < 200
 
 
 def test_an_identifier_of_any_length_is_one_failed_entity(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+Bytes = bytes | bytearray
+
 
 class UnreadableDocument(Exception):
     """A document is not valid. The message says why."""
@@ -90,7 +92,7 @@ class Graph:
     relations: tuple[Relation, ...] = ()
 
 
-def entity(document: bytes) -> Entity:
+def entity(document: Bytes) -> Entity:
     """Parse an entity. Raises UnreadableDocument if its identity is missing."""
     fields = _object(document)
     components = fields.get("components")
@@ -107,7 +109,7 @@ def entity(document: bytes) -> Entity:
     )
 
 
-def pinax(document: bytes) -> Pinax:
+def pinax(document: Bytes) -> Pinax:
     """Parse a `pinax.json`. Raises UnreadableDocument if it is not a JSON object."""
     fields = _object(document)
     return Pinax(
@@ -127,7 +129,7 @@ def pinax(document: bytes) -> Pinax:
     )
 
 
-def reference(document: bytes) -> Reference:
+def reference(document: Bytes) -> Reference:
     """Parse a `.ref.json`. Raises UnreadableDocument if it is not a JSON object."""
     fields = _object(document)
     return Reference(
@@ -140,7 +142,7 @@ def reference(document: bytes) -> Reference:
     )
 
 
-def graph(document: bytes) -> Graph:
+def graph(document: Bytes) -> Graph:
     """Parse a `cheimarros.json`; skip invalid nodes and relations. Raises UnreadableDocument if it is not an object."""
     fields = _object(document)
     nodes = {code: node for code, value in _items(fields.get("entities")) if (node := _node(value))}
@@ -149,7 +151,7 @@ def graph(document: bytes) -> Graph:
     return Graph(nodes, tuple(relation for relation in relations if relation))
 
 
-def text(document: bytes) -> str | None:
+def text(document: Bytes) -> str | None:
     """Parse a plain-text document. Return None if it is blank."""
     return _text(document.decode("utf-8-sig", errors="replace"))
 
@@ -177,7 +179,7 @@ def _relation(value: Any) -> Relation | None:
     return Relation(source, target, kind) if source and target and kind else None
 
 
-def _object(document: bytes) -> dict[str, Any]:
+def _object(document: Bytes) -> dict[str, Any]:
     try:
         value = json.loads(document)
     except (ValueError, RecursionError) as error:

@@ -8,9 +8,8 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Final, TypeVar, cast
+from typing import Final, Self, TypeVar, cast
 
 import httpx
 
@@ -19,16 +18,17 @@ from worker.arke import documents
 from worker.arke.documents import Entity, UnreadableDocument
 from worker.network import Client, NoHttpAnswer, answered, persist
 
-LONGEST_ID: Final = 128
+MAX_ID_LENGTH: Final = 128
 """In characters."""
-PLAIN: Final = re.compile(rf"[A-Za-z0-9]{{1,{LONGEST_ID}}}")
+PLAIN: Final = re.compile(rf"[A-Za-z0-9]{{1,{MAX_ID_LENGTH}}}")
 """An id that may be put into a path. PIs are base 32; CIDs are base 32, 36 or 58
 (https://github.com/multiformats/cid)."""
 MAX_REDIRECTS: Final = 3
 TOO_SLOW: Final = "it took too long"
 LARGE_BYTES: Final = 1 << 20
 _one_large_document = threading.Lock()
-"""Held while a large document is parsed: as Python values it may take twenty times its size."""
+"""Held while a document beyond LARGE_BYTES is read and parsed: an export's machine has 256 MiB unless it is given more,
+and as Python values a document may take twenty times its size."""
 
 T = TypeVar("T")
 
@@ -84,7 +84,7 @@ class ArkeSource:
     def entity(self, pi: str) -> Entity:
         """Read an entity's manifest. Raises EntityUnavailable."""
         try:
-            entity = _parsed(self._read(f"{self._sources.api}/entities", pi), documents.entity)
+            entity = self._read(f"{self._sources.api}/entities", pi, documents.entity)
         except SourceRefused as error:
             raise EntityUnavailable(str(error), retryable=not 400 <= error.status < 500) from error
         except UnreadableDocument as error:
@@ -94,38 +94,39 @@ class ArkeSource:
             raise EntityUnavailable("it is another entity's", retryable=True)
         return entity
 
-    def component(self, cid: str, parse: Callable[[bytes], T]) -> T:
+    def component(self, cid: str, parse: Callable[[bytearray], T]) -> T:
         """Read a component and return what `parse` makes of it. Raises UnreadableDocument."""
         try:
-            return _parsed(self._read(f"{self._sources.ipfs}/ipfs", cid), parse)
+            return self._read(f"{self._sources.ipfs}/ipfs", cid, parse)
         except SourceRefused as error:
             raise UnreadableDocument(str(error)) from error
 
-    def _read(self, base: str, name: str) -> bytes:
+    def _read(self, base: str, name: str, parse: Callable[[bytearray], T]) -> T:
         if not PLAIN.fullmatch(name):
             raise UnreadableDocument("its id is not valid")
         deadline = min(self._deadline, self._clock() + self._limits.document_seconds)
-        try:
-            body = persist(lambda: self._read_once(f"{base}/{name}", deadline))
-        except NoHttpAnswer as error:
-            raise Unanswered(str(error)) from error
-        self._bytes_left -= len(body)
-        return body
+        with _Turn() as turn:
+            try:
+                body = persist(lambda: self._read_once(f"{base}/{name}", deadline, turn))
+            except NoHttpAnswer as error:
+                raise Unanswered(str(error)) from error
+            self._bytes_left -= len(body)
+            return parse(body)
 
-    def _read_once(self, url: str, deadline: float) -> bytes:
+    def _read_once(self, url: str, deadline: float, turn: "_Turn") -> bytearray:
         if self._clock() > deadline:
             raise Unanswered(TOO_SLOW)
         for _ in range(1 + MAX_REDIRECTS):
             answer = self._http.fetch(url)
             try:
                 if not answer.has_redirect_location:
-                    return self._body(answered(answer), deadline)
+                    return self._body(answered(answer), deadline, turn)
                 url = _within_origin(url, answer.headers["location"])
             finally:
                 answer.close()
         raise UnreadableDocument(f"it redirects more than {MAX_REDIRECTS} times")
 
-    def _body(self, answer: httpx.Response, deadline: float) -> bytes:
+    def _body(self, answer: httpx.Response, deadline: float, turn: "_Turn") -> bytearray:
         if not answer.is_success:
             raise SourceRefused(answer.status_code, answer.reason_phrase)
         if answer.headers.get("content-encoding", "identity") != "identity":
@@ -138,7 +139,29 @@ class ArkeSource:
                 raise UnreadableDocument(f"it is larger than {limit} bytes")
             if self._clock() > deadline:
                 raise Unanswered(TOO_SLOW)
-        return bytes(body)
+            if len(body) > LARGE_BYTES:
+                turn.take(deadline - self._clock())
+        return body
+
+
+class _Turn:
+    """One reader's turn at a large document, until the end of the `with` block."""
+
+    def __init__(self) -> None:
+        self._taken = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._taken:
+            _one_large_document.release()
+
+    def take(self, seconds: float) -> None:
+        """Wait for the turn, unless it was taken before. Raises Unanswered."""
+        if not self._taken and not _one_large_document.acquire(timeout=max(0.0, seconds)):
+            raise Unanswered(TOO_SLOW)
+        self._taken = True
 
 
 def _within_origin(url: str, location: str) -> str:
@@ -151,8 +174,3 @@ def _within_origin(url: str, location: str) -> str:
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
-
-
-def _parsed(document: bytes, parse: Callable[[bytes], T]) -> T:
-    with _one_large_document if len(document) > LARGE_BYTES else nullcontext():
-        return parse(document)

@@ -57,7 +57,7 @@ class _Shelf:
     def answered(self) -> bool:
         return self._asked == 0 or self._unanswered < self._asked
 
-    def take(self, name: str, read: Callable[[bytes], T]) -> T | None:
+    def take(self, name: str, read: Callable[[bytearray], T]) -> T | None:
         cid = self._entity.components.get(name)
         if cid is None:
             return None

@@ -9,7 +9,7 @@ from shared.domain.order import Reason
 from shared.domain.spec import ExportSpec
 from worker.arke.source import ArkeSource, EntityUnavailable, Limits
 from worker.mods.document import Records, writing
-from worker.mods.frontier import Frontier, Place, TreeTooLarge
+from worker.mods.frontier import Frontier, Position, TreeTooLarge
 from worker.mods.holdings import Holdings, gather
 from worker.mods.readers import NotInTime, Question, Readers, reading_ahead
 from worker.mods.record import record
@@ -25,7 +25,7 @@ while the tries of 20,000 entities would take hours."""
 
 
 @dataclass(slots=True)
-class Tally:
+class Counts:
     """What an export has done so far. `unanswered` counts the entities since the source's last answer."""
 
     written: int = 0
@@ -43,21 +43,24 @@ def export(job: Job[ExportSpec]) -> Result:
     pi, options = job.spec.pi, job.spec.options
     file = job.folder / (f"{pi}-collection.xml" if options.recursive else f"{pi}.xml")
     frontier = Frontier(pi, options.max_depth if options.recursive else 0)
-    tally = Tally()
+    counts = Counts()
     try:
         with writing(file, options.recursive) as records:
-            for place, found in _entities(job, frontier):
-                _enter(found, place, tally)
+            for position, found in _entities(job, frontier):
+                _enter(found, position, counts)
                 if isinstance(found, Holdings):
-                    position = str(place) if options.recursive else None
-                    records.add(place.pi, record(found, options, job.sources, position))
-                job.progress(_progress(tally, frontier))
+                    text = str(position) if options.recursive else None
+                    records.add(position.pi, record(found, options, job.sources, text))
+                job.progress(_progress(counts, frontier))
     except TreeTooLarge as error:
         raise ProgramFailed(Reason.PROGRAM_FAILED, str(error), retryable=False) from error
-    return Result(file, "application/xml", _metrics(tally, records))
+    except OSError as error:  # a machine's files are in its memory
+        message = f"The file cannot be written: {error.strerror}. Export less, or give machines more memory."
+        raise ProgramFailed(Reason.DISK_FULL, message, retryable=False) from error
+    return Result(file, "application/xml", _metrics(counts, records))
 
 
-def _entities(job: Job[ExportSpec], frontier: Frontier) -> Iterator[tuple[Place, Holdings | EntityUnavailable]]:
+def _entities(job: Job[ExportSpec], frontier: Frontier) -> Iterator[tuple[Position, Holdings | EntityUnavailable]]:
     """Yield the entities in the frontier's order. While one is processed, the next ones are being read."""
     options = job.spec.options
     width = options.parallel_batch_size if options.recursive else 1
@@ -66,18 +69,18 @@ def _entities(job: Job[ExportSpec], frontier: Frontier) -> Iterator[tuple[Place,
     def read(pi: str) -> Holdings:
         return gather(pi, options, ArkeSource(job.http, job.sources, limits))
 
-    ahead: deque[tuple[Place, Question[Holdings]]] = deque()
+    ahead: deque[tuple[Position, Question[Holdings]]] = deque()
     with reading_ahead(read, width, GIVE_UP_SECONDS) as readers:
         while True:
-            while len(ahead) < width and (next_place := frontier.next()) is not None:
-                ahead.append((next_place, readers.ask(next_place.pi)))
+            while len(ahead) < width and (next_position := frontier.next()) is not None:
+                ahead.append((next_position, readers.ask(next_position.pi)))
             if not ahead:
                 return
-            place, question = ahead.popleft()
+            position, question = ahead.popleft()
             found = _answer(readers, question)
             if isinstance(found, Holdings):
-                frontier.add(found.entity.children, place)
-            yield place, found
+                frontier.add(found.entity.children, position)
+            yield position, found
 
 
 def _answer(readers: Readers[Holdings], question: Question[Holdings]) -> Holdings | EntityUnavailable:
@@ -89,30 +92,30 @@ def _answer(readers: Readers[Holdings], question: Question[Holdings]) -> Holding
         return EntityUnavailable("it took too long", retryable=True, answered=False)
 
 
-def _enter(found: Holdings | EntityUnavailable, place: Place, tally: Tally) -> None:
+def _enter(found: Holdings | EntityUnavailable, position: Position, counts: Counts) -> None:
     """Count an entity. Raises ProgramFailed if the export cannot go on without it."""
-    tally.unanswered = 0 if found.answered else tally.unanswered + 1
+    counts.unanswered = 0 if found.answered else counts.unanswered + 1
     if isinstance(found, Holdings):
-        tally.written += 1
-        tally.incomplete += found.pinax is None
+        counts.written += 1
+        counts.incomplete += found.pinax is None
     else:
-        tally.failed += 1
-        if place.parent is None:
+        counts.failed += 1
+        if position.parent is None:
             raise ProgramFailed(Reason.SOURCE_UNAVAILABLE, str(found), found.retryable) from found
-    if tally.unanswered >= MAX_UNANSWERED:
-        message = f"The source answered nothing about {tally.unanswered} entities in a row."
+    if counts.unanswered >= MAX_UNANSWERED:
+        message = f"The source answered nothing about {counts.unanswered} entities in a row."
         raise ProgramFailed(Reason.SOURCE_UNAVAILABLE, message, retryable=True)
 
 
-def _progress(tally: Tally, frontier: Frontier) -> dict[str, int]:
-    return {"entities_done": tally.written, "entities_failed": tally.failed, "entities_found": frontier.found}
+def _progress(counts: Counts, frontier: Frontier) -> dict[str, int]:
+    return {"entities_done": counts.written, "entities_failed": counts.failed, "entities_found": frontier.found}
 
 
-def _metrics(tally: Tally, records: Records) -> dict[str, int]:
+def _metrics(counts: Counts, records: Records) -> dict[str, int]:
     return {
-        "entities_exported": tally.written + tally.failed,
-        "entities_failed": tally.failed,
-        "entities_incomplete": tally.incomplete,
-        "entities_written": tally.written,
+        "entities_exported": counts.written + counts.failed,
+        "entities_failed": counts.failed,
+        "entities_incomplete": counts.incomplete,
+        "entities_written": counts.written,
         "characters_replaced": records.replaced,
     }
