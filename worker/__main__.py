@@ -18,9 +18,12 @@ from shared.guest.config import StandaloneConfig, WorkerConfig
 from worker import standalone
 from worker.logs import open_log
 from worker.network import client
+from worker.programs import process_tree
 from worker.runtime import UNDELIVERED, Worker
 
 CONFIG_VARIABLE: Final = "LAUNCHYARD_WORKER_CONFIG"
+EXIT_SECONDS: Final = 5
+"""How long a worker that is stopped may take to exit."""
 
 
 def main() -> int:
@@ -74,9 +77,20 @@ def _uptime() -> str:
 
 
 def _stop(number: int, frame: object) -> None:  # noqa: ARG001 (a signal handler takes it)
-    """Exit without a report: the launcher knows why it stops this worker. Ignore further signals on the way out."""
+    """Exit without a report: the launcher knows why it stops this worker. Ignore further signals on the way out.
+
+    Python discards an exception that is raised in a weak reference's callback, for example during an import. So a timer
+    ends the process if this exception does not.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, _end)
+    signal.alarm(EXIT_SECONDS)
     sys.exit(UNDELIVERED)
+
+
+def _end(number: int, frame: object) -> None:  # noqa: ARG001 (a signal handler takes it)
+    process_tree.kill_descendants()
+    os._exit(UNDELIVERED)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,12 @@ class Ignored(StrEnum):
     WRONG_TASK = "wrong_task"
     WRONG_KEY = "wrong_key"
     NO_OBJECT = "no_object"
-    LATE = "late"
+    EARLIER_ATTEMPT = "late"
     REPEATED = "repeated"
     CONTRADICTING = "contradicting"
 
 
-AUTHENTIC: Final = frozenset({Ignored.LATE, Ignored.REPEATED, Ignored.CONTRADICTING})
+AUTHENTIC: Final = frozenset({Ignored.EARLIER_ATTEMPT, Ignored.REPEATED, Ignored.CONTRADICTING})
 """What may happen to a program that keeps to its contract."""
 
 log = structlog.get_logger()
@@ -41,7 +41,7 @@ def apply_once(order: Order, epoch: int, request_id: str, apply: Callable[[], ob
     try:
         apply()
     except LeaseLost:
-        return Ignored.LATE
+        return Ignored.EARLIER_ATTEMPT
     except WrongState:
         return Ignored.CONTRADICTING
     return None

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 from pydantic_settings import BaseSettings
 
+from functions.settings import FunctionsSettings
 from launcher.daemon.daemon import LAST_SECONDS, LEAVE_SECONDS
 from launcher.providers.qemu.settings import PREFIX, HostSettings
 from launcher.settings import LauncherSettings
@@ -26,7 +27,9 @@ NAME: Final = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
 CALL: Final = re.compile(r"\blog\.(?:info|warning|error|exception|critical)\(\s*([^,]+)")
 ROW: Final = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 KINDS: Final[tuple[type[BaseSettings], ...]] = (LauncherSettings, ToolSettings, ImageSettings)
-NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in KINDS for field in kind.model_fields}
+NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in KINDS for field in kind.model_fields} | {
+    str(field.validation_alias) for field in FunctionsSettings.model_fields.values()
+}
 
 
 def directives(unit: Path, section: str) -> list[tuple[str, str]]:

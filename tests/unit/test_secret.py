@@ -17,8 +17,10 @@ import emulators
 import functions
 import launcher
 from cli.settings import CliSettings
+from emulators.settings import FlySettings as LocalFlySettings
 from emulators.settings import S3Settings, SchedulerSettings, TrustSettings
 from functions.settings import FunctionsSettings
+from launcher.providers.fly.settings import FlySettings
 from launcher.settings import LauncherSettings
 from launcher.vm_tool.settings import ToolSettings
 from shared.domain.spec import TaskSpec
@@ -38,6 +40,9 @@ SECRETS: Final = (
     (CliSettings, "client_key", "LAUNCHYARD_CLIENT_KEY"),
     (LauncherSettings, "launcher_key", "LAUNCHYARD_LAUNCHER_KEY"),
     (LauncherSettings, "intel_api_key", "LAUNCHYARD_INTEL_API_KEY"),
+    (LauncherSettings, "fly_api_token", "LAUNCHYARD_FLY_API_TOKEN"),
+    (FlySettings, "fly_api_token", "LAUNCHYARD_FLY_API_TOKEN"),
+    (LocalFlySettings, "fly_api_token", "LAUNCHYARD_FLY_API_TOKEN"),
     (ToolSettings, "admin_token", "ADMIN_TOKEN"),
     (SchedulerSettings, "admin_key", "LAUNCHYARD_ADMIN_KEY"),
     (S3Settings, "secret", "LAUNCHYARD_S3_SECRET"),

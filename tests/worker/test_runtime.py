@@ -252,6 +252,25 @@ def test_sigterm_ends_the_worker_without_a_word(plane: FakeControlPlane, tmp_pat
     assert plane.events == ["started"]
 
 
+def test_a_stopped_worker_ends_even_if_python_discards_its_exit() -> None:
+    program = """
+import signal, weakref
+import worker.__main__ as worker
+class Anything: pass
+worker.EXIT_SECONDS = 1
+signal.signal(signal.SIGTERM, worker._stop)
+anything = Anything()
+reference = weakref.ref(anything, lambda _: signal.raise_signal(signal.SIGTERM))
+del anything
+print("goes on", flush=True)
+while True:
+    signal.pause()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False)
+
+    assert (done.returncode, done.stdout) == (1, "goes on\n")
+
+
 @pytest.mark.parametrize(
     "spoil", [lambda text: text[:-9], lambda text: text.replace('"epoch":3', '"epoch":"x","more":1')]
 )
