@@ -153,4 +153,4 @@ class MemoryPartUploads:
 
 
 def _etag(body: bytes) -> str:
-    return hashlib.md5(body, usedforsecurity=False).hexdigest()
+    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'

@@ -18,7 +18,6 @@ from shared.guest.config import StandaloneConfig, WorkerConfig
 from worker import standalone
 from worker.logs import open_log
 from worker.network import client
-from worker.programs import process_tree
 from worker.runtime import UNDELIVERED, Worker
 
 CONFIG_VARIABLE: Final = "LAUNCHYARD_WORKER_CONFIG"
@@ -89,6 +88,8 @@ def _stop(number: int, frame: object) -> None:  # noqa: ARG001 (a signal handler
 
 
 def _end(number: int, frame: object) -> None:  # noqa: ARG001 (a signal handler takes it)
+    from worker.programs import process_tree
+
     process_tree.kill_descendants()
     os._exit(UNDELIVERED)
 

@@ -448,7 +448,12 @@ def test_a_checksum_of_checksums_is_not_taken_for_the_sha256() -> None:
         of_two_parts = f"{base64.b64encode(hashlib.sha256(BODY).digest()).decode()}-2"
         stubber.add_response(
             "head_object",
-            {"ContentLength": len(BODY), "ChecksumSHA256": of_two_parts, "Metadata": {"sha256": "0" * 64}},
+            {
+                "ContentLength": len(BODY),
+                "ChecksumSHA256": of_two_parts,
+                "ETag": '"parts-2"',
+                "Metadata": {"sha256": "0" * 64},
+            },
         )
-        assert S3Bucket(client, BUCKET).stat("by-an-image") == StoredObject(len(BODY), "0" * 64)
+        assert S3Bucket(client, BUCKET).stat("by-an-image") == StoredObject(len(BODY), "0" * 64, '"parts-2"')
     client.close()
