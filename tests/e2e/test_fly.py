@@ -59,6 +59,7 @@ def test_an_export_runs_in_a_machine_that_is_gone_after_it(stack: Stack, tmp_pat
     stack.await_no_machine()
 
 
+@pytest.mark.slow
 def test_a_burst_of_orders_is_started_at_flys_pace_and_no_request_is_above_its_limits(stack: Stack) -> None:
     order_ids = [create(stack, TaskSpec(command=("echo", str(number)))) for number in range(SLOTS)]
 
@@ -81,6 +82,7 @@ def test_an_image_that_does_not_exist_is_its_orders_failure_and_the_next_order_d
     assert good.state is State.SUCCEEDED
 
 
+@pytest.mark.slow
 def test_a_cancelled_orders_machine_is_destroyed(stack: Stack) -> None:
     order_id = create(stack, TaskSpec(command=("sleep", "600")))
     stack.await_order(order_id, in_state(State.RUNNING))
@@ -90,6 +92,7 @@ def test_a_cancelled_orders_machine_is_destroyed(stack: Stack) -> None:
     fake_of(stack).await_gone()
 
 
+@pytest.mark.slow
 def test_a_launcher_that_is_killed_finds_its_machine_again_and_makes_no_second(stack: Stack, tmp_path: Path) -> None:
     done = tmp_path / "done"
     wait = f"for look in $(seq 1200); do [ -e {done} ] && break; sleep 0.1; done; echo over"
@@ -109,6 +112,7 @@ def test_a_launcher_that_is_killed_finds_its_machine_again_and_makes_no_second(s
     stack.await_no_machine()
 
 
+@pytest.mark.slow
 def test_the_usual_stack_runs_images_on_fly_and_all_else_on_this_host(tmp_path: Path) -> None:
     with stack_of(tmp_path, ProviderChoice.PROCESS, Backend.MEMORY, tmp_path) as stack:
         here = ended(stack, create(stack, TaskSpec(command=("true",))))
