@@ -1,9 +1,13 @@
-"""200 exports that are asked for at once, through the local Fly: one machine and one output each, at Fly's pace."""
+"""200 exports that are asked for at once, through the local Fly: one machine and one output each, at Fly's pace.
+
+The single export of another account does not wait for them.
+"""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import httpx
 import psutil
@@ -11,7 +15,10 @@ import pytest
 
 from emulators.settings import Backend, ProviderChoice
 from functions.adapters.s3 import s3_client
+from launcher.providers.fly.provider import STARTING_LIMIT
+from shared.client import ControlPlane
 from shared.domain.order import FINAL, State
+from shared.domain.spec import ExportSpec
 from shared.wire.orders import OrderView
 from tests.fly import Fake
 from tests.harness.environment import keys_in
@@ -23,6 +30,11 @@ pytestmark = pytest.mark.slow
 EXPORTS: Final = 200
 MAX_SECONDS: Final = 1500
 """At Fly's pace the last one starts after four minutes."""
+TURN: Final = 20
+"""How many of them have a machine when another account asks for a single export."""
+STARTING: Final = STARTING_LIMIT
+"""Those that are between claim and start when that one comes."""
+SLOTS_TO_WAIT: Final = 2
 PI: Final = "01K9MJBE0RVFH3YKNJKY5MYNDP"
 
 
@@ -36,15 +48,21 @@ def test_of_200_exports_at_once_each_gets_one_machine_and_one_output_and_fly_see
         with httpx.Client(base_url=variables["LAUNCHYARD_URL"], timeout=60) as http, ThreadPoolExecutor(32) as pool:
             answers = list(pool.map(lambda _: http.post("/export/mods", json={"pi": PI}), range(EXPORTS)))
         task_ids = {answer.json()["task_id"] for answer in answers}
+        before = len(fake.await_made(TURN))
+        with ControlPlane(variables["LAUNCHYARD_URL"], variables["LAUNCHYARD_ADMIN_KEY"]) as another:
+            single = another.create_order(ExportSpec(pi=PI), str(uuid4())).id
         orders = await_value(lambda: all_ended(stack), "the end of every export", MAX_SECONDS)
 
-        created, started, finished = len(task_ids), len(fake.made()), sum(order.state in FINAL for order in orders)
-        assert (created, started, finished) == (EXPORTS, EXPORTS, EXPORTS)
+        made = [machine["config"]["metadata"]["launchyard-order"] for machine in fake.made()]
+        assert made.index(single) - before <= STARTING + SLOTS_TO_WAIT
+        asked_for = task_ids | {single}
+        started, finished = len(made), sum(order.state in FINAL for order in orders)
+        assert (len(asked_for), started, finished) == (EXPORTS + 1, EXPORTS + 1, EXPORTS + 1)
         assert Counter((order.state, order.attempt, order.epoch) for order in orders) == {
-            (State.SUCCEEDED, 1, 1): EXPORTS
+            (State.SUCCEEDED, 1, 1): EXPORTS + 1
         }
-        assert {machine["config"]["metadata"]["launchyard-order"] for machine in fake.made()} == task_ids
-        assert outputs(variables) == {f"outputs/{task_id}/1" for task_id in task_ids}
+        assert set(made) == asked_for
+        assert outputs(variables) == {f"outputs/{order_id}/1" for order_id in asked_for}
         assert fake.above_limits() == {}
         fake.await_gone()
 
