@@ -46,6 +46,7 @@ def call_back_unsigned(
 ) -> Received:
     """Take a report for the present attempt from anyone, if the deployment allows it. Raises NoSuchPath if not."""
     if not settings.open_callbacks:
+        log_ignored(Ignored.FORGED, task_id, body.status)
         raise NoSuchPath
     order, _ = require_task(orders, task_id, owner=None)
     return _receive(body, orders, leases, outputs, task_id, order.epoch)
