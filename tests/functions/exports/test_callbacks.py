@@ -138,6 +138,19 @@ def test_the_secret_of_one_task_opens_no_other(world: World, machine: Machine) -
     assert world.post(f"/callback/unknown/{secret}", other.error(), key="").get_json() == NOT_FOUND
 
 
+def test_a_task_that_was_removed_is_not_found_and_that_is_logged(
+    world: World, machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.call_back(machine.error())
+    assert world.delete(f"/v1/orders/{machine.task_id}").status_code == 204
+    capsys.readouterr()
+
+    answer = machine.call_back(machine.success())
+
+    assert (answer.status_code, answer.get_json()) == (404, NOT_FOUND)
+    assert whys(capsys) == ["unknown_task"]
+
+
 def test_a_report_of_another_task_than_the_addresss_is_refused(
     world: World, machine: Machine, capsys: pytest.CaptureFixture[str]
 ) -> None:
