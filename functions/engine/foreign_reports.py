@@ -10,6 +10,7 @@ from typing import Final
 
 import structlog
 
+from functions.domain.fence import fence
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, WrongState
 from shared.log_events import LogEvent
@@ -35,10 +36,17 @@ log = structlog.get_logger()
 
 
 def apply_once(order: Order, epoch: int, request_id: str, apply: Callable[[], object]) -> Ignored | None:
-    """Apply a report of this epoch, and return None; or why it changed nothing. Raises what else `apply` raises."""
+    """Apply a report of this epoch, and return None; or why it changed nothing. Raises what else `apply` raises.
+
+    `apply` is not called for an order that has ended, or an epoch that is over: what else is wrong with such a report
+    does not matter.
+    """
     if epoch == order.epoch and request_id in order.recent:
         return Ignored.REPEATED
     try:
+        fence(order, epoch)
+        if order.final:
+            return Ignored.CONTRADICTING
         apply()
     except LeaseLost:
         return Ignored.EARLIER_ATTEMPT

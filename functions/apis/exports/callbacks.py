@@ -7,6 +7,7 @@ from functions.apis.exports.exports import NO_TASK, require_task
 from functions.apis.exports.settings import ExportsSettings
 from functions.apis.exports.wire import CallbackRequest, Received, Status
 from functions.domain.events import Fail
+from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Invalid, LeaseLost, Malformed, NotFound, WrongState
 from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
@@ -46,9 +47,10 @@ def call_back_unsigned(
 ) -> Received:
     """Take a report for the present attempt from anyone, if the deployment allows it. Raises NoSuchPath if not."""
     if not settings.open_callbacks:
+        log_ignored(Ignored.FORGED, task_id, body.status)
         raise NoSuchPath
-    order, _ = require_task(orders, task_id, owner=None)
-    return _receive(body, orders, leases, outputs, task_id, order.epoch)
+    epoch = _order(body, orders, task_id).epoch
+    return _receive(body, orders, leases, outputs, task_id, epoch)
 
 
 def _receive(
@@ -58,7 +60,7 @@ def _receive(
     if body.task_id != task_id:
         log_ignored(Ignored.WRONG_TASK, task_id, body.status)
         raise Invalid("Some fields of the body are wrong.", {"task_id": "not the task of this address"})
-    order, _ = require_task(orders, task_id, owner=None)
+    order = _order(body, orders, task_id)
     request_id = request_ids.worker_report("callback", epoch, body.model_dump_json())
 
     def apply() -> None:
@@ -73,6 +75,16 @@ def _receive(
     if why is not None:
         log_ignored(why, task_id, body.status)
     return Received()
+
+
+def _order(body: CallbackRequest, orders: Orders, task_id: str) -> Order:
+    """Return the export's order. Raises NotFound, also for an order of another kind."""
+    try:
+        order, _ = require_task(orders, task_id, owner=None)
+    except NotFound:
+        log_ignored(Ignored.UNKNOWN_TASK, task_id, body.status)
+        raise
+    return order
 
 
 def _succeed(body: CallbackRequest, outputs: Outputs, task_id: str, epoch: int, request_id: str) -> None:

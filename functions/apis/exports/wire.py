@@ -1,5 +1,6 @@
 """The bodies of the exports contract: options in camel case, times in milliseconds since 1970."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -177,7 +178,10 @@ class Received(BaseModel):
 
 
 def _text(value: object) -> str:
-    return str(value)[:MAX_TEXT]
+    """Return the text that a worker gave as its error, shortened; "" for null, and JSON for what is no text."""
+    if value is None:
+        return ""
+    return (value if isinstance(value, str) else json.dumps(value))[:MAX_TEXT]
 
 
 def _plain_name(value: object) -> str | None:

@@ -3,6 +3,7 @@
 So whatever comes late or twice is answered with 200, changes nothing, and is logged.
 """
 
+import json
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
@@ -37,12 +38,23 @@ class Callback(StrEnum):
 
 
 def _cut_to(length: int) -> BeforeValidator:
-    """Return a validator that shortens a text: a refusal of a long one would lose the report."""
-    return BeforeValidator(lambda text: text[:length] if isinstance(text, str) else text)
+    """Return a validator that shortens a text, and writes as JSON what is no text."""
+
+    def cut(value: object) -> str | None:
+        return value if value is None else (value if isinstance(value, str) else json.dumps(value))[:length]
+
+    return BeforeValidator(cut)
+
+
+def _code(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 class CallbackBody(BaseModel):
-    """What a worker sends. Other members, such as `project_id` and `status`, are not read."""
+    """What a worker sends. Other members, such as `project_id` and `status`, are not read.
+
+    Only a wrong `task_id` is refused: the worker acts on no refusal, so one for any other member would lose the report.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -51,8 +63,8 @@ class CallbackBody(BaseModel):
     """With `completed`: what the worker did."""
     error: Annotated[str | None, StringConstraints(max_length=MAX_ERROR_LENGTH), _cut_to(MAX_ERROR_LENGTH)] = None
     """With `failed`: why."""
-    exit_code: int | None = None
-    """With `failed`: that of the program which the worker ran."""
+    exit_code: Annotated[int | None, BeforeValidator(_code)] = None
+    """With `failed`: that of the program which the worker ran; None also if it is no integer."""
 
 
 class Accepted(BaseModel):
@@ -80,6 +92,7 @@ def report_unsigned(
 ) -> Accepted:
     """Apply the report of any worker, at the present epoch of the task that the body names."""
     if not settings.open_callbacks:
+        log_ignored(Ignored.FORGED, body.task_id, callback)
         raise Unauthenticated(
             "Callbacks need the task and its secret in the path: call the CALLBACK_URL as it was given."
         )

@@ -8,7 +8,19 @@ import pytest
 
 from shared.domain.order import State
 from shared.log_events import LogEvent
-from tests.functions.exports.client import FILE, IMAGE, METRICS, NAME, PI, Machine, configure, launch, of_images, start
+from tests.functions.exports.client import (
+    FILE,
+    IMAGE,
+    METRICS,
+    NAME,
+    PI,
+    Machine,
+    configure,
+    launch,
+    of_images,
+    start,
+    status,
+)
 from tests.functions.world import World
 
 RECEIVED = {"received": True}
@@ -67,12 +79,18 @@ def test_the_first_end_wins(world: World, machine: Machine, capsys: pytest.Captu
     machine.finish()
     ended = world.order(machine.task_id)
 
-    contradictions = [machine.error(), machine.success(metrics={}), machine.success(output_r2_key="outputs/x/1")]
+    contradictions = [
+        machine.error(),
+        machine.success(metrics={}),
+        machine.success(output_r2_key="outputs/x/1"),
+        machine.success(output_r2_key=None),
+        machine.success(status="processing"),
+    ]
     answers = [machine.call_back(body) for body in contradictions]
 
-    assert [(answer.status_code, answer.get_json()) for answer in answers] == [(200, RECEIVED)] * 3
+    assert [(answer.status_code, answer.get_json()) for answer in answers] == [(200, RECEIVED)] * 5
     assert world.order(machine.task_id) == ended
-    assert whys(capsys) == ["contradicting"] * 3
+    assert whys(capsys) == ["contradicting"] * 5
 
 
 def test_a_success_after_an_error_changes_nothing(world: World, machine: Machine) -> None:
@@ -118,6 +136,19 @@ def test_the_secret_of_one_task_opens_no_other(world: World, machine: Machine) -
 
     assert world.post(f"/callback/{other.task_id}/{secret}", other.error(), key="").status_code == 404
     assert world.post(f"/callback/unknown/{secret}", other.error(), key="").get_json() == NOT_FOUND
+
+
+def test_a_task_that_was_removed_is_not_found_and_that_is_logged(
+    world: World, machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.call_back(machine.error())
+    assert world.delete(f"/v1/orders/{machine.task_id}").status_code == 204
+    capsys.readouterr()
+
+    answer = machine.call_back(machine.success())
+
+    assert (answer.status_code, answer.get_json()) == (404, NOT_FOUND)
+    assert whys(capsys) == ["unknown_task"]
 
 
 def test_a_report_of_another_task_than_the_addresss_is_refused(
@@ -196,14 +227,24 @@ def test_a_report_that_is_none_is_refused_by_its_field(world: World, machine: Ma
     assert world.order(machine.task_id).state is State.RUNNING
 
 
-@pytest.mark.parametrize(("text", "kept"), [("x" * 9000, "x" * 4000), ({"code": 3}, "{'code': 3}"), (None, "None")])
-def test_an_error_is_cut_to_its_bound_and_kept(world: World, machine: Machine, text: Any, kept: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("x" * 9000, "x" * 4000),
+        ({"code": 3}, '{"code": 3}'),
+        (None, "The export ended: program_failed"),
+        ("", "The export ended: program_failed"),
+    ],
+)
+def test_an_error_is_cut_to_its_bound_and_shown(world: World, machine: Machine, text: Any, kept: str) -> None:
     assert machine.call_back(machine.error(text)).status_code == 200
 
-    assert world.order(machine.task_id).message == kept
+    assert status(world, machine.task_id)["error"] == kept
 
 
-def test_callbacks_without_a_secret_are_for_deployments_that_allow_them(world: World) -> None:
+def test_callbacks_without_a_secret_are_for_deployments_that_allow_them(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     of_images(world)
     machine = launch(world)
     path = f"/callback/{machine.task_id}"
@@ -211,6 +252,7 @@ def test_callbacks_without_a_secret_are_for_deployments_that_allow_them(world: W
 
     refused = world.post(path, machine.success(), key="")
     assert (refused.status_code, refused.get_json()) == (404, {"error": "Not found"})
+    assert whys(capsys) == ["forged"]
 
     configure(world, LAUNCHYARD_OPEN_CALLBACKS=True)
     assert world.post("/callback/unknown", machine.success(), key="").get_json() == NOT_FOUND
