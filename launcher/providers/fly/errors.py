@@ -47,6 +47,7 @@ class Row:
 
 
 KINDS: Final = (
+    Row(Kind.IMAGE, INVALID | NOT_FOUND | FORBIDDEN, r"(?i)manifest|\bimage\b"),  # it may repeat a name of any words
     Row(Kind.FULL, frozenset({HTTPStatus.TOO_MANY_REQUESTS})),
     Row(Kind.FULL, words=r"(?i)insufficient|could not reserve|no capacity|not enough capacity|temporarily disabled"),
     Row(Kind.FULL, words=r"(?i)machine limit|limit of .*machines"),
@@ -55,7 +56,6 @@ KINDS: Final = (
     Row(Kind.TOKEN, FORBIDDEN),
     Row(Kind.NO_APP, NOT_FOUND, r"(?i)\bapp\b"),
     Row(Kind.NO_MACHINE, NOT_FOUND),
-    Row(Kind.IMAGE, INVALID, r"(?i)manifest|\bimage\b"),
     Row(Kind.REGION, INVALID, r"(?i)\bregion\b"),
     Row(Kind.CONFIG, INVALID),
 )

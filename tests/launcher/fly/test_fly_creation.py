@@ -121,6 +121,9 @@ OTHER = (Reason.LAUNCH_FAILED, Failure.RETRYABLE)
     [
         (400, "failed to get manifest registry.fly.io/nobodys:latest: request failed: not found [http 404]", OWN),
         (422, "invalid_argument: unable to resolve image", OWN),
+        (400, "failed to get manifest registry.fly.io/insufficient:1: request failed: not found [http 404]", OWN),
+        (404, "Could not find image registry.fly.io/some-app:1", OWN),
+        (403, "not authorized to pull the image registry.fly.io/nobodys:1", OWN),
         (400, "invalid_argument: region zzz not found", OWN),
         (422, "invalid_argument: config.env is too large", OWN),
         (400, "invalid_argument: config.guest: unknown cpu kind", OWN),
