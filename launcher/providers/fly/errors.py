@@ -32,6 +32,7 @@ class Kind(Enum):
     NO_MACHINE = auto()
     IMAGE = auto()
     REGION = auto()
+    SIZE = auto()
     CONFIG = auto()
     OTHER = auto()
 
@@ -59,6 +60,7 @@ KINDS: Final = (
     Row(Kind.NO_APP, NOT_FOUND, r"(?i)\bapp\b"),
     Row(Kind.NO_MACHINE, NOT_FOUND),
     Row(Kind.REGION, INVALID, r"(?i)\bregion\b"),
+    Row(Kind.SIZE, INVALID, r"\bconfig\.guest\b"),
     Row(Kind.CONFIG, INVALID),
 )
 """The first row that fits counts; a refusal that fits none is OTHER."""
@@ -73,6 +75,7 @@ OF_KIND: Final[dict[Kind, Class]] = {
     Kind.NO_MACHINE: OTHER,
     Kind.IMAGE: PERMANENT,
     Kind.REGION: PERMANENT,
+    Kind.SIZE: OTHER,  # a setting of this launcher: no order names it
     Kind.CONFIG: PERMANENT,
     Kind.OTHER: OTHER,
 }
