@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 import structlog
 from pydantic import ValidationError
@@ -28,7 +29,7 @@ from launcher.orders.admission import Admission
 from launcher.orders.adoption import Adoption, holds_in
 from launcher.orders.assignments import Assignments
 from launcher.orders.attempt import AttemptRunner
-from launcher.orders.claims import OrderClaimer
+from launcher.orders.claims import WAIT_SECONDS, OrderClaimer
 from launcher.orders.lanes import Lanes, served
 from launcher.orders.mode import Mode
 from launcher.orders.outage import Outage
@@ -44,6 +45,9 @@ from shared.log_events import LogEvent
 from shared.settings import SettingsWrong
 from shared.trust import private_authorities
 from shared.wire.launchers import EnvironmentAnswer, EnvironmentRequest, Hold
+
+SHARED_SECONDS: Final = 2.0
+"""Seconds between two claims that brought nothing if two loops share this host's room, so that neither waits in one."""
 
 log = structlog.get_logger()
 
@@ -162,8 +166,13 @@ def _composed(settings: LauncherSettings, providers: Providers, control_plane: C
     assignments = Assignments(runner.run, admission, SYSTEM, log_only if mode is Mode.DAEMON else printer())
     claims = OrderClaimer(control_plane, name, lanes.unpaced, mode)
 
+    shared = bool(lanes.paced.names and lanes.unpaced.names)
+    every, wait_seconds = (
+        (settings.poll_seconds or SHARED_SECONDS, 0) if shared else (settings.poll_seconds, WAIT_SECONDS)
+    )
+
     def polling(claims: OrderClaimer) -> PollingLoop:
-        return PollingLoop(claims, assignments, admission, _outage("claims"), SYSTEM, settings.poll_seconds)
+        return PollingLoop(claims, assignments, admission, _outage("claims"), SYSTEM, every, wait_seconds)
 
     return _Launcher(
         settings=settings,

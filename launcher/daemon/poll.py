@@ -21,7 +21,11 @@ REST_SECONDS: Final = 1.0
 
 
 class PollingLoop:
-    """`every` is the wait in seconds between two claims that brought nothing; None: up to REST_SECONDS."""
+    """`every` is the wait in seconds between two claims that brought nothing; None: up to REST_SECONDS.
+
+    A claim waits up to `wait_seconds` for an order, and holds room for one meanwhile. A loop that shares the room with
+    another must not wait: the room that it holds may be the last.
+    """
 
     def __init__(
         self,
@@ -31,11 +35,12 @@ class PollingLoop:
         outage: Outage,
         clock: Clock,
         every: float | None = None,
+        wait_seconds: int = WAIT_SECONDS,
     ) -> None:
         self.begun = 0
         """How many orders this loop has begun."""
         self._claims, self._assignments, self._admission = claims, assignments, admission
-        self._outage, self._clock, self._every = outage, clock, every
+        self._outage, self._clock, self._every, self._wait_seconds = outage, clock, every, wait_seconds
         self._backoff = Backoff(clock.jitter)
 
     def run(self, limit: int | None = None) -> None:
@@ -46,7 +51,7 @@ class PollingLoop:
                 return
             self._clock.pause(self._turn(room), self._admission.closed)
 
-    def claim(self, room: Room, wait_seconds: int = WAIT_SECONDS) -> bool:
+    def claim(self, room: Room, wait_seconds: int) -> bool:
         """Claim once, and return whether that brought an order. Raises Unreachable, Refused."""
         asked_at = self._clock.monotonic()
         try:
@@ -69,7 +74,7 @@ class PollingLoop:
             self._admission.free(room.reservation)
             return 0
         try:
-            brought = self.claim(room)
+            brought = self.claim(room, self._wait_seconds)
         except (Unreachable, Refused) as error:
             self._outage.failed(error)
             return self._backoff.next()

@@ -15,13 +15,20 @@ from shared.wire.launchers import Hold
 
 
 class LaunchFailed(Exception):
-    """The machine did not start; the message says why. Another attempt, or another host, may do better."""
+    """The machine did not start; the message says why. Another attempt, or another host, may do better.
+
+    If `of_order`, the provider can start the machines of other orders.
+    """
 
     def __init__(
-        self, message: str, reason: Reason = Reason.LAUNCH_FAILED, failure: Failure = Failure.RETRYABLE
+        self,
+        message: str,
+        reason: Reason = Reason.LAUNCH_FAILED,
+        failure: Failure = Failure.RETRYABLE,
+        of_order: bool = False,
     ) -> None:
         super().__init__(message)
-        self.reason, self.failure = reason, failure
+        self.reason, self.failure, self.of_order = reason, failure, of_order
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ class Assignment:
         """True once the control plane has said that the order runs."""
         self.ending = False
         """True if the order has ended, and only its machine's end is missing."""
+        self.failed_alone = False
+        """True if its machine did not start, but those of other orders can."""
         self.note_started: Callable[[], None] = lambda: None
         """Notes that its machine has started."""
         self._monotonic = monotonic

@@ -95,7 +95,7 @@ class AttemptRunner:
         self.report(assignment, report, machine_directory.manifest.provider)
 
     def report(self, assignment: Assignment, report: FinalReport | None, provider: str) -> None:
-        if isinstance(report, AttemptFailed) and _hosts_fault(report):
+        if isinstance(report, AttemptFailed) and _hosts_fault(report) and not assignment.failed_alone:
             self.rest(provider)  # first, so that another host gets the order before this one uses up its attempts
         if report is not None:
             self.reports.send(assignment, report, unless=assignment.hurried)
@@ -112,7 +112,7 @@ class AttemptRunner:
         except ImageRejected as rejected:
             return self.builder.image_rejected(assignment, rejected)
         except LaunchFailed as failed:
-            return self.builder.launch_failed(assignment, failed)
+            return self._launch_failed(assignment, failed)
         except OSError as error:
             return self.builder.launch_failed(assignment, of_host(error, "This host fails"))
         try:
@@ -162,7 +162,7 @@ class AttemptRunner:
             return self.builder.image_rejected(assignment, rejected)
         except LaunchFailed as failed:
             discard(machine_directory, assignment)
-            return self.builder.launch_failed(assignment, failed)
+            return self._launch_failed(assignment, failed)
         log.info(
             LogEvent.MACHINE_STARTED,
             message="The machine runs.",
@@ -172,6 +172,10 @@ class AttemptRunner:
         assignment.note_started()
         reach(Point.LAUNCHER_STARTED)
         return self._watch_and_discard(machine_directory, machine, assignment)
+
+    def _launch_failed(self, assignment: Assignment, failed: LaunchFailed) -> AttemptFailed:
+        assignment.failed_alone = failed.of_order
+        return self.builder.launch_failed(assignment, failed)
 
     def _watch_and_discard(
         self, machine_directory: VmDirectory, machine: Machine, assignment: Assignment

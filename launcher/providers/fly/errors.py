@@ -23,13 +23,16 @@ class Kind(Enum):
     TAKEN = auto()
     """A machine has this name already."""
     FULL = auto()
-    """No host has room now, or the organisation's limit of machines or of requests is reached."""
+    """No host of the region has room now."""
+    LIMIT = auto()
+    """The organisation's limit of machines or of requests is reached."""
     TOKEN = auto()
     NO_APP = auto()
     """There is no such app, or the token is not for it."""
     NO_MACHINE = auto()
     IMAGE = auto()
     REGION = auto()
+    SIZE = auto()
     CONFIG = auto()
     OTHER = auto()
 
@@ -47,16 +50,17 @@ class Row:
 
 
 KINDS: Final = (
-    Row(Kind.FULL, frozenset({HTTPStatus.TOO_MANY_REQUESTS})),
+    Row(Kind.IMAGE, INVALID | NOT_FOUND | FORBIDDEN, r"(?i)manifest|\bimage\b"),  # it may repeat a name of any words
+    Row(Kind.LIMIT, frozenset({HTTPStatus.TOO_MANY_REQUESTS})),
+    Row(Kind.LIMIT, words=r"(?i)machine limit|limit of .*machines"),
     Row(Kind.FULL, words=r"(?i)insufficient|could not reserve|no capacity|not enough capacity|temporarily disabled"),
-    Row(Kind.FULL, words=r"(?i)machine limit|limit of .*machines"),
     Row(Kind.TAKEN, words=r"already_exists|unique machine name violation"),
     Row(Kind.TAKEN, frozenset({HTTPStatus.CONFLICT})),
     Row(Kind.TOKEN, FORBIDDEN),
     Row(Kind.NO_APP, NOT_FOUND, r"(?i)\bapp\b"),
     Row(Kind.NO_MACHINE, NOT_FOUND),
-    Row(Kind.IMAGE, INVALID, r"(?i)manifest|\bimage\b"),
     Row(Kind.REGION, INVALID, r"(?i)\bregion\b"),
+    Row(Kind.SIZE, INVALID, r"\bconfig\.guest\b"),
     Row(Kind.CONFIG, INVALID),
 )
 """The first row that fits counts; a refusal that fits none is OTHER."""
@@ -65,15 +69,18 @@ PERMANENT: Final[Class] = (Reason.LAUNCH_FAILED, Failure.PERMANENT)
 OF_KIND: Final[dict[Kind, Class]] = {
     Kind.TAKEN: OTHER,
     Kind.FULL: NO_CAPACITY,
+    Kind.LIMIT: NO_CAPACITY,
     Kind.TOKEN: (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE),  # like a host without QEMU, it starts nothing
     Kind.NO_APP: (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE),
     Kind.NO_MACHINE: OTHER,
     Kind.IMAGE: PERMANENT,
     Kind.REGION: PERMANENT,
+    Kind.SIZE: OTHER,  # a setting of this launcher: no order names it
     Kind.CONFIG: PERMANENT,
     Kind.OTHER: OTHER,
 }
-"""A permanent failure is about the order only; after any other, the provider rests."""
+"""A permanent failure is about the order only; after any other, the provider rests, unless only the region that the
+order names is full."""
 OF_SETTINGS: Final[dict[Kind, Class]] = {Kind.IMAGE: (Reason.IMAGE_MISSING, Failure.RETRYABLE), Kind.REGION: OTHER}
 """What it means if the order names neither image nor region, so that both are this launcher's settings."""
 
@@ -103,4 +110,5 @@ def launch_failed(refused: FlyRefused, names_image: bool, names_region: bool) ->
     own = {Kind.IMAGE: names_image, Kind.REGION: names_region}
     table = OF_KIND if own.get(refused.kind, True) else OF_SETTINGS
     reason, failure = table[refused.kind]
-    return LaunchFailed(f"Fly refused the machine: {refused}", reason, failure)
+    of_order = refused.kind is Kind.FULL and names_region
+    return LaunchFailed(f"Fly refused the machine: {refused}", reason, failure, of_order)

@@ -178,7 +178,7 @@ def _found(answer: httpx.Response) -> Found:
 
 def _error(answer: httpx.Response) -> FlyError:
     refused = FlyRefused(answer.status_code, _message(answer))
-    if refused.kind is Kind.FULL:
+    if refused.kind in (Kind.FULL, Kind.LIMIT):
         return refused
     if answer.is_server_error or answer.is_redirect or answer.status_code in RETRYABLE:
         return FlyUnreachable(f"{answer.status_code} {answer.reason_phrase}")

@@ -23,7 +23,7 @@ from launcher.providers.fly.machine import FlyMachine, Target
 from launcher.providers.fly.machines_api import Found, MachinesApi, system_pacers
 from launcher.providers.fly.options import FlyOptions
 from launcher.providers.fly.pacing import Pacers
-from shared.client import ControlPlaneError
+from shared.client import ControlPlaneError, Refused
 from shared.crash_points import Point, reach
 from shared.domain.spec import AnySpec, ExportSpec, TaskSpec
 from shared.guest.config import WorkerConfig
@@ -157,7 +157,8 @@ class FlyProvider:
         try:
             return self._environments(hold)
         except ControlPlaneError as error:
-            raise LaunchFailed(f"The control plane does not say what the machine's worker needs: {error}") from error
+            message = f"The control plane does not say what the machine's worker needs: {error}"
+            raise LaunchFailed(message, of_order=isinstance(error, Refused)) from error
 
     def _machine(self, directory: VmDirectory, config: WorkerConfig, machine_id: str | None) -> FlyMachine:
         """Return the machine. Raises OSError if this host has no descriptor left."""

@@ -15,6 +15,7 @@ from launcher.providers.fly.machine import FlyMachine
 from launcher.providers.fly.options import FlyOptions
 from launcher.providers.fly.pacing import Pacers
 from launcher.providers.fly.provider import FlyProvider
+from shared.client import ControlPlaneError
 from shared.domain.spec import ExportSpec, TaskSpec
 from shared.guest.config import WorkerConfig
 from shared.wire.launchers import EnvironmentAnswer, Hold
@@ -37,9 +38,12 @@ class Environments:
     """What the control plane answers about foreign images."""
 
     asked: list[Hold] = field(default_factory=list)
+    error: ControlPlaneError | None = None
 
     def __call__(self, hold: Hold) -> EnvironmentAnswer:
         self.asked.append(hold)
+        if self.error is not None:
+            raise self.error
         return EnvironmentAnswer(variables={"TASK_ID": hold.order_id}, arguments=("--task", hold.order_id))
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import pytest
 import structlog.testing
@@ -12,12 +13,16 @@ from launcher.orders.assignment import Assignment, StopReason
 from launcher.orders.attempt import AttemptRunner
 from launcher.providers.fly.provider import FlyProvider
 from launcher.providers.registry import Providers
+from shared.client import ControlPlaneError, Refused, Unreachable
 from shared.domain.spec import ExportSpec, TaskSpec
 from shared.log_events import LogEvent
+from shared.wire.problems import Problem
 from tests.fly import Fake, NoPrograms
 from tests.launcher.conftest import InProcessLauncher, an_assignment
 from tests.launcher.fake_control_plane import UPDATES
-from tests.launcher.fly.machines import FOREIGN_EXPORT, FOREIGN_TASK, TASK
+from tests.launcher.fly.machines import FOREIGN_EXPORT, FOREIGN_TASK, TASK, Environments
+
+ENDED: Final = Problem(type="https://launchyard.dev/problems/wrong_state", title="", status=409, detail="It has ended.")
 
 Pause = Callable[[float, threading.Event], None]
 
@@ -31,13 +36,23 @@ class Attempts:
     fake: Fake
     programs: NoPrograms
     pauses: list[float] = dataclasses.field(default_factory=list)
+    rested: list[str] = dataclasses.field(default_factory=list)
 
     def runner(self, pause: Pause | None = None) -> AttemptRunner:
         def note(seconds: float, _interrupt: threading.Event) -> None:
             self.pauses.append(seconds)
 
         providers = Providers({}, self.provider, images=self.provider)
-        return dataclasses.replace(self.launcher.runner, providers=providers, pause=pause or note)
+        return dataclasses.replace(
+            self.launcher.runner, providers=providers, pause=pause or note, rest=self.rested.append
+        )
+
+    def failed(self, spec: ExportSpec | TaskSpec) -> tuple[str, str]:
+        """Run an attempt whose machine does not start, and return its reason and failure."""
+        claimed = self.launcher.server.a_claimed(spec)
+        self.runner().run(an_assignment(claimed), claimed)
+        report = self.launcher.server.bodies(UPDATES)[-1]
+        return report["reason"], report["failure"]
 
     def run(
         self, spec: ExportSpec | TaskSpec, code: int, pause: Callable[[Assignment], None] | None = None
@@ -128,3 +143,26 @@ def test_a_machine_that_was_created_is_not_being_started_any_more(attempts: Atte
     assignment.stop(StopReason.FINISHED)
     thread.join()
     assignment.close()
+
+
+def test_an_order_that_names_a_full_region_does_not_hold_up_the_others(attempts: Attempts) -> None:
+    attempts.fake.behave(full=["syd"])
+    assert attempts.failed(TASK.model_copy(update={"region": "syd"})) == ("no_capacity", "no_capacity")
+    assert attempts.rested == []
+
+
+def test_a_full_region_of_the_settings_rests_the_provider(attempts: Attempts) -> None:
+    attempts.fake.behave(full=["ord"])
+    assert attempts.failed(TASK) == ("no_capacity", "no_capacity")
+    assert attempts.rested == ["fly"]
+
+
+@pytest.mark.parametrize(
+    ("error", "rested"), [(Refused(ENDED), []), (Unreachable("no answer"), ["fly"])], ids=["refused", "unreachable"]
+)
+def test_an_order_whose_environment_is_refused_does_not_hold_up_the_others(
+    attempts: Attempts, environments: Environments, error: ControlPlaneError, rested: list[str]
+) -> None:
+    environments.error = error
+    assert attempts.failed(FOREIGN_TASK)[0] == "launch_failed"
+    assert attempts.rested == rested

@@ -12,9 +12,10 @@ from launcher.providers.fly import machines_api
 from launcher.providers.fly.creation import read_record
 from launcher.providers.fly.errors import FlyUnreachable
 from launcher.providers.fly.machines_api import MachinesApi
-from launcher.providers.fly.options import FlyOptions
+from launcher.providers.fly.options import FlyOptions, Guest
 from launcher.providers.fly.provider import FlyProvider
 from shared.domain.order import Failure, Reason
+from shared.domain.spec import OrderKind
 from tests.fly import APP, Fake
 from tests.launcher.fly.machines import (
     FOREIGN_EXPORT,
@@ -121,9 +122,12 @@ OTHER = (Reason.LAUNCH_FAILED, Failure.RETRYABLE)
     [
         (400, "failed to get manifest registry.fly.io/nobodys:latest: request failed: not found [http 404]", OWN),
         (422, "invalid_argument: unable to resolve image", OWN),
+        (400, "failed to get manifest registry.fly.io/insufficient:1: request failed: not found [http 404]", OWN),
+        (404, "Could not find image registry.fly.io/some-app:1", OWN),
+        (403, "not authorized to pull the image registry.fly.io/nobodys:1", OWN),
         (400, "invalid_argument: region zzz not found", OWN),
         (422, "invalid_argument: config.env is too large", OWN),
-        (400, "invalid_argument: config.guest: unknown cpu kind", OWN),
+        (400, "invalid_argument: config.guest: unknown cpu kind", OTHER),
         (401, "unauthorized", UNABLE),
         (403, "forbidden", UNABLE),
         (404, "app not found", UNABLE),
@@ -151,10 +155,11 @@ def test_a_refusal_is_the_orders_or_the_providers(
     assert (failed.value.reason, failed.value.failure) == expected
 
 
-def test_a_bad_image_or_region_of_the_settings_is_not_the_orders_failure(fake: Fake, make_vm: MakeVm) -> None:
+def test_a_bad_image_region_or_size_of_the_settings_is_not_the_orders_failure(fake: Fake, make_vm: MakeVm) -> None:
     for changes, reason in (
         ({"own_images": ("nobodys",)}, Reason.IMAGE_MISSING),
         ({"region": "zzz"}, Reason.LAUNCH_FAILED),
+        ({"sizes": dict.fromkeys(OrderKind, Guest("shared", 1, 4096))}, Reason.LAUNCH_FAILED),
     ):
         with pytest.raises(LaunchFailed, match="Fly refused the machine") as failed:
             a_provider(an_options(fake, **changes)).start(make_vm(TASK))

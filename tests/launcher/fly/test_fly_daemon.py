@@ -37,6 +37,10 @@ def test_orders_for_fly_are_claimed_by_a_loop_of_their_own_which_no_other_order_
     server.wait_for(lambda: OF_FLY in lanes_asked_for(server))
     assert not any(set(lanes) & set(OF_FLY) for lanes in lanes_asked_for(server) if lanes != OF_FLY)
 
+    assert {body["wait_seconds"] for body in server.bodies(CLAIMS)} == {
+        0
+    }  # a claim that waits would hold the last room
+
     daemon.send_signal(signal.SIGTERM)
     daemon.communicate(timeout=DEADLINE)
     assert daemon.returncode == 0
