@@ -69,7 +69,7 @@ class Endpoint:
     def __init__(
         self, apis: Sequence[Api], routes: Sequence[Route], services: Callable[[], Services], offered: Set[type]
     ) -> None:
-        self._apis, self._urls, self._services = apis, url_map(routes), services
+        self._apis, self._routes, self._services = apis, tuple(routes), services
         self._wanted = {api.dialect: wanted_by(api.dialect.authenticate, {"access", "authorization"}) for api in apis}
         for handler, wanted in (
             *((route.handler, route.signature.services) for route in routes),
@@ -87,7 +87,7 @@ class Endpoint:
         result.
         """
         body, dialect = read_body(request), address.dialect
-        route, named = _route(self._urls, request.method, address.path)
+        route, named = _route(url_map(self._routes), request.method, address.path)
         bind_contextvars(route=route.path, **{name: text for name, text in named.items() if name not in SECRETS})
         if len(body) > route.max_bytes:
             raise TooLarge(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -17,6 +18,7 @@ from shared.wire.base import OrderId
 ID: Final[TypeAdapter[str]] = TypeAdapter(OrderId)
 """The form of ids in paths: that of order ids, which includes all others."""
 PATH_NAME: Final = re.compile(r"\{(\w+)\}")
+MAX_MAPS: Final = 32
 SECRETS: Final = frozenset({"secret"})
 """The names in paths whose values are credentials: of any form, verified by the handler, and in no log line."""
 
@@ -118,8 +120,12 @@ class WrongMethod(Refusal):
         self.allowed = allowed
 
 
-def url_map(routes: Sequence[Route]) -> MapAdapter:
-    """Return the map that finds a route, as its `endpoint`, by method and path."""
+@lru_cache(MAX_MAPS)
+def url_map(routes: tuple[Route, ...]) -> MapAdapter:
+    """Return the map that finds a route, as its `endpoint`, by method and path.
+
+    It is made at the first request: a process makes an entry point of every service, and serves one.
+    """
     return Map([_rule(route) for route in routes], merge_slashes=False).bind("control-plane")
 
 
