@@ -39,6 +39,7 @@ class Readers(Generic[T]):
         self._read, self._count, self._seconds = read, count, seconds
         self._asked: SimpleQueue[Question[T] | None] = SimpleQueue()
         self._threads = 0
+        self._closed = False
 
     def ask(self, pi: str) -> Question[T]:
         if self._threads < self._count:
@@ -59,6 +60,8 @@ class Readers(Generic[T]):
         return answer
 
     def close(self) -> None:
+        """Read nothing more that was asked for; a call that has begun goes on."""
+        self._closed = True
         for _ in range(self._threads):
             self._asked.put(None)
 
@@ -72,7 +75,7 @@ class Readers(Generic[T]):
 
     def _serve_one(self) -> bool:
         """A function of its own, so that a waiting thread keeps no answer alive."""
-        if (question := self._asked.get()) is None:
+        if (question := self._asked.get()) is None or self._closed:
             return False
         try:
             question.answer.put(self._read(question.pi))
