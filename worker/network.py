@@ -118,9 +118,18 @@ def at_gateway(url: str, gateway: str | None) -> str:
 
 
 def persist(call: Callable[[], T], tries: int = TRIES) -> T:
-    """Return the result of `call`, after at most `tries` tries. Raises NoHttpAnswer."""
+    """Return the result of `call`, after at most `tries` tries. Raises NoHttpAnswer.
+
+    The first try comes before the library's loop, which takes as long as a request: almost every first try is answered.
+    """
+    try:
+        return once(call)
+    except NoHttpAnswer as error:
+        unanswered = error
     for attempt in _attempts(tries):
         with attempt:
+            if attempt.num == 1:
+                raise unanswered
             return once(call)
     raise AssertionError("stamina returns or raises")
 
