@@ -55,7 +55,7 @@ class SyntheticTree:
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         """Answer at once, in the caller's thread: httpx.MockTransport calls it in place of the network."""
-        route, name = request.url.path[1:].split("/")
+        route, name = request.extensions["target"].decode()[1:].split("/")
         body = self.entity(name) if route == "entities" else self.component(name)
         return httpx.Response(200, stream=httpx.ByteStream(body))
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from emulators.mods import validate
 from shared.domain.spec import CheimarrosMode, ExportOptions, ExportSpec
 from shared.guest.config import Sources
+from tests.worker.answers import Answers
 from worker.network import Client
 from worker.programs import Job
 from worker.programs.mods_export import export
@@ -92,7 +93,7 @@ def test_any_entity_s_record_is_valid(
         return httpx.Response(200, content=json.dumps(parts[found[0]]).encode()) if found else httpx.Response(404)
 
     options = ExportOptions(recursive=recursive, cheimarros_mode=mode, parallel_batch_size=1)
-    with tempfile.TemporaryDirectory() as folder, Client(httpx.MockTransport(answer)) as http:
+    with tempfile.TemporaryDirectory() as folder, Client(Answers(answer)) as http:
         result = export(Job(ExportSpec(pi=ROOT, options=options), Sources(), http, Path(folder)))
 
         assert validate(result.file) == []

@@ -10,6 +10,7 @@ from werkzeug import Request, Response
 
 from shared.guest.config import Sources
 from tests.certificates import serving_tls
+from tests.worker.answers import Answers
 from worker.arke.documents import UnreadableDocument
 from worker.arke.source import ArkeSource, EntityUnavailable, Limits, Unanswered
 from worker.network import Client, client
@@ -144,7 +145,7 @@ def test_a_source_that_sends_a_byte_a_second_is_given_up_in_time() -> None:
         asked.append(request.url.path)
         return httpx.Response(200, content=dripping(now))
 
-    http = Client(httpx.MockTransport(drip))
+    http = Client(Answers(drip))
     arke = ArkeSource(http, Sources(), Limits(document_seconds=60, entity_seconds=100), clock=lambda: now[0])
 
     with pytest.raises(EntityUnavailable, match="took too long") as failure:
@@ -169,3 +170,30 @@ def test_the_worker_keeps_no_cookie() -> None:
             http.get(f"http://127.0.0.1:{port}/")
 
     assert "Cookie" not in received[1].headers
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("http://{host}/ipfs/cid", "/ipfs/cid"),
+        ("http://{host}", "/"),
+        ("http://{host}/v1.2/a/../ipfs/c%20d?key=1&empty#part", "/v1.2/ipfs/c%20d?key=1&empty"),
+        ("http://{host}/a b/é", "/a%20b/%C3%A9"),
+    ],
+)
+def test_a_request_asks_for_the_url_s_path_as_httpx_would(url: str, asked: str) -> None:
+    with serving("127.0.0.1", {}) as (port, received), client(None) as http:
+        for answer in (
+            http.fetch(url.format(host=f"127.0.0.1:{port}")),
+            http.get(url.format(host=f"127.0.0.1:{port}")),
+        ):
+            answer.close()
+
+    assert [request.environ["RAW_URI"] for request in received] == [asked, asked]
+
+
+def test_a_short_request_reaches_loopback_at_the_gateway_too() -> None:
+    with serving(GATEWAY, {"/ipfs/cid": Response("here")}) as (port, received), client(GATEWAY) as http:
+        assert http.fetch(f"http://localhost:{port}/ipfs/cid").read() == b"here"
+
+    assert received[0].headers["Host"] == f"localhost:{port}"

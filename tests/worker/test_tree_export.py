@@ -17,6 +17,7 @@ from emulators.source import FOLDER
 from shared.domain.order import Reason
 from shared.domain.spec import CheimarrosMode, ExportOptions, ExportSpec
 from shared.guest.config import Sources
+from tests.worker.answers import Answers
 from tests.worker.entities import EXPECTED, PIS, Record
 from worker.arke import source
 from worker.mods.frontier import Frontier, Position, TreeTooLarge
@@ -40,7 +41,7 @@ def run(folder: Path, pi: str = ORDER[0], answer: Answer = sample, **options: An
         return answer(request) or sample(request)
 
     spec = ExportSpec(pi=pi, options=ExportOptions(recursive=True, **options))
-    with Client(httpx.MockTransport(serve)) as http:
+    with Client(Answers(serve)) as http:
         return export(Job(spec, Sources(), http, folder))
 
 
@@ -336,7 +337,7 @@ def test_an_identifier_of_any_length_is_one_failed_entity(tmp_path: Path) -> Non
 def test_progress_counts_up_to_all_entities(tmp_path: Path) -> None:
     heard: list[dict[str, int]] = []
     spec = ExportSpec(pi=ORDER[0], options=ExportOptions(recursive=True))
-    with Client(httpx.MockTransport(sample)) as http:
+    with Client(Answers(sample)) as http:
         export(Job(spec, Sources(), http, tmp_path, lambda counts: heard.append(dict(counts))))
 
     assert heard[0] == {"entities_done": 1, "entities_failed": 0, "entities_found": 5}
