@@ -90,7 +90,7 @@ def test_an_export_runs_inside_the_guest_and_its_file_arrives(guest_image: Path,
     record.write_bytes(upload.body)
     assert validate(record) == []
     assert "<title>Interview with a chain bearer</title>" in record.read_text()
-    assert plane.events == ["started", "upload", "completed"]
+    assert plane.steps == ["started", "upload", "completed"]
     serial = (tmp_path / "serial.log").read_text(errors="replace")
     release = re.search(r"started on Linux (\S+-cloud-amd64), ", serial)
     assert release
@@ -110,7 +110,7 @@ def test_a_capacity_machine_stays_up_until_its_power_button_is_pressed(guest_ima
             asyncio.run(press_power_button(tmp_path / "qmp"))
 
             assert running.wait(OFF_SECONDS) == 0
-    assert plane.events == ["started"]
+    assert plane.steps == ["started"]
 
 
 def test_a_worker_that_cannot_start_still_powers_its_machine_off(guest_image: Path, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_changed_byte_that_the_worker_reads_before_its_report_ends_the_machine
         serial = await_end(copy, tmp_path, configuration.canonical())
 
     assert "panic - not syncing: dm-verity device corrupted" in serial
-    assert plane.events == ["started"]  # the whole image's
+    assert plane.steps == ["started"]  # the whole image's
 
 
 def test_a_command_line_without_the_roots_hash_powers_the_machine_off(guest_image: Path, tmp_path: Path) -> None:

@@ -120,4 +120,4 @@ def test_a_guest_reaches_its_worker_under_it(later_qemu: Unpacked, guest: Guest,
         finally:
             running.kill()
             running.wait()
-    assert plane.events == ["started"]
+    assert plane.steps == ["started"]

@@ -21,6 +21,8 @@ ORDER: Final = "0f4d8f0a-5f0e-4c43-8a3e-6f1f6f6a2c11"
 EPOCH: Final = 3
 TOKEN: Final = "callback-token-that-no-log-may-show"
 SIGNATURE: Final = "signature-that-no-log-may-show"
+STARTED: Final = "started"
+PROGRESS: Final = "progress"
 UPLOAD: Final = "upload"
 UPLOAD_PARTS: Final = "upload_parts"
 PUT: Final = "put"
@@ -43,6 +45,8 @@ class FakeControlPlane:
     """`statuses` holds, by event (or `put`), the statuses of the next answers; beyond them all is well.
 
     `environment` is that of a task's command. `ended` is the state of an order that has ended, which refusals name.
+    `steps` are the events that the worker's work leads to, in turn. Left out are those that it sends because time has
+    passed, of which a slow machine sends more: its progress, and *started* once that was accepted.
     """
 
     def __init__(self) -> None:
@@ -53,11 +57,14 @@ class FakeControlPlane:
         self.environment: dict[str, str] = {}
         self.ended: State | None = None
         self.reports: list[Received] = []
+        self.steps: list[str] = []
         self.uploads: list[Received] = []
+        self._has_started = False
         self._changed = threading.Condition()
 
     @property
     def events(self) -> list[str]:
+        """Return the event of every report. How many there are depends on how fast the machine is: see `steps`."""
         return [received.report["event"] for received in self.reports]
 
     def await_event(self, event: str, seconds: float = 300.0) -> Received:
@@ -94,9 +101,15 @@ class FakeControlPlane:
     def _take(self, received: Received, to: list[Received], event: str, accepted: Response) -> Response:
         with self._changed:
             to.append(received)
-            self._changed.notify_all()
             status = self.statuses[event].pop(0) if self.statuses[event] else 200
+            self._note_step(event, status)
+            self._changed.notify_all()
         return accepted if status == 200 else _problem(status, self.ended)
+
+    def _note_step(self, event: str, status: int) -> None:
+        if event not in (PUT, PROGRESS) and not (event == STARTED and self._has_started):
+            self.steps.append(event)
+        self._has_started |= event == STARTED and status == 200
 
     def _accepted(self, report: dict[str, Any]) -> Response:
         grant = None
@@ -107,11 +120,11 @@ class FakeControlPlane:
                 "x-amz-checksum-sha256": report["sha256"],
             }
             grant = UploadGrant(url=f"{self.url}/bucket/a%2Fkey?X-Amz-Signature={SIGNATURE}", headers=headers)
-        repeated = report["event"] == "started" and self.events.count("started") > 1
+        repeated = report["event"] == STARTED and self.events.count(STARTED) > 1
         if repeated and self.answer_after_start is not None:
             return self.answer_after_start
         state = self.state_after_start if repeated else State.RUNNING
-        environment = self.environment if report["event"] == "started" else {}
+        environment = self.environment if report["event"] == STARTED else {}
         answer = CallbackAnswer(state=state, upload=grant, environment=environment)
         return Response(answer.model_dump_json(), content_type="application/json")
 

@@ -41,14 +41,14 @@ def run(plane: FakeControlPlane, folder: Path, large_bytes: int) -> int:
 def test_an_output_that_fits_into_one_request_is_asked_for_as_ever(plane: FakeControlPlane, tmp_path: Path) -> None:
     assert run(plane, tmp_path, large_bytes=len("hello\n")) == 0
 
-    assert plane.events == ["started", "upload", "completed"]
+    assert plane.steps == ["started", "upload", "completed"]
     assert "upload_id" not in plane.reports[-1].report
 
 
 def test_a_grant_of_one_upload_is_used_for_a_large_output(plane: FakeControlPlane, tmp_path: Path) -> None:
     assert run(plane, tmp_path, large_bytes=1) == 0
 
-    assert plane.events == ["started", "upload_parts", "completed"]
+    assert plane.steps == ["started", "upload_parts", "completed"]
     assert [upload.body for upload in plane.uploads] == [b"hello\n"]
     assert "upload_id" not in plane.reports[-1].report
 
@@ -60,7 +60,7 @@ def test_a_control_plane_that_knows_no_parts_fails_a_large_output_for_good(
 
     assert run(plane, tmp_path, large_bytes=1) == 0
 
-    assert plane.events == ["started", "upload_parts", "failed"]
+    assert plane.steps == ["started", "upload_parts", "failed"]
     failed = plane.reports[-1].report
     assert (failed["reason"], failed["failure"]) == ("upload_failed", "permanent")
     assert "6 bytes" in failed["message"]
@@ -74,7 +74,7 @@ def test_a_refused_request_for_parts_ends_the_work_at_once(
     plane.statuses["upload_parts"] = [status]
 
     assert run(plane, tmp_path, large_bytes=1) == 1
-    assert plane.events == ["started", "upload_parts"]
+    assert plane.steps == ["started", "upload_parts"]
 
 
 def test_parts_are_read_where_they_begin_and_never_whole(plane: FakeControlPlane, tmp_path: Path) -> None:

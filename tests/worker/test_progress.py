@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from shared.domain.spec import ExportOptions, ExportSpec
-from tests.worker.control_plane import FakeControlPlane
+from tests.worker.control_plane import PROGRESS, FakeControlPlane
 from worker.callbacks import Callbacks
 from worker.logs import open_log
 from worker.network import Client, client
@@ -18,7 +18,6 @@ from worker.runtime import Worker
 ROOT: Final = "01K9MHPYR07M6YMZ1QGR8DZB8S"
 TREE: Final = ExportSpec(pi=ROOT, options=ExportOptions(recursive=True))
 LOG: Final = logging.getLogger(__name__)
-PROGRESS: Final = "progress"
 
 
 class Clock:
@@ -109,5 +108,6 @@ def test_an_export_completes_whatever_becomes_of_its_progress(
 
     assert code == 0
     assert PROGRESS in plane.events
+    assert plane.steps == ["started", "upload", "completed"]
     assert plane.reports[-1].report["event"] == "completed"
     assert plane.reports[-1].report["metrics"]["entities_exported"] == 13

@@ -20,6 +20,7 @@ from emulators.mods import validate
 from shared.domain.order import State
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
 from shared.guest.config import WorkerConfig
+from tests.harness.waiting import MAX_SECONDS
 from tests.worker.control_plane import EPOCH, ORDER, SIGNATURE, TOKEN, FakeControlPlane
 from worker.logs import open_log
 from worker.network import client
@@ -39,7 +40,7 @@ def test_an_export_is_reported_uploaded_and_completed(plane: FakeControlPlane, a
     code = run(plane.config(ExportSpec(pi=ROOT), source=arke), tmp_path)
 
     assert code == 0
-    assert plane.events == ["started", "upload", "completed"]
+    assert plane.steps == ["started", "upload", "completed"]
     [upload] = plane.uploads
     completed = plane.reports[-1].report
     assert completed["sha256"] == hashlib.sha256(upload.body).hexdigest()
@@ -88,8 +89,8 @@ def test_a_busy_answer_is_asked_again(plane: FakeControlPlane, tmp_path: Path, e
     plane.statuses[event] = [status] * busy
 
     assert run(plane.config(HELLO), tmp_path) == 0
-    assert plane.events[-1] == "completed"
-    assert len(plane.uploads if event == "put" else [e for e in plane.events if e == event]) == busy + 1
+    assert plane.steps[-1] == "completed"
+    assert len(plane.uploads if event == "put" else [step for step in plane.steps if step == event]) == busy + 1
 
 
 @pytest.mark.usefixtures("no_waiting")
@@ -97,7 +98,7 @@ def test_a_report_is_given_up_after_twelve_tries(plane: FakeControlPlane, tmp_pa
     plane.statuses["started"] = [503] * 20
 
     assert run(plane.config(HELLO), tmp_path) == 1
-    assert plane.events == ["started"] * 12
+    assert plane.steps == ["started"] * 12
 
 
 @pytest.mark.usefixtures("no_waiting")
@@ -115,8 +116,8 @@ def test_a_refused_report_ends_the_work_at_once(
     plane.statuses[event] = [status]
 
     assert run(plane.config(HELLO), tmp_path) == 1
-    assert plane.events[-1] == event
-    assert plane.events.count(event) == 1
+    assert plane.steps[-1] == event
+    assert plane.steps.count(event) == 1
     assert f"refused a report: {status}: Refused for the test" in capsys.readouterr().out
 
 
@@ -135,7 +136,7 @@ def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: P
     plane.statuses["put"] = [status] * 9
 
     assert run(plane.config(HELLO), tmp_path) == 0
-    assert plane.events == ["started", "upload", "failed"]
+    assert plane.steps == ["started", "upload", "failed"]
     failed = plane.reports[-1].report
     assert (failed["reason"], failed["failure"], len(plane.uploads)) == ("upload_failed", "retryable", tries)
     assert SIGNATURE not in failed["message"]
@@ -156,7 +157,7 @@ def test_a_failure_that_would_repeat_is_reported_as_permanent(
 ) -> None:
     assert run(plane.config(spec), tmp_path) == 0
 
-    assert plane.events == ["started", "failed"]
+    assert plane.steps == ["started", "failed"]
     failed = plane.reports[-1].report
     assert (failed["reason"], failed["failure"]) == ("program_failed", "permanent")
     assert reason in failed["message"]
@@ -206,7 +207,7 @@ def test_the_program_runs_from_the_command_line(plane: FakeControlPlane, tmp_pat
     system = os.uname()
     assert worker.returncode == 0
     assert f"started on {system.sysname} {system.release}, " in output
-    assert plane.events == ["started", "upload", "completed"]
+    assert plane.steps == ["started", "upload", "completed"]
 
 
 def test_a_machine_without_files_has_its_configuration_in_a_variable_that_no_command_sees(
@@ -225,7 +226,7 @@ def test_a_machine_without_files_has_its_configuration_in_a_variable_that_no_com
     )
 
     assert done.returncode == 0, done.stderr
-    assert plane.events == ["started", "upload", "completed"]
+    assert plane.steps == ["started", "upload", "completed"]
 
 
 def test_a_worker_without_a_configuration_says_where_it_looks() -> None:
@@ -249,7 +250,7 @@ def test_sigterm_ends_the_worker_without_a_word(plane: FakeControlPlane, tmp_pat
     worker.communicate(timeout=300)
 
     assert worker.returncode == 1
-    assert plane.events == ["started"]
+    assert plane.steps == ["started"]
 
 
 def test_a_stopped_worker_ends_even_if_python_discards_its_exit() -> None:
@@ -286,7 +287,7 @@ def test_a_configuration_that_cannot_be_read_is_not_shown(
     assert worker.returncode == 1
     assert "the configuration is not valid for this version" in output
     assert TOKEN not in output
-    assert plane.events == []
+    assert plane.steps == []
 
 
 @contextmanager
@@ -310,7 +311,7 @@ def a_worker_at_work(
 
 def ended(alive: IO[str]) -> bool:
     """Wait for the end of file, which comes once no process can write any more."""
-    ready, _, _ = select.select([alive], [], [], 30)
+    ready, _, _ = select.select([alive], [], [], MAX_SECONDS)
     return bool(ready) and not alive.read()
 
 
@@ -383,7 +384,7 @@ def test_a_worker_that_gets_no_answer_about_its_lease_works_on(plane: FakeContro
     plane.statuses["started"] = [200, *[503] * 40]
 
     assert run_until_asked(plane, tmp_path, asked=4) == 0
-    assert plane.events[-1] == "completed"
+    assert plane.steps == ["started", "upload", "completed"]
 
 
 @pytest.mark.parametrize(
@@ -401,7 +402,7 @@ def test_a_worker_that_does_not_understand_the_answer_about_its_lease_works_on(
     plane.answer_after_start = answer
 
     assert run_until_asked(plane, tmp_path, asked=3) == 0
-    assert plane.events[-1] == "completed"
+    assert plane.steps[-1] == "completed"
 
 
 def run_until_asked(plane: FakeControlPlane, folder: Path, asked: int) -> int:

@@ -85,7 +85,7 @@ def test_a_worker_whose_command_ended_the_order_ends_without_an_error(
 
     assert run(plane, tmp_path, TaskSpec(command=command)) == 0
 
-    assert plane.events[-1] == event
+    assert plane.steps[-1] == event
     log = capsys.readouterr().out
     assert "the order has ended, and needs no other report" in log
     assert "refused a report" not in log
