@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from google.cloud.firestore import Client
+from stamina.instrumentation import set_on_retry_hooks
 
 pytest_plugins = ["tests.left_out", "tests.meanwhile", "tests.shared_emulators", "tests.workers"]
 
@@ -14,6 +15,13 @@ pytest_plugins = ["tests.left_out", "tests.meanwhile", "tests.shared_emulators",
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+
+
+@pytest.fixture(autouse=True)
+def _no_hook_outlives_its_test() -> Iterator[None]:
+    """A worker's log hears of every retry of its process: those of a later test would go to a file that is closed."""
+    yield
+    set_on_retry_hooks(None)
 
 
 @pytest.fixture

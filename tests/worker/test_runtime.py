@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from stamina.instrumentation import get_on_retry_hooks
 from werkzeug import Response
 
 from emulators.mods import validate
@@ -197,6 +198,13 @@ def test_a_log_line_names_the_order_and_its_epoch(
     lines = capsys.readouterr().out.splitlines()
     assert lines
     assert all(line.startswith(f"[worker] order={ORDER} epoch={EPOCH} ") for line in lines)
+
+
+@pytest.mark.parametrize("turn", [1, 2])
+def test_the_log_of_one_test_hears_of_no_retries_of_the_next(plane: FakeControlPlane, turn: int) -> None:
+    assert not any(hook.__module__ == open_log.__module__ for hook in get_on_retry_hooks()), turn
+
+    open_log(plane.config(HELLO))
 
 
 def test_the_program_runs_from_the_command_line(plane: FakeControlPlane, tmp_path: Path) -> None:
