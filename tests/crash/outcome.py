@@ -1,6 +1,6 @@
 """Compares the orders, the bucket, the machines and their directories with how each order is to end."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from functions.domain.order import output_key
@@ -36,13 +36,28 @@ def _of_objects(deployment: Deployment, orders: Mapping[str, OrderView]) -> Iter
     with deployment.projects.environment.bucket() as bucket:
         for order_id, ending in deployment.endings.items():
             order, found = orders.get(order_id), keys_in(bucket, f"outputs/{order_id}/")
-            expected = [output_key(order_id, order.epoch)] if ending.output and order else []
+            accepted = order.epoch if ending.output and order else None
             if left := open_uploads(bucket, f"outputs/{order_id}/"):
                 yield f"order {order_id} has parts of {left}"
-            if found != expected:
-                yield f"order {order_id} has the objects {found}, not {expected}"
-            elif order and expected and _output(deployment, order) not in (ending.output, None):
+            if wrong := wrong_objects(order_id, accepted, found):
+                yield wrong
+            elif order and accepted and _output(deployment, order) not in (ending.output, None):
                 yield f"the output of order {order_id} is another's"
+
+
+def wrong_objects(order_id: str, accepted: int | None, found: Sequence[str]) -> str | None:
+    """Return what is wrong with the objects of an order, if anything is. `accepted` is the epoch of its output, if any.
+
+    An attempt that lost its lease after its upload leaves an object beside the accepted one. It is removed with the
+    output, once its retention is over. An order without an output has no object.
+    """
+    if accepted is None:
+        return f"order {order_id} has the objects {found}, and no output" if found else None
+    if (output := output_key(order_id, accepted)) not in found:
+        return f"order {order_id} has the objects {found}, without its output {output}"
+    attempts = {output_key(order_id, epoch) for epoch in range(1, accepted + 1)}
+    strange = sorted(set(found) - attempts)
+    return f"order {order_id} has the objects {strange}, which none of its attempts has made" if strange else None
 
 
 def _output(deployment: Deployment, order: OrderView) -> bytes | None:
