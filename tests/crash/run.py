@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from functions.domain.order import LAPSE_MARGIN
+from functions.domain.refusals import Refusal
 from shared.domain.order import State
 from shared.wire.orders import OrderView
 from tests.crash.deployment import LEASE_SECONDS, SWEEP_SECONDS, Deployment, deployed
@@ -37,7 +38,19 @@ def run(scenario: Scenario, projects: Projects, home: Path) -> None:
             for server in (deployment.functions, deployment.launcher):
                 planned = [point and point.name for point in server.planned]
                 error.add_note(f"{server.name} died {len(server.deaths)} times; planned: {planned}")
+            for order_id in deployment.endings:
+                error.add_note(_stored(deployment, order_id))
             raise
+
+
+def _stored(deployment: Deployment, order_id: str) -> str:
+    """Describe an order as the store has it: one that used up its attempts explains what never came."""
+    try:
+        order = deployment.store.get(order_id)
+    except Refusal as refusal:
+        return f"order {order_id} cannot be read: {refusal.message}"
+    attempts = f"attempt {order.attempt} of {order.max_attempts}"
+    return f"order {order_id} is {order.state} at epoch {order.epoch}, {attempts}: {order.reason}: {order.message}"
 
 
 def _settle(deployment: Deployment) -> None:

@@ -16,7 +16,7 @@ from tests.crash.deployment import Deaths
 from tests.crash.export_steps import a_batch, images_report
 from tests.crash.steps import (
     FAIL,
-    PRINT_AFTER_15_SECONDS,
+    PRINT_ONCE_ALLOWED,
     SOON,
     STAY,
     TOMORROW,
@@ -24,6 +24,7 @@ from tests.crash.steps import (
     a_machine,
     a_task,
     a_task_of_yesterday,
+    allow_printing,
     an_unreadable_directory,
     cancel,
     freeze_launcher,
@@ -205,7 +206,13 @@ OF_THE_LAUNCHER: Final[Sequence[Scenario]] = (
     ),
     Scenario(
         "a task of a killed launcher",
-        (a_task(PRINT_AFTER_15_SECONDS), until(State.RUNNING), kill_launcher),
+        (
+            a_task(PRINT_ONCE_ALLOWED),
+            until(State.RUNNING),
+            kill_launcher,
+            until_died_at(Point.LAUNCHER_ADOPTED),
+            allow_printing,
+        ),
         launcher=(None, Point.LAUNCHER_ADOPTED),
     ),
     Scenario(

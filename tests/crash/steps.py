@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
@@ -21,10 +22,10 @@ from tests.harness.waiting import await_value
 Step = Callable[[Deployment], None]
 
 PRINT: Final = "echo {text}"
-PRINT_AFTER_15_SECONDS: Final = "sleep 15; echo {text}"
+PRINT_ONCE_ALLOWED: Final = "until [ -e {permission} ]; do sleep 0.1; done; echo {text}"
 FAIL: Final = "exit 3"
 STAY: Final = "sleep 600; echo {text}"
-SOON: Final = timedelta(seconds=4)
+SOON: Final = timedelta(seconds=10)
 TOMORROW: Final = timedelta(days=1)
 KEY_AGE: Final = timedelta(hours=25)
 """Older than the control plane keeps idempotency keys."""
@@ -37,7 +38,10 @@ def a_task(
     limits: LimitsRequest | None = None,
     after: timedelta | None = None,
 ) -> Step:
-    """Place a task whose script may print a `{text}` of its own. If it succeeds, that text is what it `leaves`."""
+    """Place a task whose script may print a `{text}` of its own, and wait for the file `{permission}`.
+
+    If it succeeds, that text is what it `leaves`.
+    """
 
     def step(deployment: Deployment) -> None:
         text = uuid4().hex
@@ -45,7 +49,10 @@ def a_task(
         not_before = None if after is None else datetime.now(UTC) + after
         order = deployment.client.answer(
             lambda api: api.create_order(
-                _task(script, text), f"key {text}", limits or LimitsRequest(), not_before=not_before
+                _task(script.format(text=text, permission=_permission(deployment))),
+                f"key {text}",
+                limits or LimitsRequest(),
+                not_before=not_before,
             )
         )
         left = f"{text}\n".encode() if leaves and ends is State.SUCCEEDED else None
@@ -68,7 +75,7 @@ def a_machine(ends: State = State.RUNNING) -> Step:
 def a_task_of_yesterday(deployment: Deployment) -> None:
     """Write an order into the store that was placed more than a day ago, with its idempotency key."""
     now = datetime.now(UTC) - KEY_AGE
-    order = place(str(uuid4()), ACCOUNT_OF[Role.CLIENT], _task(PRINT, "yesterday"), now)
+    order = place(str(uuid4()), ACCOUNT_OF[Role.CLIENT], _task(PRINT.format(text="yesterday")), now)
     deployment.store.create(order, IdempotencyKey(order.account, f"key {order.id}", "0" * 64))
     deployment.expect(order.id, Ending(State.EXPIRED))
 
@@ -113,6 +120,11 @@ def thaw_launcher(deployment: Deployment) -> None:
     deployment.launcher.send(signal.SIGCONT)
 
 
+def allow_printing(deployment: Deployment) -> None:
+    """Let the tasks print that wait for it."""
+    _permission(deployment).touch()
+
+
 def an_unreadable_directory(deployment: Deployment) -> None:
     """Make a machine's directory, in the launcher's state directory, that nobody can read."""
     unreadable = deployment.state / "vms" / f"{uuid4()}-1"
@@ -121,5 +133,9 @@ def an_unreadable_directory(deployment: Deployment) -> None:
     deployment.unreadable.append(unreadable.name)
 
 
-def _task(script: str, text: str) -> TaskSpec:
-    return TaskSpec(command=("sh", "-c", script.format(text=text)))
+def _task(script: str) -> TaskSpec:
+    return TaskSpec(command=("sh", "-c", script))
+
+
+def _permission(deployment: Deployment) -> Path:
+    return deployment.state.with_name("permission")
