@@ -11,6 +11,7 @@ import typer
 from emulators.processes import StartFailed
 from shared.signals import exit_on_signals
 from tests.chaos import report
+from tests.chaos.pace import lease_for_this_host
 from tests.chaos.run import run
 from tests.chaos.schedule import Terms
 
@@ -25,7 +26,10 @@ def chaos(
     seed: Annotated[int | None, typer.Option(help="[default: the clock's]")] = None,
     orders: Annotated[int, typer.Option(min=1)] = 300,
     launchers: Annotated[int, typer.Option(min=1, max=8)] = 4,
-    lease: Annotated[float, typer.Option(min=3, help="How long a claim lasts, in seconds.")] = 10,
+    lease: Annotated[
+        float | None,
+        typer.Option(min=3, help="How long a claim lasts, in seconds. [default: 10, and more on a slow host]"),
+    ] = None,
     settle: Annotated[float, typer.Option(min=1, help="How long everything may take to settle, in seconds.")] = 300,
     home: Annotated[Path | None, typer.Option(help="[default: .launchyard/chaos/<seed>-<time>]")] = None,
 ) -> None:
@@ -33,6 +37,7 @@ def chaos(
     exit_on_signals()
     seed = int(time.time()) if seed is None else seed
     home = home or HOMES / f"{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
+    lease = lease_for_this_host() if lease is None else lease
     terms = Terms(f"chaos-{uuid4().hex[:12]}", seed, seconds, orders, launchers, lease)
     typer.echo(f"seed {seed}: {orders} orders in {seconds:g} s; the report, and every log, will be in {home}")
     try:

@@ -37,7 +37,7 @@ class Wrong(StrEnum):
 PASSING: Final = frozenset({Wrong.LOST, Wrong.DUPLICATE, Wrong.ORPHAN, Wrong.GHOST})
 """Violations that may be gone at the next look."""
 EVENTFUL_SECONDS: Final = 60.0
-"""A storm of this length has adoptions and lost leases, whatever its seed."""
+"""A storm of this length has adoptions and lost leases, whatever its seed and its host."""
 
 
 @dataclass(frozen=True, slots=True)

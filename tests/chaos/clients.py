@@ -1,6 +1,7 @@
 """The clients of a chaos run: each repeats its requests until they are answered, and records all answers."""
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -18,6 +19,8 @@ CREATED_TWICE: Final = 7
 TIMES: Final = 2
 """How often an order is requeued, purged or downloaded: the second time changes nothing."""
 PAGE: Final = 200
+SURE_SECONDS: Final = 150.0
+"""How long a client waits for an order to requeue, purge or download, if every run is to have that."""
 
 Answer = TypeVar("Answer")
 
@@ -59,22 +62,33 @@ class Clients:
         for order_id in entry.answers:
             self._repeated(lambda order_id=order_id: self._api.cancel_order(order_id), times=1)  # type: ignore[misc]
 
-    def requeue(self, draw: float) -> None:
-        """Requeue a failed order, one of those that the list of failed orders has."""
-        chosen = self._choose(draw, State.FAILED, lambda order: order.kind is not OrderKind.CAPACITY)
-        if chosen is not None:
+    def requeue(self, draw: float, sure: bool = False) -> None:
+        """Requeue a failed order, one of those that the list of failed orders has.
+
+        If there is none, do nothing; or, if `sure`, wait for one until any order has been requeued. The same is true of
+        `purge` and `download`.
+        """
+
+        def choose() -> OrderView | None:
+            return self._choose(draw, State.FAILED, lambda order: order.kind is not OrderKind.CAPACITY)
+
+        if (chosen := self._await_choice(choose, self._requeues, sure)) is not None:
             answers, refusal = self._repeated(lambda: self._api.requeue_order(chosen.id).id)
             self._requeues.append(Requeued(chosen.id, frozenset(answers), refusal))
 
-    def purge(self, draw: float) -> None:
-        chosen = self._choose(draw, None, lambda order: order.state in FINAL - {State.FAILED})
-        if chosen is not None:
+    def purge(self, draw: float, sure: bool = False) -> None:
+        def choose() -> OrderView | None:
+            return self._choose(draw, None, lambda order: order.state in FINAL - {State.FAILED})
+
+        if (chosen := self._await_choice(choose, self._purges, sure)) is not None:
             answers, refusal = self._repeated(lambda: self._api.purge_order(chosen.id))
             self._purges.append(Purged(chosen.id, bool(answers), refusal))
 
-    def download(self, draw: float) -> None:
-        chosen = self._choose(draw, State.SUCCEEDED, lambda order: order.output is not None)
-        if chosen is not None:
+    def download(self, draw: float, sure: bool = False) -> None:
+        def choose() -> OrderView | None:
+            return self._choose(draw, State.SUCCEEDED, lambda order: order.output is not None)
+
+        if (chosen := self._await_choice(choose, self._downloads, sure)) is not None:
             answers, refusal = self._repeated(lambda: download(self._api, chosen))
             contents: list[bytes | None] = [*set(answers)]
             self._downloads.extend(Downloaded(chosen.id, content, refusal) for content in contents or [None])
@@ -82,6 +96,10 @@ class Clients:
     def placed(self) -> Sequence[tuple[PlannedOrder, str]]:
         """Return the orders whose creation was answered so far, with their ids."""
         return [(entry.planned, min(entry.answers)) for entry in list(self._entries.values()) if entry.answers]
+
+    def kept(self) -> frozenset[str]:
+        """Return the ids of the orders that are to run until the end."""
+        return frozenset(order_id for planned, order_id in self.placed() if planned.keep)
 
     def asked(self) -> tuple[Asked, ...]:
         return tuple(
@@ -96,6 +114,18 @@ class Clients:
 
     def downloads(self) -> tuple[Downloaded, ...]:
         return tuple(self._downloads)
+
+    def _await_choice(
+        self, choose: Callable[[], OrderView | None], done: Sequence[object], sure: bool
+    ) -> OrderView | None:
+        """Return the first order that can be chosen; None if there is none, after a wait if `sure` and nothing is
+        `done`.
+        """
+        deadline = time.monotonic() + SURE_SECONDS
+        while (chosen := choose()) is None and sure and not done and time.monotonic() < deadline:
+            if self._over.wait(RETRY_SECONDS):
+                break
+        return chosen
 
     def _choose(self, draw: float, state: State | None, fit: Callable[[OrderView], bool]) -> OrderView | None:
         """Return one of our own orders in this state. Each is chosen once, since a purged one is gone afterwards."""

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
@@ -23,33 +23,38 @@ from tests.harness.waiting import POLL_SECONDS
 
 CHOICE_SECONDS: Final = 15.0
 """How long a disruption waits for a launcher that holds a machine."""
+SURE_SECONDS: Final = 150.0
+"""How long one waits that every run is to have: on a slow host a machine comes late."""
 THAW_SECONDS: Final = 30.0
 """How long past the bound of an orphan a frozen machine stays frozen: if its launcher has not ended it by then, the
 checker finds it."""
 
 
 class Disruptions:
-    """`over` ends each disruption early; `counts` has the number of disruptions of each kind."""
+    """`over` ends each disruption early; `counts` has the number of disruptions of each kind.
 
-    def __init__(self, deployment: Deployment, over: threading.Event) -> None:
+    `kept` returns the ids of the orders that are to run until the end: their machines do not end by themselves.
+    """
+
+    def __init__(self, deployment: Deployment, over: threading.Event, kept: Callable[[], Collection[str]]) -> None:
         self.counts: Counter[str] = Counter()
-        self._deployment, self._over = deployment, over
+        self._deployment, self._over, self._kept = deployment, over, kept
         self._home, self._run = deployment.home, deployment.terms.run
         self._recording = threading.Lock()
         self._ended: list[str] = []
         self._spared: set[str] = set()
         """Machines that are, or were, frozen: nothing but their launcher ends them."""
 
-    def kill_launcher(self, draw: float, pause: float) -> None:
-        with self._chosen_launcher(draw) as (launcher, holds):
+    def kill_launcher(self, draw: float, pause: float, sure: bool = False) -> None:
+        with self._chosen_launcher(draw, sure) as (launcher, holds):
             self._kill(launcher, f"launcher killed{'' if holds else ' that held nothing'}")
             self._over.wait(pause)
             launcher.start()
 
-    def freeze_launcher(self, draw: float, seconds: float, with_machines: bool) -> None:
+    def freeze_launcher(self, draw: float, seconds: float, with_machines: bool, sure: bool = False) -> None:
         lease = self._deployment.terms.lease
         with ExitStack() as thaw:
-            with self._chosen_launcher(draw) as (launcher, holds), launcher.frozen():
+            with self._chosen_launcher(draw, sure) as (launcher, holds), launcher.frozen():
                 # The launcher was frozen first, so it starts no machine in between.
                 frozen = thaw.enter_context(self._frozen_machines(launcher)) if with_machines else []
                 what = f"launcher{' and its machines' if with_machines else ''} frozen"
@@ -69,12 +74,14 @@ class Disruptions:
             functions.start()
 
     def kill_machine(self, draw: float) -> None:
-        found = [one for one in machines.running(self._home, self._run) if one.vm not in self._spared]
-        if found:
-            victim = found[int(draw * len(found))]
-            with suppress(psutil.NoSuchProcess):
-                victim.process.kill()
-                self._record("machine killed", victim.process.pid, victim.launcher)
+        deadline = time.monotonic() + CHOICE_SECONDS
+        while not (found := [one for one in machines.running(self._home, self._run) if one.vm not in self._spared]):
+            if time.monotonic() > deadline or self._over.wait(POLL_SECONDS):
+                return
+        victim = found[int(draw * len(found))]
+        with suppress(psutil.NoSuchProcess):
+            victim.process.kill()
+            self._record("machine killed", victim.process.pid, victim.launcher)
 
     def repeat_bell(self, bell: Bell) -> None:
         self._publish(to_attributes(bell))
@@ -89,19 +96,25 @@ class Disruptions:
         return self._ended + self._deployment.not_running()
 
     @contextmanager
-    def _chosen_launcher(self, draw: float) -> Iterator[tuple[SupervisedServer, bool]]:
-        """Yield a launcher, locked, and whether it holds a machine: it does, if any free launcher does in time."""
-        launcher, holds = self._choose(draw)
+    def _chosen_launcher(self, draw: float, sure: bool) -> Iterator[tuple[SupervisedServer, bool]]:
+        """Yield a launcher, locked, and whether it holds a machine: it does, if any free launcher does in time.
+
+        If `sure`, that machine's order is to run until the end.
+        """
+        launcher, holds = self._choose(draw, sure)
         try:
             yield launcher, holds
         finally:
             launcher.lock.release()
 
-    def _choose(self, draw: float) -> tuple[SupervisedServer, bool]:
-        deadline = time.monotonic() + CHOICE_SECONDS
+    def _choose(self, draw: float, sure: bool) -> tuple[SupervisedServer, bool]:
+        deadline = time.monotonic() + (SURE_SECONDS if sure else CHOICE_SECONDS)
         while True:
             free = {one.name: one for one in self._deployment.launchers if not one.lock.locked()}
             found = [one for one in machines.running(self._home, self._run) if one.launcher in free]
+            if sure:
+                kept = self._kept()
+                found = [one for one in found if one.order_id in kept and one.vm not in self._spared]
             if found:
                 launcher = free[found[int(draw * len(found))].launcher]
                 if launcher.lock.acquire(blocking=False):

@@ -20,9 +20,10 @@ def processes(home: Path, run: str) -> Iterator[tuple[psutil.Process, Process]]:
 
 @dataclass(frozen=True, slots=True)
 class RunningMachine:
-    """A machine that runs, and the launcher in whose state directory it does."""
+    """A machine that runs, the launcher in whose state directory it does, and the order that it runs."""
 
     launcher: str
+    order_id: str
     process: psutil.Process
     vm: str
 
@@ -32,11 +33,13 @@ def running(home: Path, run: str) -> list[RunningMachine]:
     found: list[tuple[float, RunningMachine]] = []
     for one in _scan(home, run):
         match one.path and one.path.split("/"):
-            case ["launchers", launcher, *_]:
+            case ["launchers", launcher, "vms", directory, *_]:
+                order_id, _, _ = directory.rpartition("-")
                 try:
-                    found.append((one.process.create_time(), RunningMachine(launcher, one.process, f"vm-{one.uuid}")))
+                    begun = one.process.create_time()
                 except psutil.NoSuchProcess:
                     continue
+                found.append((begun, RunningMachine(launcher, order_id, one.process, f"vm-{one.uuid}")))
     return [machine for _, machine in sorted(found, key=lambda pair: (pair[0], pair[1].vm))]
 
 

@@ -73,6 +73,7 @@ def counts(verdict: Verdict) -> str:
 def _lines(report: Report) -> Iterator[str]:
     terms, verdict = report.terms, report.verdict
     yield f"seed {terms.seed}, {terms.seconds:g} s, {terms.orders} orders, {terms.launchers} launchers ({terms.run})"
+    yield f"a lease lasts {terms.lease:.0f} s"
     yield f"settled {report.settled:.0f} s after the storm"
     yield counts(verdict)
     refused, ended = verdict.count(Wrong.REFUSED), verdict.count(Wrong.ENDED)

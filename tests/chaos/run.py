@@ -53,13 +53,15 @@ def run(terms: Terms, home: Path, settle_seconds: float) -> Report:
     with deployed(home, terms) as deployment:
         variables = deployment.environment.variables
         with ControlPlane(variables["LAUNCHYARD_URL"], variables["LAUNCHYARD_CLIENT_KEY"]) as api, _ending() as over:
-            clients, disruptions = Clients(api, over), Disruptions(deployment, over)
+            clients = Clients(api, over)
+            disruptions = Disruptions(deployment, over, clients.kept)
             with _Storm(clients, disruptions, over) as storm:
                 storm.run(plan(terms), terms.seconds)
                 deployment.end_faults()
                 begun = time.monotonic()
                 settling = _Settling(deployment, clients, disruptions)
                 storm.await_end(settle_seconds, settling.look)
+                disruptions.kill_launcher(0, 0, sure=True)  # nothing else happens now: its machines are adopted
                 clients.place(last(terms))
                 remains, verdict = settling.run(begun + settle_seconds, over)
             settled = time.monotonic() - begun
@@ -113,16 +115,16 @@ class _Storm:
                 self._clients.place(planned)
             case CancelOrder(planned):
                 self._clients.cancel(planned)
-            case Requeue(draw):
-                self._clients.requeue(draw)
-            case Purge(draw):
-                self._clients.purge(draw)
-            case Download(draw):
-                self._clients.download(draw)
-            case KillLauncher(draw, pause):
-                self._disruptions.kill_launcher(draw, pause)
-            case FreezeLauncher(draw, seconds, with_machines):
-                self._disruptions.freeze_launcher(draw, seconds, with_machines)
+            case Requeue(draw, sure):
+                self._clients.requeue(draw, sure)
+            case Purge(draw, sure):
+                self._clients.purge(draw, sure)
+            case Download(draw, sure):
+                self._clients.download(draw, sure)
+            case KillLauncher(draw, pause, sure):
+                self._disruptions.kill_launcher(draw, pause, sure)
+            case FreezeLauncher(draw, seconds, with_machines, sure):
+                self._disruptions.freeze_launcher(draw, seconds, with_machines, sure)
             case KillMachine(draw):
                 self._disruptions.kill_machine(draw)
             case KillFunctions(pause):

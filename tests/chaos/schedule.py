@@ -56,22 +56,27 @@ class CancelOrder:
 @dataclass(frozen=True, slots=True)
 class KillLauncher:
     """Kill the launcher of a running machine with SIGKILL, and start it on the same state directory `pause` seconds
-    later. `draw`, from 0 to 1, chooses the machine; 0 is the oldest."""
+    later. `draw`, from 0 to 1, chooses the machine; 0 is the oldest.
+
+    `sure`: the machine is one that does not end by itself, and is waited for as long as a slow host needs.
+    """
 
     draw: float
     pause: float
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class FreezeLauncher:
     """Freeze the launcher of a running machine for so many seconds.
 
-    `machines`: freeze its machines, too, and until their launcher has ended them.
+    `machines`: freeze its machines, too, and until their launcher has ended them. `sure` is as in `KillLauncher`.
     """
 
     draw: float
     seconds: float
     machines: bool = False
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +107,26 @@ class PublishMalformed:
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """Requeue a failed order."""
+    """Requeue a failed order. `sure`: wait for one, unless one was requeued before."""
 
     draw: float
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """Purge an order that has ended, but not a failed one: those are requeued."""
+    """Purge an order that has ended, but not a failed one: those are requeued. `sure` is as in `Requeue`."""
 
     draw: float
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """Download the output of an order that has succeeded."""
+    """Download the output of an order that has succeeded. `sure` is as in `Requeue`."""
 
     draw: float
+    sure: bool = False
 
 
 Disruption = KillLauncher | FreezeLauncher | KillMachine | KillFunctions | RepeatBell | PublishMalformed
@@ -213,12 +221,14 @@ def _is_cancelled(planned: PlannedOrder, chance: random.Random) -> bool:
 
 
 def _guaranteed(terms: Terms) -> Iterator[Timed]:
-    """The disruptions that every run has, with any seed. They choose the oldest machine."""
-    yield Timed(terms.seconds * 0.3, KillLauncher(0, 0.5))
-    yield Timed(terms.seconds * 0.5, KillLauncher(0, 0.5))
-    yield Timed(terms.seconds * 0.7, FreezeLauncher(0, _long_freeze(terms, 1.4), machines=True))
-    yield Timed(terms.seconds * 0.6, Requeue(0))
-    yield Timed(terms.seconds * 0.9, Requeue(0))
+    """The actions that every run carries out, with any seed and on any host: each waits for what it needs."""
+    yield Timed(terms.seconds * 0.3, KillLauncher(0, 0.5, sure=True))
+    yield Timed(terms.seconds * 0.5, KillLauncher(0, 0.5, sure=True))
+    yield Timed(terms.seconds * 0.7, FreezeLauncher(0, _long_freeze(terms, 1.4), machines=True, sure=True))
+    yield Timed(terms.seconds * 0.6, Requeue(0, sure=True))
+    yield Timed(terms.seconds * 0.9, Requeue(0, sure=True))
+    yield Timed(terms.seconds * 0.8, Download(0, sure=True))
+    yield Timed(terms.seconds * 0.9, Purge(0, sure=True))
 
 
 def _others(terms: Terms, chance: random.Random) -> Iterator[Timed]:

@@ -53,16 +53,23 @@ def test_a_tasks_child_is_recognised_by_the_runs_name_and_is_not_a_machine(tmp_p
 
 def test_a_machine_has_a_launcher_and_processes_and_the_oldest_comes_first(tmp_path: Path) -> None:
     run = f"chaos-{uuid4()}"
-    states = [str(tmp_path.resolve() / "launchers" / name / "vms") for name in ("alpha", "beta")]
+    orders = [str(uuid4()), str(uuid4())]
+    configurations = [
+        str(tmp_path.resolve() / "launchers" / launcher / "vms" / f"{order_id}-2" / "config.json")
+        for launcher, order_id in zip(("alpha", "beta"), orders, strict=True)
+    ]
     other = str(uuid4())
     with (
-        a_process("-X", f"launchyard.vm={UUID}", states[0]) as first,
-        a_process("-X", f"launchyard.vm={other}", states[1]),
+        a_process("-X", f"launchyard.vm={UUID}", configurations[0]) as first,
+        a_process("-X", f"launchyard.vm={other}", configurations[1]),
         a_process(**{RUN: run, "LAUNCHYARD_VM": UUID}) as child,
     ):
         held = machines.running(tmp_path, run)
 
-        assert [(one.launcher, one.vm) for one in held] == [("alpha", f"vm-{UUID}"), ("beta", f"vm-{other}")]
+        assert [(one.launcher, one.order_id, one.vm) for one in held] == [
+            ("alpha", orders[0], f"vm-{UUID}"),
+            ("beta", orders[1], f"vm-{other}"),
+        ]
         assert {process.pid for process in machines.processes_of({f"vm-{UUID}"}, tmp_path, run)} == {first, child}
 
 
