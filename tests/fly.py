@@ -16,7 +16,7 @@ from emulators.fakes.fly.machine import Launch
 from emulators.fakes.fly.machines import Machines
 from emulators.serving import serving
 from emulators.settings import OWN_IMAGE
-from tests.harness.waiting import await_value
+from tests.harness.waiting import ANSWER_SECONDS, await_value
 
 APP: Final = "launchyard-workers"
 TOKEN: Final = "FlyV1-a-token"
@@ -65,7 +65,7 @@ class Fake:
     def behave(self, **changes: object) -> None:
         """Replace its behaviour: the default without any delay, with these changes."""
         behaviour = Behaviour.model_validate({"stage_seconds": 0} | changes)
-        httpx.put(f"{self.url}/fake", content=behaviour.model_dump_json()).raise_for_status()
+        httpx.put(f"{self.url}/fake", content=behaviour.model_dump_json(), timeout=ANSWER_SECONDS).raise_for_status()
 
     def calls(self) -> dict[str, int]:
         """Return how often each method was called."""
@@ -90,7 +90,7 @@ class Fake:
         await_value(lambda: not self.machines(), "the end of every machine")
 
     def _state(self) -> dict[str, Any]:
-        answer = httpx.get(f"{self.url}/fake").raise_for_status()
+        answer = httpx.get(f"{self.url}/fake", timeout=ANSWER_SECONDS).raise_for_status()
         return dict(answer.json())
 
 

@@ -9,7 +9,7 @@ from functions.domain.refusals import Refusal
 
 T = TypeVar("T")
 
-MAX_SECONDS = 120.0
+MAX_SECONDS = 300.0
 
 
 def at_once(calls: Iterable[Callable[[], T]]) -> list[T | Refusal]:

@@ -23,6 +23,7 @@ from functions.adapters.trust_authority import SKEW, TrustAuthority
 from functions.domain.agents import Measured
 from functions.domain.refusals import Forbidden, Malformed, Unavailable
 from tests.factories import NOW
+from tests.harness.waiting import ANSWER_SECONDS
 from tests.threads import at_once
 
 API_KEY: Final = "a key of tests"
@@ -60,7 +61,7 @@ def address(authority: LocalTrustAuthority) -> Iterator[str]:
 
 @pytest.fixture
 def http() -> Iterator[httpx.Client]:
-    with httpx.Client(timeout=10) as http:
+    with httpx.Client(timeout=ANSWER_SECONDS) as http:
         yield http
 
 

@@ -19,7 +19,7 @@ from emulators.fakes.fly.programs import ImagePrograms
 from emulators.serving import serving
 from emulators.settings import OWN_IMAGE
 from tests.fly import APP, FOREIGN_IMAGE, TOKEN, Fake, NoPrograms, a_fake
-from tests.harness.waiting import await_value
+from tests.harness.waiting import ANSWER_SECONDS, await_value
 
 MEMBERS = {
     "id": str,
@@ -53,22 +53,24 @@ class Client:
         self._headers = {"Authorization": f"Bearer {token}"}
 
     def create(self, body: object) -> httpx.Response:
-        return httpx.post(self._machines, headers=self._headers, json=body)
+        return httpx.post(self._machines, headers=self._headers, json=body, timeout=ANSWER_SECONDS)
 
     def made(self, name: str = "worker-1", **config: object) -> dict[str, Any]:
         return dict(self.create(a_body(name, **config)).raise_for_status().json())
 
     def get(self, path: str = "", **query: str | int) -> httpx.Response:
-        return httpx.get(f"{self._machines}{path}", headers=self._headers, params=query, timeout=60)
+        return httpx.get(f"{self._machines}{path}", headers=self._headers, params=query, timeout=ANSWER_SECONDS)
 
     def state(self, machine_id: str) -> str:
         return str(self.get(f"/{machine_id}").raise_for_status().json()["state"])
 
     def stop(self, machine_id: str) -> httpx.Response:
-        return httpx.post(f"{self._machines}/{machine_id}/stop", headers=self._headers)
+        return httpx.post(f"{self._machines}/{machine_id}/stop", headers=self._headers, timeout=ANSWER_SECONDS)
 
     def delete(self, machine_id: str, **query: str) -> httpx.Response:
-        return httpx.delete(f"{self._machines}/{machine_id}", headers=self._headers, params=query)
+        return httpx.delete(
+            f"{self._machines}/{machine_id}", headers=self._headers, params=query, timeout=ANSWER_SECONDS
+        )
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_a_machine_goes_through_its_states_and_is_readable_after_its_end(
     fake.behave(stage_seconds=0.2)
     machine = client.made()
     assert machine["state"] == "created"
-    assert client.get(f"/{machine['id']}/wait", state="started", timeout=30).json() == {"ok": True}
+    assert client.get(f"/{machine['id']}/wait", state="started", timeout=60).json() == {"ok": True}
     [launch] = programs.launched
     assert (launch.image, launch.arguments) == (OWN_IMAGE, ["--task", "scud-17"])
     assert launch.environment == {
@@ -114,7 +116,7 @@ def test_a_machine_goes_through_its_states_and_is_readable_after_its_end(
     }
 
     programs.end(machine["id"], 3)
-    assert client.get(f"/{machine['id']}/wait", state="destroyed", timeout=30).json() == {"ok": True}
+    assert client.get(f"/{machine['id']}/wait", state="destroyed", timeout=60).json() == {"ok": True}
 
     assert client.get().json() == []
     after = client.get(f"/{machine['id']}").json()
@@ -260,7 +262,7 @@ def test_an_image_runs_as_a_process_with_its_machines_environment_and_nothing_of
 ) -> None:
     monkeypatch.setenv("LAUNCHYARD_CALLBACK_SECRET", "ours")
     machine = real.made(image=FOREIGN_IMAGE, init={"cmd": ["--task", "a b"]})
-    assert real.get(f"/{machine['id']}/wait", state="destroyed", timeout=30).status_code == 200
+    assert real.get(f"/{machine['id']}/wait", state="destroyed", timeout=60).status_code == 200
 
     said = json.loads((tmp_path / "fly-worker-1.log").read_text())
     assert said["argv"] == ["--task", "a b"]
@@ -274,10 +276,10 @@ def test_an_image_runs_as_a_process_with_its_machines_environment_and_nothing_of
 def test_a_stop_ends_all_processes_of_a_machine_and_its_exit_code_is_the_programs(real: Client, tmp_path: Path) -> None:
     machine = real.made(image=FOREIGN_IMAGE, init={"cmd": ["stay"]}, auto_destroy=False)
     log = tmp_path / "fly-worker-1.log"
-    real.get(f"/{machine['id']}/wait", state="started", timeout=30)
+    real.get(f"/{machine['id']}/wait", state="started", timeout=60)
     said = json.loads(await_value(log.read_text, "the program's output"))
     real.stop(machine["id"])
-    real.get(f"/{machine['id']}/wait", state="stopped", timeout=30)
+    real.get(f"/{machine['id']}/wait", state="stopped", timeout=60)
     exit_event = real.get(f"/{machine['id']}").json()["events"][0]["request"]["exit_event"]
     assert (exit_event["exit_code"], exit_event["requested_stop"]) == (7, True)
     await_value(lambda: not _runs(said["child"]), "the end of the program's child")
@@ -285,7 +287,7 @@ def test_a_stop_ends_all_processes_of_a_machine_and_its_exit_code_is_the_program
 
 def test_a_program_that_cannot_be_started_is_a_machine_that_failed(real: Client) -> None:
     machine = real.made(image="broken")
-    real.get(f"/{machine['id']}/wait", state="destroyed", timeout=30)
+    real.get(f"/{machine['id']}/wait", state="destroyed", timeout=60)
     assert real.get(f"/{machine['id']}").json()["events"][1]["request"]["exit_event"]["exit_code"] == 127
 
 

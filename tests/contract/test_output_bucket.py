@@ -27,6 +27,7 @@ from functions.adapters.s3 import S3Bucket, s3_client
 from functions.domain.multipart import MIB, Part, PartLimits, parts_of
 from functions.domain.refusals import Forbidden, Invalid, NotFound, Unavailable
 from functions.ports import OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
+from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_gcs import LocalGcs
 from tests.local_r2 import Clock
 from tests.memory_bucket import MemoryBucket
@@ -82,7 +83,7 @@ class HttpRig:
         return _put(upload.url, upload.headers, body).is_success
 
     def get(self, url: str) -> Downloaded | None:
-        response = httpx.get(url)
+        response = httpx.get(url, timeout=ANSWER_SECONDS)
         if not response.is_success:
             return None
         kind, parameters = parse_options_header(response.headers["content-disposition"])
@@ -91,7 +92,7 @@ class HttpRig:
 
 
 def _put(url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
-    return httpx.put(url, headers={**headers, "content-length": str(len(body))}, content=body)
+    return httpx.put(url, headers={**headers, "content-length": str(len(body))}, content=body, timeout=ANSWER_SECONDS)
 
 
 @pytest.fixture
@@ -280,7 +281,7 @@ def test_a_url_without_its_signature_opens_nothing(rig: Rig) -> None:
     terms = terms_of()
     rig.put(rig.bucket.presign_upload(terms, VALID), BODY)
     url = rig.bucket.presign_download(terms.key, "mods.xml", VALID)
-    assert httpx.get(url.partition("?")[0]).status_code in (401, 403)
+    assert httpx.get(url.partition("?")[0], timeout=ANSWER_SECONDS).status_code in (401, 403)
 
 
 def test_the_host_that_was_signed_counts_and_not_the_address_that_was_reached(s3: HttpRig) -> None:
@@ -334,7 +335,7 @@ def test_the_local_s3_serves_from_its_own_processes_and_refuses_the_unsigned(tmp
         upload = bucket.presign_upload(terms_of(), VALID)
         assert _put(upload.url, upload.headers, BODY).is_success
         assert bucket.stat(terms_of().key) == StoredObject(len(BODY), terms_of().sha256)
-        assert httpx.get(f"{endpoint}/{BUCKET}").status_code == 403
+        assert httpx.get(f"{endpoint}/{BUCKET}", timeout=ANSWER_SECONDS).status_code == 403
         logged = "".join(file.read_text() for file in tmp_path.iterdir())
         assert parse_qs(urlsplit(upload.url).query)["X-Amz-Signature"][0] not in logged
     finally:

@@ -21,7 +21,7 @@ from shared.client import ControlPlane
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize, OrderKind
 from tests.harness.projects import sharing
-from tests.harness.waiting import await_value
+from tests.harness.waiting import ANSWER_SECONDS, await_value
 
 pytestmark = pytest.mark.emulator
 
@@ -62,7 +62,7 @@ def served(firestore_host: str, pubsub_host: str, tmp_path: Path) -> Iterator[Se
             f"{url}/api/v1/accounts",
             json={"name": "rack-7", "account_type": "launcher"},
             headers={"Authorization": f"Bearer {variables['LAUNCHYARD_ADMIN_KEY']}"},
-            timeout=30,
+            timeout=ANSWER_SECONDS,
         )
         assert created.status_code == 200, created.text
         yield Served(url, api, created.json()["api_key"])

@@ -16,6 +16,7 @@ from shared.client import ControlPlane
 from shared.domain.order import State
 from tests.harness.processes import await_end, is_running
 from tests.harness.stack import await_machine, in_state, machine, stack_of
+from tests.harness.waiting import ANSWER_SECONDS
 
 TARGETS = "/api/v1/admin/agents/capacity/targets"
 RECONCILE = "/api/v1/admin/agents/capacity/reconcile"
@@ -33,7 +34,7 @@ def test_a_target_of_one_boots_a_machine_that_its_own_report_fulfils_and_a_targe
         url, key = operator(stack.home)
         stack = replace(stack, api=cleanup.enter_context(ControlPlane(url, key)))
         bearer = {"Authorization": f"Bearer {key}"}
-        admin = cleanup.enter_context(httpx.Client(base_url=url, headers=bearer, timeout=30))
+        admin = cleanup.enter_context(httpx.Client(base_url=url, headers=bearer, timeout=ANSWER_SECONDS))
         set_target(admin, 1)
         (open_,) = orders(admin)
         process = await_machine(stack.state)

@@ -22,7 +22,7 @@ from shared.log_events import LogEvent
 from shared.wire.orders import OrderView
 from tests.fly import Fake
 from tests.harness.stack import Stack, in_state, stack_of
-from tests.harness.waiting import await_value
+from tests.harness.waiting import ANSWER_SECONDS, await_value
 
 IMAGES: Final = Path(__file__).with_name("images")
 PI: Final = "01K9MHPYR07M6YMZ1QGR8DZB8S"
@@ -84,7 +84,7 @@ def ignored(stack: Stack, order_id: str) -> list[str]:
 
 
 def test_an_unmodified_worker_makes_an_export_that_an_unmodified_client_asks_for(stack: Stack) -> None:
-    with httpx.Client(base_url=variables_of(stack)["LAUNCHYARD_URL"], timeout=30) as client:
+    with httpx.Client(base_url=variables_of(stack)["LAUNCHYARD_URL"], timeout=ANSWER_SECONDS) as client:
         started = client.post("/export/mods", json={"pi": PI, "options": {"recursive": False}}).json()
 
         def finished() -> dict[str, Any] | None:
@@ -127,9 +127,11 @@ def test_a_failed_export_has_the_workers_own_words(stack: Stack) -> None:
 
 def test_a_forged_callback_is_no_task_and_changes_nothing(stack: Stack) -> None:
     url = variables_of(stack)["LAUNCHYARD_URL"]
-    order_id = httpx.post(f"{url}/export/mods", json={"pi": PI}).json()["task_id"]
+    order_id = httpx.post(f"{url}/export/mods", json={"pi": PI}, timeout=ANSWER_SECONDS).json()["task_id"]
 
-    forged = httpx.post(f"{url}/callback/{order_id}/1_forged", json={"task_id": order_id, "status": "error"})
+    forged = httpx.post(
+        f"{url}/callback/{order_id}/1_forged", json={"task_id": order_id, "status": "error"}, timeout=ANSWER_SECONDS
+    )
 
     assert (forged.status_code, forged.json()) == (404, {"error": "Task not found"})
     assert ignored(stack, order_id) == ["forged"]

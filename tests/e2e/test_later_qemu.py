@@ -28,7 +28,7 @@ KEPT: Final = PROJECT / ".launchyard" / "cache" / "debs"
 PACKAGES: Final = ("qemu-system-x86", "seabios")
 QEMU: Final = "usr/bin/qemu-system-x86_64"
 DATA: Final = ("usr/share/qemu", "usr/share/seabios")
-LIMIT_SECONDS: Final = 180.0
+LIMIT_SECONDS: Final = 600.0
 NO_TDX: Final = "vm-type TDX not supported by KVM"
 NO_KVM: Final = "Could not access KVM kernel module"
 

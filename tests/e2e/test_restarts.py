@@ -47,11 +47,11 @@ def test_a_launcher_killed_while_a_machine_boots_adopts_it_and_the_export_succee
 def test_a_launcher_frozen_past_its_lease_changes_nothing_when_it_resumes_and_stops_its_machine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # More than twice the 5 s that a claim may wait: the launcher counts its lease from when it asked.
-    monkeypatch.setenv("LAUNCHYARD_LEASE_SECONDS", "12")
+    # Far more than the 5 s that a claim may wait: the launcher counts its lease from when it asked.
+    monkeypatch.setenv("LAUNCHYARD_LEASE_SECONDS", "30")
     with stack_of(tmp_path, ProviderChoice.PROCESS, Backend.MEMORY, tmp_path) as stack:
         done = tmp_path / "done"
-        wait = f"for look in $(seq 1200); do [ -e {done} ] && break; sleep 0.1; done; echo over"
+        wait = f"for look in $(seq 6000); do [ -e {done} ] && break; sleep 0.1; done; echo over"
         order = stack.api.create_order(TaskSpec(command=("sh", "-c", wait)), str(uuid4()))
         stack.await_order(order.id, in_state(State.RUNNING))
         machine = await_machine(stack.state)

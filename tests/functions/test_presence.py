@@ -19,7 +19,7 @@ from tests.factories import CAPACITY
 from tests.functions.world import LAUNCHER, World, next_of
 from tests.meanwhile import Meanwhile
 
-MAX_SECONDS: Final = 60.0
+MAX_SECONDS: Final = 300.0
 CLAIM: Final = "/api/v1/launchers/capacity/orders/claim"
 
 

@@ -19,7 +19,7 @@ from shared.client import ControlPlane
 from shared.wire.launchers import ClaimNext
 from tests.factories import EXPORT, TASK
 from tests.functions.world import ANY_LANES, CLIENT, KEYS, LAUNCHER, SECRET
-from tests.harness.waiting import await_value
+from tests.harness.waiting import ANSWER_SECONDS, await_value
 
 ROOT: Final = Path(wiring.__file__).parent.parent
 ENVIRONMENT: Final = {
@@ -88,7 +88,10 @@ def test_a_body_sent_in_chunks_is_limited_too(served: tuple[Server, int]) -> Non
     headers = {"Authorization": f"Bearer {CLIENT}", "Idempotency-Key": "chunks"}
 
     response = httpx.post(
-        f"http://{LOOPBACK}:{port}/v1/orders", content=(b" " * 4096 for _ in range(257)), headers=headers
+        f"http://{LOOPBACK}:{port}/v1/orders",
+        content=(b" " * 4096 for _ in range(257)),
+        headers=headers,
+        timeout=ANSWER_SECONDS,
     )
 
     assert (response.status_code, response.headers["content-type"]) == (413, "application/problem+json")
@@ -101,7 +104,7 @@ def test_chunks_that_are_none_are_malformed(served: tuple[Server, int], chunks: 
         f"POST /v1/orders HTTP/1.1\r\nHost: {LOOPBACK}\r\nAuthorization: Bearer {CLIENT}\r\n"
         "Idempotency-Key: chunks\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     )
-    with socket.create_connection((LOOPBACK, port), timeout=10) as connection:
+    with socket.create_connection((LOOPBACK, port), timeout=ANSWER_SECONDS) as connection:
         connection.sendall(head.encode() + chunks)
         connection.shutdown(socket.SHUT_WR)
         status = connection.makefile("rb").readline()
@@ -114,7 +117,7 @@ def test_a_header_that_is_sent_twice_is_seen_so(served: tuple[Server, int]) -> N
     headers = [("Authorization", f"Bearer {CLIENT}"), ("Idempotency-Key", "twice"), ("Idempotency-Key", "twice")]
     body = b'{"order": {"kind": "task", "command": ["true"]}}'
 
-    response = httpx.post(f"http://{LOOPBACK}:{port}/v1/orders", content=body, headers=headers)
+    response = httpx.post(f"http://{LOOPBACK}:{port}/v1/orders", content=body, headers=headers, timeout=ANSWER_SECONDS)
 
     assert (response.status_code, "sent more than once" in response.json()["detail"]) == (400, True)
 
@@ -126,7 +129,7 @@ def test_a_request_that_the_framework_refuses_is_answered_in_our_form(
     served: tuple[Server, int], path: str, host: str, status: bytes
 ) -> None:
     _, port = served
-    with socket.create_connection((LOOPBACK, port), timeout=10) as connection:
+    with socket.create_connection((LOOPBACK, port), timeout=ANSWER_SECONDS) as connection:
         connection.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         answer = connection.makefile("rb").read()
 

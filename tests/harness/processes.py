@@ -12,7 +12,7 @@ import psutil
 from emulators.processes import Server, family, running
 from tests.harness.waiting import await_value
 
-KILL_SECONDS: Final = 10.0
+KILL_SECONDS: Final = 120.0
 KILLED: Final = -signal.SIGKILL
 
 

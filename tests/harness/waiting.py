@@ -7,6 +7,8 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 MAX_SECONDS: Final = 300.0
+ANSWER_SECONDS: Final = 120.0
+"""How long a test waits for one answer of a server: on a busy machine longer than a library would by itself."""
 POLL_SECONDS: Final = 0.1
 
 

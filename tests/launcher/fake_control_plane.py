@@ -37,7 +37,7 @@ from shared.wire.problems import Problem
 from shared.wire.workers import CallbackAnswer
 from tests.factories import TASK, a_claimed_order
 
-DEADLINE: Final = 120.0
+DEADLINE: Final = 300.0
 """Seconds that a test waits for what it expects."""
 LONG_POLL: Final = 0.1
 

@@ -21,6 +21,8 @@ from tests.launcher.conftest import InProcessLauncher
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, FakeControlPlane
 
 ROOT: Final = Path(__file__).parents[2]
+MAX_ON_THE_WAY: Final = 1000
+"""How many notices may come before the heartbeats hang: on a slow machine that takes a while."""
 
 
 @pytest.fixture
@@ -76,15 +78,17 @@ def test_a_launcher_whose_heartbeats_hang_sends_no_more_watchdog_notices(
     running = threading.Thread(target=daemon.run, args=(events,))
     running.start()
     hangs.wait(DEADLINE)
-    actual: list[bytes | None] = [supervisor.recv(64)]
+    first = supervisor.recv(64)
     supervisor.settimeout(0.5)
-    actual += [heard(supervisor) for _ in range(3)]
+    falls_silent = None in (heard(supervisor) for _ in range(MAX_ON_THE_WAY))
+    afterwards = [heard(supervisor) for _ in range(2)]
     events.put(signal.SIGTERM)
     over.set()
     running.join(DEADLINE)
 
-    assert actual[0] == b"READY=1"
-    assert actual[2:] == [None, None]  # what was on its way before that is allowed for
+    assert first == b"READY=1"
+    assert falls_silent
+    assert afterwards == [None, None]
 
 
 def heard(supervisor: socket.socket) -> bytes | None:

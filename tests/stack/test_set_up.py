@@ -212,7 +212,7 @@ def test_a_changed_lock_is_installed_into_the_same_venv(ready: Checkout) -> None
 def test_two_set_ups_side_by_side_make_one_venv(checkout: Checkout) -> None:
     environment = checkout.environment()
     both = [subprocess.Popen([MAKE, "setup"], cwd=checkout.folder, env=environment) for _ in range(2)]
-    assert [one.wait(60) for one in both] == [0, 0]
+    assert [one.wait(300) for one in both] == [0, 0]
     assert len([line for line in checkout.noted() if "-m venv" in line]) == 1
 
 

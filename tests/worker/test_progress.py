@@ -59,7 +59,7 @@ def test_after_a_refused_report_there_is_no_other(
         [sender] = [thread for thread in threading.enumerate() if thread.name == PROGRESS]
         clock.now = INTERVAL_SECONDS
         progress({"done": 1})
-        sender.join(60)
+        sender.join(300)
 
         assert not sender.is_alive()
     assert counts(plane) == [1]

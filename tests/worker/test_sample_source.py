@@ -7,12 +7,13 @@ import httpx
 import pytest
 
 from emulators.source import FOLDER
+from tests.harness.waiting import ANSWER_SECONDS
 from tests.worker.entities import PIS
 
 
 def test_it_serves_entities_and_components_as_they_are(arke: str) -> None:
     for file in (*FOLDER.glob("entities/*"), *FOLDER.glob("ipfs/*")):
-        assert httpx.get(f"{arke}/{file.relative_to(FOLDER)}").content == file.read_bytes()
+        assert httpx.get(f"{arke}/{file.relative_to(FOLDER)}", timeout=ANSWER_SECONDS).content == file.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_it_serves_entities_and_components_as_they_are(arke: str) -> None:
     ],
 )
 def test_anything_else_is_not_found(arke: str, path: str) -> None:
-    connection = http.client.HTTPConnection(urlsplit(arke).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(arke).netloc, timeout=ANSWER_SECONDS)
     connection.request("GET", path)  # as it stands: a client that tidies paths would hide the question
 
     assert connection.getresponse().status == 404

@@ -22,7 +22,7 @@ from shared.wire.launchers import EnvironmentAnswer, Hold
 from tests.fly import APP, FOREIGN_IMAGE, TOKEN, Fake
 from tests.launcher.stand_ins import IDENTITY
 
-DEADLINE: Final = 120.0
+DEADLINE: Final = 300.0
 PI: Final = "01K9MHPYR07M6YMZ1QGR8DZB8S"
 EXPORT: Final = ExportSpec(pi=PI)
 FOREIGN_EXPORT: Final = ExportSpec(pi=PI, image=FOREIGN_IMAGE)

@@ -19,7 +19,7 @@ from shared.log_events import LogEvent
 from shared.wire.problems import Problem
 from tests.fly import Fake, NoPrograms
 from tests.launcher.conftest import InProcessLauncher, an_assignment
-from tests.launcher.fake_control_plane import UPDATES
+from tests.launcher.fake_control_plane import DEADLINE, UPDATES
 from tests.launcher.fly.machines import FOREIGN_EXPORT, FOREIGN_TASK, TASK, Environments
 
 ENDED: Final = Problem(type="https://launchyard.dev/problems/wrong_state", title="", status=409, detail="It has ended.")
@@ -138,7 +138,7 @@ def test_a_machine_that_was_created_is_not_being_started_any_more(attempts: Atte
     assignment.note_started = noted.set
     thread = threading.Thread(target=attempts.runner().run, args=(assignment, claimed))
     thread.start()
-    assert noted.wait(120)
+    assert noted.wait(DEADLINE)
     assert len(attempts.fake.made()) == 1
     assignment.stop(StopReason.FINISHED)
     thread.join()

@@ -15,7 +15,7 @@ from tests.compute import ZONE, Fake
 
 OTHER_ZONE: Final = "us-central1-b"
 THIRD_ZONE: Final = "us-east1-b"
-DEADLINE: Final = 120.0
+DEADLINE: Final = 300.0
 
 
 QUOTA_403: Final = {"method": "insert", "status": 403, "reason": "quotaExceeded"}

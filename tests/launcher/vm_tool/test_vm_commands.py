@@ -12,6 +12,7 @@ from launcher.host.hypervisor import QemuMode
 from launcher.machines.directory import VmDirectory
 from launcher.vm_tool import console, machines
 from launcher.vm_tool.console import ConsoleSilent
+from tests.launcher.fake_control_plane import DEADLINE
 from tests.launcher.stand_ins import STAYS
 from tests.launcher.tdx_host import write
 from tests.launcher.vm_tool.tool import NAME, SMALL, Tool, a_machine
@@ -58,7 +59,7 @@ def test_a_machine_that_ended_by_itself_is_shut_off_until_it_is_deleted(tool: To
     name = tool.new()["name"]
     process = tool.process(name)
     process.kill()
-    process.wait(120)
+    process.wait(DEADLINE)
 
     assert json.loads(tool.succeed("status", name))["state"] == "shut off"
     tool.succeed("delete", name)

@@ -8,6 +8,7 @@ from launcher.machines.resources import Size
 from launcher.vm_tool import console, machines
 from launcher.vm_tool.console import ConsoleSilent
 from shared.guest.console import UP
+from tests.launcher.fake_control_plane import DEADLINE
 from tests.launcher.stand_ins import ENDS, STAYS
 from tests.launcher.tdx_host import a_tdx_host
 from tests.launcher.vm_tool.tool import MEASURED, VALUES, a_machine, a_measuring_provider
@@ -67,7 +68,7 @@ def test_a_silent_machine_is_given_up_when_the_time_is_over(tmp_path: Path) -> N
 
 def test_a_machine_that_ends_is_not_waited_for(tmp_path: Path) -> None:
     made, process = a_machine(tmp_path, ENDS)
-    process.wait(120)
+    process.wait(DEADLINE)
 
     with pytest.raises(ConsoleSilent, match="The machine ended"):
         console.await_sign(made, lambda seconds: pytest.fail(f"waited {seconds} s"))
