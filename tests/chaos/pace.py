@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 MIN_LEASE_SECONDS: Final = 10.0
-LOADS: Final = 10
+LOADS: Final = 6
 """How often a lease has room for the loading of a launcher's modules. In a storm that takes several times as long."""
 
 

@@ -142,4 +142,4 @@ def test_a_launcher_is_killed_although_no_machine_comes_in_time(
 
 def test_a_lease_is_long_enough_for_a_launchers_start_on_a_slow_host() -> None:
     assert lease_for(load_seconds=0.4) == MIN_LEASE_SECONDS
-    assert lease_for(load_seconds=4) == 40
+    assert lease_for(load_seconds=4) == 24
