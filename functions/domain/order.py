@@ -114,8 +114,13 @@ class Order:
 
     @property
     def attended(self) -> bool:
-        """Return False if the order's holder sends no heartbeats: then the control plane cannot tell it to stop."""
+        """Return False if the order's holder sends no heartbeats for its orders."""
         return self.lease is None or self.lease.attended
+
+    @property
+    def hears_stops(self) -> bool:
+        """Return whether its holder can be told to stop: by heartbeats, or for a session, by polls."""
+        return self.attended or self.kind is OrderKind.SESSION
 
     @property
     def lease_expires(self) -> bool:

@@ -47,7 +47,7 @@ from functions.domain.order import HELD, LAPSE_MARGIN, REMEMBERED_HOLDERS, REMEM
 from functions.domain.refusals import LeaseLost, WrongState
 from functions.domain.timing import backoff_of, due_at, limit_passed
 from shared.domain.order import Reason, State
-from shared.domain.spec import Attestation, CapacitySpec, OrderKind
+from shared.domain.spec import Attestation, CapacitySpec, OrderKind, SessionSpec
 
 K, S = EventKind, State
 
@@ -134,7 +134,9 @@ def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
         return order  # normal: a machine ends after its order has ended
     _require_allowed(order, event, now)
     changed = _record(order, event, now)
-    if target is State.RUNNING and changed.cancel_requested_at is not None and not changed.attended:
+    if target is State.EXPIRED and changed.reason is Reason.UNMATCHED:
+        target = State.FAILED
+    if target is State.RUNNING and changed.cancel_requested_at is not None and not changed.hears_stops:
         changed, target = _end_cancelled(replace(changed, state=target))
     if target is State.QUEUED and order.state in HELD:
         changed, target = _after_an_attempt(changed, event, now)
@@ -241,6 +243,9 @@ def _record(order: Order, event: AnyEvent, now: datetime) -> Order:
             return replace(order, reason=Reason.CANCELLED)
         case Release():
             return replace(order, reason=Reason.RELEASED)
+        case Expire() if order.epoch == 0 and isinstance(order.spec, SessionSpec) and order.spec.labels:
+            message = f"No launcher that offers {', '.join(order.spec.labels)} took it in time."
+            return replace(order, reason=Reason.UNMATCHED, message=message)
         case Expire():
             last = "" if order.reason is None else f" The last that tried: {order.reason}: {order.message}"
             return replace(order, reason=Reason.QUEUE_TTL, message=f"No launcher ran it in time.{last}")
@@ -262,9 +267,10 @@ def _started_nothing(order: Order) -> bool:
     """Return whether the holder has certainly not started a machine: an attended launcher reports before it starts one.
 
     The lapse of such a claim does not count as an attempt. Otherwise three callers that hung up would end an order that
-    was never tried. A launcher without heartbeats may have started a machine, and may report it later.
+    was never tried. A launcher without heartbeats may have started a machine, and may report it later. A session has no
+    machine, and its launcher reports the start at once.
     """
-    return order.state is State.CLAIMED and order.attended
+    return order.state is State.CLAIMED and (order.attended or order.kind is OrderKind.SESSION)
 
 
 def _after_an_attempt(order: Order, event: AnyEvent, now: datetime) -> tuple[Order, State]:
@@ -273,6 +279,8 @@ def _after_an_attempt(order: Order, event: AnyEvent, now: datetime) -> tuple[Ord
     """
     if order.cancel_requested_at is not None:
         return _end_cancelled(order)
+    if order.kind is OrderKind.SESSION and order.state is State.RUNNING:
+        return order, State.FAILED  # what its agent has done is not done twice unless a client asks for it
     if isinstance(event, Return):
         # A returned order may be claimed at once; if the launcher had no capacity, it waits, longer each time.
         returned = order.reason is Reason.RETURNED

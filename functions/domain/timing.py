@@ -4,7 +4,7 @@ import zlib
 from datetime import datetime, timedelta
 from typing import Final
 
-from functions.domain.events import AnyEvent, BootTimeout, Discard, Expire, Lapse, Ring, RunTimeout, TtlPassed
+from functions.domain.events import AnyEvent, BootTimeout, Discard, Expire, Lapse, Ring, RunTimeout, Stop, TtlPassed
 from functions.domain.order import (
     FIRST_RING_INTERVAL,
     LAPSE_MARGIN,
@@ -24,6 +24,10 @@ SPREAD: Final = 0.25
 """
 MIN_BOOT_WITHOUT_HEARTBEATS: Final = timedelta(minutes=30)
 """The minimum boot limit of an order that is not attended: a person may build its machine by hand."""
+STOP_PATIENCE: Final = timedelta(seconds=60)
+"""How long a session's launcher may take to stop it: up to 30 s until it polls, 5 s from SIGTERM to SIGKILL, and the
+rest. A launcher that does not have the session reports nothing.
+"""
 
 
 def due_event(order: Order, now: datetime, request_id: str) -> AnyEvent | None:
@@ -33,6 +37,8 @@ def due_event(order: Order, now: datetime, request_id: str) -> AnyEvent | None:
     if order.final:
         return Discard(request_id)
     if order.lease is not None:
+        if (stop_at := _stop_at(order)) is not None and stop_at <= now:
+            return Stop(request_id, order.epoch, order.lease.launcher)
         return limit_passed(order, now, request_id) or Lapse(request_id, order.epoch)
     return Expire(request_id) if order.expires_at <= now else Ring(request_id)
 
@@ -42,7 +48,8 @@ def due_at(order: Order, event: AnyEvent, now: datetime) -> datetime | None:
     if order.final:
         return _discard_at(order, now)
     if order.lease is not None:
-        ends = [_limit_at(order), order.lease.until + LAPSE_MARGIN if order.lease_expires else None]
+        lapse_at = order.lease.until + LAPSE_MARGIN if order.lease_expires else None
+        ends = [_limit_at(order), _stop_at(order), lapse_at]
         return min((end for end in ends if end is not None), default=None)
     if not isinstance(event, Ring):
         return min(order.expires_at, order.available_at)
@@ -81,6 +88,13 @@ def _discard_at(order: Order, now: datetime) -> datetime | None:
         return now + order.limits.keep
     last = order.entered[order.state] + uploads_for(order)
     return last if now < last else None
+
+
+def _stop_at(order: Order) -> datetime | None:
+    """Return when a held session that is to stop counts as stopped, if nobody renews its lease."""
+    if order.kind is not OrderKind.SESSION or order.attended or order.cancel_requested_at is None:
+        return None
+    return order.cancel_requested_at + STOP_PATIENCE
 
 
 def _limit_at(order: Order) -> datetime | None:

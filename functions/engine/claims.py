@@ -64,13 +64,20 @@ class Claims:
         reach(Point.CLAIM_STORED)
         return order
 
-    def next(self, claimant: Claimant, wait_seconds: float, present: Callable[[], bool]) -> Order | None:
+    def next(
+        self,
+        claimant: Claimant,
+        wait_seconds: float,
+        present: Callable[[], bool],
+        has_word: Callable[[], bool] = lambda: False,
+    ) -> Order | None:
         """Claim any order of the lanes and return it; None if there is none within the wait. Raises Unavailable.
 
-        `present` returns whether the claimant is still connected. If it is not, it gets no order.
+        `present` returns whether the claimant is still connected. If it is not, it gets no order. The wait ends early
+        once `has_word` returns True: there is something else to tell the claimant. It is called before each try.
         """
         deadline = self.clock() + timedelta(seconds=wait_seconds)
-        while present():
+        while present() and not has_word():
             # If an answer was lost, the repeat may reach another instance while the first try still waits at this one.
             # They share only the store, so each try first asks it which order this request has already claimed.
             taken = self.store.remembering(claimant.request_id)

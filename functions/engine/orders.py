@@ -11,21 +11,19 @@ import structlog
 from functions.domain.events import Cancel, Ring
 from functions.domain.limits import Limits
 from functions.domain.order import Order, place
-from functions.domain.refusals import Conflict, Gone, Invalid, NotFound, Unavailable, WrongState
+from functions.domain.refusals import Gone, Invalid, NotFound, Unavailable, WrongState
 from functions.domain.rules import require_ended
 from functions.engine import request_ids
 from functions.engine.outputs import Outputs
 from functions.ports import Doorbell, IdempotencyKey, OrderPage, OrderQuery, OrderStore, Snapshot
 from shared.crash_points import Point, reach
 from shared.domain.order import State
-from shared.domain.spec import AnySpec, OrderKind
+from shared.domain.spec import AnySpec
 from shared.log_events import LogEvent
 from shared.wire.bell import Bell
 
 MAX_DELAY: Final = timedelta(days=30)
 """The latest `not_before`, counted from now."""
-WITHOUT_LAUNCHERS: Final = frozenset({OrderKind.SESSION})
-"""Kinds that no launcher runs yet. Earlier versions may have stored orders of them, which can still be read."""
 
 log = structlog.get_logger()
 
@@ -62,11 +60,6 @@ class Orders:
         Raises Invalid, KeyReused, Gone, Unavailable.
         """
         now = self.clock()
-        if new.spec.kind in WITHOUT_LAUNCHERS:
-            raise Invalid(
-                f"No launcher runs orders of the kind {new.spec.kind} yet.",
-                {"order.kind": "Not supported yet; use capacity, export or task"},
-            )
         if new.not_before is not None and new.not_before > now + MAX_DELAY:
             raise Invalid("Some fields of the body are wrong.", {"not_before": "At most 30 days from now"})
         order = place(new.order_id or self.new_id(), new.account, new.spec, now, new.limits, new.not_before)
@@ -127,8 +120,6 @@ class Orders:
         """
         ended = self.require_owned(order_id, owner).order
         require_ended(ended)
-        if ended.spec.kind in WITHOUT_LAUNCHERS:
-            raise Conflict(f"No launcher runs orders of the kind {ended.spec.kind} yet.")
         if ended.state is State.SUCCEEDED:
             raise WrongState("The order succeeded; to run its work again, place a new one.", state=ended.state)
         new_id = request_ids.requeued_order(ended.id)

@@ -1,10 +1,24 @@
-"""Lanes, the routing keys of orders: `<datacenter>/<kind>[/<size>]`, or `any/<kind>[/image]`."""
+"""Lanes, the routing keys of orders: `<datacenter>/<kind>[/<size>]`, `any/<kind>[/image]`, `any/session[/<labels>]`."""
 
+from collections.abc import Collection
+from itertools import chain, combinations
 from typing import Final
 
-from shared.domain.spec import ANY_POOL, EVERY, CapacitySpec, ExportSpec, OrderKind, SessionSpec, TaskSpec
+from shared.domain.spec import (
+    ANY_POOL,
+    EVERY,
+    MAX_DEMANDED,
+    CapacitySpec,
+    ExportSpec,
+    Label,
+    OrderKind,
+    SessionSpec,
+    TaskSpec,
+)
 
 IMAGE: Final = "image"
+MAX_OFFERED: Final = 8
+"""The number of labels that a launcher may offer: it then serves 93 lanes of sessions."""
 
 
 def lane(spec: CapacitySpec | ExportSpec | TaskSpec | SessionSpec) -> str:
@@ -16,7 +30,21 @@ def lane(spec: CapacitySpec | ExportSpec | TaskSpec | SessionSpec) -> str:
         return f"{spec.datacenter}/{spec.kind}/{spec.node_size}"
     if isinstance(spec, ExportSpec | TaskSpec) and spec.image is not None:
         return f"{ANY_POOL}/{spec.kind}/{IMAGE}"
+    if isinstance(spec, SessionSpec):
+        return _of_session(spec.labels)
     return f"{ANY_POOL}/{spec.kind}"
+
+
+def of_sessions(labels: Collection[Label]) -> tuple[str, ...]:
+    """Return the lanes of the sessions that a launcher with these labels may run: those that demand no others."""
+    offered = sorted(set(labels))
+    demanded = chain.from_iterable(combinations(offered, count) for count in range(MAX_DEMANDED + 1))
+    return tuple(_of_session(some) for some in demanded)
+
+
+def _of_session(labels: Collection[Label]) -> str:
+    lane = f"{ANY_POOL}/{OrderKind.SESSION}"
+    return f"{lane}/{'+'.join(sorted(set(labels)))}" if labels else lane
 
 
 def offered(exact: str) -> tuple[str, ...]:

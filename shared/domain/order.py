@@ -30,6 +30,7 @@ class Reason(StrEnum):
 
     RETRIES_EXHAUSTED = "retries_exhausted"
     QUEUE_TTL = "queue_ttl"
+    UNMATCHED = "unmatched"
     BOOT_TIMEOUT = "boot_timeout"
     RUN_TIMEOUT = "run_timeout"
     TTL = "ttl"

@@ -30,6 +30,17 @@ Region = Annotated[str, StringConstraints(pattern=r"^[a-z]{3}$")]
 """A cloud's region, such as Fly's `ord`."""
 
 
+SessionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
+AgentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,59}$")]
+"""The name of an agent's blueprint, which the executor of a session knows."""
+ProjectDirectory = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=4096)]
+"""An absolute path on the launcher's host."""
+MAX_DEMANDED: Final = 3
+"""The number of labels that a session may demand of its launcher."""
+Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._=:-]{0,47}$")]
+"""A property of a launcher, such as `gpu` or `executor=claude-code`."""
+
+
 BatchId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]{1,64}$")]
 
 
@@ -136,11 +147,20 @@ class TaskSpec(Spec):
 
 
 class SessionSpec(Spec):
-    """An agent's job, run by launchers that serve sessions."""
+    """An agent's job, which starts a session or resumes it; run by launchers that serve sessions.
+
+    Only a launcher that offers all of `labels` gets it. If it names a parent, that session is resumed with the result
+    once this job has ended.
+    """
 
     kind: Literal[OrderKind.SESSION] = OrderKind.SESSION
-    session_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,60}$")]
+    session_name: SessionName
     prompt: Annotated[str, StringConstraints(max_length=65_536)]
+    resume: bool = _later(False)
+    agent_name: AgentName | None = _later(None)
+    project_dir: ProjectDirectory | None = _later(None)
+    parent_session_name: SessionName | None = _later(None)
+    labels: Annotated[tuple[Label, ...], Field(max_length=MAX_DEMANDED)] = _later(())
 
 
 AnySpec = Annotated[CapacitySpec | ExportSpec | TaskSpec | SessionSpec, Field(discriminator="kind")]

@@ -15,7 +15,10 @@ Identity = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4})
 """Tells launchers of one name apart. A launcher sends it with each request, as IDENTITY_HEADER."""
 
 RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._:-]{8,128}$")]
-Lane = Annotated[str, StringConstraints(pattern=r"^([a-z0-9:._-]+|[a-z0-9_-]+:\*)/[a-z]+(/[a-z]+)?$", max_length=200)]
+Lane = Annotated[
+    str, StringConstraints(pattern=r"^([a-z0-9:._-]+|[a-z0-9_-]+:\*)/[a-z]+(/[a-z0-9._=:+-]+)?$", max_length=200)
+]
+Lanes = Annotated[tuple[Lane, ...], Field(min_length=1, max_length=128)]
 WhyStop = Annotated[Literal["cancelled", "finished", "lease_lost"] | str, LEFT_TO_RIGHT]
 
 
@@ -26,7 +29,7 @@ class ClaimById(Request):
     request_id: RequestId
     launcher: Name
     order_id: OrderId
-    lanes: Annotated[tuple[Lane, ...], Field(min_length=1, max_length=30)]
+    lanes: Lanes
     attended: bool = True
 
 
@@ -39,7 +42,7 @@ class ClaimNext(Request):
     by: Literal["next"] = "next"
     request_id: RequestId
     launcher: Name
-    lanes: Annotated[tuple[Lane, ...], Field(min_length=1, max_length=30)]
+    lanes: Lanes
     attended: bool = True
     wait_seconds: Annotated[int, Field(ge=0, le=30)] = 0
 

@@ -45,20 +45,13 @@ def keep_alive(world: World, order_id: str, until: datetime) -> None:
         world.heartbeat((order_id, epoch))
 
 
-def test_a_session_is_refused_until_something_can_run_it(world: World) -> None:
-    refused = create(world, SESSION)
-
-    assert refused.status_code == 422
-    assert [error["field"] for error in refused.get_json()["errors"]] == ["order.kind"]
-    assert world.get("/v1/orders").get_json()["orders"] == []
-
-
 @pytest.mark.parametrize(
     ("spec", "run", "ttl", "retention"),
     [
         (CAPACITY, None, None, 7 * DAY),
         (EXPORT, HOUR, None, DAY),
         (TASK, 6 * HOUR, None, 7 * DAY),
+        (SESSION, DAY, None, 7 * DAY),
     ],
 )
 def test_an_order_has_the_limits_of_its_kind_unless_its_client_sets_some(
