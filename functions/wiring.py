@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings
 from functions.domain.accounts import Account, Enrolment
 from functions.domain.agents import Agent, Challenge
 from functions.domain.batches import Batch
+from functions.domain.job_launchers import JobLauncher
 from functions.domain.pools import Pool
 from functions.engine.accounts import Accounts
 from functions.engine.agents import Agents
@@ -28,6 +29,9 @@ from functions.engine.claims import Claims, NextClaim
 from functions.engine.credentials import CallbackTokens
 from functions.engine.enrolments import Enrolments
 from functions.engine.environments import CallbackAddresses, Environments
+from functions.engine.job_launchers import JobLaunchers
+from functions.engine.job_polls import JobPolls
+from functions.engine.job_reports import JobReports
 from functions.engine.late_workers import LateWorkers
 from functions.engine.leases import Leases
 from functions.engine.oldest_first_claims import OldestFirstClaims
@@ -77,6 +81,7 @@ class Ports:
     batches: Records[Batch]
     challenges: Records[Challenge]
     agents: Records[Agent]
+    job_launchers: Records[JobLauncher]
     appraiser: Appraiser
     trust: Trust
     sessions: Sessions
@@ -96,6 +101,7 @@ OFFERED: Final[Set[type]] = frozenset(
         *(KeyStore, CallbackTokens, CallbackAddresses, CredentialIssuer, OperatorSecrets, Sessions),
         *(Orders, Claims, Leases, Outputs, Environments, Sweep),
         *(Pools, Batches, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
+        *(JobLaunchers, JobPolls, JobReports),
     }
 )
 """The types of the services that handlers may take, in addition to their API's settings."""
@@ -116,6 +122,8 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     order_sets = OrderSets(store, orders.ring, clock)
     pools = Pools(ports.pools, ports.agents, order_sets, clock, ports.attestation)
     enrolments = Enrolments(ports.enrolments, clock, ports.new_secret)
+    claims = Claims(store, ports.any_order, clock, ports.wait, ports.lease)
+    job_launchers = JobLaunchers(ports.job_launchers, store, clock, new_id)
     services: Services = {
         KeyStore: ports.keys,
         CallbackTokens: ports.tokens,
@@ -124,7 +132,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         OperatorSecrets: ports.secrets,
         Sessions: ports.sessions,
         Orders: orders,
-        Claims: Claims(store, ports.any_order, clock, ports.wait, ports.lease),
+        Claims: claims,
         Leases: Leases(store, clock, ports.lease),
         Outputs: outputs,
         Pools: pools,
@@ -135,6 +143,9 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         Agents: Agents(ports.agents, store, associations, verifier, clock, new_id),
         Enrolments: enrolments,
         Accounts: Accounts(ports.accounts, ports.keys, enrolments, pools, clock, new_id, ports.new_secret),
+        JobLaunchers: job_launchers,
+        JobPolls: JobPolls(job_launchers, claims, clock, new_id),
+        JobReports: JobReports(job_launchers, store, clock, new_id, ports.lease),
         **settings,
     }
     chores = [
@@ -170,6 +181,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         batches=records("batches", Batch),
         challenges=records("challenges", Challenge),
         agents=records("agents", Agent),
+        job_launchers=records("job_launchers", JobLauncher),
         appraiser=_appraiser(settings),
         trust=Trust([trusted.image() for trusted in settings.trusted_images], settings.tcb, settings.nonces),
         sessions=Sessions(secret, password, settings.password_login, clock=_now),

@@ -37,7 +37,8 @@ ProjectDirectory = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_
 """An absolute path on the launcher's host."""
 MAX_DEMANDED: Final = 3
 """The number of labels that a session may demand of its launcher."""
-Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._=:-]{0,47}$")]
+LABEL_PATTERN: Final = r"[a-z0-9][a-z0-9._=:-]{0,47}"
+Label = Annotated[str, StringConstraints(pattern=rf"^{LABEL_PATTERN}$")]
 """A property of a launcher, such as `gpu` or `executor=claude-code`."""
 
 
