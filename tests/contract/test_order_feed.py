@@ -11,6 +11,7 @@ import pytest
 from google.api_core.exceptions import ServiceUnavailable
 from google.cloud.firestore import Client
 
+from emulators.processes import LOOPBACK, free_port
 from functions.adapters import order_document
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.adapters.firestore_feed import FirestoreOrderFeed
@@ -19,6 +20,8 @@ from functions.domain.events import Cancel, Return, Ring
 from functions.domain.order import Order
 from functions.ports import OrderFeed, OrderStore, Snapshot
 from shared.domain.order import Reason, State
+from tests.chaos.scripted import Scripted
+from tests.chaos.store_proxy import proxying
 from tests.contract.conftest import stored
 from tests.factories import a_claim, an_order
 from tests.threads import MAX_SECONDS
@@ -257,6 +260,23 @@ def test_a_feed_replaces_its_stream_from_time_to_time(
         assert follower.missed.acquire(timeout=MAX_SECONDS)
     follower.up_to(placed(FirestoreOrderStore(firestore_client)))
     assert streams.opened >= 3
+
+
+@pytest.mark.emulator
+def test_a_feed_whose_connection_broke_hears_again(
+    firestore_client: Client, firestore_host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, port = FirestoreOrderStore(firestore_client), free_port()
+    monkeypatch.setenv("FIRESTORE_EMULATOR_HOST", f"{LOOPBACK}:{port}")
+    with closing(Client(project=firestore_client.project)) as client:
+        with proxying(firestore_host, Scripted(), port):
+            follower = Follower(FirestoreOrderFeed(client, pause=0.01))
+            follower.up_to(placed(store))
+
+        with proxying(firestore_host, Scripted(), port):
+            assert follower.missed.acquire(timeout=MAX_SECONDS)
+            follower.up_to(placed(store))
+            follower.stop()
 
 
 @pytest.mark.emulator

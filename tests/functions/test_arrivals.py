@@ -20,6 +20,7 @@ from functions.ports import Snapshot
 from shared.domain.order import LEASE, Reason
 from tests.factories import CAPACITY, NOW, TASK, a_claim, a_key, an_order
 from tests.harness.waiting import await_value
+from tests.meanwhile import Meanwhile
 from tests.threads import MAX_SECONDS
 
 LANES = (an_order(TASK).lane,)
@@ -105,9 +106,9 @@ class Instance:
 
     def wait(self, caller: Caller) -> Caller:
         """Have a caller wait, and return once it sleeps."""
-        claimant = Claimant(caller.holder, caller.request_id, caller.lanes, attended=True)
+        waiting = Claimant(caller.holder, caller.request_id, caller.lanes, attended=True)
         caller.answer = self._pool.submit(
-            self.claims.next, claimant, 30, lambda: caller.connected, lambda: caller.word.is_set()
+            self.claims.next, waiting, 30, lambda: caller.connected, lambda: caller.word.is_set()
         )
         assert self._sleeping.acquire(timeout=MAX_SECONDS)
         return caller
@@ -314,6 +315,30 @@ def test_a_stop_ends_the_wait_of_its_launcher_alone(store: Store, instance: Inst
     assert store.asked[before:] == []
 
 
+def test_what_arrives_during_the_first_look_is_heard(store: Store, instance: Instance, meanwhile: Meanwhile) -> None:
+    placed = list[Order]()
+    meanwhile(store, "claimable", lambda: placed.append(place(store)), after=True)
+
+    claimed = instance.claims.next(claimant(), MAX_SECONDS, lambda: True)
+
+    assert claimed == store.get(placed[0].id)
+
+
+def test_a_stop_that_is_asked_for_during_the_first_look_is_heard(
+    store: Store, instance: Instance, meanwhile: Meanwhile
+) -> None:
+    order, word = place(store), threading.Event()
+    store.apply(order.id, a_claim("rack/alpha"), NOW)
+
+    def ask() -> None:
+        word.set()
+        store.apply(order.id, Cancel("a"), NOW)
+
+    meanwhile(store, "claimable", ask, after=True)
+
+    assert instance.claims.next(claimant(), MAX_SECONDS, lambda: True, word.is_set) is None
+
+
 def test_an_order_that_is_given_back_is_offered_again(store: Store, instance: Instance) -> None:
     order = place(store)
     store.apply(order.id, a_claim("rack/beta"), NOW)
@@ -358,10 +383,7 @@ def test_all_waits_end_with_the_process_and_no_other_begins(store: Store, instan
 
     assert not going_on
     assert [caller.order for caller in callers] == [None] * 20
-    late = Caller()
-    instance.arrivals.tick()
-    claimant = Claimant(late.holder, late.request_id, late.lanes, attended=True)
-    assert instance.claims.next(claimant, 30, lambda: True) is None
+    assert instance.claims.next(claimant(), MAX_SECONDS, lambda: True) is None
     assert store.followers == 0
 
 
@@ -391,8 +413,7 @@ def test_a_wait_needs_nobody_to_move_its_clock(store: Store) -> None:
     arrivals = Arrivals(store, any_order.note_queued, now)
     claims = Claims(store, any_order, arrivals, now, LEASE)
     with ThreadPoolExecutor(1) as pool:
-        claimant = Claimant("rack/alpha", "one", LANES, attended=True)
-        claimed = pool.submit(claims.next, claimant, MAX_SECONDS, lambda: True)
+        claimed = pool.submit(claims.next, claimant(), MAX_SECONDS, lambda: True)
         await_value(lambda: "claimable" in store.asked, "the first look")
 
         order = an_order(now=now(), available_at=now() + timedelta(seconds=0.5))
@@ -407,5 +428,8 @@ def now() -> datetime:
 
 def at_once(instance: Instance, count: int) -> list[Order | None]:
     """Return the answers of claims that do not wait."""
-    claimants = [Claimant("rack/alpha", str(uuid4()), LANES, attended=True) for _ in range(count)]
-    return [instance.claims.next(claimant, 0, lambda: True) for claimant in claimants]
+    return [instance.claims.next(claimant(), 0, lambda: True) for _ in range(count)]
+
+
+def claimant() -> Claimant:
+    return Claimant("rack/alpha", str(uuid4()), LANES, attended=True)
