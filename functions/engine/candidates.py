@@ -20,7 +20,7 @@ from cachetools import LRUCache
 
 from functions.domain.events import Claim
 from functions.domain.order import Order
-from functions.domain.refusals import NotFound, OtherVersion, Unavailable, WrongState
+from functions.domain.refusals import NotFound, OtherVersion, WrongState
 from functions.ports import OrderStore, Snapshot
 
 READ_AT_ONCE: Final = 256
@@ -94,9 +94,6 @@ class Candidates:
             claimed = self._store.claim(candidate, claim, now)
         except (WrongState, NotFound, OtherVersion):
             return None  # another process was faster, or the order was removed, or another version wrote it
-        except Unavailable:
-            self._tried.forget(candidate)
-            raise
         if claimed.id != candidate.order.id:
             self._tried.forget(candidate)  # the request holds another order; this one is still to be had
         self._turns.note(claimed.account)

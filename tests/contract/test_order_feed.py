@@ -228,7 +228,9 @@ def test_an_order_of_another_instance_is_heard_of(firestore_client: Client, foll
 
 
 @pytest.mark.emulator
-def test_an_order_of_a_later_version_is_passed_over(firestore_client: Client, following: Following) -> None:
+def test_an_order_of_a_later_version_is_passed_over(
+    firestore_client: Client, streams: Streams, following: Following
+) -> None:
     follower, store, later = following(), FirestoreOrderStore(firestore_client), an_order(now=now())
     document = order_document.encode(later) | {"reason": "a_reason_of_later"}
     firestore_client.collection(ORDERS).document(later.id).create(document)
@@ -236,6 +238,7 @@ def test_an_order_of_a_later_version_is_passed_over(firestore_client: Client, fo
     order = placed(store)
 
     assert follower.up_to(order) == [order.id]
+    assert streams.opened == 1
 
 
 @pytest.mark.emulator
@@ -254,7 +257,7 @@ def test_a_feed_that_failed_begins_again_and_says_that_it_may_have_missed_some(
 def test_a_feed_replaces_its_stream_from_time_to_time(
     firestore_client: Client, streams: Streams, following: Following
 ) -> None:
-    follower = following(stream_seconds=1)
+    follower = following(stream_seconds=1, pause=2 * MAX_SECONDS)
 
     for _ in range(2):
         assert follower.missed.acquire(timeout=MAX_SECONDS)

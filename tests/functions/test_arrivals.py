@@ -72,8 +72,14 @@ class Caller:
     lanes: tuple[str, ...] = LANES
     connected: bool = True
     word: threading.Event = field(default_factory=threading.Event)
+    asked: int = 0
+    """How often it was asked for word."""
     request_id: str = field(default_factory=lambda: str(uuid4()))
     answer: Future[Order | None] = field(init=False)
+
+    def has_word(self) -> bool:
+        self.asked += 1
+        return self.word.is_set()
 
     @property
     def order(self) -> Order | None:
@@ -107,11 +113,14 @@ class Instance:
     def wait(self, caller: Caller) -> Caller:
         """Have a caller wait, and return once it sleeps."""
         waiting = Claimant(caller.holder, caller.request_id, caller.lanes, attended=True)
-        caller.answer = self._pool.submit(
-            self.claims.next, waiting, 30, lambda: caller.connected, lambda: caller.word.is_set()
-        )
+        caller.answer = self._pool.submit(self.claims.next, waiting, 30, lambda: caller.connected, caller.has_word)
         assert self._sleeping.acquire(timeout=MAX_SECONDS)
         return caller
+
+    def end(self) -> None:
+        """End all waits, as the end of the process does."""
+        self.stopping = True
+        self.arrivals.tick()
 
     def all_sleep(self, count: int) -> None:
         """Return once this many claims have gone to sleep again."""
@@ -136,8 +145,7 @@ def start(store: Store) -> Iterator[Callable[..., Instance]]:
         yield begin
         store.down = False
         for instance in instances:
-            instance.stopping = True
-            instance.arrivals.tick()
+            instance.end()
 
 
 @pytest.fixture
@@ -310,8 +318,9 @@ def test_a_stop_ends_the_wait_of_its_launcher_alone(store: Store, instance: Inst
 
     assert stopped.order is None
     instance.all_sleep(1)
-    assert not other.answer.done()
-    assert not going_on.answer.done()
+    instance.end()
+    assert (other.order, other.asked) == (None, 1)
+    assert (going_on.order, going_on.asked) == (None, 2)
     assert store.asked[before:] == []
 
 
