@@ -105,7 +105,7 @@ def print_summary(order: OrderView, file: Path) -> None:
 
 def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     """Print a table of names and values."""
-    table = Table(Column(style="bold"), Column(), show_header=False, box=None, pad_edge=False)
+    table = Table(Column(style="bold"), Column(overflow="fold"), show_header=False, box=None, pad_edge=False)
     for name, value in rows:
         table.add_row(plain(name), plain(value))
     out.print(table)

@@ -25,13 +25,13 @@ def means(asked: str, holder: str) -> bool:
     return asked in (holder, split_holder(holder)[0])
 
 
-def name_of(holder: str) -> str:
-    """Return the launcher's name, without its account and identity."""
-    return split_holder(holder)[0].rpartition("/")[2]
-
-
 def split_holder(holder: str) -> tuple[str, str | None]:
     """Return account and name as one text, and the identity or None."""
     account, slash, rest = holder.rpartition("/")
     name, _, identity = rest.partition(MARK)
     return (f"{account}{slash}{name}", identity) if identity else (holder, None)
+
+
+def name_of(holder: str) -> str:
+    """Return the launcher's name alone."""
+    return split_holder(holder)[0].rpartition("/")[2]
