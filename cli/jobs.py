@@ -223,8 +223,8 @@ def _require_log(order: OrderView) -> None:
         where = f"until it ends, the launcher {order.launcher} has its log"
     else:
         where = (
-            f"until it ends, its log is on the host of the launcher {order.launcher}, "
-            f"in the directory vms/{order.id}-{order.epoch} of the launcher's state directory"
+            f"until it ends, its log is on the host of the launcher {order.launcher}: "
+            f"vms/{order.id}-{order.epoch}/serial.log in the launcher's state directory"
         )
     raise NoOutput(
         f"The job {order.id} is {status_of(order)}; {where}.\n"

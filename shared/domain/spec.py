@@ -36,7 +36,7 @@ AgentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]
 ProjectDirectory = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=4096)]
 """An absolute path on the launcher's host."""
 MAX_PROMPT: Final = 65_536
-"""Characters."""
+"""The length of a session's prompt, in characters."""
 MAX_DEMANDED: Final = 3
 """The number of labels that a session may demand of its launcher."""
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._=:-]{0,47}$")]

@@ -541,7 +541,7 @@ def test_the_log_of_a_job_that_runs_is_waited_for(world: World, typed: Typed, mo
     [
         (lambda *_: None, "is pending; no launcher has claimed it yet"),
         (claim, "is claimed; until it ends, the launcher alpha has its log"),
-        (run, "is running; until it ends, its log is on the host of the launcher alpha, in the directory vms/{job}-1"),
+        (run, "is running; until it ends, its log is on the host of the launcher alpha: vms/{job}-1/serial.log in"),
         (fail, "has no log here. It is failed: program_failed: The executor ended with exit code 3."),
         (stopped, "has no log here. It is stopped: cancelled"),
         (complete_without_log, "has no log here. It is completed; its launcher kept no log"),
