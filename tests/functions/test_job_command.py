@@ -229,7 +229,7 @@ def test_the_longest_prompt_is_taken_however_many_bytes_its_characters_have(worl
         (("start", "s", "--prompt", "p", "--prompt-file", "-"), b"p", "give --prompt or --prompt-file, and not both"),
         (("start", "s", "--prompt-file", "-"), b"\xff", "not UTF-8"),
         (("start", "s", "--prompt-file", "-"), b"a" * (MAX_PROMPT + 1), "prompt: String should have at most 65536"),
-        (("start", "s", "--prompt-file", "-"), b"a" * (4 * MAX_PROMPT + 1), "at most 65536 characters"),
+        (("start", "s", "--prompt-file", "-"), f"ab{'😀' * MAX_PROMPT}".encode(), "the prompt file is too long"),
         (("start", "s", "--prompt-file", "missing.txt"), b"", "missing.txt"),
         (("start", "no name", "--prompt", "p"), b"", "session_name: "),
         (("start", "s", "--prompt", "p", "--agent", "-x"), b"", "agent_name: "),
@@ -259,6 +259,13 @@ def test_the_same_key_makes_one_job(world: World, typed: Typed) -> None:
     words = ("start", "s", "--prompt", "p", "--json", "--idempotency-key", "one-and-the-same")
 
     assert typed(*words).json["id"] == typed(*words).json["id"] == only_order(world).id
+
+
+def test_an_empty_key_is_sent_as_it_is_and_refused(world: World, typed: Typed) -> None:
+    done = typed("start", "s", "--prompt", "p", "--key", "")
+
+    assert (done.code, done.out, "Idempotency-Key" in done.err) == (1, "", True)
+    assert world.get("/v1/orders").get_json()["orders"] == []
 
 
 @pytest.mark.parametrize(
