@@ -215,18 +215,24 @@ def _require_log(order: OrderView) -> None:
     if order.output is not None:
         return
     if order.state in FINAL:
-        why = f": {order.reason}: {order.message or 'no message'}" if order.reason else "; its launcher kept no log"
-        raise NoOutput(f"The job {order.id} has no log here. It is {status_of(order)}{why}")
+        why = ": ".join(filter(None, (order.reason, order.message)))
+        end = f"{status_of(order)}: {why}" if why else status_of(order)
+        kept = f"\nIts launcher {order.launcher} may have it: {_log('logs', order)}.log" if order.vm else ""
+        raise NoOutput(f"The job {order.id} has no log here. It is {end}{kept}")
     if order.launcher is None:
         where = "no launcher has claimed it yet"
     elif order.vm is None:
         where = f"until it ends, the launcher {order.launcher} has its log"
     else:
         where = (
-            f"until it ends, its log is on the host of the launcher {order.launcher}: "
-            f"vms/{order.id}-{order.epoch}/serial.log in the launcher's state directory"
+            f"until it ends, its log is on the host of the launcher {order.launcher}: {_log('vms', order)}/serial.log"
         )
     raise NoOutput(
         f"The job {order.id} is {status_of(order)}; {where}.\n"
         f"`launchyard job logs --follow {order.id}` waits for its end, then prints its log."
     )
+
+
+def _log(folder: str, order: OrderView) -> str:
+    """Return the path of what our own launcher keeps of the job's last attempt."""
+    return f"<state directory>/{folder}/{order.id}-{order.epoch}"

@@ -144,13 +144,14 @@ def details(order: OrderView) -> list[tuple[str, str]]:
 
 
 def _session_rows(spec: SessionSpec) -> list[tuple[str, str]]:
-    cut = "…" if len(spec.prompt) > SHOWN_OF_PROMPT else ""
+    prompt = spec.prompt.strip()
+    cut = "…" if len(prompt) > SHOWN_OF_PROMPT else ""
     values = {
         "session": f"{spec.session_name}, resumed" if spec.resume else spec.session_name,
         "agent": spec.agent_name,
         "directory": spec.project_dir,
         "parent": spec.parent_session_name,
         "labels": ", ".join(spec.labels),
-        "prompt": f"{spec.prompt[:SHOWN_OF_PROMPT]}{cut}",
+        "prompt": f"{prompt[:SHOWN_OF_PROMPT]}{cut}",
     }
     return [(name, value) for name, value in values.items() if value]

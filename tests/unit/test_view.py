@@ -82,7 +82,9 @@ def test_an_order_shows_its_progress_and_an_output_without_a_digest(printed: Cal
     assert "a.xml, 7 bytes, no digest" in printed()
 
 
-def test_a_session_shows_what_was_ordered_and_why_no_launcher_fitted(printed: Callable[[], str]) -> None:
+def test_a_session_shows_what_was_ordered_and_why_no_launcher_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(view, "out", Console(file=file, width=80, highlight=False))
     spec = SessionSpec(
         session_name="nightly",
         prompt="Tidy up.",
@@ -95,7 +97,7 @@ def test_a_session_shows_what_was_ordered_and_why_no_launcher_fitted(printed: Ca
 
     view.print_order(order_view(unmatched), as_json=False)
 
-    rows = [line.split() for line in printed().splitlines()]
+    rows = [line.split() for line in file.getvalue().splitlines()]
     for name, value in [
         ("kind", "session"),
         ("reason", f"unmatched: {message}"),
