@@ -2,7 +2,7 @@
 
 import typer
 
-from cli import exports, orders
+from cli import exports, jobs, orders
 from cli.parts import advice, commands
 from shared.exit_codes import FAILED
 
@@ -17,6 +17,7 @@ def build() -> typer.Typer:
     )
     app.add_typer(orders.app, name="order")
     app.add_typer(exports.app, name="export")
+    app.add_typer(jobs.app, name="job")
     for command in commands():
         try:
             brought = command.load()

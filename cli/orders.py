@@ -31,7 +31,10 @@ app.add_typer(create, name="create")
 
 OrderId = Annotated[str, typer.Argument(help="The order's id.", parser=str.strip)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the control plane's answer as JSON.")]
-Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: using it again returns the same order.")]
+Key = Annotated[
+    str | None,
+    typer.Option("--key", "--idempotency-key", help="Idempotency key: using it again returns the same order."),
+]
 BootTimeout = Annotated[float | None, typer.Option(help="Seconds from the claim until the worker must report.")]
 RunTimeout = Annotated[float | None, typer.Option(help="Seconds that the worker may run.")]
 Ttl = Annotated[float | None, typer.Option(help="Seconds to keep the machine. Default: until you cancel the order.")]

@@ -82,6 +82,8 @@ class OrderView(Answer):
     expires_at: datetime
     cancel_requested: bool
     requeued_from: str | None
+    launcher: str | None = None
+    """The name of the launcher that holds it, or that held it when it ended."""
     vm: str | None
     output: OutputView | None
     discarded_at: datetime | None

@@ -28,14 +28,21 @@ class Terminal:
             check=False,
         )
 
-    def start(self, *words: str) -> "subprocess.Popen[bytes]":
+    def start(
+        self,
+        *words: str,
+        stdin: int | None = None,
+        stdout: int = subprocess.DEVNULL,
+        stderr: int = subprocess.DEVNULL,
+    ) -> "subprocess.Popen[bytes]":
         """Start a command and do not wait for it."""
         return subprocess.Popen(
             [sys.executable, "-m", "cli.main", *words],
             cwd=self.folder,
             env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
         )
 
     def succeed(self, *words: str, seconds: float = 300) -> str:

@@ -5,6 +5,8 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from signal import SIGINT
+from subprocess import PIPE
 
 from emulators import mods
 from tests.stack.conftest import Terminal
@@ -159,6 +161,28 @@ def test_an_unknown_order_is_refused_in_one_sentence(memory_stack: Terminal) -> 
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_job_whose_wait_is_interrupted_goes_on_until_it_is_stopped(memory_stack: Terminal) -> None:
+    words = ("job", "start", "nightly", "--label", "no-launcher-offers-it", "--prompt-file", "-", "--wait")
+    with memory_stack.start(*words, stdin=PIPE, stdout=PIPE, stderr=PIPE) as waiting:
+        assert waiting.stdin is not None
+        assert waiting.stdout is not None
+        assert waiting.stderr is not None
+        waiting.stdin.write(b"Tidy up.")
+        waiting.stdin.close()
+        job = waiting.stdout.readline().split()[1].decode()
+        waiting.stdout.readline()  # it waits
+        waiting.send_signal(SIGINT)
+        errors = waiting.stderr.read().decode()
+        assert waiting.wait() == 130
+
+    assert f"`launchyard job stop {job}` stops it" in " ".join(errors.split())
+    assert "Traceback" not in errors
+    shown = json.loads(memory_stack.succeed("job", "get", job, "--json"))
+    assert (shown["status"], shown["spec"]["prompt"]) == ("pending", "Tidy up.")
+    assert job in memory_stack.succeed("job", "list")
+    assert json.loads(memory_stack.succeed("job", "stop", job, "--json"))["status"] == "stopped"
 
 
 def test_the_keys_file_is_its_owners_only(memory_stack: Terminal) -> None:

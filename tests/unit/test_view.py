@@ -12,6 +12,7 @@ from rich.console import Console
 from cli import view
 from functions.apis.v1.views import order_view
 from shared.domain.order import Reason, State
+from shared.domain.spec import SessionSpec
 from shared.wire.orders import OrderList, OrderView, OutputView
 from tests.factories import an_order
 
@@ -79,6 +80,40 @@ def test_an_order_shows_its_progress_and_an_output_without_a_digest(printed: Cal
     view.print_step(order)
     assert printed().count("entities done 12, entities found 30") == 2
     assert "a.xml, 7 bytes, no digest" in printed()
+
+
+def test_a_session_shows_what_was_ordered_and_why_no_launcher_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(view, "out", Console(file=file, width=80, highlight=False))
+    spec = SessionSpec(
+        session_name="nightly",
+        prompt="Tidy up.",
+        agent_name="tidier",
+        parent_session_name="main",
+        labels=("gpu", "a=b"),
+    )
+    message = "No launcher that offers gpu, a=b took it in time."
+    unmatched = an_order(spec, state=State.FAILED, reason=Reason.UNMATCHED, message=message)
+
+    view.print_order(order_view(unmatched), as_json=False)
+
+    rows = [line.split() for line in file.getvalue().splitlines()]
+    for name, value in [
+        ("kind", "session"),
+        ("reason", f"unmatched: {message}"),
+        ("session", "nightly"),
+        ("agent", "tidier"),
+        ("parent", "main"),
+        ("labels", "gpu, a=b"),
+        ("prompt", "Tidy up."),
+    ]:
+        assert [name, *value.split()] in rows
+
+
+def test_a_session_of_a_later_version_is_shown_without_what_this_one_cannot_read(printed: Callable[[], str]) -> None:
+    view.print_order(an_order_view(kind="session", spec={"kind": "session", "mood": "calm"}), as_json=False)
+
+    assert "session" in printed()
 
 
 def test_a_summary_shows_names_of_measures_as_text(printed: Callable[[], str], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The views of an order and its output for their account."""
 
+from functions.domain.holder import name_of
 from functions.domain.limits import Limits
 from functions.domain.order import Order, Output
 from shared.domain.spec import OrderKind
@@ -23,6 +24,7 @@ def order_view(order: Order) -> OrderView:
         expires_at=order.expires_at,
         cancel_requested=order.cancel_requested_at is not None,
         requeued_from=order.requeued_from,
+        launcher=None if order.claimed_by is None else name_of(order.claimed_by),
         vm=order.vm,
         output=output_view(order.output) if order.output else None,
         discarded_at=order.discarded_at,
