@@ -16,10 +16,13 @@ from uuid import uuid4
 from pydantic_settings import BaseSettings
 
 from functions.domain.accounts import Account, Enrolment
+from functions.domain.agent_sessions import AgentSession, EventPage
 from functions.domain.agents import Agent, Challenge
 from functions.domain.batches import Batch
+from functions.domain.parent_notices import Mailbox, Notice
 from functions.domain.pools import Pool
 from functions.engine.accounts import Accounts
+from functions.engine.agent_sessions import AgentSessions
 from functions.engine.agents import Agents
 from functions.engine.associations import Associations
 from functions.engine.attestation import Trust, Verifier
@@ -36,7 +39,9 @@ from functions.engine.operator_sessions import Sessions
 from functions.engine.order_sets import OrderSets
 from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
+from functions.engine.parent_notices import ParentNotices, expect
 from functions.engine.pools import Pools
+from functions.engine.session_jobs import SessionJobs
 from functions.engine.sweep import Sweep
 from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import CachedKeys
@@ -77,6 +82,10 @@ class Ports:
     batches: Records[Batch]
     challenges: Records[Challenge]
     agents: Records[Agent]
+    agent_sessions: Records[AgentSession]
+    agent_session_events: Records[EventPage]
+    job_notices: Records[Notice]
+    parent_mailboxes: Records[Mailbox]
     appraiser: Appraiser
     trust: Trust
     sessions: Sessions
@@ -95,6 +104,7 @@ OFFERED: Final[Set[type]] = frozenset(
     {
         *(KeyStore, CallbackTokens, CallbackAddresses, CredentialIssuer, OperatorSecrets, Sessions),
         *(Orders, Claims, Leases, Outputs, Environments, Sweep),
+        *(AgentSessions, SessionJobs, ParentNotices),
         *(Pools, Batches, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
     }
 )
@@ -109,8 +119,11 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     """Return the services that handlers may take, by their type."""
     store, clock, new_id = ports.store, ports.clock, ports.new_id
     outputs = Outputs(store, ports.bucket, clock)
-    orders = Orders(store, ports.doorbell, outputs, clock, new_id)
-    sweep = Sweep(store, ports.doorbell, outputs, clock, new_id)
+    orders = Orders(store, ports.doorbell, outputs, clock, new_id, partial(expect, ports.job_notices))
+    jobs = SessionJobs(store)
+    agent_sessions = AgentSessions(ports.agent_sessions, ports.agent_session_events, jobs, clock)
+    notices = ParentNotices(ports.job_notices, ports.parent_mailboxes, store, orders, jobs, agent_sessions, clock)
+    sweep = Sweep(store, ports.doorbell, outputs, clock, new_id, after_end=notices.settle)
     verifier = Verifier(ports.appraiser, ports.challenges, ports.trust, clock, new_id)
     associations = Associations(ports.agents, store, ports.tokens, clock)
     order_sets = OrderSets(store, orders.ring, clock)
@@ -127,6 +140,9 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         Claims: Claims(store, ports.any_order, clock, ports.wait, ports.lease),
         Leases: Leases(store, clock, ports.lease),
         Outputs: outputs,
+        AgentSessions: agent_sessions,
+        SessionJobs: jobs,
+        ParentNotices: notices,
         Pools: pools,
         Batches: Batches(ports.batches, order_sets, clock),
         LateWorkers: LateWorkers(store, associations, clock, new_id),
@@ -170,6 +186,10 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         batches=records("batches", Batch),
         challenges=records("challenges", Challenge),
         agents=records("agents", Agent),
+        agent_sessions=records("agent_sessions", AgentSession),
+        agent_session_events=records("agent_session_events", EventPage),
+        job_notices=records("job_notices", Notice),
+        parent_mailboxes=records("parent_mailboxes", Mailbox),
         appraiser=_appraiser(settings),
         trust=Trust([trusted.image() for trusted in settings.trusted_images], settings.tcb, settings.nonces),
         sessions=Sessions(secret, password, settings.password_login, clock=_now),

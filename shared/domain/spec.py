@@ -35,6 +35,8 @@ AgentName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]
 """The name of an agent's blueprint, which the executor of a session knows."""
 ProjectDirectory = Annotated[str, StringConstraints(pattern=r"^/[^\x00]*$", max_length=4096)]
 """An absolute path on the launcher's host."""
+MAX_PROMPT: Final = 65_536
+"""The length of a session's prompt, in characters."""
 MAX_DEMANDED: Final = 3
 """The number of labels that a session may demand of its launcher."""
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._=:-]{0,47}$")]
@@ -155,7 +157,7 @@ class SessionSpec(Spec):
 
     kind: Literal[OrderKind.SESSION] = OrderKind.SESSION
     session_name: SessionName
-    prompt: Annotated[str, StringConstraints(max_length=65_536)]
+    prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT)]
     resume: bool = _later(False)
     agent_name: AgentName | None = _later(None)
     project_dir: ProjectDirectory | None = _later(None)
