@@ -138,6 +138,8 @@ def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
         target = State.FAILED
     if target is State.RUNNING and changed.cancel_requested_at is not None and not changed.hears_stops:
         changed, target = _end_cancelled(replace(changed, state=target))
+    if isinstance(event, Fail) and order.kind is OrderKind.SESSION and changed.cancel_requested_at is not None:
+        changed, target = _end_cancelled(changed)  # its process was to be killed, and that is how it failed
     if target is State.QUEUED and order.state in HELD:
         changed, target = _after_an_attempt(changed, event, now)
     return _enter(changed, target, event, now)

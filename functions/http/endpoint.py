@@ -120,6 +120,7 @@ class Endpoint:
                 raise
             message = "The store is unavailable; the request is answered without it."
             log.warning(LogEvent.REQUEST_DEGRADED, message=message, why=refusal.message)
+            time.sleep(route.degraded_pause)
             answer = route.degraded
         return render(request, route, answer)
 

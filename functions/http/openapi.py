@@ -150,7 +150,8 @@ def _responses(api: Api, route: Route, schemas: Schemas) -> Json:
         moved = {str(route.redirect_status.value): {"description": "The URL of the download, valid for 5 minutes"}}
         return {**moved, **(_parts() if route.signature.answer is Download else {}), **refused}
     content = {"application/json": {"schema": schemas[_name(route), "serialization"]}}
-    return {str(route.status.value): {"description": route.summary, "content": content}, **refused}
+    empty = {"204": {"description": "Nothing"}} if route.may_be_empty else {}
+    return {str(route.status.value): {"description": route.summary, "content": content}, **empty, **refused}
 
 
 def _parts() -> Json:

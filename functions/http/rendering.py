@@ -23,7 +23,7 @@ def render(request: Request, route: Route, answer: Answer) -> Response:
         case Download():
             return _download(request, answer)
         case NoContent():
-            return _response(route.status, "", TEXT, {})
+            return _response(HTTPStatus.NO_CONTENT, "", TEXT, {})
     headers = {"Location": route.location.format_map(dict(answer))} if route.location else {}
     return _response(route.status, answer.model_dump_json(), "application/json", headers)
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final
+from types import UnionType
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, TypeAdapter
 from werkzeug.routing import Map, MapAdapter, Rule
@@ -75,8 +76,10 @@ class Route:
     """The status of a redirect."""
     missing: str = "There is no such order."
     """The refusal's text if the path's id does not have the form of one."""
-    degraded: BaseModel | None = None
+    degraded: BaseModel | NoContent | None = None
     """The answer if the store is unavailable; None means 503."""
+    degraded_pause: float = 0.0
+    """How many seconds that answer is held back, for a client that sends its next request at once."""
     conflicts: bool = False
     """Whether a request may conflict with the stored state (409), or name something that was removed (410)."""
     head: bool = True
@@ -89,17 +92,33 @@ class Route:
         signature = read_signature(self.handler, self.access, frozenset(PATH_NAME.findall(self.path)))
         if signature.body is not None and signature.query is not None:
             raise WrongHandler(f"{self.method} {self.path}: a handler takes a body or a query.")
-        answer = signature.answer
-        if not (isinstance(answer, type) and issubclass(answer, Answer)):
-            message = "a handler answers a model, Redirect, Download or NoContent"
+        if not _is_answer(signature.answer):
+            message = "a handler answers a model, Redirect, Download or NoContent, or a model if not NoContent"
             raise WrongHandler(f"{self.method} {self.path}: {message}.")
         object.__setattr__(self, "signature", signature)
 
     @property
     def answer(self) -> type[BaseModel] | None:
-        """Return the answer's model; None for a redirect or an empty answer."""
-        answer = self.signature.answer
-        return answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None
+        """Return the answer's model; None for a redirect or an answer that is always empty."""
+        return next((kind for kind in _kinds(self.signature.answer) if issubclass(kind, BaseModel)), None)
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Return whether the answer may be empty (204)."""
+        return NoContent in _kinds(self.signature.answer)
+
+
+def _is_answer(annotation: Any) -> bool:
+    kinds = _kinds(annotation)
+    if len(kinds) == 2:
+        return sorted(issubclass(kind, BaseModel) for kind in kinds) == [False, True] and NoContent in kinds
+    return len(kinds) == 1 and issubclass(kinds[0], Answer)
+
+
+def _kinds(annotation: Any) -> tuple[type, ...]:
+    """Return the classes of an answer's annotation; none if it has anything else."""
+    kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return kinds if all(isinstance(kind, type) for kind in kinds) else ()
 
 
 class NoSuchPath(NotFound):

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from functions.domain.events import AnyEvent, Cancel, Claim, Exit, Expire, Lapse, Retry, Start
+from functions.domain.events import AnyEvent, Cancel, Claim, Exit, Expire, Fail, Lapse, Retry, Start, Succeed
 from functions.domain.order import LAPSE_MARGIN, Order
 from functions.domain.rules import advance
 from functions.domain.timing import STOP_PATIENCE, due_event
@@ -66,6 +66,15 @@ def test_a_report_of_the_start_does_not_end_a_stop() -> None:
     started = advance(stopping, Start("started@1", 1), NOW)
 
     assert (started.state, started.cancel_requested_at) == (State.RUNNING, NOW)
+
+
+def test_a_session_that_fails_while_it_is_to_stop_has_stopped_and_one_that_succeeds_has_succeeded() -> None:
+    stopping = advance(running(), Cancel("cancel@client"), NOW)
+
+    failed = advance(stopping, Fail("failed-1", 1, Reason.PROGRAM_FAILED, "exit code -15"), NOW)
+
+    assert (failed.state, failed.reason) == (State.CANCELLED, Reason.CANCELLED)
+    assert advance(stopping, Succeed("completed-1", 1), NOW).state is State.SUCCEEDED
 
 
 def test_a_stop_that_nobody_reports_ends_the_session_as_stopped() -> None:

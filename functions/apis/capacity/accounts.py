@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 from structlog.contextvars import bind_contextvars
 
-from functions.apis.capacity.dialect import ACCOUNTS, ADMINS, NO_HEADER, Unprocessable, require_admin
+from functions.apis.capacity.dialect import ACCOUNTS, ADMINS, NO_HEADER, require_admin
 from functions.apis.capacity.operators import ENROLMENT_TOKEN, account_type_of
 from functions.apis.capacity.settings import CapacitySettings
 from functions.apis.capacity.wire import Short
@@ -23,6 +23,7 @@ from functions.engine.operator_sessions import SESSION_TOKEN, Sessions
 from functions.http.authentication import Anyone, Bearer, Open, Principal
 from functions.http.paging import fitting
 from functions.http.routing import Route
+from functions.http.validation import Unprocessable
 from functions.ports import KeyStore
 
 OWNERS: Final = ACCOUNTS | ADMINS

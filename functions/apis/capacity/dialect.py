@@ -1,12 +1,12 @@
 """The capacity contract's HTTP dialect: `{"detail": …}` for every error, lenient bodies, its own texts about keys."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Final
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 
 from functions.apis.capacity.wire import STATUS_OF
 from functions.domain.access import Role, digest
@@ -17,8 +17,8 @@ from functions.engine.operator_sessions import SESSION_TOKEN, NotConfigured, Ses
 from functions.http import problems
 from functions.http.authentication import Access, Caller, KeyTexts, Open, Principal, bearer, caller_of
 from functions.http.dialect import Dialect, RefusalResponse
-from functions.http.parsing import MAX_FIELDS, errors_of
 from functions.http.routing import NoSuchPath, WrongMethod
+from functions.http.validation import Unprocessable, parse_body, parse_query
 from functions.ports import KeyStore
 
 NO_HEADER: Final = "Missing Authorization header"
@@ -46,17 +46,6 @@ class ErrorAnswer(BaseModel):
     detail: str | list[dict[str, Any]]
 
 
-class Unprocessable(Refusal):
-    """`errors` have the form of the contract's own framework: `type`, `loc`, `msg`."""
-
-    code = "unprocessable"
-    title = "Some fields are wrong"
-
-    def __init__(self, errors: Sequence[Mapping[str, Any]]) -> None:
-        super().__init__("Some fields are wrong.")
-        self.errors = errors
-
-
 def authenticate(access: Access, authorization: str | None, keys: KeyStore, sessions: Sessions) -> Caller:
     """Return the caller. An operator sends a session token or a key. Raises Unauthenticated, Forbidden."""
     token, roles = bearer(authorization), frozenset() if isinstance(access, Open) else access
@@ -74,29 +63,6 @@ def require_admin(token: str, keys: KeyStore, sessions: Sessions) -> Principal:
     if key is None or key.role is not Role.ADMIN:
         raise Unauthenticated("Invalid session token")
     return Principal(key.role, key.account)
-
-
-def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:
-    """Return the body as the model; unknown fields are ignored. Raises Unprocessable."""
-    if not body:
-        raise Unprocessable([{"type": "missing", "loc": ["body"], "msg": "Field required", "input": None}])
-    try:
-        return model.validate_json(body)
-    except ValidationError as error:
-        raise Unprocessable(_errors(error, "body")) from None
-
-
-def parse_query(pairs: Iterable[tuple[str, str]], model: type[BaseModel]) -> BaseModel:
-    """Return the query's parameters as the model. If one is sent twice, the last counts. Raises Unprocessable."""
-    try:
-        return model.model_validate(dict(pairs))
-    except ValidationError as error:
-        raise Unprocessable(_errors(error, "query")) from None
-
-
-def _errors(error: ValidationError, source: str) -> list[dict[str, Any]]:
-    wrong = errors_of(error)[:MAX_FIELDS]
-    return [{"type": one["type"], "loc": [source, *one["loc"]], "msg": one["msg"]} for one in wrong]
 
 
 def refused(refusal: Refusal) -> RefusalResponse:
