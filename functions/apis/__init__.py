@@ -5,12 +5,13 @@ from typing import Final
 
 from functions.apis.capacity import CAPACITY
 from functions.apis.exports import EXPORTS
+from functions.apis.jobs import JOBS
 from functions.apis.tasks import TASKS
 from functions.apis.v1 import HEALTH, V1
 from functions.http.api import Api
 from functions.http.routing import Route
 
-APIS: Final[Sequence[Api]] = (V1, CAPACITY, EXPORTS, TASKS)
+APIS: Final[Sequence[Api]] = (V1, CAPACITY, EXPORTS, TASKS, JOBS)
 
 SERVICES: Final[Mapping[str, Sequence[Route]]] = {
     name: (*routes, *HEALTH) for api in APIS for name, routes in api.services.items()

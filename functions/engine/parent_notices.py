@@ -33,7 +33,7 @@ from functions.domain.parent_notices import (
     put,
     with_sending,
 )
-from functions.domain.refusals import Conflict, Gone, NotFound, Unavailable
+from functions.domain.refusals import Conflict, Gone, NotFound, Refusal, Unavailable
 from functions.engine import request_ids
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.concurrency import run_all
@@ -81,16 +81,18 @@ class ParentNotices:
             notice = self.notices.get(order.id)
             if notice is not None:
                 self._settle(notice)
-            self.deliver(order.account, order.spec.session_name)
         except (NotFound, Unavailable) as refusal:
-            message = "A job has ended, but its parent was not resumed yet; the sweep tries again."
-            log.warning(LogEvent.NOTICE_POSTPONED, message=message, order_id=order.id, why=refusal.message)
+            _postponed(order.spec.session_name, refusal)
+        self.deliver(order.account, order.spec.session_name)
 
     def deliver(self, account: str, parent: str) -> None:
-        """Resume the parent with what waits in its mailbox, if it is idle. Raises Unavailable."""
-        mailbox = self.mailboxes.get(mailbox_id(account, parent))
-        if mailbox is not None and not mailbox.empty:
-            self._deliver(mailbox)
+        """Resume the parent with what waits in its mailbox, if it is idle. A failure is logged, as by `settle`."""
+        try:
+            mailbox = self.mailboxes.get(mailbox_id(account, parent))
+            if mailbox is not None:
+                self._deliver(mailbox)
+        except (NotFound, Unavailable) as refusal:
+            _postponed(parent, refusal)
 
     def sweep(self, limit: int) -> Counter[str]:
         """Look at the notices and at the mailboxes that are due, at most `limit` of each.
@@ -137,6 +139,8 @@ class ParentNotices:
 
     def _deliver(self, mailbox: Mailbox) -> Counter[str]:
         """Create the job that resumes the parent, if it is idle; else look again later."""
+        if mailbox.empty:
+            return Counter()
         now, key = self.clock(), mailbox_id(mailbox.account, mailbox.parent)
         last_job = self.jobs.last(mailbox.account, mailbox.parent)
         if not mailbox.sending and self._busy(mailbox, last_job):
@@ -186,3 +190,8 @@ class ParentNotices:
         if session is None or session.result_at is None or session.result_at < order.created_at:
             return order.message or ""
         return session.result or ""
+
+
+def _postponed(session_name: str, refusal: Refusal) -> None:
+    message = "A session could not be resumed yet with its children's ends; the sweep tries again."
+    log.warning(LogEvent.NOTICE_POSTPONED, message=message, session_name=session_name, why=refusal.message)
