@@ -21,17 +21,11 @@ class SessionJobs:
 
     def last(self, account: str, name: str) -> Order | None:
         """Return the newest job that has not ended; if all have, the newest. Raises Unavailable."""
-        query = OrderQuery(account=account, session_name=name, limit=1)
-        for states in (OPEN, frozenset[State]()):
-            for order in self.store.page(replace(query, states=states)).orders:
-                return order
-        return None
+        return self._newest(account, name, OPEN, frozenset())
 
     def to_stop(self, account: str, name: str) -> Order | None:
-        """Return the job that a launcher has, or else the oldest that waits; None if all have ended."""
-        query = OrderQuery(account=account, session_name=name, limit=1)
-        held = self.store.page(replace(query, states=HELD)).orders
-        return next(iter(held or self.store.page(replace(query, states=OPEN, oldest_first=True)).orders), None)
+        """Return the job that a launcher has, or else the newest that waits; None if all have ended."""
+        return self._newest(account, name, HELD, OPEN)
 
     def held_for(self, account: str, name: str) -> tuple[Order, SessionSpec] | None:
         """Return the newest job of this name that a launcher of the account has, or that belongs to the account.
@@ -42,6 +36,14 @@ class SessionJobs:
             holder = "" if order.lease is None else split_holder(order.lease.launcher)[0].rpartition("/")[0]
             if account in (order.account, holder) and isinstance(order.spec, SessionSpec):
                 return order, order.spec
+        return None
+
+    def _newest(self, account: str, name: str, *preferred: frozenset[State]) -> Order | None:
+        """Return the newest job in the first of these sets of states in which there is one; the empty set is any."""
+        for states in preferred:
+            query = OrderQuery(account=account, session_name=name, states=states, limit=1)
+            for order in self.store.page(query).orders:
+                return order
         return None
 
     def _pages(self, query: OrderQuery) -> Iterator[Order]:

@@ -132,7 +132,7 @@ def stop_session(
     notices: ParentNotices,
     session_id: str,
 ) -> SessionStopped:
-    """Stop the session's job: the one that runs, else the next that waits. A session without one is left as it is."""
+    """Stop the session's job: the one that runs, else the newest that waits. A session without one is left as it is."""
     session = sessions.look(caller.account, session_id)
     if session.account != caller.account:
         raise NotFound(NO_SESSION)
