@@ -61,13 +61,15 @@ class Due:
 class OrderQuery:
     """The orders to list. If `account` is None, those of every account; if `states` is empty, those in any state.
 
-    `lane` is any lane in which a claim finds the order; `after` is the last page's `next`.
+    `lane` is any lane in which a claim finds the order; `session_name` is that of a session's jobs, and no other filter
+    goes with it than `account` and `states`. `after` is the last page's `next`.
     """
 
     account: str | None = None
     states: frozenset[State] = frozenset()
     kind: OrderKind | None = None
     lane: str | None = None
+    session_name: str | None = None
     oldest_first: bool = False
     limit: int = 50
     after: str | None = None
@@ -224,8 +226,8 @@ class KeyStore(Protocol):
 class Records(Protocol[T]):
     """Stores small records of one kind: frozen dataclasses, by an id (any text). Every method raises Unavailable.
 
-    If this version cannot read a record, methods that take its id raise OtherVersion; `find`, `before` and `all` skip
-    it.
+    If this version cannot read a record, methods that take its id raise OtherVersion; `find`, `latest`, `before` and
+    `all` skip it.
     """
 
     def add(self, id_: str, record: T) -> None:
@@ -259,6 +261,9 @@ class Records(Protocol[T]):
 
     def find_every(self, field: str, value: str, limit: int) -> Sequence[T]:
         """Do the same as `find`, for callers that need all matches. Raises OtherVersion if one cannot be read."""
+
+    def latest(self, field: str, value: str, by: str, limit: int) -> Sequence[T]:
+        """Return the records whose field has this value, those with the latest time `by` first."""
 
     def before(self, field: str, time: datetime, limit: int) -> Sequence[T]:
         """Return the records whose time is before this one, oldest first."""

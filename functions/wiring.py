@@ -16,11 +16,14 @@ from uuid import uuid4
 from pydantic_settings import BaseSettings
 
 from functions.domain.accounts import Account, Enrolment
+from functions.domain.agent_sessions import AgentSession, EventPage
 from functions.domain.agents import Agent, Challenge
 from functions.domain.batches import Batch
 from functions.domain.job_launchers import JobLauncher
+from functions.domain.parent_notices import Mailbox, Notice
 from functions.domain.pools import Pool
 from functions.engine.accounts import Accounts
+from functions.engine.agent_sessions import AgentSessions
 from functions.engine.agents import Agents
 from functions.engine.arrivals import MAX_WAITING, Arrivals, in_thread
 from functions.engine.associations import Associations
@@ -41,7 +44,9 @@ from functions.engine.operator_sessions import Sessions
 from functions.engine.order_sets import OrderSets
 from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
+from functions.engine.parent_notices import ParentNotices, expect
 from functions.engine.pools import Pools
+from functions.engine.session_jobs import SessionJobs
 from functions.engine.sweep import Sweep
 from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import CachedKeys
@@ -94,6 +99,10 @@ class Ports:
     batches: Records[Batch]
     challenges: Records[Challenge]
     agents: Records[Agent]
+    agent_sessions: Records[AgentSession]
+    agent_session_events: Records[EventPage]
+    job_notices: Records[Notice]
+    parent_mailboxes: Records[Mailbox]
     job_launchers: Records[JobLauncher]
     appraiser: Appraiser
     trust: Trust
@@ -116,6 +125,7 @@ OFFERED: Final[Set[type]] = frozenset(
     {
         *(KeyStore, CallbackTokens, CallbackAddresses, CredentialIssuer, OperatorSecrets, Sessions),
         *(Orders, Arrivals, Claims, Leases, Outputs, Environments, Sweep),
+        *(AgentSessions, SessionJobs, ParentNotices),
         *(Pools, Batches, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
         *(JobLaunchers, JobPolls, JobReports),
     }
@@ -131,8 +141,11 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     """Return the services that handlers may take, by their type."""
     store, clock, new_id = ports.store, ports.clock, ports.new_id
     outputs = Outputs(store, ports.bucket, clock)
-    orders = Orders(store, ports.doorbell, outputs, clock, new_id)
-    sweep = Sweep(store, ports.doorbell, outputs, clock, new_id)
+    orders = Orders(store, ports.doorbell, outputs, clock, new_id, partial(expect, ports.job_notices))
+    jobs = SessionJobs(store)
+    agent_sessions = AgentSessions(ports.agent_sessions, ports.agent_session_events, jobs, clock)
+    notices = ParentNotices(ports.job_notices, ports.parent_mailboxes, store, orders, jobs, agent_sessions, clock)
+    sweep = Sweep(store, ports.doorbell, outputs, clock, new_id, after_end=notices.settle)
     verifier = Verifier(ports.appraiser, ports.challenges, ports.trust, clock, new_id)
     associations = Associations(ports.agents, store, ports.tokens, clock)
     order_sets = OrderSets(store, orders.ring, clock)
@@ -148,7 +161,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     )
     enrolments = Enrolments(ports.enrolments, clock, ports.new_secret)
     claims = Claims(store, ports.any_order, arrivals, clock, ports.lease)
-    job_launchers = JobLaunchers(ports.job_launchers, store, arrivals.nudge, clock, new_id)
+    job_launchers = JobLaunchers(ports.job_launchers, store, arrivals.nudge, clock, new_id, notices.settle)
     services: Services = {
         KeyStore: ports.keys,
         CallbackTokens: ports.tokens,
@@ -161,6 +174,9 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         Claims: claims,
         Leases: Leases(store, clock, ports.lease),
         Outputs: outputs,
+        AgentSessions: agent_sessions,
+        SessionJobs: jobs,
+        ParentNotices: notices,
         Pools: pools,
         Batches: Batches(ports.batches, order_sets, clock),
         LateWorkers: LateWorkers(store, associations, clock, new_id),
@@ -171,7 +187,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         Accounts: Accounts(ports.accounts, ports.keys, enrolments, pools, clock, new_id, ports.new_secret),
         JobLaunchers: job_launchers,
         JobPolls: JobPolls(job_launchers, claims, clock, new_id),
-        JobReports: JobReports(job_launchers, store, clock, new_id, ports.lease),
+        JobReports: JobReports(job_launchers, store, clock, new_id, ports.lease, notices.settle),
         **settings,
     }
     chores = [
@@ -210,6 +226,10 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         batches=records("batches", Batch),
         challenges=records("challenges", Challenge),
         agents=records("agents", Agent),
+        agent_sessions=records("agent_sessions", AgentSession),
+        agent_session_events=records("agent_session_events", EventPage),
+        job_notices=records("job_notices", Notice),
+        parent_mailboxes=records("parent_mailboxes", Mailbox),
         job_launchers=records("job_launchers", JobLauncher),
         appraiser=_appraiser(settings),
         trust=Trust([trusted.image() for trusted in settings.trusted_images], settings.tcb, settings.nonces),

@@ -21,6 +21,7 @@ class LogEvent(StrEnum):
     TCB_OUT_OF_DATE = "tcb_out_of_date"
     LATE_WORKER_ADOPTED = "late_worker_adopted"
     CALLBACK_IGNORED = "callback_ignored"
+    NOTICE_POSTPONED = "notice_postponed"
     ORDER_GIVEN_BACK = "order_given_back"
     JOB_LAUNCHER_LOST = "job_launcher_lost"
     LOST_AGENT_POSTPONED = "lost_agent_postponed"

@@ -239,6 +239,7 @@ class FirestoreOrderStore:
             ("spec.kind", "==", query.kind),
             ("state", "in", sorted(query.states) or None),
             ("lanes", "array_contains", query.lane),
+            ("spec.session_name", "==", query.session_name),
         ]
         found: Query = Query(self._orders)
         for field, operator, value in asked:

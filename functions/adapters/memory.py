@@ -210,6 +210,7 @@ def _matches(order: Order, query: OrderQuery) -> bool:
         and (not query.states or order.state in query.states)
         and query.kind in (None, order.kind)
         and (query.lane is None or query.lane in order.lanes)
+        and query.session_name in (None, getattr(order.spec, "session_name", None))
     )
 
 

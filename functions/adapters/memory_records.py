@@ -61,6 +61,10 @@ class MemoryRecords(Generic[T]):
                 self._require_readable(id_)
             return list(meant.values())[:limit]
 
+    def latest(self, field: str, value: str, by: str, limit: int) -> Sequence[T]:
+        found = self.find(field, value, limit=1 << 30)
+        return sorted(found, key=lambda record: getattr(record, by), reverse=True)[:limit]
+
     def before(self, field: str, time: datetime, limit: int) -> Sequence[T]:
         old = [record for record in self.all(limit=1 << 30) if getattr(record, field) < time]
         return sorted(old, key=lambda record: getattr(record, field))[:limit]

@@ -79,6 +79,11 @@ class FirestoreRecords(Generic[T]):
     def find_every(self, field: str, value: str, limit: int) -> Sequence[T]:
         return [self._decoded(document) for document in self._where(field, value).limit(limit).stream(**ONCE)]
 
+    @of_callers
+    @persistently
+    def latest(self, field: str, value: str, by: str, limit: int) -> Sequence[T]:
+        return self._read_past(self._where(field, value).order_by(by, direction=Query.DESCENDING), limit)
+
     @persistently
     def before(self, field: str, time: datetime, limit: int) -> Sequence[T]:
         return self._read_past(self._records.where(filter=FieldFilter(field, "<", time)).order_by(field), limit)

@@ -39,8 +39,8 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class JobLaunchers:
-    """`nudge` wakes the polls with which a holder waits here. `stale_after` is always the time after which a launcher
-    that sends nothing is lost.
+    """`nudge` wakes the polls with which a holder waits here. `after_end` is called with a job that has ended.
+    `stale_after` is always the time after which a launcher that sends nothing is lost.
     """
 
     records: Records[JobLauncher]
@@ -48,6 +48,7 @@ class JobLaunchers:
     nudge: Callable[[str], None]
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
+    after_end: Callable[[Order], object]
 
     def register(
         self,
@@ -183,8 +184,9 @@ class JobLaunchers:
         request_id = request_ids.job_launcher_lost(order.epoch)
         event = Fail(request_id, order.epoch, Reason.LEASE_LAPSED, message, launcher.holder)
         try:
-            self.store.apply(order.id, event, self.clock())
+            ended = self.store.apply(order.id, event, self.clock())
         except (WrongState, LeaseLost, NotFound):
             return False
         reach(Point.JOB_LOST)
+        self.after_end(ended)
         return True

@@ -52,13 +52,14 @@ class JobReport:
 
 @dataclass(frozen=True, slots=True)
 class JobReports:
-    """`lease` is the time for which a former holder gets a job back."""
+    """`lease` is the time for which a former holder gets a job back. `after_end` is called with an ended job."""
 
     launchers: JobLaunchers
     store: OrderStore
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     lease: timedelta
+    after_end: Callable[[Order], object]
 
     def apply(self, launcher_id: str, account: str, stale_after: timedelta, job_id: str, report: JobReport) -> None:
         """Apply the report, or log why it changes nothing.
@@ -87,8 +88,10 @@ class JobReports:
         return seen
 
     def _store(self, order: Order, event: Start | Succeed | Fail, seen: Snapshot | None) -> None:
-        self.store.apply(order.id, event, self.clock(), seen)
+        after = self.store.apply(order.id, event, self.clock(), seen)
         reach(Point.JOB_REPORTED)
+        if after.final:
+            self.after_end(after)
 
     def _give_back(self, seen: Snapshot, launcher: JobLauncher) -> Order:
         """Claim a queued job for its former holder, which has started it after all; return the job as it is then."""

@@ -18,7 +18,7 @@ from functions.engine.outputs import Outputs
 from functions.ports import Doorbell, IdempotencyKey, OrderPage, OrderQuery, OrderStore, Snapshot
 from shared.crash_points import Point, reach
 from shared.domain.order import State
-from shared.domain.spec import AnySpec
+from shared.domain.spec import AnySpec, OrderKind
 from shared.log_events import LogEvent
 from shared.wire.bell import Bell
 
@@ -44,15 +44,22 @@ class NewOrder:
     order_id: str | None = None
 
 
+def _nothing(_order: Order, _now: datetime) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """`owner` is the caller's account, or None for an operator, who may reach every account's orders."""
+    """`owner` is the caller's account, or None for an operator, who may reach every account's orders.
+
+    `before_session` is called before a session's order is stored; if it raises, the order is not created.
+    """
 
     store: OrderStore
     doorbell: Doorbell
     outputs: Outputs
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
+    before_session: Callable[[Order, datetime], object] = _nothing
 
     def create(self, new: NewOrder) -> Order:
         """Store a new order and ring for it. A repeat of the same request returns the same order.
@@ -64,6 +71,8 @@ class Orders:
             raise Invalid("Some fields of the body are wrong.", {"not_before": "At most 30 days from now"})
         order = place(new.order_id or self.new_id(), new.account, new.spec, now, new.limits, new.not_before)
         key = IdempotencyKey(new.account, new.idempotency_key, new.fingerprint)
+        if order.kind is OrderKind.SESSION:
+            self.before_session(order, now)
         created = self.store.create(order, key)
         reach(Point.CREATE_STORED)
         if created.order.id == order.id:
@@ -127,6 +136,8 @@ class Orders:
             return self.store.get(new_id)
         order = place(new_id, ended.account, ended.spec, self.clock(), ended.limits, requeued_from=ended.id)
         key = IdempotencyKey(ended.account, request_ids.requeue_key(ended.id), new_id, lasting=True)
+        if order.kind is OrderKind.SESSION:
+            self.before_session(order, self.clock())
         try:
             created = self.store.create(order, key)
         except Gone:

@@ -87,8 +87,8 @@ class Outputs:
         output: Output,
         metrics: Mapping[str, int | float],
         upload_id: str | None = None,
-    ) -> State:
-        """End the order with the output that its worker uploaded, and return its state.
+    ) -> Order:
+        """End the order with the output that its worker uploaded, and return it.
 
         An `upload_id` names an upload in parts, which is completed first. The rules are checked before the bucket, so
         that a repeat succeeds even if the output has been removed since. Raises NotFound, LeaseLost, WrongState,
@@ -99,7 +99,7 @@ class Outputs:
         _require_output(seen.order)
         event = Succeed(request_id, epoch, output, metrics)
         if advance(seen.order, event, now) is seen.order:
-            return seen.order.state
+            return seen.order
         uploads = self.bucket.part_uploads
         if uploads is not None and upload_id is not None:
             _join(uploads, output, upload_id)
@@ -117,7 +117,7 @@ class Outputs:
                 uploads.abort(key)
         order = self.store.apply(order_id, event, now, seen)
         reach(Point.CALLBACK_COMPLETED)
-        return order.state
+        return order
 
     def accept(
         self, order_id: str, epoch: int, request_id: str, upload: Upload, metrics: Mapping[str, int | float]

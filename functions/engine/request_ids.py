@@ -8,6 +8,7 @@ The texts are stored, and other versions of the control plane compare them: neve
 """
 
 import hashlib
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -101,6 +102,11 @@ def late_worker_key(order_id: str) -> str:
     return f"late\n{order_id}"
 
 
+def notice_key(order_id: str) -> str:
+    """The key of a job that resumes a parent's session."""
+    return f"notice\n{order_id}"
+
+
 def requeue_key(ended_id: str) -> str:
     """The key of the order that takes the place of one that has ended.
 
@@ -120,6 +126,15 @@ def requeued_order(ended_id: str) -> str:
 def late_workers_order(order_id: str, holder: str, vm_name: str | None) -> str:
     """The id of the order of a machine whose worker reported after its claim of `order_id` had expired."""
     return str(uuid5(LATE_WORKERS_ORDERS, f"{order_id}\n{holder}\n{vm_name}"))
+
+
+def notice_job(account: str, ended_ids: Sequence[str]) -> str:
+    """The id of the one job that brings the ends of these jobs to their parent's session.
+
+    It has the form of the ids of the contract of agent jobs.
+    """
+    digest = hashlib.sha256("\n".join([account, *ended_ids]).encode()).hexdigest()
+    return f"job_{digest[:12]}"
 
 
 def batch(account: str, idempotency_key: str) -> str:

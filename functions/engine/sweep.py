@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import structlog
 
 from functions.domain.events import Discard, Ring
-from functions.domain.order import HELD
+from functions.domain.order import HELD, Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 from functions.domain.timing import due_event
 from functions.engine.concurrency import run_all
@@ -56,6 +56,8 @@ class Sweep:
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     chores: Sequence[Chore] = ()
+    after_end: Callable[[Order], object] = lambda _order: None
+    """Called with each order that the sweep has ended."""
 
     def run(self, limit: int) -> Swept:
         """Settle the orders that are due, at most `limit` each of the held, queued and ended ones; then run the chores.
@@ -102,7 +104,10 @@ class Sweep:
         if isinstance(event, Discard):
             return "discarded"
         self.outputs.abandon(settled)
-        return "ended" if settled.final else "requeued"
+        if not settled.final:
+            return "requeued"
+        self.after_end(settled)
+        return "ended"
 
 
 class _FragileDoorbell:

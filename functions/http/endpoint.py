@@ -28,7 +28,7 @@ from functions.http.handlers import Services, require_services, wanted_by
 from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
 from functions.http.presence import presence
 from functions.http.rendering import refused, render
-from functions.http.routing import ID, SECRETS, NoSuchPath, Route, WrongMethod, url_map
+from functions.http.routing import SECRETS, NoSuchPath, Route, WrongMethod, url_map
 from shared.log_events import LogEvent
 from shared.wire.launchers import IDENTITY_HEADER, Identity
 
@@ -235,7 +235,9 @@ def _route(urls: MapAdapter, method: str, path: str) -> tuple[Route, Mapping[str
         raise WrongMethod(f"This path takes {', '.join(allowed)}.", allowed) from None
     route: Route = found
     try:
-        return route, {name: text if name in SECRETS else ID.validate_python(text) for name, text in named.items()}
+        return route, {
+            name: text if name in SECRETS else route.ids.validate_python(text) for name, text in named.items()
+        }
     except ValidationError:
         raise NotFound(route.missing) from None
 

@@ -13,7 +13,7 @@ from functions.domain.access import Role
 from functions.http.api import Api
 from functions.http.authentication import Open
 from functions.http.endpoint import IDENTITY, KEY_HEADER, MAX_KEY_LENGTH
-from functions.http.routing import ID, PATH_NAME, Download, Route
+from functions.http.routing import PATH_NAME, Download, Route
 from shared.wire.launchers import IDENTITY_HEADER
 
 Json = dict[str, Any]
@@ -103,7 +103,7 @@ def _security(route: Route) -> list[Json]:
 
 def _path_parameters(route: Route) -> list[Json]:
     names = PATH_NAME.findall(route.path)
-    return [{"name": name, "in": "path", "required": True, "schema": ID.json_schema()} for name in names]
+    return [{"name": name, "in": "path", "required": True, "schema": route.ids.json_schema()} for name in names]
 
 
 def _query_parameters(route: Route) -> list[Json]:

@@ -17,7 +17,7 @@ from functions.http.handlers import Signature, WrongHandler, read_signature
 from shared.wire.base import OrderId
 
 ID: Final[TypeAdapter[str]] = TypeAdapter(OrderId)
-"""The form of ids in paths: that of order ids, which includes all others."""
+"""The form of ids in paths, unless the route has another: that of order ids."""
 PATH_NAME: Final = re.compile(r"\{(\w+)\}")
 MAX_MAPS: Final = 32
 SECRETS: Final = frozenset({"secret"})
@@ -80,6 +80,8 @@ class Route:
     """The answer if the store is unavailable; None means 503."""
     degraded_pause: float = 0.0
     """How many seconds that answer is held back, for a client that sends its next request at once."""
+    ids: TypeAdapter[str] = ID
+    """The form of what the path names."""
     conflicts: bool = False
     """Whether a request may conflict with the stored state (409), or name something that was removed (410)."""
     head: bool = True

@@ -14,7 +14,7 @@ from functions.ports import OrderPage, OrderQuery, OrderStore
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
 from tests.contract.conftest import stored
-from tests.factories import CAPACITY, EXPORT, NOW, TASK, a_claim, an_order
+from tests.factories import CAPACITY, EXPORT, NOW, SESSION, TASK, a_claim, an_order
 
 SOON = timedelta(seconds=1)
 
@@ -55,6 +55,12 @@ FILTERS: list[tuple[OrderQuery, Callable[[Order], bool]]] = [
         OrderQuery(account="acme", states=frozenset({State.QUEUED}), kind=OrderKind.TASK),
         lambda order: (order.account, order.state, order.kind) == ("acme", State.QUEUED, OrderKind.TASK),
     ),
+    (OrderQuery(session_name="nightly"), lambda order: order.kind is OrderKind.SESSION),
+    (OrderQuery(session_name="daily"), lambda order: False),
+    (
+        OrderQuery("acme", frozenset({State.QUEUED, State.CLAIMED}), session_name="nightly"),
+        lambda order: (order.account, order.kind) == ("acme", OrderKind.SESSION),
+    ),
 ]
 
 
@@ -64,7 +70,7 @@ def test_a_page_holds_only_what_was_asked_for(
 ) -> None:
     every = [
         stored(orders, an_order(spec, account, state=state))
-        for spec in (TASK, EXPORT, CAPACITY)
+        for spec in (TASK, EXPORT, CAPACITY, SESSION)
         for account in ("acme", "umbrella")
         for state in (State.QUEUED, State.CLAIMED)
     ]

@@ -132,6 +132,15 @@ def test_records_are_found_by_a_field_by_a_time_and_all(records: Records[Challen
     assert len(records.all(1)) == 1
 
 
+def test_the_latest_records_of_a_field_are_found_first(records: Records[Challenge]) -> None:
+    for number in range(4):
+        records.add(str(number), a_challenge(f"vm-{number % 2}", str(number), number * SOON))
+
+    assert [one.nonce for one in records.latest("vm_name", "vm-1", "issued_at", 10)] == ["3", "1"]
+    assert [one.nonce for one in records.latest("vm_name", "vm-1", "issued_at", 1)] == ["3"]
+    assert records.latest("vm_name", "vm-9", "issued_at", 10) == []
+
+
 @pytest.fixture(params=MEMORY_AND_FIRESTORE)
 def pools(request: pytest.FixtureRequest) -> Records[Pool]:
     if request.param == "memory":

@@ -15,9 +15,11 @@ from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.records import FirestoreRecords
 from functions.apis import APIS, EVERYTHING
 from functions.domain.accounts import Account, Enrolment
+from functions.domain.agent_sessions import AgentSession, EventPage
 from functions.domain.agents import Agent, Challenge
 from functions.domain.batches import Batch
 from functions.domain.job_launchers import JobLauncher
+from functions.domain.parent_notices import Mailbox, Notice
 from functions.domain.pools import Pool
 from functions.engine.candidates import Candidates
 from functions.http.authentication import CachedKeys
@@ -33,6 +35,10 @@ KINDS: Final = {
     "batches": Batch,
     "challenges": Challenge,
     "agents": Agent,
+    "agent_sessions": AgentSession,
+    "agent_session_events": EventPage,
+    "job_notices": Notice,
+    "parent_mailboxes": Mailbox,
     "job_launchers": JobLauncher,
 }
 DIALECTS: Final = {route: api.dialect for api in APIS for route in api.routes}

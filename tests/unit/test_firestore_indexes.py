@@ -23,9 +23,12 @@ from functions.apis.capacity.wire import Status
 from functions.apis.v1 import orders
 from functions.domain.access import Role
 from functions.domain.accounts import Account
+from functions.domain.agent_sessions import MAX_PAGES, AgentSession, EventPage
 from functions.domain.order import HELD
+from functions.engine.agent_sessions import AgentSessions
 from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
+from functions.engine.session_jobs import SessionJobs
 from functions.http.authentication import Principal
 from functions.ports import OrderQuery, OrderStore, Records
 from shared.domain.order import FINAL, State
@@ -56,6 +59,7 @@ ASKED: Final[Mapping[str, Callable[[FirestoreOrderStore], object]]] = {
 }
 RECORDS: Final[Mapping[str, Callable[[FirestoreRecords[Account]], object]]] = {
     "find": lambda records: records.find("id", "an-account", 1),
+    "latest": lambda _records: [],  # only of sessions, below
     "find_every": lambda records: records.find_every("id", "an-account", 1),
     "before": lambda records: records.before("created_at", NOW, 10),
     "all": lambda records: records.all(10),
@@ -110,6 +114,9 @@ def queries() -> list[StructuredQuery]:
     stop = FirestoreOrderFeed(client).follow(lambda _: None, lambda: None)
     assert recorder.listened.wait(MAX_SECONDS)
     stop()
+    sessions = FirestoreRecords(client, "agent_sessions", AgentSession)
+    pages = FirestoreRecords(client, "agent_session_events", EventPage)
+    of_agents(AgentSessions(sessions, pages, SessionJobs(store), lambda: NOW), pages)
     return recorder.sent
 
 
@@ -124,6 +131,18 @@ def lists(store: FirestoreOrderStore) -> None:
         asked = capacity_orders.OrderFilter(status=status, datacenter=datacenter, node_size=size, after=after)
         capacity_orders.list_orders(asked, service)
         capacity_orders.list_own_orders(asked, client, service, client.account)
+
+
+def of_agents(sessions: AgentSessions, pages: Records[EventPage]) -> None:
+    """Send what is asked about agents' sessions."""
+    sessions.jobs.last("acme", "survey-1")
+    sessions.jobs.to_stop("acme", "survey-1")
+    sessions.jobs.held_for("acme", "survey-1")
+    sessions.newest("acme", "survey-1")
+    sessions.all("acme")
+    sessions.forget(10)
+    sessions.records.find("reported", "rack\n1", 1)
+    pages.find("session", "acme\n1", MAX_PAGES)
 
 
 def test_every_method_of_the_ports_that_asks_by_query_is_drawn() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from functions.apis.jobs import jobs, launchers, polls, reports
+from functions.apis.jobs import jobs, launchers, polls, reports, sessions
 from functions.apis.jobs.dialect import DIALECT
 from functions.apis.jobs.settings import JobsSettings
 from functions.http.api import Api
@@ -11,7 +11,7 @@ JOBS: Final = Api(
     name="jobs",
     prefixes=("/launcher/", "/launchers", "/jobs", "/sessions"),
     dialect=DIALECT,
-    services={"jobs": (*launchers.ROUTES, *polls.ROUTES, *reports.ROUTES, *jobs.ROUTES)},
-    chores=(launchers.settle_launchers,),
+    services={"jobs": (*launchers.ROUTES, *polls.ROUTES, *reports.ROUTES, *jobs.ROUTES, *sessions.ROUTES)},
+    chores=(launchers.settle_launchers, *sessions.CHORES),
     settings=JobsSettings,
 )

@@ -16,6 +16,7 @@ from functions.engine import request_ids
 from functions.engine.job_launchers import JobLaunchers
 from functions.engine.job_reports import NO_JOB
 from functions.engine.orders import NewOrder, Orders
+from functions.engine.parent_notices import ParentNotices
 from functions.http.authentication import Principal
 from functions.http.routing import Route
 from shared.domain.spec import OrderKind, SessionSpec
@@ -41,7 +42,9 @@ def get_job(client: Principal, orders: Orders, job_id: str) -> JobView:
     return JobView.of(*require_job(orders, job_id, owner_of(client)))
 
 
-def stop_job(client: Principal, orders: Orders, launchers: JobLaunchers, job_id: str) -> JobStopped:
+def stop_job(
+    client: Principal, orders: Orders, launchers: JobLaunchers, notices: ParentNotices, job_id: str
+) -> JobStopped:
     """Raises NotFound, Malformed if the job has ended or is to stop already, StopFailed."""
     order, spec = require_job(orders, job_id, owner_of(client))
     if status_of(order) not in STOPPABLE:
@@ -52,6 +55,7 @@ def stop_job(client: Principal, orders: Orders, launchers: JobLaunchers, job_id:
         order = orders.cancel(job_id, owner_of(client))
     except WrongState:
         raise _not_stoppable(orders.require_owned(job_id, None).order) from None
+    notices.settle(order)
     status = status_of(order)
     message = NEVER_RAN if status is JobStatus.STOPPED else None
     return JobStopped(job_id=order.id, session_name=spec.session_name, status=status, message=message)

@@ -11,11 +11,10 @@ from functions.domain.holder import name_of
 from functions.domain.job_launchers import OFFERED_BY_NAME, JobLauncher
 from functions.domain.order import Order
 from shared.domain.order import State
-from shared.domain.spec import MAX_DEMANDED, AgentName, Label, ProjectDirectory, SessionName, SessionSpec
+from shared.domain.spec import MAX_DEMANDED, MAX_PROMPT, AgentName, Label, ProjectDirectory, SessionName, SessionSpec
 from shared.wire.base import MAX_TEXT
 
 LauncherId = Annotated[str, StringConstraints(max_length=128)]
-MAX_PROMPT_LENGTH: Final = 65_536
 
 
 class JobType(StrEnum):
@@ -104,7 +103,7 @@ class JobRequest(Request):
 
     type: JobType
     session_name: SessionName
-    prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT_LENGTH)]
+    prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT)]
     agent_name: AgentName | None = None
     project_dir: ProjectDirectory | None = None
     parent_session_name: SessionName | None = None

@@ -15,6 +15,7 @@ from functions.domain.refusals import Invalid
 from functions.engine.operator_secrets import OperatorSecrets
 from functions.engine.orders import NewOrder, Orders
 from functions.engine.outputs import Outputs
+from functions.engine.parent_notices import ParentNotices
 from functions.http.authentication import Principal
 from functions.http.paging import page_of
 from functions.http.routing import NoContent, Redirect, Route
@@ -79,8 +80,10 @@ def list_orders(query: OrderFilter, client: Principal, orders: Orders) -> OrderL
     return OrderList(orders=views, next=after)
 
 
-def cancel_order(client: Principal, orders: Orders, order_id: str) -> OrderView:
-    return order_view(orders.cancel(order_id, _owner(client)))
+def cancel_order(client: Principal, orders: Orders, notices: ParentNotices, order_id: str) -> OrderView:
+    order = orders.cancel(order_id, _owner(client))
+    notices.settle(order)
+    return order_view(order)
 
 
 def get_output(client: Principal, orders: Orders, outputs: Outputs, order_id: str) -> Redirect:

@@ -13,6 +13,7 @@ from functions.engine.credentials import CallbackTokens
 from functions.engine.environments import Environments
 from functions.engine.leases import Leases
 from functions.engine.outputs import GrantedParts, Outputs
+from functions.engine.parent_notices import ParentNotices
 from functions.http.authentication import Bearer, Open
 from functions.http.routing import Route
 from functions.ports import PresignedUpload, UploadTerms
@@ -44,6 +45,7 @@ def report(
     leases: Leases,
     outputs: Outputs,
     environments: Environments,
+    notices: ParentNotices,
     order_id: str,
 ) -> CallbackAnswer:
     """The token is verified before the order is read: a wrong token must not reveal whether the order exists."""
@@ -63,8 +65,9 @@ def report(
         case WorkerCompleted():
             key, request_id = output_key(order_id, body.epoch), _request_id(body)
             output = Output(key, body.file_name, body.content_type, body.size, body.sha256)
-            state = outputs.complete(order_id, body.epoch, request_id, output, body.metrics, body.upload_id)
-            return CallbackAnswer(state=state)
+            order = outputs.complete(order_id, body.epoch, request_id, output, body.metrics, body.upload_id)
+            notices.settle(order)
+            return CallbackAnswer(state=order.state)
         case WorkerFailed():
             if body.reason not in WORKER_REASONS:
                 raise Invalid("Some fields of the body are wrong.", {"reason": "A worker cannot give this reason"})
@@ -72,6 +75,7 @@ def report(
             failed = event(_request_id(body), body.epoch, body.reason, body.message)
             order = leases.worker_failed(order_id, failed)
             outputs.abandon(order)
+            notices.settle(order)
             return CallbackAnswer(state=order.state)
 
 
