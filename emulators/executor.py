@@ -17,13 +17,13 @@ from pathlib import Path
 
 def main() -> None:
     request = json.load(sys.stdin)
-    say(f"test executor: {request['mode']} {request['session_name']}")
+    write_line(f"test executor: {request['mode']} {request['session_name']}")
     for line in request["prompt"].splitlines():
-        say(line)
+        write_line(line)
         obey(line.split(maxsplit=2))
 
 
-def say(line: str) -> None:
+def write_line(line: str) -> None:
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 

@@ -16,7 +16,7 @@ import pytest
 from emulators.settings import Backend, ProviderChoice
 from launcher.providers.process.identity import MARK, marked
 from shared.domain.order import Reason, State
-from shared.domain.spec import SessionSpec
+from shared.domain.spec import SessionSpec, TaskSpec
 from shared.wire.orders import OrderView
 from tests.harness.clients import download
 from tests.harness.processes import await_end, is_running
@@ -211,6 +211,29 @@ def test_a_session_whose_worker_is_killed_has_failed_and_is_not_run_again(
     assert not [name for name, process in processes.items() if is_running(process)]
     assert marked(mark) == []
     assert (project / "runs").read_text() == "once\n"
+
+
+def test_a_launcher_takes_no_more_sessions_than_its_limit_and_other_work_meanwhile(
+    stack: Stack, projects: Path
+) -> None:
+    daemon, environment = psutil.Process(stack.launcher.pid), environment_of(stack)
+    daemon.terminate()
+    await_end(daemon)
+    stack.start_launcher(environment, LAUNCHYARD_MAX_SESSIONS="1")
+    one, other = projects / uuid4().hex, projects / uuid4().hex
+    for path in (one, other):
+        path.mkdir()
+
+    first = create(stack, one)
+    up(one)
+    second = create(stack, other)
+    task = stack.api.create_order(TaskSpec(command=("true",)), str(uuid4())).id
+
+    assert ended(stack, task).state is State.SUCCEEDED
+    assert stack.api.get_order(second).state is State.QUEUED
+    for path, order_id in ((one, first), (other, second)):
+        (path / "finish").touch()
+        assert ended(stack, order_id).state is State.SUCCEEDED
 
 
 def test_the_local_stacks_own_executor_does_what_the_prompt_says(tmp_path: Path) -> None:

@@ -81,18 +81,18 @@ def test_the_end_of_a_machine_whose_order_has_succeeded_is_accepted(launcher: In
     assert not [line for line in logs if line["event"] == LogEvent.REPORT_REFUSED]
 
 
-@pytest.mark.parametrize(("spec", "told"), [(SESSION, True), (TASK, False)])
-def test_only_the_worker_of_a_session_is_told_the_executor(
-    launcher: InProcessLauncher, spec: AnySpec, told: bool
+@pytest.mark.parametrize(("spec", "named"), [(SESSION, True), (TASK, False)])
+def test_only_the_worker_of_a_session_is_given_the_executor(
+    launcher: InProcessLauncher, spec: AnySpec, named: bool
 ) -> None:
     given: list[WorkerConfig] = []
 
-    class Told(Processes):
+    class Recording(Processes):
         def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
             given.append(config)
             return super().plan(hold, uuid, config)
 
-    executor, provider = Executor(command=("an-executor",)), Told(ENDS)
+    executor, provider = Executor(command=("an-executor",)), Recording(ENDS)
     providers = Providers({}, provider, sessions=provider)
     runner = dataclasses.replace(launcher.runner, providers=providers, executor=executor)
     claimed = launcher.server.a_claimed().model_copy(update={"spec": spec})
@@ -100,7 +100,7 @@ def test_only_the_worker_of_a_session_is_told_the_executor(
     with contextlib.closing(an_assignment(claimed)) as assignment:
         runner.run(assignment, claimed)
 
-    assert [config.executor for config in given] == [executor if told else None]
+    assert [config.executor for config in given] == [executor if named else None]
 
 
 def test_the_end_of_a_machine_reaches_an_older_control_plane_as_a_failed_attempt(launcher: InProcessLauncher) -> None:

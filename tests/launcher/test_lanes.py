@@ -8,6 +8,7 @@ from launcher.host.hypervisor import QemuMode
 from launcher.machines.resources import Size, Sizes
 from launcher.orders.lanes import Lanes, names, served
 from launcher.orders.mode import Mode
+from launcher.providers.process.provider import ProcessProvider
 from launcher.providers.qemu.provider import OWN_MEMORY_MIB, QemuProvider
 from launcher.providers.registry import Providers
 from shared.domain.lanes import MAX_OFFERED
@@ -62,6 +63,13 @@ def test_a_launcher_with_an_executor_serves_sessions_by_the_labels_that_it_offer
         *("any/session", "any/session/gpu", "any/session/linux", "any/session/gpu+linux"),
     )
     assert names(served(SESSIONS, None, mode=Mode.ONE_SHOT, labels=("gpu",))) == ()
+
+
+def test_a_session_takes_one_of_its_hosts_sessions_and_other_work_none(tmp_path: Path) -> None:
+    for provider in (ProcessProvider(tmp_path), QemuProvider(QemuMode.TCG, tmp_path, "0" * 64, Sizes())):
+        needs = {lane.name: lane.need for lane in served(Providers({}, provider, sessions=provider), None)}
+
+        assert {name: need.sessions for name, need in needs.items()} == {**dict.fromkeys(WORK, 0), "any/session": 1}
 
 
 def test_the_most_labels_of_a_launcher_fit_into_one_claim() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -14,22 +15,27 @@ from typing import IO, Any, Final
 import psutil
 import pytest
 
+from launcher.providers.process.supervise import TERM_SECONDS
+from launcher.providers.qemu.monitor import POWERDOWN_SECONDS
 from shared.domain.spec import SessionSpec, TaskSpec
 from shared.guest.config import Executor, WorkerConfig
 from tests.worker.control_plane import FakeControlPlane
+from worker.__main__ import EXIT_SECONDS
+from worker.guest import root
 from worker.logs import open_log
 from worker.network import client
-from worker.programs import ProgramFailed, project_directory
+from worker.programs import ProgramFailed, project_directory, session
 from worker.programs.kept_output import KeptOutput
+from worker.programs.project_directory import ProjectDirectory
 from worker.runtime import Worker
 
 START: Final = SessionSpec(session_name="survey-1", prompt="Summarise “the notes”.", agent_name="researcher")
 ECHO: Final = ("cat",)
-TOLD: Final = """
+SHOWN: Final = """
 import json, os, sys
 print(json.dumps({"request": json.load(sys.stdin), "environment": dict(os.environ), "directory": os.getcwd()}))
 """
-TELL: Final = (sys.executable, "-c", TOLD)
+SHOW: Final = (sys.executable, "-c", SHOWN)
 """Prints what it is given, as JSON."""
 API_URL: Final = "http://127.0.0.1:8765/k/a-key-that-no-log-shows"
 PATIENT: Final = """
@@ -65,7 +71,7 @@ def output(plane: FakeControlPlane) -> bytes:
     return upload.body
 
 
-def told(plane: FakeControlPlane) -> dict[str, Any]:
+def given(plane: FakeControlPlane) -> dict[str, Any]:
     return dict(json.loads(output(plane)))
 
 
@@ -81,7 +87,7 @@ def test_an_executor_reads_the_contracts_object_and_its_output_is_the_orders(
     run(plane, tmp_path, ECHO, project_dir=str(tmp_path))
 
     assert plane.events == ["started", "upload", "completed"]
-    assert told(plane) == {
+    assert given(plane) == {
         "schema_version": "1.0",
         "mode": "start",
         "session_name": "survey-1",
@@ -95,7 +101,7 @@ def test_an_executor_reads_the_contracts_object_and_its_output_is_the_orders(
 def test_a_resumed_session_is_told_neither_its_agent_nor_its_directory(plane: FakeControlPlane, tmp_path: Path) -> None:
     run(plane, tmp_path, ECHO, START.model_copy(update={"resume": True}), project_dir=str(tmp_path))
 
-    assert told(plane) == {
+    assert given(plane) == {
         "schema_version": "1.0",
         "mode": "resume",
         "session_name": "survey-1",
@@ -109,9 +115,9 @@ def test_an_executor_has_its_sessions_name_and_the_apis_address_and_of_the_worke
     monkeypatch.setenv("LAUNCHYARD_VM", "the machine's mark")
     monkeypatch.setenv("PYTHONPATH", "/the/workers")
 
-    run(plane, tmp_path, TELL, api_url=API_URL)
+    run(plane, tmp_path, SHOW, api_url=API_URL)
 
-    environment = told(plane)["environment"]
+    environment = given(plane)["environment"]
     assert environment["AGENT_SESSION_NAME"] == "survey-1"
     assert environment["AGENT_ORCHESTRATOR_API_URL"] == API_URL
     assert environment["LAUNCHYARD_VM"] == "the machine's mark"
@@ -123,9 +129,9 @@ def test_an_executor_has_its_sessions_name_and_the_apis_address_and_of_the_worke
 def test_an_executor_in_a_machine_calls_its_hosts_loopback_address_at_the_gateway(
     plane: FakeControlPlane, tmp_path: Path
 ) -> None:
-    run(plane, tmp_path, TELL, api_url=API_URL, gateway="127.0.0.2")
+    run(plane, tmp_path, SHOW, api_url=API_URL, gateway="127.0.0.2")
 
-    address = told(plane)["environment"]["AGENT_ORCHESTRATOR_API_URL"]
+    address = given(plane)["environment"]["AGENT_ORCHESTRATOR_API_URL"]
     assert address == API_URL.replace("127.0.0.1", "127.0.0.2")
 
 
@@ -207,9 +213,9 @@ def test_only_the_configuration_of_a_session_has_an_executor_and_a_secret_addres
 def test_a_session_runs_in_an_empty_directory_of_its_own_if_none_is_named(
     plane: FakeControlPlane, tmp_path: Path
 ) -> None:
-    run(plane, tmp_path, TELL)
+    run(plane, tmp_path, SHOW)
 
-    assert told(plane)["directory"] == told(plane)["request"]["project_dir"] == f"{tmp_path}/project"
+    assert given(plane)["directory"] == given(plane)["request"]["project_dir"] == f"{tmp_path}/project"
     assert not list((tmp_path / "project").iterdir())
 
 
@@ -231,7 +237,7 @@ def projects(tmp_path: Path) -> Path:
 def in_project(plane: FakeControlPlane, tmp_path: Path, root: Path, named: str | None) -> None:
     spec = START.model_copy(update={"project_dir": None if named is None else f"{root}/{named}"})
     allowed = (f"{root}/allowed", f"{root}/linked")
-    run(plane, tmp_path, TELL, spec, project_dir=f"{root}/default", project_dirs=allowed)
+    run(plane, tmp_path, SHOW, spec, project_dir=f"{root}/default", project_dirs=allowed)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +259,7 @@ def test_a_session_runs_in_an_allowed_directory_with_its_links_resolved(
 ) -> None:
     in_project(plane, tmp_path, projects, named)
 
-    assert told(plane)["directory"] == told(plane)["request"]["project_dir"] == f"{projects}/{actual}"
+    assert given(plane)["directory"] == given(plane)["request"]["project_dir"] == f"{projects}/{actual}"
 
 
 @pytest.mark.parametrize(
@@ -304,16 +310,19 @@ def test_a_directory_that_becomes_a_link_after_its_check_is_refused(
 
 
 def test_a_directory_that_is_replaced_before_the_executor_starts_is_still_the_one_that_was_checked(
-    tmp_path: Path, projects: Path
+    plane: FakeControlPlane, tmp_path: Path, projects: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executor = Executor(command=ECHO, project_dirs=(f"{projects}/allowed",))
-    (projects / "allowed/below/mark").touch()
+    request_of = session.request_of
 
-    with project_directory.opened(f"{projects}/allowed/below", executor, tmp_path / "own") as opened:
+    def replaced_meanwhile(spec: SessionSpec, project: ProjectDirectory) -> bytes:
         (projects / "allowed/below").rename(projects / "moved")
         (projects / "allowed/below").symlink_to(projects / "secret")
+        return request_of(spec, project)
 
-        assert os.listdir(opened.opened) == ["mark"]
+    monkeypatch.setattr(session, "request_of", replaced_meanwhile)
+    in_project(plane, tmp_path, projects, "allowed/below")
+
+    assert given(plane)["directory"] == f"{projects}/moved"
 
 
 def test_an_output_beyond_its_limit_keeps_its_end_and_says_how_much_is_left_out(tmp_path: Path) -> None:
@@ -331,14 +340,48 @@ def test_an_output_beyond_its_limit_keeps_its_end_and_says_how_much_is_left_out(
     assert heading == b"[the first %d bytes of the output are left out]" % (len(everything) - len(rest))
 
 
-def test_what_an_executor_leaves_behind_ends_with_it_and_does_not_keep_the_session_open(
-    plane: FakeControlPlane, tmp_path: Path
-) -> None:
-    run(plane, tmp_path, ("sh", "-c", "sleep 1000 & setsid sleep 1000 & echo $! >leaves; echo done"))
+def test_what_an_executor_leaves_in_its_group_ends_with_it(plane: FakeControlPlane, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "alive")
+    alive = os.fdopen(os.open(tmp_path / "alive", os.O_RDONLY | os.O_NONBLOCK))
+
+    run(plane, tmp_path, ("sh", "-c", f"exec 3>{tmp_path}/alive; sleep 1000 & echo done"))
 
     assert output(plane) == b"done\n"
-    left = psutil.Process(int((tmp_path / "project/leaves").read_text()))
-    left.kill()  # it has left the group: the launcher finds it by the machine's mark
+    with alive:
+        assert ended(alive)
+
+
+def test_what_has_left_the_executors_group_does_not_keep_the_session_open(
+    plane: FakeControlPlane, tmp_path: Path
+) -> None:
+    """In a machine it ends with the machine, and its launcher finds it by the machine's mark."""
+    run(plane, tmp_path, ("sh", "-c", "mkfifo out; setsid sh -c 'echo >out; exec yes' & read _ <out"))
+
+    assert plane.events[-1] == "completed"
+
+
+def test_of_an_output_that_never_ends_only_what_was_in_the_pipe_is_taken_once_the_executor_has_ended() -> None:
+    taken: list[bytes] = []
+    with subprocess.Popen(["/bin/true"], stdout=subprocess.PIPE, process_group=0) as child:
+        assert child.stdout is not None
+        with Path(f"/proc/self/fd/{child.stdout.fileno()}").open("wb", buffering=0) as another:
+
+            def take(data: bytes) -> None:
+                taken.append(data)
+                another.write(b"again")
+
+            another.write(b"first")
+            session.follow(child, take)
+
+    assert taken[0].startswith(b"first")
+
+
+def test_whatever_stops_a_session_waits_longer_than_what_it_stops() -> None:
+    init = (Path(root.__file__).parent / "init").read_text()
+    [guest] = re.findall(r"^ +sleep (\d+) .*\n +poweroff", init, re.MULTILINE)
+
+    assert session.STOP_SECONDS < EXIT_SECONDS < TERM_SECONDS
+    assert EXIT_SECONDS < int(guest) < POWERDOWN_SECONDS
 
 
 @contextmanager

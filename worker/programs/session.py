@@ -80,12 +80,12 @@ def _run(
     child: subprocess.Popen[bytes] | None = None
     try:
         child = _started(command, environment, request, project)
-        _follow(child, take)
+        follow(child, take)
         return child.wait()
     except SystemExit:  # the worker is stopped, perhaps while the executor starts
         if child is not None and child.returncode is None:
             _signal(child, signal.SIGTERM)
-            _follow(child, take, STOP_SECONDS)
+            follow(child, take, STOP_SECONDS)
         process_tree.kill_descendants()
         raise
     finally:
@@ -112,7 +112,7 @@ def _started(
         raise _failed(f"{message} a program of the machine that runs the session.") from error
 
 
-def _follow(child: subprocess.Popen[bytes], take: Take, seconds: float | None = None) -> None:
+def follow(child: subprocess.Popen[bytes], take: Take, seconds: float | None = None) -> None:
     """Take the executor's output until it has ended, or `seconds` are over, and kill what is left of its group.
 
     Then take what is still in the pipe, but wait for no one who has the pipe open, too.
