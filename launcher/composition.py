@@ -150,7 +150,7 @@ class _Launcher:
 def _composed(settings: LauncherSettings, providers: Providers, control_plane: ControlPlane) -> _Launcher:
     """Make the objects of a launcher. Raises CannotRunNow."""
     name, mode = settings.launcher_name, settings.mode
-    admission = _admission(settings)
+    admission = admission_of(settings)
     lanes = admission.fitting(served(providers, settings.datacenter, settings.node_size, mode, settings.labels))
     if not lanes.names and mode is not Mode.DAEMON:
         raise CannotRunNow("No machine for such an order fits this host.")
@@ -263,7 +263,8 @@ def _gcp_provider(settings: LauncherSettings, identity: str) -> Provider:
         raise CloudRefused(f"Compute Engine refuses requests from here: {refused}") from refused
 
 
-def _admission(settings: LauncherSettings) -> Admission:
+def admission_of(settings: LauncherSettings) -> Admission:
+    """Return the admission of this host, as the settings limit it."""
     whole = Resources(
         machines=settings.slots,
         memory_mib=settings.memory_mib,

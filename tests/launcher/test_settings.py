@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 import shared.settings
 from launcher.cli.daemon import app
 from launcher.cli.doctor import DoctorSettings
+from launcher.composition import admission_of
 from launcher.host import facts as host
-from launcher.machines.resources import Size
+from launcher.machines.resources import Resources, Size
+from launcher.orders.lanes import Lane
 from launcher.orders.mode import Mode
 from launcher.providers.qemu.settings import HostSettings
 from launcher.settings import Cloud, LauncherSettings, ProviderName, read
@@ -254,6 +256,16 @@ def test_an_executor_is_a_command_line_and_the_settings_of_sessions_reach_their_
     )
     assert (settings.labels, settings.max_sessions) == (("gpu", "executor=claude-code"), 4)
     assert "a-key" not in repr(settings)
+
+
+@pytest.mark.parametrize(("limit", "sessions"), [({}, 3), ({"max_sessions": "2"}, 2)])
+def test_a_launcher_takes_as_many_sessions_as_it_has_slots_unless_they_are_limited(
+    tmp_path: Path, limit: dict[str, str], sessions: int
+) -> None:
+    admission = admission_of(read(GOOD | {"slots": "3", "state_dir": str(tmp_path)} | limit))
+
+    assert admission.room(Lane("any/session", "process", Resources(machines=1, sessions=1))) == sessions
+    assert admission.room(Lane("any/task", "process", Resources(machines=1))) == 3
 
 
 @pytest.mark.parametrize(
