@@ -65,6 +65,8 @@ class StackSettings(BaseSettings):
     fly_port: int = Field(default=8710, ge=1, le=65535)
     fly_images: Images = {}
     """In addition to OWN_IMAGE."""
+    executor: str | None = None
+    """The command line of the program that runs sessions; None: the test executor, emulators/executor.py."""
     slots: int = Field(default=2, ge=1, le=64)
     backend: Backend = Backend.AUTO
     provider: ProviderChoice = ProviderChoice.AUTO

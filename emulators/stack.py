@@ -1,12 +1,14 @@
 """Starts the local stack in order, records every process that it starts, and stops exactly those."""
 
+import shlex
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from emulators import google, s3, services, source
+from emulators import executor, google, s3, services, source
 from emulators.environment import make_environment, remove_environment, write_environment
 from emulators.fakes.compute.server import start_compute
 from emulators.fakes.fly.server import start_fly
@@ -71,7 +73,7 @@ def down(home: Path) -> list[Server]:
 
 def _start_all(settings: StackSettings, environment: Environment, report: Report) -> None:
     logs = settings.home / LOGS
-    for_launcher = _launcher_environment(settings, report)
+    for_launcher = _launcher_environment(settings, environment, report)
     _start_in_parallel(_stores(settings, environment, logs))
     if settings.backend is Backend.GOOGLE:
         seed(environment)
@@ -128,7 +130,7 @@ def _start_in_parallel(starts: Sequence[Start]) -> None:
             future.result()
 
 
-def _launcher_environment(settings: StackSettings, report: Report) -> dict[str, str]:
+def _launcher_environment(settings: StackSettings, environment: Environment, report: Report) -> dict[str, str]:
     """Return the settings of the launcher alone."""
     provider = settings.provider
     if provider is ProviderChoice.AUTO:
@@ -145,8 +147,16 @@ def _launcher_environment(settings: StackSettings, report: Report) -> dict[str, 
         "LAUNCHYARD_HEARTBEAT_SECONDS": "5",
         "LAUNCHYARD_DRAIN_SECONDS": "0",  # `down` stops its machines, and no other daemon follows
         "LAUNCHYARD_FLY_LOOK_SECONDS": "0.5",
+        "LAUNCHYARD_EXECUTOR": settings.executor or _test_executor(provider),
+        "LAUNCHYARD_EXECUTOR_API_URL": f"{environment['LAUNCHYARD_URL']}/k/{environment['LAUNCHYARD_CLIENT_KEY']}",
         **(services.guest_image(settings.images) if provider is ProviderChoice.QEMU else {}),
     }
+
+
+def _test_executor(provider: ProviderChoice) -> str:
+    """Return the command line of the test executor. It names no file: a machine has none of this host's."""
+    python = "python3" if provider is ProviderChoice.QEMU else sys.executable
+    return shlex.join((python, "-c", Path(executor.__file__).read_text()))
 
 
 def _providers(provider: ProviderChoice) -> dict[str, str]:

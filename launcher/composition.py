@@ -99,7 +99,8 @@ def providers_of(settings: LauncherSettings, identity: str, control_plane: Contr
         options = settings.fly_options(settings.fly_app, settings.fly_api_token, owner)
         of_work[Cloud.FLY] = FlyProvider(options, partial(_environment, control_plane, settings.launcher_name))
     work = next((of_work[one] for one in settings.providers if one in of_work), None)
-    return Providers(by_cloud, work, images=of_work.get(Cloud.FLY))
+    sessions = of_work.get(Cloud.BAREMETAL) if settings.executor else None
+    return Providers(by_cloud, work, images=of_work.get(Cloud.FLY), sessions=sessions)
 
 
 def _environment(control_plane: ControlPlane, launcher: str, hold: Hold) -> EnvironmentAnswer:
@@ -149,8 +150,8 @@ class _Launcher:
 def _composed(settings: LauncherSettings, providers: Providers, control_plane: ControlPlane) -> _Launcher:
     """Make the objects of a launcher. Raises CannotRunNow."""
     name, mode = settings.launcher_name, settings.mode
-    admission = _admission(settings)
-    lanes = admission.fitting(served(providers, settings.datacenter, settings.node_size, mode))
+    admission = admission_of(settings)
+    lanes = admission.fitting(served(providers, settings.datacenter, settings.node_size, mode, settings.labels))
     if not lanes.names and mode is not Mode.DAEMON:
         raise CannotRunNow("No machine for such an order fits this host.")
     runner = AttemptRunner(
@@ -162,6 +163,7 @@ def _composed(settings: LauncherSettings, providers: Providers, control_plane: C
         reports=ReportSender(control_plane, SYSTEM),
         rest=admission.rest,
         authorities=private_authorities(),
+        executor=settings.executor_config,
     )
     assignments = Assignments(runner.run, admission, SYSTEM, log_only if mode is Mode.DAEMON else printer())
     claims = OrderClaimer(control_plane, name, lanes.unpaced, mode)
@@ -230,7 +232,7 @@ def _run_limited(launcher: _Launcher, events: Events) -> int:
 def _local_provider(settings: LauncherSettings) -> Provider:
     """Return the provider of this host's machines. Raises ModeRefused, TrialImpossible."""
     if settings.provider is ProviderName.PROCESS or settings.image is None or settings.image_digest is None:
-        return ProcessProvider(settings.state_dir.resolve(), settings.machine_disk_mib)
+        return ProcessProvider(settings.state_dir.resolve(), settings.machine_disk_mib, settings.slice)
     mode = probe(settings.qemu_mode, settings.qemu)
     log.info(LogEvent.QEMU_MODE_CHOSEN, message="Chose how QEMU runs machines.", asked=settings.qemu_mode, mode=mode)
     return QemuProvider(
@@ -261,13 +263,15 @@ def _gcp_provider(settings: LauncherSettings, identity: str) -> Provider:
         raise CloudRefused(f"Compute Engine refuses requests from here: {refused}") from refused
 
 
-def _admission(settings: LauncherSettings) -> Admission:
+def admission_of(settings: LauncherSettings) -> Admission:
+    """Return the admission of this host, as the settings limit it."""
     whole = Resources(
         machines=settings.slots,
         memory_mib=settings.memory_mib,
         vcpus=settings.vcpus,
         tdx_keys=facts.tdx_keys(),
         gpus=len(settings.llm_gpus),
+        sessions=settings.max_sessions or settings.slots,
     )
     log.info(LogEvent.RESOURCES, message="This host has room for machines.", whole=whole.model_dump())
     state = settings.state_dir

@@ -15,6 +15,7 @@ import shared.settings
 from launcher.daemon.supervision import Supervision
 from launcher.host.probe import QemuChoice
 from launcher.orders.mode import Mode
+from launcher.orders.session_settings import SessionSettings
 from launcher.providers.fly.settings import FlySettings
 from launcher.providers.gcp.settings import GcpSettings
 from launcher.providers.qemu.settings import PREFIX, HostSettings
@@ -72,7 +73,7 @@ def host_name() -> str:
     return fitting[:64] or "launcher"
 
 
-class LauncherSettings(HostSettings, GcpSettings, FlySettings):
+class LauncherSettings(HostSettings, SessionSettings, GcpSettings, FlySettings):
     """Each field is the environment's `LAUNCHYARD_<FIELD>`, or its twin; a flag wins over both."""
 
     url: ControlPlaneUrl = Field(validation_alias=twins("URL", "CP_URL"))
@@ -91,7 +92,7 @@ class LauncherSettings(HostSettings, GcpSettings, FlySettings):
     node_size: Annotated[NodeSize | None, BeforeValidator(_plain)] = Field(
         None, validation_alias=twins("NODE_SIZE", "LAUNCHER_NODE_SIZE")
     )
-    """Take only orders of this size; None: of any size, and exports and tasks."""
+    """Take only orders of this size; None: of any size, and exports, tasks and sessions."""
     poll_seconds: Annotated[float, Field(ge=2)] | None = Field(
         None, validation_alias=twins("POLL_SECONDS", "LAUNCHER_POLL_SECONDS")
     )

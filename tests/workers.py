@@ -26,6 +26,7 @@ PER_MODULE: Final = (
     "tests/e2e/test_extras.py",
     "tests/e2e/test_fly.py",
     "tests/e2e/test_later_qemu.py",
+    "tests/e2e/test_sessions_on_our_launcher.py",
 )
 """Except here: the tests share what takes longer to prepare than they do."""
 FIRST: Final = ("tests/e2e/test_chaos.py", "tests/crash/", *PER_TEST)

@@ -21,8 +21,8 @@ from worker.network import client
 from worker.runtime import UNDELIVERED, Worker
 
 CONFIG_VARIABLE: Final = "LAUNCHYARD_WORKER_CONFIG"
-EXIT_SECONDS: Final = 5
-"""How long a worker that is stopped may take to exit."""
+EXIT_SECONDS: Final = 8
+"""How long a worker that is stopped may take to exit: a session's executor has 5 s to end."""
 
 
 def main() -> int:

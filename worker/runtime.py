@@ -19,8 +19,10 @@ from worker.uploads import LARGE_BYTES, deliver, measure
 
 DELIVERED: Final = 0
 UNDELIVERED: Final = 1
-CALLBACK_URL: Final = "CALLBACK_URL"
-"""The end of the names of a command's variables that hold an address of the control plane."""
+API_URL: Final = "AGENT_ORCHESTRATOR_API_URL"
+"""The variable of a session's executor with the address of the API for sessions (the contract of agent jobs)."""
+ADDRESSES: Final = ("CALLBACK_URL", API_URL)
+"""The ends of the names of a program's variables that hold an address of the control plane."""
 
 
 def _terminate() -> None:
@@ -82,8 +84,17 @@ class Worker:
         self, reports: Callbacks, environment: Mapping[str, str], on_progress: ProgressReports
     ) -> tuple[MeasuredOutput, Result, str | None]:
         """Run the program and upload its output. The last value is the id of an upload in parts."""
-        reachable = _reachable(environment, self.config.loopback_gateway)
-        job = Job(self.config.spec, self.config.sources, self.http, self.folder, on_progress, reachable)
+        executor = self.config.executor
+        api = {} if executor is None or executor.api_url is None else {API_URL: executor.api_url.get_secret_value()}
+        job = Job(
+            spec=self.config.spec,
+            sources=self.config.sources,
+            http=self.http,
+            folder=self.folder,
+            progress=on_progress,
+            environment=_reachable({**environment, **api}, self.config.loopback_gateway),
+            executor=executor,
+        )
         self.log.info("running its %s program", self.config.spec.kind)
         result = table.run(job)
         output = measure(result)
@@ -95,6 +106,5 @@ class Worker:
 
 def _reachable(environment: Mapping[str, str], gateway: str | None) -> Mapping[str, str]:
     return {
-        name: at_gateway(value, gateway) if name.endswith(CALLBACK_URL) else value
-        for name, value in environment.items()
+        name: at_gateway(value, gateway) if name.endswith(ADDRESSES) else value for name, value in environment.items()
     }

@@ -14,9 +14,10 @@ from launcher.host.checks.host import Case, Host
 from launcher.host.checks.registry import CheckResult, Verdict, examine, missing
 from launcher.host.hypervisor import QemuMode
 from launcher.host.probe import TDX_PARAMETER, QemuChoice, TrialImpossible, choose, has_tdx
+from launcher.orders.session_settings import SessionSettings
 from launcher.providers.qemu.provider import takes
 from launcher.providers.qemu.settings import HostSettings
-from launcher.settings import twins
+from launcher.settings import ProviderName, twins
 from shared.address import ControlPlaneUrl
 from shared.domain.spec import NodeSize
 from shared.exit_codes import FAILED, USAGE
@@ -27,13 +28,14 @@ READY: Final = 0
 STYLES: Final = {Verdict.OK: "green", Verdict.MISSING: "red", Verdict.UNNEEDED: "dim"}
 
 
-class DoctorSettings(HostSettings):
+class DoctorSettings(HostSettings, SessionSettings):
     """The launcher's settings that describe a host. Each may be missing."""
 
     url: ControlPlaneUrl | None = Field(None, validation_alias=twins("URL", "CP_URL"))
     state_dir: Location = Path("/var/lib/launchyard")
     image: Location | None = None
     image_digest: Sha256 | None = None
+    provider: ProviderName = ProviderName.QEMU
 
 
 def doctor(
@@ -63,6 +65,7 @@ def doctor(
 def case_of(settings: DoctorSettings, asked: QemuChoice) -> Case:
     host = Host(settings.hypervisor)
     mode = _mode(host, asked)
+    here = settings.provider is ProviderName.PROCESS  # in a machine, the executor and the directories are the guest's
     sizes = {size.value: takes(settings.sizes.of_node(size), mode, settings.machine_disk_mib) for size in NodeSize}
     return Case(
         host=host,
@@ -75,6 +78,8 @@ def case_of(settings: DoctorSettings, asked: QemuChoice) -> Case:
         image=settings.image,
         image_digest=settings.image_digest,
         url=settings.url,
+        executor=settings.executor if here else (),
+        project_dirs=settings.allowed_dirs if here and settings.executor else (),
     )
 
 

@@ -11,7 +11,10 @@ GIB: Final = 1024
 
 
 class Resources(BaseModel):
-    """Figures of a machine or a host. `disk_mib` limits a machine's directory; a running TD holds a TDX key."""
+    """Figures of a machine or a host. `disk_mib` limits a machine's directory; a running TD holds a TDX key.
+
+    `sessions` is 1 for the machine of an agent's session.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -21,6 +24,7 @@ class Resources(BaseModel):
     disk_mib: int = 0
     tdx_keys: int = 0
     gpus: int = 0
+    sessions: int = 0
 
     def __add__(self, other: Self) -> Self:
         return type(self)(**{name: value + getattr(other, name) for name, value in self})
@@ -50,7 +54,7 @@ class Size(BaseModel):
 
 
 class Sizes(BaseModel):
-    """The size for each node size; `work` is for exports and tasks."""
+    """The size for each node size; `work` is for exports, tasks and sessions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

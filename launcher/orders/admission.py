@@ -179,8 +179,10 @@ class Admission:
         return {}
 
     def _log_room(self, lane: Lane, left: Resources) -> None:
-        """Log when a lane starts to have no room, and when it has some again. Full slots are not logged."""
-        if left.machines < lane.need.machines:
+        """Log when a lane starts to have no room, and when it has some again. Full slots are not logged, and no full
+        number of sessions.
+        """
+        if left.machines < lane.need.machines or left.sessions < lane.need.sessions:
             return
         lacks = tuple(name for name, value in lane.need if 0 < value > getattr(left, name))
         known = self._lacking.get(lane, ())

@@ -20,7 +20,8 @@ from launcher.orders.reports import Delivery, FinalReport, ReportBuilder, Report
 from launcher.providers.registry import Providers
 from shared.crash_points import Point, reach
 from shared.domain.order import Failure, Reason
-from shared.guest.config import Sources, WorkerConfig
+from shared.domain.spec import SessionSpec
+from shared.guest.config import Executor, Sources, WorkerConfig
 from shared.guest.image import ImageRejected
 from shared.log_events import LogEvent
 from shared.wire.launchers import AttemptFailed, Claimed
@@ -47,7 +48,7 @@ log = structlog.get_logger()
 class AttemptRunner:
     """Makes attempts. `control_plane` is the URL that the machine's worker calls back. `rest` keeps a provider from
     taking orders for a while. `authorities` are certificate authorities, as PEM, that machines trust beside the public
-    ones. `pause` waits some seconds, or until the event is set."""
+    ones. `executor` runs agents' sessions. `pause` waits some seconds, or until the event is set."""
 
     launcher: str
     control_plane: str
@@ -57,6 +58,7 @@ class AttemptRunner:
     reports: ReportSender
     rest: Callable[[str], None]
     authorities: str | None = None
+    executor: Executor | None = None
     pause: Callable[[float, threading.Event], None] = SYSTEM.pause
 
     @property
@@ -241,6 +243,7 @@ class AttemptRunner:
             sources=self.sources,
             loopback_gateway=provider.loopback_gateway,
             authorities=self.authorities,
+            executor=self.executor if isinstance(claimed.spec, SessionSpec) else None,
         )
 
 

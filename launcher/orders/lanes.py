@@ -1,6 +1,6 @@
 """The lanes that a launcher serves, and the resources that an order of each needs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,13 +9,14 @@ from launcher.machines.resources import Resources
 from launcher.orders.mode import Mode
 from launcher.providers.registry import Providers, cloud
 from shared.domain.lanes import lane as lane_of
-from shared.domain.lanes import offered
-from shared.domain.spec import EVERY, AnySpec, CapacitySpec, ExportSpec, NodeSize, TaskSpec
+from shared.domain.lanes import of_sessions, offered
+from shared.domain.spec import EVERY, AnySpec, CapacitySpec, ExportSpec, Label, NodeSize, SessionSpec, TaskSpec
 
 WORK: Final[tuple[AnySpec, ...]] = (ExportSpec(pi="0" * 26), TaskSpec(command=("true",)))
 """One order of each kind other than capacity: all orders of such a kind need the same."""
 IMAGES: Final[tuple[AnySpec, ...]] = (ExportSpec(pi="0" * 26, image="any"), TaskSpec(image="any"))
 """One order of each kind that can name an image."""
+A_SESSION: Final = SessionSpec(session_name="any", prompt="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +64,23 @@ def names(lanes: Sequence[Lane]) -> tuple[str, ...]:
 
 
 def served(
-    providers: Providers, datacenter: str | None, node_size: NodeSize | None = None, mode: Mode = Mode.DAEMON
+    providers: Providers,
+    datacenter: str | None,
+    node_size: NodeSize | None = None,
+    mode: Mode = Mode.DAEMON,
+    labels: Collection[Label] = (),
 ) -> tuple[Lane, ...]:
-    """Return the lanes of a launcher: capacity of its datacenter, or of all its clouds; exports, tasks and images.
+    """Return the lanes of a launcher: capacity of its datacenter, or of all its clouds; exports, tasks and images;
+    sessions that demand no labels but these.
 
     A launcher that takes only one node size, or that is not a daemon, takes only capacity.
     """
     sizes = tuple(NodeSize) if node_size is None else (node_size,)
     datacenters = [datacenter] if datacenter else [f"{one}:{EVERY}" for one in providers.by_cloud]
     capacity = [lane for one in datacenters for size in sizes for lane in _capacity(providers, one, size)]
-    return (*capacity, *(_work(providers) if mode is Mode.DAEMON and node_size is None else ()))
+    if mode is not Mode.DAEMON or node_size is not None:
+        return tuple(capacity)
+    return (*capacity, *_work(providers), *_sessions(providers, labels))
 
 
 def _capacity(providers: Providers, datacenter: str, size: NodeSize) -> Iterator[Lane]:
@@ -86,6 +94,12 @@ def _work(providers: Providers) -> Iterator[Lane]:
     for provider, orders in ((providers.work, WORK), (providers.images, IMAGES)):
         if provider is not None:
             yield from (_lane(lane_of(order), provider, order) for order in orders)
+
+
+def _sessions(providers: Providers, labels: Collection[Label]) -> Iterator[Lane]:
+    if providers.sessions is not None:
+        for name in of_sessions(labels):
+            yield _lane(name, providers.sessions, A_SESSION)
 
 
 def _lane(name: str, provider: Provider, order: AnySpec) -> Lane:

@@ -1,4 +1,4 @@
-"""Chooses the provider for an order: by its datacenter's cloud for capacity, else by whether it names an image."""
+"""Chooses the provider for an order: by its datacenter's cloud for capacity, else by its kind and its image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,16 +7,19 @@ from launcher.machines.port import Provider, Recoverer
 from launcher.machines.records import VmManifest
 from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.qemu.provider import QEMU, QemuMachines
-from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, TaskSpec
+from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, SessionSpec, TaskSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Providers:
-    """`by_cloud` makes capacity. `work` runs exports and tasks, and `images` those that name an image; None: nobody."""
+    """`by_cloud` makes capacity. `work` runs exports and tasks, and `images` those that name an image; `sessions` runs
+    agents' sessions. None: nobody.
+    """
 
     by_cloud: Mapping[str, Provider]
     work: Provider | None
     images: Provider | None = None
+    sessions: Provider | None = None
 
     def of(self, spec: AnySpec) -> Provider:
         """Return the provider that makes a machine for this order. Raises LookupError if there is none."""
@@ -24,6 +27,8 @@ class Providers:
             provider, needed = self.by_cloud.get(cloud(spec.datacenter)), f"capacity of {cloud(spec.datacenter)}"
         elif isinstance(spec, ExportSpec | TaskSpec) and spec.image is not None:
             provider, needed = self.images, f"{spec.kind} by an image"
+        elif isinstance(spec, SessionSpec):
+            provider, needed = self.sessions, f"{spec.kind}, without LAUNCHYARD_EXECUTOR"
         else:
             provider, needed = self.work, spec.kind
         if provider is None:
@@ -44,7 +49,7 @@ class Providers:
 
     def all(self) -> tuple[Provider, ...]:
         """Return each provider once."""
-        every = (*self.by_cloud.values(), self.work, self.images)
+        every = (*self.by_cloud.values(), self.work, self.images, self.sessions)
         return tuple({provider.name: provider for provider in every if provider is not None}.values())
 
 

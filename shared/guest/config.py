@@ -5,6 +5,7 @@ The machine's measurement binds it by its SHA-384.
 
 import hashlib
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 
@@ -22,13 +23,33 @@ class Sources(BaseModel):
     web: str = "https://arke.institute"
 
 
+class Executor(BaseModel):
+    """The launcher's program that runs agents' sessions, and where it may run them.
+
+    A session whose order names no project directory runs in `project_dir`, or, if that is None, in an empty one of its
+    own. An order may name `project_dir`, one of `project_dirs`, and any directory below these. `api_url` is the base
+    address of the API for sessions, at which the program reports; it may hold a key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+    project_dir: str | None = None
+    project_dirs: tuple[str, ...] = ()
+    api_url: Secret | None = None
+
+    @field_serializer("api_url", when_used="json-unless-none")
+    def _for_the_program(self, url: Secret) -> str:
+        return url.get_secret_value()
+
+
 class WorkerConfig(BaseModel):
     """The configuration of an order's machine.
 
     `callback_token` is a credential for one order at one epoch. `loopback_gateway` is the address at which the machine
     reaches its host's loopback addresses (10.0.2.2 under QEMU's user network), or None if the worker runs on the host.
-    `authorities` (PEM) are trusted in addition to the public ones; None is left out of the document, so that an image
-    from before the field boots.
+    `authorities` (PEM) are trusted in addition to the public ones. `executor` runs the order if it is a session. A None
+    of these two is left out of the document, so that an image from before the field boots.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -41,6 +62,7 @@ class WorkerConfig(BaseModel):
     sources: Sources = Sources()
     loopback_gateway: str | None = None
     authorities: str | None = Field(None, exclude_if=lambda given: given is None)
+    executor: Executor | None = Field(None, exclude_if=lambda given: given is None)
 
     @field_serializer("callback_token", when_used="json")
     def _for_the_worker(self, token: Secret) -> str:

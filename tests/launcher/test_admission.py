@@ -77,6 +77,23 @@ def test_a_host_too_small_for_one_machine_takes_none_and_says_so(tmp_path: Path,
     assert admission.reserve(LANE) is None
 
 
+def test_sessions_are_limited_beside_the_slots_and_their_limit_is_not_logged(tmp_path: Path) -> None:
+    session = Lane("any/session", "process", Resources(machines=1, sessions=1))
+    admission = an_admission(tmp_path, machines=3, sessions=1)
+
+    with structlog.testing.capture_logs() as logs:
+        first = admission.reserve_when_free([session, LANE])
+        second = admission.reserve_when_free([session, LANE])
+
+    assert first is not None
+    assert first.lanes == (session, LANE)
+    assert second is not None
+    assert second.lanes == (LANE,)
+    assert not logs
+    admission.resize(first.reservation, LANE)  # the claim brought a task
+    assert (admission.room(session), admission.room(LANE)) == (1, 1)
+
+
 def test_a_disk_that_is_full_now_may_have_room_later(tmp_path: Path) -> None:
     admission = an_admission(tmp_path, free_disk_mib=0)
 

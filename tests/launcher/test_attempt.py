@@ -1,5 +1,6 @@
 """One attempt at an order: its machine, what it leaves, and its reports."""
 
+import contextlib
 import dataclasses
 import stat
 import threading
@@ -17,10 +18,13 @@ from launcher.orders.assignment import SAFETY_MARGIN, Assignment, StopReason
 from launcher.orders.assignments import Shutdown
 from launcher.orders.reports import ReportSender
 from launcher.providers.process.supervise import ProcessMachine
+from launcher.providers.registry import Providers
 from shared.domain.order import State
-from shared.guest.config import WorkerConfig
+from shared.domain.spec import AnySpec
+from shared.guest.config import Executor, WorkerConfig
 from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
+from tests.factories import SESSION, TASK
 from tests.launcher.conftest import InProcessLauncher, an_assignment
 from tests.launcher.fake_control_plane import UPDATES
 from tests.launcher.stand_ins import ENDS, ManualClock, Processes
@@ -75,6 +79,28 @@ def test_the_end_of_a_machine_whose_order_has_succeeded_is_accepted(launcher: In
         "machine_gone",
     ]
     assert not [line for line in logs if line["event"] == LogEvent.REPORT_REFUSED]
+
+
+@pytest.mark.parametrize(("spec", "named"), [(SESSION, True), (TASK, False)])
+def test_only_the_worker_of_a_session_is_given_the_executor(
+    launcher: InProcessLauncher, spec: AnySpec, named: bool
+) -> None:
+    given: list[WorkerConfig] = []
+
+    class Recording(Processes):
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+            given.append(config)
+            return super().plan(hold, uuid, config)
+
+    executor, provider = Executor(command=("an-executor",)), Recording(ENDS)
+    providers = Providers({}, provider, sessions=provider)
+    runner = dataclasses.replace(launcher.runner, providers=providers, executor=executor)
+    claimed = launcher.server.a_claimed().model_copy(update={"spec": spec})
+
+    with contextlib.closing(an_assignment(claimed)) as assignment:
+        runner.run(assignment, claimed)
+
+    assert [config.executor for config in given] == [executor if named else None]
 
 
 def test_the_end_of_a_machine_reaches_an_older_control_plane_as_a_failed_attempt(launcher: InProcessLauncher) -> None:

@@ -88,6 +88,30 @@ def test_each_missing_thing_is_the_one_that_is_reported(
         assert refusal(case) == ((reason, f"{name}: {lacking.finding}") if reason else None)
 
 
+@pytest.mark.parametrize(
+    ("executor", "missing_directory", "lacking", "found"),
+    [
+        (("sh", "-c", "cat"), False, [], ""),
+        (("{folder}/executor", "--flag"), False, [], ""),
+        (("no-such-executor",), False, ["executor"], "no-such-executor is not there"),
+        (("{folder}/not-executable",), False, ["executor"], "cannot be executed"),
+        (("sh",), True, ["project directories"], "missing"),
+    ],
+)
+def test_what_sessions_need_is_checked_if_they_run_here(
+    tmp_path: Path, executor: tuple[str, ...], missing_directory: bool, lacking: list[str], found: str
+) -> None:
+    write(tmp_path / "executor", "#!/bin/sh\n").chmod(0o755)
+    write(tmp_path / "not-executable", "")
+    directories = (tmp_path, *([tmp_path / "missing"] if missing_directory else []))
+    command = tuple(word.format(folder=tmp_path) for word in executor)
+    with a_tdx_host(tmp_path) as host:
+        results = missing(examine(a_case(host, executor=command, project_dirs=directories)))
+
+    assert [result.check.name for result in results] == lacking
+    assert all(found in result.finding.found and result.finding.to_do for result in results)
+
+
 def refusal(case: Case) -> tuple[Reason, str] | None:
     try:
         require(case)
@@ -132,7 +156,7 @@ def test_checks_that_a_mode_does_not_need_are_shown_and_do_not_count(tmp_path: P
     assert missing(tuple(results.values())) == ()
     assert {name for name, result in results.items() if result.verdict is Verdict.UNNEEDED} >= {
         *("kvm", "tdx processor", "tdx module", "tdx keys", "qemu version", "tdx-guest", "firmware", "quote service"),
-        *("iommu", "gpus", "scopes", "image", "control plane"),
+        *("iommu", "gpus", "scopes", "image", "control plane", "executor", "project directories"),
     }
     assert "nothing listens" in results["quote service"].finding.found
     assert GPU in results["gpus"].finding.found

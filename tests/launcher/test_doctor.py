@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import pytest
 
-from launcher.cli.doctor import DoctorSettings
+from launcher.cli.doctor import DoctorSettings, case_of
 from launcher.host.checks.registry import TABLE
+from launcher.host.probe import QemuChoice
 from shared.settings import read
 from tests.launcher.fake_control_plane import FakeControlPlane
 from tests.launcher.tdx_host import write
@@ -102,6 +103,21 @@ def test_the_doctor_checks_the_launchers_own_configuration(tmp_path: Path, serve
     assert done.returncode == 1
     expected = {"qemu", "emulation", "gpus", "iommu", "image", "control plane"}
     assert named(document(done), "missing") - {"scopes"} == expected
+
+
+@pytest.mark.parametrize(("provider", "checked"), [("process", True), ("qemu", False)])
+def test_the_doctor_looks_for_the_executor_only_where_sessions_run_on_this_host(
+    monkeypatch: pytest.MonkeyPatch, provider: str, checked: bool
+) -> None:
+    monkeypatch.setenv("LAUNCHYARD_PROVIDER", provider)
+    monkeypatch.setenv("LAUNCHYARD_EXECUTOR", "/opt/executor --flag")
+    monkeypatch.setenv("LAUNCHYARD_PROJECT_DIR", "/srv/default")
+    monkeypatch.setenv("LAUNCHYARD_PROJECT_DIRS", "/srv/work")
+
+    case = case_of(read(DoctorSettings), QemuChoice.TCG)
+
+    executor, directories = ("/opt/executor", "--flag"), (Path("/srv/default"), Path("/srv/work"))
+    assert (case.executor, case.project_dirs) == ((executor, directories) if checked else ((), ()))
 
 
 def test_wrong_settings_are_reported_and_the_doctor_exits_2() -> None:

@@ -7,10 +7,14 @@ import pytest
 from launcher.host.hypervisor import QemuMode
 from launcher.machines.resources import Size, Sizes
 from launcher.orders.lanes import Lanes, names, served
+from launcher.orders.mode import Mode
+from launcher.providers.process.provider import ProcessProvider
 from launcher.providers.qemu.provider import OWN_MEMORY_MIB, QemuProvider
 from launcher.providers.registry import Providers
+from shared.domain.lanes import MAX_OFFERED
 from shared.domain.spec import CapacitySpec, NodeSize
-from tests.factories import TASK
+from shared.wire.launchers import ClaimNext
+from tests.factories import SESSION, TASK
 from tests.launcher.stand_ins import Processes, a_manifest
 
 WORK = ("any/export", "any/task")
@@ -46,6 +50,41 @@ def test_a_launcher_serves_the_lanes_of_its_providers(
     providers: Providers, datacenter: str | None, expected: tuple[str, ...]
 ) -> None:
     assert names(served(providers, datacenter)) == expected
+
+
+SESSIONS = Providers({}, HERE, sessions=HERE)
+
+
+def test_a_launcher_with_an_executor_serves_sessions_by_the_labels_that_it_offers() -> None:
+    assert names(served(BOTH, None)) == names(served(BOTH, None, labels=("gpu",)))
+    assert names(served(SESSIONS, None)) == (*WORK, "any/session")
+    assert names(served(SESSIONS, None, labels=("linux", "gpu"))) == (
+        *WORK,
+        *("any/session", "any/session/gpu", "any/session/linux", "any/session/gpu+linux"),
+    )
+    assert names(served(SESSIONS, None, mode=Mode.ONE_SHOT, labels=("gpu",))) == ()
+
+
+def test_a_session_takes_one_of_its_hosts_sessions_and_other_work_none(tmp_path: Path) -> None:
+    for provider in (ProcessProvider(tmp_path), QemuProvider(QemuMode.TCG, tmp_path, "0" * 64, Sizes())):
+        needs = {lane.name: lane.need for lane in served(Providers({}, provider, sessions=provider), None)}
+
+        assert {name: need.sessions for name, need in needs.items()} == {**dict.fromkeys(WORK, 0), "any/session": 1}
+
+
+def test_the_most_labels_of_a_launcher_fit_into_one_claim() -> None:
+    labels = tuple(f"label-{number}" for number in range(MAX_OFFERED))
+    every = Providers({"baremetal": HERE, "gcp": ELSEWHERE}, HERE, images=ELSEWHERE, sessions=HERE)
+
+    lanes = names(served(every, None, labels=labels))
+
+    assert ClaimNext(request_id="claim-of-many-lanes", launcher="alpha", lanes=lanes).lanes == lanes
+
+
+def test_a_session_is_run_by_the_provider_of_sessions_alone() -> None:
+    assert SESSIONS.of(SESSION) is HERE
+    with pytest.raises(LookupError, match="session, without LAUNCHYARD_EXECUTOR"):
+        BOTH.of(SESSION)
 
 
 def test_an_order_that_names_an_image_is_made_by_the_provider_of_images_alone() -> None:
@@ -88,6 +127,7 @@ def test_a_machine_takes_the_resources_of_its_node_size_and_its_data_disk(tmp_pa
         "disk_mib": 1064,
         "tdx_keys": 1,
         "gpus": 2,
+        "sessions": 0,
     }
     assert lanes["any/task"].disk_mib == 64
     assert lanes["any/task"].gpus == 0

@@ -1,6 +1,7 @@
 """Machines in control groups of their own, by a stand-in for systemd-run: like the real one it becomes the program."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -11,6 +12,7 @@ from launcher.machines.directory import VmDirectory
 from launcher.machines.port import LaunchFailed, MachineState
 from launcher.machines.records import VmProcess
 from launcher.providers.process.identity import MARK, started_at, state_of
+from launcher.providers.process.provider import ProcessProvider
 from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.start import start_process
 from launcher.providers.process.supervise import ProcessMachine
@@ -36,12 +38,18 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return recorded
 
 
-def a_scoped_machine(state: Path) -> tuple[VmDirectory, ProcessMachine]:
+def in_slice(vm: VmDirectory) -> ProcessMachine:
+    return start_process(vm, vm.launch_log, unit_slice=SLICE)
+
+
+def a_scoped_machine(
+    state: Path, start: Callable[[VmDirectory], ProcessMachine] = in_slice
+) -> tuple[VmDirectory, ProcessMachine]:
     ready = state / "ready"
     os.mkfifo(ready)
     argv = ("sh", "-c", f"echo > {ready}; sleep 600; :")
     vm = directory.create(state, a_manifest(argv=argv), b"{}", A_LEASE)
-    machine = start_process(vm, vm.launch_log, unit_slice=SLICE)
+    machine = start(vm)
     ready.read_text()  # by now the machine's program runs
     return vm, machine
 
@@ -59,6 +67,13 @@ def test_a_machine_in_a_scope_is_the_process_on_record(tmp_path: Path, recorded:
     finally:
         machine.destroy()
     assert state_of(vm) is MachineState.ENDED
+
+
+def test_a_machine_that_is_a_plain_process_is_in_a_scope_too(tmp_path: Path, recorded: Path) -> None:
+    _, machine = a_scoped_machine(tmp_path, ProcessProvider(tmp_path, slice=SLICE).start)
+    machine.destroy()
+
+    assert f"--slice={SLICE}" in recorded.read_text().split()
 
 
 def test_a_machine_in_a_scope_is_adopted_and_stopped(tmp_path: Path, recorded: Path) -> None:

@@ -13,13 +13,15 @@ from typer.testing import CliRunner
 import shared.settings
 from launcher.cli.daemon import app
 from launcher.cli.doctor import DoctorSettings
+from launcher.composition import admission_of
 from launcher.host import facts as host
-from launcher.machines.resources import Size
+from launcher.machines.resources import Resources, Size
+from launcher.orders.lanes import Lane
 from launcher.orders.mode import Mode
 from launcher.providers.qemu.settings import HostSettings
 from launcher.settings import Cloud, LauncherSettings, ProviderName, read
 from launcher.vm_tool.settings import ToolSettings
-from shared.guest.config import Sources
+from shared.guest.config import Executor, Sources
 from shared.settings import SettingsWrong
 
 GOOD = {"url": "http://127.0.0.1:8080", "launcher_key": "ly_secret", "datacenter": "local:dev", "provider": "process"}
@@ -227,6 +229,59 @@ def test_the_key_is_in_no_message_and_no_representation() -> None:
     assert "ly_secret" not in str(wrong.value)
 
 
+def test_a_launcher_takes_no_session_without_an_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUNCHYARD_PROJECT_DIRS", "/srv/work")
+
+    assert read(GOOD).executor_config is None
+    assert read(GOOD | {"executor": " "}).executor_config is None
+
+
+def test_an_executor_is_a_command_line_and_the_settings_of_sessions_reach_their_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LAUNCHYARD_EXECUTOR", "env 'HOME=/home/an agent' /opt/executor --model x")
+    monkeypatch.setenv("LAUNCHYARD_EXECUTOR_API_URL", "https://control-plane.example/k/a-key")
+    monkeypatch.setenv("LAUNCHYARD_PROJECT_DIR", "/srv/default")
+    monkeypatch.setenv("LAUNCHYARD_PROJECT_DIRS", "/srv/work, /srv/other,")
+    monkeypatch.setenv("LAUNCHYARD_LABELS", "gpu, executor=claude-code")
+    monkeypatch.setenv("LAUNCHYARD_MAX_SESSIONS", "4")
+
+    settings = read(GOOD)
+
+    assert settings.executor_config == Executor(
+        command=("env", "HOME=/home/an agent", "/opt/executor", "--model", "x"),
+        project_dir="/srv/default",
+        project_dirs=("/srv/work", "/srv/other"),
+        api_url="https://control-plane.example/k/a-key",
+    )
+    assert (settings.labels, settings.max_sessions) == (("gpu", "executor=claude-code"), 4)
+    assert "a-key" not in repr(settings)
+
+
+@pytest.mark.parametrize(("limit", "sessions"), [({}, 3), ({"max_sessions": "2"}, 2)])
+def test_a_launcher_takes_as_many_sessions_as_it_has_slots_unless_they_are_limited(
+    tmp_path: Path, limit: dict[str, str], sessions: int
+) -> None:
+    admission = admission_of(read(GOOD | {"slots": "3", "state_dir": str(tmp_path)} | limit))
+
+    assert admission.room(Lane("any/session", "process", Resources(machines=1, sessions=1))) == sessions
+    assert admission.room(Lane("any/task", "process", Resources(machines=1))) == 3
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("executor", "sh -c 'no end"),
+        ("labels", "Upper"),
+        ("labels", ",".join(f"label-{number}" for number in range(9))),
+        ("max_sessions", "0"),
+    ],
+)
+def test_a_wrong_setting_of_sessions_is_refused(field: str, value: str) -> None:
+    with pytest.raises(SettingsWrong, match=f"LAUNCHYARD_{field.upper()}"):
+        read(GOOD | {field: value})
+
+
 @pytest.mark.parametrize("kind", [LauncherSettings, DoctorSettings, ToolSettings])
 def test_a_relative_path_is_relative_to_where_the_command_was_started_whichever_setting_it_is(
     kind: type[HostSettings],
@@ -235,11 +290,17 @@ def test_a_relative_path_is_relative_to_where_the_command_was_started_whichever_
 ) -> None:
     monkeypatch.chdir(tmp_path)
     paths = {name for name, field in kind.model_fields.items() if "Path" in str(field.annotation)} | {"qemu"}
+    paths |= {"executor"} & kind.model_fields.keys()
     given = {name: f"bin/{name}" for name in paths}
 
     read = shared.settings.read(kind, ({**GOOD, "image_digest": "0" * 64} if kind is LauncherSettings else {}) | given)
 
-    assert {name: str(getattr(read, name)) for name in paths} == {name: f"{tmp_path}/bin/{name}" for name in paths}
+    def first(value: object) -> object:
+        return value[0] if isinstance(value, tuple) else value
+
+    assert {name: str(first(getattr(read, name))) for name in paths} == {
+        name: f"{tmp_path}/bin/{name}" for name in paths
+    }
     assert paths >= {"image", "tdx_firmware", "quote_socket"}
 
 

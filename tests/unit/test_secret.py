@@ -20,6 +20,7 @@ from cli.settings import CliSettings
 from emulators.settings import FlySettings as LocalFlySettings
 from emulators.settings import S3Settings, SchedulerSettings, TrustSettings
 from functions.settings import FunctionsSettings
+from launcher.orders.session_settings import SessionSettings
 from launcher.providers.fly.settings import FlySettings
 from launcher.settings import LauncherSettings
 from launcher.vm_tool.settings import ToolSettings
@@ -41,6 +42,8 @@ SECRETS: Final = (
     (LauncherSettings, "launcher_key", "LAUNCHYARD_LAUNCHER_KEY"),
     (LauncherSettings, "intel_api_key", "LAUNCHYARD_INTEL_API_KEY"),
     (LauncherSettings, "fly_api_token", "LAUNCHYARD_FLY_API_TOKEN"),
+    (LauncherSettings, "executor_api_url", "LAUNCHYARD_EXECUTOR_API_URL"),
+    (SessionSettings, "executor_api_url", "LAUNCHYARD_EXECUTOR_API_URL"),
     (FlySettings, "fly_api_token", "LAUNCHYARD_FLY_API_TOKEN"),
     (LocalFlySettings, "fly_api_token", "LAUNCHYARD_FLY_API_TOKEN"),
     (ToolSettings, "admin_token", "ADMIN_TOKEN"),

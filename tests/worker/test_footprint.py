@@ -13,7 +13,7 @@ print(*(f"{name}={getattr(module, '__file__', None)}" for name, module in sys.mo
 IMPORTED = f"import sys, worker.__main__{LISTED}"
 WITH_PROGRAMS = f"""
 import sys, worker.__main__
-from worker.programs import agent, command, mods_export
+from worker.programs import agent, command, mods_export, session
 {LISTED}
 """
 ELSEWHERE = {

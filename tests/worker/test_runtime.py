@@ -19,7 +19,7 @@ from werkzeug import Response
 
 from emulators.mods import validate
 from shared.domain.order import State
-from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SessionSpec, TaskSpec
+from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, TaskSpec
 from shared.guest.config import WorkerConfig
 from tests.harness.waiting import MAX_SECONDS
 from tests.worker.control_plane import EPOCH, ORDER, SIGNATURE, TOKEN, FakeControlPlane
@@ -150,7 +150,6 @@ def test_a_refused_upload_fails_the_attempt(plane: FakeControlPlane, tmp_path: P
         (TaskSpec(command=("/no/such/command",)), "No such file or directory"),
         (TaskSpec(command=("/" + "x" * 1023,)), "File name too long"),
         (TaskSpec(image="registry.example/our-worker:1"), "have the task name a command instead"),
-        (SessionSpec(session_name="s", prompt="p"), "no program for session orders"),
     ],
 )
 def test_a_failure_that_would_repeat_is_reported_as_permanent(

@@ -37,7 +37,7 @@ COMPILED: Final = (f"usr/lib/python{PYTHON}", SITE, APP)
 PROOF: Final = """\
 import lxml.etree, ssl, zlib
 import worker.__main__
-from worker.programs import agent, command, mods_export
+from worker.programs import agent, command, mods_export, session
 """
 
 

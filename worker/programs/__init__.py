@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from shared.domain.order import Reason
-from shared.guest.config import Sources
+from shared.guest.config import Executor, Sources
 from worker.network import Client
 
 SpecT = TypeVar("SpecT")
@@ -17,7 +17,7 @@ class Job(Generic[SpecT]):
     """What a program is given. `folder` is its own, and empty at the start.
 
     A program calls `progress` with what it has done so far, as often as it likes: the call returns at once.
-    `environment` is that of a task's command, with its credentials.
+    `environment` is that of a task's command or of a session's executor, with its credentials.
     """
 
     spec: SpecT
@@ -26,6 +26,7 @@ class Job(Generic[SpecT]):
     folder: Path
     progress: Callable[[Mapping[str, int]], None] = lambda counts: None  # noqa: ARG005 (nobody listens)
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    executor: Executor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from shared.domain.order import Reason
 from shared.domain.spec import TaskSpec
@@ -16,9 +16,9 @@ from worker.programs import Job, ProgramFailed, Result, process_tree
 
 OUTPUT: Final = "output.log"
 KEPT: Final = ("PATH", "HOME", "LANG", "TMPDIR", "LAUNCHYARD_VM")
-"""The variables of the worker that its command inherits. By the last one a launcher finds a machine's processes."""
+"""The variables of the worker that a program inherits. By the last one a launcher finds a machine's processes."""
 TAIL_BYTES: Final = 2000
-"""How much of a failed command's output its order's message repeats."""
+"""How much of a failed program's output its order's message repeats."""
 
 
 def run(job: Job[TaskSpec]) -> Result:
@@ -27,14 +27,15 @@ def run(job: Job[TaskSpec]) -> Result:
         message = "The task names an image, and this is our own worker: have the task name a command instead."
         raise ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False)
     file = job.folder / OUTPUT
-    code = _run(job.spec.command, _environment(job), file)
+    code = _run(job.spec.command, environment_of(job), file)
     if code != 0:
-        message = f"The command ended with exit code {code}. Its last output:\n{_tail(file)}"
+        message = f"The command ended with exit code {code}. Its last output:\n{tail(file)}"
         raise ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False)
     return Result(file, "text/plain")
 
 
-def _environment(job: Job[TaskSpec]) -> dict[str, str]:
+def environment_of(job: Job[Any]) -> dict[str, str]:
+    """Return the whole environment of an order's program."""
     return {**{name: os.environ[name] for name in KEPT if name in os.environ}, **job.environment}
 
 
@@ -53,7 +54,8 @@ def _run(command: tuple[str, ...], environment: Mapping[str, str], output: Path)
             raise
 
 
-def _tail(file: Path) -> str:
+def tail(file: Path) -> str:
+    """Return the end of an output, TAIL_BYTES at most."""
     with file.open("rb") as output:
         size = output.seek(0, 2)
         output.seek(max(0, size - TAIL_BYTES))

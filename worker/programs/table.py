@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from shared.domain.order import Reason
 from shared.domain.spec import OrderKind
-from worker.programs import Job, Program, ProgramFailed, Result
+from worker.programs import Job, Program, Result
 
 # Each program is imported when it runs: under emulation importing them all takes a fifth of a second, and the control
 # plane waits for the worker's first report.
@@ -29,17 +28,20 @@ def _command(job: Job[Any]) -> Result:
     return run_command(job)
 
 
+def _session(job: Job[Any]) -> Result:
+    from worker.programs.session import run as run_session
+
+    return run_session(job)
+
+
 PROGRAMS: Final[Mapping[OrderKind, Program]] = {
     OrderKind.CAPACITY: _stay,
     OrderKind.EXPORT: _export,
     OrderKind.TASK: _command,
+    OrderKind.SESSION: _session,
 }
 
 
 def run(job: Job[Any]) -> Result:
     """Run the program of the order's kind. Raises ProgramFailed."""
-    program = PROGRAMS.get(job.spec.kind)
-    if program is None:
-        message = f"This worker has no program for {job.spec.kind} orders."
-        raise ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False)
-    return program(job)
+    return PROGRAMS[job.spec.kind](job)

@@ -81,6 +81,7 @@ class Case:
     """The input of the checks. `gpus` are PCI addresses to pass through. A field that is None or empty is not checked.
 
     `sizes` has the needs of a machine of each size; `memory_mib` and `vcpus` are this host's totals for machines.
+    `executor` is the command line that runs sessions on this host, in one of the `project_dirs`.
     """
 
     host: Host
@@ -93,6 +94,8 @@ class Case:
     image: Path | None = None
     image_digest: str | None = None
     url: str | None = None
+    executor: tuple[str, ...] = ()
+    project_dirs: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from launcher.machines.resources import Resources
 from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.start import start_process
 from launcher.providers.process.supervise import ProcessMachine
-from shared.domain.spec import AnySpec
+from shared.domain.spec import AnySpec, OrderKind
 from shared.guest.config import WorkerConfig
 from shared.wire.launchers import Hold
 
@@ -23,16 +23,22 @@ MEMORY_MIB: Final = 128
 
 @dataclass(frozen=True, slots=True)
 class ProcessProvider(LocalMachines):
-    """`state` is the launcher's state directory. The worker runs in the launcher's own working directory."""
+    """`state` is the launcher's state directory. The worker runs in the launcher's own working directory.
+
+    `slice` is the systemd slice of the machines; None: they stay in the launcher's control group.
+    """
 
     state: Path
     directory_mib: int = 64
+    slice: str | None = None
     name: str = PROCESS
     loopback_gateway: str | None = None
     starting_limit: int | None = None
 
-    def resources(self, _spec: AnySpec) -> Resources:
-        return Resources(machines=1, memory_mib=MEMORY_MIB, disk_mib=self.directory_mib)
+    def resources(self, spec: AnySpec) -> Resources:
+        return Resources(
+            machines=1, memory_mib=MEMORY_MIB, disk_mib=self.directory_mib, sessions=int(spec.kind is OrderKind.SESSION)
+        )
 
     def plan(self, hold: Hold, uuid: str, _config: WorkerConfig) -> Plan:
         document = location(self.state, hold.order_id, hold.epoch) / CONFIG
@@ -45,4 +51,4 @@ class ProcessProvider(LocalMachines):
         except OSError as error:
             raise of_host(error, "The machine's directory cannot be written") from error
         variables = {"TMPDIR": str(directory.temporary.resolve())}
-        return start_process(directory, directory.serial_log, variables=variables)
+        return start_process(directory, directory.serial_log, variables=variables, unit_slice=self.slice)

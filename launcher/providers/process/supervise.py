@@ -14,7 +14,8 @@ from launcher.machines.port import Patience
 from launcher.providers.process.identity import end_stragglers, ended_within
 from shared.log_events import LogEvent
 
-TERM_SECONDS: Final = 5.0
+TERM_SECONDS: Final = 10.0
+"""How long a machine's process may take to end after SIGTERM: a worker takes 8 s at most."""
 KILL_SECONDS: Final = 10.0
 """How long a killed process may stay before that is logged."""
 

@@ -20,7 +20,7 @@ from launcher.providers.process.supervise import ProcessMachine, ShutdownStep
 from launcher.providers.qemu import argv
 from launcher.providers.qemu import monitor as qmp
 from shared.domain.order import Reason
-from shared.domain.spec import AnySpec
+from shared.domain.spec import AnySpec, OrderKind
 from shared.guest.config import WorkerConfig, sha384
 from shared.guest.image import MANIFEST, ImageManifest, verify
 from shared.wire.launchers import Hold
@@ -71,7 +71,8 @@ class QemuProvider(QemuMachines):
     starting_limit: int | None = None
 
     def resources(self, spec: AnySpec) -> Resources:
-        return takes(self.sizes.of(spec), self.mode, self.directory_mib)
+        needs = takes(self.sizes.of(spec), self.mode, self.directory_mib)
+        return needs + Resources(sessions=int(spec.kind is OrderKind.SESSION))
 
     def plan(self, _hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
         return self.plan_guest(uuid, self.sizes.of(config.spec), config.canonical())

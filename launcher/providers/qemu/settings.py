@@ -20,12 +20,12 @@ PciAddress = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}
 """As in /sys/bus/pci/devices, such as 0000:17:00.0."""
 
 
-def _absolute(name: str) -> str:
+def absolute_program(name: str) -> str:
     """Return a path made absolute; a name without a slash is looked up on the PATH, and is kept."""
     return str(Path(name).absolute()) if "/" in name else name
 
 
-Program = Annotated[str, AfterValidator(_absolute)]
+Program = Annotated[str, AfterValidator(absolute_program)]
 """A name on the PATH, or a path."""
 Slice = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.\\-]+\.slice$")]
 """A systemd unit's name: systemd.unit(5)."""
