@@ -13,6 +13,7 @@ from functions.http.authentication import Open
 from functions.http.routing import PATH_NAME, Route
 from shared.domain.order import State
 from tests.factories import EXPORT, SESSION, a_key, an_order
+from tests.functions.jobs.sessions import created, message, report
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World
 
 TASK_BODY: Final = b'{"order": {"kind": "task", "command": ["true"]}}'
@@ -103,8 +104,18 @@ def test_head_is_answered_as_get_is_without_a_body(world: World, route: Route) -
     account_id, key = world.admit(AccountType.DEPLOYER)
     batch_id = world.post("/export/mods/batch", {"pis": [EXPORT.pi]}).get_json()["batch_id"]
     order_id, job_id = world.place(EXPORT)["id"], world.place(SESSION)["id"]
+    created(world, "s-1")
+    message(world, "s-1", "Done.")
+    report(world, "s-1", "session_stop")
     path = route.path.format(
-        order_id=order_id, task_id=order_id, job_id=job_id, batch_id=batch_id, account_id=account_id, agent_id="x"
+        order_id=order_id,
+        task_id=order_id,
+        job_id=job_id,
+        session_id="s-1",
+        session_name="survey-1",
+        batch_id=batch_id,
+        account_id=account_id,
+        agent_id="x",
     )
     query = "?launcher=alpha" if path == "/v1/holds" else ""
     fitting = [one for one in (ADMIN, LAUNCHER, key) if world.get(path + query, one).status_code == 200]
