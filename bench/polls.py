@@ -49,7 +49,7 @@ from shared.signals import exit_on_signals
 
 COUNTED: Final = Path(__file__).parent / "counted_functions.py"
 COUNT: Final = 200
-WARM_UPS: Final = 2
+WARM_UPS: Final = 4
 """Rounds that do not count: the emulator compiles its code while it runs."""
 MANY: Final = 500
 PACES: Final = {"10 a second": 0.1, "as fast as they can be created": 0.0}
@@ -188,7 +188,7 @@ def bearer(environment: Mapping[str, str], role: Role) -> dict[str, str]:
 Seen = Callable[[str], None]
 
 
-def watch(pace: float, way: Callable[[Client, Seen], AbstractContextManager[Callable[[], int]]]) -> Run:
+def watch(pace: float, way: Callable[[Client, Seen], AbstractContextManager[Callable[[], Reads]]]) -> Run:
     """Create COUNT orders, and time when a reader without our code sees each. What was seen is taken off the queue."""
     client = Client(project=f"bench-{uuid4().hex[:12]}")
     orders, seen_at, all_seen = client.collection(ORDERS), dict[str, float](), threading.Event()
@@ -226,7 +226,7 @@ def by_snapshots(client: Client, seen: Seen) -> Iterator[Callable[[], Reads]]:
 
     listening = queued(client).on_snapshot(heard)
     yield lambda: Reads(0, len(sent))
-    listening.unsubscribe()
+    listening.unsubscribe()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -34,10 +34,14 @@ OVERLAP: Final = timedelta(seconds=10)
 FIRST_PAUSE: Final = 1.0
 """The pause (seconds) after a stream that failed. It doubles with each failure in a row, up to MAX_PAUSE."""
 MAX_PAUSE: Final = 15.0
-MAX_REPORTED: Final = 4096
-"""How many documents are remembered, so that each version is reported once. At each change, the emulator sends all
-documents of a stream again.
+LATEST: Final = Query.DESCENDING
+WINDOW: Final = 25
+"""How many documents of each query a stream follows, the latest. If more change at once, older ones are sent once later
+ones have left the query. At each commit, the emulator sends the whole window again: with 100 documents, that takes it
+8 ms.
 """
+MAX_REPORTED: Final = 4096
+"""How many documents are remembered, so that each version is reported once."""
 
 log = structlog.get_logger()
 
@@ -138,9 +142,10 @@ class _Following:
         orders = self._client.collection(ORDERS)
         entered = f"entered.{State.QUEUED}"
         queued = orders.where(filter=FieldFilter("state", "==", State.QUEUED))
+        to_stop = orders.where(filter=FieldFilter("cancel_requested_at", ">=", since))
         return [
-            queued.where(filter=FieldFilter(entered, ">=", since)).order_by(entered),
-            orders.where(filter=FieldFilter("cancel_requested_at", ">=", since)).order_by("cancel_requested_at"),
+            queued.where(filter=FieldFilter(entered, ">=", since)).order_by(entered, LATEST).limit(WINDOW),
+            to_stop.order_by("cancel_requested_at", LATEST).limit(WINDOW),
         ]
 
     def _is_news(self, response: ListenResponse) -> bool:
