@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from google.cloud.firestore_v1.services.firestore import FirestoreClient
+from google.cloud.firestore_v1.types import ListenResponse
 
 FORM: Final = struct.Struct("<QQ")
 
@@ -62,11 +63,14 @@ def counting(add: Add) -> dict[str, Callable[..., Any]]:
 
 def _of_call(call: Callable[..., Any], fields: Sequence[str], add: Add) -> Callable[..., Any]:
     def counted(*given: Any, **named: Any) -> Iterator[Any]:
-        found = 0
+        found = False
         for response in call(*given, **named):
-            found += any(field in response for field in fields)
+            if any(field in response for field in fields):
+                found = True
+                add(1, 0)
             yield response
-        add(max(found, 1), 0)
+        if not found:
+            add(1, 0)
 
     return counted
 
@@ -76,12 +80,13 @@ class _Stream:
         self._responses, self._add, self.cancel = responses, add, responses.cancel
 
     def __iter__(self) -> Iterator[Any]:
-        seen = dict[str, object]()
+        seen = set[tuple[str, int, int]]()
         for response in self._responses:
-            if "document_change" in response:
-                document = response.document_change.document
-                if seen.get(document.name) != document.update_time:
-                    seen[document.name] = document.update_time
+            if ListenResponse.pb(response).WhichOneof("response_type") == "document_change":
+                document = ListenResponse.pb(response).document_change.document
+                version = (document.name, document.update_time.seconds, document.update_time.nanos)
+                if version not in seen:
+                    seen.add(version)
                     self._add(0, 1)
             yield response
 

@@ -12,6 +12,7 @@ import stamina
 import structlog
 from google.api_core.exceptions import (
     Aborted,
+    Cancelled,
     DeadlineExceeded,
     InternalServerError,
     InvalidArgument,
@@ -40,6 +41,7 @@ class LostRace(Exception):
 
 TRANSIENT: Final = (
     Aborted,
+    Cancelled,  # the deadline passed at the server first
     DeadlineExceeded,
     InternalServerError,
     LostRace,

@@ -19,7 +19,7 @@ from cachetools import LRUCache
 from google.api_core.exceptions import DeadlineExceeded, from_grpc_status
 from google.cloud.firestore import Client, DocumentSnapshot, FieldFilter, Query
 from google.cloud.firestore_v1 import _helpers
-from google.cloud.firestore_v1.types import Document, ListenRequest, Target, TargetChange
+from google.cloud.firestore_v1.types import Document, ListenRequest, ListenResponse, Target, TargetChange
 from pydantic import ValidationError
 
 from functions.adapters.firestore import ORDERS
@@ -34,10 +34,14 @@ OVERLAP: Final = timedelta(seconds=10)
 FIRST_PAUSE: Final = 1.0
 """The pause (seconds) after a stream that failed. It doubles with each failure in a row, up to MAX_PAUSE."""
 MAX_PAUSE: Final = 15.0
-MAX_REPORTED: Final = 4096
-"""How many documents are remembered, so that each version is reported once. At each change, the emulator sends all
-documents of a stream again.
+LATEST: Final = Query.DESCENDING
+WINDOW: Final = 25
+"""How many documents of each query a stream follows, the latest. If more change at once, older ones are sent once later
+ones have left the query. At each commit, the emulator sends the whole window again: with 100 documents, that takes it
+8 ms.
 """
+MAX_REPORTED: Final = 4096
+"""How many documents are remembered, so that each version is reported once."""
 
 log = structlog.get_logger()
 
@@ -115,9 +119,10 @@ class _Following:
             if self._stopped.is_set():
                 self._stream.cancel()
             for response in self._stream:
-                if "document_change" in response:
+                kind = ListenResponse.pb(response).WhichOneof("response_type")
+                if kind == "document_change" and self._is_news(response):
                     self._report(response.document_change.document)
-                elif "target_change" in response and not self._ready:
+                elif kind == "target_change" and not self._ready:
                     behind -= _caught_up(response.target_change)
                     self._ready = not behind
                     if self._ready and not first:
@@ -137,20 +142,26 @@ class _Following:
         orders = self._client.collection(ORDERS)
         entered = f"entered.{State.QUEUED}"
         queued = orders.where(filter=FieldFilter("state", "==", State.QUEUED))
+        to_stop = orders.where(filter=FieldFilter("cancel_requested_at", ">=", since))
         return [
-            queued.where(filter=FieldFilter(entered, ">=", since)).order_by(entered),
-            orders.where(filter=FieldFilter("cancel_requested_at", ">=", since)).order_by("cancel_requested_at"),
+            queued.where(filter=FieldFilter(entered, ">=", since)).order_by(entered, LATEST).limit(WINDOW),
+            to_stop.order_by("cancel_requested_at", LATEST).limit(WINDOW),
         ]
 
-    def _report(self, document: Document) -> None:
-        version = document.update_time
+    def _is_news(self, response: ListenResponse) -> bool:
+        """Return whether this version of the document comes for the first time."""
+        document = ListenResponse.pb(response).document_change.document  # its fields are read many times faster so
+        version = (document.update_time.seconds, document.update_time.nanos)
         if self._reported.get(document.name) == version:
-            return
+            return False
         self._reported[document.name] = version
+        return True
+
+    def _report(self, document: Document) -> None:
         _, _, path = document.name.partition("/documents/")
         fields = _helpers.decode_dict(document.fields, self._client)
         reference = self._client.document(path)
-        read = DocumentSnapshot(reference, fields, True, None, document.create_time, version)
+        read = DocumentSnapshot(reference, fields, True, None, document.create_time, document.update_time)
         try:
             snapshot = order_of(read)
         except ValidationError as error:

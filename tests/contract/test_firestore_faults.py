@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from google.api_core.exceptions import (
     Aborted,
+    Cancelled,
     DeadlineExceeded,
     GoogleAPICallError,
     InternalServerError,
@@ -35,7 +36,7 @@ LONG = "x" * 1501
 Commit = Callable[..., Any]
 Fault = Callable[[Commit, tuple[Any, ...], dict[str, Any]], Any]
 
-AMBIGUOUS = [ServiceUnavailable, DeadlineExceeded, InternalServerError, Aborted]
+AMBIGUOUS = [ServiceUnavailable, DeadlineExceeded, InternalServerError, Aborted, Cancelled]
 
 
 class FaultyCommits:

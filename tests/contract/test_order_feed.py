@@ -14,7 +14,7 @@ from google.cloud.firestore import Client
 from emulators.processes import LOOPBACK, free_port
 from functions.adapters import order_document
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
-from functions.adapters.firestore_feed import FirestoreOrderFeed
+from functions.adapters.firestore_feed import WINDOW, FirestoreOrderFeed
 from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import Cancel, Return, Ring
 from functions.domain.order import Order
@@ -286,6 +286,25 @@ def test_a_feed_whose_connection_broke_hears_again(
 def test_a_version_that_is_sent_again_is_heard_of_once(firestore_client: Client, following: Following) -> None:
     """As the emulator sends it, whenever another order changes."""
     follower, store = following(), FirestoreOrderStore(firestore_client)
-    orders = [placed(store) for _ in range(5)]
+    orders = {placed(store).id for _ in range(5)}
+    assert {follower.next().order.id for _ in range(5)} == orders
 
-    assert sorted(follower.up_to(orders[-1])) == sorted(order.id for order in orders)
+    last = placed(store)
+
+    assert follower.up_to(last) == [last.id]
+
+
+@pytest.mark.emulator
+def test_more_orders_than_a_stream_follows_are_heard_of_as_the_later_ones_are_claimed(
+    firestore_client: Client, following: Following
+) -> None:
+    store = FirestoreOrderStore(firestore_client)
+    orders = {placed(store).id for _ in range(2 * WINDOW)}
+
+    follower = following()
+
+    heard = set[str]()
+    for _ in range(2 * WINDOW):
+        arrived = follower.next()
+        heard.add(store.claim(arrived, a_claim(now=now()), now()).id)
+    assert heard == orders
