@@ -60,6 +60,7 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "OPEN_SIGNUP": "true",
         "LAUNCHYARD_OPEN_CALLBACKS": "true",
         "LAUNCHYARD_EXPORTS_OPEN_TO": ACCOUNT_OF[Role.CLIENT],
+        "LAUNCHYARD_JOBS_OPEN_TO": ACCOUNT_OF[Role.CLIENT],
     }
     if EXPORT_IMAGE in settings.fly_images:
         environment["LAUNCHYARD_EXPORT_IMAGE"] = EXPORT_IMAGE

@@ -19,6 +19,7 @@ from functions.domain.accounts import Account, Enrolment
 from functions.domain.agent_sessions import AgentSession, EventPage
 from functions.domain.agents import Agent, Challenge
 from functions.domain.batches import Batch
+from functions.domain.job_launchers import JobLauncher
 from functions.domain.parent_notices import Mailbox, Notice
 from functions.domain.pools import Pool
 from functions.engine.accounts import Accounts
@@ -31,6 +32,9 @@ from functions.engine.claims import Claims, NextClaim
 from functions.engine.credentials import CallbackTokens
 from functions.engine.enrolments import Enrolments
 from functions.engine.environments import CallbackAddresses, Environments
+from functions.engine.job_launchers import JobLaunchers
+from functions.engine.job_polls import JobPolls
+from functions.engine.job_reports import JobReports
 from functions.engine.late_workers import LateWorkers
 from functions.engine.leases import Leases
 from functions.engine.oldest_first_claims import OldestFirstClaims
@@ -86,6 +90,7 @@ class Ports:
     agent_session_events: Records[EventPage]
     job_notices: Records[Notice]
     parent_mailboxes: Records[Mailbox]
+    job_launchers: Records[JobLauncher]
     appraiser: Appraiser
     trust: Trust
     sessions: Sessions
@@ -106,6 +111,7 @@ OFFERED: Final[Set[type]] = frozenset(
         *(Orders, Claims, Leases, Outputs, Environments, Sweep),
         *(AgentSessions, SessionJobs, ParentNotices),
         *(Pools, Batches, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
+        *(JobLaunchers, JobPolls, JobReports),
     }
 )
 """The types of the services that handlers may take, in addition to their API's settings."""
@@ -129,6 +135,8 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     order_sets = OrderSets(store, orders.ring, clock)
     pools = Pools(ports.pools, ports.agents, order_sets, clock, ports.attestation)
     enrolments = Enrolments(ports.enrolments, clock, ports.new_secret)
+    claims = Claims(store, ports.any_order, clock, ports.wait, ports.lease)
+    job_launchers = JobLaunchers(ports.job_launchers, store, clock, new_id, notices.settle)
     services: Services = {
         KeyStore: ports.keys,
         CallbackTokens: ports.tokens,
@@ -137,7 +145,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         OperatorSecrets: ports.secrets,
         Sessions: ports.sessions,
         Orders: orders,
-        Claims: Claims(store, ports.any_order, clock, ports.wait, ports.lease),
+        Claims: claims,
         Leases: Leases(store, clock, ports.lease),
         Outputs: outputs,
         AgentSessions: agent_sessions,
@@ -151,6 +159,9 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         Agents: Agents(ports.agents, store, associations, verifier, clock, new_id),
         Enrolments: enrolments,
         Accounts: Accounts(ports.accounts, ports.keys, enrolments, pools, clock, new_id, ports.new_secret),
+        JobLaunchers: job_launchers,
+        JobPolls: JobPolls(job_launchers, claims, clock, new_id),
+        JobReports: JobReports(job_launchers, store, clock, new_id, ports.lease, notices.settle),
         **settings,
     }
     chores = [
@@ -190,6 +201,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         agent_session_events=records("agent_session_events", EventPage),
         job_notices=records("job_notices", Notice),
         parent_mailboxes=records("parent_mailboxes", Mailbox),
+        job_launchers=records("job_launchers", JobLauncher),
         appraiser=_appraiser(settings),
         trust=Trust([trusted.image() for trusted in settings.trusted_images], settings.tcb, settings.nonces),
         sessions=Sessions(secret, password, settings.password_login, clock=_now),

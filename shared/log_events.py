@@ -22,6 +22,7 @@ class LogEvent(StrEnum):
     CALLBACK_IGNORED = "callback_ignored"
     NOTICE_POSTPONED = "notice_postponed"
     ORDER_GIVEN_BACK = "order_given_back"
+    JOB_LAUNCHER_LOST = "job_launcher_lost"
     LOST_AGENT_POSTPONED = "lost_agent_postponed"
     # The launcher
     LAUNCHER_STARTED = "launcher_started"

@@ -30,3 +30,8 @@ def split_holder(holder: str) -> tuple[str, str | None]:
     account, slash, rest = holder.rpartition("/")
     name, _, identity = rest.partition(MARK)
     return (f"{account}{slash}{name}", identity) if identity else (holder, None)
+
+
+def name_of(holder: str) -> str:
+    """Return the launcher's name alone."""
+    return split_holder(holder)[0].rpartition("/")[2]

@@ -27,6 +27,7 @@ class Ignored(StrEnum):
     EARLIER_ATTEMPT = "late"
     REPEATED = "repeated"
     CONTRADICTING = "contradicting"
+    ANOTHERS = "anothers"
 
 
 AUTHENTIC: Final = frozenset({Ignored.EARLIER_ATTEMPT, Ignored.REPEATED, Ignored.CONTRADICTING})

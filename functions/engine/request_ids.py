@@ -66,6 +66,11 @@ def environment_refused(epoch: int) -> str:
     return f"environment@{epoch}"
 
 
+def job_launcher_lost(epoch: int) -> str:
+    """The id of the end of a running job whose launcher was lost or deregistered."""
+    return f"job-launcher-lost@{epoch}"
+
+
 def register_agent(epoch: int, agent_id: str) -> str:
     return f"register@{epoch}@{agent_id}"
 
@@ -136,3 +141,20 @@ def batch(account: str, idempotency_key: str) -> str:
     """The id of the one batch that an account creates with this key."""
     digest = hashlib.sha256(f"{account}\n{idempotency_key}".encode()).hexdigest()
     return f"batch_{digest[:32]}"
+
+
+# Ids in the form of the agent-jobs contract: 12 hexadecimal digits of a random UUID
+
+
+def job(new_id: str) -> str:
+    """The id of a new job."""
+    return f"job_{_digits(new_id)}"
+
+
+def job_launcher(new_id: str) -> str:
+    """The id of a new launcher of the agent-jobs contract."""
+    return f"lnch_{_digits(new_id)}"
+
+
+def _digits(new_id: str) -> str:
+    return UUID(new_id).hex[:12]

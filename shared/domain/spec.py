@@ -39,7 +39,8 @@ MAX_PROMPT: Final = 65_536
 """The length of a session's prompt, in characters."""
 MAX_DEMANDED: Final = 3
 """The number of labels that a session may demand of its launcher."""
-Label = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._=:-]{0,47}$")]
+LABEL_PATTERN: Final = r"[a-z0-9][a-z0-9._=:-]{0,47}"
+Label = Annotated[str, StringConstraints(pattern=rf"^{LABEL_PATTERN}$")]
 """A property of a launcher, such as `gpu` or `executor=claude-code`."""
 
 

@@ -27,11 +27,15 @@ from tests.harness.waiting import await_value
 
 LEASE_SECONDS: Final = 6.0
 SWEEP_SECONDS: Final = 0.5
+STALE_SECONDS: Final = 20.0
+"""The time after which a silent launcher of agents' jobs is lost: much longer than a restart takes."""
 TRUSTED: Final = TdxQuote(b"\xaa" * 48)
 """The quote of a machine that the control plane trusts."""
 FUNCTIONS: Final = {
     "LAUNCHYARD_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
     "LAUNCHYARD_EXPORT_IMAGE": "registry.example/exports:1",  # which the launcher does not run; a step does
+    "LAUNCHER_POLL_TIMEOUT": "1",
+    "LAUNCHYARD_STALE_SECONDS": f"{STALE_SECONDS:g}",
     "CAPACITY_ORDER_CLAIM_TTL_SECONDS": "1",  # the control plane makes that 30, its minimum
     "LAUNCHYARD_TRUSTED_MRTDS": json.dumps([{"mrtd": TRUSTED.mrtd.hex(), "type": "agent"}]),
 }

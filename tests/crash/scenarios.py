@@ -14,6 +14,12 @@ from shared.wire.orders import LimitsRequest
 from tests.crash.capacity_steps import a_machine_of_an_expired_claim, a_pool, an_attested_machine, lower, until_all_run
 from tests.crash.deployment import Deaths
 from tests.crash.export_steps import a_batch, images_report
+from tests.crash.job_steps import (
+    a_job_that_is_completed,
+    a_job_that_is_reported_late,
+    jobs_of_a_lost_launcher,
+    jobs_of_deregistered_launchers,
+)
 from tests.crash.steps import (
     FAIL,
     PRINT_AFTER_15_SECONDS,
@@ -145,6 +151,29 @@ OF_THE_FUNCTIONS: Final[Sequence[Scenario]] = (
         "an output in parts",
         (freeze_launcher, a_large_output, thaw_launcher),
         functions=(Point.UPLOAD_BEGUN, Point.UPLOAD_COMPLETED),
+    ),
+    Scenario(
+        "a job of an agent that is polled for and completed",
+        (a_job_that_is_completed,),
+        functions=(Point.JOB_LAUNCHER_REGISTERED, Point.CLAIM_STORED, Point.JOB_REPORTED, Point.JOB_REPORTED),
+        is_sample=True,
+    ),
+    Scenario(
+        "a job of an agent that is reported late",
+        (a_job_that_is_reported_late,),
+        functions=(Point.JOB_GIVEN_BACK,),
+    ),
+    Scenario("jobs of a lost launcher", (jobs_of_a_lost_launcher,), functions=(Point.JOB_LOST, Point.JOB_LOST)),
+    Scenario(
+        "jobs of launchers that are deregistered",
+        (jobs_of_deregistered_launchers,),
+        functions=(
+            Point.JOB_LAUNCHER_MARKED,
+            Point.JOB_LOST,
+            Point.JOB_LAUNCHER_REMOVED,
+            Point.JOB_LOST,
+            Point.JOB_LAUNCHER_REMOVED,
+        ),
     ),
     Scenario("an attested machine", (an_attested_machine,), functions=(Point.REGISTER_WRITTEN,)),
     Scenario("a machine of an expired claim", (a_machine_of_an_expired_claim,), functions=(Point.LATE_CREATED,)),

@@ -16,7 +16,7 @@ from functions.http.authentication import Anyone, Bearer, Open, Principal
 from functions.http.endpoint import Endpoint
 from functions.http.handlers import WrongHandler
 from functions.http.presence import Present
-from functions.http.routing import Redirect, Route
+from functions.http.routing import NoContent, Redirect, Route
 from functions.wiring import OFFERED, services_of
 from tests.functions.world import Bells, Clock, ports_for
 
@@ -65,6 +65,12 @@ def answering_a_number(thing_id: str) -> int: ...
 def answering_nothing(thing_id: str) -> None: ...
 
 
+def answering_either_of_two(thing_id: str) -> Body | Query: ...
+
+
+def answering_a_model_or_a_redirect(thing_id: str) -> Body | Redirect: ...
+
+
 async def waiting(thing_id: str) -> Body: ...
 
 
@@ -79,6 +85,8 @@ def by_position(thing_id: str, /) -> Body: ...
     [
         answering_a_number,
         answering_nothing,
+        answering_either_of_two,
+        answering_a_model_or_a_redirect,
         waiting,
         with_anything,
         by_position,
@@ -121,6 +129,16 @@ def test_a_redirect_has_no_model() -> None:
     route = Route("GET", "/v1/things/{thing_id}", Open.ANYONE, redirecting, "Fetch a thing")
 
     assert (route.signature.query, route.signature.body, route.answer) == (Query, None, None)
+
+
+def answering_a_body_if_any(thing_id: str) -> Body | NoContent: ...
+
+
+def test_an_answer_may_be_empty() -> None:
+    route = Route("GET", "/v1/things/{thing_id}", Open.ANYONE, answering_a_body_if_any, "Look for a thing")
+
+    assert (route.answer, route.may_be_empty) == (Body, True)
+    assert not Route("POST", "/v1/things/{thing_id}", CLIENTS, fitting, "Do a thing").may_be_empty
 
 
 def asking_for_a_number(number: float) -> Body: ...

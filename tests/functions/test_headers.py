@@ -12,7 +12,7 @@ from functions.domain.order import Output
 from functions.http.authentication import Open
 from functions.http.routing import PATH_NAME, Route
 from shared.domain.order import State
-from tests.factories import EXPORT, a_key, an_order
+from tests.factories import EXPORT, SESSION, a_key, an_order
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World
 
 TASK_BODY: Final = b'{"order": {"kind": "task", "command": ["true"]}}'
@@ -102,9 +102,9 @@ def test_a_body_with_a_coding_is_refused(world: World, coding: str) -> None:
 def test_head_is_answered_as_get_is_without_a_body(world: World, route: Route) -> None:
     account_id, key = world.admit(AccountType.DEPLOYER)
     batch_id = world.post("/export/mods/batch", {"pis": [EXPORT.pi]}).get_json()["batch_id"]
-    order_id = world.place(EXPORT)["id"]
+    order_id, job_id = world.place(EXPORT)["id"], world.place(SESSION)["id"]
     path = route.path.format(
-        order_id=order_id, task_id=order_id, batch_id=batch_id, account_id=account_id, agent_id="x"
+        order_id=order_id, task_id=order_id, job_id=job_id, batch_id=batch_id, account_id=account_id, agent_id="x"
     )
     query = "?launcher=alpha" if path == "/v1/holds" else ""
     fitting = [one for one in (ADMIN, LAUNCHER, key) if world.get(path + query, one).status_code == 200]
@@ -148,6 +148,7 @@ def test_every_get_that_leads_elsewhere_or_writes_refuses_head() -> None:
     assert {route.path for route in EVERY_GET if not route.head} == {
         "/v1/orders/{order_id}/output",
         "/api/v1/agents/challenge",
+        "/launcher/jobs",
     }
     redirecting = [route.path for route in EVERY_GET if route.answer is None and route.head]
     assert redirecting == ["/download/{task_id}"]  # whose HEAD is answered with the file's own headers

@@ -137,6 +137,7 @@ def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None 
         agent_session_events=MemoryRecords(),
         job_notices=MemoryRecords(),
         parent_mailboxes=MemoryRecords(),
+        job_launchers=MemoryRecords(),
         appraiser=TrustAuthority(http, PublishedKeys(http, f"{AUTHORITY}/certs"), AUTHORITY, ITA_API_KEY),
         trust=Trust([Image(MRTD.hex(), "agent")]),
         sessions=Sessions(SECRET, PASSWORD, clock=clock),

@@ -75,6 +75,12 @@ class Client:
 
     def ask(self, method: str, path: str, **options: Any) -> Any:
         """Repeat a request until it is answered, and return the answer's JSON. Any status but 200 is a failure."""
+        answer = self.answer_to(method, path, **options)
+        assert answer.status_code == HTTPStatus.OK, f"{method} {path}: {answer.status_code}: {answer.text}"
+        return answer.json()
+
+    def answer_to(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Repeat a request until the answer is no server error, and return that."""
 
         def once() -> httpx.Response | None:
             try:
@@ -83,6 +89,4 @@ class Client:
                 return None
             return None if answer.is_server_error else answer
 
-        answer = await_value(once, f"an answer to {method} {path}")
-        assert answer.status_code == HTTPStatus.OK, f"{method} {path}: {answer.status_code}: {answer.text}"
-        return answer.json()
+        return await_value(once, f"an answer to {method} {path}")

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from functions.domain.agent_sessions import AgentSession, EventType
+from functions.apis.jobs.wire import JobStatus, Request
+from functions.domain.agent_sessions import AgentSession, EventType, SessionStatus
 from shared.domain.spec import SessionName
 
 ASSISTANT: Final = "assistant"
@@ -17,17 +18,11 @@ Short = Annotated[str, StringConstraints(max_length=200)]
 Directory = Annotated[str, StringConstraints(max_length=4096)]
 
 
-class Lenient(BaseModel):
-    """A request: unknown fields are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
-
-
 class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
-class SessionRequest(Lenient):
+class SessionRequest(Request):
     session_id: SessionId
     session_name: SessionName
     project_dir: Directory | None = None
@@ -35,7 +30,7 @@ class SessionRequest(Lenient):
     parent_session_name: Short | None = None
 
 
-class Metadata(Lenient):
+class Metadata(Request):
     """The changes of a session; null changes nothing. A new `last_resumed_at` says that it runs again."""
 
     session_name: SessionName | None = None
@@ -44,7 +39,7 @@ class Metadata(Lenient):
     last_resumed_at: Short | None = None
 
 
-class SessionEvent(Lenient):
+class SessionEvent(Request):
     """What an executor reports. Its size is limited as a whole, because tools take and return any JSON."""
 
     event_type: EventType
@@ -72,7 +67,7 @@ def assistant_text_of(event: SessionEvent) -> str | None:
 class SessionView(Answer):
     session_id: str
     session_name: str
-    status: str
+    status: SessionStatus
     created_at: str
     last_resumed_at: str | None
     project_dir: str | None
@@ -140,5 +135,5 @@ class SessionStopped(Answer):
     job_id: str | None
     session_id: str
     session_name: str
-    status: str
+    status: JobStatus | SessionStatus
     message: str

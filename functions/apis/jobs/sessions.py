@@ -11,6 +11,8 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
+from functions.apis.jobs.dialect import CLIENTS, LAUNCHERS
+from functions.apis.jobs.jobs import NEVER_RAN
 from functions.apis.jobs.session_wire import (
     DeletedSession,
     EventAccepted,
@@ -29,7 +31,7 @@ from functions.apis.jobs.session_wire import (
     SessionView,
     assistant_text_of,
 )
-from functions.domain.access import Role
+from functions.apis.jobs.wire import JobStatus, status_of
 from functions.domain.agent_sessions import (
     MAX_EVENT_BYTES,
     AgentSession,
@@ -46,10 +48,9 @@ from functions.engine.parent_notices import ParentNotices
 from functions.engine.session_jobs import SessionJobs
 from functions.http.authentication import Principal
 from functions.http.routing import Route
-from shared.domain.order import State
 from shared.domain.spec import SessionName
 
-CALLERS: Final = frozenset({Role.ADMIN, Role.CLIENT, Role.LAUNCHER})
+CALLERS: Final = CLIENTS | LAUNCHERS
 SESSION_ID: Final = TypeAdapter(SessionId)
 NAME: Final = TypeAdapter(SessionName)
 
@@ -151,10 +152,9 @@ def stop_session(
     except (NotFound, WrongState):
         return answer  # it has just ended
     notices.settle(job)
-    if job.state is State.CANCELLED:
-        message = "Job cancelled before execution"
-        return answer.model_copy(update={"job_id": job.id, "status": "stopped", "message": message})
-    return answer.model_copy(update={"job_id": job.id, "status": "stopping", "message": "Stop command queued"})
+    status = status_of(job)
+    message = NEVER_RAN if status is JobStatus.STOPPED else "The launcher hears of the stop at its next poll."
+    return answer.model_copy(update={"job_id": job.id, "status": status, "message": message})
 
 
 def settle_notices(notices: ParentNotices, limit: int) -> Counter[str]:

@@ -16,6 +16,7 @@ from functions.engine.parent_notices import ParentNotices
 from shared.crash_points import Point
 from shared.domain.order import State
 from shared.domain.spec import MAX_PROMPT, SessionSpec
+from tests.functions.jobs import client
 from tests.functions.jobs.sessions import (
     created,
     end,
@@ -170,6 +171,48 @@ def test_a_job_whose_worker_reports_its_end_resumes_its_parent(world: World) -> 
     assert world.call_back(failed, "failed", **why).status_code == 200
 
     assert (len(resumed(world, "boss")), len(resumed(world, "boss-2"))) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["completed", "failed", "stopped"])
+def test_a_job_whose_launcher_reports_its_end_resumes_its_parent(world: World, kind: str) -> None:
+    child = client.create(world, session_name="child", parent_session_name="boss")
+    launcher = client.register(world)
+    assert launcher.run() == child
+    assert resumed(world, "boss") == []
+    if kind == "stopped":
+        client.stop(world, child)
+
+    assert launcher.accepted(child, kind)
+
+    [(order_id, _)] = resumed(world, "boss")
+    job = launcher.hears()["job"]
+    assert (job["job_id"], job["type"], job["session_name"]) == (order_id, "resume_session", "boss")
+
+
+def test_a_job_that_is_stopped_by_its_client_before_it_ran_resumes_its_parent(world: World) -> None:
+    child = client.create(world, session_name="child", parent_session_name="boss")
+
+    client.stop(world, child)
+
+    assert len(resumed(world, "boss")) == 1
+
+
+@pytest.mark.parametrize("way", ["silence", "deregistration"])
+def test_a_job_whose_launcher_is_lost_resumes_its_parent(world: World, way: str) -> None:
+    child = client.create(world, session_name="child", parent_session_name="boss")
+    launcher = client.register(world)
+    launcher.run()
+    created(world, "s-1", "child")
+
+    if way == "silence":
+        client.fall_silent(world)
+    else:
+        launcher.deregister()
+
+    assert client.status(world, child) == "failed"
+    assert world.get("/sessions/s-1/status").get_json() == {"status": "finished"}
+    [(_, prompt)] = resumed(world, "boss")
+    assert launcher.id in prompt
 
 
 def not_matched(world: World) -> str:

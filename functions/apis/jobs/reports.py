@@ -1,0 +1,72 @@
+"""For launchers: report that a job has started, is completed, has failed, or was stopped.
+
+A launcher repeats no report, and acts on no refusal: one that must change nothing is accepted, and logged.
+"""
+
+from typing import Final
+
+from functions.apis.jobs.dialect import LAUNCHERS
+from functions.apis.jobs.settings import JobsSettings
+from functions.apis.jobs.wire import Accepted, FailedRequest, LauncherRequest, StoppedRequest
+from functions.engine.job_reports import NO_JOB, JobReport, JobReports, ReportKind
+from functions.http.authentication import Principal
+from functions.http.routing import Route
+
+MAX_ERROR_BYTES: Final = 1024 * 1024
+"""A launcher sends all that the job's process wrote to its standard error."""
+
+
+def started(
+    body: LauncherRequest, caller: Principal, reports: JobReports, settings: JobsSettings, job_id: str
+) -> Accepted:
+    return _accept(body, caller, reports, settings, job_id, JobReport(ReportKind.STARTED))
+
+
+def completed(
+    body: LauncherRequest, caller: Principal, reports: JobReports, settings: JobsSettings, job_id: str
+) -> Accepted:
+    return _accept(body, caller, reports, settings, job_id, JobReport(ReportKind.COMPLETED))
+
+
+def failed(
+    body: FailedRequest, caller: Principal, reports: JobReports, settings: JobsSettings, job_id: str
+) -> Accepted:
+    return _accept(body, caller, reports, settings, job_id, JobReport(ReportKind.FAILED, body.error))
+
+
+def stopped(
+    body: StoppedRequest, caller: Principal, reports: JobReports, settings: JobsSettings, job_id: str
+) -> Accepted:
+    """If nobody asked for the stop, the job has failed."""
+    message = f"Its launcher stopped it with {body.signal}."
+    return _accept(body, caller, reports, settings, job_id, JobReport(ReportKind.STOPPED, message))
+
+
+def _accept(
+    body: LauncherRequest,
+    caller: Principal,
+    reports: JobReports,
+    settings: JobsSettings,
+    job_id: str,
+    report: JobReport,
+) -> Accepted:
+    reports.apply(body.launcher_id, caller.account, settings.stale_after, job_id, report)
+    return Accepted()
+
+
+ROUTES: Final = (
+    Route("POST", "/launcher/jobs/{job_id}/started", LAUNCHERS, started, "Report a job's start", missing=NO_JOB),
+    Route("POST", "/launcher/jobs/{job_id}/completed", LAUNCHERS, completed, "Report a job's success", missing=NO_JOB),
+    Route(
+        "POST",
+        "/launcher/jobs/{job_id}/failed",
+        LAUNCHERS,
+        failed,
+        "Report a job's failure",
+        max_bytes=MAX_ERROR_BYTES,
+        missing=NO_JOB,
+    ),
+    Route(
+        "POST", "/launcher/jobs/{job_id}/stopped", LAUNCHERS, stopped, "Report that a job was stopped", missing=NO_JOB
+    ),
+)

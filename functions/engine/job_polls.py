@@ -1,0 +1,90 @@
+"""Answers the polls of launchers of the agent-jobs contract: stop commands, a deregistration, or a job."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from functions.domain.job_launchers import REPEAT_STOPS, JobLauncher, stops_to_send
+from functions.domain.order import Order
+from functions.domain.refusals import NotFound
+from functions.engine import request_ids
+from functions.engine.claims import Claimant, Claims
+from functions.engine.job_launchers import JobLaunchers
+from shared.domain.lanes import of_sessions
+
+
+@dataclass(frozen=True, slots=True)
+class StopJobs:
+    """The launcher must stop these jobs."""
+
+    job_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deregistered:
+    """The launcher must shut down: it was deregistered."""
+
+
+Word = StopJobs | Deregistered
+"""What a launcher must hear before it gets another job."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPolls:
+    launchers: JobLaunchers
+    claims: Claims
+    clock: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+    def poll(self, launcher: JobLauncher, wait_seconds: float, present: Callable[[], bool]) -> Word | Order | None:
+        """Return what the launcher must hear, or a job that it now holds; None if nothing came within the wait.
+
+        A stop command is repeated until the job has ended: the answer with the first one may have been lost. Raises
+        Unavailable.
+        """
+        words = list[Word]()
+
+        def has_word() -> bool:
+            word = self._word(launcher)
+            words.extend([] if word is None else [word])
+            return word is not None
+
+        claimant = Claimant(
+            launcher.holder,
+            request_ids.of_launcher(launcher.holder, self.new_id()),
+            of_sessions(launcher.labels),
+            attended=False,
+        )
+        order = self.claims.next(claimant, self._until_repeat(launcher, wait_seconds), present, has_word)
+        for word in words:
+            self._note_sent(launcher, word)
+            return word
+        return order
+
+    def _word(self, launcher: JobLauncher) -> Word | None:
+        held = self.launchers.store.held_by(launcher.holder)
+        stopping = [order.id for order in held if order.cancel_requested_at is not None]
+        if job_ids := stops_to_send(launcher, stopping, self.clock()):
+            return StopJobs(job_ids)
+        stored = self.launchers.records.get(launcher.id)
+        return Deregistered() if stored is None or stored.deregistered else None
+
+    def _until_repeat(self, launcher: JobLauncher, wait_seconds: float) -> float:
+        """Return the wait, which ends early if stop commands were sent a moment ago and may have to be repeated."""
+        if launcher.stops_sent_at is None:
+            return wait_seconds
+        repeat_in = (launcher.stops_sent_at + REPEAT_STOPS - self.clock()).total_seconds()
+        return min(wait_seconds, repeat_in) if repeat_in > 0 else wait_seconds
+
+    def _note_sent(self, launcher: JobLauncher, word: Word) -> None:
+        if isinstance(word, Deregistered):
+            self.launchers.remove(launcher)
+            return
+        sent_at = self.clock()
+
+        def note(stored: JobLauncher) -> JobLauncher:
+            return replace(stored, stops_sent=word.job_ids, stops_sent_at=sent_at)
+
+        with suppress(NotFound):
+            self.launchers.records.change(launcher.id, note)

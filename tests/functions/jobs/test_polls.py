@@ -1,0 +1,298 @@
+"""A poll is held until a job comes, or something else that its launcher must hear."""
+
+from datetime import timedelta
+
+import pytest
+
+from functions.domain.refusals import OtherVersion, Unavailable
+from shared.domain.order import State
+from tests.functions.jobs.client import (
+    METADATA,
+    Launcher,
+    configure,
+    create,
+    get,
+    listed,
+    register,
+    status,
+    stop,
+)
+from tests.functions.world import ADMIN, LAUNCHER, World
+from tests.meanwhile import Failing
+
+UNAVAILABLE = Unavailable("The order store does not answer.")
+
+
+def test_a_poll_brings_the_job_whole(world: World, launcher: Launcher) -> None:
+    job_id = create(world, agent_name="researcher", project_dir="/srv/work", parent_session_name="boss")
+    world.clock.now += timedelta(seconds=1)
+
+    assert launcher.hears() == {
+        "job": {
+            "job_id": job_id,
+            "type": "start_session",
+            "session_name": "survey-1",
+            "agent_name": "researcher",
+            "prompt": "Summarise the notes",
+            "project_dir": "/srv/work",
+            "parent_session_name": "boss",
+            "status": "claimed",
+            "launcher_id": launcher.id,
+            "error": None,
+            "created_at": "2026-11-22T12:00:00+00:00",
+            "claimed_at": "2026-11-22T12:00:01+00:00",
+            "started_at": None,
+            "completed_at": None,
+        }
+    }
+    assert get(world, job_id)["status"] == "claimed"
+
+
+def test_a_poll_to_which_nothing_comes_is_empty_after_its_hold(world: World, launcher: Launcher) -> None:
+    before = world.clock.now
+
+    answer = launcher.poll()
+
+    assert (answer.status_code, answer.get_data()) == (204, b"")
+    assert world.clock.now - before == timedelta(seconds=30)
+
+
+def test_the_hold_is_a_setting_and_never_longer_than_a_launcher_waits(world: World, launcher: Launcher) -> None:
+    configure(world, LAUNCHER_POLL_TIMEOUT="2")
+    before = world.clock.now
+
+    assert launcher.poll().status_code == 204
+    assert world.clock.now - before == timedelta(seconds=2)
+    for wrong in ("0", "31", "35"):
+        with pytest.raises(ValueError, match="LAUNCHER_POLL_TIMEOUT"):
+            configure(world, LAUNCHER_POLL_TIMEOUT=wrong)
+    with pytest.raises(ValueError, match="LAUNCHYARD_STALE_SECONDS"):
+        configure(world, LAUNCHYARD_STALE_SECONDS="119")
+
+
+def test_a_poll_wakes_for_a_job_that_comes_while_it_waits(world: World, launcher: Launcher) -> None:
+    created: list[str] = []
+
+    def create_once() -> None:
+        if not created:
+            created.append(create(world))
+
+    world.clock.while_waiting = create_once
+    assert launcher.take() == created[0]
+
+
+def test_each_job_goes_to_one_poll(world: World, launcher: Launcher) -> None:
+    job_ids = {create(world) for _ in range(3)}
+    other = register(world)
+
+    assert {launcher.take(), other.take(), launcher.take()} == job_ids
+    assert launcher.hears() == other.hears() == {}
+
+
+def test_a_poll_without_its_launcher_is_wrong(world: World) -> None:
+    answer = world.get("/launcher/jobs", LAUNCHER)
+
+    assert answer.status_code == 422
+    assert answer.get_json()["detail"] == [
+        {"type": "missing", "loc": ["query", "launcher_id"], "msg": "Field required"}
+    ]
+
+
+def test_a_poll_shows_life_as_a_heartbeat_does_and_writes_that_seldom(world: World, launcher: Launcher) -> None:
+    configure(world, LAUNCHER_POLL_TIMEOUT="1")
+    world.clock.now += timedelta(seconds=19)
+    launcher.poll()
+    assert listed(world)[launcher.id]["last_heartbeat"] == "2026-11-22T12:00:00+00:00"
+
+    world.clock.now += timedelta(seconds=81)
+    launcher.poll()
+    assert listed(world)[launcher.id]["seconds_since_heartbeat"] == 1.0
+    world.clock.now += timedelta(seconds=60)
+    launcher.heartbeat()
+    assert listed(world)[launcher.id]["seconds_since_heartbeat"] == 0.0
+
+
+def test_a_poll_whose_launcher_has_hung_up_takes_no_job(
+    world: World, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = create(world)
+    launcher.deregister(itself=False, key=ADMIN)
+    with monkeypatch.context() as patched:
+        patched.setattr("functions.http.endpoint.presence", lambda _environ: lambda: False)
+        assert launcher.poll().status_code == 204
+
+    assert status(world, job_id) == "pending"
+    assert launcher.hears() == {"deregistered": True}
+    assert register(world).take() == job_id
+
+
+def test_a_job_whose_poll_s_answer_was_lost_waits_again_under_the_same_id(world: World, launcher: Launcher) -> None:
+    job_id = create(world)
+    launcher.take()
+    world.clock.now += timedelta(seconds=66)
+    world.sweep()
+
+    job = get(world, job_id)
+    assert (job["status"], job["launcher_id"], job["claimed_at"]) == ("pending", None, None)
+    world.clock.now += timedelta(seconds=15)
+    assert register(world).take() == job_id
+    assert world.order(job_id).attempt == 1
+
+
+class TestWords:
+    def test_a_stop_command_comes_first_and_alone(self, world: World, launcher: Launcher) -> None:
+        first, second = (create(world) for _ in range(2))
+        taken = {launcher.run(), launcher.run()}
+        waiting = create(world)
+        assert taken == {first, second}
+        for job_id in taken:
+            stop(world, job_id)
+        launcher.deregister(itself=False)
+
+        assert launcher.hears() == {"stop_jobs": sorted(taken)}
+        assert launcher.hears() == {"deregistered": True}
+        assert status(world, waiting) == "pending"
+
+    def test_a_waiting_poll_hears_a_stop_at_once(self, world: World, launcher: Launcher) -> None:
+        create(world)
+        job_id = launcher.run()
+        world.clock.while_waiting = lambda: None if status(world, job_id) == "stopping" else stop(world, job_id)
+
+        assert launcher.hears() == {"stop_jobs": [job_id]}
+
+    def test_a_waiting_poll_hears_a_deregistration(self, world: World, launcher: Launcher) -> None:
+        world.clock.while_waiting = lambda: launcher.deregister(itself=False)
+
+        assert launcher.hears() == {"deregistered": True}
+
+    def test_a_stop_command_is_repeated_every_few_seconds_and_lets_jobs_pass(
+        self, world: World, launcher: Launcher
+    ) -> None:
+        """The answer with the first may have been lost; and a launcher without the job would poll without a pause."""
+        create(world)
+        job_id = launcher.run()
+        stop(world, job_id)
+        assert launcher.hears() == {"stop_jobs": [job_id]}
+        before = world.clock.now
+        other = create(world)
+
+        assert launcher.take() == other
+        assert (launcher.hears() or launcher.hears()) == {"stop_jobs": [job_id]}
+        assert world.clock.now - before == timedelta(seconds=5)
+        launcher.report(job_id, "stopped")
+        world.clock.now += timedelta(seconds=5)
+        assert launcher.hears() == {}
+
+    def test_a_new_stop_command_does_not_wait_for_the_repeat_of_another(self, world: World, launcher: Launcher) -> None:
+        for _ in range(2):
+            create(world)
+        first, second = launcher.run(), launcher.run()
+        stop(world, first)
+        launcher.hears()
+        stop(world, second)
+
+        assert launcher.hears() == {"stop_jobs": sorted([first, second])}
+
+    def test_a_stop_command_is_for_the_job_s_own_launcher(self, world: World, launcher: Launcher) -> None:
+        other = register(world)
+        create(world)
+        job_id = launcher.run()
+        stop(world, job_id)
+
+        assert other.hears() == {}
+        assert launcher.hears() == {"stop_jobs": [job_id]}
+
+
+class TestLabels:
+    def test_only_a_launcher_that_offers_the_labels_gets_the_job(self, world: World) -> None:
+        job_id = create(world, labels=["gpu", "host=bench-2"])
+        plain, partly, fitting = register(world), register(world, labels=["gpu"]), register(world, **METADATA)
+        both = register(world, **METADATA, labels=["gpu"])
+
+        assert plain.hears() == partly.hears() == fitting.hears() == {}
+        assert both.take() == job_id
+
+    def test_a_job_without_labels_is_for_everyone(self, world: World) -> None:
+        job_ids = {create(world) for _ in range(2)}
+
+        assert {register(world, **METADATA).take(), register(world).take()} == job_ids
+
+    def test_a_job_that_nobody_could_take_fails_with_that_reason(self, world: World) -> None:
+        configure(world, LAUNCHYARD_UNMATCHED_SECONDS="90")
+        job_id, unlabelled = create(world, labels=["gpu"]), create(world)
+        world.clock.now += timedelta(seconds=90)
+        world.sweep()
+
+        job = get(world, job_id)
+        assert (job["status"], job["error"]) == ("failed", "No launcher that offers gpu took it in time.")
+        assert world.view(job_id)["reason"] == "unmatched"
+        assert job["completed_at"] == "2026-11-22T12:01:30+00:00"
+        assert status(world, unlabelled) == "pending"
+
+
+class TestFaults:
+    """A launcher gives up after three errors in a row, so a fault of the store must not look like one."""
+
+    @pytest.mark.parametrize(
+        ("port", "method"),
+        [
+            ("job_launchers", "get"),
+            ("job_launchers", "change"),
+            ("store", "held_by"),
+            ("store", "claimable"),
+            ("store", "remembering"),
+            ("keys", "find"),
+        ],
+    )
+    @pytest.mark.parametrize("fault", [UNAVAILABLE, OtherVersion("Another version wrote it.")])
+    def test_a_poll_during_a_fault_is_empty_and_not_at_once(
+        self,
+        world: World,
+        launcher: Launcher,
+        failing: Failing,
+        pauses: list[float],
+        port: str,
+        method: str,
+        fault: Exception,
+    ) -> None:
+        world.clock.now += timedelta(seconds=30)
+        failing(getattr(world.ports, port), method, fault)
+
+        answer = launcher.poll()
+
+        assert (answer.status_code, answer.get_data()) == (204, b"")
+        assert pauses == [0.5]
+
+    def test_any_other_request_is_asked_to_come_again(self, world: World, launcher: Launcher, failing: Failing) -> None:
+        create(world)
+        job_id = launcher.take()
+        failing(world.ports.store, "look", UNAVAILABLE)
+
+        answer = launcher.report(job_id, "started")
+
+        assert (answer.status_code, answer.get_json()) == (503, {"detail": UNAVAILABLE.message})
+        assert answer.headers["Retry-After"]
+
+    def test_an_outage_ends_no_job_of_a_launcher_that_polls_again_after_it(
+        self, world: World, launcher: Launcher
+    ) -> None:
+        create(world)
+        job_id = launcher.run()
+        world.clock.now += timedelta(minutes=10)  # nothing could be stored meanwhile
+
+        assert world.sweep()["ended"] == 0
+        world.clock.now += timedelta(seconds=30)
+        launcher.poll()
+        world.clock.now += timedelta(seconds=30)
+        assert world.sweep()["ended"] == 0
+        assert status(world, job_id) == "running"
+
+
+def test_a_poll_s_job_is_an_order_of_the_one_engine(world: World, launcher: Launcher) -> None:
+    job_id = create(world)
+
+    view = world.view(job_id)
+    assert (view["kind"], view["spec"]["session_name"]) == ("session", "survey-1")
+    launcher.run()
+    assert world.order(job_id).state is State.RUNNING
+    assert not world.order(job_id).attended
