@@ -9,11 +9,13 @@ from uuid import uuid4
 import httpx
 
 from shared.domain.order import State
+from shared.domain.spec import SessionSpec
 from tests.crash.deployment import Deployment, Ending
 from tests.harness.clients import Client
 from tests.harness.waiting import await_value
 
 ACCOUNTS: Final = "/api/v1/accounts"
+PARENT: Final = "lead"
 JOB: Final = {"type": "start_session", "session_name": "survey-1", "prompt": "Summarise the notes"}
 
 
@@ -59,6 +61,20 @@ def a_job_that_is_reported_late(deployment: Deployment) -> None:
     launcher.report(job_id, "completed")
 
 
+def a_child_s_job(deployment: Deployment) -> None:
+    """Have a launcher complete the job of a child. One job that resumes its parent is to follow, and to complete."""
+    launcher = _a_launcher(deployment)
+    child = _a_job(deployment, State.SUCCEEDED, parent_session_name=PARENT)
+    assert launcher.take() == child
+    launcher.report(child, "completed")
+    follower = launcher.take()
+    deployment.expect(follower, Ending(State.SUCCEEDED))
+    spec = deployment.client.read(follower).spec
+    assert isinstance(spec, SessionSpec)
+    assert (spec.session_name, spec.resume, child in spec.prompt) == (PARENT, True, True)
+    launcher.report(follower, "completed")
+
+
 def jobs_of_a_lost_launcher(deployment: Deployment) -> None:
     """Have a launcher start two jobs, and send nothing more."""
     _run_jobs(deployment, _a_launcher(deployment), State.FAILED)
@@ -85,8 +101,9 @@ def _run_jobs(deployment: Deployment, launcher: JobLauncher, ends: State, count:
         launcher.report(job_id, "started")
 
 
-def _a_job(deployment: Deployment, ends: State) -> str:
-    job_id: str = deployment.client.ask("POST", "/jobs", json=JOB, headers={"Idempotency-Key": str(uuid4())})["job_id"]
+def _a_job(deployment: Deployment, ends: State, **fields: Any) -> str:
+    headers = {"Idempotency-Key": str(uuid4())}
+    job_id: str = deployment.client.ask("POST", "/jobs", json=JOB | fields, headers=headers)["job_id"]
     deployment.expect(job_id, Ending(ends))
     return job_id
 

@@ -15,6 +15,7 @@ from tests.crash.capacity_steps import a_machine_of_an_expired_claim, a_pool, an
 from tests.crash.deployment import Deaths
 from tests.crash.export_steps import a_batch, images_report
 from tests.crash.job_steps import (
+    a_child_s_job,
     a_job_that_is_completed,
     a_job_that_is_reported_late,
     jobs_of_a_lost_launcher,
@@ -162,6 +163,11 @@ OF_THE_FUNCTIONS: Final[Sequence[Scenario]] = (
         "a job of an agent that is reported late",
         (a_job_that_is_reported_late,),
         functions=(Point.JOB_GIVEN_BACK,),
+    ),
+    Scenario(
+        "a child's job, whose end resumes its parent",
+        (a_child_s_job,),
+        functions=(Point.NOTICE_STORED, Point.NOTICE_MOVED, Point.NOTICE_SENT),
     ),
     Scenario("jobs of a lost launcher", (jobs_of_a_lost_launcher,), functions=(Point.JOB_LOST, Point.JOB_LOST)),
     Scenario(
