@@ -48,13 +48,10 @@ ASKED: Final[Mapping[str, Callable[[FirestoreOrderStore], object]]] = {
     "held_by": lambda store: store.held_by("rack/alpha"),
     "forget_keys": lambda store: store.forget_keys(NOW, limit=10),
     # As `engine.associations` does; the lists' own are drawn by `lists`.
-    "page": lambda store: (
-        [
-            store.page(OrderQuery(states=HELD, lane="local:dev/capacity/tiny", oldest_first=True, after=after))
-            for after in (None, AFTER)
-        ]
-        + [_jobs_of_a_session(SessionJobs(store))]
-    ),
+    "page": lambda store: [
+        store.page(OrderQuery(states=HELD, lane="local:dev/capacity/tiny", oldest_first=True, after=after))
+        for after in (None, AFTER)
+    ],
     "count": lambda store: store.count(OrderQuery(lane="*/capacity", oldest_first=True)),
 }
 RECORDS: Final[Mapping[str, Callable[[FirestoreRecords[Account]], object]]] = {
@@ -119,17 +116,14 @@ def lists(store: FirestoreOrderStore) -> None:
 
 def of_agents(sessions: AgentSessions, pages: Records[EventPage]) -> None:
     """Send what is asked about agents' sessions."""
+    sessions.jobs.last("acme", "survey-1")
+    sessions.jobs.to_stop("acme", "survey-1")
+    sessions.jobs.held_for("acme", "survey-1")
     sessions.newest("acme", "survey-1")
     sessions.all("acme")
     sessions.forget(10)
     sessions.records.find("reported", "rack\n1", 1)
     pages.find("session", "acme\n1", MAX_PAGES)
-
-
-def _jobs_of_a_session(jobs: SessionJobs) -> None:
-    jobs.last("acme", "survey-1")
-    jobs.to_stop("acme", "survey-1")
-    jobs.held_for("acme", "survey-1")
 
 
 def test_every_method_of_the_ports_that_asks_by_query_is_drawn() -> None:

@@ -38,12 +38,12 @@ def end(world: World, order_id: str, state: str = "completed", settle: bool = Tr
     if state == "stopped":
         world.post(f"/v1/orders/{order_id}/cancel")
     number = f"end-{next(_numbers)}"
-    event = {
+    events: dict[str, Succeed | Fail | Stop] = {
         "completed": Succeed(number, order.epoch),
         "failed": Fail(number, order.epoch, Reason.PROGRAM_FAILED, "Process exited with code 1"),
         "stopped": Stop(number, order.epoch, order.lease.launcher if order.lease else ""),
-    }[state]
-    ended = world.ports.store.apply(order_id, event, world.clock())
+    }
+    ended = world.ports.store.apply(order_id, events[state], world.clock())
     if settle:
         world.service(ParentNotices).settle(ended)
     return ended

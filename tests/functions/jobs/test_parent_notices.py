@@ -164,7 +164,7 @@ def test_a_job_that_a_launcher_of_ours_reports_as_ended_resumes_its_parent(world
 def test_a_job_whose_worker_reports_its_end_resumes_its_parent(world: World) -> None:
     run(world, completed := job(world, "child", "boss"))
     run(world, failed := job(world, "another", "boss-2"))
-    why = {"reason": "program_failed", "failure": "permanent", "message": "exit 1"}
+    why: dict[str, Any] = {"reason": "program_failed", "failure": "permanent", "message": "exit 1"}
     upload(world, completed)
 
     assert world.call_back(completed, "completed", **OUTPUT).status_code == 200

@@ -203,7 +203,12 @@ def test_a_finished_session_without_a_message_has_no_result(world: World) -> Non
 
 def test_events_come_back_as_they_were_sent(world: World) -> None:
     created(world, "s-1")
-    sent = {"tool_name": "Bash", "tool_input": {"lines": [[1, 2.5], {"": None}]}, "tool_output": "é 🚀", "error": None}
+    sent: dict[str, Any] = {
+        "tool_name": "Bash",
+        "tool_input": {"lines": [[1, 2.5], {"": None}]},
+        "tool_output": "é 🚀",
+        "error": None,
+    }
     report(world, "s-1", "session_start", at="2026-11-22T12:00:01")
     report(world, "s-1", "post_tool", at="2026-11-22T12:00:02", unknown="ignored", **sent)
 
