@@ -43,11 +43,12 @@ class JobPolls:
         A stop command is repeated until the job has ended: the answer with the first one may have been lost. Raises
         Unavailable.
         """
-        words = list[Word]()
+        word: Word | None = None
+        just_read: JobLauncher | None = launcher
 
         def has_word() -> bool:
-            word = self._word(launcher)
-            words.extend([] if word is None else [word])
+            nonlocal word, just_read
+            word, just_read = self._word(launcher, just_read), None
             return word is not None
 
         claimant = Claimant(
@@ -57,17 +58,17 @@ class JobPolls:
             attended=False,
         )
         order = self.claims.next(claimant, self._until_repeat(launcher, wait_seconds), present, has_word)
-        for word in words:
-            self._note_sent(launcher, word)
-            return word
-        return order
+        if word is None:
+            return order
+        self._note_sent(launcher, word)
+        return word
 
-    def _word(self, launcher: JobLauncher) -> Word | None:
+    def _word(self, launcher: JobLauncher, just_read: JobLauncher | None) -> Word | None:
         held = self.launchers.store.held_by(launcher.holder)
         stopping = [order.id for order in held if order.cancel_requested_at is not None]
         if job_ids := stops_to_send(launcher, stopping, self.clock()):
             return StopJobs(job_ids)
-        stored = self.launchers.records.get(launcher.id)
+        stored = just_read or self.launchers.records.get(launcher.id)
         return Deregistered() if stored is None or stored.deregistered else None
 
     def _until_repeat(self, launcher: JobLauncher, wait_seconds: float) -> float:

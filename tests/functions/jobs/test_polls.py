@@ -1,6 +1,9 @@
 """A poll is held until a job comes, or something else that its launcher must hear."""
 
+from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -55,6 +58,30 @@ def test_a_poll_to_which_nothing_comes_is_empty_after_its_hold(world: World, lau
 
     assert (answer.status_code, answer.get_data()) == (204, b"")
     assert world.clock.now - before == timedelta(seconds=30)
+
+
+def test_a_poll_reads_its_launcher_and_what_that_holds_once_before_it_waits(
+    world: World, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Counter[str]()
+    for port in (world.ports.job_launchers, world.ports.store):
+        for method in ("get", "change", "held_by"):
+            if hasattr(port, method):
+                monkeypatch.setattr(port, method, _counted(calls, method, getattr(port, method)))
+    before_the_wait: list[dict[str, int]] = []
+    world.clock.while_waiting = lambda: before_the_wait.append(dict(calls))
+
+    launcher.poll()
+
+    assert before_the_wait[0] == {"get": 1, "held_by": 1}
+
+
+def _counted(calls: Counter[str], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        calls[name] += 1
+        return method(*args, **kwargs)
+
+    return call
 
 
 def test_the_hold_is_a_setting_and_never_longer_than_a_launcher_waits(world: World, launcher: Launcher) -> None:
