@@ -181,14 +181,14 @@ def test_a_launcher_that_an_operator_deregisters_shuts_down(url: str, run: Calla
 
 def test_a_launcher_whose_control_plane_is_gone_gives_up_after_three_polls(url: str, tmp_path: Path) -> None:
     """So what outlives a restart here was not merely patient."""
-    port, log = free_port(), tmp_path / "log.jsonl"
     with ExitStack() as running:
-        with front_of(int(url.rpartition(":")[2]), port) as front:
-            launcher = running.enter_context(agent_launcher(f"http://{LOOPBACK}:{port}/k/{KEYS[Role.LAUNCHER]}", log))
-            await_value(lambda: launcher.steps("registered") and front.connections, "a poll that waits")
+        with front_of(url) as front:
+            keyed = f"{front.address}/k/{KEYS[Role.LAUNCHER]}"
+            launcher = running.enter_context(agent_launcher(keyed, tmp_path / "log.jsonl"))
+            await_value(lambda: launcher.steps("registered") and front.requests, "a poll that waits")
 
         assert launcher.await_end() == 0
-        assert [one["status"] for one in launcher.steps("poll", seen="error")] == [599, 599, 599]
+        assert len(launcher.steps("poll", seen="error")) == 3
         assert launcher.steps("given_up")
 
 
@@ -202,14 +202,13 @@ def test_a_restart_loses_and_doubles_no_job_and_no_launcher_gives_up(
     with ExitStack() as running:
         projects = running.enter_context(sharing(firestore_host, pubsub_host, tmp_path))
         variables = running.enter_context(projects.create()).variables
-        server_port, port = free_port(), free_port()
-        server = SupervisedServer("the control plane", lambda: start_functions(server_port, tmp_path, variables))
+        port = free_port()
+        server = SupervisedServer("the control plane", lambda: start_functions(port, tmp_path, variables))
         server.start()
         running.callback(server.kill)
-        front = running.enter_context(front_of(server_port, port))
-        keyed = f"http://{LOOPBACK}:{port}/k"
-        launchers_url = f"{keyed}/{variables['LAUNCHYARD_LAUNCHER_KEY']}"
-        client = running.enter_context(client_of(f"{keyed}/{variables['LAUNCHYARD_CLIENT_KEY']}"))
+        front = running.enter_context(front_of(f"http://{LOOPBACK}:{port}"))
+        launchers_url = f"{front.address}/k/{variables['LAUNCHYARD_LAUNCHER_KEY']}"
+        client = running.enter_context(client_of(f"{front.address}/k/{variables['LAUNCHYARD_CLIENT_KEY']}"))
         by_hand = ByHand(running.enter_context(client_of(launchers_url)))
         states = jobs_in_every_state(client, by_hand)
         launchers = [
@@ -217,7 +216,7 @@ def test_a_restart_loses_and_doubles_no_job_and_no_launcher_gives_up(
             for nth in range(LAUNCHERS)
         ]
         await_value(lambda: all(one.steps("registered") for one in launchers), "50 registrations")
-        await_value(lambda: front.connections >= LAUNCHERS, "50 polls that wait")
+        await_value(lambda: front.requests >= LAUNCHERS, "50 polls that wait")
 
         server.send(number)
         await_value(lambda: not server.runs, "the end of the control plane")
@@ -255,8 +254,8 @@ class ByHand:
         self.client.ask("POST", f"/launcher/jobs/{job_id}/{kind}", {"launcher_id": self.id, **fields})
 
     def finish(self) -> None:
-        """Take what waits, and report the end of everything."""
-        for job_id, kind in self.held.items():
+        """Take what waits, and report the end of everything. A poll hears of a stop before it gets a job."""
+        for job_id, kind in sorted(self.held.items(), key=lambda held: held[1] != "stopping"):
             if kind == "pending":
                 self.take(job_id)
             self.report(job_id, "stopped" if kind == "stopping" else "completed")
@@ -265,7 +264,7 @@ class ByHand:
 def jobs_in_every_state(client: Client, launcher: ByHand) -> dict[str, str]:
     """Create a job for each state, and return them with their states."""
     states = {}
-    for state in ("completed", "failed", "stopped", "stopping", "claimed", "running", "pending"):
+    for state in ("completed", "failed", "stopped", "claimed", "running", "stopping", "pending"):
         job_id = client.create(f"before-{state}", "work", labels=launcher.LABELS)
         states[job_id] = state
         if state not in ("pending", "stopped"):

@@ -128,7 +128,7 @@ my %running;    # by job id: the process, and the file with what it writes to st
 sub report {
     my ($job_id, $kind, %fields) = @_;
     my $answer = request('POST', "/launcher/jobs/$job_id/$kind", { launcher_id => $id, %fields });
-    note('reported', job_id => $job_id, kind => $kind, status => $answer->{status}, %fields);
+    note("reported", %fields, job_id => $job_id, kind => $kind, http => $answer->{status}, content => $answer->{content});
     return $answer->{status} == 200;
 }
 
