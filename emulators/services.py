@@ -14,14 +14,16 @@ from emulators.processes import LOOPBACK, Server, StartFailed, await_ready, star
 from shared.log_events import LogEvent
 
 FUNCTIONS: Final = Path(__file__).parents[1] / "functions" / "main.py"
-THREADS: Final = "64"
-"""The functions' process needs one for each claim that waits."""
+THREADS: Final = "800"
+"""The functions' process needs one for each claim that waits, and some for other requests. gunicorn serves 1000
+connections at once; with as many threads it would keep none of them alive between two requests.
+"""
 
 Environment = Mapping[str, str]
 
 
-def start_functions(port: int, logs: Path, environment: Environment) -> Server:
-    argv = [*python("functions_framework"), "--source", str(FUNCTIONS), "--target", "everything"]
+def start_functions(port: int, logs: Path, environment: Environment, source: Path = FUNCTIONS) -> Server:
+    argv = [*python("functions_framework"), "--source", str(source), "--target", "everything"]
     argv += ["--host", LOOPBACK, "--port", str(port)]
     server = start("the control plane", argv, logs / "functions.log", {**environment, "THREADS": THREADS})
     await_ready(server, lambda: _healthy(f"http://{LOOPBACK}:{port}/v1/health"))

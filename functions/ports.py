@@ -197,6 +197,19 @@ class OrderStore(Protocol):
         """Return at most `limit` orders in these states whose `due_at` has passed, the earliest first."""
 
 
+class OrderFeed(Protocol):
+    """Tells of changes in the order store as they happen, whichever instance makes them."""
+
+    def follow(self, heard: Callable[[Snapshot], None], missed: Callable[[], None]) -> Callable[[], None]:
+        """From now on, call `heard` with each order that becomes queued, and with each held order that is to stop.
+        Return a function that ends this.
+
+        An order may be heard again, and may have changed since. After a fault, `missed` is called once the feed works
+        again: changes in between were perhaps not heard. The feed does not read orders that this version cannot read.
+        Both functions are called on another thread, or by the writer; they must not raise, wait, or end the feed.
+        """
+
+
 class KeyStore(Protocol):
     """Stores API keys by their digest."""
 

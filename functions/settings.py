@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from functions.domain.access import ApiKey, Role
+from functions.engine.arrivals import MAX_WAITING
 from functions.engine.attestation import Image, Nonces, Tcb
 from functions.engine.operator_secrets import AllowedSecret, OperatorSecrets
 from functions.http.api import Api
@@ -116,6 +117,8 @@ class FunctionsSettings(BaseSettings):
     """The length of a lease. A launcher that polls counts from its request, and may wait 5 s for the answer: with less
     than about 10 s, the lease may have expired when the answer comes.
     """
+    max_waiting: int = Field(MAX_WAITING, ge=1, le=10_000, validation_alias="LAUNCHYARD_MAX_WAITING")
+    """How many claims wait for an order at one instance; one more ends the wait of the oldest. Each takes a thread."""
     admin_password: Secret | None = Field(None, min_length=12, validation_alias="LAUNCHYARD_ADMIN_PASSWORD")
     """The password for the capacity contract's `POST /admin/login`; without one, operators use their key."""
     password_login: bool = Field(True, validation_alias="LAUNCHYARD_PASSWORD_LOGIN")

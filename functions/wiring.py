@@ -5,7 +5,7 @@ from before the fork would not work in the workers, so the services are made at 
 """
 
 import secrets
-import time
+import threading
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -25,6 +25,7 @@ from functions.domain.pools import Pool
 from functions.engine.accounts import Accounts
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.agents import Agents
+from functions.engine.arrivals import MAX_WAITING, Arrivals, in_thread
 from functions.engine.associations import Associations
 from functions.engine.attestation import Trust, Verifier
 from functions.engine.batches import Batches
@@ -50,7 +51,17 @@ from functions.engine.sweep import Sweep
 from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services, wanted_by
-from functions.ports import Appraiser, CredentialIssuer, Doorbell, KeyStore, OrderStore, OutputBucket, Records
+from functions.http.shutdown import stopping
+from functions.ports import (
+    Appraiser,
+    CredentialIssuer,
+    Doorbell,
+    KeyStore,
+    OrderFeed,
+    OrderStore,
+    OutputBucket,
+    Records,
+)
 from functions.settings import AllSettings, Backend, FunctionsSettings
 from shared.domain.order import LEASE
 from shared.domain.spec import Attestation
@@ -60,20 +71,22 @@ APPRAISAL_SECONDS: Final = 10.0
 
 MakeRecords = Callable[[str, type[Any]], Records[Any]]
 """Makes the port for one kind of record from its collection and type."""
-Backends = tuple[OrderStore, KeyStore, Doorbell, MakeRecords]
+Backends = tuple[OrderStore, OrderFeed, KeyStore, Doorbell, MakeRecords]
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The ports and values from which the services are made.
 
-    `any_order` and `oldest_first` find orders to claim. `new_id` returns a new UUID, `new_secret` a number of random
-    bytes in URL-safe base64. `wait` sleeps (seconds). `lease` is the length of a lease. `attestation` is the demand of
-    a pool's orders if its target sets none. `url` is the control plane's own address.
-    `secrets` are those that orders may ask for.
+    `any_order` and `oldest_first` find orders to claim; at most `max_waiting` claims wait for one. `new_id` returns a
+    new UUID, `new_secret` a number of random bytes in URL-safe base64. `wait` sleeps until the event is set, or for
+    some seconds; `in_background` runs a function until it ends; `stopping` returns whether the process is about to end.
+    `lease` is the length of a lease. `attestation` is the demand of a pool's orders if its target sets none. `url` is
+    the control plane's own address. `secrets` are those that orders may ask for.
     """
 
     store: OrderStore
+    feed: OrderFeed
     keys: KeyStore
     doorbell: Doorbell
     bucket: OutputBucket
@@ -98,7 +111,10 @@ class Ports:
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     new_secret: Callable[[int], str]
-    wait: Callable[[float], None]
+    wait: Callable[[threading.Event, float], object] = threading.Event.wait
+    in_background: Callable[[Callable[[], None]], None] = in_thread
+    stopping: Callable[[], bool] = lambda: False
+    max_waiting: int = MAX_WAITING
     lease: timedelta = LEASE
     attestation: Attestation = Attestation.OPTIONAL
     url: str = ""
@@ -108,7 +124,7 @@ class Ports:
 OFFERED: Final[Set[type]] = frozenset(
     {
         *(KeyStore, CallbackTokens, CallbackAddresses, CredentialIssuer, OperatorSecrets, Sessions),
-        *(Orders, Claims, Leases, Outputs, Environments, Sweep),
+        *(Orders, Arrivals, Claims, Leases, Outputs, Environments, Sweep),
         *(AgentSessions, SessionJobs, ParentNotices),
         *(Pools, Batches, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
         *(JobLaunchers, JobPolls, JobReports),
@@ -134,9 +150,18 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     associations = Associations(ports.agents, store, ports.tokens, clock)
     order_sets = OrderSets(store, orders.ring, clock)
     pools = Pools(ports.pools, ports.agents, order_sets, clock, ports.attestation)
+    arrivals = Arrivals(
+        ports.feed,
+        ports.any_order.note_queued,
+        clock,
+        ports.max_waiting,
+        stopping=ports.stopping,
+        wait=ports.wait,
+        in_background=ports.in_background,
+    )
     enrolments = Enrolments(ports.enrolments, clock, ports.new_secret)
-    claims = Claims(store, ports.any_order, clock, ports.wait, ports.lease)
-    job_launchers = JobLaunchers(ports.job_launchers, store, clock, new_id, notices.settle)
+    claims = Claims(store, ports.any_order, arrivals, clock, ports.lease)
+    job_launchers = JobLaunchers(ports.job_launchers, store, arrivals.nudge, clock, new_id, notices.settle)
     services: Services = {
         KeyStore: ports.keys,
         CallbackTokens: ports.tokens,
@@ -145,6 +170,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         OperatorSecrets: ports.secrets,
         Sessions: ports.sessions,
         Orders: orders,
+        Arrivals: arrivals,
         Claims: claims,
         Leases: Leases(store, clock, ports.lease),
         Outputs: outputs,
@@ -180,11 +206,14 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
 def ports_of(settings: FunctionsSettings) -> Ports:
     from functions.engine.candidates import Candidates, oldest_last
 
-    store, keys, doorbell, records = _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
+    store, feed, keys, doorbell, records = (
+        _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
+    )
     secret = settings.callback_secret.get_secret_value()
     password = None if settings.admin_password is None else settings.admin_password.get_secret_value()
     return Ports(
         store=store,
+        feed=feed,
         keys=CachedKeys(keys),
         doorbell=doorbell,
         bucket=_bucket(settings),
@@ -209,7 +238,8 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         clock=_now,
         new_id=lambda: str(uuid4()),
         new_secret=secrets.token_urlsafe,
-        wait=time.sleep,
+        stopping=stopping,
+        max_waiting=settings.max_waiting,
         lease=timedelta(seconds=settings.lease_seconds),
         attestation=settings.attestation,
         url=settings.url,
@@ -228,7 +258,8 @@ def _memory(settings: FunctionsSettings) -> Backends:
     keys = MemoryKeyStore()
     for seeded in settings.keys:
         keys.add(seeded.key())
-    return MemoryOrderStore(), keys, SilentDoorbell(), lambda _collection, _kind: MemoryRecords()
+    store = MemoryOrderStore()
+    return store, store, keys, SilentDoorbell(), lambda _collection, _kind: MemoryRecords()
 
 
 def _google(settings: FunctionsSettings) -> Backends:
@@ -237,13 +268,15 @@ def _google(settings: FunctionsSettings) -> Backends:
     from google.cloud.pubsub_v1 import PublisherClient
 
     from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+    from functions.adapters.firestore_feed import FirestoreOrderFeed
     from functions.adapters.pubsub import PubSubDoorbell
     from functions.adapters.records import FirestoreRecords
 
     client = Client(project=settings.project, database=settings.database)
     publisher = PublisherClient()
     doorbell = PubSubDoorbell(publisher, publisher.topic_path(settings.project, settings.topic))
-    return FirestoreOrderStore(client), FirestoreKeyStore(client), doorbell, partial(FirestoreRecords, client)
+    store, feed = FirestoreOrderStore(client), FirestoreOrderFeed(client)
+    return store, feed, FirestoreKeyStore(client), doorbell, partial(FirestoreRecords, client)
 
 
 def _appraiser(settings: FunctionsSettings) -> Appraiser:

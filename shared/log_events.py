@@ -14,6 +14,7 @@ class LogEvent(StrEnum):
     ACTION_FAILED = "action_failed"
     QUERY_REFUSED = "query_refused"
     DOCUMENTS_SKIPPED = "documents_skipped"
+    ORDER_FEED_LOST = "order_feed_lost"
     BELL_NOT_RECORDED = "bell_not_recorded"
     BELL_NOT_RUNG = "bell_not_rung"
     POOL_SURPLUS = "pool_surplus"

@@ -5,7 +5,7 @@ process.
 import itertools
 import operator
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -41,6 +41,8 @@ class _UsedKey:
 class MemoryOrderStore:
     """Keeps orders in a dictionary, and changes them under one lock. The version counts the changes.
 
+    It is its own feed: who changes an order calls the followers, while it holds the lock.
+
     Orders whose ids are in `unreadable` are treated as if another version wrote them, for tests.
     """
 
@@ -50,6 +52,18 @@ class MemoryOrderStore:
         self._orders: dict[str, Snapshot] = {}
         self._keys: dict[tuple[str, str], _UsedKey] = {}
         self._versions = itertools.count(1)
+        self._followers: dict[object, Callable[[Snapshot], None]] = {}
+
+    def follow(self, heard: Callable[[Snapshot], None], missed: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002 (nothing is missed here)
+        following = object()
+        with self._lock:
+            self._followers[following] = heard
+
+        def stop() -> None:
+            with self._lock:
+                self._followers.pop(following, None)
+
+        return stop
 
     def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
         with self._lock:
@@ -59,8 +73,7 @@ class MemoryOrderStore:
             if used is None:
                 at = None if key.lasting else order.created_at
                 self._keys[key.account, key.value] = _UsedKey(key.fingerprint, order.id, at)
-                self._orders[order.id] = Snapshot(order, next(self._versions))
-                return self._orders[order.id]
+                return self._put(order, None)
             if used.fingerprint != key.fingerprint:
                 raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
             if used.order_id not in self._orders:
@@ -160,8 +173,17 @@ class MemoryOrderStore:
         order = self._find(order_id).order
         changed = advance(order, event, now)
         if changed is not order:
-            self._orders[order_id] = Snapshot(changed, next(self._versions))
+            self._put(changed, order)
         return changed
+
+    def _put(self, order: Order, before: Order | None) -> Snapshot:
+        snapshot = self._orders[order.id] = Snapshot(order, next(self._versions))
+        queued = order.state is State.QUEUED and (before is None or before.state is not State.QUEUED)
+        to_stop = before is not None and before.cancel_requested_at is None and order.cancel_requested_at is not None
+        if queued or (to_stop and order.lease is not None):
+            for heard in self._followers.values():
+                heard(snapshot)
+        return snapshot
 
     def _find(self, order_id: str) -> Snapshot:
         if order_id not in self._orders:

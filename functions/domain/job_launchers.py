@@ -74,7 +74,7 @@ def offered(labels: Sequence[str], hostname: str | None, executor_type: str | No
 
 def seen(launcher: JobLauncher, now: datetime, stale_after: timedelta) -> JobLauncher:
     """Return the record of a launcher that has just sent something; the same one if it was seen a moment ago."""
-    if launcher.silent_since is None and now - launcher.last_seen_at < min(SEEN_AGAIN, stale_after / 4):
+    if now - launcher.last_seen_at < min(SEEN_AGAIN, stale_after / 4):
         return launcher
     return replace(launcher, last_seen_at=now, due_at=first_look(now, stale_after), silent_since=None)
 

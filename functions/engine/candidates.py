@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from threading import Lock
+from threading import Event, Lock
 from typing import Final
 
 from cachetools import LRUCache
@@ -45,9 +45,9 @@ class Candidates:
     """Shared by all claimers of a process; finds an order for each (`claims.NextClaim`).
 
     A set of lanes costs at most one query in each `pause`, for any number of waiting claimers. So None may be an answer
-    as old as `pause`. `sort` sorts the candidates of a query in place; they are taken from the end. If it is None,
-    accounts take turns. `new_lock` makes the lock that one claimer of a set of lanes holds during its query, while the
-    others wait for it.
+    as old as `pause`, unless `note_queued` was called since. `sort` sorts the candidates of a query in place; they are
+    taken from the end. If it is None, accounts take turns. `new_lock` makes the lock that one claimer of a set of lanes
+    holds during its query, while the others wait for it.
     """
 
     def __init__(
@@ -79,15 +79,32 @@ class Candidates:
             return found
 
         while (candidate := queue.take(read, now)) is not None:
-            if not self._tried.add(candidate, now):
-                continue  # another claimer of this process found it in other lanes, and was faster
-            try:
-                claimed = self._store.claim(candidate, claim, now)
-            except (WrongState, NotFound, OtherVersion):
-                continue  # another process was faster, or the order was removed, or another version wrote it
-            self._turns.note(claimed.account)
-            return claimed
+            if (claimed := self.claim(candidate, claim, now)) is not None:
+                return claimed
         return None
+
+    def claim(self, candidate: Snapshot, claim: Claim, now: datetime) -> Order | None:
+        """Return this order after `claim`; None if another was faster. Raises Unavailable.
+
+        If the request already holds an order, that one is returned.
+        """
+        if not self._tried.add(candidate, now):
+            return None  # another claimer of this process was faster
+        try:
+            claimed = self._store.claim(candidate, claim, now)
+        except (WrongState, NotFound, OtherVersion):
+            return None  # another process was faster, or the order was removed, or another version wrote it
+        if claimed.id != candidate.order.id:
+            self._tried.forget(candidate)  # the request holds another order; this one is still to be had
+        self._turns.note(claimed.account)
+        return claimed
+
+    def note_queued(self, lanes: Collection[str]) -> None:
+        """Note that an order of these lanes became queued: queries before this no longer answer for them."""
+        with self._lock:
+            queues = [queue for lane_set, queue in self._queues.items() if not lane_set.isdisjoint(lanes)]
+        for queue in queues:
+            queue.outdate()
 
 
 def oldest_last(candidates: list[Snapshot]) -> None:
@@ -112,6 +129,10 @@ class _Tried:
                 return False
             self._tried_at[candidate.order.id, candidate.order.epoch] = now
             return True
+
+    def forget(self, candidate: Snapshot) -> None:
+        with self._lock:
+            self._tried_at.pop((candidate.order.id, candidate.order.epoch), None)
 
     def without(self, candidates: Sequence[Snapshot], now: datetime) -> list[Snapshot]:
         """Return the candidates that were not tried within STALE; forget the tries before that."""
@@ -167,6 +188,11 @@ class _LaneQueue:
         """How many queries have ended, failed ones too."""
         self._asked_at: datetime | None = None
         self._found_some = False
+        self._outdated = Event()
+        """Set if an order became queued since the last query began."""
+
+    def outdate(self) -> None:
+        self._outdated.set()
 
     def take(self, read: Callable[[], list[Snapshot]], now: datetime) -> Snapshot | None:
         """Return a candidate that no other claimer gets, or None. Raises Unavailable if this claimer's query fails."""
@@ -179,8 +205,9 @@ class _LaneQueue:
             if self._candidates:
                 self._taken += 1
                 return self._candidates.pop()
-            if not self._found_some and (waited_for_a_query or age < self._pause):
+            if not (self._found_some or self._outdated.is_set()) and (waited_for_a_query or age < self._pause):
                 return None  # the last query found nothing, or failed, and its result is this claimer's, too
+            self._outdated.clear()
             self._asked_at, self._found_some, self._taken = now, False, 1
             try:
                 self._candidates = read()

@@ -3,16 +3,14 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Protocol
 
 from functions.domain.events import Claim
 from functions.domain.order import Order
-from functions.domain.refusals import Conflict, WrongState
-from functions.ports import OrderStore
+from functions.domain.refusals import Conflict, Unavailable, WrongState
+from functions.engine.arrivals import Arrivals, Waiting
+from functions.ports import OrderStore, Snapshot
 from shared.crash_points import Point, reach
-
-RETRY_SECONDS: Final = 1.0
-"""The pause between two tries of a claim that waits for an order."""
 
 
 class NextClaim(Protocol):
@@ -20,6 +18,15 @@ class NextClaim(Protocol):
 
     def next(self, lanes: Collection[str], claim: Claim, now: datetime) -> Order | None:
         """Return an order of these lanes after `claim`, or None if none is available now. Raises Unavailable."""
+
+    def claim(self, candidate: Snapshot, claim: Claim, now: datetime) -> Order | None:
+        """Return this order after `claim`, or the one that the request already holds; None if another was faster.
+
+        Raises Unavailable.
+        """
+
+    def note_queued(self, lanes: Collection[str]) -> None:
+        """Note that an order of these lanes became queued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +44,12 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """`any_order` gives different candidates to different claimers; `wait` sleeps (seconds)."""
+    """`any_order` gives different candidates to different claimers."""
 
     store: OrderStore
     any_order: NextClaim
+    arrivals: Arrivals
     clock: Callable[[], datetime]
-    wait: Callable[[float], None]
     lease: timedelta
 
     def by_id(self, order_id: str, claimant: Claimant) -> Order | None:
@@ -54,9 +61,8 @@ class Claims:
         if not set(seen.order.lanes) & set(claimant.lanes):
             raise Conflict(f"The order is in the lane {seen.order.lane}, which is not among the lanes of the claim.")
         now = self.clock()
-        claim = Claim(claimant.request_id, claimant.holder, now + self.lease, claimant.attended)
         try:
-            order = self.store.apply(order_id, claim, now, seen)
+            order = self.store.apply(order_id, self._claim(claimant, now), now, seen)
         except WrongState:
             return None
         if not order.held_by(claimant.holder):
@@ -74,25 +80,76 @@ class Claims:
         """Claim any order of the lanes and return it; None if there is none within the wait. Raises Unavailable.
 
         `present` returns whether the claimant is still connected. If it is not, it gets no order. The wait ends early
-        once `has_word` returns True: there is something else to tell the claimant. It is called before each try.
+        once `has_word` returns True: there is something else to tell the claimant. It is called before the first look,
+        and whenever `arrivals` has word for the holder. The wait also ends early if too many claims wait, or if the
+        process is about to end.
         """
-        deadline = self.clock() + timedelta(seconds=wait_seconds)
-        while present() and not has_word():
-            # If an answer was lost, the repeat may reach another instance while the first try still waits at this one.
-            # They share only the store, so each try first asks it which order this request has already claimed.
-            taken = self.store.remembering(claimant.request_id)
-            order = next((order for order in taken if order.held_by(claimant.holder)), None)
-            if order is None:
-                now = self.clock()
-                claim = Claim(claimant.request_id, claimant.holder, now + self.lease, claimant.attended)
-                order = self.any_order.next(claimant.lanes, claim, now)
-            if order is not None:
-                if not order.held_by(claimant.holder):
-                    return None  # this request claimed it before, and another launcher holds it since
-                reach(Point.CLAIM_STORED)
-                return order
-            left = (deadline - self.clock()).total_seconds()
-            if left <= 0:
+        if not present():
+            return None
+        if wait_seconds > 0:
+            deadline = self.clock() + timedelta(seconds=wait_seconds)
+            order = self._wait(claimant, deadline, present, has_word)
+        else:
+            order = None if has_word() else self._at_once(claimant)
+        if order is None or not order.held_by(claimant.holder):
+            return None  # there is none; or this request claimed it before, and another launcher holds it since
+        reach(Point.CLAIM_STORED)
+        return order
+
+    def _at_once(self, claimant: Claimant) -> Order | None:
+        # If an answer was lost, the repeat may reach another instance while the first try still waits at this one.
+        # They share only the store, which is asked first what this request has already claimed.
+        return self._claimed_before(claimant) or self._look(claimant)
+
+    def _wait(
+        self, claimant: Claimant, deadline: datetime, present: Callable[[], bool], has_word: Callable[[], bool]
+    ) -> Order | None:
+        # A claim hears of arrivals before it looks: nothing can come unnoticed in between.
+        with self.arrivals.waiting(claimant.lanes, claimant.holder) as waiting:
+            if has_word():
                 return None
-            self.wait(min(RETRY_SECONDS, left))
+            order = self._at_once(claimant)
+            while order is None:
+                left = (deadline - self.clock()).total_seconds()
+                if left <= 0:
+                    return self._claimed_before(claimant)  # at another instance, where a repeat of this request waits
+                self.arrivals.sleep(waiting, left)
+                if waiting.ended or not present():
+                    return None
+                if waiting.has_word:
+                    waiting.has_word = False
+                    if has_word():
+                        return None
+                try:
+                    order = self._try(waiting, claimant)
+                except Unavailable:
+                    self.arrivals.postpone(waiting)
+        return order
+
+    def _try(self, waiting: Waiting, claimant: Claimant) -> Order | None:
+        """Try to claim what was offered, then what a look finds. What is done is no longer left to other claims."""
+        if (offer := waiting.offer) is not None:
+            now = self.clock()
+            order = self.any_order.claim(offer, self._claim(claimant, now), now)
+            if order is None or order.id == offer.order.id:
+                waiting.offer = None
+            if order is not None:
+                return order
+        if waiting.must_look:
+            asked = waiting.looks_asked
+            if (order := self._look(claimant)) is not None:
+                return order
+            waiting.looks_done = asked
         return None
+
+    def _look(self, claimant: Claimant) -> Order | None:
+        now = self.clock()
+        return self.any_order.next(claimant.lanes, self._claim(claimant, now), now)
+
+    def _claimed_before(self, claimant: Claimant) -> Order | None:
+        """Return the order that this request has claimed and still holds."""
+        taken = self.store.remembering(claimant.request_id)
+        return next((order for order in taken if order.held_by(claimant.holder)), None)
+
+    def _claim(self, claimant: Claimant, now: datetime) -> Claim:
+        return Claim(claimant.request_id, claimant.holder, now + self.lease, claimant.attended)

@@ -39,12 +39,13 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class JobLaunchers:
-    """`stale_after` is always the time after which a launcher that sends nothing is lost. `after_end` is called with a
-    job that has ended.
+    """`nudge` wakes the polls with which a holder waits here. `stale_after` is always the time after which a launcher
+    that sends nothing is lost. `after_end` is called with a job that has ended.
     """
 
     records: Records[JobLauncher]
     store: OrderStore
+    nudge: Callable[[str], None]
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     after_end: Callable[[Order], object]
@@ -110,13 +111,16 @@ class JobLaunchers:
             raise NotFound(NO_LAUNCHER)
         if itself:
             self.remove(launcher)
-            return
+        else:
+            self._mark(launcher, stale_after)
+        self.nudge(launcher.holder)
 
+    def _mark(self, launcher: JobLauncher, stale_after: timedelta) -> None:
         def mark(stored: JobLauncher) -> JobLauncher:
             return replace(stored, deregistered=True, due_at=min(stored.due_at, stored.last_seen_at + stale_after))
 
         try:
-            self.records.change(launcher_id, mark)
+            self.records.change(launcher.id, mark)
         except NotFound:
             raise NotFound(NO_LAUNCHER) from None
         reach(Point.JOB_LAUNCHER_MARKED)

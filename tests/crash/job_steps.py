@@ -51,7 +51,7 @@ def a_job_that_is_completed(deployment: Deployment) -> None:
     launcher.report(job_id, "completed")
 
 
-def a_job_that_is_reported_late(deployment: Deployment) -> None:
+def a_job_of_a_lapsed_claim(deployment: Deployment) -> None:
     """Have a launcher report the start of a job whose claim has lapsed meanwhile."""
     launcher = _a_launcher(deployment)
     job_id = _a_job(deployment, State.SUCCEEDED)

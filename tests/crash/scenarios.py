@@ -16,8 +16,8 @@ from tests.crash.deployment import Deaths
 from tests.crash.export_steps import a_batch, images_report
 from tests.crash.job_steps import (
     a_child_s_job,
+    a_job_of_a_lapsed_claim,
     a_job_that_is_completed,
-    a_job_that_is_reported_late,
     jobs_of_a_lost_launcher,
     jobs_of_deregistered_launchers,
 )
@@ -161,7 +161,7 @@ OF_THE_FUNCTIONS: Final[Sequence[Scenario]] = (
     ),
     Scenario(
         "a job of an agent that is reported late",
-        (a_job_that_is_reported_late,),
+        (a_job_of_a_lapsed_claim,),
         functions=(Point.JOB_GIVEN_BACK,),
     ),
     Scenario(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ from shared.domain.spec import CapacitySpec, NodeSize
 from shared.wire.launchers import ClaimRequest
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import CAPACITY, EXPORT, NOW
-from tests.functions.world import LAUNCHER, OTHER_LAUNCHER, SECRET, World, by_id, next_of
+from tests.functions.world import LAUNCHER, OTHER_LAUNCHER, SECRET, FirstFitting, World, by_id, next_of
 from tests.meanwhile import Failing
 from tests.threads import at_once
 
@@ -317,15 +317,15 @@ def _claimed_by(world: World, body: dict[str, Any]) -> str:
     return answer.claimed.order_id
 
 
-@dataclass(frozen=True)
-class StaleCandidate:
+class StaleCandidate(FirstFitting):
     """A search that offers an order as it was read some time ago."""
 
-    store: OrderStore
-    seen: Snapshot
+    def __init__(self, store: OrderStore, seen: Snapshot) -> None:
+        super().__init__(store)
+        self._seen = seen
 
     def next(self, lanes: Collection[str], claim: Claim, now: datetime) -> Order | None:
-        return self.store.claim(self.seen, claim, now)
+        return self._store.claim(self._seen, claim, now)
 
 
 def test_a_repeat_that_meets_a_stale_candidate_gets_no_order_that_another_holds_by_now(world: World) -> None:

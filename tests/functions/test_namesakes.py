@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -131,7 +131,7 @@ def test_an_invalid_identity_is_refused_by_the_headers_name(world: World) -> Non
 
 
 def test_two_launchers_of_one_name_leave_each_others_orders_alone(world: World, tmp_path: Path) -> None:
-    world.ports = replace(world.ports, clock=lambda: datetime.now(UTC), wait=time.sleep)
+    world.ports = replace(world.ports, clock=lambda: datetime.now(UTC), wait=threading.Event.wait)
     (tmp_path / "worker").mkdir()
     (tmp_path / "worker" / "__main__.py").write_text(STAYS)
     with serving(world.http.application) as url, ExitStack() as launchers:

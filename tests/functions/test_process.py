@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from shared.client import ControlPlane
 from shared.wire.launchers import ClaimNext
 from tests.factories import EXPORT, TASK
 from tests.functions.world import ANY_LANES, CLIENT, KEYS, LAUNCHER, SECRET
-from tests.harness.waiting import await_value
+from tests.harness.waiting import MAX_SECONDS, await_value
 
 ROOT: Final = Path(wiring.__file__).parent.parent
 ENVIRONMENT: Final = {
@@ -169,3 +170,41 @@ def test_a_launcher_that_has_hung_up_gets_no_order(served: tuple[Server, int]) -
 
 def _claims_answered(server: Server) -> int:
     return server.log.read_text().count("POST /v1/claims 200")
+
+
+WAITING: Final = 20
+
+
+def test_claims_that_wait_are_answered_when_the_process_is_told_to_end(tmp_path: Path) -> None:
+    """Under gunicorn, which waits for its requests: all are answered before their wait is over, and it exits with 0."""
+    port, log = free_port(), tmp_path / "functions.log"
+    environment = {**os.environ, **ENVIRONMENT, "THREADS": "32", "LAUNCHYARD_MAX_WAITING": str(WAITING)}
+    with log.open("wb") as output, ThreadPoolExecutor(WAITING + 1) as pool:
+        process = subprocess.Popen(argv(port), env=environment, cwd=tmp_path, stdout=output, stderr=output)
+        try:
+            await_value(lambda: healthy(port), "the functions")
+            claims = [pool.submit(_claim_of, port, number) for number in range(WAITING + 1)]
+            await_value(lambda: any(claim.done() for claim in claims), "the answer to the oldest: now all others wait")
+
+            process.send_signal(signal.SIGTERM)
+
+            assert [claim.result(MAX_SECONDS) for claim in claims] == [(200, {"claimed": None})] * (WAITING + 1)
+            assert process.wait(MAX_SECONDS) == 0
+        finally:
+            process.kill()
+    served = [json.loads(line) for line in log.read_text().splitlines() if "/v1/claims" in line]
+    assert len(served) == WAITING + 1
+    assert max(line["duration_ms"] for line in served) < 30_000
+
+
+def _claim_of(port: int, number: int) -> tuple[int, object]:
+    body = {
+        "by": "next",
+        "request_id": f"a-claim-that-waits-{number}",
+        "launcher": "alpha",
+        "lanes": ["any/task"],
+        "wait_seconds": 30,
+    }
+    headers = {"Authorization": f"Bearer {LAUNCHER}"}
+    response = httpx.post(f"http://{LOOPBACK}:{port}/v1/claims", json=body, headers=headers, timeout=MAX_SECONDS)
+    return response.status_code, response.json()

@@ -2,6 +2,7 @@
 
 import json
 import secrets
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -25,13 +26,13 @@ from functions.domain.access import ApiKey, Role, digest
 from functions.domain.accounts import ROLE_OF, Account, AccountType
 from functions.domain.events import Claim
 from functions.domain.order import Order
-from functions.domain.refusals import Unavailable
+from functions.domain.refusals import Unavailable, WrongState
 from functions.engine.attestation import Image, Trust
 from functions.engine.credentials import CallbackTokens
 from functions.engine.operator_sessions import Sessions
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services
-from functions.ports import OrderStore, WorkerCredentials
+from functions.ports import OrderStore, Snapshot, WorkerCredentials
 from functions.wiring import Ports
 from shared.domain.spec import AnySpec
 from shared.wire.bell import Bell
@@ -76,6 +77,9 @@ class Clock:
     def __call__(self) -> datetime:
         return self.now
 
+    def sleep(self, _: threading.Event, seconds: float) -> None:
+        self.wait(seconds)
+
     def wait(self, seconds: float) -> None:
         self.waits.append(seconds)
         self.now += timedelta(seconds=seconds)
@@ -112,6 +116,14 @@ class FirstFitting:
             return self._store.claim(snapshot, claim, now)
         return None
 
+    def claim(self, candidate: Snapshot, claim: Claim, now: datetime) -> Order | None:
+        try:
+            return self._store.claim(candidate, claim, now)
+        except WrongState:
+            return None
+
+    def note_queued(self, lanes: Collection[str]) -> None: ...
+
 
 def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None = None) -> Ports:
     store, keys = MemoryOrderStore(), MemoryKeyStore()
@@ -121,6 +133,7 @@ def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None 
     http = httpx.Client(transport=transport, base_url=AUTHORITY)
     return Ports(
         store=store,
+        feed=store,
         keys=CachedKeys(keys),
         doorbell=bells,
         bucket=MemoryBucket(clock),
@@ -145,7 +158,8 @@ def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None 
         clock=clock,
         new_id=lambda: str(uuid4()),
         new_secret=secrets.token_urlsafe,
-        wait=clock.wait,
+        wait=clock.sleep,
+        in_background=lambda _: None,
         url=URL,
     )
 

@@ -2,19 +2,21 @@
 
 import inspect
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud.firestore import Client
-from google.cloud.firestore_v1.types import RunAggregationQueryResponse, StructuredQuery
+from google.cloud.firestore_v1.types import ListenRequest, RunAggregationQueryResponse, StructuredQuery
 
 from functions.adapters import page_mark
 from functions.adapters.firestore import FirestoreOrderStore
+from functions.adapters.firestore_feed import FirestoreOrderFeed
 from functions.adapters.records import FirestoreRecords
 from functions.apis.capacity import orders as capacity_orders
 from functions.apis.capacity.wire import Status
@@ -33,6 +35,7 @@ from shared.domain.order import FINAL, State
 from shared.domain.spec import NodeSize, OrderKind
 from tests.factories import NOW, an_order
 from tests.functions.world import Bells, Clock, ports_for
+from tests.threads import MAX_SECONDS
 
 FILE: Final = Path(__file__).parents[2] / "infra" / "firestore.indexes.json"
 EQUAL: Final = {"EQUAL", "IN"}
@@ -73,15 +76,28 @@ class Recorder:
 
     def __init__(self) -> None:
         self.sent: list[StructuredQuery] = []
+        self.listened = threading.Event()
 
     def run_query(self, request: Mapping[str, Any], **_: Any) -> Iterator[Any]:
         self.sent.append(request["structured_query"])
         return iter(())
 
+    def listen(self, requests: Iterator[ListenRequest], **_: Any) -> "Silence":
+        queries = (request.add_target.query.structured_query for request in requests)
+        self.sent += islice(queries, 2)  # then it waits until the stream ends
+        self.listened.set()
+        return Silence()
+
     def run_aggregation_query(self, request: Mapping[str, Any], **_: Any) -> Iterator[RunAggregationQueryResponse]:
         self.sent.append(request["structured_aggregation_query"].structured_query)
         nothing = {"result": {"aggregate_fields": {"field_1": {"integer_value": 0}}}}
         return iter([RunAggregationQueryResponse(nothing)])
+
+
+class Silence(list[Any]):
+    """A stream that sends nothing."""
+
+    def cancel(self) -> None: ...
 
 
 @pytest.fixture
@@ -98,6 +114,9 @@ def queries() -> list[StructuredQuery]:
     sessions = FirestoreRecords(client, "agent_sessions", AgentSession)
     pages = FirestoreRecords(client, "agent_session_events", EventPage)
     of_agents(AgentSessions(sessions, pages, SessionJobs(store), lambda: NOW), pages)
+    stop = FirestoreOrderFeed(client).follow(lambda _: None, lambda: None)
+    assert recorder.listened.wait(MAX_SECONDS)
+    stop()
     return recorder.sent
 
 

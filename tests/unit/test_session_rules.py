@@ -68,7 +68,7 @@ def test_a_report_of_the_start_does_not_end_a_stop() -> None:
     assert (started.state, started.cancel_requested_at) == (State.RUNNING, NOW)
 
 
-def test_a_session_that_fails_while_it_is_to_stop_has_stopped_and_one_that_succeeds_has_succeeded() -> None:
+def test_a_session_that_fails_while_it_is_to_stop_has_stopped() -> None:
     stopping = advance(running(), Cancel("cancel@client"), NOW)
 
     failed = advance(stopping, Fail("failed-1", 1, Reason.PROGRAM_FAILED, "exit code -15"), NOW)

@@ -148,11 +148,9 @@ class JobView(BaseModel):
 
     @classmethod
     def of(cls, order: Order, spec: SessionSpec) -> Self:
-        """Return the job. The times of a claim that lapsed are left out."""
+        """Return the job. The time of a claim that lapsed is left out."""
         status, at = status_of(order), order.entered
         claimed_at = None if order.claimed_by is None else at.get(State.CLAIMED)
-        started_at = at.get(State.RUNNING)
-        started = claimed_at is not None and started_at is not None and started_at >= claimed_at
         return cls(
             job_id=order.id,
             type=JobType.RESUME if spec.resume else JobType.START,
@@ -166,7 +164,7 @@ class JobView(BaseModel):
             error=(order.message or f"The job ended: {order.reason}") if status is JobStatus.FAILED else None,
             created_at=order.created_at.isoformat(),
             claimed_at=_text(claimed_at),
-            started_at=_text(started_at) if started else None,
+            started_at=_text(at.get(State.RUNNING)),
             completed_at=_text(at.get(order.state)) if order.final else None,
         )
 

@@ -128,106 +128,108 @@ def test_there_is_no_list_of_jobs(world: World) -> None:
     assert (answer.status_code, answer.get_json()) == (405, {"detail": "Method Not Allowed"})
 
 
-class TestStop:
-    def test_a_pending_job_is_stopped_at_once(self, world: World, launcher: Launcher) -> None:
-        job_id = create(world)
+def test_a_pending_job_is_stopped_at_once(world: World, launcher: Launcher) -> None:
+    job_id = create(world)
 
-        answer = stop(world, job_id)
+    answer = stop(world, job_id)
 
-        assert (answer.status_code, answer.get_json()) == (
-            200,
-            {
-                "ok": True,
-                "job_id": job_id,
-                "session_name": "survey-1",
-                "status": "stopped",
-                "message": "Job cancelled before execution",
-            },
-        )
-        job = get(world, job_id)
-        assert (job["status"], job["error"]) == ("stopped", None)
-        assert job["completed_at"] is not None
-        assert launcher.hears() == {}
+    assert (answer.status_code, answer.get_json()) == (
+        200,
+        {
+            "ok": True,
+            "job_id": job_id,
+            "session_name": "survey-1",
+            "status": "stopped",
+            "message": "Job cancelled before execution",
+        },
+    )
+    job = get(world, job_id)
+    assert (job["status"], job["error"]) == ("stopped", None)
+    assert job["completed_at"] is not None
+    assert launcher.hears() == {}
 
-    @pytest.mark.parametrize("started", [True, False])
-    def test_a_job_that_a_launcher_has_is_stopping_until_it_reports(
-        self, world: World, launcher: Launcher, started: bool
-    ) -> None:
-        job_id = create(world)
-        _ = launcher.run() if started else launcher.take()
 
-        answer = stop(world, job_id)
+@pytest.mark.parametrize("started", [True, False])
+def test_a_job_that_a_launcher_has_is_stopping_until_it_reports(
+    world: World, launcher: Launcher, started: bool
+) -> None:
+    job_id = create(world)
+    _ = launcher.run() if started else launcher.take()
 
-        assert (answer.status_code, answer.get_json()) == (
-            200,
-            {"ok": True, "job_id": job_id, "session_name": "survey-1", "status": "stopping"},
-        )
-        assert (status(world, job_id), get(world, job_id)["completed_at"]) == ("stopping", None)
-        assert launcher.hears() == {"stop_jobs": [job_id]}
+    answer = stop(world, job_id)
 
-    @pytest.mark.parametrize("state", ["stopping", "completed", "failed", "stopped"])
-    def test_a_job_that_has_ended_or_is_stopping_cannot_be_stopped(
-        self, world: World, launcher: Launcher, state: str
-    ) -> None:
-        job_id = create(world)
-        launcher.run()
-        if state in ("stopping", "stopped"):
-            stop(world, job_id)
-        if state != "stopping":
-            launcher.report(job_id, state)
+    assert (answer.status_code, answer.get_json()) == (
+        200,
+        {"ok": True, "job_id": job_id, "session_name": "survey-1", "status": "stopping"},
+    )
+    assert (status(world, job_id), get(world, job_id)["completed_at"]) == ("stopping", None)
+    assert launcher.hears() == {"stop_jobs": [job_id]}
 
-        answer = stop(world, job_id)
 
-        assert status(world, job_id) == state
-        assert (answer.status_code, answer.get_json()) == (400, {"detail": f"Job cannot be stopped (status: {state})"})
+@pytest.mark.parametrize("state", ["stopping", "completed", "failed", "stopped"])
+def test_a_job_that_has_ended_or_is_stopping_cannot_be_stopped(world: World, launcher: Launcher, state: str) -> None:
+    job_id = create(world)
+    launcher.run()
+    if state in ("stopping", "stopped"):
+        stop(world, job_id)
+    if state != "stopping":
+        launcher.report(job_id, state)
 
-    def test_a_job_that_expired_cannot_be_stopped(self, world: World) -> None:
-        job_id = create(world)
-        world.clock.now = world.order(job_id).expires_at
-        world.sweep()
+    answer = stop(world, job_id)
 
-        assert stop(world, job_id).get_json() == {"detail": "Job cannot be stopped (status: failed)"}
-        assert world.order(job_id).state is State.EXPIRED
-        assert get(world, job_id)["error"] == "No launcher ran it in time."
+    assert status(world, job_id) == state
+    assert (answer.status_code, answer.get_json()) == (400, {"detail": f"Job cannot be stopped (status: {state})"})
 
-    def test_a_job_whose_launcher_is_gone_cannot_be_stopped_until_it_waits_again(
-        self, world: World, launcher: Launcher
-    ) -> None:
-        job_id = create(world)
-        launcher.take()
-        launcher.deregister()
 
-        answer = stop(world, job_id)
+def test_a_job_that_expired_cannot_be_stopped(world: World) -> None:
+    job_id = create(world)
+    world.clock.now = world.order(job_id).expires_at
+    world.sweep()
 
-        assert (answer.status_code, answer.get_json()) == (500, {"detail": "Failed to queue stop command"})
-        world.lapse(job_id)
-        assert stop(world, job_id).get_json()["status"] == "stopped"
+    assert stop(world, job_id).get_json() == {"detail": "Job cannot be stopped (status: failed)"}
+    assert world.order(job_id).state is State.EXPIRED
+    assert get(world, job_id)["error"] == "No launcher ran it in time."
 
-    def test_a_launcher_that_did_not_register_here_is_told_by_its_heartbeats(self, world: World) -> None:
-        job_id = create(world)
-        claimed = world.claim(job_id)
-        assert claimed is not None
 
-        assert stop(world, job_id).get_json()["status"] == "stopping"
-        assert get(world, job_id)["launcher_id"] == "alpha"
-        assert [one["why"] for one in world.heartbeat((job_id, claimed["epoch"]))["stop"]] == ["cancelled"]
+def test_a_job_whose_launcher_is_gone_cannot_be_stopped_until_it_waits_again(world: World, launcher: Launcher) -> None:
+    job_id = create(world)
+    launcher.take()
+    launcher.deregister()
 
-    def test_a_job_that_is_claimed_while_it_is_stopped_is_stopping(
-        self, world: World, launcher: Launcher, meanwhile: Meanwhile
-    ) -> None:
-        job_id = create(world)
-        meanwhile(world.ports.store, "apply", launcher.take)
+    answer = stop(world, job_id)
 
-        assert stop(world, job_id).get_json()["status"] == "stopping"
+    assert (answer.status_code, answer.get_json()) == (500, {"detail": "Failed to queue stop command"})
+    world.lapse(job_id)
+    assert stop(world, job_id).get_json()["status"] == "stopped"
 
-    def test_a_job_that_ends_while_it_is_stopped_cannot_be_stopped(
-        self, world: World, launcher: Launcher, meanwhile: Meanwhile
-    ) -> None:
-        job_id = create(world)
-        launcher.run()
-        meanwhile(world.ports.store, "apply", lambda: launcher.report(job_id, "completed"))
 
-        assert stop(world, job_id).get_json() == {"detail": "Job cannot be stopped (status: completed)"}
+def test_a_launcher_that_did_not_register_here_is_told_by_its_heartbeats(world: World) -> None:
+    job_id = create(world)
+    claimed = world.claim(job_id)
+    assert claimed is not None
+
+    assert stop(world, job_id).get_json()["status"] == "stopping"
+    assert get(world, job_id)["launcher_id"] == "alpha"
+    assert [one["why"] for one in world.heartbeat((job_id, claimed["epoch"]))["stop"]] == ["cancelled"]
+
+
+def test_a_job_that_is_claimed_while_it_is_stopped_is_stopping(
+    world: World, launcher: Launcher, meanwhile: Meanwhile
+) -> None:
+    job_id = create(world)
+    meanwhile(world.ports.store, "apply", launcher.take)
+
+    assert stop(world, job_id).get_json()["status"] == "stopping"
+
+
+def test_a_job_that_ends_while_it_is_stopped_cannot_be_stopped(
+    world: World, launcher: Launcher, meanwhile: Meanwhile
+) -> None:
+    job_id = create(world)
+    launcher.run()
+    meanwhile(world.ports.store, "apply", lambda: launcher.report(job_id, "completed"))
+
+    assert stop(world, job_id).get_json() == {"detail": "Job cannot be stopped (status: completed)"}
 
 
 def test_a_session_whose_launcher_was_lost_is_resumed_by_a_new_job(world: World, launcher: Launcher) -> None:

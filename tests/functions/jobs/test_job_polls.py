@@ -166,153 +166,154 @@ def test_a_job_whose_poll_s_answer_was_lost_waits_again_under_the_same_id(world:
     assert world.order(job_id).attempt == 1
 
 
-class TestWords:
-    def test_a_stop_command_comes_first_and_alone(self, world: World, launcher: Launcher) -> None:
-        first, second = (create(world) for _ in range(2))
-        taken = {launcher.run(), launcher.run()}
-        waiting = create(world)
-        assert taken == {first, second}
-        for job_id in taken:
-            stop(world, job_id)
-        launcher.deregister(itself=False)
-
-        assert launcher.hears() == {"stop_jobs": sorted(taken)}
-        assert launcher.hears() == {"deregistered": True}
-        assert status(world, waiting) == "pending"
-
-    def test_a_waiting_poll_hears_a_stop_at_once(self, world: World, launcher: Launcher) -> None:
-        create(world)
-        job_id = launcher.run()
-        world.clock.while_waiting = lambda: None if status(world, job_id) == "stopping" else stop(world, job_id)
-
-        assert launcher.hears() == {"stop_jobs": [job_id]}
-
-    def test_a_waiting_poll_hears_a_deregistration(self, world: World, launcher: Launcher) -> None:
-        world.clock.while_waiting = lambda: launcher.deregister(itself=False)
-
-        assert launcher.hears() == {"deregistered": True}
-
-    def test_a_stop_command_is_repeated_every_few_seconds_and_lets_jobs_pass(
-        self, world: World, launcher: Launcher
-    ) -> None:
-        """The answer with the first may have been lost; and a launcher without the job would poll without a pause."""
-        create(world)
-        job_id = launcher.run()
+def test_a_stop_command_comes_first_and_alone(world: World, launcher: Launcher) -> None:
+    first, second = (create(world) for _ in range(2))
+    taken = {launcher.run(), launcher.run()}
+    waiting = create(world)
+    assert taken == {first, second}
+    for job_id in taken:
         stop(world, job_id)
-        assert launcher.hears() == {"stop_jobs": [job_id]}
-        before = world.clock.now
-        other = create(world)
+    launcher.deregister(itself=False)
 
-        assert launcher.take() == other
-        assert (launcher.hears() or launcher.hears()) == {"stop_jobs": [job_id]}
-        assert world.clock.now - before == timedelta(seconds=5)
-        launcher.report(job_id, "stopped")
-        world.clock.now += timedelta(seconds=5)
-        assert launcher.hears() == {}
+    assert launcher.hears() == {"stop_jobs": sorted(taken)}
+    assert launcher.hears() == {"deregistered": True}
+    assert status(world, waiting) == "pending"
 
-    def test_a_new_stop_command_does_not_wait_for_the_repeat_of_another(self, world: World, launcher: Launcher) -> None:
-        for _ in range(2):
-            create(world)
-        first, second = launcher.run(), launcher.run()
-        stop(world, first)
-        launcher.hears()
-        stop(world, second)
 
-        assert launcher.hears() == {"stop_jobs": sorted([first, second])}
+def test_a_waiting_poll_hears_a_stop_at_once(world: World, launcher: Launcher) -> None:
+    create(world)
+    job_id = launcher.run()
+    world.clock.while_waiting = lambda: None if status(world, job_id) == "stopping" else stop(world, job_id)
 
-    def test_a_stop_command_is_for_the_job_s_own_launcher(self, world: World, launcher: Launcher) -> None:
-        other = register(world)
+    assert launcher.hears() == {"stop_jobs": [job_id]}
+
+
+def test_a_waiting_poll_hears_a_deregistration(world: World, launcher: Launcher) -> None:
+    world.clock.while_waiting = lambda: launcher.deregister(itself=False)
+
+    assert launcher.hears() == {"deregistered": True}
+
+
+def test_a_stop_command_is_repeated_every_few_seconds_and_lets_jobs_pass(world: World, launcher: Launcher) -> None:
+    """The answer with the first may have been lost; and a launcher without the job would poll without a pause."""
+    create(world)
+    job_id = launcher.run()
+    stop(world, job_id)
+    assert launcher.hears() == {"stop_jobs": [job_id]}
+    before = world.clock.now
+    other = create(world)
+
+    assert launcher.take() == other
+    assert (launcher.hears() or launcher.hears()) == {"stop_jobs": [job_id]}
+    assert world.clock.now - before == timedelta(seconds=5)
+    launcher.report(job_id, "stopped")
+    world.clock.now += timedelta(seconds=5)
+    assert launcher.hears() == {}
+
+
+def test_a_new_stop_command_does_not_wait_for_the_repeat_of_another(world: World, launcher: Launcher) -> None:
+    for _ in range(2):
         create(world)
-        job_id = launcher.run()
-        stop(world, job_id)
+    first, second = launcher.run(), launcher.run()
+    stop(world, first)
+    launcher.hears()
+    stop(world, second)
+    before = world.clock.now
 
-        assert other.hears() == {}
-        assert launcher.hears() == {"stop_jobs": [job_id]}
-
-
-class TestLabels:
-    def test_only_a_launcher_that_offers_the_labels_gets_the_job(self, world: World) -> None:
-        job_id = create(world, labels=["gpu", "host=bench-2"])
-        plain, partly, fitting = register(world), register(world, labels=["gpu"]), register(world, **METADATA)
-        both = register(world, **METADATA, labels=["gpu"])
-
-        assert plain.hears() == partly.hears() == fitting.hears() == {}
-        assert both.take() == job_id
-
-    def test_a_job_without_labels_is_for_everyone(self, world: World) -> None:
-        job_ids = {create(world) for _ in range(2)}
-
-        assert {register(world, **METADATA).take(), register(world).take()} == job_ids
-
-    def test_a_job_that_nobody_could_take_fails_with_that_reason(self, world: World) -> None:
-        configure(world, LAUNCHYARD_UNMATCHED_SECONDS="90")
-        job_id, unlabelled = create(world, labels=["gpu"]), create(world)
-        world.clock.now += timedelta(seconds=90)
-        world.sweep()
-
-        job = get(world, job_id)
-        assert (job["status"], job["error"]) == ("failed", "No launcher that offers gpu took it in time.")
-        assert world.view(job_id)["reason"] == "unmatched"
-        assert job["completed_at"] == "2026-11-22T12:01:30+00:00"
-        assert status(world, unlabelled) == "pending"
+    assert launcher.hears() == {"stop_jobs": sorted([first, second])}
+    assert world.clock.now == before
 
 
-class TestFaults:
-    """A launcher gives up after three errors in a row, so a fault of the store must not look like one."""
+def test_a_stop_command_is_for_the_job_s_own_launcher(world: World, launcher: Launcher) -> None:
+    other = register(world)
+    create(world)
+    job_id = launcher.run()
+    stop(world, job_id)
 
-    @pytest.mark.parametrize(
-        ("port", "method"),
-        [
-            ("job_launchers", "get"),
-            ("job_launchers", "change"),
-            ("store", "held_by"),
-            ("store", "claimable"),
-            ("store", "remembering"),
-            ("keys", "find"),
-        ],
-    )
-    @pytest.mark.parametrize("fault", [UNAVAILABLE, OtherVersion("Another version wrote it.")])
-    def test_a_poll_during_a_fault_is_empty_and_not_at_once(
-        self,
-        world: World,
-        launcher: Launcher,
-        failing: Failing,
-        pauses: list[float],
-        port: str,
-        method: str,
-        fault: Exception,
-    ) -> None:
-        world.clock.now += timedelta(seconds=30)
-        failing(getattr(world.ports, port), method, fault)
+    assert other.hears() == {}
+    assert launcher.hears() == {"stop_jobs": [job_id]}
 
-        answer = launcher.poll()
 
-        assert (answer.status_code, answer.get_data()) == (204, b"")
-        assert pauses == [0.5]
+def test_only_a_launcher_that_offers_the_labels_gets_the_job(world: World) -> None:
+    job_id = create(world, labels=["gpu", "host=bench-2"])
+    plain, partly, fitting = register(world), register(world, labels=["gpu"]), register(world, **METADATA)
+    both = register(world, **METADATA, labels=["gpu"])
 
-    def test_any_other_request_is_asked_to_come_again(self, world: World, launcher: Launcher, failing: Failing) -> None:
-        create(world)
-        job_id = launcher.take()
-        failing(world.ports.store, "look", UNAVAILABLE)
+    assert plain.hears() == partly.hears() == fitting.hears() == {}
+    assert both.take() == job_id
 
-        answer = launcher.report(job_id, "started")
 
-        assert (answer.status_code, answer.get_json()) == (503, {"detail": UNAVAILABLE.message})
-        assert answer.headers["Retry-After"]
+def test_a_job_without_labels_is_for_everyone(world: World) -> None:
+    job_ids = {create(world) for _ in range(2)}
 
-    def test_an_outage_ends_no_job_of_a_launcher_that_polls_again_after_it(
-        self, world: World, launcher: Launcher
-    ) -> None:
-        create(world)
-        job_id = launcher.run()
-        world.clock.now += timedelta(minutes=10)  # nothing could be stored meanwhile
+    assert {register(world, **METADATA).take(), register(world).take()} == job_ids
 
-        assert world.sweep()["ended"] == 0
-        world.clock.now += timedelta(seconds=30)
-        launcher.poll()
-        world.clock.now += timedelta(seconds=30)
-        assert world.sweep()["ended"] == 0
-        assert status(world, job_id) == "running"
+
+def test_a_job_that_nobody_could_take_fails_with_that_reason(world: World) -> None:
+    configure(world, LAUNCHYARD_UNMATCHED_SECONDS="90")
+    job_id, unlabelled = create(world, labels=["gpu"]), create(world)
+    world.clock.now += timedelta(seconds=90)
+    world.sweep()
+
+    job = get(world, job_id)
+    assert (job["status"], job["error"]) == ("failed", "No launcher that offers gpu took it in time.")
+    assert world.view(job_id)["reason"] == "unmatched"
+    assert job["completed_at"] == "2026-11-22T12:01:30+00:00"
+    assert status(world, unlabelled) == "pending"
+
+
+@pytest.mark.parametrize(
+    ("port", "method"),
+    [
+        ("job_launchers", "get"),
+        ("job_launchers", "change"),
+        ("store", "held_by"),
+        ("store", "claimable"),
+        ("store", "remembering"),
+        ("keys", "find"),
+    ],
+)
+@pytest.mark.parametrize("fault", [UNAVAILABLE, OtherVersion("Another version wrote it.")])
+def test_a_poll_during_a_fault_is_empty_and_not_at_once(
+    world: World,
+    launcher: Launcher,
+    failing: Failing,
+    pauses: list[float],
+    port: str,
+    method: str,
+    fault: Exception,
+) -> None:
+    world.clock.now += timedelta(seconds=30)
+    failing(getattr(world.ports, port), method, fault)
+
+    answer = launcher.poll()
+
+    assert (answer.status_code, answer.get_data()) == (204, b"")
+    assert pauses == [0.5]
+
+
+def test_any_other_request_is_asked_to_come_again(world: World, launcher: Launcher, failing: Failing) -> None:
+    create(world)
+    job_id = launcher.take()
+    failing(world.ports.store, "look", UNAVAILABLE)
+
+    answer = launcher.report(job_id, "started")
+
+    assert (answer.status_code, answer.get_json()) == (503, {"detail": UNAVAILABLE.message})
+    assert answer.headers["Retry-After"]
+
+
+def test_an_outage_ends_no_job_of_a_launcher_that_polls_again_after_it(world: World, launcher: Launcher) -> None:
+    create(world)
+    job_id = launcher.run()
+    world.clock.now += timedelta(minutes=10)  # nothing could be stored meanwhile
+
+    assert world.sweep()["ended"] == 0
+    world.clock.now += timedelta(seconds=30)
+    launcher.poll()
+    world.clock.now += timedelta(seconds=30)
+    assert world.sweep()["ended"] == 0
+    assert status(world, job_id) == "running"
 
 
 def test_a_poll_s_job_is_an_order_of_the_one_engine(world: World, launcher: Launcher) -> None:

@@ -1,0 +1,170 @@
+"""The feed of orders from Firestore: one stream reports which orders become queued, and which are to stop.
+
+The library's own listener (`Query.on_snapshot`) is not used. While Firestore does not answer, it connects again without
+a pause, which takes two thirds of a processor; if it ends, nobody hears of it; and at each change it sorts all
+documents that match, which it keeps. This feed keeps none. Each stream ends after STREAM_SECONDS, so that few documents
+match, and so that a stream that is dead without an error is replaced.
+
+A stream begins with the changes of OVERLAP before it. So it costs one read for each change, however many orders are
+queued. What may have become queued before, while no stream was open, is `missed`.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import structlog
+from cachetools import LRUCache
+from google.api_core.exceptions import DeadlineExceeded, from_grpc_status
+from google.cloud.firestore import Client, DocumentSnapshot, FieldFilter, Query
+from google.cloud.firestore_v1 import _helpers
+from google.cloud.firestore_v1.types import Document, ListenRequest, Target, TargetChange
+from pydantic import ValidationError
+
+from functions.adapters.firestore import ORDERS
+from functions.adapters.reading import note_unreadable, order_of
+from functions.ports import Snapshot
+from shared.domain.order import State
+from shared.log_events import LogEvent
+
+STREAM_SECONDS: Final = 120.0
+OVERLAP: Final = timedelta(seconds=10)
+"""How far the clocks of other instances may be behind this one's, and how long their commits may take."""
+FIRST_PAUSE: Final = 1.0
+"""The pause (seconds) after a stream that failed. It doubles with each failure in a row, up to MAX_PAUSE."""
+MAX_PAUSE: Final = 15.0
+MAX_REPORTED: Final = 4096
+"""How many documents are remembered, so that each version is reported once. At each change, the emulator sends all
+documents of a stream again.
+"""
+
+log = structlog.get_logger()
+
+
+class FirestoreOrderFeed:
+    """`pause` is the first pause, in seconds."""
+
+    def __init__(self, client: Client, stream_seconds: float = STREAM_SECONDS, pause: float = FIRST_PAUSE) -> None:
+        self._client, self._stream_seconds, self._pause = client, stream_seconds, pause
+
+    def follow(self, heard: Callable[[Snapshot], None], missed: Callable[[], None]) -> Callable[[], None]:
+        following = _Following(self._client, self._stream_seconds, self._pause, heard, missed)
+        threading.Thread(target=following.run, name="order-feed", daemon=True).start()
+        return following.stop
+
+
+class _Following:
+    """Reads one stream after the other, until it is stopped."""
+
+    def __init__(
+        self,
+        client: Client,
+        stream_seconds: float,
+        pause: float,
+        heard: Callable[[Snapshot], None],
+        missed: Callable[[], None],
+    ) -> None:
+        self._client, self._stream_seconds, self._first_pause = client, stream_seconds, pause
+        self._heard, self._missed = heard, missed
+        self._stopped = threading.Event()
+        self._stream: Any = None
+        self._ready = False
+        """Whether the present stream has caught up with the store."""
+        self._reported: LRUCache[str, object] = LRUCache(MAX_REPORTED)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        if (stream := self._stream) is not None:
+            stream.cancel()
+
+    def run(self) -> None:
+        first, pause = True, self._first_pause
+        while not self._stopped.is_set():
+            why: Exception | None = None
+            try:
+                self._read_stream(first)
+            except Exception as error:  # noqa: BLE001 (whatever ends a stream, the next one begins)
+                why = error
+            first = False
+            if self._stopped.is_set() or (self._ready and isinstance(why, DeadlineExceeded)):
+                continue  # it was stopped, or has lived its time
+            pause = self._first_pause if self._ready else pause
+            message = (
+                "The stream that reports new orders has ended. Until the next one, waiting claims look every 15 s."
+            )
+            log.warning(
+                LogEvent.ORDER_FEED_LOST,
+                message=message,
+                why=type(why).__name__ if why else "ended",
+                pause_seconds=pause,
+            )
+            self._stopped.wait(pause)
+            pause = min(2 * pause, MAX_PAUSE)
+
+    def _read_stream(self, first: bool) -> None:
+        queries, over = self._queries(datetime.now(UTC) - OVERLAP), threading.Event()
+        self._ready, behind = False, set(range(len(queries)))
+        try:
+            self._stream = self._client._firestore_api.listen(
+                requests=self._requests(queries, over),
+                metadata=self._client._rpc_metadata,
+                timeout=self._stream_seconds,
+                retry=None,
+            )
+            if self._stopped.is_set():
+                self._stream.cancel()
+            for response in self._stream:
+                if "document_change" in response:
+                    self._report(response.document_change.document)
+                elif "target_change" in response and not self._ready:
+                    behind -= _caught_up(response.target_change)
+                    self._ready = not behind
+                    if self._ready and not first:
+                        self._missed()
+        finally:
+            over.set()
+
+    def _requests(self, queries: Iterable[Query], over: threading.Event) -> Iterator[ListenRequest]:
+        database = self._client._database_string
+        for number, query in enumerate(queries, 1):
+            parent, _ = query._parent._parent_info()
+            target = Target.QueryTarget(parent=parent, structured_query=query._to_protobuf())
+            yield ListenRequest(database=database, add_target=Target(query=target, target_id=number))
+        over.wait()  # the stream ends with its requests
+
+    def _queries(self, since: datetime) -> list[Query]:
+        orders = self._client.collection(ORDERS)
+        entered = f"entered.{State.QUEUED}"
+        queued = orders.where(filter=FieldFilter("state", "==", State.QUEUED))
+        return [
+            queued.where(filter=FieldFilter(entered, ">=", since)).order_by(entered),
+            orders.where(filter=FieldFilter("cancel_requested_at", ">=", since)).order_by("cancel_requested_at"),
+        ]
+
+    def _report(self, document: Document) -> None:
+        version = document.update_time
+        if self._reported.get(document.name) == version:
+            return
+        self._reported[document.name] = version
+        _, _, path = document.name.partition("/documents/")
+        fields = _helpers.decode_dict(document.fields, self._client)
+        reference = self._client.document(path)
+        read = DocumentSnapshot(reference, fields, True, None, document.create_time, version)
+        try:
+            snapshot = order_of(read)
+        except ValidationError as error:
+            note_unreadable({reference.id: error})
+            return
+        order = snapshot.order
+        if order.state is State.QUEUED or (order.lease is not None and order.cancel_requested_at is not None):
+            self._heard(snapshot)
+
+
+def _caught_up(change: TargetChange) -> set[int]:
+    """Return the targets that this change says are current, numbered from 0. Raises the error that ended a target."""
+    if change.target_change_type == TargetChange.TargetChangeType.REMOVE:
+        raise from_grpc_status(change.cause.code, change.cause.message)  # type: ignore[no-untyped-call]
+    if change.target_change_type != TargetChange.TargetChangeType.CURRENT:
+        return set()
+    return {number - 1 for number in change.target_ids}

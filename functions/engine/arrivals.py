@@ -1,0 +1,241 @@
+"""Claims that wait: each sleeps until an order of its lanes arrives, and reads nothing from the store meanwhile.
+
+One feed of the store (`ports.OrderFeed`) wakes all claims that wait in this process. An order that arrives is offered
+to one of them: the one of its lanes that has waited longest and has no other offer. If that one does not take it, or
+leaves for another reason, the order is offered to the next. If every claim of its lanes has an offer already, one of
+each set of lanes looks at the store once it has tried its own, and as long as it finds something, another looks next.
+
+The same is done for what the feed may not have told: for each set of lanes one claim looks every LOOK_AGAIN, and after
+a fault of the feed. So a feed that is dead without saying so costs time, and no order.
+
+Two locks: `_lock` guards what is known of the waiting claims. Nothing is called while it is held, so it is never held
+for long. `_feed_lock` is held while the feed is started or stopped; `_lock` may be taken inside it, never the other way
+round. The feed, the store and the claims' own checks are called without `_lock`.
+"""
+
+import heapq
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from functions.domain.holder import are_one
+from functions.ports import OrderFeed, Snapshot
+
+MAX_WAITING: Final = 600
+"""How many claims wait at one instance, unless a setting says otherwise."""
+LOOK_AGAIN: Final = timedelta(seconds=15)
+"""How often one claim of each set of lanes looks at the store although nothing arrived."""
+TRY_AGAIN: Final = timedelta(seconds=2)
+"""How long after a failure of the store one claim tries again."""
+IDLE: Final = timedelta(seconds=60)
+"""How long the feed is followed after the last claim has stopped waiting."""
+TICK: Final = 0.1
+"""The time (seconds) by which a look, an order that becomes available, or the end of the process may be noticed late.
+"""
+MAX_LATER: Final = 4096
+"""How many orders that become available later are remembered. Others are found by the next look."""
+
+
+def in_thread(run: Callable[[], None]) -> None:
+    threading.Thread(target=run, name="arrivals", daemon=True).start()
+
+
+@dataclass(eq=False, slots=True)
+class Waiting:
+    """One claim that waits. `woken` is set whenever another field has changed.
+
+    `offer` is an order that is offered to nobody else. If `has_word`, there may be something else to tell its launcher.
+    If `ended`, it is to be answered at once.
+    """
+
+    lanes: frozenset[str]
+    holder: str
+    woken: threading.Event = field(default_factory=threading.Event)
+    offer: Snapshot | None = None
+    looks_asked: int = 0
+    looks_done: int = 0
+    has_word: bool = False
+    ended: bool = False
+
+    @property
+    def must_look(self) -> bool:
+        """Return whether this claim is the one of its lanes that looks at the store."""
+        return self.looks_asked != self.looks_done
+
+    def ask_to_look(self) -> None:
+        self.looks_asked += 1
+        self.woken.set()
+
+
+class Arrivals:
+    """The waiting claims of a process.
+
+    `note_queued` is told the lanes of each order that arrives while nobody is free to take it. At most `most` claims
+    wait: one more ends the wait of the oldest. `stopping` returns whether the process is about to end: then all waits
+    end. `wait` sleeps until the event is set, or for some seconds. `in_background` runs a function that ends once
+    nobody has waited for IDLE.
+    """
+
+    def __init__(
+        self,
+        feed: OrderFeed,
+        note_queued: Callable[[Collection[str]], None],
+        clock: Callable[[], datetime],
+        most: int = MAX_WAITING,
+        stopping: Callable[[], bool] = lambda: False,
+        wait: Callable[[threading.Event, float], object] = threading.Event.wait,
+        in_background: Callable[[Callable[[], None]], None] = in_thread,
+    ) -> None:
+        self._feed, self._note_queued, self._clock = feed, note_queued, clock
+        self._most, self._stopping, self._wait, self._in_background = most, stopping, wait, in_background
+        self._feed_lock, self._lock = threading.Lock(), threading.Lock()
+        self._stop_feed: Callable[[], None] | None = None
+        self._waiting: dict[Waiting, None] = {}
+        """Those that waited longest come first."""
+        self._looked_at: dict[frozenset[str], datetime] = {}
+        self._later: list[tuple[datetime, tuple[str, ...]]] = []
+        """A heap of the times from which orders may be claimed, with their lanes."""
+        self._idle_since = clock()
+        self._closed = False
+
+    @contextmanager
+    def waiting(self, lanes: Collection[str], holder: str) -> Iterator[Waiting]:
+        """Have a claim wait. From the first moment on it hears what arrives; what it leaves undone goes to the next."""
+        waiting = Waiting(frozenset(lanes), holder)
+        try:
+            self._enter(waiting)
+            yield waiting
+        finally:
+            self._leave(waiting)
+
+    def sleep(self, waiting: Waiting, seconds: float) -> None:
+        """Return when there is something to do for this claim, or after these seconds."""
+        self._wait(waiting.woken, seconds)
+        waiting.woken.clear()  # before its fields are read: what changes from now on wakes it again
+
+    def postpone(self, waiting: Waiting) -> None:
+        """Note that the store failed this claim: some claim of its lanes tries again in TRY_AGAIN."""
+        with self._lock:
+            waiting.offer, waiting.looks_done = None, waiting.looks_asked
+            self._remember(self._clock() + TRY_AGAIN, waiting.lanes)
+
+    def nudge(self, holder: str) -> None:
+        """Wake what this launcher waits with: there is something else to tell it."""
+        with self._lock:
+            for one in self._waiting:
+                if are_one(one.holder, holder):
+                    one.has_word = True
+                    one.woken.set()
+
+    def heard(self, arrived: Snapshot) -> None:
+        """Offer an order that became queued, or tell the launcher of a held one that it is to stop."""
+        order = arrived.order
+        if order.lease is not None:
+            self.nudge(order.lease.launcher)
+            return
+        with self._lock:
+            if order.available_at > self._clock():
+                self._remember(order.available_at, order.lanes)
+                return
+            free = next((one for one in self._of(order.lanes) if one.offer is None), None)
+            if free is not None:
+                free.offer = arrived
+                free.woken.set()
+                return
+        self._have_looked(order.lanes)
+
+    def missed(self) -> None:
+        """Have one claim of each set of lanes look: orders may have become queued that were not heard."""
+        with self._lock:
+            self._ask_to_look(self._waiting)
+
+    def tick(self) -> bool:
+        """Do what is due. Return False if nobody has waited for IDLE, or if the process is about to end: then the feed
+        is stopped.
+        """
+        now = self._clock()
+        with self._lock:
+            due = list[tuple[str, ...]]()
+            while self._later and self._later[0][0] <= now:
+                due.append(heapq.heappop(self._later)[1])
+            self._looked_at = {one.lanes: self._looked_at[one.lanes] for one in self._waiting}
+            stale = {lanes for lanes, at in self._looked_at.items() if now - at >= LOOK_AGAIN}
+            self._ask_to_look(one for one in self._waiting if one.lanes in stale)
+        for lanes in due:
+            self._have_looked(lanes)
+        return self._go_on(now)
+
+    def _enter(self, waiting: Waiting) -> None:
+        with self._lock:
+            if self._closed:
+                self._end(waiting)
+                return
+            if len(self._waiting) >= self._most:
+                self._end(next(iter(self._waiting)))
+            self._waiting[waiting] = None
+            self._looked_at[waiting.lanes] = self._clock()  # it looks itself before it sleeps
+        with self._feed_lock:
+            if self._stop_feed is None and not self._closed:
+                self._stop_feed = self._feed.follow(self.heard, self.missed)
+                self._in_background(self._keep_ticking)
+
+    def _leave(self, waiting: Waiting) -> None:
+        with self._lock:
+            self._waiting.pop(waiting, None)
+            self._idle_since = self._clock()
+            offer, waiting.offer = waiting.offer, None
+            if waiting.must_look:
+                self._ask_to_look(self._of(waiting.lanes))
+        if offer is not None:
+            self.heard(offer)
+
+    def _end(self, waiting: Waiting) -> None:
+        self._waiting.pop(waiting, None)
+        waiting.ended = True
+        waiting.woken.set()
+
+    def _of(self, lanes: Collection[str]) -> Iterator[Waiting]:
+        """Yield the waiting claims that can take an order of some of these lanes."""
+        return (one for one in self._waiting if not one.lanes.isdisjoint(lanes))
+
+    def _remember(self, available_at: datetime, lanes: Collection[str]) -> None:
+        if len(self._later) < MAX_LATER:
+            heapq.heappush(self._later, (available_at, tuple(lanes)))
+
+    def _have_looked(self, lanes: Collection[str]) -> None:
+        """Have the waiting claims look for an order of these lanes, and those that come later look anew."""
+        self._note_queued(lanes)
+        with self._lock:
+            self._ask_to_look(self._of(lanes))
+
+    def _ask_to_look(self, some: Iterable[Waiting]) -> None:
+        """Ask one of each set of lanes."""
+        asked, now = set[frozenset[str]](), self._clock()
+        for one in some:
+            if one.lanes not in asked:
+                asked.add(one.lanes)
+                self._looked_at[one.lanes] = now
+                one.ask_to_look()
+
+    def _keep_ticking(self) -> None:
+        pause = threading.Event()
+        while self.tick():
+            pause.wait(TICK)
+
+    def _go_on(self, now: datetime) -> bool:
+        stopping = self._stopping()
+        with self._feed_lock:
+            with self._lock:
+                if stopping:
+                    self._closed = True
+                    for one in list(self._waiting):
+                        self._end(one)
+                elif self._waiting or now - self._idle_since < IDLE:
+                    return True
+                stop, self._stop_feed = self._stop_feed, None
+            if stop is not None:
+                stop()
+        return False
