@@ -4,7 +4,7 @@ import json
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -25,7 +25,9 @@ from tests.harness.waiting import await_value
 ADMIN_KEY: Final = f"ly_{uuid4()}"
 KEYS: Final = {Role.ADMIN: ADMIN_KEY, Role.CLIENT: f"ly_{uuid4()}", Role.LAUNCHER: f"ly_{uuid4()}"}
 POLL_SECONDS: Final = 2
-STALE_SECONDS: Final = 4 * POLL_SECONDS
+STALE_SECONDS: Final = 12
+HEARTBEAT_SECONDS: Final = 1
+"""Often, because a launcher on a busy host may be late, and one that stops a job does not poll meanwhile."""
 LAUNCHERS: Final = 50
 
 
@@ -62,11 +64,13 @@ def client(url: str) -> Iterator[Client]:
 def run(url: str, tmp_path: Path) -> Iterator[Callable[[], AgentLauncher]]:
     """Run a launcher of the contract, whose key is in its base URL, until the test is over."""
     with ExitStack() as running:
-        yield lambda: running.enter_context(
-            agent_launcher(
-                f"{url}/k/{KEYS[Role.LAUNCHER]}", tmp_path / f"{uuid4()}.jsonl", "--hostname", f"h{uuid4().hex[:8]}"
-            )
-        )
+
+        def run() -> AgentLauncher:
+            log = tmp_path / f"{uuid4()}.jsonl"
+            keyed = f"{url}/k/{KEYS[Role.LAUNCHER]}"
+            return running.enter_context(agent_launcher(keyed, log, HEARTBEAT_INTERVAL=str(HEARTBEAT_SECONDS)))
+
+        yield run
 
 
 def test_a_launcher_runs_a_job_from_start_to_end_and_its_session_has_the_result(
@@ -218,9 +222,10 @@ def test_a_restart_loses_and_doubles_no_job_and_no_launcher_gives_up(
         await_value(lambda: all(one.steps("registered") for one in launchers), "50 registrations")
         await_value(lambda: front.requests >= LAUNCHERS, "50 polls that wait")
 
-        server.send(number)
-        await_value(lambda: not server.runs, "the end of the control plane")
-        server.kill()
+        with front.holding() if number == signal.SIGTERM else nullcontext():
+            server.send(number)
+            await_value(lambda: not server.runs, "the end of the control plane")
+            server.kill()
         server.start()
 
         assert {job_id: client.job(job_id)["status"] for job_id in states} == states

@@ -1,7 +1,8 @@
 """A front end that holds requests while its server is down, as Cloud Run queues them while an instance starts.
 
-https://cloud.google.com/run/docs/about-instance-autoscaling: a request waits for an instance, and is not refused. What
-an instance was handling when it died fails: it is answered with 503.
+https://cloud.google.com/run/docs/about-instance-autoscaling: a request waits for an instance, and is not refused. No
+request is sent to an instance that is being shut down. What an instance was handling when it died fails: it is answered
+with 503.
 """
 
 import threading
@@ -32,6 +33,17 @@ class Front:
         self.requests = 0
         self.upstream = Upstream(server)
         self._counting = threading.Lock()
+        self._routed = threading.Event()
+        self._routed.set()
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Send the server no new requests until the end of the context: it is being shut down."""
+        self._routed.clear()
+        try:
+            yield
+        finally:
+            self._routed.set()
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         with self._counted():
@@ -39,6 +51,7 @@ class Front:
 
     def _answer(self, outgoing: httpx.Request) -> Response:
         deadline = time.monotonic() + MAX_HELD_SECONDS
+        self._routed.wait(MAX_HELD_SECONDS)
         while time.monotonic() < deadline:
             try:
                 return self.upstream.ask(outgoing)

@@ -4,7 +4,7 @@
 # that the contract does not repeat. It is in Perl because git needs Perl, so that it runs wherever this repository was
 # cloned.
 #
-#     launcher.pl --log FILE [--hostname NAME] [--executor-type TYPE] [--one-shot] COMMAND...
+#     launcher.pl --log FILE [--hostname NAME] [--executor-type TYPE] COMMAND...
 #
 # AGENT_ORCHESTRATOR_API_URL is the base URL, which may hold a key; POLL_TIMEOUT and HEARTBEAT_INTERVAL are in seconds;
 # PROJECT_DIR is the default of jobs without one. Each step is a JSON line in FILE.
