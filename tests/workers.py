@@ -20,11 +20,13 @@ PER_TEST: Final = (
 )
 """Here each test is a unit by itself."""
 PER_MODULE: Final = (
+    "tests/e2e/test_agent_launchers.py",
     "tests/e2e/test_capacity_transcript.py",
     "tests/e2e/test_contract_images.py",
     "tests/e2e/test_exports_transcript.py",
     "tests/e2e/test_extras.py",
     "tests/e2e/test_fly.py",
+    "tests/e2e/test_jobs_checklist.py",
     "tests/e2e/test_later_qemu.py",
 )
 """Except here: the tests share what takes longer to prepare than they do."""
