@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -12,6 +12,7 @@ from werkzeug import Request, Response
 
 from emulators.serving import bind, serving
 from tests.chaos.faults import Chance, Dice, Faults, Kind, quiet_on_signal, write
+from tests.harness.upstream import Upstream
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -41,12 +42,6 @@ FAULTS: Final[Faults] = {
     "purge": {Kind.DROP: 0.15, Kind.DELAY: 0.05, Kind.DUPLICATE: 0.15, Kind.REFUSE: 0.10},
     OTHER: {Kind.DROP: 0.03, Kind.REFUSE: 0.03},
 }
-UPSTREAM_SECONDS: Final = 60.0
-"""How long the functions may take; a claim waits up to 30."""
-NOT_REUSED: Final = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-"""A reused connection may be one that the server is about to close: a fault that the dice did not draw."""
-OF_ONE_CONNECTION: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "date", "server"})
-"""Headers of one connection (RFC 9110, 7.6.1), and those that the server adds itself."""
 
 
 class HttpProxy:
@@ -54,21 +49,21 @@ class HttpProxy:
 
     def __init__(self, upstream: str, chance: Chance) -> None:
         self._chance = chance
-        self._http = httpx.Client(base_url=upstream, timeout=UPSTREAM_SECONDS, limits=NOT_REUSED, trust_env=False)
+        self._upstream = Upstream(upstream)
 
     def close(self) -> None:
-        self._http.close()
+        self._upstream.close()
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         request = Request(environ)
-        outgoing = self._outgoing(request)
+        outgoing = self._upstream.outgoing(request)
         fault = self._chance.draw(family(request))
         if fault is not None and fault.kind is Kind.REFUSE:
             return Response("a fault: not carried out", 503)(environ, start_response)
         try:
             if fault is not None and fault.kind is Kind.DUPLICATE:
-                self._ask(outgoing)
-            answer = self._ask(outgoing)
+                self._upstream.ask(outgoing)
+            answer = self._upstream.ask(outgoing)
         except httpx.TransportError:
             _hang_up(environ)
         if fault is not None and fault.kind is Kind.DROP:
@@ -76,17 +71,6 @@ class HttpProxy:
         if fault is not None and fault.kind is Kind.DELAY:
             Event().wait(fault.seconds)
         return answer(environ, start_response)
-
-    def _ask(self, outgoing: httpx.Request) -> Response:
-        """Return the answer unchanged, its encoding included. Raises TransportError."""
-        with closing(self._http.send(outgoing, stream=True)) as answer:
-            kept = [(name, value) for name, value in answer.headers.items() if name not in OF_ONE_CONNECTION]
-            return Response(b"".join(answer.iter_raw()), answer.status_code, kept)
-
-    def _outgoing(self, request: Request) -> httpx.Request:
-        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in OF_ONE_CONNECTION]
-        target = request.environ["RAW_URI"]
-        return self._http.build_request(request.method, target, headers=headers, content=request.get_data())
 
 
 def family(request: Request) -> str:

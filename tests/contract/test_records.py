@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import timedelta
 from functools import partial
+from typing import Any, Final
 
 import pytest
 from google.cloud.firestore import Client
@@ -10,7 +11,9 @@ from google.cloud.firestore import Client
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.records import FirestoreRecords
 from functions.domain.accounts import NOBODY
+from functions.domain.agent_sessions import AgentSession, EventPage, EventType, StoredEvent, key_of
 from functions.domain.agents import Challenge
+from functions.domain.parent_notices import ChildEnd, End, Mailbox, Notice
 from functions.domain.pools import Pool, given_up, plan
 from functions.domain.refusals import Conflict, NotFound
 from functions.ports import Records
@@ -154,3 +157,40 @@ def test_a_pool_comes_back_with_its_members_as_it_went(pools: Records[Pool]) -> 
     assert pools.get(pool.id) == pool
     assert pools.find("account", NOBODY, 10) == [pool]
     assert pools.change(pool.id, lambda one: given_up(one, NOW)) == pools.get(pool.id)
+
+
+SESSION: Final = AgentSession(
+    id="s-1",
+    account="acme",
+    reporter="rack",
+    reported=key_of("rack", "s-1"),
+    name="survey-1",
+    named=key_of("acme", "survey-1"),
+    created_at=NOW,
+    running_since=NOW,
+    heard_at=NOW + timedelta(microseconds=1),
+    result="é 🚀",
+    result_at=NOW,
+)
+ENDED: Final = ChildEnd("job_0a1b2c3d4e5f", "child", End.STOPPED)
+OF_AGENTS: Final = {
+    "agent_sessions": SESSION,
+    "agent_session_events": EventPage(SESSION.pages_key, 0, (StoredEvent(EventType.MESSAGE, '{"a": [[1]]}'),)),
+    "job_notices": Notice("job_0a1b2c3d4e5f", "acme", "child", "boss", NOW, NOW + SOON),
+    "parent_mailboxes": Mailbox("acme", "boss", NOW, (ENDED,), (ENDED, ENDED), ("job_1",), NOW),
+}
+
+
+@pytest.mark.parametrize("name", OF_AGENTS)
+@pytest.mark.parametrize("store", MEMORY_AND_FIRESTORE)
+def test_a_record_of_an_agent_s_session_comes_back_as_it_went(
+    request: pytest.FixtureRequest, store: str, name: str
+) -> None:
+    """Changes of a mailbox are made only if it equals what was read before."""
+    record: Any = OF_AGENTS[name]
+    records: Records[Any] = MemoryRecords()
+    if store == "firestore":
+        records = FirestoreRecords(request.getfixturevalue("firestore_client"), name, type(record))
+    records.add("1", record)
+    assert records.get("1") == record
+    assert records.change("1", lambda stored: stored if stored == record else None) == record

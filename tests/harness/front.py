@@ -1,78 +1,83 @@
-"""A front end that holds connections while its server is down, as Cloud Run queues requests while an instance starts.
+"""A front end that holds requests while its server is down, as Cloud Run queues them while an instance starts.
 
-https://cloud.google.com/run/docs/about-concurrency and …/about-instance-autoscaling: a request waits for an instance,
-and is not refused. A request that an instance was handling when it died fails there, and so it does here.
+https://cloud.google.com/run/docs/about-instance-autoscaling: a request waits for an instance, and is not refused. No
+request is sent to an instance that is being shut down. What an instance was handling when it died fails: it is answered
+with 503.
 """
 
-import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Final
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
-from emulators.processes import LOOPBACK
+import httpx
+from werkzeug import Request, Response
 
-CHUNK: Final = 64 * 1024
-RETRY_SECONDS: Final = 0.05
+from emulators.serving import serving
+from tests.harness.upstream import Upstream
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+RETRY_SECONDS: Final = 0.1
 MAX_HELD_SECONDS: Final = 120.0
 
 
 class Front:
-    """`connections` is the number of those that are connected to the server, or wait for it."""
+    """A WSGI application. `address` is its own, and `requests` the number of those that it passes on or holds."""
 
-    def __init__(self, server_port: int) -> None:
-        self.connections = 0
-        self._server_port = server_port
+    def __init__(self, server: str) -> None:
+        self.address = ""
+        self.requests = 0
+        self.upstream = Upstream(server)
+        self._counting = threading.Lock()
+        self._routed = threading.Event()
+        self._routed.set()
 
-    async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
-        """Pass bytes between a client and the server until either closes its side."""
-        self.connections += 1
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Send the server no new requests until the end of the context: it is being shut down."""
+        self._routed.clear()
         try:
-            server, to_server = await asyncio.wait_for(self._connect(), MAX_HELD_SECONDS)
-            directions = [asyncio.create_task(_pass(client, to_server)), asyncio.create_task(_pass(server, to_client))]
-            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
-            for direction in directions:
-                direction.cancel()
-            to_server.close()
-        except TimeoutError:
-            pass  # the client sees that its connection is closed
+            yield
         finally:
-            self.connections -= 1
-            to_client.close()
+            self._routed.set()
 
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        while True:
-            with suppress(OSError):
-                return await asyncio.open_connection(LOOPBACK, self._server_port)
-            await asyncio.sleep(RETRY_SECONDS)
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        with self._counted():
+            return self._answer(self.upstream.outgoing(Request(environ)))(environ, start_response)
+
+    def _answer(self, outgoing: httpx.Request) -> Response:
+        deadline = time.monotonic() + MAX_HELD_SECONDS
+        self._routed.wait(MAX_HELD_SECONDS)
+        while time.monotonic() < deadline:
+            try:
+                return self.upstream.ask(outgoing)
+            except httpx.ConnectError:
+                time.sleep(RETRY_SECONDS)
+            except httpx.TransportError:
+                break
+        return Response("the instance is gone", HTTPStatus.SERVICE_UNAVAILABLE)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        with self._counting:
+            self.requests += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self.requests -= 1
 
 
 @contextmanager
-def front_of(server_port: int, port: int) -> Iterator[Front]:
-    """Serve a front end of the server at this port, in a thread of its own, until the end of the context."""
-    front, ready, loop = Front(server_port), threading.Event(), asyncio.new_event_loop()
-    over = asyncio.Event()
-
-    async def serve() -> None:
-        async with await asyncio.start_server(front.serve, LOOPBACK, port, backlog=512):
-            ready.set()
-            await over.wait()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    assert ready.wait(30), "the front end does not serve"
+def front_of(server: str) -> Iterator[Front]:
+    """Serve a front end of the server with this base address, on a free port in the background."""
+    front = Front(server)
     try:
-        yield front
+        with serving(front) as front.address:
+            yield front
     finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join()
-        loop.close()
-
-
-async def _pass(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while chunk := await source.read(CHUNK):
-            target.write(chunk)
-            await target.drain()
+        front.upstream.close()

@@ -4,7 +4,7 @@
 # that the contract does not repeat. It is in Perl because git needs Perl, so that it runs wherever this repository was
 # cloned.
 #
-#     launcher.pl --log FILE [--hostname NAME] [--executor-type TYPE] [--one-shot] COMMAND...
+#     launcher.pl --log FILE [--hostname NAME] [--executor-type TYPE] COMMAND...
 #
 # AGENT_ORCHESTRATOR_API_URL is the base URL, which may hold a key; POLL_TIMEOUT and HEARTBEAT_INTERVAL are in seconds;
 # PROJECT_DIR is the default of jobs without one. Each step is a JSON line in FILE.
@@ -128,7 +128,7 @@ my %running;    # by job id: the process, and the file with what it writes to st
 sub report {
     my ($job_id, $kind, %fields) = @_;
     my $answer = request('POST', "/launcher/jobs/$job_id/$kind", { launcher_id => $id, %fields });
-    note('reported', job_id => $job_id, kind => $kind, status => $answer->{status}, %fields);
+    note("reported", %fields, job_id => $job_id, kind => $kind, http => $answer->{status}, content => $answer->{content});
     return $answer->{status} == 200;
 }
 
