@@ -14,9 +14,10 @@ from emulators.processes import LOOPBACK, Server, StartFailed, await_ready, star
 from shared.log_events import LogEvent
 
 FUNCTIONS: Final = Path(__file__).parents[1] / "functions" / "main.py"
-THREADS: Final = "800"
+THREADS: Final = "1000"
 """The functions' process needs one for each claim that waits, and some for other requests. gunicorn serves 1000
-connections at once; with as many threads it would keep none of them alive between two requests.
+connections at once; with as many threads it keeps none of them alive between two requests. One that it closes after 2 s
+may have a request on its way, and an agent launcher sends a lost report only once.
 """
 
 Environment = Mapping[str, str]
