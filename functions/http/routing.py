@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
+from threading import Lock
 from types import UnionType
 from typing import Any, Final, get_args
 
@@ -20,6 +21,7 @@ ID: Final[TypeAdapter[str]] = TypeAdapter(OrderId)
 """The form of ids in paths, unless the route has another: that of order ids."""
 PATH_NAME: Final = re.compile(r"\{(\w+)\}")
 MAX_MAPS: Final = 32
+_making = Lock()
 SECRETS: Final = frozenset({"secret"})
 """The names in paths whose values are credentials: of any form, verified by the handler, and in no log line."""
 
@@ -141,12 +143,19 @@ class WrongMethod(Refusal):
         self.allowed = allowed
 
 
-@lru_cache(MAX_MAPS)
 def url_map(routes: tuple[Route, ...]) -> MapAdapter:
     """Return the map that finds a route, as its `endpoint`, by method and path.
 
-    It is made at the first request: a process makes an entry point of every service, and serves one.
+    It is made at the first request: a process makes an entry point of every service, and serves one. One thread makes
+    it: Werkzeug parses code for each rule, and Python may fail if two threads parse at the same time
+    (https://github.com/python/cpython/issues/106905).
     """
+    with _making:
+        return _made(routes)
+
+
+@lru_cache(MAX_MAPS)
+def _made(routes: tuple[Route, ...]) -> MapAdapter:
     return Map([_rule(route) for route in routes], merge_slashes=False).bind("control-plane")
 
 
