@@ -75,6 +75,8 @@ class _Following:
         self._stream: Any = None
         self._ready = False
         """Whether the present stream has caught up with the store."""
+        self._since = datetime.now(UTC) - OVERLAP
+        """From when on changes are to be reported: a stream that never caught up leaves them to the next."""
         self._reported: LRUCache[str, object] = LRUCache(MAX_REPORTED)
 
     def stop(self) -> None:
@@ -107,7 +109,7 @@ class _Following:
             pause = min(2 * pause, MAX_PAUSE)
 
     def _read_stream(self, first: bool) -> None:
-        queries, over = self._queries(datetime.now(UTC) - OVERLAP), threading.Event()
+        queries, over = self._queries(self._since), threading.Event()
         self._ready, behind = False, set(range(len(queries)))
         try:
             self._stream = self._client._firestore_api.listen(
@@ -129,6 +131,8 @@ class _Following:
                         self._missed()
         finally:
             over.set()
+            if self._ready:
+                self._since = datetime.now(UTC) - OVERLAP
 
     def _requests(self, queries: Iterable[Query], over: threading.Event) -> Iterator[ListenRequest]:
         database = self._client._database_string

@@ -12,7 +12,7 @@ from google.api_core.exceptions import ServiceUnavailable
 from google.cloud.firestore import Client
 
 from emulators.processes import LOOPBACK, free_port
-from functions.adapters import order_document
+from functions.adapters import firestore_feed, order_document
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.adapters.firestore_feed import WINDOW, FirestoreOrderFeed
 from functions.adapters.memory import MemoryOrderStore
@@ -154,8 +154,11 @@ class Streams:
     def __init__(self, client: Client) -> None:
         self._api: Any = client._firestore_api
         self.failing, self.opened, self.read = 0, 0, set[str]()
+        self.may_open = threading.Event()
+        self.may_open.set()
 
     def listen(self, **given: Any) -> Any:
+        assert self.may_open.wait(MAX_SECONDS)
         self.opened += 1
         if self.opened <= self.failing:
             raise ServiceUnavailable("Firestore does not answer.")  # type: ignore[no-untyped-call]
@@ -254,6 +257,21 @@ def test_a_feed_that_failed_begins_again_and_says_that_it_may_have_missed_some(
 
 
 @pytest.mark.emulator
+def test_what_was_stored_while_no_stream_could_be_opened_is_heard_of(
+    firestore_client: Client, streams: Streams, following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firestore_feed, "OVERLAP", timedelta())
+    streams.failing = 1
+    streams.may_open.clear()
+    follower = following(pause=0.01)
+
+    order = placed(FirestoreOrderStore(firestore_client))
+    streams.may_open.set()
+
+    follower.up_to(order)
+
+
+@pytest.mark.emulator
 def test_a_feed_replaces_its_stream_from_time_to_time(
     firestore_client: Client, streams: Streams, following: Following
 ) -> None:
@@ -299,7 +317,8 @@ def test_more_orders_than_a_stream_follows_are_heard_of_as_the_later_ones_are_cl
     firestore_client: Client, following: Following
 ) -> None:
     store = FirestoreOrderStore(firestore_client)
-    orders = {placed(store).id for _ in range(2 * WINDOW)}
+    entered = {State.QUEUED: now() + timedelta(seconds=MAX_SECONDS)}  # as recent, however long it takes to store them
+    orders = {stored(store, an_order(now=now(), entered=entered)).id for _ in range(2 * WINDOW)}
 
     follower = following()
 
