@@ -22,6 +22,10 @@ from functions.ports import KeyStore
 CLIENTS: Final = frozenset({Role.ADMIN, Role.CLIENT})
 LAUNCHERS: Final = frozenset({Role.ADMIN, Role.LAUNCHER})
 METHODS: Final = ("GET", "POST", "PATCH", "DELETE", "OPTIONS")
+REPEATS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""The pauses, in seconds, between the tries of a request that a launcher sends only once. It waits 35 s for the answer;
+a report counts even if it has hung up.
+"""
 CORS: Final = Cors(METHODS, ("Content-Type", "Authorization", "Idempotency-Key"), 86_400)
 
 
