@@ -7,7 +7,7 @@ and is not refused. A request that an instance was handling when it died fails t
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from typing import Final
 
 from emulators.processes import LOOPBACK
@@ -27,18 +27,22 @@ class Front:
     async def serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Pass bytes between a client and the server until either closes its side."""
         self.connections += 1
-        try:
-            server, to_server = await asyncio.wait_for(self._connect(), MAX_HELD_SECONDS)
-            directions = [asyncio.create_task(_pass(client, to_server)), asyncio.create_task(_pass(server, to_client))]
-            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
-            for direction in directions:
-                direction.cancel()
-            to_server.close()
-        except TimeoutError:
-            pass  # the client sees that its connection is closed
-        finally:
-            self.connections -= 1
-            to_client.close()
+        async with AsyncExitStack() as connections:
+            connections.enter_context(suppress(asyncio.CancelledError))  # at the end of the front end
+            connections.callback(self._count_off)
+            connections.push_async_callback(_close, to_client)
+            with suppress(TimeoutError):  # the client sees that its connection is closed
+                async with asyncio.timeout(MAX_HELD_SECONDS):
+                    server, to_server = await self._connect()
+                connections.push_async_callback(_close, to_server)
+                async with asyncio.TaskGroup() as directions:
+                    both = [directions.create_task(_pass(*way)) for way in ((client, to_server), (server, to_client))]
+                    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+                    for direction in both:
+                        direction.cancel()
+
+    def _count_off(self) -> None:
+        self.connections -= 1
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         while True:
@@ -57,8 +61,10 @@ def front_of(server_port: int, port: int) -> Iterator[Front]:
         async with await asyncio.start_server(front.serve, LOOPBACK, port, backlog=512):
             ready.set()
             await over.wait()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        serving = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in serving:
             task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     thread.start()
@@ -76,3 +82,9 @@ async def _pass(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
         while chunk := await source.read(CHUNK):
             target.write(chunk)
             await target.drain()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
