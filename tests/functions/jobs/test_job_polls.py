@@ -3,13 +3,14 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from functions.apis.jobs.dialect import REPEATS
+from functions.domain.order import Order
 from functions.domain.refusals import OtherVersion, Unavailable
 from shared.domain.order import State
 from shared.log_events import LogEvent
@@ -78,6 +79,27 @@ def test_a_poll_reads_its_launcher_and_what_that_holds_once_before_it_waits(
     launcher.poll()
 
     assert before_the_wait[0] == {"get": 1, "held_by": 1}
+
+
+def test_a_poll_reads_none_of_its_launcher_s_jobs_but_those_that_are_to_stop(
+    world: World, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher may run hundreds, and polls every 30 s."""
+    for _ in range(3):
+        create(world)
+    to_stop = [launcher.run() for _ in range(3)][0]
+    stop(world, to_stop)
+    read, held_by = list[str](), world.ports.store.held_by
+
+    def reading(*args: Any, **kwargs: Any) -> Sequence[Order]:
+        found = held_by(*args, **kwargs)
+        read.extend(order.id for order in found)
+        return found
+
+    monkeypatch.setattr(world.ports.store, "held_by", reading)
+
+    assert launcher.hears() == {"stop_jobs": [to_stop]}
+    assert read == [to_stop]
 
 
 def _counted(calls: Counter[str], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
