@@ -87,7 +87,7 @@ def test_a_poll_reads_none_of_its_launcher_s_jobs_but_those_that_are_to_stop(
     """A launcher may run hundreds, and polls every 30 s."""
     for _ in range(3):
         create(world)
-    to_stop = [launcher.run() for _ in range(3)][0]
+    to_stop, *_ = [launcher.run() for _ in range(3)]
     stop(world, to_stop)
     read, held_by = list[str](), world.ports.store.held_by
 
