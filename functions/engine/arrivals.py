@@ -34,8 +34,8 @@ TRY_AGAIN: Final = timedelta(seconds=2)
 IDLE: Final = timedelta(seconds=60)
 """How long the feed is followed after the last claim has stopped waiting."""
 DISPLACED: Final = timedelta(seconds=1)
-"""How long a claim is held whose wait another one ends. Its launcher claims again at once, and ends the next wait: without
-the pause, launchers that are too many would keep the process busy.
+"""How long a claim is held whose wait another one ends. Its launcher claims again at once, and ends the next wait:
+without the pause, launchers that are too many would keep the process busy.
 """
 TICK: Final = 0.1
 """The time (seconds) by which a look, an order that becomes available, or the end of the process may be noticed late.
@@ -79,9 +79,9 @@ class Arrivals:
     """The waiting claims of a process.
 
     `note_queued` is told the lanes of each order that arrives while nobody is free to take it. At most `most` claims
-    wait: one more ends the wait of the oldest, which is answered after DISPLACED. `stopping` returns whether the process is about to end: then all waits
-    end. `wait` sleeps until the event is set, or for some seconds. `in_background` runs a function that ends once
-    nobody has waited for IDLE.
+    wait: one more ends the wait of the oldest, which is answered after DISPLACED. `stopping` returns whether the
+    process is about to end: then all waits end. `wait` sleeps until the event is set, or for some seconds.
+    `in_background` runs a function that ends once nobody has waited for IDLE.
     """
 
     def __init__(

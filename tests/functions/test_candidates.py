@@ -157,7 +157,7 @@ def test_another_accounts_job_for_one_host_waits_only_seconds_while_other_jobs_k
     while now < NOW + OWN_QUERY + timedelta(seconds=1):
         for host in (1, 2):
             order = candidates.next(_host(host), a_claim(), now)
-            taken.append(order and order.id)
+            taken.append(None if order is None else order.id)
             _job(store)
         now += FRESH / 2
 
