@@ -37,6 +37,8 @@ DISPLACED: Final = timedelta(seconds=1)
 """How long a claim is held whose wait another one ends. Its launcher claims again at once, and ends the next wait:
 without the pause, launchers that are too many would keep the process busy.
 """
+MAX_DISPLACED: Final = 100
+"""How many claims are held so at once: each takes a thread, which other requests need, too."""
 TICK: Final = 0.1
 """The time (seconds) by which a look, an order that becomes available, or the end of the process may be noticed late.
 """
@@ -186,6 +188,8 @@ class Arrivals:
                 oldest = next(iter(self._waiting))
                 del self._waiting[oldest]
                 self._displaced.append((self._clock() + DISPLACED, oldest))
+                if len(self._displaced) > MAX_DISPLACED:
+                    self._end(self._displaced.popleft()[1])
             self._waiting[waiting] = None
             self._looked_at[waiting.lanes] = self._clock()  # it looks itself before it sleeps
         with self._feed_lock:

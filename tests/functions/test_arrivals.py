@@ -387,6 +387,18 @@ def test_more_claims_than_may_wait_end_the_wait_of_the_oldest(store: Store, star
     assert oldest.order is None
 
 
+def test_few_claims_whose_wait_others_ended_are_held(
+    start: Callable[..., Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.engine.arrivals.MAX_DISPLACED", 2)
+    instance = start(most=1)
+
+    callers = [instance.wait(Caller()) for _ in range(4)]
+
+    assert callers[0].order is None
+    assert not any(caller.answer.done() for caller in callers[1:])
+
+
 def test_a_claim_whose_wait_another_ended_is_answered_when_the_process_ends(start: Callable[..., Instance]) -> None:
     instance = start(most=1)
     displaced, last = (instance.wait(Caller()) for _ in range(2))
