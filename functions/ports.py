@@ -175,8 +175,8 @@ class OrderStore(Protocol):
         With it, a claim of any order whose answer was lost can be repeated at any instance without a second order.
         """
 
-    def held_by(self, launcher: str) -> Sequence[Order]:
-        """Return the orders whose lease names this launcher, at most MAX_HELD.
+    def held_by(self, launcher: str, to_stop: bool = False) -> Sequence[Order]:
+        """Return the orders whose lease names this launcher, at most MAX_HELD; with `to_stop`, only cancelled ones.
 
         Without an identity, this includes every launcher of its account and name (`holder.means`).
         """

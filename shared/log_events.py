@@ -11,6 +11,7 @@ class LogEvent(StrEnum):
     # The control plane
     REQUEST_SERVED = "request_served"
     REQUEST_DEGRADED = "request_degraded"
+    REQUEST_REPEATED = "request_repeated"
     ACTION_FAILED = "action_failed"
     QUERY_REFUSED = "query_refused"
     DOCUMENTS_SKIPPED = "documents_skipped"

@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
@@ -41,6 +41,8 @@ API_KEYS: Final = "api_keys"
 MAX_COUNTED: Final = 100_000
 MAX_LANES: Final = 30
 """The limit of one query: Firestore compares with at most this many values."""
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+"""Before any time that is stored. A comparison with it finds the documents that have the field."""
 REMEMBERING: Final = 10
 """How many orders of one request are read: the request holds one, and may have lost others before."""
 
@@ -149,10 +151,12 @@ class FirestoreOrderStore:
 
     @of_callers
     @persistently
-    def held_by(self, launcher: str) -> Sequence[Order]:
+    def held_by(self, launcher: str, to_stop: bool = False) -> Sequence[Order]:
         name, _ = split_holder(launcher)
-        found = _run(self._orders.where(filter=FieldFilter("lease.launcher", "==", name)), MAX_HELD)
-        held = (snapshot.order for snapshot in found)
+        asked = self._orders.where(filter=FieldFilter("lease.launcher", "==", name))
+        if to_stop:
+            asked = asked.where(filter=FieldFilter("cancel_requested_at", ">", EPOCH)).order_by("cancel_requested_at")
+        held = (snapshot.order for snapshot in _run(asked, MAX_HELD))
         return [order for order in held if order.lease is not None and means(launcher, order.lease.launcher)]
 
     @persistently

@@ -10,7 +10,7 @@ queued. What may have become queued before, while no stream was open, is `missed
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -125,7 +125,7 @@ class _Following:
                 if kind == "document_change" and self._is_news(response):
                     self._report(response.document_change.document)
                 elif kind == "target_change" and not self._ready:
-                    behind -= _caught_up(response.target_change)
+                    behind -= _caught_up(response.target_change, behind)
                     self._ready = not behind
                     if self._ready and not first:
                         self._missed()
@@ -176,10 +176,14 @@ class _Following:
             self._heard(snapshot)
 
 
-def _caught_up(change: TargetChange) -> set[int]:
-    """Return the targets that this change says are current, numbered from 0. Raises the error that ended a target."""
+def _caught_up(change: TargetChange, behind: Set[int]) -> Set[int]:
+    """Return the targets that this change says are current, numbered from 0: all that are behind if it names none.
+
+    https://firebase.google.com/docs/firestore/reference/rpc/google.firestore.v1#targetchange
+    Raises the error that ended a target.
+    """
     if change.target_change_type == TargetChange.TargetChangeType.REMOVE:
         raise from_grpc_status(change.cause.code, change.cause.message)  # type: ignore[no-untyped-call]
     if change.target_change_type != TargetChange.TargetChangeType.CURRENT:
         return set()
-    return {number - 1 for number in change.target_ids}
+    return {number - 1 for number in change.target_ids} or behind

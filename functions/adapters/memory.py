@@ -137,9 +137,13 @@ class MemoryOrderStore:
     def remembering(self, request_id: str) -> Sequence[Order]:
         return [order for order in self._readable() if request_id in order.recent]
 
-    def held_by(self, launcher: str) -> Sequence[Order]:
+    def held_by(self, launcher: str, to_stop: bool = False) -> Sequence[Order]:
         held = (
-            order for order in self._readable() if order.lease is not None and means(launcher, order.lease.launcher)
+            order
+            for order in self._readable()
+            if order.lease is not None
+            and means(launcher, order.lease.launcher)
+            and not (to_stop and order.cancel_requested_at is None)
         )
         return list(itertools.islice(held, MAX_HELD))
 

@@ -15,6 +15,7 @@ round. The feed, the store and the claims' own checks are called without `_lock`
 
 import heapq
 import threading
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,12 @@ TRY_AGAIN: Final = timedelta(seconds=2)
 """How long after a failure of the store one claim tries again."""
 IDLE: Final = timedelta(seconds=60)
 """How long the feed is followed after the last claim has stopped waiting."""
+DISPLACED: Final = timedelta(seconds=1)
+"""How long a claim is held whose wait another one ends. Its launcher claims again at once, and ends the next wait:
+without the pause, launchers that are too many would keep the process busy.
+"""
+MAX_DISPLACED: Final = 100
+"""How many claims are held so at once: each takes a thread, which other requests need, too."""
 TICK: Final = 0.1
 """The time (seconds) by which a look, an order that becomes available, or the end of the process may be noticed late.
 """
@@ -74,9 +81,9 @@ class Arrivals:
     """The waiting claims of a process.
 
     `note_queued` is told the lanes of each order that arrives while nobody is free to take it. At most `most` claims
-    wait: one more ends the wait of the oldest. `stopping` returns whether the process is about to end: then all waits
-    end. `wait` sleeps until the event is set, or for some seconds. `in_background` runs a function that ends once
-    nobody has waited for IDLE.
+    wait: one more ends the wait of the oldest, which is answered after DISPLACED. `stopping` returns whether the
+    process is about to end: then all waits end. `wait` sleeps until the event is set, or for some seconds.
+    `in_background` runs a function that ends once nobody has waited for IDLE.
     """
 
     def __init__(
@@ -95,6 +102,8 @@ class Arrivals:
         self._stop_feed: Callable[[], None] | None = None
         self._waiting: dict[Waiting, None] = {}
         """Those that waited longest come first."""
+        self._displaced = deque[tuple[datetime, Waiting]]()
+        """Those that wait no longer, and the times when they are answered, the earliest first."""
         self._looked_at: dict[frozenset[str], datetime] = {}
         self._later: list[tuple[datetime, tuple[str, ...]]] = []
         """A heap of the times from which orders may be claimed, with their lanes."""
@@ -161,6 +170,8 @@ class Arrivals:
             due = list[tuple[str, ...]]()
             while self._later and self._later[0][0] <= now:
                 due.append(heapq.heappop(self._later)[1])
+            while self._displaced and self._displaced[0][0] <= now:
+                self._end(self._displaced.popleft()[1])
             self._looked_at = {one.lanes: self._looked_at[one.lanes] for one in self._waiting}
             stale = {lanes for lanes, at in self._looked_at.items() if now - at >= LOOK_AGAIN}
             self._ask_to_look(one for one in self._waiting if one.lanes in stale)
@@ -174,7 +185,11 @@ class Arrivals:
                 self._end(waiting)
                 return
             if len(self._waiting) >= self._most:
-                self._end(next(iter(self._waiting)))
+                oldest = next(iter(self._waiting))
+                del self._waiting[oldest]
+                self._displaced.append((self._clock() + DISPLACED, oldest))
+                if len(self._displaced) > MAX_DISPLACED:
+                    self._end(self._displaced.popleft()[1])
             self._waiting[waiting] = None
             self._looked_at[waiting.lanes] = self._clock()  # it looks itself before it sleeps
         with self._feed_lock:
@@ -231,7 +246,7 @@ class Arrivals:
             with self._lock:
                 if stopping:
                     self._closed = True
-                    for one in list(self._waiting):
+                    for one in (*self._waiting, *(displaced for _, displaced in self._displaced)):
                         self._end(one)
                 elif self._waiting or now - self._idle_since < IDLE:
                     return True

@@ -5,15 +5,18 @@ goes to one claimer of the process, which claims it by id, if it has not changed
 try the candidates in different random orders; if two try the same one, the slower one takes its next candidate.
 
 Accounts take turns, so that one account's hundred orders do not keep another's single order waiting.
+
+Sets of lanes that overlap share what they have read: every host of agents' jobs claims in a set of its own, because its
+name is one of its labels, and all of them claim the jobs that demand no label.
 """
 
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Set
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from threading import Event, Lock
+from threading import Event, Lock, Semaphore
 from typing import Final
 
 from cachetools import LRUCache
@@ -36,6 +39,14 @@ STALE: Final = timedelta(seconds=2)
 """How long a tried candidate is not offered again."""
 PAUSE: Final = timedelta(seconds=1)
 """After a query that found nothing, the next one for the same lanes waits this long."""
+OWN_QUERY: Final = timedelta(seconds=5)
+"""How long the claimers of a set of lanes may live on what others have read. While there is enough of it, an order that
+only they can take waits as long.
+"""
+QUERIES_AT_ONCE: Final = 4
+"""One more waits for one of these, and perhaps finds what that has read: a process has few candidates in memory."""
+QUERY_PATIENCE: Final = 0.5
+"""Seconds that it waits: if the store does not answer, nobody waits for the others' time limits, too."""
 MAX_LANE_SETS: Final = 256
 MAX_ACCOUNTS: Final = 4096
 """The number of accounts whose last turn a process remembers."""
@@ -46,8 +57,8 @@ class Candidates:
 
     A set of lanes costs at most one query in each `pause`, for any number of waiting claimers. So None may be an answer
     as old as `pause`, unless `note_queued` was called since. `sort` sorts the candidates of a query in place; they are
-    taken from the end. If it is None, accounts take turns. `new_lock` makes the lock that one claimer of a set of lanes
-    holds during its query, while the others wait for it.
+    taken from the end. If it is None, accounts take turns, and sets of lanes share candidates. `new_lock` makes the
+    lock that one claimer of a set of lanes holds during its query, while the others wait for it.
     """
 
     def __init__(
@@ -59,8 +70,8 @@ class Candidates:
     ) -> None:
         self._store, self._pause, self._new_lock = store, pause, new_lock
         self._tried, self._turns = _Tried(), _Turns()
-        self._sort = sort or self._turns.sort
-        self._lock = Lock()
+        self._sort, self._shares = sort or self._turns.sort, sort is None
+        self._lock, self._querying = Lock(), Semaphore(QUERIES_AT_ONCE)
         self._queues: LRUCache[frozenset[str], _LaneQueue] = LRUCache(MAX_LANE_SETS)
 
     def next(self, lanes: Collection[str], claim: Claim, now: datetime) -> Order | None:
@@ -71,14 +82,18 @@ class Candidates:
         lane_set = frozenset(lanes)
         with self._lock:
             if (queue := self._queues.get(lane_set)) is None:
-                queue = self._queues[lane_set] = _LaneQueue(self._pause, self._new_lock())
+                queue = self._queues[lane_set] = _LaneQueue(self._pause, self._new_lock(), now)
+            others = [one for one in self._queues.values() if one is not queue] if self._shares else []
 
         def read() -> list[Snapshot]:
             found = self._tried.without(self._store.claimable(lane_set, now, READ_AT_ONCE), now)
             self._sort(found)
             return found
 
-        while (candidate := queue.take(read, now)) is not None:
+        def borrow() -> Snapshot | None:
+            return next(filter(None, (other.lend(lane_set, now) for other in others)), None)
+
+        while (candidate := queue.take(read, borrow, self._querying, now)) is not None:
             if (claimed := self.claim(candidate, claim, now)) is not None:
                 return claimed
         return None
@@ -177,10 +192,13 @@ class _Turns:
 class _LaneQueue:
     """The candidates of one set of lanes. A claimer that finds none left reads more; the others wait for its result."""
 
-    def __init__(self, pause: timedelta, lock: AbstractContextManager[object]) -> None:
+    def __init__(self, pause: timedelta, lock: AbstractContextManager[object], now: datetime) -> None:
         self._pause = pause
         self._lock = lock
         """Held during a query."""
+        self._made_at = now
+        self._list_lock = Lock()
+        """Held while the list of candidates is read or changed, and never during a query."""
         self._candidates: list[Snapshot] = []
         self._taken = 0
         """How many candidates of the last query were taken."""
@@ -194,24 +212,72 @@ class _LaneQueue:
     def outdate(self) -> None:
         self._outdated.set()
 
-    def take(self, read: Callable[[], list[Snapshot]], now: datetime) -> Snapshot | None:
-        """Return a candidate that no other claimer gets, or None. Raises Unavailable if this claimer's query fails."""
+    def take(
+        self,
+        read: Callable[[], list[Snapshot]],
+        borrow: Callable[[], Snapshot | None],
+        querying: Semaphore,
+        now: datetime,
+    ) -> Snapshot | None:
+        """Return a candidate that no other claimer gets, or None. Raises Unavailable if this claimer's query fails.
+
+        `borrow` takes one from the other sets of lanes.
+        """
         queries_before = self._queries
         with self._lock:
-            age = timedelta.max if self._asked_at is None else now - self._asked_at
             waited_for_a_query = self._queries != queries_before
-            if age >= (FRESH if self._taken < BUSY else FRESH_IF_BUSY) and not waited_for_a_query:
-                self._candidates.clear()
-            if self._candidates:
-                self._taken += 1
-                return self._candidates.pop()
+            if (own := self._own(now, waited_for_a_query)) is not None:
+                return own
+            may_borrow = now - (self._asked_at or self._made_at) < OWN_QUERY
+            if may_borrow and (lent := borrow()) is not None:
+                return lent
+            age = timedelta.max if self._asked_at is None else now - self._asked_at
             if not (self._found_some or self._outdated.is_set()) and (waited_for_a_query or age < self._pause):
                 return None  # the last query found nothing, or failed, and its result is this claimer's, too
-            self._outdated.clear()
-            self._asked_at, self._found_some, self._taken = now, False, 1
+            waits = querying.acquire(timeout=QUERY_PATIENCE)
             try:
-                self._candidates = read()
+                if may_borrow and (lent := borrow()) is not None:
+                    return lent
+                return self._query(read, now)
             finally:
-                self._queries += 1
-            self._found_some = bool(self._candidates)
-            return self._candidates.pop() if self._candidates else None
+                if waits:
+                    querying.release()
+
+    def lend(self, lanes: Set[str], now: datetime) -> Snapshot | None:
+        """Return a candidate in one of these lanes, which is then no longer one of this set; None if there is none."""
+        if not self._candidates:
+            return None
+        with self._list_lock:
+            self._drop_old(now)
+            for at in reversed(range(len(self._candidates))):
+                if not lanes.isdisjoint(self._candidates[at].order.lanes):
+                    self._taken += 1
+                    return self._candidates.pop(at)
+        return None
+
+    def _own(self, now: datetime, just_read: bool) -> Snapshot | None:
+        with self._list_lock:
+            if not just_read:
+                self._drop_old(now)
+            if not self._candidates:
+                return None
+            self._taken += 1
+            return self._candidates.pop()
+
+    def _drop_old(self, now: datetime) -> None:
+        age = timedelta.max if self._asked_at is None else now - self._asked_at
+        if age >= (FRESH if self._taken < BUSY else FRESH_IF_BUSY):
+            self._candidates.clear()
+
+    def _query(self, read: Callable[[], list[Snapshot]], now: datetime) -> Snapshot | None:
+        self._outdated.clear()
+        self._asked_at, self._found_some, self._taken = now, False, 1
+        try:
+            found = read()
+        finally:
+            self._queries += 1
+        self._found_some = bool(found)
+        first = found.pop() if found else None
+        with self._list_lock:
+            self._candidates = found
+        return first

@@ -64,9 +64,8 @@ class JobPolls:
         return word
 
     def _word(self, launcher: JobLauncher, just_read: JobLauncher | None) -> Word | None:
-        held = self.launchers.store.held_by(launcher.holder)
-        stopping = [order.id for order in held if order.cancel_requested_at is not None]
-        if job_ids := stops_to_send(launcher, stopping, self.clock()):
+        to_stop = [order.id for order in self.launchers.store.held_by(launcher.holder, to_stop=True)]
+        if job_ids := stops_to_send(launcher, to_stop, self.clock()):
             return StopJobs(job_ids)
         stored = just_read or self.launchers.records.get(launcher.id)
         return Deregistered() if stored is None or stored.deregistered else None

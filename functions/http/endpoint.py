@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from functions.http.handlers import Services, require_services, wanted_by
 from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
 from functions.http.presence import presence
 from functions.http.rendering import refused, render
-from functions.http.routing import SECRETS, NoSuchPath, Route, WrongMethod, url_map
+from functions.http.routing import SECRETS, Answer, NoSuchPath, Route, WrongMethod, url_map
 from shared.log_events import LogEvent
 from shared.wire.launchers import IDENTITY_HEADER, Identity
 
@@ -83,10 +84,8 @@ class Endpoint:
         return respond(request, self._apis, self._answer)
 
     def _answer(self, request: Request, address: Address) -> Response:
-        """Find the route, authenticate, parse, call the handler with the arguments of its signature, and render the
-        result.
-        """
-        body, dialect = read_body(request), address.dialect
+        """Find the route, authenticate, parse, call the handler, and render its result."""
+        body = read_body(request)
         route, named = _route(url_map(self._routes), request.method, address.path)
         bind_contextvars(route=route.path, **{name: text for name, text in named.items() if name not in SECRETS})
         if len(body) > route.max_bytes:
@@ -95,34 +94,63 @@ class Endpoint:
                 "Shorten its longest field, or write its characters as UTF-8: \\u escapes need more bytes."
             )
         try:
-            services, signature = self._services(), route.signature
-            authorization = None if route.access is Open.ANYONE else _authorization(request, address.key)
-            wanted = {name: services[kind] for name, kind in self._wanted[dialect].items()}
-            caller = dialect.authenticate(access=route.access, authorization=authorization, **wanted)
-            if isinstance(caller, Principal):
-                bind_contextvars(account=caller.account)
-                caller = replace(caller, identity=_identity(request) if dialect.identifies_launchers else None)
-            given: dict[str, Any] = {name: services[kind] for name, kind in signature.services.items()}
-            if signature.body is not None:
-                _require_plain(request)
-                given["body"] = dialect.body(body, signature.body)
-            if signature.query is not None:
-                given["query"] = dialect.query(request.args.items(multi=True), signature.query)
-            if signature.keyed:
-                given["idempotency_key"] = _idempotency_key(request, signature.key_required)
-            if signature.waits:
-                given["present"] = presence(request.environ)
-            if signature.caller is not None:
-                given[signature.caller] = caller
-            answer = route.handler(**given, **named)
-        except Unavailable as refusal:
-            if route.degraded is None:
+            answer = _persistently(route, partial(self._call, request, address, route, named, body))
+        except Exception as error:
+            if route.degraded is None or (isinstance(error, Refusal) and not isinstance(error, Unavailable)):
                 raise
-            message = "The store is unavailable; the request is answered without it."
-            log.warning(LogEvent.REQUEST_DEGRADED, message=message, why=refusal.message)
+            _note_degraded(error)
             time.sleep(route.degraded_pause)
             answer = route.degraded
         return render(request, route, answer)
+
+    def _call(self, request: Request, address: Address, route: Route, named: Mapping[str, str], body: bytes) -> Answer:
+        """Call the handler with the arguments of its signature, and return its result."""
+        dialect, services, signature = address.dialect, self._services(), route.signature
+        authorization = None if route.access is Open.ANYONE else _authorization(request, address.key)
+        wanted = {name: services[kind] for name, kind in self._wanted[dialect].items()}
+        caller = dialect.authenticate(access=route.access, authorization=authorization, **wanted)
+        if isinstance(caller, Principal):
+            bind_contextvars(account=caller.account)
+            caller = replace(caller, identity=_identity(request) if dialect.identifies_launchers else None)
+        given: dict[str, Any] = {name: services[kind] for name, kind in signature.services.items()}
+        if signature.body is not None:
+            _require_plain(request)
+            given["body"] = dialect.body(body, signature.body)
+        if signature.query is not None:
+            given["query"] = dialect.query(request.args.items(multi=True), signature.query)
+        if signature.keyed:
+            given["idempotency_key"] = _idempotency_key(request, signature.key_required)
+        if signature.waits:
+            given["present"] = presence(request.environ)
+        if signature.caller is not None:
+            given[signature.caller] = caller
+        answer: Answer = route.handler(**given, **named)
+        return answer
+
+
+def _note_degraded(error: Exception) -> None:
+    """Log why a request is answered without the store, or in spite of an error of ours."""
+    if isinstance(error, Unavailable):
+        message = "The store is unavailable; the request is answered without it."
+        log.warning(LogEvent.REQUEST_DEGRADED, message=message, why=error.message)
+    else:
+        message = "An unexpected error; the request is answered all the same, because its client gives up after a few."
+        log.error(LogEvent.REQUEST_DEGRADED, message=message, why=type(error).__name__, exc_info=error)
+
+
+def _persistently(route: Route, call: Callable[[], Answer]) -> Answer:
+    """Return what the call returns. While the store is unavailable, repeat it after each of the route's pauses.
+
+    Raises Unavailable at last.
+    """
+    for pause in route.repeats:
+        try:
+            return call()
+        except Unavailable as refusal:
+            message = "The store is unavailable; the request is tried again here, because its client would not."
+            log.warning(LogEvent.REQUEST_REPEATED, message=message, why=refusal.message, pause_seconds=pause)
+            time.sleep(pause)
+    return call()
 
 
 def once(make: Callable[[], Services]) -> Callable[[], Services]:

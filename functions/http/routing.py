@@ -79,9 +79,13 @@ class Route:
     missing: str = "There is no such order."
     """The refusal's text if the path's id does not have the form of one."""
     degraded: BaseModel | NoContent | None = None
-    """The answer if the store is unavailable; None means 503."""
+    """The answer if the store is unavailable, or after an error of ours; None means 503 or 500."""
     degraded_pause: float = 0.0
     """How many seconds that answer is held back, for a client that sends its next request at once."""
+    repeats: Sequence[float] = ()
+    """The pauses, in seconds, after each of which the request is tried again here while the store is unavailable: for a
+    client that does not repeat it.
+    """
     ids: TypeAdapter[str] = ID
     """The form of what the path names."""
     conflicts: bool = False

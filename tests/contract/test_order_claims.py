@@ -14,6 +14,7 @@ from functions.domain.refusals import NotFound, WrongState
 from functions.domain.rules import advance
 from functions.ports import OrderStore
 from shared.domain.order import LEASE, Reason, State
+from shared.domain.spec import SessionSpec
 from tests.contract.conftest import stored
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
 from tests.threads import at_once
@@ -71,6 +72,20 @@ def test_a_launcher_holds_the_orders_whose_lease_names_it(orders: OrderStore) ->
 
     assert _by_id(orders.held_by(LAUNCHER)) == _by_id(held)
     assert orders.held_by("rack/gamma") == []
+
+
+def test_of_what_a_launcher_holds_only_what_is_to_stop_is_read_if_only_that_is_asked_for(orders: OrderStore) -> None:
+    session = SessionSpec(session_name="survey-1", prompt="Work.")
+    running, to_stop, anothers = (orders.create(one, a_key(one)).order for one in (an_order(session) for _ in range(3)))
+    for order in (running, to_stop):
+        orders.apply(order.id, a_claim(), NOW)
+    orders.apply(anothers.id, a_claim(OTHER_LAUNCHER), NOW)
+    for order in (to_stop, anothers):
+        orders.apply(order.id, Cancel(str(uuid4())), NOW)
+    orders.apply(stored(orders).id, Cancel(str(uuid4())), NOW)
+
+    assert [order.id for order in orders.held_by(LAUNCHER, to_stop=True)] == [to_stop.id]
+    assert {order.id for order in orders.held_by(LAUNCHER)} == {running.id, to_stop.id}
 
 
 def test_a_name_without_identity_holds_what_all_of_its_identities_hold_and_an_identity_its_own(

@@ -149,11 +149,15 @@ def test_nothing_is_heard_any_more_once_it_was_stopped(orders: OrderStore, follo
 
 
 class Streams:
-    """Stands between the feed and Firestore: keeps what its streams send, and fails as many of them as it is heard."""
+    """Stands between the feed and Firestore: keeps what its streams send, and fails as many of them as it is heard.
+
+    If `nameless`, what is true of some targets is said of all: they are not named.
+    """
 
     def __init__(self, client: Client) -> None:
         self._api: Any = client._firestore_api
         self.failing, self.opened, self.read = 0, 0, set[str]()
+        self.nameless = False
         self.may_open = threading.Event()
         self.may_open.set()
 
@@ -173,6 +177,8 @@ class Stream:
         for response in self._responses:
             if "document_change" in response:
                 self._streams.read.add(response.document_change.document.name.rpartition("/")[2])
+            elif "target_change" in response and self._streams.nameless:
+                response.target_change.target_ids = []
             yield response
 
 
@@ -272,9 +278,11 @@ def test_what_was_stored_while_no_stream_could_be_opened_is_heard_of(
 
 
 @pytest.mark.emulator
+@pytest.mark.parametrize("nameless", [False, True])
 def test_a_feed_replaces_its_stream_from_time_to_time(
-    firestore_client: Client, streams: Streams, following: Following
+    firestore_client: Client, streams: Streams, following: Following, nameless: bool
 ) -> None:
+    streams.nameless = nameless
     follower = following(stream_seconds=1, pause=2 * MAX_SECONDS)
 
     for _ in range(2):

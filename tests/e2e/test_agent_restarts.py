@@ -75,8 +75,10 @@ class ByHand:
         """What is to be reported of each job after the restart."""
 
     def take(self, job_id: str) -> None:
-        job = self.client.ask("GET", f"/launcher/jobs?launcher_id={self.id}")["job"]
-        assert job["job_id"] == job_id
+        """Poll until a job comes: a stop command comes first, again and again."""
+        while "job" not in (heard := self.client.ask("GET", f"/launcher/jobs?launcher_id={self.id}")):
+            assert heard.keys() == {"stop_jobs"}, heard
+        assert heard["job"]["job_id"] == job_id
 
     def report(self, job_id: str, kind: str, **fields: Any) -> None:
         self.client.ask("POST", f"/launcher/jobs/{job_id}/{kind}", {"launcher_id": self.id, **fields})

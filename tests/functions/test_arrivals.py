@@ -13,7 +13,7 @@ from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import Cancel, Claim, Return
 from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
-from functions.engine.arrivals import IDLE, LOOK_AGAIN, TRY_AGAIN, Arrivals
+from functions.engine.arrivals import DISPLACED, IDLE, LOOK_AGAIN, TRY_AGAIN, Arrivals
 from functions.engine.candidates import Candidates
 from functions.engine.claims import Claimant, Claims
 from functions.ports import Snapshot
@@ -379,9 +379,33 @@ def test_more_claims_than_may_wait_end_the_wait_of_the_oldest(store: Store, star
     instance = start(most=2)
     oldest, second, third = (instance.wait(Caller()) for _ in range(3))
 
-    assert oldest.order is None
     orders = {place(store).id for _ in range(2)}
     assert {caller.order.id for caller in (second, third) if caller.order is not None} == orders
+    assert not oldest.answer.done(), "its launcher would claim again at once, and end another's wait"
+    instance.now += DISPLACED
+    instance.arrivals.tick()
+    assert oldest.order is None
+
+
+def test_few_claims_whose_wait_others_ended_are_held(
+    start: Callable[..., Instance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.engine.arrivals.MAX_DISPLACED", 2)
+    instance = start(most=1)
+
+    callers = [instance.wait(Caller()) for _ in range(4)]
+
+    assert callers[0].order is None
+    assert not any(caller.answer.done() for caller in callers[1:])
+
+
+def test_a_claim_whose_wait_another_ended_is_answered_when_the_process_ends(start: Callable[..., Instance]) -> None:
+    instance = start(most=1)
+    displaced, last = (instance.wait(Caller()) for _ in range(2))
+
+    instance.end()
+
+    assert (displaced.order, last.order) == (None, None)
 
 
 def test_all_waits_end_with_the_process_and_no_other_begins(store: Store, instance: Instance) -> None:

@@ -13,10 +13,24 @@ from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import Cancel, Claim, Return
 from functions.domain.order import Order
 from functions.domain.refusals import Refusal, Unavailable
-from functions.engine.candidates import BUSY, FRESH, FRESH_IF_BUSY, PAUSE, READ_AT_ONCE, STALE, Candidates, oldest_last
+from functions.engine.candidates import (
+    BUSY,
+    FRESH,
+    FRESH_IF_BUSY,
+    OWN_QUERY,
+    PAUSE,
+    QUERIES_AT_ONCE,
+    READ_AT_ONCE,
+    STALE,
+    Candidates,
+    oldest_last,
+)
 from functions.ports import OrderStore, Snapshot
+from shared.domain.lanes import of_sessions
 from shared.domain.order import Reason, State
+from shared.domain.spec import SessionSpec
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
+from tests.harness.waiting import await_value
 from tests.threads import MAX_SECONDS, at_once
 
 LANES = [an_order(TASK).lane]
@@ -118,6 +132,87 @@ def test_claimers_of_overlapping_lanes_get_each_order_once(store: CountedStore) 
     claimed = at_once([partial(_claim_all, candidates, LANES), partial(_claim_all, candidates, MANY_LANES)] * 4)
 
     assert _ids(claimed) == sorted(order.id for order in every)
+
+
+def test_hosts_that_each_offer_their_own_name_share_one_query(store: CountedStore) -> None:
+    jobs = [_job(store).id for _ in range(READ_AT_ONCE)]
+    candidates = Candidates(store)
+
+    taken = [candidates.next(_host(n % 50), a_claim(), NOW) for n in range(READ_AT_ONCE)]
+
+    assert sorted(job.id for job in taken if job is not None) == sorted(jobs)
+    assert store.queries == 1
+
+
+def test_another_accounts_job_for_one_host_waits_only_seconds_while_other_jobs_keep_that_busy(
+    store: CountedStore,
+) -> None:
+    for _ in range(100):
+        _job(store)
+    candidates, now = Candidates(store), NOW
+    assert candidates.next(_host(1), a_claim(), now) is not None
+    own = _job(store, "host=h2", account="globex")
+
+    taken = list[str | None]()
+    while now < NOW + OWN_QUERY + timedelta(seconds=1):
+        for host in (1, 2):
+            order = candidates.next(_host(host), a_claim(), now)
+            taken.append(None if order is None else order.id)
+            _job(store)
+        now += FRESH / 2
+
+    assert None not in taken
+    assert own.id in taken
+
+
+def test_claimers_that_take_the_oldest_first_do_not_take_what_others_read(store: CountedStore) -> None:
+    for _ in range(3):
+        _job(store)
+    candidates = Candidates(store, sort=oldest_last)
+    candidates.next(_host(1), a_claim(), NOW)
+    oldest = _job(store, "host=h2", now=NOW - timedelta(hours=1))
+
+    taken = candidates.next(_host(2), a_claim(), NOW)
+
+    assert taken is not None
+    assert taken.id == oldest.id
+
+
+def test_few_hosts_read_at_once_and_the_others_take_what_those_have_read(
+    store: CountedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.engine.candidates.QUERY_PATIENCE", MAX_SECONDS)
+    jobs = [_job(store).id for _ in range(20)]
+    candidates = Candidates(store)
+    store.may_answer.clear()
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        claiming = [pool.submit(candidates.next, _host(n), a_claim(), NOW) for n in range(len(jobs))]
+        await_value(lambda: store.queries >= QUERIES_AT_ONCE, "the first queries")
+        store.may_answer.set()
+        taken = [claim.result(MAX_SECONDS) for claim in claiming]
+
+    assert sorted(job.id for job in taken if job is not None) == sorted(jobs)
+    assert store.queries == QUERIES_AT_ONCE
+
+
+def test_a_store_that_hangs_keeps_no_host_from_asking_it(store: CountedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("functions.engine.candidates.QUERY_PATIENCE", 0)
+    candidates, hosts = Candidates(store), QUERIES_AT_ONCE + 1
+    store.may_answer.clear()
+    with ThreadPoolExecutor(hosts) as pool:
+        for n in range(hosts):
+            pool.submit(candidates.next, _host(n), a_claim(), NOW)
+        await_value(lambda: store.queries == hosts, "a query of each host")
+        store.may_answer.set()
+
+
+def _job(store: OrderStore, *labels: str, account: str = "acme", now: datetime = NOW) -> Order:
+    order = an_order(SessionSpec(session_name="survey-1", prompt="Work.", labels=labels), account=account, now=now)
+    return store.create(order, a_key(order)).order
+
+
+def _host(number: int) -> Collection[str]:
+    return of_sessions([f"host=h{number}"])
 
 
 def test_no_claimer_tries_an_order_that_another_took_from_other_lanes(store: CountedStore) -> None:

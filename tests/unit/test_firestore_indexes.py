@@ -48,7 +48,7 @@ ASKED: Final[Mapping[str, Callable[[FirestoreOrderStore], object]]] = {
     "claimable": lambda store: store.claimable(["any/task", "any/export"], NOW, limit=10),
     "due": lambda store: [store.due(states, NOW, limit=10) for states in (HELD, QUEUED, FINAL)],
     "remembering": lambda store: store.remembering("a request"),
-    "held_by": lambda store: store.held_by("rack/alpha"),
+    "held_by": lambda store: [store.held_by("rack/alpha", to_stop=to_stop) for to_stop in (False, True)],
     "forget_keys": lambda store: store.forget_keys(NOW, limit=10),
     # As `engine.associations` does; the lists' own are drawn by `lists`.
     "page": lambda store: [

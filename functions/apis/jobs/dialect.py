@@ -1,6 +1,7 @@
 """The HTTP dialect of agent jobs: `{"detail": …}` for every error, FastAPI's bodies, CORS, and keys in addresses."""
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
@@ -22,6 +23,16 @@ from functions.ports import KeyStore
 CLIENTS: Final = frozenset({Role.ADMIN, Role.CLIENT})
 LAUNCHERS: Final = frozenset({Role.ADMIN, Role.LAUNCHER})
 METHODS: Final = ("GET", "POST", "PATCH", "DELETE", "OPTIONS")
+ESCAPE: Final = re.compile(
+    r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+"""An escape in a JSON text. `half` is one of the two that make a character, without the other."""
+REPLACEMENT: Final = r"\ufffd"
+REPEATS: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
+"""The pauses, in seconds, between the tries of a request that a launcher sends only once. It waits 35 s for the answer;
+a report counts even if it has hung up.
+"""
 CORS: Final = Cors(METHODS, ("Content-Type", "Authorization", "Idempotency-Key"), 86_400)
 
 
@@ -51,11 +62,16 @@ def owner_of(caller: Principal) -> str | None:
 
 
 def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:
-    """Return the body as the model. A route whose body may be null takes none, too. Raises Unprocessable."""
+    """Return the body as the model. A route whose body may be null takes none, too. Raises Unprocessable.
+
+    Characters that are cut in two are replaced: a launcher sends the end of what a process wrote, and if its report is
+    refused, it is lost.
+    """
     if not body:
         with suppress(ValidationError):
             return model.validate_python(None)
-    return validation.parse_body(body, model)
+    whole = ESCAPE.sub(lambda found: REPLACEMENT if found["half"] else found[0], body.decode(errors="replace"))
+    return validation.parse_body(whole.encode(), model)
 
 
 def refused(refusal: Refusal) -> RefusalResponse:

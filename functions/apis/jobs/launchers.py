@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Final
 
-from functions.apis.jobs.dialect import CLIENTS, LAUNCHERS, owner_of
+from functions.apis.jobs.dialect import CLIENTS, LAUNCHERS, REPEATS, owner_of
 from functions.apis.jobs.settings import JobsSettings
 from functions.apis.jobs.wire import (
     Accepted,
@@ -71,7 +71,15 @@ def settle_launchers(launchers: JobLaunchers, settings: JobsSettings, limit: int
 
 
 ROUTES: Final = (
-    Route("POST", "/launcher/register", LAUNCHERS, register, "Register a launcher", max_bytes=MAX_BYTES),
+    Route(
+        "POST",
+        "/launcher/register",
+        LAUNCHERS,
+        register,
+        "Register a launcher",
+        max_bytes=MAX_BYTES,
+        repeats=REPEATS,  # one whose registration fails exits
+    ),
     Route("POST", "/launcher/heartbeat", LAUNCHERS, heartbeat, "Show that a launcher is alive"),
     Route("GET", "/launchers", CLIENTS | LAUNCHERS, list_launchers, "List launchers"),
     Route(

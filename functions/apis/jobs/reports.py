@@ -1,17 +1,20 @@
 """For launchers: report that a job has started, is completed, has failed, or was stopped.
 
-A launcher repeats no report, and acts on no refusal: one that must change nothing is accepted, and logged.
+A launcher repeats no report, and acts on no refusal: one that must change nothing is accepted, and logged. While the
+store is unavailable, a report is tried again here.
 """
 
+from collections.abc import Callable
 from typing import Final
 
-from functions.apis.jobs.dialect import LAUNCHERS
+from functions.apis.jobs.dialect import LAUNCHERS, REPEATS
 from functions.apis.jobs.settings import JobsSettings
 from functions.apis.jobs.wire import Accepted, FailedRequest, LauncherRequest, StoppedRequest
 from functions.engine.job_reports import NO_JOB, JobReport, JobReports, ReportKind
 from functions.http.authentication import Principal
 from functions.http.routing import Route
 
+MAX_BYTES: Final = 64 * 1024
 MAX_ERROR_BYTES: Final = 1024 * 1024
 """A launcher sends all that the job's process wrote to its standard error."""
 
@@ -54,19 +57,14 @@ def _accept(
     return Accepted()
 
 
+def _route(kind: ReportKind, handler: Callable[..., Accepted], summary: str, max_bytes: int = MAX_BYTES) -> Route:
+    path = f"/launcher/jobs/{{job_id}}/{kind}"
+    return Route("POST", path, LAUNCHERS, handler, summary, max_bytes=max_bytes, missing=NO_JOB, repeats=REPEATS)
+
+
 ROUTES: Final = (
-    Route("POST", "/launcher/jobs/{job_id}/started", LAUNCHERS, started, "Report a job's start", missing=NO_JOB),
-    Route("POST", "/launcher/jobs/{job_id}/completed", LAUNCHERS, completed, "Report a job's success", missing=NO_JOB),
-    Route(
-        "POST",
-        "/launcher/jobs/{job_id}/failed",
-        LAUNCHERS,
-        failed,
-        "Report a job's failure",
-        max_bytes=MAX_ERROR_BYTES,
-        missing=NO_JOB,
-    ),
-    Route(
-        "POST", "/launcher/jobs/{job_id}/stopped", LAUNCHERS, stopped, "Report that a job was stopped", missing=NO_JOB
-    ),
+    _route(ReportKind.STARTED, started, "Report a job's start"),
+    _route(ReportKind.COMPLETED, completed, "Report a job's success"),
+    _route(ReportKind.FAILED, failed, "Report a job's failure", MAX_ERROR_BYTES),
+    _route(ReportKind.STOPPED, stopped, "Report that a job was stopped"),
 )

@@ -1,14 +1,19 @@
 """A poll is held until a job comes, or something else that its launcher must hear."""
 
+import json
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from functions.apis.jobs.dialect import REPEATS
+from functions.domain.order import Order
 from functions.domain.refusals import OtherVersion, Unavailable
 from shared.domain.order import State
+from shared.log_events import LogEvent
 from tests.functions.jobs.client import (
     METADATA,
     Launcher,
@@ -74,6 +79,27 @@ def test_a_poll_reads_its_launcher_and_what_that_holds_once_before_it_waits(
     launcher.poll()
 
     assert before_the_wait[0] == {"get": 1, "held_by": 1}
+
+
+def test_a_poll_reads_none_of_its_launcher_s_jobs_but_those_that_are_to_stop(
+    world: World, launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher may run hundreds, and polls every 30 s."""
+    for _ in range(3):
+        create(world)
+    to_stop, *_ = [launcher.run() for _ in range(3)]
+    stop(world, to_stop)
+    read, held_by = list[str](), world.ports.store.held_by
+
+    def reading(*args: Any, **kwargs: Any) -> Sequence[Order]:
+        found = held_by(*args, **kwargs)
+        read.extend(order.id for order in found)
+        return found
+
+    monkeypatch.setattr(world.ports.store, "held_by", reading)
+
+    assert launcher.hears() == {"stop_jobs": [to_stop]}
+    assert read == [to_stop]
 
 
 def _counted(calls: Counter[str], name: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -292,7 +318,61 @@ def test_a_poll_during_a_fault_is_empty_and_not_at_once(
     assert pauses == [0.5]
 
 
-def test_any_other_request_is_asked_to_come_again(world: World, launcher: Launcher, failing: Failing) -> None:
+def test_a_poll_is_empty_after_an_error_of_ours_too_and_the_error_is_logged(
+    world: World,
+    launcher: Launcher,
+    failing: Failing,
+    pauses: list[float],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its launcher would give up after three answers of 500."""
+    failing(world.ports.store, "held_by", RuntimeError("can't start new thread"))
+
+    answer = launcher.poll()
+
+    assert (answer.status_code, answer.get_data()) == (204, b"")
+    assert pauses == [0.5]
+    lines = map(json.loads, capsys.readouterr().out.splitlines())
+    (logged,) = [line for line in lines if line["event"] == LogEvent.REQUEST_DEGRADED]
+    assert (logged["severity"], logged["why"]) == ("ERROR", "RuntimeError")
+    assert "can't start new thread" in logged["exception"]
+
+
+@pytest.mark.parametrize("method", ["look", "apply"])
+@pytest.mark.parametrize("kind", ["started", "completed", "failed", "stopped"])
+def test_a_report_outlasts_a_fault_because_its_launcher_does_not_repeat_it(
+    world: World, launcher: Launcher, failing: Failing, monkeypatch: pytest.MonkeyPatch, kind: str, method: str
+) -> None:
+    create(world)
+    job_id = launcher.take()
+    pauses = list[float]()
+    with monkeypatch.context() as faulty:
+        failing(world.ports.store, method, UNAVAILABLE)
+
+        def pass_by(pause: float) -> None:
+            pauses.append(pause)
+            if sum(pauses) > 15:
+                monkeypatch.undo()
+
+        faulty.setattr(time, "sleep", pass_by)
+        assert launcher.accepted(job_id, kind)
+
+    assert pauses == list(REPEATS)
+    assert status(world, job_id) == {"started": "running", "completed": "completed"}.get(kind, "failed")
+
+
+def test_a_registration_outlasts_a_fault_because_its_launcher_would_exit(
+    world: World, failing: Failing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(world.ports.job_launchers, "add", UNAVAILABLE)
+    monkeypatch.setattr(time, "sleep", lambda _: monkeypatch.undo())
+
+    assert register(world).hears() == {}
+
+
+def test_a_report_during_a_fault_that_does_not_pass_is_asked_to_come_again(
+    world: World, launcher: Launcher, failing: Failing, pauses: list[float]
+) -> None:
     create(world)
     job_id = launcher.take()
     failing(world.ports.store, "look", UNAVAILABLE)
@@ -301,6 +381,18 @@ def test_any_other_request_is_asked_to_come_again(world: World, launcher: Launch
 
     assert (answer.status_code, answer.get_json()) == (503, {"detail": UNAVAILABLE.message})
     assert answer.headers["Retry-After"]
+    assert pauses == list(REPEATS)
+
+
+def test_any_other_request_is_asked_to_come_again_at_once(
+    world: World, launcher: Launcher, failing: Failing, pauses: list[float]
+) -> None:
+    failing(world.ports.job_launchers, "get", UNAVAILABLE)
+
+    answer = launcher.heartbeat()
+
+    assert (answer.status_code, answer.get_json()) == (503, {"detail": UNAVAILABLE.message})
+    assert pauses == []
 
 
 def test_an_outage_ends_no_job_of_a_launcher_that_polls_again_after_it(world: World, launcher: Launcher) -> None:

@@ -83,6 +83,28 @@ def test_a_failure_counts_whatever_its_process_wrote(world: World, launcher: Lau
     assert get(world, job_id)["error"] == (error[:4000] or "The job ended: program_failed")
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        (rb"half \ud83d", "half \ufffd"),
+        (rb"\udcff\ude80 \ud83d\ude80", "\ufffd\ufffd \U0001f680"),
+        (rb"\\ud83d", "\\ud83d"),
+        (b"Latin-1 \xe9", "Latin-1 \ufffd"),
+    ],
+)
+def test_a_failure_counts_although_a_character_of_its_text_is_cut(
+    world: World, launcher: Launcher, job_id: str, sent: bytes, kept: str
+) -> None:
+    body = b'{"launcher_id": "%s", "error": "%s"}' % (launcher.id.encode(), sent)
+
+    answer = world.http.post(
+        f"/launcher/jobs/{job_id}/failed", data=body, headers={"Authorization": f"Bearer {launcher.key}"}
+    )
+
+    assert (answer.status_code, answer.get_json()) == (200, {"ok": True})
+    assert get(world, job_id)["error"] == kept
+
+
 @pytest.mark.parametrize("signal", [{}, {"signal": "SIGTERM"}, {"signal": "SIGKILL"}])
 def test_a_job_that_was_stopped_on_request_is_stopped(
     world: World, launcher: Launcher, job_id: str, signal: dict[str, str]
