@@ -7,6 +7,7 @@ import pytest
 
 from functions.domain.agent_sessions import KEPT, MAX_PAGES, SILENT_AFTER, WHOLE_PAGES
 from functions.domain.refusals import Unavailable
+from functions.engine import session_jobs
 from functions.engine.agent_sessions import MAX_LISTED
 from shared.domain.order import State
 from tests.functions.jobs.sessions import (
@@ -144,6 +145,40 @@ def test_two_accounts_jobs_of_one_name_each_have_their_own_session(world: World)
     assert world.get("/sessions/by-name/survey-1", CLIENT).status_code == 404
 
 
+def test_a_session_whose_name_has_running_jobs_of_two_accounts_is_given_to_neither(world: World) -> None:
+    """Its executor names no job: it may be of either."""
+    run(world, job(world, "survey-1", key=STRANGER))
+    run(world, ours := job(world, "survey-1", parent="boss"))
+
+    created(world, "s-1")
+    message(world, "s-1", "A secret of one of the two.")
+
+    for key in (CLIENT, STRANGER):
+        assert refusal(world.get("/sessions/s-1", key)) == NO_SESSION
+        assert refusal(world.get("/sessions/by-name/survey-1", key)) == NO_SESSION
+    session = world.get("/sessions/by-name/survey-1", LAUNCHER).get_json()["session"]
+    assert (session["session_id"], session["parent_session_name"]) == ("s-1", None)
+    end(world, ours)
+    created(world, "s-2")
+    assert world.get("/sessions/s-2", STRANGER).status_code == 200
+
+
+def test_a_session_is_the_launcher_s_own_if_its_job_is_among_too_many(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_jobs, "MAX_READ", 2)
+    monkeypatch.setattr(session_jobs, "PAGE", 1)
+    run(world, job(world, "survey-1"))
+    run(world, job(world, "survey-1"))
+    created(world, "s-1")
+    run(world, job(world, "survey-1"))
+    created(world, "s-2")
+
+    assert world.get("/sessions/s-1", CLIENT).status_code == 200
+    assert refusal(world.get("/sessions/s-2", CLIENT)) == NO_SESSION
+    assert world.get("/sessions/s-2", LAUNCHER).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -245,6 +280,18 @@ def test_an_event_that_is_too_large_is_refused_and_the_session_goes_on(world: Wo
     assert message(world, "s-1", "x" * 127 * 1024).status_code == 200
     report(world, "s-1", "session_stop")
     assert len(world.get("/sessions/s-1/result", LAUNCHER).get_json()["result"]) == 127 * 1024
+
+
+def test_an_event_that_is_too_large_to_store_is_refused(world: World) -> None:
+    """JSON has short forms of long numbers: 1e15 is stored as 1000000000000000.0."""
+    created(world, "s-1")
+    event = '{"event_type":"post_tool","session_id":"s-1","session_name":"n","timestamp":"t","tool_output":[%s]}'
+    headers = {"Authorization": f"Bearer {LAUNCHER}", "Content-Type": "application/json"}
+
+    answer = world.http.post("/sessions/s-1/events", data=event % ",".join(["1e15"] * 8000), headers=headers)
+
+    assert answer.status_code == 413
+    assert events(world, "s-1") == []
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", str(2**70)])
@@ -444,6 +491,24 @@ def test_a_removal_that_failed_half_way_can_be_repeated(world: World, monkeypatc
         assert world.delete("/sessions/s-1", LAUNCHER).status_code == 503
 
     assert world.delete("/sessions/s-1", LAUNCHER).status_code == 200
+    assert world.ports.agent_session_events.all(10) == []
+
+
+def test_a_removed_session_leaves_no_page_whose_writer_died_before_the_session_knew_of_it(
+    world: World, meanwhile: Meanwhile
+) -> None:
+    def die() -> None:
+        raise Unavailable("The store does not answer.")
+
+    created(world, "s-1")
+    message(world, "s-1", f"1 {LARGE}")
+    message(world, "s-1", f"2 {LARGE}")
+    meanwhile(world.ports.agent_sessions, "change", die)
+    assert message(world, "s-1", f"3 {LARGE}").status_code == 503
+    assert len(world.ports.agent_session_events.all(10)) == 2
+
+    assert world.delete("/sessions/s-1", LAUNCHER).status_code == 200
+
     assert world.ports.agent_session_events.all(10) == []
 
 
