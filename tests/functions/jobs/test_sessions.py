@@ -115,6 +115,10 @@ def test_a_session_belongs_to_the_account_of_its_job_and_its_executor_reaches_it
     run(world, job(world, "survey-1", parent="boss"))
     created(world, "s-1", parent_session_name="somebody")
 
+    created(world, "s-2", key=CLIENT, parent_session_name="somebody")
+    assert world.get("/sessions/s-2").get_json()["session"]["parent_session_name"] == "boss"
+    assert world.delete("/sessions/s-2").status_code == 200
+
     for key in (CLIENT, LAUNCHER):
         assert world.get("/sessions/s-1", key).get_json()["session"]["parent_session_name"] == "boss"
         assert world.get("/sessions/by-name/survey-1", key).status_code == 200
@@ -380,6 +384,14 @@ def test_a_session_ends_with_its_job_even_if_its_executor_reported_nothing(world
     assert world.get("/sessions/s-1", CLIENT).get_json()["session"]["status"] == "finished"
 
 
+def test_a_list_shows_that_a_session_has_ended_with_its_job(world: World) -> None:
+    run(world, order_id := job(world, "survey-1"))
+    created(world, "s-1")
+    end(world, order_id, "failed")
+
+    assert [session["status"] for session in world.get("/sessions").get_json()["sessions"]] == ["finished"]
+
+
 def test_a_session_that_was_resumed_after_its_job_ended_runs(world: World) -> None:
     run(world, order_id := job(world, "survey-1"))
     created(world, "s-1")
@@ -449,6 +461,14 @@ def test_stopping_a_session_whose_job_waits_stops_that_at_once(world: World) -> 
 
     assert (body["status"], body["message"], body["job_id"]) == ("stopped", "Job cancelled before execution", waiting)
     assert world.order(waiting).state is State.CANCELLED
+
+
+def test_only_its_own_account_stops_a_session_and_not_the_launcher_that_runs_it(world: World) -> None:
+    run(world, running := job(world, "survey-1"))
+    created(world, "s-1")
+
+    assert refusal(world.post("/sessions/s-1/stop", key=LAUNCHER)) == NO_SESSION
+    assert world.order(running).cancel_requested_at is None
 
 
 def test_stopping_a_session_that_has_stopped_says_so(world: World) -> None:
