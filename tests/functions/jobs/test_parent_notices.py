@@ -457,6 +457,22 @@ def test_a_death_at_any_step_neither_loses_nor_doubles_the_parent_s_job(
     assert world.ports.job_notices.all(10) == []
 
 
+def test_a_delivery_that_died_after_the_job_s_creation_is_finished_while_that_job_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.http.application, "testing", True)
+    with monkeypatch.context() as dying:
+        dying.setattr(parent_notices, "reach", dies_at(Point.NOTICE_SENT))
+        with pytest.raises(Died):
+            ran(world, "child", "boss")
+    world.clock.now += MAX_LOOK_INTERVAL
+
+    world.sweep()
+
+    [mailbox] = world.ports.parent_mailboxes.all(10)
+    assert mailbox.empty
+
+
 def test_a_repeated_settlement_changes_nothing(world: World) -> None:
     child = ran(world, "child", "boss")
     [(order_id, _)] = resumed(world, "boss")

@@ -338,6 +338,24 @@ def test_a_session_keeps_a_limited_number_of_pages_of_messages(world: World) -> 
     assert len(kept) > 2 * MAX_PAGES - 3
 
 
+def test_the_slower_of_two_events_that_need_a_new_page_does_not_lead_back_to_it(
+    world: World, meanwhile: Meanwhile
+) -> None:
+    created(world, "s-1")
+    for number in range(2):
+        report(world, "s-1", "post_tool", tool_output=f"{number} {LARGE}")
+    meanwhile(
+        world.ports.agent_sessions,
+        "change",
+        lambda: [report(world, "s-1", "post_tool", tool_output=f"{number} {LARGE}") for number in range(3, 5)],
+    )
+
+    report(world, "s-1", "post_tool", tool_output=f"2 {LARGE}")
+
+    [session] = world.ports.agent_sessions.all(10)
+    assert session.last_page == 2
+
+
 # The ways in which a session begins to run again, and ends
 
 
