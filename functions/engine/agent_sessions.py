@@ -145,9 +145,14 @@ class AgentSessions:
         self._remove(self._require(caller, session_id))
 
     def finish(self, job: Order) -> None:
-        """Record that the session of a job that has ended does not run any more. Raises Unavailable."""
+        """Record that the session of a job that has ended does not run any more. Raises Unavailable.
+
+        It does run if a launcher has another job of it.
+        """
         session = self.newest(job.account, getattr(job.spec, "session_name", ""))
-        if session is not None and ended_with(session, job, self.clock()):
+        if session is None or session.status is SessionStatus.FINISHED or not ended_with(session, job, self.clock()):
+            return
+        if self.jobs.held(session.account, session.name) is None:
             self._finish(session)
 
     def runs(self, account: str, name: str, last_job: Order | None) -> bool:

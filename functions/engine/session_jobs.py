@@ -29,6 +29,10 @@ class SessionJobs:
         """Return the job that a launcher has, or else the newest that waits; None if all have ended."""
         return self._newest(account, name, HELD, OPEN)
 
+    def held(self, account: str, name: str) -> Order | None:
+        """Return the newest job that a launcher has; None if none has one. Raises Unavailable."""
+        return self._newest(account, name, HELD)
+
     def held_for(self, account: str, name: str) -> tuple[Order, SessionSpec] | None:
         """Return the newest job of this name that a launcher of the account has, or that belongs to the account.
 

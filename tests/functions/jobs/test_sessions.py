@@ -402,6 +402,23 @@ def test_a_session_ends_with_its_job_even_if_its_executor_reported_nothing(world
     assert world.get("/sessions/s-1", CLIENT).get_json()["session"]["status"] == "finished"
 
 
+def test_a_session_goes_on_while_a_launcher_has_a_job_of_it_though_another_has_ended(world: World) -> None:
+    run(world, running := job(world, "survey-1"))
+    created(world, "s-1")
+    run(world, other := job(world, "survey-1"))
+    world.clock.now += timedelta(seconds=1)
+    world.post(f"/v1/orders/{job(world, 'survey-1')}/cancel")
+    end(world, other, "failed")
+    assert status(world, "s-1") == "running"
+
+    world.clock.now += timedelta(seconds=1)
+    waiting = job(world, "survey-1")
+    end(world, running)
+
+    assert status(world, "s-1") == "finished"
+    assert world.order(waiting).state is State.QUEUED
+
+
 def test_a_list_shows_that_a_session_has_ended_with_its_job(world: World) -> None:
     run(world, order_id := job(world, "survey-1"))
     created(world, "s-1")
