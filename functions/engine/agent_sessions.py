@@ -9,6 +9,7 @@ from typing import Final
 
 from functions.domain.agent_sessions import (
     KEPT,
+    MAX_EVENT_BYTES,
     MAX_PAGES,
     WHOLE_PAGES,
     AgentSession,
@@ -21,7 +22,7 @@ from functions.domain.agent_sessions import (
     key_of,
 )
 from functions.domain.order import Order
-from functions.domain.refusals import Conflict, NotFound
+from functions.domain.refusals import Conflict, NotFound, TooLarge
 from functions.engine.concurrency import run_all
 from functions.engine.session_jobs import SessionJobs
 from functions.ports import Records
@@ -56,7 +57,8 @@ class AgentSessions:
     def create(self, caller: str, new: NewSession) -> AgentSession:
         """Store a new session, and return it. It belongs to the account whose job has its name, else to the caller's.
 
-        The parent that its job names counts, not the executor's. Raises Conflict if the session exists, Unavailable.
+        It is the caller's, too, if the jobs of several accounts have its name. The parent that its job names counts,
+        not the executor's. Raises Conflict if the session exists, Unavailable.
         """
         held, now = self.jobs.held_for(caller, new.name), self.clock()
         account = caller if held is None else held[0].account
@@ -112,8 +114,10 @@ class AgentSessions:
     def add_event(self, caller: str, session_id: str, event: StoredEvent, assistant_text: str | None) -> AgentSession:
         """Store an event, and return the session after it. A repeat of the last events changes nothing.
 
-        `assistant_text` is the text of a message of the assistant. Raises NotFound, Unavailable.
+        `assistant_text` is the text of a message of the assistant. Raises NotFound, TooLarge, Unavailable.
         """
+        if len(event.text.encode()) > MAX_EVENT_BYTES:  # a number may be longer here than it was in the request
+            raise TooLarge(f"The event is longer than {MAX_EVENT_BYTES} bytes.")
         session, now = self._require(caller, session_id), self.clock()
         self._append(session, event)
         if after_event(session, event.type, assistant_text, now) == session:
@@ -141,9 +145,14 @@ class AgentSessions:
         self._remove(self._require(caller, session_id))
 
     def finish(self, job: Order) -> None:
-        """Record that the session of a job that has ended does not run any more. Raises Unavailable."""
+        """Record that the session of a job that has ended does not run any more. Raises Unavailable.
+
+        It does run if a launcher has another job of it.
+        """
         session = self.newest(job.account, getattr(job.spec, "session_name", ""))
-        if session is not None and ended_with(session, job, self.clock()):
+        if session is None or session.status is SessionStatus.FINISHED or not ended_with(session, job, self.clock()):
+            return
+        if self.jobs.held(session.account, session.name) is None:
             self._finish(session)
 
     def runs(self, account: str, name: str, last_job: Order | None) -> bool:
@@ -214,9 +223,13 @@ class AgentSessions:
             raise NotFound(NO_SESSION) from None  # it was removed meanwhile
 
     def _remove(self, session: AgentSession) -> None:
-        """Remove the events first: what a failure leaves is still found by the session."""
-        for number in range(session.first_page, session.last_page + 1):
-            self.pages.take(session.page_id(number))
+        """Remove the events first: what a failure leaves is still found by the session.
+
+        A process that died in `_append` has left a page that the session does not know.
+        """
+        number = session.first_page
+        while self.pages.take(session.page_id(number)) is not None or number < session.last_page:
+            number += 1
         self.records.take(session.key)
 
 

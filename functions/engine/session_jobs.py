@@ -13,6 +13,8 @@ from shared.domain.spec import SessionSpec
 OPEN: Final = HELD | {State.QUEUED}
 PAGE: Final = 50
 """The number of jobs that are read at a time."""
+MAX_READ: Final = 500
+"""The number of held jobs of one name, of all accounts, among which a session's own is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +29,27 @@ class SessionJobs:
         """Return the job that a launcher has, or else the newest that waits; None if all have ended."""
         return self._newest(account, name, HELD, OPEN)
 
+    def held(self, account: str, name: str) -> Order | None:
+        """Return the newest job that a launcher has; None if none has one. Raises Unavailable."""
+        return self._newest(account, name, HELD)
+
     def held_for(self, account: str, name: str) -> tuple[Order, SessionSpec] | None:
         """Return the newest job of this name that a launcher of the account has, or that belongs to the account.
 
-        An executor knows only the name of the session that it runs for.
+        An executor knows only the name of the session that it runs for. So return None if such jobs belong to several
+        accounts, or are among too many: one account must not get the session of another. Raises Unavailable.
         """
-        for order in self._pages(OrderQuery(states=HELD, session_name=name, limit=PAGE)):
+        found: tuple[Order, SessionSpec] | None = None
+        for number, order in enumerate(self._pages(OrderQuery(states=HELD, session_name=name, limit=PAGE))):
+            if number >= MAX_READ:
+                return None
             holder = "" if order.lease is None else split_holder(order.lease.launcher)[0].rpartition("/")[0]
-            if account in (order.account, holder) and isinstance(order.spec, SessionSpec):
-                return order, order.spec
-        return None
+            if account not in (order.account, holder) or not isinstance(order.spec, SessionSpec):
+                continue
+            if found is not None and order.account != found[0].account:
+                return None
+            found = found or (order, order.spec)
+        return found
 
     def _newest(self, account: str, name: str, *preferred: frozenset[State]) -> Order | None:
         """Return the newest job in the first of these sets of states in which there is one; the empty set is any."""

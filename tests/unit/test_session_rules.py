@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from functions.domain.events import AnyEvent, Cancel, Claim, Exit, Expire, Fail, Lapse, Retry, Start, Succeed
+from functions.domain.events import AnyEvent, Cancel, Claim, Exit, Expire, Fail, Lapse, Retry, Return, Start, Succeed
 from functions.domain.order import LAPSE_MARGIN, Order
+from functions.domain.parent_notices import ChildEnd, End, Mailbox, after_sending, with_sending
 from functions.domain.rules import advance
 from functions.domain.timing import STOP_PATIENCE, due_event
 from shared.domain.lanes import MAX_OFFERED, lane, of_sessions
@@ -37,6 +38,7 @@ def swept(order: Order, now: datetime) -> Order:
         Lapse("lost-1", 1),
         Exit("lost-1", 1, LAUNCHER, "gone", 1),
         Retry("lost-1", 1, Reason.LAUNCH_FAILED, "gone", LAUNCHER),
+        Return("lost-1", 1, LAUNCHER, Reason.RETURNED, "going down"),
     ],
 )
 def test_a_session_that_is_lost_while_it_runs_is_not_run_again(lost: AnyEvent) -> None:
@@ -125,3 +127,18 @@ def test_a_launcher_serves_the_sessions_that_demand_no_label_that_it_lacks(
 
 def test_a_launcher_s_lanes_are_few() -> None:
     assert len(of_sessions([f"label-{number}" for number in range(MAX_OFFERED)])) == 93
+
+
+A, B = ChildEnd("a", "child-a", End.COMPLETED), ChildEnd("b", "child-b", End.FAILED)
+
+
+def test_a_mailbox_whose_next_job_is_being_created_fixes_no_other_notices() -> None:
+    mailbox = Mailbox("acme", "boss", NOW, waiting=(B,), sending=(A,))
+
+    assert with_sending(mailbox) is mailbox
+
+
+def test_the_slower_of_two_deliveries_does_not_drop_what_the_next_job_brings() -> None:
+    mailbox = Mailbox("acme", "boss", NOW, sending=(B,), sent=("a",))
+
+    assert after_sending(mailbox, (A,), NOW) is mailbox

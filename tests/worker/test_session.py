@@ -309,6 +309,26 @@ def test_a_directory_that_becomes_a_link_after_its_check_is_refused(
         pass
 
 
+def test_a_directory_that_becomes_a_link_while_it_is_checked_is_refused(
+    tmp_path: Path, projects: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_relative_to = Path.is_relative_to
+
+    def replaced_meanwhile(path: Path, other: str) -> bool:
+        (projects / "allowed/below").rename(projects / "moved")
+        (projects / "allowed/below").symlink_to(projects / "secret")
+        return is_relative_to(path, other)
+
+    monkeypatch.setattr(Path, "is_relative_to", replaced_meanwhile)
+    executor = Executor(command=ECHO, project_dirs=(f"{projects}/allowed",))
+
+    with (
+        pytest.raises(ProgramFailed, match="it has become a link to"),
+        project_directory.opened(f"{projects}/allowed/below", executor, tmp_path / "own"),
+    ):
+        pass
+
+
 def test_a_directory_that_is_replaced_before_the_executor_starts_is_still_the_one_that_was_checked(
     plane: FakeControlPlane, tmp_path: Path, projects: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

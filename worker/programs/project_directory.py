@@ -33,14 +33,15 @@ def opened(named: str | None, executor: Executor, own: Path) -> Iterator[Project
     wanted = named or executor.project_dir
     if wanted is None:
         own.mkdir()
-        wanted = str(own)
-    elif not _allowed(os.path.realpath(wanted), executor):
+    path = os.path.realpath(wanted or own)  # resolved once: what is checked is what is opened
+    if wanted is not None and not _allowed(path, executor):
         raise _refused(f"The project directory {wanted} is not allowed on this launcher: name one of {ALLOWED}.")
     try:
-        path = os.path.realpath(wanted, strict=True)
         descriptor = open_without_links(path)
     except OSError as error:
-        message = f"The project directory {wanted} cannot be opened where the session runs: {error.strerror}. Make it"
+        message = (
+            f"The project directory {wanted or own} cannot be opened where the session runs: {error.strerror}. Make it"
+        )
         raise _refused(f"{message}, or name another of {ALLOWED}.") from error
     try:
         yield ProjectDirectory(path, f"/proc/self/fd/{descriptor}")

@@ -8,11 +8,13 @@ from typing import Any, Final
 import pytest
 
 from functions.domain import parent_notices as rules
+from functions.domain.order import LAPSE_MARGIN
 from functions.domain.parent_notices import MAILBOX_KEPT, MAX_JOINED, MAX_LOOK_INTERVAL, MAX_WAITING
 from functions.domain.refusals import Unavailable
 from functions.domain.timing import STOP_PATIENCE
 from functions.engine import parent_notices
 from functions.engine.parent_notices import ParentNotices
+from functions.engine.sweep import KEYS_KEPT
 from shared.crash_points import Point
 from shared.domain.order import State
 from shared.domain.spec import MAX_PROMPT, SessionSpec
@@ -241,6 +243,29 @@ def not_reported_as_stopped(world: World) -> str:
     return child
 
 
+def test_a_job_whose_session_is_stopped_before_it_ran_resumes_its_parent(world: World) -> None:
+    created(world, "s-1", "child", CLIENT)
+    job(world, "child", "boss")
+
+    assert world.post("/sessions/s-1/stop").get_json()["status"] == "stopped"
+
+    assert len(resumed(world, "boss")) == 1
+
+
+def test_the_sweep_that_ends_a_job_resumes_its_parent_even_if_it_has_just_looked_at_its_notice(world: World) -> None:
+    run(world, child := job(world, "child", "boss"))
+    lease = world.order(child).lease
+    assert lease is not None
+    world.clock.now = lease.until
+    world.sweep()
+    world.clock.now += LAPSE_MARGIN
+
+    world.sweep()
+
+    assert world.order(child).final
+    assert len(resumed(world, "boss")) == 1
+
+
 @pytest.mark.parametrize("lost", [not_matched, not_started, lapsed, not_reported_as_stopped])
 def test_a_job_that_the_sweep_ends_resumes_its_parent(world: World, lost: Callable[[World], str]) -> None:
     child = lost(world)
@@ -293,6 +318,16 @@ def test_a_parent_whose_job_waits_or_was_claimed_is_busy(world: World, claimed: 
         end(world, parent, "stopped")
 
     assert len(resumed(world, "boss")) == 1
+
+
+def test_a_parent_whose_older_job_runs_is_busy_though_a_newer_one_has_ended(world: World) -> None:
+    run(world, job(world, "boss"))
+    world.clock.now += SOON
+    world.post(f"/v1/orders/{job(world, 'boss')}/cancel")
+
+    ran(world, "child", "boss")
+
+    assert resumed(world, "boss") == []
 
 
 def test_a_parent_that_runs_without_a_job_is_busy_until_it_stops(world: World) -> None:
@@ -422,6 +457,22 @@ def test_a_death_at_any_step_neither_loses_nor_doubles_the_parent_s_job(
     assert world.ports.job_notices.all(10) == []
 
 
+def test_a_delivery_that_died_after_the_job_s_creation_is_finished_while_that_job_waits(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.http.application, "testing", True)
+    with monkeypatch.context() as dying:
+        dying.setattr(parent_notices, "reach", dies_at(Point.NOTICE_SENT))
+        with pytest.raises(Died):
+            ran(world, "child", "boss")
+    world.clock.now += MAX_LOOK_INTERVAL
+
+    world.sweep()
+
+    [mailbox] = world.ports.parent_mailboxes.all(10)
+    assert mailbox.empty
+
+
 def test_a_repeated_settlement_changes_nothing(world: World) -> None:
     child = ran(world, "child", "boss")
     [(order_id, _)] = resumed(world, "boss")
@@ -510,6 +561,51 @@ def test_the_notice_of_a_job_that_was_never_created_is_forgotten(world: World) -
         world.sweep()
 
     assert [notice.order_id for notice in world.ports.job_notices.all(10)] == [jobs_of(world, "child")[0].id]
+
+
+def test_the_notice_of_a_job_whose_creation_takes_long_is_kept(world: World, meanwhile: Meanwhile) -> None:
+    def sweep_meanwhile() -> None:
+        world.clock.now += timedelta(minutes=1)
+        world.sweep()
+
+    meanwhile(world.ports.store, "create", sweep_meanwhile)
+    ran(world, "child", "boss")
+
+    assert len(resumed(world, "boss")) == 1
+
+
+def test_a_job_that_was_created_long_before_its_mailbox_heard_of_it_is_not_created_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.http.application, "testing", True)
+    with monkeypatch.context() as dying:
+        dying.setattr(parent_notices, "reach", dies_at(Point.NOTICE_SENT))
+        with pytest.raises(Died):
+            ran(world, "child", "boss")
+    world.clock.now += KEYS_KEPT + SOON
+    world.ports.store.forget_keys(world.clock(), 100)
+
+    world.sweep()
+
+    assert len(resumed(world, "boss")) == 1
+    [mailbox] = world.ports.parent_mailboxes.all(10)
+    assert mailbox.empty
+
+
+def test_a_notice_that_comes_while_an_empty_mailbox_is_removed_is_not_lost(world: World, meanwhile: Meanwhile) -> None:
+    ran(world, "first", "boss")
+    [(first, _)] = resumed(world, "boss")
+    run(world, first)
+    end(world, first)
+    world.clock.now += MAILBOX_KEPT + SOON
+    run(world, parent := job(world, "boss"))
+    run(world, child := job(world, "child", "boss"))
+    meanwhile(world.ports.parent_mailboxes, "take", lambda: end(world, child))
+    world.sweep()
+
+    end(world, parent)
+
+    assert len(resumed(world, "boss")) == 2
 
 
 def test_an_empty_mailbox_is_forgotten(world: World) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from functions.domain.agent_sessions import KEPT, MAX_PAGES, SILENT_AFTER, WHOLE_PAGES
 from functions.domain.refusals import Unavailable
+from functions.engine import session_jobs
 from functions.engine.agent_sessions import MAX_LISTED
 from shared.domain.order import State
 from tests.functions.jobs.sessions import (
@@ -114,6 +115,10 @@ def test_a_session_belongs_to_the_account_of_its_job_and_its_executor_reaches_it
     run(world, job(world, "survey-1", parent="boss"))
     created(world, "s-1", parent_session_name="somebody")
 
+    created(world, "s-2", key=CLIENT, parent_session_name="somebody")
+    assert world.get("/sessions/s-2").get_json()["session"]["parent_session_name"] == "boss"
+    assert world.delete("/sessions/s-2").status_code == 200
+
     for key in (CLIENT, LAUNCHER):
         assert world.get("/sessions/s-1", key).get_json()["session"]["parent_session_name"] == "boss"
         assert world.get("/sessions/by-name/survey-1", key).status_code == 200
@@ -142,6 +147,40 @@ def test_two_accounts_jobs_of_one_name_each_have_their_own_session(world: World)
 
     assert world.get("/sessions/by-name/survey-1", STRANGER).status_code == 200
     assert world.get("/sessions/by-name/survey-1", CLIENT).status_code == 404
+
+
+def test_a_session_whose_name_has_running_jobs_of_two_accounts_is_given_to_neither(world: World) -> None:
+    """Its executor names no job: it may be of either."""
+    run(world, job(world, "survey-1", key=STRANGER))
+    run(world, ours := job(world, "survey-1", parent="boss"))
+
+    created(world, "s-1")
+    message(world, "s-1", "A secret of one of the two.")
+
+    for key in (CLIENT, STRANGER):
+        assert refusal(world.get("/sessions/s-1", key)) == NO_SESSION
+        assert refusal(world.get("/sessions/by-name/survey-1", key)) == NO_SESSION
+    session = world.get("/sessions/by-name/survey-1", LAUNCHER).get_json()["session"]
+    assert (session["session_id"], session["parent_session_name"]) == ("s-1", None)
+    end(world, ours)
+    created(world, "s-2")
+    assert world.get("/sessions/s-2", STRANGER).status_code == 200
+
+
+def test_a_session_is_the_launcher_s_own_if_its_job_is_among_too_many(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_jobs, "MAX_READ", 2)
+    monkeypatch.setattr(session_jobs, "PAGE", 1)
+    run(world, job(world, "survey-1"))
+    run(world, job(world, "survey-1"))
+    created(world, "s-1")
+    run(world, job(world, "survey-1"))
+    created(world, "s-2")
+
+    assert world.get("/sessions/s-1", CLIENT).status_code == 200
+    assert refusal(world.get("/sessions/s-2", CLIENT)) == NO_SESSION
+    assert world.get("/sessions/s-2", LAUNCHER).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -247,6 +286,18 @@ def test_an_event_that_is_too_large_is_refused_and_the_session_goes_on(world: Wo
     assert len(world.get("/sessions/s-1/result", LAUNCHER).get_json()["result"]) == 127 * 1024
 
 
+def test_an_event_that_is_too_large_to_store_is_refused(world: World) -> None:
+    """JSON has short forms of long numbers: 1e15 is stored as 1000000000000000.0."""
+    created(world, "s-1")
+    event = '{"event_type":"post_tool","session_id":"s-1","session_name":"n","timestamp":"t","tool_output":[%s]}'
+    headers = {"Authorization": f"Bearer {LAUNCHER}", "Content-Type": "application/json"}
+
+    answer = world.http.post("/sessions/s-1/events", data=event % ",".join(["1e15"] * 8000), headers=headers)
+
+    assert answer.status_code == 413
+    assert events(world, "s-1") == []
+
+
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", str(2**70)])
 def test_an_event_with_any_number_leaves_the_list_of_events_readable(world: World, number: str) -> None:
     created(world, "s-1")
@@ -285,6 +336,24 @@ def test_a_session_keeps_a_limited_number_of_pages_of_messages(world: World) -> 
     assert len(world.ports.agent_session_events.all(1000)) == MAX_PAGES
     assert kept == [str(number) for number in range(2 * MAX_PAGES + 9 - len(kept), 2 * MAX_PAGES + 9)]
     assert len(kept) > 2 * MAX_PAGES - 3
+
+
+def test_the_slower_of_two_events_that_need_a_new_page_does_not_lead_back_to_it(
+    world: World, meanwhile: Meanwhile
+) -> None:
+    created(world, "s-1")
+    for number in range(2):
+        report(world, "s-1", "post_tool", tool_output=f"{number} {LARGE}")
+    meanwhile(
+        world.ports.agent_sessions,
+        "change",
+        lambda: [report(world, "s-1", "post_tool", tool_output=f"{number} {LARGE}") for number in range(3, 5)],
+    )
+
+    report(world, "s-1", "post_tool", tool_output=f"2 {LARGE}")
+
+    [session] = world.ports.agent_sessions.all(10)
+    assert session.last_page == 2
 
 
 # The ways in which a session begins to run again, and ends
@@ -331,6 +400,31 @@ def test_a_session_ends_with_its_job_even_if_its_executor_reported_nothing(world
 
     assert status(world, "s-1") == "finished"
     assert world.get("/sessions/s-1", CLIENT).get_json()["session"]["status"] == "finished"
+
+
+def test_a_session_goes_on_while_a_launcher_has_a_job_of_it_though_another_has_ended(world: World) -> None:
+    run(world, running := job(world, "survey-1"))
+    created(world, "s-1")
+    run(world, other := job(world, "survey-1"))
+    world.clock.now += timedelta(seconds=1)
+    world.post(f"/v1/orders/{job(world, 'survey-1')}/cancel")
+    end(world, other, "failed")
+    assert status(world, "s-1") == "running"
+
+    world.clock.now += timedelta(seconds=1)
+    waiting = job(world, "survey-1")
+    end(world, running)
+
+    assert status(world, "s-1") == "finished"
+    assert world.order(waiting).state is State.QUEUED
+
+
+def test_a_list_shows_that_a_session_has_ended_with_its_job(world: World) -> None:
+    run(world, order_id := job(world, "survey-1"))
+    created(world, "s-1")
+    end(world, order_id, "failed")
+
+    assert [session["status"] for session in world.get("/sessions").get_json()["sessions"]] == ["finished"]
 
 
 def test_a_session_that_was_resumed_after_its_job_ended_runs(world: World) -> None:
@@ -404,6 +498,14 @@ def test_stopping_a_session_whose_job_waits_stops_that_at_once(world: World) -> 
     assert world.order(waiting).state is State.CANCELLED
 
 
+def test_only_its_own_account_stops_a_session_and_not_the_launcher_that_runs_it(world: World) -> None:
+    run(world, running := job(world, "survey-1"))
+    created(world, "s-1")
+
+    assert refusal(world.post("/sessions/s-1/stop", key=LAUNCHER)) == NO_SESSION
+    assert world.order(running).cancel_requested_at is None
+
+
 def test_stopping_a_session_that_has_stopped_says_so(world: World) -> None:
     run(world, order_id := job(world, "survey-1"))
     created(world, "s-1")
@@ -444,6 +546,24 @@ def test_a_removal_that_failed_half_way_can_be_repeated(world: World, monkeypatc
         assert world.delete("/sessions/s-1", LAUNCHER).status_code == 503
 
     assert world.delete("/sessions/s-1", LAUNCHER).status_code == 200
+    assert world.ports.agent_session_events.all(10) == []
+
+
+def test_a_removed_session_leaves_no_page_whose_writer_died_before_the_session_knew_of_it(
+    world: World, meanwhile: Meanwhile
+) -> None:
+    def die() -> None:
+        raise Unavailable("The store does not answer.")
+
+    created(world, "s-1")
+    message(world, "s-1", f"1 {LARGE}")
+    message(world, "s-1", f"2 {LARGE}")
+    meanwhile(world.ports.agent_sessions, "change", die)
+    assert message(world, "s-1", f"3 {LARGE}").status_code == 503
+    assert len(world.ports.agent_session_events.all(10)) == 2
+
+    assert world.delete("/sessions/s-1", LAUNCHER).status_code == 200
+
     assert world.ports.agent_session_events.all(10) == []
 
 
