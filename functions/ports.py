@@ -204,9 +204,10 @@ class OrderFeed(Protocol):
         """From now on, call `heard` with each order that becomes queued, and with each held order that is to stop.
         Return a function that ends this.
 
-        An order may be heard again, and may have changed since. After a fault, `missed` is called once the feed works
-        again: changes in between were perhaps not heard. The feed does not read orders that this version cannot read.
-        Both functions are called on another thread, or by the writer; they must not raise, wait, or end the feed.
+        An order may be heard again, and may have changed since. If the feed does not work at once, or after a fault,
+        `missed` is called once it works: changes until then were perhaps not heard. The feed does not read orders that
+        this version cannot read. Both functions are called on another thread, or by the writer; they must not raise,
+        wait, or end the feed.
         """
 
 

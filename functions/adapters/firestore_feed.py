@@ -6,7 +6,8 @@ documents that match, which it keeps. This feed keeps none. Each stream ends aft
 match, and so that a stream that is dead without an error is replaced.
 
 A stream begins with the changes of OVERLAP before it. So it costs one read for each change, however many orders are
-queued. What may have become queued before, while no stream was open, is `missed`.
+queued. What may have become queued before, while no stream was open, is `missed`; so is what changes while a stream
+catches up, of which the emulator loses some.
 """
 
 import threading
@@ -85,14 +86,13 @@ class _Following:
             stream.cancel()
 
     def run(self) -> None:
-        first, pause = True, self._first_pause
+        pause = self._first_pause
         while not self._stopped.is_set():
             why: Exception | None = None
             try:
-                self._read_stream(first)
+                self._read_stream()
             except Exception as error:  # noqa: BLE001 (whatever ends a stream, the next one begins)
                 why = error
-            first = False
             if self._stopped.is_set() or (self._ready and isinstance(why, DeadlineExceeded)):
                 continue  # it was stopped, or has lived its time
             pause = self._first_pause if self._ready else pause
@@ -108,7 +108,7 @@ class _Following:
             self._stopped.wait(pause)
             pause = min(2 * pause, MAX_PAUSE)
 
-    def _read_stream(self, first: bool) -> None:
+    def _read_stream(self) -> None:
         queries, over = self._queries(self._since), threading.Event()
         self._ready, behind = False, set(range(len(queries)))
         try:
@@ -127,7 +127,7 @@ class _Following:
                 elif kind == "target_change" and not self._ready:
                     behind -= _caught_up(response.target_change, behind)
                     self._ready = not behind
-                    if self._ready and not first:
+                    if self._ready:
                         self._missed()
         finally:
             over.set()

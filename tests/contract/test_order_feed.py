@@ -30,12 +30,14 @@ LONG_AGO: Final = timedelta(days=1)
 
 
 class Follower:
-    """Keeps what a feed reports."""
+    """Keeps what a feed reports. It `waits` for a feed that does not work at once."""
 
-    def __init__(self, feed: OrderFeed) -> None:
+    def __init__(self, feed: OrderFeed, waits: bool = True) -> None:
         self._heard = Queue[Snapshot]()
         self.missed = threading.Semaphore(0)
         self.stop = feed.follow(self._heard.put, self.missed.release)
+        if waits:
+            assert self.missed.acquire(timeout=MAX_SECONDS)
 
     def next(self) -> Snapshot:
         return self._heard.get(timeout=MAX_SECONDS)
@@ -61,7 +63,7 @@ def follow(request: pytest.FixtureRequest, orders: OrderStore) -> Iterator[Calla
         feed = FirestoreOrderFeed(request.getfixturevalue("firestore_client"))
 
     def begin() -> Follower:
-        followers.append(Follower(feed))
+        followers.append(Follower(feed, waits=not isinstance(feed, MemoryOrderStore)))
         return followers[-1]
 
     yield begin
@@ -200,8 +202,8 @@ def streams(firestore_client: Client) -> Streams:
 
 @pytest.fixture
 def following(firestore_client: Client, request: pytest.FixtureRequest) -> Callable[..., Follower]:
-    def begin(**options: Any) -> Follower:
-        follower = Follower(FirestoreOrderFeed(firestore_client, **options))
+    def begin(waits: bool = True, **options: Any) -> Follower:
+        follower = Follower(FirestoreOrderFeed(firestore_client, **options), waits)
         request.addfinalizer(follower.stop)
         return follower
 
@@ -255,7 +257,7 @@ def test_a_feed_that_failed_begins_again_and_says_that_it_may_have_missed_some(
     firestore_client: Client, streams: Streams, following: Following
 ) -> None:
     streams.failing = 2
-    follower = following(pause=0.01)
+    follower = following(waits=False, pause=0.01)
 
     assert follower.missed.acquire(timeout=MAX_SECONDS)
     follower.up_to(placed(FirestoreOrderStore(firestore_client)))
@@ -269,7 +271,7 @@ def test_what_was_stored_while_no_stream_could_be_opened_is_heard_of(
     monkeypatch.setattr(firestore_feed, "OVERLAP", timedelta())
     streams.failing = 1
     streams.may_open.clear()
-    follower = following(pause=0.01)
+    follower = following(waits=False, pause=0.01)
 
     order = placed(FirestoreOrderStore(firestore_client))
     streams.may_open.set()
