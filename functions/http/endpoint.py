@@ -71,6 +71,8 @@ class Endpoint:
         self, apis: Sequence[Api], routes: Sequence[Route], services: Callable[[], Services], offered: Set[type]
     ) -> None:
         self._apis, self._routes, self._services = apis, tuple(routes), services
+        self._urls: MapAdapter | None = None
+        """Made at the first request: a process makes an endpoint of every service, and serves one."""
         self._wanted = {api.dialect: wanted_by(api.dialect.authenticate, {"access", "authorization"}) for api in apis}
         for handler, wanted in (
             *((route.handler, route.signature.services) for route in routes),
@@ -86,7 +88,9 @@ class Endpoint:
     def _answer(self, request: Request, address: Address) -> Response:
         """Find the route, authenticate, parse, call the handler, and render its result."""
         body = read_body(request)
-        route, named = _route(url_map(self._routes), request.method, address.path)
+        if self._urls is None:
+            self._urls = url_map(self._routes)
+        route, named = _route(self._urls, request.method, address.path)
         bind_contextvars(route=route.path, **{name: text for name, text in named.items() if name not in SECRETS})
         if len(body) > route.max_bytes:
             raise TooLarge(

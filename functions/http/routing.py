@@ -150,8 +150,7 @@ class WrongMethod(Refusal):
 def url_map(routes: tuple[Route, ...]) -> MapAdapter:
     """Return the map that finds a route, as its `endpoint`, by method and path.
 
-    It is made at the first request: a process makes an entry point of every service, and serves one. One thread makes
-    it: Werkzeug parses code for each rule, and Python may fail if two threads parse at the same time
+    One thread makes it: Werkzeug parses code for each rule, and Python may fail if two threads parse at the same time
     (https://github.com/python/cpython/issues/106905).
     """
     with _making:
