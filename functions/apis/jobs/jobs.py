@@ -13,6 +13,7 @@ from functions.domain.limits import POLICIES, Limits
 from functions.domain.order import Order
 from functions.domain.refusals import Malformed, NotFound, WrongState
 from functions.engine import request_ids
+from functions.engine.agent_sessions import AgentSessions
 from functions.engine.job_launchers import JobLaunchers
 from functions.engine.job_reports import NO_JOB
 from functions.engine.orders import NewOrder, Orders
@@ -43,7 +44,12 @@ def get_job(client: Principal, orders: Orders, job_id: str) -> JobView:
 
 
 def stop_job(
-    client: Principal, orders: Orders, launchers: JobLaunchers, notices: ParentNotices, job_id: str
+    client: Principal,
+    orders: Orders,
+    launchers: JobLaunchers,
+    notices: ParentNotices,
+    sessions: AgentSessions,
+    job_id: str,
 ) -> JobStopped:
     """Raises NotFound, Malformed if the job has ended or is to stop already, StopFailed."""
     order, spec = require_job(orders, job_id, owner_of(client))
@@ -51,6 +57,7 @@ def stop_job(
         raise _not_stoppable(order)
     if not launchers.may_be_stopped(order):
         raise StopFailed("Failed to queue stop command")
+    session = sessions.newest(order.account, spec.session_name)
     try:
         order = orders.cancel(job_id, owner_of(client))
     except WrongState:
@@ -58,7 +65,13 @@ def stop_job(
     notices.settle(order)
     status = status_of(order)
     message = NEVER_RAN if status is JobStatus.STOPPED else None
-    return JobStopped(job_id=order.id, session_name=spec.session_name, status=status, message=message)
+    return JobStopped(
+        job_id=order.id,
+        session_name=spec.session_name,
+        status=status,
+        message=message,
+        session_id=None if session is None else session.id,
+    )
 
 
 def require_job(orders: Orders, job_id: str, owner: str | None) -> tuple[Order, SessionSpec]:

@@ -193,6 +193,7 @@ class JobStopped(BaseModel):
     session_name: str
     status: JobStatus
     message: Annotated[str | None, Only] = None
+    session_id: Annotated[str | None, Only] = None
 
 
 class LauncherStatus(StrEnum):

@@ -8,6 +8,7 @@ import pytest
 
 from shared.domain.order import State
 from tests.functions.jobs.client import STALE, START, Launcher, create, fall_silent, get, register, status, stop
+from tests.functions.jobs.sessions import created
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, STRANGER, World
 from tests.meanwhile import Meanwhile
 
@@ -164,6 +165,14 @@ def test_a_job_that_a_launcher_has_is_stopping_until_it_reports(
     )
     assert (status(world, job_id), get(world, job_id)["completed_at"]) == ("stopping", None)
     assert launcher.hears() == {"stop_jobs": [job_id]}
+
+
+def test_a_stop_names_the_session_if_its_executor_has_reported_one(world: World, launcher: Launcher) -> None:
+    job_id = create(world)
+    launcher.run()
+    created(world, "s-1", "survey-1")
+
+    assert stop(world, job_id).get_json()["session_id"] == "s-1"
 
 
 @pytest.mark.parametrize("state", ["stopping", "completed", "failed", "stopped"])
