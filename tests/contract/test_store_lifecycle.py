@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from functions.adapters.firestore import FirestoreOrderStore
 from functions.adapters.memory import MemoryOrderStore
-from functions.domain.events import AnyEvent, Claim, EventKind, Lapse, Note, Renew, Return
+from functions.domain.events import AnyEvent, Claim, EventKind, Fail, Lapse, Note, Renew, Return
 from functions.domain.order import HELD, LAPSE_MARGIN, REMEMBERED_REQUESTS, Order
 from functions.domain.refusals import Gone, LeaseLost, NotFound, WrongState
 from functions.domain.rules import RULES
@@ -77,6 +77,10 @@ class Model:
     @property
     def capacity(self) -> bool:
         return self.answered.kind is OrderKind.CAPACITY
+
+    @property
+    def session(self) -> bool:
+        return self.answered.kind is OrderKind.SESSION
 
     def possible(self, kind: EventKind) -> bool:
         """Return whether the event can happen to the order in its state, now or later."""
@@ -139,11 +143,14 @@ class Model:
                 self.lease_until = max(self.lease_until, event.lease_until)
             case Return():
                 self.used -= 1
-            case Lapse() if before is S.CLAIMED and self.attended:
+            case Lapse() if before is S.CLAIMED and (self.attended or self.session):
                 self.used -= 1
+            case Fail() if self.session and self.cancel_requested:
+                self.state = S.CANCELLED
         self.cancel_requested |= event.kind is K.CANCEL
         self.discarded |= event.kind is K.DISCARD
-        if self.state is S.RUNNING and self.cancel_requested and not self.attended:  # no launcher could stop it
+        hears_stops = self.attended or self.session
+        if self.state is S.RUNNING and self.cancel_requested and not hears_stops:
             self.state = S.SUCCEEDED if self.capacity else S.CANCELLED
         if before in HELD and self.state is S.QUEUED:
             self.state = self._after_an_attempt(before, event)
@@ -158,6 +165,8 @@ class Model:
     def _after_an_attempt(self, before: State, event: AnyEvent) -> State:
         if self.cancel_requested:
             return S.SUCCEEDED if before is S.RUNNING and self.capacity else S.CANCELLED
+        if before is S.RUNNING and self.session:
+            return S.FAILED
         spent = self.used >= ATTEMPTS and event.kind is not K.RETURN
         return S.FAILED if spent else S.QUEUED
 
