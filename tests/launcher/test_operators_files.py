@@ -28,7 +28,10 @@ NAME: Final = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
 CALL: Final = re.compile(r"\blog\.(?:info|warning|error|exception|critical)\(\s*([^,]+)")
 ROW: Final = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 KINDS: Final[tuple[type[BaseSettings], ...]] = (LauncherSettings, ToolSettings, ImageSettings)
-OF_THE_FUNCTIONS: Final = (FunctionsSettings, *(api.settings for api in APIS if api.settings is not None))
+OF_THE_FUNCTIONS: Final[tuple[type[BaseSettings], ...]] = (
+    FunctionsSettings,
+    *(api.settings for api in APIS if api.settings is not None),
+)
 NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in KINDS for field in kind.model_fields} | {
     str(field.validation_alias) for kind in OF_THE_FUNCTIONS for field in kind.model_fields.values()
 }
