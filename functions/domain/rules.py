@@ -322,11 +322,10 @@ def _enter(order: Order, target: State, event: AnyEvent, now: datetime) -> Order
         event, Ring | Renew | Progress
     ):  # requests of these kinds repeat safely, and would push out the others
         recent = (*recent, event.request_id)[-REMEMBERED_REQUESTS:]
-    cancelled = target is State.CANCELLED and order.reason is None
     changed = replace(
         order,
         state=target,
-        reason=Reason.CANCELLED if cancelled else order.reason,
+        reason=Reason.CANCELLED if target is State.CANCELLED else order.reason,  # not that of an earlier attempt
         updated_at=now,
         lease=order.lease if target in HELD else None,
         claimed_by=None if target is State.QUEUED else order.claimed_by,

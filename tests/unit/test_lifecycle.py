@@ -237,6 +237,14 @@ def test_a_lapse_after_a_machine_was_or_may_have_been_started_uses_an_attempt() 
         assert (lapsed.state, lapsed.attempt) == (State.QUEUED, 1)
 
 
+def test_an_order_that_is_cancelled_between_two_attempts_has_that_for_its_reason() -> None:
+    waiting = advance(a_claimed_order(), Retry("gone", 1, Reason.MACHINE_EXITED, "gone"), NOW)
+
+    cancelled = advance(waiting, Cancel("cancel"), NOW)
+
+    assert (cancelled.state, cancelled.reason) == (State.CANCELLED, Reason.CANCELLED)
+
+
 @pytest.mark.parametrize("kind", [EventKind.LAPSE, EventKind.RETRY, EventKind.EXIT, EventKind.RETURN])
 def test_an_order_that_was_cancelled_is_not_queued_again(kind: EventKind) -> None:
     order, now = in_state(State.PROVISIONING), in_time(kind)
