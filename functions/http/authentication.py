@@ -49,6 +49,11 @@ class Principal:
     datacenters: tuple[str, ...] = ()
     identity: str | None = None
 
+    @property
+    def owner(self) -> str | None:
+        """Return the account whose orders the caller may reach; None for an operator, who may reach all."""
+        return None if self.role is Role.ADMIN else self.account
+
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
@@ -120,6 +125,13 @@ def caller_of(access: Access, authorization: str | None, keys: KeyStore, texts: 
     if key.role not in access:
         raise Forbidden(texts.wrong_role(key.role, access))
     return Principal(key.role, key.account, key.datacenters)
+
+
+def keyed_or_open(access: Access, authorization: str | None, keys: KeyStore, open_to: str | None) -> Caller:
+    """Return the caller: without a key, the account `open_to`, if there is one. Raises Unauthenticated, Forbidden."""
+    if authorization is None and not isinstance(access, Open) and open_to is not None:
+        return Principal(Role.CLIENT if Role.CLIENT in access else Role.LAUNCHER, open_to)
+    return authenticate(access, authorization, keys)
 
 
 def bearer(authorization: str | None) -> str | None:

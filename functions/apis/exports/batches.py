@@ -6,7 +6,7 @@ from typing import Final
 
 from structlog.contextvars import bind_contextvars
 
-from functions.apis.exports.exports import CLIENTS, limits_of, new_task_id, owner_of
+from functions.apis.exports.exports import CLIENTS, limits_of, new_task_id
 from functions.apis.exports.settings import ExportsSettings
 from functions.apis.exports.wire import (
     STATUS_OF,
@@ -71,7 +71,7 @@ def start_batch(
 
 
 def get_batch(client: Principal, batches: Batches, batch_id: str) -> BatchStatus:
-    return _status(*batches.look(batch_id, owner_of(client)))
+    return _status(*batches.look(batch_id, client.owner))
 
 
 def settle_batches(batches: Batches, limit: int) -> Counter[str]:

@@ -9,10 +9,9 @@ from pydantic import BaseModel, TypeAdapter
 
 from functions.apis.exports.settings import ExportsSettings
 from functions.apis.exports.wire import REQUIRED
-from functions.domain.access import Role
 from functions.domain.refusals import Invalid, Refusal
 from functions.http import problems
-from functions.http.authentication import NATIVE_TEXTS, Access, Caller, Open, Principal, caller_of
+from functions.http.authentication import Access, Caller, keyed_or_open
 from functions.http.cors import Cors
 from functions.http.dialect import Dialect, RefusalResponse
 from functions.http.parsing import parse_body, parse_query
@@ -38,9 +37,7 @@ class NoOutput(Refusal):
 
 def authenticate(access: Access, authorization: str | None, keys: KeyStore, settings: ExportsSettings) -> Caller:
     """Return the caller: without a key, the account to which the API is open. Raises Unauthenticated, Forbidden."""
-    if authorization is None and not isinstance(access, Open) and settings.open_to is not None:
-        return Principal(Role.CLIENT, settings.open_to)
-    return caller_of(access, authorization, keys, NATIVE_TEXTS)
+    return keyed_or_open(access, authorization, keys, settings.open_to)
 
 
 def missing(field: str) -> Invalid:

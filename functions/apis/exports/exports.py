@@ -52,7 +52,7 @@ def start_export(
 
 
 def get_status(client: Principal, orders: Orders, task_id: str) -> TaskStatus:
-    order, spec = require_task(orders, task_id, owner_of(client))
+    order, spec = require_task(orders, task_id, client.owner)
     return TaskStatus.of(order, spec)
 
 
@@ -62,7 +62,7 @@ def download(query: DownloadQuery, client: Principal, orders: Orders, outputs: O
     A deployed function sends at most 32 MiB in one answer (10 MiB in the first generation): a client that cannot follow
     a redirect asks for a larger file in ranges.
     """
-    order, _ = require_task(orders, task_id, owner_of(client))
+    order, _ = require_task(orders, task_id, client.owner)
     if order.state is not State.SUCCEEDED:
         raise Malformed(f"Export not ready or failed. Status: {STATUS_OF[order.state]}")
     output = order.output
@@ -94,11 +94,6 @@ def require_task(orders: Orders, task_id: str, owner: str | None) -> tuple[Order
     if not isinstance(order.spec, ExportSpec):
         raise NotFound(NO_TASK)
     return order, order.spec
-
-
-def owner_of(client: Principal) -> str | None:
-    """Return the account whose exports the client may reach; None for all accounts."""
-    return None if client.role is Role.ADMIN else client.account
 
 
 def limits_of(settings: ExportsSettings) -> Limits:

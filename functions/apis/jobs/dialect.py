@@ -13,7 +13,7 @@ from functions.apis.jobs.settings import JobsSettings
 from functions.domain.access import Role
 from functions.domain.refusals import Invalid, Refusal
 from functions.http import problems, validation
-from functions.http.authentication import NATIVE_TEXTS, Access, Caller, Open, Principal, caller_of
+from functions.http.authentication import Access, Caller, keyed_or_open
 from functions.http.cors import Cors
 from functions.http.dialect import Dialect, RefusalResponse
 from functions.http.routing import NoSuchPath, WrongMethod
@@ -51,14 +51,7 @@ class StopFailed(Refusal):
 
 def authenticate(access: Access, authorization: str | None, keys: KeyStore, settings: JobsSettings) -> Caller:
     """Return the caller: without a key, the account to which the API is open. Raises Unauthenticated, Forbidden."""
-    if authorization is None and not isinstance(access, Open) and settings.open_to is not None:
-        return Principal(Role.CLIENT if Role.CLIENT in access else Role.LAUNCHER, settings.open_to)
-    return caller_of(access, authorization, keys, NATIVE_TEXTS)
-
-
-def owner_of(caller: Principal) -> str | None:
-    """Return the account whose jobs and launchers the caller may reach; None for all accounts."""
-    return None if caller.role is Role.ADMIN else caller.account
+    return keyed_or_open(access, authorization, keys, settings.open_to)
 
 
 def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:

@@ -6,7 +6,7 @@ from typing import Final
 
 from structlog.contextvars import bind_contextvars
 
-from functions.apis.jobs.dialect import CLIENTS, StopFailed, owner_of
+from functions.apis.jobs.dialect import CLIENTS, StopFailed
 from functions.apis.jobs.settings import JobsSettings
 from functions.apis.jobs.wire import JobCreated, JobRequest, JobStatus, JobStopped, JobView, status_of
 from functions.domain.limits import POLICIES, Limits
@@ -40,7 +40,7 @@ def create_job(
 
 
 def get_job(client: Principal, orders: Orders, job_id: str) -> JobView:
-    return JobView.of(*require_job(orders, job_id, owner_of(client)))
+    return JobView.of(*require_job(orders, job_id, client.owner))
 
 
 def stop_job(
@@ -52,14 +52,14 @@ def stop_job(
     job_id: str,
 ) -> JobStopped:
     """Raises NotFound, Malformed if the job has ended or is to stop already, StopFailed."""
-    order, spec = require_job(orders, job_id, owner_of(client))
+    order, spec = require_job(orders, job_id, client.owner)
     if status_of(order) not in STOPPABLE:
         raise _not_stoppable(order)
     if not launchers.may_be_stopped(order):
         raise StopFailed("Failed to queue stop command")
     session = sessions.newest(order.account, spec.session_name)
     try:
-        order = orders.cancel(job_id, owner_of(client))
+        order = orders.cancel(job_id, client.owner)
     except WrongState:
         raise _not_stoppable(orders.require_owned(job_id, None).order) from None
     notices.settle(order)

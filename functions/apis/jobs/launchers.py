@@ -3,7 +3,7 @@
 from collections import Counter
 from typing import Final
 
-from functions.apis.jobs.dialect import CLIENTS, LAUNCHERS, REPEATS, owner_of
+from functions.apis.jobs.dialect import CLIENTS, LAUNCHERS, REPEATS
 from functions.apis.jobs.settings import JobsSettings
 from functions.apis.jobs.wire import (
     Accepted,
@@ -50,7 +50,7 @@ def list_launchers(caller: Principal, launchers: JobLaunchers, settings: JobsSet
     now = launchers.clock()
     views = (
         LauncherView.of(launcher, now, launcher.stale(now, settings.stale_after))
-        for launcher in launchers.list_launchers(owner_of(caller))
+        for launcher in launchers.list_launchers(caller.owner)
     )
     return Launchers(launchers=fitting(views))
 
@@ -58,7 +58,7 @@ def list_launchers(caller: Principal, launchers: JobLaunchers, settings: JobsSet
 def deregister(
     query: DeregisterQuery, caller: Principal, launchers: JobLaunchers, settings: JobsSettings, launcher_id: str
 ) -> Deregistration:
-    launchers.deregister(launcher_id, owner_of(caller), query.itself, settings.stale_after)
+    launchers.deregister(launcher_id, caller.owner, query.itself, settings.stale_after)
     if query.itself:
         return Deregistration(message="Launcher deregistered", initiated_by=InitiatedBy.ITSELF)
     message = "The launcher shuts down at its next poll"

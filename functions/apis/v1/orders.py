@@ -70,38 +70,33 @@ def create_order(
 
 
 def get_order(client: Principal, orders: Orders, order_id: str) -> OrderView:
-    return order_view(orders.require_owned(order_id, _owner(client)).order)
+    return order_view(orders.require_owned(order_id, client.owner).order)
 
 
 def list_orders(query: OrderFilter, client: Principal, orders: Orders) -> OrderList:
     states = frozenset(() if query.state is None else (query.state,))
-    wanted = OrderQuery(_owner(client), states, query.kind, limit=query.limit, after=query.after)
+    wanted = OrderQuery(client.owner, states, query.kind, limit=query.limit, after=query.after)
     views, after = page_of(wanted, order_view, READ_AT_ONCE, orders.page)
     return OrderList(orders=views, next=after)
 
 
 def cancel_order(client: Principal, orders: Orders, notices: ParentNotices, order_id: str) -> OrderView:
-    order = orders.cancel(order_id, _owner(client))
+    order = orders.cancel(order_id, client.owner)
     notices.settle(order)
     return order_view(order)
 
 
 def get_output(client: Principal, orders: Orders, outputs: Outputs, order_id: str) -> Redirect:
-    return Redirect(outputs.link(orders.require_owned(order_id, _owner(client)).order))
+    return Redirect(outputs.link(orders.require_owned(order_id, client.owner).order))
 
 
 def requeue_order(client: Principal, orders: Orders, order_id: str) -> OrderView:
-    return order_view(orders.requeue(order_id, _owner(client)))
+    return order_view(orders.requeue(order_id, client.owner))
 
 
 def purge_order(client: Principal, orders: Orders, order_id: str) -> NoContent:
-    orders.purge(order_id, _owner(client))
+    orders.purge(order_id, client.owner)
     return NoContent()
-
-
-def _owner(client: Principal) -> str | None:
-    """Return the account whose orders the client may reach; None for all accounts."""
-    return None if client.role is Role.ADMIN else client.account
 
 
 ROUTES: Final = (
