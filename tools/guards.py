@@ -83,21 +83,30 @@ def _entry(line: int, block: str) -> Entry:
 
 def _problems(entry: Entry, names: Names, root: Path) -> Iterator[str]:
     for guard in entry.guards:
-        if (problem := _wrong_guard(guard, names, root)) is not None:
+        if (problem := wrong_guard(guard, names, root)) is not None:
             yield f"{PAGE}:{entry.line}: guard `{guard}`: {problem}"
-    tests: dict[str, set[str]] = defaultdict(set)
-    for path, inside in names.items():
-        if path.startswith("tests/"):
-            tests[path.rpartition("/")[2]] |= inside
+    tests = names_of_tests(names)
     for module, test in entry.tests:
-        if (problem := _wrong_test(module, test, tests)) is not None:
+        if (problem := wrong_test(module, test, tests)) is not None:
             yield f"{PAGE}:{entry.line}: test `{module}::{test}`: {problem}"
     for point in entry.points:
         if point not in Point.__members__:
             yield f"{PAGE}:{entry.line}: `{point}`: shared/crash_points.py has no such point"
 
 
-def _wrong_guard(guard: str, names: Names, root: Path) -> str | None:
+def names_of_tests(names: Names) -> Mapping[str, set[str]]:
+    """Return the names that each file of tests defines, by the file's name."""
+    tests: dict[str, set[str]] = defaultdict(set)
+    for path, inside in names.items():
+        if path.startswith("tests/"):
+            tests[path.rpartition("/")[2]] |= inside
+    return tests
+
+
+def wrong_guard(guard: str, names: Names, root: Path) -> str | None:
+    """Return what is wrong with a guard that a page names (`path::name`, or a file that is no Python); None if it
+    exists.
+    """
     path, _, name = guard.partition("::")
     if not path.endswith(".py"):
         return None if not name and (root / path).is_file() else "there is no such file"
@@ -116,7 +125,8 @@ def _wrong_guard(guard: str, names: Names, root: Path) -> str | None:
     return f"{what}{_suggest(found)}"
 
 
-def _wrong_test(module: str, test: str, tests: Mapping[str, set[str]]) -> str | None:
+def wrong_test(module: str, test: str, tests: Mapping[str, set[str]]) -> str | None:
+    """Return what is wrong with a test that a page names; None if it exists. `test` may be empty."""
     if module not in tests:
         found = [f"{other}::{test}" for other, inside in tests.items() if test in inside]
         return f"there is no such file{_suggest(found)}"

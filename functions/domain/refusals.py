@@ -12,6 +12,7 @@ Refusal
 │  └─ KeyReused       the Idempotency-Key was used for another body
 ├─ Gone               it existed, and was removed
 ├─ TooLarge           the request exceeds a size limit
+├─ QuotaExceeded      the caller has used up a quota (`quota`); it may try again later
 └─ Unavailable        not possible now; the same request may be sent again
 └─ OtherVersion    another version of the control plane wrote it, and this one cannot read it
 """
@@ -101,6 +102,17 @@ class Gone(Refusal):
 class TooLarge(Refusal):
     code = "too_large"
     title = "Too large"
+
+
+class QuotaExceeded(Refusal):
+    """`quota` is the quota's name, `retry_seconds` the time after which the same request may be sent again."""
+
+    code = "quota_exceeded"
+    title = "A quota is used up"
+
+    def __init__(self, quota: str, message: str, retry_seconds: int) -> None:
+        super().__init__(f"{message} (quota: {quota})")
+        self.quota, self.retry_seconds = quota, retry_seconds
 
 
 class Unavailable(Refusal):

@@ -166,7 +166,12 @@ def _parts() -> Json:
 
 def _refusals(route: Route) -> set[HTTPStatus]:
     """Return the statuses of the refusals that the route's parameters make possible."""
-    statuses = {HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.METHOD_NOT_ALLOWED}
+    statuses = {
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.METHOD_NOT_ALLOWED,
+        HTTPStatus.TOO_MANY_REQUESTS,
+    }
     if route.access is not Open.ANYONE:
         statuses |= {HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.SERVICE_UNAVAILABLE}
     if not isinstance(route.access, Open):

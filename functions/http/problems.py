@@ -11,6 +11,7 @@ from functions.domain.refusals import (
     Invalid,
     Malformed,
     NotFound,
+    QuotaExceeded,
     Refusal,
     TooLarge,
     Unauthenticated,
@@ -35,6 +36,7 @@ STATUSES: Final[Mapping[type[Refusal], HTTPStatus]] = {
     Gone: HTTPStatus.GONE,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
+    QuotaExceeded: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -66,6 +68,8 @@ def headers(refusal: Refusal) -> Mapping[str, str]:
             return {"WWW-Authenticate": 'Bearer realm="launchyard"'}
         case WrongMethod():
             return {"Allow": ", ".join(refusal.allowed)}
+        case QuotaExceeded():
+            return {"Retry-After": str(refusal.retry_seconds)}
         case Unavailable():
             return {"Retry-After": str(RETRY_SECONDS)}
         case _:
