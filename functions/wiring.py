@@ -204,7 +204,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
 
 
 def ports_of(settings: FunctionsSettings) -> Ports:
-    from functions.engine.candidates import Candidates, oldest_last
+    from functions.engine.candidates import Candidates
 
     store, feed, keys, doorbell, records = (
         _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
@@ -219,7 +219,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         bucket=_bucket(settings),
         issuer=_issuer(settings),
         any_order=Candidates(store),
-        oldest_first=Candidates(store, pause=timedelta(), sort=oldest_last),
+        oldest_first=Candidates(store, pause=timedelta(), oldest_first=True),
         accounts=records("accounts", Account),
         enrolments=records("enrolments", Enrolment),
         pools=records("pools", Pool),

@@ -1,0 +1,162 @@
+"""One account's orders, however many and however dead, keep no other account's order waiting: claims are counted."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+import pytest
+
+from functions.adapters.memory import MemoryOrderStore
+from functions.domain.accounts import AccountType
+from functions.domain.events import Claim
+from functions.domain.order import Order
+from functions.engine.candidates import FRESH, Candidates
+from functions.engine.lane_reader import PAGE, READ_AT_ONCE
+from functions.ports import OrderStore, Snapshot
+from shared.domain.spec import AnySpec
+from tests.factories import CAPACITY, NOW, TASK, a_claim, a_key, an_order
+from tests.functions.world import LAUNCHER, World
+
+MANY: Final = 2 * READ_AT_ONCE
+LANES: Final = [an_order(TASK).lane]
+SECOND: Final = timedelta(seconds=1)
+
+
+class CountingStore(MemoryOrderStore):
+    """Notes which orders claims try to take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tried: list[str] = []
+
+    def claim(self, seen: Snapshot, claim: Claim, now: datetime) -> Order:
+        self.tried.append(seen.order.id)
+        return super().claim(seen, claim, now)
+
+
+@pytest.fixture
+def store() -> CountingStore:
+    return CountingStore()
+
+
+def flood(store: OrderStore, count: int = MANY, account: str = "flood", age: timedelta = SECOND) -> list[Order]:
+    return stored(store, (an_order(account=account, now=NOW - age) for _ in range(count)))
+
+
+def stored(store: OrderStore, orders: Iterable[Order]) -> list[Order]:
+    return [store.create(order, a_key(order)).order for order in orders]
+
+
+def dead(order: Order) -> Order:
+    """Return the order with a queue TTL that has passed."""
+    return replace(order, expires_at=NOW)
+
+
+def test_orders_that_are_dead_cost_no_claim_a_try(store: CountingStore) -> None:
+    stored(store, (dead(an_order(now=NOW - SECOND)) for _ in range(MANY)))
+    (alive,) = stored(store, [an_order()])
+
+    claimed = Candidates(store).next(LANES, a_claim(), NOW)
+
+    assert claimed is not None
+    assert claimed.id == alive.id
+    assert store.tried == [alive.id]
+
+
+def test_another_accounts_order_is_among_the_first_two_behind_more_than_one_read_takes(store: CountingStore) -> None:
+    flood(store)
+    (victim,) = stored(store, [an_order(account="victim")])
+    candidates = Candidates(store)
+
+    claimed = [candidates.next(LANES, a_claim(), NOW) for _ in range(2)]
+
+    assert victim.id in [order.id for order in claimed if order is not None]
+
+
+def test_an_order_is_found_behind_several_accounts_that_each_have_more_than_one_page(store: CountingStore) -> None:
+    accounts = [f"flood-{n}" for n in range(12)]
+    for account in accounts:
+        flood(store, PAGE + 1, account)
+    (victim,) = stored(store, [an_order(account="victim")])
+    candidates = Candidates(store)
+
+    # Each claim reads anew. Four reads pass all accounts, and one that had no turn comes first when it is read.
+    claims = 4 * (len(accounts) + 1)
+    claimed = [candidates.next(LANES, a_claim(), NOW + nth * FRESH) for nth in range(claims)]
+
+    assert victim.id in [order.id for order in claimed if order is not None]
+
+
+def test_every_account_is_found_from_wherever_a_reader_begins(
+    store: CountingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood(store, account="m")
+    others = stored(store, (an_order(account=name) for name in ("a", "z", "0", "m-2")))
+    for start in "0mz":
+        monkeypatch.setattr("functions.engine.lane_reader.random.choice", lambda _, start=start: start)
+        found = Candidates(store)
+
+        taken = {order.account for order in _claim(found, 5)}
+
+        assert taken == {"a", "z", "0", "m-2", "m"}
+        for order in others:
+            again = replace(order, id=f"{order.id[:-2]}{start}{start}")
+            store.create(again, a_key(again))
+
+
+def test_no_other_read_is_made_while_one_finds_all(store: CountingStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    flood(store, READ_AT_ONCE - 1)
+    monkeypatch.delattr(CountingStore.__mro__[1], "claimable_by_account")
+
+    assert Candidates(store).next(LANES, a_claim(), NOW) is not None
+
+
+def test_claims_that_take_the_oldest_first_take_turns_among_accounts_and_an_accounts_oldest(
+    store: CountingStore,
+) -> None:
+    many = [an_order(account="flood", now=NOW - (MANY - nth) * SECOND) for nth in range(MANY)]
+    stored(store, many)
+    own = stored(store, [an_order(account="victim", now=NOW - nth * SECOND / 4) for nth in range(2)])
+    candidates = Candidates(store, oldest_first=True)
+
+    claimed = _claim(candidates, 4)
+
+    assert [order.id for order in claimed if order.account == "flood"] == [many[0].id, many[1].id]
+    assert [order.id for order in claimed if order.account == "victim"] == [own[1].id, own[0].id]
+
+
+@pytest.fixture
+def fair(world: World) -> World:
+    """The control plane with the claims that it has in production."""
+    store = world.ports.store
+    oldest_first = Candidates(store, pause=timedelta(), oldest_first=True)
+    world.ports = replace(world.ports, any_order=Candidates(store, pause=timedelta()), oldest_first=oldest_first)
+    return world
+
+
+def _next(world: World) -> str | None:
+    claimed = world.claim_next(LAUNCHER)
+    return None if claimed is None else claimed["order_id"]
+
+
+def _next_of_the_contract(world: World) -> str | None:
+    key = world.admit(AccountType.LAUNCHER)[1]
+    order = world.post("/api/v1/launchers/capacity/orders/claim", {}, key).get_json()["order"]
+    return None if order is None else order["order_id"]
+
+
+@pytest.mark.parametrize(("spec", "claim"), [(TASK, _next), (CAPACITY, _next_of_the_contract)])
+@pytest.mark.parametrize("kill", [lambda order: order, dead], ids=["alive", "dead"])
+def test_a_flood_of_one_account_delays_no_other_by_more_than_one_claim(
+    fair: World, spec: AnySpec, claim: Callable[[World], str | None], kill: Callable[[Order], Order]
+) -> None:
+    stored(fair.ports.store, (kill(an_order(spec, account="flood", now=NOW - SECOND)) for _ in range(MANY)))
+    victim = fair.place(spec)["id"]
+
+    assert victim in [claim(fair) for _ in range(2)]
+
+
+def _claim(candidates: Candidates, count: int) -> list[Order]:
+    claimed = (candidates.next(LANES, a_claim(), NOW) for _ in range(count))
+    return [order for order in claimed if order is not None]
