@@ -28,6 +28,7 @@ from functions.engine.agents import Agents
 from functions.engine.arrivals import MAX_WAITING, Arrivals, in_thread
 from functions.engine.associations import Associations
 from functions.engine.attestation import Trust, Verifier
+from functions.engine.backlogs import Backlogs
 from functions.engine.batches import Batches
 from functions.engine.claims import Claims, NextClaim
 from functions.engine.credentials import CallbackTokens
@@ -160,7 +161,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         in_background=ports.in_background,
     )
     enrolments = Enrolments(ports.enrolments, clock, ports.new_secret)
-    claims = Claims(store, ports.any_order, arrivals, clock, ports.lease)
+    claims = Claims(store, ports.any_order, arrivals, Backlogs(store), clock, ports.lease)
     job_launchers = JobLaunchers(ports.job_launchers, store, arrivals.nudge, clock, new_id, notices.settle)
     services: Services = {
         KeyStore: ports.keys,

@@ -3,7 +3,7 @@
 One feed of the store (`ports.OrderFeed`) wakes all claims that wait in this process. An order that arrives is offered
 to one of them: the one of its lanes that has waited longest and has no other offer. If that one does not take it, or
 leaves for another reason, the order is offered to the next. If every claim of its lanes has an offer already, one of
-each set of lanes looks at the store once it has tried its own, and as long as it finds something, another looks next.
+each set of lanes looks at the store before it tries its own, and as long as it finds something, another looks next.
 
 The same is done for what the feed may not have told: for each set of lanes one claim looks every LOOK_AGAIN, and after
 a fault of the feed. So a feed that is dead without saying so costs time, and no order.

@@ -1,5 +1,6 @@
 """One account's orders, however many and however dead, keep no other account's order waiting: claims are counted."""
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,9 +12,13 @@ from functions.adapters.memory import MemoryOrderStore
 from functions.domain.accounts import AccountType
 from functions.domain.events import Claim
 from functions.domain.order import Order
+from functions.engine.arrivals import Arrivals
+from functions.engine.backlogs import Backlogs
 from functions.engine.candidates import FRESH, Candidates
+from functions.engine.claims import Claimant, Claims
 from functions.engine.lane_reader import PAGE, READ_AT_ONCE
 from functions.ports import OrderStore, Snapshot
+from shared.domain.order import LEASE
 from shared.domain.spec import AnySpec
 from tests.factories import CAPACITY, NOW, TASK, a_claim, a_key, an_order
 from tests.functions.world import LAUNCHER, World
@@ -160,3 +165,36 @@ def test_a_flood_of_one_account_delays_no_other_by_more_than_one_claim(
 def _claim(candidates: Candidates, count: int) -> list[Order]:
     claimed = (candidates.next(LANES, a_claim(), NOW) for _ in range(count))
     return [order for order in claimed if order is not None]
+
+
+def test_an_order_that_has_just_come_does_not_pass_one_that_waits() -> None:
+    store, asleep = MemoryOrderStore(), list[float]()
+    candidates = Candidates(store)
+    (before,) = flood(store, 1)
+    candidates.claim(store.look(before.id), a_claim(), NOW)  # so it is another account's turn
+
+    def meanwhile(_: threading.Event, seconds: float) -> None:
+        asleep.append(seconds)
+        arrivals.missed()  # an order may wait that was not heard of
+        arrivals.heard(store.look(flood(store, 1)[0].id))
+
+    arrivals = Arrivals(Deaf(), candidates.note_queued, lambda: NOW, wait=meanwhile, in_background=lambda _: None)
+    claims = Claims(store, candidates, arrivals, Backlogs(store), lambda: NOW, LEASE)
+
+    def present() -> bool:
+        if len(asleep) == 1:
+            stored(store, [an_order(account="victim")])
+            candidates.note_queued(LANES)
+        return True
+
+    claimed = claims.next(Claimant("rack/alpha", "request-1", tuple(LANES), True), 30, present)
+
+    assert claimed is not None
+    assert (claimed.account, len(asleep)) == ("victim", 1)
+
+
+class Deaf:
+    """A feed that tells of nothing."""
+
+    def follow(self, heard: Callable[[Snapshot], None], missed: Callable[[], None]) -> Callable[[], None]:
+        return lambda: None
