@@ -108,12 +108,17 @@ class Candidates:
         self._turns.note(claimed.account)
         return claimed
 
-    def note_queued(self, lanes: Collection[str]) -> None:
-        """Note that an order of these lanes became queued: queries before this no longer answer for them."""
+    def note_queued(self, lanes: Collection[str], arrived: Snapshot | None = None) -> None:
+        """Note that an order of these lanes became queued: queries before this no longer answer for them.
+
+        If it is known which one, it is a candidate from now on, unless its account has others already.
+        """
         with self._lock:
             queues = [queue for lane_set, queue in self._queues.items() if not lane_set.isdisjoint(lanes)]
         for queue in queues:
             queue.outdate()
+            if arrived is not None:
+                queue.add(arrived, self._turns.in_turn)
 
 
 class _Tried:
@@ -176,6 +181,16 @@ class _LaneQueue:
 
     def outdate(self) -> None:
         self._outdated.set()
+
+    def add(self, arrived: Snapshot, in_turn: Callable[[Sequence[Snapshot]], list[Snapshot]]) -> None:
+        """Let an order that came after the query have its turn, if it is the first candidate of its account.
+
+        If there are no candidates, the next claimer queries in any case.
+        """
+        with self._list_lock:
+            accounts = {one.order.account for one in self._candidates}
+            if accounts and arrived.order.account not in accounts:
+                self._candidates = in_turn([*self._candidates, arrived])
 
     def take(
         self,

@@ -26,8 +26,8 @@ class NextClaim(Protocol):
         Raises Unavailable.
         """
 
-    def note_queued(self, lanes: Collection[str]) -> None:
-        """Note that an order of these lanes became queued."""
+    def note_queued(self, lanes: Collection[str], arrived: Snapshot | None = None) -> None:
+        """Note that an order of these lanes became queued: this one, if it is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,12 @@ def test_each_invalid_limit_is_named(world: World, name: str, value: object) -> 
     assert wrong_fields(create(world, spec, {name: value})) == [f"limits.{name}"]
 
 
+@pytest.mark.parametrize("name", ["queue_ttl_seconds", "boot_timeout_seconds"])
+def test_a_limit_so_short_that_nobody_can_keep_it_is_refused(world: World, name: str) -> None:
+    assert wrong_fields(create(world, TASK, {name: 9.9})) == [f"limits.{name}"]
+    assert create(world, TASK, {name: 10}).status_code == 201
+
+
 @pytest.mark.parametrize(
     ("spec", "name"), [(CAPACITY, "run_timeout_seconds"), (TASK, "ttl_seconds"), (EXPORT, "ttl_seconds")]
 )

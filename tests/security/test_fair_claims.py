@@ -8,6 +8,7 @@ from typing import Final
 
 import pytest
 
+from bench.fairness import SETTINGS, Plan, Simulation
 from functions.adapters.memory import MemoryOrderStore
 from functions.domain.accounts import AccountType
 from functions.domain.events import Claim
@@ -198,3 +199,43 @@ class Deaf:
 
     def follow(self, heard: Callable[[Snapshot], None], missed: Callable[[], None]) -> Callable[[], None]:
         return lambda: None
+
+
+@pytest.mark.parametrize("hears", [True, False])
+def test_of_many_accounts_none_waits_for_more_than_a_few_claims_of_the_one_that_floods(
+    hears: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    plan = Plan(accounts=40, orders=1, seconds=80, claims_per_second=1, flood=4 * MANY)
+
+    waits = Simulation(plan, flooded=True, hears=hears).run()
+
+    assert len(waits) == 40
+    assert max(wait.claims for wait in waits) <= 2
+
+
+def test_an_order_that_arrives_has_its_turn_before_those_that_were_read(store: CountingStore) -> None:
+    flood(store, 20)
+    candidates = Candidates(store)
+    assert candidates.next(LANES, a_claim(), NOW) is not None
+    (victim,) = stored(store, [an_order(account="victim")])
+
+    candidates.note_queued(LANES, store.look(victim.id))
+
+    claimed = candidates.next(LANES, a_claim(), NOW)
+    assert claimed is not None
+    assert claimed.id == victim.id
+
+
+def test_orders_that_arrive_one_by_one_do_not_pass_another_account(store: CountingStore) -> None:
+    (victim,) = stored(store, [an_order(account="victim")])
+    flood(store, 1)
+    candidates = Candidates(store)
+    taken = _claim(candidates, 1)
+
+    (arrived,) = flood(store, 1)
+    candidates.note_queued(LANES, store.look(arrived.id))
+    taken += _claim(candidates, 1)
+
+    assert victim.id in [order.id for order in taken]
