@@ -10,7 +10,7 @@ WORKERS ?= 4
 # Bytecode is kept whatever the shell says: else each worker, and each process that a test starts, compiles everything anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=0
 
-.PHONY: help demo test test-slow lint check up down guest-image docs chaos bench bench-export bench-polls lock lock-image setup clean
+.PHONY: help demo test test-slow lint check up down guest-image docs chaos bench bench-export bench-fairness bench-polls lock lock-image setup clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -54,6 +54,9 @@ bench: setup ## claims a second, beside the raw floor
 
 bench-export: setup ## exported entities a second, beside lxml writing the same records, and peaks of memory
 	$(BIN)/python -m bench.export
+
+bench-fairness: setup ## how long orders wait in a lane that another account floods, and in one that none does
+	$(BIN)/python -m bench.fairness
 
 bench-polls: setup ## how fast claims that wait get orders, beside two readers of Firestore, and what 500 of them cost
 	$(BIN)/python -m bench.polls

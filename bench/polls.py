@@ -41,7 +41,7 @@ from functions.adapters import order_document
 from functions.adapters.firestore import ORDERS
 from functions.domain.access import Role
 from functions.domain.order import place
-from functions.engine.candidates import READ_AT_ONCE
+from functions.engine.lane_reader import READ_AT_ONCE
 from shared.domain.lanes import of_sessions
 from shared.domain.order import State
 from shared.domain.spec import SessionSpec

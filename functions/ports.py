@@ -50,6 +50,17 @@ class UnreadableOrder:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountsPage:
+    """Claimable orders, sorted by account. `last` is the account to read on after; None if none is left.
+
+    The orders of `last` may be cut off: to read on after it is to pass the rest of its orders.
+    """
+
+    orders: Sequence[Snapshot]
+    last: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Due:
     """Orders whose due time has passed. If `more`, there may be others that were not read."""
 
@@ -160,7 +171,17 @@ class OrderStore(Protocol):
         """Return the number of orders on all of the query's pages, up to 100,000."""
 
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
-        """Return queued orders of these lanes that may be claimed now, sorted by the time since when they may be."""
+        """Return queued orders of these lanes that may be claimed now, sorted by the time since when they may be.
+
+        An order whose queue TTL has passed is not among them, though the sweep has not ended it yet.
+        """
+
+    def claimable_by_account(self, lanes: Collection[str], now: datetime, after: str, limit: int) -> AccountsPage:
+        """Return at most `limit` orders that `claimable` would return, of the accounts whose names come after `after`.
+
+        They are sorted by account, and an account's by the time since when they may be claimed. Orders that this
+        version cannot read may count towards the limit.
+        """
 
     def claim(self, seen: Snapshot, claim: Claim, now: datetime) -> Order:
         """Apply `claim`, whose request asks for any order, to the order in `seen`.

@@ -28,6 +28,7 @@ from functions.engine.agents import Agents
 from functions.engine.arrivals import MAX_WAITING, Arrivals, in_thread
 from functions.engine.associations import Associations
 from functions.engine.attestation import Trust, Verifier
+from functions.engine.backlogs import Backlogs
 from functions.engine.batches import Batches
 from functions.engine.claims import Claims, NextClaim
 from functions.engine.credentials import CallbackTokens
@@ -160,7 +161,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         in_background=ports.in_background,
     )
     enrolments = Enrolments(ports.enrolments, clock, ports.new_secret)
-    claims = Claims(store, ports.any_order, arrivals, clock, ports.lease)
+    claims = Claims(store, ports.any_order, arrivals, Backlogs(store), clock, ports.lease)
     job_launchers = JobLaunchers(ports.job_launchers, store, arrivals.nudge, clock, new_id, notices.settle)
     services: Services = {
         KeyStore: ports.keys,
@@ -204,7 +205,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
 
 
 def ports_of(settings: FunctionsSettings) -> Ports:
-    from functions.engine.candidates import Candidates, oldest_last
+    from functions.engine.candidates import Candidates
 
     store, feed, keys, doorbell, records = (
         _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
@@ -219,7 +220,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         bucket=_bucket(settings),
         issuer=_issuer(settings),
         any_order=Candidates(store),
-        oldest_first=Candidates(store, pause=timedelta(), sort=oldest_last),
+        oldest_first=Candidates(store, pause=timedelta(), oldest_first=True),
         accounts=records("accounts", Account),
         enrolments=records("enrolments", Enrolment),
         pools=records("pools", Pool),

@@ -24,14 +24,31 @@ from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_cal
 from functions.adapters.firestore_claims import FirestoreClaims
 from functions.adapters.order_document import plain
 from functions.adapters.page_mark import ORDER_ID
-from functions.adapters.reading import Reading, note_unreadable, order_of, present_order, read_one, read_past
+from functions.adapters.reading import (
+    Reading,
+    note_unreadable,
+    order_of,
+    present_order,
+    read_one,
+    read_page,
+    read_past,
+)
 from functions.domain.access import ApiKey
 from functions.domain.events import AnyEvent, Claim
 from functions.domain.holder import means, split_holder
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal
 from functions.domain.rules import advance, require_ended
-from functions.ports import MAX_HELD, Due, IdempotencyKey, OrderPage, OrderQuery, Snapshot, UnreadableOrder
+from functions.ports import (
+    MAX_HELD,
+    AccountsPage,
+    Due,
+    IdempotencyKey,
+    OrderPage,
+    OrderQuery,
+    Snapshot,
+    UnreadableOrder,
+)
 from shared.domain.order import State
 
 ORDERS: Final = "orders"
@@ -135,10 +152,26 @@ class FirestoreOrderStore:
     @of_callers
     @persistently
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
-        wanted = sorted(set(lanes))
-        some = [wanted[first : first + MAX_LANES] for first in range(0, len(wanted), MAX_LANES)]
-        found = {one.order.id: one for lanes_ in some for one in self._claimable(lanes_, now, limit)}
+        queries = [query.order_by("available_at").order_by("expires_at") for query in self._waiting(lanes, now)]
+        found = {one.order.id: one for query in queries for one in _run(query, limit)}
         return sorted(found.values(), key=lambda one: (one.order.available_at, one.order.id))[:limit]
+
+    @of_callers
+    @persistently
+    def claimable_by_account(self, lanes: Collection[str], now: datetime, after: str, limit: int) -> AccountsPage:
+        found, ends = dict[str, Snapshot](), list[str]()
+        for waiting in self._waiting(lanes, now):
+            beyond = waiting.where(filter=FieldFilter("account", ">", after)).order_by("account")
+            read = read_page(beyond.order_by("available_at").order_by("expires_at"), limit, order_of)
+            found |= {one.order.id: one for one in read.found}
+            if not read.whole and read.last is not None:
+                ends.append(read.last.get("account"))
+        last = min(ends, default=None)  # none of the queries has left out an account before this one
+        page = [one for one in found.values() if last is None or one.order.account <= last]
+        page.sort(key=lambda one: (one.order.account, one.order.available_at, one.order.id))
+        if len(page) > limit:
+            page, last = page[:limit], page[limit - 1].order.account
+        return AccountsPage(page, last)
 
     def claim(self, seen: Snapshot, claim: Claim, now: datetime) -> Order:
         return self._claims.claim(seen, claim, now)
@@ -231,10 +264,20 @@ class FirestoreOrderStore:
     def _read(self, order_id: str) -> Snapshot:
         return present_order(self._document(order_id).get(**ONCE))
 
-    def _claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
-        waiting = self._orders.where(filter=FieldFilter("state", "==", State.QUEUED))
-        fitting = waiting.where(filter=FieldFilter("lanes", "array_contains_any", lanes))
-        return _run(fitting.where(filter=FieldFilter("available_at", "<=", now)).order_by("available_at"), limit)
+    def _waiting(self, lanes: Collection[str], now: datetime) -> list[Query]:
+        """Return the queries, one for each MAX_LANES of the lanes, of the orders that may be claimed now.
+
+        The index skips the others, so an account cannot have them read by placing many that are dead.
+        """
+        wanted = sorted(set(lanes))
+        queued = self._orders.where(filter=FieldFilter("state", "==", State.QUEUED))
+        claimable = queued.where(filter=FieldFilter("available_at", "<=", now)).where(
+            filter=FieldFilter("expires_at", ">", now)
+        )
+        return [
+            claimable.where(filter=FieldFilter("lanes", "array_contains_any", wanted[first : first + MAX_LANES]))
+            for first in range(0, len(wanted), MAX_LANES)
+        ]
 
     def _sorted(self, query: OrderQuery) -> Query:
         """Return the query, sorted even for a count: an index serves only queries with the index's own sort order."""

@@ -18,6 +18,7 @@ from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, Other
 from functions.domain.rules import advance, require_ended
 from functions.ports import (
     MAX_HELD,
+    AccountsPage,
     Due,
     IdempotencyKey,
     OrderPage,
@@ -113,17 +114,24 @@ class MemoryOrderStore:
         return sum(_matches(order, query) for order in self._all())
 
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
+        return sorted(self._waiting(lanes, now), key=lambda snapshot: snapshot.order.available_at)[:limit]
+
+    def claimable_by_account(self, lanes: Collection[str], now: datetime, after: str, limit: int) -> AccountsPage:
+        beyond = [snapshot for snapshot in self._waiting(lanes, now) if snapshot.order.account > after]
+        page = sorted(beyond, key=lambda snapshot: (snapshot.order.account, snapshot.order.available_at))[:limit]
+        return AccountsPage(page, page[-1].order.account if len(page) == limit else None)
+
+    def _waiting(self, lanes: Collection[str], now: datetime) -> list[Snapshot]:
         wanted = set(lanes)
         with self._lock:
-            waiting = [
+            return [
                 snapshot
                 for snapshot in self._orders.values()
                 if snapshot.order.id not in self.unreadable
                 and snapshot.order.state is State.QUEUED
                 and not wanted.isdisjoint(snapshot.order.lanes)
-                and snapshot.order.available_at <= now
+                and snapshot.order.available_at <= now < snapshot.order.expires_at
             ]
-        return sorted(waiting, key=lambda snapshot: snapshot.order.available_at)[:limit]
 
     def claim(self, seen: Snapshot, claim: Claim, now: datetime) -> Order:
         with self._lock:

@@ -75,6 +75,19 @@ def read_past(query: Query, limit: int, decode: Callable[[Document], T]) -> Read
     return Reading(found, last, whole)
 
 
+def read_page(query: Query, limit: int, decode: Callable[[Document], T]) -> Reading[T]:
+    """Return the readable ones of the query's first `limit` documents. This takes one query."""
+    found, passed = list[T](), dict[str, ValidationError]()
+    documents: list[Document] = list(query.limit(limit).stream(**ONCE))
+    for document in documents:
+        try:
+            found.append(decode(document))
+        except ValidationError as error:
+            passed[document.id] = error
+    note_unreadable(passed)
+    return Reading(found, documents[-1] if documents else None, len(documents) < limit)
+
+
 def note_unreadable(passed: Mapping[str, ValidationError]) -> None:
     """Log which documents were skipped, and why; each at most once in LOG_AGAIN_SECONDS."""
     with _logging:  # many requests read at once, and two that write at once would corrupt the cache

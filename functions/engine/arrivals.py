@@ -3,7 +3,7 @@
 One feed of the store (`ports.OrderFeed`) wakes all claims that wait in this process. An order that arrives is offered
 to one of them: the one of its lanes that has waited longest and has no other offer. If that one does not take it, or
 leaves for another reason, the order is offered to the next. If every claim of its lanes has an offer already, one of
-each set of lanes looks at the store once it has tried its own, and as long as it finds something, another looks next.
+each set of lanes looks at the store before it tries its own, and as long as it finds something, another looks next.
 
 The same is done for what the feed may not have told: for each set of lanes one claim looks every LOOK_AGAIN, and after
 a fault of the feed. So a feed that is dead without saying so costs time, and no order.
@@ -80,16 +80,16 @@ class Waiting:
 class Arrivals:
     """The waiting claims of a process.
 
-    `note_queued` is told the lanes of each order that arrives while nobody is free to take it. At most `most` claims
-    wait: one more ends the wait of the oldest, which is answered after DISPLACED. `stopping` returns whether the
-    process is about to end: then all waits end. `wait` sleeps until the event is set, or for some seconds.
-    `in_background` runs a function that ends once nobody has waited for IDLE.
+    `note_queued` is told of each order that arrives while nobody is free to take it: its lanes, and the order itself if
+    it is known. At most `most` claims wait: one more ends the wait of the oldest, which is answered after DISPLACED.
+    `stopping` returns whether the process is about to end: then all waits end. `wait` sleeps until the event is set, or
+    for some seconds. `in_background` runs a function that ends once nobody has waited for IDLE.
     """
 
     def __init__(
         self,
         feed: OrderFeed,
-        note_queued: Callable[[Collection[str]], None],
+        note_queued: Callable[[Collection[str], Snapshot | None], None],
         clock: Callable[[], datetime],
         most: int = MAX_WAITING,
         stopping: Callable[[], bool] = lambda: False,
@@ -154,7 +154,7 @@ class Arrivals:
                 free.offer = arrived
                 free.woken.set()
                 return
-        self._have_looked(order.lanes)
+        self._have_looked(order.lanes, arrived)
 
     def missed(self) -> None:
         """Have one claim of each set of lanes look: orders may have become queued that were not heard."""
@@ -220,9 +220,9 @@ class Arrivals:
         if len(self._later) < MAX_LATER:
             heapq.heappush(self._later, (available_at, tuple(lanes)))
 
-    def _have_looked(self, lanes: Collection[str]) -> None:
+    def _have_looked(self, lanes: Collection[str], arrived: Snapshot | None = None) -> None:
         """Have the waiting claims look for an order of these lanes, and those that come later look anew."""
-        self._note_queued(lanes)
+        self._note_queued(lanes, arrived)
         with self._lock:
             self._ask_to_look(self._of(lanes))
 

@@ -4,15 +4,13 @@ If every claimer read the head of the queue by itself, all would compete for the
 goes to one claimer of the process, which claims it by id, if it has not changed since it was read. Different processes
 try the candidates in different random orders; if two try the same one, the slower one takes its next candidate.
 
-Accounts take turns, so that one account's hundred orders do not keep another's single order waiting.
+Accounts take turns (`turns.Turns`), and a query finds accounts behind another's many orders (`lane_reader.LaneReader`):
+so one account's ten thousand orders do not keep another's single order waiting.
 
 Sets of lanes that overlap share what they have read: every host of agents' jobs claims in a set of its own, because its
 name is one of its labels, and all of them claim the jobs that demand no label.
 """
 
-import itertools
-import random
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence, Set
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
@@ -24,10 +22,10 @@ from cachetools import LRUCache
 from functions.domain.events import Claim
 from functions.domain.order import Order
 from functions.domain.refusals import NotFound, OtherVersion, WrongState
+from functions.engine.lane_reader import LaneReader
+from functions.engine.turns import Turns
 from functions.ports import OrderStore, Snapshot
 
-READ_AT_ONCE: Final = 256
-"""An order behind more than these of other accounts is not found yet."""
 FRESH: Final = timedelta(seconds=0.5)
 """How long a candidate may be tried after it was read: as long, an account that was not among them has no turn."""
 BUSY: Final = 4
@@ -48,29 +46,26 @@ QUERIES_AT_ONCE: Final = 4
 QUERY_PATIENCE: Final = 0.5
 """Seconds that it waits: if the store does not answer, nobody waits for the others' time limits, too."""
 MAX_LANE_SETS: Final = 256
-MAX_ACCOUNTS: Final = 4096
-"""The number of accounts whose last turn a process remembers."""
 
 
 class Candidates:
     """Shared by all claimers of a process; finds an order for each (`claims.NextClaim`).
 
     A set of lanes costs at most one query in each `pause`, for any number of waiting claimers. So None may be an answer
-    as old as `pause`, unless `note_queued` was called since. `sort` sorts the candidates of a query in place; they are
-    taken from the end. If it is None, accounts take turns, and sets of lanes share candidates. `new_lock` makes the
-    lock that one claimer of a set of lanes holds during its query, while the others wait for it.
+    as old as `pause`, unless `note_queued` was called since. If `oldest_first`, an account's oldest order is taken in
+    its turn, and sets of lanes share no candidates: another set's may be younger. `new_lock` makes the lock that one
+    claimer of a set of lanes holds during its query, while the others wait for it.
     """
 
     def __init__(
         self,
         store: OrderStore,
         pause: timedelta = PAUSE,
-        sort: Callable[[list[Snapshot]], None] | None = None,
+        oldest_first: bool = False,
         new_lock: Callable[[], AbstractContextManager[object]] = Lock,
     ) -> None:
         self._store, self._pause, self._new_lock = store, pause, new_lock
-        self._tried, self._turns = _Tried(), _Turns()
-        self._sort, self._shares = sort or self._turns.sort, sort is None
+        self._tried, self._turns, self._shares = _Tried(), Turns(oldest_first), not oldest_first
         self._lock, self._querying = Lock(), Semaphore(QUERIES_AT_ONCE)
         self._queues: LRUCache[frozenset[str], _LaneQueue] = LRUCache(MAX_LANE_SETS)
 
@@ -82,13 +77,12 @@ class Candidates:
         lane_set = frozenset(lanes)
         with self._lock:
             if (queue := self._queues.get(lane_set)) is None:
-                queue = self._queues[lane_set] = _LaneQueue(self._pause, self._new_lock(), now)
+                reader = LaneReader(self._store, lane_set)
+                queue = self._queues[lane_set] = _LaneQueue(reader, self._pause, self._new_lock(), now)
             others = [one for one in self._queues.values() if one is not queue] if self._shares else []
 
         def read() -> list[Snapshot]:
-            found = self._tried.without(self._store.claimable(lane_set, now, READ_AT_ONCE), now)
-            self._sort(found)
-            return found
+            return self._turns.in_turn(self._tried.without(queue.reader.read(now), now))
 
         def borrow() -> Snapshot | None:
             return next(filter(None, (other.lend(lane_set, now) for other in others)), None)
@@ -114,17 +108,17 @@ class Candidates:
         self._turns.note(claimed.account)
         return claimed
 
-    def note_queued(self, lanes: Collection[str]) -> None:
-        """Note that an order of these lanes became queued: queries before this no longer answer for them."""
+    def note_queued(self, lanes: Collection[str], arrived: Snapshot | None = None) -> None:
+        """Note that an order of these lanes became queued: queries before this no longer answer for them.
+
+        If it is known which one, it is a candidate from now on, unless its account has others already.
+        """
         with self._lock:
             queues = [queue for lane_set, queue in self._queues.items() if not lane_set.isdisjoint(lanes)]
         for queue in queues:
             queue.outdate()
-
-
-def oldest_last(candidates: list[Snapshot]) -> None:
-    """Sort so that the oldest order is taken first. An order that was queued again keeps its age."""
-    candidates.sort(key=lambda candidate: (candidate.order.created_at, candidate.order.id), reverse=True)
+            if arrived is not None:
+                queue.add(arrived, self._turns.in_turn)
 
 
 class _Tried:
@@ -160,39 +154,14 @@ class _Tried:
         return at is not None and now - at < STALE
 
 
-class _Turns:
-    """When each account last had a turn in this process."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._next = itertools.count(1)
-        self._last: LRUCache[str, int] = LRUCache(MAX_ACCOUNTS)
-
-    def note(self, account: str) -> None:
-        with self._lock:
-            self._last[account] = next(self._next)
-
-    def sort(self, candidates: list[Snapshot]) -> None:
-        """Sort so that each account has an order taken before any has a second; first who had no turn for longest.
-
-        An account's own orders are in random sequence, so that processes do not compete for its oldest.
-        """
-        random.shuffle(candidates)
-        with self._lock:
-            last = {one.order.account: self._last.get(one.order.account, 0) for one in candidates}
-        turns = Counter[str]()
-        place: dict[str, tuple[int, int]] = {}
-        for one in candidates:
-            account = one.order.account
-            place[one.order.id] = (turns[account], last[account])
-            turns[account] += 1
-        candidates.sort(key=lambda one: place[one.order.id], reverse=True)
-
-
 class _LaneQueue:
     """The candidates of one set of lanes. A claimer that finds none left reads more; the others wait for its result."""
 
-    def __init__(self, pause: timedelta, lock: AbstractContextManager[object], now: datetime) -> None:
+    def __init__(
+        self, reader: LaneReader, pause: timedelta, lock: AbstractContextManager[object], now: datetime
+    ) -> None:
+        self.reader = reader
+        """Used by one claimer at a time: by the one that queries."""
         self._pause = pause
         self._lock = lock
         """Held during a query."""
@@ -200,6 +169,7 @@ class _LaneQueue:
         self._list_lock = Lock()
         """Held while the list of candidates is read or changed, and never during a query."""
         self._candidates: list[Snapshot] = []
+        """The first one is taken first."""
         self._taken = 0
         """How many candidates of the last query were taken."""
         self._queries = 0
@@ -211,6 +181,16 @@ class _LaneQueue:
 
     def outdate(self) -> None:
         self._outdated.set()
+
+    def add(self, arrived: Snapshot, in_turn: Callable[[Sequence[Snapshot]], list[Snapshot]]) -> None:
+        """Let an order that came after the query have its turn, if it is the first candidate of its account.
+
+        If there are no candidates, the next claimer queries in any case.
+        """
+        with self._list_lock:
+            accounts = {one.order.account for one in self._candidates}
+            if accounts and arrived.order.account not in accounts:
+                self._candidates = in_turn([*self._candidates, arrived])
 
     def take(
         self,
@@ -249,7 +229,7 @@ class _LaneQueue:
             return None
         with self._list_lock:
             self._drop_old(now)
-            for at in reversed(range(len(self._candidates))):
+            for at in range(len(self._candidates)):
                 if not lanes.isdisjoint(self._candidates[at].order.lanes):
                     self._taken += 1
                     return self._candidates.pop(at)
@@ -262,7 +242,7 @@ class _LaneQueue:
             if not self._candidates:
                 return None
             self._taken += 1
-            return self._candidates.pop()
+            return self._candidates.pop(0)
 
     def _drop_old(self, now: datetime) -> None:
         age = timedelta.max if self._asked_at is None else now - self._asked_at
@@ -277,7 +257,7 @@ class _LaneQueue:
         finally:
             self._queries += 1
         self._found_some = bool(found)
-        first = found.pop() if found else None
+        first = found.pop(0) if found else None
         with self._list_lock:
             self._candidates = found
         return first

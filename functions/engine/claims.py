@@ -1,4 +1,4 @@
-"""Claims an order for a launcher: the one that a bell named, or the next that fits."""
+"""Claims an order for a launcher: because a bell named it, or the next that fits."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from functions.domain.events import Claim
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Unavailable, WrongState
 from functions.engine.arrivals import Arrivals, Waiting
+from functions.engine.backlogs import Backlogs
 from functions.ports import OrderStore, Snapshot
 from shared.crash_points import Point, reach
 
@@ -25,8 +26,8 @@ class NextClaim(Protocol):
         Raises Unavailable.
         """
 
-    def note_queued(self, lanes: Collection[str]) -> None:
-        """Note that an order of these lanes became queued."""
+    def note_queued(self, lanes: Collection[str], arrived: Snapshot | None = None) -> None:
+        """Note that an order of these lanes became queued: this one, if it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +50,30 @@ class Claims:
     store: OrderStore
     any_order: NextClaim
     arrivals: Arrivals
+    backlogs: Backlogs
     clock: Callable[[], datetime]
     lease: timedelta
 
     def by_id(self, order_id: str, claimant: Claimant) -> Order | None:
-        """Claim the order and return it; None if another launcher holds it. A repeat returns the same order.
+        """Claim the order that a bell named, or another of its lane whose turn it is; None if neither is to be had.
 
-        Raises NotFound, Conflict if the order is in none of the lanes, Unavailable.
+        Bells come in the sequence in which orders were placed. If the lane is behind, a bell says only that there is
+        work in it, so that the bells of one account's many orders do not keep another's order waiting. So does the bell
+        of an order that cannot be claimed now. A repeat returns the same order. Raises NotFound, Conflict if the order
+        is in none of the claimant's lanes, Unavailable.
         """
         seen = self.store.look(order_id)
         if not set(seen.order.lanes) & set(claimant.lanes):
             raise Conflict(f"The order is in the lane {seen.order.lane}, which is not among the lanes of the claim.")
         now = self.clock()
-        try:
-            order = self.store.apply(order_id, self._claim(claimant, now), now, seen)
-        except WrongState:
-            return None
+        claim, order = self._claim(claimant, now), None
+        if claim.request_id not in seen.order.recent and not self.backlogs.may_be_next(seen.order, now):
+            order = self.any_order.next([seen.order.lane], claim, now)
+        if order is None:
+            try:
+                order = self.store.claim(seen, claim, now)
+            except WrongState:
+                return None
         if not order.held_by(claimant.holder):
             return None
         reach(Point.CLAIM_STORED)
@@ -127,20 +136,22 @@ class Claims:
         return order
 
     def _try(self, waiting: Waiting, claimant: Claimant) -> Order | None:
-        """Try to claim what was offered, then what a look finds. What is done is no longer left to other claims."""
-        if (offer := waiting.offer) is not None:
-            now = self.clock()
-            order = self.any_order.claim(offer, self._claim(claimant, now), now)
-            if order is None or order.id == offer.order.id:
-                waiting.offer = None
-            if order is not None:
-                return order
+        """Try to claim what a look finds, then what was offered. What is not done is left to other claims.
+
+        The look comes first: it is asked for because orders may wait, and what has just arrived must not pass them.
+        """
         if waiting.must_look:
             asked = waiting.looks_asked
             if (order := self._look(claimant)) is not None:
                 return order
             waiting.looks_done = asked
-        return None
+        if (offer := waiting.offer) is None:
+            return None
+        now = self.clock()
+        order = self.any_order.claim(offer, self._claim(claimant, now), now)
+        if order is None or order.id == offer.order.id:
+            waiting.offer = None
+        return order
 
     def _look(self, claimant: Claimant) -> Order | None:
         now = self.clock()

@@ -23,9 +23,13 @@ from shared.domain.order import FINAL, State
 from shared.log_events import LogEvent
 from shared.wire.bell import Bell
 
-QUEUED: Final = frozenset({State.QUEUED})
+FAMILIES: Final = (HELD, frozenset({State.QUEUED}), FINAL)
+"""The states of the orders that are looked for apart, so that many of one family hide none of another."""
+NOTHING: Final = "nothing"
 TIME_BUDGET: Final = timedelta(seconds=20)
 """The time that a sweep spends on orders; pools get as much. A function has 60 s unless it is deployed with more."""
+KEYS_BUDGET: Final = timedelta(seconds=5)
+"""The time that it spends on old idempotency keys."""
 KEYS_KEPT: Final = timedelta(hours=24)
 """How long an Idempotency-Key is remembered. A repeat after that creates a new order."""
 
@@ -60,33 +64,62 @@ class Sweep:
     """Called with each order that the sweep has ended."""
 
     def run(self, limit: int) -> Swept:
-        """Settle the orders that are due, at most `limit` each of the held, queued and ended ones; then run the chores.
+        """Settle the orders that are due, run the chores, and forget old idempotency keys. Raises Unavailable.
 
-        Held orders come first. Orders are settled side by side, so that none delays another for long. The next sweep
-        continues with the rest. Raises Unavailable.
+        Of the held, the queued and the ended orders, `limit` each are settled side by side, held ones first, so that
+        none delays another for long; then the next ones, until none is due or the time is over. The next sweep
+        continues with the rest.
         """
-        deadline = self.clock() + TIME_BUDGET
-        families = [self.store.due(states, self.clock(), limit) for states in (HELD, QUEUED, FINAL)]
-        due = [*chain.from_iterable(family.orders for family in families)]
-        settle = partial(self._settle, _FragileDoorbell(self.doorbell))
-        outcomes = run_all(settle, due, (deadline - self.clock()).total_seconds())
+        outcomes, orders_left = self._settle_due(limit, self.clock() + TIME_BUDGET)
         chores = sum((chore(limit=limit) for chore in self.chores), start=Counter[str]())
-        forgotten = self.store.forget_keys(self.clock() - KEYS_KEPT, limit)
+        forgotten, keys_left = self._forget_keys(limit, self.clock() + KEYS_BUDGET)
         reach(Point.SWEEP_FORGOT)
-        more = len(outcomes) < len(due) or forgotten == limit or any(family.more for family in families)
-        return Swept(Counter(outcomes) + chores, len(outcomes), forgotten, more)
+        return Swept(Counter(outcomes) + chores, len(outcomes), forgotten, orders_left or keys_left)
 
     def settle_held(self, limit: int) -> None:
         """Settle at most `limit` held orders that are due: their leases have expired, or their limits have passed."""
         for snapshot in self.store.due(HELD, self.clock(), limit).orders:
             self._settle(self.doorbell, snapshot)
 
+    def _settle_due(self, limit: int, deadline: datetime) -> tuple[list[str], bool]:
+        """Settle orders until none is due or the time is over; return the names of their counts, and whether others
+        may be due.
+
+        A family of which nothing could be settled is not read again: the same orders would come.
+        """
+        settle = partial(self._settle_one, _FragileDoorbell(self.doorbell))
+        outcomes, left, families = list[str](), False, list(FAMILIES)
+        while families:
+            found = {states: self.store.due(states, self.clock(), limit) for states in families}
+            due = [*chain.from_iterable(family.orders for family in found.values())]
+            settled = dict(run_all(settle, due, (deadline - self.clock()).total_seconds()))
+            outcomes += settled.values()
+            more = [states for states, family in found.items() if family.more]
+            changed = {order_id for order_id, name in settled.items() if name != NOTHING}
+            families = [states for states in more if changed & {one.order.id for one in found[states].orders}]
+            left |= len(settled) < len(due) or len(families) < len(more)
+            if families and self.clock() >= deadline:
+                return outcomes, True
+        return outcomes, left
+
+    def _settle_one(self, doorbell: Doorbell, seen: Snapshot) -> tuple[str, str]:
+        return seen.order.id, self._settle(doorbell, seen)
+
+    def _forget_keys(self, limit: int, deadline: datetime) -> tuple[int, bool]:
+        """Forget old keys until there are none or the time is over; return their number, and whether others are old."""
+        forgotten = 0
+        while True:
+            found = self.store.forget_keys(self.clock() - KEYS_KEPT, limit)
+            forgotten += found
+            if found < limit or self.clock() >= deadline:
+                return forgotten, found == limit
+
     def _settle(self, doorbell: Doorbell, seen: Snapshot) -> str:
-        """Apply what is due to one order, and return the name of its count; "nothing" if that was not possible."""
+        """Apply what is due to one order, and return the name of its count; NOTHING if that was not possible."""
         order, now = seen.order, self.clock()
         event = due_event(order, now, self.new_id())
         if event is None:
-            return "nothing"
+            return NOTHING
         try:
             # The effect comes before its record: an effect may happen twice, but a record needs its effect.
             if isinstance(event, Ring):
@@ -97,7 +130,7 @@ class Sweep:
                 reach(Point.SWEEP_DELETED)
             settled = self.store.apply(order.id, event, now, seen)
         except (WrongState, LeaseLost, NotFound, Unavailable):
-            return "nothing"
+            return NOTHING
         reach(Point.SWEEP_APPLIED)
         if isinstance(event, Ring):
             return "rung"

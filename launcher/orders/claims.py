@@ -37,7 +37,9 @@ class OrderClaimer:
         self._unanswered: LRUCache[str, str] = LRUCache(MAX_UNANSWERED)
 
     def by_id(self, order_id: str) -> Claimed | None:
-        """Claim an order and return it; None if it is no longer available. Raises Unreachable, Refused."""
+        """Answer the bell of this order: claim it, or another of its lane whose turn it is, and return that order; None
+        if there is none. Raises Unreachable, Refused.
+        """
         request = ClaimById(
             request_id=self._unanswered.setdefault(order_id, str(uuid4())),
             launcher=self._launcher,

@@ -23,7 +23,10 @@ WhyStop = Annotated[Literal["cancelled", "finished", "lease_lost"] | str, LEFT_T
 
 
 class ClaimById(Request):
-    """Claim the order of a bell. If `attended` is false, the launcher sends no heartbeats once the order runs."""
+    """Claim the order of a bell, or if its lane is behind, another order of that lane whose turn it is.
+
+    If `attended` is false, the launcher sends no heartbeats once the order runs.
+    """
 
     by: Literal["id"] = "id"
     request_id: RequestId

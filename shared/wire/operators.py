@@ -8,6 +8,8 @@ from shared.wire.base import Answer, Request
 
 
 class SweepRequest(Request):
+    """`limit` is how many orders of each kind of work are read at once. The sweep goes on while more are due."""
+
     limit: Annotated[int, Field(ge=1, le=1000)] = 200
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import Field
 
@@ -14,15 +14,20 @@ SpecView = Annotated[AnySpec | Mapping[str, Any], LEFT_TO_RIGHT]
 """It is a mapping if a later version wrote the spec."""
 
 
-Seconds = Annotated[float, Field(gt=0, le=30 * 24 * 3600, allow_inf_nan=False)]
+MAX_SECONDS: Final = 30 * 24 * 3600
+MIN_WAIT_SECONDS: Final = 10
+"""The sweep and the launchers cannot keep up with orders that end sooner than they can be taken or started."""
+
+WaitSeconds = Annotated[float, Field(ge=MIN_WAIT_SECONDS, le=MAX_SECONDS, allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=1, le=MAX_SECONDS, allow_inf_nan=False)]
 
 
 class LimitsRequest(Request):
     """The limits of an order, in seconds. A limit that is null has the default for the order's kind."""
 
-    queue_ttl_seconds: Seconds | None = None
+    queue_ttl_seconds: WaitSeconds | None = None
     """How long the order may wait for a launcher, at first and after each attempt."""
-    boot_timeout_seconds: Seconds | None = None
+    boot_timeout_seconds: WaitSeconds | None = None
     """How long after the claim its worker may take to report; for a task's image, after the launcher's own report."""
     run_timeout_seconds: Seconds | None = None
     """How long its worker may run after that. Not for capacity orders."""

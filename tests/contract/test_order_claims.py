@@ -1,6 +1,7 @@
 """The contract of every order store about claims: one launcher gets an order, and one claim gets one order."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from uuid import uuid4
@@ -20,6 +21,7 @@ from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_ke
 from tests.threads import at_once
 
 SOON = timedelta(seconds=1)
+CAPACITY_LANE = an_order(CAPACITY).lane
 OTHER_LAUNCHER = "rack/beta"
 
 
@@ -46,6 +48,49 @@ def test_claimable_are_the_queued_ones_of_these_lanes_from_the_longest_available
     assert [snapshot.order for snapshot in found] == [early, late]
     assert [snapshot.order for snapshot in orders.claimable([late.lane, early.lane], NOW, limit=1)] == [early]
     assert orders.claimable([], NOW, limit=10) == []
+
+
+def test_an_order_whose_queue_ttl_has_passed_is_not_claimable_though_it_has_not_ended(orders: OrderStore) -> None:
+    dead = replace(an_order(now=NOW - SOON), expires_at=NOW)
+    orders.create(dead, a_key(dead))
+    order = stored(orders, an_order(now=NOW - SOON))
+
+    assert [snapshot.order for snapshot in orders.claimable([order.lane], NOW, limit=10)] == [order]
+    assert [one.order for one in orders.claimable_by_account([order.lane], NOW, "", limit=10).orders] == [order]
+
+
+def test_claimable_orders_are_read_by_account_and_a_reader_passes_the_rest_of_an_account(orders: OrderStore) -> None:
+    lane = an_order().lane
+    many = [stored(orders, an_order(account="b", now=NOW - nth * SOON)) for nth in range(4)]
+    first, last = (stored(orders, an_order(account=name)) for name in ("a", "c"))
+    stored(orders, an_order(EXPORT, account="d"))
+    stored(orders, an_order(account="e", available_at=NOW + SOON))
+
+    page = orders.claimable_by_account([lane], NOW, "", limit=3)
+    rest = orders.claimable_by_account([lane], NOW, "b", limit=3)
+
+    assert ([one.order for one in page.orders], page.last) == ([first, many[3], many[2]], "b")
+    assert ([one.order for one in rest.orders], rest.last) == ([last], None)
+
+
+def test_claimable_orders_of_any_number_of_lanes_are_read_by_account_without_leaving_one_out(
+    orders: OrderStore,
+) -> None:
+    specs = (CAPACITY, TASK)
+    every = [stored(orders, an_order(spec, account=f"a{n}")) for n in range(6) for spec in specs]
+    lanes = [CAPACITY_LANE, *(f"zone-{number}:x/capacity" for number in range(40)), an_order(TASK).lane]
+
+    found, after = list[Order](), ""
+    while True:
+        page = orders.claimable_by_account(lanes, NOW, after, limit=4)
+        found += [one.order for one in page.orders]
+        if page.last is None:
+            break
+        assert page.last > after
+        after = page.last
+
+    assert {order.account for order in found} == {order.account for order in every}
+    assert len({order.id for order in found}) == len(found)
 
 
 def test_any_number_of_lanes_may_be_asked_for_at_once(orders: OrderStore) -> None:

@@ -318,7 +318,9 @@ class StoreMachine(RuleBasedStateMachine):
             due = [order for order in orders if order.state in states and order.due_at and order.due_at <= self.now]
             found = [snapshot.order for snapshot in self.store.due(states, self.now, ALL).orders]
             _same(found, due, lambda order: order.due_at)
-        waiting = [order for order in orders if order.state is S.QUEUED and order.available_at <= self.now]
+        waiting = [
+            order for order in orders if order.state is S.QUEUED and order.available_at <= self.now < order.expires_at
+        ]
         for lanes in (LANES[:1], LANES):
             found = [snapshot.order for snapshot in self.store.claimable(lanes, self.now, ALL)]
             _same(found, [order for order in waiting if order.lane in lanes], lambda order: order.available_at)

@@ -14,6 +14,7 @@ from functions.domain.events import Cancel, Claim, Return
 from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
 from functions.engine.arrivals import DISPLACED, IDLE, LOOK_AGAIN, TRY_AGAIN, Arrivals
+from functions.engine.backlogs import Backlogs
 from functions.engine.candidates import Candidates
 from functions.engine.claims import Claimant, Claims
 from functions.ports import Snapshot
@@ -103,7 +104,7 @@ class Instance:
             wait=self._wait,
             in_background=lambda _: None,
         )
-        self.claims = Claims(store, any_order, self.arrivals, lambda: self.now, LEASE)
+        self.claims = Claims(store, any_order, self.arrivals, Backlogs(store), lambda: self.now, LEASE)
 
     def _wait(self, woken: threading.Event, _: float) -> None:
         """Sleep until something wakes the claim, whatever the clock says."""
@@ -444,7 +445,7 @@ def test_a_wait_needs_nobody_to_move_its_clock(store: Store) -> None:
     """With the process's own clock and threads: an order that becomes available meanwhile is claimed."""
     any_order = Candidates(store)
     arrivals = Arrivals(store, any_order.note_queued, now)
-    claims = Claims(store, any_order, arrivals, now, LEASE)
+    claims = Claims(store, any_order, arrivals, Backlogs(store), now, LEASE)
     with ThreadPoolExecutor(1) as pool:
         claimed = pool.submit(claims.next, claimant(), MAX_SECONDS, lambda: True)
         await_value(lambda: "claimable" in store.asked, "the first look")

@@ -20,11 +20,10 @@ from functions.engine.candidates import (
     OWN_QUERY,
     PAUSE,
     QUERIES_AT_ONCE,
-    READ_AT_ONCE,
     STALE,
     Candidates,
-    oldest_last,
 )
+from functions.engine.lane_reader import READ_AT_ONCE
 from functions.ports import OrderStore, Snapshot
 from shared.domain.lanes import of_sessions
 from shared.domain.order import Reason, State
@@ -168,7 +167,7 @@ def test_another_accounts_job_for_one_host_waits_only_seconds_while_other_jobs_k
 def test_claimers_that_take_the_oldest_first_do_not_take_what_others_read(store: CountedStore) -> None:
     for _ in range(3):
         _job(store)
-    candidates = Candidates(store, sort=oldest_last)
+    candidates = Candidates(store, oldest_first=True)
     candidates.next(_host(1), a_claim(), NOW)
     oldest = _job(store, "host=h2", now=NOW - timedelta(hours=1))
 
@@ -233,7 +232,7 @@ def test_the_oldest_order_is_taken_first_even_if_it_was_queued_again(store: Coun
         store.create(order, a_key(order))
     store.apply(every[0].id, a_claim(), NOW)
     store.apply(every[0].id, Return("return", 1, LAUNCHER, Reason.NO_CAPACITY, "no room"), NOW)
-    candidates, later = Candidates(store, sort=oldest_last), NOW + timedelta(hours=1)
+    candidates, later = Candidates(store, oldest_first=True), NOW + timedelta(hours=1)
 
     taken = [candidates.next(LANES, a_claim(), later) for _ in every]
 
@@ -266,14 +265,6 @@ def test_candidates_that_others_took_are_passed_over(store: CountedStore) -> Non
 
     assert first is not None
     assert {first.id, last.id}.isdisjoint(order.id for order in taken)
-
-
-def test_the_orders_of_one_query_are_taken_in_an_order_of_the_process(store: CountedStore) -> None:
-    every = stored(store, 3)
-
-    claimed = _claim_all(Candidates(store, sort=list.reverse), LANES)
-
-    assert [order.id for order in claimed] == [order.id for order in every]
 
 
 def test_an_order_handed_back_is_offered_again_at_once(store: CountedStore) -> None:

@@ -223,7 +223,7 @@ def test_an_order_waiting_for_its_next_attempt_is_not_to_be_had_yet(world: World
 
 def test_a_claim_that_the_store_cannot_answer_is_not_taken_for_a_lost_one(world: World, failing: Failing) -> None:
     order_id = world.place()["id"]
-    failing(world.ports.store, "apply", Unavailable("Firestore does not answer."))
+    failing(world.ports.store, "claim", Unavailable("Firestore does not answer."))
 
     assert world.post("/v1/claims", by_id(order_id), LAUNCHER).status_code == 503
 

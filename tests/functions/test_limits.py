@@ -65,7 +65,7 @@ def test_an_order_has_the_limits_of_its_kind_unless_its_client_sets_some(
 
 def test_an_order_has_the_limits_that_its_client_asked_for(world: World) -> None:
     asked = {
-        "queue_ttl_seconds": 1.5,
+        "queue_ttl_seconds": 10.5,
         "boot_timeout_seconds": 20,
         "run_timeout_seconds": 30,
         "retention_seconds": 40,
@@ -74,7 +74,7 @@ def test_an_order_has_the_limits_that_its_client_asked_for(world: World) -> None
     answer = create(world, TASK, asked).get_json()
 
     assert answer["limits"] == {**asked, "ttl_seconds": None}
-    assert datetime.fromisoformat(answer["expires_at"]) == NOW + timedelta(seconds=1.5)
+    assert datetime.fromisoformat(answer["expires_at"]) == NOW + timedelta(seconds=10.5)
 
 
 def test_a_capacity_order_has_the_ttl_that_its_client_asked_for(world: World) -> None:
@@ -86,11 +86,17 @@ def test_a_capacity_order_has_the_ttl_that_its_client_asked_for(world: World) ->
 @pytest.mark.parametrize(
     "name", ["queue_ttl_seconds", "boot_timeout_seconds", "run_timeout_seconds", "ttl_seconds", "retention_seconds"]
 )
-@pytest.mark.parametrize("value", [0, -1, 30 * DAY + 1, "60", True, []])
+@pytest.mark.parametrize("value", [0, -1, 0.999, 30 * DAY + 1, "60", True, []])
 def test_each_invalid_limit_is_named(world: World, name: str, value: object) -> None:
     spec = CAPACITY if name == "ttl_seconds" else TASK
 
     assert wrong_fields(create(world, spec, {name: value})) == [f"limits.{name}"]
+
+
+@pytest.mark.parametrize("name", ["queue_ttl_seconds", "boot_timeout_seconds"])
+def test_a_limit_so_short_that_nobody_can_keep_it_is_refused(world: World, name: str) -> None:
+    assert wrong_fields(create(world, TASK, {name: 9.9})) == [f"limits.{name}"]
+    assert create(world, TASK, {name: 10}).status_code == 201
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from functions.domain.access import digest
 from functions.domain.accounts import NOBODY, Account, AccountType, Enrolment
 from functions.domain.agents import Agent, Challenge
 from functions.domain.pools import Pool, pool_id
-from functions.engine import candidates
-from functions.engine.candidates import Candidates, oldest_last
+from functions.engine import lane_reader
+from functions.engine.candidates import Candidates
 from shared.domain.order import State
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import CAPACITY, NOW, TASK, a_key, an_order
@@ -56,7 +56,7 @@ def later(request: pytest.FixtureRequest, world: World) -> LaterVersion:
 
 def _furnish(world: World) -> None:
     store = world.ports.store
-    oldest = Candidates(store, pause=timedelta(), sort=oldest_last)
+    oldest = Candidates(store, pause=timedelta(), oldest_first=True)
     world.ports = replace(world.ports, any_order=Candidates(store, pause=timedelta()), oldest_first=oldest)
 
 
@@ -160,7 +160,7 @@ def _readable_again(world: World, order_id: str) -> None:
 def test_claims_continue_behind_more_such_orders_than_they_read_at_once(
     world: World, later: LaterVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(candidates, "READ_AT_ONCE", AT_ONCE)
+    monkeypatch.setattr(lane_reader, "READ_AT_ONCE", AT_ONCE)
     plant(world, later, MANY)
     order_id, machine = world.place()["id"], world.place(CAPACITY)["id"]
     plant(world, later, MANY, spec=CAPACITY)

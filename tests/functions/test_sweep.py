@@ -7,6 +7,7 @@ import pytest
 from functions.domain.limits import DEFAULT_LIMITS
 from functions.domain.order import LAPSE_MARGIN
 from functions.domain.refusals import Unavailable
+from functions.engine.sweep import KEYS_KEPT, TIME_BUDGET
 from shared.domain.order import LEASE, State
 from shared.wire.bell import Bell
 from tests.functions.world import CLIENT, World
@@ -74,15 +75,40 @@ def test_an_order_that_no_launcher_took_expires(world: World) -> None:
     assert world.order(order_id).state is State.EXPIRED
 
 
-def test_a_sweep_is_bounded_and_says_that_there_is_more(world: World) -> None:
+def test_a_sweep_goes_on_until_nothing_is_due(world: World) -> None:
+    held = [world.place()["id"] for _ in range(5)]
+    for order_id in held:
+        world.claim(order_id)
+    world.clock.now += LEASE + LAPSE_MARGIN
+
+    answer = world.sweep(limit=2)
+
+    assert (answer["requeued"], answer["more"]) == (5, False)
+
+
+def test_a_sweep_ends_when_its_time_is_over_and_says_that_there_is_more(world: World, meanwhile: Meanwhile) -> None:
     for _ in range(3):
         world.claim(world.place()["id"])
     world.clock.now += LEASE + LAPSE_MARGIN
 
+    def let_the_time_pass() -> None:
+        world.clock.now += TIME_BUDGET
+
+    meanwhile(world.ports.store, "apply", let_the_time_pass, after=True)
     first, second = world.sweep(limit=2), world.sweep(limit=2)
 
     assert (first["requeued"], first["more"]) == (2, True)
     assert (second["requeued"], second["more"]) == (1, False)
+
+
+def test_a_sweep_forgets_all_keys_that_are_old(world: World) -> None:
+    for _ in range(5):
+        world.place()
+    world.clock.now += KEYS_KEPT + timedelta(seconds=1)
+
+    answer = world.sweep(limit=2)
+
+    assert (answer["keys_forgotten"], answer["more"]) == (5, False)
 
 
 def test_orders_that_the_store_does_not_answer_for_delay_no_others(

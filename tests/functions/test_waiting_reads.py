@@ -14,6 +14,7 @@ from functions.adapters.firestore import FirestoreOrderStore
 from functions.adapters.firestore_feed import FirestoreOrderFeed
 from functions.domain.order import Order
 from functions.engine.arrivals import Arrivals
+from functions.engine.backlogs import Backlogs
 from functions.engine.candidates import Candidates
 from functions.engine.claims import Claimant, Claims
 from shared.domain.order import LEASE
@@ -58,7 +59,7 @@ def claims(firestore_client: Client, counts: Counts, asleep: threading.Semaphore
         woken.wait(seconds)
 
     arrivals = Arrivals(feed, any_order.note_queued, now, stopping=stopping.is_set, wait=wait)
-    yield Claims(store, any_order, arrivals, now, LEASE)
+    yield Claims(store, any_order, arrivals, Backlogs(store), now, LEASE)
     stopping.set()
     arrivals.tick()
 

@@ -122,7 +122,7 @@ class FirstFitting:
         except WrongState:
             return None
 
-    def note_queued(self, lanes: Collection[str]) -> None: ...
+    def note_queued(self, lanes: Collection[str], arrived: Snapshot | None = None) -> None: ...
 
 
 def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None = None) -> Ports:

@@ -24,6 +24,7 @@ from shared.client import ControlPlane
 from shared.domain.spec import CapacitySpec, NodeSize
 from shared.log_events import LogEvent
 from shared.wire.bell import Bell
+from shared.wire.launchers import Claimed
 from tests.launcher.conftest import InProcessLauncher, room_for
 from tests.launcher.fake_control_plane import CLAIMS
 from tests.launcher.stand_ins import ManualClock
@@ -110,6 +111,21 @@ def test_a_bell_of_an_order_that_another_took_is_acknowledged(launcher: InProces
 
     assert doorbell.acknowledged == [order_id]
     assert both_slots_are_free(launcher)
+
+
+def test_a_bell_that_brings_another_order_is_acknowledged_and_that_order_runs(launcher: InProcessLauncher) -> None:
+    class Behind(OrderClaimer):
+        def by_id(self, order_id: str) -> Claimed | None:
+            return super().by_id(in_turn)
+
+    doorbell, order_id, in_turn = Recording(), launcher.server.offer(), launcher.server.offer()
+    doorbell.ring(Bell(order_id, TASK_LANE))
+
+    one_turn(launcher, doorbell, Behind(launcher.client, "alpha", launcher.claims.lanes))
+
+    assert doorbell.acknowledged == [order_id]
+    launcher.server.wait_for(lambda: launcher.server.statuses(in_turn) == ["provisioning"])
+    assert [assignment.hold.order_id for assignment in launcher.assignments.held()] == [in_turn]
 
 
 def test_a_bell_of_an_order_that_is_gone_is_acknowledged(launcher: InProcessLauncher) -> None:

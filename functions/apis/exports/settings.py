@@ -17,7 +17,7 @@ class ExportsSettings(BaseSettings):
     """The account as which anyone may call without a key; None: a key is needed."""
     open_callbacks: bool = Field(False, validation_alias="LAUNCHYARD_OPEN_CALLBACKS")
     """Whether anyone may report the end of a task at `/callback/<task>`, without the secret of its machine."""
-    run_seconds: float = Field(600, gt=0, le=30 * 24 * 3600, validation_alias="LAUNCHYARD_EXPORT_RUN_SECONDS")
+    run_seconds: float = Field(600, ge=1, le=30 * 24 * 3600, validation_alias="LAUNCHYARD_EXPORT_RUN_SECONDS")
     """How long an export may run."""
     image: Image | None = Field(None, validation_alias="LAUNCHYARD_EXPORT_IMAGE")
     """The image that makes the exports; None: our own worker."""

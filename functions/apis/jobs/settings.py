@@ -18,7 +18,7 @@ class JobsSettings(BaseSettings):
     """How long a poll is held. A launcher of the contract waits 35 s for the answer."""
     stale_seconds: float = Field(120, gt=0, le=3600, validation_alias="LAUNCHYARD_STALE_SECONDS")
     """The time after which a launcher that sends nothing is lost, with its running jobs."""
-    unmatched_seconds: float = Field(600, gt=0, le=30 * 24 * 3600, validation_alias="LAUNCHYARD_UNMATCHED_SECONDS")
+    unmatched_seconds: float = Field(600, ge=10, le=30 * 24 * 3600, validation_alias="LAUNCHYARD_UNMATCHED_SECONDS")
     """How long a job that demands labels waits for a launcher that offers them."""
 
     @property

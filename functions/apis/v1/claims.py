@@ -19,7 +19,7 @@ from shared.wire.launchers import ClaimAnswer, ClaimById, Claimed, ClaimRequest
 def claim(
     body: ClaimRequest, launcher: Principal, claims: Claims, tokens: CallbackTokens, present: Present
 ) -> ClaimAnswer:
-    """`claimed` is null if another launcher already holds the order, or if no order fits."""
+    """`claimed` is null if no order fits. A claim by id may bring another order of the same lane, whose turn it is."""
     holder = holder_of(launcher.account, body.launcher, launcher.identity)
     lanes = narrowed(body.lanes, launcher.datacenters)
     if not lanes:

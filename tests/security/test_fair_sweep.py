@@ -1,0 +1,57 @@
+"""One account's due orders, however many, keep no other's from what the sweep owes them."""
+
+from datetime import timedelta
+from typing import Final
+
+from functions.domain.order import LAPSE_MARGIN, RING_GRACE
+from shared.domain.order import LEASE, State
+from tests.factories import TASK, a_claim, a_key, an_order
+from tests.functions.world import World
+
+AT_ONCE: Final = 10
+"""How many orders of each kind the sweep reads at once."""
+MANY: Final = 3 * AT_ONCE
+HOUR: Final = timedelta(hours=1)
+
+
+def test_one_sweep_rings_for_an_order_behind_many_of_another_account_that_have_expired(world: World) -> None:
+    now = world.clock.now
+    for _ in range(MANY):
+        dead = an_order(TASK, account="flood", now=now - HOUR, expires_at=now, due_at=now - HOUR)
+        world.ports.store.create(dead, a_key(dead))
+    world.bells.broken = True
+    victim = world.place()["id"]
+    world.bells.broken = False
+    world.clock.now += RING_GRACE
+
+    answer = world.sweep(limit=AT_ONCE)
+
+    assert (answer["ended"], answer["more"]) == (MANY, False)
+    assert world.bells.rung[-1] == victim
+
+
+def test_one_sweep_queues_an_order_again_behind_many_of_another_account_that_are_lost(world: World) -> None:
+    store, now = world.ports.store, world.clock.now
+    for nth in range(MANY + 1):
+        account = "victim" if nth == MANY else "flood"
+        held = an_order(TASK, account=account)
+        store.create(held, a_key(held))
+        store.apply(held.id, a_claim(now=now + nth * timedelta(seconds=1)), now)
+    world.clock.now += LEASE + LAPSE_MARGIN + timedelta(minutes=1)
+
+    assert world.sweep(limit=AT_ONCE)["requeued"] == MANY + 1
+    assert world.order(held.id).state is State.QUEUED
+
+
+def test_orders_that_cannot_be_rung_for_keep_no_others_from_what_they_are_due(world: World) -> None:
+    world.bells.broken = True
+    for _ in range(MANY):
+        world.place()
+    lost = [world.place()["id"] for _ in range(MANY)]
+    for order_id in lost:
+        world.claim(order_id)
+    world.clock.now += LEASE + LAPSE_MARGIN
+
+    answer = world.sweep(limit=AT_ONCE)
+
+    assert (answer["requeued"], answer["rung"], answer["more"]) == (MANY, 0, True)
