@@ -6,11 +6,14 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from functions.domain.events import Claim
+from functions.domain.holder import account_of
 from functions.domain.order import Order
-from functions.domain.refusals import Conflict, Unavailable, WrongState
+from functions.domain.refusals import Conflict, QuotaExceeded, Unavailable, WrongState
 from functions.engine.arrivals import Arrivals, Waiting
+from functions.engine.quotas import Usage
 from functions.ports import OrderStore, Snapshot
 from shared.crash_points import Point, reach
+from shared.domain.order import State
 
 
 class NextClaim(Protocol):
@@ -49,17 +52,21 @@ class Claims:
     store: OrderStore
     any_order: NextClaim
     arrivals: Arrivals
+    usage: Usage
     clock: Callable[[], datetime]
     lease: timedelta
 
     def by_id(self, order_id: str, claimant: Claimant) -> Order | None:
         """Claim the order and return it; None if another launcher holds it. A repeat returns the same order.
 
-        Raises NotFound, Conflict if the order is in none of the lanes, Unavailable.
+        Raises NotFound, Conflict if the order is in none of the lanes, QuotaExceeded, Unavailable.
         """
         seen = self.store.look(order_id)
         if not set(seen.order.lanes) & set(claimant.lanes):
             raise Conflict(f"The order is in the lane {seen.order.lane}, which is not among the lanes of the claim.")
+        waits = seen.order.state is State.QUEUED
+        if waits:
+            self.usage.require_room_to_hold(claimant.holder)
         now = self.clock()
         try:
             order = self.store.apply(order_id, self._claim(claimant, now), now, seen)
@@ -67,6 +74,8 @@ class Claims:
             return None
         if not order.held_by(claimant.holder):
             return None
+        if waits:
+            self.usage.note_held(claimant.holder)
         reach(Point.CLAIM_STORED)
         return order
 
@@ -77,7 +86,9 @@ class Claims:
         present: Callable[[], bool],
         has_word: Callable[[], bool] = lambda: False,
     ) -> Order | None:
-        """Claim any order of the lanes and return it; None if there is none within the wait. Raises Unavailable.
+        """Claim any order of the lanes and return it; None if there is none within the wait.
+
+        Raises QuotaExceeded if the claimant may hold no more, or if too many claims of its account wait; Unavailable.
 
         `present` returns whether the claimant is still connected. If it is not, it gets no order. The wait ends early
         once `has_word` returns True: there is something else to tell the claimant. It is called before the first look,
@@ -86,14 +97,28 @@ class Claims:
         """
         if not present():
             return None
-        if wait_seconds > 0:
-            deadline = self.clock() + timedelta(seconds=wait_seconds)
-            order = self._wait(claimant, deadline, present, has_word)
-        else:
-            order = None if has_word() else self._at_once(claimant)
+        try:
+            order = self._next(claimant, wait_seconds, present, has_word)
+        except QuotaExceeded:
+            if (order := self._claimed_before(claimant)) is None:
+                raise
         if order is None or not order.held_by(claimant.holder):
             return None  # there is none; or this request claimed it before, and another launcher holds it since
         reach(Point.CLAIM_STORED)
+        return order
+
+    def _next(
+        self, claimant: Claimant, wait_seconds: float, present: Callable[[], bool], has_word: Callable[[], bool]
+    ) -> Order | None:
+        self.usage.require_room_to_hold(claimant.holder)
+        if wait_seconds <= 0:
+            order = None if has_word() else self._at_once(claimant)
+        else:
+            deadline = self.clock() + timedelta(seconds=wait_seconds)
+            with self.usage.waiting(account_of(claimant.holder)):
+                order = self._wait(claimant, deadline, present, has_word)
+        if order is not None:
+            self.usage.note_held(claimant.holder)
         return order
 
     def _at_once(self, claimant: Claimant) -> Order | None:
