@@ -121,6 +121,9 @@ class Instance:
         assert self._sleeping.acquire(timeout=MAX_SECONDS)
         return caller
 
+    def hold_back(self) -> None:
+        self.arrivals.hold_back(LANES, "rack/alpha")
+
     def end(self) -> None:
         """End all waits, as the end of the process does."""
         self.stopping = True
@@ -398,6 +401,33 @@ def test_few_claims_whose_wait_others_ended_are_held(start: Callable[..., Instan
 
     assert callers[0].order is None
     assert not any(caller.answer.done() for caller in callers[1:])
+
+
+def test_an_account_whose_claims_take_most_places_ends_nobody_elses_wait(start: Callable[..., Instance]) -> None:
+    instance = start(most=4)
+    longest = instance.wait(Caller("attic/alpha"))
+    crowd = [instance.wait(Caller(f"rack/{number}")) for number in range(10)]
+
+    instance.now += DISPLACED
+    instance.arrivals.tick()
+
+    assert [caller.order for caller in crowd[:7]] == [None] * 7
+    assert not any(caller.answer.done() for caller in (longest, *crowd[7:]))
+
+
+def test_few_claims_that_may_not_wait_are_held_back(start: Callable[..., Instance]) -> None:
+    """Each takes a thread: the next one ends the pause of the first."""
+    instance = start(most_displaced=2)
+    with ThreadPoolExecutor(3) as pool:
+        held = [pool.submit(instance.hold_back) for _ in range(2)]
+        instance.all_sleep(2)
+        assert not any(one.done() for one in held)
+
+        held.append(pool.submit(instance.hold_back))
+        instance.all_sleep(1)
+
+        await_value(lambda: sum(one.done() for one in held) == 1, "the end of one pause")
+        instance.end()
 
 
 def test_a_claim_whose_wait_another_ended_is_answered_when_the_process_ends(start: Callable[..., Instance]) -> None:
