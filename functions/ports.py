@@ -147,6 +147,9 @@ class OrderStore(Protocol):
         with another key.
         """
 
+    def created_with(self, key: IdempotencyKey) -> Snapshot | None:
+        """Return the order that was created with this key; None if none was. Raises KeyReused and Gone, as `create`."""
+
     def get(self, order_id: str) -> Order:
         """Return the order. Raises NotFound."""
 
@@ -200,6 +203,11 @@ class OrderStore(Protocol):
         """Return the orders whose lease names this launcher, at most MAX_HELD; with `to_stop`, only cancelled ones.
 
         Without an identity, this includes every launcher of its account and name (`holder.means`).
+        """
+
+    def count_held(self, account: str, name: str | None = None) -> int:
+        """Return the number of orders that launchers of this account hold, up to 100,000; with `name`, only those of
+        this name, whatever their identity.
         """
 
     def remove(self, order_id: str, key: str | None = None) -> None:

@@ -1,6 +1,7 @@
 """Reads the functions' settings from their environment, and reports all errors together."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,11 +19,12 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from functions.domain.access import ApiKey, Role
-from functions.engine.arrivals import MAX_WAITING
+from functions.domain.quotas import DEFAULT_QUOTAS, Quotas
+from functions.engine.arrivals import MAX_DISPLACED, MAX_WAITING
 from functions.engine.attestation import Image, Nonces, Tcb
 from functions.engine.operator_secrets import AllowedSecret, OperatorSecrets
 from functions.http.api import Api
-from functions.ports import WorkerCredentials
+from functions.ports import MAX_HELD, WorkerCredentials
 from shared.address import BaseUrl
 from shared.domain.spec import Attestation, SecretName
 from shared.secret import Secret
@@ -118,7 +120,23 @@ class FunctionsSettings(BaseSettings):
     than about 10 s, the lease may have expired when the answer comes.
     """
     max_waiting: int = Field(MAX_WAITING, ge=1, le=10_000, validation_alias="LAUNCHYARD_MAX_WAITING")
-    """How many claims wait for an order at one instance; one more ends the wait of the oldest. Each takes a thread."""
+    """How many claims wait for an order at one instance; one more ends the wait of another. Each takes a thread, and
+    all together never more than three fifths of them.
+    """
+    threads: int = Field(4 * (os.cpu_count() or 1), ge=1, validation_alias="THREADS")
+    """How many requests an instance serves at once: functions-framework reads the same variable."""
+    open_orders: int = Field(DEFAULT_QUOTAS.open_orders, ge=1, validation_alias="LAUNCHYARD_QUOTA_OPEN_ORDERS")
+    creates_per_second: float = Field(
+        DEFAULT_QUOTAS.creates_per_second, gt=0, validation_alias="LAUNCHYARD_QUOTA_CREATES_PER_SECOND"
+    )
+    machines: int = Field(DEFAULT_QUOTAS.machines, ge=1, validation_alias="LAUNCHYARD_QUOTA_MACHINES")
+    waiting_claims: int = Field(DEFAULT_QUOTAS.waiting_claims, ge=1, validation_alias="LAUNCHYARD_QUOTA_WAITING_CLAIMS")
+    held_orders: int = Field(
+        DEFAULT_QUOTAS.held_orders, ge=1, le=MAX_HELD, validation_alias="LAUNCHYARD_QUOTA_HELD_ORDERS"
+    )
+    account_held_orders: int = Field(
+        DEFAULT_QUOTAS.account_held_orders, ge=1, validation_alias="LAUNCHYARD_QUOTA_ACCOUNT_HELD_ORDERS"
+    )
     admin_password: Secret | None = Field(None, min_length=12, validation_alias="LAUNCHYARD_ADMIN_PASSWORD")
     """The password for the capacity contract's `POST /admin/login`; without one, operators use their key."""
     password_login: bool = Field(True, validation_alias="LAUNCHYARD_PASSWORD_LOGIN")
@@ -138,6 +156,26 @@ class FunctionsSettings(BaseSettings):
     keys: Annotated[tuple[SeededKey, ...], NoDecode, BeforeValidator(_json)] = Field(
         (), validation_alias="LAUNCHYARD_KEYS"
     )
+
+    @property
+    def claims_that_wait(self) -> int:
+        """Return how many claims may wait: other requests keep two fifths of the threads, less `claims_held_back`."""
+        return min(self.max_waiting, max(self.threads * 3 // 5, 1))
+
+    @property
+    def claims_held_back(self) -> int:
+        """Return how many claims that may not wait are held for a moment."""
+        return min(MAX_DISPLACED, max(self.threads // 10, 1))
+
+    def quotas(self) -> Quotas:
+        return Quotas(
+            open_orders=self.open_orders,
+            creates_per_second=self.creates_per_second,
+            machines=self.machines,
+            waiting_claims=self.waiting_claims,
+            held_orders=self.held_orders,
+            account_held_orders=self.account_held_orders,
+        )
 
     def operator_secrets(self) -> OperatorSecrets:
         if self.anthropic_api_key is None:

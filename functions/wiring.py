@@ -22,10 +22,11 @@ from functions.domain.batches import Batch
 from functions.domain.job_launchers import JobLauncher
 from functions.domain.parent_notices import Mailbox, Notice
 from functions.domain.pools import Pool
+from functions.domain.quotas import DEFAULT_QUOTAS, Quotas
 from functions.engine.accounts import Accounts
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.agents import Agents
-from functions.engine.arrivals import MAX_WAITING, Arrivals, in_thread
+from functions.engine.arrivals import MAX_DISPLACED, MAX_WAITING, Arrivals, in_thread
 from functions.engine.associations import Associations
 from functions.engine.attestation import Trust, Verifier
 from functions.engine.backlogs import Backlogs
@@ -47,6 +48,7 @@ from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
 from functions.engine.parent_notices import ParentNotices, expect
 from functions.engine.pools import Pools
+from functions.engine.quotas import Usage
 from functions.engine.session_jobs import SessionJobs
 from functions.engine.sweep import Sweep
 from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
@@ -79,7 +81,8 @@ Backends = tuple[OrderStore, OrderFeed, KeyStore, Doorbell, MakeRecords]
 class Ports:
     """The ports and values from which the services are made.
 
-    `any_order` and `oldest_first` find orders to claim; at most `max_waiting` claims wait for one. `new_id` returns a
+    `any_order` and `oldest_first` find orders to claim; at most `max_waiting` claims wait for one, and `max_displaced`
+    are held for a moment that may not wait. `new_id` returns a
     new UUID, `new_secret` a number of random bytes in URL-safe base64. `wait` sleeps until the event is set, or for
     some seconds; `in_background` runs a function until it ends; `stopping` returns whether the process is about to end.
     `lease` is the length of a lease. `attestation` is the demand of a pool's orders if its target sets none. `url` is
@@ -116,6 +119,8 @@ class Ports:
     in_background: Callable[[Callable[[], None]], None] = in_thread
     stopping: Callable[[], bool] = lambda: False
     max_waiting: int = MAX_WAITING
+    max_displaced: int = MAX_DISPLACED
+    quotas: Quotas = DEFAULT_QUOTAS
     lease: timedelta = LEASE
     attestation: Attestation = Attestation.OPTIONAL
     url: str = ""
@@ -142,7 +147,9 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     """Return the services that handlers may take, by their type."""
     store, clock, new_id = ports.store, ports.clock, ports.new_id
     outputs = Outputs(store, ports.bucket, clock)
-    orders = Orders(store, ports.doorbell, outputs, clock, new_id, partial(expect, ports.job_notices))
+    waiting_claims = min(ports.quotas.waiting_claims, ports.max_waiting)
+    usage = Usage(store, ports.pools, clock, replace(ports.quotas, waiting_claims=waiting_claims))
+    orders = Orders(store, ports.doorbell, outputs, usage, clock, new_id, partial(expect, ports.job_notices))
     jobs = SessionJobs(store)
     agent_sessions = AgentSessions(ports.agent_sessions, ports.agent_session_events, jobs, clock)
     notices = ParentNotices(ports.job_notices, ports.parent_mailboxes, store, orders, jobs, agent_sessions, clock)
@@ -150,18 +157,19 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     verifier = Verifier(ports.appraiser, ports.challenges, ports.trust, clock, new_id)
     associations = Associations(ports.agents, store, ports.tokens, clock)
     order_sets = OrderSets(store, orders.ring, clock)
-    pools = Pools(ports.pools, ports.agents, order_sets, clock, ports.attestation)
+    pools = Pools(ports.pools, ports.agents, order_sets, usage, clock, ports.attestation)
     arrivals = Arrivals(
         ports.feed,
         ports.any_order.note_queued,
         clock,
         ports.max_waiting,
+        ports.max_displaced,
         stopping=ports.stopping,
         wait=ports.wait,
         in_background=ports.in_background,
     )
     enrolments = Enrolments(ports.enrolments, clock, ports.new_secret)
-    claims = Claims(store, ports.any_order, arrivals, Backlogs(store), clock, ports.lease)
+    claims = Claims(store, ports.any_order, arrivals, Backlogs(store), usage, clock, ports.lease)
     job_launchers = JobLaunchers(ports.job_launchers, store, arrivals.nudge, clock, new_id, notices.settle)
     services: Services = {
         KeyStore: ports.keys,
@@ -179,9 +187,9 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         SessionJobs: jobs,
         ParentNotices: notices,
         Pools: pools,
-        Batches: Batches(ports.batches, order_sets, clock),
+        Batches: Batches(ports.batches, order_sets, usage, clock),
         LateWorkers: LateWorkers(store, associations, clock, new_id),
-        OldestFirstClaims: OldestFirstClaims(ports.oldest_first, sweep.settle_held, clock, new_id),
+        OldestFirstClaims: OldestFirstClaims(ports.oldest_first, sweep.settle_held, usage, clock, new_id),
         Verifier: verifier,
         Agents: Agents(ports.agents, store, associations, verifier, clock, new_id),
         Enrolments: enrolments,
@@ -240,7 +248,9 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         new_id=lambda: str(uuid4()),
         new_secret=secrets.token_urlsafe,
         stopping=stopping,
-        max_waiting=settings.max_waiting,
+        max_waiting=settings.claims_that_wait,
+        max_displaced=settings.claims_held_back,
+        quotas=settings.quotas(),
         lease=timedelta(seconds=settings.lease_seconds),
         attestation=settings.attestation,
         url=settings.url,

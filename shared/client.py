@@ -39,6 +39,8 @@ T = TypeVar("T", bound=Answer)
 TIMEOUT: Final = httpx.Timeout(15.0)
 WAIT_MARGIN: Final = 15.0
 """Seconds to wait for a claim's answer, in addition to the claim's own wait."""
+MAX_RETRY_SECONDS: Final = 60.0
+"""The longest wait that the control plane can ask of its client."""
 SWEEP_TIMEOUT: Final = 60.0
 """Seconds. If a sweep were requested again before it ended, two sweeps would do the same work."""
 CHUNK: Final = 1 << 20
@@ -57,6 +59,14 @@ class RequestWrong(ControlPlaneError):
 
 class Unreachable(ControlPlaneError):
     """No answer, or one that means “try again” (5xx, 429). The request may or may not have been carried out."""
+
+
+class QuotaExceeded(Unreachable):
+    """A quota of the account or launcher is used up (429). Send the same request again after `retry_seconds`."""
+
+    def __init__(self, message: str, retry_seconds: float) -> None:
+        self.retry_seconds = retry_seconds
+        super().__init__(message)
 
 
 class OtherVersion(Unreachable):
@@ -304,7 +314,10 @@ def _raise_for_problem(response: httpx.Response) -> None:
     if response.status_code < 400:
         return
     problem = _problem(response)
-    if response.status_code >= 500 or response.status_code == 429:
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+        said = "The control plane answered 429." if problem is None else problem.detail
+        raise QuotaExceeded(said, _retry_seconds(response))
+    if response.status_code >= 500:
         if problem is not None and _code(problem) == OTHER_VERSION:
             raise OtherVersion(problem.detail)
         raise Unreachable(f"The control plane answered {response.status_code}.")
@@ -312,6 +325,12 @@ def _raise_for_problem(response: httpx.Response) -> None:
         message = f"A server that is no control plane answered {response.status_code}"
         raise Unreachable(f"{message}: check the address, {origin(response.url)}.")
     raise Refused(problem)
+
+
+def _retry_seconds(response: httpx.Response) -> float:
+    """Return the seconds that the header Retry-After asks for, at most MAX_RETRY_SECONDS; that many for a date."""
+    text = response.headers.get("Retry-After", "1")
+    return min(float(text), MAX_RETRY_SECONDS) if text.isascii() and text.isdigit() else MAX_RETRY_SECONDS
 
 
 def _problem(response: httpx.Response) -> Problem | None:

@@ -16,6 +16,7 @@ class LogEvent(StrEnum):
     QUERY_REFUSED = "query_refused"
     DOCUMENTS_SKIPPED = "documents_skipped"
     ORDER_FEED_LOST = "order_feed_lost"
+    QUOTA_EXCEEDED = "quota_exceeded"
     BELL_NOT_RECORDED = "bell_not_recorded"
     BELL_NOT_RUNG = "bell_not_rung"
     POOL_SURPLUS = "pool_surplus"

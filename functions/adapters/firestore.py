@@ -56,6 +56,8 @@ IDEMPOTENCY_KEYS: Final = "idempotency_keys"
 API_KEYS: Final = "api_keys"
 
 MAX_COUNTED: Final = 100_000
+AFTER_SLASH: Final = chr(ord("/") + 1)
+"""The character after the slash that ends the account in a launcher's text."""
 MAX_LANES: Final = 30
 """The limit of one query: Firestore compares with at most this many values."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -97,6 +99,10 @@ class FirestoreOrderStore:
         except (AlreadyExists, *TRANSIENT) as error:
             return self._created_before(order, key, error)
         return Snapshot(order, written.update_time)
+
+    @persistently
+    def created_with(self, key: IdempotencyKey) -> Snapshot | None:
+        return self._created_with(key)
 
     @persistently
     def get(self, order_id: str) -> Order:
@@ -144,10 +150,7 @@ class FirestoreOrderStore:
     @of_callers
     @persistently
     def count(self, query: OrderQuery) -> int:
-        # Bounded: Firestore bills a count by the thousand, and only people read the list that it belongs to.
-        found = self._sorted(query).limit(MAX_COUNTED).count()
-        answers: list[list[AggregationResult]] = found.get(**ONCE)  # type: ignore[assignment]  # the stub declares one list; the library returns one for each document
-        return int(answers[0][0].value)
+        return _count(self._sorted(query))
 
     @of_callers
     @persistently
@@ -191,6 +194,14 @@ class FirestoreOrderStore:
             asked = asked.where(filter=FieldFilter("cancel_requested_at", ">", EPOCH)).order_by("cancel_requested_at")
         held = (snapshot.order for snapshot in _run(asked, MAX_HELD))
         return [order for order in held if order.lease is not None and means(launcher, order.lease.launcher)]
+
+    @persistently
+    def count_held(self, account: str, name: str | None = None) -> int:
+        if name is not None:
+            return _count(self._orders.where(filter=FieldFilter("lease.launcher", "==", f"{account}/{name}")))
+        named = self._orders.where(filter=FieldFilter("lease.launcher", ">=", f"{account}/"))
+        named = named.where(filter=FieldFilter("lease.launcher", "<", f"{account}{AFTER_SLASH}"))
+        return _count(named.order_by("lease.launcher"))
 
     @persistently
     def remove(self, order_id: str, key: str | None = None) -> None:
@@ -248,18 +259,23 @@ class FirestoreOrderStore:
 
     def _created_before(self, order: Order, key: IdempotencyKey, error: Exception) -> Snapshot:
         """Return the order of this key: an earlier request created it, or this one did and its answer was lost."""
+        if (before := self._created_with(key)) is not None:
+            return before
+        if isinstance(error, AlreadyExists):
+            raise Conflict(f"There is an order {order.id} already, of another Idempotency-Key.") from error
+        raise error
+
+    def _created_with(self, key: IdempotencyKey) -> Snapshot | None:
         document = self._keys.document(_key_id(key.account, key.value)).get(**ONCE)
         if not document.exists:
-            if isinstance(error, AlreadyExists):
-                raise Conflict(f"There is an order {order.id} already, of another Idempotency-Key.") from error
-            raise error
+            return None
         used = read_one(document, USED_KEY)
         if used.fingerprint != key.fingerprint:
             raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
         try:
             return self._read(used.order_id)
         except NotFound:
-            raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.") from error
+            raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.") from None
 
     def _read(self, order_id: str) -> Snapshot:
         return present_order(self._document(order_id).get(**ONCE))
@@ -327,6 +343,13 @@ class FirestoreKeyStore:
 
 def _run(query: Query, limit: int) -> Sequence[Snapshot]:
     return read_past(query, limit, order_of).found
+
+
+def _count(query: Query) -> int:
+    """Return the number of the query's documents, up to MAX_COUNTED: Firestore bills a count by the thousand."""
+    found = query.limit(MAX_COUNTED).count()
+    answers: list[list[AggregationResult]] = found.get(**ONCE)  # type: ignore[assignment]  # the stub declares one list; the library returns one for each document
+    return int(answers[0][0].value)
 
 
 def _mark(read: Reading[Snapshot]) -> str | None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from functions.adapters import page_mark
 from functions.domain.access import ApiKey
 from functions.domain.events import AnyEvent, Claim
-from functions.domain.holder import are_one, means
+from functions.domain.holder import account_of, are_one, means, name_of
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, OtherVersion
 from functions.domain.rules import advance, require_ended
@@ -68,18 +68,17 @@ class MemoryOrderStore:
 
     def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
         with self._lock:
-            used = self._keys.get((key.account, key.value))
-            if used is None and order.id in self._orders:
+            if (before := self._created_with(key)) is not None:
+                return before
+            if order.id in self._orders:
                 raise Conflict(f"There is an order {order.id} already, of another Idempotency-Key.")
-            if used is None:
-                at = None if key.lasting else order.created_at
-                self._keys[key.account, key.value] = _UsedKey(key.fingerprint, order.id, at)
-                return self._put(order, None)
-            if used.fingerprint != key.fingerprint:
-                raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
-            if used.order_id not in self._orders:
-                raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.")
-            return self._find(used.order_id)
+            at = None if key.lasting else order.created_at
+            self._keys[key.account, key.value] = _UsedKey(key.fingerprint, order.id, at)
+            return self._put(order, None)
+
+    def created_with(self, key: IdempotencyKey) -> Snapshot | None:
+        with self._lock:
+            return self._created_with(key)
 
     def get(self, order_id: str) -> Order:
         return self.look(order_id).order
@@ -155,6 +154,10 @@ class MemoryOrderStore:
         )
         return list(itertools.islice(held, MAX_HELD))
 
+    def count_held(self, account: str, name: str | None = None) -> int:
+        holders = [order.lease.launcher for order in self._all() if order.lease is not None]
+        return sum(account_of(holder) == account and name in (None, name_of(holder)) for holder in holders)
+
     def remove(self, order_id: str, key: str | None = None) -> None:
         with self._lock:
             if order_id in self._orders:
@@ -196,6 +199,16 @@ class MemoryOrderStore:
             for heard in self._followers.values():
                 heard(snapshot)
         return snapshot
+
+    def _created_with(self, key: IdempotencyKey) -> Snapshot | None:
+        used = self._keys.get((key.account, key.value))
+        if used is None:
+            return None
+        if used.fingerprint != key.fingerprint:
+            raise KeyReused("This Idempotency-Key was used for another order; use a new key for a new order.")
+        if used.order_id not in self._orders:
+            raise Gone(f"The order {used.order_id} of this Idempotency-Key was removed.")
+        return self._find(used.order_id)
 
     def _find(self, order_id: str) -> Snapshot:
         if order_id not in self._orders:

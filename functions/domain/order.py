@@ -24,6 +24,8 @@ REMEMBERED_HOLDERS: Final = 4
 UPLOAD_VALID: Final = timedelta(minutes=15)
 """The time in which a granted upload may begin."""
 HELD: Final = frozenset({State.CLAIMED, State.PROVISIONING, State.RUNNING})
+OPEN: Final = HELD | {State.QUEUED}
+"""The states of an order that has not ended."""
 
 
 @dataclass(frozen=True, slots=True)

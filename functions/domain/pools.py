@@ -152,6 +152,23 @@ def stays(member: Member, orders: Orders) -> bool:
     return not member.released or not order.attended
 
 
+def machines_asked(pool: Pool) -> int:
+    """Return the number of machines that the pool is to have."""
+    slots = sum(not member.released for member in pool.members)
+    return max(slots, pool.min_warm_count if pool.managed else 0)
+
+
+def machines_of(pools: Sequence[Pool], open_orders: int) -> int:
+    """Return the number of machines that an account with these pools has ordered, or that its pools are to have.
+
+    `open_orders` is the number of its capacity orders that have not ended, those of its pools included. A released slot
+    counts until its order has ended.
+    """
+    slots = sum(len(pool.members) for pool in pools)
+    released = sum(member.released for pool in pools for member in pool.members)
+    return sum(map(machines_asked, pools)) + released + max(open_orders - slots, 0)
+
+
 def _ended(member: Member, orders: Orders) -> bool:
     return member.order_id in orders and orders[member.order_id].final
 

@@ -15,14 +15,14 @@ round. The feed, the store and the claims' own checks are called without `_lock`
 
 import heapq
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from functions.domain.holder import are_one
+from functions.domain.holder import account_of, are_one
 from functions.ports import OrderFeed, Snapshot
 
 MAX_WAITING: Final = 600
@@ -38,7 +38,7 @@ DISPLACED: Final = timedelta(seconds=1)
 without the pause, launchers that are too many would keep the process busy.
 """
 MAX_DISPLACED: Final = 100
-"""How many claims are held so at once: each takes a thread, which other requests need, too."""
+"""How many claims are held so at one instance, if it has threads enough."""
 TICK: Final = 0.1
 """The time (seconds) by which a look, an order that becomes available, or the end of the process may be noticed late.
 """
@@ -68,6 +68,10 @@ class Waiting:
     ended: bool = False
 
     @property
+    def account(self) -> str:
+        return account_of(self.holder)
+
+    @property
     def must_look(self) -> bool:
         """Return whether this claim is the one of its lanes that looks at the store."""
         return self.looks_asked != self.looks_done
@@ -81,9 +85,10 @@ class Arrivals:
     """The waiting claims of a process.
 
     `note_queued` is told of each order that arrives while nobody is free to take it: its lanes, and the order itself if
-    it is known. At most `most` claims wait: one more ends the wait of the oldest, which is answered after DISPLACED.
-    `stopping` returns whether the process is about to end: then all waits end. `wait` sleeps until the event is set, or
-    for some seconds. `in_background` runs a function that ends once nobody has waited for IDLE.
+    it is known. At most `most` claims wait: one more ends the wait of the oldest of the account that has most of them,
+    which is answered after DISPLACED. At most `most_displaced` are held so: each takes a thread, which other requests
+    need, too. `stopping` returns whether the process is about to end: then all waits end. `wait` sleeps until the event
+    is set, or for some seconds. `in_background` runs a function that ends once nobody has waited for IDLE.
     """
 
     def __init__(
@@ -92,12 +97,14 @@ class Arrivals:
         note_queued: Callable[[Collection[str], Snapshot | None], None],
         clock: Callable[[], datetime],
         most: int = MAX_WAITING,
+        most_displaced: int = MAX_DISPLACED,
         stopping: Callable[[], bool] = lambda: False,
         wait: Callable[[threading.Event, float], object] = threading.Event.wait,
         in_background: Callable[[Callable[[], None]], None] = in_thread,
     ) -> None:
         self._feed, self._note_queued, self._clock = feed, note_queued, clock
-        self._most, self._stopping, self._wait, self._in_background = most, stopping, wait, in_background
+        self._most, self._most_displaced = most, most_displaced
+        self._stopping, self._wait, self._in_background = stopping, wait, in_background
         self._feed_lock, self._lock = threading.Lock(), threading.Lock()
         self._stop_feed: Callable[[], None] | None = None
         self._waiting: dict[Waiting, None] = {}
@@ -124,6 +131,15 @@ class Arrivals:
         """Return when there is something to do for this claim, or after these seconds."""
         self._wait(waiting.woken, seconds)
         waiting.woken.clear()  # before its fields are read: what changes from now on wakes it again
+
+    def hold_back(self, lanes: Collection[str], holder: str) -> None:
+        """Return after DISPLACED, for a claim that may not wait, and whose launcher would claim again at once."""
+        waiting = Waiting(frozenset(lanes), holder)
+        with self._lock:
+            if self._closed:
+                return
+            self._displace(waiting)
+        self._wait(waiting.woken, DISPLACED.total_seconds())
 
     def postpone(self, waiting: Waiting) -> None:
         """Note that the store failed this claim: some claim of its lanes tries again in TRY_AGAIN."""
@@ -185,17 +201,25 @@ class Arrivals:
                 self._end(waiting)
                 return
             if len(self._waiting) >= self._most:
-                oldest = next(iter(self._waiting))
-                del self._waiting[oldest]
-                self._displaced.append((self._clock() + DISPLACED, oldest))
-                if len(self._displaced) > MAX_DISPLACED:
-                    self._end(self._displaced.popleft()[1])
+                crowding = self._crowding()
+                del self._waiting[crowding]
+                self._displace(crowding)
             self._waiting[waiting] = None
             self._looked_at[waiting.lanes] = self._clock()  # it looks itself before it sleeps
         with self._feed_lock:
             if self._stop_feed is None and not self._closed:
                 self._stop_feed = self._feed.follow(self.heard, self.missed)
                 self._in_background(self._keep_ticking)
+
+    def _crowding(self) -> Waiting:
+        """Return the claim that has waited longest of the account that has most claims waiting."""
+        numbers = Counter(one.account for one in self._waiting)
+        return max(self._waiting, key=lambda one: numbers[one.account])
+
+    def _displace(self, waiting: Waiting) -> None:
+        self._displaced.append((self._clock() + DISPLACED, waiting))
+        if len(self._displaced) > self._most_displaced:
+            self._end(self._displaced.popleft()[1])
 
     def _leave(self, waiting: Waiting) -> None:
         with self._lock:

@@ -12,10 +12,12 @@ from datetime import datetime
 from typing import Final
 
 from functions.domain.batches import LOOK_INTERVAL, Batch, forgettable, order_of
-from functions.domain.refusals import KeyReused, NotFound, Unavailable
+from functions.domain.quotas import Demand
+from functions.domain.refusals import KeyReused, NotFound, QuotaExceeded, Unavailable
 from functions.engine import request_ids
 from functions.engine.concurrency import run_all
 from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, OrderSets
+from functions.engine.quotas import Usage
 from functions.ports import IdempotencyKey, Records
 from shared.crash_points import Point, reach
 
@@ -26,14 +28,16 @@ NO_BATCH: Final = "Batch not found"
 class Batches:
     records: Records[Batch]
     order_sets: OrderSets
+    usage: Usage
     clock: Callable[[], datetime]
 
-    def create(self, fresh: Batch) -> tuple[Batch, OrderSet]:
+    def create(self, fresh: Batch, by_operator: bool = False) -> tuple[Batch, OrderSet]:
         """Store the batch, create its orders, and return both. A batch with its id and fingerprint is returned instead.
 
-        Orders that could not be created now are created by the sweep. Raises KeyReused, Unavailable.
+        Orders that could not be created now are created by the sweep. No quota limits what an operator asks for. Raises
+        QuotaExceeded, KeyReused, Unavailable.
         """
-        batch = self.records.upsert(fresh.id, fresh, lambda stored: stored)
+        batch = self.records.upsert(fresh.id, fresh, lambda stored: stored) if by_operator else self._admit(fresh)
         if (batch.account, batch.fingerprint) != (fresh.account, fresh.fingerprint):
             raise KeyReused("This Idempotency-Key was used for another batch; use a new key for a new batch.")
         reach(Point.BATCH_RECORDED)
@@ -58,6 +62,20 @@ class Batches:
         """
         due = self.records.before("due_at", self.clock(), limit)
         return sum(run_all(self._settle, due, TIME_BUDGET), start=Counter[str]())
+
+    def _admit(self, fresh: Batch) -> Batch:
+        """Store the batch if its account's quotas allow it. A batch with its id is returned instead."""
+        demand = Demand(fresh.account, len(fresh.members))
+        try:
+            self.usage.admit(demand)
+        except QuotaExceeded:
+            if (stored := self.records.get(fresh.id)) is None:
+                raise
+            return stored  # a repeat asks for nothing new
+        stored = self.records.upsert(fresh.id, fresh, lambda stored: stored)
+        if stored != fresh:
+            self.usage.withdraw(demand)
+        return stored
 
     def _settle(self, batch: Batch) -> Counter[str]:
         seen = self.order_sets.read(batch.order_ids)

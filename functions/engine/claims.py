@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from functions.domain.events import Claim
+from functions.domain.holder import account_of
 from functions.domain.order import Order
-from functions.domain.refusals import Conflict, Unavailable, WrongState
+from functions.domain.refusals import Conflict, QuotaExceeded, Unavailable, WrongState
 from functions.engine.arrivals import Arrivals, Waiting
 from functions.engine.backlogs import Backlogs
+from functions.engine.quotas import Usage
 from functions.ports import OrderStore, Snapshot
 from shared.crash_points import Point, reach
 
@@ -51,6 +53,7 @@ class Claims:
     any_order: NextClaim
     arrivals: Arrivals
     backlogs: Backlogs
+    usage: Usage
     clock: Callable[[], datetime]
     lease: timedelta
 
@@ -60,21 +63,16 @@ class Claims:
         Bells come in the sequence in which orders were placed. If the lane is behind, a bell says only that there is
         work in it, so that the bells of one account's many orders do not keep another's order waiting. So does the bell
         of an order that cannot be claimed now. A repeat returns the same order. Raises NotFound, Conflict if the order
-        is in none of the claimant's lanes, Unavailable.
+        is in none of the claimant's lanes, QuotaExceeded, Unavailable.
         """
         seen = self.store.look(order_id)
         if not set(seen.order.lanes) & set(claimant.lanes):
             raise Conflict(f"The order is in the lane {seen.order.lane}, which is not among the lanes of the claim.")
-        now = self.clock()
-        claim, order = self._claim(claimant, now), None
-        if claim.request_id not in seen.order.recent and not self.backlogs.may_be_next(seen.order, now):
-            order = self.any_order.next([seen.order.lane], claim, now)
-        if order is None:
-            try:
-                order = self.store.claim(seen, claim, now)
-            except WrongState:
-                return None
-        if not order.held_by(claimant.holder):
+        if claimant.request_id in seen.order.recent:
+            order: Order | None = seen.order
+        else:
+            order = self._within_quotas(claimant, lambda: self._named(seen, claimant))
+        if order is None or not order.held_by(claimant.holder):
             return None
         reach(Point.CLAIM_STORED)
         return order
@@ -86,7 +84,9 @@ class Claims:
         present: Callable[[], bool],
         has_word: Callable[[], bool] = lambda: False,
     ) -> Order | None:
-        """Claim any order of the lanes and return it; None if there is none within the wait. Raises Unavailable.
+        """Claim any order of the lanes and return it; None if there is none within the wait.
+
+        Raises QuotaExceeded if the claimant may hold no more, or if too many claims of its account wait; Unavailable.
 
         `present` returns whether the claimant is still connected. If it is not, it gets no order. The wait ends early
         once `has_word` returns True: there is something else to tell the claimant. It is called before the first look,
@@ -95,15 +95,49 @@ class Claims:
         """
         if not present():
             return None
-        if wait_seconds > 0:
-            deadline = self.clock() + timedelta(seconds=wait_seconds)
-            order = self._wait(claimant, deadline, present, has_word)
-        else:
-            order = None if has_word() else self._at_once(claimant)
+        order = self._within_quotas(claimant, lambda: self._next(claimant, wait_seconds, present, has_word))
         if order is None or not order.held_by(claimant.holder):
             return None  # there is none; or this request claimed it before, and another launcher holds it since
         reach(Point.CLAIM_STORED)
         return order
+
+    def _within_quotas(self, claimant: Claimant, claim: Callable[[], Order | None]) -> Order | None:
+        """Call `claim` if the claimant may hold one more order. Raises QuotaExceeded, but never for a repeat."""
+        try:
+            self.usage.require_room_to_hold(claimant.holder)
+            order = claim()
+        except QuotaExceeded:
+            if (before := self._claimed_before(claimant)) is None:
+                raise
+            return before
+        if order is not None:
+            self.usage.note_held(claimant.holder)
+        return order
+
+    def _named(self, seen: Snapshot, claimant: Claimant) -> Order | None:
+        """Claim the next order of the lane of the order in `seen` if that may not be claimed in its turn; else itself.
+
+        Return None if neither is to be had.
+        """
+        now = self.clock()
+        claim = self._claim(claimant, now)
+        if not self.backlogs.may_be_next(seen.order, now):
+            order = self.any_order.next([seen.order.lane], claim, now)
+            if order is not None:
+                return order
+        try:
+            return self.store.claim(seen, claim, now)
+        except WrongState:
+            return None
+
+    def _next(
+        self, claimant: Claimant, wait_seconds: float, present: Callable[[], bool], has_word: Callable[[], bool]
+    ) -> Order | None:
+        if wait_seconds <= 0:
+            return None if has_word() else self._at_once(claimant)
+        deadline = self.clock() + timedelta(seconds=wait_seconds)
+        with self.usage.waiting(account_of(claimant.holder)):
+            return self._wait(claimant, deadline, present, has_word)
 
     def _at_once(self, claimant: Claimant) -> Order | None:
         # If an answer was lost, the repeat may reach another instance while the first try still waits at this one.

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from functions.domain.job_launchers import REPEAT_STOPS, JobLauncher, stops_to_send
 from functions.domain.order import Order
-from functions.domain.refusals import NotFound
+from functions.domain.refusals import NotFound, QuotaExceeded
 from functions.engine import request_ids
 from functions.engine.claims import Claimant, Claims
 from functions.engine.job_launchers import JobLaunchers
@@ -40,7 +40,8 @@ class JobPolls:
     def poll(self, launcher: JobLauncher, wait_seconds: float, present: Callable[[], bool]) -> Word | Order | None:
         """Return what the launcher must hear, or a job that it now holds; None if nothing came within the wait.
 
-        A stop command is repeated until the job has ended: the answer with the first one may have been lost. Raises
+        A stop command is repeated until the job has ended: the answer with the first one may have been lost. If a quota
+        allows the launcher no job now, None is returned after a pause: it gives up after three errors. Raises
         Unavailable.
         """
         word: Word | None = None
@@ -57,7 +58,12 @@ class JobPolls:
             of_sessions(launcher.labels),
             attended=False,
         )
-        order = self.claims.next(claimant, self._until_repeat(launcher, wait_seconds), present, has_word)
+        order = None
+        try:
+            order = self.claims.next(claimant, self._until_repeat(launcher, wait_seconds), present, has_word)
+        except QuotaExceeded:
+            if not has_word():
+                self.claims.arrivals.hold_back(claimant.lanes, claimant.holder)
         if word is None:
             return order
         self._note_sent(launcher, word)

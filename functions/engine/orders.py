@@ -11,10 +11,11 @@ import structlog
 from functions.domain.events import Cancel, Ring
 from functions.domain.limits import Limits
 from functions.domain.order import Order, place
-from functions.domain.refusals import Gone, Invalid, NotFound, Unavailable, WrongState
+from functions.domain.refusals import Gone, Invalid, NotFound, QuotaExceeded, Unavailable, WrongState
 from functions.domain.rules import require_ended
 from functions.engine import request_ids
 from functions.engine.outputs import Outputs
+from functions.engine.quotas import Usage, demand_of
 from functions.ports import Doorbell, IdempotencyKey, OrderPage, OrderQuery, OrderStore, Snapshot
 from shared.crash_points import Point, reach
 from shared.domain.order import State
@@ -32,7 +33,8 @@ log = structlog.get_logger()
 class NewOrder:
     """A client's request for an order. `fingerprint` is the SHA-256 of the whole request.
 
-    `order_id` is that of a contract whose ids have a form of their own; None: any.
+    `order_id` is that of a contract whose ids have a form of their own; None: any. No quota limits what an operator
+    asks for.
     """
 
     account: str
@@ -42,6 +44,7 @@ class NewOrder:
     idempotency_key: str
     fingerprint: str
     order_id: str | None = None
+    by_operator: bool = False
 
 
 def _nothing(_order: Order, _now: datetime) -> None: ...
@@ -57,6 +60,7 @@ class Orders:
     store: OrderStore
     doorbell: Doorbell
     outputs: Outputs
+    usage: Usage
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     before_session: Callable[[Order, datetime], object] = _nothing
@@ -64,19 +68,29 @@ class Orders:
     def create(self, new: NewOrder) -> Order:
         """Store a new order and ring for it. A repeat of the same request returns the same order.
 
-        Raises Invalid, KeyReused, Gone, Unavailable.
+        Raises Invalid, QuotaExceeded, KeyReused, Gone, Unavailable.
         """
         now = self.clock()
         if new.not_before is not None and new.not_before > now + MAX_DELAY:
             raise Invalid("Some fields of the body are wrong.", {"not_before": "At most 30 days from now"})
         order = place(new.order_id or self.new_id(), new.account, new.spec, now, new.limits, new.not_before)
         key = IdempotencyKey(new.account, new.idempotency_key, new.fingerprint)
+        demand = demand_of(order)
+        if not new.by_operator:
+            try:
+                self.usage.admit(demand)
+            except QuotaExceeded:
+                if (before := self.store.created_with(key)) is None:
+                    raise
+                return before.order  # a repeat asks for nothing new
         if order.kind is OrderKind.SESSION:
             self.before_session(order, now)
         created = self.store.create(order, key)
         reach(Point.CREATE_STORED)
         if created.order.id == order.id:
             self.ring(created)
+        elif not new.by_operator:
+            self.usage.withdraw(demand)
         return created.order
 
     def ring(self, seen: Snapshot) -> None:
@@ -125,7 +139,8 @@ class Orders:
     def requeue(self, order_id: str, owner: str | None) -> Order:
         """Create one successor for an order that ended without success. A repeat returns the same successor.
 
-        Raises NotFound, WrongState, Conflict if no launcher runs such orders, Gone if the successor was removed.
+        Raises NotFound, WrongState, QuotaExceeded, Conflict if no launcher runs such orders, Gone if the successor was
+        removed.
         """
         ended = self.require_owned(order_id, owner).order
         require_ended(ended)
@@ -136,6 +151,8 @@ class Orders:
             return self.store.get(new_id)
         order = place(new_id, ended.account, ended.spec, self.clock(), ended.limits, requeued_from=ended.id)
         key = IdempotencyKey(ended.account, request_ids.requeue_key(ended.id), new_id, lasting=True)
+        if owner is not None:
+            self.usage.admit(demand_of(order))
         if order.kind is OrderKind.SESSION:
             self.before_session(order, self.clock())
         try:

@@ -33,7 +33,7 @@ from functions.domain.parent_notices import (
     put,
     with_sending,
 )
-from functions.domain.refusals import Conflict, Gone, NotFound, Refusal, Unavailable
+from functions.domain.refusals import Conflict, Gone, NotFound, QuotaExceeded, Refusal, Unavailable
 from functions.engine import request_ids
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.concurrency import run_all
@@ -155,7 +155,13 @@ class ParentNotices:
         mailbox = fixed
         for ended in mailbox.sending:
             self.notices.take(ended.order_id)  # after it is sent, no notice may be left that could be moved again
-        created = self._create_job(mailbox, last_job)
+        try:
+            created = self._create_job(mailbox, last_job)
+        except QuotaExceeded as refusal:  # its mailbox must not keep others from the sweep
+            check_at = later(mailbox.since or now, now)
+            self.mailboxes.change(key, lambda stored: replace(stored, check_at=check_at))
+            _postponed(mailbox.parent, refusal)
+            return Counter()
         reach(Point.NOTICE_SENT)
         self.mailboxes.change(key, lambda stored: after_sending(stored, mailbox.sending, now))
         return Counter(created=created)

@@ -13,12 +13,14 @@ import structlog
 from functions.domain.accounts import NOBODY
 from functions.domain.agents import Agent
 from functions.domain.eligibility import eligible
-from functions.domain.pools import Pool, given_up, order_for, passed_over, plan, pool_id, revised
+from functions.domain.pools import Pool, given_up, machines_asked, order_for, passed_over, plan, pool_id, revised
+from functions.domain.quotas import Demand
 from functions.domain.refusals import Conflict, Invalid, NotFound, OtherVersion, Unavailable
 from functions.engine import request_ids
 from functions.engine.concurrency import run_all
 from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, OrderSets
 from functions.engine.pool_status import Goal, PoolStatus
+from functions.engine.quotas import Usage
 from functions.ports import IdempotencyKey, Records
 from shared.crash_points import Point, reach
 from shared.domain.spec import Attestation
@@ -44,6 +46,7 @@ class Pools:
     records: Records[Pool]
     agents: Records[Agent]
     order_sets: OrderSets
+    usage: Usage
     clock: Callable[[], datetime]
     attestation: Attestation = Attestation.OPTIONAL
 
@@ -68,12 +71,18 @@ class Pools:
             raise NotFound(NO_TARGET)
         return self.give_up(pool)
 
-    def require_room(self, account: str, datacenter: str, node_size: str) -> None:
-        """Raise Invalid if this would be a new pool, and the account already has the allowed number."""
-        pools = self.records.find("account", account, MAX_PURCHASED_POOLS)
-        known = {pool.id for pool in pools}
-        if len(pools) >= MAX_PURCHASED_POOLS and pool_id(account, datacenter, node_size) not in known:
+    def admit(self, account: str, datacenter: str, node_size: str, target: int) -> None:
+        """Count in what this target asks for beyond the present one.
+
+        Raises Invalid if this would be a new pool, and the account already has the allowed number; QuotaExceeded.
+        """
+        pools = {pool.id: pool for pool in self.records.find("account", account, MAX_PURCHASED_POOLS)}
+        pool = pools.get(pool_id(account, datacenter, node_size))
+        if len(pools) >= MAX_PURCHASED_POOLS and pool is None:
             raise Invalid(f"An account may have at most {MAX_PURCHASED_POOLS} pools")
+        more = target - (0 if pool is None else machines_asked(pool))
+        if more > 0:
+            self.usage.admit(Demand(account, more, more))
 
     def give_up(self, pool: Pool) -> PoolStatus:
         """Remove the pool's target, and release its orders. Raises NotFound, Unavailable."""

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from functions.domain.holder import split_holder
-from functions.domain.order import HELD, Order
+from functions.domain.holder import account_of
+from functions.domain.order import HELD, OPEN, Order
 from functions.ports import OrderQuery, OrderStore
 from shared.domain.order import State
 from shared.domain.spec import SessionSpec
 
-OPEN: Final = HELD | {State.QUEUED}
 PAGE: Final = 50
 """The number of jobs that are read at a time."""
 MAX_READ: Final = 500
@@ -43,7 +42,7 @@ class SessionJobs:
         for number, order in enumerate(self._pages(OrderQuery(states=HELD, session_name=name, limit=PAGE))):
             if number >= MAX_READ:
                 return None
-            holder = "" if order.lease is None else split_holder(order.lease.launcher)[0].rpartition("/")[0]
+            holder = "" if order.lease is None else account_of(order.lease.launcher)
             if account not in (order.account, holder) or not isinstance(order.spec, SessionSpec):
                 continue
             if found is not None and order.account != found[0].account:

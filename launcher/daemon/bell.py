@@ -105,7 +105,7 @@ class DoorbellLoop:
 
     def _claim_failed(self, heard: Heard, error: Exception) -> float:
         self._outage.failed(error)
-        seconds = self._backoff.next()
+        seconds = self._backoff.next(error)
         self._give_back(heard, timedelta(seconds=seconds))
         return seconds
 

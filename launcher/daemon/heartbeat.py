@@ -69,7 +69,7 @@ class HeartbeatLoop:
             answer = self._send(self._assignments.held())
         except (Unreachable, Refused) as error:
             self._outage.failed(error)
-            return min(self._backoff.next(), self._longest())
+            return min(self._backoff.next(error), self._longest())
         self._outage.answered()
         self._backoff.reset()
         self._apply(answer, asked_at)

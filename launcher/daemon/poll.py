@@ -77,7 +77,7 @@ class PollingLoop:
             brought = self.claim(room, self._wait_seconds)
         except (Unreachable, Refused) as error:
             self._outage.failed(error)
-            return self._backoff.next()
+            return self._backoff.next(error)
         self._outage.answered()
         self._backoff.reset()
         return 0 if brought else self._rest()

@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from shared.client import QuotaExceeded
 from shared.log_events import LogEvent
 
 FIRST_SECONDS: Final = 1.0
@@ -24,10 +25,11 @@ class Backoff:
         self._jitter = jitter
         self._next = FIRST_SECONDS
 
-    def next(self) -> float:
-        """Return the seconds to wait before the next try."""
+    def next(self, error: Exception | None = None) -> float:
+        """Return the seconds to wait before the next try: at least those that `error` asks for, if it does."""
         seconds, self._next = self._next, min(self._next * 2, MAX_SECONDS)
-        return seconds * (1 - self._jitter() / 2)
+        asked = error.retry_seconds if isinstance(error, QuotaExceeded) else 0.0
+        return max(seconds * (1 - self._jitter() / 2), asked)
 
     def reset(self) -> None:
         self._next = FIRST_SECONDS

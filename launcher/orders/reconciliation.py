@@ -40,7 +40,7 @@ class Reconciliation:
                 self._reconcile()
             except (Unreachable, Refused) as error:
                 self._outage.failed(error)
-                self._clock.pause(backoff.next(), interrupt)
+                self._clock.pause(backoff.next(error), interrupt)
             else:
                 self._outage.answered()
                 return

@@ -124,6 +124,7 @@ class ReportSender:
                 accepted = submit(self._control_plane, assignment.hold.order_id, report)
             except Unreachable as error:
                 outage.failed(error)
+                wait = backoff.next(error)
             else:
                 if accepted is None:
                     return Delivery.REFUSED
@@ -137,7 +138,7 @@ class ReportSender:
                 return Delivery.ACCEPTED
             if unless.is_set() or not assignment.leased():
                 return Delivery.UNANSWERED
-            self._clock.pause(backoff.next(), unless)
+            self._clock.pause(wait, unless)
 
 
 def submit(control_plane: ControlPlane, order_id: str, report: UpdateRequest) -> UpdateRequest | None:

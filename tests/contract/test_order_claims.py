@@ -159,6 +159,18 @@ def _by_id(orders: Iterable[Order]) -> list[Order]:
     return sorted(orders, key=lambda order: order.id)
 
 
+def test_what_is_held_is_counted_for_a_name_and_for_its_account(orders: OrderStore) -> None:
+    holders = ("rack/alpha", "rack/alpha#a-b", "rack/beta", "rack/alphabet", "racks/alpha", "rac/alpha", "attic/alpha")
+    for holder in holders:
+        orders.apply(stored(orders).id, a_claim(holder), NOW)
+    returned = stored(orders)
+    orders.apply(returned.id, a_claim("rack/alpha"), NOW)
+    orders.apply(returned.id, Return("a-return", 1, "rack/alpha", Reason.RETURNED, ""), NOW)
+
+    assert [orders.count_held("rack", name) for name in ("alpha", "beta", "gamma", None)] == [2, 1, 0, 4]
+    assert orders.count_held("nobody") == 0
+
+
 def test_a_request_that_holds_an_order_gets_that_one_again(orders: OrderStore) -> None:
     first, second = stored(orders), stored(orders)
     claim = a_claim()

@@ -10,13 +10,15 @@ from uuid import uuid4
 import pytest
 
 from functions.adapters.memory import MemoryOrderStore
+from functions.adapters.memory_records import MemoryRecords
 from functions.domain.events import Cancel, Claim, Return
 from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
-from functions.engine.arrivals import DISPLACED, IDLE, LOOK_AGAIN, TRY_AGAIN, Arrivals
+from functions.engine.arrivals import DISPLACED, IDLE, LOOK_AGAIN, MAX_DISPLACED, TRY_AGAIN, Arrivals
 from functions.engine.backlogs import Backlogs
 from functions.engine.candidates import Candidates
 from functions.engine.claims import Claimant, Claims
+from functions.engine.quotas import Usage
 from functions.ports import Snapshot
 from shared.domain.order import LEASE, Reason
 from tests.factories import CAPACITY, NOW, TASK, a_claim, a_key, an_order
@@ -90,7 +92,7 @@ class Caller:
 class Instance:
     """One instance of the control plane: its waiting claims, on threads. Its clock stands until it is moved."""
 
-    def __init__(self, store: Store, pool: ThreadPoolExecutor, most: int) -> None:
+    def __init__(self, store: Store, pool: ThreadPoolExecutor, most: int, most_displaced: int) -> None:
         self.store, self.now, self.stopping = store, NOW, False
         self._pool = pool
         self._sleeping = threading.Semaphore(0)
@@ -100,11 +102,13 @@ class Instance:
             any_order.note_queued,
             lambda: self.now,
             most,
+            most_displaced,
             stopping=lambda: self.stopping,
             wait=self._wait,
             in_background=lambda _: None,
         )
-        self.claims = Claims(store, any_order, self.arrivals, Backlogs(store), lambda: self.now, LEASE)
+        usage = Usage(store, MemoryRecords(), lambda: self.now)
+        self.claims = Claims(store, any_order, self.arrivals, Backlogs(store), usage, lambda: self.now, LEASE)
 
     def _wait(self, woken: threading.Event, _: float) -> None:
         """Sleep until something wakes the claim, whatever the clock says."""
@@ -117,6 +121,9 @@ class Instance:
         caller.answer = self._pool.submit(self.claims.next, waiting, 30, lambda: caller.connected, caller.has_word)
         assert self._sleeping.acquire(timeout=MAX_SECONDS)
         return caller
+
+    def hold_back(self) -> None:
+        self.arrivals.hold_back(LANES, "rack/alpha")
 
     def end(self) -> None:
         """End all waits, as the end of the process does."""
@@ -139,8 +146,8 @@ def start(store: Store) -> Iterator[Callable[..., Instance]]:
     instances = list[Instance]()
     with ThreadPoolExecutor(256) as pool:
 
-        def begin(most: int = 256) -> Instance:
-            instances.append(Instance(store, pool, most))
+        def begin(most: int = 256, most_displaced: int = MAX_DISPLACED) -> Instance:
+            instances.append(Instance(store, pool, most, most_displaced))
             return instances[-1]
 
         yield begin
@@ -388,16 +395,40 @@ def test_more_claims_than_may_wait_end_the_wait_of_the_oldest(store: Store, star
     assert oldest.order is None
 
 
-def test_few_claims_whose_wait_others_ended_are_held(
-    start: Callable[..., Instance], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("functions.engine.arrivals.MAX_DISPLACED", 2)
-    instance = start(most=1)
+def test_few_claims_whose_wait_others_ended_are_held(start: Callable[..., Instance]) -> None:
+    instance = start(most=1, most_displaced=2)
 
     callers = [instance.wait(Caller()) for _ in range(4)]
 
     assert callers[0].order is None
     assert not any(caller.answer.done() for caller in callers[1:])
+
+
+def test_an_account_whose_claims_take_most_places_ends_nobody_elses_wait(start: Callable[..., Instance]) -> None:
+    instance = start(most=4)
+    longest = instance.wait(Caller("attic/alpha"))
+    crowd = [instance.wait(Caller(f"rack/{number}")) for number in range(10)]
+
+    instance.now += DISPLACED
+    instance.arrivals.tick()
+
+    assert [caller.order for caller in crowd[:7]] == [None] * 7
+    assert not any(caller.answer.done() for caller in (longest, *crowd[7:]))
+
+
+def test_few_claims_that_may_not_wait_are_held_back(start: Callable[..., Instance]) -> None:
+    """Each takes a thread: the next one ends the pause of the first."""
+    instance = start(most_displaced=2)
+    with ThreadPoolExecutor(3) as pool:
+        held = [pool.submit(instance.hold_back) for _ in range(2)]
+        instance.all_sleep(2)
+        assert not any(one.done() for one in held)
+
+        held.append(pool.submit(instance.hold_back))
+        instance.all_sleep(1)
+
+        await_value(lambda: sum(one.done() for one in held) == 1, "the end of one pause")
+        instance.end()
 
 
 def test_a_claim_whose_wait_another_ended_is_answered_when_the_process_ends(start: Callable[..., Instance]) -> None:
@@ -445,7 +476,7 @@ def test_a_wait_needs_nobody_to_move_its_clock(store: Store) -> None:
     """With the process's own clock and threads: an order that becomes available meanwhile is claimed."""
     any_order = Candidates(store)
     arrivals = Arrivals(store, any_order.note_queued, now)
-    claims = Claims(store, any_order, arrivals, Backlogs(store), now, LEASE)
+    claims = Claims(store, any_order, arrivals, Backlogs(store), Usage(store, MemoryRecords(), now), now, LEASE)
     with ThreadPoolExecutor(1) as pool:
         claimed = pool.submit(claims.next, claimant(), MAX_SECONDS, lambda: True)
         await_value(lambda: "claimable" in store.asked, "the first look")

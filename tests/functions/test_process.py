@@ -179,24 +179,29 @@ WAITING: Final = 20
 
 
 def test_claims_that_wait_are_answered_when_the_process_is_told_to_end(tmp_path: Path) -> None:
-    """Under gunicorn, which waits for its requests: all are answered before their wait is over, and it exits with 0."""
+    """Under gunicorn, which waits for its requests: all are answered before their wait is over, and it exits with 0.
+
+    One more than may wait is refused.
+    """
     port, log = free_port(), tmp_path / "functions.log"
-    environment = {**os.environ, **ENVIRONMENT, "THREADS": "32", "LAUNCHYARD_MAX_WAITING": str(WAITING)}
+    environment = {**os.environ, **ENVIRONMENT, "THREADS": "40", "LAUNCHYARD_MAX_WAITING": str(WAITING)}
     with log.open("wb") as output, ThreadPoolExecutor(WAITING + 1) as pool:
         process = subprocess.Popen(argv(port), env=environment, cwd=tmp_path, stdout=output, stderr=output)
         try:
             await_value(lambda: healthy(port), "the functions")
             claims = [pool.submit(_claim_of, port, number) for number in range(WAITING + 1)]
-            await_value(lambda: any(claim.done() for claim in claims), "the answer to the oldest: now all others wait")
+            await_value(lambda: any(claim.done() for claim in claims), "the refusal of one: now all others wait")
 
             process.send_signal(signal.SIGTERM)
 
-            assert [claim.result(MAX_SECONDS) for claim in claims] == [(200, {"claimed": None})] * (WAITING + 1)
+            answers = [claim.result(MAX_SECONDS) for claim in claims]
+            assert [answer for answer in answers if answer[0] == 200] == [(200, {"claimed": None})] * WAITING
+            assert [status for status, _ in answers if status != 200] == [429]
             assert process.wait(MAX_SECONDS) == 0
         finally:
             process.kill()
-    served = [json.loads(line) for line in log.read_text().splitlines() if "/v1/claims" in line]
-    assert len(served) == WAITING + 1
+    served = [json.loads(line) for line in log.read_text().splitlines() if "/v1/claims 200" in line]
+    assert len(served) == WAITING
     assert max(line["duration_ms"] for line in served) < 30_000
 
 

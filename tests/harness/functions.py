@@ -4,6 +4,7 @@ python -m tests.harness.functions --port 8080 [--point CREATE_STORED] [--clock F
 """
 
 import argparse
+import os
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Final, Self
 
 import functions_framework
 
+from emulators.services import THREADS
 from emulators.serving import bind
 from functions import wiring
 from functions.adapters import s3
@@ -34,6 +36,7 @@ def main() -> None:
         arm(Point[arguments.point])
     if arguments.clock is not None:
         set_clock(arguments.clock)
+    os.environ.setdefault("THREADS", THREADS)  # this server makes a thread for each request
     app = functions_framework.create_app("everything", str(MAIN))  # type: ignore[no-untyped-call]
     bind(app, arguments.port).serve_forever()
 

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -40,6 +40,7 @@ from tests.factories import TASK, a_claimed_order
 DEADLINE: Final = 300.0
 """Seconds that a test waits for what it expects."""
 LONG_POLL: Final = 0.1
+NO_HEADERS: Final[Mapping[str, str]] = {}
 
 CLAIMS: Final = "/v1/claims"
 UPDATES: Final = "/v1/updates"
@@ -85,7 +86,7 @@ class FakeControlPlane:
         self._changed = threading.Condition()
         self._offered: dict[str, Claimed] = {}
         self._taken: set[str] = set()
-        self._refusals: dict[str, tuple[int, str]] = {}
+        self._refusals: dict[str, tuple[int, str, Mapping[str, str]]] = {}
 
     def offer(self, spec: AnySpec = TASK) -> str:
         """Have an order wait, and return its id."""
@@ -105,8 +106,10 @@ class FakeControlPlane:
             callback_token="token-of-a-callback",
         )
 
-    def refuse(self, path: str, status: int, code: str = "unavailable") -> None:
-        self._refusals[path] = (status, code)
+    def refuse(
+        self, path: str, status: int, code: str = "unavailable", headers: Mapping[str, str] = NO_HEADERS
+    ) -> None:
+        self._refusals[path] = (status, code, headers)
 
     def serve(self, path: str) -> None:
         del self._refusals[path]
@@ -210,8 +213,10 @@ def _json(answer: BaseModel, rendered: Callable[[Any], Any] = lambda document: d
     return Response(json.dumps(rendered(answer.model_dump(mode="json"))), status, mimetype="application/json")
 
 
-def _problem(status: int, code: str) -> Response:
-    return _json(_a_problem(status, code))
+def _problem(status: int, code: str, headers: Mapping[str, str]) -> Response:
+    answer = _json(_a_problem(status, code))
+    answer.headers.update(headers)
+    return answer
 
 
 def _a_problem(status: int, code: str) -> Problem:

@@ -204,6 +204,19 @@ def test_bells_are_given_back_and_the_slot_freed_if_claims_are_not_served(
     assert both_slots_are_free(launcher)
 
 
+def test_a_bell_that_a_quota_refuses_is_given_back_for_as_long_as_the_control_plane_asks(
+    launcher: InProcessLauncher,
+) -> None:
+    doorbell, order_id = Recording(), launcher.server.offer()
+    doorbell.ring(Bell(order_id, TASK_LANE))
+    launcher.server.refuse(CLAIMS, 429, "quota_exceeded", {"Retry-After": "7"})
+
+    one_turn(launcher, doorbell)
+
+    assert (doorbell.given_back, doorbell.acknowledged) == ([(order_id, 7.0)], [])
+    assert launcher.room() == 2
+
+
 def test_an_order_that_the_control_plane_cannot_read_delays_no_other_bell(launcher: InProcessLauncher) -> None:
     """After a rollback there may be many. If each counted as an outage, all other bells would wait behind them."""
     doorbell, unreadable = Recording(), ["of-later-1", "of-later-2"]

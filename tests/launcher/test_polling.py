@@ -17,6 +17,7 @@ from launcher.orders.lanes import Lane, Lanes
 from launcher.orders.outage import Outage
 from shared.client import ControlPlane
 from shared.domain.spec import CapacitySpec, NodeSize
+from shared.log_events import LogEvent
 from shared.wire.launchers import Claimed
 from tests.launcher.conftest import InProcessLauncher
 from tests.launcher.fake_control_plane import CLAIMS, DEADLINE
@@ -55,6 +56,20 @@ def test_an_unreachable_control_plane_is_tried_ever_less_often_and_logged_once_a
 
     assert clock.pauses == [1, 2, 4, 8, 16, 30, 30, 30]
     assert [line["failed_tries"] for line in logs if line["log_level"] == "warning"] == [1, 7]
+
+
+def test_a_launcher_that_has_used_up_a_quota_claims_again_when_it_is_asked_to(launcher: InProcessLauncher) -> None:
+    clock = ManualClock(most=3)
+    launcher.server.refuse(CLAIMS, 429, "quota_exceeded", {"Retry-After": "7"})
+
+    with structlog.testing.capture_logs() as logs:
+        PollingLoop(launcher.claims, launcher.assignments, launcher.admission, launcher.outage, clock.clock()).run()
+
+    assert clock.pauses == [7, 7, 7]
+    assert [line["error"] for line in logs if line["event"] == LogEvent.SERVER_UNAVAILABLE] == [
+        "Refused: quota_exceeded."
+    ]
+    assert launcher.room() == 2
 
 
 def test_a_claim_without_an_answer_is_repeated_as_the_same_request_and_an_answered_one_is_not(

@@ -24,10 +24,11 @@ from functions.apis.v1 import orders
 from functions.domain.access import Role
 from functions.domain.accounts import Account
 from functions.domain.agent_sessions import MAX_PAGES, AgentSession, EventPage
-from functions.domain.order import HELD
+from functions.domain.order import HELD, OPEN
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
+from functions.engine.quotas import Usage
 from functions.engine.session_jobs import SessionJobs
 from functions.http.authentication import Principal
 from functions.ports import OrderQuery, OrderStore, Records
@@ -56,7 +57,11 @@ ASKED: Final[Mapping[str, Callable[[FirestoreOrderStore], object]]] = {
         store.page(OrderQuery(states=HELD, lane="local:dev/capacity/tiny", oldest_first=True, after=after))
         for after in (None, AFTER)
     ],
-    "count": lambda store: store.count(OrderQuery(lane="*/capacity", oldest_first=True)),
+    "count": lambda store: [
+        store.count(OrderQuery(lane="*/capacity", oldest_first=True)),
+        *(store.count(OrderQuery("acme", OPEN, kind)) for kind in (None, OrderKind.CAPACITY)),
+    ],
+    "count_held": lambda store: [store.count_held("rack", name) for name in (None, "alpha")],
 }
 RECORDS: Final[Mapping[str, Callable[[FirestoreRecords[Account]], object]]] = {
     "find": lambda records: records.find("id", "an-account", 1),
@@ -65,7 +70,20 @@ RECORDS: Final[Mapping[str, Callable[[FirestoreRecords[Account]], object]]] = {
     "before": lambda records: records.before("created_at", NOW, 10),
     "all": lambda records: records.all(10),
 }
-BY_ID: Final = {"create", "get", "get_many", "apply", "remove", "add", "change", "upsert", "take", "look", "claim"}
+BY_ID: Final = {
+    "create",
+    "created_with",
+    "get",
+    "get_many",
+    "apply",
+    "remove",
+    "add",
+    "change",
+    "upsert",
+    "take",
+    "look",
+    "claim",
+}
 """What asks for documents by their ids, which no index serves."""
 
 Index = tuple[str, ...]
@@ -137,7 +155,8 @@ def queries() -> list[StructuredQuery]:
 def lists(store: FirestoreOrderStore) -> None:
     """Send what both lists can ask: every combination of their filters, by an operator and by an account."""
     ports = replace(ports_for(Clock(), Bells()), store=store)
-    service = Orders(store, ports.doorbell, Outputs(store, ports.bucket, ports.clock), ports.clock, ports.new_id)
+    outputs, usage = Outputs(store, ports.bucket, ports.clock), Usage(store, ports.pools, ports.clock)
+    service = Orders(store, ports.doorbell, outputs, usage, ports.clock, ports.new_id)
     admin, client = Principal(Role.ADMIN, "operators"), Principal(Role.CLIENT, "acme")
     for caller, state, kind, after in product((admin, client), (None, *State), (None, *OrderKind), (None, AFTER)):
         orders.list_orders(orders.OrderFilter(state=state, kind=kind, after=after), caller, service)

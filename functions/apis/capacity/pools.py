@@ -164,7 +164,7 @@ def purchase(body: PurchaseBody, deployer: Principal, accounts: Accounts, pools:
         raise Forbidden("Cannot request capacity for other accounts")
     datacenter, node_size = parse_pool(body.datacenter, body.node_size)
     accounts.get(account_id)
-    pools.require_room(account_id, datacenter, node_size)
+    pools.admit(account_id, datacenter, node_size, body.min_warm_count)
     pool = pools.set_target(
         account_id, datacenter, node_size, min_warm_count=body.min_warm_count, reason=body.reason, dispatch=True
     )

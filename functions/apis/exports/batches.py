@@ -57,7 +57,8 @@ def start_batch(
             fingerprint=hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
             created_at=now,
             due_at=first_look(now),
-        )
+        ),
+        by_operator=client.owner is None,
     )
     bind_contextvars(batch_id=batch.id)
     status = _status(batch, seen)

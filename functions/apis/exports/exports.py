@@ -46,7 +46,8 @@ def start_export(
     key = request_ids.unkeyed(order_id) if idempotency_key is None else idempotency_key
     fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
     limits = limits_of(settings)
-    order = orders.create(NewOrder(client.account, spec, limits, None, key, fingerprint, order_id))
+    by_operator = client.owner is None
+    order = orders.create(NewOrder(client.account, spec, limits, None, key, fingerprint, order_id, by_operator))
     bind_contextvars(task_id=order.id)
     return Started(task_id=order.id, status=STATUS_OF[order.state], message=STARTED)
 

@@ -34,7 +34,8 @@ def create_job(
     key = request_ids.unkeyed(job_id) if idempotency_key is None else idempotency_key
     fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
     limits = _limits_of(body, settings)
-    order = orders.create(NewOrder(client.account, body.spec(), limits, None, key, fingerprint, job_id))
+    by_operator = client.owner is None
+    order = orders.create(NewOrder(client.account, body.spec(), limits, None, key, fingerprint, job_id, by_operator))
     bind_contextvars(job_id=order.id)
     return JobCreated(job_id=order.id, status=status_of(order))
 

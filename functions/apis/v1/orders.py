@@ -64,7 +64,16 @@ def create_order(
     }
     limits = replace(policy_of(body.order).limits, **{name: value for name, value in given.items() if value})
     fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
-    order = orders.create(NewOrder(client.account, body.order, limits, body.not_before, idempotency_key, fingerprint))
+    new = NewOrder(
+        client.account,
+        body.order,
+        limits,
+        body.not_before,
+        idempotency_key,
+        fingerprint,
+        by_operator=client.owner is None,
+    )
+    order = orders.create(new)
     bind_contextvars(order_id=order.id)
     return order_view(order)
 
