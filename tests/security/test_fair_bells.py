@@ -13,6 +13,7 @@ from functions.engine.candidates import Candidates
 from shared.domain.order import State
 from tests.factories import CAPACITY, TASK
 from tests.functions.world import LAUNCHER, STRANGER, World, by_id
+from tests.meanwhile import Failing, Meanwhile
 
 BEHIND: Final = PATIENCE + timedelta(seconds=1)
 
@@ -47,6 +48,16 @@ def test_the_bells_of_many_orders_that_wait_bring_another_accounts_order_with_th
     victim = fair.place()["id"]
 
     assert victim in [answer(fair, order_id) for order_id in placed[:2]]
+
+
+def test_an_order_that_has_waited_long_shows_that_its_lane_is_behind_now(fair: World) -> None:
+    placed = flood(fair)
+    fair.clock.now += PATIENCE / 2
+    assert answer(fair, placed[0]) == placed[0]  # so the lane is known not to be behind, for a while
+    fair.clock.now += PATIENCE - timedelta(seconds=1)
+    victim = fair.place()["id"]
+
+    assert victim in [answer(fair, order_id) for order_id in placed[1:3]]
 
 
 def test_the_bells_of_orders_that_have_just_come_do_not_pass_one_that_waits(fair: World) -> None:
@@ -119,15 +130,34 @@ def test_a_repeated_answer_to_a_bell_brings_the_same_order_and_claims_no_other(f
     assert [fair.order(one).state for one in (*placed, victim)].count(State.CLAIMED) == 2
 
 
-def test_a_repeat_that_comes_when_its_lane_is_behind_claims_no_second_order(fair: World) -> None:
+def test_a_repeat_that_comes_when_its_lane_is_behind_looks_for_no_other_order(fair: World, failing: Failing) -> None:
     placed = flood(fair)
     body = by_id(placed[0])
     first = fair.post("/v1/claims", body, LAUNCHER).get_json()["claimed"]
     fair.clock.now += BEHIND
+    failing(fair.ports.any_order, "next", AssertionError("It has an order."))
 
     again = fair.post("/v1/claims", body, LAUNCHER).get_json()["claimed"]
 
     assert (first["order_id"], again["order_id"]) == (placed[0], placed[0])
+    assert [fair.order(one).state for one in placed].count(State.CLAIMED) == 1
+
+
+def test_a_repeat_that_overtakes_the_first_try_and_finds_the_lane_behind_claims_no_second_order(
+    fair: World, meanwhile: Meanwhile
+) -> None:
+    placed = flood(fair)
+    body, overtaking = by_id(placed[0]), list[str]()
+
+    def overtake() -> None:
+        fair.clock.now += BEHIND
+        claimed = fair.post("/v1/claims", body, LAUNCHER).get_json()["claimed"]
+        overtaking.append(claimed["order_id"])
+
+    meanwhile(fair.ports.store, "claim", overtake)
+    first = fair.post("/v1/claims", body, LAUNCHER).get_json()["claimed"]
+
+    assert overtaking == [first["order_id"]]
     assert [fair.order(one).state for one in placed].count(State.CLAIMED) == 1
 
 

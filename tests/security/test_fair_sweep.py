@@ -55,3 +55,4 @@ def test_orders_that_cannot_be_rung_for_keep_no_others_from_what_they_are_due(wo
     answer = world.sweep(limit=AT_ONCE)
 
     assert (answer["requeued"], answer["rung"], answer["more"]) == (MANY, 0, True)
+    assert answer["looked_at"] == MANY + AT_ONCE  # those that cannot be rung for are tried once
