@@ -23,6 +23,7 @@ from rich.table import Table
 from functions import wiring
 from functions.apis import APIS
 from functions.domain.limits import POLICIES, Limits
+from functions.domain.quotas import Quotas
 from functions.engine.claims import Claimant, Claims
 from functions.engine.orders import NewOrder, Orders
 from functions.settings import FunctionsSettings
@@ -33,6 +34,9 @@ SPEC: Final = TaskSpec(command=("true",))
 LIMITS: Final = POLICIES[OrderKind.TASK].limits
 DEAD: Final = replace(LIMITS, queue_seconds=0.001)
 """Of orders that nobody can claim: less than a client may ask for, and as long as a sweep has not come."""
+ALL: Final = 10**9
+NO_QUOTA: Final = Quotas(ALL, ALL, ALL, ALL, ALL, ALL)
+"""The quotas would stop the flood at its source; what is measured is the sharing."""
 FLOODER: Final = "flood"
 START: Final = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SETTINGS: Final = {
@@ -74,7 +78,7 @@ class Simulation:
         self._now, self._taken_of_flood = START, 0
         os.environ.update(SETTINGS)
         ports = wiring.ports_of(FunctionsSettings())
-        self._ports = replace(ports, clock=lambda: self._now)
+        self._ports = replace(ports, clock=lambda: self._now, quotas=NO_QUOTA)
         settings = {api.settings: api.settings() for api in APIS if api.settings is not None}
         services = wiring.services_of(self._ports, APIS, settings)
         orders, claims = services[Orders], services[Claims]

@@ -10,6 +10,7 @@ import pytest
 
 from bench.fairness import SETTINGS, Plan, Simulation
 from functions.adapters.memory import MemoryOrderStore
+from functions.adapters.memory_records import MemoryRecords
 from functions.domain.accounts import AccountType
 from functions.domain.events import Claim
 from functions.domain.order import Order
@@ -18,6 +19,7 @@ from functions.engine.backlogs import Backlogs
 from functions.engine.candidates import FRESH, Candidates
 from functions.engine.claims import Claimant, Claims
 from functions.engine.lane_reader import PAGE, READ_AT_ONCE
+from functions.engine.quotas import Usage
 from functions.ports import OrderStore, Snapshot
 from shared.domain.order import LEASE
 from shared.domain.spec import AnySpec
@@ -180,7 +182,8 @@ def test_an_order_that_has_just_come_does_not_pass_one_that_waits() -> None:
         arrivals.heard(store.look(flood(store, 1)[0].id))
 
     arrivals = Arrivals(Deaf(), candidates.note_queued, lambda: NOW, wait=meanwhile, in_background=lambda _: None)
-    claims = Claims(store, candidates, arrivals, Backlogs(store), lambda: NOW, LEASE)
+    usage = Usage(store, MemoryRecords(), lambda: NOW)
+    claims = Claims(store, candidates, arrivals, Backlogs(store), usage, lambda: NOW, LEASE)
 
     def present() -> bool:
         if len(asleep) == 1:
