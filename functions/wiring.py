@@ -17,7 +17,7 @@ from pydantic_settings import BaseSettings
 
 from functions.domain.accounts import Account, Enrolment
 from functions.domain.agent_sessions import AgentSession, EventPage
-from functions.domain.agents import Agent, Challenge
+from functions.domain.agents import Agent, SpentProof
 from functions.domain.batches import Batch
 from functions.domain.job_launchers import JobLauncher
 from functions.domain.parent_notices import Mailbox, Notice
@@ -32,7 +32,7 @@ from functions.engine.attestation import Trust, Verifier
 from functions.engine.backlogs import Backlogs
 from functions.engine.batches import Batches
 from functions.engine.claims import Claims, NextClaim
-from functions.engine.credentials import CallbackTokens
+from functions.engine.credentials import CallbackTokens, ChallengeNonces
 from functions.engine.enrolments import Enrolments
 from functions.engine.environments import CallbackAddresses, Environments
 from functions.engine.job_launchers import JobLaunchers
@@ -101,7 +101,7 @@ class Ports:
     enrolments: Records[Enrolment]
     pools: Records[Pool]
     batches: Records[Batch]
-    challenges: Records[Challenge]
+    spent_proofs: Records[SpentProof]
     agents: Records[Agent]
     agent_sessions: Records[AgentSession]
     agent_session_events: Records[EventPage]
@@ -112,6 +112,7 @@ class Ports:
     trust: Trust
     sessions: Sessions
     tokens: CallbackTokens
+    nonces: ChallengeNonces
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     new_secret: Callable[[int], str]
@@ -154,7 +155,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     agent_sessions = AgentSessions(ports.agent_sessions, ports.agent_session_events, jobs, clock)
     notices = ParentNotices(ports.job_notices, ports.parent_mailboxes, store, orders, jobs, agent_sessions, clock)
     sweep = Sweep(store, ports.doorbell, outputs, clock, new_id, after_end=notices.settle)
-    verifier = Verifier(ports.appraiser, ports.challenges, ports.trust, clock, new_id)
+    verifier = Verifier(ports.appraiser, ports.spent_proofs, ports.trust, ports.nonces, clock, new_id)
     associations = Associations(ports.agents, store, ports.tokens, clock)
     order_sets = OrderSets(store, orders.ring, clock)
     pools = Pools(ports.pools, ports.agents, order_sets, usage, clock, ports.attestation)
@@ -233,7 +234,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         enrolments=records("enrolments", Enrolment),
         pools=records("pools", Pool),
         batches=records("batches", Batch),
-        challenges=records("challenges", Challenge),
+        spent_proofs=records("spent_proofs", SpentProof),
         agents=records("agents", Agent),
         agent_sessions=records("agent_sessions", AgentSession),
         agent_session_events=records("agent_session_events", EventPage),
@@ -244,6 +245,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         trust=Trust([trusted.image() for trusted in settings.trusted_images], settings.tcb, settings.nonces),
         sessions=Sessions(secret, password, settings.password_login, clock=_now),
         tokens=CallbackTokens(secret),
+        nonces=ChallengeNonces(secret),
         clock=_now,
         new_id=lambda: str(uuid4()),
         new_secret=secrets.token_urlsafe,

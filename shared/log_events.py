@@ -22,6 +22,7 @@ class LogEvent(StrEnum):
     POOL_SURPLUS = "pool_surplus"
     TCB_OUT_OF_DATE = "tcb_out_of_date"
     LATE_WORKER_ADOPTED = "late_worker_adopted"
+    LATE_WORKER_REFUSED = "late_worker_refused"
     CALLBACK_IGNORED = "callback_ignored"
     NOTICE_POSTPONED = "notice_postponed"
     ORDER_GIVEN_BACK = "order_given_back"

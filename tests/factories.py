@@ -1,6 +1,6 @@
 """Orders and events for tests, with a default for everything: a test names only what matters to it."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import uuid4
@@ -19,6 +19,16 @@ TASK: Final = TaskSpec(command=("true",))
 CAPACITY: Final = CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY)
 SESSION: Final = SessionSpec(session_name="nightly", prompt="Tidy up.")
 EXPORT: Final = ExportSpec(pi="01K9MHPYR07M6YMZ1QGR8DZB8S")
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A small record of texts and times, for the tests of `Records`."""
+
+    vm_name: str
+    nonce: str
+    issued_at: datetime
+    expires_at: datetime
 
 
 def an_order(spec: AnySpec = TASK, account: str = ACCOUNT, now: datetime = NOW, **changes: Any) -> Order:

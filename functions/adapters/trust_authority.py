@@ -5,7 +5,7 @@ https://docs.trustauthority.intel.com, https://portal.trustauthority.intel.com/e
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx
@@ -21,6 +21,8 @@ ISSUERS: Final = ("Intel Trust Authority", "https://portal.trustauthority.intel.
 ALGORITHMS: Final = ("PS384", "RS256")
 SKEW: Final = timedelta(seconds=30)
 """The tolerated difference between its clock and ours."""
+MAX_VALID: Final = timedelta(days=1)
+"""A token that is valid for longer is refused: until its end, it must be remembered that it was used."""
 HEX: Final = re.compile(r"(?:[0-9a-f]{2})+")
 REFUSED: Final = (400, 413, 422)
 """Statuses that are about the quote. Any other error is ours or the service's."""
@@ -62,9 +64,9 @@ class TrustAuthority:
 
     def measured(self, token: str, now: datetime) -> Measured:
         claims = self._verified(token)
-        _require_time(claims, now)
+        expires_at = _valid_until(claims, now)
         nested = claims.get("tdx")  # in version 2
-        return _measured({**claims, **nested} if isinstance(nested, dict) else claims)
+        return _measured({**claims, **nested} if isinstance(nested, dict) else claims, expires_at)
 
     def _verified(self, token: str) -> Mapping[str, Any]:
         key = self._keys.find(_key_id(token))
@@ -105,12 +107,18 @@ def _key_id(token: str) -> str:
     return key_id
 
 
-def _require_time(claims: Mapping[str, Any], now: datetime) -> None:
+def _valid_until(claims: Mapping[str, Any], now: datetime) -> datetime:
+    """Return when the token is no longer accepted. Raises Forbidden if it is not valid now."""
     ends, begins = _seconds(claims, "exp"), _seconds(claims, "nbf")
     if ends is None or not (now - SKEW).timestamp() < ends:
         raise Forbidden("The attestation token has expired.")
+    if not ends <= (now + MAX_VALID).timestamp():
+        raise Forbidden(
+            "The attestation token is valid for more than a day; have the quote appraised for a shorter time."
+        )
     if begins is not None and not (now + SKEW).timestamp() >= begins:
         raise Forbidden("The attestation token is not valid yet.")
+    return datetime.fromtimestamp(ends, UTC) + SKEW
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
@@ -122,7 +130,7 @@ def _seconds(claims: Mapping[str, Any], name: str) -> float | None:
     return value
 
 
-def _measured(claims: Mapping[str, Any]) -> Measured:
+def _measured(claims: Mapping[str, Any], expires_at: datetime) -> Measured:
     """Return the token's claims about the TD. A TD counts as debuggable unless the token says that it is not."""
     status = claims.get("attester_tcb_status")
     rtmrs = {number: _hex(claims, f"tdx_rtmr{number}") for number in range(4)}
@@ -130,6 +138,7 @@ def _measured(claims: Mapping[str, Any]) -> Measured:
         mrtd=_hex(claims, "tdx_mrtd"),
         tcb_status=status if isinstance(status, str) else "",
         report_data=_hex(claims, "tdx_report_data"),
+        expires_at=expires_at,
         rtmrs={number: rtmr for number, rtmr in rtmrs.items() if rtmr},
         debuggable=claims.get("tdx_is_debuggable") is not False,
     )

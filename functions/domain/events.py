@@ -114,11 +114,15 @@ class Start(Held):
 
 @dataclass(frozen=True, slots=True)
 class Register(Held):
-    """An agent in the machine registered, and its quote was appraised. There is at most one agent for each epoch."""
+    """An agent in the machine registered, and its quote was appraised. There is at most one agent for each epoch.
+
+    `replaces` is an agent that was found by its name alone, and gives way to one with the bootstrap token.
+    """
 
     kind = EventKind.REGISTER
     agent: str
     vm: str
+    replaces: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

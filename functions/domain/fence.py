@@ -1,8 +1,13 @@
-"""The fence: what a former holder of an order sends changes nothing."""
+"""The fence: what a former holder of an order sends changes nothing. A launcher that never held it learns nothing."""
 
-from functions.domain.holder import are_one
+from typing import Final
+
+from functions.domain.holder import are_one, split_holder
 from functions.domain.order import Order
-from functions.domain.refusals import LeaseLost
+from functions.domain.refusals import LeaseLost, NotFound
+
+NO_ORDER: Final = "There is no such order."
+"""The same text as of an order that does not exist."""
 
 
 def fence(order: Order, epoch: int, launcher: str | None = None) -> None:
@@ -19,3 +24,21 @@ def fence(order: Order, epoch: int, launcher: str | None = None) -> None:
         raise LeaseLost(f"The lease of epoch {epoch} is over; the order waits to be claimed again.")
     if launcher is not None and not are_one(launcher, order.lease.launcher):
         raise LeaseLost(f"Epoch {epoch} of this order is held by another launcher.")
+
+
+def has_held(order: Order, launcher: str) -> bool:
+    """Return whether the launcher holds the order, or held it not long ago, as far as the order remembers."""
+    last = () if order.claimed_by is None else (order.claimed_by,)
+    if order.held_by(launcher) or any(are_one(launcher, holder) for holder in (*last, *order.former)):
+        return True
+    name, _ = split_holder(launcher)
+    return any(request_id.startswith(f"{name}@") for request_id in order.recent)  # `request_ids.of_launcher`
+
+
+def require_has_held(order: Order, launcher: str) -> None:
+    """Raise NotFound, as if there were no such order, unless the launcher holds the order or held it before.
+
+    Otherwise any launcher would learn from the other refusals that an order exists, who holds it, and its epoch.
+    """
+    if not has_held(order, launcher):
+        raise NotFound(NO_ORDER)

@@ -21,6 +21,8 @@ MAX_RING_INTERVAL: Final = timedelta(minutes=30)
 """The longest time between two bells of an order."""
 REMEMBERED_REQUESTS: Final = 16
 REMEMBERED_HOLDERS: Final = 4
+LAPSED_CLAIM_VALID: Final = timedelta(hours=1)
+"""How long after its claim has lapsed a worker without heartbeats may still report its machine."""
 UPLOAD_VALID: Final = timedelta(minutes=15)
 """The time in which a granted upload may begin."""
 HELD: Final = frozenset({State.CLAIMED, State.PROVISIONING, State.RUNNING})
@@ -38,6 +40,15 @@ class Lease:
     launcher: str
     until: datetime
     attended: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LapsedClaim:
+    """A claim whose lease lapsed, or whose boot limit passed. Its machine may still start."""
+
+    launcher: str
+    epoch: int
+    lapsed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +93,9 @@ class Order:
     claimed_by: str | None = None
     """The holder, or the last holder of an order that has ended."""
     former: tuple[str, ...] = ()
-    """The last few former holders, whose lease lapsed: their machines may still start."""
+    """The last few former holders, whose lease lapsed."""
+    lapsed: tuple[LapsedClaim, ...] = ()
+    """The last few claims that lapsed. Each counts for LAPSED_CLAIM_VALID (`recently_lapsed`)."""
     agent: str | None = None
     """The id of the agent that registered from inside its machine."""
     cancel_requested_at: datetime | None = None
@@ -109,6 +122,12 @@ class Order:
     @property
     def final(self) -> bool:
         return self.state in FINAL
+
+    def recently_lapsed(self, launcher: str, now: datetime) -> tuple[LapsedClaim, ...]:
+        """Return the launcher's claims that lapsed not long ago, the oldest first."""
+        return tuple(
+            claim for claim in self.lapsed if claim.launcher == launcher and now < claim.lapsed_at + LAPSED_CLAIM_VALID
+        )
 
     def held_by(self, launcher: str) -> bool:
         """Return whether this launcher holds the order (`holder.are_one`)."""

@@ -43,7 +43,16 @@ from functions.domain.events import (
 from functions.domain.exits import event_of
 from functions.domain.fence import fence
 from functions.domain.holder import are_one
-from functions.domain.order import HELD, LAPSE_MARGIN, REMEMBERED_HOLDERS, REMEMBERED_REQUESTS, Lease, Order
+from functions.domain.order import (
+    HELD,
+    LAPSE_MARGIN,
+    LAPSED_CLAIM_VALID,
+    REMEMBERED_HOLDERS,
+    REMEMBERED_REQUESTS,
+    LapsedClaim,
+    Lease,
+    Order,
+)
 from functions.domain.refusals import LeaseLost, WrongState
 from functions.domain.timing import backoff_of, due_at, limit_passed
 from shared.domain.order import Reason, State
@@ -169,7 +178,7 @@ def _require_allowed(order: Order, event: AnyEvent, now: datetime) -> None:
             raise WrongState("The lease was renewed; it has not lapsed.", state=order.state)
         case Start() if order.agent is None and demands_attestation(order):
             raise WrongState("The order demands attestation: an agent in its machine must register.", state=order.state)
-        case Register() if order.agent not in (None, event.agent):
+        case Register() if order.agent not in (None, event.agent, event.replaces):
             raise WrongState("Another agent registered from this order's machine.", state=order.state)
         case Register() if order.kind is not OrderKind.CAPACITY:
             raise WrongState("Only a capacity order's machine has an agent that registers.", state=order.state)
@@ -313,11 +322,13 @@ def _end_cancelled(order: Order) -> tuple[Order, State]:
 
 def _enter(order: Order, target: State, event: AnyEvent, now: datetime) -> Order:
     """Return the order in this state, with the notes that every change of state makes."""
-    former, recent = order.former, order.recent
+    former, lapsed, recent = order.former, order.lapsed, order.recent
     if isinstance(event, Lapse | BootTimeout) and order.claimed_by is not None:
         # A holder that lost the order may still report its machine.
         others = (holder for holder in former if holder != order.claimed_by)
         former = (*others, order.claimed_by)[-REMEMBERED_HOLDERS:]
+        valid = (claim for claim in lapsed if now < claim.lapsed_at + LAPSED_CLAIM_VALID)
+        lapsed = (*valid, LapsedClaim(order.claimed_by, order.epoch, now))[-REMEMBERED_HOLDERS:]
     if not isinstance(
         event, Ring | Renew | Progress
     ):  # requests of these kinds repeat safely, and would push out the others
@@ -330,6 +341,7 @@ def _enter(order: Order, target: State, event: AnyEvent, now: datetime) -> Order
         lease=order.lease if target in HELD else None,
         claimed_by=None if target is State.QUEUED else order.claimed_by,
         former=former,
+        lapsed=lapsed,
         entered=order.entered if target is order.state else {**order.entered, target: now},
         recent=recent,
     )

@@ -13,10 +13,11 @@ import structlog
 
 from functions.domain.agents import Agent
 from functions.domain.events import Retry
-from functions.domain.refusals import Conflict, Forbidden, LeaseLost, NotFound, Unavailable, WrongState
+from functions.domain.refusals import Conflict, Forbidden, LeaseLost, Malformed, NotFound, Unavailable, WrongState
+from functions.domain.rules import demands_attestation
 from functions.engine import request_ids
-from functions.engine.associations import Associations, InvalidBootstrapToken
-from functions.engine.attestation import Evidence, Verifier
+from functions.engine.associations import Associations, BootedOrder, InvalidBootstrapToken
+from functions.engine.attestation import Evidence, Verifier, binding_of
 from functions.engine.concurrency import run_all
 from functions.ports import OrderStore, Records
 from shared.crash_points import Point, reach
@@ -49,6 +50,16 @@ class Registration:
     version: str
     evidence: Evidence
     bootstrap: BootstrapToken | None = None
+    agent_key: bytes | None = None
+    """The public key that the agent made. Its quote binds it to the bootstrap token."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentsFound:
+    """The result of a search. If not `complete`, there are more agents than one search reads."""
+
+    agents: Sequence[Agent]
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +74,17 @@ class Agents:
     def register(self, asked: Registration) -> Agent:
         """Check the evidence, write the agent, then associate it with its order.
 
-        Every step is idempotent: an agent that lost the answer sends the same evidence again. The control plane fetches
-        a token only for an agent with a bootstrap token. Raises Conflict, Forbidden, Malformed, Unavailable.
+        With a bootstrap token, the agent is that of the token's order. Without one, its name alone finds an order, but
+        none that demands attestation. Every step is idempotent: an agent that lost the answer sends the same evidence
+        again. The control plane fetches a token only for an agent with a bootstrap token. Raises Conflict, Forbidden,
+        Malformed, Unavailable.
         """
-        booted = asked.bootstrap and self.associations.order_of_token(
-            asked.bootstrap.order_id, asked.bootstrap.token, asked.vm_name
-        )
+        booted, binding = self._booted(asked)
         appraised = self.verifier.appraise(asked.evidence, fetch_token=booted is not None)
-        self.verifier.spend_challenge(asked.vm_name, appraised)
+        attested = booted is not None and demands_attestation(booted.order)
+        nonce = self.verifier.require_nonce(asked.vm_name, appraised, always=attested)
+        if binding is not None:
+            self.verifier.require_binding(binding, appraised)
         now = self.clock()
         fresh = Agent(
             id=self.new_id(),
@@ -81,7 +95,12 @@ class Agents:
             version=asked.version,
             registered_at=now,
             last_seen_at=now,
+            order_id=None if booted is None else booted.order.id,
+            epoch=None if booted is None else booted.order.epoch,
+            bootstrapped=booted is not None,
+            binding=binding,
         )
+        self.verifier.spend(fresh.record_id, appraised, nonce)
 
         def registered_again(stored: Agent) -> Agent:
             """Keep the agent if it registers again from the same machine, perhaps after a restart."""
@@ -92,17 +111,37 @@ class Agents:
                 )
             return replace(stored, version=asked.version, registered_at=now, last_seen_at=now)
 
-        agent = self.records.upsert(asked.vm_name, fresh, registered_again)
+        agent = self.records.upsert(fresh.record_id, fresh, registered_again)
         reach(Point.REGISTER_WRITTEN)
-        order = booted or self.associations.order_of(agent) or self.associations.order_by_name(agent)
-        if order is not None and self.associations.associate(order, agent) is None and booted is not None:
-            raise InvalidBootstrapToken
+        if booted is not None:
+            if self.associations.associate(booted.order, agent, booted.replaces) is None:
+                raise InvalidBootstrapToken
+            return agent
+        order = self.associations.order_of(agent) or self.associations.order_by_name(agent)
+        if order is not None:
+            self.associations.associate(order, agent)
         return agent
+
+    def _booted(self, asked: Registration) -> tuple[BootedOrder | None, str | None]:
+        """Return the order of the bootstrap token, and what the report data must bind. Raises InvalidBootstrapToken,
+        Malformed.
+        """
+        if asked.bootstrap is None:
+            if asked.agent_key is not None:
+                raise Malformed("agent_key belongs with a bootstrap token")
+            return None, None
+        token, key = asked.bootstrap.token, asked.agent_key
+        binding = None if key is None else binding_of(token, key)
+        booted = self.associations.order_of_token(asked.bootstrap.order_id, token, asked.vm_name, binding)
+        if binding is None and demands_attestation(booted.order):
+            raise Malformed("agent_key is missing: the order demands attestation, and its quote must bind a key")
+        return booted, binding
 
     def heartbeat(self, agent_id: str, vm_name: str, evidence: Evidence, reported: Mapping[str, str | None]) -> Agent:
         """Check the evidence again, and store what the agent reports (`status`, `deployment_id`).
 
-        The evidence is the credential: the id alone gives no access. Raises NotFound, Forbidden, Malformed.
+        The evidence is the credential: the id alone gives no access. An agent that has bound a key sends fresh evidence
+        that binds the same. Raises NotFound, Forbidden, Malformed.
         """
         agent = self.get(agent_id)
         if vm_name != agent.vm_name:
@@ -110,6 +149,9 @@ class Agents:
         appraised = self.verifier.appraise(evidence, fetch_token=agent.order_id is not None)
         if appraised.measured.mrtd != agent.mrtd:
             raise Forbidden("The MRTD is not the one that this agent registered with")
+        if agent.binding is not None:
+            self.verifier.require_nonce(vm_name, appraised, always=True)
+            self.verifier.require_binding(agent.binding, appraised)
 
         def seen(stored: Agent) -> Agent:
             if stored.id != agent.id:  # the agent was deleted, and another registered under its name
@@ -122,7 +164,7 @@ class Agents:
             )
 
         try:
-            return self.records.change(agent.vm_name, seen)
+            return self.records.change(agent.record_id, seen)
         except NotFound:
             raise NotFound(NO_AGENT) from None
 
@@ -132,10 +174,16 @@ class Agents:
             return agent
         raise NotFound(NO_AGENT)
 
-    def list_agents(self, takes: Callable[[Agent], bool]) -> Sequence[Agent]:
-        """Return the agents that `takes` accepts, oldest registration first."""
-        found = filter(takes, self.records.all(MAX_AGENTS))
-        return sorted(found, key=lambda agent: (agent.registered_at, agent.id))
+    def list_agents(self, takes: Callable[[Agent], bool], vm_name: str = "") -> AgentsFound:
+        """Return the agents that `takes` accepts, oldest registration first.
+
+        The agents of exactly this name are found however many others there are.
+        """
+        read = self.records.all(MAX_AGENTS)
+        named = self.records.find("vm_name", vm_name, MAX_AGENTS) if vm_name else ()
+        found = {agent.id: agent for agent in (*read, *named) if takes(agent)}
+        in_turn = sorted(found.values(), key=lambda agent: (agent.registered_at, agent.id))
+        return AgentsFound(in_turn, complete=len(read) < MAX_AGENTS)
 
     def remove(self, agent_id: str) -> None:
         """Replace the agent's machine if its lease is not attended, then remove the agent. Raises NotFound.
@@ -144,7 +192,7 @@ class Agents:
         """
         agent = self.get(agent_id)
         self._replace_machine(agent, "An operator removed its agent.")
-        self.records.take(agent.vm_name, lambda stored: stored.id == agent.id)
+        self.records.take(agent.record_id, lambda stored: stored.id == agent.id)
 
     def replace_lost(self, limit: int) -> int:
         """Replace the machines of at most `limit` lost agents, remove those agents, and return their number.
@@ -159,12 +207,12 @@ class Agents:
 
         def replace_one(found: Agent) -> bool:
             try:
-                agent = self.records.get(found.vm_name)
+                agent = self.records.get(found.record_id)
                 if agent is None or agent.id != found.id or not unheard(agent):  # it has sent a heartbeat since
                     return False
                 if not self._replace_machine(agent, "Its agent has sent no heartbeat for two hours."):
                     return False
-                taken = self.records.take(agent.vm_name, lambda stored: stored.id == agent.id and unheard(stored))
+                taken = self.records.take(agent.record_id, lambda stored: stored.id == agent.id and unheard(stored))
                 return taken is not None
             except Unavailable as refusal:
                 log.warning(

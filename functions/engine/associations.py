@@ -1,6 +1,7 @@
 """Finds the order that an agent's machine belongs to, and makes it the agent of that order.
 
-An agent finds its order by the order's bootstrap token, or by the machine name that the launcher reported.
+An agent finds its order by the order's bootstrap token. Without a token, it finds it by the machine name that the
+launcher reported, unless the order demands attestation: anyone can register any name.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from functions.domain.agents import Agent
 from functions.domain.events import Register
 from functions.domain.order import HELD, Order
 from functions.domain.refusals import Forbidden, LeaseLost, NotFound, WrongState
+from functions.domain.rules import demands_attestation
 from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
 from functions.ports import OrderQuery, OrderStore, Records
@@ -30,25 +32,36 @@ class InvalidBootstrapToken(Forbidden):
 
 
 @dataclass(frozen=True, slots=True)
+class BootedOrder:
+    """The order of a bootstrap token. `replaces` is the order's agent, if only its name made it that."""
+
+    order: Order
+    replaces: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Associations:
     agents: Records[Agent]
     store: OrderStore
     tokens: CallbackTokens
     clock: Callable[[], datetime]
 
-    def order_of_token(self, order_id: str, token: str, vm_name: str) -> Order:
+    def order_of_token(self, order_id: str, token: str, vm_name: str, binding: str | None) -> BootedOrder:
         """Return the order that the bootstrap token is for. Raises InvalidBootstrapToken.
 
-        A token is valid for one agent while the order's epoch lasts.
+        A token is valid for one machine while the order's epoch lasts: for one name, and for one `binding` of a key.
         """
         order = self._held(order_id)
         if order is None or not self.tokens.verify_bootstrap(order.id, order.epoch, token):
             raise InvalidBootstrapToken
-        if order.agent is not None:
-            agent = self.agents.get(vm_name)  # read after the order: an agent is written before its order
-            if agent is None or agent.id != order.agent:
-                raise InvalidBootstrapToken
-        return order
+        if order.agent is None:
+            return BootedOrder(order)
+        for agent in self.agents.find_every("id", order.agent, 1):  # read after the order: it is written before it
+            if not agent.bootstrapped:
+                return BootedOrder(order, replaces=agent.id)
+            if (agent.vm_name, agent.binding) == (vm_name, binding):
+                return BootedOrder(order)
+        raise InvalidBootstrapToken
 
     def order_of(self, agent: Agent) -> Order | None:
         """Return the order that the agent is associated with; None if there is none, or if that epoch has ended."""
@@ -64,21 +77,22 @@ class Associations:
         for _ in range(MAX_PAGES):
             page = self.store.page(query)
             for order in page.orders:
-                if order.vm == agent.vm_name and order.agent in (None, agent.id):
+                if order.vm == agent.vm_name and order.agent in (None, agent.id) and not demands_attestation(order):
                     return order
             if page.next is None:
                 return None
             query = replace(query, after=page.next)
         return None
 
-    def associate(self, order: Order, agent: Agent) -> Order | None:
+    def associate(self, order: Order, agent: Agent, replaces: str | None = None) -> Order | None:
         """Make it the agent of the order's machine, and return the order; None if that is no longer possible.
 
         The agent's record is written first. The association counts only once the order is written too.
         """
-        event = Register(request_ids.register_agent(order.epoch, agent.id), order.epoch, agent.id, agent.vm_name)
+        request_id = request_ids.register_agent(order.epoch, agent.id)
+        event = Register(request_id, order.epoch, agent.id, agent.vm_name, replaces)
         try:
-            self.agents.change(agent.vm_name, lambda stored: replace(stored, order_id=order.id, epoch=order.epoch))
+            self.agents.change(agent.record_id, lambda stored: replace(stored, order_id=order.id, epoch=order.epoch))
             return self.store.apply(order.id, event, self.clock())
         except (WrongState, LeaseLost, NotFound):
             return None
@@ -89,7 +103,8 @@ class Associations:
         The machine may have existed `since` that time, or, if it is None, since the order's claim. An agent that
         registered earlier is in another machine of the same name.
         """
-        spec, agent = order.spec, self.agents.get(order.vm) if order.vm and order.agent is None else None
+        unknown = order.agent is None and not demands_attestation(order)
+        spec, agent = order.spec, self.agents.get(order.vm) if order.vm and unknown else None
         if (
             agent is None
             or not isinstance(spec, CapacitySpec)

@@ -1,13 +1,19 @@
 """Decides whether an agent's evidence is accepted: the operator's trusted measurements, and challenges with nonces.
 
-The trust authority appraises quotes; this module checks its verdict against what the operator trusts. A nonce in the
-quote's report data proves that the quote is fresh.
+The trust authority appraises quotes; this module checks its verdict against what the operator trusts. The quote's
+report data (64 bytes, docs/attestation.md) proves more, if the machine puts it there:
+
+| bytes | what | proves |
+|---|---|---|
+| 0 to 15 | the nonce of a challenge | that the quote is fresh |
+| 16 to 47 | the SHA-256 of `LABEL`, bootstrap token, line break, agent key | whose machine it is, and whose key |
+| 48 to 63 | zero | |
 """
 
 import base64
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -15,19 +21,25 @@ from uuid import UUID
 
 import structlog
 
-from functions.domain.agents import Challenge, Measured
-from functions.domain.refusals import Forbidden, Malformed, NotFound
+from functions.domain.agents import Challenge, Measured, SpentProof
+from functions.domain.refusals import Forbidden, Malformed
 from functions.engine.concurrency import run_all
+from functions.engine.credentials import NONCE_BYTES, ChallengeNonces
 from functions.ports import Appraiser, Records
 from shared.log_events import LogEvent
 
 AGENT_IMAGES: Final = frozenset({"agent", "proxy"})
 """The types of images whose programs may register as agents."""
 UP_TO_DATE: Final = "UpToDate"
-NONCE_BYTES: Final = 16
+NONCE_DIGITS: Final = 2 * NONCE_BYTES
+REPORT_DATA_DIGITS: Final = 128
 CHALLENGE_VALID: Final = timedelta(seconds=300)
+CLOCK_SKEW: Final = timedelta(seconds=30)
+"""The tolerated difference between the clocks of two instances."""
+LABEL: Final = b"launchyard agent key v1\n"
+"""The text before the bootstrap token in what a quote binds. It is never changed."""
 FORGET_SECONDS: Final = 4.0
-"""The time that one sweep spends on expired challenges, of which anyone can cause many."""
+"""The time that one sweep spends on proofs that have expired."""
 
 log = structlog.get_logger()
 
@@ -41,7 +53,10 @@ class Tcb(StrEnum):
 
 
 class Nonces(StrEnum):
-    """Whether a registration must answer a challenge: always, if one was issued, or never."""
+    """Whether a registration must answer a challenge: always, only if its report data is not zero, or never.
+
+    It always must if its order demands attestation.
+    """
 
     REQUIRED = "required"
     OPTIONAL = "optional"
@@ -114,17 +129,17 @@ class Verifier:
     """Issues challenges, and appraises evidence (the Verifier of RFC 9334, with the trust authority's help)."""
 
     appraiser: Appraiser
-    challenges: Records[Challenge]
+    spent: Records[SpentProof]
     trust: Trust
+    nonces: ChallengeNonces
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
 
     def challenge(self, vm_name: str) -> Challenge:
-        """Return a new challenge for this machine. It replaces the previous one."""
+        """Return a new challenge for this machine. Those before it stay valid."""
         now = self.clock()
-        nonce = UUID(self.new_id()).hex  # 122 of its 128 bits are random
-        fresh = Challenge(vm_name, nonce, now, now + CHALLENGE_VALID)
-        return self.challenges.upsert(vm_name, fresh, lambda _previous: fresh)
+        salt = UUID(self.new_id()).bytes  # its first 4 bytes are random
+        return Challenge(self.nonces.issue(vm_name, now, salt).hex(), now)
 
     def appraise(self, evidence: Evidence, fetch_token: bool) -> Appraised:
         """Check the evidence, and return the machine's measurements.
@@ -145,48 +160,67 @@ class Verifier:
         self.trust.require(measured)
         return Appraised(measured, hashlib.sha256(sent.encode()).hexdigest())
 
-    def spend_challenge(self, vm_name: str, appraised: Appraised) -> None:
-        """Use up the machine's challenge for this evidence, whose report data begins with the nonce.
+    def require_nonce(self, vm_name: str, appraised: Appraised, always: bool) -> str | None:
+        """Return the nonce with which the report data begins; None if there is none, and none is required.
 
-        Other evidence cannot use it after that; the same evidence can be sent again. Raises Forbidden, Malformed.
+        It is required if `always`, or if the operator's policy says so. Raises Forbidden, Malformed.
         """
-        mode = self.trust.nonces
+        mode = Nonces.REQUIRED if always else self.trust.nonces
+        sent = appraised.measured.report_data[:NONCE_DIGITS].lower()
         if mode is Nonces.DISABLED:
-            return
-        sent, now = appraised.measured.report_data[: 2 * NONCE_BYTES].lower(), self.clock()
+            return None
+        if not sent.strip("0"):
+            if mode is Nonces.OPTIONAL:
+                return None
+            raise Malformed("A nonce is required: ask for a challenge, and begin the quote's report data with it.")
+        issued_at, now = self.nonces.issued_at(vm_name, bytes.fromhex(sent)), self.clock()
+        if issued_at is not None and issued_at - CLOCK_SKEW <= now < issued_at + CHALLENGE_VALID:
+            return sent
+        if issued_at is not None and mode is Nonces.OPTIONAL:  # it was slow: the same as if it had asked for none
+            return None
+        raise Forbidden("The nonce does not belong to a valid challenge for this machine.")
 
-        def spent(challenge: Challenge) -> Challenge:
-            if challenge.met_by == appraised.digest:
-                return challenge
-            matches, used = challenge.nonce.lower() == sent, challenge.met_by is not None
-            if now >= challenge.expires_at or (used and not matches):  # the same as if no challenge had been issued
-                if mode is Nonces.OPTIONAL:
-                    return challenge
-                raise _nonce_refused(sent)
-            if not matches:
-                raise _nonce_refused(sent)
-            if used:
-                raise Forbidden("The nonce was used before.")
-            return replace(challenge, met_by=appraised.digest)
+    def require_binding(self, binding: str, appraised: Appraised) -> None:
+        """Raise Forbidden unless the report data holds this after the nonce (`binding_of`)."""
+        if appraised.measured.report_data[NONCE_DIGITS:].lower() != binding:
+            raise Forbidden("The quote's report data does not bind this bootstrap token and this agent_key.")
 
-        try:
-            self.challenges.change(vm_name, spent)
-        except NotFound:
-            if mode is Nonces.REQUIRED:
-                raise _nonce_refused(sent) from None
+    def spend(self, agent: str, appraised: Appraised, nonce: str | None) -> None:
+        """Use up the evidence, and the nonce in it, for the agent of this record id.
 
-    def forget_challenges(self, limit: int) -> int:
-        """Remove at most `limit` expired challenges, and return how many were removed. Raises Unavailable."""
+        No other agent can use the evidence after that, and no other evidence the nonce; the same agent can send the
+        same evidence again. Raises Forbidden, Unavailable.
+        """
+        expires_at = appraised.measured.expires_at
+        self._spend("evidence", appraised.digest, agent, appraised, expires_at)
+        if nonce is not None:
+            expires_at = self.clock() + CHALLENGE_VALID + CLOCK_SKEW
+            self._spend("nonce", nonce, agent, appraised, expires_at)
+
+    def forget_spent(self, limit: int) -> int:
+        """Remove at most `limit` expired records of spent proofs, and return how many. Raises Unavailable."""
         now = self.clock()
 
-        def forget(one: Challenge) -> bool:
-            return self.challenges.take(one.vm_name, lambda challenge: challenge.expires_at < now) is not None
+        def forget(one: SpentProof) -> bool:
+            return self.spent.take(one.id, lambda proof: proof.expires_at < now) is not None
 
-        return sum(run_all(forget, self.challenges.before("expires_at", now, limit), FORGET_SECONDS))
+        return sum(run_all(forget, self.spent.before("expires_at", now, limit), FORGET_SECONDS))
+
+    def _spend(self, what: str, value: str, agent: str, appraised: Appraised, expires_at: datetime) -> None:
+        fresh = SpentProof(f"{what}\n{value}", agent, appraised.digest, expires_at)
+
+        def spent_again(stored: SpentProof) -> SpentProof:
+            if (stored.agent, stored.evidence) != (fresh.agent, fresh.evidence):
+                raise Forbidden(f"The {what} was used before.")
+            return stored
+
+        self.spent.upsert(fresh.id, fresh, spent_again)
 
 
-def _nonce_refused(sent: str) -> Forbidden | Malformed:
-    """Return the refusal. An agent gives up at 403, but one that sent no nonce can ask for one and try again."""
-    if sent.strip("0"):
-        return Forbidden("The nonce does not belong to a valid challenge for this machine.")
-    return Malformed("A nonce is required: ask for a challenge, and begin the quote's report data with it.")
+def binding_of(bootstrap_token: str, agent_key: bytes) -> str:
+    """Return, in hex, what the report data must hold after the nonce: bytes 16 to 63.
+
+    The bootstrap token is that of one order at one epoch; `agent_key` is the public key that the agent made.
+    """
+    bound = hashlib.sha256(LABEL + bootstrap_token.encode() + b"\n" + agent_key)
+    return bound.hexdigest().ljust(REPORT_DATA_DIGITS - NONCE_DIGITS, "0")

@@ -67,7 +67,7 @@ class Claims:
         """
         seen = self.store.look(order_id)
         if not set(seen.order.lanes) & set(claimant.lanes):
-            raise Conflict(f"The order is in the lane {seen.order.lane}, which is not among the lanes of the claim.")
+            raise Conflict("The order is in none of the lanes of the claim.")
         if claimant.request_id in seen.order.recent:
             order: Order | None = seen.order
         else:

@@ -1,12 +1,16 @@
-"""The worker's credential: a token for one order at one epoch. It is derived, not stored."""
+"""Workers' and agents' credentials, and the nonces of challenges. They are derived from one secret, not stored."""
 
 import base64
 import hashlib
 import hmac
+from datetime import UTC, datetime
 from typing import Final
 
 MARK: Final = "_"
 MAX_EPOCH_DIGITS: Final = 9
+TIME_BYTES: Final = 4
+SALT_BYTES: Final = 4
+NONCE_BYTES: Final = 16
 
 
 class CallbackTokens:
@@ -46,3 +50,30 @@ class CallbackTokens:
     def _derive(self, what: str) -> str:
         mac = hmac.digest(self._secret, what.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
+
+
+class ChallengeNonces:
+    """Derives the nonces of challenges, so that anyone may ask for any number of them without a write.
+
+    A nonce has 16 bytes: the time of issue (4 bytes, seconds since 1970, big-endian), a salt (4 bytes), and the first 8
+    bytes of an HMAC-SHA256 over these and the machine's name. The salt keeps two callers from getting the same nonce,
+    which one of them could use up.
+    """
+
+    def __init__(self, secret: str) -> None:
+        self._key = hmac.digest(secret.encode(), b"the key of nonces", hashlib.sha256)
+
+    def issue(self, vm_name: str, now: datetime, salt: bytes) -> bytes:
+        head = int(now.timestamp()).to_bytes(TIME_BYTES, "big") + salt[:SALT_BYTES]
+        return head + self._mac(head, vm_name)
+
+    def issued_at(self, vm_name: str, nonce: bytes) -> datetime | None:
+        """Return when the nonce was issued for the machine of this name; None if it was not."""
+        head, mac = nonce[: TIME_BYTES + SALT_BYTES], nonce[TIME_BYTES + SALT_BYTES :]
+        if not hmac.compare_digest(self._mac(head, vm_name), mac):
+            return None
+        return datetime.fromtimestamp(int.from_bytes(head[:TIME_BYTES], "big"), UTC)
+
+    def _mac(self, head: bytes, vm_name: str) -> bytes:
+        whole = hmac.digest(self._key, head + vm_name.encode(), hashlib.sha256)
+        return whole[: NONCE_BYTES - TIME_BYTES - SALT_BYTES]

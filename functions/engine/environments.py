@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from functions.domain.events import Fail
-from functions.domain.fence import fence
+from functions.domain.fence import fence, require_has_held
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, WrongState
 from functions.engine import request_ids
@@ -47,9 +47,11 @@ class Environments:
     def for_launcher(self, order_id: str, epoch: int, holder: str) -> Environment:
         """Return the environment for the machine that this holder starts.
 
-        Raises NotFound, LeaseLost, WrongState if the order has ended, or ends here.
+        Raises NotFound, also for an order that this holder never held, LeaseLost, WrongState if the order has ended, or
+        ends here.
         """
         order = self.store.look(order_id).order
+        require_has_held(order, holder)
         fence(order, epoch, holder)
         if order.final:
             raise WrongState(f"The order is {order.state}; it needs no machine.", state=order.state)

@@ -6,10 +6,15 @@ A worker exits at any refusal, and the control plane cannot tell it to stop its 
 |---|---|---|
 | holds the order | | the report is applied |
 | held it before | waits to be claimed | the sender gets it back, and the report is applied |
-| held it before | another holds it, or it has ended | a machine that runs gets an order of its own; else NotFound |
-| never held it | | NotFound |
+| held it before | another holds it, or it has failed | a machine that runs gets an order of its own; else NotFound |
+| held it before | was cancelled, or demands attestation | NotFound |
+| never held it, or long ago | | NotFound |
 
 A former holder that reports a failure has no machine, so nothing changes.
+
+Nobody has proved that the machine of a former holder exists. So each claim that lapsed gives one machine an order, only
+for LAPSED_CLAIM_VALID after the lapse, and that order has an end. If the order demands attestation, the machine's
+bootstrap token ended with its epoch: no agent can register from it.
 """
 
 from collections.abc import Callable
@@ -20,8 +25,8 @@ from typing import Final
 import structlog
 
 from functions.domain.events import AnyEvent, Claim, Fail, Note, Provision, Return, Start
-from functions.domain.order import Order, place
-from functions.domain.refusals import Conflict, LeaseLost, NotFound, Unavailable, WrongState
+from functions.domain.order import LapsedClaim, Order, place
+from functions.domain.refusals import Conflict, Gone, LeaseLost, NotFound, Unavailable, WrongState
 from functions.domain.rules import advance, demands_attestation
 from functions.domain.timing import MIN_BOOT_WITHOUT_HEARTBEATS
 from functions.engine import request_ids
@@ -36,6 +41,8 @@ MORE_TIME: Final = timedelta(minutes=15)
 """The time that a worker may provision until its next report."""
 TRIES: Final = 4
 """The number of times that a report is applied to an order that others change at the same time."""
+MAX_ADOPTED_RUN: Final = timedelta(hours=24)
+"""How long the machine of a former holder keeps its own order, if the first order has no TTL."""
 ENDED_WITHOUT_MACHINE: Final = frozenset({State.FAILED, State.CANCELLED, State.EXPIRED})
 BACKWARDS: Final = (State.PROVISIONING, State.CLAIMED)
 """The (state, report) pair that would move a held order backwards."""
@@ -83,19 +90,21 @@ class LateWorkers:
             order = seen.order
             if order.kind is not OrderKind.CAPACITY:
                 raise NotFound("There is no such capacity order.")
-            expired = order.state in ENDED_WITHOUT_MACHINE and sender in order.former
+            former = bool(order.recently_lapsed(sender, self.clock()))
+            expired = order.state in ENDED_WITHOUT_MACHINE and former
             try:
                 if order.claimed_by == sender and not expired:
                     return self.associations.associate_by_name(self._apply(report, seen, sender, claim_ttl))
-                if sender not in order.former:
+                if not former:
                     raise NotFound("There is no such order of this worker.")
                 if report.state is State.FAILED:
                     return order  # the sender has no machine, and the order no longer depends on it
+                if demands_attestation(order):
+                    raise NotFound("The bootstrap token of the worker's machine ended with its claim.")
                 if order.state is State.QUEUED and (returned := self._give_back(order, sender, claim_ttl)) is not None:
                     return self._apply_to_returned(report, returned, order.created_at, sender)
-                if report.state is not State.RUNNING:
-                    raise NotFound("The order is another worker's.")
-                self._create_order_of_machine(report, order, sender, claim_ttl)
+                if report.state is not State.RUNNING or not self._adopt(report, order, sender, claim_ttl):
+                    raise NotFound("The order is not this worker's any more.")
                 return order
             except (LeaseLost, WrongState):
                 continue
@@ -125,8 +134,7 @@ class LateWorkers:
         if order.agent is not None or order.vm is None:
             event = Provision(self.new_id(), order.epoch, sender, report.vm)
             return self.store.apply(order.id, event, self.clock(), seen)
-        if sender in order.former:
-            self._create_order_of_machine(report, order, sender, claim_ttl)
+        self._adopt(report, order, sender, claim_ttl)
         return order
 
     def _give_back(self, order: Order, sender: str, claim_ttl: timedelta) -> Order | None:
@@ -149,21 +157,49 @@ class LateWorkers:
             order = self.store.apply(order.id, self._event_of_new_lease(report, order, sender), self.clock())
         return self.associations.associate_by_name(order, since)
 
-    def _create_order_of_machine(self, report: WorkerReport, order: Order, sender: str, claim_ttl: timedelta) -> None:
-        """Create an order for the machine of a former holder, because its order is another's now or has ended.
+    def _adopt(self, report: WorkerReport, order: Order, sender: str, claim_ttl: timedelta) -> bool:
+        """Make sure that the machine of a former holder has an order, and return True; False if it may have none."""
+        lapsed = order.recently_lapsed(sender, self.clock())
+        if not lapsed or demands_attestation(order):
+            return False
+        if order.cancel_requested_at is None and order.state is not State.SUCCEEDED:
+            for claim in lapsed:
+                if self._create_order_of_machine(report, order, claim, claim_ttl):
+                    return True
+        log.warning(
+            LogEvent.LATE_WORKER_REFUSED,
+            message="Refused an order to the machine of a worker whose claim had expired.",
+            order_id=order.id,
+            launcher=sender,
+            vm=report.vm,
+        )
+        return False
 
-        The new order's id is derived from order, sender and machine, so that repeats create one order. It is written
-        once, as claimed and running: if it were written as queued first, another machine could get it after a crash. It
-        has one attempt, because the first order still has to provide the machine that the client asked for.
+    def _create_order_of_machine(
+        self, report: WorkerReport, order: Order, lapsed: LapsedClaim, claim_ttl: timedelta
+    ) -> bool:
+        """Create an order for the machine of a lapsed claim; return False if another machine of that claim has one.
+
+        The new order's id is derived from the claim, so that repeats, and reports of other machines, create no second
+        order. It is written once, as claimed and running: if it were written as queued first, another machine could get
+        it after a crash. It has one attempt, because the first order still has to provide the machine that the client
+        asked for.
         """
-        now, new_id = self.clock(), request_ids.late_workers_order(order.id, sender, report.vm)
-        placed = place(new_id, order.account, order.spec, now, order.limits, requeued_from=order.id)
-        claim = Claim(self.new_id(), sender, now + claim_ttl, attended=False)
+        now, new_id = self.clock(), request_ids.order_of_lapsed_claim(order.id, lapsed.launcher, lapsed.epoch)
+        run_seconds = order.limits.run_seconds or MAX_ADOPTED_RUN.total_seconds()
+        limits = replace(order.limits, run_seconds=run_seconds)
+        placed = place(new_id, order.account, order.spec, now, limits, requeued_from=order.id)
+        claim = Claim(self.new_id(), lapsed.launcher, now + claim_ttl, attended=False)
         claimed = advance(replace(placed, max_attempts=1), claim, now)
-        running = advance(claimed, self._event_of_new_lease(report, claimed, sender), now)
-        created = self.store.create(
-            running, IdempotencyKey(order.account, request_ids.late_worker_key(new_id), new_id)
-        ).order
+        word = f"A second machine for order {order.id}, of a launcher whose claim had expired. Cancel it if not needed."
+        running = advance(claimed, Start(self.new_id(), claimed.epoch, report.vm, word), now)
+        key = IdempotencyKey(order.account, request_ids.late_worker_key(new_id), new_id)
+        try:
+            created = self.store.create(running, key).order
+        except Gone:  # its client has removed it
+            return False
+        if created.vm != running.vm:
+            return False
         reach(Point.LATE_CREATED)
         log.warning(
             LogEvent.LATE_WORKER_ADOPTED,
@@ -172,6 +208,7 @@ class LateWorkers:
             new_order_id=new_id,
         )
         self.associations.associate_by_name(created, order.created_at)
+        return True
 
     def _event(self, report: WorkerReport, order: Order, sender: str, claim_ttl: timedelta) -> AnyEvent:
         request_id, now = self.new_id(), self.clock()
@@ -194,6 +231,6 @@ class LateWorkers:
                 return Fail(request_id, order.epoch, report.reason, message)
 
     def _event_of_new_lease(self, report: WorkerReport, order: Order, sender: str) -> Provision | Start:
-        if report.state is State.RUNNING and not demands_attestation(order):
+        if report.state is State.RUNNING:
             return Start(self.new_id(), order.epoch, report.vm)
         return Provision(self.new_id(), order.epoch, sender, report.vm, self.clock() + MIN_BOOT_WITHOUT_HEARTBEATS)

@@ -21,7 +21,7 @@ from functions.domain.events import (
     Stop,
     Succeed,
 )
-from functions.domain.fence import fence
+from functions.domain.fence import fence, has_held, require_has_held
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 from functions.engine import request_ids
@@ -81,9 +81,10 @@ class Leases:
     def report(self, order_id: str, report: LauncherReport) -> Order:
         """Apply the launcher's report, and return the order. A repeat returns the same.
 
-        Raises NotFound, LeaseLost, WrongState, Unavailable.
+        Raises NotFound, also for an order that this launcher never held, LeaseLost, WrongState, Unavailable.
         """
         seen = self.store.look(order_id)
+        require_has_held(seen.order, report.launcher or "")
         if isinstance(report, Start) and seen.order.kind is OrderKind.CAPACITY:
             raise WrongState("Only its worker reports that a capacity order runs.", state=seen.order.state)
         event: LauncherReport | Release = report
@@ -176,7 +177,8 @@ class Leases:
         except (LeaseLost, NotFound):
             return Renewal(hold, stop=WhyStop.LEASE_LOST)
         except WrongState:
-            return Renewal(hold, stop=WhyStop.FINISHED)
+            held = found is not None and has_held(found.order, launcher)
+            return Renewal(hold, stop=WhyStop.FINISHED if held else WhyStop.LEASE_LOST)
         except Unavailable:
             return None
         reach(Point.HEARTBEAT_RENEWED)

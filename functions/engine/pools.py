@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -34,7 +34,7 @@ MAX_ACCOUNT_POOLS: Final = 1000
 MAX_PURCHASED_POOLS: Final = 100
 """The number of pools that an account may have."""
 MAX_AGENTS: Final = 5000
-"""The number of agents that are read for one datacenter."""
+"""The number of agents that one query reads for a datacenter."""
 
 log = structlog.get_logger()
 
@@ -195,14 +195,7 @@ class Pools:
         return statuses
 
     def _with_eligible(self, statuses: Sequence[PoolStatus]) -> list[PoolStatus]:
-        """Read the agents with one query for each datacenter in which any agent has registered."""
-        now = self.clock()
-        datacenters = {status.pool.datacenter for status in statuses for order in status.counted if order.agent}
-        agents = {
-            agent.id: agent
-            for datacenter in sorted(datacenters)
-            for agent in self.agents.find("datacenter", datacenter, MAX_AGENTS)
-        }
+        now, agents = self.clock(), self._agents_of(statuses)
         return [
             replace(
                 status,
@@ -214,6 +207,22 @@ class Pools:
             )
             for status in statuses
         ]
+
+    def _agents_of(self, statuses: Sequence[PoolStatus]) -> Mapping[str, Agent]:
+        """Return the agents of the pools' machines, by their id. Raises Unavailable.
+
+        They are read with one query for each datacenter in which any agent has registered. Anyone with a machine that
+        can be attested may register agents there: if a query ends at its limit, the missing agents are read by id.
+        """
+        meant = {order.agent for status in statuses for order in status.counted if order.agent}
+        datacenters = {status.pool.datacenter for status in statuses for order in status.counted if order.agent}
+        pages = [self.agents.find("datacenter", datacenter, MAX_AGENTS) for datacenter in sorted(datacenters)]
+        agents = {agent.id: agent for page in pages for agent in page}
+        missing = sorted(meant - agents.keys()) if any(len(page) >= MAX_AGENTS for page in pages) else []
+        found = run_all(lambda id_: self.agents.find("id", id_, 1), missing, TIME_BUDGET)
+        if len(found) < len(missing):
+            raise Unavailable("Not all agents could be read; send the same request again.")
+        return agents | {agent.id: agent for one in found for agent in one}
 
     def _without_target(self, account: str, datacenter: str, node_size: str) -> Pool:
         now = self.clock()

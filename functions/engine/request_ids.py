@@ -123,9 +123,9 @@ def requeued_order(ended_id: str) -> str:
     return str(uuid5(REQUEUED_ORDERS, ended_id))
 
 
-def late_workers_order(order_id: str, holder: str, vm_name: str | None) -> str:
-    """The id of the order of a machine whose worker reported after its claim of `order_id` had expired."""
-    return str(uuid5(LATE_WORKERS_ORDERS, f"{order_id}\n{holder}\n{vm_name}"))
+def order_of_lapsed_claim(order_id: str, holder: str, epoch: int) -> str:
+    """The id of the one order of a machine whose worker reported after this claim of `order_id` had lapsed."""
+    return str(uuid5(LATE_WORKERS_ORDERS, f"{order_id}\n{holder}\nepoch {epoch}"))
 
 
 def notice_job(account: str, ended_ids: Sequence[str]) -> str:

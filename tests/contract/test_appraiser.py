@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from werkzeug import Request, Response
 
 from emulators.fakes.tdx_quote import TdxQuote
-from emulators.fakes.trust_authority import LocalTrustAuthority, any_key
+from emulators.fakes.trust_authority import VALID, LocalTrustAuthority, any_key
 from emulators.processes import LOOPBACK, free_port
 from emulators.serving import serving
 from functions.adapters.published_keys import LOOK_AGAIN, REMEMBERED, TRY_AGAIN, PublishedKeys
@@ -34,6 +34,7 @@ MEASURED: Final = Measured(
     mrtd="aa" * 48,
     tcb_status="UpToDate",
     report_data="bb" * 16 + "00" * 48,
+    expires_at=NOW + VALID + SKEW,
     rtmrs={number: rtmr.hex() for number, rtmr in enumerate(RTMRS)},
 )
 
@@ -193,6 +194,17 @@ def test_a_claim_of_another_form_is_taken_as_not_made(
 
 
 # --- its keys ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_token_that_is_valid_for_more_than_a_day_is_refused(
+    appraiser: TrustAuthority, authority: LocalTrustAuthority
+) -> None:
+    day = int((NOW + timedelta(days=1)).timestamp())
+
+    assert appraiser.measured(authority.appraise(QUOTE, exp=day), NOW).expires_at == NOW + timedelta(days=1) + SKEW
+    for exp in (day + 1, float("inf"), 10**400):
+        with pytest.raises(Forbidden, match="more than a day"):
+            appraiser.measured(authority.appraise(QUOTE, exp=exp), NOW)
 
 
 def test_keys_are_fetched_once_an_hour(appraiser: TrustAuthority, authority: LocalTrustAuthority, timer: Timer) -> None:

@@ -8,12 +8,11 @@ from structlog.testing import capture_logs
 
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.adapters.records import FirestoreRecords
-from functions.domain.agents import Challenge
 from functions.domain.events import Provision
 from functions.domain.refusals import Unavailable
 from functions.ports import OrderQuery, UnreadableOrder
 from shared.domain.order import State
-from tests.factories import LAUNCHER, NOW, a_claim, a_key, an_order
+from tests.factories import LAUNCHER, NOW, Challenge, a_claim, a_key, an_order
 
 pytestmark = pytest.mark.emulator
 

@@ -19,14 +19,13 @@ from functions.adapters.memory import MemoryKeyStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.records import FirestoreRecords
 from functions.domain.access import ApiKey, Role
-from functions.domain.agents import Challenge
 from functions.domain.events import Cancel
 from functions.domain.order import HELD, Order
 from functions.domain.refusals import OtherVersion
 from functions.ports import KeyStore, OrderQuery, OrderStore, Records, UnreadableOrder
 from shared.domain.order import State
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
-from tests.factories import LAUNCHER, NOW, a_claim, a_key, an_order
+from tests.factories import LAUNCHER, NOW, Challenge, a_claim, a_key, an_order
 from tests.later_version import InFirestore, InMemory, LaterVersion
 from tests.threads import at_once
 

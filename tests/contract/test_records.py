@@ -12,13 +12,12 @@ from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.records import FirestoreRecords
 from functions.domain.accounts import NOBODY
 from functions.domain.agent_sessions import AgentSession, EventPage, EventType, StoredEvent, key_of
-from functions.domain.agents import Challenge
 from functions.domain.parent_notices import ChildEnd, End, Mailbox, Notice
 from functions.domain.pools import Pool, given_up, plan
 from functions.domain.refusals import Conflict, NotFound
 from functions.ports import Records
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
-from tests.factories import NOW
+from tests.factories import NOW, Challenge
 from tests.threads import at_once
 
 SOON = timedelta(minutes=5)

@@ -7,6 +7,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from emulators.settings import DATACENTER
+from functions.engine.attestation import binding_of
 from shared.domain.order import FINAL, State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
 from shared.wire.orders import OrderView
@@ -24,6 +25,7 @@ LOCAL: Final = {"datacenter": DATACENTER, "node_size": NodeSize.TINY.value}
 RACK: Final = {"datacenter": "baremetal:rack-7", "node_size": NodeSize.TINY.value}
 """Only workers of the contract claim orders there."""
 ATTESTED: Final = CapacitySpec(datacenter=RACK["datacenter"], node_size=NodeSize.TINY, attestation=Attestation.REQUIRED)
+AGENT_KEY: Final = b"the public key that the agent in the machine made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +137,11 @@ def _a_worker(deployment: Deployment) -> Worker:
 def _register(deployment: Deployment, vm_name: str, order_id: str, token: str) -> str:
     """Register the machine's agent with a quote that the control plane appraises; return the agent's id."""
     challenge = deployment.client.ask("GET", f"{AGENTS}/challenge", params={"vm_name": vm_name})
-    quote = replace(TRUSTED, report_data=bytes.fromhex(challenge["nonce"])).pack()
+    report_data = bytes.fromhex(challenge["nonce"] + binding_of(token, AGENT_KEY))
+    quote = replace(TRUSTED, report_data=report_data).pack()
     evidence = {"tdx": {"quote_b64": base64.b64encode(quote).decode()}}
     body = {**RACK, "vm_name": vm_name, "attestation": evidence}
     body |= {"bootstrap_order_id": order_id, "bootstrap_token": token}
+    body["agent_key"] = base64.b64encode(AGENT_KEY).decode()
     agent_id: str = deployment.client.ask("POST", f"{AGENTS}/register", json=body)["agent_id"]
     return agent_id

@@ -19,6 +19,7 @@ from emulators.fakes.trust_authority import LocalTrustAuthority
 from emulators.processes import LOOPBACK, accepts, await_ready, free_port, start, stop
 from emulators.services import python
 from emulators.serving import serving
+from functions.engine.attestation import binding_of
 from functions.engine.operator_sessions import Sessions
 from tests.e2e.capacity_contract import (
     ACCOUNT,
@@ -52,6 +53,8 @@ from tests.e2e.capacity_contract import (
     Contract,
 )
 from tests.e2e.capacity_transcript import A_TIME, AN_ID, SOMETHING, Like, Transcript
+
+AGENT_KEY: Final = b"the public key that the agent in the machine made"
 
 
 def conventions(contract: Contract) -> None:
@@ -310,8 +313,8 @@ def agents(contract: Contract) -> None:
     for missing in ("attestation", *machine):
         contract.register(400, {**contract.evidence(TRUSTED), **machine, missing: ""})
     unknown = TdxQuote(b"\xbb" * 48)
-    replaced = replace(TRUSTED, report_data=bytes.fromhex(first))
-    for refused in (unknown, replaced, replace(TRUSTED, debuggable=True)):
+    others = replace(TRUSTED, report_data=bytes.fromhex(contract.challenge("tdx-agent-2")))
+    for refused in (unknown, others, replace(TRUSTED, debuggable=True)):
         contract.register(403, {**contract.evidence(refused), **machine})
     contract.register(403, {**contract.evidence(TRUSTED, tcb_status="OutOfDate"), **machine})
     fresh = contract.evidence(replace(TRUSTED, report_data=bytes.fromhex(nonce)))
@@ -339,10 +342,14 @@ def an_order_that_requires_attestation(contract: Contract) -> None:
     token = claimed["bootstrap_token"]
     assert token == Like(r"[A-Za-z0-9_-]{43}")
     contract.report(key, claimed["order"], 200, {"status": "provisioning"}, status="fulfilled", vm_name="tdvirsh-9")
-    quote_only = {"attestation": {"tdx": {"quote_b64": base64.b64encode(TRUSTED.pack()).decode()}}}
+    report_data = bytes.fromhex(contract.challenge("tdx-agent-9") + binding_of(token, AGENT_KEY))
+    quote = replace(TRUSTED, report_data=report_data)
+    quote_only = {"attestation": {"tdx": {"quote_b64": base64.b64encode(quote.pack()).decode()}}}
     guest = {**quote_only, **pool, "vm_name": "tdx-agent-9"}
     contract.register(400, guest)
-    right = {**guest, "bootstrap_order_id": claimed["order"]["order_id"], "bootstrap_token": token}
+    keyless = {**guest, "bootstrap_order_id": claimed["order"]["order_id"], "bootstrap_token": token}
+    contract.register(400, keyless)
+    right = {**keyless, "agent_key": base64.b64encode(AGENT_KEY).decode()}
     wrong = contract.register(403, {**right, "bootstrap_token": "x" * 43})
     assert wrong["detail"] == "Invalid bootstrap token"
     agent = contract.register(200, right)

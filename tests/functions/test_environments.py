@@ -24,7 +24,7 @@ def test_only_the_holder_of_the_present_epoch_gets_an_environment(world: World) 
 
     assert ask(world, order_id) == 200
     assert ask(world, order_id, epoch=2) == 409
-    assert ask(world, order_id, key=OTHER_LAUNCHER) == 409
+    assert ask(world, order_id, key=OTHER_LAUNCHER) == 404
 
 
 def test_an_order_that_has_ended_has_no_environment(world: World) -> None:

@@ -16,7 +16,7 @@ from functions.adapters.records import FirestoreRecords
 from functions.apis import APIS, EVERYTHING
 from functions.domain.accounts import Account, Enrolment
 from functions.domain.agent_sessions import AgentSession, EventPage
-from functions.domain.agents import Agent, Challenge
+from functions.domain.agents import Agent, SpentProof
 from functions.domain.batches import Batch
 from functions.domain.job_launchers import JobLauncher
 from functions.domain.parent_notices import Mailbox, Notice
@@ -33,7 +33,7 @@ KINDS: Final = {
     "enrolments": Enrolment,
     "pools": Pool,
     "batches": Batch,
-    "challenges": Challenge,
+    "spent_proofs": SpentProof,
     "agents": Agent,
     "agent_sessions": AgentSession,
     "agent_session_events": EventPage,

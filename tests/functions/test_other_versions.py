@@ -15,7 +15,7 @@ from functions.adapters.records import FirestoreRecords
 from functions.apis import EVERYTHING
 from functions.domain.access import digest
 from functions.domain.accounts import NOBODY, Account, AccountType, Enrolment
-from functions.domain.agents import Agent, Challenge
+from functions.domain.agents import Agent, SpentProof
 from functions.domain.pools import Pool, pool_id
 from functions.engine import lane_reader
 from functions.engine.candidates import Candidates
@@ -33,7 +33,7 @@ RECORDS: Final[dict[str, type[Any]]] = {
     "accounts": Account,
     "enrolments": Enrolment,
     "pools": Pool,
-    "challenges": Challenge,
+    "spent_proofs": SpentProof,
     "agents": Agent,
 }
 

@@ -21,4 +21,4 @@ def test_the_ids_are_those_of_every_earlier_version() -> None:
     assert request_ids.late_worker_key(ORDER) == f"late\n{ORDER}"
     assert request_ids.requeue_key(ORDER) == f"requeue\n{ORDER}"
     assert request_ids.requeued_order(ORDER) == "8d50d720-2506-549b-8c99-0dc97da74804"
-    assert request_ids.late_workers_order(ORDER, "rack/*", "vm-1") == "e5d42089-9576-5f76-b998-79d5ce7a64d0"
+    assert request_ids.order_of_lapsed_claim(ORDER, "rack/*", 1) == "27b27e9f-368d-5bf8-910f-6edbe6f8ed6a"

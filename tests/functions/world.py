@@ -28,7 +28,7 @@ from functions.domain.events import Claim
 from functions.domain.order import Order
 from functions.domain.refusals import Unavailable, WrongState
 from functions.engine.attestation import Image, Trust
-from functions.engine.credentials import CallbackTokens
+from functions.engine.credentials import CallbackTokens, ChallengeNonces
 from functions.engine.operator_sessions import Sessions
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services
@@ -144,7 +144,7 @@ def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None 
         enrolments=MemoryRecords(),
         pools=MemoryRecords(),
         batches=MemoryRecords(),
-        challenges=MemoryRecords(),
+        spent_proofs=MemoryRecords(),
         agents=MemoryRecords(),
         agent_sessions=MemoryRecords(),
         agent_session_events=MemoryRecords(),
@@ -155,6 +155,7 @@ def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None 
         trust=Trust([Image(MRTD.hex(), "agent")]),
         sessions=Sessions(SECRET, PASSWORD, clock=clock),
         tokens=CallbackTokens(SECRET),
+        nonces=ChallengeNonces(SECRET),
         clock=clock,
         new_id=lambda: str(uuid4()),
         new_secret=secrets.token_urlsafe,

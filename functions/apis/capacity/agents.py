@@ -3,6 +3,7 @@
 For operators: list agents, and remove one.
 """
 
+import base64
 from datetime import datetime
 from typing import Annotated, Final, TypeVar
 
@@ -25,6 +26,8 @@ POLL_SECONDS: Final = 30
 MAX_NAME_LENGTH: Final = 255
 MAX_BYTES: Final = 256 * 1024
 """The limit of a body: a quote has about 8 KiB, and its event logs may be in the body, too."""
+MAX_KEY_DIGITS: Final = 2048
+"""The limit of a public key in base64: one of 4096 bits of RSA has about 740 digits."""
 MAX_WRONG_FIELDS: Final = 10
 """The number of wrong fields that a refusal names."""
 PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+$"
@@ -41,6 +44,7 @@ VmName = Annotated[
 Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=PRINTABLE)]
 Encoded = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100_000, pattern=ASCII)]
 """A quote in base64, or a token: about 10 KiB."""
+PublicKey = Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_KEY_DIGITS, pattern=ASCII)]
 Secret = Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
 
 
@@ -66,6 +70,10 @@ class RegisterRequest(Lenient):
     version: Word = "1.0.0"
     bootstrap_order_id: Annotated[OrderId | None, BeforeValidator(_absent)] = None
     bootstrap_token: Annotated[Secret | None, BeforeValidator(_absent)] = Field(None, repr=False)
+    agent_key: Annotated[PublicKey | None, BeforeValidator(_absent)] = None
+    """An addition to the contract: the agent's public key, DER in base64. If the order demands attestation, the quote
+    must bind it (docs/attestation.md).
+    """
 
     def bootstrap(self) -> BootstrapToken | None:
         """Return the bootstrap token; None if the body has none. Raises Malformed if the body has only half of it."""
@@ -74,6 +82,15 @@ class RegisterRequest(Lenient):
         if self.bootstrap_order_id is None or self.bootstrap_token is None:
             return None
         return BootstrapToken(self.bootstrap_order_id, self.bootstrap_token)
+
+    def public_key(self) -> bytes | None:
+        """Return the key's bytes; None if the body has none. Raises Malformed if it is not base64."""
+        if self.agent_key is None:
+            return None
+        try:
+            return base64.b64decode(self.agent_key, validate=True)
+        except ValueError:
+            raise Malformed("agent_key must be a public key (DER) in base64") from None
 
 
 class HeartbeatRequest(Lenient):
@@ -125,10 +142,13 @@ class AgentView(Answer):
 
 
 class AgentList(Answer):
-    """The agents that fit into one answer; `total` counts all."""
+    """The agents that fit into one answer; `total` counts all that the filter matches.
+
+    It is null if there are more agents than one search reads. Those of exactly the filter's name are always found.
+    """
 
     agents: tuple[AgentView, ...]
-    total: int
+    total: int | None
 
 
 class AgentFilter(Lenient):
@@ -174,6 +194,7 @@ def register(body: object, agents: Agents) -> Registered:
         version=asked.version,
         evidence=asked.attestation.evidence(),
         bootstrap=asked.bootstrap(),
+        agent_key=asked.public_key(),
     )
     return Registered(agent_id=agents.register(registration).id)
 
@@ -186,8 +207,9 @@ def send_heartbeat(body: object, agents: Agents, agent_id: str) -> HeartbeatAnsw
 
 
 def list_agents(query: AgentFilter, agents: Agents) -> AgentList:
-    found = agents.list_agents(query.takes)
-    return AgentList(agents=fitting(AgentView.model_validate(agent) for agent in found), total=len(found))
+    found = agents.list_agents(query.takes, query.vm_name.strip())
+    views = fitting(AgentView.model_validate(agent) for agent in found.agents)
+    return AgentList(agents=views, total=len(found.agents) if found.complete else None)
 
 
 def delete_agent(agents: Agents, agent_id: str) -> Deleted:
@@ -221,7 +243,6 @@ ROUTES: Final = (
         Open.ANYONE,
         issue_challenge,
         "Ask for the nonce of a registration",
-        head=False,  # HEAD would replace the nonce, and its answer has no body to return the new one
     ),
     Route(
         "POST",

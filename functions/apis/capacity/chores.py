@@ -23,7 +23,7 @@ def replace_lost_agents(agents: Agents, limit: int) -> Counter[str]:
 
 
 def forget_expired(verifier: Verifier, enrolments: Enrolments, limit: int) -> Counter[str]:
-    return Counter(records_forgotten=verifier.forget_challenges(limit) + enrolments.forget_expired(limit))
+    return Counter(records_forgotten=verifier.forget_spent(limit) + enrolments.forget_expired(limit))
 
 
 def fill_pools(pools: Pools, settings: CapacitySettings, limit: int) -> Counter[str]:

@@ -8,6 +8,7 @@ from werkzeug.test import TestResponse
 
 from emulators.fakes.tdx_quote import TdxQuote
 from functions.domain.agents import Agent
+from functions.engine.attestation import binding_of
 from shared.domain.order import State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
 from tests.functions.world import ADMIN, MRTD, World
@@ -19,6 +20,8 @@ RACK: Final = CapacitySpec(datacenter="baremetal:rack-7", node_size=NodeSize.TIN
 ATTESTED: Final = RACK.model_copy(update={"attestation": Attestation.REQUIRED})
 GENUINE: Final = TdxQuote(MRTD)
 HEX: Final = "0123456789abcdef"
+AGENT_KEY: Final = b"the public key that the agent in the machine made"
+OTHER_KEY: Final = b"the public key of an agent in another machine"
 
 
 def nonce(world: World, vm_name: str = "vm-1") -> bytes:
@@ -85,8 +88,8 @@ def fulfilled(world: World, worker: str, vm_name: str = "vm-1", spec: CapacitySp
 
 
 def agent(world: World, vm_name: str = "vm-1") -> Agent:
-    found = world.ports.agents.get(vm_name)
-    assert found is not None
+    """Return the one agent of this name."""
+    (found,) = world.ports.agents.find("vm_name", vm_name, 10)
     return found
 
 
@@ -101,6 +104,20 @@ def with_nonce(world: World, value: bytes, **token: Any) -> dict[str, Any]:
 
 def bootstrap(order_id: str, token: str) -> dict[str, str]:
     return {"bootstrap_order_id": order_id, "bootstrap_token": token}
+
+
+def bound_quote(world: World, token: str, vm_name: str = "vm-1", key: bytes = AGENT_KEY) -> TdxQuote:
+    """Return the quote of a machine that has made this key, with a fresh nonce."""
+    return TdxQuote(MRTD, report_data=nonce(world, vm_name) + bytes.fromhex(binding_of(token, key)))
+
+
+def attested(
+    world: World, order_id: str, token: str, vm_name: str = "vm-1", key: bytes = AGENT_KEY, **changes: Any
+) -> dict[str, Any]:
+    """Return what an agent adds to its registration if its order demands attestation."""
+    attestation = evidence(world, bound_quote(world, token, vm_name, key))
+    named = {"vm_name": vm_name, "agent_key": base64.b64encode(key).decode()}
+    return {"attestation": attestation, **named, **bootstrap(order_id, token), **changes}
 
 
 def beat(world: World, agent_id: str, **changes: Any) -> TestResponse:

@@ -8,9 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from emulators.fakes.tdx_quote import TdxQuote
 from functions.domain.refusals import Unavailable
-from functions.engine.attestation import Nonces
 from shared.domain.order import State
 from tests.functions.capacity.agents import (
     ATTESTED,
@@ -18,20 +16,20 @@ from tests.functions.capacity.agents import (
     RACK,
     REGISTER,
     agent,
+    attested,
     bootstrap,
+    bound_quote,
     claimed,
     evidence,
     fulfilled,
-    nonce,
     quote_only,
     refused,
     register,
     registered,
     registration,
     report,
-    trusting,
 )
-from tests.functions.world import MRTD, World
+from tests.functions.world import World
 from tests.meanwhile import Meanwhile
 from tests.threads import at_once
 
@@ -40,7 +38,7 @@ def test_a_bootstrap_token_identifies_the_order_of_a_machine_with_any_name(world
     order_id, token = claimed(world, worker, ATTESTED)
     report(world, worker, order_id, "provisioning", "tdvirsh-trust_domain_verity-5e")
 
-    agent_id = registered(world, vm_name="the-guests-own-host-name", **bootstrap(order_id, token))
+    agent_id = registered(world, **attested(world, order_id, token, "the-guests-own-host-name"))
 
     order = world.order(order_id)
     assert (order.state, order.agent, order.vm) == (State.RUNNING, agent_id, "tdvirsh-trust_domain_verity-5e")
@@ -53,7 +51,7 @@ def test_if_attestation_is_required_the_workers_report_ends_provisioning_and_the
     report(world, worker, order_id, "fulfilled", "vm-1")
     assert world.order(order_id).state is State.PROVISIONING
 
-    registered(world, **bootstrap(order_id, token))
+    registered(world, **attested(world, order_id, token))
 
     assert world.order(order_id).state is State.RUNNING
 
@@ -67,7 +65,7 @@ def test_the_launcher_names_the_machine_also_if_its_agent_was_faster(world: Worl
 
     order = world.order(order_id)
     assert (order.state, order.vm, order.agent) == (State.RUNNING, "tdvirsh-1", agent_id)
-    assert registered(world, vm_name="guest") == agent_id
+    assert registered(world, vm_name="guest", **bootstrap(order_id, token)) == agent_id
 
 
 def test_an_agent_may_register_while_its_launcher_reports(world: World, worker: str, meanwhile: Meanwhile) -> None:
@@ -80,8 +78,7 @@ def test_an_agent_may_register_while_its_launcher_reports(world: World, worker: 
 
 
 def test_without_a_token_the_machines_name_identifies_the_order(world: World, worker: str) -> None:
-    order_id, _ = claimed(world, worker, ATTESTED)
-    report(world, worker, order_id, "fulfilled", "vm-1")
+    order_id = fulfilled(world, worker)
 
     agent_id = registered(world)
 
@@ -110,7 +107,7 @@ def test_the_order_is_found_among_many(world: World, worker: str, monkeypatch: p
 
 
 def test_an_agent_that_was_faster_than_its_launchers_report_is_associated_afterwards(world: World, worker: str) -> None:
-    order_id, _ = claimed(world, worker, ATTESTED)
+    order_id, _ = claimed(world, worker)
     agent_id = registered(world)
 
     report(world, worker, order_id, "fulfilled", "vm-1")
@@ -123,7 +120,7 @@ def test_an_agent_that_was_faster_than_its_launchers_report_is_associated_afterw
 def test_an_agent_that_registered_before_an_expired_workers_report_fulfils_the_order_that_is_given_back(
     world: World, worker: str
 ) -> None:
-    order_id, _ = claimed(world, worker, ATTESTED)
+    order_id, _ = claimed(world, worker)
     agent_id = registered(world)
     world.clock.now += timedelta(minutes=11)
     world.sweep()
@@ -137,7 +134,7 @@ def test_an_agent_that_registered_before_an_expired_workers_report_fulfils_the_o
 def test_an_agent_from_before_the_claim_is_in_another_machine(world: World, worker: str) -> None:
     registered(world)
     world.clock.now += timedelta(seconds=1)
-    order_id, _ = claimed(world, worker, ATTESTED)
+    order_id, _ = claimed(world, worker)
 
     report(world, worker, order_id, "fulfilled", "vm-1")
 
@@ -224,8 +221,9 @@ def test_the_control_plane_has_the_quote_appraised_for_an_agent_with_a_bootstrap
     world: World, worker: str
 ) -> None:
     order_id, token = claimed(world, worker, ATTESTED)
+    quote = quote_only(bound_quote(world, token))
 
-    agent_id = registered(world, attestation=quote_only(), **bootstrap(order_id, token))
+    agent_id = registered(world, **attested(world, order_id, token, attestation=quote))
 
     assert (world.order(order_id).state, world.order(order_id).agent) == (State.RUNNING, agent_id)
     assert world.authority.asked.count("/appraisal/v1/attest") == 1
@@ -263,10 +261,8 @@ def test_while_intel_does_not_answer_an_agent_is_asked_to_try_again(world: World
 def test_a_registration_that_was_cut_short_is_completed_by_a_repeat(
     world: World, worker: str, meanwhile: Meanwhile
 ) -> None:
-    trusting(world, nonces=Nonces.REQUIRED)
     order_id, token = claimed(world, worker, ATTESTED)
-    attestation = evidence(world, TdxQuote(MRTD, report_data=nonce(world)))
-    body = registration(world, attestation=attestation, **bootstrap(order_id, token))
+    body = registration(world, **attested(world, order_id, token))
 
     def no_answer() -> NoReturn:
         raise Unavailable("The store does not answer.")
@@ -289,7 +285,7 @@ def test_if_attestation_is_required_a_worker_that_reports_started_is_refused_wit
     assert early.status_code == 409
     assert "an agent in its machine must register" in early.get_json()["detail"]
 
-    registered(world, **bootstrap(order_id, world.ports.tokens.bootstrap(order_id, 1)))
+    registered(world, **attested(world, order_id, world.ports.tokens.bootstrap(order_id, 1)))
 
     answer = world.call_back(order_id, "started")
     assert (answer.status_code, answer.get_json()["state"]) == (200, "running")

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from emulators.fakes.tdx_quote import TdxQuote
 from functions.engine.attestation import Nonces
 from tests.functions.capacity.agents import (
     CHALLENGE,
@@ -23,7 +22,7 @@ from tests.functions.capacity.agents import (
     trusting,
     with_nonce,
 )
-from tests.functions.world import MRTD, World
+from tests.functions.world import World
 from tests.threads import at_once
 
 
@@ -47,21 +46,18 @@ def test_a_challenge_without_a_name_is_422_and_with_an_empty_one_400(world: Worl
         assert "vm_name" in refused(world.get(f"{CHALLENGE}?vm_name={name}", ""), 400)
 
 
-def test_a_new_challenge_replaces_the_one_before(world: World) -> None:
+def test_a_new_challenge_leaves_those_before_it_valid(world: World) -> None:
     first, second = nonce(world), nonce(world)
 
     assert first != second
-    assert "nonce" in refused(register(world, attestation=evidence(world, TdxQuote(MRTD, report_data=first))), 403)
-    registered(world, attestation=evidence(world, TdxQuote(MRTD, report_data=second)))
+    agent_id = registered(world, attestation=with_nonce(world, first))
+    assert registered(world, attestation=with_nonce(world, second)) == agent_id
 
 
-def test_many_that_ask_for_a_challenge_at_once_all_get_one_and_the_last_is_valid(world: World) -> None:
+def test_many_that_ask_for_a_challenge_at_once_all_get_one_of_their_own(world: World) -> None:
     nonces = at_once([partial(nonce, world)] * 8)
 
-    stored = world.ports.challenges.get("vm-1")
-    assert stored is not None
     assert len(set(nonces)) == 8
-    assert bytes.fromhex(stored.nonce) in nonces
 
 
 @pytest.fixture(params=Nonces)
@@ -101,12 +97,12 @@ def test_without_a_challenge_a_nonce_is_missed_only_if_it_is_required(world: Wor
         assert answer.status_code == 200
 
 
-def test_a_valid_challenge_must_be_answered_unless_nonces_are_disabled(world: World, mode: Nonces) -> None:
+def test_a_wrong_nonce_is_refused_unless_nonces_are_disabled(world: World, mode: Nonces) -> None:
     nonce(world)
-    absent = register(world)
-    wrong = register(world, attestation=with_nonce(world, b"\x05" * 16))
 
-    assert (absent.status_code, wrong.status_code) == ((200, 200) if mode is Nonces.DISABLED else (400, 403))
+    answer = register(world, attestation=with_nonce(world, b"\x05" * 16))
+
+    assert answer.status_code == (200 if mode is Nonces.DISABLED else 403)
 
 
 def test_an_expired_challenge_is_not_valid(world: World, mode: Nonces) -> None:

@@ -5,9 +5,10 @@ from datetime import timedelta
 import pytest
 
 from functions.domain.accounts import AccountType
+from functions.engine.agents import LOST_AFTER
 from shared.domain.order import State
-from shared.domain.spec import Attestation
-from tests.functions.capacity.orders import GCP, claim, claimed, lapse, machines, report, reported, unavailable
+from tests.functions.capacity.agents import registered
+from tests.functions.capacity.orders import GCP, claim, claimed, lapse, machines, refused, report, reported, unavailable
 from tests.functions.world import ADMIN, World
 from tests.meanwhile import Meanwhile
 
@@ -70,14 +71,12 @@ def test_a_machine_that_is_reported_after_the_last_attempt_gets_an_order_of_its_
     assert machines(world) == [("failed", None), ("fulfilled", "vm-late")]
 
 
-def test_a_machine_that_is_reported_after_its_order_was_cancelled_gets_an_order_of_its_own(
-    world: World, worker: str
-) -> None:
+def test_a_machine_that_is_reported_after_its_order_was_cancelled_gets_no_order(world: World, worker: str) -> None:
     order_id = claimed(world, worker)
     world.post(f"/v1/orders/{order_id}/cancel")
     lapse(world)
-    assert reported(world, worker, order_id, "fulfilled", vm_name="vm-late")["status"] == "failed"
-    assert machines(world) == [("failed", None), ("fulfilled", "vm-late")]
+    refused(report(world, worker, order_id, "fulfilled", vm_name="vm-late"), 404)
+    assert machines(world) == [("failed", None)]
 
 
 def test_of_two_machines_for_one_order_of_one_account_the_second_gets_an_order_of_its_own(
@@ -104,16 +103,17 @@ def test_a_claim_that_expires_while_its_machine_is_reported_is_given_back(
 
 
 def test_a_machine_of_an_expired_claim_is_never_replaced(world: World, worker: str) -> None:
-    order_id = claimed(world, worker, GCP.model_copy(update={"attestation": Attestation.REQUIRED}))
+    order_id = claimed(world, worker)
     lapse(world)
     world.clock.now += timedelta(seconds=20)
     _, other = world.admit(AccountType.LAUNCHER)
     assert claim(world, other)["claimed"]
+    registered(world, vm_name="vm-late", datacenter=GCP.datacenter)
     reported(world, worker, order_id, "fulfilled", vm_name="vm-late")
     reported(world, other, order_id, "failed", error="no machine")
-    assert machines(world) == [("failed", None), ("provisioning", "vm-late")]
+    assert machines(world) == [("failed", None), ("fulfilled", "vm-late")]
 
-    lapse(world, 31 * 60)  # no agent registered from it
+    lapse(world, LOST_AFTER.total_seconds() + 1)  # its agent is silent
 
     assert machines(world) == [("failed", None), ("failed", "vm-late")]
     world.clock.now += timedelta(minutes=11)

@@ -1,4 +1,4 @@
-"""The sweep replaces the machines of lost agents, and forgets expired challenges."""
+"""The sweep replaces the machines of lost agents, and forgets proofs that have expired."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -9,13 +9,13 @@ from functions.domain.refusals import Unavailable
 from functions.engine.agents import LOST_AFTER, Agents
 from functions.engine.attestation import Verifier
 from shared.domain.order import Reason, State
-from tests.functions.capacity.agents import attended, beat, fulfilled, listed, nonce, registered, with_nonce
+from tests.functions.capacity.agents import attended, beat, fulfilled, listed, registered
 from tests.functions.world import World
 from tests.meanwhile import Failing, Hanging, Meanwhile
 
 
 def swept_agents(world: World, limit: int = 100) -> int:
-    return world.service(Agents).replace_lost(limit) + world.service(Verifier).forget_challenges(limit)
+    return world.service(Agents).replace_lost(limit)
 
 
 def test_the_machine_of_a_lost_agent_is_replaced(world: World, worker: str) -> None:
@@ -102,34 +102,25 @@ def test_a_lost_agent_whose_order_cannot_be_read_does_not_stop_others_from_being
     assert world.ports.store.get(orders[1]).state is State.QUEUED
 
 
-@pytest.mark.parametrize("stuck", ["challenges", "agents"])
+@pytest.mark.parametrize(("stuck", "name"), [("spent_proofs", "id"), ("agents", "vm_name")])
 def test_a_record_that_the_store_does_not_answer_for_keeps_the_sweep_from_nothing_else(
-    world: World, hanging: Hanging, stuck: str
+    world: World, hanging: Hanging, stuck: str, name: str
 ) -> None:
     for number in range(3):
         registered(world, vm_name=f"vm-{number}")
-        nonce(world, f"vm-{number}")
-    hanging(getattr(world.ports, stuck), "take", only="vm-0")
+    records = getattr(world.ports, stuck)
+    hanging(records, "take", only=getattr(records.all(1)[0], name))
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
 
     assert world.sweep()["records_forgotten"] == 5
 
 
-def test_expired_challenges_are_forgotten(world: World) -> None:
+def test_spent_proofs_are_forgotten_once_they_have_expired(world: World) -> None:
     for number in range(3):
-        nonce(world, f"vm-{number}")
-    world.clock.now += timedelta(seconds=301)
-    nonce(world, "vm-2")
+        registered(world, vm_name=f"vm-{number}")
+    world.clock.now += timedelta(minutes=6)
+    registered(world, vm_name="vm-3")
 
-    assert (swept_agents(world, limit=1), swept_agents(world), swept_agents(world)) == (1, 1, 0)
-    assert world.ports.challenges.get("vm-2") is not None
-
-
-def test_a_challenge_that_is_issued_again_while_the_sweep_runs_is_kept(world: World, meanwhile: Meanwhile) -> None:
-    renewed = list[bytes]()
-    nonce(world)
-    world.clock.now += timedelta(seconds=301)
-    meanwhile(world.ports.challenges, "before", lambda: renewed.append(nonce(world)), after=True)
-
-    assert swept_agents(world) == 0
-    registered(world, attestation=with_nonce(world, *renewed))
+    verifier = world.service(Verifier)
+    assert (verifier.forget_spent(1), verifier.forget_spent(100), verifier.forget_spent(100)) == (1, 2, 0)
+    assert len(world.ports.spent_proofs.all(10)) == 1
