@@ -15,14 +15,15 @@ from uuid import uuid4
 
 from pydantic_settings import BaseSettings
 
-from functions.domain.accounts import Account, Enrolment
+from functions.domain.accounts import Account, Enrolment, Removal
 from functions.domain.agent_sessions import AgentSession, EventPage
 from functions.domain.agents import Agent, Challenge
 from functions.domain.batches import Batch
 from functions.domain.job_launchers import JobLauncher
 from functions.domain.parent_notices import Mailbox, Notice
 from functions.domain.pools import Pool
-from functions.engine.accounts import Accounts
+from functions.engine.account_removals import AccountRemovals
+from functions.engine.accounts import MAX_UNCONFIRMED, SIGNUPS, SIGNUPS_A_MINUTE, Accounts
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.agents import Agents
 from functions.engine.arrivals import MAX_WAITING, Arrivals, in_thread
@@ -40,7 +41,7 @@ from functions.engine.late_workers import LateWorkers
 from functions.engine.leases import Leases
 from functions.engine.oldest_first_claims import OldestFirstClaims
 from functions.engine.operator_secrets import OperatorSecrets
-from functions.engine.operator_sessions import Sessions
+from functions.engine.operator_sessions import SessionEnd, Sessions
 from functions.engine.order_sets import OrderSets
 from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
@@ -48,6 +49,7 @@ from functions.engine.parent_notices import ParentNotices, expect
 from functions.engine.pools import Pools
 from functions.engine.session_jobs import SessionJobs
 from functions.engine.sweep import Sweep
+from functions.engine.token_bucket import TokenBucket
 from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services, wanted_by
@@ -94,6 +96,7 @@ class Ports:
     any_order: NextClaim
     oldest_first: NextClaim
     accounts: Records[Account]
+    removals: Records[Removal]
     enrolments: Records[Enrolment]
     pools: Records[Pool]
     batches: Records[Batch]
@@ -115,6 +118,8 @@ class Ports:
     in_background: Callable[[Callable[[], None]], None] = in_thread
     stopping: Callable[[], bool] = lambda: False
     max_waiting: int = MAX_WAITING
+    signups_a_minute: int = SIGNUPS_A_MINUTE
+    max_unconfirmed: int = MAX_UNCONFIRMED
     lease: timedelta = LEASE
     attestation: Attestation = Attestation.OPTIONAL
     url: str = ""
@@ -126,7 +131,7 @@ OFFERED: Final[Set[type]] = frozenset(
         *(KeyStore, CallbackTokens, CallbackAddresses, CredentialIssuer, OperatorSecrets, Sessions),
         *(Orders, Arrivals, Claims, Leases, Outputs, Environments, Sweep),
         *(AgentSessions, SessionJobs, ParentNotices),
-        *(Pools, Batches, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
+        *(Pools, Batches, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts, AccountRemovals),
         *(JobLaunchers, JobPolls, JobReports),
     }
 )
@@ -162,6 +167,20 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     enrolments = Enrolments(ports.enrolments, clock, ports.new_secret)
     claims = Claims(store, ports.any_order, arrivals, clock, ports.lease)
     job_launchers = JobLaunchers(ports.job_launchers, store, arrivals.nudge, clock, new_id, notices.settle)
+    batches = Batches(ports.batches, order_sets, clock)
+    removals = AccountRemovals(
+        ports.removals,
+        ports.accounts,
+        ports.keys,
+        store,
+        outputs,
+        pools,
+        batches,
+        notices,
+        agent_sessions,
+        job_launchers,
+        clock,
+    )
     services: Services = {
         KeyStore: ports.keys,
         CallbackTokens: ports.tokens,
@@ -178,13 +197,24 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         SessionJobs: jobs,
         ParentNotices: notices,
         Pools: pools,
-        Batches: Batches(ports.batches, order_sets, clock),
+        Batches: batches,
         LateWorkers: LateWorkers(store, associations, clock, new_id),
         OldestFirstClaims: OldestFirstClaims(ports.oldest_first, sweep.settle_held, clock, new_id),
         Verifier: verifier,
         Agents: Agents(ports.agents, store, associations, verifier, clock, new_id),
         Enrolments: enrolments,
-        Accounts: Accounts(ports.accounts, ports.keys, enrolments, pools, clock, new_id, ports.new_secret),
+        AccountRemovals: removals,
+        Accounts: Accounts(
+            ports.accounts,
+            ports.keys,
+            enrolments,
+            removals,
+            TokenBucket(SIGNUPS, ports.signups_a_minute, clock),
+            ports.max_unconfirmed,
+            clock,
+            new_id,
+            ports.new_secret,
+        ),
         JobLaunchers: job_launchers,
         JobPolls: JobPolls(job_launchers, claims, clock, new_id),
         JobReports: JobReports(job_launchers, store, clock, new_id, ports.lease, notices.settle),
@@ -221,6 +251,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         any_order=Candidates(store),
         oldest_first=Candidates(store, pause=timedelta(), sort=oldest_last),
         accounts=records("accounts", Account),
+        removals=records("account_removals", Removal),
         enrolments=records("enrolments", Enrolment),
         pools=records("pools", Pool),
         batches=records("batches", Batch),
@@ -233,13 +264,17 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         job_launchers=records("job_launchers", JobLauncher),
         appraiser=_appraiser(settings),
         trust=Trust([trusted.image() for trusted in settings.trusted_images], settings.tcb, settings.nonces),
-        sessions=Sessions(secret, password, settings.password_login, clock=_now),
+        sessions=Sessions(
+            secret, password, settings.password_login, ends=records("operator_session_ends", SessionEnd), clock=_now
+        ),
         tokens=CallbackTokens(secret),
         clock=_now,
         new_id=lambda: str(uuid4()),
         new_secret=secrets.token_urlsafe,
         stopping=stopping,
         max_waiting=settings.max_waiting,
+        signups_a_minute=settings.signups_a_minute,
+        max_unconfirmed=settings.max_unconfirmed,
         lease=timedelta(seconds=settings.lease_seconds),
         attestation=settings.attestation,
         url=settings.url,

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
+from google.api_core.exceptions import NotFound as NoDocument
 from google.cloud.firestore import Client, DocumentReference, FieldFilter, Query
 from google.cloud.firestore_v1.base_aggregation import AggregationResult
 from pydantic import TypeAdapter, ValidationError
@@ -27,7 +28,7 @@ from functions.adapters.page_mark import ORDER_ID
 from functions.adapters.reading import Reading, note_unreadable, order_of, present_order, read_one, read_past
 from functions.domain.access import ApiKey
 from functions.domain.events import AnyEvent, Claim
-from functions.domain.holder import means, split_holder
+from functions.domain.holder import account_of, means, split_holder
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal
 from functions.domain.rules import advance, require_ended
@@ -160,6 +161,15 @@ class FirestoreOrderStore:
         return [order for order in held if order.lease is not None and means(launcher, order.lease.launcher)]
 
     @persistently
+    def held_by_account(self, account: str) -> Sequence[Order]:
+        # Every name of this account, and only such a name, sorts from "<account>/" up to the next character.
+        field, first, beyond = "lease.launcher", f"{account}/", f"{account}{chr(ord('/') + 1)}"
+        asked = self._orders.where(filter=FieldFilter(field, ">=", first))
+        asked = asked.where(filter=FieldFilter(field, "<", beyond)).order_by(field)
+        held = (snapshot.order for snapshot in _run(asked, MAX_HELD))
+        return [order for order in held if order.lease is not None and account_of(order.lease.launcher) == account]
+
+    @persistently
     def remove(self, order_id: str, key: str | None = None) -> None:
         try:
             present = self._read(order_id)
@@ -276,6 +286,11 @@ class FirestoreKeyStore:
     @persistently
     def add(self, key: ApiKey) -> None:
         self._keys.document(key.digest).set(asdict(key), **ONCE)
+
+    @persistently
+    def mark_used(self, key_digest: str) -> None:
+        with suppress(NoDocument):  # an update, unlike `add`, does not bring back a key that was removed meanwhile
+            self._keys.document(key_digest).update({"unused": False}, **ONCE)
 
     @persistently
     def remove(self, key_digest: str) -> None:

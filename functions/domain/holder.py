@@ -35,3 +35,8 @@ def split_holder(holder: str) -> tuple[str, str | None]:
 def name_of(holder: str) -> str:
     """Return the launcher's name alone."""
     return split_holder(holder)[0].rpartition("/")[2]
+
+
+def account_of(holder: str) -> str:
+    """Return the account whose launcher it is."""
+    return split_holder(holder)[0].rpartition("/")[0]
