@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from shared.domain.lanes import IMAGE
+from shared.domain.lanes import IMAGE, SECRETS
 from shared.domain.spec import ANY_POOL, EVERY, OrderKind
 
 KEY_PREFIX: Final = "ly_"
 KEY_BYTES: Final = 32
 """256 random bits: such a key needs no slow hash."""
 
-IMAGES: Final = "images"
-"""The word of a scope for orders that name an image. The launcher of such an order gets credentials of the operator's:
-a bucket's, or the secrets that the order asks for.
-"""
-WORK: Final = frozenset({ANY_POOL, IMAGES})
+WORK: Final = frozenset({ANY_POOL, SECRETS})
 """The words of a scope that name no datacenter."""
-IMAGE_LANES: Final = frozenset(f"{kind}/{IMAGE}" for kind in (OrderKind.EXPORT, OrderKind.TASK))
-"""What follows `any/` in the lanes of orders that name an image."""
+SECRET_LANES: Final = frozenset(
+    {f"{OrderKind.EXPORT}/{IMAGE}", f"{OrderKind.TASK}/{IMAGE}", f"{OrderKind.TASK}/{SECRETS}"}
+)
+"""What follows `any/` in the lanes of orders whose machines get credentials of the operator's: a bucket's, or the
+secrets that the order asks for.
+"""
 
 
 class Role(StrEnum):
@@ -39,8 +39,9 @@ class ApiKey:
 
     `datacenters` is the scope of a launcher's key: clouds and datacenters (`gcp`, `gcp:us-central1-a`) whose capacity
     orders it may claim, `*` for those of every datacenter, `any` for the orders that belong to no datacenter, and
-    `images` for those of them that name an image. An empty scope is no limit. `unused` is true until the first use of a
-    key of an unconfirmed account.
+    `secrets` for those of them whose machines get credentials of the operator's. An empty scope is no limit.
+
+    `unused` is true until the first use of a key of an unconfirmed account.
     """
 
     digest: str
@@ -79,7 +80,7 @@ def _within(lane: str, scope: str) -> str | None:
     """Return the part of a lane that is within this word of a scope."""
     pool, _, rest = lane.partition("/")
     if pool == ANY_POOL:
-        return lane if scope == (IMAGES if rest in IMAGE_LANES else ANY_POOL) else None
+        return lane if scope == (SECRETS if rest in SECRET_LANES else ANY_POOL) else None
     if scope == EVERY:
         return lane
     if scope in WORK:

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from functions.domain.access import IMAGES, Role
+from functions.domain.access import Role
 from shared.domain import datacenters
+from shared.domain.lanes import SECRETS
 from shared.domain.spec import ANY_POOL, EVERY
 
 
@@ -27,8 +28,8 @@ ROLE_OF: Final[Mapping[AccountType, Role]] = {
 PRIVILEGED: Final = frozenset({AccountType.DEPLOYER, AccountType.AGENT, AccountType.LAUNCHER})
 """Accounts of these types can start machines or claim orders, so not everyone may create one."""
 DEFAULT_SCOPE: Final = (EVERY, ANY_POOL)
-"""The scope of a launcher account that was given none: everything but orders that name an image."""
-SCOPE_WORDS: Final = frozenset({EVERY, ANY_POOL, IMAGES})
+"""The scope of a launcher account that was given none: everything but what needs `secrets`."""
+SCOPE_WORDS: Final = frozenset({EVERY, ANY_POOL, SECRETS})
 UNCONFIRMED: Final = timedelta(days=7)
 """After this time, the sweep removes an unconfirmed account whose key was never used, and confirms any other."""
 NOBODY: Final = "-"

@@ -14,7 +14,7 @@ from functions.apis.capacity.dialect import ACCOUNTS, ADMINS, NO_HEADER
 from functions.apis.capacity.operators import ENROLMENT_TOKEN, NO_DATACENTERS, Scopes, account_type_of
 from functions.apis.capacity.settings import CapacitySettings
 from functions.apis.capacity.wire import Short
-from functions.domain.access import IMAGES, Role, beyond, digest
+from functions.domain.access import Role, beyond, digest
 from functions.domain.accounts import DEFAULT_SCOPE, PRIVILEGED, Account, AccountType, Enrolment
 from functions.domain.refusals import Forbidden, Malformed, Unauthenticated
 from functions.engine.accounts import NO_ACCOUNT, Accounts
@@ -24,6 +24,7 @@ from functions.http.authentication import Anyone, Bearer, Open, Principal
 from functions.http.routing import Route
 from functions.http.validation import Unprocessable
 from functions.ports import KeyStore
+from shared.domain.lanes import SECRETS
 from shared.domain.spec import ANY_POOL, EVERY
 
 OWNERS: Final = ACCOUNTS | ADMINS
@@ -126,7 +127,7 @@ class Consent:
     enrolment: Enrolment | None = None
 
 
-BY_OPERATOR: Final = Consent(confirmed=True, scope=(EVERY, ANY_POOL, IMAGES))
+BY_OPERATOR: Final = Consent(confirmed=True, scope=(EVERY, ANY_POOL, SECRETS))
 
 
 def create_account(

@@ -23,7 +23,8 @@ DEFAULT_ENROLMENT_TTL: Final = timedelta(days=1)
 
 Scope = Annotated[Short, AfterValidator(scope)]
 """A word of a launcher's scope: `gcp` or `gcp:us-central1-a` for capacity orders there, `*` for those of all
-datacenters, `any` for the orders that belong to no datacenter, `images` for those of them that name an image.
+datacenters, `any` for the orders that belong to no datacenter, `secrets` for those of them whose machines get
+credentials of the operator's: images, and tasks that ask for the operator's secrets.
 """
 Scopes = Annotated[tuple[Scope, ...], Field(max_length=50)]
 NO_DATACENTERS: Final = {
@@ -36,8 +37,8 @@ NO_DATACENTERS: Final = {
 class NewEnrolment(BaseModel):
     """`POST /api/v1/admin/enrolments`, a route of ours: unknown fields are refused.
 
-    `datacenters` is the largest scope that the account may have. Without it, a launcher may claim everything but orders
-    that name an image.
+    `datacenters` is the largest scope that the account may have. Without it, a launcher may claim everything but what
+    needs `secrets`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
