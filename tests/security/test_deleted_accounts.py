@@ -107,7 +107,7 @@ def test_what_a_deleted_launcher_holds_under_any_name_is_given_back_and_nothing_
 def test_what_a_deleted_launcher_holds_is_given_back_however_much_it_is(world: World) -> None:
     account_id, _ = world.admit(AccountType.LAUNCHER)
     store = world.ports.store
-    count = MAX_HELD + 20
+    count = 2 * MAX_HELD + 20
     for number in range(count):
         order = an_order()
         store.create(order, a_key(order))

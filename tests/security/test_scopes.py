@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 from pydantic import TypeAdapter
 
-from functions.domain.access import ApiKey, Role, digest, narrowed
+from functions.domain.access import ApiKey, Role, digest
 from functions.domain.accounts import Enrolment
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SecretName, SessionSpec, TaskSpec
 from tests.factories import CAPACITY, EXPORT, NOW, SESSION, TASK
@@ -158,13 +158,6 @@ def test_an_agent_launcher_of_a_scope_without_any_gets_no_job(world: World) -> N
     assert launcher.hears() == {}
     world.ports.keys.add(key)
     assert launcher.take()
-
-
-@pytest.mark.parametrize(
-    "lane", [f"{pool}/{rest}" for pool in ("gcp", "*", "any:x") for rest in ("task/image", "task")]
-)
-def test_no_spelling_of_a_lane_reaches_what_belongs_to_no_datacenter(lane: str) -> None:
-    assert not any(one.startswith("any/") for one in narrowed([lane], ("gcp", "*")))
 
 
 def test_a_task_that_asks_for_a_secret_is_not_in_the_lane_of_other_tasks(world: World) -> None:
