@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from functions.domain.access import ApiKey
 from functions.domain.agents import Measured
@@ -95,6 +95,14 @@ class OrderPage:
     orders: Sequence[Order]
     next: str | None
     """The opaque mark of the next page; None on the last page."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPage(Generic[T]):
+    """A page of records. Its `next` is the mark of the next page; None on the last page."""
+
+    records: Sequence[T]
+    next: str | None
 
 
 class WorkerCredentials(StrEnum):
@@ -210,6 +218,9 @@ class OrderStore(Protocol):
         this name, whatever their identity.
         """
 
+    def held_by_account(self, account: str) -> Sequence[Order]:
+        """Return the orders that launchers of this account hold, whatever their names, at most MAX_HELD."""
+
     def remove(self, order_id: str, key: str | None = None) -> None:
         """Remove an ended order, and this key of its account, which may be a lasting one.
 
@@ -249,6 +260,9 @@ class KeyStore(Protocol):
     def add(self, key: ApiKey) -> None:
         """Store a key. A repeat with the same key changes nothing."""
 
+    def mark_used(self, key_digest: str) -> None:
+        """Record that a key was used (`ApiKey.unused`). Do nothing if there is none."""
+
     def remove(self, key_digest: str) -> None:
         """Remove a key. Do nothing if there is none."""
 
@@ -256,8 +270,8 @@ class KeyStore(Protocol):
 class Records(Protocol[T]):
     """Stores small records of one kind: frozen dataclasses, by an id (any text). Every method raises Unavailable.
 
-    If this version cannot read a record, methods that take its id raise OtherVersion; `find`, `latest`, `before` and
-    `all` skip it.
+    If this version cannot read a record, methods that take its id raise OtherVersion; `find`, `latest`, `before`,
+    `page` and `all` skip it.
     """
 
     def add(self, id_: str, record: T) -> None:
@@ -297,6 +311,15 @@ class Records(Protocol[T]):
 
     def before(self, field: str, time: datetime, limit: int) -> Sequence[T]:
         """Return the records whose time is before this one, oldest first."""
+
+    def page(self, where: Mapping[str, str | bool], by: str, limit: int, after: str | None = None) -> RecordPage[T]:
+        """Return a page of the records whose fields have these values, those with the earliest time `by` first.
+
+        `after` is the last page's `next`. Raises Invalid if it is not a page mark of this store.
+        """
+
+    def count(self, where: Mapping[str, str | bool]) -> int:
+        """Return the number of records whose fields have these values, also of those that cannot be read."""
 
     def all(self, limit: int) -> Sequence[T]: ...
 

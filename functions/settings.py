@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from functions.domain.access import ApiKey, Role
 from functions.domain.quotas import DEFAULT_QUOTAS, Quotas
+from functions.engine.accounts import MAX_UNCONFIRMED, SIGNUPS_A_MINUTE
 from functions.engine.arrivals import MAX_DISPLACED, MAX_WAITING
 from functions.engine.attestation import Image, Nonces, Tcb
 from functions.engine.operator_secrets import AllowedSecret, OperatorSecrets
@@ -137,6 +138,12 @@ class FunctionsSettings(BaseSettings):
     account_held_orders: int = Field(
         DEFAULT_QUOTAS.account_held_orders, ge=1, validation_alias="LAUNCHYARD_QUOTA_ACCOUNT_HELD_ORDERS"
     )
+    signups_a_minute: int = Field(SIGNUPS_A_MINUTE, ge=1, le=10_000, validation_alias="LAUNCHYARD_SIGNUPS_PER_MINUTE")
+    """How many accounts may be created a minute at one instance without an operator's consent."""
+    max_unconfirmed: int = Field(
+        MAX_UNCONFIRMED, ge=0, le=100_000, validation_alias="LAUNCHYARD_MAX_UNCONFIRMED_ACCOUNTS"
+    )
+    """How many such accounts there may be that are younger than 7 days; 0 if nobody may create one."""
     admin_password: Secret | None = Field(None, min_length=12, validation_alias="LAUNCHYARD_ADMIN_PASSWORD")
     """The password for the capacity contract's `POST /admin/login`; without one, operators use their key."""
     password_login: bool = Field(True, validation_alias="LAUNCHYARD_PASSWORD_LOGIN")

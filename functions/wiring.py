@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from pydantic_settings import BaseSettings
 
-from functions.domain.accounts import Account, Enrolment
+from functions.domain.accounts import Account, Enrolment, Removal
 from functions.domain.agent_sessions import AgentSession, EventPage
 from functions.domain.agents import Agent, SpentProof
 from functions.domain.batches import Batch
@@ -23,7 +23,8 @@ from functions.domain.job_launchers import JobLauncher
 from functions.domain.parent_notices import Mailbox, Notice
 from functions.domain.pools import Pool
 from functions.domain.quotas import DEFAULT_QUOTAS, Quotas
-from functions.engine.accounts import Accounts
+from functions.engine.account_removals import AccountRemovals
+from functions.engine.accounts import MAX_UNCONFIRMED, SIGNUPS, SIGNUPS_A_MINUTE, Accounts
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.agents import Agents
 from functions.engine.arrivals import MAX_DISPLACED, MAX_WAITING, Arrivals, in_thread
@@ -42,7 +43,7 @@ from functions.engine.late_workers import LateWorkers
 from functions.engine.leases import Leases
 from functions.engine.oldest_first_claims import OldestFirstClaims
 from functions.engine.operator_secrets import OperatorSecrets
-from functions.engine.operator_sessions import Sessions
+from functions.engine.operator_sessions import SessionEnd, Sessions
 from functions.engine.order_sets import OrderSets
 from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
@@ -51,6 +52,7 @@ from functions.engine.pools import Pools
 from functions.engine.quotas import Usage
 from functions.engine.session_jobs import SessionJobs
 from functions.engine.sweep import Sweep
+from functions.engine.token_bucket import TokenBucket
 from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services, wanted_by
@@ -98,6 +100,7 @@ class Ports:
     any_order: NextClaim
     oldest_first: NextClaim
     accounts: Records[Account]
+    removals: Records[Removal]
     enrolments: Records[Enrolment]
     pools: Records[Pool]
     batches: Records[Batch]
@@ -122,6 +125,8 @@ class Ports:
     max_waiting: int = MAX_WAITING
     max_displaced: int = MAX_DISPLACED
     quotas: Quotas = DEFAULT_QUOTAS
+    signups_a_minute: int = SIGNUPS_A_MINUTE
+    max_unconfirmed: int = MAX_UNCONFIRMED
     lease: timedelta = LEASE
     attestation: Attestation = Attestation.OPTIONAL
     url: str = ""
@@ -133,7 +138,7 @@ OFFERED: Final[Set[type]] = frozenset(
         *(KeyStore, CallbackTokens, CallbackAddresses, CredentialIssuer, OperatorSecrets, Sessions),
         *(Orders, Arrivals, Claims, Leases, Outputs, Environments, Sweep),
         *(AgentSessions, SessionJobs, ParentNotices),
-        *(Pools, Batches, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts),
+        *(Pools, Batches, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts, AccountRemovals),
         *(JobLaunchers, JobPolls, JobReports),
     }
 )
@@ -172,6 +177,20 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
     enrolments = Enrolments(ports.enrolments, clock, ports.new_secret)
     claims = Claims(store, ports.any_order, arrivals, Backlogs(store), usage, clock, ports.lease)
     job_launchers = JobLaunchers(ports.job_launchers, store, arrivals.nudge, clock, new_id, notices.settle)
+    batches = Batches(ports.batches, order_sets, usage, clock)
+    removals = AccountRemovals(
+        ports.removals,
+        ports.accounts,
+        ports.keys,
+        store,
+        outputs,
+        pools,
+        batches,
+        notices,
+        agent_sessions,
+        job_launchers,
+        clock,
+    )
     services: Services = {
         KeyStore: ports.keys,
         CallbackTokens: ports.tokens,
@@ -188,13 +207,24 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         SessionJobs: jobs,
         ParentNotices: notices,
         Pools: pools,
-        Batches: Batches(ports.batches, order_sets, usage, clock),
+        Batches: batches,
         LateWorkers: LateWorkers(store, associations, clock, new_id),
         OldestFirstClaims: OldestFirstClaims(ports.oldest_first, sweep.settle_held, usage, clock, new_id),
         Verifier: verifier,
         Agents: Agents(ports.agents, store, associations, verifier, clock, new_id),
         Enrolments: enrolments,
-        Accounts: Accounts(ports.accounts, ports.keys, enrolments, pools, clock, new_id, ports.new_secret),
+        AccountRemovals: removals,
+        Accounts: Accounts(
+            ports.accounts,
+            ports.keys,
+            enrolments,
+            removals,
+            TokenBucket(SIGNUPS, ports.signups_a_minute, clock),
+            ports.max_unconfirmed,
+            clock,
+            new_id,
+            ports.new_secret,
+        ),
         JobLaunchers: job_launchers,
         JobPolls: JobPolls(job_launchers, claims, clock, new_id),
         JobReports: JobReports(job_launchers, store, clock, new_id, ports.lease, notices.settle),
@@ -231,6 +261,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         any_order=Candidates(store),
         oldest_first=Candidates(store, pause=timedelta(), oldest_first=True),
         accounts=records("accounts", Account),
+        removals=records("account_removals", Removal),
         enrolments=records("enrolments", Enrolment),
         pools=records("pools", Pool),
         batches=records("batches", Batch),
@@ -243,7 +274,9 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         job_launchers=records("job_launchers", JobLauncher),
         appraiser=_appraiser(settings),
         trust=Trust([trusted.image() for trusted in settings.trusted_images], settings.tcb, settings.nonces),
-        sessions=Sessions(secret, password, settings.password_login, clock=_now),
+        sessions=Sessions(
+            secret, password, settings.password_login, ends=records("operator_session_ends", SessionEnd), clock=_now
+        ),
         tokens=CallbackTokens(secret),
         nonces=ChallengeNonces(secret),
         clock=_now,
@@ -253,6 +286,8 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         max_waiting=settings.claims_that_wait,
         max_displaced=settings.claims_held_back,
         quotas=settings.quotas(),
+        signups_a_minute=settings.signups_a_minute,
+        max_unconfirmed=settings.max_unconfirmed,
         lease=timedelta(seconds=settings.lease_seconds),
         attestation=settings.attestation,
         url=settings.url,

@@ -27,6 +27,8 @@ class LogEvent(StrEnum):
     NOTICE_POSTPONED = "notice_postponed"
     ORDER_GIVEN_BACK = "order_given_back"
     JOB_LAUNCHER_LOST = "job_launcher_lost"
+    ACCOUNT_REMOVED = "account_removed"
+    LOGIN_REFUSED = "login_refused"
     LOST_AGENT_POSTPONED = "lost_agent_postponed"
     # The launcher
     LAUNCHER_STARTED = "launcher_started"

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
+from google.api_core.exceptions import NotFound as NoDocument
 from google.cloud.firestore import Client, DocumentReference, FieldFilter, Query
 from google.cloud.firestore_v1.base_aggregation import AggregationResult
 from pydantic import TypeAdapter, ValidationError
@@ -35,7 +36,7 @@ from functions.adapters.reading import (
 )
 from functions.domain.access import ApiKey
 from functions.domain.events import AnyEvent, Claim
-from functions.domain.holder import means, split_holder
+from functions.domain.holder import account_of, means, split_holder
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Gone, KeyReused, NotFound, Refusal
 from functions.domain.rules import advance, require_ended
@@ -199,9 +200,18 @@ class FirestoreOrderStore:
     def count_held(self, account: str, name: str | None = None) -> int:
         if name is not None:
             return _count(self._orders.where(filter=FieldFilter("lease.launcher", "==", f"{account}/{name}")))
+        return _count(self._held_by_account(account))
+
+    @persistently
+    def held_by_account(self, account: str) -> Sequence[Order]:
+        held = (snapshot.order for snapshot in _run(self._held_by_account(account), MAX_HELD))
+        return [order for order in held if order.lease is not None and account_of(order.lease.launcher) == account]
+
+    def _held_by_account(self, account: str) -> Query:
+        """Every holder of this account, and only such a one, sorts from "<account>/" up to the next character."""
         named = self._orders.where(filter=FieldFilter("lease.launcher", ">=", f"{account}/"))
         named = named.where(filter=FieldFilter("lease.launcher", "<", f"{account}{AFTER_SLASH}"))
-        return _count(named.order_by("lease.launcher"))
+        return named.order_by("lease.launcher")
 
     @persistently
     def remove(self, order_id: str, key: str | None = None) -> None:
@@ -335,6 +345,11 @@ class FirestoreKeyStore:
     @persistently
     def add(self, key: ApiKey) -> None:
         self._keys.document(key.digest).set(asdict(key), **ONCE)
+
+    @persistently
+    def mark_used(self, key_digest: str) -> None:
+        with suppress(NoDocument):  # an update, unlike `add`, does not bring back a key that was removed meanwhile
+            self._keys.document(key_digest).update({"unused": False}, **ONCE)
 
     @persistently
     def remove(self, key_digest: str) -> None:

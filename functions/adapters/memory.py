@@ -6,7 +6,7 @@ import itertools
 import operator
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from functions.adapters import page_mark
@@ -158,6 +158,14 @@ class MemoryOrderStore:
         holders = [order.lease.launcher for order in self._all() if order.lease is not None]
         return sum(account_of(holder) == account and name in (None, name_of(holder)) for holder in holders)
 
+    def held_by_account(self, account: str) -> Sequence[Order]:
+        held = (
+            order
+            for order in self._readable()
+            if order.lease is not None and account_of(order.lease.launcher) == account
+        )
+        return list(itertools.islice(held, MAX_HELD))
+
     def remove(self, order_id: str, key: str | None = None) -> None:
         with self._lock:
             if order_id in self._orders:
@@ -253,6 +261,10 @@ class MemoryKeyStore:
 
     def add(self, key: ApiKey) -> None:
         self._keys[key.digest] = key
+
+    def mark_used(self, key_digest: str) -> None:
+        if (key := self._keys.get(key_digest)) is not None:
+            self._keys[key_digest] = replace(key, unused=False)
 
     def remove(self, key_digest: str) -> None:
         self._keys.pop(key_digest, None)

@@ -1,11 +1,13 @@
 """Small records in this process's memory."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Generic, TypeVar
 
+from functions.adapters import page_mark
 from functions.domain.refusals import Conflict, NotFound, OtherVersion
+from functions.ports import RecordPage
 
 T = TypeVar("T")
 
@@ -69,6 +71,24 @@ class MemoryRecords(Generic[T]):
         old = [record for record in self.all(limit=1 << 30) if getattr(record, field) < time]
         return sorted(old, key=lambda record: getattr(record, field))[:limit]
 
+    def page(self, where: Mapping[str, str | bool], by: str, limit: int, after: str | None = None) -> RecordPage[T]:
+        with self._lock:
+            found = [
+                ((getattr(record, by), page_mark.name_of(id_)), record)
+                for id_, record in self._records.items()
+                if id_ not in self.unreadable and _has(record, where)
+            ]
+        found.sort(key=lambda one: one[0])
+        if after is not None:
+            position = page_mark.read(after)
+            found = [one for one in found if one[0] > position]
+        mark = page_mark.mark_at(*found[limit - 1][0]) if len(found) > limit else None
+        return RecordPage([record for _, record in found[:limit]], mark)
+
+    def count(self, where: Mapping[str, str | bool]) -> int:
+        with self._lock:
+            return sum(_has(record, where) for record in self._records.values())
+
     def all(self, limit: int) -> Sequence[T]:
         with self._lock:
             return [record for id_, record in self._records.items() if id_ not in self.unreadable][:limit]
@@ -76,3 +96,7 @@ class MemoryRecords(Generic[T]):
     def _require_readable(self, id_: str) -> None:
         if id_ in self.unreadable:
             raise OtherVersion(f"{id_} was written by another version; send the same request again.")
+
+
+def _has(record: object, where: Mapping[str, str | bool]) -> bool:
+    return all(getattr(record, field) == value for field, value in where.items())

@@ -1,7 +1,8 @@
-"""The mark between two pages of orders: an opaque string that says where the last page ended."""
+"""The mark between two pages of orders or records: an opaque string that says where the last page ended."""
 
 import base64
 import binascii
+import hashlib
 import re
 from datetime import UTC, datetime
 from typing import Final
@@ -23,6 +24,11 @@ def mark(order: Order) -> str:
 def mark_at(created_at: datetime, order_id: str) -> str:
     """Return the `after` of the page that follows the order with this creation time and id."""
     return base64.urlsafe_b64encode(f"{created_at.isoformat()} {order_id}".encode()).decode()
+
+
+def name_of(id_: str) -> str:
+    """Return the name of a record's document, which a mark may hold, whatever characters the id has."""
+    return hashlib.sha256(id_.encode()).hexdigest()
 
 
 def read(text: str) -> tuple[datetime, str]:

@@ -1,17 +1,20 @@
 """Small records in Firestore, in one collection for each kind."""
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud.firestore import Client, DocumentReference, DocumentSnapshot, FieldFilter, Query
+from google.cloud.firestore_v1.base_aggregation import AggregationResult
 from pydantic import TypeAdapter
 
+from functions.adapters import page_mark
 from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
+from functions.adapters.order_document import plain
 from functions.adapters.reading import parse, read_one, read_past
 from functions.domain.refusals import Conflict, NotFound
+from functions.ports import RecordPage
 
 T = TypeVar("T")
 
@@ -88,6 +91,24 @@ class FirestoreRecords(Generic[T]):
     def before(self, field: str, time: datetime, limit: int) -> Sequence[T]:
         return self._read_past(self._records.where(filter=FieldFilter(field, "<", time)).order_by(field), limit)
 
+    @of_callers
+    @persistently
+    def page(self, where: Mapping[str, str | bool], by: str, limit: int, after: str | None = None) -> RecordPage[T]:
+        query = self._with(where).order_by(by).order_by("__name__")
+        if after is not None:
+            time, name = page_mark.read(after)
+            query = query.start_after({by: time, "__name__": self._records.document(name)})
+        read = read_past(query, limit + 1, lambda document: (document, parse(document, self._form)))
+        last = read.found[limit - 1][0] if len(read.found) > limit else None if read.whole else read.last
+        mark = None if last is None else page_mark.mark_at(plain(last.get(by)), last.id)
+        return RecordPage([record for _, record in read.found[:limit]], mark)
+
+    @of_callers
+    @persistently
+    def count(self, where: Mapping[str, str | bool]) -> int:
+        answers: list[list[AggregationResult]] = self._with(where).count().get(**ONCE)  # type: ignore[assignment]  # the stub declares one list; the library returns one for each document
+        return int(answers[0][0].value)
+
     @persistently
     def all(self, limit: int) -> Sequence[T]:
         return self._read_past(Query(self._records), limit)
@@ -106,13 +127,19 @@ class FirestoreRecords(Generic[T]):
         return changed
 
     def _where(self, field: str, value: str) -> Query:
-        return self._records.where(filter=FieldFilter(field, "==", value))
+        return self._with({field: value})
+
+    def _with(self, where: Mapping[str, str | bool]) -> Query:
+        query = Query(self._records)
+        for field, value in where.items():
+            query = query.where(filter=FieldFilter(field, "==", value))
+        return query
 
     def _read_past(self, query: Query, limit: int) -> Sequence[T]:
         return read_past(query, limit, lambda document: parse(document, self._form)).found
 
     def _document(self, id_: str) -> DocumentReference:
-        return self._records.document(hashlib.sha256(id_.encode()).hexdigest())
+        return self._records.document(page_mark.name_of(id_))
 
     def _encoded(self, record: T) -> dict[str, Any]:
         document: dict[str, Any] = self._form.dump_python(record)

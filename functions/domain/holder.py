@@ -38,5 +38,5 @@ def name_of(holder: str) -> str:
 
 
 def account_of(holder: str) -> str:
-    """Return the launcher's account alone."""
+    """Return the account whose launcher it is."""
     return split_holder(holder)[0].rpartition("/")[0]

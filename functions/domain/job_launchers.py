@@ -73,7 +73,13 @@ def offered(labels: Sequence[str], hostname: str | None, executor_type: str | No
 
 
 def seen(launcher: JobLauncher, now: datetime, stale_after: timedelta) -> JobLauncher:
-    """Return the record of a launcher that has just sent something; the same one if it was seen a moment ago."""
+    """Return the record of a launcher that has just sent something; the same one if it was seen a moment ago.
+
+    One that an operator has deregistered counts as silent, whatever it sends, so that its jobs end even if it does not
+    poll any more.
+    """
+    if launcher.deregistered:
+        return launcher
     if now - launcher.last_seen_at < min(SEEN_AGAIN, stale_after / 4):
         return launcher
     return replace(launcher, last_seen_at=now, due_at=first_look(now, stale_after), silent_since=None)

@@ -4,32 +4,60 @@ A key is shown once, and only its digest is stored. A crash between two steps le
 or an account without a key: never a valid key without an account.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from functions.domain.access import ApiKey, digest
-from functions.domain.accounts import ROLE_OF, Account, AccountType, Enrolment
-from functions.domain.refusals import Conflict, NotFound
+from functions.domain.accounts import ROLE_OF, UNCONFIRMED, Account, AccountType, Enrolment
+from functions.domain.refusals import Conflict, Invalid, NotFound, QuotaExceeded
+from functions.engine.account_removals import AccountRemovals
+from functions.engine.concurrency import run_all
 from functions.engine.enrolments import Enrolments
-from functions.engine.pools import Pools
+from functions.engine.token_bucket import TokenBucket
 from functions.ports import KeyStore, Records
 
 NO_ACCOUNT: Final = "Account not found"
-MAX_ACCOUNTS: Final = 10_000
-"""The number of accounts that a list reads."""
 KEY_BYTES: Final = 24
+BY: Final = "created_at"
+"""The time by which accounts are listed."""
+READ_AT_ONCE: Final = 500
+SIGNUPS: Final = "signups"
+"""The quota of accounts that are created without an operator's consent."""
+SIGNUPS_A_MINUTE: Final = 60
+MAX_UNCONFIRMED: Final = 1000
+FULL_SECONDS: Final = 3600
+"""When to try again if there are too many unconfirmed accounts."""
+MAX_SETTLED: Final = 50
+"""How many unconfirmed accounts a sweep looks at."""
+TIME_BUDGET: Final = 10.0
+"""Seconds that a sweep spends on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccountPage:
+    """A page of a list of accounts; `total` counts those of all pages, and `next` is the mark of the next page."""
+
+    accounts: Sequence[Account]
+    total: int
+    next: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """`new_secret` returns this number of random bytes in URL-safe base64."""
+    """`signups` and `max_unconfirmed` limit the accounts that are created without an operator's consent.
+
+    `new_secret` returns this number of random bytes in URL-safe base64.
+    """
 
     records: Records[Account]
     keys: KeyStore
     enrolments: Enrolments
-    pools: Pools
+    removals: AccountRemovals
+    signups: TokenBucket
+    max_unconfirmed: int
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
     new_secret: Callable[[int], str]
@@ -41,12 +69,16 @@ class Accounts:
         description: str,
         datacenters: Iterable[str],
         enrolment: Enrolment | None,
+        confirmed: bool,
         key_prefix: str,
     ) -> tuple[Account, str]:
-        """Return a new account and its key, and use up the enrolment. Raises Conflict, UnusableEnrolment, Unavailable.
+        """Return a new account and its key, and use up the enrolment.
 
-        If this raises, the enrolment can be used again.
+        `confirmed` is true if an operator has consented to the account. If this raises, the enrolment can be used
+        again. Raises Conflict, UnusableEnrolment, QuotaExceeded, Unavailable.
         """
+        if not confirmed:
+            self._require_room()  # first: whether a name is taken is an answer of which there are so many a minute
         if self.records.get(name) is not None:
             raise Conflict(f"Account '{name}' already exists")
         key = f"{key_prefix}{self.new_secret(KEY_BYTES)}"
@@ -58,6 +90,7 @@ class Accounts:
             key_digest=digest(key),
             created_at=self.clock(),
             datacenters=tuple(dict.fromkeys(datacenters)),
+            unconfirmed=not confirmed,
         )
         with self.enrolments.used(enrolment, account.id):
             self._admit(account.key_digest, account)
@@ -74,10 +107,31 @@ class Accounts:
             return account
         raise NotFound(NO_ACCOUNT)
 
-    def list_accounts(self, takes: Callable[[Account], bool]) -> Sequence[Account]:
-        """Return the accounts that `takes` accepts, oldest first."""
-        found = filter(takes, self.records.all(MAX_ACCOUNTS))
-        return sorted(found, key=lambda account: (account.created_at, account.id))
+    def list_accounts(self, name: str, account_type: AccountType | None, limit: int, after: str | None) -> AccountPage:
+        """Return a page of the accounts of this type whose names contain this text in any case, the oldest first.
+
+        None stands for any type. `after` is the last page's `next`. No store finds a part of a name, so if there is
+        one, every account of the type is read. Raises Invalid if `after` is not a page mark of such a list.
+        """
+        where = {} if account_type is None else {"account_type": account_type.value}
+        if not name:
+            page = self.records.page(where, BY, limit, after)
+            return AccountPage(page.records, self.records.count(where), page.next)
+        named = [account for account in self._all(where) if name.casefold() in account.name.casefold()]
+        ids = [account.id for account in named]
+        if after is not None and after not in ids:
+            raise Invalid("The page mark is not one of ours.", {"after": "pass the `next` of the page before"})
+        first = 0 if after is None else ids.index(after) + 1
+        page_of = named[first : first + limit]
+        return AccountPage(page_of, len(named), page_of[-1].id if first + limit < len(named) else None)
+
+    def settle_unconfirmed(self, limit: int) -> int:
+        """Look at the oldest unconfirmed accounts, at most `limit`, whose time is over: confirm those whose keys were
+        used, and remove the others. Return the number of removed ones. Raises Unavailable.
+        """
+        oldest = self.records.page({"unconfirmed": True}, BY, min(limit, MAX_SETTLED)).records
+        over = [account for account in oldest if account.created_at + UNCONFIRMED <= self.clock()]
+        return sum(run_all(self._settle, over, TIME_BUDGET))
 
     def rotate_key(self, account: Account, key_prefix: str) -> tuple[str, datetime]:
         """Return a new key of the account and the time; the old key is invalid from then on. Raises NotFound.
@@ -93,10 +147,11 @@ class Accounts:
             if key_digest in (stored.key_digest, *stored.retired):  # a repeat: the answer to the first try was lost
                 return stored
             retired = [one for one in stored.retired if one not in account.retired]
-            return replace(stored, key_digest=key_digest, retired=(*retired, stored.key_digest))
+            retired = [*retired, stored.key_digest]
+            return replace(stored, key_digest=key_digest, retired=tuple(retired), unconfirmed=False)
 
         self._withdraw(account.retired)
-        self._admit(key_digest, account)
+        self._admit(key_digest, replace(account, unconfirmed=False))
         try:
             changed = self.records.change(account.name, rekeyed)
         except NotFound:
@@ -106,26 +161,39 @@ class Accounts:
         return key, self.clock()
 
     def delete(self, account: Account) -> None:
-        """Remove the account with its keys, and give up its pools. Raises Unavailable.
+        """Remove the account with its keys, and end all that it has. Raises Unavailable; a repeat then goes on."""
+        self.removals.remove(account)
 
-        The keys are removed first. Pools are given up twice, because a purchase may have been in progress; any later
-        purchase finds that the account is gone.
-        """
-        self.pools.of_account(account.id)  # before any change: if one cannot be read, the caller must try again
-        self._withdraw([account.key_digest, *account.retired])
-        self._give_up_pools(account)
-        gone = self.records.take(account.name, lambda stored: stored.id == account.id)
-        if gone is not None:  # its key may have been replaced since it was read
-            self._withdraw([gone.key_digest, *gone.retired])
-        self._give_up_pools(account)
+    def _all(self, where: Mapping[str, str]) -> Iterator[Account]:
+        after: str | None = None
+        while True:
+            page = self.records.page(where, BY, READ_AT_ONCE, after)
+            yield from page.records
+            after = page.next
+            if after is None:
+                return
 
-    def _give_up_pools(self, account: Account) -> None:
-        for pool in self.pools.of_account(account.id):
-            if pool.standing:
-                self.pools.give_up(pool)
+    def _settle(self, account: Account) -> bool:
+        key = self.keys.find(account.key_digest)
+        if key is None or key.unused:
+            self.removals.remove(account)
+            return True
+        with suppress(NotFound):
+            self.records.change(
+                account.name, lambda stored: replace(stored, unconfirmed=False) if stored.id == account.id else stored
+            )
+        return False
+
+    def _require_room(self) -> None:
+        """Raise QuotaExceeded if too many accounts are created without an operator's consent."""
+        self.signups.take()
+        if self.records.count({"unconfirmed": True}) >= self.max_unconfirmed:
+            message = "Too many accounts wait to be confirmed; ask the operator for one, or try again later."
+            raise QuotaExceeded(SIGNUPS, message, FULL_SECONDS)
 
     def _admit(self, key_digest: str, account: Account) -> None:
-        self.keys.add(ApiKey(key_digest, ROLE_OF[account.account_type], account.id, True, account.datacenters))
+        role = ROLE_OF[account.account_type]
+        self.keys.add(ApiKey(key_digest, role, account.id, True, account.datacenters, account.unconfirmed))
 
     def _withdraw(self, key_digests: Iterable[str]) -> None:
         for key_digest in key_digests:

@@ -144,6 +144,12 @@ class AgentSessions:
         """Remove the session and its events. Raises NotFound, Unavailable."""
         self._remove(self._require(caller, session_id))
 
+    def remove_all(self, account: str) -> None:
+        """Remove the account's sessions with their events. Raises Unavailable."""
+        while sessions := self.all(account):
+            for session in sessions:
+                self._remove(session)
+
     def finish(self, job: Order) -> None:
         """Record that the session of a job that has ended does not run any more. Raises Unavailable.
 

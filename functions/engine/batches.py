@@ -22,6 +22,8 @@ from functions.ports import IdempotencyKey, Records
 from shared.crash_points import Point, reach
 
 NO_BATCH: Final = "Batch not found"
+MAX_REMOVED: Final = 500
+"""How many batches of a deleted account are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,12 @@ class Batches:
         if batch is None or owner not in (None, batch.account):
             raise NotFound(NO_BATCH)
         return batch, self.order_sets.read(batch.order_ids)
+
+    def remove_all(self, account: str) -> None:
+        """Remove the account's batches, so that none of their orders is created any more. Raises Unavailable."""
+        while batches := self.records.find("account", account, MAX_REMOVED):
+            for batch in batches:
+                self.records.take(batch.id)
 
     def sweep(self, limit: int) -> Counter[str]:
         """Look at the batches that are due, at most `limit`: create missing orders, or forget a batch that is over.

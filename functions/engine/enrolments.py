@@ -4,14 +4,14 @@ A used token is marked with the account's id, not removed. So if the answer to t
 mark, and if the account could not be created, the mark is removed again.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from functions.domain.access import digest
-from functions.domain.accounts import AccountType, Enrolment
+from functions.domain.accounts import DEFAULT_SCOPE, AccountType, Enrolment
 from functions.domain.refusals import Forbidden, NotFound, Refusal
 from functions.engine.concurrency import run_all
 from functions.ports import Records
@@ -37,10 +37,16 @@ class Enrolments:
     clock: Callable[[], datetime]
     new_secret: Callable[[int], str]
 
-    def issue(self, account_type: AccountType, valid: timedelta, prefix: str) -> tuple[str, Enrolment]:
-        """Return a new token with this prefix, and its enrolment. Only the token's digest is stored."""
+    def issue(
+        self, account_type: AccountType, valid: timedelta, prefix: str, datacenters: Iterable[str]
+    ) -> tuple[str, Enrolment]:
+        """Return a new token with this prefix, and its enrolment, for an account of at most this scope.
+
+        Only the token's digest is stored.
+        """
         token = f"{prefix}{self.new_secret(TOKEN_BYTES)}"
-        enrolment = Enrolment(digest(token), account_type, self.clock() + valid)
+        largest = tuple(dict.fromkeys(datacenters)) or DEFAULT_SCOPE
+        enrolment = Enrolment(digest(token), account_type, self.clock() + valid, datacenters=largest)
         self.records.add(enrolment.digest, enrolment)
         return token, enrolment
 

@@ -31,6 +31,8 @@ NOT_REGISTERED: Final = "Launcher not registered"
 NO_LAUNCHER: Final = "Launcher not found"
 RESUME: Final = "What the job has done is not known: to continue, resume its session with a new job."
 MAX_LISTED: Final = 10_000
+MAX_REMOVED: Final = 500
+"""How many launchers of a deleted account are read at once."""
 TIME_BUDGET: Final = 15.0
 """Seconds that a sweep spends on launchers."""
 
@@ -136,6 +138,13 @@ class JobLaunchers:
         self.records.take(launcher.id)
         reach(Point.JOB_LAUNCHER_REMOVED)
         return ended + self._fail_running(launcher, message)
+
+    def remove_all(self, account: str) -> None:
+        """Remove the account's launchers; their running jobs fail. Raises Unavailable."""
+        while launchers := self.records.find("account", account, MAX_REMOVED):
+            for launcher in launchers:
+                self.remove(launcher)
+                self.nudge(launcher.holder)
 
     def sweep(self, stale_after: timedelta, limit: int) -> Counter[str]:
         """Look at the launchers that are due, at most `limit`.

@@ -1,10 +1,11 @@
 """Answers the polls of launchers of the agent-jobs contract: stop commands, a deregistration, or a job."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from functions.domain.access import narrowed
 from functions.domain.job_launchers import REPEAT_STOPS, JobLauncher, stops_to_send
 from functions.domain.order import Order
 from functions.domain.refusals import NotFound, QuotaExceeded
@@ -37,8 +38,12 @@ class JobPolls:
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
 
-    def poll(self, launcher: JobLauncher, wait_seconds: float, present: Callable[[], bool]) -> Word | Order | None:
+    def poll(
+        self, launcher: JobLauncher, scope: Collection[str], wait_seconds: float, present: Callable[[], bool]
+    ) -> Word | Order | None:
         """Return what the launcher must hear, or a job that it now holds; None if nothing came within the wait.
+
+        `scope` is that of the key that was sent: without `any` in it, there is no job.
 
         A stop command is repeated until the job has ended: the answer with the first one may have been lost. If a quota
         allows the launcher no job now, None is returned after a pause: it gives up after three errors. Raises
@@ -55,7 +60,7 @@ class JobPolls:
         claimant = Claimant(
             launcher.holder,
             request_ids.of_launcher(launcher.holder, self.new_id()),
-            of_sessions(launcher.labels),
+            narrowed(of_sessions(launcher.labels), scope),
             attended=False,
         )
         order = None

@@ -40,6 +40,11 @@ def of_launcher(holder: str, request_id: str) -> str:
     return f"{name}@{request_id}"
 
 
+def cancel_by_removal() -> str:
+    """The id of the cancellation of an order whose account was deleted."""
+    return "cancel@removal"
+
+
 def renew(epoch: int) -> str:
     return f"renew@{epoch}"
 
@@ -69,6 +74,11 @@ def environment_refused(epoch: int) -> str:
 def job_launcher_lost(epoch: int) -> str:
     """The id of the end of a running job whose launcher was lost or deregistered."""
     return f"job-launcher-lost@{epoch}"
+
+
+def account_removed(epoch: int) -> str:
+    """The id of the end of an attempt whose launcher's account, or whose client's account, was deleted."""
+    return f"account-removed@{epoch}"
 
 
 def register_agent(epoch: int, agent_id: str) -> str:

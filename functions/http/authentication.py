@@ -89,6 +89,9 @@ class CachedKeys:
     def add(self, key: ApiKey) -> None:
         self._store.add(key)
 
+    def mark_used(self, key_digest: str) -> None:
+        self._store.mark_used(key_digest)
+
     def remove(self, key_digest: str) -> None:
         self._store.remove(key_digest)
         with self._lock:
@@ -124,6 +127,8 @@ def caller_of(access: Access, authorization: str | None, keys: KeyStore, texts: 
         raise Unauthenticated(texts.unknown_key)
     if key.role not in access:
         raise Forbidden(texts.wrong_role(key.role, access))
+    if key.unused:
+        keys.mark_used(key.digest)
     return Principal(key.role, key.account, key.datacenters)
 
 

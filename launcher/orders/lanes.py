@@ -10,10 +10,24 @@ from launcher.orders.mode import Mode
 from launcher.providers.registry import Providers, cloud
 from shared.domain.lanes import lane as lane_of
 from shared.domain.lanes import of_sessions, offered
-from shared.domain.spec import EVERY, AnySpec, CapacitySpec, ExportSpec, Label, NodeSize, SessionSpec, TaskSpec
+from shared.domain.spec import (
+    EVERY,
+    AnySpec,
+    CapacitySpec,
+    ExportSpec,
+    Label,
+    NodeSize,
+    SecretName,
+    SessionSpec,
+    TaskSpec,
+)
 
-WORK: Final[tuple[AnySpec, ...]] = (ExportSpec(pi="0" * 26), TaskSpec(command=("true",)))
-"""One order of each kind other than capacity: all orders of such a kind need the same."""
+WORK: Final[tuple[AnySpec, ...]] = (
+    ExportSpec(pi="0" * 26),
+    TaskSpec(command=("true",)),
+    TaskSpec(command=("true",), secrets=(SecretName.ANTHROPIC_API_KEY,)),
+)
+"""One order of each lane other than capacity's: all orders of such a lane need the same."""
 IMAGES: Final[tuple[AnySpec, ...]] = (ExportSpec(pi="0" * 26, image="any"), TaskSpec(image="any"))
 """One order of each kind that can name an image."""
 A_SESSION: Final = SessionSpec(session_name="any", prompt="")

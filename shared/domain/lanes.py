@@ -1,4 +1,6 @@
-"""Lanes, the routing keys of orders: `<datacenter>/<kind>[/<size>]`, `any/<kind>[/image]`, `any/session[/<labels>]`."""
+"""Lanes, the routing keys of orders: `<datacenter>/<kind>[/<size>]`, `any/<kind>[/image]`, `any/task/secrets`,
+`any/session[/<labels>]`.
+"""
 
 from collections.abc import Collection
 from itertools import chain, combinations
@@ -17,6 +19,7 @@ from shared.domain.spec import (
 )
 
 IMAGE: Final = "image"
+SECRETS: Final = "secrets"
 MAX_OFFERED: Final = 8
 """The number of labels that a launcher may offer: it then serves 93 lanes of sessions."""
 
@@ -24,12 +27,15 @@ MAX_OFFERED: Final = 8
 def lane(spec: CapacitySpec | ExportSpec | TaskSpec | SessionSpec) -> str:
     """Return the lane that a launcher must serve to run this order: `any/<kind>` if every launcher may run it.
 
-    An order that names an image is for launchers that can run images.
+    An order that names an image is for launchers that can run images. A task that asks for the operator's secrets is
+    for launchers that may have them.
     """
     if isinstance(spec, CapacitySpec):
         return f"{spec.datacenter}/{spec.kind}/{spec.node_size}"
     if isinstance(spec, ExportSpec | TaskSpec) and spec.image is not None:
         return f"{ANY_POOL}/{spec.kind}/{IMAGE}"
+    if isinstance(spec, TaskSpec) and spec.secrets:
+        return f"{ANY_POOL}/{spec.kind}/{SECRETS}"
     if isinstance(spec, SessionSpec):
         return _of_session(spec.labels)
     return f"{ANY_POOL}/{spec.kind}"

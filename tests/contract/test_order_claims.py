@@ -237,3 +237,13 @@ def test_a_capacity_order_may_be_claimed_by_datacenter_or_cloud_or_size_or_none(
     stored(orders, an_order(TASK))
 
     assert [snapshot.order for snapshot in orders.claimable([lane], NOW, limit=10)] == [order]
+
+
+def test_what_an_account_s_launchers_hold_is_found_under_every_name(orders: OrderStore) -> None:
+    names = ["rack/alpha", "rack/beta#0f3bc5de-6a8e-4f0e-9d0c-5a9d4c1d8a37", "rack/*", "rack/ÿ"]
+    others = ["rack-2/alpha", "rac/k", "rack0/alpha", "Rack/alpha", "a/rack"]
+    held = {name: orders.claim(orders.look(stored(orders).id), a_claim(name), NOW) for name in [*names, *others]}
+    stored(orders)
+
+    assert _by_id(orders.held_by_account("rack")) == _by_id([held[name] for name in names])
+    assert orders.held_by_account("nobody") == []

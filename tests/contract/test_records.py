@@ -14,7 +14,7 @@ from functions.domain.accounts import NOBODY
 from functions.domain.agent_sessions import AgentSession, EventPage, EventType, StoredEvent, key_of
 from functions.domain.parent_notices import ChildEnd, End, Mailbox, Notice
 from functions.domain.pools import Pool, given_up, plan
-from functions.domain.refusals import Conflict, NotFound
+from functions.domain.refusals import Conflict, Invalid, NotFound
 from functions.ports import Records
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import NOW, Challenge
@@ -141,6 +141,31 @@ def test_the_latest_records_of_a_field_are_found_first(records: Records[Challeng
     assert [one.nonce for one in records.latest("vm_name", "vm-1", "issued_at", 10)] == ["3", "1"]
     assert [one.nonce for one in records.latest("vm_name", "vm-1", "issued_at", 1)] == ["3"]
     assert records.latest("vm_name", "vm-9", "issued_at", 10) == []
+
+
+def test_records_are_read_by_pages_from_the_earliest_and_counted(records: Records[Challenge]) -> None:
+    for number in range(6):
+        records.add(str(number), a_challenge(f"vm-{number % 2}", str(number), (number // 4) * SOON))
+    read, after = list[str](), None
+    for size in (2, 1, 1):
+        page = records.page({"vm_name": "vm-1"}, "issued_at", size, after)
+        assert len(page.records) == min(size, 3 - len(read))
+        read += [one.nonce for one in page.records]
+        after = page.next
+        if after is None:
+            break
+
+    assert (sorted(read[:2]), read[2:], after) == (["1", "3"], ["5"], None)
+    assert len(records.page({}, "issued_at", 10).records) == 6
+    assert records.page({"vm_name": "vm-9"}, "issued_at", 10).records == []
+    assert [records.count(where) for where in ({}, {"vm_name": "vm-1"}, {"vm_name": "vm-9"})] == [6, 3, 0]
+    assert records.count({"vm_name": "vm-1", "nonce": "5"}) == 1
+
+
+@pytest.mark.parametrize("mark", ["", "é", "bm90IG91cnM=", "2026"])
+def test_a_mark_of_another_list_of_records_is_refused(records: Records[Challenge], mark: str) -> None:
+    with pytest.raises(Invalid):
+        records.page({}, "issued_at", 10, mark)
 
 
 @pytest.fixture(params=MEMORY_AND_FIRESTORE)

@@ -19,6 +19,7 @@ from emulators.fakes.trust_authority import LocalTrustAuthority
 from emulators.processes import LOOPBACK, accepts, await_ready, free_port, start, stop
 from emulators.services import python
 from emulators.serving import serving
+from functions.adapters.memory_records import MemoryRecords
 from functions.engine.attestation import binding_of
 from functions.engine.operator_sessions import Sessions
 from tests.e2e.capacity_contract import (
@@ -75,7 +76,8 @@ def conventions(contract: Contract) -> None:
         headers = {} if header is None else {"Authorization": header}
         contract.ask("POST", CLAIM, 401, key_message, body={}, headers=headers)
         contract.ask("GET", ALL_ORDERS, 401, token_message, headers=headers)
-    expired = Sessions(SECRET, PASSWORD, clock=lambda: datetime.now(UTC) - timedelta(hours=25)).open(PASSWORD)[0]
+    yesterday = Sessions(SECRET, PASSWORD, ends=MemoryRecords(), clock=lambda: datetime.now(UTC) - timedelta(hours=25))
+    expired = yesterday.open(PASSWORD)[0]
     contract.ask("GET", ALL_ORDERS, 401, "Session expired", key=expired)
     contract.ask("GET", "/api/v1/nothing", 404, "Not Found")
 

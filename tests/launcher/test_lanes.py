@@ -17,7 +17,7 @@ from shared.wire.launchers import ClaimNext
 from tests.factories import SESSION, TASK
 from tests.launcher.stand_ins import Processes, a_manifest
 
-WORK = ("any/export", "any/task")
+WORK = ("any/export", "any/task", "any/task/secrets")
 IMAGES = ("any/export/image", "any/task/image")
 HERE, ELSEWHERE = Processes(), Processes()
 BOTH = Providers({"baremetal": HERE, "gcp": ELSEWHERE}, HERE)

@@ -51,6 +51,7 @@ ASKED: Final[Mapping[str, Callable[[FirestoreOrderStore], object]]] = {
     "due": lambda store: [store.due(states, NOW, limit=10) for states in (HELD, QUEUED, FINAL)],
     "remembering": lambda store: store.remembering("a request"),
     "held_by": lambda store: [store.held_by("rack/alpha", to_stop=to_stop) for to_stop in (False, True)],
+    "held_by_account": lambda store: store.held_by_account("rack"),
     "forget_keys": lambda store: store.forget_keys(NOW, limit=10),
     # As `engine.associations` does; the lists' own are drawn by `lists`.
     "page": lambda store: [
@@ -69,6 +70,12 @@ RECORDS: Final[Mapping[str, Callable[[FirestoreRecords[Account]], object]]] = {
     "find_every": lambda records: records.find_every("id", "an-account", 1),
     "before": lambda records: records.before("created_at", NOW, 10),
     "all": lambda records: records.all(10),
+    "page": lambda records: [
+        records.page(where, "created_at", 10, after)
+        for where in ({}, {"account_type": "launcher"}, {"unconfirmed": True})
+        for after in (None, AFTER)
+    ],
+    "count": lambda records: [records.count({"account_type": "launcher"}), records.count({"unconfirmed": True})],
 }
 BY_ID: Final = {
     "create",

@@ -3,28 +3,29 @@
 Times are in UTC, balances in USD. Accounts are not charged yet: every balance is zero.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
-from operator import not_
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints
 from structlog.contextvars import bind_contextvars
 
-from functions.apis.capacity.dialect import ACCOUNTS, ADMINS, NO_HEADER, require_admin
-from functions.apis.capacity.operators import ENROLMENT_TOKEN, account_type_of
+from functions.apis.capacity.dialect import ACCOUNTS, ADMINS, NO_HEADER
+from functions.apis.capacity.operators import ENROLMENT_TOKEN, NO_DATACENTERS, Scopes, account_type_of
 from functions.apis.capacity.settings import CapacitySettings
 from functions.apis.capacity.wire import Short
-from functions.domain.access import Role, digest
-from functions.domain.accounts import PRIVILEGED, Account, AccountType, Enrolment, scope
+from functions.domain.access import Role, beyond, digest
+from functions.domain.accounts import DEFAULT_SCOPE, PRIVILEGED, Account, AccountType, Enrolment
 from functions.domain.refusals import Forbidden, Malformed, Unauthenticated
 from functions.engine.accounts import NO_ACCOUNT, Accounts
 from functions.engine.enrolments import Enrolments, UnusableEnrolment
 from functions.engine.operator_sessions import SESSION_TOKEN, Sessions
 from functions.http.authentication import Anyone, Bearer, Open, Principal
-from functions.http.paging import fitting
 from functions.http.routing import Route
 from functions.http.validation import Unprocessable
 from functions.ports import KeyStore
+from shared.domain.lanes import SECRETS
+from shared.domain.spec import ANY_POOL, EVERY
 
 OWNERS: Final = ACCOUNTS | ADMINS
 """An account's own key, or an operator's: an operator can replace a key that was lost or leaked."""
@@ -34,26 +35,21 @@ NEXT_STEP: Final = (
     "To create a {type} account, send an admin's key or session, or have an operator issue an enrolment token: "
     "POST /api/v1/admin/enrolments"
 )
-NO_DATACENTERS: Final = {
-    "type": "value_error",
-    "loc": ["body", "datacenters"],
-    "msg": "Only a launcher account is held to datacenters",
-}
+MAX_LISTED: Final = 1000
+NOT_GRANTED: Final = "This account may not have the scope {outside}; ask for less than {scope}, or leave it out"
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200, pattern=r"^\P{Cc}*$")]
-Scope = Annotated[Short, AfterValidator(scope)]
-"""`gcp` or `gcp:us-central1-a`."""
 
 
 class NewAccount(BaseModel):
-    """`POST /api/v1/accounts`. `datacenters`, an addition to the contract, limits where a launcher may claim."""
+    """`POST /api/v1/accounts`. `datacenters`, an addition to the contract, limits what a launcher may claim."""
 
     model_config = ConfigDict(frozen=True)
 
     name: Name
     account_type: Short
     description: Annotated[str, StringConstraints(max_length=2000)] = ""
-    datacenters: Annotated[tuple[Scope, ...], Field(max_length=50)] = ()
+    datacenters: Scopes = ()
 
 
 class AccountFields(BaseModel):
@@ -70,11 +66,11 @@ class AccountFields(BaseModel):
 
 
 class AccountView(AccountFields):
-    """`datacenters`, an addition to the contract, is left out if a launcher may claim for all."""
+    """`datacenters`, an addition to the contract, is left out if a launcher has no scope of its own."""
 
     github_login: None = None
     github_org: None = None
-    datacenters: Annotated[tuple[str, ...], Field(exclude_if=not_)]
+    datacenters: Annotated[tuple[str, ...], Field(exclude_if=lambda scope: scope in ((), DEFAULT_SCOPE))]
 
 
 class KeyAnswer(BaseModel):
@@ -99,23 +95,39 @@ class Deleted(BaseModel):
 
 
 class AccountFilter(BaseModel):
-    """The query of `GET /api/v1/accounts`: `name` matches any part of the name, in any case."""
+    """The query of `GET /api/v1/accounts`: `name` matches any part of the name, in any case.
+
+    The contract has no pages: `limit` and `after` are additions.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: Name = ""
     account_type: Short = ""
-
-    def takes(self, account: Account) -> bool:
-        named = self.name.strip().casefold() in account.name.casefold()
-        return named and self.account_type.strip().lower() in ("", account.account_type)
+    limit: Annotated[int, Field(ge=1, le=MAX_LISTED)] = MAX_LISTED
+    after: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
 
 
 class AccountList(BaseModel):
-    """The accounts that fit into one answer; `total` counts all."""
+    """A page of the accounts; `total` counts those of all pages. If there are more, `next` is the `after` of the next
+    page.
+    """
 
     accounts: tuple[AccountView, ...]
     total: int
+    next: Annotated[str | None, Field(exclude_if=lambda mark: mark is None)] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What allows a new account: an operator, an enrolment, or neither. `scope` is the largest of its launcher."""
+
+    confirmed: bool
+    scope: tuple[str, ...] = DEFAULT_SCOPE
+    enrolment: Enrolment | None = None
+
+
+BY_OPERATOR: Final = Consent(confirmed=True, scope=(EVERY, ANY_POOL, SECRETS))
 
 
 def create_account(
@@ -133,19 +145,18 @@ def create_account(
         raise Unprocessable([NO_DATACENTERS])
     if not body.name:
         raise Malformed("Account name is required")
-    enrolment: Enrolment | None = None
     try:
-        if kind in PRIVILEGED and not settings.open_signup:
-            if isinstance(caller, Anyone):
-                raise Unauthenticated(NO_HEADER)
-            if caller.token.startswith(ENROLMENT_TOKEN):
-                enrolment = enrolments.require(caller.token, kind)
-            elif caller.token.startswith(SESSION_TOKEN):
-                require_admin(caller.token, keys, sessions)
-            elif (key := keys.find(digest(caller.token))) is None or key.role is not Role.ADMIN:
-                raise Forbidden(NEXT_STEP.format(type=kind))
+        consent = _consent(kind, caller, enrolments, keys, sessions, settings)
+        if outside := beyond(body.datacenters, consent.scope):
+            raise Forbidden(NOT_GRANTED.format(outside=", ".join(outside), scope=", ".join(consent.scope)))
         account, api_key = accounts.create(
-            body.name, kind, body.description, body.datacenters, enrolment, key_prefix=KEY_PREFIX
+            body.name,
+            kind,
+            body.description,
+            _scope(kind, body, consent),
+            consent.enrolment,
+            confirmed=consent.confirmed,
+            key_prefix=KEY_PREFIX,
         )
     except UnusableEnrolment as refusal:
         raise Forbidden(f"{refusal.message} {NEXT_STEP.format(type=kind)}") from None
@@ -153,13 +164,56 @@ def create_account(
     return CreatedAccount(**AccountFields.model_validate(account).model_dump(), api_key=api_key)
 
 
+def _consent(
+    kind: AccountType,
+    caller: Bearer | Anyone,
+    enrolments: Enrolments,
+    keys: KeyStore,
+    sessions: Sessions,
+    settings: CapacitySettings,
+) -> Consent:
+    """Return what allows the account. Raises Unauthenticated, Forbidden, UnusableEnrolment."""
+    is_open = kind not in PRIVILEGED or settings.open_signup
+    token = caller.token if isinstance(caller, Bearer) else ""
+    try:
+        if token.startswith(SESSION_TOKEN):
+            sessions.check(token)
+            return BY_OPERATOR
+        if token.startswith(ENROLMENT_TOKEN) and kind in PRIVILEGED:
+            enrolment = enrolments.require(token, kind)
+            return Consent(confirmed=True, scope=enrolment.datacenters, enrolment=enrolment)
+    except (Unauthenticated, UnusableEnrolment):
+        if not is_open:
+            raise
+    if token and (key := keys.find(digest(token))) is not None and key.role is Role.ADMIN:
+        return BY_OPERATOR
+    if is_open:
+        return Consent(confirmed=False)
+    if isinstance(caller, Anyone):
+        raise Unauthenticated(NO_HEADER)
+    raise Forbidden(NEXT_STEP.format(type=kind))
+
+
+def _scope(kind: AccountType, body: NewAccount, consent: Consent) -> tuple[str, ...]:
+    """Return the scope of the new account: what is asked for, or all that is granted without an operator at hand."""
+    if kind is not AccountType.LAUNCHER:
+        return ()
+    return body.datacenters or (DEFAULT_SCOPE if consent is BY_OPERATOR else consent.scope)
+
+
 def get_account(caller: Principal, accounts: Accounts, account_id: str) -> AccountView:
     return AccountView.model_validate(_require_owned(account_id, caller, accounts, "view"))
 
 
 def list_accounts(query: AccountFilter, accounts: Accounts) -> AccountList:
-    found = accounts.list_accounts(query.takes)
-    return AccountList(accounts=fitting(AccountView.model_validate(account) for account in found), total=len(found))
+    """Return a page of the accounts, oldest first."""
+    named = query.account_type.strip().lower()
+    if named and named not in list(AccountType):
+        return AccountList(accounts=(), total=0)
+    kind = AccountType(named) if named else None
+    page = accounts.list_accounts(query.name.strip(), kind, query.limit, query.after)
+    views = tuple(AccountView.model_validate(account) for account in page.accounts)
+    return AccountList(accounts=views, total=page.total, next=page.next)
 
 
 def rotate_key(caller: Principal, accounts: Accounts, account_id: str) -> RotatedKey:

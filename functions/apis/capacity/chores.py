@@ -1,4 +1,5 @@
-"""The sweep's work for this contract: replace the machines of lost agents, forget expired records, fill pools.
+"""The sweep's work for this contract: replace the machines of lost agents, settle accounts, forget expired
+records, fill pools.
 
 Pools come last, because they replace the machines of lost agents.
 """
@@ -10,9 +11,12 @@ from typing import Final
 from functions.apis.capacity.settings import CapacitySettings
 from functions.apis.capacity.wire import CONTROLLER
 from functions.domain.accounts import NOBODY
+from functions.engine.account_removals import AccountRemovals
+from functions.engine.accounts import Accounts
 from functions.engine.agents import Agents
 from functions.engine.attestation import Verifier
 from functions.engine.enrolments import Enrolments
+from functions.engine.operator_sessions import Sessions
 from functions.engine.pools import Pools
 from functions.http.api import Chore
 from shared.domain.spec import NodeSize
@@ -22,8 +26,14 @@ def replace_lost_agents(agents: Agents, limit: int) -> Counter[str]:
     return Counter(records_forgotten=agents.replace_lost(limit))
 
 
-def forget_expired(verifier: Verifier, enrolments: Enrolments, limit: int) -> Counter[str]:
-    return Counter(records_forgotten=verifier.forget_spent(limit) + enrolments.forget_expired(limit))
+def forget_expired(verifier: Verifier, enrolments: Enrolments, sessions: Sessions, limit: int) -> Counter[str]:
+    forgotten = verifier.forget_spent(limit) + enrolments.forget_expired(limit) + sessions.forget_ended(limit)
+    return Counter(records_forgotten=forgotten)
+
+
+def settle_accounts(accounts: Accounts, removals: AccountRemovals, limit: int) -> Counter[str]:
+    """Finish the deletion of accounts, and remove those that nobody vouched for and nobody used."""
+    return removals.sweep(limit) + Counter(records_forgotten=accounts.settle_unconfirmed(limit))
 
 
 def fill_pools(pools: Pools, settings: CapacitySettings, limit: int) -> Counter[str]:
@@ -39,4 +49,4 @@ def fill_pools(pools: Pools, settings: CapacitySettings, limit: int) -> Counter[
     return pools.sweep(limit)
 
 
-CHORES: Final[Sequence[Chore]] = (replace_lost_agents, forget_expired, fill_pools)
+CHORES: Final[Sequence[Chore]] = (replace_lost_agents, settle_accounts, forget_expired, fill_pools)

@@ -16,10 +16,13 @@ from functions.apis.jobs.wire import (
     Registered,
     RegisterRequest,
 )
+from functions.domain.access import narrowed
+from functions.domain.refusals import Forbidden
 from functions.engine.job_launchers import NO_LAUNCHER, JobLaunchers
 from functions.http.authentication import Principal
 from functions.http.paging import fitting
 from functions.http.routing import Route
+from shared.domain.lanes import of_sessions
 
 HEARTBEAT_SECONDS: Final = 60
 """The contract's launcher sends a heartbeat so often, whatever it is told."""
@@ -29,6 +32,9 @@ MAX_BYTES: Final = 128 * 1024
 def register(
     body: RegisterRequest | None, caller: Principal, launchers: JobLaunchers, settings: JobsSettings
 ) -> Registered:
+    """Refuse a launcher that is limited to datacenters, because no job belongs to one."""
+    if not narrowed(of_sessions(()), caller.datacenters):
+        raise Forbidden("This key's scope has no work of agents; ask the operator for an account whose scope has `any`")
     asked = body or RegisterRequest()
     launcher = launchers.register(
         caller.account, asked.hostname, asked.project_dir, asked.executor_type, asked.labels, settings.stale_after

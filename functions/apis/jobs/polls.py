@@ -32,7 +32,7 @@ def poll(
     A launcher gives up after three errors in a row, so if the store is unavailable, the answer is empty, too.
     """
     launcher = launchers.require(query.launcher_id, caller.account, settings.stale_after)
-    match polls.poll(launcher, settings.poll_seconds, present):
+    match polls.poll(launcher, caller.datacenters, settings.poll_seconds, present):
         case StopJobs() as stop:
             return PollAnswer(stop_jobs=stop.job_ids)
         case Deregistered():

@@ -175,7 +175,7 @@ def test_a_launcher_may_be_held_to_clouds_and_datacenters_by_any_of_their_names(
     assert "datacenters" not in answer
 
 
-@pytest.mark.parametrize("datacenter", ["", "*", "gcp:*", "gcp:a:b", "a b", "gcp:" + "x" * 97, "x" * 500])
+@pytest.mark.parametrize("datacenter", ["", "gcp:*", "gcp:a:b", "a b", "gcp:" + "x" * 97, "x" * 500])
 def test_an_invalid_datacenter_of_an_account_is_named(world: World, datacenter: str) -> None:
     body = {"name": "one", "account_type": "launcher", "datacenters": ["gcp", datacenter]}
     assert wrong_fields(world.post(PATH, body, ADMIN)) == [["body", "datacenters", 1]]

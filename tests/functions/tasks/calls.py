@@ -17,7 +17,7 @@ from tests.functions.world import World
 
 BASE: Final = "/api/agents/callback"
 IMAGE: Final = TaskSpec(image="registry.fly.io/descartes-workers:latest", project_id="proj-456")
-LANES: Final = ["any/task", "any/task/image", "any/export"]
+LANES: Final = ["any/task", "any/task/image", "any/task/secrets", "any/export"]
 STARTED: Final = {"project_id": "proj-456", "status": "started"}
 COMPLETED: Final = {"status": "completed", "message": "done"}
 FAILED: Final = {"status": "failed", "error": "no such file", "exit_code": 3}
