@@ -12,13 +12,13 @@ from flask import Flask
 
 from functions import wiring
 from functions.http import endpoint
-from tests.functions.world import SECRET, World
+from tests.functions.world import SECRET, URL, World
 
 MAIN = Path(wiring.__file__).parent / "main.py"
 SETTINGS = {
     "LAUNCHYARD_BACKEND": "memory",
     "LAUNCHYARD_BUCKET": "s3://outputs",
-    "LAUNCHYARD_URL": "http://127.0.0.1:8080",
+    "LAUNCHYARD_URL": URL,
     "LAUNCHYARD_CALLBACK_SECRET": SECRET,
     "GOOGLE_CLOUD_PROJECT": "a-project",
 }
