@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import functions_framework
@@ -32,6 +33,12 @@ def target() -> str:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
+    with served(monkeypatch, target) as world:
+        yield world
+
+
+@contextmanager
+def served(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
     for name, value in {**SETTINGS, "FUNCTION_TARGET": target, "FUNCTION_SIGNATURE_TYPE": "http"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "path", list(sys.path))  # the framework adds the source's directory

@@ -26,7 +26,15 @@ ELSEWHERE: Final = (
     "0.0.0.0:8080",
     "127.0.0.1@attacker.example",
 )
-PATHS: Final = ("/v1/orders", "/api/v1/accounts", "/api/agents/callback/started", "/export/mods", "/callback/x", "/jobs", "/nothing")
+PATHS: Final = (
+    "/v1/orders",
+    "/api/v1/accounts",
+    "/api/agents/callback/started",
+    "/export/mods",
+    "/callback/x",
+    "/jobs",
+    "/nothing",
+)
 """One of each API, and one of none."""
 TASK: Final = b'{"order": {"kind": "task", "command": ["true"]}}'
 WITH_EFFECT: Final = [route for route in EVERYTHING if route.method not in READING]
