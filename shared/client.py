@@ -56,7 +56,7 @@ class RequestWrong(ControlPlaneError):
 
 
 class Unreachable(ControlPlaneError):
-    """No answer, or one that means “try again” (5xx, 429). The request may or may not have been carried out."""
+    """No answer, or one that means “try again” (5xx, 429, 408). The request may or may not have been carried out."""
 
 
 class OtherVersion(Unreachable):
@@ -304,7 +304,7 @@ def _raise_for_problem(response: httpx.Response) -> None:
     if response.status_code < 400:
         return
     problem = _problem(response)
-    if response.status_code >= 500 or response.status_code == 429:
+    if response.status_code >= 500 or response.status_code in (408, 429):
         if problem is not None and _code(problem) == OTHER_VERSION:
             raise OtherVersion(problem.detail)
         raise Unreachable(f"The control plane answered {response.status_code}.")

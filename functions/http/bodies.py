@@ -21,9 +21,9 @@ from functions.http.presence import connection_of
 
 BODY_SECONDS: Final = 20.0
 """How long a body may take."""
-CROWDED_SECONDS: Final = 2.0
+CROWDED_SECONDS: Final = 0.5
 """How long it may take while many bodies are awaited."""
-LOOK_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 0.2
 """The time between two looks at the bodies that are awaited."""
 CHUNK: Final = 64 * 1024
 FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})

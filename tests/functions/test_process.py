@@ -33,7 +33,7 @@ ENVIRONMENT: Final = {
     "LAUNCHYARD_S3_SECRET_ACCESS_KEY": "a-secret-access-key",
     "LAUNCHYARD_CALLBACK_SECRET": SECRET,
     "LAUNCHYARD_KEYS": json.dumps([{"digest": key.digest, "role": key.role, "account": key.account} for key in KEYS]),
-    "THREADS": "8",
+    "THREADS": "64",
 }
 
 

@@ -104,7 +104,7 @@ def test_half_sent_heads_hold_no_threads(port: int, connections: ExitStack) -> N
     for _ in range(80):
         connect(connections, port, HALF_A_HEAD)
 
-    assert [healthy(port) for _ in range(20)] == [True] * 20
+    assert all(healthy(port) for _ in range(20))
 
 
 def test_a_head_that_comes_byte_by_byte_is_served(port: int, connections: ExitStack) -> None:
