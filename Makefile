@@ -6,11 +6,13 @@ BIN := .venv/bin
 IMAGES := .launchyard/images
 SECONDS ?= 600
 SEED ?=
+EXAMPLES ?= 200
+HEADS ?= 5000
 WORKERS ?= 4
 # Bytecode is kept whatever the shell says: else each worker, and each process that a test starts, compiles everything anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=0
 
-.PHONY: help demo test test-slow lint check up down guest-image docs chaos bench bench-export bench-fairness bench-polls lock lock-image setup clean
+.PHONY: help demo test test-slow lint check up down guest-image docs chaos fuzz bench bench-export bench-fairness bench-polls lock lock-image setup clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -48,6 +50,9 @@ docs: setup ## write the generated pages anew
 
 chaos: setup ## break everything at random for SECONDS, from SEED; count what was lost, doubled or left
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+fuzz: setup ## send every API EXAMPLES requests of either kind to each route, and HEADS malformed heads; count the answers
+	$(BIN)/python -m tests.security.fuzz --examples $(EXAMPLES) --heads $(HEADS) $(if $(SEED),--seed $(SEED))
 
 bench: setup ## claims a second, beside the raw floor
 	$(BIN)/python -m bench.claims

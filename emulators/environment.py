@@ -57,7 +57,6 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "LAUNCHYARD_ITA_CERTS": f"{address}:{settings.trust_port}/certs",
         "LAUNCHYARD_ITA_API_KEY": secrets.token_urlsafe(24),
         "LAUNCHYARD_ADMIN_PASSWORD": secrets.token_urlsafe(24),
-        "OPEN_SIGNUP": "true",
         "LAUNCHYARD_OPEN_CALLBACKS": "true",
         "LAUNCHYARD_EXPORTS_OPEN_TO": ACCOUNT_OF[Role.CLIENT],
         "LAUNCHYARD_JOBS_OPEN_TO": ACCOUNT_OF[Role.CLIENT],

@@ -15,16 +15,13 @@ from shared.log_events import LogEvent
 
 FUNCTIONS: Final = Path(__file__).parents[1] / "functions" / "main.py"
 THREADS: Final = "1000"
-"""The functions' process needs one for each claim that waits, and some for other requests. gunicorn serves 1000
-connections at once; with as many threads it keeps none of them alive between two requests. One that it closes after 2 s
-may have a request on its way, and an agent launcher sends a lost report only once.
-"""
+"""The functions' process needs one for each claim that waits, and some for other requests."""
 
 Environment = Mapping[str, str]
 
 
 def start_functions(port: int, logs: Path, environment: Environment, source: Path = FUNCTIONS) -> Server:
-    argv = [*python("functions_framework"), "--source", str(source), "--target", "everything"]
+    argv = [*python("functions.server"), "--source", str(source), "--target", "everything"]
     argv += ["--host", LOOPBACK, "--port", str(port)]
     server = start("the control plane", argv, logs / "functions.log", {**environment, "THREADS": THREADS})
     await_ready(server, lambda: _healthy(f"http://{LOOPBACK}:{port}/v1/health"))

@@ -82,11 +82,25 @@ def _json(text: object) -> object:
         raise ValueError("Input should be a JSON list") from None
 
 
+def _default_threads() -> int:
+    """Return the number of threads that functions-framework starts, too."""
+    return 4 * (os.cpu_count() or 1)
+
+
 def _names(text: object) -> object:
     return [name.strip() for name in text.split(",") if name.strip()] if isinstance(text, str) else text
 
 
-class FunctionsSettings(BaseSettings):
+class ServerSettings(BaseSettings):
+    """What the server reads of the environment, be it functions-framework's or ours."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+
+    threads: int = Field(default_factory=_default_threads, ge=1, le=10_000, validation_alias="THREADS")
+    """The number of requests that one process serves at once."""
+
+
+class FunctionsSettings(ServerSettings):
     """A check that involves two settings belongs to the later one, so that it is reported with all other errors."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, validate_default=True, extra="ignore")

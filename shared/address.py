@@ -29,6 +29,7 @@ def parse(text: str) -> httpx.URL:
 
 
 def is_loopback(host: str) -> bool:
+    """Return whether a host, without its port, names this machine to itself."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -47,11 +48,22 @@ def origin(url: httpx.URL) -> str:
     return f"{url.scheme}://{url.netloc.decode()}"
 
 
-def _base(text: str) -> str:
-    text = text.strip()
+def parse_private(text: str) -> httpx.URL:
+    """Parse an address to which nobody between here and there can listen. Raises ValueError."""
     if not text.startswith(SCHEMES):
         raise ValueError("it must begin with http:// or https://, without quotes")
     url = parse(text)
+    if url.scheme == "http" and not is_loopback(url.host):
+        raise ValueError(
+            "it must begin with https://, because a network can read and change what http:// carries: "
+            "http:// is for 127.0.0.1, [::1] and localhost alone"
+        )
+    return url
+
+
+def _base(text: str) -> str:
+    text = text.strip()
+    url = parse_private(text)
     if url.userinfo:
         raise ValueError("it holds a user or a password: leave them out, a key is a setting of its own")
     if "?" in text or "#" in text:
@@ -66,5 +78,5 @@ def _without_version(text: str) -> str:
 
 
 BaseUrl = Annotated[str, AfterValidator(_base)]
-"""Paths are appended to it. Blanks around it and a trailing slash are removed."""
+"""Paths are appended to it. Blanks around it and a trailing slash are removed. `http://` is for loopback addresses."""
 ControlPlaneUrl = Annotated[BaseUrl, AfterValidator(_without_version)]

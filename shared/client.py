@@ -58,7 +58,7 @@ class RequestWrong(ControlPlaneError):
 
 
 class Unreachable(ControlPlaneError):
-    """No answer, or one that means “try again” (5xx, 429). The request may or may not have been carried out."""
+    """No answer, or one that means “try again” (5xx, 429, 408). The request may or may not have been carried out."""
 
 
 class QuotaExceeded(Unreachable):
@@ -317,7 +317,7 @@ def _raise_for_problem(response: httpx.Response) -> None:
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
         said = "The control plane answered 429." if problem is None else problem.detail
         raise QuotaExceeded(said, _retry_seconds(response))
-    if response.status_code >= 500:
+    if response.status_code >= 500 or response.status_code == httpx.codes.REQUEST_TIMEOUT:
         if problem is not None and _code(problem) == OTHER_VERSION:
             raise OtherVersion(problem.detail)
         raise Unreachable(f"The control plane answered {response.status_code}.")

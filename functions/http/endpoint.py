@@ -7,25 +7,26 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
 from flask import Request, Response
-from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from pydantic import TypeAdapter, ValidationError
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars
-from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.exceptions import NotFound as NoRule
 from werkzeug.routing import MapAdapter
 
-from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, TooLarge, Unavailable
+from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, Unavailable
 from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import Open, Principal, bearer
+from functions.http.bodies import Bodies, require_json, require_size
 from functions.http.cors import allow_origin, preflight
 from functions.http.dialect import NATIVE, Dialect
 from functions.http.handlers import Services, require_services, wanted_by
+from functions.http.local import ForeignRequest, is_foreign
 from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
 from functions.http.presence import presence
 from functions.http.rendering import refused, render
@@ -33,12 +34,8 @@ from functions.http.routing import SECRETS, Answer, NoSuchPath, Route, WrongMeth
 from shared.log_events import LogEvent
 from shared.wire.launchers import IDENTITY_HEADER, Identity
 
-MAX_KEPT: Final = 1024 * 1024
-"""The number of bytes of a body that are kept: more than any route accepts."""
-MAX_DRAINED: Final = 32 * 1024 * 1024
-"""The number of bytes that are read of a body that is too large, so that its sender gets the answer.
-"""
-CHUNK: Final = 64 * 1024
+READING: Final = frozenset({"GET", "HEAD"})
+"""The methods without an effect."""
 KEY_HEADER: Final = "Idempotency-Key"
 IDENTITY: Final = TypeAdapter(Identity)
 MAX_KEY_LENGTH: Final = 200
@@ -63,14 +60,22 @@ class Address:
 class Endpoint:
     """Serves some APIs' routes as one entry point of functions-framework.
 
-    `services` is called at each request, and returns services of the types in `offered`. Raises WrongHandler if a
-    handler, a dialect or a chore asks for any other.
+    `services` is called at each request, and returns services of the types in `offered`; `local` is whether the control
+    plane serves one machine only (see `local`). Raises WrongHandler if a handler, a dialect or a chore asks for any
+    other service.
     """
 
     def __init__(
-        self, apis: Sequence[Api], routes: Sequence[Route], services: Callable[[], Services], offered: Set[type]
+        self,
+        apis: Sequence[Api],
+        routes: Sequence[Route],
+        services: Callable[[], Services],
+        offered: Set[type],
+        bodies: Bodies,
+        local: bool,
     ) -> None:
         self._apis, self._routes, self._services = apis, tuple(routes), services
+        self._bodies, self._local = bodies, local
         self._urls: MapAdapter | None = None
         """Made at the first request: a process makes an endpoint of every service, and serves one."""
         self._wanted = {api.dialect: wanted_by(api.dialect.authenticate, {"access", "authorization"}) for api in apis}
@@ -83,20 +88,15 @@ class Endpoint:
             require_services(handler, wanted, offered)
 
     def __call__(self, request: Request) -> Response:
-        return respond(request, self._apis, self._answer)
+        return respond(request, self._apis, self._answer, self._local)
 
     def _answer(self, request: Request, address: Address) -> Response:
-        """Find the route, authenticate, parse, call the handler, and render its result."""
-        body = read_body(request)
+        """Find the route, authenticate, read and parse the body, call the handler, and render its result."""
         if self._urls is None:
             self._urls = url_map(self._routes)
         route, named = _route(self._urls, request.method, address.path)
         bind_contextvars(route=route.path, **{name: text for name, text in named.items() if name not in SECRETS})
-        if len(body) > route.max_bytes:
-            raise TooLarge(
-                f"The body is over {route.max_bytes // 1024} KiB, the limit of this route. "
-                "Shorten its longest field, or write its characters as UTF-8: \\u escapes need more bytes."
-            )
+        body = cache(partial(self._bodies.read, request, route.max_bytes))  # it can be read once
         try:
             answer = _persistently(route, partial(self._call, request, address, route, named, body))
         except Exception as error:
@@ -107,8 +107,13 @@ class Endpoint:
             answer = route.degraded
         return render(request, route, answer)
 
-    def _call(self, request: Request, address: Address, route: Route, named: Mapping[str, str], body: bytes) -> Answer:
-        """Call the handler with the arguments of its signature, and return its result."""
+    def _call(
+        self, request: Request, address: Address, route: Route, named: Mapping[str, str], body: Callable[[], bytes]
+    ) -> Answer:
+        """Authenticate the caller, then call the handler with the arguments of its signature; return its result.
+
+        The body is read once the caller is known: until then, nobody is waited for.
+        """
         dialect, services, signature = address.dialect, self._services(), route.signature
         authorization = None if route.access is Open.ANYONE else _authorization(request, address.key)
         wanted = {name: services[kind] for name, kind in self._wanted[dialect].items()}
@@ -117,9 +122,11 @@ class Endpoint:
             bind_contextvars(account=caller.account)
             caller = replace(caller, identity=_identity(request) if dialect.identifies_launchers else None)
         given: dict[str, Any] = {name: services[kind] for name, kind in signature.services.items()}
+        if request.method not in READING:
+            require_json(request)
+        require_size(request.content_length, route.max_bytes)
         if signature.body is not None:
-            _require_plain(request)
-            given["body"] = dialect.body(body, signature.body)
+            given["body"] = dialect.body(body(), signature.body)
         if signature.query is not None:
             given["query"] = dialect.query(request.args.items(multi=True), signature.query)
         if signature.keyed:
@@ -175,16 +182,19 @@ def entry_point(endpoint: Endpoint) -> Callable[[Request], Response]:
     return lambda request: endpoint(request)
 
 
-def respond(request: Request, apis: Sequence[Api], answer: Callable[[Request, Address], Response]) -> Response:
+def respond(
+    request: Request, apis: Sequence[Api], answer: Callable[[Request, Address], Response], local: bool
+) -> Response:
     """Return the answer, or the refusal in the dialect of the path's API, and log it."""
     started, failure = time.monotonic(), None
     address = address_of(request.path, apis)
-    dialect = address.dialect
+    dialect, foreign = address.dialect, local and is_foreign(request)
     clear_contextvars()  # removes the fields of this thread's last request
     bind_contextvars(**{name: request.headers[name] for name in TRACE_HEADERS if name in request.headers})
     try:
+        if foreign:
+            raise ForeignRequest
         if dialect.cors is not None and request.method == "OPTIONS":
-            read_body(request)
             response = preflight(dialect.cors)
         else:
             response = answer(request, address)
@@ -192,8 +202,11 @@ def respond(request: Request, apis: Sequence[Api], answer: Callable[[Request, Ad
         response = refused(dialect.refused(refusal))
     except Exception as error:  # noqa: BLE001 (any other error is ours: it is logged, and not sent)
         response, failure = refused(dialect.internal), error
-    if dialect.cors is not None:
+    finally:
+        request.stream = io.BytesIO()  # else the framework would read what is left of the body, without a deadline
+    if dialect.cors is not None and not foreign:
         allow_origin(request, response)
+    response.headers["X-Content-Type-Options"] = "nosniff"
     status, route = response.status_code, get_contextvars().get("route", NO_ROUTE)
     level = logging.INFO if status < HTTPStatus.INTERNAL_SERVER_ERROR else logging.ERROR
     log.log(
@@ -225,35 +238,18 @@ def _dialect(apis: Sequence[Api], path: str) -> Dialect:
     return prefixes[max(prefixes, key=len)] if prefixes else NATIVE
 
 
-def unroutable(request: Request, apis: Sequence[Api], error: HTTPException) -> Response:
+def unroutable(request: Request, apis: Sequence[Api], error: HTTPException, local: bool) -> Response:
     """Answer a request that the framework refuses before it calls any endpoint, in the dialect of the path's API.
 
     Its router refuses a path with a line break, and a Host header that cannot be a name.
     """
 
-    def refuse(request: Request, _address: Address) -> Response:
-        read_body(request)
+    def refuse(_request: Request, _address: Address) -> Response:
         if error.code == HTTPStatus.NOT_FOUND:
             raise NoSuchPath
         raise Malformed("The Host header or the address cannot be read: send the control plane's own name and path.")
 
-    return respond(request, apis, refuse)
-
-
-def read_body(request: Request) -> bytes:
-    """Return the body, at most MAX_KEPT bytes of it, whatever its Content-Length is. Raises Malformed."""
-    kept, size = bytearray(), 0
-    try:
-        while size < MAX_DRAINED and (chunk := request.stream.read(CHUNK)):
-            size += len(chunk)
-            if len(kept) <= MAX_KEPT:
-                kept += chunk
-    except (ClientDisconnected, ParseException, OSError):  # the errors that Flask, gunicorn and the socket raise for it
-        raise Malformed("The body ends too early, or its chunks cannot be read.") from None
-    finally:
-        # Otherwise the framework would read the rest of the body into memory after us.
-        request.stream = io.BytesIO()
-    return bytes(kept)
+    return respond(request, apis, refuse, local)
 
 
 def _route(urls: MapAdapter, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
@@ -272,13 +268,6 @@ def _route(urls: MapAdapter, method: str, path: str) -> tuple[Route, Mapping[str
         }
     except ValidationError:
         raise NotFound(route.missing) from None
-
-
-def _require_plain(request: Request) -> None:
-    """Raise Malformed if the body is compressed."""
-    codings = {coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
-    if codings - {"", "identity"}:
-        raise Malformed("Send the body without a Content-Encoding.")
 
 
 def _identity(request: Request) -> str | None:

@@ -12,7 +12,7 @@ from werkzeug.http import HTTP_STATUS_CODES
 from functions.domain.access import Role
 from functions.http.api import Api
 from functions.http.authentication import Open
-from functions.http.endpoint import IDENTITY, KEY_HEADER, MAX_KEY_LENGTH
+from functions.http.endpoint import IDENTITY, KEY_HEADER, MAX_KEY_LENGTH, READING
 from functions.http.routing import PATH_NAME, Download, Route
 from shared.wire.launchers import IDENTITY_HEADER
 
@@ -20,6 +20,8 @@ Json = dict[str, Any]
 Schemas = Mapping[tuple[str, JsonSchemaMode], Json]
 
 ERROR: Final = "error"
+KEY_PATTERN: Final = "^[!-+.-~-]([ -+.-~-]*[!-+.-~-])?$"
+"""Printable ASCII without a comma; HTTP removes spaces around it."""
 
 
 def document(apis: Sequence[Api], of_every_service: Sequence[Route]) -> Json:
@@ -38,6 +40,8 @@ def document(apis: Sequence[Api], of_every_service: Sequence[Route]) -> Json:
         components |= {f"{api.name}.{model}": schema for model, schema in definitions.get("$defs", {}).items()}
         for route in routes:
             paths.setdefault(route.path, {})[route.method.lower()] = _operation(api, route, schemas)
+    _require_tags(paths, components)
+    _require_tags(components, components)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Launchyard", "version": "v1", "license": {"name": "Apache-2.0"}},
@@ -59,6 +63,16 @@ def document(apis: Sequence[Api], of_every_service: Sequence[Route]) -> Json:
 
 def render(apis: Sequence[Api], of_every_service: Sequence[Route]) -> str:
     return json.dumps(document(apis, of_every_service), indent=2, ensure_ascii=False) + "\n"
+
+
+def _require_tags(part: Any, components: Json) -> None:
+    """Require the field that tells the kinds of a union apart. Pydantic leaves it out because it has a default."""
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        _require_tags(inner, components)
+    if isinstance(part, dict) and isinstance(tag := part.get("discriminator"), dict):
+        for reference in tag["mapping"].values():
+            kind = components[reference.rpartition("/")[2]]
+            kind["required"] = sorted({*kind.get("required", ()), tag["propertyName"]})
 
 
 def _name(route: Route) -> str:
@@ -129,7 +143,7 @@ def _inline(part: Json, definitions: Json) -> Json:
 def _headers(api: Api, route: Route) -> list[Json]:
     headers: list[Json] = []
     if route.signature.keyed:
-        schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": "^[-!-+.-~]+$"}
+        schema = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": KEY_PATTERN}
         required = route.signature.key_required
         headers.append({"name": KEY_HEADER, "in": "header", "required": required, "schema": schema})
     launchers = not isinstance(route.access, Open) and Role.LAUNCHER in route.access
@@ -178,8 +192,10 @@ def _refusals(route: Route) -> set[HTTPStatus]:
         statuses |= {HTTPStatus.FORBIDDEN}
     if PATH_NAME.search(route.path) or route.conflicts:
         statuses |= {HTTPStatus.NOT_FOUND}
+    if route.method not in READING:
+        statuses |= {HTTPStatus.BAD_REQUEST, HTTPStatus.UNSUPPORTED_MEDIA_TYPE}
     if route.signature.body is not None:
-        statuses |= {HTTPStatus.BAD_REQUEST}
+        statuses |= {HTTPStatus.REQUEST_TIMEOUT}
     if route.signature.body is not None or route.signature.query is not None:
         statuses |= {HTTPStatus.UNPROCESSABLE_ENTITY}
     if route.conflicts:

@@ -19,8 +19,13 @@ def presence(environ: Mapping[str, Any]) -> Present:
     If the environment has no connection, it assumes that the caller is connected. If that is wrong, the order loses the
     time of one lease, and no attempt, because no machine was started (`rules._started_nothing`).
     """
-    connection = next((environ[name] for name in SOCKETS if name in environ), None)
+    connection = connection_of(environ)
     return lambda: connection is None or _open(connection)
+
+
+def connection_of(environ: Mapping[str, Any]) -> socket.socket | None:
+    """Return the request's connection; None if the server does not give it."""
+    return next((environ[name] for name in SOCKETS if name in environ), None)
 
 
 def _open(connection: socket.socket) -> bool:

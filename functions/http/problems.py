@@ -18,6 +18,7 @@ from functions.domain.refusals import (
     Unavailable,
     WrongState,
 )
+from functions.http.bodies import BodyTooSlow, WrongContentType
 from functions.http.routing import WrongMethod
 from shared.domain.order import State
 from shared.wire.problems import FieldError, Problem
@@ -32,9 +33,11 @@ STATUSES: Final[Mapping[type[Refusal], HTTPStatus]] = {
     Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     WrongMethod: HTTPStatus.METHOD_NOT_ALLOWED,
+    BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     Conflict: HTTPStatus.CONFLICT,
     Gone: HTTPStatus.GONE,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    WrongContentType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Invalid: HTTPStatus.UNPROCESSABLE_ENTITY,
     QuotaExceeded: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -4,10 +4,11 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from launcher.providers.qemu.settings import PREFIX, absolute_program
+from shared.address import parse_private
 from shared.domain.lanes import MAX_OFFERED
 from shared.domain.spec import Label
 from shared.guest.config import Executor
@@ -29,6 +30,11 @@ def _split(value: object) -> object:
     return tuple(item.strip() for item in value.split(",") if item.strip()) if isinstance(value, str) else value
 
 
+def _address(url: SecretStr) -> SecretStr:
+    parse_private(url.get_secret_value())
+    return url
+
+
 class SessionSettings(BaseSettings):
     """Each field is the environment's `LAUNCHYARD_<FIELD>`."""
 
@@ -38,7 +44,7 @@ class SessionSettings(BaseSettings):
 
     executor: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words), AfterValidator(_located)] = ()
     """The command line of the program that runs sessions, as a shell reads it; empty: the launcher takes no session."""
-    executor_api_url: Secret | None = None
+    executor_api_url: Annotated[Secret, AfterValidator(_address)] | None = None
     """The base address of the API for sessions, with the key in it that it needs, as the executor is given it."""
     labels: Annotated[tuple[Label, ...], NoDecode, BeforeValidator(_split), Field(max_length=MAX_OFFERED)] = ()
     """What this launcher offers to sessions that demand labels, separated by commas."""

@@ -156,7 +156,7 @@ def test_a_poll_that_hung_up_takes_nothing_and_the_next_live_one_gets_the_job(
     empty = _empty_polls(server[0])
     port = httpx.URL(server[1]).port
     with socket.create_connection((LOOPBACK, port)) as connection:
-        connection.sendall(f"GET /launcher/jobs?launcher_id={gone} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        connection.sendall(f"GET /launcher/jobs?launcher_id={gone} HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n".encode())
     job_id = create(http)
 
     assert poll(http, live)["job"]["job_id"] == job_id

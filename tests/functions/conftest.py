@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import functions_framework
@@ -12,13 +13,13 @@ from flask import Flask
 
 from functions import wiring
 from functions.http import endpoint
-from tests.functions.world import SECRET, World
+from tests.functions.world import SECRET, URL, World
 
 MAIN = Path(wiring.__file__).parent / "main.py"
 SETTINGS = {
     "LAUNCHYARD_BACKEND": "memory",
     "LAUNCHYARD_BUCKET": "s3://outputs",
-    "LAUNCHYARD_URL": "http://127.0.0.1:8080",
+    "LAUNCHYARD_URL": URL,
     "LAUNCHYARD_CALLBACK_SECRET": SECRET,
     "GOOGLE_CLOUD_PROJECT": "a-project",
 }
@@ -32,6 +33,12 @@ def target() -> str:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
+    with served(monkeypatch, target) as world:
+        yield world
+
+
+@contextmanager
+def served(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
     for name, value in {**SETTINGS, "FUNCTION_TARGET": target, "FUNCTION_SIGNATURE_TYPE": "http"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "path", list(sys.path))  # the framework adds the source's directory

@@ -76,14 +76,14 @@ def test_every_route_answers_any_input_as_documented(world: World, route: Route,
     def answers(data: st.DataObject) -> None:
         mode = data.draw(st.sampled_from([GenerationMode.POSITIVE, GenerationMode.NEGATIVE]))
         names = PATH_NAME.findall(route.path)
-        order_id = data.draw(st.sampled_from([None, *(_orders(world) if "order_id" in names else ())]))
+        order_id = data.draw(st.sampled_from([None, *(orders_in_each_state(world) if "order_id" in names else ())]))
         case = data.draw(operation.as_strategy(generation_mode=mode))
         if order_id is not None:
             case.path_parameters = {"order_id": order_id}
         elif names == ["account_id"]:
             case.path_parameters = {"account_id": data.draw(st.sampled_from(["acme", account_id]))}
         key = data.draw(
-            st.sampled_from([_fitting(route, world, order_id)] * 5 + [ADMIN, CLIENT, LAUNCHER, account_key, ""])
+            st.sampled_from([fitting(route, world, order_id)] * 5 + [ADMIN, CLIENT, LAUNCHER, account_key, ""])
         )
 
         response = case.call(app=world.http.application, headers={"Authorization": f"Bearer {key}"})
@@ -103,14 +103,14 @@ def test_each_operation_has_an_id_of_its_own_and_the_tag_of_its_api() -> None:
     assert {tag for operation in operations for tag in operation["tags"]} == {api.name for api in APIS}
 
 
-def _fitting(route: Route, world: World, order_id: str | None) -> str:
+def fitting(route: Route, world: World, order_id: str | None) -> str:
     """Return a key, or a token, that opens the route."""
     if isinstance(route.access, Open):
         return world.ports.tokens.issue(order_id or "", 1)
     return next(key for key in (ADMIN, CLIENT, LAUNCHER) if ROLES[key] in route.access)
 
 
-def _orders(world: World) -> list[str]:
+def orders_in_each_state(world: World) -> list[str]:
     """One queued order, one held order, one running order."""
     held: list[str] = [world.place(spec)["id"] for spec in (TASK, EXPORT, CAPACITY)]
     world.claim(held[1])

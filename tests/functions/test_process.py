@@ -1,4 +1,4 @@
-"""The functions as they are deployed: functions-framework's own process, over real HTTP."""
+"""The functions as they are deployed, over real HTTP: in functions-framework's own process, and in our server."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from functions import wiring
 from shared.client import ControlPlane
 from shared.wire.launchers import ClaimNext
 from tests.factories import EXPORT, TASK
-from tests.functions.world import ANY_LANES, CLIENT, KEYS, LAUNCHER, SECRET
+from tests.functions.world import ANY_LANES, CLIENT, KEYS, LAUNCHER, SECRET, URL
 from tests.harness.waiting import ANSWER_SECONDS, MAX_SECONDS, await_value
 
 ROOT: Final = Path(wiring.__file__).parent.parent
@@ -27,26 +27,29 @@ ENVIRONMENT: Final = {
     "PYTHONPATH": str(ROOT),
     "LAUNCHYARD_BACKEND": "memory",
     "LAUNCHYARD_BUCKET": "s3://outputs",
-    "LAUNCHYARD_URL": "http://127.0.0.1:8080",
+    "LAUNCHYARD_URL": URL,
     "LAUNCHYARD_S3_ENDPOINT": f"http://{LOOPBACK}:1",
     "LAUNCHYARD_S3_ACCESS_KEY_ID": "an-id",
     "LAUNCHYARD_S3_SECRET_ACCESS_KEY": "a-secret-access-key",
     "LAUNCHYARD_CALLBACK_SECRET": SECRET,
     "LAUNCHYARD_KEYS": json.dumps([{"digest": key.digest, "role": key.role, "account": key.account} for key in KEYS]),
-    "THREADS": "8",
+    "THREADS": "64",
 }
 
 
-def argv(port: int) -> list[str]:
-    framework = [sys.executable, "-m", "functions_framework", "--source", str(ROOT / "functions" / "main.py")]
+SERVERS: Final = ("functions_framework", "functions.server")
+
+
+def argv(module: str, port: int) -> list[str]:
+    framework = [sys.executable, "-m", module, "--source", str(ROOT / "functions" / "main.py")]
     return [*framework, "--target", "everything", "--host", LOOPBACK, "--port", str(port)]
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, int]]:
+@pytest.fixture(scope="module", params=SERVERS)
+def served(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[tuple[Server, int]]:
     port = free_port()
     log = tmp_path_factory.mktemp("functions") / "functions.log"
-    server = start("the functions", argv(port), log, ENVIRONMENT)
+    server = start("the functions", argv(request.param, port), log, ENVIRONMENT)
     await_ready(server, lambda: healthy(port))
     yield server, port
     stop(server)
@@ -138,11 +141,12 @@ def test_a_request_that_the_framework_refuses_is_answered_in_our_form(
     assert b"application/problem+json" in answer
 
 
-def test_bad_settings_are_all_reported_before_anything_is_served(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", SERVERS)
+def test_bad_settings_are_all_reported_before_anything_is_served(tmp_path: Path, module: str) -> None:
     bad = {"LAUNCHYARD_BUCKET": "outputs", "LAUNCHYARD_CALLBACK_SECRET": "short", "LAUNCHYARD_KEYS": "nonsense"}
 
     ended = subprocess.run(
-        argv(free_port()),
+        argv(module, free_port()),
         env={**os.environ, **ENVIRONMENT, **bad},
         cwd=tmp_path,
         capture_output=True,
@@ -178,7 +182,8 @@ def _claims_answered(server: Server) -> int:
 WAITING: Final = 20
 
 
-def test_claims_that_wait_are_answered_when_the_process_is_told_to_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("module", SERVERS)
+def test_claims_that_wait_are_answered_when_the_process_is_told_to_end(tmp_path: Path, module: str) -> None:
     """Under gunicorn, which waits for its requests: all are answered before their wait is over, and it exits with 0.
 
     One more than may wait is refused.
@@ -186,7 +191,7 @@ def test_claims_that_wait_are_answered_when_the_process_is_told_to_end(tmp_path:
     port, log = free_port(), tmp_path / "functions.log"
     environment = {**os.environ, **ENVIRONMENT, "THREADS": "40", "LAUNCHYARD_MAX_WAITING": str(WAITING)}
     with log.open("wb") as output, ThreadPoolExecutor(WAITING + 1) as pool:
-        process = subprocess.Popen(argv(port), env=environment, cwd=tmp_path, stdout=output, stderr=output)
+        process = subprocess.Popen(argv(module, port), env=environment, cwd=tmp_path, stdout=output, stderr=output)
         try:
             await_value(lambda: healthy(port), "the functions")
             claims = [pool.submit(_claim_of, port, number) for number in range(WAITING + 1)]

@@ -27,7 +27,7 @@ from shared.settings import SettingsWrong
 GOOD = {"url": "http://127.0.0.1:8080", "launcher_key": "ly_secret", "datacenter": "local:dev", "provider": "process"}
 
 VALUES: Final = {
-    "url": ("http://one", "http://two", "http://three"),
+    "url": ("https://one", "https://two", "https://three"),
     "datacenter": ("baremetal:one", "baremetal:two", "baremetal:three"),
     "node_size": ("tiny", "standard", "llm"),
     "providers": ("baremetal,gcp", "gcp", "baremetal"),

@@ -282,7 +282,7 @@ def test_an_empty_option_of_the_launcher_is_a_mistake_and_not_an_absent_one(opti
     ("variable", "value", "message"),
     [
         ("LAUNCHYARD_URL", "http://[::1]:8080", "LAUNCHYARD_URL is an IPv6 address"),
-        ("LAUNCHYARD_URL", "http://[fd00::1]", "LAUNCHYARD_URL is an IPv6 address"),
+        ("LAUNCHYARD_URL", "https://[fd00::1]", "LAUNCHYARD_URL is an IPv6 address"),
         ("LAUNCHYARD_SOURCE_API", "http://[::1]:8080", "LAUNCHYARD_SOURCE_API: "),
     ],
 )

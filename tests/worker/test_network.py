@@ -88,7 +88,7 @@ def test_a_document_over_the_limit_is_not_read() -> None:
 
 @pytest.mark.usefixtures("no_waiting")
 @pytest.mark.parametrize(
-    ("status", "tries", "retryable"), [(404, 1, False), (403, 1, False), (429, 5, True), (502, 5, True)]
+    ("status", "tries", "retryable"), [(404, 1, False), (403, 1, False), (408, 5, True), (429, 5, True), (502, 5, True)]
 )
 def test_an_entity_is_requested_again_only_if_that_may_help(status: int, tries: int, retryable: bool) -> None:
     with serving("127.0.0.1", {"/entities/A1": Response(status=status)}) as (port, received), client(None) as http:

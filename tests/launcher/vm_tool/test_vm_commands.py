@@ -88,7 +88,7 @@ def test_a_machine_whose_wait_fails_is_ended_and_nothing_is_printed(
 @pytest.mark.vm
 def test_a_machines_configuration_holds_no_secret(tool: Tool) -> None:
     flags = ("--intel-api-key", "s3cret", "--bootstrap-token", "s3cret", "--bootstrap-order-id", "one")
-    location = ("--cloud-provider", "baremetal", "--availability-zone", "rack-7", "--easyenclave-url", "http://h/")
+    location = ("--cloud-provider", "baremetal", "--availability-zone", "rack-7", "--easyenclave-url", "https://h/")
 
     answer = tool.new(*flags, *location)
 
@@ -97,7 +97,7 @@ def test_a_machines_configuration_holds_no_secret(tool: Tool) -> None:
     assert json.loads(vm.config.read_text()) == {
         "program": "idle",
         "vm": answer["name"],
-        "control_plane": "http://h",
+        "control_plane": "https://h",
         "datacenter": "baremetal:rack-7",
         "node_size": "tiny",
         "bootstrap_order_id": "one",

@@ -1,0 +1,40 @@
+"""Guards a control plane that serves one machine against the pages that a browser on that machine shows.
+
+A page of any origin may send requests to a loopback address, and with a name of its own that is made to mean this
+machine (DNS rebinding), it may read the answers.
+"""
+
+from urllib.parse import urlsplit
+
+from flask import Request
+
+from functions.domain.refusals import Forbidden
+from shared.address import is_loopback
+
+
+class ForeignRequest(Forbidden):
+    """The request was sent by a page of another machine, or to another name than this machine's."""
+
+    code = "foreign_request"
+    title = "This control plane serves its own machine only"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Send the request to 127.0.0.1, [::1] or localhost, and from no page of another origin: the Host or the "
+            "Origin header names another machine."
+        )
+
+
+def is_foreign(request: Request) -> bool:
+    """Return whether a header names another machine. Programs, unlike browsers, send no Origin."""
+    host, origin = request.headers.get("Host"), request.headers.get("Origin")
+    return not (_is_local(host and f"//{host}") and _is_local(origin))
+
+
+def _is_local(address: str | None) -> bool:
+    if address is None:
+        return True
+    try:
+        return is_loopback(urlsplit(address).hostname or "")
+    except ValueError:
+        return False
