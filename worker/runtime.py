@@ -72,7 +72,7 @@ class Worker:
                 output, result, upload_id = self._produce(reports, environment, on_progress)
                 took = round((self.clock() - begun) * 1000)
         except ProgramFailed as failure:
-            self.log.error("failed: %s: %s", failure.reason, failure.message)
+            self.log.error("failed: %s: %s", failure.reason, f"{failure.message} {failure.details}".strip())
             reports.failed(failure)
             self.log.info("reported failed")
             return
