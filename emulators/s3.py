@@ -10,10 +10,11 @@ import typer
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
-from emulators.processes import LOOPBACK, Server, StartFailed, accepts, await_ready, free_port, start, stop
+from emulators.processes import LOOPBACK, Server, StartFailed, accepts, await_ready, start, stop
+from emulators.s3_backend import Backend, a_backend, start_moto
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import bind
-from emulators.settings import S3Settings
+from emulators.settings import S3BackendSettings, S3Settings
 from functions.adapters.s3 import s3_client
 from shared.settings import read_or_exit
 
@@ -23,7 +24,7 @@ REGION: Final = "auto"
 
 def start_s3(port: int, logs: Path, access_key: str, secret: str, bucket: str) -> Sequence[Server]:
     """Start the local S3 with one bucket, and wait until it answers. If that fails, stop it. Raises StartFailed."""
-    backend = free_port()
+    backend = a_backend()
     started: list[Server] = []
     try:
         started.append(start_moto(backend, logs))
@@ -36,17 +37,9 @@ def start_s3(port: int, logs: Path, access_key: str, secret: str, bucket: str) -
     return started
 
 
-def start_moto(port: int, logs: Path) -> Server:
-    """Start moto's server alone. Raises StartFailed."""
-    argv = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)]
-    server = start("the S3 server (moto)", argv, logs / "moto.log")
-    await_ready(server, lambda: accepts(port))
-    return server
-
-
-def _start_proxy(port: int, backend: int, logs: Path, access_key: str, secret: str) -> Server:
-    options = [f"--port={port}", f"--backend-port={backend}", f"--access-key={access_key}"]
-    environment = {"LAUNCHYARD_S3_SECRET": secret}
+def _start_proxy(port: int, backend: Backend, logs: Path, access_key: str, secret: str) -> Server:
+    options = [f"--port={port}", f"--backend-port={backend.port}", f"--access-key={access_key}"]
+    environment = {"LAUNCHYARD_S3_SECRET": secret, **backend.environment}
     server = start("the S3 proxy", [sys.executable, "-m", "emulators.s3", *options], logs / "s3.log", environment)
     await_ready(server, lambda: accepts(port))
     return server
@@ -68,7 +61,8 @@ def create_bucket(endpoint: str, access_key: str, secret: str, bucket: str) -> N
 def serve(port: int = typer.Option(), backend_port: int = typer.Option(), access_key: str = typer.Option()) -> None:
     """Check each request on `port`, and forward it to moto on `backend_port`."""
     credentials = Credentials(access_key, read_or_exit(S3Settings).secret.get_secret_value())
-    proxy = CheckingProxy(f"http://{LOOPBACK}:{backend_port}", credentials, lambda: datetime.now(UTC))
+    backend = Backend(backend_port, read_or_exit(S3BackendSettings).word)
+    proxy = CheckingProxy(backend, credentials, lambda: datetime.now(UTC))
     bind(proxy, port).serve_forever()
 
 

@@ -24,6 +24,7 @@ from emulators.r2.multipart import MAX_PARTS, check_parts
 from emulators.r2.operations import operation_of
 from emulators.r2.request import NotAllowed, Received
 from emulators.r2.signatures import ALGORITHM, SIGNING_PARAMETERS, without
+from emulators.s3_backend import HEADER, Backend
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -33,17 +34,17 @@ IN_MEMORY: Final = 1 << 20
 """The number of bytes of a body to keep in memory. A longer body goes to a file."""
 OF_ONE_CONNECTION: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "date", "server"})
 """Headers that belong to one connection (RFC 9110, 7.6.1), and those that the server adds itself."""
-NOT_FORWARDED: Final = OF_ONE_CONNECTION | {"expect", "host", "x-amz-security-token"}
+NOT_FORWARDED: Final = OF_ONE_CONNECTION | {"expect", "host", "x-amz-security-token", HEADER}
 SIGNED_FOR_MOTO: Final = f"{ALGORITHM} Credential=local/20260101/auto/s3/aws4_request, SignedHeaders=, Signature="
 """moto finds the service and the region in it, and checks nothing. Its log shows no credential of a client."""
 
 
 class CheckingProxy:
-    """A WSGI application. `backend` is moto's address. Close it after the last request."""
+    """A WSGI application in front of the backend, moto. Close it after the last request."""
 
-    def __init__(self, backend: str, credentials: Credentials, clock: Callable[[], datetime]) -> None:
-        self._credentials, self._clock = credentials, clock
-        self._http = httpx.Client(base_url=backend, timeout=60, trust_env=False)
+    def __init__(self, backend: Backend, credentials: Credentials, clock: Callable[[], datetime]) -> None:
+        self._credentials, self._clock, self._backend = credentials, clock, backend
+        self._http = httpx.Client(base_url=backend.url, timeout=60, trust_env=False)
 
     def close(self) -> None:
         self._http.close()
@@ -93,7 +94,7 @@ class CheckingProxy:
     def _send(
         self, method: str, target: str, headers: dict[str, str], content: Iterator[bytes] | None
     ) -> httpx.Response:
-        headers = {**headers, "authorization": SIGNED_FOR_MOTO}
+        headers = {**headers, "authorization": SIGNED_FOR_MOTO, **self._backend.headers}
         outgoing = self._http.build_request(method, "/", headers=headers, content=content)
         outgoing.extensions["target"] = target.encode()
         return self._http.send(outgoing, stream=True)

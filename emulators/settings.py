@@ -85,6 +85,14 @@ class S3Settings(BaseSettings):
     secret: Secret
 
 
+class S3BackendSettings(BaseSettings):
+    """The word by which the server behind the local S3 knows the proxy in front of it."""
+
+    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_S3_BACKEND_")
+
+    word: Secret
+
+
 class TrustSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_")
 

@@ -112,6 +112,8 @@ class LauncherSettings(HostSettings, SessionSettings, GcpSettings, FlySettings):
     source_api: BaseUrl = Sources().api
     source_ipfs: BaseUrl = Sources().ipfs
     source_web: BaseUrl = Sources().web
+    source_private: bool = False
+    """Whether the names in the sources' addresses may lead to private networks."""
     heartbeat_seconds: Annotated[float, Field(gt=0, le=45)] = 20
     """The longest time between two heartbeats; a lease is renewed earlier if a third of it is over."""
     drain_seconds: Annotated[float, Field(ge=0)] = 60
@@ -168,7 +170,7 @@ class LauncherSettings(HostSettings, SessionSettings, GcpSettings, FlySettings):
 
     @property
     def sources(self) -> Sources:
-        return Sources(api=self.source_api, ipfs=self.source_ipfs, web=self.source_web)
+        return Sources(api=self.source_api, ipfs=self.source_ipfs, web=self.source_web, private=self.source_private)
 
     @property
     def supervision(self) -> Supervision:

@@ -38,7 +38,7 @@ def main() -> int:
     system = os.uname()
     log.info("started on %s %s, %s s after its boot", system.sysname, system.release, _uptime())
     with (
-        client(config.loopback_gateway, config.authorities) as http,
+        client(config.loopback_gateway, config.authorities, config.proxy, config.sources.private) as http,
         tempfile.TemporaryDirectory(prefix="worker-") as folder,
     ):
         return Worker(config, http, Path(folder), log).run()

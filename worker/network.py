@@ -3,16 +3,18 @@
 import copy
 import re
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache, cached_property, lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
+import httpcore
 import httpx
 import stamina
 
 from shared.address import is_loopback
 from shared.trouble import explain
+from worker.public_addresses import PublicBackend
 
 TIMEOUT: Final = httpx.Timeout(30.0, connect=10.0)
 """Seconds without progress before a try fails."""
@@ -29,6 +31,8 @@ TRIES: Final = 5
 FIRST_WAIT: Final = 0.5
 MAX_WAIT: Final = 15.0
 """Seconds between tries. The wait doubles from the first one on, with up to half a second of jitter."""
+
+LOCAL_HOSTS: Final = ("localhost", "127.0.0.1", "::1")
 
 T = TypeVar("T")
 
@@ -48,9 +52,7 @@ class Direct(httpx.BaseTransport):
 
     @cached_property
     def _plain(self) -> httpx.HTTPTransport:
-        return httpx.HTTPTransport(
-            verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), limits=CONNECTIONS
-        )  # it trusts no authority
+        return self._made(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))  # it trusts no authority
 
     @cached_property
     def _secure(self) -> httpx.HTTPTransport:
@@ -58,6 +60,9 @@ class Direct(httpx.BaseTransport):
         trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT  # as the launcher does: shared/trust.py
         if self._authorities is not None:
             trusted.load_verify_locations(cadata=self._authorities)
+        return self._made(trusted)
+
+    def _made(self, trusted: ssl.SSLContext) -> httpx.HTTPTransport:
         return httpx.HTTPTransport(verify=trusted, limits=CONNECTIONS)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -70,8 +75,51 @@ class Direct(httpx.BaseTransport):
                 transport.close()
 
 
+class DirectToPublic(Direct):
+    """Connects to public addresses if the URL names its host; if `private`, also to those of private networks."""
+
+    def __init__(self, authorities: str | None, private: bool) -> None:
+        super().__init__(authorities)
+        self._private = private
+
+    def _made(self, trusted: ssl.SSLContext) -> httpx.HTTPTransport:
+        made = super()._made(trusted)
+        made.close()
+        made._pool = httpcore.ConnectionPool(  # httpx has no argument for the backend
+            ssl_context=trusted,
+            max_connections=CONNECTIONS.max_connections,
+            max_keepalive_connections=CONNECTIONS.max_keepalive_connections,
+            keepalive_expiry=CONNECTIONS.keepalive_expiry,
+            network_backend=PublicBackend(self._private),
+        )
+        return made
+
+
+class Proxied(Direct):
+    """Sends every request through an HTTP proxy, which looks up the host in the URL and may refuse it."""
+
+    def __init__(self, authorities: str | None, proxy: str) -> None:
+        super().__init__(authorities)
+        self._proxy = httpx.Proxy(proxy)
+
+    def _made(self, trusted: ssl.SSLContext) -> httpx.HTTPTransport:
+        return httpx.HTTPTransport(verify=trusted, limits=CONNECTIONS, proxy=self._proxy)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """The extension `target` would replace what the proxy is asked for."""
+        if target := request.extensions.get("target"):
+            request = httpx.Request(
+                request.method,
+                request.url.copy_with(raw_path=target),
+                headers=request.headers,
+                stream=request.stream,
+                extensions={name: value for name, value in request.extensions.items() if name != "target"},
+            )
+        return super().handle_request(request)
+
+
 class LoopbackGateway(httpx.BaseTransport):
-    """Connects to `gateway` if the URL names a loopback address: the machine reaches its host's loopback there.
+    """Connects to `gateway`, where the machine reaches its host's loopback, in place of the host in the URL.
 
     The request itself, with its Host header, stays as it is: the signature of a presigned URL covers it.
     """
@@ -80,8 +128,8 @@ class LoopbackGateway(httpx.BaseTransport):
         self._gateway, self._inner = gateway, inner
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        if is_loopback(request.url.host):
-            request = httpx.Request(
+        return self._inner.handle_request(
+            httpx.Request(
                 request.method,
                 request.url.copy_with(host=self._gateway),
                 headers=request.headers,
@@ -89,25 +137,59 @@ class LoopbackGateway(httpx.BaseTransport):
                 # The server's certificate has the name in the URL.
                 extensions=request.extensions | {"sni_hostname": request.url.host},
             )
-        return self._inner.handle_request(request)
+        )
 
     def close(self) -> None:
         self._inner.close()
 
 
+class NoLoopback(httpx.BaseTransport):
+    """Refuses every request."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("This machine does not reach its host's loopback addresses.", request=request)
+
+
+class ByHost(httpx.BaseTransport):
+    """Sends a request one way if its URL names a loopback address, and another way if not."""
+
+    def __init__(self, loopback: httpx.BaseTransport, other: httpx.BaseTransport) -> None:
+        self._loopback, self._other = loopback, other
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        way = self._loopback if is_loopback(request.url.host) else self._other
+        return way.handle_request(request)
+
+    def close(self) -> None:
+        self._loopback.close()
+        self._other.close()
+
+
 class Client(httpx.Client):
-    """The worker's HTTP client. It keeps no cookies, and has no proxy, because it has its own transport.
+    """The worker's HTTP client. It keeps no cookies, and knows no proxy of the environment, because it has its own
+    transport.
 
     `fetch` is its short way: an export makes thousands of requests, and what a client adds takes as long as the rest.
+    It has a transport of its own, for `sources`: what is read there, strangers may have published.
     """
 
-    def __init__(self, transport: httpx.BaseTransport) -> None:
+    def __init__(self, transport: httpx.BaseTransport, sources: httpx.BaseTransport | None = None) -> None:
         refused = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
         super().__init__(transport=transport, timeout=TIMEOUT, cookies=refused)
-        self._way = transport
+        self._sources = sources or transport
+
+    def close(self) -> None:
+        super().close()
+        self._sources.close()
+
+    def __exit__(self, *arguments: Any) -> None:
+        super().__exit__(*arguments)
+        self._sources.close()
 
     def fetch(self, url: str) -> httpx.Response:
         """GET the URL, with no other headers than those of `FETCH`, and follow no redirect. Close the answer.
+
+        Raises AddressRefused if the URL names its host, and the name leads to no public address.
 
         The request names the origin only; what to ask for there is its extension `target`.
         """
@@ -119,7 +201,7 @@ class Client(httpx.Client):
         request = copy.copy(_request_to(origin))
         request.stream = NOTHING
         request.extensions = {"timeout": PATIENCE, "target": target}
-        return self._way.handle_request(request)
+        return self._sources.handle_request(request)
 
 
 @lru_cache(maxsize=16)
@@ -128,10 +210,33 @@ def _request_to(origin: str) -> httpx.Request:
     return httpx.Request("GET", origin, headers=FETCH)
 
 
-def client(loopback_gateway: str | None, authorities: str | None = None) -> Client:
-    """Return the client for all of the worker's HTTP."""
+def client(
+    loopback_gateway: str | None, authorities: str | None = None, proxy: str | None = None, private: bool = False
+) -> Client:
+    """Return the client for all of the worker's HTTP.
+
+    Loopback addresses are those of `loopback_gateway`, or this machine's own; a machine that has a proxy and no gateway
+    reaches none. Anything else goes through the proxy, if there is one: then the proxy checks addresses. If `private`,
+    the names of sources may lead to private networks.
+    """
     direct = Direct(authorities)
-    return Client(LoopbackGateway(loopback_gateway, direct) if loopback_gateway else direct)
+    loopback: httpx.BaseTransport = direct
+    if loopback_gateway is not None:
+        loopback = LoopbackGateway(loopback_gateway, direct)
+    elif proxy is not None:
+        loopback = NoLoopback()
+    if proxy is not None:
+        return Client(ByHost(loopback, Proxied(authorities, proxy)))
+    return Client(ByHost(loopback, direct), ByHost(loopback, DirectToPublic(authorities, private)))
+
+
+def proxy_variables(proxy: str | None, gateway: str | None) -> Mapping[str, str]:
+    """Return the variables by which programs find the proxy, as curl, Go and Python read them. Empty without one."""
+    if proxy is None:
+        return {}
+    direct = ",".join((*LOCAL_HOSTS, *([gateway] if gateway else [])))
+    variables = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "NO_PROXY": direct}
+    return variables | {name.lower(): value for name, value in variables.items()}
 
 
 def at_gateway(url: str, gateway: str | None) -> str:

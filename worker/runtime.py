@@ -12,7 +12,7 @@ from typing import Final
 from shared.guest.config import WorkerConfig
 from worker import lease, memory, progress
 from worker.callbacks import Callbacks, MeasuredOutput, OrderEnded, ReportRefused
-from worker.network import Client, NoHttpAnswer, at_gateway
+from worker.network import Client, NoHttpAnswer, at_gateway, proxy_variables
 from worker.programs import Job, ProgramFailed, Result, table
 from worker.progress import ProgressReports
 from worker.uploads import LARGE_BYTES, deliver, measure
@@ -72,7 +72,7 @@ class Worker:
                 output, result, upload_id = self._produce(reports, environment, on_progress)
                 took = round((self.clock() - begun) * 1000)
         except ProgramFailed as failure:
-            self.log.error("failed: %s: %s", failure.reason, failure.message)
+            self.log.error("failed: %s: %s", failure.reason, f"{failure.message} {failure.details}".strip())
             reports.failed(failure)
             self.log.info("reported failed")
             return
@@ -92,7 +92,10 @@ class Worker:
             http=self.http,
             folder=self.folder,
             progress=on_progress,
-            environment=_reachable({**environment, **api}, self.config.loopback_gateway),
+            environment={
+                **proxy_variables(self.config.proxy, self.config.loopback_gateway),
+                **_reachable({**environment, **api}, self.config.loopback_gateway),
+            },
             executor=executor,
         )
         self.log.info("running its %s program", self.config.spec.kind)

@@ -26,7 +26,13 @@ CONTRACTS_URL: Final = "https://app.easyenclave.com"
 USER_NETWORK: Final = "user"
 REFUSALS: Final = (
     *(ImageRejected, LaunchFailed, ModeRefused, TrialImpossible),
-    *(agents.AgentsFailed, console.ConsoleSilent, machines.MachineUnclear, machines.NoSuchMachine),
+    *(
+        agents.AgentsFailed,
+        console.ConsoleSilent,
+        machines.MachineUnclear,
+        machines.NoSuchMachine,
+        machines.RootNotMeasured,
+    ),
     *(OSError, SettingsWrong, ValidationError),
 )
 

@@ -4,20 +4,36 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol
+from typing import Final, Protocol
 
 from launcher.machines.directory import VmDirectory
+from launcher.machines.explanations import EXPLANATIONS
 from launcher.machines.resources import Resources
 from shared.domain.order import Failure, Reason
 from shared.domain.spec import AnySpec
 from shared.guest.config import WorkerConfig
 from shared.wire.launchers import Hold
 
+OF_SIZE: Final = frozenset({Reason.DISK_FULL, Reason.NO_CAPACITY})
+"""The reasons that depend on how large the machine is."""
+
+
+class Concerns(Enum):
+    """Whose orders would fail in the same way now."""
+
+    ORDER = auto()
+    """This order alone: what it asks for is wrong, or cannot be had now."""
+    LANE = auto()
+    """The orders of its lane, such as those of its size; a smaller machine may start."""
+    PROVIDER = auto()
+    """All orders that the provider would make machines for."""
+
 
 class LaunchFailed(Exception):
-    """The machine did not start; the message says why. Another attempt, or another host, may do better.
+    """The machine did not start. Another attempt, or another host, may do better.
 
-    If `of_order`, the provider can start the machines of other orders.
+    The message is for the launcher's log. `explanation` is for whoever placed the order, and must name nothing of the
+    host, of its account at a cloud, or of a library; None: what EXPLANATIONS says of the reason.
     """
 
     def __init__(
@@ -25,10 +41,21 @@ class LaunchFailed(Exception):
         message: str,
         reason: Reason = Reason.LAUNCH_FAILED,
         failure: Failure = Failure.RETRYABLE,
-        of_order: bool = False,
+        concerns: Concerns | None = None,
+        explanation: str | None = None,
     ) -> None:
+        """`concerns` None: what the reason and the failure say."""
         super().__init__(message)
-        self.reason, self.failure, self.of_order = reason, failure, of_order
+        self.reason, self.failure = reason, failure
+        self.concerns = concerns or _concerns(reason, failure)
+        self.explanation = explanation or EXPLANATIONS[reason]
+
+
+def _concerns(reason: Reason, failure: Failure) -> Concerns:
+    """A host that has no room for a machine may have some for a smaller one."""
+    if failure is Failure.PERMANENT:
+        return Concerns.ORDER
+    return Concerns.LANE if reason in OF_SIZE else Concerns.PROVIDER
 
 
 @dataclass(frozen=True, slots=True)

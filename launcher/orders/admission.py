@@ -1,7 +1,7 @@
 """Admission: reserves a machine's resources on this host before its order is claimed, and frees them at its end."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -16,7 +16,7 @@ from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 
 REST_SECONDS: Final = 60.0
-"""How long a provider takes no orders after it failed to start a machine because of a fault of its host."""
+"""How long a provider, or a lane, takes no orders after it failed to start a machine for which no order is to blame."""
 DISK_CHECK_SECONDS: Final = 5.0
 """The seconds between two reads of the free disk space while there is no room: other programs change it, too."""
 
@@ -62,6 +62,7 @@ class Admission:
         self._monotonic, self._disk_check_seconds = monotonic, disk_check_seconds
         self.rest_seconds = REST_SECONDS
         self._rest_until: dict[str, float] = {}
+        """By provider, or by lane: a lane's name has a slash."""
         self._changed = threading.Condition()
         self._reserved: set[Reservation] = set()
         self._lacking: dict[Lane, tuple[str, ...]] = {}
@@ -146,16 +147,20 @@ class Admission:
             self._reserved.discard(reservation)
             self._changed.notify_all()
 
-    def rest(self, provider: str) -> None:
-        """Admit no orders for a provider for a while: it would fail again, and another host may succeed."""
+    def rest(self, provider: str, lanes: Collection[str] = ()) -> None:
+        """Admit no orders for a provider for a while: it would fail again, and another host may succeed.
+
+        If lanes are named, only their orders are not admitted.
+        """
         log.warning(
             LogEvent.PROVIDER_RESTS,
             message="The provider failed for a fault of this host, and takes no order for a while.",
             provider=provider,
+            lanes=tuple(lanes),
             seconds=self.rest_seconds,
         )
         with self._changed:
-            self._rest_until[provider] = self._monotonic() + self.rest_seconds
+            self._rest_until |= dict.fromkeys(lanes or (provider,), self._monotonic() + self.rest_seconds)
 
     def close(self) -> None:
         self.closed.set()
@@ -211,7 +216,7 @@ class Admission:
         return reservation
 
     def _room(self, lane: Lane, left: Resources) -> int:
-        if self._monotonic() < self._rest_until.get(lane.provider, 0):
+        if self._monotonic() < max(self._rest_until.get(one, 0) for one in (lane.provider, lane.name)):
             return 0
         return min(lane.need.times_in(left), max(self._may_start(lane), 0))
 

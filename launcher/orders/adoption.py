@@ -19,7 +19,7 @@ from launcher.orders.admission import Admission
 from launcher.orders.assignment import Assignment, StopReason
 from launcher.orders.assignments import Assignments, Resume
 from launcher.orders.attempt import AttemptRunner, discard
-from launcher.orders.reports import FinalReport
+from launcher.orders.reports import FinalReport, last_words
 from launcher.providers.process.identity import MARK, end_stragglers, marked
 from shared.crash_points import Point, reach
 from shared.domain.order import LEASE, State
@@ -117,7 +117,14 @@ class Adoption:
             message = "The launcher ended before the machine was started."
             report: FinalReport = builder.returned(assignment.hold.epoch, message)
         else:
-            report = builder.machine_ended(assignment, None, directory)
+            log.info(
+                LogEvent.MACHINE_GONE,
+                message="The machine has ended.",
+                **assignment.hold.model_dump(),
+                exit_code=None,
+                **last_words(directory),
+            )
+            report = builder.machine_ended(assignment, None)
         self.runner.report(assignment, report, directory.manifest.provider)
         discard(directory, assignment)
 

@@ -11,7 +11,7 @@ from typing import Final, Self
 import structlog
 
 from launcher.machines.directory import VmDirectory
-from launcher.machines.port import Machine
+from launcher.machines.port import Concerns, Machine
 from launcher.machines.records import VmLease
 from shared.crash_points import Point, reach
 from shared.log_events import LogEvent
@@ -59,8 +59,8 @@ class Assignment:
         """True once the control plane has said that the order runs."""
         self.ending = False
         """True if the order has ended, and only its machine's end is missing."""
-        self.failed_alone = False
-        """True if its machine did not start, but those of other orders can."""
+        self.concerned: Concerns | None = None
+        """If its machine did not start: whose orders would fail in the same way."""
         self.note_started: Callable[[], None] = lambda: None
         """Notes that its machine has started."""
         self._monotonic = monotonic

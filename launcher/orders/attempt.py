@@ -1,10 +1,9 @@
 """One attempt at an order: the plan, the directory, the machine, its end, and the reports."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 from uuid import uuid4
 
 import structlog
@@ -12,34 +11,20 @@ import structlog
 from launcher.host.clock import SYSTEM
 from launcher.machines import directory
 from launcher.machines.directory import VmDirectory
+from launcher.machines.explanations import NO_PROVIDER
 from launcher.machines.failures import of_host
-from launcher.machines.port import LaunchFailed, Machine, Provider
+from launcher.machines.port import Concerns, LaunchFailed, Machine, Provider
 from launcher.machines.records import VmManifest
 from launcher.orders.assignment import Assignment, LeftRunning, StopReason
-from launcher.orders.reports import Delivery, FinalReport, ReportBuilder, ReportSender
+from launcher.orders.reports import Delivery, FinalReport, ReportBuilder, ReportSender, last_words
 from launcher.providers.registry import Providers
 from shared.crash_points import Point, reach
-from shared.domain.order import Failure, Reason
+from shared.domain.lanes import lane, offered
 from shared.domain.spec import SessionSpec
 from shared.guest.config import Executor, Sources, WorkerConfig
 from shared.guest.image import ImageRejected
 from shared.log_events import LogEvent
 from shared.wire.launchers import AttemptFailed, Claimed
-
-HOSTS_FAULT: Final = frozenset(
-    {
-        Reason.DISK_FULL,
-        Reason.HYPERVISOR_MISSING,
-        Reason.IMAGE_MISSING,
-        Reason.IMAGE_REJECTED,
-        Reason.LAUNCH_FAILED,
-        Reason.NO_CAPACITY,
-        Reason.PORT_TAKEN,
-    }
-)
-"""Failures that the next order would have on this host too, but perhaps not on another. A permanent failure is about
-the order: it would happen on any host.
-"""
 
 log = structlog.get_logger()
 
@@ -47,8 +32,9 @@ log = structlog.get_logger()
 @dataclass(frozen=True, slots=True)
 class AttemptRunner:
     """Makes attempts. `control_plane` is the URL that the machine's worker calls back. `rest` keeps a provider from
-    taking orders for a while. `authorities` are certificate authorities, as PEM, that machines trust beside the public
-    ones. `executor` runs agents' sessions. `pause` waits some seconds, or until the event is set."""
+    taking orders for a while; if lanes are named, orders of these only. `authorities` are certificate authorities, as
+    PEM, that machines trust beside the public ones. `executor` runs agents' sessions. `pause` waits some seconds, or
+    until the event is set."""
 
     launcher: str
     control_plane: str
@@ -56,7 +42,7 @@ class AttemptRunner:
     state: Path
     providers: Providers
     reports: ReportSender
-    rest: Callable[[str], None]
+    rest: Callable[[str, Collection[str]], None]
     authorities: str | None = None
     executor: Executor | None = None
     pause: Callable[[float, threading.Event], None] = SYSTEM.pause
@@ -77,14 +63,14 @@ class AttemptRunner:
                 error=str(error),
             )
             self.reports.send(
-                assignment, self.builder.returned(assignment.hold.epoch, str(error)), unless=assignment.hurried
+                assignment, self.builder.returned(assignment.hold.epoch, NO_PROVIDER), unless=assignment.hurried
             )
             return
         try:
             report = self._attempt(assignment, claimed, provider)
         except LeftRunning:
             return
-        self.report(assignment, report, provider.name)
+        self.report(assignment, report, provider.name, offered(lane(claimed.spec)))
 
     def resume(self, assignment: Assignment, machine_directory: VmDirectory, machine: Machine) -> None:
         """Watch the machine that an earlier daemon started, to its end."""
@@ -93,12 +79,19 @@ class AttemptRunner:
         except LeftRunning:
             return
         except OSError as error:
-            report = self.builder.launch_failed(assignment, of_host(error, "This host fails"))
+            report = self._launch_failed(assignment, of_host(error, "This host fails"))
         self.report(assignment, report, machine_directory.manifest.provider)
 
-    def report(self, assignment: Assignment, report: FinalReport | None, provider: str) -> None:
-        if isinstance(report, AttemptFailed) and _hosts_fault(report) and not assignment.failed_alone:
-            self.rest(provider)  # first, so that another host gets the order before this one uses up its attempts
+    def report(
+        self, assignment: Assignment, report: FinalReport | None, provider: str, lanes: Collection[str] = ()
+    ) -> None:
+        """Send the report. First, what the failure concerns takes no order for a while, so that another host gets this
+        one before it has used up its attempts here. An order whose own demands failed keeps no other from starting.
+        """
+        if assignment.concerned is Concerns.PROVIDER:
+            self.rest(provider, ())
+        elif assignment.concerned is Concerns.LANE:
+            self.rest(provider, lanes)
         if report is not None:
             self.reports.send(assignment, report, unless=assignment.hurried)
             reach(Point.LAUNCHER_REPORTED)
@@ -112,15 +105,15 @@ class AttemptRunner:
             assignment.open()
             machine_directory = self._prepare(assignment, claimed, provider)
         except ImageRejected as rejected:
-            return self.builder.image_rejected(assignment, rejected)
+            return self._image_rejected(assignment, rejected)
         except LaunchFailed as failed:
             return self._launch_failed(assignment, failed)
         except OSError as error:
-            return self.builder.launch_failed(assignment, of_host(error, "This host fails"))
+            return self._launch_failed(assignment, of_host(error, "This host fails"))
         try:
             return self._in_directory(machine_directory, assignment, provider)
         except OSError as error:  # the directory stays: the next daemon ends processes that still run
-            return self.builder.launch_failed(assignment, of_host(error, "This host fails"))
+            return self._launch_failed(assignment, of_host(error, "This host fails"))
 
     def _prepare(self, assignment: Assignment, claimed: Claimed, provider: Provider) -> VmDirectory:
         uuid = str(uuid4())
@@ -161,7 +154,7 @@ class AttemptRunner:
             machine = provider.start(machine_directory)
         except ImageRejected as rejected:
             discard(machine_directory, assignment)
-            return self.builder.image_rejected(assignment, rejected)
+            return self._image_rejected(assignment, rejected)
         except LaunchFailed as failed:
             discard(machine_directory, assignment)
             return self._launch_failed(assignment, failed)
@@ -176,8 +169,12 @@ class AttemptRunner:
         return self._watch_and_discard(machine_directory, machine, assignment)
 
     def _launch_failed(self, assignment: Assignment, failed: LaunchFailed) -> AttemptFailed:
-        assignment.failed_alone = failed.of_order
+        assignment.concerned = failed.concerns
         return self.builder.launch_failed(assignment, failed)
+
+    def _image_rejected(self, assignment: Assignment, rejected: ImageRejected) -> AttemptFailed:
+        assignment.concerned = Concerns.PROVIDER
+        return self.builder.image_rejected(assignment, rejected)
 
     def _watch_and_discard(
         self, machine_directory: VmDirectory, machine: Machine, assignment: Assignment
@@ -216,11 +213,12 @@ class AttemptRunner:
             pid=machine.pid,
             exit_code=code,
             stop_reason=assignment.stop_reason,
+            **(last_words(machine_directory) if by_itself and assignment.stop_reason is None else {}),
         )
         if by_itself and assignment.stop_reason is None and code == 0:
             self._await_last_report(machine, assignment)
         if by_itself and assignment.stop_reason is None:
-            return self.builder.machine_ended(assignment, code, machine_directory)
+            return self.builder.machine_ended(assignment, code)
         return self.builder.interrupted(assignment)
 
     def _await_last_report(self, machine: Machine, assignment: Assignment) -> None:
@@ -245,10 +243,6 @@ class AttemptRunner:
             authorities=self.authorities,
             executor=self.executor if isinstance(claimed.spec, SessionSpec) else None,
         )
-
-
-def _hosts_fault(report: AttemptFailed) -> bool:
-    return report.reason in HOSTS_FAULT and report.failure is not Failure.PERMANENT
 
 
 def _end(machine: Machine, assignment: Assignment) -> int | None:

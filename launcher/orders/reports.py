@@ -10,6 +10,7 @@ import structlog
 
 from launcher.host.clock import Clock
 from launcher.machines.directory import VmDirectory
+from launcher.machines.explanations import EXPLANATIONS
 from launcher.machines.port import LaunchFailed
 from launcher.orders.assignment import Assignment, StopReason
 from launcher.orders.outage import Backoff, Outage
@@ -29,7 +30,7 @@ from shared.wire.launchers import (
 
 TAIL_BYTES: Final = 4096
 MAX_LINE_LENGTH: Final = 300
-"""The part of a serial log's last line that a message repeats."""
+"""The part of a serial log's last line that the log repeats."""
 
 INVALID: Final = "invalid"
 """The code of a request that the control plane cannot read, such as a report of a kind that was added since."""
@@ -62,11 +63,10 @@ class ReportBuilder:
     def returned(self, epoch: int, message: str) -> Returned:
         return Returned(request_id=str(uuid4()), launcher=self.launcher, epoch=epoch, message=message)
 
-    def machine_ended(self, assignment: Assignment, exit_code: int | None, directory: VmDirectory) -> MachineGone:
-        """Report a machine that ended by itself, with the last line of its serial log."""
+    def machine_ended(self, assignment: Assignment, exit_code: int | None) -> MachineGone:
+        """Report a machine that ended by itself. What it wrote last is for the launcher's log only (`last_words`)."""
         code = "" if exit_code is None else f", with exit code {exit_code}"
-        message = f"The machine ended by itself{code}.{_last_line(directory)}"
-        return self.machine_gone(assignment.hold.epoch, exit_code, message)
+        return self.machine_gone(assignment.hold.epoch, exit_code, f"The machine ended by itself{code}.")
 
     def machine_gone(self, epoch: int, exit_code: int | None, message: str) -> MachineGone:
         return MachineGone(
@@ -80,7 +80,7 @@ class ReportBuilder:
             **assignment.hold.model_dump(),
             error=str(rejected),
         )
-        return self.failed(assignment.hold.epoch, Reason.IMAGE_REJECTED, str(rejected))
+        return self.failed(assignment.hold.epoch, Reason.IMAGE_REJECTED, EXPLANATIONS[Reason.IMAGE_REJECTED])
 
     def launch_failed(self, assignment: Assignment, failed: LaunchFailed) -> AttemptFailed:
         log.error(
@@ -90,7 +90,7 @@ class ReportBuilder:
             reason=failed.reason,
             error=str(failed),
         )
-        return self.failed(assignment.hold.epoch, failed.reason, str(failed), failed.failure)
+        return self.failed(assignment.hold.epoch, failed.reason, failed.explanation, failed.failure)
 
     def failed(self, epoch: int, reason: Reason, message: str, failure: Failure = Failure.RETRYABLE) -> AttemptFailed:
         return AttemptFailed(
@@ -185,17 +185,17 @@ def _as_failed_attempt(gone: MachineGone) -> AttemptFailed:
     )
 
 
-def _last_line(directory: VmDirectory) -> str:
-    """Return the last line of an ended machine's serial log, and where the log is kept; empty if it has none."""
+def last_words(directory: VmDirectory) -> dict[str, str]:
+    """Return, for the log, the last line of an ended machine's serial log, and where that is kept; empty if there is
+    none.
+    """
     try:
         directory.await_logs()  # its writer, another process, may not have written the last line yet
         with directory.serial_log.open("rb") as serial_log:
             serial_log.seek(max(0, directory.serial_log.stat().st_size - TAIL_BYTES))
             lines = serial_log.read().decode(errors="replace").splitlines()
     except OSError:  # a remote machine, or a disk that fails
-        return ""
+        return {}
     printable = ["".join(filter(str.isprintable, line)).strip() for line in lines]
-    last = next((line for line in reversed(printable) if line), None)
-    if last is None:
-        return f" It wrote nothing to its serial console ({directory.kept_log})."
-    return f" The last line of its serial log, {directory.kept_log}: {last[:MAX_LINE_LENGTH]}"
+    last = next((line for line in reversed(printable) if line), "")
+    return {"serial_log": str(directory.kept_log), "last_line": last[:MAX_LINE_LENGTH]}

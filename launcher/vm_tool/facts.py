@@ -1,5 +1,6 @@
 """Describes a machine with the keys of libvirt's `dominfo`, which the contract's clients know."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import psutil
@@ -8,6 +9,7 @@ from launcher.machines.directory import VmDirectory
 from launcher.machines.port import MachineState
 from launcher.providers.process.identity import state_of
 from launcher.providers.qemu.provider import OWN_MEMORY_MIB
+from shared.guest.image import root_hash
 
 AGENT: Final = "agent"
 """The contract's word for a machine that may serve orders."""
@@ -60,10 +62,15 @@ def described(directory: VmDirectory) -> dict[str, object]:
         "uuid": manifest.uuid,
         "mode": AGENT,
         "qemu_mode": manifest.mode,
-        "verity": True,
+        "verity": root_hash(_cmdline(manifest.argv)) is not None,
         "serial_log": str(directory.serial_log.resolve()),
         "info": text(dominfo(directory)),
     }
+
+
+def _cmdline(argv: Sequence[str]) -> str:
+    """Return the kernel's command line, which RTMR2 measures."""
+    return argv[argv.index("-append") + 1] if "-append" in argv[:-1] else ""
 
 
 def text(facts: Dominfo) -> str:

@@ -17,6 +17,7 @@ from launcher.providers.process.identity import end_stragglers, state_of
 from launcher.providers.qemu.provider import QemuMachines, QemuProvider, takes
 from launcher.vm_tool import console
 from shared.guest.config import StandaloneConfig, StandaloneProgram
+from shared.guest.image import verify
 from shared.log_events import LogEvent
 
 NO_LEASE: Final = VmLease(ends=0, seconds=0)
@@ -30,6 +31,10 @@ log = structlog.get_logger()
 
 class NoSuchMachine(Exception):
     """There is no machine of this name here."""
+
+
+class RootNotMeasured(Exception):
+    """The registers would say nothing of the root file system: another root would have the same."""
 
 
 class MachineUnclear(Exception):
@@ -64,8 +69,13 @@ def start(state: Path, provider: QemuProvider, size: Size, config: StandaloneCon
 def measure(state: Path, provider: QemuProvider, size: Size, seconds: float) -> dict[str, str]:
     """Return the registers by name, in hex: MRTD measures the firmware, RTMR0 depends on memory and processors.
 
-    Raises ImageRejected, LaunchFailed, ConsoleSilent, MachineUnclear, OSError.
+    Raises ImageRejected, RootNotMeasured, LaunchFailed, ConsoleSilent, MachineUnclear, OSError.
     """
+    if verify(provider.image, provider.digest).root_hash is None:
+        raise RootNotMeasured(
+            f"The command line of the image {provider.image} has no hash of its root: its registers would be the same "
+            "with any root. Build the image anew (make guest-image)."
+        )
     config = StandaloneConfig(program=StandaloneProgram.MEASURE, vm=new_name())
     with removed_on_failure(state, config.vm):
         made = start(state, provider, size, config)

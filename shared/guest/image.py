@@ -1,6 +1,7 @@
 """A guest image: a directory of files that one manifest lists. The manifest's SHA-256 is the image's digest."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -10,6 +11,9 @@ from shared.wire.base import Sha256
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 2
+ROOT_HASH: Final = "roothash="
+"""The word of the command line that the guest's `init` reads."""
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 PlainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
@@ -42,12 +46,23 @@ class ImageManifest(BaseModel):
     root: ImageFile
     cmdline: str
 
+    @property
+    def root_hash(self) -> str | None:
+        """Return the hash by which the guest checks each block of its root; None if the command line has none."""
+        return root_hash(self.cmdline)
+
     def canonical(self) -> bytes:
         return self.model_dump_json(indent=2).encode()
 
     def digest(self) -> str:
         """Return the image's digest, in lower-case hex."""
         return hashlib.sha256(self.canonical()).hexdigest()
+
+
+def root_hash(cmdline: str) -> str | None:
+    """Return the root's hash that a kernel's command line names; None if it names none, or several."""
+    named = [word.removeprefix(ROOT_HASH) for word in cmdline.split() if word.startswith(ROOT_HASH)]
+    return named[0] if len(named) == 1 and SHA256.fullmatch(named[0]) else None
 
 
 class _Format(BaseModel):

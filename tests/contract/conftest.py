@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from emulators.processes import LOOPBACK, free_port, stop
-from emulators.s3 import start_moto
+from emulators.processes import stop
+from emulators.s3_backend import Backend, a_backend, start_moto
 from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from functions.domain.order import Order
@@ -46,11 +46,11 @@ def moto_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def moto(moto_logs: Path) -> Iterator[str]:
-    """The address of a moto server that the module's tests share."""
-    port = free_port()
-    server = start_moto(port, moto_logs)
-    yield f"http://{LOOPBACK}:{port}"
+def moto(moto_logs: Path) -> Iterator[Backend]:
+    """A moto server that the module's tests share."""
+    backend = a_backend()
+    server = start_moto(backend, moto_logs)
+    yield backend
     stop(server)
 
 

@@ -19,6 +19,7 @@ from werkzeug.http import parse_options_header
 
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.s3 import REGION, create_bucket, start_s3
+from emulators.s3_backend import Backend
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
 from functions.adapters.buckets import open_bucket
@@ -96,7 +97,7 @@ def _put(url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
 
 
 @pytest.fixture
-def s3(moto: str, bucket_name: str) -> Iterator[HttpRig]:
+def s3(moto: Backend, bucket_name: str) -> Iterator[HttpRig]:
     clock = Clock()
     proxy = CheckingProxy(moto, Credentials(ACCESS_KEY, SECRET), clock)
     with serving(proxy) as endpoint:
@@ -292,19 +293,21 @@ def test_the_host_that_was_signed_counts_and_not_the_address_that_was_reached(s3
     assert _put(gateway, {**upload.headers, "host": signed_for}, BODY).is_success
 
 
-def test_an_object_not_uploaded_on_our_terms_has_no_sha256(s3: HttpRig, moto: str, bucket_name: str) -> None:
-    client = s3_client(moto, REGION, ACCESS_KEY, SECRET)
-    client.put_object(Bucket=bucket_name, Key="by-hand", Body=b"x")
+def put_by_hand(s3: HttpRig, bucket_name: str, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
+    """Upload an object that is not on our terms."""
+    there = urlsplit(s3.bucket.presign_upload(terms_of(), VALID).url)
+    client = s3_client(f"{there.scheme}://{there.netloc}", REGION, ACCESS_KEY, SECRET)
+    client.put_object(Bucket=bucket_name, Key=key, Body=body, Metadata=dict(metadata))
     client.close()
+
+
+def test_an_object_not_uploaded_on_our_terms_has_no_sha256(s3: HttpRig, bucket_name: str) -> None:
+    put_by_hand(s3, bucket_name, "by-hand", b"x", {})
     assert s3.bucket.stat("by-hand") == StoredObject(1, None)
 
 
-def test_a_service_that_keeps_no_sha256_is_asked_for_the_signed_metadata(
-    s3: HttpRig, moto: str, bucket_name: str
-) -> None:
-    client = s3_client(moto, REGION, ACCESS_KEY, SECRET)
-    client.put_object(Bucket=bucket_name, Key="as-on-r2", Body=BODY, Metadata={"sha256": terms_of().sha256})
-    client.close()
+def test_a_service_that_keeps_no_sha256_is_asked_for_the_signed_metadata(s3: HttpRig, bucket_name: str) -> None:
+    put_by_hand(s3, bucket_name, "as-on-r2", BODY, {"sha256": terms_of().sha256})
     assert s3.bucket.stat("as-on-r2") == StoredObject(len(BODY), terms_of().sha256)
 
 

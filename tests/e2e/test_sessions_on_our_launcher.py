@@ -127,9 +127,7 @@ def test_a_directory_that_is_not_allowed_fails_the_session_at_once(stack: Stack,
     order = ended(stack, create(stack, tmp_path))
 
     assert (order.state, order.attempt) == (State.FAILED, 1)
-    assert order.message == (
-        f"The project directory {tmp_path} is not allowed on this launcher: name one of LAUNCHYARD_PROJECT_DIRS."
-    )
+    assert order.message == f"The project directory {tmp_path} is not allowed on this launcher: name another."
 
 
 def test_a_cancelled_session_is_stopped_with_all_its_processes_after_its_executor_had_its_say(

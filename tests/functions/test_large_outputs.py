@@ -14,8 +14,9 @@ import pytest
 import stamina
 from botocore.credentials import Credentials
 
-from emulators.processes import LOOPBACK, free_port, stop
-from emulators.s3 import REGION, create_bucket, start_moto
+from emulators.processes import stop
+from emulators.s3 import REGION, create_bucket
+from emulators.s3_backend import a_backend, start_moto
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
 from functions.adapters.s3 import S3Bucket, s3_client
@@ -84,9 +85,9 @@ def refuse(status: int) -> Fault:
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3Client"]:
     """A client of moto, behind the proxy that checks what moto does not."""
-    port = free_port()
-    server = start_moto(port, tmp_path_factory.mktemp("moto"))
-    proxy = CheckingProxy(f"http://{LOOPBACK}:{port}", Credentials(ACCESS_KEY, SECRET), lambda: datetime.now(UTC))
+    backend = a_backend()
+    server = start_moto(backend, tmp_path_factory.mktemp("moto"))
+    proxy = CheckingProxy(backend, Credentials(ACCESS_KEY, SECRET), lambda: datetime.now(UTC))
     with serving(proxy) as endpoint:
         create_bucket(endpoint, ACCESS_KEY, SECRET, BUCKET)
         client = s3_client(endpoint, REGION, ACCESS_KEY, SECRET)

@@ -184,21 +184,23 @@ def test_a_failed_attempt_that_an_older_control_plane_does_not_answer_is_repeate
         ("print('first'); print('the last words'); print(' ')", "the last words"),
         ("print('x' * 9000)", "x" * 300),
         ("import sys; sys.stdout.buffer.write(bytes(range(256)) + b'end')", "end"),
-        ("pass", "It wrote nothing"),
+        ("pass", ""),
     ],
 )
-def test_a_machine_that_ends_by_itself_is_reported_with_where_its_serial_log_is_and_its_last_line(
+def test_of_a_machine_that_ends_by_itself_the_log_says_where_its_serial_log_is_and_its_last_line(
     launcher: InProcessLauncher, program: str, last: str
 ) -> None:
     assignment = launcher.assignment()
 
-    launcher.run(assignment, Processes((ENDS[0], "-c", program)))
+    with structlog.testing.capture_logs() as logs:
+        launcher.run(assignment, Processes((ENDS[0], "-c", program)))
 
-    message = launcher.server.bodies(UPDATES)[-1]["message"]
-    assert str(launcher.state / "logs" / f"{assignment.hold.order_id}-1.log") in message
-    assert last in message
-    assert message.isprintable()
-    assert len(message) < 1000
+    (gone,) = [line for line in logs if line["event"] == LogEvent.MACHINE_GONE]
+    assert gone["serial_log"] == str(launcher.state / "logs" / f"{assignment.hold.order_id}-1.log")
+    assert gone["last_line"].endswith(last)
+    assert gone["last_line"].isprintable()
+    assert len(gone["last_line"]) <= 300
+    assert gone["order_id"] == assignment.hold.order_id
 
 
 def test_of_a_machine_that_is_gone_only_its_serial_log_remains(launcher: InProcessLauncher) -> None:

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Final
@@ -16,14 +15,12 @@ import structlog.testing
 from launcher.machines import bounded_log, directory
 from launcher.machines.directory import MIB, VmDirectory
 from launcher.machines.port import MachineState
-from launcher.orders.assignment import Assignment
-from launcher.orders.reports import ReportBuilder
+from launcher.orders.reports import last_words
 from launcher.providers.process import start as launch
 from launcher.providers.process.identity import MARK, state_of
 from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.supervise import ProcessMachine
 from shared.log_events import LogEvent
-from shared.wire.launchers import Hold
 from tests.launcher.fake_control_plane import DEADLINE
 from tests.launcher.stand_ins import A_LEASE, STAYS, a_manifest
 
@@ -125,7 +122,7 @@ def test_a_log_that_is_still_written_is_waited_for_before_it_is_put_away(
         writer.resume()
 
 
-def test_the_report_waits_for_the_last_line_of_an_ended_machines_log(
+def test_the_log_gets_the_last_line_that_an_ended_machine_wrote_however_late_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits = tmp_path / "waits"
@@ -139,12 +136,11 @@ def test_the_report_waits_for_the_last_line_of_an_ended_machines_log(
     machine.reap()
     # Whoever waits for the writer has it go on.
     monkeypatch.setattr(directory, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: writer.resume()))
-    assignment = Assignment(Hold(order_id="one", epoch=1), A_LEASE, time.monotonic)
     try:
-        ending = ReportBuilder("t").machine_ended(assignment, 0, vm)
+        logged = last_words(vm)
     finally:
         writer.resume()
-    assert ending.message.endswith(f"The last line of its serial log, {vm.kept_log}: no disk")
+    assert logged == {"serial_log": str(vm.kept_log), "last_line": "no disk"}
 
 
 def test_a_disk_that_is_full_loses_the_log_and_never_holds_up_the_machine(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def a_directory(state: Path, argv: tuple[str, ...]) -> VmDirectory:
     return directory.create(state, manifest, b"{}", A_LEASE)
 
 
-def write_image(path: Path) -> str:
+def write_image(path: Path, cmdline: str = f"quiet rootblocks=1 roothash={'0' * 64}") -> str:
     """Write an image whose kernel halts at once, and return its digest."""
     contents = {"kernel": a_kernel(), "initrd": b"\0" * 512, "root.img": b"\0" * 4096}
     path.mkdir()
@@ -200,7 +200,7 @@ def write_image(path: Path) -> str:
         unpacked_kernel=files["kernel"],
         initrd=files["initrd"],
         root=files["root.img"],
-        cmdline="quiet",
+        cmdline=cmdline,
     )
     (path / "manifest.json").write_bytes(manifest.canonical())
     return manifest.digest()

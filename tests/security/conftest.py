@@ -1,6 +1,7 @@
-"""The control plane under test, as for the tests of the functions."""
+"""What the tests of other folders prepare."""
 
 from tests.functions.capacity.conftest import worker
 from tests.functions.conftest import settings, target, world
+from tests.launcher.conftest import launcher, server
 
-__all__ = ["settings", "target", "worker", "world"]
+__all__ = ["launcher", "server", "settings", "target", "worker", "world"]

@@ -18,7 +18,7 @@ import functions
 import launcher
 from cli.settings import CliSettings
 from emulators.settings import FlySettings as LocalFlySettings
-from emulators.settings import S3Settings, SchedulerSettings, TrustSettings
+from emulators.settings import S3BackendSettings, S3Settings, SchedulerSettings, TrustSettings
 from functions.settings import FunctionsSettings
 from launcher.orders.session_settings import SessionSettings
 from launcher.providers.fly.settings import FlySettings
@@ -49,6 +49,7 @@ SECRETS: Final = (
     (ToolSettings, "admin_token", "ADMIN_TOKEN"),
     (SchedulerSettings, "admin_key", "LAUNCHYARD_ADMIN_KEY"),
     (S3Settings, "secret", "LAUNCHYARD_S3_SECRET"),
+    (S3BackendSettings, "word", "LAUNCHYARD_S3_BACKEND_WORD"),
     (TrustSettings, "ita_api_key", "LAUNCHYARD_ITA_API_KEY"),
     (FunctionsSettings, "callback_secret", "LAUNCHYARD_CALLBACK_SECRET"),
     (FunctionsSettings, "admin_password", "LAUNCHYARD_ADMIN_PASSWORD"),

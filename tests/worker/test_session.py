@@ -181,22 +181,25 @@ def test_an_executor_that_fails_fails_the_session_with_its_last_output(
 @pytest.mark.parametrize(
     ("command", "why"), [("/no/such/executor", "No such file or directory"), ("/etc/passwd", "Permission denied")]
 )
-def test_an_executor_that_cannot_be_started_fails_the_session_with_what_to_do(
-    plane: FakeControlPlane, tmp_path: Path, command: str, why: str
+def test_an_executor_that_cannot_be_started_fails_the_session_and_the_log_says_what_to_do(
+    plane: FakeControlPlane, tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str, why: str
 ) -> None:
     run(plane, tmp_path, (command,))
 
-    message = failure(plane)
-    assert message.startswith(f"The executor {command} cannot be started in {tmp_path}/project: {why}.")
-    assert "LAUNCHYARD_EXECUTOR must name a program of the machine" in message
+    assert failure(plane) == "The launcher's program that runs sessions cannot be started."
+    logged = "".join(capfd.readouterr())
+    assert f"{command} in {tmp_path}/project: {why}. LAUNCHYARD_EXECUTOR must name a program of this machine" in logged
 
 
-def test_a_session_without_an_executor_fails_with_what_to_do(plane: FakeControlPlane, tmp_path: Path) -> None:
+def test_a_session_without_an_executor_fails_and_the_log_says_what_to_do(
+    plane: FakeControlPlane, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     config = plane.config(START)
     with client(None) as http:
         Worker(config, http, tmp_path, open_log(config)).run()
 
-    assert "set LAUNCHYARD_EXECUTOR" in failure(plane)
+    assert failure(plane) == "The launcher names no program that runs sessions."
+    assert "Set LAUNCHYARD_EXECUTOR" in "".join(capfd.readouterr())
 
 
 def test_only_the_configuration_of_a_session_has_an_executor_and_a_secret_address_is_not_shown(
@@ -284,7 +287,7 @@ def test_any_other_directory_is_refused_for_good_and_one_elsewhere_is_not_even_l
     message = failure(plane)
     assert f"The project directory {projects}/{named} " in message
     assert why in message
-    assert "LAUNCHYARD_PROJECT_DIRS" in message
+    assert f"{projects}/secret" not in message.replace(f"{projects}/{named}", "")
 
 
 @pytest.mark.parametrize("link", ["allowed/below", "allowed"])
@@ -303,7 +306,7 @@ def test_a_directory_that_becomes_a_link_after_its_check_is_refused(
     executor = Executor(command=ECHO, project_dirs=(f"{projects}/allowed",))
 
     with (
-        pytest.raises(ProgramFailed, match="it has become a link to"),
+        pytest.raises(ProgramFailed, match=r"it has become a link\.$"),
         project_directory.opened(f"{projects}/allowed/below", executor, tmp_path / "own"),
     ):
         pass
@@ -323,7 +326,7 @@ def test_a_directory_that_becomes_a_link_while_it_is_checked_is_refused(
     executor = Executor(command=ECHO, project_dirs=(f"{projects}/allowed",))
 
     with (
-        pytest.raises(ProgramFailed, match="it has become a link to"),
+        pytest.raises(ProgramFailed, match=r"it has become a link\.$"),
         project_directory.opened(f"{projects}/allowed/below", executor, tmp_path / "own"),
     ):
         pass

@@ -1,6 +1,7 @@
 """Reads the source over HTTP, with limits on the size, the time and the number of tries of each document.
 
-A redirect is followed within the source's own origin, never to another host. An answer that is compressed all the same
+A redirect is followed within the source's own origin, never to another host, and a source that is given by its name
+is read at public addresses only. An answer that is compressed all the same
 is not read: a few of its bytes may stand for gigabytes.
 """
 
@@ -17,6 +18,7 @@ from shared.guest.config import Sources
 from worker.arke import documents
 from worker.arke.documents import Entity, UnreadableDocument
 from worker.network import Client, NoHttpAnswer, answered, persist
+from worker.public_addresses import AddressRefused
 
 MAX_ID_LENGTH: Final = 128
 """In characters."""
@@ -110,6 +112,8 @@ class ArkeSource:
                 body = persist(lambda: self._read_once(f"{base}/{name}", deadline, turn))
             except NoHttpAnswer as error:
                 raise Unanswered(str(error)) from error
+            except AddressRefused as error:
+                raise UnreadableDocument(str(error)) from error
             self._bytes_left -= len(body)
             return parse(body)
 

@@ -39,11 +39,14 @@ class Result:
 
 
 class ProgramFailed(Exception):
-    """The program failed. If `retryable`, another attempt may succeed."""
+    """The program failed. If `retryable`, another attempt may succeed.
 
-    def __init__(self, reason: Reason, message: str, retryable: bool) -> None:
+    The message is for whoever placed the order; `details`, such as a path of the host, are for the machine's log only.
+    """
+
+    def __init__(self, reason: Reason, message: str, retryable: bool, details: str = "") -> None:
         super().__init__(message)
-        self.reason, self.message, self.retryable = reason, message, retryable
+        self.reason, self.message, self.retryable, self.details = reason, message, retryable, details
 
 
 Program = Callable[[Job[Any]], Result]

@@ -47,7 +47,8 @@ def _run(command: tuple[str, ...], environment: Mapping[str, str], output: Path)
             )
             return child.wait()
         except (OSError, ValueError) as error:
-            message = f"The command cannot be started: {error}"
+            why = error.strerror if isinstance(error, OSError) else error
+            message = f"The command {command[0]} cannot be started: {why}"
             raise ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False) from error
         except SystemExit:  # the worker is stopped, perhaps while its command starts: end the command, too
             process_tree.kill_descendants()

@@ -34,15 +34,15 @@ def opened(named: str | None, executor: Executor, own: Path) -> Iterator[Project
     if wanted is None:
         own.mkdir()
     path = os.path.realpath(wanted or own)  # resolved once: what is checked is what is opened
+    shown = named or "of the launcher"  # whoever placed the order is told of no path but its own
+    details = f"It is {path}; see {ALLOWED}."
     if wanted is not None and not _allowed(path, executor):
-        raise _refused(f"The project directory {wanted} is not allowed on this launcher: name one of {ALLOWED}.")
+        raise _refused(f"The project directory {shown} is not allowed on this launcher: name another.", details)
     try:
         descriptor = open_without_links(path)
     except OSError as error:
-        message = (
-            f"The project directory {wanted or own} cannot be opened where the session runs: {error.strerror}. Make it"
-        )
-        raise _refused(f"{message}, or name another of {ALLOWED}.") from error
+        message = f"The project directory {shown} cannot be opened where the session runs: {error.strerror}."
+        raise _refused(message, details) from error
     try:
         yield ProjectDirectory(path, f"/proc/self/fd/{descriptor}")
     finally:
@@ -55,9 +55,9 @@ def open_without_links(path: str) -> int:
     Another session may replace a directory after it was checked.
     """
     descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    if (actual := os.readlink(f"/proc/self/fd/{descriptor}")) != path:
+    if os.readlink(f"/proc/self/fd/{descriptor}") != path:
         os.close(descriptor)
-        raise NotADirectoryError(0, f"it has become a link to {actual}", path)
+        raise NotADirectoryError(0, "it has become a link", path)
     return descriptor
 
 
@@ -67,5 +67,5 @@ def _allowed(path: str, executor: Executor) -> bool:
     return any(Path(path).is_relative_to(os.path.realpath(one)) for one in every)
 
 
-def _refused(message: str) -> ProgramFailed:
-    return ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False)
+def _refused(message: str, details: str) -> ProgramFailed:
+    return ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False, details=details)

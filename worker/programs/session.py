@@ -39,7 +39,7 @@ Take = Callable[[bytes], None]
 def run(job: Job[SessionSpec]) -> Result:
     """Write `output.log`. Raises ProgramFailed if the executor cannot be started, or does not exit with 0."""
     if job.executor is None:
-        raise _failed("The launcher names no program that runs sessions: set LAUNCHYARD_EXECUTOR there.")
+        raise _failed("The launcher names no program that runs sessions.", "Set LAUNCHYARD_EXECUTOR there.")
     file = job.folder / OUTPUT
     environment = {**environment_of(job), SESSION_NAME: job.spec.session_name}
     with (
@@ -108,8 +108,8 @@ def _started(
         )
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        message = f"The executor {command[0]} cannot be started in {project.path}: {why}. LAUNCHYARD_EXECUTOR must name"
-        raise _failed(f"{message} a program of the machine that runs the session.") from error
+        details = f"{command[0]} in {project.path}: {why}. LAUNCHYARD_EXECUTOR must name a program of this machine."
+        raise _failed("The launcher's program that runs sessions cannot be started.", details) from error
 
 
 def follow(child: subprocess.Popen[bytes], take: Take, seconds: float | None = None) -> None:
@@ -172,5 +172,5 @@ def _ended(code: int) -> str:
     return f"ended with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
 
 
-def _failed(message: str) -> ProgramFailed:
-    return ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False)
+def _failed(message: str, details: str = "") -> ProgramFailed:
+    return ProgramFailed(Reason.PROGRAM_FAILED, message, retryable=False, details=details)

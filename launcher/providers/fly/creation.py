@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 
 from launcher.machines.directory import VmDirectory
 from launcher.machines.failures import of_host
-from launcher.machines.port import LaunchFailed
 from launcher.machines.records import write_durably
 from launcher.providers.fly.body import Body
 from launcher.providers.fly.errors import FlyError, FlyRefused, FlyUnreachable, Kind
@@ -56,7 +55,7 @@ class Creation:
         """Return the machine that `body` asks for. It has the marks of its order and epoch, and so is found again.
 
         A refusal is certain if nothing was sent before it; otherwise an earlier request may have been carried out.
-        Raises FlyRefused, LaunchFailed: then there is no machine; and OSError if that is unknown.
+        Raises FlyRefused, FlyUnreachable: then there is no machine; and OSError if that is unknown.
         """
         unanswered = False
         for wait in (*WAITS, None):
@@ -75,7 +74,7 @@ class Creation:
             if wait is not None:
                 self.sleep(wait)
         self._make_sure_of_none(body["name"], marks)
-        raise LaunchFailed(f"Fly did not make the machine: {why}")
+        raise FlyUnreachable(f"Fly did not make the machine: {why}")
 
     def _find_if_answered(self, name: str, marks: Mapping[str, str]) -> Found | None:
         """Return the machine that an earlier request made; None if there is none, or if that is unknown."""

@@ -7,12 +7,13 @@ from http import HTTPStatus
 from typing import Final
 
 from launcher.machines.failures import NO_CAPACITY, OTHER, Class
-from launcher.machines.port import LaunchFailed
+from launcher.machines.port import Concerns, LaunchFailed
 from launcher.machines.remote.cloud import CloudError
 from shared.domain.order import Failure, Reason
 
 MAX_MESSAGE_LENGTH: Final = 400
 INVALID: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
+TOO_LARGE: Final = frozenset({HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
 NOT_FOUND: Final = frozenset({HTTPStatus.NOT_FOUND})
 FORBIDDEN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
@@ -61,7 +62,7 @@ KINDS: Final = (
     Row(Kind.NO_MACHINE, NOT_FOUND),
     Row(Kind.REGION, INVALID, r"(?i)\bregion\b"),
     Row(Kind.SIZE, INVALID, r"\bconfig\.guest\b"),
-    Row(Kind.CONFIG, INVALID),
+    Row(Kind.CONFIG, INVALID | TOO_LARGE),
 )
 """The first row that fits counts; a refusal that fits none is OTHER."""
 
@@ -79,8 +80,15 @@ OF_KIND: Final[dict[Kind, Class]] = {
     Kind.CONFIG: PERMANENT,
     Kind.OTHER: OTHER,
 }
-"""A permanent failure is about the order only; after any other, the provider rests, unless only the region that the
-order names is full."""
+"""What a refusal does to the attempt."""
+EXPLAINED: Final[dict[Kind, str]] = {
+    Kind.FULL: "The region has no room for the machine now.",
+    Kind.LIMIT: "The launcher's limit of machines is reached.",
+    Kind.IMAGE: "The image cannot be found, or may not be used.",
+    Kind.REGION: "There is no such region.",
+    Kind.CONFIG: "The cloud refused the machine's configuration: its variables or arguments may be too large.",
+}
+"""What whoever placed the order is told. Of the other kinds it is told the reason only."""
 OF_SETTINGS: Final[dict[Kind, Class]] = {Kind.IMAGE: (Reason.IMAGE_MISSING, Failure.RETRYABLE), Kind.REGION: OTHER}
 """What it means if the order names neither image nor region, so that both are this launcher's settings."""
 
@@ -94,9 +102,13 @@ class FlyUnreachable(FlyError):
 
 
 class FlyRefused(FlyError):
-    """`message` is Fly's text."""
+    """`message` is Fly's text. The name of the `image` that was asked for is left out of it, because it may be made of
+    the words by which the kinds are told apart.
+    """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, image: str | None = None) -> None:
+        if image is not None:
+            message = re.sub(rf"(?<![A-Za-z0-9]){re.escape(image)}(?![A-Za-z0-9])", "the image", message)
         super().__init__(f"{status}: {message[:MAX_MESSAGE_LENGTH]}")
         self.status, self.message = status, message[:MAX_MESSAGE_LENGTH]
 
@@ -110,5 +122,15 @@ def launch_failed(refused: FlyRefused, names_image: bool, names_region: bool) ->
     own = {Kind.IMAGE: names_image, Kind.REGION: names_region}
     table = OF_KIND if own.get(refused.kind, True) else OF_SETTINGS
     reason, failure = table[refused.kind]
-    of_order = refused.kind is Kind.FULL and names_region
-    return LaunchFailed(f"Fly refused the machine: {refused}", reason, failure, of_order)
+    concerns = _concerns(refused.kind, names_image, names_region)
+    explanation = EXPLAINED.get(refused.kind) if table is OF_KIND else None
+    return LaunchFailed(f"Fly refused the machine: {refused}", reason, failure, concerns, explanation)
+
+
+def _concerns(kind: Kind, names_image: bool, names_region: bool) -> Concerns | None:
+    """Return whose orders would be refused, too. None: what reason and failure say."""
+    if kind is Kind.FULL and names_region:
+        return Concerns.ORDER
+    if kind in (Kind.OTHER, Kind.TAKEN) and (names_image or names_region):
+        return Concerns.ORDER  # a refusal in words that are new may be about these
+    return Concerns.LANE if kind is Kind.SIZE else None  # a kind of order has a size

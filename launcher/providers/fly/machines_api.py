@@ -105,7 +105,8 @@ class MachinesApi:
 
     def create(self, body: Mapping[str, Any]) -> Found:
         """Ask for a machine, once."""
-        return _found(self._sent(Action.CREATE, "POST", "", json=body, timeout=CREATE_SECONDS))
+        image = body.get("config", {}).get("image")
+        return _found(self._sent(Action.CREATE, "POST", "", image, json=body, timeout=CREATE_SECONDS))
 
     def get(self, machine_id: str) -> Found | None:
         """Return a machine, or None if Fly does not know it (any more)."""
@@ -148,7 +149,7 @@ class MachinesApi:
                 continue  # the pacer spaces the tries
         return self._sent(action, verb, path, **options)
 
-    def _sent(self, action: Action, verb: str, path: str, **options: Any) -> httpx.Response:
+    def _sent(self, action: Action, verb: str, path: str, image: str | None = None, **options: Any) -> httpx.Response:
         """Send a request at its time. If Fly has had too many, rest as long as it asks for, and send it again."""
         pacer = self._pacers.of(action)
         for _ in range(MAX_RESTS):
@@ -162,7 +163,7 @@ class MachinesApi:
             pacer.rest(_retry_after(answer))
         if answer.is_success:
             return answer
-        raise _error(answer)
+        raise _error(answer, image)
 
 
 def system_pacers() -> Pacers:
@@ -176,8 +177,8 @@ def _found(answer: httpx.Response) -> Found:
         raise FlyUnreachable("the answer is not a machine") from error
 
 
-def _error(answer: httpx.Response) -> FlyError:
-    refused = FlyRefused(answer.status_code, _message(answer))
+def _error(answer: httpx.Response, image: str | None) -> FlyError:
+    refused = FlyRefused(answer.status_code, _message(answer), image)
     if refused.kind in (Kind.FULL, Kind.LIMIT):
         return refused
     if answer.is_server_error or answer.is_redirect or answer.status_code in RETRYABLE:

@@ -10,7 +10,7 @@ import structlog
 
 from launcher.machines.directory import VmDirectory
 from launcher.machines.failures import of_host
-from launcher.machines.port import LaunchFailed, MachineState, Plan
+from launcher.machines.port import Concerns, LaunchFailed, MachineState, Plan
 from launcher.machines.remote.fleet import Fleet
 from launcher.machines.remote.marks import machine_name
 from launcher.machines.remote.strays import CurrentHolds, Strays
@@ -18,7 +18,7 @@ from launcher.machines.remote.watch import Watch
 from launcher.machines.resources import Resources
 from launcher.providers.fly.body import Body, build
 from launcher.providers.fly.creation import Creation, MachineRecord, read_record
-from launcher.providers.fly.errors import FlyError, FlyRefused, launch_failed
+from launcher.providers.fly.errors import FlyError, FlyRefused, FlyUnreachable, launch_failed
 from launcher.providers.fly.machine import FlyMachine, Target
 from launcher.providers.fly.machines_api import Found, MachinesApi, system_pacers
 from launcher.providers.fly.options import FlyOptions
@@ -131,6 +131,9 @@ class FlyProvider:
             found = self._creation.run(body, self._options.owner.marks(directory.manifest.hold))
         except FlyRefused as refused:
             raise launch_failed(refused, spec.image is not None, spec.region is not None) from refused
+        except FlyUnreachable as error:  # a create also waits for the image, which its registry may send slowly
+            concerns = None if spec.image is None else Concerns.ORDER
+            raise LaunchFailed(str(error), concerns=concerns) from error
         reach(Point.LAUNCHER_CREATED)
         record.model_copy(update={"id": found.id}).write(directory)
         return found
@@ -158,7 +161,8 @@ class FlyProvider:
             return self._environments(hold)
         except ControlPlaneError as error:
             message = f"The control plane does not say what the machine's worker needs: {error}"
-            raise LaunchFailed(message, of_order=isinstance(error, Refused)) from error
+            concerns = Concerns.ORDER if isinstance(error, Refused) else None
+            raise LaunchFailed(message, concerns=concerns) from error
 
     def _machine(self, directory: VmDirectory, config: WorkerConfig, machine_id: str | None) -> FlyMachine:
         """Return the machine. Raises OSError if this host has no descriptor left."""

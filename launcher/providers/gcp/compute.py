@@ -18,7 +18,7 @@ from google.cloud.compute_v1 import Instance, InstancesClient, Operation, ZoneOp
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from requests import RequestException
 
-from launcher.providers.gcp.errors import RATE, ComputeRefused, ComputeUnreachable
+from launcher.providers.gcp.errors import LEFT_NOTHING, RATE, ComputeRefused, ComputeUnreachable
 
 T = TypeVar("T")
 
@@ -159,8 +159,9 @@ def _translated() -> Iterator[None]:
         yield
     except GoogleAPICallError as error:
         refused = _refused(error)
-        if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR or refused.status in RETRYABLE or refused.code in RATE:
-            raise ComputeUnreachable(str(refused)) from error
+        may_help = refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR or refused.status in RETRYABLE
+        if refused.code in RATE or (may_help and refused.kind not in LEFT_NOTHING):
+            raise ComputeUnreachable(str(refused), answered=True) from error
         raise refused from error
     except (RequestException, TransportError, ParseError) as error:  # a proxy may answer 200 with a page of its own
         raise ComputeUnreachable(type(error).__name__) from error

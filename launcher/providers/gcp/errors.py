@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Final
 
 from launcher.machines.failures import NO_CAPACITY, OTHER, Class
-from launcher.machines.port import LaunchFailed
+from launcher.machines.port import Concerns, LaunchFailed
 from launcher.machines.remote.cloud import CloudError
 from shared.domain.order import Failure, Reason
 
@@ -20,7 +20,9 @@ EXHAUSTED: Final = frozenset(
     {"ZONE_RESOURCE_POOL_EXHAUSTED", "ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", "RESOURCE_POOL_EXHAUSTED"}
 )
 """A zone without TDX is exhausted, too (with details): kubernetes-sigs/cluster-api-provider-gcp, issue 1437."""
-QUOTA: Final = frozenset({"QUOTA_EXCEEDED", "quotaExceeded", "CPUS_ALL_REGIONS_QUOTA_EXCEEDED"})
+QUOTA_OF_PROJECT: Final = frozenset({"CPUS_ALL_REGIONS_QUOTA_EXCEEDED"})
+QUOTA: Final = frozenset({"QUOTA_EXCEEDED", "quotaExceeded"}) | QUOTA_OF_PROJECT
+"""The first two are mostly about one region (https://cloud.google.com/compute/resource-usage)."""
 RATE: Final = frozenset({"rateLimitExceeded", "RATE_LIMIT_EXCEEDED"})
 FORBIDDEN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 WRONG: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND})
@@ -33,6 +35,8 @@ class Kind(Enum):
 
     EXHAUSTED = auto()
     """The zone has no machine left; another may, and this one may later."""
+    USED_UP = auto()
+    """A quota of the project is reached."""
     LACKING = auto()
     """The zone never has such a machine; another may."""
     NO_ZONE = auto()
@@ -42,7 +46,8 @@ class Kind(Enum):
     CREDENTIALS = auto()
     IMAGE = auto()
     OTHER = auto()
-    """Such as a network or disk of this launcher's settings: the next order's instance is refused, too."""
+    """Such as a network or disk of this launcher's settings: the next order's instance is refused, too, unless the zone
+    is one that only this order names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,9 @@ class Row:
 
 
 KINDS: Final = (
-    Row(Kind.EXHAUSTED, codes=EXHAUSTED | QUOTA),
+    Row(Kind.EXHAUSTED, codes=EXHAUSTED),
+    Row(Kind.USED_UP, codes=QUOTA),
+    Row(Kind.NO_ZONE, FORBIDDEN | WRONG, words=r"denied on 'locations/[^']*' \(or it may not exist\)"),
     Row(Kind.CREDENTIALS, FORBIDDEN),
     Row(Kind.LACKING, WRONG, words=r"[Mm]achine type .*does not exist in zone|/machineTypes/[^/' ]+' was not found"),
     Row(Kind.LACKING, WRONG, words=r"(?i)(TDX|confidential).*not (supported|available) (in|by) (the |this )?zone"),
@@ -75,6 +82,7 @@ KINDS: Final = (
 
 OF_KIND: Final[dict[Kind, Class]] = {
     Kind.EXHAUSTED: NO_CAPACITY,
+    Kind.USED_UP: NO_CAPACITY,
     Kind.LACKING: (Reason.LAUNCH_FAILED, Failure.PERMANENT),
     Kind.NO_ZONE: (Reason.LAUNCH_FAILED, Failure.PERMANENT),
     Kind.ORDER: (Reason.LAUNCH_FAILED, Failure.PERMANENT),
@@ -82,10 +90,21 @@ OF_KIND: Final[dict[Kind, Class]] = {
     Kind.IMAGE: (Reason.IMAGE_MISSING, Failure.RETRYABLE),
     Kind.OTHER: OTHER,
 }
-"""A permanent failure is about the order only; after any other, the provider rests."""
+"""What the order, or the zone that it names, does to an attempt. For the kinds of LAUNCHERS, see `launch_failed`."""
+EXPLAINED: Final[dict[Kind, str]] = {
+    Kind.EXHAUSTED: "The zone has no such machine left now.",
+    Kind.USED_UP: "The launcher's quota of such machines is used up.",
+    Kind.LACKING: "The zone has no machines of this size.",
+    Kind.NO_ZONE: "There is no such zone.",
+    Kind.ORDER: "The cloud refused what the order says of its machine.",
+}
+"""What whoever placed the order is told. Of the other kinds it is told the reason only."""
 
+LAUNCHERS: Final = frozenset({Kind.CREDENTIALS, Kind.IMAGE})
+"""These are about this launcher's settings, whatever zone the order names."""
 OF_ZONE: Final = frozenset({Kind.LACKING, Kind.NO_ZONE})
-REPORTED_FIRST: Final = (Kind.EXHAUSTED, Kind.LACKING)
+LEFT_NOTHING: Final = frozenset({Kind.EXHAUSTED, Kind.USED_UP})
+REPORTED_FIRST: Final = (Kind.EXHAUSTED, Kind.USED_UP, Kind.LACKING)
 """Of the refusals of several zones, the first of these kinds is reported; else the last refusal."""
 
 
@@ -94,7 +113,11 @@ class ComputeError(CloudError):
 
 
 class ComputeUnreachable(ComputeError):
-    """No answer, or one that says to try again: the request may or may not have been carried out."""
+    """No answer, or one that says to try again (`answered`): the request may or may not have been carried out."""
+
+    def __init__(self, message: str, answered: bool = False) -> None:
+        super().__init__(message)
+        self.answered = answered
 
 
 class ComputeRefused(ComputeError):
@@ -113,6 +136,11 @@ class ComputeRefused(ComputeError):
         return next((row.kind for row in KINDS if row.fits(self)), Kind.OTHER)
 
     @property
+    def of_project(self) -> bool:
+        """True if a quota of all regions is reached."""
+        return self.code in QUOTA_OF_PROJECT
+
+    @property
     def taken(self) -> bool:
         return self.status == HTTPStatus.CONFLICT
 
@@ -122,12 +150,27 @@ class ComputeRefused(ComputeError):
         return self.status == HTTPStatus.NOT_FOUND or self.kind is Kind.NO_ZONE
 
 
-def launch_failed(refusals: Sequence[ComputeRefused], names_zone: bool) -> LaunchFailed:
+def launch_failed(refusals: Sequence[ComputeRefused], names_zone: bool, own_zone: bool = True) -> LaunchFailed:
     """Return the failure that follows from the refusals, one for each zone that was tried.
 
     If any zone may have room later, the order waits. If none ever will, that is the order's failure only if it names a
-    zone (`names_zone`): else the zones, and their machine type, are this launcher's settings alone.
+    zone (`names_zone`): else the zones, and their machine type, are this launcher's settings alone. `own_zone` is false
+    if the last refusal is about a zone that only the order names.
     """
     reported = next((one for kind in REPORTED_FIRST for one in refusals if one.kind is kind), refusals[-1])
-    reason, failure = OF_KIND[reported.kind] if names_zone or reported.kind not in OF_ZONE else OTHER
-    return LaunchFailed(f"Compute Engine refused the instance: {reported}", reason, failure)
+    kind, concerns = reported.kind, _concerns(reported, names_zone, own_zone)
+    settings_alone = kind in OF_ZONE and not names_zone
+    reason, failure = OTHER if settings_alone else OF_KIND[kind]
+    explanation = None if settings_alone else EXPLAINED.get(kind)
+    return LaunchFailed(f"Compute Engine refused the instance: {reported}", reason, failure, concerns, explanation)
+
+
+def _concerns(refused: ComputeRefused, names_zone: bool, own_zone: bool) -> Concerns:
+    """Return whose orders would be refused, too: no other's because of the zone that an order names."""
+    if refused.kind in LAUNCHERS:
+        return Concerns.PROVIDER
+    if refused.kind is Kind.OTHER:
+        return Concerns.PROVIDER if own_zone else Concerns.ORDER
+    if names_zone and not refused.of_project:
+        return Concerns.ORDER
+    return Concerns.PROVIDER if refused.kind is Kind.NO_ZONE else Concerns.LANE  # another size has another machine type

@@ -1,6 +1,7 @@
 """Makes an order's instance: records it, requests it zone by zone, and waits for it."""
 
 import errno
+import re
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -10,20 +11,26 @@ from pydantic import BaseModel, ConfigDict
 
 from launcher.machines.directory import VmDirectory
 from launcher.machines.failures import of_host
-from launcher.machines.port import LaunchFailed
+from launcher.machines.port import Concerns, LaunchFailed
 from launcher.machines.records import write_durably
 from launcher.providers.gcp.compute import Compute
-from launcher.providers.gcp.errors import ComputeError, ComputeRefused, ComputeUnreachable, Kind, launch_failed
+from launcher.providers.gcp.errors import (
+    EXPLAINED,
+    LEFT_NOTHING,
+    OF_KIND,
+    ComputeError,
+    ComputeRefused,
+    ComputeUnreachable,
+    Kind,
+    launch_failed,
+)
 from launcher.providers.gcp.instance import Resource, build
 from launcher.providers.gcp.names import labels, request_id
-from launcher.providers.gcp.options import GcpOptions
+from launcher.providers.gcp.options import ANY_ZONE, ZONE_PATTERN, GcpOptions
 from shared.domain.spec import CapacitySpec
 from shared.log_events import LogEvent
 from shared.wire.launchers import Hold
 
-ANY_ZONE: Final = "default"
-"""The zone of a datacenter that names no zone."""
-DEFAULT_ZONE: Final = "us-central1-a"
 RECORD: Final = "instance.json"
 INSERT_SECONDS: Final = 300.0
 """The time limit for an instance to exist, or to be refused."""
@@ -81,7 +88,8 @@ class Insertion:
             except ComputeRefused as refused:
                 refusals.append(refused)
                 if not self._passes_over(zone, refused, order.spec):
-                    raise launch_failed([refused], names_zone) from refused
+                    own = zone in self.options.own_zones
+                    raise launch_failed([refused], names_zone, own) from refused
                 log.warning(
                     LogEvent.ZONE_PASSED_OVER,
                     message="The zone has no such machine: the next zone is tried.",
@@ -94,12 +102,12 @@ class Insertion:
         """Return whether another zone may succeed. None can if the order names a zone that does not exist."""
         if refused.kind is Kind.NO_ZONE:
             return zone != own_zone(spec)
-        return refused.kind in (Kind.EXHAUSTED, Kind.LACKING)
+        return refused.kind in (*LEFT_NOTHING, Kind.LACKING)
 
     def _zones(self, spec: CapacitySpec) -> tuple[str, ...]:
         """Return the zones to try, in turn: first the one that the order names, if it does."""
         own = own_zone(spec)
-        order = (own, *self.options.zones) if own is not None else self.options.zones or (DEFAULT_ZONE,)
+        order = (own, *self.options.zones) if own is not None else self.options.own_zones
         return tuple(dict.fromkeys(order))
 
     def _begin(self, directory: VmDirectory, zones: tuple[str, ...], order: InstanceOrder) -> InstanceRecord:
@@ -115,7 +123,9 @@ class Insertion:
         try:
             self._insert(zones[-1], order)
         except ComputeUnreachable as error:
-            raise LaunchFailed(f"Compute Engine does not answer: {error}") from error
+            of_zone = error.answered and zones[-1] not in self.options.own_zones
+            concerns = Concerns.ORDER if of_zone else None
+            raise LaunchFailed(f"Compute Engine does not answer: {error}", concerns=concerns) from error
         return record
 
     def _insert(self, zone: str, order: InstanceOrder) -> None:
@@ -142,7 +152,7 @@ class Insertion:
         deadline = time.monotonic() + INSERT_SECONDS
         while not self.compute.await_operation(zone, operation):
             if time.monotonic() > deadline:
-                raise ComputeUnreachable(f"the instance was not there within {INSERT_SECONDS:g} s")
+                raise ComputeUnreachable(f"the instance was not there within {INSERT_SECONDS:g} s", answered=True)
 
     def _is_there(self, zone: str, name: str) -> bool:
         """Return whether an earlier request of this launcher's took the name. Raises OSError."""
@@ -163,6 +173,14 @@ def own_zone(spec: CapacitySpec) -> str | None:
     """Return the zone that an order names; None if any will do."""
     zone = spec.datacenter.partition(":")[2]
     return None if zone == ANY_ZONE else zone
+
+
+def require_zone(spec: CapacitySpec) -> None:
+    """Raise LaunchFailed if the zone that an order names cannot be one: Compute Engine need not be asked."""
+    zone = own_zone(spec)
+    if zone is not None and not re.fullmatch(ZONE_PATTERN, zone):
+        message = f"The order's zone is not a zone's name: {zone}"
+        raise LaunchFailed(message, *OF_KIND[Kind.NO_ZONE], explanation=EXPLAINED[Kind.NO_ZONE])
 
 
 def _unknown(name: str) -> OSError:

@@ -10,6 +10,11 @@ from shared.domain.spec import NodeSize
 MACHINE_TYPE: Final = "c3-standard-4"
 """The smallest machine type that supports TDX."""
 IMAGE: Final = "projects/ubuntu-os-cloud/global/images/family/ubuntu-2404-lts-amd64"
+ANY_ZONE: Final = "default"
+"""The zone of a datacenter that names no zone."""
+DEFAULT_ZONE: Final = "us-central1-a"
+ZONE_PATTERN: Final = r"[a-z]+-[a-z]+[0-9]+-(?:ai[0-9]+)?[a-z]"
+"""A zone's name, such as `us-central1-a`, or `us-central1-ai1a` (https://cloud.google.com/compute/docs/regions-zones)."""
 MAX_RUN_SECONDS: Final = 30 * 24 * 3600
 
 
@@ -43,6 +48,11 @@ class GcpOptions:
     @property
     def owner(self) -> Owner:
         return Owner(self.launcher, self.identity, self.control_plane)
+
+    @property
+    def own_zones(self) -> tuple[str, ...]:
+        """Return the zones of an order that names none."""
+        return self.zones or (DEFAULT_ZONE,)
 
     def machine_type_of(self, size: NodeSize) -> str:
         return self.machine_types.get(size, self.machine_type)

@@ -18,7 +18,7 @@ from launcher.machines.remote.watch import Watch
 from launcher.machines.resources import Resources
 from launcher.providers.gcp.compute import Compute, Found
 from launcher.providers.gcp.errors import ComputeError
-from launcher.providers.gcp.insertion import Insertion, InstanceOrder, InstanceRecord, read_record
+from launcher.providers.gcp.insertion import Insertion, InstanceOrder, InstanceRecord, read_record, require_zone
 from launcher.providers.gcp.machine import GcpMachine
 from launcher.providers.gcp.options import GcpOptions
 from shared.domain.spec import AnySpec, CapacitySpec
@@ -54,7 +54,7 @@ class GcpProvider:
         return Resources(machines=1, disk_mib=DISK_MIB)
 
     def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> Plan:  # noqa: ARG002 (it has a name of its own)
-        _capacity(config)
+        require_zone(_capacity(config))
         return Plan(argv=(), mode=MODE, vm=machine_name(self._options.name_prefix, hold))
 
     def start(self, directory: VmDirectory) -> GcpMachine:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final
 from pydantic import AliasChoices, Field, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from launcher.providers.gcp.options import IMAGE, MACHINE_TYPE, MAX_RUN_SECONDS, GcpOptions
+from launcher.providers.gcp.options import IMAGE, MACHINE_TYPE, MAX_RUN_SECONDS, ZONE_PATTERN, GcpOptions
 from shared.address import BaseUrl
 from shared.domain.spec import NodeSize
 
@@ -13,7 +13,7 @@ PREFIX: Final = "LAUNCHYARD_"
 TWIN: Final = "LAUNCHER_"
 """The prefix of the contract's environment variables; ours have PREFIX."""
 
-Zone = Annotated[str, StringConstraints(pattern=r"^[a-z]+-[a-z]+[0-9]+-[a-z]$")]
+Zone = Annotated[str, StringConstraints(pattern=rf"^{ZONE_PATTERN}$")]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 MachineType = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]*$")]
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ from launcher.host.checks.registry import missing_for_launch
 from launcher.host.hypervisor import QemuMode
 from launcher.machines.directory import DATA_DISK, MIB, VmDirectory
 from launcher.machines.failures import of_host, of_words
-from launcher.machines.port import LaunchFailed, Plan
+from launcher.machines.port import Concerns, LaunchFailed, Plan
 from launcher.machines.resources import GIB, Resources, Size, Sizes
 from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.start import start_process
@@ -147,10 +147,15 @@ def takes(size: Size, mode: QemuMode, directory_mib: int) -> Resources:
 
 
 def require(case: Case) -> None:
-    """Raise LaunchFailed, with the first one's reason and all names, if checks that a launch depends on fail."""
+    """Raise LaunchFailed, with the first one's reason and all names, if checks that a launch depends on fail.
+
+    If only the GPUs of its size are missing, smaller machines can start.
+    """
     if lacking := missing_for_launch(case):
         message = "\n".join(f"{result.check.name}: {result.finding}" for result in lacking)
-        raise LaunchFailed(message, lacking[0].check.reason or Reason.HYPERVISOR_MISSING)
+        only_gpus = bool(case.gpus) and not missing_for_launch(replace(case, gpus=()))
+        concerns = Concerns.LANE if only_gpus else None
+        raise LaunchFailed(message, lacking[0].check.reason or Reason.HYPERVISOR_MISSING, concerns=concerns)
 
 
 def ready_seconds(takes: Resources) -> float:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -36,16 +36,18 @@ class Attempts:
     fake: Fake
     programs: NoPrograms
     pauses: list[float] = dataclasses.field(default_factory=list)
-    rested: list[str] = dataclasses.field(default_factory=list)
+    rested: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
+    """What took no order for a while: the provider, or some of its lanes."""
 
     def runner(self, pause: Pause | None = None) -> AttemptRunner:
         def note(seconds: float, _interrupt: threading.Event) -> None:
             self.pauses.append(seconds)
 
+        def rest(provider: str, lanes: Collection[str]) -> None:
+            self.rested.append(tuple(lanes) or (provider,))
+
         providers = Providers({}, self.provider, images=self.provider)
-        return dataclasses.replace(
-            self.launcher.runner, providers=providers, pause=pause or note, rest=self.rested.append
-        )
+        return dataclasses.replace(self.launcher.runner, providers=providers, pause=pause or note, rest=rest)
 
     def failed(self, spec: ExportSpec | TaskSpec) -> tuple[str, str]:
         """Run an attempt whose machine does not start, and return its reason and failure."""
@@ -151,17 +153,17 @@ def test_an_order_that_names_a_full_region_does_not_hold_up_the_others(attempts:
     assert attempts.rested == []
 
 
-def test_a_full_region_of_the_settings_rests_the_provider(attempts: Attempts) -> None:
+def test_a_full_region_of_the_settings_rests_the_lane(attempts: Attempts) -> None:
     attempts.fake.behave(full=["ord"])
     assert attempts.failed(TASK) == ("no_capacity", "no_capacity")
-    assert attempts.rested == ["fly"]
+    assert attempts.rested == [("any/task",)]
 
 
 @pytest.mark.parametrize(
-    ("error", "rested"), [(Refused(ENDED), []), (Unreachable("no answer"), ["fly"])], ids=["refused", "unreachable"]
+    ("error", "rested"), [(Refused(ENDED), []), (Unreachable("no answer"), [("fly",)])], ids=["refused", "unreachable"]
 )
 def test_an_order_whose_environment_is_refused_does_not_hold_up_the_others(
-    attempts: Attempts, environments: Environments, error: ControlPlaneError, rested: list[str]
+    attempts: Attempts, environments: Environments, error: ControlPlaneError, rested: list[tuple[str, ...]]
 ) -> None:
     environments.error = error
     assert attempts.failed(FOREIGN_TASK)[0] == "launch_failed"

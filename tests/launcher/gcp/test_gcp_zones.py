@@ -48,7 +48,7 @@ def test_a_configured_zone_that_there_is_not_is_passed_over_and_keeps_no_machine
 @pytest.mark.parametrize(
     ("zone", "behaviour", "actual"),
     [
-        ("mars-1", {}, "Unknown zone"),
+        ("mars-1", {}, "not a zone's name"),
         ("us-mars1-a", {"no_zones": ["us-mars1-a"]}, "Unknown zone"),
         (ZONE, {"lacking": [ZONE, OTHER_ZONE, THIRD_ZONE]}, "does not exist in zone"),
         (ZONE, {"lacking": [ZONE, OTHER_ZONE], "no_zones": [THIRD_ZONE]}, "does not exist in zone"),
@@ -85,8 +85,9 @@ def test_if_one_zone_may_have_room_later_the_order_waits(fake: Fake, provider: G
     ("code", "status", "message", "kind"),
     [
         ("ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", 503, "The zone has none of it.", Kind.EXHAUSTED),
-        ("QUOTA_EXCEEDED", 403, "Quota 'C3_CPUS' exceeded.  Limit: 8.0 in region us-central1.", Kind.EXHAUSTED),
-        ("quotaExceeded", 403, "Quota 'C3_CPUS' exceeded.", Kind.EXHAUSTED),
+        ("QUOTA_EXCEEDED", 403, "Quota 'C3_CPUS' exceeded.  Limit: 8.0 in region us-central1.", Kind.USED_UP),
+        ("quotaExceeded", 403, "Quota 'C3_CPUS' exceeded.", Kind.USED_UP),
+        ("forbidden", 403, "Permission denied on 'locations/us-mars1-a' (or it may not exist).", Kind.NO_ZONE),
         ("forbidden", 403, "Required 'compute.instances.create' permission", Kind.CREDENTIALS),
         ("invalid", 400, "Invalid value for field 'zone': 'mars-1'. Unknown zone.", Kind.NO_ZONE),
         ("notFound", 404, "The resource 'projects/p/zones/us-mars1-a' was not found", Kind.NO_ZONE),

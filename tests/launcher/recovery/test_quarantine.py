@@ -198,7 +198,7 @@ def test_a_machine_is_adopted_in_spite_of_other_entries_beside_its_directory(gar
             write_at(state / "vms" / name, content, good.path)
         resumed, providers = Resumed(), Providers({}, None)
         runner = AttemptRunner(
-            "alpha", "http://nowhere", Sources(), state, providers, cast("ReportSender", None), lambda _: None
+            "alpha", "http://nowhere", Sources(), state, providers, cast("ReportSender", None), lambda *_: None
         )
 
         Adoption(runner, cast("Assignments", resumed), room_for(state, 2)).run()
