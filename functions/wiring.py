@@ -140,7 +140,7 @@ def build(settings: AllSettings, apis: Sequence[Api]) -> Services:
 def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSettings], BaseSettings]) -> Services:
     """Return the services that handlers may take, by their type."""
     store, clock, new_id = ports.store, ports.clock, ports.new_id
-    outputs = Outputs(store, ports.bucket, clock)
+    outputs = Outputs(store, ports.bucket, clock, new_id)
     orders = Orders(store, ports.doorbell, outputs, clock, new_id, partial(expect, ports.job_notices))
     jobs = SessionJobs(store)
     agent_sessions = AgentSessions(ports.agent_sessions, ports.agent_session_events, jobs, clock)

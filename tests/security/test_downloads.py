@@ -40,7 +40,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counted: list[int] = []
     opened: Callable[..., IO[Any]] = Path.open
 
-    def open_and_count(self: Path, mode: str = "r", *arguments: Any, **options: Any) -> IO[Any]:
+    def open_and_count(self: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
         file = opened(self, mode, *arguments, **options)
         return _Counting(file, counted) if set(mode) & set("wax") else file
 

@@ -123,7 +123,9 @@ def queries() -> list[StructuredQuery]:
 def lists(store: FirestoreOrderStore) -> None:
     """Send what both lists can ask: every combination of their filters, by an operator and by an account."""
     ports = replace(ports_for(Clock(), Bells()), store=store)
-    service = Orders(store, ports.doorbell, Outputs(store, ports.bucket, ports.clock), ports.clock, ports.new_id)
+    service = Orders(
+        store, ports.doorbell, Outputs(store, ports.bucket, ports.clock, ports.new_id), ports.clock, ports.new_id
+    )
     admin, client = Principal(Role.ADMIN, "operators"), Principal(Role.CLIENT, "acme")
     for caller, state, kind, after in product((admin, client), (None, *State), (None, *OrderKind), (None, AFTER)):
         orders.list_orders(orders.OrderFilter(state=state, kind=kind, after=after), caller, service)
