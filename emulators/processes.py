@@ -190,13 +190,16 @@ def family(server: Server) -> list[psutil.Process]:
 
 
 def stop(server: Server, seconds: float = STOP_SECONDS) -> None:
-    """Stop the server: send SIGTERM to its session and, after `seconds`, SIGKILL to the rest."""
+    """Stop the server: send SIGTERM to its session and, after `seconds`, SIGKILL to the rest.
+
+    What this user may not stop runs on: `family` lists it.
+    """
     alive = family(server)
     for process in alive:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process.terminate()
     for process in _still_running(alive, seconds):
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process.kill()
     _still_running(alive, seconds)
 
