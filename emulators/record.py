@@ -6,8 +6,17 @@ from typing import Final
 from pydantic import ValidationError
 
 from emulators.processes import SERVER, STARTED, Server, StartFailed, family, stop
+from launcher.machines.private import make_folder
 
 LOGS: Final = "logs"
+
+
+def make_logs(home: Path) -> Path:
+    """Make the folder of the logs, and return it. An earlier version let everyone read it, and the logs in it."""
+    logs = home / LOGS
+    make_folder(logs)
+    logs.chmod(0o700)
+    return logs
 
 
 class Record:

@@ -78,12 +78,12 @@ def test_what_a_server_starts_while_the_stack_is_stopped_is_stopped_too(
 ) -> None:
     started: list[Server] = []
 
-    def stop_late(which: Server) -> None:
+    def stop_slowly(which: Server) -> None:
         if not started:
             started.append(start("a machine's program", SLEEPS, tmp_path / LOGS / "program.log"))
         stop(which)
 
-    monkeypatch.setattr(record, "stop", stop_late)
+    monkeypatch.setattr(record, "stop", stop_slowly)
 
     assert Record(tmp_path).stop_all() == [server, *started]
     assert not [one for one in (server, *started) if family(one)]

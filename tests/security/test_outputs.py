@@ -216,13 +216,13 @@ def test_an_image_that_reports_twice_at_once_leaves_the_output_that_was_accepted
     world.bucket.store(machine.key, FILE)
     copied = world.bucket.copy
 
-    def copy_late(source: str, target: str, content_type: str) -> int | None:
+    def copy_slowly(source: str, target: str, content_type: str) -> int | None:
         monkeypatch.setattr(world.bucket, "copy", copied)
         assert machine.call_back(machine.success()).status_code == 200
         world.bucket.store(machine.key, OTHER)
         return copied(source, target, content_type)
 
-    monkeypatch.setattr(world.bucket, "copy", copy_late)
+    monkeypatch.setattr(world.bucket, "copy", copy_slowly)
     machine.call_back(machine.success())
 
     assert fetched(world, machine.task_id) == FILE

@@ -12,7 +12,7 @@ from cli.app import build
 from launcher.cli.secret_flags import ELSEWHERE
 
 SECRET: Final = re.compile(r"(^|-)(key|secret|token|password)s?$")
-NO_SECRETS: Final = {"--idempotency-key", "--secret"}
+NO_SECRETS: Final = {"--key", "--idempotency-key", "--secret"}
 """An idempotency key, and the name of an operator's secret."""
 CANARY: Final = "canary-of-a-secret"
 
@@ -38,8 +38,10 @@ def test_every_flag_that_takes_a_secret_is_known() -> None:
     assert {flag for _, flag, _ in FLAGS} == set(ELSEWHERE)
 
 
-@pytest.mark.parametrize(("path", "flag", "told"), FLAGS, ids=lambda value: value if isinstance(value, str) else None)
-def test_a_secret_that_is_given_as_an_argument_is_warned_of(path: tuple[str, ...], flag: str, told: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "flag", "help_text"), FLAGS, ids=lambda value: value if isinstance(value, str) else None
+)
+def test_a_secret_that_is_given_as_an_argument_is_warned_of(path: tuple[str, ...], flag: str, help_text: str) -> None:
     needed = {("vm", "delete"): ["nobody"]}.get(path, [])
 
     done = CliRunner().invoke(build(), [*path, *needed, flag, CANARY], env={"LAUNCHYARD_URL": ""})
@@ -48,7 +50,7 @@ def test_a_secret_that_is_given_as_an_argument_is_warned_of(path: tuple[str, ...
     assert f"can read {flag}" in warning
     assert ELSEWHERE[flag] in warning
     assert CANARY not in done.output
-    assert told.startswith("Deprecated: ")
+    assert help_text.startswith("Deprecated: ")
 
 
 def test_a_secret_of_the_environment_is_not_warned_of() -> None:
