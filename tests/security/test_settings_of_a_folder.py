@@ -29,7 +29,7 @@ def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def write_file(url: str, key: str = OF_THE_FOLDER) -> None:
     file = Path(LOCAL)
     file.parent.mkdir(exist_ok=True)
-    file.write_text(f"LAUNCHYARD_URL={url}\nLAUNCHYARD_CLIENT_KEY={key}\n")
+    file.write_bytes(f"LAUNCHYARD_URL={url}\nLAUNCHYARD_CLIENT_KEY={key}\n".encode(errors="surrogateescape"))
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_file_that_names_another_host_is_not_the_local_stacks() -> None:
         (lambda: None, "No control plane is named"),
         (lambda: write_file("nowhere"), "dev.env is wrong. LAUNCHYARD_URL: it must begin with"),
         (lambda: write_file("http://127.0.0.1:9", ""), "No control plane is named"),
-        (lambda: (Path(LOCAL).parent.mkdir(), Path(LOCAL).write_bytes(b"\xff\xfe")), "cannot be read: Unicode"),
+        (lambda: write_file("\udcff"), "cannot be read: Unicode"),
     ],
     ids=["absent", "wrong", "incomplete", "no text"],
 )
