@@ -1,6 +1,5 @@
 """The local stack's environment: its servers start with it, and a developer's shell can read it from `dev.env`."""
 
-import os
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ from emulators.settings import (
 )
 from functions.domain.access import KEY_BYTES, KEY_PREFIX, ApiKey, Role, digest
 from functions.ports import WorkerCredentials
+from launcher.machines.private import make_folder, opener
 
 FILE: Final = "dev.env"
 ACCOUNT_OF: Final = {Role.ADMIN: "operator", Role.CLIENT: "developer", Role.LAUNCHER: "laptop"}
@@ -72,11 +72,11 @@ def api_keys(environment: Environment) -> list[ApiKey]:
 
 def write_environment(home: Path, environment: Environment) -> Path:
     """Write `dev.env`, which only its owner can read. A shell may source it, and `launchyard` reads it."""
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
     file = home / FILE
     lines = "".join(f"{name}={value}\n" for name, value in environment.items())
     file.unlink(missing_ok=True)
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+    with open(file, "x", opener=opener) as out:
         out.write(lines)
     return file
 

@@ -27,6 +27,8 @@ from shared.settings import SettingsWrong
 
 TIMEOUT: Final = httpx.Timeout(20, connect=5)
 ATTEMPTS: Final = 5
+MAX_BYTES: Final = 1 << 29
+"""More than any of the downloads has: a server that sends without end does not fill the disk."""
 
 
 class Unobtainable(StartFailed):
@@ -153,12 +155,16 @@ def _receive(download: Download, partial: Path, on_progress: OnProgress) -> None
 
 
 def _write(response: httpx.Response, partial: Path, received: int, on_progress: OnProgress) -> None:
+    """Append what the server sends, as it sends it. Raises Unobtainable if it is too long."""
     length = response.headers.get("Content-Length", "")
     total = received + int(length) if length.isdecimal() else None
     with partial.open("ab" if received else "wb") as file:
         for chunk in response.iter_raw():  # with a chunk size, an interruption would lose the last, incomplete chunk
-            file.write(chunk)
             received += len(chunk)
+            if received > MAX_BYTES:
+                partial.unlink()
+                raise Unobtainable(f"{response.url} has more than {MAX_BYTES} bytes. The download was discarded.")
+            file.write(chunk)
             on_progress(received, total)
 
 

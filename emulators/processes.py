@@ -15,6 +15,7 @@ from typing import Final
 import psutil
 from pydantic import TypeAdapter
 
+from launcher.machines.private import make_folder, opener
 from launcher.providers.process.identity import started_at
 
 LOOPBACK: Final = "127.0.0.1"
@@ -117,8 +118,8 @@ def require_free(name: str, port: int, setting: str) -> None:
 
 def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Server:
     """Start a server in its own session, with its output in `log`, and record it in STARTED. Raises StartFailed."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as out:
+    make_folder(log.parent)
+    with open(log, "ab", opener=opener) as out:
         try:
             child = subprocess.Popen(
                 argv,
@@ -138,7 +139,7 @@ def start(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, s
 
 def record(server: Server) -> None:
     """Record a server beside its log, so that `down` stops it."""
-    with (server.log.parent / STARTED).open("ab") as records:
+    with open(server.log.parent / STARTED, "ab", opener=opener) as records:
         records.write(SERVER.dump_json(server) + b"\n")
 
 
@@ -190,13 +191,16 @@ def family(server: Server) -> list[psutil.Process]:
 
 
 def stop(server: Server, seconds: float = STOP_SECONDS) -> None:
-    """Stop the server: send SIGTERM to its session and, after `seconds`, SIGKILL to the rest."""
+    """Stop the server: send SIGTERM to its session and, after `seconds`, SIGKILL to the rest.
+
+    What this user may not stop runs on: `family` lists it.
+    """
     alive = family(server)
     for process in alive:
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process.terminate()
     for process in _still_running(alive, seconds):
-        with suppress(psutil.NoSuchProcess):
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             process.kill()
     _still_running(alive, seconds)
 

@@ -6,8 +6,17 @@ from typing import Final
 from pydantic import ValidationError
 
 from emulators.processes import SERVER, STARTED, Server, StartFailed, family, stop
+from launcher.machines.private import make_folder
 
 LOGS: Final = "logs"
+
+
+def make_logs(home: Path) -> Path:
+    """Make the folder of the logs, and return it. An earlier version let everyone read it, and the logs in it."""
+    logs = home / LOGS
+    make_folder(logs)
+    logs.chmod(0o700)
+    return logs
 
 
 class Record:
@@ -34,9 +43,18 @@ class Record:
         return [server for server in self.read() if family(server)]
 
     def stop_all(self) -> list[Server]:
-        """Stop the servers, last started first. Return those of which any process still ran."""
-        alive = self.alive()
-        for server in reversed(alive):
-            stop(server)
+        """Stop the servers, last started first. Return those of which any process still ran.
+
+        A server may start another until it ends itself, so the record is read again. It is removed once nothing in it
+        runs. Raises StartFailed if something still does.
+        """
+        stopped: list[Server] = []
+        while alive := [server for server in self.alive() if server not in stopped]:
+            for server in reversed(alive):
+                stop(server)
+            stopped += alive
+        if left := self.alive():
+            named = ", ".join(f"{server.name} (process {server.pid})" for server in left)
+            raise StartFailed(f"Still running: {named}. Stop what you can, then run `launchyard down` again.")
         self._file.unlink(missing_ok=True)
-        return alive
+        return stopped

@@ -15,7 +15,7 @@ from emulators.fakes.fly.server import start_fly
 from emulators.fakes.trust_authority import start_trust_authority
 from emulators.fetch import Unobtainable
 from emulators.processes import Server, StartFailed, require_free, running
-from emulators.record import LOGS, Record
+from emulators.record import Record, make_logs
 from emulators.seeding import seed
 from emulators.settings import BUCKET, Backend, ProviderChoice, StackSettings
 from launcher.orders import leftovers
@@ -72,7 +72,7 @@ def down(home: Path) -> list[Server]:
 
 
 def _start_all(settings: StackSettings, environment: Environment, report: Report) -> None:
-    logs = settings.home / LOGS
+    logs = make_logs(settings.home)
     for_launcher = _launcher_environment(settings, environment, report)
     _start_in_parallel(_stores(settings, environment, logs))
     if settings.backend is Backend.GOOGLE:

@@ -424,8 +424,11 @@ class OutputBucket(Protocol):
         Raises NotFound and Unavailable before it returns any.
         """
 
-    def delete(self, key: str) -> None:
-        """Remove the object. Do nothing if there is none."""
+    def copy(self, source: str, target: str, content_type: str) -> int | None:
+        """Copy the object's bytes to the key `target`, and return their number; None if there is no such object.
+
+        Of what the object's uploader said of it, such as its type, the copy has nothing. Raises Unavailable.
+        """
 
     def delete_below(self, prefix: str) -> None:
         """Remove every object whose key begins with the prefix. Raises Unavailable."""

@@ -152,7 +152,7 @@ def build(settings: AllSettings, apis: Sequence[Api]) -> Services:
 def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSettings], BaseSettings]) -> Services:
     """Return the services that handlers may take, by their type."""
     store, clock, new_id = ports.store, ports.clock, ports.new_id
-    outputs = Outputs(store, ports.bucket, clock)
+    outputs = Outputs(store, ports.bucket, clock, new_id)
     waiting_claims = min(ports.quotas.waiting_claims, ports.max_waiting)
     usage = Usage(store, ports.pools, clock, replace(ports.quotas, waiting_claims=waiting_claims))
     orders = Orders(store, ports.doorbell, outputs, usage, clock, new_id, partial(expect, ports.job_notices))

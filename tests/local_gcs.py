@@ -1,5 +1,5 @@
 """A small Google Cloud Storage: of its XML API the objects' PUT and GET by V4 signed URL, of its JSON API metadata,
-reading, listing and deletion. It keeps objects in memory, and holds requests to their signatures
+reading, listing, copying and deletion. It keeps objects in memory, and holds requests to their signatures
 (https://cloud.google.com/storage/docs/authentication/canonical-requests). No official emulator exists.
 """
 
@@ -82,6 +82,7 @@ class LocalGcs:
             prefix = f"/{bucket}/{request.args['prefix']}"
             listed = [name.removeprefix(f"/{bucket}/") for name in self._objects if name.startswith(prefix)]
             return _json({"items": [{"name": name, "bucket": bucket} for name in listed]})
+        key, _, target = key.partition(f"/rewriteTo/b/{bucket}/o/")
         name = f"/{bucket}/{unquote(key)}"
         if name not in self._objects:
             return _json({"error": {"code": 404, "message": f"No such object: {name}"}}, 404)
@@ -89,6 +90,12 @@ class LocalGcs:
             del self._objects[name]
             return Response(status=204)
         blob = self._objects[name]
+        if target:
+            about = json.loads(request.get_data())
+            copied = StoredBlob(blob.body, about["contentType"], about.get("metadata", {}))
+            self._objects[f"/{bucket}/{unquote(target)}"] = copied
+            size = str(len(blob.body))
+            return _json({"done": True, "totalBytesRewritten": size, "objectSize": size, "resource": {}})
         if request.args.get("alt") == "media":
             asked = request.range
             first, end = (asked and asked.range_for_length(len(blob.body))) or (0, len(blob.body))

@@ -59,12 +59,16 @@ class MemoryBucket:
         body = self._objects[key][0][first : last + 1]
         return (body[at : at + CHUNK] for at in range(0, len(body), CHUNK))
 
-    def delete(self, key: str) -> None:
-        self._objects.pop(key, None)
+    def copy(self, source: str, target: str, content_type: str) -> int | None:
+        if source not in self._objects:
+            return None
+        body, _ = self._objects[source]
+        self._objects[target] = (body, StoredObject(len(body), None, _etag(body)))
+        return len(body)
 
     def delete_below(self, prefix: str) -> None:
         for key in self.keys(prefix):
-            self.delete(key)
+            del self._objects[key]
 
     def keys(self, prefix: str = "") -> list[str]:
         return sorted(key for key in self._objects if key.startswith(prefix))

@@ -17,6 +17,7 @@ PER_TEST: Final = (
     "tests/launcher/test_daemon.py",
     "tests/launcher/test_daemon_faults.py",
     "tests/launcher/test_doctor.py",
+    "tests/security/test_permissions.py",
 )
 """Here each test is a unit by itself."""
 PER_MODULE: Final = (

@@ -12,12 +12,12 @@ Weaker than on S3: the service keeps no SHA-256 of its own (only CRC32C and MD5)
 signed metadata declares. Clients that download an output compare it with the order's SHA-256 in any case.
 
 The URL does not sign `x-goog-if-generation-match: 0`: if the answer to an upload was lost, the worker sends the same
-bytes to the same key again, and that must succeed. Every epoch has a key of its own, so the header would protect
-nothing else.
+bytes to the same key again, and that must succeed. Other bytes have another key, so the header would protect nothing
+else.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from itertools import chain
 from typing import Final
@@ -107,18 +107,27 @@ class GcsBucket:
 
         return chain([part(first)], map(part, range(first + CHUNK, last + 1, CHUNK)))
 
-    def delete(self, key: str) -> None:
+    def copy(self, source: str, target: str, content_type: str) -> int | None:
+        """Let the service rewrite the object: a large one takes several requests."""
+        copied, token = self._bucket.blob(target), None
+        copied.content_type = content_type
         with _reaching():
-            try:
-                self._bucket.delete_blob(key, timeout=TIMEOUT, retry=RETRY)
-            except NotFound:
-                return
+            while True:
+                try:
+                    token, _, size = copied.rewrite(
+                        self._bucket.blob(source), token=token, timeout=TIMEOUT, retry=RETRY
+                    )
+                except NotFound:
+                    return None
+                if token is None:
+                    return int(size)
 
     def delete_below(self, prefix: str) -> None:
         with _reaching():
             found = [blob.name for blob in self._bucket.list_blobs(prefix=prefix, timeout=TIMEOUT, retry=RETRY)]
-        for key in found:
-            self.delete(key)
+            for key in found:
+                with suppress(NotFound):  # it has been removed meanwhile
+                    self._bucket.delete_blob(key, timeout=TIMEOUT, retry=RETRY)
 
 
 @contextmanager

@@ -12,10 +12,11 @@ import base64
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import boto3
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -117,9 +118,22 @@ class S3Bucket:
                 raise NotFound(f"There is no object {key}.") from None
         return _chunks(body)
 
-    def delete(self, key: str) -> None:
+    def copy(self, source: str, target: str, content_type: str) -> int | None:
+        """Copy in parts what is too large for one request (https://developers.cloudflare.com/r2/platform/limits/)."""
+        limits = self.part_uploads.limits
+        in_parts = TransferConfig(multipart_threshold=limits.single, multipart_chunksize=limits.smallest)
+        replaced: dict[str, Any] = {"MetadataDirective": "REPLACE", "ContentType": content_type}
         with _reaching():
-            self._client.delete_object(Bucket=self._bucket, Key=key)
+            try:
+                self._client.copy(
+                    {"Bucket": self._bucket, "Key": source}, self._bucket, target, ExtraArgs=replaced, Config=in_parts
+                )
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+                    return None
+                raise
+        copied = self.stat(target)
+        return None if copied is None else copied.size
 
     def delete_below(self, prefix: str) -> None:
         with _reaching():

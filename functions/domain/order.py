@@ -192,9 +192,24 @@ def is_task_image(spec: AnySpec) -> bool:
     return isinstance(spec, TaskSpec) and spec.image is not None
 
 
-def output_key(order_id: str, epoch: int) -> str:
-    """Return the only key that a worker may write at this epoch: a stale worker cannot write a later epoch's."""
+def output_prefix(order_id: str, epoch: int) -> str:
+    """Return what the keys of this epoch's outputs begin with: a stale worker cannot write a later epoch's."""
     return f"outputs/{order_id}/{epoch}"
+
+
+def output_key(order_id: str, epoch: int, sha256: str, content_type: str) -> str:
+    """Return the key of an output: other bytes or another type have another key, so nothing replaces the output."""
+    return f"{output_prefix(order_id, epoch)}/{sha256}/{content_type.replace('/', '-', 1)}"
+
+
+def copy_key(order_id: str, epoch: int, copy_id: str, name: str) -> str:
+    """Return the key to which an image's upload is copied: the image's credentials do not reach it."""
+    return f"{output_prefix(order_id, epoch)}/{copy_id}/{name}"
+
+
+def outputs_below(order: Order) -> str | None:
+    """Return the prefix below which the control plane grants the order's uploads; None if its kind has no output."""
+    return None if order.kind is OrderKind.CAPACITY else f"outputs/{order.id}/"
 
 
 def uploads_below(order: Order) -> str | None:
@@ -209,8 +224,16 @@ def uploads_for(order: Order) -> timedelta:
     return order.limits.boot + (order.limits.run or timedelta()) + UPLOAD_VALID
 
 
-def output_keys(order: Order) -> tuple[str, ...]:
-    """Return every key that a worker of this order may have written."""
+def output_prefixes(order: Order) -> tuple[str, ...]:
+    """Return what the keys begin with that the workers of this order may have written: one prefix for each epoch."""
     if order.kind is OrderKind.CAPACITY:
         return ()
-    return tuple(output_key(order.id, epoch) for epoch in range(1, order.epoch + 1))
+    return tuple(output_prefix(order.id, epoch) for epoch in range(1, order.epoch + 1))
+
+
+def uploaded_key(order: Order) -> str | None:
+    """Return the key of the output as its worker knows it: an image knows the key that it uploaded to."""
+    if order.output is None:
+        return None
+    prefix = uploads_below(order)
+    return order.output.key if prefix is None else f"{prefix}{order.output.key.rpartition('/')[2]}"

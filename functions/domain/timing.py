@@ -11,7 +11,7 @@ from functions.domain.order import (
     MAX_RING_INTERVAL,
     Order,
     is_task_image,
-    output_keys,
+    output_prefixes,
     uploads_for,
 )
 from shared.domain.order import State
@@ -82,7 +82,7 @@ def backoff_of(order: Order, nth: int) -> timedelta:
 
 def _discard_at(order: Order, now: datetime) -> datetime | None:
     """Return when to remove an ended order's output: after its retention, and again once no upload can begin."""
-    if not output_keys(order):
+    if not output_prefixes(order):
         return None
     if order.discarded_at is None:
         return now + order.limits.keep

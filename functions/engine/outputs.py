@@ -10,7 +10,16 @@ from typing import Final
 from functions.domain.events import Succeed
 from functions.domain.fence import fence
 from functions.domain.multipart import Part, parts_of
-from functions.domain.order import HELD, UPLOAD_VALID, Order, Output, output_keys, uploads_below
+from functions.domain.order import (
+    HELD,
+    UPLOAD_VALID,
+    Order,
+    Output,
+    copy_key,
+    output_prefixes,
+    outputs_below,
+    uploads_below,
+)
 from functions.domain.refusals import Conflict, Gone, Invalid, NotFound, Unavailable, WrongState
 from functions.domain.rules import advance
 from functions.ports import OrderStore, OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
@@ -50,6 +59,7 @@ class Outputs:
     store: OrderStore
     bucket: OutputBucket
     clock: Callable[[], datetime]
+    new_id: Callable[[], str]
 
     def grant_upload(self, order_id: str, epoch: int, terms: UploadTerms) -> tuple[State, PresignedUpload]:
         """Return the order's state and a presigned upload, for exactly these bytes.
@@ -71,7 +81,7 @@ class Outputs:
             return order.state, self.bucket.presign_upload(terms, UPLOAD_VALID)
         there = None if upload_id is None else uploads.find(terms.key, upload_id)
         if upload_id is None or there is None:
-            for earlier in output_keys(order)[:-1]:
+            for earlier in output_prefixes(order)[:-1]:
                 uploads.abort(earlier)
             upload_id, there = uploads.begin(terms), {}
             reach(Point.UPLOAD_BEGUN)
@@ -113,8 +123,8 @@ class Outputs:
                 f"not {output.size} bytes and {output.sha256} as reported."
             )
         if uploads is not None and (upload_id is not None or epoch > 1):
-            for key in output_keys(seen.order):
-                uploads.abort(key)
+            for prefix in output_prefixes(seen.order):
+                uploads.abort(prefix)
         order = self.store.apply(order_id, event, now, seen)
         reach(Point.CALLBACK_COMPLETED)
         return order
@@ -124,8 +134,9 @@ class Outputs:
     ) -> State:
         """End the order with an object that its image has uploaded by itself, and return its state.
 
-        The size is what the bucket reports. Raises NotFound, LeaseLost, WrongState, Invalid if the key is not one of
-        this order's, Conflict if there is no such object.
+        The output is a copy of the object, at a key that no other call has: until the image's credentials expire, they
+        can replace the object, but not the copy. The size is that of the copy. Raises NotFound, LeaseLost, WrongState,
+        Invalid if the key is not one of this order's, Conflict if there is no such object.
         """
         seen, now = self.store.look(order_id), self.clock()
         fence(seen.order, epoch)
@@ -135,10 +146,11 @@ class Outputs:
         name = upload.key.removeprefix(prefix or "")
         if prefix is None or name == upload.key or PLAIN_NAME.fullmatch(name) is None:
             raise Invalid("The output's key is not one of this order's.")
-        found = self.bucket.stat(upload.key)
-        if found is None:
+        key = copy_key(order_id, epoch, self.new_id(), name)
+        size = self.bucket.copy(upload.key, key, upload.content_type)
+        if size is None:
             raise Conflict("The bucket has no object of this key; upload it first.")
-        output = Output(upload.key, upload.file_name or name, upload.content_type, found.size, sha256=None)
+        output = Output(key, upload.file_name or name, upload.content_type, size, sha256=None)
         order = self.store.apply(order_id, Succeed(request_id, epoch, output, metrics), now, seen)
         reach(Point.CALLBACK_ACCEPTED)
         return order.state
@@ -158,11 +170,7 @@ class Outputs:
 
         An upload that is completed in the meantime leaves an object, so objects come last.
         """
-        for key in output_keys(order):
-            if self.bucket.part_uploads is not None:
-                self.bucket.part_uploads.abort(key)
-            self.bucket.delete(key)
-        if (prefix := uploads_below(order)) is not None:
+        for prefix in filter(None, (outputs_below(order), uploads_below(order))):
             if self.bucket.part_uploads is not None:
                 self.bucket.part_uploads.abort(prefix.removesuffix("/"))
             self.bucket.delete_below(prefix)
@@ -182,8 +190,8 @@ class Outputs:
         if uploads is None or order.state in HELD or order.output is not None:
             return
         with suppress(Unavailable):
-            for key in output_keys(order):
-                uploads.abort(key)
+            for prefix in output_prefixes(order):
+                uploads.abort(prefix)
 
     def _require_open(self, order_id: str, epoch: int) -> Order:
         """Return the order, which accepts an upload at this epoch. Raises NotFound, LeaseLost, Conflict, WrongState."""

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from launcher.cli import doctor
+from launcher.cli.secret_flags import warn_of_secrets
 from launcher.composition import CloudRefused, serve
 from launcher.daemon.state_directory import CannotRunNow, StateUnusable
 from launcher.host.probe import ModeRefused, TrialImpossible
@@ -35,13 +36,15 @@ def run(
         Flag,
         typer.Option(
             "--launcher-api-key",
-            help="The launcher's key. Other users can read a command line: prefer the variable. "
+            help="Deprecated: every user of the host can read a command line. Set the launcher's key in the variable. "
             "(env LAUNCHYARD_LAUNCHER_KEY, LAUNCHER_API_KEY)",
         ),
     ] = None,
     intel_api_key: Annotated[
         Flag,
-        typer.Option(help="Accepted and ignored. (env LAUNCHYARD_INTEL_API_KEY, INTEL_API_KEY, ITA_API_KEY)"),
+        typer.Option(
+            help="Deprecated: accepted and ignored. (env LAUNCHYARD_INTEL_API_KEY, INTEL_API_KEY, ITA_API_KEY)"
+        ),
     ] = None,
     launcher_name: Annotated[
         Flag, typer.Option("--name", help="This launcher's name. (env LAUNCHYARD_LAUNCHER_NAME; default: the host's)")
@@ -161,6 +164,7 @@ def run(
 ) -> None:
     """Take orders and run their machines, until SIGTERM or the limit of orders."""
     flags = {field: value for field, value in locals().items() if value not in (None, False)}
+    warn_of_secrets({"--launcher-api-key": launcher_key, "--intel-api-key": intel_api_key})
     try:
         code = serve(read(flags))
     except (SettingsWrong, ModeRefused, StateUnusable) as error:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 from pydantic import ValidationError
 
+from launcher.cli.secret_flags import warn_of_secrets
 from launcher.daemon import logs
 from launcher.host.hypervisor import QemuMode
 from launcher.host.probe import ModeRefused, TrialImpossible, probe
@@ -57,7 +58,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def new(
     image: Image = None,
     easyenclave_url: Url = None,
-    intel_api_key: Annotated[str | None, typer.Option(help="Accepted and ignored.")] = None,
+    intel_api_key: Annotated[str | None, typer.Option(help="Deprecated: accepted and ignored.")] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the guest is up, for 120 s at most.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show its serial console on stderr.")] = False,
     cloud_provider: Annotated[str, typer.Option()] = "baremetal",
@@ -69,7 +70,7 @@ def new(
     vcpus: Vcpus = None,
     disk: Disk = None,
     bootstrap_order_id: Annotated[str | None, typer.Option()] = None,
-    bootstrap_token: Annotated[str | None, typer.Option(help="Accepted and ignored.")] = None,
+    bootstrap_token: Annotated[str | None, typer.Option(help="Deprecated: accepted and ignored.")] = None,
     state_dir: StateDir = None,
 ) -> None:
     """Start a machine that idles until it is deleted, and print exactly one JSON object.
@@ -77,6 +78,7 @@ def new(
     The key and the token are not passed on: the host's operator can read every configuration. If the wait fails, the
     machine is ended.
     """
+    warn_of_secrets({"--intel-api-key": intel_api_key, "--bootstrap-token": bootstrap_token})
     if intel_api_key or bootstrap_token:
         typer.echo("The key and the token are not passed to the machine: its configuration holds no secret.", err=True)
     if datacenter == "":
@@ -128,10 +130,17 @@ def status(name: str, state_dir: StateDir = None) -> None:
 def delete(
     name: Annotated[str, typer.Argument(help="A machine's name, or `all`.")],
     easyenclave_url: Url = None,
-    admin_token: Annotated[str | None, typer.Option(help="Delete its agent's record, too. [ADMIN_TOKEN]")] = None,
+    admin_token: Annotated[
+        str | None,
+        typer.Option(help="Deprecated: every user of the host can read a command line. Set ADMIN_TOKEN."),
+    ] = None,
     state_dir: StateDir = None,
 ) -> None:
-    """Stop a machine and remove its directory; with a control plane and its admin's token, also its agent's record."""
+    """Stop a machine and remove its directory.
+
+    With a control plane and its admin's token (ADMIN_TOKEN), also delete the record of its agent.
+    """
+    warn_of_secrets({"--admin-token": admin_token})
     settings = _settings(easyenclave_url=easyenclave_url, admin_token=admin_token, vm_state_dir=state_dir)
     with _failures_reported():
         state = settings.vm_state_dir

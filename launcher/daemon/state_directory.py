@@ -16,6 +16,7 @@ from uuid import uuid4
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
+from launcher.machines.private import make_folder
 from launcher.machines.records import write_durably
 from shared.log_events import LogEvent
 from shared.wire.launchers import Identity
@@ -56,7 +57,8 @@ def locked(state: Path) -> Iterator[str]:
     Raises StateUnusable, CannotRunNow.
     """
     try:
-        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(state)
+        (state / LOCK).touch(mode=0o600)
         lock = (state / LOCK).open("w")
     except OSError as error:
         raise failure(f"{state} cannot be written", error) from error

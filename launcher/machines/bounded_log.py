@@ -47,14 +47,14 @@ class BoundedLog:
             self._size += os.write(self._file, data)
 
     def _open(self) -> None:
-        self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._file = _private(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         self._size = os.fstat(self._file).st_size
 
     def _cut(self) -> None:
         """Raises OSError; then the log is empty."""
         partial = self._path.with_name(f".{self._path.name}.partial")
         try:
-            with self._path.open("rb") as whole, partial.open("wb") as last:
+            with self._path.open("rb") as whole, open(partial, "wb", opener=_private) as last:
                 whole.seek(max(self._size - self._limit // 2, 0))
                 whole.readline()  # the rest of a line whose beginning is gone
                 while chunk := whole.read(CHUNK):
@@ -66,6 +66,11 @@ class BoundedLog:
             raise
         os.close(self._file)
         self._open()
+
+
+def _private(path: str | Path, flags: int) -> int:
+    """Open a file, and create it with mode 0600 if it does not exist."""
+    return os.open(path, flags, 0o600)
 
 
 def write(limit: int, paths: Sequence[Path]) -> None:

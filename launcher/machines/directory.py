@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from launcher.machines.private import make_folder
 from launcher.machines.records import PARTIAL, VmLease, VmManifest, VmProcess, replace, synchronise, write_durably
 from shared.crash_points import Point, reach
 from shared.log_events import LogEvent
@@ -147,7 +148,7 @@ class VmDirectory:
 def create(state: Path, manifest: VmManifest, config: bytes, lease: VmLease) -> VmDirectory:
     """Write a machine's directory atomically. Raises OSError."""
     path = location(state, manifest.order_id, manifest.epoch)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = path.with_name(f".{path.name}{PARTIAL}")
     try:
         partial.mkdir(mode=0o700)
@@ -190,7 +191,7 @@ def _name(order_id: str, epoch: int) -> str:
 
 def _keep(serial_log: Path, kept: Path) -> None:
     """Move a log to where logs are kept, which may be another file system, and remove the oldest. Raises OSError."""
-    kept.parent.mkdir(exist_ok=True)
+    make_folder(kept.parent)
     if serial_log.exists():
         try:
             shutil.move(serial_log, kept)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from functions.domain.order import Order, Output, output_key
+from functions.domain.order import Order, Output, output_key, output_prefix
 from shared.domain.order import Reason, State
 from shared.domain.spec import CapacitySpec, ExportSpec, TaskSpec
 from tests.chaos.observations import Asked, Remains
@@ -212,8 +212,8 @@ def _wrong_with_output(order: Order, text: str | None, objects: Mapping[str, byt
         return None if output is None else f"it is {order.state}, and has an accepted output"
     if output is None:
         return None if isinstance(order.spec, CapacitySpec) else "it succeeded without an output"
-    if output.key != output_key(order.id, order.epoch):
-        return f"its output {output.key} is not of its epoch {order.epoch}"
+    if output.sha256 is None or output.key != output_key(order.id, order.epoch, output.sha256, output.content_type):
+        return f"its output {output.key} is not of its epoch {order.epoch}, its SHA-256 and its type"
     if output.key not in objects:
         return f"its output {output.key} is not in the bucket"
     return _wrong_with_bytes(order, output, objects[output.key], text)
@@ -244,17 +244,18 @@ def _is_accepted(key: str, remains: Remains) -> bool:
 
 
 def _is_stale(key: str, remains: Remains) -> bool:
+    """Return whether an attempt left it that is over, or a second run of the one whose output was accepted."""
     order, epoch = _owner(key, remains)
     if order is None or epoch > order.epoch:
         return False
-    return epoch < order.epoch if order.state is State.SUCCEEDED else order.output is None
+    return order.output is None or (order.state is State.SUCCEEDED and order.output.key != key)
 
 
 def _owner(key: str, remains: Remains) -> tuple[Order | None, int]:
     """Return the order and the epoch whose output has this key; None if no order's has."""
-    order_id, _, epoch = key.removeprefix("outputs/").partition("/")
+    order_id, epoch = (*key.removeprefix("outputs/").split("/"), "")[:2]
     order = remains.orders.get(order_id)
-    if order is None or not epoch.isdecimal() or key != output_key(order_id, int(epoch)):
+    if order is None or not epoch.isdecimal() or not key.startswith(f"{output_prefix(order_id, int(epoch))}/"):
         return None, 0
     return order, int(epoch)
 

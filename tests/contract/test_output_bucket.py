@@ -209,12 +209,49 @@ def test_a_download_carries_the_file_name_and_the_bytes(rig: Rig, name: str) -> 
     assert rig.get(rig.bucket.presign_download(terms.key, name, VALID)) == Downloaded(name, BODY)
 
 
-def test_a_repeated_delete_succeeds(rig: Rig) -> None:
+def test_a_copy_has_the_bytes_and_the_type_that_it_is_given_and_stays_when_its_source_changes(rig: Rig) -> None:
     terms = terms_of()
     rig.put(rig.bucket.presign_upload(terms, VALID), BODY)
-    rig.bucket.delete(terms.key)
-    rig.bucket.delete(terms.key)
-    assert rig.bucket.stat(terms.key) is None
+
+    assert rig.bucket.copy(terms.key, "outputs/order-1/1/copy/a.xml", "text/plain") == len(BODY)
+
+    others = terms_of(BODY.replace(b"title", b"tItle"))
+    assert rig.put(rig.bucket.presign_upload(others, VALID), BODY.replace(b"title", b"tItle"))
+    assert rig.get(rig.bucket.presign_download("outputs/order-1/1/copy/a.xml", "a.xml", VALID)) == Downloaded(
+        "a.xml", BODY
+    )
+
+
+def test_nothing_is_copied_of_an_object_that_is_not_there(rig: Rig) -> None:
+    assert rig.bucket.copy("outputs/none/1/mods.xml", "outputs/copy", "text/plain") is None
+    assert rig.bucket.stat("outputs/copy") is None
+
+
+@pytest.mark.parametrize("rig", ["s3", "gcs"], indirect=True)
+def test_a_copy_is_of_the_type_that_it_is_given_and_packed_in_no_way(rig: Rig) -> None:
+    terms = terms_of()
+    upload = rig.bucket.presign_upload(terms, VALID)
+    assert _put(upload.url, {**upload.headers, "content-encoding": "gzip"}, BODY).is_success
+
+    rig.bucket.copy(terms.key, "outputs/copy", "text/plain")
+
+    answer = httpx.get(rig.bucket.presign_download("outputs/copy", "a.xml", VALID), timeout=ANSWER_SECONDS)
+    assert (answer.headers["content-type"].partition(";")[0], answer.content) == ("text/plain", BODY)
+    assert answer.headers.get("content-encoding") is None
+
+
+def test_a_large_object_is_copied_in_parts(s3: HttpRig) -> None:
+    terms = terms_of(LARGE)
+    uploads = uploads_of(s3)
+    upload_id = uploads.begin(terms)
+    for part in parts_of(len(LARGE), LIMITS):
+        assert put_part(s3, terms, upload_id, part)
+    uploads.complete(terms.key, upload_id, uploads.find(terms.key, upload_id) or {})
+
+    assert s3.bucket.copy(terms.key, "outputs/copy", "text/plain") == len(LARGE)
+
+    downloaded = s3.get(s3.bucket.presign_download("outputs/copy", "large", VALID))
+    assert downloaded == Downloaded("large", LARGE)
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, len(BODY) - 1), (0, 0), (3, 9), (len(BODY) - 1, len(BODY) - 1)])

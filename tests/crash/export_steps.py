@@ -28,7 +28,7 @@ def a_batch(count: int) -> Step:
             httpx.post(f"{deployment.client.url}/export/mods/batch", json={"pis": pis}, timeout=TIMEOUT)
         orders = await_value(lambda: _all(deployment, count), f"{count} exports")
         for order_id in orders:
-            deployment.expect(order_id, Ending(State.SUCCEEDED))
+            deployment.expect(order_id, Ending(State.SUCCEEDED, FILE))
 
     return step
 

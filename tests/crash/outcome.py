@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from functions.domain.order import output_key
+from functions.domain.order import output_prefix
 from shared.domain.order import FINAL, State
 from shared.wire.orders import OrderView
 from tests.crash.deployment import Deployment
@@ -48,15 +48,16 @@ def _of_objects(deployment: Deployment, orders: Mapping[str, OrderView]) -> Iter
 def wrong_objects(order_id: str, accepted: int | None, found: Sequence[str]) -> str | None:
     """Return what is wrong with the objects of an order, if anything is. `accepted` is the epoch of its output, if any.
 
-    An attempt that lost its lease after its upload leaves an object beside the accepted one. It is removed with the
-    output, once its retention is over. An order without an output has no object.
+    An attempt that lost its lease after its upload leaves an object beside the accepted one, and so does a second run
+    of one attempt with other bytes. They are removed with the output, once its retention is over. An order without an
+    output has no object.
     """
     if accepted is None:
         return f"order {order_id} has the objects {found}, and no output" if found else None
-    if (output := output_key(order_id, accepted)) not in found:
-        return f"order {order_id} has the objects {found}, without its output {output}"
-    attempts = {output_key(order_id, epoch) for epoch in range(1, accepted + 1)}
-    strange = sorted(set(found) - attempts)
+    attempts = tuple(f"{output_prefix(order_id, epoch)}/" for epoch in range(1, accepted + 1))
+    if not any(key.startswith(attempts[-1]) for key in found):
+        return f"order {order_id} has the objects {found}, without its output below {attempts[-1]}"
+    strange = sorted(key for key in found if not key.startswith(attempts))
     return f"order {order_id} has the objects {strange}, which none of its attempts has made" if strange else None
 
 

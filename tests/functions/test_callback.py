@@ -65,7 +65,7 @@ def test_an_upload_is_granted_for_one_exact_key_for_15_minutes(
 
     grant = world.call_back(held, "upload", **OUTPUT).get_json()["upload"]
 
-    terms = UploadTerms(f"outputs/{held}/1", "application/xml", len(BODY), SHA256)
+    terms = UploadTerms(f"outputs/{held}/1/{SHA256}/application-xml", "application/xml", len(BODY), SHA256)
     assert asked == [(terms, timedelta(minutes=15))]
     assert grant["headers"]["content-type"] == "application/xml"
 
@@ -105,14 +105,23 @@ def test_an_output_that_is_not_there_completes_nothing(world: World, held: str) 
     assert world.order(held).state is State.CLAIMED
 
 
-@pytest.mark.parametrize("lie", [{"size": 8}, {"sha256": "0" * 64}])
-def test_an_output_that_is_not_as_reported_completes_nothing(world: World, held: str, lie: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("lie", "found"),
+    [
+        ({"size": 8}, f"has 7 bytes and the SHA-256 {SHA256}"),
+        ({"sha256": "0" * 64}, "upload it first"),
+        ({"content_type": "text/html"}, "upload it first"),
+    ],
+)
+def test_an_output_that_is_not_as_reported_completes_nothing(
+    world: World, held: str, lie: dict[str, Any], found: str
+) -> None:
     upload(world, held)
 
     response = world.call_back(held, "completed", **(OUTPUT | lie))
 
     assert response.status_code == 409
-    assert SHA256 in response.get_json()["detail"]
+    assert found in response.get_json()["detail"]
     assert world.order(held).state is State.CLAIMED
 
 
@@ -199,7 +208,7 @@ def test_every_report_may_be_repeated_and_answers_the_same(world: World, held: s
 def test_a_repeated_completion_does_not_ask_the_bucket_again(world: World, held: str) -> None:
     upload(world, held)
     world.call_back(held, "completed", **OUTPUT)
-    world.bucket.delete(f"outputs/{held}/1")
+    world.bucket.delete_below(f"outputs/{held}/")
 
     assert world.call_back(held, "completed", **OUTPUT).status_code == 200
 

@@ -28,7 +28,8 @@ def fail(world: World, spec: AnySpec = TASK, **wanted: Any) -> str:
 
 def leave(world: World, order_id: str, epoch: int = 1) -> str:
     """Upload as the worker of that epoch would; return the key."""
-    key, sha256 = output_key(order_id, epoch), hashlib.sha256(CONTENT).hexdigest()
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    key = output_key(order_id, epoch, sha256, "text/plain")
     grant = world.bucket.presign_upload(UploadTerms(key, "text/plain", len(CONTENT), sha256), world.ports.lease)
     assert world.bucket.put(grant, CONTENT)
     return key
@@ -242,7 +243,7 @@ def test_an_order_whose_output_could_not_be_removed_is_kept_so_that_a_repeat_rem
 ) -> None:
     dead = fail(world)
     key = leave(world, dead)
-    meanwhile(world.bucket, "delete", die)
+    meanwhile(world.bucket, "delete_below", die)
     assert world.delete(f"/v1/orders/{dead}").status_code == 500
 
     assert world.order(dead).state is State.FAILED

@@ -32,6 +32,17 @@ def test_an_upload_granted_to_an_epoch_that_is_over_does_not_reach_the_output_of
     assert world.bucket.fetch(location) == b"of the second"
 
 
+def test_the_upload_of_an_epoch_that_is_over_is_not_the_output_of_the_next(world: World) -> None:
+    order_id = world.place()["id"]
+    world.claim(order_id)
+    assert world.bucket.put(grant(world, order_id, 1, b"done"), b"done")
+    world.lapse(order_id)
+    world.claim(order_id)
+
+    assert world.call_back(order_id, "completed", 2, **an_output(b"done")).status_code == 409
+    assert world.order(order_id).state == "claimed"
+
+
 def test_a_first_attempts_worker_cannot_complete_with_the_second_ones_output(world: World) -> None:
     order_id = world.place()["id"]
     world.claim(order_id)

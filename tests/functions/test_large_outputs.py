@@ -21,7 +21,7 @@ from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
 from functions.adapters.s3 import S3Bucket, s3_client
 from functions.domain.multipart import MIB, PartLimits
-from functions.domain.order import output_key
+from functions.domain.order import output_prefix
 from shared.domain.order import State
 from shared.domain.spec import TaskSpec
 from shared.guest.config import Sources, WorkerConfig
@@ -133,7 +133,9 @@ def work(world: World, order_id: str, way: Interfering, folder: Path) -> int:
 def assert_arrived(world: World, order_id: str, s3: "S3Client") -> None:
     """The order has succeeded with its whole output, and nobody pays for parts."""
     assert world.order(order_id).state is State.SUCCEEDED
-    assert s3.get_object(Bucket=BUCKET, Key=output_key(order_id, 1))["Body"].read() == LARGE
+    output = world.order(order_id).output
+    assert output is not None
+    assert s3.get_object(Bucket=BUCKET, Key=output.key)["Body"].read() == LARGE
     assert open_uploads(s3) == []
 
 
@@ -187,7 +189,7 @@ def test_an_upload_that_the_bucket_has_forgotten_is_begun_anew(
     world: World, held: str, way: Interfering, s3: "S3Client", tmp_path: Path
 ) -> None:
     def forget(_: httpx.Request) -> httpx.Response:
-        S3Bucket(s3, BUCKET).part_uploads.abort(output_key(held, 1))
+        S3Bucket(s3, BUCKET).part_uploads.abort(output_prefix(held, 1))
         return httpx.Response(404)  # S3's answer; moto's is 500
 
     way.faults["2"] = [forget]

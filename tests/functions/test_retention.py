@@ -32,7 +32,7 @@ def upload(world: World, order_id: str, epoch: int = 1) -> str:
     """Upload as the worker of that epoch does; return the key."""
     grant = world.call_back(order_id, "upload", epoch, **OUTPUT).get_json()["upload"]
     assert world.bucket.put(PresignedUpload(**grant), CONTENT)
-    return output_key(order_id, epoch)
+    return output_key(order_id, epoch, OUTPUT["sha256"], OUTPUT["content_type"])
 
 
 def succeed(world: World, spec: AnySpec = EXPORT, idempotency_key: str | None = None) -> tuple[str, str]:
@@ -120,7 +120,7 @@ def test_a_sweep_that_dies_after_the_deletion_is_repeated_by_the_next(world: Wor
 def test_nothing_is_recorded_as_removed_that_the_bucket_still_holds(world: World, meanwhile: Meanwhile) -> None:
     order_id, key = succeed(world)
     world.clock.now += DAY
-    meanwhile(world.bucket, "delete", die)
+    meanwhile(world.bucket, "delete_below", die)
     assert world.sweep()["discarded"] == 0
 
     assert world.order(order_id).discarded_at is None

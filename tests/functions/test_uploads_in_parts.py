@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from functions.domain.multipart import MIB
+from functions.domain.order import output_key
 from functions.domain.refusals import Unavailable
 from functions.ports import PresignedUpload, UploadTerms
 from shared.domain.order import State
@@ -39,6 +40,10 @@ def held(world: World) -> str:
 @pytest.fixture
 def uploads(world: World) -> MemoryPartUploads:
     return world.bucket.part_uploads
+
+
+def key_of(order_id: str, epoch: int) -> str:
+    return output_key(order_id, epoch, ASKED["sha256"], ASKED["content_type"])
 
 
 def ask(world: World, order_id: str, epoch: int = 1, **fields: Any) -> dict[str, Any]:
@@ -200,8 +205,8 @@ def test_a_stale_worker_is_granted_no_parts_and_joins_none(world: World, held: s
         answer = world.call_back(held, event, 1, **fields, upload_id=granted["upload_id"])
         assert (event, answer.status_code) == (event, 409)
 
-    assert world.bucket.stat(f"outputs/{held}/1") is None
-    assert uploads.find(f"outputs/{held}/2", later["upload_id"]) == {}
+    assert world.bucket.keys() == []
+    assert uploads.find(key_of(held, 2), later["upload_id"]) == {}
 
 
 def test_another_epochs_upload_is_not_continued(world: World, held: str) -> None:
@@ -266,20 +271,20 @@ def test_a_bucket_that_does_not_answer_holds_up_no_report(
     meanwhile(uploads, "abort", unavailable)
     fail(world, held)
     assert world.order(held).state is State.QUEUED
-    assert uploads.open_uploads() == [f"outputs/{held}/1"]
+    assert uploads.open_uploads() == [key_of(held, 1)]
 
     world.clock.now += timedelta(minutes=2)
     world.claim(held)
     ask(world, held, epoch=2)
 
-    assert uploads.open_uploads() == [f"outputs/{held}/2"]
+    assert uploads.open_uploads() == [key_of(held, 2)]
 
 
 def test_a_small_output_of_a_later_epoch_leaves_no_upload_of_an_earlier_one(
     world: World, held: str, uploads: MemoryPartUploads
 ) -> None:
     world.lapse(held)
-    uploads.begin(UploadTerms(f"outputs/{held}/1", "text/plain", len(BODY), "0" * 64))
+    uploads.begin(UploadTerms(key_of(held, 1), "text/plain", len(BODY), "0" * 64))
     world.claim(held)
     small = {**OUTPUT, "size": 1, "sha256": hashlib.sha256(b"x").hexdigest()}
     granted = world.call_back(held, "upload", 2, **small).get_json()["upload"]
@@ -293,7 +298,7 @@ def test_a_small_output_of_a_later_epoch_leaves_no_upload_of_an_earlier_one(
 def test_a_discarded_order_leaves_no_open_upload(world: World, held: str, uploads: MemoryPartUploads) -> None:
     send(world, ask(world, held), 1)
     world.update(held, "failed", reason="image_rejected", message="", failure="permanent")
-    uploads.begin(UploadTerms(f"outputs/{held}/1", "text/plain", len(BODY), "0" * 64))  # by a request that was late
+    uploads.begin(UploadTerms(key_of(held, 1), "text/plain", len(BODY), "0" * 64))  # by a request that was late
 
     world.clock.now += world.order(held).limits.keep
     world.sweep()
@@ -304,7 +309,7 @@ def test_a_discarded_order_leaves_no_open_upload(world: World, held: str, upload
 
 def test_a_purged_order_leaves_no_open_upload(world: World, held: str, uploads: MemoryPartUploads) -> None:
     world.update(held, "failed", reason="image_rejected", message="", failure="permanent")
-    uploads.begin(UploadTerms(f"outputs/{held}/1", "text/plain", len(BODY), "0" * 64))
+    uploads.begin(UploadTerms(key_of(held, 1), "text/plain", len(BODY), "0" * 64))
 
     assert world.delete(f"/v1/orders/{held}").status_code == 204
 

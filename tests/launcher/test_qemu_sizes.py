@@ -70,7 +70,7 @@ def test_a_machine_has_the_data_disk_of_its_size_in_a_file_without_blocks(tmp_pa
     sizes = {node["node-name"]: node["image"]["virtual-size"] for node in nodes}
     assert sizes["data"] == 3 * MIB
     disk = (vm.path / DATA_DISK).stat()
-    assert (disk.st_size, disk.st_blocks) == (3 * MIB, 0)
+    assert (disk.st_size, disk.st_blocks, disk.st_mode & 0o777) == (3 * MIB, 0, 0o600)
 
 
 @pytest.mark.vm

@@ -28,11 +28,14 @@ def a_task(state: State = State.SUCCEEDED, epoch: int = 2, spec: AnySpec | None 
     return an_order(spec or TaskSpec(command=("echo", "text-1")), state=state, epoch=epoch, **changes)
 
 
+def a_key(order_id: str, epoch: int, sha256: str = "0" * 64) -> str:
+    return output_key(order_id, epoch, sha256, "text/plain")
+
+
 def succeeded(content: bytes = TEXT, spec: AnySpec | None = None) -> Order:
     order = a_task(spec=spec)
-    output = Output(
-        output_key(order.id, 2), "output.log", "text/plain", len(content), hashlib.sha256(content).hexdigest()
-    )
+    sha256 = hashlib.sha256(content).hexdigest()
+    output = Output(a_key(order.id, 2, sha256), "output.log", "text/plain", len(content), sha256)
     return replace(order, output=output)
 
 
@@ -167,10 +170,10 @@ def test_an_accepted_output_of_another_epoch_is_wrong() -> None:
 def test_an_object_of_a_later_epoch_is_a_duplicate() -> None:
     order = succeeded()
     assert order.output is not None
-    world = remains(order, objects={order.output.key: TEXT, output_key(order.id, 3): TEXT})
+    world = remains(order, objects={order.output.key: TEXT, a_key(order.id, 3): TEXT})
 
     assert found(world) == [Wrong.DUPLICATE]
-    assert f"{order.id}/3" in check(world).violations[0].what
+    assert f"{order.id}/3/" in check(world).violations[0].what
 
 
 @pytest.mark.parametrize("key", ["outputs/nobody/1", "elsewhere", "outputs/"])
@@ -181,7 +184,7 @@ def test_an_object_of_no_order_is_a_duplicate(key: str) -> None:
 def test_uploads_of_epochs_that_were_over_are_stale_and_nothing_worse() -> None:
     order, cancelled = succeeded(), a_task(State.CANCELLED, cancel_requested_at=NOW)
     assert order.output is not None
-    stale = [output_key(order.id, 1), output_key(cancelled.id, 1), output_key(cancelled.id, 2)]
+    stale = [a_key(order.id, 1), a_key(order.id, 2), a_key(cancelled.id, 1), a_key(cancelled.id, 2)]
     verdict = check(remains(order, cancelled, objects=dict.fromkeys([order.output.key, *stale], TEXT)))
 
     assert verdict.good
@@ -321,9 +324,7 @@ def test_a_purged_order_that_is_stored_is_wrong() -> None:
 
 def test_an_object_of_a_purged_order_is_wrong() -> None:
     order = succeeded()
-    world = remains(
-        asked=(asked(order),), purges=(Purged(order.id, done=True),), objects={output_key(order.id, 2): TEXT}
-    )
+    world = remains(asked=(asked(order),), purges=(Purged(order.id, done=True),), objects={a_key(order.id, 2): TEXT})
 
     assert found(world) == [Wrong.DUPLICATE]
 

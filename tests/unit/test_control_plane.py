@@ -66,7 +66,7 @@ def test_a_download_that_matches_the_order_is_kept(
 
 @pytest.mark.parametrize(
     ("content", "difference"),
-    [(CONTENT[:-1] + b"!", "SHA-256"), (CONTENT + b"!", "21 bytes"), (b"", "0 bytes")],
+    [(CONTENT[:-1] + b"!", "SHA-256"), (CONTENT + b"!", "longer than 20 bytes"), (b"", "0 bytes")],
     ids=["changed", "longer", "empty"],
 )
 def test_a_download_that_differs_from_the_order_is_not_kept(

@@ -162,7 +162,8 @@ def queries() -> list[StructuredQuery]:
 def lists(store: FirestoreOrderStore) -> None:
     """Send what both lists can ask: every combination of their filters, by an operator and by an account."""
     ports = replace(ports_for(Clock(), Bells()), store=store)
-    outputs, usage = Outputs(store, ports.bucket, ports.clock), Usage(store, ports.pools, ports.clock)
+    usage = Usage(store, ports.pools, ports.clock)
+    outputs = Outputs(store, ports.bucket, ports.clock, ports.new_id)
     service = Orders(store, ports.doorbell, outputs, usage, ports.clock, ports.new_id)
     admin, client = Principal(Role.ADMIN, "operators"), Principal(Role.CLIENT, "acme")
     for caller, state, kind, after in product((admin, client), (None, *State), (None, *OrderKind), (None, AFTER)):

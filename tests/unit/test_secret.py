@@ -126,6 +126,7 @@ def test_a_secret_that_no_header_carries_is_refused_by_its_variables_name(
 def test_a_secret_is_read_as_it_is_meant_and_shown_by_nothing() -> None:
     settings = read(CliSettings, {"client_key": f"{CANARY}\r\n"})
 
+    assert settings.client_key is not None
     assert settings.client_key.get_secret_value() == CANARY
     assert CANARY not in f"{settings!r} {settings}"
 

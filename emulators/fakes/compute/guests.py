@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from emulators.processes import Server, running, start, stop
+from launcher.machines.private import make_folder, opener
 
 
 class WorkerGuests:
@@ -15,9 +16,9 @@ class WorkerGuests:
 
     def start(self, name: str, config: str) -> None:
         document = self._logs / f"{name}.json"
-        self._logs.mkdir(parents=True, exist_ok=True)
-        document.touch(mode=0o600)
-        document.write_text(config)
+        make_folder(self._logs)
+        with open(document, "w", opener=opener) as file:
+            file.write(config)
         argv = [sys.executable, "-m", "worker", "--config", str(document)]
         self._running[name] = start(f"the guest of {name}", argv, self._logs / f"{name}.log")
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from emulators.fakes.fly.machine import Launch
 from emulators.processes import Server, record
+from launcher.machines.private import make_folder, opener
 from launcher.providers.process.identity import started_at
 
 NOT_STARTED: Final = 127
@@ -44,11 +45,11 @@ class ImagePrograms:
 
     def start(self, launch: Launch) -> None:
         folder = Path(tempfile.mkdtemp(prefix="fly-machine-"))
-        self._logs.mkdir(parents=True, exist_ok=True)
+        make_folder(self._logs)
         log = self._logs / f"fly-{launch.name}.log"
         own = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "TMPDIR": str(folder)}
         try:
-            with log.open("ab") as out:
+            with open(log, "ab", opener=opener) as out:
                 process = subprocess.Popen(
                     [*self._images[launch.image], *launch.arguments],
                     cwd=folder,

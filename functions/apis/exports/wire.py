@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from functions.domain.batches import MAX_TASKS
-from functions.domain.order import Order
+from functions.domain.order import Order, uploaded_key
 from functions.engine.outputs import PLAIN_NAME
 from shared.domain.order import State
 from shared.domain.spec import CheimarrosMode, ExportOptions, ExportSpec, Ulid
@@ -126,7 +126,7 @@ class TaskStatus(BaseModel):
             pi=spec.pi,
             created_at=milliseconds(order.created_at),
             completed_at=milliseconds(order.entered[order.state]) if order.final else None,
-            output_r2_key=output and output.key,
+            output_r2_key=uploaded_key(order),
             output_file_name=output and output.file_name,
             output_file_size=None if output is None else output.size,
             metrics=order.metrics or None,

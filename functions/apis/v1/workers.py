@@ -63,7 +63,7 @@ def report(
         case PartsRequest():
             return _granted(*outputs.grant_parts(order_id, body.epoch, _terms(order_id, body), body.upload_id))
         case WorkerCompleted():
-            key, request_id = output_key(order_id, body.epoch), _request_id(body)
+            key, request_id = output_key(order_id, body.epoch, body.sha256, body.content_type), _request_id(body)
             output = Output(key, body.file_name, body.content_type, body.size, body.sha256)
             order = outputs.complete(order_id, body.epoch, request_id, output, body.metrics, body.upload_id)
             notices.settle(order)
@@ -87,7 +87,8 @@ def _started(order: Order, environments: Environments) -> CallbackAnswer:
 
 
 def _terms(order_id: str, body: UploadRequest | PartsRequest) -> UploadTerms:
-    return UploadTerms(output_key(order_id, body.epoch), body.content_type, body.size, body.sha256)
+    key = output_key(order_id, body.epoch, body.sha256, body.content_type)
+    return UploadTerms(key, body.content_type, body.size, body.sha256)
 
 
 def _granted(state: State, granted: PresignedUpload | GrantedParts) -> CallbackAnswer:

@@ -47,7 +47,7 @@ class ProcessProvider(LocalMachines):
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
         try:
-            directory.temporary.mkdir(exist_ok=True)
+            directory.temporary.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             raise of_host(error, "The machine's directory cannot be written") from error
         variables = {"TMPDIR": str(directory.temporary.resolve())}

@@ -12,6 +12,7 @@ from launcher.machines import bounded_log
 from launcher.machines.directory import MAX_LOG_MIB, MIB, VmDirectory
 from launcher.machines.failures import of_host
 from launcher.machines.port import LaunchFailed
+from launcher.machines.private import opener
 from launcher.machines.records import VmManifest, VmProcess
 from launcher.providers.process.identity import MARK, started_at
 from launcher.providers.process.supervise import ProcessMachine, ShutdownStep
@@ -75,7 +76,7 @@ def _gate(
     logged = bounded_log.command((_installed(program), *arguments), MAX_LOG_MIB * MIB, output, console)
     command = (*_scope(manifest.uuid, unit_slice), *logged)
     try:
-        with output.open("ab") as out:
+        with open(output, "ab", opener=opener) as out:
             return subprocess.Popen(
                 (*GATE, *command),
                 cwd=cwd,

@@ -13,6 +13,7 @@ from launcher.host.hypervisor import QemuMode
 from launcher.machines.directory import DATA_DISK, MIB, VmDirectory
 from launcher.machines.failures import of_host, of_words
 from launcher.machines.port import Concerns, LaunchFailed, Plan
+from launcher.machines.private import opener
 from launcher.machines.resources import GIB, Resources, Size, Sizes
 from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.start import start_process
@@ -122,7 +123,7 @@ class QemuProvider(QemuMachines):
         if mib <= 0:
             return
         try:
-            with (directory.path / DATA_DISK).open("wb") as disk:
+            with open(directory.path / DATA_DISK, "wb", opener=opener) as disk:
                 disk.truncate(mib * MIB)
         except OSError as error:
             raise of_host(error, "The machine's data disk cannot be made") from error

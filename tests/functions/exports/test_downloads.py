@@ -19,6 +19,12 @@ def task_id(machine: Machine) -> str:
     return machine.task_id
 
 
+def key_of(world: World, task_id: str) -> str:
+    output = world.order(task_id).output
+    assert output is not None
+    return output.key
+
+
 def headers(**more: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {CLIENT}", **more}
 
@@ -94,7 +100,7 @@ def test_a_resumed_download_begins_anew_if_the_file_has_changed(world: World, ta
     tag = world.get(path).headers["ETag"]
 
     same = world.http.get(path, headers=headers(Range="bytes=5-", **{"If-Range": tag}))
-    world.bucket.store(f"exports/{task_id}/{NAME}", b"another file of its image")
+    world.bucket.store(key_of(world, task_id), b"another file of its image")
     changed = world.http.get(path, headers=headers(Range="bytes=5-", **{"If-Range": tag}))
 
     assert (same.status_code, same.get_data()) == (206, FILE[5:])
@@ -140,7 +146,7 @@ def test_a_file_that_was_removed_is_not_found_and_its_task_still_is(world: World
 
 
 def test_a_file_that_somebody_removed_from_the_bucket_is_not_found(world: World, task_id: str) -> None:
-    world.bucket.delete(f"exports/{task_id}/{NAME}")
+    world.bucket.delete_below(key_of(world, task_id))
 
     assert world.get(f"/download/{task_id}").get_json() == {"error": "Export file not found in storage"}
 
