@@ -34,6 +34,9 @@ class QemuMode(StrEnum):
     TDX = "tdx"
 
 
+SANDBOX: Final = ("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny")
+"""QEMU's filter of system calls, in every machine and trial: whoever breaks out of a guest starts no program and gets no
+rights (QEMU, docs/system/security.rst)."""
 CPU: Final[Mapping[QemuMode, tuple[str, ...]]] = {
     QemuMode.TCG: ("-accel", "tcg", "-cpu", "max"),
     QemuMode.KVM: ("-accel", "kvm", "-cpu", "host"),

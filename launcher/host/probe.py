@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from launcher.host.hypervisor import BINARY, CPU, QemuMode
+from launcher.host.hypervisor import BINARY, CPU, SANDBOX, QemuMode
 
 TDX_PARAMETER: Final = Path("/sys/module/kvm_intel/parameters/tdx")
 BOOT_SECONDS: Final = 20.0
@@ -69,7 +69,7 @@ def boots(mode: QemuMode, binary: str = BINARY) -> bool:
     """
     with _rom() as rom:
         bios = f"/proc/self/fd/{rom}"
-        argv = (binary, *CPU[mode], "-machine", "q35", "-m", "16M", "-bios", bios, "-nodefaults", "-nographic")
+        argv = (binary, *SANDBOX, *CPU[mode], "-machine", "q35", "-m", "16M", "-bios", bios, "-nodefaults", "-nographic")
         argv = (*argv, "-no-reboot", "-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1")
         try:
             trial = subprocess.run(argv, capture_output=True, timeout=BOOT_SECONDS, check=False, pass_fds=(rom,))

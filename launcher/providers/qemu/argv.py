@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from launcher.host.hypervisor import CPU, QEMU_HERE, Hypervisor, QemuMode
+from launcher.host.hypervisor import CPU, QEMU_HERE, SANDBOX, Hypervisor, QemuMode
 from launcher.machines.bounded_log import CONSOLE
 from launcher.machines.directory import CONFIG, DATA_DISK, QMP_SOCKET
 from shared.guest.image import ImageFile, ImageManifest
@@ -47,6 +47,7 @@ def build(mode: QemuMode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> t
         hypervisor.binary,
         *("-uuid", guest.uuid),
         *("-nodefaults", "-nographic", "-no-reboot", "-no-user-config"),
+        *SANDBOX,
         *("-vga", "none"),
         *_processor(mode, guest, hypervisor),
         *("-m", f"{guest.memory_mib}M"),
