@@ -48,8 +48,9 @@ class WorkerConfig(BaseModel):
 
     `callback_token` is a credential for one order at one epoch. `loopback_gateway` is the address at which the machine
     reaches its host's loopback addresses (10.0.2.2 under QEMU's user network), or None if the worker runs on the host.
+    `proxy` is the address of an HTTP proxy for every request that is not to the loopback; None: there is none.
     `authorities` (PEM) are trusted in addition to the public ones. `executor` runs the order if it is a session. A None
-    of these two is left out of the document, so that an image from before the field boots.
+    of these three is left out of the document, so that an image from before the field boots.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -61,6 +62,7 @@ class WorkerConfig(BaseModel):
     spec: AnySpec
     sources: Sources = Sources()
     loopback_gateway: str | None = None
+    proxy: str | None = Field(None, exclude_if=lambda given: given is None)
     authorities: str | None = Field(None, exclude_if=lambda given: given is None)
     executor: Executor | None = Field(None, exclude_if=lambda given: given is None)
 

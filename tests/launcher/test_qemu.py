@@ -21,6 +21,7 @@ from launcher.providers.process.identity import started_at
 from launcher.providers.process.supervise import ProcessMachine
 from launcher.providers.qemu import monitor as qmp
 from launcher.providers.qemu import provider as qemu
+from launcher.providers.qemu.argv import MONITOR
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.vm_tool import console
 from shared.guest.config import WorkerConfig
@@ -36,7 +37,7 @@ A_HOLD: Final = Hold(order_id="one", epoch=1)
 IMPATIENT: Final = 0.2
 BARE: Final = (
     *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-m", "16M", "-nodefaults", "-nographic"),
-    *("-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control"),
+    *("-chardev", f"socket,id=qmp,fd={MONITOR},server=on,wait=off", "-mon", "chardev=qmp,mode=control"),
 )
 
 
