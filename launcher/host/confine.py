@@ -56,6 +56,8 @@ def main(arguments: Sequence[str]) -> None:
     except (NotConfined, OSError) as error:
         sys.exit(f"The machine cannot be confined: {error}")
     if binary is not None:
+        for file in confinement.files:
+            os.set_inheritable(file.descriptor, True)
         _execute(binary, program)
 
 
@@ -64,10 +66,10 @@ def _opened_program(path: str) -> int:
 
 
 def _open_files(files: Sequence[File]) -> None:
-    """Open each file at its descriptor, which the program inherits. Raises OSError."""
+    """Open each file at its descriptor. Raises OSError."""
     for file in files:
         opened = _opened(file)
-        os.dup2(opened, file.descriptor, inheritable=True)
+        os.dup2(opened, file.descriptor, inheritable=False)  # the forwarder gets none of them
         os.close(opened)
 
 

@@ -81,7 +81,7 @@ def test_a_machine_whose_monitor_cannot_be_opened_is_terminated(tmp_path: Path) 
 
 
 def test_a_start_that_breaks_leaves_no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(_directory: Path, _command: str) -> object:
+    def breaks(_directory: Path, _command: str, _seconds: float) -> object:
         raise RuntimeError("unforeseen")
 
     monkeypatch.setattr(qmp, "execute", breaks)

@@ -182,7 +182,7 @@ def _answers(machine: ProcessMachine, directory: VmDirectory, seconds: float) ->
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with suppress(qmp.QmpFailed):
-            qmp.execute(directory.path, "query-status")
+            qmp.execute(directory.path, "query-status", min(qmp.ANSWER_SECONDS, max(deadline - time.monotonic(), 0)))
             return True
         if machine.ended_within(LOOK_SECONDS):
             return False
