@@ -19,8 +19,10 @@ NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 """An IPv4 address in an IPv6 one (RFC 6052)."""
 COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
 """The same, deprecated (RFC 4291, 2.5.5.1)."""
-CLOUDS: Final = frozenset({ipaddress.IPv4Address("168.63.129.16")})
-"""Azure's metadata and agents: the only such address that looks public."""
+SPECIAL: Final = tuple(map(ipaddress.ip_network, ("168.63.129.16", "192.0.0.0/24", "64:ff9b:1::/48", "2001::/23")))
+"""Not anybody's, though some versions of Python call them global: Azure's agents and metadata, IETF's own (Oracle's
+metadata is there), and local translation (RFC 8215).
+"""
 
 
 def is_reachable(text: str, port: int, reach: Reach) -> bool:
@@ -40,7 +42,7 @@ def is_public(address: Address) -> bool:
     """Return whether an address is anybody's on the Internet, and not a network's or a cloud's own."""
     special = address.is_multicast or address.is_reserved or address.is_unspecified or address.is_loopback
     local = address.is_link_local or (isinstance(address, IPv6Address) and address.is_site_local)
-    return address.is_global and not special and not local and address not in CLOUDS
+    return address.is_global and not (special or local or any(address in network for network in SPECIAL))
 
 
 def is_own(address: str) -> bool:

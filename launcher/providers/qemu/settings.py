@@ -81,7 +81,7 @@ class HostSettings(BaseSettings):
     quote_socket: Location = QUOTE_SOCKET
     slice: Slice | None = None
     """The systemd slice of machines, outside their launcher's control group."""
-    vm_user: Annotated[int | None, BeforeValidator(_user_number)] = None
+    vm_user: Annotated[int | None, BeforeValidator(_user_number), Field(gt=0, lt=2**32 - 1)] = None
     """The account of all machines under QEMU, by name or number, if the launcher is root; None: each has its own."""
     guest_network: GuestNetwork = GuestNetwork.CONFINED
     guest_public: bool = True
