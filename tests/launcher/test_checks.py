@@ -138,7 +138,18 @@ def test_a_launch_is_refused_with_all_that_is_missing(tmp_path: Path) -> None:
 
 def test_systemd_without_systemd_run_makes_no_scopes(tmp_path: Path) -> None:
     with a_tdx_host(tmp_path, "launchyard-vms.slice") as host:
-        found = missing(examine(a_case(replace(host, which=lambda name: "/qemu" if "qemu" in name else host.which(name) if name == "systemctl" else None))))
+        found = missing(
+            examine(
+                a_case(
+                    replace(
+                        host,
+                        which=lambda name: (
+                            "/qemu" if "qemu" in name else host.which(name) if name == "systemctl" else None
+                        ),
+                    )
+                )
+            )
+        )
 
     assert [result.check.name for result in found] == ["scopes"]
 

@@ -14,20 +14,24 @@ import psutil
 import pytest
 
 from launcher.host.accounts import TRANSIENT, UNUSED, account_of
+from launcher.host.checks import service
+from launcher.host.checks.host import Case, Host
 from launcher.host.confinement import Account, Confinement, File, command
-from launcher.host.hypervisor import QUOTE_SOCKET
+from launcher.host.hypervisor import QUOTE_SOCKET, QemuMode
 from launcher.host.privileges import call
 from launcher.machines import directory
 from launcher.machines.directory import CONFIG, QMP_SOCKET, VmDirectory
-from launcher.machines.port import MachineState
+from launcher.machines.failures import of_words
+from launcher.machines.port import LaunchFailed, MachineState
 from launcher.providers.process.identity import marked, state_of
 from launcher.providers.process.supervise import ProcessMachine
 from launcher.providers.qemu import monitor as qmp
 from launcher.providers.qemu.provider import QemuMachines
+from shared.domain.order import Reason
 from shared.guest.config import WorkerConfig
 from tests.factories import TASK
 from tests.harness.waiting import await_value
-from tests.launcher.stand_ins import A_LEASE, a_manifest
+from tests.launcher.stand_ins import A_LEASE, SMALL, a_manifest
 from tests.launcher.test_qemu import A_HOLD, a_directory, a_provider
 
 A_UUID: Final = "6f1c1c58-6c2f-4d8b-9a53-0c7a4f0d2b11"
@@ -200,3 +204,24 @@ def confined(
 
 def is_alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_an_image_that_machines_may_not_read_is_refused_and_shown_by_the_doctor(tmp_path: Path) -> None:
+    provider = a_provider(tmp_path)
+    (tmp_path / "image" / "kernel").chmod(0o600)
+    case = Case(Host(), QemuMode.TCG, image=provider.image, image_digest=provider.digest)
+    if os.geteuid() != 0:
+        provider.plan_guest(A_UUID, SMALL.work, b"{}")
+        return
+
+    with pytest.raises(LaunchFailed, match="may not read kernel") as refused:
+        provider.plan_guest(A_UUID, SMALL.work, b"{}")
+
+    assert refused.value.reason is Reason.IMAGE_MISSING
+    assert "chmod a+r" in service.image(case).found
+
+
+def test_a_machine_that_cannot_be_confined_is_the_hosts_failure() -> None:
+    failed = of_words("The machine cannot be confined: this host gives it no network namespace", "QEMU ended")
+
+    assert failed.reason is Reason.HYPERVISOR_MISSING

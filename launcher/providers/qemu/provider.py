@@ -10,6 +10,7 @@ from typing import Final
 from launcher.host.accounts import NoAccount
 from launcher.host.checks.host import HERE, Case, Host
 from launcher.host.checks.registry import missing_for_launch
+from launcher.host.checks.service import closed_to_machines
 from launcher.host.confinement import Confinement, File
 from launcher.host.hypervisor import QemuMode
 from launcher.machines.directory import DATA_DISK, MIB, VmDirectory
@@ -149,7 +150,10 @@ class QemuProvider(QemuMachines):
         """Verify the image, and return its manifest. Raises ImageRejected, LaunchFailed."""
         if not (self.image / MANIFEST).exists():
             raise LaunchFailed(f"The guest image does not exist: {self.image.name}.", Reason.IMAGE_MISSING)
-        return verify(self.image, self.digest)
+        manifest = verify(self.image, self.digest)
+        if wrong := closed_to_machines(self.image, manifest):
+            raise LaunchFailed(f"The guest image cannot be used: {wrong}.", Reason.IMAGE_MISSING)
+        return manifest
 
 
 def takes(size: Size, mode: QemuMode, directory_mib: int) -> Resources:

@@ -42,6 +42,8 @@ def _user_number(value: object) -> object:
         raise ValueError("there is no such account: make it, or leave the setting out") from None
 
 
+User = Annotated[int, Field(gt=0, lt=2**32 - 1)]
+"""A user's number: not root's, nor the one that means no user (setresuid(2))."""
 Slice = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.\\-]+\.slice$")]
 """A systemd unit's name: systemd.unit(5)."""
 
@@ -81,7 +83,7 @@ class HostSettings(BaseSettings):
     quote_socket: Location = QUOTE_SOCKET
     slice: Slice | None = None
     """The systemd slice of machines, outside their launcher's control group."""
-    vm_user: Annotated[int | None, BeforeValidator(_user_number), Field(gt=0, lt=2**32 - 1)] = None
+    vm_user: Annotated[User | None, BeforeValidator(_user_number)] = None
     """The account of all machines under QEMU, by name or number, if the launcher is root; None: each has its own."""
     guest_network: GuestNetwork = GuestNetwork.CONFINED
     guest_public: bool = True

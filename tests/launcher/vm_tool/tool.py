@@ -88,9 +88,7 @@ def a_measuring_provider(folder: Path, host: Host, console_line: str) -> QemuPro
     """The provider of a TDX host, whose QEMU is a real one under emulation that first writes a line to the console."""
     stays = 'exec qemu-system-x86_64 -uuid "$2" -machine q35 -accel tcg -m 16M -nodefaults -nographic'
     monitor = f"-chardev socket,id=qmp,fd={MONITOR},server=on,wait=off -mon chardev=qmp,mode=control"
-    script = QEMU_SCRIPT.replace(
-        "*) exit", f"-uuid) echo '{console_line}' >&{CONSOLE}; {stays} {monitor};;\n  *) exit"
-    )
+    script = QEMU_SCRIPT.replace("*) exit", f"-uuid) echo '{console_line}' >&{CONSOLE}; {stays} {monitor};;\n  *) exit")
     write(Path(host.hypervisor.binary), script)
     sizes = Sizes(work=Size(memory_mib=64, vcpus=1))
     return QemuProvider(QemuMode.TDX, folder / "image", write_image(folder / "image"), sizes, host=host)
