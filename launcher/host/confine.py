@@ -1,4 +1,4 @@
-"""Becomes a machine's program, confined: in a network of its own, as an account of its own, with files by descriptor.
+"""Becomes a machine's program, confined: in a network of its own, as a user of its own, with files by descriptor.
 
     launcher's network                       the machine's network
     ------------------                       ---------------------
@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Final, NoReturn
 
-from launcher.host.confinement import PROXY_PORT, Account, File, Reach, parse, python
+from launcher.host.confinement import PROXY_PORT, File, Reach, User, parse, python
 from launcher.host.privileges import PR_SET_DUMPABLE, call, drop
 
 CLONE_NEWNET: Final = 0x40000000
@@ -51,8 +51,8 @@ def main(arguments: Sequence[str]) -> None:
         binary = _opened_program(program[0]) if program else None
         _open_files(confinement.files)
         if confinement.reach is not None:
-            _enter_network(confinement.reach, confinement.account)
-        _become(confinement.account)
+            _enter_network(confinement.reach, confinement.user)
+        _become(confinement.user)
     except (NotConfined, OSError) as error:
         sys.exit(f"The machine cannot be confined: {error}")
     if binary is not None:
@@ -91,13 +91,13 @@ def _opened(file: File) -> int:
     return copy
 
 
-def _enter_network(reach: Reach, account: Account | None) -> None:
+def _enter_network(reach: Reach, user: User | None) -> None:
     """Move to a new network, in which a forwarder serves what is allowed. Raises NotConfined, OSError."""
     ours, forwarders = socket.socketpair()
     with ours, forwarders:
-        _start_forwarder(forwarders, reach, account)
+        _start_forwarder(forwarders, reach, user)
         forwarders.close()
-        _unshare_network(account)
+        _unshare_network(user)
         _bring_loopback_up()
         sockets = [_listening(port) for port in ports(reach)]
         socket.send_fds(ours, [b"sockets"], [one.fileno() for one in sockets])
@@ -119,11 +119,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _start_forwarder(control: socket.socket, reach: Reach, account: Account | None) -> None:
+def _start_forwarder(control: socket.socket, reach: Reach, user: User | None) -> None:
     """Start the forwarder, in this network and in the machine's process group, as nobody's child. Raises OSError."""
     machine = os.pidfd_open(os.getpid())
-    user = None if account is None else [account.forwarder, account.gid]
-    argv = [*python("launcher.host.forwarder"), json.dumps({"user": user, "reach": asdict(reach)})]
+    forwarders = None if user is None else [user.forwarder, user.gid]
+    argv = [*python("launcher.host.forwarder"), json.dumps({"user": forwarders, "reach": asdict(reach)})]
     actions = [(os.POSIX_SPAWN_DUP2, control.fileno(), CONTROL), (os.POSIX_SPAWN_DUP2, machine, MACHINE)]
     if (between := os.fork()) == 0:  # the program would not reap it
         os.posix_spawn(argv[0], argv, dict(os.environ), file_actions=actions)
@@ -133,15 +133,15 @@ def _start_forwarder(control: socket.socket, reach: Reach, account: Account | No
         raise NotConfined("its forwarder cannot be started")
 
 
-def _unshare_network(account: Account | None) -> None:
-    """Enter a network namespace: at once if this process may, else as its account, in a user namespace.
+def _unshare_network(user: User | None) -> None:
+    """Enter a network namespace: at once if this process may, else as its user, in a user namespace.
 
     Raises NotConfined.
     """
     try:
         call("unshare", CLONE_NEWNET)
     except PermissionError:
-        _become(account)
+        _become(user)
         try:
             _unshare_user_and_network()
         except OSError as error:
@@ -178,21 +178,21 @@ def _listening(port: int) -> socket.socket:
     return listening
 
 
-def _become(account: Account | None) -> None:
-    if account is None or os.geteuid() == account.uid:
+def _become(user: User | None) -> None:
+    if user is None or os.geteuid() == user.uid:
         drop(None, None)
         return
     try:
-        drop(account.uid, account.gid, account.groups)
+        drop(user.uid, user.gid, user.groups)
     except OSError as error:
         raise NotConfined(
-            f"it cannot become user {account.uid} ({error.strerror}). To do: give the launcher CAP_SETUID and "
-            "CAP_SETGID, as its unit does, or name another account in LAUNCHYARD_VM_USER"
+            f"it cannot become user {user.uid} ({error.strerror}). To do: give the launcher CAP_SETUID and "
+            "CAP_SETGID, as its unit does, or name another user in LAUNCHYARD_VM_USER"
         ) from error
 
 
 def _execute(binary: int, program: Sequence[str]) -> NoReturn:
-    """Become the program: by its path, after which processes are named, or if that is closed to the account, as it is
+    """Become the program: by its path, after which processes are named, or if that is closed to the user, as it is
     open already.
     """
     try:

@@ -1,4 +1,4 @@
-"""What confines a machine's process, as an argument of confine.py: an account, a network, and files by descriptor.
+"""What confines a machine's process, as an argument of confine.py: a user, a network, and files by descriptor.
 
 It imports only the standard library: confine.py and forwarder.py read it in a bare Python.
 """
@@ -19,7 +19,7 @@ PACKAGES: Final = str(Path(__file__).absolute().parents[2])
 class File:
     """A file that the machine's process gets as `descriptor`: it may not open it by its path.
 
-    `how`: `read`, `write` (both), `copy` (a private copy in memory, which any account can open again), or `listen` (a
+    `how`: `read`, `write` (both), `copy` (a private copy in memory, which any user can open again), or `listen` (a
     Unix socket that is made here, relative to the working directory).
     """
 
@@ -29,7 +29,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class User:
     """The user, its group, and further groups, by number. `forwarder` is the user of the machine's forwarder."""
 
     uid: int
@@ -53,9 +53,9 @@ class Reach:
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """`account` is None if the process keeps its launcher's; `reach` is None if it stays in its launcher's network."""
+    """`user` is None if the process keeps its launcher's; `reach` is None if it stays in its launcher's network."""
 
-    account: Account | None = None
+    user: User | None = None
     reach: Reach | None = None
     files: tuple[File, ...] = ()
 
@@ -79,9 +79,9 @@ def python(module: str) -> tuple[str, ...]:
 
 def parse(document: str) -> Confinement:
     read: dict[str, Any] = json.loads(document)
-    account, reach = read["account"], read["reach"]
+    user, reach = read["user"], read["reach"]
     return Confinement(
-        account=account and Account(account["uid"], account["gid"], tuple(account["groups"]), account["forwarder"]),
+        user=user and User(user["uid"], user["gid"], tuple(user["groups"]), user["forwarder"]),
         reach=reach and parse_reach(reach),
         files=tuple(File(**file) for file in read["files"]),
     )

@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _imported() -> Run:
-    """Import what serves, with all that it imports only when it is used: the account may not read Python's files."""
+    """Import what serves, with all that it imports only when it is used: the user may not read Python's files."""
     import concurrent.futures.thread  # noqa: F401
     import encodings.idna  # noqa: F401
 

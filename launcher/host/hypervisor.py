@@ -6,9 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from launcher.host.accounts import account_of
-from launcher.host.confinement import Account, Confinement, File, Reach
+from launcher.host.confinement import Confinement, File, Reach, User
 from launcher.host.guest_network import LOOPBACK_GATEWAY, PROXY, Enforcement, GuestNetwork, reaches_loopback
+from launcher.host.users import user_of
 
 BINARY: Final = "qemu-system-x86_64"
 TDX_FIRMWARE: Final = Path("/usr/share/ovmf/OVMF.fd")
@@ -21,7 +21,7 @@ QUOTE_SOCKET: Final = Path("/var/run/tdx-qgs/qgs.socket")
 class Hypervisor:
     """`slice` is the systemd slice for machines; None: they stay in their launcher's control group.
 
-    `network` and `reach` say what machines reach. `user` is the account of all machines if the launcher is root; None:
+    `network` and `reach` say what machines reach. `user` is the user of all machines if the launcher is root; None:
     each has one of its own.
     """
 
@@ -49,14 +49,14 @@ class Hypervisor:
         """Return the address of the HTTP proxy of machines in a network of their own."""
         return PROXY if self.enforcement is Enforcement.NAMESPACE else None
 
-    def account(self, uuid: str) -> Account | None:
-        """Return the account of a machine's process; None if it is its launcher's. Raises NoAccount."""
-        return account_of(uuid, self.user, self.quote_socket)
+    def machine_user(self, uuid: str) -> User | None:
+        """Return the user of a machine's process; None if it is its launcher's. Raises NoUser."""
+        return user_of(uuid, self.user, self.quote_socket)
 
     def confinement(self, uuid: str, files: tuple[File, ...] = ()) -> Confinement:
-        """Return what confines the machine's process. Raises NoAccount."""
+        """Return what confines the machine's process. Raises NoUser."""
         confined = self.enforcement is Enforcement.NAMESPACE
-        return Confinement(self.account(uuid), self.reach if confined else None, files)
+        return Confinement(self.machine_user(uuid), self.reach if confined else None, files)
 
 
 QEMU_HERE: Final = Hypervisor()

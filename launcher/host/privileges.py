@@ -1,4 +1,4 @@
-"""Gives up rights: a process that a guest may take over runs as an account without any, and gets none back.
+"""Gives up rights: a process that a guest may take over runs as a user without any, and gets none back.
 
 It imports only the standard library: confine.py and forwarder.py run it in a bare Python.
 """
@@ -14,7 +14,7 @@ LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 def drop(uid: int | None, gid: int | None, groups: Sequence[int] = ()) -> None:
-    """Become an account, unless it is None, and gain no rights by any program from now on. Raises OSError."""
+    """Become a user, unless it is None, and gain no rights by any program from now on. Raises OSError."""
     if uid is not None and gid is not None:
         os.setgroups(list(groups))
         os.setresgid(gid, gid, gid)
@@ -23,7 +23,7 @@ def drop(uid: int | None, gid: int | None, groups: Sequence[int] = ()) -> None:
 
 
 def hide_memory() -> None:
-    """Let no process of the same account trace this one or read its memory. Raises OSError."""
+    """Let no process of the same user trace this one or read its memory. Raises OSError."""
     call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 

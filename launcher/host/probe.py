@@ -9,13 +9,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from launcher.host.accounts import NoAccount
 from launcher.host.confinement import Confinement, command
 from launcher.host.hypervisor import CPU, QEMU_HERE, SANDBOX, Hypervisor, QemuMode
+from launcher.host.users import NoUser
 
 TDX_PARAMETER: Final = Path("/sys/module/kvm_intel/parameters/tdx")
 TRIAL: Final = "00000000-0000-0000-0000-000000000000"
-"""Stands for a machine's uuid, which its account depends on."""
+"""Stands for a machine's uuid, which its user depends on."""
 BOOT_SECONDS: Final = 20.0
 EXIT_PORT: Final = 0xF4
 ROM: Final = bytes(0xFFF0) + bytes.fromhex(
@@ -67,7 +67,7 @@ def probe(asked: QemuChoice, hypervisor: Hypervisor = QEMU_HERE) -> QemuMode:
 
 
 def boots(mode: QemuMode, hypervisor: Hypervisor = QEMU_HERE) -> bool:
-    """Return whether a machine with this mode's accelerator and CPU executes instructions here, as machines' account.
+    """Return whether a machine with this mode's accelerator and CPU executes instructions here, as machines' user.
 
     Only a boot proves it: with an unusable /dev/kvm, QEMU may answer by QMP, and abort when it sets up the CPU. Raises
     TrialImpossible.
@@ -80,11 +80,11 @@ def boots(mode: QemuMode, hypervisor: Hypervisor = QEMU_HERE) -> bool:
         argv = (*argv, "-nodefaults", "-nographic", "-no-reboot")
         argv = (*argv, "-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1")
         try:
-            confined = command(Confinement(hypervisor.account(TRIAL)), argv)
+            confined = command(Confinement(hypervisor.machine_user(TRIAL)), argv)
             trial = subprocess.run(confined, capture_output=True, timeout=BOOT_SECONDS, check=False, pass_fds=(rom,))
         except subprocess.TimeoutExpired:
             return False
-        except NoAccount as error:
+        except NoUser as error:
             raise TrialImpossible(str(error)) from error
         except OSError as error:
             raise TrialImpossible(f"The trial cannot be made: {error.strerror}.") from error
@@ -96,7 +96,7 @@ def why_not_confined(hypervisor: Hypervisor = QEMU_HERE) -> str | None:
     try:
         confinement = hypervisor.confinement(TRIAL)
         trial = subprocess.run(command(confinement, ()), capture_output=True, timeout=BOOT_SECONDS, check=False)
-    except (NoAccount, OSError, subprocess.TimeoutExpired) as error:
+    except (NoUser, OSError, subprocess.TimeoutExpired) as error:
         return f"The machine cannot be confined: {error}"
     return trial.stderr.decode(errors="replace").strip() or None if trial.returncode else None
 

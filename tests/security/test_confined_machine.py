@@ -13,12 +13,12 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from launcher.host.accounts import TRANSIENT, UNUSED, account_of
 from launcher.host.checks import service
 from launcher.host.checks.host import Case, Host
-from launcher.host.confinement import Account, Confinement, File, command
+from launcher.host.confinement import Confinement, File, User, command
 from launcher.host.hypervisor import QUOTE_SOCKET, QemuMode
 from launcher.host.privileges import call
+from launcher.host.users import TRANSIENT, UNUSED, user_of
 from launcher.machines import directory
 from launcher.machines.directory import CONFIG, QMP_SOCKET, VmDirectory
 from launcher.machines.failures import of_words
@@ -83,7 +83,7 @@ def test_a_running_qemu_filters_its_system_calls_has_no_rights_and_is_not_root(t
 
 
 @pytest.mark.vm
-def test_a_forwarder_has_no_rights_no_file_of_its_machine_and_an_account_of_its_own(tmp_path: Path) -> None:
+def test_a_forwarder_has_no_rights_no_file_of_its_machine_and_a_user_of_its_own(tmp_path: Path) -> None:
     with a_machine(tmp_path) as (machine, vm):
         forwarder = forwarder_of(vm, machine)
         status = await_value(lambda: dropped(forwarder.pid), "a forwarder without rights")
@@ -95,6 +95,16 @@ def test_a_forwarder_has_no_rights_no_file_of_its_machine_and_an_account_of_its_
         assert os.readlink(f"/proc/{forwarder.pid}/ns/net") == os.readlink("/proc/self/ns/net")
         assert [one for one in opened if str(tmp_path) in one or "memfd" in one] == []
         assert (status["Uid"] != status_of(machine.pid)["Uid"]) == (os.geteuid() == 0)
+
+
+@pytest.mark.vm
+def test_a_forwarders_memory_is_closed_to_its_own_user(tmp_path: Path) -> None:
+    with a_machine(tmp_path) as (machine, vm):
+        forwarder = forwarder_of(vm, machine)
+        await_value(lambda: dropped(forwarder.pid), "a forwarder without rights")
+
+        assert Path(f"/proc/{forwarder.pid}/environ").stat().st_uid == 0  # proc(5): it is not dumpable
+        assert Path(f"/proc/{machine.pid}/environ").stat().st_uid == int(status_of(machine.pid)["Uid"][0])
 
 
 def dropped(pid: int) -> dict[str, list[str]] | None:
@@ -132,47 +142,47 @@ def test_a_confined_machine_is_adopted_and_stopped_and_leaves_no_process(tmp_pat
         assert marked(vm.manifest.uuid) == []
 
 
-def test_a_machines_account_reads_no_other_machines_configuration(tmp_path: Path) -> None:
+def test_a_machines_user_reads_no_other_machines_configuration(tmp_path: Path) -> None:
     vm = a_directory(tmp_path, ("true",))
-    account = account_of(A_UUID, None, QUOTE_SOCKET)
+    user = user_of(A_UUID, None, QUOTE_SOCKET)
     assert [path.stat().st_mode & 0o077 for path in (vm.path, vm.path / CONFIG)] == [0, 0]
 
-    by_path = confined(account, (), "cat", str(vm.path / CONFIG))
-    given = confined(account, (File(10, str(vm.path / CONFIG), "copy"),), "cat", "/proc/self/fd/10")
+    by_path = confined(user, (), "cat", str(vm.path / CONFIG))
+    given = confined(user, (File(10, str(vm.path / CONFIG), "copy"),), "cat", "/proc/self/fd/10")
 
-    assert (by_path.returncode == 0) == (account is None)  # a launcher that is not root has one account
+    assert (by_path.returncode == 0) == (user is None)  # a launcher that is not root has one user
     assert given.stdout == "{}"
 
 
 def test_a_machines_monitor_is_the_launchers_alone(tmp_path: Path) -> None:
-    account = account_of(A_UUID, None, QUOTE_SOCKET)
+    user = user_of(A_UUID, None, QUOTE_SOCKET)
 
-    done = confined(account, (File(15, QMP_SOCKET, "listen"),), "readlink", "/proc/self/fd/15", folder=tmp_path)
+    done = confined(user, (File(15, QMP_SOCKET, "listen"),), "readlink", "/proc/self/fd/15", folder=tmp_path)
 
     assert done.stdout.startswith("socket:")
     assert (tmp_path / QMP_SOCKET).stat().st_uid == os.geteuid()
 
 
-def test_each_machine_and_each_forwarder_has_an_account_that_nothing_else_uses() -> None:
-    accounts = [account_of(str(uuid4()), None, QUOTE_SOCKET) for _ in range(100)]
-    users = [user for one in accounts if one is not None for user in (one.uid, one.forwarder)]
+def test_each_machine_and_each_forwarder_has_a_user_that_nothing_else_uses() -> None:
+    pairs = [user_of(str(uuid4()), None, QUOTE_SOCKET) for _ in range(100)]
+    users = [user for one in pairs if one is not None for user in (one.uid, one.forwarder)]
 
     assert len(set(users)) == len(users) == (200 if os.geteuid() == 0 else 0)
     assert all(user in UNUSED or user in TRANSIENT for user in users)
-    assert all(0 not in (one.gid, *one.groups) for one in accounts if one is not None)
+    assert all(0 not in (one.gid, *one.groups) for one in pairs if one is not None)
 
 
-def test_the_account_that_an_operator_names_is_every_machines() -> None:
-    account = account_of(A_UUID, 4711, QUOTE_SOCKET)
+def test_the_user_that_an_operator_names_is_every_machines() -> None:
+    user = user_of(A_UUID, 4711, QUOTE_SOCKET)
 
-    assert account is None or (account.uid, account.gid, account.forwarder) == (4711, 4711, 4711)
+    assert user is None or (user.uid, user.gid, user.forwarder) == (4711, 4711, 4711)
 
 
 @pytest.mark.parametrize(
     ("confinement", "why"),
     [
         (Confinement(files=(File(10, "no-such-file"),)), "No such file or directory"),
-        (Confinement(account=Account(4711, 4711, (), 4711)), "cannot become user 4711 .*LAUNCHYARD_VM_USER"),
+        (Confinement(user=User(4711, 4711, (), 4711)), "cannot become user 4711 .*LAUNCHYARD_VM_USER"),
     ],
 )
 def test_a_process_that_cannot_be_confined_does_not_run(tmp_path: Path, confinement: Confinement, why: str) -> None:
@@ -196,9 +206,9 @@ def without_setuid() -> None:
 
 
 def confined(
-    account: Account | None, files: tuple[File, ...], *program: str, folder: Path | None = None
+    user: User | None, files: tuple[File, ...], *program: str, folder: Path | None = None
 ) -> "subprocess.CompletedProcess[str]":
-    argv = command(Confinement(account, None, files), (f"/bin/{program[0]}", *program[1:]))
+    argv = command(Confinement(user, None, files), (f"/bin/{program[0]}", *program[1:]))
     return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
 
 

@@ -246,7 +246,7 @@ def test_what_cannot_be_allowed_is_a_wrong_setting(allow: str, why: str) -> None
         _ = a_launcher(guest_allow=allow).hypervisor
 
 
-@pytest.mark.parametrize("user", ["0", "no-such-account", "-1", "4294967295"])
+@pytest.mark.parametrize("user", ["0", "no-such-user", "-1", "4294967295"])
 def test_machines_never_run_as_root_or_as_nobody_knows_whom(user: str) -> None:
     with pytest.raises(SettingsWrong, match="LAUNCHYARD_VM_USER"):
         a_launcher(vm_user=user)

@@ -129,7 +129,7 @@ def store_port(stack: Stack) -> int:
 
 def listening_ports() -> set[int]:
     """Return every port on which anything on this host listens: the bucket's back door is one of them."""
-    return {one.laddr.port for one in psutil.net_connections("tcp") if one.status == psutil.CONN_LISTEN}
+    return {one.laddr.port for one in psutil.net_connections("tcp") if one.laddr and one.status == psutil.CONN_LISTEN}
 
 
 def own_addresses() -> list[str]:

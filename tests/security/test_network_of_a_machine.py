@@ -249,7 +249,7 @@ def test_a_host_that_gives_no_namespace_confines_nothing_and_says_what_to_do(mon
             raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(confine, "call", refuse)
-    monkeypatch.setattr(confine, "_become", lambda _account: None)
+    monkeypatch.setattr(confine, "_become", lambda _user: None)
 
     with pytest.raises(confine.NotConfined, match=r"no network namespace .*To do: .*LAUNCHYARD_SLICE"):
         confine._unshare_network(None)

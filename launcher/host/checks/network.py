@@ -53,8 +53,8 @@ def _namespace(host: Host) -> Finding:
     why_not = host.confines(host.hypervisor)
     return Finding(
         met=why_not is None,
-        found=why_not or "a network namespace and an account for each machine",
-        needed="a network namespace, and an account that is not root's",
+        found=why_not or "a network namespace and a user for each machine",
+        needed="a network namespace, and a user that is not root's",
         to_do="as the line says; or, if nobody else's orders run here, set LAUNCHYARD_GUEST_NETWORK=open",
     )
 
@@ -77,8 +77,8 @@ def _slice(host: Host) -> Finding:
     why_not = None if wrong else host.confines(host.hypervisor)
     return Finding(
         met=not wrong and why_not is None,
-        found="; ".join(wrong) or why_not or f"the address filter of {slice_name}, and an account for each machine",
-        needed="a slice whose IPAddressDeny= has every network of this host, and an account that is not root's",
+        found="; ".join(wrong) or why_not or f"the address filter of {slice_name}, and a user for each machine",
+        needed="a slice whose IPAddressDeny= has every network of this host, and a user that is not root's",
         to_do=f"install infra/systemd/launchyard-vms.slice, and add to it (systemctl edit {slice_name}): "
         "IPAddressDeny= with this host's public addresses, IPAddressAllow= with its name server's",
     )

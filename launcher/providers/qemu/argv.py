@@ -43,7 +43,7 @@ class Guest:
 
 
 def build(mode: QemuMode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> tuple[str, ...]:
-    """Return the argv. QEMU gets its files by descriptor, because its account may not read the launcher's folders."""
+    """Return the argv. QEMU gets its files by descriptor, because its user may not read the launcher's folders."""
     manifest = guest.manifest
     return (
         hypervisor.binary,

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from launcher.host.accounts import NoAccount
 from launcher.host.checks.host import HERE, Case, Host
 from launcher.host.checks.registry import missing_for_launch
 from launcher.host.checks.service import closed_to_machines
 from launcher.host.confinement import Confinement, File
 from launcher.host.hypervisor import QemuMode
+from launcher.host.users import NoUser
 from launcher.machines.directory import DATA_DISK, MIB, VmDirectory
 from launcher.machines.failures import of_host, of_words
 from launcher.machines.port import LaunchFailed, Plan
@@ -129,7 +129,7 @@ class QemuProvider(QemuMachines):
         """Return what confines the machine's process. Raises LaunchFailed."""
         try:
             return self.host.hypervisor.confinement(directory.manifest.uuid, files)
-        except NoAccount as error:
+        except NoUser as error:
             raise LaunchFailed(str(error), Reason.HYPERVISOR_MISSING) from error
 
     def _make_data_disk(self, directory: VmDirectory) -> bool:

@@ -33,16 +33,16 @@ Program = Annotated[str, AfterValidator(absolute_program)]
 
 
 def _user_number(value: object) -> object:
-    """Return the number of an account that is named; a number may be of none. Raises ValueError."""
+    """Return the number of a user that is named; a number may be of none. Raises ValueError."""
     if not isinstance(value, str) or value.isdigit():
         return value
     try:
         return pwd.getpwnam(value).pw_uid
     except KeyError:
-        raise ValueError("there is no such account: make it, or leave the setting out") from None
+        raise ValueError("there is no such user: make it, or leave the setting out") from None
 
 
-User = Annotated[int, Field(gt=0, lt=2**32 - 1)]
+UserNumber = Annotated[int, Field(gt=0, lt=2**32 - 1)]
 """A user's number: not root's, nor the one that means no user (setresuid(2))."""
 Slice = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.\\-]+\.slice$")]
 """A systemd unit's name: systemd.unit(5)."""
@@ -83,8 +83,8 @@ class HostSettings(BaseSettings):
     quote_socket: Location = QUOTE_SOCKET
     slice: Slice | None = None
     """The systemd slice of machines, outside their launcher's control group."""
-    vm_user: Annotated[User | None, BeforeValidator(_user_number)] = None
-    """The account of all machines under QEMU, by name or number, if the launcher is root; None: each has its own."""
+    vm_user: Annotated[UserNumber | None, BeforeValidator(_user_number)] = None
+    """The user of all machines under QEMU, by name or number, if the launcher is root; None: each has its own."""
     guest_network: GuestNetwork = GuestNetwork.CONFINED
     guest_public: bool = True
     """Whether a machine in a network of its own reaches public addresses."""

@@ -1,4 +1,4 @@
-"""The account of a machine's process: of its own if the launcher is root, so that machines cannot reach each other."""
+"""The user of a machine's process: of its own if the launcher is root, so that machines cannot reach each other."""
 
 import os
 import stat
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from launcher.host.confinement import Account
+from launcher.host.confinement import User
 
 UNUSED: Final = range(1_879_048_192, 2_147_483_648)
 """User ids that nothing else uses (systemd, Users, Groups, UIDs and GIDs): a pair for each machine, by its uuid."""
@@ -18,29 +18,29 @@ VFIO: Final = Path("/dev/vfio/devices")
 GROUP_USES: Final = stat.S_IRGRP | stat.S_IWGRP
 
 
-class NoAccount(Exception):
-    """No account can be given to machines; the message says why, and what to do."""
+class NoUser(Exception):
+    """No user can be given to machines; the message says why, and what to do."""
 
 
-def account_of(uuid: str, user: int | None, quote_socket: Path) -> Account | None:
-    """Return the account of a machine's process; None if this process is not root, and its machines run as it does.
+def user_of(uuid: str, user: int | None, quote_socket: Path) -> User | None:
+    """Return the user of a machine's process; None if this process is not root, and its machines run as it does.
 
-    `user` is the number that the operator chose for all machines; None: one for each. Raises NoAccount.
+    `user` is the number that the operator chose for all machines; None: one for each. Raises NoUser.
     """
     if os.geteuid() != 0:
         return None
     groups = _groups((*OF_GUESTS, *(VFIO.iterdir() if VFIO.is_dir() else ()), quote_socket))
     if user is not None:
-        return Account(user, user, groups, forwarder=user)
+        return User(user, user, groups, forwarder=user)
     pair = _first_of_pair(uuid)
-    return Account(pair, pair, groups, forwarder=pair + 1)
+    return User(pair, pair, groups, forwarder=pair + 1)
 
 
 def _first_of_pair(uuid: str) -> int:
     for ids in (UNUSED, TRANSIENT):
         if all(_is_mapped(ids, Path(f"/proc/self/{kind}_map")) for kind in ("uid", "gid")):
             return ids.start + 2 * (UUID(uuid).int % (len(ids) // 2))
-    raise NoAccount("This host's root has too few user ids for machines: name an account in LAUNCHYARD_VM_USER.")
+    raise NoUser("This host's root has too few user ids for machines: name a user in LAUNCHYARD_VM_USER.")
 
 
 def _is_mapped(ids: range, file: Path) -> bool:
