@@ -13,7 +13,6 @@ import fcntl
 import ipaddress
 import json
 import os
-import shutil
 import socket
 import struct
 import sys
@@ -87,7 +86,7 @@ def _opened(file: File) -> int:
     with open(opened, "rb") as original:
         copy = os.memfd_create(os.path.basename(file.path))
         with open(copy, "wb", closefd=False) as out:
-            shutil.copyfileobj(original, out)
+            out.write(original.read())
     return copy
 
 

@@ -9,12 +9,12 @@ import sys
 
 PROXY = ("10.0.2.2", 3128)
 REFUSED = ("400", "403", "502")
-SECONDS = 10
+CONNECT_SECONDS = 10
 
 
 def connects(host: str, port: int) -> bool:
     try:
-        socket.create_connection((host, port), SECONDS).close()
+        socket.create_connection((host, port), CONNECT_SECONDS).close()
     except OSError:
         return False
     return True
@@ -23,7 +23,7 @@ def connects(host: str, port: int) -> bool:
 def answers(head: str) -> bool:
     """Return whether the proxy carried a request out."""
     try:
-        with socket.create_connection(PROXY, SECONDS) as proxy:
+        with socket.create_connection(PROXY, CONNECT_SECONDS) as proxy:
             proxy.sendall(f"{head}\r\n\r\n".encode())
             status = proxy.makefile("rb").readline().split()
     except OSError as error:
