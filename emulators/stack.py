@@ -18,6 +18,8 @@ from emulators.processes import Server, StartFailed, require_free, running
 from emulators.record import Record, make_logs
 from emulators.seeding import seed
 from emulators.settings import BUCKET, Backend, ProviderChoice, StackSettings
+from launcher.host.guest_network import GuestNetwork
+from launcher.host.probe import why_not_confined
 from launcher.orders import leftovers
 from launcher.settings import Cloud
 
@@ -149,8 +151,19 @@ def _launcher_environment(settings: StackSettings, environment: Environment, rep
         "LAUNCHYARD_FLY_LOOK_SECONDS": "0.5",
         "LAUNCHYARD_EXECUTOR": settings.executor or _test_executor(provider),
         "LAUNCHYARD_EXECUTOR_API_URL": f"{environment['LAUNCHYARD_URL']}/k/{environment['LAUNCHYARD_CLIENT_KEY']}",
-        **(services.guest_image(settings.images) if provider is ProviderChoice.QEMU else {}),
+        **(_machines(settings, report) if provider is ProviderChoice.QEMU else {}),
     }
+
+
+def _machines(settings: StackSettings, report: Report) -> dict[str, str]:
+    """Return the launcher's settings of its machines: their image, and, if this host cannot confine them, that it need
+    not, because only the developer's own orders run here.
+    """
+    why_not = why_not_confined()
+    if why_not is not None:
+        report(f"machines reach all that this host reaches, the local stack's store included: {why_not}")
+    open_network = {} if why_not is None else {"LAUNCHYARD_GUEST_NETWORK": GuestNetwork.OPEN}
+    return {**services.guest_image(settings.images), **open_network}
 
 
 def _test_executor(provider: ProviderChoice) -> str:

@@ -19,8 +19,10 @@ from launcher.daemon.limited import Limited, log_only, printer
 from launcher.daemon.poll import PollingLoop
 from launcher.daemon.state_directory import CannotRunNow, failure, locked
 from launcher.host import facts
+from launcher.host.checks import network
 from launcher.host.checks.host import Host
 from launcher.host.clock import SYSTEM
+from launcher.host.guest_network import Enforcement
 from launcher.host.probe import probe
 from launcher.machines.port import LaunchFailed, Provider
 from launcher.machines.remote.marks import Owner
@@ -232,8 +234,15 @@ def _run_limited(launcher: _Launcher, events: Events) -> int:
 def _local_provider(settings: LauncherSettings) -> Provider:
     """Return the provider of this host's machines. Raises ModeRefused, TrialImpossible."""
     if settings.provider is ProviderName.PROCESS or settings.image is None or settings.image_digest is None:
+        log.warning(
+            LogEvent.GUESTS_REACH_HOST,
+            message="Workers are plain processes of this host: they reach what its user reaches, files included.",
+            provider=ProviderName.PROCESS,
+        )
         return ProcessProvider(settings.state_dir.resolve(), settings.machine_disk_mib, settings.slice)
-    mode = probe(settings.qemu_mode, settings.qemu)
+    host = Host(settings.hypervisor)
+    require_confinement(host)
+    mode = probe(settings.qemu_mode, host.hypervisor)
     log.info(LogEvent.QEMU_MODE_CHOSEN, message="Chose how QEMU runs machines.", asked=settings.qemu_mode, mode=mode)
     return QemuProvider(
         mode=mode,
@@ -241,9 +250,22 @@ def _local_provider(settings: LauncherSettings) -> Provider:
         digest=settings.image_digest,
         sizes=settings.sizes,
         directory_mib=settings.machine_disk_mib,
-        host=Host(settings.hypervisor),
+        host=host,
         gpus=settings.llm_gpus,
     )
+
+
+def require_confinement(host: Host) -> None:
+    """Check that machines do not reach their host, or log that they do. Raises SettingsWrong."""
+    if host.hypervisor.enforcement is Enforcement.NOTHING:
+        log.warning(
+            LogEvent.GUESTS_REACH_HOST,
+            message="LAUNCHYARD_GUEST_NETWORK is open: machines reach what this host reaches, its loopback included.",
+            provider=ProviderName.QEMU,
+        )
+    finding = network.guests(host)
+    if not finding.met and host.hypervisor.enforcement is not Enforcement.NOTHING:
+        raise SettingsWrong(f"Machines would reach this host: {finding}")
 
 
 def _gcp_provider(settings: LauncherSettings, identity: str) -> Provider:

@@ -173,6 +173,10 @@ class LauncherSettings(HostSettings, SessionSettings, GcpSettings, FlySettings):
         return Sources(api=self.source_api, ipfs=self.source_ipfs, web=self.source_web, private=self.source_private)
 
     @property
+    def reached_urls(self) -> tuple[str, ...]:
+        return (self.url, self.source_api, self.source_ipfs)
+
+    @property
     def supervision(self) -> Supervision:
         return Supervision(self.notify_socket, self.watchdog_usec and self.watchdog_usec / 1e6)
 

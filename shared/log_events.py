@@ -32,6 +32,7 @@ class LogEvent(StrEnum):
     LOST_AGENT_POSTPONED = "lost_agent_postponed"
     # The launcher
     LAUNCHER_STARTED = "launcher_started"
+    GUESTS_REACH_HOST = "guests_reach_host"
     QEMU_MODE_CHOSEN = "qemu_mode_chosen"
     RESOURCES = "resources"
     POLLING = "polling"

@@ -37,6 +37,10 @@ class DoctorSettings(HostSettings, SessionSettings):
     image_digest: Sha256 | None = None
     provider: ProviderName = ProviderName.QEMU
 
+    @property
+    def reached_urls(self) -> tuple[str, ...]:
+        return () if self.url is None else (self.url,)
+
 
 def doctor(
     mode: Annotated[
@@ -49,11 +53,10 @@ def doctor(
     It reads the launcher's settings, all of which may be missing.
     """
     try:
-        settings = read(DoctorSettings)
+        case = case_of(read(DoctorSettings), mode)
     except SettingsWrong as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(USAGE) from None
-    case = case_of(settings, mode)
     results = examine(case)
     if as_json:
         typer.echo(json.dumps(document(case.mode, results), indent=2))
@@ -70,6 +73,7 @@ def case_of(settings: DoctorSettings, asked: QemuChoice) -> Case:
     return Case(
         host=host,
         mode=mode,
+        in_machines=not here,
         gpus=settings.llm_gpus,
         sizes=sizes,
         memory_mib=settings.memory_mib,
@@ -101,7 +105,7 @@ def _mode(host: Host, asked: QemuChoice) -> QemuMode:
     if asked is not QemuChoice.AUTO:
         return QemuMode(asked)
     try:
-        kvm = host.boots(QemuMode.KVM, host.hypervisor.binary)
+        kvm = host.boots(QemuMode.KVM, host.hypervisor)
     except TrialImpossible:  # the row of the remaining mode shows that
         kvm = False
     return choose(asked, kvm, has_tdx(host.path(TDX_PARAMETER)))

@@ -94,7 +94,7 @@ def new(
     )
     with _failures_reported():
         of_size = size_of(settings, size, memory, vcpus, disk)
-        provider = provider_of(settings, probe(settings.qemu_mode, settings.qemu))
+        provider = provider_of(settings, probe(settings.qemu_mode, settings.hypervisor))
         with machines.removed_on_failure(settings.vm_state_dir, config.vm):
             made = machines.start(settings.vm_state_dir, provider, of_size, config)
             answer = facts.described(made)

@@ -1,6 +1,7 @@
 """Finds the mode that QEMU can run in on this host, by a trial boot: /dev/kvm may exist and be unusable."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,9 +9,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from launcher.host.hypervisor import BINARY, CPU, QemuMode
+from launcher.host.confinement import Confinement, command
+from launcher.host.hypervisor import CPU, QEMU_HERE, SANDBOX, Hypervisor, QemuMode
+from launcher.host.users import NoUser
 
 TDX_PARAMETER: Final = Path("/sys/module/kvm_intel/parameters/tdx")
+TRIAL: Final = "00000000-0000-0000-0000-000000000000"
+"""Stands for a machine's uuid, which its user depends on."""
 BOOT_SECONDS: Final = 20.0
 EXIT_PORT: Final = 0xF4
 ROM: Final = bytes(0xFFF0) + bytes.fromhex(
@@ -54,30 +59,46 @@ def choose(asked: QemuChoice, kvm_boots: bool, host_has_tdx: bool) -> QemuMode:
     return QemuMode.TDX if host_has_tdx and asked is not QemuChoice.KVM else QemuMode.KVM
 
 
-def probe(asked: QemuChoice, binary: str = BINARY) -> QemuMode:
+def probe(asked: QemuChoice, hypervisor: Hypervisor = QEMU_HERE) -> QemuMode:
     """Examine this host and choose the mode. Raises ModeRefused, TrialImpossible."""
     if asked is QemuChoice.TCG:
         return QemuMode.TCG
-    return choose(asked, boots(QemuMode.KVM, binary), has_tdx())
+    return choose(asked, boots(QemuMode.KVM, hypervisor), has_tdx())
 
 
-def boots(mode: QemuMode, binary: str = BINARY) -> bool:
-    """Return whether a machine with this mode's accelerator and CPU executes instructions here.
+def boots(mode: QemuMode, hypervisor: Hypervisor = QEMU_HERE) -> bool:
+    """Return whether a machine with this mode's accelerator and CPU executes instructions here, as machines' user.
 
     Only a boot proves it: with an unusable /dev/kvm, QEMU may answer by QMP, and abort when it sets up the CPU. Raises
     TrialImpossible.
     """
+    binary = shutil.which(hypervisor.binary)
+    if binary is None:
+        return False
     with _rom() as rom:
-        bios = f"/proc/self/fd/{rom}"
-        argv = (binary, *CPU[mode], "-machine", "q35", "-m", "16M", "-bios", bios, "-nodefaults", "-nographic")
-        argv = (*argv, "-no-reboot", "-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1")
+        argv = (binary, *SANDBOX, *CPU[mode], "-machine", "q35", "-m", "16M", "-bios", f"/proc/self/fd/{rom}")
+        argv = (*argv, "-nodefaults", "-nographic", "-no-reboot")
+        argv = (*argv, "-device", f"isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1")
         try:
-            trial = subprocess.run(argv, capture_output=True, timeout=BOOT_SECONDS, check=False, pass_fds=(rom,))
-        except (FileNotFoundError, NotADirectoryError, PermissionError, subprocess.TimeoutExpired):
+            confined = command(Confinement(hypervisor.machine_user(TRIAL)), argv)
+            trial = subprocess.run(confined, capture_output=True, timeout=BOOT_SECONDS, check=False, pass_fds=(rom,))
+        except subprocess.TimeoutExpired:
             return False
+        except NoUser as error:
+            raise TrialImpossible(str(error)) from error
         except OSError as error:
             raise TrialImpossible(f"The trial cannot be made: {error.strerror}.") from error
     return trial.returncode == RAN
+
+
+def why_not_confined(hypervisor: Hypervisor = QEMU_HERE) -> str | None:
+    """Confine a process as a machine's is, and return why that fails; None if it does not."""
+    try:
+        confinement = hypervisor.confinement(TRIAL)
+        trial = subprocess.run(command(confinement, ()), capture_output=True, timeout=BOOT_SECONDS, check=False)
+    except (NoUser, OSError, subprocess.TimeoutExpired) as error:
+        return f"The machine cannot be confined: {error}"
+    return trial.stderr.decode(errors="replace").strip() or None if trial.returncode else None
 
 
 @contextmanager

@@ -27,6 +27,7 @@ BY_WORDS: Final[tuple[tuple[tuple[str, ...], Class], ...]] = (
     (("No space left on device",), DISK_FULL),
     (("Cannot allocate memory",), NO_CAPACITY),
     (("cannot set up guest memory",), NO_CAPACITY),
+    (("The machine cannot be confined",), (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE)),
     (("Address already in use",), PORT_TAKEN),
 )
 """What QEMU writes; the first match counts."""

@@ -134,8 +134,8 @@ class Recoverer(Protocol):
 
 
 class Provider(Recoverer, Protocol):
-    """Makes machines. `loopback_gateway` is the address by which they reach this host's loopback; None if it is the
-    same.
+    """Makes machines. `loopback_gateway` is the address by which they reach what they may of this host's loopback; None
+    if that is nothing, or it is their own. `proxy` is the HTTP proxy by which they reach all else; None: there is none.
     """
 
     @property
@@ -147,6 +147,9 @@ class Provider(Recoverer, Protocol):
 
     @property
     def loopback_gateway(self) -> str | None: ...
+
+    @property
+    def proxy(self) -> str | None: ...
 
     def resources(self, spec: AnySpec, /) -> Resources:
         """Return the resources that a machine for this order takes from this host."""

@@ -240,6 +240,7 @@ class AttemptRunner:
             spec=claimed.spec,
             sources=self.sources,
             loopback_gateway=provider.loopback_gateway,
+            proxy=provider.proxy,
             authorities=self.authorities,
             executor=self.executor if isinstance(claimed.spec, SessionSpec) else None,
         )

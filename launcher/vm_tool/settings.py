@@ -36,6 +36,10 @@ class ToolSettings(HostSettings):
     admin_token: Secret | None = Field(None, validation_alias="ADMIN_TOKEN")
     default_size: NodeSize = Field(NodeSize.TINY, validation_alias="EASYENCLAVE_DEFAULT_SIZE")
 
+    @property
+    def reached_urls(self) -> tuple[str, ...]:
+        return () if self.easyenclave_url is None else (self.easyenclave_url,)
+
 
 def provider_of(settings: ToolSettings, mode: QemuMode) -> QemuProvider:
     """Return the provider for the operator's machines. Raises ImageRejected, LaunchFailed."""

@@ -9,9 +9,10 @@ from typing import Final
 
 import pytest
 
+from launcher.host.confinement import Confinement, command
 from launcher.host.hypervisor import Hypervisor, QemuMode
 from launcher.machines.bounded_log import CONSOLE
-from launcher.providers.qemu.argv import Guest, build
+from launcher.providers.qemu.argv import Guest, build, files
 from shared.domain.spec import CapacitySpec, NodeSize
 from shared.guest.config import sha384
 from shared.guest.image import verify
@@ -48,7 +49,6 @@ def guest(guest_image: Path, tmp_path: Path) -> Guest:
     (tmp_path / "data.img").write_bytes(bytes(4096))
     return Guest(
         uuid="6f1c1c58-6c2f-4d8b-9a53-0c7a4f0d2b11",
-        image=guest_image,
         manifest=verify(guest_image, guest_image.name),
         memory_mib=256,
         vcpus=1,
@@ -56,19 +56,25 @@ def guest(guest_image: Path, tmp_path: Path) -> Guest:
     )
 
 
-def started(qemu: Unpacked, argv: Sequence[str]) -> list[str]:
+def started(qemu: Unpacked, image: Path, argv: Sequence[str], mode: QemuMode) -> list[str]:
     """Return the command that runs our arguments with that QEMU: its own loader, libraries and data.
 
-    The serial console is a descriptor that a launcher gives to QEMU; here it is a file.
+    It gets its files as from a launcher. Its serial console, there a pipe, is a file here.
     """
+    given = Confinement(files=files(mode, image, verify(image, image.name), has_data_disk=True))
     loader = (str(qemu.folder / LOADER), "--library-path", str(qemu.folder / LIBRARIES), str(qemu.folder / QEMU))
     data = (word for folder in DATA for word in ("-L", str(qemu.folder / folder)))
-    return ["/bin/sh", "-c", f'exec "$@" {CONSOLE}>serial.log', "sh", *loader, *data, *argv[1:]]
+    return ["/bin/sh", "-c", f'exec "$@" {CONSOLE}>serial.log', "sh", *command(given, (*loader, *data, *argv[1:]))]
 
 
-def last_words(qemu: Unpacked, argv: Sequence[str], folder: Path) -> str:
+def last_words(qemu: Unpacked, image: Path, argv: Sequence[str], folder: Path) -> str:
     ended = subprocess.run(
-        started(qemu, argv), cwd=folder, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+        started(qemu, image, argv, QemuMode.TDX),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
     )
     assert ended.returncode == 1, ended.stderr
     return ended.stderr.splitlines()[-1]
@@ -80,9 +86,9 @@ def tdx(qemu: Unpacked, guest: Guest) -> tuple[str, ...]:
 
 
 def test_qemu_accepts_every_argument_of_a_trust_domain_and_fails_only_without_tdx(
-    later_qemu: Unpacked, guest: Guest, tmp_path: Path
+    later_qemu: Unpacked, guest_image: Path, guest: Guest, tmp_path: Path
 ) -> None:
-    words = last_words(later_qemu, tdx(later_qemu, guest), tmp_path)
+    words = last_words(later_qemu, guest_image, tdx(later_qemu, guest), tmp_path)
 
     assert (NO_TDX if os.access("/dev/kvm", os.R_OK | os.W_OK) else NO_KVM) in words
 
@@ -98,21 +104,23 @@ def test_qemu_accepts_every_argument_of_a_trust_domain_and_fails_only_without_td
     ],
 )
 def test_a_misspelt_property_of_a_trust_domain_is_an_error(
-    later_qemu: Unpacked, guest: Guest, tmp_path: Path, right: str, wrong: str, message: str
+    later_qemu: Unpacked, guest_image: Path, guest: Guest, tmp_path: Path, right: str, wrong: str, message: str
 ) -> None:
     argv = tdx(later_qemu, guest)
     misspelt = [word.replace(right, wrong, 1) for word in argv]
     assert misspelt != list(argv)
 
-    assert message in last_words(later_qemu, misspelt, tmp_path)
+    assert message in last_words(later_qemu, guest_image, misspelt, tmp_path)
 
 
-def test_a_guest_reaches_its_worker_under_it(later_qemu: Unpacked, guest: Guest, tmp_path: Path) -> None:
+def test_a_guest_reaches_its_worker_under_it(
+    later_qemu: Unpacked, guest_image: Path, guest: Guest, tmp_path: Path
+) -> None:
     """With a data disk, so with the devices of a trust domain: QEMU refuses one here before it looks at them."""
     with serving() as plane:
         config = plane.config(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY), gateway="10.0.2.2")
         (tmp_path / "config.json").write_bytes(config.canonical())
-        argv = started(later_qemu, build(QemuMode.TCG, replace(guest, disk_mib=1)))
+        argv = started(later_qemu, guest_image, build(QemuMode.TCG, replace(guest, disk_mib=1)), QemuMode.TCG)
         with (tmp_path / "qemu.log").open("wb") as log:
             running = subprocess.Popen(argv, cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:

@@ -57,6 +57,7 @@ class Processes(LocalMachines):
 
     name = "processes"
     loopback_gateway: str | None = None
+    proxy: str | None = None
     starting_limit: int | None = None
 
     def __init__(self, argv: tuple[str, ...] = STAYS) -> None:

@@ -20,6 +20,12 @@ case "$1" in
   *) exit {RAN};;
 esac
 """
+SYSTEMCTL: Final = """#!/bin/sh
+case "$*" in
+  *IPAddressDeny*) echo "0.0.0.0/0 ::/0";;
+esac
+"""
+"""Shows a slice that denies everything."""
 FILES: Final = {
     "sys/module/kvm_intel/parameters/tdx": "Y\n",
     "proc/cpuinfo": "processor : 0\nflags : fpu vmx tdx_host_platform avx512f\n",
@@ -44,6 +50,8 @@ def a_tdx_host(folder: Path, unit_slice: str | None = None) -> Iterator[Host]:
     (device / "iommu_group").symlink_to("../../../kernel/iommu_groups/12")
     (root / "run/systemd/system").mkdir(parents=True)
     write(qemu, QEMU).chmod(0o755)
+    systemctl = write(folder / "systemctl", SYSTEMCTL)
+    systemctl.chmod(0o755)
     (root / SOCKET).parent.mkdir(parents=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as quotes:
         with chdir((root / SOCKET).parent):  # a socket's path is short
@@ -52,7 +60,9 @@ def a_tdx_host(folder: Path, unit_slice: str | None = None) -> Iterator[Host]:
         yield Host(
             Hypervisor(binary=str(qemu), slice=unit_slice),
             root,
-            which=lambda name: name if Path(name).is_absolute() or name == "systemd-run" else None,
+            which=lambda name: {"systemd-run": name, "systemctl": str(systemctl)}.get(
+                name, name if Path(name).is_absolute() else None
+            ),
         )
 
 

@@ -1,5 +1,6 @@
 """QEMU's arguments, against golden files: one argument with its value a line."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Final
 
 import pytest
 
+from launcher.host.confinement import File
 from launcher.host.hypervisor import Hypervisor, QemuMode
+from launcher.machines.bounded_log import CONSOLE
 from launcher.machines.resources import Size, Sizes
-from launcher.providers.qemu.argv import Guest, build
+from launcher.providers.qemu.argv import KERNEL, Guest, build, files
 from shared.domain.spec import NodeSize
 from shared.guest.config import sha384
 from shared.guest.image import ImageFile, ImageManifest
@@ -17,7 +20,6 @@ from shared.guest.image import ImageFile, ImageManifest
 GOLDEN: Final = Path(__file__).parent / "golden"
 GUEST: Final = Guest(
     uuid="6f1c1c58-6c2f-4d8b-9a53-0c7a4f0d2b11",
-    image=Path("/image"),
     manifest=ImageManifest(
         kernel=ImageFile(name="vmlinuz", sha256="1" * 64),
         unpacked_kernel=ImageFile(name="vmlinux", sha256="4" * 64),
@@ -41,7 +43,7 @@ OF_SIZE: Final[Mapping[str, Guest]] = {
     "llm-gpus": replace(sized(Sizes().llm), gpus=GPUS),
 }
 ONLY_IN_TDX: Final = {"-object", "-bios"}
-MAY_DIFFER: Final = {"-accel", "-cpu", "-kernel", "-machine"}
+MAY_DIFFER: Final = {"-accel", "-cpu", "-machine"}
 
 
 @pytest.mark.parametrize("mode", QemuMode)
@@ -56,13 +58,24 @@ def test_the_arguments_of_a_node_size_are_those_of_its_golden_file(mode: QemuMod
 
 
 def test_a_firmware_starts_the_packed_kernel_and_qemu_itself_the_unpacked_one() -> None:
-    started = {mode: [line for line in lines(build(mode, GUEST)) if options(line) == "-kernel"] for mode in QemuMode}
+    started = {mode: files(mode, Path("/image"), GUEST.manifest, has_data_disk=False)[0] for mode in QemuMode}
 
     assert started == {
-        QemuMode.TCG: ["-kernel /image/vmlinux"],
-        QemuMode.KVM: ["-kernel /image/vmlinux"],
-        QemuMode.TDX: ["-kernel /image/vmlinuz"],
+        QemuMode.TCG: File(KERNEL, "/image/vmlinux"),
+        QemuMode.KVM: File(KERNEL, "/image/vmlinux"),
+        QemuMode.TDX: File(KERNEL, "/image/vmlinuz"),
     }
+
+
+def test_the_arguments_name_every_file_by_its_descriptor_and_no_other() -> None:
+    guest = OF_SIZE[NodeSize.LLM]
+    given = {file.descriptor for file in files(QemuMode.TDX, Path("/image"), guest.manifest, has_data_disk=True)}
+
+    words = " ".join(build(QemuMode.TDX, guest))
+
+    named = {int(number) for number in re.findall(r"(?:/proc/self/fd/|/dev/fdset/|\bfd=)(\d+)", words)}
+    assert named == given | {CONSOLE}
+    assert "/image" not in words
 
 
 def test_a_guest_without_gpus_has_no_iommufd_and_one_without_a_data_disk_none() -> None:
@@ -83,19 +96,11 @@ def test_firmware_and_quote_socket_are_those_of_this_hosts_settings() -> None:
     assert '"path":"/run/qgs"' in argv[argv.index("-object") + 1]
 
 
-def test_tcg_and_tdx_differ_only_in_accelerator_cpu_machine_kernel_firmware_and_the_tdx_guest() -> None:
+def test_tcg_and_tdx_differ_only_in_accelerator_cpu_machine_firmware_and_the_tdx_guest() -> None:
     tcg, tdx = set(lines(build(QemuMode.TCG, GUEST))), set(lines(build(QemuMode.TDX, GUEST)))
 
     assert {options(line) for line in tcg - tdx} == MAY_DIFFER
     assert {options(line) for line in tdx - tcg} == MAY_DIFFER | ONLY_IN_TDX
-
-
-def test_a_comma_in_the_images_path_cannot_add_options_to_a_drive() -> None:
-    guest = replace(GUEST, image=Path("/image,readonly=off"))
-
-    (drive,) = [line for line in lines(build(QemuMode.TCG, guest)) if options(line) == "-blockdev"]
-
-    assert '"filename":"/image,readonly=off/root.img"' in drive
 
 
 def lines(argv: tuple[str, ...]) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 import structlog.testing
 
 from launcher.host.clock import SYSTEM, Clock
-from launcher.machines.directory import VmDirectory
+from launcher.machines.directory import CONFIG, VmDirectory
 from launcher.machines.port import Plan
 from launcher.orders.assignment import SAFETY_MARGIN, Assignment, StopReason
 from launcher.orders.assignments import Shutdown
@@ -369,3 +369,16 @@ def the_process(launcher: InProcessLauncher, assignment: Assignment) -> psutil.P
 def reports(launcher: InProcessLauncher, pause: Callable[[float, threading.Event], None]) -> ReportSender:
     clock = Clock(SYSTEM.monotonic, lambda: 0.0, pause)
     return ReportSender(launcher.client, clock)
+
+
+@pytest.mark.parametrize(("gateway", "proxy"), [("10.0.2.2", "http://10.0.2.2:3128"), (None, None)])
+def test_a_machines_configuration_has_its_providers_gateway_and_proxy(
+    launcher: InProcessLauncher, gateway: str | None, proxy: str | None
+) -> None:
+    launcher.provider.loopback_gateway, launcher.provider.proxy = gateway, proxy
+    assignment = launcher.begin()
+
+    [document] = launcher.state.glob(f"vms/{assignment.hold.order_id}-*/{CONFIG}")
+    config = WorkerConfig.model_validate_json(document.read_bytes())
+
+    assert (config.loopback_gateway, config.proxy) == (gateway, proxy)

@@ -37,6 +37,10 @@ def with_qemu(script: str) -> Spoil:
     return lambda root: write(root.parent / "qemu-system-x86_64", script)
 
 
+def without_filter(root: Path) -> None:
+    write(root.parent / "systemctl", "#!/bin/sh\n")
+
+
 def driven_by_nvidia(root: Path) -> None:
     (root / DEVICE / "driver").unlink()
     (root / DEVICE / "driver").symlink_to("../../drivers/nvidia")
@@ -59,6 +63,7 @@ SPOILT: list[tuple[str, Spoil, str, Reason | None]] = [
     ("gpus", without(f"{DEVICE}/driver"), "driver none", Reason.HYPERVISOR_MISSING),
     ("gpus", without(f"{DEVICE}/iommu_group"), "IOMMU group none", Reason.HYPERVISOR_MISSING),
     ("gpus", with_content(f"{DEVICE}/vendor", "0x1002\n"), f"no GPU {GPU}", Reason.HYPERVISOR_MISSING),
+    ("guest network", without_filter, "does not deny 127.0.0.0/8", None),
     ("scopes", lambda root: (root / "run/systemd/system").rmdir(), "not systemd", None),
 ]
 
@@ -133,7 +138,18 @@ def test_a_launch_is_refused_with_all_that_is_missing(tmp_path: Path) -> None:
 
 def test_systemd_without_systemd_run_makes_no_scopes(tmp_path: Path) -> None:
     with a_tdx_host(tmp_path, "launchyard-vms.slice") as host:
-        found = missing(examine(a_case(replace(host, which=lambda name: "/qemu" if "qemu" in name else None))))
+        found = missing(
+            examine(
+                a_case(
+                    replace(
+                        host,
+                        which=lambda name: (
+                            "/qemu" if "qemu" in name else host.which(name) if name == "systemctl" else None
+                        ),
+                    )
+                )
+            )
+        )
 
     assert [result.check.name for result in found] == ["scopes"]
 

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from launcher.cli.daemon import app
-from launcher.host.hypervisor import QemuMode
+from launcher.host.hypervisor import Hypervisor, QemuMode
 from launcher.host.probe import ModeRefused, QemuChoice, TrialImpossible, boots, choose, has_tdx, probe
 
 
@@ -31,7 +31,7 @@ def test_a_machine_that_greets_and_then_aborts_has_not_booted(tmp_path: Path) ->
     qemu.write_text("""#!/bin/sh\necho '{"QMP": {}}'\ncat > /dev/null\nexit 134\n""")
     qemu.chmod(0o755)
 
-    assert not boots(QemuMode.KVM, str(qemu))
+    assert not boots(QemuMode.KVM, Hypervisor(str(qemu)))
 
 
 def test_a_machine_that_never_reports_that_it_ran_has_not_booted(tmp_path: Path) -> None:
@@ -39,11 +39,11 @@ def test_a_machine_that_never_reports_that_it_ran_has_not_booted(tmp_path: Path)
     qemu.write_text("#!/bin/sh\nexit 0\n")
     qemu.chmod(0o755)
 
-    assert not boots(QemuMode.KVM, str(qemu))
+    assert not boots(QemuMode.KVM, Hypervisor(str(qemu)))
 
 
 def test_without_qemu_nothing_boots() -> None:
-    assert not boots(QemuMode.TCG, binary="qemu-that-is-absent")
+    assert not boots(QemuMode.TCG, Hypervisor("qemu-that-is-absent"))
 
 
 def test_a_trial_needs_no_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:

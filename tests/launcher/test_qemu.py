@@ -21,6 +21,7 @@ from launcher.providers.process.identity import started_at
 from launcher.providers.process.supervise import ProcessMachine
 from launcher.providers.qemu import monitor as qmp
 from launcher.providers.qemu import provider as qemu
+from launcher.providers.qemu.argv import MONITOR
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.vm_tool import console
 from shared.guest.config import WorkerConfig
@@ -36,7 +37,7 @@ A_HOLD: Final = Hold(order_id="one", epoch=1)
 IMPATIENT: Final = 0.2
 BARE: Final = (
     *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-m", "16M", "-nodefaults", "-nographic"),
-    *("-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control"),
+    *("-chardev", f"socket,id=qmp,fd={MONITOR},server=on,wait=off", "-mon", "chardev=qmp,mode=control"),
 )
 
 
@@ -80,7 +81,7 @@ def test_a_machine_whose_monitor_cannot_be_opened_is_terminated(tmp_path: Path) 
 
 
 def test_a_start_that_breaks_leaves_no_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(_directory: Path, _command: str) -> object:
+    def breaks(_directory: Path, _command: str, _seconds: float) -> object:
         raise RuntimeError("unforeseen")
 
     monkeypatch.setattr(qmp, "execute", breaks)

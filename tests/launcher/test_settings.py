@@ -311,7 +311,7 @@ def test_a_hypervisor_named_without_a_folder_is_looked_for_on_the_path() -> None
 def test_a_mode_that_this_host_lacks_is_reported_and_the_launcher_exits_with_2(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("launcher.host.probe.boots", lambda accelerator, binary: False)
+    monkeypatch.setattr("launcher.host.probe.boots", lambda accelerator, hypervisor: False)
     monkeypatch.setattr("launcher.daemon.logs.configure", lambda file: None)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back at the end
     for field, value in (GOOD | {"provider": "qemu", "image": str(tmp_path), "image_digest": "0" * 64}).items():

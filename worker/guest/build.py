@@ -158,6 +158,7 @@ def _publish(image: Path, made: Verity, inputs: str, out: Path) -> str:
 
 
 def _file(path: Path) -> ImageFile:
+    path.chmod(0o644)  # whatever the umask: machines' QEMU reads it, as users of their own
     return ImageFile(name=path.name, sha256=file_digest(path))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from launcher.host.hypervisor import QEMU_HERE, Hypervisor, QemuMode
-from launcher.host.probe import boots
+from launcher.host.probe import boots, why_not_confined
 
 ANSWER_SECONDS: Final = 10.0
 ROOT: Final = Path("/")
@@ -23,7 +23,9 @@ class Host:
 
     hypervisor: Hypervisor = QEMU_HERE
     root: Path = ROOT
-    boots: Callable[[QemuMode, str], bool] = boots
+    boots: Callable[[QemuMode, Hypervisor], bool] = boots
+    confines: Callable[[Hypervisor], str | None] = why_not_confined
+    """Returns why machines cannot be confined here; None if they can."""
     which: Callable[[str], str | None] = shutil.which
 
     def path(self, path: Path) -> Path:
@@ -41,8 +43,14 @@ class Host:
 
     def qemu(self, *arguments: str) -> str:
         """Return what QEMU prints; empty if it does not run."""
+        return self._output(self.hypervisor.binary, *arguments)
+
+    def systemctl(self, *arguments: str) -> str:
+        """Return what systemctl prints; empty if it does not run."""
+        return self._output(self.which("systemctl") or "systemctl", *arguments)
+
+    def _output(self, *argv: str) -> str:
         with suppress(OSError, subprocess.TimeoutExpired):
-            argv = (self.hypervisor.binary, *arguments)
             return subprocess.run(argv, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False).stdout
         return ""
 
@@ -81,7 +89,8 @@ class Case:
     """The input of the checks. `gpus` are PCI addresses to pass through. A field that is None or empty is not checked.
 
     `sizes` has the needs of a machine of each size; `memory_mib` and `vcpus` are this host's totals for machines.
-    `executor` is the command line that runs sessions on this host, in one of the `project_dirs`.
+    `executor` is the command line that runs sessions on this host, in one of the `project_dirs`. `in_machines` is false
+    if workers are plain processes of this host.
     """
 
     host: Host
@@ -96,6 +105,7 @@ class Case:
     url: str | None = None
     executor: tuple[str, ...] = ()
     project_dirs: tuple[Path, ...] = ()
+    in_machines: bool = True
 
 
 @dataclass(frozen=True, slots=True)

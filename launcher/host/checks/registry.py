@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from launcher.host.checks import gpus, hypervisor, room, service, sessions, tdx
+from launcher.host.checks import gpus, hypervisor, network, room, service, sessions, tdx
 from launcher.host.checks.host import Case, Finding
 from launcher.host.hypervisor import QemuMode
 from shared.domain.order import Reason
@@ -68,6 +68,7 @@ TABLE: Final = (
     Check("vcpus", _always, room.processors),
     Check("disk", _always, room.disk),
     Check("scopes", lambda case: case.host.hypervisor.slice is not None, service.scopes),
+    Check("guest network", lambda case: case.in_machines, network.of_case),
     Check("image", lambda case: case.image is not None, service.image),
     Check("control plane", lambda case: case.url is not None, service.control_plane),
     Check("executor", lambda case: bool(case.executor), sessions.executor),

@@ -1,6 +1,8 @@
 """Checks of the machines' environment: systemd, the guest image, the control plane."""
 
+import os
 import socket
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -8,7 +10,7 @@ import httpx
 
 from launcher.host.checks.host import Case, Finding
 from shared.address import origin
-from shared.guest.image import ImageRejected, verify
+from shared.guest.image import ImageManifest, ImageRejected, verify
 from shared.http_client import explain, moved, open_client
 from shared.settings import SettingsWrong
 
@@ -56,10 +58,18 @@ def _rejected(image: Path, digest: str | None) -> str | None:
     if digest is None:
         return "no digest is configured"
     try:
-        verify(image, digest)
+        return closed_to_machines(image, verify(image, digest))
     except ImageRejected as rejected:
         return str(rejected)
-    return None
+
+
+def closed_to_machines(image: Path, manifest: ImageManifest) -> str | None:
+    """Return what is wrong if machines' QEMU, which is another user if this is root, may not read the image."""
+    if os.geteuid() != 0:
+        return None
+    names = [file.name for file in (manifest.kernel, manifest.unpacked_kernel, manifest.initrd)]
+    closed = [name for name in names if not (image / name).stat().st_mode & stat.S_IROTH]
+    return f"machines may not read {', '.join(closed)} of the image: chmod a+r them" if closed else None
 
 
 def _unreached(url: str) -> tuple[str | None, str]:

@@ -40,7 +40,7 @@ def kvm(case: Case) -> Finding:
 def _trial(host: Host, mode: QemuMode) -> tuple[bool, str | None]:
     """Return whether a trial machine ran, and why none could be started."""
     try:
-        return host.boots(mode, host.hypervisor.binary), None
+        return host.boots(mode, host.hypervisor), None
     except TrialImpossible as impossible:
         return False, str(impossible).rstrip(".")
 

@@ -51,6 +51,7 @@ class FlyProvider:
 
     name = NAME
     loopback_gateway: str | None = None
+    proxy: str | None = None
     starting_limit: int | None = STARTING_LIMIT
 
     def __init__(

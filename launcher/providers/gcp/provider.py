@@ -39,6 +39,7 @@ class GcpProvider:
 
     name = NAME
     loopback_gateway: str | None = None
+    proxy: str | None = None
     starting_limit: int | None = None
 
     def __init__(self, options: GcpOptions) -> None:

@@ -33,6 +33,7 @@ class ProcessProvider(LocalMachines):
     slice: str | None = None
     name: str = PROCESS
     loopback_gateway: str | None = None
+    proxy: str | None = None
     starting_limit: int | None = None
 
     def resources(self, spec: AnySpec) -> Resources:

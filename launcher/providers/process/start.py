@@ -8,6 +8,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
+from launcher.host.confinement import Confinement
+from launcher.host.confinement import command as confinement_command
 from launcher.machines import bounded_log
 from launcher.machines.directory import MAX_LOG_MIB, MIB, VmDirectory
 from launcher.machines.failures import of_host
@@ -41,13 +43,14 @@ def start_process(
     variables: Mapping[str, str] | None = None,
     unit_slice: str | None = None,
     console: Path | None = None,
+    confinement: Confinement | None = None,
 ) -> ProcessMachine:
     """Start the program in the directory's manifest, after recording its process there; in a systemd slice, if named.
 
     Its output, and what it writes to the descriptor bounded_log.CONSOLE, go to logs that never grow beyond MAX_LOG_MIB.
-    Raises LaunchFailed, and then nothing runs.
+    Raises LaunchFailed, and then nothing runs. If the program cannot be confined as asked, its process ends with 1.
     """
-    gate = _gate(directory.manifest, output, console, cwd, variables or {}, unit_slice)
+    gate = _gate(directory.manifest, output, console, cwd, variables or {}, unit_slice, confinement)
     with ExitStack() as undo:
         undo.callback(gate.wait)
         undo.callback(_write, gate, b"")
@@ -70,10 +73,14 @@ def _gate(
     cwd: Path | None,
     variables: Mapping[str, str],
     unit_slice: str | None,
+    confinement: Confinement | None,
 ) -> subprocess.Popen[bytes]:
     """Start the gate (GATE), which waits for a word before it becomes the program. Raises LaunchFailed."""
     program, *arguments = manifest.argv
-    logged = bounded_log.command((_installed(program), *arguments), MAX_LOG_MIB * MIB, output, console)
+    confined = (_installed(program), *arguments)
+    if confinement is not None:
+        confined = confinement_command(confinement, confined)
+    logged = bounded_log.command(confined, MAX_LOG_MIB * MIB, output, console)
     command = (*_scope(manifest.uuid, unit_slice), *logged)
     try:
         with open(output, "ab", opener=opener) as out:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from launcher.host.hypervisor import CPU, QEMU_HERE, Hypervisor, QemuMode
+from launcher.host.confinement import File
+from launcher.host.hypervisor import CPU, QEMU_HERE, SANDBOX, Hypervisor, QemuMode
 from launcher.machines.bounded_log import CONSOLE
 from launcher.machines.directory import CONFIG, DATA_DISK, QMP_SOCKET
 from shared.guest.image import ImageFile, ImageManifest
@@ -16,6 +17,8 @@ FW_CFG: Final = "opt/launchyard/config.json"
 """The guest reads it below /sys/firmware/qemu_fw_cfg/by_name/. Host-readable, like every channel into a guest."""
 DATA_SERIAL: Final = "data"
 """The guest finds its data disk by it: /dev/disk/by-id/virtio-data if udev runs, or /sys/block/vdb/serial."""
+KERNEL, INITRD, ROOT, CONFIGURATION, DATA, MONITOR = range(10, 16)
+"""The descriptors of QEMU's files; CONSOLE is one more."""
 GPU_MMIO_MIB: Final = 262_144
 """The room that the firmware reserves for a GPU's 64-bit BARs: an H100 needs 128 GiB, and the default is far less.
 
@@ -31,7 +34,6 @@ class Guest:
     """
 
     uuid: str
-    image: Path
     manifest: ImageManifest
     memory_mib: int
     vcpus: int
@@ -41,30 +43,56 @@ class Guest:
 
 
 def build(mode: QemuMode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> tuple[str, ...]:
-    """Return the argv. The machine's files are relative to its directory, in which QEMU must be started."""
-    image, manifest = guest.image, guest.manifest
+    """Return the argv. QEMU gets its files by descriptor, because its user may not read the launcher's folders."""
+    manifest = guest.manifest
     return (
         hypervisor.binary,
         *("-uuid", guest.uuid),
         *("-nodefaults", "-nographic", "-no-reboot", "-no-user-config"),
+        *SANDBOX,
         *("-vga", "none"),
         *_processor(mode, guest, hypervisor),
         *("-m", f"{guest.memory_mib}M"),
         *("-smp", str(guest.vcpus)),
-        *("-kernel", str(image / _kernel(mode, manifest).name)),
-        *("-initrd", str(image / manifest.initrd.name)),
-        *("-append", manifest.cmdline),
-        *_root_disk(image / manifest.root.name),
+        *("-kernel", _reopened(KERNEL), "-initrd", _reopened(INITRD), "-append", manifest.cmdline),
+        *_root_disk(),
         *_data_disk(guest),
         *("-netdev", "user,id=net"),
         *("-device", "virtio-net-pci,netdev=net,romfile="),
         *_gpus(guest.gpus),
-        *("-fw_cfg", f"name={FW_CFG},file={CONFIG}"),
-        *("-chardev", f"file,id=serial,path=/proc/self/fd/{CONSOLE},append=on"),
+        *("-fw_cfg", f"name={FW_CFG},file={_reopened(CONFIGURATION)}"),
+        *_given(CONSOLE),
+        *("-chardev", f"file,id=serial,path={_duplicate(CONSOLE)},append=on"),
         *("-serial", "chardev:serial"),
-        *("-chardev", f"socket,id=qmp,path={QMP_SOCKET},server=on,wait=off"),
+        *("-chardev", f"socket,id=qmp,fd={MONITOR},server=on,wait=off"),
         *("-mon", "chardev=qmp,mode=control"),
     )
+
+
+def files(mode: QemuMode, image: Path, manifest: ImageManifest, has_data_disk: bool) -> tuple[File, ...]:
+    """Return the files that QEMU's arguments name by descriptor. Those of the machine are relative to its directory."""
+    return (
+        File(KERNEL, str(image / _kernel(mode, manifest).name)),
+        File(INITRD, str(image / manifest.initrd.name)),
+        File(ROOT, str(image / manifest.root.name)),
+        File(CONFIGURATION, CONFIG, "copy"),
+        File(MONITOR, QMP_SOCKET, "listen"),
+        *((File(DATA, DATA_DISK, "write"),) if has_data_disk else ()),
+    )
+
+
+def _reopened(descriptor: int) -> str:
+    """Return the path by which QEMU opens its descriptor's file anew, which the file's mode must allow."""
+    return f"/proc/self/fd/{descriptor}"
+
+
+def _duplicate(descriptor: int) -> str:
+    """Return the path by which QEMU uses a descriptor as it is (`_given`), whatever the file's mode."""
+    return f"/dev/fdset/{descriptor}"
+
+
+def _given(descriptor: int) -> tuple[str, ...]:
+    return ("-add-fd", f"fd={descriptor},set={descriptor}")
 
 
 def _kernel(mode: QemuMode, manifest: ImageManifest) -> ImageFile:
@@ -85,20 +113,20 @@ def _processor(mode: QemuMode, guest: Guest, hypervisor: Hypervisor) -> tuple[st
     return ("-object", _json(td), "-machine", machine, *CPU[mode], "-bios", str(hypervisor.firmware))
 
 
-def _root_disk(root: Path) -> tuple[str, ...]:
+def _root_disk() -> tuple[str, ...]:
     """The first disk, /dev/vda in the guest."""
-    file = {"driver": "file", "filename": str(root), "read-only": True}
+    file = {"driver": "file", "filename": _duplicate(ROOT), "read-only": True}
     disk = {"driver": "raw", "node-name": "root", "read-only": True, "file": file}
-    return ("-blockdev", _json(disk), "-device", "virtio-blk-pci,drive=root")
+    return (*_given(ROOT), "-blockdev", _json(disk), "-device", "virtio-blk-pci,drive=root")
 
 
 def _data_disk(guest: Guest) -> tuple[str, ...]:
     """What the guest discards is freed on the host: the file is sparse."""
     if not guest.disk_mib:
         return ()
-    file = {"driver": "file", "filename": DATA_DISK, "discard": "unmap"}
+    file = {"driver": "file", "filename": _duplicate(DATA), "discard": "unmap"}
     disk = {"driver": "raw", "node-name": "data", "discard": "unmap", "file": file}
-    return ("-blockdev", _json(disk), "-device", f"virtio-blk-pci,drive=data,serial={DATA_SERIAL}")
+    return (*_given(DATA), "-blockdev", _json(disk), "-device", f"virtio-blk-pci,drive=data,serial={DATA_SERIAL}")
 
 
 def _gpus(addresses: tuple[str, ...]) -> tuple[str, ...]:

@@ -9,7 +9,10 @@ from typing import Final
 
 from launcher.host.checks.host import HERE, Case, Host
 from launcher.host.checks.registry import missing_for_launch
+from launcher.host.checks.service import closed_to_machines
+from launcher.host.confinement import Confinement, File
 from launcher.host.hypervisor import QemuMode
+from launcher.host.users import NoUser
 from launcher.machines.directory import DATA_DISK, MIB, VmDirectory
 from launcher.machines.failures import of_host, of_words
 from launcher.machines.port import Concerns, LaunchFailed, Plan
@@ -27,8 +30,6 @@ from shared.guest.image import MANIFEST, ImageManifest, verify
 from shared.wire.launchers import Hold
 
 QEMU: Final = "qemu"
-LOOPBACK_GATEWAY: Final = "10.0.2.2"
-"""The host's loopback, as QEMU's user-mode network shows it to the guest."""
 READY_SECONDS: Final = 30.0
 """The minimum time limit for QEMU's monitor to answer."""
 READY_SECONDS_A_GIB: Final = 1.0
@@ -68,8 +69,15 @@ class QemuProvider(QemuMachines):
     gpus: tuple[str, ...] = ()
     powerdown_seconds: float = qmp.POWERDOWN_SECONDS
     name: str = QEMU
-    loopback_gateway: str | None = LOOPBACK_GATEWAY
     starting_limit: int | None = None
+
+    @property
+    def loopback_gateway(self) -> str | None:
+        return self.host.hypervisor.loopback_gateway
+
+    @property
+    def proxy(self) -> str | None:
+        return self.host.hypervisor.proxy
 
     def resources(self, spec: AnySpec) -> Resources:
         needs = takes(self.sizes.of(spec), self.mode, self.directory_mib)
@@ -84,7 +92,6 @@ class QemuProvider(QemuMachines):
         require(Case(self.host, self.mode, gpus))
         guest = argv.Guest(
             uuid=uuid,
-            image=self.image,
             manifest=manifest,
             memory_mib=size.memory_mib,
             vcpus=size.vcpus,
@@ -95,12 +102,16 @@ class QemuProvider(QemuMachines):
         return Plan(argv.build(self.mode, guest, self.host.hypervisor), self.mode, self.digest)
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
-        self._verified()  # again: the plan may be minutes old
-        self._make_data_disk(directory)
-        steps = qmp.shutdown_steps(directory, self.powerdown_seconds)
-        group = self.host.hypervisor.slice
+        image = self._verified()  # again: the plan may be minutes old
+        has_data_disk = self._make_data_disk(directory)
         machine = start_process(
-            directory, directory.launch_log, steps, directory.path, unit_slice=group, console=directory.serial_log
+            directory,
+            directory.launch_log,
+            qmp.shutdown_steps(directory, self.powerdown_seconds),
+            directory.path,
+            unit_slice=self.host.hypervisor.slice,
+            console=directory.serial_log,
+            confinement=self._confinement(directory, argv.files(self.mode, self.image, image, has_data_disk)),
         )
         seconds = ready_seconds(directory.manifest.resources)
         answers, ended = False, False
@@ -115,24 +126,35 @@ class QemuProvider(QemuMachines):
             raise of_words(words, _ended(code, words) if ended else _silent(seconds, words))
         return machine
 
-    def _make_data_disk(self, directory: VmDirectory) -> None:
+    def _confinement(self, directory: VmDirectory, files: tuple[File, ...]) -> Confinement:
+        """Return what confines the machine's process. Raises LaunchFailed."""
+        try:
+            return self.host.hypervisor.confinement(directory.manifest.uuid, files)
+        except NoUser as error:
+            raise LaunchFailed(str(error), Reason.HYPERVISOR_MISSING) from error
+
+    def _make_data_disk(self, directory: VmDirectory) -> bool:
         """Make a sparse file for the data disk, with the size that the manifest reserves in addition to the directory's
-        share.
+        share. Return whether there is one.
         """
         mib = directory.manifest.resources.disk_mib - self.directory_mib
         if mib <= 0:
-            return
+            return False
         try:
             with open(directory.path / DATA_DISK, "wb", opener=opener) as disk:
                 disk.truncate(mib * MIB)
         except OSError as error:
             raise of_host(error, "The machine's data disk cannot be made") from error
+        return True
 
     def _verified(self) -> ImageManifest:
         """Verify the image, and return its manifest. Raises ImageRejected, LaunchFailed."""
         if not (self.image / MANIFEST).exists():
             raise LaunchFailed(f"The guest image does not exist: {self.image.name}.", Reason.IMAGE_MISSING)
-        return verify(self.image, self.digest)
+        manifest = verify(self.image, self.digest)
+        if wrong := closed_to_machines(self.image, manifest):
+            raise LaunchFailed(f"The guest image cannot be used: {wrong}.", Reason.IMAGE_MISSING)
+        return manifest
 
 
 def takes(size: Size, mode: QemuMode, directory_mib: int) -> Resources:
@@ -170,7 +192,7 @@ def _answers(machine: ProcessMachine, directory: VmDirectory, seconds: float) ->
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with suppress(qmp.QmpFailed):
-            qmp.execute(directory.path, "query-status")
+            qmp.execute(directory.path, "query-status", min(qmp.ANSWER_SECONDS, max(deadline - time.monotonic(), 0)))
             return True
         if machine.ended_within(LOOK_SECONDS):
             return False

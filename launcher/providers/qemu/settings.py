@@ -1,15 +1,18 @@
 """The settings of this host and its machines' sizes, for the daemon and the operators' tools."""
 
+import pwd
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, AliasChoices, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from launcher.host import guest_network
 from launcher.host.facts import host_memory_mib, host_vcpus
+from launcher.host.guest_network import GuestNetwork
 from launcher.host.hypervisor import BINARY, QUOTE_SOCKET, TDX_FIRMWARE, Hypervisor
 from launcher.machines.resources import GIB, Size, Sizes
-from shared.settings import Location
+from shared.settings import Location, SettingsWrong
 
 PREFIX: Final = "LAUNCHYARD_"
 
@@ -27,6 +30,20 @@ def absolute_program(name: str) -> str:
 
 Program = Annotated[str, AfterValidator(absolute_program)]
 """A name on the PATH, or a path."""
+
+
+def _user_number(value: object) -> object:
+    """Return the number of a user that is named; a number may be of none. Raises ValueError."""
+    if not isinstance(value, str) or value.isdigit():
+        return value
+    try:
+        return pwd.getpwnam(value).pw_uid
+    except KeyError:
+        raise ValueError("there is no such user: make it, or leave the setting out") from None
+
+
+UserNumber = Annotated[int, Field(gt=0, lt=2**32 - 1)]
+"""A user's number: not root's, nor the one that means no user (setresuid(2))."""
 Slice = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9:_.\\-]+\.slice$")]
 """A systemd unit's name: systemd.unit(5)."""
 
@@ -66,17 +83,42 @@ class HostSettings(BaseSettings):
     quote_socket: Location = QUOTE_SOCKET
     slice: Slice | None = None
     """The systemd slice of machines, outside their launcher's control group."""
+    vm_user: Annotated[UserNumber | None, BeforeValidator(_user_number)] = None
+    """The user of all machines under QEMU, by name or number, if the launcher is root; None: each has its own."""
+    guest_network: GuestNetwork = GuestNetwork.CONFINED
+    guest_public: bool = True
+    """Whether a machine in a network of its own reaches public addresses."""
+    guest_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    """Endpoints (HOST:PORT), addresses and networks that it reaches, too; separated by commas."""
 
-    @field_validator("llm_gpus", mode="before")
+    @field_validator("llm_gpus", "guest_allow", mode="before")
     @classmethod
-    def _split_gpus(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
         return tuple(item.strip().lower() for item in value.split(",") if item.strip())
 
+    @field_validator("guest_allow")
+    @classmethod
+    def _targets(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        guest_network.parse(value)
+        return value
+
+    @property
+    def reached_urls(self) -> tuple[str, ...]:
+        """Return the addresses of the servers that every machine must reach."""
+        return ()
+
     @property
     def hypervisor(self) -> Hypervisor:
-        return Hypervisor(self.qemu, self.tdx_firmware, self.quote_socket, self.slice)
+        """Raises SettingsWrong if not all that machines must reach can be given to them."""
+        try:
+            reach = guest_network.reach(guest_network.parse(self.guest_allow), self.reached_urls, self.guest_public)
+        except ValueError as error:
+            raise SettingsWrong(f"{PREFIX}GUEST_ALLOW: {error}") from None
+        return Hypervisor(
+            self.qemu, self.tdx_firmware, self.quote_socket, self.slice, self.guest_network, reach, self.vm_user
+        )
 
     @property
     def sizes(self) -> Sizes:

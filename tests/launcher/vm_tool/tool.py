@@ -16,10 +16,12 @@ from launcher.cli.vm import app
 from launcher.host.checks.host import Host
 from launcher.host.hypervisor import QemuMode
 from launcher.machines import directory
+from launcher.machines.bounded_log import CONSOLE
 from launcher.machines.directory import VmDirectory
 from launcher.machines.records import VmManifest
 from launcher.machines.resources import Size, Sizes
 from launcher.providers.process.start import start_process
+from launcher.providers.qemu.argv import MONITOR
 from launcher.providers.qemu.provider import QemuProvider
 from shared.guest.console import REGISTERS
 from tests.launcher.fake_control_plane import DEADLINE
@@ -85,10 +87,8 @@ def await_process(state: Path) -> int:
 def a_measuring_provider(folder: Path, host: Host, console_line: str) -> QemuProvider:
     """The provider of a TDX host, whose QEMU is a real one under emulation that first writes a line to the console."""
     stays = 'exec qemu-system-x86_64 -uuid "$2" -machine q35 -accel tcg -m 16M -nodefaults -nographic'
-    monitor = "-chardev socket,id=qmp,path=qmp.sock,server=on,wait=off -mon chardev=qmp,mode=control"
-    script = QEMU_SCRIPT.replace(
-        "*) exit", f"-uuid) echo '{console_line}' >> serial.log; {stays} {monitor};;\n  *) exit"
-    )
+    monitor = f"-chardev socket,id=qmp,fd={MONITOR},server=on,wait=off -mon chardev=qmp,mode=control"
+    script = QEMU_SCRIPT.replace("*) exit", f"-uuid) echo '{console_line}' >&{CONSOLE}; {stays} {monitor};;\n  *) exit")
     write(Path(host.hypervisor.binary), script)
     sizes = Sizes(work=Size(memory_mib=64, vcpus=1))
     return QemuProvider(QemuMode.TDX, folder / "image", write_image(folder / "image"), sizes, host=host)

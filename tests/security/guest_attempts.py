@@ -1,0 +1,51 @@
+"""Runs in a guest, as a task's command: tries to reach what it is given, and prints what it reached, as JSON.
+
+Its arguments are JSON lists of pairs of host and port: those to connect to directly, and those to ask the proxy for.
+"""
+
+import json
+import socket
+import sys
+
+PROXY = ("10.0.2.2", 3128)
+REFUSED = ("400", "403", "502")
+CONNECT_SECONDS = 10
+
+
+def connects(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def answers(head: str) -> bool:
+    """Return whether the proxy carried a request out."""
+    try:
+        with socket.create_connection(PROXY, CONNECT_SECONDS) as proxy:
+            proxy.sendall(f"{head}\r\n\r\n".encode())
+            status = proxy.makefile("rb").readline().split()
+    except OSError as error:
+        raise SystemExit(f"the proxy does not answer: {error}") from error
+    return status[1].decode() not in REFUSED
+
+
+def through_proxy(host: str, port: int) -> list[str]:
+    target = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    heads = (f"CONNECT {target} HTTP/1.1", f"GET http://{target}/ HTTP/1.1\r\nHost: {target}")
+    return [head.split("\r")[0] for head in heads if answers(head)]
+
+
+def main() -> None:
+    direct, proxied = (json.loads(argument) for argument in sys.argv[-2:])
+    reached = {
+        "direct": [target for target in direct if connects(*target)],
+        "proxied": [line for target in proxied for line in through_proxy(*target)],
+        "tried": len(direct) + 2 * len(proxied),
+    }
+    sys.stdout.write(json.dumps(reached) + "\n")
+
+
+if __name__ == "__main__":
+    main()
