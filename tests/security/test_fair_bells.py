@@ -1,8 +1,8 @@
 """The bells of one account's many orders bring other accounts' orders in their turn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from functions.domain.order import FIRST_RING_INTERVAL
 from functions.engine.backlogs import PATIENCE
 from functions.engine.candidates import Candidates
+from functions.ports import Snapshot
 from shared.domain.order import State
 from tests.factories import CAPACITY, TASK
 from tests.functions.world import LAUNCHER, STRANGER, World, by_id
@@ -71,7 +72,12 @@ def test_the_bells_of_orders_that_have_just_come_do_not_pass_one_that_waits(fair
 def test_whether_a_lane_is_behind_costs_one_read_in_a_while(fair: World, monkeypatch: pytest.MonkeyPatch) -> None:
     store, reads = fair.ports.store, list[int]()
     claimable = store.claimable
-    monkeypatch.setattr(store, "claimable", lambda *asked: reads.append(asked[2]) or claimable(*asked))
+
+    def note(lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
+        reads.append(limit)
+        return claimable(lanes, now, limit)
+
+    monkeypatch.setattr(store, "claimable", note)
 
     for order_id in flood(fair):
         assert answer(fair, order_id) == order_id
@@ -89,8 +95,8 @@ def take(world: World, order_id: str) -> None:
 
 def defer(world: World, order_id: str) -> None:
     world.claim(order_id, launcher="beta")
-    failed = {"reason": "returned", "message": "No room.", "failure": "no_capacity"}
-    world.update(order_id, "failed", **failed, launcher="beta")
+    no_room = {"reason": "no_capacity", "message": "No room.", "failure": "no_capacity"}
+    assert world.update(order_id, "failed", 1, LAUNCHER, **no_room, launcher="beta").status_code == 200
 
 
 @pytest.mark.parametrize("spoil", [cancel, take, defer])

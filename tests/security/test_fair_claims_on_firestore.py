@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import pytest
@@ -10,8 +10,10 @@ from google.cloud.firestore import Client
 
 from functions.adapters import order_document
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
+from functions.domain.events import Claim
 from functions.domain.order import Order
 from functions.engine.candidates import FRESH, Candidates
+from functions.ports import Snapshot
 from tests.factories import NOW, TASK, a_claim, a_key, an_order
 
 pytestmark = pytest.mark.emulator
@@ -61,7 +63,12 @@ def test_an_order_is_among_the_first_two_behind_hundreds_of_another_account(
 def test_no_dead_order_is_tried(store: FirestoreOrderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = list[Order]()
     claim = store.claim
-    monkeypatch.setattr(store, "claim", lambda seen, *rest: tried.append(seen.order) or claim(seen, *rest))
+
+    def note(seen: Snapshot, asked: Claim, now: datetime) -> Order:
+        tried.append(seen.order)
+        return claim(seen, asked, now)
+
+    monkeypatch.setattr(store, "claim", note)
     candidates = Candidates(store)
 
     for nth in range(5):
