@@ -7,6 +7,7 @@ slowly its head comes, and a request line may have any length. Cloud Run's front
 the limits itself (docs/adr/0029): it reads heads without threads, and each connection brings one request.
 """
 
+import argparse
 import resource
 import socket
 import struct
@@ -18,7 +19,6 @@ from pathlib import Path
 from selectors import EVENT_READ
 from typing import Any, Final
 
-import click
 import functions_framework
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
@@ -238,7 +238,6 @@ class Server(BaseApplication):  # type: ignore[misc]
             "limit_request_field_size": MAX_LINE,
             "http_parser": "python",
             "forwarded_allow_ips": "",  # nothing is made of what a front end says of the caller
-            "forwarder_headers": "",
             "loglevel": "error",
             **({"worker_tmp_dir": str(MEMORY)} if MEMORY.is_dir() else {}),
         }
@@ -260,15 +259,15 @@ def _open_files() -> int:
     return limit
 
 
-@click.command()
-@click.option("--target", envvar="FUNCTION_TARGET", required=True, help="The service to serve.")
-@click.option("--source", type=click.Path(), default=str(Path(__file__).parent / "main.py"), show_default=False)
-@click.option("--host", envvar="HOST", default="0.0.0.0")  # noqa: S104 (as functions-framework does)
-@click.option("--port", envvar="PORT", type=int, default=8080)
-def main(target: str, source: str, host: str, port: int) -> None:
-    """Serve one service of the control plane, or `everything`."""
-    app = functions_framework.create_app(target, source)  # type: ignore[no-untyped-call]
-    Server(app, host, port, ServerSettings().threads).run()
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Serve one service of the control plane, or all of them.")
+    parser.add_argument("--target", required=True, help="the service, or `everything`")
+    parser.add_argument("--source", default=str(Path(__file__).parent / "main.py"))
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8080)
+    arguments = parser.parse_args()
+    app = functions_framework.create_app(arguments.target, arguments.source)  # type: ignore[no-untyped-call]
+    Server(app, arguments.host, arguments.port, ServerSettings().threads).run()
 
 
 if __name__ == "__main__":

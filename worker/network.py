@@ -26,7 +26,7 @@ FETCH: Final = httpx.Headers({"Accept-Encoding": "identity"})
 NOTHING: Final = httpx.ByteStream(b"")
 AS_IT_STANDS: Final = re.compile(r"(https?://[^/?#]+)(/[A-Za-z0-9/_~-]*)")
 """An origin and a path of which nothing needs to be quoted or normalised."""
-AGAIN: Final = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.REQUEST_TIMEOUT})
+RETRYABLE: Final = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.REQUEST_TIMEOUT})
 TRIES: Final = 5
 FIRST_WAIT: Final = 0.5
 MAX_WAIT: Final = 15.0
@@ -271,7 +271,7 @@ def _attempts(tries: int) -> Iterable[stamina.Attempt]:
 
 def answered(response: httpx.Response) -> httpx.Response:
     """Return the response. Raises NoHttpAnswer if its status means “try again”."""
-    if response.status_code >= 500 or response.status_code in AGAIN:
+    if response.status_code >= 500 or response.status_code in RETRYABLE:
         raise NoHttpAnswer(f"{response.status_code} {response.reason_phrase}".strip())
     return response
 

@@ -7,17 +7,16 @@ servers' own reads return only once they have all that was asked for.
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from flask import Request
 from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from werkzeug.exceptions import ClientDisconnected
 
 from functions.domain.refusals import Malformed, Refusal, TooLarge
-from functions.http.presence import connection_of
 
 BODY_SECONDS: Final = 20.0
 """How long a body may take."""
@@ -26,6 +25,8 @@ CROWDED_SECONDS: Final = 0.5
 LOOK_SECONDS: Final = 0.2
 """The time between two looks at the bodies that are awaited."""
 CHUNK: Final = 64 * 1024
+SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")
+"""The WSGI environment's keys in which the servers of functions-framework put the connection."""
 FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
 """What a page may send to any host without asking it first
 (https://fetch.spec.whatwg.org/#cors-safelisted-request-header).
@@ -51,7 +52,7 @@ class Awaited:
     """A body that is being read: since when, in seconds, and whether its time is over."""
 
     since: float
-    late: bool = False
+    overdue: bool = False
 
 
 @dataclass
@@ -75,23 +76,23 @@ class Bodies:
                 while len(body) <= limit and (chunk := request.stream.read(CHUNK)):
                     body += chunk
             except (TimeoutError, BlockingIOError):  # nothing came within the server's own time
-                awaited.late = True
+                awaited.overdue = True
             except (ClientDisconnected, ParseException, OSError):  # Flask's, gunicorn's and the socket's
-                if not awaited.late:
+                if not awaited.overdue:
                     raise Malformed("The body ends too early, or its chunks cannot be read.") from None
-        if awaited.late:
+        if awaited.overdue:
             raise BodyTooSlow(f"The body must come within {BODY_SECONDS:.0f} s. Send the same request again.")
         require_size(len(body), limit)
         return bytes(body)
 
-    def end_late(self) -> None:
+    def end_overdue(self) -> None:
         """End the reading of each body whose time is over."""
         now = self.clock()
         with self._lock:
             allowed = CROWDED_SECONDS if len(self._awaited) >= self.crowd else BODY_SECONDS
             for connection, awaited in self._awaited.items():
-                if now - awaited.since >= allowed and not awaited.late:
-                    awaited.late = True
+                if now - awaited.since >= allowed and not awaited.overdue:
+                    awaited.overdue = True
                     with suppress(OSError):
                         connection.shutdown(socket.SHUT_RD)  # the thread that reads sees the end of the stream
 
@@ -118,7 +119,7 @@ class Bodies:
         pause = threading.Event()
         while True:
             pause.wait(LOOK_SECONDS)
-            self.end_late()
+            self.end_overdue()
             with self._lock:
                 if not self._awaited:
                     self._watching = False
@@ -135,6 +136,11 @@ def require_json(request: Request) -> None:
     codings = {coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
     if codings - {"", "identity"}:
         raise Malformed("Send the body without a Content-Encoding.")
+
+
+def connection_of(environ: Mapping[str, Any]) -> socket.socket | None:
+    """Return the request's connection; None if the server does not give it."""
+    return next((environ[name] for name in SOCKETS if name in environ), None)
 
 
 def require_size(size: int | None, limit: int) -> None:

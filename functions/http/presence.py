@@ -5,12 +5,11 @@ Otherwise the order would wait until the lease expires, because the caller never
 
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any
+
+from functions.http.bodies import connection_of
 
 Present = Callable[[], bool]
-
-SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")
-"""The WSGI environment's keys in which the servers of functions-framework put the connection."""
 
 
 def presence(environ: Mapping[str, Any]) -> Present:
@@ -21,11 +20,6 @@ def presence(environ: Mapping[str, Any]) -> Present:
     """
     connection = connection_of(environ)
     return lambda: connection is None or _open(connection)
-
-
-def connection_of(environ: Mapping[str, Any]) -> socket.socket | None:
-    """Return the request's connection; None if the server does not give it."""
-    return next((environ[name] for name in SOCKETS if name in environ), None)
 
 
 def _open(connection: socket.socket) -> bool:

@@ -13,6 +13,7 @@ from functions.apis import APIS, EVERYTHING
 from functions.domain.access import Role
 from functions.engine.orders import Orders
 from functions.http.authentication import Anyone, Bearer, Open, Principal
+from functions.http.bodies import Bodies
 from functions.http.endpoint import Endpoint
 from functions.http.handlers import WrongHandler
 from functions.http.presence import Present
@@ -148,13 +149,13 @@ def test_a_service_that_there_is_not_ends_the_process_as_it_starts() -> None:
     route = Route("GET", "/v1/things", Open.ANYONE, asking_for_a_number, "Read a thing")
 
     with pytest.raises(WrongHandler, match="number"):
-        Endpoint(APIS, [route], dict, OFFERED)
+        Endpoint(APIS, [route], dict, OFFERED, Bodies(1), local=False)
 
 
 def test_every_service_that_is_offered_is_there() -> None:
     settings = {api.settings: api.settings() for api in APIS if api.settings is not None}
 
-    Endpoint(APIS, EVERYTHING, dict, OFFERED | set(settings))
+    Endpoint(APIS, EVERYTHING, dict, OFFERED | set(settings), Bodies(1), local=False)
 
     assert set(services_of(ports_for(Clock(), Bells()), APIS, settings)) == OFFERED | set(settings)
 
@@ -175,4 +176,4 @@ def test_a_chore_that_asks_for_a_service_that_there_is_not_ends_the_process_as_i
     api = replace(APIS[0], chores=(counting_by_a_number,))
 
     with pytest.raises(WrongHandler, match="number"):
-        Endpoint([api], [], dict, OFFERED)
+        Endpoint([api], [], dict, OFFERED, Bodies(1), local=False)

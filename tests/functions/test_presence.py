@@ -13,7 +13,8 @@ import pytest
 from emulators.processes import LOOPBACK
 from emulators.serving import serving
 from functions.domain.accounts import AccountType
-from functions.http.presence import SOCKETS, presence
+from functions.http.bodies import SOCKETS
+from functions.http.presence import presence
 from shared.domain.order import State
 from tests.factories import CAPACITY
 from tests.functions.world import LAUNCHER, World, next_of

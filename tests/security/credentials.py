@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from functions.adapters.memory_records import MemoryRecords
 from functions.domain.access import Role, digest
 from functions.domain.accounts import ROLE_OF, AccountType
 from functions.domain.events import Fail
@@ -136,7 +137,8 @@ def _credentials(world: World, running: str, account_key: str) -> Iterator[Crede
 
 
 def _session_of_yesterday(world: World) -> str:
-    token, _ = Sessions(SECRET, PASSWORD, clock=lambda: world.clock() - timedelta(days=2)).open(PASSWORD)
+    yesterday = Sessions(SECRET, PASSWORD, ends=MemoryRecords(), clock=lambda: world.clock() - timedelta(days=2))
+    token, _ = yesterday.open(PASSWORD)
     return token
 
 

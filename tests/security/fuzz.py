@@ -46,7 +46,7 @@ STRICT: Final = "negative_data_rejection"
 unknown fields, and every route ignores parameters that it does not take.
 """
 API_OF: Final = {route: api.name for api in APIS for route in (*api.routes, *(HEALTH if api is APIS[0] else ()))}
-PIECES: Final = [
+FRAGMENTS: Final = [
     b"GET",
     b"POST",
     b"PATCH",
@@ -180,9 +180,9 @@ def send_malformed(world: World, route: Route, examples: int, counts: Counts, nu
 def send_heads(port: int, number: int, counts: Counts, chance: random.Random) -> None:
     """Send malformed heads to a server, each on a connection of its own, and count its answers. 0: it gave none."""
     for _ in range(number):
-        pieces = chance.choices(PIECES, k=chance.randint(1, 12))
-        joints = chance.choices([b"\r\n", b"\r\n", b" ", b"", b"\n"], k=len(pieces))
-        sent = b"".join(piece + joint for piece, joint in zip(pieces, joints, strict=True))
+        fragments = chance.choices(FRAGMENTS, k=chance.randint(1, 12))
+        joints = chance.choices([b"\r\n", b"\r\n", b" ", b"", b"\n"], k=len(fragments))
+        sent = b"".join(fragment + joint for fragment, joint in zip(fragments, joints, strict=True))
         if chance.random() < 0.7:
             sent = b"POST /v1/orders HTTP/1.1\r\n" + sent
         with socket.create_connection((LOOPBACK, port), timeout=ANSWER_SECONDS) as connection:

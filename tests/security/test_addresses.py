@@ -56,9 +56,10 @@ FIELDS: Final = [(kind, name) for kind in KINDS for name in kind.model_fields if
 
 def validate(kind: type[BaseSettings], name: str, value: str) -> None:
     """Validate the value as one field of these settings, without the others. Raises ValidationError."""
-    field, annotated = kind.model_fields[name], Annotated
-    parts: Any = (field.annotation, *field.metadata)
-    TypeAdapter[Any](annotated[parts] if field.metadata else field.annotation).validate_python(value)
+    field = kind.model_fields[name]
+    parts: Any = (field.annotation, *field.metadata, None)
+    annotated: Any = Annotated[parts]
+    TypeAdapter[Any](annotated).validate_python(value)
 
 
 @pytest.mark.parametrize("address", PLAIN)

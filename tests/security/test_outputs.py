@@ -10,8 +10,8 @@ import httpx
 import pytest
 from botocore.credentials import Credentials
 
-from emulators.processes import LOOPBACK, free_port, stop
-from emulators.s3 import start_moto
+from emulators.processes import stop
+from emulators.s3_backend import Backend, a_backend, start_moto
 from functions.adapters.bucket_credentials import Issuer
 from functions.adapters.s3 import S3Bucket
 from functions.domain.events import Succeed
@@ -37,15 +37,15 @@ def fields(body: bytes, content_type: str = "application/pdf") -> Fields:
 
 
 @pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    server = start_moto(port, tmp_path_factory.mktemp("moto"))
-    yield f"http://{LOOPBACK}:{port}"
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    backend = a_backend()
+    server = start_moto(backend, tmp_path_factory.mktemp("moto"))
+    yield backend
     stop(server)
 
 
 @pytest.fixture
-def r2(world: World, moto: str) -> Iterator[LocalR2]:
+def r2(world: World, moto: Backend) -> Iterator[LocalR2]:
     """A bucket as strict as R2, in which the control plane of this test keeps its outputs."""
     world.clock.now = datetime.now(UTC)  # by which credentials of the bucket expire
     with local_r2(moto, BUCKET) as found:

@@ -35,7 +35,9 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
     port = free_port()
     environment = {**os.environ, **ENVIRONMENT, "THREADS": str(THREADS)}
     with (tmp_path / "functions.log").open("wb") as log:
-        process = subprocess.Popen(argv(port), env=environment, cwd=tmp_path, stdout=log, stderr=log)
+        process = subprocess.Popen(
+            argv("functions.server", port), env=environment, cwd=tmp_path, stdout=log, stderr=log
+        )
         try:
             await_value(lambda: healthy(port), "the functions")
             yield Instance(f"http://{LOOPBACK}:{port}", process.terminate)

@@ -31,7 +31,7 @@ UNVERIFIED: Final = [
 def a_machine(folder: Path, cmdline: str) -> VmDirectory:
     write_image(folder / "image", cmdline)
     image = ImageManifest.model_validate_json((folder / "image" / MANIFEST).read_bytes())
-    guest = argv.Guest("uuid", folder / "image", image, memory_mib=64, vcpus=1, config_digest=b"")
+    guest = argv.Guest("uuid", image, memory_mib=64, vcpus=1, config_digest=b"")
     return directory.create(folder, a_manifest(argv=argv.build(QemuMode.TCG, guest)), b"{}", A_LEASE)
 
 

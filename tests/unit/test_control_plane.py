@@ -153,7 +153,9 @@ def test_a_purge_is_answered_without_a_body(recorded: ControlPlane, recorder: Re
     assert recorder.asked == [("DELETE", "/v1/orders/dead", None)]
 
 
-@pytest.mark.parametrize(("status", "error"), [(200, Unreachable), (503, Unreachable), (409, Refused)])
+@pytest.mark.parametrize(
+    ("status", "error"), [(200, Unreachable), (408, Unreachable), (503, Unreachable), (409, Refused)]
+)
 def test_a_purge_that_was_not_done_is_an_error(
     recorded: ControlPlane, recorder: Recorder, status: int, error: type[Exception]
 ) -> None:

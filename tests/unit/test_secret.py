@@ -108,8 +108,9 @@ def errors_of(kind: type[BaseSettings]) -> list[str]:
 def test_blanks_around_a_secret_are_removed(
     monkeypatch: pytest.MonkeyPatch, kind: type[BaseSettings], field: str, variable: str
 ) -> None:
+    secret = f"https://{CANARY}.example" if field.endswith("_url") else CANARY
     for around in AROUND:
-        monkeypatch.setenv(variable, f"{around}{CANARY}{around}")
+        monkeypatch.setenv(variable, f"{around}{secret}{around}")
         assert [line for line in errors_of(kind) if line.startswith(f"{variable}: it")] == []
 
 
