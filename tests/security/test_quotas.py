@@ -325,6 +325,10 @@ def test_a_parent_that_exceeds_its_quota_is_resumed_later_and_keeps_nobody_from_
 
     assert resumed(world, "boss") == []
     (mailbox,) = world.ports.parent_mailboxes.all(10)
+    world.clock.now = mailbox.check_at + COUNT_AGAIN
+    world.sweep()
+    assert resumed(world, "boss") == []
+    (mailbox,) = world.ports.parent_mailboxes.all(10)
     assert mailbox.check_at > world.clock.now, "the next sweep begins with others"
     ran(world, "other-child", "other-boss", key=STRANGER)
     assert len(resumed(world, "other-boss", "globex")) == 1
