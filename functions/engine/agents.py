@@ -18,14 +18,13 @@ from functions.engine import request_ids
 from functions.engine.associations import Associations, InvalidBootstrapToken
 from functions.engine.attestation import Evidence, Verifier
 from functions.engine.concurrency import run_all
+from functions.engine.record_pages import every
 from functions.ports import OrderStore, Records
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason
 from shared.log_events import LogEvent
 
 NO_AGENT: Final = "Agent not found"
-MAX_AGENTS: Final = 10_000
-"""The number of agents that a list reads."""
 HEARTBEAT: Final = timedelta(seconds=3600)
 LOST_AFTER: Final = 2 * HEARTBEAT + timedelta(seconds=300)
 """Two missed heartbeats, and a margin."""
@@ -134,7 +133,7 @@ class Agents:
 
     def list_agents(self, takes: Callable[[Agent], bool]) -> Sequence[Agent]:
         """Return the agents that `takes` accepts, oldest registration first."""
-        found = filter(takes, self.records.all(MAX_AGENTS))
+        found = filter(takes, every(self.records, "registered_at"))
         return sorted(found, key=lambda agent: (agent.registered_at, agent.id))
 
     def remove(self, agent_id: str) -> None:

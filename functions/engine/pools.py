@@ -19,20 +19,17 @@ from functions.engine import request_ids
 from functions.engine.concurrency import run_all
 from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, OrderSets
 from functions.engine.pool_status import Goal, PoolStatus
+from functions.engine.record_pages import every
 from functions.ports import IdempotencyKey, Records
 from shared.crash_points import Point, reach
 from shared.domain.spec import Attestation
 from shared.log_events import LogEvent
 
 NO_TARGET: Final = "Capacity pool target not found"
-MAX_POOLS: Final = 5000
-"""The number of pools that a sweep or a list reads."""
 MAX_ACCOUNT_POOLS: Final = 1000
 """The number of pools that are given up when their account is deleted."""
 MAX_PURCHASED_POOLS: Final = 100
 """The number of pools that an account may have."""
-MAX_AGENTS: Final = 5000
-"""The number of agents that are read for one datacenter."""
 
 log = structlog.get_logger()
 
@@ -86,7 +83,7 @@ class Pools:
 
     def targets(self) -> Sequence[Pool]:
         """Return the pools that have a target, by datacenter, size and account."""
-        pools = (pool for pool in self.records.all(MAX_POOLS) if pool.standing)
+        pools = (pool for pool in every(self.records, "created_at") if pool.standing)
         return sorted(pools, key=lambda pool: (pool.datacenter, pool.node_size, pool.account))
 
     def operators_pool(self, datacenter: str, node_size: str, reason: str) -> Pool:
@@ -169,7 +166,7 @@ class Pools:
             except NotFound:
                 return PoolStatus(Goal.of(pool), OrderSet())  # the pool was removed since
 
-        pools = [pool for pool in self.records.all(MAX_POOLS) if pool.managed or pool.members]
+        pools = [pool for pool in every(self.records, "created_at") if pool.managed or pool.members]
         first = zlib.crc32(self.clock().isoformat().encode()) % len(pools) if len(pools) > limit else 0
         counts = Counter[str]()
         for status in run_all(reconcile_one, [*pools[first:], *pools[:first]][:limit], TIME_BUDGET):
@@ -192,7 +189,7 @@ class Pools:
         agents = {
             agent.id: agent
             for datacenter in sorted(datacenters)
-            for agent in self.agents.find("datacenter", datacenter, MAX_AGENTS)
+            for agent in every(self.agents, "registered_at", {"datacenter": datacenter})
         }
         return [
             replace(
