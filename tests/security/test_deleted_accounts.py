@@ -26,7 +26,7 @@ from tests.functions.jobs import client as jobs
 from tests.functions.world import ADMIN, FirstFitting, World, by_id
 from tests.meanwhile import Meanwhile
 
-UPLOAD: Final = {"file_name": "a.txt", "content_type": "text/plain", "size": 1, "sha256": "0" * 64}
+UPLOAD: Final[dict[str, Any]] = {"file_name": "a.txt", "content_type": "text/plain", "size": 1, "sha256": "0" * 64}
 ACCOUNTS: Final = "/api/v1/accounts"
 
 
