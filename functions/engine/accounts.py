@@ -4,7 +4,7 @@ A key is shown once, and only its digest is stored. A crash between two steps le
 or an account without a key: never a valid key without an account.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -16,6 +16,7 @@ from functions.domain.refusals import Conflict, Invalid, NotFound, QuotaExceeded
 from functions.engine.account_removals import AccountRemovals
 from functions.engine.concurrency import run_all
 from functions.engine.enrolments import Enrolments
+from functions.engine.record_pages import every
 from functions.engine.token_bucket import TokenBucket
 from functions.ports import KeyStore, Records
 
@@ -23,7 +24,6 @@ NO_ACCOUNT: Final = "Account not found"
 KEY_BYTES: Final = 24
 BY: Final = "created_at"
 """The time by which accounts are listed."""
-READ_AT_ONCE: Final = 500
 SIGNUPS: Final = "signups"
 """The quota of accounts that are created without an operator's consent."""
 SIGNUPS_A_MINUTE: Final = 60
@@ -117,7 +117,7 @@ class Accounts:
         if not name:
             page = self.records.page(where, BY, limit, after)
             return AccountPage(page.records, self.records.count(where), page.next)
-        named = [account for account in self._all(where) if name.casefold() in account.name.casefold()]
+        named = [account for account in every(self.records, BY, where) if name.casefold() in account.name.casefold()]
         ids = [account.id for account in named]
         if after is not None and after not in ids:
             raise Invalid("The page mark is not one of ours.", {"after": "pass the `next` of the page before"})
@@ -163,15 +163,6 @@ class Accounts:
     def delete(self, account: Account) -> None:
         """Remove the account with its keys, and end all that it has. Raises Unavailable; a repeat then goes on."""
         self.removals.remove(account)
-
-    def _all(self, where: Mapping[str, str]) -> Iterator[Account]:
-        after: str | None = None
-        while True:
-            page = self.records.page(where, BY, READ_AT_ONCE, after)
-            yield from page.records
-            after = page.next
-            if after is None:
-                return
 
     def _settle(self, account: Account) -> bool:
         key = self.keys.find(account.key_digest)

@@ -19,14 +19,13 @@ from functions.engine import request_ids
 from functions.engine.associations import Associations, BootedOrder, InvalidBootstrapToken
 from functions.engine.attestation import Evidence, Verifier, binding_of
 from functions.engine.concurrency import run_all
+from functions.engine.record_pages import every
 from functions.ports import OrderStore, Records
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason
 from shared.log_events import LogEvent
 
 NO_AGENT: Final = "Agent not found"
-MAX_AGENTS: Final = 10_000
-"""The number of agents that a list reads."""
 HEARTBEAT: Final = timedelta(seconds=3600)
 LOST_AFTER: Final = 2 * HEARTBEAT + timedelta(seconds=300)
 """Two missed heartbeats, and a margin."""
@@ -52,14 +51,6 @@ class Registration:
     bootstrap: BootstrapToken | None = None
     agent_key: bytes | None = None
     """The public key that the agent made. Its quote binds it to the bootstrap token."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentsFound:
-    """The result of a search. If not `complete`, there are more agents than one search reads."""
-
-    agents: Sequence[Agent]
-    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,16 +165,10 @@ class Agents:
             return agent
         raise NotFound(NO_AGENT)
 
-    def list_agents(self, takes: Callable[[Agent], bool], vm_name: str = "") -> AgentsFound:
-        """Return the agents that `takes` accepts, oldest registration first.
-
-        The agents of exactly this name are found however many others there are.
-        """
-        read = self.records.all(MAX_AGENTS)
-        named = self.records.find("vm_name", vm_name, MAX_AGENTS) if vm_name else ()
-        found = {agent.id: agent for agent in (*read, *named) if takes(agent)}
-        in_turn = sorted(found.values(), key=lambda agent: (agent.registered_at, agent.id))
-        return AgentsFound(in_turn, complete=len(read) < MAX_AGENTS)
+    def list_agents(self, takes: Callable[[Agent], bool]) -> Sequence[Agent]:
+        """Return the agents that `takes` accepts, oldest registration first."""
+        found = filter(takes, every(self.records, "registered_at"))
+        return sorted(found, key=lambda agent: (agent.registered_at, agent.id))
 
     def remove(self, agent_id: str) -> None:
         """Replace the agent's machine if its lease is not attended, then remove the agent. Raises NotFound.

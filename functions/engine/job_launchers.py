@@ -22,6 +22,7 @@ from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, Unauthenticated, WrongState
 from functions.engine import request_ids
 from functions.engine.concurrency import run_all
+from functions.engine.record_pages import ALL, every
 from functions.ports import OrderStore, Records
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason, State
@@ -30,7 +31,6 @@ from shared.log_events import LogEvent
 NOT_REGISTERED: Final = "Launcher not registered"
 NO_LAUNCHER: Final = "Launcher not found"
 RESUME: Final = "What the job has done is not known: to continue, resume its session with a new job."
-MAX_LISTED: Final = 10_000
 MAX_REMOVED: Final = 500
 """How many launchers of a deleted account are read at once."""
 TIME_BUDGET: Final = 15.0
@@ -100,7 +100,7 @@ class JobLaunchers:
 
     def list_launchers(self, owner: str | None) -> Sequence[JobLauncher]:
         """Return an account's launchers, those of all accounts if `owner` is None, the oldest first."""
-        found = self.records.all(MAX_LISTED) if owner is None else self.records.find("account", owner, MAX_LISTED)
+        found = every(self.records, "registered_at", ALL if owner is None else {"account": owner})
         return sorted(found, key=lambda launcher: (launcher.registered_at, launcher.id))
 
     def deregister(self, launcher_id: str, owner: str | None, itself: bool, stale_after: timedelta) -> None:

@@ -2,7 +2,7 @@
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,20 +21,17 @@ from functions.engine.concurrency import run_all
 from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, OrderSets
 from functions.engine.pool_status import Goal, PoolStatus
 from functions.engine.quotas import Usage
+from functions.engine.record_pages import every
 from functions.ports import IdempotencyKey, Records
 from shared.crash_points import Point, reach
 from shared.domain.spec import Attestation
 from shared.log_events import LogEvent
 
 NO_TARGET: Final = "Capacity pool target not found"
-MAX_POOLS: Final = 5000
-"""The number of pools that a sweep or a list reads."""
 MAX_ACCOUNT_POOLS: Final = 1000
 """The number of pools that are given up when their account is deleted."""
 MAX_PURCHASED_POOLS: Final = 100
 """The number of pools that an account may have."""
-MAX_AGENTS: Final = 5000
-"""The number of agents that one query reads for a datacenter."""
 
 log = structlog.get_logger()
 
@@ -95,7 +92,7 @@ class Pools:
 
     def targets(self) -> Sequence[Pool]:
         """Return the pools that have a target, by datacenter, size and account."""
-        pools = (pool for pool in self.records.all(MAX_POOLS) if pool.standing)
+        pools = (pool for pool in every(self.records, "created_at") if pool.standing)
         return sorted(pools, key=lambda pool: (pool.datacenter, pool.node_size, pool.account))
 
     def operators_pool(self, datacenter: str, node_size: str, reason: str) -> Pool:
@@ -178,7 +175,7 @@ class Pools:
             except NotFound:
                 return PoolStatus(Goal.of(pool), OrderSet())  # the pool was removed since
 
-        pools = [pool for pool in self.records.all(MAX_POOLS) if pool.managed or pool.members]
+        pools = [pool for pool in every(self.records, "created_at") if pool.managed or pool.members]
         first = zlib.crc32(self.clock().isoformat().encode()) % len(pools) if len(pools) > limit else 0
         counts = Counter[str]()
         for status in run_all(reconcile_one, [*pools[first:], *pools[:first]][:limit], TIME_BUDGET):
@@ -195,7 +192,14 @@ class Pools:
         return statuses
 
     def _with_eligible(self, statuses: Sequence[PoolStatus]) -> list[PoolStatus]:
-        now, agents = self.clock(), self._agents_of(statuses)
+        """Read the agents with one query for each datacenter in which any agent has registered."""
+        now = self.clock()
+        datacenters = {status.pool.datacenter for status in statuses for order in status.counted if order.agent}
+        agents = {
+            agent.id: agent
+            for datacenter in sorted(datacenters)
+            for agent in every(self.agents, "registered_at", {"datacenter": datacenter})
+        }
         return [
             replace(
                 status,
@@ -207,22 +211,6 @@ class Pools:
             )
             for status in statuses
         ]
-
-    def _agents_of(self, statuses: Sequence[PoolStatus]) -> Mapping[str, Agent]:
-        """Return the agents of the pools' machines, by their id. Raises Unavailable.
-
-        They are read with one query for each datacenter in which any agent has registered. Anyone with a machine that
-        can be attested may register agents there: if a query ends at its limit, the missing agents are read by id.
-        """
-        meant = {order.agent for status in statuses for order in status.counted if order.agent}
-        datacenters = {status.pool.datacenter for status in statuses for order in status.counted if order.agent}
-        pages = [self.agents.find("datacenter", datacenter, MAX_AGENTS) for datacenter in sorted(datacenters)]
-        agents = {agent.id: agent for page in pages for agent in page}
-        missing = sorted(meant - agents.keys()) if any(len(page) >= MAX_AGENTS for page in pages) else []
-        found = run_all(lambda id_: self.agents.find("id", id_, 1), missing, TIME_BUDGET)
-        if len(found) < len(missing):
-            raise Unavailable("Not all agents could be read; send the same request again.")
-        return agents | {agent.id: agent for one in found for agent in one}
 
     def _without_target(self, account: str, datacenter: str, node_size: str) -> Pool:
         now = self.clock()

@@ -24,7 +24,10 @@ from functions.apis.v1 import orders
 from functions.domain.access import Role
 from functions.domain.accounts import Account
 from functions.domain.agent_sessions import MAX_PAGES, AgentSession, EventPage
+from functions.domain.agents import Agent
+from functions.domain.job_launchers import JobLauncher
 from functions.domain.order import HELD, OPEN
+from functions.domain.pools import Pool
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
@@ -150,6 +153,14 @@ def queries() -> list[StructuredQuery]:
         ask(store)
     for look in RECORDS.values():
         look(FirestoreRecords(client, "accounts", Account))
+    agents, pools = FirestoreRecords(client, "agents", Agent), FirestoreRecords(client, "pools", Pool)
+    launchers = FirestoreRecords(client, "job_launchers", JobLauncher)
+    for after in (None, AFTER):
+        agents.page({}, "registered_at", 10, after)
+        agents.page({"datacenter": DATACENTER}, "registered_at", 10, after)
+        pools.page({}, "created_at", 10, after)
+        launchers.page({}, "registered_at", 10, after)
+        launchers.page({"account": "rack"}, "registered_at", 10, after)
     stop = FirestoreOrderFeed(client).follow(lambda _: None, lambda: None)
     assert recorder.listened.wait(MAX_SECONDS)
     stop()

@@ -142,13 +142,10 @@ class AgentView(Answer):
 
 
 class AgentList(Answer):
-    """The agents that fit into one answer; `total` counts all that the filter matches.
-
-    It is null if there are more agents than one search reads. Those of exactly the filter's name are always found.
-    """
+    """The agents that fit into one answer; `total` counts all that the filter matches."""
 
     agents: tuple[AgentView, ...]
-    total: int | None
+    total: int
 
 
 class AgentFilter(Lenient):
@@ -207,9 +204,8 @@ def send_heartbeat(body: object, agents: Agents, agent_id: str) -> HeartbeatAnsw
 
 
 def list_agents(query: AgentFilter, agents: Agents) -> AgentList:
-    found = agents.list_agents(query.takes, query.vm_name.strip())
-    views = fitting(AgentView.model_validate(agent) for agent in found.agents)
-    return AgentList(agents=views, total=len(found.agents) if found.complete else None)
+    found = agents.list_agents(query.takes)
+    return AgentList(agents=fitting(AgentView.model_validate(agent) for agent in found), total=len(found))
 
 
 def delete_agent(agents: Agents, agent_id: str) -> Deleted:
