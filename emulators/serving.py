@@ -1,16 +1,21 @@
-"""Serves a WSGI application on a loopback port, with one thread for each request, and without an access log."""
+"""Serves a WSGI application on a loopback port, with one thread for each request, and without an access log.
+
+The local stack's own servers, as its control plane, refuse what pages of other machines send.
+"""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from werkzeug import Request, Response
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from emulators.processes import LOOPBACK
+from functions.http.local import is_foreign
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 class _Quiet(WSGIRequestHandler):
@@ -20,15 +25,31 @@ class _Quiet(WSGIRequestHandler):
         return
 
 
+class OwnMachineOnly:
+    """Passes an application the requests that were sent to a loopback address, and by no page of another origin."""
+
+    def __init__(self, app: "WSGIApplication") -> None:
+        self._app = app
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if is_foreign(Request(environ)):
+            return Response("This server serves its own machine only.", 403)(environ, start_response)
+        return self._app(environ, start_response)
+
+
 def bind(app: "WSGIApplication", port: int) -> BaseWSGIServer:
-    """Return a listening server. Call its `serve_forever()`. Port 0 chooses a free port."""
+    """Return a listening server of the local stack. Call its `serve_forever()`. Port 0 chooses a free port."""
+    return _listen(OwnMachineOnly(app), port)
+
+
+def _listen(app: "WSGIApplication", port: int) -> BaseWSGIServer:
     return make_server(LOOPBACK, port, app, threaded=True, request_handler=_Quiet)
 
 
 @contextmanager
 def serving(app: "WSGIApplication") -> Iterator[str]:
-    """Serve on a free port in the background; yield the base address."""
-    server = bind(app, 0)
+    """Serve any application on a free port in the background; yield the base address."""
+    server = _listen(app, 0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

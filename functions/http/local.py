@@ -6,7 +6,7 @@ machine (DNS rebinding), it may read the answers.
 
 from urllib.parse import urlsplit
 
-from flask import Request
+from werkzeug import Request
 
 from functions.domain.refusals import Forbidden
 from shared.address import is_loopback

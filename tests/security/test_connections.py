@@ -152,6 +152,14 @@ def test_a_request_line_of_16_mib_is_cut_off(port: int, connections: ExitStack) 
     assert healthy(port)
 
 
+def test_clients_that_leave_answered_connections_open_hold_up_nobody(port: int, connections: ExitStack) -> None:
+    """gunicorn's own loop would wait 2 s for each of them, one after the other."""
+    for _ in range(MANY + 16):
+        connect(connections, port, f"GET /v1/health HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n".encode())
+
+    assert healthy(port)
+
+
 def test_a_client_that_sends_its_whole_body_is_told_why_it_was_refused(port: int) -> None:
     """The server reads on until the client has seen the answer."""
     answers = [
@@ -167,7 +175,9 @@ def test_a_connection_is_closed_once_its_request_is_answered(port: int, connecti
     connection = connect(connections, port, request * 2)
 
     with connection.makefile("rb") as answer:
-        assert answer.read().count(b"HTTP/1.1 200") == 1
+        received = answer.read()
+    assert received.count(b"HTTP/1.1 200") == 1
+    assert b"\r\nConnection: close\r\n" in received
 
 
 def test_half_a_head_does_not_keep_a_server_from_ending(tmp_path: Path, connections: ExitStack) -> None:

@@ -3,8 +3,11 @@
 from typing import Final
 
 import pytest
+import werkzeug
+import werkzeug.test
 
 from emulators.environment import make_environment
+from emulators.serving import OwnMachineOnly, bind
 from emulators.settings import Backend, StackSettings
 from functions.apis import APIS, EVERYTHING
 from functions.http.bodies import FORM_TYPES
@@ -140,6 +143,26 @@ def test_no_browser_guesses_the_type_of_an_answer(world: World, route: Route, ke
 @pytest.mark.parametrize("method", ["GET", "OPTIONS", "BREW"])
 def test_no_browser_guesses_the_type_of_a_refusal_without_a_route(world: World, path: str, method: str) -> None:
     assert world.http.open(path, method=method).headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [*({"Host": host} for host in ELSEWHERE), {"Origin": "null"}, {"Origin": "https://attacker.example"}],
+    ids=str,
+)
+def test_the_stacks_other_servers_serve_their_own_machine_too(headers: dict[str, str]) -> None:
+    """Its Compute Engine starts what it is asked for, and asks for no key."""
+    served = werkzeug.test.Client(OwnMachineOnly(werkzeug.Response("here")))
+
+    assert served.get("/", headers={"Host": "127.0.0.1:8700"}).status_code == 200
+    assert served.post("/", headers=headers).status_code == 403
+
+
+def test_each_server_of_the_stack_is_bound_with_that_guard() -> None:
+    server = bind(werkzeug.Response("here"), 0)
+    server.server_close()
+
+    assert isinstance(server.app, OwnMachineOnly)
 
 
 def test_every_api_has_a_path_here() -> None:
