@@ -22,7 +22,7 @@ HEAD_BYTES: Final = 32 * 1024
 """The longest head of a request, and the most that is held of each direction of a connection, twice."""
 HEAD_SECONDS: Final = 30.0
 CONNECT_SECONDS: Final = 10.0
-"""For each address of a name."""
+"""For each address of a name, and for looking it up."""
 IDLE_SECONDS: Final = 900.0
 """How long a connection may be silent in both directions."""
 MAX_LINES: Final = 100
@@ -170,7 +170,8 @@ def parse(head: bytes) -> Request:
 async def _resolved(host: str, port: int) -> list[str]:
     """Return the addresses of a host. Raises Refused."""
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(CONNECT_SECONDS):
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         raise Refused("502 Bad Gateway", f"The name {host!a} has no address.") from None
     return list(dict.fromkeys(str(address[0]) for *_, address in found))

@@ -1,6 +1,7 @@
 """Runs in a guest, as a task's command: tries to reach what it is given, and prints what it reached, as JSON.
 
-Its arguments are JSON lists of pairs of host and port: those to connect to directly, and those to ask the proxy for.
+Its arguments are the number of those that hold this program, and behind them JSON in pieces: lists of pairs of host and
+port, those to connect to directly, and those to ask the proxy for.
 """
 
 import json
@@ -38,7 +39,7 @@ def through_proxy(host: str, port: int) -> list[str]:
 
 
 def main() -> None:
-    direct, proxied = (json.loads(argument) for argument in sys.argv[-2:])
+    direct, proxied = json.loads("".join(sys.argv[2 + int(sys.argv[1]) :]))
     reached = {
         "direct": [target for target in direct if connects(*target)],
         "proxied": [line for target in proxied for line in through_proxy(*target)],

@@ -26,8 +26,8 @@ GATEWAY: Final = "10.0.2.2"
 PI: Final = "01K9MHPYR07M6YMZ1QGR8DZB8S"
 ENDED: Final = in_state(State.SUCCEEDED, State.FAILED)
 CHUNK: Final = 1000
-RUN: Final = "import sys; exec(''.join(sys.argv[1:-2]))"
-"""An argument of a task has 1,024 characters at most, so the program comes in several."""
+RUN: Final = "import sys; exec(''.join(sys.argv[2 : 2 + int(sys.argv[1])]))"
+"""An argument of a task has 1,024 characters at most, so the program comes in several, and so does what it tries."""
 ELSEWHERE: Final = ("169.254.169.254", "10.1.2.3", "192.168.0.1", "172.16.0.1", "168.63.129.16")
 """A cloud's metadata, private networks, and a metadata service that looks public."""
 
@@ -99,9 +99,12 @@ def test_a_task_reaches_nothing_of_its_host_and_its_upload_and_an_export_work(
 
 
 def command(direct: list[tuple[str, int]], proxied: list[tuple[str, int]]) -> tuple[str, ...]:
-    program = Path(guest_attempts.__file__).read_text()
-    chunks = (program[start : start + CHUNK] for start in range(0, len(program), CHUNK))
-    return ("python3", "-c", RUN, *chunks, json.dumps(direct), json.dumps(proxied))
+    program, tries = in_chunks(Path(guest_attempts.__file__).read_text()), in_chunks(json.dumps([direct, proxied]))
+    return ("python3", "-c", RUN, str(len(program)), *program, *tries)
+
+
+def in_chunks(text: str) -> list[str]:
+    return [text[start : start + CHUNK] for start in range(0, len(text), CHUNK)]
 
 
 def create(stack: Stack, spec: AnySpec) -> str:
