@@ -49,7 +49,7 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "LAUNCHYARD_DATACENTER": DATACENTER,
         "LAUNCHYARD_SOURCE_API": f"{address}:{settings.source_port}",
         "LAUNCHYARD_SOURCE_IPFS": f"{address}:{settings.source_port}",
-        "LAUNCHYARD_GCP_ENDPOINT": f"{address}:{settings.compute_port}",
+        "LAUNCHYARD_GCP_ENDPOINT": f"{address}:{settings.compute_port}/{secrets.token_urlsafe(32)}",
         "LAUNCHYARD_FLY_ENDPOINT": f"{address}:{settings.fly_port}",
         "LAUNCHYARD_FLY_APP": FLY_APP,
         "LAUNCHYARD_FLY_API_TOKEN": secrets.token_urlsafe(24),

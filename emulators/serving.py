@@ -1,16 +1,18 @@
 """Serves a WSGI application on a loopback port, with one thread for each request, and without an access log."""
 
+import hmac
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from werkzeug import Response
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from emulators.processes import LOOPBACK
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
 class _Quiet(WSGIRequestHandler):
@@ -23,6 +25,23 @@ class _Quiet(WSGIRequestHandler):
 def bind(app: "WSGIApplication", port: int) -> BaseWSGIServer:
     """Return a listening server. Call its `serve_forever()`. Port 0 chooses a free port."""
     return make_server(LOOPBACK, port, app, threaded=True, request_handler=_Quiet)
+
+
+class Below:
+    """A WSGI application that answers below a path only that its callers know; any other path is refused.
+
+    It is for servers whose real clients send no credentials to an address without TLS.
+    """
+
+    def __init__(self, path: str, app: "WSGIApplication") -> None:
+        self._path, self._app = path.rstrip("/"), app
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        asked = str(environ["PATH_INFO"])
+        known, rest = asked[: len(self._path)], asked[len(self._path) :]
+        if not hmac.compare_digest(known.encode(), self._path.encode()) or not rest.startswith("/"):
+            return Response("This server answers below the path in its settings only.\n", 403)(environ, start_response)
+        return self._app({**environ, "SCRIPT_NAME": self._path, "PATH_INFO": rest}, start_response)
 
 
 @contextmanager
