@@ -51,7 +51,7 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
         "LAUNCHYARD_SOURCE_IPFS": f"{address}:{settings.source_port}",
         # Machines also reach what the launcher's settings name: the control plane and the source.
         "LAUNCHYARD_GUEST_ALLOW": f"{LOOPBACK}:{settings.s3_port}",
-        "LAUNCHYARD_GCP_ENDPOINT": f"{address}:{settings.compute_port}",
+        "LAUNCHYARD_GCP_ENDPOINT": f"{address}:{settings.compute_port}/{secrets.token_urlsafe(32)}",
         "LAUNCHYARD_FLY_ENDPOINT": f"{address}:{settings.fly_port}",
         "LAUNCHYARD_FLY_APP": FLY_APP,
         "LAUNCHYARD_FLY_API_TOKEN": secrets.token_urlsafe(24),

@@ -3,6 +3,7 @@
 The local stack's own servers, as its control plane, refuse what pages of other machines send.
 """
 
+import hmac
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -44,6 +45,23 @@ def bind(app: "WSGIApplication", port: int) -> BaseWSGIServer:
 
 def _listen(app: "WSGIApplication", port: int) -> BaseWSGIServer:
     return make_server(LOOPBACK, port, app, threaded=True, request_handler=_Quiet)
+
+
+class Below:
+    """A WSGI application that answers below a path only that its callers know; any other path is refused.
+
+    It is for servers whose real clients send no credentials to an address without TLS.
+    """
+
+    def __init__(self, path: str, app: "WSGIApplication") -> None:
+        self._path, self._app = path.rstrip("/"), app
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        asked = str(environ["PATH_INFO"])
+        known, rest = asked[: len(self._path)], asked[len(self._path) :]
+        if not hmac.compare_digest(known.encode(), self._path.encode()) or not rest.startswith("/"):
+            return Response("This server answers below the path in its settings only.\n", 403)(environ, start_response)
+        return self._app({**environ, "SCRIPT_NAME": self._path, "PATH_INFO": rest}, start_response)
 
 
 @contextmanager

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from emulators.processes import free_port
-from shared.address import ControlPlaneUrl
+from shared.address import BaseUrl, ControlPlaneUrl
 from shared.secret import Secret
 
 PROJECT: Final = "launchyard-local"
@@ -91,6 +92,18 @@ class S3BackendSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_S3_BACKEND_")
 
     word: Secret
+
+
+class ComputeSettings(BaseSettings):
+    """The local Compute Engine's own address, with the path below which it answers."""
+
+    model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", env_ignore_empty=True, frozen=True)
+
+    gcp_endpoint: BaseUrl
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.gcp_endpoint).path
 
 
 class TrustSettings(BaseSettings):

@@ -115,7 +115,7 @@ def _stores(settings: StackSettings, environment: Environment, logs: Path) -> li
     starts: list[Start] = [
         lambda: s3.start_s3(settings.s3_port, logs, key, secret, BUCKET),
         lambda: source.start_source(settings.source_port, logs),
-        lambda: start_compute(settings.compute_port, logs),
+        lambda: start_compute(settings.compute_port, logs, environment),
         lambda: start_fly(settings.fly_port, logs, environment, settings.fly_images),
         lambda: start_trust_authority(settings.trust_port, logs, environment["LAUNCHYARD_ITA_API_KEY"]),
     ]

@@ -61,11 +61,17 @@ class Fake:
     """A fake Machines API, reached through its control route."""
 
     url: str
+    token: str = TOKEN
+
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
 
     def behave(self, **changes: object) -> None:
         """Replace its behaviour: the default without any delay, with these changes."""
         behaviour = Behaviour.model_validate({"stage_seconds": 0} | changes)
-        httpx.put(f"{self.url}/fake", content=behaviour.model_dump_json(), timeout=ANSWER_SECONDS).raise_for_status()
+        body = behaviour.model_dump_json()
+        httpx.put(f"{self.url}/fake", content=body, headers=self._headers, timeout=ANSWER_SECONDS).raise_for_status()
 
     def calls(self) -> dict[str, int]:
         """Return how often each method was called."""
@@ -90,7 +96,7 @@ class Fake:
         await_value(lambda: not self.machines(), "the end of every machine")
 
     def _state(self) -> dict[str, Any]:
-        answer = httpx.get(f"{self.url}/fake", timeout=ANSWER_SECONDS).raise_for_status()
+        answer = httpx.get(f"{self.url}/fake", headers=self._headers, timeout=ANSWER_SECONDS).raise_for_status()
         return dict(answer.json())
 
 

@@ -208,7 +208,7 @@ def deployed(
             project.store,
             state,
             cleanup,
-            Fake(own["LAUNCHYARD_FLY_ENDPOINT"]) if fly else None,
+            Fake(own["LAUNCHYARD_FLY_ENDPOINT"], own["LAUNCHYARD_FLY_API_TOKEN"]) if fly else None,
         )
 
 

@@ -64,7 +64,9 @@ def variables_of(stack: Stack) -> Mapping[str, str]:
 
 
 def machine_of(stack: Stack, order: OrderView) -> dict[str, Any]:
-    [made] = [one for one in Fake(variables_of(stack)["LAUNCHYARD_FLY_ENDPOINT"]).made() if one["name"] == order.vm]
+    variables = variables_of(stack)
+    fake = Fake(variables["LAUNCHYARD_FLY_ENDPOINT"], variables["LAUNCHYARD_FLY_API_TOKEN"])
+    [made] = [one for one in fake.made() if one["name"] == order.vm]
     return dict(made)
 
 

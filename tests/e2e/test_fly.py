@@ -33,7 +33,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def fake_of(stack: Stack) -> Fake:
-    return Fake(psutil.Process(stack.launcher.pid).environ()["LAUNCHYARD_FLY_ENDPOINT"])
+    variables = psutil.Process(stack.launcher.pid).environ()
+    return Fake(variables["LAUNCHYARD_FLY_ENDPOINT"], variables["LAUNCHYARD_FLY_API_TOKEN"])
 
 
 def create(stack: Stack, spec: AnySpec) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from emulators.environment import make_environment
 from emulators.fakes.compute.server import start_compute
-from emulators.processes import LOOPBACK, free_port, stop
+from emulators.processes import free_port, stop
 from emulators.services import python, start_functions
 from emulators.settings import Backend, StackSettings
 from shared.client import ControlPlane
@@ -71,7 +71,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
     logs, port = tmp_path / "logs", free_port()
     settings = StackSettings(port=port, compute_port=free_port(), backend=Backend.MEMORY, home=tmp_path)
     variables = make_environment(settings)
-    compute = start_compute(settings.compute_port, logs)
+    compute = start_compute(settings.compute_port, logs, variables)
     try:
         functions = start_functions(port, logs, variables)
         try:
@@ -83,7 +83,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
                 "LAUNCHYARD_GCP_ENDPOINT": variables["LAUNCHYARD_GCP_ENDPOINT"],
                 "LAUNCHYARD_STATE_DIR": str(tmp_path / "state"),
             }
-            fake = Fake(f"http://{LOOPBACK}:{settings.compute_port}")
+            fake = Fake(variables["LAUNCHYARD_GCP_ENDPOINT"])
             with ControlPlane(variables["LAUNCHYARD_URL"], variables["LAUNCHYARD_CLIENT_KEY"]) as api:
                 yield Deployment(api, fake, environment, tmp_path / "state")
         finally:

@@ -43,7 +43,7 @@ def test_of_200_exports_at_once_each_gets_one_machine_and_one_output_and_fly_see
 ) -> None:
     with stack_of(tmp_path, ProviderChoice.FLY, Backend.MEMORY, tmp_path, slots=40) as stack:
         variables = psutil.Process(stack.launcher.pid).environ()
-        fake = Fake(variables["LAUNCHYARD_FLY_ENDPOINT"])
+        fake = Fake(variables["LAUNCHYARD_FLY_ENDPOINT"], variables["LAUNCHYARD_FLY_API_TOKEN"])
 
         with httpx.Client(base_url=variables["LAUNCHYARD_URL"], timeout=60) as http, ThreadPoolExecutor(32) as pool:
             answers = list(pool.map(lambda _: http.post("/export/mods", json={"pi": PI}), range(EXPORTS)))

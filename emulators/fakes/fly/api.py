@@ -1,7 +1,7 @@
 """The fake's REST API, and the control route through which tests set its behaviour.
 
 GET /fake returns the behaviour, the number of requests, those above the limits, and every machine that was ever
-created. PUT /fake replaces the behaviour.
+created, with its environment. PUT /fake replaces the behaviour. Both ask for the token.
 """
 
 import hmac
@@ -56,7 +56,12 @@ class LocalFly:
         except HTTPException as error:
             return error(environ, start_response)
         request = Request(environ)
-        answer = self._control(request) if endpoint == "fake" else self._answer(Method(endpoint), request, values)
+        if endpoint != "fake":
+            answer = self._answer(Method(endpoint), request, values)
+        elif self._has_token(request):
+            answer = self._control(request)
+        else:
+            answer = _refusal(RequestRefused(HTTPStatus.UNAUTHORIZED, "unauthorized"))
         return answer(environ, start_response)
 
     def _answer(self, method: Method, request: Request, values: Mapping[str, Any]) -> Response:
@@ -75,10 +80,14 @@ class LocalFly:
 
     def _authorise(self, request: Request, app: str) -> None:
         """Raises RequestRefused."""
-        if not hmac.compare_digest(request.headers.get("Authorization", ""), f"Bearer {self._token}"):
+        if not self._has_token(request):
             raise RequestRefused(HTTPStatus.UNAUTHORIZED, "unauthorized")
         if app != self._machines.app:
             raise RequestRefused(HTTPStatus.NOT_FOUND, "app not found")
+
+    def _has_token(self, request: Request) -> bool:
+        sent = request.headers.get("Authorization", "")
+        return hmac.compare_digest(sent.encode(), f"Bearer {self._token}".encode())
 
     def _admit(self, method: Method, values: Mapping[str, Any]) -> None:
         """Count a request; refuse it if it is above the limit, or if the behaviour says so. Raises RequestRefused."""
