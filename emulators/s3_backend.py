@@ -76,8 +76,11 @@ def start_moto(backend: Backend, logs: Path) -> Server:
 
 def serve(port: int = typer.Option()) -> None:
     """Serve until a signal ends the process."""
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-    from moto.server import MotoRequestHandler
+    from moto.moto_server.werkzeug_app import (
+        DomainDispatcherApplication,
+        MotoRequestHandler,
+        create_backend_app,
+    )
 
     app = Guarded(DomainDispatcherApplication(create_backend_app), read_or_exit(S3BackendSettings).word)
     run_simple(LOOPBACK, port, app, threaded=True, request_handler=MotoRequestHandler)
