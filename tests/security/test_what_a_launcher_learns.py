@@ -4,7 +4,11 @@ from typing import Any
 
 import pytest
 
+from functions.domain.fence import has_held
+from functions.domain.order import Lease, Order
+from shared.domain.order import State
 from shared.domain.spec import TaskSpec
+from tests.factories import NOW, an_order
 from tests.functions.test_update import REPORTS
 from tests.functions.world import LAUNCHER, OTHER_LAUNCHER, World, by_id
 
@@ -105,3 +109,20 @@ def test_who_held_it_before_is_told_that_the_lease_is_lost(world: World, lost_by
 
     assert answer.status_code == 409
     assert answer.get_json()["type"] == "urn:launchyard:problem:lease_lost"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        an_order(state=State.RUNNING, lease=Lease("rack/alpha#1", NOW)),
+        an_order(state=State.FAILED, claimed_by="rack/alpha#1"),
+        an_order(former=("rack/alpha#1", "rack/gamma")),
+        an_order(recent=("rack/alpha@a-request",)),
+    ],
+    ids=["holder", "last holder", "former holder", "sender of a request"],
+)
+def test_an_order_remembers_its_holders_in_several_ways(order: Order) -> None:
+    assert has_held(order, "rack/alpha#1")
+    assert has_held(order, "rack/alpha")
+    assert not has_held(order, "attic/alpha")
+    assert not has_held(order, "rack/alph")
