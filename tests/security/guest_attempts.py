@@ -10,7 +10,7 @@ import sys
 
 PROXY = ("10.0.2.2", 3128)
 REFUSED = ("400", "403", "502")
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 60
 
 
 def connects(host: str, port: int) -> bool:

@@ -13,6 +13,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
+from launcher.host import users
 from launcher.host.checks import service
 from launcher.host.checks.host import Case, Host
 from launcher.host.confinement import Confinement, File, User, command
@@ -165,10 +166,10 @@ def test_a_machines_monitor_is_the_launchers_alone(tmp_path: Path) -> None:
 
 def test_each_machine_and_each_forwarder_has_a_user_that_nothing_else_uses() -> None:
     pairs = [user_of(str(uuid4()), None, QUOTE_SOCKET) for _ in range(100)]
-    users = [user for one in pairs if one is not None for user in (one.uid, one.forwarder)]
+    numbers = [user for one in pairs if one is not None for user in (one.uid, one.forwarder)]
 
-    assert len(set(users)) == len(users) == (200 if os.geteuid() == 0 else 0)
-    assert all(user in UNUSED or user in TRANSIENT for user in users)
+    assert len(set(numbers)) == len(numbers) == (200 if os.geteuid() == 0 else 0)
+    assert all(user in UNUSED or user in TRANSIENT for user in numbers)
     assert all(0 not in (one.gid, *one.groups) for one in pairs if one is not None)
 
 
@@ -176,6 +177,19 @@ def test_the_user_that_an_operator_names_is_every_machines() -> None:
     user = user_of(A_UUID, 4711, QUOTE_SOCKET)
 
     assert user is None or (user.uid, user.gid, user.forwarder) == (4711, 4711, 4711)
+
+
+def test_machines_are_in_the_groups_that_use_devices_and_never_in_roots(tmp_path: Path) -> None:
+    used, closed, absent = tmp_path / "used", tmp_path / "closed", tmp_path / "absent"
+    used.touch(mode=0o660)
+    closed.touch(mode=0o600)
+    used.chmod(0o660)
+    group = used.stat().st_gid
+
+    assert users._groups([used, closed, absent]) == (() if group == 0 else (group,))
+    if os.geteuid() == 0:
+        os.chown(used, 0, 4711)
+        assert users._groups([used, closed, absent]) == (4711,)
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,7 @@ def test_a_launcher_that_cannot_confine_machines_exits_with_2_before_it_takes_an
     for name, value in (needed | {"SLICE": "no-such.slice"}).items():
         monkeypatch.setenv(f"LAUNCHYARD_{name}", value)
 
-    done = CliRunner().invoke(app, ["run", "--state-dir", str(tmp_path)])
+    done = CliRunner().invoke(app, ["run", "--one-shot", "--state-dir", str(tmp_path)])
 
     assert done.exit_code == 2
     assert done.stderr.startswith("Machines would reach this host: no-such.slice does not deny 127.0.0.0/8")
