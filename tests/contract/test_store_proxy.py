@@ -158,7 +158,7 @@ def test_a_lost_read_is_read_again(store: FirestoreOrderStore, direct: Firestore
     script.next("query", Kind.DROP, Kind.DELAY)
 
     assert store.get(order.id) == order
-    assert [found.order for found in store.claimable([order.lane], NOW + timedelta(1), 10)] == [order]
+    assert [found.order for found in store.claimable([order.lane], NOW + timedelta(hours=1), 10)] == [order]
 
 
 def test_dice_of_one_seed_fall_the_same_are_counted_and_can_be_switched_off() -> None:
