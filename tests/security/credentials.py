@@ -69,9 +69,9 @@ def tenancy(world: World) -> Tenancy:
     launcher = register(world).id
     queued, held, running, ended = (world.place(TASK)["id"] for _ in range(4))
     export, capacity, job = (world.place(spec)["id"] for spec in (EXPORT, CAPACITY, SESSION))
-    for order_id in (held, running, ended):
+    for order_id in (held, running, ended, export):
         world.claim(order_id)
-    for order_id in (running, ended):
+    for order_id in (running, ended, export):
         world.call_back(order_id, "started")
     world.ports.store.apply(ended, Fail("end", 1, Reason.PROGRAM_FAILED, "It failed."), world.clock())
     created(world, "s-1", SESSION.session_name)
