@@ -12,6 +12,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 PER_TEST: Final = (
     "tests/e2e/",
+    "tests/security/test_guest_reaches_nothing.py",
     "tests/stack/test_up_and_down.py",
     "tests/launcher/test_limited.py",
     "tests/launcher/test_daemon.py",
