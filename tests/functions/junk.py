@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -69,6 +70,7 @@ class Known:
 def known(world: World, route: Route) -> Known:
     accounts = [world.admit(account_type) for account_type in AccountType]
     placed = [world.place(spec)["id"] for spec in (TASK, CAPACITY)]
+    world.clock.now += timedelta(minutes=1)  # only so many logins are taken a minute
     session = world.post("/admin/login", {"password": PASSWORD}, "").get_json()["token"]
     tokens = [world.ports.tokens.issue(order_id, 1) for order_id in placed]
     keys = [ADMIN, CLIENT, LAUNCHER, *(key for _, key in accounts)]

@@ -126,5 +126,6 @@ ROUTES: Final = (
         ADMINS,
         issue_enrolment,
         "Issue a token that creates one account",
+        max_bytes=128 * 1024,
     ),
 )
