@@ -17,7 +17,7 @@ from launcher.host import users
 from launcher.host.checks import service
 from launcher.host.checks.host import Case, Host
 from launcher.host.confinement import Confinement, File, User, command
-from launcher.host.hypervisor import QUOTE_SOCKET, QemuMode
+from launcher.host.hypervisor import QUOTE_SOCKET, Hypervisor, QemuMode
 from launcher.host.privileges import call
 from launcher.host.users import TRANSIENT, UNUSED, user_of
 from launcher.machines import directory
@@ -34,6 +34,7 @@ from tests.factories import TASK
 from tests.harness.waiting import await_value
 from tests.launcher.stand_ins import A_LEASE, SMALL, a_manifest
 from tests.launcher.test_qemu import A_HOLD, a_directory, a_provider
+from tests.security.test_network_of_a_machine import without_administration
 
 A_UUID: Final = "6f1c1c58-6c2f-4d8b-9a53-0c7a4f0d2b11"
 FILTERED: Final = "2"
@@ -211,6 +212,18 @@ def test_a_process_that_cannot_be_confined_does_not_run(tmp_path: Path, confinem
 
     assert (done.returncode, done.stdout) == (1, "")
     assert re.match(rf"The machine cannot be confined: .*{why}", done.stderr)
+
+
+def test_a_launcher_that_may_make_no_network_confines_machines_in_a_user_namespace() -> None:
+    argv = command(Hypervisor().confinement(A_UUID), ("/bin/cat", "/proc/self/status", "/proc/self/net/dev"))
+
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, preexec_fn=without_administration)
+
+    assert done.returncode == 0, done.stderr
+    status = {name: words.split() for name, _, words in (line.partition(":") for line in done.stdout.splitlines())}
+    assert "0" not in status["Uid"]
+    assert (status["CapEff"], status["NoNewPrivs"]) == ([NONE], ["1"])
+    assert [name.strip() for name in status if name.strip() in psutil.net_if_addrs()] == ["lo"]
 
 
 def without_setuid() -> None:
