@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,14 @@ FILTERED: Final = "2"
 """SECCOMP_MODE_FILTER."""
 PR_CAPBSET_DROP: Final = 24
 CAP_SETUID: Final = 7
+KEEPS_ITS_USER: Final = """
+from launcher.host import forwarder
+from launcher.host.privileges import LIBC
+PR_GET_DUMPABLE = 3
+print(LIBC.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
+forwarder._confine(None)
+print(LIBC.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
+"""
 NONE: Final = "0000000000000000"
 
 
@@ -107,6 +116,12 @@ def test_a_forwarders_memory_is_closed_to_its_own_user(tmp_path: Path) -> None:
 
         assert Path(f"/proc/{forwarder.pid}/environ").stat().st_uid == 0  # proc(5): it is not dumpable
         assert Path(f"/proc/{machine.pid}/environ").stat().st_uid == int(status_of(machine.pid)["Uid"][0])
+
+
+def test_a_forwarder_that_keeps_its_launchers_user_closes_its_memory_by_itself() -> None:
+    done = subprocess.run([sys.executable, "-c", KEEPS_ITS_USER], capture_output=True, text=True, check=False)
+
+    assert (done.stdout.split(), done.stderr) == (["1", "0"], "")
 
 
 def dropped(pid: int) -> dict[str, list[str]] | None:
