@@ -9,6 +9,7 @@ The forwarder is started first, because whoever is in the new network cannot mak
 only the standard library, and runs as `python -I -S` (confinement.py).
 """
 
+import array  # noqa: F401 (socket.send_fds imports it, perhaps as a user that may not read Python's files)
 import fcntl
 import ipaddress
 import json
@@ -157,8 +158,8 @@ def _unshare_user_and_network() -> None:
     call("prctl", PR_SET_DUMPABLE, 1, 0, 0, 0)  # else the files below are root's, if this process has just changed user
     call("unshare", CLONE_NEWUSER | CLONE_NEWNET)
     for name, line in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-            file.write(line)
+        with open(f"/proc/self/{name}", "wb", buffering=0) as file:
+            file.write(line.encode())
 
 
 def _bring_loopback_up() -> None:

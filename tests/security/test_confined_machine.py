@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from launcher.host import users
 from launcher.host.checks import service
 from launcher.host.checks.host import Case, Host
 from launcher.host.confinement import Confinement, File, User, command
-from launcher.host.hypervisor import QUOTE_SOCKET, QemuMode
+from launcher.host.hypervisor import QUOTE_SOCKET, Hypervisor, QemuMode
 from launcher.host.privileges import call
 from launcher.host.users import TRANSIENT, UNUSED, user_of
 from launcher.machines import directory
@@ -34,12 +35,21 @@ from tests.factories import TASK
 from tests.harness.waiting import await_value
 from tests.launcher.stand_ins import A_LEASE, SMALL, a_manifest
 from tests.launcher.test_qemu import A_HOLD, a_directory, a_provider
+from tests.security.test_network_of_a_machine import without_administration
 
 A_UUID: Final = "6f1c1c58-6c2f-4d8b-9a53-0c7a4f0d2b11"
 FILTERED: Final = "2"
 """SECCOMP_MODE_FILTER."""
 PR_CAPBSET_DROP: Final = 24
 CAP_SETUID: Final = 7
+KEEPS_ITS_USER: Final = """
+from launcher.host import forwarder
+from launcher.host.privileges import LIBC
+PR_GET_DUMPABLE = 3
+print(LIBC.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
+forwarder._confine(None)
+print(LIBC.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
+"""
 NONE: Final = "0000000000000000"
 
 
@@ -106,6 +116,12 @@ def test_a_forwarders_memory_is_closed_to_its_own_user(tmp_path: Path) -> None:
 
         assert Path(f"/proc/{forwarder.pid}/environ").stat().st_uid == 0  # proc(5): it is not dumpable
         assert Path(f"/proc/{machine.pid}/environ").stat().st_uid == int(status_of(machine.pid)["Uid"][0])
+
+
+def test_a_forwarder_that_keeps_its_launchers_user_closes_its_memory_by_itself() -> None:
+    done = subprocess.run([sys.executable, "-c", KEEPS_ITS_USER], capture_output=True, text=True, check=False)
+
+    assert (done.stdout.split(), done.stderr) == (["1", "0"], "")
 
 
 def dropped(pid: int) -> dict[str, list[str]] | None:
@@ -211,6 +227,18 @@ def test_a_process_that_cannot_be_confined_does_not_run(tmp_path: Path, confinem
 
     assert (done.returncode, done.stdout) == (1, "")
     assert re.match(rf"The machine cannot be confined: .*{why}", done.stderr)
+
+
+def test_a_launcher_that_may_make_no_network_confines_machines_in_a_user_namespace() -> None:
+    argv = command(Hypervisor().confinement(A_UUID), ("/bin/cat", "/proc/self/status", "/proc/self/net/dev"))
+
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, preexec_fn=without_administration)
+
+    assert done.returncode == 0, done.stderr
+    status = {name: words.split() for name, _, words in (line.partition(":") for line in done.stdout.splitlines())}
+    assert "0" not in status["Uid"]
+    assert (status["CapEff"], status["NoNewPrivs"]) == ([NONE], ["1"])
+    assert [name.strip() for name in status if name.strip() in psutil.net_if_addrs()] == ["lo"]
 
 
 def without_setuid() -> None:
