@@ -1,7 +1,6 @@
 """Makes files and folders that only their owner may read, whatever the process's umask is."""
 
 import os
-from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 
@@ -14,5 +13,8 @@ def opener(path: str, flags: int) -> int:
 def make_folder(folder: Path) -> None:
     """Make a folder with mode 0700, and each missing one above it. One that exists stays as it is. Raises OSError."""
     for missing in reversed(list(takewhile(lambda path: not path.exists(), (folder, *folder.parents)))):
-        with suppress(FileExistsError):  # another process has made it meanwhile
+        try:
             missing.mkdir(mode=0o700)
+        except FileExistsError:
+            if not missing.is_dir():  # else another process has made it meanwhile
+                raise

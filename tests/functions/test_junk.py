@@ -14,7 +14,7 @@ from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.records import FirestoreRecords
 from functions.apis import APIS, EVERYTHING
-from functions.domain.accounts import Account, Enrolment
+from functions.domain.accounts import Account, Enrolment, Removal
 from functions.domain.agent_sessions import AgentSession, EventPage
 from functions.domain.agents import Agent, SpentProof
 from functions.domain.batches import Batch
@@ -30,6 +30,7 @@ from tests.functions.world import KEYS, World
 NATIVE: Final = "/v1/"
 KINDS: Final = {
     "accounts": Account,
+    "removals": Removal,
     "enrolments": Enrolment,
     "pools": Pool,
     "batches": Batch,

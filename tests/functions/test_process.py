@@ -205,6 +205,7 @@ def test_claims_that_wait_are_answered_when_the_process_is_told_to_end(tmp_path:
             assert process.wait(MAX_SECONDS) == 0
         finally:
             process.kill()
+            process.wait()
     served = [json.loads(line) for line in log.read_text().splitlines() if "/v1/claims 200" in line]
     assert len(served) == WAITING
     assert max(line["duration_ms"] for line in served) < 30_000
