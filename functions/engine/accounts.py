@@ -4,6 +4,7 @@ A key is shown once, and only its digest is stored. A crash between two steps le
 or an account without a key: never a valid key without an account.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -177,7 +178,8 @@ class Accounts:
 
     def _require_room(self) -> None:
         """Raise QuotaExceeded if too many accounts are created without an operator's consent."""
-        self.signups.take()
+        if wait := math.ceil(self.signups.try_take()):
+            raise QuotaExceeded(SIGNUPS, f"Too many accounts are created now; try again in {wait} s.", wait)
         if self.records.count({"unconfirmed": True}) >= self.max_unconfirmed:
             message = "Too many accounts wait to be confirmed; ask the operator for one, or try again later."
             raise QuotaExceeded(SIGNUPS, message, FULL_SECONDS)
