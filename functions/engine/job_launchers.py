@@ -22,7 +22,7 @@ from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, QuotaExceeded, Unauthenticated, WrongState
 from functions.engine import request_ids
 from functions.engine.concurrency import run_all
-from functions.engine.record_pages import ALL, every
+from functions.engine.record_pages import ALL, every, until_none_is_left
 from functions.ports import OrderStore, Records
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason, State
@@ -36,8 +36,6 @@ REGISTERED_LAUNCHERS: Final = "registered_launchers"
 MAX_REGISTERED: Final = 10_000
 """As many as one that is started every 10 s leaves behind in a day, and as a sweep can look at."""
 RETRY_SECONDS: Final = 60
-MAX_REMOVED: Final = 500
-"""How many launchers of a deleted account are read at once."""
 TIME_BUDGET: Final = 15.0
 """Seconds that a sweep spends on launchers."""
 
@@ -149,10 +147,9 @@ class JobLaunchers:
 
     def remove_all(self, account: str) -> None:
         """Remove the account's launchers; their running jobs fail. Raises Unavailable."""
-        while launchers := self.records.find("account", account, MAX_REMOVED):
-            for launcher in launchers:
-                self.remove(launcher)
-                self.nudge(launcher.holder)
+        for launcher in until_none_is_left(self.records, account):
+            self.remove(launcher)
+            self.nudge(launcher.holder)
 
     def sweep(self, stale_after: timedelta, limit: int) -> Counter[str]:
         """Look at the launchers that are due, `limit` at a time, until none is due or the time is over.
