@@ -43,7 +43,10 @@ KEPT: Final = LAPSED_CLAIM_VALID + timedelta(minutes=10)
 TIME_BUDGET: Final = 20.0
 """Seconds that one run spends on the orders that a launcher holds, and as many on those that the account has placed."""
 PAGE: Final = 500
-NOT_DONE: Final = "The account's key is dead, but not all that it had has ended; send the same request again."
+NOT_DONE: Final = (
+    "The account's key is dead, but not all that it had has ended. The sweep ends the rest; an operator may also send "
+    "the same request again."
+)
 
 log = structlog.get_logger()
 
