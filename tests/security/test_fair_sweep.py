@@ -6,6 +6,7 @@ from typing import Final
 import pytest
 
 from functions.domain.accounts import AccountType
+from functions.domain.job_launchers import JobLauncher
 from functions.domain.order import LAPSE_MARGIN, RING_GRACE
 from functions.engine import job_launchers
 from shared.domain.order import LEASE, State
@@ -88,12 +89,17 @@ def test_launchers_of_jobs_that_cannot_be_looked_at_end_the_sweep(
         jobs.register(world)
     world.clock.now += jobs.STALE
 
-    def fail(*_: object) -> None:
+    tried = list[str]()
+
+    def fail(launcher: JobLauncher, *_: object) -> None:
+        tried.append(launcher.id)
+        world.clock.now += timedelta(seconds=1)  # so that a sweep which goes on ends, too
         raise RuntimeError("The record cannot be settled.")
 
     monkeypatch.setattr(job_launchers, "doubted", fail)
 
     assert world.sweep(limit=1)["ended"] == 0
+    assert len(tried) == 1
 
 
 def test_an_account_registers_no_more_launchers_of_jobs_than_its_quota(
