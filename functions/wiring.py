@@ -24,7 +24,7 @@ from functions.domain.parent_notices import Mailbox, Notice
 from functions.domain.pools import Pool
 from functions.domain.quotas import DEFAULT_QUOTAS, Quotas
 from functions.engine.account_removals import AccountRemovals
-from functions.engine.accounts import MAX_UNCONFIRMED, SIGNUPS, SIGNUPS_A_MINUTE, Accounts
+from functions.engine.accounts import MAX_UNCONFIRMED, SIGNUPS_A_MINUTE, Accounts
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.agents import Agents
 from functions.engine.arrivals import MAX_DISPLACED, MAX_WAITING, Arrivals, in_thread
@@ -208,7 +208,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
         ParentNotices: notices,
         Pools: pools,
         Batches: batches,
-        LateWorkers: LateWorkers(store, associations, clock, new_id),
+        LateWorkers: LateWorkers(store, associations, ports.removals, clock, new_id),
         OldestFirstClaims: OldestFirstClaims(ports.oldest_first, sweep.settle_held, usage, clock, new_id),
         Verifier: verifier,
         Agents: Agents(ports.agents, store, associations, verifier, clock, new_id),
@@ -219,7 +219,7 @@ def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSe
             ports.keys,
             enrolments,
             removals,
-            TokenBucket(SIGNUPS, ports.signups_a_minute, clock),
+            TokenBucket(ports.signups_a_minute / 60, ports.signups_a_minute, clock),
             ports.max_unconfirmed,
             clock,
             new_id,

@@ -17,7 +17,6 @@ from typing import Any, Final
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.api_core.exceptions import NotFound as NoDocument
 from google.cloud.firestore import Client, DocumentReference, FieldFilter, Query
-from google.cloud.firestore_v1.base_aggregation import AggregationResult
 from pydantic import TypeAdapter, ValidationError
 
 from functions.adapters import order_document, page_mark
@@ -27,6 +26,7 @@ from functions.adapters.order_document import plain
 from functions.adapters.page_mark import ORDER_ID
 from functions.adapters.reading import (
     Reading,
+    count,
     note_unreadable,
     order_of,
     present_order,
@@ -361,10 +361,8 @@ def _run(query: Query, limit: int) -> Sequence[Snapshot]:
 
 
 def _count(query: Query) -> int:
-    """Return the number of the query's documents, up to MAX_COUNTED: Firestore bills a count by the thousand."""
-    found = query.limit(MAX_COUNTED).count()
-    answers: list[list[AggregationResult]] = found.get(**ONCE)  # type: ignore[assignment]  # the stub declares one list; the library returns one for each document
-    return int(answers[0][0].value)
+    """Return the number of the query's documents, up to MAX_COUNTED."""
+    return count(query.limit(MAX_COUNTED))
 
 
 def _mark(read: Reading[Snapshot]) -> str | None:

@@ -6,13 +6,12 @@ from typing import Any, Generic, TypeVar
 
 from google.api_core.exceptions import AlreadyExists, FailedPrecondition
 from google.cloud.firestore import Client, DocumentReference, DocumentSnapshot, FieldFilter, Query
-from google.cloud.firestore_v1.base_aggregation import AggregationResult
 from pydantic import TypeAdapter
 
 from functions.adapters import page_mark
 from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
 from functions.adapters.order_document import plain
-from functions.adapters.reading import parse, read_one, read_past
+from functions.adapters.reading import count, parse, read_one, read_past
 from functions.domain.refusals import Conflict, NotFound
 from functions.ports import RecordPage
 
@@ -106,8 +105,7 @@ class FirestoreRecords(Generic[T]):
     @of_callers
     @persistently
     def count(self, where: Mapping[str, str | bool]) -> int:
-        answers: list[list[AggregationResult]] = self._with(where).count().get(**ONCE)  # type: ignore[assignment]  # the stub declares one list; the library returns one for each document
-        return int(answers[0][0].value)
+        return count(self._with(where))
 
     @persistently
     def all(self, limit: int) -> Sequence[T]:

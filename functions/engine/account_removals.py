@@ -2,7 +2,8 @@
 
 A record says that an account is being deleted before anything is changed, so that the sweep finishes what a death has
 interrupted. What was in progress meanwhile (a claim, a create) may still add something, so the sweep looks again until
-no request of the account can be in progress any more.
+no request of the account can be in progress any more. The record stands for as long as a launcher may report a machine
+of an order of the account that it has lost: such a machine gets no order (`late_workers`).
 
 An order that is given back or that has ended accepts nothing from its machine: the worker's token, the bootstrap token
 and the granted uploads of its epoch are over at the moment of the write.
@@ -18,7 +19,7 @@ import structlog
 
 from functions.domain.accounts import Account, Removal
 from functions.domain.events import Cancel, Release, Return, Stop
-from functions.domain.order import HELD, Order
+from functions.domain.order import LAPSED_CLAIM_VALID, OPEN, Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
 from functions.engine import request_ids
 from functions.engine.agent_sessions import AgentSessions
@@ -34,14 +35,18 @@ from shared.domain.spec import OrderKind
 from shared.log_events import LogEvent
 
 LOOK_AGAIN: Final = timedelta(seconds=30)
-"""The time between two looks for what a request added that was in progress during the deletion."""
-KEPT: Final = timedelta(minutes=10)
-"""How long the looks go on: longer than any request."""
+"""The time to the first look for what a request added that was in progress during the deletion. The next looks come
+after half of the time since the deletion, if that is more.
+"""
+KEPT: Final = LAPSED_CLAIM_VALID + timedelta(minutes=10)
+"""How long the looks go on: longer than any request, and than a former holder may report its machine."""
 TIME_BUDGET: Final = 20.0
 """Seconds that one run spends on the orders that a launcher holds, and as many on those that the account has placed."""
 PAGE: Final = 500
-NOT_DONE: Final = "The account's key is dead, but not all that it had has ended; send the same request again."
-OPEN: Final = HELD | {State.QUEUED}
+NOT_DONE: Final = (
+    "The account's key is dead, but not all that it had has ended. The sweep ends the rest; an operator may also send "
+    "the same request again."
+)
 
 log = structlog.get_logger()
 
@@ -94,7 +99,8 @@ class AccountRemovals:
         if now >= removal.began_at + KEPT:
             gone = self.records.take(removal.account, lambda stored: stored.began_at == removal.began_at)
             return Counter(records_forgotten=int(gone is not None))
-        self.records.change(removal.account, lambda stored: replace(stored, due_at=now + LOOK_AGAIN))
+        wait = max(LOOK_AGAIN, (now - removal.began_at) / 2)
+        self.records.change(removal.account, lambda stored: replace(stored, due_at=now + wait))
         return Counter()
 
     def _finish(self, removal: Removal) -> None:

@@ -4,10 +4,11 @@ A key is shown once, and only its digest is stored. A crash between two steps le
 or an account without a key: never a valid key without an account.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from functions.domain.access import ApiKey, digest
@@ -24,6 +25,11 @@ NO_ACCOUNT: Final = "Account not found"
 KEY_BYTES: Final = 24
 BY: Final = "created_at"
 """The time by which accounts are listed."""
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+BEGINNING: Final = (0, "")
+"""The place before every account in a list."""
+MAX_DIGITS: Final = 18
+"""The number of digits of a time in a page mark: microseconds until after the year 9999."""
 SIGNUPS: Final = "signups"
 """The quota of accounts that are created without an operator's consent."""
 SIGNUPS_A_MINUTE: Final = 60
@@ -117,13 +123,10 @@ class Accounts:
         if not name:
             page = self.records.page(where, BY, limit, after)
             return AccountPage(page.records, self.records.count(where), page.next)
+        beyond = BEGINNING if after is None else _marked(after)
         named = [account for account in every(self.records, BY, where) if name.casefold() in account.name.casefold()]
-        ids = [account.id for account in named]
-        if after is not None and after not in ids:
-            raise Invalid("The page mark is not one of ours.", {"after": "pass the `next` of the page before"})
-        first = 0 if after is None else ids.index(after) + 1
-        page_of = named[first : first + limit]
-        return AccountPage(page_of, len(named), page_of[-1].id if first + limit < len(named) else None)
+        rest = sorted((account for account in named if _position(account) > beyond), key=_position)
+        return AccountPage(rest[:limit], len(named), _mark(rest[limit - 1]) if len(rest) > limit else None)
 
     def settle_unconfirmed(self, limit: int) -> int:
         """Look at the oldest unconfirmed accounts, at most `limit`, whose time is over: confirm those whose keys were
@@ -177,7 +180,8 @@ class Accounts:
 
     def _require_room(self) -> None:
         """Raise QuotaExceeded if too many accounts are created without an operator's consent."""
-        self.signups.take()
+        if wait := math.ceil(self.signups.try_take()):
+            raise QuotaExceeded(SIGNUPS, f"Too many accounts are created now; try again in {wait} s.", wait)
         if self.records.count({"unconfirmed": True}) >= self.max_unconfirmed:
             message = "Too many accounts wait to be confirmed; ask the operator for one, or try again later."
             raise QuotaExceeded(SIGNUPS, message, FULL_SECONDS)
@@ -189,3 +193,22 @@ class Accounts:
     def _withdraw(self, key_digests: Iterable[str]) -> None:
         for key_digest in key_digests:
             self.keys.remove(key_digest)
+
+
+def _position(account: Account) -> tuple[int, str]:
+    """Return the account's place in a list: the microsecond of its creation (Unix time), and its id."""
+    return (account.created_at - EPOCH) // timedelta(microseconds=1), account.id
+
+
+def _mark(account: Account) -> str:
+    """Return the mark of the page that follows this account, which may be deleted before that page is asked for."""
+    created_at, account_id = _position(account)
+    return f"{created_at}_{account_id}"
+
+
+def _marked(mark: str) -> tuple[int, str]:
+    """Return the place of a mark. Raises Invalid."""
+    created_at, _, account_id = mark.partition("_")
+    if not (created_at.isascii() and created_at.isdigit() and len(created_at) <= MAX_DIGITS):
+        raise Invalid("The page mark is not one of ours.", {"after": "pass the `next` of the page before"})
+    return int(created_at), account_id

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import islice, takewhile
 from typing import Final
 
 import structlog
@@ -182,8 +183,8 @@ class Agents:
     def replace_lost(self, limit: int) -> int:
         """Replace the machines of at most `limit` lost agents, remove those agents, and return their number.
 
-        An agent whose launcher sends heartbeats is left alone: the launcher decides about the machine. Raises
-        Unavailable.
+        An agent whose launcher sends heartbeats is left alone: the launcher decides about the machine. However many of
+        these there are, the others are looked for behind them. Raises Unavailable.
         """
         now = self.clock()
 
@@ -208,8 +209,13 @@ class Agents:
                 )
                 return False
 
-        lost = self.records.before("last_seen_at", now - LOST_AFTER, limit)
-        return sum(run_all(replace_one, lost, SWEEP_SECONDS))
+        lost = takewhile(unheard, every(self.records, "last_seen_at"))
+        replaced, deadline = 0, now + timedelta(seconds=SWEEP_SECONDS)
+        while replaced < limit and (left := (deadline - self.clock()).total_seconds()) > 0:
+            if not (some := list(islice(lost, limit - replaced))):
+                break
+            replaced += sum(run_all(replace_one, some, left))
+        return replaced
 
     def _replace_machine(self, agent: Agent, why: str) -> bool:
         """Queue the order of the agent's machine again; return False if its launcher sends heartbeats."""

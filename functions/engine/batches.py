@@ -18,12 +18,11 @@ from functions.engine import request_ids
 from functions.engine.concurrency import run_all
 from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, OrderSets
 from functions.engine.quotas import Usage
+from functions.engine.record_pages import until_none_is_left
 from functions.ports import IdempotencyKey, Records
 from shared.crash_points import Point, reach
 
 NO_BATCH: Final = "Batch not found"
-MAX_REMOVED: Final = 500
-"""How many batches of a deleted account are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +58,8 @@ class Batches:
 
     def remove_all(self, account: str) -> None:
         """Remove the account's batches, so that none of their orders is created any more. Raises Unavailable."""
-        while batches := self.records.find("account", account, MAX_REMOVED):
-            for batch in batches:
-                self.records.take(batch.id)
+        for batch in until_none_is_left(self.records, account):
+            self.records.take(batch.id)
 
     def sweep(self, limit: int) -> Counter[str]:
         """Look at the batches that are due, at most `limit`: create missing orders, or forget a batch that is over.

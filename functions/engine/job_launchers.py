@@ -19,10 +19,10 @@ from functions.domain.events import Fail
 from functions.domain.holder import name_of
 from functions.domain.job_launchers import ID, STALE_KEPT, JobLauncher, doubted, first_look, offered, seen
 from functions.domain.order import Order
-from functions.domain.refusals import LeaseLost, NotFound, Unauthenticated, WrongState
+from functions.domain.refusals import LeaseLost, NotFound, QuotaExceeded, Unauthenticated, WrongState
 from functions.engine import request_ids
 from functions.engine.concurrency import run_all
-from functions.engine.record_pages import ALL, every
+from functions.engine.record_pages import ALL, every, until_none_is_left
 from functions.ports import OrderStore, Records
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason, State
@@ -31,8 +31,11 @@ from shared.log_events import LogEvent
 NOT_REGISTERED: Final = "Launcher not registered"
 NO_LAUNCHER: Final = "Launcher not found"
 RESUME: Final = "What the job has done is not known: to continue, resume its session with a new job."
-MAX_REMOVED: Final = 500
-"""How many launchers of a deleted account are read at once."""
+REGISTERED_LAUNCHERS: Final = "registered_launchers"
+"""The quota of launchers that an account has registered, those that are gone for less than a day included."""
+MAX_REGISTERED: Final = 10_000
+"""As many as one that is started every 10 s leaves behind in a day, and as a sweep can look at."""
+RETRY_SECONDS: Final = 60
 TIME_BUDGET: Final = 15.0
 """Seconds that a sweep spends on launchers."""
 
@@ -61,7 +64,10 @@ class JobLaunchers:
         labels: Sequence[str],
         stale_after: timedelta,
     ) -> JobLauncher:
-        """Store a new launcher, and return it. Raises Unavailable."""
+        """Store a new launcher, and return it. Raises QuotaExceeded if the account has too many, Unavailable."""
+        if self.records.count({"account": account}) >= MAX_REGISTERED:
+            message = f"{MAX_REGISTERED} launchers of this account are registered. Deregister those that are gone."
+            raise QuotaExceeded(REGISTERED_LAUNCHERS, message, RETRY_SECONDS)
         now = self.clock()
         launcher = JobLauncher(
             id=request_ids.job_launcher(self.new_id()),
@@ -141,18 +147,23 @@ class JobLaunchers:
 
     def remove_all(self, account: str) -> None:
         """Remove the account's launchers; their running jobs fail. Raises Unavailable."""
-        while launchers := self.records.find("account", account, MAX_REMOVED):
-            for launcher in launchers:
-                self.remove(launcher)
-                self.nudge(launcher.holder)
+        for launcher in until_none_is_left(self.records, account):
+            self.remove(launcher)
+            self.nudge(launcher.holder)
 
     def sweep(self, stale_after: timedelta, limit: int) -> Counter[str]:
-        """Look at the launchers that are due, at most `limit`.
+        """Look at the launchers that are due, `limit` at a time, until none is due or the time is over.
 
         Return the numbers of jobs that `ended` and of `records_forgotten`. Raises Unavailable.
         """
-        due = self.records.before("due_at", self.clock(), limit)
-        return sum(run_all(partial(self._settle, stale_after), due, TIME_BUDGET), start=Counter[str]())
+        done, tried, deadline = Counter[str](), set[str](), self.clock() + timedelta(seconds=TIME_BUDGET)
+        while (left := (deadline - self.clock()).total_seconds()) > 0:
+            due = self.records.before("due_at", self.clock(), limit)
+            if tried.issuperset(one.id for one in due):
+                break  # none, or only such as could not be settled
+            tried.update(one.id for one in due)
+            done += sum(run_all(partial(self._settle, stale_after), due, left), start=Counter[str]())
+        return done
 
     def _settle(self, stale_after: timedelta, found: JobLauncher) -> Counter[str]:
         launcher, now = self.records.get(found.id), self.clock()

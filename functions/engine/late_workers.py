@@ -7,7 +7,7 @@ A worker exits at any refusal, and the control plane cannot tell it to stop its 
 | holds the order | | the report is applied |
 | held it before | waits to be claimed | the sender gets it back, and the report is applied |
 | held it before | another holds it, or it has failed | a machine that runs gets an order of its own; else NotFound |
-| held it before | was cancelled, or demands attestation | NotFound |
+| held it before | was cancelled, or demands attestation, or its account was deleted | NotFound |
 | never held it, or long ago | | NotFound |
 
 A former holder that reports a failure has no machine, so nothing changes.
@@ -24,6 +24,7 @@ from typing import Final
 
 import structlog
 
+from functions.domain.accounts import Removal
 from functions.domain.events import AnyEvent, Claim, Fail, Note, Provision, Return, Start
 from functions.domain.order import LapsedClaim, Order, place
 from functions.domain.refusals import Conflict, Gone, LeaseLost, NotFound, Unavailable, WrongState
@@ -31,7 +32,7 @@ from functions.domain.rules import advance, demands_attestation
 from functions.domain.timing import MIN_BOOT_WITHOUT_HEARTBEATS
 from functions.engine import request_ids
 from functions.engine.associations import Associations
-from functions.ports import IdempotencyKey, OrderStore, Snapshot
+from functions.ports import IdempotencyKey, OrderStore, Records, Snapshot
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason, State
 from shared.domain.spec import OrderKind
@@ -74,8 +75,11 @@ class ImpossibleReport(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class LateWorkers:
+    """`removals` has a record of each account that was deleted within LAPSED_CLAIM_VALID."""
+
     store: OrderStore
     associations: Associations
+    removals: Records[Removal]
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
 
@@ -162,7 +166,8 @@ class LateWorkers:
         lapsed = order.recently_lapsed(sender, self.clock())
         if not lapsed or demands_attestation(order):
             return False
-        if order.cancel_requested_at is None and order.state is not State.SUCCEEDED:
+        ended_by_client = order.cancel_requested_at is not None or order.state is State.SUCCEEDED
+        if not ended_by_client and self.removals.get(order.account) is None:
             for claim in lapsed:
                 if self._create_order_of_machine(report, order, claim, claim_ttl):
                     return True

@@ -7,6 +7,7 @@ login, or use an admin key, to which no such limit applies.
 
 import hashlib
 import hmac
+import math
 import secrets
 import threading
 from collections.abc import Callable
@@ -77,7 +78,7 @@ class Sessions:
         self._allowed, self._clock, self._ends = allowed, clock, ends
         self._password_digest = None if password is None else digest(password)
         self._signer = Signer(f"{secret}{self._password_digest}", salt=SALT, digest_method=hashlib.sha256)
-        self._tries = TokenBucket(LOGINS, LOGINS_A_MINUTE, clock)
+        self._tries = TokenBucket(LOGINS_A_MINUTE / 60, LOGINS_A_MINUTE, clock)
         self._salt, self._hashing = secrets.token_bytes(16), threading.Lock()
 
     def open(self, password: str) -> tuple[str, datetime]:
@@ -127,7 +128,8 @@ class Sessions:
 
     def _matches(self, password: str) -> bool:
         """Compare in a time that says nothing of the password. Raises QuotaExceeded."""
-        self._tries.take()
+        if wait := math.ceil(self._tries.try_take()):
+            raise QuotaExceeded(LOGINS, f"Too many logins are tried now; try again in {wait} s.", wait)
         if not self._hashing.acquire(blocking=False):
             raise QuotaExceeded(LOGINS, "Another login is being checked.", BUSY_SECONDS)
         try:

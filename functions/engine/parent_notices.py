@@ -38,14 +38,13 @@ from functions.engine import request_ids
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.concurrency import run_all
 from functions.engine.orders import NewOrder, Orders
+from functions.engine.record_pages import until_none_is_left
 from functions.engine.session_jobs import SessionJobs
 from functions.ports import OrderStore, Records
 from shared.crash_points import Point, reach
 from shared.domain.spec import OrderKind, SessionSpec
 from shared.log_events import LogEvent
 
-MAX_REMOVED: Final = 500
-"""How many records of a deleted account are read at once."""
 SWEEP_SECONDS: Final = 8.0
 """The time that one sweep spends on notices, and as much on mailboxes."""
 
@@ -98,12 +97,10 @@ class ParentNotices:
 
     def remove_all(self, account: str) -> None:
         """Remove what the account's sessions still wait to hear, so that no job resumes them. Raises Unavailable."""
-        while notices := self.notices.find("account", account, MAX_REMOVED):
-            for notice in notices:
-                self.notices.take(notice.order_id)
-        while mailboxes := self.mailboxes.find("account", account, MAX_REMOVED):
-            for mailbox in mailboxes:
-                self.mailboxes.take(mailbox_id(account, mailbox.parent))
+        for notice in until_none_is_left(self.notices, account):
+            self.notices.take(notice.order_id)
+        for mailbox in until_none_is_left(self.mailboxes, account):
+            self.mailboxes.take(mailbox_id(account, mailbox.parent))
 
     def sweep(self, limit: int) -> Counter[str]:
         """Look at the notices and at the mailboxes that are due, at most `limit` of each.

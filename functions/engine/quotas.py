@@ -23,6 +23,7 @@ from functions.domain.order import OPEN, Order
 from functions.domain.pools import Pool, machines_of
 from functions.domain.quotas import DEFAULT_QUOTAS, Demand, Quota, Quotas
 from functions.domain.refusals import QuotaExceeded
+from functions.engine.token_bucket import TokenBucket
 from functions.ports import OrderQuery, OrderStore, Records
 from shared.domain.spec import OrderKind
 from shared.log_events import LogEvent
@@ -88,7 +89,7 @@ class Usage:
         with account.lock:
             refusal = self._over(account, demand)
             if refusal is None:
-                account.add(demand, self._clock())
+                account.add(demand)
         if refusal is not None:
             raise refusal
 
@@ -96,7 +97,7 @@ class Usage:
         """Count new orders out again: the request was a repeat, and created none."""
         account = self._account(demand.account)
         with account.lock:
-            account.add(Demand(demand.account, -demand.orders, -demand.machines), self._clock())
+            account.add(Demand(demand.account, -demand.orders, -demand.machines))
 
     @contextmanager
     def waiting(self, account: str) -> Iterator[None]:
@@ -142,7 +143,7 @@ class Usage:
     def _over(self, account: "_Account", demand: Demand) -> QuotaExceeded | None:
         """Return the refusal for the first quota that the demand exceeds. The account's lock is held."""
         now, quotas = self._clock(), self._quotas
-        if (wait := account.bucket.wait(now)) > 0:
+        if (wait := account.bucket.wait()) > 0:
             message = (
                 f"This account creates more than {quotas.creates_per_second:g} orders a second. Create them slower."
             )
@@ -184,9 +185,13 @@ class Usage:
                 known = self._accounts[account] = _Account(
                     _Count(lambda: self._store.count(OrderQuery(account=account, states=OPEN))),
                     _Count(lambda: self._machines(account)),
-                    _Bucket(self._quotas.creates_per_second, self._clock()),
+                    self._bucket(),
                 )
             return known
+
+    def _bucket(self) -> TokenBucket:
+        rate = self._quotas.creates_per_second
+        return TokenBucket(rate, max(rate * BURST_SECONDS, 1.0), self._clock)
 
     def _held_by(self, account: str, name: str | None) -> "_Count":
         with self._lock:
@@ -223,38 +228,20 @@ class _Count:
             self._number += more
 
 
-class _Bucket:
-    """Fills with `rate` tokens a second, up to what comes in BURST_SECONDS. A new order takes one.
-
-    Several orders of one request may take more than there are: the account then waits until the bucket has filled up.
-    """
-
-    def __init__(self, rate: float, now: datetime) -> None:
-        self._rate, self._most = rate, max(rate * BURST_SECONDS, 1.0)
-        self._tokens, self._at = self._most, now
-
-    def wait(self, now: datetime) -> float:
-        """Return the seconds until an order may be created; 0 if one may be now."""
-        return max((1 - self._filled(now)) / self._rate, 0.0)
-
-    def take(self, count: int, now: datetime) -> None:
-        self._tokens, self._at = min(self._filled(now) - count, self._most), now
-
-    def _filled(self, now: datetime) -> float:
-        elapsed = max((now - self._at).total_seconds(), 0.0)
-        return min(self._tokens + elapsed * self._rate, self._most)
-
-
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """`lock` is held while a demand is compared with all of this, the counting included."""
+    """`lock` is held while a demand is compared with all of this, the counting included.
+
+    Several orders of one request may take more from the bucket than there is: the account then waits until it has
+    filled up.
+    """
 
     open_orders: _Count
     machines: _Count
-    bucket: _Bucket
+    bucket: TokenBucket
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, demand: Demand, now: datetime) -> None:
-        self.bucket.take(demand.orders, now)
+    def add(self, demand: Demand) -> None:
+        self.bucket.take(demand.orders)
         self.open_orders.add(demand.orders)
         self.machines.add(demand.machines)

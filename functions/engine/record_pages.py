@@ -1,4 +1,4 @@
-"""Reads every record of a kind, by pages, so that no number of them hides one."""
+"""Reads every record of a kind, or every one of an account, by pages, so that no number of them hides one."""
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -24,3 +24,12 @@ def every(records: Records[T], by: str, where: Mapping[str, str | bool] = ALL) -
         after = page.next
         if after is None:
             return
+
+
+def until_none_is_left(records: Records[T], account: str) -> Iterator[T]:
+    """Return the account's records, and look again for others until there are none. The caller removes each.
+
+    Raises Unavailable.
+    """
+    while found := records.find("account", account, READ_AT_ONCE):
+        yield from found

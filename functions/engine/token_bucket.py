@@ -1,38 +1,42 @@
-"""Limits how often something may be tried at one instance."""
+"""Limits how often something may be done at one instance."""
 
-import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 
-from functions.domain.refusals import QuotaExceeded
 
-
-@dataclass(slots=True)
 class TokenBucket:
-    """A token bucket: `a_minute` tries come back every minute, and no more than that many are saved.
+    """Fills with `rate` tokens a second, up to `most`; it is full at first. Threads may share it."""
 
-    Tries beyond it are refused, and cost nothing of what comes back. `quota` names the limit.
-    """
+    def __init__(self, rate: float, most: float, clock: Callable[[], datetime]) -> None:
+        self._rate, self._most, self._clock = rate, most, clock
+        self._lock = threading.Lock()
+        self._tokens, self._filled_at = most, clock()
 
-    quota: str
-    a_minute: int
-    clock: Callable[[], datetime]
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _left: float | None = None
-    _counted_at: datetime | None = None
-
-    def take(self) -> None:
-        """Use up one try. Raises QuotaExceeded, with the time until the next one comes back."""
+    def try_take(self) -> float:
+        """Take a token, and return 0; if there is none, return the seconds until there is one, and take nothing."""
         with self._lock:
-            now = self.clock()
-            passed = 0.0 if self._counted_at is None else max((now - self._counted_at).total_seconds(), 0)
-            left = self.a_minute if self._left is None else self._left
-            left = min(left + passed * self.a_minute / 60, self.a_minute)
-            self._counted_at, self._left = now, left
-            if left >= 1:
-                self._left = left - 1
-                return
-        wait = math.ceil((1 - left) * 60 / self.a_minute)
-        raise QuotaExceeded(self.quota, f"At most {self.a_minute} a minute are taken; try again in {wait} s.", wait)
+            self._fill()
+            if self._tokens >= 1:
+                self._tokens -= 1
+                return 0
+            return (1 - self._tokens) / self._rate
+
+    def wait(self) -> float:
+        """Return the seconds until there is a token; 0 if there is one."""
+        with self._lock:
+            self._fill()
+            return max((1 - self._tokens) / self._rate, 0)
+
+    def take(self, count: float) -> None:
+        """Take tokens, even more than there are: the bucket must fill up from below zero then. A negative `count` gives
+        tokens back.
+        """
+        with self._lock:
+            self._fill()
+            self._tokens = min(self._tokens - count, self._most)
+
+    def _fill(self) -> None:
+        now = self._clock()
+        passed = max((now - self._filled_at).total_seconds(), 0)
+        self._tokens, self._filled_at = min(self._tokens + passed * self._rate, self._most), now

@@ -20,7 +20,11 @@ AT_ONCE: Final = timedelta()
 NO_ROOM: Final = timedelta(seconds=5)
 """The delay before a bell is delivered again if this launcher has no room: another launcher may have some."""
 FOREIGN: Final = timedelta(seconds=10)
-"""The delay for a bell of a lane that is not served. The subscription's filter drops those, except in the emulator."""
+"""The delay for a bell of a lane that is not served. The subscription's filter drops those, except in the emulator, and
+except those of lanes that the launcher could serve, but that are beyond the scope of its key.
+"""
+BEYOND_SCOPE: Final = "conflict"
+"""The code of the refusal of a claim by id whose lanes, within the key's scope, are not the order's."""
 UNREADABLE: Final = timedelta(seconds=30)
 """The delay for a bell whose order the control plane cannot read, in a roll-out or after a rollback."""
 
@@ -93,6 +97,9 @@ class DoorbellLoop:
             return 0
         except (Unreachable, Refused) as error:
             self._admission.free(room)
+            if isinstance(error, Refused) and error.code == BEYOND_SCOPE:  # other bells do not wait
+                self._give_back(heard, FOREIGN)
+                return 0
             return self._claim_failed(heard, error)
         self._outage.answered()
         self._backoff.reset()

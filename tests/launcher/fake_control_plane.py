@@ -80,6 +80,8 @@ class FakeControlPlane:
         """Ids of orders that no answer to a heartbeat mentions."""
         self.unreadable: set[str] = set()
         """Ids of orders that another version wrote."""
+        self.beyond_scope: set[str] = set()
+        """Ids of orders whose lanes the launcher's key may not claim in."""
         self.knows_machine_gone = True
         """False in the version before, which refuses such a report as invalid; so of `knows_machine_running`."""
         self.knows_machine_running = True
@@ -167,6 +169,8 @@ class FakeControlPlane:
             if isinstance(request, ClaimById):
                 if request.order_id in self.unreadable:
                     return _a_problem(503, "other_version")
+                if request.order_id in self.beyond_scope:
+                    return _a_problem(409, "conflict")
                 if request.order_id not in self._offered | dict.fromkeys(self._taken):
                     return _a_problem(404, "not_found")
                 claimed = self._offered.pop(request.order_id, None)

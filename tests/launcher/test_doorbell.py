@@ -10,7 +10,7 @@ import pytest
 import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
-from launcher.daemon.bell import DoorbellLoop
+from launcher.daemon.bell import FOREIGN, DoorbellLoop
 from launcher.daemon.bells import BellsUnavailable, Heard
 from launcher.host.clock import SYSTEM, Clock
 from launcher.machines.resources import Resources
@@ -215,6 +215,26 @@ def test_a_bell_that_a_quota_refuses_is_given_back_for_as_long_as_the_control_pl
 
     assert (doorbell.given_back, doorbell.acknowledged) == ([(order_id, 7.0)], [])
     assert launcher.room() == 2
+
+
+def test_the_bell_of_an_order_beyond_the_scope_of_the_key_is_given_back_and_delays_no_other(
+    launcher: InProcessLauncher,
+) -> None:
+    """The launcher serves the lane of tasks that ask for secrets, but not every launcher's key is good for it."""
+    doorbell, foreign = Recording(), ["beyond-1", "beyond-2"]
+    launcher.server.beyond_scope.update(foreign)
+    order_id = launcher.server.offer()
+    for one in (foreign[0], order_id, foreign[1]):
+        doorbell.ring(Bell(one, TASK_LANE))
+    clock, closing = ManualClock(most=2), Closing(launcher.admission)
+
+    with structlog.testing.capture_logs() as logs:
+        DoorbellLoop(doorbell, launcher.claims, launcher.assignments, closing, launcher.outage, clock.clock()).run()  # type: ignore[arg-type]
+
+    assert doorbell.given_back == [(one, FOREIGN.total_seconds()) for one in foreign]
+    assert doorbell.acknowledged == [order_id]
+    assert set(clock.pauses) == {0}
+    assert [line for line in logs if "requests" in line] == []
 
 
 def test_an_order_that_the_control_plane_cannot_read_delays_no_other_bell(launcher: InProcessLauncher) -> None:

@@ -12,6 +12,7 @@ from functions.adapters.memory import MemoryOrderStore
 from functions.domain.accounts import AccountType
 from functions.domain.batches import Batch, Member
 from functions.domain.limits import Limits
+from functions.domain.order import LAPSED_CLAIM_VALID
 from functions.domain.parent_notices import Mailbox, Notice, mailbox_id
 from functions.domain.pools import Pool
 from functions.domain.timing import STOP_PATIENCE
@@ -21,7 +22,7 @@ from shared.domain.order import State
 from shared.domain.spec import ExportOptions
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.factories import CAPACITY, NOW, SESSION, a_claim, a_key, an_order
-from tests.functions.capacity.orders import claim, place, report, reported
+from tests.functions.capacity.orders import GCP, claim, lapse, place, report, reported
 from tests.functions.jobs import client as jobs
 from tests.functions.world import ADMIN, FirstFitting, World, by_id
 from tests.meanwhile import Meanwhile
@@ -214,6 +215,28 @@ def test_nothing_of_a_deleted_tenant_makes_another_order(world: World) -> None:
     assert [one.standing for one in ports.pools.all(10)] == [False]
     assert [records.all(10) for records in (ports.batches, ports.job_notices, ports.parent_mailboxes)] == [[]] * 3
     assert [order for order in _orders(world) if order["state"] not in ("cancelled", "succeeded")] == []
+
+
+@pytest.mark.parametrize("after", [timedelta(), LAPSED_CLAIM_VALID / 2])
+def test_a_machine_of_a_lapsed_claim_gets_no_order_on_the_account_of_a_deleted_tenant(
+    world: World, after: timedelta
+) -> None:
+    account_id, key = world.admit(AccountType.DEPLOYER)
+    (_, former), (_, last) = (world.admit(AccountType.LAUNCHER) for _ in range(2))
+    order_id = world.place(GCP, key=key)["id"]
+    assert claim(world, former)["claimed"]
+    lapse(world)
+    world.clock.now += timedelta(seconds=20)
+    assert claim(world, last)["claimed"]
+    reported(world, last, order_id, "failed")
+
+    delete(world, account_id)
+    looks = after // (4 * account_removals.LOOK_AGAIN)
+    for _ in range(looks):
+        let_the_sweep_look(world, after=4 * account_removals.LOOK_AGAIN)
+
+    assert report(world, former, order_id, "fulfilled", vm_name="ghost").status_code == 404
+    assert [order["id"] for order in _orders(world)] == [order_id]
 
 
 def test_the_session_of_a_deleted_tenant_is_stopped_at_its_launcher_and_its_words_are_removed(world: World) -> None:

@@ -7,7 +7,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from functions.domain.access import ApiKey, Role, digest
-from functions.domain.accounts import Enrolment
+from functions.domain.accounts import DEFAULT_SCOPE, Enrolment
+from launcher.daemon.bell import BEYOND_SCOPE
 from shared.domain.spec import AnySpec, CapacitySpec, ExportSpec, NodeSize, SecretName, SessionSpec, TaskSpec
 from tests.factories import CAPACITY, EXPORT, NOW, SESSION, TASK
 from tests.functions.capacity.accounts import ENROLMENTS, answered, configure, create, enrol, wrong_fields
@@ -167,3 +168,15 @@ def test_a_task_that_asks_for_a_secret_is_not_in_the_lane_of_other_tasks(world: 
     assert world.claim_next(lanes=["any/task"]) is None
     refused = world.post(CLAIMS, by_id(order_id, lanes=["any/task"]), LAUNCHER)
     assert refused.status_code == 409
+
+
+def test_a_bell_beyond_the_scope_of_the_key_is_refused_as_a_launcher_knows_it(world: World) -> None:
+    """A launcher gives such a bell back for others, and hears the next: any other refusal would make it wait."""
+    allow_secret(world, "acme")
+    key = "key-of-the-default-scope"
+    world.ports.keys.add(ApiKey(digest(key), Role.LAUNCHER, "rack", True, DEFAULT_SCOPE))
+    order_id = world.place(WITH_SECRET)["id"]
+
+    refused = world.post("/v1/claims", by_id(order_id, lanes=["any/task", "any/task/secrets"]), key)
+
+    assert (refused.status_code, refused.get_json()["type"]) == (409, f"urn:launchyard:problem:{BEYOND_SCOPE}")

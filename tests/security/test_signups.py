@@ -84,6 +84,21 @@ def test_a_list_of_accounts_goes_on_where_a_page_ended_and_its_total_counts_all(
     assert world.get(f"{PATH}?{query}&after=not%20ours", ADMIN).status_code == 422
 
 
+@pytest.mark.usefixtures("stores")
+@pytest.mark.parametrize("query", ["", "name=rack"])
+def test_a_list_goes_on_although_the_account_at_the_end_of_its_page_was_deleted(world: World, query: str) -> None:
+    for number in range(4):
+        create(world, f"rack-{number}")
+        world.clock.now += A_MOMENT
+    page = answered(world.get(f"{PATH}?limit=2&{query}", ADMIN))
+    for account in page["accounts"]:
+        assert world.delete(f"{PATH}/{account['account_id']}", ADMIN).status_code == 200
+
+    rest = answered(world.get(f"{PATH}?limit=2&{query}&after={page['next']}", ADMIN))
+
+    assert ([account["name"] for account in rest["accounts"]], rest["total"]) == (["rack-2", "rack-3"], 2)
+
+
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 

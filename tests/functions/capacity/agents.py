@@ -134,10 +134,10 @@ def listed(world: World, query: str = "") -> list[str]:
     return [one["vm_name"] for one in body["agents"]]
 
 
-def attended(world: World) -> str:
+def attended(world: World, vm_name: str = "vm-1") -> str:
     """Return an order whose lease is attended, with an agent in its machine."""
     order_id: str = world.place(RACK)["id"]
     assert world.claim(order_id, lanes=[f"{RACK.datacenter}/capacity/tiny"]) is not None
-    registered(world, **bootstrap(order_id, world.ports.tokens.bootstrap(order_id, 1)))
+    registered(world, vm_name=vm_name, **bootstrap(order_id, world.ports.tokens.bootstrap(order_id, 1)))
     assert world.order(order_id).state is State.RUNNING
     return order_id

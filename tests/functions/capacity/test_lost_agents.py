@@ -50,7 +50,7 @@ def test_an_agent_that_sends_a_heartbeat_while_the_sweep_runs_is_not_lost(
     order_id = fulfilled(world, worker)
     agent_id = registered(world)
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
-    meanwhile(world.ports.agents, "before", lambda: beat(world, agent_id), after=True)
+    meanwhile(world.ports.agents, "page", lambda: beat(world, agent_id), after=True)
 
     assert swept_agents(world) == 0
     assert listed(world) == ["vm-1"]
@@ -75,6 +75,21 @@ def test_the_machine_of_a_lost_agent_is_left_to_a_launcher_that_sends_heartbeats
 
     assert swept_agents(world) == 0
     assert world.order(order_id).state is State.RUNNING
+
+
+def test_silent_agents_that_are_left_to_their_launchers_hide_no_lost_one(world: World, worker: str) -> None:
+    kept = [attended(world, f"vm-{number}") for number in range(3)]
+    world.clock.now += timedelta(seconds=1)
+    lost = fulfilled(world, worker, "vm-3")
+    registered(world, vm_name="vm-3")
+    until = world.clock.now + LOST_AFTER + timedelta(seconds=1)
+    while world.clock.now < until:
+        world.clock.now += timedelta(seconds=50)
+        world.heartbeat(*((order_id, 1) for order_id in kept))
+
+    assert swept_agents(world, limit=1) == 1
+    assert world.order(lost).state is State.QUEUED
+    assert [world.order(order_id).state for order_id in kept] == [State.RUNNING] * 3
 
 
 def test_a_lost_agent_does_not_change_an_order_that_has_moved_on(world: World, worker: str) -> None:
