@@ -17,12 +17,13 @@ from launcher.host.checks import network
 from launcher.host.checks.host import Case, Host
 from launcher.host.checks.network import DENIED, guests, of_case
 from launcher.host.confinement import Reach
-from launcher.host.guest_network import LOOPBACK_GATEWAY, PROXY, Enforcement, GuestNetwork
+from launcher.host.guest_network import PROXY, Enforcement, GuestNetwork
 from launcher.host.hypervisor import Hypervisor, QemuMode
 from launcher.host.probe import why_not_confined
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.providers.qemu.settings import HostSettings
 from launcher.settings import LauncherSettings, read
+from shared.address import LOOPBACK_GATEWAY
 from shared.log_events import LogEvent
 from shared.settings import SettingsWrong
 from tests.launcher.stand_ins import SMALL
@@ -207,7 +208,7 @@ def test_machines_reach_the_servers_of_the_launchers_settings_and_what_the_opera
     settings = a_launcher(
         url="http://127.0.0.1:8080",
         source_api="https://source.example",
-        source_ipfs="http://10.9.9.9:4000",
+        source_ipfs="https://10.9.9.9:4000",
         guest_allow=" 127.0.0.1:8690, Registry.Internal:5000,[fd00::1]:443,10.1.2.3 ,10.2.0.0/16,",
     )
 
