@@ -44,7 +44,7 @@ def parse(items: tuple[str, ...]) -> Allowed:
     endpoints, networks = list[tuple[str, int]](), list[str]()
     for item in items:
         if network := _network(item):
-            if network.is_loopback:
+            if network.is_loopback or network.is_unspecified:
                 raise ValueError("the loopback is allowed by host and port alone, such as 127.0.0.1:8080")
             networks.append(str(network))
         else:
