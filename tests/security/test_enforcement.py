@@ -235,7 +235,7 @@ def test_an_operator_may_close_public_addresses(monkeypatch: pytest.MonkeyPatch)
         ("127.0.0.0/8", "by host and port alone"),
         ("127.0.0.1", "by host and port alone"),
         ("::1", "by host and port alone"),
-        ("0.0.0.0", "by host and port alone"),
+        ("0.0.0.0", "by host and port alone"),  # noqa: S104
         ("::", "by host and port alone"),
         ("example.com", "HOST:PORT"),
         ("example.com:http", "HOST:PORT"),
