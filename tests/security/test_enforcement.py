@@ -68,10 +68,10 @@ def test_the_slice_denies_every_network_of_a_host() -> None:
     assert [name for name, _ in directives(SLICE, "Slice") if name == "IPAddressAllow"] == []
 
 
-def test_the_service_has_only_the_capabilities_to_change_users_and_none_to_make_namespaces() -> None:
+def test_the_service_has_only_the_capabilities_to_change_users_and_end_them_and_none_to_make_namespaces() -> None:
     service = dict(directives(SERVICE, "Service"))
 
-    assert service["CapabilityBoundingSet"].split() == ["CAP_SETUID", "CAP_SETGID"]
+    assert service["CapabilityBoundingSet"].split() == ["CAP_SETUID", "CAP_SETGID", "CAP_KILL"]
     assert (service["NoNewPrivileges"], service["RestrictNamespaces"]) == ("yes", "yes")
 
 

@@ -1,6 +1,8 @@
 """What a page in the developer's browser can do to the control plane of the same machine: nothing."""
 
 import json
+import re
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -20,6 +22,7 @@ from tests.functions.conftest import SETTINGS
 from tests.functions.tasks.calls import BODIES, address, held
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World
 from tests.security.credentials import opening
+from tools.guards import ROOT
 from worker.network import at_gateway
 
 HERE: Final = ("127.0.0.1:8080", "localhost:8080", "localhost", "[::1]:8080", "127.9.9.9")
@@ -128,6 +131,14 @@ def test_a_program_may_say_that_its_body_is_json_or_leave_it_out(world: World, c
     answer = world.http.post("/v1/orders", data=TASK, headers=sent, content_type=content_type)
 
     assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")], ids=lambda page: page.name)
+def test_no_command_of_the_documentation_sends_a_form(page: Path) -> None:
+    """curl says that its data is a form unless it is told otherwise."""
+    text = page.read_text(encoding="utf-8")
+
+    assert re.findall(r"curl .*(?:\\\n.*)*? (?:-d|--data\S*) .*", text) == []
 
 
 @pytest.mark.parametrize("content_type", sorted(FORM_TYPES))
