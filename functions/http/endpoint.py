@@ -124,7 +124,7 @@ class Endpoint:
         given: dict[str, Any] = {name: services[kind] for name, kind in signature.services.items()}
         if request.method not in READING:
             require_uncompressed(request)
-            if SECRETS.isdisjoint(named):  # no page knows a secret, and whoever was given one may be a plain script
+            if not _knows_a_secret(request, address, named):
                 require_json(request)
         require_size(request.content_length, route.max_bytes)
         if signature.body is not None:
@@ -139,6 +139,13 @@ class Endpoint:
             given[signature.caller] = caller
         answer: Answer = route.handler(**given, **named)
         return answer
+
+
+def _knows_a_secret(request: Request, address: Address, named: Mapping[str, str]) -> bool:
+    """Return whether a request has a credential. A page has none: it knows no secret of an address, and a browser sends
+    no Authorization header for it without asking. Whoever has one may leave the body's type to its library.
+    """
+    return "Authorization" in request.headers or address.key is not None or not SECRETS.isdisjoint(named)
 
 
 def _note_degraded(error: Exception) -> None:
