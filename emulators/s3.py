@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from emulators.processes import LOOPBACK, Server, StartFailed, accepts, await_ready, start, stop
 from emulators.s3_backend import Backend, a_backend, start_moto
 from emulators.s3_proxy import CheckingProxy
-from emulators.serving import bind
+from emulators.serving import listen
 from emulators.settings import S3BackendSettings, S3Settings
 from functions.adapters.s3 import s3_client
 from shared.settings import read_or_exit
@@ -63,7 +63,7 @@ def serve(port: int = typer.Option(), backend_port: int = typer.Option(), access
     credentials = Credentials(access_key, read_or_exit(S3Settings).secret.get_secret_value())
     backend = Backend(backend_port, read_or_exit(S3BackendSettings).word)
     proxy = CheckingProxy(backend, credentials, lambda: datetime.now(UTC))
-    bind(proxy, port).serve_forever()
+    listen(proxy, port).serve_forever()  # signatures cover the Host header, and a client of R2 sends R2's name
 
 
 if __name__ == "__main__":

@@ -40,10 +40,11 @@ class OwnMachineOnly:
 
 def bind(app: "WSGIApplication", port: int) -> BaseWSGIServer:
     """Return a listening server of the local stack. Call its `serve_forever()`. Port 0 chooses a free port."""
-    return _listen(OwnMachineOnly(app), port)
+    return listen(OwnMachineOnly(app), port)
 
 
-def _listen(app: "WSGIApplication", port: int) -> BaseWSGIServer:
+def listen(app: "WSGIApplication", port: int) -> BaseWSGIServer:
+    """Return a server for an application that checks by itself what a request calls it: `bind` is for all others."""
     return make_server(LOOPBACK, port, app, threaded=True, request_handler=_Quiet)
 
 
@@ -67,7 +68,7 @@ class Below:
 @contextmanager
 def serving(app: "WSGIApplication") -> Iterator[str]:
     """Serve any application on a free port in the background; yield the base address."""
-    server = _listen(app, 0)
+    server = listen(app, 0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:

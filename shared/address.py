@@ -9,6 +9,8 @@ from pydantic import AfterValidator
 SCHEMES: Final = ("http://", "https://")
 PORTS: Final = range(1, 65536)
 NATIVE: Final = "/v1"
+LOOPBACK_GATEWAY: Final = "10.0.2.2"
+"""The loopback of a QEMU machine's host, as QEMU's user network shows it to the guest."""
 
 
 def parse(text: str) -> httpx.URL:

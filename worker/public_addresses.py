@@ -12,9 +12,8 @@ from typing import Any, Final
 import httpcore
 
 from shared.address import is_loopback
+from shared.public_address import Address, is_public
 
-NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
-"""Addresses that hold an IPv4 address in their last four bytes (RFC 6052)."""
 REFUSED: Final = "its name leads to an address that is not public"
 
 
@@ -34,7 +33,7 @@ class PublicBackend(httpcore.SyncBackend):
         """Connect as the base class does, `timeout` seconds an address. Raises AddressRefused, too."""
         if _is_address(host) or is_loopback(host):
             return super().connect_tcp(host, port, timeout, *arguments, **options)
-        allowed = [address for address in _looked_up(host, port) if is_public(address, self._private)]
+        allowed = [address for address in _looked_up(host, port) if is_public(_address(address), self._private)]
         if not allowed:
             raise AddressRefused(REFUSED)
         for address in allowed[:-1]:
@@ -45,25 +44,16 @@ class PublicBackend(httpcore.SyncBackend):
         return super().connect_tcp(allowed[-1], port, timeout, *arguments, **options)
 
 
-def is_public(address: str, private: bool = False) -> bool:
-    """Return whether an IP address is one of the public internet's; if `private`, or of a private network."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip in NAT64:
-            return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)), private)
-        if (embedded := ip.ipv4_mapped or ip.sixtofour) is not None:
-            return is_public(str(embedded), private)
-    if ip.is_multicast or ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_reserved:
-        return False
-    return ip.is_global or (private and ip.is_private)
-
-
 def _is_address(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
     except ValueError:
         return False
     return True
+
+
+def _address(text: str) -> Address:
+    return ipaddress.ip_address(text.partition("%")[0])
 
 
 def _looked_up(host: str, port: int) -> Iterable[str]:

@@ -127,12 +127,16 @@ class Bodies:
 
 
 def require_json(request: Request) -> None:
-    """Refuse a body of a type that pages send to any host without asking, and a compressed one.
+    """Refuse a body of a type that pages send to any host without asking.
 
-    A body without a type is taken, as scripts send it. Raises WrongContentType, Malformed.
+    A body without a type is taken, as scripts send it. Raises WrongContentType.
     """
     if request.mimetype in FORM_TYPES:
         raise WrongContentType("Send the body as JSON, with the header `Content-Type: application/json`.")
+
+
+def require_uncompressed(request: Request) -> None:
+    """Raises Malformed."""
     codings = {coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
     if codings - {"", "identity"}:
         raise Malformed("Send the body without a Content-Encoding.")

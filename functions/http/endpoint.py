@@ -22,7 +22,7 @@ from werkzeug.routing import MapAdapter
 from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, Unavailable
 from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import Open, Principal, bearer
-from functions.http.bodies import Bodies, require_json, require_size
+from functions.http.bodies import Bodies, require_json, require_size, require_uncompressed
 from functions.http.cors import allow_origin, preflight
 from functions.http.dialect import NATIVE, Dialect
 from functions.http.handlers import Services, require_services, wanted_by
@@ -123,7 +123,9 @@ class Endpoint:
             caller = replace(caller, identity=_identity(request) if dialect.identifies_launchers else None)
         given: dict[str, Any] = {name: services[kind] for name, kind in signature.services.items()}
         if request.method not in READING:
-            require_json(request)
+            require_uncompressed(request)
+            if not _knows_a_secret(request, address, named):
+                require_json(request)
         require_size(request.content_length, route.max_bytes)
         if signature.body is not None:
             given["body"] = dialect.body(body(), signature.body)
@@ -137,6 +139,13 @@ class Endpoint:
             given[signature.caller] = caller
         answer: Answer = route.handler(**given, **named)
         return answer
+
+
+def _knows_a_secret(request: Request, address: Address, named: Mapping[str, str]) -> bool:
+    """Return whether a request has a credential. A page has none: it knows no secret of an address, and a browser sends
+    no Authorization header for it without asking. Whoever has one may leave the body's type to its library.
+    """
+    return "Authorization" in request.headers or address.key is not None or not SECRETS.isdisjoint(named)
 
 
 def _note_degraded(error: Exception) -> None:

@@ -2,6 +2,8 @@
 
 A page of any origin may send requests to a loopback address, and with a name of its own that is made to mean this
 machine (DNS rebinding), it may read the answers.
+
+A program in a machine under QEMU names its host by LOOPBACK_GATEWAY, an address: no page's own name can mean that.
 """
 
 from urllib.parse import urlsplit
@@ -9,7 +11,7 @@ from urllib.parse import urlsplit
 from werkzeug import Request
 
 from functions.domain.refusals import Forbidden
-from shared.address import is_loopback
+from shared.address import LOOPBACK_GATEWAY, is_loopback
 
 
 class ForeignRequest(Forbidden):
@@ -20,21 +22,24 @@ class ForeignRequest(Forbidden):
 
     def __init__(self) -> None:
         super().__init__(
-            "Send the request to 127.0.0.1, [::1] or localhost, and from no page of another origin: the Host or the "
-            "Origin header names another machine."
+            "Send the request to 127.0.0.1, [::1] or localhost (in a machine: to its gateway), and from no page of "
+            "another origin: the Host or the Origin header names another machine."
         )
 
 
 def is_foreign(request: Request) -> bool:
     """Return whether a header names another machine. Programs, unlike browsers, send no Origin."""
     host, origin = request.headers.get("Host"), request.headers.get("Origin")
-    return not (_is_local(host and f"//{host}") and _is_local(origin))
+    called = None if host is None else _host(f"//{host}")
+    return not (
+        (called is None or called == LOOPBACK_GATEWAY or is_loopback(called))
+        and (origin is None or is_loopback(_host(origin)))
+    )
 
 
-def _is_local(address: str | None) -> bool:
-    if address is None:
-        return True
+def _host(address: str) -> str:
+    """Return the host that an address names; empty if it names none."""
     try:
-        return is_loopback(urlsplit(address).hostname or "")
+        return urlsplit(address).hostname or ""
     except ValueError:
-        return False
+        return ""

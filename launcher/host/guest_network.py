@@ -9,9 +9,8 @@ import httpx
 
 from launcher.host.confine import is_loopback
 from launcher.host.confinement import PROXY_PORT, Reach
+from shared.address import LOOPBACK_GATEWAY
 
-LOOPBACK_GATEWAY: Final = "10.0.2.2"
-"""The loopback of QEMU's network, as its user network shows it to the guest."""
 PROXY: Final = f"http://{LOOPBACK_GATEWAY}:{PROXY_PORT}"
 MAX_ENDPOINTS: Final = 64
 PORTS: Final = {"http": 80, "https": 443}
@@ -45,7 +44,7 @@ def parse(items: tuple[str, ...]) -> Allowed:
     endpoints, networks = list[tuple[str, int]](), list[str]()
     for item in items:
         if network := _network(item):
-            if network.is_loopback:
+            if network.is_loopback or network.is_unspecified:
                 raise ValueError("the loopback is allowed by host and port alone, such as 127.0.0.1:8080")
             networks.append(str(network))
         else:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from launcher.host.confinement import Confinement, File, Reach, User
-from launcher.host.guest_network import LOOPBACK_GATEWAY, PROXY, Enforcement, GuestNetwork, reaches_loopback
+from launcher.host.guest_network import PROXY, Enforcement, GuestNetwork, reaches_loopback
 from launcher.host.users import user_of
+from shared.address import LOOPBACK_GATEWAY
 
 BINARY: Final = "qemu-system-x86_64"
 TDX_FIRMWARE: Final = Path("/usr/share/ovmf/OVMF.fd")

@@ -64,6 +64,14 @@ def test_what_the_operator_allows_is_reached_and_nothing_beside_it() -> None:
     assert not is_reachable("10.3.0.1", 443, allowed)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.53", "0.0.0.0", "::", "::1", "::ffff:127.9.9.9"])  # noqa: S104
+def test_no_network_that_is_allowed_has_this_hosts_loopback_in_it(address: str) -> None:
+    everything = Reach(networks=("0.0.0.0/0", "::/0"))
+
+    assert not is_reachable(address, 22, everything)
+    assert is_reachable("10.1.2.3", 22, everything)
+
+
 def is_ipv4(text: str) -> bool:
     try:
         socket.inet_pton(socket.AF_INET, text)

@@ -25,7 +25,7 @@ from launcher.machines import directory
 from launcher.machines.directory import CONFIG, QMP_SOCKET, VmDirectory
 from launcher.machines.failures import of_words
 from launcher.machines.port import LaunchFailed, MachineState
-from launcher.providers.process.identity import marked, state_of
+from launcher.providers.process.identity import end_stragglers, marked, state_of
 from launcher.providers.process.supervise import ProcessMachine
 from launcher.providers.qemu import monitor as qmp
 from launcher.providers.qemu.provider import QemuMachines
@@ -34,6 +34,7 @@ from shared.guest.config import WorkerConfig
 from tests.factories import TASK
 from tests.harness.waiting import await_value
 from tests.launcher.stand_ins import A_LEASE, SMALL, a_manifest
+from tests.launcher.test_operators_files import SERVICE, directives
 from tests.launcher.test_qemu import A_HOLD, a_directory, a_provider
 from tests.security.test_network_of_a_machine import without_administration
 
@@ -42,6 +43,8 @@ FILTERED: Final = "2"
 """SECCOMP_MODE_FILTER."""
 PR_CAPBSET_DROP: Final = 24
 CAP_SETUID: Final = 7
+NUMBERS: Final = {"CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETUID": CAP_SETUID}
+LAST_CAPABILITY: Final = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
 KEEPS_ITS_USER: Final = """
 from launcher.host import forwarder
 from launcher.host.privileges import LIBC
@@ -49,6 +52,29 @@ PR_GET_DUMPABLE = 3
 print(LIBC.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
 forwarder._confine(None)
 print(LIBC.prctl(PR_GET_DUMPABLE, 0, 0, 0, 0))
+"""
+ENDS_MACHINES: Final = """
+import os, subprocess, sys
+from pathlib import Path
+from launcher.host.confinement import Confinement, command
+from launcher.host.users import user_of
+from launcher.providers.process.identity import MARK, end_stragglers, marked
+from launcher.providers.process.supervise import ProcessMachine
+
+def started():
+    user = user_of(uuid, None, Path("/nowhere"))
+    argv = command(Confinement(user), ("/bin/sh", "-c", "echo up; read _", "qemu", "-uuid", uuid))
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(argv, stdin=pipe, stdout=pipe, env={MARK: uuid}, start_new_session=True)
+    assert child.stdout.readline() == b"up\\n"
+    return child
+
+uuid = sys.argv[1]
+machine, left = started(), started()
+print(sorted(marked(uuid)) == sorted([machine.pid, left.pid]))
+end_stragglers(uuid) if sys.argv[2] == "stragglers" else None
+for child in (machine, left):
+    print(ProcessMachine(child, os.pidfd_open(child.pid), uuid).destroy() < 0)
 """
 NONE: Final = "0000000000000000"
 
@@ -239,6 +265,26 @@ def test_a_launcher_that_may_make_no_network_confines_machines_in_a_user_namespa
     assert "0" not in status["Uid"]
     assert (status["CapEff"], status["NoNewPrivs"]) == ([NONE], ["1"])
     assert [name.strip() for name in status if name.strip() in psutil.net_if_addrs()] == ["lo"]
+
+
+@pytest.mark.parametrize("way", ["stragglers", "signals"])
+def test_a_launcher_with_the_units_rights_sees_and_ends_the_machines_of_other_users(way: str) -> None:
+    argv = [sys.executable, "-c", ENDS_MACHINES, A_UUID, way]
+
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, preexec_fn=with_the_units_rights)
+    finally:
+        end_stragglers(A_UUID)
+
+    assert done.stdout.split() == ["True", "True", "True"], done.stderr
+
+
+def with_the_units_rights() -> None:
+    """Leave root, if this is root, the capabilities that the launcher's unit gives it."""
+    given = {NUMBERS[name] for name in dict(directives(SERVICE, "Service"))["CapabilityBoundingSet"].split()}
+    for number in range(LAST_CAPABILITY + 1) if os.geteuid() == 0 else ():
+        if number not in given:
+            call("prctl", PR_CAPBSET_DROP, number, 0, 0, 0)
 
 
 def without_setuid() -> None:

@@ -76,7 +76,7 @@ def status_of(connection: socket.socket) -> int:
         (head("POST /nothing"), 404),
         (head("PUT /v1/orders"), 405),
         (head("POST /v1/orders", length=2_000_000), 413),
-        (head("POST /v1/orders", f"{KEY}Content-Type: text/plain\r\n"), 415),
+        (head("POST /api/v1/accounts", "Content-Type: text/plain\r\n"), 415),
         (head("POST /api/v1/launchers/capacity/orders/claim", ""), 401),
         (head("POST /export/nothing", ""), 404),
         (head("POST /jobs", ""), 401),

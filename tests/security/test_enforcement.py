@@ -17,12 +17,13 @@ from launcher.host.checks import network
 from launcher.host.checks.host import Case, Host
 from launcher.host.checks.network import DENIED, guests, of_case
 from launcher.host.confinement import Reach
-from launcher.host.guest_network import LOOPBACK_GATEWAY, PROXY, Enforcement, GuestNetwork
+from launcher.host.guest_network import PROXY, Enforcement, GuestNetwork
 from launcher.host.hypervisor import Hypervisor, QemuMode
 from launcher.host.probe import why_not_confined
 from launcher.providers.qemu.provider import QemuProvider
 from launcher.providers.qemu.settings import HostSettings
 from launcher.settings import LauncherSettings, read
+from shared.address import LOOPBACK_GATEWAY
 from shared.log_events import LogEvent
 from shared.settings import SettingsWrong
 from tests.launcher.stand_ins import SMALL
@@ -67,10 +68,10 @@ def test_the_slice_denies_every_network_of_a_host() -> None:
     assert [name for name, _ in directives(SLICE, "Slice") if name == "IPAddressAllow"] == []
 
 
-def test_the_service_has_only_the_capabilities_to_change_users_and_none_to_make_namespaces() -> None:
+def test_the_service_has_only_the_capabilities_to_change_users_and_end_them_and_none_to_make_namespaces() -> None:
     service = dict(directives(SERVICE, "Service"))
 
-    assert service["CapabilityBoundingSet"].split() == ["CAP_SETUID", "CAP_SETGID"]
+    assert service["CapabilityBoundingSet"].split() == ["CAP_SETUID", "CAP_SETGID", "CAP_KILL"]
     assert (service["NoNewPrivileges"], service["RestrictNamespaces"]) == ("yes", "yes")
 
 
@@ -92,6 +93,8 @@ def test_a_slice_that_denies_a_hosts_networks_is_what_enforces_it(
         ("127.0.0.0/8 ::1/128", "", "", "10.0.0.7", "does not deny 169.254.0.0/16, 10.0.0.0/8"),
         (None, "", "", "198.51.100.7", "does not deny this host's own 198.51.100.7/32"),
         (None, "10.0.0.7", "", "10.0.0.7", "does not deny this host's own 10.0.0.7/32"),
+        (None, "127.0.0.53", "127.0.0.53", "10.0.0.7", "allows 127.0.0.53/32, and with it this host's loopback"),
+        (None, "::/0", "", "10.0.0.7", "allows ::/0, and with it this host's loopback"),
         (None, "", "10.0.0.53", "10.0.0.7", "denies the name server 10.0.0.53/32"),
         (None, "", "127.0.0.53", "10.0.0.7", "denies the name server 127.0.0.53/32"),
     ],
@@ -207,7 +210,7 @@ def test_machines_reach_the_servers_of_the_launchers_settings_and_what_the_opera
     settings = a_launcher(
         url="http://127.0.0.1:8080",
         source_api="https://source.example",
-        source_ipfs="http://10.9.9.9:4000",
+        source_ipfs="https://10.9.9.9:4000",
         guest_allow=" 127.0.0.1:8690, Registry.Internal:5000,[fd00::1]:443,10.1.2.3 ,10.2.0.0/16,",
     )
 
@@ -232,6 +235,8 @@ def test_an_operator_may_close_public_addresses(monkeypatch: pytest.MonkeyPatch)
         ("127.0.0.0/8", "by host and port alone"),
         ("127.0.0.1", "by host and port alone"),
         ("::1", "by host and port alone"),
+        ("0.0.0.0", "by host and port alone"),  # noqa: S104
+        ("::", "by host and port alone"),
         ("example.com", "HOST:PORT"),
         ("example.com:http", "HOST:PORT"),
         ("example.com:0", "HOST:PORT"),

@@ -90,6 +90,7 @@ def test_a_task_reaches_nothing_of_its_host_and_its_upload_and_an_export_work(
         assert output(stack, tried, tmp_path) == {
             "direct": [],
             "proxied": [],
+            "control plane": 200,
             "tried": len(direct) + 2 * len(proxied),
         }
         assert canary.connections == 0

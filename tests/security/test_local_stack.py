@@ -1,7 +1,9 @@
 """What a page in the developer's browser can do to the control plane of the same machine: nothing."""
 
+import json
 from typing import Final
 
+import httpx
 import pytest
 import werkzeug
 import werkzeug.test
@@ -10,12 +12,15 @@ from emulators.environment import make_environment
 from emulators.serving import OwnMachineOnly, bind
 from emulators.settings import Backend, StackSettings
 from functions.apis import APIS, EVERYTHING
+from functions.http.authentication import Open
 from functions.http.bodies import FORM_TYPES
 from functions.http.endpoint import READING
-from functions.http.routing import PATH_NAME, Route
+from functions.http.routing import PATH_NAME, SECRETS, Route
+from shared.address import LOOPBACK_GATEWAY
 from tests.functions.conftest import SETTINGS
+from tests.functions.tasks.calls import BODIES, address, held
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, World
-from tests.security.credentials import opening
+from worker.network import at_gateway
 
 HERE: Final = ("127.0.0.1:8080", "localhost:8080", "localhost", "[::1]:8080", "127.9.9.9")
 ELSEWHERE: Final = (
@@ -23,7 +28,7 @@ ELSEWHERE: Final = (
     "attacker.example:8080",
     "127.0.0.1.attacker.example",
     "localhost.attacker.example:8080",
-    "10.0.2.2:8080",
+    "10.0.2.3:8080",
     "169.254.169.254",
     "[::2]:8080",
     "0.0.0.0:8080",
@@ -41,6 +46,7 @@ PATHS: Final = (
 """One of each API, and one of none."""
 TASK: Final = b'{"order": {"kind": "task", "command": ["true"]}}'
 WITH_EFFECT: Final = [route for route in EVERYTHING if route.method not in READING]
+GUESSABLE: Final = [route for route in WITH_EFFECT if SECRETS.isdisjoint(PATH_NAME.findall(route.path))]
 
 
 @pytest.fixture
@@ -80,6 +86,15 @@ def test_a_local_control_plane_serves_its_own_machine(local: World, host: str) -
     assert local.http.post("/v1/orders", data=TASK, headers=sent).status_code == 201
 
 
+def test_a_local_control_plane_serves_programs_in_its_machines_and_no_page_of_that_address(local: World) -> None:
+    """A task's command and a session's program are given this address, and send its name."""
+    here = httpx.URL(at_gateway("http://127.0.0.1:8080/callback", LOOPBACK_GATEWAY)).netloc.decode()
+    program = {"Authorization": f"Bearer {CLIENT}", "Idempotency-Key": "one", "Host": here}
+
+    assert local.http.post("/v1/orders", data=TASK, headers=program).status_code == 201
+    assert local.http.get("/v1/orders", headers={**program, "Origin": f"http://{here}"}).status_code == 403
+
+
 def test_pages_of_the_same_machine_may_call_the_contracts_that_allow_pages(local: World) -> None:
     answer = local.http.options("/jobs", headers={"Origin": "http://localhost:3000"})
 
@@ -93,17 +108,28 @@ def test_a_control_plane_with_a_name_of_its_own_answers_to_what_its_front_end_ca
 
 
 @pytest.mark.parametrize("content_type", sorted(FORM_TYPES))
-@pytest.mark.parametrize("route", WITH_EFFECT, ids=lambda route: f"{route.method} {route.path}")
+@pytest.mark.parametrize("route", GUESSABLE, ids=lambda route: f"{route.method} {route.path}")
 def test_what_a_page_sends_without_asking_has_no_effect(world: World, route: Route, content_type: str) -> None:
-    """Whoever is allowed sends JSON: a form, or plain text, comes from a page."""
-    path, headers = PATH_NAME.sub("x", route.path), opening(world, route)
+    """It has no credential. One that is let in without any is refused for the form, or plain text, that it sends."""
+    path = PATH_NAME.sub("x", route.path)
 
     answers = [
-        world.http.open(path, method=route.method, data=b"{}", headers={**headers, "Content-Type": sent})
+        world.http.open(path, method=route.method, data=b"{}", content_type=sent)
         for sent in (content_type, f"{content_type.upper()}; charset=utf-8")
     ]
 
-    assert [answer.status_code for answer in answers] == [415, 415], answers[0].text
+    refused = 415 if route.access in (Open.ANYONE, Open.EITHER) else 401
+    assert [answer.status_code for answer in answers] == [refused, refused], answers[0].text
+
+
+@pytest.mark.parametrize("content_type", sorted(FORM_TYPES))
+def test_whoever_sends_a_key_may_leave_the_type_to_its_library(world: World, content_type: str) -> None:
+    """Python's urllib and curl say that a body is a form. No page can send a key without asking."""
+    sent = {"Authorization": f"Bearer {CLIENT}", "Idempotency-Key": "one"}
+
+    answer = world.http.post("/v1/orders", data=TASK, headers=sent, content_type=content_type)
+
+    assert answer.status_code == 201, answer.text
 
 
 @pytest.mark.parametrize("content_type", [None, "application/json", "application/json; charset=utf-8"])
@@ -113,6 +139,18 @@ def test_a_program_may_say_that_its_body_is_json_or_leave_it_out(world: World, c
     answer = world.http.post("/v1/orders", data=TASK, headers=sent, content_type=content_type)
 
     assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("content_type", sorted(FORM_TYPES))
+def test_a_report_to_an_address_with_a_secret_is_taken_as_any_type(world: World, content_type: str) -> None:
+    """Its sender acts on no refusal, and may be a script that leaves the type to its library."""
+    task = held(world)
+    body = json.dumps({"task_id": task, **BODIES["started"]})
+
+    answer = world.http.post(address(world, task, "started"), data=body, content_type=content_type)
+
+    assert answer.status_code == 200, answer.text
+    assert world.view(task)["state"] == "running"
 
 
 def test_the_local_stack_opens_no_signup() -> None:

@@ -9,10 +9,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from emulators.processes import stop
+from emulators.processes import LOOPBACK, free_port, stop
+from emulators.s3 import start_s3
 from emulators.s3_backend import HEADER, Backend, a_backend, start_moto
+from functions.adapters.s3 import s3_client
 from tests.harness.waiting import ANSWER_SECONDS
-from tests.local_r2 import LocalR2, local_r2
+from tests.local_r2 import R2_HOST, LocalR2, local_r2
 
 KEY: Final = "outputs/a-tenants"
 BODY: Final = b"what a tenant's order left"
@@ -81,3 +83,19 @@ def test_the_server_behind_the_proxy_answers_nobody_else(
     url = f"{backend.url}{path.format(bucket=r2.bucket, key=KEY)}"
 
     assert {status(method, url, headers) for method in ("GET", "PUT", "POST", "DELETE")} == {403}
+
+
+def test_the_stacks_bucket_serves_whoever_signs_by_the_name_of_r2(tmp_path: Path) -> None:
+    """An unmodified client of R2 does. The signature covers the name, so no guard of names is needed."""
+    port = free_port()
+    servers = start_s3(port, tmp_path, "local", "secret", "outputs")
+    try:
+        client = s3_client(f"http://{R2_HOST}", "auto", "local", "secret")
+        url = client.generate_presigned_url("list_objects_v2", Params={"Bucket": "outputs"}, ExpiresIn=60)
+        here = url.replace(R2_HOST, f"{LOOPBACK}:{port}")
+
+        assert status("GET", here, {"host": R2_HOST}) == 200
+        assert status("GET", here) == 403
+    finally:
+        for server in servers:
+            stop(server)

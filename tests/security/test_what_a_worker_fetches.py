@@ -1,6 +1,7 @@
 """What a worker fetches: from its configured sources only, wherever these redirect to and whatever their names mean."""
 
 import ast
+import ipaddress
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from werkzeug import Request, Response
 from shared.domain.spec import ExportOptions, ExportSpec, TaskSpec
 from shared.guest.config import Sources
 from shared.http_client import open_client
+from shared.public_address import is_public
 from tests.certificates import serving_tls
 from tests.worker.control_plane import serving as a_control_plane
 from tools.guards import ROOT
@@ -23,7 +25,6 @@ from worker.logs import open_log
 from worker.network import client
 from worker.programs import Job, ProgramFailed, Result
 from worker.programs.mods_export import export
-from worker.public_addresses import is_public
 from worker.runtime import Worker
 
 PI: Final = "01K9MHPYR07M6YMZ1QGR8DZB8S"
@@ -41,8 +42,10 @@ PRIVATE: Final = [
     "10.1.2.3",
     "100.64.0.1",
     "127.0.0.1",
+    "168.63.129.16",
     "169.254.169.254",
     "172.16.0.1",
+    "192.0.0.192",
     "192.168.1.1",
     "224.0.0.1",
     "255.255.255.255",
@@ -186,7 +189,7 @@ def test_a_source_of_a_private_network_is_read_if_its_operator_says_so_and_never
 
 @pytest.mark.parametrize("address", ["8.8.8.8", "2606:2800:21f:cb07::1", "64:ff9b::808:808", "::ffff:8.8.8.8"])
 def test_a_public_address_counts_as_one(address: str) -> None:
-    assert is_public(address)
+    assert is_public(ipaddress.ip_address(address))
 
 
 def test_a_report_and_an_upload_go_to_the_control_plane_wherever_its_operator_has_it(

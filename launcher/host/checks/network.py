@@ -24,6 +24,7 @@ DENIED: Final = tuple(
     )
 )
 """What the filter of a slice must deny: loopback, link-local, private and shared networks, and multicast."""
+LOOPBACK: Final = tuple(map(ipaddress.ip_network, ("127.0.0.0/8", "::1")))
 UPLINKS: Final = Path("/run/systemd/resolve/resolv.conf")
 """The name servers behind systemd's stub, which the launcher's unit gives to machines."""
 RESOLVERS: Final = Path("/etc/resolv.conf")
@@ -68,10 +69,12 @@ def _slice(host: Host) -> Finding:
     )
     open_networks = [str(network) for network in DENIED if not _within(network, denied)]
     own = [str(address) for address in _own_addresses() if not _within(address, denied) or _within(address, allowed)]
+    opened = [str(one) for one in allowed if any(_within(one, (loop,)) or _within(loop, (one,)) for loop in LOOPBACK)]
     mute = [str(one) for one in _resolvers(host) if _within(one, denied) and not _within(one, allowed)]
     wrong = [
         *([f"{slice_name} does not deny {', '.join(open_networks)}"] if open_networks else []),
         *([f"{slice_name} does not deny this host's own {', '.join(own)}"] if own and not open_networks else []),
+        *([f"{slice_name} allows {', '.join(opened)}, and with it this host's loopback"] if opened else []),
         *([f"{slice_name} denies the name server {', '.join(mute)}"] if mute else []),
     ]
     why_not = None if wrong else host.confines(host.hypervisor)

@@ -18,6 +18,8 @@ from launcher.machines.port import MachineState
 
 MARK: Final = "LAUNCHYARD_VM"
 """The environment variable with the machine's uuid, which all processes that the machine starts inherit."""
+UUID_OPTION: Final = "-uuid"
+"""The option by which a machine's QEMU gets the machine's uuid."""
 STARTED_FIELD: Final = 19
 """Of /proc/<pid>/stat, counted from behind the program's name: field 22 of proc(5)."""
 ENDED: Final = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
@@ -99,9 +101,22 @@ def _kill(pid: int, uuid: str) -> None:
 
 
 def _is_marked(pid: int, uuid: str) -> bool:
-    """Return whether a process carries the mark. psutil's `environ` would not do: it ends at the first empty entry."""
+    """Return whether a process carries the mark. psutil's `environ` would not do: it ends at the first empty entry.
+
+    A launcher that is root without CAP_SYS_PTRACE may not read the environment of a QEMU that has another user: that
+    one is known by its arguments, and starts no other process (SANDBOX).
+    """
+    process = Path(f"/proc/{pid}")
     try:
-        environment = Path(f"/proc/{pid}/environ").read_bytes()
-    except OSError:  # it has ended, or is another user's
+        return f"{MARK}={uuid}".encode() in (process / "environ").read_bytes().split(b"\0")
+    except PermissionError:
+        return os.geteuid() == 0 and _is_given(process, uuid)
+    except OSError:  # it has ended
         return False
-    return f"{MARK}={uuid}".encode() in environment.split(b"\0")
+
+
+def _is_given(process: Path, uuid: str) -> bool:
+    try:
+        return f"\0{UUID_OPTION}\0{uuid}\0".encode() in (process / "cmdline").read_bytes()
+    except OSError:
+        return False

@@ -11,6 +11,7 @@ from launcher.host.confinement import File
 from launcher.host.hypervisor import CPU, QEMU_HERE, SANDBOX, Hypervisor, QemuMode
 from launcher.machines.bounded_log import CONSOLE
 from launcher.machines.directory import CONFIG, DATA_DISK, QMP_SOCKET
+from launcher.providers.process.identity import UUID_OPTION
 from shared.guest.image import ImageFile, ImageManifest
 
 FW_CFG: Final = "opt/launchyard/config.json"
@@ -47,7 +48,7 @@ def build(mode: QemuMode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> t
     manifest = guest.manifest
     return (
         hypervisor.binary,
-        *("-uuid", guest.uuid),
+        *(UUID_OPTION, guest.uuid),
         *("-nodefaults", "-nographic", "-no-reboot", "-no-user-config"),
         *SANDBOX,
         *("-vga", "none"),

@@ -153,7 +153,7 @@ def test_a_repeat_of_the_report_that_a_machine_is_gone_is_answered_alike(world: 
 def test_only_the_holder_says_that_a_machine_is_gone(world: World) -> None:
     task = running(world)
 
-    assert gone(world, task, 0, key=OTHER_LAUNCHER).status_code == 409
+    assert gone(world, task, 0, key=OTHER_LAUNCHER).status_code == 404
     assert gone(world, task, 0, epoch=2).status_code == 409
     assert world.view(task)["state"] == "running"
 
