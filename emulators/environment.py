@@ -100,4 +100,6 @@ def _google(settings: StackSettings) -> dict[str, str]:
 
 def _memory(environment: Environment) -> dict[str, str]:
     """Return the digests of the API keys: without emulators the functions' process reads them from its environment."""
-    return {"LAUNCHYARD_KEYS": TypeAdapter(list[ApiKey]).dump_json(api_keys(environment), exclude_defaults=True).decode()}
+    return {
+        "LAUNCHYARD_KEYS": TypeAdapter(list[ApiKey]).dump_json(api_keys(environment), exclude_defaults=True).decode()
+    }
