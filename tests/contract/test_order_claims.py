@@ -95,6 +95,7 @@ def test_claimable_orders_of_any_number_of_lanes_are_read_by_account_without_lea
     orders: OrderStore,
 ) -> None:
     every = [stored(orders, an_order(spec, account=f"a{n}")) for n in range(6) for spec in (CAPACITY, TASK)]
+    every.append(stored(orders, an_order(CAPACITY, account="b")))
 
     found = read_by_account(orders, FAR_APART, limit=4)
 
