@@ -207,7 +207,7 @@ def test_machines_reach_the_servers_of_the_launchers_settings_and_what_the_opera
     settings = a_launcher(
         url="http://127.0.0.1:8080",
         source_api="https://source.example",
-        source_ipfs="http://10.9.9.9:4000",
+        source_ipfs="https://10.9.9.9:4000",
         guest_allow=" 127.0.0.1:8690, Registry.Internal:5000,[fd00::1]:443,10.1.2.3 ,10.2.0.0/16,",
     )
 
