@@ -138,8 +138,6 @@ class FunctionsSettings(ServerSettings):
     """How many claims wait for an order at one instance; one more ends the wait of another. Each takes a thread, and
     all together never more than three fifths of them.
     """
-    threads: int = Field(4 * (os.cpu_count() or 1), ge=1, validation_alias="THREADS")
-    """How many requests an instance serves at once: functions-framework reads the same variable."""
     open_orders: int = Field(DEFAULT_QUOTAS.open_orders, ge=1, validation_alias="LAUNCHYARD_QUOTA_OPEN_ORDERS")
     creates_per_second: float = Field(
         DEFAULT_QUOTAS.creates_per_second, gt=0, validation_alias="LAUNCHYARD_QUOTA_CREATES_PER_SECOND"

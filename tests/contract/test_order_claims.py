@@ -1,9 +1,10 @@
 """The contract of every order store about claims: one launcher gets an order, and one claim gets one order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from typing import Final
 from uuid import uuid4
 
 import pytest
@@ -18,6 +19,7 @@ from shared.domain.order import LEASE, Reason, State
 from shared.domain.spec import SessionSpec
 from tests.contract.conftest import stored
 from tests.factories import CAPACITY, EXPORT, LAUNCHER, NOW, TASK, a_claim, a_key, an_order
+from tests.later_version import LaterVersion
 from tests.threads import at_once
 
 SOON = timedelta(seconds=1)
@@ -73,24 +75,45 @@ def test_claimable_orders_are_read_by_account_and_a_reader_passes_the_rest_of_an
     assert ([one.order for one in rest.orders], rest.last) == ([last], None)
 
 
-def test_claimable_orders_of_any_number_of_lanes_are_read_by_account_without_leaving_one_out(
-    orders: OrderStore,
-) -> None:
-    specs = (CAPACITY, TASK)
-    every = [stored(orders, an_order(spec, account=f"a{n}")) for n in range(6) for spec in specs]
-    lanes = [CAPACITY_LANE, *(f"zone-{number}:x/capacity" for number in range(40)), an_order(TASK).lane]
-
+def read_by_account(orders: OrderStore, lanes: Sequence[str], limit: int) -> list[Order]:
+    """Return what all pages have, one after another."""
     found, after = list[Order](), ""
     while True:
-        page = orders.claimable_by_account(lanes, NOW, after, limit=4)
+        page = orders.claimable_by_account(lanes, NOW, after, limit)
         found += [one.order for one in page.orders]
         if page.last is None:
-            break
+            return found
         assert page.last > after
         after = page.last
 
+
+FAR_APART: Final = [an_order(TASK).lane, *(f"between-{number}:x/capacity" for number in range(40)), CAPACITY_LANE]
+"""More lanes than Firestore takes in one query. The first and the last of them are in different ones."""
+
+
+def test_claimable_orders_of_any_number_of_lanes_are_read_by_account_without_leaving_one_out(
+    orders: OrderStore,
+) -> None:
+    every = [stored(orders, an_order(spec, account=f"a{n}")) for n in range(6) for spec in (CAPACITY, TASK)]
+    every.append(stored(orders, an_order(CAPACITY, account="b")))
+
+    found = read_by_account(orders, FAR_APART, limit=4)
+
+    assert min(FAR_APART) == FAR_APART[0]
+    assert max(FAR_APART) == FAR_APART[-1]
     assert {order.account for order in found} == {order.account for order in every}
     assert len({order.id for order in found}) == len(found)
+
+
+def test_orders_that_cannot_be_read_leave_out_no_account_behind_them(orders: OrderStore, later: LaterVersion) -> None:
+    tasks = [stored(orders, an_order(TASK, account=f"a{n}")) for n in range(5)]
+    machines = [stored(orders, an_order(CAPACITY, account=f"m{n}")) for n in range(5)]
+    for order in tasks[:3]:
+        later.order(orders, order.id)
+
+    found = read_by_account(orders, FAR_APART, limit=4)
+
+    assert [order.id for order in found] == [order.id for order in (*tasks[3:], *machines)]
 
 
 def test_any_number_of_lanes_may_be_asked_for_at_once(orders: OrderStore) -> None:

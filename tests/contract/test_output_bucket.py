@@ -303,6 +303,20 @@ def test_headers_that_fit_another_body_do_not_fit_the_signature(rig: Rig, other:
 
 
 @pytest.mark.parametrize("rig", ["s3", "gcs"], indirect=True)
+def test_no_header_that_the_body_is_compared_with_may_be_left_out_or_be_another_bodys(rig: Rig) -> None:
+    """The service compares the body with the headers that come, so each of them must be signed."""
+    other = BODY.replace(b"title", b"tItle")
+    upload, its_own = (rig.bucket.presign_upload(terms_of(body), VALID) for body in (BODY, other))
+    differing = [name for name, value in its_own.headers.items() if upload.headers[name] != value]
+    assert len(differing) == 2  # the checksum, and the one in the metadata
+    for name in differing:
+        without = {one: value for one, value in upload.headers.items() if one != name}
+        assert not _put(upload.url, without, other).is_success
+        assert not _put(upload.url, {**without, name: its_own.headers[name]}, other).is_success
+    assert rig.bucket.stat(terms_of().key) is None
+
+
+@pytest.mark.parametrize("rig", ["s3", "gcs"], indirect=True)
 @pytest.mark.parametrize("change", ["content-type", "meta-sha256"])
 def test_every_header_but_the_hosts_own_is_bound(rig: Rig, change: str) -> None:
     upload = rig.bucket.presign_upload(terms_of(), VALID)

@@ -368,3 +368,13 @@ def test_a_key_is_looked_up_once_in_30_seconds_and_an_unknown_one_every_time() -
     now[0] = 30.0
     keys.find("digest")
     assert store.reads == 4
+
+
+def test_a_key_that_can_be_revoked_is_looked_up_every_time() -> None:
+    store = CountedKeys()
+    keys = CachedKeys(store)
+    store.add(ApiKey("digest", Role.CLIENT, "acme", revocable=True))
+
+    assert keys.find("digest") is not None
+    store.remove("digest")  # by another instance
+    assert keys.find("digest") is None

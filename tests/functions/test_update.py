@@ -153,6 +153,23 @@ def test_only_the_holder_reports(
     assert world.order(held) is before
 
 
+@pytest.mark.parametrize(("status", "fields"), REPORTS)
+@pytest.mark.parametrize("holder", [{"key": OTHER_LAUNCHER}, {"launcher": "beta"}])
+def test_a_former_holder_reports_at_no_other_launchers_epoch(
+    world: World, held: str, status: str, fields: dict[str, object], holder: dict[str, str]
+) -> None:
+    world.lapse(held)
+    assert world.claim(held, **holder) is not None
+    world.post(f"/v1/orders/{held}/cancel")
+    before = world.order(held)
+
+    response = world.update(held, status, epoch=2, **fields)  # type: ignore[arg-type]
+
+    assert response.status_code == 409
+    assert response.get_json()["type"] == "urn:launchyard:problem:lease_lost"
+    assert world.order(held) is before
+
+
 @pytest.mark.parametrize("intruder", [{"key": OTHER_LAUNCHER}, {"launcher": "beta"}])
 def test_only_the_last_holder_learns_of_an_order_that_has_ended(
     world: World, held: str, intruder: dict[str, Any]

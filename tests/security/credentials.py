@@ -126,6 +126,7 @@ def _credentials(world: World, running: str, account_key: str) -> Iterator[Crede
         yield Credential(f"another account: {account_type}", world.admit(account_type)[1], role)
     yield Credential("operator's session", session, session=True)
     yield Credential("expired session", _session_of_yesterday(world))
+    yield Credential("session that was logged out", _logged_out(world))
     yield Credential("altered session", f"{session[:-1]}{'A' if session[-1] != 'A' else 'B'}")
     yield Credential("worker's token", tokens.issue(running, 1))
     yield Credential("worker's token of an earlier epoch", tokens.issue(running, 0))
@@ -134,12 +135,25 @@ def _credentials(world: World, running: str, account_key: str) -> Iterator[Crede
     yield Credential("agent's bootstrap token", tokens.bootstrap(running, 1))
     yield Credential("enrolment", enrol(world))
     yield Credential("key of a deleted account", _deleted(world))
+    yield Credential("key that was replaced", _replaced(world))
 
 
 def _session_of_yesterday(world: World) -> str:
     yesterday = Sessions(SECRET, PASSWORD, ends=MemoryRecords(), clock=lambda: world.clock() - timedelta(days=2))
     token, _ = yesterday.open(PASSWORD)
     return token
+
+
+def _logged_out(world: World) -> str:
+    token, _ = world.ports.sessions.open(PASSWORD)
+    assert world.post("/admin/logout", key=token).status_code == 200
+    return token
+
+
+def _replaced(world: World) -> str:
+    account_id, key = world.admit(AccountType.LAUNCHER)
+    assert world.post(f"/api/v1/accounts/{account_id}/api-key/rotate", key=key).status_code == 200
+    return key
 
 
 def _deleted(world: World) -> str:

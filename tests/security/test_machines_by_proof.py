@@ -32,6 +32,7 @@ from tests.functions.capacity.agents import (
     claimed,
     evidence,
     fulfilled,
+    listed,
     nonce,
     quote_only,
     refused,
@@ -193,7 +194,18 @@ def test_another_machine_with_the_same_name_and_bootstrap_token_is_refused(world
     again = register(world, **attested(world, order_id, token, key=OTHER_KEY))
 
     assert refused(again, 403) == "Invalid bootstrap token"
+    assert listed(world) == ["vm-1"]
     assert registered(world, **attested(world, order_id, token)) == agent_id
+
+
+def test_another_machine_with_the_same_name_and_bootstrap_token_gets_no_appraisal(world: World, worker: str) -> None:
+    order_id, token = claimed(world, worker, ATTESTED)
+    registered(world, **attested(world, order_id, token))
+    quote = quote_only(bound_quote(world, token, key=OTHER_KEY))
+
+    refused(register(world, **attested(world, order_id, token, key=OTHER_KEY, attestation=quote)), 403)
+
+    assert world.authority.asked.count("/appraisal/v1/attest") == 0
 
 
 def test_of_many_machines_with_one_bootstrap_token_at_once_one_becomes_the_agent(world: World, worker: str) -> None:

@@ -193,7 +193,7 @@ def test_a_quota_of_the_whole_project_concerns_the_orders_of_the_size() -> None:
 def test_orders_in_a_zone_that_does_not_exist_one_after_another_delay_nobody(
     google: fake_compute.Fake, gcp: GcpProvider, attempts: Attempts, tmp_path: Path
 ) -> None:
-    """The review's attack: between any two of a stranger's orders there is room for a victim's."""
+    """Between any two of a stranger's orders there is room for a victim's."""
     google.behave(no_zones=["us-mars1-a"])
     admission = Admission(tmp_path, Resources(machines=1), lambda: 0, lambda: 1000.0)
     lane = Lane("gcp:*/capacity/tiny", "gcp", Resources(machines=1))

@@ -1,4 +1,4 @@
-"""What the review attacked and found sound: the areas that no other test had written down."""
+"""Areas that held under attack, and that no other test had written down."""
 
 import json
 from typing import Final

@@ -1,5 +1,6 @@
 """The guest image is built again if anything in it changed, and the host that builds it leaves no trace in it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from typing import Final
 
 import pytest
 
-from worker.guest import build, initrd, kernel, root, trees
+from shared.guest.image import verify
+from worker.guest import build, initrd, kernel, root, trees, verity
 from worker.guest.build import digest_of_inputs
 from worker.guest.commands import BuildFailed, run
 from worker.guest.exclusive import alone_in
@@ -91,6 +93,23 @@ def test_a_module_that_the_worker_starts_to_import_changes_the_stamp_from_then_o
 
 def test_an_image_of_other_packages_than_the_locks_has_another_stamp() -> None:
     assert digest_of_inputs(False) != digest_of_inputs(True)
+
+
+def test_users_other_than_the_builder_may_read_an_images_files_whatever_the_umask(tmp_path: Path) -> None:
+    """Each machine's QEMU has a user of its own."""
+    image = tmp_path / "image"
+    image.mkdir()
+    before = os.umask(0o077)
+    try:
+        for name in ("vmlinuz", "vmlinux", "initrd.zst", "root.img"):
+            (image / name).write_bytes(name.encode())
+        digest = build._publish(image, verity.Verity(1, "0" * 64), "inputs", tmp_path)
+    finally:
+        os.umask(before)
+
+    manifest = verify(tmp_path / digest, digest)
+    files = (manifest.kernel, manifest.unpacked_kernel, manifest.initrd, manifest.root)
+    assert {(tmp_path / digest / file.name).stat().st_mode & 0o777 for file in files} == {0o644}
 
 
 def test_init_gives_the_configuration_to_the_worker_only_before_the_worker_starts() -> None:

@@ -8,7 +8,6 @@ from types import ModuleType
 from typing import Final
 
 import pytest
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
@@ -26,7 +25,6 @@ from launcher.settings import LauncherSettings
 from launcher.vm_tool.settings import ToolSettings
 from shared.domain.spec import TaskSpec
 from shared.guest.config import WorkerConfig
-from shared.secret import _sendable
 from shared.settings import SettingsWrong, read
 
 CANARY: Final = "ly_canary-of-at-least-32-characters"
@@ -83,8 +81,8 @@ def test_every_secret_of_every_settings_module_is_of_the_one_type() -> None:
 
     assert {(kind, name) for kind, name in found if kind.__module__.endswith("settings")} == listed
     for kind, name in found:
-        assert "_sendable" in repr(kind.__pydantic_core_schema__), (kind, name)
-    assert _sendable(SecretStr(CANARY)).get_secret_value() == CANARY
+        field = kind.model_fields[name]
+        assert "_sendable" in repr((field.annotation, field.metadata)), (kind, name)
 
 
 @pytest.fixture(autouse=True)

@@ -34,6 +34,12 @@ def test_every_threat_has_a_number_of_its_own_a_guard_and_a_test() -> None:
     assert [number for number, _, guards, proofs in rows if not (SPAN.search(guards) and SPAN.search(proofs))] == []
 
 
+def test_every_threat_is_a_sentence() -> None:
+    assert [
+        threat for _, threat, _, _ in _rows() if not (threat[0] in "`ABCDEFGHIJKLMNOPQRSTUVWXYZ" and threat[-1] == ".")
+    ] == []
+
+
 def test_the_page_lists_every_test_of_security() -> None:
     listed = {_test(proof) for _, _, _, proofs in _rows() for proof in SPAN.findall(proofs)}
     folder = ROOT / "tests" / "security"

@@ -22,6 +22,7 @@ from tests.functions.capacity.agents import (
     claimed,
     evidence,
     fulfilled,
+    listed,
     quote_only,
     refused,
     register,
@@ -168,6 +169,7 @@ def test_a_bootstrap_token_is_valid_for_one_agent(world: World, worker: str) -> 
     agent_id = registered(world, **bootstrap(order_id, token))
 
     refused(register(world, vm_name="vm-2", **bootstrap(order_id, token)), 403)
+    assert listed(world) == ["vm-1"]
     assert registered(world, **bootstrap(order_id, token)) == agent_id
     assert world.order(order_id).agent == agent_id
 
