@@ -282,7 +282,7 @@ def _route(urls: MapAdapter, method: str, path: str) -> tuple[Route, Mapping[str
 def _identity(request: Request) -> str | None:
     """Return the launcher's identity, or None if it was not sent. Raises Invalid, Malformed."""
     identity = _single(request, IDENTITY_HEADER)
-    if not identity:
+    if identity is None:
         return None
     try:
         return IDENTITY.validate_python(identity)

@@ -121,8 +121,9 @@ def test_a_claim_that_is_repeated_at_an_instance_of_another_version_gets_the_sam
     assert (repeated.order_id, repeated.epoch) == (taken.order_id, 1)
 
 
-def test_an_invalid_identity_is_refused_by_the_headers_name(world: World) -> None:
-    headers = {"Authorization": f"Bearer {LAUNCHER}", IDENTITY_HEADER: "not one"}
+@pytest.mark.parametrize("identity", ["not one", ""])
+def test_an_invalid_identity_is_refused_by_the_headers_name(world: World, identity: str) -> None:
+    headers = {"Authorization": f"Bearer {LAUNCHER}", IDENTITY_HEADER: identity}
 
     response = world.http.get("/v1/holds?launcher=alpha", headers=headers)
 
