@@ -36,7 +36,7 @@ from tests.harness.waiting import await_value
 from tests.launcher.stand_ins import A_LEASE, SMALL, a_manifest
 from tests.launcher.test_operators_files import SERVICE, directives
 from tests.launcher.test_qemu import A_HOLD, a_directory, a_provider
-from tests.security.test_network_of_a_machine import without_administration
+from tests.security.test_network_of_a_machine import gives_user_namespaces, without_administration
 
 A_UUID: Final = "6f1c1c58-6c2f-4d8b-9a53-0c7a4f0d2b11"
 FILTERED: Final = "2"
@@ -256,10 +256,15 @@ def test_a_process_that_cannot_be_confined_does_not_run(tmp_path: Path, confinem
 
 
 def test_a_launcher_that_may_make_no_network_confines_machines_in_a_user_namespace() -> None:
+    """Where the host gives no user namespace, no machine starts."""
     argv = command(Hypervisor().confinement(A_UUID), ("/bin/cat", "/proc/self/status", "/proc/self/net/dev"))
 
     done = subprocess.run(argv, capture_output=True, text=True, check=False, preexec_fn=without_administration)
 
+    if not gives_user_namespaces():
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "this host gives it no network namespace" in done.stderr
+        return
     assert done.returncode == 0, done.stderr
     status = {name: words.split() for name, _, words in (line.partition(":") for line in done.stdout.splitlines())}
     assert "0" not in status["Uid"]
