@@ -36,8 +36,8 @@ def a_batch(count: int) -> Step:
 def images_report(deployment: Deployment) -> None:
     """Have a machine of the image of each export upload a file and report it."""
     launcher = deployment.client_of(deployment.projects.environment.variables[LAUNCHER_KEY])
-    for order_id in deployment.endings:
-        environment = _claimed(launcher, order_id)
+    for named in deployment.endings:
+        order_id, environment = _claimed(launcher, named)
         key = f"exports/{order_id}/{environment['PI']}.xml"
         with deployment.projects.environment.bucket() as bucket:
             bucket.put_object(Bucket=BUCKET, Key=key, Body=FILE)
@@ -51,11 +51,12 @@ def _all(deployment: Deployment, count: int) -> list[str] | None:
     return found if len(found) == count else None
 
 
-def _claimed(launcher: Client, order_id: str) -> dict[str, Any]:
-    """Claim the export, and return its image's environment."""
+def _claimed(launcher: Client, named: str) -> tuple[str, dict[str, Any]]:
+    """Claim the export, or another whose turn it is; return its id and its image's environment."""
     lanes = ["any/export/image"]
-    claim = {"by": "id", "request_id": f"claim-{order_id}", "launcher": HOST, "order_id": order_id, "lanes": lanes}
+    claim = {"by": "id", "request_id": f"claim-{named}", "launcher": HOST, "order_id": named, "lanes": lanes}
     claimed = launcher.ask("POST", "/v1/claims", json=claim)["claimed"]
+    order_id: str = claimed["order_id"]
     asked = {"launcher": HOST, "epoch": claimed["epoch"]}
     variables: dict[str, Any] = launcher.ask("POST", f"/v1/environments/{order_id}", json=asked)["variables"]
-    return variables
+    return order_id, variables
