@@ -218,7 +218,7 @@ OF_THE_LAUNCHER: Final[Sequence[Scenario]] = (
     ),
     Scenario(
         "a task in a remote machine",
-        (a_task(),),
+        (a_task(PRINT_ONCE_ALLOWED), until_died_at(Point.LAUNCHER_ADOPTED), allow_printing),
         launcher=(Point.LAUNCHER_NAMED, Point.LAUNCHER_CREATED, Point.LAUNCHER_ADOPTED),
         fly=True,
     ),
