@@ -9,8 +9,9 @@ from typing import Final
 import httpx
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict
 
-from shared.address import ControlPlaneUrl, is_loopback
+from shared.address import ControlPlaneUrl
 from shared.client import ControlPlane
+from shared.public_address import is_loopback
 from shared.secret import Secret
 from shared.settings import SettingsWrong, read
 

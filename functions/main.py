@@ -22,7 +22,7 @@ from functions.http.bodies import Bodies
 from functions.http.endpoint import Endpoint
 from functions.http.routing import Route
 from functions.settings import read_settings
-from shared.address import is_loopback
+from shared.public_address import is_loopback
 
 SETTINGS = read_settings(APIS)
 logs.configure(SETTINGS.core.project)

@@ -149,12 +149,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _read_head(self, conn: TConn, client: socket.socket) -> None:
         head = self._heads[conn]
-        try:
-            received = client.recv(CHUNK)
-        except BlockingIOError:
+        if (received := _received(client)) is None:
             return
-        except OSError:
-            received = b""
         if not received:
             self._drop(conn)
             return
@@ -179,12 +175,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _discard(self, conn: TConn, client: socket.socket) -> None:
         farewell = self._farewells[conn]
-        try:
-            received = client.recv(CHUNK)
-        except BlockingIOError:
+        if (received := _received(client)) is None:
             return
-        except OSError:
-            received = b""
         farewell.discarded += len(received)
         if not received or farewell.discarded > MAX_DISCARDED:
             self._drop(conn)
@@ -194,6 +186,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.poller.unregister(conn.sock)
         self.nr_conns -= 1
         conn.close()
+
+
+def _received(client: socket.socket) -> bytes | None:
+    """Return what has come; nothing if the connection is at its end, and None if nothing has come yet."""
+    try:
+        return client.recv(CHUNK)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""
 
 
 def _send(client: socket.socket, status: HTTPStatus) -> None:

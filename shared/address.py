@@ -6,6 +6,8 @@ from typing import Annotated, Final
 import httpx
 from pydantic import AfterValidator
 
+from shared.public_address import is_loopback
+
 SCHEMES: Final = ("http://", "https://")
 PORTS: Final = range(1, 65536)
 NATIVE: Final = "/v1"
@@ -28,14 +30,6 @@ def parse(text: str) -> httpx.URL:
     if url.port is not None and url.port not in PORTS:
         raise ValueError("its port is out of range: ports go from 1 to 65535")
     return url
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host, without its port, names this machine to itself."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def is_ipv6(host: str) -> bool:

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Final, Self, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from shared.address import is_loopback, origin, parse
+from shared.address import origin, parse
 from shared.domain.order import ORDER_ID_PATTERN, State
 from shared.domain.spec import AnySpec, OrderKind
 from shared.http_client import explain, moved, open_client
+from shared.public_address import is_loopback
 from shared.secret import is_sendable
 from shared.settings import SettingsWrong
 from shared.wire.base import LEFT_TO_RIGHT, Answer, read_answer

@@ -13,6 +13,7 @@ from urllib.request import getproxies_environment
 import httpx
 
 from shared import address, trouble, trust
+from shared.public_address import is_loopback
 from shared.settings import SettingsWrong
 
 SECURE: Final = "https"
@@ -74,7 +75,7 @@ def moved(response: httpx.Response) -> str:
 def proxy_of(url: httpx.URL) -> Proxy | None:
     """Return the proxy that requests to `url` go through. Raises SettingsWrong."""
     variables = getproxies_environment()
-    if address.is_loopback(url.host) or _is_excepted(url, variables.get("no", "")):
+    if is_loopback(url.host) or _is_excepted(url, variables.get("no", "")):
         return None
     scheme = next((scheme for scheme in (url.scheme, ANY) if variables.get(scheme)), None)
     if scheme is None:

@@ -32,6 +32,14 @@ def is_public(address: Address, private: bool = False) -> bool:
     return address.is_global or (private and address.is_private)
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether a host, without its port, names this machine to itself."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def is_of_host(address: Address) -> bool:
     """Return whether an address means the very host that connects to it. The unspecified one does, too."""
     return address.is_loopback or address.is_unspecified

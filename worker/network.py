@@ -12,7 +12,7 @@ import httpcore
 import httpx
 import stamina
 
-from shared.address import is_loopback
+from shared.public_address import is_loopback
 from shared.trouble import explain
 from worker.public_addresses import PublicBackend
 

@@ -11,8 +11,7 @@ from typing import Any, Final
 
 import httpcore
 
-from shared.address import is_loopback
-from shared.public_address import Address, is_public
+from shared.public_address import Address, is_loopback, is_public
 
 REFUSED: Final = "its name leads to an address that is not public"
 

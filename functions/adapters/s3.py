@@ -24,7 +24,7 @@ from functions.adapters.disposition import attachment
 from functions.domain.multipart import MIB, Part, PartLimits
 from functions.domain.refusals import NotFound, Unavailable
 from functions.ports import PresignedUpload, StoredObject, UploadedPart, UploadTerms
-from shared.address import is_loopback
+from shared.public_address import is_loopback
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody

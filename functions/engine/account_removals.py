@@ -76,7 +76,7 @@ class AccountRemovals:
         now = self.clock()
         fresh = Removal(account.id, account.name, began_at=now, due_at=now + LOOK_AGAIN)
         removal = self.records.upsert(account.id, fresh, lambda stored: replace(stored, began_at=now))
-        self._withdraw([account.key_digest, *account.retired])
+        self.withdraw([account.key_digest, *account.retired])
         self._finish(removal)
         log.info(
             LogEvent.ACCOUNT_REMOVED,
@@ -84,6 +84,11 @@ class AccountRemovals:
             account=account.id,
             account_type=account.account_type,
         )
+
+    def withdraw(self, key_digests: Iterable[str]) -> None:
+        """Remove the keys with these digests. Raises Unavailable."""
+        for key_digest in key_digests:
+            self.keys.remove(key_digest)
 
     def sweep(self, limit: int) -> Counter[str]:
         """Look again at deleted accounts, at most `limit`; return the number of `records_forgotten`.
@@ -110,18 +115,14 @@ class AccountRemovals:
         self._end_placed(removal.account)
         gone = self.accounts.take(removal.name, lambda stored: stored.id == removal.account)
         if gone is not None:  # its key may have been replaced since it was read, and an order placed
-            self._withdraw([gone.key_digest, *gone.retired])
+            self.withdraw([gone.key_digest, *gone.retired])
             self._end_held(removal.account)
             self._end_placed(removal.account)
 
     def _withdraw_stored(self, removal: Removal) -> None:
         stored = self.accounts.get(removal.name)
         if stored is not None and stored.id == removal.account:
-            self._withdraw([stored.key_digest, *stored.retired])
-
-    def _withdraw(self, key_digests: Iterable[str]) -> None:
-        for key_digest in key_digests:
-            self.keys.remove(key_digest)
+            self.withdraw([stored.key_digest, *stored.retired])
 
     def _end_held(self, account: str) -> None:
         """Give back what the account's launchers hold, of any name. Raises Unavailable if that takes too long."""

@@ -103,7 +103,7 @@ class Accounts:
             try:
                 self.records.add(name, account)
             except Conflict:
-                self._withdraw([account.key_digest])
+                self.removals.withdraw([account.key_digest])
                 raise Conflict(f"Account '{name}' already exists") from None
         return account, key
 
@@ -153,14 +153,14 @@ class Accounts:
             retired = [*retired, stored.key_digest]
             return replace(stored, key_digest=key_digest, retired=tuple(retired), unconfirmed=False)
 
-        self._withdraw(account.retired)
+        self.removals.withdraw(account.retired)
         self._admit(key_digest, replace(account, unconfirmed=False))
         try:
             changed = self.records.change(account.name, rekeyed)
         except NotFound:
-            self._withdraw([key_digest])
+            self.removals.withdraw([key_digest])
             raise NotFound(NO_ACCOUNT) from None
-        self._withdraw(changed.retired)
+        self.removals.withdraw(changed.retired)
         return key, self.clock()
 
     def delete(self, account: Account) -> None:
@@ -189,10 +189,6 @@ class Accounts:
     def _admit(self, key_digest: str, account: Account) -> None:
         role = ROLE_OF[account.account_type]
         self.keys.add(ApiKey(key_digest, role, account.id, True, account.datacenters, account.unconfirmed))
-
-    def _withdraw(self, key_digests: Iterable[str]) -> None:
-        for key_digest in key_digests:
-            self.keys.remove(key_digest)
 
 
 def _position(account: Account) -> tuple[int, str]:

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from werkzeug import Request
 
 from functions.domain.refusals import Forbidden
-from shared.address import LOOPBACK_GATEWAY, is_loopback
+from shared.address import LOOPBACK_GATEWAY
+from shared.public_address import is_loopback
 
 
 class ForeignRequest(Forbidden):

@@ -11,7 +11,6 @@ only the standard library, and runs as `python -I -S` (confinement.py).
 
 import array  # noqa: F401 (socket.send_fds imports it, perhaps as a user that may not read Python's files)
 import fcntl
-import ipaddress
 import json
 import os
 import socket
@@ -24,6 +23,7 @@ from typing import Final, NoReturn
 
 from launcher.host.confinement import PROXY_PORT, File, Reach, User, parse, python
 from launcher.host.privileges import PR_SET_DUMPABLE, call, drop
+from shared.public_address import is_loopback
 
 CLONE_NEWNET: Final = 0x40000000
 CLONE_NEWUSER: Final = 0x10000000
@@ -110,13 +110,6 @@ def _enter_network(reach: Reach, user: User | None) -> None:
 def ports(reach: Reach) -> list[int]:
     """Return the ports of the machine's loopback: the proxy's, then those of the allowed endpoints of this host's."""
     return [PROXY_PORT, *(port for host, port in reach.endpoints if is_loopback(host))]
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _start_forwarder(control: socket.socket, reach: Reach, user: User | None) -> None:

@@ -13,9 +13,10 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from launcher.host.confine import CONTROL, MACHINE, READY, is_loopback
+from launcher.host.confine import CONTROL, MACHINE, READY
 from launcher.host.confinement import Reach, parse_reach
 from launcher.host.privileges import drop, hide_memory
+from shared.public_address import is_loopback
 
 Run = Callable[[Reach, socket.socket, Sequence[tuple[tuple[str, int], socket.socket]], int], None]
 

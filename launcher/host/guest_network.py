@@ -7,9 +7,9 @@ from typing import Final
 
 import httpx
 
-from launcher.host.confine import is_loopback
 from launcher.host.confinement import PROXY_PORT, Reach
 from shared.address import LOOPBACK_GATEWAY
+from shared.public_address import is_loopback
 
 PROXY: Final = f"http://{LOOPBACK_GATEWAY}:{PROXY_PORT}"
 MAX_ENDPOINTS: Final = 64

@@ -10,8 +10,7 @@ import httpx
 import pytest
 from botocore.credentials import Credentials
 
-from emulators.processes import stop
-from emulators.s3_backend import Backend, a_backend, start_moto
+from emulators.s3_backend import Backend
 from functions.adapters.bucket_credentials import Issuer
 from functions.adapters.s3 import S3Bucket
 from functions.domain.events import Succeed
@@ -34,14 +33,6 @@ Fields = dict[str, Any]
 def fields(body: bytes, content_type: str = "application/pdf") -> Fields:
     sha256 = hashlib.sha256(body).hexdigest()
     return {"file_name": "a.pdf", "content_type": content_type, "size": len(body), "sha256": sha256}
-
-
-@pytest.fixture(scope="module")
-def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    backend = a_backend()
-    server = start_moto(backend, tmp_path_factory.mktemp("moto"))
-    yield backend
-    stop(server)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.s3 import start_s3
-from emulators.s3_backend import HEADER, Backend, a_backend, start_moto
+from emulators.s3_backend import HEADER, Backend
 from functions.adapters.s3 import s3_client
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_r2 import R2_HOST, LocalR2, local_r2
@@ -21,17 +21,9 @@ BODY: Final = b"what a tenant's order left"
 SIGNED: Final = "AWS4-HMAC-SHA256 Credential=local/20260101/auto/s3/aws4_request, SignedHeaders=host, Signature=junk"
 
 
-@pytest.fixture(scope="module")
-def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    backend = a_backend()
-    server = start_moto(backend, tmp_path_factory.mktemp("moto"))
-    yield backend
-    stop(server)
-
-
 @pytest.fixture
-def r2(backend: Backend, tmp_path: Path) -> Iterator[LocalR2]:
-    with local_r2(backend, f"outputs-{uuid4()}") as r2:
+def r2(moto: Backend, tmp_path: Path) -> Iterator[LocalR2]:
+    with local_r2(moto, f"outputs-{uuid4()}") as r2:
         r2.client().put_object(Bucket=r2.bucket, Key=KEY, Body=BODY)
         yield r2
 
@@ -78,9 +70,9 @@ def test_a_presigned_url_is_good_for_what_was_signed_and_for_its_time(r2: LocalR
 @pytest.mark.parametrize("path", ["", "/{bucket}?list-type=2", "/{bucket}/{key}", "/moto-api/data.json"])
 @pytest.mark.parametrize("headers", [{}, {HEADER: "junk"}, {"authorization": SIGNED}, {HEADER: ""}])
 def test_the_server_behind_the_proxy_answers_nobody_else(
-    r2: LocalR2, backend: Backend, path: str, headers: dict[str, str]
+    r2: LocalR2, moto: Backend, path: str, headers: dict[str, str]
 ) -> None:
-    url = f"{backend.url}{path.format(bucket=r2.bucket, key=KEY)}"
+    url = f"{moto.url}{path.format(bucket=r2.bucket, key=KEY)}"
 
     assert {status(method, url, headers) for method in ("GET", "PUT", "POST", "DELETE")} == {403}
 
