@@ -196,11 +196,13 @@ def test_one_shot_whose_order_is_lost_while_it_boots_ends_the_machine_and_exits_
 ) -> None:
     environment.worker(NEVER_REPORTS)
     order_id = environment.server.offer(TINY)
+    launcher = environment.begin("--one-shot")
+    environment.await_boot(order_id)
+
     environment.server.stops = [StopOrder(order_id=order_id, epoch=1, why="lease_lost")]
+    launcher.communicate(timeout=DEADLINE)
 
-    code, _ = environment.run("--one-shot")
-
-    assert code == 1
+    assert launcher.returncode == 1
     assert not list((environment.state / "vms").iterdir())
 
 

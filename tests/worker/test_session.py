@@ -45,6 +45,19 @@ session.STOP_SECONDS = float(sys.argv.pop(1))
 from worker.__main__ import main
 sys.exit(main())
 """
+STOPPED_WHILE_IT_STARTS: Final = f"""
+import os, pathlib, signal, subprocess, sys, time
+runs, started = pathlib.Path(sys.argv.pop(1)), time.monotonic()
+class Popen(subprocess.Popen):
+    def _execute_child(self, *arguments):
+        super()._execute_child(*arguments)
+        while not runs.exists() and time.monotonic() < started + 300:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+subprocess.Popen = Popen
+{PATIENT}
+"""
+"""Stops the worker when its executor runs, and Popen has not returned it yet."""
 
 
 def run(
@@ -409,14 +422,14 @@ def test_whatever_stops_a_session_waits_longer_than_what_it_stops() -> None:
 
 @contextmanager
 def stoppable(
-    plane: FakeControlPlane, folder: Path, script: str, patience: float
+    plane: FakeControlPlane, folder: Path, script: str, patience: float, program: tuple[str, ...] = (PATIENT,)
 ) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
     """A worker whose executor, a shell, has said `up`; all that it starts holds the pipe open."""
     fifo, document = folder / "alive", folder / "config.json"
     os.mkfifo(fifo)
     config = config_of(plane, ("sh", "-c", f"exec 3>{fifo}; {script}"))
     document.write_bytes(config.canonical())
-    argv = (sys.executable, "-c", PATIENT, str(patience), "--config", str(document))
+    argv = (sys.executable, "-c", *program, str(patience), "--config", str(document))
     worker = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     try:
         with fifo.open() as alive:
@@ -455,6 +468,15 @@ def test_an_executor_is_asked_first_and_what_it_still_writes_is_shown(plane: Fak
 
     assert shown.splitlines()[-1] == "saved"
     assert shown.count("x\n") == 100_000
+
+
+def test_an_executor_that_has_just_started_is_asked_first(plane: FakeControlPlane, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    script = f"trap 'echo saved; exit 0' TERM; : >{runs}; echo up >&3; while :; do sleep 0.01; done"
+    with stoppable(plane, tmp_path, script, 300, (STOPPED_WHILE_IT_STARTS, str(runs))) as (worker, _):
+        shown, _ = worker.communicate(timeout=300)
+
+    assert shown.splitlines()[-1] == "saved"
 
 
 def test_an_executor_that_does_not_end_is_killed_with_its_whole_group(plane: FakeControlPlane, tmp_path: Path) -> None:

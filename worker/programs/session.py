@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from typing import IO, Any, Final
 
 from shared.domain.order import Reason
@@ -79,10 +79,11 @@ def _run(
     """Run the executor, and return its exit code. Raises ProgramFailed, SystemExit."""
     child: subprocess.Popen[bytes] | None = None
     try:
-        child = _started(command, environment, request, project)
+        with _stop_deferred():
+            child = _started(command, environment, request, project)
         follow(child, take)
         return child.wait()
-    except SystemExit:  # the worker is stopped, perhaps while the executor starts
+    except SystemExit:  # the worker is stopped
         if child is not None and child.returncode is None:
             _signal(child, signal.SIGTERM)
             follow(child, take, STOP_SECONDS)
@@ -91,6 +92,19 @@ def _run(
     finally:
         if child is not None and child.stdout is not None:
             child.stdout.close()
+
+
+@contextmanager
+def _stop_deferred() -> Iterator[None]:
+    """Let SIGTERM wait until the end of the block: only an executor that is known can be asked to end."""
+    received: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        for number in received[:1]:
+            signal.raise_signal(number)
 
 
 def _started(

@@ -26,6 +26,8 @@ ENDED: Final = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 ARGUMENTS_SECONDS: Final = 10.0
 """How long a process may show no arguments before it is unexplained: a large one takes a while to free its memory."""
 LOOK_SECONDS: Final = 0.01
+LAYOUT_SECONDS: Final = 1.0
+"""How long a process that starts a program may show no environment before it counts as one that has none."""
 KILLED_SECONDS: Final = 10.0
 """How long to wait for a killed process before the marked ones are listed again."""
 
@@ -108,10 +110,33 @@ def _is_marked(pid: int, uuid: str) -> bool:
     """
     process = Path(f"/proc/{pid}")
     try:
-        return f"{MARK}={uuid}".encode() in (process / "environ").read_bytes().split(b"\0")
+        return f"{MARK}={uuid}".encode() in _environment(process).split(b"\0")
     except PermissionError:
         return os.geteuid() == 0 and _is_given(process, uuid)
     except OSError:  # it has ended
+        return False
+
+
+def _environment(process: Path) -> bytes:
+    """Read a process's environment. Raises OSError.
+
+    While a process starts a program, the kernel closes the descriptors, by which subprocess.Popen knows that it has
+    started, before it lays out the arguments and the environment.
+    """
+    deadline = time.monotonic() + LAYOUT_SECONDS
+    while not (environment := (process / "environ").read_bytes()):
+        if not _starts_a_program(process) or time.monotonic() > deadline:
+            break
+        time.sleep(LOOK_SECONDS)
+    return environment
+
+
+def _starts_a_program(process: Path) -> bool:
+    """Return whether a process has memory, but no arguments yet. A zombie and a thread of the kernel have no memory."""
+    try:
+        (process / "exe").readlink()
+        return not (process / "cmdline").read_bytes()
+    except OSError:
         return False
 
 
