@@ -125,6 +125,10 @@ class FunctionsSettings(ServerSettings):
     """For images that upload by themselves; None: read from the endpoint `https://<account>.r2.cloudflarestorage.com`.
     """
     callback_secret: Secret = Field(min_length=32, validation_alias="LAUNCHYARD_CALLBACK_SECRET")
+    callback_secret_previous: Secret | None = Field(
+        None, min_length=32, validation_alias="LAUNCHYARD_CALLBACK_SECRET_PREVIOUS"
+    )
+    """Also accepted, but never used to issue: the former secret during a rotation, or the one that comes next."""
     anthropic_api_key: Secret | None = Field(None, validation_alias="ANTHROPIC_API_KEY")
     """For tasks that ask for it, of the accounts that the next setting names."""
     anthropic_accounts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(

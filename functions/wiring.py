@@ -250,6 +250,7 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
     )
     secret = settings.callback_secret.get_secret_value()
+    previous = None if (former := settings.callback_secret_previous) is None else former.get_secret_value()
     password = None if settings.admin_password is None else settings.admin_password.get_secret_value()
     return Ports(
         store=store,
@@ -275,10 +276,15 @@ def ports_of(settings: FunctionsSettings) -> Ports:
         appraiser=_appraiser(settings),
         trust=Trust([trusted.image() for trusted in settings.trusted_images], settings.tcb, settings.nonces),
         sessions=Sessions(
-            secret, password, settings.password_login, ends=records("operator_session_ends", SessionEnd), clock=_now
+            secret,
+            password,
+            settings.password_login,
+            previous=previous,
+            ends=records("operator_session_ends", SessionEnd),
+            clock=_now,
         ),
-        tokens=CallbackTokens(secret),
-        nonces=ChallengeNonces(secret),
+        tokens=CallbackTokens(secret, previous),
+        nonces=ChallengeNonces(secret, previous),
         clock=_now,
         new_id=lambda: str(uuid4()),
         new_secret=secrets.token_urlsafe,

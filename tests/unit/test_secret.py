@@ -50,6 +50,7 @@ SECRETS: Final = (
     (S3BackendSettings, "word", "LAUNCHYARD_S3_BACKEND_WORD"),
     (TrustSettings, "ita_api_key", "LAUNCHYARD_ITA_API_KEY"),
     (FunctionsSettings, "callback_secret", "LAUNCHYARD_CALLBACK_SECRET"),
+    (FunctionsSettings, "callback_secret_previous", "LAUNCHYARD_CALLBACK_SECRET_PREVIOUS"),
     (FunctionsSettings, "admin_password", "LAUNCHYARD_ADMIN_PASSWORD"),
     (FunctionsSettings, "s3_secret_access_key", "LAUNCHYARD_S3_SECRET_ACCESS_KEY"),
     (FunctionsSettings, "ita_api_key", "LAUNCHYARD_ITA_API_KEY"),
