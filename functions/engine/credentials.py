@@ -55,7 +55,7 @@ class CallbackTokens:
         return int(epoch) if self.verify(order_id, int(epoch), token) else None
 
     def _accepts(self, token: str, what: str) -> bool:
-        return any([hmac.compare_digest(_derive(one, what).encode(), token.encode()) for one in self._accepted])
+        return any(hmac.compare_digest(_derive(one, what).encode(), token.encode()) for one in self._accepted)
 
 
 def _worker(order_id: str, epoch: int) -> str:
@@ -90,7 +90,7 @@ class ChallengeNonces:
     def issued_at(self, vm_name: str, nonce: bytes) -> datetime | None:
         """Return when the nonce was issued for the machine of this name; None if it was not."""
         head, mac = nonce[: TIME_BYTES + SALT_BYTES], nonce[TIME_BYTES + SALT_BYTES :]
-        if not any([hmac.compare_digest(_mac(key, head, vm_name), mac) for key in self._keys]):
+        if not any(hmac.compare_digest(_mac(key, head, vm_name), mac) for key in self._keys):
             return None
         return datetime.fromtimestamp(int.from_bytes(head[:TIME_BYTES], "big"), UTC)
 

@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from functions import wiring
+from functions.domain.accounts import AccountType
 from functions.engine.attestation import Nonces
 from functions.settings import read_settings
 from shared.domain.order import State
@@ -60,7 +61,7 @@ def images_address(world: World) -> Callable[[], bool]:
 
 
 def bootstrap_token(world: World) -> Callable[[], bool]:
-    _, worker = world.admit("launcher")
+    _, worker = world.admit(AccountType.LAUNCHER)
     order_id, token = claimed(world, worker)
     return lambda: register(world, **bootstrap(order_id, token)).status_code == 200
 
