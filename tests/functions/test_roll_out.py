@@ -28,7 +28,7 @@ pytestmark = pytest.mark.emulator
 
 OLDER_FIRST: Final = 3
 """How many tries of each report reach the instance that is older."""
-FAILED: Final = {"reason": "program_failed", "message": "It says no.", "failure": "permanent"}
+FAILED: Final[dict[str, Any]] = {"reason": "program_failed", "message": "It says no.", "failure": "permanent"}
 
 
 class Deployment:
