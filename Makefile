@@ -14,7 +14,7 @@ unexport WORKERS
 # Bytecode is kept whatever the shell says: else each worker, and each process that a test starts, compiles everything anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=0
 
-.PHONY: help demo test test-slow lint check up down guest-image docs chaos fuzz bench bench-export bench-fairness bench-polls lock lock-image setup clean
+.PHONY: help demo test test-slow lint check up down guest-image docs chaos fuzz bench bench-export bench-costs bench-fairness bench-polls lock lock-image setup clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -62,6 +62,9 @@ bench: setup ## claims a second, beside the raw floor
 
 bench-export: setup ## exported entities a second, beside lxml writing the same records, and peaks of memory
 	$(BIN)/python -m bench.export
+
+bench-costs: setup ## what one order of each kind takes of what the clouds bill, and what a month costs
+	$(BIN)/python -m bench.costs
 
 bench-fairness: setup ## how long orders wait in a lane that another account floods, and in one that none does
 	$(BIN)/python -m bench.fairness

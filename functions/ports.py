@@ -233,6 +233,13 @@ class OrderStore(Protocol):
         This includes the documents by which the store remembers claims.
         """
 
+    def waiting_since(self, now: datetime) -> datetime | None:
+        """Return the earliest `available_at` of the queued orders that may be claimed now; None if there are none.
+
+        An order that this version cannot read is among them, because it waits, too; so is one whose queue TTL has
+        passed, until the sweep has ended it.
+        """
+
     def due(self, states: Collection[State], now: datetime, limit: int) -> Due:
         """Return at most `limit` orders in these states whose `due_at` has passed, the earliest first."""
 

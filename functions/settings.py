@@ -181,6 +181,15 @@ class WorkerCredentialSettings(Settings):
 
 class CallbackSettings(Settings):
     callback_secret: Secret = Field(min_length=32, validation_alias="LAUNCHYARD_CALLBACK_SECRET")
+    callback_secret_previous: Secret | None = Field(
+        None, min_length=32, validation_alias="LAUNCHYARD_CALLBACK_SECRET_PREVIOUS"
+    )
+    """Also accepted, but never used to issue: the former secret during a rotation, or the one that comes next."""
+
+    def secrets(self) -> tuple[str, str | None]:
+        """Return the secret and the previous one, if there is one."""
+        previous = self.callback_secret_previous
+        return self.callback_secret.get_secret_value(), previous and previous.get_secret_value()
 
 
 class OperatorSecretSettings(Settings):

@@ -252,16 +252,17 @@ def accounts(
 
 
 def sessions(callback: CallbackSettings, login: LoginSettings, ends: Records[SessionEnd], clock: Clock) -> Sessions:
+    secret, previous = callback.secrets()
     password = None if login.admin_password is None else login.admin_password.get_secret_value()
-    return Sessions(callback.callback_secret.get_secret_value(), password, login.password_login, ends=ends, clock=clock)
+    return Sessions(secret, password, login.password_login, previous=previous, ends=ends, clock=clock)
 
 
 def callback_tokens(settings: CallbackSettings) -> CallbackTokens:
-    return CallbackTokens(settings.callback_secret.get_secret_value())
+    return CallbackTokens(*settings.secrets())
 
 
 def challenge_nonces(settings: CallbackSettings) -> ChallengeNonces:
-    return ChallengeNonces(settings.callback_secret.get_secret_value())
+    return ChallengeNonces(*settings.secrets())
 
 
 def callback_addresses(address: AddressSettings, tokens: CallbackTokens) -> CallbackAddresses:

@@ -241,6 +241,16 @@ class FirestoreOrderStore:
         return len(found)
 
     @persistently
+    def waiting_since(self, now: datetime) -> datetime | None:
+        """Read one document, and of it one field, which every version writes."""
+        queued = self._orders.where(filter=FieldFilter("state", "==", State.QUEUED))
+        waiting = queued.where(filter=FieldFilter("available_at", "<=", now)).order_by("available_at")
+        for document in waiting.select(["available_at"]).limit(1).stream(**ONCE):
+            since: datetime = plain(document.get("available_at"))
+            return since
+        return None
+
+    @persistently
     def due(self, states: Collection[State], now: datetime, limit: int) -> Due:
         among = self._orders.where(filter=FieldFilter("state", "in", sorted(states)))
         read = read_past(among.where(filter=FieldFilter("due_at", "<=", now)).order_by("due_at"), limit, order_of)

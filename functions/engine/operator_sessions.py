@@ -76,7 +76,8 @@ class Sessions:
     """Opens, checks and ends operators' sessions.
 
     `password` is None if none is set; `allowed` is False if operators may use keys only. Tokens are signed with
-    `secret` and the password, so a new password ends the sessions of the old one.
+    `secret` and the password, so a new password ends the sessions of the old one. A session that was signed with the
+    secret `previous` is valid, too.
     """
 
     def __init__(
@@ -85,12 +86,14 @@ class Sessions:
         password: str | None,
         allowed: bool = True,
         *,
+        previous: str | None = None,
         ends: Records[SessionEnd],
         clock: Callable[[], datetime],
     ) -> None:
         self._allowed, self._clock, self._ends = allowed, clock, ends
         self._password_digest = None if password is None else digest(password)
-        self._signer = Signer(f"{secret}{self._password_digest}", salt=SALT, digest_method=hashlib.sha256)
+        keys = [f"{one}{self._password_digest}" for one in (previous, secret) if one is not None]
+        self._signer = Signer(keys, salt=SALT, digest_method=hashlib.sha256)  # it signs with the last
         self._tries = TokenBucket(LOGINS_A_MINUTE / 60, LOGINS_A_MINUTE, clock)
         self._salt, self._hashing = secrets.token_bytes(16), threading.Lock()
 

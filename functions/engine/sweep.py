@@ -74,12 +74,27 @@ class Sweep:
         chores = sum((chore(limit=limit) for chore in self.chores), start=Counter[str]())
         forgotten, keys_left = self._forget_keys(limit, self.clock() + KEYS_BUDGET)
         reach(Point.SWEEP_FORGOT)
-        return Swept(Counter(outcomes) + chores, len(outcomes), forgotten, orders_left or keys_left)
+        swept = Swept(Counter(outcomes) + chores, len(outcomes), forgotten, orders_left or keys_left)
+        self._log(swept)
+        return swept
 
     def settle_held(self, limit: int) -> None:
         """Settle at most `limit` held orders that are due: their leases have expired, or their limits have passed."""
         for snapshot in self.store.due(HELD, self.clock(), limit).orders:
             self._settle(self.doorbell, snapshot)
+
+    def _log(self, swept: Swept) -> None:
+        """Log what operators alert on: that the sweep ran, and how long the oldest order has been waiting."""
+        now = self.clock()
+        since = self.store.waiting_since(now)
+        log.info(
+            LogEvent.SWEEP_DONE,
+            message="The sweep is done.",
+            looked_at=swept.orders,
+            **{name: swept.done[name] for name in ("rung", "requeued", "ended", "discarded")},
+            more=swept.more,
+            oldest_queued_seconds=0 if since is None else round((now - since).total_seconds()),
+        )
 
     def _settle_due(self, limit: int, deadline: datetime) -> tuple[list[str], bool]:
         """Settle orders until none is due or the time is over; return the names of their counts, and whether others

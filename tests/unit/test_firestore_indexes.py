@@ -50,6 +50,7 @@ DATACENTER: Final = "local:dev"
 ASKED: Final[Mapping[str, Callable[[FirestoreOrderStore], object]]] = {
     "claimable": lambda store: store.claimable(["any/task", "any/export"], NOW, limit=10),
     "claimable_by_account": lambda store: store.claimable_by_account(["any/task", "any/export"], NOW, "acme", limit=10),
+    "waiting_since": lambda store: store.waiting_since(NOW),
     "due": lambda store: [store.due(states, NOW, limit=10) for states in (HELD, QUEUED, FINAL)],
     "remembering": lambda store: store.remembering("a request"),
     "held_by": lambda store: [store.held_by("rack/alpha", to_stop=to_stop) for to_stop in (False, True)],

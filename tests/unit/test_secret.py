@@ -56,6 +56,7 @@ SECRETS: Final = (
     (S3BackendSettings, "word", "LAUNCHYARD_S3_BACKEND_WORD"),
     (TrustSettings, "ita_api_key", "LAUNCHYARD_ITA_API_KEY"),
     (CallbackSettings, "callback_secret", "LAUNCHYARD_CALLBACK_SECRET"),
+    (CallbackSettings, "callback_secret_previous", "LAUNCHYARD_CALLBACK_SECRET_PREVIOUS"),
     (LoginSettings, "admin_password", "LAUNCHYARD_ADMIN_PASSWORD"),
     (BucketSettings, "s3_secret_access_key", "LAUNCHYARD_S3_SECRET_ACCESS_KEY"),
     (TrustAuthoritySettings, "ita_api_key", "LAUNCHYARD_ITA_API_KEY"),
