@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from functions.domain.order import output_key
-from functions.engine.sweep import KEYS_KEPT
+from functions.ports import KEYS_KEPT
 from functions.ports import Due, OrderStore, PresignedUpload
 from shared.domain.order import State
 from shared.domain.spec import AnySpec

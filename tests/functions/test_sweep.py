@@ -7,7 +7,8 @@ import pytest
 from functions.domain.limits import DEFAULT_LIMITS
 from functions.domain.order import LAPSE_MARGIN
 from functions.domain.refusals import Unavailable
-from functions.engine.sweep import KEYS_KEPT, TIME_BUDGET
+from functions.engine.sweep import TIME_BUDGET
+from functions.ports import KEYS_KEPT
 from shared.domain.order import LEASE, State
 from shared.wire.bell import Bell
 from tests.functions.world import CLIENT, World
