@@ -1,8 +1,9 @@
 locals {
-  apis = toset([
+  apis = toset(concat(try(var.monitoring.budget, null) == null ? [] : ["billingbudgets.googleapis.com"], [
     "artifactregistry.googleapis.com",
     "cloudbuild.googleapis.com",
     "cloudfunctions.googleapis.com",
+    "cloudresourcemanager.googleapis.com",
     "cloudscheduler.googleapis.com",
     "compute.googleapis.com",
     "firestore.googleapis.com",
@@ -15,7 +16,7 @@ locals {
     "secretmanager.googleapis.com",
     "storage.googleapis.com",
     "sts.googleapis.com",
-  ])
+  ]))
 }
 
 # What else runs in the project may use these APIs, so `destroy` leaves them on.

@@ -13,6 +13,11 @@ output "launcher_config" {
   value       = local.launcher_config
 }
 
+output "launcher_keys" {
+  description = "By pool with a public_key: its launchers' credentials for Google Cloud but for the private key, which is on the host."
+  value       = local.launcher_keys
+}
+
 output "service_accounts" {
   description = "By service: the account that its function runs as."
   value       = { for service, function in module.function : service => function.service_account_email }

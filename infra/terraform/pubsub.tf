@@ -77,10 +77,15 @@ resource "google_pubsub_topic_iam_member" "dead" {
 }
 
 resource "google_pubsub_subscription_iam_member" "dead" {
-  for_each = google_pubsub_subscription.pool
+  for_each = var.pools
 
   project      = var.project_id
-  subscription = each.value.name
+  subscription = google_pubsub_subscription.pool[each.key].name
   role         = "roles/pubsub.subscriber"
   member       = local.pubsub_agent
+
+  # A new filter makes another subscription of the same name, without this grant.
+  lifecycle {
+    replace_triggered_by = [google_pubsub_subscription.pool[each.key].filter]
+  }
 }

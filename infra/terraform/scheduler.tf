@@ -14,7 +14,7 @@ resource "google_cloud_scheduler_job" "sweep" {
   description      = "Does the work that is due for orders, pools and records"
   schedule         = "* * * * *"
   time_zone        = "Etc/UTC"
-  attempt_deadline = "${local.chosen["sweep"].timeout_seconds}s"
+  attempt_deadline = "${min(local.chosen["sweep"].timeout_seconds, 1800)}s"
 
   # Another one follows in a minute. A sweep that takes longer is not started twice.
   retry_config {

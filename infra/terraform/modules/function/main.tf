@@ -29,8 +29,8 @@ resource "google_cloudfunctions2_function" "function" {
       }
     }
 
-    # A rebuilt base image without a deployment would run code that nobody has tested.
-    on_deploy_update_policy {}
+    # Google patches the runtime below the code without a deployment.
+    automatic_update_policy {}
   }
 
   service_config {
