@@ -55,6 +55,11 @@ resource "google_firestore_index" "index" {
       array_config = try(fields.value.arrayConfig, null)
     }
   }
+
+  # An index that the new code does not need is deleted after the functions were deployed, not before: the old code needs it.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 # A field's own indexes, instead of the automatic ones; `*` is each field of the collection that has no override of its own.

@@ -107,13 +107,19 @@ module "function" {
     each.key == "sweep" ? { scheduler = google_service_account.scheduler.member } : {},
   )
 
-  # A function whose account may not read its secrets, or whose builder may not build, is not created at all.
+  # New code serves once all is there that it needs. Without its secrets, or a builder that may build, it is not even created.
   depends_on = [
     google_artifact_registry_repository_iam_member.builder,
+    google_firestore_field.override,
+    google_firestore_index.index,
     google_project_iam_member.builder_logs,
     google_project_iam_member.builder_sources,
+    google_project_iam_member.firestore,
+    google_pubsub_topic_iam_member.doorbell,
     google_secret_manager_secret_iam_member.function,
+    google_service_account_iam_member.signer,
     google_storage_bucket_iam_member.builder,
+    google_storage_bucket_iam_member.outputs,
   ]
 }
 
