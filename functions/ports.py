@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 MAX_HELD: Final = 500
 """The number of orders that one launcher can hold: a heartbeat names them all."""
+KEYS_KEPT: Final = timedelta(hours=24)
+"""How long an Idempotency-Key is remembered. A repeat after that creates a new order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from functions.adapters import order_document, page_mark
 from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
-from functions.adapters.firestore_claims import FirestoreClaims
+from functions.adapters.firestore_claims import FirestoreClaims, lifetime
 from functions.adapters.order_document import plain
 from functions.adapters.page_mark import ORDER_ID
 from functions.adapters.reading import (
@@ -93,7 +93,7 @@ class FirestoreOrderStore:
     def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
         batch = self._client.batch()
         batch.create(self._document(order.id), order_document.encode(order))
-        used = {**asdict(key), "order_id": order.id, "created_at": None if key.lasting else order.created_at}
+        used = {**asdict(key), "order_id": order.id, **lifetime(None if key.lasting else order.created_at)}
         batch.create(self._keys.document(_key_id(key.account, key.value)), used)
         try:
             written, _ = batch.commit(**ONCE)

@@ -17,7 +17,7 @@ from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongSta
 from functions.domain.timing import due_event
 from functions.engine.concurrency import run_all
 from functions.engine.outputs import Outputs
-from functions.ports import Doorbell, OrderStore, Snapshot
+from functions.ports import KEYS_KEPT, Doorbell, OrderStore, Snapshot
 from shared.crash_points import Point, reach
 from shared.domain.order import FINAL, State
 from shared.log_events import LogEvent
@@ -30,8 +30,6 @@ TIME_BUDGET: Final = timedelta(seconds=20)
 """The time that a sweep spends on orders; pools get as much. A function has 60 s unless it is deployed with more."""
 KEYS_BUDGET: Final = timedelta(seconds=5)
 """The time that it spends on old idempotency keys."""
-KEYS_KEPT: Final = timedelta(hours=24)
-"""How long an Idempotency-Key is remembered. A repeat after that creates a new order."""
 
 
 class Chore(Protocol):

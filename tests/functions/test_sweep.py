@@ -8,7 +8,8 @@ from structlog.testing import capture_logs
 from functions.domain.limits import DEFAULT_LIMITS
 from functions.domain.order import LAPSE_MARGIN
 from functions.domain.refusals import Unavailable
-from functions.engine.sweep import KEYS_KEPT, TIME_BUDGET
+from functions.engine.sweep import TIME_BUDGET
+from functions.ports import KEYS_KEPT
 from shared.domain.order import LEASE, State
 from shared.log_events import LogEvent
 from shared.wire.bell import Bell
