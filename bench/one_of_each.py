@@ -61,7 +61,12 @@ class Deployment:
     def __init__(self, environment: Mapping[str, str], meter: Meter, folder: Path) -> None:
         self.meter, self.folder = meter, folder
         self._environment, self._ahead = environment, timedelta()
-        wiring._now = lambda: datetime.now(UTC) + self._ahead
+
+        def clock() -> wiring.Clock:
+            return lambda: datetime.now(UTC) + self._ahead
+
+        makers = (clock if make is wiring.clock else make for make in wiring.MAKERS)
+        vars(wiring)["MAKERS"] = tuple(makers)  # of the apps that are made from now on
         self._app: Any = self._new_instance()
 
     def __call__(self, environ: Any, start_response: Any) -> Any:

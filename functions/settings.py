@@ -189,7 +189,7 @@ class CallbackSettings(Settings):
     def secrets(self) -> tuple[str, str | None]:
         """Return the secret and the previous one, if there is one."""
         previous = self.callback_secret_previous
-        return self.callback_secret.get_secret_value(), previous and previous.get_secret_value()
+        return self.callback_secret.get_secret_value(), None if previous is None else previous.get_secret_value()
 
 
 class OperatorSecretSettings(Settings):

@@ -7,9 +7,10 @@ from typing import Final
 import pytest
 
 from functions import wiring
+from functions.adapters.memory_records import MemoryRecords
 from functions.domain.accounts import AccountType
 from functions.engine.attestation import Nonces
-from functions.settings import read_settings
+from functions.settings import CallbackSettings, LoginSettings
 from shared.domain.order import State
 from tests.functions.capacity.accounts import PATH
 from tests.functions.capacity.agents import bootstrap, claimed, nonce, register, trusting, with_nonce
@@ -30,9 +31,12 @@ class Deployments:
         self._settings.setenv("LAUNCHYARD_CALLBACK_SECRET", secret)
         self._settings.setenv("LAUNCHYARD_CALLBACK_SECRET_PREVIOUS", previous)
         self._settings.setenv("LAUNCHYARD_ADMIN_PASSWORD", PASSWORD)
-        made = wiring.ports_of(read_settings(()).core)
+        callback, ports = CallbackSettings(), self._world.ports
         self._world.ports = replace(
-            self._world.ports, tokens=made.tokens, nonces=made.nonces, sessions=made.sessions, url=made.url
+            ports,
+            tokens=wiring.callback_tokens(callback),
+            nonces=wiring.challenge_nonces(callback),
+            sessions=wiring.sessions(callback, LoginSettings(), MemoryRecords(), ports.clock),
         )
 
 
