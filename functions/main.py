@@ -14,7 +14,8 @@ from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
 from functions import wiring
-from functions.apis import APIS, EVERYTHING, SERVICES
+from functions.apis import EVERYTHING, SERVICES, SWEEP, apis_of
+from functions.apis.v1.settings import NoSweepCaller
 from functions.http import endpoint, logs
 from functions.http.bodies import Bodies
 from functions.http.endpoint import Endpoint
@@ -24,8 +25,9 @@ from shared.settings import read_or_exit
 
 FUNCTION = read_or_exit(EntryPoint).function
 ROUTES = SERVICES.get(FUNCTION, EVERYTHING)  # the framework looks up its target here, and refuses another name
+APIS = apis_of(FUNCTION)
 PLAN = wiring.plan_for(APIS, ROUTES)
-SETTINGS = read_settings(PLAN.settings, FUNCTION)
+SETTINGS = read_settings([*PLAN.settings, *([] if FUNCTION == SWEEP else [NoSweepCaller])], FUNCTION)
 logs.configure(SETTINGS.of(DatabaseSettings).project)
 LOCAL = is_loopback(httpx.URL(SETTINGS.of(AddressSettings).url).host)
 """Whether the control plane serves one machine only: nobody else reaches it at its address."""

@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
-from functions.apis import APIS, EVERYTHING, SERVICES
+from functions.apis import EVERYTHING, SERVICES, SWEEP, apis_of
 from functions.apis.v1 import HEALTH
 from functions.http.endpoint import dialect_of
 from functions.http.routing import Route
@@ -28,21 +28,18 @@ USES: Final[Mapping[Any, str]] = {
     CredentialIssuer: "bucket_credentials",
     Appraiser: "trust_authority",
 }
-PRIVATE: Final = frozenset({"sweep"})
-"""The functions that no gateway leads to."""
+WHOLE: Final = "everything"
 NOT_DEPLOYED: Final = frozenset({"LAUNCHYARD_KEYS", "THREADS"})
 """The first is for the memory backend; the second follows from a function's concurrency."""
 
 
 def deployment() -> dict[str, Any]:
-    paths = paths_of({name: routes for name, routes in SERVICES.items() if name not in PRIVATE})
-    services = {name: _service(routes) | {"paths": paths.get(name, [])} for name, routes in SERVICES.items()}
-    whole = _service(EVERYTHING) | {"paths": ["/*"]}
-    secrets = set(whole["secrets"])
-    return {
-        "services": {**services, "everything": whole},
-        "settings": {name: {"secret": name in secrets} for name in sorted([*whole["settings"], *secrets])},
-    }
+    paths = paths_of({name: routes for name, routes in SERVICES.items() if name != SWEEP}) | {WHOLE: ["/*"]}
+    functions = {**SERVICES, WHOLE: EVERYTHING}
+    services = {name: _service(name, routes) | {"paths": paths.get(name, [])} for name, routes in functions.items()}
+    secrets = {name for service in services.values() for name in service["secrets"]}
+    settings = {name for service in services.values() for name in service["settings"]}
+    return {"services": services, "settings": {name: {"secret": name in secrets} for name in settings | secrets}}
 
 
 def paths_of(services: Mapping[str, Sequence[Route]]) -> dict[str, list[str]]:
@@ -51,9 +48,8 @@ def paths_of(services: Mapping[str, Sequence[Route]]) -> dict[str, list[str]]:
     A rule is a path, or a path with `/*` for all below it; the longest one that fits counts. The routes that every
     service has need no rule. Paths with a key in front of them (`key_in_path`) have none: all begin alike.
     """
-    owners = {(*route.path.split("/")[1:],): name for name, routes in services.items() for route in routes}
-    for route in HEALTH:
-        del owners[(*route.path.split("/")[1:],)]
+    owned = ((name, route) for name, routes in services.items() for route in routes if route not in HEALTH)
+    owners = {tuple(route.path.removeprefix("/").split("/")): name for name, route in owned}
     found: dict[str, list[str]] = {name: [] for name in services}
     for path, name in _rules((), owners):
         found[name].append(path)
@@ -74,15 +70,16 @@ def _rules(prefix: tuple[str, ...], owners: Mapping[tuple[str, ...], str]) -> It
         yield from _rules((*prefix, segment), below)
 
 
-def _service(routes: Sequence[Route]) -> dict[str, Any]:
-    plan = plan_for(APIS, routes)
+def _service(name: str, routes: Sequence[Route]) -> dict[str, Any]:
+    apis = apis_of(name)
+    plan = plan_for(apis, routes)
     names = {str(field.validation_alias): _is_secret(field.annotation) for field in _fields(plan.settings)}
     deployed = sorted(names.keys() - NOT_DEPLOYED)
     return {
         "uses": [use for kind, use in USES.items() if kind in plan.needed],
         "secrets": [name for name in deployed if names[name]],
         "settings": [name for name in deployed if not names[name]],
-        "key_in_path": any(dialect_of(APIS, route.path).key_in_path for route in routes),
+        "key_in_path": any(dialect_of(apis, route.path).key_in_path for route in routes),
     }
 
 

@@ -193,3 +193,41 @@ def test_the_control_plane_is_wired_to_intels_trust_authority_without_asking_it(
     assert made[Trust] == Trust([Image("ab" * 48, "agent")], Tcb.STRICT, Nonces.REQUIRED)
     with pytest.raises(Malformed, match="intel_ta_token is missing"):
         cast("Appraiser", made[Appraiser]).appraise("AAAA")
+
+
+def test_a_function_needs_only_the_settings_of_what_it_uses(
+    settings: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given(settings, LAUNCHYARD_BACKEND="memory", LAUNCHYARD_URL="https://control-plane.test")
+
+    assert read("jobs").of(DatabaseSettings).backend is Backend.MEMORY
+    for function, missing in {
+        "claim": {"LAUNCHYARD_CALLBACK_SECRET"},
+        "orders": {"LAUNCHYARD_BUCKET"},
+        "sweep": {"LAUNCHYARD_BUCKET"},
+        "update": {"LAUNCHYARD_BUCKET", "LAUNCHYARD_CALLBACK_SECRET"},
+        "everything": {"LAUNCHYARD_BUCKET", "LAUNCHYARD_CALLBACK_SECRET"},
+    }.items():
+        with pytest.raises(SystemExit) as ended:
+            read(function)
+        first, *lines = capsys.readouterr().err.splitlines()
+        assert ended.value.code == 2
+        assert first == f"These settings of the function {function} are wrong:"
+        assert {line.split(":")[0].strip() for line in lines} == missing
+
+
+def test_a_wrong_setting_that_a_function_does_not_use_does_not_stop_it(settings: pytest.MonkeyPatch) -> None:
+    given(settings, **MINIMAL, LAUNCHYARD_ADMIN_PASSWORD="short", LAUNCHYARD_TRUSTED_MRTDS="nonsense")
+
+    assert read("claim").of(DatabaseSettings).backend is Backend.MEMORY
+
+
+def test_a_setting_that_two_parts_read_is_reported_once(
+    settings: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given(settings, **MINIMAL, THREADS="none")
+
+    with pytest.raises(SystemExit):
+        read("claim")
+
+    assert capsys.readouterr().err.count("THREADS") == 1

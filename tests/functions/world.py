@@ -65,7 +65,7 @@ from functions.settings import (
 from functions.wiring import Clock as AnyClock
 from functions.wiring import NewId, NewSecret, plan_for
 from shared.domain.order import LEASE
-from shared.domain.spec import AnySpec
+from shared.domain.spec import AnySpec, Attestation
 from shared.wire.bell import Bell
 from tests.factories import NOW, TASK
 from tests.memory_bucket import MemoryBucket
@@ -203,6 +203,7 @@ class Ports:
     max_displaced: int = MAX_DISPLACED
     quotas: Quotas = DEFAULT_QUOTAS
     lease: timedelta = LEASE
+    attestation: Attestation = Attestation.OPTIONAL
     secrets: OperatorSecrets = field(default_factory=OperatorSecrets)
 
     def given(self) -> Services:
@@ -254,7 +255,7 @@ class Ports:
             QuotaSettings: QuotaSettings.model_construct(**asdict(self.quotas)),
             WaitingSettings: WaitingSettings.model_construct(threads=MANY, max_waiting=self.max_waiting),
             SignupSettings: SignupSettings(),
-            PoolSettings: PoolSettings(),
+            PoolSettings: PoolSettings.model_construct(attestation=self.attestation),
         }
 
 
