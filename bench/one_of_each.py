@@ -12,9 +12,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Final
+from unittest.mock import patch
 from uuid import uuid4
 
 import functions_framework
@@ -61,12 +62,6 @@ class Deployment:
     def __init__(self, environment: Mapping[str, str], meter: Meter, folder: Path) -> None:
         self.meter, self.folder = meter, folder
         self._environment, self._ahead = environment, timedelta()
-
-        def clock() -> wiring.Clock:
-            return lambda: datetime.now(UTC) + self._ahead
-
-        makers = (clock if make is wiring.clock else make for make in wiring.MAKERS)
-        vars(wiring)["MAKERS"] = tuple(makers)  # of the apps that are made from now on
         self._app: Any = self._new_instance()
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
@@ -74,8 +69,12 @@ class Deployment:
 
     @contextmanager
     def served(self) -> Iterator["Deployment"]:
-        with serving(counting_requests(self, self.meter)) as self.url:
+        """Serve it. Its clock is this object (`now`), which `afterwards` moves."""
+        with patch.object(wiring, "datetime", self), serving(counting_requests(self, self.meter)) as self.url:
             yield self
+
+    def now(self, zone: tzinfo) -> datetime:
+        return datetime.now(zone) + self._ahead
 
     @contextmanager
     def caller(self, role: Role) -> Iterator[ControlPlane]:
