@@ -120,11 +120,15 @@ BESIDE_OTHERS: Final[Wrong] = {
         ),
     ),
     "settings": (
-        {"LAUNCHYARD_TOPICS": "doorbell", "LAUNCHYARD_ADMIN_PASSWORD": "a password", "THREADS": "8"},
+        {
+            "LAUNCHYARD_TOPICS": "doorbell",
+            "LAUNCHYARD_ADMIN_PASSWORD": "a password",
+            "LAUNCHYARD_URL": "https://example.com",
+        },
         (
             "settings has a name that no function reads: LAUNCHYARD_TOPICS.",
             "settings has a secret: LAUNCHYARD_ADMIN_PASSWORD.",
-            "settings has a name that is set already: THREADS.",
+            "settings has a name that is set already: LAUNCHYARD_URL.",
             "settings must have LAUNCHYARD_S3_ACCESS_KEY_ID",
         ),
     ),
