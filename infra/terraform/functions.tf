@@ -87,12 +87,12 @@ module "function" {
   service_account = google_service_account.function[each.key].email
   size            = local.chosen[each.key]
 
-  settings = {
+  # THREADS is read by the framework below every service.
+  settings = merge({ THREADS = tostring(local.chosen[each.key].concurrency) }, {
     for name, value in merge(local.settings, {
       LAUNCHYARD_SIGN_AS = var.outputs.kind == "gcs" ? google_service_account.function[each.key].email : null
-      THREADS            = tostring(local.chosen[each.key].concurrency)
     }) : name => value if value != null && contains(each.value.settings, name)
-  }
+  })
   secrets = {
     for name in each.value.secrets : name => {
       id      = google_secret_manager_secret.secret[name].secret_id

@@ -344,8 +344,8 @@ variable "settings" {
   nullable    = false
 
   validation {
-    condition     = length(setsubtract(keys(var.settings), keys(jsondecode(file("${path.module}/services.json")).settings))) == 0
-    error_message = "settings has a name that no function reads: ${join(", ", setsubtract(keys(var.settings), keys(jsondecode(file("${path.module}/services.json")).settings)))}. services.json lists them."
+    condition     = length(setsubtract(keys(var.settings), concat(keys(jsondecode(file("${path.module}/services.json")).settings), tolist(local.settings_made)))) == 0
+    error_message = "settings has a name that no function reads: ${join(", ", setsubtract(keys(var.settings), concat(keys(jsondecode(file("${path.module}/services.json")).settings), tolist(local.settings_made))))}. services.json lists them."
   }
 
   validation {
