@@ -59,21 +59,33 @@ locals {
       }
     }
   }
+
+  # The credentials of hosts that have a key pair, but for the private key, which is added on the host.
+  launcher_keys = {
+    for name, key in google_service_account_key.host : name => {
+      type            = "service_account"
+      universe_domain = "googleapis.com"
+      project_id      = var.project_id
+      client_email    = google_service_account.pool[name].email
+      private_key_id  = basename(key.name)
+      token_uri       = "https://oauth2.googleapis.com/token"
+    }
+  }
 }
 
 resource "google_service_account" "pool" {
   for_each = var.pools
 
   project      = var.project_id
-  account_id   = "ly-pool-${each.key}"
-  display_name = "Launchers of the pool ${each.key}"
+  account_id   = "${local.accounts}-pool-${each.key}"
+  display_name = "${var.name}: launchers of the pool ${each.key}"
 
   depends_on = [google_project_service.api]
 
   lifecycle {
     precondition {
       condition     = length(local.filters[each.key]) <= 256
-      error_message = "The filter of pools[\"${each.key}\"] has ${length(local.filters[each.key])} bytes, and Pub/Sub takes 256. Give the pool fewer labels, kinds or node_sizes; for those left out, make another pool."
+      error_message = "The filter of pools[\"${each.key}\"] has ${length(local.filters[each.key])} bytes, and Pub/Sub takes 256. Give the pool fewer labels, kinds or node_sizes. For the rest make another pool, or let launchers poll: they need no pool here."
     }
   }
 }
@@ -132,6 +144,7 @@ resource "google_service_account_iam_member" "host" {
 
 # Only for hosts without an issuer. The key pair is made on the host: Google gets the certificate, and nobody the private key.
 resource "google_service_account_key" "host" {
+  #checkov:skip=CKV2_GCP_3:It is made on demand, and its private key never leaves the host.
   for_each = { for name, pool in var.pools : name => pool.public_key if pool.public_key != null }
 
   service_account_id = google_service_account.pool[each.key].name
