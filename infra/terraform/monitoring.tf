@@ -7,7 +7,7 @@ locals {
 
   # Counted log lines.
   counted = {
-    errors               = "severity>=ERROR"
+    errors               = "severity>=ERROR AND NOT log_id(\"run.googleapis.com/requests\")" # Cloud Run's own line of a 503 is an error, too
     attestation_refusals = "jsonPayload.event=\"attestation_refused\""
     login_refusals       = "jsonPayload.event=\"login_refused\""
     lost_feeds           = "jsonPayload.event=\"order_feed_lost\""
@@ -77,7 +77,7 @@ locals {
       title    = "Errors in the log"
       severity = "WARNING"
       query    = "sum(increase(${local.promql.errors}{${local.of_run}}[5m])) > 0"
-      meaning  = "A function has written a line of severity ERROR: the control plane has a fault, even if all goes on."
+      meaning  = "A function, or Cloud Run for it, has written a line of severity ERROR: the control plane has a fault, even if all goes on."
       first    = "Read the line and its stack in the log, and report it."
     }
     attestation_refusals = {

@@ -1,7 +1,7 @@
 """Reads the filters of Pub/Sub's subscriptions, and says which attributes of a message they select.
 
-The emulator stores a filter unread and ignores it, so this is the grammar that Google documents, as far as bells may need
-it: https://docs.cloud.google.com/pubsub/docs/subscription-message-filter
+The emulator stores a filter unread and ignores it, so this is the grammar that Google documents, as far as bells may
+need it: https://docs.cloud.google.com/pubsub/docs/subscription-message-filter
 
     filter      = all | any | unary
     all         = unary "AND" unary {"AND" unary}      AND and OR are not mixed without parentheses

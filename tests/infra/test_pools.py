@@ -5,7 +5,6 @@ Terraform computes the filters of pools of every shape; the launcher's own table
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations, product
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -18,14 +17,14 @@ from shared.domain.lanes import MAX_OFFERED, lane
 from shared.domain.spec import MAX_DEMANDED, AnySpec, CapacitySpec, NodeSize, OrderKind, TaskSpec
 from shared.wire.bell import Bell, to_attributes
 from tests.factories import EXPORT, SESSION, TASK
+from tests.infra.conftest import FILES
 from tests.infra.filters import parse
 from tests.infra.terraform import Terraform, TerraformFailed
-from tests.infra.tools import obtain
+from tests.infra.tools import Tools
 from tests.launcher.stand_ins import Processes
 
 pytestmark = [pytest.mark.infra, pytest.mark.terraform]
 
-FOLDER: Final = Path(__file__).parents[2] / "infra" / "terraform"
 HERE: Final = "baremetal:rack-7"
 ELSEWHERE: Final = ("baremetal:rack-70", "baremetal:rack", "gcp:rack-7", "any:capacity")
 LABELS: Final = ("gpu", "gpu2", "linux", "os=a")
@@ -75,8 +74,8 @@ GIVEN: Final[Mapping[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
-    terraform = Terraform(FOLDER, tmp_path_factory.mktemp("pools"), obtain())
+def terraform(tmp_path_factory: pytest.TempPathFactory, tools: Tools) -> Terraform:
+    terraform = Terraform(FILES, tmp_path_factory.mktemp("pools"), tools)
     terraform.init()
     return terraform
 
@@ -111,7 +110,7 @@ def planned(plan: Mapping[str, Any], kind: str, name: str) -> Sequence[Mapping[s
 
 
 def runs(pool: Pool, settings: Mapping[str, str], order: AnySpec) -> bool:
-    """Return whether a launcher with these settings, on a host with every provider, runs the order, and its pool may."""
+    """Return whether a launcher with these settings, on a host with every provider, runs what its pool may."""
     host = Processes()
     datacenter = settings["LAUNCHYARD_DATACENTER"]
     size = settings.get("LAUNCHYARD_NODE_SIZE")
@@ -152,7 +151,10 @@ def test_a_launcher_listens_to_its_own_pools_subscription_and_may_pull_from_no_o
     for name, subscription in subscriptions.items():
         path = f"projects/launchyard-test/subscriptions/{subscription['name']}"
         assert configs[name]["settings"]["LAUNCHYARD_SUBSCRIPTION"] == path
-        assert (granted[name]["subscription"], granted[name]["role"]) == (subscription["name"], "roles/pubsub.subscriber")
+        assert (granted[name]["subscription"], granted[name]["role"]) == (
+            subscription["name"],
+            "roles/pubsub.subscriber",
+        )
 
 
 def test_a_host_with_an_identity_gets_credentials_without_a_secret(
