@@ -7,7 +7,7 @@ locals {
   # The first rule that matches decides, so the longest path comes first.
   routes = {
     for route in flatten([for service, paths in local.routed : [for path in paths : { path = path, service = service }]]) :
-    format("%04d %s", 9999 - length(route.path), route.path) => route
+    format("%04d %s", 9999 - length(trimsuffix(route.path, "*")), route.path) => route
   }
 
   gateways = var.gateway == null ? 0 : 1

@@ -85,10 +85,22 @@ def test_each_route_is_reached_at_the_function_that_has_it(resources: Mapping[st
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/health", "/v1/sweeps", "/nowhere", "/v1/ordersx", "/k/key", "/k//v1/claims"]
+    "path", ["/", "/v1", "/v1/health", "/v1/sweeps", "/nowhere", "/jobsx", "/k/key", "/k//v1/claims"]
 )
 def test_any_other_path_is_answered_by_orders(path: str, resources: Mapping[str, Any]) -> None:
     assert service(resources, path) == "orders"
+
+
+def test_a_longer_path_is_compared_before_a_shorter_one(resources: Mapping[str, Any]) -> None:
+    """As in a URL map of path rules, for which the paths of services.json are made."""
+    (matcher,) = resources["google_compute_url_map.gateway[0]"]["path_matcher"]
+    rules = sorted(matcher["route_rules"], key=lambda rule: int(rule["priority"]))
+    lengths = [
+        len(rule["match_rules"][0]["prefix_match"] or rule["match_rules"][0]["full_path_match"]) for rule in rules
+    ]
+
+    assert len(set(lengths)) > 1
+    assert lengths == sorted(lengths, reverse=True)
 
 
 def test_the_sweep_is_not_behind_the_gateway(resources: Mapping[str, Any]) -> None:
