@@ -231,4 +231,11 @@ resource "google_billing_budget" "project" {
   }
 
   depends_on = [google_project_service.api]
+
+  lifecycle {
+    precondition {
+      condition     = length(var.monitoring.emails) <= 5
+      error_message = "A budget tells 5 addresses at most. Give monitoring.emails the address of a group, or leave the budget out."
+    }
+  }
 }
