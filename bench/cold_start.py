@@ -24,14 +24,14 @@ from tools.installed_bundle import SERVICES, InstalledBundle, install, settings_
 
 ROUNDS: Final = 3
 FLOOR: Final = "floor"
-FLOOR_SOURCE: Final = '''\
+FLOOR_SOURCE: Final = """\
 from google.cloud import firestore
 
 
 def floor(request):
     firestore.Client()
     return "made"
-'''
+"""
 PROGRAM: Final = """\
 import time
 began = time.perf_counter()
