@@ -20,7 +20,7 @@ from rich.table import Table
 
 from emulators.environment import make_environment
 from emulators.settings import Backend, StackSettings
-from tools.installed_bundle import SERVICES, InstalledBundle, install, settings_of
+from tools.installed_bundle import InstalledBundle, install, services, settings_of
 
 ROUNDS: Final = 3
 FLOOR: Final = "floor"
@@ -57,7 +57,7 @@ def main() -> None:
         floor.write_text(FLOOR_SOURCE)
         measure(bundle, floor, FLOOR)  # compiles what is not compiled yet
         measure(bundle, bundle.main, "everything")
-        for target in (FLOOR, *json.loads(SERVICES.read_text())["services"]):
+        for target in (FLOOR, *services()):
             source = floor if target == FLOOR else bundle.main
             runs = [measure(bundle, source, target) for _ in range(ROUNDS)]
             middle = {name: statistics.median(run[name] for run in runs) for name in ("imported", "answered", "peak")}

@@ -1,8 +1,8 @@
 """`python -m tools.bundle FILE`: write the zip that is deployed as the control plane's functions.
 
-It holds `main.py`, `requirements.txt` and the modules that `functions.main` imports. One state of the checkout gives one
-sequence of bytes, on any machine and with any Python: entries are sorted and not compressed (the bytes of a compressed
-one depend on the version of zlib), and have one time and one mode.
+It holds `main.py`, `requirements.txt` and the modules that `functions.main` imports. One state of the checkout gives
+the same bytes on any machine and with any Python: entries are sorted and not compressed (the bytes of a compressed one
+depend on the version of zlib), and all have the same time and mode.
 """
 
 import hashlib

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tools.bundle import ROOT, content
 
@@ -54,9 +54,15 @@ def install(folder: Path) -> InstalledBundle:
     return InstalledBundle(folder, _python(folder / "requirements.txt"))
 
 
+def services() -> Mapping[str, Mapping[str, Any]]:
+    """Return what Terraform is told of each service: `uses`, `secrets`, `settings` and `paths`."""
+    told: Mapping[str, Mapping[str, Any]] = json.loads(SERVICES.read_text(encoding="utf-8"))["services"]
+    return told
+
+
 def settings_of(service: str, values: Mapping[str, str]) -> dict[str, str]:
     """Return the settings and secrets that the deployed service is given, as far as there are values."""
-    told = json.loads(SERVICES.read_text(encoding="utf-8"))["services"][service]
+    told = services()[service]
     return {name: values[name] for name in (*told["settings"], *told["secrets"]) if name in values}
 
 

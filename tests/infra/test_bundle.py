@@ -19,14 +19,14 @@ import pytest
 
 from tools import bundle, locked
 from tools.bundle import ROOT, Misplaced, archive, content, made_of
-from tools.installed_bundle import SERVICES, InstalledBundle, install
+from tools.installed_bundle import InstalledBundle, install, services
 from tools.locked import OtherVersions
 
 pytestmark = pytest.mark.infra
 
 COPIED: Final = ("functions", "shared", "tools", "worker")
 FILES: Final = ("pyproject.toml", "requirements.lock")
-TARGETS: Final = sorted(json.loads(SERVICES.read_text(encoding="utf-8"))["services"])
+TARGETS: Final = sorted(services())
 YEAR_2001: Final = 1_000_000_000
 SITE_PACKAGES: Final = Path(str(distribution("packaging").locate_file("")))
 PYTHONS: Final = ("python3.14", "python3.13", "python3.12", "python3.11", "/usr/bin/python3")
