@@ -1,9 +1,11 @@
 """The bundle's functions as processes of their own, with the settings that Terraform gives them, and one launcher."""
 
+import base64
+import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +22,7 @@ from tests.infra.front import EVERYTHING, PREFIX, Front, by_name, by_path, front
 from tools.installed_bundle import InstalledBundle, services, settings_of
 
 CONCURRENCY: Final = "80"
+SCHEDULER: Final = "ly-scheduler@a-project.iam.gserviceaccount.com"
 EMULATORS: Final = (FIRESTORE, PUBSUB)
 OF_LAUNCHERS: Final = (
     "GOOGLE_CLOUD_PROJECT",
@@ -47,7 +50,9 @@ class Deployment:
     launcher: Client
     """With the key of the launcher that runs, for requests as of another one."""
     scheduler: Client
-    """Of the sweep's own address."""
+    """At the sweep's own address, with the token that Cloud Run passes on."""
+    key: str = field(repr=False)
+    """The client's."""
 
 
 @contextmanager
@@ -61,7 +66,7 @@ def deployed(bundle: InstalledBundle, projects: Projects, home: Path, balanced: 
         fronted = {name: addresses[name] for name in public}
         front, address = cleanup.enter_context(fronting(by_path if balanced else by_name, fronted))
         url = address if balanced else f"{address}/{PREFIX}{EVERYTHING}"
-        values = {**project.variables, "LAUNCHYARD_URL": url, "THREADS": CONCURRENCY}
+        values = {**project.variables, "LAUNCHYARD_URL": url, "LAUNCHYARD_SWEEP_CALLER": SCHEDULER}
         _start_functions(bundle, ports, values, home, cleanup)
         state = home / "launcher"
         of_launcher = {name: values[name] for name in OF_LAUNCHERS}
@@ -69,17 +74,18 @@ def deployed(bundle: InstalledBundle, projects: Projects, home: Path, balanced: 
         cleanup.callback(leftovers.clear, state)
         cleanup.callback(stop, start_launcher(home, of_launcher | own))
 
-        def caller(at: str, role: Role) -> Client:
-            return cleanup.enter_context(Client(at, values[KEY_OF[role]]))
+        def caller(role: Role) -> Client:
+            return cleanup.enter_context(Client(url, values[KEY_OF[role]]))
 
         yield Deployment(
             url=url,
             front=front,
             store=project.store,
-            client=caller(url, Role.CLIENT),
-            operator=caller(url, Role.ADMIN),
-            launcher=caller(url, Role.LAUNCHER),
-            scheduler=caller(addresses[SWEEP], Role.ADMIN),
+            client=caller(Role.CLIENT),
+            operator=caller(Role.ADMIN),
+            launcher=caller(Role.LAUNCHER),
+            scheduler=cleanup.enter_context(Client(addresses[SWEEP], _token_of(SCHEDULER))),
+            key=values[KEY_OF[Role.CLIENT]],
         )
 
 
@@ -103,5 +109,15 @@ def _start(bundle: InstalledBundle, name: str, port: int, values: Mapping[str, s
     argv += ["--host", LOOPBACK, "--port", str(port)]
     of_the_platform = {"FUNCTION_TARGET": name, "FUNCTION_SIGNATURE_TYPE": "http", "K_SERVICE": f"{PREFIX}{name}"}
     emulators = {variable: values[variable] for variable in EMULATORS}
-    settings = settings_of(name, values) | of_the_platform | emulators
+    settings = settings_of(name, values) | of_the_platform | emulators | {"THREADS": CONCURRENCY}
     return start(f"the function {name}", argv, logs / f"{name}.log", settings)
+
+
+def _token_of(email: str) -> str:
+    """Return an identity token as a function gets it from Cloud Run, which has verified it and removed its signature.
+
+    https://cloud.google.com/run/docs/troubleshooting#signature-removed
+    """
+    head, claims = ({"alg": "RS256", "typ": "JWT"}, {"email": email, "email_verified": True})
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (head, claims))
+    return ".".join((*parts, "SIGNATURE_REMOVED_BY_GOOGLE"))

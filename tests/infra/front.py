@@ -1,5 +1,6 @@
 """What is before the functions in the cloud: a load balancer that routes by path, or their own addresses."""
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 
 EVERYTHING: Final = "everything"
 """The service that is deployed where there is no load balancer; its rule would match every path."""
+DEFAULT: Final = "orders"
+"""The service of paths that no rule matches."""
 PREFIX: Final = "launchyard-"
 """What a function's name begins with."""
+KEY: Final = re.compile(r"^/k/[^/]+(?=/)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +40,14 @@ Routing = Callable[[str], Destination | None]
 
 
 def by_path(target: str) -> Destination | None:
-    """Route as the load balancer does: to the service whose longest rule matches the path.
+    """Route as the load balancer does: to the service whose longest rule matches the path, or to DEFAULT.
 
     A rule is a path, or ends in `/*` and matches all that is below
-    (https://cloud.google.com/load-balancing/docs/url-map-concepts).
+    (https://cloud.google.com/load-balancing/docs/url-map-concepts). A path may have a key in front, `/k/<key>`.
     """
-    path = target.partition("?")[0]
+    path = KEY.sub("", target.partition("?")[0])
     matching = [rule for rule in _rules() if path == rule or (rule.endswith("/*") and path.startswith(rule[:-1]))]
-    return Destination(_rules()[max(matching, key=len)], target) if matching else None
+    return Destination(_rules()[max(matching, key=len)] if matching else DEFAULT, target)
 
 
 def by_name(target: str) -> Destination | None:

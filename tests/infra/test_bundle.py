@@ -39,6 +39,12 @@ print(json.dumps([file for file in files if file]))
 """
 
 
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    """What this checkout's bundle holds."""
+    return content()
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of all that the bundle is made of, in a folder with a space in its name, with files of another age."""
@@ -85,33 +91,31 @@ def build(folder: Path) -> tuple[bytes, str]:
     return (folder / "out" / "functions.zip").read_bytes(), done.stdout
 
 
-def test_a_build_elsewhere_by_another_python_gives_the_same_bytes(checkout: Path) -> None:
-    ours = archive(content())
+def test_a_build_elsewhere_by_another_python_gives_the_same_bytes(checkout: Path, files: dict[str, bytes]) -> None:
+    ours = archive(files)
     theirs, printed = build(checkout)
 
     assert hashlib.sha256(theirs).hexdigest() == hashlib.sha256(ours).hexdigest()
     assert f"SHA-256  {hashlib.sha256(ours).hexdigest()}\n" in printed
-    assert f"size     {len(ours)} bytes, {len(content())} files\n" in printed
+    assert f"size     {len(ours)} bytes, {len(files)} files\n" in printed
 
 
-def test_files_that_no_function_imports_change_nothing(checkout: Path) -> None:
-    before = archive(content(checkout))
+def test_files_that_no_function_imports_change_nothing(checkout: Path, files: dict[str, bytes]) -> None:
     for name in (".env", "functions/dev.env", "functions/test_claims.py", "shared/unused.py", "shared/key.pem"):
         (checkout / name).write_text("SECRET = 'a secret'\n")
 
-    assert archive(content(checkout)) == before
+    assert content(checkout) == files
 
 
-def test_a_changed_module_changes_the_bundle(checkout: Path) -> None:
-    before = archive(content(checkout))
+def test_a_changed_module_changes_the_bundle(checkout: Path, files: dict[str, bytes]) -> None:
     with (checkout / "shared" / "wire" / "workers.py").open("a") as file:
         file.write("# A comment.\n")
 
-    assert archive(content(checkout)) != before
+    assert archive(content(checkout)) != archive(files)
 
 
-def test_the_root_holds_main_and_requirements_beside_the_two_packages() -> None:
-    with zipfile.ZipFile(BytesIO(archive(content()))) as opened:
+def test_the_root_holds_main_and_requirements_beside_the_two_packages(files: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(BytesIO(archive(files))) as opened:
         entries = opened.infolist()
         assert opened.testzip() is None
 
@@ -124,14 +128,14 @@ def test_the_root_holds_main_and_requirements_beside_the_two_packages() -> None:
     }
 
 
-def test_the_modules_are_exactly_those_that_the_functions_import() -> None:
+def test_the_modules_are_exactly_those_that_the_functions_import(files: dict[str, bytes]) -> None:
     graph = grimp.build_graph("functions", "shared", exclude_type_checking_imports=True, cache_dir=None)
     imported = {"functions.main", *graph.find_upstream_modules("functions.main")}
     with_packages = {
         ".".join(name.split(".")[:length]) for name in imported for length in range(1, name.count(".") + 2)
     }
 
-    assert set(modules(content())) == with_packages
+    assert set(modules(files)) == with_packages
     assert "functions.server" not in with_packages
 
 
@@ -169,8 +173,8 @@ def test_main_has_each_entry_point_and_needs_no_file_from_elsewhere(target: str,
     ] == []
 
 
-def test_the_requirements_are_pins_of_the_lock_with_hashes_and_without_addresses() -> None:
-    text = content()["requirements.txt"].decode()
+def test_the_requirements_are_pins_of_the_lock_with_hashes_and_without_addresses(files: dict[str, bytes]) -> None:
+    text = files["requirements.txt"].decode()
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
     pins = re.split(r"\n(?=\w)", text.strip())

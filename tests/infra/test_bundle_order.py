@@ -119,7 +119,8 @@ def test_an_agent_s_job_is_polled_for_and_reported(deployment: Deployment) -> No
     launcher.report(job_id, "started")
     launcher.report(job_id, "completed")
 
-    assert deployment.client.ask("GET", f"/jobs/{job_id}")["status"] == "completed"
+    job = httpx.get(f"{deployment.url}/k/{deployment.key}/jobs/{job_id}", timeout=ANSWER_SECONDS)
+    assert (job.status_code, job.json()["status"]) == (200, "completed")
     assert deployment.front.answered["jobs"] >= 6
 
 
