@@ -52,6 +52,7 @@ guest-image: setup ## build the guest image, if it is not up to date
 docs: setup ## write the generated pages anew
 	$(BIN)/python -m tools.lifecycle_page docs/lifecycle.md
 	$(BIN)/python -m tools.openapi docs/openapi.json
+	$(BIN)/python -m tools.deployment infra/terraform/services.json
 
 chaos: setup ## break everything at random for SECONDS, from SEED; count what was lost, doubled or left
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -197,15 +197,6 @@ class Verifier:
             expires_at = self.clock() + CHALLENGE_VALID + CLOCK_SKEW
             self._spend("nonce", nonce, agent, appraised, expires_at)
 
-    def forget_spent(self, limit: int) -> int:
-        """Remove at most `limit` expired records of spent proofs, and return how many. Raises Unavailable."""
-        now = self.clock()
-
-        def forget(one: SpentProof) -> bool:
-            return self.spent.take(one.id, lambda proof: proof.expires_at < now) is not None
-
-        return sum(run_all(forget, self.spent.before("expires_at", now, limit), FORGET_SECONDS))
-
     def _spend(self, what: str, value: str, agent: str, appraised: Appraised, expires_at: datetime) -> None:
         fresh = SpentProof(f"{what}\n{value}", agent, appraised.digest, expires_at)
 
@@ -215,6 +206,23 @@ class Verifier:
             return stored
 
         self.spent.upsert(fresh.id, fresh, spent_again)
+
+
+@dataclass(frozen=True, slots=True)
+class SpentProofs:
+    """What the sweep does about proofs; it needs no trust authority."""
+
+    records: Records[SpentProof]
+    clock: Callable[[], datetime]
+
+    def forget(self, limit: int) -> int:
+        """Remove at most `limit` expired records of spent proofs, and return how many. Raises Unavailable."""
+        now = self.clock()
+
+        def forget(one: SpentProof) -> bool:
+            return self.records.take(one.id, lambda proof: proof.expires_at < now) is not None
+
+        return sum(run_all(forget, self.records.before("expires_at", now, limit), FORGET_SECONDS))
 
 
 def binding_of(bootstrap_token: str, agent_key: bytes) -> str:

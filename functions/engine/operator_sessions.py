@@ -59,6 +59,19 @@ class SessionEnd:
     generation: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class SessionEnds:
+    """What the sweep does about sessions; it knows neither the secret nor the password."""
+
+    records: Records[SessionEnd]
+    clock: Callable[[], datetime]
+
+    def forget(self, limit: int) -> int:
+        """Forget the ends of sessions whose time has passed, at most `limit`; return their number."""
+        over = self.records.before("until", self.clock(), limit)
+        return sum(self.records.take(one.id) is not None for one in over)
+
+
 class Sessions:
     """Opens, checks and ends operators' sessions.
 
@@ -120,11 +133,6 @@ class Sessions:
         """End every session that has been opened so far. Raises Unavailable."""
         first = SessionEnd(ALL, NEVER, generation=1)
         self._ends.upsert(ALL, first, lambda stored: replace(stored, generation=stored.generation + 1))
-
-    def forget_ended(self, limit: int) -> int:
-        """Forget the ends of sessions whose time has passed, at most `limit`; return their number."""
-        over = self._ends.before("until", self._clock(), limit)
-        return sum(self._ends.take(one.id) is not None for one in over)
 
     def _matches(self, password: str) -> bool:
         """Compare in a time that says nothing of the password. Raises QuotaExceeded."""
