@@ -14,7 +14,7 @@ unexport WORKERS
 # Bytecode is kept whatever the shell says: else each worker, and each process that a test starts, compiles everything anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=0
 
-.PHONY: help demo test test-slow lint check up down guest-image docs chaos fuzz bench bench-export bench-costs bench-fairness bench-polls lock lock-image setup clean
+.PHONY: help demo test test-slow lint check bundle up down guest-image docs chaos fuzz bench bench-cold bench-costs bench-export bench-fairness bench-polls lock lock-image setup clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -36,6 +36,9 @@ lint: setup ## format, lint, types, directions of imports
 
 check: lint ## what a change must pass: lint, and the fast tests that need neither emulator nor machine
 	$(PYTEST) -q -m "not emulator and not vm and not slow"
+
+bundle: setup ## write the zip that the functions are deployed from, the same bytes for the same commit; print its SHA-256
+	$(BIN)/python -m tools.bundle dist/launchyard-functions.zip
 
 up: guest-image ## start the local stack
 	$(BIN)/launchyard up
@@ -59,6 +62,9 @@ fuzz: setup ## send every API EXAMPLES requests of either kind to each route, an
 
 bench: setup ## claims a second, beside the raw floor
 	$(BIN)/python -m bench.claims
+
+bench-cold: setup ## seconds until a function of the bundle answers first, and its peak of memory, beside a floor
+	$(BIN)/python -m bench.cold_start
 
 bench-export: setup ## exported entities a second, beside lxml writing the same records, and peaks of memory
 	$(BIN)/python -m bench.export
@@ -85,4 +91,4 @@ setup: ## make .venv ready, and install the Debian packages that are missing; th
 	@infra/setup
 
 clean: ## remove what was built (the stack must be down)
-	rm -rf .venv .launchyard
+	rm -rf .venv .launchyard dist
