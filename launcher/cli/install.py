@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -47,7 +47,16 @@ def install(
     lacking = tuple(missing_for_a_service()) if root is None else ()
     host = (root or HERE).absolute()
     request = Request(
-        config, pool, name, _key(key_stdin, host), program(), image, image_digest, host, running=root is None
+        config,
+        pool,
+        name,
+        _key(key_stdin, host),
+        program(),
+        Path(sys.executable),
+        image,
+        image_digest,
+        host,
+        running=root is None,
     )
     try:
         plan = prepare(request, lambda settings: None if offline else refusal(settings))
@@ -68,20 +77,15 @@ def install(
 def uninstall(root: Root = None) -> None:
     """Stop the launcher once it has drained, and remove what `install` wrote. Its state directory stays.
 
-    Exit 0 if that is done, 1 if machines still run: then the files stay, among them the filter of the machines' network.
+    Exit 0 if that is done, 1 if machines still run: the files stay then, as one of them keeps machines from this host.
     """
-    if root is None:
-        if lacking := tuple(missing_for_a_service()):
-            _refuse(lacking)
-        service = Service()
-        try:
-            service.stop()
-        except (MachinesRun, ServiceFailed) as failed:
-            typer.echo(str(failed), err=True)
-            raise typer.Exit(FAILED) from None
-    removed = files.remove((root or HERE).absolute())
-    if root is None:
-        service.reload()
+    if lacking := tuple(missing_for_a_service()) if root is None else ():
+        _refuse(lacking)
+    try:
+        removed = take_out((root or HERE).absolute(), Service() if root is None else None)
+    except (MachinesRun, ServiceFailed) as failed:
+        typer.echo(str(failed), err=True)
+        raise typer.Exit(FAILED) from None
     for path in removed:
         typer.echo(f"removed {path}")
     typer.echo("The state directory stays." if removed else "Nothing was installed.")
@@ -101,14 +105,24 @@ def carry_out(plan: Plan, root: Path, service: Service | None) -> bool:
             typer.echo(f"{verb}: {', '.join(names)}")
     if not outdated:
         typer.echo("Nothing has changed.")
-    if service is not None and outdated:
-        service.reload()
+    if service is not None:
+        service.reload()  # always: an installation before this one may have been interrupted here
     if service is not None and plan.can_start:
         service.start(anew=bool(outdated))
         typer.echo(f"{files.UNIT} is active.")
     for note in plan.notes:
         typer.echo(note)
     return plan.can_start
+
+
+def take_out(root: Path, service: Service | None) -> tuple[Path, ...]:
+    """Stop the service if there is one, remove the files, and return them. Raises ServiceFailed, MachinesRun."""
+    if service is not None and files.inside(root, files.UNITS / files.UNIT).exists():
+        service.stop()
+    removed = files.remove(root)
+    if service is not None:
+        service.reload()
+    return removed
 
 
 def refusal(settings: LauncherSettings) -> str | None:
@@ -156,7 +170,7 @@ def _host_is_ready(plan: Plan) -> bool:
     return not missing(results)
 
 
-def _refuse(problems: tuple[str, ...]) -> None:
+def _refuse(problems: tuple[str, ...]) -> NoReturn:
     typer.echo("Nothing was written:", err=True)
     for problem in problems:
         typer.echo(f"  - {problem}", err=True)

@@ -41,12 +41,14 @@ def of_key(key: str | None) -> Iterator[str]:
         )
 
 
-def of_program(program: Path, root: Path, running: bool) -> Iterator[str]:
-    """Check the program that the unit starts."""
+def of_program(program: Path, python: Path, root: Path, running: bool) -> Iterator[str]:
+    """Check the program that the unit starts, and the Python that runs it."""
     if not PROGRAM.fullmatch(str(program)):
         yield f"The program {program} has a character in its path that a unit cannot have: {ELSEWHERE}."
     else:
         yield from _of_path("The program", program, root, running)
+        if running:
+            yield from _of_path("Its Python", python, root, running)
 
 
 def of_image(image: Path, digest: str, root: Path, running: bool) -> Iterator[str]:
@@ -75,7 +77,7 @@ def of_path(option: str, path: Path) -> Iterator[str]:
 
 def _of_path(what: str, path: Path, root: Path, running: bool) -> Iterator[str]:
     """Check that the unit's launcher can read the path. What is to run later is not looked for now."""
-    if sandbox.is_hidden(path):
+    if sandbox.is_hidden(path if inside(root, path) != path else path.resolve()):
         yield f"{what} {path} is in a folder that the unit hides from the launcher: {ELSEWHERE}."
         return
     if not running:

@@ -40,8 +40,8 @@ class CannotInstall(Exception):
 class Request:
     """What an operator asks for.
 
-    `key` is None if the installed one stays. `program` is what the unit starts. `root` is the root of the host's file
-    system; if the host is not `running` yet, what may come later is not looked for.
+    `key` is None if the installed one stays. `program` is what the unit starts, with this `python`. `root` is the root
+    of the host's file system; if the host is not `running` yet, what may come later is not looked for.
     """
 
     config: Path
@@ -49,6 +49,7 @@ class Request:
     name: str
     key: str | None
     program: Path
+    python: Path
     image: Path | None = None
     image_digest: str | None = None
     root: Path = Path("/")
@@ -87,7 +88,7 @@ def prepare(request: Request, refusal: Callable[[LauncherSettings], str | None])
     merged = (before if before.text else Environment(shipped(EXAMPLE))).with_values(values)
     if not {**before.variables, **values}.get(KEY):
         problems.append(f"The launcher's key is missing: set {KEY}, or pipe it to --key-stdin.")
-    variables = {**merged.variables, **OF_THE_UNIT}
+    variables = {**OF_THE_UNIT, **merged.variables}
     settings = None
     try:
         settings = read_from(LauncherSettings, _with_any_image(variables))
@@ -137,15 +138,15 @@ def _values(request: Request, pool: PoolConfig | None) -> Iterator[tuple[str, st
     yield from pool.settings.items()
     if pool.credentials is not None:
         yield GOOGLE_CREDENTIALS, str(CREDENTIALS)
-    match pool.settings.get("LAUNCHYARD_SUBSCRIPTION", "").split("/"):
-        case ["projects", project, "subscriptions", _]:
-            yield GOOGLE_PROJECT, project
+        match pool.settings.get("LAUNCHYARD_SUBSCRIPTION", "").split("/"):
+            case ["projects", project, "subscriptions", _]:
+                yield GOOGLE_PROJECT, project
 
 
 def _of_arguments(request: Request) -> Iterator[str]:
     yield from faults.of_name(request.name)
     yield from faults.of_key(request.key)
-    yield from faults.of_program(request.program, request.root, request.running)
+    yield from faults.of_program(request.program, request.python, request.root, request.running)
     if request.image is not None:
         yield from faults.of_path("--image", request.image)
     if (request.image is None) != (request.image_digest is None):
