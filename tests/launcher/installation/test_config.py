@@ -72,7 +72,7 @@ def test_a_file_that_is_missing_or_no_json_is_refused_with_the_command_that_writ
     ],
 )
 def test_a_secret_what_is_the_hosts_own_and_what_is_no_setting_is_refused_by_name(tmp_path: Path, name: str) -> None:
-    found = wrong(tmp_path, a_pool(**{name: "a-secret-value"}))
+    found = wrong(tmp_path, {"settings": SETTINGS | {f"LAUNCHYARD_{name}": "a-secret-value"}})
 
     assert f"rack-7.settings: LAUNCHYARD_{name}: no such setting may come from this file" in found
     assert "a-secret-value" not in found

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import google.auth
 import pytest
@@ -58,6 +58,7 @@ def installed(tmp_path: Path, google_cloud: Google, monkeypatch: pytest.MonkeyPa
 def test_the_library_takes_the_document_without_asking_anybody_and_gets_the_accounts_token_when_needed(
     installed: HostRoot, google_cloud: Google
 ) -> None:
+    credentials: Any
     credentials, project = google.auth.default(scopes=["https://www.googleapis.com/auth/pubsub"])
 
     assert project == SUBSCRIPTION.split("/")[1]
@@ -98,7 +99,7 @@ def test_the_launchers_listener_pulls_bells_as_the_pools_account(
 
 def test_a_renewed_token_of_the_host_is_read_anew(installed: HostRoot, google_cloud: Google) -> None:
     google_cloud.lifetime = timedelta(0)
-    credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/pubsub"])
+    credentials: Any = google.auth.default(scopes=["https://www.googleapis.com/auth/pubsub"])[0]
     credentials.refresh(Request())
     google_cloud.subject = "a renewed token"
     with pytest.raises(google.auth.exceptions.GoogleAuthError):
