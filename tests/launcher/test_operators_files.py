@@ -19,7 +19,7 @@ from shared.log_events import LogEvent
 from worker.guest.settings import ImageSettings
 
 ROOT: Final = Path(__file__).parents[2]
-UNITS: Final = ROOT / "infra" / "systemd"
+UNITS: Final = ROOT / "launcher" / "installation" / "systemd"
 SERVICE: Final = UNITS / "launchyard-launcher.service"
 SLICE: Final = UNITS / "launchyard-vms.slice"
 PAGE: Final = ROOT / "docs" / "operators.md"
