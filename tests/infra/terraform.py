@@ -49,7 +49,8 @@ class Terraform:
     """A working copy of `folder` below `scratch`, with a state of its own.
 
     Files beside `folder` are copied, too, so `${path.module}/../file` works. `real` gives, by a provider's name, a
-    mirror that holds the real one; all others are stand-ins.
+    mirror that holds the real one; all others are stand-ins. Later options and variables override earlier ones, so
+    `-var-file=envs/dev.tfvars` may be an option.
     """
 
     def __init__(self, folder: Path, scratch: Path, tools: Tools, real: Mapping[str, Path] | None = None) -> None:
@@ -70,23 +71,23 @@ class Terraform:
 
     def plan(self, variables: Variables, *options: str) -> dict[str, Any]:
         """Return the plan as JSON. Raises TerraformFailed."""
-        self.run("plan", f"-out={self._plan}", *self._given(variables), *options)
+        self.run("plan", f"-out={self._plan}", *options, *self._given(variables))
         return self._show(str(self._plan))
 
-    def has_changes(self, variables: Variables) -> bool:
+    def has_changes(self, variables: Variables, *options: str) -> bool:
         """Return whether a plan would change anything. Raises TerraformFailed."""
-        outcome = self.attempt("plan", "-detailed-exitcode", *self._given(variables))
+        outcome = self.attempt("plan", "-detailed-exitcode", *options, *self._given(variables))
         if outcome.code not in (0, CHANGES):
             raise TerraformFailed(outcome.text)
         return outcome.code == CHANGES
 
-    def apply(self, variables: Variables) -> str:
+    def apply(self, variables: Variables, *options: str) -> str:
         """Apply, and return what Terraform wrote. Raises TerraformFailed."""
-        return self.run("apply", "-auto-approve", *self._given(variables))
+        return self.run("apply", "-auto-approve", *options, *self._given(variables))
 
-    def destroy(self, variables: Variables) -> str:
+    def destroy(self, variables: Variables, *options: str) -> str:
         """Destroy everything, and return what Terraform wrote. Raises TerraformFailed."""
-        return self.run("destroy", "-auto-approve", *self._given(variables))
+        return self.run("destroy", "-auto-approve", *options, *self._given(variables))
 
     def state(self) -> dict[str, Any]:
         """Return the state as JSON, with all values."""

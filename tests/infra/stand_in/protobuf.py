@@ -3,7 +3,7 @@
 A value is an integer, a boolean, bytes, a string or a message; a list is a repeated field.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 Message = Mapping[int, Any]
@@ -23,12 +23,16 @@ def encode(message: Message) -> bytes:
 
 def decode(data: bytes) -> dict[int, Any]:
     """Return each field's last value: a number, or bytes, which may be a text or a message to decode."""
-    stream = iter(data)
     message: dict[int, Any] = {}
-    for first in stream:
-        key, number = _varint_from(stream, first), _varint_from(stream, next(stream))
-        is_bytes = key & 7 == LENGTH_DELIMITED
-        message[key >> 3] = bytes(next(stream) for _ in range(number)) if is_bytes else number
+    at = 0
+    while at < len(data):
+        key, at = _varint_at(data, at)
+        number, at = _varint_at(data, at)
+        if key & 7 == LENGTH_DELIMITED:
+            message[key >> 3] = data[at : at + number]
+            at += number
+        else:
+            message[key >> 3] = number
     return message
 
 
@@ -55,10 +59,11 @@ def _varint(number: int) -> bytes:
     return bytes([*out, number])
 
 
-def _varint_from(stream: Iterator[int], first: int) -> int:
-    number, shift, byte = first & 0x7F, 7, first
-    while byte & 0x80:
-        byte = next(stream)
-        number |= (byte & 0x7F) << shift
+def _varint_at(data: bytes, at: int) -> tuple[int, int]:
+    """Return the number that begins at this byte, and where the next field begins."""
+    number, shift = 0, 0
+    while data[at] & 0x80:
+        number |= (data[at] & 0x7F) << shift
         shift += 7
-    return number
+        at += 1
+    return number | data[at] << shift, at + 1

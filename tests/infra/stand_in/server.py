@@ -76,9 +76,10 @@ class Provider(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
         type_, prior, proposed = request[1].decode(), values_of(request[2]), values_of(request[3])
         if proposed is None:  # it is to be destroyed
             return {1: dynamic(None)}
+        for name in self._rules.needed:
+            if name in proposed and proposed[name] is None and self._settings.get(name) is None:
+                return {4: error(f"{name}: required field is not set, in the resource or its provider")}
         planned = resources.plan(type_, self._schema.resources[type_], proposed, self._settings, self._rules)
-        if lacking := [name for name in self._rules.needed if name in planned and not planned[name]]:
-            return {4: error(f"{lacking[0]}: required field is not set, in the resource or its provider")}
         changed = resources.replaced(type_, prior, planned, self._rules) if prior else []
         return {1: dynamic(planned), 2: [messages.path((name,)) for name in changed]}
 
