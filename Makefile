@@ -14,7 +14,7 @@ unexport WORKERS
 # Bytecode is kept whatever the shell says: else each worker, and each process that a test starts, compiles everything anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=0
 
-.PHONY: help demo test test-slow lint check bundle up down guest-image docs chaos fuzz bench bench-cold bench-costs bench-export bench-fairness bench-polls lock lock-image setup clean
+.PHONY: help demo test test-slow lint check infra-check bundle up down guest-image docs chaos fuzz bench bench-cold bench-costs bench-export bench-fairness bench-polls lock lock-image setup clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -35,7 +35,11 @@ lint: setup ## format, lint, types, directions of imports
 	$(BIN)/lint-imports
 
 check: lint ## what a change must pass: lint, and the fast tests that need neither emulator nor machine
-	$(PYTEST) -q -m "not emulator and not vm and not slow"
+	$(PYTEST) -q -m "not emulator and not vm and not slow and not terraform and not checkov"
+
+infra-check: setup ## check the deployment without a cloud: real Terraform over stand-in providers, checkov, the bundle
+	$(BIN)/python -m tests.infra.tools
+	$(PYTEST) -q -m infra
 
 bundle: setup ## write the zip that the functions are deployed from, the same bytes for the same commit; print its SHA-256
 	$(BIN)/python -m tools.bundle dist/launchyard-functions.zip
