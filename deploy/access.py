@@ -27,6 +27,11 @@ def account_member(email: str) -> str:
     return f"serviceAccount:{email}"
 
 
+def account_of(member: str) -> str:
+    """Return a member as rows show it: a service account by its id alone."""
+    return member.removeprefix("serviceAccount:").partition("@")[0]
+
+
 def policy_of(document: Mapping[str, Any]) -> Policy:
     """Return the grants of an answer to getIamPolicy."""
     return frozenset(
@@ -65,5 +70,4 @@ def compare_grants(
 
 
 def _name(grant: Grant, resource: Resource) -> str:
-    who = grant.member.removeprefix("serviceAccount:").partition("@")[0]
-    return f"{grant.role.removeprefix('roles/')} for {who} on {resource.shown}"
+    return f"{grant.role.removeprefix('roles/')} for {account_of(grant.member)} on {resource.shown}"

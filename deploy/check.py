@@ -7,26 +7,26 @@ from itertools import chain
 from typing import Final
 
 from deploy.data import Outputs, TerraformData
-from deploy.deployment import EVERYTHING, GCS, S3, Deployment, Target
-from deploy.entities import accounts, address, apis, bucket, doorbell, firestore, functions, scheduler, secrets
+from deploy.deployment import EVERYTHING, SWEEP, Deployment, Target
+from deploy.entities import accounts, address, apis, bucket, build, doorbell, firestore, functions, scheduler, secrets
 from deploy.entities.functions import Function
 from deploy.google import Google
 from deploy.rows import Row, Seen, Unseen, see
 
 DATABASE: Final = "launchyard"
 """The database, if nothing names another: the default of Terraform's variable."""
-FUNCTIONS_HOST: Final = ".cloudfunctions.net/"
 
 
 def check(google: Google, target: Target, data: TerraformData, outputs: Outputs | None = None) -> Sequence[Row]:
     """Return a row for each thing that must be there, and for each that should not. Raises LoggedOut."""
-    deployed = see(lambda: functions.read_functions(google, target))
+    deployed = see(functions.FUNCTIONS, lambda: functions.read_functions(google, target))
     pools = doorbell.pools_of(google, target.project, target.name)
     deployment = recognise(target, data, outputs or Outputs(), deployed, pools)
     comparisons = (
         lambda: apis.compare(deployment, apis.look(google, deployment)),
         lambda: accounts.compare(deployment, accounts.look(google, deployment)),
         lambda: functions.compare(deployment, functions.look(google, deployment, deployed)),
+        lambda: build.compare(deployment, build.look(google, deployment)),
         lambda: firestore.compare(deployment, firestore.look(google, deployment)),
         lambda: doorbell.compare(deployment, doorbell.look(google, deployment)),
         lambda: secrets.compare(deployment, secrets.look(google, deployment, deployed)),
@@ -48,34 +48,28 @@ def recognise(
 ) -> Deployment:
     """Return what is to be there. Terraform's outputs come first, then what the deployed functions have."""
     found = {} if isinstance(deployed, Unseen) else deployed
-    own = {name: one for name, one in found.items() if name.removeprefix(f"{target.name}-") in data.services}
-    url = outputs.url or _usual(own.values(), "LAUNCHYARD_URL")
+    first = f"{target.name}-"
+    own = {name.removeprefix(first): one for name, one in found.items() if name.removeprefix(first) in data.services}
     named = outputs.launcher_config.keys()
     return Deployment(
         target=target,
         data=data,
-        gateway=_has_gateway(target, url, own),
+        gateway=_has_gateway(outputs, own),
         database=outputs.database or _usual(own.values(), "LAUNCHYARD_DATABASE") or DATABASE,
-        bucket=_bucket(outputs.bucket) or _usual(own.values(), "LAUNCHYARD_BUCKET"),
-        url=url,
+        bucket=outputs.bucket or _usual(own.values(), "LAUNCHYARD_BUCKET"),
+        url=outputs.url or _usual(own.values(), "LAUNCHYARD_URL"),
+        federated=frozenset(one for one, config in outputs.launcher_config.items() if config.credentials is not None),
         pools=frozenset(named) | (frozenset() if isinstance(pools, Unseen) else pools),
     )
 
 
-def _has_gateway(target: Target, url: str | None, deployed: Iterable[str]) -> bool:
-    """Return whether each service has a function of its own: by the address, or else by the functions themselves."""
-    if url is not None:
-        return FUNCTIONS_HOST not in f"{url}/"
-    names = frozenset(deployed)
-    return f"{target.name}-{EVERYTHING}" not in names and len(names) > 1
+def _has_gateway(outputs: Outputs, deployed: Iterable[str]) -> bool:
+    """Return whether each service has a function of its own. If nothing shows it, one serves everything."""
+    services = frozenset(outputs.functions) or frozenset(deployed)
+    return EVERYTHING not in services and bool(services - {SWEEP})
 
 
 def _usual(deployed: Iterable[Function], setting: str) -> str | None:
     """Return the value that most functions have; None if none has any."""
     values = Counter(value for one in deployed if (value := one.variables.get(setting)))
     return values.most_common(1)[0][0] if values else None
-
-
-def _bucket(output: str | None) -> str | None:
-    """Return the bucket as the functions' setting writes it; None if the output is a bare name."""
-    return output if output is not None and output.startswith((S3, GCS)) else None

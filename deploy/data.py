@@ -82,15 +82,24 @@ class TerraformData:
     indexes: Indexes
 
 
+class LauncherConfig(BaseModel):
+    """What a pool's launchers get; `credentials` are those without a secret, for hosts with an identity."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    credentials: Mapping[str, Any] | None = None
+
+
 class Outputs(BaseModel):
-    """What a check uses of `terraform output -json`; each may be missing."""
+    """What a check uses of `terraform output -json`; each may be missing. `functions` are by service."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     url: str | None = None
     bucket: str | None = None
     database: str | None = None
-    launcher_config: Mapping[str, Any] = Field(default_factory=dict)
+    functions: Mapping[str, Any] = Field(default_factory=dict)
+    launcher_config: Mapping[str, LauncherConfig] = Field(default_factory=dict)
 
 
 def read_data(infra: Path = INFRA) -> TerraformData:

@@ -7,6 +7,9 @@ from typing import Final
 from deploy.access import Grant, account_member
 from deploy.data import Service, TerraformData, Use
 
+NAME: Final = "launchyard"
+"""The default of Terraform's variable `name`."""
+SHORT: Final = "ly"
 EVERYTHING: Final = "everything"
 SWEEP: Final = "sweep"
 CALLBACK_SECRET: Final = "LAUNCHYARD_CALLBACK_SECRET"  # noqa: S105  # the name of a setting
@@ -24,6 +27,9 @@ TOKEN_CREATOR: Final = "roles/iam.serviceAccountTokenCreator"  # noqa: S105  # a
 SECRET_ACCESSOR: Final = "roles/secretmanager.secretAccessor"  # noqa: S105  # a role
 INVOKER: Final = "roles/run.invoker"
 LOG_WRITER: Final = "roles/logging.logWriter"
+OBJECT_VIEWER: Final = "roles/storage.objectViewer"
+IMAGE_WRITER: Final = "roles/artifactregistry.writer"
+WORKLOAD_IDENTITY_USER: Final = "roles/iam.workloadIdentityUser"
 
 APIS: Final = frozenset(
     {
@@ -65,14 +71,15 @@ class Target:
 
     project: str
     region: str
-    name: str = "launchyard"
+    name: str = NAME
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """`gateway`: one function for each service, behind a load balancer; otherwise one serves everything.
 
-    `bucket` is None if neither Terraform's outputs nor a function name it.
+    `bucket` is None if neither Terraform's outputs nor a function name it. `federated` are the pools whose launchers
+    have an identity of another issuer.
     """
 
     target: Target
@@ -82,6 +89,7 @@ class Deployment:
     bucket: str | None = None
     url: str | None = None
     pools: frozenset[str] = field(default_factory=frozenset)
+    federated: frozenset[str] = field(default_factory=frozenset)
 
     @property
     def services(self) -> Mapping[str, Service]:
@@ -104,7 +112,8 @@ class Deployment:
 
     def account(self, service: str) -> str:
         """Return the e-mail address of a service account: a service's, `pool-<pool>`, `scheduler` or `builder`."""
-        return f"ly-{service}@{self.target.project}.iam.gserviceaccount.com"
+        first = SHORT if self.target.name == NAME else self.target.name  # an account's id has 30 characters at most
+        return f"{first}-{service}@{self.target.project}.iam.gserviceaccount.com"
 
     @property
     def accounts(self) -> Iterator[str]:
@@ -122,8 +131,27 @@ class Deployment:
     def subscription(self, pool: str) -> str:
         return f"{self.target.name}-pool-{pool}"
 
+    @property
+    def source_bucket(self) -> str:
+        return f"{self.target.project}-{self.target.name}-source"
+
+    @property
+    def repository(self) -> str:
+        return f"{self.target.name}-functions"
+
     def secret(self, setting: str) -> str:
         return f"{self.target.name}-{setting.lower().replace('_', '-')}"
+
+    def ingress(self, service: str) -> str:
+        """Return the networks from which a function is called. The scheduler's requests count as internal."""
+        if service == SWEEP:
+            return "ALLOW_INTERNAL_ONLY"
+        return "ALLOW_INTERNAL_AND_GCLB" if self.gateway else "ALLOW_ALL"
+
+    def builders(self) -> frozenset[Grant]:
+        """Return what the account that builds the functions may do in the whole project."""
+        builder = account_member(self.account("builder"))
+        return frozenset({Grant(builder, LOG_WRITER), Grant(builder, OBJECT_VIEWER)})
 
     def users_of(self, use: Use) -> frozenset[Grant]:
         """Return the grants on what this use needs: the database, the topic or the bucket."""

@@ -1,7 +1,7 @@
 """Google's REST APIs: requests with the operator's own credentials, repeated after errors that may pass.
 
-The service agents, roles and shapes of answers are those of each API's REST reference,
-https://cloud.google.com/apis/docs/overview; errors are https://cloud.google.com/apis/design/errors.
+Paths and answers are those of each API's REST reference, https://cloud.google.com/apis/docs/overview; errors are those
+of https://cloud.google.com/apis/design/errors.
 """
 
 import threading
@@ -14,14 +14,14 @@ from typing import Any, Final, Protocol
 import httpx
 import stamina
 
-from deploy.rows import Look, NotSeen
+from deploy.rows import Denied, NotSeen
 from shared.http_client import open_client
 
 SCOPE: Final = "https://www.googleapis.com/auth/cloud-platform"
 REQUEST_SECONDS: Final = 10.0
 BUDGET_SECONDS: Final = 60.0
 """For all requests together: what is not answered by then is not seen."""
-PAGE_SIZE: Final = 200
+PAGE_SIZE: Final = 100
 MAX_PAGES: Final = 100
 PASSING: Final = frozenset({408, 429, 500, 502, 503, 504})
 DISABLED: Final = "SERVICE_DISABLED"
@@ -29,8 +29,11 @@ POLICY_VERSION: Final = 3
 """Older versions leave out the conditions of grants: https://cloud.google.com/iam/docs/policies#versions."""
 
 
-class NotThere(Exception):
+class NotThere(NotSeen):
     """The resource does not exist."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"there is no {path}", "compare --project, --region and --name with the deployment's")
 
 
 class LoggedOut(Exception):
@@ -74,52 +77,51 @@ class Google:
         self._lock = threading.Lock()
         self._clients: dict[str, httpx.Client] = {}
 
-    def get(self, api: str, path: str, look: Look, **query: str | int) -> dict[str, Any]:
+    def get(self, api: str, path: str, **query: str | int) -> dict[str, Any]:
         """Return a resource. Raises NotThere, NotSeen, LoggedOut."""
-        return self._ask("GET", api, path, look, query)
+        return self._ask("GET", api, path, query)
 
-    def list(self, api: str, path: str, items: str, look: Look, **query: str | int) -> list[dict[str, Any]]:
+    def list(self, api: str, path: str, items: str, **query: str | int) -> list[dict[str, Any]]:
         """Return all pages of a list, whose field `items` has the resources. Raises NotThere, NotSeen, LoggedOut."""
         found: list[dict[str, Any]] = []
         page: dict[str, str | int] = {"pageSize": PAGE_SIZE}
         for _ in range(MAX_PAGES):
-            answer = self._ask("GET", api, path, look, {**query, **page})
+            answer = self._ask("GET", api, path, {**query, **page})
             if answer.get("unreachable"):
-                raise NotSeen(look, "Google reached only a part of it", "run the check again")
+                raise NotSeen("Google reached only a part of it", "run the check again")
             found += answer.get(items, [])
             if not (token := answer.get("nextPageToken")):
                 return found
             page["pageToken"] = token
-        raise NotSeen(look, f"the list has more than {MAX_PAGES * PAGE_SIZE} entries", "remove what is not used")
+        raise NotSeen(f"the list has more than {MAX_PAGES * PAGE_SIZE} entries", "remove what is not used")
 
-    def policy(self, api: str, path: str, look: Look, post: bool = False) -> dict[str, Any]:
+    def policy(self, api: str, path: str) -> dict[str, Any]:
         """Return a resource's IAM policy, with conditions. Raises NotThere, NotSeen, LoggedOut."""
-        if post:
-            body = {"options": {"requestedPolicyVersion": POLICY_VERSION}}
-            return self._ask("POST", api, f"{path}:getIamPolicy", look, {}, body)
-        return self._ask(
-            "GET", api, f"{path}:getIamPolicy", look, {"options.requestedPolicyVersion": str(POLICY_VERSION)}
-        )
+        version, asked = POLICY_VERSION, f"{path}:getIamPolicy"
+        if api == "cloudresourcemanager":
+            return self._ask("POST", api, asked, {}, {"options": {"requestedPolicyVersion": version}})
+        method = "POST" if api == "iam" else "GET"
+        return self._ask(method, api, asked, {"options.requestedPolicyVersion": version})
 
     def close(self) -> None:
         for client in self._clients.values():
             client.close()
 
     def _ask(
-        self, method: str, api: str, path: str, look: Look, query: Mapping[str, str | int], body: object = None
+        self, method: str, api: str, path: str, query: Mapping[str, str | int], body: object = None
     ) -> dict[str, Any]:
         try:
             for attempt in stamina.retry_context(on=MayPass, attempts=4, timeout=20.0, wait_initial=0.2, wait_max=3.0):
                 with attempt:
                     answer = self._send(method, api, path, query, body)
         except MayPass as error:
-            raise NotSeen(look, str(error), "run the check again") from None
+            raise NotSeen(str(error), "run the check again") from None
         if answer.status_code == HTTPStatus.FORBIDDEN:
-            raise _denied(answer, look)
+            raise _denied(answer)
         if answer.is_error:
             why = f"{api}.googleapis.com answered {answer.status_code}: {_message(answer)}"
-            raise NotSeen(look, why, "compare the options with the deployment's variables")
-        return _document(answer, look)
+            raise NotSeen(why, "compare the options with the deployment's variables")
+        return _document(answer)
 
     def _send(self, method: str, api: str, path: str, query: Mapping[str, str | int], body: object) -> httpx.Response:
         """Raises MayPass, NotThere, LoggedOut."""
@@ -153,14 +155,14 @@ class Google:
             return self._clients[api]
 
 
-def _denied(answer: httpx.Response, look: Look) -> NotSeen:
+def _denied(answer: httpx.Response) -> NotSeen:
     """Return why a request was forbidden: the API is not enabled, or the caller lacks a role."""
     details = _error(answer).get("details", [])
     reasons = [one for one in details if isinstance(one, dict) and one.get("reason") == DISABLED]
     if reasons:
         service = reasons[0].get("metadata", {}).get("service", "its API")
-        return NotSeen(look, f"{service} is not enabled", f"gcloud services enable {service}")
-    return NotSeen(look, "access is denied", f"needs {look.role}, granted to whoever runs this check")
+        return NotSeen(f"{service} is not enabled", f"gcloud services enable {service}")
+    return Denied()
 
 
 def _error(answer: httpx.Response) -> dict[str, Any]:
@@ -175,11 +177,11 @@ def _message(answer: httpx.Response) -> str:
     return str(_error(answer).get("message", "no message"))[:300]
 
 
-def _document(answer: httpx.Response, look: Look) -> dict[str, Any]:
+def _document(answer: httpx.Response) -> dict[str, Any]:
     try:
         found = answer.json()
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise NotSeen(look, "the answer is no JSON object", "look at the proxy, if there is one")
+        raise NotSeen("the answer is no JSON object", "look at the proxy, if there is one")
     return found

@@ -45,11 +45,18 @@ class Look:
 
 
 class NotSeen(Exception):
-    """What is looked at cannot be seen."""
+    """What is looked at cannot be seen: why, and the next step."""
 
-    def __init__(self, look: Look, why: str, to_do: str) -> None:
-        super().__init__(f"{look.subject} {look.name}: {why}")
-        self.row = Row(look.subject, look.name, Verdict.UNSEEN, f"cannot be seen: {why}", to_do)
+    def __init__(self, why: str, to_do: str) -> None:
+        super().__init__(why)
+        self.to_do = to_do
+
+
+class Denied(NotSeen):
+    """The caller lacks a role."""
+
+    def __init__(self) -> None:
+        super().__init__("access is denied", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +69,27 @@ class Unseen:
 Seen: TypeAlias = T | Unseen
 
 
-def see(read: Callable[[], T]) -> Seen[T]:
+def see(look: Look, read: Callable[[], T]) -> Seen[T]:
     """Return what `read` returns, or why it cannot be seen."""
     try:
         return read()
+    except Denied as error:
+        return _unseen(look, str(error), f"needs {look.role}, granted to whoever runs this check")
     except NotSeen as error:
-        return Unseen(error.row)
+        return _unseen(look, str(error), error.to_do)
+    except (IndexError, KeyError, ValueError):  # of a document that is parsed
+        return _unseen(look, "an answer is not as Google documents it", "run the check of a newer version")
 
 
-def see_each(keys: Iterable[K], read: Callable[[K], T]) -> Mapping[K, Seen[T]]:
+def see_each(look: Look, keys: Iterable[K], read: Callable[[K], T]) -> Mapping[K, Seen[T]]:
     """Return what `read` returns for each key; several run at once."""
     wanted = list(keys)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip(wanted, pool.map(lambda key: see(lambda: read(key)), wanted), strict=True))
+        return dict(zip(wanted, pool.map(lambda key: see(look, lambda: read(key)), wanted), strict=True))
+
+
+def _unseen(look: Look, why: str, to_do: str) -> Unseen:
+    return Unseen(Row(look.subject, look.name, Verdict.UNSEEN, f"cannot be seen: {why}", to_do))
 
 
 def missing(subject: str, name: str, found: str = "it is not there", to_do: str = APPLY) -> Row:

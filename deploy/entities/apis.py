@@ -17,10 +17,11 @@ def look(google: Google, deployment: Deployment) -> View:
     """Return the names of the enabled APIs."""
     path = f"/v1/projects/{deployment.target.project}/services"
     return see(
+        LOOK,
         lambda: frozenset(
             service["name"].rpartition("/")[2]
-            for service in google.list("serviceusage", path, "services", LOOK, filter="state:ENABLED")
-        )
+            for service in google.list("serviceusage", path, "services", filter="state:ENABLED")
+        ),
     )
 
 

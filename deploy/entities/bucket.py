@@ -14,12 +14,13 @@ from deploy.access import Policy, Resource, account_member, compare_grants, poli
 from deploy.data import Use
 from deploy.deployment import GCS, Deployment
 from deploy.google import POLICY_VERSION, Google, NotThere
-from deploy.rows import Look, Row, Seen, Unseen, missing, see, wrong
+from deploy.rows import APPLY, Look, Row, Seen, Unseen, missing, see, wrong
 
 SUBJECT: Final = "bucket"
 API: Final = "storage"
 BUCKET_ROLE: Final = "roles/storage.bucketViewer"
 POLICY_ROLE: Final = "roles/iam.securityReviewer"
+POLICY: Final = Look("role", "the roles on the bucket", POLICY_ROLE)
 ABORT: Final = "AbortIncompleteMultipartUpload"
 
 
@@ -71,16 +72,15 @@ def look(google: Google, deployment: Deployment) -> View | None:
 
     def bucket() -> Bucket | None:
         try:
-            return Bucket.model_validate(google.get(API, path, Look(SUBJECT, name, BUCKET_ROLE)))
+            return Bucket.model_validate(google.get(API, path))
         except NotThere:
             return None
 
     def policy() -> Policy:
-        seen = Look("role", "the roles on the bucket", POLICY_ROLE)
-        return policy_of(google.get(API, f"{path}/iam", seen, optionsRequestedPolicyVersion=POLICY_VERSION))
+        return policy_of(google.get(API, f"{path}/iam", optionsRequestedPolicyVersion=POLICY_VERSION))
 
-    found = see(bucket)
-    return View(found, frozenset() if found is None else see(policy))
+    found = see(Look(SUBJECT, name, BUCKET_ROLE), bucket)
+    return View(found, frozenset() if found is None else see(POLICY, policy))
 
 
 def compare(deployment: Deployment, view: View | None) -> Iterator[Row]:
@@ -94,7 +94,8 @@ def compare(deployment: Deployment, view: View | None) -> Iterator[Row]:
         return
     else:
         faults = list(_faults(view.bucket))
-        yield from (wrong(SUBJECT, name, fault) for fault in faults)
+        to_do = f"{APPLY}; if the bucket was not made by it, change it with gcloud storage buckets update gs://{name}"
+        yield from (wrong(SUBJECT, name, fault, to_do) for fault in faults)
         if not faults:
             cors = "web pages of some origins may read it" if view.bucket.cors else "no web page may read it"
             yield Row(SUBJECT, name, found=cors)

@@ -69,32 +69,32 @@ def look(google: Google, deployment: Deployment) -> View:
     project = deployment.target.project
 
     def topics() -> frozenset[str]:
-        found = google.list(API, f"/v1/projects/{project}/topics", "topics", TOPICS)
+        found = google.list(API, f"/v1/projects/{project}/topics", "topics")
         return frozenset(_last(one["name"]) for one in found)
 
     def subscriptions() -> Mapping[str, Subscription]:
-        found = google.list(API, f"/v1/projects/{project}/subscriptions", "subscriptions", SUBSCRIPTIONS)
+        found = google.list(API, f"/v1/projects/{project}/subscriptions", "subscriptions")
         return {_last(one["name"]): Subscription.model_validate(one) for one in found}
 
     def number() -> str:
-        document = google.get("cloudresourcemanager", f"/v3/projects/{project}", NUMBER)
+        document = google.get("cloudresourcemanager", f"/v3/projects/{project}")
         return str(document["name"]).rpartition("/")[2]
 
     def policy(path: str) -> Policy:
-        return policy_of(google.policy(API, f"/v1/projects/{project}/{path}", POLICIES))
+        return policy_of(google.policy(API, f"/v1/projects/{project}/{path}"))
 
-    all_topics, all_subscriptions = see(topics), see(subscriptions)
+    all_topics, all_subscriptions = see(TOPICS, topics), see(SUBSCRIPTIONS, subscriptions)
     if google.endpoints.is_emulator(API):
         return View(None, all_topics, all_subscriptions, {}, {})
     ours = [] if isinstance(all_topics, Unseen) else sorted({deployment.topic, deployment.dead_topic} & all_topics)
     pools = {deployment.subscription(pool) for pool in deployment.pools}
     heard = [] if isinstance(all_subscriptions, Unseen) else sorted(pools & all_subscriptions.keys())
     return View(
-        see(number),
+        see(NUMBER, number),
         all_topics,
         all_subscriptions,
-        see_each(ours, lambda topic: policy(f"topics/{topic}")),
-        see_each(heard, lambda subscription: policy(f"subscriptions/{subscription}")),
+        see_each(POLICIES, ours, lambda topic: policy(f"topics/{topic}")),
+        see_each(POLICIES, heard, lambda subscription: policy(f"subscriptions/{subscription}")),
     )
 
 
@@ -103,11 +103,11 @@ def pools_of(google: Google, project: str, name: str) -> Seen[frozenset[str]]:
     prefix = f"{name}-pool-"
 
     def pools() -> frozenset[str]:
-        found = google.list(API, f"/v1/projects/{project}/subscriptions", "subscriptions", SUBSCRIPTIONS)
+        found = google.list(API, f"/v1/projects/{project}/subscriptions", "subscriptions")
         named = (_last(one["name"]) for one in found)
         return frozenset(one.removeprefix(prefix) for one in named if one.startswith(prefix))
 
-    return see(pools)
+    return see(SUBSCRIPTIONS, pools)
 
 
 def compare(deployment: Deployment, view: View) -> Iterator[Row]:

@@ -17,13 +17,15 @@ INDEX: Final = "index"
 FIELD: Final = "field"
 TTL: Final = "ttl"
 VIEWER: Final = "roles/datastore.viewer"
+INDEXES: Final = Look(INDEX, "the composite indexes", VIEWER)
+FIELDS: Final = Look(FIELD, "the fields' own indexes", VIEWER)
 NATIVE: Final = "FIRESTORE_NATIVE"
 READY: Final = "READY"
 ACTIVE: Final = "ACTIVE"
 CREATING: Final = "CREATING"
 BY_NAME: Final = "__name__"
 """Google adds it to the end of every composite index."""
-OVERRIDDEN: Final = "indexConfig.usesAncestorConfig:false OR ttlConfig:*"
+OVERRIDDEN: Final = "indexConfig.usesAncestorConfig=false OR ttlConfig:*"
 
 IndexKey = tuple[str, str, tuple[tuple[str, str], ...]]
 """Collection group, scope, and each field with its order or array configuration."""
@@ -54,22 +56,20 @@ def look(google: Google, deployment: Deployment) -> View:
 
     def kind() -> str | None:
         try:
-            return str(google.get("firestore", path, Look(DATABASE, name, VIEWER)).get("type", ""))
+            return str(google.get("firestore", path).get("type", ""))
         except NotThere:
             return None
 
     def indexes() -> Mapping[IndexKey, str]:
-        seen = Look(INDEX, "the composite indexes", VIEWER)
-        found = google.list("firestore", f"{path}/collectionGroups/-/indexes", "indexes", seen)
+        found = google.list("firestore", f"{path}/collectionGroups/-/indexes", "indexes")
         return {_index(one): one.get("state", "") for one in found}
 
     def fields() -> Mapping[tuple[str, str], Field]:
-        seen = Look(FIELD, "the fields' own indexes", VIEWER)
-        found = google.list("firestore", f"{path}/collectionGroups/-/fields", "fields", seen, filter=OVERRIDDEN)
+        found = google.list("firestore", f"{path}/collectionGroups/-/fields", "fields", filter=OVERRIDDEN)
         return {_field_name(one): _field(one) for one in found}
 
-    there = see(kind)
-    return View(there, {}, {}) if there is None else View(there, see(indexes), see(fields))
+    there = see(Look(DATABASE, name, VIEWER), kind)
+    return View(there, {}, {}) if there is None else View(there, see(INDEXES, indexes), see(FIELDS, fields))
 
 
 def compare(deployment: Deployment, view: View) -> Iterator[Row]:
@@ -145,7 +145,7 @@ def _without_name(fields: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], .
 
 def _field_name(document: Mapping[str, Any]) -> tuple[str, str]:
     """Return group and path of `…/collectionGroups/GROUP/fields/PATH`."""
-    _, _, group, _, path = document["name"].split("/", 4)[-1].split("/", 4)
+    *_, group, _, path = document["name"].split("/", 7)
     return group, path
 
 

@@ -3,22 +3,21 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from deploy.access import Grant, Policy, Resource, account_member, compare_grants, policy_of
 from deploy.deployment import INVOKER, PLATFORM_SETTINGS, THREADS, Deployment, Target
 from deploy.google import Google
-from deploy.rows import APPLY, Look, NotSeen, Row, Seen, Unseen, Verdict, missing, see_each, wrong
+from deploy.rows import APPLY, Look, Row, Seen, Unseen, Verdict, missing, see_each, wrong
 
 SUBJECT: Final = "function"
 SETTING: Final = "setting"
 FUNCTIONS: Final = Look(SUBJECT, "the functions", "roles/cloudfunctions.viewer")
 INVOKERS: Final = Look("invoker", "who may call the functions", "roles/run.viewer and roles/iam.securityReviewer")
 ACTIVE: Final = "ACTIVE"
-BEHIND_GATEWAY: Final = "ALLOW_INTERNAL_AND_GCLB"
 LATEST: Final = "latest"
 
 
@@ -71,11 +70,11 @@ class View:
 
 
 def read_functions(google: Google, target: Target) -> Functions:
-    """Return the functions of a deployment. Raises NotSeen, LoggedOut."""
+    """Return the functions of a deployment. Raises LoggedOut."""
     path = f"/v2/projects/{target.project}/locations/{target.region}/functions"
-    found = google.list("cloudfunctions", path, "functions", FUNCTIONS)
+    found = google.list("cloudfunctions", path, "functions")
     named = {one["name"].rpartition("/")[2]: one for one in found}
-    return {name: _parsed(one) for name, one in named.items() if name.startswith(f"{target.name}-")}
+    return {name: Function.model_validate(one) for name, one in named.items() if name.startswith(f"{target.name}-")}
 
 
 def look(google: Google, deployment: Deployment, functions: Seen[Functions]) -> View:
@@ -84,10 +83,10 @@ def look(google: Google, deployment: Deployment, functions: Seen[Functions]) -> 
 
     def invokers(service: str) -> Policy:
         path = functions[deployment.function(service)].service_config.service
-        return policy_of(google.policy("run", f"/v2/{path}", INVOKERS))
+        return policy_of(google.policy("run", f"/v2/{path}"))
 
     deployed = [service for service in deployment.services if deployment.function(service) in functions]
-    return View(functions, see_each(deployed, invokers))
+    return View(functions, see_each(INVOKERS, deployed, invokers))
 
 
 def compare(deployment: Deployment, view: View) -> Iterator[Row]:
@@ -120,8 +119,9 @@ def _function(deployment: Deployment, service: str, function: Function) -> Itera
     if config.service_account_email != deployment.account(service):
         found = f"it runs as {config.service_account_email or 'the default account'}"
         yield wrong(SUBJECT, f"{name}: account", f"{found}, not as {deployment.account(service)}")
-    if deployment.gateway and service in deployment.public and config.ingress_settings != BEHIND_GATEWAY:
-        yield wrong(SUBJECT, f"{name}: ingress", "it can be called past the load balancer")
+    if config.ingress_settings != deployment.ingress(service):
+        found = f"it is {config.ingress_settings}, not {deployment.ingress(service)}"
+        yield wrong(SUBJECT, f"{name}: ingress", found)
     threads = function.variables.get(THREADS)
     if threads is not None and threads != str(config.max_instance_request_concurrency):
         yield wrong(SETTING, f"{THREADS} of {name}", "it differs from the function's concurrency")
@@ -180,11 +180,3 @@ def _invokers(deployment: Deployment, service: str, policy: Policy) -> Iterator[
     calling = frozenset(grant for grant in policy if grant.role == INVOKER)
     # Nobody but the scheduler calls the sweep; of a public function's callers only our own accounts would be a mistake.
     yield from compare_grants(Resource(name, remove), calling, wanted, lambda _: not public, "invoker")
-
-
-def _parsed(document: Mapping[str, Any]) -> Function:
-    try:
-        return Function.model_validate(document)
-    except ValidationError as error:
-        field = ".".join(map(str, error.errors()[0]["loc"]))
-        raise NotSeen(FUNCTIONS, f"a function's {field} is not as documented", "report this") from None

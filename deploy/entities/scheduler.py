@@ -55,12 +55,12 @@ def look(google: Google, deployment: Deployment) -> View:
     def job() -> Job | None:
         path = f"/v1/projects/{target.project}/locations/{target.region}/jobs/{name}"
         try:
-            document: dict[str, Any] = google.get("cloudscheduler", path, Look(SUBJECT, name, ROLE))
+            document: dict[str, Any] = google.get("cloudscheduler", path)
         except NotThere:
             return None
         return Job.model_validate(document)
 
-    return see(job)
+    return see(Look(SUBJECT, name, ROLE), job)
 
 
 def compare(deployment: Deployment, view: View) -> Iterator[Row]:

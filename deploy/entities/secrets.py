@@ -36,24 +36,24 @@ def look(google: Google, deployment: Deployment, functions: Seen[Functions]) -> 
     parent = f"/v1/projects/{deployment.target.project}/secrets"
 
     def secrets() -> frozenset[str]:
-        return frozenset(one["name"].rpartition("/")[2] for one in google.list(API, parent, "secrets", SECRETS))
+        return frozenset(one["name"].rpartition("/")[2] for one in google.list(API, parent, "secrets"))
 
     def version(used: Version) -> str | None:
         setting, number = used
         try:
             path = f"{parent}/{deployment.secret(setting)}/versions/{number}"
-            return str(google.get(API, path, VERSIONS).get("state", ""))
+            return str(google.get(API, path).get("state", ""))
         except NotThere:
             return None
 
     def policy(setting: str) -> Policy:
-        return policy_of(google.policy(API, f"{parent}/{deployment.secret(setting)}", POLICIES))
+        return policy_of(google.policy(API, f"{parent}/{deployment.secret(setting)}"))
 
     readers, used = _used(deployment, {} if isinstance(functions, Unseen) else functions)
-    found = see(secrets)
+    found = see(SECRETS, secrets)
     there = [] if isinstance(found, Unseen) else sorted(name for name in readers if deployment.secret(name) in found)
     versions = [one for one in sorted(used) if one[0] in there]
-    return View(found, readers, see_each(versions, version), see_each(there, policy))
+    return View(found, readers, see_each(VERSIONS, versions, version), see_each(POLICIES, there, policy))
 
 
 def compare(deployment: Deployment, view: View) -> Iterator[Row]:
