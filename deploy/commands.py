@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -159,15 +158,13 @@ def _firestore(project: str, database: str) -> "Iterator[Client]":
 def _explained() -> Iterator[None]:
     """Print what went wrong, and exit: with 2 if there are no credentials or a setting is wrong, else with 1.
 
-    What libraries log goes to standard error: standard output is for the key, or for JSON.
+    Repeated requests are not logged: standard output is for the key, or for JSON.
     """
-    import structlog
     from stamina.instrumentation import set_on_retry_hooks
 
     from deploy.google import LoggedOut
     from deploy.keys import KeyRefused
 
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     set_on_retry_hooks(())
     try:
         yield

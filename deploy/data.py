@@ -40,6 +40,10 @@ class Service(_Shape):
     secrets: frozenset[str]
     settings: frozenset[str]
 
+    @property
+    def reads(self) -> frozenset[str]:
+        return self.settings | self.secrets
+
 
 class Services(_Shape):
     services: Mapping[str, Service]

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypeAlias, TypeVar
 
+from pydantic import ValidationError
+
 APPLY: Final = "terraform apply"
 AT_ONCE: Final = 8
 """How many requests one entity's look sends at once."""
@@ -77,7 +79,7 @@ def see(look: Look, read: Callable[[], T]) -> Seen[T]:
         return _unseen(look, str(error), f"needs {look.role}, granted to whoever runs this check")
     except NotSeen as error:
         return _unseen(look, str(error), error.to_do)
-    except (IndexError, KeyError, ValueError):  # of a document that is parsed
+    except (IndexError, KeyError, ValidationError):  # of a document that is parsed
         return _unseen(look, "an answer is not as Google documents it", "run the check of a newer version")
 
 

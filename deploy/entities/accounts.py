@@ -106,6 +106,8 @@ def _project(deployment: Deployment, policy: Policy, ours: frozenset[str]) -> It
 
 def _signing(deployment: Deployment, email: str, policy: Policy, ours: frozenset[str]) -> Iterator[Row]:
     """A function that signs URLs of Cloud Storage does so as itself. Hosts with an identity act as their pool."""
+    if deployment.bucket is None:
+        return  # it is not known whether a function has to sign
     signers = {deployment.account(service) for service in deployment.signers()}
     wanted = {Grant(account_member(email), TOKEN_CREATOR)} if email in signers else set()
     short = account_of(account_member(email))

@@ -7,7 +7,7 @@ from typing import Final
 import httpx
 
 from deploy.deployment import Deployment
-from deploy.rows import Row, missing, wrong
+from deploy.rows import Row, wrong
 from shared.http_client import explain, open_client
 
 SUBJECT: Final = "url"
@@ -30,8 +30,8 @@ def look(deployment: Deployment) -> str | None:
 
 def compare(deployment: Deployment, fault: str | None) -> Iterator[Row]:
     if deployment.url is None:
-        yield missing(SUBJECT, "LAUNCHYARD_URL", "neither Terraform's outputs nor a function name the address")
-    elif fault is None:
+        return  # the functions' rows say why no address is known
+    if fault is None:
         yield Row(SUBJECT, deployment.url)
     else:
         to_do = "with a gateway: point the domain at its address, and wait for the certificate; else read the logs"

@@ -145,8 +145,8 @@ def _without_name(fields: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], .
 
 def _field_name(document: Mapping[str, Any]) -> tuple[str, str]:
     """Return group and path of `…/collectionGroups/GROUP/fields/PATH`."""
-    *_, group, _, path = document["name"].split("/", 7)
-    return group, path
+    segments = document["name"].split("/", 7)
+    return segments[5], segments[7]
 
 
 def _field(document: Mapping[str, Any]) -> Field:

@@ -17,6 +17,8 @@ SUBJECT: Final = "function"
 SETTING: Final = "setting"
 FUNCTIONS: Final = Look(SUBJECT, "the functions", "roles/cloudfunctions.viewer")
 INVOKERS: Final = Look("invoker", "who may call the functions", "roles/run.viewer and roles/iam.securityReviewer")
+OWN_SETTINGS: Final = frozenset({"LAUNCHYARD_SIGN_AS"})
+"""What differs between functions."""
 ACTIVE: Final = "ACTIVE"
 LATEST: Final = "latest"
 
@@ -151,24 +153,22 @@ def _variables(deployment: Deployment, service: str, function: Function) -> Iter
             )
         if variable.secret.rpartition("/")[2] != deployment.secret(setting):
             yield wrong(SETTING, f"{setting} of {name}", f"it is not from the secret {deployment.secret(setting)}")
-    for setting in sorted((plain | secret.keys()) - read.settings - read.secrets - PLATFORM_SETTINGS):
+    for setting in sorted((plain | secret.keys()) - read.reads - PLATFORM_SETTINGS):
         yield Row(SETTING, f"{setting} of {name}", Verdict.EXCESS, "the function does not read it", APPLY)
 
 
 def _disagreements(deployment: Deployment, functions: Functions) -> Iterator[Row]:
-    """A setting that one function has, every other one that reads it must have, with the same value."""
+    """A setting or secret that one function has, every other one that reads it must have, with the same value."""
     deployed = {one: functions[name] for one in deployment.services if (name := deployment.function(one)) in functions}
-    own = PLATFORM_SETTINGS | {"LAUNCHYARD_SIGN_AS"}
-    for setting in sorted({name for function in deployed.values() for name in function.variables} - own):
-        readers = [one for one in deployed if setting in deployment.data.services[one].settings]
-        values = Counter(deployed[one].variables.get(setting) for one in readers)
-        usual = max((value for value in values if value is not None), key=values.__getitem__, default=None)
-        for one in readers:
-            value = deployed[one].variables.get(setting)
-            if value != usual and (value is not None or setting not in deployment.settings(one)):
-                yield wrong(
-                    SETTING, f"{setting} of {deployment.function(one)}", "the other functions have another value"
-                )
+    given = {one: {**function.variables, **function.secrets} for one, function in deployed.items()}
+    for setting in sorted({name for values in given.values() for name in values} - PLATFORM_SETTINGS - OWN_SETTINGS):
+        needed = {one for one in deployed if setting in deployment.settings(one) | deployment.secrets(one)}
+        values = {one: given[one].get(setting) for one in deployed if setting in deployment.data.services[one].reads}
+        usual = Counter(value for value in values.values() if value is not None).most_common(1)
+        for one, value in values.items():
+            if (usual and value != usual[0][0]) and (value is not None or one not in needed):
+                how = "is not set, unlike" if value is None else "has another value than"
+                yield wrong(SETTING, f"{setting} of {deployment.function(one)}", f"it {how} in the other functions")
 
 
 def _invokers(deployment: Deployment, service: str, policy: Policy) -> Iterator[Row]:

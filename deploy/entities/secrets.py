@@ -91,13 +91,12 @@ def _version(name: str, number: str, state: Seen[str | None]) -> Row:
 
 
 def _used(deployment: Deployment, functions: Functions) -> tuple[Mapping[str, frozenset[str]], frozenset[Version]]:
-    """Return who reads each secret, and the versions in use. What a service needs counts even if it lacks it."""
-    readers = dict[str, frozenset[str]]()
-    versions = set[Version]()
-    for service in deployment.services:
-        function = functions.get(deployment.function(service))
-        given = {} if function is None else function.secrets
-        for setting in deployment.secrets(service) | (given.keys() & deployment.data.services[service].secrets):
-            readers[setting] = readers.get(setting, frozenset()) | {service}
-        versions |= {(setting, variable.version) for setting, variable in given.items()}
-    return readers, frozenset(versions)
+    """Return who reads each secret, and the versions in use. A secret that one service has, all its readers need."""
+    given = [one for service in deployment.services if (one := functions.get(deployment.function(service))) is not None]
+    needed = {setting for service in deployment.services for setting in deployment.secrets(service)}
+    used = {(setting, variable.version) for function in given for setting, variable in function.secrets.items()}
+    readers = {
+        setting: frozenset(name for name, service in deployment.services.items() if setting in service.secrets)
+        for setting in needed | {setting for setting, _ in used}
+    }
+    return readers, frozenset(used)

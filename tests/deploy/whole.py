@@ -146,6 +146,9 @@ def _put_doorbell(made: Resources) -> None:
     )
     made.grant(name, AGENT, "roles/pubsub.subscriber")
     made.grant(name, member(f"pool-{POOL}"), "roles/pubsub.subscriber")
+    hosts = f"principal://iam.googleapis.com/projects/{NUMBER}/locations/global/workloadIdentityPools/launchyard-hosts"
+    account = f"{ACCOUNTS}/{email(f'pool-{POOL}')}"
+    made.grant(account, f"{hosts}/subject/rack-7-host-1", "roles/iam.workloadIdentityUser")
     dead = f"{SUBSCRIPTIONS}/launchyard-doorbell-dead"
     made.put(
         dead,
