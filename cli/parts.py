@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 COMMANDS: Final = "launchyard.commands"
-PARTS: Final = frozenset({"cli", "emulators", "functions", "launcher", "shared", "worker"})
+PARTS: Final = frozenset({"cli", "deploy", "emulators", "functions", "launcher", "shared", "worker"})
 
 
 def commands() -> list[EntryPoint]:

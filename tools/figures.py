@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-PRODUCT: Final = ("cli", "emulators", "functions", "launcher", "shared", "worker")
+PRODUCT: Final = ("cli", "deploy", "emulators", "functions", "launcher", "shared", "worker")
 HEAD: Final = "| folder | files | lines | median | p90 | functions | median | p90 | private | called once |"
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

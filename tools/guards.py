@@ -15,7 +15,7 @@ from shared.crash_points import Point
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = Path("docs/testing.md")
-FOLDERS: Final = ("cli", "emulators", "functions", "launcher", "shared", "tests", "tools", "worker")
+FOLDERS: Final = ("cli", "deploy", "emulators", "functions", "launcher", "shared", "tests", "tools", "worker")
 GUARDS_BEGIN: Final = "## Guards,"
 GUARD_LINE: Final = re.compile(r"- (`[^`]+`(?:,\s+`[^`]+`)*) \((\d(?:, \d)*)\): ")
 SPAN: Final = re.compile(r"`([^`]+)`")

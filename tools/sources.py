@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-PRODUCT: Final = ("bench", "cli", "emulators", "functions", "launcher", "shared", "tools", "worker")
+PRODUCT: Final = ("bench", "cli", "deploy", "emulators", "functions", "launcher", "shared", "tools", "worker")
 TESTS: Final = "tests"
 GLOSSARY: Final = Path("docs/glossary.md")
 GONE_WORDS: Final = "## Words that are gone"

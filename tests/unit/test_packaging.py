@@ -15,11 +15,12 @@ from worker.guest.imports import modules
 
 ROOT: Final = Path(__file__).parents[2]
 OWN_PACKAGES: Final = frozenset(
-    {"bench", "cli", "emulators", "functions", "launcher", "shared", "tests", "tools", "worker"}
+    {"bench", "cli", "deploy", "emulators", "functions", "launcher", "shared", "tests", "tools", "worker"}
 )
 PARTS: Final = {
     "shared": (),
     "cli": ("cli",),
+    "deploy": ("deploy",),
     "functions": ("functions",),
     "launcher": ("launcher",),
     "worker": ("worker",),
@@ -54,6 +55,7 @@ def test_an_extra_declares_no_package_that_its_part_does_not_import(extra: str) 
 def test_the_other_extras_and_the_base_declare_no_package_that_nothing_imports() -> None:
     assert declared() - imported(list((ROOT / "shared").rglob("*.py"))) == set()
     assert declared("launcher-gcp") - declared("launcher") - imported(list(GCP.glob("*.py"))) == set()
+    assert declared("deploy") - declared("cli", "functions") - imported(list((ROOT / "deploy").rglob("*.py"))) == set()
     own = declared("emulators") - declared("cli", "functions", "launcher-gcp", "worker")
     assert own - imported(list((ROOT / "emulators").rglob("*.py"))) == set()
 

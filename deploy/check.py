@@ -1,0 +1,75 @@
+"""Looks at a live project and compares it with what must be there. All kinds of things are looked at side by side."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Final
+
+from deploy.data import Outputs, TerraformData
+from deploy.deployment import EVERYTHING, SWEEP, Deployment, Target
+from deploy.entities import accounts, address, apis, bucket, build, doorbell, firestore, functions, scheduler, secrets
+from deploy.entities.functions import Function
+from deploy.google import Google
+from deploy.rows import Row, Seen, Unseen, see
+
+DATABASE: Final = "launchyard"
+"""The database, if nothing names another: the default of Terraform's variable."""
+
+
+def check(google: Google, target: Target, data: TerraformData, outputs: Outputs | None = None) -> Sequence[Row]:
+    """Return a row for each thing that must be there, and for each that should not. Raises LoggedOut."""
+    deployed = see(functions.FUNCTIONS, lambda: functions.read_functions(google, target))
+    pools = doorbell.pools_of(google, target.project, target.name)
+    deployment = recognise(target, data, outputs or Outputs(), deployed, pools)
+    comparisons = (
+        lambda: apis.compare(deployment, apis.look(google, deployment)),
+        lambda: accounts.compare(deployment, accounts.look(google, deployment)),
+        lambda: functions.compare(deployment, functions.look(google, deployment, deployed)),
+        lambda: build.compare(deployment, build.look(google, deployment)),
+        lambda: firestore.compare(deployment, firestore.look(google, deployment)),
+        lambda: doorbell.compare(deployment, doorbell.look(google, deployment)),
+        lambda: secrets.compare(deployment, secrets.look(google, deployment, deployed)),
+        lambda: scheduler.compare(deployment, scheduler.look(google, deployment)),
+        lambda: bucket.compare(deployment, bucket.look(google, deployment)),
+        lambda: address.compare(deployment, address.look(deployment)),
+    )
+    with ThreadPoolExecutor(len(comparisons)) as pool:
+        found = list(pool.map(lambda compared: list(compared()), comparisons))
+    return tuple(dict.fromkeys(chain.from_iterable(found)))  # what is denied is denied for each secret: one row
+
+
+def recognise(
+    target: Target,
+    data: TerraformData,
+    outputs: Outputs,
+    deployed: Seen[functions.Functions],
+    pools: Seen[frozenset[str]],
+) -> Deployment:
+    """Return what is to be there. Terraform's outputs come first, then what the deployed functions have."""
+    found = {} if isinstance(deployed, Unseen) else deployed
+    first = f"{target.name}-"
+    own = {name.removeprefix(first): one for name, one in found.items() if name.removeprefix(first) in data.services}
+    named = outputs.launcher_config.keys()
+    return Deployment(
+        target=target,
+        data=data,
+        gateway=_has_gateway(outputs, own),
+        database=outputs.database or _usual(own.values(), "LAUNCHYARD_DATABASE") or DATABASE,
+        bucket=outputs.bucket or _usual(own.values(), "LAUNCHYARD_BUCKET"),
+        url=outputs.url or _usual(own.values(), "LAUNCHYARD_URL"),
+        federated=frozenset(one for one, config in outputs.launcher_config.items() if config.credentials is not None),
+        pools=frozenset(named) | (frozenset() if isinstance(pools, Unseen) else pools),
+    )
+
+
+def _has_gateway(outputs: Outputs, deployed: Iterable[str]) -> bool:
+    """Return whether each service has a function of its own. If nothing shows it, one serves everything."""
+    services = frozenset(outputs.functions) or frozenset(deployed)
+    return EVERYTHING not in services and bool(services - {SWEEP})
+
+
+def _usual(deployed: Iterable[Function], setting: str) -> str | None:
+    """Return the value that most functions have; None if none has any."""
+    values = Counter(value for one in deployed if (value := one.variables.get(setting)))
+    return values.most_common(1)[0][0] if values else None

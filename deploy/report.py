@@ -1,0 +1,70 @@
+"""Shows a check's rows, as a table or as one JSON object."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from deploy.rows import Row, Verdict
+from shared.exit_codes import FAILED
+
+COMPLETE: Final = 0
+BLIND: Final = 2
+"""Something cannot be seen: whether all is there is not known."""
+STYLES: Final = {
+    Verdict.OK: "green",
+    Verdict.MISSING: "red",
+    Verdict.WRONG: "red",
+    Verdict.EXCESS: "yellow",
+    Verdict.UNSEEN: "magenta",
+}
+
+
+def exit_code(rows: Sequence[Row]) -> int:
+    """Return 0 if all is there, 1 if something is not, 2 if something cannot be seen and the rest is there."""
+    verdicts = {row.verdict for row in rows}
+    if verdicts & {Verdict.MISSING, Verdict.WRONG, Verdict.EXCESS}:
+        return FAILED
+    return BLIND if Verdict.UNSEEN in verdicts else COMPLETE
+
+
+def document(rows: Sequence[Row]) -> dict[str, object]:
+    return {
+        "complete": exit_code(rows) == COMPLETE,
+        "rows": [
+            {
+                "subject": row.subject,
+                "name": row.name,
+                "verdict": row.verdict,
+                "found": row.found,
+                "to_do": row.to_do,
+            }
+            for row in rows
+        ],
+    }
+
+
+def show(rows: Sequence[Row], out: Console) -> None:
+    """Print one line for each kind of thing that is as it must be, and each fault with its next step."""
+    table = Table("what", "", "found", box=None)
+    for subject, verdict, found in _summary(rows):
+        table.add_row(subject, f"[{STYLES[verdict]}]{verdict}[/]", escape(found))
+    out.print(table)
+    faults = [row for row in rows if row.verdict is not Verdict.OK]
+    for row in faults:
+        out.print(f"\n{row.subject} {row.name}: {row.found}", style=STYLES[row.verdict], markup=False, soft_wrap=True)
+        out.print(f"  to do: {row.to_do}", markup=False, soft_wrap=True)
+    counts = Counter(row.verdict for row in faults)
+    shown = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    out.print(f"\n{f'{shown}.' if faults else f'All {len(rows)} things are there.'}")
+
+
+def _summary(rows: Sequence[Row]) -> Iterator[tuple[str, Verdict, str]]:
+    for subject in dict.fromkeys(row.subject for row in rows):
+        counts = Counter(row.verdict for row in rows if row.subject == subject)
+        for verdict in Verdict:
+            if count := counts.get(verdict):
+                yield subject, verdict, str(count)
