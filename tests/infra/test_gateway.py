@@ -1,47 +1,34 @@
 """Behind the gateway, each request reaches the function that has its route.
 
-Terraform applies the files with the stand-in providers, and the test reads the URL map as a load balancer does:
+Terraform applies the files with the stand-in providers, and these tests read the URL map as a load balancer does:
 https://docs.cloud.google.com/load-balancing/docs/url-map-concepts
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from functions.apis import APIS, SERVICES
 from functions.apis.v1 import HEALTH
-from tests.infra.conftest import FILES
-from tests.infra.terraform import Terraform
+from tests.infra.rehearsal import rehearsed
 from tests.infra.tools import Tools
 
 pytestmark = [pytest.mark.infra, pytest.mark.terraform]
 
 PATH_NAME: Final = re.compile(r"\{\w+\}")
-GIVEN: Final[Mapping[str, Any]] = {
-    "project_id": "launchyard-test",
-    "project_number": "123456789012",
-    "region": "us-central1",
-    "firestore_location": "nam5",
-    "outputs": {"kind": "gcs", "bucket": "outputs-of-launchyard", "location": "US"},
-    "secrets": {"LAUNCHYARD_CALLBACK_SECRET": "0" * 64},
-    "gateway": {"domain": "orders.example.com"},
-}
 WILDCARDS: Final[Mapping[str, str]] = {"**": ".*", "*": "[^/]+"}
 
 
 @pytest.fixture(scope="module")
-def resources(tmp_path_factory: pytest.TempPathFactory, tools: Tools) -> Mapping[str, Any]:
-    """Return the applied resources of the root module by their addresses."""
-    scratch = tmp_path_factory.mktemp("gateway")
-    terraform = Terraform(FILES, scratch, tools)
-    terraform.init()
-    bundle = scratch / "functions.zip"
-    bundle.write_bytes(b"")
-    terraform.apply({**GIVEN, "bundle": str(bundle)})
-    return {one["address"]: one["values"] for one in terraform.state()["values"]["root_module"]["resources"]}
+def resources(shared: Path, tools: Tools) -> Mapping[str, Any]:
+    """Return what was applied in the shape with a gateway, by address."""
+    prod = rehearsed("prod", shared, tools)
+    assert not prod.failed
+    return {one["address"]: one["values"] for one in prod.resources}
 
 
 def matches(rule: Mapping[str, str | None], path: str) -> bool:

@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from cli.app import build
 from shared.log_events import LogEvent
-from tests.infra.conftest import FILES, ROOT
+from tests.infra.rehearsal import FILES, ROOT
 from tests.infra.terraform import Terraform
 from tests.infra.tools import Tools
 

@@ -17,8 +17,8 @@ from shared.domain.lanes import MAX_OFFERED, lane
 from shared.domain.spec import MAX_DEMANDED, AnySpec, CapacitySpec, NodeSize, OrderKind, TaskSpec
 from shared.wire.bell import Bell, to_attributes
 from tests.factories import EXPORT, SESSION, TASK
-from tests.infra.conftest import FILES
 from tests.infra.filters import parse
+from tests.infra.rehearsal import FILES
 from tests.infra.terraform import Terraform, TerraformFailed
 from tests.infra.tools import Tools
 from tests.launcher.stand_ins import Processes
