@@ -211,7 +211,8 @@ def test_a_sweep_costs_reads_only_for_due_orders(world: World, monkeypatch: pyte
 
     calls, orders = swept(world, monkeypatch)
 
-    assert (dict(calls), orders) == ({"due": 3, "apply": 3, "forget_keys": 1}, 3)
+    # `waiting_since` reads one order at most.
+    assert (dict(calls), orders) == ({"due": 3, "apply": 3, "forget_keys": 1, "waiting_since": 1}, 3)
 
 
 def die() -> None:
