@@ -70,7 +70,7 @@ def install(
         typer.echo(f"The launcher is installed, and does not run. {failed}", err=True)
         raise typer.Exit(FAILED) from None
     if root is None and plan.can_start:
-        done = _host_is_ready(plan) and done
+        done = host_is_ready(plan) and done
     raise typer.Exit(0 if done else FAILED)
 
 
@@ -137,6 +137,16 @@ def refusal(settings: LauncherSettings) -> str | None:
     return None
 
 
+def host_is_ready(plan: Plan) -> bool:
+    """Show what the doctor says of this host if it is to run machines. Return whether nothing is missing."""
+    if Cloud.BAREMETAL not in plan.settings.providers or plan.settings.provider is not ProviderName.QEMU:
+        return True
+    case = doctor.case_of(read_from(doctor.DoctorSettings, plan.variables), plan.settings.qemu_mode)
+    results = examine(case)
+    doctor.show(case.mode, results)
+    return not missing(results)
+
+
 def program() -> Path:
     """Return the path of the program that runs this command: what the unit is to start."""
     started = Path(sys.argv[0])
@@ -158,16 +168,6 @@ def _key(from_stdin: bool, root: Path) -> str | None:
     if kept is not None and kept.variables.get(KEY):
         return None
     return typer.prompt("The launcher's key", hide_input=True).strip() if sys.stdin.isatty() else None
-
-
-def _host_is_ready(plan: Plan) -> bool:
-    """Show what the doctor says of this host if it is to run machines. Return whether nothing is missing."""
-    if Cloud.BAREMETAL not in plan.settings.providers or plan.settings.provider is not ProviderName.QEMU:
-        return True
-    case = doctor.case_of(read_from(doctor.DoctorSettings, plan.variables), plan.settings.qemu_mode)
-    results = examine(case)
-    doctor.show(case.mode, results)
-    return not missing(results)
 
 
 def _refuse(problems: tuple[str, ...]) -> NoReturn:

@@ -77,8 +77,9 @@ def of_path(option: str, path: Path) -> Iterator[str]:
 
 def _of_path(what: str, path: Path, root: Path, running: bool) -> Iterator[str]:
     """Check that the unit's launcher can read the path. What is to run later is not looked for now."""
-    if sandbox.is_hidden(path if inside(root, path) != path else path.resolve()):
-        yield f"{what} {path} is in a folder that the unit hides from the launcher: {ELSEWHERE}."
+    real = path.resolve() if inside(root, path) == path else path
+    if sandbox.is_hidden(real):
+        yield f"{what} {path} is in a folder that the unit hides from the launcher ({real}): {ELSEWHERE}."
         return
     if not running:
         return

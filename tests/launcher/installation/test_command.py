@@ -13,12 +13,15 @@ from typer.testing import CliRunner, Result
 
 from launcher.cli import install
 from launcher.cli.daemon import app
-from launcher.cli.install import program, refusal
-from launcher.installation.files import ALL, ENVIRONMENT, inside
+from launcher.cli.install import host_is_ready, program, refusal
+from launcher.host.checks.host import Case
+from launcher.host.checks.registry import CheckResult
+from launcher.installation.files import ALL, ENVIRONMENT, SLICE, inside
+from launcher.installation.plan import prepare
 from launcher.installation.variables import read_from
 from launcher.settings import LauncherSettings
 from tests.launcher.fake_control_plane import HOLDS, FakeControlPlane
-from tests.launcher.installation.hosts import KEY, OTHER_KEY, PROGRAM, SETTINGS, a_pool
+from tests.launcher.installation.hosts import KEY, OTHER_KEY, PROGRAM, SETTINGS, URL, a_host, a_pool
 from tests.launcher.tdx_host import write
 
 COMMAND: Final = f"""
@@ -157,6 +160,30 @@ def test_a_control_plane_that_cannot_be_asked_is_named_with_the_way_around(serve
     assert why is not None
     assert "http://127.0.0.1:9" in why
     assert "--offline" in why
+
+
+def test_the_host_is_examined_with_the_installed_settings_if_it_is_to_run_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cases: list[Case] = []
+
+    def examine(case: Case) -> tuple[CheckResult, ...]:
+        cases.append(case)
+        return ()
+
+    monkeypatch.setattr(install, "examine", examine)
+    host = a_host(tmp_path)
+
+    def ready(provider: str) -> bool:
+        return host_is_ready(prepare(host.request(a_pool(PROVIDER=provider)), lambda _: None))
+
+    assert ready("process")
+    assert cases == []
+    assert ready("qemu")
+    (case,) = cases
+    assert (case.url, case.host.hypervisor.slice) == (URL, SLICE)
+    assert (case.mode, case.state) == ("tdx", Path("/var/lib/launchyard"))
+    assert "Mode tdx: ready." in capsys.readouterr().out
 
 
 def test_the_unit_starts_the_program_that_runs_or_the_one_beside_its_python(
