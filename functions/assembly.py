@@ -35,7 +35,7 @@ class Maker:
 class Plan:
     """What a function needs: `asked` by its routes, and all (`needed`) that these are made of, settings included."""
 
-    asked: Set[Any]
+    asked: Sequence[Any]
     needed: Set[Any]
     makers: Mapping[Any, Maker]
 
@@ -69,7 +69,7 @@ def plan(
     Raises WrongHandler if anything needs what nobody makes.
     """
     needed, open_ = set[Any](always), list(_asked_by(apis, routes))
-    asked = {kind for _, wanted in open_ for kind in wanted.values()}
+    asked = tuple(dict.fromkeys(kind for _, wanted in open_ for kind in wanted.values()))
     while open_:
         asker, wanted = open_.pop()
         for parameter, kind in wanted.items():
