@@ -36,6 +36,7 @@ APIS: Final = frozenset(
         "artifactregistry.googleapis.com",
         "cloudbuild.googleapis.com",
         "cloudfunctions.googleapis.com",
+        "cloudresourcemanager.googleapis.com",
         "cloudscheduler.googleapis.com",
         "compute.googleapis.com",
         "firestore.googleapis.com",
