@@ -14,7 +14,7 @@ unexport WORKERS
 # Bytecode is kept whatever the shell says: else each worker, and each process that a test starts, compiles everything anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=0
 
-.PHONY: help demo test test-slow lint check up down guest-image docs chaos fuzz bench bench-export bench-fairness bench-polls lock lock-image setup clean
+.PHONY: help demo test test-slow lint check infra-check bundle up down guest-image docs chaos fuzz bench bench-cold bench-costs bench-export bench-fairness bench-polls lock lock-image setup clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -35,7 +35,14 @@ lint: setup ## format, lint, types, directions of imports
 	$(BIN)/lint-imports
 
 check: lint ## what a change must pass: lint, and the fast tests that need neither emulator nor machine
-	$(PYTEST) -q -m "not emulator and not vm and not slow"
+	$(PYTEST) -q -m "not emulator and not vm and not slow and not terraform and not checkov"
+
+infra-check: setup ## check the deployment without a cloud: real Terraform over stand-in providers, checkov, the bundle
+	$(BIN)/python -m tests.infra.tools
+	$(PYTEST) -q -m infra
+
+bundle: setup ## write the zip that the functions are deployed from, the same bytes for the same commit; print its SHA-256
+	$(BIN)/python -m tools.bundle dist/launchyard-functions.zip
 
 up: guest-image ## start the local stack
 	$(BIN)/launchyard up
@@ -49,6 +56,7 @@ guest-image: setup ## build the guest image, if it is not up to date
 docs: setup ## write the generated pages anew
 	$(BIN)/python -m tools.lifecycle_page docs/lifecycle.md
 	$(BIN)/python -m tools.openapi docs/openapi.json
+	$(BIN)/python -m tools.deployment infra/terraform/services.json
 
 chaos: setup ## break everything at random for SECONDS, from SEED; count what was lost, doubled or left
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
@@ -59,8 +67,14 @@ fuzz: setup ## send every API EXAMPLES requests of either kind to each route, an
 bench: setup ## claims a second, beside the raw floor
 	$(BIN)/python -m bench.claims
 
+bench-cold: setup ## seconds until a function of the bundle answers first, and its peak of memory, beside a floor
+	$(BIN)/python -m bench.cold_start
+
 bench-export: setup ## exported entities a second, beside lxml writing the same records, and peaks of memory
 	$(BIN)/python -m bench.export
+
+bench-costs: setup ## what one order of each kind takes of what the clouds bill, and what a month costs
+	$(BIN)/python -m bench.costs
 
 bench-fairness: setup ## how long orders wait in a lane that another account floods, and in one that none does
 	$(BIN)/python -m bench.fairness
@@ -81,4 +95,4 @@ setup: ## make .venv ready, and install the Debian packages that are missing; th
 	@infra/setup
 
 clean: ## remove what was built (the stack must be down)
-	rm -rf .venv .launchyard
+	rm -rf .venv .launchyard dist

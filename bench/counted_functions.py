@@ -7,4 +7,4 @@ from bench.reads import count_reads
 from functions import main
 
 count_reads(Path(os.environ["READS"]))
-everything = main.everything
+everything = main.serve

@@ -11,22 +11,23 @@ import os
 import random
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import cycle, product
-from typing import Final, cast
+from typing import Any, Final, cast
 from uuid import uuid4
 
 from rich.console import Console
 from rich.table import Table
 
-from functions import wiring
-from functions.apis import APIS
+from functions.apis import APIS, EVERYTHING
 from functions.domain.limits import POLICIES, Limits
 from functions.domain.quotas import Quotas
-from functions.engine.claims import Claimant, Claims
+from functions.engine.claims import Claimant, Claims, NextClaim
 from functions.engine.orders import NewOrder, Orders
-from functions.settings import FunctionsSettings
+from functions.ports import OrderFeed
+from functions.settings import QuotaSettings, read_settings
+from functions.wiring import Clock, plan_for
 from shared.domain.lanes import lane
 from shared.domain.spec import OrderKind, TaskSpec
 
@@ -77,12 +78,13 @@ class Simulation:
         self._plan, self._flooded, self._hears = plan, flooded, hears
         self._now, self._taken_of_flood = START, 0
         os.environ.update(SETTINGS)
-        ports = wiring.ports_of(FunctionsSettings())
-        self._ports = replace(ports, clock=lambda: self._now, quotas=NO_QUOTA)
-        settings = {api.settings: api.settings() for api in APIS if api.settings is not None}
-        services = wiring.services_of(self._ports, APIS, settings)
-        orders, claims = services[Orders], services[Claims]
-        self._orders, self._claims = cast("Orders", orders), cast("Claims", claims)
+        needed = plan_for(APIS, EVERYTHING)
+        given: dict[Any, object] = {**read_settings(needed.settings).by_type}
+        given[QuotaSettings] = QuotaSettings.model_construct(**asdict(NO_QUOTA))
+        given[Clock] = lambda: self._now
+        services = needed.make(given)
+        self._orders, self._claims = cast("Orders", services[Orders]), cast("Claims", services[Claims])
+        self._feed, self._any_order = cast("OrderFeed", services[OrderFeed]), cast("NextClaim", services[NextClaim])
 
     def run(self) -> list[Wait]:
         """Return the waits of all orders but the flood's."""
@@ -91,8 +93,8 @@ class Simulation:
         placed: dict[str, tuple[datetime, int]] = {}
         flood_at = START + timedelta(seconds=plan.seconds / 6) if self._flooded else None
         if self._hears:
-            note = self._ports.any_order.note_queued
-            self._ports.feed.follow(lambda seen: note(seen.order.lanes, seen), lambda: None)
+            note = self._any_order.note_queued
+            self._feed.follow(lambda seen: note(seen.order.lanes, seen), lambda: None)
         while come or placed:
             while come and come[0][0] <= self._now:
                 _, account = come.pop(0)

@@ -60,7 +60,7 @@ def fetch(download: Download, cache: Path, console: Console = STDERR) -> Path:
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _alone(cache, console):
+        with alone(cache, console):
             file = cache / download.file_name
             if not is_cached(download, cache):
                 _download(download, file, console)
@@ -85,7 +85,7 @@ def require_answer(url: str) -> None:
 
 
 @contextmanager
-def _alone(cache: Path, console: Console) -> Iterator[None]:
+def alone(cache: Path, console: Console) -> Iterator[None]:
     """Hold a lock on the folder itself, which leaves no file behind and ends with the process."""
     folder = os.open(cache, os.O_RDONLY)
     try:

@@ -24,7 +24,7 @@ def start_functions(port: int, logs: Path, environment: Environment, source: Pat
     argv = [*python("functions.server"), "--source", str(source), "--target", "everything"]
     argv += ["--host", LOOPBACK, "--port", str(port)]
     server = start("the control plane", argv, logs / "functions.log", {**environment, "THREADS": THREADS})
-    await_ready(server, lambda: _healthy(f"http://{LOOPBACK}:{port}/v1/health"))
+    await_ready(server, lambda: is_healthy(f"http://{LOOPBACK}:{port}/v1/health"))
     return server
 
 
@@ -62,7 +62,7 @@ def python(module: str) -> list[str]:
     return [sys.executable, "-m", module]
 
 
-def _healthy(url: str) -> bool:
+def is_healthy(url: str) -> bool:
     try:
         return httpx.get(url, timeout=10, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:

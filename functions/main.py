@@ -1,35 +1,37 @@
-"""The entry points of functions-framework: one for each deployed service, and `everything` for the local stack.
+"""The entry point of functions-framework: the service that FUNCTION_TARGET names, or `everything` for the local stack.
 
     functions-framework --source functions/main.py --target everything --host 127.0.0.1 --port 8080
 
-`functions/server.py` serves them with limits of its own.
+`functions/server.py` serves it with limits of its own.
 
 The APIs define the services (`functions/apis/__init__.py`). Wrong settings, or a handler that does not fit its route,
 end the process here, before it serves; everything else is made at the first request (see `wiring`).
 """
 
-from collections.abc import Callable, Sequence
-
 import functions_framework
 import httpx
-from flask import Request, Response, request
+from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
 from functions import wiring
-from functions.apis import APIS, EVERYTHING, SERVICES
+from functions.apis import EVERYTHING, SERVICES, SWEEP, apis_of
+from functions.apis.v1.settings import NoSweepCaller
 from functions.http import endpoint, logs
 from functions.http.bodies import Bodies
 from functions.http.endpoint import Endpoint
-from functions.http.routing import Route
-from functions.settings import read_settings
+from functions.settings import AddressSettings, DatabaseSettings, EntryPoint, ServerSettings, read_settings
 from shared.public_address import is_loopback
+from shared.settings import read_or_exit
 
-SETTINGS = read_settings(APIS)
-logs.configure(SETTINGS.core.project)
-LOCAL = is_loopback(httpx.URL(SETTINGS.core.url).host)
+FUNCTION = read_or_exit(EntryPoint).function
+ROUTES = SERVICES.get(FUNCTION, EVERYTHING)  # the framework looks up its target here, and refuses another name
+APIS = apis_of(FUNCTION)
+PLAN = wiring.plan_for(APIS, ROUTES)
+SETTINGS = read_settings([*PLAN.settings, *([] if FUNCTION == SWEEP else [NoSweepCaller])], FUNCTION)
+logs.configure(SETTINGS.of(DatabaseSettings).project)
+LOCAL = is_loopback(httpx.URL(SETTINGS.of(AddressSettings).url).host)
 """Whether the control plane serves one machine only: nobody else reaches it at its address."""
-BODIES = Bodies(crowd=max(1, SETTINGS.core.threads // 4))
-services = endpoint.once(lambda: wiring.build(SETTINGS, APIS))
+services = endpoint.once(lambda: PLAN.make(SETTINGS.by_type))
 
 
 # The framework imports this module while it makes the application, to which `errorhandler` belongs.
@@ -38,11 +40,7 @@ def unroutable(error: HTTPException) -> Response:
     return endpoint.unroutable(request, APIS, error, LOCAL)
 
 
-def _entry_point(routes: Sequence[Route]) -> Callable[[Request], Response]:
-    offered = wiring.OFFERED | set(SETTINGS.of_apis)
-    return endpoint.entry_point(Endpoint(APIS, routes, services, offered, BODIES, LOCAL))
-
-
-# One function of this module for each service: the framework looks up its target by name.
-globals().update({name: _entry_point(routes) for name, routes in SERVICES.items()})
-everything = _entry_point(EVERYTHING)
+BODIES = Bodies(crowd=max(1, SETTINGS.of(ServerSettings).threads // 4))
+serve = endpoint.entry_point(Endpoint(APIS, ROUTES, services, BODIES, LOCAL))
+# The framework looks up its target by name.
+globals()[FUNCTION if FUNCTION in SERVICES else "everything"] = serve

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 MAX_HELD: Final = 500
 """The number of orders that one launcher can hold: a heartbeat names them all."""
+KEYS_KEPT: Final = timedelta(hours=24)
+"""How long an Idempotency-Key is remembered. A repeat after that creates a new order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,13 @@ class OrderStore(Protocol):
         """Remove at most `limit` idempotency keys that were first used before that time, and return their number.
 
         This includes the documents by which the store remembers claims.
+        """
+
+    def waiting_since(self, now: datetime) -> datetime | None:
+        """Return the earliest `available_at` of the queued orders that may be claimed now; None if there are none.
+
+        An order that this version cannot read is among them, because it waits, too; so is one whose queue TTL has
+        passed, until the sweep has ended it.
         """
 
     def due(self, states: Collection[State], now: datetime, limit: int) -> Due:

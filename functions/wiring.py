@@ -1,20 +1,22 @@
-"""The composition root: makes the services from the adapters that the settings choose.
+"""The composition root: how each service is made, from the services and ports that it takes down to the settings.
+
+Of these, a function makes what its routes need (`assembly`): what is not asked for is not made, its library is not
+imported, and its settings and secrets are not read. To add a service, add it to MAKERS: its class, or, if it takes
+anything that has no type of its own, a function.
 
 functions-framework imports the entry points in gunicorn's master process, which then forks. A gRPC client or thread
 from before the fork would not work in the workers, so the services are made at the first request (`endpoint.once`).
 """
 
 import secrets
-import threading
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, get_args
 from uuid import uuid4
 
-from pydantic_settings import BaseSettings
-
+from functions.assembly import Maker, Plan, bound, by_type, plan
 from functions.domain.accounts import Account, Enrolment, Removal
 from functions.domain.agent_sessions import AgentSession, EventPage
 from functions.domain.agents import Agent, SpentProof
@@ -22,40 +24,42 @@ from functions.domain.batches import Batch
 from functions.domain.job_launchers import JobLauncher
 from functions.domain.parent_notices import Mailbox, Notice
 from functions.domain.pools import Pool
-from functions.domain.quotas import DEFAULT_QUOTAS, Quotas
 from functions.engine.account_removals import AccountRemovals
-from functions.engine.accounts import MAX_UNCONFIRMED, SIGNUPS_A_MINUTE, Accounts
+from functions.engine.accounts import Accounts
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.agents import Agents
-from functions.engine.arrivals import MAX_DISPLACED, MAX_WAITING, Arrivals, in_thread
+from functions.engine.arrivals import Arrivals
 from functions.engine.associations import Associations
-from functions.engine.attestation import Trust, Verifier
+from functions.engine.attestation import SpentProofs, Trust, Verifier
 from functions.engine.backlogs import Backlogs
 from functions.engine.batches import Batches
+from functions.engine.candidates import Candidates
 from functions.engine.claims import Claims, NextClaim
 from functions.engine.credentials import CallbackTokens, ChallengeNonces
 from functions.engine.enrolments import Enrolments
-from functions.engine.environments import CallbackAddresses, Environments
+from functions.engine.environments import CallbackAddresses, Environment, Environments
 from functions.engine.job_launchers import JobLaunchers
 from functions.engine.job_polls import JobPolls
 from functions.engine.job_reports import JobReports
 from functions.engine.late_workers import LateWorkers
 from functions.engine.leases import Leases
-from functions.engine.oldest_first_claims import OldestFirstClaims
+from functions.engine.lost_agents import LostAgents
+from functions.engine.oldest_first_claims import OldestFirst, OldestFirstClaims
 from functions.engine.operator_secrets import OperatorSecrets
-from functions.engine.operator_sessions import SessionEnd, Sessions
+from functions.engine.operator_sessions import SessionEnd, SessionEnds, Sessions
 from functions.engine.order_sets import OrderSets
 from functions.engine.orders import Orders
 from functions.engine.outputs import Outputs
 from functions.engine.parent_notices import ParentNotices, expect
 from functions.engine.pools import Pools
+from functions.engine.purges import Purges
 from functions.engine.quotas import Usage
 from functions.engine.session_jobs import SessionJobs
-from functions.engine.sweep import Sweep
+from functions.engine.sweep import Chore, Sweep
 from functions.engine.token_bucket import TokenBucket
 from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import CachedKeys
-from functions.http.handlers import Services, wanted_by
+from functions.http.routing import Route
 from functions.http.shutdown import stopping
 from functions.ports import (
     Appraiser,
@@ -67,267 +71,316 @@ from functions.ports import (
     OutputBucket,
     Records,
 )
-from functions.settings import AllSettings, Backend, FunctionsSettings
-from shared.domain.order import LEASE
-from shared.domain.spec import Attestation
+from functions.settings import (
+    AddressSettings,
+    AttestationSettings,
+    Backend,
+    BucketSettings,
+    CallbackSettings,
+    DatabaseSettings,
+    DoorbellSettings,
+    LeaseSettings,
+    LoginSettings,
+    OperatorSecretSettings,
+    PoolSettings,
+    QuotaSettings,
+    ServerSettings,
+    SignupSettings,
+    TrustAuthoritySettings,
+    WaitingSettings,
+    WorkerCredentialSettings,
+)
+from shared.domain.spec import OrderKind
 
 APPRAISAL_SECONDS: Final = 10.0
 """The time limit for Intel Trust Authority's answer: an agent waits 30 s for ours."""
 
+ALWAYS: Final = (AddressSettings, DatabaseSettings, ServerSettings)
+"""The settings that every process needs (`main`)."""
+
+Clock = Callable[[], datetime]
+NewId = Callable[[], str]
+"""Returns a new UUID."""
+NewSecret = Callable[[int], str]
+"""Returns this number of random bytes in URL-safe base64."""
 MakeRecords = Callable[[str, type[Any]], Records[Any]]
 """Makes the port for one kind of record from its collection and type."""
-Backends = tuple[OrderStore, OrderFeed, KeyStore, Doorbell, MakeRecords]
+MakeEnvironments = Mapping[OrderKind, Callable[..., Environment]]
+
+
+def plan_for(apis: Sequence[Api], routes: Iterable[Route]) -> Plan:
+    """Return what a function with these routes needs. Raises WrongHandler."""
+    return plan(apis, routes, makers_for(apis), ALWAYS)
+
+
+def makers_for(apis: Sequence[Api]) -> Mapping[Any, Maker]:
+    """Return what makes each service, port and value."""
+    chores = [chore for api in apis for chore in api.chores]
+    environments = {kind: make for api in apis for kind, make in api.environments.items()}
+    return {
+        **by_type(MAKERS),
+        **RECORDS,
+        Sequence[Chore]: bound("The sweep's chores", chores, CHORE_GIVEN),
+        MakeEnvironments: bound(
+            "The images' environments",
+            environments.values(),
+            ENVIRONMENT_GIVEN,
+            lambda makers: dict(zip(environments, makers, strict=True)),
+        ),
+    }
+
+
+def orders(
+    store: OrderStore, doorbell: Doorbell, usage: Usage, clock: Clock, new_id: NewId, notices: Records[Notice]
+) -> Orders:
+    return Orders(store, doorbell, usage, clock, new_id, before_session=partial(expect, notices))
+
+
+def order_sets(store: OrderStore, orders: Orders, clock: Clock) -> OrderSets:
+    return OrderSets(store, orders.ring, clock)
+
+
+def usage(
+    store: OrderStore, pools: Records[Pool], clock: Clock, quotas: QuotaSettings, waiting: WaitingSettings
+) -> Usage:
+    limits = quotas.quotas()
+    here = min(limits.waiting_claims, waiting.claims_that_wait)
+    return Usage(store, pools, clock, replace(limits, waiting_claims=here))
+
+
+def arrivals(feed: OrderFeed, any_order: NextClaim, clock: Clock, waiting: WaitingSettings) -> Arrivals:
+    return Arrivals(
+        feed, any_order.note_queued, clock, waiting.claims_that_wait, waiting.claims_held_back, stopping=stopping
+    )
+
+
+def any_order(store: OrderStore) -> NextClaim:
+    return Candidates(store)
+
+
+def oldest_first(store: OrderStore) -> OldestFirst:
+    return Candidates(store, pause=timedelta(), oldest_first=True)
+
+
+def claims(
+    store: OrderStore,
+    any_order: NextClaim,
+    arrivals: Arrivals,
+    backlogs: Backlogs,
+    usage: Usage,
+    clock: Clock,
+    leases: LeaseSettings,
+) -> Claims:
+    return Claims(store, any_order, arrivals, backlogs, usage, clock, leases.lease)
+
+
+def oldest_first_claims(
+    oldest_first: OldestFirst,
+    store: OrderStore,
+    doorbell: Doorbell,
+    outputs: Outputs,
+    notices: ParentNotices,
+    usage: Usage,
+    clock: Clock,
+    new_id: NewId,
+) -> OldestFirstClaims:
+    expired = Sweep(store, doorbell, outputs, clock, new_id, after_end=notices.settle)
+    return OldestFirstClaims(oldest_first, expired.settle_held, usage, clock, new_id)
+
+
+def leases(store: OrderStore, clock: Clock, settings: LeaseSettings) -> Leases:
+    return Leases(store, clock, settings.lease)
+
+
+def sweep(
+    store: OrderStore,
+    doorbell: Doorbell,
+    outputs: Outputs,
+    clock: Clock,
+    new_id: NewId,
+    chores: Sequence[Chore],
+    notices: ParentNotices,
+) -> Sweep:
+    return Sweep(store, doorbell, outputs, clock, new_id, chores, after_end=notices.settle)
+
+
+def job_launchers(
+    records: Records[JobLauncher],
+    store: OrderStore,
+    arrivals: Arrivals,
+    clock: Clock,
+    new_id: NewId,
+    notices: ParentNotices,
+) -> JobLaunchers:
+    return JobLaunchers(records, store, arrivals.nudge, clock, new_id, notices.settle)
+
+
+def job_reports(
+    launchers: JobLaunchers,
+    store: OrderStore,
+    clock: Clock,
+    new_id: NewId,
+    leases: LeaseSettings,
+    notices: ParentNotices,
+) -> JobReports:
+    return JobReports(launchers, store, clock, new_id, leases.lease, notices.settle)
+
+
+def pools(
+    records: Records[Pool],
+    agents: Records[Agent],
+    order_sets: OrderSets,
+    usage: Usage,
+    clock: Clock,
+    settings: PoolSettings,
+) -> Pools:
+    return Pools(records, agents, order_sets, usage, clock, settings.attestation)
+
+
+def accounts(
+    records: Records[Account],
+    keys: KeyStore,
+    enrolments: Enrolments,
+    removals: AccountRemovals,
+    settings: SignupSettings,
+    clock: Clock,
+    new_id: NewId,
+    new_secret: NewSecret,
+) -> Accounts:
+    signups = TokenBucket(settings.signups_a_minute / 60, settings.signups_a_minute, clock)
+    return Accounts(records, keys, enrolments, removals, signups, settings.max_unconfirmed, clock, new_id, new_secret)
+
+
+def sessions(callback: CallbackSettings, login: LoginSettings, ends: Records[SessionEnd], clock: Clock) -> Sessions:
+    secret, previous = callback.secrets()
+    password = None if login.admin_password is None else login.admin_password.get_secret_value()
+    return Sessions(secret, password, login.password_login, previous=previous, ends=ends, clock=clock)
+
+
+def callback_tokens(settings: CallbackSettings) -> CallbackTokens:
+    return CallbackTokens(*settings.secrets())
+
+
+def challenge_nonces(settings: CallbackSettings) -> ChallengeNonces:
+    return ChallengeNonces(*settings.secrets())
+
+
+def callback_addresses(address: AddressSettings, tokens: CallbackTokens) -> CallbackAddresses:
+    return CallbackAddresses(address.url, tokens)
+
+
+def operator_secrets(settings: OperatorSecretSettings) -> OperatorSecrets:
+    return settings.operator_secrets()
+
+
+def trust(settings: AttestationSettings) -> Trust:
+    return settings.trust()
+
+
+def clock() -> Clock:
+    return lambda: datetime.now(UTC)
+
+
+def new_id() -> NewId:
+    return lambda: str(uuid4())
+
+
+def new_secret() -> NewSecret:
+    return secrets.token_urlsafe
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
-    """The ports and values from which the services are made.
-
-    `any_order` and `oldest_first` find orders to claim; at most `max_waiting` claims wait for one, and `max_displaced`
-    are held for a moment that may not wait. `new_id` returns a
-    new UUID, `new_secret` a number of random bytes in URL-safe base64. `wait` sleeps until the event is set, or for
-    some seconds; `in_background` runs a function until it ends; `stopping` returns whether the process is about to end.
-    `lease` is the length of a lease. `attestation` is the demand of a pool's orders if its target sets none. `url` is
-    the control plane's own address. `secrets` are those that orders may ask for.
-    """
+class Database:
+    """What keeps orders, keys and records."""
 
     store: OrderStore
     feed: OrderFeed
     keys: KeyStore
-    doorbell: Doorbell
-    bucket: OutputBucket
-    issuer: CredentialIssuer
-    any_order: NextClaim
-    oldest_first: NextClaim
-    accounts: Records[Account]
-    removals: Records[Removal]
-    enrolments: Records[Enrolment]
-    pools: Records[Pool]
-    batches: Records[Batch]
-    spent_proofs: Records[SpentProof]
-    agents: Records[Agent]
-    agent_sessions: Records[AgentSession]
-    agent_session_events: Records[EventPage]
-    job_notices: Records[Notice]
-    parent_mailboxes: Records[Mailbox]
-    job_launchers: Records[JobLauncher]
-    appraiser: Appraiser
-    trust: Trust
-    sessions: Sessions
-    tokens: CallbackTokens
-    nonces: ChallengeNonces
-    clock: Callable[[], datetime]
-    new_id: Callable[[], str]
-    new_secret: Callable[[int], str]
-    wait: Callable[[threading.Event, float], object] = threading.Event.wait
-    in_background: Callable[[Callable[[], None]], None] = in_thread
-    stopping: Callable[[], bool] = lambda: False
-    max_waiting: int = MAX_WAITING
-    max_displaced: int = MAX_DISPLACED
-    quotas: Quotas = DEFAULT_QUOTAS
-    signups_a_minute: int = SIGNUPS_A_MINUTE
-    max_unconfirmed: int = MAX_UNCONFIRMED
-    lease: timedelta = LEASE
-    attestation: Attestation = Attestation.OPTIONAL
-    url: str = ""
-    secrets: OperatorSecrets = field(default_factory=OperatorSecrets)
+    records: MakeRecords
 
 
-OFFERED: Final[Set[type]] = frozenset(
-    {
-        *(KeyStore, CallbackTokens, CallbackAddresses, CredentialIssuer, OperatorSecrets, Sessions),
-        *(Orders, Arrivals, Claims, Leases, Outputs, Environments, Sweep),
-        *(AgentSessions, SessionJobs, ParentNotices),
-        *(Pools, Batches, LateWorkers, OldestFirstClaims, Verifier, Agents, Enrolments, Accounts, AccountRemovals),
-        *(JobLaunchers, JobPolls, JobReports),
-    }
-)
-"""The types of the services that handlers may take, in addition to their API's settings."""
+def database(settings: DatabaseSettings) -> Database:
+    """Google's library reads FIRESTORE_EMULATOR_HOST itself."""
+    if settings.backend is Backend.MEMORY:
+        return _memory(settings)
+    from google.cloud.firestore import Client
 
+    from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
+    from functions.adapters.firestore_feed import FirestoreOrderFeed
+    from functions.adapters.records import FirestoreRecords
 
-def build(settings: AllSettings, apis: Sequence[Api]) -> Services:
-    return services_of(ports_of(settings.core), apis, settings.of_apis)
-
-
-def services_of(ports: Ports, apis: Sequence[Api], settings: Mapping[type[BaseSettings], BaseSettings]) -> Services:
-    """Return the services that handlers may take, by their type."""
-    store, clock, new_id = ports.store, ports.clock, ports.new_id
-    outputs = Outputs(store, ports.bucket, clock, new_id)
-    waiting_claims = min(ports.quotas.waiting_claims, ports.max_waiting)
-    usage = Usage(store, ports.pools, clock, replace(ports.quotas, waiting_claims=waiting_claims))
-    orders = Orders(store, ports.doorbell, outputs, usage, clock, new_id, partial(expect, ports.job_notices))
-    jobs = SessionJobs(store)
-    agent_sessions = AgentSessions(ports.agent_sessions, ports.agent_session_events, jobs, clock)
-    notices = ParentNotices(ports.job_notices, ports.parent_mailboxes, store, orders, jobs, agent_sessions, clock)
-    sweep = Sweep(store, ports.doorbell, outputs, clock, new_id, after_end=notices.settle)
-    verifier = Verifier(ports.appraiser, ports.spent_proofs, ports.trust, ports.nonces, clock, new_id)
-    associations = Associations(ports.agents, store, ports.tokens, clock)
-    order_sets = OrderSets(store, orders.ring, clock)
-    pools = Pools(ports.pools, ports.agents, order_sets, usage, clock, ports.attestation)
-    arrivals = Arrivals(
-        ports.feed,
-        ports.any_order.note_queued,
-        clock,
-        ports.max_waiting,
-        ports.max_displaced,
-        stopping=ports.stopping,
-        wait=ports.wait,
-        in_background=ports.in_background,
-    )
-    enrolments = Enrolments(ports.enrolments, clock, ports.new_secret)
-    claims = Claims(store, ports.any_order, arrivals, Backlogs(store), usage, clock, ports.lease)
-    job_launchers = JobLaunchers(ports.job_launchers, store, arrivals.nudge, clock, new_id, notices.settle)
-    batches = Batches(ports.batches, order_sets, usage, clock)
-    removals = AccountRemovals(
-        ports.removals,
-        ports.accounts,
-        ports.keys,
-        store,
-        outputs,
-        pools,
-        batches,
-        notices,
-        agent_sessions,
-        job_launchers,
-        clock,
-    )
-    services: Services = {
-        KeyStore: ports.keys,
-        CallbackTokens: ports.tokens,
-        CallbackAddresses: CallbackAddresses(ports.url, ports.tokens),
-        CredentialIssuer: ports.issuer,
-        OperatorSecrets: ports.secrets,
-        Sessions: ports.sessions,
-        Orders: orders,
-        Arrivals: arrivals,
-        Claims: claims,
-        Leases: Leases(store, clock, ports.lease),
-        Outputs: outputs,
-        AgentSessions: agent_sessions,
-        SessionJobs: jobs,
-        ParentNotices: notices,
-        Pools: pools,
-        Batches: batches,
-        LateWorkers: LateWorkers(store, associations, ports.removals, clock, new_id),
-        OldestFirstClaims: OldestFirstClaims(ports.oldest_first, sweep.settle_held, usage, clock, new_id),
-        Verifier: verifier,
-        Agents: Agents(ports.agents, store, associations, verifier, clock, new_id),
-        Enrolments: enrolments,
-        AccountRemovals: removals,
-        Accounts: Accounts(
-            ports.accounts,
-            ports.keys,
-            enrolments,
-            removals,
-            TokenBucket(ports.signups_a_minute / 60, ports.signups_a_minute, clock),
-            ports.max_unconfirmed,
-            clock,
-            new_id,
-            ports.new_secret,
-        ),
-        JobLaunchers: job_launchers,
-        JobPolls: JobPolls(job_launchers, claims, clock, new_id),
-        JobReports: JobReports(job_launchers, store, clock, new_id, ports.lease, notices.settle),
-        **settings,
-    }
-    chores = [
-        partial(chore, **{name: services[kind] for name, kind in wanted_by(chore, CHORE_GIVEN).items()})
-        for api in apis
-        for chore in api.chores
-    ]
-    makers = {
-        kind: partial(make, **{name: services[wanted] for name, wanted in wanted_by(make, ENVIRONMENT_GIVEN).items()})
-        for api in apis
-        for kind, make in api.environments.items()
-    }
-    return {**services, Sweep: replace(sweep, chores=chores), Environments: Environments(store, clock, makers)}
-
-
-def ports_of(settings: FunctionsSettings) -> Ports:
-    from functions.engine.candidates import Candidates
-
-    store, feed, keys, doorbell, records = (
-        _memory(settings) if settings.backend is Backend.MEMORY else _google(settings)
-    )
-    secret = settings.callback_secret.get_secret_value()
-    password = None if settings.admin_password is None else settings.admin_password.get_secret_value()
-    return Ports(
-        store=store,
-        feed=feed,
-        keys=CachedKeys(keys),
-        doorbell=doorbell,
-        bucket=_bucket(settings),
-        issuer=_issuer(settings),
-        any_order=Candidates(store),
-        oldest_first=Candidates(store, pause=timedelta(), oldest_first=True),
-        accounts=records("accounts", Account),
-        removals=records("account_removals", Removal),
-        enrolments=records("enrolments", Enrolment),
-        pools=records("pools", Pool),
-        batches=records("batches", Batch),
-        spent_proofs=records("spent_proofs", SpentProof),
-        agents=records("agents", Agent),
-        agent_sessions=records("agent_sessions", AgentSession),
-        agent_session_events=records("agent_session_events", EventPage),
-        job_notices=records("job_notices", Notice),
-        parent_mailboxes=records("parent_mailboxes", Mailbox),
-        job_launchers=records("job_launchers", JobLauncher),
-        appraiser=_appraiser(settings),
-        trust=Trust([trusted.image() for trusted in settings.trusted_images], settings.tcb, settings.nonces),
-        sessions=Sessions(
-            secret, password, settings.password_login, ends=records("operator_session_ends", SessionEnd), clock=_now
-        ),
-        tokens=CallbackTokens(secret),
-        nonces=ChallengeNonces(secret),
-        clock=_now,
-        new_id=lambda: str(uuid4()),
-        new_secret=secrets.token_urlsafe,
-        stopping=stopping,
-        max_waiting=settings.claims_that_wait,
-        max_displaced=settings.claims_held_back,
-        quotas=settings.quotas(),
-        signups_a_minute=settings.signups_a_minute,
-        max_unconfirmed=settings.max_unconfirmed,
-        lease=timedelta(seconds=settings.lease_seconds),
-        attestation=settings.attestation,
-        url=settings.url,
-        secrets=settings.operator_secrets(),
+    client = Client(project=settings.project, database=settings.database)
+    return Database(
+        FirestoreOrderStore(client),
+        FirestoreOrderFeed(client),
+        FirestoreKeyStore(client),
+        partial(FirestoreRecords, client),
     )
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _memory(settings: FunctionsSettings) -> Backends:
-    from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore, SilentDoorbell
+def _memory(settings: DatabaseSettings) -> Database:
+    from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
     from functions.adapters.memory_records import MemoryRecords
 
     keys = MemoryKeyStore()
     for seeded in settings.keys:
         keys.add(seeded.key())
     store = MemoryOrderStore()
-    return store, store, keys, SilentDoorbell(), lambda _collection, _kind: MemoryRecords()
+    return Database(store, store, keys, lambda _collection, _kind: MemoryRecords())
 
 
-def _google(settings: FunctionsSettings) -> Backends:
-    """Google's libraries read FIRESTORE_EMULATOR_HOST and PUBSUB_EMULATOR_HOST themselves."""
-    from google.cloud.firestore import Client
+def order_store(database: Database) -> OrderStore:
+    return database.store
+
+
+def order_feed(database: Database) -> OrderFeed:
+    return database.feed
+
+
+def key_store(database: Database) -> KeyStore:
+    return CachedKeys(database.keys)
+
+
+def doorbell(database: DatabaseSettings, settings: DoorbellSettings) -> Doorbell:
+    """Google's library reads PUBSUB_EMULATOR_HOST itself."""
+    if database.backend is Backend.MEMORY:
+        from functions.adapters.memory import SilentDoorbell
+
+        return SilentDoorbell()
     from google.cloud.pubsub_v1 import PublisherClient
 
-    from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
-    from functions.adapters.firestore_feed import FirestoreOrderFeed
     from functions.adapters.pubsub import PubSubDoorbell
-    from functions.adapters.records import FirestoreRecords
 
-    client = Client(project=settings.project, database=settings.database)
     publisher = PublisherClient()
-    doorbell = PubSubDoorbell(publisher, publisher.topic_path(settings.project, settings.topic))
-    store, feed = FirestoreOrderStore(client), FirestoreOrderFeed(client)
-    return store, feed, FirestoreKeyStore(client), doorbell, partial(FirestoreRecords, client)
+    return PubSubDoorbell(publisher, publisher.topic_path(database.project, settings.topic))
 
 
-def _appraiser(settings: FunctionsSettings) -> Appraiser:
+def bucket(settings: BucketSettings) -> OutputBucket:
+    from functions.adapters.buckets import open_bucket
+
+    return open_bucket(
+        settings.bucket,
+        endpoint=settings.s3_endpoint,
+        access_key_id=settings.s3_access_key_id,
+        secret=settings.s3_secret,
+        sign_as=settings.sign_as,
+    )
+
+
+def credential_issuer(bucket: BucketSettings, settings: WorkerCredentialSettings) -> CredentialIssuer:
+    from functions.adapters.bucket_credentials import Issuer
+
+    return Issuer(
+        bucket.bucket,
+        bucket.s3_endpoint,
+        settings.r2_account_id,
+        bucket.s3_access_key_id,
+        bucket.s3_secret,
+        settings.worker_credentials,
+    )
+
+
+def appraiser(settings: TrustAuthoritySettings) -> Appraiser:
     from functions.adapters.published_keys import PublishedKeys
     from functions.adapters.trust_authority import TrustAuthority
     from shared.http_client import open_client
@@ -338,28 +391,38 @@ def _appraiser(settings: FunctionsSettings) -> Appraiser:
     return TrustAuthority(http, keys, settings.ita_api, api_key.get_secret_value() if api_key else None)
 
 
-def _issuer(settings: FunctionsSettings) -> CredentialIssuer:
-    from functions.adapters.bucket_credentials import Issuer
+MAKERS: Final[Sequence[Callable[..., object]]] = (
+    *(orders, order_sets, Outputs, Purges, usage, sweep, Environments),
+    *(any_order, oldest_first, Backlogs, arrivals, claims, oldest_first_claims, leases),
+    *(SessionJobs, AgentSessions, ParentNotices, job_launchers, JobPolls, job_reports),
+    *(pools, Batches, LateWorkers, Associations, Agents, LostAgents, Verifier, SpentProofs),
+    *(accounts, AccountRemovals, Enrolments, sessions, SessionEnds),
+    *(callback_tokens, challenge_nonces, callback_addresses, operator_secrets, trust),
+    *(clock, new_id, new_secret),
+    *(database, order_store, order_feed, key_store, doorbell, bucket, credential_issuer, appraiser),
+)
+COLLECTIONS: Final[Mapping[Any, str]] = {
+    Records[Account]: "accounts",
+    Records[Removal]: "account_removals",
+    Records[Enrolment]: "enrolments",
+    Records[Pool]: "pools",
+    Records[Batch]: "batches",
+    Records[SpentProof]: "spent_proofs",
+    Records[Agent]: "agents",
+    Records[AgentSession]: "agent_sessions",
+    Records[EventPage]: "agent_session_events",
+    Records[Notice]: "job_notices",
+    Records[Mailbox]: "parent_mailboxes",
+    Records[JobLauncher]: "job_launchers",
+    Records[SessionEnd]: "operator_session_ends",
+}
 
-    secret = settings.s3_secret_access_key
-    return Issuer(
-        settings.bucket,
-        settings.s3_endpoint,
-        settings.r2_account_id,
-        settings.s3_access_key_id,
-        secret.get_secret_value() if secret else None,
-        settings.worker_credentials,
-    )
+
+def _records(collection: str, kind: type[Any], database: Database) -> Records[Any]:
+    return database.records(collection, kind)
 
 
-def _bucket(settings: FunctionsSettings) -> OutputBucket:
-    from functions.adapters.buckets import open_bucket
-
-    secret = settings.s3_secret_access_key
-    return open_bucket(
-        settings.bucket,
-        endpoint=settings.s3_endpoint,
-        access_key_id=settings.s3_access_key_id,
-        secret=secret.get_secret_value() if secret else None,
-        sign_as=settings.sign_as,
-    )
+RECORDS: Final[Mapping[Any, Maker]] = {
+    records: Maker(collection, partial(_records, collection, *get_args(records)), {"database": Database})
+    for records, collection in COLLECTIONS.items()
+}

@@ -306,12 +306,20 @@ def _outage(requests: str) -> Outage:
 
 
 def _listener(subscription: str) -> BellListener:
+    """Return what hears the subscription's bells. Raises CannotRunNow."""
     # Imported here: it takes most of a second, and a launcher that polls does not need it.
+    from google.auth.exceptions import GoogleAuthError
     from google.cloud.pubsub_v1 import SubscriberClient
 
     from launcher.daemon.pubsub import PubSubListener
 
-    return PubSubListener(SubscriberClient(), subscription)
+    try:
+        return PubSubListener(SubscriberClient(), subscription)
+    except GoogleAuthError as error:  # its text may repeat a token
+        raise CannotRunNow(
+            f"Google's credentials cannot be used ({type(error).__name__}): look at GOOGLE_APPLICATION_CREDENTIALS and "
+            "at the file of the token that it names, or unset LAUNCHYARD_SUBSCRIPTION to poll."
+        ) from None
 
 
 @contextmanager

@@ -47,17 +47,20 @@ def read_or_exit(kind: type[AnySettings]) -> AnySettings:
     return settings
 
 
-def read_all_or_exit(kinds: Sequence[type[AnySettings]]) -> Sequence[AnySettings]:
-    """Return the environment's settings of each kind. If any is wrong, list all on standard error; exit with 2."""
+def read_all_or_exit(kinds: Sequence[type[AnySettings]], reader: str | None = None) -> Sequence[AnySettings]:
+    """Return the environment's settings of each kind. If any is wrong, list all on standard error; exit with 2.
+
+    `reader` names the program that needs them, if its name says which settings it needs.
+    """
     settings, wrong = list[AnySettings](), list[str]()
     for kind in kinds:
         try:
             settings.append(read(kind))
         except SettingsWrong as error:
-            wrong.append(str(error))
+            wrong += str(error).splitlines()
     if wrong:
-        lines = indent("\n".join(wrong), "  ")
-        sys.stderr.write(f"These settings are wrong:\n{lines}\n")
+        lines = indent("\n".join(dict.fromkeys(wrong)), "  ")  # two kinds may have a setting in common
+        sys.stderr.write(f"These settings{f' of {reader}' if reader else ''} are wrong:\n{lines}\n")
         sys.exit(USAGE)
     return settings
 

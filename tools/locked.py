@@ -1,7 +1,8 @@
 """`python -m tools.locked EXTRA…`: print the part of requirements.lock that these extras need.
 
 `pip install --require-hashes` takes the output, so a host can install one part of the product and nothing more. The
-dependencies of locked packages are read from the packages that are installed beside this Python: run it in `.venv`.
+dependencies of locked packages are read from the packages that are installed beside this Python, which must be of the
+lock: run it in `.venv`. The output is the same with any Python on any platform.
 """
 
 import re
@@ -9,17 +10,31 @@ import sys
 import tomllib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Final
 
-from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).parents[1]
 PYTHONS: Final = ("3.11", "3.12", "3.13", "3.14")
 """The lock serves all of these, and so does a part of it."""
+PLATFORM: Final = {
+    "implementation_name": "cpython",
+    "os_name": "posix",
+    "platform_machine": "x86_64",
+    "platform_python_implementation": "CPython",
+    "platform_release": "",
+    "platform_system": "Linux",
+    "platform_version": "",
+    "sys_platform": "linux",
+}
+"""Every part of the product runs on Linux on x86-64."""
+
+
+class OtherVersions(Exception):
+    """Packages that are installed here are not those of the lock, so what they need is unknown."""
 
 
 def requirements(extras: Iterable[str]) -> Iterator[Requirement]:
@@ -55,10 +70,25 @@ def needed(wanted: Iterable[Requirement]) -> set[str]:
 
 
 def locked(extras: Sequence[str]) -> str:
-    """Return the lines of requirements.lock, with their hashes, that these extras need. Raises KeyError."""
+    """Return the lines of requirements.lock, with their hashes, that these extras need.
+
+    Raises KeyError for an unknown extra, and OtherVersions.
+    """
     names = needed(requirements(extras))
-    pins = re.split(r"\n(?=\w)", (ROOT / "requirements.lock").read_text(encoding="utf-8").strip())
-    return "".join(f"{pin}\n" for pin in pins if canonicalize_name(re.split(r"[=; ]", pin)[0]) in names)
+    lines = re.split(r"\n(?=\w)", (ROOT / "requirements.lock").read_text(encoding="utf-8").strip())
+    pins = {line: Requirement(line.partition(" \\")[0]) for line in lines}
+    chosen = {line: pin for line, pin in pins.items() if canonicalize_name(pin.name) in names}
+    if wrong := [str(pin) for pin in chosen.values() if not _is_met(pin)]:
+        raise OtherVersions(f"Run `make setup`: .venv has other packages than requirements.lock: {', '.join(wrong)}")
+    return "".join(f"{line}\n" for line in chosen)
+
+
+def _is_met(pin: Requirement) -> bool:
+    """Return whether the package is installed here in this version, or is for other Pythons only."""
+    try:
+        return pin.specifier.contains(version(pin.name), prereleases=True)
+    except PackageNotFoundError:
+        return pin.marker is not None and not pin.marker.evaluate()
 
 
 def _dependencies(name: str) -> list[Requirement]:
@@ -69,10 +99,9 @@ def _dependencies(name: str) -> list[Requirement]:
 
 
 def _environment(python: str) -> Mapping[str, str]:
-    """Return the environment in which markers are evaluated on this platform with another Python."""
-    here = {name: str(value) for name, value in default_environment().items()}
+    """Return the environment in which markers are evaluated for a Python."""
     full = f"{python}.0"
-    return here | {"python_version": python, "python_full_version": full, "implementation_version": full}
+    return {**PLATFORM, "python_version": python, "python_full_version": full, "implementation_version": full}
 
 
 if __name__ == "__main__":

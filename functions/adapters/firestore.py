@@ -21,7 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from functions.adapters import order_document, page_mark
 from functions.adapters.firestore_calls import ONCE, TRANSIENT, LostRace, of_callers, persistently
-from functions.adapters.firestore_claims import FirestoreClaims
+from functions.adapters.firestore_claims import FirestoreClaims, lifetime
 from functions.adapters.order_document import plain
 from functions.adapters.page_mark import ORDER_ID
 from functions.adapters.reading import (
@@ -93,7 +93,7 @@ class FirestoreOrderStore:
     def create(self, order: Order, key: IdempotencyKey) -> Snapshot:
         batch = self._client.batch()
         batch.create(self._document(order.id), order_document.encode(order))
-        used = {**asdict(key), "order_id": order.id, "created_at": None if key.lasting else order.created_at}
+        used = {**asdict(key), "order_id": order.id, **lifetime(None if key.lasting else order.created_at)}
         batch.create(self._keys.document(_key_id(key.account, key.value)), used)
         try:
             written, _ = batch.commit(**ONCE)
@@ -239,6 +239,16 @@ class FirestoreOrderStore:
         if found:
             batch.commit(**ONCE)
         return len(found)
+
+    @persistently
+    def waiting_since(self, now: datetime) -> datetime | None:
+        """Read one document, and of it one field, which every version writes."""
+        queued = self._orders.where(filter=FieldFilter("state", "==", State.QUEUED))
+        waiting = queued.where(filter=FieldFilter("available_at", "<=", now)).order_by("available_at")
+        for document in waiting.select(["available_at"]).limit(1).stream(**ONCE):
+            since: datetime = plain(document.get("available_at"))
+            return since
+        return None
 
     @persistently
     def due(self, states: Collection[State], now: datetime, limit: int) -> Due:

@@ -22,7 +22,7 @@ from functions.domain.holder import are_one
 from functions.domain.order import Order
 from functions.domain.refusals import Refusal
 from functions.domain.rules import advance
-from functions.ports import Snapshot
+from functions.ports import KEYS_KEPT, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,14 @@ class _Ticket:
 
 
 TICKET: Final = TypeAdapter(_Ticket)
+
+
+def lifetime(created_at: datetime | None) -> dict[str, datetime | None]:
+    """Return the fields of an idempotency key by which the sweep forgets it, and Firestore itself, if no sweep runs.
+
+    A key without a time lasts.
+    """
+    return {"created_at": created_at, "expires_at": created_at and created_at + KEYS_KEPT}
 
 
 class FirestoreClaims:
@@ -66,7 +74,7 @@ class FirestoreClaims:
         batch = self._client.batch()
         unchanged = self._client.write_option(last_update_time=seen.version)
         batch.update(self._orders.document(changed.id), differences, unchanged)
-        named: dict[str, Any] = {"order_id": changed.id, "created_at": now}
+        named: dict[str, Any] = {"order_id": changed.id, **lifetime(now)}
         if ticket is None:
             batch.create(self._tickets.document(_ticket_id(claim)), named)
         else:

@@ -181,6 +181,10 @@ class MemoryOrderStore:
                 del self._keys[key]
         return len(old)
 
+    def waiting_since(self, now: datetime) -> datetime | None:
+        waiting = (order.available_at for order in self._all() if order.state is State.QUEUED)
+        return min((since for since in waiting if since <= now), default=None)
+
     def due(self, states: Collection[State], now: datetime, limit: int) -> Due:
         with self._lock:
             due = [

@@ -51,7 +51,7 @@ class Associations:
 
         A token is valid for one machine while the order's epoch lasts: for one name, and for one `binding` of a key.
         """
-        order = self._held(order_id)
+        order = _held(self.store, order_id)
         if order is None or not self.tokens.verify_bootstrap(order.id, order.epoch, token):
             raise InvalidBootstrapToken
         if order.agent is None:
@@ -64,11 +64,7 @@ class Associations:
         raise InvalidBootstrapToken
 
     def order_of(self, agent: Agent) -> Order | None:
-        """Return the order that the agent is associated with; None if there is none, or if that epoch has ended."""
-        order = self._held(agent.order_id) if agent.order_id is not None else None
-        if order is None or (order.epoch, order.agent) != (agent.epoch, agent.id):
-            return None
-        return order
+        return order_of(self.store, agent)
 
     def order_by_name(self, agent: Agent) -> Order | None:
         """Return the held order in the agent's lane whose launcher reported a machine of the agent's name."""
@@ -116,9 +112,18 @@ class Associations:
             return order
         return self.associate(order, agent) or order
 
-    def _held(self, order_id: str) -> Order | None:
-        try:
-            order = self.store.get(order_id)
-        except NotFound:
-            return None
-        return order if order.state in HELD and order.kind is OrderKind.CAPACITY else None
+
+def order_of(store: OrderStore, agent: Agent) -> Order | None:
+    """Return the order that the agent is associated with; None if there is none, or if that epoch has ended."""
+    order = _held(store, agent.order_id) if agent.order_id is not None else None
+    if order is None or (order.epoch, order.agent) != (agent.epoch, agent.id):
+        return None
+    return order
+
+
+def _held(store: OrderStore, order_id: str) -> Order | None:
+    try:
+        order = store.get(order_id)
+    except NotFound:
+        return None
+    return order if order.state in HELD and order.kind is OrderKind.CAPACITY else None

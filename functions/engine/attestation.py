@@ -12,7 +12,8 @@ report data (64 bytes, docs/attestation.md) proves more, if the machine puts it 
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -124,6 +125,17 @@ class TokenMissing(Malformed):
     """The evidence has no token, and the control plane does not fetch one for this agent."""
 
 
+@contextmanager
+def _refusals_logged() -> Iterator[None]:
+    """Log why a proof is refused. The reasons name measurements and never hold the evidence."""
+    try:
+        yield
+    except Forbidden as refusal:
+        message = "An agent's proof of its machine was refused."
+        log.warning(LogEvent.ATTESTATION_REFUSED, message=message, why=refusal.message)
+        raise
+
+
 @dataclass(frozen=True, slots=True)
 class Verifier:
     """Issues challenges, and appraises evidence (the Verifier of RFC 9334, with the trust authority's help)."""
@@ -141,6 +153,7 @@ class Verifier:
         salt = UUID(self.new_id()).bytes  # its first 4 bytes are random
         return Challenge(self.nonces.issue(vm_name, now, salt).hex(), now)
 
+    @_refusals_logged()
     def appraise(self, evidence: Evidence, fetch_token: bool) -> Appraised:
         """Check the evidence, and return the machine's measurements.
 
@@ -160,6 +173,7 @@ class Verifier:
         self.trust.require(measured)
         return Appraised(measured, hashlib.sha256(sent.encode()).hexdigest())
 
+    @_refusals_logged()
     def require_nonce(self, vm_name: str, appraised: Appraised, always: bool) -> str | None:
         """Return the nonce with which the report data begins; None if there is none, and none is required.
 
@@ -180,11 +194,13 @@ class Verifier:
             return None
         raise Forbidden("The nonce does not belong to a valid challenge for this machine.")
 
+    @_refusals_logged()
     def require_binding(self, binding: str, appraised: Appraised) -> None:
         """Raise Forbidden unless the report data holds this after the nonce (`binding_of`)."""
         if appraised.measured.report_data[NONCE_DIGITS:].lower() != binding:
             raise Forbidden("The quote's report data does not bind this bootstrap token and this agent_key.")
 
+    @_refusals_logged()
     def spend(self, agent: str, appraised: Appraised, nonce: str | None) -> None:
         """Use up the evidence, and the nonce in it, for the agent of this record id.
 
@@ -197,15 +213,6 @@ class Verifier:
             expires_at = self.clock() + CHALLENGE_VALID + CLOCK_SKEW
             self._spend("nonce", nonce, agent, appraised, expires_at)
 
-    def forget_spent(self, limit: int) -> int:
-        """Remove at most `limit` expired records of spent proofs, and return how many. Raises Unavailable."""
-        now = self.clock()
-
-        def forget(one: SpentProof) -> bool:
-            return self.spent.take(one.id, lambda proof: proof.expires_at < now) is not None
-
-        return sum(run_all(forget, self.spent.before("expires_at", now, limit), FORGET_SECONDS))
-
     def _spend(self, what: str, value: str, agent: str, appraised: Appraised, expires_at: datetime) -> None:
         fresh = SpentProof(f"{what}\n{value}", agent, appraised.digest, expires_at)
 
@@ -215,6 +222,23 @@ class Verifier:
             return stored
 
         self.spent.upsert(fresh.id, fresh, spent_again)
+
+
+@dataclass(frozen=True, slots=True)
+class SpentProofs:
+    """What the sweep does about proofs; it needs no trust authority."""
+
+    records: Records[SpentProof]
+    clock: Callable[[], datetime]
+
+    def forget(self, limit: int) -> int:
+        """Remove at most `limit` expired records of spent proofs, and return how many. Raises Unavailable."""
+        now = self.clock()
+
+        def forget(one: SpentProof) -> bool:
+            return self.records.take(one.id, lambda proof: proof.expires_at < now) is not None
+
+        return sum(run_all(forget, self.records.before("expires_at", now, limit), FORGET_SECONDS))
 
 
 def binding_of(bootstrap_token: str, agent_key: bytes) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from functions.domain.events import Claim
 from functions.domain.holder import account_of
@@ -16,11 +16,15 @@ MAX_RELEASED: Final = 10
 """The number of expired claims that one claim releases if it finds no order."""
 
 
+class OldestFirst(NextClaim, Protocol):
+    """Finds the order that has waited longest, whoever placed it."""
+
+
 @dataclass(frozen=True, slots=True)
 class OldestFirstClaims:
     """`release_expired` releases at most this number of expired claims."""
 
-    oldest_first: NextClaim
+    oldest_first: OldestFirst
     release_expired: Callable[[int], None]
     usage: Usage
     clock: Callable[[], datetime]

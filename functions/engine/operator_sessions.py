@@ -59,11 +59,25 @@ class SessionEnd:
     generation: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class SessionEnds:
+    """What the sweep does about sessions; it knows neither the secret nor the password."""
+
+    records: Records[SessionEnd]
+    clock: Callable[[], datetime]
+
+    def forget(self, limit: int) -> int:
+        """Forget the ends of sessions whose time has passed, at most `limit`; return their number."""
+        over = self.records.before("until", self.clock(), limit)
+        return sum(self.records.take(one.id) is not None for one in over)
+
+
 class Sessions:
     """Opens, checks and ends operators' sessions.
 
     `password` is None if none is set; `allowed` is False if operators may use keys only. Tokens are signed with
-    `secret` and the password, so a new password ends the sessions of the old one.
+    `secret` and the password, so a new password ends the sessions of the old one. A session that was signed with the
+    secret `previous` is valid, too.
     """
 
     def __init__(
@@ -72,12 +86,14 @@ class Sessions:
         password: str | None,
         allowed: bool = True,
         *,
+        previous: str | None = None,
         ends: Records[SessionEnd],
         clock: Callable[[], datetime],
     ) -> None:
         self._allowed, self._clock, self._ends = allowed, clock, ends
         self._password_digest = None if password is None else digest(password)
-        self._signer = Signer(f"{secret}{self._password_digest}", salt=SALT, digest_method=hashlib.sha256)
+        keys = [f"{one}{self._password_digest}" for one in (previous, secret) if one is not None]
+        self._signer = Signer(keys, salt=SALT, digest_method=hashlib.sha256)  # it signs with the last
         self._tries = TokenBucket(LOGINS_A_MINUTE / 60, LOGINS_A_MINUTE, clock)
         self._salt, self._hashing = secrets.token_bytes(16), threading.Lock()
 
@@ -120,11 +136,6 @@ class Sessions:
         """End every session that has been opened so far. Raises Unavailable."""
         first = SessionEnd(ALL, NEVER, generation=1)
         self._ends.upsert(ALL, first, lambda stored: replace(stored, generation=stored.generation + 1))
-
-    def forget_ended(self, limit: int) -> int:
-        """Forget the ends of sessions whose time has passed, at most `limit`; return their number."""
-        over = self._ends.before("until", self._clock(), limit)
-        return sum(self._ends.take(one.id) is not None for one in over)
 
     def _matches(self, password: str) -> bool:
         """Compare in a time that says nothing of the password. Raises QuotaExceeded."""

@@ -1,4 +1,4 @@
-"""Creates, lists, cancels, requeues and purges orders for clients, and rings the doorbell for new ones."""
+"""Creates, lists, cancels and requeues orders for clients, and rings the doorbell for new ones."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,7 +14,6 @@ from functions.domain.order import Order, place
 from functions.domain.refusals import Gone, Invalid, NotFound, QuotaExceeded, Unavailable, WrongState
 from functions.domain.rules import require_ended
 from functions.engine import request_ids
-from functions.engine.outputs import Outputs
 from functions.engine.quotas import Usage, demand_of
 from functions.ports import Doorbell, IdempotencyKey, OrderPage, OrderQuery, OrderStore, Snapshot
 from shared.crash_points import Point, reach
@@ -59,7 +58,6 @@ class Orders:
 
     store: OrderStore
     doorbell: Doorbell
-    outputs: Outputs
     usage: Usage
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
@@ -111,10 +109,7 @@ class Orders:
 
     def require_owned(self, order_id: str, owner: str | None) -> Snapshot:
         """Return the order as it is now. Raises NotFound, also if the order belongs to another account."""
-        seen = self.store.look(order_id)
-        if owner is not None and seen.order.account != owner:
-            raise NotFound("There is no such order.")
-        return seen
+        return require_owned(self.store, order_id, owner)
 
     def page(self, query: OrderQuery) -> OrderPage:
         """Return a page of orders. Raises Invalid if `after` is not a page mark of this API."""
@@ -163,14 +158,10 @@ class Orders:
         self.ring(created)
         return created.order
 
-    def purge(self, order_id: str, owner: str | None) -> None:
-        """Remove an ended order and all its output. Do nothing if there is no such order. Raises WrongState."""
-        try:
-            order = self.require_owned(order_id, owner).order
-        except NotFound:
-            return
-        require_ended(order)
-        self.outputs.discard(order)
-        reach(Point.PURGE_DELETED)
-        self.store.remove(order_id, request_ids.requeue_key(order_id))
-        reach(Point.PURGE_REMOVED)
+
+def require_owned(store: OrderStore, order_id: str, owner: str | None) -> Snapshot:
+    """Return the order as it is now. Raises NotFound, also if the order belongs to another account."""
+    seen = store.look(order_id)
+    if owner is not None and seen.order.account != owner:
+        raise NotFound("There is no such order.")
+    return seen

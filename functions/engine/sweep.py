@@ -17,7 +17,7 @@ from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongSta
 from functions.domain.timing import due_event
 from functions.engine.concurrency import run_all
 from functions.engine.outputs import Outputs
-from functions.ports import Doorbell, OrderStore, Snapshot
+from functions.ports import KEYS_KEPT, Doorbell, OrderStore, Snapshot
 from shared.crash_points import Point, reach
 from shared.domain.order import FINAL, State
 from shared.log_events import LogEvent
@@ -30,8 +30,6 @@ TIME_BUDGET: Final = timedelta(seconds=20)
 """The time that a sweep spends on orders; pools get as much. A function has 60 s unless it is deployed with more."""
 KEYS_BUDGET: Final = timedelta(seconds=5)
 """The time that it spends on old idempotency keys."""
-KEYS_KEPT: Final = timedelta(hours=24)
-"""How long an Idempotency-Key is remembered. A repeat after that creates a new order."""
 
 
 class Chore(Protocol):
@@ -74,12 +72,27 @@ class Sweep:
         chores = sum((chore(limit=limit) for chore in self.chores), start=Counter[str]())
         forgotten, keys_left = self._forget_keys(limit, self.clock() + KEYS_BUDGET)
         reach(Point.SWEEP_FORGOT)
-        return Swept(Counter(outcomes) + chores, len(outcomes), forgotten, orders_left or keys_left)
+        swept = Swept(Counter(outcomes) + chores, len(outcomes), forgotten, orders_left or keys_left)
+        self._log(swept)
+        return swept
 
     def settle_held(self, limit: int) -> None:
         """Settle at most `limit` held orders that are due: their leases have expired, or their limits have passed."""
         for snapshot in self.store.due(HELD, self.clock(), limit).orders:
             self._settle(self.doorbell, snapshot)
+
+    def _log(self, swept: Swept) -> None:
+        """Log what operators alert on: that the sweep ran, and how long the oldest order has been waiting."""
+        now = self.clock()
+        since = self.store.waiting_since(now)
+        log.info(
+            LogEvent.SWEEP_DONE,
+            message="The sweep is done.",
+            looked_at=swept.orders,
+            **{name: swept.done[name] for name in ("rung", "requeued", "ended", "discarded")},
+            more=swept.more,
+            oldest_queued_seconds=0 if since is None else round((now - since).total_seconds()),
+        )
 
     def _settle_due(self, limit: int, deadline: datetime) -> tuple[list[str], bool]:
         """Settle orders until none is due or the time is over; return the names of their counts, and whether others

@@ -15,6 +15,8 @@ from functions.http.parsing import parse_body, parse_query
 from shared.wire.problems import Problem
 
 NO_HEADERS: Final[Mapping[str, str]] = {}
+AUTHENTICATE_GIVEN: Final = frozenset({"access", "authorization"})
+"""The parameters of a dialect's `authenticate` that are not services."""
 
 
 @dataclass(frozen=True, slots=True)

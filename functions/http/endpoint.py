@@ -5,7 +5,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from http import HTTPStatus
@@ -20,12 +20,12 @@ from werkzeug.exceptions import NotFound as NoRule
 from werkzeug.routing import MapAdapter
 
 from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, Unavailable
-from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
+from functions.http.api import Api
 from functions.http.authentication import Open, Principal, bearer
 from functions.http.bodies import Bodies, require_json, require_size, require_uncompressed
 from functions.http.cors import allow_origin, preflight
-from functions.http.dialect import NATIVE, Dialect
-from functions.http.handlers import Services, require_services, wanted_by
+from functions.http.dialect import AUTHENTICATE_GIVEN, NATIVE, Dialect
+from functions.http.handlers import Services, wanted_by
 from functions.http.local import ForeignRequest, is_foreign
 from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
 from functions.http.presence import presence
@@ -60,9 +60,8 @@ class Address:
 class Endpoint:
     """Serves some APIs' routes as one entry point of functions-framework.
 
-    `services` is called at each request, and returns services of the types in `offered`; `local` is whether the control
-    plane serves one machine only (see `local`). Raises WrongHandler if a handler, a dialect or a chore asks for any
-    other service.
+    `services` is called at each request, and returns what the routes ask for (`assembly`); `local` is whether the
+    control plane serves one machine only (see `local`).
     """
 
     def __init__(
@@ -70,22 +69,14 @@ class Endpoint:
         apis: Sequence[Api],
         routes: Sequence[Route],
         services: Callable[[], Services],
-        offered: Set[type],
         bodies: Bodies,
         local: bool,
     ) -> None:
         self._apis, self._routes, self._services = apis, tuple(routes), services
         self._bodies, self._local = bodies, local
         self._urls: MapAdapter | None = None
-        """Made at the first request: a process makes an endpoint of every service, and serves one."""
-        self._wanted = {api.dialect: wanted_by(api.dialect.authenticate, {"access", "authorization"}) for api in apis}
-        for handler, wanted in (
-            *((route.handler, route.signature.services) for route in routes),
-            *((dialect.authenticate, wanted) for dialect, wanted in self._wanted.items()),
-            *((chore, wanted_by(chore, CHORE_GIVEN)) for api in apis for chore in api.chores),
-            *((make, wanted_by(make, ENVIRONMENT_GIVEN)) for api in apis for make in api.environments.values()),
-        ):
-            require_services(handler, wanted, offered)
+        """Made at the first request, like the services."""
+        self._wanted = {api.dialect: wanted_by(api.dialect.authenticate, AUTHENTICATE_GIVEN) for api in apis}
 
     def __call__(self, request: Request) -> Response:
         return respond(request, self._apis, self._answer, self._local)
@@ -235,13 +226,13 @@ def address_of(path: str, apis: Sequence[Api]) -> Address:
     """Return the address of a request's path. A key in front of it counts only for APIs that allow one."""
     keyed = KEYED.fullmatch(path)
     if keyed is None:
-        return Address(path, _dialect(apis, path))
+        return Address(path, dialect_of(apis, path))
     key, rest = keyed.groups()
-    dialect = _dialect(apis, rest)
+    dialect = dialect_of(apis, rest)
     return Address(rest, dialect, key) if dialect.key_in_path else Address(path, dialect)
 
 
-def _dialect(apis: Sequence[Api], path: str) -> Dialect:
+def dialect_of(apis: Sequence[Api], path: str) -> Dialect:
     """Return the dialect of the API with the longest prefix of this path."""
     prefixes = {prefix: api.dialect for api in apis for prefix in api.prefixes if path.startswith(prefix)}
     return prefixes[max(prefixes, key=len)] if prefixes else NATIVE

@@ -7,8 +7,8 @@ A handler is a plain function. Its parameters define its arguments, and its retu
 `body` and `query` are parsed as their annotated types. A parameter whose type is a kind of caller gets the caller; one
 named in the path gets that part of the path; `idempotency_key` and `present` get the header and the caller's presence.
 The header is optional if `idempotency_key` may be None.
-Every other parameter is a service, found by its type. If a handler does not fit its route, WrongHandler ends the
-process at its start.
+Every other parameter is a service, found by its type (`functions/assembly.py`). If a handler does not fit its route,
+WrongHandler ends the process at its start.
 """
 
 import inspect
@@ -95,13 +95,6 @@ def wanted_by(function: Callable[..., Any], given: Set[str] = frozenset()) -> Ma
     """Return the services that a function takes: its parameters with their types, except those in `given`."""
     hints = get_type_hints(function)
     return {name: kind for name, kind in hints.items() if name not in given and name != "return"}
-
-
-def require_services(handler: Callable[..., Any], wanted: Mapping[str, type], offered: Set[type]) -> None:
-    """Raise WrongHandler if the handler takes a service that is not offered."""
-    for parameter, kind in wanted.items():
-        if kind not in offered:
-            raise WrongHandler(f"{handler.__module__}.{handler.__qualname__}: no service is a {kind} ({parameter}).")
 
 
 def _caller(hints: Mapping[str, Any], access: Access, name: str) -> str | None:

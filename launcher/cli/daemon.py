@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from launcher.cli import doctor
+from launcher.cli import doctor, install
 from launcher.cli.secret_flags import warn_of_secrets
 from launcher.composition import CloudRefused, serve
 from launcher.daemon.state_directory import CannotRunNow, StateUnusable
@@ -20,6 +20,8 @@ app = typer.Typer(help="The launcher daemon.", no_args_is_help=True)
 Flag = str | None
 
 app.command()(doctor.doctor)
+app.command()(install.install)
+app.command()(install.uninstall)
 
 
 @app.callback()

@@ -61,7 +61,7 @@ def doctor(
     if as_json:
         typer.echo(json.dumps(document(case.mode, results), indent=2))
     else:
-        _show(case.mode, results)
+        show(case.mode, results)
     raise typer.Exit(FAILED if missing(results) else READY)
 
 
@@ -101,17 +101,7 @@ def document(mode: QemuMode, results: tuple[CheckResult, ...]) -> dict[str, obje
     return {"mode": mode, "ready": not missing(results), "checks": checks}
 
 
-def _mode(host: Host, asked: QemuChoice) -> QemuMode:
-    if asked is not QemuChoice.AUTO:
-        return QemuMode(asked)
-    try:
-        kvm = host.boots(QemuMode.KVM, host.hypervisor)
-    except TrialImpossible:  # the row of the remaining mode shows that
-        kvm = False
-    return choose(asked, kvm, has_tdx(host.path(TDX_PARAMETER)))
-
-
-def _show(mode: QemuMode, results: tuple[CheckResult, ...]) -> None:
+def show(mode: QemuMode, results: tuple[CheckResult, ...]) -> None:
     out = Console(highlight=False)
     table = Table("check", "", "found", box=None)
     for result in results:
@@ -124,3 +114,13 @@ def _show(mode: QemuMode, results: tuple[CheckResult, ...]) -> None:
         out.print(f"\n{result.check.name}: {finding.found}", style="red", markup=False, soft_wrap=True)
         out.print(f"  needed: {finding.needed}\n  to do: {finding.to_do}", markup=False, soft_wrap=True)
     out.print(f"\nMode {mode}: {f'{len(lacking)} missing' if lacking else 'ready'}.")
+
+
+def _mode(host: Host, asked: QemuChoice) -> QemuMode:
+    if asked is not QemuChoice.AUTO:
+        return QemuMode(asked)
+    try:
+        kvm = host.boots(QemuMode.KVM, host.hypervisor)
+    except TrialImpossible:  # the row of the remaining mode shows that
+        kvm = False
+    return choose(asked, kvm, has_tdx(host.path(TDX_PARAMETER)))

@@ -247,3 +247,15 @@ def test_ended_orders_are_due_when_their_retention_has_passed(orders: OrderStore
     stored(orders, an_order(due_at=NOW))
 
     assert [snapshot.order for snapshot in orders.due(FINAL, NOW, limit=10).orders] == [succeeded, failed]
+
+
+def test_the_longest_waiting_order_is_the_one_that_could_be_claimed_first(orders: OrderStore) -> None:
+    assert orders.waiting_since(NOW) is None
+
+    stored(orders, an_order(now=NOW - 2 * SOON))
+    first = stored(orders, an_order(now=NOW - SOON, available_at=NOW - 3 * SOON))
+    stored(orders, an_order(now=NOW - 4 * SOON, available_at=NOW + SOON))
+    assert orders.waiting_since(NOW) == NOW - 3 * SOON
+
+    orders.apply(first.id, a_claim(), NOW)
+    assert orders.waiting_since(NOW) == NOW - 2 * SOON

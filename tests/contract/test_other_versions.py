@@ -97,6 +97,13 @@ def test_an_order_behind_many_is_claimable_due_held_and_remembered(orders: Order
     assert orders.due({State.QUEUED}, NOW, 1).more
 
 
+def test_it_counts_among_the_orders_that_wait(orders: OrderStore, later: LaterVersion) -> None:
+    plant(orders, later, [an_order(now=NOW - SOON)])
+    kept(orders, an_order())
+
+    assert orders.waiting_since(NOW) == NOW - SOON
+
+
 def test_held_orders_and_orders_of_a_request_are_found_beside_it(orders: OrderStore, later: LaterVersion) -> None:
     claim = a_claim()
     for order in (an_order(), an_order()):

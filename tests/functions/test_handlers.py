@@ -9,17 +9,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from functions.apis import APIS, EVERYTHING
+from functions.apis import APIS, SERVICES
 from functions.domain.access import Role
 from functions.engine.orders import Orders
 from functions.http.authentication import Anyone, Bearer, Open, Principal
-from functions.http.bodies import Bodies
-from functions.http.endpoint import Endpoint
 from functions.http.handlers import WrongHandler
 from functions.http.presence import Present
 from functions.http.routing import NoContent, Redirect, Route
-from functions.wiring import OFFERED, services_of
-from tests.functions.world import Bells, Clock, ports_for
+from functions.wiring import plan_for
 
 CLIENTS = frozenset({Role.CLIENT})
 
@@ -148,16 +145,8 @@ def asking_for_a_number(number: float) -> Body: ...
 def test_a_service_that_there_is_not_ends_the_process_as_it_starts() -> None:
     route = Route("GET", "/v1/things", Open.ANYONE, asking_for_a_number, "Read a thing")
 
-    with pytest.raises(WrongHandler, match="number"):
-        Endpoint(APIS, [route], dict, OFFERED, Bodies(1), local=False)
-
-
-def test_every_service_that_is_offered_is_there() -> None:
-    settings = {api.settings: api.settings() for api in APIS if api.settings is not None}
-
-    Endpoint(APIS, EVERYTHING, dict, OFFERED | set(settings), Bodies(1), local=False)
-
-    assert set(services_of(ports_for(Clock(), Bells()), APIS, settings)) == OFFERED | set(settings)
+    with pytest.raises(WrongHandler, match=r"asking_for_a_number: no service is a .*number"):
+        plan_for(APIS, [route])
 
 
 def forgetting_the_worker(thing_id: str) -> Body: ...
@@ -175,5 +164,5 @@ def counting_by_a_number(number: float, limit: int) -> Counter[str]: ...
 def test_a_chore_that_asks_for_a_service_that_there_is_not_ends_the_process_as_it_starts() -> None:
     api = replace(APIS[0], chores=(counting_by_a_number,))
 
-    with pytest.raises(WrongHandler, match="number"):
-        Endpoint([api], [], dict, OFFERED, Bodies(1), local=False)
+    with pytest.raises(WrongHandler, match=r"counting_by_a_number\.number"):
+        plan_for([api], SERVICES["sweep"])

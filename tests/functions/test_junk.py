@@ -22,6 +22,7 @@ from functions.domain.job_launchers import JobLauncher
 from functions.domain.parent_notices import Mailbox, Notice
 from functions.domain.pools import Pool
 from functions.engine.candidates import Candidates
+from functions.engine.operator_sessions import SessionEnd
 from functions.http.authentication import CachedKeys
 from functions.http.routing import Route
 from tests.functions.junk import Known, known, requests
@@ -41,6 +42,7 @@ KINDS: Final = {
     "job_notices": Notice,
     "parent_mailboxes": Mailbox,
     "job_launchers": JobLauncher,
+    "session_ends": SessionEnd,
 }
 DIALECTS: Final = {route: api.dialect for api in APIS for route in api.routes}
 EVERY: Final = pytest.mark.parametrize("route", EVERYTHING, ids=lambda route: f"{route.method} {route.path}")

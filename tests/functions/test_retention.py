@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from functions.domain.order import output_key
-from functions.engine.sweep import KEYS_KEPT
-from functions.ports import Due, OrderStore, PresignedUpload
+from functions.ports import KEYS_KEPT, Due, OrderStore, PresignedUpload
 from shared.domain.order import State
 from shared.domain.spec import AnySpec
 from tests.factories import CAPACITY, EXPORT, NOW, TASK

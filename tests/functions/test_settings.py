@@ -1,18 +1,28 @@
 """The settings in the environment, and the errors if some are missing or wrong."""
 
 import json
+from typing import cast
 
 import pytest
 
-from functions.apis import APIS
+from functions.apis import APIS, EVERYTHING, SERVICES
 from functions.apis.capacity.settings import CapacitySettings
 from functions.domain.access import Role
 from functions.domain.refusals import Malformed
 from functions.engine.attestation import Image, Nonces, Tcb, Trust
 from functions.http.endpoint import once
-from functions.settings import Backend, read_settings
-from functions.wiring import Ports, ports_of
-from tests.functions.world import SECRET, Bells, Clock, ports_for
+from functions.ports import Appraiser
+from functions.settings import (
+    AllSettings,
+    AttestationSettings,
+    Backend,
+    DatabaseSettings,
+    DoorbellSettings,
+    TrustAuthoritySettings,
+    read_settings,
+)
+from functions.wiring import plan_for
+from tests.functions.world import SECRET
 
 MINIMAL = {
     "LAUNCHYARD_BACKEND": "memory",
@@ -22,8 +32,9 @@ MINIMAL = {
 }
 
 
-def ports_of_environment() -> Ports:
-    return ports_of(read_settings(()).core)
+def read(function: str = "everything") -> AllSettings:
+    """Return the settings of a function, as its process reads them."""
+    return read_settings(plan_for(APIS, SERVICES.get(function, EVERYTHING)).settings, function)
 
 
 def given(settings: pytest.MonkeyPatch, **environment: str) -> None:
@@ -34,26 +45,25 @@ def given(settings: pytest.MonkeyPatch, **environment: str) -> None:
 def test_the_defaults_are_googles(settings: pytest.MonkeyPatch) -> None:
     given(settings, **{**MINIMAL, "LAUNCHYARD_BACKEND": "", "GOOGLE_CLOUD_PROJECT": "a-project"})
 
-    read = read_settings(()).core
+    database, doorbell = read().of(DatabaseSettings), read().of(DoorbellSettings)
 
-    assert (read.backend, read.project) == (Backend.GOOGLE, "a-project")
-    assert (read.database, read.topic) == ("(default)", "launchyard-doorbell")
+    assert (database.backend, database.project) == (Backend.GOOGLE, "a-project")
+    assert (database.database, doorbell.topic) == ("(default)", "launchyard-doorbell")
 
 
 def test_the_memory_backend_can_be_seeded_with_keys(settings: pytest.MonkeyPatch) -> None:
     keys = [{"digest": "0" * 64, "role": "launcher", "account": "rack"}]
     given(settings, **MINIMAL, LAUNCHYARD_KEYS=json.dumps(keys))
 
-    assert [seeded.key().role for seeded in read_settings(()).core.keys] == [Role.LAUNCHER]
+    assert [seeded.key().role for seeded in read().of(DatabaseSettings).keys] == [Role.LAUNCHER]
 
 
 def test_the_contracts_default_pool_exists_only_if_it_is_switched_on(
     settings: pytest.MonkeyPatch,
 ) -> None:
     def default_pool() -> tuple[bool, str, int]:
-        read = read_settings(APIS).of_apis[CapacitySettings]
-        assert isinstance(read, CapacitySettings)
-        return read.default_pool, read.default_pool_datacenter, read.default_pool_count
+        settings = read().of(CapacitySettings)
+        return settings.default_pool, settings.default_pool_datacenter, settings.default_pool_count
 
     given(settings, **MINIMAL)
     assert default_pool() == (False, "gcp:us-central1-a", 1)
@@ -74,7 +84,7 @@ def test_every_error_is_reported_at_once(settings: pytest.MonkeyPatch, capsys: p
     )
 
     with pytest.raises(SystemExit) as ended:
-        read_settings(())
+        read()
 
     said = capsys.readouterr().err
     assert ended.value.code == 2
@@ -99,7 +109,7 @@ def test_keys_that_are_no_list_are_an_error_like_any_other(
     given(settings, LAUNCHYARD_BACKEND="memory", LAUNCHYARD_KEYS=keys)
 
     with pytest.raises(SystemExit):
-        read_settings(())
+        read()
 
     said = capsys.readouterr().err
     assert "LAUNCHYARD_KEYS" in said
@@ -113,7 +123,7 @@ def test_seeded_keys_are_refused_with_the_google_backend(
     given(settings, **{**MINIMAL, "LAUNCHYARD_BACKEND": "google"}, LAUNCHYARD_KEYS=json.dumps(keys))
 
     with pytest.raises(SystemExit):
-        read_settings(())
+        read()
 
     assert "Only for the memory backend" in capsys.readouterr().err
 
@@ -123,14 +133,14 @@ def test_secrets_do_not_show_in_settings(settings: pytest.MonkeyPatch) -> None:
         settings, **MINIMAL, LAUNCHYARD_S3_ACCESS_KEY_ID="id", LAUNCHYARD_S3_SECRET_ACCESS_KEY="the-secret-access-key"
     )
 
-    shown = repr(read_settings(()).core)
+    shown = repr(read())
 
     assert SECRET not in shown
     assert "the-secret-access-key" not in shown
 
 
 def test_services_are_made_once() -> None:
-    services = once(lambda: {Ports: ports_for(Clock(), Bells())})
+    services = once(lambda: {object: object()})
 
     assert services() is services()
 
@@ -139,23 +149,22 @@ def test_images_are_trusted_by_their_measurements(settings: pytest.MonkeyPatch) 
     trusted = [{"mrtd": "AB" * 48, "type": "agent", "rtmrs": {"1": "0c" * 48}}, {"mrtd": "cd" * 48, "type": "proxy"}]
     given(settings, **MINIMAL, LAUNCHYARD_TRUSTED_MRTDS=json.dumps(trusted), LAUNCHYARD_ITA_API_KEY="the-ita-key")
 
-    read = read_settings(()).core
-
-    assert [one.image() for one in read.trusted_images] == [
+    assert [one.image() for one in read().of(AttestationSettings).trusted_images] == [
         Image("ab" * 48, "agent", {1: "0c" * 48}),
         Image("cd" * 48, "proxy"),
     ]
-    assert "the-ita-key" not in repr(read)
+    assert "the-ita-key" not in repr(read())
 
 
 def test_attestation_is_strict_by_default(settings: pytest.MonkeyPatch) -> None:
     given(settings, **MINIMAL)
 
-    read = read_settings(()).core
+    policy, authority = read().of(AttestationSettings), read().of(TrustAuthoritySettings)
 
-    assert (read.trusted_images, read.tcb, read.nonces, read.ita_api_key) == ((), Tcb.STRICT, Nonces.OPTIONAL, None)
-    assert read.ita_api == "https://api.trustauthority.intel.com"
-    assert read.ita_certs == "https://portal.trustauthority.intel.com/certs"
+    assert (policy.trusted_images, policy.tcb, policy.nonces) == ((), Tcb.STRICT, Nonces.OPTIONAL)
+    assert authority.ita_api_key is None
+    assert authority.ita_api == "https://api.trustauthority.intel.com"
+    assert authority.ita_certs == "https://portal.trustauthority.intel.com/certs"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +177,7 @@ def test_an_image_that_is_not_whole_is_an_error(
     given(settings, **MINIMAL, LAUNCHYARD_TRUSTED_MRTDS=json.dumps([image]), TCB_ENFORCEMENT_MODE="lax")
 
     with pytest.raises(SystemExit):
-        read_settings(())
+        read()
 
     said = capsys.readouterr().err
     assert "  LAUNCHYARD_TRUSTED_MRTDS.0." in said
@@ -179,8 +188,46 @@ def test_the_control_plane_is_wired_to_intels_trust_authority_without_asking_it(
     given(settings, **MINIMAL, LAUNCHYARD_TRUSTED_MRTDS=json.dumps([{"mrtd": "ab" * 48, "type": "agent"}]))
     settings.setenv("NONCE_ENFORCEMENT_MODE", "required")
 
-    ports = ports_of_environment()
+    made = plan_for(APIS, SERVICES["capacity"]).make(read("capacity").by_type)
 
-    assert ports.trust == Trust([Image("ab" * 48, "agent")], Tcb.STRICT, Nonces.REQUIRED)
+    assert made[Trust] == Trust([Image("ab" * 48, "agent")], Tcb.STRICT, Nonces.REQUIRED)
     with pytest.raises(Malformed, match="intel_ta_token is missing"):
-        ports.appraiser.appraise("AAAA")
+        cast("Appraiser", made[Appraiser]).appraise("AAAA")
+
+
+def test_a_function_needs_only_the_settings_of_what_it_uses(
+    settings: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given(settings, LAUNCHYARD_BACKEND="memory", LAUNCHYARD_URL="https://control-plane.test")
+
+    assert read("jobs").of(DatabaseSettings).backend is Backend.MEMORY
+    for function, missing in {
+        "claim": {"LAUNCHYARD_CALLBACK_SECRET"},
+        "orders": {"LAUNCHYARD_BUCKET"},
+        "sweep": {"LAUNCHYARD_BUCKET"},
+        "update": {"LAUNCHYARD_BUCKET", "LAUNCHYARD_CALLBACK_SECRET"},
+        "everything": {"LAUNCHYARD_BUCKET", "LAUNCHYARD_CALLBACK_SECRET"},
+    }.items():
+        with pytest.raises(SystemExit) as ended:
+            read(function)
+        first, *lines = capsys.readouterr().err.splitlines()
+        assert ended.value.code == 2
+        assert first == f"These settings of the function {function} are wrong:"
+        assert {line.split(":")[0].strip() for line in lines} == missing
+
+
+def test_a_wrong_setting_that_a_function_does_not_use_does_not_stop_it(settings: pytest.MonkeyPatch) -> None:
+    given(settings, **MINIMAL, LAUNCHYARD_ADMIN_PASSWORD="short", LAUNCHYARD_TRUSTED_MRTDS="nonsense")
+
+    assert read("claim").of(DatabaseSettings).backend is Backend.MEMORY
+
+
+def test_a_setting_that_two_parts_read_is_reported_once(
+    settings: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given(settings, **MINIMAL, THREADS="none")
+
+    with pytest.raises(SystemExit):
+        read("claim")
+
+    assert capsys.readouterr().err.count("THREADS") == 1

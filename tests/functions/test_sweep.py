@@ -3,14 +3,17 @@
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from functions.domain.limits import DEFAULT_LIMITS
 from functions.domain.order import LAPSE_MARGIN
 from functions.domain.refusals import Unavailable
-from functions.engine.sweep import KEYS_KEPT, TIME_BUDGET
+from functions.engine.sweep import TIME_BUDGET
+from functions.ports import KEYS_KEPT
 from shared.domain.order import LEASE, State
+from shared.log_events import LogEvent
 from shared.wire.bell import Bell
-from tests.functions.world import CLIENT, World
+from tests.functions.world import ADMIN, CLIENT, World
 from tests.meanwhile import Failing, Hanging, Meanwhile
 
 
@@ -214,3 +217,35 @@ def test_a_bell_carries_the_lane_that_launchers_choose_by(world: World) -> None:
 
 def test_only_an_admin_sweeps(world: World) -> None:
     assert world.post("/v1/sweeps", {}, CLIENT).status_code == 403
+
+
+def done(world: World) -> dict[str, object]:
+    """Sweep, and return the one line that says so, without its sentence."""
+    with capture_logs() as lines:
+        world.sweep()
+    (line,) = [line for line in lines if line["event"] == LogEvent.SWEEP_DONE]
+    return {name: value for name, value in line.items() if name not in ("event", "message", "log_level")}
+
+
+def test_each_sweep_logs_its_counts_and_how_long_the_oldest_order_waits(world: World) -> None:
+    none = {"looked_at": 0, "rung": 0, "requeued": 0, "ended": 0, "discarded": 0, "more": False}
+    assert done(world) == none | {"oldest_queued_seconds": 0}
+
+    held, waiting = world.place()["id"], world.place()["id"]
+    world.claim(held)
+    world.clock.now += LEASE + LAPSE_MARGIN
+    waited = round((LEASE + LAPSE_MARGIN).total_seconds())
+    assert done(world) == none | {"looked_at": 2, "rung": 1, "requeued": 1, "oldest_queued_seconds": waited}
+
+    world.claim(waiting)
+    assert (
+        done(world)["oldest_queued_seconds"] == 0
+    )  # the lapsed one is not to be claimed before its backoff has passed
+
+
+def test_a_sweep_that_fails_is_not_logged_as_done(world: World, failing: Failing) -> None:
+    failing(world.ports.store, "due", Unavailable("The store does not answer."))
+
+    with capture_logs() as lines:
+        assert world.post("/v1/sweeps", {}, ADMIN).status_code == 503
+    assert LogEvent.SWEEP_DONE not in [line["event"] for line in lines]

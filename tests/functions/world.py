@@ -4,7 +4,7 @@ import json
 import secrets
 import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import uuid4
@@ -15,26 +15,57 @@ from pydantic_settings import BaseSettings
 from werkzeug.test import TestResponse
 
 from emulators.fakes.trust_authority import LocalTrustAuthority
-from functions import wiring
 from functions.adapters.bucket_credentials import Issuer
 from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.published_keys import PublishedKeys
 from functions.adapters.trust_authority import TrustAuthority
-from functions.apis import APIS
+from functions.apis import APIS, EVERYTHING
 from functions.domain.access import ApiKey, Role, digest
-from functions.domain.accounts import ROLE_OF, Account, AccountType
+from functions.domain.accounts import ROLE_OF, Account, AccountType, Enrolment, Removal
+from functions.domain.agent_sessions import AgentSession, EventPage
+from functions.domain.agents import Agent, SpentProof
+from functions.domain.batches import Batch
 from functions.domain.events import Claim
+from functions.domain.job_launchers import JobLauncher
 from functions.domain.order import Order
+from functions.domain.parent_notices import Mailbox, Notice
+from functions.domain.pools import Pool
+from functions.domain.quotas import DEFAULT_QUOTAS, Quotas
 from functions.domain.refusals import Unavailable, WrongState
+from functions.engine.arrivals import MAX_DISPLACED, MAX_WAITING, Arrivals
 from functions.engine.attestation import Image, Trust
+from functions.engine.claims import NextClaim
 from functions.engine.credentials import CallbackTokens, ChallengeNonces
-from functions.engine.operator_sessions import Sessions
+from functions.engine.oldest_first_claims import OldestFirst
+from functions.engine.operator_secrets import OperatorSecrets
+from functions.engine.operator_sessions import SessionEnd, Sessions
 from functions.http.authentication import CachedKeys
 from functions.http.handlers import Services
-from functions.ports import OrderStore, Snapshot, WorkerCredentials
-from functions.wiring import Ports
-from shared.domain.spec import AnySpec
+from functions.ports import (
+    Appraiser,
+    CredentialIssuer,
+    Doorbell,
+    KeyStore,
+    OrderFeed,
+    OrderStore,
+    OutputBucket,
+    Records,
+    Snapshot,
+    WorkerCredentials,
+)
+from functions.settings import (
+    AddressSettings,
+    LeaseSettings,
+    PoolSettings,
+    QuotaSettings,
+    SignupSettings,
+    WaitingSettings,
+)
+from functions.wiring import Clock as AnyClock
+from functions.wiring import NewId, NewSecret, plan_for
+from shared.domain.order import LEASE
+from shared.domain.spec import AnySpec, Attestation
 from shared.wire.bell import Bell
 from tests.factories import NOW, TASK
 from tests.memory_bucket import MemoryBucket
@@ -63,6 +94,9 @@ SECRET: Final = "a callback secret of tests, of 32 characters or more"
 URL: Final = "https://control-plane.test"
 BUCKET: Final = "outputs"
 STORE: Final = "https://account-id.r2.cloudflarestorage.com"
+MANY: Final = 10_000
+"""Threads, so that only `max_waiting` limits the claims that wait."""
+PLAN: Final = plan_for(APIS, EVERYTHING)
 ANY_LANES: Final = ["any/export", "any/task", "any/session", "local:dev/capacity/tiny"]
 
 
@@ -125,8 +159,108 @@ class FirstFitting:
     def note_queued(self, lanes: Collection[str], arrived: Snapshot | None = None) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The ports and values from which the services of tests are made, in place of what the settings would choose.
+
+    At most `max_waiting` claims wait, and `max_displaced` are held for a moment that may not wait. `wait` sleeps until
+    the event is set, or for some seconds; `in_background` runs a function until it ends.
+    """
+
+    store: OrderStore
+    feed: OrderFeed
+    keys: KeyStore
+    doorbell: Doorbell
+    bucket: OutputBucket
+    issuer: CredentialIssuer
+    any_order: NextClaim
+    oldest_first: OldestFirst
+    accounts: Records[Account]
+    removals: Records[Removal]
+    enrolments: Records[Enrolment]
+    pools: Records[Pool]
+    batches: Records[Batch]
+    spent_proofs: Records[SpentProof]
+    agents: Records[Agent]
+    agent_sessions: Records[AgentSession]
+    agent_session_events: Records[EventPage]
+    job_notices: Records[Notice]
+    parent_mailboxes: Records[Mailbox]
+    job_launchers: Records[JobLauncher]
+    session_ends: Records[SessionEnd]
+    sessions: Sessions
+    appraiser: Appraiser
+    trust: Trust
+    tokens: CallbackTokens
+    nonces: ChallengeNonces
+    clock: AnyClock
+    new_id: NewId
+    new_secret: NewSecret
+    wait: Callable[[threading.Event, float], object]
+    in_background: Callable[[Callable[[], None]], None]
+    url: str
+    max_waiting: int = MAX_WAITING
+    max_displaced: int = MAX_DISPLACED
+    quotas: Quotas = DEFAULT_QUOTAS
+    lease: timedelta = LEASE
+    attestation: Attestation = Attestation.OPTIONAL
+    secrets: OperatorSecrets = field(default_factory=OperatorSecrets)
+
+    def given(self) -> Services:
+        """Return what the wiring need not make, by its type."""
+        ports: dict[Any, object] = {
+            OrderStore: self.store,
+            OrderFeed: self.feed,
+            KeyStore: self.keys,
+            Doorbell: self.doorbell,
+            OutputBucket: self.bucket,
+            CredentialIssuer: self.issuer,
+            NextClaim: self.any_order,
+            OldestFirst: self.oldest_first,
+            Records[Account]: self.accounts,
+            Records[Removal]: self.removals,
+            Records[Enrolment]: self.enrolments,
+            Records[Pool]: self.pools,
+            Records[Batch]: self.batches,
+            Records[SpentProof]: self.spent_proofs,
+            Records[Agent]: self.agents,
+            Records[AgentSession]: self.agent_sessions,
+            Records[EventPage]: self.agent_session_events,
+            Records[Notice]: self.job_notices,
+            Records[Mailbox]: self.parent_mailboxes,
+            Records[JobLauncher]: self.job_launchers,
+            Records[SessionEnd]: self.session_ends,
+            Appraiser: self.appraiser,
+            Trust: self.trust,
+            Sessions: self.sessions,
+            CallbackTokens: self.tokens,
+            ChallengeNonces: self.nonces,
+            OperatorSecrets: self.secrets,
+            AnyClock: self.clock,
+            NewId: self.new_id,
+            NewSecret: self.new_secret,
+            Arrivals: Arrivals(
+                self.feed,
+                self.any_order.note_queued,
+                self.clock,
+                self.max_waiting,
+                self.max_displaced,
+                wait=self.wait,
+                in_background=self.in_background,
+            ),
+        }
+        return ports | {
+            AddressSettings: AddressSettings.model_construct(url=self.url),
+            LeaseSettings: LeaseSettings.model_construct(lease_seconds=self.lease.total_seconds()),
+            QuotaSettings: QuotaSettings.model_construct(**asdict(self.quotas)),
+            WaitingSettings: WaitingSettings.model_construct(threads=MANY, max_waiting=self.max_waiting),
+            SignupSettings: SignupSettings(),
+            PoolSettings: PoolSettings.model_construct(attestation=self.attestation),
+        }
+
+
 def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None = None) -> Ports:
-    store, keys = MemoryOrderStore(), MemoryKeyStore()
+    store, keys, ends = MemoryOrderStore(), MemoryKeyStore(), MemoryRecords[SessionEnd]()
     for key in KEYS:
         keys.add(key)
     transport = httpx.WSGITransport(authority or LocalTrustAuthority(clock, ITA_API_KEY))
@@ -154,7 +288,8 @@ def ports_for(clock: Clock, bells: Bells, authority: LocalTrustAuthority | None 
         job_launchers=MemoryRecords(),
         appraiser=TrustAuthority(http, PublishedKeys(http, f"{AUTHORITY}/certs"), AUTHORITY, ITA_API_KEY),
         trust=Trust([Image(MRTD.hex(), "agent")]),
-        sessions=Sessions(SECRET, PASSWORD, ends=MemoryRecords(), clock=clock),
+        session_ends=ends,
+        sessions=Sessions(SECRET, PASSWORD, ends=ends, clock=clock),
         tokens=CallbackTokens(SECRET),
         nonces=ChallengeNonces(SECRET),
         clock=clock,
@@ -188,7 +323,7 @@ class World:
     def services(self) -> Services:
         """The services that handlers get. They are made again after `ports` or `settings` were replaced."""
         if self._made is None or self._made[0] is not self.ports or self._made[1] is not self.settings:
-            self._made = self.ports, self.settings, wiring.services_of(self.ports, APIS, self.settings)
+            self._made = self.ports, self.settings, PLAN.make({**self.ports.given(), **self.settings})
         return self._made[2]
 
     def service(self, kind: type[S]) -> S:

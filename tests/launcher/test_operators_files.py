@@ -8,8 +8,8 @@ from typing import Final
 import pytest
 from pydantic_settings import BaseSettings
 
-from functions.apis import APIS
-from functions.settings import FunctionsSettings
+from functions.apis import APIS, EVERYTHING
+from functions.wiring import plan_for
 from launcher.daemon.daemon import LAST_SECONDS, LEAVE_SECONDS
 from launcher.providers.qemu.settings import PREFIX, HostSettings
 from launcher.settings import LauncherSettings
@@ -19,7 +19,7 @@ from shared.log_events import LogEvent
 from worker.guest.settings import ImageSettings
 
 ROOT: Final = Path(__file__).parents[2]
-UNITS: Final = ROOT / "infra" / "systemd"
+UNITS: Final = ROOT / "launcher" / "installation" / "systemd"
 SERVICE: Final = UNITS / "launchyard-launcher.service"
 SLICE: Final = UNITS / "launchyard-vms.slice"
 PAGE: Final = ROOT / "docs" / "operators.md"
@@ -28,10 +28,7 @@ NAME: Final = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
 CALL: Final = re.compile(r"\blog\.(?:info|warning|error|exception|critical)\(\s*([^,]+)")
 ROW: Final = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 KINDS: Final[tuple[type[BaseSettings], ...]] = (LauncherSettings, ToolSettings, ImageSettings)
-OF_THE_FUNCTIONS: Final[tuple[type[BaseSettings], ...]] = (
-    FunctionsSettings,
-    *(api.settings for api in APIS if api.settings is not None),
-)
+OF_THE_FUNCTIONS: Final = plan_for(APIS, EVERYTHING).settings
 NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in KINDS for field in kind.model_fields} | {
     str(field.validation_alias) for kind in OF_THE_FUNCTIONS for field in kind.model_fields.values()
 }

@@ -8,8 +8,8 @@ from pydantic_settings import BaseSettings
 
 from cli.settings import CliSettings
 from emulators.settings import SchedulerSettings
-from functions.apis import APIS
-from functions.settings import FunctionsSettings
+from functions.apis import APIS, EVERYTHING
+from functions.wiring import plan_for
 from launcher.orders.session_settings import SessionSettings
 from launcher.settings import LauncherSettings
 from launcher.vm_tool.settings import ToolSettings
@@ -17,13 +17,12 @@ from worker.local.settings import TaskSettings
 
 KINDS: Final[tuple[type[BaseSettings], ...]] = (
     CliSettings,
-    FunctionsSettings,
     LauncherSettings,
     SchedulerSettings,
     SessionSettings,
     TaskSettings,
     ToolSettings,
-    *(api.settings for api in APIS if api.settings is not None),
+    *plan_for(APIS, EVERYTHING).settings,
 )
 ADDRESSES: Final = {
     "callback_url",

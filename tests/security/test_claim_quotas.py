@@ -13,9 +13,10 @@ from functions.domain.quotas import DEFAULT_QUOTAS
 from functions.domain.refusals import Unavailable
 from functions.engine.arrivals import DISPLACED
 from functions.engine.quotas import COUNT_AGAIN
-from functions.settings import read_settings
+from functions.settings import QuotaSettings, WaitingSettings
 from shared.domain.order import State
 from shared.log_events import LogEvent
+from shared.settings import read_or_exit
 from shared.wire.launchers import IDENTITY_HEADER
 from tests.factories import CAPACITY
 from tests.functions.capacity.orders import claim as claim_by_contract
@@ -247,7 +248,7 @@ def test_claims_that_wait_leave_threads_for_other_requests(
     for name, value in {**SETTINGS, "THREADS": str(threads), "LAUNCHYARD_MAX_WAITING": setting or ""}.items():
         settings.setenv(name, value)
 
-    read = read_settings(()).core
+    read = read_or_exit(WaitingSettings)
 
     assert (read.claims_that_wait, read.claims_held_back) == (waiting, held_back)
 
@@ -255,10 +256,10 @@ def test_claims_that_wait_leave_threads_for_other_requests(
 def test_each_quota_is_a_setting(settings: pytest.MonkeyPatch) -> None:
     for name, value in SETTINGS.items():
         settings.setenv(name, value)
-    assert read_settings(()).core.quotas() == DEFAULT_QUOTAS
+    assert read_or_exit(QuotaSettings).quotas() == DEFAULT_QUOTAS
 
     for number, name in enumerate(DEFAULT_QUOTAS.__slots__, 2):
         settings.setenv(f"LAUNCHYARD_QUOTA_{name.upper()}", str(number))
 
-    changed = read_settings(()).core.quotas()
+    changed = read_or_exit(QuotaSettings).quotas()
     assert [getattr(changed, name) for name in DEFAULT_QUOTAS.__slots__] == list(range(2, 8))

@@ -14,8 +14,9 @@ from emulators.fakes.tdx_quote import TdxQuote
 from functions.domain.agents import Agent
 from functions.domain.events import Register
 from functions.engine import request_ids
-from functions.engine.agents import LOST_AFTER, Agents
+from functions.engine.agents import Agents
 from functions.engine.attestation import Image, Nonces, binding_of
+from functions.engine.lost_agents import LOST_AFTER, LostAgents
 from functions.engine.pools import Pools
 from shared.domain.order import Reason, State
 from tests.functions.capacity.agents import (
@@ -259,7 +260,7 @@ def test_a_lost_agent_with_a_bootstrap_token_is_replaced(world: World, worker: s
     registered(world, **attested(world, order_id, token))
     world.clock.now += LOST_AFTER + timedelta(seconds=1)
 
-    assert world.service(Agents).replace_lost(10) == 1
+    assert world.service(LostAgents).replace_lost(10) == 1
 
     assert world.order(order_id).state is State.QUEUED
     assert world.ports.agents.all(10) == []

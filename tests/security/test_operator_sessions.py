@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.records import FirestoreRecords
-from functions.engine.operator_sessions import LOGINS_A_MINUTE, SESSION_VALID, SessionEnd, Sessions
+from functions.engine.operator_sessions import LOGINS_A_MINUTE, SESSION_VALID, SessionEnd, SessionEnds, Sessions
 from shared.log_events import LogEvent
 from tests.contract.conftest import MEMORY_AND_FIRESTORE
 from tests.functions.capacity.accounts import ENROLMENTS, PATH, answered, detail, reshape
@@ -165,6 +165,6 @@ def test_the_end_of_a_session_is_remembered_as_long_as_its_token_would_be_valid(
     world.sweep()
     assert not valid(world, token)
     world.clock.now += timedelta(seconds=2)
-    assert world.service(Sessions).forget_ended(100) == 1
+    assert world.service(SessionEnds).forget(100) == 1
     later = log_in(world)
     assert valid(world, later)

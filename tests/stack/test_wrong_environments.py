@@ -15,7 +15,7 @@ from werkzeug import Request, Response
 from cli import main
 from emulators import scheduler
 from emulators.processes import LOOPBACK, free_port
-from functions.settings import read_settings
+from functions.settings import CallbackSettings, read_settings
 from launcher.cli.daemon import app as launcher
 from launcher.cli.doctor import DoctorSettings
 from launcher.host.checks.host import Case, Host
@@ -194,7 +194,7 @@ def test_a_key_that_cannot_be_sent_is_shown_by_no_program(
     assert_explained(run_launcher(), 2, "LAUNCHYARD_LAUNCHER_KEY")
     for start, variable in (
         (scheduler.main, "LAUNCHYARD_ADMIN_KEY"),
-        (lambda: read_settings(()), "  LAUNCHYARD_CALLBACK_SECRET"),
+        (lambda: read_settings([CallbackSettings]), "  LAUNCHYARD_CALLBACK_SECRET"),
     ):
         with pytest.raises(SystemExit) as ended:
             start()

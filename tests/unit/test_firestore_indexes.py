@@ -30,7 +30,6 @@ from functions.domain.order import HELD, OPEN
 from functions.domain.pools import Pool
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.orders import Orders
-from functions.engine.outputs import Outputs
 from functions.engine.quotas import Usage
 from functions.engine.session_jobs import SessionJobs
 from functions.http.authentication import Principal
@@ -51,6 +50,7 @@ DATACENTER: Final = "local:dev"
 ASKED: Final[Mapping[str, Callable[[FirestoreOrderStore], object]]] = {
     "claimable": lambda store: store.claimable(["any/task", "any/export"], NOW, limit=10),
     "claimable_by_account": lambda store: store.claimable_by_account(["any/task", "any/export"], NOW, "acme", limit=10),
+    "waiting_since": lambda store: store.waiting_since(NOW),
     "due": lambda store: [store.due(states, NOW, limit=10) for states in (HELD, QUEUED, FINAL)],
     "remembering": lambda store: store.remembering("a request"),
     "held_by": lambda store: [store.held_by("rack/alpha", to_stop=to_stop) for to_stop in (False, True)],
@@ -174,8 +174,7 @@ def lists(store: FirestoreOrderStore) -> None:
     """Send what both lists can ask: every combination of their filters, by an operator and by an account."""
     ports = replace(ports_for(Clock(), Bells()), store=store)
     usage = Usage(store, ports.pools, ports.clock)
-    outputs = Outputs(store, ports.bucket, ports.clock, ports.new_id)
-    service = Orders(store, ports.doorbell, outputs, usage, ports.clock, ports.new_id)
+    service = Orders(store, ports.doorbell, usage, ports.clock, ports.new_id)
     admin, client = Principal(Role.ADMIN, "operators"), Principal(Role.CLIENT, "acme")
     for caller, state, kind, after in product((admin, client), (None, *State), (None, *OrderKind), (None, AFTER)):
         orders.list_orders(orders.OrderFilter(state=state, kind=kind, after=after), caller, service)

@@ -1,4 +1,4 @@
-"""If the emulators cannot be fetched, exactly the tests that need them are left out, and the last line says so."""
+"""If what some tests need cannot be fetched, exactly these tests are left out, and the last lines say so."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +9,8 @@ import pytest
 from emulators import google
 from emulators.fetch import Unobtainable
 from emulators.processes import StartFailed
+from tests.infra import tools
+from tests.left_out import NEEDS
 
 pytest_plugins = ["pytester"]
 
@@ -34,8 +36,8 @@ WORKERS: Final = [(), *([("-n", "2")] if find_spec("xdist") else [])]
 """With pytest-xdist, and without it."""
 
 
-class Emulators:
-    """Replaces the download of the emulators: counts the calls, and raises `error` if there is one."""
+class Download:
+    """Replaces a download: counts the calls, and raises `error` if there is one."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -48,13 +50,21 @@ class Emulators:
 
 
 @pytest.fixture
-def emulators(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Emulators:
-    """The emulators of a project of the test's own."""
-    stand_in = Emulators()
-    monkeypatch.setattr(google, "obtain", stand_in.obtain)
+def downloads(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> dict[str, Download]:
+    """What a project of the test's own downloads, by marker."""
+    stand_ins = {marker: Download() for marker in NEEDS}
+    monkeypatch.setattr(google, "obtain", stand_ins["emulator"].obtain)
+    monkeypatch.setattr(tools, "obtain", stand_ins["terraform"].obtain)
+    monkeypatch.setattr(tools, "obtain_checkov", stand_ins["checkov"].obtain)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    pytester.makeini("[pytest]\nmarkers = emulator: needs an emulator\n")
-    return stand_in
+    pytester.makeini("\n    ".join(["[pytest]\nmarkers =", *(f"{marker}: needs a download" for marker in NEEDS)]))
+    return stand_ins
+
+
+@pytest.fixture
+def emulators(downloads: dict[str, Download]) -> Download:
+    """The emulators of a project of the test's own."""
+    return downloads["emulator"]
 
 
 def run(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
@@ -63,7 +73,7 @@ def run(pytester: pytest.Pytester, *words: str) -> pytest.RunResult:
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_tests_that_need_the_emulators_are_left_out_and_counted_at_the_end(
-    pytester: pytest.Pytester, emulators: Emulators, workers: tuple[str, ...]
+    pytester: pytest.Pytester, emulators: Download, workers: tuple[str, ...]
 ) -> None:
     emulators.error = Unobtainable("no way to the downloads")
     pytester.makepyfile(TESTS.format(body="raise AssertionError"))
@@ -77,7 +87,7 @@ def test_tests_that_need_the_emulators_are_left_out_and_counted_at_the_end(
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_nothing_is_left_out_if_the_emulators_can_be_had_and_one_that_fails_is_a_failure(
-    pytester: pytest.Pytester, emulators: Emulators, workers: tuple[str, ...]
+    pytester: pytest.Pytester, emulators: Download, workers: tuple[str, ...]
 ) -> None:
     pytester.makepyfile(TESTS.format(body='raise AssertionError("the emulator ended while starting")'))
     done = run(pytester, *workers)
@@ -87,7 +97,7 @@ def test_nothing_is_left_out_if_the_emulators_can_be_had_and_one_that_fails_is_a
 
 @pytest.mark.parametrize("workers", WORKERS)
 def test_who_asks_for_other_tests_only_is_not_kept_waiting(
-    pytester: pytest.Pytester, emulators: Emulators, workers: tuple[str, ...]
+    pytester: pytest.Pytester, emulators: Download, workers: tuple[str, ...]
 ) -> None:
     emulators.error = Unobtainable("no way to the downloads")
     pytester.makepyfile(TESTS.format(body="pass"))
@@ -98,8 +108,38 @@ def test_who_asks_for_other_tests_only_is_not_kept_waiting(
 
 
 def test_tests_are_left_out_only_if_their_needs_cannot_be_obtained(
-    pytester: pytest.Pytester, emulators: Emulators
+    pytester: pytest.Pytester, emulators: Download
 ) -> None:
     emulators.error = StartFailed("it ended while starting")
     pytester.makepyfile(TESTS.format(body="pass"))
     assert run(pytester).ret != 0
+
+
+@pytest.mark.parametrize("workers", WORKERS)
+def test_each_need_that_cannot_be_met_has_a_line_of_its_own(
+    pytester: pytest.Pytester, downloads: dict[str, Download], workers: tuple[str, ...]
+) -> None:
+    downloads["terraform"].error = Unobtainable("no package index")
+    downloads["checkov"].error = Unobtainable("no wheel for this Python")
+    pytester.makepyfile("""
+        import pytest
+
+        @pytest.mark.terraform
+        @pytest.mark.parametrize("shape", ["gateway", "alone"])
+        def test_that_needs_terraform(shape):
+            raise AssertionError
+
+        @pytest.mark.checkov
+        def test_that_needs_checkov():
+            raise AssertionError
+
+        @pytest.mark.emulator
+        def test_that_needs_an_emulator():
+            pass
+    """)
+    done = run(pytester, *workers)
+    done.assert_outcomes(passed=1, deselected=0 if workers else 3)
+    assert done.outlines[-3:-1] == [
+        "left out: 2 tests, because Terraform and the schemas that they need cannot be fetched: no package index",
+        "left out: 1 tests, because the packages of checkov that they need cannot be fetched: no wheel for this Python",
+    ]

@@ -1,7 +1,6 @@
 """Each part of the product declares what it imports: in the base dependencies, or in the extra of its own name."""
 
 import ast
-from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from tools.locked import needed, requirements
+from worker.guest.imports import modules
 
 ROOT: Final = Path(__file__).parents[2]
 OWN_PACKAGES: Final = frozenset(
@@ -73,19 +73,6 @@ def declared(*extras: str) -> set[str]:
 def imported(files: list[Path]) -> set[str]:
     """Return the distributions that these files import at run time."""
     return {name for file in files for module in modules(ast.parse(file.read_bytes())) if (name := provider(module))}
-
-
-def modules(tree: ast.AST) -> Iterator[tuple[str, ...]]:
-    """Yield the path of each imported module; the last component may be a name inside it. Skip `if TYPE_CHECKING`."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            continue
-        if isinstance(node, ast.Import):
-            yield from (tuple(alias.name.split(".")) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from ((*node.module.split("."), alias.name) for alias in node.names)
-        else:
-            yield from modules(node)
 
 
 def provider(module: tuple[str, ...]) -> str | None:

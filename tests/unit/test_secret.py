@@ -18,7 +18,13 @@ import launcher
 from cli.settings import CliSettings
 from emulators.settings import FlySettings as LocalFlySettings
 from emulators.settings import S3BackendSettings, S3Settings, SchedulerSettings, TrustSettings
-from functions.settings import FunctionsSettings
+from functions.settings import (
+    BucketSettings,
+    CallbackSettings,
+    LoginSettings,
+    OperatorSecretSettings,
+    TrustAuthoritySettings,
+)
 from launcher.orders.session_settings import SessionSettings
 from launcher.providers.fly.settings import FlySettings
 from launcher.settings import LauncherSettings
@@ -49,11 +55,12 @@ SECRETS: Final = (
     (S3Settings, "secret", "LAUNCHYARD_S3_SECRET"),
     (S3BackendSettings, "word", "LAUNCHYARD_S3_BACKEND_WORD"),
     (TrustSettings, "ita_api_key", "LAUNCHYARD_ITA_API_KEY"),
-    (FunctionsSettings, "callback_secret", "LAUNCHYARD_CALLBACK_SECRET"),
-    (FunctionsSettings, "admin_password", "LAUNCHYARD_ADMIN_PASSWORD"),
-    (FunctionsSettings, "s3_secret_access_key", "LAUNCHYARD_S3_SECRET_ACCESS_KEY"),
-    (FunctionsSettings, "ita_api_key", "LAUNCHYARD_ITA_API_KEY"),
-    (FunctionsSettings, "anthropic_api_key", "ANTHROPIC_API_KEY"),
+    (CallbackSettings, "callback_secret", "LAUNCHYARD_CALLBACK_SECRET"),
+    (CallbackSettings, "callback_secret_previous", "LAUNCHYARD_CALLBACK_SECRET_PREVIOUS"),
+    (LoginSettings, "admin_password", "LAUNCHYARD_ADMIN_PASSWORD"),
+    (BucketSettings, "s3_secret_access_key", "LAUNCHYARD_S3_SECRET_ACCESS_KEY"),
+    (TrustAuthoritySettings, "ita_api_key", "LAUNCHYARD_ITA_API_KEY"),
+    (OperatorSecretSettings, "anthropic_api_key", "ANTHROPIC_API_KEY"),
 )
 AROUND: Final = ("\n", "\r\n", " ", "\t", "\N{NO-BREAK SPACE}", "\v\f")
 WITHIN: Final = ("\n", "\r", "\x1b", "\x7f", "é", "“", "\N{ZERO WIDTH SPACE}", "\udcff")

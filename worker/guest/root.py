@@ -1,13 +1,12 @@
 """The guest's root: Python, its packages and the worker, byte-compiled, as a read-only squashfs."""
 
-import ast
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from worker.guest import wheels
 from worker.guest.commands import run
+from worker.guest.imports import closure
 from worker.guest.suite import PYTHON
 from worker.guest.trees import Unpacked
 
@@ -44,14 +43,8 @@ from worker.programs import agent, command, mods_export, session
 def sources(project: Path = PROJECT) -> list[Path]:
     """Return the project's files that go into the root, sorted: the worker, and the modules of shared/ it imports."""
     elsewhere = {project / RECIPE, project / LOCAL}
-    waiting = [file for file in (project / WORKER).rglob("*.py") if elsewhere.isdisjoint(file.parents)]
-    found: set[Path] = set()
-    while waiting:
-        file = waiting.pop()
-        if file not in found:
-            found.add(file)
-            waiting.extend(_imported_from_shared(file, project))
-    return sorted(found)
+    files = [file for file in (project / WORKER).rglob("*.py") if elsewhere.isdisjoint(file.parents)]
+    return closure(files, {SHARED}, project)
 
 
 def build(packages: Unpacked, tools: Unpacked, wheel_cache: Path, image: Path) -> None:
@@ -118,21 +111,3 @@ def _set_modes(folder: Path) -> None:
         if not path.is_symlink():
             executable = path.is_dir() or path.stat().st_mode & 0o100
             path.chmod(0o755 if executable else 0o644)
-
-
-def _imported_from_shared(file: Path, project: Path) -> Iterator[Path]:
-    """Yield the files of shared/ that the import statements of one file load: each module's, and its packages'."""
-    names: set[str] = set()
-    for statement in ast.walk(ast.parse(file.read_bytes())):
-        if isinstance(statement, ast.Import):
-            names.update(alias.name for alias in statement.names)
-        elif isinstance(statement, ast.ImportFrom) and statement.module and not statement.level:
-            names.add(statement.module)
-            names.update(f"{statement.module}.{alias.name}" for alias in statement.names)  # some of them are modules
-    for name in names:
-        segments = name.split(".")
-        if segments[0] != SHARED:
-            continue
-        for length in range(1, len(segments) + 1):
-            path = project.joinpath(*segments[:length])
-            yield from (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.exists())

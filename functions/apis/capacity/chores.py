@@ -13,21 +13,21 @@ from functions.apis.capacity.wire import CONTROLLER
 from functions.domain.accounts import NOBODY
 from functions.engine.account_removals import AccountRemovals
 from functions.engine.accounts import Accounts
-from functions.engine.agents import Agents
-from functions.engine.attestation import Verifier
+from functions.engine.attestation import SpentProofs
 from functions.engine.enrolments import Enrolments
-from functions.engine.operator_sessions import Sessions
+from functions.engine.lost_agents import LostAgents
+from functions.engine.operator_sessions import SessionEnds
 from functions.engine.pools import Pools
 from functions.http.api import Chore
 from shared.domain.spec import NodeSize
 
 
-def replace_lost_agents(agents: Agents, limit: int) -> Counter[str]:
+def replace_lost_agents(agents: LostAgents, limit: int) -> Counter[str]:
     return Counter(records_forgotten=agents.replace_lost(limit))
 
 
-def forget_expired(verifier: Verifier, enrolments: Enrolments, sessions: Sessions, limit: int) -> Counter[str]:
-    forgotten = verifier.forget_spent(limit) + enrolments.forget_expired(limit) + sessions.forget_ended(limit)
+def forget_expired(proofs: SpentProofs, enrolments: Enrolments, ends: SessionEnds, limit: int) -> Counter[str]:
+    forgotten = proofs.forget(limit) + enrolments.forget_expired(limit) + ends.forget(limit)
     return Counter(records_forgotten=forgotten)
 
 

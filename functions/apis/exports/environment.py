@@ -1,17 +1,21 @@
 """The environment that an export's image expects: its task, the bucket's credentials, and where it reports its end."""
 
+from collections.abc import Callable
+from datetime import datetime
+
 from functions.apis.exports.callbacks import CALLBACK
 from functions.apis.exports.wire import Options
 from functions.domain.order import Order, uploads_below, uploads_for
 from functions.engine.environments import CallbackAddresses, Environment
-from functions.engine.orders import Orders
 from functions.ports import CredentialIssuer
 from shared.domain.spec import ExportSpec
 
 NO_BATCH = "single"
 
 
-def environment_of(order: Order, addresses: CallbackAddresses, issuer: CredentialIssuer, orders: Orders) -> Environment:
+def environment_of(
+    order: Order, addresses: CallbackAddresses, issuer: CredentialIssuer, clock: Callable[[], datetime]
+) -> Environment:
     """Return the environment of a held export; an empty one for our own worker. Raises Conflict.
 
     The credentials reach the order's own keys, for as long as its attempt may take.
@@ -19,7 +23,7 @@ def environment_of(order: Order, addresses: CallbackAddresses, issuer: Credentia
     prefix = uploads_below(order)
     if prefix is None or not isinstance(order.spec, ExportSpec):
         return Environment({})
-    bucket = issuer.issue(prefix, orders.clock(), uploads_for(order))
+    bucket = issuer.issue(prefix, clock(), uploads_for(order))
     variables = {
         "TASK_ID": order.id,
         "PI": order.spec.pi,

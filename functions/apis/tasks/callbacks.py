@@ -16,7 +16,6 @@ from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
 from functions.engine.foreign_reports import Ignored, log_ignored
 from functions.engine.leases import Leases
-from functions.engine.orders import Orders
 from functions.http.authentication import Open
 from functions.http.routing import ID, Route
 from functions.ports import Snapshot
@@ -75,7 +74,7 @@ class Accepted(BaseModel):
 
 
 def report(
-    body: CallbackBody, tokens: CallbackTokens, orders: Orders, leases: Leases, task_id: str, secret: str, callback: str
+    body: CallbackBody, tokens: CallbackTokens, leases: Leases, task_id: str, secret: str, callback: str
 ) -> Accepted:
     """Apply the report of a machine that we started, at the epoch of its secret."""
     kind, epoch = _kind(callback), tokens.epoch_of(task_id, secret)
@@ -84,12 +83,10 @@ def report(
     if body.task_id != task_id:
         log_ignored(Ignored.WRONG_TASK, task_id, kind)
         raise Invalid("Some fields of the body are wrong.", {"task_id": "Send the id of the task in the path"})
-    return _apply(_task(orders, task_id, kind), epoch, kind, body, leases)
+    return _apply(_task(leases, task_id, kind), epoch, kind, body, leases)
 
 
-def report_unsigned(
-    body: CallbackBody, settings: TasksSettings, orders: Orders, leases: Leases, callback: str
-) -> Accepted:
+def report_unsigned(body: CallbackBody, settings: TasksSettings, leases: Leases, callback: str) -> Accepted:
     """Apply the report of any worker, at the present epoch of the task that the body names."""
     if not settings.open_callbacks:
         log_ignored(Ignored.FORGED, body.task_id, callback)
@@ -97,7 +94,7 @@ def report_unsigned(
             "Callbacks need the task and its secret in the path: call the CALLBACK_URL as it was given."
         )
     kind = _kind(callback)
-    seen = _task(orders, body.task_id, kind)
+    seen = _task(leases, body.task_id, kind)
     return _apply(seen, seen.order.epoch, kind, body, leases)
 
 
@@ -126,10 +123,10 @@ def _kind(callback: str) -> Callback:
         raise NotFound(f"There is no such callback; send one of {', '.join(Callback)}.") from None
 
 
-def _task(orders: Orders, task_id: str, kind: Callback) -> Snapshot:
+def _task(leases: Leases, task_id: str, kind: Callback) -> Snapshot:
     """Return the order. Raises NotFound, also for an order of another kind."""
     try:
-        seen = orders.require_owned(ID.validate_python(task_id), None)
+        seen = leases.store.look(ID.validate_python(task_id))
     except (NotFound, ValidationError):
         raise _unknown(task_id, kind, Ignored.UNKNOWN_TASK) from None
     if seen.order.kind is not OrderKind.TASK:

@@ -1,8 +1,11 @@
 """The native API, `/v1`, with one deployed service for each group of callers."""
 
+from dataclasses import replace
 from typing import Final
 
 from functions.apis.v1 import claims, health, launchers, orders, sweeps, workers
+from functions.apis.v1.scheduler import authenticate_scheduler
+from functions.apis.v1.settings import SweepSettings
 from functions.http.api import Api
 from functions.http.dialect import NATIVE
 
@@ -17,6 +20,9 @@ V1: Final = Api(
         "callback": workers.ROUTES,
         "sweep": sweeps.ROUTES,
     },
+    settings=SweepSettings,
 )
+V1_OF_THE_SWEEP: Final = replace(V1, dialect=replace(NATIVE, authenticate=authenticate_scheduler))
+"""The same for the function `sweep` alone, whose callers Cloud Run verifies: the scheduler may call it."""
 HEALTH: Final = health.ROUTES
 """The routes that every service has."""

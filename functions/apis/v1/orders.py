@@ -16,6 +16,7 @@ from functions.engine.operator_secrets import OperatorSecrets
 from functions.engine.orders import NewOrder, Orders
 from functions.engine.outputs import Outputs
 from functions.engine.parent_notices import ParentNotices
+from functions.engine.purges import Purges
 from functions.http.authentication import Principal
 from functions.http.paging import page_of
 from functions.http.routing import NoContent, Redirect, Route
@@ -103,8 +104,8 @@ def requeue_order(client: Principal, orders: Orders, order_id: str) -> OrderView
     return order_view(orders.requeue(order_id, client.owner))
 
 
-def purge_order(client: Principal, orders: Orders, order_id: str) -> NoContent:
-    orders.purge(order_id, client.owner)
+def purge_order(client: Principal, purges: Purges, order_id: str) -> NoContent:
+    purges.purge(order_id, client.owner)
     return NoContent()
 
 

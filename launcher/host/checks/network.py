@@ -82,7 +82,7 @@ def _slice(host: Host) -> Finding:
         met=not wrong and why_not is None,
         found="; ".join(wrong) or why_not or f"the address filter of {slice_name}, and a user for each machine",
         needed="a slice whose IPAddressDeny= has every network of this host, and a user that is not root's",
-        to_do=f"install infra/systemd/launchyard-vms.slice, and add to it (systemctl edit {slice_name}): "
+        to_do=f"run `launchyard launcher install`, and add to the slice (systemctl edit {slice_name}): "
         "IPAddressDeny= with this host's public addresses, IPAddressAllow= with its name server's",
     )
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from functions.domain.accounts import AccountType
-from functions.engine.agents import LOST_AFTER
+from functions.engine.lost_agents import LOST_AFTER
 from shared.domain.order import State
 from tests.functions.capacity.agents import registered
 from tests.functions.capacity.orders import GCP, claim, claimed, lapse, machines, refused, report, reported, unavailable

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from functions.domain.refusals import Unavailable
-from functions.engine.agents import LOST_AFTER, Agents
-from functions.engine.attestation import Verifier
+from functions.engine.attestation import SpentProofs
+from functions.engine.lost_agents import LOST_AFTER, LostAgents
 from shared.domain.order import Reason, State
 from tests.functions.capacity.agents import attended, beat, fulfilled, listed, registered
 from tests.functions.world import World
@@ -15,7 +15,7 @@ from tests.meanwhile import Failing, Hanging, Meanwhile
 
 
 def swept_agents(world: World, limit: int = 100) -> int:
-    return world.service(Agents).replace_lost(limit)
+    return world.service(LostAgents).replace_lost(limit)
 
 
 def test_the_machine_of_a_lost_agent_is_replaced(world: World, worker: str) -> None:
@@ -136,6 +136,6 @@ def test_spent_proofs_are_forgotten_once_they_have_expired(world: World) -> None
     world.clock.now += timedelta(minutes=6)
     registered(world, vm_name="vm-3")
 
-    verifier = world.service(Verifier)
-    assert (verifier.forget_spent(1), verifier.forget_spent(100), verifier.forget_spent(100)) == (1, 2, 0)
+    proofs = world.service(SpentProofs)
+    assert (proofs.forget(1), proofs.forget(100), proofs.forget(100)) == (1, 2, 0)
     assert len(world.ports.spent_proofs.all(10)) == 1

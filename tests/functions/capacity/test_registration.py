@@ -1,24 +1,33 @@
 """Registration, section 9: which evidence is accepted, and what is stored of the machine."""
 
+import base64
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
 import pytest
+from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from emulators.fakes.tdx_quote import TdxQuote
 from functions.engine.attestation import Image, Nonces, Tcb
+from shared.log_events import LogEvent
 from tests.functions.capacity.agents import (
+    ATTESTED,
+    OTHER_KEY,
     REGISTER,
     agent,
+    attested,
+    claimed,
     evidence,
+    nonce,
     refused,
     register,
     registered,
     registration,
     trusting,
+    with_nonce,
 )
 from tests.functions.world import MRTD, World
 from tests.threads import at_once
@@ -104,6 +113,37 @@ def test_the_refusal_names_what_an_image_is_trusted_for(world: World) -> None:
     trusting(world, images=[Image(MRTD.hex(), "launcher")])
 
     assert "is that of a launcher" in refused(register(world), 403)
+
+
+def test_each_refusal_of_a_proof_is_logged_with_its_reason_and_without_the_proof(world: World, worker: str) -> None:
+    untrusted = evidence(world, TdxQuote(b"\x92" * 48))
+    foreign_nonce, used = with_nonce(world, nonce(world, "vm-2")), evidence(world)
+    registered(world, attestation=used)
+    bound = attested(world, *claimed(world, worker, ATTESTED))
+    other_key = base64.b64encode(OTHER_KEY).decode()
+
+    with capture_logs() as lines:
+        details = [
+            refused(register(world, attestation=untrusted), 403),
+            refused(register(world, attestation=foreign_nonce), 403),
+            refused(register(world, attestation=used, vm_name="vm-3"), 403),
+            refused(register(world, **bound | {"agent_key": other_key}), 403),
+        ]
+
+    logged = [line for line in lines if line["event"] == LogEvent.ATTESTATION_REFUSED]
+    assert [line["why"] for line in logged] == details
+    assert {line["log_level"] for line in logged} == {"warning"}
+    for proof in (untrusted, foreign_nonce, used, bound["attestation"]):
+        assert proof["tdx"]["intel_ta_token"] not in str(lines)
+        assert proof["tdx"]["quote_b64"] not in str(lines)
+
+
+def test_a_registration_that_is_accepted_or_malformed_is_no_refusal_of_a_proof(world: World) -> None:
+    with capture_logs() as lines:
+        registered(world)
+        refused(register(world, node_size="huge"), 400)
+
+    assert LogEvent.ATTESTATION_REFUSED not in [line["event"] for line in lines]
 
 
 def test_a_machine_that_can_be_debugged_is_refused(world: World) -> None:

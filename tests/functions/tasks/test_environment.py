@@ -8,8 +8,9 @@ import pytest
 from werkzeug.test import TestResponse
 
 from functions.engine.operator_secrets import OperatorSecrets
-from functions.settings import read_settings
+from functions.settings import OperatorSecretSettings
 from shared.domain.spec import LogLevel, SecretName, TaskSpec
+from shared.settings import read_or_exit
 from tests.factories import TASK
 from tests.functions.conftest import SETTINGS
 from tests.functions.tasks.calls import IMAGE, allow_secret, held
@@ -118,7 +119,7 @@ def test_the_operator_names_the_accounts_that_may_have_the_secret(settings: pyte
     for name, value in {**SETTINGS, KEY: "sk-ant-1", "LAUNCHYARD_ANTHROPIC_ACCOUNTS": " acme, globex,"}.items():
         settings.setenv(name, value)
 
-    secrets = read_settings(()).core.operator_secrets()
+    secrets = read_or_exit(OperatorSecretSettings).operator_secrets()
 
     assert secrets.of("globex", WITH_KEY) == {KEY: "sk-ant-1"}
     assert secrets.allowed[SecretName.ANTHROPIC_API_KEY].accounts == {"acme", "globex"}
@@ -128,4 +129,7 @@ def test_no_account_has_the_secret_unless_the_operator_names_it(settings: pytest
     for name, value in {**SETTINGS, KEY: "sk-ant-1"}.items():
         settings.setenv(name, value)
 
-    assert read_settings(()).core.operator_secrets().allowed[SecretName.ANTHROPIC_API_KEY].accounts == frozenset()
+    assert (
+        read_or_exit(OperatorSecretSettings).operator_secrets().allowed[SecretName.ANTHROPIC_API_KEY].accounts
+        == frozenset()
+    )

@@ -1,0 +1,29 @@
+output "bucket" {
+  description = "The bucket of outputs, as LAUNCHYARD_BUCKET has it."
+  value       = local.bucket_url
+}
+
+output "functions" {
+  description = "By service: the function's name and the address of its Cloud Run service."
+  value       = { for service, function in module.function : service => { name = function.name, uri = function.uri } }
+}
+
+output "launcher_config" {
+  description = "By pool: the settings of its launchers, and their credentials for Google Cloud without a secret, or null. `launchyard launcher install` takes it."
+  value       = local.launcher_config
+}
+
+output "launcher_keys" {
+  description = "By pool with a public_key: its launchers' credentials for Google Cloud but for the private key, which is on the host."
+  value       = local.launcher_keys
+}
+
+output "service_accounts" {
+  description = "By service: the account that its function runs as."
+  value       = { for service, function in module.function : service => function.service_account_email }
+}
+
+output "url" {
+  description = "The control plane's address, LAUNCHYARD_URL."
+  value       = local.url
+}

@@ -1,0 +1,1 @@
+"""Installs the launcher on a host: its systemd units, its settings and its Google credentials."""

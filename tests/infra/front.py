@@ -1,0 +1,100 @@
+"""What is before the functions in the cloud: a load balancer that routes by path, or their own addresses."""
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from werkzeug import Request, Response
+
+from emulators.serving import serving
+from tests.harness.upstream import Upstream
+from tools.installed_bundle import services
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+EVERYTHING: Final = "everything"
+"""The service that is deployed where there is no load balancer; its rule would match every path."""
+DEFAULT: Final = "orders"
+"""The service of paths that no rule matches."""
+PREFIX: Final = "launchyard-"
+"""What a function's name begins with."""
+KEY: Final = re.compile(r"^/k/[^/]+(?=/)")
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A service, and the path and query that it is sent."""
+
+    service: str
+    target: str
+
+
+Routing = Callable[[str], Destination | None]
+
+
+def by_path(target: str) -> Destination | None:
+    """Route as the load balancer does: to the service whose longest rule matches the path, or to DEFAULT.
+
+    A rule is a path, or ends in `/*` and matches all that is below
+    (https://cloud.google.com/load-balancing/docs/url-map-concepts). A path may have a key in front, `/k/<key>`.
+    """
+    path = KEY.sub("", target.partition("?")[0])
+    matching = [rule for rule in _rules() if path == rule or (rule.endswith("/*") and path.startswith(rule[:-1]))]
+    return Destination(_rules()[max(matching, key=len)] if matching else DEFAULT, target)
+
+
+def by_name(target: str) -> Destination | None:
+    """Route as `<region>-<project>.cloudfunctions.net` does: the first part of the path names the function.
+
+    The function is sent the rest (https://cloud.google.com/functions/docs/writing/write-http-functions).
+    """
+    name, slash, rest = target.removeprefix("/").partition("/")
+    return Destination(name.removeprefix(PREFIX), f"{slash}{rest}") if name.startswith(PREFIX) else None
+
+
+class Front:
+    """A WSGI application. `upstreams` are the services; `answered` counts each one's answers."""
+
+    def __init__(self, routing: Routing, upstreams: Mapping[str, Upstream]) -> None:
+        self.answered = Counter[str]()
+        self._routing, self._upstreams = routing, upstreams
+        self._counting = threading.Lock()
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        return self._answer(environ)(environ, start_response)
+
+    def _answer(self, environ: "WSGIEnvironment") -> "WSGIApplication":
+        there = self._routing(str(environ["RAW_URI"]))
+        if there is None or there.service not in self._upstreams:
+            return Response("No function has this path.\n", HTTPStatus.NOT_FOUND)
+        upstream = self._upstreams[there.service]
+        answer = upstream.ask(upstream.outgoing(Request({**environ, "RAW_URI": there.target})))
+        with self._counting:
+            self.answered[there.service] += 1
+        return answer
+
+
+@contextmanager
+def fronting(routing: Routing, addresses: Mapping[str, str]) -> Iterator[tuple[Front, str]]:
+    """Serve a front of the services at these addresses; yield it, and its own address."""
+    upstreams = {name: Upstream(address) for name, address in addresses.items()}
+    front = Front(routing, upstreams)
+    try:
+        with serving(front) as address:
+            yield front, address
+    finally:
+        for upstream in upstreams.values():
+            upstream.close()
+
+
+@cache
+def _rules() -> Mapping[str, str]:
+    """Return the service of each rule."""
+    return {rule: name for name, told in services().items() if name != EVERYTHING for rule in told["paths"]}

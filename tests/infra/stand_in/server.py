@@ -1,0 +1,96 @@
+"""The provider's side of plugin protocol 6: each method is named like the call that it answers.
+
+Terraform's state is the only memory: to read a resource is to return what the state says.
+"""
+
+from collections.abc import Callable
+from threading import Event
+from typing import Any, Final
+
+import grpc
+
+from tests.infra.stand_in import messages, resources
+from tests.infra.stand_in.messages import Values, dynamic, error, value_of, values_of
+from tests.infra.stand_in.protobuf import Message, decode, encode
+from tests.infra.stand_in.rules import Rules
+from tests.infra.stand_in.schema import Schema
+
+NOTHING: Final[Message] = {}
+
+
+class Provider(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
+    """Serves one provider. `stopped` is set once Terraform has no further use for it."""
+
+    def __init__(self, schema: Schema, rules: Rules) -> None:
+        self.stopped = Event()
+        self._schema = schema
+        self._rules = rules
+        self._settings: Values = {}
+        self._created: set[tuple[str, str]] = set()
+
+    def service(self, handler_call_details: Any) -> Any:
+        name = handler_call_details.method.rsplit("/", 1)[-1]
+        answer: Callable[[Message], Message] | None = getattr(self, name, None)
+        if answer is None:
+            return None
+        return grpc.unary_unary_rpc_method_handler(lambda request, _: encode(answer(decode(request))))
+
+    def GetProviderSchema(self, _request: Message) -> Message:
+        return messages.provider_schema(self._schema)
+
+    def ValidateProviderConfig(self, _request: Message) -> Message:
+        return NOTHING
+
+    def ValidateDataResourceConfig(self, _request: Message) -> Message:
+        return NOTHING
+
+    def StopProvider(self, _request: Message) -> Message:
+        return NOTHING
+
+    def Shutdown(self, _request: Message) -> Message:
+        self.stopped.set()
+        return NOTHING
+
+    def ConfigureProvider(self, request: Message) -> Message:
+        self._settings = values_of(request[2]) or {}
+        return NOTHING
+
+    def ValidateResourceConfig(self, request: Message) -> Message:
+        block = self._schema.resources[request[1].decode()]
+        wrong = resources.refusals(block, values_of(request[2]) or {})
+        return {1: [error(f"Invalid value of {steps[-1]}", f"{steps[-1]}: {why}.", steps) for steps, why in wrong]}
+
+    def UpgradeResourceState(self, request: Message) -> Message:
+        return {1: {2: decode(request[3])[1]}}  # the state's JSON, as it is
+
+    def ReadResource(self, request: Message) -> Message:
+        return {1: request[2]}
+
+    def ReadDataSource(self, request: Message) -> Message:
+        type_ = request[1].decode()
+        block, configured = self._schema.data_sources[type_], values_of(request[2]) or {}
+        planned = resources.plan(type_, block, configured, self._settings, self._rules)
+        return {1: dynamic(resources.apply(type_, block, planned, self._settings, self._rules))}
+
+    def PlanResourceChange(self, request: Message) -> Message:
+        type_, prior, proposed = request[1].decode(), values_of(request[2]), values_of(request[3])
+        if proposed is None:  # it is to be destroyed
+            return {1: dynamic(None)}
+        for name in self._rules.needed:
+            if name in proposed and proposed[name] is None and self._settings.get(name) is None:
+                return {4: error(f"{name}: required field is not set, in the resource or its provider")}
+        planned = resources.plan(type_, self._schema.resources[type_], proposed, self._settings, self._rules)
+        changed = resources.replaced(type_, prior, planned, self._rules) if prior else []
+        return {1: dynamic(planned), 2: [messages.path((name,)) for name in changed]}
+
+    def ApplyResourceChange(self, request: Message) -> Message:
+        type_, planned = request[1].decode(), values_of(request[3])
+        if planned is None:
+            return {1: dynamic(None)}
+        values = resources.apply(type_, self._schema.resources[type_], planned, self._settings, self._rules)
+        identity = (type_, values["id"])
+        if value_of(request[2]) is None and (type_ in self._rules.ids or type_.endswith("_iam_member")):
+            if identity in self._created:
+                return {1: dynamic(None), 3: error(f"Error 409: {type_} {values['id']} already exists")}
+            self._created.add(identity)
+        return {1: dynamic(values)}

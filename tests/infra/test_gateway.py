@@ -1,0 +1,109 @@
+"""Behind the gateway, each request reaches the function that has its route.
+
+Terraform applies the files with the stand-in providers, and the test reads the URL map as a load balancer does:
+https://docs.cloud.google.com/load-balancing/docs/url-map-concepts
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, Final
+
+import pytest
+
+from functions.apis import APIS, SERVICES
+from functions.apis.v1 import HEALTH
+from tests.infra.conftest import FILES
+from tests.infra.terraform import Terraform
+from tests.infra.tools import Tools
+
+pytestmark = [pytest.mark.infra, pytest.mark.terraform]
+
+PATH_NAME: Final = re.compile(r"\{\w+\}")
+GIVEN: Final[Mapping[str, Any]] = {
+    "project_id": "launchyard-test",
+    "project_number": "123456789012",
+    "region": "us-central1",
+    "firestore_location": "nam5",
+    "outputs": {"kind": "gcs", "bucket": "outputs-of-launchyard", "location": "US"},
+    "secrets": {"LAUNCHYARD_CALLBACK_SECRET": "0" * 64},
+    "gateway": {"domain": "orders.example.com"},
+}
+WILDCARDS: Final[Mapping[str, str]] = {"**": ".*", "*": "[^/]+"}
+
+
+@pytest.fixture(scope="module")
+def resources(tmp_path_factory: pytest.TempPathFactory, tools: Tools) -> Mapping[str, Any]:
+    """Return the applied resources of the root module by their addresses."""
+    scratch = tmp_path_factory.mktemp("gateway")
+    terraform = Terraform(FILES, scratch, tools)
+    terraform.init()
+    bundle = scratch / "functions.zip"
+    bundle.write_bytes(b"")
+    terraform.apply({**GIVEN, "bundle": str(bundle)})
+    return {one["address"]: one["values"] for one in terraform.state()["values"]["root_module"]["resources"]}
+
+
+def matches(rule: Mapping[str, str | None], path: str) -> bool:
+    if rule["full_path_match"]:
+        return path == rule["full_path_match"]
+    if rule["prefix_match"]:
+        return path.startswith(rule["prefix_match"])
+    parts = re.split(r"(\*\*|\*)", rule["path_template_match"] or "")
+    return re.fullmatch("".join(WILDCARDS.get(part, re.escape(part)) for part in parts), path) is not None
+
+
+def service(resources: Mapping[str, Any], path: str) -> str:
+    """Return the service that a request of this path reaches."""
+    (matcher,) = resources["google_compute_url_map.gateway[0]"]["path_matcher"]
+    backends = {
+        values["id"]: address.split('"')[1]
+        for address, values in resources.items()
+        if address.startswith("google_compute_backend_service.function[")
+    }
+    for rule in sorted(matcher["route_rules"], key=lambda one: int(one["priority"])):
+        if any(matches(one, path) for one in rule["match_rules"]):
+            return backends[rule["service"]]
+    return backends[matcher["default_service"]]
+
+
+def paths() -> Iterator[tuple[str, str]]:
+    """Yield a path of each route that only one service has, and that service; also with a key in front if it may be."""
+    keyed = {name for api in APIS if api.dialect.key_in_path for name in api.services}
+    for name, routes in SERVICES.items():
+        for path in {PATH_NAME.sub("a1.b~c", route.path) for route in routes if route not in HEALTH}:
+            if name != "sweep":
+                yield path, name
+                if name in keyed:
+                    yield f"/k/lyk_a-key{path}", name
+
+
+def test_each_route_is_reached_at_the_function_that_has_it(resources: Mapping[str, Any]) -> None:
+    reached = partial(service, resources)
+
+    assert {path: reached(path) for path, _ in paths()} == dict(paths())
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/health", "/v1/sweeps", "/nowhere", "/jobsx", "/k/key", "/k//v1/claims"]
+)
+def test_any_other_path_is_answered_by_orders(path: str, resources: Mapping[str, Any]) -> None:
+    assert service(resources, path) == "orders"
+
+
+def test_a_longer_path_is_compared_before_a_shorter_one(resources: Mapping[str, Any]) -> None:
+    """As in a URL map of path rules, for which the paths of services.json are made."""
+    (matcher,) = resources["google_compute_url_map.gateway[0]"]["path_matcher"]
+    rules = sorted(matcher["route_rules"], key=lambda rule: int(rule["priority"]))
+    lengths = [
+        len(rule["match_rules"][0]["prefix_match"] or rule["match_rules"][0]["full_path_match"]) for rule in rules
+    ]
+
+    assert len(set(lengths)) > 1
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_the_sweep_is_not_behind_the_gateway(resources: Mapping[str, Any]) -> None:
+    behind = {address.split('"')[1] for address in resources if "network_endpoint_group" in address}
+
+    assert behind == SERVICES.keys() - {"sweep"}

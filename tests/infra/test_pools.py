@@ -1,0 +1,185 @@
+"""A pool's subscription selects exactly the bells of the orders that the pool's launchers can run.
+
+Terraform computes the filters of pools of every shape; the launcher's own table of lanes says what they must select.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, combinations, product
+from typing import Any, Final
+
+import pytest
+from google.auth import identity_pool
+
+from launcher.orders.lanes import Lanes, served
+from launcher.providers.fly.provider import FlyProvider
+from launcher.providers.registry import Providers, cloud
+from shared.domain.lanes import MAX_OFFERED, lane
+from shared.domain.spec import MAX_DEMANDED, AnySpec, CapacitySpec, NodeSize, OrderKind, TaskSpec
+from shared.wire.bell import Bell, to_attributes
+from tests.factories import EXPORT, SESSION, TASK
+from tests.infra.conftest import FILES
+from tests.infra.filters import parse
+from tests.infra.terraform import Terraform, TerraformFailed
+from tests.infra.tools import Tools
+from tests.launcher.stand_ins import Processes
+
+pytestmark = [pytest.mark.infra, pytest.mark.terraform]
+
+HERE: Final = "baremetal:rack-7"
+ELSEWHERE: Final = ("baremetal:rack-70", "baremetal:rack", "gcp:rack-7", "any:capacity")
+LABELS: Final = ("gpu", "gpu2", "linux", "os=a")
+SUBJECT: Final = "spiffe://hosts.example/rack-7"
+
+Pool = Mapping[str, Any]
+
+
+def pools() -> Iterator[Pool]:
+    """Yield pools of every choice of kinds, sizes, secrets and labels whose filters are short enough."""
+    for kinds in chain.from_iterable(combinations(OrderKind, count) for count in range(1, len(OrderKind) + 1)):
+        sizes = [[], ["llm"], ["standard", "tiny"]] if OrderKind.CAPACITY in kinds else [[]]
+        secrets = [False, True] if OrderKind.TASK in kinds else [False]
+        labels = [[], ["gpu"]] if OrderKind.SESSION in kinds else [[]]
+        for some, secret, offered in product(sizes, secrets, labels):
+            if not (len(kinds) == len(OrderKind) and len(some) > 1 and secret and offered):
+                yield {"datacenter": HERE, "kinds": kinds, "node_sizes": some, "secrets": secret, "labels": offered}
+    yield {"datacenter": HERE, "kinds": ["session"], "labels": ["linux", "gpu"]}
+    yield {"datacenter": HERE, "kinds": ["task"], "subject": SUBJECT}
+
+
+def orders() -> Iterator[AnySpec]:
+    """Yield an order of each lane that matters to these pools."""
+    for datacenter, size in product((HERE, *ELSEWHERE), NodeSize):
+        yield CapacitySpec(datacenter=datacenter, node_size=size)
+    yield from (EXPORT, EXPORT.model_copy(update={"image": "an/image:1"}), TASK)
+    secrets = ("ANTHROPIC_API_KEY",)
+    for changes in ({"image": "an/image:1"}, {"secrets": secrets}, {"image": "an/image:1", "secrets": secrets}):
+        yield TASK.model_copy(update=changes)
+    for count in range(MAX_DEMANDED + 1):
+        for some in combinations(LABELS, count):
+            yield SESSION.model_copy(update={"labels": some})
+
+
+POOLS: Final = {f"pool-{number}": pool for number, pool in enumerate(pools())}
+ORDERS: Final = tuple(orders())
+GIVEN: Final[Mapping[str, Any]] = {
+    "project_id": "launchyard-test",
+    "project_number": "123456789012",
+    "region": "us-central1",
+    "firestore_location": "nam5",
+    "outputs": {"kind": "gcs", "bucket": "outputs-of-launchyard", "location": "US"},
+    "secrets": {"LAUNCHYARD_CALLBACK_SECRET": "0" * 64},
+    "workload_identity": {"issuer_uri": "https://identities.example", "token_file": "/run/host/token"},
+    "pools": POOLS,
+}
+
+
+@pytest.fixture(scope="module")
+def terraform(tmp_path_factory: pytest.TempPathFactory, tools: Tools) -> Terraform:
+    terraform = Terraform(FILES, tmp_path_factory.mktemp("pools"), tools)
+    terraform.init()
+    return terraform
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    file = tmp_path_factory.mktemp("bundle") / "functions.zip"
+    file.write_bytes(b"")
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def plan(terraform: Terraform, bundle: str) -> Mapping[str, Any]:
+    return terraform.plan({**GIVEN, "bundle": bundle})
+
+
+@pytest.fixture
+def subscriptions(plan: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Return the planned subscription of each pool."""
+    return {one["index"]: one["values"] for one in planned(plan, "google_pubsub_subscription", "pool")}
+
+
+@pytest.fixture
+def configs(plan: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return each pool's part of launcher_config, but for what is known only once it was applied."""
+    return dict(plan["output_changes"]["launcher_config"]["after"])
+
+
+def planned(plan: Mapping[str, Any], kind: str, name: str) -> Sequence[Mapping[str, Any]]:
+    resources = plan["planned_values"]["root_module"]["resources"]
+    return [one for one in resources if (one["type"], one["name"]) == (kind, name)]
+
+
+def runs(pool: Pool, settings: Mapping[str, str], order: AnySpec) -> bool:
+    """Return whether a launcher with these settings, on a host with every provider, runs what its pool may."""
+    host = Processes()
+    datacenter = settings["LAUNCHYARD_DATACENTER"]
+    size = settings.get("LAUNCHYARD_NODE_SIZE")
+    labels = settings.get("LAUNCHYARD_LABELS", "").split(",")
+    providers = Providers({cloud(datacenter): host}, host, sessions=host)
+    table = Lanes(served(providers, datacenter, NodeSize(size) if size else None, labels=[*filter(None, labels)]))
+    allowed = order.kind in pool["kinds"]
+    if isinstance(order, CapacitySpec) and pool.get("node_sizes"):
+        allowed &= order.node_size in pool["node_sizes"]
+    if isinstance(order, TaskSpec) and order.secrets:
+        allowed &= pool.get("secrets", False)
+    return allowed and table.find(lane(order)) is not None
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_a_pool_hears_exactly_the_bells_of_what_its_launchers_run(
+    name: str, subscriptions: Mapping[str, Mapping[str, Any]], configs: Mapping[str, Any]
+) -> None:
+    selects = parse(subscriptions[name]["filter"])
+
+    heard = {lane(order) for order in ORDERS if selects(to_attributes(Bell("one", lane(order))))}
+
+    assert heard == {lane(order) for order in ORDERS if runs(POOLS[name], configs[name]["settings"], order)}
+    assert heard
+
+
+def test_launchers_that_run_images_poll_for_them() -> None:
+    """So no filter selects the bells of such orders."""
+    assert FlyProvider.starting_limit is not None
+
+
+def test_a_launcher_listens_to_its_own_pools_subscription_and_may_pull_from_no_other(
+    plan: Mapping[str, Any], subscriptions: Mapping[str, Mapping[str, Any]], configs: Mapping[str, Any]
+) -> None:
+    granted = {one["index"]: one["values"] for one in planned(plan, "google_pubsub_subscription_iam_member", "pool")}
+
+    assert subscriptions.keys() == granted.keys() == configs.keys() == POOLS.keys()
+    for name, subscription in subscriptions.items():
+        path = f"projects/launchyard-test/subscriptions/{subscription['name']}"
+        assert configs[name]["settings"]["LAUNCHYARD_SUBSCRIPTION"] == path
+        assert (granted[name]["subscription"], granted[name]["role"]) == (
+            subscription["name"],
+            "roles/pubsub.subscriber",
+        )
+
+
+def test_a_host_with_an_identity_gets_credentials_without_a_secret(
+    plan: Mapping[str, Any], configs: Mapping[str, Any]
+) -> None:
+    (name,) = (name for name, pool in POOLS.items() if "subject" in pool)
+    (provider,) = planned(plan, "google_iam_workload_identity_pool_provider", "issuer")
+    (host,) = planned(plan, "google_service_account_iam_member", "host")
+    document = configs[name]["credentials"]
+
+    assert [other for other, config in configs.items() if config["credentials"] is not None] == [name]
+    assert document["credential_source"] == {"file": "/run/host/token"}
+    pool, _, issuer = document["audience"].removeprefix("//iam.googleapis.com/").partition("/providers/")
+    assert pool.endswith(f"/workloadIdentityPools/{provider['values']['workload_identity_pool_id']}")
+    assert issuer == provider["values"]["workload_identity_pool_provider_id"]
+    assert host["values"]["member"] == f"principal://iam.googleapis.com/{pool}/subject/{SUBJECT}"
+    assert provider["values"]["attribute_condition"] == f'assertion.sub in ["{SUBJECT}"]'
+    assert identity_pool.Credentials.from_info(document).requires_scopes  # type: ignore[no-untyped-call]
+
+
+def test_a_filter_that_pub_sub_would_refuse_for_its_length_is_refused_by_the_pools_name(
+    terraform: Terraform, bundle: str
+) -> None:
+    labels = [f"label-{number}" for number in range(MAX_OFFERED)]
+    too_long = {"datacenter": HERE, "kinds": ["session"], "labels": labels}
+
+    with pytest.raises(TerraformFailed, match=r'(?s)pools\["agents"\] has \d+ bytes.*fewer labels'):
+        terraform.plan({**GIVEN, "bundle": bundle, "pools": {"agents": too_long}})
