@@ -16,9 +16,10 @@ locals {
   # What nobody needs once this time has passed. The sweep deletes it first; Firestore's own deletion, up to a day later, is
   # the second line, for a sweep that does not run. Orders are in no such list: their ends must be settled, not deleted.
   expiring = {
-    enrolments       = "expires_at"
-    idempotency_keys = "expires_at"
-    spent_proofs     = "expires_at"
+    enrolments            = "expires_at"
+    idempotency_keys      = "expires_at"
+    operator_session_ends = "until"
+    spent_proofs          = "expires_at"
   }
 }
 
