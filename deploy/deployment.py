@@ -36,6 +36,7 @@ APIS: Final = frozenset(
         "artifactregistry.googleapis.com",
         "cloudbuild.googleapis.com",
         "cloudfunctions.googleapis.com",
+        "cloudresourcemanager.googleapis.com",
         "cloudscheduler.googleapis.com",
         "compute.googleapis.com",
         "firestore.googleapis.com",
@@ -52,7 +53,12 @@ APIS: Final = frozenset(
 )
 """Those of infra/terraform/apis.tf."""
 EXPIRING: Final = frozenset(
-    {("enrolments", "expires_at"), ("idempotency_keys", "expires_at"), ("spent_proofs", "expires_at")}
+    {
+        ("enrolments", "expires_at"),
+        ("idempotency_keys", "expires_at"),
+        ("operator_session_ends", "until"),
+        ("spent_proofs", "expires_at"),
+    }
 )
 """The collections whose documents Firestore deletes after the time in this field: infra/terraform/firestore.tf."""
 PLATFORM_SETTINGS: Final = frozenset({"FUNCTION_TARGET", "FUNCTION_SIGNATURE_TYPE", "LOG_EXECUTION_ID", THREADS})

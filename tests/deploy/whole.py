@@ -39,7 +39,12 @@ OUTPUTS: Final = "storage/storage/v1/b/launchyard-outputs"
 SOURCE: Final = f"storage/storage/v1/b/{PROJECT}-launchyard-source"
 REPOSITORY: Final = f"artifactregistry/v1/{PLACE}/repositories/launchyard-functions"
 AGENT: Final = f"serviceAccount:service-{NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
-EXPIRING: Final = ("enrolments", "idempotency_keys", "spent_proofs")
+EXPIRING: Final = {
+    "enrolments": "expires_at",
+    "idempotency_keys": "expires_at",
+    "operator_session_ends": "until",
+    "spent_proofs": "expires_at",
+}
 
 
 def email(account: str) -> str:
@@ -114,8 +119,8 @@ def _put_database(made: Resources) -> None:
         made.put(f"{DATABASE}/{path}", {"name": f"{name}/{path}", "indexConfig": {"indexes": single}})
     path = "collectionGroups/__default__/fields/*"
     made.put(f"{DATABASE}/{path}", {"name": f"{name}/{path}", "indexConfig": {"indexes": []}})
-    for group in EXPIRING:
-        path = f"collectionGroups/{group}/fields/expires_at"
+    for group, field in EXPIRING.items():
+        path = f"collectionGroups/{group}/fields/{field}"
         inherited = {"usesAncestorConfig": True, "ancestorField": f"{name}/collectionGroups/{group}/fields/*"}
         document = {"name": f"{name}/{path}", "indexConfig": inherited, "ttlConfig": {"state": "ACTIVE"}}
         made.put(f"{DATABASE}/{path}", document)
