@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from tests.infra.rehearsal import FILES, Rehearsal, Resource
 
-
 THREADS: Final = "THREADS"
 """The one setting that the framework reads, and not the code."""
 
