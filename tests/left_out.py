@@ -33,6 +33,7 @@ class Need:
 NEEDS: Final[Mapping[str, Need]] = {
     "emulator": Need("the emulators", lambda: google.obtain()),
     "terraform": Need("Terraform and the schemas", lambda: tools.obtain()),
+    "aws": Need("the real aws provider", lambda: tools.obtain_aws()),
     "checkov": Need("the packages of checkov", lambda: tools.obtain_checkov()),
 }
 """By marker. A test with several needs all of them."""

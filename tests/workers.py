@@ -33,7 +33,14 @@ PER_MODULE: Final = (
     "tests/e2e/test_sessions_on_our_launcher.py",
 )
 """Except here: the tests share what takes longer to prepare than they do."""
-FIRST: Final = ("tests/e2e/test_chaos.py", "tests/crash/", *PER_TEST)
+FIRST: Final = (
+    "tests/e2e/test_chaos.py",
+    "tests/crash/",
+    "tests/infra/test_outputs_s3.py",
+    "tests/infra/test_deployments.py",
+    "tests/infra/test_planted_faults.py",
+    *PER_TEST,
+)
 """The tests that take longest, the longest first."""
 A_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 

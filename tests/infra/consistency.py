@@ -7,9 +7,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tests.infra.rehearsal import FILES, Rehearsal, Resource
+
+THREADS: Final = "THREADS"
+"""The one setting that the framework reads, and not the code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ def wrong_settings(deployed: Deployed) -> list[str]:
         config = function["service_config"][0]
         plain = set(config["environment_variables"] or {})
         secret = {one["key"]: one["version"] for one in config["secret_environment_variables"]}
-        problems += difference(f"{entry}: setting", plain, set(service["settings"]) - never)
+        problems += difference(f"{entry}: setting", plain, {*service["settings"], THREADS} - never)
         problems += difference(f"{entry}: secret", secret, service["secrets"])
         problems += [f"{entry}: {name} has no version" for name, version in secret.items() if not version.isdecimal()]
     return problems
@@ -92,8 +95,7 @@ def wrong_threads(deployed: Deployed) -> list[str]:
         f"{entry}: THREADS is {threads}, and its concurrency {config['max_instance_request_concurrency']}"
         for entry, function in deployed.functions.items()
         for config in function["service_config"]
-        if (threads := config["environment_variables"].get("THREADS"))
-        != str(config["max_instance_request_concurrency"])
+        if (threads := config["environment_variables"].get(THREADS)) != str(config["max_instance_request_concurrency"])
     ]
 
 

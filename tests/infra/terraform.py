@@ -53,13 +53,22 @@ class Terraform:
     `-var-file=envs/dev.tfvars` may be an option.
     """
 
-    def __init__(self, folder: Path, scratch: Path, tools: Tools, real: Mapping[str, Path] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        scratch: Path,
+        tools: Tools,
+        *,
+        real: Mapping[str, Path] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.scratch = scratch
         self.folder = scratch / folder.parent.name / folder.name
         self._tools = tools
         self._plan = scratch / "plan"
         self._copy(folder)
-        self._configure({} if real is None else real)
+        self._configure(real or {})
+        self._environment |= environment or {}
 
     def init(self) -> None:
         """Install the modules and providers. Raises TerraformFailed."""
@@ -150,7 +159,7 @@ class Terraform:
         blocks = [MIRROR.format(path=path, name=name) for path, name in sources]
         configuration = self.scratch / "terraform.rc"
         configuration.write_text(f"provider_installation {{\n{''.join(blocks)}}}\n", encoding="utf-8")
-        self._environment = ENVIRONMENT | {
+        self._environment: dict[str, str] = ENVIRONMENT | {
             "TF_CLI_CONFIG_FILE": str(configuration),
             "TF_DATA_DIR": str(self.scratch / "data"),
         }

@@ -56,6 +56,7 @@ def downloads(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> dic
     monkeypatch.setattr(google, "obtain", stand_ins["emulator"].obtain)
     monkeypatch.setattr(tools, "obtain", stand_ins["terraform"].obtain)
     monkeypatch.setattr(tools, "obtain_checkov", stand_ins["checkov"].obtain)
+    monkeypatch.setattr(tools, "obtain_aws", stand_ins["aws"].obtain)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     pytester.makeini("\n    ".join(["[pytest]\nmarkers =", *(f"{marker}: needs a download" for marker in NEEDS)]))
     return stand_ins

@@ -14,10 +14,10 @@ Change = Callable[[str, Attribute, Any], Any]
 
 
 def refusals(block: Block, values: Values, steps: tuple[Step, ...] = ()) -> Iterator[tuple[tuple[Step, ...], str]]:
-    """Yield the path of each attribute with a value that the provider does not take, and why."""
+    """Yield the path of each attribute with a value that the provider does not take, and its name and why."""
     for name, attribute in block.attributes.items():
         if why := _why_not(attribute, values.get(name)):
-            yield (*steps, name), why
+            yield (*steps, name), f"{name}: {why}"
     for name, nested in block.blocks.items():
         inside = values.get(name)
         for index, item in enumerate(inside if isinstance(inside, list) else [inside]):

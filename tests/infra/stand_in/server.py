@@ -58,7 +58,7 @@ class Provider(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
     def ValidateResourceConfig(self, request: Message) -> Message:
         block = self._schema.resources[request[1].decode()]
         wrong = resources.refusals(block, values_of(request[2]) or {})
-        return {1: [error(f"Invalid value of {steps[-1]}", f"{steps[-1]}: {why}.", steps) for steps, why in wrong]}
+        return {1: [error(f"Invalid value of {steps[-1]}", f"{why}.", steps) for steps, why in wrong]}
 
     def UpgradeResourceState(self, request: Message) -> Message:
         return {1: {2: decode(request[3])[1]}}  # the state's JSON, as it is
