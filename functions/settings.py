@@ -152,6 +152,10 @@ class DoorbellSettings(Settings):
 class BucketSettings(Settings):
     bucket: str = Field(pattern=r"^(s3|gs)://[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", validation_alias="LAUNCHYARD_BUCKET")
     s3_endpoint: BaseUrl | None = Field(None, validation_alias="LAUNCHYARD_S3_ENDPOINT")
+    s3_region: Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]+$")] = Field(
+        "auto", validation_alias="LAUNCHYARD_S3_REGION"
+    )
+    """R2's is `auto`. Amazon refuses requests that were signed for another region than the bucket's."""
     s3_access_key_id: KeyId | None = Field(None, validation_alias="LAUNCHYARD_S3_ACCESS_KEY_ID")
     s3_secret_access_key: Secret | None = Field(None, validation_alias="LAUNCHYARD_S3_SECRET_ACCESS_KEY")
     sign_as: str | None = Field(None, validation_alias="LAUNCHYARD_SIGN_AS")

@@ -361,6 +361,7 @@ def bucket(settings: BucketSettings) -> OutputBucket:
     return open_bucket(
         settings.bucket,
         endpoint=settings.s3_endpoint,
+        region=settings.s3_region,
         access_key_id=settings.s3_access_key_id,
         secret=settings.s3_secret,
         sign_as=settings.sign_as,

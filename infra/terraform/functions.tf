@@ -22,6 +22,7 @@ locals {
     "LAUNCHYARD_BUCKET",
     "LAUNCHYARD_DATABASE",
     "LAUNCHYARD_S3_ENDPOINT",
+    "LAUNCHYARD_S3_REGION",
     "LAUNCHYARD_SIGN_AS",
     "LAUNCHYARD_SWEEP_CALLER",
     "LAUNCHYARD_TOPIC",
@@ -34,6 +35,7 @@ locals {
     LAUNCHYARD_BUCKET       = local.bucket_url
     LAUNCHYARD_DATABASE     = google_firestore_database.database.name
     LAUNCHYARD_S3_ENDPOINT  = try(local.s3.endpoint, null)
+    LAUNCHYARD_S3_REGION    = try(local.s3.region, null)
     LAUNCHYARD_SWEEP_CALLER = google_service_account.scheduler.email
     LAUNCHYARD_TOPIC        = google_pubsub_topic.doorbell.name
     LAUNCHYARD_URL          = local.url

@@ -22,12 +22,14 @@ from emulators.s3 import REGION, create_bucket, start_s3
 from emulators.s3_backend import Backend
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
+from functions import wiring
 from functions.adapters.buckets import open_bucket
 from functions.adapters.gcs import GcsBucket
 from functions.adapters.s3 import S3Bucket, s3_client
 from functions.domain.multipart import MIB, Part, PartLimits, parts_of
 from functions.domain.refusals import Forbidden, Invalid, NotFound, Unavailable
 from functions.ports import OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
+from functions.settings import BucketSettings
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_gcs import LocalGcs
 from tests.local_r2 import Clock
@@ -395,6 +397,22 @@ def test_the_local_s3_serves_from_its_own_processes_and_refuses_the_unsigned(tmp
     finally:
         for server in servers:
             stop(server)
+
+
+def test_a_url_is_signed_for_the_region_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "LAUNCHYARD_BUCKET": f"s3://{BUCKET}",
+        "LAUNCHYARD_S3_ENDPOINT": "https://s3.eu-central-1.amazonaws.com",
+        "LAUNCHYARD_S3_REGION": "eu-central-1",
+        "LAUNCHYARD_S3_ACCESS_KEY_ID": ACCESS_KEY,
+        "LAUNCHYARD_S3_SECRET_ACCESS_KEY": SECRET,
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    url = wiring.bucket(BucketSettings()).presign_download("outputs/a", "a.xml", VALID)
+
+    (credential,) = parse_qs(urlsplit(url).query)["X-Amz-Credential"]
+    assert credential.split("/")[2] == "eu-central-1"
 
 
 @pytest.mark.parametrize("url", ["outputs", "s3://", "ftp://outputs", "file:///outputs"])
