@@ -1,3 +1,8 @@
+output "address" {
+  description = "The load balancer's IP address, for the A record of the gateway's domain; null without a gateway."
+  value       = one(google_compute_global_address.gateway[*].address)
+}
+
 output "bucket" {
   description = "The bucket of outputs, as LAUNCHYARD_BUCKET has it."
   value       = local.bucket_url

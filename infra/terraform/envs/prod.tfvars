@@ -18,8 +18,9 @@ outputs = {
 }
 
 secret_versions = {
-  LAUNCHYARD_CALLBACK_SECRET      = 1
-  LAUNCHYARD_S3_SECRET_ACCESS_KEY = 1
+  LAUNCHYARD_CALLBACK_SECRET          = 1
+  LAUNCHYARD_CALLBACK_SECRET_PREVIOUS = 1 # the one that comes next: docs/runbook.md, “The callback secret”
+  LAUNCHYARD_S3_SECRET_ACCESS_KEY     = 1
 }
 
 settings = {
