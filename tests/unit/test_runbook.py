@@ -14,7 +14,7 @@ from cli.app import build
 ROOT: Final = Path(__file__).parents[2]
 TERRAFORM: Final = ROOT / "infra" / "terraform"
 RUNBOOK: Final = ROOT / "docs" / "runbook.md"
-PAGES: Final = (RUNBOOK, TERRAFORM / "README.md")
+PAGES: Final = (RUNBOOK, TERRAFORM / "README.md", ROOT / "README.md")
 
 FENCED: Final = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INDENTED: Final = re.compile(r"^ {4,}\S.*\n(?: {4,}\S.*\n)*", re.MULTILINE)
@@ -61,23 +61,23 @@ def test_each_command_of_ours_exists_and_takes_its_arguments(
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "a-project")  # as the first commands of the runbook do
     command, rest = _command(arguments)
 
+    assert not hasattr(command, "commands"), f"{command.name} is a group: name one of its commands"
     command.make_context(command.name, rest)
 
 
 @pytest.mark.parametrize("arguments", named(), ids=" ".join)
 def test_each_command_of_ours_that_the_text_names_has_these_options(arguments: list[str]) -> None:
     command, rest = _command(arguments)
-    options = {option for parameter in command.params for option in parameter.opts}
+    options = {"--help", *(option for parameter in command.params for option in parameter.opts)}
 
     assert [word for word in rest if word.startswith("-") and word not in options] == []
 
 
 def _command(arguments: list[str]) -> tuple[Any, list[str]]:
-    """Return the command, and what follows its name."""
+    """Return the command, or the group if no more is named, and what follows its name."""
     found: Any = get_command(build())
     rest = list(arguments)
-    while hasattr(found, "commands"):
-        assert rest, f"{found.name} is a group: name one of its commands"
+    while hasattr(found, "commands") and rest:
         assert rest[0] in found.commands, f"{found.name} has no command {rest[0]}"
         found = found.commands[rest.pop(0)]
     return found, rest
