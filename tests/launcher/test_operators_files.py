@@ -9,6 +9,7 @@ import pytest
 from pydantic_settings import BaseSettings
 
 from functions.apis import APIS, EVERYTHING
+from functions.apis.v1.settings import SweepSettings
 from functions.wiring import plan_for
 from launcher.daemon.daemon import LAST_SECONDS, LEAVE_SECONDS
 from launcher.providers.qemu.settings import PREFIX, HostSettings
@@ -28,7 +29,7 @@ NAME: Final = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
 CALL: Final = re.compile(r"\blog\.(?:info|warning|error|exception|critical)\(\s*([^,]+)")
 ROW: Final = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 KINDS: Final[tuple[type[BaseSettings], ...]] = (LauncherSettings, ToolSettings, ImageSettings)
-OF_THE_FUNCTIONS: Final = plan_for(APIS, EVERYTHING).settings
+OF_THE_FUNCTIONS: Final[tuple[type[BaseSettings], ...]] = (*plan_for(APIS, EVERYTHING).settings, SweepSettings)
 NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in KINDS for field in kind.model_fields} | {
     str(field.validation_alias) for kind in OF_THE_FUNCTIONS for field in kind.model_fields.values()
 }
