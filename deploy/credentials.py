@@ -10,7 +10,7 @@ from deploy.google import SCOPE, LoggedOut
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-HOW: Final = (
+LOGIN_ADVICE: Final = (
     "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a file with credentials"
 )
 
@@ -32,7 +32,7 @@ class OperatorCredentials:
             try:
                 self.credentials.before_request(Request(), "GET", url, headers)  # type: ignore[no-untyped-call]
             except GoogleAuthError as error:
-                raise LoggedOut(f"no token could be had ({type(error).__name__}): {HOW}") from None
+                raise LoggedOut(f"no token could be had ({type(error).__name__}): {LOGIN_ADVICE}") from None
         return headers
 
 
@@ -45,7 +45,7 @@ def find(project: str) -> OperatorCredentials:
     try:
         credentials, _ = google.auth.default(scopes=[SCOPE], quota_project_id=None)
     except GoogleAuthError:
-        raise LoggedOut(f"there are no credentials for Google Cloud: {HOW}") from None
+        raise LoggedOut(f"there are no credentials for Google Cloud: {LOGIN_ADVICE}") from None
     if isinstance(credentials, UserCredentials) and credentials.quota_project_id is None:
         credentials = credentials.with_quota_project(project)
     return OperatorCredentials(credentials)

@@ -9,7 +9,7 @@ from deploy.data import Service, TerraformData, Use
 
 NAME: Final = "launchyard"
 """The default of Terraform's variable `name`."""
-SHORT: Final = "ly"
+SHORT_NAME: Final = "ly"
 EVERYTHING: Final = "everything"
 SWEEP: Final = "sweep"
 CALLBACK_SECRET: Final = "LAUNCHYARD_CALLBACK_SECRET"  # noqa: S105  # the name of a setting
@@ -118,7 +118,9 @@ class Deployment:
 
     def account(self, service: str) -> str:
         """Return the e-mail address of a service account: a service's, `pool-<pool>`, `scheduler` or `builder`."""
-        first = SHORT if self.target.name == NAME else self.target.name  # an account's id has 30 characters at most
+        first = (
+            SHORT_NAME if self.target.name == NAME else self.target.name
+        )  # an account's id has 30 characters at most
         return f"{first}-{service}@{self.target.project}.iam.gserviceaccount.com"
 
     @property

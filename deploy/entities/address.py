@@ -12,7 +12,7 @@ from shared.http_client import explain, open_client
 
 SUBJECT: Final = "url"
 HEALTH: Final = "/v1/health"
-SECONDS: Final = 20.0
+ANSWER_SECONDS: Final = 20.0
 """A function that has to start first takes some seconds."""
 
 
@@ -21,7 +21,7 @@ def look(deployment: Deployment) -> str | None:
     if deployment.url is None:
         return None
     try:
-        with open_client(deployment.url, timeout=SECONDS) as client:
+        with open_client(deployment.url, timeout=ANSWER_SECONDS) as client:
             answer = client.get(HEALTH)
     except httpx.HTTPError as error:
         return explain(error, httpx.URL(deployment.url))

@@ -33,7 +33,7 @@ NEEDED: Final = frozenset(
         *("LAUNCHYARD_SIGN_AS", "LAUNCHYARD_SWEEP_CALLER", "LAUNCHYARD_TOPIC", "LAUNCHYARD_URL", "THREADS"),
     }
 )
-OURS: Final = ("serviceAccount:", "allUsers", "principal:")
+OUR_MEMBERS: Final = ("serviceAccount:", "allUsers", "principal:")
 NOT_OURS: Final = frozenset(
     {POLICY, f"{TOPICS}/another-teams", f"{DATABASE}/collectionGroups/__default__/fields/*"}
     | {path for path in PLAIN.documents if path.startswith(RUN)}  # it goes with its function
@@ -47,7 +47,7 @@ def resources(made: Resources) -> list[str]:
 
 
 def grants(made: Resources) -> list[tuple[str, str, str]]:
-    return sorted(grant for grant in made.grants() if grant[1].startswith(OURS))
+    return sorted(grant for grant in made.grants() if grant[1].startswith(OUR_MEMBERS))
 
 
 def given(path: str) -> set[str]:

@@ -24,9 +24,9 @@ APIS: Final = (
 )
 HIDDEN: Final = "a-value-that-no-check-may-show"
 PARENT: Final = f"projects/{PROJECT}"
-PLACE: Final = f"{PARENT}/locations/{REGION}"
-RUN: Final = f"run/v2/{PLACE}/services"
-FUNCTIONS: Final = f"cloudfunctions/v2/{PLACE}/functions"
+LOCATION: Final = f"{PARENT}/locations/{REGION}"
+RUN: Final = f"run/v2/{LOCATION}/services"
+FUNCTIONS: Final = f"cloudfunctions/v2/{LOCATION}/functions"
 DATABASE: Final = f"firestore/v1/{PARENT}/databases/launchyard"
 TOPICS: Final = f"pubsub/v1/{PARENT}/topics"
 SUBSCRIPTIONS: Final = f"pubsub/v1/{PARENT}/subscriptions"
@@ -34,10 +34,10 @@ SECRETS: Final = f"secretmanager/v1/{PARENT}/secrets"
 ACCOUNTS: Final = f"iam/v1/{PARENT}/serviceAccounts"
 SERVICE_APIS: Final = f"serviceusage/v1/{PARENT}/services"
 POLICY: Final = f"cloudresourcemanager/v3/{PARENT}"
-JOB: Final = f"cloudscheduler/v1/{PLACE}/jobs/launchyard-sweep"
+JOB: Final = f"cloudscheduler/v1/{LOCATION}/jobs/launchyard-sweep"
 OUTPUTS: Final = "storage/storage/v1/b/launchyard-outputs"
 SOURCE: Final = f"storage/storage/v1/b/{PROJECT}-launchyard-source"
-REPOSITORY: Final = f"artifactregistry/v1/{PLACE}/repositories/launchyard-functions"
+REPOSITORY: Final = f"artifactregistry/v1/{LOCATION}/repositories/launchyard-functions"
 AGENT: Final = f"serviceAccount:service-{NUMBER}@gcp-sa-pubsub.iam.gserviceaccount.com"
 EXPIRING: Final = {
     "enrolments": "expires_at",
@@ -189,11 +189,11 @@ def _put_function(made: Resources, service: str, url: str, gateway: bool, gcs: b
     made.put(
         f"{FUNCTIONS}/{name}",
         {
-            "name": f"{PLACE}/functions/{name}",
+            "name": f"{LOCATION}/functions/{name}",
             "state": "ACTIVE",
             "environment": "GEN_2",
             "serviceConfig": {
-                "service": f"{PLACE}/services/{name}",
+                "service": f"{LOCATION}/services/{name}",
                 "serviceAccountEmail": email(service),
                 "environmentVariables": {**read, "THREADS": "80", "LOG_EXECUTION_ID": "true"},
                 "secretEnvironmentVariables": [_secret_variable(setting) for setting in secrets],
@@ -203,7 +203,7 @@ def _put_function(made: Resources, service: str, url: str, gateway: bool, gcs: b
             },
         },
     )
-    made.put(f"{RUN}/{name}", {"name": f"{PLACE}/services/{name}"})
+    made.put(f"{RUN}/{name}", {"name": f"{LOCATION}/services/{name}"})
     made.grant(f"{RUN}/{name}", member("scheduler") if service == "sweep" else "allUsers", "roles/run.invoker")
     for setting in secrets:
         secret = f"{SECRETS}/{_secret(setting)}"
