@@ -26,7 +26,7 @@ MIRROR: Final = """\
     include = ["registry.terraform.io/hashicorp/{name}"]
   }}
 """
-SECONDS: Final = 300
+TIMEOUT_SECONDS: Final = 300
 CHANGES: Final = 2
 """The exit code of `plan -detailed-exitcode` if there are changes."""
 
@@ -177,6 +177,6 @@ def run_terraform(
         input=stdin,
         capture_output=True,
         encoding="utf-8",
-        timeout=SECONDS,
+        timeout=TIMEOUT_SECONDS,
         check=False,
     )

@@ -39,7 +39,7 @@ def inventory(services: list[str], pools: int, *, secrets: dict[str, list[str]],
         # The store.
         "google_firestore_backup_schedule": 1 if prod else 0,
         "google_firestore_database": 1,
-        "google_firestore_field": len(INDEXES["fieldOverrides"]) + 3,  # what expires
+        "google_firestore_field": len(INDEXES["fieldOverrides"]) + 4,  # what expires
         "google_firestore_index": len(INDEXES["indexes"]),
         # The doorbell.
         "google_pubsub_subscription": pools + 1,  # the dead letters'

@@ -25,7 +25,7 @@ from tests.infra.stand_in.schema import Attribute, Block, NestedBlock, Nesting, 
 MODULE: Final = re.compile(r"package/lib/[^/]+/index\.js")
 CLASS: Final = re.compile(r"export class (\w+) extends cdktf\.Terraform(Provider|Resource|DataSource) ")
 TYPE_NAME: Final = re.compile(r'tfResourceType = "(\w+)"')
-PART: Final = re.compile(r"^export (?:class|interface|function) (\w+)", re.MULTILINE)
+DECLARATION: Final = re.compile(r"^export (?:class|interface|function) (\w+)", re.MULTILINE)
 FLAGS: Final = re.compile(r"^  // (\w+) - computed: (\w+), optional: (\w+), required: (\w+)$", re.MULTILINE)
 DESCRIPTOR: Final = re.compile(
     r"(?P<name>\w+): \{\s+value: (?P<value>.*),\s+isBlock: (?P<block>\w+),"
@@ -97,7 +97,7 @@ def _sources(wheel: Path) -> Iterator[str]:
 
 
 def _parts(text: str) -> _Parts:
-    _, *pieces = PART.split(text)
+    _, *pieces = DECLARATION.split(text)
     return _Parts(zip(pieces[::2], pieces[1::2], strict=True))
 
 
