@@ -33,6 +33,7 @@ from functions.domain.parent_notices import Mailbox, Notice
 from functions.domain.pools import Pool
 from functions.domain.quotas import DEFAULT_QUOTAS, Quotas
 from functions.domain.refusals import Unavailable, WrongState
+from functions.engine.accounts import MAX_UNCONFIRMED, SIGNUPS_A_MINUTE
 from functions.engine.arrivals import MAX_DISPLACED, MAX_WAITING, Arrivals
 from functions.engine.attestation import Image, Trust
 from functions.engine.claims import NextClaim
@@ -202,6 +203,8 @@ class Ports:
     max_waiting: int = MAX_WAITING
     max_displaced: int = MAX_DISPLACED
     quotas: Quotas = DEFAULT_QUOTAS
+    signups_a_minute: int = SIGNUPS_A_MINUTE
+    max_unconfirmed: int = MAX_UNCONFIRMED
     lease: timedelta = LEASE
     attestation: Attestation = Attestation.OPTIONAL
     secrets: OperatorSecrets = field(default_factory=OperatorSecrets)
@@ -254,7 +257,9 @@ class Ports:
             LeaseSettings: LeaseSettings.model_construct(lease_seconds=self.lease.total_seconds()),
             QuotaSettings: QuotaSettings.model_construct(**asdict(self.quotas)),
             WaitingSettings: WaitingSettings.model_construct(threads=MANY, max_waiting=self.max_waiting),
-            SignupSettings: SignupSettings(),
+            SignupSettings: SignupSettings.model_construct(
+                signups_a_minute=self.signups_a_minute, max_unconfirmed=self.max_unconfirmed
+            ),
             PoolSettings: PoolSettings.model_construct(attestation=self.attestation),
         }
 
