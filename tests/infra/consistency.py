@@ -77,7 +77,7 @@ def wrong_entry_points(deployed: Deployed) -> list[str]:
 def wrong_settings(deployed: Deployed) -> list[str]:
     """A function's environment has exactly the settings that the code reads there, its secrets by version."""
     problems: list[str] = []
-    never = {"gcs": {"LAUNCHYARD_S3_ENDPOINT"}, "s3": {"LAUNCHYARD_SIGN_AS"}}[deployed.kind]
+    never = {"gcs": {"LAUNCHYARD_S3_ENDPOINT", "LAUNCHYARD_S3_REGION"}, "s3": {"LAUNCHYARD_SIGN_AS"}}[deployed.kind]
     for entry, function in deployed.functions.items():
         service = deployed.services.get(entry, {"settings": [], "secrets": []})
         config = function["service_config"][0]

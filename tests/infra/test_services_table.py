@@ -111,7 +111,8 @@ def test_a_function_uses_and_knows_only_what_its_routes_need() -> None:
     }
     bucket, callback = "LAUNCHYARD_S3_SECRET_ACCESS_KEY", "LAUNCHYARD_CALLBACK_SECRET"
     operator, trust = ["LAUNCHYARD_ADMIN_PASSWORD"], ["LAUNCHYARD_ITA_API_KEY"]
-    assert of("secrets", bucket) == {
+    previous = f"{callback}_PREVIOUS"
+    assert of("secrets", bucket, previous) == {
         "callback": ["ANTHROPIC_API_KEY", callback],
         "capacity": [*operator, callback, *trust],
         "claim": [callback],
@@ -126,6 +127,7 @@ def test_a_function_uses_and_knows_only_what_its_routes_need() -> None:
     assert {name for name, service in services.items() if bucket in service["secrets"]} == {
         name for name, service in services.items() if "bucket" in service["uses"]
     }
+    assert all((callback in service["secrets"]) == (previous in service["secrets"]) for service in services.values())
 
 
 def test_every_setting_of_a_function_is_in_the_list_with_its_kind() -> None:
