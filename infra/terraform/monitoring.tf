@@ -99,7 +99,7 @@ locals {
       severity = "WARNING"
       query    = "sum(increase(${local.promql.lost_feeds}{${local.of_run}}[15m])) > 20"
       meaning  = "The streams that report new orders have ended again and again for 15 minutes: launchers that poll wait up to 15 s longer for orders."
-      first    = "Read `why` in the `order_feed_lost` lines. If it is `FailedPrecondition`, an index is missing: `launchyard deploy check` names it."
+      first    = "Read `why` in the `order_feed_lost` lines. If it is `FailedPrecondition`, an index is missing: `launchyard deploy check --region ${var.region}` names it."
     }
     bells_not_rung = {
       title    = "Bells not rung"
