@@ -83,6 +83,7 @@ my ($status) = $answer =~ m{^HTTP/1\.1 (\d+)};
 print "[worker] upload: $status\n";
 fail("The upload was refused: $status") unless $status == 200;
 
+my $total_time_ms = (time - $began) * 1000; # the same in a repeated report
 for my $which (split /,/, $callbacks) {
     if ($which eq 'error') {
         call_back({ status => 'error', error => 'The worker has changed its mind.' });
@@ -94,7 +95,7 @@ for my $which (split /,/, $callbacks) {
         output_file_name => $name,
         output_file_size => length($file) + 0,
         metrics          => {
-            total_time_ms     => (time - $began) * 1000,
+            total_time_ms     => $total_time_ms,
             entities_exported => 1,
             entities_failed   => 0,
             peak_memory_mb    => 20,
