@@ -15,6 +15,8 @@ from deploy.rows import Row, Seen, Unseen, see
 
 DATABASE: Final = "launchyard"
 """The database, if nothing names another: the default of Terraform's variable."""
+FEDERATED: Final = "external_account"
+"""The type of the credentials of hosts that have an identity of another issuer (https://google.aip.dev/auth/4117)."""
 
 
 def check(google: Google, target: Target, data: TerraformData, outputs: Outputs | None = None) -> Sequence[Row]:
@@ -50,7 +52,7 @@ def recognise(
     found = {} if isinstance(deployed, Unseen) else deployed
     first = f"{target.name}-"
     own = {name.removeprefix(first): one for name, one in found.items() if name.removeprefix(first) in data.services}
-    named = outputs.launcher_config.keys()
+    credentials = {pool: config.credentials for pool, config in outputs.launcher_config.items() if config.credentials}
     return Deployment(
         target=target,
         data=data,
@@ -58,8 +60,8 @@ def recognise(
         database=outputs.database or _usual(own.values(), "LAUNCHYARD_DATABASE") or DATABASE,
         bucket=outputs.bucket or _usual(own.values(), "LAUNCHYARD_BUCKET"),
         url=outputs.url or _usual(own.values(), "LAUNCHYARD_URL"),
-        federated=frozenset(one for one, config in outputs.launcher_config.items() if config.credentials is not None),
-        pools=frozenset(named) | (frozenset() if isinstance(pools, Unseen) else pools),
+        federated=frozenset(pool for pool, one in credentials.items() if one.get("type") == FEDERATED),
+        pools=frozenset(credentials) | (frozenset() if isinstance(pools, Unseen) else pools),
     )
 
 

@@ -87,7 +87,7 @@ class TerraformData:
 
 
 class LauncherConfig(BaseModel):
-    """What a pool's launchers get; `credentials` are those without a secret, for hosts with an identity."""
+    """What a pool's launchers get; `credentials` are without a secret, and None if the pool's launchers poll."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 

@@ -84,8 +84,8 @@ class Target:
 class Deployment:
     """`gateway`: one function for each service, behind a load balancer; otherwise one serves everything.
 
-    `bucket` is None if neither Terraform's outputs nor a function name it. `federated` are the pools whose launchers
-    have an identity of another issuer.
+    `bucket` is None if neither Terraform's outputs nor a function name it. `pools` are those whose launchers hear
+    bells, and `federated` those of them whose launchers have an identity of another issuer.
     """
 
     target: Target

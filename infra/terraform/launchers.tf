@@ -1,6 +1,7 @@
 # What a pool's launchers need to hear bells: an account that may pull from the pool's own subscription and do nothing else,
 # a way to act as it without a downloaded key, and the settings and credentials that `launchyard launcher install` takes.
-# Orders are claimed over HTTPS with a launcher's key, which Terraform never sees.
+# Orders are claimed over HTTPS with a launcher's key, which Terraform never sees. Launchers of a pool without subject and
+# public_key cannot pull: they poll, and nothing is made for them here, because bells that nobody pulls pile up.
 
 locals {
   # The lanes of agents' sessions by pool: one for each choice of at most three of its labels, none of them included.
@@ -31,6 +32,10 @@ locals {
   }
 
   identified = { for name, pool in var.pools : name => pool.subject if pool.subject != null }
+  keyed      = { for name, pool in var.pools : name => pool.public_key if pool.public_key != null }
+
+  # The pools whose launchers can prove who they are.
+  listening = { for name, pool in var.pools : name => pool if pool.subject != null || pool.public_key != null }
 
   # https://docs.cloud.google.com/iam/docs/workload-identity-federation#impersonation
   identity_pool = "//iam.googleapis.com/projects/${var.project_number}/locations/global/workloadIdentityPools/${var.name}-hosts"
@@ -39,16 +44,23 @@ locals {
     for name, pool in var.pools : name => {
       settings = merge(
         {
-          LAUNCHYARD_URL          = local.url
-          LAUNCHYARD_DATACENTER   = pool.datacenter
-          LAUNCHYARD_SUBSCRIPTION = "projects/${var.project_id}/subscriptions/${google_pubsub_subscription.pool[name].name}"
+          LAUNCHYARD_URL        = local.url
+          LAUNCHYARD_DATACENTER = pool.datacenter
         },
+        contains(keys(local.listening), name) ? { LAUNCHYARD_SUBSCRIPTION = "projects/${var.project_id}/subscriptions/${google_pubsub_subscription.pool[name].name}" } : {},
         # A launcher of one size takes capacity alone.
         pool.kinds == toset(["capacity"]) && length(pool.node_sizes) == 1 ? { LAUNCHYARD_NODE_SIZE = one(pool.node_sizes) } : {},
         contains(pool.kinds, "session") && length(pool.labels) > 0 ? { LAUNCHYARD_LABELS = join(",", pool.labels) } : {},
       )
-      # Application default credentials without a secret: they say where the host's own token is, and what to change it into.
-      credentials = pool.subject == null ? null : {
+      credentials = lookup(local.credentials, name, null)
+    }
+  }
+
+  # Application default credentials without a secret.
+  credentials = merge(
+    # They say where the host's own token is, and what to change it into.
+    {
+      for name in keys(local.identified) : name => {
         type                              = "external_account"
         universe_domain                   = "googleapis.com"
         audience                          = "${local.identity_pool}/providers/issuer"
@@ -57,24 +69,23 @@ locals {
         service_account_impersonation_url = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/${google_service_account.pool[name].email}:generateAccessToken"
         credential_source                 = { file = var.workload_identity.token_file }
       }
-    }
-  }
-
-  # The credentials of hosts that have a key pair, but for the private key, which is added on the host.
-  launcher_keys = {
-    for name, key in google_service_account_key.host : name => {
-      type            = "service_account"
-      universe_domain = "googleapis.com"
-      project_id      = var.project_id
-      client_email    = google_service_account.pool[name].email
-      private_key_id  = basename(key.name)
-      token_uri       = "https://oauth2.googleapis.com/token"
-    }
-  }
+    },
+    # They lack the private key, which `launchyard launcher install` adds on the host.
+    {
+      for name, key in google_service_account_key.host : name => {
+        type            = "service_account"
+        universe_domain = "googleapis.com"
+        project_id      = var.project_id
+        client_email    = google_service_account.pool[name].email
+        private_key_id  = basename(key.name)
+        token_uri       = "https://oauth2.googleapis.com/token"
+      }
+    },
+  )
 }
 
 resource "google_service_account" "pool" {
-  for_each = var.pools
+  for_each = local.listening
 
   project      = var.project_id
   account_id   = "${local.accounts}-pool-${each.key}"
@@ -85,13 +96,13 @@ resource "google_service_account" "pool" {
   lifecycle {
     precondition {
       condition     = length(local.filters[each.key]) <= 256
-      error_message = "The filter of pools[\"${each.key}\"] has ${length(local.filters[each.key])} bytes, and Pub/Sub takes 256. Give the pool fewer labels, kinds or node_sizes. For the rest make another pool, or let launchers poll: they need no pool here."
+      error_message = "The filter of pools[\"${each.key}\"] has ${length(local.filters[each.key])} bytes, and Pub/Sub takes 256. Give the pool fewer labels, kinds or node_sizes. For the rest make another pool, or let launchers poll: their pool needs neither subject nor public_key."
     }
   }
 }
 
 resource "google_pubsub_subscription_iam_member" "pool" {
-  for_each = var.pools
+  for_each = local.listening
 
   project      = var.project_id
   subscription = google_pubsub_subscription.pool[each.key].name
@@ -145,7 +156,7 @@ resource "google_service_account_iam_member" "host" {
 # Only for hosts without an issuer. The key pair is made on the host: Google gets the certificate, and nobody the private key.
 resource "google_service_account_key" "host" {
   #checkov:skip=CKV2_GCP_3:It is made on demand, and its private key never leaves the host.
-  for_each = { for name, pool in var.pools : name => pool.public_key if pool.public_key != null }
+  for_each = local.keyed
 
   service_account_id = google_service_account.pool[each.key].name
   public_key_data    = base64encode(each.value)

@@ -14,13 +14,8 @@ output "functions" {
 }
 
 output "launcher_config" {
-  description = "By pool: the settings of its launchers, and their credentials for Google Cloud without a secret, or null. `launchyard launcher install` takes it."
+  description = "By pool: the settings of its launchers, and their credentials for Google Cloud without a secret, or null if they poll. `launchyard launcher install` takes it."
   value       = local.launcher_config
-}
-
-output "launcher_keys" {
-  description = "By pool with a public_key: its launchers' credentials for Google Cloud but for the private key, which is on the host."
-  value       = local.launcher_keys
 }
 
 output "service_accounts" {

@@ -1,5 +1,5 @@
-# The doorbell: one message for each order that waits, and for each pool a subscription to the orders that its launchers can
-# run. A lost bell loses no order, because the sweep rings again until the order is claimed.
+# The doorbell: one message for each order that waits, and for each pool that can prove itself a subscription to the orders
+# that its launchers can run. A lost bell loses no order, because the sweep rings again until the order is claimed.
 locals {
   pubsub_agent = "serviceAccount:service-${var.project_number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
@@ -21,7 +21,7 @@ resource "google_pubsub_topic_iam_member" "doorbell" {
 }
 
 resource "google_pubsub_subscription" "pool" {
-  for_each = var.pools
+  for_each = local.listening
 
   project = var.project_id
   name    = "${var.name}-pool-${each.key}"
@@ -77,7 +77,7 @@ resource "google_pubsub_topic_iam_member" "dead" {
 }
 
 resource "google_pubsub_subscription_iam_member" "dead" {
-  for_each = var.pools
+  for_each = local.listening
 
   project      = var.project_id
   subscription = google_pubsub_subscription.pool[each.key].name

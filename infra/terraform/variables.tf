@@ -197,7 +197,7 @@ variable "point_in_time_recovery" {
 }
 
 variable "pools" {
-  description = "The pools of launchers by name. A pool's launchers hear the bells of its datacenter and of the kinds of orders that it takes: capacity (of node_sizes, or of all), export, task, session. secrets is for pools that may have your secrets; labels are those of sessions. subject is the hosts' identity at the issuer of workload_identity; public_key is the certificate (PEM) of a key pair that is made on the host."
+  description = "The pools of launchers by name. A pool's launchers hear the bells of its datacenter and of the kinds of orders that it takes: capacity (of node_sizes, or of all), export, task, session. secrets is for pools that may have your secrets; labels are those of sessions. subject is the hosts' identity at the issuer of workload_identity; public_key is the certificate (PEM) of a key pair that is made on the host. With neither of the two, its launchers poll over HTTPS."
   type = map(object({
     datacenter = string
     kinds      = set(string)
@@ -248,6 +248,11 @@ variable "pools" {
   validation {
     condition     = alltrue([for pool in var.pools : pool.public_key == null || can(regex("^-----BEGIN CERTIFICATE-----\\s", pool.public_key))])
     error_message = "The public_key in pools must be a certificate in PEM. The private key stays on the host."
+  }
+
+  validation {
+    condition     = alltrue([for pool in var.pools : pool.subject == null || pool.public_key == null])
+    error_message = "A pool in pools may have subject or public_key, not both: make another pool for the hosts with a key pair."
   }
 }
 

@@ -31,6 +31,9 @@ def install(
     name: Annotated[str, typer.Option(help="This launcher's name, which no other launcher of the account has.")],
     image: Annotated[Path | None, typer.Option(help="The guest image's directory, an absolute path.")] = None,
     image_digest: Annotated[str | None, typer.Option(help="Its digest: 64 hexadecimal digits.")] = None,
+    private_key: Annotated[
+        Path | None, typer.Option(help="The file of the host's private key, if the pool has a public_key.")
+    ] = None,
     key_stdin: Annotated[
         bool, typer.Option("--key-stdin", help="Read the launcher's key from standard input.")
     ] = False,
@@ -55,6 +58,7 @@ def install(
         Path(sys.executable),
         image,
         image_digest,
+        private_key,
         host,
         running=root is None,
     )
@@ -97,18 +101,25 @@ def carry_out(plan: Plan, root: Path, service: Service | None) -> bool:
     Raises ServiceFailed, NotActive, OSError.
     """
     outdated = [file for file in plan.files if not file.is_at(root)]
+    obsolete = [path for path in plan.obsolete if files.inside(root, path).exists()]
+    changes = bool(outdated or obsolete)
+    if changes and service is not None:
+        files.begin(root)
     files.write(root, outdated)
     for file in outdated:
         typer.echo(f"wrote {file.path} ({file.mode:04o})")
-    for verb, names in (("added", plan.added), ("changed", plan.changed)):
+    for path in files.unlink(root, obsolete):
+        typer.echo(f"removed {path}")
+    for verb, names in (("added", plan.added), ("changed", plan.changed), ("removed", plan.removed)):
         if names:
             typer.echo(f"{verb}: {', '.join(names)}")
-    if not outdated:
+    if not changes:
         typer.echo("Nothing has changed.")
     if service is not None:
         service.reload()  # always: an installation before this one may have been interrupted here
     if service is not None and plan.can_start:
-        service.start(anew=bool(outdated))
+        service.start(anew=files.is_unfinished(root))
+        files.finish(root)
         typer.echo(f"{files.UNIT} is active.")
     for note in plan.notes:
         typer.echo(note)

@@ -76,10 +76,6 @@ class ExternalAccount(_Strict):
     def token_file(self) -> Path:
         return Path(self.credential_source.file)
 
-    def document(self) -> bytes:
-        """Return the file to which GOOGLE_APPLICATION_CREDENTIALS leads."""
-        return self.model_dump_json(indent=2, exclude_none=True).encode() + b"\n"
-
 
 def _settings(settings: dict[str, str]) -> dict[str, str]:
     if unknown := sorted(settings.keys() - CONFIGURABLE):
@@ -91,11 +87,22 @@ def _settings(settings: dict[str, str]) -> dict[str, str]:
     return settings
 
 
+class ServiceAccount(_Strict):
+    """Google's credentials of a service account with a key pair, but for the private key, which is on the host."""
+
+    type: Literal["service_account"]
+    project_id: Text
+    client_email: Text
+    private_key_id: Text
+    token_uri: Url
+    universe_domain: Text | None = None
+
+
 class PoolConfig(_Strict):
     """What the launchers of a pool have in common."""
 
     settings: Annotated[dict[str, str], AfterValidator(_settings)]
-    credentials: ExternalAccount | None = None
+    credentials: Annotated[ExternalAccount | ServiceAccount, Field(discriminator="type")] | None = None
 
 
 POOLS: Final = TypeAdapter(dict[str, PoolConfig])

@@ -1,11 +1,12 @@
 """The file of the unit's environment: reads it as systemd does, and changes single variables in it.
 
 systemd.exec(5), EnvironmentFile=. Whatever else an operator wrote in it stays as it is, comments included. What is
-written here has the same meaning for a shell, because operators read the file with one, too.
+written here has the same meaning for a shell, because operators read the file with one, too. A comment of the file
+names the variables that a pool's configuration has set, so that they go when the configuration no longer has them.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,6 +15,7 @@ LINE_END: Final = re.compile(r"(?<!\\)\n")
 ASSIGNMENT: Final = re.compile(r"[ \t]*([A-Za-z_]\w*)[ \t]*=[ \t]*(.*?)\s*", re.DOTALL | re.ASCII)
 PLAIN: Final = re.compile(r"[\w@%+:,./=-]*", re.ASCII)
 QUOTES: Final = ("'", '"')
+OF_THE_POOL: Final = "# Set by the pool's configuration: "
 ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -50,6 +52,28 @@ class Environment:
             elif found[name][0] != value:
                 lines[found[name][1]] = f"{name}={_quoted(value)}"
         return Environment("".join(f"{line}\n" for line in lines))
+
+    @property
+    def of_the_pool(self) -> frozenset[str]:
+        """Return the names of the variables that a pool's configuration has set."""
+        marks = (line for line in LINE_END.split(self.text) if line.startswith(OF_THE_POOL))
+        return frozenset(name for line in marks for name in line.removeprefix(OF_THE_POOL).split())
+
+    def with_pool(self, values: Mapping[str, str]) -> "Environment":
+        """Return the file with a pool's values, and without what only the pool's configuration before had.
+
+        Raises EnvironmentUnclear.
+        """
+        kept = self._without(self.of_the_pool - values.keys()).with_values(values)
+        mark = f"{OF_THE_POOL}{' '.join(sorted(values))}"
+        lines = [mark if line.startswith(OF_THE_POOL) else line for line in LINE_END.split(kept.text)]
+        text = "\n".join(lines)
+        return Environment(text if mark in lines else f"{text}{mark}\n")
+
+    def _without(self, names: Collection[str]) -> "Environment":
+        gone = {number for name, _, number in self._assignments() if name in names}
+        lines = LINE_END.split(self.text)
+        return Environment("\n".join(line for number, line in enumerate(lines) if number not in gone))
 
     def _assignments(self) -> Iterator[tuple[str, str, int]]:
         """Yield the name, the value and the number of each line that sets a variable."""

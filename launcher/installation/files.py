@@ -16,6 +16,8 @@ UNITS: Final = Path("/etc/systemd/system")
 SETTINGS: Final = Path("/etc/launchyard")
 ENVIRONMENT: Final = SETTINGS / "launchyard.env"
 CREDENTIALS: Final = SETTINGS / "credentials.json"
+UNFINISHED: Final = SETTINGS / ".unfinished"
+"""It is there from before the first file of an installation is written until the launcher has started with all."""
 ALL: Final = (UNITS / UNIT, UNITS / SLICE, ENVIRONMENT, CREDENTIALS)
 PROGRAM: Final = "/opt/launchyard/bin/launchyard"
 """The program in the unit as it is shipped."""
@@ -73,16 +75,38 @@ def write(root: Path, files: Iterable[File]) -> None:
         _replace(there, file)
 
 
-def remove(root: Path) -> tuple[Path, ...]:
-    """Remove all that an installation writes, and return what was there. Raises OSError."""
+def begin(root: Path) -> None:
+    """Note that the launcher is to start anew, even if this installation is interrupted. Raises OSError."""
+    write(root, [File(UNFINISHED, b"")])
+
+
+def is_unfinished(root: Path) -> bool:
+    """Return whether an installation has begun and not finished."""
+    return inside(root, UNFINISHED).exists()
+
+
+def finish(root: Path) -> None:
+    """Note that the launcher has started with what was written. Raises OSError."""
+    inside(root, UNFINISHED).unlink(missing_ok=True)
+
+
+def unlink(root: Path, paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Remove files, and return those that were there. Raises OSError."""
     removed = []
-    for path in ALL:
+    for path in paths:
         with suppress(FileNotFoundError):
             inside(root, path).unlink()
             removed.append(path)
+    return tuple(removed)
+
+
+def remove(root: Path) -> tuple[Path, ...]:
+    """Remove all that an installation writes, and return what was there. Raises OSError."""
+    removed = unlink(root, ALL)
+    finish(root)
     with suppress(OSError):  # it is not there, or an operator keeps other files in it
         inside(root, SETTINGS).rmdir()
-    return tuple(removed)
+    return removed
 
 
 def _replace(there: Path, file: File) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from launcher.installation import config, faults
-from launcher.installation.config import ConfigWrong, PoolConfig
+from launcher.installation.config import ConfigWrong, ExternalAccount, PoolConfig
+from launcher.installation.credentials import CredentialsIncomplete, file_of
 from launcher.installation.environment import Environment, EnvironmentUnclear, is_writable
 from launcher.installation.files import CREDENTIALS, ENVIRONMENT, EXAMPLE, SLICE, File, inside, shipped, units
 from launcher.installation.variables import read_from
@@ -40,8 +41,9 @@ class CannotInstall(Exception):
 class Request:
     """What an operator asks for.
 
-    `key` is None if the installed one stays. `program` is what the unit starts, with this `python`. `root` is the root
-    of the host's file system; if the host is not `running` yet, what may come later is not looked for.
+    `key` and `private_key` are None if the installed ones stay. `program` is what the unit starts, with this `python`.
+    `root` is the root of the host's file system; if the host is not `running` yet, what may come later is not looked
+    for.
     """
 
     config: Path
@@ -52,6 +54,7 @@ class Request:
     python: Path
     image: Path | None = None
     image_digest: str | None = None
+    private_key: Path | None = None
     root: Path = Path("/")
     running: bool = True
 
@@ -63,8 +66,11 @@ class Plan:
     files: tuple[File, ...]
     """In the order of writing: whatever a file refers to is there before it."""
     added: tuple[str, ...]
-    """The names of settings; their values may be secret. So `changed`."""
+    """The names of settings; their values may be secret. So `changed` and `removed`."""
     changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    obsolete: tuple[Path, ...]
+    """The files to remove once all are written."""
     notes: tuple[str, ...]
     can_start: bool
     settings: LauncherSettings
@@ -75,17 +81,25 @@ class Plan:
 def prepare(request: Request, refusal: Callable[[LauncherSettings], str | None]) -> Plan:
     """Return what to write. `refusal` says why the control plane accepts no such launcher. Raises CannotInstall."""
     problems = list(_of_arguments(request))
-    pool, before = None, Environment()
+    pool, before, credentials = None, Environment(), None
     try:
         pool = config.read(request.config, request.pool)
     except ConfigWrong as wrong:
         problems += str(wrong).splitlines()
     try:
+        credentials = file_of(pool.credentials, request.private_key, request.root) if pool is not None else None
+    except CredentialsIncomplete as incomplete:
+        problems.append(str(incomplete))
+    try:
         before = installed(request.root) or before
     except EnvironmentUnclear as unclear:
         problems.append(str(unclear))
-    values = dict(_values(request, pool))
-    merged = (before if before.text else Environment(shipped(EXAMPLE))).with_values(values)
+    own, of_the_pool = dict(_own_values(request)), dict(_values_of(pool) if pool is not None else ())
+    values = {**own, **of_the_pool}
+    start = before if before.text else Environment(shipped(EXAMPLE))
+    merged = start.with_values(own)
+    if pool is not None:
+        merged = merged.with_pool(of_the_pool)
     if not {**before.variables, **values}.get(KEY):
         problems.append(f"The launcher's key is missing: set {KEY}, or pipe it to --key-stdin.")
     variables = {**OF_THE_UNIT, **merged.variables}
@@ -99,11 +113,13 @@ def prepare(request: Request, refusal: Callable[[LauncherSettings], str | None])
         problems.append(why)
     if pool is None or settings is None or problems:
         raise CannotInstall(tuple(dict.fromkeys(problems)))
-    credentials = () if pool.credentials is None else (File(CREDENTIALS, pool.credentials.document()),)
+    leads_to_credentials = merged.variables.get(GOOGLE_CREDENTIALS) == str(CREDENTIALS)
     return Plan(
-        files=(*credentials, File(ENVIRONMENT, merged.text.encode()), *units(request.program)),
+        files=(*filter(None, [credentials]), File(ENVIRONMENT, merged.text.encode()), *units(request.program)),
         added=tuple(name for name in values if name not in before.variables),
         changed=tuple(name for name, value in values.items() if before.variables.get(name, value) != value),
+        removed=tuple(sorted(before.variables.keys() - merged.variables.keys())),
+        obsolete=() if leads_to_credentials else (CREDENTIALS,),
         notes=tuple(_notes(settings, variables)),
         can_start=_has_image(variables) or not _needs_image(settings),
         settings=settings,
@@ -124,8 +140,8 @@ def installed(root: Path) -> Environment | None:
     return environment
 
 
-def _values(request: Request, pool: PoolConfig | None) -> Iterator[tuple[str, str]]:
-    """Yield the variables that this installation sets. What is wrong with an argument was reported, and is left out."""
+def _own_values(request: Request) -> Iterator[tuple[str, str]]:
+    """Yield the variables that arguments set. What is wrong with an argument was reported, and is left out."""
     if not any(faults.of_name(request.name)):
         yield NAME, request.name
     if request.key is not None and not any(faults.of_key(request.key)):
@@ -133,8 +149,9 @@ def _values(request: Request, pool: PoolConfig | None) -> Iterator[tuple[str, st
     for variable, given in ((IMAGE, request.image), (DIGEST, request.image_digest)):
         if given is not None and is_writable(str(given)):
             yield variable, str(given)
-    if pool is None:
-        return
+
+
+def _values_of(pool: PoolConfig) -> Iterator[tuple[str, str]]:
     yield from pool.settings.items()
     if pool.credentials is not None:
         yield GOOGLE_CREDENTIALS, str(CREDENTIALS)
@@ -157,7 +174,7 @@ def _of_settings(request: Request, pool: PoolConfig | None, variables: Mapping[s
     """Check the files to which the settings lead."""
     if _has_image(variables):
         yield from faults.of_image(Path(variables[IMAGE]), variables[DIGEST], request.root, request.running)
-    if pool is not None and pool.credentials is not None:
+    if pool is not None and isinstance(pool.credentials, ExternalAccount):
         yield from faults.of_token(pool.credentials.token_file, request.root, request.running)
 
 

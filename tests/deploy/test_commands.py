@@ -72,9 +72,13 @@ def test_json_is_all_that_standard_output_has(operator: Live) -> None:
     assert [row["name"] for row in document["rows"] if row["verdict"] != "ok"] == ["launchyard-sweep"]
 
 
-def test_outputs_name_the_pools_that_have_no_subscription(operator: Live, tmp_path: Path) -> None:
-    pool: dict[str, Any] = {"settings": {"LAUNCHYARD_URL": operator.address}, "credentials": None}
-    outputs = {"launcher_config": {"sensitive": False, "type": "object", "value": {POOL: pool, "rack-8": pool}}}
+def test_outputs_name_the_pools_that_lack_their_subscription_but_not_those_that_poll(
+    operator: Live, tmp_path: Path
+) -> None:
+    polling: dict[str, Any] = {"settings": {"LAUNCHYARD_URL": operator.address}, "credentials": None}
+    keyed = {**polling, "credentials": {"type": "service_account", "private_key_id": "0123abcd"}}
+    pools = {POOL: keyed, "rack-8": keyed, "rack-9": polling}
+    outputs = {"launcher_config": {"sensitive": False, "type": "object", "value": pools}}
     file = tmp_path / "outputs.json"
     file.write_text(json.dumps(outputs))
 

@@ -44,6 +44,11 @@ class Deployed:
         return {name: self.table["services"][name] for name in sorted(wanted)}
 
     @property
+    def listening(self) -> Mapping[str, Mapping[str, Any]]:
+        """The pools whose launchers can prove who they are: the others poll."""
+        return {name: pool for name, pool in self.pools.items() if pool.get("subject") or pool.get("public_key")}
+
+    @property
     def functions(self) -> Mapping[str, Mapping[str, Any]]:
         """The deployed functions by entry point."""
         functions = self.of_type("google_cloudfunctions2_function")

@@ -83,7 +83,7 @@ def needed(deployed: Deployed) -> set[Grant]:
         for use in service["uses"]:
             if use not in ROLES_ONLY_IN_GCS or deployed.kind == "gcs":
                 grants |= {(account, role, _on(where, account, deployed)) for role, where in ROLES_OF_USE[use]}
-    for pool, asked in deployed.pools.items():
+    for pool, asked in deployed.listening.items():
         account, subscription = f"ly-pool-{pool}", f"subscription {name}-pool-{pool}"
         grants |= {(account, "roles/pubsub.subscriber", subscription)}
         grants |= {("Pub/Sub", "roles/pubsub.subscriber", subscription)}

@@ -13,7 +13,7 @@ Values = Mapping[str, Any]
 Convert = Callable[[Values], tuple[str, Document]]
 """Returns the path of a resource below its API, and its document."""
 
-NOT_OVERRIDDEN: Final = {"usesAncestorConfig": True}
+NOT_OVERRIDDEN: Final[Document] = {"usesAncestorConfig": True}
 
 
 def live_project(resources: list[Resource], project: str, number: str, address: str) -> Resources:
@@ -72,7 +72,7 @@ def _field(values: Values) -> tuple[str, Document]:
             {"queryScope": one["query_scope"], "fields": [_how(one) | {"fieldPath": values["field"]}]}
             for one in indexes
         ]
-        config = {"indexes": single}  # type: ignore[assignment]
+        config = {"indexes": single}
     ttl = {"ttlConfig": {"state": "ACTIVE"}} if values.get("ttl_config") else {}
     return f"firestore/v1/{name}", {"name": name, "indexConfig": config, **ttl}
 

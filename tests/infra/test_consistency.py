@@ -72,11 +72,13 @@ def test_behind_a_gateway_a_function_takes_no_request_from_elsewhere(deployed: D
     assert ingress == {"ALLOW_INTERNAL_AND_GCLB" if deployed.gateway else "ALLOW_ALL"}
 
 
-def test_dead_letters_are_kept_and_no_subscription_expires(deployed: Deployed) -> None:
+def test_each_pool_that_can_prove_itself_has_a_subscription_dead_letters_are_kept_and_none_expires(
+    deployed: Deployed,
+) -> None:
     subscriptions = {one["name"]: one for one in deployed.of_type("google_pubsub_subscription")}
     dead = f"{deployed.name}-doorbell-dead"
 
-    assert subscriptions.keys() == {f"{deployed.name}-pool-{pool}" for pool in deployed.pools} | {dead}
+    assert subscriptions.keys() == {f"{deployed.name}-pool-{pool}" for pool in deployed.listening} | {dead}
     assert all(one["expiration_policy"] == [{"ttl": ""}] for one in subscriptions.values())
     assert subscriptions[dead]["topic"].endswith(f"/topics/{dead}")
     for name in subscriptions.keys() - {dead}:

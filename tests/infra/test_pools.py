@@ -3,6 +3,7 @@
 Terraform computes the filters of pools of every shape; the launcher's own table of lanes says what they must select.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, combinations, product
 from typing import Any, Final
@@ -28,6 +29,7 @@ pytestmark = [pytest.mark.infra, pytest.mark.terraform]
 HERE: Final = "baremetal:rack-7"
 ELSEWHERE: Final = ("baremetal:rack-70", "baremetal:rack", "gcp:rack-7", "any:capacity")
 LABELS: Final = ("gpu", "gpu2", "linux", "os=a")
+CERTIFICATE: Final = "-----BEGIN CERTIFICATE-----\nof a key pair\n-----END CERTIFICATE-----\n"
 SUBJECT: Final = "spiffe://hosts.example/rack-7"
 
 Pool = Mapping[str, Any]
@@ -43,7 +45,6 @@ def pools() -> Iterator[Pool]:
             if not (len(kinds) == len(OrderKind) and len(some) > 1 and secret and offered):
                 yield {"datacenter": HERE, "kinds": kinds, "node_sizes": some, "secrets": secret, "labels": offered}
     yield {"datacenter": HERE, "kinds": ["session"], "labels": ["linux", "gpu"]}
-    yield {"datacenter": HERE, "kinds": ["task"], "subject": SUBJECT}
 
 
 def orders() -> Iterator[AnySpec]:
@@ -59,7 +60,8 @@ def orders() -> Iterator[AnySpec]:
             yield SESSION.model_copy(update={"labels": some})
 
 
-POOLS: Final = {f"pool-{number}": pool for number, pool in enumerate(pools())}
+POOLS: Final = {f"pool-{number}": {**pool, "subject": SUBJECT} for number, pool in enumerate(pools())}
+KEYED, POLLING = "keyed", "polling"
 ORDERS: Final = tuple(orders())
 GIVEN: Final[Mapping[str, Any]] = {
     "project_id": "launchyard-test",
@@ -69,7 +71,11 @@ GIVEN: Final[Mapping[str, Any]] = {
     "outputs": {"kind": "gcs", "bucket": "outputs-of-launchyard", "location": "US"},
     "secrets": {"LAUNCHYARD_CALLBACK_SECRET": "0" * 64},
     "workload_identity": {"issuer_uri": "https://identities.example", "token_file": "/run/host/token"},
-    "pools": POOLS,
+    "pools": {
+        **POOLS,
+        KEYED: {"datacenter": HERE, "kinds": ["task"], "public_key": CERTIFICATE},
+        POLLING: {"datacenter": HERE, "kinds": ["task"]},
+    },
 }
 
 
@@ -147,7 +153,7 @@ def test_a_launcher_listens_to_its_own_pools_subscription_and_may_pull_from_no_o
 ) -> None:
     granted = {one["index"]: one["values"] for one in planned(plan, "google_pubsub_subscription_iam_member", "pool")}
 
-    assert subscriptions.keys() == granted.keys() == configs.keys() == POOLS.keys()
+    assert subscriptions.keys() == granted.keys() == POOLS.keys() | {KEYED}
     for name, subscription in subscriptions.items():
         path = f"projects/launchyard-test/subscriptions/{subscription['name']}"
         assert configs[name]["settings"]["LAUNCHYARD_SUBSCRIPTION"] == path
@@ -160,26 +166,34 @@ def test_a_launcher_listens_to_its_own_pools_subscription_and_may_pull_from_no_o
 def test_a_host_with_an_identity_gets_credentials_without_a_secret(
     plan: Mapping[str, Any], configs: Mapping[str, Any]
 ) -> None:
-    (name,) = (name for name, pool in POOLS.items() if "subject" in pool)
     (provider,) = planned(plan, "google_iam_workload_identity_pool_provider", "issuer")
-    (host,) = planned(plan, "google_service_account_iam_member", "host")
+    hosts = {one["index"]: one["values"] for one in planned(plan, "google_service_account_iam_member", "host")}
+    name = "pool-0"
     document = configs[name]["credentials"]
 
-    assert [other for other, config in configs.items() if config["credentials"] is not None] == [name]
+    assert hosts.keys() == POOLS.keys()
     assert document["credential_source"] == {"file": "/run/host/token"}
     pool, _, issuer = document["audience"].removeprefix("//iam.googleapis.com/").partition("/providers/")
     assert pool.endswith(f"/workloadIdentityPools/{provider['values']['workload_identity_pool_id']}")
     assert issuer == provider["values"]["workload_identity_pool_provider_id"]
-    assert host["values"]["member"] == f"principal://iam.googleapis.com/{pool}/subject/{SUBJECT}"
+    assert hosts[name]["member"] == f"principal://iam.googleapis.com/{pool}/subject/{SUBJECT}"
     assert provider["values"]["attribute_condition"] == f'assertion.sub in ["{SUBJECT}"]'
     assert identity_pool.Credentials.from_info(document).requires_scopes  # type: ignore[no-untyped-call]
+
+
+def test_nothing_is_made_for_a_pool_that_cannot_prove_itself_and_its_launchers_are_not_told_to_listen(
+    plan: Mapping[str, Any], configs: Mapping[str, Any]
+) -> None:
+    assert [one["address"] for one in plan["resource_changes"] if POLLING in json.dumps(one)] == []
+    assert configs[POLLING]["credentials"] is None
+    assert configs[POLLING]["settings"].keys() == {"LAUNCHYARD_URL", "LAUNCHYARD_DATACENTER"}
 
 
 def test_a_filter_that_pub_sub_would_refuse_for_its_length_is_refused_by_the_pools_name(
     terraform: Terraform, bundle: str
 ) -> None:
     labels = [f"label-{number}" for number in range(MAX_OFFERED)]
-    too_long = {"datacenter": HERE, "kinds": ["session"], "labels": labels}
+    too_long = {"datacenter": HERE, "kinds": ["session"], "labels": labels, "subject": SUBJECT}
 
     with pytest.raises(TerraformFailed, match=r'(?s)pools\["agents"\] has \d+ bytes.*fewer labels'):
         terraform.plan({**GIVEN, "bundle": bundle, "pools": {"agents": too_long}})

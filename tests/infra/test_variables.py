@@ -98,6 +98,7 @@ BESIDE_OTHERS: Final[Wrong] = {
             "rack-1": POOL | {"datacenter": "rack-1", "kinds": ["tasks"], "node_sizes": ["huge"]},
             "rack-2": POOL | {"labels": list("abcdefghi"), "subject": "rack"},
             "rack-3": POOL | {"public_key": "-----BEGIN PRIVATE KEY-----"},
+            "rack-4": POOL | {"public_key": "-----BEGIN CERTIFICATE-----\n", "subject": "rack"},
         },
         (
             "The names in pools must have lower-case letters",
@@ -108,6 +109,7 @@ BESIDE_OTHERS: Final[Wrong] = {
             "The labels in pools must be 8 at most",
             "A subject in pools needs workload_identity",
             "The public_key in pools must be a certificate",
+            "A pool in pools may have subject or public_key, not both",
         ),
     ),
     "secret_versions": (

@@ -13,6 +13,7 @@ outputs = {
 deletion_protection    = false
 point_in_time_recovery = false
 
+# Its hosts have no identity, so they poll.
 pools = {
   rack-1 = {
     datacenter = "baremetal:rack-1"

@@ -53,6 +53,16 @@ pools = {
     labels     = ["gpu"]
     subject    = "spiffe://example.com/rack-8"
   }
+  # Hosts without an issuer: docs/runbook.md, “Joining a host”.
+  rack-9 = {
+    datacenter = "baremetal:rack-9"
+    kinds      = ["capacity"]
+    public_key = <<-PEM
+      -----BEGIN CERTIFICATE-----
+      the certificate of the pool's key pair
+      -----END CERTIFICATE-----
+    PEM
+  }
 }
 
 workload_identity = {

@@ -29,6 +29,15 @@ CREDENTIALS_DOCUMENT: Final[Mapping[str, Any]] = {
     "ly-pool-rack-7@a-project.iam.gserviceaccount.com:generateAccessToken",
     "credential_source": {"file": TOKEN, "format": {"type": "text"}},
 }
+KEY_PAIR_DOCUMENT: Final[Mapping[str, Any]] = {
+    "type": "service_account",
+    "universe_domain": "googleapis.com",
+    "project_id": "a-project",
+    "client_email": "ly-pool-rack-7@a-project.iam.gserviceaccount.com",
+    "private_key_id": "0123456789abcdef",
+    "token_uri": "https://oauth2.googleapis.com/token",
+}
+"""The private key comes from the host."""
 SETTINGS: Final = {
     "LAUNCHYARD_URL": URL,
     "LAUNCHYARD_DATACENTER": "baremetal:rack-7",

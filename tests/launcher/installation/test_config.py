@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic_settings import EnvSettingsSource
 
-from launcher.installation.config import ConfigWrong, read
+from launcher.installation.config import ConfigWrong, ExternalAccount, read
 from launcher.installation.variables import CONFIGURABLE, read_from
 from launcher.settings import LauncherSettings
-from tests.launcher.installation.hosts import CREDENTIALS_DOCUMENT, SETTINGS, TOKEN, a_pool
+from tests.launcher.installation.hosts import CREDENTIALS_DOCUMENT, KEY_PAIR_DOCUMENT, SETTINGS, TOKEN, a_pool
 from tests.launcher.tdx_host import write
 
 POOLS = {"rack-7": a_pool(), "rack-8": a_pool(None)}
@@ -35,9 +35,9 @@ def test_either_form_of_terraforms_output_is_read(tmp_path: Path, document: Any)
     pool = read(file_of(tmp_path, document), "rack-7")
 
     assert pool.settings == SETTINGS
-    assert pool.credentials is not None
+    assert isinstance(pool.credentials, ExternalAccount)
     assert pool.credentials.token_file == Path(TOKEN)
-    assert json.loads(pool.credentials.document()) == CREDENTIALS_DOCUMENT
+    assert pool.credentials.model_dump(exclude_none=True) == CREDENTIALS_DOCUMENT
     assert read(file_of(tmp_path, document), "rack-8").credentials is None
 
 
@@ -92,11 +92,12 @@ def test_a_value_that_no_environment_file_can_carry_is_refused_by_its_name(tmp_p
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"type": "service_account", "private_key": "a-secret-value"}, "credentials.private_key"),
-        ({"client_secret": "a-secret-value"}, "credentials.client_secret"),
+        ({"type": "authorized_user", "refresh_token": "a-secret-value"}, "rack-7.credentials"),
+        ({"private_key": "a-secret-value"}, "external_account.private_key"),
+        ({"client_secret": "a-secret-value"}, "external_account.client_secret"),
         ({"credential_source": {"executable": {"command": "/bin/a-secret-value"}}}, "credential_source.executable"),
         ({"credential_source": {"file": "a-secret-value"}}, "credential_source.file"),
-        ({"token_url": "http://sts.a-secret-value.example"}, "credentials.token_url"),
+        ({"token_url": "http://sts.a-secret-value.example"}, "external_account.token_url"),
         ({"service_account_impersonation_url": "ftp://a-secret-value"}, "service_account_impersonation_url"),
     ],
 )
@@ -106,6 +107,13 @@ def test_credentials_with_a_secret_a_program_or_an_open_address_are_refused_by_f
     found = wrong(tmp_path, a_pool({**CREDENTIALS_DOCUMENT, **changes}))
 
     assert field in found
+    assert "a-secret-value" not in found
+
+
+def test_a_private_key_in_the_configuration_is_refused_because_terraform_would_keep_it(tmp_path: Path) -> None:
+    found = wrong(tmp_path, a_pool({**KEY_PAIR_DOCUMENT, "private_key": "a-secret-value"}))
+
+    assert "service_account.private_key" in found
     assert "a-secret-value" not in found
 
 

@@ -34,6 +34,19 @@ def test_a_value_that_is_there_already_is_not_written_anew() -> None:
     assert before.with_values({"LAUNCHYARD_SLOTS": "8", "LAUNCHYARD_URL": "https://old.example"}) == before
 
 
+def test_a_pools_settings_go_when_its_configuration_no_longer_has_them() -> None:
+    before = Environment(OPERATORS).with_pool({"LAUNCHYARD_URL": "https://new.example", "LAUNCHYARD_LABELS": "gpu"})
+    assert before.of_the_pool == {"LAUNCHYARD_URL", "LAUNCHYARD_LABELS"}
+
+    after = before.with_pool({"LAUNCHYARD_URL": "https://new.example"})
+
+    mark = "# Set by the pool's configuration: "
+    kept = before.text.replace("LAUNCHYARD_LABELS=gpu\n", "")
+    assert after.text == kept.replace(f"{mark}LAUNCHYARD_LABELS LAUNCHYARD_URL\n", f"{mark}LAUNCHYARD_URL\n")
+    assert after.variables.keys() == Environment(OPERATORS).variables.keys() - {"LAUNCHYARD_LABELS"}
+    assert after.with_pool({"LAUNCHYARD_URL": "https://new.example"}) == after
+
+
 def test_values_are_read_as_systemd_reads_them() -> None:
     assert Environment(OPERATORS).variables == {
         "LAUNCHYARD_URL": "https://old.example",

@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from launcher.installation import sandbox
-from launcher.installation.files import CREDENTIALS, ENVIRONMENT, SETTINGS, SLICE, UNIT, UNITS, File, remove, write
+from launcher.installation.files import (
+    CREDENTIALS,
+    ENVIRONMENT,
+    SETTINGS,
+    SLICE,
+    UNIT,
+    UNITS,
+    File,
+    begin,
+    remove,
+    write,
+)
 from tests.launcher.test_operators_files import SERVICE, directives
 
 OLD = (File(CREDENTIALS, b"old credentials\n"), File(ENVIRONMENT, b"OLD=1\n"), File(UNITS / UNIT, b"old\n", 0o644))
@@ -119,6 +130,8 @@ def test_a_removal_takes_what_an_installation_wrote_and_nothing_else(tmp_path: P
     for kept in (state, dropped_in):
         kept.parent.mkdir(parents=True)
         kept.write_text("kept")
+
+    begin(tmp_path)
 
     assert set(remove(tmp_path)) == {CREDENTIALS, ENVIRONMENT, UNITS / UNIT, UNITS / SLICE}
     assert remove(tmp_path) == ()

@@ -8,7 +8,18 @@ import pytest
 from launcher.installation.files import CREDENTIALS, ENVIRONMENT, SLICE, UNIT, UNITS, write
 from launcher.installation.plan import CannotInstall, Plan, Request, prepare
 from launcher.settings import LauncherSettings
-from tests.launcher.installation.hosts import KEY, OTHER_KEY, PROGRAM, PYTHON, TOKEN, URL, HostRoot, a_host, a_pool
+from tests.launcher.installation.hosts import (
+    KEY,
+    OTHER_KEY,
+    PROGRAM,
+    PYTHON,
+    SETTINGS,
+    TOKEN,
+    URL,
+    HostRoot,
+    a_host,
+    a_pool,
+)
 from tests.launcher.tdx_host import write as write_text
 from tests.launcher.test_launch import write_image
 
@@ -75,6 +86,7 @@ def test_a_second_installation_keeps_what_the_operator_wrote_and_names_what_chan
     plan = planned(host.request(a_pool(DATACENTER="baremetal:rack-8", LABELS="gpu"), key=OTHER_KEY))
 
     expected = edited.replace("baremetal:rack-7", "baremetal:rack-8").replace(KEY, OTHER_KEY)
+    expected = expected.replace("DATACENTER LAUNCHYARD_PROVIDER", "DATACENTER LAUNCHYARD_LABELS LAUNCHYARD_PROVIDER")
     assert content(plan, ENVIRONMENT) == f"{expected}LAUNCHYARD_LABELS=gpu\n"
     assert plan.added == ("LAUNCHYARD_LABELS",)
     assert set(plan.changed) == {"LAUNCHYARD_LAUNCHER_KEY", "LAUNCHYARD_DATACENTER"}
@@ -87,6 +99,31 @@ def test_a_second_installation_without_a_key_keeps_the_installed_one(host: HostR
 
     assert (plan.added, plan.changed) == ((), ())
     assert all(file.is_at(host.root) for file in plan.files)
+
+
+def test_what_the_pools_configuration_no_longer_has_is_removed_and_what_the_operator_set_stays(host: HostRoot) -> None:
+    write(host.root, planned(host.request(a_pool(LABELS="gpu"))).files)
+    polling = a_pool(None)
+    polling["settings"] = {name: value for name, value in SETTINGS.items() if name != "LAUNCHYARD_SUBSCRIPTION"}
+
+    plan = planned(host.request(polling, key=None))
+
+    gone = ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT", "LAUNCHYARD_LABELS", "LAUNCHYARD_SUBSCRIPTION")
+    assert plan.removed == gone
+    assert plan.obsolete == (CREDENTIALS,)
+    assert (plan.added, plan.changed, plan.notes) == ((), (), ())
+    settings = content(plan, ENVIRONMENT)
+    assert not any(name in settings.replace("#LAUNCHYARD_LABELS", "") for name in gone)
+    assert "LAUNCHYARD_SLOTS=8\n" in settings
+
+
+def test_credentials_that_an_operator_put_in_place_of_the_pools_stay(host: HostRoot) -> None:
+    write(host.root, planned(host.request(a_pool(None))).files)
+    host.at(ENVIRONMENT).write_text(f"{host.settings}GOOGLE_APPLICATION_CREDENTIALS={CREDENTIALS}\n")
+
+    plan = planned(host.request(a_pool(None), key=None))
+
+    assert (plan.removed, plan.obsolete) == ((), ())
 
 
 def test_the_launcher_of_a_pool_without_credentials_is_left_to_the_hosts_own_and_a_note_says_so(host: HostRoot) -> None:

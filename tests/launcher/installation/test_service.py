@@ -1,18 +1,21 @@
 """The unit is started and stopped by systemctl, which here is a script that notes how it was called."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from launcher.cli.install import carry_out, take_out
-from launcher.installation.files import ALL, UNIT, UNITS, inside
+from launcher.installation import files
+from launcher.installation.files import ALL, CREDENTIALS, UNIT, UNITS, File, inside
 from launcher.installation.plan import Plan, prepare
 from launcher.installation.service import MachinesRun, NotActive, Service, ServiceFailed, missing_for_a_service
 from tests.launcher.installation.hosts import KEY, OTHER_KEY, HostRoot, a_host, a_pool, write_systemctl
 
 ENABLE, IS_ACTIVE = f"systemctl enable {UNIT}", f"systemctl is-active --quiet {UNIT}"
 RELOAD = "systemctl daemon-reload"
+OTHER_PROGRAM = Path("/opt/launchyard/bin/python")
 STARTED_ANEW = [RELOAD, ENABLE, f"systemctl restart {UNIT}", IS_ACTIVE]
 LEFT_RUNNING = [RELOAD, ENABLE, f"systemctl start {UNIT}", IS_ACTIVE]
 
@@ -65,6 +68,52 @@ def test_a_second_installation_changes_nothing_says_so_and_does_not_restart_the_
     assert first == {
         path: (inside(host.root, path).stat().st_mtime_ns, inside(host.root, path).stat().st_ino) for path in ALL
     }
+
+
+@pytest.mark.parametrize("interrupted", ["write", "reload", "start"])
+def test_after_an_installation_that_was_interrupted_the_next_one_starts_the_launcher_anew(
+    host: HostRoot, calls: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str
+) -> None:
+    carry_out(plan_of(host), host.root, Service())
+    real = files.write
+
+    def write_and_die(root: Path, written: Iterable[File]) -> None:
+        listed = list(written)
+        real(root, listed)
+        if interrupted == "write" and listed and listed[-1].path == UNITS / UNIT:
+            raise KeyboardInterrupt
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "write", write_and_die)
+        if interrupted != "write":
+            patched.setattr(Service, interrupted, die)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(prepare(host.request(key=OTHER_KEY, program=OTHER_PROGRAM), lambda _: None), host.root, Service())
+    lines(calls)
+
+    for expected in (STARTED_ANEW, LEFT_RUNNING):
+        again = prepare(host.request(key=None, program=OTHER_PROGRAM), lambda _: None)
+        assert all(file.is_at(host.root) for file in again.files)
+        assert carry_out(again, host.root, Service())
+        assert lines(calls) == expected
+
+
+def test_credentials_that_the_pool_no_longer_has_are_removed_and_the_launcher_starts_anew(
+    host: HostRoot, calls: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carry_out(plan_of(host), host.root, Service())
+    lines(calls)
+
+    carry_out(prepare(host.request(a_pool(None)), lambda _: None), host.root, Service())
+
+    assert not host.at(CREDENTIALS).exists()
+    assert lines(calls) == STARTED_ANEW
+    shown = capsys.readouterr().out
+    assert "removed /etc/launchyard/credentials.json\n" in shown
+    assert "removed: GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_CLOUD_PROJECT\n" in shown
 
 
 def test_a_changed_setting_restarts_the_launcher_and_is_shown_by_its_name_alone(
