@@ -3,7 +3,7 @@
 import json
 import secrets
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -100,7 +100,7 @@ STORE: Final = "https://account-id.r2.cloudflarestorage.com"
 MANY: Final = 10_000
 """Threads, so that only `max_waiting` limits the claims that wait."""
 PLAN: Final = plan_for(APIS, EVERYTHING)
-OF_APIS: Final = {
+OF_APIS: Final[Set[type[BaseSettings]]] = {
     *(kind for kind in PLAN.settings if kind.__module__.startswith(f"{apis.__name__}.")),
     SweepSettings,
 }
