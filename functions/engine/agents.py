@@ -122,8 +122,7 @@ class Agents:
         if vm_name != agent.vm_name:
             raise Forbidden("The vm_name is not the one that this agent registered with")
         appraised = self.verifier.appraise(evidence, fetch_token=agent.order_id is not None)
-        if appraised.measured.mrtd != agent.mrtd:
-            raise Forbidden("The MRTD is not the one that this agent registered with")
+        self.verifier.require_mrtd(agent.mrtd, appraised)
         if agent.binding is not None:
             self.verifier.require_nonce(vm_name, appraised, always=True)
             self.verifier.require_binding(agent.binding, appraised)

@@ -195,6 +195,12 @@ class Verifier:
         raise Forbidden("The nonce does not belong to a valid challenge for this machine.")
 
     @_refusals_logged()
+    def require_mrtd(self, mrtd: str, appraised: Appraised) -> None:
+        """Raise Forbidden unless the machine's MRTD is the one that its agent registered with."""
+        if appraised.measured.mrtd != mrtd:
+            raise Forbidden("The MRTD is not the one that this agent registered with")
+
+    @_refusals_logged()
     def require_binding(self, binding: str, appraised: Appraised) -> None:
         """Raise Forbidden unless the report data holds this after the nonce (`binding_of`)."""
         if appraised.measured.report_data[NONCE_DIGITS:].lower() != binding:

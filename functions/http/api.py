@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
 
-from pydantic_settings import BaseSettings
-
 from functions.engine.environments import Environment
 from functions.http.dialect import Dialect
 from functions.http.routing import Route
@@ -34,7 +32,7 @@ ENVIRONMENT_GIVEN: Final = frozenset({"order"})
 class Api:
     """`services` maps the deployed functions' names to their routes. The prefix of a path decides which API serves it.
 
-    `settings` is the contract's own model: its handlers and chores take it by its type, like any service.
+    Handlers and chores take a contract's own settings by their type, like any service.
     """
 
     name: str
@@ -42,7 +40,6 @@ class Api:
     dialect: Dialect
     services: Mapping[str, Sequence[Route]]
     chores: Sequence[Chore] = ()
-    settings: type[BaseSettings] | None = None
     environments: Mapping[OrderKind, MakeEnvironment] = field(default_factory=dict)
     """For each kind of order whose images expect this contract's environment."""
 

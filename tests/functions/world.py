@@ -3,7 +3,7 @@
 import json
 import secrets
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -15,12 +15,14 @@ from pydantic_settings import BaseSettings
 from werkzeug.test import TestResponse
 
 from emulators.fakes.trust_authority import LocalTrustAuthority
+from functions import apis
 from functions.adapters.bucket_credentials import Issuer
 from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from functions.adapters.memory_records import MemoryRecords
 from functions.adapters.published_keys import PublishedKeys
 from functions.adapters.trust_authority import TrustAuthority
 from functions.apis import APIS, EVERYTHING
+from functions.apis.v1.settings import SweepSettings
 from functions.domain.access import ApiKey, Role, digest
 from functions.domain.accounts import ROLE_OF, Account, AccountType, Enrolment, Removal
 from functions.domain.agent_sessions import AgentSession, EventPage
@@ -98,6 +100,11 @@ STORE: Final = "https://account-id.r2.cloudflarestorage.com"
 MANY: Final = 10_000
 """Threads, so that only `max_waiting` limits the claims that wait."""
 PLAN: Final = plan_for(APIS, EVERYTHING)
+OF_APIS: Final[Set[type[BaseSettings]]] = {
+    *(kind for kind in PLAN.settings if kind.__module__.startswith(f"{apis.__name__}.")),
+    SweepSettings,
+}
+"""The APIs' own settings, those of the function `sweep` included."""
 ANY_LANES: Final = ["any/export", "any/task", "any/session", "local:dev/capacity/tiny"]
 
 
@@ -322,7 +329,7 @@ class World:
     def __post_init__(self) -> None:
         self.authority = LocalTrustAuthority(self.clock, ITA_API_KEY)
         self.ports = ports_for(self.clock, self.bells, self.authority)
-        self.settings = {api.settings: api.settings() for api in APIS if api.settings is not None}
+        self.settings = {kind: kind() for kind in OF_APIS}
 
     @property
     def services(self) -> Services:

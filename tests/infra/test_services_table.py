@@ -1,6 +1,7 @@
 """The table of services that Terraform reads is what the code says, and its paths lead each request to its function."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from functions.http.routing import Route
 from tools.deployment import deployment, paths_of
 
 TABLE: Final = Path(__file__).parents[2] / "infra" / "terraform" / "services.json"
+PAGES: Final = Path(__file__).parents[2] / "docs"
 TEXT: Final = "0b6f2c1e-5d0a-4a57-9d0e-0d6a3a0e4b11"
 
 pytestmark = pytest.mark.infra
@@ -128,6 +130,12 @@ def test_a_function_uses_and_knows_only_what_its_routes_need() -> None:
         name for name, service in services.items() if "bucket" in service["uses"]
     }
     assert all((callback in service["secrets"]) == (previous in service["secrets"]) for service in services.values())
+
+
+def test_every_setting_of_a_function_is_explained_on_a_page() -> None:
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES.glob("*.md"))
+
+    assert [name for name in deployment()["settings"] if not re.search(rf"`{name}\b", pages)] == []
 
 
 def test_every_setting_of_a_function_is_in_the_list_with_its_kind() -> None:

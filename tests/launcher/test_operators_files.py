@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 from pydantic_settings import BaseSettings
 
+from deploy.settings import DeploySettings
 from functions.apis import APIS, EVERYTHING
 from functions.apis.v1.settings import SweepSettings
 from functions.wiring import plan_for
@@ -29,9 +30,13 @@ NAME: Final = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
 CALL: Final = re.compile(r"\blog\.(?:info|warning|error|exception|critical)\(\s*([^,]+)")
 ROW: Final = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 KINDS: Final[tuple[type[BaseSettings], ...]] = (LauncherSettings, ToolSettings, ImageSettings)
-OF_THE_FUNCTIONS: Final[tuple[type[BaseSettings], ...]] = (*plan_for(APIS, EVERYTHING).settings, SweepSettings)
+WITH_ALIASES: Final[tuple[type[BaseSettings], ...]] = (
+    *plan_for(APIS, EVERYTHING).settings,
+    SweepSettings,
+    DeploySettings,
+)
 NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in KINDS for field in kind.model_fields} | {
-    str(field.validation_alias) for kind in OF_THE_FUNCTIONS for field in kind.model_fields.values()
+    str(field.validation_alias) for kind in WITH_ALIASES for field in kind.model_fields.values()
 }
 
 

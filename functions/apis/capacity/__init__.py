@@ -5,7 +5,6 @@ from typing import Final
 from functions.apis.capacity import accounts, agents, operators, orders, pools
 from functions.apis.capacity.chores import CHORES
 from functions.apis.capacity.dialect import DIALECT
-from functions.apis.capacity.settings import CapacitySettings
 from functions.http.api import Api
 
 CAPACITY: Final = Api(
@@ -14,5 +13,4 @@ CAPACITY: Final = Api(
     dialect=DIALECT,
     services={"capacity": (*accounts.ROUTES, *operators.ROUTES, *orders.ROUTES, *pools.ROUTES, *agents.ROUTES)},
     chores=CHORES,
-    settings=CapacitySettings,
 )

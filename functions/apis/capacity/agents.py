@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Annotated, Final, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from structlog.contextvars import bind_contextvars
 
 from functions.apis.capacity.dialect import ADMINS
 from functions.apis.capacity.wire import Answer, Lenient, Short, parse_size
@@ -184,6 +185,7 @@ def issue_challenge(query: ChallengeQuery, verifier: Verifier) -> ChallengeAnswe
 
 def register(body: object, agents: Agents) -> Registered:
     asked = _parse(RegisterRequest, body)
+    bind_contextvars(vm_name=asked.vm_name)
     registration = Registration(
         vm_name=asked.vm_name,
         datacenter=asked.datacenter,

@@ -5,7 +5,6 @@ from typing import Final
 from functions.apis.exports import batches, callbacks, exports
 from functions.apis.exports.dialect import DIALECT
 from functions.apis.exports.environment import environment_of
-from functions.apis.exports.settings import ExportsSettings
 from functions.http.api import Api
 from shared.domain.spec import OrderKind
 
@@ -15,6 +14,5 @@ EXPORTS: Final = Api(
     dialect=DIALECT,
     services={"exports": (*exports.ROUTES, *callbacks.ROUTES, *batches.ROUTES)},
     chores=(batches.settle_batches,),
-    settings=ExportsSettings,
     environments={OrderKind.EXPORT: environment_of},
 )

@@ -4,7 +4,6 @@ from typing import Final
 
 from functions.apis.jobs import jobs, launchers, polls, reports, sessions
 from functions.apis.jobs.dialect import DIALECT
-from functions.apis.jobs.settings import JobsSettings
 from functions.http.api import Api
 
 JOBS: Final = Api(
@@ -13,5 +12,4 @@ JOBS: Final = Api(
     dialect=DIALECT,
     services={"jobs": (*launchers.ROUTES, *polls.ROUTES, *reports.ROUTES, *jobs.ROUTES, *sessions.ROUTES)},
     chores=(launchers.settle_launchers, *sessions.CHORES),
-    settings=JobsSettings,
 )

@@ -5,7 +5,6 @@ from typing import Final
 from functions.apis.tasks import callbacks
 from functions.apis.tasks.dialect import DIALECT
 from functions.apis.tasks.environment import environment
-from functions.apis.tasks.settings import TasksSettings
 from functions.http.api import Api
 from shared.domain.spec import OrderKind
 
@@ -14,6 +13,5 @@ TASKS: Final = Api(
     prefixes=("/api/agents/",),
     dialect=DIALECT,
     services={"tasks": callbacks.ROUTES},
-    settings=TasksSettings,
     environments={OrderKind.TASK: environment},
 )

@@ -5,7 +5,6 @@ from typing import Final
 
 from functions.apis.v1 import claims, health, launchers, orders, sweeps, workers
 from functions.apis.v1.scheduler import authenticate_scheduler
-from functions.apis.v1.settings import SweepSettings
 from functions.http.api import Api
 from functions.http.dialect import NATIVE
 
@@ -20,7 +19,6 @@ V1: Final = Api(
         "callback": workers.ROUTES,
         "sweep": sweeps.ROUTES,
     },
-    settings=SweepSettings,
 )
 V1_OF_THE_SWEEP: Final = replace(V1, dialect=replace(NATIVE, authenticate=authenticate_scheduler))
 """The same for the function `sweep` alone, whose callers Cloud Run verifies: the scheduler may call it."""

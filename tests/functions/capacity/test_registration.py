@@ -7,6 +7,7 @@ from functools import partial
 from uuid import UUID
 
 import pytest
+from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
@@ -19,6 +20,7 @@ from tests.functions.capacity.agents import (
     REGISTER,
     agent,
     attested,
+    beat,
     claimed,
     evidence,
     nonce,
@@ -136,6 +138,21 @@ def test_each_refusal_of_a_proof_is_logged_with_its_reason_and_without_the_proof
     for proof in (untrusted, foreign_nonce, used, bound["attestation"]):
         assert proof["tdx"]["intel_ta_token"] not in str(lines)
         assert proof["tdx"]["quote_b64"] not in str(lines)
+
+
+def test_a_refused_proof_is_logged_with_the_machine_or_the_agent_that_it_is_for(world: World) -> None:
+    another = TdxQuote(b"\x93" * 48)
+    trusting(world, images=[Image(MRTD.hex(), "agent"), Image(another.mrtd.hex(), "agent")])
+    agent_id = registered(world)
+
+    with capture_logs([merge_contextvars]) as lines:
+        refused(register(world, vm_name="vm-2", attestation=evidence(world, TdxQuote(b"\x92" * 48))), 403)
+        why = refused(beat(world, agent_id, attestation=evidence(world, another)), 403)
+
+    first, second = [line for line in lines if line["event"] == LogEvent.ATTESTATION_REFUSED]
+    assert first["vm_name"] == "vm-2"
+    assert (second["agent_id"], second["why"]) == (agent_id, why)
+    assert "MRTD is not the one" in why
 
 
 def test_a_registration_that_is_accepted_or_malformed_is_no_refusal_of_a_proof(world: World) -> None:
