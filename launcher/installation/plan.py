@@ -86,7 +86,7 @@ def prepare(request: Request, refusal: Callable[[LauncherSettings], str | None])
         problems.append(str(unclear))
     values = dict(_values(request, pool))
     merged = (before if before.text else Environment(shipped(EXAMPLE))).with_values(values)
-    if not {**before.variables, **values}.get(KEY):
+    if request.key is None and not before.variables.get(KEY):
         problems.append(f"The launcher's key is missing: set {KEY}, or pipe it to --key-stdin.")
     variables = {**OF_THE_UNIT, **merged.variables}
     settings = None
