@@ -31,9 +31,9 @@ NAME: Final = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
 CALL: Final = re.compile(r"\blog\.(?:info|warning|error|exception|critical)\(\s*([^,]+)")
 ROW: Final = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 KINDS: Final[tuple[type[BaseSettings], ...]] = (LauncherSettings, ToolSettings, ImageSettings)
-OF_THE_FUNCTIONS: Final[tuple[type[BaseSettings], ...]] = (*plan_for(APIS, EVERYTHING).settings, SweepSettings)
+OTHERS: Final[tuple[type[BaseSettings], ...]] = (*plan_for(APIS, EVERYTHING).settings, SweepSettings, DeploySettings)
 NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in KINDS for field in kind.model_fields} | {
-    str(field.validation_alias) for kind in (*OF_THE_FUNCTIONS, DeploySettings) for field in kind.model_fields.values()
+    str(field.validation_alias) for kind in OTHERS for field in kind.model_fields.values()
 }
 
 
