@@ -23,7 +23,7 @@ DATABASE: Final = "launchyard"
 app = typer.Typer(help="Check a deployment in Google Cloud, and manage its API keys.", no_args_is_help=True)
 
 Project = Annotated[str, typer.Option(envvar="GOOGLE_CLOUD_PROJECT", help="The project's id.")]
-Database = Annotated[str, typer.Option(help="The id of the Firestore database.")]
+Database = Annotated[str, typer.Option(envvar="LAUNCHYARD_DATABASE", help="The id of the Firestore database.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -101,7 +101,8 @@ def key(
         made, stored = keys.new_key(Role(role), account, scope or (), secrets.token_urlsafe)
         with _firestore(project, database) as client:
             keys.add(client, stored)
-    typer.echo(f"A key of the role {role} for {account}, digest {stored.digest[: keys.SHOWN]}:", err=True)
+    shown = f"digest {stored.digest[: keys.SHOWN]}, in the database {database}"
+    typer.echo(f"A key of the role {role} for {account}, {shown}:", err=True)
     typer.echo(made)
 
 
@@ -136,7 +137,8 @@ def remove_key(
 
     with _explained(), _firestore(project, database) as client:
         gone = keys.document(keys.remove(client, digest))
-    typer.echo(f"Removed the key {gone['digest'][: keys.SHOWN]} of the role {gone['role']} for {gone['account']}.")
+    what = f"the key {gone['digest'][: keys.SHOWN]} of the role {gone['role']} for {gone['account']}"
+    typer.echo(f"Removed {what} from the database {database}.")
 
 
 @contextmanager

@@ -160,8 +160,10 @@ def _denied(answer: httpx.Response) -> NotSeen:
     details = _error(answer).get("details", [])
     reasons = [one for one in details if isinstance(one, dict) and one.get("reason") == DISABLED]
     if reasons:
-        service = reasons[0].get("metadata", {}).get("service", "its API")
-        return NotSeen(f"{service} is not enabled", f"gcloud services enable {service}")
+        metadata = reasons[0].get("metadata", {})
+        service, project = metadata.get("service", "its API"), metadata.get("consumer", "").removeprefix("projects/")
+        where = f" --project={project}" if project else ""
+        return NotSeen(f"{service} is not enabled", f"gcloud services enable {service}{where}")
     return Denied()
 
 

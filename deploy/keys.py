@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from pydantic import ValidationError
 
-from deploy.google import LoggedOut
+from deploy.credentials import LOGIN_ADVICE
+from deploy.google import DISABLED, LoggedOut
 from functions.domain.access import KEY_BYTES, KEY_PREFIX, ApiKey, Role, digest
 from functions.domain.accounts import DEFAULT_SCOPE, NOBODY
 from functions.domain.accounts import scope as scope_of
@@ -133,7 +134,7 @@ def _all(client: "Client") -> Iterator[StoredKey]:
 @contextmanager
 def _reaching(client: "Client") -> Iterator[None]:
     """Raise KeyRefused for what Firestore refuses, with the next step."""
-    from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound
+    from google.api_core.exceptions import Forbidden, GoogleAPICallError, InvalidArgument, NotFound
     from google.auth.exceptions import GoogleAuthError
 
     from functions.domain.refusals import Unavailable
@@ -142,9 +143,13 @@ def _reaching(client: "Client") -> Iterator[None]:
         yield
     except NotFound:
         raise KeyRefused(f"There is no database {client._database}: name it with --database") from None
-    except Forbidden:
+    except InvalidArgument:
+        raise KeyRefused("Firestore takes no such project or database: correct --project and --database") from None
+    except Forbidden as error:
+        if error.reason == DISABLED:
+            raise KeyRefused("The project has no Firestore yet: run `terraform apply` first") from None
         raise KeyRefused("Firestore denies access: this needs the role roles/datastore.user") from None
     except GoogleAuthError as error:
-        raise LoggedOut(f"no token could be had ({type(error).__name__})") from None
+        raise LoggedOut(f"no token could be had ({type(error).__name__}): {LOGIN_ADVICE}") from None
     except (GoogleAPICallError, Unavailable) as error:
         raise KeyRefused(f"Firestore does not answer ({type(error).__name__}): run the command again") from None

@@ -48,15 +48,19 @@ def document(rows: Sequence[Row]) -> dict[str, object]:
 
 
 def show(rows: Sequence[Row], out: Console) -> None:
-    """Print one line for each kind of thing that is as it must be, and each fault with its next step."""
+    """Print how many things of each kind are as they must be, and the faults, each next step below all that need it."""
     table = Table("what", "", "found", box=None)
     for subject, verdict, found in _summary(rows):
         table.add_row(subject, f"[{STYLES[verdict]}]{verdict}[/]", escape(found))
     out.print(table)
     faults = [row for row in rows if row.verdict is not Verdict.OK]
-    for row in faults:
-        out.print(f"\n{row.subject} {row.name}: {row.found}", style=STYLES[row.verdict], markup=False, soft_wrap=True)
-        out.print(f"  to do: {row.to_do}", markup=False, soft_wrap=True)
+    for to_do in dict.fromkeys(row.to_do for row in faults):
+        out.print()
+        for row in faults:
+            if row.to_do == to_do:
+                line = f"{row.subject} {row.name}: {row.found}"
+                out.print(line, style=STYLES[row.verdict], markup=False, soft_wrap=True)
+        out.print(f"  to do: {to_do}", markup=False, soft_wrap=True)
     counts = Counter(row.verdict for row in faults)
     shown = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     out.print(f"\n{f'{shown}.' if faults else f'All {len(rows)} things are there.'}")

@@ -8,6 +8,11 @@ output "bucket" {
   value       = local.bucket_url
 }
 
+output "database" {
+  description = "The id of the Firestore database, LAUNCHYARD_DATABASE."
+  value       = google_firestore_database.database.name
+}
+
 output "functions" {
   description = "By service: the function's name and the address of its Cloud Run service."
   value       = { for service, function in module.function : service => { name = function.name, uri = function.uri } }

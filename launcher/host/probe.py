@@ -53,7 +53,8 @@ def choose(asked: QemuChoice, kvm_boots: bool, host_has_tdx: bool) -> QemuMode:
     if asked in (QemuChoice.TDX, QemuChoice.KVM) and not kvm_boots:
         raise ModeRefused(f"Mode {asked} needs a usable KVM: a trial machine did not boot with -accel kvm here.")
     if asked is QemuChoice.TDX and not host_has_tdx:
-        raise ModeRefused(f"Mode tdx needs a TDX host: {TDX_PARAMETER} is not Y here.")
+        advice = "for plain virtual machines set LAUNCHYARD_QEMU_MODE=kvm"
+        raise ModeRefused(f"Mode tdx needs a TDX host: {TDX_PARAMETER} is not Y here; {advice}.")
     if not kvm_boots:
         return QemuMode.TCG
     return QemuMode.TDX if host_has_tdx and asked is not QemuChoice.KVM else QemuMode.KVM

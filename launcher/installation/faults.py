@@ -36,8 +36,8 @@ def of_name(name: str) -> Iterator[str]:
 def of_key(key: str | None) -> Iterator[str]:
     if key is not None and not KEY.fullmatch(key):
         yield (
-            "The launcher's key is not one: it begins with ly_ and holds no blanks. Copy it again, from the answer to "
-            "the request that made the launchers' account."
+            "The launcher's key is not one: it begins with ly_ and holds no blanks. Copy it again, as "
+            "`launchyard deploy key` or the request that made the launchers' account showed it."
         )
 
 

@@ -100,7 +100,7 @@ def prepare(request: Request, refusal: Callable[[LauncherSettings], str | None])
     merged = start.with_values(own)
     if pool is not None:
         merged = merged.with_pool(of_the_pool)
-    if not {**before.variables, **values}.get(KEY):
+    if request.key is None and not before.variables.get(KEY):
         problems.append(f"The launcher's key is missing: set {KEY}, or pipe it to --key-stdin.")
     variables = {**OF_THE_UNIT, **merged.variables}
     settings = None

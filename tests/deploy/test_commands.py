@@ -61,6 +61,18 @@ def test_a_fault_exits_with_1_and_shows_the_next_step(operator: Live) -> None:
     assert done.stdout.rstrip().endswith("1 wrong.")
 
 
+def test_a_next_step_that_many_faults_share_is_shown_once_below_them(operator: Live) -> None:
+    for path in [path for path in operator.resources.documents if "/indexes/" in path]:
+        del operator.resources.documents[path]
+
+    lines = run().stdout.splitlines()
+
+    faults = [number for number, line in enumerate(lines) if line.startswith("index ") and "is not there" in line]
+    assert len(faults) > 20
+    assert faults == list(range(faults[0], faults[0] + len(faults)))
+    assert lines[faults[-1] + 1 :].count("  to do: terraform apply") == 1
+
+
 def test_json_is_all_that_standard_output_has(operator: Live) -> None:
     operator.resources.documents[JOB]["state"] = "PAUSED"
     operator.behaviour.failing["pubsub/"] = (503, 1)  # the library that repeats a request logs that

@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from uuid import uuid4
 
 import pytest
+from google.api_core.exceptions import Forbidden, InvalidArgument, NotFound
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import RefreshError
 from google.cloud.firestore import Client
 from typer.testing import CliRunner, Result
 
 from deploy.commands import app
-from deploy.keys import KeyRefused, new_key
+from deploy.google import DISABLED, LoggedOut
+from deploy.keys import KeyRefused, add, new_key
 from functions.adapters.firestore import API_KEYS, FirestoreKeyStore
 from functions.domain.access import KEY_PREFIX, Role, digest
 from functions.domain.accounts import DEFAULT_SCOPE
@@ -44,6 +49,17 @@ def test_a_new_key_is_all_that_standard_output_has_and_only_its_digest_is_stored
     assert (stored.role, stored.account, stored.revocable) == (role, "operator", True)
     assert key not in done.stderr
     assert key not in str([document.to_dict() for document in firestore_client.collection(API_KEYS).stream()])
+
+
+@pytest.mark.emulator
+def test_the_environment_may_name_the_database_and_a_key_says_where_it_is(firestore_client: Client) -> None:
+    where = {"GOOGLE_CLOUD_PROJECT": firestore_client.project, "LAUNCHYARD_DATABASE": "(default)"}
+
+    done = CliRunner().invoke(app, ["key", "--role", "client", "--account", "acme"], env=where)
+
+    assert done.exit_code == 0
+    assert "in the database (default)" in done.stderr
+    assert FirestoreKeyStore(firestore_client).find(digest(done.stdout.strip())) is not None
 
 
 @pytest.mark.emulator
@@ -116,6 +132,30 @@ def test_a_prefix_of_two_keys_removes_neither(command: Command, firestore_client
     assert done.exit_code == 1
     assert "2 keys have" in done.stderr
     assert len(list(firestore_client.collection(API_KEYS).stream())) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (InvalidArgument("no such id"), "--database"),  # type: ignore[no-untyped-call]
+        (NotFound("no database"), "--database"),  # type: ignore[no-untyped-call]
+        (Forbidden("denied"), "roles/datastore.user"),  # type: ignore[no-untyped-call]
+        (Forbidden("off", error_info=SimpleNamespace(reason=DISABLED)), "terraform apply"),  # type: ignore[no-untyped-call]
+        (RefreshError("expired"), "gcloud auth application-default login"),  # type: ignore[no-untyped-call]
+    ],
+)
+def test_what_firestore_refuses_is_told_with_the_next_step(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(FirestoreKeyStore, "add", refuse)
+    _, key = new_key(Role.CLIENT, "acme", (), lambda _: uuid4().hex)
+    client = Client(project="a-project", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+
+    with pytest.raises((KeyRefused, LoggedOut), match=expected):
+        add(client, key)
 
 
 def test_a_launchers_key_excludes_what_needs_secrets_unless_its_scope_names_them() -> None:

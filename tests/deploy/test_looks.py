@@ -37,6 +37,13 @@ def test_a_look_that_is_denied_names_the_role_that_it_needs(live: Live, api: str
     assert exit_code(rows) == 2
 
 
+def test_an_api_that_is_not_enabled_is_to_be_enabled_in_this_project(live: Live) -> None:
+    del live.resources.documents[f"serviceusage/v1/projects/{PROJECT}/services/pubsub.googleapis.com"]
+
+    enable = f"gcloud services enable pubsub.googleapis.com --project={PROJECT}"
+    assert {row.to_do for row in live.faults()} == {enable}
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_an_error_that_passes_shows_nothing(live: Live, status: int) -> None:
     for api in APIS:

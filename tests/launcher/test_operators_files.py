@@ -13,6 +13,7 @@ from functions.apis import APIS, EVERYTHING
 from functions.apis.v1.settings import SweepSettings
 from functions.wiring import plan_for
 from launcher.daemon.daemon import LAST_SECONDS, LEAVE_SECONDS
+from launcher.installation.config import NEEDED
 from launcher.providers.qemu.settings import PREFIX, HostSettings
 from launcher.settings import LauncherSettings
 from launcher.vm_tool.settings import ToolSettings
@@ -30,13 +31,9 @@ NAME: Final = re.compile(rf"\b{PREFIX}[A-Z_]+\b")
 CALL: Final = re.compile(r"\blog\.(?:info|warning|error|exception|critical)\(\s*([^,]+)")
 ROW: Final = re.compile(r"^\| `(\w+)` \|", re.MULTILINE)
 KINDS: Final[tuple[type[BaseSettings], ...]] = (LauncherSettings, ToolSettings, ImageSettings)
-WITH_ALIASES: Final[tuple[type[BaseSettings], ...]] = (
-    *plan_for(APIS, EVERYTHING).settings,
-    SweepSettings,
-    DeploySettings,
-)
+OTHERS: Final[tuple[type[BaseSettings], ...]] = (*plan_for(APIS, EVERYTHING).settings, SweepSettings, DeploySettings)
 NAMES: Final = {f"{PREFIX}{field.upper()}" for kind in KINDS for field in kind.model_fields} | {
-    str(field.validation_alias) for kind in WITH_ALIASES for field in kind.model_fields.values()
+    str(field.validation_alias) for kind in OTHERS for field in kind.model_fields.values()
 }
 
 
@@ -51,6 +48,13 @@ def example() -> dict[str, str]:
     """Return what the example sets, and what it would set."""
     lines = (line.removeprefix("#") for line in EXAMPLE.read_text().splitlines())
     return dict(line.split("=", 1) for line in lines if line.startswith(PREFIX))
+
+
+def test_the_page_explains_each_setting_that_an_installation_begins_with() -> None:
+    begun = {line.partition("=")[0] for line in EXAMPLE.read_text().splitlines() if line.startswith(PREFIX)}
+    explained = PAGE.read_text()
+
+    assert [name for name in begun - {*NEEDED} if f"`{name}" not in explained] == []
 
 
 def test_the_example_is_a_launchers_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,7 +109,11 @@ def test_the_sizes_are_compared_with_the_hosts_resources(
 
 @pytest.mark.parametrize(
     ("asked", "kvm_boots", "lacking"),
-    [(QemuChoice.TDX, True, "TDX host"), (QemuChoice.TDX, False, "usable KVM"), (QemuChoice.KVM, False, "usable KVM")],
+    [
+        (QemuChoice.TDX, True, "TDX host.*LAUNCHYARD_QEMU_MODE=kvm"),
+        (QemuChoice.TDX, False, "usable KVM"),
+        (QemuChoice.KVM, False, "usable KVM"),
+    ],
 )
 def test_a_mode_that_the_host_does_not_support_is_refused_with_the_reason(
     asked: QemuChoice, kvm_boots: bool, lacking: str

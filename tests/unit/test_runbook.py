@@ -23,6 +23,7 @@ INLINE: Final = re.compile(r"`(launchyard [^`]+)`")
 COMMAND: Final = re.compile(
     r"(?:^|[\s(;|&/])(launchyard|make|terraform|python -m)(?= +[^{\s])((?:\"[^\"]*\"|'[^']*'|[^\"'\n#>|;&)])*)"
 )
+COPIED: Final = re.compile(r"^ *cp infra/terraform/(envs/\w+\.tfvars) ", re.MULTILINE)
 SUBCOMMANDS: Final = {"apply", "destroy", "fmt", "import", "init", "output", "plan", "state", "validate", "version"}
 
 pytestmark = pytest.mark.infra
@@ -81,6 +82,30 @@ def _command(arguments: list[str]) -> tuple[Any, list[str]]:
         assert rest[0] in found.commands, f"{found.name} has no command {rest[0]}"
         found = found.commands[rest.pop(0)]
     return found, rest
+
+
+@pytest.mark.parametrize("page", [RUNBOOK, ROOT / "README.md"], ids=lambda page: str(page.name))
+def test_the_first_orders_are_for_the_pool_that_the_host_joins_and_its_key_may_claim_them(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    calls = [" ".join(call) for call in commands("launchyard", blocks(text))]
+    (copied,) = COPIED.findall(text)
+    (install,) = [call for call in calls if call.startswith("launcher install ")]
+    pool = _pool((TERRAFORM / copied).read_text(encoding="utf-8"), _option("pool", install))
+    scope = {pool["datacenter"], "any"} | ({"secrets"} if pool.get("secrets") else set())
+
+    assert {"capacity", "task"} <= set(pool["kinds"])
+    assert scope in [set(re.findall(r"--scope (\S+)", call)) for call in calls if "--role launcher" in call]
+    assert {call.split()[3] for call in calls if call.startswith("order create capacity baremetal:")} <= scope
+
+
+def _pool(variables: str, name: str) -> dict[str, Any]:
+    """Return the values of a pool in a file of variables."""
+    body = variables.partition(f"\n  {name} = {{\n")[2].partition("\n  }")[0]
+    return {name: json.loads(value) for name, value in re.findall(r"^ +(\w+) += (.+)$", body, re.MULTILINE)}
+
+
+def _option(name: str, call: str) -> str:
+    return call.partition(f"--{name} ")[2].split()[0]
 
 
 def test_each_target_of_make_exists() -> None:

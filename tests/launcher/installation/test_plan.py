@@ -202,6 +202,12 @@ def test_a_host_without_a_key_is_refused(host: HostRoot) -> None:
     assert "LAUNCHYARD_LAUNCHER_KEY, or pipe it to --key-stdin" in found
 
 
+def test_a_key_that_is_none_is_told_once_and_not_as_missing(host: HostRoot) -> None:
+    (found,) = problems(host.request(key="a-secret-value"))
+
+    assert "`launchyard deploy key`" in found
+
+
 def test_a_token_that_is_missing_or_hidden_from_the_unit_is_refused(host: HostRoot) -> None:
     pool = a_pool()
     host.at(Path(TOKEN)).unlink()
