@@ -89,7 +89,7 @@ def test_the_first_orders_are_for_the_pool_that_the_host_joins_and_its_key_may_c
     text = page.read_text(encoding="utf-8")
     calls = [" ".join(call) for call in commands("launchyard", blocks(text))]
     (copied,) = COPIED.findall(text)
-    (install,) = [call for call in calls if call.startswith("launcher install ")]
+    install = next(call for call in calls if call.startswith("launcher install "))
     pool = _pool((TERRAFORM / copied).read_text(encoding="utf-8"), _option("pool", install))
     scope = {pool["datacenter"], "any"} | ({"secrets"} if pool.get("secrets") else set())
 
