@@ -72,7 +72,7 @@ def _field(values: Values) -> tuple[str, Document]:
             {"queryScope": one["query_scope"], "fields": [_how(one) | {"fieldPath": values["field"]}]}
             for one in indexes
         ]
-        config = {"indexes": single}  # type: ignore[assignment]
+        config = {"indexes": single}  # type: ignore[dict-item]
     ttl = {"ttlConfig": {"state": "ACTIVE"}} if values.get("ttl_config") else {}
     return f"firestore/v1/{name}", {"name": name, "indexConfig": config, **ttl}
 
