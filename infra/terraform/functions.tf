@@ -56,6 +56,14 @@ locals {
     tasks      = merge(local.waiting, { concurrency = 80 })
     update     = merge(local.waiting, { concurrency = 80 })
   }
+  # MiB that Cloud Run gives an instance: https://docs.cloud.google.com/run/docs/configuring/services/memory-limits
+  memory_of_cpu = {
+    "1" = { least = 128, most = 4096 }
+    "2" = { least = 128, most = 8192 }
+    "4" = { least = 2048, most = 16384 }
+    "6" = { least = 4096, most = 24576 }
+    "8" = { least = 4096, most = 32768 }
+  }
   chosen = {
     for name in keys(local.services) : name => merge(
       try(local.sizes[name], local.waiting),

@@ -87,8 +87,12 @@ resource "google_compute_url_map" "gateway" {
         }
 
         # Programs that can send no header have their key in front of the path: /k/<key>/sessions.
-        match_rules {
-          path_template_match = "/k/*${replace(route_rules.value.path, "/\\*$/", "**")}"
+        dynamic "match_rules" {
+          for_each = local.services[route_rules.value.service].key_in_path ? [route_rules.value.path] : []
+
+          content {
+            path_template_match = "/k/*${replace(match_rules.value, "/\\*$/", "**")}"
+          }
         }
       }
     }

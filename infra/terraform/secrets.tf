@@ -28,8 +28,9 @@ resource "google_secret_manager_secret" "secret" {
 resource "google_secret_manager_secret_version" "version" {
   for_each = var.secret_versions
 
-  secret                 = google_secret_manager_secret.secret[each.key].id
-  secret_data_wo         = lookup(var.secrets, each.key, null)
+  secret = google_secret_manager_secret.secret[each.key].id
+  # The provider wants a value in each plan, and sends it only when it makes a version: Secret Manager refuses an empty one.
+  secret_data_wo         = lookup(var.secrets, each.key, "")
   secret_data_wo_version = each.value
   deletion_policy        = "ABANDON"
 }

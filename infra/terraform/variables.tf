@@ -91,8 +91,22 @@ variable "functions" {
   }
 
   validation {
-    condition     = alltrue([for one in var.functions : try(one.min_instances <= one.max_instances, true)])
-    error_message = "The min_instances in functions must not exceed max_instances."
+    condition = alltrue([
+      for name, one in var.functions :
+      coalesce(one.min_instances, 0) <= coalesce(one.max_instances, try(local.sizes[name], local.waiting).max_instances)
+    ])
+    error_message = "The min_instances in functions must not exceed max_instances, of which functions.tf has the defaults."
+  }
+
+  validation {
+    condition = alltrue([
+      for one in var.functions : try(tonumber(one.cpu) < 1, false) || try(
+        (endswith(coalesce(one.memory, "512Mi"), "Gi") ? 1024 : 1) * tonumber(regex("^[0-9]+", coalesce(one.memory, "512Mi"))) >= local.memory_of_cpu[coalesce(one.cpu, "1")].least
+        && (endswith(coalesce(one.memory, "512Mi"), "Gi") ? 1024 : 1) * tonumber(regex("^[0-9]+", coalesce(one.memory, "512Mi"))) <= local.memory_of_cpu[coalesce(one.cpu, "1")].most,
+        false,
+      )
+    ])
+    error_message = "The cpu and memory in functions do not go together: Cloud Run has 1 cpu with up to 4Gi, 2 with up to 8Gi, 4 with 2Gi to 16Gi, 6 with 4Gi to 24Gi, 8 with 4Gi to 32Gi."
   }
 }
 
@@ -138,14 +152,14 @@ variable "monitoring" {
 }
 
 variable "name" {
-  description = "The first part of all names, so that several deployments may share a project. It is that of the service accounts, too, which are ly-<service> with the default."
+  description = "The first part of all names, so that several deployments may share a project; each needs a database and an outputs bucket of its own, too. It is that of the service accounts, too, which are ly-<service> with the default."
   type        = string
   default     = "launchyard"
   nullable    = false
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9-]{1,17}[a-z0-9]$", var.name))
-    error_message = "name must have 3 to 19 characters: lower-case letters, digits and dashes, a letter first, no dash last."
+    condition     = can(regex("^[a-z][a-z0-9-]{1,17}[a-z0-9]$", var.name)) && !can(regex("^(goog|gcp-)", var.name))
+    error_message = "name must have 3 to 19 characters: lower-case letters, digits and dashes, a letter first, no dash last; and not begin with goog or gcp-, which Google keeps for itself."
   }
 }
 
@@ -238,6 +252,11 @@ variable "pools" {
   validation {
     condition     = alltrue([for pool in var.pools : length(pool.labels) <= 8])
     error_message = "The labels in pools must be 8 at most, which is what a launcher may offer."
+  }
+
+  validation {
+    condition     = alltrue(flatten([for pool in var.pools : [for label in pool.labels : can(regex("^[a-z0-9][a-z0-9._=:-]{0,47}$", label))]]))
+    error_message = "The labels in pools must be like gpu or os=linux: lower-case letters, digits and ._=:- with a letter or digit first, 48 characters at most."
   }
 
   validation {

@@ -52,7 +52,7 @@ class Rehearsal:
     state_file: str
     outputs: Mapping[str, Any]
     settles: bool
-    """Whether a second plan has no changes."""
+    """Whether a second plan has no changes, for which no secret's value is at hand."""
     rest: Mapping[str, Any]
     """The state after destroy."""
     failed: str = ""
@@ -107,8 +107,9 @@ def _rehearse(shape: str, scratch: Path, tools: Tools) -> Rehearsal:
         plan = terraform.plan(told, tfvars)
         terraform.apply(given, tfvars)
         state, text, outputs = terraform.state(), terraform.state_file(), terraform.outputs()
-        settles = not terraform.has_changes(given, tfvars)
-        terraform.destroy(given, tfvars)
+        later = given | {"secrets": {}}
+        settles = not terraform.has_changes(later, tfvars)
+        terraform.destroy(later, tfvars)
         rest = terraform.state()
     except TerraformFailed as error:
         return Rehearsal(shape, plan, state, text, outputs, settles, {}, str(error))

@@ -72,7 +72,7 @@ def test_each_route_is_reached_at_the_function_that_has_it(resources: Mapping[st
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/health", "/v1/sweeps", "/nowhere", "/jobsx", "/k/key", "/k//v1/claims"]
+    "path", ["/", "/v1", "/v1/health", "/v1/sweeps", "/nowhere", "/jobsx", "/k/key", "/k/key/v1/claims"]
 )
 def test_any_other_path_is_answered_by_orders(path: str, resources: Mapping[str, Any]) -> None:
     assert service(resources, path) == "orders"

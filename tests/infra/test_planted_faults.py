@@ -7,8 +7,10 @@ from typing import Final
 
 import pytest
 
+from shared.domain.spec import NodeSize
 from tests.infra.consistency import Deployed, deployed_by, wrong_indexes, wrong_settings, wrong_threads
 from tests.infra.grants import wrong_grants
+from tests.infra.pools import CERTIFICATE, HERE, wrong_filter
 from tests.infra.rehearsal import FILES, ROOT, Rehearsal, variables
 from tests.infra.terraform import Terraform, TerraformFailed
 from tests.infra.tools import Tools
@@ -25,6 +27,11 @@ resource "google_pubsub_topic_iam_member" "doorbell" {
   for_each = toset(["everything"])
 }
 """
+POOLS: Final = {
+    "all-sizes": {"datacenter": HERE, "kinds": ["capacity"], "public_key": CERTIFICATE},
+    "one-size": {"datacenter": HERE, "kinds": ["capacity"], "node_sizes": ["tiny"], "public_key": CERTIFICATE},
+    "tasks": {"datacenter": HERE, "kinds": ["task"], "public_key": CERTIFICATE},
+}
 ROLE_TOO_MANY: Final = """
 resource "google_project_iam_member" "planted" {
   project = var.project_id
@@ -72,9 +79,10 @@ def faulty(tmp_path_factory: pytest.TempPathFactory, tools: Tools) -> Deployed:
     text, changed = re.subn(r"THREADS( *)= tostring\(.*?\)", r'THREADS\1= "8"', text)
     assert (removed, changed) == (1, 1)
     functions.write_text(text, encoding="utf-8")
+    _plant_bad_filters(files / "launchers.tf")
     terraform = Terraform(files, scratch / "scratch", tools)
     terraform.init()
-    given, tfvars = variables("dev", scratch), "-var-file=envs/dev.tfvars"
+    given, tfvars = variables("dev", scratch) | {"pools": POOLS}, "-var-file=envs/dev.tfvars"
     plan = terraform.plan(given, tfvars)
     terraform.apply(given, tfvars)
     return deployed_by(Rehearsal("dev", plan, terraform.state(), "", {}, True, {}))
@@ -100,11 +108,41 @@ def test_a_missing_grant_and_a_role_too_many_are_found(faulty: Deployed) -> None
     ]
 
 
+def test_bad_filters_are_found(faulty: Deployed) -> None:
+    filters = {one["name"]: one["filter"] for one in faulty.of_type("google_pubsub_subscription")}
+    found = {
+        name: wrong_filter(pool, {"LAUNCHYARD_DATACENTER": HERE}, filters[f"launchyard-pool-{name}"])
+        for name, pool in POOLS.items()
+    }
+
+    assert found["all-sizes"] == [f"lane baremetal:rack-70/capacity/{size} is not needed" for size in sorted(NodeSize)]
+    assert found["one-size"] == [f"lane {HERE}/capacity/tiny is missing"]
+    (refused,) = found["tasks"]
+    assert refused.startswith("Pub/Sub refuses the filter: ")
+    assert refused.endswith("attributes.lane=any/task")
+
+
 def test_threads_other_than_the_concurrency_are_found(faulty: Deployed) -> None:
     assert wrong_threads(faulty) == [
         "everything: THREADS is 8, and its concurrency 1000",
         "sweep: THREADS is 8, and its concurrency 4",
     ]
+
+
+def _plant_bad_filters(file: Path) -> None:
+    """Let a prefix be too short, a lane be one that there is not, and a string have no quotation marks."""
+    text = file.read_text(encoding="utf-8")
+    for right, wrong in [
+        ('${pool.datacenter}/capacity/\\")"', '${pool.datacenter}\\")"'),
+        ('"${pool.datacenter}/capacity/${size}"', '"${pool.datacenter}/capacity/a-${size}"'),
+        (
+            '"attributes.lane=\\"${lane}\\""',
+            'startswith(lane, "any/") ? "attributes.lane=${lane}" : "attributes.lane=\\"${lane}\\""',
+        ),
+    ]:
+        assert text.count(right) == 1
+        text = text.replace(right, wrong)
+    file.write_text(text, encoding="utf-8")
 
 
 def _copy(folder: Path, planted: dict[str, str]) -> Path:

@@ -143,6 +143,18 @@ def test_a_write_only_value_is_in_no_plan_and_no_state(written: Written) -> None
     assert not terraform.has_changes({})
 
 
+def test_a_secret_needs_a_value_in_each_plan_and_one_that_is_not_empty_when_it_is_made(written: Written) -> None:
+    terraform = written(SECRET.replace('default   = "planted"', "default   = null"))
+
+    with pytest.raises(TerraformFailed, match="one of `secret_data,secret_data_wo` must be specified"):
+        terraform.plan({})
+    with pytest.raises(TerraformFailed, match="400: google_secret_manager_secret_version: Field"):
+        terraform.apply({"value": ""})
+    terraform.apply({"value": "planted"})
+
+    assert not terraform.has_changes({"value": ""})
+
+
 def test_two_resources_of_one_name_are_refused(written: Written) -> None:
     terraform = written(TOPIC + TOPIC.replace('"orders" {', '"again" {'))
 

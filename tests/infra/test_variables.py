@@ -40,8 +40,9 @@ ALONE: Final[Wrong] = {
             "claims": {},
             "claim": {"memory": "512", "concurrency": 1001},
             "jobs": {"cpu": "0.5"},
-            "orders": {"min_instances": 2, "max_instances": 1},
+            "orders": {"min_instances": 11},
             "sweep": {"timeout_seconds": 30},
+            "tasks": {"memory": "8Gi"},
         },
         (
             "functions names a service that does not exist: claims.",
@@ -50,6 +51,7 @@ ALONE: Final[Wrong] = {
             "The cpu in functions must be at least 1 unless the concurrency is 1",
             "The timeout_seconds in functions must be from 60 to 3600",
             "The min_instances in functions must not exceed max_instances",
+            "The cpu and memory in functions do not go together",
         ),
     ),
     "gateway": (
@@ -97,8 +99,9 @@ BESIDE_OTHERS: Final[Wrong] = {
             "a-rack-with-too-long-a-name": POOL,
             "rack-1": POOL | {"datacenter": "rack-1", "kinds": ["tasks"], "node_sizes": ["huge"]},
             "rack-2": POOL | {"labels": list("abcdefghi"), "subject": "rack"},
+            "rack-4": POOL | {"labels": ['gpu"']},
             "rack-3": POOL | {"public_key": "-----BEGIN PRIVATE KEY-----"},
-            "rack-4": POOL | {"public_key": "-----BEGIN CERTIFICATE-----\n", "subject": "rack"},
+            "rack-5": POOL | {"public_key": "-----BEGIN CERTIFICATE-----\n", "subject": "rack"},
         },
         (
             "The names in pools must have lower-case letters",
@@ -107,6 +110,7 @@ BESIDE_OTHERS: Final[Wrong] = {
             "The kinds in pools must be some of capacity",
             "The node_sizes in pools must be some of tiny",
             "The labels in pools must be 8 at most",
+            "The labels in pools must be like gpu or os=linux",
             "A subject in pools needs workload_identity",
             "The public_key in pools must be a certificate",
             "A pool in pools may have subject or public_key, not both",
@@ -147,7 +151,8 @@ LAST: Final[Wrong] = {
         ),
     ),
 }
-ROUNDS: Final = {"alone": ALONE, "beside-others": BESIDE_OTHERS, "last": LAST}
+RESERVED: Final[Wrong] = {"name": ("gcp-launchyard", ("name must have 3 to 19 characters",))}
+ROUNDS: Final = {"alone": ALONE, "beside-others": BESIDE_OTHERS, "last": LAST, "reserved": RESERVED}
 """One plan reports the errors of all its variables."""
 
 

@@ -93,6 +93,7 @@ GOOGLE: Final = Rules(
         "google_pubsub_subscription": frozenset({"filter", "enable_message_ordering"}),
         "google_secret_manager_secret_version": frozenset({"secret_data", "secret_data_wo_version"}),
     },
+    one_of={"google_secret_manager_secret_version": ("secret_data", "secret_data_wo")},
     inherited=("project", "region", "zone"),
     needed=("project",),
     planned=_planned,

@@ -28,6 +28,20 @@ def refusals(block: Block, values: Values, steps: tuple[Step, ...] = ()) -> Iter
                     yield (step, why) if nested.nesting is Nesting.SET else (found, why)
 
 
+def unset(type_: str, values: Values, rules: Rules) -> str | None:
+    """Return why the provider refuses what is set at the top together; None if it does not."""
+    names = rules.one_of.get(type_, ())
+    if not names or sum(values.get(name) is not None for name in names) == 1:
+        return None
+    return f"one of `{','.join(names)}` must be specified, and no more than one"
+
+
+def empty(type_: str, values: Values, rules: Rules) -> bool:
+    """Return whether the cloud would get an empty value of what is set alone."""
+    names = rules.one_of.get(type_, ())
+    return bool(names) and not any(values.get(name) for name in names)
+
+
 def plan(type_: str, block: Block, proposed: Values, settings: Known, rules: Rules) -> Values:
     """Return the planned values: what is computed and not known yet is unknown, what is write-only is null."""
     values = dict(proposed)

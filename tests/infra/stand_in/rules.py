@@ -17,6 +17,10 @@ class Rules:
     """Attributes of any type, at the top, whose change replaces the resource."""
     immutable_of: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """The same, of one type."""
+    one_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Attributes of a type, of which exactly one is set in each plan. An empty text counts as set, and nothing is made
+    with it.
+    """
     inherited: tuple[str, ...] = ()
     """Settings of the provider that a resource has if it does not say otherwise."""
     needed: tuple[str, ...] = ()

@@ -56,9 +56,12 @@ class Provider(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
         return NOTHING
 
     def ValidateResourceConfig(self, request: Message) -> Message:
-        block = self._schema.resources[request[1].decode()]
-        wrong = resources.refusals(block, values_of(request[2]) or {})
-        return {1: [error(f"Invalid value of {steps[-1]}", f"{why}.", steps) for steps, why in wrong]}
+        type_, values = request[1].decode(), values_of(request[2]) or {}
+        wrong = resources.refusals(self._schema.resources[type_], values)
+        found = [error(f"Invalid value of {steps[-1]}", f"{why}.", steps) for steps, why in wrong]
+        if why := resources.unset(type_, values, self._rules):
+            found.append(error("Invalid combination of arguments", f"{why}."))
+        return {1: found}
 
     def UpgradeResourceState(self, request: Message) -> Message:
         return {1: {2: decode(request[3])[1]}}  # the state's JSON, as it is
@@ -87,6 +90,8 @@ class Provider(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
         type_, planned = request[1].decode(), values_of(request[3])
         if planned is None:
             return {1: dynamic(None)}
+        if value_of(request[2]) is None and resources.empty(type_, values_of(request[4]) or {}, self._rules):
+            return {1: dynamic(None), 3: error(f"Error 400: {type_}: Field [payload] is required")}
         values = resources.apply(type_, self._schema.resources[type_], planned, self._settings, self._rules)
         identity = (type_, values["id"])
         if value_of(request[2]) is None and (type_ in self._rules.ids or type_.endswith("_iam_member")):
