@@ -32,7 +32,8 @@ def install(
     image: Annotated[Path | None, typer.Option(help="The guest image's directory, an absolute path.")] = None,
     image_digest: Annotated[str | None, typer.Option(help="Its digest: 64 hexadecimal digits.")] = None,
     private_key: Annotated[
-        Path | None, typer.Option(help="The file of the host's private key, if the pool has a public_key.")
+        Path | None,
+        typer.Option("--private-key-file", help="The file of the host's private key, if the pool has a public_key."),
     ] = None,
     key_stdin: Annotated[
         bool, typer.Option("--key-stdin", help="Read the launcher's key from standard input.")

@@ -10,7 +10,7 @@ from google.oauth2 import service_account
 from launcher.installation.config import ExternalAccount, ServiceAccount
 from launcher.installation.files import CREDENTIALS, File, inside
 
-OPTION: Final = "--private-key"
+OPTION: Final = "--private-key-file"
 PRIVATE_KEY: Final = "private_key"
 
 

@@ -80,7 +80,7 @@ def test_googles_library_takes_the_installed_credentials_without_asking_anybody(
 
 
 def test_a_first_installation_without_the_key_is_told_of_the_option(host: HostRoot) -> None:
-    assert problem(asked(host)).startswith("--private-key is missing: ")
+    assert problem(asked(host)).startswith("--private-key-file is missing: ")
 
 
 def test_a_later_installation_keeps_the_key_unless_the_pool_has_another_pair(host: HostRoot, key: Path) -> None:
@@ -91,14 +91,14 @@ def test_a_later_installation_keeps_the_key_unless_the_pool_has_another_pair(hos
     assert all(file.is_at(host.root) for file in again.files)
     moved = planned(asked(host, token_uri="https://oauth2.example/token"))
     assert pem().splitlines()[1].encode() in moved.files[0].content
-    assert "--private-key is missing" in problem(asked(host, private_key_id="fedcba9876543210"))
+    assert "--private-key-file is missing" in problem(asked(host, private_key_id="fedcba9876543210"))
 
 
 @pytest.mark.parametrize("credentials", ["CREDENTIALS", "nothing"])
 def test_a_key_that_the_pool_has_no_use_for_is_refused(host: HostRoot, key: Path, credentials: str) -> None:
     pool = a_pool() if credentials == "CREDENTIALS" else a_pool(None)
 
-    assert problem(host.request(pool, private_key=key)).startswith("--private-key is not needed: ")
+    assert problem(host.request(pool, private_key=key)).startswith("--private-key-file is not needed: ")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_file_that_is_no_usable_private_key_is_refused_by_its_name_alone(
 
     found = problem(asked(host, file))
 
-    assert found.startswith(f"--private-key: {file} is not the private key of an RSA pair")
+    assert found.startswith(f"--private-key-file: {file} is not the private key of an RSA pair")
     assert not any(line in found for line in text.splitlines())
 
 
