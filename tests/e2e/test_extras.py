@@ -13,7 +13,7 @@ from emulators.settings import Backend, StackSettings
 from tools.locked import locked
 
 ROOT: Final = Path(__file__).parents[2]
-SHIPPED: Final = ("cli", "emulators", "functions", "launcher", "shared", "tools", "worker")
+SHIPPED: Final = ("cli", "deploy", "emulators", "functions", "launcher", "shared", "tools", "worker")
 GCP: Final = "launcher.providers.gcp"
 LAUNCHER: Final = f"[name for name in every('launcher') if not name.startswith('{GCP}.')]"
 IMPORTS: Final = {
@@ -21,6 +21,7 @@ IMPORTS: Final = {
     "launcher": LAUNCHER,
     "launcher-gcp": "every('launcher')",
     "cli": "every('cli')",
+    "deploy": "every('deploy')",
     "worker": "every('worker')",
     "emulators": "every('emulators')",
 }
