@@ -4,9 +4,9 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, ValidationError
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings
 
 from shared.exit_codes import USAGE
@@ -35,7 +35,7 @@ def read(kind: type[AnySettings], given: Mapping[str, object] | None = None) -> 
     try:
         return kind(**(given or {}))  # type: ignore[arg-type]  # values are parsed, and refused, by the model
     except ValidationError as error:
-        lines = explain(error, lambda location: _variable(kind, location))
+        lines = explain(error, lambda location: variable_of(kind, location))
         raise SettingsWrong("\n".join(lines)) from None  # the error's own text repeats values
     except (OSError, UnicodeError) as error:
         raise SettingsWrong(f"The settings file cannot be read: {type(error).__name__}") from None
@@ -75,10 +75,15 @@ def explain(error: ValidationError, name: Callable[[Sequence[int | str]], str] |
         yield f"{field}: {wrong['msg'].removeprefix('Value error, ')}"
 
 
-def _variable(kind: type[BaseSettings], loc: Sequence[int | str]) -> str:
-    """Return the environment variable of a field: the first, if it has several."""
+def variable_of(kind: type[BaseSettings], loc: Sequence[int | str]) -> str:
+    """Return the environment variable of a field, whose name begins `loc`: the first, if it has several."""
     field = kind.model_fields.get(str(loc[0])) if loc else None
     alias = field.validation_alias if field else None
     first = alias.choices[0] if isinstance(alias, AliasChoices) else alias
     prefixed = f"{kind.model_config.get('env_prefix', '')}{loc[0]}".upper() if field else str(loc[0] if loc else kind)
     return ".".join(map(str, (first or prefixed, *loc[1:])))
+
+
+def is_secret(annotation: Any) -> bool:
+    """Return whether a setting of this type holds a secret, also if it may be None."""
+    return annotation is SecretStr or any(is_secret(part) for part in get_args(annotation))

@@ -1,14 +1,13 @@
 """The environment variables of an installed launcher: those that a configuration may set, and what they set."""
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar, get_args
+from typing import Final, TypeVar
 
-from pydantic import AliasChoices, SecretStr
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource
 
-import shared.settings
 from launcher.providers.qemu.settings import PREFIX
 from launcher.settings import LauncherSettings
+from shared.settings import is_secret, read, variable_of
 
 AnySettings = TypeVar("AnySettings", bound=BaseSettings)
 
@@ -28,25 +27,14 @@ def read_from(kind: type[AnySettings], variables: Mapping[str, str]) -> AnySetti
             source.env_vars = {name.lower(): value for name, value in variables.items() if value}
             return (source,)
 
-    return shared.settings.read(OfVariables)
-
-
-def _variable(field: str) -> str:
-    """Return the variable of a launcher's setting; if it has several, the first."""
-    alias = LauncherSettings.model_fields[field].validation_alias
-    first = alias.choices[0] if isinstance(alias, AliasChoices) else alias
-    return str(first or f"{PREFIX}{field.upper()}")
-
-
-def _is_secret(annotation: Any) -> bool:
-    return annotation is SecretStr or any(_is_secret(part) for part in get_args(annotation))
+    return read(OfVariables)
 
 
 CONFIGURABLE: Final = frozenset(
     variable
     for field, info in LauncherSettings.model_fields.items()
-    if (variable := _variable(field)).startswith(PREFIX)
+    if (variable := variable_of(LauncherSettings, [field])).startswith(PREFIX)
     and field not in OF_THE_HOST
-    and not _is_secret(info.annotation)
+    and not is_secret(info.annotation)
 )
 """The variables that a configuration may set. None of them is a secret: Terraform keeps its outputs in its state."""
