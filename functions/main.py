@@ -19,7 +19,7 @@ from functions.apis.v1.settings import NoSweepCaller
 from functions.http import endpoint, logs
 from functions.http.bodies import Bodies
 from functions.http.endpoint import Endpoint
-from functions.settings import AddressSettings, DatabaseSettings, EntryPoint, ServerSettings, read_settings
+from functions.settings import WHOLE, AddressSettings, DatabaseSettings, EntryPoint, ServerSettings, read_settings
 from shared.public_address import is_loopback
 from shared.settings import read_or_exit
 
@@ -43,4 +43,4 @@ def unroutable(error: HTTPException) -> Response:
 BODIES = Bodies(crowd=max(1, SETTINGS.of(ServerSettings).threads // 4))
 serve = endpoint.entry_point(Endpoint(APIS, ROUTES, services, BODIES, LOCAL))
 # The framework looks up its target by name.
-globals()[FUNCTION if FUNCTION in SERVICES else "everything"] = serve
+globals()[FUNCTION if FUNCTION in SERVICES else WHOLE] = serve

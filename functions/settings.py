@@ -41,7 +41,7 @@ S = TypeVar("S", bound=BaseSettings)
 
 ITA_API: Final = "https://api.trustauthority.intel.com"
 ITA_CERTS: Final = "https://portal.trustauthority.intel.com/certs"
-EVERYTHING: Final = "everything"
+WHOLE: Final = "everything"
 """The function that serves all routes."""
 
 
@@ -107,7 +107,7 @@ class Settings(BaseSettings):
 class EntryPoint(Settings):
     """Which of the functions this process is. functions-framework sets it before it imports the entry points."""
 
-    function: str = Field(EVERYTHING, validation_alias="FUNCTION_TARGET")
+    function: str = Field(WHOLE, validation_alias="FUNCTION_TARGET")
 
 
 class ServerSettings(Settings):
@@ -304,6 +304,6 @@ class AllSettings:
         return cast("S", self.by_type[kind])
 
 
-def read_settings(kinds: Sequence[type[BaseSettings]], function: str = EVERYTHING) -> AllSettings:
+def read_settings(kinds: Sequence[type[BaseSettings]], function: str = WHOLE) -> AllSettings:
     """Return the environment's settings of these kinds. If any are wrong, print all errors and exit with 2."""
     return AllSettings(dict(zip(kinds, read_all_or_exit(kinds, f"the function {function}"), strict=True)))

@@ -9,9 +9,8 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
-from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from functions.apis import EVERYTHING, SERVICES, SWEEP, apis_of
@@ -19,7 +18,9 @@ from functions.apis.v1 import HEALTH
 from functions.http.endpoint import dialect_of
 from functions.http.routing import Route
 from functions.ports import Appraiser, CredentialIssuer, Doorbell, OutputBucket
+from functions.settings import WHOLE
 from functions.wiring import Database, plan_for
+from shared.settings import is_secret
 
 USES: Final[Mapping[Any, str]] = {
     Database: "firestore",
@@ -28,7 +29,6 @@ USES: Final[Mapping[Any, str]] = {
     CredentialIssuer: "bucket_credentials",
     Appraiser: "trust_authority",
 }
-WHOLE: Final = "everything"
 NOT_DEPLOYED: Final = frozenset({"LAUNCHYARD_KEYS", "THREADS"})
 """The first is for the memory backend; the second follows from a function's concurrency."""
 
@@ -73,7 +73,7 @@ def _rules(prefix: tuple[str, ...], owners: Mapping[tuple[str, ...], str]) -> It
 def _service(name: str, routes: Sequence[Route]) -> dict[str, Any]:
     apis = apis_of(name)
     plan = plan_for(apis, routes)
-    names = {str(field.validation_alias): _is_secret(field.annotation) for field in _fields(plan.settings)}
+    names = {str(field.validation_alias): is_secret(field.annotation) for field in _fields(plan.settings)}
     deployed = sorted(names.keys() - NOT_DEPLOYED)
     return {
         "uses": [use for kind, use in USES.items() if kind in plan.needed],
@@ -86,10 +86,6 @@ def _service(name: str, routes: Sequence[Route]) -> dict[str, Any]:
 def _fields(kinds: Iterable[type[BaseSettings]]) -> Iterator[Any]:
     for kind in kinds:
         yield from kind.model_fields.values()
-
-
-def _is_secret(annotation: Any) -> bool:
-    return annotation is SecretStr or any(_is_secret(part) for part in get_args(annotation))
 
 
 if __name__ == "__main__":
