@@ -66,8 +66,8 @@ variable "functions" {
   nullable = false
 
   validation {
-    condition     = length(setsubtract(keys(var.functions), keys(jsondecode(file("${path.module}/services.json")).services))) == 0
-    error_message = "functions names a service that does not exist: ${join(", ", setsubtract(keys(var.functions), keys(jsondecode(file("${path.module}/services.json")).services)))}. services.json lists them."
+    condition     = length(setsubtract(keys(var.functions), keys(local.table.services))) == 0
+    error_message = "functions names a service that does not exist: ${join(", ", setsubtract(keys(var.functions), keys(local.table.services)))}. services.json lists them."
   }
 
   validation {
@@ -340,14 +340,14 @@ variable "secret_versions" {
 
   validation {
     condition = alltrue([
-      for name in keys(var.secret_versions) : try(jsondecode(file("${path.module}/services.json")).settings[name].secret, false)
+      for name in keys(var.secret_versions) : try(local.table.settings[name].secret, false)
     ])
-    error_message = "secret_versions may name only the secret settings of services.json: ${join(", ", [for name, setting in jsondecode(file("${path.module}/services.json")).settings : name if setting.secret])}."
+    error_message = "secret_versions may name only the secret settings of services.json: ${join(", ", [for name, setting in local.table.settings : name if setting.secret])}."
   }
 
   validation {
     condition     = contains(keys(var.secret_versions), "LAUNCHYARD_CALLBACK_SECRET")
-    error_message = "secret_versions must name LAUNCHYARD_CALLBACK_SECRET, without which no function starts."
+    error_message = "secret_versions must name LAUNCHYARD_CALLBACK_SECRET, without which most functions do not start."
   }
 
   validation {
@@ -368,13 +368,13 @@ variable "settings" {
   nullable    = false
 
   validation {
-    condition     = length(setsubtract(keys(var.settings), concat(keys(jsondecode(file("${path.module}/services.json")).settings), tolist(local.settings_made)))) == 0
-    error_message = "settings has a name that no function reads: ${join(", ", setsubtract(keys(var.settings), concat(keys(jsondecode(file("${path.module}/services.json")).settings), tolist(local.settings_made))))}. services.json lists them."
+    condition     = length(setsubtract(keys(var.settings), concat(keys(local.table.settings), tolist(local.settings_made)))) == 0
+    error_message = "settings has a name that no function reads: ${join(", ", setsubtract(keys(var.settings), concat(keys(local.table.settings), tolist(local.settings_made))))}. services.json lists them."
   }
 
   validation {
-    condition     = alltrue([for name in keys(var.settings) : !try(jsondecode(file("${path.module}/services.json")).settings[name].secret, false)])
-    error_message = "settings has a secret: ${join(", ", [for name in keys(var.settings) : name if try(jsondecode(file("${path.module}/services.json")).settings[name].secret, false)])}. Put its value into secrets, and its number into secret_versions."
+    condition     = alltrue([for name in keys(var.settings) : !try(local.table.settings[name].secret, false)])
+    error_message = "settings has a secret: ${join(", ", [for name in keys(var.settings) : name if try(local.table.settings[name].secret, false)])}. Put its value into secrets, and its number into secret_versions."
   }
 
   validation {
