@@ -12,9 +12,8 @@ from deploy.entities import accounts, address, apis, bucket, build, doorbell, fi
 from deploy.entities.functions import Function
 from deploy.google import Google
 from deploy.rows import Row, Seen, Unseen, see
+from deploy.settings import DATABASE
 
-DATABASE: Final = "launchyard"
-"""The database, if nothing names another: the default of Terraform's variable."""
 FEDERATED: Final = "external_account"
 """The type of the credentials of hosts that have an identity of another issuer (https://google.aip.dev/auth/4117)."""
 

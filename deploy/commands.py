@@ -6,19 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.settings import DeploySettings
+from deploy.settings import DATABASE, NAME, DeploySettings
 from shared.exit_codes import FAILED, USAGE
 from shared.settings import SettingsWrong, read
 
 if TYPE_CHECKING:
     from google.cloud.firestore import Client
-
-NAME: Final = "launchyard"
-DATABASE: Final = "launchyard"
 
 app = typer.Typer(help="Check a deployment in Google Cloud, and manage its API keys.", no_args_is_help=True)
 

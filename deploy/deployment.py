@@ -6,9 +6,8 @@ from typing import Final
 
 from deploy.access import Grant, account_member
 from deploy.data import Service, TerraformData, Use
+from deploy.settings import NAME
 
-NAME: Final = "launchyard"
-"""The default of Terraform's variable `name`."""
 SHORT_NAME: Final = "ly"
 EVERYTHING: Final = "everything"
 SWEEP: Final = "sweep"

@@ -7,6 +7,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.address import BaseUrl
 
+NAME: Final = "launchyard"
+"""The default of Terraform's variable `name`."""
+DATABASE: Final = "launchyard"
+"""The default of Terraform's variable `database`."""
 HOST: Final = r"^[A-Za-z0-9.-]+:[0-9]{1,5}$"
 
 
