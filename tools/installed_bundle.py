@@ -1,18 +1,17 @@
 """The bundle of the functions as the cloud installs it: unpacked, beside an environment of its own packages only."""
 
-import fcntl
 import hashlib
 import json
 import subprocess
 import sys
 import venv
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tools.bundle import ROOT, content
+from worker.guest.exclusive import alone_in
 
 KEPT: Final = ROOT / ".launchyard" / "bundle"
 """The environments, which take 20 s to make, by what they are made of."""
@@ -71,7 +70,7 @@ def _python(requirements: Path) -> Path:
     made_of = (requirements.read_bytes(), sys.version.encode(), str(KEPT).encode())
     folder = KEPT / hashlib.sha256(b"\0".join(made_of)).hexdigest()[:16]
     python = folder / "bin" / "python"
-    with _alone(folder):
+    with alone_in(KEPT, _report):
         if not (folder / COMPLETE).exists():
             venv.create(folder, clear=True, with_pip=True, symlinks=True)
             _pip(python, "install", "--require-hashes", "--requirement", str(requirements))
@@ -88,10 +87,5 @@ def _pip(python: Path, *words: str) -> None:
         raise NotInstalled(f"pip {words[0]}: {done.stdout}{done.stderr}")
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock against other processes that want the environment."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _report(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
