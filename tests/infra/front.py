@@ -3,7 +3,7 @@
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -45,9 +45,18 @@ def by_path(target: str) -> Destination | None:
     A rule is a path, or ends in `/*` and matches all that is below
     (https://cloud.google.com/load-balancing/docs/url-map-concepts). A path may have a key in front, `/k/<key>`.
     """
-    path = KEY.sub("", target.partition("?")[0])
-    matching = [rule for rule in _rules() if path == rule or (rule.endswith("/*") and path.startswith(rule[:-1]))]
-    return Destination(_rules()[max(matching, key=len)] if matching else DEFAULT, target)
+    return Destination(service_at(KEY.sub("", target.partition("?")[0]), _paths()) or DEFAULT, target)
+
+
+def service_at(path: str, paths: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the service whose longest rule matches the path; None if no rule does."""
+    found = [
+        (len(rule), name)
+        for name, rules in paths.items()
+        for rule in rules
+        if path == rule or (rule.endswith("/*") and path.startswith(rule.removesuffix("*")))
+    ]
+    return max(found)[1] if found else None
 
 
 def by_name(target: str) -> Destination | None:
@@ -95,6 +104,6 @@ def fronting(routing: Routing, addresses: Mapping[str, str]) -> Iterator[tuple[F
 
 
 @cache
-def _rules() -> Mapping[str, str]:
-    """Return the service of each rule."""
-    return {rule: name for name, told in services().items() if name != EVERYTHING for rule in told["paths"]}
+def _paths() -> Mapping[str, Sequence[str]]:
+    """Return the rules of each service."""
+    return {name: told["paths"] for name, told in services().items() if name != EVERYTHING}

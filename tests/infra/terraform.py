@@ -110,22 +110,16 @@ class Terraform:
         """Return the text of the state file."""
         return (self.folder / "terraform.tfstate").read_text(encoding="utf-8")
 
-    def evaluate(self, expression: str, variables: Variables) -> Any:
-        """Return the value of an expression in the folder's scope. Raises TerraformFailed."""
-        asked = f"jsonencode({expression})"
-        written = self.run("console", *self._given(variables), stdin=asked).strip().splitlines()[-1]
-        return json.loads(json.loads(written))
-
-    def run(self, *words: str, stdin: str = "") -> str:
+    def run(self, *words: str) -> str:
         """Run Terraform in the folder, and return what it wrote. Raises TerraformFailed."""
-        outcome = self.attempt(*words, stdin=stdin)
+        outcome = self.attempt(*words)
         if outcome.code != 0:
             raise TerraformFailed(f"terraform {' '.join(words)}\n{outcome.text}")
         return outcome.text
 
-    def attempt(self, *words: str, stdin: str = "") -> Outcome:
+    def attempt(self, *words: str) -> Outcome:
         """Run Terraform in the folder, however it ends."""
-        done = run_terraform(self._tools.terraform, words, self.folder, self._environment, stdin)
+        done = run_terraform(self._tools.terraform, words, self.folder, self._environment)
         return Outcome(done.returncode, done.stdout + done.stderr)
 
     def _show(self, *plan: str) -> dict[str, Any]:
@@ -166,7 +160,7 @@ class Terraform:
 
 
 def run_terraform(
-    terraform: Sequence[str], words: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: str = ""
+    terraform: Sequence[str], words: Sequence[str], folder: Path, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run Terraform with no setting of its own from our environment but the given ones."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TF_", "AWS_", "GOOGLE_"))}
@@ -174,7 +168,7 @@ def run_terraform(
         [*terraform, *words],
         cwd=folder,
         env=inherited | dict(environment),
-        input=stdin,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
         timeout=TIMEOUT_SECONDS,

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from functions.apis.v1 import HEALTH
 from functions.apis.v1.health import Health, get_health
 from functions.http.authentication import Open
 from functions.http.routing import Route
+from tests.infra.front import service_at
 from tools.deployment import deployment, paths_of
 
 TABLE: Final = Path(__file__).parents[2] / "infra" / "terraform" / "services.json"
@@ -20,17 +21,6 @@ PAGES: Final = Path(__file__).parents[2] / "docs"
 TEXT: Final = "0b6f2c1e-5d0a-4a57-9d0e-0d6a3a0e4b11"
 
 pytestmark = pytest.mark.infra
-
-
-def service_at(path: str, paths: Mapping[str, Sequence[str]]) -> str | None:
-    """Return the service that a URL map with these rules sends the path to; None: to its default."""
-    found = [
-        (len(rule), name)
-        for name, rules in paths.items()
-        for rule in rules
-        if path == rule or (rule.endswith("/*") and path.startswith(rule.removesuffix("*")))
-    ]
-    return max(found)[1] if found else None
 
 
 def routes() -> Iterator[tuple[str, Route]]:
