@@ -21,15 +21,15 @@ FEDERATED: Final = "external_account"
 def check(google: Google, target: Target, data: TerraformData, outputs: Outputs | None = None) -> Sequence[Row]:
     """Return a row for each thing that must be there, and for each that should not. Raises LoggedOut."""
     deployed = see(functions.FUNCTIONS, lambda: functions.read_functions(google, target))
-    pools = doorbell.pools_of(google, target.project, target.name)
-    deployment = recognise(target, data, outputs or Outputs(), deployed, pools)
+    heard = see(doorbell.SUBSCRIPTIONS, lambda: doorbell.read_subscriptions(google, target.project))
+    deployment = recognise(target, data, outputs or Outputs(), deployed, doorbell.pools_of(heard, target.name))
     comparisons = (
         lambda: apis.compare(deployment, apis.look(google, deployment)),
         lambda: accounts.compare(deployment, accounts.look(google, deployment)),
         lambda: functions.compare(deployment, functions.look(google, deployment, deployed)),
         lambda: build.compare(deployment, build.look(google, deployment)),
         lambda: firestore.compare(deployment, firestore.look(google, deployment)),
-        lambda: doorbell.compare(deployment, doorbell.look(google, deployment)),
+        lambda: doorbell.compare(deployment, doorbell.look(google, deployment, heard)),
         lambda: secrets.compare(deployment, secrets.look(google, deployment, deployed)),
         lambda: scheduler.compare(deployment, scheduler.look(google, deployment)),
         lambda: bucket.compare(deployment, bucket.look(google, deployment)),
@@ -45,7 +45,7 @@ def recognise(
     data: TerraformData,
     outputs: Outputs,
     deployed: Seen[functions.Functions],
-    pools: Seen[frozenset[str]],
+    pools: frozenset[str],
 ) -> Deployment:
     """Return what is to be there. Terraform's outputs come first, then what the deployed functions have."""
     found = {} if isinstance(deployed, Unseen) else deployed
@@ -60,7 +60,7 @@ def recognise(
         bucket=outputs.bucket or _usual(own.values(), "LAUNCHYARD_BUCKET"),
         url=outputs.url or _usual(own.values(), "LAUNCHYARD_URL"),
         federated=frozenset(pool for pool, one in credentials.items() if one.get("type") == FEDERATED),
-        pools=frozenset(credentials) | (frozenset() if isinstance(pools, Unseen) else pools),
+        pools=frozenset(credentials) | pools,
     )
 
 

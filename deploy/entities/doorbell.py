@@ -54,27 +54,33 @@ class Subscription(_Shape):
     retry_policy: Mapping[str, Any] | None = None
 
 
+Subscriptions = Mapping[str, Subscription]
+"""The project's subscriptions, by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """The names of topics and subscriptions are without their project. On the emulator there are no policies."""
 
     number: Seen[str] | None
     topics: Seen[frozenset[str]]
-    subscriptions: Seen[Mapping[str, Subscription]]
+    subscriptions: Seen[Subscriptions]
     topic_policies: Mapping[str, Seen[Policy]]
     subscription_policies: Mapping[str, Seen[Policy]]
 
 
-def look(google: Google, deployment: Deployment) -> View:
+def read_subscriptions(google: Google, project: str) -> Subscriptions:
+    """Return the subscriptions of a project. Raises LoggedOut."""
+    found = google.list(API, f"/v1/projects/{project}/subscriptions", "subscriptions")
+    return {_last(one["name"]): Subscription.model_validate(one) for one in found}
+
+
+def look(google: Google, deployment: Deployment, subscriptions: Seen[Subscriptions]) -> View:
     project = deployment.target.project
 
     def topics() -> frozenset[str]:
         found = google.list(API, f"/v1/projects/{project}/topics", "topics")
         return frozenset(_last(one["name"]) for one in found)
-
-    def subscriptions() -> Mapping[str, Subscription]:
-        found = google.list(API, f"/v1/projects/{project}/subscriptions", "subscriptions")
-        return {_last(one["name"]): Subscription.model_validate(one) for one in found}
 
     def number() -> str:
         document = google.get("cloudresourcemanager", f"/v3/projects/{project}")
@@ -83,31 +89,25 @@ def look(google: Google, deployment: Deployment) -> View:
     def policy(path: str) -> Policy:
         return policy_of(google.policy(API, f"/v1/projects/{project}/{path}"))
 
-    all_topics, all_subscriptions = see(TOPICS, topics), see(SUBSCRIPTIONS, subscriptions)
+    all_topics = see(TOPICS, topics)
     if google.endpoints.is_emulator(API):
-        return View(None, all_topics, all_subscriptions, {}, {})
+        return View(None, all_topics, subscriptions, {}, {})
     ours = [] if isinstance(all_topics, Unseen) else sorted({deployment.topic, deployment.dead_topic} & all_topics)
     pools = {deployment.subscription(pool) for pool in deployment.pools}
-    heard = [] if isinstance(all_subscriptions, Unseen) else sorted(pools & all_subscriptions.keys())
+    heard = [] if isinstance(subscriptions, Unseen) else sorted(pools & subscriptions.keys())
     return View(
         see(NUMBER, number),
         all_topics,
-        all_subscriptions,
+        subscriptions,
         see_each(POLICIES, ours, lambda topic: policy(f"topics/{topic}")),
         see_each(POLICIES, heard, lambda subscription: policy(f"subscriptions/{subscription}")),
     )
 
 
-def pools_of(google: Google, project: str, name: str) -> Seen[frozenset[str]]:
-    """Return the pools that have a subscription."""
-    prefix = f"{name}-pool-"
-
-    def pools() -> frozenset[str]:
-        found = google.list(API, f"/v1/projects/{project}/subscriptions", "subscriptions")
-        named = (_last(one["name"]) for one in found)
-        return frozenset(one.removeprefix(prefix) for one in named if one.startswith(prefix))
-
-    return see(SUBSCRIPTIONS, pools)
+def pools_of(subscriptions: Seen[Subscriptions], name: str) -> frozenset[str]:
+    """Return the pools that have a subscription; none if that cannot be seen."""
+    prefix, named = f"{name}-pool-", () if isinstance(subscriptions, Unseen) else subscriptions
+    return frozenset(one.removeprefix(prefix) for one in named if one.startswith(prefix))
 
 
 def compare(deployment: Deployment, view: View) -> Iterator[Row]:
@@ -126,7 +126,7 @@ def compare(deployment: Deployment, view: View) -> Iterator[Row]:
         yield from _roles(deployment, view, f"serviceAccount:service-{view.number}@{AGENT}")
 
 
-def _subscriptions(deployment: Deployment, found: Mapping[str, Subscription]) -> Iterator[Row]:
+def _subscriptions(deployment: Deployment, found: Subscriptions) -> Iterator[Row]:
     for pool in sorted(deployment.pools):
         name = deployment.subscription(pool)
         if name not in found:
