@@ -1,5 +1,7 @@
 """A check of a project in which everything is there."""
 
+from collections import Counter
+
 import pytest
 
 from deploy.report import exit_code
@@ -57,3 +59,11 @@ def test_an_empty_project_lacks_everything_and_each_thing_once(live: Live) -> No
     assert {"account", "function", "database", "topic", "subscription", "secret", "schedule"} <= {
         row.subject for row in faults
     }
+
+
+def test_nothing_is_asked_for_twice(live: Live) -> None:
+    live.behaviour.page_size = len(live.resources.documents)  # each list is one request
+
+    live.check()
+
+    assert [path for path, count in Counter(live.fake.asked).items() if count > 1] == []
