@@ -2,26 +2,31 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Any, Final
+from datetime import UTC, date, datetime, time
+from functools import cache
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from functions.adapters.memory_records import MemoryRecords
 from functions.apis.capacity import agents
 from functions.apis.capacity.agents import HeartbeatRequest, RegisterRequest
 from functions.domain.access import digest
 from functions.domain.accounts import AccountType
+from functions.engine.operator_sessions import ALL, Sessions
 from functions.http.authentication import Open
 from functions.http.endpoint import KEY_HEADER
 from functions.http.routing import Route
 from tests.factories import CAPACITY, TASK
 from tests.functions.capacity.accounts import enrol
-from tests.functions.world import ADMIN, CLIENT, LAUNCHER, PASSWORD, World
+from tests.functions.world import ADMIN, CLIENT, LAUNCHER, PASSWORD, SECRET, World
+
+T = TypeVar("T")
 
 EVIDENCE: Final[Mapping[object, TypeAdapter[Any]]] = {
     agents.register: TypeAdapter(RegisterRequest),
@@ -67,11 +72,28 @@ class Known:
     others: list[str]
 
 
+class Untouched(Generic[T]):
+    """What a test's requests are about. It is made again after a request that may have changed it."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make, self._made = make, list[T]()
+
+    def get(self) -> T:
+        if not self._made:
+            self._made.append(self._make())
+        return self._made[0]
+
+    def note(self, method: str, status: int) -> None:
+        if method != "GET" and status < 400:
+            self._made.clear()
+
+
 def known(world: World, route: Route) -> Known:
     accounts = [world.admit(account_type) for account_type in AccountType]
     placed = [world.place(spec)["id"] for spec in (TASK, CAPACITY)]
-    world.clock.now += timedelta(minutes=1)  # only so many logins are taken a minute
-    session = world.post("/admin/login", {"password": PASSWORD}, "").get_json()["token"]
+    session = session_of(world.clock.now.date())
+    for ended in (digest(session), ALL):
+        world.ports.session_ends.take(ended)  # an earlier request may have ended it
     tokens = [world.ports.tokens.issue(order_id, 1) for order_id in placed]
     keys = [ADMIN, CLIENT, LAUNCHER, *(key for _, key in accounts)]
     return Known(
@@ -81,22 +103,29 @@ def known(world: World, route: Route) -> Known:
     )
 
 
+@cache
+def session_of(day: date) -> str:
+    """Log in, once a day of the clock: that takes a slow hash, and the control plane of each test takes the token."""
+    sessions = Sessions(SECRET, PASSWORD, ends=MemoryRecords(), clock=lambda: datetime.combine(day, time(), tzinfo=UTC))
+    return sessions.open(PASSWORD)[0]
+
+
 @st.composite
 def requests(draw: st.DrawFn, route: Route, known: Known) -> dict[str, Any]:
     """Return a request for the route, as the test client takes it."""
-    query = route.signature.query
     path = re.sub(r"{\w+}", lambda _: quote(draw(mostly(known.ids, ODD)), safe=""), route.path)
     headers = {"Authorization": f"Bearer {_printable(draw(mostly(known.fitting, known.others)))}"}
     if route.signature.keyed:
         headers[KEY_HEADER] = _printable(draw(st.just(str(uuid4())) | TEXT))
     return {
-        "path": path + (f"?{urlencode(draw(members(query.model_json_schema())))}" if query else ""),
+        "path": path + (f"?{urlencode(draw(queries(route)))}" if route.signature.query else ""),
         "method": route.method,
         "headers": headers,
         "data": draw(bodies(route)),
     }
 
 
+@cache
 def bodies(route: Route) -> st.SearchStrategy[bytes]:
     body = EVIDENCE.get(route.handler, route.signature.body)
     if body is None:
@@ -105,9 +134,11 @@ def bodies(route: Route) -> st.SearchStrategy[bytes]:
     return st.sampled_from([fitting, fitting, fitting, VALUES.map(_encoded), RAW]).flatmap(lambda drawn: drawn)
 
 
-def members(schema: dict[str, Any]) -> st.SearchStrategy[dict[str, str]]:
+@cache
+def queries(route: Route) -> st.SearchStrategy[dict[str, str]]:
     """Return parameters of a query. Those that are not texts mostly follow the schema."""
-    drawn = value(schema, {})
+    assert route.signature.query is not None
+    drawn = value(route.signature.query.model_json_schema(), {})
     return drawn.map(lambda pairs: {name: str(one) for name, one in pairs.items() if one is not None})
 
 

@@ -28,9 +28,9 @@ from functions.apis import APIS, EVERYTHING
 from functions.apis.v1 import HEALTH
 from functions.http.routing import Route
 from tests.functions.conftest import served
-from tests.functions.junk import known, requests
-from tests.functions.test_junk import answered
-from tests.functions.test_openapi import DOCUMENT, fitting, orders_in_each_state
+from tests.functions.junk import Untouched, known, requests
+from tests.functions.test_junk import answered, send
+from tests.functions.test_openapi import cases, fitting, orders_in_each_state
 from tests.functions.test_process import ENVIRONMENT, argv
 from tests.functions.world import CLIENT, World
 from tests.harness.waiting import ANSWER_SECONDS
@@ -141,7 +141,7 @@ def checks(route: Route) -> dict[str, Any]:
 
 def send_documented(world: World, route: Route, examples: int, counts: Counts, number: int = 0) -> None:
     """Send requests that follow the document, or break it in one place. Raises schemathesis's failures."""
-    operation, made = DOCUMENT[route.path][route.method], checks(route)
+    made, orders = checks(route), Untouched(lambda: orders_in_each_state(world))
 
     @seed(number)
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -150,12 +150,13 @@ def send_documented(world: World, route: Route, examples: int, counts: Counts, n
         mode = data.draw(st.sampled_from([GenerationMode.POSITIVE, GenerationMode.NEGATIVE]))
         order_id = None
         if "{order_id}" in route.path:
-            order_id = data.draw(st.sampled_from([None, *orders_in_each_state(world)]))
-        case = data.draw(operation.as_strategy(generation_mode=mode))
+            order_id = data.draw(st.sampled_from([None, *orders.get()]))
+        case = data.draw(cases(route, mode))
         if order_id is not None:
             case.path_parameters = {"order_id": order_id}
         key = fitting(route, world, order_id)
         response = case.call(app=world.http.application, headers={"Authorization": f"Bearer {key}"})
+        orders.note(route.method, response.status_code)
         counts.note(API_OF[route], response.status_code)
         case.validate_response(response, checks=list(made.values()))
         counts.checks.update(made.keys())
@@ -165,12 +166,13 @@ def send_documented(world: World, route: Route, examples: int, counts: Counts, n
 
 def send_malformed(world: World, route: Route, examples: int, counts: Counts, number: int = 0) -> None:
     """Send bodies, queries, ids and headers that are wrong in every way. Raises AssertionError after a 5xx."""
+    there = Untouched(lambda: known(world, route))
 
     @seed(number)
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(data=st.data())
     def answers(data: st.DataObject) -> None:
-        response = world.http.open(**data.draw(requests(route, known(world, route))))
+        response = send(world, data.draw(requests(route, there.get())), there)
         counts.note(API_OF[route], response.status_code)
         answered(response, route)
 
