@@ -20,7 +20,7 @@ from typing import Final
 from emulators.fetch import Unobtainable, alone
 from emulators.progress import STDERR, print_line
 from tests.infra.stand_in import bindings, schema
-from tests.infra.stand_in.mirror import PROVIDERS
+from tests.infra.stand_in.published import PROVIDERS
 
 HERE: Final = Path(__file__).parent
 FOLDER: Final = HERE.parents[1] / ".launchyard" / "tools"
