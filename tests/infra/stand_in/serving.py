@@ -39,7 +39,10 @@ def stand_in(name: str, schema: Path, types: frozenset[str]) -> Provider:
 @contextmanager
 def serving(providers: Mapping[str, Provider]) -> Iterator[Mapping[str, Address]]:
     """Serve the providers to one command of Terraform; yield the address of each by its name."""
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(4) as pool:  # a socket's path has at most 107 bytes
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ThreadPoolExecutor(4) as pool,
+    ):  # a socket's path has at most 107 bytes
         servers = []
         try:
             for name, provider in providers.items():
