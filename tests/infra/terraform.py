@@ -91,8 +91,8 @@ class Terraform:
         return self.run("apply", "-auto-approve", *options, *self._given(variables))
 
     def destroy(self, variables: Variables, *options: str) -> str:
-        """Destroy everything, and return what Terraform wrote. Raises TerraformFailed."""
-        return self.run("destroy", "-auto-approve", *options, *self._given(variables))
+        """Destroy everything that is in the state, and return what Terraform wrote. Raises TerraformFailed."""
+        return self.run("destroy", "-auto-approve", "-refresh=false", *options, *self._given(variables))
 
     def state(self) -> dict[str, Any]:
         """Return the state as JSON, with all values."""

@@ -20,7 +20,7 @@ from tests.infra.terraform import Terraform
 from tests.infra.tools import Tools, obtain_aws
 from tests.local_r2 import PARENT, LocalR2, local_r2
 
-pytestmark = [pytest.mark.infra, pytest.mark.terraform, pytest.mark.aws]
+pytestmark = [pytest.mark.infra, pytest.mark.terraform, pytest.mark.aws, pytest.mark.slow]
 
 ADDRESS: Final = re.compile(r"^\s*TF_REATTACH_PROVIDERS='(.*)'$", re.MULTILINE)
 """What the provider writes to its log once it is ready."""
