@@ -1,25 +1,21 @@
 """Leaves out tests whose means cannot be had here; the last lines of a run count them and say why.
 
-Some tests need programs that the run itself fetches: a marker says which. They are fetched once a run; under xdist the
-controller does so for its workers. If what a test needs is there and does not work, the test fails.
+Some tests need programs that the run itself fetches: a marker says which. The first test with the marker fetches them
+for all workers of the run, so that no other test waits for a download. If what a test needs is there and does not work,
+the test fails.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol, cast
+from typing import Final
 
 import pytest
 
 from emulators import google
 from emulators.fetch import Unobtainable
 from tests.infra import tools
-
-
-class Node(Protocol):
-    """A worker in xdist's controller. It has `workeroutput` once the worker has ended by itself."""
-
-    config: pytest.Config
-    workerinput: dict[str, Any]
+from tests.shared_emulators import HOME, alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +25,11 @@ class Need:
     words: str
     obtain: Callable[[], object]
 
+    @property
+    def reason(self) -> str:
+        """How the reason begins for which a test is left out."""
+        return f"{self.words} that they need cannot be fetched: "
+
 
 NEEDS: Final[Mapping[str, Need]] = {
     "emulator": Need("the emulators", lambda: google.obtain()),
@@ -37,73 +38,38 @@ NEEDS: Final[Mapping[str, Need]] = {
     "checkov": Need("the packages of checkov", lambda: tools.obtain_checkov()),
 }
 """By marker. A test with several needs all of them."""
-WHY: Final = pytest.StashKey[dict[str, str | None]]()
-COUNTS: Final = pytest.StashKey[dict[str, int]]()
-TO_WORKERS: Final = "why_not"
-FROM_WORKERS: Final = "left_out"
 
 
-@pytest.hookimpl(trylast=True)  # after -m and -k: count only tests that would run
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    counts = config.stash.setdefault(COUNTS, {})
-    for marker in NEEDS:
-        marked = [item for item in items if item.get_closest_marker(marker)]
-        if not marked or why_not(config, marker) is None:
-            continue
-        items[:] = [item for item in items if item not in marked]
-        config.hook.pytest_deselected(items=marked)
-        counts[marker] = len(marked)
+@pytest.hookimpl(tryfirst=True)  # before any fixture
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker, need in NEEDS.items():
+        if item.get_closest_marker(marker) and (why := why_not(item.config, marker)):
+            pytest.skip(f"{need.reason}{why}")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for marker, count in config.stash.get(COUNTS, {}).items():
-        terminalreporter.write_line(
-            f"left out: {count} tests, because {NEEDS[marker].words} that they need cannot be fetched: "
-            f"{why_not(config, marker)}",
-            yellow=True,
-        )
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reasons = tuple(need.reason for need in NEEDS.values())
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", ())]
+    texts = [text[2].removeprefix("Skipped: ") for text in skipped if isinstance(text, tuple)]
+    for why, count in sorted(Counter(text for text in texts if text.startswith(reasons)).items()):
+        terminalreporter.write_line(f"left out: {count} tests, because {why}", yellow=True)
 
 
-def why_not(config: pytest.Config, marker: str) -> str | None:
-    """Return why what the marker's tests need cannot be fetched; None if it can be."""
-    known = config.stash.setdefault(WHY, _from_controller(config))
-    if marker not in known:
-        known[marker] = _fetch(config, NEEDS[marker])
-    return known[marker]
+def why_not(config: pytest.Config, marker: str) -> str:
+    """Return why what the marker's tests need cannot be fetched; "" if it can be. The first caller of a run fetches."""
+    home = config.stash[HOME]
+    with alone(home, f"need-{marker}"):
+        known = home / f"need-{marker}"
+        if not known.exists():
+            known.write_text(_fetch(config, NEEDS[marker]), encoding="utf-8")
+        return known.read_text(encoding="utf-8")
 
 
-def _from_controller(config: pytest.Config) -> dict[str, str | None]:
-    given = getattr(config, "workerinput", {}).get(TO_WORKERS, {})
-    return dict(cast("Mapping[str, str | None]", given))
-
-
-def _fetch(config: pytest.Config, need: Need) -> str | None:
+def _fetch(config: pytest.Config, need: Need) -> str:
     capture = config.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():  # a download shows its progress
         try:
             need.obtain()
         except Unobtainable as error:
             return str(error)
-    return None
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Node) -> None:
-    """The controller collects nothing, so each need may be some test's, unless `-m` excludes its marker."""
-    excluded = {marker for marker in NEEDS if f"not {marker}" in node.config.option.markexpr}
-    node.workerinput[TO_WORKERS] = {
-        marker: None if marker in excluded else why_not(node.config, marker) for marker in NEEDS
-    }
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[FROM_WORKERS] = session.config.stash.get(COUNTS, {})
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Node, error: object) -> None:
-    """Take the counts from a worker: all of them collect the same tests."""
-    counted: Mapping[str, int] = getattr(node, "workeroutput", {}).get(FROM_WORKERS, {})
-    counts = node.config.stash.setdefault(COUNTS, {})
-    counts |= {marker: max(counts.get(marker, 0), count) for marker, count in counted.items()}
+    return ""

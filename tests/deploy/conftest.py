@@ -12,7 +12,7 @@ from werkzeug import Response
 from deploy.check import check
 from deploy.data import LauncherConfig, Outputs, read_data
 from deploy.deployment import Target
-from deploy.google import Endpoints, Google
+from deploy.google import PAGE_SIZE, Endpoints, Google
 from deploy.rows import Row, Verdict
 from emulators.fakes.google_project.api import TOKEN, FakeGoogle
 from emulators.fakes.google_project.behaviour import Behaviour
@@ -58,7 +58,7 @@ class Live:
 
     def reset(self, gateway: bool = False, gcs: bool = True) -> None:
         """Make the project whole again, in this shape."""
-        self.fake.resources, self.fake.behaviour = whole(self.address, gateway, gcs), Behaviour()
+        self.fake.resources, self.fake.behaviour = whole(self.address, gateway, gcs), Behaviour(page_size=PAGE_SIZE)
         self.fake.asked.clear()
         self.control_plane.status = 200
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.infra.stand_in.mirror import PROVIDERS, add_to_mirror
+from tests.infra.stand_in.published import PROVIDERS
+from tests.infra.stand_in.serving import Address, serving, stand_in
 from tests.infra.tools import Tools
 
 TYPES: Final = re.compile(r'^\s*(?:resource|data)\s+"(\w+)"', re.MULTILINE)
@@ -20,12 +21,8 @@ ENVIRONMENT: Final = {
     "TF_IN_AUTOMATION": "1",
     "TF_INPUT": "0",
 }
-MIRROR: Final = """\
-  filesystem_mirror {{
-    path    = "{path}"
-    include = ["registry.terraform.io/hashicorp/{name}"]
-  }}
-"""
+NO_REGISTRY: Final = "provider_installation {}\n"
+"""Terraform installs no provider."""
 TIMEOUT_SECONDS: Final = 300
 CHANGES: Final = 2
 """The exit code of `plan -detailed-exitcode` if there are changes."""
@@ -48,8 +45,8 @@ class Outcome:
 class Terraform:
     """A working copy of `folder` below `scratch`, with a state of its own.
 
-    Files beside `folder` are copied, too, so `${path.module}/../file` works. `real` gives, by a provider's name, a
-    mirror that holds the real one; all others are stand-ins. Later options and variables override earlier ones, so
+    Files beside `folder` are copied, too, so `${path.module}/../file` works. `real` gives, by a provider's name, the
+    address of the real one, which runs; all others are stand-ins. Later options and variables override earlier ones, so
     `-var-file=envs/dev.tfvars` may be an option.
     """
 
@@ -59,19 +56,18 @@ class Terraform:
         scratch: Path,
         tools: Tools,
         *,
-        real: Mapping[str, Path] | None = None,
-        environment: Mapping[str, str] | None = None,
+        real: Mapping[str, Address] | None = None,
     ) -> None:
         self.scratch = scratch
         self.folder = scratch / folder.parent.name / folder.name
         self._tools = tools
         self._plan = scratch / "plan"
         self._copy(folder)
-        self._configure(real or {})
-        self._environment |= environment or {}
+        self._real = real or {}
+        self._configure()
 
     def init(self) -> None:
-        """Install the modules and providers. Raises TerraformFailed."""
+        """Install the modules. Raises TerraformFailed."""
         self.run("init", "-backend=false")
 
     def validate(self) -> None:
@@ -95,8 +91,8 @@ class Terraform:
         return self.run("apply", "-auto-approve", *options, *self._given(variables))
 
     def destroy(self, variables: Variables, *options: str) -> str:
-        """Destroy everything, and return what Terraform wrote. Raises TerraformFailed."""
-        return self.run("destroy", "-auto-approve", *options, *self._given(variables))
+        """Destroy everything that is in the state, and return what Terraform wrote. Raises TerraformFailed."""
+        return self.run("destroy", "-auto-approve", "-refresh=false", *options, *self._given(variables))
 
     def state(self) -> dict[str, Any]:
         """Return the state as JSON, with all values."""
@@ -119,15 +115,21 @@ class Terraform:
 
     def attempt(self, *words: str) -> Outcome:
         """Run Terraform in the folder, however it ends."""
-        done = run_terraform(self._tools.terraform, words, self.folder, self._environment)
+        done = self._ended(*words)
         return Outcome(done.returncode, done.stdout + done.stderr)
+
+    def _ended(self, *words: str) -> subprocess.CompletedProcess[str]:
+        with serving(self._stand_ins) as addresses:
+            providers = {f"hashicorp/{name}": address for name, address in {**addresses, **self._real}.items()}
+            environment = self._environment | {"TF_REATTACH_PROVIDERS": json.dumps(providers)}
+            return run_terraform(self._tools.terraform, words, self.folder, environment)
 
     def _show(self, *plan: str) -> dict[str, Any]:
         shown: dict[str, Any] = self._json("show", "-json", *plan)
         return shown
 
     def _json(self, *words: str) -> Any:
-        done = run_terraform(self._tools.terraform, words, self.folder, self._environment)
+        done = self._ended(*words)
         if done.returncode != 0:
             raise TerraformFailed(f"terraform {' '.join(words)}\n{done.stdout}{done.stderr}")
         return json.loads(done.stdout)
@@ -143,16 +145,13 @@ class Terraform:
             if file.is_file():
                 shutil.copy(file, self.folder.parent)
 
-    def _configure(self, real: Mapping[str, Path]) -> None:
-        mirror = self.scratch / "mirror"
+    def _configure(self) -> None:
         texts = [file.read_text(encoding="utf-8") for file in self.folder.rglob("*.tf")]
         types = frozenset(name for text in texts for name in TYPES.findall(text))
-        for name in PROVIDERS.keys() - real.keys():
-            add_to_mirror(mirror, name, self._tools.schemas[name], types)
-        sources = [(mirror, name) for name in PROVIDERS.keys() - real.keys()] + [(real[name], name) for name in real]
-        blocks = [MIRROR.format(path=path, name=name) for path, name in sources]
+        names = PROVIDERS.keys() - self._real.keys()
+        self._stand_ins = {name: stand_in(name, self._tools.schemas[name], types) for name in names}
         configuration = self.scratch / "terraform.rc"
-        configuration.write_text(f"provider_installation {{\n{''.join(blocks)}}}\n", encoding="utf-8")
+        configuration.write_text(NO_REGISTRY, encoding="utf-8")
         self._environment: dict[str, str] = ENVIRONMENT | {
             "TF_CLI_CONFIG_FILE": str(configuration),
             "TF_DATA_DIR": str(self.scratch / "data"),

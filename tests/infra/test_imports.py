@@ -58,6 +58,8 @@ print(json.dumps([at_start, [name for name in libraries if name in sys.modules],
 """
 FUNCTIONS: Final = {**SERVICES, "everything": EVERYTHING}
 ON_GCS: Final = ("orders", "gs://outputs")
+SAMPLE: Final = frozenset({"everything", "sweep"})
+"""Between them they use all that any function does. The others are slow."""
 
 pytestmark = pytest.mark.infra
 
@@ -90,7 +92,13 @@ def account(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize(("function", "bucket"), [*((name, "s3://outputs") for name in FUNCTIONS), ON_GCS])
+@pytest.mark.parametrize(
+    ("function", "bucket"),
+    [
+        *(pytest.param(name, "s3://outputs", marks=() if name in SAMPLE else pytest.mark.slow) for name in FUNCTIONS),
+        ON_GCS,
+    ],
+)
 def test_a_function_imports_the_libraries_of_what_it_uses(function: str, bucket: str, account: Path) -> None:
     uses = deployment()["services"][function]["uses"]
     needs_a_key = any(isinstance(route.access, frozenset) for route in FUNCTIONS[function])

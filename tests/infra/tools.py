@@ -7,6 +7,7 @@ locks/. A run of tests does the same.
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -20,11 +21,14 @@ from typing import Final
 from emulators.fetch import Unobtainable, alone
 from emulators.progress import STDERR, print_line
 from tests.infra.stand_in import bindings, schema
-from tests.infra.stand_in.mirror import PROVIDERS
+from tests.infra.stand_in.published import PROVIDERS
 
 HERE: Final = Path(__file__).parent
 FOLDER: Final = HERE.parents[1] / ".launchyard" / "tools"
 LOCKS: Final = HERE / "locks"
+ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+TARGET: Final = f"linux_{ARCHITECTURES.get(platform.machine(), platform.machine())}"
+"""A mirror's folder of programs for this machine."""
 OLDEST_TERRAFORM: Final = (1, 11)
 """Write-only attributes and ephemeral variables are as old."""
 PIP: Final = ("-m", "pip", "--quiet", "--disable-pip-version-check")
@@ -58,7 +62,7 @@ def obtain_checkov(folder: Path = FOLDER) -> Path:
 
 
 def obtain_aws() -> Path:
-    """Return a mirror on this machine that holds the real aws provider, in the stand-in's version. Raises Unobtainable.
+    """Return the real aws provider from a mirror on this machine, in the stand-in's version. Raises Unobtainable.
 
     It comes from no package index, so it is not fetched.
     """
@@ -70,8 +74,8 @@ def obtain_aws() -> Path:
         Path("/usr/share/terraform/plugins"),
         *Path("/opt").glob("*"),
     ]
-    held = Path("registry.terraform.io") / "hashicorp" / "aws" / version
-    if (found := next((mirror for mirror in mirrors if (mirror / held).is_dir()), None)) is None:
+    held = f"registry.terraform.io/hashicorp/aws/{version}/{TARGET}/terraform-provider-aws_v*"
+    if (found := next((program for mirror in mirrors for program in mirror.glob(held)), None)) is None:
         raise Unobtainable(f"no mirror of Terraform's providers on this machine has version {version}")
     return found
 

@@ -68,19 +68,12 @@ def render(schema: Schema) -> str:
     return json.dumps({kind: {n: _plain(block) for n, block in getattr(schema, kind).items()} for kind in KINDS})
 
 
-def parse(text: str) -> Schema:
-    """Return the schema that `render` wrote."""
-    kinds = json.loads(text)
-    return Schema(**{kind: {name: _block(plain) for name, plain in kinds[kind].items()} for kind in KINDS})
-
-
-def of_types(schema: Schema, wanted: frozenset[str]) -> Schema:
-    """Return the schema with these types of resources and data sources only: the whole one takes Terraform seconds."""
-    return Schema(
-        provider=schema.provider,
-        resources={name: block for name, block in schema.resources.items() if name in wanted},
-        data_sources={name: block for name, block in schema.data_sources.items() if name in wanted},
-    )
+def parse(text: str, types: frozenset[str]) -> Schema:
+    """Return the schema that `render` wrote, with these types of resources and data sources only."""
+    written = json.loads(text)
+    provider, *kinds = (written[kind] for kind in KINDS)
+    of_types = ({name: plain for name, plain in kind.items() if name in types} for kind in kinds)
+    return Schema(*({name: _block(plain) for name, plain in kind.items()} for kind in (provider, *of_types)))
 
 
 def _plain(block: Block) -> dict[str, Any]:

@@ -4,7 +4,7 @@ Terraform's state is the only memory: to read a resource is to return what the s
 """
 
 from collections.abc import Callable
-from threading import Event
+from functools import cached_property
 from typing import Any, Final
 
 import grpc
@@ -19,10 +19,9 @@ NOTHING: Final[Message] = {}
 
 
 class Provider(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
-    """Serves one provider. `stopped` is set once Terraform has no further use for it."""
+    """Serves one provider. Each walk of Terraform's configures it, and it forgets the one before."""
 
     def __init__(self, schema: Schema, rules: Rules) -> None:
-        self.stopped = Event()
         self._schema = schema
         self._rules = rules
         self._settings: Values = {}
@@ -35,8 +34,12 @@ class Provider(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
             return None
         return grpc.unary_unary_rpc_method_handler(lambda request, _: encode(answer(decode(request))))
 
-    def GetProviderSchema(self, _request: Message) -> Message:
+    @cached_property
+    def _described(self) -> Message:
         return messages.provider_schema(self._schema)
+
+    def GetProviderSchema(self, _request: Message) -> Message:
+        return self._described
 
     def ValidateProviderConfig(self, _request: Message) -> Message:
         return NOTHING
@@ -47,12 +50,9 @@ class Provider(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
     def StopProvider(self, _request: Message) -> Message:
         return NOTHING
 
-    def Shutdown(self, _request: Message) -> Message:
-        self.stopped.set()
-        return NOTHING
-
     def ConfigureProvider(self, request: Message) -> Message:
         self._settings = values_of(request[2]) or {}
+        self._created.clear()
         return NOTHING
 
     def ValidateResourceConfig(self, request: Message) -> Message:
