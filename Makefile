@@ -14,7 +14,7 @@ unexport WORKERS
 # Bytecode is kept whatever the shell says: else each worker, and each process that a test starts, compiles everything anew.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --max-worker-restart=0
 
-.PHONY: help demo test test-slow lint check infra-check bundle up down guest-image docs chaos fuzz bench bench-cold bench-costs bench-export bench-fairness bench-polls lock lock-image setup clean
+.PHONY: help demo test test-slow lint lint-format lint-rules lint-types lint-directions check infra-check bundle up down guest-image docs chaos fuzz bench bench-cold bench-costs bench-export bench-fairness bench-polls lock lock-image setup clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -28,10 +28,19 @@ test: guest-image ## tests of every kind, in minutes: both emulators, real machi
 test-slow: guest-image ## all other tests: every crash point, a minute of chaos, real waits
 	$(PYTEST) -m slow
 
-lint: setup ## format, lint, types, directions of imports
+lint: setup ## format, lint, types, directions of imports: all at once, whatever fails
+	@$(MAKE) --jobs --keep-going --output-sync lint-format lint-rules lint-types lint-directions
+
+lint-format:
 	$(BIN)/ruff format --check .
+
+lint-rules:
 	$(BIN)/ruff check .
+
+lint-types:
 	$(BIN)/mypy
+
+lint-directions:
 	$(BIN)/lint-imports
 
 check: lint ## what a change must pass: lint, and the fast tests that need neither emulator nor machine

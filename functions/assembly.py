@@ -92,7 +92,7 @@ def by_type(makers: Iterable[Callable[..., object]]) -> Mapping[Any, Maker]:
 def bound(
     name: str,
     functions: Iterable[Callable[..., object]],
-    given: Set[str],
+    given: frozenset[str],
     collect: Callable[[Sequence[Callable[..., Any]]], object] = list,
 ) -> Maker:
     """Return what collects the functions, each with the services that it takes: its parameters but those in `given`."""

@@ -8,7 +8,14 @@ import pytest
 from google.cloud.firestore import Client
 from stamina.instrumentation import set_on_retry_hooks
 
-pytest_plugins = ["tests.infra.limits", "tests.shared_emulators", "tests.left_out", "tests.meanwhile", "tests.workers"]
+pytest_plugins = [
+    "tests.collection",
+    "tests.infra.limits",
+    "tests.shared_emulators",
+    "tests.left_out",
+    "tests.meanwhile",
+    "tests.workers",
+]
 
 # A shell that starts us in the background has us ignore SIGINT, and nohup SIGHUP. What we start would inherit that, and
 # some of it is sent these signals. A handler is not inherited: this process goes on, what it starts has the default.

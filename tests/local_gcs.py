@@ -13,11 +13,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from google.oauth2.service_account import Credentials
 from werkzeug import Request, Response
+
+from emulators.fakes.trust_authority import any_key
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -36,11 +38,11 @@ class StoredBlob:
 
 
 class LocalGcs:
-    """A WSGI application. Its one service account is `credentials`, whose key exists only here."""
+    """A WSGI application. Its one service account is `credentials`, whose key exists only in this process."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._key: RSAPrivateKey = generate_private_key(public_exponent=65537, key_size=2048)
+        self._key: RSAPrivateKey = any_key()
         self._objects: dict[str, StoredBlob] = {}
 
     def credentials(self, base_url: str) -> Credentials:

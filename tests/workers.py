@@ -33,10 +33,17 @@ PER_MODULE: Final = (
     "tests/e2e/test_sessions_on_our_launcher.py",
 )
 """Except here: the tests share what takes longer to prepare than they do."""
+ONE_UNIT: Final = (
+    ("tests/unit/test_testing_page.py", "tests/unit/test_security_page.py"),
+    ("tests/unit/test_words.py", "tests/unit/test_word_rules.py"),
+)
+"""The modules of each line are one unit: what they read of the whole repository is read once a process."""
 FIRST: Final = (
     "tests/e2e/test_chaos.py",
     "tests/crash/",
     "tests/infra/test_outputs_s3.py",
+    "tests/functions/test_junk.py",
+    "tests/security/test_fuzz.py",
     "tests/infra/test_deployments.py",
     "tests/infra/test_planted_faults.py",
     *PER_TEST,
@@ -45,12 +52,16 @@ FIRST: Final = (
 A_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
+UNIT_OF: Final = {module: modules[0] for modules in ONE_UNIT for module in modules}
+
+
 class UnitScheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
-    """Hands out one module at a time, or one test at a time below `PER_TEST`."""
+    """Hands out one module at a time, one test at a time below `PER_TEST`, or the modules of a line of `ONE_UNIT`."""
 
     def _split_scope(self, nodeid: str) -> str:
         is_unit = nodeid.startswith(PER_TEST) and not nodeid.startswith(PER_MODULE)
-        return nodeid if is_unit else nodeid.partition("::")[0]
+        module = nodeid.partition("::")[0]
+        return nodeid if is_unit else UNIT_OF.get(module, module)
 
 
 @pytest.hookimpl(optionalhook=True)

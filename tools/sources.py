@@ -5,9 +5,10 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,8 +47,13 @@ class Found:
     owner: str = ""
 
 
-def everything(root: Path) -> Iterator[Found]:
-    """Yield each name and each piece of prose that is held to the rules."""
+@cache
+def everything(root: Path) -> Sequence[Found]:
+    """Return each name and each piece of prose that is held to the rules."""
+    return tuple(_everything(root))
+
+
+def _everything(root: Path) -> Iterator[Found]:
     for folder in (*PRODUCT, TESTS):
         for file in sorted((root / folder).rglob("*.py")):
             yield from in_python(str(file.relative_to(root)), file.read_text(encoding="utf-8"))

@@ -14,6 +14,8 @@ WrongHandler ends the process at its start.
 import inspect
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 from typing import Any, Final, get_args, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter
@@ -91,10 +93,11 @@ def read_signature(handler: Callable[..., Any], access: Access, path_names: Set[
     )
 
 
-def wanted_by(function: Callable[..., Any], given: Set[str] = frozenset()) -> Mapping[str, type]:
+@cache  # each route asks for its dialect's
+def wanted_by(function: Callable[..., Any], given: frozenset[str] = frozenset()) -> Mapping[str, type]:
     """Return the services that a function takes: its parameters with their types, except those in `given`."""
     hints = get_type_hints(function)
-    return {name: kind for name, kind in hints.items() if name not in given and name != "return"}
+    return MappingProxyType({name: kind for name, kind in hints.items() if name not in given and name != "return"})
 
 
 def _caller(hints: Mapping[str, Any], access: Access, name: str) -> str | None:

@@ -1,5 +1,6 @@
 """The control plane under test."""
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ import pytest
 import structlog
 from flask import Flask
 
+from functions import settings as product_settings
 from functions import wiring
 from functions.http import endpoint
+from tests.functions import made_once
 from tests.functions.world import SECRET, URL, World
 
 MAIN = Path(wiring.__file__).parent / "main.py"
@@ -42,6 +45,8 @@ def served(monkeypatch: pytest.MonkeyPatch, target: str) -> Iterator[World]:
     for name, value in {**SETTINGS, "FUNCTION_TARGET": target, "FUNCTION_SIGNATURE_TYPE": "http"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "path", list(sys.path))  # the framework adds the source's directory
+    monkeypatch.setattr(product_settings, "read_settings", made_once.read_settings)
+    monkeypatch.setattr(hashlib, "scrypt", made_once.scrypt)
     world = World()
     monkeypatch.setattr(endpoint, "once", lambda make: lambda: world.services)
     flask: Flask = functions_framework.create_app(target, str(MAIN))  # type: ignore[no-untyped-call]

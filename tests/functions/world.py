@@ -3,7 +3,7 @@
 import json
 import secrets
 import threading
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
@@ -71,6 +71,7 @@ from shared.domain.order import LEASE
 from shared.domain.spec import AnySpec, Attestation
 from shared.wire.bell import Bell
 from tests.factories import NOW, TASK
+from tests.functions.made_once import read_settings
 from tests.memory_bucket import MemoryBucket
 from tests.memory_doorbell import MemoryDoorbell
 
@@ -100,10 +101,10 @@ STORE: Final = "https://account-id.r2.cloudflarestorage.com"
 MANY: Final = 10_000
 """Threads, so that only `max_waiting` limits the claims that wait."""
 PLAN: Final = plan_for(APIS, EVERYTHING)
-OF_APIS: Final[Set[type[BaseSettings]]] = {
-    *(kind for kind in PLAN.settings if kind.__module__.startswith(f"{apis.__name__}.")),
+OF_APIS: Final[Sequence[type[BaseSettings]]] = (
+    *(kind for kind in PLAN.settings if kind.__module__.startswith(f"{apis.__name__}.") and kind is not SweepSettings),
     SweepSettings,
-}
+)
 """The APIs' own settings, those of the function `sweep` included."""
 ANY_LANES: Final = ["any/export", "any/task", "any/session", "local:dev/capacity/tiny"]
 
@@ -329,7 +330,7 @@ class World:
     def __post_init__(self) -> None:
         self.authority = LocalTrustAuthority(self.clock, ITA_API_KEY)
         self.ports = ports_for(self.clock, self.bells, self.authority)
-        self.settings = {kind: kind() for kind in OF_APIS}
+        self.settings = read_settings(OF_APIS).by_type
 
     @property
     def services(self) -> Services:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from emulators.fakes.trust_authority import any_key
 from functions.apis import EVERYTHING, SERVICES
 from tools.deployment import deployment
 
@@ -83,9 +83,7 @@ def served(function: str, bucket: str, account: Path) -> tuple[list[str], list[s
 @pytest.fixture
 def account(tmp_path: Path) -> Path:
     """The file of a service account that can sign. Nobody is asked for a token."""
-    pem = generate_private_key(public_exponent=65537, key_size=2048).private_bytes(
-        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-    )
+    pem = any_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     info = {"type": "service_account", "client_email": "a@b.test", "token_uri": "http://127.0.0.1:1/token"}
     file = tmp_path / "account.json"
     file.write_text(json.dumps(info | {"private_key": pem.decode(), "project_id": "a-project"}))

@@ -72,7 +72,12 @@ def declared(*extras: str) -> set[str]:
 
 def imported(files: list[Path]) -> set[str]:
     """Return the distributions that these files import at run time."""
-    return {name for file in files for module in modules(ast.parse(file.read_bytes())) if (name := provider(module))}
+    return {name for file in files for module in imported_modules(file) if (name := provider(module))}
+
+
+@cache
+def imported_modules(file: Path) -> frozenset[tuple[str, ...]]:
+    return frozenset(modules(ast.parse(file.read_bytes())))
 
 
 def provider(module: tuple[str, ...]) -> str | None:

@@ -7,9 +7,10 @@ from uuid import uuid4
 import pytest
 
 from emulators.processes import Server
+from tests.collection import order_of
 from tests.shared_emulators import address
 from tests.threads import at_once
-from tests.workers import FIRST, PER_TEST, UnitScheduling, pytest_make_parametrize_id
+from tests.workers import FIRST, ONE_UNIT, PER_TEST, UnitScheduling, pytest_make_parametrize_id
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -50,7 +51,9 @@ def test_tests_that_share_a_modules_fixture_are_one_unit() -> None:
 
 
 def test_the_folders_that_are_divided_or_come_first_exist() -> None:
-    assert [where for where in (*FIRST, *PER_TEST) if not (ROOT / where).exists()] == []
+    divided = [*FIRST, *PER_TEST, *(module for modules in ONE_UNIT for module in modules)]
+
+    assert [where for where in divided if not (ROOT / where).exists()] == []
 
 
 def test_a_module_is_one_unit_unless_its_tests_take_long() -> None:
@@ -58,9 +61,23 @@ def test_a_module_is_one_unit_unless_its_tests_take_long() -> None:
     assert _unit("tests/e2e/test_a.py::test_b[c]") == "tests/e2e/test_a.py::test_b[c]"
 
 
+def test_modules_that_read_the_whole_repository_are_one_unit_with_those_that_read_the_same() -> None:
+    for modules in ONE_UNIT:
+        assert {_unit(f"{module}::test_it") for module in modules} == {modules[0]}
+
+
 def test_a_random_parameter_has_the_same_name_in_every_worker() -> None:
     assert pytest_make_parametrize_id(str(uuid4()), "order_id") == "order_id"
     assert pytest_make_parametrize_id("tiny", "size") is None
+
+
+def test_each_worker_imports_every_module_and_begins_at_one_of_its_own() -> None:
+    names = [f"tests.test_{number}" for number in range(10)]
+
+    orders = [order_of(names, worker, 4) for worker in range(4)]
+
+    assert [sorted(order) for order in orders] == [names] * 4
+    assert [order[0] for order in orders] == [f"tests.test_{number}" for number in (0, 2, 5, 7)]
 
 
 def _unit(nodeid: str) -> str:

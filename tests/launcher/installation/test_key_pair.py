@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
+from emulators.fakes.trust_authority import any_key
 from launcher.installation.files import CREDENTIALS, write
 from launcher.installation.plan import CannotInstall, Plan, Request, prepare
 from tests.launcher.installation.hosts import KEY_PAIR_DOCUMENT, SUBSCRIPTION, HostRoot, a_host, a_pool
 from tests.launcher.tdx_host import write as write_text
 
-RSA: Final = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 OPEN: Final = NoEncryption()
 
 
@@ -33,8 +33,10 @@ def key(tmp_path: Path) -> Path:
     return write_text(tmp_path / "key.pem", pem())
 
 
-def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey = RSA, how: KeySerializationEncryption = OPEN) -> str:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how).decode()
+def pem(
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | None = None, how: KeySerializationEncryption = OPEN
+) -> str:
+    return (key or any_key()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how).decode()
 
 
 def asked(host: HostRoot, private_key: Path | None = None, **changes: str) -> Request:
