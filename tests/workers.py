@@ -28,6 +28,7 @@ PER_MODULE: Final = (
     "tests/e2e/test_exports_transcript.py",
     "tests/e2e/test_extras.py",
     "tests/e2e/test_fly.py",
+    "tests/e2e/test_guest.py",
     "tests/e2e/test_jobs_checklist.py",
     "tests/e2e/test_later_qemu.py",
     "tests/e2e/test_sessions_on_our_launcher.py",

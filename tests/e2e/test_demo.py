@@ -12,9 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.vm
-@pytest.mark.parametrize(
-    "backend", [pytest.param("memory", marks=pytest.mark.slow), pytest.param("auto", marks=pytest.mark.emulator)]
-)
+@pytest.mark.parametrize("backend", ["memory", pytest.param("auto", marks=[pytest.mark.emulator, pytest.mark.slow])])
 def test_the_demo_runs_a_capacity_order_and_an_export_in_machines_and_leaves_nothing(
     guest_image: Path, backend: str
 ) -> None:

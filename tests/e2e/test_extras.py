@@ -54,7 +54,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    pip(Path(sys.executable), "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(folder))
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(folder))
     [built] = folder.glob("launchyard-*.whl")
     return built
 
@@ -97,15 +97,17 @@ def install(extra: str, wheel: Path, folder: Path) -> Path:
     """Return the Python of a new environment with our wheel and the locked packages of this extra."""
     lock = folder / f"{extra}.lock"
     lock.write_text(locked([extra]))
-    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    pip(python, "install", "--require-hashes", "--requirement", str(lock))
-    pip(python, "install", "--no-deps", str(wheel))
-    pip(python, "check")
+    # What is imported is compiled then; most of what is installed is not imported.
+    pip("--python", str(python), "install", "--no-compile", "--require-hashes", "--requirement", str(lock))
+    pip("--python", str(python), "install", "--no-compile", "--no-deps", str(wheel))
+    pip("--python", str(python), "check")
     return python
 
 
-def pip(python: Path, *words: str) -> None:
-    command = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
+def pip(*words: str) -> None:
+    """Run our own environment's pip; `--python` names another that it works for."""
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +37,42 @@ READ: Final = "virtio_blk_handle_read"
 """QEMU's trace event: one line a read of a disk, with its first sector."""
 SECTOR: Final = 512
 ORAL: Final = "01K9MHYD10FX3DM9PX4BQZ5B48"
+TINY: Final = CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY)
+
+
+@dataclass(frozen=True, slots=True)
+class CapacityRun:
+    """What a capacity machine did from its start until its power button was pressed.
+
+    `reads` are where it read its root before its report, in bytes from the root's start, in order.
+    """
+
+    steps: tuple[str, ...]
+    reads: tuple[int, ...]
+    stayed_up: bool
+    exit_code: int
+    serial: str
+
+
+@pytest.fixture(scope="module")
+def capacity_run(guest_image: Path, tmp_path_factory: pytest.TempPathFactory) -> CapacityRun:
+    """One capacity machine, whose button is pressed once it has reported."""
+    folder = tmp_path_factory.mktemp("capacity")
+    with serving() as plane:
+        config = plane.config(TINY, gateway=GATEWAY)
+        with machine(guest_image, config.canonical(), folder, trace=True) as running:
+            plane.await_event("started", BOOT_SECONDS)
+            reads, stayed_up = data_reads(guest_image, folder), running.poll() is None
+            asyncio.run(press_power_button(folder / "qmp"))
+            exit_code = running.wait(OFF_SECONDS)
+    serial = (folder / "serial.log").read_text(errors="replace")
+    return CapacityRun(tuple(plane.steps), tuple(reads), stayed_up, exit_code, serial)
+
+
+@pytest.fixture(scope="module")
+def unconfigured(guest_image: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The serial console of a machine that has no order's configuration, and ended by itself."""
+    return await_end(guest_image, tmp_path_factory.mktemp("unconfigured"))
 
 
 @contextmanager
@@ -72,6 +109,7 @@ def arguments(image: Path, folder: Path, cmdline: str | None) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_an_export_runs_inside_the_guest_and_its_file_arrives(guest_image: Path, tmp_path: Path) -> None:
     port = free_port()
     source = start_source(port, tmp_path)
@@ -92,32 +130,25 @@ def test_an_export_runs_inside_the_guest_and_its_file_arrives(guest_image: Path,
     assert "<title>Interview with a chain bearer</title>" in record.read_text()
     assert plane.steps == ["started", "upload", "completed"]
     serial = (tmp_path / "serial.log").read_text(errors="replace")
-    release = re.search(r"started on Linux (\S+-cloud-amd64), ", serial)
-    assert release
-    assert release[1] != os.uname().release
+    runs_on_its_own_kernel(serial)
     assert "[guest] the worker exited with 0; powering off" in serial
     assert TOKEN not in serial
     assert SIGNATURE not in serial
 
 
-def test_a_capacity_machine_stays_up_until_its_power_button_is_pressed(guest_image: Path, tmp_path: Path) -> None:
-    with serving() as plane:
-        config = plane.config(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY), gateway=GATEWAY)
-        with machine(guest_image, config.canonical(), tmp_path) as running:
-            plane.await_event("started", BOOT_SECONDS)
-            assert running.poll() is None
-
-            asyncio.run(press_power_button(tmp_path / "qmp"))
-
-            assert running.wait(OFF_SECONDS) == 0
-    assert plane.steps == ["started"]
+def test_a_capacity_machine_stays_up_until_its_power_button_is_pressed(capacity_run: CapacityRun) -> None:
+    assert capacity_run.stayed_up
+    assert capacity_run.exit_code == 0
+    assert capacity_run.steps == ("started",)
 
 
-def test_a_worker_that_cannot_start_still_powers_its_machine_off(guest_image: Path, tmp_path: Path) -> None:
-    with machine(guest_image, b"{}", tmp_path) as running:
-        assert running.wait(BOOT_SECONDS) == 0
+def test_a_machine_runs_its_own_kernel_and_its_console_shows_no_credential(capacity_run: CapacityRun) -> None:
+    runs_on_its_own_kernel(capacity_run.serial)
+    assert TOKEN not in capacity_run.serial
 
-    assert "[guest] the worker exited with 1; powering off" in (tmp_path / "serial.log").read_text(errors="replace")
+
+def test_a_worker_that_cannot_start_still_powers_its_machine_off(unconfigured: str) -> None:
+    assert "[guest] the worker exited with 1; powering off" in unconfigured
 
 
 def test_a_root_with_a_changed_superblock_ends_the_machine_before_its_worker_starts(
@@ -130,20 +161,16 @@ def test_a_root_with_a_changed_superblock_ends_the_machine_before_its_worker_sta
 
 
 def test_a_changed_byte_that_the_worker_reads_before_its_report_ends_the_machine(
-    guest_image: Path, tmp_path: Path
+    guest_image: Path, capacity_run: CapacityRun, tmp_path: Path
 ) -> None:
+    imported = capacity_run.reads[len(capacity_run.reads) * 3 // 4]  # by then Python runs; the last may be of after
     with serving() as plane:
-        configuration = plane.config(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY), gateway=GATEWAY)
-        with machine(guest_image, configuration.canonical(), tmp_path, trace=True):
-            plane.await_event("started", BOOT_SECONDS)
-        reads = data_reads(guest_image, tmp_path)
-        imported = reads[len(reads) * 3 // 4]  # by then Python runs; a few reads may be of after the report
-        copy = changed(guest_image, tmp_path, imported)
-
-        serial = await_end(copy, tmp_path, configuration.canonical())
+        configuration = plane.config(TINY, gateway=GATEWAY)
+        serial = await_end(changed(guest_image, tmp_path, imported), tmp_path, configuration.canonical())
 
     assert "panic - not syncing: dm-verity device corrupted" in serial
-    assert plane.steps == ["started"]  # the whole image's
+    assert plane.steps == []
+    assert capacity_run.steps == ("started",)  # the whole image's
 
 
 def test_a_command_line_without_the_roots_hash_powers_the_machine_off(guest_image: Path, tmp_path: Path) -> None:
@@ -157,11 +184,9 @@ def test_a_command_line_without_the_roots_hash_powers_the_machine_off(guest_imag
     assert "[worker]" not in serial
 
 
-def test_every_module_loads_and_a_machine_that_is_no_trust_domain_goes_on(guest_image: Path, tmp_path: Path) -> None:
-    serial = await_end(guest_image, tmp_path)
-
-    assert "cannot be loaded" not in serial
-    assert "[guest] the worker exited with 1; powering off" in serial
+def test_every_module_loads_and_a_machine_that_is_no_trust_domain_goes_on(unconfigured: str) -> None:
+    assert "cannot be loaded" not in unconfigured
+    assert "[guest] the worker exited with 1; powering off" in unconfigured
 
 
 @pytest.mark.slow
@@ -200,6 +225,12 @@ def test_an_image_that_is_up_to_date_is_not_built_again(guest_image: Path) -> No
 
     assert build(guest_image.parent, CACHE) == guest_image.name
     assert guest_image.stat().st_mtime_ns == before
+
+
+def runs_on_its_own_kernel(serial: str) -> None:
+    release = re.search(r"started on Linux (\S+-cloud-amd64), ", serial)
+    assert release
+    assert release[1] != os.uname().release
 
 
 def await_end(image: Path, folder: Path, configuration: bytes = b"{}", cmdline: str | None = None) -> str:
