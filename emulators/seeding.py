@@ -37,18 +37,19 @@ def seed(environment: Mapping[str, str]) -> None:
 
 
 @stamina.retry(on=Unavailable, attempts=5)  # on a busy machine an emulator's first answer takes many seconds
-def _seed(keys: Sequence[ApiKey]) -> None:
+def write(keys: Sequence[ApiKey], project: str) -> None:
+    """Write the topics, the subscription and the keys of a project."""
     from google.cloud import firestore
     from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
     from emulators.doorbell import ensure_topic_and_subscription
     from functions.adapters.firestore import FirestoreKeyStore
 
-    client = firestore.Client(project=PROJECT)
+    client = firestore.Client(project=project)
     for key in keys:
         FirestoreKeyStore(client).add(key)
     with PublisherClient() as publisher, SubscriberClient() as subscriber:
-        ensure_topic_and_subscription(publisher, subscriber, PROJECT, TOPIC, SUBSCRIPTION)
+        ensure_topic_and_subscription(publisher, subscriber, project, TOPIC, SUBSCRIPTION)
 
 
 if __name__ == "__main__":
@@ -56,4 +57,4 @@ if __name__ == "__main__":
 
     warm_up.firestore()
     warm_up.pubsub()
-    _seed(KEYS.validate_json(sys.stdin.buffer.read()))
+    write(KEYS.validate_json(sys.stdin.buffer.read()), PROJECT)

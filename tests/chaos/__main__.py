@@ -14,6 +14,7 @@ from tests.chaos import report
 from tests.chaos.pace import lease_for_this_host
 from tests.chaos.run import run
 from tests.chaos.schedule import Terms
+from tests.harness.environment import FIRESTORE, PUBSUB
 
 HOMES: Final = Path(".launchyard/chaos")
 
@@ -32,13 +33,20 @@ def chaos(
     ] = None,
     settle: Annotated[float, typer.Option(min=1, help="How long everything may take to settle, in seconds.")] = 300,
     home: Annotated[Path | None, typer.Option(help="[default: .launchyard/chaos/<seed>-<time>]")] = None,
+    emulators: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            help="host:port of a Firestore and a Pub/Sub emulator that run. [default: the run starts its own]"
+        ),
+    ] = None,
 ) -> None:
     """Disrupt a whole deployment at random, and count what was lost, doubled or left behind."""
     exit_on_signals()
     seed = int(time.time()) if seed is None else seed
     home = home or HOMES / f"{seed}-{time.strftime('%Y%m%d-%H%M%S')}"
     lease = lease_for_this_host() if lease is None else lease
-    terms = Terms(f"chaos-{uuid4().hex[:12]}", seed, seconds, orders, launchers, lease)
+    running = {} if emulators is None else dict(zip((FIRESTORE, PUBSUB), emulators, strict=True))
+    terms = Terms(f"chaos-{uuid4().hex[:12]}", seed, seconds, orders, launchers, lease, running)
     typer.echo(f"seed {seed}: {orders} orders in {seconds:g} s; the report, and every log, will be in {home}")
     try:
         result = run(terms, home, settle)

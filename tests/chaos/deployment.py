@@ -11,11 +11,12 @@ import psutil
 
 from emulators import services
 from emulators.processes import LOOPBACK, Server, accepts, await_ready, free_port, start
-from emulators.seeding import seed
+from emulators.settings import SUBSCRIPTION
 from tests.chaos import machines
 from tests.chaos.evidence import LAUNCHER
 from tests.chaos.orphans import HEARTBEAT_SECONDS
 from tests.chaos.schedule import Terms
+from tests.chaos.store_reader import StoreReader
 from tests.harness.environment import (
     FIRESTORE,
     Environment,
@@ -40,6 +41,7 @@ class Deployment:
         self.functions = SupervisedServer("the functions", self._launch_functions)
         self.launchers = [self._launcher(name) for name in NAMES[: terms.launchers]]
         self.proxies = [self._store_proxy(), self._http_proxy()]
+        self.store = StoreReader(environment.variables, warm=bool(terms.emulators))
 
     def end_faults(self) -> None:
         """End the faults at both proxies."""
@@ -53,7 +55,6 @@ class Deployment:
     def start(self) -> None:
         """Raises StartFailed."""
         variables = self.environment.variables
-        seed(variables)
         store_proxy, http_proxy = self.proxies
         store_proxy.start()
         self.functions.start()
@@ -71,6 +72,7 @@ class Deployment:
         for process, _ in machines.processes(self.home, self.terms.run):
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+        self.store.close()
 
     def _launch_functions(self) -> Server:
         variables = {
@@ -119,7 +121,14 @@ class Deployment:
 @contextmanager
 def deployed(home: Path, terms: Terms) -> Iterator[Deployment]:
     """Yield a deployment that runs; stop it, whatever happens, at the end. Raises StartFailed."""
-    with running_environment(home, [firestore, pubsub, object_store, export_source]) as environment:
+    of_google = [] if terms.emulators else [firestore, pubsub]
+    project = {
+        "GOOGLE_CLOUD_PROJECT": terms.run,
+        "LAUNCHYARD_SUBSCRIPTION": f"projects/{terms.run}/subscriptions/{SUBSCRIPTION}",
+    }
+    with running_environment(
+        home, [*of_google, object_store, export_source], **project, **terms.emulators
+    ) as environment:
         deployment = Deployment(environment, terms)
         try:
             deployment.start()

@@ -11,7 +11,7 @@ from typing import Final
 import httpx
 import psutil
 
-from emulators.settings import PROJECT, TOPIC
+from emulators.settings import TOPIC
 from shared.wire.bell import Bell, to_attributes
 from tests.chaos import machines
 from tests.chaos.deployment import Deployment
@@ -19,8 +19,9 @@ from tests.chaos.orphans import bound
 from tests.chaos.schedule import MALFORMED_BELLS
 from tests.harness.environment import PUBSUB
 from tests.harness.processes import SupervisedServer, is_running, suspended
-from tests.harness.waiting import POLL_SECONDS
 
+POLL_SECONDS: Final = 0.5
+"""Between two looks at the process table."""
 CHOICE_SECONDS: Final = 15.0
 """How long a disruption waits for a launcher that holds a machine."""
 SURE_SECONDS: Final = 150.0
@@ -142,7 +143,7 @@ class Disruptions:
     def _publish(self, attributes: Mapping[str, str]) -> None:
         """Publish over the emulator's REST interface: a gRPC client does not survive the processes started here."""
         address = self._deployment.environment.variables[PUBSUB]
-        url = f"http://{address}/v1/projects/{PROJECT}/topics/{TOPIC}:publish"
+        url = f"http://{address}/v1/projects/{self._run}/topics/{TOPIC}:publish"
         httpx.post(url, json={"messages": [{"attributes": dict(attributes)}]}, timeout=30).raise_for_status()
 
     def _record(self, what: str, *about: object) -> None:

@@ -1,6 +1,6 @@
 """The processes and directories of a chaos run's machines."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,10 +57,7 @@ def directories(home: Path) -> Iterator[str]:
 
 
 def _scan(home: Path, run: str) -> Iterator[MachineProcess]:
-    def is_child(environment: Mapping[str, str]) -> bool:
-        return environment.get(RUN) == run
-
-    return scan(home, is_child)
+    return scan(home, RUN, run)
 
 
 def _vm(process: MachineProcess) -> str | None:

@@ -39,7 +39,6 @@ from tests.chaos.schedule import (
     last,
     plan,
 )
-from tests.chaos.store_reader import read_store
 from tests.harness.processes import ignore_signals
 
 WORKERS: Final = 48
@@ -161,7 +160,7 @@ class _Settling:
         deployment, terms = self._deployment, self._deployment.terms
         processes = tuple(seen for _, seen in machines.processes(deployment.home, terms.run))
         directories = tuple(machines.directories(deployment.home))
-        stored = read_store(deployment.environment.variables)
+        stored = deployment.store.read()
         self._ages.look(time.monotonic(), orphans(stored.orders.values(), processes, directories))
         return Remains(
             asked=self._clients.asked(),

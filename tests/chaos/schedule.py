@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from emulators.settings import DATACENTER
@@ -150,7 +150,9 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """`run` is the run's name; `seconds` is how long the storm lasts, `lease` how long a claim does, in seconds."""
+    """`run` is the run's name, and that of its project; `seconds` is how long the storm lasts, `lease` how long a claim
+    does, in seconds. `emulators` are variables that name Google's, if they run already.
+    """
 
     run: str
     seed: int
@@ -158,6 +160,7 @@ class Terms:
     orders: int
     launchers: int
     lease: float
+    emulators: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan(terms: Terms) -> Sequence[Timed]:

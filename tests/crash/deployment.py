@@ -1,6 +1,7 @@
 """One control plane and one launcher in a project of their own, which die at the points of a scenario."""
 
 import json
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,26 +11,29 @@ from typing import Final
 
 from emulators.fakes.fly.server import start_fly
 from emulators.fakes.tdx_quote import TdxQuote
-from emulators.processes import LOOPBACK, Server, free_port, start, stop
-from emulators.services import python
+from emulators.processes import LOOPBACK, Server, free_port, stop
 from functions.adapters.firestore import FirestoreOrderStore
 from launcher.orders import leftovers
+from launcher.providers.process.identity import started_at
 from shared.client import ControlPlane, Unreachable
 from shared.crash_points import Point
 from shared.domain.order import State
 from shared.wire.operators import SweepRequest
 from tests.fly import APP, TOKEN, Fake
+from tests.harness import preloaded
 from tests.harness.clients import Client
 from tests.harness.machines import MARK, scan
 from tests.harness.processes import KILLED, SupervisedServer
 from tests.harness.projects import Projects
 from tests.harness.waiting import await_value
 
-LEASE_SECONDS: Final = 30.0
-"""Longer than a server takes to start again on a slow machine: a lapsed lease uses up one of three attempts."""
+LEASE_SECONDS: Final = 20.0
+"""Much longer than a server takes to start again: a lapsed lease uses up one of three attempts."""
 SWEEP_SECONDS: Final = 0.5
+SELDOM_SECONDS: Final = 5.0
+"""The time between two sweeps while a scenario only waits for its leases to last."""
 STALE_SECONDS: Final = 20.0
-"""The time after which a silent launcher of agents' jobs is lost: much longer than a restart takes."""
+"""The time after which a silent launcher of agents' jobs is lost: much longer than a restart takes, too."""
 TRUSTED: Final = TdxQuote(b"\xaa" * 48)
 """The quote of a machine that the control plane trusts."""
 FUNCTIONS: Final = {
@@ -43,7 +47,7 @@ FUNCTIONS: Final = {
 LAUNCHER: Final = {
     "LAUNCHYARD_LAUNCHER_NAME": "alpha",
     "LAUNCHYARD_PROVIDER": "process",
-    "LAUNCHYARD_HEARTBEAT_SECONDS": "1",
+    "LAUNCHYARD_HEARTBEAT_SECONDS": "2",
     "LAUNCHYARD_SLOTS": "4",
 }
 
@@ -62,7 +66,10 @@ class CrashingServer(SupervisedServer):
         def launch() -> Server:
             point = next(points, None)
             armed = ["--point", point.name] if point else []
-            return start(module, [*python(module), *options, *armed], log, variables)
+            self._process = preloaded.start(module, [*options, *armed], log, variables)
+            pid = self._process.pid
+            assert pid is not None
+            return Server(module, pid, started_at(pid), log)
 
         super().__init__(module, launch)
         self.planned = deaths
@@ -78,6 +85,9 @@ class CrashingServer(SupervisedServer):
 
     def has_died_at(self, point: Point) -> bool:
         return point in self.planned[: len(self.deaths)]
+
+    def _await_end(self, server: Server) -> int | None:
+        return preloaded.await_end(self._process)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,7 @@ class Deployment:
     elsewhere: list[str] = field(default_factory=list)
     """Names of the machines that workers of the capacity contract run: no processes on this host."""
     sweeps: int = 0
+    sweep_seconds: float = SWEEP_SECONDS
     _names: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
@@ -153,12 +164,20 @@ class Deployment:
         enough = self.sweeps + count
         await_value(lambda: self.sweeps >= enough, f"{count} sweeps")
 
+    def let_pass(self, seconds: float) -> None:
+        """Wait for so long, at least, while sweeps are seldom."""
+        self.sweep_seconds = SELDOM_SECONDS
+        try:
+            self.await_sweeps(math.ceil(seconds / SELDOM_SECONDS) + 1)
+        finally:
+            self.sweep_seconds = SWEEP_SECONDS
+
     def machines(self) -> list[str]:
         """Return `<order>-<epoch>` for each machine, and `<order>-<epoch> (left)` for what runs on without its machine.
 
         The latter is known only if an earlier look saw the machine: so this looks with every sweep.
         """
-        found = list(scan(self.state, lambda environment: MARK in environment))
+        found = list(scan(self.state, MARK))
         machines = [(one.uuid, one.path.split("/")[1]) for one in found if one.path and one.path.startswith("vms/")]
         self._names |= {uuid: name for uuid, name in machines if uuid}
         names = [name for _, name in machines]
@@ -166,7 +185,7 @@ class Deployment:
         return sorted([*names, *(f"{name} (left)" for name in left)])
 
     def _sweep(self, over: threading.Event) -> None:
-        while not over.wait(SWEEP_SECONDS):
+        while not over.wait(self.sweep_seconds):
             self.machines()
             self.sweeps += _is_answered(self.operator.api)
 

@@ -9,15 +9,15 @@ from functions.domain.order import LAPSE_MARGIN
 from functions.domain.refusals import Refusal
 from shared.domain.order import State
 from shared.wire.orders import OrderView
-from tests.crash.deployment import LEASE_SECONDS, SWEEP_SECONDS, Deployment, deployed
+from tests.crash.deployment import LEASE_SECONDS, Deployment, deployed
 from tests.crash.outcome import differences, final_orders
 from tests.crash.scenarios import Scenario
 from tests.harness.projects import Projects
 
 SETTLE_SECONDS: Final = 300.0
 QUIET_SWEEPS: Final = 4
-QUIET_SWEEPS_OF_RUNNING: Final = QUIET_SWEEPS + int((LEASE_SECONDS + LAPSE_MARGIN.total_seconds()) / SWEEP_SECONDS)
-"""While an order runs: so many that a lease which nobody renews has lapsed before they are over."""
+LAPSE_SECONDS: Final = LEASE_SECONDS + LAPSE_MARGIN.total_seconds()
+"""While an order runs, all is quiet for so long, too: then a lease which nobody renews has lapsed."""
 
 
 def run(scenario: Scenario, projects: Projects, home: Path) -> None:
@@ -58,17 +58,18 @@ def _settle(deployment: Deployment) -> None:
     deadline = time.monotonic() + SETTLE_SECONDS
     runs = any(ending.state is State.RUNNING for ending in deployment.endings.values())
     ended: Mapping[str, OrderView] = {}
-    while wrong := differences(deployment) or _after_sweeps(
-        deployment, QUIET_SWEEPS_OF_RUNNING if runs else QUIET_SWEEPS
-    ):
+    while wrong := differences(deployment) or _when_all_was_quiet(deployment, runs):
         assert time.monotonic() < deadline, "\n".join(wrong)
         before, ended = ended, final_orders(deployment)
         assert {order_id: ended.get(order_id) for order_id in before} == before
         deployment.await_sweeps(1)
 
 
-def _after_sweeps(deployment: Deployment, sweeps: int) -> list[str]:
+def _when_all_was_quiet(deployment: Deployment, runs: bool) -> list[str]:
+    """Return the differences after some sweeps; if an order `runs`, after its lease could have lapsed, too."""
     ended = final_orders(deployment)
-    deployment.await_sweeps(sweeps)
+    deployment.await_sweeps(QUIET_SWEEPS)
+    if runs:
+        deployment.let_pass(LAPSE_SECONDS)
     assert final_orders(deployment) == ended
     return differences(deployment)

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -29,10 +30,18 @@ def argv(home: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "tests.chaos", "--home", str(home), "--seed", "7", *options]
 
 
-def test_fifteen_seconds_of_chaos_lose_nothing_double_nothing_and_leave_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def emulators(firestore_host: str, pubsub_host: str) -> Sequence[str]:
+    """The options of a run on the emulators that the tests share."""
+    return ("--emulators", firestore_host, pubsub_host)
+
+
+def test_fifteen_seconds_of_chaos_lose_nothing_double_nothing_and_leave_nothing(
+    emulators: Sequence[str], tmp_path: Path
+) -> None:
     home = tmp_path / "chaos"
     done = subprocess.run(
-        argv(home, *FIFTEEN_SECONDS), cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False
+        argv(home, *FIFTEEN_SECONDS, *emulators), cwd=ROOT, capture_output=True, text=True, timeout=1200, check=False
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -44,10 +53,12 @@ def test_fifteen_seconds_of_chaos_lose_nothing_double_nothing_and_leave_nothing(
 
 
 @pytest.mark.slow
-def test_a_minute_of_chaos_loses_nothing_doubles_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_minute_of_chaos_loses_nothing_doubles_nothing_and_leaves_nothing(
+    emulators: Sequence[str], tmp_path: Path
+) -> None:
     home = tmp_path / "chaos"
     done = subprocess.run(
-        argv(home, "--seconds", str(A_MINUTE), "--orders", str(ORDERS)),
+        argv(home, "--seconds", str(A_MINUTE), "--orders", str(ORDERS), *emulators),
         cwd=ROOT,
         capture_output=True,
         text=True,

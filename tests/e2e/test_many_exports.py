@@ -1,4 +1,4 @@
-"""200 exports that are asked for at once, through the local Fly: one machine and one output each, at Fly's pace.
+"""100 exports that are asked for at once, through the local Fly: one machine and one output each, at Fly's pace.
 
 The single export of another account does not wait for them.
 """
@@ -27,9 +27,9 @@ from tests.harness.waiting import await_value
 
 pytestmark = pytest.mark.slow
 
-EXPORTS: Final = 200
+EXPORTS: Final = 100
 MAX_SECONDS: Final = 1500
-"""At Fly's pace the last one starts after four minutes."""
+"""At Fly's pace the last one starts after two minutes."""
 TURN: Final = 20
 """How many of them have a machine when another account asks for a single export."""
 STARTING: Final = STARTING_LIMIT
@@ -38,7 +38,7 @@ SLOTS_TO_WAIT: Final = 2
 PI: Final = "01K9MJBE0RVFH3YKNJKY5MYNDP"
 
 
-def test_of_200_exports_at_once_each_gets_one_machine_and_one_output_and_fly_sees_no_request_above_its_limits(
+def test_of_100_exports_at_once_each_gets_one_machine_and_one_output_and_fly_sees_no_request_above_its_limits(
     tmp_path: Path,
 ) -> None:
     with stack_of(tmp_path, ProviderChoice.FLY, Backend.MEMORY, tmp_path, slots=40) as stack:

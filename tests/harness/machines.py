@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,28 +28,36 @@ class MachineProcess:
     argv: str
 
 
-def scan(home: Path, is_child: Callable[[Mapping[str, str]], bool]) -> Iterator[MachineProcess]:
-    """Yield every machine that works below `home`, and the processes whose environment `is_child` knows.
+def scan(home: Path, variable: str, value: str | None = None) -> Iterator[MachineProcess]:
+    """Yield every machine that works below `home`, and the processes that have the variable in their environment, with
+    this value if one is given.
 
     Each is yielded whoever its parent is by now; a zombie is not.
     """
     below = re.compile(re.escape(f"{home.resolve()}/") + r"([^\0]*)")
-    for process in psutil.process_iter():
+    of_child = f"\0{variable}=" + ("" if value is None else f"{value}\0")
+    for pid in psutil.pids():
         try:
-            argv, environment = "\0".join(process.cmdline()), process.environ()
-            if not argv or process.status() == psutil.STATUS_ZOMBIE:
-                continue
+            argv, environment = _read(pid, "cmdline"), "\0" + _read(pid, "environ")
             named, found = ARGUMENT.search(argv), below.search(argv)
             is_machine = named is not None and found is not None
-            if not is_machine and not is_child(environment):
+            if not argv or not (is_machine or of_child in environment):
                 continue
-            uuid = environment.get(MARK) or (named[1] if named else _uuid_of_session(process.pid))
-        except (psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError):
+            process = psutil.Process(pid)
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            marked = re.search(rf"\0{MARK}=([^\0]+)\0", environment) or named
+            uuid = marked[1] if marked else _uuid_of_session(pid)
+        except (psutil.NoSuchProcess, OSError):  # it has ended, or is another user's
             continue
-        path = found[1] if found and is_machine else None
-        yield MachineProcess(process, uuid, path, argv.replace("\0", " ")[:300])
+        yield MachineProcess(process, uuid, found[1] if found and is_machine else None, argv.replace("\0", " ")[:300])
+
+
+def _read(pid: int, name: str) -> str:
+    with open(f"/proc/{pid}/{name}", "rb", buffering=0) as file:
+        return file.readall().decode(errors="replace")
 
 
 def _uuid_of_session(pid: int) -> str | None:
-    found = ARGUMENT.search("\0".join(psutil.Process(os.getsid(pid)).cmdline()))
+    found = ARGUMENT.search(_read(os.getsid(pid), "cmdline"))
     return found[1] if found else None

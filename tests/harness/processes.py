@@ -77,7 +77,7 @@ class SupervisedServer:
 
     def _restart_when_killed(self) -> None:
         while self.server is not None:
-            code = psutil.Process(self.server.pid).wait()
+            code = self._await_end(self.server)
             with self.lock:
                 if self._stopping.is_set():
                     return
@@ -85,6 +85,10 @@ class SupervisedServer:
                 if code != KILLED:  # it would end in the same way each time
                     return
                 self.start()
+
+    def _await_end(self, server: Server) -> int | None:
+        """Return the exit code of the server, a child of this process, once it has ended."""
+        return psutil.Process(server.pid).wait()
 
     def _is_member(self, process: psutil.Process) -> bool:
         try:

@@ -10,13 +10,17 @@ MAX_SECONDS: Final = 300.0
 ANSWER_SECONDS: Final = 120.0
 """How long a test waits for one answer of a server: on a busy machine longer than a library would by itself."""
 POLL_SECONDS: Final = 0.1
+MAX_POLL_SECONDS: Final = 0.5
+LATER: Final = 0.1
+"""How much longer than it must a long wait may last, as a share: each look takes time from what is waited for."""
 
 
 def await_value(look: Callable[[], T | None], what: str, seconds: float = MAX_SECONDS) -> T:
     """Call `look` until it returns something true, and return that. Raises TimeoutError, which names `what`."""
-    deadline = time.monotonic() + seconds
+    begun = time.monotonic()
     while not (value := look()):
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begun
+        if waited > seconds:
             raise TimeoutError(f"Waited {seconds:g} s in vain for {what}; the last look found {value!r}.")
-        time.sleep(POLL_SECONDS)
+        time.sleep(min(max(POLL_SECONDS, LATER * waited), MAX_POLL_SECONDS))
     return value
