@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import httpx
 from rich.console import Console
 
 from emulators.fetch import Download, Unobtainable, fetch, is_cached, require_answer
-from emulators.processes import LOOPBACK, Server, accepts, await_ready, start
+from emulators.processes import LOOPBACK, Server, answers_ok, await_ready, start
 from emulators.progress import STDERR, print_line
 
 CACHE: Final = Path(".launchyard/emulators")
 INSTALL_SECONDS: Final = 600
+ANSWER_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def start_firestore(port: int, logs: Path, cache: Path = CACHE) -> Server:
     """Start the Firestore emulator and wait until it answers. Raises StartFailed."""
     argv = [*command(FIRESTORE, cache), f"--host={LOOPBACK}", f"--port={port}"]
     server = start(FIRESTORE.name, argv, logs / "firestore.log")
-    await_ready(server, lambda: _answers_ok(port))
+    await_ready(server, lambda: answers_ok(port, "/", ANSWER_SECONDS))
     return server
 
 
@@ -74,7 +74,7 @@ def start_pubsub(port: int, logs: Path, cache: Path = CACHE) -> Server:
     """Start the Pub/Sub emulator and wait until it answers. Raises StartFailed."""
     argv = [*command(PUBSUB, cache), f"--host={LOOPBACK}", f"--port={port}"]
     server = start(PUBSUB.name, argv, logs / "pubsub.log")
-    await_ready(server, lambda: accepts(port) and _answers_ok(port))
+    await_ready(server, lambda: answers_ok(port, "/", ANSWER_SECONDS))
     return server
 
 
@@ -124,13 +124,6 @@ def _install(gcloud: str, emulator: Emulator, console: Console) -> None:
         subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=INSTALL_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         print_line(console, f"gcloud did not end in {INSTALL_SECONDS} s; {emulator.name} is downloaded instead")
-
-
-def _answers_ok(port: int) -> bool:
-    try:
-        return httpx.get(f"http://{LOOPBACK}:{port}/", timeout=2, trust_env=False).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
 
 
 def main() -> int:
