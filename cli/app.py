@@ -1,24 +1,37 @@
-"""Puts the `launchyard` command together: the clients' commands, and those that the installed parts bring."""
+"""Puts the `launchyard` command together: the clients' commands, and those that the installed parts bring.
+
+Loading all of them takes half a second, so a command line that names one loads that one only.
+"""
+
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint
+from typing import Final
 
 import typer
 
-from cli import exports, jobs, orders
-from cli.parts import advice, commands
+from cli.parts import COMMANDS, advice, commands
 from shared.exit_codes import FAILED
 
+OWN: Final = tuple(
+    EntryPoint(name, module, COMMANDS)
+    for name, module in (("order", "cli.orders:app"), ("export", "cli.exports:app"), ("job", "cli.jobs:app"))
+)
 
-def build() -> typer.Typer:
-    """Return the whole command. A part whose packages are not installed has a hidden command, which says so."""
+
+def build(words: Sequence[str] = ()) -> typer.Typer:
+    """Return the command with all that `words` need: the command that the first one names, or else every command.
+
+    A part whose packages are not installed has a hidden command, which says so.
+    """
     app = typer.Typer(
         name="launchyard",
         help="Turns an order into a machine that does the work and proves it.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
+        callback=_nothing,
     )
-    app.add_typer(orders.app, name="order")
-    app.add_typer(exports.app, name="export")
-    app.add_typer(jobs.app, name="job")
-    for command in commands():
+    every = [*OWN, *commands()]
+    for command in [one for one in every if [one.name] == list(words[:1])] or every:
         try:
             brought = command.load()
         except ModuleNotFoundError as error:
@@ -29,6 +42,11 @@ def build() -> typer.Typer:
         else:
             app.command(command.name)(brought)
     return app
+
+
+def _nothing() -> None:
+    # With a callback, a single command keeps its name (Typer).
+    return
 
 
 def _add_missing(app: typer.Typer, name: str, message: str) -> None:

@@ -19,7 +19,7 @@ def run() -> None:
     try:
         from cli.app import build  # it needs typer and rich, which an extra brings
 
-        build()()
+        build(sys.argv[1:])()
     except ModuleNotFoundError as error:
         _fail(FAILED, advice(sys.argv[1] if len(sys.argv) > 1 else "", error))
     except (SettingsWrong, RequestWrong) as error:

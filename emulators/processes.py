@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +18,7 @@ import psutil
 from pydantic import TypeAdapter
 
 from launcher.machines.private import make_folder, opener
-from launcher.providers.process.identity import started_at
+from launcher.machines.start_times import started_at
 
 LOOPBACK: Final = "127.0.0.1"
 LOCAL_HOSTS: Final = ("localhost", LOOPBACK)
@@ -167,6 +169,21 @@ def _await(server: Server, answers: Callable[[], bool], deadline: float) -> None
         time.sleep(LOOK_SECONDS)
 
 
+def answers_ok(port: int, path: str, seconds: float) -> bool:
+    """Return whether a GET of the loopback port's path is answered with 200 within `seconds`.
+
+    A wait asks many times. An httpx client would read all certificate authorities each time, which takes longer.
+    """
+    connection = HTTPConnection(LOOPBACK, port, timeout=seconds)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
 def accepts(port: int) -> bool:
     """Return whether something accepts connections on the loopback port."""
     with socket.socket() as probe:
@@ -176,7 +193,12 @@ def accepts(port: int) -> bool:
 
 def running(server: Server) -> bool:
     """Return whether the server itself runs. Processes that it started may run on without it."""
-    return any(process.pid == server.pid for process in family(server))
+    if _started_at(server.pid) != server.ticks:
+        return False  # it has ended; another process may have its id now
+    try:
+        return not _ended(psutil.Process(server.pid))
+    except psutil.NoSuchProcess:
+        return False
 
 
 def family(server: Server) -> list[psutil.Process]:

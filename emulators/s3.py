@@ -4,22 +4,13 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 import typer
-from botocore.credentials import Credentials
-from botocore.exceptions import BotoCoreError, ClientError
 
-from emulators.processes import LOOPBACK, Server, StartFailed, accepts, await_ready, start, stop
+from emulators.processes import Server, StartFailed, accepts, await_ready, start, stop
 from emulators.s3_backend import Backend, a_backend, start_moto
-from emulators.s3_proxy import CheckingProxy
-from emulators.serving import listen
 from emulators.settings import S3BackendSettings, S3Settings
-from functions.adapters.s3 import s3_client
 from shared.settings import read_or_exit
-
-REGION: Final = "auto"
-"""R2's region, so that the local stack signs as production does."""
 
 
 def start_s3(port: int, logs: Path, access_key: str, secret: str, bucket: str) -> Sequence[Server]:
@@ -29,7 +20,7 @@ def start_s3(port: int, logs: Path, access_key: str, secret: str, bucket: str) -
     try:
         started.append(start_moto(backend, logs))
         started.append(_start_proxy(port, backend, logs, access_key, secret))
-        create_bucket(f"http://{LOOPBACK}:{port}", access_key, secret, bucket)
+        backend.create_bucket(bucket)
     except StartFailed:
         for server in started:
             stop(server)
@@ -45,21 +36,14 @@ def _start_proxy(port: int, backend: Backend, logs: Path, access_key: str, secre
     return server
 
 
-def create_bucket(endpoint: str, access_key: str, secret: str, bucket: str) -> None:
-    """Create a bucket unless it exists. Raises StartFailed."""
-    client = s3_client(endpoint, REGION, access_key, secret)
-    try:
-        client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})  # type: ignore[typeddict-item]
-    except client.exceptions.BucketAlreadyOwnedByYou:
-        return
-    except (BotoCoreError, ClientError) as error:
-        raise StartFailed(f"The bucket {bucket} cannot be created on {endpoint}: {error}") from error
-    finally:
-        client.close()
-
-
 def serve(port: int = typer.Option(), backend_port: int = typer.Option(), access_key: str = typer.Option()) -> None:
     """Check each request on `port`, and forward it to moto on `backend_port`."""
+    # Those who start this server need none of these.
+    from botocore.credentials import Credentials
+
+    from emulators.s3_proxy import CheckingProxy
+    from emulators.serving import listen
+
     credentials = Credentials(access_key, read_or_exit(S3Settings).secret.get_secret_value())
     backend = Backend(backend_port, read_or_exit(S3BackendSettings).word)
     proxy = CheckingProxy(backend, credentials, lambda: datetime.now(UTC))

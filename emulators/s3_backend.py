@@ -8,15 +8,15 @@ import secrets
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import typer
 from pydantic import SecretStr
-from werkzeug import Response
-from werkzeug.serving import run_simple
 
-from emulators.processes import LOOPBACK, Server, accepts, await_ready, free_port, start
+from emulators.processes import LOOPBACK, Server, StartFailed, accepts, await_ready, free_port, start
 from emulators.settings import S3BackendSettings
 from shared.secret import Secret
 from shared.settings import read_or_exit
@@ -25,6 +25,16 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 HEADER: Final = "x-launchyard-backend"
+REGION: Final = "auto"
+"""R2's region, so that the local stack signs as production does."""
+SIGNED_FOR_MOTO: Final = (
+    f"AWS4-HMAC-SHA256 Credential=local/20260101/{REGION}/s3/aws4_request, SignedHeaders=, Signature="
+)
+"""moto finds the service and the region in it, and checks nothing. Its log shows no credential of a client."""
+CONFIGURATION: Final = (
+    f"<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
+)
+SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +50,28 @@ class Backend:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {HEADER: self.word.get_secret_value()}
+        return {HEADER: self.word.get_secret_value(), "authorization": SIGNED_FOR_MOTO}
 
     @property
     def environment(self) -> dict[str, str]:
         """Return the variables of the processes that know the word."""
         return {"LAUNCHYARD_S3_BACKEND_WORD": self.word.get_secret_value()}
+
+    def create_bucket(self, name: str) -> None:
+        """Create a bucket unless it exists. Raises StartFailed.
+
+        Amazon's library would take half a second, most of it to read the descriptions of all services.
+        """
+        connection = HTTPConnection(LOOPBACK, self.port, timeout=SECONDS)
+        try:
+            connection.request("PUT", f"/{name}", CONFIGURATION, self.headers)
+            answer = connection.getresponse()
+            if answer.status not in (HTTPStatus.OK, HTTPStatus.CONFLICT):
+                raise StartFailed(f"The bucket {name} cannot be created: {answer.status} {answer.read()[:1000]!r}")
+        except (OSError, HTTPException) as error:
+            raise StartFailed(f"The bucket {name} cannot be created: {error}") from error
+        finally:
+            connection.close()
 
 
 def a_backend() -> Backend:
@@ -62,6 +88,8 @@ class Guarded:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         sent = str(environ.get(f"HTTP_{HEADER.upper().replace('-', '_')}", ""))
         if not hmac.compare_digest(sent.encode(), self._word.get_secret_value().encode()):
+            from werkzeug import Response
+
             return Response("Only the local S3 may call this server.\n", 403)(environ, start_response)
         return self._app(environ, start_response)
 
@@ -81,6 +109,7 @@ def serve(port: int = typer.Option()) -> None:
         MotoRequestHandler,
         create_backend_app,
     )
+    from werkzeug.serving import run_simple
 
     app = Guarded(DomainDispatcherApplication(create_backend_app), read_or_exit(S3BackendSettings).word)
     run_simple(LOOPBACK, port, app, threaded=True, request_handler=MotoRequestHandler)

@@ -23,7 +23,7 @@ from emulators.r2.documents import part_numbers, part_sizes
 from emulators.r2.multipart import MAX_PARTS, check_parts
 from emulators.r2.operations import operation_of
 from emulators.r2.request import NotAllowed, Received
-from emulators.r2.signatures import ALGORITHM, SIGNING_PARAMETERS, without
+from emulators.r2.signatures import SIGNING_PARAMETERS, without
 from emulators.s3_backend import HEADER, Backend
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ IN_MEMORY: Final = 1 << 20
 OF_ONE_CONNECTION: Final = frozenset({"connection", "keep-alive", "transfer-encoding", "date", "server"})
 """Headers that belong to one connection (RFC 9110, 7.6.1), and those that the server adds itself."""
 NOT_FORWARDED: Final = OF_ONE_CONNECTION | {"expect", "host", "x-amz-security-token", HEADER}
-SIGNED_FOR_MOTO: Final = f"{ALGORITHM} Credential=local/20260101/auto/s3/aws4_request, SignedHeaders=, Signature="
-"""moto finds the service and the region in it, and checks nothing. Its log shows no credential of a client."""
 
 
 class CheckingProxy:
@@ -94,7 +92,7 @@ class CheckingProxy:
     def _send(
         self, method: str, target: str, headers: dict[str, str], content: Iterator[bytes] | None
     ) -> httpx.Response:
-        headers = {**headers, "authorization": SIGNED_FOR_MOTO, **self._backend.headers}
+        headers = {**headers, **self._backend.headers}
         outgoing = self._http.build_request(method, "/", headers=headers, content=content)
         outgoing.extensions["target"] = target.encode()
         return self._http.send(outgoing, stream=True)

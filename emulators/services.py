@@ -8,14 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-import httpx
-
-from emulators.processes import LOOPBACK, Server, StartFailed, await_ready, start
+from emulators.processes import LOOPBACK, Server, StartFailed, answers_ok, await_ready, start
 from shared.log_events import LogEvent
 
 FUNCTIONS: Final = Path(__file__).parents[1] / "functions" / "main.py"
 THREADS: Final = "1000"
 """The functions' process needs one for each claim that waits, and some for other requests."""
+HEALTH_SECONDS: Final = 10.0
 
 Environment = Mapping[str, str]
 
@@ -24,7 +23,7 @@ def start_functions(port: int, logs: Path, environment: Environment, source: Pat
     argv = [*python("functions.server"), "--source", str(source), "--target", "everything"]
     argv += ["--host", LOOPBACK, "--port", str(port)]
     server = start("the control plane", argv, logs / "functions.log", {**environment, "THREADS": THREADS})
-    await_ready(server, lambda: is_healthy(f"http://{LOOPBACK}:{port}/v1/health"))
+    await_ready(server, lambda: is_healthy(port))
     return server
 
 
@@ -62,8 +61,6 @@ def python(module: str) -> list[str]:
     return [sys.executable, "-m", module]
 
 
-def is_healthy(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=10, trust_env=False).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
+def is_healthy(port: int) -> bool:
+    """Return whether a control plane answers at the port. Its first answer may take seconds."""
+    return answers_ok(port, "/v1/health", HEALTH_SECONDS)

@@ -17,8 +17,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.httpsession import URLLib3Session
 
-from emulators.s3 import REGION, create_bucket
-from emulators.s3_backend import Backend
+from emulators.s3_backend import REGION, Backend
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
 
@@ -114,7 +113,7 @@ def local_r2(moto: Backend, bucket: str) -> Iterator[LocalR2]:
     clock = Clock()
     proxy = CheckingProxy(moto, PARENT, clock)
     with serving(proxy) as endpoint:
-        create_bucket(endpoint, PARENT.access_key, PARENT.secret_key, bucket)
+        moto.create_bucket(bucket)
         r2 = LocalR2(endpoint, clock, bucket)
         yield r2
         r2.close()

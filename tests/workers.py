@@ -32,6 +32,8 @@ PER_MODULE: Final = (
     "tests/e2e/test_jobs_checklist.py",
     "tests/e2e/test_later_qemu.py",
     "tests/e2e/test_sessions_on_our_launcher.py",
+    "tests/launcher/test_doctor.py",
+    "tests/stack/test_up_and_down.py",
 )
 """Except here: the tests share what takes longer to prepare than they do."""
 ONE_UNIT: Final = (

@@ -1,11 +1,11 @@
-"""Makes the file of a host's Google credentials: what the pool's configuration has, and the host's private key."""
+"""Makes the file of a host's Google credentials: what the pool's configuration has, and the host's private key.
+
+Every command of the launcher loads this module, so Google's library is loaded only to check a key.
+"""
 
 import json
 from pathlib import Path
 from typing import Any, Final
-
-from google.auth.exceptions import GoogleAuthError
-from google.oauth2 import service_account
 
 from launcher.installation.config import ExternalAccount, ServiceAccount
 from launcher.installation.files import CREDENTIALS, File, inside
@@ -50,6 +50,9 @@ def _with_key(document: dict[str, Any], path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not PEM"
         raise CredentialsIncomplete(f"{OPTION}: {path} cannot be read ({why}).") from None
+    from google.auth.exceptions import GoogleAuthError
+    from google.oauth2 import service_account
+
     try:
         credentials = service_account.Credentials.from_service_account_info(complete)  # type: ignore[no-untyped-call]
         credentials.sign_bytes(b"")

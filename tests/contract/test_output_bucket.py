@@ -18,8 +18,8 @@ from werkzeug import Response
 from werkzeug.http import parse_options_header
 
 from emulators.processes import LOOPBACK, free_port, stop
-from emulators.s3 import REGION, create_bucket, start_s3
-from emulators.s3_backend import Backend
+from emulators.s3 import start_s3
+from emulators.s3_backend import REGION, Backend
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
 from functions import wiring
@@ -103,7 +103,7 @@ def s3(moto: Backend, bucket_name: str) -> Iterator[HttpRig]:
     clock = Clock()
     proxy = CheckingProxy(moto, Credentials(ACCESS_KEY, SECRET), clock)
     with serving(proxy) as endpoint:
-        create_bucket(endpoint, ACCESS_KEY, SECRET, bucket_name)
+        moto.create_bucket(bucket_name)
         client = s3_client(endpoint, REGION, ACCESS_KEY, SECRET)
         yield HttpRig(S3Bucket(client, bucket_name, LIMITS), clock)
         client.close()

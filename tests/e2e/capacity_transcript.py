@@ -36,7 +36,7 @@ SOMETHING: Final = Like(r"(?s).+")
 class Transcript:
     """Asks the control plane, and keeps which of the contract's routes and messages it has seen."""
 
-    base: str
+    http: httpx.Client
     routes: set[str] = field(default_factory=set)
     messages: set[str] = field(default_factory=set)
 
@@ -53,9 +53,8 @@ class Transcript:
         **path: str,
     ) -> Json:
         """Send a request and return the answer. `answer` is what it must hold: these fields, or this `detail`."""
-        url = self.base + route.format_map(path)
         sent = {**({} if key is None else {"Authorization": f"Bearer {key}"}), **(headers or {})}
-        response = httpx.request(method, url, json=body, headers=sent, timeout=60)
+        response = self.http.request(method, route.format_map(path), json=body, headers=sent)
         assert response.status_code == status, f"{method} {route}: {response.status_code} {response.text}"
         assert response.headers["content-type"] == "application/json"
         assert "location" not in response.headers

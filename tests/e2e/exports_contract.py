@@ -10,11 +10,12 @@ from uuid import uuid4
 
 import httpx
 
-from emulators.processes import LOOPBACK, accepts, await_ready, free_port, start, stop
-from emulators.s3 import REGION, start_s3
-from emulators.services import python
+from emulators.processes import LOOPBACK, free_port, stop
+from emulators.s3 import start_s3
+from emulators.s3_backend import REGION
 from functions.adapters.s3 import s3_client
 from functions.domain.access import Role, digest
+from tests.harness.forked import forked_functions
 
 ACCOUNT: Final = "developer"
 CLIENT: Final = "ly_a-client's-key"
@@ -97,12 +98,9 @@ def serving_exports(folder: Path) -> Iterator[Contract]:
         ),
     }
     log = folder / "functions.log"
-    servers = [*start_s3(s3_port, folder, "local", secret, BUCKET)]
+    servers = start_s3(s3_port, folder, "local", secret, BUCKET)
     try:
-        argv = [*python("tests.harness.functions"), "--port", f"{port}"]
-        servers.append(start("the control plane", argv, log, variables))
-        await_ready(servers[-1], lambda: accepts(port))
-        with httpx.Client(base_url=url, timeout=60) as http:
+        with forked_functions(log, variables, port=port), httpx.Client(base_url=url, timeout=60) as http:
             yield Contract(http, log)
     finally:
         for server in servers:

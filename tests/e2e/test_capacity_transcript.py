@@ -12,12 +12,11 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import httpx
 import pytest
 
 from emulators.fakes.tdx_quote import TdxQuote
 from emulators.fakes.trust_authority import LocalTrustAuthority
-from emulators.processes import LOOPBACK, accepts, await_ready, free_port, start, stop
-from emulators.services import python
 from emulators.serving import serving
 from functions.adapters.memory_records import MemoryRecords
 from functions.engine.attestation import binding_of
@@ -54,6 +53,7 @@ from tests.e2e.capacity_contract import (
     Contract,
 )
 from tests.e2e.capacity_transcript import A_TIME, AN_ID, SOMETHING, Like, Transcript
+from tests.harness.forked import forked_functions
 
 AGENT_KEY: Final = b"the public key that the agent in the machine made"
 
@@ -387,18 +387,16 @@ SECTIONS: Final[Sequence[Section]] = (
 @contextmanager
 def serving_the_contract(logs: Path, **changes: str) -> Iterator[Contract]:
     """Serve a control plane of one's own, in a process of its own."""
-    port, clock = free_port(), logs / "clock"
+    clock = logs / "clock"
     clock.write_text("0")
     authority = LocalTrustAuthority(lambda: datetime.now(UTC), ITA_KEY)
     with serving(authority) as address:
         variables = {**ENVIRONMENT, "LAUNCHYARD_ITA_API": address, "LAUNCHYARD_ITA_CERTS": f"{address}/certs"} | changes
-        argv = [*python("tests.harness.functions"), "--port", f"{port}", "--clock", f"{clock}"]
-        server = start("the control plane", argv, logs / "functions.log", variables)
-        try:
-            await_ready(server, lambda: accepts(port))
-            yield Contract(Transcript(f"http://{LOOPBACK}:{port}"), authority, clock)
-        finally:
-            stop(server)
+        with (
+            forked_functions(logs / "functions.log", variables, ["--clock", f"{clock}"]) as url,
+            httpx.Client(base_url=url, timeout=60) as http,
+        ):
+            yield Contract(Transcript(http), authority, clock)
 
 
 @pytest.fixture(scope="module")

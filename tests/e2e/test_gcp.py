@@ -14,12 +14,12 @@ import pytest
 from emulators.environment import make_environment
 from emulators.fakes.compute.server import start_compute
 from emulators.processes import free_port, stop
-from emulators.services import python, start_functions
 from emulators.settings import Backend, StackSettings
 from shared.client import ControlPlane
 from shared.domain.order import Reason, State
 from shared.domain.spec import CapacitySpec, NodeSize
 from tests.compute import PROJECT, ZONE, Fake
+from tests.harness.forked import Forked, forked_functions
 from tests.harness.stack import await_order
 from tests.harness.waiting import MAX_SECONDS
 
@@ -39,15 +39,8 @@ class Deployment:
     @contextmanager
     def launcher(self, *flags: str) -> Iterator["subprocess.Popen[str]"]:
         """Run a launcher with the settings of the contract's worker, and the fake's address; kill it at the end."""
-        with (self.state.parent / "launcher.log").open("a") as log:
-            process = subprocess.Popen(
-                [*python("launcher"), "run", "--providers", "gcp", *flags],
-                env={"PATH": os.defpath, **self.environment},
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        with process:
+        variables = {"PATH": os.defpath, **self.environment}
+        with Forked("launcher", ("run", "--providers", "gcp", *flags), variables, self.state.parent) as process:
             try:
                 yield process
             finally:
@@ -73,21 +66,20 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
     variables = make_environment(settings)
     compute = start_compute(settings.compute_port, logs, variables)
     try:
-        functions = start_functions(port, logs, variables)
-        try:
-            environment = {
-                "CP_URL": variables["LAUNCHYARD_URL"],
-                "LAUNCHER_API_KEY": variables["LAUNCHYARD_LAUNCHER_KEY"],
-                "INTEL_API_KEY": "key-of-intels",
-                "LAUNCHER_GCP_PROJECT": PROJECT,
-                "LAUNCHYARD_GCP_ENDPOINT": variables["LAUNCHYARD_GCP_ENDPOINT"],
-                "LAUNCHYARD_STATE_DIR": str(tmp_path / "state"),
-            }
-            fake = Fake(variables["LAUNCHYARD_GCP_ENDPOINT"])
-            with ControlPlane(variables["LAUNCHYARD_URL"], variables["LAUNCHYARD_CLIENT_KEY"]) as api:
-                yield Deployment(api, fake, environment, tmp_path / "state")
-        finally:
-            stop(functions)
+        environment = {
+            "CP_URL": variables["LAUNCHYARD_URL"],
+            "LAUNCHER_API_KEY": variables["LAUNCHYARD_LAUNCHER_KEY"],
+            "INTEL_API_KEY": "key-of-intels",
+            "LAUNCHER_GCP_PROJECT": PROJECT,
+            "LAUNCHYARD_GCP_ENDPOINT": variables["LAUNCHYARD_GCP_ENDPOINT"],
+            "LAUNCHYARD_STATE_DIR": str(tmp_path / "state"),
+        }
+        fake = Fake(variables["LAUNCHYARD_GCP_ENDPOINT"])
+        with (
+            forked_functions(logs / "functions.log", variables, port=port) as url,
+            ControlPlane(url, variables["LAUNCHYARD_CLIENT_KEY"]) as api,
+        ):
+            yield Deployment(api, fake, environment, tmp_path / "state")
     finally:
         stop(compute)
 

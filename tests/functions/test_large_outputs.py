@@ -15,8 +15,7 @@ import stamina
 from botocore.credentials import Credentials
 
 from emulators.processes import stop
-from emulators.s3 import REGION, create_bucket
-from emulators.s3_backend import a_backend, start_moto
+from emulators.s3_backend import REGION, a_backend, start_moto
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
 from functions.adapters.s3 import S3Bucket, s3_client
@@ -89,7 +88,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator["S3Client"]:
     server = start_moto(backend, tmp_path_factory.mktemp("moto"))
     proxy = CheckingProxy(backend, Credentials(ACCESS_KEY, SECRET), lambda: datetime.now(UTC))
     with serving(proxy) as endpoint:
-        create_bucket(endpoint, ACCESS_KEY, SECRET, BUCKET)
+        backend.create_bucket(BUCKET)
         client = s3_client(endpoint, REGION, ACCESS_KEY, SECRET)
         yield client
         client.close()

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from emulators.processes import LOOPBACK, Server, await_ready, free_port, start, stop
+from emulators.services import is_healthy
 from functions import wiring
 from shared.client import ControlPlane
 from shared.wire.launchers import ClaimNext
@@ -50,16 +51,9 @@ def served(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequ
     port = free_port()
     log = tmp_path_factory.mktemp("functions") / "functions.log"
     server = start("the functions", argv(request.param, port), log, ENVIRONMENT)
-    await_ready(server, lambda: healthy(port))
+    await_ready(server, lambda: is_healthy(port))
     yield server, port
     stop(server)
-
-
-def healthy(port: int) -> bool:
-    try:
-        return httpx.get(f"http://{LOOPBACK}:{port}/v1/health", timeout=5).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
 
 
 def test_an_order_is_placed_claimed_and_logged_over_real_http(served: tuple[Server, int]) -> None:
@@ -193,7 +187,7 @@ def test_claims_that_wait_are_answered_when_the_process_is_told_to_end(tmp_path:
     with log.open("wb") as output, ThreadPoolExecutor(WAITING + 1) as pool:
         process = subprocess.Popen(argv(module, port), env=environment, cwd=tmp_path, stdout=output, stderr=output)
         try:
-            await_value(lambda: healthy(port), "the functions")
+            await_value(lambda: is_healthy(port), "the functions")
             claims = [pool.submit(_claim_of, port, number) for number in range(WAITING + 1)]
             await_value(lambda: any(claim.done() for claim in claims), "the refusal of one: now all others wait")
 

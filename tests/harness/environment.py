@@ -11,6 +11,7 @@ from emulators import google, s3, source
 from emulators.environment import make_environment
 from emulators.fakes.trust_authority import API_KEY, start_trust_authority
 from emulators.record import LOGS, Record
+from emulators.s3_backend import REGION
 from emulators.settings import BUCKET, Backend, StackSettings, free_ports
 from functions.adapters.s3 import s3_client
 
@@ -40,7 +41,7 @@ class Environment:
 
     @contextmanager
     def bucket(self) -> Iterator["S3Client"]:
-        with closing(s3_client(self.variables["LAUNCHYARD_S3_ENDPOINT"], s3.REGION, *self._bucket_key())) as client:
+        with closing(s3_client(self.variables["LAUNCHYARD_S3_ENDPOINT"], REGION, *self._bucket_key())) as client:
             yield client
 
     def _bucket_key(self) -> tuple[str, str]:

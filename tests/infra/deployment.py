@@ -98,7 +98,7 @@ def _start_functions(
         cleanup.callback(stop, server)
 
     def ready(name: str) -> None:
-        await_ready(servers[name], lambda: is_healthy(f"http://{LOOPBACK}:{ports[name]}/v1/health"))
+        await_ready(servers[name], lambda: is_healthy(ports[name]))
 
     with ThreadPoolExecutor(len(servers)) as pool:
         list(pool.map(ready, servers))

@@ -12,8 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from emulators.processes import await_ready, start, stop
-from emulators.s3 import REGION
-from emulators.s3_backend import a_backend, start_moto
+from emulators.s3_backend import REGION, a_backend, start_moto
 from tests.infra.rehearsal import FILES
 from tests.infra.stand_in.serving import Address
 from tests.infra.terraform import Terraform

@@ -14,6 +14,7 @@ import psutil
 from launcher.daemon.daemon import ShutdownLimits
 from launcher.machines.directory import PROCESS
 from launcher.machines.records import VmProcess
+from tests.harness.forked import Forked
 from tests.launcher.fake_control_plane import CALLBACKS, DEADLINE, HEARTBEATS, FakeControlPlane
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -46,19 +47,25 @@ def a_daemon(
         "LAUNCHYARD_DATACENTER": "local:dev",
         **{f"LAUNCHYARD_{name}": value for name, value in settings.items()},
     }
-    flags = ("--url", url, "--provider", "process", "--state-dir", str(folder / "state"))
-    with subprocess.Popen(
-        (sys.executable, "-m", "launcher", "run", *flags),
+    argv = ("run", "--url", url, "--provider", "process", "--state-dir", str(folder / "state"))
+    with _started(argv, environment, folder, log) as daemon:
+        yield daemon
+        if daemon.poll() is None:
+            daemon.kill()
+            daemon.communicate(timeout=DEADLINE)
+
+
+def _started(argv: tuple[str, ...], environment: dict[str, str], folder: Path, log: int) -> subprocess.Popen[str]:
+    if log == subprocess.PIPE:
+        return Forked("launcher", argv, environment, folder, joined=True)
+    return subprocess.Popen(
+        (sys.executable, "-m", "launcher", *argv),
         cwd=folder,
         env=environment,
         stdout=log,
         stderr=subprocess.STDOUT,
         text=True,
-    ) as daemon:
-        yield daemon
-        if daemon.poll() is None:
-            daemon.kill()
-            daemon.communicate(timeout=DEADLINE)
+    )
 
 
 def machines(server: FakeControlPlane, folder: Path, order_ids: list[str]) -> list[psutil.Process]:

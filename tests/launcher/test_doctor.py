@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,22 +12,20 @@ from launcher.cli.doctor import DoctorSettings, case_of
 from launcher.host.checks.registry import TABLE
 from launcher.host.probe import QemuChoice
 from shared.settings import read
+from tests.harness.forked import Forked
 from tests.launcher.fake_control_plane import FakeControlPlane
 from tests.launcher.tdx_host import write
 
 OF_TDX: Final = {"tdx processor", "tdx module", "tdx keys", "qemu version", "tdx-guest", "quote service"}
+ROOT: Final = Path(__file__).parents[2]
 SMALL: Final = {"LAUNCHYARD_TINY_MEMORY_MIB": "64", "LAUNCHYARD_TINY_VCPUS": "1"}
 
 
 def doctor(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     bare = {name: value for name, value in os.environ.items() if not name.startswith(("LAUNCHYARD_", "EASYENCLAVE_"))}
-    return subprocess.run(
-        (sys.executable, "-m", "launcher", "doctor", *words),
-        env={**bare, **SMALL, "COLUMNS": "200", **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with Forked("launcher", ("doctor", *words), {**bare, **SMALL, "COLUMNS": "200", **environment}, ROOT) as command:
+        output, errors = command.communicate()
+        return subprocess.CompletedProcess(words, command.returncode, output, errors)
 
 
 def document(done: "subprocess.CompletedProcess[str]") -> dict[str, Any]:
@@ -40,12 +37,18 @@ def named(document: dict[str, Any], verdict: str) -> set[str]:
     return {check["name"] for check in document["checks"] if check["verdict"] == verdict}
 
 
-@pytest.mark.vm
-def test_a_host_without_tdx_is_shown_every_missing_thing_and_the_doctor_exits_1() -> None:
-    done = doctor("--json")
+@pytest.fixture(scope="module")
+def in_json() -> "subprocess.CompletedProcess[str]":
+    """What the doctor says of this host, for TDX."""
+    return doctor("--json")
 
-    answer = document(done)
-    assert done.returncode == 1
+
+@pytest.mark.vm
+def test_a_host_without_tdx_is_shown_every_missing_thing_and_the_doctor_exits_1(
+    in_json: "subprocess.CompletedProcess[str]",
+) -> None:
+    answer = document(in_json)
+    assert in_json.returncode == 1
     assert (answer["mode"], answer["ready"]) == ("tdx", False)
     assert named(answer, "missing") >= OF_TDX
     assert {check["name"] for check in answer["checks"]} == {check.name for check in TABLE}
@@ -61,8 +64,8 @@ def test_the_doctor_reads_the_launchers_own_url(monkeypatch: pytest.MonkeyPatch,
 
 
 @pytest.mark.vm
-def test_missing_needs_are_shown_with_what_to_do() -> None:
-    missing = named(document(doctor("--json")), "missing")
+def test_missing_needs_are_shown_with_what_to_do(in_json: "subprocess.CompletedProcess[str]") -> None:
+    missing = named(document(in_json), "missing")
 
     done = doctor()
 

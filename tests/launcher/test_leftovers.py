@@ -13,8 +13,8 @@ from launcher.machines import directory
 from launcher.machines.directory import MANIFEST, PROCESS, VmDirectory
 from launcher.machines.port import LaunchFailed
 from launcher.machines.records import VmProcess
+from launcher.machines.start_times import started_at
 from launcher.orders import leftovers
-from launcher.providers.process.identity import started_at
 from launcher.providers.process.start import GATE, start_process
 from tests.launcher.stand_ins import A_LEASE, STAYS, a_manifest
 

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from launcher.orders import leftovers
 from shared.domain.order import State
 from shared.domain.spec import CapacitySpec, NodeSize
 from shared.wire.launchers import HoldView, StopOrder
+from tests.harness.forked import Forked
 from tests.launcher.fake_control_plane import CALLBACKS, CLAIMS, DEADLINE, HEARTBEATS, HOLDS, UPDATES, FakeControlPlane
 from tests.launcher.stand_ins import is_running
 
@@ -62,21 +62,15 @@ class Environment:
         (self.folder / "worker" / "__main__.py").write_text(program)
 
     def begin(self, *flags: str, url: str | None = None) -> "subprocess.Popen[str]":
-        argv = (sys.executable, "-m", "launcher", "run", "--cp-url", url or self.server.url, *flags)
+        argv = ("run", "--cp-url", url or self.server.url, *flags)
+        variables = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT),
+            "LAUNCHER_API_KEY": "ly_key",
+            "LAUNCHER_DATACENTER": "Local:dev",
+        }
         launcher = self.launchers.enter_context(
-            subprocess.Popen(
-                (*argv, "--provider", "process", "--state-dir", str(self.state)),
-                cwd=self.folder,
-                env={
-                    "PATH": os.environ["PATH"],
-                    "PYTHONPATH": str(ROOT),
-                    "LAUNCHER_API_KEY": "ly_key",
-                    "LAUNCHER_DATACENTER": "Local:dev",
-                },
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
+            Forked("launcher", (*argv, "--provider", "process", "--state-dir", str(self.state)), variables, self.folder)
         )
         self.launchers.callback(launcher.kill)
         return launcher

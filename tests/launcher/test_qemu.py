@@ -17,7 +17,7 @@ from launcher.machines.directory import LAUNCH_LOG, VmDirectory
 from launcher.machines.port import LaunchFailed
 from launcher.machines.records import VmManifest, VmProcess
 from launcher.machines.resources import GIB, Resources
-from launcher.providers.process.identity import started_at
+from launcher.machines.start_times import started_at
 from launcher.providers.process.supervise import ProcessMachine
 from launcher.providers.qemu import monitor as qmp
 from launcher.providers.qemu import provider as qemu

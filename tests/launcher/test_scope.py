@@ -11,7 +11,8 @@ from launcher.machines import directory
 from launcher.machines.directory import VmDirectory
 from launcher.machines.port import LaunchFailed, MachineState
 from launcher.machines.records import VmProcess
-from launcher.providers.process.identity import MARK, started_at, state_of
+from launcher.machines.start_times import started_at
+from launcher.providers.process.identity import MARK, state_of
 from launcher.providers.process.provider import ProcessProvider
 from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.start import start_process

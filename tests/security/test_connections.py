@@ -12,7 +12,7 @@ from typing import Final
 import httpx
 import pytest
 
-from emulators.processes import LOOPBACK, Server, await_ready, free_port, start, stop
+from emulators.processes import LOOPBACK, Server, answers_ok, await_ready, free_port, start, stop
 from functions import server as functions_server
 from tests.functions.test_process import ENVIRONMENT
 from tests.functions.world import CLIENT
@@ -46,10 +46,7 @@ def connections() -> Iterator[ExitStack]:
 
 
 def healthy(port: int, seconds: float = ANSWER_SECONDS) -> bool:
-    try:
-        return httpx.get(f"http://{LOOPBACK}:{port}/v1/health", timeout=seconds).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
+    return answers_ok(port, "/v1/health", seconds)
 
 
 def connect(stack: ExitStack, port: int, sent: bytes) -> socket.socket:

@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from emulators.processes import LOOPBACK, free_port
-from tests.functions.test_process import ENVIRONMENT, argv, healthy
+from emulators.services import is_healthy
+from tests.functions.test_process import ENVIRONMENT, argv
 from tests.functions.world import LAUNCHER
 from tests.harness.waiting import MAX_SECONDS, await_value
 
@@ -39,7 +40,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
             argv("functions.server", port), env=environment, cwd=tmp_path, stdout=log, stderr=log
         )
         try:
-            await_value(lambda: healthy(port), "the functions")
+            await_value(lambda: is_healthy(port), "the functions")
             yield Instance(f"http://{LOOPBACK}:{port}", process.terminate)
         finally:
             process.kill()

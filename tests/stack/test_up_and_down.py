@@ -3,39 +3,61 @@
 import json
 import signal
 import socket
+from dataclasses import dataclass
 
 import psutil
 import pytest
 
 from emulators.processes import LOOPBACK, Server, family, running
 from emulators.record import Record
-from launcher.providers.process.identity import started_at
+from launcher.machines.start_times import started_at
+from shared.client import ControlPlane
+from shared.domain.order import State
 from tests.harness.processes import is_running
+from tests.harness.stack import await_order, in_state
 from tests.harness.waiting import MAX_SECONDS, await_value
-from tests.stack.conftest import Terminal
+from tests.stack.conftest import Terminal, make_terminal
 
 OTHERS = (signal.SIGHUP, signal.SIGINT)
 """What ends a command beside SIGTERM."""
 """Seconds: on a busy host eight servers take a minute to start, and an interrupted start waits for those under way."""
 
 
-def test_down_stops_exactly_what_up_started(terminal: Terminal) -> None:
+@dataclass(frozen=True)
+class Ended:
+    """A stack that was up, and is down. `printed` is what `up` printed, `servers` and `children` are what then ran."""
+
+    terminal: Terminal
+    printed: str
+    servers: list[Server]
+    children: list[Server]
+    bystander_ran: bool
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    terminal = make_terminal(tmp_path_factory.mktemp("ended"))
     bystander = psutil.Popen(["sleep", "600"])
     try:
-        output = terminal.succeed("up", "--backend", "memory", "--provider", "process")
-        assert "backend memory" in output
+        printed = terminal.succeed("up", "--backend", "memory", "--provider", "process")
         servers = Record(terminal.folder / ".launchyard").alive()
         children = [child for server in servers for child in psutil.Process(server.pid).children(recursive=True)]
         families = [Server(child.name(), child.pid, started_at(child.pid), terminal.folder) for child in children]
-        assert {"the control plane", "the launcher", "the scheduler", "the Compute Engine"} <= {
-            server.name for server in servers
-        }
         terminal.succeed("down")
-        assert not [server for server in (*servers, *families) if running(server)]
-        assert bystander.is_running()
+        return Ended(terminal, printed, servers, families, bystander.is_running())
     finally:
         bystander.kill()
         bystander.wait()
+
+
+def test_down_stops_exactly_what_up_started(ended: Ended) -> None:
+    assert "backend memory" in ended.printed
+    assert {"the control plane", "the launcher", "the scheduler", "the Compute Engine"} <= {
+        server.name for server in ended.servers
+    }
+    assert ended.children
+    assert not [server for server in (*ended.servers, *ended.children) if running(server)]
+    assert ended.bystander_ran
 
 
 def test_a_busy_port_is_named_with_the_setting_that_moves_it(terminal: Terminal) -> None:
@@ -76,7 +98,10 @@ def test_down_stops_what_a_killed_server_left(terminal: Terminal) -> None:
     control_plane = next(server for server in servers if server.name == "the control plane")
     launcher = next(server for server in servers if server.name == "the launcher")
     order = json.loads(terminal.succeed("order", "create", "capacity", "--json", "local:dev", "tiny"))["id"]
-    await_value(lambda: "running" in terminal.succeed("order", "get", order), "a running order")
+    lines = (terminal.folder / ".launchyard" / "dev.env").read_text().splitlines()
+    variables = dict(line.split("=", 1) for line in lines)
+    with ControlPlane(variables["LAUNCHYARD_URL"], variables["LAUNCHYARD_CLIENT_KEY"]) as api:
+        await_order(api, order, in_state(State.RUNNING))
     machines = psutil.Process(launcher.pid).children(recursive=True)
     assert machines
     for server in (control_plane, launcher):
@@ -114,9 +139,7 @@ def test_a_command_without_an_answer_names_the_control_plane_and_how_to_start_it
     assert "launchyard up" in done.stderr
 
 
-def test_after_down_a_command_explains_how_to_start(terminal: Terminal) -> None:
-    terminal.succeed("up", "--backend", "memory", "--provider", "process")
-    terminal.succeed("down")
-    done = terminal.run("order", "list")
+def test_after_down_a_command_explains_how_to_start(ended: Ended) -> None:
+    done = ended.terminal.run("order", "list")
     assert done.returncode == 2
     assert "launchyard up" in done.stderr

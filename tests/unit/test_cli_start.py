@@ -33,6 +33,15 @@ def test_a_command_loads_no_clouds_libraries_before_it_needs_them() -> None:
     assert not loaded & {"boto3", "botocore", "google.cloud.firestore", "google.cloud.pubsub_v1", "grpc"}
 
 
+def test_a_command_line_that_names_a_command_loads_no_other() -> None:
+    named = "import sys; from cli.app import build; build(['order', 'list']); print(*sys.modules)"
+    output = subprocess.run([sys.executable, "-c", named], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    loaded = set(output.split())
+    assert "cli.orders" in loaded
+    assert not loaded & {"cli.jobs", "deploy.commands", "emulators.commands", "launcher.cli.daemon", "worker.local.cli"}
+
+
 def test_help_leaves_out_a_part_whose_packages_are_not_installed() -> None:
     done = run_without("psutil", "--help")
 
@@ -89,6 +98,6 @@ def test_without_its_own_packages_the_command_line_names_the_extra() -> None:
 
 
 def test_a_missing_module_of_our_own_is_not_explained_as_a_missing_package() -> None:
-    done = run_without("launcher.cli.daemon", "order", "list")
+    done = run_without("launcher.cli.daemon", "launcher", "run")
 
     assert "ModuleNotFoundError" in done.stderr

@@ -14,7 +14,7 @@ from typing import Final
 from emulators.fakes.fly.machine import Launch
 from emulators.processes import Server, record
 from launcher.machines.private import make_folder, opener
-from launcher.providers.process.identity import started_at
+from launcher.machines.start_times import started_at
 
 NOT_STARTED: Final = 127
 """The exit code of a machine whose program cannot be started, as a shell has it."""

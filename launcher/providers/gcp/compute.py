@@ -14,10 +14,10 @@ from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError, TransportError
-from google.cloud.compute_v1 import Instance, InstancesClient, Operation, ZoneOperationsClient
 from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]
 from requests import RequestException
 
+from launcher.providers.gcp.clients import Instance, InstancesClient, Operation, ZoneOperationsClient
 from launcher.providers.gcp.errors import LEFT_NOTHING, RATE, ComputeRefused, ComputeUnreachable
 
 T = TypeVar("T")

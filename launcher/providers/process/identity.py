@@ -15,13 +15,12 @@ import psutil
 
 from launcher.machines.directory import VmDirectory
 from launcher.machines.port import MachineState
+from launcher.machines.start_times import started_at
 
 MARK: Final = "LAUNCHYARD_VM"
 """The environment variable with the machine's uuid, which all processes that the machine starts inherit."""
 UUID_OPTION: Final = "-uuid"
 """The option by which a machine's QEMU gets the machine's uuid."""
-STARTED_FIELD: Final = 19
-"""Of /proc/<pid>/stat, counted from behind the program's name: field 22 of proc(5)."""
 ENDED: Final = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 ARGUMENTS_SECONDS: Final = 10.0
 """How long a process may show no arguments before it is unexplained: a large one takes a while to free its memory."""
@@ -54,14 +53,6 @@ def state_of(directory: VmDirectory) -> MachineState:
     except psutil.AccessDenied as error:
         raise PermissionError(errno.EACCES, "The process cannot be read", str(recorded.pid)) from error
     return MachineState.ENDED
-
-
-def started_at(pid: int) -> int:
-    """Return when a process started, in clock ticks since boot (proc(5)). Raises OSError if there is none.
-
-    psutil's time of day would not do: it changes when the host's clock is set, and the process would not be recognised.
-    """
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[STARTED_FIELD])
 
 
 def end_stragglers(uuid: str) -> None:

@@ -16,7 +16,8 @@ from launcher.machines.failures import of_host
 from launcher.machines.port import LaunchFailed
 from launcher.machines.private import opener
 from launcher.machines.records import VmManifest, VmProcess
-from launcher.providers.process.identity import MARK, started_at
+from launcher.machines.start_times import started_at
+from launcher.providers.process.identity import MARK
 from launcher.providers.process.supervise import ProcessMachine, ShutdownStep
 from shared.crash_points import Point, reach
 from shared.domain.order import Reason

@@ -13,9 +13,9 @@ from launcher.daemon.daemon import Events
 from launcher.daemon.heartbeat import HeartbeatLoop
 from launcher.host.clock import SYSTEM
 from launcher.machines.records import VmProcess
+from launcher.machines.start_times import started_at
 from launcher.orders.assignment import StopReason
 from launcher.orders.assignments import Assignments
-from launcher.providers.process.identity import started_at
 from shared.wire.launchers import StopOrder
 from tests.launcher.conftest import InProcessLauncher, room_for
 from tests.launcher.fake_control_plane import DEADLINE, HEARTBEATS, UPDATES

@@ -6,7 +6,7 @@ import psutil
 
 from launcher.machines import directory
 from launcher.machines.records import VmProcess
-from launcher.providers.process.identity import started_at
+from launcher.machines.start_times import started_at
 from launcher.providers.process.start import start_process
 from tests.launcher.agents import a_control_plane_with_agents
 from tests.launcher.stand_ins import A_LEASE, STAYS, a_manifest

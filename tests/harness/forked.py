@@ -1,0 +1,131 @@
+"""Commands in processes that are forked from one, which has loaded their code: to load it takes most of a second.
+
+The fork server (multiprocessing) starts with the first of them, and ends with the process that runs the tests. It has
+no threads, and it has read no setting: each command has its own variables, working directory and streams.
+"""
+
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, Final
+
+from emulators.processes import LOOPBACK, accepts, free_port
+from tests.harness.waiting import await_value
+
+FORKS: Final = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    ["functions.apis", "launcher.cli.daemon", "launcher.providers.gcp.provider", "tests.harness.functions"]
+)
+
+
+class Forked(subprocess.Popen[str]):
+    """`python -m module`, as subprocess.Popen would run it with pipes for its output and text in them."""
+
+    def __init__(
+        self, module: str, argv: Sequence[str], environment: Mapping[str, str], folder: Path, joined: bool = False
+    ) -> None:
+        """Start the command in `folder`, with these variables only. If `joined`, its errors are in its output."""
+        self._child_created = False  # Popen itself has nothing to reap
+        self._sigint_wait_secs = 0.0
+        self.args, self.returncode, self.stdin, self.stderr = [module, *argv], None, None, None
+        out, err = FORKS.Pipe(duplex=False), None if joined else FORKS.Pipe(duplex=False)
+        ends = out[1], (err or out)[1]
+        self._process = FORKS.Process(target=_run, args=(module, argv, dict(environment), folder, *ends))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+        self.stdout = _file(*out)
+        if err is not None:
+            self.stderr = _file(*err)
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self._process.exitcode
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self.poll() is None:
+            assert timeout is not None
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return self.returncode
+
+    def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:  # noqa: A002 (Popen's name)
+        """Return the rest of its output, and its errors, once it has ended."""
+        assert input is None
+        assert self.stdout is not None
+        errors: list[str] = []
+        reader = threading.Thread(target=lambda: errors.append(self.stderr.read() if self.stderr else ""))
+        reader.start()
+        output = self.stdout.read()
+        reader.join()
+        self.wait(timeout)
+        return output, "".join(errors)
+
+    def send_signal(self, sig: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, sig)
+
+
+@contextmanager
+def forked_functions(
+    log: Path, variables: Mapping[str, str], flags: Sequence[str] = (), port: int = 0
+) -> Iterator[str]:
+    """Serve the functions in a process of their own, with these variables only; yield their address.
+
+    `flags` are those of `tests.harness.functions`. Port 0 is a free one.
+    """
+    port = port or free_port()
+    arguments = ["--port", str(port), *flags]
+    process = FORKS.Process(target=_serve, args=(arguments, dict(variables), log))
+    process.start()
+    try:
+        await_value(lambda: accepts(port) or process.exitcode is not None, "the control plane")
+        assert process.exitcode is None, log.read_text()
+        yield f"http://{LOOPBACK}:{port}"
+    finally:
+        process.terminate()
+        process.join()
+        process.close()
+
+
+def _file(read: Connection, written: Connection) -> IO[str]:
+    """Return a pipe's end for reading, as a file, and close both connections."""
+    with read, written:
+        return os.fdopen(os.dup(read.fileno()))
+
+
+def _run(
+    module: str, argv: Sequence[str], variables: Mapping[str, str], folder: Path, out: Connection, err: Connection
+) -> None:
+    os.dup2(out.fileno(), 1)
+    os.dup2(err.fileno(), 2)
+    out.close()
+    err.close()
+    _become(module, argv, variables, folder)
+
+
+def _serve(argv: Sequence[str], variables: Mapping[str, str], log: Path) -> None:
+    with log.open("ab") as out:
+        os.dup2(out.fileno(), 1)
+        os.dup2(out.fileno(), 2)
+    _become("tests.harness.functions", argv, variables, log.parent)
+
+
+def _become(module: str, argv: Sequence[str], variables: Mapping[str, str], folder: Path) -> None:
+    """Run a module as `python -m` would."""
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 (it is open until the process ends)
+    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.modules.pop(module, None)  # runpy warns of a module that was imported before
+    sys.argv[:] = [module, *argv]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
