@@ -15,11 +15,11 @@ from typing import Final
 
 import structlog
 
+from functions.domain import request_ids
 from functions.domain.events import Claim, Fail, Start, Succeed
 from functions.domain.job_launchers import JobLauncher
 from functions.domain.order import Order
 from functions.domain.refusals import NotFound, WrongState
-from functions.engine import request_ids
 from functions.engine.foreign_reports import Ignored, apply_once, log_ignored
 from functions.engine.job_launchers import JobLaunchers
 from functions.ports import OrderStore, Snapshot

@@ -7,6 +7,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Final
 
+from functions.domain import request_ids
 from functions.domain.events import (
     EventKind,
     Exit,
@@ -24,7 +25,6 @@ from functions.domain.events import (
 from functions.domain.fence import fence, has_held, require_has_held
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
-from functions.engine import request_ids
 from functions.engine.concurrency import run_all
 from functions.engine.foreign_reports import Ignored, apply_once
 from functions.ports import OrderStore, Snapshot, UnreadableOrder

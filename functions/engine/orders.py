@@ -1,5 +1,6 @@
 """Creates, lists, cancels and requeues orders for clients, and rings the doorbell for new ones."""
 
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,12 +9,12 @@ from typing import Final
 
 import structlog
 
+from functions.domain import request_ids
 from functions.domain.events import Cancel, Ring
 from functions.domain.limits import Limits
 from functions.domain.order import Order, place
 from functions.domain.refusals import Gone, Invalid, NotFound, QuotaExceeded, Unavailable, WrongState
 from functions.domain.rules import require_ended
-from functions.engine import request_ids
 from functions.engine.quotas import Usage, demand_of
 from functions.ports import Doorbell, IdempotencyKey, OrderPage, OrderQuery, OrderStore, Snapshot
 from shared.crash_points import Point, reach
@@ -30,7 +31,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """A client's request for an order. `fingerprint` is the SHA-256 of the whole request.
+    """A client's request for an order. `fingerprint` is that of the whole request.
 
     `order_id` is that of a contract whose ids have a form of their own; None: any. No quota limits what an operator
     asks for.
@@ -44,6 +45,14 @@ class NewOrder:
     fingerprint: str
     order_id: str | None = None
     by_operator: bool = False
+
+
+def fingerprint(request: str) -> str:
+    """Return the SHA-256 of a request, given as JSON text.
+
+    It is stored with the idempotency key: the same key with another request is refused.
+    """
+    return hashlib.sha256(request.encode()).hexdigest()
 
 
 def _nothing(_order: Order, _now: datetime) -> None: ...

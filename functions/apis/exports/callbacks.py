@@ -6,10 +6,10 @@ from functions.apis.exports.dialect import missing
 from functions.apis.exports.exports import NO_TASK, require_task
 from functions.apis.exports.settings import ExportsSettings
 from functions.apis.exports.wire import CallbackRequest, Received, Status
+from functions.domain import request_ids
 from functions.domain.events import Fail
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Invalid, LeaseLost, Malformed, NotFound, WrongState
-from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
 from functions.engine.foreign_reports import Ignored, apply_once, log_ignored
 from functions.engine.leases import Leases

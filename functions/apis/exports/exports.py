@@ -1,8 +1,6 @@
 """For clients: start an export, follow it, and download its file."""
 
-import hashlib
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -12,13 +10,13 @@ from structlog.contextvars import bind_contextvars
 
 from functions.apis.exports.dialect import NoOutput
 from functions.apis.exports.settings import ExportsSettings
-from functions.apis.exports.wire import STATUS_OF, ExportRequest, Health, Started, TaskStatus, milliseconds
+from functions.apis.exports.wire import STATUS_OF, ExportRequest, Health, Started, TaskStatus
+from functions.domain import request_ids
 from functions.domain.access import Role
 from functions.domain.limits import POLICIES, Limits
 from functions.domain.order import Order
 from functions.domain.refusals import Malformed, NotFound
-from functions.engine import request_ids
-from functions.engine.orders import NewOrder, Orders
+from functions.engine.orders import NewOrder, Orders, fingerprint
 from functions.engine.outputs import Outputs
 from functions.http.authentication import Open, Principal
 from functions.http.routing import Download, Route
@@ -42,12 +40,12 @@ def start_export(
     body: ExportRequest, client: Principal, orders: Orders, settings: ExportsSettings, idempotency_key: str | None
 ) -> Started:
     spec = ExportSpec(pi=body.pi, options=body.options.chosen(), image=settings.image, region=settings.region)
-    order_id = new_task_id(orders.clock(), orders.new_id())
+    order_id = request_ids.export(orders.clock(), orders.new_id())
     key = request_ids.unkeyed(order_id) if idempotency_key is None else idempotency_key
-    fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
     limits = limits_of(settings)
     by_operator = client.owner is None
-    order = orders.create(NewOrder(client.account, spec, limits, None, key, fingerprint, order_id, by_operator))
+    new = NewOrder(client.account, spec, limits, None, key, fingerprint(body.model_dump_json()), order_id, by_operator)
+    order = orders.create(new)
     bind_contextvars(task_id=order.id)
     return Started(task_id=order.id, status=STATUS_OF[order.state], message=STARTED)
 
@@ -99,11 +97,6 @@ def require_task(orders: Orders, task_id: str, owner: str | None) -> tuple[Order
 
 def limits_of(settings: ExportsSettings) -> Limits:
     return replace(POLICIES[OrderKind.EXPORT].limits, run_seconds=settings.run_seconds)
-
-
-def new_task_id(now: datetime, seed: str) -> str:
-    """Return an id of the contract's form: the time in milliseconds, and 8 hexadecimal digits of the seed's digest."""
-    return f"export_mods_{milliseconds(now)}_{hashlib.sha256(seed.encode()).hexdigest()[:8]}"
 
 
 ROUTES: Final = (

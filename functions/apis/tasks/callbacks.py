@@ -10,9 +10,9 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from functions.apis.tasks.settings import TasksSettings
+from functions.domain import request_ids
 from functions.domain.events import Fail, Start, Succeed
 from functions.domain.refusals import Invalid, NotFound, Unauthenticated
-from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
 from functions.engine.foreign_reports import Ignored, log_ignored
 from functions.engine.leases import Leases

@@ -5,12 +5,12 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from functions.apis.v1.views import order_view
+from functions.domain import request_ids
 from functions.domain.access import Role
 from functions.domain.events import Exit, Fail, Provision, Retry, Return, Start, Stop
 from functions.domain.holder import holder_of
 from functions.domain.refusals import Invalid
 from functions.engine import leases as engine
-from functions.engine import request_ids
 from functions.engine.environments import Environments
 from functions.engine.leases import LauncherReport, Leases
 from functions.engine.outputs import Outputs

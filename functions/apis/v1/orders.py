@@ -1,6 +1,5 @@
 """For clients: create, get, list, cancel, requeue and purge orders, and download their outputs."""
 
-import hashlib
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Final
@@ -13,7 +12,7 @@ from functions.domain.access import Role
 from functions.domain.order import policy_of
 from functions.domain.refusals import Invalid
 from functions.engine.operator_secrets import OperatorSecrets
-from functions.engine.orders import NewOrder, Orders
+from functions.engine.orders import NewOrder, Orders, fingerprint
 from functions.engine.outputs import Outputs
 from functions.engine.parent_notices import ParentNotices
 from functions.engine.purges import Purges
@@ -64,14 +63,13 @@ def create_order(
         "keep_seconds": asked.retention_seconds,
     }
     limits = replace(policy_of(body.order).limits, **{name: value for name, value in given.items() if value})
-    fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
     new = NewOrder(
         client.account,
         body.order,
         limits,
         body.not_before,
         idempotency_key,
-        fingerprint,
+        fingerprint(body.model_dump_json()),
         by_operator=client.owner is None,
     )
     order = orders.create(new)

@@ -5,10 +5,10 @@ A worker's token is valid for one order at one epoch.
 
 from typing import Final
 
+from functions.domain import request_ids
 from functions.domain.events import Fail, Progress, Retry
 from functions.domain.order import Order, Output, output_key
 from functions.domain.refusals import Invalid, Unauthenticated
-from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
 from functions.engine.environments import Environments
 from functions.engine.leases import Leases
