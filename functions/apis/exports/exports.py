@@ -14,12 +14,12 @@ from functions.apis.exports.wire import STATUS_OF, ExportRequest, Health, Starte
 from functions.domain import request_ids
 from functions.domain.access import Role
 from functions.domain.limits import POLICIES, Limits
-from functions.domain.order import Order
 from functions.domain.refusals import Malformed, NotFound
 from functions.engine.orders import NewOrder, Orders, fingerprint
 from functions.engine.outputs import Outputs
 from functions.http.authentication import Open, Principal
 from functions.http.routing import Download, Route
+from functions.ports import Snapshot
 from shared.domain.order import State
 from shared.domain.spec import ExportSpec, OrderKind
 
@@ -51,8 +51,8 @@ def start_export(
 
 
 def get_status(client: Principal, orders: Orders, task_id: str) -> TaskStatus:
-    order, spec = require_task(orders, task_id, client.owner)
-    return TaskStatus.of(order, spec)
+    seen, spec = require_task(orders, task_id, client.owner)
+    return TaskStatus.of(seen.order, spec)
 
 
 def download(query: DownloadQuery, client: Principal, orders: Orders, outputs: Outputs, task_id: str) -> Download:
@@ -61,7 +61,8 @@ def download(query: DownloadQuery, client: Principal, orders: Orders, outputs: O
     A deployed function sends at most 32 MiB in one answer (10 MiB in the first generation): a client that cannot follow
     a redirect asks for a larger file in ranges.
     """
-    order, _ = require_task(orders, task_id, client.owner)
+    seen, _ = require_task(orders, task_id, client.owner)
+    order = seen.order
     if order.state is not State.SUCCEEDED:
         raise Malformed(f"Export not ready or failed. Status: {STATUS_OF[order.state]}")
     output = order.output
@@ -84,15 +85,15 @@ def get_health() -> Health:
     return Health()
 
 
-def require_task(orders: Orders, task_id: str, owner: str | None) -> tuple[Order, ExportSpec]:
+def require_task(orders: Orders, task_id: str, owner: str | None) -> tuple[Snapshot, ExportSpec]:
     """Return the export and what it asks for. Raises NotFound, also if it belongs to another account."""
     try:
-        order = orders.require_owned(task_id, owner).order
+        seen = orders.require_owned(task_id, owner)
     except NotFound:
         raise NotFound(NO_TASK) from None
-    if not isinstance(order.spec, ExportSpec):
+    if not isinstance(seen.order.spec, ExportSpec):
         raise NotFound(NO_TASK)
-    return order, order.spec
+    return seen, seen.order.spec
 
 
 def limits_of(settings: ExportsSettings) -> Limits:

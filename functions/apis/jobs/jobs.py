@@ -13,10 +13,10 @@ from functions.domain.limits import POLICIES, Limits
 from functions.domain.order import Order
 from functions.domain.refusals import Malformed, NotFound, WrongState
 from functions.engine.agent_sessions import AgentSessions
+from functions.engine.cancellations import Cancellations
 from functions.engine.job_launchers import JobLaunchers
 from functions.engine.job_reports import NO_JOB
 from functions.engine.orders import NewOrder, Orders, fingerprint
-from functions.engine.parent_notices import ParentNotices
 from functions.http.authentication import Principal
 from functions.http.routing import Route
 from shared.domain.spec import OrderKind, SessionSpec
@@ -49,7 +49,7 @@ def stop_job(
     client: Principal,
     orders: Orders,
     launchers: JobLaunchers,
-    notices: ParentNotices,
+    cancellations: Cancellations,
     sessions: AgentSessions,
     job_id: str,
 ) -> JobStopped:
@@ -61,10 +61,9 @@ def stop_job(
         raise StopFailed("Failed to queue stop command")
     session = sessions.newest(order.account, spec.session_name)
     try:
-        order = orders.cancel(job_id, client.owner)
+        order = cancellations.cancel(job_id, client.owner)
     except WrongState:
         raise _not_stoppable(orders.require_owned(job_id, None).order) from None
-    notices.settle(order)
     status = status_of(order)
     message = NEVER_RAN if status is JobStatus.STOPPED else None
     return JobStopped(

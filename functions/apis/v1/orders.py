@@ -11,10 +11,10 @@ from functions.apis.v1.views import order_view
 from functions.domain.access import Role
 from functions.domain.order import policy_of
 from functions.domain.refusals import Invalid
+from functions.engine.cancellations import Cancellations
 from functions.engine.operator_secrets import OperatorSecrets
 from functions.engine.orders import NewOrder, Orders, fingerprint
 from functions.engine.outputs import Outputs
-from functions.engine.parent_notices import ParentNotices
 from functions.engine.purges import Purges
 from functions.http.authentication import Principal
 from functions.http.paging import page_of
@@ -88,10 +88,8 @@ def list_orders(query: OrderFilter, client: Principal, orders: Orders) -> OrderL
     return OrderList(orders=views, next=after)
 
 
-def cancel_order(client: Principal, orders: Orders, notices: ParentNotices, order_id: str) -> OrderView:
-    order = orders.cancel(order_id, client.owner)
-    notices.settle(order)
-    return order_view(order)
+def cancel_order(client: Principal, cancellations: Cancellations, order_id: str) -> OrderView:
+    return order_view(cancellations.cancel(order_id, client.owner))
 
 
 def get_output(client: Principal, orders: Orders, outputs: Outputs, order_id: str) -> Redirect:
