@@ -33,11 +33,13 @@ from functions.engine.associations import Associations
 from functions.engine.attestation import SpentProofs, Trust, Verifier
 from functions.engine.backlogs import Backlogs
 from functions.engine.batches import Batches
+from functions.engine.cancellations import Cancellations
 from functions.engine.candidates import Candidates
 from functions.engine.claims import Claims, NextClaim
 from functions.engine.credentials import CallbackTokens, ChallengeNonces
 from functions.engine.enrolments import Enrolments
 from functions.engine.environments import CallbackAddresses, Environment, Environments
+from functions.engine.foreign_reports import ForeignReports, ForeignUploads
 from functions.engine.job_launchers import JobLaunchers
 from functions.engine.job_polls import JobPolls
 from functions.engine.job_reports import JobReports
@@ -188,8 +190,18 @@ def oldest_first_claims(
     return OldestFirstClaims(oldest_first, expired.settle_held, usage, clock, new_id)
 
 
-def leases(store: OrderStore, clock: Clock, settings: LeaseSettings) -> Leases:
-    return Leases(store, clock, settings.lease)
+def cancellations(store: OrderStore, clock: Clock, notices: ParentNotices) -> Cancellations:
+    return Cancellations(store, clock, notices.settle)
+
+
+def leases(
+    store: OrderStore, outputs: Outputs, clock: Clock, settings: LeaseSettings, notices: ParentNotices
+) -> Leases:
+    return Leases(store, outputs, clock, settings.lease, notices.settle)
+
+
+def outputs(store: OrderStore, bucket: OutputBucket, clock: Clock, new_id: NewId, notices: ParentNotices) -> Outputs:
+    return Outputs(store, bucket, clock, new_id, notices.settle)
 
 
 def sweep(
@@ -393,8 +405,8 @@ def appraiser(settings: TrustAuthoritySettings) -> Appraiser:
 
 
 MAKERS: Final[Sequence[Callable[..., object]]] = (
-    *(orders, order_sets, Outputs, Purges, usage, sweep, Environments),
-    *(any_order, oldest_first, Backlogs, arrivals, claims, oldest_first_claims, leases),
+    *(orders, cancellations, order_sets, outputs, Purges, usage, sweep, Environments),
+    *(any_order, oldest_first, Backlogs, arrivals, claims, oldest_first_claims, leases, ForeignReports, ForeignUploads),
     *(SessionJobs, AgentSessions, ParentNotices, job_launchers, JobPolls, job_reports),
     *(pools, Batches, LateWorkers, Associations, Agents, LostAgents, Verifier, SpentProofs),
     *(accounts, AccountRemovals, Enrolments, sessions, SessionEnds),

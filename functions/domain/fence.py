@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from functions.domain.holder import are_one, split_holder
+from functions.domain import request_ids
+from functions.domain.holder import are_one
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound
 
@@ -31,8 +32,7 @@ def has_held(order: Order, launcher: str) -> bool:
     last = () if order.claimed_by is None else (order.claimed_by,)
     if order.held_by(launcher) or any(are_one(launcher, holder) for holder in (*last, *order.former)):
         return True
-    name, _ = split_holder(launcher)
-    return any(request_id.startswith(f"{name}@") for request_id in order.recent)  # `request_ids.of_launcher`
+    return any(request_ids.is_of_launcher(request_id, launcher) for request_id in order.recent)
 
 
 def require_has_held(order: Order, launcher: str) -> None:

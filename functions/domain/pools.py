@@ -9,16 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
-from uuid import UUID, uuid5
 
+from functions.domain import request_ids
 from functions.domain.limits import Limits
 from functions.domain.order import Order, place
 from functions.domain.timing import backoff
 from shared.domain.order import State
 from shared.domain.spec import Attestation, CapacitySpec, NodeSize
 
-POOLS: Final = UUID("f2b4c8a8-0c55-4f6e-9a53-5b3c5a2d7f10")
-"""The namespace of pools' ids; a pool's id is the namespace of its orders' ids."""
 MAX_MACHINES: Final = 200
 """The limit of one pool."""
 LIMITS: Final = Limits(boot_seconds=1800)
@@ -75,10 +73,6 @@ class Pool:
     def managed(self) -> bool:
         """Return whether the sweep keeps the pool at its target."""
         return self.standing and self.enabled and self.dispatch
-
-
-def pool_id(account: str, datacenter: str, node_size: str) -> str:
-    return str(uuid5(POOLS, f"{account}\n{datacenter}\n{node_size}"))
 
 
 def revised(pool: Pool, now: datetime, **changes: Any) -> Pool:
@@ -193,5 +187,4 @@ def _failures(member: Member, ended: Order) -> int:
 
 
 def _member(pool: Pool, number: int, generation: int = 1, failures: int = 0) -> Member:
-    order_id = str(uuid5(UUID(pool.id), f"{number}/{generation}"))
-    return Member(order_id, number, generation, failures)
+    return Member(request_ids.pool_order(pool.id, number, generation), number, generation, failures)

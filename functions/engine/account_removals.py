@@ -17,11 +17,11 @@ from typing import Final
 
 import structlog
 
+from functions.domain import request_ids
 from functions.domain.accounts import Account, Removal
 from functions.domain.events import Cancel, Release, Return, Stop
 from functions.domain.order import LAPSED_CLAIM_VALID, OPEN, Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
-from functions.engine import request_ids
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.batches import Batches
 from functions.engine.concurrency import run_all

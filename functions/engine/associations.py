@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from functions.domain import request_ids
 from functions.domain.agents import Agent
 from functions.domain.events import Register
 from functions.domain.order import HELD, Order
 from functions.domain.refusals import Forbidden, LeaseLost, NotFound, WrongState
 from functions.domain.rules import demands_attestation
-from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
 from functions.ports import OrderQuery, OrderStore, Records
 from shared.domain.order import State

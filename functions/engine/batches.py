@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from functions.domain import request_ids
 from functions.domain.batches import LOOK_INTERVAL, Batch, forgettable, order_of
 from functions.domain.quotas import Demand
 from functions.domain.refusals import KeyReused, NotFound, QuotaExceeded, Unavailable
-from functions.engine import request_ids
 from functions.engine.concurrency import run_all
 from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, OrderSets
 from functions.engine.quotas import Usage

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from functions.domain import request_ids
 from functions.domain.events import Fail
 from functions.domain.fence import fence, require_has_held
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, WrongState
-from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
 from functions.ports import OrderStore
 from shared.domain.order import Reason, State

@@ -15,12 +15,12 @@ from typing import Final
 
 import structlog
 
+from functions.domain import request_ids
 from functions.domain.events import Fail
 from functions.domain.holder import name_of
 from functions.domain.job_launchers import ID, STALE_KEPT, JobLauncher, doubted, first_look, offered, seen
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, QuotaExceeded, Unauthenticated, WrongState
-from functions.engine import request_ids
 from functions.engine.concurrency import run_all
 from functions.engine.record_pages import ALL, every, until_none_is_left
 from functions.ports import OrderStore, Records

@@ -5,11 +5,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from functions.domain import request_ids
 from functions.domain.access import narrowed
 from functions.domain.job_launchers import REPEAT_STOPS, JobLauncher, stops_to_send
 from functions.domain.order import Order
 from functions.domain.refusals import NotFound, QuotaExceeded
-from functions.engine import request_ids
 from functions.engine.claims import Claimant, Claims
 from functions.engine.job_launchers import JobLaunchers
 from shared.domain.lanes import of_sessions

@@ -15,11 +15,11 @@ from typing import Final
 
 import structlog
 
+from functions.domain import request_ids
 from functions.domain.events import Claim, Fail, Start, Succeed
 from functions.domain.job_launchers import JobLauncher
 from functions.domain.order import Order
 from functions.domain.refusals import NotFound, WrongState
-from functions.engine import request_ids
 from functions.engine.foreign_reports import Ignored, apply_once, log_ignored
 from functions.engine.job_launchers import JobLaunchers
 from functions.ports import OrderStore, Snapshot
@@ -67,28 +67,21 @@ class JobReports:
         Raises Unauthenticated for a launcher that the account has not registered, NotFound, Unavailable.
         """
         launcher = self.launchers.require(launcher_id, account, stale_after)
-        seen = self._require_session(job_id)
-        order = self._give_back(seen, launcher) if launcher.holder in seen.order.former else seen.order
-        if order.claimed_by != launcher.holder:
-            why: Ignored | None = Ignored.EARLIER_ATTEMPT if launcher.holder in order.former else Ignored.ANOTHERS
-        else:
-            event = _event(order, launcher, report)
-            as_seen = seen if order is seen.order else None
-            why = apply_once(order, order.epoch, event.request_id, lambda: self._store(order, event, as_seen))
-        if why is not None:
-            log_ignored(why, job_id, report.kind)
-
-    def _require_session(self, job_id: str) -> Snapshot:
         try:
             seen = self.store.look(job_id)
         except NotFound:
             raise NotFound(NO_JOB) from None
         if seen.order.kind is not OrderKind.SESSION:
             raise NotFound(NO_JOB)
-        return seen
-
-    def _store(self, order: Order, event: Start | Succeed | Fail, seen: Snapshot | None) -> None:
-        after = self.store.apply(order.id, event, self.clock(), seen)
+        order = self._give_back(seen, launcher) if launcher.holder in seen.order.former else seen.order
+        if order.claimed_by != launcher.holder:
+            after: Order | Ignored = Ignored.EARLIER_ATTEMPT if launcher.holder in order.former else Ignored.ANOTHERS
+        else:
+            as_seen = seen if order is seen.order else None
+            after = apply_once(self.store, order, _event(order, launcher, report), self.clock(), as_seen)
+        if isinstance(after, Ignored):
+            log_ignored(after, job_id, report.kind)
+            return
         reach(Point.JOB_REPORTED)
         if after.final:
             self.after_end(after)

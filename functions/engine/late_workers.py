@@ -24,13 +24,13 @@ from typing import Final
 
 import structlog
 
+from functions.domain import request_ids
 from functions.domain.accounts import Removal
 from functions.domain.events import AnyEvent, Claim, Fail, Note, Provision, Return, Start
 from functions.domain.order import LapsedClaim, Order, place
 from functions.domain.refusals import Conflict, Gone, LeaseLost, NotFound, Unavailable, WrongState
 from functions.domain.rules import advance, demands_attestation
 from functions.domain.timing import MIN_BOOT_WITHOUT_HEARTBEATS
-from functions.engine import request_ids
 from functions.engine.associations import Associations
 from functions.ports import IdempotencyKey, OrderStore, Records, Snapshot
 from shared.crash_points import Point, reach

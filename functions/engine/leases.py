@@ -7,8 +7,8 @@ from enum import StrEnum
 from functools import partial
 from typing import Final
 
+from functions.domain import request_ids
 from functions.domain.events import (
-    EventKind,
     Exit,
     Fail,
     Progress,
@@ -19,14 +19,12 @@ from functions.domain.events import (
     Return,
     Start,
     Stop,
-    Succeed,
 )
 from functions.domain.fence import fence, has_held, require_has_held
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
-from functions.engine import request_ids
 from functions.engine.concurrency import run_all
-from functions.engine.foreign_reports import Ignored, apply_once
+from functions.engine.outputs import Outputs
 from functions.ports import OrderStore, Snapshot, UnreadableOrder
 from shared.crash_points import Point, reach
 from shared.domain.order import FINAL, State
@@ -37,11 +35,6 @@ HEARTBEAT_BUDGET: Final = timedelta(seconds=10)
 STARTED: Final = FINAL | {State.RUNNING}
 """The states of an order whose program has started before its launcher reports that."""
 LauncherReport = Provision | Start | Fail | Retry | Exit | Return | Stop
-POINTS: Final[Mapping[EventKind, Point]] = {
-    EventKind.START: Point.CALLBACK_STARTED,
-    EventKind.SUCCEED: Point.CALLBACK_COMPLETED,
-    EventKind.FAIL: Point.CALLBACK_FAILED,
-}
 
 
 class WhyStop(StrEnum):
@@ -72,11 +65,15 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True)
 class Leases:
-    """`lease` is the time for which a heartbeat renews."""
+    """`lease` is the time for which a heartbeat renews. `after_end` is called with an order that has ended, also by a
+    repeat.
+    """
 
     store: OrderStore
+    outputs: Outputs
     clock: Callable[[], datetime]
     lease: timedelta
+    after_end: Callable[[Order], object]
 
     def report(self, order_id: str, report: LauncherReport) -> Order:
         """Apply the launcher's report, and return the order. A repeat returns the same.
@@ -92,11 +89,14 @@ class Leases:
             event = Release(report.request_id, report.epoch, report.launcher)  # it was fulfilled, so it succeeds
         try:
             order = self.store.apply(order_id, event, self.clock(), seen)
+            reach(Point.UPDATE_STORED)
         except WrongState as refusal:
-            if isinstance(report, Start) and refusal.state in STARTED:
-                return self.store.get(order_id)  # its program was faster
-            raise
-        reach(Point.UPDATE_STORED)
+            if not isinstance(report, Start) or refusal.state not in STARTED:
+                raise
+            order = self.store.get(order_id)  # its program was faster
+        if order.final:
+            self.outputs.abandon(order)  # else a later attempt does it: a bucket that hangs is to hold up few reports
+            self.after_end(order)
         return order
 
     def heartbeat(self, launcher: str, holds: Sequence[LeaseId], attended: bool) -> Sequence[Renewal]:
@@ -150,19 +150,10 @@ class Leases:
         """Apply the worker's report that it failed, and return the order. Raises as `worker_started` does."""
         order = self.store.apply(order_id, report, self.clock(), self.store.look(order_id))
         reach(Point.CALLBACK_FAILED)
+        self.outputs.abandon(order)
+        if order.final:
+            self.after_end(order)
         return order
-
-    def foreign_worker_reported(self, seen: Snapshot, report: Start | Succeed | Fail) -> Ignored | None:
-        """Apply the report of a program that is not ours. Return None, or why the report changed nothing.
-
-        Raises NotFound, Unavailable.
-        """
-
-        def apply() -> None:
-            self.store.apply(seen.order.id, report, self.clock(), seen)
-            reach(POINTS[report.kind])
-
-        return apply_once(seen.order, report.epoch, report.request_id, apply)
 
     def _renew(
         self, seen: Mapping[str, Snapshot | UnreadableOrder], launcher: str, attended: bool, hold: LeaseId

@@ -12,10 +12,10 @@ from typing import Final
 
 import structlog
 
+from functions.domain import request_ids
 from functions.domain.agents import Agent
 from functions.domain.events import Retry
 from functions.domain.refusals import LeaseLost, NotFound, Unavailable, WrongState
-from functions.engine import request_ids
 from functions.engine.associations import order_of
 from functions.engine.concurrency import run_all
 from functions.engine.record_pages import every

@@ -1,5 +1,6 @@
-"""Creates, lists, cancels and requeues orders for clients, and rings the doorbell for new ones."""
+"""Creates, lists and requeues orders for clients, and rings the doorbell for new ones."""
 
+import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,12 +9,12 @@ from typing import Final
 
 import structlog
 
-from functions.domain.events import Cancel, Ring
+from functions.domain import request_ids
+from functions.domain.events import Ring
 from functions.domain.limits import Limits
 from functions.domain.order import Order, place
 from functions.domain.refusals import Gone, Invalid, NotFound, QuotaExceeded, Unavailable, WrongState
 from functions.domain.rules import require_ended
-from functions.engine import request_ids
 from functions.engine.quotas import Usage, demand_of
 from functions.ports import Doorbell, IdempotencyKey, OrderPage, OrderQuery, OrderStore, Snapshot
 from shared.crash_points import Point, reach
@@ -30,7 +31,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """A client's request for an order. `fingerprint` is the SHA-256 of the whole request.
+    """A client's request for an order. `fingerprint` is that of the whole request.
 
     `order_id` is that of a contract whose ids have a form of their own; None: any. No quota limits what an operator
     asks for.
@@ -44,6 +45,14 @@ class NewOrder:
     fingerprint: str
     order_id: str | None = None
     by_operator: bool = False
+
+
+def fingerprint(request: str) -> str:
+    """Return the SHA-256 of a request, given as JSON text.
+
+    It is stored with the idempotency key: the same key with another request is refused.
+    """
+    return hashlib.sha256(request.encode()).hexdigest()
 
 
 def _nothing(_order: Order, _now: datetime) -> None: ...
@@ -73,22 +82,10 @@ class Orders:
             raise Invalid("Some fields of the body are wrong.", {"not_before": "At most 30 days from now"})
         order = place(new.order_id or self.new_id(), new.account, new.spec, now, new.limits, new.not_before)
         key = IdempotencyKey(new.account, new.idempotency_key, new.fingerprint)
-        demand = demand_of(order)
-        if not new.by_operator:
-            try:
-                self.usage.admit(demand)
-            except QuotaExceeded:
-                if (before := self.store.created_with(key)) is None:
-                    raise
-                return before.order  # a repeat asks for nothing new
-        if order.kind is OrderKind.SESSION:
-            self.before_session(order, now)
-        created = self.store.create(order, key)
+        created = self._store(order, key, new.by_operator)
         reach(Point.CREATE_STORED)
         if created.order.id == order.id:
             self.ring(created)
-        elif not new.by_operator:
-            self.usage.withdraw(demand)
         return created.order
 
     def ring(self, seen: Snapshot) -> None:
@@ -119,18 +116,6 @@ class Orders:
         """Return the number of orders on all of the query's pages, up to 100,000."""
         return self.store.count(query)
 
-    def cancel(self, order_id: str, owner: str | None) -> Order:
-        """Cancel a queued order; for a held one, store the request, which its launcher gets with its next heartbeat.
-
-        Raises NotFound, WrongState.
-        """
-        seen = self.require_owned(order_id, owner)
-        if seen.order.cancel_requested_at is not None or seen.order.state is State.CANCELLED:
-            return seen.order
-        order = self.store.apply(order_id, Cancel(request_ids.cancel_by_client()), self.clock(), seen)
-        reach(Point.CANCEL_STORED)
-        return order
-
     def requeue(self, order_id: str, owner: str | None) -> Order:
         """Create one successor for an order that ended without success. A repeat returns the same successor.
 
@@ -146,17 +131,31 @@ class Orders:
             return self.store.get(new_id)
         order = place(new_id, ended.account, ended.spec, self.clock(), ended.limits, requeued_from=ended.id)
         key = IdempotencyKey(ended.account, request_ids.requeue_key(ended.id), new_id, lasting=True)
-        if owner is not None:
-            self.usage.admit(demand_of(order))
-        if order.kind is OrderKind.SESSION:
-            self.before_session(order, self.clock())
         try:
-            created = self.store.create(order, key)
+            created = self._store(order, key, by_operator=owner is None)
         except Gone:
             raise Gone(f"Its successor, the order {new_id}, was removed; place a new order.") from None
         reach(Point.REQUEUE_STORED)
         self.ring(created)
         return created.order
+
+    def _store(self, order: Order, key: IdempotencyKey, by_operator: bool) -> Snapshot:
+        """Store a new order within its account's quotas, and return it; or the order of the key's first use."""
+        demand = demand_of(order)
+        if not by_operator:
+            try:
+                self.usage.admit(demand)
+            except QuotaExceeded:
+                if (before := self.store.created_with(key)) is None:
+                    raise
+                return before  # a repeat asks for nothing new
+        if order.kind is OrderKind.SESSION:
+            self.before_session(order, order.created_at)
+        created = self.store.create(order, key)
+        first_use = (created.order.id, created.order.created_at)  # two requests may derive the same id
+        if not by_operator and first_use != (order.id, order.created_at):
+            self.usage.withdraw(demand)
+        return created
 
 
 def require_owned(store: OrderStore, order_id: str, owner: str | None) -> Snapshot:

@@ -1,6 +1,5 @@
 """Grants uploads and downloads of outputs by presigned URLs, and removes outputs after their retention."""
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,32 +14,18 @@ from functions.domain.order import (
     UPLOAD_VALID,
     Order,
     Output,
-    copy_key,
     output_prefixes,
     outputs_below,
     uploads_below,
 )
-from functions.domain.refusals import Conflict, Gone, Invalid, NotFound, Unavailable, WrongState
+from functions.domain.refusals import Conflict, Gone, NotFound, Unavailable, WrongState
 from functions.domain.rules import advance
 from functions.ports import OrderStore, OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
 from shared.crash_points import Point, reach
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
-from shared.wire.base import FILE_NAME_PATTERN
 
 DOWNLOAD_VALID: Final = timedelta(minutes=5)
-PLAIN_NAME: Final = re.compile(FILE_NAME_PATTERN)
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """What an image reports of its upload. If `file_name` is None, the last part of the key is the name."""
-
-    key: str
-    file_name: str | None
-    content_type: str
-
-
 PAGE: Final = 100
 """The number of parts that are granted at a time: their URLs expire together."""
 
@@ -56,10 +41,13 @@ class GrantedParts:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
+    """`after_end` is called with an order that has ended, also by a repeat."""
+
     store: OrderStore
     bucket: OutputBucket
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
+    after_end: Callable[[Order], object]
 
     def grant_upload(self, order_id: str, epoch: int, terms: UploadTerms) -> tuple[State, PresignedUpload]:
         """Return the order's state and a presigned upload, for exactly these bytes.
@@ -109,6 +97,7 @@ class Outputs:
         _require_output(seen.order)
         event = Succeed(request_id, epoch, output, metrics)
         if advance(seen.order, event, now) is seen.order:
+            self.after_end(seen.order)
             return seen.order
         uploads = self.bucket.part_uploads
         if uploads is not None and upload_id is not None:
@@ -127,33 +116,8 @@ class Outputs:
                 uploads.abort(prefix)
         order = self.store.apply(order_id, event, now, seen)
         reach(Point.CALLBACK_COMPLETED)
+        self.after_end(order)
         return order
-
-    def accept(
-        self, order_id: str, epoch: int, request_id: str, upload: Upload, metrics: Mapping[str, int | float]
-    ) -> State:
-        """End the order with an object that its image has uploaded by itself, and return its state.
-
-        The output is a copy of the object, at a key that no other call has: until the image's credentials expire, they
-        can replace the object, but not the copy. The size is that of the copy. Raises NotFound, LeaseLost, WrongState,
-        Invalid if the key is not one of this order's, Conflict if there is no such object.
-        """
-        seen, now = self.store.look(order_id), self.clock()
-        fence(seen.order, epoch)
-        if seen.order.final:
-            raise WrongState(f"The order is {seen.order.state}; it accepts no output.", state=seen.order.state)
-        prefix = uploads_below(seen.order)
-        name = upload.key.removeprefix(prefix or "")
-        if prefix is None or name == upload.key or PLAIN_NAME.fullmatch(name) is None:
-            raise Invalid("The output's key is not one of this order's.")
-        key = copy_key(order_id, epoch, self.new_id(), name)
-        size = self.bucket.copy(upload.key, key, upload.content_type)
-        if size is None:
-            raise Conflict("The bucket has no object of this key; upload it first.")
-        output = Output(key, upload.file_name or name, upload.content_type, size, sha256=None)
-        order = self.store.apply(order_id, Succeed(request_id, epoch, output, metrics), now, seen)
-        reach(Point.CALLBACK_ACCEPTED)
-        return order.state
 
     def link(self, order: Order) -> str:
         """Return a URL that downloads the output and is valid for 5 minutes. Raises WrongState, Gone, NotFound."""

@@ -15,6 +15,7 @@ from typing import Final
 
 import structlog
 
+from functions.domain import request_ids
 from functions.domain.limits import POLICIES
 from functions.domain.order import Order
 from functions.domain.parent_notices import (
@@ -34,7 +35,6 @@ from functions.domain.parent_notices import (
     with_sending,
 )
 from functions.domain.refusals import Conflict, Gone, NotFound, QuotaExceeded, Refusal, Unavailable
-from functions.engine import request_ids
 from functions.engine.agent_sessions import AgentSessions
 from functions.engine.concurrency import run_all
 from functions.engine.orders import NewOrder, Orders

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import structlog
 
+from functions.domain import request_ids
 from functions.domain.accounts import NOBODY
 from functions.domain.agents import Agent
 from functions.domain.eligibility import eligible
-from functions.domain.pools import Pool, given_up, machines_asked, order_for, passed_over, plan, pool_id, revised
+from functions.domain.pools import Pool, given_up, machines_asked, order_for, passed_over, plan, revised
 from functions.domain.quotas import Demand
 from functions.domain.refusals import Conflict, Invalid, NotFound, OtherVersion, Unavailable
-from functions.engine import request_ids
 from functions.engine.concurrency import run_all
 from functions.engine.order_sets import TIME_BUDGET, NamedOrder, OrderSet, OrderSets
 from functions.engine.pool_status import Goal, PoolStatus
@@ -63,7 +63,7 @@ class Pools:
 
     def remove_target(self, account: str, datacenter: str, node_size: str) -> PoolStatus:
         """Remove the pool's target, and release its orders. Raises NotFound, Unavailable."""
-        pool = self.records.get(pool_id(account, datacenter, node_size))
+        pool = self.records.get(request_ids.pool(account, datacenter, node_size))
         if pool is None or not (pool.standing or any(not member.released for member in pool.members)):
             raise NotFound(NO_TARGET)
         return self.give_up(pool)
@@ -74,7 +74,7 @@ class Pools:
         Raises Invalid if this would be a new pool, and the account already has the allowed number; QuotaExceeded.
         """
         pools = {pool.id: pool for pool in self.records.find("account", account, MAX_PURCHASED_POOLS)}
-        pool = pools.get(pool_id(account, datacenter, node_size))
+        pool = pools.get(request_ids.pool(account, datacenter, node_size))
         if len(pools) >= MAX_PURCHASED_POOLS and pool is None:
             raise Invalid(f"An account may have at most {MAX_PURCHASED_POOLS} pools")
         more = target - (0 if pool is None else machines_asked(pool))
@@ -97,7 +97,7 @@ class Pools:
 
     def operators_pool(self, datacenter: str, node_size: str, reason: str) -> Pool:
         """Return the operator's pool. If it is not stored, or has no target, its orders get this reason."""
-        pool = self.records.get(pool_id(NOBODY, datacenter, node_size))
+        pool = self.records.get(request_ids.pool(NOBODY, datacenter, node_size))
         pool = pool or self._without_target(NOBODY, datacenter, node_size)
         return pool if pool.standing else replace(pool, reason=reason)
 
@@ -215,7 +215,7 @@ class Pools:
     def _without_target(self, account: str, datacenter: str, node_size: str) -> Pool:
         now = self.clock()
         return Pool(
-            id=pool_id(account, datacenter, node_size),
+            id=request_ids.pool(account, datacenter, node_size),
             account=account,
             datacenter=datacenter,
             node_size=node_size,

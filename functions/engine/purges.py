@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from functions.domain import request_ids
 from functions.domain.refusals import NotFound
 from functions.domain.rules import require_ended
-from functions.engine import request_ids
 from functions.engine.orders import require_owned
 from functions.engine.outputs import Outputs
 from functions.ports import OrderStore

@@ -205,7 +205,7 @@ def test_a_bell_that_was_given_back_too_often_is_a_dead_letter_and_its_order_is_
 ) -> None:
     clock = Clock()
     ports = ports_for(clock, Bells())
-    outputs = Outputs(ports.store, ports.bucket, clock, ports.new_id)
+    outputs = Outputs(ports.store, ports.bucket, clock, ports.new_id, after_end=lambda _: None)
     order = an_order()
     ports.store.create(order, a_key(order))
     bell = Bell(order.id, order.lane)

@@ -13,10 +13,11 @@ from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from functions.adapters.memory import MemoryOrderStore
 from functions.adapters.records import FirestoreRecords
 from functions.apis import EVERYTHING
+from functions.domain import request_ids
 from functions.domain.access import digest
 from functions.domain.accounts import NOBODY, Account, AccountType, Enrolment
 from functions.domain.agents import Agent, SpentProof
-from functions.domain.pools import Pool, pool_id
+from functions.domain.pools import Pool
 from functions.engine import lane_reader
 from functions.engine.candidates import Candidates
 from shared.domain.order import State
@@ -236,7 +237,7 @@ def test_a_pool_keeps_the_slot_of_an_order_of_a_later_version_and_fills_the_othe
 def test_a_pool_of_a_later_version_does_not_stop_others_from_being_filled(world: World, later: LaterVersion) -> None:
     for datacenter in ("gcp:a", "gcp:b"):
         aim(world, datacenter)
-    ours = pool_id(NOBODY, "gcp:a", "tiny")
+    ours = request_ids.pool(NOBODY, "gcp:a", "tiny")
     later.record(world.ports.pools, "pools", ours, "members")
 
     assert world.sweep()["created"] == 2
@@ -281,7 +282,7 @@ def test_an_account_one_of_whose_pools_a_later_version_wrote_is_not_deleted_and_
 ) -> None:
     account_id, key = world.admit(AccountType.DEPLOYER)
     world.post(f"/api/v1/accounts/{account_id}/capacity/request", {"datacenter": "gcp:a"}, key)
-    later.record(world.ports.pools, "pools", pool_id(account_id, "gcp:a", "tiny"), "members")
+    later.record(world.ports.pools, "pools", request_ids.pool(account_id, "gcp:a", "tiny"), "members")
 
     assert world.delete(f"/api/v1/accounts/{account_id}", key).status_code == 503
     assert world.get(f"/api/v1/accounts/{account_id}", key).status_code == 200

@@ -11,9 +11,9 @@ from pydantic import TypeAdapter
 from werkzeug.test import TestResponse
 
 from emulators.fakes.tdx_quote import TdxQuote
+from functions.domain import request_ids
 from functions.domain.agents import Agent
 from functions.domain.events import Register
-from functions.engine import request_ids
 from functions.engine.agents import Agents
 from functions.engine.attestation import Image, Nonces, binding_of
 from functions.engine.lost_agents import LOST_AFTER, LostAgents

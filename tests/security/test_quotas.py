@@ -28,6 +28,7 @@ from tests.functions.exports.client import OTHER_PI, PI
 from tests.functions.jobs.client import START
 from tests.functions.jobs.sessions import end, job, ran, resumed, run
 from tests.functions.world import ADMIN, CLIENT, STRANGER, Clock, World
+from tests.meanwhile import Meanwhile
 
 
 def limit(world: World, **quotas: Any) -> None:
@@ -180,6 +181,22 @@ def test_repeats_use_up_no_quota(world: World) -> None:
         assert create(world, idempotency_key="one").status_code == 201
         assert REPEATED["a batch"](world).status_code == 200
 
+    assert create(world).status_code == 201
+
+
+def test_of_two_requeues_at_once_one_uses_the_quota(world: World, meanwhile: Meanwhile) -> None:
+    limit(world, open_orders=2)
+    failed = an_order(state=State.FAILED, due_at=None)
+    world.ports.store.create(failed, a_key(failed))
+
+    def faster() -> None:
+        world.clock.now += timedelta(milliseconds=1)
+        assert world.post(f"/v1/orders/{failed.id}/requeue").status_code == 201
+
+    meanwhile(world.ports.store, "create", faster)
+    assert world.post(f"/v1/orders/{failed.id}/requeue").status_code == 201
+
+    assert stored(world) == 1
     assert create(world).status_code == 201
 
 

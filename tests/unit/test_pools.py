@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from pydantic import TypeAdapter
 
+from functions.domain import request_ids
 from functions.domain.accounts import NOBODY
 from functions.domain.agents import Agent
 from functions.domain.eligibility import SILENT_AFTER, Demands, eligible
@@ -25,7 +26,6 @@ from functions.domain.pools import (
     order_for,
     passed_over,
     plan,
-    pool_id,
     revised,
     stays,
 )
@@ -42,7 +42,14 @@ Orders = dict[str, Order]
 
 def a_pool(count: int = 2, **changes: Any) -> Pool:
     pool = Pool(
-        pool_id(NOBODY, *DATACENTER_AND_SIZE), NOBODY, *DATACENTER_AND_SIZE, count, "warm", NOW, NOW, dispatch=True
+        request_ids.pool(NOBODY, *DATACENTER_AND_SIZE),
+        NOBODY,
+        *DATACENTER_AND_SIZE,
+        count,
+        "warm",
+        NOW,
+        NOW,
+        dispatch=True,
     )
     return replace(pool, **changes)
 

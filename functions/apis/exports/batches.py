@@ -1,12 +1,11 @@
 """For clients: order many exports with one request, and follow them."""
 
-import hashlib
 from collections import Counter
 from typing import Final
 
 from structlog.contextvars import bind_contextvars
 
-from functions.apis.exports.exports import CLIENTS, limits_of, new_task_id
+from functions.apis.exports.exports import CLIENTS, limits_of
 from functions.apis.exports.settings import ExportsSettings
 from functions.apis.exports.wire import (
     STATUS_OF,
@@ -18,12 +17,12 @@ from functions.apis.exports.wire import (
     Status,
     milliseconds,
 )
+from functions.domain import request_ids
 from functions.domain.batches import Batch, Member, first_look
 from functions.domain.refusals import Invalid
-from functions.engine import request_ids
 from functions.engine.batches import NO_BATCH, Batches
 from functions.engine.order_sets import OrderSet
-from functions.engine.orders import Orders
+from functions.engine.orders import Orders, fingerprint
 from functions.http.authentication import Principal
 from functions.http.routing import Route
 
@@ -44,7 +43,8 @@ def start_batch(
         raise Invalid("Some fields of the body are wrong.", {f"pis.{repeated[0]}": "it is in the list already"})
     now = orders.clock()
     batch_id = request_ids.batch(client.account, idempotency_key or orders.new_id())
-    ids = dict.fromkeys(new_task_id(now, f"{batch_id}/{nth}") for nth in range(2 * len(body.pis)))  # without equal ones
+    spare = 2 * len(body.pis)  # two ids may be equal
+    ids = dict.fromkeys(request_ids.batch_order(batch_id, nth, now) for nth in range(spare))
     batch, seen = batches.create(
         Batch(
             id=batch_id,
@@ -54,7 +54,7 @@ def start_batch(
             region=settings.region,
             limits=limits_of(settings),
             members=tuple(Member(order_id, pi) for order_id, pi in zip(ids, body.pis, strict=False)),
-            fingerprint=hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
+            fingerprint=fingerprint(body.model_dump_json()),
             created_at=now,
             due_at=first_look(now),
         ),

@@ -6,17 +6,15 @@ from functions.apis.exports.dialect import missing
 from functions.apis.exports.exports import NO_TASK, require_task
 from functions.apis.exports.settings import ExportsSettings
 from functions.apis.exports.wire import CallbackRequest, Received, Status
+from functions.domain import request_ids
 from functions.domain.events import Fail
-from functions.domain.order import Order
-from functions.domain.refusals import Conflict, Invalid, LeaseLost, Malformed, NotFound, WrongState
-from functions.engine import request_ids
+from functions.domain.refusals import Conflict, Invalid, Malformed, NotFound
 from functions.engine.credentials import CallbackTokens
-from functions.engine.foreign_reports import Ignored, apply_once, log_ignored
-from functions.engine.leases import Leases
+from functions.engine.foreign_reports import ForeignReports, ForeignUploads, Ignored, Upload, ignored, log_ignored
 from functions.engine.orders import Orders
-from functions.engine.outputs import Outputs, Upload
 from functions.http.authentication import Open
 from functions.http.routing import NoSuchPath, Route
+from functions.ports import Snapshot
 from shared.domain.order import Reason
 
 CONTENT_TYPE: Final = "application/xml"
@@ -29,8 +27,8 @@ def call_back(
     body: CallbackRequest,
     tokens: CallbackTokens,
     orders: Orders,
-    leases: Leases,
-    outputs: Outputs,
+    reports: ForeignReports,
+    uploads: ForeignUploads,
     task_id: str,
     secret: str,
 ) -> Received:
@@ -39,70 +37,72 @@ def call_back(
     if epoch is None:
         log_ignored(Ignored.FORGED, task_id, body.status)
         raise NotFound(NO_TASK)
-    return _receive(body, orders, leases, outputs, task_id, epoch)
+    return _receive(body, orders, reports, uploads, task_id, epoch)
 
 
 def call_back_unsigned(
-    body: CallbackRequest, settings: ExportsSettings, orders: Orders, leases: Leases, outputs: Outputs, task_id: str
+    body: CallbackRequest,
+    settings: ExportsSettings,
+    orders: Orders,
+    reports: ForeignReports,
+    uploads: ForeignUploads,
+    task_id: str,
 ) -> Received:
     """Take a report for the present attempt from anyone, if the deployment allows it. Raises NoSuchPath if not."""
     if not settings.open_callbacks:
         log_ignored(Ignored.FORGED, task_id, body.status)
         raise NoSuchPath
-    epoch = _order(body, orders, task_id).epoch
-    return _receive(body, orders, leases, outputs, task_id, epoch)
+    epoch = _look(body, orders, task_id).order.epoch
+    return _receive(body, orders, reports, uploads, task_id, epoch)
 
 
 def _receive(
-    body: CallbackRequest, orders: Orders, leases: Leases, outputs: Outputs, task_id: str, epoch: int
+    body: CallbackRequest, orders: Orders, reports: ForeignReports, uploads: ForeignUploads, task_id: str, epoch: int
 ) -> Received:
     """Apply the report of this epoch, unless the task has ended or the epoch is over: then nothing changes."""
     if body.task_id != task_id:
         log_ignored(Ignored.WRONG_TASK, task_id, body.status)
         raise Invalid("Some fields of the body are wrong.", {"task_id": "not the task of this address"})
-    order = _order(body, orders, task_id)
+    seen = _look(body, orders, task_id)
     request_id = request_ids.worker_report("callback", epoch, body.model_dump_json())
-
-    def apply() -> None:
-        if body.status is Status.SUCCESS:
-            _succeed(body, outputs, task_id, epoch, request_id)
-        elif body.status is Status.ERROR:
-            leases.worker_failed(task_id, Fail(request_id, epoch, Reason.PROGRAM_FAILED, body.error))
-        else:
-            raise Invalid("Some fields of the body are wrong.", {"status": "use success or error"})
-
-    why = apply_once(order, epoch, request_id, apply)
+    why = ignored(seen.order, epoch, request_id)
+    if why is None and body.status is Status.SUCCESS:
+        why = _accept(body, uploads, seen, epoch, request_id)
+    elif why is None and body.status is Status.ERROR:
+        why = reports.apply(seen, Fail(request_id, epoch, Reason.PROGRAM_FAILED, body.error))
+    elif why is None:
+        raise Invalid("Some fields of the body are wrong.", {"status": "use success or error"})
     if why is not None:
         log_ignored(why, task_id, body.status)
     return Received()
 
 
-def _order(body: CallbackRequest, orders: Orders, task_id: str) -> Order:
+def _look(body: CallbackRequest, orders: Orders, task_id: str) -> Snapshot:
     """Return the export's order. Raises NotFound, also for an order of another kind."""
     try:
-        order, _ = require_task(orders, task_id, owner=None)
+        seen, _ = require_task(orders, task_id, owner=None)
     except NotFound:
         log_ignored(Ignored.UNKNOWN_TASK, task_id, body.status)
         raise
-    return order
+    return seen
 
 
-def _succeed(body: CallbackRequest, outputs: Outputs, task_id: str, epoch: int, request_id: str) -> None:
+def _accept(
+    body: CallbackRequest, uploads: ForeignUploads, seen: Snapshot, epoch: int, request_id: str
+) -> Ignored | None:
     """Raises Invalid if the report names no key, or one of another task; Malformed if there is no such object."""
     if not body.output_r2_key:
         raise missing("output_r2_key")
     upload = Upload(body.output_r2_key, body.output_file_name, CONTENT_TYPE)
     try:
-        outputs.accept(task_id, epoch, request_id, upload, body.metrics)
+        return uploads.accept(seen, epoch, request_id, upload, body.metrics)
     except Invalid:
-        log_ignored(Ignored.WRONG_KEY, task_id, body.status)
+        log_ignored(Ignored.WRONG_KEY, body.task_id, body.status)
         raise Invalid(
-            "Some fields of the body are wrong.", {"output_r2_key": f"use exports/{task_id}/<file name>"}
+            "Some fields of the body are wrong.", {"output_r2_key": f"use exports/{body.task_id}/<file name>"}
         ) from None
-    except (LeaseLost, WrongState):
-        raise
     except Conflict as refusal:
-        log_ignored(Ignored.NO_OBJECT, task_id, body.status)
+        log_ignored(Ignored.NO_OBJECT, body.task_id, body.status)
         raise Malformed(refusal.message) from None
 
 

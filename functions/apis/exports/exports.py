@@ -1,8 +1,6 @@
 """For clients: start an export, follow it, and download its file."""
 
-import hashlib
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Final
@@ -12,16 +10,16 @@ from structlog.contextvars import bind_contextvars
 
 from functions.apis.exports.dialect import NoOutput
 from functions.apis.exports.settings import ExportsSettings
-from functions.apis.exports.wire import STATUS_OF, ExportRequest, Health, Started, TaskStatus, milliseconds
+from functions.apis.exports.wire import STATUS_OF, ExportRequest, Health, Started, TaskStatus
+from functions.domain import request_ids
 from functions.domain.access import Role
 from functions.domain.limits import POLICIES, Limits
-from functions.domain.order import Order
 from functions.domain.refusals import Malformed, NotFound
-from functions.engine import request_ids
-from functions.engine.orders import NewOrder, Orders
+from functions.engine.orders import NewOrder, Orders, fingerprint
 from functions.engine.outputs import Outputs
 from functions.http.authentication import Open, Principal
 from functions.http.routing import Download, Route
+from functions.ports import Snapshot
 from shared.domain.order import State
 from shared.domain.spec import ExportSpec, OrderKind
 
@@ -42,19 +40,19 @@ def start_export(
     body: ExportRequest, client: Principal, orders: Orders, settings: ExportsSettings, idempotency_key: str | None
 ) -> Started:
     spec = ExportSpec(pi=body.pi, options=body.options.chosen(), image=settings.image, region=settings.region)
-    order_id = new_task_id(orders.clock(), orders.new_id())
+    order_id = request_ids.export(orders.clock(), orders.new_id())
     key = request_ids.unkeyed(order_id) if idempotency_key is None else idempotency_key
-    fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
     limits = limits_of(settings)
     by_operator = client.owner is None
-    order = orders.create(NewOrder(client.account, spec, limits, None, key, fingerprint, order_id, by_operator))
+    new = NewOrder(client.account, spec, limits, None, key, fingerprint(body.model_dump_json()), order_id, by_operator)
+    order = orders.create(new)
     bind_contextvars(task_id=order.id)
     return Started(task_id=order.id, status=STATUS_OF[order.state], message=STARTED)
 
 
 def get_status(client: Principal, orders: Orders, task_id: str) -> TaskStatus:
-    order, spec = require_task(orders, task_id, client.owner)
-    return TaskStatus.of(order, spec)
+    seen, spec = require_task(orders, task_id, client.owner)
+    return TaskStatus.of(seen.order, spec)
 
 
 def download(query: DownloadQuery, client: Principal, orders: Orders, outputs: Outputs, task_id: str) -> Download:
@@ -63,7 +61,8 @@ def download(query: DownloadQuery, client: Principal, orders: Orders, outputs: O
     A deployed function sends at most 32 MiB in one answer (10 MiB in the first generation): a client that cannot follow
     a redirect asks for a larger file in ranges.
     """
-    order, _ = require_task(orders, task_id, client.owner)
+    seen, _ = require_task(orders, task_id, client.owner)
+    order = seen.order
     if order.state is not State.SUCCEEDED:
         raise Malformed(f"Export not ready or failed. Status: {STATUS_OF[order.state]}")
     output = order.output
@@ -86,24 +85,19 @@ def get_health() -> Health:
     return Health()
 
 
-def require_task(orders: Orders, task_id: str, owner: str | None) -> tuple[Order, ExportSpec]:
+def require_task(orders: Orders, task_id: str, owner: str | None) -> tuple[Snapshot, ExportSpec]:
     """Return the export and what it asks for. Raises NotFound, also if it belongs to another account."""
     try:
-        order = orders.require_owned(task_id, owner).order
+        seen = orders.require_owned(task_id, owner)
     except NotFound:
         raise NotFound(NO_TASK) from None
-    if not isinstance(order.spec, ExportSpec):
+    if not isinstance(seen.order.spec, ExportSpec):
         raise NotFound(NO_TASK)
-    return order, order.spec
+    return seen, seen.order.spec
 
 
 def limits_of(settings: ExportsSettings) -> Limits:
     return replace(POLICIES[OrderKind.EXPORT].limits, run_seconds=settings.run_seconds)
-
-
-def new_task_id(now: datetime, seed: str) -> str:
-    """Return an id of the contract's form: the time in milliseconds, and 8 hexadecimal digits of the seed's digest."""
-    return f"export_mods_{milliseconds(now)}_{hashlib.sha256(seed.encode()).hexdigest()[:8]}"
 
 
 ROUTES: Final = (

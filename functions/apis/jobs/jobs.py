@@ -1,6 +1,5 @@
 """For clients: create a job, follow it, and stop it."""
 
-import hashlib
 from dataclasses import replace
 from typing import Final
 
@@ -9,15 +8,15 @@ from structlog.contextvars import bind_contextvars
 from functions.apis.jobs.dialect import CLIENTS, StopFailed
 from functions.apis.jobs.settings import JobsSettings
 from functions.apis.jobs.wire import JobCreated, JobRequest, JobStatus, JobStopped, JobView, status_of
+from functions.domain import request_ids
 from functions.domain.limits import POLICIES, Limits
 from functions.domain.order import Order
 from functions.domain.refusals import Malformed, NotFound, WrongState
-from functions.engine import request_ids
 from functions.engine.agent_sessions import AgentSessions
+from functions.engine.cancellations import Cancellations
 from functions.engine.job_launchers import JobLaunchers
 from functions.engine.job_reports import NO_JOB
-from functions.engine.orders import NewOrder, Orders
-from functions.engine.parent_notices import ParentNotices
+from functions.engine.orders import NewOrder, Orders, fingerprint
 from functions.http.authentication import Principal
 from functions.http.routing import Route
 from shared.domain.spec import OrderKind, SessionSpec
@@ -32,10 +31,12 @@ def create_job(
 ) -> JobCreated:
     job_id = request_ids.job(orders.new_id())
     key = request_ids.unkeyed(job_id) if idempotency_key is None else idempotency_key
-    fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
     limits = _limits_of(body, settings)
     by_operator = client.owner is None
-    order = orders.create(NewOrder(client.account, body.spec(), limits, None, key, fingerprint, job_id, by_operator))
+    new = NewOrder(
+        client.account, body.spec(), limits, None, key, fingerprint(body.model_dump_json()), job_id, by_operator
+    )
+    order = orders.create(new)
     bind_contextvars(job_id=order.id)
     return JobCreated(job_id=order.id, status=status_of(order))
 
@@ -48,7 +49,7 @@ def stop_job(
     client: Principal,
     orders: Orders,
     launchers: JobLaunchers,
-    notices: ParentNotices,
+    cancellations: Cancellations,
     sessions: AgentSessions,
     job_id: str,
 ) -> JobStopped:
@@ -60,10 +61,9 @@ def stop_job(
         raise StopFailed("Failed to queue stop command")
     session = sessions.newest(order.account, spec.session_name)
     try:
-        order = orders.cancel(job_id, client.owner)
+        order = cancellations.cancel(job_id, client.owner)
     except WrongState:
         raise _not_stoppable(orders.require_owned(job_id, None).order) from None
-    notices.settle(order)
     status = status_of(order)
     message = NEVER_RAN if status is JobStatus.STOPPED else None
     return JobStopped(

@@ -43,7 +43,7 @@ from functions.domain.agent_sessions import (
 )
 from functions.domain.refusals import Malformed, NotFound, WrongState
 from functions.engine.agent_sessions import NO_SESSION, AgentSessions, NewSession
-from functions.engine.orders import Orders
+from functions.engine.cancellations import Cancellations
 from functions.engine.parent_notices import ParentNotices
 from functions.engine.session_jobs import SessionJobs
 from functions.http.authentication import Principal
@@ -129,8 +129,7 @@ def stop_session(
     caller: Principal,
     sessions: AgentSessions,
     jobs: SessionJobs,
-    orders: Orders,
-    notices: ParentNotices,
+    cancellations: Cancellations,
     session_id: str,
 ) -> SessionStopped:
     """Stop the session's job: the one that runs, else the newest that waits. A session without one is left as it is."""
@@ -148,10 +147,9 @@ def stop_session(
     if job is None:
         return answer
     try:
-        job = orders.cancel(job.id, session.account)
+        job = cancellations.cancel(job.id, session.account)
     except (NotFound, WrongState):
         return answer  # it has just ended
-    notices.settle(job)
     status = status_of(job)
     message = NEVER_RAN if status is JobStatus.STOPPED else "The launcher hears of the stop at its next poll."
     return answer.model_copy(update={"job_id": job.id, "status": status, "message": message})

@@ -10,12 +10,11 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError
 
 from functions.apis.tasks.settings import TasksSettings
+from functions.domain import request_ids
 from functions.domain.events import Fail, Start, Succeed
 from functions.domain.refusals import Invalid, NotFound, Unauthenticated
-from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
-from functions.engine.foreign_reports import Ignored, log_ignored
-from functions.engine.leases import Leases
+from functions.engine.foreign_reports import ForeignReports, Ignored, log_ignored
 from functions.http.authentication import Open
 from functions.http.routing import ID, Route
 from functions.ports import Snapshot
@@ -74,7 +73,7 @@ class Accepted(BaseModel):
 
 
 def report(
-    body: CallbackBody, tokens: CallbackTokens, leases: Leases, task_id: str, secret: str, callback: str
+    body: CallbackBody, tokens: CallbackTokens, reports: ForeignReports, task_id: str, secret: str, callback: str
 ) -> Accepted:
     """Apply the report of a machine that we started, at the epoch of its secret."""
     kind, epoch = _kind(callback), tokens.epoch_of(task_id, secret)
@@ -83,10 +82,10 @@ def report(
     if body.task_id != task_id:
         log_ignored(Ignored.WRONG_TASK, task_id, kind)
         raise Invalid("Some fields of the body are wrong.", {"task_id": "Send the id of the task in the path"})
-    return _apply(_task(leases, task_id, kind), epoch, kind, body, leases)
+    return _apply(_task(reports, task_id, kind), epoch, kind, body, reports)
 
 
-def report_unsigned(body: CallbackBody, settings: TasksSettings, leases: Leases, callback: str) -> Accepted:
+def report_unsigned(body: CallbackBody, settings: TasksSettings, reports: ForeignReports, callback: str) -> Accepted:
     """Apply the report of any worker, at the present epoch of the task that the body names."""
     if not settings.open_callbacks:
         log_ignored(Ignored.FORGED, body.task_id, callback)
@@ -94,12 +93,12 @@ def report_unsigned(body: CallbackBody, settings: TasksSettings, leases: Leases,
             "Callbacks need the task and its secret in the path: call the CALLBACK_URL as it was given."
         )
     kind = _kind(callback)
-    seen = _task(leases, body.task_id, kind)
-    return _apply(seen, seen.order.epoch, kind, body, leases)
+    seen = _task(reports, body.task_id, kind)
+    return _apply(seen, seen.order.epoch, kind, body, reports)
 
 
-def _apply(seen: Snapshot, epoch: int, kind: Callback, body: CallbackBody, leases: Leases) -> Accepted:
-    why = leases.foreign_worker_reported(seen, _event(kind, epoch, body))
+def _apply(seen: Snapshot, epoch: int, kind: Callback, body: CallbackBody, reports: ForeignReports) -> Accepted:
+    why = reports.apply(seen, _event(kind, epoch, body))
     if why is not None:
         log_ignored(why, seen.order.id, kind)
     return Accepted(ignored=why is not None)
@@ -123,10 +122,10 @@ def _kind(callback: str) -> Callback:
         raise NotFound(f"There is no such callback; send one of {', '.join(Callback)}.") from None
 
 
-def _task(leases: Leases, task_id: str, kind: Callback) -> Snapshot:
+def _task(reports: ForeignReports, task_id: str, kind: Callback) -> Snapshot:
     """Return the order. Raises NotFound, also for an order of another kind."""
     try:
-        seen = leases.store.look(ID.validate_python(task_id))
+        seen = reports.look(ID.validate_python(task_id))
     except (NotFound, ValidationError):
         raise _unknown(task_id, kind, Ignored.UNKNOWN_TASK) from None
     if seen.order.kind is not OrderKind.TASK:

@@ -4,10 +4,10 @@ from typing import Final
 
 from structlog.contextvars import bind_contextvars
 
+from functions.domain import request_ids
 from functions.domain.access import Role, narrowed
 from functions.domain.holder import holder_of
 from functions.domain.refusals import Forbidden
-from functions.engine import request_ids
 from functions.engine.claims import Claimant, Claims
 from functions.engine.credentials import CallbackTokens
 from functions.http.authentication import Principal

@@ -5,16 +5,14 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from functions.apis.v1.views import order_view
+from functions.domain import request_ids
 from functions.domain.access import Role
 from functions.domain.events import Exit, Fail, Provision, Retry, Return, Start, Stop
 from functions.domain.holder import holder_of
 from functions.domain.refusals import Invalid
 from functions.engine import leases as engine
-from functions.engine import request_ids
 from functions.engine.environments import Environments
 from functions.engine.leases import LauncherReport, Leases
-from functions.engine.outputs import Outputs
-from functions.engine.parent_notices import ParentNotices
 from functions.http.authentication import Principal
 from functions.http.routing import Route
 from shared.domain.order import Failure, Reason
@@ -63,21 +61,10 @@ class HoldsQuery(BaseModel):
     launcher: Name
 
 
-def update(
-    body: UpdateRequest,
-    launcher: Principal,
-    leases: Leases,
-    outputs: Outputs,
-    notices: ParentNotices,
-    order_id: str,
-) -> OrderView:
+def update(body: UpdateRequest, launcher: Principal, leases: Leases, order_id: str) -> OrderView:
     holder = holder_of(launcher.account, body.launcher, launcher.identity)
     request_id = request_ids.of_launcher(holder, body.request_id)
-    order = leases.report(order_id, _report(body, holder, request_id))
-    if order.final:  # else a later attempt does it: a bucket that hangs is to hold up few reports
-        outputs.abandon(order)
-    notices.settle(order)
-    return order_view(order)
+    return order_view(leases.report(order_id, _report(body, holder, request_id)))
 
 
 def heartbeat(body: HeartbeatRequest, launcher: Principal, leases: Leases) -> HeartbeatAnswer:

@@ -1,6 +1,5 @@
 """For clients: create, get, list, cancel, requeue and purge orders, and download their outputs."""
 
-import hashlib
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Final
@@ -12,10 +11,10 @@ from functions.apis.v1.views import order_view
 from functions.domain.access import Role
 from functions.domain.order import policy_of
 from functions.domain.refusals import Invalid
+from functions.engine.cancellations import Cancellations
 from functions.engine.operator_secrets import OperatorSecrets
-from functions.engine.orders import NewOrder, Orders
+from functions.engine.orders import NewOrder, Orders, fingerprint
 from functions.engine.outputs import Outputs
-from functions.engine.parent_notices import ParentNotices
 from functions.engine.purges import Purges
 from functions.http.authentication import Principal
 from functions.http.paging import page_of
@@ -64,14 +63,13 @@ def create_order(
         "keep_seconds": asked.retention_seconds,
     }
     limits = replace(policy_of(body.order).limits, **{name: value for name, value in given.items() if value})
-    fingerprint = hashlib.sha256(body.model_dump_json().encode()).hexdigest()
     new = NewOrder(
         client.account,
         body.order,
         limits,
         body.not_before,
         idempotency_key,
-        fingerprint,
+        fingerprint(body.model_dump_json()),
         by_operator=client.owner is None,
     )
     order = orders.create(new)
@@ -90,10 +88,8 @@ def list_orders(query: OrderFilter, client: Principal, orders: Orders) -> OrderL
     return OrderList(orders=views, next=after)
 
 
-def cancel_order(client: Principal, orders: Orders, notices: ParentNotices, order_id: str) -> OrderView:
-    order = orders.cancel(order_id, client.owner)
-    notices.settle(order)
-    return order_view(order)
+def cancel_order(client: Principal, cancellations: Cancellations, order_id: str) -> OrderView:
+    return order_view(cancellations.cancel(order_id, client.owner))
 
 
 def get_output(client: Principal, orders: Orders, outputs: Outputs, order_id: str) -> Redirect:

@@ -5,15 +5,14 @@ A worker's token is valid for one order at one epoch.
 
 from typing import Final
 
+from functions.domain import request_ids
 from functions.domain.events import Fail, Progress, Retry
 from functions.domain.order import Order, Output, output_key
 from functions.domain.refusals import Invalid, Unauthenticated
-from functions.engine import request_ids
 from functions.engine.credentials import CallbackTokens
 from functions.engine.environments import Environments
 from functions.engine.leases import Leases
 from functions.engine.outputs import GrantedParts, Outputs
-from functions.engine.parent_notices import ParentNotices
 from functions.http.authentication import Bearer, Open
 from functions.http.routing import Route
 from functions.ports import PresignedUpload, UploadTerms
@@ -45,7 +44,6 @@ def report(
     leases: Leases,
     outputs: Outputs,
     environments: Environments,
-    notices: ParentNotices,
     order_id: str,
 ) -> CallbackAnswer:
     """The token is verified before the order is read: a wrong token must not reveal whether the order exists."""
@@ -66,17 +64,13 @@ def report(
             key, request_id = output_key(order_id, body.epoch, body.sha256, body.content_type), _request_id(body)
             output = Output(key, body.file_name, body.content_type, body.size, body.sha256)
             order = outputs.complete(order_id, body.epoch, request_id, output, body.metrics, body.upload_id)
-            notices.settle(order)
             return CallbackAnswer(state=order.state)
         case WorkerFailed():
             if body.reason not in WORKER_REASONS:
                 raise Invalid("Some fields of the body are wrong.", {"reason": "A worker cannot give this reason"})
             event = Retry if body.failure is Failure.RETRYABLE else Fail
             failed = event(_request_id(body), body.epoch, body.reason, body.message)
-            order = leases.worker_failed(order_id, failed)
-            outputs.abandon(order)
-            notices.settle(order)
-            return CallbackAnswer(state=order.state)
+            return CallbackAnswer(state=leases.worker_failed(order_id, failed).state)
 
 
 def _started(order: Order, environments: Environments) -> CallbackAnswer:

@@ -9,11 +9,11 @@ from werkzeug.test import TestResponse
 
 from functions.apis.capacity.chores import fill_pools
 from functions.apis.capacity.settings import CapacitySettings
+from functions.domain import request_ids
 from functions.domain.accounts import NOBODY
 from functions.domain.agents import Agent
 from functions.domain.events import Register
 from functions.domain.order import Order
-from functions.domain.pools import pool_id
 from functions.engine.pools import Pools
 from functions.ports import OrderQuery
 from shared.domain.order import State
@@ -23,7 +23,7 @@ TARGETS = "/api/v1/admin/agents/capacity/targets"
 RECONCILE = "/api/v1/admin/agents/capacity/reconcile"
 DATACENTER = "gcp:us-central1-a"
 POOL = {"datacenter": DATACENTER, "node_size": "tiny"}
-ID = pool_id(NOBODY, DATACENTER, "tiny")
+ID = request_ids.pool(NOBODY, DATACENTER, "tiny")
 LANE = "gcp:us-central1-a/capacity/tiny"
 NO_DEMANDS = {"require_verified": False, "require_healthy": False, "require_hostname": False}
 

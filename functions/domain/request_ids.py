@@ -1,14 +1,15 @@
 """Every id by which a repeated request is recognised, so that it has the same effect as a single one.
 
 There are three kinds. An order remembers the *request ids* that changed it (`Order.recent`). An *idempotency key* is
-stored beside the order that was created with it. A *derived order id* is computed from the order's purpose, so that two
-concurrent creates make one order.
+stored beside the order that was created with it. A *derived id* is computed from the purpose of an order, a pool or a
+batch, so that two concurrent creates make one.
 
 The texts are stored, and other versions of the control plane compare them: never change one.
 """
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid5
 
@@ -16,6 +17,8 @@ from functions.domain.holder import split_holder
 
 REQUEUED_ORDERS: Final = UUID("774e4218-93ba-4e29-9834-be9c7b646c5d")
 LATE_WORKERS_ORDERS: Final = UUID("0f3bc5de-6a8e-4f0e-9d0c-5a9d4c1d8a37")
+POOLS: Final = UUID("f2b4c8a8-0c55-4f6e-9a53-5b3c5a2d7f10")
+"""The namespace of pools' ids; a pool's id is the namespace of its orders' ids."""
 
 
 # Request ids
@@ -36,8 +39,17 @@ def of_launcher(holder: str, request_id: str) -> str:
 
     It leaves out the identity, because a repeat may reach an instance of an earlier version, which has no identities.
     """
+    return f"{_prefix(holder)}{request_id}"
+
+
+def is_of_launcher(request_id: str, holder: str) -> bool:
+    """Return whether `of_launcher` made this id for the holder, or for another holder of its account and name."""
+    return request_id.startswith(_prefix(holder))
+
+
+def _prefix(holder: str) -> str:
     name, _ = split_holder(holder)
-    return f"{name}@{request_id}"
+    return f"{name}@"
 
 
 def cancel_by_removal() -> str:
@@ -125,7 +137,7 @@ def requeue_key(ended_id: str) -> str:
     return f"requeue\n{ended_id}"
 
 
-# Derived order ids
+# Derived ids
 
 
 def requeued_order(ended_id: str) -> str:
@@ -147,10 +159,33 @@ def notice_job(account: str, ended_ids: Sequence[str]) -> str:
     return f"job_{digest[:12]}"
 
 
+def pool(account: str, datacenter: str, node_size: str) -> str:
+    """The id of the one pool that an account has of this datacenter and size."""
+    return str(uuid5(POOLS, f"{account}\n{datacenter}\n{node_size}"))
+
+
+def pool_order(pool_id: str, slot: int, generation: int) -> str:
+    """The id of the one order of this generation in a pool's slot."""
+    return str(uuid5(UUID(pool_id), f"{slot}/{generation}"))
+
+
 def batch(account: str, idempotency_key: str) -> str:
     """The id of the one batch that an account creates with this key."""
     digest = hashlib.sha256(f"{account}\n{idempotency_key}".encode()).hexdigest()
     return f"batch_{digest[:32]}"
+
+
+def batch_order(batch_id: str, nth: int, now: datetime) -> str:
+    """The id of an export of a batch that is created `now`."""
+    return export(now, f"{batch_id}/{nth}")
+
+
+# Ids in the form of the exports contract: the time in milliseconds, and 8 hexadecimal digits of a digest
+
+
+def export(now: datetime, seed: str) -> str:
+    """The id of a new export. `seed` tells exports of the same millisecond apart."""
+    return f"export_mods_{int(now.timestamp() * 1000)}_{hashlib.sha256(seed.encode()).hexdigest()[:8]}"
 
 
 # Ids in the form of the agent-jobs contract: 12 hexadecimal digits of a random UUID
