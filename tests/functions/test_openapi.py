@@ -35,7 +35,7 @@ CHECKS: Final[list[Any]] = [
     response_schema_conformance,
 ]
 ROLES: Final = {ADMIN: Role.ADMIN, CLIENT: Role.CLIENT, LAUNCHER: Role.LAUNCHER}
-FEW_AND_MANY: Final = [10, pytest.param(60, marks=pytest.mark.slow)]
+FEW_AND_MANY: Final = [5, pytest.param(30, marks=pytest.mark.slow)]
 """Requests a route."""
 DOCUMENT_FILE: Final = Path(__file__).parents[2] / "docs" / "openapi.json"
 NO_CONTROL_CHARACTERS: Final = {r"^\P{Cc}*$": r"^[^\x00-\x1f\x7f-\x9f]*$"}
