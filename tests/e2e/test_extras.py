@@ -10,6 +10,7 @@ import pytest
 
 from emulators.environment import make_environment
 from emulators.settings import Backend, StackSettings
+from shared.guest.image import file_digest
 from tools.locked import locked
 
 ROOT: Final = Path(__file__).parents[2]
@@ -47,21 +48,23 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Our own wheel, built from a copy of the sources."""
-    folder = tmp_path_factory.mktemp("wheel")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with our own wheel, built from a copy of the sources, and the locked packages of all extras."""
+    folder, wheels = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("wheels")
     for name in SHIPPED:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
-    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(folder))
-    [built] = folder.glob("launchyard-*.whl")
-    return built
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(folder))
+    (folder / "all.lock").write_text(locked(list(IMPORTS)))
+    how = ("--no-deps", "--require-hashes", "--dest", str(wheels))
+    pip("download", *how, "--requirement", str(folder / "all.lock"))
+    return wheels
 
 
 @pytest.mark.parametrize("extra", IMPORTS)
-def test_an_extra_installed_alone_brings_all_that_its_part_imports(extra: str, wheel: Path, tmp_path: Path) -> None:
-    python = install(extra, wheel, tmp_path)
+def test_an_extra_installed_alone_brings_all_that_its_part_imports(extra: str, wheels: Path, tmp_path: Path) -> None:
+    python = install(extra, wheels, tmp_path)
 
     program = IMPORT_ALL.replace("{names}", IMPORTS[extra])
     environment = make_environment(StackSettings(backend=Backend.MEMORY))  # functions.main reads it when imported
@@ -93,17 +96,24 @@ def help_works(launchyard: Path, extra: str, folder: Path) -> None:
         assert (shown.returncode, "pip install 'launchyard[cli]'" in shown.stderr) == (1, True)
 
 
-def install(extra: str, wheel: Path, folder: Path) -> Path:
+def install(extra: str, wheels: Path, folder: Path) -> Path:
     """Return the Python of a new environment with our wheel and the locked packages of this extra."""
     lock = folder / f"{extra}.lock"
-    lock.write_text(locked([extra]))
+    lock.write_text(f"{locked([extra])}{ours(wheels)}")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
     python = folder / "venv" / "bin" / "python"
-    # What is imported is compiled then; most of what is installed is not imported.
-    pip("--python", str(python), "install", "--no-compile", "--require-hashes", "--requirement", str(lock))
-    pip("--python", str(python), "install", "--no-compile", "--no-deps", str(wheel))
+    # The lock is to be complete: no dependency is added to it, and the check finds one that is missing. What is
+    # imported is compiled then; most of what is installed is not imported.
+    how = ("--no-deps", "--no-compile", "--no-index", "--find-links", str(wheels), "--require-hashes")
+    pip("--python", str(python), "install", *how, "--requirement", str(lock))
     pip("--python", str(python), "check")
     return python
+
+
+def ours(wheels: Path) -> str:
+    """Return the line of a lock that names our own wheel."""
+    [built] = wheels.glob("launchyard-*.whl")
+    return f"launchyard @ {built.as_uri()} --hash=sha256:{file_digest(built)}\n"
 
 
 def pip(*words: str) -> None:
