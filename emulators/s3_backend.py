@@ -34,7 +34,7 @@ SIGNED_FOR_MOTO: Final = (
 CONFIGURATION: Final = (
     f"<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>"
 )
-SECONDS: Final = 60.0
+ANSWER_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Backend:
 
         Amazon's library would take half a second, most of it to read the descriptions of all services.
         """
-        connection = HTTPConnection(LOOPBACK, self.port, timeout=SECONDS)
+        connection = HTTPConnection(LOOPBACK, self.port, timeout=ANSWER_SECONDS)
         try:
             connection.request("PUT", f"/{name}", CONFIGURATION, self.headers)
             answer = connection.getresponse()

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from botocore.credentials import Credentials
 
-from emulators.s3_backend import Backend
+from emulators.s3_backend import REGION, Backend
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_r2 import (
     PARENT,
@@ -109,7 +109,7 @@ def test_what_is_outside_of_a_credentials_prefix_is_denied(r2: LocalR2, what: st
 
 def test_another_bucket_is_denied(r2: LocalR2) -> None:
     other = f"other-{r2.bucket}"
-    r2.client().create_bucket(Bucket=other)
+    r2.client().create_bucket(Bucket=other, CreateBucketConfiguration={"LocationConstraint": REGION})  # type: ignore[typeddict-item]
     client = scoped(r2, paths=None)
     assert refusal(lambda: client.put_object(Bucket=other, Key=MINE, Body=b"x")) == DENIED
     assert refusal(lambda: client.list_objects_v2(Bucket=other)) == DENIED

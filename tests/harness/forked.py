@@ -21,7 +21,10 @@ from tests.harness.waiting import await_value
 
 FORKS: Final = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["functions.apis", "launcher.cli.daemon", "launcher.providers.gcp.provider", "tests.harness.functions"]
+    [
+        *("functions_framework", "functions.apis", "functions.adapters.s3", "emulators.serving"),
+        *("launcher.cli.daemon", "launcher.providers.gcp.provider"),
+    ]
 )
 
 
@@ -126,6 +129,5 @@ def _become(module: str, argv: Sequence[str], variables: Mapping[str, str], fold
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
-    sys.modules.pop(module, None)  # runpy warns of a module that was imported before
     sys.argv[:] = [module, *argv]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

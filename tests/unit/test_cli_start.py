@@ -67,7 +67,7 @@ def test_a_command_whose_packages_are_not_installed_names_the_extra(words: tuple
 
 
 def test_a_package_that_a_command_misses_once_it_runs_is_named_with_its_extra() -> None:
-    done = run_without("boto3", "up", "--backend", "memory", "--provider", "process", "--port", "1")
+    done = run_without("jwt", "up", "--backend", "memory", "--provider", "process", "--port", "1")
 
     assert done.returncode == 1
     assert "launchyard[emulators]" in done.stderr
