@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -29,7 +30,8 @@ from tests.harness.waiting import await_value
 
 LEASE_SECONDS: Final = 20.0
 """Much longer than a server takes to start again: a lapsed lease uses up one of three attempts."""
-SWEEP_SECONDS: Final = 0.5
+LOOK_SECONDS: Final = 0.5
+SWEEP_SECONDS: Final = 1.0
 SELDOM_SECONDS: Final = 5.0
 """The time between two sweeps while a scenario only waits for its leases to last."""
 STALE_SECONDS: Final = 20.0
@@ -175,7 +177,7 @@ class Deployment:
     def machines(self) -> list[str]:
         """Return `<order>-<epoch>` for each machine, and `<order>-<epoch> (left)` for what runs on without its machine.
 
-        The latter is known only if an earlier look saw the machine: so this looks with every sweep.
+        The latter is known only if an earlier look saw the machine: so a thread looks again and again.
         """
         found = list(scan(self.state, MARK))
         machines = [(one.uuid, one.path.split("/")[1]) for one in found if one.path and one.path.startswith("vms/")]
@@ -185,9 +187,12 @@ class Deployment:
         return sorted([*names, *(f"{name} (left)" for name in left)])
 
     def _sweep(self, over: threading.Event) -> None:
-        while not over.wait(self.sweep_seconds):
+        last = -math.inf
+        while not over.wait(LOOK_SECONDS):
             self.machines()
-            self.sweeps += _is_answered(self.operator.api)
+            if time.monotonic() >= last + self.sweep_seconds:
+                last = time.monotonic()
+                self.sweeps += _is_answered(self.operator.api)
 
 
 def _is_answered(api: ControlPlane) -> bool:

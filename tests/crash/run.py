@@ -15,7 +15,7 @@ from tests.crash.scenarios import Scenario
 from tests.harness.projects import Projects
 
 SETTLE_SECONDS: Final = 300.0
-QUIET_SWEEPS: Final = 4
+QUIET_SWEEPS: Final = 3
 LAPSE_SECONDS: Final = LEASE_SECONDS + LAPSE_MARGIN.total_seconds()
 """While an order runs, all is quiet for so long, too: then a lease which nobody renews has lapsed."""
 

@@ -11,7 +11,7 @@ from tests.crash.run import run
 from tests.crash.scenarios import SCENARIOS
 from tests.harness.projects import Projects
 
-MAX_AT_ONCE: Final = 4
+MAX_AT_ONCE: Final = 6
 """Most of a run is waiting: for leases, backoffs and bells."""
 BY_NAME: Final = {scenario.name: scenario for scenario in SCENARIOS}
 
