@@ -19,7 +19,7 @@ from tests.infra.tools import Tools, obtain_checkov
 
 pytestmark = pytest.mark.infra
 
-OURS: Final = "ours"
+DEPLOYED: Final = "deployed"
 PLANTED: Final = "planted"
 REQUIRED: Final = re.compile(r'source += "hashicorp/(\w+)"\s+version += "~> ([\d.]+)"')
 EXCEPTIONS: Final = ".checkov.yaml"
@@ -51,7 +51,7 @@ def test_the_files_take_the_versions_that_the_stand_ins_stand_in_for() -> None:
 
 @pytest.mark.checkov
 def test_checkov_finds_nothing_that_is_not_explained(findings: Findings) -> None:
-    found = findings[OURS]
+    found = findings[DEPLOYED]
 
     assert [f"{one['check_id']} {one['resource']}" for one in found["failed_checks"]] == []
     assert found["passed_checks"]
@@ -71,7 +71,7 @@ def test_checkov_finds_a_public_bucket(findings: Findings) -> None:
 def findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     """What checkov finds in the files, and in a copy of one with a fault: its start takes longer than its checks."""
     files = tmp_path_factory.mktemp("checkov")
-    shutil.copytree(FILES, files / OURS, ignore=shutil.ignore_patterns(".terraform*"))
+    shutil.copytree(FILES, files / DEPLOYED, ignore=shutil.ignore_patterns(".terraform*"))
     shutil.copy(FILES / EXCEPTIONS, files)
     text = (FILES / "outputs_bucket.tf").read_text(encoding="utf-8")
     planted = text.replace('public_access_prevention    = "enforced"', 'public_access_prevention    = "inherited"')
@@ -86,7 +86,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
             for kind in ("passed_checks", "failed_checks", "skipped_checks")
         }
 
-    return {OURS: below(OURS), PLANTED: below(PLANTED), "parsing_errors": results["parsing_errors"]}
+    return {DEPLOYED: below(DEPLOYED), PLANTED: below(PLANTED), "parsing_errors": results["parsing_errors"]}
 
 
 def checkov(folder: Path) -> dict[str, Any]:

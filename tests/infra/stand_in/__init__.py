@@ -1,6 +1,6 @@
 """Stand-in providers for Terraform: a published schema, and no cloud behind it.
 
-The real Terraform program starts one (`python -m tests.infra.stand_in`) and speaks the plugin protocol to it.
+The real Terraform program connects to one and speaks the plugin protocol to it.
 """
 
 from typing import Final
