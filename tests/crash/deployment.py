@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Final
 
 from emulators.fakes.fly.server import start_fly
 from emulators.fakes.tdx_quote import TdxQuote
-from emulators.processes import LOOPBACK, Server, free_port, stop
+from emulators.processes import LOOPBACK, Server, free_port, stop, unproxied
 from functions.adapters.firestore import FirestoreOrderStore
 from launcher.orders import leftovers
 from launcher.providers.process.identity import started_at
@@ -21,8 +22,8 @@ from shared.crash_points import Point
 from shared.domain.order import State
 from shared.wire.operators import SweepRequest
 from tests.fly import APP, TOKEN, Fake
-from tests.harness import preloaded
 from tests.harness.clients import Client
+from tests.harness.forked import await_end, fork_server
 from tests.harness.machines import MARK, scan
 from tests.harness.processes import KILLED, SupervisedServer
 from tests.harness.projects import Projects
@@ -68,7 +69,8 @@ class CrashingServer(SupervisedServer):
         def launch() -> Server:
             point = next(points, None)
             armed = ["--point", point.name] if point else []
-            self._process = preloaded.start(module, [*options, *armed], log, variables)
+            inherited = {**os.environ, **unproxied(os.environ)}
+            self._process = fork_server(module, [*options, *armed], log, {**inherited, **variables})
             pid = self._process.pid
             assert pid is not None
             return Server(module, pid, started_at(pid), log)
@@ -89,7 +91,7 @@ class CrashingServer(SupervisedServer):
         return point in self.planned[: len(self.deaths)]
 
     def _await_end(self, server: Server) -> int | None:
-        return preloaded.await_end(self._process)
+        return await_end(self._process)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,22 +10,36 @@ import runpy
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import IO, Final
 
 from emulators.processes import LOOPBACK, accepts, free_port
+from launcher.machines.private import make_folder, opener
 from tests.harness.waiting import await_value
 
-FORKS: Final = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    [
-        *("functions_framework", "functions.apis", "functions.adapters.s3", "emulators.serving"),
-        *("launcher.cli.daemon", "launcher.providers.gcp.provider"),
-    ]
+LOADED: Final = (
+    "functions_framework",
+    "functions.apis",
+    "launcher.cli.daemon",
+    # What these load only when they need it:
+    "emulators.serving",
+    "functions.adapters.firestore",
+    "functions.adapters.firestore_feed",
+    "functions.adapters.pubsub",
+    "functions.adapters.records",
+    "functions.adapters.s3",
+    "google.cloud.pubsub_v1",
+    "launcher.daemon.pubsub",
+    "launcher.providers.gcp.provider",
 )
+FORKS: Final = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([__name__, *LOADED])
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""To start one, multiprocessing looks at the ends of all: two looks at one end would disturb each other."""
 
 
 class Forked(subprocess.Popen[str]):
@@ -40,8 +54,7 @@ class Forked(subprocess.Popen[str]):
         self.args, self.returncode, self.stdin, self.stderr = [module, *argv], None, None, None
         out, err = FORKS.Pipe(duplex=False), None if joined else FORKS.Pipe(duplex=False)
         ends = out[1], (err or out)[1]
-        self._process = FORKS.Process(target=_run, args=(module, argv, dict(environment), folder, *ends))
-        self._process.start()
+        self._process = _fork(_run, module, argv, dict(environment), folder, *ends)
         assert self._process.pid is not None
         self.pid = self._process.pid
         self.stdout = _file(*out)
@@ -86,9 +99,7 @@ def forked_functions(
     `flags` are those of `tests.harness.functions`. Port 0 is a free one.
     """
     port = port or free_port()
-    arguments = ["--port", str(port), *flags]
-    process = FORKS.Process(target=_serve, args=(arguments, dict(variables), log))
-    process.start()
+    process = fork_server("tests.harness.functions", ("--port", str(port), *flags), log, variables)
     try:
         await_value(lambda: accepts(port) or process.exitcode is not None, "the control plane")
         assert process.exitcode is None, log.read_text()
@@ -97,6 +108,27 @@ def forked_functions(
         process.terminate()
         process.join()
         process.close()
+
+
+def fork_server(module: str, argv: Sequence[str], log: Path, variables: Mapping[str, str]) -> ForkServerProcess:
+    """Start `python -m module` in a session of its own, with these variables only, and its output in `log`."""
+    make_folder(log.parent)
+    return _fork(_serve, module, argv, dict(variables), log)
+
+
+def await_end(process: ForkServerProcess) -> int | None:
+    """Wait for the end of a process; return its exit code, or the negative number of the signal that ended it."""
+    wait([process.sentinel])
+    with _ONE_AT_A_TIME:
+        process.join()
+    return process.exitcode
+
+
+def _fork(target: Callable[..., None], *args: object) -> ForkServerProcess:
+    process = FORKS.Process(target=target, args=args, daemon=True)
+    with _ONE_AT_A_TIME:
+        process.start()
+    return process
 
 
 def _file(read: Connection, written: Connection) -> IO[str]:
@@ -115,11 +147,12 @@ def _run(
     _become(module, argv, variables, folder)
 
 
-def _serve(argv: Sequence[str], variables: Mapping[str, str], log: Path) -> None:
-    with log.open("ab") as out:
+def _serve(module: str, argv: Sequence[str], variables: Mapping[str, str], log: Path) -> None:
+    os.setsid()
+    with open(log, "ab", opener=opener) as out:
         os.dup2(out.fileno(), 1)
         os.dup2(out.fileno(), 2)
-    _become("tests.harness.functions", argv, variables, log.parent)
+    _become(module, argv, variables, log.parent)
 
 
 def _become(module: str, argv: Sequence[str], variables: Mapping[str, str], folder: Path) -> None:
