@@ -11,7 +11,7 @@ from functions.domain.order import Order
 from functions.domain.refusals import Conflict, QuotaExceeded, Unavailable, WrongState
 from functions.engine.arrivals import Arrivals, Waiting
 from functions.engine.backlogs import Backlogs
-from functions.engine.quotas import Usage
+from functions.engine.claim_quotas import ClaimUsage
 from functions.ports import OrderStore, Snapshot
 from shared.crash_points import Point, reach
 
@@ -53,7 +53,7 @@ class Claims:
     any_order: NextClaim
     arrivals: Arrivals
     backlogs: Backlogs
-    usage: Usage
+    usage: ClaimUsage
     clock: Callable[[], datetime]
     lease: timedelta
 
