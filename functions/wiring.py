@@ -65,9 +65,11 @@ from functions.http.routing import Route
 from functions.http.shutdown import stopping
 from functions.ports import (
     Appraiser,
+    Clock,
     CredentialIssuer,
     Doorbell,
     KeyStore,
+    NewId,
     OrderFeed,
     OrderStore,
     OutputBucket,
@@ -100,9 +102,6 @@ APPRAISAL_SECONDS: Final = 10.0
 ALWAYS: Final = (AddressSettings, DatabaseSettings, ServerSettings)
 """The settings that every process needs (`main`)."""
 
-Clock = Callable[[], datetime]
-NewId = Callable[[], str]
-"""Returns a new UUID."""
 NewSecret = Callable[[int], str]
 """Returns this number of random bytes in URL-safe base64."""
 MakeRecords = Callable[[str, type[Any]], Records[Any]]
