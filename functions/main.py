@@ -17,7 +17,7 @@ from functions import wiring
 from functions.apis import EVERYTHING, SERVICES, SWEEP, apis_of
 from functions.apis.v1.settings import NoSweepCaller
 from functions.http import endpoint, logs
-from functions.http.bodies import Bodies
+from functions.http.body_deadline import BodyDeadline
 from functions.http.endpoint import Endpoint
 from functions.settings import WHOLE, AddressSettings, DatabaseSettings, EntryPoint, ServerSettings, read_settings
 from shared.public_address import is_loopback
@@ -40,7 +40,7 @@ def unroutable(error: HTTPException) -> Response:
     return endpoint.unroutable(request, APIS, error, LOCAL)
 
 
-BODIES = Bodies(crowd=max(1, SETTINGS.of(ServerSettings).threads // 4))
-serve = endpoint.entry_point(Endpoint(APIS, ROUTES, services, BODIES, LOCAL))
+DEADLINE = BodyDeadline(crowd=max(1, SETTINGS.of(ServerSettings).threads // 4))
+serve = endpoint.entry_point(Endpoint(APIS, ROUTES, services, DEADLINE, LOCAL))
 # The framework looks up its target by name.
 globals()[FUNCTION if FUNCTION in SERVICES else WHOLE] = serve

@@ -16,6 +16,9 @@ from shared.domain.spec import OrderKind
 from shared.wire.bell import Bell
 
 T = TypeVar("T")
+Clock = Callable[[], datetime]
+NewId = Callable[[], str]
+"""Returns a new UUID."""
 
 MAX_HELD: Final = 500
 """The number of orders that one launcher can hold: a heartbeat names them all."""

@@ -35,6 +35,7 @@ from functions.engine.backlogs import Backlogs
 from functions.engine.batches import Batches
 from functions.engine.cancellations import Cancellations
 from functions.engine.candidates import Candidates
+from functions.engine.claim_quotas import ClaimUsage
 from functions.engine.claims import Claims, NextClaim
 from functions.engine.credentials import CallbackTokens, ChallengeNonces
 from functions.engine.enrolments import Enrolments
@@ -55,19 +56,20 @@ from functions.engine.outputs import Outputs
 from functions.engine.parent_notices import ParentNotices, expect
 from functions.engine.pools import Pools
 from functions.engine.purges import Purges
-from functions.engine.quotas import Usage
+from functions.engine.quotas import TokenBucket, Usage
 from functions.engine.session_jobs import SessionJobs
 from functions.engine.sweep import Chore, Sweep
-from functions.engine.token_bucket import TokenBucket
 from functions.http.api import CHORE_GIVEN, ENVIRONMENT_GIVEN, Api
 from functions.http.authentication import CachedKeys
 from functions.http.routing import Route
 from functions.http.shutdown import stopping
 from functions.ports import (
     Appraiser,
+    Clock,
     CredentialIssuer,
     Doorbell,
     KeyStore,
+    NewId,
     OrderFeed,
     OrderStore,
     OutputBucket,
@@ -100,9 +102,6 @@ APPRAISAL_SECONDS: Final = 10.0
 ALWAYS: Final = (AddressSettings, DatabaseSettings, ServerSettings)
 """The settings that every process needs (`main`)."""
 
-Clock = Callable[[], datetime]
-NewId = Callable[[], str]
-"""Returns a new UUID."""
 NewSecret = Callable[[int], str]
 """Returns this number of random bytes in URL-safe base64."""
 MakeRecords = Callable[[str, type[Any]], Records[Any]]
@@ -142,12 +141,14 @@ def order_sets(store: OrderStore, orders: Orders, clock: Clock) -> OrderSets:
     return OrderSets(store, orders.ring, clock)
 
 
-def usage(
-    store: OrderStore, pools: Records[Pool], clock: Clock, quotas: QuotaSettings, waiting: WaitingSettings
-) -> Usage:
+def usage(store: OrderStore, pools: Records[Pool], clock: Clock, quotas: QuotaSettings) -> Usage:
+    return Usage(store, pools, clock, quotas.quotas())
+
+
+def claim_usage(store: OrderStore, clock: Clock, quotas: QuotaSettings, waiting: WaitingSettings) -> ClaimUsage:
     limits = quotas.quotas()
     here = min(limits.waiting_claims, waiting.claims_that_wait)
-    return Usage(store, pools, clock, replace(limits, waiting_claims=here))
+    return ClaimUsage(store, clock, replace(limits, waiting_claims=here))
 
 
 def arrivals(feed: OrderFeed, any_order: NextClaim, clock: Clock, waiting: WaitingSettings) -> Arrivals:
@@ -169,7 +170,7 @@ def claims(
     any_order: NextClaim,
     arrivals: Arrivals,
     backlogs: Backlogs,
-    usage: Usage,
+    usage: ClaimUsage,
     clock: Clock,
     leases: LeaseSettings,
 ) -> Claims:
@@ -182,7 +183,7 @@ def oldest_first_claims(
     doorbell: Doorbell,
     outputs: Outputs,
     notices: ParentNotices,
-    usage: Usage,
+    usage: ClaimUsage,
     clock: Clock,
     new_id: NewId,
 ) -> OldestFirstClaims:
@@ -405,7 +406,7 @@ def appraiser(settings: TrustAuthoritySettings) -> Appraiser:
 
 
 MAKERS: Final[Sequence[Callable[..., object]]] = (
-    *(orders, cancellations, order_sets, outputs, Purges, usage, sweep, Environments),
+    *(orders, cancellations, order_sets, outputs, Purges, usage, claim_usage, sweep, Environments),
     *(any_order, oldest_first, Backlogs, arrivals, claims, oldest_first_claims, leases, ForeignReports, ForeignUploads),
     *(SessionJobs, AgentSessions, ParentNotices, job_launchers, JobPolls, job_reports),
     *(pools, Batches, LateWorkers, Associations, Agents, LostAgents, Verifier, SpentProofs),

@@ -17,8 +17,8 @@ from functions.domain.refusals import Conflict, Invalid, NotFound, QuotaExceeded
 from functions.engine.account_removals import AccountRemovals
 from functions.engine.concurrency import run_all
 from functions.engine.enrolments import Enrolments
+from functions.engine.quotas import TokenBucket
 from functions.engine.record_pages import every
-from functions.engine.token_bucket import TokenBucket
 from functions.ports import KeyStore, Records
 
 NO_ACCOUNT: Final = "Account not found"

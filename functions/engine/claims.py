@@ -11,7 +11,7 @@ from functions.domain.order import Order
 from functions.domain.refusals import Conflict, QuotaExceeded, Unavailable, WrongState
 from functions.engine.arrivals import Arrivals, Waiting
 from functions.engine.backlogs import Backlogs
-from functions.engine.quotas import Usage
+from functions.engine.claim_quotas import ClaimUsage
 from functions.ports import OrderStore, Snapshot
 from shared.crash_points import Point, reach
 
@@ -44,6 +44,10 @@ class Claimant:
     lanes: tuple[str, ...]
     attended: bool
 
+    def claim(self, lease_until: datetime) -> Claim:
+        """Return the event of this claim."""
+        return Claim(self.request_id, self.holder, lease_until, self.attended)
+
 
 @dataclass(frozen=True, slots=True)
 class Claims:
@@ -53,7 +57,7 @@ class Claims:
     any_order: NextClaim
     arrivals: Arrivals
     backlogs: Backlogs
-    usage: Usage
+    usage: ClaimUsage
     clock: Callable[[], datetime]
     lease: timedelta
 
@@ -68,11 +72,24 @@ class Claims:
         seen = self.store.look(order_id)
         if not set(seen.order.lanes) & set(claimant.lanes):
             raise Conflict("The order is in none of the lanes of the claim.")
-        if claimant.request_id in seen.order.recent:
-            order: Order | None = seen.order
-        else:
-            order = self._within_quotas(claimant, lambda: self._named(seen, claimant))
-        if order is None or not order.held_by(claimant.holder):
+        order = seen.order if claimant.request_id in seen.order.recent else None
+        if order is None:
+            try:
+                self.usage.require_room_to_hold(claimant.holder)
+                now = self.clock()
+                claim = claimant.claim(now + self.lease)
+                if not self.backlogs.may_be_next(seen.order, now):
+                    order = self.any_order.next([seen.order.lane], claim, now)
+                if order is None:
+                    order = self.store.claim(seen, claim, now)
+                self.usage.note_held(claimant.holder)
+            except WrongState:
+                return None  # the order cannot be claimed, and there is no other
+            except QuotaExceeded:
+                order = self._claimed_before(claimant)
+                if order is None:
+                    raise
+        if not order.held_by(claimant.holder):
             return None
         reach(Point.CLAIM_STORED)
         return order
@@ -95,49 +112,23 @@ class Claims:
         """
         if not present():
             return None
-        order = self._within_quotas(claimant, lambda: self._next(claimant, wait_seconds, present, has_word))
+        try:
+            self.usage.require_room_to_hold(claimant.holder)
+            if wait_seconds > 0:
+                order = self._wait(claimant, wait_seconds, present, has_word)
+            else:
+                order = None if has_word() else self._at_once(claimant)
+        except QuotaExceeded:
+            order = self._claimed_before(claimant)
+            if order is None:
+                raise
+        else:
+            if order is not None:
+                self.usage.note_held(claimant.holder)
         if order is None or not order.held_by(claimant.holder):
             return None  # there is none; or this request claimed it before, and another launcher holds it since
         reach(Point.CLAIM_STORED)
         return order
-
-    def _within_quotas(self, claimant: Claimant, claim: Callable[[], Order | None]) -> Order | None:
-        """Call `claim` if the claimant may hold one more order. Raises QuotaExceeded, but never for a repeat."""
-        try:
-            self.usage.require_room_to_hold(claimant.holder)
-            order = claim()
-        except QuotaExceeded:
-            if (before := self._claimed_before(claimant)) is None:
-                raise
-            return before
-        if order is not None:
-            self.usage.note_held(claimant.holder)
-        return order
-
-    def _named(self, seen: Snapshot, claimant: Claimant) -> Order | None:
-        """Claim the next order of the lane of the order in `seen` if that may not be claimed in its turn; else itself.
-
-        Return None if neither is to be had.
-        """
-        now = self.clock()
-        claim = self._claim(claimant, now)
-        if not self.backlogs.may_be_next(seen.order, now):
-            order = self.any_order.next([seen.order.lane], claim, now)
-            if order is not None:
-                return order
-        try:
-            return self.store.claim(seen, claim, now)
-        except WrongState:
-            return None
-
-    def _next(
-        self, claimant: Claimant, wait_seconds: float, present: Callable[[], bool], has_word: Callable[[], bool]
-    ) -> Order | None:
-        if wait_seconds <= 0:
-            return None if has_word() else self._at_once(claimant)
-        deadline = self.clock() + timedelta(seconds=wait_seconds)
-        with self.usage.waiting(account_of(claimant.holder)):
-            return self._wait(claimant, deadline, present, has_word)
 
     def _at_once(self, claimant: Claimant) -> Order | None:
         # If an answer was lost, the repeat may reach another instance while the first try still waits at this one.
@@ -145,10 +136,12 @@ class Claims:
         return self._claimed_before(claimant) or self._look(claimant)
 
     def _wait(
-        self, claimant: Claimant, deadline: datetime, present: Callable[[], bool], has_word: Callable[[], bool]
+        self, claimant: Claimant, wait_seconds: float, present: Callable[[], bool], has_word: Callable[[], bool]
     ) -> Order | None:
+        """Wait until there is an order; return None if there is none in time. Raises QuotaExceeded."""
+        deadline, account = self.clock() + timedelta(seconds=wait_seconds), account_of(claimant.holder)
         # A claim hears of arrivals before it looks: nothing can come unnoticed in between.
-        with self.arrivals.waiting(claimant.lanes, claimant.holder) as waiting:
+        with self.usage.waiting(account), self.arrivals.waiting(claimant.lanes, claimant.holder) as waiting:
             if has_word():
                 return None
             order = self._at_once(claimant)
@@ -182,19 +175,16 @@ class Claims:
         if (offer := waiting.offer) is None:
             return None
         now = self.clock()
-        order = self.any_order.claim(offer, self._claim(claimant, now), now)
+        order = self.any_order.claim(offer, claimant.claim(now + self.lease), now)
         if order is None or order.id == offer.order.id:
             waiting.offer = None
         return order
 
     def _look(self, claimant: Claimant) -> Order | None:
         now = self.clock()
-        return self.any_order.next(claimant.lanes, self._claim(claimant, now), now)
+        return self.any_order.next(claimant.lanes, claimant.claim(now + self.lease), now)
 
     def _claimed_before(self, claimant: Claimant) -> Order | None:
         """Return the order that this request has claimed and still holds."""
         taken = self.store.remembering(claimant.request_id)
         return next((order for order in taken if order.held_by(claimant.holder)), None)
-
-    def _claim(self, claimant: Claimant, now: datetime) -> Claim:
-        return Claim(claimant.request_id, claimant.holder, now + self.lease, claimant.attended)

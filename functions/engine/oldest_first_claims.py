@@ -9,8 +9,8 @@ from functions.domain.events import Claim
 from functions.domain.holder import account_of
 from functions.domain.order import Order
 from functions.domain.refusals import QuotaExceeded
+from functions.engine.claim_quotas import ClaimUsage
 from functions.engine.claims import NextClaim
-from functions.engine.quotas import Usage
 
 MAX_RELEASED: Final = 10
 """The number of expired claims that one claim releases if it finds no order."""
@@ -26,7 +26,7 @@ class OldestFirstClaims:
 
     oldest_first: OldestFirst
     release_expired: Callable[[int], None]
-    usage: Usage
+    usage: ClaimUsage
     clock: Callable[[], datetime]
     new_id: Callable[[], str]
 

@@ -21,7 +21,7 @@ from itsdangerous import BadSignature, Signer
 
 from functions.domain.access import digest
 from functions.domain.refusals import Forbidden, QuotaExceeded, Refusal, Unauthenticated
-from functions.engine.token_bucket import TokenBucket
+from functions.engine.quotas import TokenBucket
 from functions.ports import Records
 from shared.log_events import LogEvent
 

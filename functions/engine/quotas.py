@@ -1,4 +1,4 @@
-"""Counts what accounts and launchers use, and refuses what exceeds a quota.
+"""Counts what accounts ask for, and refuses what exceeds a quota.
 
 A count is one aggregation of the store, and is not asked for each request: an instance keeps it for a while, and adds
 what it has created or claimed itself since. So a quota may be exceeded by what other instances do meanwhile, and by
@@ -8,9 +8,7 @@ that is not from this second is asked for again.
 
 import math
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -18,12 +16,10 @@ from typing import Final
 import structlog
 from cachetools import LRUCache
 
-from functions.domain.holder import account_of, name_of
 from functions.domain.order import OPEN, Order
 from functions.domain.pools import Pool, machines_of
 from functions.domain.quotas import DEFAULT_QUOTAS, Demand, Quota, Quotas
 from functions.domain.refusals import QuotaExceeded
-from functions.engine.token_bucket import TokenBucket
 from functions.ports import OrderQuery, OrderStore, Records
 from shared.domain.spec import OrderKind
 from shared.log_events import LogEvent
@@ -60,7 +56,7 @@ def demand_of(order: Order) -> Demand:
 
 
 class Usage:
-    """What accounts and launchers use of their quotas. Shared by all requests of a process.
+    """What accounts use of their quotas of orders and machines. Shared by all requests of a process.
 
     Methods that count raise Unavailable.
     """
@@ -74,11 +70,9 @@ class Usage:
     ) -> None:
         self._store, self._pools, self._clock, self._quotas = store, pools, clock, quotas
         self._lock = threading.Lock()
-        """Guards the collections below. Nothing is counted while it is held."""
+        """Guards the collection below. Nothing is counted while it is held."""
         self._accounts: LRUCache[str, _Account] = LRUCache(MAX_REMEMBERED)
-        self._held: LRUCache[tuple[str, str | None], _Count] = LRUCache(MAX_REMEMBERED)
-        self._waiting = Counter[str]()
-        self._logged_at: LRUCache[tuple[Quota, str], datetime] = LRUCache(MAX_REMEMBERED)
+        self._refusals = Refusals(clock)
 
     def admit(self, demand: Demand) -> None:
         """Count new orders in, before they are created. Raises QuotaExceeded.
@@ -99,47 +93,6 @@ class Usage:
         with account.lock:
             account.add(Demand(demand.account, -demand.orders, -demand.machines))
 
-    @contextmanager
-    def waiting(self, account: str) -> Iterator[None]:
-        """Count a claim as one that waits here. Raises QuotaExceeded."""
-        most = self._quotas.waiting_claims
-        with self._lock:
-            fits = self._waiting[account] < most
-            self._waiting[account] += fits
-        if not fits:
-            message = f"{most} claims of this account wait at this instance already. Have fewer claims wait at once."
-            raise self._exceeded(Quota.WAITING_CLAIMS, account, message)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._waiting[account] -= 1
-                if not self._waiting[account]:
-                    del self._waiting[account]
-
-    def require_room_to_hold(self, holder: str) -> None:
-        """Raise QuotaExceeded if the launcher, or its account, holds as many orders as it may."""
-        account, name, most = account_of(holder), name_of(holder), self._quotas.held_orders
-        if self._held_by(account, name).number(self._clock(), most, 1) >= most:
-            message = (
-                f"The launcher {name} holds {most} orders, which is the most. Finish or return some of them first."
-            )
-            raise self._exceeded(Quota.HELD_ORDERS, holder, message)
-        self.require_account_room_to_hold(account)
-
-    def require_account_room_to_hold(self, account: str) -> None:
-        """Raise QuotaExceeded if the launchers of the account hold as many orders as they may."""
-        most = self._quotas.account_held_orders
-        if self._held_by(account, None).number(self._clock(), most, 1) >= most:
-            message = f"The launchers of this account hold {most} orders, which is the most. Finish some of them first."
-            raise self._exceeded(Quota.ACCOUNT_HELD_ORDERS, account, message)
-
-    def note_held(self, holder: str) -> None:
-        """Count an order in that the launcher has claimed."""
-        account = account_of(holder)
-        for name in (name_of(holder), None):
-            self._held_by(account, name).add(1)
-
     def _over(self, account: "_Account", demand: Demand) -> QuotaExceeded | None:
         """Return the refusal for the first quota that the demand exceeds. The account's lock is held."""
         now, quotas = self._clock(), self._quotas
@@ -147,14 +100,14 @@ class Usage:
             message = (
                 f"This account creates more than {quotas.creates_per_second:g} orders a second. Create them slower."
             )
-            return self._exceeded(Quota.CREATES_PER_SECOND, demand.account, message, math.ceil(wait))
+            return self._refusals.exceeded(Quota.CREATES_PER_SECOND, demand.account, message, math.ceil(wait))
         number = account.open_orders.number(now, quotas.open_orders, demand.orders)
         if number + demand.orders > quotas.open_orders:
             message = (
                 f"{number} orders of this account have not ended, and {quotas.open_orders} is the most. "
                 "Wait until some have ended, or cancel some."
             )
-            return self._exceeded(Quota.OPEN_ORDERS, demand.account, message)
+            return self._refusals.exceeded(Quota.OPEN_ORDERS, demand.account, message)
         if not demand.machines:
             return None
         number = account.machines.number(now, quotas.machines, demand.machines)
@@ -163,40 +116,18 @@ class Usage:
                 f"This account has ordered {number} machines, those of its pools included, and {quotas.machines} is "
                 "the most. Cancel capacity orders, or lower a pool's target."
             )
-            return self._exceeded(Quota.MACHINES, demand.account, message)
+            return self._refusals.exceeded(Quota.MACHINES, demand.account, message)
         return None
 
-    def _exceeded(self, quota: Quota, who: str, message: str, retry_seconds: int | None = None) -> QuotaExceeded:
-        """Return the refusal, and log that the quota is used up, unless that was logged within LOG_AGAIN."""
-        now = self._clock()
-        with self._lock:
-            at = self._logged_at.get((quota, who))
-            news = at is None or now - at >= LOG_AGAIN
-            if news:
-                self._logged_at[quota, who] = now
-        if news:
-            said = "A quota is used up; what would exceed it is refused for now."
-            log.warning(LogEvent.QUOTA_EXCEEDED, message=said, quota=quota, used_by=who, why=message)
-        return QuotaExceeded(quota, message, retry_seconds or RETRY_SECONDS[quota])
-
     def _account(self, account: str) -> "_Account":
+        rate = self._quotas.creates_per_second
         with self._lock:
             if (known := self._accounts.get(account)) is None:
                 known = self._accounts[account] = _Account(
-                    _Count(lambda: self._store.count(OrderQuery(account=account, states=OPEN))),
-                    _Count(lambda: self._machines(account)),
-                    self._bucket(),
+                    Count(lambda: self._store.count(OrderQuery(account=account, states=OPEN))),
+                    Count(lambda: self._machines(account)),
+                    TokenBucket(rate, max(rate * BURST_SECONDS, 1.0), self._clock),
                 )
-            return known
-
-    def _bucket(self) -> TokenBucket:
-        rate = self._quotas.creates_per_second
-        return TokenBucket(rate, max(rate * BURST_SECONDS, 1.0), self._clock)
-
-    def _held_by(self, account: str, name: str | None) -> "_Count":
-        with self._lock:
-            if (known := self._held.get((account, name))) is None:
-                known = self._held[account, name] = _Count(lambda: self._store.count_held(account, name))
             return known
 
     def _machines(self, account: str) -> int:
@@ -204,7 +135,29 @@ class Usage:
         return machines_of(self._pools.find("account", account, MAX_POOLS), open_orders)
 
 
-class _Count:
+class Refusals:
+    """Makes the refusals of what exceeds a quota, and logs them."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._logged_at: LRUCache[tuple[Quota, str], datetime] = LRUCache(MAX_REMEMBERED)
+
+    def exceeded(self, quota: Quota, used_by: str, message: str, retry_seconds: int | None = None) -> QuotaExceeded:
+        """Return the refusal, and log that the quota is used up, unless that was logged within LOG_AGAIN."""
+        now = self._clock()
+        with self._lock:
+            at = self._logged_at.get((quota, used_by))
+            due = at is None or now - at >= LOG_AGAIN
+            if due:
+                self._logged_at[quota, used_by] = now
+        if due:
+            text = "A quota is used up; what would exceed it is refused for now."
+            log.warning(LogEvent.QUOTA_EXCEEDED, message=text, quota=quota, used_by=used_by, why=message)
+        return QuotaExceeded(quota, message, retry_seconds or RETRY_SECONDS[quota])
+
+
+class Count:
     """A number that the store counts with `count`, and what this instance has added since. Threads may share it."""
 
     def __init__(self, count: Callable[[], int]) -> None:
@@ -236,12 +189,49 @@ class _Account:
     filled up.
     """
 
-    open_orders: _Count
-    machines: _Count
-    bucket: TokenBucket
+    open_orders: Count
+    machines: Count
+    bucket: "TokenBucket"
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, demand: Demand) -> None:
         self.bucket.take(demand.orders)
         self.open_orders.add(demand.orders)
         self.machines.add(demand.machines)
+
+
+class TokenBucket:
+    """Fills with `rate` tokens a second, up to `most`; it is full at first. Threads may share it."""
+
+    def __init__(self, rate: float, most: float, clock: Callable[[], datetime]) -> None:
+        self._rate, self._most, self._clock = rate, most, clock
+        self._lock = threading.Lock()
+        self._tokens, self._filled_at = most, clock()
+
+    def try_take(self) -> float:
+        """Take a token, and return 0; if there is none, return the seconds until there is one, and take nothing."""
+        with self._lock:
+            self._fill()
+            if self._tokens >= 1:
+                self._tokens -= 1
+                return 0
+            return (1 - self._tokens) / self._rate
+
+    def wait(self) -> float:
+        """Return the seconds until there is a token; 0 if there is one."""
+        with self._lock:
+            self._fill()
+            return max((1 - self._tokens) / self._rate, 0)
+
+    def take(self, count: float) -> None:
+        """Take tokens, even more than there are: the bucket must fill up from below zero then. A negative `count` gives
+        tokens back.
+        """
+        with self._lock:
+            self._fill()
+            self._tokens = min(self._tokens - count, self._most)
+
+    def _fill(self) -> None:
+        now = self._clock()
+        passed = max((now - self._filled_at).total_seconds(), 0)
+        self._tokens, self._filled_at = min(self._tokens + passed * self._rate, self._most), now

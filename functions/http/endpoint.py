@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,12 +23,13 @@ from werkzeug.routing import MapAdapter
 from functions.domain.refusals import Invalid, Malformed, NotFound, Refusal, Unavailable
 from functions.http.api import Api
 from functions.http.authentication import Open, Principal, bearer
-from functions.http.bodies import Bodies, require_json, require_size, require_uncompressed
+from functions.http.body_deadline import BodyDeadline
 from functions.http.cors import allow_origin, preflight
 from functions.http.dialect import AUTHENTICATE_GIVEN, NATIVE, Dialect
 from functions.http.handlers import Services, wanted_by
 from functions.http.local import ForeignRequest, is_foreign
 from functions.http.logs import CLOUD_TRACE_HEADER, TRACE_HEADER
+from functions.http.parsing import read_body, require_json, require_size, require_uncompressed
 from functions.http.presence import presence
 from functions.http.rendering import refused, render
 from functions.http.routing import SECRETS, Answer, NoSuchPath, Route, WrongMethod, url_map
@@ -42,6 +44,8 @@ MAX_KEY_LENGTH: Final = 200
 TRACE_HEADERS: Final = (CLOUD_TRACE_HEADER, TRACE_HEADER)
 NO_ROUTE: Final = "(none)"
 
+SOCKETS: Final = ("gunicorn.socket", "werkzeug.socket")
+"""The WSGI environment's keys in which the servers of functions-framework put the connection."""
 KEYED: Final = re.compile(r"/k/([^/]+)(/.*)", re.DOTALL)
 """A path with a key in front: `/k/<key>/<path>`."""
 
@@ -69,11 +73,11 @@ class Endpoint:
         apis: Sequence[Api],
         routes: Sequence[Route],
         services: Callable[[], Services],
-        bodies: Bodies,
+        deadline: BodyDeadline,
         local: bool,
     ) -> None:
         self._apis, self._routes, self._services = apis, tuple(routes), services
-        self._bodies, self._local = bodies, local
+        self._deadline, self._local = deadline, local
         self._urls: MapAdapter | None = None
         """Made at the first request, like the services."""
         self._wanted = {api.dialect: wanted_by(api.dialect.authenticate, AUTHENTICATE_GIVEN) for api in apis}
@@ -87,7 +91,7 @@ class Endpoint:
             self._urls = url_map(self._routes)
         route, named = _route(self._urls, request.method, address.path)
         bind_contextvars(route=route.path, **{name: text for name, text in named.items() if name not in SECRETS})
-        body = cache(partial(self._bodies.read, request, route.max_bytes))  # it can be read once
+        body = cache(partial(self._read, request, route.max_bytes))  # it can be read once
         try:
             answer = _persistently(route, partial(self._call, request, address, route, named, body))
         except Exception as error:
@@ -97,6 +101,14 @@ class Endpoint:
             time.sleep(route.degraded_pause)
             answer = route.degraded
         return render(request, route, answer)
+
+    def _read(self, request: Request, limit: int) -> bytes:
+        """Return the body. It has a deadline if the server gives its connection."""
+        connection = connection_of(request.environ)
+        if connection is None:
+            return read_body(request, limit)
+        with self._deadline.over(connection):
+            return read_body(request, limit)
 
     def _call(
         self, request: Request, address: Address, route: Route, named: Mapping[str, str], body: Callable[[], bytes]
@@ -125,11 +137,16 @@ class Endpoint:
         if signature.keyed:
             given["idempotency_key"] = _idempotency_key(request, signature.key_required)
         if signature.waits:
-            given["present"] = presence(request.environ)
+            given["present"] = presence(connection_of(request.environ))
         if signature.caller is not None:
             given[signature.caller] = caller
         answer: Answer = route.handler(**given, **named)
         return answer
+
+
+def connection_of(environ: Mapping[str, Any]) -> socket.socket | None:
+    """Return the request's connection; None if the server does not give it."""
+    return next((environ[name] for name in SOCKETS if name in environ), None)
 
 
 def _knows_a_secret(request: Request, address: Address, named: Mapping[str, str]) -> bool:

@@ -1,4 +1,5 @@
-"""Parses bodies and queries strictly: JSON according to RFC 7493 (I-JSON), then the route's model.
+"""Reads bodies up to a limit, and parses bodies and queries strictly: JSON according to RFC 7493 (I-JSON), then the
+route's model.
 
 Input that cannot be read raises Malformed. Input that can be read but is wrong raises Invalid, which names each field.
 """
@@ -8,16 +9,83 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from flask import Request
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
+from werkzeug.exceptions import ClientDisconnected
 
-from functions.domain.refusals import Invalid, Malformed
+from functions.domain.refusals import Invalid, Malformed, Refusal, TooLarge
+
+BODY_SECONDS: Final = 20.0
+"""How long a body may take."""
+CHUNK: Final = 64 * 1024
+FORM_TYPES: Final = frozenset({"application/x-www-form-urlencoded", "multipart/form-data", "text/plain"})
+"""What a page may send to any host without asking it first
+(https://fetch.spec.whatwg.org/#cors-safelisted-request-header).
+"""
 
 MAX_INTEGER: Final = 2**63 - 1
 MAX_FIELDS: Final = 50
 """The number of wrong fields that an answer names: a body can have thousands."""
 MAX_FIELD_LENGTH: Final = 200
 UNION_ERRORS: Final = frozenset({"union_tag_invalid", "union_tag_not_found"})
+
+
+class BodyTooSlow(Refusal):
+    """The body did not come in time."""
+
+    code = "body_too_slow"
+    title = "The body came too slowly"
+
+    def __init__(self) -> None:
+        super().__init__(f"The body must come within {BODY_SECONDS:.0f} s. Send the same request again.")
+
+
+class WrongContentType(Refusal):
+    """The body says that it is a form, or plain text."""
+
+    code = "unsupported_media_type"
+    title = "The body is not JSON"
+
+
+def read_body(request: Request, limit: int) -> bytes:
+    """Return the body, of at most `limit` bytes. Raises TooLarge, BodyTooSlow, Malformed."""
+    body = bytearray()
+    try:
+        while len(body) <= limit and (chunk := request.stream.read(CHUNK)):
+            body += chunk
+    except (TimeoutError, BlockingIOError):  # nothing came within the server's own time
+        raise BodyTooSlow from None
+    except (ClientDisconnected, ParseException, OSError):  # Flask's, gunicorn's and the socket's
+        raise Malformed("The body ends too early, or its chunks cannot be read.") from None
+    require_size(len(body), limit)
+    return bytes(body)
+
+
+def require_json(request: Request) -> None:
+    """Refuse a body of a type that pages send to any host without asking.
+
+    A body without a type is taken, as scripts send it. Raises WrongContentType.
+    """
+    if request.mimetype in FORM_TYPES:
+        raise WrongContentType("Send the body as JSON, with the header `Content-Type: application/json`.")
+
+
+def require_uncompressed(request: Request) -> None:
+    """Raises Malformed."""
+    codings = {coding.strip().lower() for coding in request.headers.get("Content-Encoding", "").split(",")}
+    if codings - {"", "identity"}:
+        raise Malformed("Send the body without a Content-Encoding.")
+
+
+def require_size(size: int | None, limit: int) -> None:
+    """Raise TooLarge if a body's size in bytes is known and over the limit."""
+    if size is not None and size > limit:
+        raise TooLarge(
+            f"The body is over {limit // 1024} KiB, the limit of this route. "
+            "Shorten its longest field, or write its characters as UTF-8: \\u escapes need more bytes."
+        )
 
 
 def parse_body(body: bytes, model: TypeAdapter[Any]) -> Any:

@@ -4,21 +4,17 @@ Otherwise the order would wait until the lease expires, because the caller never
 """
 
 import socket
-from collections.abc import Callable, Mapping
-from typing import Any
-
-from functions.http.bodies import connection_of
+from collections.abc import Callable
 
 Present = Callable[[], bool]
 
 
-def presence(environ: Mapping[str, Any]) -> Present:
+def presence(connection: socket.socket | None) -> Present:
     """Return a function that checks the request's connection at each call.
 
-    If the environment has no connection, it assumes that the caller is connected. If that is wrong, the order loses the
+    If the connection is unknown, it assumes that the caller is connected. If that is wrong, the order loses the
     time of one lease, and no attempt, because no machine was started (`rules._started_nothing`).
     """
-    connection = connection_of(environ)
     return lambda: connection is None or _open(connection)
 
 

@@ -18,7 +18,7 @@ from functions.domain.refusals import (
     Unavailable,
     WrongState,
 )
-from functions.http.bodies import BodyTooSlow, WrongContentType
+from functions.http.parsing import BodyTooSlow, WrongContentType
 from functions.http.routing import WrongMethod
 from shared.domain.order import State
 from shared.wire.problems import FieldError, Problem

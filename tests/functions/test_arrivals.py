@@ -10,15 +10,14 @@ from uuid import uuid4
 import pytest
 
 from functions.adapters.memory import MemoryOrderStore
-from functions.adapters.memory_records import MemoryRecords
 from functions.domain.events import Cancel, Claim, Return
 from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
 from functions.engine.arrivals import DISPLACED, IDLE, LOOK_AGAIN, MAX_DISPLACED, TRY_AGAIN, Arrivals
 from functions.engine.backlogs import Backlogs
 from functions.engine.candidates import Candidates
+from functions.engine.claim_quotas import ClaimUsage
 from functions.engine.claims import Claimant, Claims
-from functions.engine.quotas import Usage
 from functions.ports import Snapshot
 from shared.domain.order import LEASE, Reason
 from tests.factories import CAPACITY, NOW, TASK, a_claim, a_key, an_order
@@ -107,7 +106,7 @@ class Instance:
             wait=self._wait,
             in_background=lambda _: None,
         )
-        usage = Usage(store, MemoryRecords(), lambda: self.now)
+        usage = ClaimUsage(store, lambda: self.now)
         self.claims = Claims(store, any_order, self.arrivals, Backlogs(store), usage, lambda: self.now, LEASE)
 
     def _wait(self, woken: threading.Event, _: float) -> None:
@@ -476,7 +475,7 @@ def test_a_wait_needs_nobody_to_move_its_clock(store: Store) -> None:
     """With the process's own clock and threads: an order that becomes available meanwhile is claimed."""
     any_order = Candidates(store)
     arrivals = Arrivals(store, any_order.note_queued, now)
-    claims = Claims(store, any_order, arrivals, Backlogs(store), Usage(store, MemoryRecords(), now), now, LEASE)
+    claims = Claims(store, any_order, arrivals, Backlogs(store), ClaimUsage(store, now), now, LEASE)
     with ThreadPoolExecutor(1) as pool:
         claimed = pool.submit(claims.next, claimant(), MAX_SECONDS, lambda: True)
         await_value(lambda: "claimable" in store.asked, "the first look")

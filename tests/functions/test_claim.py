@@ -310,9 +310,8 @@ def _claimed_by(world: World, body: dict[str, Any]) -> str:
     claims, tokens = world.services[Claims], world.services[CallbackTokens]
     assert isinstance(claims, Claims)
     assert isinstance(tokens, CallbackTokens)
-    answer = claim(
-        parse_body(json.dumps(body).encode(), TypeAdapter(ClaimRequest)), launcher, claims, tokens, lambda: True
-    )
+    asked = parse_body(json.dumps(body).encode(), TypeAdapter(ClaimRequest))
+    answer = claim(asked, launcher, claims, tokens, world.clock, lambda: True)
     assert answer.claimed is not None
     return answer.claimed.order_id
 

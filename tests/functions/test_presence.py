@@ -13,7 +13,7 @@ import pytest
 from emulators.processes import LOOPBACK
 from emulators.serving import serving
 from functions.domain.accounts import AccountType
-from functions.http.bodies import SOCKETS
+from functions.http.endpoint import SOCKETS, connection_of
 from functions.http.presence import presence
 from shared.domain.order import State
 from tests.factories import CAPACITY
@@ -97,7 +97,7 @@ def test_a_connection_says_whether_its_caller_is_there(name: str, end: str) -> N
     do, expected = ENDS[end]
     with ours, peer:
         do(peer)
-        assert presence({name: ours})() is expected
+        assert presence(connection_of({name: ours}))() is expected
 
 
 def test_a_caller_whose_connection_cannot_be_checked_counts_as_connected() -> None:
@@ -105,5 +105,5 @@ def test_a_caller_whose_connection_cannot_be_checked_counts_as_connected() -> No
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_socket(ours, server_side=True, do_handshake_on_connect=False)
 
     with tls, peer:
-        assert presence({"gunicorn.socket": tls})()
-    assert presence({})()
+        assert presence(tls)()
+    assert presence(connection_of({}))()

@@ -12,13 +12,12 @@ from google.cloud.firestore_v1.services.firestore import FirestoreClient
 from bench.reads import Reads, counting
 from functions.adapters.firestore import FirestoreOrderStore
 from functions.adapters.firestore_feed import FirestoreOrderFeed
-from functions.adapters.memory_records import MemoryRecords
 from functions.domain.order import Order
 from functions.engine.arrivals import Arrivals
 from functions.engine.backlogs import Backlogs
 from functions.engine.candidates import Candidates
+from functions.engine.claim_quotas import ClaimUsage
 from functions.engine.claims import Claimant, Claims
-from functions.engine.quotas import Usage
 from shared.domain.order import LEASE
 from tests.factories import TASK, a_key, an_order
 from tests.threads import MAX_SECONDS
@@ -61,7 +60,7 @@ def claims(firestore_client: Client, counts: Counts, asleep: threading.Semaphore
         woken.wait(seconds)
 
     arrivals = Arrivals(feed, any_order.note_queued, now, stopping=stopping.is_set, wait=wait)
-    usage = Usage(store, MemoryRecords(), now)
+    usage = ClaimUsage(store, now)
     yield Claims(store, any_order, arrivals, Backlogs(store), usage, now, LEASE)
     stopping.set()
     arrivals.tick()

@@ -50,6 +50,7 @@ from functions.ports import (
     CredentialIssuer,
     Doorbell,
     KeyStore,
+    NewId,
     OrderFeed,
     OrderStore,
     OutputBucket,
@@ -57,6 +58,7 @@ from functions.ports import (
     Snapshot,
     WorkerCredentials,
 )
+from functions.ports import Clock as AnyClock
 from functions.settings import (
     AddressSettings,
     LeaseSettings,
@@ -65,8 +67,7 @@ from functions.settings import (
     SignupSettings,
     WaitingSettings,
 )
-from functions.wiring import Clock as AnyClock
-from functions.wiring import NewId, NewSecret, plan_for
+from functions.wiring import NewSecret, plan_for
 from shared.domain.order import LEASE
 from shared.domain.spec import AnySpec, Attestation
 from shared.wire.bell import Bell

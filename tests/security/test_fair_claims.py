@@ -10,16 +10,15 @@ import pytest
 
 from bench.fairness import SETTINGS, Plan, Simulation
 from functions.adapters.memory import MemoryOrderStore
-from functions.adapters.memory_records import MemoryRecords
 from functions.domain.accounts import AccountType
 from functions.domain.events import Claim
 from functions.domain.order import Order
 from functions.engine.arrivals import Arrivals
 from functions.engine.backlogs import Backlogs
 from functions.engine.candidates import FRESH, Candidates
+from functions.engine.claim_quotas import ClaimUsage
 from functions.engine.claims import Claimant, Claims
 from functions.engine.lane_reader import PAGE, READ_AT_ONCE
-from functions.engine.quotas import Usage
 from functions.ports import OrderStore, Snapshot
 from shared.domain.order import LEASE
 from shared.domain.spec import AnySpec
@@ -182,7 +181,7 @@ def test_an_order_that_has_just_come_does_not_pass_one_that_waits() -> None:
         arrivals.heard(store.look(flood(store, 1)[0].id))
 
     arrivals = Arrivals(Deaf(), candidates.note_queued, lambda: NOW, wait=meanwhile, in_background=lambda _: None)
-    usage = Usage(store, MemoryRecords(), lambda: NOW)
+    usage = ClaimUsage(store, lambda: NOW)
     claims = Claims(store, candidates, arrivals, Backlogs(store), usage, lambda: NOW, LEASE)
 
     def present() -> bool:

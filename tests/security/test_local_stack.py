@@ -13,8 +13,8 @@ from emulators.serving import OwnMachineOnly, bind
 from emulators.settings import Backend, StackSettings
 from functions.apis import APIS, EVERYTHING
 from functions.http.authentication import Open
-from functions.http.bodies import FORM_TYPES
 from functions.http.endpoint import READING
+from functions.http.parsing import FORM_TYPES
 from functions.http.routing import PATH_NAME, SECRETS, Route
 from shared.address import LOOPBACK_GATEWAY
 from tests.functions.conftest import SETTINGS

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from functions.engine.token_bucket import TokenBucket
+from functions.engine.quotas import TokenBucket
 from tests.functions.world import Clock
 
 

@@ -23,6 +23,7 @@ from functions.engine.pool_status import Goal
 from functions.engine.pools import Pools
 from functions.http.authentication import Principal
 from functions.http.routing import Route
+from functions.ports import NewId
 from shared.domain.spec import Attestation, NodeSize
 
 MAX_TARGETS: Final = 100
@@ -158,7 +159,9 @@ def reconcile(body: ReconcileBody, pools: Pools) -> Reconciled:
     return Reconciled.of(pools.fill(goals) if body.dispatch else pools.look(goals), body.dispatch)
 
 
-def purchase(body: PurchaseBody, deployer: Principal, accounts: Accounts, pools: Pools, account_id: str) -> Purchase:
+def purchase(
+    body: PurchaseBody, deployer: Principal, accounts: Accounts, pools: Pools, new_id: NewId, account_id: str
+) -> Purchase:
     """Set the account's target, and order the missing machines. A repeat sets the same target."""
     if deployer.account != account_id:
         raise Forbidden("Cannot request capacity for other accounts")
@@ -175,9 +178,9 @@ def purchase(body: PurchaseBody, deployer: Principal, accounts: Accounts, pools:
         raise
     status = pools.fill_target(pool)
     return Purchase(
-        request_id=f"capacity-{UUID(accounts.new_id()).hex[:16]}",
+        request_id=f"capacity-{UUID(new_id()).hex[:16]}",
         charged_amount_usd=MONTHLY_USD[NodeSize(node_size)] * body.min_warm_count * body.months,
-        transaction_id=f"sim-{accounts.new_id()}",
+        transaction_id=f"sim-{new_id()}",
         balance_after=BALANCE,
         target=Target.of(status),
         capacity=Reconciled.of([status], dispatched=True),

@@ -22,9 +22,10 @@ from functions.domain.batches import Batch, Member, first_look
 from functions.domain.refusals import Invalid
 from functions.engine.batches import NO_BATCH, Batches
 from functions.engine.order_sets import OrderSet
-from functions.engine.orders import Orders, fingerprint
+from functions.engine.orders import fingerprint
 from functions.http.authentication import Principal
 from functions.http.routing import Route
+from functions.ports import Clock, NewId
 
 STARTED: Final = "Export jobs started. Use batch_id or each task_id to check status."
 
@@ -32,17 +33,18 @@ STARTED: Final = "Export jobs started. Use batch_id or each task_id to check sta
 def start_batch(
     body: BatchRequest,
     client: Principal,
-    orders: Orders,
     batches: Batches,
     settings: ExportsSettings,
+    clock: Clock,
+    new_id: NewId,
     idempotency_key: str | None,
 ) -> BatchStarted:
     """Start an export of each entity. The record of all is stored before the first."""
     repeated = [nth for nth, pi in enumerate(body.pis) if pi in body.pis[:nth]]
     if repeated:
         raise Invalid("Some fields of the body are wrong.", {f"pis.{repeated[0]}": "it is in the list already"})
-    now = orders.clock()
-    batch_id = request_ids.batch(client.account, idempotency_key or orders.new_id())
+    now = clock()
+    batch_id = request_ids.batch(client.account, idempotency_key or new_id())
     spare = 2 * len(body.pis)  # two ids may be equal
     ids = dict.fromkeys(request_ids.batch_order(batch_id, nth, now) for nth in range(spare))
     batch, seen = batches.create(

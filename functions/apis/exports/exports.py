@@ -19,7 +19,7 @@ from functions.engine.orders import NewOrder, Orders, fingerprint
 from functions.engine.outputs import Outputs
 from functions.http.authentication import Open, Principal
 from functions.http.routing import Download, Route
-from functions.ports import Snapshot
+from functions.ports import Clock, NewId, Snapshot
 from shared.domain.order import State
 from shared.domain.spec import ExportSpec, OrderKind
 
@@ -37,10 +37,16 @@ class DownloadQuery(BaseModel):
 
 
 def start_export(
-    body: ExportRequest, client: Principal, orders: Orders, settings: ExportsSettings, idempotency_key: str | None
+    body: ExportRequest,
+    client: Principal,
+    orders: Orders,
+    settings: ExportsSettings,
+    clock: Clock,
+    new_id: NewId,
+    idempotency_key: str | None,
 ) -> Started:
     spec = ExportSpec(pi=body.pi, options=body.options.chosen(), image=settings.image, region=settings.region)
-    order_id = request_ids.export(orders.clock(), orders.new_id())
+    order_id = request_ids.export(clock(), new_id())
     key = request_ids.unkeyed(order_id) if idempotency_key is None else idempotency_key
     limits = limits_of(settings)
     by_operator = client.owner is None

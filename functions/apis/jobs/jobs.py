@@ -19,6 +19,7 @@ from functions.engine.job_reports import NO_JOB
 from functions.engine.orders import NewOrder, Orders, fingerprint
 from functions.http.authentication import Principal
 from functions.http.routing import Route
+from functions.ports import NewId
 from shared.domain.spec import OrderKind, SessionSpec
 
 MAX_BYTES: Final = 1024 * 1024
@@ -27,9 +28,14 @@ STOPPABLE: Final = frozenset({JobStatus.PENDING, JobStatus.CLAIMED, JobStatus.RU
 
 
 def create_job(
-    body: JobRequest, client: Principal, orders: Orders, settings: JobsSettings, idempotency_key: str | None
+    body: JobRequest,
+    client: Principal,
+    orders: Orders,
+    settings: JobsSettings,
+    new_id: NewId,
+    idempotency_key: str | None,
 ) -> JobCreated:
-    job_id = request_ids.job(orders.new_id())
+    job_id = request_ids.job(new_id())
     key = request_ids.unkeyed(job_id) if idempotency_key is None else idempotency_key
     limits = _limits_of(body, settings)
     by_operator = client.owner is None

@@ -22,6 +22,7 @@ from functions.engine.job_launchers import NO_LAUNCHER, JobLaunchers
 from functions.http.authentication import Principal
 from functions.http.paging import fitting
 from functions.http.routing import Route
+from functions.ports import Clock
 from shared.domain.lanes import of_sessions
 
 HEARTBEAT_SECONDS: Final = 60
@@ -51,9 +52,9 @@ def heartbeat(body: LauncherRequest, caller: Principal, launchers: JobLaunchers,
     return Accepted()
 
 
-def list_launchers(caller: Principal, launchers: JobLaunchers, settings: JobsSettings) -> Launchers:
+def list_launchers(caller: Principal, launchers: JobLaunchers, settings: JobsSettings, clock: Clock) -> Launchers:
     """An operator sees every account's, any other caller those of its own account."""
-    now = launchers.clock()
+    now = clock()
     views = (
         LauncherView.of(launcher, now, launcher.stale(now, settings.stale_after))
         for launcher in launchers.list_launchers(caller.owner)

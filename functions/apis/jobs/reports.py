@@ -22,19 +22,24 @@ MAX_ERROR_BYTES: Final = 1024 * 1024
 def started(
     body: LauncherRequest, caller: Principal, reports: JobReports, settings: JobsSettings, job_id: str
 ) -> Accepted:
-    return _accept(body, caller, reports, settings, job_id, JobReport(ReportKind.STARTED))
+    reports.apply(body.launcher_id, caller.account, settings.stale_after, job_id, JobReport(ReportKind.STARTED))
+    return Accepted()
 
 
 def completed(
     body: LauncherRequest, caller: Principal, reports: JobReports, settings: JobsSettings, job_id: str
 ) -> Accepted:
-    return _accept(body, caller, reports, settings, job_id, JobReport(ReportKind.COMPLETED))
+    reports.apply(body.launcher_id, caller.account, settings.stale_after, job_id, JobReport(ReportKind.COMPLETED))
+    return Accepted()
 
 
 def failed(
     body: FailedRequest, caller: Principal, reports: JobReports, settings: JobsSettings, job_id: str
 ) -> Accepted:
-    return _accept(body, caller, reports, settings, job_id, JobReport(ReportKind.FAILED, body.error))
+    reports.apply(
+        body.launcher_id, caller.account, settings.stale_after, job_id, JobReport(ReportKind.FAILED, body.error)
+    )
+    return Accepted()
 
 
 def stopped(
@@ -42,18 +47,9 @@ def stopped(
 ) -> Accepted:
     """If nobody asked for the stop, the job has failed."""
     message = f"Its launcher stopped it with {body.signal}."
-    return _accept(body, caller, reports, settings, job_id, JobReport(ReportKind.STOPPED, message))
-
-
-def _accept(
-    body: LauncherRequest,
-    caller: Principal,
-    reports: JobReports,
-    settings: JobsSettings,
-    job_id: str,
-    report: JobReport,
-) -> Accepted:
-    reports.apply(body.launcher_id, caller.account, settings.stale_after, job_id, report)
+    reports.apply(
+        body.launcher_id, caller.account, settings.stale_after, job_id, JobReport(ReportKind.STOPPED, message)
+    )
     return Accepted()
 
 

@@ -13,11 +13,12 @@ from functions.engine.credentials import CallbackTokens
 from functions.http.authentication import Principal
 from functions.http.presence import Present
 from functions.http.routing import Route
+from functions.ports import Clock
 from shared.wire.launchers import ClaimAnswer, ClaimById, Claimed, ClaimRequest
 
 
 def claim(
-    body: ClaimRequest, launcher: Principal, claims: Claims, tokens: CallbackTokens, present: Present
+    body: ClaimRequest, launcher: Principal, claims: Claims, tokens: CallbackTokens, clock: Clock, present: Present
 ) -> ClaimAnswer:
     """`claimed` is null if no order fits. A claim by id may bring another order of the same lane, whose turn it is."""
     holder = holder_of(launcher.account, body.launcher, launcher.identity)
@@ -36,7 +37,7 @@ def claim(
         order_id=order.id,
         epoch=order.epoch,
         lease_until=order.lease.until,
-        lease_seconds=(order.lease.until - claims.clock()).total_seconds(),
+        lease_seconds=(order.lease.until - clock()).total_seconds(),
         spec=order.spec,
         callback_token=tokens.issue(order.id, order.epoch),
     )

@@ -15,6 +15,7 @@ from functions.engine.environments import Environments
 from functions.engine.leases import LauncherReport, Leases
 from functions.http.authentication import Principal
 from functions.http.routing import Route
+from functions.ports import Clock
 from shared.domain.order import Failure, Reason
 from shared.wire.base import Name
 from shared.wire.launchers import (
@@ -67,14 +68,14 @@ def update(body: UpdateRequest, launcher: Principal, leases: Leases, order_id: s
     return order_view(leases.report(order_id, _report(body, holder, request_id)))
 
 
-def heartbeat(body: HeartbeatRequest, launcher: Principal, leases: Leases) -> HeartbeatAnswer:
+def heartbeat(body: HeartbeatRequest, launcher: Principal, leases: Leases, clock: Clock) -> HeartbeatAnswer:
     """If the store did not renew a lease in time, it is in neither list: it stays valid, and the next heartbeat tries
     again.
     """
     holder = holder_of(launcher.account, body.launcher, launcher.identity)
     holds = [engine.LeaseId(hold.order_id, hold.epoch) for hold in body.holds]
     renewals = leases.heartbeat(holder, holds, body.attended)
-    now = leases.clock()
+    now = clock()
     return HeartbeatAnswer(
         renewed=tuple(
             Renewed(

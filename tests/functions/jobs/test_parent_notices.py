@@ -18,6 +18,7 @@ from functions.ports import KEYS_KEPT
 from shared.crash_points import Point
 from shared.domain.order import State
 from shared.domain.spec import MAX_PROMPT, SessionSpec
+from tests.functions.capacity.orders import unavailable
 from tests.functions.jobs import client
 from tests.functions.jobs.sessions import (
     created,
@@ -173,6 +174,20 @@ def test_a_job_whose_worker_reports_its_end_resumes_its_parent(world: World) -> 
     assert world.call_back(failed, "failed", **why).status_code == 200
 
     assert (len(resumed(world, "boss")), len(resumed(world, "boss-2"))) == (1, 1)
+
+
+def test_a_worker_that_repeats_its_report_resumes_the_parent_whose_notice_failed(
+    world: World, meanwhile: Meanwhile
+) -> None:
+    run(world, child := job(world, "child", "boss"))
+    upload(world, child)
+    meanwhile(world.ports.job_notices, "get", unavailable)
+    assert world.call_back(child, "completed", **OUTPUT).status_code == 200
+    assert resumed(world, "boss") == []
+
+    assert world.call_back(child, "completed", **OUTPUT).status_code == 200
+
+    assert len(resumed(world, "boss")) == 1
 
 
 @pytest.mark.parametrize("kind", ["completed", "failed", "stopped"])
