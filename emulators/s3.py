@@ -11,7 +11,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
 from emulators.processes import LOOPBACK, Server, StartFailed, accepts, await_ready, start, stop
-from emulators.s3_backend import Backend, a_backend, start_moto
+from emulators.s3_backend import MotoBackend, a_backend, start_moto
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import listen
 from emulators.settings import S3BackendSettings, S3Settings
@@ -37,7 +37,7 @@ def start_s3(port: int, logs: Path, access_key: str, secret: str, bucket: str) -
     return started
 
 
-def _start_proxy(port: int, backend: Backend, logs: Path, access_key: str, secret: str) -> Server:
+def _start_proxy(port: int, backend: MotoBackend, logs: Path, access_key: str, secret: str) -> Server:
     options = [f"--port={port}", f"--backend-port={backend.port}", f"--access-key={access_key}"]
     environment = {"LAUNCHYARD_S3_SECRET": secret, **backend.environment}
     server = start("the S3 proxy", [sys.executable, "-m", "emulators.s3", *options], logs / "s3.log", environment)
@@ -61,7 +61,7 @@ def create_bucket(endpoint: str, access_key: str, secret: str, bucket: str) -> N
 def serve(port: int = typer.Option(), backend_port: int = typer.Option(), access_key: str = typer.Option()) -> None:
     """Check each request on `port`, and forward it to moto on `backend_port`."""
     credentials = Credentials(access_key, read_or_exit(S3Settings).secret.get_secret_value())
-    backend = Backend(backend_port, read_or_exit(S3BackendSettings).word)
+    backend = MotoBackend(backend_port, read_or_exit(S3BackendSettings).word)
     proxy = CheckingProxy(backend, credentials, lambda: datetime.now(UTC))
     listen(proxy, port).serve_forever()  # signatures cover the Host header, and a client of R2 sends R2's name
 

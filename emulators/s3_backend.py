@@ -28,7 +28,7 @@ HEADER: Final = "x-launchyard-backend"
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
+class MotoBackend:
     """The port at which moto answers, and the word that it wants to hear in HEADER."""
 
     port: int
@@ -48,9 +48,9 @@ class Backend:
         return {"LAUNCHYARD_S3_BACKEND_WORD": self.word.get_secret_value()}
 
 
-def a_backend() -> Backend:
+def a_backend() -> MotoBackend:
     """Return a backend on a free port, with a new word. Raises StartFailed."""
-    return Backend(free_port(), SecretStr(secrets.token_urlsafe(32)))
+    return MotoBackend(free_port(), SecretStr(secrets.token_urlsafe(32)))
 
 
 class Guarded:
@@ -66,7 +66,7 @@ class Guarded:
         return self._app(environ, start_response)
 
 
-def start_moto(backend: Backend, logs: Path) -> Server:
+def start_moto(backend: MotoBackend, logs: Path) -> Server:
     """Start moto's server alone. Raises StartFailed."""
     argv = [sys.executable, "-m", "emulators.s3_backend", f"--port={backend.port}"]
     server = start("the S3 server (moto)", argv, logs / "moto.log", backend.environment)

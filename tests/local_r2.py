@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from botocore.httpsession import URLLib3Session
 
 from emulators.s3 import REGION, create_bucket
-from emulators.s3_backend import Backend
+from emulators.s3_backend import MotoBackend
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
 
@@ -109,7 +109,7 @@ class Multipart:
 
 
 @contextmanager
-def local_r2(moto: Backend, bucket: str) -> Iterator[LocalR2]:
+def local_r2(moto: MotoBackend, bucket: str) -> Iterator[LocalR2]:
     """Serve a proxy in front of moto, with a bucket of this name."""
     clock = Clock()
     proxy = CheckingProxy(moto, PARENT, clock)

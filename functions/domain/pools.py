@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from functions.domain.limits import Limits
+from functions.domain.limits import OrderLimits
 from functions.domain.order import Order, place
 from functions.domain.timing import backoff
 from shared.domain.order import State
@@ -21,7 +21,7 @@ POOLS: Final = UUID("f2b4c8a8-0c55-4f6e-9a53-5b3c5a2d7f10")
 """The namespace of pools' ids; a pool's id is the namespace of its orders' ids."""
 MAX_MACHINES: Final = 200
 """The limit of one pool."""
-LIMITS: Final = Limits(boot_seconds=1800)
+LIMITS: Final = OrderLimits(boot_seconds=1800)
 """The boot limit of a pool's orders: a cloud may take long."""
 SETTLED: Final = timedelta(minutes=10)
 """If an order ran for this long before it failed, its failure does not count as one in a row."""
@@ -35,7 +35,7 @@ Orders = Mapping[str, Order]
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Slot:
     """One slot of a pool (`place` is its number) and its current order, whose id depends on slot and generation."""
 
     order_id: str
@@ -69,7 +69,7 @@ class Pool:
     """Whether the pool has a target. If not, it was filled without one, or its target was removed."""
     places: int = 0
     """The highest slot number so far. No number is used twice, and so no order's id is."""
-    members: tuple[Member, ...] = ()
+    members: tuple[Slot, ...] = ()
 
     @property
     def managed(self) -> bool:
@@ -127,7 +127,7 @@ def passed_over(pool: Pool, order_id: str) -> Pool:
     return replace(pool, members=members)
 
 
-def order_for(pool: Pool, member: Member, now: datetime) -> Order:
+def order_for(pool: Pool, member: Slot, now: datetime) -> Order:
     """Return a new order for this slot. After each failure in a row, it waits longer before it can be claimed."""
     spec = CapacitySpec(
         datacenter=pool.datacenter,
@@ -140,7 +140,7 @@ def order_for(pool: Pool, member: Member, now: datetime) -> Order:
     return place(member.order_id, pool.account, spec, now, LIMITS, not_before)
 
 
-def stays(member: Member, orders: Orders) -> bool:
+def stays(member: Slot, orders: Orders) -> bool:
     """Return whether the slot counts towards the target. A slot that is being released does not, unless its machine
     cannot be stopped.
     """
@@ -169,14 +169,14 @@ def machines_of(pools: Sequence[Pool], open_orders: int) -> int:
     return sum(map(machines_asked, pools)) + released + max(open_orders - slots, 0)
 
 
-def _ended(member: Member, orders: Orders) -> bool:
+def _ended(member: Slot, orders: Orders) -> bool:
     return member.order_id in orders and orders[member.order_id].final
 
 
-def _surplus(staying: Sequence[Member], orders: Orders, count: int) -> set[str]:
+def _surplus(staying: Sequence[Slot], orders: Orders, count: int) -> set[str]:
     """Return at most `count` members to release. Within a state, the youngest slots come first."""
 
-    def sequence(member: Member) -> tuple[int, int]:
+    def sequence(member: Slot) -> tuple[int, int]:
         order = orders.get(member.order_id)
         return RELEASED_FIRST.index(order.state) if order else 0, -member.place
 
@@ -184,7 +184,7 @@ def _surplus(staying: Sequence[Member], orders: Orders, count: int) -> set[str]:
     return {member.order_id for member in sorted(stoppable, key=sequence)[: max(count, 0)]}
 
 
-def _failures(member: Member, ended: Order) -> int:
+def _failures(member: Slot, ended: Order) -> int:
     if ended.state is not State.FAILED:
         return 0
     ran_from = ended.entered.get(State.RUNNING)
@@ -192,6 +192,6 @@ def _failures(member: Member, ended: Order) -> int:
     return 1 if settled else member.failures + 1
 
 
-def _member(pool: Pool, number: int, generation: int = 1, failures: int = 0) -> Member:
+def _member(pool: Pool, number: int, generation: int = 1, failures: int = 0) -> Slot:
     order_id = str(uuid5(UUID(pool.id), f"{number}/{generation}"))
-    return Member(order_id, number, generation, failures)
+    return Slot(order_id, number, generation, failures)

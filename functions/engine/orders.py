@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from functions.domain.events import Cancel, Ring
-from functions.domain.limits import Limits
+from functions.domain.limits import OrderLimits
 from functions.domain.order import Order, place
 from functions.domain.refusals import Gone, Invalid, NotFound, QuotaExceeded, Unavailable, WrongState
 from functions.domain.rules import require_ended
@@ -38,7 +38,7 @@ class NewOrder:
 
     account: str
     spec: AnySpec
-    limits: Limits
+    limits: OrderLimits
     not_before: datetime | None
     idempotency_key: str
     fingerprint: str

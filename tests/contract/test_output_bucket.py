@@ -19,7 +19,7 @@ from werkzeug.http import parse_options_header
 
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.s3 import REGION, create_bucket, start_s3
-from emulators.s3_backend import Backend
+from emulators.s3_backend import MotoBackend
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
 from functions import wiring
@@ -99,7 +99,7 @@ def _put(url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
 
 
 @pytest.fixture
-def s3(moto: Backend, bucket_name: str) -> Iterator[HttpRig]:
+def s3(moto: MotoBackend, bucket_name: str) -> Iterator[HttpRig]:
     clock = Clock()
     proxy = CheckingProxy(moto, Credentials(ACCESS_KEY, SECRET), clock)
     with serving(proxy) as endpoint:

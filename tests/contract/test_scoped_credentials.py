@@ -11,7 +11,7 @@ import pytest
 from botocore.credentials import Credentials
 
 from emulators.s3 import create_bucket
-from emulators.s3_backend import Backend
+from emulators.s3_backend import MotoBackend
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_r2 import (
     PARENT,
@@ -41,7 +41,7 @@ DENIED: Final = (403, "AccessDenied")
 
 
 @pytest.fixture
-def r2(moto: Backend, bucket_name: str) -> Iterator[LocalR2]:
+def r2(moto: MotoBackend, bucket_name: str) -> Iterator[LocalR2]:
     """A store with an object of another order."""
     with local_r2(moto, bucket_name) as found:
         found.client().put_object(Bucket=bucket_name, Key=THEIRS, Body=BODY)

@@ -15,7 +15,7 @@ from emulators.environment import make_environment
 from emulators.fakes.compute.server import start_compute
 from emulators.processes import free_port, stop
 from emulators.services import python, start_functions
-from emulators.settings import Backend, StackSettings
+from emulators.settings import BackendChoice, StackSettings
 from shared.client import ControlPlane
 from shared.domain.order import Reason, State
 from shared.domain.spec import CapacitySpec, NodeSize
@@ -69,7 +69,7 @@ class Deployment:
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
     logs, port = tmp_path / "logs", free_port()
-    settings = StackSettings(port=port, compute_port=free_port(), backend=Backend.MEMORY, home=tmp_path)
+    settings = StackSettings(port=port, compute_port=free_port(), backend=BackendChoice.MEMORY, home=tmp_path)
     variables = make_environment(settings)
     compute = start_compute(settings.compute_port, logs, variables)
     try:

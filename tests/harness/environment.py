@@ -11,7 +11,7 @@ from emulators import google, s3, source
 from emulators.environment import make_environment
 from emulators.fakes.trust_authority import API_KEY, start_trust_authority
 from emulators.record import LOGS, Record
-from emulators.settings import BUCKET, Backend, StackSettings, free_ports
+from emulators.settings import BUCKET, BackendChoice, StackSettings, free_ports
 from functions.adapters.s3 import s3_client
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def running_environment(home: Path, services: Sequence[Service], **variables: st
 
     `variables` replace those that the environment would have: those of emulators that run already. Raises StartFailed.
     """
-    settings = StackSettings.model_validate({"home": home, "backend": Backend.GOOGLE, **free_ports()})
+    settings = StackSettings.model_validate({"home": home, "backend": BackendChoice.GOOGLE, **free_ports()})
     environment = Environment(home, settings, make_environment(settings) | variables)
     try:
         environment.start(services)

@@ -14,11 +14,11 @@ from functions.apis.exports.wire import (
     BatchStarted,
     BatchStatus,
     BatchTask,
-    Counts,
-    Status,
+    ExportStatus,
+    TaskCounts,
     milliseconds,
 )
-from functions.domain.batches import Batch, Member, first_look
+from functions.domain.batches import Batch, BatchMember, first_look
 from functions.domain.refusals import Invalid
 from functions.engine import request_ids
 from functions.engine.batches import NO_BATCH, Batches
@@ -53,7 +53,7 @@ def start_batch(
             image=settings.image,
             region=settings.region,
             limits=limits_of(settings),
-            members=tuple(Member(order_id, pi) for order_id, pi in zip(ids, body.pis, strict=False)),
+            members=tuple(BatchMember(order_id, pi) for order_id, pi in zip(ids, body.pis, strict=False)),
             fingerprint=hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
             created_at=now,
             due_at=first_look(now),
@@ -88,20 +88,20 @@ def _status(batch: Batch, seen: OrderSet) -> BatchStatus:
         if not (batch.complete and member.order_id in missing)
     )
     counts = Counter(task.status for task in tasks)
-    ended = Status.ERROR if counts[Status.ERROR] else Status.SUCCESS
+    ended = ExportStatus.ERROR if counts[ExportStatus.ERROR] else ExportStatus.SUCCESS
     return BatchStatus(
         batch_id=batch.id,
-        status=Status.PROCESSING if counts[Status.PROCESSING] else ended,
+        status=ExportStatus.PROCESSING if counts[ExportStatus.PROCESSING] else ended,
         created_at=milliseconds(batch.created_at),
         total=len(batch.members),
-        counts=Counts(**{status.value: counts[status] for status in Status}),
+        counts=TaskCounts(**{status.value: counts[status] for status in ExportStatus}),
         tasks=tasks,
     )
 
 
-def _status_of(seen: OrderSet, order_id: str) -> Status:
+def _status_of(seen: OrderSet, order_id: str) -> ExportStatus:
     order = seen.orders.get(order_id)
-    return Status.PROCESSING if order is None else STATUS_OF[order.state]
+    return ExportStatus.PROCESSING if order is None else STATUS_OF[order.state]
 
 
 ROUTES: Final = (

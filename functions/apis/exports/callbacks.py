@@ -5,7 +5,7 @@ from typing import Final
 from functions.apis.exports.dialect import missing
 from functions.apis.exports.exports import NO_TASK, require_task
 from functions.apis.exports.settings import ExportsSettings
-from functions.apis.exports.wire import CallbackRequest, Received, Status
+from functions.apis.exports.wire import CallbackRequest, ExportStatus, Received
 from functions.domain.events import Fail
 from functions.domain.order import Order
 from functions.domain.refusals import Conflict, Invalid, LeaseLost, Malformed, NotFound, WrongState
@@ -64,9 +64,9 @@ def _receive(
     request_id = request_ids.worker_report("callback", epoch, body.model_dump_json())
 
     def apply() -> None:
-        if body.status is Status.SUCCESS:
+        if body.status is ExportStatus.SUCCESS:
             _succeed(body, outputs, task_id, epoch, request_id)
-        elif body.status is Status.ERROR:
+        elif body.status is ExportStatus.ERROR:
             leases.worker_failed(task_id, Fail(request_id, epoch, Reason.PROGRAM_FAILED, body.error))
         else:
             raise Invalid("Some fields of the body are wrong.", {"status": "use success or error"})

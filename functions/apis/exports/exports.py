@@ -14,7 +14,7 @@ from functions.apis.exports.dialect import NoOutput
 from functions.apis.exports.settings import ExportsSettings
 from functions.apis.exports.wire import STATUS_OF, ExportRequest, Health, Started, TaskStatus, milliseconds
 from functions.domain.access import Role
-from functions.domain.limits import POLICIES, Limits
+from functions.domain.limits import POLICIES, OrderLimits
 from functions.domain.order import Order
 from functions.domain.refusals import Malformed, NotFound
 from functions.engine import request_ids
@@ -97,7 +97,7 @@ def require_task(orders: Orders, task_id: str, owner: str | None) -> tuple[Order
     return order, order.spec
 
 
-def limits_of(settings: ExportsSettings) -> Limits:
+def limits_of(settings: ExportsSettings) -> OrderLimits:
     return replace(POLICIES[OrderKind.EXPORT].limits, run_seconds=settings.run_seconds)
 
 

@@ -9,7 +9,7 @@ from structlog.contextvars import bind_contextvars
 from functions.apis.jobs.dialect import CLIENTS, StopFailed
 from functions.apis.jobs.settings import JobsSettings
 from functions.apis.jobs.wire import JobCreated, JobRequest, JobStatus, JobStopped, JobView, status_of
-from functions.domain.limits import POLICIES, Limits
+from functions.domain.limits import POLICIES, OrderLimits
 from functions.domain.order import Order
 from functions.domain.refusals import Malformed, NotFound, WrongState
 from functions.engine import request_ids
@@ -90,7 +90,7 @@ def _not_stoppable(order: Order) -> Malformed:
     return Malformed(f"Job cannot be stopped (status: {status_of(order)})")
 
 
-def _limits_of(body: JobRequest, settings: JobsSettings) -> Limits:
+def _limits_of(body: JobRequest, settings: JobsSettings) -> OrderLimits:
     limits = POLICIES[OrderKind.SESSION].limits
     return replace(limits, queue_seconds=settings.unmatched_seconds) if body.labels else limits
 

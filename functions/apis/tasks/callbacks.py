@@ -66,7 +66,7 @@ class CallbackBody(BaseModel):
     """With `failed`: that of the program which the worker ran; None also if it is no integer."""
 
 
-class Accepted(BaseModel):
+class CallbackAccepted(BaseModel):
     """`ignored` is true if the report changed nothing: it was sent before, or came after the task's end."""
 
     ok: Literal[True] = True
@@ -75,7 +75,7 @@ class Accepted(BaseModel):
 
 def report(
     body: CallbackBody, tokens: CallbackTokens, leases: Leases, task_id: str, secret: str, callback: str
-) -> Accepted:
+) -> CallbackAccepted:
     """Apply the report of a machine that we started, at the epoch of its secret."""
     kind, epoch = _kind(callback), tokens.epoch_of(task_id, secret)
     if epoch is None:
@@ -86,7 +86,7 @@ def report(
     return _apply(_task(leases, task_id, kind), epoch, kind, body, leases)
 
 
-def report_unsigned(body: CallbackBody, settings: TasksSettings, leases: Leases, callback: str) -> Accepted:
+def report_unsigned(body: CallbackBody, settings: TasksSettings, leases: Leases, callback: str) -> CallbackAccepted:
     """Apply the report of any worker, at the present epoch of the task that the body names."""
     if not settings.open_callbacks:
         log_ignored(Ignored.FORGED, body.task_id, callback)
@@ -98,11 +98,11 @@ def report_unsigned(body: CallbackBody, settings: TasksSettings, leases: Leases,
     return _apply(seen, seen.order.epoch, kind, body, leases)
 
 
-def _apply(seen: Snapshot, epoch: int, kind: Callback, body: CallbackBody, leases: Leases) -> Accepted:
+def _apply(seen: Snapshot, epoch: int, kind: Callback, body: CallbackBody, leases: Leases) -> CallbackAccepted:
     why = leases.foreign_worker_reported(seen, _event(kind, epoch, body))
     if why is not None:
         log_ignored(why, seen.order.id, kind)
-    return Accepted(ignored=why is not None)
+    return CallbackAccepted(ignored=why is not None)
 
 
 def _event(kind: Callback, epoch: int, body: CallbackBody) -> Start | Succeed | Fail:
