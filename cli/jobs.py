@@ -206,7 +206,7 @@ def _job(api: ControlPlane, job: str) -> OrderView:
             raise
         raise NotAJob(f"There is no job {job} of this account: `launchyard job list` shows its jobs.") from None
     if order.kind is not OrderKind.SESSION:
-        raise NotAJob(f"The order {job} is no job, its kind is {order.kind}: `launchyard order get {job}` shows it.")
+        raise NotAJob(f"The order {job} is not a job: its kind is {order.kind}: `launchyard order get {job}` shows it.")
     return order
 
 

@@ -127,7 +127,7 @@ def _read(file: Path, kind: type[AnyModel]) -> AnyModel:
         advice = "run the command from a checkout of the repository (`make setup`, then `.venv/bin/launchyard`)"
         raise SettingsWrong(f"{file} is not there: {advice}") from None
     except ValueError:
-        raise SettingsWrong(f"{file} is no JSON: restore it with `git checkout`") from None
+        raise SettingsWrong(f"{file} is not JSON: restore it with `git checkout`") from None
     return _parsed(kind, document, file)
 
 

@@ -93,7 +93,7 @@ def test_a_check_ends_when_its_time_is_over(live: Live) -> None:
 
     assert {row.verdict for row in rows} == {RowVerdict.UNSEEN}
     assert live.fake.asked == []
-    assert f"{BUDGET_SECONDS:.0f} s were over" in rows[0].found
+    assert f"timed out after {BUDGET_SECONDS:.0f} s" in rows[0].found
 
 
 def test_credentials_that_google_does_not_accept_end_the_check(live: Live) -> None:
