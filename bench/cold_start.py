@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emulators.environment import make_environment
-from emulators.settings import Backend, StackSettings
+from emulators.settings import BackendChoice, StackSettings
 from tools.installed_bundle import InstalledBundle, install, services, settings_of
 
 ROUNDS: Final = 3
@@ -75,7 +75,7 @@ def measure(bundle: InstalledBundle, source: Path, target: str) -> Mapping[str, 
 
 
 def environment(target: str) -> dict[str, str]:
-    values = make_environment(StackSettings(backend=Backend.GOOGLE))
+    values = make_environment(StackSettings(backend=BackendChoice.GOOGLE))
     emulators = {name: value for name, value in values.items() if name.endswith("_EMULATOR_HOST")}
     own = {} if target == FLOOR else settings_of(target, values)
     return {"GOOGLE_CLOUD_PROJECT": values["GOOGLE_CLOUD_PROJECT"], "FUNCTION_TARGET": target, **emulators, **own}

@@ -14,7 +14,7 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
-from bench.one_of_each import KINDS, Deployment, Life, deployment, registered
+from bench.one_of_each import KINDS, CostedDeployment, Life, deployment, registered
 from bench.operations import Operations, Unit
 from bench.prices import DAYS, INSTANCE_SECOND, PUBSUB, cost
 from emulators.processes import StartFailed
@@ -49,7 +49,7 @@ def main() -> None:
     out.print(bill(idle, counts))
 
 
-def without_orders(here: Deployment) -> dict[str, Operations]:
+def without_orders(here: CostedDeployment) -> dict[str, Operations]:
     """Return what each sends again and again although there are no orders: one request of each."""
     poll = f"/launcher/jobs?launcher_id={registered(here)['launcher_id']}"
     sent = {

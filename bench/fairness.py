@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from functions.apis import APIS, EVERYTHING
-from functions.domain.limits import POLICIES, Limits
+from functions.domain.limits import POLICIES, OrderLimits
 from functions.domain.quotas import Quotas
 from functions.engine.claims import Claimant, Claims, NextClaim
 from functions.engine.orders import NewOrder, Orders
@@ -125,7 +125,7 @@ class Simulation:
         for _, (limits, not_before) in zip(range(self._plan.flood), cycle(ways), strict=False):
             self._place(FLOODER, limits, not_before)
 
-    def _place(self, account: str, limits: Limits = LIMITS, not_before: datetime | None = None) -> str:
+    def _place(self, account: str, limits: OrderLimits = LIMITS, not_before: datetime | None = None) -> str:
         return self._orders.create(NewOrder(account, SPEC, limits, not_before, str(uuid4()), "")).id
 
 

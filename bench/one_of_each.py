@@ -29,7 +29,7 @@ from emulators.processes import stop
 from emulators.seeding import seed
 from emulators.services import FUNCTIONS
 from emulators.serving import serving
-from emulators.settings import BUCKET, DATACENTER, Backend, StackSettings, free_ports
+from emulators.settings import BUCKET, DATACENTER, BackendChoice, StackSettings, free_ports
 from functions import wiring
 from functions.domain.access import Role
 from shared.client import ControlPlane
@@ -56,7 +56,7 @@ class Life:
     repeats: Mapping[str, Operations] = field(default_factory=dict)
 
 
-class Deployment:
+class CostedDeployment:
     """The control plane: behind its address, each request of `caller` and `ask` meets a new instance."""
 
     def __init__(self, environment: Mapping[str, str], meter: Meter, folder: Path) -> None:
@@ -68,7 +68,7 @@ class Deployment:
         return self._app(environ, start_response)
 
     @contextmanager
-    def served(self) -> Iterator["Deployment"]:
+    def served(self) -> Iterator["CostedDeployment"]:
         """Serve it. Its clock is this object (`now`), which `afterwards` moves."""
         with patch.object(wiring, "datetime", self), serving(counting_requests(self, self.meter)) as self.url:
             yield self
@@ -110,11 +110,11 @@ class Deployment:
 
 
 @contextmanager
-def deployment() -> Iterator[Deployment]:
+def deployment() -> Iterator[CostedDeployment]:
     """Run the control plane on the emulators and the local S3, and count what this process does."""
     with tempfile.TemporaryDirectory() as home, ExitStack() as running:
         folder = Path(home)
-        settings = StackSettings.model_validate({**free_ports(), "backend": Backend.GOOGLE})
+        settings = StackSettings.model_validate({**free_ports(), "backend": BackendChoice.GOOGLE})
         environment = make_environment(settings) | {"LAUNCHER_POLL_TIMEOUT": "1"}
         running.callback(stop, start_firestore(settings.firestore_port, folder))
         running.callback(stop, start_pubsub(settings.pubsub_port, folder))
@@ -124,32 +124,32 @@ def deployment() -> Iterator[Deployment]:
         seed(environment)
         os.environ.update(environment, FUNCTION_TARGET="everything", FUNCTION_SIGNATURE_TYPE="http")
         meter = running.enter_context(metered(environment["LAUNCHYARD_S3_ENDPOINT"]))
-        here = running.enter_context(Deployment(environment, meter, folder).served())
+        here = running.enter_context(CostedDeployment(environment, meter, folder).served())
         here.sweep()  # the clients connect
         yield here
 
 
-def capacity(here: Deployment) -> Life:
+def capacity(here: CostedDeployment) -> Life:
     """A machine that its client releases."""
     begun, claimed, worker = start(here, CapacitySpec(datacenter=DATACENTER, node_size=NodeSize.TINY))
     repeats = repeated(here, claimed, worker)
     return Life(begun + here.meter.during(lambda: release(here, claimed)) + here.afterwards(), repeats)
 
 
-def export(here: Deployment) -> Life:
+def export(here: CostedDeployment) -> Life:
     begun, claimed, worker = start(here, ExportSpec(pi="01K9MHPYR07M6YMZ1QGR8DZB8S"))
     repeats = repeated(here, claimed, worker)
     repeats["progress"] = here.meter.during(lambda: worker.progress({"entities": 1}))
     return Life(begun + here.meter.during(lambda: complete(here, claimed, worker)) + here.afterwards(), repeats)
 
 
-def task(here: Deployment) -> Life:
+def task(here: CostedDeployment) -> Life:
     begun, claimed, worker = start(here, TaskSpec(command=("true",)))
     repeats = repeated(here, claimed, worker)
     return Life(begun + here.meter.during(lambda: complete(here, claimed, worker)) + here.afterwards(), repeats)
 
 
-def agents_job(here: Deployment) -> Life:
+def agents_job(here: CostedDeployment) -> Life:
     """A job for a launcher that polls, with the reports of its executor."""
     by = registered(here)
 
@@ -168,13 +168,13 @@ def agents_job(here: Deployment) -> Life:
     return Life(here.meter.during(run) + here.afterwards())
 
 
-def registered(here: Deployment) -> dict[str, str]:
+def registered(here: CostedDeployment) -> dict[str, str]:
     """Register an agent launcher, and return the field that names it."""
     answer = here.ask(Role.LAUNCHER, "POST", "/launcher/register", {"hostname": "bench", "executor_type": "bench"})
     return {"launcher_id": answer["launcher_id"]}
 
 
-def start(here: Deployment, spec: AnySpec) -> tuple[Operations, Claimed, Callbacks]:
+def start(here: CostedDeployment, spec: AnySpec) -> tuple[Operations, Claimed, Callbacks]:
     """Bring a new order to where its worker runs; return what that took, the claim, and the worker."""
     begun: list[tuple[Claimed, Callbacks]] = []
 
@@ -196,7 +196,7 @@ def start(here: Deployment, spec: AnySpec) -> tuple[Operations, Claimed, Callbac
     return counted, *begun.pop()
 
 
-def repeated(here: Deployment, claimed: Claimed, worker: Callbacks) -> dict[str, Operations]:
+def repeated(here: CostedDeployment, claimed: Claimed, worker: Callbacks) -> dict[str, Operations]:
     """Return what happens again and again while the order runs. A heartbeat's other part is the launcher's, not its."""
     hold = Hold(order_id=claimed.order_id, epoch=claimed.epoch)
     renewal = here.meter.during(lambda: here.heartbeat(hold)) - here.meter.during(here.heartbeat)
@@ -209,14 +209,14 @@ def repeated(here: Deployment, claimed: Claimed, worker: Callbacks) -> dict[str,
     return {"renewals": renewal, "worker's looks": here.meter.during(worker.started_again), "client's looks": looks}
 
 
-def release(here: Deployment, claimed: Claimed) -> None:
+def release(here: CostedDeployment, claimed: Claimed) -> None:
     with here.caller(Role.CLIENT) as client:
         client.cancel_order(claimed.order_id)
     with here.caller(Role.LAUNCHER) as launcher:
         launcher.update(claimed.order_id, Stopped(**reporter(claimed)))
 
 
-def complete(here: Deployment, claimed: Claimed, worker: Callbacks) -> None:
+def complete(here: CostedDeployment, claimed: Claimed, worker: Callbacks) -> None:
     """Upload an output, report it, remove the machine, and download the output."""
     file, text = here.folder / "output.txt", f"the output of {claimed.order_id}".encode()
     file.write_bytes(text)
@@ -235,7 +235,7 @@ def complete(here: Deployment, claimed: Claimed, worker: Callbacks) -> None:
         client.download_output(order, here.folder / "downloaded.txt")
 
 
-def worker_of(here: Deployment, claimed: Claimed) -> Callbacks:
+def worker_of(here: CostedDeployment, claimed: Claimed) -> Callbacks:
     http = httpx.Client(trust_env=False, timeout=60)
     config = WorkerConfig(
         order_id=claimed.order_id,
@@ -251,7 +251,7 @@ def reporter(claimed: Claimed) -> dict[str, Any]:
     return {"request_id": str(uuid4()), "launcher": LAUNCHER, "epoch": claimed.epoch}
 
 
-KINDS: Final[Mapping[str, Callable[[Deployment], Life]]] = {
+KINDS: Final[Mapping[str, Callable[[CostedDeployment], Life]]] = {
     "capacity": capacity,
     "export": export,
     "task": task,

@@ -36,7 +36,7 @@ from emulators.environment import KEY_OF, make_environment
 from emulators.google import start_pubsub
 from emulators.processes import Server, StartFailed, free_port, stop
 from emulators.seeding import seed
-from emulators.settings import PROJECT, Backend, StackSettings
+from emulators.settings import PROJECT, BackendChoice, StackSettings
 from functions.adapters import order_document
 from functions.adapters.firestore import ORDERS
 from functions.domain.access import Role
@@ -100,7 +100,7 @@ def instance() -> Iterator[tuple[str, Mapping[str, str], Server, Path]]:
         servers.callback(stop, start_pubsub(pubsub_port, Path(home)))
         firestore_port = int(os.environ["FIRESTORE_EMULATOR_HOST"].rpartition(":")[2])
         settings = StackSettings(
-            port=port, firestore_port=firestore_port, pubsub_port=pubsub_port, backend=Backend.GOOGLE
+            port=port, firestore_port=firestore_port, pubsub_port=pubsub_port, backend=BackendChoice.GOOGLE
         )
         reads = Path(home) / "reads"
         environment = make_environment(settings) | {"READS": str(reads)}

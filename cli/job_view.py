@@ -20,7 +20,7 @@ CHUNK: Final = 1 << 16
 """Bytes, or characters, of a log that are printed at once."""
 
 
-class Status(StrEnum):
+class StatusWord(StrEnum):
     """The contract's words for the state of a job."""
 
     PENDING = "pending"
@@ -32,15 +32,15 @@ class Status(StrEnum):
     STOPPED = "stopped"
 
 
-STATUS: Final[Mapping[State | str, Status]] = {
-    State.QUEUED: Status.PENDING,
-    State.CLAIMED: Status.CLAIMED,
-    State.PROVISIONING: Status.CLAIMED,
-    State.RUNNING: Status.RUNNING,
-    State.SUCCEEDED: Status.COMPLETED,
-    State.FAILED: Status.FAILED,
-    State.EXPIRED: Status.FAILED,
-    State.CANCELLED: Status.STOPPED,
+STATUS: Final[Mapping[State | str, StatusWord]] = {
+    State.QUEUED: StatusWord.PENDING,
+    State.CLAIMED: StatusWord.CLAIMED,
+    State.PROVISIONING: StatusWord.CLAIMED,
+    State.RUNNING: StatusWord.RUNNING,
+    State.SUCCEEDED: StatusWord.COMPLETED,
+    State.FAILED: StatusWord.FAILED,
+    State.EXPIRED: StatusWord.FAILED,
+    State.CANCELLED: StatusWord.STOPPED,
 }
 
 
@@ -64,7 +64,7 @@ class JobList(BaseModel):
 def status_of(order: OrderView) -> str:
     """Return the contract's word for the job's state."""
     if order.cancel_requested and order.state not in FINAL:
-        return Status.STOPPING
+        return StatusWord.STOPPING
     return STATUS.get(order.state, order.state)
 
 
@@ -81,7 +81,7 @@ def print_jobs(page: OrderList, as_json: bool) -> None:
     if as_json:
         view.print_document(JobList(jobs=tuple(map(JobView.of, page.orders)), next=page.next))
         return
-    widths = {"job": view.ID_WIDTH, "status": max(map(len, Status))}
+    widths = {"job": view.ID_WIDTH, "status": max(map(len, StatusWord))}
     columns = [Column(name, no_wrap=True, min_width=width) for name, width in widths.items()]
     table = Table(*columns, Column("session", overflow="fold"), "reason", "created", box=None, pad_edge=False)
     for order in page.orders:

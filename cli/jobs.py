@@ -10,7 +10,7 @@ from uuid import uuid4
 import typer
 
 from cli import job_view, view
-from cli.job_view import Status, status_of
+from cli.job_view import StatusWord, status_of
 from cli.orders import Key, QueueTtl, RunTimeout
 from cli.results import download, follow
 from cli.settings import open_control_plane
@@ -181,7 +181,7 @@ def _place(
             with _continuing(order.id):
                 order = follow(api, order.id, timeout, (lambda _: None) if as_json else job_view.print_step)
     job_view.print_job(order, as_json)
-    if wait and status_of(order) != Status.COMPLETED:
+    if wait and status_of(order) != StatusWord.COMPLETED:
         raise typer.Exit(FAILED)
 
 
@@ -206,7 +206,7 @@ def _job(api: ControlPlane, job: str) -> OrderView:
             raise
         raise NotAJob(f"There is no job {job} of this account: `launchyard job list` shows its jobs.") from None
     if order.kind is not OrderKind.SESSION:
-        raise NotAJob(f"The order {job} is no job, its kind is {order.kind}: `launchyard order get {job}` shows it.")
+        raise NotAJob(f"The order {job} is not a job: its kind is {order.kind}: `launchyard order get {job}` shows it.")
     return order
 
 

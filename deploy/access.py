@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
-from deploy.rows import APPLY, Row, Verdict
+from deploy.rows import APPLY, Row, RowVerdict
 
 PUBLIC: Final = frozenset({"allUsers", "allAuthenticatedUsers"})
 AGENT: Final = "gcp-sa-"
@@ -62,11 +62,11 @@ def compare_grants(
         if grant in held:
             yield Row(subject, name)
         else:
-            yield Row(subject, name, Verdict.MISSING, "it is not granted", APPLY)
+            yield Row(subject, name, RowVerdict.MISSING, "it is not granted", APPLY)
     for grant in sorted(held - wanted):
         if grant.member in PUBLIC or is_ours(grant.member):
             take = f"{resource.remove} --member={grant.member} --role={grant.role}"
-            yield Row(subject, _name(grant, resource), Verdict.EXCESS, "it is granted, and not needed", take)
+            yield Row(subject, _name(grant, resource), RowVerdict.EXCESS, "it is granted, and not needed", take)
 
 
 def _name(grant: Grant, resource: Resource) -> str:

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Final
 
-from deploy.data import Outputs, TerraformData
-from deploy.deployment import EVERYTHING, SWEEP, Deployment, Target
+from deploy.data import TerraformData, TerraformOutputs
+from deploy.deployment import EVERYTHING, SWEEP, Deployment, DeploymentTarget
 from deploy.entities import accounts, address, apis, bucket, build, doorbell, firestore, functions, scheduler, secrets
 from deploy.entities.functions import Function
 from deploy.google import Google
@@ -18,11 +18,13 @@ FEDERATED: Final = "external_account"
 """The type of the credentials of hosts that have an identity of another issuer (https://google.aip.dev/auth/4117)."""
 
 
-def check(google: Google, target: Target, data: TerraformData, outputs: Outputs | None = None) -> Sequence[Row]:
+def check(
+    google: Google, target: DeploymentTarget, data: TerraformData, outputs: TerraformOutputs | None = None
+) -> Sequence[Row]:
     """Return a row for each thing that must be there, and for each that should not. Raises LoggedOut."""
     deployed = see(functions.FUNCTIONS, lambda: functions.read_functions(google, target))
     heard = see(doorbell.SUBSCRIPTIONS, lambda: doorbell.read_subscriptions(google, target.project))
-    deployment = recognise(target, data, outputs or Outputs(), deployed, doorbell.pools_of(heard, target.name))
+    deployment = recognise(target, data, outputs or TerraformOutputs(), deployed, doorbell.pools_of(heard, target.name))
     comparisons = (
         lambda: apis.compare(deployment, apis.look(google, deployment)),
         lambda: accounts.compare(deployment, accounts.look(google, deployment)),
@@ -41,9 +43,9 @@ def check(google: Google, target: Target, data: TerraformData, outputs: Outputs 
 
 
 def recognise(
-    target: Target,
+    target: DeploymentTarget,
     data: TerraformData,
-    outputs: Outputs,
+    outputs: TerraformOutputs,
     deployed: Seen[functions.Functions],
     pools: frozenset[str],
 ) -> Deployment:
@@ -64,7 +66,7 @@ def recognise(
     )
 
 
-def _has_gateway(outputs: Outputs, deployed: Iterable[str]) -> bool:
+def _has_gateway(outputs: TerraformOutputs, deployed: Iterable[str]) -> bool:
     """Return whether each service has a function of its own. If nothing shows it, one serves everything."""
     services = frozenset(outputs.functions) or frozenset(deployed)
     return EVERYTHING not in services and bool(services - {SWEEP})

@@ -54,7 +54,7 @@ def check(
     from deploy.check import check as look_at
     from deploy.credentials import find
     from deploy.data import read_data, read_outputs
-    from deploy.deployment import Target
+    from deploy.deployment import DeploymentTarget
     from deploy.google import Endpoints, Google
 
     with _explained():
@@ -63,7 +63,7 @@ def check(
         emulators = {"pubsub": f"http://{settings.pubsub_emulator}"} if settings.pubsub_emulator else {}
         google = Google(find(project), Endpoints(settings.google_endpoint, emulators))
         try:
-            rows = look_at(google, Target(project, region, name), data, given)
+            rows = look_at(google, DeploymentTarget(project, region, name), data, given)
         finally:
             google.close()
     if as_json:

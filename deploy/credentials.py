@@ -32,7 +32,7 @@ class OperatorCredentials:
             try:
                 self.credentials.before_request(Request(), "GET", url, headers)  # type: ignore[no-untyped-call]
             except GoogleAuthError as error:
-                raise LoggedOut(f"no token could be had ({type(error).__name__}): {LOGIN_ADVICE}") from None
+                raise LoggedOut(f"Google issued no token ({type(error).__name__}): {LOGIN_ADVICE}") from None
         return headers
 
 

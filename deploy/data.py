@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.alias_generators import to_camel
 
+from deploy.shapes import CamelDocument
 from shared.settings import SettingsWrong, explain
 
 INFRA: Final = Path(__file__).parents[1] / "infra"
@@ -19,7 +19,7 @@ INDEXES: Final = Path("firestore.indexes.json")
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
-class Use(StrEnum):
+class Requirement(StrEnum):
     """What a service needs of the world."""
 
     FIRESTORE = "firestore"
@@ -29,14 +29,10 @@ class Use(StrEnum):
     TRUST_AUTHORITY = "trust_authority"
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
-
-
-class Service(_Shape):
+class DeployedService(CamelDocument):
     """A deployed function: what it uses, and the names of the settings that it reads."""
 
-    uses: frozenset[Use]
+    uses: frozenset[Requirement]
     secrets: frozenset[str]
     settings: frozenset[str]
 
@@ -45,29 +41,29 @@ class Service(_Shape):
         return self.settings | self.secrets
 
 
-class Services(_Shape):
-    services: Mapping[str, Service]
+class Services(CamelDocument):
+    services: Mapping[str, DeployedService]
 
 
-class IndexedField(_Shape):
+class IndexedField(CamelDocument):
     field_path: str
     order: str | None = None
     array_config: str | None = None
 
 
-class Index(_Shape):
+class Index(CamelDocument):
     collection_group: str
     query_scope: str
     fields: tuple[IndexedField, ...]
 
 
-class FieldIndex(_Shape):
+class FieldIndex(CamelDocument):
     query_scope: str
     order: str | None = None
     array_config: str | None = None
 
 
-class FieldOverride(_Shape):
+class FieldOverride(CamelDocument):
     """The single-field indexes of a field, instead of the automatic ones."""
 
     collection_group: str
@@ -75,14 +71,14 @@ class FieldOverride(_Shape):
     indexes: tuple[FieldIndex, ...]
 
 
-class Indexes(_Shape):
+class Indexes(CamelDocument):
     indexes: tuple[Index, ...]
     field_overrides: tuple[FieldOverride, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TerraformData:
-    services: Mapping[str, Service]
+    services: Mapping[str, DeployedService]
     indexes: Indexes
 
 
@@ -94,7 +90,7 @@ class LauncherConfig(BaseModel):
     credentials: Mapping[str, Any] | None = None
 
 
-class Outputs(BaseModel):
+class TerraformOutputs(BaseModel):
     """What a check uses of `terraform output -json`; each may be missing. `functions` are by service."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -111,7 +107,7 @@ def read_data(infra: Path = INFRA) -> TerraformData:
     return TerraformData(services=_read(infra / SERVICES, Services).services, indexes=_read(infra / INDEXES, Indexes))
 
 
-def read_outputs(file: Path) -> Outputs:
+def read_outputs(file: Path) -> TerraformOutputs:
     """Return what `terraform output -json` has written to a file. Raises SettingsWrong."""
     try:
         document = json.loads(file.read_bytes())
@@ -121,7 +117,7 @@ def read_outputs(file: Path) -> Outputs:
     except (ValueError, AttributeError, KeyError, TypeError):
         advice = "run `terraform output -json > FILE`, for all outputs at once"
         raise SettingsWrong(f"--outputs: {file} is not what Terraform writes: {advice}") from None
-    return _parsed(Outputs, {name: value for name, value in given.items() if value is not None}, file)
+    return _parsed(TerraformOutputs, {name: value for name, value in given.items() if value is not None}, file)
 
 
 def _read(file: Path, kind: type[AnyModel]) -> AnyModel:
@@ -131,7 +127,7 @@ def _read(file: Path, kind: type[AnyModel]) -> AnyModel:
         advice = "run the command from a checkout of the repository (`make setup`, then `.venv/bin/launchyard`)"
         raise SettingsWrong(f"{file} is not there: {advice}") from None
     except ValueError:
-        raise SettingsWrong(f"{file} is no JSON: restore it with `git checkout`") from None
+        raise SettingsWrong(f"{file} is not JSON: restore it with `git checkout`") from None
     return _parsed(kind, document, file)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from deploy.access import Grant, account_member
-from deploy.data import Service, TerraformData, Use
+from deploy.data import DeployedService, Requirement, TerraformData
 from deploy.settings import NAME
 
 SHORT_NAME: Final = "ly"
@@ -71,7 +71,7 @@ BUCKET_SETTINGS: Final = {S3: frozenset({"LAUNCHYARD_S3_ACCESS_KEY_ID"}), GCS: f
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class DeploymentTarget:
     """Where the deployment is, and the first part of its resources' names."""
 
     project: str
@@ -87,7 +87,7 @@ class Deployment:
     bells, and `federated` those of them whose launchers have an identity of another issuer.
     """
 
-    target: Target
+    target: DeploymentTarget
     data: TerraformData
     gateway: bool
     database: str
@@ -97,7 +97,7 @@ class Deployment:
     federated: frozenset[str] = field(default_factory=frozenset)
 
     @property
-    def services(self) -> Mapping[str, Service]:
+    def services(self) -> Mapping[str, DeployedService]:
         """The services that are deployed in this shape."""
         known = self.data.services
         wanted = (known.keys() - {EVERYTHING}) if self.gateway else {EVERYTHING, SWEEP}
@@ -160,15 +160,21 @@ class Deployment:
         builder = account_member(self.account("builder"))
         return frozenset({Grant(builder, LOG_WRITER), Grant(builder, OBJECT_VIEWER)})
 
-    def users_of(self, use: Use) -> frozenset[Grant]:
+    def users_of(self, use: Requirement) -> frozenset[Grant]:
         """Return the grants on what this use needs: the database, the topic or the bucket."""
-        role = {Use.FIRESTORE: DATASTORE_USER, Use.DOORBELL: PUBLISHER, Use.BUCKET: OBJECT_USER}[use]
+        role = {
+            Requirement.FIRESTORE: DATASTORE_USER,
+            Requirement.DOORBELL: PUBLISHER,
+            Requirement.BUCKET: OBJECT_USER,
+        }[use]
         using = [name for name, service in self.services.items() if use in service.uses]
         return frozenset(Grant(account_member(self.account(name)), role) for name in using)
 
     def signers(self) -> frozenset[str]:
         """Return the services whose accounts sign URLs of a bucket of Cloud Storage, as themselves."""
-        return frozenset(name for name, service in self.services.items() if self.in_gcs and Use.BUCKET in service.uses)
+        return frozenset(
+            name for name, service in self.services.items() if self.in_gcs and Requirement.BUCKET in service.uses
+        )
 
     def settings(self, service: str) -> frozenset[str]:
         """Return the settings without which this service does not start, or not do what it should."""

@@ -126,7 +126,7 @@ class Google:
     def _send(self, method: str, api: str, path: str, query: Mapping[str, str | int], body: object) -> httpx.Response:
         """Raises MayPass, NotThere, LoggedOut."""
         if (left := self._ends - self._timer()) <= 0:
-            raise MayPass(f"the check's {BUDGET_SECONDS:.0f} s were over")
+            raise MayPass(f"the check timed out after {BUDGET_SECONDS:.0f} s")
         client = self._client(api)
         headers = {} if self.endpoints.is_emulator(api) else self._credentials.headers(f"{client.base_url}{path}")
         try:
@@ -185,5 +185,5 @@ def _document(answer: httpx.Response) -> dict[str, Any]:
     except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise NotSeen("the answer is no JSON object", "look at the proxy, if there is one")
+        raise NotSeen("the answer is not a JSON object", "look at the proxy, if there is one")
     return found

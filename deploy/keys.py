@@ -150,6 +150,6 @@ def _reaching(client: "Client") -> Iterator[None]:
             raise KeyRefused("The project has no Firestore yet: run `terraform apply` first") from None
         raise KeyRefused("Firestore denies access: this needs the role roles/datastore.user") from None
     except GoogleAuthError as error:
-        raise LoggedOut(f"no token could be had ({type(error).__name__}): {LOGIN_ADVICE}") from None
+        raise LoggedOut(f"Google issued no token ({type(error).__name__}): {LOGIN_ADVICE}") from None
     except (GoogleAPICallError, Unavailable) as error:
         raise KeyRefused(f"Firestore does not answer ({type(error).__name__}): run the command again") from None

@@ -8,27 +8,27 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deploy.rows import Row, Verdict
+from deploy.rows import Row, RowVerdict
 from shared.exit_codes import FAILED
 
 COMPLETE: Final = 0
 BLIND: Final = 2
 """Something cannot be seen: whether all is there is not known."""
 STYLES: Final = {
-    Verdict.OK: "green",
-    Verdict.MISSING: "red",
-    Verdict.WRONG: "red",
-    Verdict.EXCESS: "yellow",
-    Verdict.UNSEEN: "magenta",
+    RowVerdict.OK: "green",
+    RowVerdict.MISSING: "red",
+    RowVerdict.WRONG: "red",
+    RowVerdict.EXCESS: "yellow",
+    RowVerdict.UNSEEN: "magenta",
 }
 
 
 def exit_code(rows: Sequence[Row]) -> int:
     """Return 0 if all is there, 1 if something is not, 2 if something cannot be seen and the rest is there."""
     verdicts = {row.verdict for row in rows}
-    if verdicts & {Verdict.MISSING, Verdict.WRONG, Verdict.EXCESS}:
+    if verdicts & {RowVerdict.MISSING, RowVerdict.WRONG, RowVerdict.EXCESS}:
         return FAILED
-    return BLIND if Verdict.UNSEEN in verdicts else COMPLETE
+    return BLIND if RowVerdict.UNSEEN in verdicts else COMPLETE
 
 
 def document(rows: Sequence[Row]) -> dict[str, object]:
@@ -53,7 +53,7 @@ def show(rows: Sequence[Row], out: Console) -> None:
     for subject, verdict, found in _summary(rows):
         table.add_row(subject, f"[{STYLES[verdict]}]{verdict}[/]", escape(found))
     out.print(table)
-    faults = [row for row in rows if row.verdict is not Verdict.OK]
+    faults = [row for row in rows if row.verdict is not RowVerdict.OK]
     for to_do in dict.fromkeys(row.to_do for row in faults):
         out.print()
         for row in faults:
@@ -66,9 +66,9 @@ def show(rows: Sequence[Row], out: Console) -> None:
     out.print(f"\n{f'{shown}.' if faults else f'All {len(rows)} things are there.'}")
 
 
-def _summary(rows: Sequence[Row]) -> Iterator[tuple[str, Verdict, str]]:
+def _summary(rows: Sequence[Row]) -> Iterator[tuple[str, RowVerdict, str]]:
     for subject in dict.fromkeys(row.subject for row in rows):
         counts = Counter(row.verdict for row in rows if row.subject == subject)
-        for verdict in Verdict:
+        for verdict in RowVerdict:
             if count := counts.get(verdict):
                 yield subject, verdict, str(count)

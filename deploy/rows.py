@@ -16,7 +16,7 @@ T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
 
-class Verdict(StrEnum):
+class RowVerdict(StrEnum):
     OK = "ok"
     MISSING = "missing"
     WRONG = "wrong"
@@ -32,7 +32,7 @@ class Row:
 
     subject: str
     name: str
-    verdict: Verdict = Verdict.OK
+    verdict: RowVerdict = RowVerdict.OK
     found: str = ""
     to_do: str = ""
 
@@ -91,12 +91,12 @@ def see_each(look: Look, keys: Iterable[K], read: Callable[[K], T]) -> Mapping[K
 
 
 def _unseen(look: Look, why: str, to_do: str) -> Unseen:
-    return Unseen(Row(look.subject, look.name, Verdict.UNSEEN, f"cannot be seen: {why}", to_do))
+    return Unseen(Row(look.subject, look.name, RowVerdict.UNSEEN, f"cannot be seen: {why}", to_do))
 
 
 def missing(subject: str, name: str, found: str = "it is not there", to_do: str = APPLY) -> Row:
-    return Row(subject, name, Verdict.MISSING, found, to_do)
+    return Row(subject, name, RowVerdict.MISSING, found, to_do)
 
 
 def wrong(subject: str, name: str, found: str, to_do: str = APPLY) -> Row:
-    return Row(subject, name, Verdict.WRONG, found, to_do)
+    return Row(subject, name, RowVerdict.WRONG, found, to_do)

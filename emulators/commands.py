@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from emulators.processes import StartFailed
-from emulators.settings import Backend, ProviderChoice, StackSettings
+from emulators.settings import BackendChoice, ProviderChoice, StackSettings
 from shared.exit_codes import FAILED
 from shared.settings import read
 
@@ -21,7 +21,7 @@ out = Console(highlight=False)
 
 def up(
     backend: Annotated[
-        Backend | None,
+        BackendChoice | None,
         typer.Option(help="google: the official emulators; memory: keep nothing; auto: google if available."),
     ] = None,
     provider: Annotated[

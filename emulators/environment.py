@@ -16,7 +16,7 @@ from emulators.settings import (
     PROJECT,
     SUBSCRIPTION,
     TOPIC,
-    Backend,
+    BackendChoice,
     StackSettings,
 )
 from functions.domain.access import KEY_BYTES, KEY_PREFIX, ApiKey, Role, digest
@@ -32,7 +32,7 @@ Environment = Mapping[str, str]
 
 def make_environment(settings: StackSettings) -> dict[str, str]:
     """Return a new environment with new secrets. Raises ValueError for the backend `auto`: choose one first."""
-    if settings.backend is Backend.AUTO:
+    if settings.backend is BackendChoice.AUTO:
         raise ValueError("Choose a backend before making an environment: stack.choose_backend.")
     address = f"http://{LOOPBACK}"
     environment = {
@@ -65,7 +65,7 @@ def make_environment(settings: StackSettings) -> dict[str, str]:
     }
     if EXPORT_IMAGE in settings.fly_images:
         environment["LAUNCHYARD_EXPORT_IMAGE"] = EXPORT_IMAGE
-    return environment | (_google(settings) if settings.backend is Backend.GOOGLE else _memory(environment))
+    return environment | (_google(settings) if settings.backend is BackendChoice.GOOGLE else _memory(environment))
 
 
 def api_keys(environment: Environment) -> list[ApiKey]:

@@ -40,7 +40,7 @@ class _Spoilt(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Download:
+class RemoteFile:
     """A file, or a zip archive, at one URL. `program` is the file to run: the download, or its path in the archive."""
 
     url: str
@@ -52,7 +52,7 @@ class Download:
         return self.url.rsplit("/", 1)[-1]
 
 
-def fetch(download: Download, cache: Path, console: Console = STDERR) -> Path:
+def fetch(download: RemoteFile, cache: Path, console: Console = STDERR) -> Path:
     """Return the program's path below `cache`, downloading it if need be. Raises Unobtainable.
 
     It checks the digest before every use: a file that does not match is fetched again, and never run. If several
@@ -69,7 +69,7 @@ def fetch(download: Download, cache: Path, console: Console = STDERR) -> Path:
         raise Unobtainable(f"{download.url} cannot be kept in {cache}: {error.strerror or error}") from error
 
 
-def is_cached(download: Download, cache: Path) -> bool:
+def is_cached(download: RemoteFile, cache: Path) -> bool:
     """Return whether the file is in the cache, with its digest."""
     file = cache / download.file_name
     return file.exists() and _digest(file) == download.sha256
@@ -99,7 +99,7 @@ def alone(cache: Path, console: Console) -> Iterator[None]:
         os.close(folder)
 
 
-def _download(download: Download, to: Path, console: Console) -> None:
+def _download(download: RemoteFile, to: Path, console: Console) -> None:
     partial = to.with_name(f"{to.name}.{download.sha256[:12]}.part")
     before = _size(partial)
     print_line(console, f"{'resumes' if before else 'downloads'} {download.url}")
@@ -132,7 +132,7 @@ def _may_pass(error: Exception, *, begun: bool) -> bool:
     return isinstance(error, httpx.TransportError | _Spoilt)
 
 
-def _receive(download: Download, partial: Path, on_progress: OnProgress) -> None:
+def _receive(download: RemoteFile, partial: Path, on_progress: OnProgress) -> None:
     """Complete the partial file, and check its digest. Raises Unobtainable, _Spoilt."""
     received = _size(partial)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={received}-"} if received else {})

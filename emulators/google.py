@@ -35,7 +35,7 @@ class Emulator:
     component: str
     program: str
     arguments: Sequence[str]
-    download: Download
+    download: RemoteFile
     runner: Sequence[str]
 
 
@@ -46,7 +46,7 @@ FIRESTORE: Final = Emulator(
     component="cloud-firestore-emulator",
     program="platform/cloud-firestore-emulator/cloud_firestore_emulator",
     arguments=("start",),
-    download=Download(
+    download=RemoteFile(
         url="https://storage.googleapis.com/firebase-preview-drop/emulator/cloud-firestore-emulator-v1.19.8.jar",
         sha256="9d43599ed6151199e8d604dc87fac51218e49e5f3a48519b1ae560bbe5e3382d",
         program="cloud-firestore-emulator-v1.19.8.jar",
@@ -58,7 +58,7 @@ PUBSUB: Final = Emulator(
     component="pubsub-emulator",
     program="platform/pubsub-emulator/bin/cloud-pubsub-emulator",
     arguments=(),
-    download=Download(
+    download=RemoteFile(
         url="https://storage.googleapis.com/firebase-preview-drop/emulator/pubsub-emulator-0.8.17.zip",
         sha256="72a49d14ee6cd4c1a0fee4a46f520fe4d7465396a155c61abc0103905047edd3",
         program="pubsub-emulator/bin/cloud-pubsub-emulator",

@@ -28,7 +28,7 @@ def start_s3(port: int, logs: Path, access_key: str, secret: str, bucket: str) -
     return started
 
 
-def _start_proxy(port: int, backend: Backend, logs: Path, access_key: str, secret: str) -> Server:
+def _start_proxy(port: int, backend: MotoBackend, logs: Path, access_key: str, secret: str) -> Server:
     options = [f"--port={port}", f"--backend-port={backend.port}", f"--access-key={access_key}"]
     environment = {"LAUNCHYARD_S3_SECRET": secret, **backend.environment}
     server = start("the S3 proxy", [sys.executable, "-m", "emulators.s3", *options], logs / "s3.log", environment)
@@ -45,7 +45,7 @@ def serve(port: int = typer.Option(), backend_port: int = typer.Option(), access
     from emulators.serving import listen
 
     credentials = Credentials(access_key, read_or_exit(S3Settings).secret.get_secret_value())
-    backend = Backend(backend_port, read_or_exit(S3BackendSettings).word)
+    backend = MotoBackend(backend_port, read_or_exit(S3BackendSettings).word)
     proxy = CheckingProxy(backend, credentials, lambda: datetime.now(UTC))
     listen(proxy, port).serve_forever()  # signatures cover the Host header, and a client of R2 sends R2's name
 

@@ -38,7 +38,7 @@ ANSWER_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Backend:
+class MotoBackend:
     """The port at which moto answers, and the word that it wants to hear in HEADER."""
 
     port: int
@@ -74,9 +74,9 @@ class Backend:
             connection.close()
 
 
-def a_backend() -> Backend:
+def a_backend() -> MotoBackend:
     """Return a backend on a free port, with a new word. Raises StartFailed."""
-    return Backend(free_port(), SecretStr(secrets.token_urlsafe(32)))
+    return MotoBackend(free_port(), SecretStr(secrets.token_urlsafe(32)))
 
 
 class Guarded:
@@ -94,7 +94,7 @@ class Guarded:
         return self._app(environ, start_response)
 
 
-def start_moto(backend: Backend, logs: Path) -> Server:
+def start_moto(backend: MotoBackend, logs: Path) -> Server:
     """Start moto's server alone. Raises StartFailed."""
     argv = [sys.executable, "-m", "emulators.s3_backend", f"--port={backend.port}"]
     server = start("the S3 server (moto)", argv, logs / "moto.log", backend.environment)

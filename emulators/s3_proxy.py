@@ -40,7 +40,7 @@ NOT_FORWARDED: Final = OF_ONE_CONNECTION | {"expect", "host", "x-amz-security-to
 class CheckingProxy:
     """A WSGI application in front of the backend, moto. Close it after the last request."""
 
-    def __init__(self, backend: Backend, credentials: Credentials, clock: Callable[[], datetime]) -> None:
+    def __init__(self, backend: MotoBackend, credentials: Credentials, clock: Callable[[], datetime]) -> None:
         self._credentials, self._clock, self._backend = credentials, clock, backend
         self._http = httpx.Client(base_url=backend.url, timeout=60, trust_env=False)
 
@@ -66,7 +66,7 @@ class CheckingProxy:
         except httpx.TransportError:
             return _error(503, "ServiceUnavailable", "The server behind this one does not answer.")
 
-    def _check_parts(self, received: Received) -> None:
+    def _check_parts(self, received: ReceivedRequest) -> None:
         """Look up the sizes of the parts that the request names. moto itself refuses those that do not exist."""
         numbers = part_numbers(received.document)
         page = self._send("GET", f"{_target(received)}&max-parts={MAX_PARTS}", {}, None)
@@ -75,7 +75,7 @@ class CheckingProxy:
         if numbers and sizes.keys() >= set(numbers):
             check_parts([sizes[number] for number in numbers])
 
-    def _forward(self, received: Received, body: IO[bytes]) -> Response:
+    def _forward(self, received: ReceivedRequest, body: IO[bytes]) -> Response:
         headers = {name: value for name, value in received.headers.items() if name not in NOT_FORWARDED}
         if CHECKSUM in headers:
             headers["x-amz-sdk-checksum-algorithm"] = "SHA256"  # moto keeps a checksum only if this names it
@@ -98,7 +98,7 @@ class CheckingProxy:
         return self._http.send(outgoing, stream=True)
 
 
-def _receive(request: Request, body: IO[bytes]) -> Received:
+def _receive(request: Request, body: IO[bytes]) -> ReceivedRequest:
     """Read the whole body before any check but that of its size: unread bytes would break the client's connection."""
     headers = {name.lower(): value for name, value in request.headers.items()}
     require_size(request.method, request.content_length or 0)
@@ -110,10 +110,10 @@ def _receive(request: Request, body: IO[bytes]) -> Received:
     size, target = body.tell(), request.environ["RAW_URI"]
     body.seek(0)
     document = body.read() if request.method == "POST" else b""
-    return Received(request.method, target, headers, size, digests.by_header(), document)
+    return ReceivedRequest(request.method, target, headers, size, digests.by_header(), document)
 
 
-def _target(received: Received) -> str:
+def _target(received: ReceivedRequest) -> str:
     return without(SIGNING_PARAMETERS, received.path_style)
 
 

@@ -29,7 +29,7 @@ Images = dict[str, Annotated[tuple[str, ...], Field(min_length=1)]]
 """The command that stands for each image, by the image's name; in JSON in the environment."""
 
 
-class Backend(StrEnum):
+class BackendChoice(StrEnum):
     """`auto` is google if the emulators are available, otherwise memory."""
 
     AUTO = "auto"
@@ -69,7 +69,7 @@ class StackSettings(BaseSettings):
     executor: str | None = None
     """The command line of the program that runs sessions; None: the test executor, emulators/executor.py."""
     slots: int = Field(default=2, ge=1, le=64)
-    backend: Backend = Backend.AUTO
+    backend: BackendChoice = BackendChoice.AUTO
     provider: ProviderChoice = ProviderChoice.AUTO
 
 
@@ -112,7 +112,7 @@ class TrustSettings(BaseSettings):
     ita_api_key: Secret
 
 
-class FlySettings(BaseSettings):
+class LocalFlySettings(BaseSettings):
     """The settings of the local Machines API: those of the launcher that uses it, and the images."""
 
     model_config = SettingsConfigDict(env_prefix="LAUNCHYARD_", env_ignore_empty=True, frozen=True)

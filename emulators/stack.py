@@ -17,7 +17,7 @@ from emulators.fetch import Unobtainable
 from emulators.processes import Server, StartFailed, require_free, running
 from emulators.record import Record, make_logs
 from emulators.seeding import seed
-from emulators.settings import BUCKET, Backend, ProviderChoice, StackSettings
+from emulators.settings import BUCKET, BackendChoice, ProviderChoice, StackSettings
 from launcher.host.guest_network import GuestNetwork
 from launcher.host.probe import why_not_confined
 from launcher.orders import leftovers
@@ -49,20 +49,20 @@ def up(settings: StackSettings, report: Report) -> Environment:
     return environment
 
 
-def choose_backend(wanted: Backend, report: Report, obtain: Start = google.obtain) -> Backend:
+def choose_backend(wanted: BackendChoice, report: Report, obtain: Start = google.obtain) -> BackendChoice:
     """Return the backend to run, after fetching what it needs. Raises StartFailed if `google` is not available."""
-    if wanted is Backend.MEMORY:
+    if wanted is BackendChoice.MEMORY:
         return wanted
     try:
         obtain()
     except Unobtainable as error:
-        if wanted is Backend.GOOGLE:
+        if wanted is BackendChoice.GOOGLE:
             raise StartFailed(
                 f"The emulators are not available: {error}. Use --backend memory, which needs none."
             ) from error
         report(f"uses backend memory, because the emulators are not available: {error}")
-        return Backend.MEMORY
-    return Backend.GOOGLE
+        return BackendChoice.MEMORY
+    return BackendChoice.GOOGLE
 
 
 def down(home: Path) -> list[Server]:
@@ -77,7 +77,7 @@ def _start_all(settings: StackSettings, environment: Environment, report: Report
     logs = make_logs(settings.home)
     for_launcher = _launcher_environment(settings, environment, report)
     _start_in_parallel(_stores(settings, environment, logs))
-    if settings.backend is Backend.GOOGLE:
+    if settings.backend is BackendChoice.GOOGLE:
         seed(environment)
         report("the Firestore and Pub/Sub emulators and the S3 server answer")
     else:
@@ -104,7 +104,7 @@ def _require_ports(settings: StackSettings) -> None:
     servers = {"port": "the control plane", "s3_port": "the S3 server", "source_port": "the sample source"}
     servers |= {"compute_port": "the Compute Engine", "trust_port": "the trust authority"}
     servers |= {"fly_port": "the Machines API"}
-    if settings.backend is Backend.GOOGLE:
+    if settings.backend is BackendChoice.GOOGLE:
         servers |= {"firestore_port": "the Firestore emulator", "pubsub_port": "the Pub/Sub emulator"}
     for name, server in servers.items():
         require_free(server, getattr(settings, name), f"LAUNCHYARD_{name.upper()}")
@@ -119,7 +119,7 @@ def _stores(settings: StackSettings, environment: Environment, logs: Path) -> li
         lambda: start_fly(settings.fly_port, logs, environment, settings.fly_images),
         lambda: start_trust_authority(settings.trust_port, logs, environment["LAUNCHYARD_ITA_API_KEY"]),
     ]
-    if settings.backend is Backend.GOOGLE:
+    if settings.backend is BackendChoice.GOOGLE:
         starts.append(lambda: google.start_firestore(settings.firestore_port, logs))
         starts.append(lambda: google.start_pubsub(settings.pubsub_port, logs))
     return starts

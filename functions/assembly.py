@@ -32,7 +32,7 @@ class Maker:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Assembly:
     """What a function needs: `asked` by its routes, and all (`needed`) that these are made of, settings included."""
 
     asked: Sequence[Any]
@@ -63,7 +63,7 @@ class Plan:
 
 def plan(
     apis: Sequence[Api], routes: Iterable[Route], makers: Mapping[Any, Maker], always: Iterable[type[BaseSettings]] = ()
-) -> Plan:
+) -> Assembly:
     """Return what these routes need; the process itself needs the settings `always`.
 
     Raises WrongHandler if anything needs what nobody makes.
@@ -81,7 +81,7 @@ def plan(
             if kind not in makers:
                 raise WrongHandler(f"{asker}: no service is a {kind} ({parameter}).")
             open_.append((makers[kind].name, makers[kind].takes))
-    return Plan(asked, needed, makers)
+    return Assembly(asked, needed, makers)
 
 
 def by_type(makers: Iterable[Callable[..., object]]) -> Mapping[Any, Maker]:

@@ -79,7 +79,7 @@ class Farewell:
     discarded: int = 0
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
+class ServerWorker(ThreadWorker):  # type: ignore[misc]
     """gunicorn's worker with threads. The loop reads each request's head before a thread is taken for it.
 
     The loop also closes connections: gunicorn's own waits there up to 2 s for each client that does not close its side.
@@ -222,14 +222,14 @@ def _send(client: socket.socket, status: HTTPStatus) -> None:
         return  # it has hung up, or reads nothing
 
 
-class Server(BaseApplication):  # type: ignore[misc]
+class FunctionServer(BaseApplication):  # type: ignore[misc]
     """`threads` is the number of requests that are served at once."""
 
     def __init__(self, app: Flask, host: str, port: int, threads: int) -> None:
         self._app = app
         self._options = {
             "bind": f"{host}:{port}",
-            "worker_class": Worker,
+            "worker_class": ServerWorker,
             "threads": threads,
             "worker_connections": min(threads + MORE_CONNECTIONS, max(_open_files() - SPARE_FILES, 1)),
             "keepalive": 0,  # a client that sends its next request while the connection is closed may lose it
@@ -269,7 +269,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080)
     arguments = parser.parse_args()
     app = functions_framework.create_app(arguments.target, arguments.source)  # type: ignore[no-untyped-call]
-    Server(app, arguments.host, arguments.port, ServerSettings().threads).run()
+    FunctionServer(app, arguments.host, arguments.port, ServerSettings().threads).run()
 
 
 if __name__ == "__main__":

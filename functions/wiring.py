@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Final, get_args
 from uuid import uuid4
 
-from functions.assembly import Maker, Plan, bound, by_type, plan
+from functions.assembly import Assembly, Maker, bound, by_type, plan
 from functions.domain.accounts import Account, Enrolment, Removal
 from functions.domain.agent_sessions import AgentSession, EventPage
 from functions.domain.agents import Agent, SpentProof
@@ -109,7 +109,7 @@ MakeRecords = Callable[[str, type[Any]], Records[Any]]
 MakeEnvironments = Mapping[OrderKind, Callable[..., Environment]]
 
 
-def plan_for(apis: Sequence[Api], routes: Iterable[Route]) -> Plan:
+def plan_for(apis: Sequence[Api], routes: Iterable[Route]) -> Assembly:
     """Return what a function with these routes needs. Raises WrongHandler."""
     return plan(apis, routes, makers_for(apis), ALWAYS)
 

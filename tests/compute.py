@@ -9,7 +9,7 @@ from typing import Any, Final
 import httpx
 
 from emulators.fakes.compute.api import LocalCompute
-from emulators.fakes.compute.behaviour import Behaviour
+from emulators.fakes.compute.behaviour import ComputeBehaviour
 from emulators.fakes.compute.engine import Engine
 from emulators.serving import serving
 from tests.harness.waiting import ANSWER_SECONDS, await_value
@@ -41,7 +41,7 @@ class Fake:
 
     def behave(self, **changes: object) -> None:
         """Replace its behaviour: the default without any delay, with these changes."""
-        behaviour = Behaviour.model_validate({"stage_seconds": 0} | changes)
+        behaviour = ComputeBehaviour.model_validate({"stage_seconds": 0} | changes)
         httpx.put(f"{self.url}/control", content=behaviour.model_dump_json(), timeout=ANSWER_SECONDS).raise_for_status()
 
     def forward(self, seconds: float) -> None:
@@ -73,6 +73,6 @@ class Fake:
 @contextmanager
 def a_fake(guests: NoGuests | None = None) -> Iterator[Fake]:
     """Serve a fake in this process that does everything without delay."""
-    engine = Engine(time.monotonic, guests or NoGuests(), Behaviour(stage_seconds=0))
+    engine = Engine(time.monotonic, guests or NoGuests(), ComputeBehaviour(stage_seconds=0))
     with serving(LocalCompute(engine)) as url:
         yield Fake(url)

@@ -10,8 +10,8 @@ from typing import Any, Final
 import httpx
 
 from emulators.fakes.fly.api import LocalFly
-from emulators.fakes.fly.behaviour import Behaviour
-from emulators.fakes.fly.limits import Limits
+from emulators.fakes.fly.behaviour import FlyBehaviour
+from emulators.fakes.fly.limits import FlyLimits
 from emulators.fakes.fly.machine import Launch
 from emulators.fakes.fly.machines import Machines
 from emulators.serving import serving
@@ -69,7 +69,7 @@ class Fake:
 
     def behave(self, **changes: object) -> None:
         """Replace its behaviour: the default without any delay, with these changes."""
-        behaviour = Behaviour.model_validate({"stage_seconds": 0} | changes)
+        behaviour = FlyBehaviour.model_validate({"stage_seconds": 0} | changes)
         body = behaviour.model_dump_json()
         httpx.put(f"{self.url}/fake", content=body, headers=self._headers, timeout=ANSWER_SECONDS).raise_for_status()
 
@@ -100,18 +100,18 @@ class Fake:
         return dict(answer.json())
 
 
-def at_any_rate() -> Limits:
+def at_any_rate() -> FlyLimits:
     """Return limits that are never reached, for tests of something else."""
     hours = iter(range(0, 10**9, 3600))
-    return Limits(lambda: float(next(hours)))
+    return FlyLimits(lambda: float(next(hours)))
 
 
 @contextmanager
 def a_fake(
-    programs: NoPrograms | None = None, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic
+    programs: NoPrograms | None = None, limits: FlyLimits | None = None, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Fake]:
     """Serve a fake in this process that does everything without delay, and by default has no limits."""
-    behaviour = Behaviour(stage_seconds=0)
+    behaviour = FlyBehaviour(stage_seconds=0)
     machines = Machines(APP, clock, lambda: datetime.now(UTC), programs or NoPrograms(), behaviour)
     with serving(LocalFly(machines, TOKEN, limits or at_any_rate())) as url:
         yield Fake(url)

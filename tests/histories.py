@@ -32,14 +32,14 @@ from functions.domain.events import (
     Succeed,
     TtlPassed,
 )
-from functions.domain.limits import Limits
+from functions.domain.limits import OrderLimits
 from functions.domain.order import Order, Output
 from functions.domain.rules import RULES
 from shared.domain.order import LEASE, Reason, State
 from tests.factories import LAUNCHER, NOW, an_order
 
 OUTPUT: Final = Output("outputs/x/1/a.xml", "a.xml", "application/xml", 3, "0" * 64)
-LIMITS: Final = Limits(boot_seconds=200, run_seconds=300, keep_seconds=1000)
+LIMITS: Final = OrderLimits(boot_seconds=200, run_seconds=300, keep_seconds=1000)
 
 MAKE: Final[Mapping[EventKind, Callable[[str, Order, datetime], AnyEvent]]] = {
     EventKind.RING: lambda id_, order, now: Ring(id_),

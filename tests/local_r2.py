@@ -108,7 +108,7 @@ class Multipart:
 
 
 @contextmanager
-def local_r2(moto: Backend, bucket: str) -> Iterator[LocalR2]:
+def local_r2(moto: MotoBackend, bucket: str) -> Iterator[LocalR2]:
     """Serve a proxy in front of moto, with a bucket of this name."""
     clock = Clock()
     proxy = CheckingProxy(moto, PARENT, clock)

@@ -18,6 +18,8 @@ GLOSSARY: Final = Path("docs/glossary.md")
 GONE_WORDS: Final = "## Words that are gone"
 """The heading from which on the glossary is no prose."""
 OPENAPI: Final = Path("docs/openapi.json")
+INFRA: Final = "infra"
+TERRAFORM_PROSE: Final = re.compile(r'"(?:[^"\\]|\\.)*"|#.*')
 CODE: Final = re.compile(r"``.+?``|`[^`]*`|\]\([^)]*\)|https?://\S+", re.DOTALL)
 
 
@@ -57,8 +59,10 @@ def _everything(root: Path) -> Iterator[Found]:
     for folder in (*PRODUCT, TESTS):
         for file in sorted((root / folder).rglob("*.py")):
             yield from in_python(str(file.relative_to(root)), file.read_text(encoding="utf-8"))
-    for page in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+    for page in [root / "README.md", root / "CHANGELOG.md", *sorted((root / "docs").glob("*.md"))]:
         yield from in_page(str(page.relative_to(root)), page.read_text(encoding="utf-8"))
+    for file in sorted((root / INFRA).rglob("*.tf")):
+        yield from in_terraform(str(file.relative_to(root)), file.read_text(encoding="utf-8"))
     yield from in_openapi((root / OPENAPI).read_text(encoding="utf-8"))
 
 
@@ -85,6 +89,14 @@ def in_page(path: str, text: str) -> Iterator[Found]:
         fenced ^= line.startswith("```")
         lines.append("" if fenced or line.startswith("    ") else line)
     yield Found(path, 1, Kind.PROSE, _without_code("\n".join(lines)))
+
+
+def in_terraform(path: str, text: str) -> Iterator[Found]:
+    """Yield the comments and the strings of more than one word, which are descriptions and error messages."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        for prose in TERRAFORM_PROSE.findall(line):
+            if " " in prose.strip():
+                yield Found(path, number, Kind.PROSE, _without_code(prose))
 
 
 def in_openapi(text: str) -> Iterator[Found]:

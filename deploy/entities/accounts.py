@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from deploy.access import Grant, Policy, Resource, account_member, account_of, compare_grants, policy_of
-from deploy.data import Use
+from deploy.data import Requirement
 from deploy.deployment import DATASTORE_USER, OBJECT_VIEWER, TOKEN_CREATOR, WORKLOAD_IDENTITY_USER, Deployment
 from deploy.google import Google
-from deploy.rows import Look, Row, Seen, Unseen, Verdict, missing, see, see_each, wrong
+from deploy.rows import Look, Row, RowVerdict, Seen, Unseen, missing, see, see_each, wrong
 
 SUBJECT: Final = "account"
 ROLE: Final = "role"
@@ -27,7 +27,7 @@ LIMITED: Final[Mapping[str, Callable[[Deployment], str]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class AccountsView:
     """`accounts` says of each e-mail address whether the account is disabled; `signing` is who may act as each.
     Only the functions' keys are counted: a pool may have one whose private part never left its host."""
 
@@ -37,7 +37,7 @@ class View:
     keys: Mapping[str, Seen[int]]
 
 
-def look(google: Google, deployment: Deployment) -> View:
+def look(google: Google, deployment: Deployment) -> AccountsView:
     project = deployment.target.project
 
     def accounts() -> Mapping[str, bool]:
@@ -57,12 +57,12 @@ def look(google: Google, deployment: Deployment) -> View:
     found = see(ACCOUNTS, accounts)
     present = [] if isinstance(found, Unseen) else [email for email in deployment.accounts if email in found]
     functions = [email for email in present if email in {deployment.account(one) for one in deployment.services}]
-    return View(
+    return AccountsView(
         found, see(PROJECT, project_policy), see_each(SIGNING, present, signing), see_each(KEYS, functions, keys)
     )
 
 
-def compare(deployment: Deployment, view: View) -> Iterator[Row]:
+def compare(deployment: Deployment, view: AccountsView) -> Iterator[Row]:
     ours = frozenset(account_member(email) for email in deployment.accounts)
     if isinstance(view.accounts, Unseen):
         yield view.accounts.row
@@ -79,7 +79,7 @@ def compare(deployment: Deployment, view: View) -> Iterator[Row]:
             yield count.row
         elif count:
             to_do = f"gcloud iam service-accounts keys list --iam-account={email}, then delete them"
-            yield Row(SUBJECT, f"keys of {email}", Verdict.EXCESS, f"{count} keys; functions need none", to_do)
+            yield Row(SUBJECT, f"keys of {email}", RowVerdict.EXCESS, f"{count} keys; functions need none", to_do)
 
 
 def _accounts(deployment: Deployment, found: Mapping[str, bool]) -> Iterator[Row]:
@@ -94,14 +94,16 @@ def _accounts(deployment: Deployment, found: Mapping[str, bool]) -> Iterator[Row
 
 def _project(deployment: Deployment, policy: Policy, ours: frozenset[str]) -> Iterator[Row]:
     project = deployment.target.project
-    wanted = deployment.users_of(Use.FIRESTORE) | deployment.builders()
+    wanted = deployment.users_of(Requirement.FIRESTORE) | deployment.builders()
     resource = Resource("the project", f"gcloud projects remove-iam-policy-binding {project}")
     yield from compare_grants(resource, policy, wanted, ours.__contains__)
     for grant in sorted(policy):
         if grant.role in LIMITED and grant.member in ours and LIMITED[grant.role](deployment) not in grant.condition:
             name = f"{grant.role.removeprefix('roles/')} for {account_of(grant.member)} on the project"
             found = f"it holds beyond {LIMITED[grant.role](deployment)}"
-            yield Row(ROLE, f"{name}: condition", Verdict.EXCESS, found, "terraform apply, then remove the other grant")
+            yield Row(
+                ROLE, f"{name}: condition", RowVerdict.EXCESS, found, "terraform apply, then remove the other grant"
+            )
 
 
 def _signing(deployment: Deployment, email: str, policy: Policy, ours: frozenset[str]) -> Iterator[Row]:

@@ -10,10 +10,10 @@ from deploy.rows import Look, Row, Seen, Unseen, missing, see
 SUBJECT: Final = "api"
 LOOK: Final = Look(SUBJECT, "the enabled APIs", "roles/serviceusage.serviceUsageViewer")
 
-View = Seen[frozenset[str]]
+ApisView = Seen[frozenset[str]]
 
 
-def look(google: Google, deployment: Deployment) -> View:
+def look(google: Google, deployment: Deployment) -> ApisView:
     """Return the names of the enabled APIs."""
     path = f"/v1/projects/{deployment.target.project}/services"
     return see(
@@ -25,7 +25,7 @@ def look(google: Google, deployment: Deployment) -> View:
     )
 
 
-def compare(deployment: Deployment, view: View) -> Iterator[Row]:
+def compare(deployment: Deployment, view: ApisView) -> Iterator[Row]:
     if isinstance(view, Unseen):
         yield view.row
         return

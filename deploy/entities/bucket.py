@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from deploy.access import Policy, Resource, account_member, compare_grants, policy_of
-from deploy.data import Use
+from deploy.data import Requirement
 from deploy.deployment import GCS, Deployment
 from deploy.google import POLICY_VERSION, Google, NotThere
 from deploy.rows import APPLY, Look, Row, Seen, Unseen, missing, see, wrong
+from deploy.shapes import CamelDocument
 
 SUBJECT: Final = "bucket"
 API: Final = "storage"
@@ -24,46 +24,42 @@ POLICY: Final = Look("role", "the roles on the bucket", POLICY_ROLE)
 ABORT: Final = "AbortIncompleteMultipartUpload"
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
-
-
-class Action(_Shape):
+class LifecycleAction(CamelDocument):
     type: str = ""
 
 
-class Rule(_Shape):
-    action: Action = Action()
+class LifecycleRule(CamelDocument):
+    action: LifecycleAction = LifecycleAction()
 
 
-class Lifecycle(_Shape):
-    rule: tuple[Rule, ...] = ()
+class Lifecycle(CamelDocument):
+    rule: tuple[LifecycleRule, ...] = ()
 
 
-class Uniform(_Shape):
+class Uniform(CamelDocument):
     enabled: bool = False
 
 
-class IamConfiguration(_Shape):
+class IamConfiguration(CamelDocument):
     uniform_bucket_level_access: Uniform = Uniform()
     public_access_prevention: str = "inherited"
 
 
-class Bucket(_Shape):
+class Bucket(CamelDocument):
     lifecycle: Lifecycle = Lifecycle()
     iam_configuration: IamConfiguration = IamConfiguration()
     cors: Sequence[Any] = Field(default_factory=tuple)
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class BucketView:
     """`bucket` is None if there is none of this name."""
 
     bucket: Seen[Bucket | None]
     policy: Seen[Policy]
 
 
-def look(google: Google, deployment: Deployment) -> View | None:
+def look(google: Google, deployment: Deployment) -> BucketView | None:
     """Return what the bucket is like; None if it is not one of Cloud Storage."""
     if deployment.bucket is None or not deployment.in_gcs:
         return None
@@ -80,10 +76,10 @@ def look(google: Google, deployment: Deployment) -> View | None:
         return policy_of(google.get(API, f"{path}/iam", optionsRequestedPolicyVersion=POLICY_VERSION))
 
     found = see(Look(SUBJECT, name, BUCKET_ROLE), bucket)
-    return View(found, frozenset() if found is None else see(POLICY, policy))
+    return BucketView(found, frozenset() if found is None else see(POLICY, policy))
 
 
-def compare(deployment: Deployment, view: View | None) -> Iterator[Row]:
+def compare(deployment: Deployment, view: BucketView | None) -> Iterator[Row]:
     if view is None:
         return
     name = (deployment.bucket or "").removeprefix(GCS)
@@ -104,7 +100,7 @@ def compare(deployment: Deployment, view: View | None) -> Iterator[Row]:
         return
     ours = frozenset(account_member(email) for email in deployment.accounts)
     resource = Resource(f"bucket {name}", f"gcloud storage buckets remove-iam-policy-binding gs://{name}")
-    yield from compare_grants(resource, view.policy, deployment.users_of(Use.BUCKET), ours.__contains__)
+    yield from compare_grants(resource, view.policy, deployment.users_of(Requirement.BUCKET), ours.__contains__)
 
 
 def _faults(bucket: Bucket) -> Iterator[str]:

@@ -17,14 +17,14 @@ IMAGES: Final = Look("role", "the roles on the images' repository", REVIEWER)
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class BuildView:
     """None stands for what is not there."""
 
     source: Seen[Policy | None]
     repository: Seen[Policy | None]
 
 
-def look(google: Google, deployment: Deployment) -> View:
+def look(google: Google, deployment: Deployment) -> BuildView:
     target = deployment.target
 
     def source() -> Policy | None:
@@ -41,10 +41,10 @@ def look(google: Google, deployment: Deployment) -> View:
         except NotThere:
             return None
 
-    return View(see(SOURCE, source), see(IMAGES, repository))
+    return BuildView(see(SOURCE, source), see(IMAGES, repository))
 
 
-def compare(deployment: Deployment, view: View) -> Iterator[Row]:
+def compare(deployment: Deployment, view: BuildView) -> Iterator[Row]:
     builder = account_member(deployment.account("builder"))
     bucket, repository, region = deployment.source_bucket, deployment.repository, deployment.target.region
     at_bucket = Resource(f"bucket {bucket}", f"gcloud storage buckets remove-iam-policy-binding gs://{bucket}")

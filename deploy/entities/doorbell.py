@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
-
 from deploy.access import Grant, Policy, Resource, account_member, compare_grants, policy_of
-from deploy.data import Use
+from deploy.data import Requirement
 from deploy.deployment import PUBLISHER, SUBSCRIBER, Deployment
 from deploy.google import Google
 from deploy.rows import Look, Row, Seen, Unseen, missing, see, see_each, wrong
+from deploy.shapes import CamelDocument
 
 TOPIC: Final = "topic"
 SUBSCRIPTION: Final = "subscription"
@@ -29,21 +27,17 @@ NUMBER: Final = Look(ROLE, "the project's number", "roles/browser")
 AGENT: Final = "gcp-sa-pubsub.iam.gserviceaccount.com"
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
-
-
-class DeadLetterPolicy(_Shape):
+class DeadLetterPolicy(CamelDocument):
     dead_letter_topic: str = ""
 
 
-class ExpirationPolicy(_Shape):
+class ExpirationPolicy(CamelDocument):
     """Without a `ttl`, the subscription never expires."""
 
     ttl: str | None = None
 
 
-class Subscription(_Shape):
+class Subscription(CamelDocument):
     """https://cloud.google.com/pubsub/docs/reference/rest/v1/projects.subscriptions"""
 
     name: str
@@ -59,7 +53,7 @@ Subscriptions = Mapping[str, Subscription]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class DoorbellView:
     """The names of topics and subscriptions are without their project. On the emulator there are no policies."""
 
     number: Seen[str] | None
@@ -75,7 +69,7 @@ def read_subscriptions(google: Google, project: str) -> Subscriptions:
     return {_last(one["name"]): Subscription.model_validate(one) for one in found}
 
 
-def look(google: Google, deployment: Deployment, subscriptions: Seen[Subscriptions]) -> View:
+def look(google: Google, deployment: Deployment, subscriptions: Seen[Subscriptions]) -> DoorbellView:
     project = deployment.target.project
 
     def topics() -> frozenset[str]:
@@ -91,11 +85,11 @@ def look(google: Google, deployment: Deployment, subscriptions: Seen[Subscriptio
 
     all_topics = see(TOPICS, topics)
     if google.endpoints.is_emulator(API):
-        return View(None, all_topics, subscriptions, {}, {})
+        return DoorbellView(None, all_topics, subscriptions, {}, {})
     ours = [] if isinstance(all_topics, Unseen) else sorted({deployment.topic, deployment.dead_topic} & all_topics)
     pools = {deployment.subscription(pool) for pool in deployment.pools}
     heard = [] if isinstance(subscriptions, Unseen) else sorted(pools & subscriptions.keys())
-    return View(
+    return DoorbellView(
         see(NUMBER, number),
         all_topics,
         subscriptions,
@@ -110,7 +104,7 @@ def pools_of(subscriptions: Seen[Subscriptions], name: str) -> frozenset[str]:
     return frozenset(one.removeprefix(prefix) for one in named if one.startswith(prefix))
 
 
-def compare(deployment: Deployment, view: View) -> Iterator[Row]:
+def compare(deployment: Deployment, view: DoorbellView) -> Iterator[Row]:
     if isinstance(view.topics, Unseen):
         yield view.topics.row
     else:
@@ -156,9 +150,9 @@ def _faults(deployment: Deployment, subscription: Subscription) -> Iterator[str]
         yield "it has no retry policy, so a bell that is given back rings again at once"
 
 
-def _roles(deployment: Deployment, view: View, agent: str) -> Iterator[Row]:
+def _roles(deployment: Deployment, view: DoorbellView, agent: str) -> Iterator[Row]:
     ours = frozenset(account_member(email) for email in deployment.accounts)
-    publishers = {deployment.topic: deployment.users_of(Use.DOORBELL)}
+    publishers = {deployment.topic: deployment.users_of(Requirement.DOORBELL)}
     publishers[deployment.dead_topic] = frozenset({Grant(agent, PUBLISHER)})
     for topic, policy in view.topic_policies.items():
         resource = Resource(f"topic {topic}", f"gcloud pubsub topics remove-iam-policy-binding {topic}")

@@ -42,7 +42,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class FirestoreView:
     """`kind` is None if there is no such database. `indexes` has the state of each index."""
 
     kind: Seen[str | None]
@@ -50,7 +50,7 @@ class View:
     fields: Seen[Mapping[tuple[str, str], Field]]
 
 
-def look(google: Google, deployment: Deployment) -> View:
+def look(google: Google, deployment: Deployment) -> FirestoreView:
     name = deployment.database
     path = f"/v1/projects/{deployment.target.project}/databases/{name}"
 
@@ -69,10 +69,14 @@ def look(google: Google, deployment: Deployment) -> View:
         return {_field_name(one): _field(one) for one in found}
 
     there = see(Look(DATABASE, name, VIEWER), kind)
-    return View(there, {}, {}) if there is None else View(there, see(INDEXES, indexes), see(FIELDS, fields))
+    return (
+        FirestoreView(there, {}, {})
+        if there is None
+        else FirestoreView(there, see(INDEXES, indexes), see(FIELDS, fields))
+    )
 
 
-def compare(deployment: Deployment, view: View) -> Iterator[Row]:
+def compare(deployment: Deployment, view: FirestoreView) -> Iterator[Row]:
     if isinstance(view.kind, Unseen):
         yield view.kind.row
     elif view.kind is None:

@@ -5,13 +5,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
-
 from deploy.access import Grant, Policy, Resource, account_member, compare_grants, policy_of
-from deploy.deployment import INVOKER, PLATFORM_SETTINGS, THREADS, Deployment, Target
+from deploy.deployment import INVOKER, PLATFORM_SETTINGS, THREADS, Deployment, DeploymentTarget
 from deploy.google import Google
-from deploy.rows import APPLY, Look, Row, Seen, Unseen, Verdict, missing, see_each, wrong
+from deploy.rows import APPLY, Look, Row, RowVerdict, Seen, Unseen, missing, see_each, wrong
+from deploy.shapes import CamelDocument
 
 SUBJECT: Final = "function"
 SETTING: Final = "setting"
@@ -23,11 +21,7 @@ ACTIVE: Final = "ACTIVE"
 LATEST: Final = "latest"
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
-
-
-class SecretVariable(_Shape):
+class SecretVariable(CamelDocument):
     """A variable whose value is a version of a secret."""
 
     key: str
@@ -35,7 +29,7 @@ class SecretVariable(_Shape):
     version: str
 
 
-class ServiceConfig(_Shape):
+class ServiceConfig(CamelDocument):
     service: str = ""
     service_account_email: str = ""
     environment_variables: Mapping[str, str] = {}
@@ -45,7 +39,7 @@ class ServiceConfig(_Shape):
     uri: str = ""
 
 
-class Function(_Shape):
+class Function(CamelDocument):
     """https://cloud.google.com/functions/docs/reference/rest/v2/projects.locations.functions"""
 
     name: str
@@ -66,12 +60,12 @@ Functions = Mapping[str, Function]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class FunctionsView:
     functions: Seen[Functions]
     invokers: Mapping[str, Seen[Policy]]
 
 
-def read_functions(google: Google, target: Target) -> Functions:
+def read_functions(google: Google, target: DeploymentTarget) -> Functions:
     """Return the functions of a deployment. Raises LoggedOut."""
     path = f"/v2/projects/{target.project}/locations/{target.region}/functions"
     found = google.list("cloudfunctions", path, "functions")
@@ -79,19 +73,19 @@ def read_functions(google: Google, target: Target) -> Functions:
     return {name: Function.model_validate(one) for name, one in named.items() if name.startswith(f"{target.name}-")}
 
 
-def look(google: Google, deployment: Deployment, functions: Seen[Functions]) -> View:
+def look(google: Google, deployment: Deployment, functions: Seen[Functions]) -> FunctionsView:
     if isinstance(functions, Unseen):
-        return View(functions, {})
+        return FunctionsView(functions, {})
 
     def invokers(service: str) -> Policy:
         path = functions[deployment.function(service)].service_config.service
         return policy_of(google.policy("run", f"/v2/{path}"))
 
     deployed = [service for service in deployment.services if deployment.function(service) in functions]
-    return View(functions, see_each(INVOKERS, deployed, invokers))
+    return FunctionsView(functions, see_each(INVOKERS, deployed, invokers))
 
 
-def compare(deployment: Deployment, view: View) -> Iterator[Row]:
+def compare(deployment: Deployment, view: FunctionsView) -> Iterator[Row]:
     if isinstance(view.functions, Unseen):
         yield view.functions.row
         return
@@ -106,7 +100,7 @@ def compare(deployment: Deployment, view: View) -> Iterator[Row]:
     yield from _disagreements(deployment, view.functions)
     for name in sorted(view.functions.keys() - {deployment.function(one) for one in deployment.services}):
         delete = f"gcloud functions delete {name} --region={deployment.target.region}"
-        yield Row(SUBJECT, name, Verdict.EXCESS, "no service of this deployment's shape is called so", delete)
+        yield Row(SUBJECT, name, RowVerdict.EXCESS, "no service of this deployment's shape is called so", delete)
     for service, policy in view.invokers.items():
         yield from [policy.row] if isinstance(policy, Unseen) else _invokers(deployment, service, policy)
 
@@ -154,7 +148,7 @@ def _variables(deployment: Deployment, service: str, function: Function) -> Iter
         if variable.secret.rpartition("/")[2] != deployment.secret(setting):
             yield wrong(SETTING, f"{setting} of {name}", f"it is not from the secret {deployment.secret(setting)}")
     for setting in sorted((plain | secret.keys()) - read.reads - PLATFORM_SETTINGS):
-        yield Row(SETTING, f"{setting} of {name}", Verdict.EXCESS, "the function does not read it", APPLY)
+        yield Row(SETTING, f"{setting} of {name}", RowVerdict.EXCESS, "the function does not read it", APPLY)
 
 
 def _disagreements(deployment: Deployment, functions: Functions) -> Iterator[Row]:

@@ -6,64 +6,58 @@ https://cloud.google.com/scheduler/docs/reference/rest/v1/projects.locations.job
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
-from pydantic.alias_generators import to_camel
-
 from deploy.deployment import SWEEP, Deployment
 from deploy.google import Google, NotThere
 from deploy.rows import Look, Row, Seen, Unseen, missing, see, wrong
+from deploy.shapes import CamelDocument
 
 SUBJECT: Final = "schedule"
 ROLE: Final = "roles/cloudscheduler.viewer"
 ENABLED: Final = "ENABLED"
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
-
-
-class OidcToken(_Shape):
+class OidcToken(CamelDocument):
     service_account_email: str = ""
 
 
-class HttpTarget(_Shape):
+class HttpTarget(CamelDocument):
     uri: str = ""
     http_method: str = "POST"
     oidc_token: OidcToken | None = None
 
 
-class Status(_Shape):
+class RpcStatus(CamelDocument):
     """A code of https://cloud.google.com/apis/design/errors; 0 or none after a success."""
 
     code: int = 0
 
 
-class Job(_Shape):
+class SchedulerJob(CamelDocument):
     state: str = ""
     http_target: HttpTarget = HttpTarget()
-    status: Status = Status()
+    status: RpcStatus = RpcStatus()
     last_attempt_time: str | None = None
 
 
-View = Seen[Job | None]
+ScheduleView = Seen[SchedulerJob | None]
 
 
-def look(google: Google, deployment: Deployment) -> View:
+def look(google: Google, deployment: Deployment) -> ScheduleView:
     """Return the job; None if there is none."""
     target, name = deployment.target, deployment.function(SWEEP)
 
-    def job() -> Job | None:
+    def job() -> SchedulerJob | None:
         path = f"/v1/projects/{target.project}/locations/{target.region}/jobs/{name}"
         try:
             document: dict[str, Any] = google.get("cloudscheduler", path)
         except NotThere:
             return None
-        return Job.model_validate(document)
+        return SchedulerJob.model_validate(document)
 
     return see(Look(SUBJECT, name, ROLE), job)
 
 
-def compare(deployment: Deployment, view: View) -> Iterator[Row]:
+def compare(deployment: Deployment, view: ScheduleView) -> Iterator[Row]:
     name, region = deployment.function(SWEEP), deployment.target.region
     if isinstance(view, Unseen):
         yield view.row
@@ -78,7 +72,7 @@ def compare(deployment: Deployment, view: View) -> Iterator[Row]:
         yield Row(SUBJECT, name)
 
 
-def _faults(deployment: Deployment, job: Job) -> Iterator[tuple[str, str]]:
+def _faults(deployment: Deployment, job: SchedulerJob) -> Iterator[tuple[str, str]]:
     apply, token = "terraform apply", job.http_target.oidc_token
     if job.state != ENABLED:
         yield f"its state is {job.state or 'not known'}", "gcloud scheduler jobs resume {name} --location={region}"

@@ -23,7 +23,7 @@ Version = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SecretsView:
     """`readers` are the services that have each setting from a secret; the state of a version is None without one."""
 
     secrets: Seen[frozenset[str]]
@@ -32,7 +32,7 @@ class View:
     policies: Mapping[str, Seen[Policy]]
 
 
-def look(google: Google, deployment: Deployment, functions: Seen[Functions]) -> View:
+def look(google: Google, deployment: Deployment, functions: Seen[Functions]) -> SecretsView:
     parent = f"/v1/projects/{deployment.target.project}/secrets"
 
     def secrets() -> frozenset[str]:
@@ -53,10 +53,10 @@ def look(google: Google, deployment: Deployment, functions: Seen[Functions]) -> 
     found = see(SECRETS, secrets)
     there = [] if isinstance(found, Unseen) else sorted(name for name in readers if deployment.secret(name) in found)
     versions = [one for one in sorted(used) if one[0] in there]
-    return View(found, readers, see_each(VERSIONS, versions, version), see_each(POLICIES, there, policy))
+    return SecretsView(found, readers, see_each(VERSIONS, versions, version), see_each(POLICIES, there, policy))
 
 
-def compare(deployment: Deployment, view: View) -> Iterator[Row]:
+def compare(deployment: Deployment, view: SecretsView) -> Iterator[Row]:
     if isinstance(view.secrets, Unseen):
         yield view.secrets.row
         return

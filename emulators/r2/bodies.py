@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from emulators.r2.request import NotAllowed, Received
+from emulators.r2.request import NotAllowed, ReceivedRequest
 
 MAX_UPLOAD: Final = 5 << 30
 """The number of bytes of one PUT: of an object, or of a part of one."""
@@ -82,7 +82,7 @@ def check_framing(headers: Mapping[str, str]) -> None:
         raise NotAllowed(411, "MissingContentLength", "Send the body's length in the Content-Length header.")
 
 
-def check_body(request: Received) -> None:
+def check_body(request: ReceivedRequest) -> None:
     """Compare the body with what the headers say of it. Raises NotAllowed."""
     if request.headers.get("content-length", "0") != str(request.size):
         raise NotAllowed(400, "IncompleteBody", "The body does not have the length of the Content-Length header.")

@@ -7,11 +7,11 @@ from botocore.credentials import Credentials
 from emulators.r2 import signatures
 from emulators.r2.bodies import check_body, check_framing
 from emulators.r2.operations import operation_of
-from emulators.r2.request import NotAllowed, Received
+from emulators.r2.request import NotAllowed, ReceivedRequest
 from emulators.r2.scoped_credentials import credentials_of
 
 
-def check(request: Received, parent: Credentials, now: datetime) -> None:
+def check(request: ReceivedRequest, parent: Credentials, now: datetime) -> None:
     """Check signature, time, body and scope. `parent` is the account's own credential. Raises NotAllowed."""
     check_framing(request.headers)
     if not request.target.startswith("/"):

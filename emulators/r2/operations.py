@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from emulators.r2.documents import keys_to_delete
-from emulators.r2.request import Received
+from emulators.r2.request import ReceivedRequest
 
 ORDINARY: Final = re.compile(
     r"continuation-token|delimiter|encoding-type|fetch-owner|key-marker|marker|max-keys|max-parts|max-uploads|"
@@ -54,7 +54,7 @@ class Operation:
     prefixes: frozenset[str] = frozenset()
 
 
-def operation_of(request: Received) -> Operation:
+def operation_of(request: ReceivedRequest) -> Operation:
     """Return the operation. Raises NotAllowed if it needs the body, and the body is malformed."""
     bucket, key = request.address
     query = request.parameters

@@ -17,7 +17,7 @@ class NotAllowed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedRequest:
     """A request as it was received: undecoded target, header names in lower case, size of the body in bytes.
 
     `digests` are the body's, by the header that declares them: its SHA-256, and all others that the client declared.

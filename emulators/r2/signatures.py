@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from emulators.r2.bodies import PAYLOAD
-from emulators.r2.request import NotAllowed, Received
+from emulators.r2.request import NotAllowed, ReceivedRequest
 
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 MAX_VALIDITY: Final = timedelta(days=7)
@@ -45,7 +45,7 @@ class Signed:
         return self.signed_at.strftime("%Y%m%dT%H%M%SZ")
 
 
-def read_signature(request: Received) -> Signed:
+def read_signature(request: ReceivedRequest) -> Signed:
     """Read the signature from the query or the header. Raises NotAllowed if there is none, or it is malformed."""
     fields = request.parameters
     if "X-Amz-Signature" in fields:
@@ -83,7 +83,7 @@ def check_headers(signed: Signed, headers: Mapping[str, str]) -> None:
         raise NotAllowed(400, "InvalidRegionName", "Sign the request for the region auto.")
 
 
-def check_signature(request: Received, signed: Signed, credentials: Credentials) -> None:
+def check_signature(request: ReceivedRequest, signed: Signed, credentials: Credentials) -> None:
     """Raise NotAllowed unless these credentials signed the request as it was received."""
     headers = {name: request.headers[name] for name in signed.signed_headers}
     url = f"http://{request.headers['host']}{without(frozenset({'X-Amz-Signature'}), request.target)}"

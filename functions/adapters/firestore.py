@@ -70,14 +70,14 @@ API_KEY: Final = TypeAdapter(ApiKey)
 
 
 @dataclass(frozen=True, slots=True)
-class _UsedKey:
+class _KeyFields:
     """The fields of an idempotency key's document that this class reads."""
 
     fingerprint: str
     order_id: str
 
 
-USED_KEY: Final = TypeAdapter(_UsedKey)
+USED_KEY: Final = TypeAdapter(_KeyFields)
 
 
 class FirestoreOrderStore:

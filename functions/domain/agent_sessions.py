@@ -43,13 +43,12 @@ OF_TOOLS: Final = frozenset({EventType.PRE_TOOL, EventType.POST_TOOL})
 class AgentSession:
     """Stored under its `key`. `id` is the executor's own, and unique in its account.
 
-    The account is the one whose job started the session; `reporter` is the account whose key the executor sends, a
+    The account is the one whose job started the session; the reporter is the account whose key the executor sends, a
     launcher's perhaps. Both may reach it.
     """
 
     id: str
     account: str
-    reporter: str
     reported: str
     """`key_of` of the reporter and the id, to look for."""
     name: str
@@ -70,6 +69,8 @@ class AgentSession:
     result_at: datetime | None = None
     first_page: int = 0
     last_page: int = 0
+    reporter: str = ""
+    """Not read: instances of the previous version cannot read a record without it."""
 
     @property
     def key(self) -> str:

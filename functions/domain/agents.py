@@ -63,8 +63,6 @@ class Agent:
     """True if it registered with its order's bootstrap token."""
     binding: str | None = None
     """What the report data of its evidence holds after the nonce: 96 hex digits. None if nothing is demanded."""
-    verified: bool = True
-    """Always true: instances of the previous version cannot read a record without it."""
 
     @property
     def record_id(self) -> str:

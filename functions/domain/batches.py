@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from functions.domain.limits import Limits
+from functions.domain.limits import OrderLimits
 from functions.domain.order import RING_GRACE, Order, place
 from shared.domain.spec import ExportOptions, ExportSpec
 
@@ -18,7 +18,7 @@ KEPT: Final = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class BatchMember:
     """One export of a batch, and the id of its order."""
 
     order_id: str
@@ -34,8 +34,8 @@ class Batch:
     options: ExportOptions
     image: str | None
     region: str | None
-    limits: Limits
-    members: tuple[Member, ...]
+    limits: OrderLimits
+    members: tuple[BatchMember, ...]
     fingerprint: str
     created_at: datetime
     due_at: datetime

@@ -12,7 +12,7 @@ DAY: Final = 24 * HOUR
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class OrderLimits:
     """All in seconds."""
 
     queue_seconds: float = DAY
@@ -41,7 +41,7 @@ class Limits:
         return timedelta(seconds=self.keep_seconds)
 
 
-DEFAULT_LIMITS: Final = Limits()
+DEFAULT_LIMITS: Final = OrderLimits()
 DEFAULT_ATTEMPTS: Final = 3
 
 
@@ -49,15 +49,15 @@ DEFAULT_ATTEMPTS: Final = 3
 class Policy:
     """The defaults for a kind of order."""
 
-    limits: Limits = DEFAULT_LIMITS
+    limits: OrderLimits = DEFAULT_LIMITS
     max_attempts: int = DEFAULT_ATTEMPTS
 
 
 POLICIES: Final[Mapping[OrderKind, Policy]] = {
     OrderKind.CAPACITY: Policy(),
-    OrderKind.EXPORT: Policy(Limits(run_seconds=HOUR, keep_seconds=DAY)),
-    OrderKind.TASK: Policy(Limits(run_seconds=6 * HOUR)),
-    OrderKind.SESSION: Policy(Limits(run_seconds=DAY)),
+    OrderKind.EXPORT: Policy(OrderLimits(run_seconds=HOUR, keep_seconds=DAY)),
+    OrderKind.TASK: Policy(OrderLimits(run_seconds=6 * HOUR)),
+    OrderKind.SESSION: Policy(OrderLimits(run_seconds=DAY)),
 }
-TASK_IMAGE: Final = Policy(Limits(boot_seconds=120.0, run_seconds=HOUR), max_attempts=2)
+TASK_IMAGE: Final = Policy(OrderLimits(boot_seconds=120.0, run_seconds=HOUR), max_attempts=2)
 """For a task that names an image: the deadlines of the contract of ephemeral workers, section 9."""

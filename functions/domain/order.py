@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from functions.domain.holder import are_one
-from functions.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, POLICIES, TASK_IMAGE, Limits, Policy
+from functions.domain.limits import DEFAULT_ATTEMPTS, DEFAULT_LIMITS, POLICIES, TASK_IMAGE, OrderLimits, Policy
 from shared.domain.lanes import lane, offered
 from shared.domain.order import FINAL, Reason, State
 from shared.domain.spec import AnySpec, ExportSpec, OrderKind, TaskSpec
@@ -84,7 +84,7 @@ class Order:
     """The end of its queue TTL."""
     due_at: datetime | None
     """When the sweep must look at it next; None if nothing is left to do."""
-    limits: Limits = DEFAULT_LIMITS
+    limits: OrderLimits = DEFAULT_LIMITS
     max_attempts: int = DEFAULT_ATTEMPTS
     epoch: int = 0
     attempt: int = 0
@@ -154,7 +154,7 @@ def place(
     account: str,
     spec: AnySpec,
     now: datetime,
-    limits: Limits | None = None,
+    limits: OrderLimits | None = None,
     not_before: datetime | None = None,
     requeued_from: str | None = None,
 ) -> Order:

@@ -19,7 +19,7 @@ from shared.domain.spec import Attestation, CapacitySpec, NodeSize
 
 MAX_MACHINES: Final = 200
 """The limit of one pool."""
-LIMITS: Final = Limits(boot_seconds=1800)
+LIMITS: Final = OrderLimits(boot_seconds=1800)
 """The boot limit of a pool's orders: a cloud may take long."""
 SETTLED: Final = timedelta(minutes=10)
 """If an order ran for this long before it failed, its failure does not count as one in a row."""
@@ -33,7 +33,7 @@ Orders = Mapping[str, Order]
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class Slot:
     """One slot of a pool (`place` is its number) and its current order, whose id depends on slot and generation."""
 
     order_id: str
@@ -67,7 +67,7 @@ class Pool:
     """Whether the pool has a target. If not, it was filled without one, or its target was removed."""
     places: int = 0
     """The highest slot number so far. No number is used twice, and so no order's id is."""
-    members: tuple[Member, ...] = ()
+    members: tuple[Slot, ...] = ()
 
     @property
     def managed(self) -> bool:
@@ -121,7 +121,7 @@ def passed_over(pool: Pool, order_id: str) -> Pool:
     return replace(pool, members=members)
 
 
-def order_for(pool: Pool, member: Member, now: datetime) -> Order:
+def order_for(pool: Pool, member: Slot, now: datetime) -> Order:
     """Return a new order for this slot. After each failure in a row, it waits longer before it can be claimed."""
     spec = CapacitySpec(
         datacenter=pool.datacenter,
@@ -134,7 +134,7 @@ def order_for(pool: Pool, member: Member, now: datetime) -> Order:
     return place(member.order_id, pool.account, spec, now, LIMITS, not_before)
 
 
-def stays(member: Member, orders: Orders) -> bool:
+def stays(member: Slot, orders: Orders) -> bool:
     """Return whether the slot counts towards the target. A slot that is being released does not, unless its machine
     cannot be stopped.
     """
@@ -163,14 +163,14 @@ def machines_of(pools: Sequence[Pool], open_orders: int) -> int:
     return sum(map(machines_asked, pools)) + released + max(open_orders - slots, 0)
 
 
-def _ended(member: Member, orders: Orders) -> bool:
+def _ended(member: Slot, orders: Orders) -> bool:
     return member.order_id in orders and orders[member.order_id].final
 
 
-def _surplus(staying: Sequence[Member], orders: Orders, count: int) -> set[str]:
+def _surplus(staying: Sequence[Slot], orders: Orders, count: int) -> set[str]:
     """Return at most `count` members to release. Within a state, the youngest slots come first."""
 
-    def sequence(member: Member) -> tuple[int, int]:
+    def sequence(member: Slot) -> tuple[int, int]:
         order = orders.get(member.order_id)
         return RELEASED_FIRST.index(order.state) if order else 0, -member.place
 
@@ -178,7 +178,7 @@ def _surplus(staying: Sequence[Member], orders: Orders, count: int) -> set[str]:
     return {member.order_id for member in sorted(stoppable, key=sequence)[: max(count, 0)]}
 
 
-def _failures(member: Member, ended: Order) -> int:
+def _failures(member: Slot, ended: Order) -> int:
     if ended.state is not State.FAILED:
         return 0
     ran_from = ended.entered.get(State.RUNNING)

@@ -39,7 +39,7 @@ class NewOrder:
 
     account: str
     spec: AnySpec
-    limits: Limits
+    limits: OrderLimits
     not_before: datetime | None
     idempotency_key: str
     fingerprint: str

@@ -13,8 +13,6 @@ from pydantic_core import to_json
 from functions.domain.order import Order
 from functions.ports import OrderPage, OrderQuery
 
-MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
-"""Bytes."""
 PAGE_BYTES: Final = 8 * 1024 * 1024
 """A page of orders ends after this number of bytes, even if it has fewer orders than its limit."""
 MAX_LIST_BYTES: Final = 24 * 1024 * 1024

@@ -11,7 +11,7 @@ from launcher.cli import doctor
 from launcher.host.checks.registry import examine, missing
 from launcher.installation import files
 from launcher.installation.environment import EnvironmentUnclear
-from launcher.installation.plan import KEY, CannotInstall, Plan, Request, installed, prepare
+from launcher.installation.plan import KEY, CannotInstall, InstallationPlan, InstallRequest, installed, prepare
 from launcher.installation.service import MachinesRun, NotActive, Service, ServiceFailed, missing_for_a_service
 from launcher.installation.variables import read_from
 from launcher.settings import Cloud, LauncherSettings, ProviderName
@@ -50,7 +50,7 @@ def install(
     """
     lacking = tuple(missing_for_a_service()) if root is None else ()
     host = (root or HERE).absolute()
-    request = Request(
+    request = InstallRequest(
         config,
         pool,
         name,
@@ -96,7 +96,7 @@ def uninstall(root: Root = None) -> None:
     typer.echo("The state directory stays." if removed else "Nothing was installed.")
 
 
-def carry_out(plan: Plan, root: Path, service: Service | None) -> bool:
+def carry_out(plan: InstallationPlan, root: Path, service: Service | None) -> bool:
     """Write the plan's files, and start the service if there is one. Return whether nothing is left to do.
 
     Raises ServiceFailed, NotActive, OSError.
@@ -149,7 +149,7 @@ def refusal(settings: LauncherSettings) -> str | None:
     return None
 
 
-def host_is_ready(plan: Plan) -> bool:
+def host_is_ready(plan: InstallationPlan) -> bool:
     """Show what the doctor says of this host if it is to run machines. Return whether nothing is missing."""
     if Cloud.BAREMETAL not in plan.settings.providers or plan.settings.provider is not ProviderName.QEMU:
         return True

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Final, NoReturn
 
-from launcher.host.confinement import PROXY_PORT, File, Reach, User, parse, python
+from launcher.host.confinement import PROXY_PORT, PassedFile, Reach, User, parse, python
 from launcher.host.privileges import PR_SET_DUMPABLE, call, drop
 from shared.public_address import is_loopback
 
@@ -65,7 +65,7 @@ def _opened_program(path: str) -> int:
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _open_files(files: Sequence[File]) -> None:
+def _open_files(files: Sequence[PassedFile]) -> None:
     """Open each file at its descriptor. Raises OSError."""
     for file in files:
         opened = _opened(file)
@@ -73,7 +73,7 @@ def _open_files(files: Sequence[File]) -> None:
         os.close(opened)
 
 
-def _opened(file: File) -> int:
+def _opened(file: PassedFile) -> int:
     if file.how == "listen":
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with suppress(FileNotFoundError):

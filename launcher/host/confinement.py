@@ -16,7 +16,7 @@ PACKAGES: Final = str(Path(__file__).absolute().parents[2])
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class PassedFile:
     """A file that the machine's process gets as `descriptor`: it may not open it by its path.
 
     `how`: `read`, `write` (both), `copy` (a private copy in memory, which any user can open again), or `listen` (a
@@ -57,7 +57,7 @@ class Confinement:
 
     user: User | None = None
     reach: Reach | None = None
-    files: tuple[File, ...] = ()
+    files: tuple[PassedFile, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), separators=(",", ":"))
@@ -83,7 +83,7 @@ def parse(document: str) -> Confinement:
     return Confinement(
         user=user and User(user["uid"], user["gid"], tuple(user["groups"]), user["forwarder"]),
         reach=reach and parse_reach(reach),
-        files=tuple(File(**file) for file in read["files"]),
+        files=tuple(PassedFile(**file) for file in read["files"]),
     )
 
 

@@ -34,7 +34,7 @@ OF_A_HOP: Final = frozenset({"connection", "proxy-connection", "keep-alive", "pr
 Endpoint = tuple[str, int]
 
 
-class Refused(Exception):
+class ProxyRefusal(Exception):
     """A request that is not carried out: the status and the words of the answer."""
 
     def __init__(self, status: str, message: str) -> None:
@@ -43,7 +43,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ProxyRequest:
     """What the proxy is asked for: where to connect, and what to send there first; None: a tunnel."""
 
     host: str
@@ -65,7 +65,7 @@ async def _serve(
     for endpoint, listening in forwarded:
         forward = _forwarding(endpoint)
         await asyncio.start_server(connections.bounded(forward), sock=listening, limit=HEAD_BYTES)
-    await asyncio.start_server(connections.bounded(Proxy(reach, log).serve), sock=proxy, limit=HEAD_BYTES)
+    await asyncio.start_server(connections.bounded(ForwardingProxy(reach, log).serve), sock=proxy, limit=HEAD_BYTES)
     await loop.create_future()
 
 
@@ -109,7 +109,7 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
-class Proxy:
+class ForwardingProxy:
     reach: Reach
     log: Log
 
@@ -119,7 +119,7 @@ class Proxy:
             async with asyncio.timeout(HEAD_SECONDS):
                 request = parse(await reader.readuntil(b"\r\n\r\n"))
             server = await self._connect(request)
-        except Refused as refused:
+        except ProxyRefusal as refused:
             writer.write(_answer(refused.status, f"{refused}\n"))
             await writer.drain()
             return
@@ -129,22 +129,22 @@ class Proxy:
             server[1].write(request.head)
         await _relay((reader, writer), server)
 
-    async def _connect(self, request: Request) -> tuple[StreamReader, StreamWriter]:
-        """Connect to the first address that is allowed and answers. Raises Refused."""
+    async def _connect(self, request: ProxyRequest) -> tuple[StreamReader, StreamWriter]:
+        """Connect to the first address that is allowed and answers. Raises ProxyRefusal."""
         named = (request.host.lower(), request.port) in self.reach.endpoints
         addresses = await _resolved(request.host, request.port)
         allowed = [one for one in addresses if named or is_reachable(one, request.port, self.reach)]
         if not allowed:
             self.log.refused(request.host, request.port)
-            raise Refused("403 Forbidden", f"This machine does not reach {request.host!a}, port {request.port}.")
+            raise ProxyRefusal("403 Forbidden", f"This machine does not reach {request.host!a}, port {request.port}.")
         for address in allowed:
             with suppress(OSError, TimeoutError):
                 return await _connected(address, request.port)
-        raise Refused("502 Bad Gateway", f"{request.host!a}, port {request.port}, does not answer.")
+        raise ProxyRefusal("502 Bad Gateway", f"{request.host!a}, port {request.port}, does not answer.")
 
 
-def parse(head: bytes) -> Request:
-    """Read the head of a request to a proxy. Raises Refused."""
+def parse(head: bytes) -> ProxyRequest:
+    """Read the head of a request to a proxy. Raises ProxyRefusal."""
     first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     try:
         method, target, version = first.split(" ")
@@ -155,25 +155,27 @@ def parse(head: bytes) -> Request:
             parsed = urlsplit(target)
             host, port = parsed.hostname, parsed.port or HTTP_PORT
     except ValueError:
-        raise Refused("400 Bad Request", "This is no request that a proxy carries out.") from None
+        raise ProxyRefusal("400 Bad Request", "This is no request that a proxy carries out.") from None
     wanted = "" if method == "CONNECT" else "http"
     if not host or not port or parsed.scheme != wanted or parsed.username is not None or version[:7] != "HTTP/1.":
-        raise Refused("400 Bad Request", "A proxy carries out CONNECT host:port, and requests for http:// addresses.")
+        raise ProxyRefusal(
+            "400 Bad Request", "A proxy carries out CONNECT host:port, and requests for http:// addresses."
+        )
     if method == "CONNECT":
-        return Request(host, port, None)
+        return ProxyRequest(host, port, None)
     kept = [line for line in lines if line.partition(":")[0].strip().lower() not in OF_A_HOP]
     path = f"{parsed.path or '/'}{'?' if parsed.query else ''}{parsed.query}"
     sent = [f"{method} {path} {version}", f"Host: {parsed.netloc}", *kept, "Connection: close", "", ""]
-    return Request(host, port, "\r\n".join(sent).encode("latin-1"))
+    return ProxyRequest(host, port, "\r\n".join(sent).encode("latin-1"))
 
 
 async def _resolved(host: str, port: int) -> list[str]:
-    """Return the addresses of a host. Raises Refused."""
+    """Return the addresses of a host. Raises ProxyRefusal."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise Refused("502 Bad Gateway", f"The name {host!a} has no address.") from None
+        raise ProxyRefusal("502 Bad Gateway", f"The name {host!a} has no address.") from None
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from launcher.host.confinement import Confinement, File, Reach, User
+from launcher.host.confinement import Confinement, PassedFile, Reach, User
 from launcher.host.guest_network import PROXY, Enforcement, GuestNetwork, reaches_loopback
 from launcher.host.users import user_of
 from shared.address import LOOPBACK_GATEWAY
@@ -54,7 +54,7 @@ class Hypervisor:
         """Return the user of a machine's process; None if it is its launcher's. Raises NoUser."""
         return user_of(uuid, self.user, self.quote_socket)
 
-    def confinement(self, uuid: str, files: tuple[File, ...] = ()) -> Confinement:
+    def confinement(self, uuid: str, files: tuple[PassedFile, ...] = ()) -> Confinement:
         """Return what confines the machine's process. Raises NoUser."""
         confined = self.enforcement is Enforcement.NAMESPACE
         return Confinement(self.machine_user(uuid), self.reach if confined else None, files)

@@ -29,7 +29,7 @@ def is_writable(value: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
+class EnvironmentFile:
     """`text` is the whole file."""
 
     text: str = ""
@@ -39,7 +39,7 @@ class Environment:
         """Return each variable's value: the last one, if it is set several times. Raises EnvironmentUnclear."""
         return {name: value for name, value, _ in self._assignments()}
 
-    def with_values(self, values: Mapping[str, str]) -> "Environment":
+    def with_values(self, values: Mapping[str, str]) -> "EnvironmentFile":
         """Return the file with these values; a variable that it does not set is added to its end.
 
         Raises EnvironmentUnclear.
@@ -51,7 +51,7 @@ class Environment:
                 lines.append(f"{name}={_quoted(value)}")
             elif found[name][0] != value:
                 lines[found[name][1]] = f"{name}={_quoted(value)}"
-        return Environment("".join(f"{line}\n" for line in lines))
+        return EnvironmentFile("".join(f"{line}\n" for line in lines))
 
     @property
     def of_the_pool(self) -> frozenset[str]:
@@ -59,7 +59,7 @@ class Environment:
         marks = (line for line in LINE_END.split(self.text) if line.startswith(OF_THE_POOL))
         return frozenset(name for line in marks for name in line.removeprefix(OF_THE_POOL).split())
 
-    def with_pool(self, values: Mapping[str, str]) -> "Environment":
+    def with_pool(self, values: Mapping[str, str]) -> "EnvironmentFile":
         """Return the file with a pool's values, and without what only the pool's configuration before had.
 
         Raises EnvironmentUnclear.
@@ -68,12 +68,12 @@ class Environment:
         mark = f"{OF_THE_POOL}{' '.join(sorted(values))}"
         lines = [mark if line.startswith(OF_THE_POOL) else line for line in LINE_END.split(kept.text)]
         text = "\n".join(lines)
-        return Environment(text if mark in lines else f"{text}{mark}\n")
+        return EnvironmentFile(text if mark in lines else f"{text}{mark}\n")
 
-    def _without(self, names: Collection[str]) -> "Environment":
+    def _without(self, names: Collection[str]) -> "EnvironmentFile":
         gone = {number for name, _, number in self._assignments() if name in names}
         lines = LINE_END.split(self.text)
-        return Environment("\n".join(line for number, line in enumerate(lines) if number not in gone))
+        return EnvironmentFile("\n".join(line for number, line in enumerate(lines) if number not in gone))
 
     def _assignments(self) -> Iterator[tuple[str, str, int]]:
         """Yield the name, the value and the number of each line that sets a variable."""

@@ -11,7 +11,7 @@ from typing import Final
 from launcher.installation import config, faults
 from launcher.installation.config import ConfigWrong, ExternalAccount, PoolConfig
 from launcher.installation.credentials import CredentialsIncomplete, file_of
-from launcher.installation.environment import Environment, EnvironmentUnclear, is_writable
+from launcher.installation.environment import EnvironmentFile, EnvironmentUnclear, is_writable
 from launcher.installation.files import CREDENTIALS, ENVIRONMENT, EXAMPLE, SLICE, File, inside, shipped, units
 from launcher.installation.variables import read_from
 from launcher.settings import Cloud, LauncherSettings, ProviderName
@@ -38,7 +38,7 @@ class CannotInstall(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class InstallRequest:
     """What an operator asks for.
 
     `key` and `private_key` are None if the installed ones stay. `program` is what the unit starts, with this `python`.
@@ -60,7 +60,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class InstallationPlan:
     """What to write. `can_start` is false if a setting is still missing, which one of the `notes` names."""
 
     files: tuple[File, ...]
@@ -78,10 +78,10 @@ class Plan:
     """The environment of the unit's launcher."""
 
 
-def prepare(request: Request, refusal: Callable[[LauncherSettings], str | None]) -> Plan:
+def prepare(request: InstallRequest, refusal: Callable[[LauncherSettings], str | None]) -> InstallationPlan:
     """Return what to write. `refusal` says why the control plane accepts no such launcher. Raises CannotInstall."""
     problems = list(_of_arguments(request))
-    pool, before, credentials = None, Environment(), None
+    pool, before, credentials = None, EnvironmentFile(), None
     try:
         pool = config.read(request.config, request.pool)
     except ConfigWrong as wrong:
@@ -96,7 +96,7 @@ def prepare(request: Request, refusal: Callable[[LauncherSettings], str | None])
         problems.append(str(unclear))
     own, of_the_pool = dict(_own_values(request)), dict(_values_of(pool) if pool is not None else ())
     values = {**own, **of_the_pool}
-    start = before if before.text else Environment(shipped(EXAMPLE))
+    start = before if before.text else EnvironmentFile(shipped(EXAMPLE))
     merged = start.with_values(own)
     if pool is not None:
         merged = merged.with_pool(of_the_pool)
@@ -114,7 +114,7 @@ def prepare(request: Request, refusal: Callable[[LauncherSettings], str | None])
     if pool is None or settings is None or problems:
         raise CannotInstall(tuple(dict.fromkeys(problems)))
     leads_to_credentials = merged.variables.get(GOOGLE_CREDENTIALS) == str(CREDENTIALS)
-    return Plan(
+    return InstallationPlan(
         files=(*filter(None, [credentials]), File(ENVIRONMENT, merged.text.encode()), *units(request.program)),
         added=tuple(name for name in values if name not in before.variables),
         changed=tuple(name for name, value in values.items() if before.variables.get(name, value) != value),
@@ -127,10 +127,10 @@ def prepare(request: Request, refusal: Callable[[LauncherSettings], str | None])
     )
 
 
-def installed(root: Path) -> Environment | None:
+def installed(root: Path) -> EnvironmentFile | None:
     """Return the settings that are installed; None if there are none. Raises EnvironmentUnclear."""
     try:
-        environment = Environment(inside(root, ENVIRONMENT).read_text(encoding="utf-8"))
+        environment = EnvironmentFile(inside(root, ENVIRONMENT).read_text(encoding="utf-8"))
         environment.variables  # noqa: B018  # raises, if a line of it is unclear
     except FileNotFoundError:
         return None
@@ -140,7 +140,7 @@ def installed(root: Path) -> Environment | None:
     return environment
 
 
-def _own_values(request: Request) -> Iterator[tuple[str, str]]:
+def _own_values(request: InstallRequest) -> Iterator[tuple[str, str]]:
     """Yield the variables that arguments set. What is wrong with an argument was reported, and is left out."""
     if not any(faults.of_name(request.name)):
         yield NAME, request.name
@@ -160,7 +160,7 @@ def _values_of(pool: PoolConfig) -> Iterator[tuple[str, str]]:
                 yield GOOGLE_PROJECT, project
 
 
-def _of_arguments(request: Request) -> Iterator[str]:
+def _of_arguments(request: InstallRequest) -> Iterator[str]:
     yield from faults.of_name(request.name)
     yield from faults.of_key(request.key)
     yield from faults.of_program(request.program, request.python, request.root, request.running)
@@ -170,7 +170,7 @@ def _of_arguments(request: Request) -> Iterator[str]:
         yield "--image and --image-digest belong together: give both, or neither."
 
 
-def _of_settings(request: Request, pool: PoolConfig | None, variables: Mapping[str, str]) -> Iterator[str]:
+def _of_settings(request: InstallRequest, pool: PoolConfig | None, variables: Mapping[str, str]) -> Iterator[str]:
     """Check the files to which the settings lead."""
     if _has_image(variables):
         yield from faults.of_image(Path(variables[IMAGE]), variables[DIGEST], request.root, request.running)

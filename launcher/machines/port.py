@@ -59,7 +59,7 @@ def _concerns(reason: Reason, failure: Failure) -> Concerns:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MachinePlan:
     """How one machine will be started.
 
     `argv` is empty for a remote machine; `mode` and `image_digest` are None if the provider has none. `vm` is the
@@ -154,7 +154,7 @@ class Provider(Recoverer, Protocol):
     def resources(self, spec: AnySpec, /) -> Resources:
         """Return the resources that a machine for this order takes from this host."""
 
-    def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> Plan:
+    def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> MachinePlan:
         """Verify the image, and return how to start a machine. Raises ImageRejected, LaunchFailed."""
 
     def start(self, directory: VmDirectory) -> Machine:

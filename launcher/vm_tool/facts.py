@@ -22,7 +22,7 @@ STATES: Final = {MachineState.RUNS: RUNNING, MachineState.UNEXPLAINED: UNCLEAR}
 Dominfo = dict[str, str]
 
 
-class Use(NamedTuple):
+class ResourceUse(NamedTuple):
     pid: int
     cpu_seconds: float
     memory_kib: int
@@ -82,13 +82,13 @@ def keyed(facts: Dominfo) -> Dominfo:
     return {key.lower().replace(" ", "_"): value for key, value in facts.items()}
 
 
-def _use(directory: VmDirectory) -> Use | None:
+def _use(directory: VmDirectory) -> ResourceUse | None:
     """Return a machine's use of processor and memory; None if it has just ended."""
     recorded = directory.process()
     if recorded is None:
         return None
     try:
         process = psutil.Process(recorded.pid)
-        return Use(recorded.pid, sum(process.cpu_times()[:2]), process.memory_info().rss // KIB)
+        return ResourceUse(recorded.pid, sum(process.cpu_times()[:2]), process.memory_info().rss // KIB)
     except psutil.NoSuchProcess:
         return None

@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from emulators.processes import stop
-from emulators.s3_backend import Backend, a_backend, start_moto
+from emulators.s3_backend import MotoBackend, a_backend, start_moto
 from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from functions.domain.order import Order
@@ -46,7 +46,7 @@ def moto_logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def moto(moto_logs: Path) -> Iterator[Backend]:
+def moto(moto_logs: Path) -> Iterator[MotoBackend]:
     """A moto server that the module's tests share."""
     backend = a_backend()
     server = start_moto(backend, moto_logs)

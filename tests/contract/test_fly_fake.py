@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from emulators.fakes.fly.api import LocalFly
-from emulators.fakes.fly.behaviour import Behaviour, Method
-from emulators.fakes.fly.limits import Limits
+from emulators.fakes.fly.behaviour import FlyBehaviour, FlyMethod
+from emulators.fakes.fly.limits import FlyLimits
 from emulators.fakes.fly.machines import Machines
 from emulators.fakes.fly.programs import ImagePrograms
 from emulators.serving import serving
@@ -218,7 +218,7 @@ def test_a_full_region_has_no_room_and_another_has(client: Client, fake: Fake) -
 
 def test_requests_above_the_limits_are_refused_and_counted(programs: NoPrograms) -> None:
     now = [0.0]
-    with a_fake(programs, limits=Limits(lambda: now[0])) as fake:
+    with a_fake(programs, limits=FlyLimits(lambda: now[0])) as fake:
         client = Client(fake.url)
         answers = [client.create(a_body(f"worker-{number}")) for number in range(4)]
         assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
@@ -232,9 +232,9 @@ def test_requests_above_the_limits_are_refused_and_counted(programs: NoPrograms)
 
 
 def test_the_limit_of_a_stop_is_each_machines_own() -> None:
-    limits = Limits(lambda: 0.0)
-    assert [limits.admit(Method.STOP, "one") for _ in range(4)] == [True, True, True, False]
-    assert limits.admit(Method.STOP, "two")
+    limits = FlyLimits(lambda: 0.0)
+    assert [limits.admit(FlyMethod.STOP, "one") for _ in range(4)] == [True, True, True, False]
+    assert limits.admit(FlyMethod.STOP, "two")
 
 
 PROGRAM = """
@@ -251,7 +251,7 @@ if sys.argv[1:] == ["stay"]:
 def real(tmp_path: Path) -> Iterator[Client]:
     """A fake that runs a Python program as FOREIGN_IMAGE; its logs are in `tmp_path`."""
     images = ImagePrograms({FOREIGN_IMAGE: (sys.executable, "-c", PROGRAM), "broken": ("/no/such/program",)}, tmp_path)
-    machines = Machines(APP, time.monotonic, lambda: datetime.now(UTC), images, Behaviour(stage_seconds=0))
+    machines = Machines(APP, time.monotonic, lambda: datetime.now(UTC), images, FlyBehaviour(stage_seconds=0))
     with serving(LocalFly(machines, TOKEN)) as url:
         yield Client(url)
     machines.end()

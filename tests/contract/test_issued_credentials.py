@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 from botocore.credentials import Credentials
 
-from emulators.s3_backend import Backend
+from emulators.s3_backend import MotoBackend
 from functions.adapters.bucket_credentials import Issuer
 from functions.ports import WorkerCredentials
 from tests.local_r2 import PARENT, LocalR2, Multipart, local_r2, refusal
@@ -17,7 +17,7 @@ SCOPED: Final = [WorkerCredentials.TEMPORARY, WorkerCredentials.EMBEDDED]
 
 
 @pytest.fixture
-def r2(moto: Backend, bucket_name: str) -> Iterator[LocalR2]:
+def r2(moto: MotoBackend, bucket_name: str) -> Iterator[LocalR2]:
     with local_r2(moto, bucket_name) as found:
         yield found
 

@@ -99,7 +99,7 @@ def _put(url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
 
 
 @pytest.fixture
-def s3(moto: Backend, bucket_name: str) -> Iterator[HttpRig]:
+def s3(moto: MotoBackend, bucket_name: str) -> Iterator[HttpRig]:
     clock = Clock()
     proxy = CheckingProxy(moto, Credentials(ACCESS_KEY, SECRET), clock)
     with serving(proxy) as endpoint:

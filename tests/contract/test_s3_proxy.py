@@ -17,7 +17,7 @@ from botocore.credentials import Credentials
 
 from emulators.r2.bodies import MAX_UPLOAD
 from emulators.r2.multipart import MIN_PART
-from emulators.s3_backend import Backend
+from emulators.s3_backend import MotoBackend
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_r2 import NO_TRAILERS, PARENT, R2_HOST, LocalR2, Multipart, local_r2, refusal
 
@@ -32,7 +32,7 @@ STYLES: Final[list[Literal["path", "virtual"]]] = ["path", "virtual"]
 
 
 @pytest.fixture
-def r2(moto: Backend, bucket_name: str) -> Iterator[LocalR2]:
+def r2(moto: MotoBackend, bucket_name: str) -> Iterator[LocalR2]:
     with local_r2(moto, bucket_name) as found:
         yield found
 

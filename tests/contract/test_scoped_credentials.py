@@ -40,7 +40,7 @@ DENIED: Final = (403, "AccessDenied")
 
 
 @pytest.fixture
-def r2(moto: Backend, bucket_name: str) -> Iterator[LocalR2]:
+def r2(moto: MotoBackend, bucket_name: str) -> Iterator[LocalR2]:
     """A store with an object of another order."""
     with local_r2(moto, bucket_name) as found:
         found.client().put_object(Bucket=bucket_name, Key=THEIRS, Body=BODY)

@@ -19,8 +19,11 @@ from emulators.fakes.google_project.behaviour import Behaviour
 from emulators.fakes.google_project.resources import Resources
 from emulators.serving import serving
 from tests.deploy.whole import POOL, PROJECT, REGION, whole
+from tests.harness.google_project.api import TOKEN, FakeGoogle
+from tests.harness.google_project.behaviour import Behaviour
+from tests.harness.google_project.resources import Resources
 
-OUTPUTS: Final = Outputs(launcher_config={POOL: LauncherConfig(credentials={"type": "external_account"})})
+OUTPUTS: Final = TerraformOutputs(launcher_config={POOL: LauncherConfig(credentials={"type": "external_account"})})
 
 
 class Token:
@@ -62,15 +65,15 @@ class Live:
         self.fake.asked.clear()
         self.control_plane.status = 200
 
-    def check(self, outputs: Outputs | None = OUTPUTS, **emulators: str) -> Sequence[Row]:
+    def check(self, outputs: TerraformOutputs | None = OUTPUTS, **emulators: str) -> Sequence[Row]:
         google = Google(Token(), Endpoints(self.url, emulators))
         try:
-            return check(google, Target(PROJECT, REGION), read_data(), outputs)
+            return check(google, DeploymentTarget(PROJECT, REGION), read_data(), outputs)
         finally:
             google.close()
 
-    def faults(self, outputs: Outputs | None = OUTPUTS) -> Sequence[Row]:
-        return [row for row in self.check(outputs) if row.verdict is not Verdict.OK]
+    def faults(self, outputs: TerraformOutputs | None = OUTPUTS) -> Sequence[Row]:
+        return [row for row in self.check(outputs) if row.verdict is not RowVerdict.OK]
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from typer.testing import CliRunner, Result
 
 from deploy.commands import app
-from emulators.fakes.google_project.api import TOKEN
 from tests.deploy.conftest import Live
 from tests.deploy.whole import FUNCTIONS, HIDDEN, JOB, POOL, PROJECT, REGION
+from tests.harness.google_project.api import TOKEN
 
 pytestmark = pytest.mark.infra
 

@@ -7,10 +7,10 @@ import pytest
 from google.cloud.pubsub_v1 import PublisherClient, SubscriberClient
 
 from deploy.check import check
-from deploy.data import Outputs, read_data
-from deploy.deployment import Target
+from deploy.data import TerraformOutputs, read_data
+from deploy.deployment import DeploymentTarget
 from deploy.google import Endpoints, Google
-from deploy.rows import Verdict
+from deploy.rows import RowVerdict
 from tests.deploy.conftest import Live, Token
 from tests.deploy.whole import REGION
 
@@ -41,12 +41,16 @@ def test_what_the_emulator_lacks_is_named(live: Live, pubsub_host: str, monkeypa
         )
     google = Google(Token(), Endpoints(live.url, {"pubsub": f"http://{pubsub_host}"}))
 
-    rows = [row for row in check(google, Target(project, REGION), read_data(), Outputs()) if row.subject in DOORBELL]
+    rows = [
+        row
+        for row in check(google, DeploymentTarget(project, REGION), read_data(), TerraformOutputs())
+        if row.subject in DOORBELL
+    ]
 
     google.close()
     assert [(row.name, row.verdict) for row in rows] == [
-        ("launchyard-doorbell", Verdict.OK),
-        ("launchyard-doorbell-dead", Verdict.OK),
-        ("launchyard-pool-rack-7", Verdict.OK),
-        ("one of launchyard-doorbell-dead", Verdict.MISSING),
+        ("launchyard-doorbell", RowVerdict.OK),
+        ("launchyard-doorbell-dead", RowVerdict.OK),
+        ("launchyard-pool-rack-7", RowVerdict.OK),
+        ("one of launchyard-doorbell-dead", RowVerdict.MISSING),
     ]

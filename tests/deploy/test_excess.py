@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from deploy.rows import Verdict
+from deploy.rows import RowVerdict
 from tests.deploy.conftest import OUTPUTS, Live
 from tests.deploy.whole import (
     ACCOUNTS,
@@ -43,7 +43,7 @@ def test_a_role_of_ours_in_the_whole_project_that_nothing_needs_has_a_row(live: 
 
     (fault,) = live.faults()
 
-    assert (fault.verdict, fault.name) == (Verdict.EXCESS, f"editor for ly-{account} on the project")
+    assert (fault.verdict, fault.name) == (RowVerdict.EXCESS, f"editor for ly-{account} on the project")
     assert fault.to_do.startswith("gcloud projects remove-iam-policy-binding")
     assert email(account) in fault.to_do
 
@@ -54,7 +54,7 @@ def test_a_role_of_a_launchers_account_beyond_its_subscription_has_a_row(live: L
 
     (fault,) = live.faults()
 
-    assert (fault.verdict, fault.subject) == (Verdict.EXCESS, "role")
+    assert (fault.verdict, fault.subject) == (RowVerdict.EXCESS, "role")
     assert "remove-iam-policy-binding" in fault.to_do
 
 
@@ -65,7 +65,7 @@ def test_what_everybody_may_use_has_a_row(live: Live, path: str, everybody: str)
 
     (fault,) = live.faults()
 
-    assert (fault.verdict, everybody in fault.name) == (Verdict.EXCESS, True)
+    assert (fault.verdict, everybody in fault.name) == (RowVerdict.EXCESS, True)
 
 
 @pytest.mark.parametrize("caller", ["allUsers", "allAuthenticatedUsers", "user:someone@example.com"])
@@ -74,7 +74,7 @@ def test_whoever_else_may_call_the_sweep_has_a_row(live: Live, caller: str) -> N
 
     (fault,) = live.faults()
 
-    assert (fault.verdict, fault.subject) == (Verdict.EXCESS, "invoker")
+    assert (fault.verdict, fault.subject) == (RowVerdict.EXCESS, "invoker")
 
 
 def test_a_secret_that_another_service_may_read_has_a_row(live: Live) -> None:
@@ -90,7 +90,7 @@ def test_a_function_that_may_write_every_database_of_the_project_has_a_row(live:
 
     (fault,) = live.faults()
 
-    assert (fault.verdict, fault.name) == (Verdict.EXCESS, "datastore.user for ly-sweep on the project: condition")
+    assert (fault.verdict, fault.name) == (RowVerdict.EXCESS, "datastore.user for ly-sweep on the project: condition")
 
 
 def test_a_key_of_a_functions_account_has_a_row(live: Live) -> None:
@@ -98,7 +98,7 @@ def test_a_key_of_a_functions_account_has_a_row(live: Live) -> None:
 
     (fault,) = live.faults()
 
-    assert (fault.verdict, fault.subject) == (Verdict.EXCESS, "account")
+    assert (fault.verdict, fault.subject) == (RowVerdict.EXCESS, "account")
 
 
 def test_a_setting_that_the_function_does_not_read_has_a_row(live: Live) -> None:
@@ -107,7 +107,7 @@ def test_a_setting_that_the_function_does_not_read_has_a_row(live: Live) -> None
 
     (fault,) = live.faults()
 
-    assert (fault.verdict, fault.name) == (Verdict.EXCESS, "LAUNCHYARD_LEESE_SECONDS of launchyard-sweep")
+    assert (fault.verdict, fault.name) == (RowVerdict.EXCESS, "LAUNCHYARD_LEESE_SECONDS of launchyard-sweep")
 
 
 def test_a_function_of_another_shape_that_was_left_has_a_row(live: Live) -> None:
@@ -116,7 +116,7 @@ def test_a_function_of_another_shape_that_was_left_has_a_row(live: Live) -> None
 
     (fault,) = [fault for fault in live.faults(OUTPUTS) if fault.subject == "function"]
 
-    assert (fault.verdict, fault.name) == (Verdict.EXCESS, "launchyard-claim")
+    assert (fault.verdict, fault.name) == (RowVerdict.EXCESS, "launchyard-claim")
 
 
 def test_what_others_have_in_the_project_has_no_row(live: Live) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from deploy.check import check
 from deploy.data import read_data
-from deploy.deployment import Target
+from deploy.deployment import DeploymentTarget
 from deploy.google import BUDGET_SECONDS, Endpoints, Google, LoggedOut
 from deploy.report import exit_code
-from deploy.rows import Verdict
+from deploy.rows import RowVerdict
 from tests.deploy.conftest import OUTPUTS, Live, Token
 from tests.deploy.whole import DATABASE, FUNCTIONS, JOB, POLICY, PROJECT, REGION, SECRETS, TOPICS
 
@@ -29,9 +29,9 @@ def test_a_look_that_is_denied_names_the_role_that_it_needs(live: Live, api: str
 
     rows = live.check()
 
-    faults = [row for row in rows if row.verdict is not Verdict.OK]
+    faults = [row for row in rows if row.verdict is not RowVerdict.OK]
     assert faults
-    assert {row.verdict for row in faults} == {Verdict.UNSEEN}
+    assert {row.verdict for row in faults} == {RowVerdict.UNSEEN}
     assert all("roles/" in row.to_do and "denied" in row.found for row in faults)
     assert len(faults) == len({(row.subject, row.name) for row in faults})
     assert exit_code(rows) == 2
@@ -58,8 +58,8 @@ def test_an_api_that_does_not_answer_is_unseen(live: Live, api: str) -> None:
 
     rows = live.check()
 
-    faults = [row for row in rows if row.verdict is not Verdict.OK]
-    assert {row.verdict for row in faults} == {Verdict.UNSEEN}
+    faults = [row for row in rows if row.verdict is not RowVerdict.OK]
+    assert {row.verdict for row in faults} == {RowVerdict.UNSEEN}
     assert all("did not answer" in row.found for row in faults)
     assert exit_code(rows) == 2
 
@@ -67,14 +67,14 @@ def test_an_api_that_does_not_answer_is_unseen(live: Live, api: str) -> None:
 def test_an_error_that_stays_is_unseen(live: Live) -> None:
     live.behaviour.failing["pubsub/"] = (503, None)
 
-    assert {(row.verdict, row.to_do) for row in live.faults()} == {(Verdict.UNSEEN, "run the check again")}
+    assert {(row.verdict, row.to_do) for row in live.faults()} == {(RowVerdict.UNSEEN, "run the check again")}
 
 
 @pytest.mark.parametrize("path", [DATABASE, FUNCTIONS, JOB, POLICY, f"{SECRETS}/", f"{TOPICS}/launchyard-doorbell"])
 def test_a_request_that_google_refuses_is_unseen(live: Live, path: str) -> None:
     live.behaviour.failing[path] = (400, None)
 
-    assert {row.verdict for row in live.faults()} == {Verdict.UNSEEN}
+    assert {row.verdict for row in live.faults()} == {RowVerdict.UNSEEN}
 
 
 def test_an_answer_that_is_not_as_documented_is_unseen(live: Live) -> None:
@@ -82,18 +82,18 @@ def test_an_answer_that_is_not_as_documented_is_unseen(live: Live) -> None:
 
     faults = live.faults()
 
-    assert {row.verdict for row in faults} == {Verdict.UNSEEN}
+    assert {row.verdict for row in faults} == {RowVerdict.UNSEEN}
     assert "not as Google documents it" in faults[0].found
 
 
 def test_a_check_ends_when_its_time_is_over(live: Live) -> None:
     google = Google(Token(), Endpoints(live.url), timer=hours())
 
-    rows = check(google, Target(PROJECT, REGION), read_data(), OUTPUTS)
+    rows = check(google, DeploymentTarget(PROJECT, REGION), read_data(), OUTPUTS)
 
-    assert {row.verdict for row in rows} == {Verdict.UNSEEN}
+    assert {row.verdict for row in rows} == {RowVerdict.UNSEEN}
     assert live.fake.asked == []
-    assert f"{BUDGET_SECONDS:.0f} s were over" in rows[0].found
+    assert f"timed out after {BUDGET_SECONDS:.0f} s" in rows[0].found
 
 
 def test_credentials_that_google_does_not_accept_end_the_check(live: Live) -> None:

@@ -5,8 +5,7 @@ from typing import Any, Final
 import pytest
 
 from deploy.report import exit_code
-from deploy.rows import Row, Verdict
-from emulators.fakes.google_project.resources import Resources
+from deploy.rows import Row, RowVerdict
 from tests.deploy.conftest import Live
 from tests.deploy.whole import (
     DATABASE,
@@ -21,6 +20,7 @@ from tests.deploy.whole import (
     TOPICS,
     whole,
 )
+from tests.harness.google_project.resources import Resources
 
 pytestmark = pytest.mark.infra
 
@@ -74,7 +74,7 @@ def test_a_resource_that_is_gone_has_one_row(live: Live, path: str) -> None:
 
     (fault,) = known(live)
 
-    assert fault.verdict is Verdict.MISSING
+    assert fault.verdict is RowVerdict.MISSING
     assert fault.to_do
     assert last_word(path) in f"{fault.name} {fault.found}"
 
@@ -86,7 +86,7 @@ def test_a_function_of_a_gateway_that_is_gone_has_one_row(live: Live, path: str)
 
     (fault,) = known(live)
 
-    assert (fault.verdict, fault.subject, fault.name) == (Verdict.MISSING, "function", path.rpartition("/")[2])
+    assert (fault.verdict, fault.subject, fault.name) == (RowVerdict.MISSING, "function", path.rpartition("/")[2])
 
 
 @pytest.mark.parametrize(("path", "member", "role"), grants(PLAIN))
@@ -95,7 +95,7 @@ def test_a_role_that_is_gone_has_one_row(live: Live, path: str, member: str, rol
 
     (fault,) = known(live)
 
-    assert fault.verdict is Verdict.MISSING
+    assert fault.verdict is RowVerdict.MISSING
     assert role.removeprefix("roles/") in fault.name
     assert member.removeprefix("serviceAccount:").partition("@")[0] in fault.name or member.startswith("principal:")
 
@@ -159,7 +159,7 @@ def test_what_is_there_but_wrong_has_one_row(live: Live, path: str, change: dict
 
     (fault,) = known(live)
 
-    assert fault.verdict in {Verdict.WRONG, Verdict.MISSING}
+    assert fault.verdict in {RowVerdict.WRONG, RowVerdict.MISSING}
     assert found in fault.found
     assert fault.to_do
 
@@ -177,7 +177,7 @@ def test_a_function_that_is_deployed_wrongly_has_one_row(live: Live, change: dic
 
     (fault,) = known(live)
 
-    assert (fault.verdict, fault.name) == (Verdict.WRONG, name)
+    assert (fault.verdict, fault.name) == (RowVerdict.WRONG, name)
 
 
 def test_a_version_that_moves_under_a_running_function_has_a_row(live: Live) -> None:
@@ -218,7 +218,7 @@ def test_the_exit_code_is_1_if_anything_is_missing_even_if_something_else_cannot
 
 def known(live: Live) -> list[Row]:
     """Return the faults that are known to be faults: not those that an API which is off keeps from being seen."""
-    return [row for row in live.faults() if row.verdict is not Verdict.UNSEEN]
+    return [row for row in live.faults() if row.verdict is not RowVerdict.UNSEEN]
 
 
 def config(live: Live, path: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from deploy.data import Outputs
+from deploy.data import TerraformOutputs
 from deploy.deployment import APIS, EXPIRING
 
 pytestmark = pytest.mark.infra
@@ -29,7 +29,7 @@ def test_the_ttl_policies_that_are_looked_for_are_those_that_terraform_makes() -
 
 
 def test_terraform_has_each_output_that_a_check_reads() -> None:
-    assert set(Outputs.model_fields) <= set(re.findall(r'^output "(\w+)"', text("outputs.tf"), re.MULTILINE))
+    assert set(TerraformOutputs.model_fields) <= set(re.findall(r'^output "(\w+)"', text("outputs.tf"), re.MULTILINE))
 
 
 def text(file: str) -> str:

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from deploy.report import exit_code
-from deploy.rows import Verdict
+from deploy.rows import RowVerdict
 from tests.deploy.conftest import Live
 from tests.deploy.whole import INDEXES, services
 
@@ -19,7 +19,7 @@ def test_a_whole_project_lacks_nothing(live: Live, gateway: bool, gcs: bool) -> 
 
     rows = live.check()
 
-    assert [row for row in rows if row.verdict is not Verdict.OK] == []
+    assert [row for row in rows if row.verdict is not RowVerdict.OK] == []
     assert exit_code(rows) == 0
 
 
@@ -54,7 +54,7 @@ def test_an_empty_project_lacks_everything_and_each_thing_once(live: Live) -> No
 
     faults = live.faults()
 
-    assert {row.verdict for row in faults} == {Verdict.MISSING}
+    assert {row.verdict for row in faults} == {RowVerdict.MISSING}
     assert len(faults) == len({(row.subject, row.name) for row in faults})
     assert {"account", "function", "database", "topic", "subscription", "secret", "schedule"} <= {
         row.subject for row in faults

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from emulators.fakes.google_project.resources import Resources
+from tests.harness.google_project.resources import Resources
 
 PROJECT: Final = "launchyard-test"
 NUMBER: Final = "123456789012"

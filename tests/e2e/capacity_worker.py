@@ -1,6 +1,6 @@
 """A worker written from the capacity contract alone: it polls, reports, and knows nothing of Launchyard.
 
-One order at a time, no threads, no retries: any status of 400 or more, and anything that is no JSON, ends it with 1.
+One order at a time, no threads, no retries: any status of 400 or more, and anything that is not JSON, ends it with 1.
 The machine that it starts is a line in a file, so that a test can count them.
 """
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from emulators.environment import FILE
-from emulators.settings import DATACENTER, Backend, ProviderChoice
+from emulators.settings import DATACENTER, BackendChoice, ProviderChoice
 from launcher.machines.directory import MANIFEST
 from shared.client import ControlPlane
 from shared.domain.order import State
@@ -30,7 +30,7 @@ def test_a_target_of_one_boots_a_machine_that_its_own_report_fulfils_and_a_targe
     guest_image: Path, tmp_path: Path
 ) -> None:
     with ExitStack() as cleanup:
-        stack = cleanup.enter_context(stack_of(tmp_path, ProviderChoice.QEMU, Backend.GOOGLE, guest_image.parent))
+        stack = cleanup.enter_context(stack_of(tmp_path, ProviderChoice.QEMU, BackendChoice.GOOGLE, guest_image.parent))
         url, key = operator(stack.home)
         stack = replace(stack, api=cleanup.enter_context(ControlPlane(url, key)))
         bearer = {"Authorization": f"Bearer {key}"}

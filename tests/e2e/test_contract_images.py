@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from emulators.processes import LOOPBACK
-from emulators.settings import EXPORT_IMAGE, Backend, ProviderChoice, free_ports
+from emulators.settings import EXPORT_IMAGE, BackendChoice, ProviderChoice, free_ports
 from shared.domain.order import State
 from shared.domain.spec import ExportSpec, TaskSpec
 from shared.log_events import LogEvent
@@ -56,7 +56,7 @@ def a_stack(folder: Path) -> Any:
         FAILS: (*task, "--then", "exit=3"),
         ANOTHERS: (*task, "--then", f"another={VICTIM}"),
     }
-    return stack_of(folder, ProviderChoice.FLY, Backend.MEMORY, folder, slots=8, fly_images=images, **ports)
+    return stack_of(folder, ProviderChoice.FLY, BackendChoice.MEMORY, folder, slots=8, fly_images=images, **ports)
 
 
 def variables_of(stack: Stack) -> Mapping[str, str]:

@@ -67,7 +67,7 @@ def test_an_extra_installed_alone_brings_all_that_its_part_imports(extra: str, w
     python = install(extra, wheels, tmp_path)
 
     program = IMPORT_ALL.replace("{names}", IMPORTS[extra])
-    environment = make_environment(StackSettings(backend=Backend.MEMORY))  # functions.main reads it when imported
+    environment = make_environment(StackSettings(backend=BackendChoice.MEMORY))  # functions.main reads it when imported
     done = subprocess.run(
         [python, "-I", "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )

@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from emulators.mods import validate
-from emulators.settings import OWN_IMAGE, Backend, ProviderChoice
+from emulators.settings import OWN_IMAGE, BackendChoice, ProviderChoice
 from shared.domain.order import Reason, State
 from shared.domain.spec import AnySpec, ExportSpec, TaskSpec
 from shared.wire.orders import OrderView
@@ -28,7 +28,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("fly")
     images = {A_FOREIGN_IMAGE: (sys.executable, "-c", "import sys; print(sys.argv[1:]); sys.exit(3)")}
     chosen = {"slots": SLOTS, "fly_images": images}
-    with stack_of(folder, ProviderChoice.FLY, Backend.MEMORY, folder, **chosen) as stack:
+    with stack_of(folder, ProviderChoice.FLY, BackendChoice.MEMORY, folder, **chosen) as stack:
         yield stack
 
 
@@ -115,7 +115,7 @@ def test_a_launcher_that_is_killed_finds_its_machine_again_and_makes_no_second(s
 
 @pytest.mark.slow
 def test_the_usual_stack_runs_images_on_fly_and_all_else_on_this_host(tmp_path: Path) -> None:
-    with stack_of(tmp_path, ProviderChoice.PROCESS, Backend.MEMORY, tmp_path) as stack:
+    with stack_of(tmp_path, ProviderChoice.PROCESS, BackendChoice.MEMORY, tmp_path) as stack:
         here = ended(stack, create(stack, TaskSpec(command=("true",))))
         there = ended(stack, create(stack, ExportSpec(pi=PI, image=OWN_IMAGE)))
         assert (here.state, there.state) == (State.SUCCEEDED, State.SUCCEEDED)

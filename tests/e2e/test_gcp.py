@@ -62,7 +62,7 @@ class Deployment:
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
     logs, port = tmp_path / "logs", free_port()
-    settings = StackSettings(port=port, compute_port=free_port(), backend=Backend.MEMORY, home=tmp_path)
+    settings = StackSettings(port=port, compute_port=free_port(), backend=BackendChoice.MEMORY, home=tmp_path)
     variables = make_environment(settings)
     compute = start_compute(settings.compute_port, logs, variables)
     try:

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from emulators.settings import Backend, ProviderChoice
+from emulators.settings import BackendChoice, ProviderChoice
 from functions.adapters.s3 import s3_client
 from launcher.providers.fly.provider import STARTING_LIMIT
 from shared.client import ControlPlane
@@ -41,7 +41,7 @@ PI: Final = "01K9MJBE0RVFH3YKNJKY5MYNDP"
 def test_of_100_exports_at_once_each_gets_one_machine_and_one_output_and_fly_sees_no_request_above_its_limits(
     tmp_path: Path,
 ) -> None:
-    with stack_of(tmp_path, ProviderChoice.FLY, Backend.MEMORY, tmp_path, slots=40) as stack:
+    with stack_of(tmp_path, ProviderChoice.FLY, BackendChoice.MEMORY, tmp_path, slots=40) as stack:
         variables = psutil.Process(stack.launcher.pid).environ()
         fake = Fake(variables["LAUNCHYARD_FLY_ENDPOINT"], variables["LAUNCHYARD_FLY_API_TOKEN"])
 

@@ -8,7 +8,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from emulators.settings import Backend, ProviderChoice
+from emulators.settings import BackendChoice, ProviderChoice
 from shared.domain.order import State
 from shared.domain.spec import ExportSpec, TaskSpec
 from tests.harness.processes import await_end, is_running
@@ -23,7 +23,7 @@ PI = "01K9MHPYR07M6YMZ1QGR8DZB8S"
 def test_a_launcher_killed_while_a_machine_boots_adopts_it_and_the_export_succeeds_without_a_second_boot(
     guest_image: Path, tmp_path: Path
 ) -> None:
-    with stack_of(tmp_path, ProviderChoice.QEMU, Backend.GOOGLE, guest_image.parent) as stack:
+    with stack_of(tmp_path, ProviderChoice.QEMU, BackendChoice.GOOGLE, guest_image.parent) as stack:
         order = stack.api.create_order(ExportSpec(pi=PI), str(uuid4()))
         machine = await_machine(stack.state)
         stack.await_order(order.id, in_state(State.PROVISIONING, State.RUNNING))
@@ -49,7 +49,7 @@ def test_a_launcher_frozen_past_its_lease_changes_nothing_when_it_resumes_and_st
 ) -> None:
     # Far more than the 5 s that a claim may wait: the launcher counts its lease from when it asked.
     monkeypatch.setenv("LAUNCHYARD_LEASE_SECONDS", "30")
-    with stack_of(tmp_path, ProviderChoice.PROCESS, Backend.MEMORY, tmp_path) as stack:
+    with stack_of(tmp_path, ProviderChoice.PROCESS, BackendChoice.MEMORY, tmp_path) as stack:
         done = tmp_path / "done"
         wait = f"for look in $(seq 6000); do [ -e {done} ] && break; sleep 0.1; done; echo over"
         order = stack.api.create_order(TaskSpec(command=("sh", "-c", wait)), str(uuid4()))

@@ -13,7 +13,7 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from emulators.settings import Backend, ProviderChoice
+from emulators.settings import BackendChoice, ProviderChoice
 from launcher.providers.process.identity import MARK, marked
 from shared.domain.order import Reason, State
 from shared.domain.spec import SessionSpec, TaskSpec
@@ -70,7 +70,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, projects: Path) -> Iterator[
     with pytest.MonkeyPatch.context() as own:
         own.setenv("LAUNCHYARD_PROJECT_DIRS", str(projects))
         executor = shlex.join((sys.executable, str(program)))
-        with stack_of(folder, ProviderChoice.PROCESS, Backend.MEMORY, folder, executor=executor) as stack:
+        with stack_of(folder, ProviderChoice.PROCESS, BackendChoice.MEMORY, folder, executor=executor) as stack:
             yield stack
 
 
@@ -235,7 +235,7 @@ def test_a_launcher_takes_no_more_sessions_than_its_limit_and_other_work_meanwhi
 
 
 def test_the_local_stacks_own_executor_does_what_the_prompt_says(tmp_path: Path) -> None:
-    with stack_of(tmp_path / "stack", ProviderChoice.PROCESS, Backend.MEMORY, tmp_path) as stack:
+    with stack_of(tmp_path / "stack", ProviderChoice.PROCESS, BackendChoice.MEMORY, tmp_path) as stack:
         done = ended(stack, create(stack, None, "write notes.txt some text\nsleep 0.01\nall is well"))
         failed = ended(stack, create(stack, None, "exit 3\nnever said"))
 
@@ -251,7 +251,7 @@ def test_the_local_stacks_own_executor_does_what_the_prompt_says(tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.vm
 def test_a_session_runs_in_a_machine_of_its_own_and_is_stopped_there(guest_image: Path, tmp_path: Path) -> None:
-    with stack_of(tmp_path / "stack", ProviderChoice.QEMU, Backend.MEMORY, guest_image.parent) as stack:
+    with stack_of(tmp_path / "stack", ProviderChoice.QEMU, BackendChoice.MEMORY, guest_image.parent) as stack:
         done, stopped = create(stack, None, "all is well"), create(stack, None, "waits\nsleep 10000")
 
         succeeded = ended(stack, done)

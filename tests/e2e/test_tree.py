@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from emulators.mods import validate
-from emulators.settings import OWN_IMAGE, Backend, ProviderChoice
+from emulators.settings import OWN_IMAGE, BackendChoice, ProviderChoice
 from shared.domain.order import State
 from shared.domain.spec import ExportOptions, ExportSpec
 from tests.harness.stack import Stack, in_state, stack_of
@@ -33,7 +33,7 @@ def export(stack: Stack, spec: ExportSpec, file: Path) -> dict[str, int | float]
 def test_a_tree_is_the_same_bytes_from_a_virtual_machine_and_from_fly(guest_image: Path, tmp_path: Path) -> None:
     in_vm, on_fly = tmp_path / "vm.xml", tmp_path / "fly.xml"
 
-    with stack_of(tmp_path / "home", ProviderChoice.QEMU, Backend.MEMORY, guest_image.parent) as stack:
+    with stack_of(tmp_path / "home", ProviderChoice.QEMU, BackendChoice.MEMORY, guest_image.parent) as stack:
         counts = export(stack, TREE, in_vm)
         others = export(stack, TREE.model_copy(update={"image": OWN_IMAGE}), on_fly)
 

@@ -18,7 +18,7 @@ from functions.apis.capacity.wire import CapacityOrder, lane_of
 from functions.apis.v1 import orders
 from functions.apis.v1.views import order_view
 from functions.domain.accounts import Account, AccountType
-from functions.http.paging import MAX_ANSWER_BYTES, PAGE_BYTES
+from functions.http.paging import PAGE_BYTES
 from functions.http.routing import Route
 from functions.ports import OrderPage, OrderQuery
 from shared.domain.spec import CapacitySpec, NodeSize, SessionSpec, TaskSpec
@@ -26,6 +26,8 @@ from tests.factories import NOW, an_order
 from tests.functions import schemas
 from tests.functions.world import ADMIN, CLIENT, World
 
+MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+"""Cloud Run's limit for one response."""
 MAX_BODY_BYTES: Final = 1024 * 1024
 """What the front end of any deployment takes, and what our own drops of a body that nobody reads."""
 MAX_COMPARED_BYTES: Final = 1500

@@ -17,7 +17,7 @@ from rich.console import Console
 from werkzeug import Request, Response
 
 from cli import main, view
-from cli.job_view import JobList, JobView, Status
+from cli.job_view import JobList, JobView, StatusWord
 from emulators.serving import serving
 from functions.domain.events import Succeed
 from functions.domain.order import Order
@@ -173,7 +173,7 @@ def test_start_orders_a_session_with_all_that_was_typed(world: World, typed: Typ
 
     assert done.code == 0
     job = JobView.model_validate_json(done.out)
-    assert (job.status, job.state, job.account) == (Status.PENDING, State.QUEUED, "acme")
+    assert (job.status, job.state, job.account) == (StatusWord.PENDING, State.QUEUED, "acme")
     assert (job.limits.queue_ttl_seconds, job.limits.run_timeout_seconds) == (600, 90)
     assert spec_of(world, job.id) == SessionSpec(
         session_name="survey-1",

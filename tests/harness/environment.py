@@ -82,7 +82,7 @@ def running_environment(home: Path, services: Sequence[Service], **variables: st
 
     `variables` replace those that the environment would have: those of emulators that run already. Raises StartFailed.
     """
-    settings = StackSettings.model_validate({"home": home, "backend": Backend.GOOGLE, **free_ports()})
+    settings = StackSettings.model_validate({"home": home, "backend": BackendChoice.GOOGLE, **free_ports()})
     environment = Environment(home, settings, make_environment(settings) | variables)
     try:
         environment.start(services)

@@ -11,7 +11,7 @@ from emulators import stack
 from emulators.processes import Server
 from emulators.record import LOGS, Record
 from emulators.services import start_launcher
-from emulators.settings import Backend, ProviderChoice, StackSettings, free_ports
+from emulators.settings import BackendChoice, ProviderChoice, StackSettings, free_ports
 from launcher.machines.directory import PROCESS
 from launcher.machines.records import VmProcess
 from launcher.orders import leftovers
@@ -49,7 +49,9 @@ class Stack:
 
 
 @contextmanager
-def stack_of(folder: Path, provider: ProviderChoice, backend: Backend, images: Path, **more: object) -> Iterator[Stack]:
+def stack_of(
+    folder: Path, provider: ProviderChoice, backend: BackendChoice, images: Path, **more: object
+) -> Iterator[Stack]:
     """Run a stack in its own folder and on its own ports; stop what is left of it afterwards. `more` are settings."""
     chosen = {"home": folder, "images": images, "backend": backend, "provider": provider, **more}
     settings = StackSettings.model_validate(free_ports() | chosen)

@@ -6,7 +6,7 @@ Google makes the rest itself: states, the numbers of versions, the names that Te
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from emulators.fakes.google_project.resources import Document, Resources
+from tests.harness.google_project.resources import Document, Resources
 from tests.infra.rehearsal import Resource
 
 Values = Mapping[str, Any]

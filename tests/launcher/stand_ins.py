@@ -11,7 +11,7 @@ import psutil
 
 from launcher.host.clock import Clock
 from launcher.machines.directory import VmDirectory
-from launcher.machines.port import Plan
+from launcher.machines.port import MachinePlan
 from launcher.machines.records import VmLease, VmManifest
 from launcher.machines.resources import Resources, Size, Sizes
 from launcher.orders.lanes import Lane
@@ -68,8 +68,8 @@ class Processes(LocalMachines):
     def resources(self, spec: AnySpec) -> Resources:
         return Resources(machines=1)
 
-    def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
-        return Plan((*self.argv, uuid))
+    def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> MachinePlan:
+        return MachinePlan((*self.argv, uuid))
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
         machine = start_process(directory, directory.serial_log)

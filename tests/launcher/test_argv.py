@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from launcher.host.confinement import File
+from launcher.host.confinement import PassedFile
 from launcher.host.hypervisor import Hypervisor, QemuMode
 from launcher.machines.bounded_log import CONSOLE
 from launcher.machines.resources import Size, Sizes
@@ -61,9 +61,9 @@ def test_a_firmware_starts_the_packed_kernel_and_qemu_itself_the_unpacked_one() 
     started = {mode: files(mode, Path("/image"), GUEST.manifest, has_data_disk=False)[0] for mode in QemuMode}
 
     assert started == {
-        QemuMode.TCG: File(KERNEL, "/image/vmlinux"),
-        QemuMode.KVM: File(KERNEL, "/image/vmlinux"),
-        QemuMode.TDX: File(KERNEL, "/image/vmlinuz"),
+        QemuMode.TCG: PassedFile(KERNEL, "/image/vmlinux"),
+        QemuMode.KVM: PassedFile(KERNEL, "/image/vmlinux"),
+        QemuMode.TDX: PassedFile(KERNEL, "/image/vmlinuz"),
     }
 
 

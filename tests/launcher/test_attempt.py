@@ -13,7 +13,7 @@ import structlog.testing
 
 from launcher.host.clock import SYSTEM, Clock
 from launcher.machines.directory import CONFIG, VmDirectory
-from launcher.machines.port import Plan
+from launcher.machines.port import MachinePlan
 from launcher.orders.assignment import SAFETY_MARGIN, Assignment, StopReason
 from launcher.orders.assignments import Shutdown
 from launcher.orders.reports import ReportSender
@@ -88,7 +88,7 @@ def test_only_the_worker_of_a_session_is_given_the_executor(
     given: list[WorkerConfig] = []
 
     class Recording(Processes):
-        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> MachinePlan:
             given.append(config)
             return super().plan(hold, uuid, config)
 
@@ -303,7 +303,7 @@ def test_an_order_that_a_launcher_gets_while_going_down_is_returned_and_nothing_
 
 def test_an_order_that_is_cancelled_while_it_is_reported_gets_no_machine(launcher: InProcessLauncher) -> None:
     class CancelledMeanwhile(Processes):
-        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> MachinePlan:
             assignment.stop(StopReason.CANCELLED)
             return super().plan(hold, uuid, config)
 

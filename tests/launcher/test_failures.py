@@ -14,7 +14,7 @@ from launcher.host.hypervisor import QemuMode
 from launcher.machines import directory
 from launcher.machines.directory import MAX_LOG_MIB, MIB
 from launcher.machines.failures import of_words
-from launcher.machines.port import Plan
+from launcher.machines.port import MachinePlan
 from launcher.providers.process.identity import MARK
 from launcher.providers.process.provider import ProcessProvider
 from launcher.providers.process.start import environment
@@ -131,8 +131,8 @@ def test_a_log_that_has_grown_too_large_starts_anew_and_its_writer_goes_on(launc
 
 def test_a_plain_workers_temporary_files_are_removed_with_its_machine(launcher: InProcessLauncher) -> None:
     class Telling(ProcessProvider):
-        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
-            return Plan((STAYS[0], "-c", PRINTS_TMPDIR, uuid))
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> MachinePlan:
+            return MachinePlan((STAYS[0], "-c", PRINTS_TMPDIR, uuid))
 
     assignment = launcher.assignment()
     launcher.run(assignment, Telling(launcher.state))

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from launcher.providers.fly.options import FlyOptions, Guest
+from launcher.providers.fly.options import FlyGuest, FlyOptions
 from launcher.providers.fly.settings import FlySettings
 from launcher.settings import LauncherSettings, read
 from shared.domain.spec import OrderKind
@@ -28,7 +28,7 @@ def actual(**environment: str) -> FlySettings:
 def test_the_defaults_are_the_contracts() -> None:
     options = actual().fly_options("an-app", TOKEN, OWNER)
     assert options == FlyOptions(app="an-app", token=TOKEN, owner=OWNER)
-    assert options.sizes == {OrderKind.EXPORT: Guest("shared", 2, 1024), OrderKind.TASK: Guest("shared", 1, 512)}
+    assert options.sizes == {OrderKind.EXPORT: FlyGuest("shared", 2, 1024), OrderKind.TASK: FlyGuest("shared", 1, 512)}
     assert (options.endpoint, options.region) == ("https://api.machines.dev", "ord")
 
 

@@ -17,7 +17,7 @@ from launcher.host.clock import SYSTEM
 from launcher.host.hypervisor import Hypervisor, QemuMode
 from launcher.machines.directory import VmDirectory, read
 from launcher.machines.inventory import remaining
-from launcher.machines.port import LaunchFailed, Plan
+from launcher.machines.port import LaunchFailed, MachinePlan
 from launcher.orders.assignment import Assignment
 from launcher.providers.process.supervise import ProcessMachine
 from launcher.providers.qemu.provider import QemuProvider
@@ -65,7 +65,7 @@ def test_an_image_that_changes_after_the_plan_was_made_is_never_booted(
     launcher: InProcessLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class ChangedSince(QemuProvider):
-        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> MachinePlan:
             plan = super().plan(hold, uuid, config)
             (self.image / "kernel").write_bytes(b"another")
             return plan

@@ -17,7 +17,7 @@ import pytest
 from launcher.host import users
 from launcher.host.checks import service
 from launcher.host.checks.host import Case, Host
-from launcher.host.confinement import Confinement, File, User, command
+from launcher.host.confinement import Confinement, PassedFile, User, command
 from launcher.host.hypervisor import QUOTE_SOCKET, Hypervisor, QemuMode
 from launcher.host.privileges import call
 from launcher.host.users import TRANSIENT, UNUSED, user_of
@@ -191,7 +191,7 @@ def test_a_machines_user_reads_no_other_machines_configuration(tmp_path: Path) -
     assert [path.stat().st_mode & 0o077 for path in (vm.path, vm.path / CONFIG)] == [0, 0]
 
     by_path = confined(user, (), "cat", str(vm.path / CONFIG))
-    given = confined(user, (File(10, str(vm.path / CONFIG), "copy"),), "cat", "/proc/self/fd/10")
+    given = confined(user, (PassedFile(10, str(vm.path / CONFIG), "copy"),), "cat", "/proc/self/fd/10")
 
     assert (by_path.returncode == 0) == (user is None)  # a launcher that is not root has one user
     assert given.stdout == "{}"
@@ -200,7 +200,7 @@ def test_a_machines_user_reads_no_other_machines_configuration(tmp_path: Path) -
 def test_a_machines_monitor_is_the_launchers_alone(tmp_path: Path) -> None:
     user = user_of(A_UUID, None, QUOTE_SOCKET)
 
-    done = confined(user, (File(15, QMP_SOCKET, "listen"),), "readlink", "/proc/self/fd/15", folder=tmp_path)
+    done = confined(user, (PassedFile(15, QMP_SOCKET, "listen"),), "readlink", "/proc/self/fd/15", folder=tmp_path)
 
     assert done.stdout.startswith("socket:")
     assert (tmp_path / QMP_SOCKET).stat().st_uid == os.geteuid()
@@ -237,7 +237,7 @@ def test_machines_are_in_the_groups_that_use_devices_and_never_in_roots(tmp_path
 @pytest.mark.parametrize(
     ("confinement", "why"),
     [
-        (Confinement(files=(File(10, "no-such-file"),)), "No such file or directory"),
+        (Confinement(files=(PassedFile(10, "no-such-file"),)), "No such file or directory"),
         (Confinement(user=User(4711, 4711, (), 4711)), "cannot become user 4711 .*LAUNCHYARD_VM_USER"),
     ],
 )
@@ -299,7 +299,7 @@ def without_setuid() -> None:
 
 
 def confined(
-    user: User | None, files: tuple[File, ...], *program: str, folder: Path | None = None
+    user: User | None, files: tuple[PassedFile, ...], *program: str, folder: Path | None = None
 ) -> "subprocess.CompletedProcess[str]":
     argv = command(Confinement(user, None, files), (f"/bin/{program[0]}", *program[1:]))
     return subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)

@@ -10,8 +10,8 @@ from google.cloud.firestore import Client
 from functions.adapters.firestore import FirestoreOrderStore
 from functions.adapters.memory import MemoryOrderStore
 from functions.domain.accounts import AccountType
-from functions.domain.batches import Batch, Member
-from functions.domain.limits import Limits
+from functions.domain.batches import Batch, BatchMember
+from functions.domain.limits import OrderLimits
 from functions.domain.order import LAPSED_CLAIM_VALID
 from functions.domain.parent_notices import Mailbox, Notice, mailbox_id
 from functions.domain.pools import Pool
@@ -319,8 +319,8 @@ def _die(*_: object, **__: object) -> Any:
 
 def _a_batch(account_id: str) -> Batch:
     """Return a batch whose request died before it created its order."""
-    member = Member("order-of-a-batch", "0" * 26)
-    return Batch("batch", account_id, ExportOptions(), None, None, Limits(), (member,), "0" * 64, NOW, NOW)
+    member = BatchMember("order-of-a-batch", "0" * 26)
+    return Batch("batch", account_id, ExportOptions(), None, None, OrderLimits(), (member,), "0" * 64, NOW, NOW)
 
 
 def _orders(world: World) -> list[dict[str, Any]]:

@@ -129,7 +129,7 @@ def test_a_pinned_download_that_does_not_end_is_given_up(
     monkeypatch.setattr(fetch, "MAX_BYTES", 2 * BLOCK)
 
     with serving(Request.application(lambda _: Response(repeat(UNPACKED[:BLOCK], 64)))) as url:
-        endless = fetch.Download(f"{url}/emulator.jar", "0" * 64, "emulator.jar")
+        endless = fetch.RemoteFile(f"{url}/emulator.jar", "0" * 64, "emulator.jar")
         with pytest.raises(fetch.Unobtainable, match="more than"):
             fetch.fetch(endless, tmp_path)
 

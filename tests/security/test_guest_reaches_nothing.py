@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from emulators.mods import validate
-from emulators.settings import Backend, ProviderChoice
+from emulators.settings import BackendChoice, ProviderChoice
 from shared.domain.order import State
 from shared.domain.spec import AnySpec, ExportSpec, TaskSpec
 from shared.wire.orders import OrderView
@@ -62,7 +62,7 @@ def test_a_task_reaches_nothing_of_its_host_and_its_upload_and_an_export_work(
     guest_image: Path, tmp_path: Path
 ) -> None:
     with (
-        stack_of(tmp_path / "stack", ProviderChoice.QEMU, Backend.GOOGLE, guest_image.parent) as stack,
+        stack_of(tmp_path / "stack", ProviderChoice.QEMU, BackendChoice.GOOGLE, guest_image.parent) as stack,
         a_canary("0.0.0.0") as canary,  # noqa: S104 (on purpose: at every address of this host)
     ):
         allowed = allowed_ports(stack)

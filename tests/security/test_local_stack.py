@@ -10,7 +10,7 @@ import werkzeug.test
 
 from emulators.environment import make_environment
 from emulators.serving import OwnMachineOnly, bind
-from emulators.settings import Backend, StackSettings
+from emulators.settings import BackendChoice, StackSettings
 from functions.apis import APIS, EVERYTHING
 from functions.http.authentication import Open
 from functions.http.endpoint import READING
@@ -154,7 +154,7 @@ def test_a_report_to_an_address_with_a_secret_is_taken_as_any_type(world: World,
 
 
 def test_the_local_stack_opens_no_signup() -> None:
-    environment = make_environment(StackSettings(backend=Backend.MEMORY))
+    environment = make_environment(StackSettings(backend=BackendChoice.MEMORY))
 
     assert "OPEN_SIGNUP" not in environment
 

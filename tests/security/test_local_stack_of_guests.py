@@ -6,7 +6,7 @@ import pytest
 
 from emulators import services, stack
 from emulators.environment import make_environment
-from emulators.settings import Backend, ProviderChoice, StackSettings
+from emulators.settings import BackendChoice, ProviderChoice, StackSettings
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_machines_of_the_local_stack_are_confined_unless_the_host_cannot_which_i
     lines: list[str] = []
     monkeypatch.setattr(stack, "why_not_confined", lambda: why_not)
     monkeypatch.setattr(services, "guest_image", lambda _images: {})
-    settings = StackSettings(home=tmp_path, provider=ProviderChoice.QEMU, backend=Backend.MEMORY)
+    settings = StackSettings(home=tmp_path, provider=ProviderChoice.QEMU, backend=BackendChoice.MEMORY)
 
     of_launcher = stack._launcher_environment(settings, make_environment(settings), lines.append)
 
@@ -28,6 +28,6 @@ def test_machines_of_the_local_stack_are_confined_unless_the_host_cannot_which_i
 
 
 def test_machines_of_the_local_stack_reach_its_bucket_and_no_other_port_by_setting(tmp_path: Path) -> None:
-    settings = StackSettings(home=tmp_path, backend=Backend.MEMORY)
+    settings = StackSettings(home=tmp_path, backend=BackendChoice.MEMORY)
 
     assert make_environment(settings)["LAUNCHYARD_GUEST_ALLOW"] == f"127.0.0.1:{settings.s3_port}"

@@ -15,7 +15,7 @@ from launcher.host.hypervisor import Hypervisor, QemuMode
 from launcher.machines.directory import VmDirectory
 from launcher.machines.explanations import EXPLANATIONS
 from launcher.machines.failures import BY_ERRNO, BY_WORDS, of_host, of_words
-from launcher.machines.port import LaunchFailed, Plan
+from launcher.machines.port import LaunchFailed, MachinePlan
 from launcher.providers.fly import errors as fly
 from launcher.providers.gcp import errors as gcp
 from launcher.providers.process.supervise import ProcessMachine
@@ -48,7 +48,7 @@ NOTHING_OF: Final = re.compile(
 def compute_refusals() -> dict[str, LaunchFailed]:
     """Return a failure of each kind, as of an order that names its zone, and of one that names none."""
     failures = {}
-    for kind in gcp.Kind:
+    for kind in gcp.ComputeRefusalKind:
         refused = type("OfKind", (gcp.ComputeRefused,), {"kind": kind})("code", 400, DETAILS)
         for names in (True, False):
             failures[f"gcp-{kind.name}-{names}"] = gcp.launch_failed([refused], names_zone=names, own_zone=names)
@@ -57,7 +57,7 @@ def compute_refusals() -> dict[str, LaunchFailed]:
 
 def fly_refusals() -> dict[str, LaunchFailed]:
     failures = {}
-    for kind in fly.Kind:
+    for kind in fly.FlyRefusalKind:
         refused = type("OfKind", (fly.FlyRefused,), {"kind": kind})(400, DETAILS)
         for names in (True, False):
             failures[f"fly-{kind.name}-{names}"] = fly.launch_failed(refused, names_image=names, names_region=names)
@@ -125,7 +125,7 @@ def test_a_rejected_image_is_named_in_the_log_only(launcher: InProcessLauncher) 
 
 def test_what_a_host_lacks_is_named_in_the_log_only(launcher: InProcessLauncher, tmp_path: Path) -> None:
     class Lacks(Processes):
-        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+        def plan(self, hold: Hold, uuid: str, config: WorkerConfig) -> MachinePlan:
             qemu.require(Case(Host(Hypervisor("/opt/no-such-qemu"), root=tmp_path), QemuMode.TDX))
             raise AssertionError
 

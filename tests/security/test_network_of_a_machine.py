@@ -16,7 +16,7 @@ import pytest
 
 from launcher.host import confine, forwarding
 from launcher.host.confinement import PROXY_PORT, Confinement, Reach, command
-from launcher.host.forwarding import Log, Proxy, Refused, Request, parse
+from launcher.host.forwarding import ForwardingProxy, Log, ProxyRefusal, ProxyRequest, parse
 from launcher.host.privileges import call
 
 LIMIT: Final = 120
@@ -169,8 +169,8 @@ def test_a_name_is_looked_up_once_and_the_connection_is_made_to_the_address_that
     monkeypatch.setattr(forwarding, "_resolved", resolved)
     monkeypatch.setattr(forwarding, "_connected", connect)
 
-    with pytest.raises(Refused, match="does not answer"):
-        asyncio.run(Proxy(Reach(), Log())._connect(Request("rebinds.example", 80, None)))
+    with pytest.raises(ProxyRefusal, match="does not answer"):
+        asyncio.run(ForwardingProxy(Reach(), Log())._connect(ProxyRequest("rebinds.example", 80, None)))
 
     assert connected == ["8.8.8.8"]
 
@@ -192,7 +192,7 @@ def test_a_name_is_looked_up_once_and_the_connection_is_made_to_the_address_that
     ],
 )
 def test_what_is_no_request_to_a_proxy_is_refused(head: str) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ProxyRefusal) as refused:
         parse(f"{head}\r\n\r\n".encode())
 
     assert refused.value.status == "400 Bad Request"
@@ -203,7 +203,7 @@ def test_a_request_is_passed_on_for_its_own_host_and_for_one_answer() -> None:
         "GET http://example.com:8080/a?b=c HTTP/1.1\r\nHost: 127.0.0.1\r\nProxy-Authorization: x\r\nAccept: */*\r\n\r\n"
     )
 
-    assert parse(head.encode()) == Request(
+    assert parse(head.encode()) == ProxyRequest(
         "example.com",
         8080,
         b"GET /a?b=c HTTP/1.1\r\nHost: example.com:8080\r\nAccept: */*\r\nConnection: close\r\n\r\n",

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from botocore.credentials import Credentials
 
-from emulators.s3_backend import Backend
+from emulators.s3_backend import MotoBackend
 from functions.adapters.bucket_credentials import Issuer
 from functions.adapters.s3 import S3Bucket
 from functions.domain.events import Succeed
@@ -36,7 +36,7 @@ def fields(body: bytes, content_type: str = "application/pdf") -> Fields:
 
 
 @pytest.fixture
-def r2(world: World, moto: Backend) -> Iterator[LocalR2]:
+def r2(world: World, moto: MotoBackend) -> Iterator[LocalR2]:
     """A bucket as strict as R2, in which the control plane of this test keeps its outputs."""
     world.clock.now = datetime.now(UTC)  # by which credentials of the bucket expire
     with local_r2(moto, BUCKET) as found:

@@ -15,7 +15,7 @@ from emulators.fakes.fly.machine import Launch
 from emulators.fakes.fly.programs import ImagePrograms
 from emulators.processes import start, stop
 from emulators.record import Record, make_logs
-from emulators.settings import Backend, ProviderChoice
+from emulators.settings import BackendChoice, ProviderChoice
 from launcher.daemon.state_directory import locked
 from launcher.machines import directory
 from launcher.machines.bounded_log import BoundedLog
@@ -47,7 +47,7 @@ def readable(folder: Path) -> list[str]:
 
 def test_the_local_stack_leaves_nothing_that_others_can_read(tmp_path: Path) -> None:
     home = tmp_path / "above" / "home"
-    with stack_of(home, ProviderChoice.PROCESS, Backend.MEMORY, tmp_path / "images") as stack:
+    with stack_of(home, ProviderChoice.PROCESS, BackendChoice.MEMORY, tmp_path / "images") as stack:
         machine = stack.api.create_order(CapacitySpec(datacenter="local:dev", node_size=NodeSize.TINY), "machine")
         task = stack.api.create_order(TaskSpec(command=("echo", "a secret of a task")), "task")
         stack.await_order(task.id, in_state(State.SUCCEEDED))

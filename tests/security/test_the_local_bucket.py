@@ -11,7 +11,7 @@ import pytest
 
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.s3 import start_s3
-from emulators.s3_backend import HEADER, Backend
+from emulators.s3_backend import HEADER, MotoBackend
 from functions.adapters.s3 import s3_client
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_r2 import R2_HOST, LocalR2, local_r2
@@ -22,7 +22,7 @@ SIGNED: Final = "AWS4-HMAC-SHA256 Credential=local/20260101/auto/s3/aws4_request
 
 
 @pytest.fixture
-def r2(moto: Backend, tmp_path: Path) -> Iterator[LocalR2]:
+def r2(moto: MotoBackend, tmp_path: Path) -> Iterator[LocalR2]:
     with local_r2(moto, f"outputs-{uuid4()}") as r2:
         r2.client().put_object(Bucket=r2.bucket, Key=KEY, Body=BODY)
         yield r2
@@ -70,7 +70,7 @@ def test_a_presigned_url_is_good_for_what_was_signed_and_for_its_time(r2: LocalR
 @pytest.mark.parametrize("path", ["", "/{bucket}?list-type=2", "/{bucket}/{key}", "/moto-api/data.json"])
 @pytest.mark.parametrize("headers", [{}, {HEADER: "junk"}, {"authorization": SIGNED}, {HEADER: ""}])
 def test_the_server_behind_the_proxy_answers_nobody_else(
-    r2: LocalR2, moto: Backend, path: str, headers: dict[str, str]
+    r2: LocalR2, moto: MotoBackend, path: str, headers: dict[str, str]
 ) -> None:
     url = f"{moto.url}{path.format(bucket=r2.bucket, key=KEY)}"
 

@@ -10,7 +10,7 @@ import pytest
 from emulators.environment import make_environment
 from emulators.fakes.compute.server import start_compute
 from emulators.processes import LOOPBACK, free_port, stop
-from emulators.settings import Backend, StackSettings
+from emulators.settings import BackendChoice, StackSettings
 from tests.compute import PROJECT, ZONE
 from tests.compute import Fake as Compute
 from tests.fly import a_fake as a_fly
@@ -21,7 +21,7 @@ INSTANCES: Final = f"/compute/v1/projects/{PROJECT}/zones/{ZONE}/instances"
 
 @pytest.fixture
 def endpoint(tmp_path: Path) -> Iterator[str]:
-    settings = StackSettings(compute_port=free_port(), backend=Backend.MEMORY, home=tmp_path)
+    settings = StackSettings(compute_port=free_port(), backend=BackendChoice.MEMORY, home=tmp_path)
     variables = make_environment(settings)
     server = start_compute(settings.compute_port, tmp_path, variables)
     yield variables["LAUNCHYARD_GCP_ENDPOINT"]

@@ -17,7 +17,7 @@ from launcher.orders.attempt import AttemptRunner
 from launcher.orders.lanes import Lane
 from launcher.providers.fly import machines_api
 from launcher.providers.gcp import compute, errors
-from launcher.providers.gcp.errors import ComputeRefused, Kind
+from launcher.providers.gcp.errors import ComputeRefusalKind, ComputeRefused
 from launcher.providers.gcp.options import GcpOptions
 from launcher.providers.gcp.provider import GcpProvider
 from launcher.providers.qemu import provider as qemu
@@ -171,16 +171,18 @@ def test_a_size_that_the_launcher_s_zones_do_not_have_makes_no_other_size_rest(
     assert (admission.room(llm), admission.room(tiny)) == (0, 2)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", ComputeRefusalKind)
 @pytest.mark.parametrize("own_zone", [True, False])
 def test_of_compute_engine_s_refusals_only_those_about_the_launcher_concern_others_than_the_order(
-    kind: Kind, own_zone: bool, monkeypatch: pytest.MonkeyPatch
+    kind: ComputeRefusalKind, own_zone: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ComputeRefused, "kind", kind)
 
     failed = errors.launch_failed([ComputeRefused("any", 400, "any")], names_zone=True, own_zone=own_zone)
 
-    about_launcher = kind in (Kind.CREDENTIALS, Kind.IMAGE) or (kind is Kind.OTHER and own_zone)
+    about_launcher = kind in (ComputeRefusalKind.CREDENTIALS, ComputeRefusalKind.IMAGE) or (
+        kind is ComputeRefusalKind.OTHER and own_zone
+    )
     assert failed.concerns is (Concerns.PROVIDER if about_launcher else Concerns.ORDER)
 
 

@@ -10,7 +10,7 @@ from emulators.demo import NEXT, PI
 from emulators.fetch import Unobtainable
 from emulators.processes import LOOPBACK, StartFailed, free_port
 from emulators.record import Record
-from emulators.settings import Backend
+from emulators.settings import BackendChoice
 from emulators.stack import choose_backend
 from tests.stack.conftest import Terminal
 
@@ -46,16 +46,16 @@ def out_of_reach() -> None:
 
 def test_auto_is_memory_only_if_the_emulators_cannot_be_had() -> None:
     reported: list[str] = []
-    assert choose_backend(Backend.AUTO, reported.append, lambda: None) is Backend.GOOGLE
+    assert choose_backend(BackendChoice.AUTO, reported.append, lambda: None) is BackendChoice.GOOGLE
     assert reported == []
-    assert choose_backend(Backend.AUTO, reported.append, out_of_reach) is Backend.MEMORY
+    assert choose_backend(BackendChoice.AUTO, reported.append, out_of_reach) is BackendChoice.MEMORY
     assert reported == ["uses backend memory, because the emulators are not available: no way to the downloads"]
 
 
 def test_memory_needs_no_emulators_and_google_needs_them() -> None:
-    assert choose_backend(Backend.MEMORY, print, out_of_reach) is Backend.MEMORY
+    assert choose_backend(BackendChoice.MEMORY, print, out_of_reach) is BackendChoice.MEMORY
     with pytest.raises(StartFailed, match="no way to the downloads"):
-        choose_backend(Backend.GOOGLE, print, out_of_reach)
+        choose_backend(BackendChoice.GOOGLE, print, out_of_reach)
 
 
 def test_emulators_that_do_not_start_fail_the_stack() -> None:
@@ -63,7 +63,7 @@ def test_emulators_that_do_not_start_fail_the_stack() -> None:
         raise StartFailed("it ended while starting")
 
     with pytest.raises(StartFailed, match="ended while starting"):
-        choose_backend(Backend.AUTO, print, not_starting)
+        choose_backend(BackendChoice.AUTO, print, not_starting)
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ import stamina
 from rich.console import Console
 from werkzeug import Request, Response
 
-from emulators.fetch import ATTEMPTS, Download, Unobtainable, fetch
+from emulators.fetch import ATTEMPTS, RemoteFile, Unobtainable, fetch
 from emulators.google import FIRESTORE, PUBSUB, Emulator, command, require_within_reach
 from emulators.processes import LOOPBACK, StartFailed, free_port
 from emulators.progress import progress
@@ -76,18 +76,18 @@ def url(files: Files) -> Iterator[str]:
         yield base
 
 
-def a_jar(files: Files, url: str, content: bytes = JAR) -> Download:
+def a_jar(files: Files, url: str, content: bytes = JAR) -> RemoteFile:
     files.contents["/emulator.jar"] = content
-    return Download(f"{url}/emulator.jar", hashlib.sha256(JAR).hexdigest(), "emulator.jar")
+    return RemoteFile(f"{url}/emulator.jar", hashlib.sha256(JAR).hexdigest(), "emulator.jar")
 
 
-def a_zip(files: Files, url: str) -> Download:
+def a_zip(files: Files, url: str) -> RemoteFile:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("emulator/bin/run", "#!/bin/sh\n")
         archive.writestr("emulator/lib/emulator.jar", JAR)
     files.contents["/emulator.zip"] = packed.getvalue()
-    return Download(f"{url}/emulator.zip", hashlib.sha256(packed.getvalue()).hexdigest(), "emulator/bin/run")
+    return RemoteFile(f"{url}/emulator.zip", hashlib.sha256(packed.getvalue()).hexdigest(), "emulator/bin/run")
 
 
 def test_a_download_with_the_pinned_digest_is_kept_and_fetched_once(files: Files, url: str, tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_download_that_cannot_be_fetched_is_named(
 ) -> None:
     where = f"{url}{missing}" if missing else f"http://{LOOPBACK}:{free_port()}/other.jar"
     with pytest.raises(StartFailed, match=r"other\.jar"):
-        fetch(Download(where, "0" * 64, "other.jar"), tmp_path)
+        fetch(RemoteFile(where, "0" * 64, "other.jar"), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -196,7 +196,7 @@ def test_a_server_that_never_answers_is_tried_once(tmp_path: Path, monkeypatch: 
         silent.settimeout(0)
         where = f"http://{LOOPBACK}:{silent.getsockname()[1]}/emulator.jar"
         with pytest.raises(Unobtainable, match="no answer in time"):
-            fetch(Download(where, "0" * 64, "emulator.jar"), tmp_path)
+            fetch(RemoteFile(where, "0" * 64, "emulator.jar"), tmp_path)
         silent.accept()[0].close()
         with pytest.raises(BlockingIOError):
             silent.accept()
@@ -234,7 +234,7 @@ def test_progress_shows_bytes_and_percent_on_a_terminal() -> None:
     assert "50%" in screen.getvalue()
 
 
-def partial_of(download: Download, cache: Path) -> Path:
+def partial_of(download: RemoteFile, cache: Path) -> Path:
     return cache / f"{download.file_name}.{download.sha256[:12]}.part"
 
 
@@ -273,7 +273,7 @@ def test_an_sdk_without_the_emulator_is_asked_to_install_it(
 
 def test_an_sdk_is_not_asked_to_install_if_its_downloads_are_out_of_reach(sdk: Path, tmp_path: Path) -> None:
     a_script(sdk / "bin/gcloud", f'/bin/touch "{tmp_path}/asked"')
-    nowhere = Download(f"http://{LOOPBACK}:{free_port()}/emulator.jar", "0" * 64, "emulator.jar")
+    nowhere = RemoteFile(f"http://{LOOPBACK}:{free_port()}/emulator.jar", "0" * 64, "emulator.jar")
     with pytest.raises(Unobtainable, match=r"emulator\.jar cannot be fetched"):
         command(replace(PUBSUB, download=nowhere), tmp_path / "cache")
     assert not (tmp_path / "asked").exists()
@@ -292,7 +292,7 @@ def test_whether_the_files_can_be_had_is_asked_without_fetching_them(
     files: Files, url: str, sdk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: bool
 ) -> None:
     (sdk / "bin/java").unlink()  # it is installed if they can be had
-    nowhere = Download(f"http://{LOOPBACK}:{free_port()}/emulator.jar", "0" * 64, "emulator.jar")
+    nowhere = RemoteFile(f"http://{LOOPBACK}:{free_port()}/emulator.jar", "0" * 64, "emulator.jar")
     monkeypatch.setattr("emulators.google.FIRESTORE", replace(FIRESTORE, download=a_jar(files, url)))
     monkeypatch.setattr("emulators.google.PUBSUB", replace(PUBSUB, download=a_zip(files, url) if here else nowhere))
     if here:

@@ -19,7 +19,7 @@ from functions.adapters.firestore import FirestoreOrderStore
 from functions.adapters.firestore_feed import FirestoreOrderFeed
 from functions.adapters.records import FirestoreRecords
 from functions.apis.capacity import orders as capacity_orders
-from functions.apis.capacity.wire import Status
+from functions.apis.capacity.wire import CapacityStatus
 from functions.apis.v1 import orders
 from functions.domain.access import Role
 from functions.domain.accounts import Account
@@ -178,7 +178,9 @@ def lists(store: FirestoreOrderStore) -> None:
     admin, client = Principal(Role.ADMIN, "operators"), Principal(Role.CLIENT, "acme")
     for caller, state, kind, after in product((admin, client), (None, *State), (None, *OrderKind), (None, AFTER)):
         orders.list_orders(orders.OrderFilter(state=state, kind=kind, after=after), caller, service)
-    for status, datacenter, size, after in product(("", *Status), ("", DATACENTER), ("", *NodeSize), (None, AFTER)):
+    for status, datacenter, size, after in product(
+        ("", *CapacityStatus), ("", DATACENTER), ("", *NodeSize), (None, AFTER)
+    ):
         asked = capacity_orders.OrderFilter(status=status, datacenter=datacenter, node_size=size, after=after)
         capacity_orders.list_orders(asked, service)
         capacity_orders.list_own_orders(asked, client, service, client.account)

@@ -31,7 +31,7 @@ from functions.domain.events import (
     Stop,
     Succeed,
 )
-from functions.domain.limits import DEFAULT_LIMITS, POLICIES, Limits
+from functions.domain.limits import DEFAULT_LIMITS, POLICIES, OrderLimits
 from functions.domain.order import HELD, LAPSE_MARGIN, UPLOAD_VALID, Lease, Order, place
 from functions.domain.refusals import LeaseLost, WrongState
 from functions.domain.rules import RULES, advance
@@ -390,7 +390,7 @@ def test_the_output_of_an_ended_order_is_discarded_once_after_its_retention() ->
 
 
 def test_an_upload_that_comes_after_a_short_retention_is_discarded_too() -> None:
-    briefly = Limits(run_seconds=300, keep_seconds=60)
+    briefly = OrderLimits(run_seconds=300, keep_seconds=60)
     order = advance(an_order(EXPORT, limits=briefly), a_claim(), NOW)
     ended = advance(order, Fail("f", 1, Reason.PROGRAM_FAILED, "no"), NOW)
     once = advance(ended, Discard("1"), NOW + timedelta(seconds=60))

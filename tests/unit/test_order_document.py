@@ -34,7 +34,7 @@ from functions.domain.events import (
     TtlPassed,
 )
 from functions.domain.holder import holder_of
-from functions.domain.limits import Limits
+from functions.domain.limits import OrderLimits
 from functions.domain.order import Order, Output, place
 from functions.domain.refusals import Refusal
 from functions.domain.rules import RULES, advance
@@ -48,7 +48,7 @@ TIMES = st.datetimes(datetime(2020, 1, 1), datetime(2100, 1, 1), timezones=st.ju
 NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False)
 METRICS = st.dictionaries(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}", fullmatch=True), NUMBERS, max_size=3)
 DURATIONS = st.floats(1, 1e6)
-LIMITS = st.none() | st.builds(Limits, DURATIONS, DURATIONS, st.none() | DURATIONS, DURATIONS)
+LIMITS = st.none() | st.builds(OrderLimits, DURATIONS, DURATIONS, st.none() | DURATIONS, DURATIONS)
 OUTPUTS = st.none() | st.builds(Output, TEXT, TEXT, TEXT, st.integers(0, 5 * 1024**3), TEXT)
 SPECS: st.SearchStrategy[AnySpec] = st.one_of(
     st.builds(TaskSpec, command=st.lists(WORD, min_size=1, max_size=3).map(tuple)),

@@ -20,8 +20,8 @@ from functions.domain.events import AnyEvent, Cancel, Claim, Fail, Lapse, Regist
 from functions.domain.order import LAPSE_MARGIN, Order
 from functions.domain.pools import (
     SETTLED,
-    Member,
     Pool,
+    Slot,
     given_up,
     order_for,
     passed_over,
@@ -283,7 +283,7 @@ def an_agent(**changes: Any) -> Agent:
     ("order", "agent", "demands", "counts"),
     [
         (a_machine(), an_agent(), ALL, True),
-        (claimed(order_for(a_pool(), Member("x", 1), NOW)), None, NONE, False),
+        (claimed(order_for(a_pool(), Slot("x", 1), NOW)), None, NONE, False),
         (replace(a_machine(), cancel_requested_at=NOW), an_agent(), NONE, False),
         (a_machine(attended=False), None, NONE, True),
         (a_machine(), None, replace(NONE, verified=True), False),
@@ -351,7 +351,7 @@ class AnyHistory(RuleBasedStateMachine):
         for member in missing[:1] if only_one else missing:
             self.create_one(pool, member)
 
-    def create_one(self, pool: Pool, member: Member) -> None:
+    def create_one(self, pool: Pool, member: Slot) -> None:
         """Like the store: one order for each id."""
         if member.order_id not in self.born:
             self.store[member.order_id] = order_for(pool, member, self.now)

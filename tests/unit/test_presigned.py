@@ -25,7 +25,7 @@ VALID: Final = timedelta(minutes=10)
 
 
 @pytest.fixture
-def received() -> Received:
+def received() -> ReceivedRequest:
     """A presigned PUT as the proxy gets it: with a key that needs every kind of quoting."""
     client = s3_client(f"http://{HOST}", REGION, CREDENTIALS.access_key, CREDENTIALS.secret_key)
     digest = hashlib.sha256(BODY)
@@ -34,42 +34,42 @@ def received() -> Received:
     client.close()
     parts = urlsplit(upload.url)
     headers = {**upload.headers, "host": HOST, "user-agent": "a worker"}
-    return Received("PUT", f"{parts.path}?{parts.query}", headers, len(BODY), {CHECKSUM: digest.digest()})
+    return ReceivedRequest("PUT", f"{parts.path}?{parts.query}", headers, len(BODY), {CHECKSUM: digest.digest()})
 
 
 def now() -> datetime:
     return datetime.now(UTC)
 
 
-def with_headers(request: Received, **changes: str) -> Received:
+def with_headers(request: ReceivedRequest, **changes: str) -> ReceivedRequest:
     headers = {**request.headers, **{name.replace("_", "-"): value for name, value in changes.items()}}
     return replace(request, headers=headers)
 
 
-def without(request: Received, name: str) -> Received:
+def without(request: ReceivedRequest, name: str) -> ReceivedRequest:
     return replace(request, headers={key: value for key, value in request.headers.items() if key != name})
 
 
-def in_target(old: str, new: str) -> Callable[[Received], Received]:
+def in_target(old: str, new: str) -> Callable[[ReceivedRequest], ReceivedRequest]:
     return lambda request: replace(request, target=request.target.replace(old, new))
 
 
-def other_body(request: Received) -> Received:
+def other_body(request: ReceivedRequest) -> ReceivedRequest:
     return replace(request, digests={CHECKSUM: hashlib.sha256(b"A body").digest()})
 
 
-def own_checksum(request: Received) -> Received:
+def own_checksum(request: ReceivedRequest) -> ReceivedRequest:
     digest = hashlib.sha256(b"A body").digest()
     declared = with_headers(request, x_amz_checksum_sha256=base64.b64encode(digest).decode())
     return replace(declared, digests={CHECKSUM: digest})
 
 
-def test_a_request_as_it_was_signed_is_allowed(received: Received) -> None:
+def test_a_request_as_it_was_signed_is_allowed(received: ReceivedRequest) -> None:
     check(received, CREDENTIALS, now())
     check(received, CREDENTIALS, now() + VALID - timedelta(seconds=5))
 
 
-REFUSED: Final[dict[str, tuple[Callable[[Received], Received], int, str]]] = {
+REFUSED: Final[dict[str, tuple[Callable[[ReceivedRequest], ReceivedRequest], int, str]]] = {
     "another method": (lambda request: replace(request, method="DELETE"), 403, "SignatureDoesNotMatch"),
     "another key": (in_target("a%20b", "a%20c"), 403, "SignatureDoesNotMatch"),
     "another parameter": (in_target("?", "?versionId=1&"), 403, "SignatureDoesNotMatch"),
@@ -91,7 +91,7 @@ REFUSED: Final[dict[str, tuple[Callable[[Received], Received], int, str]]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_request_other_than_the_signed_one_is_refused(received: Received, case: str) -> None:
+def test_a_request_other_than_the_signed_one_is_refused(received: ReceivedRequest, case: str) -> None:
     change, status, code = REFUSED[case]
     with pytest.raises(NotAllowed) as refused:
         check(change(received), CREDENTIALS, now())
@@ -99,7 +99,7 @@ def test_a_request_other_than_the_signed_one_is_refused(received: Received, case
     assert refused.value.code.startswith(code)
 
 
-def test_a_signature_with_another_secret_is_refused(received: Received) -> None:
+def test_a_signature_with_another_secret_is_refused(received: ReceivedRequest) -> None:
     with pytest.raises(NotAllowed, match="not the one that was signed"):
         check(received, Credentials("local", "another secret"), now())
 
@@ -107,7 +107,7 @@ def test_a_signature_with_another_secret_is_refused(received: Received) -> None:
 @pytest.mark.parametrize(
     ("at", "message"), [(VALID + timedelta(seconds=5), "expired"), (timedelta(minutes=-20), "not valid yet")]
 )
-def test_a_request_before_or_after_its_time_is_refused(received: Received, at: timedelta, message: str) -> None:
+def test_a_request_before_or_after_its_time_is_refused(received: ReceivedRequest, at: timedelta, message: str) -> None:
     with pytest.raises(NotAllowed, match=message) as refused:
         check(received, CREDENTIALS, now() + at)
     assert (refused.value.status, refused.value.code) == (403, "AccessDenied")

@@ -8,14 +8,16 @@ import pytest
 from pydantic import TypeAdapter
 
 from functions.domain.accounts import Account, AccountType
+from functions.domain.agent_sessions import AgentSession
 from functions.domain.agents import Agent
 from tests.factories import NOW
 
 ACCOUNT: Final = Account("id-1", "rack-7", AccountType.LAUNCHER, "", "0" * 64, NOW)
 AGENT: Final = Agent("id-1", "vm-1", "gcp:a", "tiny", "00", "1.0.0", NOW, NOW)
+SESSION: Final = AgentSession("s-1", "acme", "rack s-1", "survey", "acme survey", NOW, NOW, NOW, reporter="rack")
 DROPPED: Final[list[tuple[object, dict[str, Any]]]] = [
     (ACCOUNT, {"balance": 0.0, "github_login": None, "github_org": None}),
-    (AGENT, {"hostname": None}),
+    (AGENT, {"hostname": None, "verified": True}),
 ]
 """Fields that the version before writes too."""
 NEEDED: Final[dict[type, dict[str, type]]] = {
@@ -33,10 +35,20 @@ NEEDED: Final[dict[type, dict[str, type]]] = {
         "datacenter": str,
         "node_size": str,
         "mrtd": str,
-        "verified": bool,
         "version": str,
         "registered_at": datetime,
         "last_seen_at": datetime,
+    },
+    AgentSession: {
+        "id": str,
+        "account": str,
+        "reporter": str,
+        "reported": str,
+        "name": str,
+        "named": str,
+        "created_at": datetime,
+        "running_since": datetime,
+        "heard_at": datetime,
     },
 }
 """Fields without which the version before cannot read a record."""
@@ -49,7 +61,7 @@ def test_a_record_of_the_version_before_is_read(record: object, dropped: dict[st
     assert form.validate_python(form.dump_python(record) | dropped, extra="ignore") == record
 
 
-@pytest.mark.parametrize("record", [ACCOUNT, AGENT], ids=["account", "agent"])
+@pytest.mark.parametrize("record", [ACCOUNT, AGENT, SESSION], ids=["account", "agent", "session"])
 def test_the_version_before_can_read_a_record_of_ours(record: object) -> None:
     document: dict[str, Any] = TypeAdapter(type(record)).dump_python(record)
 
@@ -58,9 +70,9 @@ def test_the_version_before_can_read_a_record_of_ours(record: object) -> None:
     }
 
 
-def test_an_agent_without_the_field_that_is_always_true_is_read() -> None:
-    form = TypeAdapter(Agent)
-    document = form.dump_python(AGENT)
-    del document["verified"]
+def test_a_session_without_the_field_that_is_not_read_is_read() -> None:
+    form = TypeAdapter(AgentSession)
+    document = form.dump_python(SESSION)
+    del document["reporter"]
 
-    assert form.validate_python(document) == replace(AGENT, verified=True)
+    assert form.validate_python(document) == replace(SESSION, reporter="")

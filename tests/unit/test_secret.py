@@ -16,8 +16,7 @@ import emulators
 import functions
 import launcher
 from cli.settings import CliSettings
-from emulators.settings import FlySettings as LocalFlySettings
-from emulators.settings import S3BackendSettings, S3Settings, SchedulerSettings, TrustSettings
+from emulators.settings import LocalFlySettings, S3BackendSettings, S3Settings, SchedulerSettings, TrustSettings
 from functions.settings import (
     BucketSettings,
     CallbackSettings,

@@ -25,21 +25,21 @@ class Unsigned(S3SigV4Auth):
         return UNSIGNED
 
 
-def a_request(signer: type[S3SigV4Auth] = S3SigV4Auth, service: str = "s3") -> Received:
+def a_request(signer: type[S3SigV4Auth] = S3SigV4Auth, service: str = "s3") -> ReceivedRequest:
     """A signed PUT as the proxy gets it: with a key that needs every kind of quoting."""
     target = "/outputs/a%20b/%C3%BC~%2B%27.xml?a=2&x-id=PutObject"
     headers = {"content-type": "text/plain", "content-length": str(len(BODY)), "x-amz-meta-title": "a  title"}
     request = AWSRequest("PUT", f"http://{HOST}{target}", headers, BODY)
     signer(CREDENTIALS, service, REGION).add_auth(request)
     sent = {name.lower(): value for name, value in request.headers.items()}
-    return Received("PUT", target, {**sent, "host": HOST}, len(BODY), {CHECKSUM: hashlib.sha256(BODY).digest()})
+    return ReceivedRequest("PUT", target, {**sent, "host": HOST}, len(BODY), {CHECKSUM: hashlib.sha256(BODY).digest()})
 
 
-def in_authorization(old: str, new: str) -> Callable[[Received], Received]:
+def in_authorization(old: str, new: str) -> Callable[[ReceivedRequest], ReceivedRequest]:
     return lambda request: with_headers(request, authorization=request.headers["authorization"].replace(old, new))
 
 
-def other_body(request: Received) -> Received:
+def other_body(request: ReceivedRequest) -> ReceivedRequest:
     return replace(request, digests={CHECKSUM: hashlib.sha256(b"A body").digest()})
 
 
@@ -49,7 +49,7 @@ def test_a_request_as_it_was_signed_is_allowed(signer: type[S3SigV4Auth]) -> Non
         check(a_request(signer), CREDENTIALS, now() + at)
 
 
-REFUSED: Final[dict[str, tuple[Callable[[Received], Received], int, str]]] = {
+REFUSED: Final[dict[str, tuple[Callable[[ReceivedRequest], ReceivedRequest], int, str]]] = {
     "another method": (lambda request: replace(request, method="DELETE"), 403, "SignatureDoesNotMatch"),
     "another key": (in_target("a%20b", "a%20c"), 403, "SignatureDoesNotMatch"),
     "another parameter": (in_target("a=2", "a=3"), 403, "SignatureDoesNotMatch"),
@@ -78,7 +78,7 @@ def later() -> str:
     return (datetime.now(UTC) + timedelta(minutes=1)).strftime("%Y%m%dT%H%M%SZ")
 
 
-def without_digest(request: Received) -> Received:
+def without_digest(request: ReceivedRequest) -> ReceivedRequest:
     return in_authorization("x-amz-content-sha256;", "")(without(request, "x-amz-content-sha256"))
 
 

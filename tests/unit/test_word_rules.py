@@ -2,7 +2,7 @@
 
 import pytest
 
-from tools.sources import GLOSSARY, Kind, everything, in_page, in_python
+from tools.sources import GLOSSARY, Kind, everything, in_page, in_python, in_terraform
 from tools.words import ROOT, Rule, Use, rules, tokens
 
 PAGE = """## Words that are gone
@@ -102,3 +102,21 @@ def test_the_glossary_has_rules_and_the_repository_something_to_hold_to_each() -
 
     assert len({(rule.word, rule.folder, rule.kinds) for rule in wanted}) == len(wanted)
     assert {kind for rule in wanted for kind in rule.kinds} == kinds == set(Kind)
+
+
+def test_comments_and_sentences_of_terraform_are_read() -> None:
+    text = (
+        'variable "size" {\n  # How large it is.\n  description = "A wish of \\"ours\\"."\n  default     = "small"\n}\n'
+    )
+
+    assert [(found.line, found.text) for found in in_terraform("infra/a.tf", text)] == [
+        (2, "# How large it is."),
+        (3, '"A wish of \\"ours\\"."'),
+    ]
+
+
+def test_the_changelog_and_terraforms_files_are_read() -> None:
+    paths = {found.path for found in everything(ROOT)}
+
+    assert "CHANGELOG.md" in paths
+    assert {path.rpartition("/")[2] for path in paths if path.startswith("infra/")} >= {"variables.tf", "outputs.tf"}

@@ -16,9 +16,10 @@ from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
-from emulators.fakes.compute.behaviour import Behaviour, Forward, Method, SimulatedRefusal
-from emulators.fakes.compute.engine import Engine, Instance, NameTaken, NotThere, Operation
+from emulators.fakes.compute.behaviour import ComputeBehaviour, ComputeMethod, Forward, SimulatedComputeRefusal
+from emulators.fakes.compute.engine import ComputeOperation, Engine, Instance
 from emulators.fakes.compute.rules import ZONE, Document, wrongs
+from emulators.fakes.simulated import NameTaken, NoSuchResource, RequestRefused
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -31,12 +32,6 @@ FILTER: Final = re.compile(r"labels\.([a-z][a-z0-9_-]*)\s*(?:=|eq)\s*\"?([a-z0-9
 ZONES: Final = "/projects/<project>/zones/<zone>"
 
 
-class RequestRefused(Exception):
-    def __init__(self, status: int, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.reason, self.message = status, reason, message
-
-
 class LocalCompute:
     """A WSGI application around an engine."""
 
@@ -44,7 +39,7 @@ class LocalCompute:
         self._engine = engine
         self._changed = threading.Condition()
         self._calls: Counter[str] = Counter()
-        self._refused: Counter[SimulatedRefusal] = Counter()
+        self._refused: Counter[SimulatedComputeRefusal] = Counter()
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         try:
@@ -60,13 +55,13 @@ class LocalCompute:
             self._engine.forward += Forward.model_validate_json(request.get_data()).seconds
             return _json({})
         try:
-            method = Method(endpoint.partition(" ")[0])
+            method = ComputeMethod(endpoint.partition(" ")[0])
             self._count(method)
             document = self._carry_out(endpoint, request, values)
         except RequestRefused as refused:
             return _refusal(refused)
-        except NotThere:
-            return _refusal(RequestRefused(404, "notFound", f"The resource '{request.path}' was not found"))
+        except NoSuchResource:
+            return _refusal(RequestRefused(404, f"The resource '{request.path}' was not found", "notFound"))
         self._withhold(method)
         return _json(document)
 
@@ -86,17 +81,17 @@ class LocalCompute:
     def _require_zone(self, zone: str | None) -> None:
         """Raises RequestRefused, with Compute Engine's own message."""
         if zone is not None and (not ZONE.fullmatch(zone) or zone in self._engine.behaviour.no_zones):
-            raise RequestRefused(400, "invalid", f"Invalid value for field 'zone': '{zone}'. Unknown zone.")
+            raise RequestRefused(400, f"Invalid value for field 'zone': '{zone}'. Unknown zone.", "invalid")
 
     def _insert(self, request: Request, at: dict[str, str]) -> Document:
         body, request_id = request.get_json(), request.args.get("requestId", "")
         if wrong := list(wrongs(at["zone"], body, request_id, self._engine.behaviour.lacking)):
-            raise RequestRefused(400, "invalid", wrong[0])
+            raise RequestRefused(400, wrong[0], "invalid")
         try:
             return self._operation(self._engine.insert(at["project"], at["zone"], body, request_id))
         except NameTaken:
             message = f"The resource '{request.path[len(ROOT) + 1 :]}/{body['name']}' already exists"
-            raise RequestRefused(409, "alreadyExists", message) from None
+            raise RequestRefused(409, message, "alreadyExists") from None
 
     def _delete(self, request: Request, at: dict[str, str]) -> Document:
         key = (at["project"], at["zone"], at["name"])
@@ -142,7 +137,7 @@ class LocalCompute:
             "selfLink": f"{address}/instances/{name}",
         }
 
-    def _operation(self, operation: Operation) -> Document:
+    def _operation(self, operation: ComputeOperation) -> Document:
         project, zone, name = operation.key
         address = f"https://www.googleapis.com{ROOT}/projects/{project}/zones/{zone}"
         done = self._engine.now() >= operation.done_at
@@ -156,7 +151,7 @@ class LocalCompute:
         }
         return {**document, **(_failure(operation.error, zone) if done and operation.error else {})}
 
-    def _count(self, method: Method) -> None:
+    def _count(self, method: ComputeMethod) -> None:
         """Count a request, and refuse it if the behaviour says so. Raises RequestRefused."""
         behaviour = self._engine.behaviour
         time.sleep(behaviour.latency_seconds)
@@ -166,9 +161,9 @@ class LocalCompute:
                 used = self._refused[refusal]
                 if refusal.method is method and (refusal.times is None or used < refusal.times):
                     self._refused[refusal] += 1
-                    raise RequestRefused(refusal.status, refusal.reason, refusal.message)
+                    raise RequestRefused(refusal.status, refusal.message, refusal.reason)
 
-    def _withhold(self, method: Method) -> None:
+    def _withhold(self, method: ComputeMethod) -> None:
         """Wait while the method is silent."""
         with self._changed:
             self._changed.wait_for(lambda: method not in self._engine.behaviour.silent)
@@ -176,7 +171,7 @@ class LocalCompute:
     def _control(self, request: Request) -> Response:
         with self._changed:
             if request.method == "PUT":
-                self._engine.behaviour = Behaviour.model_validate_json(request.get_data())
+                self._engine.behaviour = ComputeBehaviour.model_validate_json(request.get_data())
                 self._refused.clear()
                 self._changed.notify_all()
             calls = dict(self._calls)
@@ -211,7 +206,7 @@ def _conditions(text: str) -> Iterator[tuple[str, str]]:
     for term in filter(None, text.split(" AND ")):
         condition = FILTER.fullmatch(term.strip().strip("()"))
         if condition is None:
-            raise RequestRefused(400, "invalid", f"Invalid value for field 'filter': '{text}'.")
+            raise RequestRefused(400, f"Invalid value for field 'filter': '{text}'.", "invalid")
         yield condition[1], condition[2]
 
 

@@ -2,10 +2,12 @@
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from emulators.fakes.simulated import SimulatedRefusal, SimulatedShape
 
 
-class Method(StrEnum):
+class ComputeMethod(StrEnum):
     """The kinds of requests."""
 
     INSERT = "insert"
@@ -15,21 +17,12 @@ class Method(StrEnum):
     OPERATION = "operation"
 
 
-class Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SimulatedRefusal(Shape):
-    """Answer the next `times` requests of a method (None: all) with this status, and do nothing."""
-
-    method: Method
-    status: int = 503
+class SimulatedComputeRefusal(SimulatedRefusal):
+    method: ComputeMethod
     reason: str = "backendError"
-    message: str = "The fake simulates a refusal."
-    times: int | None = None
 
 
-class Shortage(Shape):
+class Shortage(SimulatedShape):
     """Accept an insert, and fail its operation with this code. `zone` None means every zone.
 
     If `lingers`, the instance exists nevertheless.
@@ -40,19 +33,19 @@ class Shortage(Shape):
     lingers: bool = False
 
 
-class Behaviour(Shape):
+class ComputeBehaviour(SimulatedShape):
     """Requests of `silent` methods are carried out, but answered only when the method is no longer silent.
 
     If `boot`, instances start the worker, as a process of this host, with the configuration in their metadata.
     """
 
-    refusals: tuple[SimulatedRefusal, ...] = ()
+    refusals: tuple[SimulatedComputeRefusal, ...] = ()
     shortages: tuple[Shortage, ...] = ()
     no_zones: frozenset[str] = frozenset()
     """Names of zones that do not exist."""
     lacking: frozenset[str] = frozenset()
     """Zones that have no machine types."""
-    silent: frozenset[Method] = frozenset()
+    silent: frozenset[ComputeMethod] = frozenset()
     unseen: frozenset[str] = frozenset()
     """Zones that a list leaves out, as if they did not answer."""
     latency_seconds: float = Field(default=0, ge=0)
@@ -64,7 +57,7 @@ class Behaviour(Shape):
     boot: bool = False
 
 
-class Forward(Shape):
+class Forward(SimulatedShape):
     """Sets the clock forward, for events that take hours."""
 
     seconds: float = Field(ge=0)

@@ -7,21 +7,14 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Final, Protocol
 
-from emulators.fakes.compute.behaviour import Behaviour, Shortage
+from emulators.fakes.compute.behaviour import ComputeBehaviour, Shortage
 from emulators.fakes.compute.rules import Document, metadata
+from emulators.fakes.simulated import NameTaken, NoSuchResource
 
 CONFIG_KEY: Final = "launchyard-config"
 
 InstanceKey = tuple[str, str, str]
 """Project, zone and name: they identify an instance."""
-
-
-class NameTaken(Exception):
-    """There is already an instance with this name."""
-
-
-class NotThere(Exception):
-    """There is no such instance or operation."""
 
 
 class Guests(Protocol):
@@ -36,7 +29,7 @@ class Guests(Protocol):
 
 
 @dataclass
-class Operation:
+class ComputeOperation:
     """`done_at` is a time of the engine's clock; `error` is one of Compute Engine's codes."""
 
     name: str
@@ -87,20 +80,20 @@ class Engine:
 
     clock: Callable[[], float]
     guests: Guests
-    behaviour: Behaviour = field(default_factory=Behaviour)
+    behaviour: ComputeBehaviour = field(default_factory=ComputeBehaviour)
     forward: float = 0
     instances: dict[InstanceKey, Instance] = field(default_factory=dict)
     made: list[Instance] = field(default_factory=list)
     """Every instance that was ever created."""
-    _operations: dict[str, Operation] = field(default_factory=dict)
-    _by_request: dict[str, Operation] = field(default_factory=dict)
+    _operations: dict[str, ComputeOperation] = field(default_factory=dict)
+    _by_request: dict[str, ComputeOperation] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def now(self) -> float:
         return self.clock() + self.forward
 
-    def insert(self, project: str, zone: str, body: Document, request_id: str) -> Operation:
+    def insert(self, project: str, zone: str, body: Document, request_id: str) -> ComputeOperation:
         """Create an instance. A repeated request returns the same operation. Raises NameTaken."""
         key = (project, zone, body["name"])
         with self._settled() as now:
@@ -115,8 +108,8 @@ class Engine:
                 self.made.append(made)
             return self._begun("insert", key, made.runs_from, request_id, shortage.code if shortage else None)
 
-    def delete(self, key: InstanceKey, request_id: str) -> Operation:
-        """Raises NotThere."""
+    def delete(self, key: InstanceKey, request_id: str) -> ComputeOperation:
+        """Raises NoSuchResource."""
         with self._settled() as now:
             if request_id in self._by_request:
                 return self._by_request[request_id]
@@ -125,7 +118,7 @@ class Engine:
             return self._begun("delete", key, instance.gone_at or now, request_id)
 
     def find(self, key: InstanceKey) -> Instance:
-        """Raises NotThere."""
+        """Raises NoSuchResource."""
         with self._settled():
             return self._find(key)
 
@@ -134,11 +127,11 @@ class Engine:
         with self._settled():
             return sorted(filter(chosen, self.instances.values()), key=lambda instance: instance.key)
 
-    def operation(self, name: str) -> Operation:
-        """Raises NotThere."""
+    def operation(self, name: str) -> ComputeOperation:
+        """Raises NoSuchResource."""
         with self._settled():
             if name not in self._operations:
-                raise NotThere
+                raise NoSuchResource
             return self._operations[name]
 
     def settle(self) -> None:
@@ -182,7 +175,7 @@ class Engine:
 
     def _find(self, key: InstanceKey) -> Instance:
         if key not in self.instances:
-            raise NotThere
+            raise NoSuchResource
         return self.instances[key]
 
     def _shortage(self, zone: str) -> Shortage | None:
@@ -190,8 +183,8 @@ class Engine:
 
     def _begun(
         self, kind: str, key: InstanceKey, done_at: float, request_id: str, error: str | None = None
-    ) -> Operation:
-        operation = Operation(f"operation-{next(self._numbers)}", kind, key, done_at, error)
+    ) -> ComputeOperation:
+        operation = ComputeOperation(f"operation-{next(self._numbers)}", kind, key, done_at, error)
         self._operations[operation.name] = operation
         if request_id:
             self._by_request[request_id] = operation

@@ -17,10 +17,11 @@ from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
-from emulators.fakes.fly.behaviour import Behaviour, Method, SimulatedRefusal
-from emulators.fakes.fly.limits import Limits
-from emulators.fakes.fly.machines import Machines, NameTaken, NotThere, StillRuns
+from emulators.fakes.fly.behaviour import FlyBehaviour, FlyMethod, SimulatedFlyRefusal
+from emulators.fakes.fly.limits import FlyLimits
+from emulators.fakes.fly.machines import Machines, StillRuns
 from emulators.fakes.fly.rules import REGIONS, BodyWrong, NewMachine, parse
+from emulators.fakes.simulated import NameTaken, NoSuchResource, RequestRefused
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -31,24 +32,18 @@ MAX_WAIT_SECONDS: Final = 60.0
 METADATA: Final = "metadata."
 ALL: Final = "/v1/apps/<app>/machines"
 ONE: Final = f"{ALL}/<machine_id>"
-OF_APP: Final = frozenset({Method.CREATE, Method.LIST})
+OF_APP: Final = frozenset({FlyMethod.CREATE, FlyMethod.LIST})
 """Their limits are for each app; those of the other methods for each machine."""
-
-
-class RequestRefused(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
 
 
 class LocalFly:
     """A WSGI application around one app's machines."""
 
-    def __init__(self, machines: Machines, token: str, limits: Limits | None = None) -> None:
+    def __init__(self, machines: Machines, token: str, limits: FlyLimits | None = None) -> None:
         self._machines, self._token = machines, token
-        self._limits = limits or Limits(machines.clock)
+        self._limits = limits or FlyLimits(machines.clock)
         self._changed = threading.Condition()
-        self._refused: Counter[SimulatedRefusal] = Counter()
+        self._refused: Counter[SimulatedFlyRefusal] = Counter()
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         try:
@@ -57,14 +52,14 @@ class LocalFly:
             return error(environ, start_response)
         request = Request(environ)
         if endpoint != "fake":
-            answer = self._answer(Method(endpoint), request, values)
+            answer = self._answer(FlyMethod(endpoint), request, values)
         elif self._has_token(request):
             answer = self._control(request)
         else:
             answer = _refusal(RequestRefused(HTTPStatus.UNAUTHORIZED, "unauthorized"))
         return answer(environ, start_response)
 
-    def _answer(self, method: Method, request: Request, values: Mapping[str, Any]) -> Response:
+    def _answer(self, method: FlyMethod, request: Request, values: Mapping[str, Any]) -> Response:
         time.sleep(self._machines.behaviour.latency_seconds)
         try:
             self._authorise(request, values["app"])
@@ -72,7 +67,7 @@ class LocalFly:
             document = self._carry_out(method, request, values.get("machine_id", ""))
         except RequestRefused as refused:
             return _refusal(refused)
-        except NotThere:
+        except NoSuchResource:
             return _refusal(RequestRefused(HTTPStatus.NOT_FOUND, "machine not found"))
         with self._changed:
             self._changed.wait_for(lambda: method not in self._machines.behaviour.silent)
@@ -89,7 +84,7 @@ class LocalFly:
         sent = request.headers.get("Authorization", "")
         return hmac.compare_digest(sent.encode(), f"Bearer {self._token}".encode())
 
-    def _admit(self, method: Method, values: Mapping[str, Any]) -> None:
+    def _admit(self, method: FlyMethod, values: Mapping[str, Any]) -> None:
         """Count a request; refuse it if it is above the limit, or if the behaviour says so. Raises RequestRefused."""
         subject = values["app"] if method in OF_APP else values["machine_id"]
         if not self._limits.admit(method, subject):
@@ -101,21 +96,21 @@ class LocalFly:
                     self._refused[refusal] += 1
                     raise RequestRefused(refusal.status, refusal.message)
 
-    def _carry_out(self, method: Method, request: Request, machine_id: str) -> object:
-        """Raises RequestRefused, NotThere."""
+    def _carry_out(self, method: FlyMethod, request: Request, machine_id: str) -> object:
+        """Raises RequestRefused, NoSuchResource."""
         match method:
-            case Method.CREATE:
+            case FlyMethod.CREATE:
                 return self._create(request)
-            case Method.LIST:
+            case FlyMethod.LIST:
                 asked = {name.removeprefix(METADATA): text for name, text in request.args.items()}
                 return [machine.show() for machine in self._machines.with_metadata(asked)]
-            case Method.GET:
+            case FlyMethod.GET:
                 return self._machines.find(machine_id).show()
-            case Method.WAIT:
+            case FlyMethod.WAIT:
                 return self._wait(machine_id, request)
-            case Method.STOP:
+            case FlyMethod.STOP:
                 self._machines.stop(machine_id)
-            case Method.DELETE:
+            case FlyMethod.DELETE:
                 self._destroy(machine_id, force=request.args.get("force") == "true")
         return {"ok": True}
 
@@ -147,7 +142,7 @@ class LocalFly:
             raise RequestRefused(HTTPStatus.UNPROCESSABLE_ENTITY, message)
 
     def _destroy(self, machine_id: str, force: bool) -> None:
-        """Raises RequestRefused, NotThere."""
+        """Raises RequestRefused, NoSuchResource."""
         try:
             self._machines.destroy(machine_id, force)
         except StillRuns as error:
@@ -155,7 +150,7 @@ class LocalFly:
             raise RequestRefused(HTTPStatus.PRECONDITION_FAILED, message) from None
 
     def _wait(self, machine_id: str, request: Request) -> object:
-        """Wait until the machine has the state. Raises RequestRefused, NotThere."""
+        """Wait until the machine has the state. Raises RequestRefused, NoSuchResource."""
         wanted = request.args.get("state", "started")
         deadline = time.monotonic() + min(request.args.get("timeout", MAX_WAIT_SECONDS, float), MAX_WAIT_SECONDS)
         while self._machines.find(machine_id).state != wanted:
@@ -167,7 +162,7 @@ class LocalFly:
     def _control(self, request: Request) -> Response:
         with self._changed:
             if request.method == "PUT":
-                self._machines.behaviour = Behaviour.model_validate_json(request.get_data())
+                self._machines.behaviour = FlyBehaviour.model_validate_json(request.get_data())
                 self._refused.clear()
                 self._changed.notify_all()
         self._machines.settle()
@@ -184,12 +179,12 @@ class LocalFly:
 ROUTES: Final = Map(
     [
         Rule("/fake", endpoint="fake", methods=["GET", "PUT"]),
-        Rule(ALL, endpoint=Method.CREATE, methods=["POST"]),
-        Rule(ALL, endpoint=Method.LIST, methods=["GET"]),
-        Rule(ONE, endpoint=Method.GET, methods=["GET"]),
-        Rule(ONE, endpoint=Method.DELETE, methods=["DELETE"]),
-        Rule(f"{ONE}/wait", endpoint=Method.WAIT, methods=["GET"]),
-        Rule(f"{ONE}/stop", endpoint=Method.STOP, methods=["POST"]),
+        Rule(ALL, endpoint=FlyMethod.CREATE, methods=["POST"]),
+        Rule(ALL, endpoint=FlyMethod.LIST, methods=["GET"]),
+        Rule(ONE, endpoint=FlyMethod.GET, methods=["GET"]),
+        Rule(ONE, endpoint=FlyMethod.DELETE, methods=["DELETE"]),
+        Rule(f"{ONE}/wait", endpoint=FlyMethod.WAIT, methods=["GET"]),
+        Rule(f"{ONE}/stop", endpoint=FlyMethod.STOP, methods=["POST"]),
     ]
 )
 

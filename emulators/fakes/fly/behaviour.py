@@ -2,10 +2,12 @@
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from emulators.fakes.simulated import SimulatedRefusal, SimulatedShape
 
 
-class Method(StrEnum):
+class FlyMethod(StrEnum):
     """The kinds of requests. GET and LIST and WAIT are reads."""
 
     CREATE = "create"
@@ -16,26 +18,17 @@ class Method(StrEnum):
     DELETE = "delete"
 
 
-class Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class SimulatedFlyRefusal(SimulatedRefusal):
+    method: FlyMethod
 
 
-class SimulatedRefusal(Shape):
-    """Answer the next `times` requests of a method (None: all) with this status, and do nothing."""
-
-    method: Method
-    status: int = 503
-    message: str = "The fake simulates a refusal."
-    times: int | None = None
-
-
-class Behaviour(Shape):
+class FlyBehaviour(SimulatedShape):
     """Requests of `silent` methods are carried out, but answered only when the method is no longer silent."""
 
-    refusals: tuple[SimulatedRefusal, ...] = ()
+    refusals: tuple[SimulatedFlyRefusal, ...] = ()
     full: frozenset[str] = frozenset()
     """Regions that have no room for another machine."""
-    silent: frozenset[Method] = frozenset()
+    silent: frozenset[FlyMethod] = frozenset()
     name_taken: int = 422
     """The status if a name is taken: Fly documents 422, and its users report 409."""
     latency_seconds: float = Field(default=0, ge=0)

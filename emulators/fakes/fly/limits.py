@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from emulators.fakes.fly.behaviour import Method
+from emulators.fakes.fly.behaviour import FlyMethod
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +23,26 @@ class Limit:
 ACTIONS: Final = Limit(rate=1, burst=3)
 READS: Final = Limit(rate=5, burst=10)
 LIMITS: Final = {
-    Method.CREATE: ACTIONS,
-    Method.STOP: ACTIONS,
-    Method.DELETE: ACTIONS,
-    Method.GET: READS,
-    Method.LIST: READS,
-    Method.WAIT: READS,
+    FlyMethod.CREATE: ACTIONS,
+    FlyMethod.STOP: ACTIONS,
+    FlyMethod.DELETE: ACTIONS,
+    FlyMethod.GET: READS,
+    FlyMethod.LIST: READS,
+    FlyMethod.WAIT: READS,
 }
 
 
-class Limits:
+class FlyLimits:
     """Counts every request, and those above their limit. Any thread may call it."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._left: dict[tuple[Method, str], tuple[float, float]] = {}
-        self._calls: Counter[Method] = Counter()
-        self._above: Counter[Method] = Counter()
+        self._left: dict[tuple[FlyMethod, str], tuple[float, float]] = {}
+        self._calls: Counter[FlyMethod] = Counter()
+        self._above: Counter[FlyMethod] = Counter()
 
-    def admit(self, method: Method, subject: str) -> bool:
+    def admit(self, method: FlyMethod, subject: str) -> bool:
         """Count a request about `subject`, an app or a machine; return whether it is within the limit."""
         limit, now = LIMITS[method], self._clock()
         with self._lock:

@@ -9,7 +9,7 @@ from typing import Protocol
 from emulators.fakes.fly.rules import Config, Document
 
 
-class State(StrEnum):
+class FlyState(StrEnum):
     CREATED = "created"
     STARTING = "starting"
     STARTED = "started"
@@ -46,7 +46,7 @@ class Programs(Protocol):
 
 
 @dataclass
-class Machine:
+class LocalFlyMachine:
     """`due_at` is when its present state ends by itself, as a time of the clock; None: it does not."""
 
     id: str
@@ -56,7 +56,7 @@ class Machine:
     config: Config
     document: Document
     private_ip: str
-    state: State
+    state: FlyState
     due_at: float | None
     created_at: datetime
     updated_at: datetime

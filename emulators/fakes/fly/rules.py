@@ -16,43 +16,43 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
-class Part(BaseModel):
+class ConfigPart(BaseModel):
     """Members that it does not name are accepted, as Fly does."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
 
-class Guest(Part):
+class GuestPart(ConfigPart):
     cpu_kind: Literal["shared", "performance"]
     cpus: Literal[1, 2, 4, 6, 8, 16]
     memory_mb: Annotated[int, Field(ge=256, multiple_of=MEMORY_STEP_MB)]
 
     @model_validator(mode="after")
-    def _fit(self) -> "Guest":
+    def _fit(self) -> "GuestPart":
         if self.cpu_kind == "shared" and self.memory_mb // self.cpus not in SHARED_MB_PER_CPU:
             raise ValueError("a shared CPU has 256 to 2048 MB of memory")
         return self
 
 
-class Restart(Part):
+class Restart(ConfigPart):
     policy: Literal["no", "always", "on-failure"]
 
 
-class Init(Part):
+class Init(ConfigPart):
     cmd: list[str] = []
 
 
-class Config(Part):
+class Config(ConfigPart):
     image: Text
     auto_destroy: bool = False
     env: dict[str, str] = {}
-    guest: Guest = Guest(cpu_kind="shared", cpus=1, memory_mb=256)
+    guest: GuestPart = GuestPart(cpu_kind="shared", cpus=1, memory_mb=256)
     init: Init = Init()
     metadata: dict[str, str] = {}
     restart: Restart = Restart(policy="on-failure")
 
 
-class NewMachine(Part):
+class NewMachine(ConfigPart):
     """The body of a create. Without a name or a region, Fly chooses one."""
 
     config: Config

@@ -14,7 +14,7 @@ from emulators.fakes.fly.machines import Machines
 from emulators.fakes.fly.programs import ImagePrograms
 from emulators.processes import Server, accepts, await_ready, start
 from emulators.serving import bind
-from emulators.settings import FlySettings, Images
+from emulators.settings import Images, LocalFlySettings
 from shared.signals import exit_on_signals
 
 SETTLE_SECONDS: Final = 0.05
@@ -31,7 +31,7 @@ def start_fly(port: int, logs: Path, environment: Mapping[str, str], images: Ima
     return server
 
 
-def serve(port: int, logs: Path, settings: FlySettings) -> None:
+def serve(port: int, logs: Path, settings: LocalFlySettings) -> None:
     """Serve until a signal ends the process, then kill every machine's program."""
     exit_on_signals()
     programs = ImagePrograms(settings.all_images, logs)

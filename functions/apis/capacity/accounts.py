@@ -89,7 +89,7 @@ class RotatedKey(KeyAnswer):
     rotated_at: datetime
 
 
-class Deleted(BaseModel):
+class AccountDeleted(BaseModel):
     status: Literal["deleted"] = "deleted"
     account_id: str
 
@@ -222,10 +222,10 @@ def rotate_key(caller: Principal, accounts: Accounts, account_id: str) -> Rotate
     return RotatedKey(account_id=account.id, api_key=api_key, rotated_at=rotated_at)
 
 
-def delete_account(caller: Principal, accounts: Accounts, account_id: str) -> Deleted:
+def delete_account(caller: Principal, accounts: Accounts, account_id: str) -> AccountDeleted:
     account = _require_owned(account_id, caller, accounts, "delete")
     accounts.delete(account)
-    return Deleted(account_id=account.id)
+    return AccountDeleted(account_id=account.id)
 
 
 def _require_owned(account_id: str, caller: Principal, accounts: Accounts, action: str) -> Account:

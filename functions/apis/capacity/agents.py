@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringC
 from structlog.contextvars import bind_contextvars
 
 from functions.apis.capacity.dialect import ADMINS
-from functions.apis.capacity.wire import Answer, Lenient, Short, parse_size
+from functions.apis.capacity.wire import CapacityAnswer, Lenient, Short, parse_size
 from functions.domain.agents import Agent
 from functions.domain.refusals import Malformed
 from functions.engine.agents import NO_AGENT, Agents, BootstrapToken, Registration
@@ -107,7 +107,7 @@ class ChallengeQuery(Lenient):
     vm_name: Annotated[str, StringConstraints(strip_whitespace=True, max_length=1000)]
 
 
-class ChallengeAnswer(Answer):
+class ChallengeAnswer(CapacityAnswer):
     """The 16 bytes of `nonce` begin the quote's report data."""
 
     nonce: str
@@ -115,7 +115,7 @@ class ChallengeAnswer(Answer):
     issued_at: datetime
 
 
-class Registered(Answer):
+class Registered(CapacityAnswer):
     """The tunnel fields are always empty: this control plane opens no tunnels to agents."""
 
     agent_id: str
@@ -124,7 +124,7 @@ class Registered(Answer):
     hostname: None = None
 
 
-class AgentView(Answer):
+class AgentView(CapacityAnswer):
     model_config = ConfigDict(from_attributes=True)
 
     agent_id: Annotated[str, Field(validation_alias="id")]
@@ -142,7 +142,7 @@ class AgentView(Answer):
     last_seen_at: datetime
 
 
-class AgentList(Answer):
+class AgentList(CapacityAnswer):
     """The agents that fit into one answer; `total` counts all that the filter matches."""
 
     agents: tuple[AgentView, ...]
@@ -160,12 +160,12 @@ class AgentFilter(Lenient):
         return status in ("", agent.status.lower()) and part in agent.vm_name.lower()
 
 
-class HeartbeatAnswer(Answer):
+class HeartbeatAnswer(CapacityAnswer):
     status: str = "ok"
     agent_id: str
 
 
-class Deleted(Answer):
+class AgentDeleted(CapacityAnswer):
     status: str = "deleted"
     agent_id: str
 
@@ -210,9 +210,9 @@ def list_agents(query: AgentFilter, agents: Agents) -> AgentList:
     return AgentList(agents=fitting(AgentView.model_validate(agent) for agent in found), total=len(found))
 
 
-def delete_agent(agents: Agents, agent_id: str) -> Deleted:
+def delete_agent(agents: Agents, agent_id: str) -> AgentDeleted:
     agents.remove(agent_id)
-    return Deleted(agent_id=agent_id)
+    return AgentDeleted(agent_id=agent_id)
 
 
 Request = TypeVar("Request", bound=Lenient)

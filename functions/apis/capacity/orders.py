@@ -8,7 +8,16 @@ from structlog.contextvars import bind_contextvars
 
 from functions.apis.capacity.dialect import ACCOUNTS, ADMINS
 from functions.apis.capacity.settings import CapacitySettings
-from functions.apis.capacity.wire import STATUS_OF, Answer, CapacityOrder, Lenient, Short, Status, lane_of, parse_pool
+from functions.apis.capacity.wire import (
+    STATUS_OF,
+    CapacityAnswer,
+    CapacityOrder,
+    CapacityStatus,
+    Lenient,
+    Short,
+    lane_of,
+    parse_pool,
+)
 from functions.domain.access import Role, narrowed
 from functions.domain.holder import holder_of
 from functions.domain.refusals import Forbidden, Invalid, NotFound
@@ -33,10 +42,10 @@ NOT_ENABLED: Final = "is not enabled on this launcher"
 NO_ORDER: Final = "Capacity launch order not found"
 LAUNCHERS: Final = frozenset({Role.LAUNCHER})
 REPORTED: Final = {
-    Status.CLAIMED: State.CLAIMED,
-    Status.PROVISIONING: State.PROVISIONING,
-    Status.FULFILLED: State.RUNNING,
-    Status.FAILED: State.FAILED,
+    CapacityStatus.CLAIMED: State.CLAIMED,
+    CapacityStatus.PROVISIONING: State.PROVISIONING,
+    CapacityStatus.FULFILLED: State.RUNNING,
+    CapacityStatus.FAILED: State.FAILED,
 }
 
 
@@ -47,7 +56,7 @@ class ClaimBody(Lenient):
     node_size: Short = ""
 
 
-class ClaimAnswer(Answer):
+class ClaimAnswer(CapacityAnswer):
     claimed: bool
     order: CapacityOrder | None = None
     bootstrap_token: str | None = None
@@ -73,7 +82,7 @@ class OrderFilter(Lenient):
     after: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
 
 
-class OrderList(Answer):
+class OrderList(CapacityAnswer):
     """If there are more orders, `next` is the `after` of the next page."""
 
     orders: tuple[CapacityOrder, ...]
@@ -114,7 +123,7 @@ def report(
     if named not in set(REPORTED):
         raise Invalid("invalid order status")
     reason = Reason.NO_CAPACITY if NOT_ENABLED in (body.error or "") else Reason.LAUNCH_FAILED
-    reported = WorkerReport(REPORTED[Status(named)], body.vm_name, body.error, reason)
+    reported = WorkerReport(REPORTED[CapacityStatus(named)], body.vm_name, body.error, reason)
     holder = holder_of(launcher.account, UNNAMED, launcher.identity)
     try:
         return CapacityOrder.of(workers.report(order_id, holder, reported, settings.claim_ttl))
@@ -134,7 +143,7 @@ def list_own_orders(query: OrderFilter, caller: Principal, orders: Orders, accou
 
 def _list(query: OrderFilter, account: str | None, orders: Orders) -> OrderList:
     status = query.status.strip().lower()
-    if status and status not in set(Status):
+    if status and status not in set(CapacityStatus):
         raise Invalid("Invalid launch order status filter")
     asked = OrderQuery(
         account=account,

@@ -5,12 +5,12 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Self
 
-from functions.apis.capacity.wire import Answer, account_id
+from functions.apis.capacity.wire import CapacityAnswer, account_id
 from functions.engine.pool_status import PoolStatus
 from shared.domain.spec import Attestation
 
 
-class PoolView(Answer):
+class PoolView(CapacityAnswer):
     """`account_id`, `in_flight` and `surplus` are additions to the contract.
 
     `in_flight` counts machines that are ordered and do not run yet. `surplus` counts machines above the target that
@@ -42,7 +42,7 @@ class PoolView(Answer):
         )
 
 
-class Dispatch(Answer):
+class Dispatch(CapacityAnswer):
     """What the control plane did about a shortfall. `status_code` is 202 if orders are in flight."""
 
     datacenter: str
@@ -66,7 +66,7 @@ class Dispatch(Answer):
         )
 
 
-class Reconciled(Answer):
+class Reconciled(CapacityAnswer):
     """`eligible` is true if no pool has a shortfall."""
 
     eligible: bool
@@ -84,7 +84,7 @@ class Reconciled(Answer):
         )
 
 
-class Target(Answer):
+class PoolTarget(CapacityAnswer):
     """A pool's target, and the machines that it has."""
 
     account_id: str | None

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from functions.apis.capacity.accounts import BALANCE
 from functions.apis.capacity.dialect import ADMINS
-from functions.apis.capacity.pool_views import Reconciled, Target
-from functions.apis.capacity.wire import CONTROLLER, Answer, Lenient, Short, Why, account_id, parse_pool
+from functions.apis.capacity.pool_views import PoolTarget, Reconciled
+from functions.apis.capacity.wire import CONTROLLER, CapacityAnswer, Lenient, Short, Why, account_id, parse_pool
 from functions.domain.access import Role
 from functions.domain.accounts import NOBODY
 from functions.domain.eligibility import Demands
@@ -58,12 +58,12 @@ class TargetQuery(Lenient):
     account_id: Short = NOBODY
 
 
-class TargetList(Answer):
-    targets: tuple[Target, ...]
+class TargetList(CapacityAnswer):
+    targets: tuple[PoolTarget, ...]
     total: int
 
 
-class TargetRemoved(Answer):
+class TargetRemoved(CapacityAnswer):
     """`released` counts cancelled orders, `remaining` the machines that cannot be stopped."""
 
     status: Literal["deleted"] = "deleted"
@@ -103,29 +103,29 @@ class PurchaseBody(Lenient):
     reason: Why = "capacity-purchase"
 
 
-class Purchase(Answer):
+class Purchase(CapacityAnswer):
     """The charge is simulated: the balance does not change."""
 
     request_id: str
     charged_amount_usd: float
     transaction_id: str
     balance_after: float
-    target: Target
+    target: PoolTarget
     capacity: Reconciled
 
 
-def set_target(body: TargetBody, pools: Pools) -> Target:
+def set_target(body: TargetBody, pools: Pools) -> PoolTarget:
     """Set the target of an operator's pool. The next sweep or reconciliation fills the pool."""
     datacenter, node_size = parse_pool(body.datacenter, body.node_size)
     fields = body.model_dump(exclude={"datacenter", "node_size", "attestation"})
     if body.attestation is not None:
         fields["attestation"] = body.attestation
     pool = pools.set_target(NOBODY, datacenter, node_size, **fields)
-    return Target.of(pools.look([Goal.of(pool)])[0])
+    return PoolTarget.of(pools.look([Goal.of(pool)])[0])
 
 
 def list_targets(pools: Pools) -> TargetList:
-    targets = tuple(Target.of(status) for status in pools.look([Goal.of(pool) for pool in pools.targets()]))
+    targets = tuple(PoolTarget.of(status) for status in pools.look([Goal.of(pool) for pool in pools.targets()]))
     return TargetList(targets=targets, total=len(targets))
 
 
@@ -182,7 +182,7 @@ def purchase(
         charged_amount_usd=MONTHLY_USD[NodeSize(node_size)] * body.min_warm_count * body.months,
         transaction_id=f"sim-{new_id()}",
         balance_after=BALANCE,
-        target=Target.of(status),
+        target=PoolTarget.of(status),
         capacity=Reconciled.of([status], dispatched=True),
     )
 

@@ -33,11 +33,11 @@ class Lenient(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Answer(BaseModel):
+class CapacityAnswer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Status(StrEnum):
+class CapacityStatus(StrEnum):
     OPEN = "open"
     CLAIMED = "claimed"
     PROVISIONING = "provisioning"
@@ -45,26 +45,26 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
-STATUS_OF: Final[Mapping[State, Status]] = {
-    State.QUEUED: Status.OPEN,
-    State.CLAIMED: Status.CLAIMED,
-    State.PROVISIONING: Status.PROVISIONING,
-    State.RUNNING: Status.FULFILLED,
-    State.SUCCEEDED: Status.FULFILLED,  # its machine was released later
-    State.FAILED: Status.FAILED,
-    State.CANCELLED: Status.FAILED,
-    State.EXPIRED: Status.FAILED,
+STATUS_OF: Final[Mapping[State, CapacityStatus]] = {
+    State.QUEUED: CapacityStatus.OPEN,
+    State.CLAIMED: CapacityStatus.CLAIMED,
+    State.PROVISIONING: CapacityStatus.PROVISIONING,
+    State.RUNNING: CapacityStatus.FULFILLED,
+    State.SUCCEEDED: CapacityStatus.FULFILLED,  # its machine was released later
+    State.FAILED: CapacityStatus.FAILED,
+    State.CANCELLED: CapacityStatus.FAILED,
+    State.EXPIRED: CapacityStatus.FAILED,
 }
-LEASED: Final = frozenset({Status.CLAIMED, Status.PROVISIONING})
+LEASED: Final = frozenset({CapacityStatus.CLAIMED, CapacityStatus.PROVISIONING})
 
 
-class CapacityOrder(Answer):
+class CapacityOrder(CapacityAnswer):
     """An order in the contract's terms."""
 
     order_id: str
     datacenter: str
     node_size: str
-    status: Status
+    status: CapacityStatus
     reason: str
     requested_count: int = 1
     account_id: str | None
@@ -80,7 +80,7 @@ class CapacityOrder(Answer):
     @classmethod
     def of(cls, order: Order) -> Self:
         spec, status = spec_of(order), STATUS_OF[order.state]
-        held = status is not Status.OPEN
+        held = status is not CapacityStatus.OPEN
         return cls(
             order_id=order.id,
             datacenter=spec.datacenter,
@@ -138,18 +138,18 @@ def parse_pool(datacenter: str, node_size: str, optional: bool = False) -> tuple
         raise Invalid(str(error)) from None
 
 
-def _ended_at(order: Order, status: Status) -> datetime | None:
+def _ended_at(order: Order, status: CapacityStatus) -> datetime | None:
     """Return when the order was fulfilled (even if its machine was released later), or when it failed."""
     match status:
-        case Status.FULFILLED:
+        case CapacityStatus.FULFILLED:
             return order.entered.get(State.RUNNING) or order.entered.get(order.state)
-        case Status.FAILED:
+        case CapacityStatus.FAILED:
             return order.entered.get(order.state)
         case _:
             return None
 
 
-def _error(order: Order, status: Status) -> str | None:
-    if status is Status.OPEN and order.reason in EXPIRED_CLAIM:
+def _error(order: Order, status: CapacityStatus) -> str | None:
+    if status is CapacityStatus.OPEN and order.reason in EXPIRED_CLAIM:
         return REQUEUED
-    return order.message or (order.reason if status is Status.FAILED else None)
+    return order.message or (order.reason if status is CapacityStatus.FAILED else None)

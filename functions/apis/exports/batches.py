@@ -13,8 +13,8 @@ from functions.apis.exports.wire import (
     BatchStarted,
     BatchStatus,
     BatchTask,
-    Counts,
-    Status,
+    ExportStatus,
+    TaskCounts,
     milliseconds,
 )
 from functions.domain import request_ids
@@ -90,20 +90,20 @@ def _status(batch: Batch, seen: OrderSet) -> BatchStatus:
         if not (batch.complete and member.order_id in missing)
     )
     counts = Counter(task.status for task in tasks)
-    ended = Status.ERROR if counts[Status.ERROR] else Status.SUCCESS
+    ended = ExportStatus.ERROR if counts[ExportStatus.ERROR] else ExportStatus.SUCCESS
     return BatchStatus(
         batch_id=batch.id,
-        status=Status.PROCESSING if counts[Status.PROCESSING] else ended,
+        status=ExportStatus.PROCESSING if counts[ExportStatus.PROCESSING] else ended,
         created_at=milliseconds(batch.created_at),
         total=len(batch.members),
-        counts=Counts(**{status.value: counts[status] for status in Status}),
+        counts=TaskCounts(**{status.value: counts[status] for status in ExportStatus}),
         tasks=tasks,
     )
 
 
-def _status_of(seen: OrderSet, order_id: str) -> Status:
+def _status_of(seen: OrderSet, order_id: str) -> ExportStatus:
     order = seen.orders.get(order_id)
-    return Status.PROCESSING if order is None else STATUS_OF[order.state]
+    return ExportStatus.PROCESSING if order is None else STATUS_OF[order.state]
 
 
 ROUTES: Final = (

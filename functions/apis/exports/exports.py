@@ -102,7 +102,7 @@ def require_task(orders: Orders, task_id: str, owner: str | None) -> tuple[Snaps
     return seen, seen.order.spec
 
 
-def limits_of(settings: ExportsSettings) -> Limits:
+def limits_of(settings: ExportsSettings) -> OrderLimits:
     return replace(POLICIES[OrderKind.EXPORT].limits, run_seconds=settings.run_seconds)
 
 

@@ -25,29 +25,29 @@ REQUIRED: Final = "Field required"
 """What pydantic says of a field that is missing."""
 
 
-class Status(StrEnum):
+class ExportStatus(StrEnum):
     PROCESSING = "processing"
     SUCCESS = "success"
     ERROR = "error"
 
 
-STATUS_OF: Final[Mapping[State, Status]] = {
-    State.QUEUED: Status.PROCESSING,
-    State.CLAIMED: Status.PROCESSING,
-    State.PROVISIONING: Status.PROCESSING,
-    State.RUNNING: Status.PROCESSING,
-    State.SUCCEEDED: Status.SUCCESS,
-    State.FAILED: Status.ERROR,
-    State.CANCELLED: Status.ERROR,
-    State.EXPIRED: Status.ERROR,
+STATUS_OF: Final[Mapping[State, ExportStatus]] = {
+    State.QUEUED: ExportStatus.PROCESSING,
+    State.CLAIMED: ExportStatus.PROCESSING,
+    State.PROVISIONING: ExportStatus.PROCESSING,
+    State.RUNNING: ExportStatus.PROCESSING,
+    State.SUCCEEDED: ExportStatus.SUCCESS,
+    State.FAILED: ExportStatus.ERROR,
+    State.CANCELLED: ExportStatus.ERROR,
+    State.EXPIRED: ExportStatus.ERROR,
 }
 
 
-class Request(BaseModel):
+class ExportsBody(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
-class Options(Request):
+class Options(ExportsBody):
     """What a client may choose. `validate` is accepted, and changes nothing."""
 
     model_config = ConfigDict(alias_generator=AliasGenerator(to_camel))
@@ -78,14 +78,14 @@ def _given(value: object) -> object:
     return value
 
 
-class ExportRequest(Request):
+class ExportRequest(ExportsBody):
     """`POST /export/mods`."""
 
     pi: Annotated[Ulid, BeforeValidator(_given)]
     options: Options = Options()
 
 
-class BatchRequest(Request):
+class BatchRequest(ExportsBody):
     """`POST /export/mods/batch`: the same options for each entity."""
 
     pis: Annotated[tuple[Ulid, ...], Field(min_length=1, max_length=MAX_TASKS)]
@@ -94,7 +94,7 @@ class BatchRequest(Request):
 
 class Started(BaseModel):
     task_id: str
-    status: Status
+    status: ExportStatus
     message: str
 
 
@@ -106,7 +106,7 @@ class TaskStatus(BaseModel):
     """`GET /status/{task_id}`. What is not known yet is left out."""
 
     task_id: str
-    status: Status
+    status: ExportStatus
     pi: str
     created_at: int
     completed_at: Annotated[int | None, Known] = None
@@ -130,20 +130,20 @@ class TaskStatus(BaseModel):
             output_file_name=output and output.file_name,
             output_file_size=None if output is None else output.size,
             metrics=order.metrics or None,
-            error=order.message or f"The export ended: {order.reason}" if status is Status.ERROR else None,
+            error=order.message or f"The export ended: {order.reason}" if status is ExportStatus.ERROR else None,
             progress=order.progress or None,
         )
 
 
 class BatchStarted(BaseModel):
     batch_id: str
-    status: Status
+    status: ExportStatus
     total: int
     task_ids: tuple[str, ...]
     message: str
 
 
-class Counts(BaseModel):
+class TaskCounts(BaseModel):
     """The number of tasks of each status."""
 
     processing: int
@@ -154,17 +154,17 @@ class Counts(BaseModel):
 class BatchTask(BaseModel):
     task_id: str
     pi: str
-    status: Status
+    status: ExportStatus
 
 
 class BatchStatus(BaseModel):
     """`GET /status/batch/{batch_id}`. The batch is `processing` as long as one of its tasks is."""
 
     batch_id: str
-    status: Status
+    status: ExportStatus
     created_at: int
     total: int
-    counts: Counts
+    counts: TaskCounts
     tasks: tuple[BatchTask, ...]
 
 
@@ -208,7 +208,7 @@ class CallbackRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
     task_id: Annotated[str, StringConstraints(max_length=128)]
-    status: Status
+    status: ExportStatus
     output_r2_key: Annotated[str, StringConstraints(max_length=300)] | None = None
     output_file_name: Annotated[FileName | None, BeforeValidator(_plain_name)] = None
     metrics: Annotated[Mapping[Name, int | float], Field(max_length=MAX_METRICS), BeforeValidator(_numbers)] = {}

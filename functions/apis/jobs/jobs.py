@@ -96,7 +96,7 @@ def _not_stoppable(order: Order) -> Malformed:
     return Malformed(f"Job cannot be stopped (status: {status_of(order)})")
 
 
-def _limits_of(body: JobRequest, settings: JobsSettings) -> Limits:
+def _limits_of(body: JobRequest, settings: JobsSettings) -> OrderLimits:
     limits = POLICIES[OrderKind.SESSION].limits
     return replace(limits, queue_seconds=settings.unmatched_seconds) if body.labels else limits
 

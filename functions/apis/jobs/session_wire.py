@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from functions.apis.jobs.wire import JobStatus, Request
+from functions.apis.jobs.wire import JobsBody, JobStatus
 from functions.domain.agent_sessions import AgentSession, EventType, SessionStatus
 from shared.domain.spec import SessionName
 
@@ -18,11 +18,11 @@ Short = Annotated[str, StringConstraints(max_length=200)]
 Directory = Annotated[str, StringConstraints(max_length=4096)]
 
 
-class Answer(BaseModel):
+class JobsAnswer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
-class SessionRequest(Request):
+class SessionRequest(JobsBody):
     session_id: SessionId
     session_name: SessionName
     project_dir: Directory | None = None
@@ -30,7 +30,7 @@ class SessionRequest(Request):
     parent_session_name: Short | None = None
 
 
-class Metadata(Request):
+class Metadata(JobsBody):
     """The changes of a session; null changes nothing. A new `last_resumed_at` says that it runs again."""
 
     session_name: SessionName | None = None
@@ -39,7 +39,7 @@ class Metadata(Request):
     last_resumed_at: Short | None = None
 
 
-class SessionEvent(Request):
+class SessionEvent(JobsBody):
     """What an executor reports. Its size is limited as a whole, because tools take and return any JSON."""
 
     event_type: EventType
@@ -64,7 +64,7 @@ def assistant_text_of(event: SessionEvent) -> str | None:
     return "\n".join(text for text in texts if isinstance(text, str)) or None
 
 
-class SessionView(Answer):
+class SessionView(JobsAnswer):
     session_id: str
     session_name: str
     status: SessionStatus
@@ -88,16 +88,16 @@ class SessionView(Answer):
         )
 
 
-class SessionAnswer(Answer):
+class SessionAnswer(JobsAnswer):
     session: SessionView
 
 
-class SessionChanged(Answer):
+class SessionChanged(JobsAnswer):
     ok: Literal[True] = True
     session: SessionView
 
 
-class SessionList(Answer):
+class SessionList(JobsAnswer):
     sessions: tuple[SessionView, ...]
 
 
@@ -107,28 +107,28 @@ class SessionState(StrEnum):
     NOT_EXISTENT = "not_existent"
 
 
-class SessionStateAnswer(Answer):
+class SessionStateAnswer(JobsAnswer):
     status: SessionState
 
 
-class SessionResult(Answer):
+class SessionResult(JobsAnswer):
     result: str
 
 
-class EventList(Answer):
+class EventList(JobsAnswer):
     events: tuple[Any, ...]
 
 
-class EventAccepted(Answer):
+class EventAccepted(JobsAnswer):
     ok: Literal[True] = True
 
 
-class DeletedSession(Answer):
+class DeletedSession(JobsAnswer):
     ok: Literal[True] = True
     session_id: str
 
 
-class SessionStopped(Answer):
+class SessionStopped(JobsAnswer):
     """`status` is that of the job in the contract's words, or the session's if it has no job to stop."""
 
     ok: Literal[True] = True

@@ -55,11 +55,11 @@ def _cut_to(length: int) -> BeforeValidator:
     return BeforeValidator(lambda value: value[:length] if isinstance(value, str) else value)
 
 
-class Request(BaseModel):
+class JobsBody(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
-class RegisterRequest(Request):
+class RegisterRequest(JobsBody):
     """`POST /launcher/register`. `labels` is ours: what jobs may demand, beside `host=…` and `executor=…`."""
 
     hostname: Annotated[str, StringConstraints(max_length=255)] | None = None
@@ -68,7 +68,7 @@ class RegisterRequest(Request):
     labels: Annotated[tuple[Label, ...], Field(max_length=OFFERED_BY_NAME)] = ()
 
 
-class LauncherRequest(Request):
+class LauncherRequest(JobsBody):
     """A heartbeat, or the report that a job has started or is completed."""
 
     launcher_id: LauncherId
@@ -98,7 +98,7 @@ class DeregisterQuery(BaseModel):
     itself: bool = Field(False, alias="self")
 
 
-class JobRequest(Request):
+class JobRequest(JobsBody):
     """`POST /jobs`. `labels` is ours: only a launcher that offers all of them gets the job."""
 
     type: JobType

@@ -65,7 +65,7 @@ class CallbackBody(BaseModel):
     """With `failed`: that of the program which the worker ran; None also if it is no integer."""
 
 
-class Accepted(BaseModel):
+class CallbackAccepted(BaseModel):
     """`ignored` is true if the report changed nothing: it was sent before, or came after the task's end."""
 
     ok: Literal[True] = True
@@ -101,7 +101,7 @@ def _apply(seen: Snapshot, epoch: int, kind: Callback, body: CallbackBody, repor
     why = reports.apply(seen, _event(kind, epoch, body))
     if why is not None:
         log_ignored(why, seen.order.id, kind)
-    return Accepted(ignored=why is not None)
+    return CallbackAccepted(ignored=why is not None)
 
 
 def _event(kind: Callback, epoch: int, body: CallbackBody) -> Start | Succeed | Fail:

@@ -24,7 +24,9 @@ def claim(
     holder = holder_of(launcher.account, body.launcher, launcher.identity)
     lanes = narrowed(body.lanes, launcher.datacenters)
     if not lanes:
-        raise Forbidden(f"This key is good for {', '.join(launcher.datacenters)} only; ask for lanes there.")
+        raise Forbidden(
+            f"This key is limited to {', '.join(launcher.datacenters)}. Request lanes in these datacenters."
+        )
     claimant = Claimant(holder, request_ids.of_launcher(holder, body.request_id), lanes, body.attended)
     if isinstance(body, ClaimById):
         order = claims.by_id(body.order_id, claimant)

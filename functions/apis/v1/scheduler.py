@@ -15,7 +15,7 @@ from functions.http.authentication import Access, Caller, Open, Principal, authe
 from functions.ports import KeyStore
 
 
-class Claims(BaseModel):
+class TokenClaims(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     email: str
@@ -39,6 +39,6 @@ def _email(token: str) -> str | None:
         return None
     try:
         claims = base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-        return Claims.model_validate_json(claims).email
+        return TokenClaims.model_validate_json(claims).email
     except ValueError:
         return None

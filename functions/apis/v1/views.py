@@ -1,7 +1,7 @@
 """The views of an order and its output for their account."""
 
 from functions.domain.holder import name_of
-from functions.domain.limits import Limits
+from functions.domain.limits import OrderLimits
 from functions.domain.order import Order, Output
 from shared.domain.spec import OrderKind
 from shared.wire.orders import LimitsView, OrderView, OutputView
@@ -42,7 +42,7 @@ def output_view(output: Output) -> OutputView:
     )
 
 
-def _limits_view(limits: Limits, kind: OrderKind) -> LimitsView:
+def _limits_view(limits: OrderLimits, kind: OrderKind) -> LimitsView:
     capacity = kind is OrderKind.CAPACITY
     return LimitsView(
         queue_ttl_seconds=limits.queue_seconds,

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from launcher.machines.remote.marks import Marks
-from launcher.providers.fly.options import Guest
+from launcher.providers.fly.options import FlyGuest
 
 Body = Mapping[str, Any]
 
@@ -13,7 +13,7 @@ def build(
     name: str,
     region: str,
     image: str,
-    guest: Guest,
+    guest: FlyGuest,
     marks: Marks,
     variables: Mapping[str, str],
     arguments: Sequence[str],

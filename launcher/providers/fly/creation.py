@@ -11,8 +11,8 @@ from launcher.machines.directory import VmDirectory
 from launcher.machines.failures import of_host
 from launcher.machines.records import write_durably
 from launcher.providers.fly.body import Body
-from launcher.providers.fly.errors import FlyError, FlyRefused, FlyUnreachable, Kind
-from launcher.providers.fly.machines_api import Found, MachinesApi
+from launcher.providers.fly.errors import FlyError, FlyRefusalKind, FlyRefused, FlyUnreachable
+from launcher.providers.fly.machines_api import FoundMachine, MachinesApi
 
 RECORD: Final = "machine.json"
 WAITS: Final = (2.0, 5.0)
@@ -51,7 +51,7 @@ class Creation:
     api: MachinesApi
     sleep: Callable[[float], None]
 
-    def run(self, body: Body, marks: Mapping[str, str]) -> Found:
+    def run(self, body: Body, marks: Mapping[str, str]) -> FoundMachine:
         """Return the machine that `body` asks for. It has the marks of its order and epoch, and so is found again.
 
         A refusal is certain if nothing was sent before it; otherwise an earlier request may have been carried out.
@@ -64,7 +64,7 @@ class Creation:
             except FlyUnreachable as error:
                 unanswered, why = True, str(error)
             except FlyRefused as refused:
-                if refused.kind is not Kind.TAKEN:
+                if refused.kind is not FlyRefusalKind.TAKEN:
                     if unanswered:
                         self._make_sure_of_none(body["name"], marks)
                     raise
@@ -76,14 +76,14 @@ class Creation:
         self._make_sure_of_none(body["name"], marks)
         raise FlyUnreachable(f"Fly did not make the machine: {why}")
 
-    def _find_if_answered(self, name: str, marks: Mapping[str, str]) -> Found | None:
+    def _find_if_answered(self, name: str, marks: Mapping[str, str]) -> FoundMachine | None:
         """Return the machine that an earlier request made; None if there is none, or if that is unknown."""
         try:
             return self._find(name, marks)
         except FlyError:
             return None
 
-    def _find(self, name: str, marks: Mapping[str, str]) -> Found | None:
+    def _find(self, name: str, marks: Mapping[str, str]) -> FoundMachine | None:
         return next((found for found in self.api.marked(marks) if found.name == name), None)
 
     def _make_sure_of_none(self, name: str, marks: Mapping[str, str]) -> None:

@@ -1,7 +1,6 @@
 """Fly's refusals, and the failure that each means for an attempt. The words are from Fly's answers to its users."""
 
 import re
-from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final
@@ -9,6 +8,7 @@ from typing import Final
 from launcher.machines.failures import NO_CAPACITY, OTHER, Class
 from launcher.machines.port import Concerns, LaunchFailed
 from launcher.machines.remote.cloud import CloudError
+from launcher.machines.remote.refusals import RefusalRule, kind_of
 from shared.domain.order import Failure, Reason
 
 MAX_MESSAGE_LENGTH: Final = 400
@@ -18,7 +18,7 @@ NOT_FOUND: Final = frozenset({HTTPStatus.NOT_FOUND})
 FORBIDDEN: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
-class Kind(Enum):
+class FlyRefusalKind(Enum):
     """What a refusal is about."""
 
     TAKEN = auto()
@@ -38,58 +38,55 @@ class Kind(Enum):
     OTHER = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Refusals of a kind: with one of these statuses, and these words. Empty means any."""
-
-    kind: Kind
-    statuses: frozenset[HTTPStatus] = frozenset()
-    words: str = ""
-
-    def fits(self, refused: "FlyRefused") -> bool:
-        return (not self.statuses or refused.status in self.statuses) and bool(re.search(self.words, refused.message))
-
-
 KINDS: Final = (
-    Row(Kind.IMAGE, INVALID | NOT_FOUND | FORBIDDEN, r"(?i)manifest|\bimage\b"),  # it may repeat a name of any words
-    Row(Kind.LIMIT, frozenset({HTTPStatus.TOO_MANY_REQUESTS})),
-    Row(Kind.LIMIT, words=r"(?i)machine limit|limit of .*machines"),
-    Row(Kind.FULL, words=r"(?i)insufficient|could not reserve|no capacity|not enough capacity|temporarily disabled"),
-    Row(Kind.TAKEN, words=r"already_exists|unique machine name violation"),
-    Row(Kind.TAKEN, frozenset({HTTPStatus.CONFLICT})),
-    Row(Kind.TOKEN, FORBIDDEN),
-    Row(Kind.NO_APP, NOT_FOUND, r"(?i)\bapp\b"),
-    Row(Kind.NO_MACHINE, NOT_FOUND),
-    Row(Kind.REGION, INVALID, r"(?i)\bregion\b"),
-    Row(Kind.SIZE, INVALID, r"\bconfig\.guest\b"),
-    Row(Kind.CONFIG, INVALID | TOO_LARGE),
+    # The first: its text may repeat a name of any words.
+    RefusalRule(FlyRefusalKind.IMAGE, INVALID | NOT_FOUND | FORBIDDEN, r"(?i)manifest|\bimage\b"),
+    RefusalRule(FlyRefusalKind.LIMIT, frozenset({HTTPStatus.TOO_MANY_REQUESTS})),
+    RefusalRule(FlyRefusalKind.LIMIT, words=r"(?i)machine limit|limit of .*machines"),
+    RefusalRule(
+        FlyRefusalKind.FULL,
+        words=r"(?i)insufficient|could not reserve|no capacity|not enough capacity|temporarily disabled",
+    ),
+    RefusalRule(FlyRefusalKind.TAKEN, words=r"already_exists|unique machine name violation"),
+    RefusalRule(FlyRefusalKind.TAKEN, frozenset({HTTPStatus.CONFLICT})),
+    RefusalRule(FlyRefusalKind.TOKEN, FORBIDDEN),
+    RefusalRule(FlyRefusalKind.NO_APP, NOT_FOUND, r"(?i)\bapp\b"),
+    RefusalRule(FlyRefusalKind.NO_MACHINE, NOT_FOUND),
+    RefusalRule(FlyRefusalKind.REGION, INVALID, r"(?i)\bregion\b"),
+    RefusalRule(FlyRefusalKind.SIZE, INVALID, r"\bconfig\.guest\b"),
+    RefusalRule(FlyRefusalKind.CONFIG, INVALID | TOO_LARGE),
 )
 """The first row that fits counts; a refusal that fits none is OTHER."""
 
 PERMANENT: Final[Class] = (Reason.LAUNCH_FAILED, Failure.PERMANENT)
-OF_KIND: Final[dict[Kind, Class]] = {
-    Kind.TAKEN: OTHER,
-    Kind.FULL: NO_CAPACITY,
-    Kind.LIMIT: NO_CAPACITY,
-    Kind.TOKEN: (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE),  # like a host without QEMU, it starts nothing
-    Kind.NO_APP: (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE),
-    Kind.NO_MACHINE: OTHER,
-    Kind.IMAGE: PERMANENT,
-    Kind.REGION: PERMANENT,
-    Kind.SIZE: OTHER,  # a setting of this launcher: no order names it
-    Kind.CONFIG: PERMANENT,
-    Kind.OTHER: OTHER,
+OF_KIND: Final[dict[FlyRefusalKind, Class]] = {
+    FlyRefusalKind.TAKEN: OTHER,
+    FlyRefusalKind.FULL: NO_CAPACITY,
+    FlyRefusalKind.LIMIT: NO_CAPACITY,
+    FlyRefusalKind.TOKEN: (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE),  # like a host without QEMU, it starts nothing
+    FlyRefusalKind.NO_APP: (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE),
+    FlyRefusalKind.NO_MACHINE: OTHER,
+    FlyRefusalKind.IMAGE: PERMANENT,
+    FlyRefusalKind.REGION: PERMANENT,
+    FlyRefusalKind.SIZE: OTHER,  # a setting of this launcher: no order names it
+    FlyRefusalKind.CONFIG: PERMANENT,
+    FlyRefusalKind.OTHER: OTHER,
 }
 """What a refusal does to the attempt."""
-EXPLAINED: Final[dict[Kind, str]] = {
-    Kind.FULL: "The region has no room for the machine now.",
-    Kind.LIMIT: "The launcher's limit of machines is reached.",
-    Kind.IMAGE: "The image cannot be found, or may not be used.",
-    Kind.REGION: "There is no such region.",
-    Kind.CONFIG: "The cloud refused the machine's configuration: its variables or arguments may be too large.",
+EXPLAINED: Final[dict[FlyRefusalKind, str]] = {
+    FlyRefusalKind.FULL: "The region has no room for the machine now.",
+    FlyRefusalKind.LIMIT: "The launcher's limit of machines is reached.",
+    FlyRefusalKind.IMAGE: "The image cannot be found, or may not be used.",
+    FlyRefusalKind.REGION: "There is no such region.",
+    FlyRefusalKind.CONFIG: (
+        "The cloud refused the machine's configuration: its variables or arguments may be too large."
+    ),
 }
 """What whoever placed the order is told. Of the other kinds it is told the reason only."""
-OF_SETTINGS: Final[dict[Kind, Class]] = {Kind.IMAGE: (Reason.IMAGE_MISSING, Failure.RETRYABLE), Kind.REGION: OTHER}
+OF_SETTINGS: Final[dict[FlyRefusalKind, Class]] = {
+    FlyRefusalKind.IMAGE: (Reason.IMAGE_MISSING, Failure.RETRYABLE),
+    FlyRefusalKind.REGION: OTHER,
+}
 """What it means if the order names neither image nor region, so that both are this launcher's settings."""
 
 
@@ -113,13 +110,13 @@ class FlyRefused(FlyError):
         self.status, self.message = status, message[:MAX_MESSAGE_LENGTH]
 
     @property
-    def kind(self) -> Kind:
-        return next((row.kind for row in KINDS if row.fits(self)), Kind.OTHER)
+    def kind(self) -> FlyRefusalKind:
+        return kind_of(KINDS, FlyRefusalKind.OTHER, self.status, self.message)
 
 
 def launch_failed(refused: FlyRefused, names_image: bool, names_region: bool) -> LaunchFailed:
     """Return the failure that follows from the refusal of a machine whose order names an image, or a region."""
-    own = {Kind.IMAGE: names_image, Kind.REGION: names_region}
+    own = {FlyRefusalKind.IMAGE: names_image, FlyRefusalKind.REGION: names_region}
     table = OF_KIND if own.get(refused.kind, True) else OF_SETTINGS
     reason, failure = table[refused.kind]
     concerns = _concerns(refused.kind, names_image, names_region)
@@ -127,10 +124,10 @@ def launch_failed(refused: FlyRefused, names_image: bool, names_region: bool) ->
     return LaunchFailed(f"Fly refused the machine: {refused}", reason, failure, concerns, explanation)
 
 
-def _concerns(kind: Kind, names_image: bool, names_region: bool) -> Concerns | None:
+def _concerns(kind: FlyRefusalKind, names_image: bool, names_region: bool) -> Concerns | None:
     """Return whose orders would be refused, too. None: what reason and failure say."""
-    if kind is Kind.FULL and names_region:
+    if kind is FlyRefusalKind.FULL and names_region:
         return Concerns.ORDER
-    if kind in (Kind.OTHER, Kind.TAKEN) and (names_image or names_region):
+    if kind in (FlyRefusalKind.OTHER, FlyRefusalKind.TAKEN) and (names_image or names_region):
         return Concerns.ORDER  # a refusal in words that are new may be about these
-    return Concerns.LANE if kind is Kind.SIZE else None  # a kind of order has a size
+    return Concerns.LANE if kind is FlyRefusalKind.SIZE else None  # a kind of order has a size

@@ -14,7 +14,7 @@ import structlog
 from launcher.machines.port import Patience
 from launcher.machines.remote.watch import Watch
 from launcher.providers.fly.errors import FlyError
-from launcher.providers.fly.machines_api import Found, MachinesApi
+from launcher.providers.fly.machines_api import FoundMachine, MachinesApi
 from shared.log_events import LogEvent
 
 RETRY_SECONDS: Final = 5.0
@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class MachineTarget:
     """Which machine it is. `id` is None until it is known; `marks` are by which it is found then."""
 
     name: str
@@ -47,7 +47,11 @@ class FlyMachine:
     pid: int | None = None
 
     def __init__(
-        self, target: Target, api: MachinesApi, watch: Watch[Found], gone: Callable[[], None] = lambda: None
+        self,
+        target: MachineTarget,
+        api: MachinesApi,
+        watch: Watch[FoundMachine],
+        gone: Callable[[], None] = lambda: None,
     ) -> None:
         """`gone` is called once this object has finished with the machine. Raises OSError if no descriptor is left."""
         self.name = target.name
@@ -55,7 +59,7 @@ class FlyMachine:
         self._target, self._api, self._watch, self._gone = target, api, watch, gone
         self._id = target.id
         self._changed = threading.Condition()
-        self._seen: Found | None = None
+        self._seen: FoundMachine | None = None
         self._vanished = False
         self._over = os.eventfd(0, os.EFD_CLOEXEC)
         self.up = os.eventfd(0, os.EFD_CLOEXEC) if target.silent else None
@@ -65,7 +69,7 @@ class FlyMachine:
     def fileno(self) -> int:
         return self._over
 
-    def find(self) -> Found | None:
+    def find(self) -> FoundMachine | None:
         """Look up the machine, which can be read by its id for a while after its end."""
         if self._id is not None:
             return self._api.get(self._id)
@@ -73,7 +77,7 @@ class FlyMachine:
         self._id = None if found is None else found.id
         return found
 
-    def notice(self, found: Found | None) -> None:
+    def notice(self, found: FoundMachine | None) -> None:
         with self._changed:
             self._seen, self._vanished = found or self._seen, found is None
             self._id = found.id if found else self._id
@@ -133,7 +137,7 @@ class FlyMachine:
                 if self._hurried.wait(RETRY_SECONDS):
                     raise OSError(errno.EIO, f"The machine {self.name} cannot be destroyed") from error
 
-    def _await(self, reached: Callable[[Found], bool], patience: Patience, seconds: float = math.inf) -> bool:
+    def _await(self, reached: Callable[[FoundMachine], bool], patience: Patience, seconds: float = math.inf) -> bool:
         """Wait until the watch has seen the machine in a state, or gone; return False if that takes too long.
 
         It sends no request of its own: many machines that end at once are read with one.
@@ -147,7 +151,7 @@ class FlyMachine:
                 self._changed.wait(min(left, LOOK_SECONDS))
         return True
 
-    def _is(self, reached: Callable[[Found], bool]) -> bool:
+    def _is(self, reached: Callable[[FoundMachine], bool]) -> bool:
         """Return whether the watch has seen the machine in a state, or gone."""
         return self._vanished or (self._seen is not None and reached(self._seen))
 
@@ -160,5 +164,5 @@ class FlyMachine:
         )
 
 
-def _ending(found: Found) -> bool:
+def _ending(found: FoundMachine) -> bool:
     return found.ending

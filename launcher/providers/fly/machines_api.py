@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import httpx
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from launcher.providers.fly.errors import FlyError, FlyRefused, FlyUnreachable, Kind
+from launcher.providers.fly.errors import FlyError, FlyRefusalKind, FlyRefused, FlyUnreachable
 from launcher.providers.fly.pacing import Action, Pacers
 from shared.http_client import explain, open_client
 from shared.secret import Secret
@@ -51,7 +51,7 @@ class _Config(_Answer):
     metadata: dict[str, str] | None = None
 
 
-class Found(_Answer):
+class FoundMachine(_Answer):
     """A machine that exists, or that was destroyed a short while ago."""
 
     id: Annotated[str, Field(min_length=1)]
@@ -90,7 +90,7 @@ class Found(_Answer):
         return next((one.exit_code for one in exits if one is not None), None)
 
 
-LISTED: Final = TypeAdapter(tuple[Found, ...])
+LISTED: Final = TypeAdapter(tuple[FoundMachine, ...])
 
 
 class MachinesApi:
@@ -103,21 +103,21 @@ class MachinesApi:
         self._http = open_client(endpoint, headers=headers, timeout=CALL_SECONDS)
         self._machines = f"/v1/apps/{app}/machines"
 
-    def create(self, body: Mapping[str, Any]) -> Found:
+    def create(self, body: Mapping[str, Any]) -> FoundMachine:
         """Ask for a machine, once."""
         image = body.get("config", {}).get("image")
         return _found(self._sent(Action.CREATE, "POST", "", image, json=body, timeout=CREATE_SECONDS))
 
-    def get(self, machine_id: str) -> Found | None:
+    def get(self, machine_id: str) -> FoundMachine | None:
         """Return a machine, or None if Fly does not know it (any more)."""
         try:
             return _found(self._repeated(Action.READ, "GET", f"/{machine_id}"))
         except FlyRefused as refused:
-            if refused.kind is Kind.NO_MACHINE:
+            if refused.kind is FlyRefusalKind.NO_MACHINE:
                 return None
             raise
 
-    def marked(self, marks: Mapping[str, str]) -> tuple[Found, ...]:
+    def marked(self, marks: Mapping[str, str]) -> tuple[FoundMachine, ...]:
         """Return the machines that are not destroyed and have all these marks."""
         query = {f"metadata.{name}": value for name, value in marks.items()}
         answer = self._repeated(Action.READ, "GET", "", params=query)
@@ -138,7 +138,7 @@ class MachinesApi:
         try:
             self._repeated(action, verb, path, **options)
         except FlyRefused as refused:
-            if refused.kind is not Kind.NO_MACHINE:
+            if refused.kind is not FlyRefusalKind.NO_MACHINE:
                 raise
 
     def _repeated(self, action: Action, verb: str, path: str, **options: Any) -> httpx.Response:
@@ -170,16 +170,16 @@ def system_pacers() -> Pacers:
     return Pacers(time.monotonic, time.sleep)
 
 
-def _found(answer: httpx.Response) -> Found:
+def _found(answer: httpx.Response) -> FoundMachine:
     try:
-        return Found.model_validate_json(answer.content)
+        return FoundMachine.model_validate_json(answer.content)
     except ValidationError as error:  # a proxy may answer 200 with a page of its own
         raise FlyUnreachable("the answer is not a machine") from error
 
 
 def _error(answer: httpx.Response, image: str | None) -> FlyError:
     refused = FlyRefused(answer.status_code, _message(answer), image)
-    if refused.kind in (Kind.FULL, Kind.LIMIT):
+    if refused.kind in (FlyRefusalKind.FULL, FlyRefusalKind.LIMIT):
         return refused
     if answer.is_server_error or answer.is_redirect or answer.status_code in RETRYABLE:
         return FlyUnreachable(f"{answer.status_code} {answer.reason_phrase}")

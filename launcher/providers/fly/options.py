@@ -14,7 +14,7 @@ OWN_IMAGE: Final = "registry.fly.io/launchyard-worker:production"
 
 
 @dataclass(frozen=True, slots=True)
-class Guest:
+class FlyGuest:
     """The size of a machine. `memory_mb` is a multiple of 256."""
 
     cpu_kind: str
@@ -22,9 +22,9 @@ class Guest:
     memory_mb: int
 
 
-SIZES: Final[Mapping[OrderKind, Guest]] = {
-    OrderKind.EXPORT: Guest("shared", 2, 1024),
-    OrderKind.TASK: Guest("shared", 1, 512),
+SIZES: Final[Mapping[OrderKind, FlyGuest]] = {
+    OrderKind.EXPORT: FlyGuest("shared", 2, 1024),
+    OrderKind.TASK: FlyGuest("shared", 1, 512),
 }
 
 
@@ -40,7 +40,7 @@ class FlyOptions:
     """The region of an order that names none."""
     own_images: tuple[str, ...] = (OWN_IMAGE,)
     """The first is the image of an order that names none."""
-    sizes: Mapping[OrderKind, Guest] = field(default_factory=lambda: SIZES)
+    sizes: Mapping[OrderKind, FlyGuest] = field(default_factory=lambda: SIZES)
     look_seconds: float = 2.0
     """The seconds between two reads of all machines."""
 

@@ -10,7 +10,7 @@ import structlog
 
 from launcher.machines.directory import VmDirectory
 from launcher.machines.failures import of_host
-from launcher.machines.port import Concerns, LaunchFailed, MachineState, Plan
+from launcher.machines.port import Concerns, LaunchFailed, MachinePlan, MachineState
 from launcher.machines.remote.fleet import Fleet
 from launcher.machines.remote.marks import machine_name
 from launcher.machines.remote.strays import CurrentHolds, Strays
@@ -19,8 +19,8 @@ from launcher.machines.resources import Resources
 from launcher.providers.fly.body import Body, build
 from launcher.providers.fly.creation import Creation, MachineRecord, read_record
 from launcher.providers.fly.errors import FlyError, FlyRefused, FlyUnreachable, launch_failed
-from launcher.providers.fly.machine import FlyMachine, Target
-from launcher.providers.fly.machines_api import Found, MachinesApi, system_pacers
+from launcher.providers.fly.machine import FlyMachine, MachineTarget
+from launcher.providers.fly.machines_api import FoundMachine, MachinesApi, system_pacers
 from launcher.providers.fly.options import FlyOptions
 from launcher.providers.fly.pacing import Pacers
 from shared.client import ControlPlaneError, Refused
@@ -72,9 +72,9 @@ class FlyProvider:
     def resources(self, spec: AnySpec, /) -> Resources:  # noqa: ARG002 (every order needs the same on this host)
         return Resources(machines=1, disk_mib=DISK_MIB)
 
-    def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> Plan:  # noqa: ARG002 (it has a name of its own)
+    def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> MachinePlan:  # noqa: ARG002 (it has a name of its own)
         _work(config)
-        return Plan(argv=(), vm=machine_name(PREFIX, hold))
+        return MachinePlan(argv=(), vm=machine_name(PREFIX, hold))
 
     def start(self, directory: VmDirectory) -> FlyMachine:
         """Raises OSError, too, if it is unknown whether anything runs: then the directory must stay."""
@@ -122,7 +122,7 @@ class FlyProvider:
     def delete_strays(self, held: CurrentHolds, until: threading.Event) -> None:
         self._strays.watch(held, until)
 
-    def _created(self, directory: VmDirectory, config: WorkerConfig, body: Body) -> Found:
+    def _created(self, directory: VmDirectory, config: WorkerConfig, body: Body) -> FoundMachine:
         """Make the machine. The record is written first: if the launcher dies now, the next one finds the machine."""
         record = MachineRecord(app=self._options.app, name=directory.manifest.vm)
         record.write(directory)
@@ -168,7 +168,7 @@ class FlyProvider:
     def _machine(self, directory: VmDirectory, config: WorkerConfig, machine_id: str | None) -> FlyMachine:
         """Return the machine. Raises OSError if this host has no descriptor left."""
         hold, foreign = directory.manifest.hold, not self._options.is_own(self._options.image_of(config.spec))
-        target = Target(
+        target = MachineTarget(
             name=directory.manifest.vm,
             marks=self._options.owner.marks(hold),
             id=machine_id,
@@ -177,7 +177,7 @@ class FlyProvider:
         )
         return FlyMachine(target, self._api, self._watch, lambda: self._strays.end(hold))
 
-    def _end_stray(self, found: Found) -> None:
+    def _end_stray(self, found: FoundMachine) -> None:
         """Raises FlyError."""
         if not found.ended:
             self._api.stop(found.id)

@@ -6,7 +6,7 @@ from pydantic import AliasChoices, Field, StringConstraints, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from launcher.machines.remote.marks import Owner
-from launcher.providers.fly.options import ENDPOINT, OWN_IMAGE, REGION, FlyOptions, Guest
+from launcher.providers.fly.options import ENDPOINT, OWN_IMAGE, REGION, FlyGuest, FlyOptions
 from shared.address import BaseUrl
 from shared.domain.spec import OrderKind
 from shared.secret import Secret
@@ -59,8 +59,8 @@ class FlySettings(BaseSettings):
             region=self.fly_region,
             own_images=self.fly_own_images,
             sizes={
-                OrderKind.EXPORT: Guest(self.fly_cpu_kind, self.fly_export_cpus, self.fly_export_memory_mb),
-                OrderKind.TASK: Guest(self.fly_cpu_kind, self.fly_task_cpus, self.fly_task_memory_mb),
+                OrderKind.EXPORT: FlyGuest(self.fly_cpu_kind, self.fly_export_cpus, self.fly_export_memory_mb),
+                OrderKind.TASK: FlyGuest(self.fly_cpu_kind, self.fly_task_cpus, self.fly_task_memory_mb),
             },
             look_seconds=self.fly_look_seconds,
         )

@@ -37,7 +37,7 @@ ENDED: Final = frozenset({"STOPPING", "STOPPED", "TERMINATED", "SUSPENDING", "SU
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundInstance:
     """An instance that exists. It has `ended` if it does not run any more."""
 
     zone: str
@@ -106,7 +106,7 @@ class Compute:
             raise ComputeRefused(error.code, operation_now.http_error_status_code, error.message, begun=True)
         return bool(operation_now.status == Operation.Status.DONE)
 
-    def find(self, zone: str, name: str) -> Found | None:
+    def find(self, zone: str, name: str) -> FoundInstance | None:
         request = {"project": self._project, "zone": zone, "instance": name}
         try:
             return _found(zone, _repeated(lambda: self._instances.get(request, **CALL_OPTIONS)))
@@ -115,18 +115,18 @@ class Compute:
                 return None
             raise
 
-    def find_in(self, zones: Sequence[str], name: str) -> Found | None:
+    def find_in(self, zones: Sequence[str], name: str) -> FoundInstance | None:
         """Find an instance that the list did not show: a zone that does not answer is left out of lists."""
         there = (self.find(zone, name) for zone in zones)
         return next((found for found in there if found is not None), None)
 
-    def labelled(self, labels: Mapping[str, str]) -> list[Found]:
+    def labelled(self, labels: Mapping[str, str]) -> list[FoundInstance]:
         """Return the instances of all zones that have all these labels."""
         conditions = " AND ".join(f"(labels.{key}={value})" for key, value in labels.items())
         request = {"project": self._project, "filter": conditions}
         return _repeated(lambda: self._listed(request))
 
-    def _listed(self, request: dict[str, str]) -> list[Found]:
+    def _listed(self, request: dict[str, str]) -> list[FoundInstance]:
         return [
             _found(scope.removeprefix("zones/"), instance)
             for scope, scoped in self._instances.aggregated_list(request, **CALL_OPTIONS)
@@ -174,8 +174,8 @@ def _refused(error: GoogleAPICallError) -> ComputeRefused:
     return ComputeRefused(next(iter(reasons), ""), int(error.code or 0), error.message)
 
 
-def _found(zone: str, instance: Instance) -> Found:
-    return Found(zone, instance.name, instance.status, dict(instance.labels))
+def _found(zone: str, instance: Instance) -> FoundInstance:
+    return FoundInstance(zone, instance.name, instance.status, dict(instance.labels))
 
 
 def _client_arguments(endpoint: str | None) -> dict[str, Any]:

@@ -4,9 +4,7 @@ https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-vm-creatio
 https://cloud.google.com/compute/docs/troubleshooting/troubleshooting-resource-availability
 """
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Final
@@ -14,6 +12,7 @@ from typing import Final
 from launcher.machines.failures import NO_CAPACITY, OTHER, Class
 from launcher.machines.port import Concerns, LaunchFailed
 from launcher.machines.remote.cloud import CloudError
+from launcher.machines.remote.refusals import RefusalRule, kind_of
 from shared.domain.order import Failure, Reason
 
 EXHAUSTED: Final = frozenset(
@@ -30,7 +29,7 @@ WRONG: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND})
 MAX_MESSAGE_LENGTH: Final = 400
 
 
-class Kind(Enum):
+class ComputeRefusalKind(Enum):
     """What a refusal is about, and so whether another zone or launcher may do better."""
 
     EXHAUSTED = auto()
@@ -50,61 +49,57 @@ class Kind(Enum):
     is one that only this order names."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Refusals of a kind: with one of these statuses, one of these codes, and these words. Empty means any."""
-
-    kind: Kind
-    statuses: frozenset[HTTPStatus] = frozenset()
-    codes: frozenset[str] = frozenset()
-    words: str = ""
-
-    def fits(self, refused: "ComputeRefused") -> bool:
-        return (
-            (not self.codes or refused.code in self.codes)
-            and (not self.statuses or refused.status in self.statuses)
-            and re.search(self.words, str(refused)) is not None
-        )
-
-
 KINDS: Final = (
-    Row(Kind.EXHAUSTED, codes=EXHAUSTED),
-    Row(Kind.USED_UP, codes=QUOTA),
-    Row(Kind.NO_ZONE, FORBIDDEN | WRONG, words=r"denied on 'locations/[^']*' \(or it may not exist\)"),
-    Row(Kind.CREDENTIALS, FORBIDDEN),
-    Row(Kind.LACKING, WRONG, words=r"[Mm]achine type .*does not exist in zone|/machineTypes/[^/' ]+' was not found"),
-    Row(Kind.LACKING, WRONG, words=r"(?i)(TDX|confidential).*not (supported|available) (in|by) (the |this )?zone"),
-    Row(Kind.NO_ZONE, WRONG, words=r"field 'zone'.*Unknown zone|(zone |/zones/)[^/ ]+ was not found"),
-    Row(Kind.IMAGE, WRONG, words=r"/images/|sourceImage|TDX compatible image"),
-    Row(Kind.ORDER, WRONG, words=r"field 'resource\.(name|labels|metadata)\b"),
+    RefusalRule(ComputeRefusalKind.EXHAUSTED, codes=EXHAUSTED),
+    RefusalRule(ComputeRefusalKind.USED_UP, codes=QUOTA),
+    RefusalRule(
+        ComputeRefusalKind.NO_ZONE, FORBIDDEN | WRONG, words=r"denied on 'locations/[^']*' \(or it may not exist\)"
+    ),
+    RefusalRule(ComputeRefusalKind.CREDENTIALS, FORBIDDEN),
+    RefusalRule(
+        ComputeRefusalKind.LACKING,
+        WRONG,
+        words=r"[Mm]achine type .*does not exist in zone|/machineTypes/[^/' ]+' was not found",
+    ),
+    RefusalRule(
+        ComputeRefusalKind.LACKING,
+        WRONG,
+        words=r"(?i)(TDX|confidential).*not (supported|available) (in|by) (the |this )?zone",
+    ),
+    RefusalRule(
+        ComputeRefusalKind.NO_ZONE, WRONG, words=r"field 'zone'.*Unknown zone|(zone |/zones/)[^/ ]+ was not found"
+    ),
+    RefusalRule(ComputeRefusalKind.IMAGE, WRONG, words=r"/images/|sourceImage|TDX compatible image"),
+    RefusalRule(ComputeRefusalKind.ORDER, WRONG, words=r"field 'resource\.(name|labels|metadata)\b"),
 )
 """The first row that fits counts; a refusal that fits none is OTHER. The words are from reports of users."""
 
-OF_KIND: Final[dict[Kind, Class]] = {
-    Kind.EXHAUSTED: NO_CAPACITY,
-    Kind.USED_UP: NO_CAPACITY,
-    Kind.LACKING: (Reason.LAUNCH_FAILED, Failure.PERMANENT),
-    Kind.NO_ZONE: (Reason.LAUNCH_FAILED, Failure.PERMANENT),
-    Kind.ORDER: (Reason.LAUNCH_FAILED, Failure.PERMANENT),
-    Kind.CREDENTIALS: (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE),  # like a host without QEMU, it starts nothing
-    Kind.IMAGE: (Reason.IMAGE_MISSING, Failure.RETRYABLE),
-    Kind.OTHER: OTHER,
+OF_KIND: Final[dict[ComputeRefusalKind, Class]] = {
+    ComputeRefusalKind.EXHAUSTED: NO_CAPACITY,
+    ComputeRefusalKind.USED_UP: NO_CAPACITY,
+    ComputeRefusalKind.LACKING: (Reason.LAUNCH_FAILED, Failure.PERMANENT),
+    ComputeRefusalKind.NO_ZONE: (Reason.LAUNCH_FAILED, Failure.PERMANENT),
+    ComputeRefusalKind.ORDER: (Reason.LAUNCH_FAILED, Failure.PERMANENT),
+    # Like a host without QEMU, it starts nothing.
+    ComputeRefusalKind.CREDENTIALS: (Reason.HYPERVISOR_MISSING, Failure.RETRYABLE),
+    ComputeRefusalKind.IMAGE: (Reason.IMAGE_MISSING, Failure.RETRYABLE),
+    ComputeRefusalKind.OTHER: OTHER,
 }
 """What the order, or the zone that it names, does to an attempt. For the kinds of LAUNCHERS, see `launch_failed`."""
-EXPLAINED: Final[dict[Kind, str]] = {
-    Kind.EXHAUSTED: "The zone has no such machine left now.",
-    Kind.USED_UP: "The launcher's quota of such machines is used up.",
-    Kind.LACKING: "The zone has no machines of this size.",
-    Kind.NO_ZONE: "There is no such zone.",
-    Kind.ORDER: "The cloud refused what the order says of its machine.",
+EXPLAINED: Final[dict[ComputeRefusalKind, str]] = {
+    ComputeRefusalKind.EXHAUSTED: "The zone has no such machine left now.",
+    ComputeRefusalKind.USED_UP: "The launcher's quota of such machines is used up.",
+    ComputeRefusalKind.LACKING: "The zone has no machines of this size.",
+    ComputeRefusalKind.NO_ZONE: "There is no such zone.",
+    ComputeRefusalKind.ORDER: "The cloud refused what the order says of its machine.",
 }
 """What whoever placed the order is told. Of the other kinds it is told the reason only."""
 
-LAUNCHERS: Final = frozenset({Kind.CREDENTIALS, Kind.IMAGE})
+LAUNCHERS: Final = frozenset({ComputeRefusalKind.CREDENTIALS, ComputeRefusalKind.IMAGE})
 """These are about this launcher's settings, whatever zone the order names."""
-OF_ZONE: Final = frozenset({Kind.LACKING, Kind.NO_ZONE})
-LEFT_NOTHING: Final = frozenset({Kind.EXHAUSTED, Kind.USED_UP})
-REPORTED_FIRST: Final = (Kind.EXHAUSTED, Kind.USED_UP, Kind.LACKING)
+OF_ZONE: Final = frozenset({ComputeRefusalKind.LACKING, ComputeRefusalKind.NO_ZONE})
+LEFT_NOTHING: Final = frozenset({ComputeRefusalKind.EXHAUSTED, ComputeRefusalKind.USED_UP})
+REPORTED_FIRST: Final = (ComputeRefusalKind.EXHAUSTED, ComputeRefusalKind.USED_UP, ComputeRefusalKind.LACKING)
 """Of the refusals of several zones, the first of these kinds is reported; else the last refusal."""
 
 
@@ -132,8 +127,8 @@ class ComputeRefused(ComputeError):
         self.code, self.status, self.begun = code, status, begun
 
     @property
-    def kind(self) -> Kind:
-        return next((row.kind for row in KINDS if row.fits(self)), Kind.OTHER)
+    def kind(self) -> ComputeRefusalKind:
+        return kind_of(KINDS, ComputeRefusalKind.OTHER, self.status, str(self), self.code)
 
     @property
     def of_project(self) -> bool:
@@ -147,7 +142,7 @@ class ComputeRefused(ComputeError):
     @property
     def not_found(self) -> bool:
         """True if there is no such resource, or no such zone."""
-        return self.status == HTTPStatus.NOT_FOUND or self.kind is Kind.NO_ZONE
+        return self.status == HTTPStatus.NOT_FOUND or self.kind is ComputeRefusalKind.NO_ZONE
 
 
 def launch_failed(refusals: Sequence[ComputeRefused], names_zone: bool, own_zone: bool = True) -> LaunchFailed:
@@ -169,8 +164,10 @@ def _concerns(refused: ComputeRefused, names_zone: bool, own_zone: bool) -> Conc
     """Return whose orders would be refused, too: no other's because of the zone that an order names."""
     if refused.kind in LAUNCHERS:
         return Concerns.PROVIDER
-    if refused.kind is Kind.OTHER:
+    if refused.kind is ComputeRefusalKind.OTHER:
         return Concerns.PROVIDER if own_zone else Concerns.ORDER
     if names_zone and not refused.of_project:
         return Concerns.ORDER
-    return Concerns.PROVIDER if refused.kind is Kind.NO_ZONE else Concerns.LANE  # another size has another machine type
+    if refused.kind is ComputeRefusalKind.NO_ZONE:
+        return Concerns.PROVIDER
+    return Concerns.LANE  # another size has another machine type

@@ -19,9 +19,9 @@ from launcher.providers.gcp.errors import (
     LEFT_NOTHING,
     OF_KIND,
     ComputeError,
+    ComputeRefusalKind,
     ComputeRefused,
     ComputeUnreachable,
-    Kind,
     launch_failed,
 )
 from launcher.providers.gcp.instance import Resource, build
@@ -100,9 +100,9 @@ class Insertion:
 
     def _passes_over(self, zone: str, refused: ComputeRefused, spec: CapacitySpec) -> bool:
         """Return whether another zone may succeed. None can if the order names a zone that does not exist."""
-        if refused.kind is Kind.NO_ZONE:
+        if refused.kind is ComputeRefusalKind.NO_ZONE:
             return zone != own_zone(spec)
-        return refused.kind in (*LEFT_NOTHING, Kind.LACKING)
+        return refused.kind in (*LEFT_NOTHING, ComputeRefusalKind.LACKING)
 
     def _zones(self, spec: CapacitySpec) -> tuple[str, ...]:
         """Return the zones to try, in turn: first the one that the order names, if it does."""
@@ -180,7 +180,9 @@ def require_zone(spec: CapacitySpec) -> None:
     zone = own_zone(spec)
     if zone is not None and not re.fullmatch(ZONE_PATTERN, zone):
         message = f"The order's zone is not a zone's name: {zone}"
-        raise LaunchFailed(message, *OF_KIND[Kind.NO_ZONE], explanation=EXPLAINED[Kind.NO_ZONE])
+        raise LaunchFailed(
+            message, *OF_KIND[ComputeRefusalKind.NO_ZONE], explanation=EXPLAINED[ComputeRefusalKind.NO_ZONE]
+        )
 
 
 def _unknown(name: str) -> OSError:

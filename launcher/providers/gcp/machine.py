@@ -10,7 +10,7 @@ import structlog
 
 from launcher.machines.port import Patience
 from launcher.machines.remote.watch import Watch
-from launcher.providers.gcp.compute import Compute, Found
+from launcher.providers.gcp.compute import Compute, FoundInstance
 from launcher.providers.gcp.errors import ComputeError
 from launcher.providers.gcp.insertion import InstanceRecord
 from shared.log_events import LogEvent
@@ -31,7 +31,11 @@ class GcpMachine:
     grace_seconds = 0.0
 
     def __init__(
-        self, record: InstanceRecord, compute: Compute, watch: Watch[Found], gone: Callable[[], None] = lambda: None
+        self,
+        record: InstanceRecord,
+        compute: Compute,
+        watch: Watch[FoundInstance],
+        gone: Callable[[], None] = lambda: None,
     ) -> None:
         """`gone` is called once this object has finished with the instance. Raises OSError if no descriptor is left."""
         self.name, self.zones = record.name, record.zones
@@ -44,10 +48,10 @@ class GcpMachine:
     def fileno(self) -> int:
         return self._over
 
-    def find(self) -> Found | None:
+    def find(self) -> FoundInstance | None:
         return self._compute.find_in(self.zones, self.name)
 
-    def notice(self, found: Found | None) -> None:
+    def notice(self, found: FoundInstance | None) -> None:
         if found is None or found.ended:
             os.eventfd_write(self._over, 1)
 

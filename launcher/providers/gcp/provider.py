@@ -10,13 +10,13 @@ import structlog
 
 from launcher.machines.directory import VmDirectory
 from launcher.machines.failures import of_host
-from launcher.machines.port import LaunchFailed, MachineState, Plan
+from launcher.machines.port import LaunchFailed, MachinePlan, MachineState
 from launcher.machines.remote.fleet import Fleet
 from launcher.machines.remote.marks import machine_name
 from launcher.machines.remote.strays import CurrentHolds, Strays
 from launcher.machines.remote.watch import Watch
 from launcher.machines.resources import Resources
-from launcher.providers.gcp.compute import Compute, Found
+from launcher.providers.gcp.compute import Compute, FoundInstance
 from launcher.providers.gcp.errors import ComputeError
 from launcher.providers.gcp.insertion import Insertion, InstanceOrder, InstanceRecord, read_record, require_zone
 from launcher.providers.gcp.machine import GcpMachine
@@ -54,9 +54,9 @@ class GcpProvider:
     def resources(self, spec: AnySpec, /) -> Resources:  # noqa: ARG002 (every size needs the same on this host)
         return Resources(machines=1, disk_mib=DISK_MIB)
 
-    def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> Plan:  # noqa: ARG002 (it has a name of its own)
+    def plan(self, hold: Hold, uuid: str, config: WorkerConfig, /) -> MachinePlan:  # noqa: ARG002 (it has a name of its own)
         require_zone(_capacity(config))
-        return Plan(argv=(), mode=MODE, vm=machine_name(self._options.name_prefix, hold))
+        return MachinePlan(argv=(), mode=MODE, vm=machine_name(self._options.name_prefix, hold))
 
     def start(self, directory: VmDirectory) -> GcpMachine:
         """Raises OSError, too, if it is unknown whether anything runs: then the directory must stay."""
@@ -105,11 +105,11 @@ class GcpProvider:
         return GcpMachine(written, self._compute, self._watch, lambda: self._strays.end(hold))
 
 
-def fleet_of(options: GcpOptions, compute: Compute, monotonic: Callable[[], float]) -> Fleet[Found]:
+def fleet_of(options: GcpOptions, compute: Compute, monotonic: Callable[[], float]) -> Fleet[FoundInstance]:
     return Fleet(lambda: compute.labelled(options.owner.listed_by), monotonic)
 
 
-def strays_of(options: GcpOptions, compute: Compute, fleet: Fleet[Found]) -> Strays[Found]:
+def strays_of(options: GcpOptions, compute: Compute, fleet: Fleet[FoundInstance]) -> Strays[FoundInstance]:
     return Strays(options.owner, fleet, lambda found: compute.delete(found.zone, found.name), options.look_seconds)
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from launcher.machines.directory import CONFIG, VmDirectory, location
 from launcher.machines.failures import of_host
-from launcher.machines.port import Plan
+from launcher.machines.port import MachinePlan
 from launcher.machines.resources import Resources
 from launcher.providers.process.recovery import LocalMachines
 from launcher.providers.process.start import start_process
@@ -41,10 +41,10 @@ class ProcessProvider(LocalMachines):
             machines=1, memory_mib=MEMORY_MIB, disk_mib=self.directory_mib, sessions=int(spec.kind is OrderKind.SESSION)
         )
 
-    def plan(self, hold: Hold, uuid: str, _config: WorkerConfig) -> Plan:
+    def plan(self, hold: Hold, uuid: str, _config: WorkerConfig) -> MachinePlan:
         document = location(self.state, hold.order_id, hold.epoch) / CONFIG
         # Python keeps -X options that it does not know: the uuid identifies the process by its arguments.
-        return Plan((sys.executable, "-X", f"launchyard.vm={uuid}", "-m", "worker", "--config", str(document)))
+        return MachinePlan((sys.executable, "-X", f"launchyard.vm={uuid}", "-m", "worker", "--config", str(document)))
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from launcher.host.confinement import File
+from launcher.host.confinement import PassedFile
 from launcher.host.hypervisor import CPU, QEMU_HERE, SANDBOX, Hypervisor, QemuMode
 from launcher.machines.bounded_log import CONSOLE
 from launcher.machines.directory import CONFIG, DATA_DISK, QMP_SOCKET
@@ -70,15 +70,15 @@ def build(mode: QemuMode, guest: Guest, hypervisor: Hypervisor = QEMU_HERE) -> t
     )
 
 
-def files(mode: QemuMode, image: Path, manifest: ImageManifest, has_data_disk: bool) -> tuple[File, ...]:
+def files(mode: QemuMode, image: Path, manifest: ImageManifest, has_data_disk: bool) -> tuple[PassedFile, ...]:
     """Return the files that QEMU's arguments name by descriptor. Those of the machine are relative to its directory."""
     return (
-        File(KERNEL, str(image / _kernel(mode, manifest).name)),
-        File(INITRD, str(image / manifest.initrd.name)),
-        File(ROOT, str(image / manifest.root.name)),
-        File(CONFIGURATION, CONFIG, "copy"),
-        File(MONITOR, QMP_SOCKET, "listen"),
-        *((File(DATA, DATA_DISK, "write"),) if has_data_disk else ()),
+        PassedFile(KERNEL, str(image / _kernel(mode, manifest).name)),
+        PassedFile(INITRD, str(image / manifest.initrd.name)),
+        PassedFile(ROOT, str(image / manifest.root.name)),
+        PassedFile(CONFIGURATION, CONFIG, "copy"),
+        PassedFile(MONITOR, QMP_SOCKET, "listen"),
+        *((PassedFile(DATA, DATA_DISK, "write"),) if has_data_disk else ()),
     )
 
 

@@ -10,12 +10,12 @@ from typing import Final
 from launcher.host.checks.host import HERE, Case, Host
 from launcher.host.checks.registry import missing_for_launch
 from launcher.host.checks.service import closed_to_machines
-from launcher.host.confinement import Confinement, File
+from launcher.host.confinement import Confinement, PassedFile
 from launcher.host.hypervisor import QemuMode
 from launcher.host.users import NoUser
 from launcher.machines.directory import DATA_DISK, MIB, VmDirectory
 from launcher.machines.failures import of_host, of_words
-from launcher.machines.port import Concerns, LaunchFailed, Plan
+from launcher.machines.port import Concerns, LaunchFailed, MachinePlan
 from launcher.machines.private import opener
 from launcher.machines.resources import GIB, Resources, Size, Sizes
 from launcher.providers.process.recovery import LocalMachines
@@ -83,10 +83,10 @@ class QemuProvider(QemuMachines):
         needs = takes(self.sizes.of(spec), self.mode, self.directory_mib)
         return needs + Resources(sessions=int(spec.kind is OrderKind.SESSION))
 
-    def plan(self, _hold: Hold, uuid: str, config: WorkerConfig) -> Plan:
+    def plan(self, _hold: Hold, uuid: str, config: WorkerConfig) -> MachinePlan:
         return self.plan_guest(uuid, self.sizes.of(config.spec), config.canonical())
 
-    def plan_guest(self, uuid: str, size: Size, configuration: bytes) -> Plan:
+    def plan_guest(self, uuid: str, size: Size, configuration: bytes) -> MachinePlan:
         """Decide how to start a machine of any configuration. Raises ImageRejected, LaunchFailed."""
         manifest, gpus = self._verified(), self.gpus if size.gpus else ()
         require(Case(self.host, self.mode, gpus))
@@ -99,7 +99,7 @@ class QemuProvider(QemuMachines):
             disk_mib=size.disk_mib,
             gpus=gpus,
         )
-        return Plan(argv.build(self.mode, guest, self.host.hypervisor), self.mode, self.digest)
+        return MachinePlan(argv.build(self.mode, guest, self.host.hypervisor), self.mode, self.digest)
 
     def start(self, directory: VmDirectory) -> ProcessMachine:
         image = self._verified()  # again: the plan may be minutes old
@@ -126,7 +126,7 @@ class QemuProvider(QemuMachines):
             raise of_words(words, _ended(code, words) if ended else _silent(seconds, words))
         return machine
 
-    def _confinement(self, directory: VmDirectory, files: tuple[File, ...]) -> Confinement:
+    def _confinement(self, directory: VmDirectory, files: tuple[PassedFile, ...]) -> Confinement:
         """Return what confines the machine's process. Raises LaunchFailed."""
         try:
             return self.host.hypervisor.confinement(directory.manifest.uuid, files)

@@ -79,7 +79,7 @@ def test_a_wrong_body_is_refused_with_the_field_as_the_client_wrote_it(world: Wo
     assert world.get("/v1/orders").get_json()["orders"] == []
 
 
-def test_what_is_no_json_is_refused_with_400(world: World) -> None:
+def test_what_is_not_json_is_refused_with_400(world: World) -> None:
     headers = {"Authorization": f"Bearer {CLIENT}"}
 
     answer = world.http.post("/export/mods", data=b"{pi", headers=headers)

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
 from functions.apis.tasks.settings import TasksSettings
-from functions.domain.limits import Limits
+from functions.domain.limits import OrderLimits
 from functions.engine.operator_secrets import AllowedSecret, OperatorSecrets
 from functions.engine.orders import NewOrder, Orders
 from shared.domain.spec import AnySpec, SecretName, TaskSpec
@@ -33,7 +33,7 @@ def held(world: World, spec: AnySpec = IMAGE) -> str:
 
 def held_as(world: World, order_id: str) -> None:
     """Have a launcher hold a task of this id, as a contract whose ids have a form of their own places it."""
-    new = NewOrder("acme", IMAGE, Limits(), None, f"key of {order_id}", "0" * 64, order_id)
+    new = NewOrder("acme", IMAGE, OrderLimits(), None, f"key of {order_id}", "0" * 64, order_id)
     world.service(Orders).create(new)
     claim(world, order_id)
 

@@ -12,7 +12,7 @@ from launcher.providers.fly import machines_api
 from launcher.providers.fly.creation import read_record
 from launcher.providers.fly.errors import FlyUnreachable
 from launcher.providers.fly.machines_api import MachinesApi
-from launcher.providers.fly.options import FlyOptions, Guest
+from launcher.providers.fly.options import FlyGuest, FlyOptions
 from launcher.providers.fly.provider import FlyProvider
 from shared.domain.order import Failure, Reason
 from shared.domain.spec import OrderKind
@@ -159,7 +159,7 @@ def test_a_bad_image_region_or_size_of_the_settings_is_not_the_orders_failure(fa
     for changes, reason in (
         ({"own_images": ("nobodys",)}, Reason.IMAGE_MISSING),
         ({"region": "zzz"}, Reason.LAUNCH_FAILED),
-        ({"sizes": dict.fromkeys(OrderKind, Guest("shared", 1, 4096))}, Reason.LAUNCH_FAILED),
+        ({"sizes": dict.fromkeys(OrderKind, FlyGuest("shared", 1, 4096))}, Reason.LAUNCH_FAILED),
     ):
         with pytest.raises(LaunchFailed, match="Fly refused the machine") as failed:
             a_provider(an_options(fake, **changes)).start(make_vm(TASK))

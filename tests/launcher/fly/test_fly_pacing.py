@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from emulators.fakes.fly.behaviour import Method
-from emulators.fakes.fly.limits import Limits
+from emulators.fakes.fly.behaviour import FlyMethod
+from emulators.fakes.fly.limits import FlyLimits
 from launcher.providers.fly.pacing import READS, WRITES, Action, Pace, Pacer, Pacers
 from launcher.providers.fly.provider import FlyProvider
 from tests.fly import a_fake
@@ -29,11 +29,12 @@ class FakeTime:
 
 
 @pytest.mark.parametrize(
-    ("pace", "method"), [(WRITES, Method.CREATE), (WRITES, Method.STOP), (READS, Method.LIST), (READS, Method.GET)]
+    ("pace", "method"),
+    [(WRITES, FlyMethod.CREATE), (WRITES, FlyMethod.STOP), (READS, FlyMethod.LIST), (READS, FlyMethod.GET)],
 )
-def test_no_request_of_a_hundred_is_above_flys_limit_even_after_a_rest(pace: Pace, method: Method) -> None:
+def test_no_request_of_a_hundred_is_above_flys_limit_even_after_a_rest(pace: Pace, method: FlyMethod) -> None:
     time = FakeTime()
-    pacer, limits = Pacer(pace, time.monotonic, time.sleep), Limits(time.monotonic)
+    pacer, limits = Pacer(pace, time.monotonic, time.sleep), FlyLimits(time.monotonic)
     for burst in (50, 50):
         for _ in range(burst):
             pacer.wait()
@@ -82,7 +83,7 @@ def test_many_threads_send_nothing_above_the_limits(make_vm: MakeVm) -> None:
     vms = [make_vm(TASK) for _ in range(6)]
     import time
 
-    with a_fake(limits=Limits(time.monotonic)) as fake, ThreadPoolExecutor(6) as pool:
+    with a_fake(limits=FlyLimits(time.monotonic)) as fake, ThreadPoolExecutor(6) as pool:
         provider = FlyProvider(an_options(fake), Environments())
         for machine in list(pool.map(provider.start, vms)):
             machine.leave()

@@ -14,7 +14,7 @@ from launcher.machines.records import VmManifest
 from launcher.machines.remote.strays import Strays
 from launcher.providers.gcp import compute
 from launcher.providers.gcp import machine as gcp_machine
-from launcher.providers.gcp.compute import Found
+from launcher.providers.gcp.compute import FoundInstance
 from launcher.providers.gcp.options import GcpOptions
 from launcher.providers.gcp.provider import GcpProvider, fleet_of, strays_of
 from shared.domain.spec import NodeSize
@@ -93,7 +93,7 @@ def make_vm(tmp_path: Path, provider: GcpProvider) -> Callable[..., VmDirectory]
 
 
 @pytest.fixture
-def strays(options: GcpOptions) -> Strays[Found]:
+def strays(options: GcpOptions) -> Strays[FoundInstance]:
     """The strays of another daemon of the same name, which looks only on request, and always reads a new list."""
     asked = compute.Compute(PROJECT, options.endpoint)
     return strays_of(options, asked, fleet_of(options, asked, count(0, 60).__next__))

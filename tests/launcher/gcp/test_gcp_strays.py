@@ -7,7 +7,7 @@ from itertools import count
 
 from launcher.machines.remote.strays import Strays
 from launcher.providers.gcp import compute
-from launcher.providers.gcp.compute import Found
+from launcher.providers.gcp.compute import FoundInstance
 from launcher.providers.gcp.options import GcpOptions
 from launcher.providers.gcp.provider import GcpProvider, fleet_of, strays_of
 from shared.wire.launchers import Hold
@@ -17,7 +17,7 @@ from tests.launcher.stand_ins import NAMESAKES
 
 
 def test_only_instances_that_were_strays_twice_are_deleted(
-    fake: Fake, provider: GcpProvider, strays: Strays[Found], options: GcpOptions, make_vm: MakeVm
+    fake: Fake, provider: GcpProvider, strays: Strays[FoundInstance], options: GcpOptions, make_vm: MakeVm
 ) -> None:
     kept, stray = make_vm(), make_vm()
     earlier = make_vm(Hold(order_id=kept.manifest.order_id, epoch=7))
@@ -76,7 +76,7 @@ def test_an_insert_that_is_carried_out_late_is_deleted_while_the_launcher_runs(
 
 
 def test_an_instance_that_ended_by_itself_without_a_hold_is_deleted_with_its_disk(
-    fake: Fake, provider: GcpProvider, make_vm: MakeVm, strays: Strays[Found], guests: NoGuests
+    fake: Fake, provider: GcpProvider, make_vm: MakeVm, strays: Strays[FoundInstance], guests: NoGuests
 ) -> None:
     vm = make_vm()
     provider.start(vm).leave()
@@ -89,7 +89,7 @@ def test_an_instance_that_ended_by_itself_without_a_hold_is_deleted_with_its_dis
 
 
 def test_a_stray_that_cannot_be_deleted_is_retried_and_other_strays_are_deleted(
-    fake: Fake, provider: GcpProvider, strays: Strays[Found], make_vm: MakeVm
+    fake: Fake, provider: GcpProvider, strays: Strays[FoundInstance], make_vm: MakeVm
 ) -> None:
     for vm in (make_vm(), make_vm()):
         provider.start(vm).leave()

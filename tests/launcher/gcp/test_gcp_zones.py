@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from launcher.machines.port import LaunchFailed
-from launcher.providers.gcp.errors import ComputeRefused, Kind
+from launcher.providers.gcp.errors import ComputeRefusalKind, ComputeRefused
 from launcher.providers.gcp.options import GcpOptions
 from launcher.providers.gcp.provider import GcpProvider
 from shared.domain.order import Failure, Reason
@@ -84,35 +84,72 @@ def test_if_one_zone_may_have_room_later_the_order_waits(fake: Fake, provider: G
 @pytest.mark.parametrize(
     ("code", "status", "message", "kind"),
     [
-        ("ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", 503, "The zone has none of it.", Kind.EXHAUSTED),
-        ("QUOTA_EXCEEDED", 403, "Quota 'C3_CPUS' exceeded.  Limit: 8.0 in region us-central1.", Kind.USED_UP),
-        ("quotaExceeded", 403, "Quota 'C3_CPUS' exceeded.", Kind.USED_UP),
-        ("forbidden", 403, "Permission denied on 'locations/us-mars1-a' (or it may not exist).", Kind.NO_ZONE),
-        ("forbidden", 403, "Required 'compute.instances.create' permission", Kind.CREDENTIALS),
-        ("invalid", 400, "Invalid value for field 'zone': 'mars-1'. Unknown zone.", Kind.NO_ZONE),
-        ("notFound", 404, "The resource 'projects/p/zones/us-mars1-a' was not found", Kind.NO_ZONE),
+        ("ZONE_RESOURCE_POOL_EXHAUSTED_WITH_DETAILS", 503, "The zone has none of it.", ComputeRefusalKind.EXHAUSTED),
+        (
+            "QUOTA_EXCEEDED",
+            403,
+            "Quota 'C3_CPUS' exceeded.  Limit: 8.0 in region us-central1.",
+            ComputeRefusalKind.USED_UP,
+        ),
+        ("quotaExceeded", 403, "Quota 'C3_CPUS' exceeded.", ComputeRefusalKind.USED_UP),
+        (
+            "forbidden",
+            403,
+            "Permission denied on 'locations/us-mars1-a' (or it may not exist).",
+            ComputeRefusalKind.NO_ZONE,
+        ),
+        ("forbidden", 403, "Required 'compute.instances.create' permission", ComputeRefusalKind.CREDENTIALS),
+        ("invalid", 400, "Invalid value for field 'zone': 'mars-1'. Unknown zone.", ComputeRefusalKind.NO_ZONE),
+        ("notFound", 404, "The resource 'projects/p/zones/us-mars1-a' was not found", ComputeRefusalKind.NO_ZONE),
         (
             *("invalid", 400),
             "Invalid value for field 'resource.machineType': 'zones/europe-west8-a/machineTypes/f1-micro'. "
             "Machine type with name 'f1-micro' does not exist in zone 'europe-west8-a'.",
-            Kind.LACKING,
+            ComputeRefusalKind.LACKING,
         ),
-        ("notFound", 404, "The resource 'projects/p/zones/us-a1-a/machineTypes/c3' was not found", Kind.LACKING),
-        ("invalid", 400, "Confidential instance type TDX is not supported in zone us-a1-a.", Kind.LACKING),
-        ("notFound", 404, "The resource 'projects/p/global/images/family/i' was not found", Kind.IMAGE),
+        (
+            "notFound",
+            404,
+            "The resource 'projects/p/zones/us-a1-a/machineTypes/c3' was not found",
+            ComputeRefusalKind.LACKING,
+        ),
+        (
+            "invalid",
+            400,
+            "Confidential instance type TDX is not supported in zone us-a1-a.",
+            ComputeRefusalKind.LACKING,
+        ),
+        ("notFound", 404, "The resource 'projects/p/global/images/family/i' was not found", ComputeRefusalKind.IMAGE),
         (
             *("invalid", 400),
             "Invalid value for field 'resource.confidentialInstanceConfig': '{}'. Confidential Instance Config can "
             "only be set when using a TDX compatible image.",
-            Kind.IMAGE,
+            ComputeRefusalKind.IMAGE,
         ),
-        ("invalid", 400, "Invalid value for field 'resource.metadata.items[0].value': too large.", Kind.ORDER),
-        ("invalid", 400, "Invalid value for field 'resource.networkInterfaces[0].network': 'n'.", Kind.OTHER),
-        ("notFound", 404, "The resource 'projects/p/zones/us-a1-a/diskTypes/pd-quick' was not found", Kind.OTHER),
-        ("notFound", 404, "The resource 'projects/p/global/networks/n' was not found", Kind.OTHER),
+        (
+            "invalid",
+            400,
+            "Invalid value for field 'resource.metadata.items[0].value': too large.",
+            ComputeRefusalKind.ORDER,
+        ),
+        (
+            "invalid",
+            400,
+            "Invalid value for field 'resource.networkInterfaces[0].network': 'n'.",
+            ComputeRefusalKind.OTHER,
+        ),
+        (
+            "notFound",
+            404,
+            "The resource 'projects/p/zones/us-a1-a/diskTypes/pd-quick' was not found",
+            ComputeRefusalKind.OTHER,
+        ),
+        ("notFound", 404, "The resource 'projects/p/global/networks/n' was not found", ComputeRefusalKind.OTHER),
     ],
 )
-def test_a_refusals_kind_follows_from_compute_engines_words(code: str, status: int, message: str, kind: Kind) -> None:
+def test_a_refusals_kind_follows_from_compute_engines_words(
+    code: str, status: int, message: str, kind: ComputeRefusalKind
+) -> None:
     assert ComputeRefused(code, status, message).kind is kind
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from launcher.installation.files import CREDENTIALS, ENVIRONMENT, UNIT, UNITS, inside
-from launcher.installation.plan import Request
+from launcher.installation.plan import InstallRequest
 from tests.launcher.tdx_host import write
 
 KEY: Final = "ly_a_key_that_nothing_shows"
@@ -76,10 +76,10 @@ class HostRoot:
     def unit(self) -> str:
         return self.at(UNITS / UNIT).read_text()
 
-    def request(self, pool: Mapping[str, Any] | None = None, **other: Any) -> Request:
+    def request(self, pool: Mapping[str, Any] | None = None, **other: Any) -> InstallRequest:
         """Return what an operator asks for: by default, to join a pool with credentials."""
         config = write(self.root / "launcher_config.json", json.dumps({"rack-7": pool or a_pool()}))
-        made = Request(config, "rack-7", "rack-7-host-1", KEY, PROGRAM, PYTHON, root=self.root)
+        made = InstallRequest(config, "rack-7", "rack-7-host-1", KEY, PROGRAM, PYTHON, root=self.root)
         return replace(made, **other)
 
 

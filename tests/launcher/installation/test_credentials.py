@@ -19,7 +19,7 @@ from google.auth.transport.requests import Request
 
 from launcher.composition import _listener
 from launcher.daemon.state_directory import CannotRunNow
-from launcher.installation.environment import Environment
+from launcher.installation.environment import EnvironmentFile
 from launcher.installation.files import CREDENTIALS, ENVIRONMENT, write
 from launcher.installation.plan import GOOGLE_PROJECT, prepare
 from shared.wire.bell import Bell, to_attributes
@@ -49,7 +49,7 @@ def installed(tmp_path: Path, google_cloud: Google, monkeypatch: pytest.MonkeyPa
     write(host.root, prepare(host.request(a_pool(google_cloud.document(Path(TOKEN)))), lambda _: None).files)
     document = host.credentials | {"credential_source": {"file": str(host.at(Path(TOKEN)))}}
     host.at(CREDENTIALS).write_text(json.dumps(document))
-    for name, value in Environment(host.settings).variables.items():
+    for name, value in EnvironmentFile(host.settings).variables.items():
         if name.startswith("GOOGLE_"):
             monkeypatch.setenv(name, str(host.at(CREDENTIALS)) if value == str(CREDENTIALS) else value)
     return host

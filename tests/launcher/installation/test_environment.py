@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from launcher.installation.environment import Environment, EnvironmentUnclear, is_writable
+from launcher.installation.environment import EnvironmentFile, EnvironmentUnclear, is_writable
 
 OPERATORS = """# The rack's own notes: do not lose them.
 LAUNCHYARD_URL=https://old.example
@@ -20,7 +20,7 @@ host=bench-2
 
 
 def test_other_settings_and_comments_stay_as_they_are_and_only_named_ones_change() -> None:
-    after = Environment(OPERATORS).with_values(
+    after = EnvironmentFile(OPERATORS).with_values(
         {"LAUNCHYARD_URL": "https://new.example", "LAUNCHYARD_DATACENTER": "a:b"}
     )
 
@@ -29,13 +29,13 @@ def test_other_settings_and_comments_stay_as_they_are_and_only_named_ones_change
 
 
 def test_a_value_that_is_there_already_is_not_written_anew() -> None:
-    before = Environment(OPERATORS)
+    before = EnvironmentFile(OPERATORS)
 
     assert before.with_values({"LAUNCHYARD_SLOTS": "8", "LAUNCHYARD_URL": "https://old.example"}) == before
 
 
 def test_a_pools_settings_go_when_its_configuration_no_longer_has_them() -> None:
-    before = Environment(OPERATORS).with_pool({"LAUNCHYARD_URL": "https://new.example", "LAUNCHYARD_LABELS": "gpu"})
+    before = EnvironmentFile(OPERATORS).with_pool({"LAUNCHYARD_URL": "https://new.example", "LAUNCHYARD_LABELS": "gpu"})
     assert before.of_the_pool == {"LAUNCHYARD_URL", "LAUNCHYARD_LABELS"}
 
     after = before.with_pool({"LAUNCHYARD_URL": "https://new.example"})
@@ -43,12 +43,12 @@ def test_a_pools_settings_go_when_its_configuration_no_longer_has_them() -> None
     mark = "# Set by the pool's configuration: "
     kept = before.text.replace("LAUNCHYARD_LABELS=gpu\n", "")
     assert after.text == kept.replace(f"{mark}LAUNCHYARD_LABELS LAUNCHYARD_URL\n", f"{mark}LAUNCHYARD_URL\n")
-    assert after.variables.keys() == Environment(OPERATORS).variables.keys() - {"LAUNCHYARD_LABELS"}
+    assert after.variables.keys() == EnvironmentFile(OPERATORS).variables.keys() - {"LAUNCHYARD_LABELS"}
     assert after.with_pool({"LAUNCHYARD_URL": "https://new.example"}) == after
 
 
 def test_values_are_read_as_systemd_reads_them() -> None:
-    assert Environment(OPERATORS).variables == {
+    assert EnvironmentFile(OPERATORS).variables == {
         "LAUNCHYARD_URL": "https://old.example",
         "LAUNCHYARD_SLOTS": "8",
         "LAUNCHYARD_EXECUTOR": '/opt/agents/executor --mode "safe"',
@@ -57,14 +57,14 @@ def test_values_are_read_as_systemd_reads_them() -> None:
 
 
 def test_of_a_variable_that_is_set_twice_the_last_counts_and_changes() -> None:
-    twice = Environment("LAUNCHYARD_SLOTS=1\nLAUNCHYARD_SLOTS=2\n")
+    twice = EnvironmentFile("LAUNCHYARD_SLOTS=1\nLAUNCHYARD_SLOTS=2\n")
 
     assert twice.variables == {"LAUNCHYARD_SLOTS": "2"}
     assert twice.with_values({"LAUNCHYARD_SLOTS": "3"}).text == "LAUNCHYARD_SLOTS=1\nLAUNCHYARD_SLOTS=3\n"
 
 
 def test_a_value_over_several_lines_is_replaced_with_all_of_them() -> None:
-    after = Environment(OPERATORS).with_values({"LAUNCHYARD_LABELS": "gpu"})
+    after = EnvironmentFile(OPERATORS).with_values({"LAUNCHYARD_LABELS": "gpu"})
 
     assert after.text.endswith("\nLAUNCHYARD_LABELS=gpu\n")
     assert "bench-2" not in after.text
@@ -73,7 +73,7 @@ def test_a_value_over_several_lines_is_replaced_with_all_of_them() -> None:
 @pytest.mark.parametrize("line", ['LAUNCHYARD_URL="https://old.example\n"', "LAUNCHYARD_URL='", "LAUNCHYARD_URL='a"])
 def test_a_quotation_that_does_not_end_on_its_line_is_refused_by_name_and_without_its_value(line: str) -> None:
     with pytest.raises(EnvironmentUnclear, match="LAUNCHYARD_URL: its quotation") as caught:
-        _ = Environment(line).variables
+        _ = EnvironmentFile(line).variables
 
     assert "old" not in str(caught.value)
 
@@ -83,7 +83,7 @@ def test_a_quotation_that_does_not_end_on_its_line_is_refused_by_name_and_withou
     ["", "plain", "https://a.example/v?x=1&y=$HOME", '/opt/x --flag "two words"', "a;b|c>d", "`id` \\ #", "~/a", "*"],
 )
 def test_a_written_value_is_read_again_by_the_file_and_by_a_shell(value: str) -> None:
-    written = Environment().with_values({"VALUE": value})
+    written = EnvironmentFile().with_values({"VALUE": value})
 
     assert written.variables == {"VALUE": value}
     script = f'{written.text}\nprintf %s "$VALUE"'
@@ -97,4 +97,4 @@ def test_a_written_value_is_read_again_by_the_file_and_by_a_shell(value: str) ->
 def test_what_systemd_and_a_shell_would_read_differently_is_not_writable(value: str) -> None:
     assert not is_writable(value)
     with pytest.raises(ValueError, match="quotation mark"):
-        Environment().with_values({"VALUE": value})
+        EnvironmentFile().with_values({"VALUE": value})

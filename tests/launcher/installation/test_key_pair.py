@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from emulators.fakes.trust_authority import any_key
 from launcher.installation.files import CREDENTIALS, write
-from launcher.installation.plan import CannotInstall, Plan, Request, prepare
+from launcher.installation.plan import CannotInstall, InstallationPlan, InstallRequest, prepare
 from tests.launcher.installation.hosts import KEY_PAIR_DOCUMENT, SUBSCRIPTION, HostRoot, a_host, a_pool
 from tests.launcher.tdx_host import write as write_text
 
@@ -39,15 +39,15 @@ def pem(
     return (key or any_key()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, how).decode()
 
 
-def asked(host: HostRoot, private_key: Path | None = None, **changes: str) -> Request:
+def asked(host: HostRoot, private_key: Path | None = None, **changes: str) -> InstallRequest:
     return host.request(a_pool({**KEY_PAIR_DOCUMENT, **changes}), private_key=private_key)
 
 
-def planned(request: Request) -> Plan:
+def planned(request: InstallRequest) -> InstallationPlan:
     return prepare(request, lambda _: None)
 
 
-def problem(request: Request) -> str:
+def problem(request: InstallRequest) -> str:
     with pytest.raises(CannotInstall) as caught:
         planned(request)
     (found,) = caught.value.problems

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher.installation.files import CREDENTIALS, ENVIRONMENT, SLICE, UNIT, UNITS, write
-from launcher.installation.plan import CannotInstall, Plan, Request, prepare
+from launcher.installation.plan import CannotInstall, InstallationPlan, InstallRequest, prepare
 from launcher.settings import LauncherSettings
 from tests.launcher.installation.hosts import (
     KEY,
@@ -31,17 +31,17 @@ def host(tmp_path: Path) -> HostRoot:
     return a_host(tmp_path / "root")
 
 
-def planned(request: Request) -> Plan:
+def planned(request: InstallRequest) -> InstallationPlan:
     return prepare(request, lambda _: None)
 
 
-def problems(request: Request) -> tuple[str, ...]:
+def problems(request: InstallRequest) -> tuple[str, ...]:
     with pytest.raises(CannotInstall) as caught:
         planned(request)
     return caught.value.problems
 
 
-def content(plan: Plan, path: Path) -> str:
+def content(plan: InstallationPlan, path: Path) -> str:
     (file,) = (file for file in plan.files if file.path == path)
     return file.content.decode()
 

@@ -9,7 +9,7 @@ import pytest
 from launcher.cli.install import carry_out, take_out
 from launcher.installation import files
 from launcher.installation.files import ALL, CREDENTIALS, UNIT, UNITS, File, inside
-from launcher.installation.plan import Plan, prepare
+from launcher.installation.plan import InstallationPlan, prepare
 from launcher.installation.service import MachinesRun, NotActive, Service, ServiceFailed, missing_for_a_service
 from tests.launcher.installation.hosts import KEY, OTHER_KEY, HostRoot, a_host, a_pool, write_systemctl
 
@@ -35,7 +35,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return noted
 
 
-def plan_of(host: HostRoot, key: str | None = KEY) -> Plan:
+def plan_of(host: HostRoot, key: str | None = KEY) -> InstallationPlan:
     return prepare(host.request(key=key), lambda _: None)
 
 

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from werkzeug import Request, Response
 
-from emulators.fakes.google_project.behaviour import Behaviour
-from emulators.fakes.google_project.resources import Document, Resources, items_of
+from tests.harness.google_project.behaviour import Behaviour
+from tests.harness.google_project.resources import Document, Resources, items_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-TOKEN: Final = "ya29.a-token-of-the-fake"  # noqa: S105  # it opens this fake alone
+TOKEN: Final = "ya29.a-token-of-the-fake"  # it opens this fake alone
 ALWAYS: Final = frozenset({"serviceusage"})
 """Which APIs are enabled can be asked even if no API is."""
 GET_POLICY: Final = ":getIamPolicy"
