@@ -14,7 +14,7 @@ from typing import Final
 
 from rich.console import Console
 
-from emulators.fetch import Download, Unobtainable, fetch, is_cached, require_answer
+from emulators.fetch import RemoteFile, Unobtainable, fetch, is_cached, require_answer
 from emulators.processes import LOOPBACK, Server, answers_ok, await_ready, start
 from emulators.progress import STDERR, print_line
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import typer
 
 from emulators.processes import Server, StartFailed, accepts, await_ready, start, stop
-from emulators.s3_backend import Backend, a_backend, start_moto
+from emulators.s3_backend import MotoBackend, a_backend, start_moto
 from emulators.settings import S3BackendSettings, S3Settings
 from shared.settings import read_or_exit
 

@@ -22,9 +22,9 @@ from emulators.r2.checks import check
 from emulators.r2.documents import part_numbers, part_sizes
 from emulators.r2.multipart import MAX_PARTS, check_parts
 from emulators.r2.operations import operation_of
-from emulators.r2.request import NotAllowed, Received
+from emulators.r2.request import NotAllowed, ReceivedRequest
 from emulators.r2.signatures import SIGNING_PARAMETERS, without
-from emulators.s3_backend import HEADER, Backend
+from emulators.s3_backend import HEADER, MotoBackend
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

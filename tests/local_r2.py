@@ -17,7 +17,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 from botocore.httpsession import URLLib3Session
 
-from emulators.s3_backend import REGION, Backend
+from emulators.s3_backend import REGION, MotoBackend
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
 

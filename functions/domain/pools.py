@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from functions.domain import request_ids
-from functions.domain.limits import Limits
+from functions.domain.limits import OrderLimits
 from functions.domain.order import Order, place
 from functions.domain.timing import backoff
 from shared.domain.order import State
@@ -186,5 +186,5 @@ def _failures(member: Slot, ended: Order) -> int:
     return 1 if settled else member.failures + 1
 
 
-def _member(pool: Pool, number: int, generation: int = 1, failures: int = 0) -> Member:
-    return Member(request_ids.pool_order(pool.id, number, generation), number, generation, failures)
+def _member(pool: Pool, number: int, generation: int = 1, failures: int = 0) -> Slot:
+    return Slot(request_ids.pool_order(pool.id, number, generation), number, generation, failures)

@@ -11,7 +11,7 @@ import structlog
 
 from functions.domain import request_ids
 from functions.domain.events import Ring
-from functions.domain.limits import Limits
+from functions.domain.limits import OrderLimits
 from functions.domain.order import Order, place
 from functions.domain.refusals import Gone, Invalid, NotFound, QuotaExceeded, Unavailable, WrongState
 from functions.domain.rules import require_ended

@@ -19,7 +19,7 @@ from werkzeug.http import parse_options_header
 
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.s3 import start_s3
-from emulators.s3_backend import REGION, Backend
+from emulators.s3_backend import REGION, MotoBackend
 from emulators.s3_proxy import CheckingProxy
 from emulators.serving import serving
 from functions import wiring

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from botocore.credentials import Credentials
 
-from emulators.s3_backend import REGION, Backend
+from emulators.s3_backend import REGION, MotoBackend
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_r2 import (
     PARENT,

@@ -15,8 +15,8 @@ from emulators.fakes.fly.server import start_fly
 from emulators.fakes.tdx_quote import TdxQuote
 from emulators.processes import LOOPBACK, Server, free_port, stop, unproxied
 from functions.adapters.firestore import FirestoreOrderStore
+from launcher.machines.start_times import started_at
 from launcher.orders import leftovers
-from launcher.providers.process.identity import started_at
 from shared.client import ControlPlane, Unreachable
 from shared.crash_points import Point
 from shared.domain.order import State

@@ -10,13 +10,10 @@ import stamina
 from werkzeug import Response
 
 from deploy.check import check
-from deploy.data import LauncherConfig, Outputs, read_data
-from deploy.deployment import Target
+from deploy.data import LauncherConfig, TerraformOutputs, read_data
+from deploy.deployment import DeploymentTarget
 from deploy.google import PAGE_SIZE, Endpoints, Google
-from deploy.rows import Row, Verdict
-from emulators.fakes.google_project.api import TOKEN, FakeGoogle
-from emulators.fakes.google_project.behaviour import Behaviour
-from emulators.fakes.google_project.resources import Resources
+from deploy.rows import Row, RowVerdict
 from emulators.serving import serving
 from tests.deploy.whole import POOL, PROJECT, REGION, whole
 from tests.harness.google_project.api import TOKEN, FakeGoogle

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from emulators.environment import make_environment
-from emulators.settings import Backend, StackSettings
+from emulators.settings import BackendChoice, StackSettings
 from shared.guest.image import file_digest
 from tools.locked import locked
 

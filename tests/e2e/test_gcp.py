@@ -14,7 +14,7 @@ import pytest
 from emulators.environment import make_environment
 from emulators.fakes.compute.server import start_compute
 from emulators.processes import free_port, stop
-from emulators.settings import Backend, StackSettings
+from emulators.settings import BackendChoice, StackSettings
 from shared.client import ControlPlane
 from shared.domain.order import Reason, State
 from shared.domain.spec import CapacitySpec, NodeSize

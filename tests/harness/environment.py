@@ -12,7 +12,7 @@ from emulators.environment import make_environment
 from emulators.fakes.trust_authority import API_KEY, start_trust_authority
 from emulators.record import LOGS, Record
 from emulators.s3_backend import REGION
-from emulators.settings import BUCKET, Backend, StackSettings, free_ports
+from emulators.settings import BUCKET, BackendChoice, StackSettings, free_ports
 from functions.adapters.s3 import s3_client
 
 if TYPE_CHECKING:

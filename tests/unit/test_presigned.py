@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 
 from emulators.r2.bodies import CHECKSUM
 from emulators.r2.checks import check
-from emulators.r2.request import NotAllowed, Received
+from emulators.r2.request import NotAllowed, ReceivedRequest
 from emulators.s3_backend import REGION
 from functions.adapters.s3 import S3Bucket, s3_client
 from functions.ports import UploadTerms

@@ -13,7 +13,7 @@ from botocore.credentials import Credentials
 
 from emulators.r2.bodies import CHECKSUM, UNSIGNED
 from emulators.r2.checks import check
-from emulators.r2.request import NotAllowed, Received
+from emulators.r2.request import NotAllowed, ReceivedRequest
 from emulators.s3_backend import REGION
 from tests.unit.test_presigned import BODY, CREDENTIALS, HOST, in_target, now, with_headers, without
 

@@ -18,7 +18,7 @@ from functions.apis.exports.wire import (
     milliseconds,
 )
 from functions.domain import request_ids
-from functions.domain.batches import Batch, Member, first_look
+from functions.domain.batches import Batch, BatchMember, first_look
 from functions.domain.refusals import Invalid
 from functions.engine.batches import NO_BATCH, Batches
 from functions.engine.order_sets import OrderSet
@@ -55,7 +55,7 @@ def start_batch(
             image=settings.image,
             region=settings.region,
             limits=limits_of(settings),
-            members=tuple(Member(order_id, pi) for order_id, pi in zip(ids, body.pis, strict=False)),
+            members=tuple(BatchMember(order_id, pi) for order_id, pi in zip(ids, body.pis, strict=False)),
             fingerprint=fingerprint(body.model_dump_json()),
             created_at=now,
             due_at=first_look(now),

@@ -5,7 +5,7 @@ from typing import Final
 from functions.apis.exports.dialect import missing
 from functions.apis.exports.exports import NO_TASK, require_task
 from functions.apis.exports.settings import ExportsSettings
-from functions.apis.exports.wire import CallbackRequest, Received, Status
+from functions.apis.exports.wire import CallbackRequest, ExportStatus, Received
 from functions.domain import request_ids
 from functions.domain.events import Fail
 from functions.domain.refusals import Conflict, Invalid, Malformed, NotFound
@@ -66,9 +66,9 @@ def _receive(
     seen = _look(body, orders, task_id)
     request_id = request_ids.worker_report("callback", epoch, body.model_dump_json())
     why = ignored(seen.order, epoch, request_id)
-    if why is None and body.status is Status.SUCCESS:
+    if why is None and body.status is ExportStatus.SUCCESS:
         why = _accept(body, uploads, seen, epoch, request_id)
-    elif why is None and body.status is Status.ERROR:
+    elif why is None and body.status is ExportStatus.ERROR:
         why = reports.apply(seen, Fail(request_id, epoch, Reason.PROGRAM_FAILED, body.error))
     elif why is None:
         raise Invalid("Some fields of the body are wrong.", {"status": "use success or error"})

@@ -13,7 +13,7 @@ from functions.apis.exports.settings import ExportsSettings
 from functions.apis.exports.wire import STATUS_OF, ExportRequest, Health, Started, TaskStatus
 from functions.domain import request_ids
 from functions.domain.access import Role
-from functions.domain.limits import POLICIES, Limits
+from functions.domain.limits import POLICIES, OrderLimits
 from functions.domain.refusals import Malformed, NotFound
 from functions.engine.orders import NewOrder, Orders, fingerprint
 from functions.engine.outputs import Outputs

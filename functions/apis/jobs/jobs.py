@@ -9,7 +9,7 @@ from functions.apis.jobs.dialect import CLIENTS, StopFailed
 from functions.apis.jobs.settings import JobsSettings
 from functions.apis.jobs.wire import JobCreated, JobRequest, JobStatus, JobStopped, JobView, status_of
 from functions.domain import request_ids
-from functions.domain.limits import POLICIES, Limits
+from functions.domain.limits import POLICIES, OrderLimits
 from functions.domain.order import Order
 from functions.domain.refusals import Malformed, NotFound, WrongState
 from functions.engine.agent_sessions import AgentSessions

@@ -74,7 +74,7 @@ class CallbackAccepted(BaseModel):
 
 def report(
     body: CallbackBody, tokens: CallbackTokens, reports: ForeignReports, task_id: str, secret: str, callback: str
-) -> Accepted:
+) -> CallbackAccepted:
     """Apply the report of a machine that we started, at the epoch of its secret."""
     kind, epoch = _kind(callback), tokens.epoch_of(task_id, secret)
     if epoch is None:
@@ -85,7 +85,9 @@ def report(
     return _apply(_task(reports, task_id, kind), epoch, kind, body, reports)
 
 
-def report_unsigned(body: CallbackBody, settings: TasksSettings, reports: ForeignReports, callback: str) -> Accepted:
+def report_unsigned(
+    body: CallbackBody, settings: TasksSettings, reports: ForeignReports, callback: str
+) -> CallbackAccepted:
     """Apply the report of any worker, at the present epoch of the task that the body names."""
     if not settings.open_callbacks:
         log_ignored(Ignored.FORGED, body.task_id, callback)
@@ -97,7 +99,7 @@ def report_unsigned(body: CallbackBody, settings: TasksSettings, reports: Foreig
     return _apply(seen, seen.order.epoch, kind, body, reports)
 
 
-def _apply(seen: Snapshot, epoch: int, kind: Callback, body: CallbackBody, reports: ForeignReports) -> Accepted:
+def _apply(seen: Snapshot, epoch: int, kind: Callback, body: CallbackBody, reports: ForeignReports) -> CallbackAccepted:
     why = reports.apply(seen, _event(kind, epoch, body))
     if why is not None:
         log_ignored(why, seen.order.id, kind)
