@@ -3,8 +3,8 @@
 It prints how long the other accounts' orders wait, with the flood and without. The control plane is the real one, on
 the memory store; only the clock is virtual. Launchers poll at a steady pace, and no sweep ends an order, so that what
 is dead stays. A wait counts from the time at which an order may be claimed to its claim, in seconds, and in claims of
-the account that floods. While launchers wait for orders, the process hears of those that come (`engine.arrivals`);
-while they only answer bells, it does not.
+the account that floods. While launchers wait for orders, the process follows the feed of those that come
+(`engine.arrivals`); while they only answer bells, it does not.
 """
 
 import os
@@ -72,10 +72,10 @@ class Wait:
 
 
 class Simulation:
-    """If `hears`, the process hears of the orders that come."""
+    """If `follows`, the process follows the feed of the orders that arrive."""
 
-    def __init__(self, plan: Plan, flooded: bool, hears: bool) -> None:
-        self._plan, self._flooded, self._hears = plan, flooded, hears
+    def __init__(self, plan: Plan, flooded: bool, follows: bool) -> None:
+        self._plan, self._flooded, self._follows = plan, flooded, follows
         self._now, self._taken_of_flood = START, 0
         os.environ.update(SETTINGS)
         needed = plan_for(APIS, EVERYTHING)
@@ -92,7 +92,7 @@ class Simulation:
         come = sorted(self._arrivals())
         placed: dict[str, tuple[datetime, int]] = {}
         flood_at = START + timedelta(seconds=plan.seconds / 6) if self._flooded else None
-        if self._hears:
+        if self._follows:
             note = self._any_order.note_queued
             self._feed.follow(lambda seen: note(seen.order.lanes, seen), lambda: None)
         while come or placed:
@@ -138,10 +138,10 @@ def main() -> None:
     pace = f"in {plan.seconds:.0f} s, {plan.claims_per_second:.0f} claims a second"
     title = f"Waits of {plan.accounts} accounts, {plan.orders} orders of each {pace}"
     table = Table("", "arrivals", "p50 s", "p99 s", "longest s", "claims of the flood meanwhile, p99", title=title)
-    for flooded, hears in product((False, True), (True, False)):
+    for flooded, follows in product((False, True), (True, False)):
         name = f"beside one that places {plan.flood} at once" if flooded else "alone"
-        heard = "heard" if hears else "not heard"
-        table.add_row(name, heard, *_figures(Simulation(plan, flooded, hears).run()))
+        arrivals = "followed" if follows else "not followed"
+        table.add_row(name, arrivals, *_figures(Simulation(plan, flooded, follows).run()))
     Console().print(table)
 
 

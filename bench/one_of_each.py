@@ -201,12 +201,12 @@ def repeated(here: CostedDeployment, claimed: Claimed, worker: Callbacks) -> dic
     hold = Hold(order_id=claimed.order_id, epoch=claimed.epoch)
     renewal = here.meter.during(lambda: here.heartbeat(hold)) - here.meter.during(here.heartbeat)
 
-    def look() -> None:
+    def read() -> None:
         with here.caller(Role.CLIENT) as client:
             client.get_order(claimed.order_id)
 
-    looks = here.meter.during(look)
-    return {"renewals": renewal, "worker's looks": here.meter.during(worker.started_again), "client's looks": looks}
+    reads = here.meter.during(read)
+    return {"renewals": renewal, "worker's reads": here.meter.during(worker.started_again), "client's reads": reads}
 
 
 def release(here: CostedDeployment, claimed: Claimed) -> None:

@@ -54,7 +54,7 @@ WARM_UPS: Final = 2
 """Rounds that do not count: the emulator compiles its code while it runs."""
 MANY: Final = 500
 PACES: Final = {"10 a second": 0.1, f"as fast as {WRITERS} clients create them": 0.0}
-LOOKS: Final = 50
+QUERIES: Final = 50
 MIB: Final = 1 << 20
 SETTLE_SECONDS: Final = 4.0
 """The time that claims have to begin to wait."""
@@ -143,7 +143,7 @@ def load(url: str, environment: Mapping[str, str], server: Server, count: int) -
             waiting = [asyncio.create_task(claim(http, environment)) for _ in range(count)]
             await asyncio.sleep(SETTLE_SECONDS)
             seconds = []
-            for _ in range(LOOKS):
+            for _ in range(QUERIES):
                 began = time.perf_counter()
                 (await http.get("/v1/health")).raise_for_status()
                 seconds.append(time.perf_counter() - began)
@@ -220,12 +220,12 @@ def watch(pace: float, way: Callable[[Client, Seen], AbstractContextManager[Call
 def by_snapshots(client: Client, seen: Seen) -> Iterator[Callable[[], Reads]]:
     sent = set[tuple[str, object]]()
 
-    def heard(_documents: Any, changes: Any, _at: Any) -> None:
+    def on_change(_documents: Any, changes: Any, _at: Any) -> None:
         for change in changes:
             sent.add((change.document.id, change.document.update_time))
             seen(change.document.id)
 
-    listening = queued(client).on_snapshot(heard)
+    listening = queued(client).on_snapshot(on_change)
     yield lambda: Reads(0, len(sent))
     listening.unsubscribe()  # type: ignore[no-untyped-call]
 

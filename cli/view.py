@@ -19,7 +19,7 @@ ID_WIDTH: Final = 36
 KIND_WIDTH: Final = max(map(len, OrderKind))
 STATE_WIDTH: Final = max(map(len, State))
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
-KEPT: Final = "\n\t"
+ALLOWED_CONTROLS: Final = "\n\t"
 SHOWN_OF_PROMPT: Final = 200
 """Characters; a prompt can have thousands."""
 
@@ -29,7 +29,9 @@ errors = Console(stderr=True, highlight=False)
 
 def plain(text: str) -> Text:
     """Return untrusted text, such as a worker's, without markup and without control characters for the terminal."""
-    shown = (REPLACEMENT if unicodedata.category(char) == "Cc" and char not in KEPT else char for char in text)
+    shown = (
+        REPLACEMENT if unicodedata.category(char) == "Cc" and char not in ALLOWED_CONTROLS else char for char in text
+    )
     return Text("".join(shown))
 
 

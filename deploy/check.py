@@ -23,19 +23,21 @@ def check(
 ) -> Sequence[Row]:
     """Return a row for each thing that must be there, and for each that should not. Raises LoggedOut."""
     deployed = see(functions.FUNCTIONS, lambda: functions.read_functions(google, target))
-    heard = see(doorbell.SUBSCRIPTIONS, lambda: doorbell.read_subscriptions(google, target.project))
-    deployment = recognise(target, data, outputs or TerraformOutputs(), deployed, doorbell.pools_of(heard, target.name))
+    subscriptions = see(doorbell.SUBSCRIPTIONS, lambda: doorbell.read_subscriptions(google, target.project))
+    deployment = recognise(
+        target, data, outputs or TerraformOutputs(), deployed, doorbell.pools_of(subscriptions, target.name)
+    )
     comparisons = (
-        lambda: apis.compare(deployment, apis.look(google, deployment)),
-        lambda: accounts.compare(deployment, accounts.look(google, deployment)),
-        lambda: functions.compare(deployment, functions.look(google, deployment, deployed)),
-        lambda: build.compare(deployment, build.look(google, deployment)),
-        lambda: firestore.compare(deployment, firestore.look(google, deployment)),
-        lambda: doorbell.compare(deployment, doorbell.look(google, deployment, heard)),
-        lambda: secrets.compare(deployment, secrets.look(google, deployment, deployed)),
-        lambda: scheduler.compare(deployment, scheduler.look(google, deployment)),
-        lambda: bucket.compare(deployment, bucket.look(google, deployment)),
-        lambda: address.compare(deployment, address.look(deployment)),
+        lambda: apis.compare(deployment, apis.read(google, deployment)),
+        lambda: accounts.compare(deployment, accounts.read(google, deployment)),
+        lambda: functions.compare(deployment, functions.read(google, deployment, deployed)),
+        lambda: build.compare(deployment, build.read(google, deployment)),
+        lambda: firestore.compare(deployment, firestore.read(google, deployment)),
+        lambda: doorbell.compare(deployment, doorbell.read(google, deployment, subscriptions)),
+        lambda: secrets.compare(deployment, secrets.read(google, deployment, deployed)),
+        lambda: scheduler.compare(deployment, scheduler.read(google, deployment)),
+        lambda: bucket.compare(deployment, bucket.read(google, deployment)),
+        lambda: address.compare(deployment, address.read(deployment)),
     )
     with ThreadPoolExecutor(len(comparisons)) as pool:
         found = list(pool.map(lambda compared: list(compared()), comparisons))

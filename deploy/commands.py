@@ -45,7 +45,7 @@ def check(
 ) -> None:
     """Name all that a live project lacks, or has too much of.
 
-    It changes nothing, and reads no secret. Exit 0 if all is there, 1 if something is not, 2 if it cannot look. With
+    It changes nothing, and reads no secret. Exit 0 if all is there, 1 if something is not, 2 if it cannot check. With
     the roles roles/viewer and roles/iam.securityReviewer it sees everything.
     """
     from rich.console import Console

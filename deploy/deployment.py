@@ -83,7 +83,7 @@ class DeploymentTarget:
 class Deployment:
     """`gateway`: one function for each service, behind a load balancer; otherwise one serves everything.
 
-    `bucket` is None if neither Terraform's outputs nor a function name it. `pools` are those whose launchers hear
+    `bucket` is None if neither Terraform's outputs nor a function name it. `pools` are those whose launchers receive
     bells, and `federated` those of them whose launchers have an identity of another issuer.
     """
 

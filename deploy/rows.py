@@ -38,8 +38,8 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What is looked at, and the role with which that is allowed."""
+class Query:
+    """What is read, and the role with which that is allowed."""
 
     subject: str
     name: str
@@ -47,7 +47,7 @@ class Look:
 
 
 class NotSeen(Exception):
-    """What is looked at cannot be seen: why, and the next step."""
+    """What is to be read cannot be seen: why, and the next step."""
 
     def __init__(self, why: str, to_do: str) -> None:
         super().__init__(why)
@@ -71,27 +71,27 @@ class Unseen:
 Seen: TypeAlias = T | Unseen
 
 
-def see(look: Look, read: Callable[[], T]) -> Seen[T]:
+def see(query: Query, read: Callable[[], T]) -> Seen[T]:
     """Return what `read` returns, or why it cannot be seen."""
     try:
         return read()
     except Denied as error:
-        return _unseen(look, str(error), f"needs {look.role}, granted to whoever runs this check")
+        return _unseen(query, str(error), f"needs {query.role}, granted to whoever runs this check")
     except NotSeen as error:
-        return _unseen(look, str(error), error.to_do)
+        return _unseen(query, str(error), error.to_do)
     except (IndexError, KeyError, ValidationError):  # of a document that is parsed
-        return _unseen(look, "an answer is not as Google documents it", "run the check of a newer version")
+        return _unseen(query, "an answer is not as Google documents it", "run the check of a newer version")
 
 
-def see_each(look: Look, keys: Iterable[K], read: Callable[[K], T]) -> Mapping[K, Seen[T]]:
+def see_each(query: Query, keys: Iterable[K], read: Callable[[K], T]) -> Mapping[K, Seen[T]]:
     """Return what `read` returns for each key; several run at once."""
     wanted = list(keys)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip(wanted, pool.map(lambda key: see(look, lambda: read(key)), wanted), strict=True))
+        return dict(zip(wanted, pool.map(lambda key: see(query, lambda: read(key)), wanted), strict=True))
 
 
-def _unseen(look: Look, why: str, to_do: str) -> Unseen:
-    return Unseen(Row(look.subject, look.name, RowVerdict.UNSEEN, f"cannot be seen: {why}", to_do))
+def _unseen(query: Query, why: str, to_do: str) -> Unseen:
+    return Unseen(Row(query.subject, query.name, RowVerdict.UNSEEN, f"cannot be seen: {why}", to_do))
 
 
 def missing(subject: str, name: str, found: str = "it is not there", to_do: str = APPLY) -> Row:

@@ -24,7 +24,7 @@ LOOPBACK: Final = "127.0.0.1"
 LOCAL_HOSTS: Final = ("localhost", LOOPBACK)
 READY_SECONDS: Final = 180.0
 """Long, for a busy machine: a server that ends while starting is reported at once."""
-LOOK_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.05
 STOP_SECONDS: Final = 60.0
 """Longer than a launcher waits for answers that are under way."""
 
@@ -166,7 +166,7 @@ def _await(server: Server, answers: Callable[[], bool], deadline: float) -> None
             raise StartFailed(f"{server.name} ended while starting; its log is {server.log}")
         if time.monotonic() > deadline:
             raise StartFailed(f"{server.name} did not answer in time; its log is {server.log}")
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def answers_ok(port: int, path: str, seconds: float) -> bool:
@@ -246,7 +246,7 @@ def _still_running(processes: Sequence[psutil.Process], seconds: float) -> list[
     """Wait until all have ended, and return those that have not. A zombie has ended."""
     deadline = time.monotonic() + seconds
     while (alive := [process for process in processes if not _ended(process)]) and time.monotonic() < deadline:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return alive
 
 

@@ -39,7 +39,7 @@ ANSWER_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class MotoBackend:
-    """The port at which moto answers, and the word that it wants to hear in HEADER."""
+    """The port at which moto answers, and the value that it expects in HEADER."""
 
     port: int
     word: Secret

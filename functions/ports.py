@@ -166,7 +166,7 @@ class OrderStore(Protocol):
     def get(self, order_id: str) -> Order:
         """Return the order. Raises NotFound."""
 
-    def look(self, order_id: str) -> Snapshot:
+    def read(self, order_id: str) -> Snapshot:
         """Return the order as it is now, with its version. Raises NotFound."""
 
     def get_many(self, order_ids: Collection[str]) -> Mapping[str, Snapshot | UnreadableOrder]:
@@ -252,12 +252,12 @@ class OrderStore(Protocol):
 class OrderFeed(Protocol):
     """Tells of changes in the order store as they happen, whichever instance makes them."""
 
-    def follow(self, heard: Callable[[Snapshot], None], missed: Callable[[], None]) -> Callable[[], None]:
-        """From now on, call `heard` with each order that becomes queued, and with each held order that is to stop.
+    def follow(self, on_order: Callable[[Snapshot], None], on_gap: Callable[[], None]) -> Callable[[], None]:
+        """From now on, call `on_order` with each order that becomes queued, and with each held order that is to stop.
         Return a function that ends this.
 
-        An order may be heard again, and may have changed since. If the feed does not work at once, or after a fault,
-        `missed` is called once it works: changes until then were perhaps not heard. The feed does not read orders that
+        An order may be reported again, and may have changed since. If the feed does not work at once, or after a fault,
+        `on_gap` is called once it works: changes until then were perhaps not reported. The feed leaves out orders that
         this version cannot read. Both functions are called on another thread, or by the writer; they must not raise,
         wait, or end the feed.
         """

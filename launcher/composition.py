@@ -72,7 +72,7 @@ def serve(settings: LauncherSettings) -> int:
             providers = providers_of(settings, identity, control_plane)
             opened.enter_context(_failures_explained())
             events = Events()
-            events.hear_signals()
+            events.receive_signals()
             log.info(
                 LogEvent.LAUNCHER_STARTED,
                 message="The launcher starts.",
@@ -306,7 +306,7 @@ def _outage(requests: str) -> Outage:
 
 
 def _listener(subscription: str) -> BellListener:
-    """Return what hears the subscription's bells. Raises CannotRunNow."""
+    """Return what pulls the subscription's bells. Raises CannotRunNow."""
     # Imported here: it takes most of a second, and a launcher that polls does not need it.
     from google.auth.exceptions import GoogleAuthError
     from google.cloud.pubsub_v1 import SubscriberClient

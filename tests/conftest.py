@@ -26,7 +26,7 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
 
 @pytest.fixture(autouse=True)
 def _no_hook_outlives_its_test() -> Iterator[None]:
-    """A worker's log hears of every retry of its process: those of a later test would go to a file that is closed."""
+    """A worker's log gets every retry of its process: those of a later test would go to a file that is closed."""
     yield
     set_on_retry_hooks(None)
 

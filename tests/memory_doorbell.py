@@ -6,14 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from launcher.daemon.bells import Heard
+from launcher.daemon.bells import DeliveredBell
 from shared.wire.bell import Bell
 
 
 class MemoryDoorbell:
     """A broker of one topic and one subscription: each bell goes to one listener, again until it is acknowledged.
 
-    `patience` is how many seconds `hear` waits.
+    `patience` is how many seconds `pull` waits.
     """
 
     def __init__(self, patience: float = 5.0, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -26,20 +26,20 @@ class MemoryDoorbell:
     def ring(self, bell: Bell) -> None:
         self._offer(bell, self._monotonic())
 
-    def hear(self, most: int) -> Sequence[Heard]:
+    def pull(self, most: int) -> Sequence[DeliveredBell]:
         with self._changed:
             end = self._monotonic() + self._patience
             while not (ready := self._ready(most)) and (left := end - self._monotonic()) > 0:
                 self._changed.wait(min(left, self._until_next(left)))
             for entry in ready:
                 self._waiting.remove(entry)
-        return [Heard(bell, str(number)) for _, number, bell in ready]
+        return [DeliveredBell(bell, str(number)) for _, number, bell in ready]
 
-    def acknowledge(self, heard: Heard) -> None:
-        """Do nothing: `hear` has removed the bell."""
+    def acknowledge(self, delivered: DeliveredBell) -> None:
+        """Do nothing: `pull` has removed the bell."""
 
-    def give_back(self, heard: Heard, after: timedelta) -> None:
-        self._offer(heard.bell, self._monotonic() + after.total_seconds())
+    def give_back(self, delivered: DeliveredBell, after: timedelta) -> None:
+        self._offer(delivered.bell, self._monotonic() + after.total_seconds())
 
     def _offer(self, bell: Bell, ready_at: float) -> None:
         with self._changed:

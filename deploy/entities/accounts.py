@@ -8,15 +8,15 @@ from deploy.access import Grant, Policy, Resource, account_member, account_of, c
 from deploy.data import Requirement
 from deploy.deployment import DATASTORE_USER, OBJECT_VIEWER, TOKEN_CREATOR, WORKLOAD_IDENTITY_USER, Deployment
 from deploy.google import Google
-from deploy.rows import Look, Row, RowVerdict, Seen, Unseen, missing, see, see_each, wrong
+from deploy.rows import Query, Row, RowVerdict, Seen, Unseen, missing, see, see_each, wrong
 
 SUBJECT: Final = "account"
 ROLE: Final = "role"
 REVIEWER: Final = "roles/iam.securityReviewer"
-ACCOUNTS: Final = Look(SUBJECT, "the service accounts", "roles/iam.serviceAccountViewer")
-PROJECT: Final = Look(ROLE, "the roles in the project", REVIEWER)
-SIGNING: Final = Look(ROLE, "who may sign as the service accounts", REVIEWER)
-KEYS: Final = Look(SUBJECT, "the keys of the service accounts", "roles/iam.serviceAccountViewer")
+ACCOUNTS: Final = Query(SUBJECT, "the service accounts", "roles/iam.serviceAccountViewer")
+PROJECT: Final = Query(ROLE, "the roles in the project", REVIEWER)
+SIGNING: Final = Query(ROLE, "who may sign as the service accounts", REVIEWER)
+KEYS: Final = Query(SUBJECT, "the keys of the service accounts", "roles/iam.serviceAccountViewer")
 
 
 LIMITED: Final[Mapping[str, Callable[[Deployment], str]]] = {
@@ -37,7 +37,7 @@ class AccountsView:
     keys: Mapping[str, Seen[int]]
 
 
-def look(google: Google, deployment: Deployment) -> AccountsView:
+def read(google: Google, deployment: Deployment) -> AccountsView:
     project = deployment.target.project
 
     def accounts() -> Mapping[str, bool]:

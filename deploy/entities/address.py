@@ -16,7 +16,7 @@ ANSWER_SECONDS: Final = 20.0
 """A function that has to start first takes some seconds."""
 
 
-def look(deployment: Deployment) -> str | None:
+def read(deployment: Deployment) -> str | None:
     """Return what is wrong with the answer to GET /v1/health; None if nothing is, or there is no address."""
     if deployment.url is None:
         return None

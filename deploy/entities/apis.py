@@ -5,19 +5,19 @@ from typing import Final
 
 from deploy.deployment import APIS, Deployment
 from deploy.google import Google
-from deploy.rows import Look, Row, Seen, Unseen, missing, see
+from deploy.rows import Query, Row, Seen, Unseen, missing, see
 
 SUBJECT: Final = "api"
-LOOK: Final = Look(SUBJECT, "the enabled APIs", "roles/serviceusage.serviceUsageViewer")
+QUERY: Final = Query(SUBJECT, "the enabled APIs", "roles/serviceusage.serviceUsageViewer")
 
 ApisView = Seen[frozenset[str]]
 
 
-def look(google: Google, deployment: Deployment) -> ApisView:
+def read(google: Google, deployment: Deployment) -> ApisView:
     """Return the names of the enabled APIs."""
     path = f"/v1/projects/{deployment.target.project}/services"
     return see(
-        LOOK,
+        QUERY,
         lambda: frozenset(
             service["name"].rpartition("/")[2]
             for service in google.list("serviceusage", path, "services", filter="state:ENABLED")

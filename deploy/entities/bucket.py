@@ -13,14 +13,14 @@ from deploy.access import Policy, Resource, account_member, compare_grants, poli
 from deploy.data import Requirement
 from deploy.deployment import GCS, Deployment
 from deploy.google import POLICY_VERSION, Google, NotThere
-from deploy.rows import APPLY, Look, Row, Seen, Unseen, missing, see, wrong
+from deploy.rows import APPLY, Query, Row, Seen, Unseen, missing, see, wrong
 from deploy.shapes import CamelDocument
 
 SUBJECT: Final = "bucket"
 API: Final = "storage"
 BUCKET_ROLE: Final = "roles/storage.bucketViewer"
 POLICY_ROLE: Final = "roles/iam.securityReviewer"
-POLICY: Final = Look("role", "the roles on the bucket", POLICY_ROLE)
+POLICY: Final = Query("role", "the roles on the bucket", POLICY_ROLE)
 ABORT: Final = "AbortIncompleteMultipartUpload"
 
 
@@ -59,7 +59,7 @@ class BucketView:
     policy: Seen[Policy]
 
 
-def look(google: Google, deployment: Deployment) -> BucketView | None:
+def read(google: Google, deployment: Deployment) -> BucketView | None:
     """Return what the bucket is like; None if it is not one of Cloud Storage."""
     if deployment.bucket is None or not deployment.in_gcs:
         return None
@@ -75,7 +75,7 @@ def look(google: Google, deployment: Deployment) -> BucketView | None:
     def policy() -> Policy:
         return policy_of(google.get(API, f"{path}/iam", optionsRequestedPolicyVersion=POLICY_VERSION))
 
-    found = see(Look(SUBJECT, name, BUCKET_ROLE), bucket)
+    found = see(Query(SUBJECT, name, BUCKET_ROLE), bucket)
     return BucketView(found, frozenset() if found is None else see(POLICY, policy))
 
 

@@ -7,13 +7,13 @@ from typing import Final
 from deploy.access import Grant, Policy, Resource, account_member, compare_grants, policy_of
 from deploy.deployment import IMAGE_WRITER, OBJECT_VIEWER, Deployment
 from deploy.google import POLICY_VERSION, Google, NotThere
-from deploy.rows import Look, Row, Seen, Unseen, missing, see
+from deploy.rows import Query, Row, Seen, Unseen, missing, see
 
 BUCKET: Final = "bucket"
 REPOSITORY: Final = "repository"
 REVIEWER: Final = "roles/iam.securityReviewer"
-SOURCE: Final = Look("role", "the roles on the source's bucket", REVIEWER)
-IMAGES: Final = Look("role", "the roles on the images' repository", REVIEWER)
+SOURCE: Final = Query("role", "the roles on the source's bucket", REVIEWER)
+IMAGES: Final = Query("role", "the roles on the images' repository", REVIEWER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class BuildView:
     repository: Seen[Policy | None]
 
 
-def look(google: Google, deployment: Deployment) -> BuildView:
+def read(google: Google, deployment: Deployment) -> BuildView:
     target = deployment.target
 
     def source() -> Policy | None:

@@ -12,7 +12,7 @@ from deploy.access import Grant, Policy, Resource, account_member, compare_grant
 from deploy.data import Requirement
 from deploy.deployment import PUBLISHER, SUBSCRIBER, Deployment
 from deploy.google import Google
-from deploy.rows import Look, Row, Seen, Unseen, missing, see, see_each, wrong
+from deploy.rows import Query, Row, Seen, Unseen, missing, see, see_each, wrong
 from deploy.shapes import CamelDocument
 
 TOPIC: Final = "topic"
@@ -20,10 +20,10 @@ SUBSCRIPTION: Final = "subscription"
 ROLE: Final = "role"
 API: Final = "pubsub"
 VIEWER: Final = "roles/pubsub.viewer"
-TOPICS: Final = Look(TOPIC, "the topics", VIEWER)
-SUBSCRIPTIONS: Final = Look(SUBSCRIPTION, "the subscriptions", VIEWER)
-POLICIES: Final = Look(ROLE, "the roles on topics and subscriptions", "roles/iam.securityReviewer")
-NUMBER: Final = Look(ROLE, "the project's number", "roles/browser")
+TOPICS: Final = Query(TOPIC, "the topics", VIEWER)
+SUBSCRIPTIONS: Final = Query(SUBSCRIPTION, "the subscriptions", VIEWER)
+POLICIES: Final = Query(ROLE, "the roles on topics and subscriptions", "roles/iam.securityReviewer")
+NUMBER: Final = Query(ROLE, "the project's number", "roles/browser")
 AGENT: Final = "gcp-sa-pubsub.iam.gserviceaccount.com"
 
 
@@ -69,7 +69,7 @@ def read_subscriptions(google: Google, project: str) -> Subscriptions:
     return {_last(one["name"]): Subscription.model_validate(one) for one in found}
 
 
-def look(google: Google, deployment: Deployment, subscriptions: Seen[Subscriptions]) -> DoorbellView:
+def read(google: Google, deployment: Deployment, subscriptions: Seen[Subscriptions]) -> DoorbellView:
     project = deployment.target.project
 
     def topics() -> frozenset[str]:
@@ -141,7 +141,7 @@ def _faults(deployment: Deployment, subscription: Subscription) -> Iterator[str]
     if _last(subscription.topic) != deployment.topic:
         yield f"it is not one of the topic {deployment.topic}, or that topic was deleted meanwhile"
     if not subscription.filter:
-        yield "it has no filter, so the pool hears the bells of all others"
+        yield "it has no filter, so the pool receives the bells of all others"
     if dead is None or _last(dead.dead_letter_topic) != deployment.dead_topic:
         yield f"its dead letters do not go to {deployment.dead_topic}"
     if expiration is None or expiration.ttl is not None:

@@ -10,15 +10,15 @@ from typing import Any, Final
 from deploy.data import FieldOverride, Index
 from deploy.deployment import EXPIRING, Deployment
 from deploy.google import Google, NotThere
-from deploy.rows import Look, Row, Seen, Unseen, missing, see, wrong
+from deploy.rows import Query, Row, Seen, Unseen, missing, see, wrong
 
 DATABASE: Final = "database"
 INDEX: Final = "index"
 FIELD: Final = "field"
 TTL: Final = "ttl"
 VIEWER: Final = "roles/datastore.viewer"
-INDEXES: Final = Look(INDEX, "the composite indexes", VIEWER)
-FIELDS: Final = Look(FIELD, "the fields' own indexes", VIEWER)
+INDEXES: Final = Query(INDEX, "the composite indexes", VIEWER)
+FIELDS: Final = Query(FIELD, "the fields' own indexes", VIEWER)
 NATIVE: Final = "FIRESTORE_NATIVE"
 READY: Final = "READY"
 ACTIVE: Final = "ACTIVE"
@@ -50,7 +50,7 @@ class FirestoreView:
     fields: Seen[Mapping[tuple[str, str], Field]]
 
 
-def look(google: Google, deployment: Deployment) -> FirestoreView:
+def read(google: Google, deployment: Deployment) -> FirestoreView:
     name = deployment.database
     path = f"/v1/projects/{deployment.target.project}/databases/{name}"
 
@@ -68,7 +68,7 @@ def look(google: Google, deployment: Deployment) -> FirestoreView:
         found = google.list("firestore", f"{path}/collectionGroups/-/fields", "fields", filter=OVERRIDDEN)
         return {_field_name(one): _field(one) for one in found}
 
-    there = see(Look(DATABASE, name, VIEWER), kind)
+    there = see(Query(DATABASE, name, VIEWER), kind)
     return (
         FirestoreView(there, {}, {})
         if there is None

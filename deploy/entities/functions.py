@@ -8,13 +8,13 @@ from typing import Final
 from deploy.access import Grant, Policy, Resource, account_member, compare_grants, policy_of
 from deploy.deployment import INVOKER, PLATFORM_SETTINGS, THREADS, Deployment, DeploymentTarget
 from deploy.google import Google
-from deploy.rows import APPLY, Look, Row, RowVerdict, Seen, Unseen, missing, see_each, wrong
+from deploy.rows import APPLY, Query, Row, RowVerdict, Seen, Unseen, missing, see_each, wrong
 from deploy.shapes import CamelDocument
 
 SUBJECT: Final = "function"
 SETTING: Final = "setting"
-FUNCTIONS: Final = Look(SUBJECT, "the functions", "roles/cloudfunctions.viewer")
-INVOKERS: Final = Look("invoker", "who may call the functions", "roles/run.viewer and roles/iam.securityReviewer")
+FUNCTIONS: Final = Query(SUBJECT, "the functions", "roles/cloudfunctions.viewer")
+INVOKERS: Final = Query("invoker", "who may call the functions", "roles/run.viewer and roles/iam.securityReviewer")
 OWN_SETTINGS: Final = frozenset({"LAUNCHYARD_SIGN_AS"})
 """What differs between functions."""
 ACTIVE: Final = "ACTIVE"
@@ -73,7 +73,7 @@ def read_functions(google: Google, target: DeploymentTarget) -> Functions:
     return {name: Function.model_validate(one) for name, one in named.items() if name.startswith(f"{target.name}-")}
 
 
-def look(google: Google, deployment: Deployment, functions: Seen[Functions]) -> FunctionsView:
+def read(google: Google, deployment: Deployment, functions: Seen[Functions]) -> FunctionsView:
     if isinstance(functions, Unseen):
         return FunctionsView(functions, {})
 

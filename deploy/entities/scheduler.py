@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from deploy.deployment import SWEEP, Deployment
 from deploy.google import Google, NotThere
-from deploy.rows import Look, Row, Seen, Unseen, missing, see, wrong
+from deploy.rows import Query, Row, Seen, Unseen, missing, see, wrong
 from deploy.shapes import CamelDocument
 
 SUBJECT: Final = "schedule"
@@ -42,7 +42,7 @@ class SchedulerJob(CamelDocument):
 ScheduleView = Seen[SchedulerJob | None]
 
 
-def look(google: Google, deployment: Deployment) -> ScheduleView:
+def read(google: Google, deployment: Deployment) -> ScheduleView:
     """Return the job; None if there is none."""
     target, name = deployment.target, deployment.function(SWEEP)
 
@@ -54,7 +54,7 @@ def look(google: Google, deployment: Deployment) -> ScheduleView:
             return None
         return SchedulerJob.model_validate(document)
 
-    return see(Look(SUBJECT, name, ROLE), job)
+    return see(Query(SUBJECT, name, ROLE), job)
 
 
 def compare(deployment: Deployment, view: ScheduleView) -> Iterator[Row]:

@@ -8,14 +8,14 @@ from deploy.access import Grant, Policy, Resource, account_member, compare_grant
 from deploy.deployment import SECRET_ACCESSOR, Deployment
 from deploy.entities.functions import Functions
 from deploy.google import Google, NotThere
-from deploy.rows import Look, Row, Seen, Unseen, missing, see, see_each, wrong
+from deploy.rows import Query, Row, Seen, Unseen, missing, see, see_each, wrong
 
 SUBJECT: Final = "secret"
 API: Final = "secretmanager"
 VIEWER: Final = "roles/secretmanager.viewer"
-SECRETS: Final = Look(SUBJECT, "the secrets", VIEWER)
-VERSIONS: Final = Look(SUBJECT, "the secrets' versions", VIEWER)
-POLICIES: Final = Look("role", "the roles on secrets", "roles/iam.securityReviewer")
+SECRETS: Final = Query(SUBJECT, "the secrets", VIEWER)
+VERSIONS: Final = Query(SUBJECT, "the secrets' versions", VIEWER)
+POLICIES: Final = Query("role", "the roles on secrets", "roles/iam.securityReviewer")
 ENABLED: Final = "ENABLED"
 
 Version = tuple[str, str]
@@ -32,7 +32,7 @@ class SecretsView:
     policies: Mapping[str, Seen[Policy]]
 
 
-def look(google: Google, deployment: Deployment, functions: Seen[Functions]) -> SecretsView:
+def read(google: Google, deployment: Deployment, functions: Seen[Functions]) -> SecretsView:
     parent = f"/v1/projects/{deployment.target.project}/secrets"
 
     def secrets() -> frozenset[str]:

@@ -110,7 +110,7 @@ class FirestoreOrderStore:
         return self._read(order_id).order
 
     @persistently
-    def look(self, order_id: str) -> Snapshot:
+    def read(self, order_id: str) -> Snapshot:
         return self._read(order_id)
 
     @persistently

@@ -1,13 +1,13 @@
 """The feed of orders from Firestore: one stream reports which orders become queued, and which are to stop.
 
 The library's own listener (`Query.on_snapshot`) is not used. While Firestore does not answer, it connects again without
-a pause, which takes two thirds of a processor; if it ends, nobody hears of it; and at each change it sorts all
+a pause, which takes two thirds of a processor; if it ends, nobody is notified; and at each change it sorts all
 documents that match, which it keeps. This feed keeps none. Each stream ends after STREAM_SECONDS, so that few documents
 match, and so that a stream that is dead without an error is replaced.
 
 A stream begins with the changes of OVERLAP before it. So it costs one read for each change, however many orders are
-queued. What may have become queued before, while no stream was open, is `missed`; so is what changes while a stream
-catches up, of which the emulator loses some.
+queued. What may have become queued before, while no stream was open, is reported as a gap; so is what changes while a
+stream catches up, of which the emulator loses some.
 """
 
 import threading
@@ -53,8 +53,8 @@ class FirestoreOrderFeed:
     def __init__(self, client: Client, stream_seconds: float = STREAM_SECONDS, pause: float = FIRST_PAUSE) -> None:
         self._client, self._stream_seconds, self._pause = client, stream_seconds, pause
 
-    def follow(self, heard: Callable[[Snapshot], None], missed: Callable[[], None]) -> Callable[[], None]:
-        following = _Following(self._client, self._stream_seconds, self._pause, heard, missed)
+    def follow(self, on_order: Callable[[Snapshot], None], on_gap: Callable[[], None]) -> Callable[[], None]:
+        following = _Following(self._client, self._stream_seconds, self._pause, on_order, on_gap)
         threading.Thread(target=following.run, name="order-feed", daemon=True).start()
         return following.stop
 
@@ -67,11 +67,11 @@ class _Following:
         client: Client,
         stream_seconds: float,
         pause: float,
-        heard: Callable[[Snapshot], None],
-        missed: Callable[[], None],
+        on_order: Callable[[Snapshot], None],
+        on_gap: Callable[[], None],
     ) -> None:
         self._client, self._stream_seconds, self._first_pause = client, stream_seconds, pause
-        self._heard, self._missed = heard, missed
+        self._on_order, self._on_gap = on_order, on_gap
         self._stopped = threading.Event()
         self._stream: Any = None
         self._ready = False
@@ -97,7 +97,7 @@ class _Following:
                 continue  # it was stopped, or has lived its time
             pause = self._first_pause if self._ready else pause
             message = (
-                "The stream that reports new orders has ended. Until the next one, waiting claims look every 15 s."
+                "The stream that reports new orders has ended. Until the next one, waiting claims query every 15 s."
             )
             log.warning(
                 LogEvent.ORDER_FEED_LOST,
@@ -128,7 +128,7 @@ class _Following:
                     behind -= _caught_up(response.target_change, behind)
                     self._ready = not behind
                     if self._ready:
-                        self._missed()
+                        self._on_gap()
         finally:
             over.set()
             if self._ready:
@@ -173,7 +173,7 @@ class _Following:
             return
         order = snapshot.order
         if order.state is State.QUEUED or (order.lease is not None and order.cancel_requested_at is not None):
-            self._heard(snapshot)
+            self._on_order(snapshot)
 
 
 def _caught_up(change: TargetChange, behind: Set[int]) -> Set[int]:

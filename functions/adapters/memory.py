@@ -55,10 +55,10 @@ class MemoryOrderStore:
         self._versions = itertools.count(1)
         self._followers: dict[object, Callable[[Snapshot], None]] = {}
 
-    def follow(self, heard: Callable[[Snapshot], None], missed: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002 (nothing is missed here)
+    def follow(self, on_order: Callable[[Snapshot], None], on_gap: Callable[[], None]) -> Callable[[], None]:  # noqa: ARG002 (nothing is missed here)
         following = object()
         with self._lock:
-            self._followers[following] = heard
+            self._followers[following] = on_order
 
         def stop() -> None:
             with self._lock:
@@ -81,9 +81,9 @@ class MemoryOrderStore:
             return self._created_with(key)
 
     def get(self, order_id: str) -> Order:
-        return self.look(order_id).order
+        return self.read(order_id).order
 
-    def look(self, order_id: str) -> Snapshot:
+    def read(self, order_id: str) -> Snapshot:
         with self._lock:
             return self._find(order_id)
 
@@ -208,8 +208,8 @@ class MemoryOrderStore:
         queued = order.state is State.QUEUED and (before is None or before.state is not State.QUEUED)
         to_stop = before is not None and before.cancel_requested_at is None and order.cancel_requested_at is not None
         if queued or (to_stop and order.lease is not None):
-            for heard in self._followers.values():
-                heard(snapshot)
+            for on_order in self._followers.values():
+                on_order(snapshot)
         return snapshot
 
     def _created_with(self, key: IdempotencyKey) -> Snapshot | None:

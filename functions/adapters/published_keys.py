@@ -12,9 +12,9 @@ from functions.domain.refusals import Unavailable
 
 REMEMBERED: Final = 3600.0
 """Seconds for which a fetched list is used."""
-LOOK_AGAIN: Final = 30.0
+FETCH_INTERVAL: Final = 30.0
 """Seconds between two fetches for a key that is not in the list: anyone can invent a key's name."""
-TRY_AGAIN: Final = 2.0
+RETRY_DELAY: Final = 2.0
 """Seconds between a failed fetch and the next: callers must not all wait for a signer that does not answer."""
 
 
@@ -31,7 +31,7 @@ class PublishedKeys:
     def find(self, key_id: str) -> Any | None:
         """Return the key for PyJWT; None if the signer publishes no key with this id. Raises Unavailable."""
         with self._lock:
-            if not self._since(self._fetched) < (REMEMBERED if key_id in self._keys else LOOK_AGAIN):
+            if not self._since(self._fetched) < (REMEMBERED if key_id in self._keys else FETCH_INTERVAL):
                 self._fetch()
             return self._keys.get(key_id)
 
@@ -39,7 +39,7 @@ class PublishedKeys:
         return float("inf") if then is None else self._timer() - then
 
     def _fetch(self) -> None:
-        if self._since(self._failed) < TRY_AGAIN:
+        if self._since(self._failed) < RETRY_DELAY:
             raise Unavailable("The signer's keys could not be fetched a moment ago.")
         try:
             self._keys = _read(self._http.get(self._url))

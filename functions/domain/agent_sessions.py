@@ -15,11 +15,11 @@ WHOLE_PAGES: Final = 16
 """The number of newest pages that keep every event. Older ones keep the messages, and no event of a tool."""
 MAX_PAGES: Final = 64
 """The number of pages that a session keeps: 8 MiB. The oldest page is dropped for a new one."""
-HEARD_INTERVAL: Final = timedelta(minutes=5)
+NOTE_INTERVAL: Final = timedelta(minutes=5)
 """An event that changes nothing else of its session records its time at most this often."""
 SILENT_AFTER: Final = timedelta(days=1)
 """A session that runs without a job, and sent no event for this long, counts as finished."""
-KEPT: Final = timedelta(days=90)
+SESSION_TTL: Final = timedelta(days=90)
 """How long a session is kept after its last event."""
 
 
@@ -133,7 +133,7 @@ def after_event(session: AgentSession, kind: EventType, assistant_text: str | No
             return finished(session, now)
         case EventType.MESSAGE if assistant_text:
             return replace(session, result=assistant_text, result_at=now, heard_at=now)
-        case _ if now - session.heard_at >= HEARD_INTERVAL:
+        case _ if now - session.heard_at >= NOTE_INTERVAL:
             return replace(session, heard_at=now)
         case _:
             return session

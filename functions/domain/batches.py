@@ -11,9 +11,9 @@ from shared.domain.spec import ExportOptions, ExportSpec
 
 MAX_TASKS: Final = 500
 """The limit of one batch. Its record must fit into one document of the store (1 MiB)."""
-LOOK_INTERVAL: Final = timedelta(days=1)
-"""The time between two looks of the sweep at a batch whose orders have all been created."""
-KEPT: Final = timedelta(days=7)
+CHECK_INTERVAL: Final = timedelta(days=1)
+"""The time between two checks by the sweep of a batch whose orders have all been created."""
+BATCH_TTL: Final = timedelta(days=7)
 """How long a batch is remembered after its last order has ended."""
 
 
@@ -48,7 +48,7 @@ class Batch:
         return [member.order_id for member in self.members]
 
 
-def first_look(created_at: datetime) -> datetime:
+def first_check(created_at: datetime) -> datetime:
     """Return when the sweep must look at a new batch, in case its request died before it created every order."""
     return created_at + RING_GRACE
 
@@ -65,4 +65,4 @@ def forgettable(batch: Batch, orders: Mapping[str, Order], now: datetime) -> boo
     if not batch.complete or any(not order.final for order in orders.values()):
         return False
     ended_at = max((order.updated_at for order in orders.values()), default=batch.created_at)
-    return now - ended_at >= KEPT
+    return now - ended_at >= BATCH_TTL

@@ -21,7 +21,7 @@ DOUBT: Final = 1 / 2
 """The part of the stale time after which the sweep first notes that a launcher is silent."""
 CONFIRM: Final = 1 / 3
 """The part of it for which the launcher must stay silent from then on: longer than a poll is held."""
-STALE_KEPT: Final = timedelta(days=1)
+STALE_LAUNCHER_TTL: Final = timedelta(days=1)
 """How long a launcher that sends nothing is kept. If it returns later than that, it must register again."""
 REPEAT_STOPS: Final = timedelta(seconds=5)
 """The time after which a poll repeats the stop commands, because the answer with the first ones may have been lost."""
@@ -82,10 +82,10 @@ def seen(launcher: JobLauncher, now: datetime, stale_after: timedelta) -> JobLau
         return launcher
     if now - launcher.last_seen_at < min(SEEN_AGAIN, stale_after / 4):
         return launcher
-    return replace(launcher, last_seen_at=now, due_at=first_look(now, stale_after), silent_since=None)
+    return replace(launcher, last_seen_at=now, due_at=first_check(now, stale_after), silent_since=None)
 
 
-def first_look(last_seen_at: datetime, stale_after: timedelta) -> datetime:
+def first_check(last_seen_at: datetime, stale_after: timedelta) -> datetime:
     """Return when the sweep must look whether a launcher has fallen silent."""
     return last_seen_at + DOUBT * stale_after
 

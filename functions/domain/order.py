@@ -139,7 +139,7 @@ class Order:
         return self.lease is None or self.lease.attended
 
     @property
-    def hears_stops(self) -> bool:
+    def can_be_stopped(self) -> bool:
         """Return whether its holder can be told to stop: by heartbeats, or for a session, by polls."""
         return self.attended or self.kind is OrderKind.SESSION
 

@@ -10,12 +10,12 @@ from functions.domain.order import Order
 from shared.domain.order import State
 from shared.domain.spec import MAX_PROMPT, SessionSpec
 
-FIRST_LOOK: Final = timedelta(seconds=30)
-MAX_LOOK_INTERVAL: Final = timedelta(minutes=10)
-"""The time between two looks of the sweep at a job that goes on, or at a parent that is busy."""
+FIRST_CHECK_DELAY: Final = timedelta(seconds=30)
+MAX_CHECK_INTERVAL: Final = timedelta(minutes=10)
+"""The time between two checks by the sweep of a job that goes on, or of a parent that is busy."""
 NEVER_CREATED_AFTER: Final = timedelta(minutes=10)
 """A job that does not exist this long after its notice was stored was never created, or was removed."""
-MAILBOX_KEPT: Final = timedelta(days=1)
+MAILBOX_TTL: Final = timedelta(days=1)
 """How long an empty mailbox is kept."""
 MAX_WAITING: Final = 200
 """The number of notices that one mailbox holds; others wait outside."""
@@ -43,7 +43,7 @@ END_OF: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Says that a parent is to hear of a job's end. Stored under the job's id, before the job."""
+    """Says that a parent is to be notified of a job's end. Stored under the job's id, before the job."""
 
     order_id: str
     account: str
@@ -103,12 +103,12 @@ def notice_of(order: Order, now: datetime) -> Notice | None:
     spec = order.spec
     if not isinstance(spec, SessionSpec) or spec.parent_session_name in (None, spec.session_name):
         return None
-    return Notice(order.id, order.account, spec.session_name, spec.parent_session_name, now, now + FIRST_LOOK)
+    return Notice(order.id, order.account, spec.session_name, spec.parent_session_name, now, now + FIRST_CHECK_DELAY)
 
 
 def later(since: datetime, now: datetime) -> datetime:
     """Return when to look again at what has gone on since then: each wait is as long as the time before it."""
-    return now + min(max(now - since, FIRST_LOOK), MAX_LOOK_INTERVAL)
+    return now + min(max(now - since, FIRST_CHECK_DELAY), MAX_CHECK_INTERVAL)
 
 
 def mailbox_id(account: str, parent: str) -> str:
@@ -119,7 +119,9 @@ def put(mailbox: Mailbox, ended: ChildEnd, now: datetime) -> Mailbox:
     """Return the mailbox with the notice; the same one if it holds the notice already, or is full."""
     if mailbox.holds(ended.order_id) or len(mailbox.waiting) >= MAX_WAITING:
         return mailbox
-    return replace(mailbox, waiting=(*mailbox.waiting, ended), since=mailbox.since or now, check_at=now + FIRST_LOOK)
+    return replace(
+        mailbox, waiting=(*mailbox.waiting, ended), since=mailbox.since or now, check_at=now + FIRST_CHECK_DELAY
+    )
 
 
 def with_sending(mailbox: Mailbox) -> Mailbox:
@@ -135,7 +137,7 @@ def after_sending(mailbox: Mailbox, brought: Sequence[ChildEnd], now: datetime) 
         return mailbox
     sent = (*mailbox.sent, *(one.order_id for one in brought))[-REMEMBERED:]
     since = now if mailbox.waiting else None
-    check_at = now + (FIRST_LOOK if mailbox.waiting else MAILBOX_KEPT)
+    check_at = now + (FIRST_CHECK_DELAY if mailbox.waiting else MAILBOX_TTL)
     return replace(mailbox, sending=(), sent=sent, since=since, check_at=check_at)
 
 

@@ -145,7 +145,7 @@ def advance(order: Order, event: AnyEvent, now: datetime) -> Order:
     changed = _record(order, event, now)
     if target is State.EXPIRED and changed.reason is Reason.UNMATCHED:
         target = State.FAILED
-    if target is State.RUNNING and changed.cancel_requested_at is not None and not changed.hears_stops:
+    if target is State.RUNNING and changed.cancel_requested_at is not None and not changed.can_be_stopped:
         changed, target = _end_cancelled(replace(changed, state=target))
     if isinstance(event, Fail) and order.kind is OrderKind.SESSION and changed.cancel_requested_at is not None:
         changed, target = _end_cancelled(changed)  # its process was to be killed, and that is how it failed

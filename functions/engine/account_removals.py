@@ -34,12 +34,12 @@ from shared.domain.order import Reason, State
 from shared.domain.spec import OrderKind
 from shared.log_events import LogEvent
 
-LOOK_AGAIN: Final = timedelta(seconds=30)
-"""The time to the first look for what a request added that was in progress during the deletion. The next looks come
+FIRST_CHECK_DELAY: Final = timedelta(seconds=30)
+"""The time to the first check for what a request added that was in progress during the deletion. The next checks come
 after half of the time since the deletion, if that is more.
 """
-KEPT: Final = LAPSED_CLAIM_VALID + timedelta(minutes=10)
-"""How long the looks go on: longer than any request, and than a former holder may report its machine."""
+REMOVAL_TTL: Final = LAPSED_CLAIM_VALID + timedelta(minutes=10)
+"""How long the checks go on: longer than any request, and than a former holder may report its machine."""
 TIME_BUDGET: Final = 20.0
 """Seconds that one run spends on the orders that a launcher holds, and as many on those that the account has placed."""
 PAGE: Final = 500
@@ -74,7 +74,7 @@ class AccountRemovals:
         """
         self.pools.of_account(account.id)  # before any change: if one cannot be read, the caller must try again
         now = self.clock()
-        fresh = Removal(account.id, account.name, began_at=now, due_at=now + LOOK_AGAIN)
+        fresh = Removal(account.id, account.name, began_at=now, due_at=now + FIRST_CHECK_DELAY)
         removal = self.records.upsert(account.id, fresh, lambda stored: replace(stored, began_at=now))
         self.withdraw([account.key_digest, *account.retired])
         self._finish(removal)
@@ -96,15 +96,15 @@ class AccountRemovals:
         Raises Unavailable.
         """
         due = self.records.before("due_at", self.clock(), limit)
-        return sum(run_all(self._look_again, due, TIME_BUDGET), start=Counter[str]())
+        return sum(run_all(self._check, due, TIME_BUDGET), start=Counter[str]())
 
-    def _look_again(self, removal: Removal) -> Counter[str]:
+    def _check(self, removal: Removal) -> Counter[str]:
         self._finish(removal)
         now = self.clock()
-        if now >= removal.began_at + KEPT:
+        if now >= removal.began_at + REMOVAL_TTL:
             gone = self.records.take(removal.account, lambda stored: stored.began_at == removal.began_at)
             return Counter(records_forgotten=int(gone is not None))
-        wait = max(LOOK_AGAIN, (now - removal.began_at) / 2)
+        wait = max(FIRST_CHECK_DELAY, (now - removal.began_at) / 2)
         self.records.change(removal.account, lambda stored: replace(stored, due_at=now + wait))
         return Counter()
 
@@ -164,7 +164,7 @@ class AccountRemovals:
         self.sessions.remove_all(account)
 
     def _cancel(self, order: Order) -> None:
-        """Cancel the order, and end it at once: its launcher hears of the end by its next heartbeat.
+        """Cancel the order, and end it at once: its launcher learns of the end from its next heartbeat.
 
         A session that is not attended ends a minute later (`timing.STOP_PATIENCE`): its launcher is sent a stop command
         only while it holds the session.

@@ -8,9 +8,9 @@ from itertools import chain
 from typing import Final
 
 from functions.domain.agent_sessions import (
-    KEPT,
     MAX_EVENT_BYTES,
     MAX_PAGES,
+    SESSION_TTL,
     WHOLE_PAGES,
     AgentSession,
     EventPage,
@@ -85,7 +85,7 @@ class AgentSessions:
             raise _exists() from None
         return session
 
-    def look(self, caller: str, session_id: str) -> AgentSession:
+    def get(self, caller: str, session_id: str) -> AgentSession:
         """Return the session. If its job has ended without its executor's report, it is finished.
 
         Raises NotFound, also if it belongs to another account, and Unavailable.
@@ -95,8 +95,8 @@ class AgentSessions:
             raise NotFound(NO_SESSION)
         return self._settled(session)
 
-    def look_by_name(self, caller: str, name: str) -> AgentSession:
-        """Return the newest session of this name. Raises as `look` does."""
+    def get_by_name(self, caller: str, name: str) -> AgentSession:
+        """Return the newest session of this name. Raises as `get` does."""
         held = self.jobs.held_for(caller, name)
         session = self.newest(caller if held is None else held[0].account, name)
         if session is None:
@@ -168,7 +168,7 @@ class AgentSessions:
 
     def forget(self, limit: int) -> int:
         """Remove sessions, at most `limit`, whose last event came long ago; return their number. Raises Unavailable."""
-        old = self.records.before("heard_at", self.clock() - KEPT, limit)
+        old = self.records.before("heard_at", self.clock() - SESSION_TTL, limit)
         return len(run_all(self._remove, old, FORGET_SECONDS))
 
     def _require(self, caller: str, session_id: str) -> AgentSession:

@@ -1,4 +1,4 @@
-"""Knows which lanes are behind: there, orders wait although launchers hear bells."""
+"""Knows which lanes are behind: there, orders wait although launchers receive bells."""
 
 from datetime import datetime, timedelta
 from threading import Lock
@@ -10,8 +10,8 @@ from functions.domain.order import Order
 from functions.ports import OrderStore
 from shared.domain.order import State
 
-PATIENCE: Final = timedelta(seconds=5)
-"""A lane is behind if an order has waited in it for longer. It is looked at as often, with a read of one order."""
+BEHIND_AFTER: Final = timedelta(seconds=5)
+"""A lane is behind if an order has waited in it for longer. It is checked as often, with a read of one order."""
 MAX_LANES: Final = 1024
 """The number of lanes of which a process remembers whether they are behind."""
 
@@ -22,21 +22,21 @@ class Backlogs:
     def __init__(self, store: OrderStore) -> None:
         self._store = store
         self._lock = Lock()
-        self._looked: LRUCache[str, tuple[datetime, bool]] = LRUCache(MAX_LANES)
+        self._read: LRUCache[str, tuple[datetime, bool]] = LRUCache(MAX_LANES)
 
     def may_be_next(self, order: Order, now: datetime) -> bool:
         """Return whether this order can be claimed without passing one that has waited for long. Raises Unavailable."""
         if order.state is not State.QUEUED or not order.available_at <= now < order.expires_at:
             return False
-        return now - order.available_at <= PATIENCE and not self._is_behind(order.lane, now)
+        return now - order.available_at <= BEHIND_AFTER and not self._is_behind(order.lane, now)
 
     def _is_behind(self, lane: str, now: datetime) -> bool:
         with self._lock:
-            looked_at, behind = self._looked.get(lane, (None, False))
-        if looked_at is not None and now - looked_at < PATIENCE:
+            read_at, behind = self._read.get(lane, (None, False))
+        if read_at is not None and now - read_at < BEHIND_AFTER:
             return behind
         oldest = self._store.claimable([lane], now, 1)
-        behind = any(now - one.order.available_at > PATIENCE for one in oldest)
+        behind = any(now - one.order.available_at > BEHIND_AFTER for one in oldest)
         with self._lock:
-            self._looked[lane] = now, behind
+            self._read[lane] = now, behind
         return behind

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from functions.domain import request_ids
-from functions.domain.batches import LOOK_INTERVAL, Batch, forgettable, order_of
+from functions.domain.batches import CHECK_INTERVAL, Batch, forgettable, order_of
 from functions.domain.quotas import Demand
 from functions.domain.refusals import KeyReused, NotFound, QuotaExceeded, Unavailable
 from functions.engine.concurrency import run_all
@@ -46,7 +46,7 @@ class Batches:
             return batch, self.order_sets.read(batch.order_ids)
         return batch, self._create_missing(batch, OrderSet())
 
-    def look(self, batch_id: str, owner: str | None) -> tuple[Batch, OrderSet]:
+    def get(self, batch_id: str, owner: str | None) -> tuple[Batch, OrderSet]:
         """Return the batch, and its orders as they are now. `owner` is None for an operator.
 
         Raises NotFound, also if the batch belongs to another account, and Unavailable.
@@ -89,7 +89,7 @@ class Batches:
             return Counter(created=self._create_missing(batch, seen).created)
         if not seen.unreadable and forgettable(batch, seen.orders, self.clock()):
             return Counter(records_forgotten=int(self.records.take(batch.id) is not None))
-        due_at = self.clock() + LOOK_INTERVAL
+        due_at = self.clock() + CHECK_INTERVAL
         self.records.change(batch.id, lambda stored: replace(stored, due_at=due_at))
         return Counter()
 
@@ -109,6 +109,6 @@ class Batches:
         if set(done.missing(batch.order_ids)) <= set(removed):
             with suppress(NotFound, Unavailable):  # the next sweep records it
                 self.records.change(
-                    batch.id, lambda stored: replace(stored, complete=True, due_at=self.clock() + LOOK_INTERVAL)
+                    batch.id, lambda stored: replace(stored, complete=True, due_at=self.clock() + CHECK_INTERVAL)
                 )
         return done

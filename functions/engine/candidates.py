@@ -26,24 +26,24 @@ from functions.engine.lane_reader import LaneReader
 from functions.engine.turns import Turns
 from functions.ports import OrderStore, Snapshot
 
-FRESH: Final = timedelta(seconds=0.5)
+CANDIDATE_TTL: Final = timedelta(seconds=0.5)
 """How long a candidate may be tried after it was read: as long, an account that was not among them has no turn."""
-BUSY: Final = 4
-"""If so many candidates of one query were taken, the rest may be tried for as long as `FRESH_IF_BUSY`: a query may take
-half a second when many claim.
+MIN_TAKEN_IF_BUSY: Final = 4
+"""If so many candidates of one query were taken, the rest may be tried for as long as `BUSY_CANDIDATE_TTL`: a query
+may take half a second when many claim.
 """
-FRESH_IF_BUSY: Final = timedelta(seconds=1)
-STALE: Final = timedelta(seconds=2)
+BUSY_CANDIDATE_TTL: Final = timedelta(seconds=1)
+TRIED_TTL: Final = timedelta(seconds=2)
 """How long a tried candidate is not offered again."""
-PAUSE: Final = timedelta(seconds=1)
+QUERY_INTERVAL: Final = timedelta(seconds=1)
 """After a query that found nothing, the next one for the same lanes waits this long."""
-OWN_QUERY: Final = timedelta(seconds=5)
+OWN_QUERY_INTERVAL: Final = timedelta(seconds=5)
 """How long the claimers of a set of lanes may live on what others have read. While there is enough of it, an order that
 only they can take waits as long.
 """
 QUERIES_AT_ONCE: Final = 4
 """One more waits for one of these, and perhaps finds what that has read: a process has few candidates in memory."""
-QUERY_PATIENCE: Final = 0.5
+MAX_QUERY_WAIT: Final = 0.5
 """Seconds that it waits: if the store does not answer, nobody waits for the others' time limits, too."""
 MAX_LANE_SETS: Final = 256
 
@@ -60,7 +60,7 @@ class Candidates:
     def __init__(
         self,
         store: OrderStore,
-        pause: timedelta = PAUSE,
+        pause: timedelta = QUERY_INTERVAL,
         oldest_first: bool = False,
         new_lock: Callable[[], AbstractContextManager[object]] = Lock,
     ) -> None:
@@ -122,7 +122,7 @@ class Candidates:
 
 
 class _Tried:
-    """The candidates that this process has tried to claim within STALE.
+    """The candidates that this process has tried to claim within TRIED_TTL.
 
     An order that was claimed and queued again has a new epoch, so it is a new candidate.
     """
@@ -132,7 +132,7 @@ class _Tried:
         self._tried_at: dict[tuple[str, int], datetime] = {}
 
     def add(self, candidate: Snapshot, now: datetime) -> bool:
-        """Record a try, and return whether it is the first within STALE."""
+        """Record a try, and return whether it is the first within TRIED_TTL."""
         with self._lock:
             if self._was_tried(candidate, now):
                 return False
@@ -144,14 +144,14 @@ class _Tried:
             self._tried_at.pop((candidate.order.id, candidate.order.epoch), None)
 
     def without(self, candidates: Sequence[Snapshot], now: datetime) -> list[Snapshot]:
-        """Return the candidates that were not tried within STALE; forget the tries before that."""
+        """Return the candidates that were not tried within TRIED_TTL; forget the tries before that."""
         with self._lock:
-            self._tried_at = {mark: at for mark, at in self._tried_at.items() if now - at < STALE}
+            self._tried_at = {mark: at for mark, at in self._tried_at.items() if now - at < TRIED_TTL}
             return [candidate for candidate in candidates if not self._was_tried(candidate, now)]
 
     def _was_tried(self, candidate: Snapshot, now: datetime) -> bool:
         at = self._tried_at.get((candidate.order.id, candidate.order.epoch))
-        return at is not None and now - at < STALE
+        return at is not None and now - at < TRIED_TTL
 
 
 class _LaneQueue:
@@ -208,13 +208,13 @@ class _LaneQueue:
             waited_for_a_query = self._queries != queries_before
             if (own := self._own(now, waited_for_a_query)) is not None:
                 return own
-            may_borrow = now - (self._asked_at or self._made_at) < OWN_QUERY
+            may_borrow = now - (self._asked_at or self._made_at) < OWN_QUERY_INTERVAL
             if may_borrow and (lent := borrow()) is not None:
                 return lent
             age = timedelta.max if self._asked_at is None else now - self._asked_at
             if not (self._found_some or self._outdated.is_set()) and (waited_for_a_query or age < self._pause):
                 return None  # the last query found nothing, or failed, and its result is this claimer's, too
-            waits = querying.acquire(timeout=QUERY_PATIENCE)
+            waits = querying.acquire(timeout=MAX_QUERY_WAIT)
             try:
                 if may_borrow and (lent := borrow()) is not None:
                     return lent
@@ -246,7 +246,7 @@ class _LaneQueue:
 
     def _drop_old(self, now: datetime) -> None:
         age = timedelta.max if self._asked_at is None else now - self._asked_at
-        if age >= (FRESH if self._taken < BUSY else FRESH_IF_BUSY):
+        if age >= (CANDIDATE_TTL if self._taken < MIN_TAKEN_IF_BUSY else BUSY_CANDIDATE_TTL):
             self._candidates.clear()
 
     def _query(self, read: Callable[[], list[Snapshot]], now: datetime) -> Snapshot | None:

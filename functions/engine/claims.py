@@ -64,12 +64,12 @@ class Claims:
     def by_id(self, order_id: str, claimant: Claimant) -> Order | None:
         """Claim the order that a bell named, or another of its lane whose turn it is; None if neither is to be had.
 
-        Bells come in the sequence in which orders were placed. If the lane is behind, a bell says only that there is
-        work in it, so that the bells of one account's many orders do not keep another's order waiting. So does the bell
-        of an order that cannot be claimed now. A repeat returns the same order. Raises NotFound, Conflict if the order
-        is in none of the claimant's lanes, QuotaExceeded, Unavailable.
+        Bells come in the sequence in which orders were placed. If the lane is behind, a bell says only that an order
+        waits in it, so that the bells of one account's many orders do not keep another's order waiting. So does the
+        bell of an order that cannot be claimed now. A repeat returns the same order. Raises NotFound, Conflict if the
+        order is in none of the claimant's lanes, QuotaExceeded, Unavailable.
         """
-        seen = self.store.look(order_id)
+        seen = self.store.read(order_id)
         if not set(seen.order.lanes) & set(claimant.lanes):
             raise Conflict("The order is in none of the lanes of the claim.")
         order = seen.order if claimant.request_id in seen.order.recent else None
@@ -99,25 +99,25 @@ class Claims:
         claimant: Claimant,
         wait_seconds: float,
         present: Callable[[], bool],
-        has_word: Callable[[], bool] = lambda: False,
+        has_command: Callable[[], bool] = lambda: False,
     ) -> Order | None:
         """Claim any order of the lanes and return it; None if there is none within the wait.
 
         Raises QuotaExceeded if the claimant may hold no more, or if too many claims of its account wait; Unavailable.
 
         `present` returns whether the claimant is still connected. If it is not, it gets no order. The wait ends early
-        once `has_word` returns True: there is something else to tell the claimant. It is called before the first look,
-        and whenever `arrivals` has word for the holder. The wait also ends early if too many claims wait, or if the
-        process is about to end.
+        once `has_command` returns True: there is a command for the claimant. It is called before the first query,
+        and whenever `arrivals` may have a command for the holder. The wait also ends early if too many claims wait, or
+        if the process is about to end.
         """
         if not present():
             return None
         try:
             self.usage.require_room_to_hold(claimant.holder)
             if wait_seconds > 0:
-                order = self._wait(claimant, wait_seconds, present, has_word)
+                order = self._wait(claimant, wait_seconds, present, has_command)
             else:
-                order = None if has_word() else self._at_once(claimant)
+                order = None if has_command() else self._at_once(claimant)
         except QuotaExceeded:
             order = self._claimed_before(claimant)
             if order is None:
@@ -133,16 +133,16 @@ class Claims:
     def _at_once(self, claimant: Claimant) -> Order | None:
         # If an answer was lost, the repeat may reach another instance while the first try still waits at this one.
         # They share only the store, which is asked first what this request has already claimed.
-        return self._claimed_before(claimant) or self._look(claimant)
+        return self._claimed_before(claimant) or self._query(claimant)
 
     def _wait(
-        self, claimant: Claimant, wait_seconds: float, present: Callable[[], bool], has_word: Callable[[], bool]
+        self, claimant: Claimant, wait_seconds: float, present: Callable[[], bool], has_command: Callable[[], bool]
     ) -> Order | None:
         """Wait until there is an order; return None if there is none in time. Raises QuotaExceeded."""
         deadline, account = self.clock() + timedelta(seconds=wait_seconds), account_of(claimant.holder)
-        # A claim hears of arrivals before it looks: nothing can come unnoticed in between.
+        # A claim receives arrivals before it queries: nothing can come unnoticed in between.
         with self.usage.waiting(account), self.arrivals.waiting(claimant.lanes, claimant.holder) as waiting:
-            if has_word():
+            if has_command():
                 return None
             order = self._at_once(claimant)
             while order is None:
@@ -152,9 +152,9 @@ class Claims:
                 self.arrivals.sleep(waiting, left)
                 if waiting.ended or not present():
                     return None
-                if waiting.has_word:
-                    waiting.has_word = False
-                    if has_word():
+                if waiting.has_command:
+                    waiting.has_command = False
+                    if has_command():
                         return None
                 try:
                     order = self._try(waiting, claimant)
@@ -163,15 +163,15 @@ class Claims:
         return order
 
     def _try(self, waiting: Waiting, claimant: Claimant) -> Order | None:
-        """Try to claim what a look finds, then what was offered. What is not done is left to other claims.
+        """Try to claim what a query finds, then what was offered. What is not done is left to other claims.
 
-        The look comes first: it is asked for because orders may wait, and what has just arrived must not pass them.
+        The query comes first: it is asked for because orders may wait, and what has just arrived must not pass them.
         """
-        if waiting.must_look:
-            asked = waiting.looks_asked
-            if (order := self._look(claimant)) is not None:
+        if waiting.must_query:
+            asked = waiting.queries_asked
+            if (order := self._query(claimant)) is not None:
                 return order
-            waiting.looks_done = asked
+            waiting.queries_done = asked
         if (offer := waiting.offer) is None:
             return None
         now = self.clock()
@@ -180,7 +180,7 @@ class Claims:
             waiting.offer = None
         return order
 
-    def _look(self, claimant: Claimant) -> Order | None:
+    def _query(self, claimant: Claimant) -> Order | None:
         now = self.clock()
         return self.any_order.next(claimant.lanes, claimant.claim(now + self.lease), now)
 

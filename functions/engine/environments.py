@@ -50,7 +50,7 @@ class Environments:
         Raises NotFound, also for an order that this holder never held, LeaseLost, WrongState if the order has ended, or
         ends here.
         """
-        order = self.store.look(order_id).order
+        order = self.store.read(order_id).order
         require_has_held(order, holder)
         fence(order, epoch, holder)
         if order.final:

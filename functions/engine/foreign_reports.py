@@ -65,9 +65,9 @@ class ForeignReports:
     store: OrderStore
     clock: Callable[[], datetime]
 
-    def look(self, order_id: str) -> Snapshot:
+    def read(self, order_id: str) -> Snapshot:
         """Return the order as it is now. Raises NotFound."""
-        return self.store.look(order_id)
+        return self.store.read(order_id)
 
     def apply(self, seen: Snapshot, report: Start | Succeed | Fail) -> Ignored | None:
         """Apply the report to the order. Return None, or why it changed nothing. Raises NotFound, Unavailable."""

@@ -1,6 +1,6 @@
 """Registers launchers of the agent-jobs contract, notes when they were last seen, and ends the jobs of lost ones.
 
-A running job has no lease that expires: what it depends on is that its launcher is heard of. Once the launcher is lost
+A running job has no lease that expires: what it depends on is that its launcher reports. Once the launcher is lost
 or deregistered, its running jobs have failed, and are not run again unless a client asks for it. A job that it claimed
 and did not start is queued again when its lease lapses.
 """
@@ -18,7 +18,7 @@ import structlog
 from functions.domain import request_ids
 from functions.domain.events import Fail
 from functions.domain.holder import name_of
-from functions.domain.job_launchers import ID, STALE_KEPT, JobLauncher, doubted, first_look, offered, seen
+from functions.domain.job_launchers import ID, STALE_LAUNCHER_TTL, JobLauncher, doubted, first_check, offered, seen
 from functions.domain.order import Order
 from functions.domain.refusals import LeaseLost, NotFound, QuotaExceeded, Unauthenticated, WrongState
 from functions.engine.concurrency import run_all
@@ -78,7 +78,7 @@ class JobLaunchers:
             labels=offered(labels, hostname, executor_type),
             registered_at=now,
             last_seen_at=now,
-            due_at=first_look(now, stale_after),
+            due_at=first_check(now, stale_after),
         )
         self.records.add(launcher.id, launcher)
         reach(Point.JOB_LAUNCHER_REGISTERED)
@@ -168,16 +168,16 @@ class JobLaunchers:
     def _settle(self, stale_after: timedelta, found: JobLauncher) -> Counter[str]:
         launcher, now = self.records.get(found.id), self.clock()
         if launcher is None or launcher.due_at > now:
-            return Counter()  # it was heard of, or removed, since the sweep read it
+            return Counter()  # it polled or reported, or was removed, since the sweep read it
         silent = now - launcher.last_seen_at
-        if silent >= STALE_KEPT or (launcher.deregistered and silent >= stale_after):
+        if silent >= STALE_LAUNCHER_TTL or (launcher.deregistered and silent >= stale_after):
             return Counter(ended=self.remove(launcher), records_forgotten=1)
         if launcher.silent_since is None:
             self._change_unless_seen(launcher, doubted(launcher, now, stale_after))
             return Counter()
         message = f"The launcher {launcher.id} sent no heartbeat for {stale_after.total_seconds():g} s. {RESUME}"
         ended = self._fail_running(launcher, message)
-        self._change_unless_seen(launcher, replace(launcher, due_at=launcher.last_seen_at + STALE_KEPT))
+        self._change_unless_seen(launcher, replace(launcher, due_at=launcher.last_seen_at + STALE_LAUNCHER_TTL))
         log.warning(
             LogEvent.JOB_LAUNCHER_LOST,
             message="A launcher of agents' jobs has fallen silent; its running jobs have failed.",

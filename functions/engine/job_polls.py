@@ -27,8 +27,8 @@ class Deregistered:
     """The launcher must shut down: it was deregistered."""
 
 
-Word = StopJobs | Deregistered
-"""What a launcher must hear before it gets another job."""
+Command = StopJobs | Deregistered
+"""A command that a launcher is sent before it gets another job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +40,8 @@ class JobPolls:
 
     def poll(
         self, launcher: JobLauncher, scope: Collection[str], wait_seconds: float, present: Callable[[], bool]
-    ) -> Word | Order | None:
-        """Return what the launcher must hear, or a job that it now holds; None if nothing came within the wait.
+    ) -> Command | Order | None:
+        """Return the command for the launcher, or a job that it now holds; None if nothing came within the wait.
 
         `scope` is that of the key that was sent: without `any` in it, there is no job.
 
@@ -49,13 +49,13 @@ class JobPolls:
         allows the launcher no job now, None is returned after a pause: it gives up after three errors. Raises
         Unavailable.
         """
-        word: Word | None = None
+        command: Command | None = None
         just_read: JobLauncher | None = launcher
 
-        def has_word() -> bool:
-            nonlocal word, just_read
-            word, just_read = self._word(launcher, just_read), None
-            return word is not None
+        def has_command() -> bool:
+            nonlocal command, just_read
+            command, just_read = self._command(launcher, just_read), None
+            return command is not None
 
         claimant = Claimant(
             launcher.holder,
@@ -65,16 +65,16 @@ class JobPolls:
         )
         order = None
         try:
-            order = self.claims.next(claimant, self._until_repeat(launcher, wait_seconds), present, has_word)
+            order = self.claims.next(claimant, self._until_repeat(launcher, wait_seconds), present, has_command)
         except QuotaExceeded:
-            if not has_word():
+            if not has_command():
                 self.claims.arrivals.hold_back(claimant.lanes, claimant.holder)
-        if word is None:
+        if command is None:
             return order
-        self._note_sent(launcher, word)
-        return word
+        self._note_sent(launcher, command)
+        return command
 
-    def _word(self, launcher: JobLauncher, just_read: JobLauncher | None) -> Word | None:
+    def _command(self, launcher: JobLauncher, just_read: JobLauncher | None) -> Command | None:
         to_stop = [order.id for order in self.launchers.store.held_by(launcher.holder, to_stop=True)]
         if job_ids := stops_to_send(launcher, to_stop, self.clock()):
             return StopJobs(job_ids)
@@ -88,14 +88,14 @@ class JobPolls:
         repeat_in = (launcher.stops_sent_at + REPEAT_STOPS - self.clock()).total_seconds()
         return min(wait_seconds, repeat_in) if repeat_in > 0 else wait_seconds
 
-    def _note_sent(self, launcher: JobLauncher, word: Word) -> None:
-        if isinstance(word, Deregistered):
+    def _note_sent(self, launcher: JobLauncher, command: Command) -> None:
+        if isinstance(command, Deregistered):
             self.launchers.remove(launcher)
             return
         sent_at = self.clock()
 
         def note(stored: JobLauncher) -> JobLauncher:
-            return replace(stored, stops_sent=word.job_ids, stops_sent_at=sent_at)
+            return replace(stored, stops_sent=command.job_ids, stops_sent_at=sent_at)
 
         with suppress(NotFound):
             self.launchers.records.change(launcher.id, note)

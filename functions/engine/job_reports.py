@@ -68,7 +68,7 @@ class JobReports:
         """
         launcher = self.launchers.require(launcher_id, account, stale_after)
         try:
-            seen = self.store.look(job_id)
+            seen = self.store.read(job_id)
         except NotFound:
             raise NotFound(NO_JOB) from None
         if seen.order.kind is not OrderKind.SESSION:

@@ -90,7 +90,7 @@ class LateWorkers:
         changed order. Raises NotFound, ImpossibleReport, Unavailable.
         """
         for _ in range(TRIES):
-            seen = self.store.look(order_id)
+            seen = self.store.read(order_id)
             order = seen.order
             if order.kind is not OrderKind.CAPACITY:
                 raise NotFound("There is no such capacity order.")

@@ -80,7 +80,7 @@ class Leases:
 
         Raises NotFound, also for an order that this launcher never held, LeaseLost, WrongState, Unavailable.
         """
-        seen = self.store.look(order_id)
+        seen = self.store.read(order_id)
         require_has_held(seen.order, report.launcher or "")
         if isinstance(report, Start) and seen.order.kind is OrderKind.CAPACITY:
             raise WrongState("Only its worker reports that a capacity order runs.", state=seen.order.state)
@@ -130,7 +130,7 @@ class Leases:
 
         Raises NotFound, LeaseLost, WrongState, Unavailable.
         """
-        seen = self.store.look(order_id)
+        seen = self.store.read(order_id)
         fence(seen.order, epoch)
         event = Start(request_ids.worker_started(epoch), epoch)
         try:
@@ -144,11 +144,11 @@ class Leases:
 
     def worker_progressed(self, order_id: str, report: Progress) -> Order:
         """Store what the worker has done so far, and return the order. Raises as `worker_started` does."""
-        return self.store.apply(order_id, report, self.clock(), self.store.look(order_id))
+        return self.store.apply(order_id, report, self.clock(), self.store.read(order_id))
 
     def worker_failed(self, order_id: str, report: Fail | Retry) -> Order:
         """Apply the worker's report that it failed, and return the order. Raises as `worker_started` does."""
-        order = self.store.apply(order_id, report, self.clock(), self.store.look(order_id))
+        order = self.store.apply(order_id, report, self.clock(), self.store.read(order_id))
         reach(Point.CALLBACK_FAILED)
         self.outputs.abandon(order)
         if order.final:

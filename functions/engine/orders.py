@@ -160,7 +160,7 @@ class Orders:
 
 def require_owned(store: OrderStore, order_id: str, owner: str | None) -> Snapshot:
     """Return the order as it is now. Raises NotFound, also if the order belongs to another account."""
-    seen = store.look(order_id)
+    seen = store.read(order_id)
     if owner is not None and seen.order.account != owner:
         raise NotFound("There is no such order.")
     return seen

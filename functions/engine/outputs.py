@@ -92,7 +92,7 @@ class Outputs:
         that a repeat succeeds even if the output has been removed since. Raises NotFound, LeaseLost, WrongState,
         Conflict if parts or the object are missing or differ, Unavailable.
         """
-        seen, now = self.store.look(order_id), self.clock()
+        seen, now = self.store.read(order_id), self.clock()
         fence(seen.order, epoch)
         _require_output(seen.order)
         event = Succeed(request_id, epoch, output, metrics)
@@ -159,7 +159,7 @@ class Outputs:
 
     def _require_open(self, order_id: str, epoch: int) -> Order:
         """Return the order, which accepts an upload at this epoch. Raises NotFound, LeaseLost, Conflict, WrongState."""
-        order = self.store.look(order_id).order
+        order = self.store.read(order_id).order
         fence(order, epoch)
         _require_output(order)
         if order.final:

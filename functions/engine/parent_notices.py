@@ -72,8 +72,8 @@ class ParentNotices:
     def settle(self, order: Order) -> None:
         """Do what the end of a job asks for; nothing if the order has not ended, or is not an agent's job.
 
-        Its session is finished, its parent hears of it, and the session itself hears of its children's ends. A failure
-        is logged: the sweep goes on with the rest.
+        Its session is finished, its parent is notified, and so is the session of its children's ends. A failure is
+        logged: the sweep goes on with the rest.
         """
         if not order.final or not isinstance(order.spec, SessionSpec):
             return
@@ -96,7 +96,7 @@ class ParentNotices:
             _postponed(parent, refusal)
 
     def remove_all(self, account: str) -> None:
-        """Remove what the account's sessions still wait to hear, so that no job resumes them. Raises Unavailable."""
+        """Remove the account's notices and mailboxes, so that no job resumes its sessions. Raises Unavailable."""
         for notice in until_none_is_left(self.notices, account):
             self.notices.take(notice.order_id)
         for mailbox in until_none_is_left(self.mailboxes, account):
@@ -108,8 +108,8 @@ class ParentNotices:
         Return the numbers of `created` jobs and of `records_forgotten`. Raises Unavailable.
         """
         moved = run_all(self._settle, self.notices.before("check_at", self.clock(), limit), SWEEP_SECONDS)
-        looked = run_all(self._look, self.mailboxes.before("check_at", self.clock(), limit), SWEEP_SECONDS)
-        return sum((*moved, *looked), start=Counter[str]())
+        checked = run_all(self._check, self.mailboxes.before("check_at", self.clock(), limit), SWEEP_SECONDS)
+        return sum((*moved, *checked), start=Counter[str]())
 
     def _settle(self, notice: Notice) -> Counter[str]:
         """Move the notice to its parent's mailbox if its job has ended, and deliver it if the parent is idle."""
@@ -138,7 +138,7 @@ class ParentNotices:
             self.notices.change(notice.order_id, lambda stored: replace(stored, check_at=check_at))
         return Counter()
 
-    def _look(self, mailbox: Mailbox) -> Counter[str]:
+    def _check(self, mailbox: Mailbox) -> Counter[str]:
         """Deliver what waits in a mailbox that is due; remove it if nothing does."""
         if not mailbox.empty:
             return self._deliver(mailbox)
@@ -146,7 +146,7 @@ class ParentNotices:
         return Counter(records_forgotten=int(removed is not None))
 
     def _deliver(self, mailbox: Mailbox) -> Counter[str]:
-        """Create the job that resumes the parent, if it is idle; else look again later."""
+        """Create the job that resumes the parent, if it is idle; else check again later."""
         if mailbox.empty:
             return Counter()
         now, key = self.clock(), mailbox_id(mailbox.account, mailbox.parent)
@@ -155,7 +155,7 @@ class ParentNotices:
             check_at = later(mailbox.since or now, now)
             self.mailboxes.change(key, lambda stored: replace(stored, check_at=check_at))
             return Counter()
-        # If it has changed since before the look at the parent, another delivery may have created a job meanwhile.
+        # If it has changed since before the parent was read, another delivery may have created a job meanwhile.
         fixed = with_sending(mailbox)
         stored = self.mailboxes.change(key, lambda stored: fixed if stored == mailbox else stored)
         if stored != fixed:

@@ -101,9 +101,9 @@ class Pools:
         pool = pool or self._without_target(NOBODY, datacenter, node_size)
         return pool if pool.standing else replace(pool, reason=reason)
 
-    def look(self, goals: Sequence[Goal]) -> list[PoolStatus]:
+    def status(self, goals: Sequence[Goal]) -> list[PoolStatus]:
         """Return the status of each pool. Raises Unavailable if one could not be read."""
-        return self._with_eligible(self._each(self._look_at, goals))
+        return self._with_eligible(self._each(self._status_of, goals))
 
     def fill(self, goals: Sequence[Goal]) -> list[PoolStatus]:
         """Bring each pool to its goal, and return the status after that. Raises Unavailable if one could not be read.
@@ -182,7 +182,7 @@ class Pools:
             counts.update(pools=1, created=status.orders.created, released=status.orders.released)
         return counts
 
-    def _look_at(self, goal: Goal) -> PoolStatus:
+    def _status_of(self, goal: Goal) -> PoolStatus:
         return PoolStatus(goal, self.order_sets.read([member.order_id for member in goal.pool.members]))
 
     def _each(self, work: Callable[[Goal], PoolStatus], goals: Sequence[Goal]) -> list[PoolStatus]:

@@ -26,11 +26,11 @@ from shared.log_events import LogEvent
 
 MAX_REMEMBERED: Final = 4096
 """How many accounts, and how many launchers, an instance remembers."""
-KEPT: Final = timedelta(seconds=5)
+COUNT_TTL: Final = timedelta(seconds=5)
 """How long a count is kept."""
-KEPT_IF_FAR_BELOW: Final = timedelta(seconds=30)
+LOW_COUNT_TTL: Final = timedelta(seconds=30)
 """How long a count is kept that is below half of its quota."""
-COUNT_AGAIN: Final = timedelta(seconds=1)
+MIN_RECOUNT_AGE: Final = timedelta(seconds=1)
 """The age from which a count is asked for again before a request is refused for it."""
 BURST_SECONDS: Final = 20.0
 """An account that has created nothing for so long may create at once what it could have created in this time."""
@@ -44,7 +44,7 @@ RETRY_SECONDS: Final[Mapping[Quota, int]] = {
     Quota.ACCOUNT_HELD_ORDERS: 10,
 }
 """When a refused request may be sent again: nobody knows when an order ends."""
-LOG_AGAIN: Final = timedelta(minutes=1)
+LOG_INTERVAL: Final = timedelta(minutes=1)
 """How often a used-up quota of one account or launcher is logged, however many requests are refused."""
 
 log = structlog.get_logger()
@@ -144,11 +144,11 @@ class Refusals:
         self._logged_at: LRUCache[tuple[Quota, str], datetime] = LRUCache(MAX_REMEMBERED)
 
     def exceeded(self, quota: Quota, used_by: str, message: str, retry_seconds: int | None = None) -> QuotaExceeded:
-        """Return the refusal, and log that the quota is used up, unless that was logged within LOG_AGAIN."""
+        """Return the refusal, and log that the quota is used up, unless that was logged within LOG_INTERVAL."""
         now = self._clock()
         with self._lock:
             at = self._logged_at.get((quota, used_by))
-            due = at is None or now - at >= LOG_AGAIN
+            due = at is None or now - at >= LOG_INTERVAL
             if due:
                 self._logged_at[quota, used_by] = now
         if due:
@@ -170,8 +170,8 @@ class Count:
         """Return the number; count again if it is old for its distance to `most`, or if `more` would exceed that."""
         with self._lock:
             age = timedelta.max if self._counted_at is None else now - self._counted_at
-            kept = KEPT_IF_FAR_BELOW if self._number < most / 2 else KEPT
-            if age >= kept or (age >= COUNT_AGAIN and self._number + more > most):
+            ttl = LOW_COUNT_TTL if self._number < most / 2 else COUNT_TTL
+            if age >= ttl or (age >= MIN_RECOUNT_AGE and self._number + more > most):
                 self._number = self._count()
                 self._counted_at = now
             return self._number

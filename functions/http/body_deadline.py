@@ -17,8 +17,8 @@ from functions.http.parsing import BODY_SECONDS, BodyTooSlow
 
 CROWDED_SECONDS: Final = 0.5
 """How long a body may take while many bodies are awaited."""
-LOOK_SECONDS: Final = 0.2
-"""The time between two looks at the bodies that are awaited."""
+POLL_SECONDS: Final = 0.2
+"""The time between two checks of the bodies that are awaited."""
 
 
 @dataclass(slots=True)
@@ -77,7 +77,7 @@ class BodyDeadline:
         """Look at the awaited bodies again and again, until there are none."""
         pause = threading.Event()
         while True:
-            pause.wait(LOOK_SECONDS)
+            pause.wait(POLL_SECONDS)
             self.end_overdue()
             with self._lock:
                 if not self._awaited:

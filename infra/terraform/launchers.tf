@@ -1,4 +1,4 @@
-# What a pool's launchers need to hear bells: an account that may pull from the pool's own subscription and do nothing else,
+# What a pool's launchers need to receive bells: an account that may pull from the pool's own subscription and do nothing else,
 # a way to act as it without a downloaded key, and the settings and credentials that `launchyard launcher install` takes.
 # Orders are claimed over HTTPS with a launcher's key, which Terraform never sees. Launchers of a pool without subject and
 # public_key cannot pull: they poll, and nothing is made for them here, because bells that nobody pulls pile up.

@@ -105,7 +105,7 @@ locals {
       title    = "Bells not rung"
       severity = "WARNING"
       query    = "sum(increase(${local.promql.bells_not_rung}{${local.of_run}}[15m])) > 5"
-      meaning  = "Pub/Sub has not taken bells for several sweeps: launchers that hear bells get no orders."
+      meaning  = "Pub/Sub has not taken bells for several sweeps: launchers that receive bells get no orders."
       first    = "Look at Pub/Sub's status, and at whether the topic ${var.name}-doorbell exists and the sweep's account may publish to it."
     }
   }

@@ -211,7 +211,7 @@ variable "point_in_time_recovery" {
 }
 
 variable "pools" {
-  description = "The pools of launchers by name. A pool's launchers hear the bells of its datacenter and of the kinds of orders that it takes: capacity (of node_sizes, or of all), export, task, session. secrets is for pools that may have your secrets; labels are those of sessions. subject is the hosts' identity at the issuer of workload_identity; public_key is the certificate (PEM) of a key pair that is made on the host. With neither of the two, its launchers poll over HTTPS."
+  description = "The pools of launchers by name. A pool's launchers receive the bells of its datacenter and of the kinds of orders that it takes: capacity (of node_sizes, or of all), export, task, session. secrets is for pools that may have your secrets; labels are those of sessions. subject is the hosts' identity at the issuer of workload_identity; public_key is the certificate (PEM) of a key pair that is made on the host. With neither of the two, its launchers poll over HTTPS."
   type = map(object({
     datacenter = string
     kinds      = set(string)

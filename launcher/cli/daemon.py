@@ -54,7 +54,7 @@ def run(
     providers: Annotated[
         Flag,
         typer.Option(
-            help="baremetal, gcp, fly, or several with commas: the first that can makes exports and tasks. "
+            help="baremetal, gcp, fly, or several with commas: the first that can runs exports and tasks. "
             "(env LAUNCHYARD_PROVIDERS, LAUNCHER_PROVIDERS; default: baremetal)"
         ),
     ] = None,
@@ -68,7 +68,7 @@ def run(
     node_size: Annotated[
         Flag,
         typer.Option(
-            help="Capacity of this size only, and no work: tiny, standard or llm. "
+            help="Capacity of this size only, and no exports or tasks: tiny, standard or llm. "
             "(env LAUNCHYARD_NODE_SIZE, LAUNCHER_NODE_SIZE; default: any)"
         ),
     ] = None,
@@ -76,7 +76,7 @@ def run(
         Flag,
         typer.Option(
             help="Seconds between two claims that brought nothing, at least 2. (env LAUNCHYARD_POLL_SECONDS, "
-            "LAUNCHER_POLL_SECONDS; default: up to 1, for a claim itself waits 5)"
+            "LAUNCHER_POLL_SECONDS; default: up to 1, because a claim itself waits 5)"
         ),
     ] = None,
     one_shot: Annotated[

@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from launcher.daemon.bells import BellListener, BellsUnavailable, Heard
+from launcher.daemon.bells import BellListener, BellsUnavailable, DeliveredBell
 from launcher.host.clock import Clock
 from launcher.orders.admission import Admission
 from launcher.orders.assignments import Assignments
@@ -55,86 +55,86 @@ class DoorbellLoop:
     def run(self) -> None:
         """Pull bells, never more than there is room for, until admission closes."""
         while (room := self._admission.await_room(self._claims.lanes)) > 0:
-            self._clock.pause(self._hear(room), self._admission.closed)
+            self._clock.pause(self._pull(room), self._admission.closed)
 
-    def _hear(self, most: int) -> float:
+    def _pull(self, most: int) -> float:
         """Pull bells once and answer each; return the seconds to wait before the next time."""
         try:
-            bells = self._listener.hear(most)
+            bells = self._listener.pull(most)
         except BellsUnavailable as error:
             self._bell_outage.failed(error)
             return self._bell_backoff.next()
         self._bell_outage.answered()
         self._bell_backoff.reset()
         wait = 0.0
-        for heard in bells:
+        for delivered in bells:
             if wait > 0:  # the control plane does not answer claims now
-                self._give_back(heard, timedelta(seconds=wait))
+                self._give_back(delivered, timedelta(seconds=wait))
             else:
-                wait = self._answer(heard)
+                wait = self._answer(delivered)
         return wait
 
-    def _answer(self, heard: Heard) -> float:
+    def _answer(self, delivered: DeliveredBell) -> float:
         """Claim the bell's order and begin it; return the seconds to wait if the control plane does not answer."""
-        if self._polled.find(heard.bell.lane) is not None:
-            self._acknowledge(heard)
+        if self._polled.find(delivered.bell.lane) is not None:
+            self._acknowledge(delivered)
             return 0
-        lane = self._claims.lanes.find(heard.bell.lane)
+        lane = self._claims.lanes.find(delivered.bell.lane)
         if lane is None:
-            self._give_back(heard, FOREIGN)
+            self._give_back(delivered, FOREIGN)
             return 0
         room = self._admission.reserve(lane)
         if room is None:
-            self._give_back(heard, AT_ONCE if self._admission.closed.is_set() else NO_ROOM)
+            self._give_back(delivered, AT_ONCE if self._admission.closed.is_set() else NO_ROOM)
             return 0
         asked_at = self._clock.monotonic()
         try:
-            claimed = self._claims.by_id(heard.bell.order_id)
+            claimed = self._claims.by_id(delivered.bell.order_id)
         except OtherVersion as error:  # only this order is affected: other bells do not wait
             self._admission.free(room)
             self._unreadable.failed(error)
-            self._give_back(heard, UNREADABLE)
+            self._give_back(delivered, UNREADABLE)
             return 0
         except (Unreachable, Refused) as error:
             self._admission.free(room)
             if isinstance(error, Refused) and error.code == BEYOND_SCOPE:  # other bells do not wait
-                self._give_back(heard, FOREIGN)
+                self._give_back(delivered, FOREIGN)
                 return 0
-            return self._claim_failed(heard, error)
+            return self._claim_failed(delivered, error)
         self._outage.answered()
         self._backoff.reset()
         if claimed is None:
             self._admission.free(room)
         else:
             self._assignments.begin(claimed, room, asked_at)
-        self._acknowledge(heard)
+        self._acknowledge(delivered)
         return 0
 
-    def _claim_failed(self, heard: Heard, error: Exception) -> float:
+    def _claim_failed(self, delivered: DeliveredBell, error: Exception) -> float:
         self._outage.failed(error)
         seconds = self._backoff.next(error)
-        self._give_back(heard, timedelta(seconds=seconds))
+        self._give_back(delivered, timedelta(seconds=seconds))
         return seconds
 
-    def _acknowledge(self, heard: Heard) -> None:
+    def _acknowledge(self, delivered: DeliveredBell) -> None:
         try:
-            self._listener.acknowledge(heard)
+            self._listener.acknowledge(delivered)
         except BellsUnavailable as error:
             log.warning(
                 LogEvent.BELL_NOT_ACKNOWLEDGED,
                 message="The broker did not take the acknowledgement of a bell: it delivers the bell again.",
-                order_id=heard.bell.order_id,
+                order_id=delivered.bell.order_id,
                 error=str(error),
             )
         reach(Point.LAUNCHER_ACKNOWLEDGED)
 
-    def _give_back(self, heard: Heard, after: timedelta) -> None:
+    def _give_back(self, delivered: DeliveredBell, after: timedelta) -> None:
         try:
-            self._listener.give_back(heard, after)
+            self._listener.give_back(delivered, after)
         except BellsUnavailable as error:
             log.warning(
                 LogEvent.BELL_NOT_GIVEN_BACK,
                 message="The broker did not take a bell back: it delivers the bell again later than asked.",
-                order_id=heard.bell.order_id,
+                order_id=delivered.bell.order_id,
                 error=str(error),
             )

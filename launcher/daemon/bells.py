@@ -13,7 +13,7 @@ class BellsUnavailable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class DeliveredBell:
     """A bell as it was delivered; `receipt` is the broker's name for this delivery."""
 
     bell: Bell
@@ -23,17 +23,17 @@ class Heard:
 class BellListener(Protocol):
     """Pulls bells. A launcher pulls only as many as it has room for."""
 
-    def hear(self, most: int) -> Sequence[Heard]:
+    def pull(self, most: int) -> Sequence[DeliveredBell]:
         """Wait some seconds for bells, and return at most `most` of them, or none. Malformed ones are left out.
 
         A bell that is neither acknowledged nor given back is delivered again after half a minute. Raises
         BellsUnavailable.
         """
 
-    def acknowledge(self, heard: Heard) -> None:
+    def acknowledge(self, delivered: DeliveredBell) -> None:
         """Acknowledge the bell at the broker. Raises BellsUnavailable; then the bell may be delivered again."""
 
-    def give_back(self, heard: Heard, after: timedelta) -> None:
+    def give_back(self, delivered: DeliveredBell, after: timedelta) -> None:
         """Have the bell delivered again, to any launcher, `after` a time of at most 10 minutes.
 
         Raises BellsUnavailable; then the broker delivers it again at its own time.

@@ -57,7 +57,7 @@ class Events:
         self._queue: SimpleQueue[Event] = SimpleQueue()
         self._going = False
 
-    def hear_signals(self) -> None:
+    def receive_signals(self) -> None:
         for number in (signal.SIGINT, *heeded()):
             signal.signal(number, lambda received, _frame: self.put(signal.Signals(received)))
 

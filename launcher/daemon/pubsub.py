@@ -14,11 +14,11 @@ from google.api_core.exceptions import DeadlineExceeded, GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.pubsub_v1 import SubscriberClient
 
-from launcher.daemon.bells import BellsUnavailable, Heard
+from launcher.daemon.bells import BellsUnavailable, DeliveredBell
 from shared.log_events import LogEvent
 from shared.wire.bell import MalformedBell, from_attributes
 
-HEAR_SECONDS: Final = 5.0
+PULL_SECONDS: Final = 5.0
 """How long one request waits for bells, and therefore how long a shutdown may wait for it."""
 ANSWER_SECONDS: Final = 10.0
 AT_ONCE: Final = timedelta()
@@ -32,26 +32,26 @@ class PubSubListener:
     def __init__(self, subscriber: SubscriberClient, subscription_path: str) -> None:
         self._subscriber, self._subscription = subscriber, subscription_path
 
-    def hear(self, most: int) -> Sequence[Heard]:
+    def pull(self, most: int) -> Sequence[DeliveredBell]:
         request = {"subscription": self._subscription, "max_messages": most}
         try:
-            answer = self._subscriber.pull(request=request, timeout=HEAR_SECONDS, retry=None)
+            answer = self._subscriber.pull(request=request, timeout=PULL_SECONDS, retry=None)
         except DeadlineExceeded:
             return []
         except (GoogleAPIError, GoogleAuthError) as error:
             raise BellsUnavailable("Bells cannot be received now.") from error
-        return [heard for received in answer.received_messages if (heard := self._read(received)) is not None]
+        return [delivered for received in answer.received_messages if (delivered := self._read(received)) is not None]
 
-    def acknowledge(self, heard: Heard) -> None:
-        _answer(self._subscriber.acknowledge, subscription=self._subscription, ack_ids=[heard.receipt])
+    def acknowledge(self, delivered: DeliveredBell) -> None:
+        _answer(self._subscriber.acknowledge, subscription=self._subscription, ack_ids=[delivered.receipt])
 
-    def give_back(self, heard: Heard, after: timedelta) -> None:
-        self._deliver_again(heard.receipt, after)
+    def give_back(self, delivered: DeliveredBell, after: timedelta) -> None:
+        self._deliver_again(delivered.receipt, after)
 
-    def _read(self, received: Any) -> Heard | None:
+    def _read(self, received: Any) -> DeliveredBell | None:
         """Read a message. Give a malformed one back: after several deliveries, it becomes a dead letter."""
         try:
-            return Heard(from_attributes(received.message.attributes), received.ack_id)
+            return DeliveredBell(from_attributes(received.message.attributes), received.ack_id)
         except MalformedBell:
             if received.delivery_attempt <= 1:
                 log.warning(

@@ -38,7 +38,7 @@ MAX_LOG_MIB: Final = 16
 """The size at which a machine's log loses its first half."""
 LOGS_SECONDS: Final = 5.0
 """How long to wait for the writer of an ended machine's logs, which has a pipe to empty."""
-LOOK_SECONDS: Final = 0.01
+POLL_SECONDS: Final = 0.01
 MIB: Final = 1 << 20
 BLOCK: Final = 512
 """Bytes of a block as stat(2) counts them."""
@@ -120,7 +120,7 @@ class VmDirectory:
                         vm=self.manifest.vm,
                     )
                     return
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
         finally:
             os.close(folder)
 

@@ -177,7 +177,7 @@ class Assignment:
         events = select.poll()
         for descriptor in (*descriptors, self.open()):
             events.register(descriptor, select.POLLIN)
-        while not (happened := dict(events.poll(self._next_look() * 1000))):
+        while not (happened := dict(events.poll(self._next_check() * 1000))):
             if self.lease_left() <= 0:
                 self.stop(StopReason.LEASE_LOST)
         return happened.keys()
@@ -187,8 +187,8 @@ class Assignment:
         if self._wake_up is not None:
             os.eventfd_write(self._wake_up, 1)
 
-    def _next_look(self) -> float:
-        """Return the seconds until the next look at the lease: a lease that never expires may get an end."""
+    def _next_check(self) -> float:
+        """Return the seconds until the lease is checked again: a lease that never expires may get an end."""
         return min(max(self.lease_left(), 0), self._lease.seconds * (1 - SAFETY_MARGIN))
 
     def _record(self) -> None:

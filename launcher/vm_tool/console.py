@@ -10,7 +10,7 @@ from launcher.machines.port import MachineState
 from launcher.providers.process.identity import state_of
 from shared.guest.console import MEASURE, REGISTERS, UP
 
-LOOK_SECONDS: Final = 2.0
+POLL_SECONDS: Final = 2.0
 WAIT_SECONDS: Final = 120.0
 USER_ADDRESS: Final = "10.0.2.15"
 """The guest's address in QEMU's user network (worker/guest/init)."""
@@ -49,7 +49,7 @@ def await_words(
     directory: VmDirectory, words: re.Pattern[str], seconds: float, pause: Callable[[float], None]
 ) -> re.Match[str]:
     """Look every two seconds. Raises ConsoleSilent if the machine ends first, or the time is over."""
-    for _ in range(max(int(seconds / LOOK_SECONDS), 1)):
+    for _ in range(max(int(seconds / POLL_SECONDS), 1)):
         ended = state_of(directory) is not MachineState.RUNS  # checked first, so that its last output is read, too
         if ended:
             directory.await_logs()
@@ -58,7 +58,7 @@ def await_words(
             return found
         if ended:
             raise ConsoleSilent(f"The machine ended. Its last output: {console[-TAIL_LENGTH:].strip()}")
-        pause(LOOK_SECONDS)
+        pause(POLL_SECONDS)
     raise ConsoleSilent(
         f"Nothing came within {seconds:.0f} s. Its last output: {read(directory)[-TAIL_LENGTH:].strip()}"
     )

@@ -45,7 +45,7 @@ class Ages:
         """In seconds, for every orphan that was ever seen."""
         return dict(self._longest)
 
-    def look(self, now: float, names: Iterable[str]) -> None:
+    def observe(self, now: float, names: Iterable[str]) -> None:
         """Record the orphans of this moment; `now` is in seconds, and never decreases."""
         self._since = {name: self._since.get(name, now) for name in names}
         for name, since in self._since.items():

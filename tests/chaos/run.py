@@ -43,7 +43,7 @@ from tests.harness.processes import ignore_signals
 
 WORKERS: Final = 48
 """How many actions are carried out at the same time: they mostly wait for answers, and for frozen launchers."""
-LOOK_SECONDS: Final = 2.0
+POLL_SECONDS: Final = 2.0
 
 
 def run(terms: Terms, home: Path, settle_seconds: float) -> Report:
@@ -59,7 +59,7 @@ def run(terms: Terms, home: Path, settle_seconds: float) -> Report:
                 deployment.end_faults()
                 begun = time.monotonic()
                 settling = _Settling(deployment, clients, disruptions)
-                storm.await_end(settle_seconds, settling.look)
+                storm.await_end(settle_seconds, settling.observe)
                 disruptions.kill_launcher(0, 0, sure=True)  # nothing else happens now: its machines are adopted
                 clients.place(last(terms))
                 remains, verdict = settling.run(begun + settle_seconds, over)
@@ -100,11 +100,11 @@ class _Storm:
             self._under_way.append(self._pool.submit(self._carry_out, timed.action))
         self._over.wait(max(0.0, begun + seconds - time.monotonic()))
 
-    def await_end(self, seconds: float, look: Callable[[], object]) -> None:
-        """Wait until every action has ended, at most so long, and look meanwhile. Raises what an action raised."""
+    def await_end(self, seconds: float, observe: Callable[[], object]) -> None:
+        """Wait until every action has ended, at most so long, and observe meanwhile. Raises what an action raised."""
         deadline = time.monotonic() + seconds
-        while wait(self._under_way, LOOK_SECONDS).not_done and time.monotonic() < deadline:
-            look()
+        while wait(self._under_way, POLL_SECONDS).not_done and time.monotonic() < deadline:
+            observe()
         for future in (future for future in self._under_way if future.done()):
             future.result()
 
@@ -144,24 +144,24 @@ class _Settling:
         self._ages = Ages()
 
     def run(self, deadline: float, over: threading.Event) -> tuple[Remains, Verdict]:
-        """Return the last look and its verdict: no violation that may pass is left, or the deadline has passed."""
+        """Return the last observation and its verdict: no violation may pass any more, or the deadline has passed."""
         while True:
             out_of_time = time.monotonic() > deadline
-            remains = self.look()
+            remains = self.observe()
             if out_of_time or not unsettled(remains.asked, remains.orders, remains.keys):
                 remains = self._with_what_takes_long(remains)
                 verdict = check(remains)
                 if out_of_time or not verdict.may_pass:
                     return remains, verdict
-            over.wait(LOOK_SECONDS)
+            over.wait(POLL_SECONDS)
 
-    def look(self) -> Remains:
+    def observe(self) -> Remains:
         """Return everything but what takes long to read."""
         deployment, terms = self._deployment, self._deployment.terms
         processes = tuple(seen for _, seen in machines.processes(deployment.home, terms.run))
         directories = tuple(machines.directories(deployment.home))
         stored = deployment.store.read()
-        self._ages.look(time.monotonic(), orphans(stored.orders.values(), processes, directories))
+        self._ages.observe(time.monotonic(), orphans(stored.orders.values(), processes, directories))
         return Remains(
             asked=self._clients.asked(),
             orders=stored.orders,

@@ -19,7 +19,7 @@ DETACHES: Final = 'setsid sleep 900 </dev/null >/dev/null 2>&1 & echo "$1"; exec
 """Leaves a child in a session of its own, which outlives the run unless the launcher ends it with its machine."""
 EXPORTS, CAPACITIES, FAILURES, DETACHED, CANCELS = 0.15, 0.06, 0.05, 0.05, 0.10
 """Shares of all orders."""
-KEPT: Final = (0.05, 0.25, 0.5, 0.75)
+KEPT_SHARES: Final = (0.05, 0.25, 0.5, 0.75)
 """How far into the storm those capacity orders are placed that are to run at the end."""
 GUARANTEED: Final = ((0.02, FAILS, "0.5"), (0.2, DETACHES, "2"), (0.3, FAILS, "0.5"), (0.66, DETACHES, "15"))
 """How far into the storm which tasks are placed whatever the seed, so that every run has orders to requeue and detached
@@ -177,7 +177,7 @@ def last(terms: Terms) -> PlannedOrder:
 
 
 def _orders(terms: Terms, chance: random.Random) -> Iterator[Timed]:
-    kept = {int(terms.orders * share) for share in KEPT}
+    kept = {int(terms.orders * share) for share in KEPT_SHARES}
     sure = {int(terms.orders * share): task for share, *task in GUARANTEED}
     for number in range(terms.orders):
         at = terms.seconds * number / terms.orders

@@ -18,7 +18,7 @@ from emulators.fakes.tdx_quote import TdxQuote
 from emulators.fakes.trust_authority import VALID, LocalTrustAuthority, any_key
 from emulators.processes import LOOPBACK, free_port
 from emulators.serving import serving
-from functions.adapters.published_keys import LOOK_AGAIN, REMEMBERED, TRY_AGAIN, PublishedKeys
+from functions.adapters.published_keys import FETCH_INTERVAL, REMEMBERED, RETRY_DELAY, PublishedKeys
 from functions.adapters.trust_authority import SKEW, TrustAuthority
 from functions.domain.agents import Measured
 from functions.domain.refusals import Forbidden, Malformed, Unavailable
@@ -224,7 +224,7 @@ def test_a_new_key_is_found_when_a_token_names_it(
 ) -> None:
     appraiser.measured(authority.appraise(QUOTE), NOW)
     authority.rotate()
-    timer.seconds += LOOK_AGAIN
+    timer.seconds += FETCH_INTERVAL
 
     assert appraiser.measured(authority.appraise(QUOTE), NOW) == MEASURED
     assert authority.asked == ["/certs"] * 2
@@ -237,7 +237,7 @@ def test_unknown_names_are_fetched_every_30_seconds_at_most(
     for _ in range(20):
         with pytest.raises(Forbidden, match="does not publish"):
             appraiser.measured(stranger.appraise(QUOTE), NOW)
-        timer.seconds += LOOK_AGAIN / 10
+        timer.seconds += FETCH_INTERVAL / 10
 
     assert authority.asked == ["/certs"] * 2
 
@@ -261,7 +261,7 @@ def test_without_its_keys_no_token_is_accepted_or_refused(
     assert authority.asked == ["/certs"]
 
     authority.away = False
-    timer.seconds += TRY_AGAIN
+    timer.seconds += RETRY_DELAY
     assert appraiser.measured(token, NOW) == MEASURED
 
 

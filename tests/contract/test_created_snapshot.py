@@ -24,7 +24,7 @@ def orders(request: pytest.FixtureRequest) -> OrderStore:
 
 def test_a_create_returns_the_order_as_it_can_be_looked_up(orders: OrderStore) -> None:
     order = an_order()
-    assert orders.create(order, a_key(order)) == orders.look(order.id)
+    assert orders.create(order, a_key(order)) == orders.read(order.id)
 
 
 def test_the_same_create_again_returns_the_order_as_it_is_now(orders: OrderStore) -> None:
@@ -32,7 +32,7 @@ def test_the_same_create_again_returns_the_order_as_it_is_now(orders: OrderStore
     orders.create(order, a_key(order, "key"))
     orders.apply(order.id, a_claim(), NOW)
 
-    assert orders.create(replace(an_order(), id="another"), a_key(order, "key")) == orders.look(order.id)
+    assert orders.create(replace(an_order(), id="another"), a_key(order, "key")) == orders.read(order.id)
 
 
 def test_the_order_of_a_key_is_found_as_it_is_now(orders: OrderStore) -> None:
@@ -42,7 +42,7 @@ def test_the_order_of_a_key_is_found_as_it_is_now(orders: OrderStore) -> None:
     orders.create(order, key)
     orders.apply(order.id, a_claim(), NOW)
 
-    assert orders.created_with(key) == orders.look(order.id)
+    assert orders.created_with(key) == orders.read(order.id)
     assert orders.created_with(replace(key, account="globex")) is None
 
 

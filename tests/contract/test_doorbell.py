@@ -20,7 +20,7 @@ from functions.domain.refusals import Unavailable
 from functions.engine.outputs import Outputs
 from functions.engine.sweep import Sweep
 from functions.ports import Doorbell
-from launcher.daemon.bells import BellListener, BellsUnavailable, Heard
+from launcher.daemon.bells import BellListener, BellsUnavailable, DeliveredBell
 from launcher.daemon.pubsub import PubSubListener
 from shared.log_events import LogEvent
 from shared.wire.bell import ORDER_ID, Bell
@@ -67,7 +67,7 @@ def memory() -> MemoryRig:
 @pytest.fixture
 def pubsub(pubsub_host: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[PubSubRig]:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", pubsub_host)
-    monkeypatch.setattr("launcher.daemon.pubsub.HEAR_SECONDS", 1.0)
+    monkeypatch.setattr("launcher.daemon.pubsub.PULL_SECONDS", 1.0)
     publisher, subscriber = PublisherClient(), SubscriberClient()
     yield PubSubRig(publisher, subscriber)
     publisher.stop()
@@ -92,14 +92,14 @@ def ring(rig: Rig, count: int) -> list[Bell]:
     return bells
 
 
-def hear(rig: Rig, count: int, most: int = 10) -> list[Heard]:
+def pull(rig: Rig, count: int, most: int = 10) -> list[DeliveredBell]:
     """Pull until this number of bells was delivered."""
-    heard: list[Heard] = []
+    delivered: list[DeliveredBell] = []
     deadline = time.monotonic() + MAX_SECONDS
-    while len(heard) < count:
-        assert time.monotonic() < deadline, f"heard only {heard}"
-        heard += rig.listener.hear(most)
-    return heard
+    while len(delivered) < count:
+        assert time.monotonic() < deadline, f"delivered only {delivered}"
+        delivered += rig.listener.pull(most)
+    return delivered
 
 
 def dead_letters(pubsub: PubSubRig) -> str:
@@ -110,72 +110,72 @@ def dead_letters(pubsub: PubSubRig) -> str:
 
 
 def until_dead(pubsub: PubSubRig, dead: str) -> tuple[list[Bell], list[PubsubMessage]]:
-    """Give back what is heard until there is a dead letter; return the bells that were heard, and the dead letters."""
-    heard: list[Bell] = []
+    """Give back what is delivered until there is a dead letter; return the delivered bells and the dead letters."""
+    delivered: list[Bell] = []
     deadline = time.monotonic() + MAX_SECONDS
     while time.monotonic() < deadline:
-        for one in pubsub.listener.hear(1):
-            heard.append(one.bell)
+        for one in pubsub.listener.pull(1):
+            delivered.append(one.bell)
             pubsub.listener.give_back(one, AT_ONCE)
         with suppress(DeadlineExceeded):
             answer = pubsub.subscriber.pull(request={"subscription": dead, "max_messages": 9}, timeout=0.5, retry=None)
             if answer.received_messages:
-                return heard, [received.message for received in answer.received_messages]
-    raise AssertionError(f"nothing died; heard {heard}")
+                return delivered, [received.message for received in answer.received_messages]
+    raise AssertionError(f"nothing died; delivered {delivered}")
 
 
-def names(heard: Sequence[Heard]) -> list[str]:
-    return sorted(one.bell.order_id for one in heard)
+def names(delivered: Sequence[DeliveredBell]) -> list[str]:
+    return sorted(one.bell.order_id for one in delivered)
 
 
-def test_a_bell_is_heard_with_all_its_attributes(rig: Rig) -> None:
+def test_a_bell_is_delivered_with_all_its_attributes(rig: Rig) -> None:
     [bell] = ring(rig, 1)
-    assert [one.bell for one in hear(rig, 1)] == [bell]
+    assert [one.bell for one in pull(rig, 1)] == [bell]
 
 
 def test_a_pull_without_bells_is_no_error(rig: Rig) -> None:
-    assert rig.listener.hear(1) == []
+    assert rig.listener.pull(1) == []
 
 
-def test_an_acknowledged_bell_is_not_heard_again_and_the_next_one_is(rig: Rig) -> None:
+def test_an_acknowledged_bell_is_not_delivered_again_and_the_next_one_is(rig: Rig) -> None:
     ring(rig, 1)
-    rig.listener.acknowledge(hear(rig, 1)[0])
+    rig.listener.acknowledge(pull(rig, 1)[0])
     [following] = ring(rig, 1)
-    assert [one.bell for one in hear(rig, 1)] == [following]
+    assert [one.bell for one in pull(rig, 1)] == [following]
 
 
-def test_a_bell_given_back_is_heard_again(rig: Rig) -> None:
+def test_a_bell_given_back_is_delivered_again(rig: Rig) -> None:
     [bell] = ring(rig, 1)
-    rig.listener.give_back(hear(rig, 1)[0], AT_ONCE)
-    assert [one.bell for one in hear(rig, 1)] == [bell]
+    rig.listener.give_back(pull(rig, 1)[0], AT_ONCE)
+    assert [one.bell for one in pull(rig, 1)] == [bell]
 
 
 def test_a_bell_given_back_for_later_does_not_come_before_the_others(rig: Rig) -> None:
     [bell] = ring(rig, 1)
-    rig.listener.give_back(hear(rig, 1)[0], timedelta(minutes=5))
+    rig.listener.give_back(pull(rig, 1)[0], timedelta(minutes=5))
     others = ring(rig, 3)
-    assert names(hear(rig, 3)) == sorted(other.order_id for other in others)
-    assert bell not in [one.bell for one in rig.listener.hear(10)]
+    assert names(pull(rig, 3)) == sorted(other.order_id for other in others)
+    assert bell not in [one.bell for one in rig.listener.pull(10)]
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_no_more_bells_are_heard_at_once_than_asked_for_and_none_is_lost(rig: Rig, most: int) -> None:
+def test_no_more_bells_are_delivered_at_once_than_asked_for_and_none_is_lost(rig: Rig, most: int) -> None:
     bells = ring(rig, 7)
-    heard: list[Heard] = []
+    delivered: list[DeliveredBell] = []
     deadline = time.monotonic() + MAX_SECONDS
-    while len(heard) < len(bells):
+    while len(delivered) < len(bells):
         assert time.monotonic() < deadline
-        some = rig.listener.hear(most)
+        some = rig.listener.pull(most)
         assert len(some) <= most
-        heard += some
-    assert names(heard) == sorted(bell.order_id for bell in bells)
+        delivered += some
+    assert names(delivered) == sorted(bell.order_id for bell in bells)
 
 
-def test_bells_are_heard_after_many_silent_times(rig: Rig) -> None:
+def test_bells_are_delivered_after_many_silent_times(rig: Rig) -> None:
     for _ in range(3):
-        assert rig.listener.hear(1) == []
+        assert rig.listener.pull(1) == []
     [bell] = ring(rig, 1)
-    assert [one.bell for one in hear(rig, 1)] == [bell]
+    assert [one.bell for one in pull(rig, 1)] == [bell]
 
 
 @pytest.mark.emulator
@@ -183,7 +183,7 @@ def test_bells_are_heard_after_many_silent_times(rig: Rig) -> None:
 def test_a_malformed_bell_is_never_passed_on_and_stops_nothing(pubsub: PubSubRig, attributes: dict[str, str]) -> None:
     pubsub.publisher.publish(pubsub.paths.topic, b"x", **attributes).result(MAX_SECONDS)
     [bell] = ring(pubsub, 1)
-    assert [one.bell for one in hear(pubsub, 1, most=1)] == [bell]
+    assert [one.bell for one in pull(pubsub, 1, most=1)] == [bell]
 
 
 @pytest.mark.emulator
@@ -192,9 +192,9 @@ def test_a_malformed_bell_is_logged_once_and_becomes_a_dead_letter(pubsub: PubSu
     message_id = pubsub.publisher.publish(pubsub.paths.topic, b"x").result(MAX_SECONDS)
 
     with capture_logs() as logged:
-        heard, [letter] = until_dead(pubsub, dead)
+        delivered, [letter] = until_dead(pubsub, dead)
 
-    assert (heard, letter.data) == ([], b"x")
+    assert (delivered, letter.data) == ([], b"x")
     assert letter.attributes[DELIVERIES] == str(ATTEMPTS)
     assert [(line["event"], line["message_id"]) for line in logged] == [(LogEvent.BELL_MALFORMED, message_id)]
 
@@ -212,13 +212,13 @@ def test_a_bell_that_was_given_back_too_often_is_a_dead_letter_and_its_order_is_
     dead = dead_letters(pubsub)
     pubsub.doorbell.ring(bell)
 
-    heard, [letter] = until_dead(pubsub, dead)
+    delivered, [letter] = until_dead(pubsub, dead)
     clock.now += RING_GRACE
     swept = Sweep(ports.store, pubsub.doorbell, outputs, clock, ports.new_id).run(limit=10)
 
-    assert (heard, letter.attributes[ORDER_ID]) == ([bell] * ATTEMPTS, order.id)
+    assert (delivered, letter.attributes[ORDER_ID]) == ([bell] * ATTEMPTS, order.id)
     assert swept.done["rung"] == 1
-    assert [one.bell for one in hear(pubsub, 1)] == [bell]
+    assert [one.bell for one in pull(pubsub, 1)] == [bell]
 
 
 @pytest.mark.emulator
@@ -228,11 +228,11 @@ def test_a_broker_that_does_not_take_the_bell_is_unavailable(pubsub: PubSubRig) 
 
 
 @pytest.mark.emulator
-def test_a_subscription_that_is_not_there_is_unavailable_and_heard_once_it_is(pubsub: PubSubRig) -> None:
+def test_a_subscription_that_is_not_there_is_unavailable_and_delivers_once_it_is(pubsub: PubSubRig) -> None:
     pubsub.subscriber.delete_subscription(request={"subscription": pubsub.paths.subscription})
     with pytest.raises(BellsUnavailable):
-        pubsub.listener.hear(1)
+        pubsub.listener.pull(1)
     project = pubsub.paths.topic.split("/")[1]
     ensure_topic_and_subscription(pubsub.publisher, pubsub.subscriber, project, "orders", "launchers")
     [bell] = ring(pubsub, 1)
-    assert [one.bell for one in hear(pubsub, 1)] == [bell]
+    assert [one.bell for one in pull(pubsub, 1)] == [bell]

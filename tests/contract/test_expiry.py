@@ -46,7 +46,7 @@ def test_the_ticket_of_a_claim_says_when_it_may_be_deleted(firestore_client: Cli
     store, order = FirestoreOrderStore(firestore_client), an_order()
     store.create(order, replace(a_key(order), lasting=True))
 
-    store.claim(store.look(order.id), a_claim(), NOW + timedelta(seconds=1))
+    store.claim(store.read(order.id), a_claim(), NOW + timedelta(seconds=1))
 
     assert NOW + timedelta(seconds=1) + KEYS_KEPT in _expiry(firestore_client, "idempotency_keys")
 

@@ -38,7 +38,7 @@ def test_an_unreadable_order_does_not_affect_others(store: FirestoreOrderStore, 
 
     with capture_logs() as logged:
         assert [found.order for found in store.due({State.QUEUED}, NOW, limit=10).orders] == [good]
-        assert store.get_many([good.id, bad.id]) == {good.id: store.look(good.id), bad.id: UnreadableOrder(bad.id)}
+        assert store.get_many([good.id, bad.id]) == {good.id: store.read(good.id), bad.id: UnreadableOrder(bad.id)}
         assert store.page(OrderQuery()).orders == [good]
     (line,) = logged  # once, however often the document is read
     assert (line["documents"], line["fields"], line["skipped"]) == ([bad.id], ["spec.task.command"], 1)
@@ -54,7 +54,7 @@ def test_fields_of_a_later_version_stay_when_this_one_changes_the_order(
     document = firestore_client.collection(ORDERS).document(order.id)
     document.update({"newer": 1, "spec.newer": 1})
 
-    store.claim(store.look(order.id), a_claim(), NOW)
+    store.claim(store.read(order.id), a_claim(), NOW)
     store.apply(order.id, Provision("p", 1, LAUNCHER, "vm-1"), NOW)
 
     stored = document.get().to_dict() or {}

@@ -156,7 +156,7 @@ def test_a_claim_whose_answer_was_lost_is_held_once(
 ) -> None:
     order, claim = an_order(), a_claim()
     store.create(order, a_key(order))
-    seen = store.look(order.id) if from_seen else None
+    seen = store.read(order.id) if from_seen else None
     commits.lose_the_answer(error)
 
     claimed = store.apply(order.id, claim, NOW, seen)
@@ -172,7 +172,7 @@ def test_a_claim_that_lost_to_itself_is_held(
 ) -> None:
     order = an_order()
     store.create(order, a_key(order))
-    seen = store.look(order.id) if from_seen else None
+    seen = store.read(order.id) if from_seen else None
     commits.lose_the_answer_and_ask_again()
 
     claimed = store.apply(order.id, a_claim(), NOW, seen)
@@ -186,7 +186,7 @@ def test_a_claim_that_lost_to_another_is_refused_even_if_the_answer_was_lost(
 ) -> None:
     order = an_order()
     store.create(order, a_key(order))
-    seen = store.look(order.id)
+    seen = store.read(order.id)
     held = store.apply(order.id, a_claim(), NOW)
     commits.lose_the_request(ServiceUnavailable)
 
@@ -304,7 +304,7 @@ def test_a_fault_that_no_repeat_can_mend_is_not_called_passing(
 
 
 @pytest.mark.parametrize(
-    "look",
+    "query",
     [
         lambda store: store.page(OrderQuery(lane=LONG)),
         lambda store: store.count(OrderQuery(lane=LONG)),
@@ -316,10 +316,10 @@ def test_a_fault_that_no_repeat_can_mend_is_not_called_passing(
     ids=["a list's lane", "a count's", "an account", "a claim's lanes", "a request", "a launcher"],
 )
 def test_a_value_that_firestore_does_not_look_for_is_the_callers_fault_and_is_logged(
-    store: FirestoreOrderStore, look: Callable[[FirestoreOrderStore], object]
+    store: FirestoreOrderStore, query: Callable[[FirestoreOrderStore], object]
 ) -> None:
     with capture_logs() as lines, pytest.raises(Invalid):
-        look(store)
+        query(store)
 
     assert [line["log_level"] for line in lines] == ["error"]
     assert LONG not in str(lines)

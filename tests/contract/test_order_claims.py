@@ -198,28 +198,28 @@ def test_a_request_that_holds_an_order_gets_that_one_again(orders: OrderStore) -
     first, second = stored(orders), stored(orders)
     claim = a_claim()
 
-    held = orders.claim(orders.look(first.id), claim, NOW)
+    held = orders.claim(orders.read(first.id), claim, NOW)
 
     assert held == advance(first, claim, NOW)
-    assert orders.claim(orders.look(second.id), claim, NOW) == held
+    assert orders.claim(orders.read(second.id), claim, NOW) == held
     assert orders.get(second.id) == second
-    assert orders.claim(orders.look(second.id), a_claim(OTHER_LAUNCHER), NOW).id == second.id
+    assert orders.claim(orders.read(second.id), a_claim(OTHER_LAUNCHER), NOW).id == second.id
 
 
 def test_a_request_that_lost_its_order_takes_another_and_then_holds_that(orders: OrderStore) -> None:
     first, second, third = stored(orders), stored(orders), stored(orders)
     claim = a_claim()
-    orders.claim(orders.look(first.id), claim, NOW)
+    orders.claim(orders.read(first.id), claim, NOW)
     orders.apply(first.id, Return(str(uuid4()), 1, LAUNCHER, Reason.RETURNED, "going down"), NOW)
 
-    assert orders.claim(orders.look(second.id), claim, NOW).id == second.id
-    assert orders.claim(orders.look(third.id), claim, NOW).id == second.id
+    assert orders.claim(orders.read(second.id), claim, NOW).id == second.id
+    assert orders.claim(orders.read(third.id), claim, NOW).id == second.id
     assert orders.get(third.id) == third
 
 
 def test_of_claims_of_one_request_at_once_one_order_comes(orders: OrderStore) -> None:
     claim, waiting = a_claim(), [stored(orders) for _ in range(10)]
-    seen = [orders.look(order.id) for order in waiting]
+    seen = [orders.read(order.id) for order in waiting]
 
     answers = at_once(partial(orders.claim, one, claim, NOW) for one in seen)
 
@@ -231,22 +231,22 @@ def test_of_claims_of_one_request_at_once_one_order_comes(orders: OrderStore) ->
 def test_a_claim_is_known_again_though_an_earlier_version_took_its_launchers_identity_away(orders: OrderStore) -> None:
     claim = a_claim(holder_of("rack", "alpha", str(uuid4())))
     first, second = stored(orders), stored(orders)
-    orders.claim(orders.look(first.id), claim, NOW)
+    orders.claim(orders.read(first.id), claim, NOW)
     renewed = orders.apply(first.id, Renew(str(uuid4()), 1, holder_of("rack", "alpha"), NOW + LEASE), NOW)
 
-    assert orders.claim(orders.look(second.id), claim, NOW) == renewed
+    assert orders.claim(orders.read(second.id), claim, NOW) == renewed
     assert orders.get(second.id).state is State.QUEUED
 
 
 def test_a_claim_is_refused_as_any_other_change_would_be(orders: OrderStore) -> None:
     order = stored(orders)
-    stale = orders.look(order.id)
+    stale = orders.read(order.id)
     orders.claim(stale, a_claim(), NOW)
 
     with pytest.raises(WrongState):
         orders.claim(stale, a_claim(OTHER_LAUNCHER), NOW)
     ended = _ended(orders)
-    seen = orders.look(ended.id)
+    seen = orders.read(ended.id)
     orders.remove(ended.id)
     with pytest.raises(NotFound):
         orders.claim(seen, a_claim(), NOW)
@@ -265,7 +265,7 @@ def test_a_capacity_order_may_be_claimed_by_datacenter_or_cloud_or_size_or_none(
 def test_what_an_account_s_launchers_hold_is_found_under_every_name(orders: OrderStore) -> None:
     names = ["rack/alpha", "rack/beta#0f3bc5de-6a8e-4f0e-9d0c-5a9d4c1d8a37", "rack/*", "rack/ÿ"]
     others = ["rack-2/alpha", "rac/k", "rack0/alpha", "Rack/alpha", "a/rack"]
-    held = {name: orders.claim(orders.look(stored(orders).id), a_claim(name), NOW) for name in [*names, *others]}
+    held = {name: orders.claim(orders.read(stored(orders).id), a_claim(name), NOW) for name in [*names, *others]}
     stored(orders)
 
     assert _by_id(orders.held_by_account("rack")) == _by_id([held[name] for name in names])

@@ -33,20 +33,20 @@ class Follower:
     """Keeps what a feed reports. It `waits` for a feed that does not work at once."""
 
     def __init__(self, feed: OrderFeed, waits: bool = True) -> None:
-        self._heard = Queue[Snapshot]()
+        self._reported = Queue[Snapshot]()
         self.missed = threading.Semaphore(0)
-        self.stop = feed.follow(self._heard.put, self.missed.release)
+        self.stop = feed.follow(self._reported.put, self.missed.release)
         if waits:
             assert self.missed.acquire(timeout=MAX_SECONDS)
 
     def next(self) -> Snapshot:
-        return self._heard.get(timeout=MAX_SECONDS)
+        return self._reported.get(timeout=MAX_SECONDS)
 
-    def heard_nothing(self) -> bool:
-        return self._heard.empty()
+    def nothing_reported(self) -> bool:
+        return self._reported.empty()
 
     def up_to(self, order: Order) -> list[str]:
-        """Return the ids that are heard of until this order is, which comes last."""
+        """Return the ids that are reported until this order is, which comes last."""
         heard = [self.next().order.id]
         while heard[-1] != order.id:
             heard.append(self.next().order.id)
@@ -79,15 +79,15 @@ def placed(orders: OrderStore) -> Order:
     return stored(orders, an_order(now=now()))
 
 
-def test_a_new_order_is_heard_of_as_it_is_stored(orders: OrderStore, follow: Callable[[], Follower]) -> None:
+def test_a_new_order_is_reported_as_it_is_stored(orders: OrderStore, follow: Callable[[], Follower]) -> None:
     follower = follow()
 
     order = placed(orders)
 
-    assert follower.next() == orders.look(order.id)
+    assert follower.next() == orders.read(order.id)
 
 
-def test_what_was_heard_can_be_claimed(orders: OrderStore, follow: Callable[[], Follower]) -> None:
+def test_what_was_reported_can_be_claimed(orders: OrderStore, follow: Callable[[], Follower]) -> None:
     follower = follow()
     order = placed(orders)
 
@@ -96,7 +96,7 @@ def test_what_was_heard_can_be_claimed(orders: OrderStore, follow: Callable[[], 
     assert (claimed.id, claimed.state) == (order.id, State.CLAIMED)
 
 
-def test_an_order_that_is_queued_again_is_heard_of_again(orders: OrderStore, follow: Callable[[], Follower]) -> None:
+def test_an_order_that_is_queued_again_is_reported_again(orders: OrderStore, follow: Callable[[], Follower]) -> None:
     follower = follow()
     order = placed(orders)
     follower.up_to(order)
@@ -111,7 +111,7 @@ def test_an_order_that_is_queued_again_is_heard_of_again(orders: OrderStore, fol
     assert (again.id, again.state, again.epoch) == (order.id, State.QUEUED, 1)
 
 
-def test_a_held_order_that_is_to_stop_is_heard_of(orders: OrderStore, follow: Callable[[], Follower]) -> None:
+def test_a_held_order_that_is_to_stop_is_reported(orders: OrderStore, follow: Callable[[], Follower]) -> None:
     follower = follow()
     order = placed(orders)
     follower.up_to(order)
@@ -128,7 +128,7 @@ def test_a_held_order_that_is_to_stop_is_heard_of(orders: OrderStore, follow: Ca
     assert heard.cancel_requested_at is not None
 
 
-def test_other_changes_are_not_heard_of(orders: OrderStore, follow: Callable[[], Follower]) -> None:
+def test_other_changes_are_not_reported(orders: OrderStore, follow: Callable[[], Follower]) -> None:
     waiting, ended, held = (stored(orders, an_order(now=now() - LONG_AGO)) for _ in range(3))
     follower = follow()
 
@@ -140,18 +140,18 @@ def test_other_changes_are_not_heard_of(orders: OrderStore, follow: Callable[[],
     assert follower.up_to(last) == [last.id]
 
 
-def test_nothing_is_heard_any_more_once_it_was_stopped(orders: OrderStore, follow: Callable[[], Follower]) -> None:
+def test_nothing_is_reported_any_more_once_it_was_stopped(orders: OrderStore, follow: Callable[[], Follower]) -> None:
     stopped, going_on = follow(), follow()
     stopped.stop()
 
     order = placed(orders)
 
     going_on.up_to(order)
-    assert stopped.heard_nothing()
+    assert stopped.nothing_reported()
 
 
 class Streams:
-    """Stands between the feed and Firestore: keeps what its streams send, and fails as many of them as it is heard.
+    """Stands between the feed and Firestore: keeps what its streams send, and fails as many of them as it is asked to.
 
     If `nameless`, what is true of some targets is said of all: they are not named.
     """
@@ -229,7 +229,7 @@ def test_orders_that_were_queued_before_are_not_read(
 
 
 @pytest.mark.emulator
-def test_an_order_of_another_instance_is_heard_of(firestore_client: Client, following: Following) -> None:
+def test_an_order_of_another_instance_is_reported(firestore_client: Client, following: Following) -> None:
     follower = following()
 
     with closing(Client(project=firestore_client.project)) as other:
@@ -265,7 +265,7 @@ def test_a_feed_that_failed_begins_again_and_says_that_it_may_have_missed_some(
 
 
 @pytest.mark.emulator
-def test_what_was_stored_while_no_stream_could_be_opened_is_heard_of(
+def test_what_was_stored_while_no_stream_could_be_opened_is_reported(
     firestore_client: Client, streams: Streams, following: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(firestore_feed, "OVERLAP", timedelta())
@@ -294,7 +294,7 @@ def test_a_feed_replaces_its_stream_from_time_to_time(
 
 
 @pytest.mark.emulator
-def test_a_feed_whose_connection_broke_hears_again(
+def test_a_feed_whose_connection_broke_reports_again(
     firestore_client: Client, firestore_host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store, port = FirestoreOrderStore(firestore_client), free_port()
@@ -311,7 +311,7 @@ def test_a_feed_whose_connection_broke_hears_again(
 
 
 @pytest.mark.emulator
-def test_a_version_that_is_sent_again_is_heard_of_once(firestore_client: Client, following: Following) -> None:
+def test_a_version_that_is_sent_again_is_reported_once(firestore_client: Client, following: Following) -> None:
     """As the emulator sends it, whenever another order changes."""
     follower, store = following(), FirestoreOrderStore(firestore_client)
     orders = {placed(store).id for _ in range(5)}
@@ -323,7 +323,7 @@ def test_a_version_that_is_sent_again_is_heard_of_once(firestore_client: Client,
 
 
 @pytest.mark.emulator
-def test_more_orders_than_a_stream_follows_are_heard_of_as_the_later_ones_are_claimed(
+def test_more_orders_than_a_stream_follows_are_reported_as_the_later_ones_are_claimed(
     firestore_client: Client, following: Following
 ) -> None:
     store = FirestoreOrderStore(firestore_client)

@@ -21,7 +21,7 @@ UNKNOWN_IDS = [str(uuid4()), "__reserved__", "", ".", "..", "a/b", "a/b/c", "x" 
 
 def test_a_removed_order_is_gone_and_its_removal_can_be_repeated(orders: OrderStore) -> None:
     ended, other = _ended(orders), _ended(orders)
-    seen = orders.look(ended.id)
+    seen = orders.read(ended.id)
 
     orders.remove(ended.id)
     orders.remove(ended.id)

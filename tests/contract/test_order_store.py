@@ -168,7 +168,7 @@ def test_an_event_that_changes_nothing_is_accepted(orders: OrderStore) -> None:
 
 def test_a_snapshot_skips_no_check(orders: OrderStore) -> None:
     order = stored(orders)
-    stale = orders.look(order.id)
+    stale = orders.read(order.id)
     claimed = orders.apply(order.id, a_claim(), NOW)
 
     with pytest.raises(WrongState) as refused:
@@ -179,7 +179,7 @@ def test_a_snapshot_skips_no_check(orders: OrderStore) -> None:
 
 def test_a_stale_snapshot_is_no_reason_to_refuse(orders: OrderStore) -> None:
     order = stored(orders)
-    stale = orders.look(order.id)
+    stale = orders.read(order.id)
     orders.apply(order.id, a_claim(), NOW)
 
     assert orders.apply(order.id, Start(str(uuid4()), 1), NOW, seen=stale).state is State.RUNNING
@@ -188,7 +188,7 @@ def test_a_stale_snapshot_is_no_reason_to_refuse(orders: OrderStore) -> None:
 def test_a_repeat_is_answered_with_the_current_order_and_not_the_snapshot(orders: OrderStore) -> None:
     order, claim = stored(orders), a_claim()
     orders.apply(order.id, claim, NOW)
-    stale = orders.look(order.id)
+    stale = orders.read(order.id)
     started = orders.apply(order.id, Start(str(uuid4()), 1), NOW)
 
     assert orders.apply(order.id, claim, NOW, seen=stale) == started
@@ -196,7 +196,7 @@ def test_a_repeat_is_answered_with_the_current_order_and_not_the_snapshot(orders
 
 def test_an_order_that_matches_its_snapshot_is_changed(orders: OrderStore) -> None:
     order = stored(orders)
-    seen = orders.look(order.id)
+    seen = orders.read(order.id)
 
     assert orders.apply(order.id, a_claim(), NOW, seen=seen) == orders.get(order.id)
     assert orders.get(order.id).state is State.CLAIMED
@@ -207,8 +207,8 @@ def test_many_are_read_at_once_and_missing_ones_left_out(orders: OrderStore) -> 
 
     found = orders.get_many([two[0].id, two[1].id, two[0].id, *UNKNOWN_IDS])
 
-    assert found == {order.id: orders.look(order.id) for order in two}
-    assert [orders.look(order.id).order for order in two] == two
+    assert found == {order.id: orders.read(order.id) for order in two}
+    assert [orders.read(order.id).order for order in two] == two
     assert orders.get_many([]) == {}
 
 

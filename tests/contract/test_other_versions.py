@@ -52,7 +52,7 @@ def kept(orders: OrderStore, order: Order) -> Order:
 
 BY_ID: list[Callable[[OrderStore, Order], Any]] = [
     lambda orders, order: orders.get(order.id),
-    lambda orders, order: orders.look(order.id),
+    lambda orders, order: orders.read(order.id),
     lambda orders, order: orders.apply(order.id, Cancel(str(uuid4())), NOW),
     lambda orders, order: orders.remove(order.id),
     lambda orders, order: orders.create(an_order(), a_key(order)),

@@ -149,8 +149,8 @@ class Model:
                 self.state = S.CANCELLED
         self.cancel_requested |= event.kind is K.CANCEL
         self.discarded |= event.kind is K.DISCARD
-        hears_stops = self.attended or self.session
-        if self.state is S.RUNNING and self.cancel_requested and not hears_stops:
+        can_be_stopped = self.attended or self.session
+        if self.state is S.RUNNING and self.cancel_requested and not can_be_stopped:
             self.state = S.SUCCEEDED if self.capacity else S.CANCELLED
         if before in HELD and self.state is S.QUEUED:
             self.state = self._after_an_attempt(before, event)

@@ -120,11 +120,11 @@ def _set_target(deployment: Deployment, count: int) -> None:
 def _await_orders(deployment: Deployment, count: int, fit: Callable[[OrderView], bool]) -> Sequence[OrderView]:
     """Wait until this number of orders fits, and return them. Raises AssertionError if there are more."""
 
-    def look() -> Sequence[OrderView] | None:
+    def read() -> Sequence[OrderView] | None:
         found = [order for order in deployment.operator.orders() if fit(order)]
         return found if len(found) >= count else None
 
-    found = await_value(look, f"{count} orders")
+    found = await_value(read, f"{count} orders")
     assert len(found) == count, found
     return found
 

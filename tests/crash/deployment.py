@@ -31,7 +31,7 @@ from tests.harness.waiting import await_value
 
 LEASE_SECONDS: Final = 20.0
 """Much longer than a server takes to start again: a lapsed lease uses up one of three attempts."""
-LOOK_SECONDS: Final = 0.5
+POLL_SECONDS: Final = 0.5
 SWEEP_SECONDS: Final = 1.0
 SELDOM_SECONDS: Final = 5.0
 """The time between two sweeps while a scenario only waits for its leases to last."""
@@ -190,7 +190,7 @@ class Deployment:
 
     def _sweep(self, over: threading.Event) -> None:
         last = -math.inf
-        while not over.wait(LOOK_SECONDS):
+        while not over.wait(POLL_SECONDS):
             self.machines()
             if time.monotonic() >= last + self.sweep_seconds:
                 last = time.monotonic()

@@ -81,7 +81,7 @@ def jobs_of_a_lost_launcher(deployment: Deployment) -> None:
 
 
 def jobs_of_deregistered_launchers(deployment: Deployment) -> None:
-    """Have an operator deregister a launcher, which hears it by its poll, and another deregister itself."""
+    """Have an operator deregister a launcher, which learns it from its poll, and another deregister itself."""
     heard, itself = _a_launcher(deployment), _a_launcher(deployment)
     for launcher in (heard, itself):
         _run_jobs(deployment, launcher, State.FAILED, count=1)

@@ -94,13 +94,13 @@ class Client:
     def await_status(self, job_id: str, *statuses: str) -> dict[str, Any]:
         """Wait until the job has one of these statuses, and return it. Each look sweeps, if this is an operator."""
 
-        def look() -> dict[str, Any] | None:
+        def read() -> dict[str, Any] | None:
             if self.admin_key:
                 self.sweep()
             job = self.job(job_id)
             return job if job["status"] in statuses else None
 
-        return await_value(look, f"the status {' or '.join(statuses)} of {job_id}")
+        return await_value(read, f"the status {' or '.join(statuses)} of {job_id}")
 
     def sweep(self) -> None:
         headers = {"Authorization": f"Bearer {self.admin_key}"}

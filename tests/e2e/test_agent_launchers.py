@@ -1,4 +1,4 @@
-"""Launchers that are written from the agent-jobs contract alone run jobs, hear of stops, and outlive restarts."""
+"""Launchers written from the agent-jobs contract alone run jobs, receive stop commands, and outlive restarts."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -102,7 +102,9 @@ def test_a_session_is_resumed_and_a_job_that_fails_says_why(client: Client, run:
     assert client.ask("GET", f"/sessions/{session_id}/result") == {"result": "Did: second"}
 
 
-def test_a_parent_hears_of_its_child_by_a_job_that_resumes_it(client: Client, run: Callable[[], AgentLauncher]) -> None:
+def test_a_parent_learns_of_its_child_by_a_job_that_resumes_it(
+    client: Client, run: Callable[[], AgentLauncher]
+) -> None:
     launcher = run()
     parent, child = (f"{name}-{uuid4().hex[:8]}" for name in ("lead", "child"))
     client.await_status(client.create(parent, "begin"), "completed")

@@ -84,7 +84,7 @@ class ByHand:
         self.client.ask("POST", f"/launcher/jobs/{job_id}/{kind}", {"launcher_id": self.id, **fields})
 
     def finish(self) -> None:
-        """Take what waits, and report the end of everything. A poll hears of a stop before it gets a job."""
+        """Take what waits, and report the end of everything. A poll receives a stop command before it gets a job."""
         for job_id, kind in sorted(self.held.items(), key=lambda held: held[1] != "stopping"):
             if kind == "pending":
                 self.take(job_id)

@@ -48,8 +48,8 @@ def test_a_run_always_stops_the_emulators_that_its_workers_started(
 def await_started(run: "subprocess.Popen[bytes]", folder: Path) -> list[Server]:
     """Wait until the run has started a server; return the servers that it started."""
 
-    def look() -> list[Server]:
+    def read() -> list[Server]:
         assert run.poll() is None
         return [server for home in folder.glob("launchyard-tests-*") for server in Record(home).read()]
 
-    return await_value(look, "a server of the run")
+    return await_value(read, "a server of the run")

@@ -13,7 +13,7 @@ from functions.adapters.memory import MemoryOrderStore
 from functions.domain.events import Cancel, Claim, Return
 from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
-from functions.engine.arrivals import DISPLACED, IDLE, LOOK_AGAIN, MAX_DISPLACED, TRY_AGAIN, Arrivals
+from functions.engine.arrivals import DISPLACED_DELAY, FEED_LINGER, MAX_DISPLACED, QUERY_INTERVAL, RETRY_DELAY, Arrivals
 from functions.engine.backlogs import Backlogs
 from functions.engine.candidates import Candidates
 from functions.engine.claim_quotas import ClaimUsage
@@ -38,9 +38,9 @@ class Store(MemoryOrderStore):
         self.down = self.deaf = False
         self.followers = 0
 
-    def follow(self, heard: Callable[[Snapshot], None], missed: Callable[[], None]) -> Callable[[], None]:
+    def follow(self, on_order: Callable[[Snapshot], None], on_gap: Callable[[], None]) -> Callable[[], None]:
         self.followers += 1
-        stop = super().follow(lambda arrived: None if self.deaf else heard(arrived), missed)
+        stop = super().follow(lambda arrived: None if self.deaf else on_order(arrived), on_gap)
 
         def end() -> None:
             self.followers -= 1
@@ -79,7 +79,7 @@ class Caller:
     request_id: str = field(default_factory=lambda: str(uuid4()))
     answer: Future[Order | None] = field(init=False)
 
-    def has_word(self) -> bool:
+    def has_command(self) -> bool:
         self.asked += 1
         return self.word.is_set()
 
@@ -117,7 +117,7 @@ class Instance:
     def wait(self, caller: Caller) -> Caller:
         """Have a caller wait, and return once it sleeps."""
         waiting = Claimant(caller.holder, caller.request_id, caller.lanes, attended=True)
-        caller.answer = self._pool.submit(self.claims.next, waiting, 30, lambda: caller.connected, caller.has_word)
+        caller.answer = self._pool.submit(self.claims.next, waiting, 30, lambda: caller.connected, caller.has_command)
         assert self._sleeping.acquire(timeout=MAX_SECONDS)
         return caller
 
@@ -192,7 +192,7 @@ def test_each_of_many_orders_is_given_to_one_of_many_claims_without_a_query(stor
 
 def test_claims_that_wait_in_vain_ask_the_store_twice_and_share_one_query(store: Store, instance: Instance) -> None:
     callers = [instance.wait(Caller()) for _ in range(50)]
-    instance.now += LOOK_AGAIN / 2
+    instance.now += QUERY_INTERVAL / 2
     instance.arrivals.tick()
 
     instance.now += timedelta(seconds=30)
@@ -266,13 +266,13 @@ def test_an_order_is_offered_when_it_becomes_available(store: Store, instance: I
     assert caller.order == store.get(order.id)
 
 
-def test_what_a_dead_feed_did_not_tell_is_found_by_the_next_look(store: Store, instance: Instance) -> None:
+def test_what_a_dead_feed_did_not_tell_is_found_by_the_next_query(store: Store, instance: Instance) -> None:
     store.deaf = True
     callers = [instance.wait(Caller()) for _ in range(50)]
     orders = [place(store) for _ in range(3)]
     before = len(store.asked)
 
-    instance.now += LOOK_AGAIN
+    instance.now += QUERY_INTERVAL
     instance.arrivals.tick()
 
     given = [caller.order for caller in callers[:3]]
@@ -289,7 +289,7 @@ def test_after_a_fault_of_the_feed_one_claim_of_each_set_of_lanes_looks(store: S
     instance.now += timedelta(seconds=5)
     before = len(store.asked)
 
-    instance.arrivals.missed()
+    instance.arrivals.on_gap()
 
     assert callers[0].order == store.get(order.id)
     instance.all_sleep(2)
@@ -303,12 +303,12 @@ def test_a_claim_waits_on_while_the_store_is_down_and_gets_its_order_after_that(
     store.down = True
     order = place(store)
     instance.all_sleep(1)
-    instance.now += TRY_AGAIN
+    instance.now += RETRY_DELAY
     instance.arrivals.tick()
     instance.all_sleep(1)
 
     store.down = False
-    instance.now += TRY_AGAIN
+    instance.now += RETRY_DELAY
     instance.arrivals.tick()
 
     assert caller.order == store.get(order.id)
@@ -331,7 +331,7 @@ def test_a_stop_ends_the_wait_of_its_launcher_alone(store: Store, instance: Inst
     assert store.asked[before:] == []
 
 
-def test_what_arrives_during_the_first_look_is_heard(store: Store, instance: Instance, meanwhile: Meanwhile) -> None:
+def test_what_arrives_during_the_first_query_is_noticed(store: Store, instance: Instance, meanwhile: Meanwhile) -> None:
     placed = list[Order]()
     meanwhile(store, "claimable", lambda: placed.append(place(store)), after=True)
 
@@ -340,7 +340,7 @@ def test_what_arrives_during_the_first_look_is_heard(store: Store, instance: Ins
     assert claimed == store.get(placed[0].id)
 
 
-def test_a_stop_that_is_asked_for_during_the_first_look_is_heard(
+def test_a_stop_that_is_asked_for_during_the_first_query_is_noticed(
     store: Store, instance: Instance, meanwhile: Meanwhile
 ) -> None:
     order, word = place(store), threading.Event()
@@ -389,7 +389,7 @@ def test_more_claims_than_may_wait_end_the_wait_of_the_oldest(store: Store, star
     orders = {place(store).id for _ in range(2)}
     assert {caller.order.id for caller in (second, third) if caller.order is not None} == orders
     assert not oldest.answer.done(), "its launcher would claim again at once, and end another's wait"
-    instance.now += DISPLACED
+    instance.now += DISPLACED_DELAY
     instance.arrivals.tick()
     assert oldest.order is None
 
@@ -408,7 +408,7 @@ def test_an_account_whose_claims_take_most_places_ends_nobody_elses_wait(start: 
     longest = instance.wait(Caller("attic/alpha"))
     crowd = [instance.wait(Caller(f"rack/{number}")) for number in range(10)]
 
-    instance.now += DISPLACED
+    instance.now += DISPLACED_DELAY
     instance.arrivals.tick()
 
     assert [caller.order for caller in crowd[:7]] == [None] * 7
@@ -458,10 +458,10 @@ def test_the_feed_is_followed_only_while_claims_wait(store: Store, instance: Ins
     assert store.followers == 1
     place(store)
     assert caller.order is not None
-    instance.now += IDLE / 2
+    instance.now += FEED_LINGER / 2
     assert instance.arrivals.tick()
 
-    instance.now += IDLE / 2
+    instance.now += FEED_LINGER / 2
     assert not instance.arrivals.tick()
 
     assert store.followers == 0

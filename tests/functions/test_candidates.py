@@ -14,13 +14,13 @@ from functions.domain.events import Cancel, Claim, Return
 from functions.domain.order import Order
 from functions.domain.refusals import Refusal, Unavailable
 from functions.engine.candidates import (
-    BUSY,
-    FRESH,
-    FRESH_IF_BUSY,
-    OWN_QUERY,
-    PAUSE,
+    BUSY_CANDIDATE_TTL,
+    CANDIDATE_TTL,
+    MIN_TAKEN_IF_BUSY,
+    OWN_QUERY_INTERVAL,
     QUERIES_AT_ONCE,
-    STALE,
+    QUERY_INTERVAL,
+    TRIED_TTL,
     Candidates,
 )
 from functions.engine.lane_reader import READ_AT_ONCE
@@ -65,7 +65,7 @@ class AheadOfItsClaimers(CountedStore):
     """Offers what is claimable only later, as one would whose reader's clock is ahead of the claimers'."""
 
     def claimable(self, lanes: Collection[str], now: datetime, limit: int) -> Sequence[Snapshot]:
-        return super().claimable(lanes, now + STALE, limit)
+        return super().claimable(lanes, now + TRIED_TTL, limit)
 
 
 class AnnouncingLock:
@@ -153,12 +153,12 @@ def test_another_accounts_job_for_one_host_waits_only_seconds_while_other_jobs_k
     own = _job(store, "host=h2", account="globex")
 
     taken = list[str | None]()
-    while now < NOW + OWN_QUERY + timedelta(seconds=1):
+    while now < NOW + OWN_QUERY_INTERVAL + timedelta(seconds=1):
         for host in (1, 2):
             order = candidates.next(_host(host), a_claim(), now)
             taken.append(None if order is None else order.id)
             _job(store)
-        now += FRESH / 2
+        now += CANDIDATE_TTL / 2
 
     assert None not in taken
     assert own.id in taken
@@ -180,7 +180,7 @@ def test_claimers_that_take_the_oldest_first_do_not_take_what_others_read(store:
 def test_few_hosts_read_at_once_and_the_others_take_what_those_have_read(
     store: CountedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.engine.candidates.QUERY_PATIENCE", MAX_SECONDS)
+    monkeypatch.setattr("functions.engine.candidates.MAX_QUERY_WAIT", MAX_SECONDS)
     jobs = [_job(store).id for _ in range(20)]
     candidates = Candidates(store)
     store.may_answer.clear()
@@ -195,7 +195,7 @@ def test_few_hosts_read_at_once_and_the_others_take_what_those_have_read(
 
 
 def test_a_store_that_hangs_keeps_no_host_from_asking_it(store: CountedStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("functions.engine.candidates.QUERY_PATIENCE", 0)
+    monkeypatch.setattr("functions.engine.candidates.MAX_QUERY_WAIT", 0)
     candidates, hosts = Candidates(store), QUERIES_AT_ONCE + 1
     store.may_answer.clear()
     with ThreadPoolExecutor(hosts) as pool:
@@ -280,17 +280,17 @@ def test_an_order_handed_back_is_offered_again_at_once(store: CountedStore) -> N
 
 
 def test_an_order_that_could_not_be_claimed_is_offered_again_later() -> None:
-    order, ahead = an_order(available_at=NOW + STALE), AheadOfItsClaimers()
+    order, ahead = an_order(available_at=NOW + TRIED_TTL), AheadOfItsClaimers()
     ahead.create(order, a_key(order))
     candidates = Candidates(ahead)
 
     assert candidates.next(LANES, a_claim(), NOW) is None
-    assert candidates.next(LANES, a_claim(), NOW + STALE) is not None
+    assert candidates.next(LANES, a_claim(), NOW + TRIED_TTL) is not None
 
 
 def test_waiting_claimers_cost_one_query_a_second(store: CountedStore) -> None:
     candidates = Candidates(store)
-    tenth = PAUSE / 10
+    tenth = QUERY_INTERVAL / 10
 
     for look in range(30):
         assert candidates.next(LANES, a_claim(), NOW + look * tenth) is None
@@ -311,7 +311,7 @@ def test_a_new_order_is_found_once_the_rest_is_over(store: CountedStore) -> None
     candidates.next(LANES, a_claim(), NOW)
     stored(store)
 
-    assert candidates.next(LANES, a_claim(), NOW + PAUSE) is not None
+    assert candidates.next(LANES, a_claim(), NOW + QUERY_INTERVAL) is not None
 
 
 def test_claimers_that_find_nothing_at_once_share_one_query(store: CountedStore) -> None:
@@ -335,7 +335,7 @@ def test_candidates_read_long_ago_are_read_again(store: CountedStore) -> None:
     candidates = Candidates(store)
     candidates.next(LANES, a_claim(), NOW)
 
-    candidates.next(LANES, a_claim(), NOW + FRESH)
+    candidates.next(LANES, a_claim(), NOW + CANDIDATE_TTL)
 
     assert store.queries == 2
 
@@ -343,13 +343,13 @@ def test_candidates_read_long_ago_are_read_again(store: CountedStore) -> None:
 def test_candidates_that_many_share_are_tried_for_longer(store: CountedStore) -> None:
     stored(store, 10)
     candidates = Candidates(store)
-    for _ in range(BUSY):
+    for _ in range(MIN_TAKEN_IF_BUSY):
         candidates.next(LANES, a_claim(), NOW)
 
-    candidates.next(LANES, a_claim(), NOW + FRESH)
+    candidates.next(LANES, a_claim(), NOW + CANDIDATE_TTL)
     assert store.queries == 1
 
-    candidates.next(LANES, a_claim(), NOW + FRESH_IF_BUSY)
+    candidates.next(LANES, a_claim(), NOW + BUSY_CANDIDATE_TTL)
     assert store.queries == 2
 
 
@@ -376,7 +376,7 @@ def test_accounts_take_turns_whichever_has_more_and_across_queries(store: Counte
             store.create(order, a_key(order))
     candidates = Candidates(store)
 
-    claimed = [candidates.next(LANES, a_claim(), NOW + nth * FRESH) for nth in range(9)]  # a query for each
+    claimed = [candidates.next(LANES, a_claim(), NOW + nth * CANDIDATE_TTL) for nth in range(9)]  # a query for each
 
     assert store.queries == 9
     turns = [{order.account for order in claimed[at : at + 3] if order} for at in (0, 3, 6)]
@@ -403,7 +403,9 @@ def _ids(claimed: list[list[Order] | Refusal]) -> list[str]:
     return sorted(order.id for orders in claimed if isinstance(orders, list) for order in orders)
 
 
-def _ask_during_a_query(store: CountedStore, claimers: int, pause: timedelta = PAUSE) -> list[Order | Refusal | None]:
+def _ask_during_a_query(
+    store: CountedStore, claimers: int, pause: timedelta = QUERY_INTERVAL
+) -> list[Order | Refusal | None]:
     """Return the answers of a claimer that queries, and of others that arrive, much later, during its delayed query."""
     blocked = threading.Semaphore(0)
     candidates = Candidates(store, pause, new_lock=lambda: AnnouncingLock(blocked))
@@ -418,7 +420,7 @@ def _ask_during_a_query(store: CountedStore, claimers: int, pause: timedelta = P
     with ThreadPoolExecutor(claimers + 1) as pool:
         first = pool.submit(ask, NOW)
         assert store.asked.wait(MAX_SECONDS)
-        others = [pool.submit(ask, NOW + 10 * PAUSE) for _ in range(claimers)]
+        others = [pool.submit(ask, NOW + 10 * QUERY_INTERVAL) for _ in range(claimers)]
         for _ in others:
             assert blocked.acquire(timeout=MAX_SECONDS)
         store.may_answer.set()

@@ -329,7 +329,7 @@ class StaleCandidate(FirstFitting):
 
 def test_a_repeat_that_meets_a_stale_candidate_gets_no_order_that_another_holds_by_now(world: World) -> None:
     order_id, request_id = world.place()["id"], str(uuid4())
-    world.ports = replace(world.ports, any_order=StaleCandidate(world.ports.store, world.ports.store.look(order_id)))
+    world.ports = replace(world.ports, any_order=StaleCandidate(world.ports.store, world.ports.store.read(order_id)))
     assert world.claim_next(request_id=request_id) is not None
     assert world.update(order_id, "returned", message="no room after all").status_code == 200
     assert world.claim(order_id, key=OTHER_LAUNCHER) is not None

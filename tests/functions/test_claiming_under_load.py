@@ -58,7 +58,7 @@ def test_claimers_of_two_processes_claim_each_order_exactly_once(
 
 
 def test_claimers_of_orders_by_id_claim_each_exactly_once(store: FirestoreOrderStore, queued: list[Order]) -> None:
-    """Each bell is heard by two launchers."""
+    """Each bell is received by two launchers."""
     halves = CLAIMERS // 2
     shares = [queued[number % halves :: halves] for number in range(CLAIMERS)]
 
@@ -90,5 +90,5 @@ def _assert_each_claimed_once(
     assert len(shares) == len(answers), [answer for answer in answers if isinstance(answer, Refusal)]
     claimed = Counter(order.id for share in shares for order in share)
     assert claimed == Counter(order.id for order in queued)
-    stands = [store.look(order_id) for order_id in claimed]
+    stands = [store.read(order_id) for order_id in claimed]
     assert {(snapshot.order.state, snapshot.order.epoch) for snapshot in stands} == {(State.CLAIMED, 1)}

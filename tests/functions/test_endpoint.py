@@ -258,7 +258,7 @@ def test_a_request_that_the_framework_refuses_is_logged(world: World, capsys: py
 
 @pytest.mark.parametrize("order_id", ["__reserved__", "a%00b", "a%2Fb", "%F0%9F%9A%9A", "x" * 129])
 def test_an_invalid_id_never_reaches_the_store(world: World, failing: Failing, order_id: str) -> None:
-    failing(world.ports.store, "look", AssertionError("the store was asked"))
+    failing(world.ports.store, "read", AssertionError("the store was asked"))
 
     problem(world.get(f"/v1/orders/{order_id}"), 404)
 
@@ -340,7 +340,7 @@ def test_a_caller_without_the_role_does_not_learn_what_is_wrong_with_its_body(wo
 
 
 def test_an_unexpected_error_is_a_500_without_details(world: World, failing: Failing) -> None:
-    failing(world.ports.store, "look", ZeroDivisionError("the inner workings"))
+    failing(world.ports.store, "read", ZeroDivisionError("the inner workings"))
 
     response = world.get("/v1/orders/x")
 

@@ -91,7 +91,7 @@ def test_an_unexpected_error_is_logged_with_its_stack(
     def broken() -> None:
         raise ZeroDivisionError("the inner workings")
 
-    meanwhile(world.ports.store, "look", broken)
+    meanwhile(world.ports.store, "read", broken)
     world.get("/v1/orders/x")
 
     line = lines(capsys)[0]

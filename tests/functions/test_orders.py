@@ -234,7 +234,7 @@ def test_a_capacity_order_that_was_released_has_no_output(world: World) -> None:
 
 
 def test_a_store_that_cannot_be_reached_says_when_to_come_again(world: World, failing: Failing) -> None:
-    failing(world.ports.store, "look", Unavailable("Firestore does not answer."))
+    failing(world.ports.store, "read", Unavailable("Firestore does not answer."))
 
     response = world.get("/v1/orders/x")
 

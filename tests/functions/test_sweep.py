@@ -182,7 +182,7 @@ def test_a_heartbeat_that_is_faster_keeps_its_lease(world: World, meanwhile: Mea
     assert world.order(order_id).state is State.CLAIMED
 
 
-def test_a_launcher_that_hears_the_bell_before_it_is_recorded_keeps_its_claim(
+def test_a_launcher_that_receives_the_bell_before_it_is_recorded_keeps_its_claim(
     world: World, meanwhile: Meanwhile
 ) -> None:
     order_id = world.place()["id"]

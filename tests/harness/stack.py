@@ -68,11 +68,11 @@ def stack_of(
 def await_order(api: ControlPlane, order_id: str, reached: Callable[[OrderView], bool]) -> OrderView:
     """Wait until the order has reached the expected state, and return it."""
 
-    def look() -> OrderView | None:
+    def read() -> OrderView | None:
         order = api.get_order(order_id)
         return order if reached(order) else None
 
-    return await_value(look, f"a change of order {order_id}")
+    return await_value(read, f"a change of order {order_id}")
 
 
 def in_state(*states: State) -> Callable[[OrderView], bool]:

@@ -12,15 +12,15 @@ ANSWER_SECONDS: Final = 120.0
 POLL_SECONDS: Final = 0.1
 MAX_POLL_SECONDS: Final = 0.5
 LATER: Final = 0.1
-"""How much longer than it must a long wait may last, as a share: each look takes time from what is waited for."""
+"""How much longer than it must a long wait may last, as a share: each read takes time from what is waited for."""
 
 
-def await_value(look: Callable[[], T | None], what: str, seconds: float = MAX_SECONDS) -> T:
-    """Call `look` until it returns something true, and return that. Raises TimeoutError, which names `what`."""
+def await_value(read: Callable[[], T | None], what: str, seconds: float = MAX_SECONDS) -> T:
+    """Call `read` until it returns something true, and return that. Raises TimeoutError, which names `what`."""
     begun = time.monotonic()
-    while not (value := look()):
+    while not (value := read()):
         waited = time.monotonic() - begun
         if waited > seconds:
-            raise TimeoutError(f"Waited {seconds:g} s in vain for {what}; the last look found {value!r}.")
+            raise TimeoutError(f"Waited {seconds:g} s in vain for {what}; the last read found {value!r}.")
         time.sleep(min(max(POLL_SECONDS, LATER * waited), MAX_POLL_SECONDS))
     return value

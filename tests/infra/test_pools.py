@@ -91,7 +91,7 @@ def planned(plan: Mapping[str, Any], kind: str, name: str) -> Sequence[Mapping[s
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_a_pool_hears_exactly_the_bells_of_what_its_launchers_run(
+def test_a_pool_receives_exactly_the_bells_of_what_its_launchers_run(
     name: str, subscriptions: Mapping[str, Mapping[str, Any]], configs: Mapping[str, Any]
 ) -> None:
     assert wrong_filter(POOLS[name], configs[name]["settings"], subscriptions[name]["filter"]) == []

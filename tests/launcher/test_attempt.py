@@ -318,7 +318,7 @@ def test_an_order_that_is_cancelled_while_it_is_reported_gets_no_machine(launche
 def test_stopped_is_reported_only_once_the_machine_is_gone(launcher: InProcessLauncher) -> None:
     assignment = launcher.begin()
     process = the_process(launcher, assignment)
-    process.suspend()  # it will not hear SIGTERM
+    process.suspend()  # it does not react to SIGTERM
     assignment.stop(StopReason.CANCELLED)
     assignment.hurry()
 

@@ -25,12 +25,12 @@ UNDER_WAY: Final = 0.3
 """Seconds that a claim takes to be answered while the launcher goes down."""
 
 
-def test_a_signal_that_does_not_interrupt_the_main_threads_wait_is_heard_nevertheless() -> None:
+def test_a_signal_that_does_not_interrupt_the_main_threads_wait_is_received_nevertheless() -> None:
     before = [(number, signal.getsignal(number)) for number in (signal.SIGTERM, signal.SIGINT)]
     events = Events()
-    events.hear_signals()
+    events.receive_signals()
     elsewhere = threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM))
-    threading.Timer(0.2, elsewhere.start).start()  # the wait has begun by then, or the signal is heard before it
+    threading.Timer(0.2, elsewhere.start).start()  # the wait has begun by then, or the signal is received before it
     try:
         assert events.get(DEADLINE) is signal.SIGTERM
     finally:

@@ -11,7 +11,7 @@ import structlog.testing
 
 from emulators.processes import LOOPBACK, free_port
 from launcher.daemon.bell import FOREIGN, DoorbellLoop
-from launcher.daemon.bells import BellsUnavailable, Heard
+from launcher.daemon.bells import BellsUnavailable, DeliveredBell
 from launcher.host.clock import SYSTEM, Clock
 from launcher.machines.resources import Resources
 from launcher.orders.admission import Admission
@@ -44,19 +44,19 @@ class Recording(MemoryDoorbell):
         self.acknowledged: list[str] = []
         self.given_back: list[tuple[str, float]] = []
 
-    def hear(self, most: int) -> Sequence[Heard]:
-        heard = super().hear(most)
-        if heard:
+    def pull(self, most: int) -> Sequence[DeliveredBell]:
+        delivered = super().pull(most)
+        if delivered:
             self.asked.append(most)
-        return heard
+        return delivered
 
-    def acknowledge(self, heard: Heard) -> None:
-        super().acknowledge(heard)
-        self.acknowledged.append(heard.bell.order_id)
+    def acknowledge(self, delivered: DeliveredBell) -> None:
+        super().acknowledge(delivered)
+        self.acknowledged.append(delivered.bell.order_id)
 
-    def give_back(self, heard: Heard, after: timedelta) -> None:
-        super().give_back(heard, after)
-        self.given_back.append((heard.bell.order_id, after.total_seconds()))
+    def give_back(self, delivered: DeliveredBell, after: timedelta) -> None:
+        super().give_back(delivered, after)
+        self.given_back.append((delivered.bell.order_id, after.total_seconds()))
 
 
 def a_loop(launcher: InProcessLauncher, doorbell: MemoryDoorbell, clock: Clock = SYSTEM) -> DoorbellLoop:
@@ -64,7 +64,7 @@ def a_loop(launcher: InProcessLauncher, doorbell: MemoryDoorbell, clock: Clock =
 
 
 def one_turn(launcher: InProcessLauncher, doorbell: MemoryDoorbell, claims: OrderClaimer | None = None) -> None:
-    """Hear bells once, and answer them."""
+    """Pull bells once, and answer them."""
     clock, chosen = ManualClock(most=1), claims or launcher.claims
     closing = Closing(launcher.admission)
     DoorbellLoop(doorbell, chosen, launcher.assignments, closing, launcher.outage, clock.clock()).run()  # type: ignore[arg-type]
@@ -148,14 +148,14 @@ def test_a_bell_of_another_lane_is_given_back_for_later_and_nothing_is_claimed(l
     assert not launcher.server.bodies(CLAIMS)
 
 
-def test_a_bell_heard_while_going_down_is_given_back_at_once(launcher: InProcessLauncher) -> None:
-    class ClosesWhileHearing(Recording):
-        def hear(self, most: int) -> Sequence[Heard]:
-            heard = super().hear(most)
+def test_a_bell_delivered_while_going_down_is_given_back_at_once(launcher: InProcessLauncher) -> None:
+    class ClosesDuringPull(Recording):
+        def pull(self, most: int) -> Sequence[DeliveredBell]:
+            delivered = super().pull(most)
             launcher.admission.close()
-            return heard
+            return delivered
 
-    doorbell, order_id = ClosesWhileHearing(), launcher.server.offer()
+    doorbell, order_id = ClosesDuringPull(), launcher.server.offer()
     doorbell.ring(Bell(order_id, TASK_LANE))
 
     a_loop(launcher, doorbell).run()
@@ -283,7 +283,7 @@ def test_a_doorbell_that_is_out_of_order_is_asked_again_after_longer_and_longer_
     launcher: InProcessLauncher,
 ) -> None:
     class Broken(Recording):
-        def hear(self, most: int) -> Sequence[Heard]:
+        def pull(self, most: int) -> Sequence[DeliveredBell]:
             raise BellsUnavailable("out of order")
 
     clock, admission = ManualClock(most=4), room_for(launcher.state, 1)
@@ -297,10 +297,10 @@ def test_a_doorbell_that_works_again_is_logged_and_its_next_failure_is_a_first_o
     class Hiccups(Recording):
         fails = iter([True, True, False, True])
 
-        def hear(self, most: int) -> Sequence[Heard]:
+        def pull(self, most: int) -> Sequence[DeliveredBell]:
             if next(self.fails):
                 raise BellsUnavailable("out of order")
-            return super().hear(most)
+            return super().pull(most)
 
     clock, admission = ManualClock(most=4), room_for(launcher.state, 1)
     with structlog.testing.capture_logs() as logs:
@@ -316,7 +316,7 @@ def test_a_doorbell_that_works_again_is_logged_and_its_next_failure_is_a_first_o
 
 def test_a_broker_that_loses_the_acknowledgement_stops_no_order(launcher: InProcessLauncher) -> None:
     class Deaf(Recording):
-        def acknowledge(self, heard: Heard) -> None:
+        def acknowledge(self, delivered: DeliveredBell) -> None:
             raise BellsUnavailable("not now")
 
     doorbell, order_id = Deaf(), launcher.server.offer()

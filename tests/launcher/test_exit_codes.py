@@ -68,7 +68,7 @@ def test_a_cloud_without_credentials_may_have_some_later(tmp_path: Path, monkeyp
 def run(monkeypatch: pytest.MonkeyPatch, state: Path) -> Result:
     """Run a launcher of this state directory, whose control plane does not answer."""
     monkeypatch.setattr("launcher.daemon.logs.configure", lambda file: None)
-    monkeypatch.setattr("launcher.daemon.daemon.Events.hear_signals", lambda events: None)
+    monkeypatch.setattr("launcher.daemon.daemon.Events.receive_signals", lambda events: None)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # put back at the end
     settings = {"URL": f"http://{LOOPBACK}:{free_port()}", "LAUNCHER_KEY": "ly_secret", "PROVIDER": "process"}
     for name, value in settings.items():

@@ -36,7 +36,7 @@ address = config["control_plane"] + "/v1/callbacks/" + config["order_id"]
 urllib.request.urlopen(urllib.request.Request(address, b"{}", {"Content-Type": "application/json"}))
 time.sleep(600)
 """
-ADOPTIONS_LOOKS: Final = 2
+ADOPTION_READS: Final = 2
 """How often a launcher that goes asks what is held, before its loops start."""
 NEVER_REPORTS: Final = "import time; print('up', flush=True); time.sleep(600)"
 ENDS: Final = "raise SystemExit(3)"
@@ -243,7 +243,7 @@ def test_booting_orders_are_counted_before_any_heartbeat(environment: Environmen
             path == HEARTBEATS and len(environment.server.bodies(HEARTBEATS)) > beats + 1
         ):  # the first is the adoption's own
             environment.server.states[order_id] = State.RUNNING
-        if path == HOLDS and len(environment.server.bodies(HOLDS)) > known + ADOPTIONS_LOOKS:
+        if path == HOLDS and len(environment.server.bodies(HOLDS)) > known + ADOPTION_READS:
             environment.server.wait_for(lambda: len(environment.server.bodies(HEARTBEATS)) > beats + 3)
 
     environment.server.before = before

@@ -100,7 +100,7 @@ def test_a_machine_is_killed_at_once_if_there_is_no_time(tmp_path: Path) -> None
         assert rung_of(machine, patience=0) is None
 
 
-def test_a_machine_that_hears_nothing_is_killed(tmp_path: Path) -> None:
+def test_a_machine_that_reacts_to_nothing_is_killed(tmp_path: Path) -> None:
     with machine_of(a_provider(tmp_path), a_directory(tmp_path, BARE)) as (machine, vm):
         (vm.path / "qmp.sock").unlink()
         psutil.Process(machine.pid).suspend()

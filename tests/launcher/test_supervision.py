@@ -80,8 +80,8 @@ def test_a_launcher_whose_heartbeats_hang_sends_no_more_watchdog_notices(
     hangs.wait(DEADLINE)
     first = supervisor.recv(64)
     supervisor.settimeout(0.5)
-    falls_silent = None in (heard(supervisor) for _ in range(MAX_ON_THE_WAY))
-    afterwards = [heard(supervisor) for _ in range(2)]
+    falls_silent = None in (received(supervisor) for _ in range(MAX_ON_THE_WAY))
+    afterwards = [received(supervisor) for _ in range(2)]
     events.put(signal.SIGTERM)
     over.set()
     running.join(DEADLINE)
@@ -91,7 +91,7 @@ def test_a_launcher_whose_heartbeats_hang_sends_no_more_watchdog_notices(
     assert afterwards == [None, None]
 
 
-def heard(supervisor: socket.socket) -> bytes | None:
+def received(supervisor: socket.socket) -> bytes | None:
     """Return the next notice; None if none comes."""
     try:
         return supervisor.recv(64)

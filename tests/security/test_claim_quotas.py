@@ -11,8 +11,8 @@ from werkzeug.test import TestResponse
 from functions.domain.accounts import AccountType
 from functions.domain.quotas import DEFAULT_QUOTAS
 from functions.domain.refusals import Unavailable
-from functions.engine.arrivals import DISPLACED
-from functions.engine.quotas import COUNT_AGAIN
+from functions.engine.arrivals import DISPLACED_DELAY
+from functions.engine.quotas import MIN_RECOUNT_AGE
 from functions.settings import QuotaSettings, WaitingSettings
 from shared.domain.order import State
 from shared.log_events import LogEvent
@@ -97,10 +97,10 @@ def test_a_launcher_of_jobs_is_answered_with_nothing_after_a_pause_if_too_many_p
     assert claim(world, wait_seconds=WAIT).status_code == 200
 
     assert answers[0].status_code == 204
-    assert world.clock.waits[1] == DISPLACED.total_seconds()
+    assert world.clock.waits[1] == DISPLACED_DELAY.total_seconds()
 
 
-def test_a_launcher_of_jobs_that_may_not_wait_still_hears_what_to_stop(world: World) -> None:
+def test_a_launcher_of_jobs_that_may_not_wait_still_receives_stop_commands(world: World) -> None:
     limit(world, held_orders=1)
     launcher = client.register(world)
     client.create(world)
@@ -110,7 +110,7 @@ def test_a_launcher_of_jobs_that_may_not_wait_still_hears_what_to_stop(world: Wo
 
     client.stop(world, job_id)
 
-    assert launcher.hears() == {"stop_jobs": [job_id]}
+    assert launcher.command_or_job() == {"stop_jobs": [job_id]}
 
 
 BY_CLAIM: Final = ("by id", "next", "next, waiting")
@@ -148,7 +148,7 @@ def test_a_launcher_whose_order_has_ended_gets_another(world: World, how: str) -
     refused(take(world, second, how), "held_orders")
 
     assert world.update(held, "returned", message="no room").status_code == 200
-    world.clock.now += COUNT_AGAIN
+    world.clock.now += MIN_RECOUNT_AGE
 
     assert take(world, second, how).get_json()["claimed"] is not None
 
@@ -191,7 +191,7 @@ def test_a_launcher_of_jobs_that_may_hold_no_more_gets_no_job_and_no_error(world
     assert (answer.status_code, answer.data) == (204, b"")
     assert {client.status(world, job_id) for job_id in jobs - {held}} == {"pending"}
     assert launcher.accepted(held, "completed")
-    world.clock.now += COUNT_AGAIN
+    world.clock.now += MIN_RECOUNT_AGE
     assert launcher.take() in jobs
 
 

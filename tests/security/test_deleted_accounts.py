@@ -54,7 +54,7 @@ def upload(world: World, order_id: str, epoch: int = 1) -> int:
     return world.call_back(order_id, "upload", epoch, **UPLOAD).status_code
 
 
-def let_the_sweep_look(world: World, after: timedelta = account_removals.LOOK_AGAIN) -> None:
+def run_the_sweep(world: World, after: timedelta = account_removals.FIRST_CHECK_DELAY) -> None:
     world.clock.now += after + timedelta(seconds=1)
     world.sweep()
 
@@ -112,7 +112,7 @@ def test_what_a_deleted_launcher_holds_is_given_back_however_much_it_is(world: W
     for number in range(count):
         order = an_order()
         store.create(order, a_key(order))
-        store.claim(store.look(order.id), a_claim(f"{account_id}/name-{number % 7}"), world.clock.now)
+        store.claim(store.read(order.id), a_claim(f"{account_id}/name-{number % 7}"), world.clock.now)
 
     delete(world, account_id)
 
@@ -231,9 +231,9 @@ def test_a_machine_of_a_lapsed_claim_gets_no_order_on_the_account_of_a_deleted_t
     reported(world, last, order_id, "failed")
 
     delete(world, account_id)
-    looks = after // (4 * account_removals.LOOK_AGAIN)
-    for _ in range(looks):
-        let_the_sweep_look(world, after=4 * account_removals.LOOK_AGAIN)
+    checks = after // (4 * account_removals.FIRST_CHECK_DELAY)
+    for _ in range(checks):
+        run_the_sweep(world, after=4 * account_removals.FIRST_CHECK_DELAY)
 
     assert report(world, former, order_id, "fulfilled", vm_name="ghost").status_code == 404
     assert [order["id"] for order in _orders(world)] == [order_id]
@@ -250,9 +250,9 @@ def test_the_session_of_a_deleted_tenant_is_stopped_at_its_launcher_and_its_word
 
     delete(world, account_id)
 
-    assert launcher.hears() == {"stop_jobs": [running]}
+    assert launcher.command_or_job() == {"stop_jobs": [running]}
     assert world.ports.agent_sessions.all(10) == []
-    let_the_sweep_look(world, after=STOP_PATIENCE)
+    run_the_sweep(world, after=STOP_PATIENCE)
     assert world.order(running).state is State.CANCELLED
 
 
@@ -269,7 +269,7 @@ def test_the_sweep_finishes_a_deletion_whose_process_died(world: World, meanwhil
     assert world.delete(f"{ACCOUNTS}/{account_id}", ADMIN).status_code == 500
     assert world.get(f"{ACCOUNTS}/{account_id}", key).status_code == 401
 
-    let_the_sweep_look(world)
+    run_the_sweep(world)
 
     assert world.order(order_id).state is State.QUEUED
     assert world.get(f"{ACCOUNTS}/{account_id}", ADMIN).status_code == 404
@@ -284,15 +284,15 @@ def test_a_claim_and_a_create_that_were_under_way_are_ended_by_the_sweep(world: 
     delete(world, launcher_id)
     delete(world, tenant_id)
     store = world.ports.store
-    store.claim(store.look(order_id), a_claim(f"{launcher_id}/alpha"), world.clock.now)
+    store.claim(store.read(order_id), a_claim(f"{launcher_id}/alpha"), world.clock.now)
     store.create(late, a_key(late))
     assert upload(world, order_id) == 200
-    let_the_sweep_look(world)
+    run_the_sweep(world)
 
     assert upload(world, order_id) == 409
     assert states(world, order_id, late.id) == [State.QUEUED, State.CANCELLED]
     assert [world.get("/v1/orders", key).status_code for key in (launcher, tenant)] == [401, 401]
-    let_the_sweep_look(world, after=account_removals.KEPT)
+    run_the_sweep(world, after=account_removals.REMOVAL_TTL)
     assert world.ports.removals.all(10) == []
 
 

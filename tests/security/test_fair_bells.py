@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from functions.domain.order import FIRST_RING_INTERVAL
-from functions.engine.backlogs import PATIENCE
+from functions.engine.backlogs import BEHIND_AFTER
 from functions.engine.candidates import Candidates
 from functions.ports import Snapshot
 from shared.domain.order import State
@@ -16,7 +16,7 @@ from tests.factories import CAPACITY, TASK
 from tests.functions.world import LAUNCHER, STRANGER, World, by_id
 from tests.meanwhile import Failing, Meanwhile
 
-BEHIND: Final = PATIENCE + timedelta(seconds=1)
+BEHIND: Final = BEHIND_AFTER + timedelta(seconds=1)
 
 
 @pytest.fixture
@@ -31,14 +31,14 @@ def flood(world: World, count: int = 20) -> list[str]:
 
 
 def answer(world: World, order_id: str) -> str | None:
-    """Claim as a launcher does that has heard the bell of this order; return the order that it got."""
+    """Claim as a launcher does that has received the bell of this order; return the order that it got."""
     claimed = world.claim(order_id)
     return None if claimed is None else claimed["order_id"]
 
 
 def test_a_bell_brings_its_own_order_while_its_lane_is_not_behind(fair: World) -> None:
     placed = flood(fair)
-    fair.clock.now += PATIENCE
+    fair.clock.now += BEHIND_AFTER
 
     assert [answer(fair, order_id) for order_id in reversed(placed)] == placed[::-1]
 
@@ -53,9 +53,9 @@ def test_the_bells_of_many_orders_that_wait_bring_another_accounts_order_with_th
 
 def test_an_order_that_has_waited_long_shows_that_its_lane_is_behind_now(fair: World) -> None:
     placed = flood(fair)
-    fair.clock.now += PATIENCE / 2
+    fair.clock.now += BEHIND_AFTER / 2
     assert answer(fair, placed[0]) == placed[0]  # so the lane is known not to be behind, for a while
-    fair.clock.now += PATIENCE - timedelta(seconds=1)
+    fair.clock.now += BEHIND_AFTER - timedelta(seconds=1)
     victim = fair.place()["id"]
 
     assert victim in [answer(fair, order_id) for order_id in placed[1:3]]

@@ -15,7 +15,7 @@ from functions.domain.events import Claim
 from functions.domain.order import Order
 from functions.engine.arrivals import Arrivals
 from functions.engine.backlogs import Backlogs
-from functions.engine.candidates import FRESH, Candidates
+from functions.engine.candidates import CANDIDATE_TTL, Candidates
 from functions.engine.claim_quotas import ClaimUsage
 from functions.engine.claims import Claimant, Claims
 from functions.engine.lane_reader import PAGE, READ_AT_ONCE
@@ -90,7 +90,7 @@ def test_an_order_is_found_behind_several_accounts_that_each_have_more_than_one_
 
     # Each claim reads anew. Four reads pass all accounts, and one that had no turn comes first when it is read.
     claims = 4 * (len(accounts) + 1)
-    claimed = [candidates.next(LANES, a_claim(), NOW + nth * FRESH) for nth in range(claims)]
+    claimed = [candidates.next(LANES, a_claim(), NOW + nth * CANDIDATE_TTL) for nth in range(claims)]
 
     assert victim.id in [order.id for order in claimed if order is not None]
 
@@ -173,12 +173,12 @@ def test_an_order_that_has_just_come_does_not_pass_one_that_waits() -> None:
     store, asleep = MemoryOrderStore(), list[float]()
     candidates = Candidates(store)
     (before,) = flood(store, 1)
-    candidates.claim(store.look(before.id), a_claim(), NOW)  # so it is another account's turn
+    candidates.claim(store.read(before.id), a_claim(), NOW)  # so it is another account's turn
 
     def meanwhile(_: threading.Event, seconds: float) -> None:
         asleep.append(seconds)
-        arrivals.missed()  # an order may wait that was not heard of
-        arrivals.heard(store.look(flood(store, 1)[0].id))
+        arrivals.on_gap()  # an order may wait that was not reported
+        arrivals.on_order(store.read(flood(store, 1)[0].id))
 
     arrivals = Arrivals(Deaf(), candidates.note_queued, lambda: NOW, wait=meanwhile, in_background=lambda _: None)
     usage = ClaimUsage(store, lambda: NOW)
@@ -199,19 +199,19 @@ def test_an_order_that_has_just_come_does_not_pass_one_that_waits() -> None:
 class Deaf:
     """A feed that tells of nothing."""
 
-    def follow(self, heard: Callable[[Snapshot], None], missed: Callable[[], None]) -> Callable[[], None]:
+    def follow(self, on_order: Callable[[Snapshot], None], on_gap: Callable[[], None]) -> Callable[[], None]:
         return lambda: None
 
 
-@pytest.mark.parametrize("hears", [True, False])
+@pytest.mark.parametrize("follows", [True, False])
 def test_of_many_accounts_none_waits_for_more_than_a_few_claims_of_the_one_that_floods(
-    hears: bool, monkeypatch: pytest.MonkeyPatch
+    follows: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in SETTINGS.items():
         monkeypatch.setenv(name, value)
     plan = Plan(accounts=40, orders=1, seconds=80, claims_per_second=1, flood=4 * MANY)
 
-    waits = Simulation(plan, flooded=True, hears=hears).run()
+    waits = Simulation(plan, flooded=True, follows=follows).run()
 
     assert len(waits) == 40
     assert max(wait.claims for wait in waits) <= 2
@@ -223,7 +223,7 @@ def test_an_order_that_arrives_has_its_turn_before_those_that_were_read(store: C
     assert candidates.next(LANES, a_claim(), NOW) is not None
     (victim,) = stored(store, [an_order(account="victim")])
 
-    candidates.note_queued(LANES, store.look(victim.id))
+    candidates.note_queued(LANES, store.read(victim.id))
 
     claimed = candidates.next(LANES, a_claim(), NOW)
     assert claimed is not None
@@ -238,7 +238,7 @@ def test_an_order_that_arrives_does_not_pass_an_account_that_had_no_turn_for_lon
     taken += _claim(candidates, 1)  # which reads both
     (arrived,) = flood(store, 1, age=timedelta())
 
-    candidates.note_queued(LANES, store.look(arrived.id))
+    candidates.note_queued(LANES, store.read(arrived.id))
 
     taken += _claim(candidates, 1)
     assert {order.account for order in taken} == {"flood", "victim-1", "victim-2"}

@@ -12,7 +12,7 @@ from functions.adapters import order_document
 from functions.adapters.firestore import ORDERS, FirestoreOrderStore
 from functions.domain.events import Claim
 from functions.domain.order import Order
-from functions.engine.candidates import FRESH, Candidates
+from functions.engine.candidates import CANDIDATE_TTL, Candidates
 from functions.ports import Snapshot
 from tests.factories import NOW, TASK, a_claim, a_key, an_order
 
@@ -72,7 +72,7 @@ def test_no_dead_order_is_tried(store: FirestoreOrderStore, monkeypatch: pytest.
     candidates = Candidates(store)
 
     for nth in range(5):
-        assert candidates.next(LANES, a_claim(), NOW + nth * FRESH) is not None
+        assert candidates.next(LANES, a_claim(), NOW + nth * CANDIDATE_TTL) is not None
 
     assert len(tried) == 5
     assert all(order.expires_at > NOW for order in tried)

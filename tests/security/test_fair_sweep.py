@@ -76,7 +76,7 @@ def test_one_sweep_ends_the_jobs_of_a_lost_launcher_behind_many_of_another_accou
     running = launcher.run()
 
     for _ in range(2):  # it is doubted first
-        world.clock.now += jobs.STALE
+        world.clock.now += jobs.STALE_AFTER
         world.sweep(limit=AT_ONCE)
 
     assert jobs.status(world, running) == "failed"
@@ -87,7 +87,7 @@ def test_launchers_of_jobs_that_cannot_be_looked_at_end_the_sweep(
 ) -> None:
     for _ in range(2):
         jobs.register(world)
-    world.clock.now += jobs.STALE
+    world.clock.now += jobs.STALE_AFTER
 
     tried = list[str]()
 

@@ -219,7 +219,7 @@ def test_an_image_that_reports_twice_at_once_leaves_the_output_that_was_accepted
     assert fetched(world, machine.task_id) == FILE
 
 
-def test_a_client_hears_the_key_that_its_image_reported(world: World) -> None:
+def test_a_client_learns_the_key_that_its_image_reported(world: World) -> None:
     of_images(world)
     machine = launch(world)
     machine.finish()

@@ -16,7 +16,7 @@ from functions.domain.accounts import NOBODY, AccountType
 from functions.domain.order import OPEN
 from functions.domain.quotas import DEFAULT_QUOTAS, Demand
 from functions.domain.refusals import QuotaExceeded
-from functions.engine.quotas import BURST_SECONDS, COUNT_AGAIN, KEPT, KEPT_IF_FAR_BELOW, LOG_AGAIN, Usage
+from functions.engine.quotas import BURST_SECONDS, COUNT_TTL, LOG_INTERVAL, LOW_COUNT_TTL, MIN_RECOUNT_AGE, Usage
 from functions.ports import OrderQuery
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
@@ -119,7 +119,7 @@ def test_orders_that_ended_make_room_for_others(world: World) -> None:
     assert create(world).status_code == 429
 
     world.post(f"/v1/orders/{first}/cancel")
-    world.clock.now += COUNT_AGAIN
+    world.clock.now += MIN_RECOUNT_AGE
 
     assert create(world).status_code == 201
     assert create(world).status_code == 429
@@ -291,7 +291,7 @@ def test_a_purchase_that_grows_shrinks_and_grows_again_counts_what_still_runs(wo
     for order in alive(world):
         world.claim(order.id, lanes=[order.lane])
     assert buy(world, account, key, **POOL, min_warm_count=1).status_code == 200
-    world.clock.now += COUNT_AGAIN
+    world.clock.now += MIN_RECOUNT_AGE
 
     answer = buy(world, account, key, **POOL, min_warm_count=4)
 
@@ -319,7 +319,7 @@ def test_the_sweep_completes_a_batch_although_the_quota_is_used_up(
     with monkeypatch.context() as broken:
         broken.setattr(world.ports.store, "create", unavailable)
         assert REPEATED["a batch"](world).status_code == 200
-    world.clock.now += KEPT_IF_FAR_BELOW  # the count says now that none was created
+    world.clock.now += LOW_COUNT_TTL  # the count says now that none was created
     for _ in range(2):
         assert create(world).status_code == 201
     assert create(world).status_code == 429
@@ -336,13 +336,13 @@ def test_a_parent_that_exceeds_its_quota_is_resumed_later_and_keeps_nobody_from_
     for _ in range(2):
         waiting = an_order()
         world.ports.store.create(waiting, a_key(waiting))
-    world.clock.now += KEPT_IF_FAR_BELOW
+    world.clock.now += LOW_COUNT_TTL
 
     end(world, child)
 
     assert resumed(world, "boss") == []
     (mailbox,) = world.ports.parent_mailboxes.all(10)
-    world.clock.now = mailbox.check_at + COUNT_AGAIN
+    world.clock.now = mailbox.check_at + MIN_RECOUNT_AGE
     world.sweep()
     assert resumed(world, "boss") == []
     (mailbox,) = world.ports.parent_mailboxes.all(10)
@@ -350,7 +350,7 @@ def test_a_parent_that_exceeds_its_quota_is_resumed_later_and_keeps_nobody_from_
     ran(world, "other-child", "other-boss", key=STRANGER)
     assert len(resumed(world, "other-boss", "globex")) == 1
     world.post(f"/v1/orders/{waiting.id}/cancel")
-    world.clock.now = mailbox.check_at + COUNT_AGAIN
+    world.clock.now = mailbox.check_at + MIN_RECOUNT_AGE
     world.sweep()
     assert len(resumed(world, "boss")) == 1
 
@@ -393,15 +393,15 @@ def test_orders_are_counted_once_in_a_while_and_more_often_near_the_quota(store:
     assert store.counts == 1
     store.place(49)
 
-    clock.now += KEPT
+    clock.now += COUNT_TTL
     usage.admit(Demand("acme"))
     assert store.counts == 1, "it is below half of the quota"
-    clock.now += KEPT_IF_FAR_BELOW - KEPT
+    clock.now += LOW_COUNT_TTL - COUNT_TTL
     usage.admit(Demand("acme"))
     assert store.counts == 2
     store.place(1)
     usage.admit(Demand("acme"))
-    clock.now += KEPT
+    clock.now += COUNT_TTL
     usage.admit(Demand("acme"))
     assert store.counts == 3
 
@@ -413,7 +413,7 @@ def test_a_flood_beyond_the_quota_costs_one_count_a_second(store: Counted, clock
     for _ in range(100):
         with pytest.raises(QuotaExceeded):
             usage.admit(Demand("acme"))
-        clock.now += COUNT_AGAIN / 10
+        clock.now += MIN_RECOUNT_AGE / 10
 
     assert store.counts == 10
 
@@ -424,7 +424,7 @@ def test_what_another_instance_created_is_noticed_within_the_age_of_a_count(stor
     store.place(10)
     usage.admit(Demand("acme"))
 
-    clock.now += KEPT_IF_FAR_BELOW
+    clock.now += LOW_COUNT_TTL
 
     with pytest.raises(QuotaExceeded, match="10 orders of this account have not ended"):
         usage.admit(Demand("acme"))
@@ -439,7 +439,7 @@ def test_a_used_up_quota_is_logged_once_a_minute_for_each_account(store: Counted
             for account in ("acme", "globex"):
                 with pytest.raises(QuotaExceeded):
                     usage.admit(Demand(account))
-        clock.now = NOW + LOG_AGAIN
+        clock.now = NOW + LOG_INTERVAL
         store.place(1)
         with pytest.raises(QuotaExceeded):
             usage.admit(Demand("acme"))

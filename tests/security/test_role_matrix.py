@@ -52,7 +52,7 @@ LAUNCHERS: Final = {
     "POST /launcher/jobs/{job_id}/failed": {200, 404},
     "POST /launcher/jobs/{job_id}/stopped": {200, 404},
 }
-"""A launcher may have lost an order to another, and hears so: its report changes nothing, but it may be answered."""
+"""A launcher may have lost an order to another, and learns so: its report changes nothing, but it may be answered."""
 ANSWERED: Final = {"GET /sessions/{session_id}/status", "DELETE /v1/orders/{order_id}"}
 """Their answer to what does not exist is no error: the status says so, and what is removed may be removed again."""
 ENDS_SESSIONS: Final = "DELETE /admin/sessions"

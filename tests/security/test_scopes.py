@@ -156,7 +156,7 @@ def test_an_agent_launcher_of_a_scope_without_any_gets_no_job(world: World) -> N
     assert key is not None
 
     world.ports.keys.add(replace(key, datacenters=("gcp",)))
-    assert launcher.hears() == {}
+    assert launcher.command_or_job() == {}
     world.ports.keys.add(key)
     assert launcher.take()
 
@@ -171,7 +171,7 @@ def test_a_task_that_asks_for_a_secret_is_not_in_the_lane_of_other_tasks(world: 
 
 
 def test_a_bell_beyond_the_scope_of_the_key_is_refused_as_a_launcher_knows_it(world: World) -> None:
-    """A launcher gives such a bell back for others, and hears the next: any other refusal would make it wait."""
+    """A launcher gives such a bell back for others, and receives the next: any other refusal would make it wait."""
     allow_secret(world, "acme")
     key = "key-of-the-default-scope"
     world.ports.keys.add(ApiKey(digest(key), Role.LAUNCHER, "rack", True, DEFAULT_SCOPE))

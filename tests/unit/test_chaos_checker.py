@@ -352,7 +352,7 @@ def test_an_orphan_that_existed_too_long_is_still_reported() -> None:
     assert not check(world).may_pass
 
 
-def test_an_orphan_may_be_gone_at_the_next_look() -> None:
+def test_an_orphan_may_be_gone_at_the_next_check() -> None:
     assert check(remains(processes=(a_machine(),))).may_pass
 
 

@@ -11,10 +11,10 @@ PROCESS = Process(4711, "vm-1", True, "python -m worker")
 
 def test_an_orphans_age_is_the_time_between_the_looks_that_saw_it() -> None:
     ages = Ages()
-    ages.look(10, ["one"])
-    ages.look(12, ["one", "other"])
-    ages.look(15, ["other"])
-    ages.look(16, [])
+    ages.observe(10, ["one"])
+    ages.observe(12, ["one", "other"])
+    ages.observe(15, ["other"])
+    ages.observe(16, [])
 
     assert ages.longest == {"one": 2, "other": 3}
 
@@ -22,7 +22,7 @@ def test_an_orphans_age_is_the_time_between_the_looks_that_saw_it() -> None:
 def test_an_orphan_that_belonged_to_an_order_in_between_is_timed_again() -> None:
     ages = Ages()
     for now, names in ((10, ["one"]), (12, []), (20, ["one"]), (21, ["one"])):
-        ages.look(now, names)
+        ages.observe(now, names)
 
     assert ages.longest == {"one": 1}
 

@@ -48,7 +48,7 @@ def test_capacity_orders_that_are_not_kept_are_cancelled() -> None:
 
     assert {one.number for one in capacity if not one.keep} <= cancelled
     assert not {one.number for one in capacity if one.keep} & cancelled
-    assert sum(one.keep for one in capacity) == len(schedule.KEPT)
+    assert sum(one.keep for one in capacity) == len(schedule.KEPT_SHARES)
 
 
 def test_every_kind_of_action_happens_within_the_storm_whatever_the_seed() -> None:

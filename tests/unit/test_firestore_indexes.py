@@ -91,7 +91,7 @@ BY_ID: Final = {
     "change",
     "upsert",
     "take",
-    "look",
+    "read",
     "claim",
 }
 """What asks for documents by their ids, which no index serves."""

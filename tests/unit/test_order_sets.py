@@ -67,7 +67,7 @@ def test_an_order_of_another_version_is_not_missing_and_is_left_alone() -> None:
     assert batch.sets.release(seen, NAMES, "cancel@batch").released == 2
 
 
-def test_an_order_that_was_removed_is_not_created_again_and_its_record_hears_of_it() -> None:
+def test_an_order_that_was_removed_is_not_created_again_and_its_record_is_told() -> None:
     batch = Batch()
     seen = batch.sets.release(batch.fill(), ["batch-1"], "cancel@batch")
     assert seen.orders["batch-1"].state is State.CANCELLED

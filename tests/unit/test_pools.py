@@ -333,7 +333,7 @@ class AnyHistory(RuleBasedStateMachine):
     # those who reconcile
 
     @rule()
-    def look(self) -> None:
+    def check(self) -> None:
         self.seen = [*self.seen, dict(self.store)][-3:]
 
     @precondition(lambda self: self.seen)

@@ -1,4 +1,4 @@
-"""What the lifecycle of an agent's job has of its own: it runs once, hears of stops by polls, and may demand labels."""
+"""The lifecycle of an agent's job: it runs once, receives stop commands by polls, and may demand labels."""
 
 from dataclasses import replace
 from datetime import datetime, timedelta

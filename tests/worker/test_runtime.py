@@ -200,7 +200,7 @@ def test_a_log_line_names_the_order_and_its_epoch(
 
 
 @pytest.mark.parametrize("turn", [1, 2])
-def test_the_log_of_one_test_hears_of_no_retries_of_the_next(plane: FakeControlPlane, turn: int) -> None:
+def test_the_log_of_one_test_has_no_retries_of_the_next(plane: FakeControlPlane, turn: int) -> None:
     assert not any(hook.__module__ == open_log.__module__ for hook in get_on_retry_hooks()), turn
 
     open_log(plane.config(HELLO))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ROOT: Final = "/compute/v1"
 WAIT_SECONDS: Final = 5.0
 """How long a request waits for an operation. Compute Engine's own limit is two minutes."""
-LOOK_SECONDS: Final = 0.02
+POLL_SECONDS: Final = 0.02
 FILTER: Final = re.compile(r"labels\.([a-z][a-z0-9_-]*)\s*(?:=|eq)\s*\"?([a-z0-9_-]*)\"?")
 ZONES: Final = "/projects/<project>/zones/<zone>"
 
@@ -122,7 +122,7 @@ class LocalCompute:
         while (document := self._operation(self._engine.operation(name)))["status"] != "DONE":
             if time.monotonic() > deadline:
                 break
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         return document
 
     def _instance(self, instance: Instance) -> Document:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 DEFAULT_REGION: Final = "iad"
-LOOK_SECONDS: Final = 0.02
+POLL_SECONDS: Final = 0.02
 MAX_WAIT_SECONDS: Final = 60.0
 METADATA: Final = "metadata."
 ALL: Final = "/v1/apps/<app>/machines"
@@ -156,7 +156,7 @@ class LocalFly:
         while self._machines.find(machine_id).state != wanted:
             if time.monotonic() > deadline:
                 raise RequestRefused(HTTPStatus.REQUEST_TIMEOUT, f"deadline_exceeded: machine is not {wanted}")
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         return {"ok": True}
 
     def _control(self, request: Request) -> Response:

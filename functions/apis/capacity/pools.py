@@ -121,11 +121,11 @@ def set_target(body: TargetBody, pools: Pools) -> PoolTarget:
     if body.attestation is not None:
         fields["attestation"] = body.attestation
     pool = pools.set_target(NOBODY, datacenter, node_size, **fields)
-    return PoolTarget.of(pools.look([Goal.of(pool)])[0])
+    return PoolTarget.of(pools.status([Goal.of(pool)])[0])
 
 
 def list_targets(pools: Pools) -> TargetList:
-    targets = tuple(PoolTarget.of(status) for status in pools.look([Goal.of(pool) for pool in pools.targets()]))
+    targets = tuple(PoolTarget.of(status) for status in pools.status([Goal.of(pool) for pool in pools.targets()]))
     return TargetList(targets=targets, total=len(targets))
 
 
@@ -156,7 +156,7 @@ def reconcile(body: ReconcileBody, pools: Pools) -> Reconciled:
     else:
         targets = [Goal.of(pool) for pool in pools.targets() if pool.enabled]
         goals = [replace(goal, demands=body.demands(goal.demands)) for goal in targets]
-    return Reconciled.of(pools.fill(goals) if body.dispatch else pools.look(goals), body.dispatch)
+    return Reconciled.of(pools.fill(goals) if body.dispatch else pools.status(goals), body.dispatch)
 
 
 def purchase(

@@ -18,7 +18,7 @@ from functions.apis.exports.wire import (
     milliseconds,
 )
 from functions.domain import request_ids
-from functions.domain.batches import Batch, BatchMember, first_look
+from functions.domain.batches import Batch, BatchMember, first_check
 from functions.domain.refusals import Invalid
 from functions.engine.batches import NO_BATCH, Batches
 from functions.engine.order_sets import OrderSet
@@ -58,7 +58,7 @@ def start_batch(
             members=tuple(BatchMember(order_id, pi) for order_id, pi in zip(ids, body.pis, strict=False)),
             fingerprint=fingerprint(body.model_dump_json()),
             created_at=now,
-            due_at=first_look(now),
+            due_at=first_check(now),
         ),
         by_operator=client.owner is None,
     )
@@ -74,7 +74,7 @@ def start_batch(
 
 
 def get_batch(client: Principal, batches: Batches, batch_id: str) -> BatchStatus:
-    return _status(*batches.look(batch_id, client.owner))
+    return _status(*batches.get(batch_id, client.owner))
 
 
 def settle_batches(batches: Batches, limit: int) -> Counter[str]:

@@ -52,7 +52,7 @@ def call_back_unsigned(
     if not settings.open_callbacks:
         log_ignored(Ignored.FORGED, task_id, body.status)
         raise NoSuchPath
-    epoch = _look(body, orders, task_id).order.epoch
+    epoch = _snapshot(body, orders, task_id).order.epoch
     return _receive(body, orders, reports, uploads, task_id, epoch)
 
 
@@ -63,7 +63,7 @@ def _receive(
     if body.task_id != task_id:
         log_ignored(Ignored.WRONG_TASK, task_id, body.status)
         raise Invalid("Some fields of the body are wrong.", {"task_id": "not the task of this address"})
-    seen = _look(body, orders, task_id)
+    seen = _snapshot(body, orders, task_id)
     request_id = request_ids.worker_report("callback", epoch, body.model_dump_json())
     why = ignored(seen.order, epoch, request_id)
     if why is None and body.status is ExportStatus.SUCCESS:
@@ -77,7 +77,7 @@ def _receive(
     return Received()
 
 
-def _look(body: CallbackRequest, orders: Orders, task_id: str) -> Snapshot:
+def _snapshot(body: CallbackRequest, orders: Orders, task_id: str) -> Snapshot:
     """Return the export's order. Raises NotFound, also for an order of another kind."""
     try:
         seen, _ = require_task(orders, task_id, owner=None)

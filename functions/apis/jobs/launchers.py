@@ -35,7 +35,9 @@ def register(
 ) -> Registered:
     """Refuse a launcher that is limited to datacenters, because no job belongs to one."""
     if not narrowed(of_sessions(()), caller.datacenters):
-        raise Forbidden("This key's scope has no work of agents; ask the operator for an account whose scope has `any`")
+        raise Forbidden(
+            "This key's scope does not include agents' jobs; ask the operator for an account whose scope has `any`"
+        )
     asked = body or RegisterRequest()
     launcher = launchers.register(
         caller.account, asked.hostname, asked.project_dir, asked.executor_type, asked.labels, settings.stale_after

@@ -1,4 +1,4 @@
-"""For launchers: wait for a job, or for what else the launcher must hear."""
+"""For launchers: wait for a job, or for a command to the launcher."""
 
 from typing import Final
 

@@ -65,23 +65,23 @@ def list_sessions(caller: Principal, sessions: AgentSessions) -> SessionList:
 
 
 def get_session(caller: Principal, sessions: AgentSessions, session_id: str) -> SessionAnswer:
-    return SessionAnswer(session=SessionView.of(sessions.look(caller.account, session_id)))
+    return SessionAnswer(session=SessionView.of(sessions.get(caller.account, session_id)))
 
 
 def get_session_by_name(caller: Principal, sessions: AgentSessions, session_name: str) -> SessionAnswer:
-    return SessionAnswer(session=SessionView.of(sessions.look_by_name(caller.account, session_name)))
+    return SessionAnswer(session=SessionView.of(sessions.get_by_name(caller.account, session_name)))
 
 
 def get_status(caller: Principal, sessions: AgentSessions, session_id: str) -> SessionStateAnswer:
     try:
-        session = sessions.look(caller.account, session_id)
+        session = sessions.get(caller.account, session_id)
     except NotFound:
         return SessionStateAnswer(status=SessionState.NOT_EXISTENT)
     return SessionStateAnswer(status=SessionState(session.status))
 
 
 def get_result(caller: Principal, sessions: AgentSessions, session_id: str) -> SessionResult:
-    session = sessions.look(caller.account, session_id)
+    session = sessions.get(caller.account, session_id)
     if session.status is not SessionStatus.FINISHED:
         raise Malformed("Session not finished")
     if session.result is None:
@@ -133,7 +133,7 @@ def stop_session(
     session_id: str,
 ) -> SessionStopped:
     """Stop the session's job: the one that runs, else the newest that waits. A session without one is left as it is."""
-    session = sessions.look(caller.account, session_id)
+    session = sessions.get(caller.account, session_id)
     if session.account != caller.account:
         raise NotFound(NO_SESSION)
     answer = SessionStopped(
@@ -151,7 +151,7 @@ def stop_session(
     except (NotFound, WrongState):
         return answer  # it has just ended
     status = status_of(job)
-    message = NEVER_RAN if status is JobStatus.STOPPED else "The launcher hears of the stop at its next poll."
+    message = NEVER_RAN if status is JobStatus.STOPPED else "The launcher receives the stop command at its next poll."
     return answer.model_copy(update={"job_id": job.id, "status": status, "message": message})
 
 

@@ -127,7 +127,7 @@ def _kind(callback: str) -> Callback:
 def _task(reports: ForeignReports, task_id: str, kind: Callback) -> Snapshot:
     """Return the order. Raises NotFound, also for an order of another kind."""
     try:
-        seen = reports.look(ID.validate_python(task_id))
+        seen = reports.read(ID.validate_python(task_id))
     except (NotFound, ValidationError):
         raise _unknown(task_id, kind, Ignored.UNKNOWN_TASK) from None
     if seen.order.kind is not OrderKind.TASK:

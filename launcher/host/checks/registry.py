@@ -26,7 +26,7 @@ class Check:
 
     name: str
     applies: Applies
-    look: Callable[[Case], Finding]
+    run: Callable[[Case], Finding]
     reason: Reason | None = None
 
 
@@ -92,7 +92,7 @@ def missing_for_launch(case: Case) -> tuple[CheckResult, ...]:
 
 
 def _result(check: Check, case: Case) -> CheckResult:
-    finding = check.look(case)
+    finding = check.run(case)
     if not check.applies(case):
         return CheckResult(check, Verdict.UNNEEDED, finding)
     return CheckResult(check, Verdict.OK if finding.met else Verdict.MISSING, finding)

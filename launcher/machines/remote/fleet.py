@@ -20,10 +20,10 @@ class Fleet(Generic[M]):
         self._seen: Mapping[str, M] | CloudError = {}
         self._seen_at = -RECENT_SECONDS
 
-    def look(self) -> Mapping[str, M]:
+    def list(self) -> Mapping[str, M]:
         """Read the current machines, by name. Raises CloudError."""
         with self._lock:
-            return self._look()
+            return self._list()
 
     def recent(self, within: float = RECENT_SECONDS) -> Mapping[str, M]:
         """Return the machines from a read `within` these seconds: the same object until the next read.
@@ -32,12 +32,12 @@ class Fleet(Generic[M]):
         """
         with self._lock:
             if self._monotonic() - self._seen_at > within:
-                return self._look()
+                return self._list()
             if isinstance(self._seen, CloudError):
                 raise self._seen
             return self._seen
 
-    def _look(self) -> Mapping[str, M]:
+    def _list(self) -> Mapping[str, M]:
         try:
             self._seen = {found.name: found for found in self._read()}
         except CloudError as error:

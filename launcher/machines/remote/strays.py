@@ -26,10 +26,10 @@ log = structlog.get_logger()
 
 
 class Strays(Generic[M]):
-    """Looks every `look_seconds`. `delete` deletes one machine, and raises CloudError."""
+    """Checks every `check_seconds`. `delete` deletes one machine, and raises CloudError."""
 
-    def __init__(self, owner: Owner, fleet: Fleet[M], delete: Callable[[M], object], look_seconds: float) -> None:
-        self._owner, self._fleet, self._delete_one, self._look_seconds = owner, fleet, delete, look_seconds
+    def __init__(self, owner: Owner, fleet: Fleet[M], delete: Callable[[M], object], check_seconds: float) -> None:
+        self._owner, self._fleet, self._delete_one, self._check_seconds = owner, fleet, delete, check_seconds
         self._lock = threading.Lock()
         self._begun: set[Hold] = set()
         self._last: Mapping[str, M] = {}
@@ -49,12 +49,12 @@ class Strays(Generic[M]):
         """Start a thread that looks for strays: a slow deletion must not delay other reads."""
         threading.Thread(target=self._run, args=(held, until), name="remote-strays", daemon=True).start()
 
-    def look(self, held: CurrentHolds) -> None:
+    def check(self, held: CurrentHolds) -> None:
         """Delete machines that are strays now and were in the previous list. Raises CloudError.
 
         The list is older than the holds that it is compared with, so a machine that began meanwhile is not in it.
         """
-        there = self._fleet.recent(self._look_seconds)
+        there = self._fleet.recent(self._check_seconds)
         if there is self._last:
             return
         self._last = there
@@ -76,10 +76,10 @@ class Strays(Generic[M]):
         pause = 0.0
         while not until.wait(pause):
             try:
-                self.look(held)
-                pause = self._look_seconds
+                self.check(held)
+                pause = self._check_seconds
             except CloudError as error:
-                pause = min(max(pause * 2, self._look_seconds), MAX_SECONDS)
+                pause = min(max(pause * 2, self._check_seconds), MAX_SECONDS)
                 log.error(
                     LogEvent.INSTANCES_NOT_LISTED,
                     message="The launcher cannot look for remote machines that belong to no order.",
@@ -88,7 +88,7 @@ class Strays(Generic[M]):
                 )
 
     def _delete(self, stray: M) -> None:
-        """Delete a stray. If that fails, the next look tries again, and other strays are still deleted."""
+        """Delete a stray. If that fails, the next check tries again, and other strays are still deleted."""
         log.warning(
             LogEvent.STRAY_DELETED,
             message="Deleting a remote machine that belongs to no held order.",

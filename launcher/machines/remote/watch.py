@@ -30,8 +30,8 @@ class Watched(Protocol[M]):
 
 
 class Watch(Generic[M]):
-    def __init__(self, fleet: Fleet[M], look_seconds: float) -> None:
-        self._fleet, self._look_seconds = fleet, look_seconds
+    def __init__(self, fleet: Fleet[M], check_seconds: float) -> None:
+        self._fleet, self._check_seconds = fleet, check_seconds
         self._changed = threading.Condition()
         self._watched: dict[str, Watched[M]] = {}
         self._runs = False
@@ -50,11 +50,11 @@ class Watch(Generic[M]):
             self._changed.notify_all()
 
     def _run(self) -> None:
-        pause = self._look_seconds
+        pause = self._check_seconds
         while machines := self._after(pause):
             try:
-                self._look(machines)
-                pause = self._look_seconds
+                self._check(machines)
+                pause = self._check_seconds
             except CloudError as error:
                 pause = min(pause * 2, MAX_SECONDS)
                 log.warning(
@@ -71,13 +71,13 @@ class Watch(Generic[M]):
             self._runs = bool(self._watched)
             return tuple(self._watched.values())
 
-    def _look(self, machines: tuple[Watched[M], ...]) -> None:
+    def _check(self, machines: tuple[Watched[M], ...]) -> None:
         """Read all machines, and notify those that are watched. Raises CloudError."""
-        there = self._fleet.look()
+        there = self._fleet.list()
         for machine in machines:
-            self._look_at(machine, there)
+            self._notify(machine, there)
 
-    def _look_at(self, machine: Watched[M], there: Mapping[str, M]) -> None:
+    def _notify(self, machine: Watched[M], there: Mapping[str, M]) -> None:
         """Notify a machine. If it cannot be looked up, it counts as running."""
         try:
             found = there.get(machine.name) or machine.find()

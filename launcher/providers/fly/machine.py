@@ -20,7 +20,7 @@ from shared.log_events import LogEvent
 RETRY_SECONDS: Final = 5.0
 STOP_SECONDS: Final = 10.0
 """How long a machine's program may take to end before the machine is destroyed under it. Fly itself gives it 5 s."""
-LOOK_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 1.0
 """The seconds between two looks at the patience, which may end early."""
 GRACE_SECONDS: Final = 30.0
 """How long the last report of a foreign image's worker may take: such a worker sends it once, and does not wait."""
@@ -148,7 +148,7 @@ class FlyMachine:
                 left = min(patience(), deadline - time.monotonic())
                 if left <= 0 or self._hurried.is_set():
                     return False
-                self._changed.wait(min(left, LOOK_SECONDS))
+                self._changed.wait(min(left, POLL_SECONDS))
         return True
 
     def _is(self, reached: Callable[[FoundMachine], bool]) -> bool:

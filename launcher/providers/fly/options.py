@@ -41,7 +41,7 @@ class FlyOptions:
     own_images: tuple[str, ...] = (OWN_IMAGE,)
     """The first is the image of an order that names none."""
     sizes: Mapping[OrderKind, FlyGuest] = field(default_factory=lambda: SIZES)
-    look_seconds: float = 2.0
+    check_seconds: float = 2.0
     """The seconds between two reads of all machines."""
 
     def image_of(self, spec: AnySpec) -> str:

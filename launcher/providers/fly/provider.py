@@ -66,8 +66,8 @@ class FlyProvider:
         self._api = MachinesApi(options.endpoint, options.app, options.token, pacers or system_pacers())
         self._creation = Creation(self._api, sleep)
         self._fleet = Fleet(lambda: self._api.marked(options.owner.listed_by), time.monotonic)
-        self._watch = Watch(self._fleet, options.look_seconds)
-        self._strays = Strays(options.owner, self._fleet, self._end_stray, options.look_seconds)
+        self._watch = Watch(self._fleet, options.check_seconds)
+        self._strays = Strays(options.owner, self._fleet, self._end_stray, options.check_seconds)
 
     def resources(self, spec: AnySpec, /) -> Resources:  # noqa: ARG002 (every order needs the same on this host)
         return Resources(machines=1, disk_mib=DISK_MIB)

@@ -62,5 +62,5 @@ class FlySettings(BaseSettings):
                 OrderKind.EXPORT: FlyGuest(self.fly_cpu_kind, self.fly_export_cpus, self.fly_export_memory_mb),
                 OrderKind.TASK: FlyGuest(self.fly_cpu_kind, self.fly_task_cpus, self.fly_task_memory_mb),
             },
-            look_seconds=self.fly_look_seconds,
+            check_seconds=self.fly_look_seconds,
         )

@@ -42,7 +42,7 @@ class GcpOptions:
     subnetwork: str | None = None
     max_run_seconds: int = MAX_RUN_SECONDS
     """When Compute Engine itself deletes an instance, so that a forgotten one does not cost money forever."""
-    look_seconds: float = 10.0
+    check_seconds: float = 10.0
     """The seconds between two reads of all instances."""
 
     @property

@@ -48,7 +48,7 @@ class GcpProvider:
         self._compute = Compute(options.project, options.endpoint)
         self._insertion = Insertion(options, self._compute)
         self._fleet = fleet_of(options, self._compute, time.monotonic)
-        self._watch = Watch(self._fleet, options.look_seconds)
+        self._watch = Watch(self._fleet, options.check_seconds)
         self._strays = strays_of(options, self._compute, self._fleet)
 
     def resources(self, spec: AnySpec, /) -> Resources:  # noqa: ARG002 (every size needs the same on this host)
@@ -110,7 +110,7 @@ def fleet_of(options: GcpOptions, compute: Compute, monotonic: Callable[[], floa
 
 
 def strays_of(options: GcpOptions, compute: Compute, fleet: Fleet[FoundInstance]) -> Strays[FoundInstance]:
-    return Strays(options.owner, fleet, lambda found: compute.delete(found.zone, found.name), options.look_seconds)
+    return Strays(options.owner, fleet, lambda found: compute.delete(found.zone, found.name), options.check_seconds)
 
 
 def _order(directory: VmDirectory) -> InstanceOrder:

@@ -88,5 +88,5 @@ class GcpSettings(BaseSettings):
             network=self.gcp_network,
             subnetwork=self.gcp_subnetwork,
             max_run_seconds=self.gcp_max_run_seconds,
-            look_seconds=self.gcp_look_seconds,
+            check_seconds=self.gcp_look_seconds,
         )

@@ -24,7 +24,7 @@ UUID_OPTION: Final = "-uuid"
 ENDED: Final = frozenset({psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
 ARGUMENTS_SECONDS: Final = 10.0
 """How long a process may show no arguments before it is unexplained: a large one takes a while to free its memory."""
-LOOK_SECONDS: Final = 0.01
+POLL_SECONDS: Final = 0.01
 LAYOUT_SECONDS: Final = 1.0
 """How long a process that starts a program may show no environment before it counts as one that has none."""
 KILLED_SECONDS: Final = 10.0
@@ -47,7 +47,7 @@ def state_of(directory: VmDirectory) -> MachineState:
                 return MachineState.RUNS if names_it else MachineState.UNEXPLAINED
             if time.monotonic() > deadline:
                 return MachineState.UNEXPLAINED
-            time.sleep(LOOK_SECONDS)  # it has no arguments for a moment when its program starts and when it ends
+            time.sleep(POLL_SECONDS)  # it has no arguments for a moment when its program starts and when it ends
     except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
         return MachineState.ENDED
     except psutil.AccessDenied as error:
@@ -118,7 +118,7 @@ def _environment(process: Path) -> bytes:
     while not (environment := (process / "environ").read_bytes()):
         if not _starts_a_program(process) or time.monotonic() > deadline:
             break
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     return environment
 
 

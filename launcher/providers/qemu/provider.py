@@ -38,7 +38,7 @@ GPU_FACTOR: Final = 4
 
 Both figures are those of Proxmox (qemu-server, config_aware_timeout), which has them from its users' reports.
 """
-LOOK_SECONDS: Final = 0.05
+POLL_SECONDS: Final = 0.05
 LAST_WORDS: Final = 500
 OWN_MEMORY_MIB: Final = 512
 """QEMU's approximate memory in addition to its guest's."""
@@ -194,7 +194,7 @@ def _answers(machine: ProcessMachine, directory: VmDirectory, seconds: float) ->
         with suppress(qmp.QmpFailed):
             qmp.execute(directory.path, "query-status", min(qmp.ANSWER_SECONDS, max(deadline - time.monotonic(), 0)))
             return True
-        if machine.ended_within(LOOK_SECONDS):
+        if machine.ended_within(POLL_SECONDS):
             return False
     return False
 

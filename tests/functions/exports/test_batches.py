@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 from werkzeug.test import TestResponse
 
-from functions.domain.batches import KEPT, MAX_TASKS
+from functions.domain.batches import BATCH_TTL, MAX_TASKS
 from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
 from functions.ports import IdempotencyKey, Snapshot
@@ -32,7 +32,7 @@ def start(world: World, pis: list[str] | None = None, idempotency_key: str | Non
     return body
 
 
-def look(world: World, batch_id: str) -> dict[str, Any]:
+def status_of(world: World, batch_id: str) -> dict[str, Any]:
     answer = world.get(f"/status/batch/{batch_id}")
     assert answer.status_code == 200, answer.text
     body: dict[str, Any] = answer.get_json()
@@ -49,7 +49,7 @@ def test_a_batch_is_an_export_of_each_entity(world: World) -> None:
     assert (started["status"], started["total"]) == ("processing", 3)
     assert all(TASK_ID.fullmatch(task_id) for task_id in started["task_ids"])
     assert [status(world, task_id)["pi"] for task_id in started["task_ids"]] == PIS
-    assert look(world, started["batch_id"]) == {
+    assert status_of(world, started["batch_id"]) == {
         "batch_id": started["batch_id"],
         "status": "processing",
         "created_at": int(world.clock.now.timestamp() * 1000),
@@ -75,18 +75,18 @@ def test_a_batch_ends_with_its_last_task(world: World) -> None:
 
     batch_id = machine.environment["BATCH_ID"]
     assert batch_id == second["batch_id"]
-    assert look(world, batch_id)["status"] == "processing"
+    assert status_of(world, batch_id)["status"] == "processing"
     launch(world, waiting).finish()
-    assert look(world, batch_id)["counts"] == {"processing": 0, "success": 1, "error": 1}
-    assert look(world, batch_id)["status"] == "error"
-    assert look(world, world.order(first[0]).spec.batch)["status"] == "success"  # type: ignore[union-attr, arg-type]
+    assert status_of(world, batch_id)["counts"] == {"processing": 0, "success": 1, "error": 1}
+    assert status_of(world, batch_id)["status"] == "error"
+    assert status_of(world, world.order(first[0]).spec.batch)["status"] == "success"  # type: ignore[union-attr, arg-type]
 
 
 def test_the_largest_batch_has_500_exports_of_different_ids(world: World) -> None:
     started = start(world, numbered(MAX_TASKS))
 
     assert len(set(started["task_ids"])) == MAX_TASKS
-    assert look(world, started["batch_id"])["counts"]["processing"] == MAX_TASKS
+    assert status_of(world, started["batch_id"])["counts"]["processing"] == MAX_TASKS
     assert Counter(world.bells.rung) == Counter(started["task_ids"])
 
 
@@ -141,7 +141,7 @@ def test_the_sweep_creates_what_a_failing_store_did_not(world: World, monkeypatc
 
     monkeypatch.setattr(world.ports.store, "create", failing_after_one)
     started = start(world)
-    assert look(world, started["batch_id"])["counts"]["processing"] == 3
+    assert status_of(world, started["batch_id"])["counts"]["processing"] == 3
     assert len(world.get("/v1/orders").get_json()["orders"]) == 1
 
     monkeypatch.setattr(world.ports.store, "create", create)
@@ -162,7 +162,7 @@ def test_a_task_that_its_client_purged_is_not_created_again(world: World) -> Non
     world.clock.now += timedelta(days=2)
     assert world.sweep()["created"] == 0
 
-    assert [task["task_id"] for task in look(world, started["batch_id"])["tasks"]] == started["task_ids"][1:]
+    assert [task["task_id"] for task in status_of(world, started["batch_id"])["tasks"]] == started["task_ids"][1:]
 
 
 def test_a_batch_is_forgotten_a_week_after_its_last_task_ended(world: World) -> None:
@@ -178,8 +178,8 @@ def test_a_batch_is_forgotten_a_week_after_its_last_task_ended(world: World) -> 
             forgotten += world.sweep()["records_forgotten"]
         return forgotten
 
-    assert days_pass(KEPT.days - 1) == 0
-    assert look(world, batch_id)["status"] == "success"
+    assert days_pass(BATCH_TTL.days - 1) == 0
+    assert status_of(world, batch_id)["status"] == "success"
     assert days_pass(2) == 1
     assert world.get(f"/status/batch/{batch_id}").status_code == 404
     assert world.order(task_id).state is State.SUCCEEDED

@@ -155,8 +155,8 @@ def test_a_success_without_a_file_is_the_services_error(
     world: World, task_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without = replace(world.order(task_id), output=None)
-    look = world.ports.store.look
-    monkeypatch.setattr(world.ports.store, "look", lambda order_id: replace(look(order_id), order=without))
+    read = world.ports.store.read
+    monkeypatch.setattr(world.ports.store, "read", lambda order_id: replace(read(order_id), order=without))
 
     answer = world.get(f"/download/{task_id}")
 

@@ -106,7 +106,7 @@ def test_an_idempotency_key_of_another_export_is_refused(world: World) -> None:
     assert "Idempotency-Key" in answer.get_json()["error"]
 
 
-def test_an_export_is_stored_before_anybody_hears_of_it(world: World) -> None:
+def test_an_export_is_stored_before_anybody_learns_of_it(world: World) -> None:
     world.bells.broken = True
 
     assert status(world, start(world))["status"] == "processing"

@@ -13,7 +13,7 @@ from tests.functions.world import CLIENT, LAUNCHER, World
 OK: Final = {"ok": True}
 START: Final = {"type": "start_session", "session_name": "survey-1", "prompt": "Summarise the notes"}
 METADATA: Final = {"hostname": "bench-2", "project_dir": "/srv/work", "executor_type": "test-executor"}
-STALE: Final = timedelta(seconds=120)
+STALE_AFTER: Final = timedelta(seconds=120)
 
 
 def configure(world: World, **variables: Any) -> None:
@@ -62,7 +62,7 @@ class Launcher:
     def poll(self) -> TestResponse:
         return self.world.get(f"/launcher/jobs?launcher_id={self.id}", self.key)
 
-    def hears(self) -> dict[str, Any]:
+    def command_or_job(self) -> dict[str, Any]:
         """Poll, and return the body; {} if there was none."""
         answer = self.poll()
         assert answer.status_code in (200, 204), answer.text
@@ -71,7 +71,7 @@ class Launcher:
 
     def take(self) -> str:
         """Poll for a job, and return its id."""
-        job_id: str = self.hears()["job"]["job_id"]
+        job_id: str = self.command_or_job()["job"]["job_id"]
         return job_id
 
     def run(self) -> str:
@@ -104,7 +104,7 @@ def register(world: World, key: str = LAUNCHER, **metadata: Any) -> Launcher:
     return Launcher(world, answer.get_json()["launcher_id"], key)
 
 
-def fall_silent(world: World, total: timedelta = STALE + timedelta(seconds=1)) -> int:
+def fall_silent(world: World, total: timedelta = STALE_AFTER + timedelta(seconds=1)) -> int:
     """Let this time pass with a sweep every 10 s, and return how many orders the sweeps ended."""
     ended, until = 0, world.clock.now + total
     while world.clock.now < until:

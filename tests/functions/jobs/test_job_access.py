@@ -69,7 +69,7 @@ def test_an_open_deployment_needs_no_key_and_is_one_account_s(world: World) -> N
     assert list(listed(world, key="")) == [launcher.id]
     assert world.post("/jobs", START, SECRET_KEY).status_code == 401
     assert launcher.deregister(itself=False, key="").status_code == 200
-    assert launcher.hears() == {"deregistered": True}
+    assert launcher.command_or_job() == {"deregistered": True}
 
 
 def test_a_page_of_another_origin_may_call(world: World) -> None:

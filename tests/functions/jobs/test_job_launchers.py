@@ -96,13 +96,13 @@ def test_a_launcher_that_deregisters_itself_is_gone_at_once(world: World, launch
     assert (again.status_code, again.get_json()) == NOT_FOUND
 
 
-def test_a_launcher_that_is_deregistered_hears_it_once_and_is_gone_then(world: World, launcher: Launcher) -> None:
+def test_a_launcher_that_is_deregistered_learns_it_once_and_is_gone_then(world: World, launcher: Launcher) -> None:
     for _ in range(2):
         answer = launcher.deregister(itself=False, key=ADMIN)
         assert (answer.status_code, answer.get_json()["initiated_by"]) == (200, "external")
     assert launcher.id in listed(world)
 
-    assert launcher.hears() == {"deregistered": True}
+    assert launcher.command_or_job() == {"deregistered": True}
 
     assert listed(world) == {}
     assert (launcher.poll().status_code, launcher.poll().get_json()) == NOT_REGISTERED
@@ -112,7 +112,7 @@ def test_a_deregistered_launcher_gets_no_job(world: World, launcher: Launcher) -
     job_id = create(world)
     launcher.deregister(itself=False, key=ADMIN)
 
-    assert launcher.hears() == {"deregistered": True}
+    assert launcher.command_or_job() == {"deregistered": True}
     assert status(world, job_id) == "pending"
 
 
@@ -126,8 +126,8 @@ def test_the_running_jobs_of_a_deregistered_launcher_fail_and_the_others_are_que
 
     launcher.deregister(itself)
     if not itself:
-        assert status(world, running) == "running"  # until it hears of it, it goes on
-        launcher.hears()
+        assert status(world, running) == "running"  # until it learns of it, it goes on
+        launcher.command_or_job()
 
     job = get(world, running)
     assert job["status"] == "failed"

@@ -1,4 +1,4 @@
-"""A poll is held until a job comes, or something else that its launcher must hear."""
+"""A poll is held until a job comes, or a command for its launcher."""
 
 import json
 import time
@@ -35,7 +35,7 @@ def test_a_poll_brings_the_job_whole(world: World, launcher: Launcher) -> None:
     job_id = create(world, agent_name="researcher", project_dir="/srv/work", parent_session_name="boss")
     world.clock.now += timedelta(seconds=1)
 
-    assert launcher.hears() == {
+    assert launcher.command_or_job() == {
         "job": {
             "job_id": job_id,
             "type": "start_session",
@@ -98,7 +98,7 @@ def test_a_poll_reads_none_of_its_launcher_s_jobs_but_those_that_are_to_stop(
 
     monkeypatch.setattr(world.ports.store, "held_by", reading)
 
-    assert launcher.hears() == {"stop_jobs": [to_stop]}
+    assert launcher.command_or_job() == {"stop_jobs": [to_stop]}
     assert read == [to_stop]
 
 
@@ -139,7 +139,7 @@ def test_each_job_goes_to_one_poll(world: World, launcher: Launcher) -> None:
     other = register(world)
 
     assert {launcher.take(), other.take(), launcher.take()} == job_ids
-    assert launcher.hears() == other.hears() == {}
+    assert launcher.command_or_job() == other.command_or_job() == {}
 
 
 def test_a_poll_without_its_launcher_is_wrong(world: World) -> None:
@@ -175,7 +175,7 @@ def test_a_poll_whose_launcher_has_hung_up_takes_no_job(
         assert launcher.poll().status_code == 204
 
     assert status(world, job_id) == "pending"
-    assert launcher.hears() == {"deregistered": True}
+    assert launcher.command_or_job() == {"deregistered": True}
     assert register(world).take() == job_id
 
 
@@ -201,23 +201,23 @@ def test_a_stop_command_comes_first_and_alone(world: World, launcher: Launcher) 
         stop(world, job_id)
     launcher.deregister(itself=False)
 
-    assert launcher.hears() == {"stop_jobs": sorted(taken)}
-    assert launcher.hears() == {"deregistered": True}
+    assert launcher.command_or_job() == {"stop_jobs": sorted(taken)}
+    assert launcher.command_or_job() == {"deregistered": True}
     assert status(world, waiting) == "pending"
 
 
-def test_a_waiting_poll_hears_a_stop_at_once(world: World, launcher: Launcher) -> None:
+def test_a_waiting_poll_receives_a_stop_command_at_once(world: World, launcher: Launcher) -> None:
     create(world)
     job_id = launcher.run()
     world.clock.while_waiting = lambda: None if status(world, job_id) == "stopping" else stop(world, job_id)
 
-    assert launcher.hears() == {"stop_jobs": [job_id]}
+    assert launcher.command_or_job() == {"stop_jobs": [job_id]}
 
 
-def test_a_waiting_poll_hears_a_deregistration(world: World, launcher: Launcher) -> None:
+def test_a_waiting_poll_receives_a_deregistration(world: World, launcher: Launcher) -> None:
     world.clock.while_waiting = lambda: launcher.deregister(itself=False)
 
-    assert launcher.hears() == {"deregistered": True}
+    assert launcher.command_or_job() == {"deregistered": True}
 
 
 def test_a_stop_command_is_repeated_every_few_seconds_and_lets_jobs_pass(world: World, launcher: Launcher) -> None:
@@ -225,16 +225,16 @@ def test_a_stop_command_is_repeated_every_few_seconds_and_lets_jobs_pass(world: 
     create(world)
     job_id = launcher.run()
     stop(world, job_id)
-    assert launcher.hears() == {"stop_jobs": [job_id]}
+    assert launcher.command_or_job() == {"stop_jobs": [job_id]}
     before = world.clock.now
     other = create(world)
 
     assert launcher.take() == other
-    assert (launcher.hears() or launcher.hears()) == {"stop_jobs": [job_id]}
+    assert (launcher.command_or_job() or launcher.command_or_job()) == {"stop_jobs": [job_id]}
     assert world.clock.now - before == timedelta(seconds=5)
     launcher.report(job_id, "stopped")
     world.clock.now += timedelta(seconds=5)
-    assert launcher.hears() == {}
+    assert launcher.command_or_job() == {}
 
 
 def test_a_new_stop_command_does_not_wait_for_the_repeat_of_another(world: World, launcher: Launcher) -> None:
@@ -242,11 +242,11 @@ def test_a_new_stop_command_does_not_wait_for_the_repeat_of_another(world: World
         create(world)
     first, second = launcher.run(), launcher.run()
     stop(world, first)
-    launcher.hears()
+    launcher.command_or_job()
     stop(world, second)
     before = world.clock.now
 
-    assert launcher.hears() == {"stop_jobs": sorted([first, second])}
+    assert launcher.command_or_job() == {"stop_jobs": sorted([first, second])}
     assert world.clock.now == before
 
 
@@ -256,8 +256,8 @@ def test_a_stop_command_is_for_the_job_s_own_launcher(world: World, launcher: La
     job_id = launcher.run()
     stop(world, job_id)
 
-    assert other.hears() == {}
-    assert launcher.hears() == {"stop_jobs": [job_id]}
+    assert other.command_or_job() == {}
+    assert launcher.command_or_job() == {"stop_jobs": [job_id]}
 
 
 def test_only_a_launcher_that_offers_the_labels_gets_the_job(world: World) -> None:
@@ -265,7 +265,7 @@ def test_only_a_launcher_that_offers_the_labels_gets_the_job(world: World) -> No
     plain, partly, fitting = register(world), register(world, labels=["gpu"]), register(world, **METADATA)
     both = register(world, **METADATA, labels=["gpu"])
 
-    assert plain.hears() == partly.hears() == fitting.hears() == {}
+    assert plain.command_or_job() == partly.command_or_job() == fitting.command_or_job() == {}
     assert both.take() == job_id
 
 
@@ -338,7 +338,7 @@ def test_a_poll_is_empty_after_an_error_of_ours_too_and_the_error_is_logged(
     assert "can't start new thread" in logged["exception"]
 
 
-@pytest.mark.parametrize("method", ["look", "apply"])
+@pytest.mark.parametrize("method", ["read", "apply"])
 @pytest.mark.parametrize("kind", ["started", "completed", "failed", "stopped"])
 def test_a_report_outlasts_a_fault_because_its_launcher_does_not_repeat_it(
     world: World, launcher: Launcher, failing: Failing, monkeypatch: pytest.MonkeyPatch, kind: str, method: str
@@ -367,7 +367,7 @@ def test_a_registration_outlasts_a_fault_because_its_launcher_would_exit(
     failing(world.ports.job_launchers, "add", UNAVAILABLE)
     monkeypatch.setattr(time, "sleep", lambda _: monkeypatch.undo())
 
-    assert register(world).hears() == {}
+    assert register(world).command_or_job() == {}
 
 
 def test_a_report_during_a_fault_that_does_not_pass_is_asked_to_come_again(
@@ -375,7 +375,7 @@ def test_a_report_during_a_fault_that_does_not_pass_is_asked_to_come_again(
 ) -> None:
     create(world)
     job_id = launcher.take()
-    failing(world.ports.store, "look", UNAVAILABLE)
+    failing(world.ports.store, "read", UNAVAILABLE)
 
     answer = launcher.report(job_id, "started")
 

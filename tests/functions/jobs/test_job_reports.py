@@ -178,7 +178,7 @@ def test_a_stop_that_its_launcher_ignores_ends_after_a_minute(
     if started:
         launcher.report(job_id, "started")
     stop(world, job_id)
-    launcher.hears()
+    launcher.command_or_job()
     world.clock.now += timedelta(seconds=60)
     world.sweep()
 
@@ -272,7 +272,7 @@ def test_a_late_report_of_a_job_that_waits_again_counts_and_nobody_else_gets_the
     job = get(world, job_id)
     assert (job["status"], job["launcher_id"]) == (after, launcher.id)
     world.clock.now += timedelta(minutes=1)
-    assert register(world).hears() == {}
+    assert register(world).command_or_job() == {}
 
 
 def test_a_late_start_that_another_launcher_s_claim_overtakes_changes_nothing(
@@ -334,7 +334,7 @@ def test_a_report_shows_life(world: World, launcher: Launcher, job_id: str) -> N
 def test_a_failed_job_runs_again_only_if_somebody_asks_for_it(world: World, launcher: Launcher, job_id: str) -> None:
     launcher.report(job_id, "started")
     launcher.report(job_id, "failed")
-    assert launcher.hears() == {}
+    assert launcher.command_or_job() == {}
 
     answer = world.post(f"/v1/orders/{job_id}/requeue", key=ADMIN)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 
 from shared.domain.order import State
-from tests.functions.jobs.client import STALE, START, Launcher, create, fall_silent, get, register, status, stop
+from tests.functions.jobs.client import STALE_AFTER, START, Launcher, create, fall_silent, get, register, status, stop
 from tests.functions.jobs.sessions import created
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, STRANGER, World
 from tests.meanwhile import Meanwhile
@@ -44,7 +44,7 @@ def test_a_session_is_resumed_by_a_job_of_its_own_type(world: World, launcher: L
     job_id = create(world, type="resume_session", prompt="")
 
     assert (get(world, job_id)["type"], get(world, job_id)["prompt"]) == ("resume_session", "")
-    assert launcher.hears()["job"]["type"] == "resume_session"
+    assert launcher.command_or_job()["job"]["type"] == "resume_session"
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_body_that_is_no_job_is_wrong(world: World, body: bytes) -> None:
 def test_the_longest_prompt_arrives_whole(world: World, launcher: Launcher, prompt: str) -> None:
     create(world, prompt=prompt)
 
-    assert launcher.hears()["job"]["prompt"] == prompt
+    assert launcher.command_or_job()["job"]["prompt"] == prompt
 
 
 def test_a_repeat_with_one_idempotency_key_is_one_job(world: World) -> None:
@@ -147,7 +147,7 @@ def test_a_pending_job_is_stopped_at_once(world: World, launcher: Launcher) -> N
     job = get(world, job_id)
     assert (job["status"], job["error"]) == ("stopped", None)
     assert job["completed_at"] is not None
-    assert launcher.hears() == {}
+    assert launcher.command_or_job() == {}
 
 
 @pytest.mark.parametrize("started", [True, False])
@@ -164,7 +164,7 @@ def test_a_job_that_a_launcher_has_is_stopping_until_it_reports(
         {"ok": True, "job_id": job_id, "session_name": "survey-1", "status": "stopping"},
     )
     assert (status(world, job_id), get(world, job_id)["completed_at"]) == ("stopping", None)
-    assert launcher.hears() == {"stop_jobs": [job_id]}
+    assert launcher.command_or_job() == {"stop_jobs": [job_id]}
 
 
 def test_a_stop_names_the_session_if_its_executor_has_reported_one(world: World, launcher: Launcher) -> None:
@@ -244,7 +244,7 @@ def test_a_job_that_ends_while_it_is_stopped_cannot_be_stopped(
 def test_a_session_whose_launcher_was_lost_is_resumed_by_a_new_job(world: World, launcher: Launcher) -> None:
     job_id = create(world)
     launcher.run()
-    fall_silent(world, STALE + timedelta(seconds=50))
+    fall_silent(world, STALE_AFTER + timedelta(seconds=50))
     assert status(world, job_id) == "failed"
 
     resumed = create(world, type="resume_session")

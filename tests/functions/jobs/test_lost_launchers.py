@@ -5,11 +5,11 @@ from datetime import timedelta
 
 import pytest
 
-from functions.domain.job_launchers import STALE_KEPT
+from functions.domain.job_launchers import STALE_LAUNCHER_TTL
 from functions.domain.refusals import Unavailable
 from shared.log_events import LogEvent
 from tests.functions.jobs.client import (
-    STALE,
+    STALE_AFTER,
     Launcher,
     configure,
     create,
@@ -23,7 +23,7 @@ from tests.functions.jobs.client import (
 from tests.functions.world import World
 from tests.meanwhile import Failing, Meanwhile
 
-LOST = STALE + timedelta(seconds=10)
+LOST = STALE_AFTER + timedelta(seconds=10)
 
 
 def test_the_running_jobs_of_a_silent_launcher_fail_and_say_why(
@@ -33,7 +33,7 @@ def test_the_running_jobs_of_a_silent_launcher_fail_and_say_why(
         create(world)
     job_ids = [launcher.run(), launcher.run()]
 
-    assert fall_silent(world, STALE - timedelta(seconds=1)) == 0
+    assert fall_silent(world, STALE_AFTER - timedelta(seconds=1)) == 0
     assert fall_silent(world, timedelta(seconds=11)) == 2
 
     for job_id in job_ids:
@@ -49,7 +49,7 @@ def test_the_running_jobs_of_a_silent_launcher_fail_and_say_why(
     assert [(line["launcher_id"], line["jobs"]) for line in lines if line["event"] == LogEvent.JOB_LAUNCHER_LOST] == [
         (launcher.id, 2)
     ]
-    assert register(world).hears() == {}
+    assert register(world).command_or_job() == {}
 
 
 @pytest.mark.parametrize("seconds", [30, 60, 100])
@@ -76,7 +76,7 @@ def test_a_claimed_job_of_a_silent_launcher_waits_again(world: World, launcher: 
 def test_a_job_that_was_to_stop_has_stopped_with_its_launcher(world: World, launcher: Launcher) -> None:
     create(world)
     job_id = launcher.run()
-    fall_silent(world, STALE - timedelta(seconds=10))
+    fall_silent(world, STALE_AFTER - timedelta(seconds=10))
     stop(world, job_id)
 
     fall_silent(world, timedelta(seconds=20))
@@ -85,12 +85,12 @@ def test_a_job_that_was_to_stop_has_stopped_with_its_launcher(world: World, laun
 
 
 def test_a_silent_launcher_is_listed_as_stale_for_a_day(world: World, launcher: Launcher) -> None:
-    fall_silent(world, STALE - timedelta(seconds=1))
+    fall_silent(world, STALE_AFTER - timedelta(seconds=1))
     assert listed(world)[launcher.id]["status"] == "online"
 
     fall_silent(world, timedelta(seconds=20))
     assert listed(world)[launcher.id]["status"] == "stale"
-    world.clock.now += STALE_KEPT - LOST - timedelta(seconds=30)
+    world.clock.now += STALE_LAUNCHER_TTL - LOST - timedelta(seconds=30)
     world.sweep()
     assert listed(world)[launcher.id]["status"] == "stale"
 
@@ -107,7 +107,7 @@ def test_a_stale_launcher_that_returns_is_online_and_gets_jobs(world: World, lau
     assert launcher.run() == job_id
 
     assert listed(world)[launcher.id]["status"] == "online"
-    assert fall_silent(world, STALE - timedelta(seconds=10)) == 0
+    assert fall_silent(world, STALE_AFTER - timedelta(seconds=10)) == 0
     assert fall_silent(world, timedelta(seconds=20)) == 1
 
 
@@ -163,7 +163,7 @@ def test_a_launcher_that_returns_during_the_sweep_is_online(
 ) -> None:
     create(world)
     launcher.run()
-    fall_silent(world, STALE - timedelta(seconds=1))
+    fall_silent(world, STALE_AFTER - timedelta(seconds=1))
     world.clock.now += timedelta(seconds=2)
     if when == "read":
         meanwhile(world.ports.job_launchers, "before", launcher.heartbeat, after=True)

@@ -9,7 +9,7 @@ import pytest
 
 from functions.domain import parent_notices as rules
 from functions.domain.order import LAPSE_MARGIN
-from functions.domain.parent_notices import MAILBOX_KEPT, MAX_JOINED, MAX_LOOK_INTERVAL, MAX_WAITING
+from functions.domain.parent_notices import MAILBOX_TTL, MAX_CHECK_INTERVAL, MAX_JOINED, MAX_WAITING
 from functions.domain.refusals import Unavailable
 from functions.domain.timing import STOP_PATIENCE
 from functions.engine import parent_notices
@@ -202,7 +202,7 @@ def test_a_job_whose_launcher_reports_its_end_resumes_its_parent(world: World, k
     assert launcher.accepted(child, kind)
 
     [(order_id, _)] = resumed(world, "boss")
-    job = launcher.hears()["job"]
+    job = launcher.command_or_job()["job"]
     assert (job["job_id"], job["type"], job["session_name"]) == (order_id, "resume_session", "boss")
 
 
@@ -384,7 +384,7 @@ def test_a_parent_that_nobody_reported_as_idle_is_found_by_the_sweep(world: Worl
     run(world, parent := job(world, "boss"))
     ran(world, "child", "boss")
     end(world, parent, settle=False)
-    world.clock.now += MAX_LOOK_INTERVAL
+    world.clock.now += MAX_CHECK_INTERVAL
 
     swept = world.sweep()
 
@@ -437,7 +437,7 @@ def test_a_mailbox_that_is_full_leaves_the_rest_outside_and_loses_none(
     assert len(world.ports.job_notices.all(10)) == 2
     end(world, parent)
     for _ in range(2):
-        world.clock.now += MAX_LOOK_INTERVAL
+        world.clock.now += MAX_CHECK_INTERVAL
         world.sweep()
         for order_id, _ in resumed(world, "boss"):
             if world.order(order_id).state is State.QUEUED:
@@ -465,7 +465,7 @@ def test_a_death_at_any_step_neither_loses_nor_doubles_the_parent_s_job(
     if not jobs_of(world, "child"):
         ran(world, "child", "boss")  # its client sends the request again
     for _ in range(3):
-        world.clock.now += MAX_LOOK_INTERVAL
+        world.clock.now += MAX_CHECK_INTERVAL
         world.sweep()
 
     assert len(resumed(world, "boss")) == 1
@@ -480,7 +480,7 @@ def test_a_delivery_that_died_after_the_job_s_creation_is_finished_while_that_jo
         dying.setattr(parent_notices, "reach", dies_at(Point.NOTICE_SENT))
         with pytest.raises(Died):
             ran(world, "child", "boss")
-    world.clock.now += MAX_LOOK_INTERVAL
+    world.clock.now += MAX_CHECK_INTERVAL
 
     world.sweep()
 
@@ -547,7 +547,7 @@ def test_a_store_that_fails_does_not_fail_the_report_and_the_sweep_resumes_the_p
                 broken.setattr(getattr(world.ports, name), method, fail)
         end(world, child)
     assert resumed(world, "boss") == []
-    world.clock.now += MAX_LOOK_INTERVAL
+    world.clock.now += MAX_CHECK_INTERVAL
     world.sweep()
 
     assert len(resumed(world, "boss")) == 1
@@ -572,7 +572,7 @@ def test_the_notice_of_a_job_that_was_never_created_is_forgotten(world: World) -
         world.post("/v1/orders", {"order": order}, headers={"Idempotency-Key": "1"})
     assert len(world.ports.job_notices.all(10)) == 2  # the repeat would have made another
     for _ in range(5):
-        world.clock.now += MAX_LOOK_INTERVAL
+        world.clock.now += MAX_CHECK_INTERVAL
         world.sweep()
 
     assert [notice.order_id for notice in world.ports.job_notices.all(10)] == [jobs_of(world, "child")[0].id]
@@ -589,7 +589,7 @@ def test_the_notice_of_a_job_whose_creation_takes_long_is_kept(world: World, mea
     assert len(resumed(world, "boss")) == 1
 
 
-def test_a_job_that_was_created_long_before_its_mailbox_heard_of_it_is_not_created_again(
+def test_a_job_that_was_created_long_before_its_mailbox_was_notified_is_not_created_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(world.http.application, "testing", True)
@@ -612,7 +612,7 @@ def test_a_notice_that_comes_while_an_empty_mailbox_is_removed_is_not_lost(world
     [(first, _)] = resumed(world, "boss")
     run(world, first)
     end(world, first)
-    world.clock.now += MAILBOX_KEPT + SOON
+    world.clock.now += MAILBOX_TTL + SOON
     run(world, parent := job(world, "boss"))
     run(world, child := job(world, "child", "boss"))
     meanwhile(world.ports.parent_mailboxes, "take", lambda: end(world, child))
@@ -626,7 +626,7 @@ def test_a_notice_that_comes_while_an_empty_mailbox_is_removed_is_not_lost(world
 def test_an_empty_mailbox_is_forgotten(world: World) -> None:
     ran(world, "child", "boss")
     assert len(world.ports.parent_mailboxes.all(10)) == 1
-    world.clock.now += MAILBOX_KEPT + SOON
+    world.clock.now += MAILBOX_TTL + SOON
     world.sweep()
 
     assert world.ports.parent_mailboxes.all(10) == []
@@ -642,7 +642,7 @@ def test_a_delivery_that_looked_before_another_created_the_parent_s_job_creates_
     meanwhile(world.ports.parent_mailboxes, "change", lambda: [end(world, second), end(world, third)])
 
     end(world, first)
-    world.clock.now += MAX_LOOK_INTERVAL
+    world.clock.now += MAX_CHECK_INTERVAL
     world.sweep()
 
     [(_, prompt)] = resumed(world, "boss")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from functions.domain.agent_sessions import KEPT, MAX_PAGES, SILENT_AFTER, WHOLE_PAGES
+from functions.domain.agent_sessions import MAX_PAGES, SESSION_TTL, SILENT_AFTER, WHOLE_PAGES
 from functions.domain.refusals import Unavailable
 from functions.engine import session_jobs
 from functions.engine.agent_sessions import MAX_LISTED
@@ -570,7 +570,7 @@ def test_a_removed_session_leaves_no_page_whose_writer_died_before_the_session_k
 def test_the_sweep_forgets_sessions_long_after_their_last_event(world: World) -> None:
     created(world, "s-1")
     message(world, "s-1", "Old.")
-    world.clock.now += KEPT - timedelta(days=1)
+    world.clock.now += SESSION_TTL - timedelta(days=1)
     created(world, "s-2")
     world.clock.now += timedelta(days=2)
 

@@ -53,7 +53,7 @@ def no_pace() -> Pacers:
 
 
 def an_options(fake: Fake, **changes: object) -> FlyOptions:
-    usual = {"app": APP, "token": SecretStr(TOKEN), "owner": OWNER, "endpoint": fake.url, "look_seconds": 0.05}
+    usual = {"app": APP, "token": SecretStr(TOKEN), "owner": OWNER, "endpoint": fake.url, "check_seconds": 0.05}
     return FlyOptions(**(usual | changes))  # type: ignore[arg-type]
 
 

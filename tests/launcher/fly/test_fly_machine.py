@@ -118,7 +118,7 @@ def test_a_list_that_fails_ends_no_machine(fake: Fake, provider: FlyProvider, ma
     machine.leave()
 
 
-def test_many_machines_are_watched_with_one_call_a_look(fake: Fake, provider: FlyProvider, make_vm: MakeVm) -> None:
+def test_many_machines_are_watched_with_one_call_a_check(fake: Fake, provider: FlyProvider, make_vm: MakeVm) -> None:
     machines = [provider.start(make_vm(TASK)) for _ in range(5)]
     await_lists(fake, 3)
     assert "get" not in fake.calls()

@@ -60,7 +60,7 @@ def options(fake: Fake) -> GcpOptions:
         control_plane="https://control-plane.example",
         endpoint=fake.url,
         zones=(OTHER_ZONE, THIRD_ZONE),
-        look_seconds=0.05,
+        check_seconds=0.05,
     )
 
 

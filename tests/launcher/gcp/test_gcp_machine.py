@@ -102,7 +102,7 @@ def test_a_zone_that_does_not_answer_affects_no_watched_machines(
         machine.leave()
 
 
-def test_many_machines_are_watched_with_one_call_a_look(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
+def test_many_machines_are_watched_with_one_call_a_check(fake: Fake, provider: GcpProvider, make_vm: MakeVm) -> None:
     machines = [provider.start(make_vm()) for _ in range(5)]
     before = fake.calls().get("list", 0)
     await_calls(fake, "list", before + 3)

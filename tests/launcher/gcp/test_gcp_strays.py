@@ -30,9 +30,9 @@ def test_only_instances_that_were_strays_twice_are_deleted(
     for other, vm in zip((beta, namesake, twin), foreign, strict=True):
         other.start(vm).leave()
 
-    strays.look(lambda: [hold_of(kept)])
+    strays.check(lambda: [hold_of(kept)])
     assert len(fake.instances()) == 3 + len(foreign)
-    strays.look(lambda: [hold_of(kept)])
+    strays.check(lambda: [hold_of(kept)])
 
     left = {one["name"] for one in fake.instances() if one["status"] == "RUNNING"}
     assert left == {vm.manifest.vm for vm in (kept, *foreign)}
@@ -47,12 +47,12 @@ def test_an_instance_with_another_launchers_labels_is_never_deleted(
     strays = strays_of(another, asked, fleet_of(options, asked, count(0, 60).__next__))
 
     for _ in range(3):
-        strays.look(tuple)
+        strays.check(tuple)
 
     assert len(fake.instances()) == 1
 
 
-def test_one_list_that_is_looked_at_twice_is_one_look(
+def test_one_list_that_is_checked_twice_is_one_check(
     fake: Fake, options: GcpOptions, provider: GcpProvider, make_vm: MakeVm
 ) -> None:
     provider.start(make_vm()).leave()
@@ -60,7 +60,7 @@ def test_one_list_that_is_looked_at_twice_is_one_look(
     strays = strays_of(options, asked, fleet_of(options, asked, lambda: 0.0))
 
     for _ in range(3):
-        strays.look(tuple)
+        strays.check(tuple)
 
     assert len(fake.instances()) == 1
 
@@ -84,7 +84,7 @@ def test_an_instance_that_ended_by_itself_without_a_hold_is_deleted_with_its_dis
     while fake.instances()[0]["status"] != "TERMINATED":
         time.sleep(0.01)
     for _ in range(2):
-        strays.look(tuple)
+        strays.check(tuple)
     fake.await_gone()
 
 
@@ -95,9 +95,9 @@ def test_a_stray_that_cannot_be_deleted_is_retried_and_other_strays_are_deleted(
         provider.start(vm).leave()
     fake.behave(refusals=[{"method": "delete", "status": 403, "reason": "forbidden", "times": 1}])
     for _ in range(2):
-        strays.look(tuple)
+        strays.check(tuple)
     assert len([one for one in fake.instances() if one["status"] == "RUNNING"]) == 1
-    strays.look(tuple)
+    strays.check(tuple)
     fake.await_gone()
 
 
@@ -128,7 +128,7 @@ def test_a_machine_whose_last_deletion_was_refused_is_a_stray(
     fake.await_gone()
 
 
-def test_the_look_for_strays_is_repeated_until_it_is_answered(
+def test_the_check_for_strays_is_repeated_until_it_is_answered(
     fake: Fake, provider: GcpProvider, options: GcpOptions, make_vm: MakeVm, over: threading.Event
 ) -> None:
     provider.start(make_vm()).leave()

@@ -31,7 +31,7 @@ import sys
 from google.cloud.pubsub_v1 import SubscriberClient
 from launcher.daemon.pubsub import PubSubListener
 listener = PubSubListener(SubscriberClient(client_options={"api_endpoint": sys.argv[1]}), sys.argv[2])
-print(*(heard.bell.order_id for heard in listener.hear(1)))
+print(*(heard.bell.order_id for heard in listener.pull(1)))
 """
 """The listener of a launcher, whose Pub/Sub is at another address."""
 

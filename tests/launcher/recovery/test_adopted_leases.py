@@ -87,15 +87,15 @@ def test_a_lease_that_cannot_be_written_stops_nothing(
 def test_the_watch_of_a_machine_that_had_been_left_to_itself_ends_it_once_its_new_lease_is_not_renewed(
     launcher: InProcessLauncher, leave: Callable[..., Left], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watched, next_look = threading.Event(), Assignment._next_look
+    watched, next_check = threading.Event(), Assignment._next_check
 
-    def looked(assignment: Assignment) -> float:
+    def checked(assignment: Assignment) -> float:
         watched.set()
-        return next_look(assignment)
+        return next_check(assignment)
 
     left = leave()
     left.directory.record_lease(VmLease(ends=0, seconds=0.6, never_expires=True))
-    monkeypatch.setattr(Assignment, "_next_look", looked)
+    monkeypatch.setattr(Assignment, "_next_check", checked)
 
     adopt(launcher)
     (assignment,) = launcher.assignments.held()

@@ -24,7 +24,7 @@ APIS: Final = (
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_a_look_that_is_denied_names_the_role_that_it_needs(live: Live, api: str) -> None:
+def test_a_read_that_is_denied_names_the_role_that_it_needs(live: Live, api: str) -> None:
     live.behaviour.denied.add(api)
 
     rows = live.check()
