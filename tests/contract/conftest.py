@@ -12,8 +12,11 @@ from functions.adapters.firestore import FirestoreKeyStore, FirestoreOrderStore
 from functions.adapters.memory import MemoryKeyStore, MemoryOrderStore
 from functions.domain.order import Order
 from functions.ports import KeyStore, OrderStore
+from tests.contract.bucket_rigs import gcs, memory, rig, s3
 from tests.factories import a_key, an_order
 from tests.later_version import InFirestore, InMemory, LaterVersion
+
+__all__ = ["gcs", "memory", "rig", "s3"]
 
 MEMORY_AND_FIRESTORE = ["memory", pytest.param("firestore", marks=pytest.mark.emulator)]
 

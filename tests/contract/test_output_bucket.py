@@ -2,150 +2,44 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Final, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from botocore.credentials import Credentials
 from botocore.stub import Stubber
 from google.cloud.storage import Client
 from werkzeug import Response
-from werkzeug.http import parse_options_header
 
 from emulators.processes import LOOPBACK, free_port, stop
 from emulators.s3 import start_s3
-from emulators.s3_backend import REGION, MotoBackend
-from emulators.s3_proxy import CheckingProxy
+from emulators.s3_backend import REGION
 from emulators.serving import serving
 from functions import wiring
 from functions.adapters.buckets import open_bucket
 from functions.adapters.gcs import GcsBucket
 from functions.adapters.s3 import S3Bucket, s3_client
-from functions.domain.multipart import MIB, Part, PartLimits, parts_of
-from functions.domain.refusals import Forbidden, Invalid, NotFound, Unavailable
-from functions.ports import OutputBucket, PartUploads, PresignedUpload, StoredObject, UploadTerms
+from functions.domain.refusals import Invalid, NotFound, Unavailable
+from functions.ports import StoredObject
 from functions.settings import BucketSettings
+from tests.contract.bucket_rigs import (
+    ACCESS_KEY,
+    BODY,
+    BUCKET,
+    SECRET,
+    VALID,
+    Downloaded,
+    HttpRig,
+    Rig,
+    put_bytes,
+    terms_of,
+)
 from tests.harness.waiting import ANSWER_SECONDS
 from tests.local_gcs import LocalGcs
 from tests.local_r2 import Clock
-from tests.memory_bucket import MemoryBucket
-
-VALID: Final = timedelta(minutes=10)
-BODY: Final = b"<mods>a title</mods>\n"
-ACCESS_KEY: Final = "local"
-SECRET: Final = "a secret of this test"
-BUCKET: Final = "outputs"
-LIMITS: Final = PartLimits(single=8 * MIB, smallest=5 * MIB)
-LARGE: Final = b"12 bytes of " * MIB
-"""Three parts: 5, 5 and 2 MiB."""
-
-
-@dataclass(frozen=True)
-class Downloaded:
-    file_name: str
-    body: bytes
-
-
-class Rig(Protocol):
-    """A bucket, and what a client does with its URLs."""
-
-    bucket: OutputBucket
-    clock: Clock
-
-    def put(self, upload: PresignedUpload, body: bytes) -> bool: ...
-
-    def get(self, url: str) -> Downloaded | None: ...
-
-
-class MemoryRig:
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.bucket = MemoryBucket(self.clock, LIMITS)
-
-    def put(self, upload: PresignedUpload, body: bytes) -> bool:
-        return self.bucket.put(upload, body)
-
-    def get(self, url: str) -> Downloaded | None:
-        try:
-            body = self.bucket.fetch(url)
-        except (Forbidden, NotFound):
-            return None
-        return Downloaded(parse_qs(urlsplit(url).query)["filename"][0], body)
-
-
-class HttpRig:
-    def __init__(self, bucket: OutputBucket, clock: Clock) -> None:
-        self.bucket, self.clock = bucket, clock
-
-    def put(self, upload: PresignedUpload, body: bytes) -> bool:
-        return _put(upload.url, upload.headers, body).is_success
-
-    def get(self, url: str) -> Downloaded | None:
-        response = httpx.get(url, timeout=ANSWER_SECONDS)
-        if not response.is_success:
-            return None
-        kind, parameters = parse_options_header(response.headers["content-disposition"])
-        assert kind == "attachment"
-        return Downloaded(parameters["filename"], response.content)
-
-
-def _put(url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
-    return httpx.put(url, headers={**headers, "content-length": str(len(body))}, content=body, timeout=ANSWER_SECONDS)
-
-
-@pytest.fixture
-def s3(moto: MotoBackend, bucket_name: str) -> Iterator[HttpRig]:
-    clock = Clock()
-    proxy = CheckingProxy(moto, Credentials(ACCESS_KEY, SECRET), clock)
-    with serving(proxy) as endpoint:
-        moto.create_bucket(bucket_name)
-        client = s3_client(endpoint, REGION, ACCESS_KEY, SECRET)
-        yield HttpRig(S3Bucket(client, bucket_name, LIMITS), clock)
-        client.close()
-    proxy.close()
-
-
-@pytest.fixture
-def gcs() -> Iterator[HttpRig]:
-    clock = Clock()
-    server = LocalGcs(clock)
-    with serving(server) as url:
-        client = Client(project="local", credentials=server.credentials(url), client_options={"api_endpoint": url})
-        yield HttpRig(GcsBucket(client, BUCKET), clock)
-        client.close()
-
-
-@pytest.fixture
-def memory() -> MemoryRig:
-    return MemoryRig()
-
-
-@pytest.fixture(params=["memory", "s3", "gcs"])
-def rig(request: pytest.FixtureRequest) -> Rig:
-    found: Rig = request.getfixturevalue(request.param)
-    return found
-
-
-def terms_of(body: bytes = BODY, key: str = "outputs/order-1/1/mods.xml") -> UploadTerms:
-    return UploadTerms(key, "application/xml", len(body), hashlib.sha256(body).hexdigest())
-
-
-in_parts = pytest.mark.parametrize("rig", ["memory", "s3"], indirect=True)
-
-
-def uploads_of(rig: Rig) -> PartUploads:
-    assert rig.bucket.part_uploads is not None
-    return rig.bucket.part_uploads
-
-
-def put_part(rig: Rig, terms: UploadTerms, upload_id: str, part: Part, body: bytes = LARGE) -> bool:
-    upload = uploads_of(rig).presign(terms.key, upload_id, part, VALID)
-    return rig.put(upload, body[part.offset : part.offset + part.size])
 
 
 def test_an_upload_on_its_terms_is_stored_and_known_by_size_and_sha256(rig: Rig) -> None:
@@ -233,27 +127,13 @@ def test_nothing_is_copied_of_an_object_that_is_not_there(rig: Rig) -> None:
 def test_a_copy_is_of_the_type_that_it_is_given_and_packed_in_no_way(rig: Rig) -> None:
     terms = terms_of()
     upload = rig.bucket.presign_upload(terms, VALID)
-    assert _put(upload.url, {**upload.headers, "content-encoding": "gzip"}, BODY).is_success
+    assert put_bytes(upload.url, {**upload.headers, "content-encoding": "gzip"}, BODY).is_success
 
     rig.bucket.copy(terms.key, "outputs/copy", "text/plain")
 
     answer = httpx.get(rig.bucket.presign_download("outputs/copy", "a.xml", VALID), timeout=ANSWER_SECONDS)
     assert (answer.headers["content-type"].partition(";")[0], answer.content) == ("text/plain", BODY)
     assert answer.headers.get("content-encoding") is None
-
-
-def test_a_large_object_is_copied_in_parts(s3: HttpRig) -> None:
-    terms = terms_of(LARGE)
-    uploads = uploads_of(s3)
-    upload_id = uploads.begin(terms)
-    for part in parts_of(len(LARGE), LIMITS):
-        assert put_part(s3, terms, upload_id, part)
-    uploads.complete(terms.key, upload_id, uploads.find(terms.key, upload_id) or {})
-
-    assert s3.bucket.copy(terms.key, "outputs/copy", "text/plain") == len(LARGE)
-
-    downloaded = s3.get(s3.bucket.presign_download("outputs/copy", "large", VALID))
-    assert downloaded == Downloaded("large", LARGE)
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, len(BODY) - 1), (0, 0), (3, 9), (len(BODY) - 1, len(BODY) - 1)])
@@ -300,7 +180,7 @@ def test_headers_that_fit_another_body_do_not_fit_the_signature(rig: Rig, other:
     """An uploader that declares the other body's own length and digest is refused as well."""
     upload = rig.bucket.presign_upload(terms_of(), VALID)
     its_own = rig.bucket.presign_upload(terms_of(other), VALID)
-    assert not _put(upload.url, its_own.headers, other).is_success
+    assert not put_bytes(upload.url, its_own.headers, other).is_success
     assert rig.bucket.stat(terms_of().key) is None
 
 
@@ -313,8 +193,8 @@ def test_no_header_that_the_body_is_compared_with_may_be_left_out_or_be_another_
     assert len(differing) == 2  # the checksum, and the one in the metadata
     for name in differing:
         without = {one: value for one, value in upload.headers.items() if one != name}
-        assert not _put(upload.url, without, other).is_success
-        assert not _put(upload.url, {**without, name: its_own.headers[name]}, other).is_success
+        assert not put_bytes(upload.url, without, other).is_success
+        assert not put_bytes(upload.url, {**without, name: its_own.headers[name]}, other).is_success
     assert rig.bucket.stat(terms_of().key) is None
 
 
@@ -325,8 +205,8 @@ def test_every_header_but_the_hosts_own_is_bound(rig: Rig, change: str) -> None:
     changed = {name: "0" * 64 if change in name else value for name, value in upload.headers.items()}
     without = {name: value for name, value in upload.headers.items() if change not in name}
     assert len(without) == len(upload.headers) - 1
-    assert not _put(upload.url, changed, BODY).is_success
-    assert not _put(upload.url, without, BODY).is_success
+    assert not put_bytes(upload.url, changed, BODY).is_success
+    assert not put_bytes(upload.url, without, BODY).is_success
     assert rig.bucket.stat(terms_of().key) is None
 
 
@@ -342,8 +222,8 @@ def test_the_host_that_was_signed_counts_and_not_the_address_that_was_reached(s3
     upload = s3.bucket.presign_upload(terms_of(), VALID)
     signed_for = urlsplit(upload.url).netloc
     gateway = upload.url.replace(LOOPBACK, "127.1")  # the same address, under a name that needs no /etc/hosts
-    assert not _put(gateway, upload.headers, BODY).is_success
-    assert _put(gateway, {**upload.headers, "host": signed_for}, BODY).is_success
+    assert not put_bytes(gateway, upload.headers, BODY).is_success
+    assert put_bytes(gateway, {**upload.headers, "host": signed_for}, BODY).is_success
 
 
 def put_by_hand(s3: HttpRig, bucket_name: str, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
@@ -389,7 +269,7 @@ def test_the_local_s3_serves_from_its_own_processes_and_refuses_the_unsigned(tmp
             f"s3://{BUCKET}", endpoint=endpoint, region=REGION, access_key_id=ACCESS_KEY, secret=SECRET
         )
         upload = bucket.presign_upload(terms_of(), VALID)
-        assert _put(upload.url, upload.headers, BODY).is_success
+        assert put_bytes(upload.url, upload.headers, BODY).is_success
         assert bucket.stat(terms_of().key) == StoredObject(len(BODY), terms_of().sha256)
         assert httpx.get(f"{endpoint}/{BUCKET}", timeout=ANSWER_SECONDS).status_code == 403
         logged = "".join(file.read_text() for file in tmp_path.iterdir())
@@ -419,95 +299,6 @@ def test_a_url_is_signed_for_the_region_that_is_set(monkeypatch: pytest.MonkeyPa
 def test_a_bucket_url_of_another_kind_is_invalid(url: str) -> None:
     with pytest.raises(Invalid):
         open_bucket(url)
-
-
-@in_parts
-def test_parts_sent_in_any_order_are_joined_and_known_by_the_declared_sha256(rig: Rig) -> None:
-    terms, uploads = terms_of(LARGE), uploads_of(rig)
-    upload_id = uploads.begin(terms)
-    parts = parts_of(len(LARGE), LIMITS)
-    assert [part.size // MIB for part in parts] == [5, 5, 2]
-    for part in reversed(parts):
-        assert put_part(rig, terms, upload_id, part)
-    assert rig.bucket.stat(terms.key) is None
-
-    found = uploads.find(terms.key, upload_id)
-
-    assert found is not None
-    assert {number: part.size for number, part in found.items()} == {part.number: part.size for part in parts}
-    uploads.complete(terms.key, upload_id, found)
-    assert rig.bucket.stat(terms.key) == StoredObject(len(LARGE), terms.sha256)
-    downloaded = rig.get(rig.bucket.presign_download(terms.key, "large", VALID))
-    assert downloaded is not None
-    assert downloaded.body == LARGE
-
-
-@in_parts
-def test_the_completion_of_a_completed_upload_changes_nothing(rig: Rig) -> None:
-    terms, uploads = terms_of(LARGE), uploads_of(rig)
-    upload_id = uploads.begin(terms)
-    for part in parts_of(len(LARGE), LIMITS):
-        put_part(rig, terms, upload_id, part)
-    found = uploads.find(terms.key, upload_id)
-    assert found is not None
-    for _ in range(2):
-        uploads.complete(terms.key, upload_id, found)
-    assert uploads.find(terms.key, upload_id) is None
-    assert rig.bucket.stat(terms.key) == StoredObject(len(LARGE), terms.sha256)
-
-
-@in_parts
-def test_the_parts_that_are_there_are_found_again(rig: Rig) -> None:
-    terms, uploads = terms_of(LARGE), uploads_of(rig)
-    upload_id, second = uploads.begin(terms), parts_of(len(LARGE), LIMITS)[1]
-    assert uploads.find(terms.key, upload_id) == {}
-    for _ in range(2):
-        assert put_part(rig, terms, upload_id, second)
-        found = uploads.find(terms.key, upload_id)
-        assert found is not None
-        assert {number: part.size for number, part in found.items()} == {2: second.size}
-
-
-@in_parts
-@pytest.mark.parametrize("by", [-1, 1])
-def test_a_part_of_another_length_is_refused_and_leaves_nothing(rig: Rig, by: int) -> None:
-    terms, uploads = terms_of(LARGE), uploads_of(rig)
-    upload_id, first = uploads.begin(terms), parts_of(len(LARGE), LIMITS)[0]
-    upload = uploads.presign(terms.key, upload_id, first, VALID)
-    assert not rig.put(upload, LARGE[: first.size + by])
-    assert uploads.find(terms.key, upload_id) == {}
-
-
-@in_parts
-def test_an_expired_part_is_refused_and_can_be_granted_again(rig: Rig) -> None:
-    terms, uploads = terms_of(LARGE), uploads_of(rig)
-    upload_id, first = uploads.begin(terms), parts_of(len(LARGE), LIMITS)[0]
-    upload = uploads.presign(terms.key, upload_id, first, VALID)
-    rig.clock.ahead = VALID + timedelta(seconds=5)
-    assert not rig.put(upload, LARGE[: first.size])
-    rig.clock.ahead = timedelta(0)
-    assert put_part(rig, terms, upload_id, first)
-
-
-@in_parts
-def test_an_aborted_upload_takes_no_part_and_is_not_found(rig: Rig) -> None:
-    terms, uploads = terms_of(LARGE), uploads_of(rig)
-    both, first = [uploads.begin(terms) for _ in range(2)], parts_of(len(LARGE), LIMITS)[0]
-    put_part(rig, terms, both[0], first)
-    for _ in range(2):
-        uploads.abort(terms.key)
-    for upload_id in both:
-        assert uploads.find(terms.key, upload_id) is None
-        assert not put_part(rig, terms, upload_id, first)
-
-
-@in_parts
-def test_an_abort_removes_what_is_below_its_key_and_keeps_other_keys(rig: Rig) -> None:
-    uploads = uploads_of(rig)
-    keys = {key: terms_of(LARGE, key) for key in ("outputs/order-1/1", "outputs/order-1/1/a.xml", "outputs/order-1/10")}
-    begun = {key: uploads.begin(terms) for key, terms in keys.items()}
-    uploads.abort("outputs/order-1/1")
-    assert [key for key in begun if uploads.find(key, begun[key]) is not None] == ["outputs/order-1/10"]
 
 
 def test_one_request_uploads_any_output_to_cloud_storage(gcs: HttpRig) -> None:

@@ -16,7 +16,10 @@ from functions import settings as product_settings
 from functions import wiring
 from functions.http import endpoint
 from tests.functions import made_once
+from tests.functions.typed_jobs import typed
 from tests.functions.world import SECRET, URL, World
+
+__all__ = ["typed"]
 
 MAIN = Path(wiring.__file__).parent / "main.py"
 SETTINGS = {

@@ -1,157 +1,27 @@
-"""`launchyard job …` over HTTP, against the control plane's functions; the test is the launcher."""
+"""`launchyard job …` starts, shows, lists and stops jobs."""
 
-import hashlib
-import io
-import json
-import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Final, Protocol
+from typing import Final
 
 import pytest
 from rich.console import Console
-from werkzeug import Request, Response
 
-from cli import main, view
+from cli import view
 from cli.job_view import JobList, JobView, StatusWord
-from emulators.serving import serving
-from functions.domain.events import Succeed
-from functions.domain.order import Order
-from functions.ports import PresignedUpload
 from shared.domain.order import State
 from shared.domain.spec import MAX_PROMPT, SessionSpec
 from tests.factories import NOW, SESSION, TASK, a_key, an_order
-from tests.functions.world import CLIENT, STRANGER, World
+from tests.functions.typed_jobs import MACHINE, Typed, claim, complete, expire, fail, only_order, run, stopped, stopping
+from tests.functions.world import STRANGER, World
 
 CONTRACTS_ID: Final = "job_0a1b2c3d4e5f"
-MACHINE: Final = "vm-7"
-LOG: Final = "Tidied up.\n\x1b]0;title\x07Ä\n".encode()
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A command that has ended: its exit code, and what it printed."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Typed(Protocol):
-    def __call__(self, *words: str, stdin: bytes = b"") -> Ended: ...
-
-
-@pytest.fixture
-def typed(world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Typed]:
-    """Types `launchyard job …`, in a folder without a local stack, on a terminal that is 160 columns wide."""
-
-    def run(*words: str, stdin: bytes = b"") -> Ended:
-        monkeypatch.setattr(sys, "argv", ["launchyard", "job", *words])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        with pytest.raises(SystemExit) as ended:
-            main.run()
-        sys.stdout.flush()
-        code = ended.value.code
-        assert isinstance(code, int)
-        return Ended(code, *capfd.readouterr())
-
-    def bucket(request: Request) -> Response:
-        return Response(world.bucket.read(request.path.removeprefix("/"), 0, 1 << 30))
-
-    monkeypatch.setattr("functions.http.logs.sys", SimpleNamespace(stdout=io.StringIO()))  # the functions' own log
-    monkeypatch.setattr(main, "exit_on_signals", lambda: None)  # pytest's own handlers stay
-    monkeypatch.setattr(view, "out", Console(highlight=False, width=160))
-    monkeypatch.setattr(view, "errors", Console(stderr=True, highlight=False))
-    monkeypatch.setenv("LAUNCHYARD_CLIENT_KEY", CLIENT)
-    with serving(world.http.application) as url, serving(Request.application(bucket)) as objects:
-        monkeypatch.setenv("LAUNCHYARD_URL", url)
-        monkeypatch.setattr(world.bucket, "presign_download", lambda key, *_: f"{objects}/{key}")
-        yield run
-
-
-def claim(world: World, job: str) -> None:
-    assert world.claim(job) is not None
-
-
-def run(world: World, job: str) -> None:
-    claim(world, job)
-    world.update(job, "provisioning", vm=MACHINE)
-    assert world.call_back(job, "started").status_code == 200
-
-
-def fail(world: World, job: str) -> None:
-    run(world, job)
-    why: dict[str, Any] = {
-        "reason": "program_failed",
-        "failure": "permanent",
-        "message": "The executor ended with exit code 3.",
-    }
-    assert world.call_back(job, "failed", **why).status_code == 200
-
-
-def complete(world: World, job: str, log: bytes = LOG) -> None:
-    """Run the job to its end, and leave its log."""
-    run(world, job)
-    sha256 = hashlib.sha256(log).hexdigest()
-    output: dict[str, Any] = {
-        "file_name": "output.log",
-        "content_type": "text/plain",
-        "size": len(log),
-        "sha256": sha256,
-    }
-    granted = world.call_back(job, "upload", **output).get_json()["upload"]
-    assert world.bucket.put(PresignedUpload(**granted), log)
-    assert world.call_back(job, "completed", **output).status_code == 200
-
-
-def complete_without_log(world: World, job: str) -> None:
-    """End the job as a launcher of the contract does, which uploads nothing."""
-    if world.order(job).state is State.QUEUED:
-        run(world, job)
-    world.ports.store.apply(job, Succeed("completed@1", 1, None, {}), world.clock.now)
-
-
-def stopping(world: World, job: str) -> None:
-    run(world, job)
-    world.post(f"/v1/orders/{job}/cancel")
-
-
-def stopped(world: World, job: str) -> None:
-    stopping(world, job)
-    world.update(job, "stopped")
-
-
-def expire(world: World, job: str) -> None:
-    world.clock.now += timedelta(days=1)
-    world.sweep()
 
 
 def spec_of(world: World, job: str) -> SessionSpec:
     spec = world.order(job).spec
     assert isinstance(spec, SessionSpec)
     return spec
-
-
-def while_waiting(monkeypatch: pytest.MonkeyPatch, *steps: Callable[[], object]) -> None:
-    """Take one step each time that a command has looked at its job and waits before it looks again; then none is left.
-
-    The job must have ended by then: one more wait fails the command.
-    """
-    left = list(steps)
-    monkeypatch.setattr("cli.results.time", SimpleNamespace(sleep=lambda _: left.pop(0)(), monotonic=time.monotonic))
-
-
-def only_order(world: World) -> Order:
-    (order,) = world.get("/v1/orders").get_json()["orders"]
-    return world.order(order["id"])
 
 
 def test_start_orders_a_session_with_all_that_was_typed(world: World, typed: Typed) -> None:
@@ -433,152 +303,3 @@ def test_an_order_that_is_no_job_is_left_alone(world: World, typed: Typed, comma
     assert (done.code, done.out) == (1, "")
     assert f"`launchyard order get {task}` shows it" in done.err
     assert world.order(task).state is State.QUEUED
-
-
-def test_start_waits_for_the_end_and_shows_each_status(
-    world: World, typed: Typed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    while_waiting(
-        monkeypatch,
-        lambda: claim(world, only_order(world).id),
-        lambda: world.call_back(only_order(world).id, "started"),
-        lambda: complete_without_log(world, only_order(world).id),
-    )
-
-    done = typed("start", "s", "--prompt", "p", "--wait")
-
-    assert done.code == 0, done.err
-    job = only_order(world).id
-    shown = [line.rpartition("  ")[2] for line in done.out.splitlines() if f"  {job}  " in line[8:]]
-    assert shown == ["pending", "claimed", "running", "completed"]
-    assert done.out.startswith(f"job {job}\n")
-
-
-@pytest.mark.parametrize(
-    ("end", "code", "status"),
-    [(complete, 0, "completed"), (fail, 1, "failed"), (stopped, 1, "stopped"), (expire, 1, "failed")],
-)
-def test_a_job_that_was_waited_for_exits_0_only_if_it_completed(
-    world: World,
-    typed: Typed,
-    monkeypatch: pytest.MonkeyPatch,
-    end: Callable[[World, str], None],
-    code: int,
-    status: str,
-) -> None:
-    while_waiting(monkeypatch, lambda: end(world, only_order(world).id))
-
-    done = typed("resume", "s", "--prompt", "p", "--wait", "--json")
-
-    assert (done.code, JobView.model_validate_json(done.out).status) == (code, status)
-
-
-def test_a_failure_that_was_waited_for_is_explained(
-    world: World, typed: Typed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    while_waiting(monkeypatch, lambda: fail(world, only_order(world).id))
-
-    assert "program_failed: The executor ended with exit code 3." in typed("start", "s", "--prompt", "p", "--wait").out
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("command", ["start", "logs"])
-def test_an_interrupted_wait_leaves_the_job_alone_and_names_it(
-    world: World, typed: Typed, monkeypatch: pytest.MonkeyPatch, command: str
-) -> None:
-    if command == "logs":
-        words = ["logs", world.place(SESSION)["id"], "--follow"]
-    else:
-        words = ["start", "s", "--prompt", "p", "--wait", "--json"]
-    while_waiting(monkeypatch, interrupt)
-
-    done = typed(*words)
-
-    job = only_order(world)
-    assert (done.code, done.out, job.state) == (130, "", State.QUEUED)
-    assert f"The job {job.id} goes on: `launchyard job get {job.id}` shows it" in done.err
-    assert "Traceback" not in done.err
-
-
-def test_a_wait_that_takes_too_long_leaves_the_job_alone_and_names_it(
-    world: World, typed: Typed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    times = iter([0.0, 3.0])
-    monkeypatch.setattr("cli.results.time", SimpleNamespace(monotonic=lambda: next(times)))
-
-    done = typed("start", "s", "--prompt", "p", "--wait", "--timeout", "2", "--json")
-
-    job = only_order(world)
-    assert (done.code, done.out, job.state) == (1, "", State.QUEUED)
-    assert job.id in done.err
-
-
-def test_the_log_of_a_job_that_completed_is_printed_as_it_is(world: World, typed: Typed) -> None:
-    job = world.place(SESSION)["id"]
-    complete(world, job)
-
-    done = typed("logs", job)
-
-    assert (done.code, done.out.encode(), done.err) == (0, LOG, "")
-
-
-def test_on_a_terminal_a_log_changes_nothing_but_what_is_shown(
-    world: World, typed: Typed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = world.place(SESSION)["id"]
-    complete(world, job, LOG + b"[red]not red[/red] \xff" + b"x" * 200_000)
-    monkeypatch.setattr(view, "out", Console(highlight=False, width=40, force_terminal=True, no_color=True))
-
-    assert typed("logs", job).out == "Tidied up.\n�]0;title�Ä\n[red]not red[/red] �" + "x" * 200_000
-
-
-def test_the_log_of_a_job_that_runs_is_waited_for(world: World, typed: Typed, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = world.place(SESSION)["id"]
-    while_waiting(monkeypatch, lambda: complete(world, job))
-
-    done = typed("logs", job, "--follow")
-
-    assert (done.code, done.out.encode()) == (0, LOG)
-
-
-@pytest.mark.parametrize(
-    ("until", "explained"),
-    [
-        (lambda *_: None, "is pending; no launcher has claimed it yet"),
-        (claim, "is claimed; until it ends, the launcher alpha has its log"),
-        (run, "on the host of the launcher alpha: <state directory>/vms/{job}-1/serial.log"),
-        (
-            fail,
-            "has no log here. It is failed: program_failed: The executor ended with exit code 3.\nIts launcher alpha",
-        ),
-        (fail, "may have it: <state directory>/logs/{job}-1.log\n"),
-        (stopped, "has no log here. It is stopped: cancelled\n"),
-        (complete_without_log, "has no log here. It is completed\n"),
-    ],
-)
-def test_a_log_that_is_not_here_is_explained(
-    world: World, typed: Typed, until: Callable[[World, str], None], explained: str
-) -> None:
-    job = world.place(SESSION)["id"]
-    until(world, job)
-
-    done = typed("logs", job)
-
-    assert (done.code, done.out) == (1, "")
-    assert explained.format(job=job) in done.err
-    assert ("logs --follow" in done.err) is (not world.order(job).final)
-
-
-def test_a_log_that_was_removed_is_explained(world: World, typed: Typed) -> None:
-    job = world.place(SESSION)["id"]
-    complete(world, job)
-    world.clock.now += timedelta(days=8)
-    world.sweep()
-
-    done = typed("logs", job)
-
-    assert (done.code, done.out) == (1, "")
-    assert done.err.strip()

@@ -1,8 +1,9 @@
 """Agents' sessions in one line each: their jobs, what their executors report, and what is read of them."""
 
 import json
+from datetime import timedelta
 from itertools import count
-from typing import Any
+from typing import Any, Final
 
 from werkzeug.test import TestResponse
 
@@ -13,6 +14,11 @@ from functions.ports import OrderQuery
 from shared.domain.order import Reason
 from shared.domain.spec import OrderKind, SessionSpec
 from tests.functions.world import CLIENT, LAUNCHER, World
+
+SOON: Final = timedelta(seconds=1)
+NO_SESSION: Final = (404, "Session not found")
+LARGE: Final = "x" * 60_000
+"""Two such events make a page."""
 
 _numbers = count(1)
 
@@ -47,6 +53,11 @@ def end(world: World, order_id: str, state: str = "completed", settle: bool = Tr
     if settle:
         world.service(ParentNotices).settle(ended)
     return ended
+
+
+def settle(world: World, *order_ids: str) -> None:
+    for order_id in order_ids:
+        world.service(ParentNotices).settle(world.order(order_id))
 
 
 def ran(world: World, name: str, parent: str | None = None, state: str = "completed", **fields: Any) -> str:
