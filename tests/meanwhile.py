@@ -19,8 +19,11 @@ class Meanwhile(Protocol):
 
 
 class Failing(Protocol):
-    def __call__(self, target: object, method: str, error: Exception, *, only: object = ANY_CALL) -> None:
-        """Have calls of `method` raise `error`: all calls, or those that have `only` among their arguments."""
+    def __call__(self, target: object, method: str, error: Exception, *, only: object = ANY_CALL) -> Callable[[], None]:
+        """Have calls of `method` raise `error`: all calls, or those that have `only` among their arguments.
+
+        Returns a function that ends this.
+        """
 
 
 class Hanging(Protocol):
@@ -69,7 +72,7 @@ def coming_between(monkeypatch: pytest.MonkeyPatch) -> Iterator[Meanwhile]:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
-    def install(target: object, method: str, error: Exception, *, only: object = ANY_CALL) -> None:
+    def install(target: object, method: str, error: Exception, *, only: object = ANY_CALL) -> Callable[[], None]:
         original = getattr(target, method)
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -78,6 +81,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
             return original(*args, **kwargs)
 
         monkeypatch.setattr(target, method, call)
+        return lambda: monkeypatch.setattr(target, method, original)
 
     return install
 

@@ -30,16 +30,13 @@ PAGE_SIZE: Final = 500
 """The number of documents that a query reads to continue past unreadable ones."""
 MAX_NAMED: Final = 5
 """The number of documents that one log line names."""
-LOG_AGAIN_SECONDS: Final = 600.0
+LOG_INTERVAL_SECONDS: Final = 600.0
 """A document is logged at most once in this time."""
 
 T = TypeVar("T")
 Document = DocumentSnapshot[DocumentReference]
 
 log = structlog.get_logger(__name__)
-
-_logged: TTLCache[str, bool] = TTLCache(MAX_READ, LOG_AGAIN_SECONDS)
-_logging = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +46,28 @@ class Reading(Generic[T]):
     found: Sequence[T]
     last: Document | None
     whole: bool
+
+
+class UnreadableLog:
+    """Logs the documents that were skipped, each at most once in `seconds`; it remembers at most `most` of them."""
+
+    def __init__(self, most: int = MAX_READ, seconds: float = LOG_INTERVAL_SECONDS) -> None:
+        self._logged: TTLCache[str, bool] = TTLCache(most, seconds)
+        self._lock = threading.Lock()
+
+    def note(self, passed: Mapping[str, ValidationError]) -> None:
+        """Log which documents were skipped, and why."""
+        with self._lock:  # many requests read at once, and two that write at once would corrupt the cache
+            news = [id_ for id_ in passed if id_ not in self._logged][:MAX_NAMED]
+            self._logged.update(dict.fromkeys(news, True))
+        if not news:
+            return
+        wrong = sorted({".".join(map(str, one["loc"])) for id_ in news for one in passed[id_].errors()})
+        message = "Documents of another version cannot be read; they were skipped."
+        log.error(LogEvent.DOCUMENTS_SKIPPED, message=message, documents=news, fields=wrong, skipped=len(passed))
+
+
+note_unreadable: Final = UnreadableLog().note
 
 
 def read_past(query: Query, limit: int, decode: Callable[[Document], T]) -> Reading[T]:
@@ -93,18 +112,6 @@ def count(query: Query) -> int:
     """Return the number of the query's documents, readable or not. Firestore bills it by the thousand."""
     answers: list[list[AggregationResult]] = query.count().get(**ONCE)  # type: ignore[assignment]  # the stub declares one list; the library returns one for each document
     return int(answers[0][0].value)
-
-
-def note_unreadable(passed: Mapping[str, ValidationError]) -> None:
-    """Log which documents were skipped, and why; each at most once in LOG_AGAIN_SECONDS."""
-    with _logging:  # many requests read at once, and two that write at once would corrupt the cache
-        news = [id_ for id_ in passed if id_ not in _logged][:MAX_NAMED]
-        _logged.update(dict.fromkeys(news, True))
-    if not news:
-        return
-    wrong = sorted({".".join(map(str, one["loc"])) for id_ in news for one in passed[id_].errors()})
-    message = "Documents of another version cannot be read; they were skipped."
-    log.error(LogEvent.DOCUMENTS_SKIPPED, message=message, documents=news, fields=wrong, skipped=len(passed))
 
 
 def order_of(document: Document) -> Snapshot:

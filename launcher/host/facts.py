@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -33,3 +35,11 @@ def tdx_keys(capacity: Path = MISC_CAPACITY) -> int:
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("tdx "))
+
+
+def own_addresses() -> Iterator[str]:
+    """Yield the addresses of this host's interfaces."""
+    for addresses in psutil.net_if_addrs().values():
+        for one in addresses:
+            if one.family in (socket.AF_INET, socket.AF_INET6):
+                yield one.address.partition("%")[0]

@@ -32,6 +32,7 @@ OF_A_HOP: Final = frozenset({"connection", "proxy-connection", "keep-alive", "pr
 """Headers of one hop, and the host, which the proxy sets anew (RFC 9112, 3.2.2)."""
 
 Endpoint = tuple[str, int]
+Connection = tuple[StreamReader, StreamWriter]
 
 
 class ProxyRefusal(Exception):
@@ -65,7 +66,8 @@ async def _serve(
     for endpoint, listening in forwarded:
         forward = _forwarding(endpoint)
         await asyncio.start_server(connections.bounded(forward), sock=listening, limit=HEAD_BYTES)
-    await asyncio.start_server(connections.bounded(ForwardingProxy(reach, log).serve), sock=proxy, limit=HEAD_BYTES)
+    serve = ForwardingProxy(reach, log, resolved, connected).serve
+    await asyncio.start_server(connections.bounded(serve), sock=proxy, limit=HEAD_BYTES)
     await loop.create_future()
 
 
@@ -110,15 +112,19 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class ForwardingProxy:
+    """`resolve` looks a name up, once for each request. `connect` connects to one of its addresses."""
+
     reach: Reach
     log: Log
+    resolve: Callable[[str, int], Awaitable[Sequence[str]]]
+    connect: Callable[[str, int], Awaitable[Connection]]
 
     async def serve(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Answer one request: by a tunnel, or by the server's own answer to it."""
         try:
             async with asyncio.timeout(HEAD_SECONDS):
                 request = parse(await reader.readuntil(b"\r\n\r\n"))
-            server = await self._connect(request)
+            server = await self.open(request)
         except ProxyRefusal as refused:
             writer.write(_answer(refused.status, f"{refused}\n"))
             await writer.drain()
@@ -129,17 +135,17 @@ class ForwardingProxy:
             server[1].write(request.head)
         await _relay((reader, writer), server)
 
-    async def _connect(self, request: ProxyRequest) -> tuple[StreamReader, StreamWriter]:
+    async def open(self, request: ProxyRequest) -> Connection:
         """Connect to the first address that is allowed and answers. Raises ProxyRefusal."""
         named = (request.host.lower(), request.port) in self.reach.endpoints
-        addresses = await _resolved(request.host, request.port)
+        addresses = await self.resolve(request.host, request.port)
         allowed = [one for one in addresses if named or is_reachable(one, request.port, self.reach)]
         if not allowed:
             self.log.refused(request.host, request.port)
             raise ProxyRefusal("403 Forbidden", f"This machine does not reach {request.host!a}, port {request.port}.")
         for address in allowed:
             with suppress(OSError, TimeoutError):
-                return await _connected(address, request.port)
+                return await self.connect(address, request.port)
         raise ProxyRefusal("502 Bad Gateway", f"{request.host!a}, port {request.port}, does not answer.")
 
 
@@ -169,7 +175,7 @@ def parse(head: bytes) -> ProxyRequest:
     return ProxyRequest(host, port, "\r\n".join(sent).encode("latin-1"))
 
 
-async def _resolved(host: str, port: int) -> list[str]:
+async def resolved(host: str, port: int) -> list[str]:
     """Return the addresses of a host. Raises ProxyRefusal."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
@@ -179,19 +185,19 @@ async def _resolved(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-async def _connected(host: str, port: int) -> tuple[StreamReader, StreamWriter]:
+async def connected(host: str, port: int) -> Connection:
     async with asyncio.timeout(CONNECT_SECONDS):
         return await asyncio.open_connection(host, port, limit=HEAD_BYTES)
 
 
 def _forwarding(endpoint: Endpoint) -> Callable[[StreamReader, StreamWriter], Awaitable[None]]:
     async def forward(reader: StreamReader, writer: StreamWriter) -> None:
-        await _relay((reader, writer), await _connected(*endpoint))
+        await _relay((reader, writer), await connected(*endpoint))
 
     return forward
 
 
-async def _relay(one: tuple[StreamReader, StreamWriter], other: tuple[StreamReader, StreamWriter]) -> None:
+async def _relay(one: Connection, other: Connection) -> None:
     """Copy in both directions, until both are at their end or all is silent. Raises OSError, TimeoutError."""
     loop = asyncio.get_running_loop()
     try:

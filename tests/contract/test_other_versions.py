@@ -9,7 +9,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 import pytest
-from cachetools import TTLCache
 from google.cloud.firestore import Client
 from pydantic import TypeAdapter, ValidationError
 
@@ -134,9 +133,9 @@ def test_reads_past_unreadable_documents_have_a_limit_that_is_logged(
     assert (second.orders, second.next) == ([last], None)
 
 
-def test_logging_many_at_once_harms_no_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logging_many_at_once_harms_no_read() -> None:
     """The cache is so small, and its entries so short, that almost every thread evicts some, too."""
-    monkeypatch.setattr(reading, "_logged", TTLCache(20, 0.0001))
+    unreadable = reading.UnreadableLog(20, 0.0001)
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(int).validate_python("none")
     interval = sys.getswitchinterval()
@@ -144,7 +143,7 @@ def test_logging_many_at_once_harms_no_read(monkeypatch: pytest.MonkeyPatch) -> 
 
     def note(thread: int) -> None:
         for nth in range(300):
-            reading.note_unreadable({f"{thread}-{nth}-{one}": caught.value for one in range(5)})
+            unreadable.note({f"{thread}-{nth}-{one}": caught.value for one in range(5)})
 
     try:
         answers = at_once(partial(note, thread) for thread in range(8))

@@ -5,7 +5,7 @@ import signal
 import threading
 from functools import partial
 from pathlib import Path
-from unittest.mock import Mock
+from types import SimpleNamespace
 
 import pytest
 
@@ -129,7 +129,7 @@ def test_an_order_whose_thread_does_not_start_is_forgotten_and_frees_its_room(
         launcher.runner.run, launcher.admission, SYSTEM, fails if lacking == "announce" else lambda _line: None
     )
     if lacking == "log":
-        monkeypatch.setattr("launcher.orders.assignments.log", Mock(info=fails))
+        monkeypatch.setattr("launcher.orders.assignments.log", SimpleNamespace(info=fails))
     if lacking == "thread":
         monkeypatch.setattr(threading.Thread, "start", fails)
 

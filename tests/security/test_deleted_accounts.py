@@ -25,7 +25,7 @@ from tests.factories import CAPACITY, NOW, SESSION, a_claim, a_key, an_order
 from tests.functions.capacity.orders import GCP, claim, lapse, place, report, reported
 from tests.functions.jobs import client as jobs
 from tests.functions.world import ADMIN, FirstFitting, World, by_id
-from tests.meanwhile import Meanwhile
+from tests.meanwhile import Failing, Meanwhile
 
 UPLOAD: Final[dict[str, Any]] = {"file_name": "a.txt", "content_type": "text/plain", "size": 1, "sha256": "0" * 64}
 ACCOUNTS: Final = "/api/v1/accounts"
@@ -297,15 +297,15 @@ def test_a_claim_and_a_create_that_were_under_way_are_ended_by_the_sweep(world: 
 
 
 def test_a_deletion_that_cannot_end_everything_says_so_and_is_finished_by_the_next_request(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, failing: Failing
 ) -> None:
     account_id, key = world.admit(AccountType.LAUNCHER)
     order_id = world.place()["id"]
     world.claim(order_id, key)
     assert isinstance(world.ports.store, MemoryOrderStore)
-    with monkeypatch.context() as broken:
-        broken.setattr(world.ports.store, "apply", _die)
-        answer = world.delete(f"{ACCOUNTS}/{account_id}", ADMIN)
+    mend = failing(world.ports.store, "apply", Died())
+    answer = world.delete(f"{ACCOUNTS}/{account_id}", ADMIN)
+    mend()
     assert (answer.status_code, "key is dead" in answer.get_json()["detail"]) == (503, True)
 
     delete(world, account_id)

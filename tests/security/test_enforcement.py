@@ -75,12 +75,10 @@ def test_the_service_has_only_the_capabilities_to_change_users_and_end_them_and_
     assert (service["NoNewPrivileges"], service["RestrictNamespaces"]) == ("yes", "yes")
 
 
-def test_a_slice_that_denies_a_hosts_networks_is_what_enforces_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(network, "_own_addresses", lambda: [ipaddress.ip_network("10.0.0.7")])
+def test_a_slice_that_denies_a_hosts_networks_is_what_enforces_it(tmp_path: Path) -> None:
+    host = replace(a_host(tmp_path, " ".join(of_the_unit()), servers="8.8.8.8"), own_addresses=lambda: ["10.0.0.7"])
 
-    finding = guests(a_host(tmp_path, " ".join(of_the_unit()), servers="8.8.8.8"))
+    finding = guests(host)
 
     assert finding.met, finding.found
     assert "the address filter of launchyard-vms.slice" in finding.found
@@ -101,15 +99,14 @@ def test_a_slice_that_denies_a_hosts_networks_is_what_enforces_it(
 )
 def test_a_slice_that_leaves_something_open_or_no_name_server_is_missing_something(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     denied: str | None,
     allowed: str,
     servers: str,
     own: str,
     found: str,
 ) -> None:
-    monkeypatch.setattr(network, "_own_addresses", lambda: [ipaddress.ip_network(own)])
     host = a_host(tmp_path, " ".join(of_the_unit()) if denied is None else denied, allowed, servers)
+    host = replace(host, own_addresses=lambda: [own])
 
     finding = guests(host)
 
@@ -119,7 +116,7 @@ def test_a_slice_that_leaves_something_open_or_no_name_server_is_missing_somethi
 
 
 def test_a_hosts_own_addresses_are_those_of_all_its_interfaces() -> None:
-    own = {str(one.network_address) for one in network._own_addresses()}
+    own = set(Host().own_addresses())
     interfaces = [one.address for addresses in psutil.net_if_addrs().values() for one in addresses]
 
     assert {"127.0.0.1"} <= own

@@ -154,9 +154,7 @@ def test_the_proxy_reaches_what_the_operator_allows_by_a_tunnel_and_by_a_request
     assert answers == ["HTTP/1.1 200 Connection established", REACHED]
 
 
-def test_a_name_is_looked_up_once_and_the_connection_is_made_to_the_address_that_was_checked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_name_is_looked_up_once_and_the_connection_is_made_to_the_address_that_was_checked() -> None:
     answers, connected = iter([["8.8.8.8", "127.0.0.1"], ["127.0.0.1"]]), list[str]()
 
     async def resolved(_host: str, _port: int) -> list[str]:
@@ -166,11 +164,10 @@ def test_a_name_is_looked_up_once_and_the_connection_is_made_to_the_address_that
         connected.append(host)
         raise OSError("nobody answers")
 
-    monkeypatch.setattr(forwarding, "_resolved", resolved)
-    monkeypatch.setattr(forwarding, "_connected", connect)
+    proxy = ForwardingProxy(Reach(), Log(), resolved, connect)
 
     with pytest.raises(ProxyRefusal, match="does not answer"):
-        asyncio.run(ForwardingProxy(Reach(), Log())._connect(ProxyRequest("rebinds.example", 80, None)))
+        asyncio.run(proxy.open(ProxyRequest("rebinds.example", 80, None)))
 
     assert connected == ["8.8.8.8"]
 

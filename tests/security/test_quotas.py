@@ -15,20 +15,19 @@ from functions.adapters.memory_records import MemoryRecords
 from functions.domain.accounts import NOBODY, AccountType
 from functions.domain.order import OPEN
 from functions.domain.quotas import DEFAULT_QUOTAS, Demand
-from functions.domain.refusals import QuotaExceeded
+from functions.domain.refusals import QuotaExceeded, Unavailable
 from functions.engine.quotas import BURST_SECONDS, COUNT_TTL, LOG_INTERVAL, LOW_COUNT_TTL, MIN_RECOUNT_AGE, Usage
 from functions.ports import OrderQuery
 from shared.domain.order import State
 from shared.domain.spec import OrderKind
 from shared.log_events import LogEvent
 from tests.factories import CAPACITY, EXPORT, NOW, SESSION, TASK, a_key, an_order
-from tests.functions.capacity.orders import unavailable
 from tests.functions.capacity.pools import POOL, aim, alive, buy, fail, reconcile, swept
 from tests.functions.exports.client import OTHER_PI, PI
 from tests.functions.jobs.client import START
 from tests.functions.jobs.sessions import end, job, ran, resumed, run
 from tests.functions.world import ADMIN, CLIENT, STRANGER, Clock, World
-from tests.meanwhile import Meanwhile
+from tests.meanwhile import Failing, Meanwhile
 
 
 def limit(world: World, **quotas: Any) -> None:
@@ -312,13 +311,11 @@ def test_the_sweep_replaces_a_pools_machines_although_the_quotas_are_used_up(wor
     assert len(alive(world)) == 2
 
 
-def test_the_sweep_completes_a_batch_although_the_quota_is_used_up(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_sweep_completes_a_batch_although_the_quota_is_used_up(world: World, failing: Failing) -> None:
     limit(world, open_orders=2)
-    with monkeypatch.context() as broken:
-        broken.setattr(world.ports.store, "create", unavailable)
-        assert REPEATED["a batch"](world).status_code == 200
+    mend = failing(world.ports.store, "create", Unavailable("The store does not answer."))
+    assert REPEATED["a batch"](world).status_code == 200
+    mend()
     world.clock.now += LOW_COUNT_TTL  # the count says now that none was created
     for _ in range(2):
         assert create(world).status_code == 201

@@ -51,3 +51,14 @@ def test_only_the_calls_for_one_argument_fail(failing: Failing) -> None:
     assert port.call("other") == 1
     with pytest.raises(TimeoutError):
         port.call("stuck")
+
+
+def test_calls_no_longer_fail_once_that_is_ended(failing: Failing) -> None:
+    port = Port()
+    mend = failing(port, "call", TimeoutError())
+    with pytest.raises(TimeoutError):
+        port.call("first")
+
+    mend()
+
+    assert port.call("second") == 1

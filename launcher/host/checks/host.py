@@ -4,12 +4,13 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+from launcher.host.facts import own_addresses
 from launcher.host.hypervisor import QEMU_HERE, Hypervisor, QemuMode
 from launcher.host.probe import boots, why_not_confined
 
@@ -26,6 +27,7 @@ class Host:
     boots: Callable[[QemuMode, Hypervisor], bool] = boots
     confines: Callable[[Hypervisor], str | None] = why_not_confined
     """Returns why machines cannot be confined here; None if they can."""
+    own_addresses: Callable[[], Iterable[str]] = own_addresses
     which: Callable[[str], str | None] = shutil.which
 
     def path(self, path: Path) -> Path:

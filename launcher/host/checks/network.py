@@ -1,13 +1,10 @@
 """Checks of what keeps machines under QEMU from this host and its networks."""
 
 import ipaddress
-import socket
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Final
-
-import psutil
 
 from launcher.host.checks.host import Case, Finding, Host
 from launcher.host.guest_network import Enforcement
@@ -68,7 +65,8 @@ def _slice(host: Host) -> Finding:
         for name in ("IPAddressDeny", "IPAddressAllow")
     )
     open_networks = [str(network) for network in DENIED if not _within(network, denied)]
-    own = [str(address) for address in _own_addresses() if not _within(address, denied) or _within(address, allowed)]
+    addresses = map(ipaddress.ip_network, host.own_addresses())
+    own = [str(one) for one in addresses if not _within(one, denied) or _within(one, allowed)]
     opened = [str(one) for one in allowed if any(_within(one, (loop,)) or _within(loop, (one,)) for loop in LOOPBACK)]
     mute = [str(one) for one in _resolvers(host) if _within(one, denied) and not _within(one, allowed)]
     wrong = [
@@ -94,14 +92,6 @@ def _processes() -> Finding:
         needed="",
         to_do="",
     )
-
-
-def _own_addresses() -> Iterable[Network]:
-    """Yield the addresses of this host's interfaces."""
-    for addresses in psutil.net_if_addrs().values():
-        for one in addresses:
-            if one.family in (socket.AF_INET, socket.AF_INET6):
-                yield ipaddress.ip_network(one.address.partition("%")[0])
 
 
 def _resolvers(host: Host) -> list[Network]:

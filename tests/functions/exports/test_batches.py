@@ -1,7 +1,7 @@
 """Many exports with one request: the record of all comes first, and then each of them, whatever fails in between."""
 
-import itertools
 from collections import Counter
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
 
@@ -9,13 +9,12 @@ import pytest
 from werkzeug.test import TestResponse
 
 from functions.domain.batches import BATCH_TTL, MAX_TASKS
-from functions.domain.order import Order
 from functions.domain.refusals import Unavailable
-from functions.ports import IdempotencyKey, Snapshot
 from shared.domain.order import State
 from tests.functions.exports.client import OTHER_PI, PI, launch, of_images, status
 from tests.functions.exports.test_exports import TASK_ID
 from tests.functions.world import CLIENT, STRANGER, World
+from tests.meanwhile import Failing, Meanwhile
 
 PIS: Final = [PI, OTHER_PI, "01K9MHWHERWJWJX7CVV4QMB03Q"]
 
@@ -130,21 +129,15 @@ def test_another_accounts_batch_is_not_found(world: World) -> None:
         assert (answer.status_code, answer.get_json()) == (404, {"error": "Batch not found"})
 
 
-def test_the_sweep_creates_what_a_failing_store_did_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    create = world.ports.store.create
-    calls = itertools.count()
-
-    def failing_after_one(order: Order, key: IdempotencyKey) -> Snapshot:
-        if next(calls) > 0:
-            raise Unavailable("The order store does not answer.")
-        return create(order, key)
-
-    monkeypatch.setattr(world.ports.store, "create", failing_after_one)
+def test_the_sweep_creates_what_a_failing_store_did_not(world: World, meanwhile: Meanwhile, failing: Failing) -> None:
+    store, mend = world.ports.store, list[Callable[[], None]]()
+    down = Unavailable("The order store does not answer.")
+    meanwhile(store, "create", lambda: mend.append(failing(store, "create", down)), after=True)
     started = start(world)
     assert status_of(world, started["batch_id"])["counts"]["processing"] == 3
     assert len(world.get("/v1/orders").get_json()["orders"]) == 1
 
-    monkeypatch.setattr(world.ports.store, "create", create)
+    mend[0]()
     assert world.sweep()["created"] == 0
     world.clock.now += timedelta(seconds=11)
     assert world.sweep()["created"] == 2

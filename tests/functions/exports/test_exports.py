@@ -13,6 +13,7 @@ from shared.domain.spec import ExportOptions
 from tests.factories import EXPORT, NOW, TASK
 from tests.functions.exports.client import METRICS, NAME, PI, Machine, configure, launch, of_images, start, status
 from tests.functions.world import ADMIN, CLIENT, LAUNCHER, STRANGER, World
+from tests.meanwhile import Failing
 
 TASK_ID: Final = re.compile(r"export_mods_[0-9]{13}_[0-9a-f]{8}")
 NOW_MS: Final = int(NOW.timestamp() * 1000)
@@ -200,13 +201,8 @@ def test_a_key_is_needed_unless_the_deployment_is_open_to_an_account(world: Worl
     assert world.get(f"/status/{task_id}", "ly_unknown").status_code == 401
 
 
-def test_a_store_that_does_not_answer_is_503_in_the_contracts_form(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def down(*_: object, **__: object) -> None:
-        raise Unavailable("The order store does not answer.")
-
-    monkeypatch.setattr(world.ports.store, "create", down)
+def test_a_store_that_does_not_answer_is_503_in_the_contracts_form(world: World, failing: Failing) -> None:
+    failing(world.ports.store, "create", Unavailable("The order store does not answer."))
 
     answer = world.post("/export/mods", {"pi": PI})
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Final
 
 import pytest
 
@@ -23,7 +24,9 @@ from tests.functions.jobs.sessions import (
     settle,
 )
 from tests.functions.world import World
-from tests.meanwhile import Meanwhile
+from tests.meanwhile import Failing, Meanwhile
+
+UNAVAILABLE: Final = Unavailable("The store does not answer.")
 
 
 class Died(BaseException):
@@ -119,18 +122,19 @@ def test_a_notice_that_a_death_left_behind_is_gone_before_the_mailbox_is_sent(
 
 
 def test_a_store_that_fails_does_not_fail_the_report_and_the_sweep_resumes_the_parent(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, failing: Failing
 ) -> None:
     run(world, child := job(world, "child", "boss"))
+    mend = [
+        failing(records, method, UNAVAILABLE)
+        for records in (world.ports.job_notices, world.ports.parent_mailboxes, world.ports.agent_sessions)
+        for method in ("get", "upsert", "latest")
+    ]
 
-    def fail(*_: object) -> None:
-        raise Unavailable("The store does not answer.")
+    end(world, child)
 
-    with monkeypatch.context() as broken:
-        for name in ("job_notices", "parent_mailboxes", "agent_sessions"):
-            for method in ("get", "upsert", "latest"):
-                broken.setattr(getattr(world.ports, name), method, fail)
-        end(world, child)
+    for works_again in mend:
+        works_again()
     assert resumed(world, "boss") == []
     world.clock.now += MAX_CHECK_INTERVAL
     world.sweep()
@@ -138,11 +142,8 @@ def test_a_store_that_fails_does_not_fail_the_report_and_the_sweep_resumes_the_p
     assert len(resumed(world, "boss")) == 1
 
 
-def test_a_job_is_not_created_if_its_notice_cannot_be_stored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise Unavailable("The store does not answer.")
-
-    monkeypatch.setattr(world.ports.job_notices, "upsert", fail)
+def test_a_job_is_not_created_if_its_notice_cannot_be_stored(world: World, failing: Failing) -> None:
+    failing(world.ports.job_notices, "upsert", UNAVAILABLE)
     order = SessionSpec(session_name="child", prompt="", parent_session_name="boss").model_dump(mode="json")
 
     answer = world.post("/v1/orders", {"order": order}, headers={"Idempotency-Key": "1"})

@@ -25,7 +25,7 @@ from tests.functions.jobs.sessions import (
     status,
 )
 from tests.functions.world import CLIENT, LAUNCHER, OTHER_LAUNCHER, STRANGER, World
-from tests.meanwhile import Meanwhile
+from tests.meanwhile import Failing, Meanwhile
 
 
 def test_a_session_is_created_listed_and_got_by_id_and_by_name(world: World) -> None:
@@ -219,16 +219,13 @@ def test_a_removed_session_leaves_nothing_and_one_with_its_id_begins_anew(world:
     assert events(world, "s-1") == []
 
 
-def test_a_removal_that_failed_half_way_can_be_repeated(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removal_that_failed_half_way_can_be_repeated(world: World, failing: Failing) -> None:
     created(world, "s-1")
     message(world, "s-1", "Secret.")
 
-    def fail(*_: object) -> None:
-        raise Unavailable("The store does not answer.")
-
-    with monkeypatch.context() as broken:
-        broken.setattr(world.ports.agent_sessions, "take", fail)
-        assert world.delete("/sessions/s-1", LAUNCHER).status_code == 503
+    mend = failing(world.ports.agent_sessions, "take", Unavailable("The store does not answer."))
+    assert world.delete("/sessions/s-1", LAUNCHER).status_code == 503
+    mend()
 
     assert world.delete("/sessions/s-1", LAUNCHER).status_code == 200
     assert world.ports.agent_session_events.all(10) == []
